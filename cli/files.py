@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`encrypt` and `decrypt`: AWS Encryption SDK messages of local files and pipes, without S3."""
+
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import RawIOBase
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import click
+
+from s3crypt.errors import ConfigError, S3CryptError, StorageError
+
+from .options import (
+    ModeOptions,
+    Settings,
+    common_options,
+    keyring_of,
+    message_reading_options,
+    message_writing_options,
+    option,
+    parse_pairs,
+)
+from .output import Output, print_json, progress
+
+_CHUNK = 2**20
+_PIPE_CAPACITY = 2**18
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@common_options(service="kms")
+@message_writing_options
+def encrypt(settings: Settings, *, options: ModeOptions, source: str, target: str) -> None:
+    """Encrypt a file or pipe, without S3.
+
+    IN becomes one AWS Encryption SDK message; "-" is a pipe.
+
+    OUT appears complete or not at all. Any AWS Encryption SDK reads it with the same key.
+    """
+    from s3crypt import message  # noqa: PLC0415 - it loads cryptography
+
+    keyring = keyring_of(options.key, settings)
+    chosen: dict[str, Any] = {}
+    if options.frame_length is not None:
+        chosen["frame_length"] = options.frame_length
+    with _opened(source) as file:
+        _check_target(file, target)
+        with _output(target, ciphertext=True) as output:
+            reader = message.EncryptingReader(
+                file,
+                keyring,
+                length=_length(file),
+                context=parse_pairs(options.context, "--context"),
+                signed=options.signed,
+                **chosen,
+            )
+            _pump(reader, output, _length(file), settings, source, target)
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@common_options(service="kms")
+@message_reading_options
+@option(
+    "--allow-uncommitted",
+    is_flag=True,
+    environment=False,
+    help="Read messages without key commitment too, from writers you trust.",
+)
+def decrypt(
+    settings: Settings, *, options: ModeOptions, source: str, target: str, allow_uncommitted: bool
+) -> None:
+    """Decrypt and verify a file or pipe, without S3.
+
+    IN is one AWS Encryption SDK message; "-" is a pipe.
+
+    OUT appears complete and verified, or not at all. To a pipe, verified frames are streamed;
+    should a later one be wrong, the exit code is 3 and what came out must be discarded.
+    """
+    from s3crypt import message  # noqa: PLC0415 - it loads cryptography
+
+    keyring = keyring_of(options.key, settings)
+    with _opened(source) as file:
+        _check_target(file, target)
+        reader = message.DecryptingReader(
+            file,
+            keyring,
+            context=parse_pairs(options.context, "--context"),
+            allow_uncommitted=allow_uncommitted,
+        )
+        with _output(target, ciphertext=False) as output:
+            _pump(reader, output, _length(file), settings, source, target)
+
+
+@contextmanager
+def discarding(output: Output) -> Iterator[None]:
+    """Add to any error that what already went to stdout is incomplete."""
+    try:
+        yield
+    except S3CryptError as error:
+        if output.written:
+            warning = f"Discard the {output.written} bytes that came out: they are incomplete."
+            error.hint = f"{warning} {error.hint}" if error.hint else warning
+        raise
+    finally:
+        output.flush()
+
+
+def _pump(
+    reader: RawIOBase,
+    output: "BinaryIO | Output",
+    total: int | None,
+    settings: Settings,
+    source: str,
+    target: str,
+) -> None:
+    written = 0
+    buffer = memoryview(bytearray(_CHUNK))
+    with progress(source, total, quiet=settings.silent) as advance:
+        while count := reader.readinto(buffer):
+            output.write(buffer[:count])
+            written += count
+            if advance is not None:
+                advance(count)
+    if settings.json and target != "-":
+        print_json({"source": source, "target": target, "bytes": written})
+
+
+def standard_input() -> BinaryIO:
+    """Return stdin's bytes; a pipe's without Python's buffer.
+
+    Filling that buffer takes many system calls, between which ctrl-C goes unnoticed: one that
+    comes just before the pipe falls silent would wait for its next byte.
+    """
+    raw = getattr(sys.stdin.buffer, "raw", None)
+    is_pipe = raw is not None and not stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
+    return cast("BinaryIO", _Pipe(raw)) if raw is not None and is_pipe else sys.stdin.buffer
+
+
+class _Pipe:
+    """A pipe read in pieces of what it can hold, so that no larger buffer is made for each."""
+
+    def __init__(self, raw: RawIOBase) -> None:
+        self._raw = raw
+        self.name = "standard input"
+        self.fileno = raw.fileno
+
+    def read(self, length: int) -> bytes | None:
+        return self._raw.read(min(length, _PIPE_CAPACITY))
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[BinaryIO]:
+    if source == "-":
+        yield standard_input()
+        return
+    if Path(source).is_dir():
+        raise ConfigError(f"{source} is a directory; name a file.")
+    with Path(source).open("rb") as file:
+        yield file
+
+
+@contextmanager
+def _output(target: str, *, ciphertext: bool) -> "Iterator[BinaryIO | Output]":
+    if target == "-":
+        output = Output(ciphertext=ciphertext)
+        with discarding(output):
+            yield output
+        return
+    path = Path(os.path.realpath(target))
+    if path.exists() and not path.is_file():
+        # A device or a named pipe: replacing it by a file is never what was meant.
+        with path.open("wb") as file:
+            yield file
+        return
+    with _replacing(path) as file:
+        yield file
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a temporary file beside `path` that takes its place only if all went well."""
+    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.s3crypt")
+    # For the owner alone until it is whole: it may be the plaintext of a private file.
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error.strerror}.") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        temporary.chmod(_permissions(path))
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _permissions(path: Path) -> int:
+    if path.exists():
+        return stat.S_IMODE(path.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _check_target(source: BinaryIO, target: str) -> None:
+    path = Path(target)
+    if target != "-" and path.is_dir():
+        raise ConfigError(f"{target} is a directory; name a file.")
+    try:
+        out = os.fstat(sys.stdout.fileno()) if target == "-" else path.stat()
+        same = os.path.samestat(os.fstat(source.fileno()), out) and stat.S_ISREG(out.st_mode)
+    except (OSError, ValueError):
+        return
+    if same:
+        raise ConfigError("IN and OUT are the same file.", hint="Write to another, then rename it.")
+
+
+def _length(file: BinaryIO) -> int | None:
+    try:
+        status = os.fstat(file.fileno())
+        return status.st_size - file.tell() if stat.S_ISREG(status.st_mode) else None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command: its subcommands, and every way it can end.
+
+Imports neither boto3 nor cryptography, and its modules only do so inside commands.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import click
+from click.shell_completion import get_completion_class
+
+import s3crypt
+from s3crypt.errors import S3CryptError
+
+from .demo import demo
+from .files import decrypt, encrypt
+from .keys import keys
+from .objects import cat, get, inspect, ls, put, rm, rotate
+from .output import (
+    BROKEN_PIPE,
+    EXIT_INTERRUPTED,
+    print_error,
+    print_line,
+    report,
+    silence_stdout,
+)
+from .sandbox import sandbox
+
+_EPILOG = (
+    "Options can come from the environment: --sse-c-key-file is S3CRYPT_SSE_C_KEY_FILE.  "
+    "Exit codes: 0 ok, 1 other, 2 usage, 3 integrity or policy, 4 key, 5 storage, 130 interrupted."
+)
+
+
+class _InOrder(click.Group):
+    """A group that lists its commands in the order in which a newcomer needs them."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+_HELP = """Keep data in S3 encrypted, five ways, chosen per call.
+
+\b
+s3crypt demo                        try everything on this machine, without AWS
+s3crypt put q3.csv s3://acme/q3.csv --key kms:alias/reports
+s3crypt get s3://acme/q3.csv . --key kms:alias/reports
+"""
+
+
+@click.group(
+    cls=_InOrder,
+    help=_HELP,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(s3crypt.__version__, message="s3crypt %(version)s")
+def cli() -> None:
+    """Hold the subcommands."""
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(shell: str) -> None:
+    """Print a shell's completion script.
+
+    Once: s3crypt completion bash >> ~/.bash_completion
+    """
+    script = get_completion_class(shell)
+    if script is None:
+        raise AssertionError("unreachable: click completes these shells")
+    print_line(script(cli, {}, "s3crypt", "_S3CRYPT_COMPLETE").source())
+
+
+for command in (
+    demo,
+    put,
+    get,
+    cat,
+    ls,
+    rm,
+    inspect,
+    rotate,
+    keys,
+    encrypt,
+    decrypt,
+    sandbox,
+    completion,
+):
+    cli.add_command(command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; what went wrong is on stderr."""
+    try:
+        result = cli.main(arguments, prog_name="s3crypt", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        return _usage(error)
+    except (click.Abort, KeyboardInterrupt):
+        print_error("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        silence_stdout()
+        return BROKEN_PIPE
+    except (S3CryptError, OSError) as error:
+        return report(error)
+    return result if isinstance(result, int) else 0
+
+
+def main() -> NoReturn:
+    """Run the process's command line; a polite kill cleans up just as ctrl-C does."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(run())
+
+
+def _usage(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+    else:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "s3crypt"
+        print_error(error.format_message().replace("\n", " "), f"{command} --help")
+    return error.exit_code
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

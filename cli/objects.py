@@ -1,0 +1,590 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands on objects: put, get, cat, ls, rm, inspect and rotate."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+
+import click
+
+import s3crypt
+from s3crypt.errors import (
+    ConfigError,
+    ObjectNotFoundError,
+    PolicyError,
+    RotationError,
+    S3CryptError,
+    StorageError,
+)
+
+from .files import discarding, standard_input
+from .options import (
+    ModeOptions,
+    Settings,
+    common_options,
+    option,
+    parse_pairs,
+    reading_options,
+    writing_options,
+)
+from .output import (
+    EXIT_OTHER,
+    Output,
+    exit_code,
+    print_json,
+    print_line,
+    progress,
+    report,
+    say,
+    size_text,
+)
+
+if TYPE_CHECKING:
+    from s3crypt import ListedObject, Mode, ObjectInfo, RotationOutcome, S3Crypt
+
+T = TypeVar("T")
+
+_recursive = option(
+    "-r", "--recursive", is_flag=True, environment=False, help="All objects below the prefix."
+)
+_dry_run = option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
+_version_id = option("--version-id", environment=False, metavar="ID", help="That version.")
+_written_as = option(
+    "--written-as",
+    environment=False,
+    metavar="NAME",
+    help="The name it was written under, if it was moved since.",
+)
+_allow_uncommitted = option(
+    "--allow-uncommitted",
+    is_flag=True,
+    environment=False,
+    help="Read messages without key commitment too, from writers you trust.",
+)
+
+
+@click.command()
+@click.argument("source")
+@click.argument("uri", metavar="S3_URI")
+@common_options
+@writing_options
+@option("--metadata", multiple=True, metavar="NAME=VALUE", help="Kept with the object, in clear.")
+@option("--tag", multiple=True, metavar="NAME=VALUE", help="Object tag.")
+@option("--content-type", metavar="TYPE", help="For example text/csv.")
+@option("--storage-class", metavar="CLASS", help="For example STANDARD_IA.")
+@option("--if-absent", is_flag=True, help="Fail if the object exists; never overwrite.")
+@option("-r", "--recursive", is_flag=True, environment=False, help="A directory, as a tree.")
+@_dry_run
+def put(
+    settings: Settings,
+    *,
+    options: ModeOptions,
+    source: str,
+    uri: str,
+    metadata: tuple[str, ...],
+    tag: tuple[str, ...],
+    recursive: bool,
+    dry_run: bool,
+    **how: Any,
+) -> None:
+    """Encrypt a file, pipe or directory into S3.
+
+    SOURCE is a file, - for a pipe, or with -r a directory.
+
+    S3_URI is s3://BUCKET/NAME; one that ends in / gets the file's name appended.
+    """
+    mode = options.required_mode_for(settings)
+    how["metadata"] = parse_pairs(metadata, "--metadata") or None
+    how["tags"] = parse_pairs(tag, "--tag") or None
+    pairs = list(_uploads(source, uri, recursive=recursive))
+    store = _store(mode, settings)
+
+    def upload(pair: tuple[str, str]) -> None:
+        file, destination = pair
+        if dry_run:
+            _would(settings, "put", file, destination, mode)
+            return
+        with progress(file, _file_size(file), quiet=settings.silent) as advance:
+            given = standard_input() if file == "-" else Path(file)
+            info = store.put(given, destination, progress=advance, **how)
+        _tell(settings, "put", file, destination, info)
+
+    _each(pairs, upload, recursive=recursive)
+
+
+@click.command()
+@click.argument("uri", metavar="S3_URI")
+@click.argument("target")
+@common_options
+@reading_options
+@_version_id
+@_written_as
+@_allow_uncommitted
+@_recursive
+@_dry_run
+def get(
+    settings: Settings,
+    *,
+    options: ModeOptions,
+    uri: str,
+    target: str,
+    recursive: bool,
+    dry_run: bool,
+    **how: Any,
+) -> None:
+    """Decrypt and verify objects into files or a pipe.
+
+    One object, or with -r all below a prefix. TARGET - is a pipe; it may be a directory.
+
+    A file appears complete and verified, or not at all.
+    """
+    store = _store(options.mode_for(settings), settings)
+    if target == "-":
+        if recursive:
+            raise ConfigError("-r needs a directory as TARGET, not a pipe.")
+        _stream(store, uri, how)
+        return
+
+    def download(pair: tuple[str, Path]) -> None:
+        name, path = pair
+        if dry_run:
+            _would(settings, "get", name, str(path), None)
+            return
+        if recursive:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with _download_bar(store, name, how, settings) as advance:
+            info = store.get(name, path, progress=advance, **how)
+        _tell(settings, "get", name, str(path), info)
+
+    if not recursive:
+        _each([(uri, _target_file(uri, target))], download, recursive=False)
+        return
+    if how["version_id"] or how["written_as"]:
+        raise ConfigError("--version-id and --written-as name one object; not with -r.")
+    root = _target_directory(target)
+    found = _found(store, _prefix(uri))
+    _each(found, lambda item: download((item.uri, _inside(root, uri, item.uri))), recursive=True)
+
+
+@click.command()
+@click.argument("uris", metavar="S3_URI...", nargs=-1, required=True)
+@common_options
+@reading_options
+@_version_id
+@_written_as
+@_allow_uncommitted
+def cat(settings: Settings, *, options: ModeOptions, uris: tuple[str, ...], **how: Any) -> None:
+    """Write objects to stdout, each byte verified.
+
+    Should a later part of an object be wrong, the exit code is 3 and what came out must be
+    discarded.
+    """
+    store = _store(options.mode_for(settings), settings)
+    for uri in uris:
+        _stream(store, uri, how)
+
+
+@click.command()
+@click.argument("uri", metavar="S3_URI")
+@common_options
+@_recursive
+def ls(settings: Settings, *, uri: str, recursive: bool) -> None:
+    """List objects below a prefix.
+
+    A line has when it was stored, the bytes stored, and the name.
+
+    Without -r one level only, with what is deeper as prefixes.
+    """
+    seen: set[str] = set()
+    base = uri if uri.endswith("/") or "/" in uri.removeprefix("s3://") else uri + "/"
+    for item in _store(None, settings).list(base):
+        rest = item.uri[len(base) :]
+        deeper, slash, _ = rest.partition("/")
+        if recursive or not slash:
+            _list_object(settings, item)
+        elif deeper not in seen:
+            seen.add(deeper)
+            _list_prefix(settings, base + deeper + "/")
+
+
+@click.command()
+@click.argument("uri", metavar="S3_URI")
+@common_options
+@_version_id
+@_recursive
+@_dry_run
+def rm(
+    settings: Settings, *, uri: str, version_id: str | None, recursive: bool, dry_run: bool
+) -> None:
+    """Delete an object, or all below a prefix (-r).
+
+    In a bucket with versioning older versions stay.
+    """
+    store = _store(None, settings)
+    if recursive and version_id:
+        raise ConfigError("--version-id names one object; not with -r.")
+    if not recursive and _name(uri) == "":
+        raise ConfigError(f"{uri} is a prefix.", hint="Give -r to delete all below it.")
+
+    def delete(name: str) -> None:
+        if not dry_run:
+            store.delete(name, version_id=version_id)
+        if settings.json:
+            print_json({"action": "would delete" if dry_run else "deleted", "uri": name})
+        elif not settings.quiet:
+            say(f"{'would delete' if dry_run else 'deleted'} {name}")
+
+    if recursive:
+        _each(_found(store, _prefix(uri)), lambda item: delete(item.uri), recursive=True)
+    else:
+        if not version_id:
+            _check_exists(store, uri)
+        delete(uri)
+
+
+@click.command()
+@click.argument("uri", metavar="S3_URI")
+@common_options
+@reading_options
+@_version_id
+@_recursive
+def inspect(
+    settings: Settings,
+    *,
+    options: ModeOptions,
+    uri: str,
+    version_id: str | None,
+    recursive: bool,
+) -> None:
+    """Say how an object is encrypted.
+
+    And under which key; nothing is decrypted.
+
+    Only an SSE-C object needs its key, --sse-c-key-file, because S3 asks for it.
+    """
+    store = _store(options.mode_for(settings), settings)
+
+    def show(name: str) -> None:
+        info = store.inspect(name, version_id=version_id)
+        if settings.json:
+            print_json(info_fields(info))
+            return
+        for field, value in info_fields(info).items():
+            if value not in (None, {}, []):
+                print_line(f"{field.replace('_', ' '):<14} {_plain(value)}")
+        if recursive:
+            print_line("")
+
+    if recursive:
+        _each(_found(store, _prefix(uri)), lambda item: show(item.uri), recursive=True)
+    else:
+        show(uri)
+
+
+@click.command()
+@click.argument("uri", metavar="S3_URI")
+@common_options
+@writing_options
+@option("--from-key", multiple=True, metavar="KEY", help="A key that opens what is there now.")
+@option(
+    "--from-sse-c-key-file",
+    type=click.Path(path_type=Path),
+    help="The customer key of what is there now.",
+)
+@option(
+    "--from-context",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Encryption context that what is there now must have.",
+)
+@_recursive
+@_dry_run
+def rotate(
+    settings: Settings,
+    *,
+    options: ModeOptions,
+    uri: str,
+    recursive: bool,
+    dry_run: bool,
+    **old: Any,
+) -> None:
+    """Bring objects under another key or mode.
+
+    Each by the cheapest sound way.
+
+    --mode, --key and their companions say what objects are to become, --from-... what opens
+    them now, where that is not the same keys. SSE objects are copied inside S3; client-side objects with --key-location
+    metadata are rewrapped by KMS and copied inside S3; others are streamed through this
+    process and re-encrypted. An object that another writer changes meanwhile is left as that
+    writer made it.
+    """
+    to = options.required_mode_for(settings)
+    now = _old_mode(options, settings, **old)
+    if now is None and to.name == "client":
+        now = to
+    store = _store(now, settings)
+    if recursive:
+        uri = _prefix(uri)
+    elif _name(uri) == "":
+        raise ConfigError(f"{uri} is a prefix.", hint="Give -r to rotate all below it.")
+    try:
+        outcomes = store.rotate(
+            uri, to=to, dry_run=dry_run, on_outcome=lambda o: _show_outcome(settings, o, dry_run)
+        )
+    except RotationError as error:
+        failed = cast("tuple[RotationOutcome, ...]", error.outcomes)
+        _summarise(settings, failed, dry_run=dry_run)
+        raise _failed(outcome.error for outcome in failed if outcome.error) from error
+    _summarise(settings, outcomes, dry_run=dry_run)
+
+
+def info_fields(info: "ObjectInfo") -> dict[str, Any]:
+    """Return an object's properties under the names that --json prints."""
+    fields = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
+    return {name: _value(value) for name, value in fields.items()}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return list(value)
+    return dict(value) if hasattr(value, "items") else value
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={text}" for name, text in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _store(mode: "Mode | None", settings: Settings) -> "S3Crypt":
+    return s3crypt.S3Crypt(mode, session=settings.session)
+
+
+def _old_mode(
+    options: ModeOptions,
+    settings: Settings,
+    *,
+    from_key: tuple[str, ...],
+    from_sse_c_key_file: Path | None,
+    from_context: tuple[str, ...],
+) -> "Mode | None":
+    old = ModeOptions(
+        key=from_key,
+        sse_c_key_file=from_sse_c_key_file,
+        context=from_context,
+        no_bind_name=options.no_bind_name and bool(from_key),
+    )
+    return old.mode_for(settings)
+
+
+def _each(items: Iterable[T], act: Callable[[T], None], *, recursive: bool) -> None:
+    """Act on each item; with `recursive` a failure is reported and the others still done."""
+    codes: list[int] = []
+    count = 0
+    for item in items:
+        count += 1
+        try:
+            act(item)
+        except (S3CryptError, OSError) as error:
+            if not recursive:
+                raise
+            codes.append(report(error))
+    if codes:
+        say(f"s3crypt: {len(codes)} of {count} failed")
+        raise click.exceptions.Exit(_common(codes))
+
+
+def _common(codes: list[int]) -> int:
+    return codes[0] if len(set(codes)) == 1 else EXIT_OTHER
+
+
+def _uploads(source: str, uri: str, *, recursive: bool) -> Iterator[tuple[str, str]]:
+    if source == "-":
+        if recursive or _name(uri) == "" or uri.endswith("/"):
+            raise ConfigError("A pipe has no name.", hint="Name the object: s3://BUCKET/NAME.")
+        yield "-", uri
+        return
+    path = Path(source)
+    if not path.is_dir():
+        yield source, uri + path.name if uri.endswith("/") or _name(uri) == "" else uri
+        return
+    if not recursive:
+        raise ConfigError(f"{source} is a directory.", hint="Give -r to put all below it.")
+    prefix = _prefix(uri)
+    for file in _files_below(path):
+        yield str(file), prefix + file.relative_to(path).as_posix()
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    # Links to directories are not followed: they may lead out of the tree, or round in it.
+    def stop(error: OSError) -> None:
+        raise error
+
+    for directory, directories, names in os.walk(root, onerror=stop):
+        directories.sort()
+        for name in sorted(names):
+            file = Path(directory, name)
+            if file.is_file():
+                yield file
+            else:
+                say(f"s3crypt: {file}: skipped, not a regular file")
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, name = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket:
+        raise ConfigError(f"{uri!r} is not s3://BUCKET/NAME.")
+    return bucket, name
+
+
+def _name(uri: str) -> str:
+    return _split(uri)[1]
+
+
+def _prefix(uri: str) -> str:
+    _split(uri)
+    return uri if uri.endswith("/") else uri + "/"
+
+
+def _found(store: "S3Crypt", prefix: str) -> "Iterator[ListedObject]":
+    for item in store.list(prefix):
+        # Consoles make empty objects "folder/" to show a folder.
+        if not (item.uri.endswith("/") and item.stored_size == 0):
+            yield item
+
+
+def _check_exists(store: "S3Crypt", uri: str) -> None:
+    # S3 answers a deletion of nothing as it does any other; a mistyped name deserves better.
+    # A listing, since a HEAD would need the customer key of an SSE-C object.
+    try:
+        found = next(iter(store.list(uri)), None)
+    except StorageError as error:
+        if error.code != "AccessDenied":
+            raise
+        return
+    if found is None or found.uri != uri:
+        raise ObjectNotFoundError(f"{uri}: no such object")
+
+
+def _target_directory(target: str) -> Path:
+    path = Path(target)
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{target} is a file; -r needs a directory.")
+    return path
+
+
+def _target_file(uri: str, target: str) -> Path:
+    path = Path(target)
+    name = PurePosixPath(_name(uri)).name
+    if path.is_dir() or target.endswith("/"):
+        if not name or name == "..":
+            raise ConfigError(f"{uri} has no file name; name the file.")
+        path = path / name
+    if path.is_dir():
+        raise ConfigError(f"{path} is a directory; name a file.")
+    return path
+
+
+def _inside(root: Path, prefix: str, uri: str) -> Path:
+    """Return where an object goes below `root`; a name that would lead out of it is refused."""
+    relative = uri[len(_prefix(prefix)) :]
+    parts = relative.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\0" in relative:
+        raise PolicyError(f"{uri}: its name is not a path below {root}; not written.")
+    path = root.joinpath(*parts)
+    # A link that is already there may lead out too.
+    if not path.parent.resolve().is_relative_to(root.resolve()):
+        raise PolicyError(f"{uri}: a link leads it out of {root}; not written.")
+    return path
+
+
+def _stream(store: "S3Crypt", uri: str, how: dict[str, Any]) -> None:
+    output = Output()
+    with discarding(output):
+        store.get(uri, cast("BinaryIO", output), **how)
+
+
+def _download_bar(store: "S3Crypt", uri: str, how: dict[str, Any], settings: Settings) -> Any:
+    total = None
+    if sys.stderr.isatty() and not settings.silent:
+        total = store.inspect(uri, version_id=how["version_id"]).size
+    return progress(uri, total, quiet=settings.silent)
+
+
+def _file_size(file: str) -> int | None:
+    try:
+        return None if file == "-" else Path(file).stat().st_size
+    except OSError:
+        return None
+
+
+def _tell(settings: Settings, verb: str, source: str, target: str, info: "ObjectInfo") -> None:
+    if settings.json:
+        print_json({"action": verb, "source": source, "target": target} | info_fields(info))
+    elif not settings.quiet:
+        size = "" if info.size is None else f", {size_text(info.size)}"
+        say(f"{source} -> {target} ({_mode_name(info.mode)}{size})")
+
+
+def _mode_name(mode: Any) -> str:
+    return str(getattr(mode, "name", mode))
+
+
+def _would(settings: Settings, verb: str, source: str, target: str, mode: "Mode | None") -> None:
+    if settings.json:
+        print_json({"action": f"would {verb}", "source": source, "target": target})
+    else:
+        say(f"would {verb} {source} -> {target}{f' ({mode.name})' if mode else ''}")
+
+
+def _list_object(settings: Settings, item: "ListedObject") -> None:
+    if settings.json:
+        print_json(dataclasses.asdict(item))
+        return
+    print_line(f"{item.last_modified:%Y-%m-%d %H:%M:%S}  {item.stored_size:>14}  {item.uri}")
+
+
+def _list_prefix(settings: Settings, uri: str) -> None:
+    if settings.json:
+        print_json({"prefix": uri})
+    else:
+        print_line(f"{'':19}  {'-':>14}  {uri}")
+
+
+def _show_outcome(settings: Settings, outcome: "RotationOutcome", dry_run: bool) -> None:
+    if settings.json:
+        fields = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
+        if outcome.error is not None:
+            fields |= {"error": str(outcome.error), "exit_code": exit_code(outcome.error)}
+        print_json(fields | {"dry_run": dry_run})
+        return
+    if outcome.error is not None:
+        report(outcome.error)
+    elif not settings.quiet:
+        would = "would be " if dry_run and outcome.action != "unchanged" else ""
+        print_line(f"{would}{outcome.action}  {outcome.uri}")
+
+
+def _summarise(settings: Settings, outcomes: Iterable[Any], *, dry_run: bool) -> None:
+    if settings.silent:
+        return
+    actions: dict[str, int] = {}
+    moved, seconds = 0, 0.0
+    for outcome in outcomes:
+        actions[outcome.action] = actions.get(outcome.action, 0) + 1
+        moved += outcome.bytes_moved
+        seconds += outcome.seconds
+    counts = ", ".join(f"{count} {action}" for action, count in sorted(actions.items()))
+    moving = "" if dry_run else f"; {size_text(moved)} moved through here in {seconds:.1f} s"
+    say(f"{sum(actions.values())} objects: {counts or 'nothing to do'}{moving}")
+
+
+def _failed(errors: Iterable[Exception]) -> click.exceptions.Exit:
+    return click.exceptions.Exit(_common([exit_code(error) for error in errors] or [EXIT_OTHER]))

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands share, and the library's values made of them.
+
+Secrets never come from the command line or the environment: only the names of files do.
+"""
+
+import functools
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+from click.core import ParameterSource
+
+import s3crypt
+from s3crypt.errors import ConfigError
+
+if TYPE_CHECKING:
+    import boto3
+
+    from s3crypt import Mode
+    from s3crypt.message import Keyring
+
+Command = Callable[..., Any]
+MODES = ("sse-s3", "sse-kms", "dsse-kms", "sse-c", "client")
+_CLIENT_ONLY = ("signed", "frame_length", "key_location", "no_bind_name")
+
+
+@dataclass(frozen=True)  # without slots: `session` is made once and kept
+class Settings:
+    """What every command accepts: where to talk to, and how to report."""
+
+    json: bool = False
+    quiet: bool = False
+    endpoint_url: str | None = None
+    profile: str | None = None
+    region: str | None = None
+    sandbox: bool = False
+
+    @functools.cached_property
+    def session(self) -> "boto3.Session":
+        """The boto3 session of --profile and --region; otherwise all is boto3's own."""
+        return _session(self.profile, self.region)
+
+    @property
+    def silent(self) -> bool:
+        """Whether progress and remarks on stderr are unwanted."""
+        return self.quiet or self.json
+
+
+def option(
+    *names: str, environment: bool = True, **attributes: Any
+) -> Callable[[Command], Command]:
+    """Return click's option, read from the environment too: --frame-length: S3CRYPT_FRAME_LENGTH.
+
+    `environment=False` is for what must be asked for each time: which objects, and less safety.
+    """
+    if environment:
+        long = next(name for name in names if name.startswith("--"))
+        attributes["envvar"] = "S3CRYPT_" + long[2:].replace("-", "_").upper()
+    return click.option(*names, **attributes)
+
+
+def common_options(
+    command: Command | None = None, *, service: Literal["s3", "kms"] = "s3"
+) -> Command:
+    """Give a command --json, --quiet and the AWS options as its first argument, a `Settings`.
+
+    `service` is what --endpoint-url means. Use as `@common_options` or with the service.
+    """
+    if command is None:
+        return functools.partial(common_options, service=service)
+    run = command
+
+    @functools.wraps(run)
+    def wrapper(**values: Any) -> Any:
+        names = ("json", "quiet", "endpoint_url", "profile", "region", "sandbox")
+        settings = Settings(**{name: values.pop(name) for name in names})
+        _apply(settings, service)
+        return run(settings, **values)
+
+    return _with_options(wrapper, _COMMON)
+
+
+_COMMON = (
+    option("--json", is_flag=True, help="One JSON object a line, for programs."),
+    option("--quiet", "-q", is_flag=True, help="No progress, no remarks: only errors."),
+    option("--endpoint-url", metavar="URL", help="The service's address, if not AWS's."),
+    option("--profile", help="AWS profile."),
+    option("--region", help="AWS region."),
+    option("--sandbox", is_flag=True, help="Use the running `s3crypt sandbox`."),
+)
+_KEYS = (
+    option(
+        "--key",
+        "key",
+        multiple=True,
+        metavar="KEY",
+        help="kms:alias/NAME, kms:ARN, aes:NAMESPACE/NAME=FILE or rsa:NAMESPACE/NAME=FILE.pem. "
+        "Given more than once, the first makes the data key and any one opens it.",
+    ),
+    option("--context", multiple=True, metavar="NAME=VALUE", help="Encryption context."),
+)
+_MODE = (
+    option("--mode", type=click.Choice(MODES), help="Who encrypts; `client` if a key is given."),
+    *_KEYS,
+    option(
+        "--sse-c-key-file",
+        type=click.Path(path_type=Path),
+        help="The customer key of SSE-C: 32 raw bytes, hex or base64.",
+    ),
+)
+_NO_BIND_NAME = option(
+    "--no-bind-name", is_flag=True, help="Do not bind the object's name into the message."
+)
+_WRITING = (
+    option("--signed", is_flag=True, help="Sign the message (ECDSA P-384) too."),
+    option(
+        "--frame-length",
+        callback=lambda _context, _parameter, value: parse_size(value),
+        metavar="SIZE",
+        help="Plaintext per frame: 64KiB, 1MiB or bytes.  [default: 256KiB]",
+    ),
+)
+_KEY_LOCATION = option(
+    "--key-location",
+    type=click.Choice(("header", "metadata")),
+    help="Where the wrapped key is kept: in the message, or in the object's metadata.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModeOptions:
+    """--mode, --key and their companions, as given; `mode_for` makes the library's mode of them."""
+
+    mode: str | None = None
+    key: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
+    sse_c_key_file: Path | None = None
+    no_bind_name: bool = False
+    signed: bool = False
+    frame_length: int | None = None
+    key_location: Literal["header", "metadata"] | None = None
+    from_environment: frozenset[str] = frozenset()
+
+    def mode_for(self, settings: Settings) -> "Mode | None":
+        """Return the mode asked for, or None if nothing was; nothing given is ignored.
+
+        What comes from the environment is a default instead, used where it applies.
+        """
+        name = self.mode or self._implied()
+        if name is None:
+            self._refuse("context", *_CLIENT_ONLY, needs="--mode or --key")
+            return None
+        if name == "client":
+            self._refuse("sse_c_key_file", needs="--mode sse-c")
+            return self._client(settings)
+        self._refuse(*_CLIENT_ONLY, needs="--mode client")
+        if name == "sse-c":
+            self._refuse("key", "context", needs="another --mode than sse-c")
+            return self._customer_key()
+        self._refuse("sse_c_key_file", needs="--mode sse-c")
+        if name == "sse-s3":
+            self._refuse("key", "context", needs="another --mode than sse-s3")
+            return s3crypt.SSES3()
+        key, context = self._service_key(name), parse_pairs(self.context, "--context") or None
+        if name == "sse-kms":
+            return s3crypt.SSEKMS(key, context=context)
+        return s3crypt.DSSEKMS(key, context=context)
+
+    def required_mode_for(self, settings: Settings) -> "Mode":
+        """Return the mode asked for; s3crypt never guesses how to write."""
+        mode = self.mode_for(settings)
+        if mode is None:
+            raise ConfigError(
+                "No encryption was chosen.",
+                hint="Give --key kms:alias/NAME (client-side), or --mode "
+                "sse-s3|sse-kms|dsse-kms|sse-c.",
+            )
+        return mode
+
+    def _implied(self) -> str | None:
+        given = [name for name in ("key", "sse_c_key_file") if getattr(self, name)]
+        if len(given) > 1:
+            given = [name for name in given if name not in self.from_environment]
+        if len(given) > 1:
+            raise ConfigError("Give --key or --sse-c-key-file, not both.")
+        return {"key": "client", "sse_c_key_file": "sse-c"}[given[0]] if given else None
+
+    def _refuse(self, *names: str, needs: str) -> None:
+        for name in names:
+            if getattr(self, name) and name not in self.from_environment:
+                raise ConfigError(f"--{name.replace('_', '-')} needs {needs}.")
+
+    def _client(self, settings: Settings) -> "Mode":
+        if not self.key:
+            raise ConfigError("--mode client needs a --key.", hint="For example kms:alias/NAME.")
+        chosen: dict[str, Any] = {}
+        if self.frame_length is not None:
+            chosen["frame_length"] = self.frame_length
+        if self.key_location is not None:
+            chosen["key_location"] = self.key_location
+        return s3crypt.ClientSide(
+            keyring_of(self.key, settings),
+            context=parse_pairs(self.context, "--context") or None,
+            signed=self.signed,
+            bind_name=not self.no_bind_name,
+            **chosen,
+        )
+
+    def _customer_key(self) -> "Mode":
+        if self.sse_c_key_file is None:
+            raise ConfigError("--mode sse-c needs --sse-c-key-file FILE.")
+        _check_is_a_name(self.sse_c_key_file)
+        return s3crypt.SSEC.from_file(self.sse_c_key_file)
+
+    def _service_key(self, name: str) -> str:
+        keys = [_kms_name(key) for key in self.key]
+        if len(keys) != 1 or keys[0] is None:
+            raise ConfigError(
+                f"--mode {name} needs exactly one --key kms:...",
+                hint="kms:alias/NAME, kms:ARN, or AWS's own key: kms:alias/aws/s3.",
+            )
+        return keys[0]
+
+
+def reading_options(command: Command) -> Command:
+    """Give a command that reads objects its `options: ModeOptions`."""
+    return _mode_options(command, (*_MODE, _NO_BIND_NAME))
+
+
+def writing_options(command: Command) -> Command:
+    """Give a command that writes objects its `options: ModeOptions`."""
+    return _mode_options(command, (*_MODE, *_WRITING, _KEY_LOCATION, _NO_BIND_NAME))
+
+
+def message_writing_options(command: Command) -> Command:
+    """Give a command that writes bare messages its `options: ModeOptions`."""
+    return _mode_options(command, (*_KEYS, *_WRITING))
+
+
+def message_reading_options(command: Command) -> Command:
+    """Give a command that reads bare messages its `options: ModeOptions`."""
+    return _mode_options(command, _KEYS)
+
+
+def keyring_of(keys: Sequence[str], settings: Settings) -> "Keyring":
+    """Return the keyring of --key, given once or more."""
+    if not keys:
+        raise ConfigError(
+            "No key was named.",
+            hint="Give --key kms:alias/NAME, aes:NAMESPACE/NAME=FILE or rsa:NAMESPACE/NAME=FILE.",
+        )
+    keyrings = [_keyring(key, settings) for key in keys]
+    return keyrings[0] if len(keyrings) == 1 else s3crypt.MultiKeyring(*keyrings)
+
+
+def read_key_file(path: Path) -> bytes:
+    """Return the 32 bytes of a key file: raw, hex or base64."""
+    _check_is_a_name(path)
+    return s3crypt.SSEC.from_file(path).key
+
+
+def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, str]:
+    """Return NAME=VALUE options as a dict; a name given twice is an error."""
+    values: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{name} takes NAME=VALUE.")
+        if key in values:
+            raise ConfigError(f"{name} {key}= is given twice.")
+        values[key] = value
+    return values
+
+
+_UNITS = {"": 1, "b": 1, "k": 2**10, "kib": 2**10, "m": 2**20, "mib": 2**20}
+
+
+def parse_size(text: str | None) -> int | None:
+    """Return the bytes of 64KiB, 1MiB or 65536."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,12}) ?([a-z]*)", text.strip().lower())
+    if match is None or match[2] not in _UNITS:
+        raise ConfigError(f"{text!r} is not a size.", hint="Write 64KiB, 1MiB or 65536.")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _with_options(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
+    for add in reversed(tuple(options)):
+        command = add(command)
+    return command
+
+
+def _mode_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    @functools.wraps(command)
+    def wrapper(*arguments: Any, **values: Any) -> Any:
+        names = [name for name in ModeOptions.__dataclass_fields__ if name in values]
+        environment = frozenset(name for name in names if _is_from_environment(name))
+        chosen = {name: values.pop(name) for name in names}
+        options = ModeOptions(**chosen, from_environment=environment)
+        return command(*arguments, options=options, **values)
+
+    return _with_options(wrapper, options)
+
+
+def _is_from_environment(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.ENVIRONMENT
+
+
+def _apply(settings: Settings, service: str) -> None:
+    if settings.sandbox:
+        _enter_sandbox(settings)
+    if settings.endpoint_url:
+        if not settings.endpoint_url.startswith(("http://", "https://")):
+            raise ConfigError("--endpoint-url takes http://HOST:PORT or https://HOST.")
+        os.environ[f"AWS_ENDPOINT_URL_{service.upper()}"] = settings.endpoint_url
+
+
+def _enter_sandbox(settings: Settings) -> None:
+    from s3crypt import sandbox  # noqa: PLC0415 - needs the sandbox extra
+
+    if settings.profile:
+        raise ConfigError("--sandbox and --profile exclude each other.")
+    running = sandbox.status()
+    if running is None:
+        raise ConfigError("No sandbox is running.", hint="Start one: s3crypt sandbox start")
+    os.environ.update(sandbox.environment(running))
+
+
+def _session(profile: str | None, region: str | None) -> "boto3.Session":
+    import boto3  # noqa: PLC0415 - 100 ms that --help must not cost
+    import botocore.session  # noqa: PLC0415
+
+    wanted = profile or os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
+    if wanted and wanted not in botocore.session.Session().available_profiles:
+        raise ConfigError(
+            f"There is no AWS profile named {wanted}.", hint="See `aws configure list-profiles`."
+        )
+    return boto3.Session(profile_name=profile, region_name=region)
+
+
+def _keyring(key: str, settings: Settings) -> "Keyring":
+    kms = _kms_name(key)
+    if kms is not None:
+        return s3crypt.KMSKeyring(kms, session=settings.session)
+    kind, _, rest = key.partition(":")
+    name, equals, path = rest.partition("=")
+    namespace, slash, name = name.partition("/")
+    if kind not in ("aes", "rsa") or not (equals and slash and namespace and name and path):
+        # Not repeated: somebody may have put the key itself there.
+        raise ConfigError(
+            "That is not a --key.",
+            hint="Write kms:alias/NAME, kms:ARN, aes:NAMESPACE/NAME=FILE or "
+            "rsa:NAMESPACE/NAME=FILE.pem.",
+        )
+    if kind == "aes":
+        return s3crypt.AESKeyring(namespace, name, read_key_file(Path(path)))
+    return _rsa_keyring(namespace, name, Path(path))
+
+
+def _kms_name(key: str) -> str | None:
+    if key.startswith("arn:"):
+        return key
+    return key.removeprefix("kms:") if key.startswith("kms:") and len(key) > 4 else None
+
+
+def _rsa_keyring(namespace: str, name: str, path: Path) -> "Keyring":
+    pem = _read_file(path)
+    if b"-----BEGIN " not in pem:
+        raise ConfigError(f"{path} is not a PEM file.", hint="openssl genrsa -out FILE.pem 4096")
+    if b"ENCRYPTED" in pem:
+        raise ConfigError(
+            f"{path} is protected by a passphrase.",
+            hint="Give an unprotected PEM file; keep it readable by you alone.",
+        )
+    if b"PRIVATE KEY-----" not in pem:
+        return s3crypt.RSAKeyring(namespace, name, public=pem)
+    return s3crypt.RSAKeyring(namespace, name, private=pem)
+
+
+def _read_file(path: Path) -> bytes:
+    _check_is_a_name(path)
+    try:
+        # No key file is larger; /dev/zero and a mistyped disk image are.
+        with path.open("rb") as file:
+            return file.read(65536)
+    except OSError as error:
+        raise ConfigError(f"Cannot read the key file {path}: {error.strerror}.") from error
+
+
+def _check_is_a_name(path: Path) -> None:
+    """Refuse a key where the name of its file belongs, without repeating it."""
+    if re.fullmatch(r"[0-9A-Fa-f]{64}|[A-Za-z0-9+/]{43}=", str(path)) and not path.exists():
+        raise ConfigError(
+            "A key is given as the name of a file, never itself.",
+            hint="If that was a real key, replace it: command lines are recorded.",
+        )

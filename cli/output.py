@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person or a pipe sees: data on stdout, talk on stderr.
+
+Knows nothing of S3, keys or messages.
+"""
+
+import codecs
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from s3crypt.errors import (
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    KeyUnavailableError,
+    PolicyError,
+    StorageError,
+)
+
+EXIT_OTHER = 1
+EXIT_USAGE = 2
+EXIT_INTEGRITY = 3
+EXIT_KEY = 4
+EXIT_STORAGE = 5
+EXIT_INTERRUPTED = 130
+# As a shell reports a process that SIGPIPE ended: the reader left, nothing else is wrong.
+BROKEN_PIPE = 141
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object on one line of stdout."""
+    _print(json.dumps(value, ensure_ascii=False, default=_jsonable))
+
+
+def print_line(text: str) -> None:
+    """Print one line of data on stdout."""
+    _print(text)
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print aligned columns on stdout, numbers to the right; cells are never cut."""
+    cells = [[_printable(str(cell)) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    right = [_is_numeric([row[i] for row in cells]) for i in range(len(headers))]
+    header = _join(headers, widths, right)
+    _print(click.style(header, bold=True) if sys.stdout.isatty() else header)
+    for row in cells:
+        _print(_join(row, widths, right))
+
+
+def say(text: str) -> None:
+    """Print one line of talk on stderr."""
+    click.echo(_printable(text), err=True)
+
+
+def print_error(message: str, hint: str | None = None) -> None:
+    """Print what happened, and what to do next, on stderr."""
+    say(f"s3crypt: {message}")
+    if hint:
+        say(f"hint: {hint}")
+
+
+def report(error: Exception) -> int:
+    """Print an error of the library or of the system on stderr; return its exit code."""
+    message = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    print_error(message, _in_options(getattr(error, "hint", None)))
+    return exit_code(error)
+
+
+def exit_code(error: Exception) -> int:
+    """Return the exit code that an error stands for."""
+    if isinstance(error, ConfigError):
+        return EXIT_USAGE
+    if isinstance(error, IntegrityError | FormatError | PolicyError):
+        return EXIT_INTEGRITY
+    if isinstance(error, KeyUnavailableError):
+        return EXIT_KEY
+    return EXIT_STORAGE if isinstance(error, StorageError | OSError) else EXIT_OTHER
+
+
+def size_text(size: int) -> str:
+    """Return a size as people write it, in binary units."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+@contextmanager
+def progress(
+    label: str, total: int | None, *, quiet: bool = False
+) -> Iterator[Callable[[int], None] | None]:
+    """Show a progress bar on stderr if that is a terminal; yields the callback, or None."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    # rich takes 60 ms to import: only who sees a bar pays for it.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(_printable(label), total=total)
+        yield lambda count: bar.update(task, advance=count)
+
+
+class Output:
+    """The command's binary stdout: counts bytes, guards a terminal, and ends quietly with a pipe.
+
+    A terminal gets text only: binary would be unreadable, and control characters in somebody
+    else's object could reprogram the terminal. Pass `ciphertext=True` for what is never text.
+    """
+
+    def __init__(self, *, ciphertext: bool = False) -> None:
+        self.written = 0
+        self._raw = sys.stdout.buffer
+        self._decoder: codecs.IncrementalDecoder | None = None
+        if sys.stdout.isatty():
+            if ciphertext:
+                raise _binary_to_terminal()
+            self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Write all of `data`."""
+        if self._decoder is not None:
+            _check_text(self._decoder, data)
+        with _ending_with_the_pipe():
+            self._raw.write(data)
+        self.written += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Flush what was written."""
+        with _ending_with_the_pipe():
+            self._raw.flush()
+
+    def writable(self) -> bool:
+        """Return True, as files for writing do."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return False: stdout is a stream even where it is a file."""
+        return False
+
+
+def silence_stdout() -> None:
+    """Point stdout at nothing, so that flushing it at exit cannot fail a second time."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
+
+
+@contextmanager
+def _ending_with_the_pipe() -> Iterator[None]:
+    # Not an OSError on its way up: the library would call it a storage failure.
+    try:
+        yield
+    except BrokenPipeError:
+        silence_stdout()
+        raise click.exceptions.Exit(BROKEN_PIPE) from None
+
+
+# What the library tells a programmer to write, as the command's options say it.
+_IN_OPTIONS = (
+    ("Read it with ClientSide and one of: ", "Read it with one of these as --key: "),
+    ("Give the store the ClientSide mode that reads it", "Name what opens it now: --from-key"),
+    ("read it with bind_name=False", "read it with --no-bind-name"),
+    ("name allow_uncommitted", "give --allow-uncommitted"),
+    ("was moved or replaced, or the expected context", "was moved (--written-as OLD_NAME) or "
+     "replaced, or the expected --context"),
+    ("with mode ", "with --mode "),
+)
+
+
+def _in_options(hint: str | None) -> str | None:
+    for words, options in _IN_OPTIONS:
+        hint = hint.replace(words, options) if hint else hint
+    return hint
+
+
+def _print(text: str) -> None:
+    with _ending_with_the_pipe():
+        click.echo(text)
+
+
+def _printable(text: str) -> str:
+    # Object names and messages come from others; a terminal obeys what they may contain.
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _jsonable(value: object) -> object:
+    isoformat = getattr(value, "isoformat", None)
+    if isoformat is not None:
+        return isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)
+
+
+def _is_numeric(column: Sequence[str]) -> bool:
+    return any(cell[:1].isdigit() for cell in column) and all(
+        not cell or cell == "-" or cell.replace(",", "").replace(".", "", 1).isdigit()
+        for cell in column
+    )
+
+
+def _join(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    aligned = (
+        cell.rjust(width) if to_right else cell.ljust(width)
+        for cell, width, to_right in zip(cells, widths, right, strict=True)
+    )
+    return "  ".join(aligned).rstrip()
+
+
+def _check_text(decoder: codecs.IncrementalDecoder, data: bytes | bytearray | memoryview) -> None:
+    try:
+        text = decoder.decode(bytes(data))
+    except UnicodeDecodeError:
+        raise _binary_to_terminal() from None
+    if any(ord(c) < 32 and c not in "\t\n\r\f" for c in text):
+        raise _binary_to_terminal()
+
+
+def _binary_to_terminal() -> ConfigError:
+    return ConfigError(
+        "This is binary and stdout is a terminal.", hint="Name a file, or pipe it somewhere."
+    )

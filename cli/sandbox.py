@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sandbox`: an S3 and KMS on this machine, for trying out."""
+
+import dataclasses
+import shlex
+from typing import Any
+
+import click
+
+from s3crypt.errors import ConfigError
+
+from .output import print_json, print_line, say
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+
+
+@click.group()
+def sandbox() -> None:
+    """Run S3 and KMS on this machine, on loopback, for trying out.
+
+    It is not a safe place for data: it keeps all in memory, and nothing after `stop`.
+    """
+
+
+@sandbox.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port (0: any free one).")
+@_JSON
+def start(port: int, as_json: bool) -> None:
+    """Start it in the background; it takes about a second."""
+    service = _service()
+    running = service.status()
+    started = running is None
+    if running is None:
+        running = service.start(port=port)
+    if as_json:
+        print_json(_public(running))
+        return
+    verb = "is running" if started else "was running already"
+    say(f"The sandbox {verb} at {running.endpoint_url} (process {running.pid}).")
+    say("Use it with --sandbox on any command, or for the whole shell:")
+    say('  eval "$(s3crypt sandbox env)"')
+
+
+@sandbox.command()
+def stop() -> None:
+    """Stop it and forget all that it held."""
+    if _service().stop():
+        say("The sandbox was stopped. Its objects and keys are gone.")
+    else:
+        say("No sandbox was running.")
+
+
+@sandbox.command()
+@_JSON
+@click.pass_context
+def status(context: click.Context, as_json: bool) -> None:
+    """Tell whether it runs; the exit code is 1 if not."""
+    running = _service().status()
+    if as_json:
+        print_json({"running": running is not None} | (_public(running) if running else {}))
+    elif running is None:
+        print_line("not running")
+    else:
+        print_line(f"running at {running.endpoint_url} (process {running.pid})")
+    context.exit(0 if running else 1)
+
+
+@sandbox.command()
+@_JSON
+def env(as_json: bool) -> None:
+    """Print what to export so that any AWS tool uses it."""
+    service = _service()
+    running = service.status()
+    if running is None:
+        raise ConfigError("No sandbox is running.", hint="Start one: s3crypt sandbox start")
+    environment = service.environment(running)
+    if as_json:
+        print_json(environment)
+        return
+    for name, value in environment.items():
+        print_line(f"export {name}={shlex.quote(value)}")
+
+
+def _service() -> Any:
+    from s3crypt import sandbox as service  # noqa: PLC0415 - only needed here
+
+    return service
+
+
+def _public(running: Any) -> dict[str, object]:
+    fields = {field.name for field in dataclasses.fields(running)}
+    return {name: getattr(running, name) for name in ("endpoint_url", "pid") if name in fields}

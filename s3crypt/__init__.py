@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep data in S3 encrypted: SSE-S3, SSE-KMS, DSSE-KMS, SSE-C or client-side, chosen per call.
+
+    from s3crypt import S3Crypt, ClientSide, KMSKeyring
+
+    s3 = S3Crypt(ClientSide(KMSKeyring("alias/reports")))
+    s3.put("q3.parquet", "s3://acme/2026/q3.parquet")
+    s3.get("s3://acme/2026/q3.parquet", "out.parquet")
+
+A tour: `S3Crypt` stores and fetches objects; a *mode* (`SSES3`, `SSEKMS`, `DSSEKMS`, `SSEC`,
+`ClientSide`) says who encrypts; a *keyring* (`KMSKeyring`, `AESKeyring`, `RSAKeyring`,
+`MultiKeyring`) says who wraps the data keys of `ClientSide`. `s3crypt.message` has the messages
+themselves, for bytes and files without S3; `s3crypt.kms` the life of KMS keys.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import (
+        ConfigError,
+        ConflictError,
+        FormatError,
+        IntegrityError,
+        KeyUnavailableError,
+        ObjectNotFoundError,
+        PolicyError,
+        RotationError,
+        S3CryptError,
+        StorageError,
+    )
+    from .keyrings import AESKeyring, KMSKeyring, MultiKeyring, RSAKeyring
+    from .kms import KeyManager
+    from .message import Keyring
+    from .modes import DSSEKMS, SSEC, SSEKMS, SSES3, ClientSide, Mode
+    from .rotation import RotationOutcome
+    from .store import ListedObject, ObjectInfo, S3Crypt
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DSSEKMS",
+    "SSEC",
+    "SSEKMS",
+    "SSES3",
+    "AESKeyring",
+    "ClientSide",
+    "ConfigError",
+    "ConflictError",
+    "FormatError",
+    "IntegrityError",
+    "KMSKeyring",
+    "KeyManager",
+    "KeyUnavailableError",
+    "Keyring",
+    "ListedObject",
+    "Mode",
+    "MultiKeyring",
+    "ObjectInfo",
+    "ObjectNotFoundError",
+    "PolicyError",
+    "RSAKeyring",
+    "RotationError",
+    "RotationOutcome",
+    "S3Crypt",
+    "S3CryptError",
+    "StorageError",
+]
+
+# Names are imported when first used: `s3crypt --help` must not wait for boto3 (340 ms).
+_HOMES = {
+    "errors": [name for name in __all__ if name.endswith("Error")],
+    "keyrings": ["AESKeyring", "KMSKeyring", "MultiKeyring", "RSAKeyring"],
+    "kms": ["KeyManager"],
+    "message": ["Keyring"],
+    "modes": ["DSSEKMS", "SSEC", "SSEKMS", "SSES3", "ClientSide", "Mode"],
+    "rotation": ["RotationOutcome"],
+    "store": ["ListedObject", "ObjectInfo", "S3Crypt"],
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

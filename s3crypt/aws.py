@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AWS clients per process, and the one place where botocore's errors become ours.
+
+Knows nothing of objects, modes or messages.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import boto3
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+
+from .errors import (
+    ConfigError,
+    ConflictError,
+    IntegrityError,
+    KeyUnavailableError,
+    ObjectNotFoundError,
+    S3CryptError,
+    StorageError,
+)
+
+
+class Clients:
+    """Service clients of one session, made when first needed and never carried across a fork.
+
+    A client's connection pool must not be shared by two processes: both would write to one
+    socket. Creating clients from one session is not thread-safe either, hence the lock.
+    """
+
+    def __init__(
+        self, service: str, *, session: boto3.Session | None = None, client: Any = None
+    ) -> None:
+        if session is not None and client is not None:
+            raise ConfigError("Give a session or a client, not both.")
+        self._service = service
+        self._session = session
+        self._given = client
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[int, str | None], Any] = {}
+
+    def get(self, region: str | None = None) -> Any:
+        """Return the client for `region` (None: the session's own)."""
+        if self._given is not None:
+            if os.getpid() != self._pid:
+                raise ConfigError(
+                    f"The {self._service} client was made before this process was forked.",
+                    hint="Pass a boto3 session instead of a client, or make the client here.",
+                )
+            return self._given
+        wanted = (os.getpid(), region)
+        with self._lock:
+            if wanted not in self._clients:
+                with translating(f"the {self._service} client"):
+                    session: Any = self._session or boto3.Session()
+                    self._clients[wanted] = session.client(self._service, region_name=region)
+            return self._clients[wanted]
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("AWS clients cannot be pickled; pickle the mode and make the store there.")
+
+
+@contextmanager
+def translating(subject: str) -> Iterator[None]:
+    """Turn any botocore error raised inside into ours; `subject` names the object or key."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise translate(error, subject) from error
+
+
+def translate(error: ClientError | BotoCoreError, subject: str) -> S3CryptError:
+    """Return our error for botocore's, with its code and request id; the caller raises it."""
+    if isinstance(error, ClientError):
+        return _from_reply(error, subject)
+    for kinds, kind, message, hint in _LOCAL:
+        if isinstance(error, kinds):
+            return kind(message.format(subject=subject, error=error), hint=hint)
+    return StorageError(f"{subject}: {error}")
+
+
+_SIGN_IN = "Set AWS_PROFILE, run `aws configure` or `aws sso login`, or use --sandbox."
+# What goes wrong before a service answers.
+_LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], type[S3CryptError], str, str | None], ...] = (
+    ((NoCredentialsError, PartialCredentialsError), ConfigError, "No AWS credentials.", _SIGN_IN),
+    ((SSOError, TokenRetrievalError), ConfigError, "AWS sign-in failed: {error}", _SIGN_IN),
+    ((NoRegionError, ProfileNotFound), ConfigError, "{error}", "Set AWS_REGION or AWS_PROFILE."),
+    ((ParamValidationError,), ConfigError, "{subject}: {error}", None),
+    (
+        (BotoConnectionError, HTTPClientError),
+        StorageError,
+        "Could not reach the service for {subject}: {error}",
+        "Check the network, the region and --endpoint-url.",
+    ),
+)
+_REGION_HINT = "The bucket is in another region: set --region or AWS_REGION to it."
+_DENIED_HINT = "Ask for the permission named in the service's message."
+# code -> (type, what happened, hint). S3 prefixes KMS's codes with "KMS.".
+_CODES: dict[str, tuple[type[S3CryptError], str, str | None]] = {
+    "NoSuchKey": (ObjectNotFoundError, "no such object", None),
+    "NoSuchVersion": (ObjectNotFoundError, "no such version", None),
+    "NoSuchUpload": (StorageError, "the upload was aborted by someone else", "Run it again."),
+    "NoSuchBucket": (StorageError, "no such bucket", "Check the name, or create the bucket."),
+    "PreconditionFailed": (ConflictError, "it exists or was changed by another writer", None),
+    "ConditionalRequestConflict": (
+        ConflictError,
+        "another writer was writing it at the same time",
+        "Run it again.",
+    ),
+    "InvalidObjectState": (StorageError, "it is archived", "Restore it from Glacier first."),
+    "PermanentRedirect": (StorageError, "the bucket is in another region", _REGION_HINT),
+    "AuthorizationHeaderMalformed": (StorageError, "wrong region", _REGION_HINT),
+    "IllegalLocationConstraintException": (StorageError, "wrong region", _REGION_HINT),
+    "InvalidAccessKeyId": (StorageError, "the access key is unknown", "Check the credentials."),
+    "SignatureDoesNotMatch": (StorageError, "the secret key is wrong", "Check the credentials."),
+    "ExpiredToken": (StorageError, "the credentials have expired", "Sign in again."),
+    "DisabledException": (KeyUnavailableError, "the key is disabled", "Enable it in KMS."),
+    "KMSInvalidStateException": (
+        KeyUnavailableError,
+        "the key's state forbids it (disabled, pending deletion or import)",
+        "Cancel its deletion or enable it in KMS, while that is possible.",
+    ),
+    "NotFoundException": (
+        KeyUnavailableError,
+        "no such key",
+        "Check the key's ARN or alias, its region and account.",
+    ),
+    "KeyUnavailableException": (KeyUnavailableError, "the key is not available now", "Try later."),
+    "ThrottlingException": (KeyUnavailableError, "KMS throttled the requests", "Try later."),
+    "InvalidKeyUsageException": (
+        KeyUnavailableError,
+        "the key cannot wrap data keys",
+        "Use a symmetric ENCRYPT_DECRYPT key.",
+    ),
+    "InvalidCiphertextException": (
+        IntegrityError,
+        "KMS could not open the wrapped data key: wrong key, changed, or another context",
+        None,
+    ),
+    "IncorrectKeyException": (
+        IntegrityError,
+        "the data key is wrapped by another KMS key than the one named",
+        "Name the key that `s3crypt inspect` shows.",
+    ),
+}
+
+
+def error_code(error: BaseException) -> str:
+    """Return the service's code of a botocore ClientError, or an empty string."""
+    if not isinstance(error, ClientError):
+        return ""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _from_reply(error: ClientError, subject: str) -> S3CryptError:
+    reply = error.response
+    code = error_code(error)
+    metadata = reply.get("ResponseMetadata", {})
+    status = metadata.get("HTTPStatusCode", 0)
+    request_id = metadata.get("RequestId")
+    said = str(reply.get("Error", {}).get("Message", ""))
+    is_kms = code.startswith("KMS.") or error.operation_name in _KMS_OPERATIONS
+    kind, what, hint = _CODES.get(
+        code.removeprefix("KMS."), _by_status(status, code, said, is_kms=is_kms)
+    )
+    if is_kms and kind is StorageError:
+        kind = KeyUnavailableError
+    return kind(f"{subject}: {what}", hint=hint, code=code, request_id=request_id)
+
+
+def _by_status(
+    status: int, code: str, said: str, *, is_kms: bool
+) -> tuple[type[S3CryptError], str, str | None]:
+    # Other services than AWS use other codes, and HEAD has no body to carry one.
+    if status == 404 and not is_kms:
+        return ObjectNotFoundError, "no such object", "Check the bucket's and the object's name."
+    if status == 412:
+        return _CODES["PreconditionFailed"]
+    if status == 301:
+        return _CODES["PermanentRedirect"]
+    kind: type[S3CryptError] = KeyUnavailableError if is_kms or "kms:" in said else StorageError
+    if status == 403 or "AccessDenied" in code:
+        return kind, f"access denied ({said or code})", _DENIED_HINT
+    return kind, f"{code}: {said}".strip(": "), None
+
+
+_KMS_OPERATIONS = frozenset(
+    {
+        "CreateAlias",
+        "CreateKey",
+        "Decrypt",
+        "DescribeKey",
+        "DisableKeyRotation",
+        "EnableKeyRotation",
+        "Encrypt",
+        "GenerateDataKey",
+        "GetKeyRotationStatus",
+        "ListAliases",
+        "ListKeyRotations",
+        "ListKeys",
+        "ListResourceTags",
+        "ReEncrypt",
+        "RotateKeyOnDemand",
+        "UpdateAlias",
+    }
+)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error s3crypt raises: one family, shaped by what the caller can do about it.
+
+No message, repr or attribute of an error holds a key, a data key or plaintext.
+"""
+
+
+class S3CryptError(Exception):
+    """Base of the family; never raised itself.
+
+    Attributes:
+        hint: What to do next, one sentence, or None.
+        code: The service's error code (`NoSuchKey`, `AccessDeniedException`), or None.
+        request_id: The service's request id, for support, or None.
+
+    The service's own exception, where there was one, is `__cause__`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.code = code
+        self.request_id = request_id
+
+
+class ConfigError(S3CryptError, ValueError):
+    """The call or the set-up is wrong; raised before any byte is read, written or sent."""
+
+
+class IntegrityError(S3CryptError):
+    """The data is not what was written: tampered, truncated, swapped, or opened with a wrong key.
+
+    One type for all of these on purpose: telling them apart helps an attacker, not a reader.
+    """
+
+
+class FormatError(S3CryptError):
+    """The bytes are not a message this version reads: not ours, or too new."""
+
+
+class PolicyError(S3CryptError):
+    """Readable, but not what was demanded: another mode, another key, no key commitment."""
+
+
+class KeyUnavailableError(S3CryptError):
+    """A wrapping key cannot be used now: denied, disabled, pending deletion, throttled."""
+
+
+class StorageError(S3CryptError):
+    """S3 or the local file system refused or failed."""
+
+
+class ObjectNotFoundError(StorageError, FileNotFoundError):
+    """There is no such object, or no such version of it."""
+
+
+class ConflictError(StorageError):
+    """Someone else wrote the object first; theirs was kept and nothing of ours was stored."""
+
+
+class RotationError(S3CryptError):
+    """Some objects of a rotation were not rotated; `outcomes` has every object's result."""
+
+    def __init__(
+        self, message: str, *, outcomes: tuple[object, ...], hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.outcomes = outcomes

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AWS Encryption SDK messages: bytes to bytes. Knows no network, no boto3 and no file.
+
+`encrypt` and `decrypt` take and return bytes; `EncryptingReader` and `DecryptingReader` stream.
+A `Sealer` or `Opener` with its `Geometry` handles frames in any order, for parallel transfers.
+"""
+
+from .frames import DEFAULT_FRAME_LENGTH, FRAME_LENGTH_STEP, Opener, Sealer
+from .geometry import Geometry
+from .header import MAX_EDKS, MAX_FRAME_LENGTH, MAX_HEADER_LENGTH, Header, read_header
+from .keys import DataKey, EncryptedDataKey, Keyring
+from .streams import DecryptingReader, EncryptingReader, decrypt, encrypt
+from .suites import SUITES, Suite
+
+__all__ = [
+    "DEFAULT_FRAME_LENGTH",
+    "FRAME_LENGTH_STEP",
+    "MAX_EDKS",
+    "MAX_FRAME_LENGTH",
+    "MAX_HEADER_LENGTH",
+    "SUITES",
+    "DataKey",
+    "DecryptingReader",
+    "EncryptedDataKey",
+    "EncryptingReader",
+    "Geometry",
+    "Header",
+    "Keyring",
+    "Opener",
+    "Sealer",
+    "Suite",
+    "decrypt",
+    "encrypt",
+    "read_header",
+]

@@ -1,0 +1,414 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames: where they lie, how they are sealed, how they are opened. Bytes to bytes.
+
+    regular frame   sequence 4 | IV 12 | ciphertext F | tag 16
+    final frame     FFFFFFFF | sequence 4 | IV 12 | length 4 | ciphertext n | tag 16
+
+Source: aws-encryption-sdk-specification, data-format/message-body.md and message-body-aad.md.
+"""
+
+import hmac
+import struct
+import threading
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from secrets import token_bytes
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from s3crypt.errors import ConfigError, FormatError, IntegrityError, PolicyError
+
+from .geometry import FINAL_FRAME_OVERHEAD, FRAME_OVERHEAD, MAX_FRAMES, Geometry
+from .header import (
+    MAX_EDKS,
+    MAX_FRAME_LENGTH,
+    PUBLIC_KEY_PAIR,
+    RESERVED_PREFIX,
+    Header,
+    serialize_body,
+    serialize_context,
+)
+from .keys import DataKey, Keyring
+from .suites import COMMITTING, COMMITTING_SIGNED, IV_LENGTH, TAG_LENGTH, Suite
+
+BLOCK_OVERHEAD = IV_LENGTH + 8 + TAG_LENGTH
+DEFAULT_FRAME_LENGTH = 256 * 2**10
+# The official Python SDK writes and expects multiples of 128 bytes only.
+FRAME_LENGTH_STEP = 128
+SIGNATURE_LENGTH = 103
+MAX_BLOCK_LENGTH = 2**36 - 32
+
+_FINAL = 0xFFFFFFFF
+_FRAME_AAD = b"AWSKMSEncryptionClient Frame"
+_FINAL_AAD = b"AWSKMSEncryptionClient Final Frame"
+_BLOCK_AAD = b"AWSKMSEncryptionClient Single Block"
+
+
+def check_context(context: Mapping[str, str]) -> None:
+    """Refuse what the format reserves in an encryption context.
+
+    Raises:
+        ConfigError: A key begins with `aws-crypto-`, or something is not text.
+    """
+    for key, value in context.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ConfigError("Keys and values of an encryption context are text.")
+        if key.startswith(RESERVED_PREFIX):
+            raise ConfigError(f"Context keys must not begin with {RESERVED_PREFIX!r}: {key!r}.")
+
+
+class Sealer:
+    """Makes one message's frames, each exactly once.
+
+    Runs of frames of an unsigned message may be sealed in any order and from several threads:
+    IVs and offsets follow from the sequence numbers. A signed message is sealed in order.
+
+    Attributes:
+        header: The message's first bytes, final as they are.
+        geometry: Where its frames lie.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        *,
+        context: Mapping[str, str] | None = None,
+        signed: bool = False,
+        frame_length: int = DEFAULT_FRAME_LENGTH,
+    ) -> None:
+        context = dict(context or {})
+        check_context(context)
+        if frame_length % FRAME_LENGTH_STEP or not 0 < frame_length <= MAX_FRAME_LENGTH:
+            raise ConfigError(
+                f"A frame length is a multiple of {FRAME_LENGTH_STEP} bytes of at most "
+                f"{MAX_FRAME_LENGTH}; {frame_length} is not."
+            )
+        suite = COMMITTING_SIGNED if signed else COMMITTING
+        self._signer = _Signer(suite) if signed else None
+        if self._signer:
+            context[PUBLIC_KEY_PAIR] = self._signer.public_key
+        serialize_context(context)
+        data_key = _generate(keyring, suite, context)
+        self._message_id = token_bytes(suite.message_id_length)
+        content_key, commitment = suite.derive(data_key.plaintext, self._message_id)
+        body = serialize_body(
+            suite, self._message_id, context, data_key.edks, frame_length, commitment
+        )
+        self._cipher = AESGCM(content_key)
+        # The one and only header under this key and the fixed zero IV; a second one would
+        # give the authentication key away.
+        self.header = body + self._cipher.encrypt(bytes(IV_LENGTH), b"", body)
+        self.geometry = Geometry(len(self.header), frame_length)
+        self._sealed: list[tuple[int, int]] = []
+        self._end: int | None = None
+        self._lock = threading.Lock()
+        if self._signer:
+            self._signer.update(self.header)
+
+    def seal(self, plaintext: memoryview, out: memoryview, *, first: int, is_final: bool) -> int:
+        """Seal a run of frames, the first numbered `first`, into `out`; return the bytes written.
+
+        All frames are full but the last of the message, which `is_final` says is in the run.
+
+        Raises:
+            AssertionError: A frame of the run was sealed before: its nonce must not serve twice.
+                Or the run does not fit what was sealed: a short frame that is not final, a
+                second final frame, a signed message's frames out of order.
+        """
+        length = self.geometry.frame_length
+        if not is_final and (not len(plaintext) or len(plaintext) % length):
+            raise AssertionError("unreachable: only the final frame is not full")
+        count = self.geometry.frames(len(plaintext)) if is_final else len(plaintext) // length
+        self._claim(first, first + count - 1, is_final=is_final)
+        position = 0
+        for index in range(count - is_final):
+            frame = plaintext[index * length : (index + 1) * length]
+            position = self._regular(frame, out, position, first + index)
+        if is_final:
+            frame = plaintext[(count - 1) * length :]
+            position = self._final(frame, out, position, first + count - 1)
+        if self._signer:
+            self._signer.update(out[:position])
+        return position
+
+    @property
+    def is_signed(self) -> bool:
+        """Tell whether frames are sealed in order and a footer follows them."""
+        return self._signer is not None
+
+    @property
+    def footer_length(self) -> int:
+        """Return the bytes of the footer."""
+        return 2 + SIGNATURE_LENGTH if self._signer else 0
+
+    def footer(self) -> bytes:
+        """Return what follows the final frame: the signature, or nothing."""
+        return self._signer.footer() if self._signer else b""
+
+    def _regular(self, frame: memoryview, out: memoryview, position: int, sequence: int) -> int:
+        start = position + 4 + IV_LENGTH
+        end = start + len(frame) + TAG_LENGTH
+        struct.pack_into(">IQI", out, position, sequence, 0, sequence)
+        aad = self._message_id + _FRAME_AAD + struct.pack(">IQ", sequence, len(frame))
+        self._cipher.encrypt_into(out[position + 4 : start], frame, aad, out[start:end])
+        return end
+
+    def _final(self, frame: memoryview, out: memoryview, position: int, sequence: int) -> int:
+        start = position + FINAL_FRAME_OVERHEAD - TAG_LENGTH
+        end = start + len(frame) + TAG_LENGTH
+        struct.pack_into(">IIQII", out, position, _FINAL, sequence, 0, sequence, len(frame))
+        aad = self._message_id + _FINAL_AAD + struct.pack(">IQ", sequence, len(frame))
+        self._cipher.encrypt_into(out[position + 8 : start - 4], frame, aad, out[start:end])
+        return end
+
+    def _claim(self, first: int, last: int, *, is_final: bool) -> None:
+        if last > MAX_FRAMES - (not is_final):
+            raise ConfigError(
+                f"More than {MAX_FRAMES} frames of {self.geometry.frame_length} bytes.",
+                hint="Use longer frames.",
+            )
+        with self._lock:
+            self._check_order(first, last, is_final=is_final)
+            merged = []
+            for low, high in self._sealed:
+                if first <= high and low <= last:
+                    raise AssertionError("unreachable: a frame is sealed once")
+                if high + 1 == first:
+                    first = low
+                elif last + 1 == low:
+                    last = high
+                else:
+                    merged.append((low, high))
+            self._sealed = [*merged, (first, last)]
+            self._end = last if is_final else self._end
+
+    def _check_order(self, first: int, last: int, *, is_final: bool) -> None:
+        # Two final frames would be two messages, one the other's truncation, both valid.
+        if is_final:
+            misplaced = self._end or any(high > last for _, high in self._sealed)
+        else:
+            misplaced = self._end is not None and last > self._end
+        if misplaced:
+            raise AssertionError("unreachable: a message has one final frame, its last")
+        if self._signer and self._sealed != ([(1, first - 1)] if first > 1 else []):
+            raise AssertionError("unreachable: a signed message is sealed in order, once")
+
+
+def _generate(keyring: Keyring, suite: Suite, context: Mapping[str, str]) -> DataKey:
+    data_key = keyring.generate(suite.key_length, context)
+    if len(data_key.plaintext) != suite.key_length or not data_key.edks:
+        raise ConfigError("The keyring made no data key of the length asked for.")
+    if len(data_key.edks) > MAX_EDKS:
+        raise ConfigError(f"More than {MAX_EDKS} wrapping keys; readers refuse such messages.")
+    return data_key
+
+
+class Opener:
+    """Opens one message's frames after its header has been verified.
+
+    Runs of an unsigned message may be opened in any order and from several threads.
+
+    Attributes:
+        header: The verified header.
+        context: The verified encryption context, with the pairs that are not stored.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        keyring: Keyring,
+        *,
+        context: Mapping[str, str] | None = None,
+        allow_uncommitted: bool = False,
+    ) -> None:
+        suite = header.suite
+        if not suite.committing and not allow_uncommitted:
+            raise PolicyError(
+                f"The message has no key commitment (suite {suite.name}), which is refused.",
+                hint="Where its writer is trusted, name allow_uncommitted.",
+            )
+        if (PUBLIC_KEY_PAIR in header.context) != (suite.curve is not None):
+            raise FormatError("The message is half signed: its suite and context contradict.")
+        self.header = header
+        self.context, required = _expect(header, context or {})
+        data_key = keyring.unwrap(header.edks, self.context, suite.key_length)
+        if len(data_key) != suite.key_length:
+            raise IntegrityError(_HEADER_FAILED)
+        content_key, commitment = suite.derive(data_key, header.message_id)
+        if not hmac.compare_digest(commitment, header.commitment):
+            raise IntegrityError(_HEADER_FAILED)
+        self._cipher = AESGCM(content_key)
+        try:
+            # Over the bytes received: other writers' contexts need not be in canonical order.
+            aad = header.body + serialize_context(required)
+            self._cipher.decrypt(header.iv, header.tag, aad)
+        except InvalidTag:
+            raise IntegrityError(_HEADER_FAILED) from None
+        self._verifier = _Verifier(suite, header.context[PUBLIC_KEY_PAIR]) if suite.curve else None
+        if self._verifier:
+            self._verifier.update(header.serialized)
+
+    def open(self, run: memoryview, out: memoryview, *, first: int) -> int:
+        """Open a run of regular frames, the first numbered `first`; return the plaintext bytes.
+
+        Raises:
+            IntegrityError: A frame is not the one that was sealed there; `out` holds nothing
+                that may be used.
+        """
+        length = self.header.frame_length
+        stride = length + FRAME_OVERHEAD
+        written = 0
+        for sequence, position in enumerate(range(0, len(run), stride), first):
+            frame = run[position : position + stride]
+            if len(frame) < stride or int.from_bytes(frame[:4]) != sequence:
+                raise IntegrityError(_frame_failed(sequence))
+            self._decrypt(
+                _FRAME_AAD, sequence, frame[4:16], frame[16:], out[written : written + length]
+            )
+            written += length
+        if self._verifier:
+            self._verifier.update(run)
+        return written
+
+    def open_final(self, frame: memoryview, out: memoryview, *, sequence: int) -> int:
+        """Open the final frame, which must be number `sequence`; return the plaintext bytes."""
+        if len(frame) < FINAL_FRAME_OVERHEAD:
+            raise IntegrityError("The message ends within its final frame.")
+        marker, stored = struct.unpack_from(">II", frame)
+        length = int.from_bytes(frame[20:24])
+        if (
+            (marker, stored) != (_FINAL, sequence)
+            or length > self.header.frame_length
+            or len(frame) != length + FINAL_FRAME_OVERHEAD
+        ):
+            raise IntegrityError(_frame_failed(sequence))
+        self._decrypt(_FINAL_AAD, sequence, frame[8:20], frame[24:], out[:length])
+        if self._verifier:
+            self._verifier.update(frame)
+        return length
+
+    def open_block(self, block: memoryview, out: memoryview) -> int:
+        """Open the body of a non-framed message; return the plaintext bytes."""
+        length = len(block) - BLOCK_OVERHEAD
+        if length < 0 or int.from_bytes(block[12:20]) != length:
+            raise IntegrityError("The message ends within its body.")
+        self._decrypt(_BLOCK_AAD, 1, block[:12], block[20:], out[:length])
+        if self._verifier:
+            self._verifier.update(block)
+        return length
+
+    def verify_footer(self, footer: bytes) -> None:
+        """Verify all that follows the body: the signature, or nothing.
+
+        Raises:
+            IntegrityError: The signature does not match, or bytes follow the message.
+        """
+        if self._verifier:
+            self._verifier.verify(footer)
+        elif footer:
+            raise IntegrityError("Bytes follow the end of the message.")
+
+    def _decrypt(
+        self, aad: bytes, sequence: int, iv: memoryview, sealed: memoryview, out: memoryview
+    ) -> None:
+        aad = self.header.message_id + aad + struct.pack(">IQ", sequence, len(out))
+        try:
+            self._cipher.decrypt_into(iv, sealed, aad, out)
+        except InvalidTag:
+            raise IntegrityError(_frame_failed(sequence)) from None
+
+
+_HEADER_FAILED = "The header failed verification: it was changed, or the key or context is wrong."
+
+
+def _frame_failed(sequence: int) -> str:
+    return f"Frame {sequence} failed verification: the message was changed or truncated."
+
+
+def is_final(start: memoryview) -> bool:
+    """Tell whether a frame that starts with these four bytes is the final one."""
+    return int.from_bytes(start[:4]) == _FINAL
+
+
+def final_frame_length(start: memoryview) -> int:
+    """Return the length in the message that a final frame's first 24 bytes claim."""
+    return int.from_bytes(start[20:24]) + FINAL_FRAME_OVERHEAD
+
+
+def _expect(header: Header, expected: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    # Pairs that are stored must be equal; the others are those that the writer authenticated
+    # without storing, and the header's tag will tell.
+    required = {key: value for key, value in expected.items() if key not in header.context}
+    for key, value in expected.items():
+        if header.context.get(key, value) != value:
+            raise IntegrityError(
+                f"The encryption context's {key!r} is not the one expected.",
+                hint="The object was moved or replaced, or the expected context is wrong.",
+            )
+    whole = {**header.context, **required}
+    serialize_context(expected)
+    try:
+        serialize_context(whole)
+    except ConfigError:
+        # The caller's own pairs fit; with the stored ones no writer could have bound them.
+        raise IntegrityError(_HEADER_FAILED) from None
+    return whole, required
+
+
+class _Signer:
+    """Signs one message with a key pair of its own; the public key is in its context."""
+
+    def __init__(self, suite: Suite) -> None:
+        if suite.curve is None:
+            raise AssertionError("unreachable: only signed suites have a signer")
+        self._key = ec.generate_private_key(suite.curve)
+        self._hash = suite.signature_hash
+        self._digest = hashes.Hash(self._hash)
+        point = self._key.public_key().public_bytes(
+            serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint
+        )
+        self.public_key = b64encode(point).decode()
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take the message's next bytes."""
+        self._digest.update(data)
+
+    def footer(self) -> bytes:
+        """Return the length-prefixed signature of all bytes taken."""
+        digest = self._digest.finalize()
+        # Other SDKs write 103 bytes always, and some readers rely on it; DER gives 101 to 104.
+        while len(signature := self._sign(digest)) != SIGNATURE_LENGTH:
+            pass
+        return struct.pack(">H", len(signature)) + signature
+
+    def _sign(self, digest: bytes) -> bytes:
+        return self._key.sign(digest, ec.ECDSA(Prehashed(self._hash)))
+
+
+class _Verifier:
+    def __init__(self, suite: Suite, public_key: str) -> None:
+        if suite.curve is None:
+            raise AssertionError("unreachable: only signed suites have a verifier")
+        try:
+            self._key = ec.EllipticCurvePublicKey.from_encoded_point(
+                suite.curve, b64decode(public_key, validate=True)
+            )
+        except ValueError:
+            raise FormatError("The message's signing key is malformed.") from None
+        self._hash = suite.signature_hash
+        self._digest = hashes.Hash(self._hash)
+
+    def update(self, data: bytes | memoryview) -> None:
+        self._digest.update(data)
+
+    def verify(self, footer: bytes) -> None:
+        if len(footer) < 2 or int.from_bytes(footer[:2]) != len(footer) - 2:
+            raise IntegrityError("The message's footer is truncated, or bytes follow it.")
+        try:
+            self._key.verify(footer[2:], self._digest.finalize(), ec.ECDSA(Prehashed(self._hash)))
+        except InvalidSignature:
+            raise IntegrityError("The message's signature does not match.") from None

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the frames of a message lie: arithmetic on lengths, and nothing else."""
+
+from dataclasses import dataclass
+
+from s3crypt.errors import IntegrityError
+
+from .suites import IV_LENGTH, TAG_LENGTH
+
+FRAME_OVERHEAD = 4 + IV_LENGTH + TAG_LENGTH
+FINAL_FRAME_OVERHEAD = 4 + 4 + IV_LENGTH + 4 + TAG_LENGTH
+MAX_FRAMES = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Where the frames of a message lie: arithmetic on lengths in bytes, without its signature.
+
+    Attributes:
+        header_length: Bytes before the first frame.
+        frame_length: Plaintext bytes of a regular frame.
+    """
+
+    header_length: int
+    frame_length: int
+
+    @property
+    def stride(self) -> int:
+        """Return the bytes that a regular frame takes in the message."""
+        return self.frame_length + FRAME_OVERHEAD
+
+    def offset(self, sequence: int) -> int:
+        """Return where frame `sequence` (the first is 1) begins in the message."""
+        return self.header_length + (sequence - 1) * self.stride
+
+    def frames(self, plaintext_length: int) -> int:
+        """Return how many frames this project writes: the final one is full, never empty."""
+        return max(1, -(-plaintext_length // self.frame_length))
+
+    def message_length(self, plaintext_length: int) -> int:
+        """Return the length of the message that this project writes."""
+        last = self.frames(plaintext_length)
+        final = plaintext_length - (last - 1) * self.frame_length
+        return self.offset(last) + final + FINAL_FRAME_OVERHEAD
+
+    def split(self, message_length: int) -> tuple[int, int]:
+        """Return the regular frames and the final frame's plaintext bytes of any writer's message.
+
+        Unique for a full and for an empty final frame alike. It is what the length claims: only
+        the final frame, once opened, proves it.
+
+        Raises:
+            IntegrityError: No message has this length.
+        """
+        regular, final = divmod(
+            message_length - self.header_length - FINAL_FRAME_OVERHEAD, self.stride
+        )
+        if regular < 0 or final > self.frame_length or regular >= MAX_FRAMES:
+            raise IntegrityError("The message's length fits no number of frames: it is truncated.")
+        return regular, final
+
+    def plaintext_length(self, message_length: int) -> int:
+        """Return the plaintext bytes of a message of this length; the inverse of message_length."""
+        regular, final = self.split(message_length)
+        return regular * self.frame_length + final

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Message headers: bytes to values and back. Knows no keys and derives nothing.
+
+Layout of version 2 (big-endian; version 1 differs as `read_header` shows):
+
+    02 | suite 2 | message id 32 | context length 2, context | EDK count 2, EDKs
+       | content type 1 | frame length 4 | commitment 32 || tag 16
+
+Source: aws-encryption-sdk-specification, data-format/message-header.md.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from s3crypt.errors import ConfigError, FormatError, IntegrityError, StorageError
+
+from .geometry import Geometry
+from .keys import EncryptedDataKey
+from .recognise import describe
+from .suites import IV_LENGTH, SUITES, TAG_LENGTH, Suite
+
+PUBLIC_KEY_PAIR = "aws-crypto-public-key"
+RESERVED_PREFIX = "aws-crypto-"
+
+MAX_EDKS = 10
+MAX_FRAME_LENGTH = 64 * 2**20
+# A full context is 64 KiB and an EDK under 1.5 KiB (KMS: ~400 bytes; RSA-8192: ~1.2 KiB), so
+# ten of them and a full context fit twice over. Without a bound, ten EDKs could claim 2 MiB.
+MAX_HEADER_LENGTH = 160 * 2**10
+
+_NON_FRAMED, _FRAMED = 1, 2
+_V1_TYPE = 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a message says about itself; nothing of it is verified until an `Opener` is made.
+
+    Attributes:
+        suite: Algorithm suite.
+        message_id: 32 random bytes (16 in version 1).
+        context: The stored encryption context.
+        edks: The wrapped data keys.
+        frame_length: Plaintext bytes of a regular frame; 0 where the body is one block.
+        commitment: The key commitment; empty in version 1.
+        body: The header's bytes as received, without its authentication.
+        iv: The IV of the header's tag.
+        tag: The header's tag.
+    """
+
+    suite: Suite
+    message_id: bytes
+    context: Mapping[str, str]
+    edks: tuple[EncryptedDataKey, ...]
+    frame_length: int
+    commitment: bytes
+    body: bytes
+    iv: bytes
+    tag: bytes
+
+    def __len__(self) -> int:
+        """Return the bytes before the first frame."""
+        return len(self.serialized)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Return where the frames lie; without meaning where the body is one block."""
+        return Geometry(len(self), self.frame_length)
+
+    @property
+    def serialized(self) -> bytes:
+        """Return the header as it stands in the message."""
+        return self.body + (b"" if self.suite.committing else self.iv) + self.tag
+
+
+def serialize_context(context: Mapping[str, str]) -> bytes:
+    """Return the canonical bytes of an encryption context: pairs sorted by their UTF-8 key.
+
+    Raises:
+        ConfigError: It is not text, or does not fit the format's 65,535 bytes.
+    """
+    if not context:
+        return b""
+    try:
+        pairs = sorted((key.encode(), value.encode()) for key, value in context.items())
+    except (AttributeError, UnicodeEncodeError):
+        raise ConfigError("Keys and values of an encryption context are Unicode text.") from None
+    # Two bytes for the count, and two before each key and value.
+    if 2 + sum(4 + len(key) + len(value) for key, value in pairs) > 0xFFFF:
+        raise ConfigError(
+            "The encryption context is too large.",
+            hint="Keys and values together may take 65,535 bytes; KMS takes about 8 KiB.",
+        )
+    fields = [_sized(field) for pair in pairs for field in pair]
+    return struct.pack(">H", len(pairs)) + b"".join(fields)
+
+
+def serialize_body(
+    suite: Suite,
+    message_id: bytes,
+    context: Mapping[str, str],
+    edks: tuple[EncryptedDataKey, ...],
+    frame_length: int,
+    commitment: bytes,
+) -> bytes:
+    """Return a framed version 2 header without its tag.
+
+    Raises:
+        ConfigError: An EDK does not fit the format, or the header is longer than readers take.
+    """
+    parts = [struct.pack(">BH", 2, suite.id), message_id, _sized(serialize_context(context))]
+    parts.append(struct.pack(">H", len(edks)))
+    for edk in edks:
+        parts += [_sized(edk.provider.encode()), _sized(edk.info), _sized(edk.ciphertext)]
+    parts += [struct.pack(">BI", _FRAMED, frame_length), commitment]
+    body = b"".join(parts)
+    if len(body) + TAG_LENGTH > MAX_HEADER_LENGTH:
+        raise ConfigError(f"The header would be longer than {MAX_HEADER_LENGTH} bytes.")
+    return body
+
+
+def read_header(
+    source: BinaryIO, *, max_edks: int = MAX_EDKS, max_frame_length: int = MAX_FRAME_LENGTH
+) -> Header:
+    """Read a header from the current position of `source`, and not a byte more.
+
+    Nothing is verified: the values are what the message claims.
+
+    Raises:
+        FormatError: Not a message, a newer one, or one beyond the limits.
+        IntegrityError: The source ends within the header.
+    """
+    fields = _Fields(source)
+    version = _read_version(fields)
+    suite = _read_suite(fields, version)
+    message_id = fields.take(suite.message_id_length)
+    context = _read_context(fields)
+    edks = _read_edks(fields, max_edks)
+    frame_length = _read_content_type(fields, max_frame_length, version)
+    commitment = fields.take(32) if version == 2 else b""
+    body = fields.seen()
+    iv = fields.take(IV_LENGTH) if version == 1 else bytes(IV_LENGTH)
+    tag = fields.take(TAG_LENGTH)
+    return Header(suite, message_id, context, edks, frame_length, commitment, body, iv, tag)
+
+
+def read_exactly(source: BinaryIO, length: int) -> bytes:
+    """Read `length` bytes, or fewer at the source's end, however short its reads are.
+
+    Raises:
+        StorageError: The source does not block, so that its end cannot be told from a pause.
+    """
+    chunk = _read_some(source, length)
+    if len(chunk) == length:
+        return chunk
+    chunks = [chunk]
+    missing = length - len(chunk)
+    while chunk and missing > 0:
+        chunk = _read_some(source, missing)
+        chunks.append(chunk)
+        missing -= len(chunk)
+    return b"".join(chunks)
+
+
+def _read_some(source: BinaryIO, length: int) -> bytes:
+    chunk = source.read(length)
+    if chunk is None:
+        raise StorageError("The source does not block.", hint="Open it in blocking mode.")
+    return chunk
+
+
+class _Fields:
+    """Takes fields off a source, remembers their bytes, and stops at the header's bound."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._taken: list[bytes] = []
+        self._length = 0
+
+    def take(self, length: int) -> bytes:
+        self._length += length
+        if self._length > MAX_HEADER_LENGTH:
+            raise FormatError(f"The header is longer than {MAX_HEADER_LENGTH} bytes.")
+        field = read_exactly(self._source, length)
+        self._taken.append(field)
+        if len(field) < length:
+            raise IntegrityError("The message ends within its header.")
+        return field
+
+    def number(self, length: int) -> int:
+        return int.from_bytes(self.take(length))
+
+    def sized(self) -> bytes:
+        return self.take(self.number(2))
+
+    def seen(self) -> bytes:
+        return b"".join(self._taken)
+
+    def description(self) -> str:
+        return describe(self.seen() + read_exactly(self._source, 64))
+
+
+def _sized(field: bytes) -> bytes:
+    if len(field) > 0xFFFF:
+        raise ConfigError("A wrapped data key, or its key's name, is longer than 65,535 bytes.")
+    return struct.pack(">H", len(field)) + field
+
+
+def _read_version(fields: _Fields) -> int:
+    try:
+        version = fields.number(1)
+        if version == 2 or (version == 1 and fields.number(1) == _V1_TYPE):
+            return version
+    except IntegrityError:
+        raise FormatError(f"Not an encrypted message: {fields.description()}.") from None
+    raise FormatError(f"Not an encrypted message: {fields.description()}.")
+
+
+def _read_suite(fields: _Fields, version: int) -> Suite:
+    suite = SUITES.get(fields.number(2))
+    if suite is None or suite.version != version:
+        raise FormatError(
+            f"Not an encrypted message, or a newer one: {fields.description()}.",
+            hint="Where another tool wrote it, a newer version of s3crypt may know its suite.",
+        )
+    return suite
+
+
+def _read_context(fields: _Fields) -> dict[str, str]:
+    serialized = fields.sized()
+    if not serialized:
+        return {}
+    context: dict[str, str] = {}
+    position = 2
+    try:
+        (count,) = struct.unpack_from(">H", serialized)
+        for _ in range(count):
+            key, position = _context_field(serialized, position)
+            value, position = _context_field(serialized, position)
+            if key in context:
+                raise FormatError("The encryption context has a key twice.")
+            context[key] = value
+    except (struct.error, UnicodeDecodeError):
+        raise FormatError("The encryption context is malformed.") from None
+    if position != len(serialized) or not count:
+        raise FormatError("The encryption context is malformed.")
+    return context
+
+
+def _context_field(serialized: bytes, position: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from(">H", serialized, position)
+    end = position + 2 + length
+    if end > len(serialized):
+        raise FormatError("The encryption context is malformed.")
+    return serialized[position + 2 : end].decode(), end
+
+
+def _read_edks(fields: _Fields, max_edks: int) -> tuple[EncryptedDataKey, ...]:
+    count = fields.number(2)
+    if not count:
+        raise FormatError("The message has no wrapped data key.")
+    if count > max_edks:
+        # Each may cost a call to KMS, so a forged header must not choose how many.
+        raise FormatError(
+            f"The message has {count} wrapped data keys; at most {max_edks} are read.",
+            hint="Where that many are expected, raise max_edks.",
+        )
+    try:
+        return tuple(
+            EncryptedDataKey(fields.sized().decode(), fields.sized(), fields.sized())
+            for _ in range(count)
+        )
+    except UnicodeDecodeError:
+        raise FormatError("A wrapped data key's provider is not text.") from None
+
+
+def _read_content_type(fields: _Fields, max_frame_length: int, version: int) -> int:
+    content_type = fields.number(1)
+    if version == 1 and (fields.number(4), fields.number(1)) != (0, IV_LENGTH):
+        raise FormatError("The header's reserved fields are not what the format says.")
+    frame_length = fields.number(4)
+    if content_type not in (_FRAMED, _NON_FRAMED) or (content_type == _FRAMED) != bool(
+        frame_length
+    ):
+        raise FormatError("The header's content type and frame length contradict each other.")
+    if frame_length > max_frame_length:
+        raise FormatError(
+            f"Frames of {frame_length} bytes; at most {max_frame_length} are read.",
+            hint="Where such frames are expected, raise max_frame_length.",
+        )
+    return frame_length

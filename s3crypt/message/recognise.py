@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bytes that are not a message look like, for the person who passed them."""
+
+import codecs
+import string
+
+_STARTS = (
+    (b"\x01\x02\x02\x00\x78", "it looks like a KMS ciphertext blob; open it with kms:Decrypt"),
+    (b"\x01\x02\x03\x00\x78", "it looks like a KMS ciphertext blob; open it with kms:Decrypt"),
+    (b"AQICAH", "it looks like a KMS ciphertext blob in base64; decode it, then kms:Decrypt"),
+    (b"AQIDAH", "it looks like a KMS ciphertext blob in base64; decode it, then kms:Decrypt"),
+    (b"AgR4", "it looks like an encrypted message in base64; decode it first"),
+    (b"AgV4", "it looks like an encrypted message in base64; decode it first"),
+    (b"AYAA", "it looks like an encrypted message in base64; decode it first"),
+    (b"AYAB", "it looks like an encrypted message in base64; decode it first"),
+    (b"AYAC", "it looks like an encrypted message in base64; decode it first"),
+    (b"AYAD", "it looks like an encrypted message in base64; decode it first"),
+    (b"age-encryption.org/", "it looks like an age file"),
+    (b"-----BEGIN AGE", "it looks like an armoured age file"),
+    (b"RCLONE\x00\x00", "it looks like an rclone crypt file"),
+    (b"Salted__", "it looks like an OpenSSL enc file"),
+    (b"gAAAAA", "it looks like a Fernet token"),
+    (b"-----BEGIN ", "it looks like a PEM file"),
+    (b"\x1f\x8b", "it looks like gzip data"),
+    (b"\x28\xb5\x2f\xfd", "it looks like Zstandard data"),
+    (b"PK\x03\x04", "it looks like a ZIP archive"),
+    (b"PAR1", "it looks like a Parquet file"),
+    (b"%PDF", "it looks like a PDF file"),
+    (b"\x89PNG", "it looks like a PNG image"),
+    (b"\x7fELF", "it looks like an ELF program"),
+)
+_BASE64 = frozenset(string.ascii_letters.encode() + string.digits.encode() + b"+/=\r\n")
+_TEXT = frozenset(string.printable.encode())
+
+
+def describe(start: bytes) -> str:
+    """Say what input that starts with these bytes looks like; never quotes the bytes."""
+    if not start:
+        return "it is empty"
+    for prefix, description in _STARTS:
+        if start.startswith(prefix):
+            return description
+    if start[0] == 2:
+        return "it has an unknown algorithm suite"
+    if len(start) >= 16 and _BASE64.issuperset(start):
+        return "it looks like base64 text"
+    if _TEXT.issuperset(start) or _is_utf8(start):
+        return "it looks like plain text"
+    return "its first bytes are not those of a message"
+
+
+def _is_utf8(start: bytes) -> bool:
+    try:
+        # Not final: the cut may have split the last character.
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return len(text) > 1 and "\x00" not in text

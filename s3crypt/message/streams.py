@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages as streams and in one piece. Sources are binary files; nothing else is known of them."""
+
+import io
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from s3crypt.errors import FormatError, IntegrityError, S3CryptError, StorageError
+
+from .frames import (
+    BLOCK_OVERHEAD,
+    DEFAULT_FRAME_LENGTH,
+    MAX_BLOCK_LENGTH,
+    Opener,
+    Sealer,
+    final_frame_length,
+    is_final,
+)
+from .geometry import FINAL_FRAME_OVERHEAD, FRAME_OVERHEAD
+from .header import MAX_EDKS, MAX_FRAME_LENGTH, Header, read_exactly, read_header
+from .keys import Keyring
+from .suites import TAG_LENGTH
+
+# Frames are sealed and opened in runs of about this many bytes: small enough for a CPU's
+# cache, large enough that short frames do not cost a call each.
+_RUN = 2**20
+# The longest signature any writer makes: DER of two P-384 numbers, with its length.
+_MAX_FOOTER = 2 + 104
+
+
+def encrypt(
+    data: bytes | bytearray | memoryview,
+    keyring: Keyring,
+    *,
+    context: Mapping[str, str] | None = None,
+    signed: bool = False,
+    frame_length: int = DEFAULT_FRAME_LENGTH,
+) -> bytes:
+    """Return `data` as one AWS Encryption SDK message (format 2, key commitment).
+
+    Args:
+        data: The plaintext, of any length.
+        keyring: Wraps the message's data key.
+        context: Pairs bound to the message and stored in it *in the clear*.
+        signed: Add an ECDSA P-384 signature over the whole message.
+        frame_length: Plaintext bytes of a frame, a multiple of 128.
+
+    Raises:
+        ConfigError: The frame length or the context is not possible.
+        KeyUnavailableError: A wrapping key cannot be used.
+    """
+    sealer = Sealer(keyring, context=context, signed=signed, frame_length=frame_length)
+    plaintext = memoryview(data).cast("B")
+    message = bytearray(sealer.geometry.message_length(len(plaintext)))
+    header = len(sealer.header)
+    message[:header] = sealer.header
+    with memoryview(message) as view:
+        sealer.seal(plaintext, view[header:], first=1, is_final=True)
+    return bytes(message) + sealer.footer() if signed else bytes(message)
+
+
+def decrypt(
+    data: bytes | bytearray | memoryview,
+    keyring: Keyring,
+    *,
+    context: Mapping[str, str] | None = None,
+    allow_uncommitted: bool = False,
+    max_edks: int = MAX_EDKS,
+    max_frame_length: int = MAX_FRAME_LENGTH,
+) -> bytes:
+    """Return the plaintext of one whole message, verified to its last byte.
+
+    Args:
+        data: The message, of any AWS Encryption SDK's writing.
+        keyring: Unwraps its data key.
+        context: Pairs that its encryption context must have. Those that are not stored in it
+            must be what the writer authenticated without storing.
+        allow_uncommitted: Read suites without key commitment too. Such a message can be made
+            to open differently under two keys; name it only where the writers are trusted.
+        max_edks: Wrapped data keys that are accepted; each may cost a call to KMS.
+        max_frame_length: Plaintext bytes of a frame that are accepted.
+
+    Raises:
+        IntegrityError: Tampered, truncated, a wrong key or context, or bytes after the end.
+        FormatError: Not a message, or one beyond the limits.
+        PolicyError: It has no key commitment.
+        KeyUnavailableError: The wrapping key cannot be used.
+    """
+    with DecryptingReader(
+        io.BytesIO(data),
+        keyring,
+        context=context,
+        allow_uncommitted=allow_uncommitted,
+        max_edks=max_edks,
+        max_frame_length=max_frame_length,
+    ) as reader:
+        return reader.readall()
+
+
+class _Pending:
+    """Bytes made and not yet handed out, in one buffer that grows to its largest run."""
+
+    def __init__(self) -> None:
+        self._view = memoryview(b"")
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def put(self, view: memoryview) -> None:
+        self._view = view
+
+    def take_all(self) -> bytes:
+        taken, self._view = bytes(self._view), memoryview(b"")
+        return taken
+
+    def take_into(self, target: memoryview) -> int:
+        taken = min(len(self._view), len(target))
+        target[:taken] = self._view[:taken]
+        self._view = self._view[taken:]
+        return taken
+
+
+def _refuse(failure: BaseException | None) -> None:
+    """Fail again where a read has failed before: what follows must not look like the rest.
+
+    A failed read has lost bytes of the source, and a later one cannot know which.
+    """
+    if isinstance(failure, S3CryptError):
+        raise failure
+    if failure:
+        raise StorageError("An earlier read failed; this stream cannot go on.") from failure
+
+
+class EncryptingReader(io.RawIOBase):
+    """The message of a plaintext source, to be read as a binary file, in bounded memory.
+
+    Args:
+        source: The plaintext; read once, from its position to its end. Not closed.
+        keyring: Wraps the message's data key.
+        length: Plaintext bytes, where known: a source that gives another number is an error.
+        context: Pairs bound to the message and stored in it *in the clear*.
+        signed: Add a signature over the whole message.
+        frame_length: Plaintext bytes of a frame, a multiple of 128.
+
+    Raises:
+        StorageError: While reading: the source gave another length than announced, or failed
+            in an earlier read.
+    """
+
+    def __init__(
+        self,
+        source: BinaryIO,
+        keyring: Keyring,
+        *,
+        length: int | None = None,
+        context: Mapping[str, str] | None = None,
+        signed: bool = False,
+        frame_length: int = DEFAULT_FRAME_LENGTH,
+    ) -> None:
+        super().__init__()
+        self._source = source
+        self._length = length
+        self._sealer = Sealer(keyring, context=context, signed=signed, frame_length=frame_length)
+        self._run = max(1, _RUN // frame_length)
+        self._plain = bytearray(self._run * frame_length)
+        self._sealed = bytearray(self._run * self._sealer.geometry.stride + FINAL_FRAME_OVERHEAD)
+        self._ahead = b""
+        self._sequence = 1
+        self._read = 0
+        self._done = False
+        self._failure: BaseException | None = None
+        self._pending = _Pending()
+        self._pending.put(memoryview(self._sealer.header))
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
+        """Fill `buffer` with the message's next bytes; 0 at its end."""
+        view = memoryview(buffer).cast("B")
+        while len(view) and not len(self._pending) and not self._done:
+            self._advance()
+        return self._pending.take_into(view)
+
+    def readall(self) -> bytes:
+        """Return the rest of the message."""
+        parts = [self._pending.take_all()]
+        while not self._done:
+            self._advance()
+            parts.append(self._pending.take_all())
+        return b"".join(parts)
+
+    def _advance(self) -> None:
+        _refuse(self._failure)
+        try:
+            self._next_run()
+        except BaseException as failure:
+            self._failure = failure
+            raise
+
+    def _next_run(self) -> None:
+        filled = self._fill()
+        if not self._ahead and self._length not in (None, self._read):
+            raise StorageError(
+                f"The source gave {self._read} bytes, not the {self._length} announced."
+            )
+        with memoryview(self._plain) as plain, memoryview(self._sealed) as sealed:
+            written = self._sealer.seal(
+                plain[:filled], sealed, first=self._sequence, is_final=not self._ahead
+            )
+        self._sequence += self._run
+        if self._ahead:
+            self._pending.put(memoryview(self._sealed)[:written])
+            return
+        self._done = True
+        footer = self._sealer.footer()
+        self._pending.put(memoryview(bytes(self._sealed[:written]) + footer))
+
+    def _fill(self) -> int:
+        # One byte ahead tells whether the run has the final frame.
+        wanted = len(self._plain) - len(self._ahead)
+        data = self._ahead + read_exactly(self._source, wanted)
+        self._plain[: len(data)] = data
+        self._read += len(data) - len(self._ahead)
+        self._ahead = read_exactly(self._source, 1) if len(data) == len(self._plain) else b""
+        self._read += len(self._ahead)
+        return len(data)
+
+
+class DecryptingReader(io.RawIOBase):
+    """The plaintext of a message source, to be read as a binary file, in bounded memory.
+
+    Every byte it returns is of a verified frame. That the message is *whole*, and its signature
+    right where it has one, is only known at the end: the final frame is released after all
+    that follows it has been checked, and a changed or truncated message raises instead of
+    ending. Use nothing for good before the end has been reached; `close` before it raises
+    nothing, so a caller who stops early knows that the rest is unverified.
+
+    A body of one block (other writers' non-framed messages) is released once it is verified
+    whole, and so is limited by `max_frame_length`.
+
+    Attributes:
+        header: The verified header.
+        context: The verified encryption context, with the pairs that are not stored.
+
+    Raises:
+        IntegrityError, FormatError, PolicyError, KeyUnavailableError: as `decrypt`; what
+            concerns the header is raised by the constructor.
+    """
+
+    def __init__(
+        self,
+        source: BinaryIO,
+        keyring: Keyring,
+        *,
+        context: Mapping[str, str] | None = None,
+        allow_uncommitted: bool = False,
+        max_edks: int = MAX_EDKS,
+        max_frame_length: int = MAX_FRAME_LENGTH,
+    ) -> None:
+        super().__init__()
+        header = read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
+        self._opener = Opener(header, keyring, context=context, allow_uncommitted=allow_uncommitted)
+        self._source = source
+        self._max_block = min(max_frame_length, MAX_BLOCK_LENGTH)
+        stride = header.frame_length + FRAME_OVERHEAD
+        self._capacity = max(1, _RUN // stride) * stride
+        self._buffer = bytearray()
+        self._plain = bytearray()
+        self._ended = False
+        self._sequence = 1
+        self._done = False
+        self._failure: BaseException | None = None
+        self._pending = _Pending()
+
+    @property
+    def opener(self) -> Opener:
+        """Return what opens the frames, for a caller who fetches them in an order of its own."""
+        return self._opener
+
+    @property
+    def header(self) -> Header:
+        """Return the verified header."""
+        return self._opener.header
+
+    @property
+    def context(self) -> Mapping[str, str]:
+        """Return the verified encryption context."""
+        return self._opener.context
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
+        """Fill `buffer` with the next verified bytes; 0 once the whole message is verified."""
+        view = memoryview(buffer).cast("B")
+        while len(view) and not len(self._pending) and not self._done:
+            self._advance()
+        return self._pending.take_into(view)
+
+    def readall(self) -> bytes:
+        """Return the rest of the plaintext, once all of it is verified."""
+        parts = [self._pending.take_all()]
+        while not self._done:
+            self._advance()
+            parts.append(self._pending.take_all())
+        return b"".join(parts)
+
+    def _advance(self) -> None:
+        _refuse(self._failure)
+        try:
+            if not self.header.frame_length:
+                self._open_block()
+            else:
+                self._next_run()
+        except BaseException as failure:
+            self._failure = failure
+            raise
+
+    def _next_run(self) -> None:
+        stride = self.header.frame_length + FRAME_OVERHEAD
+        self._fill(self._capacity)
+        if is_final(memoryview(self._buffer)):
+            self._open_final()
+            return
+        count = self._regular_frames(stride)
+        run = count * stride
+        if not run:
+            raise IntegrityError("The message ends before its final frame.")
+        self._reserve(run)
+        with memoryview(self._buffer) as sealed:
+            written = self._opener.open(sealed[:run], memoryview(self._plain), first=self._sequence)
+        del self._buffer[:run]
+        self._sequence += count
+        self._pending.put(memoryview(self._plain)[:written])
+
+    def _regular_frames(self, stride: int) -> int:
+        """Count the whole frames in the buffer before one that is marked final."""
+        count = len(self._buffer) // stride
+        for index in range(1, count):
+            if is_final(memoryview(self._buffer)[index * stride :]):
+                return index
+        return count
+
+    def _open_final(self) -> None:
+        self._fill(FINAL_FRAME_OVERHEAD)
+        if len(self._buffer) < FINAL_FRAME_OVERHEAD:
+            raise IntegrityError("The message ends within its final frame.")
+        length = final_frame_length(memoryview(self._buffer))
+        if length > self.header.frame_length + FINAL_FRAME_OVERHEAD:
+            raise IntegrityError("The final frame is longer than its message's frames.")
+        self._fill(length)
+        self._reserve(length)
+        with memoryview(self._buffer) as sealed:
+            written = self._opener.open_final(
+                sealed[:length], memoryview(self._plain), sequence=self._sequence
+            )
+        self._finish(length, written)
+
+    def _open_block(self) -> None:
+        self._fill(20)
+        length = int.from_bytes(self._buffer[12:20]) + BLOCK_OVERHEAD
+        if length > self._max_block + BLOCK_OVERHEAD:
+            raise FormatError(
+                f"A body of {length - BLOCK_OVERHEAD} bytes in one block; at most "
+                f"{self._max_block} are read.",
+                hint="Where such messages are expected, raise max_frame_length.",
+            )
+        self._fill(length)
+        self._reserve(length)
+        with memoryview(self._buffer) as sealed:
+            written = self._opener.open_block(sealed[:length], memoryview(self._plain))
+        self._finish(length, written)
+
+    def _finish(self, length: int, written: int) -> None:
+        """Verify what follows the body, and only then let its last bytes go."""
+        self._fill(length + _MAX_FOOTER + 1)
+        self._opener.verify_footer(bytes(self._buffer[length:]))
+        self._buffer.clear()
+        self._pending.put(memoryview(self._plain)[:written])
+        self._done = True
+
+    def _fill(self, length: int) -> None:
+        """Read until the buffer holds `length` bytes, or all that the source has left."""
+        missing = length - len(self._buffer)
+        if missing > 0 and not self._ended:
+            chunk = read_exactly(self._source, missing)
+            self._ended = len(chunk) < missing
+            self._buffer += chunk
+
+    def _reserve(self, length: int) -> None:
+        if len(self._plain) < length - TAG_LENGTH:
+            self._plain = bytearray(length)

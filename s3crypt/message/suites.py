@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The eleven algorithm suites of the AWS Encryption SDK: what an id in a header stands for.
+
+Source: aws-encryption-sdk-specification, framework/algorithm-suites.md and commitment-policy.md.
+"""
+
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+
+IV_LENGTH = 12
+TAG_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One AES-GCM suite: key size, key derivation, key commitment, signature.
+
+    Attributes:
+        id: The two-byte id in the header.
+        key_length: Bytes of the data key, and of the content key derived from it.
+        kdf: Hash of HKDF, or None where the data key is the content key.
+        committing: Whether the header commits to the data key.
+        curve: Curve of the message's signature, or None.
+    """
+
+    id: int
+    key_length: int
+    kdf: hashes.HashAlgorithm | None
+    committing: bool = False
+    curve: ec.EllipticCurve | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the id as written in specifications, `0x0478`."""
+        return f"0x{self.id:04x}"
+
+    @property
+    def version(self) -> int:
+        """Return the message format version that carries this suite."""
+        return 2 if self.committing else 1
+
+    @property
+    def message_id_length(self) -> int:
+        """Return the bytes of a message id; for committing suites it is the HKDF salt too."""
+        return 32 if self.committing else 16
+
+    @property
+    def signature_hash(self) -> hashes.HashAlgorithm:
+        """Return the hash that the suite's ECDSA signs."""
+        return hashes.SHA256() if isinstance(self.curve, ec.SECP256R1) else hashes.SHA384()
+
+    def derive(self, data_key: bytes, message_id: bytes) -> tuple[bytes, bytes]:
+        """Return the content key and the commitment (empty where the suite does not commit)."""
+        suite_id = self.id.to_bytes(2)
+        if self.kdf is None:
+            return data_key, b""
+        if not self.committing:
+            info = suite_id + message_id
+            return HKDF(self.kdf, self.key_length, None, info).derive(data_key), b""
+        # One extract serves both expansions; the fresh message id as salt makes every
+        # message's content key its own, even where a data key is reused.
+        secret = HKDF.extract(self.kdf, message_id, data_key)
+        content_key = HKDFExpand(self.kdf, self.key_length, suite_id + b"DERIVEKEY").derive(secret)
+        return content_key, HKDFExpand(self.kdf, 32, b"COMMITKEY").derive(secret)
+
+
+COMMITTING = Suite(0x0478, 32, hashes.SHA512(), committing=True)
+COMMITTING_SIGNED = Suite(0x0578, 32, hashes.SHA512(), committing=True, curve=ec.SECP384R1())
+
+SUITES = {
+    suite.id: suite
+    for suite in (
+        Suite(0x0014, 16, None),
+        Suite(0x0046, 24, None),
+        Suite(0x0078, 32, None),
+        Suite(0x0114, 16, hashes.SHA256()),
+        Suite(0x0146, 24, hashes.SHA256()),
+        Suite(0x0178, 32, hashes.SHA256()),
+        Suite(0x0214, 16, hashes.SHA256(), curve=ec.SECP256R1()),
+        Suite(0x0346, 24, hashes.SHA384(), curve=ec.SECP384R1()),
+        Suite(0x0378, 32, hashes.SHA384(), curve=ec.SECP384R1()),
+        COMMITTING,
+        COMMITTING_SIGNED,
+    )
+}

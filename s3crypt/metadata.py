@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What s3crypt keeps in an object's S3 metadata, and the keyring that keeps the key there.
+
+    s3crypt-header-length   bytes before the first frame        } both a hint, checked
+    s3crypt-frame-length    plaintext bytes of a frame          } against the header
+    s3crypt-edks            the object key, wrapped: JSON list of provider, info, ciphertext
+    s3crypt-context         the encryption context it is wrapped under, as JSON
+
+The last two are there with `key_location="metadata"` only: the message's header then has one
+EDK, of a raw AES key made for this object (the *object key*). Changing who wraps the object key
+changes metadata only; a message's header is never written twice.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping, Sequence
+
+from .errors import ConfigError, FormatError
+from .keyrings import AESKeyring, Keyring
+from .message import MAX_EDKS, DataKey, EncryptedDataKey, Header
+
+PREFIX = "s3crypt-"
+HEADER_LENGTH = "s3crypt-header-length"
+FRAME_LENGTH = "s3crypt-frame-length"
+EDKS = "s3crypt-edks"
+CONTEXT = "s3crypt-context"
+
+# The header's only EDK names this raw AES key; any SDK opens it, given the unwrapped object key.
+OBJECT_KEY = ("s3crypt", "object-key")
+OBJECT_KEY_LENGTH = 32
+MAX_METADATA_LENGTH = 2048  # S3's limit on names and values together
+
+
+class ObjectKeyring:
+    """Wraps the data key with a key of this object's own, and that key with a keyring.
+
+    Args:
+        keyring: Wraps the object key.
+        wrapped: The wrapped object key of an existing object.
+    """
+
+    def __init__(self, keyring: Keyring, wrapped: Sequence[EncryptedDataKey] = ()) -> None:
+        self._keyring = keyring
+        self.wrapped = tuple(wrapped)
+
+    def generate(self, length: int, context: Mapping[str, str]) -> DataKey:
+        """Return a data key wrapped by a new object key, which `wrapped` then has wrapped."""
+        object_key = self._keyring.generate(OBJECT_KEY_LENGTH, context)
+        self.wrapped = object_key.edks
+        return AESKeyring(*OBJECT_KEY, object_key.plaintext).generate(length, context)
+
+    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
+        """Refuse: an object key belongs to one object."""
+        raise ConfigError("An object key wraps the data key of its own object only.")
+
+    def unwrap(
+        self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
+    ) -> bytes:
+        """Return the data key, by way of the object key."""
+        object_key = self._keyring.unwrap(self.wrapped, context, OBJECT_KEY_LENGTH)
+        return AESKeyring(*OBJECT_KEY, object_key).unwrap(edks, context, length)
+
+    def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
+        """Tell whether the header's EDK is an object key's."""
+        return len(edks) == 1 and edks[0].provider == OBJECT_KEY[0]
+
+
+def described(header: Header, keyring: ObjectKeyring | None) -> dict[str, str]:
+    """Return the metadata of a new object with this header."""
+    entries = {HEADER_LENGTH: str(len(header)), FRAME_LENGTH: str(header.frame_length)}
+    if keyring:
+        entries[EDKS] = dump_edks(keyring.wrapped)
+        entries[CONTEXT] = json.dumps(dict(header.context), separators=(",", ":"))
+    return entries
+
+
+def dump_edks(edks: Sequence[EncryptedDataKey]) -> str:
+    """Return wrapped keys as one line of ASCII."""
+    entries = [
+        {
+            "provider": edk.provider,
+            "info": b64encode(edk.info).decode(),
+            "ciphertext": b64encode(edk.ciphertext).decode(),
+        }
+        for edk in edks
+    ]
+    return json.dumps(entries, separators=(",", ":"))
+
+
+def load_edks(metadata: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
+    """Return the wrapped object key in an object's metadata; none where the header has the key.
+
+    Raises:
+        FormatError: The entry is not what `dump_edks` writes, or has too many keys.
+    """
+    if EDKS not in metadata:
+        return ()
+    try:
+        edks = tuple(
+            EncryptedDataKey(
+                str(entry["provider"]),
+                b64decode(entry["info"], validate=True),
+                b64decode(entry["ciphertext"], validate=True),
+            )
+            for entry in json.loads(metadata[EDKS])
+        )
+    except (ValueError, TypeError, KeyError, Base64Error):
+        raise FormatError(f"The object's {EDKS} metadata is malformed.") from None
+    if not 0 < len(edks) <= MAX_EDKS:
+        raise FormatError(f"The object's {EDKS} metadata has {len(edks)} keys.")
+    return edks
+
+
+def load_context(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the encryption context in an object's metadata.
+
+    Raises:
+        FormatError: It is missing or not a JSON object of text.
+    """
+    try:
+        context = json.loads(metadata[CONTEXT])
+    except (ValueError, KeyError):
+        raise FormatError(f"The object's {CONTEXT} metadata is malformed.") from None
+    if not isinstance(context, dict) or not all(isinstance(v, str) for v in context.values()):
+        raise FormatError(f"The object's {CONTEXT} metadata is malformed.")
+    return context
+
+
+def of_user(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the entries that are not ours."""
+    return {name: value for name, value in metadata.items() if not name.startswith(PREFIX)}
+
+
+def check_user(metadata: Mapping[str, str]) -> None:
+    """Refuse entries that would be taken for ours.
+
+    Raises:
+        ConfigError: A name begins with `s3crypt-`.
+    """
+    for name in metadata:
+        if name.lower().startswith(PREFIX):
+            raise ConfigError(f"Metadata names that begin with {PREFIX!r} are s3crypt's: {name!r}.")
+
+
+def check_length(metadata: Mapping[str, str]) -> None:
+    """Refuse metadata that S3 would refuse, before a byte is sent.
+
+    Raises:
+        ConfigError: Names and values take more than 2 KB.
+    """
+    length = sum(len(name) + len(value.encode()) for name, value in metadata.items())
+    if length > MAX_METADATA_LENGTH:
+        raise ConfigError(
+            f"The object's metadata takes {length} bytes; S3 takes {MAX_METADATA_LENGTH}.",
+            hint="Shorten it, name fewer keys, or keep the wrapped key in the header.",
+        )

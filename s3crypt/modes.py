@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The five ways to encrypt, as frozen values that become request arguments.
+
+Knows which header goes with which operation, and makes no request.
+"""
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import md5
+from json import dumps
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from .errors import ConfigError
+from .message import DEFAULT_FRAME_LENGTH, FRAME_LENGTH_STEP, MAX_FRAME_LENGTH, Keyring
+from .message.frames import check_context
+
+MIN_FRAME_LENGTH = 4 * 2**10
+BOUND_NAME = "s3crypt:key"
+
+
+@dataclass(frozen=True, slots=True)
+class SSES3:
+    """S3 encrypts, with keys of its own (AES-256)."""
+
+    name: ClassVar[str] = "sse-s3"
+
+    def write_arguments(self) -> dict[str, object]:
+        """Return the arguments of a request that makes an object."""
+        return {"ServerSideEncryption": "AES256"}
+
+    def read_arguments(self) -> dict[str, object]:
+        """Return the arguments of every other request about the object: none."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class SSEKMS:
+    """S3 encrypts under a KMS key.
+
+    Attributes:
+        key: Key ARN, id or alias.
+        context: Pairs for KMS to bind and log, besides S3's own; stored in the clear.
+        bucket_key: Let S3 reuse one bucket-level data key: up to 99 % fewer KMS requests.
+    """
+
+    key: str
+    context: Mapping[str, str] | None = None
+    bucket_key: bool = True
+    name: ClassVar[str] = "sse-kms"
+
+    def __post_init__(self) -> None:
+        _check_key(self.key, self.name)
+
+    def write_arguments(self) -> dict[str, object]:
+        """Return the arguments of a request that makes an object."""
+        return {
+            "ServerSideEncryption": "aws:kms",
+            "BucketKeyEnabled": self.bucket_key,
+            **_kms_arguments(self.key, self.context),
+        }
+
+    def read_arguments(self) -> dict[str, object]:
+        """Return the arguments of every other request: none, S3 refuses KMS headers there."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class DSSEKMS:
+    """S3 encrypts twice, under a KMS key. There is no bucket key for this mode.
+
+    Attributes:
+        key: Key ARN, id or alias.
+        context: Pairs for KMS to bind and log, besides S3's own; stored in the clear.
+    """
+
+    key: str
+    context: Mapping[str, str] | None = None
+    name: ClassVar[str] = "dsse-kms"
+
+    def __post_init__(self) -> None:
+        _check_key(self.key, self.name)
+
+    def write_arguments(self) -> dict[str, object]:
+        """Return the arguments of a request that makes an object."""
+        return {
+            "ServerSideEncryption": "aws:kms:dsse",
+            **_kms_arguments(self.key, self.context),
+        }
+
+    def read_arguments(self) -> dict[str, object]:
+        """Return the arguments of every other request: none, S3 refuses KMS headers there."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class SSEC:
+    """S3 encrypts under the caller's key, which goes with every request and is not kept.
+
+    Attributes:
+        key: 32 random bytes, the *customer key*. Lost key, lost objects.
+    """
+
+    key: bytes = field(repr=False)
+    name: ClassVar[str] = "sse-c"
+
+    def __post_init__(self) -> None:
+        if len(self.key) != 32:
+            raise ConfigError(f"A customer key has 32 bytes, not {len(self.key)}.")
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Return the mode with the key in a file: 32 raw bytes, or their hex or base64."""
+        return cls(read_key_file(path))
+
+    def write_arguments(self) -> dict[str, object]:
+        """Return the arguments of a request that makes an object or a part of one."""
+        return self.read_arguments()
+
+    def read_arguments(self) -> dict[str, object]:
+        """Return the arguments of every other request about the object: the key again."""
+        return {
+            "SSECustomerAlgorithm": "AES256",
+            "SSECustomerKey": b64encode(self.key).decode(),
+            "SSECustomerKeyMD5": self.key_md5,
+        }
+
+    def copy_source_arguments(self) -> dict[str, object]:
+        """Return the arguments of a copy whose source is encrypted with this key."""
+        return {f"CopySource{name}": value for name, value in self.read_arguments().items()}
+
+    @property
+    def key_md5(self) -> str:
+        """Return the base64 MD5 by which S3 tells keys apart."""
+        return b64encode(md5(self.key, usedforsecurity=False).digest()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSide:
+    """This process encrypts, before S3 sees a byte: an AWS Encryption SDK message.
+
+    Attributes:
+        keyring: Wraps each object's data key.
+        context: Pairs bound to each object and stored in it *in the clear*; a reader that gives
+            pairs demands them.
+        signed: Add an ECDSA P-384 signature over the whole object. Slower, read in order, and
+            of use only where readers must not be able to write.
+        frame_length: Plaintext bytes of a frame: a multiple of 128, 4 KiB to 64 MiB.
+        key_location: `header`: the object is self-contained. `metadata`: the wrapped key is in
+            the object's S3 metadata, and changing the wrapping key moves no object byte.
+        bind_name: Bind the object's name, so that two objects cannot be swapped.
+    """
+
+    keyring: Keyring
+    context: Mapping[str, str] | None = None
+    signed: bool = False
+    frame_length: int = DEFAULT_FRAME_LENGTH
+    key_location: Literal["header", "metadata"] = "header"
+    bind_name: bool = True
+    name: ClassVar[str] = "client"
+
+    def __post_init__(self) -> None:
+        context = dict(self.context or {})
+        check_context(context)
+        if BOUND_NAME in context:
+            raise ConfigError(f"The context's {BOUND_NAME!r} is set by bind_name.")
+        object.__setattr__(self, "context", context)
+        if self.key_location not in ("header", "metadata"):
+            raise ConfigError(f"key_location is 'header' or 'metadata', not {self.key_location!r}.")
+        if self.frame_length % FRAME_LENGTH_STEP or not (
+            MIN_FRAME_LENGTH <= self.frame_length <= MAX_FRAME_LENGTH
+        ):
+            raise ConfigError(
+                f"A frame length of {self.frame_length} bytes is not possible.",
+                hint="A multiple of 128 from 4 KiB to 64 MiB.",
+            )
+
+    def object_context(self, object_name: str) -> dict[str, str]:
+        """Return the encryption context of the object of this name."""
+        bound = {BOUND_NAME: object_name} if self.bind_name else {}
+        return {**(self.context or {}), **bound}
+
+    def write_arguments(self) -> dict[str, object]:
+        """Return none: to S3 the message is a plain object, under the bucket's default."""
+        return {}
+
+    def read_arguments(self) -> dict[str, object]:
+        """Return none."""
+        return {}
+
+
+ServerSide = SSES3 | SSEKMS | DSSEKMS | SSEC
+Mode = ServerSide | ClientSide
+
+# What S3 reports in x-amz-server-side-encryption, by mode name. SSE-C reports its own header.
+REPORTED = {"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws:kms:dsse"}
+
+
+def reported_mode(reply: Mapping[str, object]) -> str | None:
+    """Return the name of the server-side mode that a reply's headers report, or None."""
+    if reply.get("SSECustomerAlgorithm"):
+        return "sse-c"
+    reported = reply.get("ServerSideEncryption")
+    return next((name for name, value in REPORTED.items() if value == reported), None)
+
+
+def read_key_file(path: str | Path) -> bytes:
+    """Return the 32-byte key in a file: raw, or in hex or base64.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds no such key.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"Cannot read the key file {path}: {error.strerror}.") from error
+    if len(content) == 32:
+        return content
+    text = content.strip()
+    for decode in (_from_hex, _from_base64):
+        key = decode(text)
+        if key is not None:
+            return key
+    raise ConfigError(
+        f"The key file {path} holds no 32-byte key.",
+        hint="32 raw bytes, 64 hex digits or base64: `openssl rand -out FILE 32` makes one.",
+    )
+
+
+def _from_hex(text: bytes) -> bytes | None:
+    try:
+        key = bytes.fromhex(text.decode("ascii"))
+    except ValueError:
+        return None
+    return key if len(key) == 32 else None
+
+
+def _from_base64(text: bytes) -> bytes | None:
+    try:
+        key = b64decode(text, validate=True)
+    except Base64Error:
+        return None
+    return key if len(key) == 32 else None
+
+
+def _check_key(key: str, mode: str) -> None:
+    if not key or not isinstance(key, str):
+        raise ConfigError(f"Mode {mode} needs a KMS key: an ARN, an id or an alias.")
+
+
+def _kms_arguments(key: str, context: Mapping[str, str] | None) -> dict[str, object]:
+    arguments: dict[str, object] = {"SSEKMSKeyId": key}
+    if context:
+        encoded = dumps(dict(context), sort_keys=True).encode()
+        arguments["SSEKMSEncryptionContext"] = b64encode(encoded).decode()
+    return arguments

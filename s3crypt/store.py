@@ -1,0 +1,735 @@
+# SPDX-License-Identifier: Apache-2.0
+"""S3Crypt: objects put, got, inspected, listed and deleted in every mode.
+
+Decides what to ask of S3 and what to believe of its answers; bytes move in `transfer`, ciphers
+live in `message`.
+"""
+
+import io
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urlencode
+
+from . import metadata as entries
+from .aws import Clients, translating
+from .errors import (
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    PolicyError,
+    S3CryptError,
+    StorageError,
+)
+from .files import replacing
+from .keyrings import Keyring, key_names, resolve_key_arn
+from .location import Location
+from .message import MAX_HEADER_LENGTH, DecryptingReader, Header, Sealer, read_header
+from .message.frames import BLOCK_OVERHEAD
+from .modes import BOUND_NAME, DSSEKMS, REPORTED, SSEC, SSEKMS, ClientSide, Mode, reported_mode
+from .transfer import (
+    BytesSource,
+    FileSource,
+    ObjectStream,
+    Progress,
+    Source,
+    StreamSource,
+    Upload,
+    download,
+    upload,
+)
+
+if TYPE_CHECKING:
+    import boto3
+
+    from .rotation import RotationOutcome
+
+DEFAULT_WORKERS = 4
+# DER of two P-384 numbers takes at most 104 bytes; the footer adds its length.
+_MAX_FOOTER = 106
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What is known of one object without its plaintext.
+
+    Attributes:
+        uri: Where it is.
+        mode: `sse-s3`, `sse-kms`, `dsse-kms`, `sse-c` or `client`; None where S3 reports none.
+        size: Plaintext bytes, by arithmetic on the stored size; None where that cannot tell.
+        stored_size: Bytes in S3.
+        etag: S3's tag of this content, with its quotes.
+        version_id: None in buckets without versioning.
+        last_modified: When it was stored; None right after a put.
+        content_type, storage_class, metadata: As given to `put`.
+        kms_key: ARN of the key S3 encrypts with, in any mode.
+        bucket_key: Whether S3 uses a bucket key.
+        suite: Algorithm suite of a client-side object, and likewise the following.
+        signed: Whether it has a signature.
+        frame_length: Plaintext bytes of a frame.
+        frames: How many frames.
+        key_location: `header` or `metadata`.
+        keys: Who wrapped its key, as written on the command line.
+        context: Its encryption context; unverified unless the object was decrypted.
+    """
+
+    uri: str
+    mode: str | None
+    size: int | None
+    stored_size: int
+    etag: str
+    version_id: str | None = None
+    last_modified: datetime | None = None
+    content_type: str | None = None
+    storage_class: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    kms_key: str | None = None
+    bucket_key: bool = False
+    suite: str | None = None
+    signed: bool = False
+    frame_length: int | None = None
+    frames: int | None = None
+    key_location: str | None = None
+    keys: tuple[str, ...] = ()
+    context: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """What a listing says of an object; it never says how it is encrypted."""
+
+    uri: str
+    stored_size: int
+    etag: str
+    last_modified: datetime
+
+
+class S3Crypt:
+    """Objects in S3, encrypted in one of five modes.
+
+    Safe to use from several threads, and after a fork.
+
+    Args:
+        mode: How objects are written, and what is demanded of those read: the same mode, its
+            key, its context. Without a mode nothing is written, and what can be read is read.
+        session: boto3 session to make clients from; the default one if left out.
+        client: An S3 client to use instead. It is not changed.
+        workers: Threads of one transfer. Each holds two buffers of 8 MiB.
+
+    Every method raises `ConfigError` for what is wrong with the call, `StorageError` for what
+    S3 refuses, `KeyUnavailableError` for what KMS refuses.
+    """
+
+    def __init__(
+        self,
+        mode: Mode | None = None,
+        *,
+        session: "boto3.Session | None" = None,
+        client: Any = None,
+        workers: int = DEFAULT_WORKERS,
+    ) -> None:
+        if workers < 1:
+            raise ConfigError(f"A store needs at least one worker, not {workers}.")
+        self.mode = mode
+        self.workers = workers
+        self._clients = Clients("s3", session=session, client=client)
+        self._kms_clients = Clients("kms", session=session)
+
+    @property
+    def client(self) -> Any:
+        """Return the S3 client of this process."""
+        return self._clients.get()
+
+    def put(  # noqa: PLR0913 - what S3 lets one say of an object, by name
+        self,
+        source: str | Path | bytes | BinaryIO,
+        uri: str,
+        *,
+        mode: Mode | None = None,
+        metadata: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        storage_class: str | None = None,
+        if_absent: bool = False,
+        progress: Progress | None = None,
+    ) -> ObjectInfo:
+        """Store an object, encrypted; it appears whole or not at all.
+
+        Args:
+            source: A path, bytes, or a binary file, read from its position to its end. A
+                stream of unknown length is read once, in bounded memory.
+            uri: `s3://bucket/name`.
+            mode: Instead of the store's.
+            metadata: User metadata, in the clear in S3.
+            tags: Object tags.
+            content_type: Of the plaintext.
+            storage_class: S3's name of it, `STANDARD_IA`.
+            if_absent: Fail where the object exists.
+            progress: Called with plaintext bytes stored since the last call, from any thread.
+
+        Raises:
+            ConflictError: It exists, and `if_absent` was given.
+            PolicyError: S3 did not encrypt as asked; what it stored was removed again.
+        """
+        location = Location.parse_object(uri)
+        described = Description(
+            metadata=metadata or {},
+            tags=tags or {},
+            headers={
+                name: value
+                for name, value in (
+                    ("ContentType", content_type),
+                    ("StorageClass", storage_class),
+                )
+                if value
+            },
+        )
+        entries.check_user(described.metadata)
+        with _opened(source) as opened:
+            return self.write(
+                opened,
+                location,
+                self._demanded(mode),
+                described,
+                conditions={"IfNoneMatch": "*"} if if_absent else {},
+                progress=progress,
+            )
+
+    def get(  # noqa: PLR0913 - what may be demanded of an object, by name
+        self,
+        uri: str,
+        target: str | Path | BinaryIO,
+        *,
+        mode: Mode | None = None,
+        version_id: str | None = None,
+        written_as: str | None = None,
+        allow_uncommitted: bool = False,
+        progress: Progress | None = None,
+    ) -> ObjectInfo:
+        """Fetch an object's plaintext, verified.
+
+        Args:
+            uri: `s3://bucket/name`.
+            target: A path: the file appears complete and verified, or not at all. Or a binary
+                file to write to: it gets verified bytes in order, and *only when this returns*
+                has it got all of them.
+            mode: Instead of the store's.
+            version_id: Instead of the current version.
+            written_as: The name under which the object was put, where it was moved since.
+            allow_uncommitted: Read client-side objects without key commitment too.
+            progress: Called with plaintext bytes written since the last call, from any thread.
+
+        Raises:
+            ObjectNotFoundError: There is none.
+            IntegrityError: It is not what was written, or not under this name.
+            PolicyError: It is not encrypted as demanded.
+            ConflictError: It was replaced while it was read.
+        """
+        demand = Demand(self._mode(mode), version_id, written_as, allow_uncommitted)
+        location = Location.parse_object(uri)
+        if isinstance(target, str | os.PathLike):
+            with replacing(target) as file, self.reading(location, demand) as reading:
+                return reading.into_file(file, self.workers, progress)
+        with self.reading(location, demand) as reading:
+            return reading.into_stream(target, progress)
+
+    def read(
+        self,
+        uri: str,
+        *,
+        mode: Mode | None = None,
+        version_id: str | None = None,
+        written_as: str | None = None,
+        allow_uncommitted: bool = False,
+    ) -> bytes:
+        """Return an object's plaintext, verified; arguments and errors as `get`."""
+        target = io.BytesIO()
+        self.get(
+            uri,
+            target,
+            mode=mode,
+            version_id=version_id,
+            written_as=written_as,
+            allow_uncommitted=allow_uncommitted,
+        )
+        return target.getvalue()
+
+    def inspect(
+        self, uri: str, *, mode: Mode | None = None, version_id: str | None = None
+    ) -> ObjectInfo:
+        """Say how an object is encrypted, by whose key and how large it is; decrypts nothing.
+
+        An object of mode `sse-c` answers only to its key, so it needs `mode`.
+        """
+        location = Location.parse_object(uri)
+        chosen = self._mode(mode)
+        arguments = _read_arguments(chosen, version_id)
+        with (
+            _about(location),
+            _explaining(chosen),
+            ObjectStream.open(self.client, location, arguments, first=MAX_HEADER_LENGTH) as stream,
+        ):
+            return _describe(location, stream, recognise(stream))
+
+    def list(self, uri: str) -> Iterator[ListedObject]:
+        """Yield the objects whose URI begins with `uri`, in S3's order."""
+        location = Location.parse(uri)
+        pages = self.client.get_paginator("list_objects_v2")
+        with translating(str(location)):
+            for page in pages.paginate(Bucket=location.bucket, Prefix=location.name):
+                for listed in page.get("Contents", ()):
+                    yield ListedObject(
+                        str(Location(location.bucket, listed["Key"])),
+                        listed["Size"],
+                        listed["ETag"],
+                        listed["LastModified"],
+                    )
+
+    def delete(self, uri: str, *, version_id: str | None = None) -> None:
+        """Delete an object (in a versioned bucket: hide it), or one version for good."""
+        location = Location.parse_object(uri)
+        version = {"VersionId": version_id} if version_id else {}
+        with translating(str(location)):
+            self.client.delete_object(**location.arguments, **version)
+
+    def needs_rotation(self, uri: str, *, to: Mode) -> bool:
+        """Tell whether `rotate(uri, to=to)` would change the object; reads no plaintext."""
+        from . import rotation  # noqa: PLC0415 - the face is here, the work above in the layers
+
+        return rotation.needs_rotation(self, Location.parse_object(uri), to)
+
+    def rotate(
+        self,
+        uri: str,
+        *,
+        to: Mode,
+        dry_run: bool = False,
+        on_outcome: "Callable[[RotationOutcome], None] | None" = None,
+    ) -> "tuple[RotationOutcome, ...]":
+        """Bring an object, or all below a prefix, to another mode or key.
+
+        Each by the cheapest sound way: copied inside S3, rewrapped (only the wrapped key
+        changes), or re-encrypted through this process. Objects that are as `to` says already
+        are left alone. A concurrent writer wins.
+
+        Args:
+            uri: An object, or a prefix: a bucket, or a URI that ends with a slash.
+            to: The mode to bring them to. The store's own mode is what they are read with.
+            dry_run: Only say what would be done.
+            on_outcome: Called with each object's outcome as it is known.
+
+        Raises:
+            RotationError: Some objects below a prefix failed; the others are done. One object's
+                failure is raised as it is.
+        """
+        from . import rotation  # noqa: PLC0415
+
+        return rotation.rotate(
+            self, Location.parse(uri), to, dry_run=dry_run, on_outcome=on_outcome
+        )
+
+    # What follows is for rotation and for the methods above.
+
+    def write(
+        self,
+        source: Source,
+        location: Location,
+        mode: Mode,
+        described: "Description",
+        *,
+        conditions: Mapping[str, str],
+        progress: Progress | None = None,
+    ) -> ObjectInfo:
+        """Store plaintext at `location` under `conditions`, described as given."""
+        sealer, header, ours = (
+            self._sealed(mode, location)
+            if isinstance(mode, ClientSide)
+            else (
+                None,
+                None,
+                {},
+            )
+        )
+        whole = {**described.metadata, **ours}
+        entries.check_length(whole)
+        to = Upload(
+            self.client,
+            location,
+            {**described.arguments(whole), **mode.write_arguments()},
+            mode.read_arguments(),
+            conditions,
+            lambda reply: check_written(mode, reply, location),
+        )
+        with _explaining(mode):
+            reply, size = upload(to, source, sealer, workers=self.workers, progress=progress)
+        stored = header.geometry.message_length(size) if header else size
+        if sealer and sealer.is_signed:
+            stored += sealer.footer_length
+        return _written(location, mode, described, reply, (size, stored, header, whole))
+
+    @contextmanager
+    def reading(self, location: Location, demand: "Demand") -> "Iterator[Reading]":
+        """Open an object whose encryption is as demanded."""
+        mode = demand.mode
+        arguments = _read_arguments(mode, demand.version_id)
+        with (
+            _about(location),
+            _explaining(mode),
+            ObjectStream.open(self.client, location, arguments) as stream,
+        ):
+            reader = None
+            if isinstance(mode, ClientSide):
+                reader = _decrypting(mode, location, stream, demand)
+                header: Header | None = reader.header
+            else:
+                self.check_mode(mode, stream.reply, location)
+                header = None
+                if mode is None and (header := recognise(stream)):
+                    raise PolicyError(
+                        "The object is encrypted client-side.",
+                        hint="Read it with ClientSide and one of: "
+                        + ", ".join(_keys(header, stream.reply)),
+                    )
+                if mode is None:
+                    stream.rewind()
+            info = _describe(location, stream, header)
+            yield Reading(stream, reader, info)
+
+    def check_mode(self, mode: Mode | None, reply: Mapping[str, Any], location: Location) -> None:
+        """Refuse an object that S3 does not report to be in this server-side mode and key."""
+        if mode is None or isinstance(mode, ClientSide):
+            return
+        reported = reported_mode(reply)
+        if reported != mode.name:
+            raise PolicyError(
+                f"{location} is stored as {reported or 'unencrypted'}, not as {mode.name}.",
+                hint=f"Read it with mode {reported}." if reported else None,
+            )
+        if isinstance(mode, SSEKMS | DSSEKMS):
+            key = str(reply.get("SSEKMSKeyId"))
+            if key != self.kms_key_arn(mode.key, key):
+                raise PolicyError(f"{location} is encrypted under {key}, not under {mode.key}.")
+
+    def kms_key_arn(self, key: str, like: str) -> str:
+        """Return the ARN of a key named by id, alias or ARN, in the Region of the ARN `like`."""
+        if key in (like, like.rpartition("/")[2]):
+            return like
+        region = like.split(":")[3] if like.startswith("arn:") else None
+        return resolve_key_arn(self._kms_clients.get(region), key)
+
+    def _mode(self, mode: Mode | None) -> Mode | None:
+        return mode if mode is not None else self.mode
+
+    def _demanded(self, mode: Mode | None) -> Mode:
+        chosen = self._mode(mode)
+        if chosen is None:
+            raise ConfigError(
+                "Writing needs a mode.", hint="S3Crypt(ClientSide(...)), or put(..., mode=...)."
+            )
+        return chosen
+
+    @staticmethod
+    def _sealed(mode: ClientSide, location: Location) -> tuple[Sealer, Header, dict[str, str]]:
+        keyring: Keyring = mode.keyring
+        object_keyring = None
+        if mode.key_location == "metadata":
+            keyring = object_keyring = entries.ObjectKeyring(mode.keyring)
+        sealer = Sealer(
+            keyring,
+            context=mode.object_context(location.name),
+            signed=mode.signed,
+            frame_length=mode.frame_length,
+        )
+        header = read_header(io.BytesIO(sealer.header))
+        return sealer, header, entries.described(header, object_keyring)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What S3 keeps beside an object's bytes, as request arguments.
+
+    Attributes:
+        metadata: User metadata.
+        tags: Object tags.
+        headers: Content headers, storage class, object lock, by request argument.
+    """
+
+    metadata: Mapping[str, str]
+    tags: Mapping[str, str]
+    headers: Mapping[str, Any]
+
+    def arguments(self, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Return the arguments of a request that makes the object, with all its metadata."""
+        arguments: dict[str, Any] = dict(self.headers)
+        if metadata:
+            arguments["Metadata"] = dict(metadata)
+        if self.tags:
+            arguments["Tagging"] = urlencode(dict(self.tags))
+        return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is demanded of an object to be read."""
+
+    mode: Mode | None
+    version_id: str | None = None
+    written_as: str | None = None
+    allow_uncommitted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An object being read: its stored bytes, and what decrypts them."""
+
+    stream: ObjectStream
+    reader: DecryptingReader | None
+    info: ObjectInfo
+
+    @property
+    def plaintext(self) -> BinaryIO:
+        """Return the plaintext as a stream; its end is only reached once all is verified."""
+        return self.reader or self.stream  # type: ignore[return-value]  # RawIOBase reads alike
+
+    def into_stream(self, target: BinaryIO, progress: Progress | None) -> ObjectInfo:
+        """Write the plaintext in order."""
+        buffer = memoryview(bytearray(2**20))
+        source = self.reader or self.stream
+        while count := source.readinto(buffer):
+            target.write(buffer[:count])
+            if progress:
+                progress(count)
+        return self.info
+
+    def into_file(self, file: BinaryIO, workers: int, progress: Progress | None) -> ObjectInfo:
+        """Write the plaintext in place, sections side by side where the format allows it."""
+        header = self.reader.header if self.reader else None
+        if not _is_regular(file) or (header and (header.suite.curve or not header.frame_length)):
+            return self.into_stream(file, progress)
+        opener = self.reader.opener if self.reader else None
+        download(self.stream, opener, file, workers=workers, progress=progress)
+        return self.info
+
+
+def _is_regular(file: BinaryIO) -> bool:
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+def _decrypting(
+    mode: ClientSide, location: Location, stream: ObjectStream, demand: Demand
+) -> DecryptingReader:
+    keyring: Keyring = mode.keyring
+    wrapped = entries.load_edks(stream.reply.get("Metadata", {}))
+    if wrapped:
+        keyring = entries.ObjectKeyring(mode.keyring, wrapped)
+    reader = DecryptingReader(
+        stream,  # type: ignore[arg-type]  # RawIOBase reads as BinaryIO does
+        keyring,
+        context=mode.object_context(demand.written_as or location.name),
+        allow_uncommitted=demand.allow_uncommitted,
+    )
+    if mode.bind_name and BOUND_NAME not in reader.header.context:
+        raise IntegrityError(
+            "The object is not bound to its name.",
+            hint="Where its writer did not bind names, read it with bind_name=False.",
+        )
+    return reader
+
+
+def _read_arguments(mode: Mode | None, version_id: str | None) -> dict[str, Any]:
+    arguments: dict[str, Any] = mode.read_arguments() if mode else {}
+    return {**arguments, "VersionId": version_id} if version_id else arguments
+
+
+def recognise(stream: ObjectStream) -> Header | None:
+    """Return the header at the beginning of a client-side object, or None."""
+    try:
+        return read_header(stream)  # type: ignore[arg-type]  # RawIOBase reads as BinaryIO does
+    except (FormatError, IntegrityError):
+        return None
+
+
+def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> None:
+    # Some servers accept the headers, answer 200, and store plaintext; only AWS's echo tells.
+    if isinstance(mode, ClientSide):
+        return
+    reported = reported_mode(reply)
+    if reported != mode.name or (
+        isinstance(mode, SSEC) and reply.get("SSECustomerKeyMD5") != mode.key_md5
+    ):
+        raise PolicyError(
+            f"{location}: the server did not confirm encryption {mode.name}; nothing was kept.",
+            hint="This S3 service may not support the mode; mode client needs no support.",
+        )
+
+
+def _keys(header: Header, reply: Mapping[str, Any]) -> tuple[str, ...]:
+    return key_names(entries.load_edks(reply.get("Metadata", {})) or header.edks)
+
+
+def _describe(
+    location: Location,
+    stream: ObjectStream,
+    header: Header | None,
+) -> ObjectInfo:
+    reply = stream.reply
+    metadata = reply.get("Metadata", {})
+    common: dict[str, Any] = {
+        "uri": str(location),
+        "stored_size": stream.size,
+        "etag": reply["ETag"],
+        "version_id": reply.get("VersionId"),
+        "last_modified": reply.get("LastModified"),
+        "content_type": reply.get("ContentType"),
+        "storage_class": reply.get("StorageClass", "STANDARD"),
+        "metadata": entries.of_user(metadata),
+        "kms_key": reply.get("SSEKMSKeyId"),
+        "bucket_key": bool(reply.get("BucketKeyEnabled")),
+    }
+    if header is None:
+        return ObjectInfo(mode=reported_mode(reply), size=stream.size, **common)
+    size, frames = _extent(header, stream)
+    return ObjectInfo(
+        mode=ClientSide.name, size=size, frames=frames, **common, **_of_header(header, metadata)
+    )
+
+
+def _of_header(header: Header, metadata: Mapping[str, str]) -> dict[str, Any]:
+    wrapped = entries.load_edks(metadata)
+    return {
+        "suite": header.suite.name,
+        "signed": header.suite.curve is not None,
+        "frame_length": header.frame_length or None,
+        "key_location": "metadata" if wrapped else "header",
+        "keys": key_names(wrapped or header.edks),
+        "context": header.context,
+    }
+
+
+def _extent(header: Header, stream: ObjectStream) -> tuple[int | None, int | None]:
+    """Return plaintext bytes and frames by arithmetic on the stored size."""
+    length = stream.size
+    if header.suite.curve:
+        footer = _footer_length(stream)
+        if footer is None:
+            return None, None
+        length -= footer
+    if not header.frame_length:
+        size = length - len(header) - BLOCK_OVERHEAD
+        return (size, None) if size >= 0 else (None, None)
+    try:
+        regular, final = header.geometry.split(length)
+    except IntegrityError:
+        return None, None
+    return regular * header.frame_length + final, regular + 1
+
+
+def _footer_length(stream: ObjectStream) -> int | None:
+    """Return the length of the footer, found by its own length field and DER's."""
+    tail = stream.section(max(0, stream.size - _MAX_FOOTER), stream.size)
+    with tail:
+        end = tail.read(_MAX_FOOTER)
+    for length in range(8, len(end) - 1):
+        footer = end[-length - 2 :]
+        if int.from_bytes(footer[:2]) == length and footer[2:4] == bytes([0x30, length - 2]):
+            return length + 2
+    return None
+
+
+def _written(
+    location: Location,
+    mode: Mode,
+    described: Description,
+    reply: Mapping[str, Any],
+    stored: tuple[int, int, Header | None, Mapping[str, str]],
+) -> ObjectInfo:
+    size, stored_size, header, metadata = stored
+    details = {}
+    if header:
+        details = _of_header(header, metadata)
+        if header.frame_length:
+            details["frames"] = header.geometry.frames(size)
+    return ObjectInfo(
+        uri=str(location),
+        mode=mode.name,
+        size=size,
+        stored_size=stored_size,
+        etag=reply["ETag"],
+        version_id=reply.get("VersionId"),
+        content_type=described.headers.get("ContentType"),
+        storage_class=described.headers.get("StorageClass", "STANDARD"),
+        metadata=dict(described.metadata),
+        kms_key=reply.get("SSEKMSKeyId"),
+        bucket_key=bool(reply.get("BucketKeyEnabled")),
+        **details,
+    )
+
+
+@contextmanager
+def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[Source]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield BytesSource(source)
+        return
+    if not isinstance(source, str | os.PathLike):
+        yield _file_source(source, str(getattr(source, "name", "the source")))
+        return
+    try:
+        file = Path(source).open("rb")  # noqa: SIM115 - closed below, once it is open
+    except IsADirectoryError as error:
+        raise StorageError(f"{source} is a directory.", hint="Name a file in it.") from error
+    except OSError as error:
+        raise StorageError(f"Cannot read {source}: {error.strerror}.") from error
+    with file:
+        yield _file_source(file, str(source))
+
+
+def _file_source(file: BinaryIO, name: str) -> Source:
+    try:
+        return FileSource(file, name) if _is_regular(file) else StreamSource(file)
+    except (OSError, AttributeError):
+        # No descriptor (a BytesIO, a socket's file): whatever can be read is read in order.
+        return StreamSource(file)
+
+
+@contextmanager
+def _about(location: Location) -> Iterator[None]:
+    """Name the object in errors that know only its bytes."""
+    try:
+        yield
+    except (IntegrityError, FormatError, PolicyError) as error:
+        if str(location) not in str(error):
+            error.args = (f"{location}: {error}",)
+        raise
+
+
+@contextmanager
+def _explaining(mode: Mode | None) -> Iterator[None]:
+    """Add what S3 does not say about SSE-C: its refusals are bare."""
+    try:
+        yield
+    except S3CryptError as error:
+        if error.hint is None or error.code in ("AccessDenied", "403"):
+            error.hint = _sse_c_hint(mode, error) or error.hint
+        raise
+
+
+def _sse_c_hint(mode: Mode | None, error: S3CryptError) -> str | None:
+    if isinstance(mode, SSEC) and error.code in ("AccessDenied", "403"):
+        return (
+            "The customer key may be the wrong one; or the bucket blocks SSE-C, as buckets "
+            "made since April 2026 do: allow it with put-bucket-encryption and "
+            "BlockedEncryptionTypes={EncryptionType=[NONE]}."
+        )
+    if error.code in ("InvalidRequest", "400", "InvalidArgument"):
+        if isinstance(mode, SSEC):
+            return "The object may be stored in another mode than sse-c."
+        return "The object may be stored in mode sse-c, which needs its customer key."
+    return None
+
+
+__all__ = ["REPORTED", "Description", "ListedObject", "ObjectInfo", "S3Crypt"]

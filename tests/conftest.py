@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sandbox every test talks to over HTTP, and small resources inside it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import uuid
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from s3crypt import sandbox as sandboxes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_QUICK = Config(retries={"total_max_attempts": 1})
+
+
+class RequestsLog:
+    """What the sandbox was asked: one dictionary a request, oldest first."""
+
+    def __init__(self, running: sandboxes.Running) -> None:
+        self._address = urlsplit(running.endpoint_url).netloc
+
+    def _ask(self, method: str) -> bytes:
+        connection = http.client.HTTPConnection(self._address, timeout=10)
+        try:
+            connection.request(method, "/_s3crypt/requests")
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+
+    def clear(self) -> None:
+        """Forget all requests so far."""
+        self._ask("DELETE")
+
+    def list(self) -> list[dict[str, Any]]:
+        """Return method, path, query, headers, request_bytes, status, response_bytes of each."""
+        entries: list[dict[str, Any]] = json.loads(self._ask("GET"))
+        return entries
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sandbox() -> Iterator[sandboxes.Running]:
+    """Run a private sandbox per test process, with the environment that leads there."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    with sandboxes.running() as running:
+        os.environ.update(sandboxes.environment(running))
+        try:
+            yield running
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def session(sandbox: sandboxes.Running) -> boto3.Session:
+    """Return a plain boto3 session, as a user has; the environment leads to the sandbox."""
+    assert sandbox.endpoint_url == os.environ["AWS_ENDPOINT_URL"]
+    return boto3.Session()
+
+
+@pytest.fixture(scope="session")
+def s3(session: boto3.Session) -> Any:
+    """Return a raw S3 client without retries."""
+    return session.client("s3", config=_QUICK)
+
+
+@pytest.fixture(scope="session")
+def kms(session: boto3.Session) -> Any:
+    """Return a raw KMS client without retries."""
+    return session.client("kms", config=_QUICK)
+
+
+@pytest.fixture
+def blocked_bucket(s3: Any) -> str:
+    """Make a bucket as AWS does: SSE-S3 by default, SSE-C blocked."""
+    name = f"bucket-{uuid.uuid4()}"
+    s3.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def bucket(s3: Any, blocked_bucket: str) -> str:
+    """Make a bucket that takes SSE-C as well."""
+    unblock_ssec(s3, blocked_bucket)
+    return blocked_bucket
+
+
+@pytest.fixture
+def versioned_bucket(s3: Any, bucket: str) -> str:
+    """Make a bucket with versioning that takes SSE-C as well."""
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    return bucket
+
+
+@pytest.fixture
+def kms_key(kms: Any) -> str:
+    """Make a symmetric key and return its ARN."""
+    return str(kms.create_key()["KeyMetadata"]["Arn"])
+
+
+@pytest.fixture
+def requests_log(sandbox: sandboxes.Running) -> RequestsLog:
+    """Return the sandbox's log of requests, cleared."""
+    log = RequestsLog(sandbox)
+    log.clear()
+    return log
+
+
+def unblock_ssec(s3: Any, bucket: str) -> None:
+    """Allow SSE-C in `bucket`, the rest as AWS's default."""
+    rule = {
+        "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"},
+        "BlockedEncryptionTypes": {"EncryptionType": ["NONE"]},
+    }
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where a test was skipped that this machine is to run (the project's CI)."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and os.environ.get("S3CRYPT_REQUIRE_ALL_TESTS") and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

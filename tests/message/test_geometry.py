@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Geometry: arithmetic that is checked against itself and against messages."""
+
+import io
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from writers import ForeignWriter, split
+
+from s3crypt import message
+from s3crypt.errors import IntegrityError
+from s3crypt.keyrings import AESKeyring
+from s3crypt.message import Geometry
+
+KEYRING = AESKeyring("geometry", "key", bytes(range(32)))
+WHOLE = settings(deadline=None)  # a loaded machine is no failure
+
+geometries = st.builds(Geometry, st.integers(100, 160 * 1024), st.integers(1, 2**26))
+lengths = st.one_of(st.integers(0, 2**12), st.integers(0, 5 * 2**40))
+
+
+@WHOLE
+@given(geometries, lengths)
+def test_plaintext_length_inverts_message_length(geometry: Geometry, length: int) -> None:
+    """The plaintext length follows from the message length, and back."""
+    # An object of S3 is at most 50 TB; the format's frame numbers end later than that only
+    # for frames of 16 KiB and more.
+    if geometry.frames(length) > 2**32 - 1:
+        return
+    written = geometry.message_length(length)
+    assert geometry.plaintext_length(written) == length
+    regular, final = geometry.split(written)
+    assert regular + 1 == geometry.frames(length)
+    assert 0 <= final <= geometry.frame_length
+    assert geometry.offset(regular + 1) + final + 40 == written
+
+
+@WHOLE
+@given(geometries, st.integers(0, 2**41))
+def test_every_length_is_a_messages_or_refused(geometry: Geometry, length: int) -> None:
+    """A length is either that of a message, whichever way it ends, or refused."""
+    try:
+        regular, final = geometry.split(length)
+    except IntegrityError:
+        return
+    assert geometry.header_length + regular * geometry.stride + final + 40 == length
+
+
+@WHOLE
+@given(geometries, st.integers(1, 2**32 - 1))
+def test_offsets_are_a_grid(geometry: Geometry, sequence: int) -> None:
+    """Frames lie one after another from the header's end."""
+    assert geometry.offset(1) == geometry.header_length
+    assert geometry.offset(sequence + 1) - geometry.offset(sequence) == geometry.frame_length + 32
+
+
+@WHOLE
+@given(st.binary(max_size=1500), st.sampled_from([128, 256, 1024]), st.booleans())
+def test_messages_have_the_length_foretold(data: bytes, frame_length: int, signed: bool) -> None:
+    """A message is as long as geometry says, and its signature when it has one."""
+    written = message.encrypt(data, KEYRING, signed=signed, frame_length=frame_length)
+    geometry = Geometry(len(message.read_header(io.BytesIO(written))), frame_length)
+    signature = 105 if signed else 0
+    assert len(written) == geometry.message_length(len(data)) + signature
+    assert geometry.plaintext_length(len(written) - signature) == len(data)
+
+
+@WHOLE
+@given(st.integers(0, 600), st.integers(1, 200), st.booleans())
+def test_either_ending_is_understood(length: int, frame_length: int, empty_final: bool) -> None:
+    """A full and an empty final frame both give the plaintext's length."""
+    writer = ForeignWriter(frame_length=frame_length)
+    written = writer.write(split(bytes(length), frame_length, empty_final=empty_final))
+    geometry = Geometry(len(message.read_header(io.BytesIO(written))), frame_length)
+    assert geometry.plaintext_length(len(written)) == length
+
+
+@pytest.mark.parametrize("short", [0, 1, 100, 139])
+def test_no_message_is_that_short(short: int) -> None:
+    """A length without room for a final frame is no message's."""
+    with pytest.raises(IntegrityError):
+        Geometry(100, 128).split(short)
+
+
+def test_no_message_has_that_many_frames() -> None:
+    """A length that needs more than 2^32 - 1 frames is no message's."""
+    geometry = Geometry(100, 1)
+    longest = geometry.offset(2**32 - 1) + 40
+    assert geometry.split(longest) == (2**32 - 2, 0)
+    with pytest.raises(IntegrityError):
+        geometry.split(longest + geometry.stride)
+
+
+def test_fifty_terabytes_fit() -> None:
+    """The largest object S3 has, in default frames, needs a fraction of the frame numbers."""
+    geometry = Geometry(500, message.DEFAULT_FRAME_LENGTH)
+    assert geometry.frames(50 * 10**12) < 2**28

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command as a process: start-up, terminals, pipes."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = (sys.executable, "-m", "s3crypt_cli")
+_KEY = "aes:team/one=key"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory with a key, a text and its message, and a binary and its message."""
+    (tmp_path / "key").write_bytes(bytes(range(32)))
+    (tmp_path / "text").write_text("grüße\n" * 3)
+    (tmp_path / "escape").write_text("\x1b]0;owned\x07\n")
+    (tmp_path / "binary").write_bytes(os.urandom(300_000))
+    for name in ("text", "escape", "binary"):
+        subprocess.run(
+            [*COMMAND, "encrypt", name, f"{name}.sealed", "--key", _KEY], cwd=tmp_path, check=True
+        )
+    return tmp_path
+
+
+def _on_terminal(directory: Path, *arguments: str, stdout: bool = True) -> tuple[int, str]:
+    """Run the command with stderr, and stdout too, on a terminal; return its exit and screen."""
+    controller, terminal = pty.openpty()
+    out = terminal if stdout else subprocess.DEVNULL
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], cwd=directory, stdout=out, stderr=terminal, stdin=terminal
+    )
+    os.close(terminal)
+    screen = b""
+    try:
+        while chunk := os.read(controller, 65536):
+            screen += chunk
+    except OSError:  # Linux's way to say that the other side was closed
+        pass
+    os.close(controller)
+    return process.wait(timeout=30), screen.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_starting_imports_no_heavy_package(option: str) -> None:
+    """Neither boto3 nor cryptography, rich or moto is loaded to tell the version or the help."""
+    script = (
+        "import sys\n"
+        "from s3crypt_cli.main import run\n"
+        "code = run(sys.argv[1:])\n"
+        "heavy = {'boto3', 'botocore', 'cryptography', 'rich', 'moto'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, option], capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "s3crypt" in done.stdout
+
+
+def test_version_is_the_packages() -> None:
+    """`--version` names the command and the version."""
+    done = subprocess.run([*COMMAND, "--version"], capture_output=True, check=True, text=True)
+    assert done.stdout.startswith("s3crypt 0.")
+
+
+def test_no_command_shows_help_and_is_a_usage_error() -> None:
+    """`s3crypt` alone explains itself on stderr."""
+    done = subprocess.run(COMMAND, capture_output=True, check=False, text=True)
+    assert done.returncode == 2
+    assert "demo" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("shell", "marker"), [("bash", "complete "), ("zsh", "compdef"), ("fish", "complete ")]
+)
+def test_completion_prints_a_script(shell: str, marker: str) -> None:
+    """Each shell gets its script."""
+    done = subprocess.run(
+        [*COMMAND, "completion", shell], capture_output=True, check=True, text=True
+    )
+    assert marker in done.stdout
+    assert "_S3CRYPT_COMPLETE" in done.stdout
+
+
+def test_completion_completes(directory: Path) -> None:
+    """The script's question for the commands that begin with "enc" has its answer."""
+    environment = os.environ | {
+        "_S3CRYPT_COMPLETE": "bash_complete",
+        "COMP_WORDS": "s3crypt enc",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run(
+        COMMAND, env=environment, capture_output=True, check=False, text=True, cwd=directory
+    )
+    assert done.stdout.split() == ["plain,encrypt"]
+
+
+def test_ciphertext_is_not_written_to_a_terminal(directory: Path) -> None:
+    """`encrypt` refuses a terminal, "-" or not."""
+    code, screen = _on_terminal(directory, "encrypt", "text", "-", "--key", _KEY)
+    assert code == 2
+    assert "stdout is a terminal" in screen
+
+
+def test_text_is_written_to_a_terminal(directory: Path) -> None:
+    """`decrypt` shows a text."""
+    code, screen = _on_terminal(directory, "decrypt", "text.sealed", "-", "--key", _KEY)
+    assert code == 0
+    assert "grüße\n" * 3 in screen
+
+
+@pytest.mark.parametrize("name", ["binary", "escape"])
+def test_binary_and_escape_sequences_are_not_written_to_a_terminal(
+    directory: Path, name: str
+) -> None:
+    """`decrypt` refuses what could reprogram the terminal."""
+    code, screen = _on_terminal(directory, "decrypt", f"{name}.sealed", "-", "--key", _KEY)
+    assert code == 2
+    assert "owned" not in screen
+    assert "stdout is a terminal" in screen
+
+
+def test_progress_is_shown_on_a_terminal(directory: Path) -> None:
+    """A bar names the file, and is gone at the end."""
+    code, screen = _on_terminal(directory, "encrypt", "binary", "out", "--key", _KEY, stdout=False)
+    assert code == 0
+    assert "binary" in screen
+
+
+@pytest.mark.parametrize("option", ["--quiet", "--json"])
+def test_quiet_and_json_show_no_progress(directory: Path, option: str) -> None:
+    """Nothing is drawn for programs."""
+    code, screen = _on_terminal(
+        directory, "encrypt", "binary", "out", "--key", _KEY, option, stdout=False
+    )
+    assert (code, screen) == (0, "")
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(directory: Path) -> None:
+    """A closed pipe is no error message; the exit code is that of SIGPIPE in a shell."""
+    with subprocess.Popen(
+        [*COMMAND, "decrypt", "binary.sealed", "-", "--key", _KEY],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        assert (process.wait(timeout=30), said) == (141, b"")
+
+
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_encryption_leaves_no_file(directory: Path, signal_name: str) -> None:
+    """Ctrl-C or a polite kill in the middle of a pipe leaves neither target nor temporary file."""
+    before = sorted(os.listdir(directory))
+    with subprocess.Popen(
+        [*COMMAND, "encrypt", "-", "out", "--key", _KEY],
+        cwd=directory,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(os.urandom(3_000_000))
+        process.stdin.flush()
+        wait_until(lambda: sorted(os.listdir(directory)) != before)
+        process.send_signal(getattr(signal, signal_name))
+        said = process.stderr.read()
+        assert process.wait(timeout=30) == 130
+    assert said.strip() == b"s3crypt: interrupted"
+    assert sorted(os.listdir(directory)) == before
+
+
+def heed_interrupts() -> None:
+    """Undo what a background job inherits: ignoring ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def wait_until(condition: object) -> None:
+    """Wait until a condition holds, or fail after 30 seconds."""
+    assert callable(condition)
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)

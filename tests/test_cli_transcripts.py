@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command against the sandbox, as transcripts; cli_transcript.py explains their lines."""
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from cli_transcript import Transcript
+
+_DENYING = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+                "Resource": "*",
+            }
+        ],
+    }
+)
+_TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
+
+
+@pytest.mark.parametrize("script", _TRANSCRIPTS, ids=lambda path: path.stem)
+def test_transcript(
+    script: Path,
+    tmp_path: Path,
+    bucket: str,
+    kms: Any,
+    session: boto3.Session,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Everything in the transcript happens as it says."""
+    monkeypatch.chdir(tmp_path)
+    names = {"BUCKET": bucket, "NOBUCKET": f"absent-{uuid.uuid4()}"}
+    for number in (1, 2):
+        key = kms.create_key()["KeyMetadata"]["Arn"]
+        alias = f"alias/{uuid.uuid4()}"
+        kms.create_alias(AliasName=alias, TargetKeyId=key)
+        names |= {f"KEY{number}": key, f"ALIAS{number}": alias}
+    disabled = kms.create_key()["KeyMetadata"]["Arn"]
+    kms.disable_key(KeyId=disabled)
+    denied = kms.create_key(Policy=_DENYING)["KeyMetadata"]["Arn"]
+    names |= {
+        "DISABLED": disabled,
+        "DENIED": denied,
+        "NOKEY": names["KEY1"][:-12] + "000000000000",
+    }
+    transcript = Transcript(tmp_path, names, capfdbinary, session.resource("s3").Bucket(bucket))
+    transcript.play(script.read_text())

@@ -1,0 +1,676 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keyrings: what they wrap and name, what they open and refuse, and what they ask of KMS."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from s3crypt import message
+from s3crypt.errors import (
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    KeyUnavailableError,
+    S3CryptError,
+)
+from s3crypt.keyrings import AESKeyring, KMSKeyring, MultiKeyring, RSAKeyring, key_names
+from s3crypt.message.keys import EncryptedDataKey
+
+KEY_BYTES = bytes(range(32))
+DATA_KEY = bytes(range(100, 132))
+AES = AESKeyring("tests", "aes-1", KEY_BYTES)
+CONTEXT = {"tenant": "a", "größe": "日本"}
+ACCOUNT, ARN = "123456789012", "arn:aws:kms:us-east-1:123456789012:key/1234abcd"
+PADDINGS = ("OAEP-SHA256", "OAEP-SHA384", "OAEP-SHA512", "OAEP-SHA1", "PKCS1")
+
+
+@pytest.fixture(scope="session")
+def rsa_pem() -> tuple[bytes, bytes]:
+    """Return the public and the private PEM of a new RSA key."""
+    return pem_pair(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+
+def pem_pair(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> tuple[bytes, bytes]:
+    """Return the public and the private PEM of a key."""
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return public, private
+
+
+@contextmanager
+def asked(client: Any) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Collect the operations that a client is asked for, with their parameters."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def collect(params: dict[str, Any], model: Any, **_: Any) -> None:
+        calls.append((model.name, dict(params)))
+
+    client.meta.events.register("provide-client-params.kms", collect)
+    try:
+        yield calls
+    finally:
+        client.meta.events.unregister("provide-client-params.kms", collect)
+
+
+def kms_client(region: str) -> Any:
+    """Return a KMS client of another Region of the sandbox."""
+    return boto3.client("kms", region_name=region, config=Config(retries={"total_max_attempts": 1}))
+
+
+# AES
+
+
+def test_aes_wire_form() -> None:
+    """The EDK is name, tag length in bits, IV length, IV; then ciphertext and tag."""
+    (edk,) = AES.wrap(DATA_KEY, CONTEXT)
+    assert edk.provider == "tests"
+    assert edk.info[:-12] == b"aes-1" + bytes.fromhex("00000080 0000000c")
+    assert len(edk.info) == 5 + 8 + 12
+    assert len(edk.ciphertext) == 32 + 16
+    assert AES.unwrap([edk], CONTEXT, 32) == DATA_KEY
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 17, 31, 33, 64])
+def test_aes_key_sizes(length: int) -> None:
+    """A key that AES does not have is refused, in a sentence without the key."""
+    with pytest.raises(ConfigError, match=f"16, 24 or 32 bytes, not {length}"):
+        AESKeyring("tests", "aes", bytes(length))
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name"), [("", "n"), ("n", ""), ("aws-kms", "n"), ("aws-kms-x", "n")]
+)
+def test_reserved_and_empty_names(namespace: str, name: str) -> None:
+    """AWS's namespace cannot be taken, and nothing is nameless."""
+    with pytest.raises(ConfigError):
+        AESKeyring(namespace, name, KEY_BYTES)
+    with pytest.raises(ConfigError):
+        RSAKeyring(namespace, name, public=b"")
+
+
+def test_aes_binds_the_context() -> None:
+    """A data key opens under its own context only, in whatever order its pairs come."""
+    edks = AES.wrap(DATA_KEY, CONTEXT)
+    assert AES.unwrap(edks, dict(reversed(CONTEXT.items())), 32) == DATA_KEY
+    for wrong in ({}, {"tenant": "a"}, {**CONTEXT, "tenant": "b"}, {**CONTEXT, "x": ""}):
+        with pytest.raises(IntegrityError):
+            AES.unwrap(edks, wrong, 32)
+
+
+@pytest.mark.parametrize(
+    "edk",
+    [
+        EncryptedDataKey("tests", b"", b""),
+        EncryptedDataKey("tests", b"aes-1", bytes(48)),
+        EncryptedDataKey("tests", b"aes-1" + bytes.fromhex("00000080 0000000c"), bytes(48)),
+        EncryptedDataKey("tests", b"aes-1" + bytes.fromhex("00000080 0000000c") + bytes(12), b""),
+        EncryptedDataKey("tests", b"aes-1" + bytes.fromhex("00000060 0000000c") + bytes(12), b""),
+        EncryptedDataKey("other", b"aes-1" + bytes.fromhex("00000080 0000000c") + bytes(12), b""),
+    ],
+    ids=str,
+)
+def test_aes_refuses_malformed_edks(edk: EncryptedDataKey) -> None:
+    """A malformed EDK is one that does not open, and no reason to give up on the next."""
+    with pytest.raises(IntegrityError):
+        AES.unwrap([edk], CONTEXT, 32)
+    assert AES.unwrap([edk, *AES.wrap(DATA_KEY, CONTEXT)], CONTEXT, 32) == DATA_KEY
+
+
+def test_a_data_key_of_another_length_does_not_count() -> None:
+    """A data key that opens and has the wrong length is passed over."""
+    edks = [*AES.wrap(DATA_KEY[:16], CONTEXT), *AES.wrap(DATA_KEY, CONTEXT)]
+    assert AES.unwrap(edks, CONTEXT, 32) == DATA_KEY
+    with pytest.raises(IntegrityError):
+        AES.unwrap(edks[:1], CONTEXT, 32)
+
+
+def test_keys_whose_names_begin_alike() -> None:
+    """A key's name is compared whole."""
+    shorter = AESKeyring("tests", "aes", KEY_BYTES)
+    assert not shorter.wrote(AES.wrap(DATA_KEY, {}))
+    with pytest.raises(IntegrityError):
+        shorter.unwrap(AES.wrap(DATA_KEY, {}), {}, 32)
+
+
+# RSA
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_rsa_paddings(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
+    """The public key wraps and the private key unwraps, in every padding."""
+    public, private = rsa_pem
+    writer = RSAKeyring("tests", "rsa-1", public=public, padding=padding)
+    reader = RSAKeyring("tests", "rsa-1", private=private, padding=padding)
+    written = message.encrypt(b"for your eyes", writer, context=CONTEXT)
+    assert message.decrypt(written, reader, context=CONTEXT) == b"for your eyes"
+    (edk,) = writer.wrap(DATA_KEY, CONTEXT)
+    assert (edk.provider, edk.info, len(edk.ciphertext)) == ("tests", b"rsa-1", 256)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_rsa_with_another_padding_or_key(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
+    """Another padding, another key or a changed EDK is one error: no message opens."""
+    writer = RSAKeyring("tests", "rsa-1", private=rsa_pem[1], padding=padding)
+    written = message.encrypt(b"for your eyes", writer)
+    _, stranger = pem_pair(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    readers = [
+        RSAKeyring("tests", "rsa-1", private=rsa_pem[1], padding=other)
+        for other in PADDINGS
+        if other != padding
+    ]
+    for reader in [*readers, RSAKeyring("tests", "rsa-1", private=stranger, padding=padding)]:
+        with pytest.raises(IntegrityError):
+            message.decrypt(written, reader)
+
+
+def test_rsa_without_the_private_key(rsa_pem: tuple[bytes, bytes]) -> None:
+    """Who has only the public key is told so, where the message is for that key."""
+    writer = RSAKeyring("tests", "rsa-1", public=rsa_pem[0])
+    with pytest.raises(KeyUnavailableError, match="private key of rsa:tests/rsa-1"):
+        writer.unwrap(writer.wrap(DATA_KEY, {}), {}, 32)
+    with pytest.raises(IntegrityError):
+        writer.unwrap(AES.wrap(DATA_KEY, {}), {}, 32)
+
+
+def test_rsa_keys_that_are_refused(rsa_pem: tuple[bytes, bytes]) -> None:
+    """What is no RSA key, no pair or no padding is refused at once."""
+    public, private = rsa_pem
+    curve_public, curve_private = pem_pair(ec.generate_private_key(ec.SECP256R1()))
+    other_public, _ = pem_pair(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    encrypted = serialization.load_pem_private_key(private, None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"passphrase"),
+    )
+    refused: dict[str, dict[str, Any]] = {
+        "needs a public or a private": {},
+        "unencrypted RSA private key": {"private": b"no PEM"},
+        "PEM of an unencrypted": {"private": encrypted},
+        "PEM of an RSA public": {"public": private},
+        "PEM of an unencrypted RSA private": {"private": public},
+        "private key is not an RSA": {"private": curve_private},
+        "public key is not an RSA": {"public": curve_public},
+        "not of one pair": {"public": other_public, "private": private},
+        "Unknown RSA padding": {"public": public, "padding": "OAEP"},
+    }
+    for words, arguments in refused.items():
+        with pytest.raises(ConfigError, match=words):
+            RSAKeyring("tests", "rsa", **arguments)
+
+
+def test_an_rsa_key_too_small_for_its_padding() -> None:
+    """A key that cannot hold a data key says so instead of failing obscurely."""
+    _, private = pem_pair(rsa.generate_private_key(public_exponent=65537, key_size=1024))  # noqa: S505
+    keyring = RSAKeyring("tests", "rsa", private=private, padding="OAEP-SHA512")
+    with pytest.raises(ConfigError, match="does not fit this RSA key"):
+        message.encrypt(b"", keyring)
+
+
+# KMS, one key
+
+
+def test_kms_asks_once_a_message(kms: Any, kms_key: str) -> None:
+    """A message costs one GenerateDataKey to write and one Decrypt, with the key, to read."""
+    keyring = KMSKeyring(kms_key, client=kms)
+    with asked(kms) as calls:
+        written = message.encrypt(b"data", keyring, context=CONTEXT)
+    assert calls == [
+        (
+            "GenerateDataKey",
+            {"KeyId": kms_key, "NumberOfBytes": 32, "EncryptionContext": CONTEXT},
+        )
+    ]
+    with asked(kms) as calls:
+        assert message.decrypt(written, keyring, context=CONTEXT) == b"data"
+    ((operation, parameters),) = calls
+    assert operation == "Decrypt"
+    assert parameters["KeyId"] == kms_key
+    assert parameters["EncryptionContext"] == CONTEXT
+
+
+def test_kms_wire_form(kms: Any, kms_key: str) -> None:
+    """The EDK is KMS's own: its provider, the key's ARN, the blob that kms:Decrypt takes."""
+    keyring = KMSKeyring(kms_key, client=kms)
+    generated = keyring.generate(32, CONTEXT)
+    wrapped = keyring.wrap(generated.plaintext, CONTEXT)
+    for edk in (*generated.edks, *wrapped):
+        assert (edk.provider, edk.info.decode()) == ("aws-kms", kms_key)
+        reply = kms.decrypt(CiphertextBlob=edk.ciphertext, EncryptionContext=CONTEXT)
+        assert reply["Plaintext"] == generated.plaintext
+
+
+def test_every_name_of_a_kms_key(kms: Any, kms_key: str) -> None:
+    """Id, ARN, alias and alias ARN write the same ARN, and read each other's messages."""
+    key_id = kms_key.rpartition("/")[2]
+    alias = f"alias/keyrings-{key_id}"
+    kms.create_alias(AliasName=alias, TargetKeyId=key_id)
+    names = (key_id, kms_key, alias, kms_key.replace(f"key/{key_id}", alias))
+    keyrings = [KMSKeyring(name, client=kms) for name in names]
+    for writer in keyrings:
+        assert writer.arn == kms_key
+        data_key = writer.generate(32, {})
+        assert data_key.edks[0].info.decode() == kms_key
+        for reader in keyrings:
+            assert reader.unwrap(data_key.edks, {}, 32) == data_key.plaintext
+            assert reader.wrote(data_key.edks)
+
+
+def test_a_kms_arn_is_not_looked_up(kms: Any, kms_key: str) -> None:
+    """A key named by its ARN needs no kms:DescribeKey; an alias needs one, once."""
+    alias = f"alias/lookup-{kms_key[-12:]}"
+    kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
+    with asked(kms) as calls:
+        assert KMSKeyring(kms_key, client=kms).arn == kms_key
+    assert calls == []
+    keyring = KMSKeyring(alias, client=kms)
+    with asked(kms) as calls:
+        assert (keyring.arn, keyring.arn) == (kms_key, kms_key)
+    assert [name for name, _ in calls] == ["DescribeKey"]
+
+
+def test_kms_binds_the_context(kms: Any, kms_key: str) -> None:
+    """A data key opens under its own context only, and KMS is who says so."""
+    keyring = KMSKeyring(kms_key, client=kms)
+    edks = keyring.generate(32, CONTEXT).edks
+    with pytest.raises(IntegrityError) as raised:
+        keyring.unwrap(edks, {"tenant": "b"}, 32)
+    assert raised.value.code == "InvalidCiphertextException"
+
+
+def test_a_message_does_not_choose_the_key(kms: Any, kms_key: str) -> None:
+    """A message under another key of the same account is refused, without asking KMS."""
+    other = str(kms.create_key()["KeyMetadata"]["Arn"])
+    written = message.encrypt(b"data", KMSKeyring(other, client=kms))
+    with asked(kms) as calls, pytest.raises(IntegrityError) as raised:
+        message.decrypt(written, KMSKeyring(kms_key, client=kms))
+    assert calls == []
+    assert raised.value.hint == f"The header names kms:{other}."
+
+
+def test_an_alias_does_not_open_another_keys_message(kms: Any, kms_key: str) -> None:
+    """Where only KMS knows which key an alias is, KMS is told it, and refuses."""
+    other = str(kms.create_key()["KeyMetadata"]["Arn"])
+    alias = f"alias/strict-{kms_key[-12:]}"
+    kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
+    written = message.encrypt(b"data", KMSKeyring(other, client=kms))
+    with asked(kms) as calls, pytest.raises(IntegrityError) as raised:
+        message.decrypt(written, KMSKeyring(alias, client=kms))
+    assert [parameters["KeyId"] for _, parameters in calls] == [alias]
+    assert raised.value.code == "IncorrectKeyException"
+
+
+def test_an_edk_cannot_claim_another_keys_name(kms: Any, kms_key: str) -> None:
+    """An EDK relabelled with our key's ARN is refused: the blob is of another key."""
+    other = KMSKeyring(str(kms.create_key()["KeyMetadata"]["Arn"]), client=kms)
+    (edk,) = other.generate(32, {}).edks
+    relabelled = EncryptedDataKey("aws-kms", kms_key.encode(), edk.ciphertext)
+    with pytest.raises(IntegrityError):
+        KMSKeyring(kms_key, client=kms).unwrap([relabelled], {}, 32)
+
+
+def test_a_disabled_key_is_named(kms: Any, kms_key: str) -> None:
+    """A disabled key is its owner's to mend, which the error says, for writing and reading."""
+    keyring = KMSKeyring(kms_key, client=kms)
+    written = message.encrypt(b"data", keyring)
+    kms.disable_key(KeyId=kms_key)
+    for act in (lambda: message.decrypt(written, keyring), lambda: message.encrypt(b"", keyring)):
+        with pytest.raises(KeyUnavailableError, match="disabled") as raised:
+            act()
+        assert (raised.value.code, raised.value.hint) == ("DisabledException", "Enable it in KMS.")
+        assert kms_key in str(raised.value)
+        assert raised.value.__cause__ is not None
+
+
+def test_a_missing_key_is_named(kms: Any) -> None:
+    """A key that does not exist is named."""
+    keyring = KMSKeyring("alias/there-is-none", client=kms)
+    with pytest.raises(KeyUnavailableError, match="alias/there-is-none: no such key"):
+        message.encrypt(b"", keyring)
+
+
+def test_a_disabled_key_outweighs_a_mismatch(kms: Any, kms_key: str) -> None:
+    """Among EDKs that do not open, the one whose key is disabled says what to do."""
+    keyring = KMSKeyring(kms_key, client=kms)
+    (edk,) = keyring.generate(32, {}).edks
+    broken = EncryptedDataKey("aws-kms", kms_key.encode(), b"broken")
+    assert keyring.unwrap([broken, edk], {}, 32)
+    kms.disable_key(KeyId=kms_key)
+    for edks in ([broken, edk], [edk, broken]):
+        with pytest.raises(KeyUnavailableError):
+            keyring.unwrap(edks, {}, 32)
+
+
+@pytest.mark.parametrize("blob", [b"", bytes(6145)], ids=len)
+def test_blobs_that_kms_does_not_take_are_not_sent(kms: Any, kms_key: str, blob: bytes) -> None:
+    """A forged EDK of an impossible length is a mismatch, not a failure of the service."""
+    with asked(kms) as calls, pytest.raises(IntegrityError):
+        KMSKeyring(kms_key, client=kms).unwrap(
+            [EncryptedDataKey("aws-kms", kms_key.encode(), blob)], {}, 32
+        )
+    assert calls == []
+
+
+@pytest.mark.parametrize("key", ["", "arn:aws:s3:::bucket", "arn:aws:kms:us-east-1:1:key/x"])
+def test_names_that_are_no_kms_key(key: str) -> None:
+    """A name that cannot be a KMS key's is refused before any call."""
+    with pytest.raises(ConfigError):
+        KMSKeyring(key)
+
+
+def test_kms_clients_are_of_the_keys_region(session: boto3.Session) -> None:
+    """An ARN says where its key is; the session's Region is for other names."""
+    arn = ARN.replace("us-east-1", "eu-west-1")
+    assert KMSKeyring(arn, session=session).client.meta.region_name == "eu-west-1"
+    assert KMSKeyring("alias/x", session=session).client.meta.region_name == "us-east-1"
+
+
+def test_rewrap_moves_a_data_key_within_kms(kms: Any, kms_key: str) -> None:
+    """Rewrapping is one kms:ReEncrypt; then the new key opens the data key and the old does not."""
+    old = KMSKeyring(kms_key, client=kms)
+    new = KMSKeyring(str(kms.create_key()["KeyMetadata"]["Arn"]), client=kms)
+    data_key = old.generate(32, CONTEXT)
+    with asked(kms) as calls:
+        edk = new.rewrap(data_key.edks[0], CONTEXT, source=old)
+    ((operation, parameters),) = calls
+    assert (operation, parameters["SourceKeyId"]) == ("ReEncrypt", kms_key)
+    assert new.unwrap([edk], CONTEXT, 32) == data_key.plaintext
+    assert (new.wrote([edk]), old.wrote([edk])) == (True, False)
+    with pytest.raises(IntegrityError):
+        old.unwrap([edk], CONTEXT, 32)
+    with pytest.raises(IntegrityError):
+        new.rewrap(data_key.edks[0], {"tenant": "b"}, source=old)
+
+
+# KMS, multi-Region keys
+
+
+@pytest.fixture
+def siblings(kms: Any) -> tuple[str, str]:
+    """Make a multi-Region key with a replica and return both ARNs."""
+    arn = str(kms.create_key(MultiRegion=True)["KeyMetadata"]["Arn"])
+    reply = kms.replicate_key(KeyId=arn, ReplicaRegion="eu-west-1")
+    return arn, str(reply["ReplicaKeyMetadata"]["Arn"])
+
+
+def test_a_replica_opens_its_siblings_messages(kms: Any, siblings: tuple[str, str]) -> None:
+    """What a multi-Region key wrapped in one Region, its replica opens in another."""
+    primary, replica = siblings
+    assert "/mrk-" in primary
+    clients = {primary: kms, replica: kms_client("eu-west-1")}
+    for writer, reader in ((primary, replica), (replica, primary)):
+        written = message.encrypt(b"data", KMSKeyring(writer, client=clients[writer]))
+        with asked(clients[reader]) as calls:
+            keyring = KMSKeyring(reader, client=clients[reader])
+            assert message.decrypt(written, keyring) == b"data"
+        assert [parameters["KeyId"] for _, parameters in calls] == [reader]
+
+
+def test_ids_alike_are_no_siblings_unless_multi_region(kms: Any) -> None:
+    """The same id in another Region or account is another key, but for multi-Region keys."""
+    mrk = ARN.replace("1234abcd", "mrk-1234abcd")
+    relatives = {
+        (ARN, ARN.replace("us-east-1", "eu-west-1")): False,
+        (mrk, mrk.replace(ACCOUNT, "999999999999")): False,
+        (mrk, mrk.replace("arn:aws:", "arn:aws-cn:")): False,
+        (mrk, mrk.replace("mrk-1234abcd", "mrk-1234abce")): False,
+        (mrk, mrk.replace("us-east-1", "eu-west-1")): True,
+    }
+    for (ours, theirs), related in relatives.items():
+        edk = EncryptedDataKey("aws-kms", theirs.encode(), b"blob")
+        with asked(kms) as calls, pytest.raises(S3CryptError):
+            KMSKeyring(ours, client=kms).unwrap([edk], {}, 32)
+        assert bool(calls) == related
+
+
+# KMS, discovery
+
+
+@pytest.fixture
+def account(kms_key: str) -> str:
+    """Return the sandbox's account."""
+    return kms_key.split(":")[4]
+
+
+def test_discovery_opens_any_key_of_an_account(
+    session: boto3.Session, kms: Any, kms_key: str, account: str
+) -> None:
+    """Discovery asks KMS with the key that the message names."""
+    written = message.encrypt(b"data", KMSKeyring(kms_key, client=kms), context=CONTEXT)
+    keyring = KMSKeyring.discovery(accounts=[account], session=session)
+    assert message.decrypt(written, keyring, context=CONTEXT) == b"data"
+
+
+@pytest.mark.parametrize(
+    "trusted",
+    [
+        {"accounts": ["999999999999"]},
+        {"accounts": ["{account}"], "partition": "aws-cn"},
+        {"accounts": ["{account}"], "regions": ["eu-west-1"]},
+    ],
+    ids=str,
+)
+def test_discovery_trusts_no_other(
+    session: boto3.Session, kms: Any, kms_key: str, account: str, trusted: dict[str, Any]
+) -> None:
+    """A key of another account, partition or Region is not asked for."""
+    arguments = json.loads(json.dumps(trusted).replace("{account}", account))
+    written = message.encrypt(b"data", KMSKeyring(kms_key, client=kms))
+    keyring = KMSKeyring.discovery(session=session, **arguments)
+    with pytest.raises(IntegrityError) as raised:
+        message.decrypt(written, keyring)
+    assert raised.value.code is None
+
+
+def test_discovery_finds_a_replica(session: boto3.Session, siblings: tuple[str, str]) -> None:
+    """A multi-Region key of a Region that is not asked is looked for in the first that is."""
+    primary, _ = siblings
+    written = message.encrypt(b"data", KMSKeyring(primary, session=session))
+    keyring = KMSKeyring.discovery(
+        accounts=[primary.split(":")[4]], regions=["eu-west-1"], session=session
+    )
+    with asked(keyring._clients.get("eu-west-1")) as calls:
+        assert message.decrypt(written, keyring) == b"data"
+    assert [parameters["KeyId"] for _, parameters in calls] == [siblings[1]]
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        b"",
+        b"\xff\xfe",
+        b"alias/x",
+        ARN.replace("key/", "alias/").encode(),
+        ARN.replace(ACCOUNT, "000000000000\n").encode(),
+        ARN.encode() + b"\n",
+        ARN.replace("us-east-1", "-").encode(),
+        ARN.replace("us-east-1", "us-east-1.evil.example").encode(),
+        ARN.replace("us-east-1", "x-" * 40 + "x").encode(),
+        ARN.replace(":kms:", ":s3:").encode(),
+    ],
+    ids=repr,
+)
+def test_discovery_asks_for_nothing_malformed(session: boto3.Session, info: bytes) -> None:
+    """What is not the ARN of a KMS key, or of a Region that cannot be, leads to no request."""
+    keyring = KMSKeyring.discovery(accounts=[ACCOUNT, "000000000000"], session=session)
+    with pytest.raises(IntegrityError) as raised:
+        keyring.unwrap([EncryptedDataKey("aws-kms", info, b"blob")], {}, 32)
+    assert raised.value.code is None
+
+
+@pytest.mark.parametrize("accounts", [[], ["123"], "123456789012", ["12345678901٢"]], ids=ascii)
+def test_discovery_needs_accounts(accounts: Any) -> None:
+    """Trusting every account there is cannot be asked for, nor something that is no account."""
+    with pytest.raises(ConfigError, match="twelve-digit"):
+        KMSKeyring.discovery(accounts=accounts)
+
+
+def test_discovery_only_reads(session: boto3.Session) -> None:
+    """Discovery has no key to write with, and says which keyring has."""
+    keyring = KMSKeyring.discovery(accounts=[ACCOUNT], session=session)
+    with pytest.raises(ConfigError, match="only reads") as raised:
+        message.encrypt(b"", keyring)
+    assert "KMSKeyring(key)" in str(raised.value.hint)
+    with pytest.raises(ConfigError):
+        keyring.wrap(DATA_KEY, {})
+    with pytest.raises(ConfigError):
+        keyring.wrote([])
+
+
+# Several keys
+
+
+def test_any_key_of_several_opens(kms: Any, kms_key: str, rsa_pem: tuple[bytes, bytes]) -> None:
+    """A message under several keys opens with each of them, and with all of them."""
+    parts = (
+        KMSKeyring(kms_key, client=kms),
+        AES,
+        RSAKeyring("tests", "rsa-1", private=rsa_pem[1]),
+    )
+    together = MultiKeyring(*parts)
+    with asked(kms) as calls:
+        written = message.encrypt(b"data", together, context=CONTEXT)
+    assert [name for name, _ in calls] == ["GenerateDataKey"]
+    for keyring in (*parts, together, MultiKeyring(*reversed(parts))):
+        assert message.decrypt(written, keyring, context=CONTEXT) == b"data"
+
+
+def test_several_kms_keys_cost_one_encrypt_each(kms: Any, kms_key: str) -> None:
+    """The first key generates the data key; the others wrap the same."""
+    other = str(kms.create_key()["KeyMetadata"]["Arn"])
+    keyring = MultiKeyring(*(KMSKeyring(key, client=kms) for key in (kms_key, other)))
+    with asked(kms) as calls:
+        data_key = keyring.generate(32, CONTEXT)
+    assert [(name, parameters["KeyId"]) for name, parameters in calls] == [
+        ("GenerateDataKey", kms_key),
+        ("Encrypt", other),
+    ]
+    for key in (kms_key, other):
+        opened = KMSKeyring(key, client=kms).unwrap(data_key.edks, CONTEXT, 32)
+        assert opened == data_key.plaintext
+
+
+def test_a_disabled_key_keeps_no_other_from_opening(kms: Any, kms_key: str) -> None:
+    """Where one of several keys is disabled, another opens; alone, it says that it is disabled."""
+    first = KMSKeyring(kms_key, client=kms)
+    written = message.encrypt(b"data", MultiKeyring(first, AES))
+    kms.disable_key(KeyId=kms_key)
+    assert message.decrypt(written, MultiKeyring(first, AES)) == b"data"
+    stranger = AESKeyring("tests", "aes-1", bytes(32))
+    for keyrings in ((first, stranger), (stranger, first)):
+        with pytest.raises(KeyUnavailableError, match="disabled"):
+            message.decrypt(written, MultiKeyring(*keyrings))
+
+
+def test_an_unreachable_kms_keeps_no_other_from_opening() -> None:
+    """Where KMS cannot be reached at all, the key at hand opens: that is what it is for."""
+    nobody = boto3.client(
+        "kms",
+        region_name="us-east-1",
+        endpoint_url="http://127.0.0.1:9",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    edks = [EncryptedDataKey("aws-kms", ARN.encode(), b"blob"), *AES.wrap(DATA_KEY, {})]
+    unreachable = KMSKeyring(ARN, client=nobody)
+    assert MultiKeyring(unreachable, AES).unwrap(edks, {}, 32) == DATA_KEY
+    with pytest.raises(S3CryptError, match="Could not reach"):
+        MultiKeyring(unreachable, AES).unwrap(edks[:1], {}, 32)
+
+
+def test_missing_credentials_keep_no_other_from_opening(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are no AWS credentials, the key at hand opens too."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    keyring = KMSKeyring(ARN, session=boto3.Session())
+    edks = [EncryptedDataKey("aws-kms", ARN.encode(), b"blob"), *AES.wrap(DATA_KEY, {})]
+    assert MultiKeyring(keyring, AES).unwrap(edks, {}, 32) == DATA_KEY
+    with pytest.raises(ConfigError, match="credentials"):
+        keyring.unwrap(edks, {}, 32)
+
+
+def test_wrote_compares_every_key_in_order() -> None:
+    """Several keys wrote a message if each wrapped its data key, in this order."""
+    other = AESKeyring("tests", "aes-2", bytes(32))
+    both = MultiKeyring(AES, other)
+    edks = both.wrap(DATA_KEY, {})
+    assert both.wrote(edks)
+    assert not MultiKeyring(other, AES).wrote(edks)
+    assert not MultiKeyring(AES).wrote(edks)
+    assert not AES.wrote(edks)
+    assert not both.wrote(edks[:1])
+    assert not AES.wrote([])
+
+
+def test_nested_keyrings_are_one_list() -> None:
+    """Several keyrings within several mean the same as all of them in a row."""
+    other, third = (AESKeyring("tests", f"aes-{n}", bytes(32)) for n in (2, 3))
+    nested = MultiKeyring(MultiKeyring(AES, other), third)
+    assert nested.wrote(MultiKeyring(AES, other, third).wrap(DATA_KEY, {}))
+    assert repr(nested) == repr(MultiKeyring(AES, other, third))
+
+
+# Names and secrets
+
+
+def test_key_names_are_those_of_the_command_line(rsa_pem: tuple[bytes, bytes]) -> None:
+    """EDKs are named as keys are given on the command line."""
+    edks = [
+        EncryptedDataKey("aws-kms", ARN.encode(), b"blob"),
+        *AES.wrap(DATA_KEY, {}),
+        *RSAKeyring("tests", "rsa-1", public=rsa_pem[0]).wrap(DATA_KEY, {}),
+    ]
+    assert key_names(edks) == (f"kms:{ARN}", "aes:tests/aes-1", "rsa:tests/rsa-1")
+
+
+def test_names_from_headers_cannot_drive_a_terminal() -> None:
+    """A forged key name is shown without its control characters, and not at length."""
+    forged = EncryptedDataKey("evil\x1b[2J\r", "\x1b]0;x\x07\u202e".encode() * 9999, b"")
+    assert key_names([forged])[0].isprintable()
+    with pytest.raises(IntegrityError) as raised:
+        AES.unwrap([forged] * 10, {}, 32)
+    assert raised.value.hint is not None
+    assert raised.value.hint.isprintable()
+    assert len(raised.value.hint) < 1000
+
+
+def test_no_keyring_shows_its_key(kms: Any, kms_key: str, rsa_pem: tuple[bytes, bytes]) -> None:
+    """A keyring's repr tells which key it is and not the key."""
+    keyrings = (
+        AESKeyring("tests", "aes-1", b"\x00SECRETSECRETSE\xff"),
+        RSAKeyring("tests", "rsa-1", private=rsa_pem[1]),
+        KMSKeyring(kms_key, client=kms),
+        KMSKeyring.discovery(accounts=[ACCOUNT]),
+    )
+    for keyring in (*keyrings, MultiKeyring(*keyrings)):
+        assert "SECRET" not in repr(keyring)
+        assert "PRIVATE" not in repr(keyring)
+    assert repr(keyrings[2]) == f"KMSKeyring({kms_key!r})"
+
+
+def test_a_forged_message_costs_few_calls(kms: Any, kms_key: str) -> None:
+    """A message with more EDKs than allowed reaches no key service; at the limit, one call each."""
+    keyring = KMSKeyring(kms_key, client=kms)
+    (edk,) = keyring.generate(32, {}).edks
+    forged = EncryptedDataKey("aws-kms", kms_key.encode(), edk.ciphertext[:-1])
+    with asked(kms) as calls, pytest.raises(IntegrityError):
+        keyring.unwrap([forged] * 10, {}, 32)
+    assert len(calls) == 10
+    with asked(kms) as calls, pytest.raises(FormatError):
+        message.decrypt(b"\x02\x04\x78" + bytes(32) + b"\x00\x00" + b"\x00\x0b", keyring)
+    assert calls == []
