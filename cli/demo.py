@@ -62,11 +62,11 @@ def demo(file: Path | None, as_json: bool, quiet: bool) -> None:
     from tempfile import TemporaryDirectory  # noqa: PLC0415 - it is slow to load
 
     silent = as_json or quiet
+    size = _GENERATED if file is None else file.stat().st_size
     with TemporaryDirectory(prefix="s3crypt-demo-") as scratch, _sandbox() as own:
         if file is None:
             file = Path(scratch, "generated.bin")
-            file.write_bytes(os.urandom(_GENERATED))
-        size = file.stat().st_size
+            file.write_bytes(os.urandom(size))
         bucket = _bucket()
         if not silent:
             _introduce(file, size, bucket, own=own)

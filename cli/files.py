@@ -3,11 +3,13 @@
 
 import os
 import secrets
+import select
+import signal
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import RawIOBase
+from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -32,8 +34,8 @@ _PIPE_CAPACITY = 2**18
 
 
 @click.command()
-@click.argument("source", metavar="IN")
-@click.argument("target", metavar="OUT")
+@click.argument("source", metavar="IN", type=click.Path(allow_dash=True))
+@click.argument("target", metavar="OUT", type=click.Path(allow_dash=True))
 @common_options(service="kms")
 @message_writing_options
 def encrypt(settings: Settings, *, options: ModeOptions, source: str, target: str) -> None:
@@ -64,8 +66,8 @@ def encrypt(settings: Settings, *, options: ModeOptions, source: str, target: st
 
 
 @click.command()
-@click.argument("source", metavar="IN")
-@click.argument("target", metavar="OUT")
+@click.argument("source", metavar="IN", type=click.Path(allow_dash=True))
+@click.argument("target", metavar="OUT", type=click.Path(allow_dash=True))
 @common_options(service="kms")
 @message_reading_options
 @option(
@@ -133,33 +135,47 @@ def _pump(
         print_json({"source": source, "target": target, "bytes": written})
 
 
-def standard_input() -> BinaryIO:
-    """Return stdin's bytes; a pipe's without Python's buffer.
-
-    Filling that buffer takes many system calls, between which ctrl-C goes unnoticed: one that
-    comes just before the pipe falls silent would wait for its next byte.
-    """
+@contextmanager
+def standard_input() -> Iterator[BinaryIO]:
+    """Yield stdin's bytes; a read of a silent pipe ends when a signal arrives, in any thread."""
     raw = getattr(sys.stdin.buffer, "raw", None)
-    is_pipe = raw is not None and not stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
-    return cast("BinaryIO", _Pipe(raw)) if raw is not None and is_pipe else sys.stdin.buffer
+    if raw is None or os.name != "posix" or stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+        yield sys.stdin.buffer
+        return
+    # Only the main thread gets KeyboardInterrupt, and before it can act on it, it waits for its
+    # workers, of which one may wait for this pipe. So signals wake the reader too.
+    signalled, signal_end = os.pipe()
+    os.set_blocking(signal_end, False)
+    before = signal.set_wakeup_fd(signal_end, warn_on_full_buffer=False)
+    try:
+        yield cast("BinaryIO", _Pipe(raw, signalled))
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(signalled)
+        os.close(signal_end)
 
 
 class _Pipe:
-    """A pipe read in pieces of what it can hold, so that no larger buffer is made for each."""
+    """A pipe read in pieces of what it can hold, until `signalled` can be read too."""
 
-    def __init__(self, raw: RawIOBase) -> None:
+    def __init__(self, raw: FileIO, signalled: int) -> None:
         self._raw = raw
+        self._signalled = signalled
         self.name = "standard input"
         self.fileno = raw.fileno
 
     def read(self, length: int) -> bytes | None:
+        readable, _, _ = select.select([self.fileno(), self._signalled], [], [])
+        if self._signalled in readable:
+            raise KeyboardInterrupt
         return self._raw.read(min(length, _PIPE_CAPACITY))
 
 
 @contextmanager
 def _opened(source: str) -> Iterator[BinaryIO]:
     if source == "-":
-        yield standard_input()
+        with standard_input() as pipe:
+            yield pipe
         return
     if Path(source).is_dir():
         raise ConfigError(f"{source} is a directory; name a file.")
@@ -188,19 +204,23 @@ def _output(target: str, *, ciphertext: bool) -> "Iterator[BinaryIO | Output]":
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """Yield a temporary file beside `path` that takes its place only if all went well."""
     temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.s3crypt")
-    # For the owner alone until it is whole: it may be the plaintext of a private file.
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error.strerror}.") from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+        # For the owner alone until it is whole: it may be the plaintext of a private file. Named
+        # before it is made, so that no interrupt falls between its making and its removal.
+        with _created(temporary, path) as file:
             yield file
         temporary.chmod(_permissions(path))
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _created(temporary: Path, path: Path) -> BinaryIO:
+    try:
+        return os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def _permissions(path: Path) -> int:

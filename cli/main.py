@@ -115,7 +115,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def main() -> NoReturn:
     """Run the process's command line; a polite kill cleans up just as ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run())
+    code = run()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # A full disk was reported already; Python would do so again, at length.
+        silence_stdout()
+    sys.exit(code)
 
 
 def _usage(error: click.ClickException) -> int:

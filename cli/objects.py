@@ -5,6 +5,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
@@ -67,7 +68,7 @@ _allow_uncommitted = option(
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", type=click.Path(allow_dash=True))
 @click.argument("uri", metavar="S3_URI")
 @common_options
 @writing_options
@@ -100,6 +101,8 @@ def put(
     how["metadata"] = parse_pairs(metadata, "--metadata") or None
     how["tags"] = parse_pairs(tag, "--tag") or None
     pairs = list(_uploads(source, uri, recursive=recursive))
+    if not pairs and not settings.quiet:
+        say(f"{source} holds no file.")
     store = _store(mode, settings)
 
     def upload(pair: tuple[str, str]) -> None:
@@ -107,8 +110,8 @@ def put(
         if dry_run:
             _would(settings, "put", file, destination, mode)
             return
-        with progress(file, _file_size(file), quiet=settings.silent) as advance:
-            given = standard_input() if file == "-" else Path(file)
+        opened = standard_input() if file == "-" else nullcontext(Path(file))
+        with progress(file, _file_size(file), quiet=settings.silent) as advance, opened as given:
             info = store.put(given, destination, progress=advance, **how)
         _tell(settings, "put", file, destination, info)
 
@@ -117,7 +120,7 @@ def put(
 
 @click.command()
 @click.argument("uri", metavar="S3_URI")
-@click.argument("target")
+@click.argument("target", type=click.Path(allow_dash=True))
 @common_options
 @reading_options
 @_version_id
@@ -182,6 +185,8 @@ def cat(settings: Settings, *, options: ModeOptions, uris: tuple[str, ...], **ho
     Should a later part of an object be wrong, the exit code is 3 and what came out must be
     discarded.
     """
+    if len(uris) > 1 and (how["version_id"] or how["written_as"]):
+        raise ConfigError("--version-id and --written-as name one object; not with several.")
     store = _store(options.mode_for(settings), settings)
     for uri in uris:
         _stream(store, uri, how)
@@ -238,7 +243,8 @@ def rm(
             say(f"{'would delete' if dry_run else 'deleted'} {name}")
 
     if recursive:
-        _each(_found(store, _prefix(uri)), lambda item: delete(item.uri), recursive=True)
+        found = _found(store, _prefix(uri), with_folders=True)
+        _each(found, lambda item: delete(item.uri), recursive=True)
     else:
         if not version_id:
             _check_exists(store, uri)
@@ -316,10 +322,12 @@ def rotate(
     Each by the cheapest sound way.
 
     --mode, --key and their companions say what objects are to become, --from-... what opens
-    them now, where that is not the same keys. SSE objects are copied inside S3; client-side objects with --key-location
-    metadata are rewrapped by KMS and copied inside S3; others are streamed through this
-    process and re-encrypted. An object that another writer changes meanwhile is left as that
-    writer made it.
+    them now, where that is not the same keys. An object that another writer changes meanwhile
+    is left as that writer made it.
+
+    SSE objects are copied inside S3; client-side objects with --key-location metadata are
+    rewrapped by KMS and copied inside S3; others are streamed through this process and
+    re-encrypted.
     """
     to = options.required_mode_for(settings)
     now = _old_mode(options, settings, **old)
@@ -419,7 +427,18 @@ def _uploads(source: str, uri: str, *, recursive: bool) -> Iterator[tuple[str, s
         raise ConfigError(f"{source} is a directory.", hint="Give -r to put all below it.")
     prefix = _prefix(uri)
     for file in _files_below(path):
-        yield str(file), prefix + file.relative_to(path).as_posix()
+        name = file.relative_to(path).as_posix()
+        if not _is_utf8(name):
+            raise ConfigError(f"{file}: its name is not UTF-8, as names in S3 are.")
+        yield str(file), prefix + name
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _files_below(root: Path) -> Iterator[Path]:
@@ -453,11 +472,17 @@ def _prefix(uri: str) -> str:
     return uri if uri.endswith("/") else uri + "/"
 
 
-def _found(store: "S3Crypt", prefix: str) -> "Iterator[ListedObject]":
+def _found(
+    store: "S3Crypt", prefix: str, *, with_folders: bool = False
+) -> "Iterator[ListedObject]":
+    nothing = True
     for item in store.list(prefix):
+        nothing = False
         # Consoles make empty objects "folder/" to show a folder.
-        if not (item.uri.endswith("/") and item.stored_size == 0):
+        if with_folders or not (item.uri.endswith("/") and item.stored_size == 0):
             yield item
+    if nothing:
+        raise ObjectNotFoundError(f"{prefix}: no objects below it")
 
 
 def _check_exists(store: "S3Crypt", uri: str) -> None:

@@ -35,7 +35,7 @@ BROKEN_PIPE = 141
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object on one line of stdout."""
-    _print(json.dumps(value, ensure_ascii=False, default=_jsonable))
+    _print(json.dumps(value, default=_jsonable))
 
 
 def print_line(text: str) -> None:
@@ -186,12 +186,12 @@ def _ending_with_the_pipe() -> Iterator[None]:
 
 # What the library tells a programmer to write, as the command's options say it.
 _IN_OPTIONS = (
-    ("Read it with ClientSide and one of: ", "Read it with one of these as --key: "),
+    ("Read it with ClientSide and one of: ", "It opens with the key "),
     ("Give the store the ClientSide mode that reads it", "Name what opens it now: --from-key"),
     ("read it with bind_name=False", "read it with --no-bind-name"),
     ("name allow_uncommitted", "give --allow-uncommitted"),
-    ("was moved or replaced, or the expected context", "was moved (--written-as OLD_NAME) or "
-     "replaced, or the expected --context"),
+    ("was moved or replaced", "was moved (--written-as OLD_NAME) or replaced"),
+    ("the expected context is wrong", "--context is wrong"),
     ("with mode ", "with --mode "),
 )
 

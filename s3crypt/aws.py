@@ -75,42 +75,47 @@ class Clients:
             return self._clients[wanted]
 
     def __getstate__(self) -> NoReturn:
-        raise TypeError("AWS clients cannot be pickled; pickle the mode and make the store there.")
+        raise TypeError("AWS clients cannot be pickled; make the store and its keyrings there.")
 
 
 @contextmanager
-def translating(subject: str) -> Iterator[None]:
-    """Turn any botocore error raised inside into ours; `subject` names the object or key."""
+def translating(subject: str, failure: type[S3CryptError] = StorageError) -> Iterator[None]:
+    """Turn any botocore error raised inside into ours.
+
+    Args:
+        subject: The object or key that the request is about.
+        failure: What a refusal or failure is that has no type of its own: KeyUnavailableError
+            where KMS is asked.
+    """
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        raise translate(error, subject) from error
+        raise translate(error, subject, failure) from error
 
 
-def translate(error: ClientError | BotoCoreError, subject: str) -> S3CryptError:
+def translate(
+    error: ClientError | BotoCoreError, subject: str, failure: type[S3CryptError] = StorageError
+) -> S3CryptError:
     """Return our error for botocore's, with its code and request id; the caller raises it."""
     if isinstance(error, ClientError):
-        return _from_reply(error, subject)
-    for kinds, kind, message, hint in _LOCAL:
+        return _from_reply(error, subject, failure)
+    if isinstance(error, BotoConnectionError | HTTPClientError):
+        return failure(f"Could not reach the service for {subject}: {error}", hint=_NETWORK_HINT)
+    for kinds, message, hint in _LOCAL:
         if isinstance(error, kinds):
-            return kind(message.format(subject=subject, error=error), hint=hint)
-    return StorageError(f"{subject}: {error}")
+            return ConfigError(message.format(subject=subject, error=error), hint=hint)
+    return failure(f"{subject}: {error}")
 
 
 _SIGN_IN = "Set AWS_PROFILE, run `aws configure` or `aws sso login`, or use --sandbox."
 # What goes wrong before a service answers.
-_LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], type[S3CryptError], str, str | None], ...] = (
-    ((NoCredentialsError, PartialCredentialsError), ConfigError, "No AWS credentials.", _SIGN_IN),
-    ((SSOError, TokenRetrievalError), ConfigError, "AWS sign-in failed: {error}", _SIGN_IN),
-    ((NoRegionError, ProfileNotFound), ConfigError, "{error}", "Set AWS_REGION or AWS_PROFILE."),
-    ((ParamValidationError,), ConfigError, "{subject}: {error}", None),
-    (
-        (BotoConnectionError, HTTPClientError),
-        StorageError,
-        "Could not reach the service for {subject}: {error}",
-        "Check the network, the region and --endpoint-url.",
-    ),
+_LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, str | None], ...] = (
+    ((NoCredentialsError, PartialCredentialsError), "No AWS credentials.", _SIGN_IN),
+    ((SSOError, TokenRetrievalError), "AWS sign-in failed: {error}", _SIGN_IN),
+    ((NoRegionError, ProfileNotFound), "{error}", "Set AWS_REGION or AWS_PROFILE."),
+    ((ParamValidationError,), "{subject}: {error}", None),
 )
+_NETWORK_HINT = "Check the network, the region and the endpoint URL."
 _REGION_HINT = "The bucket is in another region: set --region or AWS_REGION to it."
 _DENIED_HINT = "Ask for the permission named in the service's message."
 # code -> (type, what happened, hint). S3 prefixes KMS's codes with "KMS.".
@@ -170,14 +175,14 @@ def error_code(error: BaseException) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _from_reply(error: ClientError, subject: str) -> S3CryptError:
+def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -> S3CryptError:
     reply = error.response
     code = error_code(error)
     metadata = reply.get("ResponseMetadata", {})
     status = metadata.get("HTTPStatusCode", 0)
     request_id = metadata.get("RequestId")
     said = str(reply.get("Error", {}).get("Message", ""))
-    is_kms = code.startswith("KMS.") or error.operation_name in _KMS_OPERATIONS
+    is_kms = code.startswith("KMS.") or failure is KeyUnavailableError
     kind, what, hint = _CODES.get(
         code.removeprefix("KMS."), _by_status(status, code, said, is_kms=is_kms)
     )
@@ -200,25 +205,3 @@ def _by_status(
     if status == 403 or "AccessDenied" in code:
         return kind, f"access denied ({said or code})", _DENIED_HINT
     return kind, f"{code}: {said}".strip(": "), None
-
-
-_KMS_OPERATIONS = frozenset(
-    {
-        "CreateAlias",
-        "CreateKey",
-        "Decrypt",
-        "DescribeKey",
-        "DisableKeyRotation",
-        "EnableKeyRotation",
-        "Encrypt",
-        "GenerateDataKey",
-        "GetKeyRotationStatus",
-        "ListAliases",
-        "ListKeyRotations",
-        "ListKeys",
-        "ListResourceTags",
-        "ReEncrypt",
-        "RotateKeyOnDemand",
-        "UpdateAlias",
-    }
-)

@@ -225,7 +225,7 @@ class KeyManager:
     def _ask(self, operation: str, subject: str, **request: Any) -> Any:
         client = self._client(subject)
         try:
-            with translating(subject):
+            with translating(subject, KeyUnavailableError):
                 return getattr(client, operation)(**request)
         except S3CryptError as error:
             raise _explained(error, operation, subject) from error.__cause__
@@ -233,7 +233,7 @@ class KeyManager:
     def _pages(
         self, operation: str, subject: str, field_name: str, **request: Any
     ) -> Iterator[Any]:
-        with translating(subject):
+        with translating(subject, KeyUnavailableError):
             for page in self._client(subject).get_paginator(operation).paginate(**request):
                 yield from page[field_name]
 

@@ -13,7 +13,6 @@ changes metadata only; a message's header is never written twice.
 
 import json
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
 
 from .errors import ConfigError, FormatError
@@ -105,7 +104,7 @@ def load_edks(metadata: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
             )
             for entry in json.loads(metadata[EDKS])
         )
-    except (ValueError, TypeError, KeyError, Base64Error):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise FormatError(f"The object's {EDKS} metadata is malformed.") from None
     if not 0 < len(edks) <= MAX_EDKS:
         raise FormatError(f"The object's {EDKS} metadata has {len(edks)} keys.")
@@ -120,7 +119,7 @@ def load_context(metadata: Mapping[str, str]) -> dict[str, str]:
     """
     try:
         context = json.loads(metadata[CONTEXT])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, RecursionError):
         raise FormatError(f"The object's {CONTEXT} metadata is malformed.") from None
     if not isinstance(context, dict) or not all(isinstance(v, str) for v in context.values()):
         raise FormatError(f"The object's {CONTEXT} metadata is malformed.")

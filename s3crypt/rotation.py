@@ -20,13 +20,13 @@ from botocore.exceptions import ClientError
 from . import metadata as entries
 from .aws import translate, translating
 from .errors import ConflictError, PolicyError, RotationError, S3CryptError, StorageError
-from .keyrings import KMSKeyring
+from .keyrings import KMSKeyring, key_names
 from .location import Location
 from .message import MAX_HEADER_LENGTH, EncryptedDataKey, Keyring
 from .message.header import PUBLIC_KEY_PAIR
 from .modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
 from .store import Demand, Description, S3Crypt, check_written, recognise
-from .transfer import CopySource, ObjectStream, StreamSource, Upload, copy_in_place
+from .transfer import MAX_COPY_LENGTH, CopySource, ObjectStream, StreamSource, Upload, copy_in_place
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted", "failed"]
 
@@ -193,11 +193,16 @@ def _sealed(
 
 
 def _plan(store: S3Crypt, seen: _Object, to: Mode) -> Action:
+    if isinstance(to, ClientSide) and (action := _plan_client(seen, to)) == "unchanged":
+        return action
+    if seen.sealed and not isinstance(seen.read_with, ClientSide):
+        raise PolicyError(
+            f"{seen.location} is encrypted client-side.",
+            hint=f"Read it with ClientSide and one of: {', '.join(key_names(seen.sealed.edks))}",
+        )
     if isinstance(to, ClientSide):
-        return _plan_client(seen, to)
+        return action
     if seen.sealed:
-        if not isinstance(seen.read_with, ClientSide):
-            raise PolicyError(f"{seen.location} is encrypted client-side.", hint=_CLIENT_SIDE_HINT)
         return "re-encrypted"
     if _is_in_mode(store, seen.head, to):
         return "unchanged"
@@ -205,9 +210,6 @@ def _plan(store: S3Crypt, seen: _Object, to: Mode) -> Action:
         raise PolicyError(f"{seen.location} is not encrypted client-side, as it was to be.")
     store.check_mode(seen.read_with, seen.head, seen.location)
     return "copied"
-
-
-_CLIENT_SIDE_HINT = "Give the store the ClientSide mode that reads it."
 
 
 def _plan_client(seen: _Object, to: ClientSide) -> Action:
@@ -269,10 +271,8 @@ def _copy(store: S3Crypt, seen: _Object, to: Mode) -> tuple[Action, str | None, 
 
 def _rewrap(store: S3Crypt, seen: _Object, to: Mode) -> str | None:
     source, sealed = seen.read_with, seen.sealed
-    if not isinstance(to, ClientSide) or not sealed:
+    if not isinstance(to, ClientSide) or not isinstance(source, ClientSide) or not sealed:
         raise AssertionError("unreachable: only client-side objects are rewrapped")
-    if not isinstance(source, ClientSide):
-        raise PolicyError(f"{seen.location} is encrypted client-side.", hint=_CLIENT_SIDE_HINT)
     wrapped = _rewrapped(sealed.edks, sealed.context, source.keyring, to.keyring)
     metadata = {**seen.metadata, entries.EDKS: entries.dump_edks(wrapped)}
     entries.check_length(metadata)
@@ -308,7 +308,9 @@ def _copy_in_place(
     metadata: Mapping[str, str],
 ) -> Mapping[str, Any]:
     size = int(seen.head["ContentLength"])
-    described = _description(store, seen)
+    # CopyObject keeps the tags by itself; a copy by parts is a new object without them.
+    tags = _tags(store, seen) if size > MAX_COPY_LENGTH else {}
+    described = Description(entries.of_user(seen.metadata), tags, _headers(seen))
     upload = Upload(
         store.client,
         seen.location,
@@ -323,7 +325,7 @@ def _copy_in_place(
 
 
 def _re_encrypt(store: S3Crypt, seen: _Object, to: Mode) -> tuple[str | None, int]:
-    described = _description(store, seen)
+    described = Description(entries.of_user(seen.metadata), _tags(store, seen), _headers(seen))
     with store.reading(seen.location, Demand(seen.read_with)) as reading:
         if reading.info.etag != seen.etag:
             raise ConflictError(
@@ -337,10 +339,8 @@ def _re_encrypt(store: S3Crypt, seen: _Object, to: Mode) -> tuple[str | None, in
     return written.version_id, written.size or 0
 
 
-def _description(store: S3Crypt, seen: _Object) -> Description:
-    """Return all that S3 keeps beside the bytes, so that the new object has it too."""
-    headers = {name: seen.head[name] for name in _KEPT_HEADERS if seen.head.get(name)}
-    return Description(entries.of_user(seen.metadata), _tags(store, seen), headers)
+def _headers(seen: _Object) -> dict[str, Any]:
+    return {name: seen.head[name] for name in _KEPT_HEADERS if seen.head.get(name)}
 
 
 def _tags(store: S3Crypt, seen: _Object) -> dict[str, str]:

@@ -433,7 +433,26 @@ def _json(code: int, content: object) -> _Reply:
     return _Reply(code, (("Content-Type", "application/json"),), body)
 
 
-_LOGGED = ("range", "x-amz-copy-source", "x-amz-copy-source-range", "x-amz-target")
+_SSE = "x-amz-server-side-encryption"
+_SSE_C = f"{_SSE}-customer-"
+_SOURCE_SSE_C = "x-amz-copy-source-server-side-encryption-customer-"
+# All that tells one request from another, and no customer key.
+_LOGGED = (
+    "if-match",
+    "if-none-match",
+    "range",
+    "x-amz-copy-source",
+    "x-amz-copy-source-if-match",
+    "x-amz-copy-source-range",
+    "x-amz-target",
+    _SSE,
+    f"{_SSE}-aws-kms-key-id",
+    f"{_SSE}-bucket-key-enabled",
+    f"{_SSE}-context",
+    f"{_SSE_C}algorithm",
+    f"{_SSE_C}key-md5",
+    f"{_SOURCE_SSE_C}key-md5",
+)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -732,9 +751,6 @@ def _check_state(key: Any) -> None:
 
 # --- S3 --------------------------------------------------------------------------------------
 
-_SSE = "x-amz-server-side-encryption"
-_SSE_C = f"{_SSE}-customer-"
-_SOURCE_SSE_C = "x-amz-copy-source-server-side-encryption-customer-"
 _CUSTOMER_PARTS = {
     "algorithm": "a valid encryption algorithm",
     "key": "an appropriate secret key",

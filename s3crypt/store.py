@@ -177,6 +177,8 @@ class S3Crypt:
             PolicyError: S3 did not encrypt as asked; what it stored was removed again.
         """
         location = Location.parse_object(uri)
+        if location.is_prefix:
+            raise ConfigError(f"{uri!r} names a prefix, not an object.", hint="Add a name to it.")
         described = Description(
             metadata=metadata or {},
             tags=tags or {},
@@ -501,7 +503,7 @@ class Reading:
         buffer = memoryview(bytearray(2**20))
         source = self.reader or self.stream
         while count := source.readinto(buffer):
-            target.write(buffer[:count])
+            _write_all(target, buffer[:count])
             if progress:
                 progress(count)
         return self.info
@@ -514,6 +516,15 @@ class Reading:
         opener = self.reader.opener if self.reader else None
         download(self.stream, opener, file, workers=workers, progress=progress)
         return self.info
+
+
+def _write_all(target: BinaryIO, view: memoryview) -> None:
+    # An unbuffered file may take less than it is given, and says so; others take all.
+    while len(view):
+        taken = target.write(view)
+        if taken is None and isinstance(target, io.RawIOBase):
+            raise StorageError("The target does not block.", hint="Open it in blocking mode.")
+        view = view[len(view) if taken is None else taken :]
 
 
 def _is_regular(file: BinaryIO) -> bool:
@@ -563,7 +574,7 @@ def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> N
         isinstance(mode, SSEC) and reply.get("SSECustomerKeyMD5") != mode.key_md5
     ):
         raise PolicyError(
-            f"{location}: the server did not confirm encryption {mode.name}; nothing was kept.",
+            f"{location}: the server did not confirm encryption {mode.name}.",
             hint="This S3 service may not support the mode; mode client needs no support.",
         )
 
@@ -631,9 +642,10 @@ def _extent(header: Header, stream: ObjectStream) -> tuple[int | None, int | Non
 
 def _footer_length(stream: ObjectStream) -> int | None:
     """Return the length of the footer, found by its own length field and DER's."""
-    tail = stream.section(max(0, stream.size - _MAX_FOOTER), stream.size)
-    with tail:
-        end = tail.read(_MAX_FOOTER)
+    start = max(0, stream.size - _MAX_FOOTER)
+    end = bytearray(stream.size - start)
+    with stream.section(start, stream.size) as tail, memoryview(end) as view:
+        tail.fill(view)
     for length in range(8, len(end) - 1):
         footer = end[-length - 2 :]
         if int.from_bytes(footer[:2]) == length and footer[2:4] == bytes([0x30, length - 2]):
@@ -689,11 +701,14 @@ def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[Source]:
 
 
 def _file_source(file: BinaryIO, name: str) -> Source:
-    try:
-        return FileSource(file, name) if _is_regular(file) else StreamSource(file)
-    except (OSError, AttributeError):
-        # No descriptor (a BytesIO, a socket's file): whatever can be read is read in order.
-        return StreamSource(file)
+    # Only of Python's own files does the descriptor have the bytes that `read` gives: a
+    # GzipFile's has the compressed ones. Whatever else can be read is read in order; so are
+    # files that claim to be empty, since those of /proc are not.
+    if isinstance(getattr(file, "raw", file), io.FileIO) and _is_regular(file):
+        source = FileSource(file, name)
+        if source.size:
+            return source
+    return StreamSource(file)
 
 
 @contextmanager

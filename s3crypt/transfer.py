@@ -11,7 +11,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, Self
 
@@ -29,15 +29,17 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from .aws import error_code, translating
-from .errors import ConflictError, StorageError
+from .errors import ConflictError, S3CryptError, StorageError
 from .location import Location
-from .message import Opener, Sealer
+from .message import MAX_HEADER_LENGTH, Opener, Sealer
+from .message.geometry import FRAME_OVERHEAD
 from .message.header import read_exactly
 
 Progress = Callable[[int], None]
 
 PART_LENGTH = 8 * 2**20
 MAX_PARTS = 10_000
+MIN_PART_LENGTH = 5 * 2**20  # all but the last
 MAX_PART_LENGTH = 5 * 2**30
 MAX_OBJECT_LENGTH = 50_000 * 2**30  # S3's "50 TB": 10,000 parts of 5 GiB
 # CopyObject takes 5 GB; which giga S3 means is not worth finding out.
@@ -67,10 +69,11 @@ def part_length(size: int | None, number: int, unit: int = 1) -> int:
     else:
         wanted = max(PART_LENGTH, -(-size // MAX_PARTS))
     length = max(1, wanted // unit) * unit
-    if size is not None and length * MAX_PARTS < size:
+    if length < MIN_PART_LENGTH or (size is not None and length * MAX_PARTS < size):
         length += unit
-    # Sealed frames are longer than their plaintext by under 1 % even at 4 KiB.
-    if length * 1.01 > MAX_PART_LENGTH:
+    # Frames are sealed, and the first and the last part have more than their frames.
+    sealed = length // unit * (unit + FRAME_OVERHEAD) + MAX_HEADER_LENGTH
+    if (length if unit == 1 else sealed) > MAX_PART_LENGTH:
         raise StorageError(f"S3 does not take objects of {size} bytes.")
     return length
 
@@ -94,6 +97,16 @@ class Source(Protocol):
     def verify(self) -> None:
         """Raise StorageError if what was read is not one state of the source."""
         ...
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except S3CryptError:
+        raise
+    except OSError as error:
+        raise StorageError(f"Cannot read {name}: {error.strerror or error}.") from error
 
 
 class BytesSource:
@@ -131,7 +144,8 @@ class FileSource:
         """Read from `offset`."""
         filled = 0
         while filled < len(view):
-            count = os.preadv(self._descriptor, [view[filled:]], self._start + offset + filled)
+            with _reading(self._name):
+                count = os.preadv(self._descriptor, [view[filled:]], self._start + offset + filled)
             if not count:
                 break
             filled += count
@@ -167,7 +181,8 @@ class StreamSource:
     def read_into(self, view: memoryview, offset: int) -> int:
         """Read on; `offset` is where the stream is."""
         del offset
-        data = self._ahead + read_exactly(self._file, len(view) - len(self._ahead))
+        with _reading("the source"):
+            data = self._ahead + read_exactly(self._file, len(view) - len(self._ahead))
         self._ahead = b""
         view[: len(data)] = data
         self._read += len(data)
@@ -175,7 +190,8 @@ class StreamSource:
 
     def at_end(self) -> bool:
         """Read one byte ahead."""
-        self._ahead = self._ahead or read_exactly(self._file, 1)
+        with _reading("the source"):
+            self._ahead = self._ahead or read_exactly(self._file, 1)
         return not self._ahead
 
     def verify(self) -> None:
@@ -230,8 +246,16 @@ class _PartMaker:
                 self._done = offset + length == self._source.size
             self._offset += length
             if self._in_order:
-                return self._fill(buffers, number, offset, length)
+                return self._fill_in_order(buffers, number, offset, length)
         return self._fill(buffers, number, offset, length)
+
+    def _fill_in_order(self, buffers: _Buffers, number: int, offset: int, length: int) -> _Part:
+        try:
+            return self._fill(buffers, number, offset, length)
+        except BaseException:
+            # What a broken stream gives next is not the next part.
+            self._done = True
+            raise
 
     def _fill(self, buffers: _Buffers, number: int, offset: int, length: int) -> _Part:
         plain = buffers.plain if self._sealer else buffers.body
@@ -360,10 +384,11 @@ def _put_parts(
         created = to.client.create_multipart_upload(**to.location.arguments, **to.arguments)
     upload_id = created["UploadId"]
     done: dict[int, tuple[str, int]] = {}
-    ready = [made]
+    ready = iter([made])
 
     def send_one(buffers: _Buffers) -> bool:
-        part, buffers = ready.pop() if ready else (None, buffers)
+        # The part already made goes first, in the buffers it is in.
+        part, buffers = next(ready, (None, buffers))
         part = part or maker.make(buffers)
         if part is None:
             return False
@@ -580,7 +605,7 @@ class ObjectStream(io.RawIOBase):
         wanted = f"bytes={self._position}-{self._end - 1}"
         try:
             with translating(str(self._location)):
-                return self._client.get_object(**self._pinned, Range=wanted)["Body"]
+                reply = self._client.get_object(**self._pinned, Range=wanted)
         except ConflictError as error:
             raise ConflictError(
                 f"{self._location} was replaced while it was read.",
@@ -588,6 +613,17 @@ class ObjectStream(io.RawIOBase):
                 code=error.code,
                 request_id=error.request_id,
             ) from error.__cause__
+        # A service that ignores ranges or If-Match would otherwise pass off other bytes.
+        starts = f"bytes {self._position}-"
+        if reply["ETag"] != self.reply["ETag"] or not str(reply.get("ContentRange", "")).startswith(
+            starts
+        ):
+            reply["Body"].close()
+            raise StorageError(
+                f"{self._location}: the service sent other bytes than were asked for.",
+                hint="It must honour Range and If-Match.",
+            )
+        return reply["Body"]
 
     def _drop(self) -> None:
         body, self._body = self._body, None

@@ -57,7 +57,7 @@ class Transcript:
     directory: Path
     names: Mapping[str, str]
     capture: pytest.CaptureFixture[bytes]
-    bucket: Any
+    bucket: Any = None
     last: Result = field(default_factory=Result)
     environment: dict[str, str | None] = field(default_factory=dict)
     stdin: bytes = b""
@@ -168,7 +168,7 @@ class Transcript:
         return len(self.last.stderr.splitlines()) == int(count)
 
     def _do_only(self, *names: str) -> bool:
-        return sorted(os.listdir(self.directory)) == sorted(names)
+        return {path.name for path in self.directory.iterdir()} == set(names)
 
     def _do_objects(self, prefix: str, count: str) -> bool:
         return len(list(self.bucket.objects.filter(Prefix=prefix))) == int(count)
@@ -178,4 +178,3 @@ class Transcript:
 
     def _path(self, name: str) -> Path:
         return self.directory / name
-

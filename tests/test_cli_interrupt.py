@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ctrl-C, and a polite kill, in the middle of a put and of a get leave nothing behind."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,13 +11,23 @@ from typing import Any
 
 import pytest
 
-_COMMAND = (sys.executable, "-m", "s3crypt_cli")
+# A background job inherits that ctrl-C is ignored; these must heed it wherever the tests run.
+_COMMAND = (
+    sys.executable,
+    "-c",
+    """if True:
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        from s3crypt_cli.main import main
+        main()
+    """,
+)
 _SIZE = 96 * 2**20
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A directory with a key and a file of several parts."""
+    """Make a directory with a key and a file of several parts."""
     (tmp_path / "key").write_bytes(bytes(range(32)))
     with (tmp_path / "plain").open("wb") as file:
         file.truncate(_SIZE)
@@ -31,13 +40,7 @@ def _start(directory: Path, *arguments: str) -> subprocess.Popen[bytes]:
         cwd=directory,
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=_heed_interrupts,
     )
-
-
-def _heed_interrupts() -> None:
-    """Undo what a background job inherits: ignoring ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait_until(condition: Callable[[], object]) -> None:
@@ -47,8 +50,23 @@ def _wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
+def _names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
 def _uploads(s3: Any, bucket: str) -> list[Any]:
     return list(s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []))
+
+
+def _has_stored_a_part(s3: Any, bucket: str) -> bool:
+    return any(
+        s3.list_parts(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]).get("Parts")
+        for upload in _uploads(s3, bucket)
+    )
+
+
+def _has_written(directory: Path, before: set[str]) -> bool:
+    return any((directory / name).stat().st_size for name in _names(directory) - before)
 
 
 def _interrupt(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -73,7 +91,7 @@ def test_interrupted_put_of_a_file(
 ) -> None:
     """No upload and no object stays."""
     with _start(directory, "put", "plain", f"s3://{bucket}/a", *mode) as process:
-        _wait_until(lambda: _uploads(s3, bucket))
+        _wait_until(lambda: _has_stored_a_part(s3, bucket))
         _interrupt(process, number)
     assert _uploads(s3, bucket) == []
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
@@ -89,7 +107,7 @@ def test_interrupted_put_of_a_silent_pipe(
         assert process.stdin is not None
         process.stdin.write(bytes(40 * 2**20))
         process.stdin.flush()
-        _wait_until(lambda: _uploads(s3, bucket))
+        _wait_until(lambda: _has_stored_a_part(s3, bucket))
         _interrupt(process, number)
     assert _uploads(s3, bucket) == []
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
@@ -103,8 +121,21 @@ def test_interrupted_get(
     """Neither the file nor a temporary one stays."""
     with _start(directory, "put", "plain", f"s3://{bucket}/a", *mode) as process:
         assert process.wait(timeout=60) == 0
-    before = sorted(os.listdir(directory))
+    before = _names(directory)
     with _start(directory, "get", f"s3://{bucket}/a", "back", *mode) as process:
-        _wait_until(lambda: len(os.listdir(directory)) > len(before))
+        _wait_until(lambda: _has_written(directory, before))
         _interrupt(process, number)
-    assert sorted(os.listdir(directory)) == before
+    assert _names(directory) == before
+
+
+@_SIGNALS
+def test_interrupted_encryption_of_a_silent_pipe(directory: Path, number: signal.Signals) -> None:
+    """Neither the file nor a temporary one stays."""
+    before = _names(directory)
+    with _start(directory, "encrypt", "-", "out", "--key", "aes:team/one=key") as process:
+        assert process.stdin is not None
+        process.stdin.write(bytes(3_000_000))
+        process.stdin.flush()
+        _wait_until(lambda: _has_written(directory, before))
+        _interrupt(process, number)
+    assert _names(directory) == before

@@ -3,13 +3,13 @@
 
 import os
 import pty
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from s3crypt import AESKeyring, message
 
 COMMAND = (sys.executable, "-m", "s3crypt_cli")
 _KEY = "aes:team/one=key"
@@ -17,15 +17,15 @@ _KEY = "aes:team/one=key"
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A directory with a key, a text and its message, and a binary and its message."""
+    """Make a directory with a key, a text and its message, and a binary and its message."""
     (tmp_path / "key").write_bytes(bytes(range(32)))
     (tmp_path / "text").write_text("grüße\n" * 3)
     (tmp_path / "escape").write_text("\x1b]0;owned\x07\n")
     (tmp_path / "binary").write_bytes(os.urandom(300_000))
+    keyring = AESKeyring("team", "one", bytes(range(32)))
     for name in ("text", "escape", "binary"):
-        subprocess.run(
-            [*COMMAND, "encrypt", name, f"{name}.sealed", "--key", _KEY], cwd=tmp_path, check=True
-        )
+        sealed = message.encrypt((tmp_path / name).read_bytes(), keyring)
+        (tmp_path / f"{name}.sealed").write_bytes(sealed)
     return tmp_path
 
 
@@ -158,38 +158,28 @@ def test_a_reader_that_leaves_ends_the_command_quietly(directory: Path) -> None:
         assert (process.wait(timeout=30), said) == (141, b"")
 
 
-@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
-def test_an_interrupted_encryption_leaves_no_file(directory: Path, signal_name: str) -> None:
-    """Ctrl-C or a polite kill in the middle of a pipe leaves neither target nor temporary file."""
-    before = sorted(os.listdir(directory))
-    with subprocess.Popen(
-        [*COMMAND, "encrypt", "-", "out", "--key", _KEY],
+def test_a_full_disk_is_one_line(directory: Path) -> None:
+    """What cannot be written is said once, with the exit code of storage."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "decrypt", "text.sealed", "-", "--key", _KEY],
+            cwd=directory,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (5, b"s3crypt: No space left on device\n")
+
+
+def test_a_name_that_is_not_utf8_is_refused(directory: Path) -> None:
+    """S3 has no such names; nothing of the directory is stored."""
+    (directory / "tree").mkdir()
+    (directory / "tree" / os.fsdecode(b"caf\xe9")).write_bytes(b"")
+    done = subprocess.run(
+        [*COMMAND, "put", "-r", "tree", "s3://absent/t", "--mode", "sse-s3"],
         cwd=directory,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=heed_interrupts,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stderr is not None
-        process.stdin.write(os.urandom(3_000_000))
-        process.stdin.flush()
-        wait_until(lambda: sorted(os.listdir(directory)) != before)
-        process.send_signal(getattr(signal, signal_name))
-        said = process.stderr.read()
-        assert process.wait(timeout=30) == 130
-    assert said.strip() == b"s3crypt: interrupted"
-    assert sorted(os.listdir(directory)) == before
-
-
-def heed_interrupts() -> None:
-    """Undo what a background job inherits: ignoring ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def wait_until(condition: object) -> None:
-    """Wait until a condition holds, or fail after 30 seconds."""
-    assert callable(condition)
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"its name is not UTF-8" in done.stderr

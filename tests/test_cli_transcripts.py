@@ -8,7 +8,6 @@ from typing import Any
 
 import boto3
 import pytest
-
 from cli_transcript import Transcript
 
 _DENYING = json.dumps(
@@ -27,18 +26,9 @@ _DENYING = json.dumps(
 _TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
 
-@pytest.mark.parametrize("script", _TRANSCRIPTS, ids=lambda path: path.stem)
-def test_transcript(
-    script: Path,
-    tmp_path: Path,
-    bucket: str,
-    kms: Any,
-    session: boto3.Session,
-    capfdbinary: pytest.CaptureFixture[bytes],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Everything in the transcript happens as it says."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def names(bucket: str, kms: Any) -> dict[str, str]:
+    """Make the bucket and the keys that transcripts name."""
     names = {"BUCKET": bucket, "NOBUCKET": f"absent-{uuid.uuid4()}"}
     for number in (1, 2):
         key = kms.create_key()["KeyMetadata"]["Arn"]
@@ -53,5 +43,19 @@ def test_transcript(
         "DENIED": denied,
         "NOKEY": names["KEY1"][:-12] + "000000000000",
     }
-    transcript = Transcript(tmp_path, names, capfdbinary, session.resource("s3").Bucket(bucket))
-    transcript.play(script.read_text())
+    return names
+
+
+@pytest.mark.parametrize("script", _TRANSCRIPTS, ids=lambda path: path.stem)
+def test_transcript(
+    script: Path,
+    names: dict[str, str],
+    session: boto3.Session,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Everything in the transcript happens as it says."""
+    monkeypatch.chdir(tmp_path)
+    bucket = session.resource("s3").Bucket(names["BUCKET"])
+    Transcript(tmp_path, names, capfdbinary, bucket).play(script.read_text())

@@ -3,7 +3,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -214,7 +214,7 @@ def test_rsa_keys_that_are_refused(rsa_pem: tuple[bytes, bytes]) -> None:
 
 def test_an_rsa_key_too_small_for_its_padding() -> None:
     """A key that cannot hold a data key says so instead of failing obscurely."""
-    _, private = pem_pair(rsa.generate_private_key(public_exponent=65537, key_size=1024))  # noqa: S505
+    _, private = pem_pair(rsa.generate_private_key(public_exponent=65537, key_size=1024))
     keyring = RSAKeyring("tests", "rsa", private=private, padding="OAEP-SHA512")
     with pytest.raises(ConfigError, match="does not fit this RSA key"):
         message.encrypt(b"", keyring)
@@ -327,9 +327,13 @@ def test_a_disabled_key_is_named(kms: Any, kms_key: str) -> None:
     keyring = KMSKeyring(kms_key, client=kms)
     written = message.encrypt(b"data", keyring)
     kms.disable_key(KeyId=kms_key)
-    for act in (lambda: message.decrypt(written, keyring), lambda: message.encrypt(b"", keyring)):
+    attempts: tuple[Callable[[], bytes], ...] = (
+        lambda: message.decrypt(written, keyring),
+        lambda: message.encrypt(b"", keyring),
+    )
+    for attempt in attempts:
         with pytest.raises(KeyUnavailableError, match="disabled") as raised:
-            act()
+            attempt()
         assert (raised.value.code, raised.value.hint) == ("DisabledException", "Enable it in KMS.")
         assert kms_key in str(raised.value)
         assert raised.value.__cause__ is not None

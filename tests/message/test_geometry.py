@@ -4,7 +4,8 @@
 import io
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from writers import ForeignWriter, split
 
 from s3crypt import message

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from readers import READERS, CountingKeyring, FixedKeyring, Reader, ShortReads
 from writers import UNSIGNED, ForeignWriter, pairs, sized, split
 
@@ -350,9 +351,14 @@ def v1_header(*, reserved: bytes = bytes(4), iv_length: int = 12) -> bytes:
 def test_version_1_fixed_fields() -> None:
     """Reserved bytes and the IV length have one value each."""
     assert read(v1_header()).suite.id == 0x0178
-    for changes in ({"reserved": b"\x00\x00\x00\x01"}, {"iv_length": 11}, {"iv_length": 16}):
+    table: list[dict[str, Any]] = [
+        {"reserved": b"\x00\x00\x00\x01"},
+        {"iv_length": 11},
+        {"iv_length": 16},
+    ]
+    for changes in table:
         with pytest.raises(FormatError, match="reserved fields"):
-            read(v1_header(**changes))  # type: ignore[arg-type]  # a table of different fields
+            read(v1_header(**changes))
 
 
 @pytest.mark.parametrize(
@@ -380,6 +386,58 @@ def test_a_provider_that_is_no_text() -> None:
     header = forged(edks=(EncryptedDataKey("limits", b"key", b"x"),))
     with pytest.raises(FormatError, match="provider is not text"):
         read(header.replace(b"limits", b"limit\xff") + bytes(16))
+
+
+BASE_POINT_256 = "A2sX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKW"
+SIGNING_KEYS = {
+    "empty": "",
+    "not base64": "not base64!",
+    "not ASCII": "\u65e5\u672c",
+    "no point": b64encode(b"\x02" + b"\xff" * 48).decode(),
+    "short": b64encode(b"\x02" + bytes(10)).decode(),
+    "infinity": b64encode(b"\x00").decode(),
+    "of another curve": BASE_POINT_256,
+}
+
+
+@EVERY_READER
+@pytest.mark.parametrize("signing_key", SIGNING_KEYS.values(), ids=SIGNING_KEYS)
+def test_malformed_signing_keys(reader: Reader, signing_key: str) -> None:
+    """A signing key that is no point of the suite's curve is refused, whoever authenticated it."""
+    writer = ForeignWriter(0x0578, context=pairs([("aws-crypto-public-key", signing_key)]))
+    data = writer.write([b"x"]) + b"\x00\x01x"
+    with pytest.raises(FormatError, match="signing key is malformed"):
+        reader(data, FixedKeyring(writer.data_key))
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    st.sampled_from([b"", b"\x02\x04\x78", b"\x02\x05\x78", b"\x01\x80\x01\x78"]),
+    st.lists(st.one_of(st.binary(max_size=40), st.just(bytes(32)), st.just(b"\x00\x01"))),
+)
+def test_noise_is_refused(start: bytes, rest: list[bytes]) -> None:
+    """Whatever follows the first bytes, it is refused by one of our errors, or is a header."""
+    try:
+        header = read(start + b"".join(rest))
+    except (FormatError, IntegrityError):
+        return
+    assert header.edks
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.data())
+def test_changed_headers_open_nothing(data: st.DataObject) -> None:
+    """A header with a stretch of bytes replaced, cut out or put in opens no message."""
+    written = message.encrypt(b"x", KEYRING, context={"a": "b"}, frame_length=128)
+    length = len(read(written))
+    start = data.draw(st.integers(0, length - 1))
+    end = data.draw(st.integers(start, min(length, start + 8)))
+    changed = written[:start] + data.draw(st.binary(max_size=8)) + written[end:]
+    if changed == written:
+        return
+    for reader in READERS.values():
+        with pytest.raises((FormatError, IntegrityError)):
+            reader(changed, KEYRING)
 
 
 # What is no message

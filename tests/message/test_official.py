@@ -128,7 +128,7 @@ def test_kms_keyrings(kms: Any, kms_key: str, *, signed: bool) -> None:
 
 def test_multi_keyrings(kms: Any, kms_key: str) -> None:
     """A message under several keys opens with any one of them, on either side."""
-    parts = [
+    parts: list[tuple[message.Keyring, dict[str, Any]]] = [
         (KMSKeyring(kms_key, client=kms), official.mpl_kms(kms_key, kms)),
         (OURS, official.mpl_aes()),
         (

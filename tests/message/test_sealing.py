@@ -6,10 +6,11 @@ import random
 import struct
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from readers import READERS, Reader, ShortReads
 
 from s3crypt import message
@@ -17,6 +18,9 @@ from s3crypt.errors import ConfigError, IntegrityError, S3CryptError, StorageErr
 from s3crypt.keyrings import AESKeyring, MultiKeyring, RSAKeyring
 from s3crypt.message import Sealer
 from s3crypt.message.keys import DataKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 F = 128
 KEYRING = AESKeyring("sealing", "key", bytes(range(32)))
@@ -30,7 +34,7 @@ SIZES = (0, 1, F - 1, F, F + 1, 3 * F, 3 * F + 17, RUN - 1, RUN, RUN + 1, 2 * RU
 
 def plaintext_of(length: int) -> bytes:
     """Return bytes in which no two frames are alike."""
-    return random.Random(length).randbytes(length)  # noqa: S311 - it is no secret
+    return random.Random(length).randbytes(length)
 
 
 def encrypting(data: bytes, **options: Any) -> message.EncryptingReader:
@@ -311,9 +315,10 @@ def test_a_decrypting_stream_that_failed_stays_failed() -> None:
     with pytest.raises(OSError, match="line is cut"):
         stream.read(1)
     source.broken = False
-    for read in (lambda: stream.read(1), stream.readall):
+    attempts: tuple[Callable[[], object], ...] = (lambda: stream.read(1), stream.readall)
+    for attempt in attempts:
         with pytest.raises(StorageError, match="earlier read failed"):
-            read()
+            attempt()
 
 
 def test_the_source_is_read_from_its_position_and_left_open() -> None:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our frozen vectors, made by tests/vectors/make.py, through every reader.
+
+A second implementation can read the same file: plaintexts are `7 * index % 256`.
+"""
+
+import json
+from base64 import b64decode
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from readers import READERS, Reader
+
+from s3crypt import errors, message
+from s3crypt.keyrings import AESKeyring, RSAKeyring
+
+PATH = Path(__file__).parents[1] / "vectors" / "messages.json"
+VECTORS: list[dict[str, Any]] = json.loads(PATH.read_text())
+
+
+@cache
+def _rsa_keyring(namespace: str, name: str, pem: str, padding: str) -> RSAKeyring:
+    return RSAKeyring(namespace, name, private=pem.encode(), padding=padding)
+
+
+def keyring_of(key: dict[str, str]) -> message.Keyring:
+    """Return the keyring that a vector's key description asks for."""
+    if key["kind"] == "rsa":
+        return _rsa_keyring(key["namespace"], key["name"], key["key"], key["padding"])
+    return AESKeyring(key["namespace"], key["name"], b64decode(key["key"]))
+
+
+def test_the_file_is_whole_and_small() -> None:
+    """Nothing was taken out of the frozen file, and it stays fit for a repository."""
+    assert Counter(vector["result"] for vector in VECTORS) == {
+        "success": 78,
+        "IntegrityError": 46,
+        "FormatError": 5,
+        "PolicyError": 9,
+    }
+    assert len({vector["name"] for vector in VECTORS}) == len(VECTORS)
+    assert PATH.stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_frozen_vectors(vector: dict[str, Any], reader: Reader) -> None:
+    """Every vector reads as it must: to its plaintext, or to the refusal in its name."""
+    data, keyring = b64decode(vector["message"]), keyring_of(vector["key"])
+    options = {
+        "context": vector["context"],
+        "allow_uncommitted": vector.get("allow_uncommitted", True),
+    }
+    if vector["result"] != "success":
+        with pytest.raises(errors.S3CryptError) as raised:
+            reader(data, keyring, **options)
+        assert type(raised.value).__name__ == vector["result"]
+        return
+    expected = bytes(index * 7 % 256 for index in range(vector["plaintext_length"]))
+    assert reader(data, keyring, **options) == expected

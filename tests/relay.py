@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A proxy before the sandbox that records what is sent, and whose answers a test may spoil."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request, header names in lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        """Return the path, decoded."""
+        return unquote(urlsplit(self.target).path)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Return the query; parameters without a value have an empty one."""
+        pairs = parse_qs(urlsplit(self.target).query, keep_blank_values=True)
+        return {name: values[0] for name, values in pairs.items()}
+
+    @property
+    def is_part(self) -> bool:
+        """Tell whether it uploads a part."""
+        return self.method == "PUT" and "partNumber" in self.query
+
+
+@dataclass(slots=True)
+class Answer:
+    """One reply; with `cut`, the connection breaks after that many bytes of the body."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    cut: int | None = None
+
+
+class Relay(ThreadingHTTPServer):
+    """Forwards to the sandbox; `spoil(asked, forward)` gives the answer."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(
+        self, endpoint_url: str, spoil: Callable[[Asked, Callable[[], Answer]], Answer]
+    ) -> None:
+        self.behind = urlsplit(endpoint_url).netloc
+        self.spoil = spoil
+        self.asked: list[Asked] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        """Return the endpoint to give to a client."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def forward(self, asked: Asked) -> Answer:
+        """Return the sandbox's answer."""
+        connection = http.client.HTTPConnection(self.behind, timeout=30)
+        try:
+            connection.request(asked.method, asked.target, asked.body, asked.headers)
+            reply = connection.getresponse()
+            headers = {name.lower(): value for name, value in reply.getheaders()}
+            return Answer(reply.status, headers, reply.read())
+        finally:
+            connection.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Relay
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def _serve(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        headers.pop("expect", None)
+        body = self.rfile.read(int(headers.get("content-length", "0")))
+        asked = Asked(self.command, self.path, headers, body)
+        self.server.asked.append(asked)
+        self._send(self.server.spoil(asked, lambda: self.server.forward(asked)))
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815 - the library's names
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        length = answer.headers.pop("content-length", str(len(answer.body)))
+        for name, value in answer.headers.items():
+            if name not in ("connection", "transfer-encoding", "date", "server"):
+                self.send_header(name, value)
+        self.send_header("content-length", length)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body[: answer.cut])
+        self.wfile.flush()
+        if answer.cut is not None:
+            self.close_connection = True
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Print nothing: `asked` is the log."""
+
+
+@contextmanager
+def relaying(
+    endpoint_url: str, spoil: Callable[[Asked, Callable[[], Answer]], Answer] | None = None
+) -> Iterator[Relay]:
+    """Run a relay for the length of a `with`."""
+    with Relay(endpoint_url, spoil or (lambda _, forward: forward())) as relay:
+        thread = threading.Thread(target=relay.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield relay
+        finally:
+            relay.shutdown()
+            thread.join()

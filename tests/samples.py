@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plaintexts, modes and looks at S3 that several test files share."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from s3crypt import DSSEKMS, SSEC, SSEKMS, SSES3, AESKeyring, ClientSide, KMSKeyring, S3Crypt
+from s3crypt.transfer import PART_LENGTH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from s3crypt import Mode
+
+FRAME = 256 * 2**10
+PART = PART_LENGTH
+LARGE = 20_000_003
+CUSTOMER_KEY = bytes(range(32))
+SERVER_SIDE = ("sse-s3", "sse-kms", "dsse-kms", "sse-c")
+CLIENT_SIDE = ("client-header", "client-metadata")
+MODES = SERVER_SIDE + CLIENT_SIDE
+
+
+@cache
+def payload(size: int) -> bytes:
+    """Return bytes that no two offsets share, the same for the same size."""
+    return random.Random(size).randbytes(size)
+
+
+@cache
+def _session() -> boto3.Session:
+    # One for all tests of a process: a session reads its JSON models anew, which takes 100 ms.
+    return boto3.Session()
+
+
+def connect(mode: Mode | None = None, **options: Any) -> S3Crypt:
+    """Return a store, quicker than `S3Crypt(mode)` does."""
+    return S3Crypt(mode, session=_session(), **options)
+
+
+def kms_keyring(key: str) -> KMSKeyring:
+    """Return a keyring, quicker than `KMSKeyring(key)` does."""
+    return KMSKeyring(key, session=_session())
+
+
+def make_mode(name: str, key: str) -> Mode:
+    """Return the mode of this name, under the KMS key where it takes one."""
+    match name:
+        case "sse-s3":
+            return SSES3()
+        case "sse-kms":
+            return SSEKMS(key)
+        case "dsse-kms":
+            return DSSEKMS(key)
+        case "sse-c":
+            return SSEC(CUSTOMER_KEY)
+        case "client-header":
+            return ClientSide(kms_keyring(key))
+        case "client-metadata":
+            return ClientSide(kms_keyring(key), key_location="metadata")
+    raise AssertionError(name)
+
+
+def aes(name: str = "one") -> AESKeyring:
+    """Return a keyring that asks nobody; another name is another key."""
+    return AESKeyring("tests", name, random.Random(name).randbytes(32))
+
+
+def uploads(s3: Any, bucket: str) -> list[str]:
+    """Return the names of multipart uploads left open."""
+    return [upload["Key"] for upload in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", ())]
+
+
+def names(s3: Any, bucket: str) -> list[str]:
+    """Return the names of the objects in a bucket."""
+    return [listed["Key"] for listed in s3.list_objects_v2(Bucket=bucket).get("Contents", ())]
+
+
+def stored(s3: Any, bucket: str, name: str) -> bytes:
+    """Return an object's bytes as S3 has them."""
+    body: bytes = s3.get_object(Bucket=bucket, Key=name)["Body"].read()
+    return body
+
+
+def rewrite(s3: Any, bucket: str, name: str, body: bytes) -> None:
+    """Put other bytes in an object's place, its metadata kept, as an attacker would."""
+    metadata = s3.head_object(Bucket=bucket, Key=name)["Metadata"]
+    s3.put_object(Bucket=bucket, Key=name, Body=body, Metadata=metadata)
+
+
+def files(folder: Path) -> list[str]:
+    """Return the names of all files in a folder, hidden ones too."""
+    return sorted(path.name for path in folder.iterdir())

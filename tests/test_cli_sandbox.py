@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt sandbox`, `--sandbox` and `s3crypt demo`, with sandboxes of their own."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_transcript import Transcript
+from s3crypt_cli.main import run
+
+_LIFE = """
+    ! 1 s3crypt sandbox status
+    stdout ^not running$
+    ! 2 s3crypt sandbox env
+    stderr \\nhint: Start one: s3crypt sandbox start
+    ! 2 s3crypt keys list --sandbox
+    stderr ^s3crypt: No sandbox is running
+    s3crypt sandbox stop
+    stderr ^No sandbox was running
+
+    s3crypt sandbox start
+    stderr ^The sandbox is running at http://127.0.0.1:
+    stderr eval "\\$\\(s3crypt sandbox env\\)"
+    s3crypt sandbox start
+    stderr was running already
+    s3crypt sandbox status --json
+    stdout ^\\{"running": true, "endpoint_url": "http://127.0.0.1:\\d+", "pid": \\d+\\}$
+    s3crypt sandbox env
+    stdout ^export AWS_ENDPOINT_URL=http://127.0.0.1:\\d+$
+    ! stdout token
+
+    # --sandbox wins over whatever the environment leads to.
+    env AWS_ENDPOINT_URL_KMS=http://127.0.0.1:9
+    env AWS_PROFILE=production
+    s3crypt keys create --alias trial --sandbox
+    file plain 1000
+    s3crypt encrypt plain sealed --key kms:alias/trial --sandbox
+    s3crypt decrypt sealed back --key kms:alias/trial --sandbox
+    cmp plain back
+    ! 2 s3crypt keys list --sandbox --profile mine
+    stderr exclude each other
+
+    s3crypt sandbox stop
+    stderr ^The sandbox was stopped. Its objects and keys are gone
+    ! 1 s3crypt sandbox status
+"""
+
+
+@pytest.fixture
+def transcript(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Transcript]:
+    """Keep the record of a running sandbox in the test's own directory, and stop it after."""
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    yield Transcript(work, {}, capfdbinary)
+    run(["sandbox", "stop"])
+
+
+def test_a_sandboxs_life(transcript: Transcript) -> None:
+    """It starts, says where it is, serves --sandbox, and stops with all it held."""
+    transcript.play(_LIFE)
+
+
+def _results(transcript: Transcript) -> list[dict[str, object]]:
+    return [json.loads(line) for line in transcript.last.stdout.splitlines()]
+
+
+def test_demo_takes_a_file_through_every_mode(transcript: Transcript) -> None:
+    """Each of the five modes and both key locations returns the same bits, before and after."""
+    transcript.play("file data 300001\ns3crypt demo data --json\nlines 0\nonly data")
+    results = _results(transcript)
+    assert {result["mode"]: result["rotation"] for result in results} == {
+        "sse-s3": "S3 rotates it",
+        "sse-kms": "copied",
+        "dsse-kms": "copied",
+        "sse-c": "copied",
+        "client, header": "re-encrypted",
+        "client, metadata": "rewrapped",
+    }
+    assert all(result["identical"] for result in results)
+    moved = [result["rotation_bytes_moved"] for result in results]
+    assert moved == [0, 0, 0, 0, 300001, 0]
+
+
+def test_demo_of_an_empty_file(transcript: Transcript) -> None:
+    """An empty file goes through too."""
+    transcript.play("file data 0\ns3crypt demo data --json")
+    assert all(result["identical"] for result in _results(transcript))
+
+
+def test_demo_explains_itself(transcript: Transcript) -> None:
+    """The table is on stdout, the talk on stderr: what was allowed, and what to try next."""
+    transcript.play("""
+        file data 1000
+        s3crypt demo data
+        stdout ^mode +who holds the key
+        stdout ^client, metadata .* rewrapped +0 .* yes$
+        stderr BlockedEncryptionTypes: NONE
+        stderr ^Next:$
+    """)
+
+
+def test_demo_in_the_running_sandbox_stays_to_be_looked_at(transcript: Transcript) -> None:
+    """Its bucket outlives the command, and the next steps name it."""
+    transcript.play("s3crypt sandbox start\nfile data 1000\ns3crypt demo data")
+    line = next(line for line in transcript.last.stderr.splitlines() if "s3crypt inspect" in line)
+    transcript.play(f"{line.strip()}\nstdout ^mode +client")
+
+
+def test_demo_of_a_missing_file(transcript: Transcript) -> None:
+    """It is said before anything is started."""
+    transcript.play("! 5 s3crypt demo absent\nstderr ^s3crypt: absent: No such file")

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading is strict: a store believes of an object only what its mode demands."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from samples import (
+    CLIENT_SIDE,
+    CUSTOMER_KEY,
+    PART,
+    SERVER_SIDE,
+    aes,
+    connect,
+    files,
+    make_mode,
+    payload,
+    stored,
+)
+
+from s3crypt import (
+    DSSEKMS,
+    SSEC,
+    SSEKMS,
+    SSES3,
+    ClientSide,
+    FormatError,
+    IntegrityError,
+    KeyUnavailableError,
+    PolicyError,
+    S3CryptError,
+    StorageError,
+)
+from s3crypt.message.header import serialize_context
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from s3crypt import Mode, S3Crypt
+
+OLD = b"what was there before"
+
+
+def refused(
+    store: S3Crypt, uri: str, folder: Path, kind: type[S3CryptError], **options: Any
+) -> S3CryptError:
+    """Return the error with which both get and read refuse; an existing file stays as it was."""
+    target = folder / "out"
+    target.write_bytes(OLD)
+    with pytest.raises(kind) as caught:
+        store.get(uri, target, **options)
+    assert target.read_bytes() == OLD
+    assert files(folder) == ["out"]
+    target.unlink()
+    with pytest.raises(kind):
+        store.get(uri, target, **options)
+    assert files(folder) == []
+    with pytest.raises(kind):
+        store.read(uri, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, PART + 1])
+def test_a_client_side_store_refuses_a_plain_object(
+    size: int, bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """Whoever can write to the bucket cannot choose what the reader believes."""
+    s3.put_object(Bucket=bucket, Key="x", Body=payload(size))
+    error = refused(connect(ClientSide(aes())), f"s3://{bucket}/x", tmp_path, FormatError)
+    assert f"s3://{bucket}/x" in str(error)
+
+
+def _uncommitted(plaintext: bytes, name: str) -> bytes:
+    """Return a version 1 message without key commitment (suite 0x0078), in one block."""
+    context = {"s3crypt:key": name}
+    data_key, message_id, iv = bytes(range(32)), bytes(range(16)), bytes(12)
+    (edk,) = aes().wrap(data_key, context)
+    fields = [edk.provider.encode(), edk.info, edk.ciphertext]
+    serialized = serialize_context(context)
+    header = b"\x01\x80\x00\x78" + message_id + struct.pack(">H", len(serialized)) + serialized
+    header += struct.pack(">H", 1) + b"".join(struct.pack(">H", len(f)) + f for f in fields)
+    header += b"\x01" + bytes(4) + b"\x0c" + bytes(4)
+    cipher = AESGCM(data_key)
+    aad = (
+        message_id + b"AWSKMSEncryptionClient Single Block" + struct.pack(">IQ", 1, len(plaintext))
+    )
+    block_iv = bytes(11) + b"\x01"
+    sealed = cipher.encrypt(block_iv, plaintext, aad)
+    block = block_iv + struct.pack(">Q", len(plaintext)) + sealed
+    return header + iv + cipher.encrypt(iv, b"", header) + block
+
+
+def test_an_uncommitted_message_is_read_only_where_named(
+    bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """Key commitment is demanded unless the caller names its lack."""
+    s3.put_object(Bucket=bucket, Key="x", Body=_uncommitted(b"plain", "x"))
+    store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
+    error = refused(store, uri, tmp_path, PolicyError)
+    assert "allow_uncommitted" in str(error.hint)
+    assert store.read(uri, allow_uncommitted=True) == b"plain"
+    store.get(uri, tmp_path / "out", allow_uncommitted=True)
+    assert (tmp_path / "out").read_bytes() == b"plain"
+    seen = store.inspect(uri)
+    assert (seen.size, seen.frames, seen.suite) == (5, None, "0x0078")
+
+
+@pytest.mark.parametrize(
+    ("written", "demanded", "kind"),
+    [
+        ({"team": "a"}, {"team": "b"}, IntegrityError),
+        ({"team": "a"}, {"team": "a", "more": "x"}, IntegrityError),
+        ({}, {"team": "a"}, IntegrityError),
+        ({"team": "a"}, {"team": "a"}, None),
+        ({"team": "a"}, {}, None),
+    ],
+)
+@pytest.mark.parametrize("key_location", ["header", "metadata"])
+def test_a_demanded_context_must_be_there(
+    key_location: Any,
+    written: dict[str, str],
+    demanded: dict[str, str],
+    kind: type[S3CryptError] | None,
+    bucket: str,
+    tmp_path: Path,
+) -> None:
+    """Pairs that a reader gives are demanded; pairs that it does not give are not."""
+    uri = f"s3://{bucket}/x"
+    connect(ClientSide(aes(), context=written, key_location=key_location)).put(b"plain", uri)
+    store = connect(ClientSide(aes(), context=demanded))
+    if kind:
+        refused(store, uri, tmp_path, kind)
+    else:
+        assert store.read(uri) == b"plain"
+
+
+@pytest.mark.parametrize("name", CLIENT_SIDE)
+def test_a_moved_object_is_read_by_its_old_name(
+    name: str, bucket: str, kms_key: str, s3: Any, tmp_path: Path
+) -> None:
+    """A copy under another name opens only with written_as, or where names are not bound."""
+    mode = make_mode(name, kms_key)
+    store = connect(mode)
+    store.put(b"plain", f"s3://{bucket}/old name")
+    s3.copy_object(Bucket=bucket, Key="new", CopySource={"Bucket": bucket, "Key": "old name"})
+    moved = f"s3://{bucket}/new"
+    refused(store, moved, tmp_path, IntegrityError)
+    refused(store, moved, tmp_path, IntegrityError, written_as="another")
+    assert store.read(moved, written_as="old name") == b"plain"
+    assert isinstance(mode, ClientSide)
+    assert connect(ClientSide(mode.keyring, bind_name=False)).read(moved) == b"plain"
+
+
+@pytest.mark.parametrize("name", CLIENT_SIDE)
+def test_swapped_objects_are_noticed(
+    name: str, bucket: str, kms_key: str, s3: Any, tmp_path: Path
+) -> None:
+    """Two objects of one key, their bodies and metadata exchanged, are both refused."""
+    store = connect(make_mode(name, kms_key))
+    found = {}
+    for at in ("a", "b"):
+        store.put(at.encode(), f"s3://{bucket}/{at}")
+        metadata = s3.head_object(Bucket=bucket, Key=at)["Metadata"]
+        found[at] = {"Body": stored(s3, bucket, at), "Metadata": metadata}
+    s3.put_object(Bucket=bucket, Key="a", **found["b"])
+    s3.put_object(Bucket=bucket, Key="b", **found["a"])
+    for at in ("a", "b"):
+        refused(store, f"s3://{bucket}/{at}", tmp_path, IntegrityError)
+
+
+def test_an_unbound_object_is_read_only_by_an_unbound_mode(bucket: str, tmp_path: Path) -> None:
+    """A writer that did not bind the name cannot satisfy a reader who demands it."""
+    uri = f"s3://{bucket}/x"
+    unbound = connect(ClientSide(aes(), bind_name=False))
+    unbound.put(b"plain", uri)
+    refused(connect(ClientSide(aes())), uri, tmp_path, IntegrityError)
+    assert unbound.read(uri) == b"plain"
+
+
+@pytest.mark.parametrize("key_location", ["header", "metadata"])
+def test_another_key_opens_nothing(key_location: Any, bucket: str, tmp_path: Path) -> None:
+    """A wrong AES key is an IntegrityError that names whose key it is, and shows no key."""
+    uri = f"s3://{bucket}/x"
+    connect(ClientSide(aes("one"), key_location=key_location)).put(b"plain", uri)
+    error = refused(connect(ClientSide(aes("two"))), uri, tmp_path, IntegrityError)
+    assert "aes:tests/one" in str(error.hint) or key_location == "metadata"
+
+
+def _other(mode: str, kms_key: str, other_key: str) -> list[Mode]:
+    """Return all modes that must not read an object of this mode."""
+    others: list[Mode] = [
+        make_mode(name, kms_key) for name in (*SERVER_SIDE, "client-header") if name != mode
+    ]
+    by_key: dict[str, list[Mode]] = {
+        "sse-kms": [SSEKMS(other_key)],
+        "dsse-kms": [DSSEKMS(other_key)],
+        "sse-c": [SSEC(bytes(32))],
+    }
+    return others + by_key.get(mode, [])
+
+
+@pytest.mark.parametrize("name", SERVER_SIDE)
+def test_an_sse_store_refuses_another_mode_or_key(
+    name: str, bucket: str, kms_key: str, kms: Any, tmp_path: Path
+) -> None:
+    """What S3 reports is compared with what was demanded, key and all."""
+    other_key = kms.create_key()["KeyMetadata"]["Arn"]
+    uri = f"s3://{bucket}/x"
+    connect(make_mode(name, kms_key)).put(b"plain", uri)
+    for mode in _other(name, kms_key, other_key):
+        kinds: Any = (PolicyError, StorageError, FormatError)
+        error = refused(connect(mode), uri, tmp_path, kinds)
+        assert isinstance(error, FormatError) == (mode.name == "client" and name != "sse-c")
+
+
+@pytest.mark.parametrize("name", ["sse-kms", "dsse-kms"])
+def test_a_kms_key_may_be_named_by_arn_id_or_alias(
+    name: str, bucket: str, kms_key: str, kms: Any
+) -> None:
+    """However the reader names the key, it is the same key; another alias is refused."""
+    alias, other = f"alias/{bucket}", f"alias/other-{bucket}"
+    kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
+    kms.create_alias(AliasName=other, TargetKeyId=kms.create_key()["KeyMetadata"]["Arn"])
+    uri = f"s3://{bucket}/x"
+    connect(make_mode(name, alias)).put(b"plain", uri)
+    for key in (kms_key, kms_key.rpartition("/")[2], alias):
+        assert connect(make_mode(name, key)).read(uri) == b"plain"
+    with pytest.raises(PolicyError, match=kms_key):
+        connect(make_mode(name, other)).read(uri)
+
+
+@pytest.mark.parametrize("name", ["sse-s3", "sse-kms", "dsse-kms"])
+@pytest.mark.parametrize("size", [0, 10, PART + 1])
+def test_a_store_without_a_mode_reads_what_s3_opens(
+    name: str, size: int, bucket: str, kms_key: str, tmp_path: Path
+) -> None:
+    """And says what it was."""
+    uri = f"s3://{bucket}/x"
+    connect(make_mode(name, kms_key)).put(payload(size), uri)
+    info = connect().get(uri, tmp_path / "out")
+    assert (info.mode, info.size) == (name, size)
+    assert (tmp_path / "out").read_bytes() == payload(size)
+    assert connect().read(uri) == payload(size)
+
+
+def test_a_store_without_a_mode_says_that_a_customer_key_is_needed(
+    bucket: str, tmp_path: Path
+) -> None:
+    """S3's bare refusal gets a hint; inspect and get alike."""
+    uri = f"s3://{bucket}/x"
+    connect(SSEC(CUSTOMER_KEY)).put(b"plain", uri)
+    assert "sse-c" in str(refused(connect(), uri, tmp_path, StorageError).hint)
+    with pytest.raises(StorageError) as caught:
+        connect().inspect(uri)
+    assert "sse-c" in str(caught.value.hint)
+    assert connect().inspect(uri, mode=SSEC(CUSTOMER_KEY)).mode == "sse-c"
+
+
+@pytest.mark.parametrize("name", CLIENT_SIDE)
+def test_a_store_without_a_mode_names_the_keys_of_a_client_side_object(
+    name: str, bucket: str, kms_key: str, tmp_path: Path
+) -> None:
+    """It refuses to pass ciphertext off as data, and says who could read it."""
+    uri = f"s3://{bucket}/x"
+    connect(make_mode(name, kms_key)).put(b"plain", uri)
+    error = refused(connect(), uri, tmp_path, PolicyError)
+    assert f"kms:{kms_key}" in str(error.hint)
+
+
+def test_a_mode_given_to_the_call_overrides_the_store(bucket: str) -> None:
+    """Modes are chosen per call."""
+    store, uri = connect(SSES3()), f"s3://{bucket}/x"
+    store.put(b"plain", uri, mode=SSEC(CUSTOMER_KEY))
+    assert store.read(uri, mode=SSEC(CUSTOMER_KEY)) == b"plain"
+    with pytest.raises(StorageError):
+        store.read(uri)
+
+
+@pytest.mark.parametrize("name", ["sse-kms", "client-header", "client-metadata"])
+def test_a_disabled_key_opens_nothing(
+    name: str, bucket: str, kms_key: str, kms: Any, tmp_path: Path
+) -> None:
+    """A key that cannot be used is told apart from data that is wrong."""
+    uri = f"s3://{bucket}/x"
+    store = connect(make_mode(name, kms_key))
+    store.put(b"plain", uri)
+    kms.disable_key(KeyId=kms_key)
+    error = refused(store, uri, tmp_path, KeyUnavailableError)
+    assert "disabled" in str(error)
+    kms.enable_key(KeyId=kms_key)
+    assert store.read(uri) == b"plain"
+
+
+def test_a_wrong_customer_key_is_explained(blocked_bucket: str, bucket: str) -> None:
+    """A wrong key, and a bucket that blocks SSE-C, are both bare 403s of S3."""
+    del blocked_bucket
+    connect(SSEC(CUSTOMER_KEY)).put(b"plain", f"s3://{bucket}/x")
+    with pytest.raises(StorageError) as caught:
+        connect(SSEC(bytes(32))).read(f"s3://{bucket}/x")
+    assert "BlockedEncryptionTypes" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("size", [1, PART + 1])
+def test_a_bucket_that_blocks_sse_c_is_explained(size: int, blocked_bucket: str) -> None:
+    """The hint names the setting that allows it, for one piece and for parts."""
+    with pytest.raises(StorageError, match="denied") as caught:
+        connect(SSEC(CUSTOMER_KEY)).put(payload(size), f"s3://{blocked_bucket}/x")
+    assert "BlockedEncryptionTypes" in str(caught.value.hint)
