@@ -92,18 +92,10 @@ def running(parent: Path | None = None) -> Iterator[NullServer]:
 
 
 def _start(program: str, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    # nginx cannot be asked which port it took, so it is told one, and another may be faster.
+    # nginx cannot say which port it took, so it is told a free one, and another may be faster.
     for _ in range(_START_ATTEMPTS):
         port = _free_port()
-        settings = _TEMPLATE.read_text().replace("@PORT@", str(port))
-        (folder / "null_s3.conf").write_text(settings)
-        with (folder / "stderr.log").open("wb") as log:
-            process = subprocess.Popen(
-                [program, "-p", f"{folder}/", "-c", "null_s3.conf"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        process = _launch(program, folder, port)
         try:
             if _answers(process, port):
                 return process, port
@@ -120,6 +112,22 @@ def _free_port() -> int:
         probe.bind((_HOST, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _launch(program: str, folder: Path, port: int) -> subprocess.Popen[bytes]:
+    for left_by_an_attempt in ("nowhere.socket", "error.log"):
+        (folder / left_by_an_attempt).unlink(missing_ok=True)
+    settings = _TEMPLATE.read_text().replace("@PORT@", str(port))
+    (folder / "null_s3.conf").write_text(settings)
+    with (folder / "stderr.log").open("wb") as log:
+        return subprocess.Popen(
+            [program, "-p", f"{folder}/", "-c", "null_s3.conf"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # Sockets' paths are the only ones that nginx does not take relative to -p.
+            cwd=folder,
+        )
 
 
 def _answers(process: subprocess.Popen[bytes], port: int) -> bool:

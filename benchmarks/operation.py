@@ -22,8 +22,6 @@ import boto3
 
 from s3crypt import AESKeyring, ClientSide, S3Crypt, message
 
-_CHUNK = 2**20
-
 
 def _keyring() -> AESKeyring:
     # The data is made up and so is the key: every process has to have the same.
@@ -52,19 +50,19 @@ def _writing(target: str) -> AbstractContextManager[BinaryIO]:
 def _copy(_: str, source: str, target: str) -> int:
     # What the disk alone takes, to hold the others against.
     with _reading(source) as file, _writing(target) as copied:
-        shutil.copyfileobj(file, copied, _CHUNK)
+        shutil.copyfileobj(file, copied)
         return copied.tell()
 
 
 def _encrypt(_: str, source: str, target: str) -> int:
     with _reading(source) as plain, _writing(target) as sealed:
-        shutil.copyfileobj(message.EncryptingReader(plain, _keyring()), sealed, _CHUNK)
+        shutil.copyfileobj(message.EncryptingReader(plain, _keyring()), sealed)
         return sealed.tell()
 
 
 def _decrypt(_: str, source: str, target: str) -> int:
     with _reading(source) as sealed, _writing(target) as plain:
-        shutil.copyfileobj(message.DecryptingReader(sealed, _keyring()), plain, _CHUNK)
+        shutil.copyfileobj(message.DecryptingReader(sealed, _keyring()), plain)
         return sealed.tell()
 
 

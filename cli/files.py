@@ -2,7 +2,6 @@
 """`encrypt` and `decrypt`: AWS Encryption SDK messages of local files and pipes, without S3."""
 
 import os
-import secrets
 import select
 import signal
 import stat
@@ -15,7 +14,8 @@ from typing import Any, BinaryIO, cast
 
 import click
 
-from s3crypt.errors import ConfigError, S3CryptError, StorageError
+from s3crypt.errors import ConfigError, S3CryptError
+from s3crypt.files import replacing
 
 from .options import (
     ModeOptions,
@@ -190,45 +190,8 @@ def _output(target: str, *, ciphertext: bool) -> "Iterator[BinaryIO | Output]":
         with discarding(output):
             yield output
         return
-    path = Path(os.path.realpath(target))
-    if path.exists() and not path.is_file():
-        # A device or a named pipe: replacing it by a file is never what was meant.
-        with path.open("wb") as file:
-            yield file
-        return
-    with _replacing(path) as file:
+    with replacing(target) as file:
         yield file
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a temporary file beside `path` that takes its place only if all went well."""
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.s3crypt")
-    try:
-        # For the owner alone until it is whole: it may be the plaintext of a private file. Named
-        # before it is made, so that no interrupt falls between its making and its removal.
-        with _created(temporary, path) as file:
-            yield file
-        temporary.chmod(_permissions(path))
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _created(temporary: Path, path: Path) -> BinaryIO:
-    try:
-        return os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-    except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error.strerror}.") from error
-
-
-def _permissions(path: Path) -> int:
-    if path.exists():
-        return stat.S_IMODE(path.stat().st_mode)
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def _check_target(source: BinaryIO, target: str) -> None:

@@ -331,8 +331,6 @@ def rotate(
     """
     to = options.required_mode_for(settings)
     now = _old_mode(options, settings, **old)
-    if now is None and to.name == "client":
-        now = to
     store = _store(now, settings)
     if recursive:
         uri = _prefix(uri)

@@ -187,7 +187,6 @@ def _ending_with_the_pipe() -> Iterator[None]:
 # What the library tells a programmer to write, as the command's options say it.
 _IN_OPTIONS = (
     ("Read it with ClientSide and one of: ", "It opens with the key "),
-    ("Give the store the ClientSide mode that reads it", "Name what opens it now: --from-key"),
     ("read it with bind_name=False", "read it with --no-bind-name"),
     ("name allow_uncommitted", "give --allow-uncommitted"),
     ("was moved or replaced", "was moved (--written-as OLD_NAME) or replaced"),

@@ -15,6 +15,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     HTTPClientError,
+    InvalidRegionError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
@@ -54,7 +55,8 @@ class Clients:
         self._session = session
         self._given = client
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # One a process: a fork may happen while another thread holds its parent's.
+        self._locks: dict[int, threading.Lock] = {}
         self._clients: dict[tuple[int, str | None], Any] = {}
 
     def get(self, region: str | None = None) -> Any:
@@ -67,12 +69,21 @@ class Clients:
                 )
             return self._given
         wanted = (os.getpid(), region)
-        with self._lock:
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
             if wanted not in self._clients:
-                with translating(f"the {self._service} client"):
-                    session: Any = self._session or boto3.Session()
-                    self._clients[wanted] = session.client(self._service, region_name=region)
+                self._clients[wanted] = self._make(region)
             return self._clients[wanted]
+
+    def _make(self, region: str | None) -> Any:
+        with translating(f"the {self._service} client"):
+            session: Any = self._session or boto3.Session()
+            try:
+                return session.client(self._service, region_name=region)
+            except ValueError as error:
+                if isinstance(error, BotoCoreError):
+                    raise
+                # botocore's own type for a malformed endpoint URL.
+                raise ConfigError(f"{error}.", hint="http://host:port or https://host") from error
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("AWS clients cannot be pickled; make the store and its keyrings there.")
@@ -112,7 +123,7 @@ _SIGN_IN = "Set AWS_PROFILE, run `aws configure` or `aws sso login`, or use --sa
 _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, str | None], ...] = (
     ((NoCredentialsError, PartialCredentialsError), "No AWS credentials.", _SIGN_IN),
     ((SSOError, TokenRetrievalError), "AWS sign-in failed: {error}", _SIGN_IN),
-    ((NoRegionError, ProfileNotFound), "{error}", "Set AWS_REGION or AWS_PROFILE."),
+    ((InvalidRegionError, NoRegionError, ProfileNotFound), "{error}", "Set AWS_REGION or AWS_PROFILE."),
     ((ParamValidationError,), "{subject}: {error}", None),
 )
 _NETWORK_HINT = "Check the network, the region and the endpoint URL."

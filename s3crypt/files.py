@@ -30,15 +30,15 @@ def replacing(target: str | Path) -> Iterator[BinaryIO]:
                 yield device
             return
         temporary = path.with_name(f".{path.name[:80]}.{token_hex(6)}.s3crypt")
-        with _create(temporary, path) as file:
-            try:
+        try:
+            # Named before it is made: an interrupt cannot fall between its making and its removal.
+            with _create(temporary, path) as file:
                 yield file
-                file.close()
-                temporary.replace(path)
-            except BaseException:
-                with suppress(FileNotFoundError):
-                    temporary.unlink()
-                raise
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def _create(temporary: Path, target: Path) -> BinaryIO:

@@ -19,7 +19,14 @@ from botocore.exceptions import ClientError
 
 from . import metadata as entries
 from .aws import translate, translating
-from .errors import ConflictError, PolicyError, RotationError, S3CryptError, StorageError
+from .errors import (
+    ConflictError,
+    IntegrityError,
+    PolicyError,
+    RotationError,
+    S3CryptError,
+    StorageError,
+)
 from .keyrings import KMSKeyring, key_names
 from .location import Location
 from .message import MAX_HEADER_LENGTH, EncryptedDataKey, Keyring
@@ -273,6 +280,12 @@ def _rewrap(store: S3Crypt, seen: _Object, to: Mode) -> str | None:
     source, sealed = seen.read_with, seen.sealed
     if not isinstance(to, ClientSide) or not isinstance(source, ClientSide) or not sealed:
         raise AssertionError("unreachable: only client-side objects are rewrapped")
+    # What reading demands is demanded here too, or KMS would move keys for whoever can write.
+    if not source.object_context(seen.location.name).items() <= sealed.context.items():
+        raise IntegrityError(
+            f"{seen.location}: its encryption context is not the one expected.",
+            hint="The object was moved or replaced, or the expected context is wrong.",
+        )
     wrapped = _rewrapped(sealed.edks, sealed.context, source.keyring, to.keyring)
     metadata = {**seen.metadata, entries.EDKS: entries.dump_edks(wrapped)}
     entries.check_length(metadata)

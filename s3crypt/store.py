@@ -348,15 +348,10 @@ class S3Crypt:
         progress: Progress | None = None,
     ) -> ObjectInfo:
         """Store plaintext at `location` under `conditions`, described as given."""
-        sealer, header, ours = (
-            self._sealed(mode, location)
-            if isinstance(mode, ClientSide)
-            else (
-                None,
-                None,
-                {},
-            )
-        )
+        sealer, header = None, None
+        ours: dict[str, str] = {}
+        if isinstance(mode, ClientSide):
+            sealer, header, ours = self._sealed(mode, location)
         whole = {**described.metadata, **ours}
         entries.check_length(whole)
         to = Upload(
@@ -387,18 +382,10 @@ class S3Crypt:
             reader = None
             if isinstance(mode, ClientSide):
                 reader = _decrypting(mode, location, stream, demand)
-                header: Header | None = reader.header
             else:
                 self.check_mode(mode, stream.reply, location)
-                header = None
-                if mode is None and (header := recognise(stream)):
-                    raise PolicyError(
-                        "The object is encrypted client-side.",
-                        hint="Read it with ClientSide and one of: "
-                        + ", ".join(_keys(header, stream.reply)),
-                    )
-                if mode is None:
-                    stream.rewind()
+                _refuse_client_side(mode, stream)
+            header = reader.header if reader else None
             info = _describe(location, stream, header)
             yield Reading(stream, reader, info)
 
@@ -538,18 +525,34 @@ def _decrypting(
     wrapped = entries.load_edks(stream.reply.get("Metadata", {}))
     if wrapped:
         keyring = entries.ObjectKeyring(mode.keyring, wrapped)
-    reader = DecryptingReader(
-        stream,  # type: ignore[arg-type]  # RawIOBase reads as BinaryIO does
-        keyring,
-        context=mode.object_context(demand.written_as or location.name),
-        allow_uncommitted=demand.allow_uncommitted,
-    )
-    if mode.bind_name and BOUND_NAME not in reader.header.context:
+    source: Any = stream  # RawIOBase reads as BinaryIO does
+    header = read_header(source)
+    if mode.bind_name and BOUND_NAME not in header.context:
         raise IntegrityError(
             "The object is not bound to its name.",
             hint="Where its writer did not bind names, read it with bind_name=False.",
         )
-    return reader
+    return DecryptingReader(
+        source,
+        keyring,
+        context=mode.object_context(demand.written_as or location.name),
+        allow_uncommitted=demand.allow_uncommitted,
+        header=header,
+    )
+
+
+def _refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
+    # S3 knows nothing of client-side encryption, so a reader without keys would get ciphertext
+    # for plaintext. Our own objects say so; without a mode, others' are looked at too.
+    if mode is not None and entries.FRAME_LENGTH not in stream.reply.get("Metadata", {}):
+        return
+    if header := recognise(stream):
+        keys = ", ".join(_keys(header, stream.reply))
+        raise PolicyError(
+            "The object is encrypted client-side.",
+            hint=f"Read it with ClientSide and one of: {keys}",
+        )
+    stream.rewind()
 
 
 def _read_arguments(mode: Mode | None, version_id: str | None) -> dict[str, Any]:

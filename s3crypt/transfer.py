@@ -11,6 +11,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, Self
@@ -358,18 +359,21 @@ def _put_whole(to: Upload, part: _Part, progress: Progress | None) -> Mapping[st
         )
     try:
         to.check(reply)
-    except Exception:
-        _remove(to, reply)
+    except Exception as error:
+        _remove(to, reply, error)
         raise
     if progress:
         progress(part.plaintext_length)
     return reply
 
 
-def _remove(to: Upload, reply: Mapping[str, Any]) -> None:
+def _remove(to: Upload, reply: Mapping[str, Any], error: Exception) -> None:
     version = {"VersionId": reply["VersionId"]} if reply.get("VersionId") else {}
-    with translating(f"{to.location} (removing what was stored unencrypted)"):
+    try:
         to.client.delete_object(**to.location.arguments, **version)
+    except (ClientError, BotoCoreError) as failure:
+        error.args = (f"{error} What it stored could not be removed; remove it.",)
+        error.add_note(f"Removing {to.location} failed: {failure}")
 
 
 def _put_parts(
@@ -380,8 +384,7 @@ def _put_parts(
     workers: int,
     progress: Progress | None,
 ) -> tuple[Mapping[str, Any], int]:
-    with translating(str(to.location)):
-        created = to.client.create_multipart_upload(**to.location.arguments, **to.arguments)
+    created = _begin(to)
     upload_id = created["UploadId"]
     done: dict[int, tuple[str, int]] = {}
     ready = iter([made])
@@ -415,6 +418,26 @@ def _put_parts(
         _abort(to, upload_id, error)
         raise
     return {**created, **reply}, sum(length for _, length in done.values())
+
+
+def _begin(to: Upload) -> Mapping[str, Any]:
+    """Begin an upload by parts, or leave none behind.
+
+    In a thread, because an interrupt only reaches the main one: in the middle of the request
+    it would leave an upload behind that S3 has made and whose id nobody here knows.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        begun = pool.submit(
+            to.client.create_multipart_upload, **to.location.arguments, **to.arguments
+        )
+        try:
+            with translating(str(to.location)):
+                created: Mapping[str, Any] = begun.result()
+        except BaseException as error:
+            if begun.exception() is None:
+                _abort(to, begun.result()["UploadId"], error)
+            raise
+    return created
 
 
 def _complete(to: Upload, upload_id: str, done: Mapping[int, tuple[str, int]]) -> dict[str, Any]:
@@ -847,8 +870,7 @@ def copy_in_place(
 
 
 def _copy_parts(to: Upload, source: CopySource, workers: int) -> Mapping[str, Any]:
-    with translating(str(to.location)):
-        created = to.client.create_multipart_upload(**to.location.arguments, **to.arguments)
+    created = _begin(to)
     upload_id = created["UploadId"]
     length = max(_COPY_PART_LENGTH, -(-source.size // MAX_PARTS))
     numbers = iter(range(1, -(-source.size // length) + 1))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command as a process: start-up, terminals, pipes."""
 
+import base64
+import json
 import os
 import pty
 import subprocess
@@ -183,3 +185,25 @@ def test_a_name_that_is_not_utf8_is_refused(directory: Path) -> None:
     )
     assert done.returncode == 2
     assert b"its name is not UTF-8" in done.stderr
+
+
+def test_a_message_without_key_commitment_must_be_asked_for(directory: Path) -> None:
+    """It is refused with the option that accepts it, which the environment cannot give."""
+    vectors = json.loads((Path(__file__).parent / "vectors" / "messages.json").read_text())
+    vector = next(v for v in vectors if v["name"].startswith("official 0014 framed"))
+    (directory / "foreign").write_bytes(base64.b64decode(vector["message"]))
+    (directory / "key").write_bytes(base64.b64decode(vector["key"]["key"]))
+    key = f"aes:{vector['key']['namespace']}/{vector['key']['name']}=key"
+    refused, taken = (
+        subprocess.run(
+            [*COMMAND, "decrypt", "foreign", "-", "--key", key, *options],
+            cwd=directory,
+            env=os.environ | {"S3CRYPT_ALLOW_UNCOMMITTED": "1"},
+            capture_output=True,
+            check=False,
+        )
+        for options in ((), ("--allow-uncommitted",))
+    )
+    assert (refused.returncode, refused.stdout) == (3, b"")
+    assert b"--allow-uncommitted" in refused.stderr
+    assert (taken.returncode, len(taken.stdout)) == (0, vector["plaintext_length"])

@@ -294,9 +294,8 @@ def test_a_disabled_key_opens_nothing(
     assert store.read(uri) == b"plain"
 
 
-def test_a_wrong_customer_key_is_explained(blocked_bucket: str, bucket: str) -> None:
+def test_a_wrong_customer_key_is_explained(bucket: str) -> None:
     """A wrong key, and a bucket that blocks SSE-C, are both bare 403s of S3."""
-    del blocked_bucket
     connect(SSEC(CUSTOMER_KEY)).put(b"plain", f"s3://{bucket}/x")
     with pytest.raises(StorageError) as caught:
         connect(SSEC(bytes(32))).read(f"s3://{bucket}/x")

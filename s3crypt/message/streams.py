@@ -240,6 +240,8 @@ class DecryptingReader(io.RawIOBase):
     A body of one block (other writers' non-framed messages) is released once it is verified
     whole, and so is limited by `max_frame_length`.
 
+    `header` is the message's header where the caller has read it off `source` already.
+
     Attributes:
         header: The verified header.
         context: The verified encryption context, with the pairs that are not stored.
@@ -249,7 +251,7 @@ class DecryptingReader(io.RawIOBase):
             concerns the header is raised by the constructor.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every limit is an argument of its own, by name
         self,
         source: BinaryIO,
         keyring: Keyring,
@@ -258,9 +260,10 @@ class DecryptingReader(io.RawIOBase):
         allow_uncommitted: bool = False,
         max_edks: int = MAX_EDKS,
         max_frame_length: int = MAX_FRAME_LENGTH,
+        header: Header | None = None,
     ) -> None:
         super().__init__()
-        header = read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
+        header = header or read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
         self._opener = Opener(header, keyring, context=context, allow_uncommitted=allow_uncommitted)
         self._source = source
         self._max_block = min(max_frame_length, MAX_BLOCK_LENGTH)

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rotation among other writers, of many objects, and of versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from relay import Answer, Asked, relaying
+from samples import (
+    CUSTOMER_KEY,
+    PART,
+    aes,
+    connect,
+    make_mode,
+    payload,
+    rewrite,
+    stored,
+    uploads,
+)
+
+from s3crypt import (
+    SSEC,
+    SSEKMS,
+    SSES3,
+    ClientSide,
+    ConflictError,
+    IntegrityError,
+    KeyUnavailableError,
+    ObjectNotFoundError,
+    PolicyError,
+    RotationError,
+    RotationOutcome,
+    S3Crypt,
+    StorageError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import boto3
+
+    from s3crypt.sandbox import Running
+
+
+@pytest.fixture
+def new_key(kms: Any) -> str:
+    """Make another symmetric key and return its ARN."""
+    return str(kms.create_key()["KeyMetadata"]["Arn"])
+
+
+# Where another writer comes in between: the operation before which it does.
+RACES = [
+    ("sse-s3", "sse-kms", "CopyObject", 10),
+    ("sse-c", "sse-kms", "CopyObject", 10),
+    ("client-metadata", "client-metadata", "CopyObject", 10),
+    ("client-header", "client-header", "PutObject", 10),
+    ("client-header", "client-header", "CompleteMultipartUpload", PART + 1),
+    ("sse-s3", "client-header", "GetObject", 10),
+    ("sse-s3", "client-header", "PutObject", 10),
+    ("client-metadata", "sse-s3", "PutObject", 10),
+    ("client-header", "client-metadata", "UploadPart", PART + 1),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "operation", "size"), RACES)
+def test_another_writer_wins(  # noqa: PLR0917 - a race has four sides
+    before: str,
+    after: str,
+    operation: str,
+    size: int,
+    bucket: str,
+    kms_key: str,
+    new_key: str,
+    session: boto3.Session,
+    s3: Any,
+) -> None:
+    """Whenever an object is replaced after the first look, its new content is left alone."""
+    uri, old = f"s3://{bucket}/x", make_mode(before, kms_key)
+    connect(old).put(payload(size), uri)
+    client = session.client("s3")
+    written: list[str] = []
+
+    def replace(**_: Any) -> None:
+        if not written:
+            written.append(connect(old).put(b"theirs", uri).etag)
+
+    client.meta.events.register(f"before-call.s3.{operation}", replace)
+    with pytest.raises(ConflictError):
+        S3Crypt(old, client=client).rotate(uri, to=make_mode(after, new_key))
+    assert written
+    assert connect(old).read(uri) == b"theirs"
+    assert uploads(s3, bucket) == []
+
+
+def test_an_object_deleted_meanwhile_stays_deleted(
+    bucket: str, session: boto3.Session, s3: Any
+) -> None:
+    """It is not written anew."""
+    uri = f"s3://{bucket}/x"
+    connect(ClientSide(aes())).put(b"plain", uri)
+    client = session.client("s3")
+
+    def delete(**_: Any) -> None:
+        s3.delete_object(Bucket=bucket, Key="x")
+
+    client.meta.events.register("before-call.s3.PutObject", delete)
+    with pytest.raises((ConflictError, ObjectNotFoundError)):
+        S3Crypt(ClientSide(aes()), client=client).rotate(uri, to=ClientSide(aes("two")))
+    assert list(connect().list(f"s3://{bucket}")) == []
+
+
+@pytest.mark.parametrize("size", [10, PART + 10])
+def test_a_changed_object_is_not_rotated(size: int, bucket: str, s3: Any) -> None:
+    """Its end is verified before the new object appears, signed or not."""
+    uri, old = f"s3://{bucket}/x", ClientSide(aes())
+    connect(old).put(payload(size), uri)
+    body = stored(s3, bucket, "x")
+    for changed in (body[:-1] + bytes([body[-1] ^ 1]), body + b"\0", body[:-1]):
+        rewrite(s3, bucket, "x", changed)
+        with pytest.raises(IntegrityError):
+            connect(old).rotate(uri, to=SSES3())
+        assert stored(s3, bucket, "x") == changed
+        assert uploads(s3, bucket) == []
+
+
+def test_a_service_without_copies_gets_the_bytes_again(
+    sandbox: Running, session: boto3.Session, bucket: str, kms_key: str
+) -> None:
+    """Where CopyObject is not implemented, the object passes through here, and that is said."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if "x-amz-copy-source" in asked.headers or "tagging" in asked.query:
+            return Answer(501, {}, b"<Error><Code>NotImplemented</Code></Error>")
+        return forward()
+
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(payload(1000), uri)
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        (outcome,) = S3Crypt(SSES3(), client=client).rotate(uri, to=SSEKMS(kms_key))
+    assert (outcome.action, outcome.bytes_moved) == ("re-encrypted", 1000)
+    assert connect(SSEKMS(kms_key)).read(uri) == payload(1000)
+
+
+def test_tags_that_may_not_be_read_are_not_lost(
+    sandbox: Running, session: boto3.Session, bucket: str
+) -> None:
+    """Without the permission the object stays as it is."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if "tagging" in asked.query:
+            return Answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>")
+        return forward()
+
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(b"plain", uri, tags={"a": "b"})
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        with pytest.raises(StorageError, match="tags"):
+            S3Crypt(SSES3(), client=client).rotate(uri, to=ClientSide(aes()))
+    assert connect(SSES3()).read(uri) == b"plain"
+
+
+# --- Many ------------------------------------------------------------------------------------
+
+
+def test_a_prefix_is_rotated_one_by_one(bucket: str, kms_key: str) -> None:
+    """Each object is reported when it is done; others are not touched; again, all is unchanged."""
+    store, new = connect(SSES3()), SSEKMS(kms_key)
+    for name in ("a/1", "a/2", "a/b/3", "a/", "ab"):
+        connect(SSES3()).client.put_object(Bucket=bucket, Key=name, Body=name.encode())
+    seen: list[RotationOutcome] = []
+    outcomes = store.rotate(f"s3://{bucket}/a/", to=new, on_outcome=seen.append)
+    assert [outcome.uri for outcome in outcomes] == [
+        f"s3://{bucket}/{name}" for name in ("a/", "a/1", "a/2", "a/b/3")
+    ]
+    assert {outcome.action for outcome in outcomes} == {"copied"}
+    assert tuple(seen) == outcomes
+    assert connect().inspect(f"s3://{bucket}/ab").mode == "sse-s3"
+    again = store.rotate(f"s3://{bucket}/a/", to=new)
+    assert {outcome.action for outcome in again} == {"unchanged"}
+    everything = store.rotate(f"s3://{bucket}", to=new)
+    assert [outcome.action for outcome in everything].count("copied") == 1
+
+
+def test_an_empty_prefix_is_nothing_to_do(bucket: str) -> None:
+    """No object, no outcome, no error."""
+    assert connect(SSES3()).rotate(f"s3://{bucket}/none/", to=SSES3()) == ()
+
+
+def test_failures_below_a_prefix_are_all_reported(
+    bucket: str, kms_key: str, new_key: str, s3: Any, kms: Any
+) -> None:
+    """The others are done; the error has every outcome; mended and run again, the rest is done."""
+    old, new = make_mode("client-header", kms_key), make_mode("client-header", new_key)
+    store = connect(old)
+    for name in ("1", "2", "3"):
+        store.put(name.encode(), f"s3://{bucket}/{name}")
+    s3.put_object(Bucket=bucket, Key="2", Body=b"planted")
+    connect(SSEC(CUSTOMER_KEY)).put(b"x", f"s3://{bucket}/4")
+    with pytest.raises(RotationError, match="2 of 4") as caught:
+        store.rotate(f"s3://{bucket}/", to=new)
+    outcomes: Any = caught.value.outcomes
+    assert [outcome.action for outcome in outcomes] == [
+        "re-encrypted",
+        "failed",
+        "re-encrypted",
+        "failed",
+    ]
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True, False]
+    assert connect(new).read(f"s3://{bucket}/3") == b"3"
+    for name in ("2", "4"):
+        store.delete(f"s3://{bucket}/{name}")
+    assert {o.action for o in store.rotate(f"s3://{bucket}/", to=new)} == {"unchanged"}
+    kms.disable_key(KeyId=new_key)
+    with pytest.raises(RotationError) as caught:
+        connect(new).rotate(f"s3://{bucket}/", to=old)
+    failed: Any = caught.value.outcomes
+    assert all(isinstance(outcome.error, KeyUnavailableError) for outcome in failed)
+
+
+def test_a_dry_run_changes_nothing(bucket: str, kms_key: str, requests_log: Any) -> None:
+    """It says what would be done, and sends nothing that writes."""
+    store = connect(SSES3())
+    for name in ("1", "2"):
+        store.put(b"plain", f"s3://{bucket}/{name}")
+    requests_log.clear()
+    outcomes = store.rotate(f"s3://{bucket}/", to=ClientSide(aes()), dry_run=True)
+    assert [outcome.action for outcome in outcomes] == ["re-encrypted"] * 2
+    outcomes = store.rotate(f"s3://{bucket}/", to=SSEKMS(kms_key), dry_run=True)
+    assert [outcome.action for outcome in outcomes] == ["copied"] * 2
+    assert {entry["method"] for entry in requests_log.list()} <= {"GET", "HEAD"}
+
+
+def test_a_dry_run_says_what_would_fail(bucket: str) -> None:
+    """An object of another mode than the store's fails in the dry run already."""
+    connect(ClientSide(aes())).put(b"plain", f"s3://{bucket}/1")
+    with pytest.raises(RotationError) as caught:
+        connect(SSES3()).rotate(f"s3://{bucket}/", to=SSES3(), dry_run=True)
+    (outcome,) = caught.value.outcomes
+    assert isinstance(outcome, RotationOutcome)
+    assert isinstance(outcome.error, PolicyError)
+
+
+# --- Versions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("sse-s3", "sse-kms"),
+        ("sse-c", "client-header"),
+        ("client-header", "client-header"),
+        ("client-metadata", "client-metadata"),
+    ],
+)
+def test_rotation_makes_a_new_version(
+    before: str, after: str, versioned_bucket: str, kms_key: str, new_key: str
+) -> None:
+    """The outcome names it; the old version stays under the old key until it is deleted."""
+    uri = f"s3://{versioned_bucket}/x"
+    old, new = make_mode(before, kms_key), make_mode(after, new_key)
+    put = connect(old).put(b"plain", uri, tags={"a": "b"})
+    (outcome,) = connect(old).rotate(uri, to=new)
+    assert outcome.version_id not in (None, put.version_id)
+    assert connect(new).inspect(uri, version_id=outcome.version_id).mode == new.name
+    assert connect(new).read(uri) == b"plain"
+    assert connect(old).read(uri, version_id=put.version_id) == b"plain"
+    assert connect(new).rotate(uri, to=new)[0].version_id is None

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Failures leave nothing behind: no file, no upload, no unencrypted object."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from relay import Answer, Asked, relaying
+from samples import (
+    CUSTOMER_KEY,
+    LARGE,
+    PART,
+    SERVER_SIDE,
+    aes,
+    connect,
+    files,
+    make_mode,
+    names,
+    payload,
+    rewrite,
+    stored,
+    uploads,
+)
+
+from s3crypt import (
+    SSEC,
+    SSEKMS,
+    SSES3,
+    ClientSide,
+    ConflictError,
+    FormatError,
+    IntegrityError,
+    KeyUnavailableError,
+    PolicyError,
+    S3Crypt,
+    StorageError,
+)
+from s3crypt.message import read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from s3crypt import Mode
+    from s3crypt.sandbox import Running
+
+FRAME = 4096
+STRIDE = FRAME + 32
+OLD = b"what was there before"
+
+
+# --- Bodies that were changed in S3 ------------------------------------------------------------
+
+
+def _flip(position: int) -> Callable[[bytes], bytes]:
+    def flipped(body: bytes) -> bytes:
+        changed = bytearray(body)
+        changed[position] ^= 1
+        return bytes(changed)
+
+    return flipped
+
+
+def _swap(body: bytes) -> bytes:
+    """Exchange two frames, each whole."""
+    end = len(body) - (len(body) - 3 * STRIDE) % STRIDE
+    one, two = body[end - 2 * STRIDE : end - STRIDE], body[end - STRIDE : end]
+    return body[: end - 2 * STRIDE] + two + one + body[end:]
+
+
+TAMPERS: dict[str, Callable[[bytes], bytes]] = {
+    "a bit of the suite": _flip(2),
+    "a bit of the message id": _flip(10),
+    "a bit of the header's tag": lambda body: _flip(_header_length(body) - 1)(body),
+    "a bit of the first frame": lambda body: _flip(_header_length(body) + 20)(body),
+    "a bit in the middle": lambda body: _flip(len(body) // 2)(body),
+    "a bit of the last tag": _flip(-1),
+    "a bit of the final frame's length": lambda body: _flip(_final(body) + 23)(body),
+    "one byte less": lambda body: body[:-1],
+    "a frame less in the middle": lambda body: (
+        body[: _header_length(body) + STRIDE] + body[_header_length(body) + 2 * STRIDE :]
+    ),
+    "a frame twice": lambda body: (
+        body[: _header_length(body) + STRIDE] + body[_header_length(body) :]
+    ),
+    "without the final frame": lambda body: body[: _final(body)],
+    "ends like a final frame, on the grid": lambda body: body[: _final(body) - STRIDE + 40],
+    "header only": lambda body: body[: _header_length(body)],
+    "half a header": lambda body: body[: _header_length(body) // 2],
+    "nothing": lambda _: b"",
+    "a byte more": lambda body: body + b"\0",
+    "a frame more": lambda body: body + body[-STRIDE:],
+    "itself twice": lambda body: body + body,
+    "two frames swapped": _swap,
+}
+
+
+def _header_length(body: bytes) -> int:
+    return len(read_header(io.BytesIO(body)))
+
+
+def _final(body: bytes) -> int:
+    """Return where the final frame begins."""
+    header = _header_length(body)
+    return header + (len(body) - header - 40) // STRIDE * STRIDE
+
+
+@pytest.mark.parametrize("size", [10 * FRAME + 17, PART + 3 * FRAME])
+@pytest.mark.parametrize("how", TAMPERS)
+def test_a_changed_body_leaves_nothing(
+    how: str, size: int, bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """An IntegrityError, or a FormatError for what is no message; the old file stays, alone."""
+    store, uri = connect(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    body = stored(s3, bucket, "x")
+    changed = TAMPERS[how](body)
+    assert changed != body
+    rewrite(s3, bucket, "x", changed)
+    target = tmp_path / "out"
+    target.write_bytes(OLD)
+    expected: Any = FormatError if how in ("nothing", "a bit of the suite") else IntegrityError
+    with pytest.raises(expected, match=f"s3://{bucket}/x"):
+        store.get(uri, target)
+    assert target.read_bytes() == OLD
+    assert files(tmp_path) == ["out"]
+    with pytest.raises(expected):
+        store.read(uri)
+
+
+def test_a_stream_gets_no_unverified_byte(bucket: str, s3: Any) -> None:
+    """What a stream had got before the changed frame is what was put there."""
+    store, uri = connect(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
+    size = 4 * 2**20
+    store.put(payload(size), uri)
+    rewrite(s3, bucket, "x", _flip(3 * 2**20)(stored(s3, bucket, "x")))
+    target = io.BytesIO()
+    with pytest.raises(IntegrityError):
+        store.get(uri, target)
+    assert payload(size).startswith(target.getvalue())
+    assert len(target.getvalue()) <= 3 * 2**20
+
+
+@pytest.mark.parametrize("changed", [-1, 150])
+def test_a_signed_object_releases_no_file_before_its_signature(
+    changed: int, bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """A changed signature, or a byte after it, is an IntegrityError without a file."""
+    store, uri = connect(ClientSide(aes(), signed=True)), f"s3://{bucket}/x"
+    store.put(payload(100_000), uri)
+    body = stored(s3, bucket, "x")
+    rewrite(s3, bucket, "x", _flip(-1)(body) if changed < 0 else body + b"\0")
+    with pytest.raises(IntegrityError):
+        store.get(uri, tmp_path / "out")
+    assert files(tmp_path) == []
+
+
+# --- Objects replaced while they are read --------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sse-s3", "client-header", "client-metadata"])
+def test_an_object_replaced_meanwhile_is_a_conflict(
+    name: str, bucket: str, kms_key: str, tmp_path: Path
+) -> None:
+    """Bytes of two versions are never mixed; the first part's progress lets the other writer in."""
+    store, uri = connect(make_mode(name, kms_key), workers=1), f"s3://{bucket}/x"
+    store.put(payload(LARGE), uri)
+    replaced: list[int] = []
+
+    def replace(count: int) -> None:
+        if not replaced:
+            replaced.append(count)
+            store.put(payload(LARGE + 1), uri)
+
+    with pytest.raises(ConflictError, match="replaced"):
+        store.get(uri, tmp_path / "out", progress=replace)
+    assert files(tmp_path) == []
+    assert store.read(uri) == payload(LARGE + 1)
+
+
+def test_a_version_is_read_on_when_another_is_put(versioned_bucket: str, tmp_path: Path) -> None:
+    """With versions there is no conflict: the version that was begun is read to its end."""
+    store, uri = connect(ClientSide(aes())), f"s3://{versioned_bucket}/x"
+    store.put(payload(LARGE), uri)
+    replaced: list[int] = []
+
+    def replace(count: int) -> None:
+        if not replaced:
+            replaced.append(count)
+            store.put(b"new", uri)
+
+    store.get(uri, tmp_path / "out", progress=replace)
+    assert (tmp_path / "out").read_bytes() == payload(LARGE)
+    assert store.read(uri) == b"new"
+
+
+# --- Uploads that fail midway ------------------------------------------------------------------
+
+
+class _Failing(io.RawIOBase):
+    """A stream that raises after some bytes."""
+
+    def __init__(self, size: int, error: BaseException) -> None:
+        self._left = size
+        self._error = error
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            raise self._error
+        count = min(len(buffer), self._left)
+        self._left -= count
+        return count
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("size", [10, PART + 1, 3 * PART])
+def test_a_source_that_fails_stores_nothing(
+    size: int, bucket: str, s3: Any, *, signed: bool
+) -> None:
+    """Its error is raised, translated if it is the operating system's; what was there stays."""
+    store, uri = connect(ClientSide(aes(), signed=signed)), f"s3://{bucket}/x"
+    store.put(OLD, uri)
+    with pytest.raises(StorageError, match="went away") as caught:
+        store.put(_Failing(size, OSError(5, "went away")), uri)  # type: ignore[arg-type]
+    assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(ZeroDivisionError):
+        store.put(_Failing(size, ZeroDivisionError()), uri)  # type: ignore[arg-type]
+    assert uploads(s3, bucket) == []
+    assert store.read(uri) == OLD
+
+
+@pytest.mark.parametrize("name", ["sse-s3", "client-header"])
+@pytest.mark.parametrize("how", ["truncated", "grown", "rewritten"])
+def test_a_file_that_changes_while_it_is_put_stores_nothing(
+    how: str, name: str, bucket: str, kms_key: str, s3: Any, tmp_path: Path
+) -> None:
+    """A file that was two files during the put is not stored as one that never was."""
+    source = tmp_path / "source"
+    source.write_bytes(payload(LARGE))
+    os.utime(source, (0, 0))
+
+    def change(_: int) -> None:
+        if how == "truncated":
+            os.truncate(source, PART + 5)
+        elif how == "grown":
+            os.truncate(source, LARGE + 1)
+        else:
+            with source.open("r+b") as file:
+                file.write(b"changed")
+
+    store = connect(make_mode(name, kms_key), workers=1)
+    with pytest.raises(StorageError, match="nothing was stored"):
+        store.put(source, f"s3://{bucket}/x", progress=change)
+    assert uploads(s3, bucket) == []
+    assert names(s3, bucket) == []
+
+
+def test_a_key_disabled_midway_stores_nothing(bucket: str, kms_key: str, kms: Any, s3: Any) -> None:
+    """S3 refuses the next part; the upload is aborted and the error is the key's."""
+    store = connect(SSEKMS(kms_key), workers=1)
+    with pytest.raises(KeyUnavailableError, match="disabled"):
+        store.put(
+            payload(LARGE),
+            f"s3://{bucket}/x",
+            progress=lambda _: kms.disable_key(KeyId=kms_key),
+        )
+    assert uploads(s3, bucket) == []
+    assert names(s3, bucket) == []
+
+
+@pytest.mark.parametrize("name", ["sse-kms", "dsse-kms", "client-header", "client-metadata"])
+@pytest.mark.parametrize("size", [1, PART + 1])
+def test_a_disabled_key_stores_nothing(
+    name: str, size: int, bucket: str, kms_key: str, kms: Any, s3: Any
+) -> None:
+    """Neither in one piece nor by parts."""
+    kms.disable_key(KeyId=kms_key)
+    with pytest.raises(KeyUnavailableError, match="disabled"):
+        connect(make_mode(name, kms_key)).put(payload(size), f"s3://{bucket}/x")
+    assert uploads(s3, bucket) == []
+    assert names(s3, bucket) == []
+
+
+def test_a_progress_that_fails_stores_nothing(bucket: str, s3: Any, tmp_path: Path) -> None:
+    """What a callback raises in a worker reaches the caller; neither upload nor file is left."""
+    store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
+
+    def fail(_: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.put(payload(LARGE), uri, progress=fail)
+    assert uploads(s3, bucket) == []
+    store.put(payload(LARGE), uri)
+    with pytest.raises(ZeroDivisionError):
+        store.get(uri, tmp_path / "out", progress=fail)
+    assert files(tmp_path) == []
+
+
+def test_an_upload_that_cannot_be_aborted_is_named(
+    sandbox: Running, session: Any, bucket: str
+) -> None:
+    """The first error is raised, with a note of the upload that is left."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.method == "DELETE" or asked.is_part:
+            return Answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>")
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = S3Crypt(SSES3(), client=session.client("s3", endpoint_url=relay.url))
+        with pytest.raises(StorageError, match="part") as caught:
+            store.put(payload(PART + 1), f"s3://{bucket}/x")
+    assert "could not be aborted" in caught.value.__notes__[0]
+
+
+# --- Servers that do not do as they are told ------------------------------------------------------
+
+
+def _deaf(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+    """Answer as a server that does not know server-side encryption."""
+    for name in [name for name in asked.headers if name.startswith("x-amz-server-side-enc")]:
+        del asked.headers[name]
+    answer = forward()
+    for name in [name for name in answer.headers if name.startswith("x-amz-server-side-enc")]:
+        del answer.headers[name]
+    return answer
+
+
+@pytest.mark.parametrize("size", [1, PART + 1])
+@pytest.mark.parametrize("name", SERVER_SIDE)
+def test_a_server_that_does_not_encrypt_is_noticed(
+    name: str, size: int, sandbox: Running, bucket: str, kms_key: str, s3: Any
+) -> None:
+    """It answers 200 and stores plaintext; the object is removed again."""
+    with relaying(sandbox.endpoint_url, _deaf) as relay:
+        client = boto3.client("s3", endpoint_url=relay.url)
+        store = S3Crypt(make_mode(name, kms_key), client=client)
+        with pytest.raises(PolicyError, match="did not confirm"):
+            store.put(payload(size), f"s3://{bucket}/x")
+    assert names(s3, bucket) == []
+    assert uploads(s3, bucket) == []
+
+
+def test_the_version_before_comes_back_when_unencrypted_bytes_are_removed(
+    sandbox: Running, session: Any, versioned_bucket: str
+) -> None:
+    """Only the version that was just stored is removed."""
+    uri = f"s3://{versioned_bucket}/x"
+    connect(SSES3()).put(OLD, uri)
+    with relaying(sandbox.endpoint_url, _deaf) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        with pytest.raises(PolicyError):
+            S3Crypt(SSES3(), client=client).put(b"new", uri)
+    assert connect(SSES3()).read(uri) == OLD
+
+
+def test_unencrypted_bytes_that_cannot_be_removed_are_still_a_policy_error(
+    sandbox: Running, session: Any, bucket: str
+) -> None:
+    """What went wrong first is not hidden by what went wrong then."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.method == "DELETE":
+            return Answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>")
+        return _deaf(asked, forward)
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        with pytest.raises(PolicyError, match=r"did not confirm.*could not be removed"):
+            S3Crypt(SSES3(), client=client).put(b"new", f"s3://{bucket}/x")
+
+
+@pytest.mark.parametrize("mode", [SSES3(), SSEC(CUSTOMER_KEY)])
+def test_what_is_not_reported_as_encrypted_is_not_read(
+    mode: Mode, sandbox: Running, session: Any, bucket: str, tmp_path: Path
+) -> None:
+    """A store with a mode does not read what the server does not call encrypted."""
+    connect(SSES3()).put(b"plain", f"s3://{bucket}/x")
+    with relaying(sandbox.endpoint_url, _deaf) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        with pytest.raises(PolicyError, match="unencrypted"):
+            S3Crypt(mode, client=client).get(f"s3://{bucket}/x", tmp_path / "out")
+    assert files(tmp_path) == []
