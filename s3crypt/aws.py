@@ -82,8 +82,8 @@ class Clients:
             except ValueError as error:
                 if isinstance(error, BotoCoreError):
                     raise
-                # botocore's own type for a malformed endpoint URL.
-                raise ConfigError(f"{error}.", hint="http://host:port or https://host") from error
+                # botocore's type for a malformed endpoint URL or number in the configuration.
+                raise ConfigError(f"AWS settings: {error}.", hint=_SETTINGS_HINT) from error
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("AWS clients cannot be pickled; make the store and its keyrings there.")
@@ -123,9 +123,14 @@ _SIGN_IN = "Set AWS_PROFILE, run `aws configure` or `aws sso login`, or use --sa
 _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, str | None], ...] = (
     ((NoCredentialsError, PartialCredentialsError), "No AWS credentials.", _SIGN_IN),
     ((SSOError, TokenRetrievalError), "AWS sign-in failed: {error}", _SIGN_IN),
-    ((InvalidRegionError, NoRegionError, ProfileNotFound), "{error}", "Set AWS_REGION or AWS_PROFILE."),
+    (
+        (InvalidRegionError, NoRegionError, ProfileNotFound),
+        "{error}",
+        "Set AWS_REGION or AWS_PROFILE.",
+    ),
     ((ParamValidationError,), "{subject}: {error}", None),
 )
+_SETTINGS_HINT = "Check AWS_* in the environment and the AWS configuration file."
 _NETWORK_HINT = "Check the network, the region and the endpoint URL."
 _REGION_HINT = "The bucket is in another region: set --region or AWS_REGION to it."
 _DENIED_HINT = "Ask for the permission named in the service's message."

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An S3 and a KMS of your own on 127.0.0.1, for trying s3crypt out and for its tests.
+
+moto answers; a strict front before it refuses what AWS refuses and moto lets pass: SSE-C without
+its key, disabled keys, lost races. Everything is held in memory and gone when it stops. It checks
+no signatures and isolates no users: nothing in it is a secret worth keeping.
+
+This module starts, finds and stops the server, which is a process of its own. It must not import
+the package's other modules, which are the server's, and takes nothing from elsewhere but the
+standard library and our errors, so that it loads fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.util
+import json
+import os
+import secrets
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from s3crypt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["REGION", "Running", "environment", "running", "start", "status", "stop"]
+
+REGION = "us-east-1"
+# What the server's modules must know as well; the public face is `__all__`.
+HOST = "127.0.0.1"
+TOKEN_HEADER = "x-s3crypt-token"  # noqa: S105  a header's name
+_READY_SECONDS = 30
+_STOP_SECONDS = 10
+_PROFILE = "s3crypt-sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A sandbox that answers at `endpoint_url`; `token` allows stopping it."""
+
+    endpoint_url: str
+    pid: int
+    token: str = field(repr=False)
+
+
+def start(*, port: int = 0) -> Running:
+    """Start a sandbox that outlives this process, or return the one that already runs.
+
+    It listens on 127.0.0.1, at a free port unless `port` says which.
+
+    Raises:
+        ConfigError: moto is not installed, or the port cannot be had.
+    """
+    found = status()
+    if found is not None:
+        return found
+    process, mine = _spawn(port=port, detached=True)
+    _close_pipes(process)
+    recorded = _record(mine)
+    if recorded != mine:
+        # Someone else started one at the same moment and was recorded first.
+        _ask_to_stop(mine)
+    # The child is reparented when we end; until then Popen must not warn that it still runs.
+    process.returncode = 0
+    return recorded
+
+
+def stop() -> bool:
+    """End the recorded sandbox and all it holds; return False if none ran."""
+    found = status()
+    if found is None:
+        return False
+    _ask_to_stop(found)
+    _state_file().unlink(missing_ok=True)
+    return True
+
+
+def status() -> Running | None:
+    """Return the recorded sandbox if it answers and knows its token; forget a stale record."""
+    path = _state_file()
+    try:
+        found = Running(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        path.unlink(missing_ok=True)
+        return None
+    if _answers(found):
+        return found
+    path.unlink(missing_ok=True)
+    return None
+
+
+def environment(running: Running) -> dict[str, str]:
+    """Return the variables that send every AWS SDK of a process to the sandbox.
+
+    They also overrule what the process inherited: an empty AWS_SESSION_TOKEN counts as none; since
+    an empty AWS_PROFILE does not, AWS_PROFILE names the one profile of a configuration file that
+    this function writes and that has no other content.
+    """
+    config = _runtime_directory() / "aws-config"
+    if not config.exists():
+        _write_private(config, f"[profile {_PROFILE}]\nregion = {REGION}\n")
+    return {
+        "AWS_ENDPOINT_URL": running.endpoint_url,
+        "AWS_ENDPOINT_URL_S3": running.endpoint_url,
+        "AWS_ENDPOINT_URL_KMS": running.endpoint_url,
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
+        "AWS_ACCESS_KEY_ID": "s3crypt-sandbox",
+        "AWS_SECRET_ACCESS_KEY": "s3crypt-sandbox",
+        "AWS_SESSION_TOKEN": "",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_PROFILE": _PROFILE,
+        "AWS_DEFAULT_PROFILE": _PROFILE,
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Running]:
+    """Run a private sandbox for the length of a `with`; it also ends if this process dies.
+
+    Raises:
+        ConfigError: moto is not installed.
+    """
+    process, mine = _spawn(port=0, detached=False)
+    try:
+        yield mine
+    finally:
+        # The server ends at the end of its standard input, so that no death of ours leaves it.
+        _close_pipes(process)
+        try:
+            process.wait(timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _spawn(*, port: int, detached: bool) -> tuple[subprocess.Popen[bytes], Running]:
+    if any(importlib.util.find_spec(name) is None for name in ("moto", "flask")):
+        raise ConfigError(
+            "The sandbox needs moto, which is not installed.",
+            hint="Run: pip install 's3crypt[sandbox]'",
+        )
+    token = secrets.token_urlsafe(32)
+    command = [sys.executable, "-m", "s3crypt.sandbox", "--port", str(port)]
+    process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+        command + ["--detached"] * detached,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=_server_environment(),
+        # Ctrl-C is for the caller; a private server ends with its standard input anyway.
+        start_new_session=True,
+    )
+    try:
+        said = _first_words(process, token)
+    except BaseException:
+        _close_pipes(process)
+        process.kill()
+        process.wait()
+        raise
+    return process, Running(f"http://{HOST}:{said['port']}", said["pid"], token)
+
+
+def _server_environment() -> dict[str, str]:
+    # The package may have been found through this process's sys.path only.
+    package = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "MOTO_DISABLE_GLOBAL_CORS": "true"}
+
+
+def _first_words(process: subprocess.Popen[bytes], token: str) -> dict[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    deadline = threading.Timer(_READY_SECONDS, process.kill)
+    deadline.daemon = True
+    deadline.start()
+    try:
+        # By pipe, since others can read a process's arguments.
+        process.stdin.write(token.encode("ascii") + b"\n")
+        process.stdin.flush()
+        said: dict[str, Any] = json.loads(process.stdout.readline() or b"{}")
+    except (BrokenPipeError, ValueError):
+        said = {}
+    finally:
+        deadline.cancel()
+    if "port" not in said:
+        raise ConfigError(
+            f"The sandbox did not start: {said.get('error', 'it ended before it answered')}",
+            hint="Run `python -m s3crypt.sandbox` and press Enter to see why.",
+        )
+    return said
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _runtime_directory() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    path = Path(base) / "s3crypt" if base and os.access(base, os.W_OK) else None
+    path = path or Path(tempfile.gettempdir()) / f"s3crypt-{user}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    # In a shared temporary directory someone else may have made it first, to read the token.
+    private = not hasattr(os, "getuid") or (
+        found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077
+    )
+    if not stat.S_ISDIR(found.st_mode) or not private:
+        raise ConfigError(
+            f"{path} is not a directory that only you can use.",
+            hint="Remove it, or set XDG_RUNTIME_DIR to a directory of your own.",
+        )
+    return path
+
+
+def _state_file() -> Path:
+    return _runtime_directory() / "sandbox.json"
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600 at once, replacing what was there."""
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(name).replace(path)
+
+
+def _record(mine: Running) -> Running:
+    """Write the state file unless another live sandbox is in it; return the one that is."""
+    state = json.dumps(asdict(mine))
+    draft = _state_file().with_suffix(f".{mine.pid}")
+    _write_private(draft, state)
+    try:
+        while True:
+            # A link is made only if the name is free, unlike a rename.
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, _state_file())
+                return mine
+            other = status()
+            if other is not None:
+                return other
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _ask(target: Running, method: str, path: str) -> tuple[int, bytes]:
+    address = urlsplit(target.endpoint_url)
+    # Not urllib: a proxy from the environment must never see this.
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
+    try:
+        connection.request(method, path, headers={TOKEN_HEADER: target.token})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def _answers(target: Running) -> bool:
+    try:
+        code, body = _ask(target, "GET", "/_s3crypt/health")
+        return code == 200 and bool(json.loads(body)["pid"] == target.pid)
+    except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
+        # Another program may have been given the port since.
+        return False
+
+
+def _ask_to_stop(target: Running) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        _ask(target, "POST", "/_s3crypt/stop")
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _answers(target) and time.monotonic() < deadline:
+        time.sleep(0.02)

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KMS's rules: what it refuses and moto lets pass, and rotation as it really goes.
+
+It must not know S3, which asks it whether a key may be used, nor how a request came here.
+"""
+
+from __future__ import annotations
+
+import base64
+import fnmatch
+import json
+import secrets
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .wire import Refusal, Reply, Request, json_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .backend import Moto
+
+# Operations with a key -> the permission each needs. ReEncrypt and Decrypt have their own rules.
+_WITH_ONE_KEY = {
+    "Encrypt": "kms:Encrypt",
+    "GenerateDataKey": "kms:GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext": "kms:GenerateDataKeyWithoutPlaintext",
+    "GenerateMac": "kms:GenerateMac",
+    "VerifyMac": "kms:VerifyMac",
+    "Sign": "kms:Sign",
+    "Verify": "kms:Verify",
+}
+_WITH_ALIASES = {*_WITH_ONE_KEY, "Decrypt", "DescribeKey", "GetPublicKey", "ReEncrypt"}
+_REFUSED_WHEN_DYING = (
+    "CreateGrant",
+    "DisableKey",
+    "DisableKeyRotation",
+    "EnableKey",
+    "TagResource",
+    "UntagResource",
+    "UpdateKeyDescription",
+)
+_DAY = 86_400
+_ON_DEMAND_ROTATIONS = 25
+_ROTATION_DAYS = range(90, 2561)
+_DELETION_DAYS = range(7, 31)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request, read: `body` is its JSON."""
+
+    operation: str
+    region: str
+    body: dict[str, Any] = field(repr=False)
+
+
+class KMS:
+    """The KMS rules; the table at its end says which operation each is for."""
+
+    def __init__(self, moto: Moto) -> None:
+        self._moto = moto
+        # KMS requests are short; one at a time makes every check hold until its act is done.
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> Reply:
+        """Answer, or let moto; raise Refusal for what KMS would refuse."""
+        if not request.scope:
+            raise Refusal(400, "MissingAuthenticationTokenException", "Request is not signed.")
+        operation = request.headers["x-amz-target"].partition(".")[2]
+        call = _Call(operation, request.region, json.loads(request.body or b"{}"))
+        with self._lock:
+            resolved = self._resolved(call)
+            rule = self._RULES.get(operation)
+            answer = rule(self, call) if rule is not None else None
+            if call.body.get("DryRun"):
+                raise Refusal(412, "DryRunOperationException", "The request would have succeeded.")
+            if answer is not None:
+                return json_reply(200, answer)
+            return self._moto(replace(request, body=resolved))
+
+    def refused(self, request: Request, refusal: Refusal) -> Reply:
+        """Say a refusal the way KMS does."""
+        content = {"__type": refusal.code, "message": refusal.message}
+        headers = (
+            ("Content-Type", "application/x-amz-json-1.1"),
+            ("x-amzn-requestid", secrets.token_hex(16)),
+        )
+        return Reply(refusal.status, headers, json.dumps(content).encode("utf-8"))
+
+    def _resolved(self, call: _Call) -> bytes:
+        """Return the body with keys' ids for all references, which moto takes only here and there.
+
+        Raises:
+            Refusal: There is no such key, or the operation takes no aliases.
+        """
+        body = dict(call.body)
+        for name in ("KeyId", "DestinationKeyId", "TargetKeyId"):
+            reference = str(body.get(name) or "")
+            if not reference:
+                continue
+            if "alias/" in reference and call.operation not in _WITH_ALIASES:
+                raise Refusal(400, "NotFoundException", f"Invalid keyId {reference}")
+            body[name] = self._key(call, name).id
+        return json.dumps(body).encode("utf-8")
+
+    def _key(self, call: _Call, name: str = "KeyId") -> Any:
+        reference = str(call.body.get(name, ""))
+        key = self._moto.key(reference, call.region)
+        if key is None:
+            raise Refusal(400, "NotFoundException", f"Key '{reference}' does not exist")
+        return key
+
+    def _key_of_ciphertext(self, call: _Call) -> Any:
+        # moto's blobs begin with the key's id.
+        blob = base64.b64decode(call.body.get("CiphertextBlob", ""))
+        key = self._moto.key(blob[:36].decode("ascii", "replace"), call.region)
+        if key is None:
+            raise Refusal(400, "InvalidCiphertextException", "")
+        return key
+
+    def _with_one_key(self, call: _Call) -> None:
+        check_key(self._key(call), _WITH_ONE_KEY[call.operation])
+
+    def _opened(self, call: _Call, *, named: str, action: str) -> None:
+        """Check the key a ciphertext is under, and that it is the one named, if one is."""
+        wanted = self._key(call, named) if call.body.get(named) else None
+        key = self._key_of_ciphertext(call)
+        if wanted is not None and wanted is not key:
+            raise Refusal(
+                400,
+                "IncorrectKeyException",
+                "The key ID in the request does not identify a CMK that can perform this "
+                "operation.",
+            )
+        check_key(key, action)
+
+    def _decrypt(self, call: _Call) -> None:
+        self._opened(call, named="KeyId", action="kms:Decrypt")
+
+    def _re_encrypt(self, call: _Call) -> None:
+        self._opened(call, named="SourceKeyId", action="kms:ReEncryptFrom")
+        check_key(self._key(call, "DestinationKeyId"), "kms:ReEncryptTo")
+
+    def _not_dying(self, call: _Call) -> None:
+        key = self._key(call)
+        if key.key_state == "PendingDeletion":
+            _check_state(key)
+
+    def _schedule_deletion(self, call: _Call) -> None:
+        self._not_dying(call)
+        _check_range(call, "PendingWindowInDays", _DELETION_DAYS)
+
+    def _rotatable(self, call: _Call) -> Any:
+        key = self._key(call)
+        _check_state(key)
+        if key.key_spec != "SYMMETRIC_DEFAULT" or key.origin != "AWS_KMS":
+            raise Refusal(400, "UnsupportedOperationException", f"{key.arn} cannot be rotated.")
+        return key
+
+    def _enable_rotation(self, call: _Call) -> None:
+        _check_range(call, "RotationPeriodInDays", _ROTATION_DAYS)
+        key = self._rotatable(call)
+        key.s3crypt_period = call.body.get("RotationPeriodInDays", 365)
+        key.s3crypt_rotates_from = time.time()
+
+    def _rotate_on_demand(self, call: _Call) -> None:
+        key = self._rotatable(call)
+        done = sum(rotation["RotationType"] == "ON_DEMAND" for rotation in key.rotations)
+        if done >= _ON_DEMAND_ROTATIONS:
+            raise Refusal(
+                400,
+                "LimitExceededException",
+                f"{key.arn} has reached the limit of {_ON_DEMAND_ROTATIONS} on-demand rotations.",
+            )
+
+    def _rotation_status(self, call: _Call) -> dict[str, Any]:
+        key = self._key(call)
+        on = bool(key.key_rotation_status) and key.key_state != "PendingDeletion"
+        status: dict[str, Any] = {"KeyId": key.arn, "KeyRotationEnabled": on}
+        if on:
+            status["RotationPeriodInDays"] = key.s3crypt_period
+            status["NextRotationDate"] = key.s3crypt_rotates_from + key.s3crypt_period * _DAY
+        return status
+
+    # A rule checks; if it returns something, that is the answer, else moto answers.
+    _RULES: ClassVar[dict[str, Callable[[KMS, _Call], dict[str, Any] | None]]] = {
+        **dict.fromkeys(_WITH_ONE_KEY, _with_one_key),
+        **dict.fromkeys(_REFUSED_WHEN_DYING, _not_dying),
+        "Decrypt": _decrypt,
+        "ReEncrypt": _re_encrypt,
+        "ScheduleKeyDeletion": _schedule_deletion,
+        "EnableKeyRotation": _enable_rotation,
+        "RotateKeyOnDemand": _rotate_on_demand,
+        "GetKeyRotationStatus": _rotation_status,
+    }
+
+
+def _check_range(call: _Call, name: str, allowed: range) -> None:
+    value = call.body.get(name)
+    if value is not None and value not in allowed:
+        raise Refusal(
+            400,
+            "ValidationException",
+            f"1 validation error detected: Value '{value}' at '{name}' failed to satisfy "
+            f"constraint: it must be between {allowed.start} and {allowed.stop - 1}",
+        )
+
+
+def _denied(key: Any, action: str) -> bool:
+    """Return whether the key's policy denies `action` to everyone, without any condition."""
+    try:
+        statements = _listed(json.loads(key.policy)["Statement"])
+    except (ValueError, TypeError, KeyError):
+        return False
+    return any(
+        statement.get("Effect") == "Deny"
+        and statement.get("Principal") in ("*", {"AWS": "*"}, {"AWS": ["*"]})
+        and "Condition" not in statement
+        and any(
+            fnmatch.fnmatchcase(action, pattern) for pattern in _listed(statement.get("Action", []))
+        )
+        for statement in statements
+    )
+
+
+def _listed(found: Any) -> list[Any]:
+    """Return the list a policy has, or the list of the one thing it has there instead."""
+    return found if isinstance(found, list) else [found]
+
+
+def check_key(key: Any, action: str) -> None:
+    """Refuse unless the key may be used for `action` now; with KMS's own codes."""
+    if _denied(key, action):
+        raise Refusal(
+            400,
+            "AccessDeniedException",
+            f"User: arn:aws:iam::{key.account_id}:user/sandbox is not authorized to perform: "
+            f"{action} on resource: {key.arn} with an explicit deny in a resource-based policy",
+        )
+    _check_state(key)
+
+
+def _check_state(key: Any) -> None:
+    if key.key_state == "Disabled":
+        raise Refusal(400, "DisabledException", f"{key.arn} is disabled.")
+    if key.key_state != "Enabled":
+        words = {"PendingDeletion": "pending deletion"}.get(key.key_state, key.key_state)
+        raise Refusal(400, "KMSInvalidStateException", f"{key.arn} is {words}.")

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP server: reads a request, has the rules or its own pages answer it, keeps the log.
+
+It must not know what a service refuses, nor anything of AWS but how to tell one service's
+requests from another's, and which of their headers are worth a line in the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import traceback
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from . import TOKEN_HEADER
+from .backend import Moto
+from .kms import KMS
+from .s3 import MANAGED, S3, SOURCE_SSE_C, SSE_C
+from .wire import Refusal, Reply, Request, json_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Server(ThreadingHTTPServer):
+    """Listens from its construction on; answers for AWS, and for its own pages and log."""
+
+    daemon_threads = True
+    # socketserver's 5 would make a burst of parallel parts wait for retransmitted SYNs.
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], token: str) -> None:
+        self.token = token
+        moto = Moto()
+        self._s3 = S3(moto)
+        self._kms = KMS(moto)
+        self.log: deque[dict[str, Any]] = deque(maxlen=10_000)
+        super().__init__(address, _Handler)
+
+    def aws(self, request: Request) -> Reply:
+        """Answer an AWS request by the rules of its service."""
+        is_kms = request.headers.get("x-amz-target", "").startswith("TrentService.")
+        service: S3 | KMS = self._kms if is_kms else self._s3
+        try:
+            return service(request)
+        except Refusal as refusal:
+            return service.refused(request, refusal)
+
+    def own(self, request: Request) -> Reply:
+        """Answer a path under /_s3crypt/."""
+        trusted = secrets.compare_digest(request.headers.get(TOKEN_HEADER, ""), self.token)
+        match request.method, request.raw_path.removeprefix("/_s3crypt/"):
+            case "GET", "requests":
+                return json_reply(200, list(self.log))
+            case "DELETE", "requests":
+                self.log.clear()
+                return Reply(204)
+            case "GET", "health" if trusted:
+                return json_reply(200, {"pid": os.getpid()})
+            case "POST", "stop" if trusted:
+                threading.Thread(target=self.shutdown, daemon=True).start()
+                return json_reply(200, {"pid": os.getpid()})
+            case _, "health" | "stop":
+                return json_reply(403, {"error": "wrong token"})
+            case _:
+                return json_reply(404, {"error": "no such page"})
+
+
+# All that tells one request from another, and no customer key.
+_LOGGED = (
+    "if-match",
+    "if-none-match",
+    "range",
+    "x-amz-copy-source",
+    "x-amz-copy-source-if-match",
+    "x-amz-copy-source-range",
+    "x-amz-target",
+    *MANAGED,
+    f"{SSE_C}algorithm",
+    f"{SSE_C}key-md5",
+    f"{SOURCE_SSE_C}key-md5",
+)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """HTTP/1.1 with kept connections, chunked bodies and 100-continue, on the standard library."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+    # Or the 40 ms of Nagle's algorithm and delayed acknowledgement would be in every reply.
+    disable_nagle_algorithm = True
+    # One write for head and small bodies.
+    wbufsize = 64 * 1024
+
+    def _serve(self) -> None:
+        request = self._request()
+        if request.raw_path.startswith("/_s3crypt/"):
+            self._send(request, self.server.own(request))
+            return
+        entry: dict[str, Any] = {
+            "method": request.method,
+            "path": unquote(request.raw_path),
+            "query": request.raw_query,
+            "headers": {name: request.headers[name] for name in _LOGGED if name in request.headers},
+            "request_bytes": request.body_size,
+        }
+        try:
+            reply = self.server.aws(request)
+        except Exception as error:  # noqa: BLE001  the log must show moto's faults
+            entry["fault"] = "".join(traceback.format_exception(error))
+            reply = Reply(500)
+        entry["status"] = reply.status
+        entry["response_bytes"] = 0 if request.method == "HEAD" else len(reply.body)
+        # Before the reply is sent: a client that has it must find its request in the log.
+        self.server.log.append(entry)
+        self._send(request, reply)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = _serve  # noqa: N815
+
+    def _request(self) -> Request:
+        target = urlsplit(self.path)
+        headers: dict[str, str] = {}
+        spelling: dict[str, str] = {}
+        for name, value in self.headers.items():
+            lower = name.lower()
+            headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
+            spelling[lower] = name
+        chunked = "chunked" in headers.pop("transfer-encoding", "").lower()
+        body = b"".join(self._chunks()) if chunked else self._exactly()
+        # urlsplit takes a path that starts with two slashes for a host.
+        path = self.path.partition("?")[0] if self.path.startswith("/") else target.path
+        return Request(self.command, path, target.query, headers, body, spelling)
+
+    def _exactly(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("content-length", "0")))
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+
+    def _send(self, request: Request, reply: Reply) -> None:
+        self.send_response(reply.status)
+        for name, value in reply.headers:
+            if name.lower() not in {"connection", "transfer-encoding", "date", "server"}:
+                self.send_header(name, value)
+        if reply.header("content-length") is None and reply.status not in {204, 304}:
+            self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        if request.method != "HEAD" and reply.status not in {204, 304}:
+            self.wfile.write(reply.body)
+        self.wfile.flush()
+
+    def handle(self) -> None:
+        """Serve a connection until its client leaves, however it leaves."""
+        with contextlib.suppress(ConnectionError, ValueError):
+            super().handle()
+
+    def handle_expect_100(self) -> bool:
+        """Tell the client to send the body, at once: it waits a second for this."""
+        granted = super().handle_expect_100()
+        self.wfile.flush()
+        return granted
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Print nothing: /_s3crypt/requests is the log."""

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests, replies and refusals, as the modules of the server pass them to each other.
+
+It must not know sockets, moto, or what any service does with a request.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote
+
+from . import REGION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, its body complete; header names are in lower case.
+
+    `spelling` has the names as they came.
+    """
+
+    method: str
+    raw_path: str
+    raw_query: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False, default=b"")
+    spelling: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters, decoded; of a repeated one the last."""
+        return dict(parse_qsl(self.raw_query, keep_blank_values=True))
+
+    @property
+    def bucket(self) -> str:
+        """The S3 bucket's name, which stands in the path; empty if there is none."""
+        return unquote(self.raw_path[1:].partition("/")[0])
+
+    @property
+    def key(self) -> str:
+        """The S3 object's name; empty if the request is not about an object."""
+        return unquote(self.raw_path[1:].partition("/")[2])
+
+    @property
+    def scope(self) -> list[str]:
+        """The credential's scope: access key, date, region, service, terminator; or nothing."""
+        signed = re.search(r"Credential=([^,\s]+)", self.headers.get("authorization", ""))
+        credential = signed[1] if signed else self.query.get("X-Amz-Credential", "")
+        scope = credential.rsplit("/", 4)
+        return scope if len(scope) == 5 else []
+
+    @property
+    def region(self) -> str:
+        """The region the request was signed for."""
+        return self.scope[2] if self.scope else REGION
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of the body proper, without the framing of aws-chunked."""
+        return int(self.headers.get("x-amz-decoded-content-length", len(self.body)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP reply, its body complete."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = field(repr=False, default=b"")
+
+    def header(self, name: str) -> str | None:
+        """Return the first header of this name, which is given in lower case."""
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+
+class Refusal(Exception):  # noqa: N818  it is an answer, not a fault
+    """What a rule answers instead of moto: its service's error, still without that one's form."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+def json_reply(code: int, content: object) -> Reply:
+    """Return a reply whose body is `content` as JSON."""
+    body = json.dumps(content).encode("utf-8")
+    return Reply(code, (("Content-Type", "application/json"),), body)
