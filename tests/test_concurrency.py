@@ -276,7 +276,7 @@ _INTERRUPT = """
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sent = []
 
-def interrupt(*_):
+def interrupt(*_, **__):
     if not sent:
         sent.append(True)
         os.kill(os.getpid(), signal.SIGINT)

@@ -5,15 +5,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from conftest import unblock_ssec
 
 import s3crypt
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,7 +24,7 @@ def _name(page: Path) -> str:
 
 @pytest.fixture(scope="module")
 def acme(s3: Any, kms: Any) -> None:
-    """The bucket and the keys that the examples use."""
+    """Make the bucket and the keys that the examples use."""
     s3.create_bucket(Bucket="acme")
     unblock_ssec(s3, "acme")
     for alias in ("reports", "reports-2027"):
@@ -36,8 +33,8 @@ def acme(s3: Any, kms: Any) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the file that the examples put."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Go to a folder with the file that the examples put."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "q3.parquet").write_bytes(b"PAR1" * 1000)
     return tmp_path
@@ -50,23 +47,22 @@ def test_python_on_the_page_runs(page: Path) -> None:
     """The blocks of a page run in order, as one program."""
     namespace: dict[str, object] = {"__name__": "page"}
     for block in _BLOCK.findall(page.read_text()):
-        exec(compile(block, _name(page), "exec"), namespace)  # noqa: S102
+        exec(compile(block, _name(page), "exec"), namespace)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_links_lead_to_files(page: Path) -> None:
     """Every relative link of a page names a file that is there."""
     missing = [
-        target
-        for target in _LINK.findall(page.read_text())
-        if not (page.parent / target).exists()
+        target for target in _LINK.findall(page.read_text()) if not (page.parent / target).exists()
     ]
     assert not missing
 
 
 def test_package_docstring_is_the_readmes_example() -> None:
     """What `help(s3crypt)` shows first is what README shows first."""
-    shown = [line.strip() for line in (s3crypt.__doc__ or "").splitlines() if line.startswith("    ")]
+    lines = (s3crypt.__doc__ or "").splitlines()
+    shown = [line.strip() for line in lines if line.startswith("    ")]
     readme = (ROOT / "README.md").read_text()
     assert shown
     assert all(line in readme for line in shown if line)

@@ -16,8 +16,8 @@ import urllib3
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from click.testing import CliRunner, Result
+from s3crypt_cli.keys import keys
 
-from cli.keys import keys
 from s3crypt.errors import ConfigError, KeyUnavailableError, StorageError
 from s3crypt.kms import KeyManager
 

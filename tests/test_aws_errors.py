@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""botocore's errors become ours in one place, with their code, request id and cause."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.exceptions as boto_errors
+import pytest
+from botocore.config import Config
+from relay import Answer, Asked, relaying
+from samples import PART, connect, kms_keyring, payload
+
+from s3crypt import (
+    SSEKMS,
+    SSES3,
+    ClientSide,
+    ConfigError,
+    ConflictError,
+    IntegrityError,
+    KeyUnavailableError,
+    KMSKeyring,
+    ObjectNotFoundError,
+    S3Crypt,
+    S3CryptError,
+    StorageError,
+)
+from s3crypt.aws import Clients, translate, translating
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from s3crypt.sandbox import Running
+
+
+def reply(code: str, status: int = 400, message: str = "") -> boto_errors.ClientError:
+    """Return botocore's error for a service's reply."""
+    return boto_errors.ClientError(
+        {
+            "Error": {"Code": code, "Message": message},
+            "ResponseMetadata": {
+                "HTTPStatusCode": status,
+                "RequestId": "ID1",
+                "HostId": "",
+                "HTTPHeaders": {},
+                "RetryAttempts": 0,
+            },
+        },
+        "Operation",
+    )
+
+
+S3_REPLIES: list[tuple[str, int, type[S3CryptError], str]] = [
+    ("NoSuchKey", 404, ObjectNotFoundError, "no such object"),
+    ("NoSuchVersion", 404, ObjectNotFoundError, "no such version"),
+    ("404", 404, ObjectNotFoundError, "no such object"),
+    ("NoSuchBucket", 404, StorageError, "no such bucket"),
+    ("NoSuchUpload", 404, StorageError, "aborted"),
+    ("PreconditionFailed", 412, ConflictError, "another writer"),
+    ("412", 412, ConflictError, "another writer"),
+    ("ConditionalRequestConflict", 409, ConflictError, "another writer"),
+    ("InvalidObjectState", 403, StorageError, "archived"),
+    ("PermanentRedirect", 301, StorageError, "another region"),
+    ("301", 301, StorageError, "another region"),
+    ("AuthorizationHeaderMalformed", 400, StorageError, "wrong region"),
+    ("InvalidAccessKeyId", 403, StorageError, "access key is unknown"),
+    ("SignatureDoesNotMatch", 403, StorageError, "secret key is wrong"),
+    ("ExpiredToken", 400, StorageError, "expired"),
+    ("AccessDenied", 403, StorageError, "access denied"),
+    ("403", 403, StorageError, "access denied"),
+    ("SlowDown", 503, StorageError, "SlowDown"),
+    ("SomethingNew", 418, StorageError, "SomethingNew"),
+    # What S3 passes on from KMS.
+    ("KMS.DisabledException", 400, KeyUnavailableError, "disabled"),
+    ("KMS.KMSInvalidStateException", 400, KeyUnavailableError, "state"),
+    ("KMS.NotFoundException", 400, KeyUnavailableError, "no such key"),
+    ("KMS.SomethingNew", 400, KeyUnavailableError, "SomethingNew"),
+]
+KMS_REPLIES: list[tuple[str, type[S3CryptError], str]] = [
+    ("DisabledException", KeyUnavailableError, "disabled"),
+    ("KMSInvalidStateException", KeyUnavailableError, "state"),
+    ("NotFoundException", KeyUnavailableError, "no such key"),
+    ("KeyUnavailableException", KeyUnavailableError, "not available"),
+    ("ThrottlingException", KeyUnavailableError, "throttled"),
+    ("InvalidKeyUsageException", KeyUnavailableError, "cannot wrap"),
+    ("AccessDeniedException", KeyUnavailableError, "access denied"),
+    ("ExpiredTokenException", KeyUnavailableError, "Expired"),
+    ("SomethingNew", KeyUnavailableError, "SomethingNew"),
+    ("InvalidCiphertextException", IntegrityError, "could not open"),
+    ("IncorrectKeyException", IntegrityError, "another KMS key"),
+]
+
+
+@pytest.mark.parametrize(("code", "status", "kind", "said"), S3_REPLIES)
+def test_replies_of_s3(code: str, status: int, kind: type[S3CryptError], said: str) -> None:
+    """Each code has its type; unknown ones keep their name; all keep code and request id."""
+    error = translate(reply(code, status), "s3://b/x")
+    assert type(error) is kind
+    assert str(error).startswith("s3://b/x: ")
+    assert said in str(error)
+    assert (error.code, error.request_id) == (code, "ID1")
+
+
+@pytest.mark.parametrize(("code", "kind", "said"), KMS_REPLIES)
+def test_replies_of_kms(code: str, kind: type[S3CryptError], said: str) -> None:
+    """A key that cannot be used is told apart from data that is wrong."""
+    error = translate(reply(code), "KMS key k", KeyUnavailableError)
+    assert type(error) is kind
+    assert said in str(error)
+    assert (error.code, error.request_id) == (code, "ID1")
+
+
+def test_a_denied_key_is_told_apart_from_a_denied_object() -> None:
+    """S3 says AccessDenied for both; its message names the kms: action."""
+    message = "User: x is not authorized to perform: kms:Decrypt on resource: k"
+    error = translate(reply("AccessDenied", 403, message), "s3://b/x")
+    assert type(error) is KeyUnavailableError
+    assert "kms:Decrypt" in str(error)
+    assert "permission" in str(error.hint)
+
+
+LOCAL: list[tuple[boto_errors.BotoCoreError, type[S3CryptError]]] = [
+    (boto_errors.NoCredentialsError(), ConfigError),
+    (boto_errors.PartialCredentialsError(provider="env", cred_var="X"), ConfigError),
+    (boto_errors.UnauthorizedSSOTokenError(), ConfigError),
+    (boto_errors.TokenRetrievalError(provider="sso", error_msg="x"), ConfigError),
+    (boto_errors.NoRegionError(), ConfigError),
+    (boto_errors.InvalidRegionError(region_name="?"), ConfigError),
+    (boto_errors.ProfileNotFound(profile="x"), ConfigError),
+    (boto_errors.ParamValidationError(report="x"), ConfigError),
+    (boto_errors.EndpointConnectionError(endpoint_url="http://x"), StorageError),
+    (boto_errors.ConnectTimeoutError(endpoint_url="http://x"), StorageError),
+    (boto_errors.ReadTimeoutError(endpoint_url="http://x"), StorageError),
+    (boto_errors.ConnectionClosedError(endpoint_url="http://x"), StorageError),
+    (boto_errors.SSLError(endpoint_url="https://x", error="e"), StorageError),
+    (boto_errors.ProxyConnectionError(proxy_url="http://x"), StorageError),
+    (boto_errors.DataNotFoundError(data_path="x"), StorageError),
+]
+
+
+@pytest.mark.parametrize(("local", "kind"), LOCAL, ids=lambda value: type(value).__name__)
+def test_what_goes_wrong_before_a_reply(
+    local: boto_errors.BotoCoreError, kind: type[S3CryptError]
+) -> None:
+    """The set-up is a ConfigError; the network is the service's kind, with a hint."""
+    with pytest.raises(kind) as caught, translating("s3://b/x"):
+        raise local
+    assert caught.value.__cause__ is local
+    assert caught.value.hint or isinstance(
+        local, boto_errors.ParamValidationError | boto_errors.DataNotFoundError
+    )
+    network = isinstance(local, boto_errors.ConnectionError | boto_errors.HTTPClientError)
+    if network:
+        assert type(translate(local, "k", KeyUnavailableError)) is KeyUnavailableError
+
+
+def test_what_is_not_botocores_passes() -> None:
+    """Our own errors and the caller's are not wrapped."""
+    for error in (IntegrityError("x"), ZeroDivisionError(), OSError()):
+        with pytest.raises(type(error)) as caught, translating("s3://b/x"):
+            raise error
+        assert caught.value is error
+
+
+# --- From end to end -------------------------------------------------------------------------
+
+
+def test_code_request_id_and_cause_are_reachable(bucket: str) -> None:
+    """For those who must talk to AWS support."""
+    with pytest.raises(ObjectNotFoundError) as caught:
+        connect(SSES3()).read(f"s3://{bucket}/none")
+    assert caught.value.code == "NoSuchKey"
+    cause = caught.value.__cause__
+    assert isinstance(cause, boto_errors.ClientError)
+    assert caught.value.request_id == cause.response["ResponseMetadata"]["RequestId"]
+
+
+VERBS: list[Callable[[S3Crypt], Any]] = [
+    lambda store: store.put(b"x", "s3://bucket/x"),
+    lambda store: store.put(payload(PART + 1), "s3://bucket/x"),
+    lambda store: store.read("s3://bucket/x"),
+    lambda store: store.inspect("s3://bucket/x"),
+    lambda store: list(store.list("s3://bucket/x")),
+    lambda store: store.delete("s3://bucket/x"),
+    lambda store: store.rotate("s3://bucket/x", to=SSES3()),
+    lambda store: store.rotate("s3://bucket/", to=SSES3()),
+    lambda store: store.needs_rotation("s3://bucket/x", to=SSES3()),
+]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_credentials_is_one_error_for_every_verb(
+    verb: Callable[[S3Crypt], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """With what to do about it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match="credentials") as caught:
+        verb(S3Crypt(SSES3()))
+    assert "aws configure" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_unreachable_service_is_one_error_for_every_verb(
+    verb: Callable[[S3Crypt], Any],
+) -> None:
+    """Port 9 of this machine answers nobody."""
+    once: Any = Config(retries={"total_max_attempts": 1})
+    client = boto3.client("s3", endpoint_url="http://127.0.0.1:9", config=once)
+    with pytest.raises(StorageError, match="Could not reach") as caught:
+        verb(S3Crypt(SSES3(), client=client))
+    assert caught.value.hint
+
+
+def test_an_unreachable_kms_is_an_unavailable_key(bucket: str) -> None:
+    """The object may be fine; it is the key that cannot be asked for."""
+    once: Any = Config(retries={"total_max_attempts": 1})
+    client = boto3.client("kms", endpoint_url="http://127.0.0.1:9", config=once)
+    store = connect(ClientSide(KMSKeyring("alias/x", client=client)))
+    with pytest.raises(KeyUnavailableError, match="Could not reach"):
+        store.put(b"x", f"s3://{bucket}/x")
+
+
+@pytest.mark.parametrize("verb", ["put", "read", "inspect", "list", "delete", "rotate"])
+def test_a_bucket_of_another_region_is_explained(verb: str, bucket: str, session: Any) -> None:
+    """Which setting to change, whatever S3 called it."""
+    config: Any = Config(region_name="eu-west-1", s3={"us_east_1_regional_endpoint": "regional"})
+    client = session.client("s3", region_name="eu-west-1", config=config)
+    # botocore follows a bucket to its region where it is told; this one is not.
+    client.meta.events.unregister("needs-retry.s3", unique_id="s3-redirector")
+    client.meta.events.register("before-call.s3", lambda **_: None)
+    store, uri = S3Crypt(SSES3(), client=client), f"s3://{bucket}/x"
+    calls: dict[str, Callable[[], Any]] = {
+        "put": lambda: store.put(b"x", uri),
+        "read": lambda: store.read(uri),
+        "inspect": lambda: store.inspect(uri),
+        "list": lambda: list(store.list(uri)),
+        "delete": lambda: store.delete(uri),
+        "rotate": lambda: store.rotate(uri, to=SSES3()),
+    }
+    try:
+        calls[verb]()
+    except StorageError as error:
+        assert "region" in str(error) or error.hint  # noqa: PT017 - both outcomes are right
+        assert error.code is not None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AWS_ENDPOINT_URL_S3", "nonsense"),
+        ("AWS_PROFILE", "no-such-profile"),
+        ("AWS_REGION", "not a region"),
+        ("AWS_DEFAULT_REGION", "not a region"),
+        ("AWS_MAX_ATTEMPTS", "many"),
+    ],
+)
+def test_nonsense_in_the_environment_is_a_config_error(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where botocore raises a bare ValueError."""
+    if variable.endswith("REGION"):
+        monkeypatch.setenv("AWS_REGION", value)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as caught:
+        S3Crypt(SSES3()).read("s3://bucket/x")
+    assert caught.value.hint
+
+
+def test_no_region_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For KMS; S3 has a default of its own."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    with pytest.raises(ConfigError, match="region") as caught:
+        KMSKeyring("alias/x").generate(32, {})
+    assert "AWS_REGION" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("call", ["put", "read"])
+def test_a_missing_kms_key_is_named(call: str, bucket: str) -> None:
+    """By S3 for server-side encryption, and by KMS for ours."""
+    missing = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+    del call
+    for mode in (SSEKMS(missing), ClientSide(kms_keyring(missing))):
+        with pytest.raises(KeyUnavailableError, match="no such key") as caught:
+            connect(mode).put(b"x", f"s3://{bucket}/x")
+        assert str(caught.value.code).endswith("NotFoundException")
+
+
+def test_a_denied_kms_key_is_named(bucket: str, kms_key: str, kms: Any) -> None:
+    """A key policy's denial is told by both in the same type."""
+    import json  # noqa: PLC0415
+
+    allow = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}
+    deny = {**allow, "Effect": "Deny", "Principal": "*", "Action": "kms:GenerateDataKey"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow, deny]})
+    kms.put_key_policy(KeyId=kms_key, PolicyName="default", Policy=policy)
+    for mode in (SSEKMS(kms_key), ClientSide(kms_keyring(kms_key))):
+        with pytest.raises(KeyUnavailableError, match="kms:GenerateDataKey") as caught:
+            connect(mode).put(b"x", f"s3://{bucket}/x")
+        assert "permission" in str(caught.value.hint)
+
+
+def test_a_key_pending_deletion_can_still_be_saved(bucket: str, kms_key: str, kms: Any) -> None:
+    """The hint says so while it is true."""
+    connect(ClientSide(kms_keyring(kms_key))).put(b"x", f"s3://{bucket}/x")
+    kms.schedule_key_deletion(KeyId=kms_key, PendingWindowInDays=7)
+    with pytest.raises(KeyUnavailableError, match="pending deletion") as caught:
+        connect(ClientSide(kms_keyring(kms_key))).read(f"s3://{bucket}/x")
+    assert "Cancel" in str(caught.value.hint)
+
+
+def test_a_server_error_keeps_its_code(sandbox: Running, session: Any, bucket: str) -> None:
+    """After botocore's retries."""
+
+    def spoil(_: Asked, __: Callable[[], Answer]) -> Answer:
+        body = b"<Error><Code>SlowDown</Code><Message>Please reduce</Message></Error>"
+        return Answer(503, {"x-amz-request-id": "R1"}, body)
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        once: Any = Config(retries={"total_max_attempts": 1})
+        client = session.client("s3", endpoint_url=relay.url, config=once)
+        with pytest.raises(StorageError, match="SlowDown: Please reduce") as caught:
+            S3Crypt(SSES3(), client=client).read(f"s3://{bucket}/x")
+    assert (caught.value.code, caught.value.request_id) == ("SlowDown", "R1")
+
+
+def test_clients_are_made_once_per_region(session: Any) -> None:
+    """One for each region asked for, in this process."""
+    clients = Clients("kms", session=session)
+    assert clients.get() is clients.get()
+    assert clients.get("eu-west-1") is not clients.get()
+    assert clients.get("eu-west-1").meta.region_name == "eu-west-1"

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may import whom: the direction of the design, kept by reading the sources."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import s3crypt
+
+PACKAGE = Path(s3crypt.__file__).resolve().parent
+ROOT = PACKAGE.parent
+COMMAND = ROOT / "cli"
+
+# Each module of the library -> the modules of it that it may import, type checking included.
+# `message` stands for the whole package, which is bytes to bytes.
+ALLOWED = {
+    "errors": set(),
+    "message": {"errors"},
+    "location": {"errors"},
+    "files": {"errors"},
+    "aws": {"errors"},
+    "kms": {"aws", "errors"},
+    "keyrings": {"aws", "errors", "message"},
+    "modes": {"errors", "message"},
+    "metadata": {"errors", "keyrings", "message"},
+    "transfer": {"aws", "errors", "location", "message"},
+    "store": {
+        "aws", "errors", "files", "keyrings", "location", "message", "metadata", "modes", "transfer",
+    },
+    "rotation": {
+        "aws", "errors", "keyrings", "location", "message", "metadata", "modes", "store", "transfer",
+    },
+    "sandbox": {"errors"},
+}  # fmt: skip
+# The one exception: S3Crypt's face names what the layer above it does.
+EXCEPTIONS = {("store", "rotation")}
+
+# Other packages -> the modules that may import them.
+OUTSIDE = {
+    "boto3": {"aws", "keyrings", "kms", "store"},
+    "botocore": {"aws", "keyrings", "kms", "transfer", "rotation"},
+    "cryptography": {"message", "keyrings"},
+    "urllib3": {"transfer"},
+    "moto": {"sandbox"},
+    "click": set(),
+    "rich": set(),
+}
+# Calls that move object bytes, or make objects; only these modules may make them.
+MOVING = {
+    "get_object": {"transfer"},
+    "put_object": {"transfer"},
+    "upload_part": {"transfer"},
+    "upload_part_copy": {"transfer"},
+    "copy_object": {"transfer"},
+    "create_multipart_upload": {"transfer"},
+    "complete_multipart_upload": {"transfer"},
+    "upload_file": set(),
+    "download_file": set(),
+    "upload_fileobj": set(),
+    "download_fileobj": set(),
+}
+
+
+def sources() -> list[tuple[str, Path]]:
+    """Return the library's files with the layer that each belongs to."""
+    found = [(path.stem, path) for path in sorted(PACKAGE.glob("*.py")) if path.stem[0] != "_"]
+    return found + [("message", path) for path in sorted((PACKAGE / "message").glob("*.py"))]
+
+
+def imports(path: Path, package: str) -> set[str]:
+    """Return all that a file imports anywhere, absolute, `s3crypt.x` for ours."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = (
+                ".".join([*parts, node.module] if node.module else parts)
+                if node.level
+                else node.module
+            )
+            found.add(str(base))
+            found.update(f"{base}.{alias.name}" for alias in node.names)
+    return found
+
+
+def own(names: set[str]) -> set[str]:
+    """Return the layers among imported names."""
+    layers = {name.split(".")[1] for name in names if name.startswith("s3crypt.")}
+    return layers & ALLOWED.keys()
+
+
+def package_of(path: Path) -> str:
+    """Return the package that a file is in."""
+    return "s3crypt.message" if path.parent.name == "message" else "s3crypt"
+
+
+def test_every_module_has_its_layer() -> None:
+    """A new module is added to the table, with what it may import."""
+    assert {layer for layer, _ in sources()} == ALLOWED.keys()
+
+
+@pytest.mark.parametrize(
+    ("layer", "path"), sources(), ids=lambda value: str(getattr(value, "stem", ""))
+)
+def test_imports_go_one_way(layer: str, path: Path) -> None:
+    """Down the layers, in functions and for type checking too."""
+    used = own(imports(path, package_of(path))) - {layer}
+    excepted = {above for below, above in EXCEPTIONS if below == layer}
+    assert used - excepted <= ALLOWED[layer]
+
+
+def test_the_layers_have_no_circle() -> None:
+    """The table itself goes one way."""
+    rest = dict(ALLOWED)
+    while rest:
+        free = {layer for layer, below in rest.items() if not below & rest.keys()}
+        assert free, f"a circle among {sorted(rest)}"
+        rest = {layer: below for layer, below in rest.items() if layer not in free}
+
+
+def test_the_exception_is_made_when_called() -> None:
+    """Store imports rotation in two methods and for types, never when it is loaded."""
+    tree = ast.parse((PACKAGE / "store.py").read_text(encoding="utf-8"))
+    on_loading = {
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in (*node.names, ast.alias(node.module or ""))
+    }
+    assert "rotation" not in on_loading
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+def test_other_packages_are_used_where_they_belong(outside: str) -> None:
+    """Ciphers in message and keyrings, AWS at the rim, the terminal nowhere."""
+    users = {
+        layer
+        for layer, path in sources()
+        if any(name.split(".")[0] == outside for name in imports(path, package_of(path)))
+    }
+    assert users <= OUTSIDE[outside]
+
+
+@pytest.mark.parametrize("call", MOVING)
+def test_one_module_moves_object_bytes(call: str) -> None:
+    """Requests with bodies are made in transfer and nowhere else."""
+    users = {
+        layer
+        for layer, path in sources()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == call and _is_client(node)
+    }
+    assert users <= MOVING[call]
+
+
+def _is_client(node: ast.Attribute) -> bool:
+    """Tell whether something called a client is asked, by its name."""
+    owner = node.value
+    name = getattr(owner, "attr", getattr(owner, "id", ""))
+    return "client" in name
+
+
+def test_the_command_uses_what_is_public() -> None:
+    """Cli imports s3crypt's own names, and its public modules kms, sandbox, message and errors."""
+    public = set(s3crypt.__all__) | {"kms", "sandbox", "message", "errors", "__version__"}
+    for path in sorted(COMMAND.glob("*.py")):
+        for name in imports(path, "s3crypt_cli"):
+            parts = name.split(".")
+            if parts[0] == "s3crypt" and len(parts) > 1:
+                assert parts[1] in public, f"{path.name} imports {name}"
+                assert not any(part.startswith("_") and part != "__version__" for part in parts), (
+                    name
+                )
+
+
+def test_the_library_knows_no_command() -> None:
+    """Nothing in s3crypt imports cli."""
+    for _, path in sources():
+        assert not any(
+            name.split(".")[0] in ("cli", "s3crypt_cli") for name in imports(path, package_of(path))
+        )
+
+
+@pytest.mark.parametrize(
+    ("layer", "path"), sources(), ids=lambda value: str(getattr(value, "stem", ""))
+)
+def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
+    """In a fresh interpreter; message without AWS's libraries."""
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    loaded = _loaded_by(f"import {module}")
+    assert module in loaded
+    if layer in ("message", "modes", "errors", "location", "files"):
+        assert not loaded & {"boto3", "botocore", "s3crypt.keyrings", "s3crypt.aws"}
+    assert not loaded & {"moto", "flask"}
+
+
+@pytest.mark.parametrize(
+    "statement", ["import s3crypt", "from s3crypt import errors", "dir(__import__('s3crypt'))"]
+)
+def test_the_package_loads_nothing_heavy(statement: str) -> None:
+    """`s3crypt --help` waits for neither boto3 nor cryptography."""
+    loaded = _loaded_by(statement)
+    assert not loaded & {"boto3", "botocore", "cryptography", "awscrt", "moto", "rich", "click"}
+
+
+def _loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_every_public_name_is_there() -> None:
+    """What __all__ promises can be had, and a typo is an AttributeError."""
+    for name in s3crypt.__all__:
+        assert getattr(s3crypt, name) is not None
+        assert name in dir(s3crypt)
+    with pytest.raises(AttributeError, match="S3Cript"):
+        s3crypt.S3Cript  # noqa: B018 - the access is the test
+
+
+def test_a_wheel_installs_two_packages() -> None:
+    """Nothing called cli, tests or benchmarks ends up beside other people's packages."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    tool = project["tool"]["setuptools"]
+    assert {name.split(".")[0] for name in tool["packages"]} == {"s3crypt", "s3crypt_cli"}
+    assert tool["package-dir"] == {"s3crypt": "s3crypt", "s3crypt_cli": "cli"}
+    inside = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert {f"s3crypt.{name}" for name in inside} <= set(tool["packages"])
