@@ -11,7 +11,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, Self
@@ -49,6 +49,7 @@ _COPY_PART_LENGTH = 512 * 2**20
 # A stream's length is not known, so its parts double every 1,250: 8 MiB up to 9.8 GiB sent, and
 # room for 2.4 TiB in 10,000 parts.
 _STREAM_PARTS_A_SIZE = 1_250
+_STREAM_PIECE = 2**20
 _READ_ATTEMPTS = 5
 
 
@@ -176,18 +177,23 @@ class StreamSource:
     def __init__(self, file: BinaryIO, size: int | None = None) -> None:
         self._file = file
         self._ahead = b""
-        self._read = 0
         self.size = size
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Read on; `offset` is where the stream is."""
         del offset
-        with _reading("the source"):
-            data = self._ahead + read_exactly(self._file, len(view) - len(self._ahead))
+        filled = len(self._ahead)
+        view[:filled] = self._ahead
         self._ahead = b""
-        view[: len(data)] = data
-        self._read += len(data)
-        return len(data)
+        with _reading("the source"):
+            # In pieces: a part's worth of bytes at a time would double a worker's memory.
+            while filled < len(view):
+                piece = read_exactly(self._file, min(_STREAM_PIECE, len(view) - filled))
+                if not piece:
+                    break
+                view[filled : filled + len(piece)] = piece
+                filled += len(piece)
+        return filled
 
     def at_end(self) -> bool:
         """Read one byte ahead."""
@@ -259,8 +265,10 @@ class _PartMaker:
             raise
 
     def _fill(self, buffers: _Buffers, number: int, offset: int, length: int) -> _Part:
-        plain = buffers.plain if self._sealer else buffers.body
-        _fit(plain, length)
+        if self._sealer:
+            plain = buffers.plain = _fit(buffers.plain, length)
+        else:
+            plain = buffers.body = _fit(buffers.body, length)
         with memoryview(plain) as view:
             filled = self._source.read_into(view, offset)
         if self._source.size is None:
@@ -271,7 +279,7 @@ class _PartMaker:
         if self._sealer:
             self._seal(buffers, number, offset, filled, is_final=is_final)
         else:
-            _fit(buffers.body, filled)
+            buffers.body = _fit(buffers.body, filled)
         return _Part(number, buffers.body, filled, is_final)
 
     def _seal(
@@ -286,7 +294,7 @@ class _PartMaker:
             sealed = geometry.message_length(filled) - geometry.header_length
         else:
             sealed = filled // geometry.frame_length * geometry.stride
-        _fit(buffers.body, len(header) + sealed)
+        buffers.body = _fit(buffers.body, len(header) + sealed)
         buffers.body[: len(header)] = header
         with memoryview(buffers.plain) as plain, memoryview(buffers.body) as body:
             sealer.seal(
@@ -299,12 +307,16 @@ class _PartMaker:
             buffers.body += sealer.footer()
 
 
-def _fit(buffer: bytearray, length: int) -> None:
-    """Make `buffer` just `length` bytes long; botocore takes a bytearray whole, not a view."""
-    if len(buffer) > length:
-        del buffer[length:]
-    else:
-        buffer.extend(bytes(length - len(buffer)))
+def _fit(buffer: bytearray, length: int) -> bytearray:
+    """Return `buffer` cut to `length` bytes, or another one where it is too short.
+
+    botocore takes a bytearray whole, not a view of one. Growing one by `extend` would allot an
+    eighth more than asked for, and twice the length while it does.
+    """
+    if len(buffer) < length:
+        return bytearray(length)
+    del buffer[length:]
+    return buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,21 +396,24 @@ def _put_parts(
     workers: int,
     progress: Progress | None,
 ) -> tuple[Mapping[str, Any], int]:
-    created = _begin(to)
-    upload_id = created["UploadId"]
+    begun: Future[Mapping[str, Any]] = Future()
     done: dict[int, tuple[str, int]] = {}
     ready = iter([made])
 
     def send_one(buffers: _Buffers) -> bool:
-        # The part already made goes first, in the buffers it is in.
-        part, buffers = next(ready, (None, buffers))
-        part = part or maker.make(buffers)
+        part, held = next(ready, (None, buffers))
+        if part:
+            # The part already made goes first, and its buffers become this worker's.
+            buffers.plain, buffers.body = held.plain, held.body
+            held.plain = bytearray()
+        else:
+            part = maker.make(buffers)
         if part is None:
             return False
         with translating(f"{to.location} part {part.number}"):
             reply = to.client.upload_part(
                 **to.location.arguments,
-                UploadId=upload_id,
+                UploadId=begun.result()["UploadId"],
                 PartNumber=part.number,
                 Body=part.body,
                 **to.part_arguments,
@@ -409,43 +424,48 @@ def _put_parts(
         return True
 
     try:
-        to.check(created)
+        created = _begin(to, begun)
         with _Crew(workers, send_one) as crew:
             crew.wait()
         source.verify()
-        reply = _complete(to, upload_id, done)
+        reply = _complete(to, created, done)
     except BaseException as error:
-        _abort(to, upload_id, error)
+        _abort(to, begun, error)
         raise
     return {**created, **reply}, sum(length for _, length in done.values())
 
 
-def _begin(to: Upload) -> Mapping[str, Any]:
-    """Begin an upload by parts, or leave none behind.
+def _begin(to: Upload, begun: Future[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Begin an upload by parts and return S3's reply; `begun` has it whatever happens here.
 
     In a thread, because an interrupt only reaches the main one: in the middle of the request
     it would leave an upload behind that S3 has made and whose id nobody here knows.
     """
-    with ThreadPoolExecutor(1) as pool:
-        begun = pool.submit(
-            to.client.create_multipart_upload, **to.location.arguments, **to.arguments
-        )
-        try:
-            with translating(str(to.location)):
-                created: Mapping[str, Any] = begun.result()
-        except BaseException as error:
-            if begun.exception() is None:
-                _abort(to, begun.result()["UploadId"], error)
-            raise
+
+    def request() -> None:
+        if begun.set_running_or_notify_cancel():
+            try:
+                begun.set_result(
+                    to.client.create_multipart_upload(**to.location.arguments, **to.arguments)
+                )
+            except BaseException as error:  # noqa: BLE001 - handed to result(), which raises it
+                begun.set_exception(error)
+
+    threading.Thread(target=request, name="s3crypt-begin", daemon=True).start()
+    with translating(str(to.location)):
+        created = begun.result()
+    to.check(created)
     return created
 
 
-def _complete(to: Upload, upload_id: str, done: Mapping[int, tuple[str, int]]) -> dict[str, Any]:
+def _complete(
+    to: Upload, created: Mapping[str, Any], done: Mapping[int, tuple[str, int]]
+) -> dict[str, Any]:
     parts = [{"PartNumber": number, "ETag": done[number][0]} for number in sorted(done)]
     with translating(str(to.location)):
         reply: dict[str, Any] = to.client.complete_multipart_upload(
             **to.location.arguments,
-            UploadId=upload_id,
+            UploadId=created["UploadId"],
             MultipartUpload={"Parts": parts},
             **to.part_arguments,
             **to.conditions,
@@ -453,7 +473,10 @@ def _complete(to: Upload, upload_id: str, done: Mapping[int, tuple[str, int]]) -
     return reply
 
 
-def _abort(to: Upload, upload_id: str, error: BaseException) -> None:
+def _abort(to: Upload, begun: Future[Mapping[str, Any]], error: BaseException) -> None:
+    if begun.cancel() or begun.exception():
+        return
+    upload_id = begun.result()["UploadId"]
     try:
         to.client.abort_multipart_upload(**to.location.arguments, UploadId=upload_id)
     except (ClientError, BotoCoreError) as failure:
@@ -471,6 +494,8 @@ class _Crew:
     def __init__(self, workers: int, work: Callable[[_Buffers], bool]) -> None:
         self._work = work
         self._stop = threading.Event()
+        self._busy = 0
+        self._idle = threading.Condition()
         self._failures: list[BaseException] = []
         self._threads = [
             threading.Thread(target=self._run, name=f"s3crypt-{index}", daemon=True)
@@ -478,14 +503,23 @@ class _Crew:
         ]
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            # An interrupt; without __enter__'s end there is no __exit__.
+            self._halt()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._halt()
+
+    def _halt(self) -> None:
+        # By count, since a thread whose start was interrupted can be running and not be joined.
+        with self._idle:
+            self._stop.set()
+            self._idle.wait_for(lambda: not self._busy)
 
     def wait(self) -> None:
         """Return when all is done; raise the first failure."""
@@ -495,6 +529,10 @@ class _Crew:
             raise self._failures[0]
 
     def _run(self) -> None:
+        with self._idle:
+            if self._stop.is_set():
+                return
+            self._busy += 1
         buffers = _Buffers()
         try:
             while not self._stop.is_set() and self._work(buffers):
@@ -502,6 +540,10 @@ class _Crew:
         except BaseException as error:  # noqa: BLE001 - handed to wait(), which raises it
             self._failures.append(error)
             self._stop.set()
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
 
 
 class ObjectStream(io.RawIOBase):
@@ -782,14 +824,14 @@ def _open_section(
 ) -> int:
     """Fetch a section and open its frames; return the plaintext bytes now in the buffers."""
     length = part.end - part.start
-    _fit(buffers.body, length)
+    buffers.body = _fit(buffers.body, length)
     with memoryview(buffers.body) as sealed:
         if source.fill(sealed) < length:
             raise StorageError("S3 sent fewer bytes than it announced.")
         if opener is None:
             return length
         if len(buffers.plain) < length:
-            _fit(buffers.plain, length)
+            buffers.plain = bytearray(length)
         with memoryview(buffers.plain) as plain:
             return _open_run(part, sealed, plain, opener)
 
@@ -870,8 +912,7 @@ def copy_in_place(
 
 
 def _copy_parts(to: Upload, source: CopySource, workers: int) -> Mapping[str, Any]:
-    created = _begin(to)
-    upload_id = created["UploadId"]
+    begun: Future[Mapping[str, Any]] = Future()
     length = max(_COPY_PART_LENGTH, -(-source.size // MAX_PARTS))
     numbers = iter(range(1, -(-source.size // length) + 1))
     lock = threading.Lock()
@@ -888,7 +929,7 @@ def _copy_parts(to: Upload, source: CopySource, workers: int) -> Mapping[str, An
                 **to.location.arguments,
                 **source.request,
                 **to.part_arguments,
-                UploadId=upload_id,
+                UploadId=begun.result()["UploadId"],
                 PartNumber=number,
                 CopySourceRange=f"bytes={start}-{end - 1}",
             )
@@ -896,10 +937,10 @@ def _copy_parts(to: Upload, source: CopySource, workers: int) -> Mapping[str, An
         return True
 
     try:
-        to.check(created)
+        created = _begin(to, begun)
         with _Crew(workers, copy_one) as crew:
             crew.wait()
-        return {**created, **_complete(to, upload_id, done)}
+        return {**created, **_complete(to, created, done)}
     except BaseException as error:
-        _abort(to, upload_id, error)
+        _abort(to, begun, error)
         raise

@@ -311,9 +311,24 @@ store.get(uri, Target())
 store.client.meta.events.register("before-send.s3.CreateMultipartUpload", interrupt)
 store.put(data * 3, uri)
 """,
+    "put, first part": """
+store.client.meta.events.register("before-call.s3.UploadPart", interrupt)
+store.put(data * 3, uri)
+""",
     "put, completing": """
 store.client.meta.events.register("before-call.s3.CompleteMultipartUpload", interrupt)
 store.put(data * 3, uri)
+""",
+    "get, first section": """
+opened = []
+
+def second(**_):
+    opened.append(True)
+    if len(opened) == 2:
+        interrupt()
+
+store.client.meta.events.register("before-call.s3.GetObject", second)
+store.get(uri, folder + "/out")
 """,
     "get, opening": """
 store.client.meta.events.register("before-call.s3.GetObject", interrupt)
