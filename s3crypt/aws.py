@@ -126,13 +126,13 @@ _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, str | None], ...] = (
     (
         (InvalidRegionError, NoRegionError, ProfileNotFound),
         "{error}",
-        "Set AWS_REGION or AWS_PROFILE.",
+        "Set AWS_DEFAULT_REGION or AWS_PROFILE.",
     ),
     ((ParamValidationError,), "{subject}: {error}", None),
 )
 _SETTINGS_HINT = "Check AWS_* in the environment and the AWS configuration file."
 _NETWORK_HINT = "Check the network, the region and the endpoint URL."
-_REGION_HINT = "The bucket is in another region: set --region or AWS_REGION to it."
+_REGION_HINT = "The bucket is in another region: set --region or AWS_DEFAULT_REGION to it."
 _DENIED_HINT = "Ask for the permission named in the service's message."
 # code -> (type, what happened, hint). S3 prefixes KMS's codes with "KMS.".
 _CODES: dict[str, tuple[type[S3CryptError], str, str | None]] = {

@@ -53,6 +53,7 @@ class SSEKMS:
 
     def __post_init__(self) -> None:
         _check_key(self.key, self.name)
+        object.__setattr__(self, "context", _text_pairs(self.context))
 
     def write_arguments(self) -> dict[str, object]:
         """Return the arguments of a request that makes an object."""
@@ -82,6 +83,7 @@ class DSSEKMS:
 
     def __post_init__(self) -> None:
         _check_key(self.key, self.name)
+        object.__setattr__(self, "context", _text_pairs(self.context))
 
     def write_arguments(self) -> dict[str, object]:
         """Return the arguments of a request that makes an object."""
@@ -107,8 +109,8 @@ class SSEC:
     name: ClassVar[str] = "sse-c"
 
     def __post_init__(self) -> None:
-        if len(self.key) != 32:
-            raise ConfigError(f"A customer key has 32 bytes, not {len(self.key)}.")
+        if not isinstance(self.key, bytes) or len(self.key) != 32:
+            raise ConfigError("A customer key is 32 bytes.")
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -248,6 +250,13 @@ def _from_base64(text: bytes) -> bytes | None:
 def _check_key(key: str, mode: str) -> None:
     if not key or not isinstance(key, str):
         raise ConfigError(f"Mode {mode} needs a KMS key: an ARN, an id or an alias.")
+
+
+def _text_pairs(context: Mapping[str, str] | None) -> dict[str, str]:
+    pairs = dict(context or {})
+    if not all(isinstance(text, str) for pair in pairs.items() for text in pair):
+        raise ConfigError("Keys and values of an encryption context are text.")
+    return pairs
 
 
 def _kms_arguments(key: str, context: Mapping[str, str] | None) -> dict[str, object]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from . import metadata as entries
 from .aws import translate, translating
@@ -165,6 +165,8 @@ def _look(store: S3Crypt, location: Location, to: Mode) -> _Object:
         tried.append(arguments)
         try:
             head = store.client.head_object(**location.arguments, **arguments)
+        except BotoCoreError as error:
+            raise translate(error, str(location)) from error
         except ClientError as error:
             # A wrong or missing customer key is a bare 400 or 403; another may fit.
             if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 403):

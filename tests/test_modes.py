@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-MD5 = "tO/TqP02yHVrjEUxsMqB9w=="  # openssl md5 -binary of bytes 0 to 31, in base64
+MD5 = "tP/LI3N87DFaSk0aoqYgzg=="  # openssl md5 -binary of bytes 0 to 31, in base64
 
 
 def all_modes() -> list[Any]:
@@ -65,6 +65,8 @@ def test_no_repr_shows_a_key(mode: Any) -> None:
         lambda: SSEKMS(""),
         lambda: DSSEKMS(""),
         lambda: SSEKMS(None),  # type: ignore[arg-type]  # from untyped code
+        lambda: SSEKMS("k", {"a": 1}),  # type: ignore[dict-item]
+        lambda: DSSEKMS("k", {1: "a"}),  # type: ignore[dict-item]
         lambda: SSEC(b""),
         lambda: SSEC(bytes(31)),
         lambda: SSEC(bytes(33)),
@@ -87,7 +89,7 @@ def test_an_impossible_mode_is_refused_when_made(make: Callable[[], object]) -> 
 
 def test_what_each_mode_asks_for() -> None:
     """The request arguments of a write, and of any other request."""
-    key = {
+    key: dict[str, object] = {
         "SSECustomerAlgorithm": "AES256",
         "SSECustomerKey": base64.b64encode(CUSTOMER_KEY).decode(),
         "SSECustomerKeyMD5": MD5,

@@ -2,7 +2,7 @@
 """Messages as streams and in one piece. Sources are binary files; nothing else is known of them."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from s3crypt.errors import FormatError, IntegrityError, S3CryptError, StorageError
@@ -97,38 +97,49 @@ def decrypt(
         return reader.readall()
 
 
-class _Pending:
-    """Bytes made and not yet handed out, in one buffer that grows to its largest run."""
+class _Runs:
+    """Hands out the bytes of an iterator's runs; once it has failed, it fails for good.
 
-    def __init__(self) -> None:
-        self._view = memoryview(b"")
-
-    def __len__(self) -> int:
-        return len(self._view)
-
-    def put(self, view: memoryview) -> None:
-        self._view = view
-
-    def take_all(self) -> bytes:
-        taken, self._view = bytes(self._view), memoryview(b"")
-        return taken
-
-    def take_into(self, target: memoryview) -> int:
-        taken = min(len(self._view), len(target))
-        target[:taken] = self._view[:taken]
-        self._view = self._view[taken:]
-        return taken
-
-
-def _refuse(failure: BaseException | None) -> None:
-    """Fail again where a read has failed before: what follows must not look like the rest.
-
-    A failed read has lost bytes of the source, and a later one cannot know which.
+    A failed read has lost bytes of the source, and a later one cannot know which: what follows
+    must not look like the rest, or like the end.
     """
-    if isinstance(failure, S3CryptError):
-        raise failure
-    if failure:
-        raise StorageError("An earlier read failed; this stream cannot go on.") from failure
+
+    def __init__(self, runs: Iterator[memoryview]) -> None:
+        self._runs = runs
+        self._pending = memoryview(b"")
+        self._failure: BaseException | None = None
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        view = memoryview(buffer).cast("B")
+        while len(view) and not len(self._pending) and self._advance():
+            pass
+        taken = min(len(self._pending), len(view))
+        view[:taken] = self._pending[:taken]
+        self._pending = self._pending[taken:]
+        return taken
+
+    def readall(self) -> bytes:
+        parts = [bytes(self._pending)]
+        while self._advance():
+            parts.append(bytes(self._pending))
+        return b"".join(parts)
+
+    def _advance(self) -> bool:
+        """Make the next run pending; return False at the end."""
+        self._pending = memoryview(b"")
+        if isinstance(self._failure, S3CryptError):
+            raise self._failure
+        if self._failure:
+            raise StorageError("An earlier read failed; this stream cannot go on.") from (
+                self._failure
+            )
+        try:
+            run = next(self._runs, None)
+        except BaseException as failure:
+            self._failure = failure
+            raise
+        self._pending = run or self._pending
+        return run is not None
 
 
 class EncryptingReader(io.RawIOBase):
@@ -161,16 +172,7 @@ class EncryptingReader(io.RawIOBase):
         self._source = source
         self._length = length
         self._sealer = Sealer(keyring, context=context, signed=signed, frame_length=frame_length)
-        self._run = max(1, _RUN // frame_length)
-        self._plain = bytearray(self._run * frame_length)
-        self._sealed = bytearray(self._run * self._sealer.geometry.stride + FINAL_FRAME_OVERHEAD)
-        self._ahead = b""
-        self._sequence = 1
-        self._read = 0
-        self._done = False
-        self._failure: BaseException | None = None
-        self._pending = _Pending()
-        self._pending.put(memoryview(self._sealer.header))
+        self._runs = _Runs(self._seal())
 
     def readable(self) -> bool:
         """Return True."""
@@ -178,54 +180,38 @@ class EncryptingReader(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
         """Fill `buffer` with the message's next bytes; 0 at its end."""
-        view = memoryview(buffer).cast("B")
-        while len(view) and not len(self._pending) and not self._done:
-            self._advance()
-        return self._pending.take_into(view)
+        return self._runs.readinto(buffer)
 
     def readall(self) -> bytes:
         """Return the rest of the message."""
-        parts = [self._pending.take_all()]
-        while not self._done:
-            self._advance()
-            parts.append(self._pending.take_all())
-        return b"".join(parts)
+        return self._runs.readall()
 
-    def _advance(self) -> None:
-        _refuse(self._failure)
-        try:
-            self._next_run()
-        except BaseException as failure:
-            self._failure = failure
-            raise
-
-    def _next_run(self) -> None:
-        filled = self._fill()
-        if not self._ahead and self._length not in (None, self._read):
-            raise StorageError(
-                f"The source gave {self._read} bytes, not the {self._length} announced."
-            )
-        with memoryview(self._plain) as plain, memoryview(self._sealed) as sealed:
-            written = self._sealer.seal(
-                plain[:filled], sealed, first=self._sequence, is_final=not self._ahead
-            )
-        self._sequence += self._run
-        if self._ahead:
-            self._pending.put(memoryview(self._sealed)[:written])
-            return
-        self._done = True
-        footer = self._sealer.footer()
-        self._pending.put(memoryview(bytes(self._sealed[:written]) + footer))
-
-    def _fill(self) -> int:
-        # One byte ahead tells whether the run has the final frame.
-        wanted = len(self._plain) - len(self._ahead)
-        data = self._ahead + read_exactly(self._source, wanted)
-        self._plain[: len(data)] = data
-        self._read += len(data) - len(self._ahead)
-        self._ahead = read_exactly(self._source, 1) if len(data) == len(self._plain) else b""
-        self._read += len(self._ahead)
-        return len(data)
+    def _seal(self) -> Iterator[memoryview]:
+        yield memoryview(self._sealer.header)
+        geometry = self._sealer.geometry
+        run = max(1, _RUN // geometry.frame_length)
+        plain = bytearray(run * geometry.frame_length)
+        sealed = bytearray(run * geometry.stride + FINAL_FRAME_OVERHEAD)
+        ahead, read, sequence, is_last = b"", 0, 1, False
+        while not is_last:
+            data = ahead + read_exactly(self._source, len(plain) - len(ahead))
+            read += len(data) - len(ahead)
+            # One byte ahead tells whether the run has the final frame.
+            ahead = read_exactly(self._source, 1) if len(data) == len(plain) else b""
+            read += len(ahead)
+            is_last = not ahead
+            if is_last and self._length not in (None, read):
+                raise StorageError(
+                    f"The source gave {read} bytes, not the {self._length} announced."
+                )
+            plain[: len(data)] = data
+            with memoryview(plain) as view:
+                written = self._sealer.seal(
+                    view[: len(data)], memoryview(sealed), first=sequence, is_final=is_last
+                )
+            yield memoryview(sealed)[:written]
+            sequence += run
+        yield memoryview(self._sealer.footer())
 
 
 class DecryptingReader(io.RawIOBase):
@@ -267,15 +253,10 @@ class DecryptingReader(io.RawIOBase):
         self._opener = Opener(header, keyring, context=context, allow_uncommitted=allow_uncommitted)
         self._source = source
         self._max_block = min(max_frame_length, MAX_BLOCK_LENGTH)
-        stride = header.frame_length + FRAME_OVERHEAD
-        self._capacity = max(1, _RUN // stride) * stride
         self._buffer = bytearray()
         self._plain = bytearray()
         self._ended = False
-        self._sequence = 1
-        self._done = False
-        self._failure: BaseException | None = None
-        self._pending = _Pending()
+        self._runs = _Runs(self._open())
 
     @property
     def opener(self) -> Opener:
@@ -298,46 +279,32 @@ class DecryptingReader(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
         """Fill `buffer` with the next verified bytes; 0 once the whole message is verified."""
-        view = memoryview(buffer).cast("B")
-        while len(view) and not len(self._pending) and not self._done:
-            self._advance()
-        return self._pending.take_into(view)
+        return self._runs.readinto(buffer)
 
     def readall(self) -> bytes:
         """Return the rest of the plaintext, once all of it is verified."""
-        parts = [self._pending.take_all()]
-        while not self._done:
-            self._advance()
-            parts.append(self._pending.take_all())
-        return b"".join(parts)
+        return self._runs.readall()
 
-    def _advance(self) -> None:
-        _refuse(self._failure)
-        try:
-            if not self.header.frame_length:
-                self._open_block()
-            else:
-                self._next_run()
-        except BaseException as failure:
-            self._failure = failure
-            raise
-
-    def _next_run(self) -> None:
-        stride = self.header.frame_length + FRAME_OVERHEAD
-        self._fill(self._capacity)
-        if is_final(memoryview(self._buffer)):
-            self._open_final()
+    def _open(self) -> Iterator[memoryview]:
+        if not self.header.frame_length:
+            yield self._open_block()
             return
-        count = self._regular_frames(stride)
-        run = count * stride
-        if not run:
-            raise IntegrityError("The message ends before its final frame.")
-        self._reserve(run)
-        with memoryview(self._buffer) as sealed:
-            written = self._opener.open(sealed[:run], memoryview(self._plain), first=self._sequence)
-        del self._buffer[:run]
-        self._sequence += count
-        self._pending.put(memoryview(self._plain)[:written])
+        stride = self.header.frame_length + FRAME_OVERHEAD
+        sequence = 1
+        while self._fill(max(1, _RUN // stride) * stride) and not is_final(
+            memoryview(self._buffer)
+        ):
+            count = self._regular_frames(stride)
+            run = count * stride
+            if not run:
+                raise IntegrityError("The message ends before its final frame.")
+            self._reserve(run)
+            with memoryview(self._buffer) as sealed:
+                written = self._opener.open(sealed[:run], memoryview(self._plain), first=sequence)
+            del self._buffer[:run]
+            yield memoryview(self._plain)[:written]
+            sequence += count
+        yield self._open_final(sequence)
 
     def _regular_frames(self, stride: int) -> int:
         """Count the whole frames in the buffer before one that is marked final."""
@@ -347,7 +314,7 @@ class DecryptingReader(io.RawIOBase):
                 return index
         return count
 
-    def _open_final(self) -> None:
+    def _open_final(self, sequence: int) -> memoryview:
         self._fill(FINAL_FRAME_OVERHEAD)
         if len(self._buffer) < FINAL_FRAME_OVERHEAD:
             raise IntegrityError("The message ends within its final frame.")
@@ -358,11 +325,11 @@ class DecryptingReader(io.RawIOBase):
         self._reserve(length)
         with memoryview(self._buffer) as sealed:
             written = self._opener.open_final(
-                sealed[:length], memoryview(self._plain), sequence=self._sequence
+                sealed[:length], memoryview(self._plain), sequence=sequence
             )
-        self._finish(length, written)
+        return self._finish(length, written)
 
-    def _open_block(self) -> None:
+    def _open_block(self) -> memoryview:
         self._fill(20)
         length = int.from_bytes(self._buffer[12:20]) + BLOCK_OVERHEAD
         if length > self._max_block + BLOCK_OVERHEAD:
@@ -375,23 +342,23 @@ class DecryptingReader(io.RawIOBase):
         self._reserve(length)
         with memoryview(self._buffer) as sealed:
             written = self._opener.open_block(sealed[:length], memoryview(self._plain))
-        self._finish(length, written)
+        return self._finish(length, written)
 
-    def _finish(self, length: int, written: int) -> None:
+    def _finish(self, length: int, written: int) -> memoryview:
         """Verify what follows the body, and only then let its last bytes go."""
         self._fill(length + _MAX_FOOTER + 1)
         self._opener.verify_footer(bytes(self._buffer[length:]))
         self._buffer.clear()
-        self._pending.put(memoryview(self._plain)[:written])
-        self._done = True
+        return memoryview(self._plain)[:written]
 
-    def _fill(self, length: int) -> None:
+    def _fill(self, length: int) -> int:
         """Read until the buffer holds `length` bytes, or all that the source has left."""
         missing = length - len(self._buffer)
         if missing > 0 and not self._ended:
             chunk = read_exactly(self._source, missing)
             self._ended = len(chunk) < missing
             self._buffer += chunk
+        return len(self._buffer)
 
     def _reserve(self, length: int) -> None:
         if len(self._plain) < length - TAG_LENGTH:
