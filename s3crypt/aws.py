@@ -133,6 +133,8 @@ _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, str | None], ...] = (
 _SETTINGS_HINT = "Check AWS_* in the environment and the AWS configuration file."
 _NETWORK_HINT = "Check the network, the region and the endpoint URL."
 _REGION_HINT = "The bucket is in another region: set --region or AWS_DEFAULT_REGION to it."
+# The first attempt's reply was lost; that it was obeyed is what the second one then meets.
+_RETRIED_HINT = "The request was sent twice, so the object there may be this very one: look at it."
 _DENIED_HINT = "Ask for the permission named in the service's message."
 # code -> (type, what happened, hint). S3 prefixes KMS's codes with "KMS.".
 _CODES: dict[str, tuple[type[S3CryptError], str, str | None]] = {
@@ -204,6 +206,8 @@ def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -
     )
     if is_kms and kind is StorageError:
         kind = KeyUnavailableError
+    if kind is ConflictError and metadata.get("RetryAttempts"):
+        hint = _RETRIED_HINT
     return kind(f"{subject}: {what}", hint=hint, code=code, request_id=request_id)
 
 

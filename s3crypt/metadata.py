@@ -14,6 +14,7 @@ changes metadata only; a message's header is never written twice.
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .errors import ConfigError, FormatError
 from .keyrings import AESKeyring, Keyring
@@ -124,6 +125,14 @@ def load_context(metadata: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(context, dict) or not all(isinstance(v, str) for v in context.values()):
         raise FormatError(f"The object's {CONTEXT} metadata is malformed.")
     return context
+
+
+def of_reply(reply: Mapping[str, Any]) -> dict[str, str]:
+    """Return an object's metadata, its names in lower case as S3 has them.
+
+    HTTP is indifferent to case, and servers written in Go send `X-Amz-Meta-S3crypt-Edks`.
+    """
+    return {name.lower(): value for name, value in reply.get("Metadata", {}).items()}
 
 
 def of_user(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -141,8 +141,7 @@ class _Object:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        metadata: Mapping[str, str] = self.head.get("Metadata", {})
-        return metadata
+        return entries.of_reply(self.head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +186,7 @@ def _sealed(
     to: Mode,
     arguments: Mapping[str, object],
 ) -> _Sealed | None:
-    metadata = head.get("Metadata", {})
+    metadata = entries.of_reply(head)
     wrapped = entries.load_edks(metadata)
     if wrapped:
         # All in the metadata: not even the header has to be fetched.

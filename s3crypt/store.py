@@ -522,7 +522,7 @@ def _decrypting(
     mode: ClientSide, location: Location, stream: ObjectStream, demand: Demand
 ) -> DecryptingReader:
     keyring: Keyring = mode.keyring
-    wrapped = entries.load_edks(stream.reply.get("Metadata", {}))
+    wrapped = entries.load_edks(entries.of_reply(stream.reply))
     if wrapped:
         keyring = entries.ObjectKeyring(mode.keyring, wrapped)
     source: Any = stream  # RawIOBase reads as BinaryIO does
@@ -544,7 +544,7 @@ def _decrypting(
 def _refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
     # S3 knows nothing of client-side encryption, so a reader without keys would get ciphertext
     # for plaintext. Our own objects say so; without a mode, others' are looked at too.
-    if mode is not None and entries.FRAME_LENGTH not in stream.reply.get("Metadata", {}):
+    if mode is not None and entries.FRAME_LENGTH not in entries.of_reply(stream.reply):
         return
     if header := recognise(stream):
         keys = ", ".join(_keys(header, stream.reply))
@@ -583,7 +583,7 @@ def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> N
 
 
 def _keys(header: Header, reply: Mapping[str, Any]) -> tuple[str, ...]:
-    return key_names(entries.load_edks(reply.get("Metadata", {})) or header.edks)
+    return key_names(entries.load_edks(entries.of_reply(reply)) or header.edks)
 
 
 def _describe(
@@ -592,7 +592,7 @@ def _describe(
     header: Header | None,
 ) -> ObjectInfo:
     reply = stream.reply
-    metadata = reply.get("Metadata", {})
+    metadata = entries.of_reply(reply)
     common: dict[str, Any] = {
         "uri": str(location),
         "stored_size": stream.size,

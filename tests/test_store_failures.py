@@ -7,14 +7,11 @@ import io
 import os
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from relay import Answer, Asked, relaying
 from samples import (
-    CUSTOMER_KEY,
     LARGE,
     PART,
-    SERVER_SIDE,
     aes,
     connect,
     files,
@@ -27,7 +24,6 @@ from samples import (
 )
 
 from s3crypt import (
-    SSEC,
     SSEKMS,
     SSES3,
     ClientSide,
@@ -35,7 +31,6 @@ from s3crypt import (
     FormatError,
     IntegrityError,
     KeyUnavailableError,
-    PolicyError,
     S3Crypt,
     StorageError,
 )
@@ -45,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from s3crypt import Mode
     from s3crypt.sandbox import Running
 
 FRAME = 4096
@@ -319,73 +313,3 @@ def test_an_upload_that_cannot_be_aborted_is_named(
         with pytest.raises(StorageError, match="part") as caught:
             store.put(payload(PART + 1), f"s3://{bucket}/x")
     assert "could not be aborted" in caught.value.__notes__[0]
-
-
-# --- Servers that do not do as they are told ------------------------------------------------------
-
-
-def _deaf(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer as a server that does not know server-side encryption."""
-    for name in [name for name in asked.headers if name.startswith("x-amz-server-side-enc")]:
-        del asked.headers[name]
-    answer = forward()
-    for name in [name for name in answer.headers if name.startswith("x-amz-server-side-enc")]:
-        del answer.headers[name]
-    return answer
-
-
-@pytest.mark.parametrize("size", [1, PART + 1])
-@pytest.mark.parametrize("name", SERVER_SIDE)
-def test_a_server_that_does_not_encrypt_is_noticed(
-    name: str, size: int, sandbox: Running, bucket: str, kms_key: str, s3: Any
-) -> None:
-    """It answers 200 and stores plaintext; the object is removed again."""
-    with relaying(sandbox.endpoint_url, _deaf) as relay:
-        client = boto3.client("s3", endpoint_url=relay.url)
-        store = S3Crypt(make_mode(name, kms_key), client=client)
-        with pytest.raises(PolicyError, match="did not confirm"):
-            store.put(payload(size), f"s3://{bucket}/x")
-    assert names(s3, bucket) == []
-    assert uploads(s3, bucket) == []
-
-
-def test_the_version_before_comes_back_when_unencrypted_bytes_are_removed(
-    sandbox: Running, session: Any, versioned_bucket: str
-) -> None:
-    """Only the version that was just stored is removed."""
-    uri = f"s3://{versioned_bucket}/x"
-    connect(SSES3()).put(OLD, uri)
-    with relaying(sandbox.endpoint_url, _deaf) as relay:
-        client = session.client("s3", endpoint_url=relay.url)
-        with pytest.raises(PolicyError):
-            S3Crypt(SSES3(), client=client).put(b"new", uri)
-    assert connect(SSES3()).read(uri) == OLD
-
-
-def test_unencrypted_bytes_that_cannot_be_removed_are_still_a_policy_error(
-    sandbox: Running, session: Any, bucket: str
-) -> None:
-    """What went wrong first is not hidden by what went wrong then."""
-
-    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        if asked.method == "DELETE":
-            return Answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>")
-        return _deaf(asked, forward)
-
-    with relaying(sandbox.endpoint_url, spoil) as relay:
-        client = session.client("s3", endpoint_url=relay.url)
-        with pytest.raises(PolicyError, match=r"did not confirm.*could not be removed"):
-            S3Crypt(SSES3(), client=client).put(b"new", f"s3://{bucket}/x")
-
-
-@pytest.mark.parametrize("mode", [SSES3(), SSEC(CUSTOMER_KEY)])
-def test_what_is_not_reported_as_encrypted_is_not_read(
-    mode: Mode, sandbox: Running, session: Any, bucket: str, tmp_path: Path
-) -> None:
-    """A store with a mode does not read what the server does not call encrypted."""
-    connect(SSES3()).put(b"plain", f"s3://{bucket}/x")
-    with relaying(sandbox.endpoint_url, _deaf) as relay:
-        client = session.client("s3", endpoint_url=relay.url)
-        with pytest.raises(PolicyError, match="unencrypted"):
-            S3Crypt(mode, client=client).get(f"s3://{bucket}/x", tmp_path / "out")
-    assert files(tmp_path) == []

@@ -270,6 +270,18 @@ def test_a_store_without_a_mode_names_the_keys_of_a_client_side_object(
     assert f"kms:{kms_key}" in str(error.hint)
 
 
+@pytest.mark.parametrize("name", CLIENT_SIDE)
+@pytest.mark.parametrize("size", [0, PART + 1])
+def test_a_store_of_server_side_objects_hands_out_no_ciphertext(
+    name: str, size: int, bucket: str, kms_key: str, tmp_path: Path
+) -> None:
+    """S3 reports a client-side object as SSE-S3; its own metadata says what it is."""
+    uri = f"s3://{bucket}/x"
+    connect(make_mode(name, kms_key)).put(payload(size), uri)
+    error = refused(connect(SSES3()), uri, tmp_path, PolicyError)
+    assert f"kms:{kms_key}" in str(error.hint)
+
+
 def test_a_mode_given_to_the_call_overrides_the_store(bucket: str) -> None:
     """Modes are chosen per call."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"

@@ -212,6 +212,39 @@ def test_a_part_is_sent_again_as_it_was(
     assert connect(ClientSide(aes())).read(f"s3://{bucket}/x") == payload(size)
 
 
+def _losing_replies(of: Callable[[Asked], bool]) -> Callable[[Asked, Callable[[], Answer]], Answer]:
+    """Have the first such request obeyed, and answer 500."""
+    lost: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if of(asked) and not lost:
+            lost.append(asked)
+            return Answer(500, {}, b"<Error><Code>InternalError</Code></Error>")
+        return answer
+
+    return spoil
+
+
+def test_a_lost_reply_to_a_completion_is_no_failure(sandbox: Running, bucket: str) -> None:
+    """S3 answers a repeated completion as it did the first."""
+    spoil = _losing_replies(lambda a: a.method == "POST" and "uploadId" in a.query)
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = S3Crypt(ClientSide(aes()), client=_client(relay))
+        store.put(payload(PART + 1), f"s3://{bucket}/x", if_absent=True)
+        assert store.read(f"s3://{bucket}/x") == payload(PART + 1)
+
+
+def test_a_lost_reply_to_a_conditional_put_is_explained(sandbox: Running, bucket: str) -> None:
+    """The retry meets the object that the first attempt made; the error says it may be that."""
+    with relaying(sandbox.endpoint_url, _losing_replies(lambda a: a.method == "PUT")) as relay:
+        store = S3Crypt(ClientSide(aes()), client=_client(relay))
+        with pytest.raises(ConflictError) as caught:
+            store.put(b"plain", f"s3://{bucket}/x", if_absent=True)
+        assert "may be this very one" in str(caught.value.hint)
+        assert store.read(f"s3://{bucket}/x") == b"plain"
+
+
 def test_a_part_that_never_arrives_aborts_the_upload(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
