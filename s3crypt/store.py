@@ -139,6 +139,7 @@ class S3Crypt:
         self.workers = workers
         self._clients = Clients("s3", session=session, client=client)
         self._kms_clients = Clients("kms", session=session)
+        self._key_arns: dict[tuple[str, str | None], str] = {}
 
     @property
     def client(self) -> Any:
@@ -237,6 +238,8 @@ class S3Crypt:
         if isinstance(target, str | os.PathLike):
             with replacing(target) as file, self.reading(location, demand) as reading:
                 return reading.into_file(file, self.workers, progress)
+        if isinstance(target, io.TextIOBase):
+            raise ConfigError("The target is open as text.", hint='Open it in binary mode: "wb".')
         with self.reading(location, demand) as reading:
             return reading.into_stream(target, progress)
 
@@ -409,7 +412,11 @@ class S3Crypt:
         if key in (like, like.rpartition("/")[2]):
             return like
         region = like.split(":")[3] if like.startswith("arn:") else None
-        return resolve_key_arn(self._kms_clients.get(region), key)
+        if (key, region) not in self._key_arns:
+            # Once a store: a rotation of a million objects must not ask a million times.
+            arn = resolve_key_arn(self._kms_clients.get(region), key)
+            self._key_arns[key, region] = arn
+        return self._key_arns[key, region]
 
     def _mode(self, mode: Mode | None) -> Mode | None:
         return mode if mode is not None else self.mode
@@ -572,10 +579,12 @@ def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> N
     # Some servers accept the headers, answer 200, and store plaintext; only AWS's echo tells.
     if isinstance(mode, ClientSide):
         return
-    reported = reported_mode(reply)
-    if reported != mode.name or (
-        isinstance(mode, SSEC) and reply.get("SSECustomerKeyMD5") != mode.key_md5
-    ):
+    confirmed = reported_mode(reply) == mode.name
+    if isinstance(mode, SSEC):
+        confirmed = confirmed and reply.get("SSECustomerKeyMD5") == mode.key_md5
+    elif isinstance(mode, SSEKMS | DSSEKMS) and ":key/" in mode.key:
+        confirmed = confirmed and reply.get("SSEKMSKeyId") == mode.key
+    if not confirmed:
         raise PolicyError(
             f"{location}: the server did not confirm encryption {mode.name}.",
             hint="This S3 service may not support the mode; mode client needs no support.",
@@ -690,6 +699,8 @@ def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[Source]:
     if isinstance(source, bytes | bytearray | memoryview):
         yield BytesSource(source)
         return
+    if isinstance(source, io.TextIOBase):
+        raise ConfigError("The source is open as text.", hint='Open it in binary mode: "rb".')
     if not isinstance(source, str | os.PathLike):
         yield _file_source(source, str(getattr(source, "name", "the source")))
         return

@@ -9,7 +9,6 @@ import pytest
 from samples import (
     CUSTOMER_KEY,
     LARGE,
-    PART,
     connect,
     payload,
     stored,
@@ -21,7 +20,6 @@ from s3crypt import (
     SSES3,
     ConflictError,
     StorageError,
-    transfer,
 )
 from s3crypt.location import Location
 from s3crypt.transfer import (
@@ -31,12 +29,6 @@ from s3crypt.transfer import (
 )
 
 MIN_PART_LENGTH = 5 * 2**20
-
-
-@pytest.fixture
-def small_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a copy's parts be as small as S3 takes, so that 20 MB have several."""
-    monkeypatch.setattr(transfer, "_COPY_PART_LENGTH", MIN_PART_LENGTH)
 
 
 def _copy(s3: Any, bucket: str, etag: str, **changed: Any) -> Any:
@@ -50,10 +42,9 @@ def _copy(s3: Any, bucket: str, etag: str, **changed: Any) -> Any:
         changed.pop("check", lambda _: None),
     )
     source = CopySource(location, etag, None, LARGE, {})
-    return copy_in_place(to, source, workers=3, copy_limit=PART)
+    return copy_in_place(to, source, workers=3, copy_limit=MIN_PART_LENGTH)
 
 
-@pytest.mark.usefixtures("small_copies")
 def test_a_large_object_is_copied_by_parts(bucket: str, s3: Any, requests_log: Any) -> None:
     """Beyond CopyObject's limit UploadPartCopy serves; all arguments arrive."""
     info = connect(SSES3()).put(payload(LARGE), f"s3://{bucket}/x")
@@ -75,7 +66,6 @@ def test_a_large_object_is_copied_by_parts(bucket: str, s3: Any, requests_log: A
     assert tags == [{"Key": "t", "Value": "1"}]
 
 
-@pytest.mark.usefixtures("small_copies")
 def test_a_copy_by_parts_yields_to_another_writer(bucket: str, s3: Any) -> None:
     """A stale ETag, for the source or for the target, is a conflict, and leaves no upload."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
@@ -89,7 +79,6 @@ def test_a_copy_by_parts_yields_to_another_writer(bucket: str, s3: Any) -> None:
     assert uploads(s3, bucket) == []
 
 
-@pytest.mark.usefixtures("small_copies")
 def test_a_copy_by_parts_that_is_refused_leaves_the_object(bucket: str, s3: Any) -> None:
     """The check of the reply comes before the first part."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"

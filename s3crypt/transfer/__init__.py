@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts to and from S3: the only module that moves object bytes.
+
+A worker owns a part: it reads the part's plaintext, seals it in its one buffer and sends it; on
+the way back it fetches, opens and writes it in place. A part is made once and kept until S3 has
+it, so botocore's retries send the same bytes. Peak memory is about
+`workers * (2 * part_length)`, with parts of 8 MiB up to objects of 78 GiB.
+"""
+
+from .download import ObjectStream, download
+from .sources import BytesSource, FileSource, Source, StreamSource
+from .upload import (
+    MAX_COPY_LENGTH,
+    MAX_PART_LENGTH,
+    MAX_PARTS,
+    PART_LENGTH,
+    CopySource,
+    Progress,
+    Upload,
+    copy_in_place,
+    part_length,
+    upload,
+)
+
+__all__ = [
+    "MAX_COPY_LENGTH",
+    "MAX_PARTS",
+    "MAX_PART_LENGTH",
+    "PART_LENGTH",
+    "BytesSource",
+    "CopySource",
+    "FileSource",
+    "ObjectStream",
+    "Progress",
+    "Source",
+    "StreamSource",
+    "Upload",
+    "copy_in_place",
+    "download",
+    "part_length",
+    "upload",
+]

@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects fetched by ranges of one pinned version, opened and written in place."""
+
+import io
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from botocore.exceptions import (
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+from urllib3.exceptions import HTTPError
+
+from s3crypt.aws import translating
+from s3crypt.errors import ConflictError, StorageError
+from s3crypt.location import Location
+from s3crypt.message import Opener
+
+from .upload import PART_LENGTH, Progress
+from .workers import Buffers, Crew, fit
+
+_READ_ATTEMPTS = 5
+
+
+class ObjectStream(io.RawIOBase):
+    """The stored bytes of one object, from `position` to `end`, pinned to one version.
+
+    A connection that breaks is taken up again where it broke. Every request demands the ETag
+    of the first, so the bytes are those of one version or an error.
+
+    Attributes:
+        reply: The first reply's headers: metadata, ETag, encryption.
+        size: The stored bytes of the whole object.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        location: Location,
+        pinned: Mapping[str, Any],
+        reply: Mapping[str, Any],
+        *,
+        start: int = 0,
+        end: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.reply = reply
+        self.size = _total(reply)
+        self._client = client
+        self._location = location
+        self._pinned = pinned
+        self._position = start
+        self._end = self.size if end is None else end
+        self._body: Any = None
+
+    @classmethod
+    def open(
+        cls,
+        client: Any,
+        location: Location,
+        arguments: Mapping[str, Any],
+        *,
+        first: int = PART_LENGTH,
+    ) -> "ObjectStream":
+        """Open the object at its beginning; the first request asks for at most `first` bytes.
+
+        Raises:
+            ObjectNotFoundError: There is no such object or version.
+            StorageError: S3 refused or failed.
+        """
+        request = {**location.arguments, **arguments, "Range": f"bytes=0-{first - 1}"}
+        with translating(str(location)):
+            try:
+                reply = client.get_object(**request)
+            except ClientError as error:
+                # An empty object has no first byte to ask for.
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 416:
+                    raise
+                del request["Range"]
+                reply = client.get_object(**request)
+        version = reply.get("VersionId")
+        if version and version != "null":
+            request["VersionId"] = version
+        request.pop("Range", None)
+        stream = cls(client, location, {**request, "IfMatch": reply["ETag"]}, reply)
+        stream._body = reply["Body"]
+        return stream
+
+    def section(self, start: int, end: int) -> "ObjectStream":
+        """Return the same version's bytes from `start` to before `end`, not yet requested."""
+        return ObjectStream(
+            self._client, self._location, self._pinned, self.reply, start=start, end=end
+        )
+
+    def rewind(self) -> None:
+        """Go back to the object's first byte."""
+        self._drop()
+        self._position = 0
+
+    @property
+    def position(self) -> int:
+        """Return the offset in the object of the next byte."""
+        return self._position
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
+        """Read the next bytes; 0 at the end."""
+        view = memoryview(buffer).cast("B")[: self._end - self._position]
+        if not len(view):
+            return 0
+        for attempt in range(1, _READ_ATTEMPTS + 1):
+            if self._body is None:
+                self._body = self._request()
+            try:
+                count = int(self._body.readinto(view))
+            except _BROKEN as error:
+                self._drop()
+                if attempt == _READ_ATTEMPTS:
+                    raise StorageError(
+                        f"{self._location}: reading broke {attempt} times at byte "
+                        f"{self._position}: {error}"
+                    ) from error
+                continue
+            if count:
+                self._position += count
+                return count
+            self._drop()
+        raise StorageError(f"{self._location}: S3 sent fewer bytes than it announced.")
+
+    def fill(self, view: memoryview) -> int:
+        """Read until `view` is full or the end is reached; return the bytes read."""
+        filled = 0
+        while filled < len(view) and (count := self.readinto(view[filled:])):
+            filled += count
+        return filled
+
+    def close(self) -> None:
+        """Close the connection under way, if any."""
+        self._drop()
+        super().close()
+
+    def _request(self) -> Any:
+        wanted = f"bytes={self._position}-{self._end - 1}"
+        try:
+            with translating(str(self._location)):
+                reply = self._client.get_object(**self._pinned, Range=wanted)
+        except ConflictError as error:
+            raise ConflictError(
+                f"{self._location} was replaced while it was read.",
+                hint="Read it again.",
+                code=error.code,
+                request_id=error.request_id,
+            ) from error.__cause__
+        # A service that ignores ranges or If-Match would otherwise pass off other bytes.
+        starts = f"bytes {self._position}-"
+        if reply["ETag"] != self.reply["ETag"] or not str(reply.get("ContentRange", "")).startswith(
+            starts
+        ):
+            reply["Body"].close()
+            raise StorageError(
+                f"{self._location}: the service sent other bytes than were asked for.",
+                hint="It must honour Range and If-Match.",
+            )
+        return reply["Body"]
+
+    def _drop(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
+
+
+_BROKEN = (
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+    BotoConnectionError,
+    HTTPClientError,
+    HTTPError,
+    OSError,
+)
+
+
+def _total(reply: Mapping[str, Any]) -> int:
+    content_range = reply.get("ContentRange")
+    return int(content_range.rpartition("/")[2]) if content_range else int(reply["ContentLength"])
+
+
+def download(
+    stream: ObjectStream,
+    opener: Opener | None,
+    target: BinaryIO,
+    *,
+    workers: int,
+    progress: Progress | None,
+) -> int:
+    """Write the object's plaintext to `target` in place; return its bytes.
+
+    Every frame is verified before it is written, the final one too: once this returns, the
+    file is whole. While it has not, the file is not to be believed.
+
+    Args:
+        stream: The object, read up to its first frame (or not at all, without an opener).
+        opener: Opens its frames; None where the stored bytes are the plaintext.
+        target: A regular file, empty.
+        workers: Threads.
+        progress: Called with plaintext bytes written.
+
+    Raises:
+        IntegrityError: A frame failed, or the length fits no message.
+        StorageError: S3 refused or failed, or the object was replaced meanwhile.
+    """
+    plan = _Sections(stream.size, opener)
+    descriptor = target.fileno()
+    # What the first request already brings is taken from it; small objects need no other.
+    brought = min(stream.size, PART_LENGTH)
+
+    def fetch(part: "_Section", source: ObjectStream, buffers: Buffers) -> None:
+        count = _open_section(part, source, opener, buffers)
+        with memoryview(buffers.plain if opener else buffers.body) as view:
+            _write_at(descriptor, view[:count], part.plaintext_offset)
+        if progress:
+            progress(count)
+
+    sections = plan.sections(stream.position)
+    buffers = Buffers()
+    waiting: list[_Section] = []
+    for part in sections:
+        if part.end > brought:
+            waiting.append(part)
+            break
+        fetch(part, stream, buffers)
+    stream.close()
+    del buffers
+    lock = threading.Lock()
+
+    def fetch_one(buffers: Buffers) -> bool:
+        with lock:
+            part = waiting.pop() if waiting else next(sections, None)
+        if part is None:
+            return False
+        with closing(stream.section(part.start, part.end)) as source:
+            fetch(part, source, buffers)
+        return True
+
+    if waiting:
+        with Crew(workers, fetch_one) as crew:
+            crew.wait()
+    return plan.plaintext_length
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A run of whole frames: bytes `start` to `end` of the object."""
+
+    start: int
+    end: int
+    plaintext_offset: int
+    first: int = 1
+    is_final: bool = False
+
+
+class _Sections:
+    """Cuts an object into sections of about a part each, the final frame in the last."""
+
+    def __init__(self, size: int, opener: Opener | None) -> None:
+        self._size = size
+        self._header = opener.header if opener else None
+        self.plaintext_length = size
+        if self._header:
+            self._regular, self._final = self._header.geometry.split(size)
+            frame_length = self._header.frame_length
+            self.plaintext_length = self._regular * frame_length + self._final
+
+    def sections(self, start: int) -> Iterator[_Section]:
+        """Yield the sections from `start`, which is the first frame or the object's first byte."""
+        if not self._header:
+            for offset in range(start, self._size, PART_LENGTH):
+                yield _Section(offset, min(offset + PART_LENGTH, self._size), offset)
+            return
+        geometry, total = self._header.geometry, self._regular + 1
+        # The header's bytes come off the first request too, hence one frame less fits it.
+        run = max(1, (PART_LENGTH - len(self._header)) // geometry.stride)
+        for first in range(1, total + 1, run):
+            is_final = first + run > total
+            end = self._size if is_final else geometry.offset(first + run)
+            yield _Section(
+                geometry.offset(first),
+                end,
+                (first - 1) * geometry.frame_length,
+                first,
+                is_final,
+            )
+
+
+def _open_section(
+    part: _Section, source: ObjectStream, opener: Opener | None, buffers: Buffers
+) -> int:
+    """Fetch a section and open its frames; return the plaintext bytes now in the buffers."""
+    length = part.end - part.start
+    buffers.body = fit(buffers.body, length)
+    with memoryview(buffers.body) as sealed:
+        if source.fill(sealed) < length:
+            raise StorageError("S3 sent fewer bytes than it announced.")
+        if opener is None:
+            return length
+        if len(buffers.plain) < length:
+            buffers.plain = bytearray(length)
+        with memoryview(buffers.plain) as plain:
+            return _open_run(part, sealed, plain, opener)
+
+
+def _open_run(part: _Section, sealed: memoryview, plain: memoryview, opener: Opener) -> int:
+    if not part.is_final:
+        return opener.open(sealed, plain, first=part.first)
+    stride = opener.header.geometry.stride
+    # The final frame is the rest; it may be longer than a regular one by its eight more bytes.
+    regular = opener.header.geometry.split(len(sealed) + len(opener.header))[0]
+    cut = regular * stride
+    written = opener.open(sealed[:cut], plain, first=part.first)
+    return written + opener.open_final(sealed[cut:], plain[written:], sequence=part.first + regular)
+
+
+def _write_at(descriptor: int, view: memoryview, offset: int) -> None:
+    written = 0
+    while written < len(view):
+        written += os.pwrite(descriptor, view[written:], offset + written)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plaintext to be put: bytes, files and streams, and what each may promise."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Protocol
+
+from s3crypt.errors import S3CryptError, StorageError
+from s3crypt.message.header import read_exactly
+
+# A part's worth of bytes at a time would double a worker's memory.
+_PIECE = 2**20
+
+
+class Source(Protocol):
+    """Plaintext to be put."""
+
+    @property
+    def size(self) -> int | None:
+        """Return its bytes, or None where only its end will tell."""
+        ...
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Fill `view` from `offset`; fewer bytes only at the end. Streams ignore the offset."""
+        ...
+
+    def at_end(self) -> bool:
+        """Tell whether a stream has no byte left; asked of streams only."""
+        ...
+
+    def verify(self) -> None:
+        """Raise StorageError if what was read is not one state of the source."""
+        ...
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except S3CryptError:
+        raise
+    except OSError as error:
+        raise StorageError(f"Cannot read {name}: {error.strerror or error}.") from error
+
+
+class BytesSource:
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._view = memoryview(data).cast("B")
+        self.size: int | None = len(self._view)
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Copy from `offset`."""
+        chunk = self._view[offset : offset + len(view)]
+        view[: len(chunk)] = chunk
+        return len(chunk)
+
+    def at_end(self) -> bool:
+        """Never asked: the size is known."""
+        raise AssertionError("unreachable: only streams are asked")
+
+    def verify(self) -> None:
+        """Do nothing: the caller keeps the bytes as they are during the call."""
+
+
+class FileSource:
+    """A regular file, read at any offset by any worker."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._descriptor = file.fileno()
+        self._name = name
+        self._start = file.tell()
+        self._state = os.fstat(self._descriptor)
+        self.size: int | None = max(0, self._state.st_size - self._start)
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Read from `offset`."""
+        filled = 0
+        while filled < len(view):
+            with _reading(self._name):
+                count = os.preadv(self._descriptor, [view[filled:]], self._start + offset + filled)
+            if not count:
+                break
+            filled += count
+        return filled
+
+    def at_end(self) -> bool:
+        """Never asked: the size is known."""
+        raise AssertionError("unreachable: only streams are asked")
+
+    def verify(self) -> None:
+        """Refuse a file that was written to while it was read."""
+        now = os.fstat(self._descriptor)
+        if (now.st_size, now.st_mtime_ns) != (self._state.st_size, self._state.st_mtime_ns):
+            raise StorageError(
+                f"{self._name} changed while it was read; nothing was stored.", hint="Put it again."
+            )
+
+
+class StreamSource:
+    """A pipe, socket or other file that is read once, in order.
+
+    Args:
+        file: Where to read.
+        size: Its bytes where they are known; then it must give just as many.
+    """
+
+    def __init__(self, file: BinaryIO, size: int | None = None) -> None:
+        self._file = file
+        self._ahead = b""
+        self.size = size
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Read on; `offset` is where the stream is."""
+        del offset
+        filled = len(self._ahead)
+        view[:filled] = self._ahead
+        self._ahead = b""
+        with _reading("the source"):
+            while filled < len(view):
+                piece = read_exactly(self._file, min(_PIECE, len(view) - filled))
+                if not piece:
+                    break
+                view[filled : filled + len(piece)] = piece
+                filled += len(piece)
+        return filled
+
+    def at_end(self) -> bool:
+        """Read one byte ahead."""
+        with _reading("the source"):
+            self._ahead = self._ahead or read_exactly(self._file, 1)
+        return not self._ahead
+
+    def verify(self) -> None:
+        """Read to the end: what is still to be verified there must be."""
+        if not self.at_end():
+            raise StorageError(f"The stream is longer than the {self.size} bytes announced.")

@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects made of parts: sealed and sent, or copied by S3 itself."""
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from s3crypt.aws import error_code, translating
+from s3crypt.errors import StorageError
+from s3crypt.location import Location
+from s3crypt.message import MAX_HEADER_LENGTH, Sealer
+from s3crypt.message.geometry import FRAME_OVERHEAD
+
+from .sources import Source, StreamSource
+from .workers import Buffers, Crew, fit
+
+Progress = Callable[[int], None]
+
+PART_LENGTH = 8 * 2**20
+MAX_PARTS = 10_000
+MIN_PART_LENGTH = 5 * 2**20  # all but the last
+MAX_PART_LENGTH = 5 * 2**30
+# CopyObject takes 5 GB; which giga S3 means is not worth finding out.
+MAX_COPY_LENGTH = 5 * 10**9
+_COPY_PART_LENGTH = 512 * 2**20
+# A stream's length is not known, so its parts double every 1,250: 8 MiB up to 9.8 GiB sent, and
+# room for 2.4 TiB in 10,000 parts.
+_STREAM_PARTS_A_SIZE = 1_250
+
+
+def part_length(size: int | None, number: int, unit: int = 1) -> int:
+    """Return the plaintext bytes of part `number` (from 1): a multiple of `unit`.
+
+    Args:
+        size: The object's plaintext bytes; None for a stream.
+        number: Which part; all parts but the last of an object of known size are equal.
+        unit: The frame length, or 1.
+
+    Raises:
+        StorageError: No 10,000 parts hold that much.
+    """
+    if size is None:
+        if number > MAX_PARTS:
+            raise StorageError("The stream is longer than 10,000 parts hold (2.4 TiB).")
+        wanted = PART_LENGTH << (number - 1) // _STREAM_PARTS_A_SIZE
+    else:
+        wanted = max(PART_LENGTH, -(-size // MAX_PARTS))
+    length = max(1, wanted // unit) * unit
+    if length < MIN_PART_LENGTH or (size is not None and length * MAX_PARTS < size):
+        length += unit
+    # Frames are sealed, and the first and the last part have more than their frames.
+    sealed = length // unit * (unit + FRAME_OVERHEAD) + MAX_HEADER_LENGTH
+    if (length if unit == 1 else sealed) > MAX_PART_LENGTH:
+        raise StorageError(f"S3 does not take objects of {size} bytes.")
+    return length
+
+
+@dataclass(slots=True)
+class _Part:
+    number: int
+    body: bytearray
+    plaintext_length: int
+    is_final: bool
+
+
+class _PartMaker:
+    """Makes the parts of one object, each exactly once; shared by the workers.
+
+    Streams and signed messages are made in order, under the lock; everything else by the
+    workers side by side. Sending always goes side by side.
+    """
+
+    def __init__(self, source: Source, sealer: Sealer | None, *, in_order: bool) -> None:
+        self._source = source
+        self._sealer = sealer
+        self._in_order = in_order or source.size is None or isinstance(source, StreamSource)
+        self._unit = sealer.geometry.frame_length if sealer else 1
+        self._lock = threading.Lock()
+        self._number = 0
+        self._offset = 0
+        self._done = False
+
+    def make(self, buffers: Buffers) -> _Part | None:
+        """Return the next part in `buffers`, or None once the final one has been made."""
+        with self._lock:
+            if self._done:
+                return None
+            self._number += 1
+            number, offset = self._number, self._offset
+            length = part_length(self._source.size, number, self._unit)
+            if self._source.size is not None:
+                length = min(length, self._source.size - offset)
+                self._done = offset + length == self._source.size
+            self._offset += length
+            if self._in_order:
+                return self._fill_in_order(buffers, number, offset, length)
+        return self._fill(buffers, number, offset, length)
+
+    def _fill_in_order(self, buffers: Buffers, number: int, offset: int, length: int) -> _Part:
+        try:
+            return self._fill(buffers, number, offset, length)
+        except BaseException:
+            # What a broken stream gives next is not the next part.
+            self._done = True
+            raise
+
+    def _fill(self, buffers: Buffers, number: int, offset: int, length: int) -> _Part:
+        if self._sealer:
+            plain = buffers.plain = fit(buffers.plain, length)
+        else:
+            plain = buffers.body = fit(buffers.body, length)
+        with memoryview(plain) as view:
+            filled = self._source.read_into(view, offset)
+        if self._source.size is None:
+            self._done = filled < length or self._source.at_end()
+        elif filled < length:
+            raise StorageError("The source ended early; nothing was stored.", hint="Put it again.")
+        is_final = self._done if self._source.size is None else offset + filled == self._source.size
+        if self._sealer:
+            self._seal(buffers, number, offset, filled, is_final=is_final)
+        else:
+            buffers.body = fit(buffers.body, filled)
+        return _Part(number, buffers.body, filled, is_final)
+
+    def _seal(
+        self, buffers: Buffers, number: int, offset: int, filled: int, *, is_final: bool
+    ) -> None:
+        sealer = self._sealer
+        if sealer is None:
+            raise AssertionError("unreachable: only sealed parts are sealed")
+        geometry = sealer.geometry
+        header = sealer.header if number == 1 else b""
+        if is_final:
+            sealed = geometry.message_length(filled) - geometry.header_length
+        else:
+            sealed = filled // geometry.frame_length * geometry.stride
+        buffers.body = fit(buffers.body, len(header) + sealed)
+        buffers.body[: len(header)] = header
+        with memoryview(buffers.plain) as plain, memoryview(buffers.body) as body:
+            sealer.seal(
+                plain[:filled],
+                body[len(header) :],
+                first=offset // geometry.frame_length + 1,
+                is_final=is_final,
+            )
+        if is_final:
+            buffers.body += sealer.footer()
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Where an object goes and what goes along.
+
+    Attributes:
+        client: The S3 client.
+        location: The object.
+        arguments: Of the request that makes the object: mode, metadata, tags.
+        part_arguments: Of every part and of the completion: the customer key of SSE-C.
+        conditions: `IfNoneMatch` or `IfMatch`, checked by S3 when the object would appear.
+        check: Raises where S3's reply shows another encryption than asked for.
+    """
+
+    client: Any
+    location: Location
+    arguments: Mapping[str, Any]
+    part_arguments: Mapping[str, Any]
+    conditions: Mapping[str, str]
+    check: Callable[[Mapping[str, Any]], None]
+
+
+def upload(
+    to: Upload, source: Source, sealer: Sealer | None, *, workers: int, progress: Progress | None
+) -> tuple[Mapping[str, Any], int]:
+    """Store the source as one object, sealed where a sealer is given, or store nothing.
+
+    Returns:
+        S3's last reply, and the plaintext bytes that were stored.
+
+    Raises:
+        StorageError: S3 refused or failed, or the source changed. No upload is left open.
+        PolicyError: S3 did not encrypt as asked; what it stored was removed again.
+    """
+    in_order = sealer is not None and sealer.is_signed
+    maker = _PartMaker(source, sealer, in_order=in_order)
+    buffers = Buffers()
+    first = maker.make(buffers)
+    if first is None:
+        raise AssertionError("unreachable: every object has a part")
+    if first.is_final:
+        source.verify()
+        return _put_whole(to, first, progress), first.plaintext_length
+    return _put_parts(to, source, maker, (first, buffers), workers, progress)
+
+
+def _put_whole(to: Upload, part: _Part, progress: Progress | None) -> Mapping[str, Any]:
+    with translating(str(to.location)):
+        reply: Mapping[str, Any] = to.client.put_object(
+            **to.location.arguments, Body=part.body, **to.arguments, **to.conditions
+        )
+    try:
+        to.check(reply)
+    except Exception as error:
+        _remove(to, reply, error)
+        raise
+    if progress:
+        progress(part.plaintext_length)
+    return reply
+
+
+def _remove(to: Upload, reply: Mapping[str, Any], error: Exception) -> None:
+    version = {"VersionId": reply["VersionId"]} if reply.get("VersionId") else {}
+    try:
+        to.client.delete_object(**to.location.arguments, **version)
+    except (ClientError, BotoCoreError) as failure:
+        error.args = (f"{error} What it stored could not be removed; remove it.",)
+        error.add_note(f"Removing {to.location} failed: {failure}")
+
+
+def _put_parts(
+    to: Upload,
+    source: Source,
+    maker: _PartMaker,
+    made: tuple[_Part, Buffers],
+    workers: int,
+    progress: Progress | None,
+) -> tuple[Mapping[str, Any], int]:
+    begun: Future[Mapping[str, Any]] = Future()
+    done: dict[int, tuple[str, int]] = {}
+    ready = iter([made])
+
+    def send_one(buffers: Buffers) -> bool:
+        part, held = next(ready, (None, buffers))
+        if part:
+            # The part already made goes first, and its buffers become this worker's.
+            buffers.plain, buffers.body = held.plain, held.body
+            held.plain = bytearray()
+        else:
+            part = maker.make(buffers)
+        if part is None:
+            return False
+        with translating(f"{to.location} part {part.number}"):
+            reply = to.client.upload_part(
+                **to.location.arguments,
+                UploadId=begun.result()["UploadId"],
+                PartNumber=part.number,
+                Body=part.body,
+                **to.part_arguments,
+            )
+        done[part.number] = (reply["ETag"], part.plaintext_length)
+        if progress:
+            progress(part.plaintext_length)
+        return True
+
+    try:
+        created = _begin(to, begun)
+        with Crew(workers, send_one) as crew:
+            crew.wait()
+        source.verify()
+        reply = _complete(to, created, done)
+    except BaseException as error:
+        _abort(to, begun, error)
+        raise
+    return {**created, **reply}, sum(length for _, length in done.values())
+
+
+def _begin(to: Upload, begun: Future[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Begin an upload by parts and return S3's reply; `begun` has it whatever happens here.
+
+    In a thread, because an interrupt only reaches the main one: in the middle of the request
+    it would leave an upload behind that S3 has made and whose id nobody here knows.
+    """
+
+    def request() -> None:
+        if begun.set_running_or_notify_cancel():
+            try:
+                begun.set_result(
+                    to.client.create_multipart_upload(**to.location.arguments, **to.arguments)
+                )
+            except BaseException as error:  # noqa: BLE001 - handed to result(), which raises it
+                begun.set_exception(error)
+
+    threading.Thread(target=request, name="s3crypt-begin", daemon=True).start()
+    with translating(str(to.location)):
+        created = begun.result()
+    to.check(created)
+    return created
+
+
+def _complete(
+    to: Upload, created: Mapping[str, Any], done: Mapping[int, tuple[str, int]]
+) -> dict[str, Any]:
+    parts = [{"PartNumber": number, "ETag": done[number][0]} for number in sorted(done)]
+    with translating(str(to.location)):
+        reply: dict[str, Any] = to.client.complete_multipart_upload(
+            **to.location.arguments,
+            UploadId=created["UploadId"],
+            MultipartUpload={"Parts": parts},
+            **to.part_arguments,
+            **to.conditions,
+        )
+    return reply
+
+
+def _abort(to: Upload, begun: Future[Mapping[str, Any]], error: BaseException) -> None:
+    if begun.cancel() or begun.exception():
+        return
+    upload_id = begun.result()["UploadId"]
+    try:
+        to.client.abort_multipart_upload(**to.location.arguments, UploadId=upload_id)
+    except (ClientError, BotoCoreError) as failure:
+        if error_code(failure) != "NoSuchUpload":
+            error.add_note(f"Upload {upload_id} of {to.location} could not be aborted: {failure}")
+
+
+@dataclass(frozen=True, slots=True)
+class CopySource:
+    """One version of an object, pinned, that S3 itself is to copy onto its own name.
+
+    Attributes:
+        location: The object, source and target.
+        etag: Its ETag; the copy fails where the object has another by then.
+        version_id: Its version, in a versioned bucket.
+        size: Stored bytes.
+        arguments: The customer key of SSE-C, as a copy's source takes it.
+    """
+
+    location: Location
+    etag: str
+    version_id: str | None
+    size: int
+    arguments: Mapping[str, Any]
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """Return the request arguments that name the source."""
+        named: dict[str, str] = {"Bucket": self.location.bucket, "Key": self.location.name}
+        if self.version_id and self.version_id != "null":
+            named["VersionId"] = self.version_id
+        return {"CopySource": named, "CopySourceIfMatch": self.etag, **self.arguments}
+
+
+def copy_in_place(
+    to: Upload, source: CopySource, *, workers: int, copy_limit: int = MAX_COPY_LENGTH
+) -> Mapping[str, Any]:
+    """Have S3 rewrite an object onto itself with other arguments; no body byte comes here.
+
+    Args:
+        to: The same location, all that the object is to have (tags too), and `IfMatch`.
+        source: The version that is copied.
+        workers: Part copies at once, where the object needs them.
+        copy_limit: Stored bytes up to which one request serves; larger objects go by parts.
+
+    Raises:
+        ConflictError: The object was replaced meanwhile; the other writer's is kept.
+        StorageError: S3 refused or failed; the object is as it was.
+    """
+    if source.size > copy_limit:
+        return _copy_parts(to, source, workers=workers, copy_limit=copy_limit)
+    # CopyObject keeps the tags by itself; the tag argument is for objects made anew.
+    arguments = {name: value for name, value in to.arguments.items() if name != "Tagging"}
+    with translating(str(to.location)):
+        reply = to.client.copy_object(
+            **to.location.arguments,
+            **source.request,
+            **arguments,
+            **to.conditions,
+            MetadataDirective="REPLACE",
+        )
+    to.check(reply)
+    return {**reply, "ETag": reply["CopyObjectResult"]["ETag"]}
+
+
+def _copy_parts(
+    to: Upload, source: CopySource, *, workers: int, copy_limit: int
+) -> Mapping[str, Any]:
+    begun: Future[Mapping[str, Any]] = Future()
+    length = max(min(_COPY_PART_LENGTH, copy_limit), -(-source.size // MAX_PARTS))
+    numbers = iter(range(1, -(-source.size // length) + 1))
+    lock = threading.Lock()
+    done: dict[int, tuple[str, int]] = {}
+
+    def copy_one(_: Buffers) -> bool:
+        with lock:
+            number = next(numbers, None)
+        if number is None:
+            return False
+        start, end = (number - 1) * length, min(number * length, source.size)
+        with translating(f"{to.location} part {number}"):
+            reply = to.client.upload_part_copy(
+                **to.location.arguments,
+                **source.request,
+                **to.part_arguments,
+                UploadId=begun.result()["UploadId"],
+                PartNumber=number,
+                CopySourceRange=f"bytes={start}-{end - 1}",
+            )
+        done[number] = (reply["CopyPartResult"]["ETag"], end - start)
+        return True
+
+    try:
+        created = _begin(to, begun)
+        with Crew(workers, copy_one) as crew:
+            crew.wait()
+        return {**created, **_complete(to, created, done)}
+    except BaseException as error:
+        _abort(to, begun, error)
+        raise
