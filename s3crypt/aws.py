@@ -138,11 +138,19 @@ _RETRIED_HINT = "The request was sent twice, so the object there may be this ver
 _DENIED_HINT = "Ask for the permission named in the service's message."
 # code -> (type, what happened, hint). S3 prefixes KMS's codes with "KMS.".
 _CODES: dict[str, tuple[type[S3CryptError], str, str | None]] = {
-    "NoSuchKey": (ObjectNotFoundError, "no such object", None),
-    "NoSuchVersion": (ObjectNotFoundError, "no such version", None),
-    "NoSuchUpload": (StorageError, "the upload was aborted by someone else", "Run it again."),
+    "NoSuchKey": (ObjectNotFoundError, "no such object", "List what is there: `s3crypt ls`."),
+    "NoSuchVersion": (ObjectNotFoundError, "no such version", "Check the version id."),
+    "NoSuchUpload": (
+        StorageError,
+        "the upload is gone: aborted by someone else, or completed by an attempt before",
+        "Look at the object before you run it again.",
+    ),
     "NoSuchBucket": (StorageError, "no such bucket", "Check the name, or create the bucket."),
-    "PreconditionFailed": (ConflictError, "it exists or was changed by another writer", None),
+    "PreconditionFailed": (
+        ConflictError,
+        "it exists or was changed by another writer",
+        "Theirs was kept. Look at it, then decide.",
+    ),
     "ConditionalRequestConflict": (
         ConflictError,
         "another writer was writing it at the same time",
@@ -208,6 +216,9 @@ def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -
         kind = KeyUnavailableError
     if kind is ConflictError and metadata.get("RetryAttempts"):
         hint = _RETRIED_HINT
+    if code.startswith("KMS."):
+        # Through S3, `subject` is the object; what happened, happened to its KMS key.
+        what = f"its KMS key: {what}"
     return kind(f"{subject}: {what}", hint=hint, code=code, request_id=request_id)
 
 

@@ -29,7 +29,7 @@ def replacing(target: str | Path) -> Iterator[BinaryIO]:
             with path.open("wb") as device:
                 yield device
             return
-        temporary = path.with_name(f".{path.name[:80]}.{token_hex(6)}.s3crypt")
+        temporary = path.with_name(f".{_cut(path.name)}.{token_hex(6)}.s3crypt")
         try:
             # Named before it is made: an interrupt cannot fall between its making and its removal.
             with _create(temporary, path) as file:
@@ -39,6 +39,11 @@ def replacing(target: str | Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 temporary.unlink()
             raise
+
+
+def _cut(name: str) -> str:
+    # File systems limit a name's bytes, mostly to 255; not its characters.
+    return os.fsencode(name)[:80].decode(errors="ignore")
 
 
 def _create(temporary: Path, target: Path) -> BinaryIO:
@@ -59,4 +64,7 @@ def _reporting(target: str | Path) -> Iterator[None]:
     except S3CryptError:
         raise
     except OSError as error:
-        raise StorageError(f"Cannot write {target}: {error.strerror or error}.") from error
+        raise StorageError(
+            f"Cannot write {target}: {error.strerror or error}.",
+            hint="Check the folder, its permissions and the space left.",
+        ) from error

@@ -321,7 +321,6 @@ class KMSKeyring:
         if key.startswith("arn:") and not self._arn:
             raise ConfigError(f"Not the ARN of a KMS key: {key!r}.")
         self._clients = Clients("kms", session=session, client=client)
-        self._resolved: str | None = None
 
     @classmethod
     def discovery(
@@ -350,10 +349,14 @@ class KMSKeyring:
 
     @property
     def arn(self) -> str:
-        """Return the key's ARN; an alias or id is looked up once (needs kms:DescribeKey)."""
-        if self._resolved is None:
-            self._resolved = resolve_key_arn(self.client, self.key)
-        return self._resolved
+        """Return the key's ARN; an alias or id is looked up each time (needs kms:DescribeKey)."""
+        return resolve_key_arn(self.client, self.key)
+
+    def pinned(self) -> "KMSKeyring":
+        """Return a keyring of the key that the alias names now, whatever it names later."""
+        keyring = KMSKeyring(self.arn)
+        keyring._clients = self._clients
+        return keyring
 
     @property
     def client(self) -> Any:
@@ -383,7 +386,7 @@ class KMSKeyring:
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
         """Return the data key from the first EDK that KMS opens with this key."""
-        ours = [edk for edk in edks if self._may_open(edk)]
+        ours = [edk for edk in edks if self.opens(edk)]
         return _first_opened([(self.client, self.key, edk) for edk in ours], context, length, edks)
 
     def rewrap(
@@ -419,7 +422,8 @@ class KMSKeyring:
     def _subject(self) -> str:
         return f"KMS key {self.key}"
 
-    def _may_open(self, edk: EncryptedDataKey) -> bool:
+    def opens(self, edk: EncryptedDataKey) -> bool:
+        """Tell whether this key or a multi-Region sibling wrapped the EDK, or may have."""
         arn = _edk_arn(edk)
         if arn is None or arn.kind != "key":
             return False
@@ -520,6 +524,15 @@ def _first_opened(
         if len(plaintext) == length and opened_by and named and opened_by.is_sibling(named):
             return plaintext
     raise failure or IntegrityError(_UNOPENED, hint=_names_hint(edks))
+
+
+def pinned(keyring: Keyring) -> Keyring:
+    """Return the keyring with its KMS aliases resolved, for a job that must not see them move."""
+    if isinstance(keyring, KMSKeyring):
+        return keyring.pinned()
+    if isinstance(keyring, MultiKeyring):
+        return MultiKeyring(*map(pinned, keyring.keyrings))
+    return keyring
 
 
 class MultiKeyring:

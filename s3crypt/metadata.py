@@ -135,6 +135,20 @@ def of_reply(reply: Mapping[str, Any]) -> dict[str, str]:
     return {name.lower(): value for name, value in reply.get("Metadata", {}).items()}
 
 
+# Names by which the Amazon S3 Encryption Client knows its objects; their format is not read yet.
+_S3EC_KEYS = ("x-amz-key", "x-amz-key-v2", "x-amz-3", "x-amz-i")
+
+
+def claims_client_side(metadata: Mapping[str, str]) -> bool:
+    """Tell whether the metadata says that the body is ciphertext, ours or another client's."""
+    return FRAME_LENGTH in metadata or EDKS in metadata or is_s3ec(metadata)
+
+
+def is_s3ec(metadata: Mapping[str, str]) -> bool:
+    """Tell whether the Amazon S3 Encryption Client wrote the object."""
+    return any(name in metadata for name in _S3EC_KEYS)
+
+
 def of_user(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the entries that are not ours."""
     return {name: value for name, value in metadata.items() if not name.startswith(PREFIX)}
@@ -144,11 +158,15 @@ def check_user(metadata: Mapping[str, str]) -> None:
     """Refuse entries that would be taken for ours.
 
     Raises:
-        ConfigError: A name begins with `s3crypt-`.
+        ConfigError: A name begins with `s3crypt-`, or an entry is not ASCII.
     """
     for name in metadata:
         if name.lower().startswith(PREFIX):
             raise ConfigError(f"Metadata names that begin with {PREFIX!r} are s3crypt's: {name!r}.")
+        if not (name + metadata[name]).isascii():
+            raise ConfigError(
+                f"S3 metadata is ASCII; {name!r} is not.", hint="Percent-encode it, or use a tag."
+            )
 
 
 def check_length(metadata: Mapping[str, str]) -> None:

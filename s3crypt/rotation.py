@@ -11,8 +11,9 @@ Rotating a *key* (new key material in KMS) is `s3crypt.kms`, and changes no obje
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -29,7 +30,7 @@ from .errors import (
 )
 from .keyrings import KMSKeyring, key_names
 from .location import Location
-from .message import MAX_HEADER_LENGTH, EncryptedDataKey, Keyring
+from .message import MAX_HEADER_LENGTH, EncryptedDataKey, Header, Keyring, Opener
 from .message.header import PUBLIC_KEY_PAIR
 from .modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
 from .store import Demand, Description, S3Crypt, check_written, recognise
@@ -84,13 +85,14 @@ def rotate(
     on_outcome: Callable[[RotationOutcome], None] | None,
 ) -> tuple[RotationOutcome, ...]:
     """Rotate one object, or all below a prefix; see `S3Crypt.rotate`."""
+    job = _Job(store, store.pinned(store.mode), store.pinned(to) or to)
     if not location.is_prefix:
-        outcome = _rotate_one(store, location, to, dry_run=dry_run)
+        outcome = _rotate_one(job, location, dry_run=dry_run)
         if on_outcome:
             on_outcome(outcome)
         return (outcome,)
     outcomes = []
-    for outcome in _rotate_all(store, location, to, dry_run=dry_run):
+    for outcome in _rotate_all(job, location, dry_run=dry_run):
         outcomes.append(outcome)
         if on_outcome:
             on_outcome(outcome)
@@ -106,15 +108,27 @@ def rotate(
 
 def needs_rotation(store: S3Crypt, location: Location, to: Mode) -> bool:
     """Tell whether the object is other than `to` would write it; see `S3Crypt`."""
-    return _plan(store, _look(store, location, to), to) != "unchanged"
+    job = _Job(store, store.pinned(store.mode), store.pinned(to) or to)
+    return _plan(job, _look(job, location)) != "unchanged"
 
 
-def _rotate_all(
-    store: S3Crypt, prefix: Location, to: Mode, *, dry_run: bool
-) -> Iterator[RotationOutcome]:
-    for listed in store.list(str(prefix)):
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is asked for: by whom it is done, how objects are read, and what they become.
+
+    Aliases are resolved in both modes: one that moved meanwhile would have one half of the
+    objects under one key and the other half under another, and all of them "unchanged".
+    """
+
+    store: S3Crypt
+    source: Mode | None
+    to: Mode
+
+
+def _rotate_all(job: _Job, prefix: Location, *, dry_run: bool) -> Iterator[RotationOutcome]:
+    for listed in job.store.list(str(prefix)):
         try:
-            yield _rotate_one(store, Location.parse(listed.uri), to, dry_run=dry_run)
+            yield _rotate_one(job, Location.parse(listed.uri), dry_run=dry_run)
         except S3CryptError as error:
             yield RotationOutcome(listed.uri, "failed", error=error)
 
@@ -151,19 +165,20 @@ class _Sealed:
     edks: tuple[EncryptedDataKey, ...]
     context: Mapping[str, str]
     key_location: Literal["header", "metadata"]
+    is_committed: bool = True
 
 
-def _look(store: S3Crypt, location: Location, to: Mode) -> _Object:
+def _look(job: _Job, location: Location) -> _Object:
     """Return the object's head, asked with whichever customer key it answers to."""
     tried: list[dict[str, object]] = []
     refusal: ClientError | None = None
-    for mode in (store.mode, None, to):
+    for mode in (job.source, None, job.to):
         arguments = mode.read_arguments() if mode else {}
         if arguments in tried:
             continue
         tried.append(arguments)
         try:
-            head = store.client.head_object(**location.arguments, **arguments)
+            head = job.store.client.head_object(**location.arguments, **arguments)
         except BotoCoreError as error:
             raise translate(error, str(location)) from error
         except ClientError as error:
@@ -172,35 +187,45 @@ def _look(store: S3Crypt, location: Location, to: Mode) -> _Object:
                 raise translate(error, str(location)) from error
             refusal = refusal or error
             continue
-        read_with = mode if arguments or not isinstance(store.mode, SSEC) else None
-        return _Object(location, head, read_with, _sealed(store, location, head, to, arguments))
+        if head.get("MissingMeta"):
+            raise StorageError(
+                f"{location} has metadata that S3 cannot send, and that a rotation would lose.",
+                hint="Its names or values are not ASCII; write the object anew.",
+            )
+        # Only `to`'s customer key may stand in for the source's: the object then is as wanted.
+        read_with = mode if arguments else job.source
+        return _Object(location, head, read_with, _sealed(job, location, head, arguments))
     if refusal is None:
         raise AssertionError("unreachable: every attempt succeeded or was refused")
     raise translate(refusal, str(location)) from refusal
 
 
 def _sealed(
-    store: S3Crypt,
-    location: Location,
-    head: Mapping[str, Any],
-    to: Mode,
-    arguments: Mapping[str, object],
+    job: _Job, location: Location, head: Mapping[str, Any], arguments: Mapping[str, object]
 ) -> _Sealed | None:
     metadata = entries.of_reply(head)
     wrapped = entries.load_edks(metadata)
     if wrapped:
         # All in the metadata: not even the header has to be fetched.
         return _Sealed(wrapped, entries.load_context(metadata), "metadata")
-    if entries.FRAME_LENGTH not in metadata and not any(
-        isinstance(mode, ClientSide) for mode in (store.mode, to)
+    if not entries.claims_client_side(metadata) and not any(
+        isinstance(mode, ClientSide) for mode in (job.source, job.to)
     ):
         return None
-    with ObjectStream.open(store.client, location, arguments, first=MAX_HEADER_LENGTH) as stream:
-        header = recognise(stream)
-    return _Sealed(header.edks, header.context, "header") if header else None
+    header = _header(job, location, arguments)
+    if header is None:
+        return None
+    return _Sealed(header.edks, header.context, "header", header.suite.committing)
 
 
-def _plan(store: S3Crypt, seen: _Object, to: Mode) -> Action:
+def _header(job: _Job, location: Location, arguments: Mapping[str, object]) -> Header | None:
+    client = job.store.client
+    with ObjectStream.open(client, location, arguments, first=MAX_HEADER_LENGTH) as stream:
+        return recognise(stream)
+
+
+def _plan(job: _Job, seen: _Object) -> Action:
+    to = job.to
     if isinstance(to, ClientSide) and (action := _plan_client(seen, to)) == "unchanged":
         return action
     if seen.sealed and not isinstance(seen.read_with, ClientSide):
@@ -208,16 +233,16 @@ def _plan(store: S3Crypt, seen: _Object, to: Mode) -> Action:
             f"{seen.location} is encrypted client-side.",
             hint=f"Read it with ClientSide and one of: {', '.join(key_names(seen.sealed.edks))}",
         )
-    if isinstance(to, ClientSide):
-        return action
     if seen.sealed:
-        return "re-encrypted"
-    if _is_in_mode(store, seen.head, to):
+        return action if isinstance(to, ClientSide) else "re-encrypted"
+    if not isinstance(to, ClientSide) and _is_in_mode(job.store, seen.head, to):
         return "unchanged"
+    # What reading demands is demanded here too: a rotation must not lend its keys to an object
+    # that someone without any put there.
     if isinstance(seen.read_with, ClientSide):
         raise PolicyError(f"{seen.location} is not encrypted client-side, as it was to be.")
-    store.check_mode(seen.read_with, seen.head, seen.location)
-    return "copied"
+    job.store.check_mode(seen.read_with, seen.head, seen.location)
+    return action if isinstance(to, ClientSide) else "copied"
 
 
 def _plan_client(seen: _Object, to: ClientSide) -> Action:
@@ -228,6 +253,7 @@ def _plan_client(seen: _Object, to: ClientSide) -> Action:
         to.key_location == sealed.key_location
         and to.signed == (PUBLIC_KEY_PAIR in sealed.context)
         and to.object_context(seen.location.name).items() <= sealed.context.items()
+        and sealed.is_committed
     )
     if alike and to.keyring.wrote(sealed.edks):
         return "unchanged"
@@ -249,37 +275,37 @@ def _is_in_mode(store: S3Crypt, head: Mapping[str, Any], to: Mode) -> bool:
     return True
 
 
-def _rotate_one(store: S3Crypt, location: Location, to: Mode, *, dry_run: bool) -> RotationOutcome:
+def _rotate_one(job: _Job, location: Location, *, dry_run: bool) -> RotationOutcome:
     started = time.perf_counter()
-    seen = _look(store, location, to)
-    action = _plan(store, seen, to)
+    seen = _look(job, location)
+    action = _plan(job, seen)
     version_id, moved = None, 0
     if not dry_run:
         if action == "copied":
-            action, version_id, moved = _copy(store, seen, to)
+            action, version_id, moved = _copy(job, seen)
         elif action == "rewrapped":
-            version_id = _rewrap(store, seen, to)
+            version_id = _rewrap(job, seen)
         elif action == "re-encrypted":
-            version_id, moved = _re_encrypt(store, seen, to)
+            version_id, moved = _re_encrypt(job, seen)
     seconds = time.perf_counter() - started
     return RotationOutcome(str(location), action, seconds, moved, version_id)
 
 
-def _copy(store: S3Crypt, seen: _Object, to: Mode) -> tuple[Action, str | None, int]:
+def _copy(job: _Job, seen: _Object) -> tuple[Action, str | None, int]:
     try:
-        reply = _copy_in_place(store, seen, to.write_arguments(), to, seen.metadata)
+        reply = _copy_in_place(job, seen, job.to.write_arguments(), seen.metadata)
     except StorageError as error:
         if error.code != "NotImplemented":
             raise
         # Some S3 services cannot copy encrypted objects; the bytes then go through here.
-        version_id, moved = _re_encrypt(store, seen, to)
+        version_id, moved = _re_encrypt(job, seen)
         return "re-encrypted", version_id, moved
     return "copied", reply.get("VersionId"), 0
 
 
-def _rewrap(store: S3Crypt, seen: _Object, to: Mode) -> str | None:
+def _rewrap(job: _Job, seen: _Object) -> str | None:
     source, sealed = seen.read_with, seen.sealed
-    if not isinstance(to, ClientSide) or not isinstance(source, ClientSide) or not sealed:
+    if not isinstance(job.to, ClientSide) or not isinstance(source, ClientSide) or not sealed:
         raise AssertionError("unreachable: only client-side objects are rewrapped")
     # What reading demands is demanded here too, or KMS would move keys for whoever can write.
     if not source.object_context(seen.location.name).items() <= sealed.context.items():
@@ -287,23 +313,42 @@ def _rewrap(store: S3Crypt, seen: _Object, to: Mode) -> str | None:
             f"{seen.location}: its encryption context is not the one expected.",
             hint="The object was moved or replaced, or the expected context is wrong.",
         )
-    wrapped = _rewrapped(sealed.edks, sealed.context, source.keyring, to.keyring)
+    wrapped = _rewrapped_by_kms(sealed, source.keyring, job.to.keyring)
+    if wrapped is None:
+        wrapped = _rewrapped_here(job, seen, sealed, source.keyring, job.to.keyring)
     metadata = {**seen.metadata, entries.EDKS: entries.dump_edks(wrapped)}
     entries.check_length(metadata)
-    reply = _copy_in_place(store, seen, _at_rest(seen.head), to, metadata)
+    reply = _copy_in_place(job, seen, _at_rest(seen.head), metadata)
     version_id: str | None = reply.get("VersionId")
     return version_id
 
 
-def _rewrapped(
-    edks: Sequence[EncryptedDataKey], context: Mapping[str, str], source: Keyring, target: Keyring
+def _rewrapped_by_kms(
+    sealed: _Sealed, source: Keyring, target: Keyring
+) -> tuple[EncryptedDataKey, ...] | None:
+    """Return the object key rewrapped by kms:ReEncrypt, or None where that cannot be done."""
+    if not isinstance(source, KMSKeyring) or not isinstance(target, KMSKeyring):
+        return None
+    edk = next(filter(source.opens, sealed.edks), None)
+    if edk is None or not target.is_reachable_from(source):
+        return None
+    # KMS opens it under the context it was wrapped under and no other, so that need not be
+    # compared with the header's.
+    return (target.rewrap(edk, sealed.context, source=source),)
+
+
+def _rewrapped_here(
+    job: _Job, seen: _Object, sealed: _Sealed, source: Keyring, target: Keyring
 ) -> tuple[EncryptedDataKey, ...]:
-    if isinstance(source, KMSKeyring) and isinstance(target, KMSKeyring):
-        edk = next((edk for edk in edks if source.wrote([edk])), None)
-        if edk and target.is_reachable_from(source):
-            return (target.rewrap(edk, context, source=source),)
-    object_key = source.unwrap(edks, context, entries.OBJECT_KEY_LENGTH)
-    return target.wrap(object_key, context)
+    """Return the object key unwrapped and wrapped again, once it is proved to open the header."""
+    header = _header(job, seen.location, {})
+    keyring = entries.ObjectKeyring(source, sealed.edks)
+    if header is None or dict(header.context) != dict(sealed.context):
+        # RSA binds no context, so nothing else would notice; the reader would then find neither.
+        raise IntegrityError(f"{seen.location}: its metadata and its header contradict each other.")
+    Opener(header, keyring)
+    object_key = source.unwrap(sealed.edks, sealed.context, entries.OBJECT_KEY_LENGTH)
+    return target.wrap(object_key, sealed.context)
 
 
 def _at_rest(head: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,12 +360,9 @@ def _at_rest(head: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _copy_in_place(
-    store: S3Crypt,
-    seen: _Object,
-    encryption: Mapping[str, object],
-    to: Mode,
-    metadata: Mapping[str, str],
+    job: _Job, seen: _Object, encryption: Mapping[str, object], metadata: Mapping[str, str]
 ) -> Mapping[str, Any]:
+    store, to = job.store, job.to
     size = int(seen.head["ContentLength"])
     # CopyObject keeps the tags by itself; a copy by parts is a new object without them.
     tags = _tags(store, seen) if size > MAX_COPY_LENGTH else {}
@@ -338,23 +380,31 @@ def _copy_in_place(
     return copy_in_place(upload, source, workers=store.workers)
 
 
-def _re_encrypt(store: S3Crypt, seen: _Object, to: Mode) -> tuple[str | None, int]:
-    described = Description(entries.of_user(seen.metadata), _tags(store, seen), _headers(seen))
-    with store.reading(seen.location, Demand(seen.read_with)) as reading:
+def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
+    headers = _headers(seen)
+    if isinstance(job.to, ClientSide) and seen.sealed:
+        headers |= _at_rest(seen.head)
+    described = Description(entries.of_user(seen.metadata), _tags(job.store, seen), headers)
+    with job.store.reading(seen.location, Demand(seen.read_with)) as reading:
         if reading.info.etag != seen.etag:
             raise ConflictError(
                 f"{seen.location} was replaced meanwhile; the new object was left alone.",
                 hint="Run it again.",
             )
         source = StreamSource(reading.plaintext, reading.info.size)
-        written = store.write(
-            source, seen.location, to, described, conditions={"IfMatch": seen.etag}
+        written = job.store.write(
+            source, seen.location, job.to, described, conditions={"IfMatch": seen.etag}
         )
     return written.version_id, written.size or 0
 
 
 def _headers(seen: _Object) -> dict[str, Any]:
-    return {name: seen.head[name] for name in _KEPT_HEADERS if seen.head.get(name)}
+    headers = {name: seen.head[name] for name in _KEPT_HEADERS if seen.head.get(name)}
+    until = headers.get("ObjectLockRetainUntilDate")
+    if until is not None and until <= datetime.now(UTC):
+        # S3 refuses a date that is past, and there is nothing left to retain.
+        del headers["ObjectLockRetainUntilDate"], headers["ObjectLockMode"]
+    return headers
 
 
 def _tags(store: S3Crypt, seen: _Object) -> dict[str, str]:

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -27,9 +27,9 @@ from .errors import (
     StorageError,
 )
 from .files import replacing
-from .keyrings import Keyring, key_names, resolve_key_arn
+from .keyrings import Keyring, key_names, pinned, resolve_key_arn
 from .location import Location
-from .message import MAX_HEADER_LENGTH, DecryptingReader, Header, Sealer, read_header
+from .message import MAX_HEADER_LENGTH, DecryptingReader, Header, Sealer, find_header, read_header
 from .message.frames import BLOCK_OVERHEAD
 from .modes import BOUND_NAME, DSSEKMS, REPORTED, SSEC, SSEKMS, ClientSide, Mode, reported_mode
 from .transfer import (
@@ -350,7 +350,10 @@ class S3Crypt:
         conditions: Mapping[str, str],
         progress: Progress | None = None,
     ) -> ObjectInfo:
-        """Store plaintext at `location` under `conditions`, described as given."""
+        """Store plaintext at `location` under `conditions`, described as given.
+
+        With `IfMatch` it replaces an object that must not be lost.
+        """
         sealer, header = None, None
         ours: dict[str, str] = {}
         if isinstance(mode, ClientSide):
@@ -364,9 +367,15 @@ class S3Crypt:
             mode.read_arguments(),
             conditions,
             lambda reply: check_written(mode, reply, location),
+            is_only_copy="IfMatch" in conditions and not isinstance(mode, ClientSide),
         )
-        with _explaining(mode):
+        with _explaining(mode, is_write=True):
             reply, size = upload(to, source, sealer, workers=self.workers, progress=progress)
+        if not reply.get("ETag"):
+            # Some services leave it out of their reply to CompleteMultipartUpload.
+            with translating(str(location)):
+                head = self.client.head_object(**location.arguments, **mode.read_arguments())
+            reply = {**reply, "ETag": head["ETag"]}
         stored = header.geometry.message_length(size) if header else size
         if sealer and sealer.is_signed:
             stored += sealer.footer_length
@@ -405,18 +414,30 @@ class S3Crypt:
         if isinstance(mode, SSEKMS | DSSEKMS):
             key = str(reply.get("SSEKMSKeyId"))
             if key != self.kms_key_arn(mode.key, key):
-                raise PolicyError(f"{location} is encrypted under {key}, not under {mode.key}.")
+                raise PolicyError(
+                    f"{location} is encrypted under {key}, not under {mode.key}.",
+                    hint="Read it with that key, or without a mode.",
+                )
 
     def kms_key_arn(self, key: str, like: str) -> str:
         """Return the ARN of a key named by id, alias or ARN, in the Region of the ARN `like`."""
         if key in (like, like.rpartition("/")[2]):
             return like
         region = like.split(":")[3] if like.startswith("arn:") else None
-        if (key, region) not in self._key_arns:
-            # Once a store: a rotation of a million objects must not ask a million times.
+        if self._key_arns.get((key, region)) != like:
+            # Asked once where it holds, and again where it does not: the alias may have moved.
             arn = resolve_key_arn(self._kms_clients.get(region), key)
             self._key_arns[key, region] = arn
         return self._key_arns[key, region]
+
+    def pinned(self, mode: Mode | None) -> Mode | None:
+        """Return the mode with KMS aliases resolved, for a job during which they must not move."""
+        if isinstance(mode, ClientSide):
+            return replace(mode, keyring=pinned(mode.keyring))
+        if isinstance(mode, SSEKMS | DSSEKMS) and ":key/" not in mode.key:
+            kms = self._kms_clients.get(self.client.meta.region_name)
+            return replace(mode, key=resolve_key_arn(kms, mode.key))
+        return mode
 
     def _mode(self, mode: Mode | None) -> Mode | None:
         return mode if mode is not None else self.mode
@@ -533,7 +554,13 @@ def _decrypting(
     if wrapped:
         keyring = entries.ObjectKeyring(mode.keyring, wrapped)
     source: Any = stream  # RawIOBase reads as BinaryIO does
-    header = read_header(source)
+    try:
+        header = read_header(source)
+    except FormatError as error:
+        reported = reported_mode(stream.reply)
+        if error.hint is None and reported:
+            error.hint = f"S3 stores it in mode {reported}: read it with that mode."
+        raise
     if mode.bind_name and BOUND_NAME not in header.context:
         raise IntegrityError(
             "The object is not bound to its name.",
@@ -551,7 +578,7 @@ def _decrypting(
 def _refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
     # S3 knows nothing of client-side encryption, so a reader without keys would get ciphertext
     # for plaintext. Our own objects say so; without a mode, others' are looked at too.
-    if mode is not None and entries.FRAME_LENGTH not in entries.of_reply(stream.reply):
+    if mode is not None and not entries.claims_client_side(entries.of_reply(stream.reply)):
         return
     if header := recognise(stream):
         keys = ", ".join(_keys(header, stream.reply))
@@ -568,11 +595,24 @@ def _read_arguments(mode: Mode | None, version_id: str | None) -> dict[str, Any]
 
 
 def recognise(stream: ObjectStream) -> Header | None:
-    """Return the header at the beginning of a client-side object, or None."""
-    try:
-        return read_header(stream)  # type: ignore[arg-type]  # RawIOBase reads as BinaryIO does
-    except (FormatError, IntegrityError):
-        return None
+    """Return the header at the beginning of a client-side object, or None for any other.
+
+    Raises:
+        FormatError, IntegrityError: It is encrypted client-side, and cannot be read: taken for
+            a plain object, its ciphertext would be taken for plaintext.
+    """
+    metadata = entries.of_reply(stream.reply)
+    if entries.is_s3ec(metadata):
+        raise FormatError(
+            "The object is of the Amazon S3 Encryption Client, which this version does not read.",
+            hint="Read it with that client.",
+        )
+    header = find_header(stream)  # type: ignore[arg-type]  # RawIOBase reads as BinaryIO does
+    if header is None and entries.claims_client_side(metadata):
+        raise FormatError(
+            "The object is to be encrypted client-side, and is not a message this version reads."
+        )
+    return header
 
 
 def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> None:
@@ -709,7 +749,9 @@ def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[Source]:
     except IsADirectoryError as error:
         raise StorageError(f"{source} is a directory.", hint="Name a file in it.") from error
     except OSError as error:
-        raise StorageError(f"Cannot read {source}: {error.strerror}.") from error
+        raise StorageError(
+            f"Cannot read {source}: {error.strerror}.", hint="Check the path and its permissions."
+        ) from error
     with file:
         yield _file_source(file, str(source))
 
@@ -719,6 +761,8 @@ def _file_source(file: BinaryIO, name: str) -> Source:
     # GzipFile's has the compressed ones. Whatever else can be read is read in order; so are
     # files that claim to be empty, since those of /proc are not.
     if isinstance(getattr(file, "raw", file), io.FileIO) and _is_regular(file):
+        if file.writable():
+            file.flush()
         source = FileSource(file, name)
         if source.size:
             return source
@@ -737,22 +781,23 @@ def _about(location: Location) -> Iterator[None]:
 
 
 @contextmanager
-def _explaining(mode: Mode | None) -> Iterator[None]:
+def _explaining(mode: Mode | None, *, is_write: bool = False) -> Iterator[None]:
     """Add what S3 does not say about SSE-C: its refusals are bare."""
     try:
         yield
     except S3CryptError as error:
-        if error.hint is None or error.code in ("AccessDenied", "403"):
-            error.hint = _sse_c_hint(mode, error) or error.hint
+        hints = (error.hint, _sse_c_hint(mode, error, is_write=is_write))
+        error.hint = " ".join(hint for hint in hints if hint) or None
         raise
 
 
-def _sse_c_hint(mode: Mode | None, error: S3CryptError) -> str | None:
+def _sse_c_hint(mode: Mode | None, error: S3CryptError, *, is_write: bool) -> str | None:
     if isinstance(mode, SSEC) and error.code in ("AccessDenied", "403"):
+        if not is_write:
+            return "Or the customer key is the wrong one."
         return (
-            "The customer key may be the wrong one; or the bucket blocks SSE-C, as buckets "
-            "made since April 2026 do: allow it with put-bucket-encryption and "
-            "BlockedEncryptionTypes={EncryptionType=[NONE]}."
+            "Or the bucket blocks SSE-C, as buckets made since April 2026 do: allow it with "
+            "put-bucket-encryption and BlockedEncryptionTypes={EncryptionType=[NONE]}."
         )
     if error.code in ("InvalidRequest", "400", "InvalidArgument"):
         if isinstance(mode, SSEC):

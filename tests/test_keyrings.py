@@ -270,7 +270,7 @@ def test_every_name_of_a_kms_key(kms: Any, kms_key: str) -> None:
 
 
 def test_a_kms_arn_is_not_looked_up(kms: Any, kms_key: str) -> None:
-    """A key named by its ARN needs no kms:DescribeKey; an alias needs one, once."""
+    """A key named by its ARN needs no kms:DescribeKey; an alias needs one, and pinned none."""
     alias = f"alias/lookup-{kms_key[-12:]}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     with asked(kms) as calls:
@@ -278,7 +278,8 @@ def test_a_kms_arn_is_not_looked_up(kms: Any, kms_key: str) -> None:
     assert calls == []
     keyring = KMSKeyring(alias, client=kms)
     with asked(kms) as calls:
-        assert (keyring.arn, keyring.arn) == (kms_key, kms_key)
+        pinned = keyring.pinned()
+        assert (pinned.arn, pinned.arn, pinned.key) == (kms_key, kms_key, kms_key)
     assert [name for name, _ in calls] == ["DescribeKey"]
 
 

@@ -12,7 +12,9 @@ import pytest
 from samples import CUSTOMER_KEY, aes
 
 from s3crypt import DSSEKMS, SSEC, SSEKMS, SSES3, ClientSide, ConfigError
+from s3crypt.location import Location
 from s3crypt.modes import reported_mode
+from s3crypt.transfer import CopySource, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +29,7 @@ def all_modes() -> list[Any]:
 
 
 def test_names_are_those_of_the_command_line() -> None:
-    """In the order of the design's table."""
+    """In the order of the documentation's table."""
     names = [mode.name for mode in all_modes()]
     assert names == ["sse-s3", "sse-kms", "dsse-kms", "sse-c", "client"]
 
@@ -183,3 +185,13 @@ def test_an_unreadable_key_file_is_refused(name: str, tmp_path: Path) -> None:
 def test_what_s3_reports(reply: dict[str, object], name: str | None) -> None:
     """The mode by S3's words; those this version does not know are none of ours."""
     assert reported_mode(reply) == name
+
+
+def test_no_request_value_shows_the_customer_key() -> None:
+    """What travels inside holds the key for S3, and says nothing of it."""
+    mode = SSEC(bytes(range(32)))
+    location = Location("b", "x")
+    secret = str(mode.read_arguments()["SSECustomerKey"])
+    to = Upload(None, location, mode.write_arguments(), mode.read_arguments(), {}, lambda _: None)
+    source = CopySource(location, "e", None, 1, mode.copy_source_arguments())
+    assert secret not in repr(to) + repr(source) + repr(mode)

@@ -286,3 +286,31 @@ def test_progress_may_come_from_any_thread(bucket: str) -> None:
     connect(SSES3(), workers=3).put(payload(LARGE), f"s3://{bucket}/x", progress=progress)
     assert total == [LARGE]
     assert threading.main_thread().name not in threads
+
+
+def test_a_file_that_is_also_written_is_put_as_it_reads(bucket: str, tmp_path: Path) -> None:
+    """What is still in the file's write buffer is part of it."""
+    path = tmp_path / "x"
+    path.write_bytes(b"0123456789")
+    with path.open("r+b") as file:
+        file.read(2)
+        file.write(b"AB")
+        file.seek(0)
+        connect(ClientSide(aes())).put(file, f"s3://{bucket}/x")
+    assert connect(ClientSide(aes())).read(f"s3://{bucket}/x") == b"01AB456789"
+
+
+def test_files_open_as_text_are_refused(bucket: str, tmp_path: Path) -> None:
+    """Text has no bytes to encrypt; nothing is read or sent."""
+    path = tmp_path / "x"
+    path.write_text("text")
+    with path.open() as file, pytest.raises(ConfigError, match="text"):
+        connect(SSES3()).put(file, f"s3://{bucket}/x")  # type: ignore[arg-type]  # on purpose
+
+
+def test_metadata_that_is_not_ascii_is_refused(bucket: str, requests_log: Any) -> None:
+    """S3 would not give it back as it was; nothing is sent."""
+    requests_log.clear()
+    with pytest.raises(ConfigError, match="ASCII"):
+        connect(SSES3()).put(b"", f"s3://{bucket}/x", metadata={"a": "\u00fc"})
+    assert requests_log.list() == []

@@ -25,6 +25,7 @@ from s3crypt import (
     SSEC,
     SSES3,
     ClientSide,
+    IntegrityError,
     PolicyError,
     S3Crypt,
 )
@@ -62,6 +63,42 @@ def test_a_server_that_does_not_encrypt_is_noticed(
             store.put(payload(size), f"s3://{bucket}/x")
     assert names(s3, bucket) == []
     assert uploads(s3, bucket) == []
+
+
+def test_bytes_that_changed_on_the_way_are_noticed(
+    sandbox: Running, session: Any, bucket: str, tmp_path: Path
+) -> None:
+    """S3's checksum of a server-side encrypted object is compared at the end of its bytes."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(payload(1000), uri)
+
+    def flip(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if asked.method == "GET":
+            answer.headers["x-amz-checksum-crc32"] = "AAAAAA=="
+        return answer
+
+    with relaying(sandbox.endpoint_url, flip) as relay:
+        store = S3Crypt(SSES3(), client=session.client("s3", endpoint_url=relay.url))
+        with pytest.raises(IntegrityError, match="checksum"):
+            store.get(uri, tmp_path / "out")
+    assert files(tmp_path) == []
+
+
+def test_a_reply_without_an_etag_is_completed(sandbox: Running, session: Any, bucket: str) -> None:
+    """Some services leave it out when an upload by parts is completed."""
+
+    def forget(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if asked.method == "POST" and "uploadId" in asked.query:
+            answer.body = b"<CompleteMultipartUploadResult/>"
+            answer.headers.pop("content-length", None)
+        return answer
+
+    with relaying(sandbox.endpoint_url, forget) as relay:
+        store = S3Crypt(ClientSide(aes()), client=session.client("s3", endpoint_url=relay.url))
+        info = store.put(payload(PART + 1), f"s3://{bucket}/x")
+    assert info.etag == connect().client.head_object(Bucket=bucket, Key="x")["ETag"]
 
 
 def test_the_version_before_comes_back_when_unencrypted_bytes_are_removed(

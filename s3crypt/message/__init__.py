@@ -7,7 +7,14 @@ A `Sealer` or `Opener` with its `Geometry` handles frames in any order, for para
 
 from .frames import DEFAULT_FRAME_LENGTH, FRAME_LENGTH_STEP, Opener, Sealer
 from .geometry import Geometry
-from .header import MAX_EDKS, MAX_FRAME_LENGTH, MAX_HEADER_LENGTH, Header, read_header
+from .header import (
+    MAX_EDKS,
+    MAX_FRAME_LENGTH,
+    MAX_HEADER_LENGTH,
+    Header,
+    find_header,
+    read_header,
+)
 from .keys import DataKey, EncryptedDataKey, Keyring
 from .streams import DecryptingReader, EncryptingReader, decrypt, encrypt
 from .suites import SUITES, Suite
@@ -31,5 +38,6 @@ __all__ = [
     "Suite",
     "decrypt",
     "encrypt",
+    "find_header",
     "read_header",
 ]

@@ -133,8 +133,48 @@ def read_header(
         IntegrityError: The source ends within the header.
     """
     fields = _Fields(source)
-    version = _read_version(fields)
-    suite = _read_suite(fields, version)
+    start = _read_start(fields)
+    if start is None:
+        raise FormatError(
+            f"Not an encrypted message, or a newer one: {fields.description()}.",
+            hint="Where another tool wrote it, a newer version of s3crypt may know its suite."
+            if fields.seen()[:1] == b"\x02"
+            else None,
+        )
+    return _read_rest(fields, *start, max_edks=max_edks, max_frame_length=max_frame_length)
+
+
+def find_header(source: BinaryIO) -> Header | None:
+    """Read a header where the source begins like a message; return None where it does not.
+
+    A message begins with a version and a suite that belong together: chance makes one in
+    six million other files begin like that.
+
+    Raises:
+        FormatError, IntegrityError: It begins like one, and its header cannot be read.
+    """
+    fields = _Fields(source)
+    start = _read_start(fields)
+    if start is None:
+        return None
+    return _read_rest(fields, *start, max_edks=MAX_EDKS, max_frame_length=MAX_FRAME_LENGTH)
+
+
+def _read_start(fields: "_Fields") -> tuple[int, Suite] | None:
+    """Return the version and the suite; None where these are not the first bytes of a message."""
+    try:
+        version = fields.number(1)
+        if version not in (1, 2) or (version == 1 and fields.number(1) != _V1_TYPE):
+            return None
+        suite = SUITES.get(fields.number(2))
+    except IntegrityError:
+        return None
+    return (version, suite) if suite and suite.version == version else None
+
+
+def _read_rest(
+    fields: "_Fields", version: int, suite: Suite, *, max_edks: int, max_frame_length: int
+) -> Header:
     message_id = fields.take(suite.message_id_length)
     context = _read_context(fields)
     edks = _read_edks(fields, max_edks)
@@ -206,26 +246,6 @@ def _sized(field: bytes) -> bytes:
     if len(field) > 0xFFFF:
         raise ConfigError("A wrapped data key, or its key's name, is longer than 65,535 bytes.")
     return struct.pack(">H", len(field)) + field
-
-
-def _read_version(fields: _Fields) -> int:
-    try:
-        version = fields.number(1)
-        if version == 2 or (version == 1 and fields.number(1) == _V1_TYPE):
-            return version
-    except IntegrityError:
-        raise FormatError(f"Not an encrypted message: {fields.description()}.") from None
-    raise FormatError(f"Not an encrypted message: {fields.description()}.")
-
-
-def _read_suite(fields: _Fields, version: int) -> Suite:
-    suite = SUITES.get(fields.number(2))
-    if suite is None or suite.version != version:
-        raise FormatError(
-            f"Not an encrypted message, or a newer one: {fields.description()}.",
-            hint="Where another tool wrote it, a newer version of s3crypt may know its suite.",
-        )
-    return suite
 
 
 def _read_context(fields: _Fields) -> dict[str, str]:

@@ -181,7 +181,13 @@ def _server_environment() -> dict[str, str]:
     # The package may have been found through this process's sys.path only.
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONPATH": path, "MOTO_DISABLE_GLOBAL_CORS": "true"}
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "MOTO_DISABLE_GLOBAL_CORS": "true",
+        # Bodies of more than so many bytes go to a temporary file; 0 means that none does.
+        "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "0",
+    }
 
 
 def _first_words(process: subprocess.Popen[bytes], token: str) -> dict[str, Any]:

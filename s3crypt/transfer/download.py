@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from botocore.exceptions import (
     ClientError,
+    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
     ReadTimeoutError,
@@ -22,7 +23,7 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from s3crypt.aws import translating
-from s3crypt.errors import ConflictError, StorageError
+from s3crypt.errors import ConflictError, IntegrityError, StorageError
 from s3crypt.location import Location
 from s3crypt.message import Opener
 
@@ -136,6 +137,8 @@ class ObjectStream(io.RawIOBase):
                 continue
             if count:
                 self._position += count
+                if self._position == self._end:
+                    self._verify_checksum()
                 return count
             self._drop()
         raise StorageError(f"{self._location}: S3 sent fewer bytes than it announced.")
@@ -175,6 +178,19 @@ class ObjectStream(io.RawIOBase):
                 hint="It must honour Range and If-Match.",
             )
         return reply["Body"]
+
+    def _verify_checksum(self) -> None:
+        # Where S3 sent a checksum of these bytes, botocore compares it at a read past their end.
+        try:
+            self._body.readinto(bytearray(1))
+        except FlexibleChecksumError as error:
+            raise IntegrityError(
+                f"{self._location}: the bytes that came are not those S3 has a checksum of.",
+                hint="Get it again; the network may have changed them.",
+            ) from error
+        except _BROKEN:
+            # All bytes are here; what breaks after them changes none.
+            self._drop()
 
     def _drop(self) -> None:
         body, self._body = self._body, None

@@ -4,7 +4,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -162,14 +162,17 @@ class Upload:
         part_arguments: Of every part and of the completion: the customer key of SSE-C.
         conditions: `IfNoneMatch` or `IfMatch`, checked by S3 when the object would appear.
         check: Raises where S3's reply shows another encryption than asked for.
+        is_only_copy: The object that this replaces must not be lost, so encryption is
+            confirmed before anything is overwritten.
     """
 
     client: Any
     location: Location
-    arguments: Mapping[str, Any]
-    part_arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(repr=False)
+    part_arguments: Mapping[str, Any] = field(repr=False)
     conditions: Mapping[str, str]
     check: Callable[[Mapping[str, Any]], None]
+    is_only_copy: bool = False
 
 
 def upload(
@@ -190,7 +193,9 @@ def upload(
     first = maker.make(buffers)
     if first is None:
         raise AssertionError("unreachable: every object has a part")
-    if first.is_final:
+    # An upload by parts is confirmed when it begins, and appears when it is complete; a
+    # PutObject has overwritten what was there by the time it shows what it did.
+    if first.is_final and not to.is_only_copy:
         source.verify()
         return _put_whole(to, first, progress), first.plaintext_length
     return _put_parts(to, source, maker, (first, buffers), workers, progress)
@@ -212,9 +217,12 @@ def _put_whole(to: Upload, part: _Part, progress: Progress | None) -> Mapping[st
 
 
 def _remove(to: Upload, reply: Mapping[str, Any], error: Exception) -> None:
-    version = {"VersionId": reply["VersionId"]} if reply.get("VersionId") else {}
+    # This very version, or this very content: never what someone else has stored since.
+    ours = {"VersionId": reply["VersionId"]} if reply.get("VersionId") else {}
+    if not ours and reply.get("ETag"):
+        ours = {"IfMatch": reply["ETag"]}
     try:
-        to.client.delete_object(**to.location.arguments, **version)
+        to.client.delete_object(**to.location.arguments, **ours)
     except (ClientError, BotoCoreError) as failure:
         error.args = (f"{error} What it stored could not be removed; remove it.",)
         error.add_note(f"Removing {to.location} failed: {failure}")
@@ -332,7 +340,7 @@ class CopySource:
     etag: str
     version_id: str | None
     size: int
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(repr=False)
 
     @property
     def request(self) -> dict[str, Any]:
@@ -363,7 +371,7 @@ def copy_in_place(
     # CopyObject keeps the tags by itself; the tag argument is for objects made anew.
     arguments = {name: value for name, value in to.arguments.items() if name != "Tagging"}
     with translating(str(to.location)):
-        reply = to.client.copy_object(
+        reply: Mapping[str, Any] = to.client.copy_object(
             **to.location.arguments,
             **source.request,
             **arguments,
@@ -371,7 +379,7 @@ def copy_in_place(
             MetadataDirective="REPLACE",
         )
     to.check(reply)
-    return {**reply, "ETag": reply["CopyObjectResult"]["ETag"]}
+    return reply
 
 
 def _copy_parts(

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rotation where something is wrong: nothing is lost, laundered or made unreadable."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from relay import Answer, Asked, relaying
+from samples import CUSTOMER_KEY, aes, connect, kms_keyring, stored
+
+from s3crypt import (
+    SSEC,
+    SSEKMS,
+    SSES3,
+    ClientSide,
+    FormatError,
+    IntegrityError,
+    PolicyError,
+    RSAKeyring,
+    S3Crypt,
+    message,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from s3crypt.sandbox import Running
+
+
+def _deaf(_: Asked, forward: Callable[[], Answer]) -> Answer:
+    """Answer as a server that takes encryption headers and does not act on them."""
+    answer = forward()
+    for name in [name for name in answer.headers if name.startswith("x-amz-server-side-enc")]:
+        del answer.headers[name]
+    return answer
+
+
+def test_the_only_copy_outlives_a_server_that_does_not_encrypt(
+    sandbox: Running, session: Any, bucket: str
+) -> None:
+    """Encryption is confirmed before the object is overwritten, not after."""
+    uri, mode = f"s3://{bucket}/x", ClientSide(aes())
+    connect(mode).put(b"only copy", uri)
+    with relaying(sandbox.endpoint_url, _deaf) as relay:
+        store = S3Crypt(mode, client=session.client("s3", endpoint_url=relay.url))
+        with pytest.raises(PolicyError, match="did not confirm"):
+            store.rotate(uri, to=SSES3())
+    assert connect(mode).read(uri) == b"only copy"
+
+
+def test_a_store_does_not_rotate_what_its_customer_key_did_not_encrypt(
+    bucket: str, s3: Any
+) -> None:
+    """What somebody without any key put there is not sealed in the store's name."""
+    s3.put_object(Bucket=bucket, Key="x", Body=b"planted")
+    for after in (ClientSide(aes()), SSES3()):
+        store = connect(SSEC(CUSTOMER_KEY))
+        if isinstance(after, SSES3):
+            # It is as wanted already, so nothing is done in the store's name.
+            assert store.rotate(f"s3://{bucket}/x", to=after)[0].action == "unchanged"
+            continue
+        with pytest.raises(PolicyError, match="not as sse-c"):
+            store.rotate(f"s3://{bucket}/x", to=after)
+    assert stored(s3, bucket, "x") == b"planted"
+
+
+def test_an_alias_that_moved_is_seen(bucket: str, kms: Any) -> None:
+    """One keyring object, kept for long: what the alias named before needs rotation."""
+    first, second = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    alias, uri = f"alias/{uuid.uuid4()}", f"s3://{bucket}/x"
+    kms.create_alias(AliasName=alias, TargetKeyId=first)
+    modes = (ClientSide(kms_keyring(alias)), SSEKMS(alias))
+    for mode in modes:
+        store = connect(mode)
+        store.put(b"plain", uri)
+        assert not store.needs_rotation(uri, to=mode)
+        kms.update_alias(AliasName=alias, TargetKeyId=second)
+        assert S3Crypt(ClientSide(kms_keyring(first)) if mode is modes[0] else None).needs_rotation(
+            uri, to=mode
+        )
+        kms.update_alias(AliasName=alias, TargetKeyId=first)
+
+
+def test_an_alias_that_moves_leaves_no_object_half_way(bucket: str, kms: Any) -> None:
+    """A job uses the key that the alias named when it began."""
+    first, second = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    alias = f"alias/{uuid.uuid4()}"
+    kms.create_alias(AliasName=alias, TargetKeyId=first)
+    store = connect(SSES3())
+    for name in "ab":
+        store.put(b"plain", f"s3://{bucket}/p/{name}")
+    store.rotate(
+        f"s3://{bucket}/p/",
+        to=SSEKMS(alias),
+        on_outcome=lambda _: kms.update_alias(AliasName=alias, TargetKeyId=second),
+    )
+    keys = {connect().inspect(f"s3://{bucket}/p/{name}").kms_key for name in "ab"}
+    assert keys == {first}
+
+
+def test_a_forged_context_does_not_make_an_object_unreadable(bucket: str, s3: Any) -> None:
+    """RSA binds no context, so the header is looked at before its key is wrapped anew."""
+    pem = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    uri = f"s3://{bucket}/x"
+    mode = ClientSide(RSAKeyring("tests", "rsa", private=pem), key_location="metadata")
+    connect(mode).put(b"secret", uri)
+    head = s3.head_object(Bucket=bucket, Key="x")
+    context = json.loads(head["Metadata"]["s3crypt-context"]) | {"more": "of it"}
+    s3.put_object(
+        Bucket=bucket,
+        Key="x",
+        Body=stored(s3, bucket, "x"),
+        Metadata=head["Metadata"] | {"s3crypt-context": json.dumps(context)},
+    )
+    with pytest.raises(IntegrityError, match="contradict"):
+        connect(mode).rotate(uri, to=ClientSide(aes(), key_location="metadata"))
+    assert connect(mode).read(uri) == b"secret"
+
+
+@pytest.mark.parametrize("after", ["header", "metadata"])
+def test_what_s3_encrypts_a_sealed_object_with_stays(
+    after: Any, bucket: str, kms_key: str, s3: Any
+) -> None:
+    """A client-side object under a KMS key at rest is there after it is re-encrypted too."""
+    uri, mode = f"s3://{bucket}/x", ClientSide(aes())
+    connect(mode).put(b"plain", uri)
+    s3.copy_object(
+        Bucket=bucket,
+        Key="x",
+        CopySource={"Bucket": bucket, "Key": "x"},
+        ServerSideEncryption="aws:kms",
+        SSEKMSKeyId=kms_key,
+    )
+    to = ClientSide(aes("two"), key_location=after)
+    assert connect(mode).rotate(uri, to=to)[0].action == "re-encrypted"
+    assert connect(to).inspect(uri).kms_key == kms_key
+
+
+def test_a_message_without_commitment_is_re_encrypted(bucket: str, s3: Any) -> None:
+    """It is under the wanted key, and still not what the store would read."""
+    uri, keyring = f"s3://{bucket}/x", aes()
+    mode = ClientSide(keyring, bind_name=False)
+    sealed = message.encrypt(b"plain", keyring)
+    s3.put_object(Bucket=bucket, Key="x", Body=b"\x01\x80\x01\x78" + sealed[4:])
+    with pytest.raises((FormatError, IntegrityError, PolicyError)):
+        connect(mode).rotate(uri, to=replace(mode, frame_length=8192))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "body"),
+    [
+        ({"x-amz-key-v2": "AAAA", "x-amz-iv": "AAAA"}, b"ciphertext of another client"),
+        ({"s3crypt-frame-length": "4096"}, b"ciphertext of a newer version"),
+        ({}, b"\x02\x04\x78 and no more"),
+    ],
+)
+@pytest.mark.parametrize("reader", [None, SSES3()])
+def test_ciphertext_that_cannot_be_read_is_not_plaintext(
+    metadata: dict[str, str], body: bytes, reader: Any, bucket: str, s3: Any
+) -> None:
+    """An object that claims to be encrypted client-side is not handed out, nor sealed again."""
+    s3.put_object(Bucket=bucket, Key="x", Body=body, Metadata=metadata)
+    uri = f"s3://{bucket}/x"
+    if reader is None or metadata:
+        with pytest.raises((FormatError, IntegrityError)):
+            connect(reader).read(uri)
+    with pytest.raises((FormatError, IntegrityError)):
+        connect(reader).rotate(uri, to=ClientSide(aes()))
+    assert stored(s3, bucket, "x") == body
