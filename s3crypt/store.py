@@ -163,7 +163,8 @@ class S3Crypt:
 
         Args:
             source: A path, bytes, or a binary file, read from its position to its end. A
-                stream of unknown length is read once, in bounded memory.
+                stream of unknown length is read once, in bounded memory; an interrupt waits
+                for the read under way.
             uri: `s3://bucket/name`.
             mode: Instead of the store's.
             metadata: User metadata, in the clear in S3.

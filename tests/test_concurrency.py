@@ -136,6 +136,8 @@ def test_a_read_beside_writes_is_one_version_or_a_conflict(bucket: str, tmp_path
         finally:
             done.set()
         writing.result()
+    store.get(uri, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() in versions
     assert files(tmp_path) in ([], ["out"])
 
 

@@ -142,6 +142,13 @@ def mpl_rsa(name: str, public: bytes, private: bytes, padding: str) -> dict[str,
     return {"keyring": keyring}
 
 
+def native_kms(arn: str) -> dict[str, Any]:
+    """Return a native KMS key provider; its endpoint and credentials are the environment's."""
+    from aws_encryption_sdk import StrictAwsKmsMasterKeyProvider  # noqa: PLC0415
+
+    return {"key_provider": StrictAwsKmsMasterKeyProvider(key_ids=[arn])}
+
+
 def mpl_kms(arn: str, kms: Any, *, multi_region: bool = False) -> dict[str, Any]:
     """Return a KMS keyring of the Material Providers Library."""
     kind = "aws_kms_mrk_keyring" if multi_region else "aws_kms_keyring"

@@ -113,10 +113,24 @@ def test_rsa_paddings(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
         assert official.decrypt(message.encrypt(b"ours", ours), theirs)[0] == b"ours"
 
 
+@pytest.mark.parametrize("reader", THEIRS.values(), ids=THEIRS)
+def test_boundaries_of_the_default_frame_length(reader: Callable[[], dict[str, Any]]) -> None:
+    """What is right for short frames is right for those that are written by default."""
+    frame, theirs = message.DEFAULT_FRAME_LENGTH, reader()
+    for size in (0, 1, frame - 1, frame, frame + 1, 3 * frame, 3 * frame + 17):
+        plaintext = plaintext_of(size)
+        assert official.decrypt(message.encrypt(plaintext, OURS), theirs)[0] == plaintext
+        assert message.decrypt(official.encrypt(plaintext, theirs, frame_length=frame), OURS) == (
+            plaintext
+        )
+
+
 @pytest.mark.parametrize("signed", [False, True])
-def test_kms_keyrings(kms: Any, kms_key: str, *, signed: bool) -> None:
+@pytest.mark.parametrize("kind", ["native", "mpl"])
+def test_kms_keyrings(kms: Any, kms_key: str, kind: str, *, signed: bool) -> None:
     """Our KMS keyring and theirs open each other's messages under one key."""
-    ours, theirs = KMSKeyring(kms_key, client=kms), official.mpl_kms(kms_key, kms)
+    ours = KMSKeyring(kms_key, client=kms)
+    theirs = official.native_kms(kms_key) if kind == "native" else official.mpl_kms(kms_key, kms)
     suite_id = 0x0578 if signed else 0x0478
     written = official.encrypt(b"theirs", theirs, suite_id=suite_id, encryption_context=CONTEXT)
     assert message.decrypt(written, ours, context=CONTEXT) == b"theirs"
