@@ -54,6 +54,9 @@ _KEPT_HEADERS = (
 )
 
 
+_SHOWS_A_WRITE = ("ETag", "LastModified", "VersionId", "Metadata", *_KEPT_HEADERS)
+
+
 @dataclass(frozen=True, slots=True)
 class RotationOutcome:
     """What a rotation did to one object, or with `dry_run` would do.
@@ -377,6 +380,7 @@ def _copy_in_place(
     )
     key = seen.read_with.copy_source_arguments() if isinstance(seen.read_with, SSEC) else {}
     source = CopySource(seen.location, seen.etag, seen.head.get("VersionId"), size, key)
+    _check_unchanged(job, seen)
     return copy_in_place(upload, source, workers=store.workers)
 
 
@@ -391,11 +395,29 @@ def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
                 f"{seen.location} was replaced meanwhile; the new object was left alone.",
                 hint="Run it again.",
             )
-        source = StreamSource(reading.plaintext, reading.info.size)
+        source = StreamSource(
+            reading.plaintext, reading.info.size, lambda: _check_unchanged(job, seen)
+        )
         written = job.store.write(
             source, seen.location, job.to, described, conditions={"IfMatch": seen.etag}
         )
     return written.version_id, written.size or 0
+
+
+def _check_unchanged(job: _Job, seen: _Object) -> None:
+    """Refuse to go on where anything that HEAD shows is other than at the first look.
+
+    S3's conditions compare ETags, and where S3 keeps the keys an ETag is the body's MD5: it
+    does not change for who only writes other metadata. This leaves the moment of one request.
+    """
+    arguments = seen.read_with.read_arguments() if seen.read_with else {}
+    with translating(str(seen.location)):
+        head = job.store.client.head_object(**seen.location.arguments, **arguments)
+    if any(head.get(name) != seen.head.get(name) for name in _SHOWS_A_WRITE):
+        raise ConflictError(
+            f"{seen.location} was written by someone else meanwhile; theirs was left alone.",
+            hint="Run it again.",
+        )
 
 
 def _headers(seen: _Object) -> dict[str, Any]:

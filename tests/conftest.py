@@ -109,6 +109,12 @@ def kms_key(kms: Any) -> str:
 
 
 @pytest.fixture
+def new_key(kms: Any) -> str:
+    """Make another symmetric key, to rotate to, and return its ARN."""
+    return str(kms.create_key()["KeyMetadata"]["Arn"])
+
+
+@pytest.fixture
 def requests_log(sandbox: sandboxes.Running) -> RequestsLog:
     """Return the sandbox's log of requests, cleared."""
     log = RequestsLog(sandbox)

@@ -70,12 +70,6 @@ def expected_action(before: str, after: str) -> str:
     return "copied"
 
 
-@pytest.fixture
-def new_key(kms: Any) -> str:
-    """Make another symmetric key and return its ARN."""
-    return str(kms.create_key()["KeyMetadata"]["Arn"])
-
-
 @pytest.mark.parametrize("after", TO)
 @pytest.mark.parametrize("before", FROM)
 def test_every_mode_to_every_mode(

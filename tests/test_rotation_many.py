@@ -43,12 +43,6 @@ if TYPE_CHECKING:
     from s3crypt.sandbox import Running
 
 
-@pytest.fixture
-def new_key(kms: Any) -> str:
-    """Make another symmetric key and return its ARN."""
-    return str(kms.create_key()["KeyMetadata"]["Arn"])
-
-
 # Where another writer comes in between: the operation before which it does.
 RACES = [
     ("sse-s3", "sse-kms", "CopyObject", 10),

@@ -12,13 +12,14 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from relay import Answer, Asked, relaying
-from samples import CUSTOMER_KEY, aes, connect, kms_keyring, stored
+from samples import CUSTOMER_KEY, aes, connect, kms_keyring, make_mode, stored
 
 from s3crypt import (
     SSEC,
     SSEKMS,
     SSES3,
     ClientSide,
+    ConflictError,
     FormatError,
     IntegrityError,
     PolicyError,
@@ -177,3 +178,32 @@ def test_ciphertext_that_cannot_be_read_is_not_plaintext(
     with pytest.raises((FormatError, IntegrityError)):
         connect(reader).rotate(uri, to=ClientSide(aes()))
     assert stored(s3, bucket, "x") == body
+
+
+@pytest.mark.parametrize("before", ["client-metadata", "client-header", "sse-s3"])
+def test_a_writer_of_metadata_alone_wins(
+    before: str, bucket: str, kms_key: str, new_key: str, session: Any, s3: Any
+) -> None:
+    """Other metadata on the same body has the same ETag, and is not overwritten all the same."""
+    uri, old = f"s3://{bucket}/x", make_mode(before, kms_key)
+    connect(old).put(b"plain", uri, metadata={"a": "1"})
+    client = session.client("s3")
+    heads = []
+
+    def rewrite(**_: Any) -> None:
+        heads.append(1)
+        if len(heads) == 2:
+            metadata = s3.head_object(Bucket=bucket, Key="x")["Metadata"] | {"a": "2"}
+            s3.copy_object(
+                Bucket=bucket,
+                Key="x",
+                CopySource={"Bucket": bucket, "Key": "x"},
+                Metadata=metadata,
+                MetadataDirective="REPLACE",
+            )
+
+    client.meta.events.register("before-call.s3.HeadObject", rewrite)
+    to = SSEKMS(new_key) if before == "sse-s3" else make_mode(before, new_key)
+    with pytest.raises(ConflictError, match="someone else"):
+        S3Crypt(old, client=client).rotate(uri, to=to)
+    assert connect(old).inspect(uri).metadata == {"a": "2"}

@@ -2,7 +2,7 @@
 """Plaintext to be put: bytes, files and streams, and what each may promise."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
@@ -105,10 +105,17 @@ class StreamSource:
     Args:
         file: Where to read.
         size: Its bytes where they are known; then it must give just as many.
+        last_check: Called once all is read and before the object appears; raises if it must not.
     """
 
-    def __init__(self, file: BinaryIO, size: int | None = None) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        size: int | None = None,
+        last_check: Callable[[], None] | None = None,
+    ) -> None:
         self._file = file
+        self._last_check = last_check
         self._ahead = b""
         self.size = size
 
@@ -137,3 +144,5 @@ class StreamSource:
         """Read to the end: what is still to be verified there must be."""
         if not self.at_end():
             raise StorageError(f"The stream is longer than the {self.size} bytes announced.")
+        if self._last_check:
+            self._last_check()
