@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import s3crypt
-from s3crypt.errors import IntegrityError, S3CryptError
+from s3crypt.errors import IntegrityError, S3CryptError, StorageError
 
+from .options import enter_sandbox
 from .output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class _Step:
     key_holder: str
     first: "Mode"
     second: "Mode"
+    # The first KMS key, where there is one: what was rotated is then read without it.
+    kms_key: str | None = None
+    # With what a reader that has only the first key is refused, by S3 or by the message itself.
+    refusal: type[S3CryptError] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +57,19 @@ class _Result:
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @click.option("--quiet", "-q", is_flag=True, help="No remarks: only the table and errors.")
-def demo(file: Path | None, as_json: bool, quiet: bool) -> None:
+@click.option("--sandbox", is_flag=True, help="Only in the running `s3crypt sandbox`.")
+def demo(file: Path | None, as_json: bool, quiet: bool, sandbox: bool) -> None:
     """Try every mode on this machine, without AWS.
 
     FILE (or 16 MiB of random bytes) is put, inspected, fetched, compared bit for bit, rotated
-    to a second key, fetched and compared again. It uses the sandbox that runs, or one of its
-    own. The exit code is not 0 if anything differs.
+    to a second key, fetched without the first and compared again. It uses the sandbox that
+    runs, or one of its own. The exit code is not 0 if anything differs.
     """
     from tempfile import TemporaryDirectory  # noqa: PLC0415 - it is slow to load
 
     silent = as_json or quiet
     size = _GENERATED if file is None else file.stat().st_size
-    with TemporaryDirectory(prefix="s3crypt-demo-") as scratch, _sandbox() as own:
+    with TemporaryDirectory(prefix="s3crypt-demo-") as scratch, _sandbox(must_run=sandbox) as own:
         if file is None:
             file = Path(scratch, "generated.bin")
             file.write_bytes(os.urandom(size))
@@ -82,13 +88,12 @@ def demo(file: Path | None, as_json: bool, quiet: bool) -> None:
 
 
 @contextmanager
-def _sandbox() -> Iterator[bool]:
+def _sandbox(*, must_run: bool) -> Iterator[bool]:
     """Lead this process to the running sandbox, or to a private one (yields True)."""
     from s3crypt import sandbox  # noqa: PLC0415 - only needed here
 
-    found = sandbox.status()
-    if found is not None:
-        os.environ.update(sandbox.environment(found))
+    if must_run or sandbox.status() is not None:
+        enter_sandbox()
         yield False
         return
     with sandbox.running() as private:
@@ -118,25 +123,30 @@ def _steps() -> tuple[_Step, ...]:
     s3 = s3crypt.SSES3()
     return (
         _Step("sse-s3", "S3", s3, s3),
-        _Step("sse-kms", "AWS KMS", s3crypt.SSEKMS(first), s3crypt.SSEKMS(second)),
-        _Step("dsse-kms", "AWS KMS", s3crypt.DSSEKMS(first), s3crypt.DSSEKMS(second)),
+        _Step("sse-kms", "AWS KMS", s3crypt.SSEKMS(first), s3crypt.SSEKMS(second), first),
+        _Step("dsse-kms", "AWS KMS", s3crypt.DSSEKMS(first), s3crypt.DSSEKMS(second), first),
         _Step(
             "sse-c",
             "you, sent along",
             s3crypt.SSEC(secrets.token_bytes(32)),
             s3crypt.SSEC(secrets.token_bytes(32)),
+            refusal=StorageError,
         ),
         _Step(
             "client, header",
             "your keyring (KMS)",
             s3crypt.ClientSide(old),
             s3crypt.ClientSide(new),
+            first,
+            IntegrityError,
         ),
         _Step(
             "client, metadata",
             "your keyring (KMS)",
             s3crypt.ClientSide(old, key_location="metadata"),
             s3crypt.ClientSide(new, key_location="metadata"),
+            first,
+            IntegrityError,
         ),
     )
 
@@ -153,10 +163,10 @@ def _run(step: _Step, file: Path, bucket: str, scratch: Path, advance: Any) -> _
     get_seconds, _ = _timed(lambda: store.get(uri, back, progress=advance))
     same = _same(file, back)
     (outcome,) = store.rotate(uri, to=step.second)
-    rotated = s3crypt.S3Crypt(step.second)
-    rotated.get(uri, back, progress=advance)
+    with _disabled(step.kms_key):
+        s3crypt.S3Crypt(step.second).get(uri, back, progress=advance)
     same = same and _same(file, back)
-    same = same and (step.first == step.second or _is_shut_out(store, uri))
+    same = same and (step.refusal is None or _is_refused(store, uri, step.refusal))
     return _Result(
         mode=step.label,
         key_holder=step.key_holder,
@@ -182,11 +192,27 @@ def _same(one: Path, other: Path) -> bool:
     return cmp(one, other, shallow=False)
 
 
-def _is_shut_out(store: "S3Crypt", uri: str) -> bool:
-    """Tell whether a reader that demands the first key no longer gets the object."""
+@contextmanager
+def _disabled(key: str | None) -> Iterator[None]:
+    """Disable a KMS key for the length of a `with`: nothing that needs it can be read there."""
+    if key is None:
+        yield
+        return
+    import boto3  # noqa: PLC0415 - as everywhere in the command
+
+    client = boto3.client("kms")
+    client.disable_key(KeyId=key)
+    try:
+        yield
+    finally:
+        client.enable_key(KeyId=key)
+
+
+def _is_refused(store: "S3Crypt", uri: str, refusal: type[S3CryptError]) -> bool:
+    """Tell whether a reader with the first key alone is refused, and for that reason."""
     try:
         store.read(uri)
-    except S3CryptError:
+    except refusal:
         return True
     return False
 
@@ -234,8 +260,8 @@ def _show(results: list[_Result], *, as_json: bool) -> None:
 
 def _conclude(file: Path, bucket: str, *, own: bool) -> None:
     say("")
-    say("Every copy came back bit for bit, before and after its rotation, and the first key no")
-    say("longer gets what was moved to the second. Speeds are those of this small sandbox.")
+    say("Every copy came back bit for bit, before and after its rotation; what was moved to a")
+    say("second key was read without the first. Speeds are those of this small sandbox.")
     say("")
     say("Next:")
     if own:

@@ -3,6 +3,7 @@
 
 import os
 import select
+import shlex
 import signal
 import stat
 import sys
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import click
 
-from s3crypt.errors import ConfigError, S3CryptError
+from s3crypt.errors import ConfigError, S3CryptError, StorageError
 from s3crypt.files import replacing
 
 from .options import (
@@ -51,6 +52,7 @@ def encrypt(settings: Settings, *, options: ModeOptions, source: str, target: st
     chosen: dict[str, Any] = {}
     if options.frame_length is not None:
         chosen["frame_length"] = options.frame_length
+    check_folder(target)
     with _opened(source) as file:
         _check_target(file, target)
         with _output(target, ciphertext=True) as output:
@@ -89,6 +91,7 @@ def decrypt(
     from s3crypt import message  # noqa: PLC0415 - it loads cryptography
 
     keyring = keyring_of(options.key, settings)
+    check_folder(target)
     with _opened(source) as file:
         _check_target(file, target)
         reader = message.DecryptingReader(
@@ -99,6 +102,16 @@ def decrypt(
         )
         with _output(target, ciphertext=False) as output:
             _pump(reader, output, _length(file), settings, source, target)
+
+
+def check_folder(target: str | Path) -> None:
+    """Refuse a target whose directory is not there, before anything is read."""
+    folder = Path(target).parent
+    if not os.path.lexists(folder):
+        raise StorageError(
+            f"Cannot write {target}: No such file or directory.",
+            hint=f"Make its directory first: mkdir -p {shlex.quote(str(folder))}",
+        )
 
 
 @contextmanager
@@ -178,7 +191,10 @@ def _opened(source: str) -> Iterator[BinaryIO]:
             yield pipe
         return
     if Path(source).is_dir():
-        raise ConfigError(f"{source} is a directory; name a file.")
+        raise ConfigError(
+            f"{source} is a directory.",
+            hint="Name a file. A directory goes into S3 with `s3crypt put -r`.",
+        )
     with Path(source).open("rb") as file:
         yield file
 
@@ -197,7 +213,7 @@ def _output(target: str, *, ciphertext: bool) -> "Iterator[BinaryIO | Output]":
 def _check_target(source: BinaryIO, target: str) -> None:
     path = Path(target)
     if target != "-" and path.is_dir():
-        raise ConfigError(f"{target} is a directory; name a file.")
+        raise ConfigError(f"{target} is a directory.", hint=f"Name a file in it: {path / 'NAME'}")
     try:
         out = os.fstat(sys.stdout.fileno()) if target == "-" else path.stat()
         same = os.path.samestat(os.fstat(source.fileno()), out) and stat.S_ISREG(out.st_mode)

@@ -24,7 +24,7 @@ from .output import (
     BROKEN_PIPE,
     EXIT_INTERRUPTED,
     print_error,
-    print_line,
+    print_script,
     report,
     silence_stdout,
 )
@@ -73,7 +73,7 @@ def completion(shell: str) -> None:
     script = get_completion_class(shell)
     if script is None:
         raise AssertionError("unreachable: click completes these shells")
-    print_line(script(cli, {}, "s3crypt", "_S3CRYPT_COMPLETE").source())
+    print_script(script(cli, {}, "s3crypt", "_S3CRYPT_COMPLETE").source())
 
 
 for command in (

@@ -2,10 +2,11 @@
 """Commands on objects: put, get, cat, ls, rm, inspect and rotate."""
 
 import dataclasses
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
@@ -21,7 +22,7 @@ from s3crypt.errors import (
     StorageError,
 )
 
-from .files import discarding, standard_input
+from .files import check_folder, discarding, standard_input
 from .options import (
     ModeOptions,
     Settings,
@@ -108,6 +109,7 @@ def put(
     def upload(pair: tuple[str, str]) -> None:
         file, destination = pair
         if dry_run:
+            _check_readable(file)
             _would(settings, "put", file, destination, mode)
             return
         opened = standard_input() if file == "-" else nullcontext(Path(file))
@@ -145,15 +147,19 @@ def get(
     A file appears complete and verified, or not at all.
     """
     store = _store(options.mode_for(settings), settings)
-    if target == "-":
-        if recursive:
-            raise ConfigError("-r needs a directory as TARGET, not a pipe.")
-        _stream(store, uri, how)
+    if target == "-" and recursive:
+        raise ConfigError("-r needs a directory as TARGET, not a pipe.")
+    if not recursive and _name(uri) == "":
+        raise ConfigError(f"{uri} is a prefix.", hint="Give -r to get all below it.")
+    if target == "-" and not dry_run:
+        with _suggesting_recursion(uri):
+            _stream(store, uri, how)
         return
 
     def download(pair: tuple[str, Path]) -> None:
         name, path = pair
         if dry_run:
+            store.inspect(name, version_id=how["version_id"])
             _would(settings, "get", name, str(path), None)
             return
         if recursive:
@@ -163,7 +169,8 @@ def get(
         _tell(settings, "get", name, str(path), info)
 
     if not recursive:
-        _each([(uri, _target_file(uri, target))], download, recursive=False)
+        with _suggesting_recursion(uri):
+            download((uri, Path("-") if target == "-" else _target_file(uri, target)))
         return
     if how["version_id"] or how["written_as"]:
         raise ConfigError("--version-id and --written-as name one object; not with -r.")
@@ -247,7 +254,8 @@ def rm(
         _each(found, lambda item: delete(item.uri), recursive=True)
     else:
         if not version_id:
-            _check_exists(store, uri)
+            with _suggesting_recursion(uri):
+                _check_exists(store, uri)
         delete(uri)
 
 
@@ -286,7 +294,8 @@ def inspect(
 
     if recursive:
         _each(_found(store, _prefix(uri)), lambda item: show(item.uri), recursive=True)
-    else:
+        return
+    with _suggesting_recursion(uri):
         show(uri)
 
 
@@ -344,6 +353,8 @@ def rotate(
         failed = cast("tuple[RotationOutcome, ...]", error.outcomes)
         _summarise(settings, failed, dry_run=dry_run)
         raise _failed(outcome.error for outcome in failed if outcome.error) from error
+    if not outcomes:
+        raise _nothing_below(uri)
     _summarise(settings, outcomes, dry_run=dry_run)
 
 
@@ -480,7 +491,38 @@ def _found(
         if with_folders or not (item.uri.endswith("/") and item.stored_size == 0):
             yield item
     if nothing:
-        raise ObjectNotFoundError(f"{prefix}: no objects below it")
+        raise _nothing_below(prefix)
+
+
+def _nothing_below(prefix: str) -> ObjectNotFoundError:
+    return ObjectNotFoundError(
+        f"{prefix}: no objects below it", hint="Check the name, or look above it: s3crypt ls."
+    )
+
+
+@contextmanager
+def _suggesting_recursion(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except ObjectNotFoundError as error:
+        # Not refused at first sight: consoles make objects of such names, to show a folder.
+        if uri.endswith("/"):
+            error.hint = "Give -r for all below it."
+        raise
+
+
+def _check_readable(file: str) -> None:
+    """Fail as opening the file would; a pipe is not opened, for that would wait for its writer."""
+    if file == "-":
+        return
+    try:
+        if not os.access(file, os.R_OK):
+            Path(file).stat()
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise StorageError(
+            f"Cannot read {file}: {error.strerror}.", hint="Check the path and its permissions."
+        ) from error
 
 
 def _check_exists(store: "S3Crypt", uri: str) -> None:
@@ -499,7 +541,10 @@ def _check_exists(store: "S3Crypt", uri: str) -> None:
 def _target_directory(target: str) -> Path:
     path = Path(target)
     if path.exists() and not path.is_dir():
-        raise ConfigError(f"{target} is a file; -r needs a directory.")
+        raise ConfigError(
+            f"{target} is a file; -r needs a directory.",
+            hint="Name another; it is made if need be.",
+        )
     return path
 
 
@@ -508,10 +553,15 @@ def _target_file(uri: str, target: str) -> Path:
     name = PurePosixPath(_name(uri)).name
     if path.is_dir() or target.endswith("/"):
         if not name or name == "..":
-            raise ConfigError(f"{uri} has no file name; name the file.")
+            raise ConfigError(
+                f"{uri} has no file name; name the file.", hint=f"For example {path / 'NAME'}"
+            )
         path = path / name
     if path.is_dir():
-        raise ConfigError(f"{path} is a directory; name a file.")
+        raise ConfigError(
+            f"{path} is a directory.", hint="Name the file as TARGET, or another directory."
+        )
+    check_folder(path)
     return path
 
 

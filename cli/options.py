@@ -4,6 +4,7 @@
 Secrets never come from the command line or the environment: only the names of files do.
 """
 
+import dataclasses
 import functools
 import os
 import re
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from s3crypt.message import Keyring
 
 Command = Callable[..., Any]
+_KEY_FILE_HINT = "Check the path of the key file and its permissions."
+_IGNORE_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 MODES = ("sse-s3", "sse-kms", "dsse-kms", "sse-c", "client")
 _CLIENT_ONLY = ("signed", "frame_length", "key_location", "no_bind_name")
 
@@ -79,8 +82,7 @@ def common_options(
     def wrapper(**values: Any) -> Any:
         names = ("json", "quiet", "endpoint_url", "profile", "region", "sandbox")
         settings = Settings(**{name: values.pop(name) for name in names})
-        _apply(settings, service)
-        return run(settings, **values)
+        return run(_applied(settings, service), **values)
 
     return _with_options(wrapper, _COMMON)
 
@@ -113,8 +115,12 @@ _MODE = (
         help="The customer key of SSE-C: 32 raw bytes, hex or base64.",
     ),
 )
+# On reading it lets an object pass under any name: what loosens reading is asked for each time.
 _NO_BIND_NAME = option(
-    "--no-bind-name", is_flag=True, help="Do not bind the object's name into the message."
+    "--no-bind-name",
+    is_flag=True,
+    environment=False,
+    help="Do not bind the object's name into the message.",
 )
 _WRITING = (
     option("--signed", is_flag=True, help="Sign the message (ECDSA P-384) too."),
@@ -214,8 +220,7 @@ class ModeOptions:
     def _customer_key(self) -> "Mode":
         if self.sse_c_key_file is None:
             raise ConfigError("--mode sse-c needs --sse-c-key-file FILE.")
-        _check_is_a_name(self.sse_c_key_file)
-        return s3crypt.SSEC.from_file(self.sse_c_key_file)
+        return s3crypt.SSEC(read_key_file(self.sse_c_key_file))
 
     def _service_key(self, name: str) -> str:
         keys = [_kms_name(key) for key in self.key]
@@ -261,7 +266,11 @@ def keyring_of(keys: Sequence[str], settings: Settings) -> "Keyring":
 def read_key_file(path: Path) -> bytes:
     """Return the 32 bytes of a key file: raw, hex or base64."""
     _check_is_a_name(path)
-    return s3crypt.SSEC.from_file(path).key
+    try:
+        return s3crypt.SSEC.from_file(path).key
+    except ConfigError as error:
+        error.hint = error.hint or _KEY_FILE_HINT
+        raise
 
 
 def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, str]:
@@ -313,20 +322,41 @@ def _is_from_environment(name: str) -> bool:
     return source is ParameterSource.ENVIRONMENT
 
 
-def _apply(settings: Settings, service: str) -> None:
+def _applied(settings: Settings, service: str) -> Settings:
     if settings.sandbox:
-        _enter_sandbox(settings)
+        for name in ("endpoint_url", "profile"):
+            if getattr(settings, name) and not _is_from_environment(name):
+                raise ConfigError(
+                    f"--sandbox and --{name.replace('_', '-')} exclude each other.",
+                    hint="Give one of them.",
+                )
+        enter_sandbox()
+        # What the environment says of other places must not lead out of the sandbox.
+        return dataclasses.replace(settings, endpoint_url=None, profile=None)
     if settings.endpoint_url:
-        if not settings.endpoint_url.startswith(("http://", "https://")):
-            raise ConfigError("--endpoint-url takes http://HOST:PORT or https://HOST.")
-        os.environ[f"AWS_ENDPOINT_URL_{service.upper()}"] = settings.endpoint_url
+        _use_endpoint(settings.endpoint_url, service)
+    return settings
 
 
-def _enter_sandbox(settings: Settings) -> None:
+def _use_endpoint(url: str, service: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError("--endpoint-url takes http://HOST:PORT or https://HOST.")
+    if os.environ.get(_IGNORE_ENDPOINTS, "").lower() == "true":
+        # The other service's endpoint stays ignored, as was asked for.
+        for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]:
+            del os.environ[name]
+    os.environ[_IGNORE_ENDPOINTS] = "false"
+    os.environ[f"AWS_ENDPOINT_URL_{service.upper()}"] = url
+
+
+def enter_sandbox() -> None:
+    """Lead this process to the running sandbox.
+
+    Raises:
+        ConfigError: None runs.
+    """
     from s3crypt import sandbox  # noqa: PLC0415 - needs the sandbox extra
 
-    if settings.profile:
-        raise ConfigError("--sandbox and --profile exclude each other.")
     running = sandbox.status()
     if running is None:
         raise ConfigError("No sandbox is running.", hint="Start one: s3crypt sandbox start")
@@ -391,7 +421,10 @@ def _read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(65536)
     except OSError as error:
-        raise ConfigError(f"Cannot read the key file {path}: {error.strerror}.") from error
+        raise ConfigError(
+            f"Cannot read the key file {path}: {error.strerror}.",
+            hint=_KEY_FILE_HINT,
+        ) from error
 
 
 def _check_is_a_name(path: Path) -> None:

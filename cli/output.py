@@ -39,7 +39,12 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_line(text: str) -> None:
-    """Print one line of data on stdout."""
+    """Print one line of data on stdout, for people: control characters are shown escaped."""
+    _print(_printable(text))
+
+
+def print_script(text: str) -> None:
+    """Print on stdout, as it is, what a shell is to read."""
     _print(text)
 
 
@@ -203,7 +208,8 @@ def _in_options(hint: str | None) -> str | None:
 
 def _print(text: str) -> None:
     with _ending_with_the_pipe():
-        click.echo(text)
+        # What may not go out was escaped before; click would drop it from a pipe, unsaid.
+        click.echo(text, color=True)
 
 
 def _printable(text: str) -> str:
@@ -240,7 +246,7 @@ def _check_text(decoder: codecs.IncrementalDecoder, data: bytes | bytearray | me
         text = decoder.decode(bytes(data))
     except UnicodeDecodeError:
         raise _binary_to_terminal() from None
-    if any(ord(c) < 32 and c not in "\t\n\r\f" for c in text):
+    if any((c < " " and c not in "\t\n\r\f") or "\x7f" <= c <= "\x9f" for c in text):
         raise _binary_to_terminal()
 
 

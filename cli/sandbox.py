@@ -9,7 +9,7 @@ import click
 
 from s3crypt.errors import ConfigError
 
-from .output import print_json, print_line, say
+from .output import print_json, print_line, print_script, say
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 
@@ -78,7 +78,7 @@ def env(as_json: bool) -> None:
         print_json(environment)
         return
     for name, value in environment.items():
-        print_line(f"export {name}={shlex.quote(value)}")
+        print_script(f"export {name}={shlex.quote(value)}")
 
 
 def _service() -> Any:

@@ -217,7 +217,10 @@ def read_key_file(path: str | Path) -> bytes:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise ConfigError(f"Cannot read the key file {path}: {error.strerror}.") from error
+        raise ConfigError(
+            f"Cannot read the key file {path}: {error.strerror}.",
+            hint="`openssl rand -out FILE 32` makes one.",
+        ) from error
     if len(content) == 32:
         return content
     text = content.strip()

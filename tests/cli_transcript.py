@@ -10,6 +10,7 @@ A transcript is a text file of lines, run in an empty directory; $NAMES are repl
     mkdir NAME / chmod MODE NAME / link TARGET NAME
     flip NAME OFFSET            change one bit
     head NAME SIZE NEW          NEW is the first SIZE bytes of NAME
+    foreign NAME KEY            make a message without key commitment, and the file of its key
     env NAME=VALUE              for the commands that follow; NAME= removes it
     stdin NAME                  what the next command reads from its standard input
     s3crypt ARGUMENTS...        must exit with 0
@@ -21,10 +22,14 @@ A transcript is a text file of lines, run in an empty directory; $NAMES are repl
     exists NAME / absent NAME
     only NAMES...               the directory holds nothing else: no temporary file was left
     copy NAME NEW               copy an object in $BUCKET, as other tools move them
+    store NAME OBJECT           put a file into $BUCKET as it is
     objects PREFIX COUNT        so many objects below PREFIX in $BUCKET
+    disable KEY / deny KEY      from now on KMS refuses its use
 """
 
+import base64
 import io
+import json
 import os
 import re
 import shlex
@@ -39,6 +44,21 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from s3crypt_cli.main import run
+
+DENYING = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+                "Resource": "*",
+            }
+        ],
+    }
+)
+_VECTORS = Path(__file__).parent / "vectors" / "messages.json"
 
 
 @dataclass
@@ -58,6 +78,7 @@ class Transcript:
     names: Mapping[str, str]
     capture: pytest.CaptureFixture[bytes]
     bucket: Any = None
+    kms: Any = None
     last: Result = field(default_factory=Result)
     environment: dict[str, str | None] = field(default_factory=dict)
     stdin: bytes = b""
@@ -149,6 +170,12 @@ class Transcript:
     def _do_head(self, name: str, size: str, new: str) -> None:
         self._path(new).write_bytes(self._path(name).read_bytes()[: int(size)])
 
+    def _do_foreign(self, name: str, key: str) -> None:
+        vectors = json.loads(_VECTORS.read_text())
+        vector = next(v for v in vectors if v["name"] == "official 0014 framed 401")
+        self._path(name).write_bytes(base64.b64decode(vector["message"]))
+        self._path(key).write_bytes(base64.b64decode(vector["key"]["key"]))
+
     def _do_stdin(self, name: str) -> None:
         self.stdin = self._path(name).read_bytes()
 
@@ -175,6 +202,15 @@ class Transcript:
 
     def _do_copy(self, name: str, new: str) -> None:
         self.bucket.Object(new).copy_from(CopySource={"Bucket": self.bucket.name, "Key": name})
+
+    def _do_store(self, name: str, new: str) -> None:
+        self.bucket.Object(new).put(Body=self._path(name).read_bytes())
+
+    def _do_disable(self, key: str) -> None:
+        self.kms.disable_key(KeyId=key)
+
+    def _do_deny(self, key: str) -> None:
+        self.kms.put_key_policy(KeyId=key, PolicyName="default", Policy=DENYING)
 
     def _path(self, name: str) -> Path:
         return self.directory / name

@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ctrl-C, and a polite kill, in the middle of a put and of a get leave nothing behind."""
 
+from __future__ import annotations
+
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from relay import Answer, Asked, relaying
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from s3crypt.sandbox import Running
 
 # A background job inherits that ctrl-C is ignored; these must heed it wherever the tests run.
 _COMMAND = (
@@ -34,13 +44,38 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _start(directory: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def _start(
+    directory: Path, *arguments: str, endpoint_url: str | None = None
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*_COMMAND, *arguments, "--quiet"],
         cwd=directory,
+        env=os.environ | ({"AWS_ENDPOINT_URL_S3": endpoint_url} if endpoint_url else {}),
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+@contextmanager
+def _withholding(
+    sandbox: Running, is_withheld: Callable[[Asked], bool]
+) -> Iterator[tuple[str, threading.Event]]:
+    """Lead to the sandbox; what is withheld has no answer until the event, so nothing ends early.
+
+    The event is for after the interrupt: the command waits for what is under way.
+    """
+    interrupted = threading.Event()
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if is_withheld(asked):
+            interrupted.wait(60)
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        try:
+            yield relay.url, interrupted
+        finally:
+            interrupted.set()
 
 
 def _wait_until(condition: Callable[[], object]) -> None:
@@ -52,6 +87,11 @@ def _wait_until(condition: Callable[[], object]) -> None:
 
 def _names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
+
+
+def _asks_for_the_end(asked: Asked) -> bool:
+    first = asked.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0]
+    return asked.method == "GET" and int(first) > _SIZE // 2
 
 
 def _uploads(s3: Any, bucket: str) -> list[Any]:
@@ -69,10 +109,16 @@ def _has_written(directory: Path, before: set[str]) -> bool:
     return any((directory / name).stat().st_size for name in _names(directory) - before)
 
 
-def _interrupt(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def _interrupt(
+    process: subprocess.Popen[bytes],
+    number: signal.Signals,
+    interrupted: threading.Event | None = None,
+) -> None:
     """Interrupt it and see that it ends by itself, saying so in one line."""
     assert process.poll() is None, "it ended before it could be interrupted"
     process.send_signal(number)
+    if interrupted is not None:
+        interrupted.set()
     assert process.stderr is not None
     said = process.stderr.read().decode()
     assert (process.wait(timeout=60), said.strip()) == (130, "s3crypt: interrupted")
@@ -87,12 +133,21 @@ _MODES = pytest.mark.parametrize(
 @_SIGNALS
 @_MODES
 def test_interrupted_put_of_a_file(
-    directory: Path, s3: Any, bucket: str, number: signal.Signals, mode: tuple[str, ...]
+    directory: Path,
+    sandbox: Running,
+    s3: Any,
+    bucket: str,
+    number: signal.Signals,
+    mode: tuple[str, ...],
 ) -> None:
     """No upload and no object stays."""
-    with _start(directory, "put", "plain", f"s3://{bucket}/a", *mode) as process:
+    to = f"s3://{bucket}/a"
+    with (
+        _withholding(sandbox, lambda asked: asked.query.get("partNumber") == "12") as (url, event),
+        _start(directory, "put", "plain", to, *mode, endpoint_url=url) as process,
+    ):
         _wait_until(lambda: _has_stored_a_part(s3, bucket))
-        _interrupt(process, number)
+        _interrupt(process, number, event)
     assert _uploads(s3, bucket) == []
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
 
@@ -116,15 +171,22 @@ def test_interrupted_put_of_a_silent_pipe(
 @_SIGNALS
 @_MODES
 def test_interrupted_get(
-    directory: Path, bucket: str, number: signal.Signals, mode: tuple[str, ...]
+    directory: Path,
+    sandbox: Running,
+    bucket: str,
+    number: signal.Signals,
+    mode: tuple[str, ...],
 ) -> None:
     """Neither the file nor a temporary one stays."""
     with _start(directory, "put", "plain", f"s3://{bucket}/a", *mode) as process:
         assert process.wait(timeout=60) == 0
     before = _names(directory)
-    with _start(directory, "get", f"s3://{bucket}/a", "back", *mode) as process:
+    with (
+        _withholding(sandbox, _asks_for_the_end) as (url, event),
+        _start(directory, "get", f"s3://{bucket}/a", "back", *mode, endpoint_url=url) as process,
+    ):
         _wait_until(lambda: _has_written(directory, before))
-        _interrupt(process, number)
+        _interrupt(process, number, event)
     assert _names(directory) == before
 
 

@@ -23,9 +23,11 @@ def directory(tmp_path: Path) -> Path:
     (tmp_path / "key").write_bytes(bytes(range(32)))
     (tmp_path / "text").write_text("grüße\n" * 3)
     (tmp_path / "escape").write_text("\x1b]0;owned\x07\n")
+    (tmp_path / "c1").write_text("\x9b31mowned\n")
+    (tmp_path / "delete").write_text("safe\x7f\x7f\x7f\x7fowned\n")
     (tmp_path / "binary").write_bytes(os.urandom(300_000))
     keyring = AESKeyring("team", "one", bytes(range(32)))
-    for name in ("text", "escape", "binary"):
+    for name in ("text", "escape", "c1", "delete", "binary"):
         sealed = message.encrypt((tmp_path / name).read_bytes(), keyring)
         (tmp_path / f"{name}.sealed").write_bytes(sealed)
     return tmp_path
@@ -118,7 +120,7 @@ def test_text_is_written_to_a_terminal(directory: Path) -> None:
     assert "grüße\n" * 3 in screen
 
 
-@pytest.mark.parametrize("name", ["binary", "escape"])
+@pytest.mark.parametrize("name", ["binary", "escape", "c1", "delete"])
 def test_binary_and_escape_sequences_are_not_written_to_a_terminal(
     directory: Path, name: str
 ) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from cli_transcript import Transcript
+from conftest import RequestsLog
 from s3crypt_cli.main import run
+
+from s3crypt import sandbox as sandboxes
 
 _LIFE = """
     ! 1 s3crypt sandbox status
@@ -39,7 +42,13 @@ _LIFE = """
     s3crypt decrypt sealed back --key kms:alias/trial --sandbox
     cmp plain back
     ! 2 s3crypt keys list --sandbox --profile mine
-    stderr exclude each other
+    stderr --profile exclude each other
+    ! 2 s3crypt keys list --sandbox --endpoint-url http://127.0.0.1:9
+    stderr --endpoint-url exclude each other
+    env S3CRYPT_ENDPOINT_URL=http://127.0.0.1:9
+    env S3CRYPT_PROFILE=production
+    s3crypt keys show alias/trial --sandbox
+    ! 2 s3crypt keys list --sandbox --profile mine
 
     s3crypt sandbox stop
     stderr ^The sandbox was stopped. Its objects and keys are gone
@@ -111,6 +120,38 @@ def test_demo_in_the_running_sandbox_stays_to_be_looked_at(transcript: Transcrip
     transcript.play("s3crypt sandbox start\nfile data 1000\ns3crypt demo data")
     line = next(line for line in transcript.last.stderr.splitlines() if "s3crypt inspect" in line)
     transcript.play(f"{line.strip()}\nstdout ^mode +client")
+
+
+def test_demo_reads_what_was_rotated_without_the_first_key(transcript: Transcript) -> None:
+    """For each of the four steps with KMS keys the object is read while the first is disabled."""
+    transcript.play("s3crypt sandbox start\nfile data 1000\ns3crypt demo data --json")
+    running = sandboxes.status()
+    assert running is not None
+    read_in: list[set[str]] = []
+    disabled = False
+    for entry in RequestsLog(running).list():
+        action = entry["headers"].get("x-amz-target", "").rpartition(".")[2]
+        if action == "DisableKey":
+            disabled = True
+            read_in.append(set())
+        elif action == "EnableKey":
+            disabled = False
+        elif disabled and entry["method"] == "GET":
+            assert entry["status"] < 300
+            read_in[-1].add(entry["path"].split("/")[2])
+    assert read_in == [{"sse-kms"}, {"dsse-kms"}, {"client-header"}, {"client-metadata"}]
+
+
+def test_demo_accepts_the_sandbox_option(transcript: Transcript) -> None:
+    """It then runs in the running sandbox or not at all."""
+    transcript.play("""
+        file data 1000
+        ! 2 s3crypt demo data --sandbox
+        stderr ^s3crypt: No sandbox is running
+        s3crypt sandbox start
+        s3crypt demo data --sandbox
+        stderr on the sandbox that runs here
+    """)
 
 
 def test_demo_of_a_missing_file(transcript: Transcript) -> None:

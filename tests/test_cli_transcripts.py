@@ -1,28 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command against the sandbox, as transcripts; cli_transcript.py explains their lines."""
 
-import json
 import uuid
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from cli_transcript import Transcript
+from cli_transcript import DENYING, Transcript
 
-_DENYING = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Deny",
-                "Principal": "*",
-                "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
-                "Resource": "*",
-            }
-        ],
-    }
-)
 _TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
 
@@ -30,14 +16,15 @@ _TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 def names(bucket: str, kms: Any) -> dict[str, str]:
     """Make the bucket and the keys that transcripts name."""
     names = {"BUCKET": bucket, "NOBUCKET": f"absent-{uuid.uuid4()}"}
-    for number in (1, 2):
+    names |= {"ESC": "\x1b", "NEWLINE": "\n", "C1": "\x9b"}
+    for number in (1, 2, 3, 4):
         key = kms.create_key()["KeyMetadata"]["Arn"]
         alias = f"alias/{uuid.uuid4()}"
         kms.create_alias(AliasName=alias, TargetKeyId=key)
         names |= {f"KEY{number}": key, f"ALIAS{number}": alias}
     disabled = kms.create_key()["KeyMetadata"]["Arn"]
     kms.disable_key(KeyId=disabled)
-    denied = kms.create_key(Policy=_DENYING)["KeyMetadata"]["Arn"]
+    denied = kms.create_key(Policy=DENYING)["KeyMetadata"]["Arn"]
     names |= {
         "DISABLED": disabled,
         "DENIED": denied,
@@ -58,4 +45,4 @@ def test_transcript(
     """Everything in the transcript happens as it says."""
     monkeypatch.chdir(tmp_path)
     bucket = session.resource("s3").Bucket(names["BUCKET"])
-    Transcript(tmp_path, names, capfdbinary, bucket).play(script.read_text())
+    Transcript(tmp_path, names, capfdbinary, bucket, session.client("kms")).play(script.read_text())

@@ -16,6 +16,7 @@ import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -30,7 +31,6 @@ from s3crypt import sandbox as sandboxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from conftest import RequestsLog
 
@@ -98,6 +98,32 @@ def test_the_state_file_is_private(runtime: Path) -> None:
     assert stat.S_IMODE((runtime / "sandbox.json").stat().st_mode) == 0o600
     assert stat.S_IMODE(runtime.stat().st_mode) == 0o700
     assert started.token not in repr(started)
+
+
+def _deleted_files(pid: int) -> list[str]:
+    targets = (str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir())
+    return [target for target in targets if target.endswith("(deleted)")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere /proc does not tell open files")
+def test_bodies_are_held_in_memory() -> None:
+    """No body lies in a temporary file: of an object, a copy, or a part, before and after."""
+    with sandboxes.running() as own:
+        s3: Any = boto3.client("s3", endpoint_url=own.endpoint_url)
+        s3.create_bucket(Bucket="held")
+        s3.put_object(Bucket="held", Key="whole", Body=bytes(6 * 2**20))
+        s3.copy_object(Bucket="held", Key="copy", CopySource="held/whole")
+        upload = {"Bucket": "held", "Key": "parts"}
+        upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+        body = bytes(6 * 2**20)
+        parts = [
+            {"ETag": s3.upload_part(**upload, PartNumber=n, Body=body)["ETag"], "PartNumber": n}
+            for n in (1, 2)
+        ]
+        assert _deleted_files(own.pid) == []
+        s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        assert s3.get_object(Bucket="held", Key="parts")["Body"].read() == body * 2
+        assert _deleted_files(own.pid) == []
 
 
 def test_a_shared_runtime_directory_is_refused(runtime: Path) -> None:
