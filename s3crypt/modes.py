@@ -219,7 +219,7 @@ def read_key_file(path: str | Path) -> bytes:
     except OSError as error:
         raise ConfigError(
             f"Cannot read the key file {path}: {error.strerror}.",
-            hint="`openssl rand -out FILE 32` makes one.",
+            hint="Check the path; `openssl rand -out FILE 32` makes a key.",
         ) from error
     if len(content) == 32:
         return content
