@@ -266,11 +266,7 @@ def keyring_of(keys: Sequence[str], settings: Settings) -> "Keyring":
 def read_key_file(path: Path) -> bytes:
     """Return the 32 bytes of a key file: raw, hex or base64."""
     _check_is_a_name(path)
-    try:
-        return s3crypt.SSEC.from_file(path).key
-    except ConfigError as error:
-        error.hint = error.hint or _KEY_FILE_HINT
-        raise
+    return s3crypt.SSEC.from_file(path).key
 
 
 def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, str]:

@@ -28,7 +28,7 @@ from .errors import (
     S3CryptError,
     StorageError,
 )
-from .keyrings import KMSKeyring, key_names
+from .keyrings import AESKeyring, KMSKeyring, key_names
 from .location import Location
 from .message import MAX_HEADER_LENGTH, EncryptedDataKey, Header, Keyring, Opener
 from .message.header import PUBLIC_KEY_PAIR
@@ -88,7 +88,7 @@ def rotate(
     on_outcome: Callable[[RotationOutcome], None] | None,
 ) -> tuple[RotationOutcome, ...]:
     """Rotate one object, or all below a prefix; see `S3Crypt.rotate`."""
-    job = _Job(store, store.pinned(store.mode), store.pinned(to) or to)
+    job = _job(store, to)
     if not location.is_prefix:
         outcome = _rotate_one(job, location, dry_run=dry_run)
         if on_outcome:
@@ -111,7 +111,7 @@ def rotate(
 
 def needs_rotation(store: S3Crypt, location: Location, to: Mode) -> bool:
     """Tell whether the object is other than `to` would write it; see `S3Crypt`."""
-    job = _Job(store, store.pinned(store.mode), store.pinned(to) or to)
+    job = _job(store, to)
     return _plan(job, _look(job, location)) != "unchanged"
 
 
@@ -126,6 +126,10 @@ class _Job:
     store: S3Crypt
     source: Mode | None
     to: Mode
+
+
+def _job(store: S3Crypt, to: Mode) -> _Job:
+    return _Job(store, store.mode and store.pinned(store.mode), store.pinned(to))
 
 
 def _rotate_all(job: _Job, prefix: Location, *, dry_run: bool) -> Iterator[RotationOutcome]:
@@ -228,24 +232,34 @@ def _header(job: _Job, location: Location, arguments: Mapping[str, object]) -> H
 
 
 def _plan(job: _Job, seen: _Object) -> Action:
-    to = job.to
-    if isinstance(to, ClientSide) and (action := _plan_client(seen, to)) == "unchanged":
-        return action
-    if seen.sealed and not isinstance(seen.read_with, ClientSide):
+    action = _wanted(job, seen)
+    if action != "unchanged":
+        _check_readable(job, seen)
+    return action
+
+
+def _wanted(job: _Job, seen: _Object) -> Action:
+    if isinstance(job.to, ClientSide):
+        return _plan_client(seen, job.to)
+    if seen.sealed:
+        return "re-encrypted"
+    return "unchanged" if _is_in_mode(job.store, seen.head, job.to) else "copied"
+
+
+def _check_readable(job: _Job, seen: _Object) -> None:
+    """Demand here what reading demands.
+
+    A rotation must not lend its keys to an object that someone without any put there.
+    """
+    reads_sealed = isinstance(seen.read_with, ClientSide)
+    if seen.sealed and not reads_sealed:
         raise PolicyError(
             f"{seen.location} is encrypted client-side.",
             hint=f"Read it with ClientSide and one of: {', '.join(key_names(seen.sealed.edks))}",
         )
-    if seen.sealed:
-        return action if isinstance(to, ClientSide) else "re-encrypted"
-    if not isinstance(to, ClientSide) and _is_in_mode(job.store, seen.head, to):
-        return "unchanged"
-    # What reading demands is demanded here too: a rotation must not lend its keys to an object
-    # that someone without any put there.
-    if isinstance(seen.read_with, ClientSide):
+    if reads_sealed and not seen.sealed:
         raise PolicyError(f"{seen.location} is not encrypted client-side, as it was to be.")
     job.store.check_mode(seen.read_with, seen.head, seen.location)
-    return action if isinstance(to, ClientSide) else "copied"
 
 
 def _plan_client(seen: _Object, to: ClientSide) -> Action:
@@ -345,12 +359,11 @@ def _rewrapped_here(
 ) -> tuple[EncryptedDataKey, ...]:
     """Return the object key unwrapped and wrapped again, once it is proved to open the header."""
     header = _header(job, seen.location, {})
-    keyring = entries.ObjectKeyring(source, sealed.edks)
     if header is None or dict(header.context) != dict(sealed.context):
         # RSA binds no context, so nothing else would notice; the reader would then find neither.
         raise IntegrityError(f"{seen.location}: its metadata and its header contradict each other.")
-    Opener(header, keyring)
     object_key = source.unwrap(sealed.edks, sealed.context, entries.OBJECT_KEY_LENGTH)
+    Opener(header, AESKeyring(*entries.OBJECT_KEY, object_key))
     return target.wrap(object_key, sealed.context)
 
 

@@ -31,7 +31,7 @@ from .keyrings import Keyring, key_names, pinned, resolve_key_arn
 from .location import Location
 from .message import MAX_HEADER_LENGTH, DecryptingReader, Header, Sealer, find_header, read_header
 from .message.frames import BLOCK_OVERHEAD
-from .modes import BOUND_NAME, DSSEKMS, REPORTED, SSEC, SSEKMS, ClientSide, Mode, reported_mode
+from .modes import BOUND_NAME, DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
 from .transfer import (
     BytesSource,
     FileSource,
@@ -368,7 +368,7 @@ class S3Crypt:
             mode.read_arguments(),
             conditions,
             lambda reply: check_written(mode, reply, location),
-            is_only_copy="IfMatch" in conditions and not isinstance(mode, ClientSide),
+            confirm_first="IfMatch" in conditions and not isinstance(mode, ClientSide),
         )
         with _explaining(mode, is_write=True):
             reply, size = upload(to, source, sealer, workers=self.workers, progress=progress)
@@ -431,7 +431,7 @@ class S3Crypt:
             self._key_arns[key, region] = arn
         return self._key_arns[key, region]
 
-    def pinned(self, mode: Mode | None) -> Mode | None:
+    def pinned(self, mode: Mode) -> Mode:
         """Return the mode with KMS aliases resolved, for a job during which they must not move."""
         if isinstance(mode, ClientSide):
             return replace(mode, keyring=pinned(mode.keyring))
@@ -617,7 +617,10 @@ def recognise(stream: ObjectStream) -> Header | None:
 
 
 def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> None:
-    # Some servers accept the headers, answer 200, and store plaintext; only AWS's echo tells.
+    """Refuse a reply that does not confirm the encryption that a write asked for.
+
+    Some servers accept the headers, answer 200, and store plaintext; only AWS's echo tells.
+    """
     if isinstance(mode, ClientSide):
         return
     confirmed = reported_mode(reply) == mode.name
@@ -805,6 +808,3 @@ def _sse_c_hint(mode: Mode | None, error: S3CryptError, *, is_write: bool) -> st
             return "The object may be stored in another mode than sse-c."
         return "The object may be stored in mode sse-c, which needs its customer key."
     return None
-
-
-__all__ = ["REPORTED", "Description", "ListedObject", "ObjectInfo", "S3Crypt"]

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, BinaryIO
 
 from botocore.exceptions import (
@@ -252,28 +253,28 @@ def download(
 
     sections = plan.sections(stream.position)
     buffers = Buffers()
-    waiting: list[_Section] = []
     for part in sections:
         if part.end > brought:
-            waiting.append(part)
+            sections = chain((part,), sections)
             break
         fetch(part, stream, buffers)
+    else:
+        return plan.plaintext_length
     stream.close()
     del buffers
     lock = threading.Lock()
 
     def fetch_one(buffers: Buffers) -> bool:
         with lock:
-            part = waiting.pop() if waiting else next(sections, None)
+            part = next(sections, None)
         if part is None:
             return False
         with closing(stream.section(part.start, part.end)) as source:
             fetch(part, source, buffers)
         return True
 
-    if waiting:
-        with Crew(workers, fetch_one) as crew:
-            crew.wait()
+    with Crew(workers, fetch_one) as crew:
+        crew.wait()
     return plan.plaintext_length
 
 

@@ -74,10 +74,11 @@ class _PartMaker:
     workers side by side. Sending always goes side by side.
     """
 
-    def __init__(self, source: Source, sealer: Sealer | None, *, in_order: bool) -> None:
+    def __init__(self, source: Source, sealer: Sealer | None) -> None:
         self._source = source
         self._sealer = sealer
-        self._in_order = in_order or source.size is None or isinstance(source, StreamSource)
+        is_signed = sealer is not None and sealer.is_signed
+        self._in_order = is_signed or isinstance(source, StreamSource)
         self._unit = sealer.geometry.frame_length if sealer else 1
         self._lock = threading.Lock()
         self._number = 0
@@ -162,8 +163,8 @@ class Upload:
         part_arguments: Of every part and of the completion: the customer key of SSE-C.
         conditions: `IfNoneMatch` or `IfMatch`, checked by S3 when the object would appear.
         check: Raises where S3's reply shows another encryption than asked for.
-        is_only_copy: The object that this replaces must not be lost, so encryption is
-            confirmed before anything is overwritten.
+        confirm_first: What is there must not be lost: encryption is confirmed before anything
+            is overwritten.
     """
 
     client: Any
@@ -172,7 +173,7 @@ class Upload:
     part_arguments: Mapping[str, Any] = field(repr=False)
     conditions: Mapping[str, str]
     check: Callable[[Mapping[str, Any]], None]
-    is_only_copy: bool = False
+    confirm_first: bool = False
 
 
 def upload(
@@ -187,15 +188,14 @@ def upload(
         StorageError: S3 refused or failed, or the source changed. No upload is left open.
         PolicyError: S3 did not encrypt as asked; what it stored was removed again.
     """
-    in_order = sealer is not None and sealer.is_signed
-    maker = _PartMaker(source, sealer, in_order=in_order)
+    maker = _PartMaker(source, sealer)
     buffers = Buffers()
     first = maker.make(buffers)
     if first is None:
         raise AssertionError("unreachable: every object has a part")
     # An upload by parts is confirmed when it begins, and appears when it is complete; a
     # PutObject has overwritten what was there by the time it shows what it did.
-    if first.is_final and not to.is_only_copy:
+    if first.is_final and not to.confirm_first:
         source.verify()
         return _put_whole(to, first, progress), first.plaintext_length
     return _put_parts(to, source, maker, (first, buffers), workers, progress)
@@ -236,11 +236,9 @@ def _put_parts(
     workers: int,
     progress: Progress | None,
 ) -> tuple[Mapping[str, Any], int]:
-    begun: Future[Mapping[str, Any]] = Future()
-    done: dict[int, tuple[str, int]] = {}
     ready = iter([made])
 
-    def send_one(buffers: Buffers) -> bool:
+    def send(upload_id: str, buffers: Buffers) -> _Sent | None:
         part, held = next(ready, (None, buffers))
         if part:
             # The part already made goes first, and its buffers become this worker's.
@@ -249,30 +247,68 @@ def _put_parts(
         else:
             part = maker.make(buffers)
         if part is None:
-            return False
+            return None
         with translating(f"{to.location} part {part.number}"):
             reply = to.client.upload_part(
                 **to.location.arguments,
-                UploadId=begun.result()["UploadId"],
+                UploadId=upload_id,
                 PartNumber=part.number,
                 Body=part.body,
                 **to.part_arguments,
             )
-        done[part.number] = (reply["ETag"], part.plaintext_length)
         if progress:
             progress(part.plaintext_length)
-        return True
+        return _Sent(part.number, reply["ETag"], part.plaintext_length)
+
+    return _by_parts(to, send, workers=workers, last_check=source.verify)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A part that S3 has: plaintext bytes where it was sealed here, stored ones where copied."""
+
+    number: int
+    etag: str
+    length: int
+
+
+def _by_parts(
+    to: Upload,
+    send: Callable[[str, Buffers], _Sent | None],
+    *,
+    workers: int,
+    last_check: Callable[[], None],
+) -> tuple[Mapping[str, Any], int]:
+    """Make an object of the parts that `send` sends, or nothing, and leave no upload open.
+
+    Args:
+        to: Where it goes.
+        send: Called by each worker with the upload's id and its buffers, until it has no more.
+        workers: Threads.
+        last_check: Called before the object appears; raises if it must not.
+
+    Returns:
+        S3's replies, and the length of all parts together.
+    """
+    begun: Future[Mapping[str, Any]] = Future()
+    done: list[_Sent] = []
+
+    def send_one(buffers: Buffers) -> bool:
+        sent = send(begun.result()["UploadId"], buffers)
+        if sent:
+            done.append(sent)
+        return sent is not None
 
     try:
         created = _begin(to, begun)
         with Crew(workers, send_one) as crew:
             crew.wait()
-        source.verify()
+        last_check()
         reply = _complete(to, created, done)
     except BaseException as error:
         _abort(to, begun, error)
         raise
-    return {**created, **reply}, sum(length for _, length in done.values())
+    return {**created, **reply}, sum(sent.length for sent in done)
 
 
 def _begin(to: Upload, begun: Future[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -298,10 +334,9 @@ def _begin(to: Upload, begun: Future[Mapping[str, Any]]) -> Mapping[str, Any]:
     return created
 
 
-def _complete(
-    to: Upload, created: Mapping[str, Any], done: Mapping[int, tuple[str, int]]
-) -> dict[str, Any]:
-    parts = [{"PartNumber": number, "ETag": done[number][0]} for number in sorted(done)]
+def _complete(to: Upload, created: Mapping[str, Any], done: list[_Sent]) -> dict[str, Any]:
+    in_order = sorted(done, key=lambda sent: sent.number)
+    parts = [{"PartNumber": sent.number, "ETag": sent.etag} for sent in in_order]
     with translating(str(to.location)):
         reply: dict[str, Any] = to.client.complete_multipart_upload(
             **to.location.arguments,
@@ -385,35 +420,25 @@ def copy_in_place(
 def _copy_parts(
     to: Upload, source: CopySource, *, workers: int, copy_limit: int
 ) -> Mapping[str, Any]:
-    begun: Future[Mapping[str, Any]] = Future()
     length = max(min(_COPY_PART_LENGTH, copy_limit), -(-source.size // MAX_PARTS))
     numbers = iter(range(1, -(-source.size // length) + 1))
     lock = threading.Lock()
-    done: dict[int, tuple[str, int]] = {}
 
-    def copy_one(_: Buffers) -> bool:
+    def copy(upload_id: str, _: Buffers) -> _Sent | None:
         with lock:
             number = next(numbers, None)
         if number is None:
-            return False
+            return None
         start, end = (number - 1) * length, min(number * length, source.size)
         with translating(f"{to.location} part {number}"):
             reply = to.client.upload_part_copy(
                 **to.location.arguments,
                 **source.request,
                 **to.part_arguments,
-                UploadId=begun.result()["UploadId"],
+                UploadId=upload_id,
                 PartNumber=number,
                 CopySourceRange=f"bytes={start}-{end - 1}",
             )
-        done[number] = (reply["CopyPartResult"]["ETag"], end - start)
-        return True
+        return _Sent(number, reply["CopyPartResult"]["ETag"], end - start)
 
-    try:
-        created = _begin(to, begun)
-        with Crew(workers, copy_one) as crew:
-            crew.wait()
-        return {**created, **_complete(to, created, done)}
-    except BaseException as error:
-        _abort(to, begun, error)
-        raise
+    return _by_parts(to, copy, workers=workers, last_check=lambda: None)[0]
