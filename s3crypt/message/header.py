@@ -9,6 +9,7 @@ Layout of version 2 (big-endian; version 1 differs as `read_header` shows):
 Source: aws-encryption-sdk-specification, data-format/message-header.md.
 """
 
+import io
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class Header:
 
     def __len__(self) -> int:
         """Return the bytes before the first frame."""
-        return len(self.serialized)
+        return len(self.body) + (0 if self.suite.committing else IV_LENGTH) + TAG_LENGTH
 
     @property
     def geometry(self) -> Geometry:
@@ -192,23 +193,61 @@ def read_exactly(source: BinaryIO, length: int) -> bytes:
     Raises:
         StorageError: The source does not block, so that its end cannot be told from a pause.
     """
-    chunk = _read_some(source, length)
-    if len(chunk) == length:
+    chunk = source.read(length)
+    if chunk is not None and len(chunk) == length:
         return chunk
-    chunks = [chunk]
-    missing = length - len(chunk)
-    while chunk and missing > 0:
-        chunk = _read_some(source, missing)
+    return _read_on(source, chunk, length)
+
+
+def _read_on(source: BinaryIO, chunk: bytes | None, length: int) -> bytes:
+    """Read what a first read of `length` bytes left out."""
+    chunks: list[bytes] = []
+    while chunk:
         chunks.append(chunk)
-        missing -= len(chunk)
+        length -= len(chunk)
+        if length <= 0:
+            break
+        chunk = source.read(length)
+    if chunk is None:
+        raise StorageError(_NOT_BLOCKING, hint=_NOT_BLOCKING_HINT)
     return b"".join(chunks)
 
 
-def _read_some(source: BinaryIO, length: int) -> bytes:
-    chunk = source.read(length)
+def read_into(source: BinaryIO, view: memoryview) -> int:
+    """Fill `view`, or read what the source has left; return the bytes read.
+
+    Raises:
+        StorageError: The source does not block, so that its end cannot be told from a pause.
+    """
+    filled = 0
+    while filled < len(view):
+        count = _read_some_into(source, view[filled:])
+        if not count:
+            break
+        filled += count
+    return filled
+
+
+def _read_some_into(source: BinaryIO, view: memoryview) -> int:
+    if type(source) in _FILES:
+        count: int | None = source.readinto(view)  # type: ignore[attr-defined]  # BinaryIO lacks it
+        if count is None:
+            raise StorageError(_NOT_BLOCKING, hint=_NOT_BLOCKING_HINT)
+        return count
+    chunk = source.read(min(len(view), _PIECE))
     if chunk is None:
-        raise StorageError("The source does not block.", hint="Open it in blocking mode.")
-    return chunk
+        raise StorageError(_NOT_BLOCKING, hint=_NOT_BLOCKING_HINT)
+    view[: len(chunk)] = chunk
+    return len(chunk)
+
+
+# Python's own files can fill a buffer of ours. Others promise `read` only: what they inherit
+# beside it need not give the same bytes, nor count them.
+_FILES = (io.BytesIO, io.FileIO, io.BufferedReader, io.BufferedRandom)
+# A whole buffer's worth in one more piece of memory would double what a reader takes.
+_PIECE = 2**20
+_NOT_BLOCKING = "The source does not block."
+_NOT_BLOCKING_HINT = "Open it in blocking mode."
 
 
 class _Fields:
@@ -217,13 +256,15 @@ class _Fields:
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
         self._taken: list[bytes] = []
-        self._length = 0
+        self._left = MAX_HEADER_LENGTH
 
     def take(self, length: int) -> bytes:
-        self._length += length
-        if self._length > MAX_HEADER_LENGTH:
+        self._left -= length
+        if self._left < 0:
             raise FormatError(f"The header is longer than {MAX_HEADER_LENGTH} bytes.")
-        field = read_exactly(self._source, length)
+        field = self._source.read(length)
+        if field is None or len(field) != length:
+            field = _read_on(self._source, field, length)
         self._taken.append(field)
         if len(field) < length:
             raise IntegrityError("The message ends within its header.")
@@ -233,7 +274,7 @@ class _Fields:
         return int.from_bytes(self.take(length))
 
     def sized(self) -> bytes:
-        return self.take(self.number(2))
+        return self.take(int.from_bytes(self.take(2)))
 
     def seen(self) -> bytes:
         return b"".join(self._taken)
@@ -297,10 +338,13 @@ def _read_edks(fields: _Fields, max_edks: int) -> tuple[EncryptedDataKey, ...]:
 
 
 def _read_content_type(fields: _Fields, max_frame_length: int, version: int) -> int:
-    content_type = fields.number(1)
-    if version == 1 and (fields.number(4), fields.number(1)) != (0, IV_LENGTH):
-        raise FormatError("The header's reserved fields are not what the format says.")
-    frame_length = fields.number(4)
+    if version == 1:
+        content_type = fields.number(1)
+        if (fields.number(4), fields.number(1)) != (0, IV_LENGTH):
+            raise FormatError("The header's reserved fields are not what the format says.")
+        frame_length = fields.number(4)
+    else:
+        content_type, frame_length = struct.unpack(">BI", fields.take(5))
     if content_type not in (_FRAMED, _NON_FRAMED) or (content_type == _FRAMED) != bool(
         frame_length
     ):

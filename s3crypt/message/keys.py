@@ -39,8 +39,14 @@ class Keyring(Protocol):
     the wrapping algorithm can, and never secret.
     """
 
-    def generate(self, length: int, context: Mapping[str, str]) -> DataKey:
-        """Return a new random data key of `length` bytes with its wrapped forms."""
+    def generate(
+        self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
+    ) -> DataKey:
+        """Return a random data key of `length` bytes with its wrapped forms.
+
+        `plaintext_length` is the bytes of the message that it is for, None where only the
+        message's end will tell. Only a keyring that lets data keys serve again needs it.
+        """
         ...
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:

@@ -17,15 +17,25 @@ from .frames import (
     is_final,
 )
 from .geometry import FINAL_FRAME_OVERHEAD, FRAME_OVERHEAD
-from .header import MAX_EDKS, MAX_FRAME_LENGTH, Header, read_exactly, read_header
+from .header import (
+    MAX_EDKS,
+    MAX_FRAME_LENGTH,
+    MAX_HEADER_LENGTH,
+    Header,
+    read_exactly,
+    read_header,
+    read_into,
+)
 from .keys import Keyring
-from .suites import TAG_LENGTH
+from .memory import build
 
 # Frames are sealed and opened in runs of about this many bytes: small enough for a CPU's
 # cache, large enough that short frames do not cost a call each.
 _RUN = 2**20
 # The longest signature any writer makes: DER of two P-384 numbers, with its length.
 _MAX_FOOTER = 2 + 104
+# The first byte of the final frame's mark.
+_MARKED = 0xFF
 
 
 def encrypt(
@@ -49,14 +59,23 @@ def encrypt(
         ConfigError: The frame length or the context is not possible.
         KeyUnavailableError: A wrapping key cannot be used.
     """
-    sealer = Sealer(keyring, context=context, signed=signed, frame_length=frame_length)
     plaintext = memoryview(data).cast("B")
-    message = bytearray(sealer.geometry.message_length(len(plaintext)))
-    header = len(sealer.header)
-    message[:header] = sealer.header
-    with memoryview(message) as view:
-        sealer.seal(plaintext, view[header:], first=1, is_final=True)
-    return bytes(message) + sealer.footer() if signed else bytes(message)
+    sealer = Sealer(
+        keyring,
+        context=context,
+        signed=signed,
+        frame_length=frame_length,
+        plaintext_length=len(plaintext),
+    )
+    start = len(sealer.header)
+    end = sealer.geometry.message_length(len(plaintext))
+
+    def fill(message: memoryview) -> None:
+        message[:start] = sealer.header
+        sealer.seal(plaintext, message[start:end], first=1, is_final=True)
+        message[end:] = sealer.footer()
+
+    return build(end + sealer.footer_length, fill)
 
 
 def decrypt(
@@ -86,15 +105,28 @@ def decrypt(
         PolicyError: It has no key commitment.
         KeyUnavailableError: The wrapping key cannot be used.
     """
-    with DecryptingReader(
-        io.BytesIO(data),
-        keyring,
-        context=context,
-        allow_uncommitted=allow_uncommitted,
-        max_edks=max_edks,
-        max_frame_length=max_frame_length,
-    ) as reader:
-        return reader.readall()
+    message = memoryview(data).cast("B")
+    source = io.BytesIO(message[:MAX_HEADER_LENGTH])
+    header = read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
+    if header.suite.curve or not header.frame_length:
+        # Where the body ends is for the reader to find out.
+        source = io.BytesIO(data)
+        source.seek(len(header))
+        with DecryptingReader(
+            source,
+            keyring,
+            context=context,
+            allow_uncommitted=allow_uncommitted,
+            max_frame_length=max_frame_length,
+            header=header,
+        ) as reader:
+            return reader.readall()
+    opener = Opener(header, keyring, context=context, allow_uncommitted=allow_uncommitted)
+    body = message[len(header) :]
+    return build(
+        header.geometry.plaintext_length(len(message)),
+        lambda plaintext: opener.open(body, plaintext, first=1, is_final=True),
+    )
 
 
 class _Runs:
@@ -119,10 +151,11 @@ class _Runs:
         return taken
 
     def readall(self) -> bytes:
-        parts = [bytes(self._pending)]
+        rest = io.BytesIO()
+        rest.write(self._pending)
         while self._advance():
-            parts.append(bytes(self._pending))
-        return b"".join(parts)
+            rest.write(self._pending)
+        return rest.getvalue()
 
     def _advance(self) -> bool:
         """Make the next run pending; return False at the end."""
@@ -171,7 +204,13 @@ class EncryptingReader(io.RawIOBase):
         super().__init__()
         self._source = source
         self._length = length
-        self._sealer = Sealer(keyring, context=context, signed=signed, frame_length=frame_length)
+        self._sealer = Sealer(
+            keyring,
+            context=context,
+            signed=signed,
+            frame_length=frame_length,
+            plaintext_length=length,
+        )
         self._runs = _Runs(self._seal())
 
     def readable(self) -> bool:
@@ -189,28 +228,26 @@ class EncryptingReader(io.RawIOBase):
     def _seal(self) -> Iterator[memoryview]:
         yield memoryview(self._sealer.header)
         geometry = self._sealer.geometry
-        run = max(1, _RUN // geometry.frame_length)
-        plain = bytearray(run * geometry.frame_length)
-        sealed = bytearray(run * geometry.stride + FINAL_FRAME_OVERHEAD)
-        ahead, read, sequence, is_last = b"", 0, 1, False
+        frames = max(1, _RUN // geometry.frame_length)
+        run = frames * geometry.frame_length
+        # One byte more than a run tells whether the run has the final frame.
+        plain = memoryview(bytearray(run + 1))
+        sealed = memoryview(bytearray(frames * geometry.stride + FINAL_FRAME_OVERHEAD))
+        read, held, sequence, is_last = 0, 0, 1, False
         while not is_last:
-            data = ahead + read_exactly(self._source, len(plain) - len(ahead))
-            read += len(data) - len(ahead)
-            # One byte ahead tells whether the run has the final frame.
-            ahead = read_exactly(self._source, 1) if len(data) == len(plain) else b""
-            read += len(ahead)
-            is_last = not ahead
+            count = read_into(self._source, plain[held:])
+            read, held = read + count, held + count
+            is_last = held <= run
             if is_last and self._length not in (None, read):
                 raise StorageError(
                     f"The source gave {read} bytes, not the {self._length} announced."
                 )
-            plain[: len(data)] = data
-            with memoryview(plain) as view:
-                written = self._sealer.seal(
-                    view[: len(data)], memoryview(sealed), first=sequence, is_final=is_last
-                )
-            yield memoryview(sealed)[:written]
-            sequence += run
+            written = self._sealer.seal(
+                plain[: min(held, run)], sealed, first=sequence, is_final=is_last
+            )
+            yield sealed[:written]
+            plain[0], held = plain[run], 1
+            sequence += frames
         yield memoryview(self._sealer.footer())
 
 
@@ -253,9 +290,9 @@ class DecryptingReader(io.RawIOBase):
         self._opener = Opener(header, keyring, context=context, allow_uncommitted=allow_uncommitted)
         self._source = source
         self._max_block = min(max_frame_length, MAX_BLOCK_LENGTH)
-        self._buffer = bytearray()
-        self._plain = bytearray()
-        self._ended = False
+        self._plain = memoryview(b"")
+        self._sealed = memoryview(b"")
+        self._held = 0
         self._runs = _Runs(self._open())
 
     @property
@@ -286,80 +323,74 @@ class DecryptingReader(io.RawIOBase):
         return self._runs.readall()
 
     def _open(self) -> Iterator[memoryview]:
-        if not self.header.frame_length:
+        length = self.header.frame_length
+        if not length:
             yield self._open_block()
             return
-        stride = self.header.frame_length + FRAME_OVERHEAD
+        stride = length + FRAME_OVERHEAD
+        frames = max(1, _RUN // stride)
+        self._plain = memoryview(bytearray(frames * length))
+        # Room for a final frame and all that may follow it, wherever it begins.
+        self._sealed = memoryview(bytearray(frames * stride + FINAL_FRAME_OVERHEAD + _MAX_FOOTER))
         sequence = 1
-        while self._fill(max(1, _RUN // stride) * stride) and not is_final(
-            memoryview(self._buffer)
-        ):
-            count = self._regular_frames(stride)
+        while True:
+            self._fill()
+            count = self._regular_frames(stride, frames)
+            if not count:
+                break
             run = count * stride
-            if not run:
-                raise IntegrityError("The message ends before its final frame.")
-            self._reserve(run)
-            with memoryview(self._buffer) as sealed:
-                written = self._opener.open(sealed[:run], memoryview(self._plain), first=sequence)
-            del self._buffer[:run]
-            yield memoryview(self._plain)[:written]
+            written = self._opener.open(self._sealed[:run], self._plain, first=sequence)
+            yield self._plain[:written]
+            self._drop(run)
             sequence += count
         yield self._open_final(sequence)
 
-    def _regular_frames(self, stride: int) -> int:
-        """Count the whole frames in the buffer before one that is marked final."""
-        count = len(self._buffer) // stride
-        for index in range(1, count):
-            if is_final(memoryview(self._buffer)[index * stride :]):
+    def _regular_frames(self, stride: int, limit: int) -> int:
+        """Count the whole frames that are held before one that is marked final."""
+        count = min(self._held // stride, limit)
+        for index in range(count):
+            # Most frames' sequence numbers do not begin like the mark; one look is enough.
+            start = index * stride
+            if self._sealed[start] == _MARKED and is_final(self._sealed[start : start + 4]):
                 return index
         return count
 
     def _open_final(self, sequence: int) -> memoryview:
-        self._fill(FINAL_FRAME_OVERHEAD)
-        if len(self._buffer) < FINAL_FRAME_OVERHEAD:
+        if self._held < FINAL_FRAME_OVERHEAD:
             raise IntegrityError("The message ends within its final frame.")
-        length = final_frame_length(memoryview(self._buffer))
+        if not is_final(self._sealed):
+            raise IntegrityError("The message ends before its final frame.")
+        length = final_frame_length(self._sealed)
         if length > self.header.frame_length + FINAL_FRAME_OVERHEAD:
             raise IntegrityError("The final frame is longer than its message's frames.")
-        self._fill(length)
-        self._reserve(length)
-        with memoryview(self._buffer) as sealed:
-            written = self._opener.open_final(
-                sealed[:length], memoryview(self._plain), sequence=sequence
-            )
-        return self._finish(length, written)
+        frame = self._sealed[: min(length, self._held)]
+        written = self._opener.open_final(frame, self._plain, sequence=sequence)
+        return self._finish(self._sealed[length : self._held], self._plain[:written])
 
     def _open_block(self) -> memoryview:
-        self._fill(20)
-        length = int.from_bytes(self._buffer[12:20]) + BLOCK_OVERHEAD
-        if length > self._max_block + BLOCK_OVERHEAD:
+        start = read_exactly(self._source, 20)
+        length = int.from_bytes(start[12:20])
+        if length > self._max_block:
             raise FormatError(
-                f"A body of {length - BLOCK_OVERHEAD} bytes in one block; at most "
-                f"{self._max_block} are read.",
+                f"A body of {length} bytes in one block; at most {self._max_block} are read.",
                 hint="Where such messages are expected, raise max_frame_length.",
             )
-        self._fill(length)
-        self._reserve(length)
-        with memoryview(self._buffer) as sealed:
-            written = self._opener.open_block(sealed[:length], memoryview(self._plain))
-        return self._finish(length, written)
+        block = start + read_exactly(self._source, length + BLOCK_OVERHEAD - len(start))
+        plain = memoryview(bytearray(length))
+        written = self._opener.open_block(memoryview(block), plain)
+        return self._finish(read_exactly(self._source, _MAX_FOOTER + 1), plain[:written])
 
-    def _finish(self, length: int, written: int) -> memoryview:
+    def _finish(self, footer: bytes | memoryview, plaintext: memoryview) -> memoryview:
         """Verify what follows the body, and only then let its last bytes go."""
-        self._fill(length + _MAX_FOOTER + 1)
-        self._opener.verify_footer(bytes(self._buffer[length:]))
-        self._buffer.clear()
-        return memoryview(self._plain)[:written]
+        self._opener.verify_footer(bytes(footer))
+        return plaintext
 
-    def _fill(self, length: int) -> int:
-        """Read until the buffer holds `length` bytes, or all that the source has left."""
-        missing = length - len(self._buffer)
-        if missing > 0 and not self._ended:
-            chunk = read_exactly(self._source, missing)
-            self._ended = len(chunk) < missing
-            self._buffer += chunk
-        return len(self._buffer)
+    def _fill(self) -> None:
+        """Read until the buffer is full, or all that the source has left."""
+        self._held += read_into(self._source, self._sealed[self._held :])
 
-    def _reserve(self, length: int) -> None:
-        if len(self._plain) < length - TAG_LENGTH:
-            self._plain = bytearray(length)
+    def _drop(self, count: int) -> None:
+        """Forget the first `count` bytes that are held."""
+        rest = bytes(self._sealed[count : self._held])
+        self._sealed[: len(rest)] = rest
+        self._held = len(rest)
