@@ -34,6 +34,7 @@ from .message.frames import BLOCK_OVERHEAD
 from .modes import BOUND_NAME, DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
 from .transfer import (
     BytesSource,
+    Checksums,
     FileSource,
     ObjectStream,
     Progress,
@@ -139,6 +140,7 @@ class S3Crypt:
         self.workers = workers
         self._clients = Clients("s3", session=session, client=client)
         self._kms_clients = Clients("kms", session=session)
+        self._checksums = Checksums()
         self._key_arns: dict[tuple[str, str | None], str] = {}
 
     @property
@@ -358,7 +360,7 @@ class S3Crypt:
         sealer, header = None, None
         ours: dict[str, str] = {}
         if isinstance(mode, ClientSide):
-            sealer, header, ours = self._sealed(mode, location)
+            sealer, header, ours = self._sealed(mode, location, source.size)
         whole = {**described.metadata, **ours}
         entries.check_length(whole)
         to = Upload(
@@ -369,6 +371,7 @@ class S3Crypt:
             conditions,
             lambda reply: check_written(mode, reply, location),
             confirm_first="IfMatch" in conditions and not isinstance(mode, ClientSide),
+            checksums=self._checksums,
         )
         with _explaining(mode, is_write=True):
             reply, size = upload(to, source, sealer, workers=self.workers, progress=progress)
@@ -452,7 +455,9 @@ class S3Crypt:
         return chosen
 
     @staticmethod
-    def _sealed(mode: ClientSide, location: Location) -> tuple[Sealer, Header, dict[str, str]]:
+    def _sealed(
+        mode: ClientSide, location: Location, size: int | None
+    ) -> tuple[Sealer, Header, dict[str, str]]:
         keyring: Keyring = mode.keyring
         object_keyring = None
         if mode.key_location == "metadata":
@@ -462,6 +467,7 @@ class S3Crypt:
             context=mode.object_context(location.name),
             signed=mode.signed,
             frame_length=mode.frame_length,
+            plaintext_length=size,
         )
         header = read_header(io.BytesIO(sealer.header))
         return sealer, header, entries.described(header, object_keyring)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts to and from S3: the only module that moves object bytes.
 
-A worker owns a part: it reads the part's plaintext, seals it in its one buffer and sends it; on
-the way back it fetches, opens and writes it in place. A part is made once and kept until S3 has
-it, so botocore's retries send the same bytes. Peak memory is about
-`workers * (2 * part_length)`, with parts of 8 MiB up to objects of 78 GiB.
+A worker owns a part: it reads the part's plaintext run by run, seals it in its one buffer and
+sends that; on the way back it fetches, opens and writes run by run, in place. A part is made once
+and kept until S3 has it, so botocore's retries send the same bytes. A put takes about
+`workers * (part_length + 1 MiB)`, with parts of 8 MiB up to objects of 78 GiB; a get takes
+`workers * 3 MiB`.
 """
 
+from .checksums import Checksums
 from .download import ObjectStream, download
 from .sources import BytesSource, FileSource, Source, StreamSource
 from .upload import (
@@ -28,6 +30,7 @@ __all__ = [
     "MAX_PART_LENGTH",
     "PART_LENGTH",
     "BytesSource",
+    "Checksums",
     "CopySource",
     "FileSource",
     "ObjectStream",

@@ -28,8 +28,8 @@ from s3crypt.errors import ConflictError, IntegrityError, StorageError
 from s3crypt.location import Location
 from s3crypt.message import Opener
 
-from .upload import PART_LENGTH, Progress
-from .workers import Buffers, Crew, fit
+from .upload import PART_LENGTH, RUN_LENGTH, Progress
+from .workers import Buffers, Crew
 
 _READ_ATTEMPTS = 5
 
@@ -215,6 +215,63 @@ def _total(reply: Mapping[str, Any]) -> int:
     return int(content_range.rpartition("/")[2]) if content_range else int(reply["ContentLength"])
 
 
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """The frames `first` to `last`, which are bytes `start` to `end` of the object."""
+
+    first: int
+    last: int
+    start: int
+    end: int
+    plaintext_offset: int
+    is_final: bool
+
+
+class _Plan:
+    """Cuts an object into sections of about a part each, and those into runs.
+
+    Of an object that is stored as it is, every byte counts as a frame.
+    """
+
+    def __init__(self, size: int, opener: Opener | None) -> None:
+        self._size = size
+        self._header_length, self._stride, self._unit, self._total = 0, 1, 1, size
+        self.plaintext_length = size
+        if opener:
+            geometry = opener.header.geometry
+            self._header_length = geometry.header_length
+            self._stride, self._unit = geometry.stride, geometry.frame_length
+            self._total = geometry.split(size)[0] + 1
+            self.plaintext_length = geometry.plaintext_length(size)
+
+    def sections(self) -> Iterator[_Section]:
+        """Yield what a request asks for at a time."""
+        # The header's bytes come off the first request too, hence one frame less fits it.
+        return self._cut(1, self._total, PART_LENGTH - self._header_length)
+
+    def runs(self, section: _Section) -> Iterator[_Section]:
+        """Yield what of a section is fetched, opened and written at a time."""
+        return self._cut(section.first, section.last, RUN_LENGTH)
+
+    def _cut(self, first: int, last: int, length: int) -> Iterator[_Section]:
+        """Yield the frames `first` to `last` by about `length` bytes."""
+        count = max(1, length // self._stride)
+        for start in range(first, last + 1, count):
+            end = min(start + count - 1, last)
+            is_final = end == self._total
+            yield _Section(
+                start,
+                end,
+                self._offset(start),
+                self._size if is_final else self._offset(end + 1),
+                (start - 1) * self._unit,
+                is_final,
+            )
+
+    def _offset(self, frame: int) -> int:
+        return self._header_length + (frame - 1) * self._stride
+
+
 def download(
     stream: ObjectStream,
     opener: Opener | None,
@@ -239,19 +296,19 @@ def download(
         IntegrityError: A frame failed, or the length fits no message.
         StorageError: S3 refused or failed, or the object was replaced meanwhile.
     """
-    plan = _Sections(stream.size, opener)
+    plan = _Plan(stream.size, opener)
     descriptor = target.fileno()
     # What the first request already brings is taken from it; small objects need no other.
     brought = min(stream.size, PART_LENGTH)
 
-    def fetch(part: "_Section", source: ObjectStream, buffers: Buffers) -> None:
-        count = _open_section(part, source, opener, buffers)
-        with memoryview(buffers.plain if opener else buffers.body) as view:
-            _write_at(descriptor, view[:count], part.plaintext_offset)
-        if progress:
-            progress(count)
+    def fetch(part: _Section, source: ObjectStream, buffers: Buffers) -> None:
+        for run in plan.runs(part):
+            plain = _fetch(run, source, opener, buffers)
+            _write_at(descriptor, plain, run.plaintext_offset)
+            if progress:
+                progress(len(plain))
 
-    sections = plan.sections(stream.position)
+    sections = plan.sections()
     buffers = Buffers()
     for part in sections:
         if part.end > brought:
@@ -278,76 +335,18 @@ def download(
     return plan.plaintext_length
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """A run of whole frames: bytes `start` to `end` of the object."""
-
-    start: int
-    end: int
-    plaintext_offset: int
-    first: int = 1
-    is_final: bool = False
-
-
-class _Sections:
-    """Cuts an object into sections of about a part each, the final frame in the last."""
-
-    def __init__(self, size: int, opener: Opener | None) -> None:
-        self._size = size
-        self._header = opener.header if opener else None
-        self.plaintext_length = size
-        if self._header:
-            self._regular, self._final = self._header.geometry.split(size)
-            frame_length = self._header.frame_length
-            self.plaintext_length = self._regular * frame_length + self._final
-
-    def sections(self, start: int) -> Iterator[_Section]:
-        """Yield the sections from `start`, which is the first frame or the object's first byte."""
-        if not self._header:
-            for offset in range(start, self._size, PART_LENGTH):
-                yield _Section(offset, min(offset + PART_LENGTH, self._size), offset)
-            return
-        geometry, total = self._header.geometry, self._regular + 1
-        # The header's bytes come off the first request too, hence one frame less fits it.
-        run = max(1, (PART_LENGTH - len(self._header)) // geometry.stride)
-        for first in range(1, total + 1, run):
-            is_final = first + run > total
-            end = self._size if is_final else geometry.offset(first + run)
-            yield _Section(
-                geometry.offset(first),
-                end,
-                (first - 1) * geometry.frame_length,
-                first,
-                is_final,
-            )
-
-
-def _open_section(
-    part: _Section, source: ObjectStream, opener: Opener | None, buffers: Buffers
-) -> int:
-    """Fetch a section and open its frames; return the plaintext bytes now in the buffers."""
-    length = part.end - part.start
-    buffers.body = fit(buffers.body, length)
-    with memoryview(buffers.body) as sealed:
-        if source.fill(sealed) < length:
-            raise StorageError("S3 sent fewer bytes than it announced.")
-        if opener is None:
-            return length
-        if len(buffers.plain) < length:
-            buffers.plain = bytearray(length)
-        with memoryview(buffers.plain) as plain:
-            return _open_run(part, sealed, plain, opener)
-
-
-def _open_run(part: _Section, sealed: memoryview, plain: memoryview, opener: Opener) -> int:
-    if not part.is_final:
-        return opener.open(sealed, plain, first=part.first)
-    stride = opener.header.geometry.stride
-    # The final frame is the rest; it may be longer than a regular one by its eight more bytes.
-    regular = opener.header.geometry.split(len(sealed) + len(opener.header))[0]
-    cut = regular * stride
-    written = opener.open(sealed[:cut], plain, first=part.first)
-    return written + opener.open_final(sealed[cut:], plain[written:], sequence=part.first + regular)
+def _fetch(
+    run: _Section, source: ObjectStream, opener: Opener | None, buffers: Buffers
+) -> memoryview:
+    """Fetch a run and open its frames; return its plaintext, which is in the buffers."""
+    length = run.end - run.start
+    sealed = buffers.sealed_of(length)
+    if source.fill(sealed) < length:
+        raise StorageError("S3 sent fewer bytes than it announced.")
+    if opener is None:
+        return sealed
+    plain = buffers.plain_of(length)
+    return plain[: opener.open(sealed, plain, first=run.first, is_final=run.is_final)]
 
 
 def _write_at(descriptor: int, view: memoryview, offset: int) -> None:

@@ -7,10 +7,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
 from s3crypt.errors import S3CryptError, StorageError
-from s3crypt.message.header import read_exactly
-
-# A part's worth of bytes at a time would double a worker's memory.
-_PIECE = 2**20
+from s3crypt.message.header import read_exactly, read_into
 
 
 class Source(Protocol):
@@ -126,13 +123,7 @@ class StreamSource:
         view[:filled] = self._ahead
         self._ahead = b""
         with _reading("the source"):
-            while filled < len(view):
-                piece = read_exactly(self._file, min(_PIECE, len(view) - filled))
-                if not piece:
-                    break
-                view[filled : filled + len(piece)] = piece
-                filled += len(piece)
-        return filled
+            return filled + read_into(self._file, view[filled:])
 
     def at_end(self) -> bool:
         """Read one byte ahead."""

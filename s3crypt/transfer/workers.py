@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Threads that share the work of one transfer, each with buffers of its own."""
 
+import io
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,22 +11,40 @@ from typing import Self
 
 @dataclass(slots=True)
 class Buffers:
-    """One worker's memory: a part's plaintext, and the part."""
+    """One worker's memory: runs of plaintext and of frames, and the part that is sent.
+
+    `part` is a BytesIO because it hands its bytes out without a copy, and keeps them as they are
+    for whoever still has them when the next part is written: then, and only then, it copies.
+    botocore takes bytes whole; a view of a longer buffer it would copy.
+    """
 
     plain: bytearray = field(default_factory=bytearray)
-    body: bytearray = field(default_factory=bytearray)
+    sealed: bytearray = field(default_factory=bytearray)
+    part: io.BytesIO = field(default_factory=io.BytesIO)
 
+    def plain_of(self, length: int) -> memoryview:
+        """Return `length` bytes for plaintext, made when first needed."""
+        if len(self.plain) < length:
+            self.plain = bytearray(length)
+        return memoryview(self.plain)[:length]
 
-def fit(buffer: bytearray, length: int) -> bytearray:
-    """Return `buffer` cut to `length` bytes, or another one where it is too short.
+    def sealed_of(self, length: int) -> memoryview:
+        """Return `length` bytes for frames, made when first needed."""
+        if len(self.sealed) < length:
+            self.sealed = bytearray(length)
+        return memoryview(self.sealed)[:length]
 
-    botocore takes a bytearray whole, not a view of one. Growing one by `extend` would allot an
-    eighth more than asked for, and twice the length while it does.
-    """
-    if len(buffer) < length:
-        return bytearray(length)
-    del buffer[length:]
-    return buffer
+    def resize(self, length: int) -> None:
+        """Make the part `length` bytes long."""
+        now = self.part.seek(0, os.SEEK_END)
+        if now > length:
+            self.part.truncate(length)
+        elif not now:
+            # Fresh memory: bytes that are never touched take none.
+            self.part = io.BytesIO(bytes(length))
+        elif now < length:
+            self.part.seek(length - 1)
+            self.part.write(b"\0")
 
 
 class Crew:
