@@ -9,14 +9,16 @@
 
 A tour: `S3Crypt` stores and fetches objects; a *mode* (`SSES3`, `SSEKMS`, `DSSEKMS`, `SSEC`,
 `ClientSide`) says who encrypts; a *keyring* (`KMSKeyring`, `AESKeyring`, `RSAKeyring`,
-`MultiKeyring`) says who wraps the data keys of `ClientSide`. `s3crypt.message` has the messages
-themselves, for bytes and files without S3; `s3crypt.kms` the life of KMS keys.
+`MultiKeyring`, and `CachingKeyring` before one) says who wraps the data keys of `ClientSide`.
+`s3crypt.message` has the messages themselves, for bytes and files without S3; `s3crypt.kms` the
+life of KMS keys.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .caching import CacheStatistics, CachingKeyring
     from .errors import (
         ConfigError,
         ConflictError,
@@ -44,6 +46,8 @@ __all__ = [
     "SSEKMS",
     "SSES3",
     "AESKeyring",
+    "CacheStatistics",
+    "CachingKeyring",
     "ClientSide",
     "ConfigError",
     "ConflictError",
@@ -69,6 +73,7 @@ __all__ = [
 
 # Names are imported when first used: `s3crypt --help` must not wait for boto3 (340 ms).
 _HOMES = {
+    "caching": ["CacheStatistics", "CachingKeyring"],
     "errors": [name for name in __all__ if name.endswith("Error")],
     "keyrings": ["AESKeyring", "KMSKeyring", "MultiKeyring", "RSAKeyring"],
     "kms": ["KeyManager"],

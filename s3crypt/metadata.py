@@ -9,6 +9,10 @@
 The last two are there with `key_location="metadata"` only: the message's header then has one
 EDK, of a raw AES key made for this object (the *object key*). Changing who wraps the object key
 changes metadata only; a message's header is never written twice.
+
+With a `CachingKeyring`, objects of one context share an object key, each with a data key of its
+own under it. The IVs of those wrappings are random: 2**32 of them under one key, the limit of
+NIST SP 800-38D 8.3, is also the most messages that a cached key can serve.
 """
 
 import json
@@ -44,9 +48,13 @@ class ObjectKeyring:
         self._keyring = keyring
         self.wrapped = tuple(wrapped)
 
-    def generate(self, length: int, context: Mapping[str, str]) -> DataKey:
+    def generate(
+        self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
+    ) -> DataKey:
         """Return a data key wrapped by a new object key, which `wrapped` then has wrapped."""
-        object_key = self._keyring.generate(OBJECT_KEY_LENGTH, context)
+        object_key = self._keyring.generate(
+            OBJECT_KEY_LENGTH, context, plaintext_length=plaintext_length
+        )
         self.wrapped = object_key.edks
         return AESKeyring(*OBJECT_KEY, object_key.plaintext).generate(length, context)
 

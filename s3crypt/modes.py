@@ -13,6 +13,7 @@ from json import dumps
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
+from .caching import CachingKeyring
 from .errors import ConfigError
 from .message import DEFAULT_FRAME_LENGTH, FRAME_LENGTH_STEP, MAX_FRAME_LENGTH, Keyring
 from .message.frames import check_context
@@ -152,7 +153,8 @@ class ClientSide:
         frame_length: Plaintext bytes of a frame: a multiple of 128, 4 KiB to 64 MiB.
         key_location: `header`: the object is self-contained. `metadata`: the wrapped key is in
             the object's S3 metadata, and changing the wrapping key moves no object byte.
-        bind_name: Bind the object's name, so that two objects cannot be swapped.
+        bind_name: Bind the object's name, so that two objects cannot be swapped. A
+            `CachingKeyring` needs False.
     """
 
     keyring: Keyring
@@ -171,12 +173,28 @@ class ClientSide:
         object.__setattr__(self, "context", context)
         if self.key_location not in ("header", "metadata"):
             raise ConfigError(f"key_location is 'header' or 'metadata', not {self.key_location!r}.")
+        if isinstance(self.keyring, CachingKeyring):
+            self._check_cacheable()
         if self.frame_length % FRAME_LENGTH_STEP or not (
             MIN_FRAME_LENGTH <= self.frame_length <= MAX_FRAME_LENGTH
         ):
             raise ConfigError(
                 f"A frame length of {self.frame_length} bytes is not possible.",
                 hint="A multiple of 128 from 4 KiB to 64 MiB.",
+            )
+
+    def _check_cacheable(self) -> None:
+        if self.bind_name:
+            raise ConfigError(
+                "Data-key caching needs bind_name=False: a data key serves one context, and with "
+                "its name in it each object's is another, so that none would serve twice.",
+                hint="With bind_name=False, objects of one context can be swapped unnoticed; "
+                "what must not be takes another `context`.",
+            )
+        if self.signed:
+            raise ConfigError(
+                "Data-key caching needs signed=False: the context of a signed object has a public "
+                "key of its own, so that no data key would serve twice.",
             )
 
     def object_context(self, object_name: str) -> dict[str, str]:

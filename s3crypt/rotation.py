@@ -28,7 +28,7 @@ from .errors import (
     S3CryptError,
     StorageError,
 )
-from .keyrings import AESKeyring, KMSKeyring, key_names
+from .keyrings import AESKeyring, KMSKeyring, key_names, uncached
 from .location import Location
 from .message import MAX_HEADER_LENGTH, EncryptedDataKey, Header, Keyring, Opener
 from .message.header import PUBLIC_KEY_PAIR
@@ -344,6 +344,8 @@ def _rewrapped_by_kms(
     sealed: _Sealed, source: Keyring, target: Keyring
 ) -> tuple[EncryptedDataKey, ...] | None:
     """Return the object key rewrapped by kms:ReEncrypt, or None where that cannot be done."""
+    # Neither needs its data keys here, cached or not.
+    source, target = uncached(source), uncached(target)
     if not isinstance(source, KMSKeyring) or not isinstance(target, KMSKeyring):
         return None
     edk = next(filter(source.opens, sealed.edks), None)

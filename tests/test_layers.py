@@ -26,8 +26,9 @@ ALLOWED = {
     "files": {"errors"},
     "aws": {"errors"},
     "kms": {"aws", "errors"},
-    "keyrings": {"aws", "errors", "message"},
-    "modes": {"errors", "message"},
+    "caching": {"errors", "message"},
+    "keyrings": {"aws", "caching", "errors", "message"},
+    "modes": {"caching", "errors", "message"},
     "metadata": {"errors", "keyrings", "message"},
     "transfer": {"aws", "errors", "location", "message"},
     "store": {
@@ -175,8 +176,9 @@ def _is_client(node: ast.Attribute) -> bool:
 def test_the_command_uses_what_is_public() -> None:
     """Cli imports s3crypt's own names, and its public modules kms, sandbox, message and errors."""
     public = set(s3crypt.__all__) | PUBLIC_MODULES
-    for path in sorted(COMMAND.glob("*.py")):
-        for name in imports(path, "s3crypt_cli"):
+    for path in sorted(COMMAND.rglob("*.py")):
+        package = ".".join(["s3crypt_cli", *path.parent.relative_to(COMMAND).parts])
+        for name in imports(path, package):
             parts = name.split(".")
             if parts[0] == "s3crypt" and len(parts) > 1:
                 assert parts[1] in public, f"{path.name} imports {name}"
@@ -201,7 +203,7 @@ def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     loaded = _loaded_by(f"import {module}")
     assert module in loaded
-    if layer in ("message", "modes", "errors", "location", "files"):
+    if layer in ("message", "caching", "modes", "errors", "location", "files"):
         assert not loaded & {"boto3", "botocore", "s3crypt.keyrings", "s3crypt.aws"}
     if layer != "sandbox":
         assert not loaded & {"moto", "flask"}
@@ -241,3 +243,5 @@ def test_a_wheel_installs_two_packages() -> None:
     assert tool["package-dir"] == {"s3crypt": "s3crypt", "s3crypt_cli": "cli"}
     inside = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert {f"s3crypt.{name}" for name in inside} <= set(tool["packages"])
+    below = {path.parent.name for path in COMMAND.glob("*/__init__.py")}
+    assert {f"s3crypt_cli.{name}" for name in below} <= set(tool["packages"])

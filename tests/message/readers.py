@@ -138,9 +138,11 @@ class CountingKeyring:
         self.keyring = keyring
         self.unwraps = 0
 
-    def generate(self, length: int, context: Mapping[str, str]) -> DataKey:
+    def generate(
+        self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
+    ) -> DataKey:
         """Generate as the keyring does."""
-        return self.keyring.generate(length, context)
+        return self.keyring.generate(length, context, plaintext_length=plaintext_length)
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
         """Wrap as the keyring does."""
@@ -164,7 +166,9 @@ class FixedKeyring:
     def __init__(self, data_key: bytes) -> None:
         self._data_key = data_key
 
-    def generate(self, length: int, context: Mapping[str, str]) -> DataKey:
+    def generate(
+        self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
+    ) -> DataKey:
         """Return the data key, "wrapped"."""
         assert length == len(self._data_key)
         return DataKey(self._data_key, self.wrap(self._data_key, context))

@@ -273,8 +273,10 @@ def test_a_faulty_keyring_is_found_out(data_key: DataKey) -> None:
     """A keyring that makes a short data key, or wraps it under nothing, writes no message."""
 
     class Faulty(FixedKeyring):
-        def generate(self, length: int, context: Mapping[str, str]) -> DataKey:
-            del length, context
+        def generate(
+            self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
+        ) -> DataKey:
+            del length, context, plaintext_length
             return data_key
 
     with pytest.raises(ConfigError, match="The keyring made no data key"):

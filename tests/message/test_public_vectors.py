@@ -52,7 +52,9 @@ class StaticHierarchyKeyring:
     version: bytes
     branch_key: bytes
 
-    def generate(self, length: int, context: Mapping[str, str]) -> DataKey:
+    def generate(
+        self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
+    ) -> DataKey:
         """Refuse: the tests only read."""
         raise NotImplementedError
 
