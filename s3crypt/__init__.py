@@ -31,8 +31,10 @@ if TYPE_CHECKING:
         S3CryptError,
         StorageError,
     )
-    from .keyrings import AESKeyring, KMSKeyring, MultiKeyring, RSAKeyring
+    from .files import decrypt_file, encrypt_file
+    from .keyrings import AESKeyring, MultiKeyring, RSAKeyring
     from .kms import KeyManager
+    from .kms_keyrings import KMSKeyring
     from .message import Keyring
     from .modes import DSSEKMS, SSEC, SSEKMS, SSES3, ClientSide, Mode
     from .rotation import RotationOutcome
@@ -69,14 +71,18 @@ __all__ = [
     "S3Crypt",
     "S3CryptError",
     "StorageError",
+    "decrypt_file",
+    "encrypt_file",
 ]
 
 # Names are imported when first used: `s3crypt --help` must not wait for boto3 (340 ms).
 _HOMES = {
     "caching": ["CacheStatistics", "CachingKeyring"],
     "errors": [name for name in __all__ if name.endswith("Error")],
-    "keyrings": ["AESKeyring", "KMSKeyring", "MultiKeyring", "RSAKeyring"],
+    "files": ["decrypt_file", "encrypt_file"],
+    "keyrings": ["AESKeyring", "MultiKeyring", "RSAKeyring"],
     "kms": ["KeyManager"],
+    "kms_keyrings": ["KMSKeyring"],
     "message": ["Keyring"],
     "modes": ["DSSEKMS", "SSEC", "SSEKMS", "SSES3", "ClientSide", "Mode"],
     "rotation": ["RotationOutcome"],

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -47,13 +48,20 @@ class Clients:
     """
 
     def __init__(
-        self, service: str, *, session: boto3.Session | None = None, client: Any = None
+        self,
+        service: str,
+        *,
+        session: boto3.Session | None = None,
+        client: Any = None,
+        connections: int = 0,
     ) -> None:
         if session is not None and client is not None:
             raise ConfigError("Give a session or a client, not both.")
         self._service = service
         self._session = session
         self._given = client
+        # botocore keeps ten connections; those of further threads it would open anew each time.
+        self._config = Config(max_pool_connections=connections) if connections > 10 else Config()
         self._pid = os.getpid()
         # One a process: a fork may happen while another thread holds its parent's.
         self._locks: dict[int, threading.Lock] = {}
@@ -78,15 +86,33 @@ class Clients:
         with translating(f"the {self._service} client"):
             session: Any = self._session or boto3.Session()
             try:
-                return session.client(self._service, region_name=region)
+                return self._client_of(session, region)
             except ValueError as error:
                 if isinstance(error, BotoCoreError):
                     raise
                 # botocore's type for a malformed endpoint URL or number in the configuration.
                 raise ConfigError(f"AWS settings: {error}.", hint=_SETTINGS_HINT) from error
 
+    def _client_of(self, session: Any, region: str | None) -> Any:
+        client = session.client(self._service, region_name=region, config=self._config)
+        if self._service == "s3" and _hashes_bodies(client):
+            config = self._config.merge(_UNHASHED)
+            client = session.client(self._service, region_name=region, config=config)
+        return client
+
     def __getstate__(self) -> NoReturn:
         raise TypeError("AWS clients cannot be pickled; make the store and its keyrings there.")
+
+
+# Under TLS, a hash of the body for the signature would cost more than its encryption: SHA-256
+# takes a core at one or two GB/s. Without TLS, nothing else protects what is sent.
+_UNHASHED = Config(s3={"payload_signing_enabled": False})
+
+
+def _hashes_bodies(client: Any) -> bool:
+    """Tell whether a client would hash bodies that TLS protects, and nobody asked for it."""
+    said = client.meta.config.s3 or {}
+    return client.meta.endpoint_url.startswith("https:") and "payload_signing_enabled" not in said
 
 
 @contextmanager

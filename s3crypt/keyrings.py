@@ -2,37 +2,31 @@
 """Who wraps data keys. Wire forms are the AWS Encryption SDK's, so any of its keyrings opens them.
 
 A key source of your own is a class with the four methods of `Keyring`; `AESKeyring` shows how.
-Source: aws-encryption-sdk-specification, framework/{raw-aes,raw-rsa,aws-kms,multi}-keyring.md.
+Those of KMS are in `kms_keyrings`: what is here needs no AWS, and does not wait for it to load.
+Source: aws-encryption-sdk-specification, framework/{raw-aes,raw-rsa,multi}-keyring.md.
 """
 
-import re
 import struct
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from secrets import token_bytes
-from typing import TYPE_CHECKING, Any, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding as rsa_padding
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from .aws import Clients, translate, translating
 from .caching import CachingKeyring
 from .errors import ConfigError, IntegrityError, KeyUnavailableError, S3CryptError
 from .message.header import serialize_context
 from .message.keys import DataKey, EncryptedDataKey, Keyring
 from .message.suites import IV_LENGTH, TAG_LENGTH
 
-if TYPE_CHECKING:
-    import boto3
-
-__all__ = ["AESKeyring", "KMSKeyring", "Keyring", "MultiKeyring", "RSAKeyring", "key_names"]
+__all__ = ["AESKeyring", "Keyring", "MultiKeyring", "RSAKeyring", "key_names", "uncached"]
 
 KMS_PROVIDER = "aws-kms"
-_UNOPENED = "No key given opens this data key: it is wrapped by another key, or was changed."
+UNOPENED = "No key given opens this data key: it is wrapped by another key, or was changed."
 
 
 def key_names(edks: Sequence[EncryptedDataKey]) -> tuple[str, ...]:
@@ -109,7 +103,7 @@ class AESKeyring:
                 continue
             if len(data_key) == length:
                 return data_key
-        raise IntegrityError(_UNOPENED, hint=_names_hint(edks))
+        raise IntegrityError(UNOPENED, hint=names_hint(edks))
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
         """Tell whether the one EDK has this namespace and name."""
@@ -127,7 +121,7 @@ class AESKeyring:
         )
 
 
-def _names_hint(edks: Sequence[EncryptedDataKey]) -> str:
+def names_hint(edks: Sequence[EncryptedDataKey]) -> str:
     return f"The header names {', '.join(name[:200] for name in key_names(edks[:4]))}."
 
 
@@ -213,7 +207,7 @@ class RSAKeyring:
         ours = [edk for edk in edks if self._is_ours(edk)]
         decryptor = self._decryptor
         if not ours:
-            raise IntegrityError(_UNOPENED, hint=_names_hint(edks))
+            raise IntegrityError(UNOPENED, hint=names_hint(edks))
         if decryptor is None:
             raise KeyUnavailableError(
                 f"The private key of rsa:{self.namespace}/{self.name} is not here.",
@@ -228,7 +222,7 @@ class RSAKeyring:
             # and the header's tag the rest: one error for both.
             if len(data_key) == length:
                 return data_key
-        raise IntegrityError(_UNOPENED, hint=_names_hint(edks))
+        raise IntegrityError(UNOPENED, hint=names_hint(edks))
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
         """Tell whether the one EDK has this namespace and name."""
@@ -256,301 +250,6 @@ def _load_public(pem: bytes) -> rsa.RSAPublicKey:
     if not isinstance(key, rsa.RSAPublicKey):
         raise ConfigError("The public key is not an RSA key.")
     return key
-
-
-_ARN = re.compile(
-    r"arn:(?P<partition>aws[a-z-]*):kms:(?P<region>[a-z]+(?:-[a-z0-9]+)+):(?P<account>[0-9]{12})"
-    r":(?P<kind>key|alias)/(?P<id>[A-Za-z0-9/_-]{1,256})"
-)
-# What kms:Decrypt takes, and the bound that keeps a forged region out of host names.
-_MAX_BLOB_LENGTH, _MAX_REGION_LENGTH = 6144, 63
-
-
-@dataclass(frozen=True, slots=True)
-class _KMSArn:
-    partition: str
-    region: str
-    account: str
-    kind: str
-    id: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self | None:
-        match = _ARN.fullmatch(text)
-        if not match or len(match["region"]) > _MAX_REGION_LENGTH:
-            return None
-        return cls(**match.groupdict())
-
-    def is_sibling(self, other: "_KMSArn") -> bool:
-        """Tell whether both are one key, or replicas of one multi-Region key."""
-        if self == other:
-            return True
-        same = (self.partition, self.account, self.kind, self.id)
-        return self.id.startswith("mrk-") and same == (
-            other.partition,
-            other.account,
-            other.kind,
-            other.id,
-        )
-
-
-def resolve_key_arn(client: Any, key: str) -> str:
-    """Return the ARN of a KMS key named by id, alias or ARN; asks KMS unless it is an ARN."""
-    arn = _KMSArn.parse(key)
-    if arn and arn.kind == "key":
-        return key
-    with translating(f"KMS key {key}", KeyUnavailableError):
-        return str(client.describe_key(KeyId=key)["KeyMetadata"]["Arn"])
-
-
-class KMSKeyring:
-    """Wraps data keys with one AWS KMS key, which never leaves KMS.
-
-    One GenerateDataKey (or Encrypt) a message written, one Decrypt a message read. Decrypt is
-    always told the key, so a message cannot choose another key for the reader; a multi-Region
-    key opens what any of its replicas wrapped.
-
-    Args:
-        key: Key ARN, key id, alias (`alias/reports`) or alias ARN. Headers carry the key's ARN.
-        session: boto3 session to make KMS clients from; the default one if left out.
-        client: A KMS client to use instead of making one.
-    """
-
-    def __init__(
-        self, key: str, *, session: "boto3.Session | None" = None, client: Any = None
-    ) -> None:
-        if not key:
-            raise ConfigError("A KMS keyring needs a key: an ARN, an id or an alias.")
-        self.key = key
-        self._arn = _KMSArn.parse(key)
-        if key.startswith("arn:") and not self._arn:
-            raise ConfigError(f"Not the ARN of a KMS key: {key!r}.")
-        self._clients = Clients("kms", session=session, client=client)
-
-    @classmethod
-    def discovery(
-        cls,
-        *,
-        accounts: Collection[str],
-        partition: str = "aws",
-        regions: Collection[str] | None = None,
-        session: "boto3.Session | None" = None,
-    ) -> "DiscoveryKeyring":
-        """Return a keyring that opens whatever any KMS key of these accounts wrapped.
-
-        Args:
-            accounts: Twelve-digit account ids whose keys are trusted.
-            partition: `aws`, `aws-cn` or `aws-us-gov`.
-            regions: Regions asked; None for the one each message names. A multi-Region key of
-                another Region is looked for in the first of them.
-            session: boto3 session to make KMS clients from.
-        """
-        return DiscoveryKeyring(
-            tuple(accounts), partition, tuple(regions or ()), Clients("kms", session=session)
-        )
-
-    def __repr__(self) -> str:
-        return f"KMSKeyring({self.key!r})"
-
-    @property
-    def arn(self) -> str:
-        """Return the key's ARN; an alias or id is looked up each time (needs kms:DescribeKey)."""
-        return resolve_key_arn(self.client, self.key)
-
-    def pinned(self) -> "KMSKeyring":
-        """Return a keyring of the key that the alias names now, whatever it names later."""
-        arn = self.arn
-        if arn == self.key:
-            return self
-        keyring = KMSKeyring(arn)
-        keyring._clients = self._clients
-        return keyring
-
-    @property
-    def client(self) -> Any:
-        """Return the KMS client of the key's Region."""
-        return self._clients.get(self._arn.region if self._arn else None)
-
-    def generate(
-        self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
-    ) -> DataKey:
-        """Return a data key generated by KMS."""
-        with translating(self._subject, KeyUnavailableError):
-            reply = self.client.generate_data_key(
-                KeyId=self.key, NumberOfBytes=length, EncryptionContext=dict(context)
-            )
-        plaintext = bytes(reply["Plaintext"])
-        if len(plaintext) != length:
-            raise IntegrityError(f"{self._subject}: KMS returned a data key of another length.")
-        return DataKey(plaintext, (_kms_edk(reply),))
-
-    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Return the data key encrypted by KMS."""
-        with translating(self._subject, KeyUnavailableError):
-            reply = self.client.encrypt(
-                KeyId=self.key, Plaintext=data_key, EncryptionContext=dict(context)
-            )
-        return (_kms_edk(reply),)
-
-    def unwrap(
-        self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
-    ) -> bytes:
-        """Return the data key from the first EDK that KMS opens with this key."""
-        ours = [edk for edk in edks if self.opens(edk)]
-        return _first_opened([(self.client, self.key, edk) for edk in ours], context, length, edks)
-
-    def rewrap(
-        self, edk: EncryptedDataKey, context: Mapping[str, str], *, source: "KMSKeyring"
-    ) -> EncryptedDataKey:
-        """Return an EDK of `source`'s key under this key, by kms:ReEncrypt.
-
-        KMS sees the data key, this process does not.
-        """
-        with translating(f"{source._subject} to {self._subject}", KeyUnavailableError):  # noqa: SLF001 - same class
-            reply = self.client.re_encrypt(
-                CiphertextBlob=edk.ciphertext,
-                SourceKeyId=source.key,
-                SourceEncryptionContext=dict(context),
-                DestinationKeyId=self.key,
-                DestinationEncryptionContext=dict(context),
-            )
-        return _kms_edk(reply)
-
-    def is_reachable_from(self, other: "KMSKeyring") -> bool:
-        """Tell whether kms:ReEncrypt can go from `other`'s key to this one: one Region."""
-        return bool(self.client.meta.region_name == other.client.meta.region_name)
-
-    def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Tell whether the one EDK names this key."""
-        return (
-            len(edks) == 1
-            and edks[0].provider == KMS_PROVIDER
-            and edks[0].info.decode(errors="replace") == self.arn
-        )
-
-    @property
-    def _subject(self) -> str:
-        return f"KMS key {self.key}"
-
-    def opens(self, edk: EncryptedDataKey) -> bool:
-        """Tell whether this key or a multi-Region sibling wrapped the EDK, or may have."""
-        arn = _edk_arn(edk)
-        if arn is None or arn.kind != "key":
-            return False
-        # An alias or a bare id says nothing about the ARN; KMS itself then compares the keys.
-        if self._arn is None or self._arn.kind == "alias":
-            return True
-        return self._arn.is_sibling(arn)
-
-
-@dataclass(frozen=True, slots=True)
-class DiscoveryKeyring:
-    """Opens what any KMS key of some accounts wrapped; wraps nothing. See KMSKeyring.discovery."""
-
-    accounts: tuple[str, ...]
-    partition: str
-    regions: tuple[str, ...]
-    _clients: Clients = field(repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if not self.accounts or not all(re.fullmatch(r"[0-9]{12}", a) for a in self.accounts):
-            raise ConfigError("Discovery needs the twelve-digit ids of the accounts it may trust.")
-
-    def generate(
-        self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
-    ) -> DataKey:
-        """Refuse: discovery only reads."""
-        raise ConfigError(_READ_ONLY, hint=_READ_ONLY_HINT)
-
-    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Refuse: discovery only reads."""
-        raise ConfigError(_READ_ONLY, hint=_READ_ONLY_HINT)
-
-    def unwrap(
-        self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
-    ) -> bytes:
-        """Return the data key from the first EDK of a trusted account's key that KMS opens."""
-        candidates = []
-        for edk in edks:
-            arn = _edk_arn(edk)
-            if arn and self._trusts(arn):
-                region = self._region(arn)
-                key = edk.info.decode().replace(f":{arn.region}:", f":{region}:", 1)
-                candidates.append((self._clients.get(region), key, edk))
-        return _first_opened(candidates, context, length, edks)
-
-    def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Refuse: discovery only reads."""
-        raise ConfigError(_READ_ONLY, hint=_READ_ONLY_HINT)
-
-    def _trusts(self, arn: _KMSArn) -> bool:
-        return (
-            arn.kind == "key"
-            and arn.partition == self.partition
-            and arn.account in self.accounts
-            and (not self.regions or arn.region in self.regions or arn.id.startswith("mrk-"))
-        )
-
-    def _region(self, arn: _KMSArn) -> str:
-        return arn.region if not self.regions or arn.region in self.regions else self.regions[0]
-
-
-_READ_ONLY = "A discovery keyring only reads; it has no key to wrap with."
-_READ_ONLY_HINT = "Name the key to write with: KMSKeyring(key)."
-
-
-def _edk_arn(edk: EncryptedDataKey) -> _KMSArn | None:
-    if edk.provider != KMS_PROVIDER or not 0 < len(edk.ciphertext) <= _MAX_BLOB_LENGTH:
-        return None
-    return _KMSArn.parse(edk.info.decode(errors="replace"))
-
-
-def _kms_edk(reply: Mapping[str, Any]) -> EncryptedDataKey:
-    return EncryptedDataKey(
-        KMS_PROVIDER, str(reply["KeyId"]).encode(), bytes(reply["CiphertextBlob"])
-    )
-
-
-def _first_opened(
-    candidates: Sequence[tuple[Any, str, EncryptedDataKey]],
-    context: Mapping[str, str],
-    length: int,
-    edks: Sequence[EncryptedDataKey],
-) -> bytes:
-    """Return the data key of the first (client, key, EDK) that KMS opens, or say why none did."""
-    failure: S3CryptError | None = None
-    for client, key, edk in candidates:
-        try:
-            reply = client.decrypt(
-                KeyId=key, CiphertextBlob=edk.ciphertext, EncryptionContext=dict(context)
-            )
-        except (ClientError, BotoCoreError) as error:
-            translated = translate(error, f"KMS key {key}", KeyUnavailableError)
-            translated.__cause__ = error
-            # That a key is denied or disabled is for its owner to mend; it outweighs a mismatch.
-            if failure is None or isinstance(failure, IntegrityError):
-                failure = translated
-            continue
-        plaintext = bytes(reply["Plaintext"])
-        opened_by, named = _KMSArn.parse(str(reply["KeyId"])), _edk_arn(edk)
-        if len(plaintext) == length and opened_by and named and opened_by.is_sibling(named):
-            return plaintext
-    raise failure or IntegrityError(_UNOPENED, hint=_names_hint(edks))
-
-
-def pinned(keyring: Keyring) -> Keyring:
-    """Return the keyring with its KMS aliases resolved, for a job that must not see them move."""
-    if isinstance(keyring, KMSKeyring):
-        return keyring.pinned()
-    if isinstance(keyring, MultiKeyring):
-        inner = tuple(map(pinned, keyring.keyrings))
-        return keyring if inner == keyring.keyrings else MultiKeyring(*inner)
-    if isinstance(keyring, CachingKeyring):
-        wrapping = pinned(keyring.keyring)
-        # Another cache where there are aliases: in the old one may be data keys under the key
-        # that one named before, and what was written with them would not be as wanted.
-        return keyring if wrapping is keyring.keyring else replace(keyring, keyring=wrapping)
-    return keyring
 
 
 def uncached(keyring: Keyring) -> Keyring:

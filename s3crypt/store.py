@@ -7,7 +7,6 @@ live in `message`.
 
 import io
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,30 +26,22 @@ from .errors import (
     StorageError,
 )
 from .files import replacing
-from .keyrings import Keyring, key_names, pinned, resolve_key_arn
+from .keyrings import Keyring, key_names
+from .kms_keyrings import pinned, resolve_key_arn
 from .location import Location
 from .message import MAX_HEADER_LENGTH, DecryptingReader, Header, Sealer, find_header, read_header
 from .message.frames import BLOCK_OVERHEAD
 from .modes import BOUND_NAME, DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
-from .transfer import (
-    BytesSource,
-    Checksums,
-    FileSource,
-    ObjectStream,
-    Progress,
-    Source,
-    StreamSource,
-    Upload,
-    download,
-    upload,
-)
+from .sources import BytesSource, FileSource, Source, StreamSource, is_regular, opening
+from .transfer import Checksums, ObjectStream, Progress, Upload, download, upload
 
 if TYPE_CHECKING:
     import boto3
 
     from .rotation import RotationOutcome
 
-DEFAULT_WORKERS = 4
+# As many as boto3 has connections.
+DEFAULT_WORKERS = 10
 # DER of two P-384 numbers takes at most 104 bytes; the footer adds its length.
 _MAX_FOOTER = 106
 
@@ -120,7 +111,8 @@ class S3Crypt:
             key, its context. Without a mode nothing is written, and what can be read is read.
         session: boto3 session to make clients from; the default one if left out.
         client: An S3 client to use instead. It is not changed.
-        workers: Threads of one transfer. Each holds two buffers of 8 MiB.
+        workers: Threads of one transfer, at most: there are two for each core, and more while
+            a server far away keeps them waiting. Each takes about 11 MiB for a put, 3 for a get.
 
     Every method raises `ConfigError` for what is wrong with the call, `StorageError` for what
     S3 refuses, `KeyUnavailableError` for what KMS refuses.
@@ -138,7 +130,7 @@ class S3Crypt:
             raise ConfigError(f"A store needs at least one worker, not {workers}.")
         self.mode = mode
         self.workers = workers
-        self._clients = Clients("s3", session=session, client=client)
+        self._clients = Clients("s3", session=session, client=client, connections=workers)
         self._kms_clients = Clients("kms", session=session)
         self._checksums = Checksums()
         self._key_arns: dict[tuple[str, str | None], str] = {}
@@ -533,7 +525,7 @@ class Reading:
     def into_file(self, file: BinaryIO, workers: int, progress: Progress | None) -> ObjectInfo:
         """Write the plaintext in place, sections side by side where the format allows it."""
         header = self.reader.header if self.reader else None
-        if not _is_regular(file) or (header and (header.suite.curve or not header.frame_length)):
+        if not is_regular(file) or (header and (header.suite.curve or not header.frame_length)):
             return self.into_stream(file, progress)
         opener = self.reader.opener if self.reader else None
         download(self.stream, opener, file, workers=workers, progress=progress)
@@ -547,10 +539,6 @@ def _write_all(target: BinaryIO, view: memoryview) -> None:
         if taken is None and isinstance(target, io.RawIOBase):
             raise StorageError("The target does not block.", hint="Open it in blocking mode.")
         view = view[len(view) if taken is None else taken :]
-
-
-def _is_regular(file: BinaryIO) -> bool:
-    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
 def _decrypting(
@@ -752,31 +740,11 @@ def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[Source]:
     if isinstance(source, io.TextIOBase):
         raise ConfigError("The source is open as text.", hint='Open it in binary mode: "rb".')
     if not isinstance(source, str | os.PathLike):
-        yield _file_source(source, str(getattr(source, "name", "the source")))
+        name = str(getattr(source, "name", "the source"))
+        yield FileSource.of(source, name) or StreamSource(source)
         return
-    try:
-        file = Path(source).open("rb")  # noqa: SIM115 - closed below, once it is open
-    except IsADirectoryError as error:
-        raise StorageError(f"{source} is a directory.", hint="Name a file in it.") from error
-    except OSError as error:
-        raise StorageError(
-            f"Cannot read {source}: {error.strerror}.", hint="Check the path and its permissions."
-        ) from error
-    with file:
-        yield _file_source(file, str(source))
-
-
-def _file_source(file: BinaryIO, name: str) -> Source:
-    # Only of Python's own files does the descriptor have the bytes that `read` gives: a
-    # GzipFile's has the compressed ones. Whatever else can be read is read in order; so are
-    # files that claim to be empty, since those of /proc are not.
-    if isinstance(getattr(file, "raw", file), io.FileIO) and _is_regular(file):
-        if file.writable():
-            file.flush()
-        source = FileSource(file, name)
-        if source.size:
-            return source
-    return StreamSource(file)
+    with opening(source) as file:
+        yield FileSource.of(file, str(source)) or StreamSource(file)
 
 
 @contextmanager

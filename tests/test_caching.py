@@ -30,7 +30,8 @@ from s3crypt import (
     MultiKeyring,
     message,
 )
-from s3crypt.keyrings import pinned, uncached
+from s3crypt.keyrings import uncached
+from s3crypt.kms_keyrings import pinned
 from s3crypt.message.header import PUBLIC_KEY_PAIR
 from s3crypt.metadata import ObjectKeyring
 

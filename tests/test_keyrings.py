@@ -21,7 +21,8 @@ from s3crypt.errors import (
     KeyUnavailableError,
     S3CryptError,
 )
-from s3crypt.keyrings import AESKeyring, KMSKeyring, MultiKeyring, RSAKeyring, key_names
+from s3crypt.keyrings import AESKeyring, MultiKeyring, RSAKeyring, key_names
+from s3crypt.kms_keyrings import KMSKeyring
 from s3crypt.message.keys import EncryptedDataKey
 
 KEY_BYTES = bytes(range(32))

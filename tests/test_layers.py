@@ -23,21 +23,24 @@ ALLOWED = {
     "errors": set(),
     "message": {"errors"},
     "location": {"errors"},
-    "files": {"errors"},
+    "sources": {"errors", "message"},
+    "workers": set(),
+    "files": {"errors", "message", "sources", "workers"},
     "aws": {"errors"},
     "kms": {"aws", "errors"},
     "caching": {"errors", "message"},
-    "keyrings": {"aws", "caching", "errors", "message"},
+    "keyrings": {"caching", "errors", "message"},
+    "kms_keyrings": {"aws", "caching", "errors", "keyrings", "message"},
     "modes": {"caching", "errors", "message"},
     "metadata": {"errors", "keyrings", "message"},
-    "transfer": {"aws", "errors", "location", "message"},
+    "transfer": {"aws", "errors", "files", "location", "message", "sources", "workers"},
     "store": {
-        "aws", "errors", "files", "keyrings", "location", "message", "metadata", "modes",
-        "transfer",
+        "aws", "errors", "files", "keyrings", "kms_keyrings", "location", "message", "metadata",
+        "modes", "sources", "transfer",
     },
     "rotation": {
-        "aws", "errors", "keyrings", "location", "message", "metadata", "modes", "store",
-        "transfer",
+        "aws", "errors", "keyrings", "kms_keyrings", "location", "message", "metadata", "modes",
+        "sources", "store", "transfer",
     },
     "sandbox": {"errors"},
 }  # fmt: skip
@@ -46,8 +49,8 @@ EXCEPTIONS = {("store", "rotation")}
 
 # Other packages -> the modules that may import them.
 OUTSIDE = {
-    "boto3": {"aws", "keyrings", "kms", "store"},
-    "botocore": {"aws", "keyrings", "kms", "transfer", "rotation"},
+    "boto3": {"aws", "kms", "kms_keyrings", "store"},
+    "botocore": {"aws", "kms", "kms_keyrings", "transfer", "rotation"},
     "cryptography": {"message", "keyrings"},
     "urllib3": {"transfer"},
     "moto": {"sandbox"},
@@ -56,6 +59,9 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {"__version__", "errors", "files", "kms", "message", "sandbox"}
+WITHOUT_AWS = {
+    "caching", "errors", "files", "keyrings", "location", "message", "modes", "sources", "workers",
+}  # fmt: skip
 # Calls that move object bytes, or make objects; only these modules may make them.
 MOVING = {
     "get_object": {"transfer"},
@@ -203,8 +209,18 @@ def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     loaded = _loaded_by(f"import {module}")
     assert module in loaded
-    if layer in ("message", "caching", "modes", "errors", "location", "files"):
-        assert not loaded & {"boto3", "botocore", "s3crypt.keyrings", "s3crypt.aws"}
+    if layer in (
+        "message",
+        "caching",
+        "keyrings",
+        "modes",
+        "errors",
+        "location",
+        "files",
+        "sources",
+        "workers",
+    ):
+        assert not loaded & {"boto3", "botocore", "awscrt", "s3crypt.aws"}
     if layer != "sandbox":
         assert not loaded & {"moto", "flask"}
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the frames of a message lie: arithmetic on lengths, and nothing else."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from s3crypt.errors import IntegrityError
@@ -63,3 +64,63 @@ class Geometry:
         """Return the plaintext bytes of a message of this length; the inverse of message_length."""
         regular, final = self.split(message_length)
         return regular * self.frame_length + final
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The frames `first` to `last` of a message, its bytes `start` to before `end`.
+
+    Attributes:
+        plaintext_offset: Where their plaintext begins in the message's.
+        is_final: Whether the last of them is the message's.
+    """
+
+    first: int
+    last: int
+    start: int
+    end: int
+    plaintext_offset: int
+    is_final: bool
+
+
+class Layout:
+    """How a message of `size` bytes is cut into runs of frames, to be worked on side by side.
+
+    Without a geometry the bytes are no message, and each counts as a frame.
+
+    Attributes:
+        header_length: Bytes before the first frame.
+        plaintext_length: What `size` claims; only the final frame, once opened, proves it.
+
+    Raises:
+        IntegrityError: No message has this size.
+    """
+
+    def __init__(self, size: int, geometry: Geometry | None) -> None:
+        self._size = size
+        self._stride, self._unit, self._total = 1, 1, size
+        self.header_length, self.plaintext_length = 0, size
+        if geometry:
+            self._stride, self._unit = geometry.stride, geometry.frame_length
+            self._total = geometry.split(size)[0] + 1
+            self.header_length = geometry.header_length
+            self.plaintext_length = geometry.plaintext_length(size)
+
+    def runs(self, length: int, *, within: Run | None = None) -> Iterator[Run]:
+        """Yield runs of at most `length` bytes, or of one frame, in order."""
+        count = max(1, length // self._stride)
+        first, last = (within.first, within.last) if within else (1, self._total)
+        for start in range(first, last + 1, count):
+            end = min(start + count - 1, last)
+            is_final = end == self._total
+            yield Run(
+                start,
+                end,
+                self._offset(start),
+                self._size if is_final else self._offset(end + 1),
+                (start - 1) * self._unit,
+                is_final,
+            )
+
+    def _offset(self, frame: int) -> int:
+        return self.header_length + (frame - 1) * self._stride

@@ -3,14 +3,12 @@
 
 A worker owns a part: it reads the part's plaintext run by run, seals it in its one buffer and
 sends that; on the way back it fetches, opens and writes run by run, in place. A part is made once
-and kept until S3 has it, so botocore's retries send the same bytes. A put takes about
-`workers * (part_length + 1 MiB)`, with parts of 8 MiB up to objects of 78 GiB; a get takes
-`workers * 3 MiB`.
+and kept until S3 has it, so botocore's retries send the same bytes. A put takes
+about 3 MiB and a part for each worker, with parts of 8 MiB up to objects of 78 GiB; a get takes 3.
 """
 
 from .checksums import Checksums
 from .download import ObjectStream, download
-from .sources import BytesSource, FileSource, Source, StreamSource
 from .upload import (
     MAX_COPY_LENGTH,
     MAX_PART_LENGTH,
@@ -29,14 +27,10 @@ __all__ = [
     "MAX_PARTS",
     "MAX_PART_LENGTH",
     "PART_LENGTH",
-    "BytesSource",
     "Checksums",
     "CopySource",
-    "FileSource",
     "ObjectStream",
     "Progress",
-    "Source",
-    "StreamSource",
     "Upload",
     "copy_in_place",
     "download",

@@ -2,11 +2,8 @@
 """Objects fetched by ranges of one pinned version, opened and written in place."""
 
 import io
-import os
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO
 
@@ -25,11 +22,13 @@ from urllib3.exceptions import HTTPError
 
 from s3crypt.aws import translating
 from s3crypt.errors import ConflictError, IntegrityError, StorageError
+from s3crypt.files import write_at
 from s3crypt.location import Location
 from s3crypt.message import Opener
+from s3crypt.message.geometry import Layout, Run
+from s3crypt.workers import RUN_LENGTH, Buffers, each
 
-from .upload import PART_LENGTH, RUN_LENGTH, Progress
-from .workers import Buffers, Crew
+from .upload import PART_LENGTH, Progress
 
 _READ_ATTEMPTS = 5
 
@@ -215,63 +214,6 @@ def _total(reply: Mapping[str, Any]) -> int:
     return int(content_range.rpartition("/")[2]) if content_range else int(reply["ContentLength"])
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """The frames `first` to `last`, which are bytes `start` to `end` of the object."""
-
-    first: int
-    last: int
-    start: int
-    end: int
-    plaintext_offset: int
-    is_final: bool
-
-
-class _Plan:
-    """Cuts an object into sections of about a part each, and those into runs.
-
-    Of an object that is stored as it is, every byte counts as a frame.
-    """
-
-    def __init__(self, size: int, opener: Opener | None) -> None:
-        self._size = size
-        self._header_length, self._stride, self._unit, self._total = 0, 1, 1, size
-        self.plaintext_length = size
-        if opener:
-            geometry = opener.header.geometry
-            self._header_length = geometry.header_length
-            self._stride, self._unit = geometry.stride, geometry.frame_length
-            self._total = geometry.split(size)[0] + 1
-            self.plaintext_length = geometry.plaintext_length(size)
-
-    def sections(self) -> Iterator[_Section]:
-        """Yield what a request asks for at a time."""
-        # The header's bytes come off the first request too, hence one frame less fits it.
-        return self._cut(1, self._total, PART_LENGTH - self._header_length)
-
-    def runs(self, section: _Section) -> Iterator[_Section]:
-        """Yield what of a section is fetched, opened and written at a time."""
-        return self._cut(section.first, section.last, RUN_LENGTH)
-
-    def _cut(self, first: int, last: int, length: int) -> Iterator[_Section]:
-        """Yield the frames `first` to `last` by about `length` bytes."""
-        count = max(1, length // self._stride)
-        for start in range(first, last + 1, count):
-            end = min(start + count - 1, last)
-            is_final = end == self._total
-            yield _Section(
-                start,
-                end,
-                self._offset(start),
-                self._size if is_final else self._offset(end + 1),
-                (start - 1) * self._unit,
-                is_final,
-            )
-
-    def _offset(self, frame: int) -> int:
-        return self._header_length + (frame - 1) * self._stride
-
-
 def download(
     stream: ObjectStream,
     opener: Opener | None,
@@ -289,55 +231,47 @@ def download(
         stream: The object, read up to its first frame (or not at all, without an opener).
         opener: Opens its frames; None where the stored bytes are the plaintext.
         target: A regular file, empty.
-        workers: Threads.
+        workers: Threads, at most.
         progress: Called with plaintext bytes written.
 
     Raises:
         IntegrityError: A frame failed, or the length fits no message.
         StorageError: S3 refused or failed, or the object was replaced meanwhile.
     """
-    plan = _Plan(stream.size, opener)
+    layout = Layout(stream.size, opener.header.geometry if opener else None)
     descriptor = target.fileno()
     # What the first request already brings is taken from it; small objects need no other.
     brought = min(stream.size, PART_LENGTH)
 
-    def fetch(part: _Section, source: ObjectStream, buffers: Buffers) -> None:
-        for run in plan.runs(part):
+    def fetch(section: Run, source: ObjectStream, buffers: Buffers) -> None:
+        for run in layout.runs(RUN_LENGTH, within=section):
             plain = _fetch(run, source, opener, buffers)
-            _write_at(descriptor, plain, run.plaintext_offset)
+            write_at(descriptor, plain, run.plaintext_offset)
             if progress:
                 progress(len(plain))
 
-    sections = plan.sections()
+    # The header's bytes come off the first request too, hence one frame less fits it.
+    sections = layout.runs(PART_LENGTH - layout.header_length)
     buffers = Buffers()
-    for part in sections:
-        if part.end > brought:
-            sections = chain((part,), sections)
+    for section in sections:
+        if section.end > brought:
+            sections = chain((section,), sections)
             break
-        fetch(part, stream, buffers)
+        fetch(section, stream, buffers)
     else:
-        return plan.plaintext_length
+        return layout.plaintext_length
     stream.close()
     del buffers
-    lock = threading.Lock()
 
-    def fetch_one(buffers: Buffers) -> bool:
-        with lock:
-            part = next(sections, None)
-        if part is None:
-            return False
-        with closing(stream.section(part.start, part.end)) as source:
-            fetch(part, source, buffers)
-        return True
+    def request(section: Run, buffers: Buffers) -> None:
+        with closing(stream.section(section.start, section.end)) as source:
+            fetch(section, source, buffers)
 
-    with Crew(workers, fetch_one) as crew:
-        crew.wait()
-    return plan.plaintext_length
+    each(sections, request, workers)
+    return layout.plaintext_length
 
 
-def _fetch(
-    run: _Section, source: ObjectStream, opener: Opener | None, buffers: Buffers
-) -> memoryview:
+def _fetch(run: Run, source: ObjectStream, opener: Opener | None, buffers: Buffers) -> memoryview:
     """Fetch a run and open its frames; return its plaintext, which is in the buffers."""
     length = run.end - run.start
     sealed = buffers.sealed_of(length)
@@ -347,9 +281,3 @@ def _fetch(
         return sealed
     plain = buffers.plain_of(length)
     return plain[: opener.open(sealed, plain, first=run.first, is_final=run.is_final)]
-
-
-def _write_at(descriptor: int, view: memoryview, offset: int) -> None:
-    written = 0
-    while written < len(view):
-        written += os.pwrite(descriptor, view[written:], offset + written)

@@ -14,10 +14,10 @@ from s3crypt.errors import StorageError
 from s3crypt.location import Location
 from s3crypt.message import MAX_HEADER_LENGTH, Sealer
 from s3crypt.message.geometry import FRAME_OVERHEAD
+from s3crypt.sources import Source, StreamSource
+from s3crypt.workers import RUN_LENGTH, Buffers, Crew
 
 from .checksums import Checksums, of_part, of_whole
-from .sources import Source, StreamSource
-from .workers import Buffers, Crew
 
 Progress = Callable[[int], None]
 _Begin = Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
@@ -29,9 +29,6 @@ MAX_PART_LENGTH = 5 * 2**30
 # CopyObject takes 5 GB; which giga S3 means is not worth finding out.
 MAX_COPY_LENGTH = 5 * 10**9
 _COPY_PART_LENGTH = 512 * 2**20
-# Plaintext is read and sealed in runs of about this many bytes, which a CPU's cache holds, so a
-# worker's memory is its part and little more.
-RUN_LENGTH = 2**20
 # A stream's length is not known, so its parts double every 1,250: 8 MiB up to 9.8 GiB sent, and
 # room for 2.4 TiB in 10,000 parts.
 _STREAM_PARTS_A_SIZE = 1_250
@@ -329,7 +326,7 @@ def _by_parts(
         to: Where it goes.
         send: Called by each worker with the upload's id and its buffers, until it has no more.
         begin: Begins the upload, given the client and the request's arguments.
-        workers: Threads.
+        workers: Threads, at most.
         last_check: Called before the object appears; raises if it must not.
 
     Returns:
@@ -442,7 +439,7 @@ def copy_in_place(
     Args:
         to: The same location, all that the object is to have (tags too), and `IfMatch`.
         source: The version that is copied.
-        workers: Part copies at once, where the object needs them.
+        workers: Part copies at once, at most, where the object needs them.
         copy_limit: Stored bytes up to which one request serves; larger objects go by parts.
 
     Raises:

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plaintext to be put: bytes, files and streams, and what each may promise."""
+"""Bytes to be read: in memory, in files and from streams, and what each may promise."""
 
+import io
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Protocol
+from pathlib import Path
+from typing import BinaryIO, Protocol, Self
 
-from s3crypt.errors import S3CryptError, StorageError
-from s3crypt.message.header import read_exactly, read_into
+from .errors import S3CryptError, StorageError
+from .message.header import read_exactly, read_into
 
 
 class Source(Protocol):
-    """Plaintext to be put."""
+    """Bytes to be read."""
 
     @property
     def size(self) -> int | None:
@@ -65,6 +68,21 @@ class BytesSource:
 class FileSource:
     """A regular file, read at any offset by any worker."""
 
+    @classmethod
+    def of(cls, file: BinaryIO, name: str) -> Self | None:
+        """Return a file's bytes from its position on; None where only `read` can give them.
+
+        Only of Python's own files does the descriptor have the bytes that `read` gives: a
+        GzipFile's has the compressed ones. And files that claim to be empty need not be: those
+        of /proc are not.
+        """
+        if not isinstance(getattr(file, "raw", file), io.FileIO) or not is_regular(file):
+            return None
+        if file.writable():
+            file.flush()
+        source = cls(file, name)
+        return source if source.size else None
+
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._descriptor = file.fileno()
         self._name = name
@@ -92,8 +110,32 @@ class FileSource:
         now = os.fstat(self._descriptor)
         if (now.st_size, now.st_mtime_ns) != (self._state.st_size, self._state.st_mtime_ns):
             raise StorageError(
-                f"{self._name} changed while it was read; nothing was stored.", hint="Put it again."
+                f"{self._name} changed while it was read; nothing was stored.", hint="Try again."
             )
+
+
+def is_regular(file: BinaryIO) -> bool:
+    """Tell whether a file has a size and offsets."""
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+@contextmanager
+def opening(path: str | Path) -> Iterator[BinaryIO]:
+    """Give a file open for reading.
+
+    Raises:
+        StorageError: It is a directory or cannot be read.
+    """
+    try:
+        file = Path(path).open("rb")  # noqa: SIM115 - closed below, once it is open
+    except IsADirectoryError as error:
+        raise StorageError(f"{path} is a directory.", hint="Name a file in it.") from error
+    except OSError as error:
+        raise StorageError(
+            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its permissions."
+        ) from error
+    with file:
+        yield file
 
 
 class StreamSource:

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads that share the work of one transfer, each with buffers of its own."""
+"""Threads that share the work of one object or file, each with buffers of its own."""
 
 import io
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeVar
+
+# What is read, sealed or opened, and written at a time: few enough bytes for a CPU's cache, enough
+# that a call more or less does not matter.
+RUN_LENGTH = 2**20
 
 
 @dataclass(slots=True)
@@ -47,28 +53,38 @@ class Buffers:
             self.part.write(b"\0")
 
 
+# Two for each core keep the cores busy while requests wait for a server that is near.
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_FEW = 2 * _CORES
+# A server far away gives each connection some 25 to 90 MB/s, so a part takes this long and more,
+# and the cores have little to do: then one worker more is worth its memory.
+_SLOW_SECONDS = 0.1
+_IDLE = _CORES / 4
+
+
 class Crew:
     """Threads that each call `work(buffers)` until it returns False, or one of them fails.
+
+    They begin as few, and become more, `most` at most, while the work waits for others.
 
     Leaving the block, for whatever reason, waits for the parts under way: an upload may only
     be aborted, and a file only be removed, when nothing writes to it any more.
     """
 
-    def __init__(self, workers: int, work: Callable[[Buffers], bool]) -> None:
+    def __init__(self, most: int, work: Callable[[Buffers], bool]) -> None:
         self._work = work
+        self._most = most
         self._stop = threading.Event()
         self._busy = 0
         self._idle = threading.Condition()
         self._failures: list[BaseException] = []
-        self._threads = [
-            threading.Thread(target=self._run, name=f"s3crypt-{index}", daemon=True)
-            for index in range(workers)
-        ]
+        self._threads: list[threading.Thread] = []
+        self._began = time.monotonic(), time.process_time()
 
     def __enter__(self) -> Self:
         try:
-            for thread in self._threads:
-                thread.start()
+            for _ in range(min(self._most, _FEW)):
+                self._add()
         except BaseException:
             # An interrupt; without __enter__'s end there is no __exit__.
             self._halt()
@@ -86,6 +102,7 @@ class Crew:
 
     def wait(self) -> None:
         """Return when all is done; raise the first failure."""
+        # Whoever joins the crew meanwhile is added by one that is still waited for.
         for thread in self._threads:
             thread.join()
         if self._failures:
@@ -98,8 +115,12 @@ class Crew:
             self._busy += 1
         buffers = Buffers()
         try:
-            while not self._stop.is_set() and self._work(buffers):
-                pass
+            while not self._stop.is_set():
+                began = time.monotonic()
+                if not self._work(buffers):
+                    break
+                if time.monotonic() - began > _SLOW_SECONDS and self._cores_used() < _IDLE:
+                    self._grow()
         except BaseException as error:  # noqa: BLE001 - handed to wait(), which raises it
             self._failures.append(error)
             self._stop.set()
@@ -107,3 +128,38 @@ class Crew:
             with self._idle:
                 self._busy -= 1
                 self._idle.notify_all()
+
+    def _cores_used(self) -> float:
+        wall, cpu = self._began
+        return (time.process_time() - cpu) / (time.monotonic() - wall)
+
+    def _grow(self) -> None:
+        # More threads than there may be would be a pity, not a failure.
+        with self._idle, suppress(RuntimeError):
+            if len(self._threads) < self._most and not self._stop.is_set():
+                self._add()
+
+    def _add(self) -> None:
+        name = f"s3crypt-{len(self._threads)}"
+        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+
+_Item = TypeVar("_Item")
+
+
+def each(items: Iterator[_Item], work: Callable[[_Item, Buffers], object], workers: int) -> None:
+    """Do the work of each item, begun in their order, by a Crew; raise the first failure."""
+    lock = threading.Lock()
+
+    def work_on_next(buffers: Buffers) -> bool:
+        with lock:
+            item = next(items, None)
+        if item is None:
+            return False
+        work(item, buffers)
+        return True
+
+    with Crew(workers, work_on_next) as crew:
+        crew.wait()

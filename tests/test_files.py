@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole files encrypted and decrypted by several threads, or in order where they must be."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from samples import aes, payload
+
+from s3crypt import IntegrityError, StorageError, decrypt_file, encrypt_file, message
+from s3crypt.message import Sealer
+from s3crypt.message.geometry import FINAL_FRAME_OVERHEAD
+from s3crypt.sources import FileSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+F = 4096
+RUN = 2**20
+
+
+@pytest.mark.parametrize(
+    ("size", "frame_length"),
+    [
+        *((size, F) for size in (0, 1, F - 1, F, F + 1, 3 * F)),
+        *((size, F) for size in (RUN - 1, RUN, RUN + 1, 5 * RUN, 5 * RUN + 17)),
+        *((size, 256 * 2**10) for size in (RUN - 1, RUN, RUN + 1, 5 * RUN + 17)),
+        (5 * RUN + 17, 3 * RUN),
+    ],
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_files_come_back(tmp_path: Path, size: int, frame_length: int, *, signed: bool) -> None:
+    """Lengths around frames and runs; the message is one that `message.decrypt` opens."""
+    plain, sealed, back = tmp_path / "plain", tmp_path / "sealed", tmp_path / "back"
+    plain.write_bytes(payload(size))
+    written = encrypt_file(plain, sealed, aes(), frame_length=frame_length, signed=signed)
+    assert written == sealed.stat().st_size
+    assert message.decrypt(sealed.read_bytes(), aes()) == payload(size)
+    assert decrypt_file(sealed, back, aes()) == size
+    assert back.read_bytes() == payload(size)
+
+
+def test_progress_counts_every_byte_written(tmp_path: Path) -> None:
+    """Of the message while encrypting, of the plaintext while decrypting."""
+    plain, sealed = tmp_path / "plain", tmp_path / "sealed"
+    plain.write_bytes(payload(3 * RUN + 5))
+    counts: list[int] = []
+    written = encrypt_file(plain, sealed, aes(), progress=counts.append)
+    assert sum(counts) == written
+    counts.clear()
+    assert decrypt_file(sealed, tmp_path / "back", aes(), progress=counts.append) == sum(counts)
+
+
+@pytest.mark.parametrize("position", [-1, 2 * RUN, -FINAL_FRAME_OVERHEAD, 500])
+def test_a_changed_message_leaves_no_file(tmp_path: Path, position: int) -> None:
+    """A flipped bit anywhere: an error, and the target is as it was."""
+    sealed, back = tmp_path / "sealed", tmp_path / "back"
+    whole = bytearray(message.encrypt(payload(4 * RUN + 5), aes()))
+    whole[position] ^= 1
+    sealed.write_bytes(whole)
+    back.write_bytes(b"as it was")
+    with pytest.raises(IntegrityError):
+        decrypt_file(sealed, back, aes())
+    assert back.read_bytes() == b"as it was"
+    assert sorted(tmp_path.iterdir()) == [back, sealed]
+
+
+@pytest.mark.parametrize("change", ["one less", "one more", "one frame less"])
+def test_a_message_of_another_length_is_refused(tmp_path: Path, change: str) -> None:
+    """Truncated or extended, on the frames' grid too."""
+    sealed = tmp_path / "sealed"
+    whole = message.encrypt(payload(4 * RUN), aes())
+    less = 256 * 2**10 + 32
+    changed = {"one less": whole[:-1], "one more": whole + b"x", "one frame less": whole[:-less]}
+    sealed.write_bytes(changed[change])
+    with pytest.raises(IntegrityError):
+        decrypt_file(sealed, tmp_path / "back", aes())
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_file_that_grows_meanwhile_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read is not one state of it, so nothing is written."""
+    plain = tmp_path / "plain"
+    plain.write_bytes(payload(RUN))
+    seal = Sealer.seal
+
+    def growing(*args: object, **options: object) -> int:
+        with plain.open("ab") as file:
+            file.write(b"more")
+        return seal(*args, **options)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(Sealer, "seal", growing)
+    with pytest.raises(StorageError, match="changed while"):
+        encrypt_file(plain, tmp_path / "sealed", aes())
+    assert list(tmp_path.iterdir()) == [plain]
+
+
+def test_a_file_that_shrinks_meanwhile_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that are not there any more are not made up."""
+    plain = tmp_path / "plain"
+    plain.write_bytes(payload(3 * RUN))
+    read_into = FileSource.read_into
+
+    def shrinking(self: FileSource, view: memoryview, offset: int) -> int:
+        os.truncate(plain, RUN // 2)
+        return read_into(self, view, offset)
+
+    monkeypatch.setattr(FileSource, "read_into", shrinking)
+    with pytest.raises(StorageError, match="ended early"):
+        encrypt_file(plain, tmp_path / "sealed", aes())
+    assert list(tmp_path.iterdir()) == [plain]
+
+
+def test_pipes_are_read_and_written(tmp_path: Path) -> None:
+    """A named pipe has neither a size nor offsets."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    os.mkfifo(source)
+    os.mkfifo(target)
+    got: list[bytes] = []
+    feeding = threading.Thread(target=lambda: source.write_bytes(payload(2 * RUN + 3)))
+    taking = threading.Thread(target=lambda: got.append(target.read_bytes()))
+    for thread in (feeding, taking):
+        thread.start()
+    encrypt_file(source, target, aes())
+    for thread in (feeding, taking):
+        thread.join()
+    assert message.decrypt(got[0], aes()) == payload(2 * RUN + 3)
+
+
+def test_files_that_claim_to_be_empty_are_read(tmp_path: Path) -> None:
+    """Those of /proc have a size of 0."""
+    source = "/proc/self/status"
+    if not os.path.exists(source):  # noqa: PTH110 - a path that may not be one
+        pytest.skip("needs Linux's /proc")
+    encrypt_file(source, tmp_path / "sealed", aes())
+    assert b"VmRSS" in message.decrypt((tmp_path / "sealed").read_bytes(), aes())
+
+
+@pytest.mark.parametrize("convert", [encrypt_file, decrypt_file])
+def test_a_missing_or_odd_source_says_so(tmp_path: Path, convert: object) -> None:
+    """A folder and nothing are no files."""
+    assert callable(convert)
+    for source, said in ((tmp_path, "is a directory"), (tmp_path / "none", "Cannot read")):
+        with pytest.raises(StorageError, match=said):
+            convert(source, tmp_path / "target", aes())
+    assert not list(tmp_path.iterdir())

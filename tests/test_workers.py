@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A crew: how many threads it takes, and how it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from s3crypt import workers
+from s3crypt.workers import Buffers, Crew, each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def threads_of(work: Callable[[], None], *, items: int, most: int) -> set[str]:
+    """Return the names of the threads that did the work of so many items."""
+    names: set[str] = set()
+
+    def one(_: int, __: Buffers) -> None:
+        names.add(threading.current_thread().name)
+        work()
+
+    each(iter(range(items)), one, most)
+    return names
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the numbers of a machine with two cores."""
+    monkeypatch.setattr(workers, "_FEW", 4)
+    monkeypatch.setattr(workers, "_IDLE", 0.5)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_crew_that_waits_grows() -> None:
+    """While each item is slow and the cores idle, there are more, up to the most."""
+    assert len(threads_of(lambda: time.sleep(0.12), items=40, most=7)) == 7
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_crew_whose_items_are_quick_does_not_grow() -> None:
+    """A server that is near is served by few."""
+    assert len(threads_of(lambda: time.sleep(0.005), items=100, most=10)) <= 4
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_crew_that_works_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow items are no reason where the cores are what they wait for."""
+    monkeypatch.setattr(workers, "_IDLE", 0.0)
+    assert len(threads_of(lambda: time.sleep(0.12), items=20, most=10)) <= 4
+
+
+def test_a_crew_is_never_more_than_it_may_be() -> None:
+    """One is one, however slow."""
+    assert threads_of(lambda: time.sleep(0.12), items=4, most=1) == {"s3crypt-0"}
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_failure_ends_a_crew_that_grows() -> None:
+    """The first failure is raised once every thread, of late ones too, has ended."""
+    done: list[int] = []
+
+    def one(item: int, _: Buffers) -> None:
+        time.sleep(0.12)
+        if item == 12:
+            raise ValueError(item)
+        done.append(item)
+
+    with pytest.raises(ValueError, match="12"):
+        each(iter(range(1000)), one, 10)
+    assert len(done) < 40
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("s3crypt-")]
+
+
+def test_leaving_early_waits_for_what_is_under_way() -> None:
+    """An exception in the block ends only when nothing is worked on any more."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(_: Buffers) -> bool:
+        begun.set()
+        time.sleep(0.2)
+        ended.set()
+        return True
+
+    def leave() -> None:
+        with Crew(1, work):
+            begun.wait()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    assert ended.is_set()
