@@ -7,16 +7,16 @@ import shlex
 import signal
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO, RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
+import s3crypt
 from s3crypt.errors import ConfigError, S3CryptError, StorageError
-from s3crypt.files import replacing
 
 from .options import (
     ModeOptions,
@@ -29,6 +29,9 @@ from .options import (
     parse_pairs,
 )
 from .output import Output, print_json, progress
+
+if TYPE_CHECKING:
+    from s3crypt.message import Keyring
 
 _CHUNK = 2**20
 _PIPE_CAPACITY = 2**18
@@ -52,19 +55,16 @@ def encrypt(settings: Settings, *, options: ModeOptions, source: str, target: st
     chosen: dict[str, Any] = {}
     if options.frame_length is not None:
         chosen["frame_length"] = options.frame_length
-    check_folder(target)
-    with _opened(source) as file:
-        _check_target(file, target)
-        with _output(target, ciphertext=True) as output:
-            reader = message.EncryptingReader(
-                file,
-                keyring,
-                length=_length(file),
-                context=parse_pairs(options.context, "--context"),
-                signed=options.signed,
-                **chosen,
-            )
-            _pump(reader, output, _length(file), settings, source, target)
+    chosen["context"] = parse_pairs(options.context, "--context")
+    chosen["signed"] = options.signed
+    _check(source, target)
+    if "-" not in (source, target):
+        _convert(s3crypt.encrypt_file, settings, source, target, keyring, chosen)
+        return
+    with _opened(source) as file, _output(target, ciphertext=True) as output:
+        length = _length(file)
+        reader = message.EncryptingReader(file, keyring, length=length, **chosen)
+        _pump(reader, output, length, settings, source, target)
 
 
 @click.command()
@@ -91,17 +91,34 @@ def decrypt(
     from s3crypt import message  # noqa: PLC0415 - it loads cryptography
 
     keyring = keyring_of(options.key, settings)
-    check_folder(target)
+    chosen: dict[str, Any] = {
+        "context": parse_pairs(options.context, "--context"),
+        "allow_uncommitted": allow_uncommitted,
+    }
+    _check(source, target)
+    if "-" not in (source, target):
+        _convert(s3crypt.decrypt_file, settings, source, target, keyring, chosen)
+        return
     with _opened(source) as file:
-        _check_target(file, target)
-        reader = message.DecryptingReader(
-            file,
-            keyring,
-            context=parse_pairs(options.context, "--context"),
-            allow_uncommitted=allow_uncommitted,
-        )
+        reader = message.DecryptingReader(file, keyring, **chosen)
         with _output(target, ciphertext=False) as output:
             _pump(reader, output, _length(file), settings, source, target)
+
+
+def _convert(
+    convert: Callable[..., int],
+    settings: Settings,
+    source: str,
+    target: str,
+    keyring: "Keyring",
+    chosen: Mapping[str, Any],
+) -> None:
+    # A pipe says that it has none.
+    size = Path(source).stat().st_size or None
+    with progress(source, size, quiet=settings.silent) as advance:
+        written = convert(source, target, keyring, progress=advance, **chosen)
+    if settings.json:
+        print_json({"source": source, "target": target, "bytes": written})
 
 
 def check_folder(target: str | Path) -> None:
@@ -190,11 +207,6 @@ def _opened(source: str) -> Iterator[BinaryIO]:
         with standard_input() as pipe:
             yield pipe
         return
-    if Path(source).is_dir():
-        raise ConfigError(
-            f"{source} is a directory.",
-            hint="Name a file. A directory goes into S3 with `s3crypt put -r`.",
-        )
     with Path(source).open("rb") as file:
         yield file
 
@@ -206,20 +218,29 @@ def _output(target: str, *, ciphertext: bool) -> "Iterator[BinaryIO | Output]":
         with discarding(output):
             yield output
         return
+    from s3crypt.files import replacing  # noqa: PLC0415 - it loads cryptography
+
     with replacing(target) as file:
         yield file
 
 
-def _check_target(source: BinaryIO, target: str) -> None:
+def _check(source: str, target: str) -> None:
+    """Refuse what cannot work, before anything is read."""
+    check_folder(target)
+    if source != "-" and Path(source).is_dir():
+        raise ConfigError(
+            f"{source} is a directory.",
+            hint="Name a file. A directory goes into S3 with `s3crypt put -r`.",
+        )
     path = Path(target)
     if target != "-" and path.is_dir():
         raise ConfigError(f"{target} is a directory.", hint=f"Name a file in it: {path / 'NAME'}")
     try:
+        read = os.fstat(sys.stdin.fileno()) if source == "-" else os.stat(source)  # noqa: PTH116
         out = os.fstat(sys.stdout.fileno()) if target == "-" else path.stat()
-        same = os.path.samestat(os.fstat(source.fileno()), out) and stat.S_ISREG(out.st_mode)
     except (OSError, ValueError):
         return
-    if same:
+    if os.path.samestat(read, out) and stat.S_ISREG(out.st_mode):
         raise ConfigError("IN and OUT are the same file.", hint="Write to another, then rename it.")
 
 

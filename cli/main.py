@@ -7,6 +7,7 @@ Imports neither boto3 nor cryptography, and its modules only do so inside comman
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
@@ -16,10 +17,6 @@ from click.shell_completion import get_completion_class
 import s3crypt
 from s3crypt.errors import S3CryptError
 
-from .demo import demo
-from .files import decrypt, encrypt
-from .keys import keys
-from .objects import cat, get, inspect, ls, put, rm, rotate
 from .output import (
     BROKEN_PIPE,
     EXIT_INTERRUPTED,
@@ -28,7 +25,6 @@ from .output import (
     report,
     silence_stdout,
 )
-from .sandbox import sandbox
 
 _EPILOG = (
     "Options can come from the environment: --sse-c-key-file is S3CRYPT_SSE_C_KEY_FILE.  "
@@ -36,11 +32,37 @@ _EPILOG = (
 )
 
 
-class _InOrder(click.Group):
-    """A group that lists its commands in the order in which a newcomer needs them."""
+# The module of each command, in the order in which a newcomer needs them.
+_COMMANDS = {
+    "demo": "demo",
+    "put": "objects",
+    "get": "objects",
+    "cat": "objects",
+    "ls": "objects",
+    "rm": "objects",
+    "inspect": "objects",
+    "rotate": "objects",
+    "keys": "keys",
+    "encrypt": "files",
+    "decrypt": "files",
+    "bench": "bench",
+    "sandbox": "sandbox",
+}
+
+
+class _Lazy(click.Group):
+    """A group that loads a command's module when the command is asked for."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
-        return list(self.commands)
+        return [*_COMMANDS, *self.commands]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return super().get_command(context, name)
+        command = getattr(import_module(f".{_COMMANDS[name]}", __package__), name)
+        if not isinstance(command, click.Command):
+            raise AssertionError("unreachable: a command is named like its function")  # noqa: TRY004
+        return command
 
 
 _HELP = """Keep data in S3 encrypted, five ways, chosen per call.
@@ -53,7 +75,7 @@ s3crypt get s3://acme/q3.csv . --key kms:alias/reports
 
 
 @click.group(
-    cls=_InOrder,
+    cls=_Lazy,
     help=_HELP,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -63,7 +85,7 @@ def cli() -> None:
     """Hold the subcommands."""
 
 
-@click.command()
+@cli.command()
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 def completion(shell: str) -> None:
     """Print a shell's completion script.
@@ -74,24 +96,6 @@ def completion(shell: str) -> None:
     if script is None:
         raise AssertionError("unreachable: click completes these shells")
     print_script(script(cli, {}, "s3crypt", "_S3CRYPT_COMPLETE").source())
-
-
-for command in (
-    demo,
-    put,
-    get,
-    cat,
-    ls,
-    rm,
-    inspect,
-    rotate,
-    keys,
-    encrypt,
-    decrypt,
-    sandbox,
-    completion,
-):
-    cli.add_command(command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real transfers in every mode, under a fresh name of which nothing is left."""
+
+import functools
+import ipaddress
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from filecmp import cmp
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import s3crypt
+from s3crypt.errors import (
+    ConfigError,
+    IntegrityError,
+    ObjectNotFoundError,
+    S3CryptError,
+    StorageError,
+)
+
+from ..options import ModeOptions, Settings
+from .files import make_source
+from .measure import Heat, Record, Subject, size_name, take_rounds
+
+SIZES = (2**10, 2**20, 16 * 2**20, 64 * 2**20)
+# Below this what counts is how long one object takes.
+LATENCY_BELOW = 2**20
+_TOO_SLOW = "does not fit in the time (--seconds)"
+_NEEDS_KEY = "needs a KMS key (--kms-key)"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the transfers went.
+
+    Attributes:
+        uri: The bucket and prefix, as given.
+        host: The service's.
+        kind: aws, loopback or other.
+    """
+
+    uri: str
+    host: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """The modes to measure by name, and those that cannot be, with the reason."""
+
+    usable: Mapping[str, "s3crypt.Mode"]
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def modes(settings: Settings, kms_key: str | None) -> Modes:
+    """Return every mode; the KMS key is also that of client-side encryption, or a random AES one.
+
+    Raises:
+        ConfigError: That is not a KMS key.
+    """
+    usable: dict[str, s3crypt.Mode] = {"sse-s3": s3crypt.SSES3()}
+    missing = {}
+    if kms_key is None:
+        missing = dict.fromkeys(("sse-kms", "dsse-kms"), _NEEDS_KEY)
+        own = s3crypt.AESKeyring("s3crypt-bench", "random", secrets.token_bytes(32))
+        keyring: s3crypt.Keyring = own
+    else:
+        key = kms_key if kms_key.startswith(("kms:", "arn:")) else f"kms:{kms_key}"
+        for mode in ("sse-kms", "dsse-kms"):
+            usable[mode] = ModeOptions(mode=mode, key=(key,)).required_mode_for(settings)
+        keyring = s3crypt.KMSKeyring(key.removeprefix("kms:"), session=settings.session)
+    usable["sse-c"] = s3crypt.SSEC(secrets.token_bytes(32))
+    usable["client, header"] = s3crypt.ClientSide(keyring)
+    usable["client, metadata"] = s3crypt.ClientSide(keyring, key_location="metadata")
+    return Modes(usable, missing)
+
+
+def check_uri(uri: str) -> None:
+    """Refuse what is not a bucket with or without a prefix.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not uri.startswith("s3://") or not uri[5:].partition("/")[0]:
+        raise ConfigError(f"{uri!r} is not s3://BUCKET or s3://BUCKET/PREFIX.")
+
+
+def endpoint(store: "s3crypt.S3Crypt", uri: str) -> Endpoint:
+    """Say where a store's requests go."""
+    parts = urlsplit(str(store.client.meta.endpoint_url))
+    host = parts.hostname or ""
+    if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
+        kind = "aws"
+    else:
+        kind = "loopback" if _is_loopback(host) else "other"
+    return Endpoint(uri, f"{host}:{parts.port}" if parts.port else host, kind)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+class Transfers:
+    """Objects below one fresh prefix, put and got again in several modes."""
+
+    def __init__(
+        self, store: "s3crypt.S3Crypt", uri: str, chosen: Mapping[str, "s3crypt.Mode"], folder: Path
+    ) -> None:
+        self.prefix = f"{uri.rstrip('/')}/s3crypt-bench-{secrets.token_hex(8)}/"
+        self.refused: dict[str, str] = {}
+        self._store = store
+        self._modes = dict(chosen)
+        self._folder = folder
+        self._stored: set[tuple[str, str | None]] = set()
+        # Whose put did not end well, or was interrupted: S3 may have stored them all the same.
+        self._doubtful: dict[str, s3crypt.Mode] = {}
+        self._versioned = False
+        self._compared: set[str] = set()
+
+    def probe(self) -> None:
+        """Try every mode once, and drop those that are refused; it warms connections up too.
+
+        Raises:
+            S3CryptError: No mode works, or what is put cannot be removed again.
+        """
+        failures: list[S3CryptError] = []
+        for name in list(self._modes):
+            with self._dropping(name, SIZES[0], failures.append):
+                self._put(name, SIZES[0])
+                self._get(name, SIZES[0])
+        if not self._modes:
+            raise failures[0]
+        self._remove_stored()
+
+    def measure(self, record: Record, *, seconds: float) -> dict[int, str]:
+        """Measure for about `seconds`; return the sizes left out, and why."""
+        heats = [Heat(functools.partial(self._run, record, size), weight=size) for size in SIZES]
+        taken = take_rounds(heats, seconds=seconds)
+        return dict.fromkeys(SIZES[taken:], _TOO_SLOW)
+
+    @contextmanager
+    def removing(self) -> Iterator[None]:
+        """Remove all objects when the block ends, however it ends.
+
+        Raises:
+            StorageError: Some could not be removed.
+        """
+        try:
+            yield
+        finally:
+            try:
+                self._remove_doubtful()
+                self._remove_stored()
+            except (S3CryptError, KeyboardInterrupt) as error:
+                raise StorageError(
+                    f"Objects may be left below {self.prefix}: {error or 'interrupted'}",
+                    hint=f"Remove them: s3crypt rm -r {self.prefix}",
+                ) from error
+
+    def _run(self, record: Record, size: int, turn: int) -> None:
+        names = list(self._modes)
+        for name in names if turn % 2 == 0 else reversed(names):
+            with self._dropping(name, size):
+                for what, action in (("put", self._put), ("get", self._get)):
+                    started = time.perf_counter()
+                    action(name, size)
+                    seconds = time.perf_counter() - started
+                    if size < LATENCY_BELOW:
+                        value, unit = seconds * 1e3, "ms"
+                    else:
+                        value, unit = size / seconds / 1e9, "GB/s"
+                    record.add(Subject("transfers", what, unit, size, mode=name), value)
+                self._compare(name, size)
+
+    @contextmanager
+    def _dropping(
+        self, name: str, size: int, on_failure: Callable[[S3CryptError], None] | None = None
+    ) -> Iterator[None]:
+        """Drop the mode, by name and with the reason, if the service refuses it."""
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except S3CryptError as error:
+            del self._modes[name]
+            self.refused[name] = f"at {size_name(size)}: {error}"
+            if on_failure:
+                on_failure(error)
+
+    def _put(self, name: str, size: int) -> None:
+        uri, mode = self._uri(name, size), self._modes[name]
+        self._doubtful[uri] = mode
+        info = self._store.put(make_source(self._folder, size), uri, mode=mode)
+        self._stored.add((uri, info.version_id))
+        self._versioned = self._versioned or info.version_id is not None
+        del self._doubtful[uri]
+
+    def _get(self, name: str, size: int) -> None:
+        self._store.get(self._uri(name, size), self._folder / "back", mode=self._modes[name])
+
+    def _compare(self, name: str, size: int) -> None:
+        # Once: verified modes say it each time by themselves.
+        if (uri := self._uri(name, size)) not in self._compared:
+            self._compared.add(uri)
+            if not cmp(make_source(self._folder, size), self._folder / "back", shallow=False):
+                raise IntegrityError(f"{uri}: what came back is not what was put.")
+
+    def _uri(self, name: str, size: int) -> str:
+        return f"{self.prefix}{name.replace(', ', '-')}/{size}"
+
+    def _remove_stored(self) -> None:
+        while self._stored:
+            uri, version_id = next(iter(self._stored))
+            self._store.delete(uri, version_id=version_id)
+            self._stored.discard((uri, version_id))
+
+    def _remove_doubtful(self) -> None:
+        for uri, mode in self._doubtful.items():
+            version_id = None
+            try:
+                version_id = self._store.inspect(uri, mode=mode).version_id
+            except ObjectNotFoundError:
+                continue
+            except S3CryptError:
+                # Who may not list is forbidden to look at what is not there. Without versions
+                # deletion does no harm; with them it would leave a marker of its own.
+                if self._versioned:
+                    continue
+            self._store.delete(uri, version_id=version_id)
