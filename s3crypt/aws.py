@@ -62,6 +62,7 @@ class Clients:
         self._given = client
         # botocore keeps ten connections; those of further threads it would open anew each time.
         self._config = Config(max_pool_connections=connections) if connections > 10 else Config()
+        self._want_checksums = True
         self._pid = os.getpid()
         # One a process: a fork may happen while another thread holds its parent's.
         self._locks: dict[int, threading.Lock] = {}
@@ -93,26 +94,33 @@ class Clients:
                 # botocore's type for a malformed endpoint URL or number in the configuration.
                 raise ConfigError(f"AWS settings: {error}.", hint=_SETTINGS_HINT) from error
 
+    @property
+    def are_ours(self) -> bool:
+        """Tell whether they are made here, not given."""
+        return self._given is None
+
+    @property
+    def want_checksums(self) -> bool:
+        """Tell whether nobody has set that S3 requests go without; known once there is one."""
+        return self._want_checksums
+
     def _client_of(self, session: Any, region: str | None) -> Any:
         client = session.client(self._service, region_name=region, config=self._config)
-        if self._service == "s3" and _hashes_bodies(client):
-            config = self._config.merge(_UNHASHED)
-            client = session.client(self._service, region_name=region, config=config)
-        return client
+        if self._service != "s3":
+            return client
+        # What is set of checksums is for whoever sends to obey: botocore knows one kind only.
+        set_here = client.meta.config
+        self._want_checksums = set_here.request_checksum_calculation != "when_required"
+        s3: Any = dict(set_here.s3 or {})
+        if client.meta.endpoint_url.startswith("https:") and self._want_checksums:
+            # Under TLS, a hash of the body for the signature would cost more than its encryption:
+            # SHA-256 takes a core at one or two GB/s. Without TLS nothing else protects it.
+            s3.setdefault("payload_signing_enabled", False)
+        config = Config(s3=s3, request_checksum_calculation="when_required")
+        return session.client(self._service, region_name=region, config=self._config.merge(config))
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("AWS clients cannot be pickled; make the store and its keyrings there.")
-
-
-# Under TLS, a hash of the body for the signature would cost more than its encryption: SHA-256
-# takes a core at one or two GB/s. Without TLS, nothing else protects what is sent.
-_UNHASHED = Config(s3={"payload_signing_enabled": False})
-
-
-def _hashes_bodies(client: Any) -> bool:
-    """Tell whether a client would hash bodies that TLS protects, and nobody asked for it."""
-    said = client.meta.config.s3 or {}
-    return client.meta.endpoint_url.startswith("https:") and "payload_signing_enabled" not in said
 
 
 @contextmanager

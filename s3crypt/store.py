@@ -132,7 +132,7 @@ class S3Crypt:
         self.workers = workers
         self._clients = Clients("s3", session=session, client=client, connections=workers)
         self._kms_clients = Clients("kms", session=session)
-        self._checksums = Checksums()
+        self._checksums = Checksums(self._clients)
         self._key_arns: dict[tuple[str, str | None], str] = {}
 
     @property

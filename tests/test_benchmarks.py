@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks run, small, so that they can still be run large."""
+"""The benchmarks run, small, so that they can still be run large; none of their speeds is held."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import s3crypt
 
-MEMORY = Path(__file__).parents[1] / "benchmarks" / "memory.py"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+MEMORY = BENCHMARKS / "memory.py"
 SIZE = 32 * 2**20 + 1
 
-pytestmark = pytest.mark.skipif(
+needs_nginx = pytest.mark.skipif(
     shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin")
     is None
     or not sys.platform.startswith("linux"),
@@ -25,25 +27,158 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the memory benchmark at its test size, with all its files below `folder`."""
+def environment(**more: str) -> dict[str, str]:
+    """Return an environment in which this s3crypt is found, and no trace of this test run is."""
     packages = str(Path(s3crypt.__file__).parents[1])
-    return subprocess.Popen(
-        [sys.executable, MEMORY, "--size", str(SIZE), "--folder", folder, "--json", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return {**kept, "PYTHONPATH": packages, **more}
+
+
+def run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the benchmarks' folder."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": packages},
+        check=False,
+        cwd=BENCHMARKS,
+        env=environment(**more),
     )
 
 
+@needs_nginx
+def test_every_file_runs_and_says_what_it_ran_on(tmp_path: Path) -> None:
+    """Each benchmark file gives figures, and its JSON names the machine and the versions."""
+    pytest.importorskip("pytest_benchmark")
+    report = tmp_path / "report.json"
+    options = ("-q", "--tiny", "-p", "no:cacheprovider", f"--benchmark-json={report}")
+    done = run("-m", "pytest", ".", *options)
+    assert done.returncode == 0, done.stdout
+    written = json.loads(report.read_text())
+    files = {each["fullname"].partition("::")[0] for each in written["benchmarks"]}
+    assert files == {path.name for path in BENCHMARKS.glob("bench_*.py")}
+    on = written["machine_info"]["s3crypt"]
+    assert on["cpu"]
+    assert on["versions"]["s3crypt"] == s3crypt.__version__
+    assert on["where"] == "loopback, one machine: not AWS"
+
+
+@needs_nginx
+def test_every_promise_is_measured_or_skipped_by_name(tmp_path: Path) -> None:
+    """A run of all rows has a figure for each that needs no peer, and the reason for the others."""
+    report = tmp_path / "ratios.json"
+    done = run("ratios.py", "--tiny", "--json", report)
+    assert done.returncode in {0, 1}, done.stderr
+    rows = {row["name"]: row for row in json.loads(report.read_text())["rows"]}
+    listed = run("ratios.py", "--list").stdout.splitlines()
+    assert list(rows) == [line.split()[0] for line in listed]
+    for name, row in rows.items():
+        assert row["figures"] or "missing" in row["skipped"], name
+    assert {name for name, row in rows.items() if row["skipped"]} <= {
+        *("age-encrypt", "age-decrypt"),
+        *("aws-encryption-cli-encrypt", "aws-encryption-cli-decrypt"),
+        *("s5cmd-put", "s5cmd-put-process", "s5cmd-get", "s5cmd-get-process"),
+    }
+
+
+@pytest.mark.parametrize(("figure", "code"), [(1.9, 1), (2.0, 0)])
+def test_a_missed_bound_is_a_failure(figure: float, code: int) -> None:
+    """The median decides, and the exit code says so."""
+    script = (
+        "import sys, ratios;"
+        f"samples = ratios.Samples([0.0, {figure}, 9.0]);"
+        "ratios.ROWS = (ratios.Row('row', 'what', lambda _: samples, at_least=2),);"
+        "sys.argv[1:] = [];"
+        "sys.exit(ratios.main())"
+    )
+    done = run("-c", script)
+    assert done.returncode == code, done.stderr
+    assert ("missed: row" in done.stdout) == bool(code)
+
+
+def test_an_unknown_row_is_refused() -> None:
+    """A misspelt name does not pass for a promise that is kept."""
+    done = run("ratios.py", "--only", "codec-sael")
+    assert done.returncode == 2
+    assert "codec-sael" in done.stderr
+
+
+def test_a_missing_peer_is_named_with_how_to_get_it(tmp_path: Path) -> None:
+    """What is not installed is said to be missing, and how to install it."""
+    done = run("peers.py", PATH=str(tmp_path), S3CRYPT_BENCH_S3EC_PYTHON="")
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert lines["age"] == "missing: apt-get install age"
+    assert lines["boto3"][0].isdigit()
+
+
+@needs_nginx
+def test_the_number_of_workers_is_compared_near_and_far(tmp_path: Path) -> None:
+    """Each number of workers is measured against the near server and the paced one."""
+    report = tmp_path / "workers.json"
+    options = ("--tiny", "--rounds", "1", "--workers", "2", "--rate", "400MiB")
+    done = run("workers.py", *options, "--json", report)
+    assert done.returncode == 0, done.stderr
+    cases = [each["case"] for each in json.loads(report.read_text())["cases"]]
+    assert {(case["where"], case["verb"]) for case in cases} == {
+        (where, verb) for where in ("near", "far") for verb in ("put", "get")
+    }
+    assert {case["workers"] for case in cases} == {"2", "own", "boto3"}
+
+
+def test_a_far_server_is_late_and_slow() -> None:
+    """What comes through the paced proxy is whole, and not sooner than its rate lets it be."""
+    done = run("-c", _THROUGH_THE_PROXY)
+    assert done.returncode == 0, done.stderr
+    whole, seconds, at_least = json.loads(done.stdout)
+    assert whole
+    assert seconds >= at_least
+
+
+# 1 MiB there and back at 4 MiB/s, 0.1 s away: the sum is a floor, whatever the machine does.
+_THROUGH_THE_PROXY = """
+import json, os, socket, sys, threading, time
+import workload
+
+listener = socket.create_server(("127.0.0.1", 0))
+def echo():
+    connection, _ = listener.accept()
+    while data := connection.recv(2**16):
+        connection.sendall(data)
+threading.Thread(target=echo, daemon=True).start()
+command = [sys.executable, "paced.py", str(listener.getsockname()[1])]
+with workload.talking([*command, "--rate", "4MiB", "--latency", "0.1"]) as said:
+    with socket.create_connection(("127.0.0.1", said["port"])) as client:
+        sent, came = os.urandom(2**20), b""
+        started = time.monotonic()
+        threading.Thread(target=client.sendall, args=[sent]).start()
+        while len(came) < len(sent):
+            came += client.recv(2**20)
+        print(json.dumps([came == sent, time.monotonic() - started, 1 / 4 + 0.1]))
+"""
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the memory benchmark at its test size, with all its files below `folder`."""
+    return subprocess.Popen(
+        [sys.executable, MEMORY, "--size", str(SIZE), "--folder", folder, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+
+@needs_nginx
 def test_every_operation_is_measured_within_the_limit(tmp_path: Path) -> None:
-    """All operations give back what was put, below 250 MiB, and leave no file."""
-    with start(tmp_path) as process:
-        output, errors = process.communicate()
+    """All operations give back what was put, below the limit, and leave no file."""
+    report, folder = tmp_path / "report.json", tmp_path / "folder"
+    folder.mkdir()
+    with start(folder, "--json", str(report)) as process:
+        _, errors = process.communicate()
     assert process.returncode == 0, errors
-    figures = [json.loads(line) for line in output.splitlines()]
-    assert [each["operation"] for each in figures] == [
+    figures: list[dict[str, Any]] = json.loads(report.read_text())["operations"]
+    # s5cmd's follow where it is installed.
+    assert [each["operation"] for each in figures][:9] == [
         "copy",
         "encrypt",
         "decrypt",
@@ -51,11 +186,14 @@ def test_every_operation_is_measured_within_the_limit(tmp_path: Path) -> None:
         "put pipe",
         "get file",
         "get pipe",
+        "put boto3",
+        "get boto3",
     ]
     assert {each["size"] for each in figures} == {SIZE}
-    assert not list(tmp_path.iterdir())
+    assert not list(folder.iterdir())
 
 
+@needs_nginx
 def test_too_much_memory_is_a_failure(tmp_path: Path) -> None:
     """A peak over the limit gives exit code 1 and says so."""
     with start(tmp_path, "--limit", "1MiB") as process:
@@ -64,10 +202,12 @@ def test_too_much_memory_is_a_failure(tmp_path: Path) -> None:
     assert "over 1048576" in errors
 
 
+@needs_nginx
 def test_a_stopped_benchmark_cleans_up(tmp_path: Path) -> None:
     """Terminated in the middle, it stops its server and removes its files."""
     with start(tmp_path) as process:
         assert process.stdout
+        process.stdout.readline()
         process.stdout.readline()
         (pid_file,) = tmp_path.glob("*/*/nginx.pid")
         server = int(pid_file.read_text())

@@ -7,7 +7,7 @@ against an attacker stand TLS and the cipher.
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -15,29 +15,32 @@ from typing import Any
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 from botocore.exceptions import ClientError
 
-from s3crypt.aws import error_code
+from s3crypt.aws import Clients, error_code
 
 ALGORITHM = "CRC64NVME"
 _PARAMETER = "ChecksumCRC64NVME"
 _TYPE = "FULL_OBJECT"
 
-# What services answer that know no checksums, no trailers, or none of this kind. S3 says
-# BadDigest where the bytes are wrong: that is not among them.
-_REFUSALS = {
-    "BadRequest",
-    "InvalidArgument",
-    "InvalidRequest",
+# What services answer that know no checksums, or none of this kind. S3 says BadDigest where the
+# bytes are wrong: that is not among them.
+_REFUSALS = {"BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented"}
+# And what those answer that know no trailers: they take the body's frame for the body.
+_TRAILER_REFUSALS = {
+    "IncompleteBody",
+    "InvalidTrailer",
     "MissingContentLength",
-    "NotImplemented",
+    "SignatureDoesNotMatch",
     "XAmzContentSHA256Mismatch",
 }
+# Length required, and not implemented: a proxy says no more.
+_STATUS_REFUSALS = {411, 501}
 
 
 class _Way(IntEnum):
     """How a checksum goes along, from the best to none."""
 
-    # botocore's, after the body. With its own clients over TLS it hashes the body with SHA-256
-    # for the signature unless the checksum goes this way.
+    # botocore's, after the body. A client that was not made here hashes a body with SHA-256 for
+    # the signature, over TLS too, unless the checksum goes this way.
     TRAILER = 0
     HEADER = 1
     NONE = 2
@@ -51,73 +54,153 @@ class Sent:
     crc: int | None
 
 
-class Checksums:
-    """Sends bodies with a checksum, and remembers what the service of one store takes."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that S3 has.
 
-    def __init__(self) -> None:
-        self._way: _Way | None = None
-        self._is_proven = False
+    Attributes:
+        number: Its number, from 1.
+        etag: S3's tag of it.
+        length: Its plaintext bytes where it was sealed here, the stored ones where copied.
+        stored_length: Bytes that S3 has of it.
+        crc: Its checksum, where one went along.
+    """
+
+    number: int
+    etag: str
+    length: int
+    stored_length: int
+    crc: int | None = None
+
+
+class Checksums:
+    """Sends with a checksum, and remembers what the service of one store takes.
+
+    Args:
+        clients: Where the store's clients come from; what it is called with is one of them.
+    """
+
+    def __init__(self, clients: Clients | None = None) -> None:
+        self._clients = clients
+        # What was taken, of whole objects and of those by parts: some take it of one of them.
+        self._taken: dict[bool, _Way] = {}
+
+    def put(self, client: Any, body: bytes, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make an object of one body; return S3's reply."""
+        return self._send(client, client.put_object, body, arguments, by_parts=False).reply
 
     def begin(self, client: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Begin an upload by parts that go with checksums; return S3's reply."""
-        create = client.create_multipart_upload
-        asked = {"ChecksumAlgorithm": ALGORITHM, "ChecksumType": _TYPE}
-        if self._chosen(client) is _Way.NONE:
-            asked = {}
-        try:
-            reply: Mapping[str, Any] = create(**arguments, **asked)
-        except ClientError as error:
-            if not asked or self._is_proven or error_code(error) not in _REFUSALS:
-                raise
-            self._way = _Way.NONE
-            reply = create(**arguments)
+        way = self._way(client, by_parts=True)
+        if way is not _Way.NONE:
+            asked = {"ChecksumAlgorithm": ALGORITHM, "ChecksumType": _TYPE}
+            try:
+                reply: Mapping[str, Any] = client.create_multipart_upload(**arguments, **asked)
+            except ClientError as error:
+                if True in self._taken or not _is_refusal(error, way):
+                    raise
+            else:
+                return reply
+        reply = client.create_multipart_upload(**arguments)
+        self._taken[True] = _Way.NONE
         return reply
 
-    def send(
+    def send_part(self, client: Any, body: bytes, arguments: Mapping[str, Any]) -> Sent:
+        """Send a part of an upload that `begin` began."""
+        return self._send(client, client.upload_part, body, arguments, by_parts=True)
+
+    def complete(
+        self, client: Any, parts: Sequence[Part], arguments: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Complete an upload of these parts, in order; S3 compares the whole's checksum."""
+        listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        checked = [
+            {**part, **_parameter(sent.crc)} for part, sent in zip(listed, parts, strict=True)
+        ]
+        whole = _of_whole(parts)
+        if whole:
+            try:
+                return _complete(client, checked, {**arguments, **whole})
+            except ClientError as error:
+                if not _is_refusal(error, _Way.HEADER):
+                    raise
+        return _complete(client, listed, arguments)
+
+    def _send(
         self,
         client: Any,
         request: Callable[..., Mapping[str, Any]],
         body: bytes,
         arguments: Mapping[str, Any],
+        *,
+        by_parts: bool,
     ) -> Sent:
         """Send a body, again and in a plainer way where the service refuses the way it goes.
 
         The bytes are the same each time.
         """
         crc = crc64nvme(body)
-        way = self._chosen(client)
+        way = self._way(client, by_parts=by_parts)
         while True:
             try:
                 reply = request(Body=body, **arguments, **_arguments(way, crc))
             except ClientError as error:
-                if self._is_proven or way is _Way.NONE or error_code(error) not in _REFUSALS:
+                # Another thread may have found a plainer way meanwhile: then this one was late.
+                is_proven = way >= self._taken.get(by_parts, _Way.NONE)
+                if is_proven or not _is_refusal(error, way):
                     raise
                 way = _Way(way + 1)
             else:
-                self._way, self._is_proven = way, True
+                self._taken[by_parts] = max(way, self._taken.get(by_parts, way))
                 return Sent(reply, None if way is _Way.NONE else crc)
 
-    def _chosen(self, client: Any) -> _Way:
-        if self._way is None:
-            self._way = _first_way(client)
-        return self._way
+    def _way(self, client: Any, *, by_parts: bool) -> _Way:
+        return self._taken.get(by_parts, self._first_way(client))
+
+    def _first_way(self, client: Any) -> _Way:
+        if self._clients is not None and self._clients.are_ours:
+            return _Way.HEADER if self._clients.want_checksums else _Way.NONE
+        config = client.meta.config
+        if config.request_checksum_calculation == "when_required":
+            return _Way.NONE
+        signs_body = (config.s3 or {}).get("payload_signing_enabled") is not False
+        over_tls = client.meta.endpoint_url.startswith("https:")
+        return _Way.TRAILER if signs_body and over_tls else _Way.HEADER
 
 
-def of_whole(parts: Iterable[tuple[int | None, int]]) -> dict[str, str]:
-    """Return the arguments that complete an upload, of its parts' checksums and lengths in order.
+def _is_refusal(error: ClientError, way: _Way) -> bool:
+    """Tell whether a service may have refused for the way a checksum went."""
+    code = error_code(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return way is not _Way.NONE and (
+        code in _REFUSALS
+        or (way is _Way.TRAILER and code in _TRAILER_REFUSALS)
+        or status in _STATUS_REFUSALS
+    )
 
-    S3 then compares the whole object's. None where a part went without.
-    """
-    whole, first = 0, True
-    for crc, length in parts:
-        if crc is None:
+
+def _complete(
+    client: Any, parts: list[dict[str, Any]], arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    reply: dict[str, Any] = client.complete_multipart_upload(
+        MultipartUpload={"Parts": parts}, **arguments
+    )
+    return reply
+
+
+def _of_whole(parts: Sequence[Part]) -> dict[str, str]:
+    """Return the arguments that have S3 compare the whole object's checksum, if all parts had."""
+    whole: int | None = None
+    for part in parts:
+        if part.crc is None:
             return {}
-        whole = crc if first else combine_crc64nvme(whole, crc, length)
-        first = False
-    return {**of_part(whole), "ChecksumType": _TYPE}
+        whole = (
+            part.crc if whole is None else combine_crc64nvme(whole, part.crc, part.stored_length)
+        )
+    return {**_parameter(whole), "ChecksumType": _TYPE}
 
 
-def of_part(crc: int | None) -> dict[str, str]:
+def _parameter(crc: int | None) -> dict[str, str]:
     """Return a checksum as S3 writes it, as a request's argument."""
     return {} if crc is None else {_PARAMETER: b64encode(crc.to_bytes(8)).decode()}
 
@@ -125,14 +208,4 @@ def of_part(crc: int | None) -> dict[str, str]:
 def _arguments(way: _Way, crc: int) -> dict[str, str]:
     if way is _Way.TRAILER:
         return {"ChecksumAlgorithm": ALGORITHM}
-    return of_part(crc) if way is _Way.HEADER else {}
-
-
-def _first_way(client: Any) -> _Way:
-    config = client.meta.config
-    if config.request_checksum_calculation == "when_required":
-        return _Way.NONE
-    signs_body = (config.s3 or {}).get("payload_signing_enabled") is not False
-    if signs_body and client.meta.endpoint_url.startswith("https:"):
-        return _Way.TRAILER
-    return _Way.HEADER
+    return _parameter(crc) if way is _Way.HEADER else {}

@@ -17,7 +17,7 @@ from s3crypt.message.geometry import FRAME_OVERHEAD
 from s3crypt.sources import Source, StreamSource
 from s3crypt.workers import RUN_LENGTH, Buffers, Crew
 
-from .checksums import Checksums, of_part, of_whole
+from .checksums import Checksums, Part
 
 Progress = Callable[[int], None]
 _Begin = Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
@@ -228,13 +228,16 @@ def upload(
     if first.is_final and not to.confirm_first:
         source.verify()
         return _put_whole(to, first, progress), first.plaintext_length
-    return _put_parts(to, source, maker, (first, buffers), workers, progress)
+    made = [(first, buffers)]
+    # Whoever sends it lets go of it; kept here, it would take 8 MiB until the end.
+    del first, buffers
+    return _put_parts(to, source, maker, made, workers, progress)
 
 
 def _put_whole(to: Upload, part: _Part, progress: Progress | None) -> Mapping[str, Any]:
     with translating(str(to.location)):
         arguments = {**to.location.arguments, **to.arguments, **to.conditions}
-        reply = to.checksums.send(to.client, to.client.put_object, part.body, arguments).reply
+        reply = to.checksums.put(to.client, part.body, arguments)
     try:
         to.check(reply)
     except Exception as error:
@@ -261,25 +264,24 @@ def _put_parts(
     to: Upload,
     source: Source,
     maker: _PartMaker,
-    made: tuple[_Part, Buffers],
+    made: list[tuple[_Part, Buffers]],
     workers: int,
     progress: Progress | None,
 ) -> tuple[Mapping[str, Any], int]:
-    ready = iter([made])
-
-    def send(upload_id: str, buffers: Buffers) -> _Sent | None:
-        part, held = next(ready, (None, buffers))
-        if part:
+    def send(upload_id: str, buffers: Buffers) -> Part | None:
+        part: _Part | None
+        try:
             # The part already made goes first, and its buffers become this worker's.
+            part, held = made.pop()
             buffers.plain, buffers.part = held.plain, held.part
-        else:
+        except IndexError:
             part = maker.make(buffers)
         return _send_part(to, upload_id, part, progress) if part else None
 
     return _by_parts(to, send, begin=to.checksums.begin, workers=workers, last_check=source.verify)
 
 
-def _send_part(to: Upload, upload_id: str, part: _Part, progress: Progress | None) -> "_Sent":
+def _send_part(to: Upload, upload_id: str, part: _Part, progress: Progress | None) -> Part:
     arguments = {
         **to.location.arguments,
         **to.part_arguments,
@@ -287,34 +289,15 @@ def _send_part(to: Upload, upload_id: str, part: _Part, progress: Progress | Non
         "PartNumber": part.number,
     }
     with translating(f"{to.location} part {part.number}"):
-        sent = to.checksums.send(to.client, to.client.upload_part, part.body, arguments)
+        sent = to.checksums.send_part(to.client, part.body, arguments)
     if progress:
         progress(part.plaintext_length)
-    return _Sent(part.number, sent.reply["ETag"], part.plaintext_length, len(part.body), sent.crc)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A part that S3 has.
-
-    Attributes:
-        number: Its number, from 1.
-        etag: S3's tag of it.
-        length: Its plaintext bytes where it was sealed here, the stored ones where copied.
-        stored_length: Bytes that S3 has of it.
-        crc: Its checksum, where one went along.
-    """
-
-    number: int
-    etag: str
-    length: int
-    stored_length: int
-    crc: int | None = None
+    return Part(part.number, sent.reply["ETag"], part.plaintext_length, len(part.body), sent.crc)
 
 
 def _by_parts(
     to: Upload,
-    send: Callable[[str, Buffers], _Sent | None],
+    send: Callable[[str, Buffers], Part | None],
     *,
     begin: _Begin,
     workers: int,
@@ -333,7 +316,7 @@ def _by_parts(
         S3's replies, and the length of all parts together.
     """
     begun: Future[Mapping[str, Any]] = Future()
-    done: list[_Sent] = []
+    done: list[Part] = []
 
     def send_one(buffers: Buffers) -> bool:
         sent = send(begun.result()["UploadId"], buffers)
@@ -375,22 +358,16 @@ def _begin(to: Upload, begin: _Begin, begun: Future[Mapping[str, Any]]) -> Mappi
     return created
 
 
-def _complete(to: Upload, created: Mapping[str, Any], done: list[_Sent]) -> dict[str, Any]:
+def _complete(to: Upload, created: Mapping[str, Any], done: list[Part]) -> dict[str, Any]:
     in_order = sorted(done, key=lambda sent: sent.number)
-    parts = [
-        {"PartNumber": sent.number, "ETag": sent.etag, **of_part(sent.crc)} for sent in in_order
-    ]
-    whole = of_whole((sent.crc, sent.stored_length) for sent in in_order)
+    arguments = {
+        **to.location.arguments,
+        "UploadId": created["UploadId"],
+        **to.part_arguments,
+        **to.conditions,
+    }
     with translating(str(to.location)):
-        reply: dict[str, Any] = to.client.complete_multipart_upload(
-            **to.location.arguments,
-            UploadId=created["UploadId"],
-            MultipartUpload={"Parts": parts},
-            **whole,
-            **to.part_arguments,
-            **to.conditions,
-        )
-    return reply
+        return to.checksums.complete(to.client, in_order, arguments)
 
 
 def _abort(to: Upload, begun: Future[Mapping[str, Any]], error: BaseException) -> None:
@@ -469,7 +446,7 @@ def _copy_parts(
     numbers = iter(range(1, -(-source.size // length) + 1))
     lock = threading.Lock()
 
-    def copy(upload_id: str, _: Buffers) -> _Sent | None:
+    def copy(upload_id: str, _: Buffers) -> Part | None:
         with lock:
             number = next(numbers, None)
         if number is None:
@@ -484,7 +461,7 @@ def _copy_parts(
                 PartNumber=number,
                 CopySourceRange=f"bytes={start}-{end - 1}",
             )
-        return _Sent(number, reply["CopyPartResult"]["ETag"], end - start, end - start)
+        return Part(number, reply["CopyPartResult"]["ETag"], end - start, end - start)
 
     return _by_parts(to, copy, begin=_begin_copy, workers=workers, last_check=lambda: None)[0]
 

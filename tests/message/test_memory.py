@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results that are built in place: the right bytes, in nobody else's memory, for good."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import random
+
+import pytest
+
+from s3crypt import message
+from s3crypt.keyrings import AESKeyring
+from s3crypt.message import memory
+from s3crypt.message.memory import build
+
+MIB = 2**20
+# Around a page, and around the length from which large pages are asked for.
+LENGTHS = [0, 1, 4095, 4096, 4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 9 * MIB + 5]
+KEYRING = AESKeyring("memory", "key", bytes(range(32)))
+
+
+class BrokenError(Exception):
+    """What `fill` raises."""
+
+
+def _bytes(length: int) -> bytes:
+    return random.Random(length).randbytes(length)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_the_result_is_what_was_written(length: int) -> None:
+    """Every byte, as immutable `bytes`."""
+
+    def fill(view: memoryview) -> None:
+        assert (len(view), view.readonly, view.format) == (length, False, "B")
+        view[:] = _bytes(length)
+
+    result = build(length, fill)
+    assert type(result) is bytes
+    assert result == _bytes(length)
+    with pytest.raises(TypeError):
+        memoryview(result)[:] = _bytes(length)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_what_is_not_written_is_zero(length: int) -> None:
+    """Nothing that was in this memory before comes out, whoever used it."""
+    junk = bytearray(b"\xff" * length)
+    del junk
+    assert build(length, lambda _: None) == bytes(length)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_nothing_else_is_changed(length: int) -> None:
+    """Results made before and after stay as they are; so do bytes that Python shares."""
+    shared = bytes(length)
+    before = [build(length, lambda view: _set(view, b"\x11")) for _ in range(2)]
+    result = build(length, lambda view: _set(view, b"\x22"))
+    after = build(length, lambda view: _set(view, b"\x33"))
+    assert before == [b"\x11" * length] * 2
+    assert result == b"\x22" * length
+    assert after == b"\x33" * length
+    assert shared == bytes(length)
+    # Of these Python has but one each.
+    assert (b"", bytes([0])) == (bytes(0), b"\0")
+    assert not any(bytes([0]))
+
+
+def _set(view: memoryview, byte: bytes) -> None:
+    view[:] = byte * len(view)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_what_filling_raises_is_raised(length: int) -> None:
+    """As it is, whatever has been written, and whoever still has a part of the view."""
+    kept: list[memoryview] = []
+
+    def fill(view: memoryview) -> None:
+        kept.append(view[: length // 2])
+        view[: length // 2] = bytes(length // 2)
+        raise BrokenError
+
+    with pytest.raises(BrokenError):
+        build(length, fill)
+
+
+def test_the_view_is_closed_afterwards() -> None:
+    """Who keeps the view that `fill` was given can write to the result no more."""
+    kept: list[memoryview] = []
+    result = build(4096, kept.append)
+    with pytest.raises(ValueError, match="released"):
+        kept[0][0] = 1
+    assert result == bytes(4096)
+
+
+@pytest.mark.parametrize("length", LENGTHS[1:])
+def test_who_keeps_a_piece_of_the_view_has_a_copy(length: int) -> None:
+    """The result is handed out once, and then nobody can write to it."""
+    kept: list[memoryview] = []
+    result = build(length, lambda view: kept.append(view[:]))
+    kept[0][:] = b"\xff" * length
+    assert result == bytes(length)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_large_pages_are_a_hint(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are none to ask for, the result is the same."""
+    monkeypatch.setattr(memory, "_madvise", lambda: None)
+    assert build(length, lambda view: _set(view, b"\x11")) == b"\x11" * length
+
+
+@pytest.mark.parametrize("length", [4 * MIB, 4 * MIB + 1, 9 * MIB + 5])
+def test_only_the_results_own_pages_are_advised(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a page's beginning, whole pages, none of which begins or ends beside the result."""
+    advised: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        memory,
+        "_madvise",
+        lambda: lambda start, count, _: advised.append((start, count)),
+    )
+    addresses: list[int] = []
+
+    def fill(view: memoryview) -> None:
+        addresses.append(ctypes.addressof(ctypes.c_char.from_buffer(view)))
+
+    build(length, fill)
+    ((start, count),) = advised
+    page = mmap.PAGESIZE
+    assert start % page == count % page == 0
+    assert addresses[0] <= start
+    assert start + count <= addresses[0] + length
+    assert count > length - 2 * page
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_messages_are_built_so(length: int, signed: bool) -> None:
+    """Encrypted and decrypted at each of these lengths, the plaintext is the same."""
+    sealed = message.encrypt(_bytes(length), KEYRING, signed=signed)
+    opened = message.decrypt(sealed, KEYRING)
+    assert type(sealed) is type(opened) is bytes
+    assert opened == _bytes(length)

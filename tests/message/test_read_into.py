@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`read_into` fills a buffer from whatever gives bytes, by no promise that it did not make."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from readers import ShortReads
+
+from s3crypt.errors import StorageError
+from s3crypt.message.header import read_into
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# More than the piece that is read at a time off a source with `read` only.
+LENGTH = 2**20 + 4099
+DATA = random.Random(LENGTH).randbytes(LENGTH)
+
+
+class ReadOnly:
+    """A source that has `read`, and nothing else; it remembers what it was asked."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+        self.asked: list[int] = []
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read as asked."""
+        self.asked.append(size)
+        return self._data.read(size)
+
+
+class ShortFile(io.FileIO):
+    """A raw file that fills a few bytes of a buffer at a time, as a pipe does."""
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read at most 4,099 bytes."""
+        return super().readinto(memoryview(buffer)[:4099]) or 0
+
+
+class Inverting(io.BufferedReader):
+    """A file whose `read` gives other bytes than the `readinto` that it inherits."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return what stands in the file, inverted."""
+        return _inverted(super().read(size))
+
+
+class InvertingMemory(io.BytesIO):
+    """The same in memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return what is held, inverted."""
+        return _inverted(super().read(size))
+
+
+class Pausing:
+    """A source that does not block: it gives some bytes, and then says that it has none yet."""
+
+    def __init__(self, data: bytes) -> None:
+        self._answers: list[bytes | None] = [data] if data else []
+
+    def read(self, size: int = -1, /) -> bytes | None:
+        """Give the bytes, then None for good."""
+        del size
+        return self._answers.pop() if self._answers else None
+
+
+def _inverted(data: bytes) -> bytes:
+    return bytes(byte ^ 0xFF for byte in data)
+
+
+def _compressed(path: Path) -> Any:
+    return gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(path.read_bytes(), 1)))
+
+
+SOURCES: dict[str, Callable[[Path], Any]] = {
+    "memory": lambda path: io.BytesIO(path.read_bytes()),
+    "file": lambda path: path.open("rb"),
+    "raw file": lambda path: path.open("rb", buffering=0),
+    "file that is written too": lambda path: path.open("r+b"),
+    "short buffered": lambda path: io.BufferedReader(ShortFile(path)),
+    "short reads": lambda path: ShortReads(path.read_bytes(), at_most=4099),
+    "read only": lambda path: ReadOnly(path.read_bytes()),
+    "compressed": _compressed,
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Write the bytes to a file."""
+    path = tmp_path / "data"
+    path.write_bytes(DATA)
+    return path
+
+
+def _fill(source: Any, length: int) -> bytes:
+    """Return what `read_into` puts into a buffer of this length, and check that it says so."""
+    buffer = bytearray(length)
+    filled = read_into(source, memoryview(buffer))
+    assert not any(buffer[filled:])
+    return bytes(buffer[:filled])
+
+
+@pytest.mark.parametrize("length", [0, 1, 2**20, LENGTH - 1, LENGTH, LENGTH + 1])
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_buffer_is_filled(kind: str, length: int, path: Path) -> None:
+    """Full, or with all that the source has; no byte before or behind it is touched."""
+    buffer = bytearray(b"\xaa" * (length + 2))
+    source = SOURCES[kind](path)
+    try:
+        filled = read_into(source, memoryview(buffer)[1 : length + 1])
+    finally:
+        getattr(source, "close", lambda: None)()
+    assert filled == min(length, LENGTH)
+    assert buffer == b"\xaa" + DATA[:filled] + b"\xaa" * (length + 1 - filled)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_reading_goes_on_where_it_ended(kind: str, path: Path) -> None:
+    """Not a byte more is taken off the source than the buffer holds."""
+    source = SOURCES[kind](path)
+    try:
+        pieces = [_fill(source, length) for length in (1, 13, 2**20, 4099)]
+        assert _fill(source, 1) == b""
+    finally:
+        getattr(source, "close", lambda: None)()
+    assert b"".join(pieces) == DATA
+
+
+def test_a_source_is_asked_for_a_piece_at_a_time() -> None:
+    """A large buffer would otherwise be held in memory twice."""
+    source: Any = ReadOnly(DATA)
+    _fill(source, LENGTH)
+    assert source.asked == [2**20, 4099]
+
+
+@pytest.mark.parametrize("data", [b"", b"some"])
+def test_a_source_that_does_not_block_is_refused(data: bytes) -> None:
+    """A pause is not the end, after some bytes neither."""
+    source: Any = Pausing(data)
+    with pytest.raises(StorageError, match="does not block") as caught:
+        _fill(source, 100)
+    assert caught.value.hint == "Open it in blocking mode."
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+@pytest.mark.parametrize("data", [b"", b"some"])
+def test_a_pipe_that_does_not_block_is_refused(data: bytes, buffering: int) -> None:
+    """Python's own files say so by None as well, from `readinto`."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    try:
+        os.write(writing, data)
+        source: Any
+        with (
+            os.fdopen(reading, "rb", buffering=buffering) as source,
+            pytest.raises(StorageError, match="does not block"),
+        ):
+            _fill(source, 100)
+    finally:
+        os.close(writing)
+
+
+def test_a_pipe_is_read_to_its_end(path: Path) -> None:
+    """A pipe gives what it holds, many times less than the buffer takes."""
+    data = path.read_bytes()[: 2**15]
+    reading, writing = os.pipe()
+    os.write(writing, data)
+    os.close(writing)
+    with os.fdopen(reading, "rb", buffering=0) as source:
+        assert _fill(source, 2**16) == data
+
+
+def test_a_subclass_is_read_by_its_own_read(path: Path) -> None:
+    """What it inherits beside `read` gives the bytes of another file."""
+    with Inverting(io.FileIO(path)) as source:
+        assert _fill(source, LENGTH) == _inverted(DATA)
+    with InvertingMemory(DATA) as memory:
+        assert _fill(memory, LENGTH) == _inverted(DATA)
+
+
+def test_what_a_source_raises_is_raised() -> None:
+    """A closed file is the caller's mistake."""
+    source = io.BytesIO(DATA)
+    source.close()
+    with pytest.raises(ValueError, match="closed"):
+        _fill(source, 1)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The relay under TLS, with a certificate of its own, and bodies as `aws-chunked` wraps them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import ipaddress
+import ssl
+import threading
+from base64 import b64encode
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from awscrt.checksums import crc64nvme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from relay import Answer, Asked, Relay, _Handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ADDRESS = "127.0.0.1"
+CHECKSUM = "x-amz-checksum-crc64nvme"
+
+
+def make_certificate(path: Path) -> Path:
+    """Write a certificate for 127.0.0.1, valid a day, and its key to one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ADDRESS)])
+    now = dt.datetime.now(dt.UTC)
+    addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(ADDRESS))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(addresses, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+class TLSRelay(Relay):
+    """A relay that clients reach over https, and whose requests may be chunked."""
+
+    def __init__(
+        self,
+        endpoint_url: str,
+        spoil: Callable[[Asked, Callable[[], Answer]], Answer],
+        certificate: Path,
+    ) -> None:
+        super().__init__(endpoint_url, spoil)
+        self.RequestHandlerClass = _Chunked
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+
+    @property
+    def url(self) -> str:
+        """Return the endpoint to give to a client."""
+        return f"https://{ADDRESS}:{self.server_port}"
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Shake hands and serve, in the connection's own thread."""
+        # A client that does not trust the certificate leaves in the middle of it.
+        with (
+            contextlib.suppress(ssl.SSLError, ConnectionError),
+            self._context.wrap_socket(request, server_side=True) as secured,
+        ):
+            super().finish_request(secured, client_address)
+
+
+class _Chunked(_Handler):
+    def _serve(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        headers.pop("expect", None)
+        if "chunked" in headers.pop("transfer-encoding", ""):
+            body = b"".join(self._chunks())
+            headers["content-length"] = str(len(body))
+        else:
+            body = self.rfile.read(int(headers.get("content-length", "0")))
+        asked = Asked(self.command, self.path, headers, body)
+        self.server.asked.append(asked)
+        self._send(self.server.spoil(asked, lambda: self.server.forward(asked)))
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815 - the library's names
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := int(self.rfile.readline(), 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+
+
+@contextmanager
+def tls_relaying(
+    endpoint_url: str,
+    certificate: Path,
+    spoil: Callable[[Asked, Callable[[], Answer]], Answer] | None = None,
+) -> Iterator[TLSRelay]:
+    """Run a relay under TLS for the length of a `with`."""
+    with TLSRelay(endpoint_url, spoil or (lambda _, forward: forward()), certificate) as relay:
+        thread = threading.Thread(target=relay.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield relay
+        finally:
+            relay.shutdown()
+            thread.join()
+
+
+def sent(asked: Asked) -> bytes:
+    """Return the object's or the part's bytes of a request, unwrapped."""
+    return _unwrapped(asked)[0]
+
+
+def trailers(asked: Asked) -> dict[str, str]:
+    """Return what follows the body of a request, if anything does."""
+    return _unwrapped(asked)[1]
+
+
+def _unwrapped(asked: Asked) -> tuple[bytes, dict[str, str]]:
+    if "aws-chunked" not in asked.headers.get("content-encoding", ""):
+        return asked.body, {}
+    chunks: list[bytes] = []
+    position = 0
+    while True:
+        line = asked.body.index(b"\r\n", position)
+        size, start = int(asked.body[position:line], 16), line + 2
+        if not size:
+            rest = asked.body[start:].decode().split("\r\n")
+            pairs = (line.partition(":") for line in rest if line)
+            return b"".join(chunks), {name: value for name, _, value in pairs}
+        chunks.append(asked.body[start : start + size])
+        position = start + size + 2
+
+
+def crc(body: bytes) -> str:
+    """Return the CRC-64/NVME of bytes as S3 writes it."""
+    return b64encode(crc64nvme(body).to_bytes(8)).decode()
+
+
+def refusal(status: int, code: str) -> Answer:
+    """Return S3's error with this code."""
+    body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+    return Answer(status, {"content-type": "application/xml"}, body)
+
+
+def checking(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+    """Compare a body with the checksum that came along, as S3 does and the sandbox does not."""
+    said = {**asked.headers, **trailers(asked)}.get(CHECKSUM)
+    if asked.method == "PUT" and said is not None and said != crc(sent(asked)):
+        return refusal(400, "BadDigest")
+    return forward()
