@@ -2,7 +2,7 @@
 """A private nginx that looks like S3, drops what is put and serves files: a client's ceiling.
 
 null_s3.conf.template says what is faked. The server lives as long as the block that runs it, on
-a free loopback port, in a temporary folder of its own.
+two free loopback ports (http and https), in a temporary folder of its own.
 """
 
 import http.client
@@ -10,22 +10,36 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _TEMPLATE = Path(__file__).with_name("null_s3.conf.template")
+_CERTIFICATE = Path(__file__).with_name("certificate.py")
 _HOST = "127.0.0.1"
 _START_ATTEMPTS = 5
 _START_SECONDS = 10
 _STOP_SECONDS = 10
+# Otherwise every body's buffer is fresh memory from the kernel, zeroed page by page and given
+# back: a third of what receiving a part costs, and no client's doing.
+_KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+}
 
 
 class NullServerError(Exception):
     """nginx is not installed, or does not start."""
+
+
+class _Ports(NamedTuple):
+    http: int
+    https: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +47,21 @@ class NullServer:
     """A server that answers.
 
     Attributes:
-        endpoint_url: Where.
+        endpoint_url: Where, over http.
+        tls_endpoint_url: Where, over https.
         folder: All that it writes. `objects/BUCKET/NAME` in it is what it serves.
         process_id: Its only process.
     """
 
     endpoint_url: str
+    tls_endpoint_url: str
     folder: Path
     process_id: int
+
+    @property
+    def certificate(self) -> Path:
+        """Return what a client has to trust, for AWS_CA_BUNDLE or `verify`."""
+        return self.folder / "certificate.pem"
 
     def serve(self, bucket: str, name: str) -> Path:
         """Return the path to write a file to that is served as the object's stored bytes."""
@@ -72,8 +93,14 @@ def find_nginx() -> str | None:
 
 
 @contextmanager
-def running(parent: Path | None = None) -> Iterator[NullServer]:
-    """Run a null server while the block lasts, in a folder below `parent`.
+def running(
+    parent: Path | None = None, described: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[NullServer]:
+    """Run a null server while the block lasts.
+
+    Args:
+        parent: Where its folder is made.
+        described: The headers that go along with a served object, by `BUCKET/NAME`.
 
     Raises:
         NullServerError: nginx is missing or does not start.
@@ -84,21 +111,30 @@ def running(parent: Path | None = None) -> Iterator[NullServer]:
     with tempfile.TemporaryDirectory(prefix="s3crypt-null-", dir=parent) as name:
         folder = Path(name)
         (folder / "objects").mkdir()
-        process, port = _start(program, folder)
+        subprocess.run([sys.executable, _CERTIFICATE, folder], check=True)
+        process, ports = _start(program, folder, described or {})
         try:
-            yield NullServer(f"http://{_HOST}:{port}", folder, process.pid)
+            yield NullServer(
+                f"http://{_HOST}:{ports.http}",
+                f"https://{_HOST}:{ports.https}",
+                folder,
+                process.pid,
+            )
         finally:
             _stop(process)
 
 
-def _start(program: str, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    # nginx cannot say which port it took, so it is told a free one, and another may be faster.
+def _start(
+    program: str, folder: Path, described: Mapping[str, Mapping[str, str]]
+) -> tuple[subprocess.Popen[bytes], _Ports]:
+    # nginx cannot say which ports it took, so it is told free ones, and another may be faster.
     for _ in range(_START_ATTEMPTS):
-        port = _free_port()
-        process = _launch(program, folder, port)
+        ports = _free_ports()
+        _write_settings(folder, ports, described)
+        process = _launch(program, folder)
         try:
-            if _answers(process, port):
-                return process, port
+            if _answers(process, ports.http):
+                return process, ports
         except BaseException:
             _stop(process)
             raise
@@ -107,24 +143,55 @@ def _start(program: str, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     raise NullServerError(f"nginx does not start: {complaint}")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports() -> _Ports:
+    with ExitStack() as probes:
+        found = []
+        for _ in _Ports._fields:
+            probe = probes.enter_context(socket.socket())
+            probe.bind((_HOST, 0))
+            found.append(int(probe.getsockname()[1]))
+        return _Ports(*found)
 
 
-def _launch(program: str, folder: Path, port: int) -> subprocess.Popen[bytes]:
+def _write_settings(
+    folder: Path, ports: _Ports, described: Mapping[str, Mapping[str, str]]
+) -> None:
+    names = sorted({name for headers in described.values() for name in headers})
+    filled = {
+        "PORT": str(ports.http),
+        "TLS_PORT": str(ports.https),
+        "MAPS": "\n".join(_map(number, name, described) for number, name in enumerate(names)),
+        "HEADERS": "\n".join(
+            f"        add_header {name} $object_header_{number};"
+            for number, name in enumerate(names)
+        ),
+    }
+    settings = _TEMPLATE.read_text()
+    for place, text in filled.items():
+        settings = settings.replace(f"@{place}@", text)
+    (folder / "null_s3.conf").write_text(settings)
+
+
+def _map(number: int, header: str, described: Mapping[str, Mapping[str, str]]) -> str:
+    # The path is the one that the request has been rewritten to.
+    values = "\n".join(
+        f"        '/.operation/read/{name}' '{headers[header]}';"
+        for name, headers in described.items()
+        if header in headers
+    )
+    return f"    map $uri $object_header_{number} {{\n{values}\n    }}"
+
+
+def _launch(program: str, folder: Path) -> subprocess.Popen[bytes]:
     for left_by_an_attempt in ("nowhere.socket", "error.log"):
         (folder / left_by_an_attempt).unlink(missing_ok=True)
-    settings = _TEMPLATE.read_text().replace("@PORT@", str(port))
-    (folder / "null_s3.conf").write_text(settings)
     with (folder / "stderr.log").open("wb") as log:
         return subprocess.Popen(
             [program, "-p", f"{folder}/", "-c", "null_s3.conf"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            env={**os.environ, **_KEEP_MEMORY},
             # Sockets' paths are the only ones that nginx does not take relative to -p.
             cwd=folder,
         )

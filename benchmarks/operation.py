@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One operation of s3crypt, measured: the process that memory.py starts for each.
+"""One operation on one file, measured in a process of its own.
 
-    python operation.py OPERATION ENDPOINT_URL SOURCE TARGET REPORT
+    python operation.py OPERATION SOURCE TARGET REPORT [--endpoint-url URL] [--mode MODE] ...
 
 A source or target `-` is standard input or output. For `put` the target, and for `get` the
-source, is an object's URI. The report is a JSON file.
+source, is an object's URI. The report is a JSON file. The clock runs from when everything is
+imported and one request has been answered, to when the operation is done.
 """
 
+import argparse
 import json
 import os
 import resource
@@ -16,27 +18,49 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import boto3
+from botocore.config import Config
 
-from s3crypt import AESKeyring, ClientSide, S3Crypt, message
+from s3crypt import SSEC, SSEKMS, SSES3, AESKeyring, ClientSide, S3Crypt, message
+from s3crypt.modes import Mode
+
+KMS_KEY = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"
+Prepared = Callable[[], int]
 
 
-def _keyring() -> AESKeyring:
-    # The data is made up and so is the key: every process has to have the same.
+def keyring() -> AESKeyring:
+    """Return the key that every process of the benchmarks has."""
+    # The data is made up and so is the key.
     return AESKeyring("benchmark", "memory", bytes(32))
 
 
-def _store(endpoint_url: str) -> S3Crypt:
-    client = boto3.client(
+MODES: dict[str, Callable[[], Mode]] = {
+    "client": lambda: ClientSide(keyring(), bind_name=False),
+    "client-metadata": lambda: ClientSide(keyring(), bind_name=False, key_location="metadata"),
+    "sse-s3": SSES3,
+    "sse-kms": lambda: SSEKMS(KMS_KEY),
+    "sse-c": lambda: SSEC(bytes(32)),
+}
+
+
+def client(endpoint_url: str, workers: int | None = None) -> Any:
+    """Return an S3 client that hashes no payload to sign it, as one does over https anyway."""
+    settings = Config(
+        # Over plain http boto3 takes longer for SHA-256 than for all the rest together.
+        s3={"payload_signing_enabled": False, "addressing_style": "path"},
+        # Its default; more workers than connections would make a new one for many a part.
+        max_pool_connections=max(10, workers or 0),
+    )
+    return boto3.client(
         "s3",
         endpoint_url=endpoint_url,
         region_name="us-east-1",
         aws_access_key_id="none",
         aws_secret_access_key="none",
+        config=settings,
     )
-    return S3Crypt(ClientSide(_keyring(), bind_name=False), client=client)
 
 
 def _reading(source: str) -> AbstractContextManager[BinaryIO]:
@@ -47,41 +71,92 @@ def _writing(target: str) -> AbstractContextManager[BinaryIO]:
     return nullcontext(sys.stdout.buffer) if target == "-" else Path(target).open("wb")
 
 
-def _copy(_: str, source: str, target: str) -> int:
+def _copy(given: argparse.Namespace) -> Prepared:
     # What the disk alone takes, to hold the others against.
-    with _reading(source) as file, _writing(target) as copied:
-        shutil.copyfileobj(file, copied)
-        return copied.tell()
+    def copy() -> int:
+        with _reading(given.source) as file, _writing(given.target) as copied:
+            shutil.copyfileobj(file, copied)
+            return copied.tell()
+
+    return copy
 
 
-def _encrypt(_: str, source: str, target: str) -> int:
-    with _reading(source) as plain, _writing(target) as sealed:
-        shutil.copyfileobj(message.EncryptingReader(plain, _keyring()), sealed)
-        return sealed.tell()
+def _encrypt(given: argparse.Namespace) -> Prepared:
+    def encrypt() -> int:
+        with _reading(given.source) as plain, _writing(given.target) as sealed:
+            shutil.copyfileobj(message.EncryptingReader(plain, keyring()), sealed)
+            return sealed.tell()
+
+    return encrypt
 
 
-def _decrypt(_: str, source: str, target: str) -> int:
-    with _reading(source) as sealed, _writing(target) as plain:
-        shutil.copyfileobj(message.DecryptingReader(sealed, _keyring()), plain)
-        return sealed.tell()
+def _decrypt(given: argparse.Namespace) -> Prepared:
+    def decrypt() -> int:
+        with _reading(given.source) as sealed, _writing(given.target) as plain:
+            shutil.copyfileobj(message.DecryptingReader(sealed, keyring()), plain)
+            return sealed.tell()
+
+    return decrypt
 
 
-def _put(endpoint_url: str, source: str, target: str) -> int:
-    with _reading(source) as plain:
-        # A path, where there is one, is what a caller would give.
-        given = plain if source == "-" else source
-        return _store(endpoint_url).put(given, target).stored_size
+def _warm(given: argparse.Namespace) -> Any:
+    """Return a client with a connection; what the first request loads is loaded."""
+    made = client(given.endpoint_url, given.workers)
+    made.put_object(Bucket="benchmark", Key="warm-up", Body=b"")
+    return made
 
 
-def _get(endpoint_url: str, source: str, target: str) -> int:
-    store = _store(endpoint_url)
-    if target != "-":
-        return store.get(source, target).stored_size
-    with _writing(target) as plain:
-        return store.get(source, plain).stored_size
+def _store(given: argparse.Namespace, made: Any) -> S3Crypt:
+    workers = {"workers": given.workers} if given.workers else {}
+    return S3Crypt(MODES[given.mode](), client=made, **workers)
 
 
-OPERATIONS: dict[str, Callable[[str, str, str], int]] = {
+def _place(uri: str) -> tuple[str, str]:
+    bucket, _, name = uri.removeprefix("s3://").partition("/")
+    return bucket, name
+
+
+def _put(given: argparse.Namespace) -> Prepared:
+    made = _warm(given)
+    if given.mode == "plain":
+        return lambda: _put_plain(made, given)
+    store = _store(given, made)
+
+    def put() -> int:
+        with _reading(given.source) as plain:
+            # A path, where there is one, is what a caller would give.
+            source = plain if given.source == "-" else given.source
+            return store.put(source, given.target).stored_size
+
+    return put
+
+
+def _put_plain(made: Any, given: argparse.Namespace) -> int:
+    made.upload_file(given.source, *_place(given.target))
+    return os.stat(given.source).st_size  # noqa: PTH116  as light as can be
+
+
+def _get(given: argparse.Namespace) -> Prepared:
+    made = _warm(given)
+    if given.mode == "plain":
+        return lambda: _get_plain(made, given)
+    store = _store(given, made)
+
+    def get() -> int:
+        if given.target != "-":
+            return store.get(given.source, given.target).stored_size
+        with _writing(given.target) as plain:
+            return store.get(given.source, plain).stored_size
+
+    return get
+
+
+def _get_plain(made: Any, given: argparse.Namespace) -> int:
+    made.download_file(*_place(given.source), given.target)
+    return os.stat(given.target).st_size  # noqa: PTH116
+
+
+OPERATIONS: dict[str, Callable[[argparse.Namespace], Prepared]] = {
     "copy": _copy,
     "encrypt": _encrypt,
     "decrypt": _decrypt,
@@ -94,12 +169,25 @@ def _peak_rss() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure one operation.")
+    parser.add_argument("operation", choices=OPERATIONS)
+    parser.add_argument("source")
+    parser.add_argument("target")
+    parser.add_argument("report", type=Path)
+    parser.add_argument("--endpoint-url")
+    parser.add_argument("--mode", choices=["plain", *MODES], default="client")
+    parser.add_argument("--workers", type=int, help="threads of a transfer (s3crypt's own choice)")
+    return parser.parse_args()
+
+
 def main() -> None:
     """Do what the arguments say and write the report."""
-    name, endpoint_url, source, target, report = sys.argv[1:]
+    given = _arguments()
     baseline = _peak_rss()
+    operation = OPERATIONS[given.operation](given)
     started, before = time.perf_counter(), os.times()
-    stored_size = OPERATIONS[name](endpoint_url, source, target)
+    stored_size = operation()
     seconds, after = time.perf_counter() - started, os.times()
     measured = {
         "stored_size": stored_size,
@@ -109,7 +197,7 @@ def main() -> None:
         "baseline_rss": baseline,
         "peak_rss": _peak_rss(),
     }
-    Path(report).write_text(json.dumps(measured))
+    given.report.write_text(json.dumps(measured))
 
 
 if __name__ == "__main__":

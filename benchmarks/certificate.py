@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A self-signed certificate for 127.0.0.1, valid a day: nullserver.py starts this.
+
+    python certificate.py FOLDER
+
+Writes certificate.pem and key.pem. A process of its own, because on Linux the peak memory of every
+child begins with that of the process that starts it, and whoever runs the null server measures.
+"""
+
+import datetime as dt
+import ipaddress
+import sys
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+_ADDRESS = "127.0.0.1"
+
+
+def main() -> None:
+    """Write both files."""
+    folder = Path(sys.argv[1])
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _ADDRESS)])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # An hour back, for clocks that are set while it runs.
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(_ADDRESS))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

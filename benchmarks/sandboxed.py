@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sandbox with one KMS key, until standard input ends; ratios.py starts it.
+
+Prints one line of JSON: the environment that leads there, and the key's ARN.
+"""
+
+import json
+import sys
+
+import boto3
+
+from s3crypt import sandbox
+
+
+def main() -> None:
+    """Run it."""
+    with sandbox.running() as running:
+        environment = sandbox.environment(running)
+        kms = boto3.client(
+            "kms",
+            endpoint_url=running.endpoint_url,
+            region_name=sandbox.REGION,
+            aws_access_key_id="none",
+            aws_secret_access_key="none",
+        )
+        key = kms.create_key()["KeyMetadata"]["Arn"]
+        print(json.dumps({"environment": environment, "key": key}), flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
