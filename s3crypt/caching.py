@@ -230,20 +230,22 @@ class _Cache:
     ) -> DataKey:
         """Return the entry's data key, or the call's, which becomes the entry."""
         while True:
-            mine = _Call()
+            mine: _Call | None = None
             try:
                 with self._lock:
                     data_key = self._take(entry_id, plaintext_length)
                     if data_key is not None:
                         self._counts[f"{verb}_hits"] += 1
                         return data_key
+                    mine = _Call()
                     shared = not self._serves_once(plaintext_length)
                     running = self._calls.setdefault(entry_id, mine) if shared else mine
                 if running is mine:
                     mine.data_key = self.ask(verb, call)
                     return mine.data_key
             finally:
-                self._end(entry_id, mine, plaintext_length)
+                if mine is not None:
+                    self._end(entry_id, mine, plaintext_length)
             running.ended.wait()
             if running.data_key is None:
                 # KMS may be timing out: the threads that waited then try together, not in turn.

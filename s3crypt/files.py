@@ -19,6 +19,7 @@ from .message import (
     Sealer,
 )
 from .message.geometry import Layout, Run
+from .message.memory import reserve
 from .sources import FileSource, is_regular, opening
 from .workers import RUN_LENGTH, Buffers, each
 
@@ -153,7 +154,7 @@ def _write(
 
 
 def _stream(reader: io.RawIOBase, out: BinaryIO, progress: Callable[[int], None] | None) -> int:
-    buffer, total = memoryview(bytearray(RUN_LENGTH)), 0
+    buffer, total = reserve(RUN_LENGTH), 0
     while count := reader.readinto(buffer):
         out.write(buffer[:count])
         total += count

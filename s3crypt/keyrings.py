@@ -34,10 +34,13 @@ def key_names(edks: Sequence[EncryptedDataKey]) -> tuple[str, ...]:
 
     Headers are anyone's bytes, and names are shown on terminals: what does not print is replaced.
     """
-    return tuple(
-        "".join(character if character.isprintable() else "\ufffd" for character in _key_name(edk))
-        for edk in edks
-    )
+    return tuple(_printable(_key_name(edk)) for edk in edks)
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _key_name(edk: EncryptedDataKey) -> str:

@@ -29,11 +29,21 @@ from .files import replacing
 from .keyrings import Keyring, key_names
 from .kms_keyrings import pinned, resolve_key_arn
 from .location import Location
-from .message import MAX_HEADER_LENGTH, DecryptingReader, Header, Sealer, find_header, read_header
+from .message import (
+    MAX_HEADER_LENGTH,
+    DecryptingReader,
+    Header,
+    Opener,
+    Sealer,
+    find_header,
+    read_header,
+)
 from .message.frames import BLOCK_OVERHEAD
+from .message.memory import reserve
 from .modes import BOUND_NAME, DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
 from .sources import BytesSource, FileSource, Source, StreamSource, is_regular, opening
-from .transfer import Checksums, ObjectStream, Progress, Upload, download, upload
+from .transfer import Checksums, ObjectStream, Progress, Upload, download, pour, upload
+from .workers import RUN_LENGTH
 
 if TYPE_CHECKING:
     import boto3
@@ -461,8 +471,7 @@ class S3Crypt:
             frame_length=mode.frame_length,
             plaintext_length=size,
         )
-        header = read_header(io.BytesIO(sealer.header))
-        return sealer, header, entries.described(header, object_keyring)
+        return sealer, sealer.fields, entries.described(sealer.fields, object_keyring)
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,22 +523,37 @@ class Reading:
 
     def into_stream(self, target: BinaryIO, progress: Progress | None) -> ObjectInfo:
         """Write the plaintext in order."""
-        buffer = memoryview(bytearray(2**20))
-        source = self.reader or self.stream
-        while count := source.readinto(buffer):
-            _write_all(target, buffer[:count])
-            if progress:
-                progress(count)
+
+        def write(view: memoryview) -> None:
+            _write_all(target, view)
+
+        if self.is_in_order and self.reader:
+            # Where the body ends, only its reader finds out.
+            buffer = reserve(RUN_LENGTH)
+            while count := self.reader.readinto(buffer):
+                write(buffer[:count])
+                if progress:
+                    progress(count)
+        else:
+            pour(self.stream, self._opener, write, progress=progress)
         return self.info
 
     def into_file(self, file: BinaryIO, workers: int, progress: Progress | None) -> ObjectInfo:
         """Write the plaintext in place, sections side by side where the format allows it."""
-        header = self.reader.header if self.reader else None
-        if not is_regular(file) or (header and (header.suite.curve or not header.frame_length)):
+        if self.is_in_order or not is_regular(file):
             return self.into_stream(file, progress)
-        opener = self.reader.opener if self.reader else None
-        download(self.stream, opener, file, workers=workers, progress=progress)
+        download(self.stream, self._opener, file, workers=workers, progress=progress)
         return self.info
+
+    @property
+    def is_in_order(self) -> bool:
+        """Tell whether the message must be read from end to end: signed, or in one block."""
+        header = self.reader.header if self.reader else None
+        return header is not None and (header.suite.curve is not None or not header.frame_length)
+
+    @property
+    def _opener(self) -> Opener | None:
+        return self.reader.opener if self.reader else None
 
 
 def _write_all(target: BinaryIO, view: memoryview) -> None:

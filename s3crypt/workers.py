@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
+from .message.memory import reserve
+
 # What is read, sealed or opened, and written at a time: few enough bytes for a CPU's cache, enough
 # that a call more or less does not matter.
 RUN_LENGTH = 2**20
@@ -24,21 +26,21 @@ class Buffers:
     botocore takes bytes whole; a view of a longer buffer it would copy.
     """
 
-    plain: bytearray = field(default_factory=bytearray)
-    sealed: bytearray = field(default_factory=bytearray)
+    plain: memoryview = field(default_factory=lambda: reserve(0))
+    sealed: memoryview = field(default_factory=lambda: reserve(0))
     part: io.BytesIO = field(default_factory=io.BytesIO)
 
     def plain_of(self, length: int) -> memoryview:
         """Return `length` bytes for plaintext, made when first needed."""
         if len(self.plain) < length:
-            self.plain = bytearray(length)
-        return memoryview(self.plain)[:length]
+            self.plain = reserve(length)
+        return self.plain[:length]
 
     def sealed_of(self, length: int) -> memoryview:
         """Return `length` bytes for frames, made when first needed."""
         if len(self.sealed) < length:
-            self.sealed = bytearray(length)
-        return memoryview(self.sealed)[:length]
+            self.sealed = reserve(length)
+        return self.sealed[:length]
 
     def resize(self, length: int) -> None:
         """Make the part `length` bytes long."""

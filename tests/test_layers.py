@@ -24,7 +24,7 @@ ALLOWED = {
     "message": {"errors"},
     "location": {"errors"},
     "sources": {"errors", "message"},
-    "workers": set(),
+    "workers": {"message"},
     "files": {"errors", "message", "sources", "workers"},
     "aws": {"errors"},
     "kms": {"aws", "errors"},
@@ -36,7 +36,7 @@ ALLOWED = {
     "transfer": {"aws", "errors", "files", "location", "message", "sources", "workers"},
     "store": {
         "aws", "errors", "files", "keyrings", "kms_keyrings", "location", "message", "metadata",
-        "modes", "sources", "transfer",
+        "modes", "sources", "transfer", "workers",
     },
     "rotation": {
         "aws", "errors", "keyrings", "kms_keyrings", "location", "message", "metadata", "modes",

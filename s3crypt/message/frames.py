@@ -69,6 +69,7 @@ class Sealer:
 
     Attributes:
         header: The message's first bytes, final as they are.
+        fields: What they say.
         geometry: Where its frames lie.
     """
 
@@ -101,7 +102,12 @@ class Sealer:
         self._cipher = AESGCM(content_key)
         # The one and only header under this key and the fixed zero IV; a second one would
         # give the authentication key away.
-        self.header = body + self._cipher.encrypt(bytes(IV_LENGTH), b"", body)
+        iv = bytes(IV_LENGTH)
+        tag = self._cipher.encrypt(iv, b"", body)
+        self.header = body + tag
+        self.fields = Header(
+            suite, message_id, context, data_key.edks, frame_length, commitment, body, iv, tag
+        )
         self.geometry = Geometry(len(self.header), frame_length)
         self._sealed: list[tuple[int, int]] = []
         self._end: int | None = None

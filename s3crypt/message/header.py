@@ -169,6 +169,9 @@ def _read_start(fields: "_Fields") -> tuple[int, Suite] | None:
             return None
         suite = SUITES.get(fields.number(2))
     except IntegrityError:
+        # A source that is too short is no message; one that cannot be believed is an error.
+        if not fields.has_ended:
+            raise
         return None
     return (version, suite) if suite and suite.version == version else None
 
@@ -229,7 +232,7 @@ def read_into(source: BinaryIO, view: memoryview) -> int:
 
 
 def _read_some_into(source: BinaryIO, view: memoryview) -> int:
-    if type(source) in _FILES:
+    if _fills(source):
         count: int | None = source.readinto(view)  # type: ignore[attr-defined]  # BinaryIO lacks it
         if count is None:
             raise StorageError(_NOT_BLOCKING, hint=_NOT_BLOCKING_HINT)
@@ -241,8 +244,14 @@ def _read_some_into(source: BinaryIO, view: memoryview) -> int:
     return len(chunk)
 
 
-# Python's own files can fill a buffer of ours. Others promise `read` only: what they inherit
-# beside it need not give the same bytes, nor count them.
+def _fills(source: BinaryIO) -> bool:
+    """Tell whether a source fills a buffer of ours with the bytes that `read` would give."""
+    # Python's own, and raw files whose class says itself how. Others promise `read` only: what
+    # they inherit beside it need not give the same bytes, nor count them.
+    kind = type(source)
+    return kind in _FILES or (issubclass(kind, io.RawIOBase) and "readinto" in vars(kind))
+
+
 _FILES = (io.BytesIO, io.FileIO, io.BufferedReader, io.BufferedRandom)
 # A whole buffer's worth in one more piece of memory would double what a reader takes.
 _PIECE = 2**20
@@ -257,6 +266,7 @@ class _Fields:
         self._source = source
         self._taken: list[bytes] = []
         self._left = MAX_HEADER_LENGTH
+        self.has_ended = False
 
     def take(self, length: int) -> bytes:
         self._left -= length
@@ -267,6 +277,7 @@ class _Fields:
             field = _read_on(self._source, field, length)
         self._taken.append(field)
         if len(field) < length:
+            self.has_ended = True
             raise IntegrityError("The message ends within its header.")
         return field
 

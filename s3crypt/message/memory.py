@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Large results: written in place, in large pages, and handed out without a copy."""
+"""Memory for what is large: results written in place and handed out as they are, and buffers."""
 
 import ctypes
 import io
@@ -24,6 +24,15 @@ def build(length: int, fill: Callable[[memoryview], object]) -> bytes:
             _ask_for_large_pages(view)
         fill(view)
     return result.getvalue()
+
+
+def reserve(length: int) -> memoryview:
+    """Return a buffer of `length` bytes that takes memory only where it is written.
+
+    A bytearray is cleared when it is made, and all of it is then there: for a short message in
+    buffers of a MiB that would be most of the work.
+    """
+    return io.BytesIO(bytes(length)).getbuffer()
 
 
 def _ask_for_large_pages(view: memoryview) -> None:

@@ -27,7 +27,7 @@ from .header import (
     read_into,
 )
 from .keys import Keyring
-from .memory import build
+from .memory import build, reserve
 
 # Frames are sealed and opened in runs of about this many bytes: small enough for a CPU's
 # cache, large enough that short frames do not cost a call each.
@@ -231,8 +231,8 @@ class EncryptingReader(io.RawIOBase):
         frames = max(1, _RUN // geometry.frame_length)
         run = frames * geometry.frame_length
         # One byte more than a run tells whether the run has the final frame.
-        plain = memoryview(bytearray(run + 1))
-        sealed = memoryview(bytearray(frames * geometry.stride + FINAL_FRAME_OVERHEAD))
+        plain = reserve(run + 1)
+        sealed = reserve(frames * geometry.stride + FINAL_FRAME_OVERHEAD)
         read, held, sequence, is_last = 0, 0, 1, False
         while not is_last:
             count = read_into(self._source, plain[held:])
@@ -329,9 +329,9 @@ class DecryptingReader(io.RawIOBase):
             return
         stride = length + FRAME_OVERHEAD
         frames = max(1, _RUN // stride)
-        self._plain = memoryview(bytearray(frames * length))
+        self._plain = reserve(frames * length)
         # Room for a final frame and all that may follow it, wherever it begins.
-        self._sealed = memoryview(bytearray(frames * stride + FINAL_FRAME_OVERHEAD + _MAX_FOOTER))
+        self._sealed = reserve(frames * stride + FINAL_FRAME_OVERHEAD + _MAX_FOOTER)
         sequence = 1
         while True:
             self._fill()
@@ -376,7 +376,7 @@ class DecryptingReader(io.RawIOBase):
                 hint="Where such messages are expected, raise max_frame_length.",
             )
         block = start + read_exactly(self._source, length + BLOCK_OVERHEAD - len(start))
-        plain = memoryview(bytearray(length))
+        plain = reserve(length)
         written = self._opener.open_block(memoryview(block), plain)
         return self._finish(read_exactly(self._source, _MAX_FOOTER + 1), plain[:written])
 

@@ -8,7 +8,7 @@ about 3 MiB and a part for each worker, with parts of 8 MiB up to objects of 78 
 """
 
 from .checksums import Checksums
-from .download import ObjectStream, download
+from .download import ObjectStream, download, pour
 from .upload import (
     MAX_COPY_LENGTH,
     MAX_PART_LENGTH,
@@ -35,5 +35,6 @@ __all__ = [
     "copy_in_place",
     "download",
     "part_length",
+    "pour",
     "upload",
 ]

@@ -155,7 +155,8 @@ class Checksums:
                 return Sent(reply, None if way is _Way.NONE else crc)
 
     def _way(self, client: Any, *, by_parts: bool) -> _Way:
-        return self._taken.get(by_parts, self._first_way(client))
+        taken = self._taken.get(by_parts)
+        return self._first_way(client) if taken is None else taken
 
     def _first_way(self, client: Any) -> _Way:
         if self._clients is not None and self._clients.are_ours:

@@ -2,7 +2,7 @@
 """Objects fetched by ranges of one pinned version, opened and written in place."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from itertools import chain
 from typing import Any, BinaryIO
@@ -18,6 +18,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.httpchecksum import StreamingChecksumBody
 from urllib3.exceptions import HTTPError
 
 from s3crypt.aws import translating
@@ -31,6 +32,8 @@ from s3crypt.workers import RUN_LENGTH, Buffers, each
 from .upload import PART_LENGTH, Progress
 
 _READ_ATTEMPTS = 5
+# Reads shorter than this are a header's fields; they are served from one of this length.
+_AHEAD = 4096
 
 
 class ObjectStream(io.RawIOBase):
@@ -62,6 +65,7 @@ class ObjectStream(io.RawIOBase):
         self._pinned = pinned
         self._position = start
         self._end = self.size if end is None else end
+        self._ahead = memoryview(b"")
         self._body: Any = None
 
     @classmethod
@@ -106,7 +110,7 @@ class ObjectStream(io.RawIOBase):
     def rewind(self) -> None:
         """Go back to the object's first byte."""
         self._drop()
-        self._position = 0
+        self._position, self._ahead = 0, memoryview(b"")
 
     @property
     def position(self) -> int:
@@ -117,16 +121,48 @@ class ObjectStream(io.RawIOBase):
         """Return True."""
         return True
 
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes, `size` at most."""
+        # A header's fields: as many calls less as it has.
+        if 0 <= size <= len(self._ahead):
+            data = bytes(self._ahead[:size])
+            self._ahead = self._ahead[size:]
+            self._position += size
+            return data
+        return super().read(size) or b""
+
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
         """Read the next bytes; 0 at the end."""
         view = memoryview(buffer).cast("B")[: self._end - self._position]
         if not len(view):
             return 0
+        if self._ahead or len(view) < _AHEAD:
+            return self._from_ahead(view)
+        count = self._read(view)
+        self._position += count
+        return count
+
+    def _from_ahead(self, view: memoryview) -> int:
+        """Serve a header's short fields from one read."""
+        if not self._ahead:
+            ahead = bytearray(min(_AHEAD, self._end - self._position))
+            count = self._read(memoryview(ahead))
+            self._ahead = memoryview(ahead)[:count]
+        count = min(len(view), len(self._ahead))
+        view[:count] = self._ahead[:count]
+        self._ahead = self._ahead[count:]
+        self._position += count
+        return count
+
+    def _read(self, view: memoryview) -> int:
+        """Read from the connection, taking it up again where it breaks."""
         for attempt in range(1, _READ_ATTEMPTS + 1):
             if self._body is None:
                 self._body = self._request()
             try:
                 count = int(self._body.readinto(view))
+            except FlexibleChecksumError as error:
+                raise self._changed() from error
             except _BROKEN as error:
                 self._drop()
                 if attempt == _READ_ATTEMPTS:
@@ -136,8 +172,7 @@ class ObjectStream(io.RawIOBase):
                     ) from error
                 continue
             if count:
-                self._position += count
-                if self._position == self._end:
+                if self._position + count == self._end:
                     self._verify_checksum()
                 return count
             self._drop()
@@ -181,16 +216,21 @@ class ObjectStream(io.RawIOBase):
 
     def _verify_checksum(self) -> None:
         # Where S3 sent a checksum of these bytes, botocore compares it at a read past their end.
+        if not isinstance(self._body, StreamingChecksumBody):
+            return
         try:
-            self._body.readinto(bytearray(1))
+            self._body.readinto(bytearray(1))  # type: ignore[arg-type]  # stubs: a file, not a buffer
         except FlexibleChecksumError as error:
-            raise IntegrityError(
-                f"{self._location}: the bytes that came are not those S3 has a checksum of.",
-                hint="Get it again; the network may have changed them.",
-            ) from error
+            raise self._changed() from error
         except _BROKEN:
             # All bytes are here; what breaks after them changes none.
             self._drop()
+
+    def _changed(self) -> IntegrityError:
+        return IntegrityError(
+            f"{self._location}: the bytes that came are not those S3 has a checksum of.",
+            hint="Get it again; the network may have changed them.",
+        )
 
     def _drop(self) -> None:
         body, self._body = self._body, None
@@ -269,6 +309,26 @@ def download(
 
     each(sections, request, workers)
     return layout.plaintext_length
+
+
+def pour(
+    stream: ObjectStream,
+    opener: Opener | None,
+    write: Callable[[memoryview], object],
+    *,
+    progress: Progress | None,
+) -> None:
+    """Give the object's plaintext to `write`, in order; arguments and errors as `download`.
+
+    Every byte is of a verified frame; only once this returns were they all.
+    """
+    layout = Layout(stream.size, opener.header.geometry if opener else None)
+    buffers = Buffers()
+    for run in layout.runs(RUN_LENGTH):
+        plain = _fetch(run, stream, opener, buffers)
+        write(plain)
+        if progress:
+            progress(len(plain))
 
 
 def _fetch(run: Run, source: ObjectStream, opener: Opener | None, buffers: Buffers) -> memoryview:
