@@ -20,6 +20,7 @@ from typing import Any
 import official_sdk as official
 import operation
 import runs
+from machine import claim_memory
 from peers import MissingPeerError
 from workload import BUCKET
 
@@ -28,6 +29,8 @@ from s3crypt import ClientSide, S3Crypt, message
 from s3crypt.message import DEFAULT_FRAME_LENGTH
 
 _THREADS = 2
+# What the official SDK takes of memory, in messages.
+_OVERALL = 3
 # Frame lengths that the official SDK is offered, to choose its best from.
 _OFFERED = (4 * 2**10, 64 * 2**10, 256 * 2**10, 2**20)
 
@@ -64,11 +67,15 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Ours and theirs, each as often as makes one round, and a remark."""
+    """Ours and theirs, each as often as makes one round, and a remark.
+
+    `memory` is what a round takes, where that is much.
+    """
 
     ours: runs.Work
     theirs: runs.Work
     remark: str = ""
+    memory: int = 0
 
 
 def _codec(
@@ -100,6 +107,7 @@ def _encrypt(frame_length: int | None) -> Callable[[Given], Pair]:
             lambda: message.encrypt(data, keyring, frame_length=chosen),
             lambda: official.encrypt(data, keys, chosen),
             f"frames of {chosen // 2**10} KiB",
+            _OVERALL * given.whole,
         )
 
     return make
@@ -121,6 +129,7 @@ def _decrypt(frame_length: int | None) -> Callable[[Given], Pair]:
             lambda: message.decrypt(sealed, keyring),
             lambda: official.decrypt(sealed, keys),
             f"frames of {chosen // 2**10} KiB",
+            _OVERALL * given.whole,
         )
 
     return make
@@ -147,7 +156,7 @@ def _read(given: Given) -> Pair:
             while reader.read(len(buffer)):
                 pass
 
-    return Pair(ours, theirs, "frames of 4 KiB")
+    return Pair(ours, theirs, "frames of 4 KiB", _OVERALL * given.whole)
 
 
 def _small_encrypt(given: Given) -> Pair:
@@ -223,7 +232,8 @@ PAIRS: dict[str, Callable[[Given], Pair]] = {
 }
 
 
-def _seconds(work: runs.Work) -> float:
+def _seconds(work: runs.Work, memory: int = 0) -> float:
+    claim_memory(memory)
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -236,11 +246,11 @@ def measure(pair: Pair, rounds: int) -> list[tuple[float, float]]:
     measured = []
     for number in range(rounds):
         if number % 2:
-            theirs = _seconds(pair.theirs)
-            ours = _seconds(pair.ours)
+            theirs = _seconds(pair.theirs, pair.memory)
+            ours = _seconds(pair.ours, pair.memory)
         else:
-            ours = _seconds(pair.ours)
-            theirs = _seconds(pair.theirs)
+            ours = _seconds(pair.ours, pair.memory)
+            theirs = _seconds(pair.theirs, pair.memory)
         measured.append((ours, theirs))
     return measured
 

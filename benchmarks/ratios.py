@@ -135,6 +135,11 @@ class Bench:
         return 17 * _MIB if self.tiny else _GIB
 
     @property
+    def spare(self) -> int:
+        """Return the bytes that whoever writes a large file takes of memory, and some."""
+        return self.large * 5 // 4
+
+    @property
     def huge(self) -> int:
         """Return the bytes of a file that is "8 GiB" in the table."""
         return 33 * _MIB if self.tiny else 8 * _GIB
@@ -213,19 +218,27 @@ Turns = list[tuple[Mapping[str, float], Mapping[str, float]]]
 Side = Callable[[], Mapping[str, float]]
 
 
-def _in_turns(bench: Bench, rounds: int, ours: Side, theirs: Side) -> Turns:
-    """Measure both sides, a round each; who goes first takes turns, and once is for nothing."""
+def _in_turns(bench: Bench, rounds: int, ours: Side, theirs: Side, *, memory: int = 0) -> Turns:
+    """Measure both sides, a round each; who goes first takes turns, and once is for nothing.
+
+    Both find `memory` bytes that have just been in use.
+    """
+
+    def alike(side: Side) -> Mapping[str, float]:
+        machine.claim_memory(memory)
+        return side()
+
     if not bench.tiny:
         ours()
         theirs()
     turns: Turns = []
     for number in range(rounds):
         if number % 2:
-            second = theirs()
-            turns.append((ours(), second))
+            second = alike(theirs)
+            turns.append((alike(ours), second))
         else:
-            first = ours()
-            turns.append((first, theirs()))
+            first = alike(ours)
+            turns.append((first, alike(theirs)))
     return turns
 
 
@@ -301,7 +314,7 @@ def _against_aws(verb: str, bench: Bench) -> Samples:
 
 def _files(bench: Bench, verb: str, theirs: Command) -> Samples:
     ours = commands.s3crypt_file(bench.folder, bench.source, verb)
-    return _faster(_in_turns(bench, bench.rounds, _whole(ours), _whole(theirs)))
+    return _faster(_in_turns(bench, bench.rounds, _whole(ours), _whole(theirs), memory=bench.spare))
 
 
 def _version(bench: Bench) -> Samples:
@@ -336,6 +349,7 @@ def _transfers(bench: Bench, verb: str, scheme: str) -> Turns:
         bench.rounds,
         _transfer(bench, verb, scheme, "client"),
         _transfer(bench, verb, scheme, "plain"),
+        memory=bench.spare,
     )
 
 
@@ -363,7 +377,9 @@ def _against_s5cmd(verb: str, key: str, bench: Bench) -> Samples:
         return {**ended, "process_seconds": ended["seconds"]}
 
     ours = _transfer(bench, verb, "http", "client")
-    turns = bench.once(f"s5cmd {verb}", lambda: _in_turns(bench, bench.rounds, ours, theirs))
+    turns = bench.once(
+        f"s5cmd {verb}", lambda: _in_turns(bench, bench.rounds, ours, theirs, memory=bench.spare)
+    )
     remark = {
         "seconds": "our operation, imports left out; all of s5cmd's process",
         "process_seconds": "both whole processes, ours with Python and its imports",

@@ -26,6 +26,8 @@ from .message.suites import IV_LENGTH, TAG_LENGTH
 __all__ = ["AESKeyring", "Keyring", "MultiKeyring", "RSAKeyring", "key_names", "uncached"]
 
 KMS_PROVIDER = "aws-kms"
+# In the info of a raw AES key's EDK, between the name and the IV: bits of the tag, bytes of the IV.
+_AES_PARAMETERS = struct.pack(">II", TAG_LENGTH * 8, IV_LENGTH)
 UNOPENED = "No key given opens this data key: it is wrapped by another key, or was changed."
 
 
@@ -47,8 +49,7 @@ def _key_name(edk: EncryptedDataKey) -> str:
     text = edk.info.decode(errors="replace")
     if edk.provider == KMS_PROVIDER:
         return f"kms:{text}"
-    tail = struct.pack(">II", TAG_LENGTH * 8, IV_LENGTH)
-    if len(edk.info) > 20 and edk.info[-20:-IV_LENGTH] == tail:
+    if len(edk.info) > 20 and edk.info[-20:-IV_LENGTH] == _AES_PARAMETERS:
         return f"aes:{edk.provider}/{edk.info[:-20].decode(errors='replace')}"
     return f"rsa:{edk.provider}/{text}"
 
@@ -96,12 +97,10 @@ class AESKeyring:
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
         """Return the data key from the first EDK of this name that opens."""
-        cipher = AESGCM(self.key_bytes)
+        cipher, aad = AESGCM(self.key_bytes), serialize_context(context)
         for edk in filter(self._is_ours, edks):
             try:
-                data_key = cipher.decrypt(
-                    edk.info[-IV_LENGTH:], edk.ciphertext, serialize_context(context)
-                )
+                data_key = cipher.decrypt(edk.info[-IV_LENGTH:], edk.ciphertext, aad)
             except InvalidTag:
                 continue
             if len(data_key) == length:
@@ -113,7 +112,7 @@ class AESKeyring:
         return len(edks) == 1 and self._is_ours(edks[0])
 
     def _info(self) -> bytes:
-        return self.name.encode() + struct.pack(">II", TAG_LENGTH * 8, IV_LENGTH)
+        return self.name.encode() + _AES_PARAMETERS
 
     def _is_ours(self, edk: EncryptedDataKey) -> bool:
         info = self._info()

@@ -69,7 +69,6 @@ class Sealer:
 
     Attributes:
         header: The message's first bytes, final as they are.
-        fields: What they say.
         geometry: Where its frames lie.
     """
 
@@ -105,8 +104,16 @@ class Sealer:
         iv = bytes(IV_LENGTH)
         tag = self._cipher.encrypt(iv, b"", body)
         self.header = body + tag
-        self.fields = Header(
-            suite, message_id, context, data_key.edks, frame_length, commitment, body, iv, tag
+        self._fields = (
+            suite,
+            message_id,
+            context,
+            data_key.edks,
+            frame_length,
+            commitment,
+            body,
+            iv,
+            tag,
         )
         self.geometry = Geometry(len(self.header), frame_length)
         self._sealed: list[tuple[int, int]] = []
@@ -131,12 +138,17 @@ class Sealer:
         count = self.geometry.frames(len(plaintext)) if is_final else len(plaintext) // length
         self._claim(first, first + count - 1, is_final=is_final)
         regular = count - is_final
-        position = self._regular(plaintext[: regular * length], out, first)
+        position = self._regular(plaintext[: regular * length], out, first) if regular else 0
         if is_final:
             position = self._final(plaintext[regular * length :], out, position, first + regular)
         if self._signer:
             self._signer.update(out[:position])
         return position
+
+    @property
+    def fields(self) -> Header:
+        """Return what the header says."""
+        return Header(*self._fields)
 
     @property
     def is_signed(self) -> bool:
@@ -228,6 +240,7 @@ class Opener:
     Attributes:
         header: The verified header.
         context: The verified encryption context, with the pairs that are not stored.
+        geometry: Where its frames lie; without meaning where the body is one block.
     """
 
     def __init__(
@@ -255,7 +268,7 @@ class Opener:
         if not hmac.compare_digest(commitment, header.commitment):
             raise IntegrityError(_HEADER_FAILED)
         self._cipher = AESGCM(content_key)
-        self._geometry = header.geometry
+        self.geometry = header.geometry
         self._frame_aad = header.message_id + _FRAME_AAD
         try:
             # Over the bytes received: other writers' contexts need not be in canonical order.
@@ -278,14 +291,15 @@ class Opener:
         """
         if not is_final:
             return self._open_regular(run, out, first)
-        regular = self._geometry.split(self._geometry.header_length + len(run))[0]
-        cut = regular * self._geometry.stride
-        written = self._open_regular(run[:cut], out, first)
+        regular = self.geometry.split(self.geometry.header_length + len(run))[0]
+        cut = regular * self.geometry.stride
+        # Most messages that are opened often have one frame.
+        written = self._open_regular(run[:cut], out, first) if cut else 0
         return written + self.open_final(run[cut:], out[written:], sequence=first + regular)
 
     def _open_regular(self, run: memoryview, out: memoryview, first: int) -> int:
         # As lean as its counterpart in Sealer, for the same reason.
-        length, stride = self._geometry.frame_length, self._geometry.stride
+        length, stride = self.geometry.frame_length, self.geometry.stride
         aad, size, decrypt_into = self._frame_aad, length.to_bytes(8), self._cipher.decrypt_into
         if first + len(run) // stride > MAX_FRAMES:
             raise IntegrityError("The message has more frames than its format allows.")
@@ -308,8 +322,7 @@ class Opener:
         """Open the final frame, which must be number `sequence`; return the plaintext bytes."""
         if len(frame) < FINAL_FRAME_OVERHEAD:
             raise IntegrityError("The message ends within its final frame.")
-        marker, stored = struct.unpack_from(">II", frame)
-        length = int.from_bytes(frame[20:24])
+        marker, stored, length = struct.unpack_from(">II12xI", frame)
         if (
             (marker, stored) != (_FINAL, sequence)
             or length > self.header.frame_length

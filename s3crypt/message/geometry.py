@@ -89,6 +89,7 @@ class Layout:
     Without a geometry the bytes are no message, and each counts as a frame.
 
     Attributes:
+        size: Bytes of the message.
         header_length: Bytes before the first frame.
         plaintext_length: What `size` claims; only the final frame, once opened, proves it.
 
@@ -97,7 +98,7 @@ class Layout:
     """
 
     def __init__(self, size: int, geometry: Geometry | None) -> None:
-        self._size = size
+        self.size = size
         self._stride, self._unit, self._total = 1, 1, size
         self.header_length, self.plaintext_length = 0, size
         if geometry:
@@ -117,7 +118,7 @@ class Layout:
                 start,
                 end,
                 self._offset(start),
-                self._size if is_final else self._offset(end + 1),
+                self.size if is_final else self._offset(end + 1),
                 (start - 1) * self._unit,
                 is_final,
             )

@@ -183,10 +183,13 @@ def _read_rest(
     context = _read_context(fields)
     edks = _read_edks(fields, max_edks)
     frame_length = _read_content_type(fields, max_frame_length, version)
-    commitment = fields.take(32) if version == 2 else b""
-    body = fields.seen()
-    iv = fields.take(IV_LENGTH) if version == 1 else bytes(IV_LENGTH)
-    tag = fields.take(TAG_LENGTH)
+    if version == 1:
+        commitment, body = b"", fields.seen()
+        iv, tag = fields.take(IV_LENGTH), fields.take(TAG_LENGTH)
+    else:
+        rest = fields.take(32 + TAG_LENGTH)
+        commitment, iv, tag = rest[:32], bytes(IV_LENGTH), rest[32:]
+        body = fields.seen()[:-TAG_LENGTH]
     return Header(suite, message_id, context, edks, frame_length, commitment, body, iv, tag)
 
 
@@ -264,6 +267,7 @@ class _Fields:
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
+        self._read = source.read
         self._taken: list[bytes] = []
         self._left = MAX_HEADER_LENGTH
         self.has_ended = False
@@ -272,11 +276,16 @@ class _Fields:
         self._left -= length
         if self._left < 0:
             raise FormatError(f"The header is longer than {MAX_HEADER_LENGTH} bytes.")
-        field = self._source.read(length)
+        field = self._read(length)
         if field is None or len(field) != length:
-            field = _read_on(self._source, field, length)
+            field = self._complete(field, length)
         self._taken.append(field)
+        return field
+
+    def _complete(self, field: bytes | None, length: int) -> bytes:
+        field = _read_on(self._source, field, length)
         if len(field) < length:
+            self._taken.append(field)
             self.has_ended = True
             raise IntegrityError("The message ends within its header.")
         return field

@@ -2,7 +2,8 @@
 """Messages as streams and in one piece. Sources are binary files; nothing else is known of them."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 from s3crypt.errors import FormatError, IntegrityError, S3CryptError, StorageError
@@ -16,7 +17,7 @@ from .frames import (
     final_frame_length,
     is_final,
 )
-from .geometry import FINAL_FRAME_OVERHEAD, FRAME_OVERHEAD
+from .geometry import FINAL_FRAME_OVERHEAD, FRAME_OVERHEAD, Geometry, Layout, Run
 from .header import (
     MAX_EDKS,
     MAX_FRAME_LENGTH,
@@ -32,6 +33,7 @@ from .memory import build, reserve
 # Frames are sealed and opened in runs of about this many bytes: small enough for a CPU's
 # cache, large enough that short frames do not cost a call each.
 _RUN = 2**20
+_LONG_MESSAGE, _LONG_FRAME = 16 * 2**20, 64 * 2**10
 # The longest signature any writer makes: DER of two P-384 numbers, with its length.
 _MAX_FOOTER = 2 + 104
 # The first byte of the final frame's mark.
@@ -70,9 +72,16 @@ def encrypt(
     start = len(sealer.header)
     end = sealer.geometry.message_length(len(plaintext))
 
+    def seal(run: Run, message: memoryview) -> None:
+        frames = plaintext[run.plaintext_offset : run.last * frame_length]
+        sealer.seal(frames, message[run.start :], first=run.first, is_final=run.is_final)
+
     def fill(message: memoryview) -> None:
         message[:start] = sealer.header
-        sealer.seal(plaintext, message[start:end], first=1, is_final=True)
+        if signed or not _is_long(end, sealer.geometry):
+            sealer.seal(plaintext, message[start:end], first=1, is_final=True)
+        else:
+            _side_by_side(end, sealer.geometry, lambda run: seal(run, message))
         message[end:] = sealer.footer()
 
     return build(end + sealer.footer_length, fill)
@@ -122,11 +131,36 @@ def decrypt(
         ) as reader:
             return reader.readall()
     opener = Opener(header, keyring, context=context, allow_uncommitted=allow_uncommitted)
-    body = message[len(header) :]
-    return build(
-        header.geometry.plaintext_length(len(message)),
-        lambda plaintext: opener.open(body, plaintext, first=1, is_final=True),
-    )
+    geometry = opener.geometry
+    size = geometry.plaintext_length(len(message))
+    if not _is_long(len(message), geometry):
+        body = message[len(header) :]
+        return build(size, lambda out: opener.open(body, out, first=1, is_final=True))
+
+    def open_run(run: Run, plaintext: memoryview) -> None:
+        frames, out = message[run.start : run.end], plaintext[run.plaintext_offset :]
+        opener.open(frames, out, first=run.first, is_final=run.is_final)
+
+    def fill(plaintext: memoryview) -> None:
+        _side_by_side(len(message), geometry, lambda run: open_run(run, plaintext))
+
+    return build(size, fill)
+
+
+def _is_long(size: int, geometry: Geometry) -> bool:
+    """Tell whether a message is worth a second thread; more would only wait for memory."""
+    # The interpreter's lock is released for frames of some length only.
+    return size >= _LONG_MESSAGE and geometry.frame_length >= _LONG_FRAME
+
+
+def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) -> None:
+    """Do the work of both halves of a message; raise the first failure."""
+    first, *others = Layout(size, geometry).runs(-(-size // 2))
+    with ThreadPoolExecutor(max(1, len(others))) as pool:
+        futures = [pool.submit(work, run) for run in others]
+        work(first)
+        for future in futures:
+            future.result()
 
 
 class _Runs:
