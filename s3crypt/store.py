@@ -121,7 +121,7 @@ class S3Crypt:
             key, its context. Without a mode nothing is written, and what can be read is read.
         session: boto3 session to make clients from; the default one if left out.
         client: An S3 client to use instead. It is not changed.
-        workers: Threads of one transfer, at most: there are two for each core, and more while
+        workers: Threads of one transfer, at most: there is one for each core, and more while
             a server far away keeps them waiting. Each takes about 11 MiB for a put, 3 for a get.
 
     Every method raises `ConfigError` for what is wrong with the call, `StorageError` for what

@@ -12,9 +12,9 @@ from typing import Self, TypeVar
 
 from .message.memory import reserve
 
-# What is read, sealed or opened, and written at a time: few enough bytes for a CPU's cache, enough
-# that a call more or less does not matter.
-RUN_LENGTH = 2**20
+# What is read, sealed or opened, and written at a time: few enough bytes that both they and what
+# becomes of them stay in a core's cache, enough that a call more or less does not matter.
+RUN_LENGTH = 2**19
 
 
 @dataclass(slots=True)
@@ -55,12 +55,12 @@ class Buffers:
             self.part.write(b"\0")
 
 
-# Two for each core keep the cores busy while requests wait for a server that is near.
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_FEW = 2 * _CORES
-# A server far away gives each connection some 25 to 90 MB/s, so a part takes this long and more,
-# and the cores have little to do: then one worker more is worth its memory.
-_SLOW_SECONDS = 0.1
+# A server that is near keeps a core busy with one worker; more of them only cost changes.
+_FEW = max(2, _CORES)
+# A server far away gives each connection some 25 to 90 MB/s, so a part takes 0.1 s or more and
+# the cores have little to do: then one worker more is worth its memory.
+_SLOW_SECONDS = 0.05
 _IDLE = _CORES / 4
 
 

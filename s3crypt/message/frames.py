@@ -46,6 +46,7 @@ _FINAL = 0xFFFFFFFF
 _FRAME_AAD = b"AWSKMSEncryptionClient Frame"
 _FINAL_AAD = b"AWSKMSEncryptionClient Final Frame"
 _BLOCK_AAD = b"AWSKMSEncryptionClient Single Block"
+_IV_PREFIX = bytes(IV_LENGTH - 4)  # before the sequence number
 
 
 def check_context(context: Mapping[str, str]) -> None:
@@ -172,7 +173,7 @@ class Sealer:
         start = position = 0
         for number in range(first, first + len(plaintext) // length):
             sequence = number.to_bytes(4)
-            iv = bytes(IV_LENGTH - 4) + sequence
+            iv = _IV_PREFIX + sequence
             sealed, end = position + 4 + IV_LENGTH, position + stride
             out[position:sealed] = sequence + iv
             frame = plaintext[start : start + length]
@@ -322,6 +323,7 @@ class Opener:
         """Open the final frame, which must be number `sequence`; return the plaintext bytes."""
         if len(frame) < FINAL_FRAME_OVERHEAD:
             raise IntegrityError("The message ends within its final frame.")
+        length: int
         marker, stored, length = struct.unpack_from(">II12xI", frame)
         if (
             (marker, stored) != (_FINAL, sequence)
