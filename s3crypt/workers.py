@@ -58,23 +58,31 @@ class Buffers:
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # A server that is near keeps a core busy with one worker; more of them only cost changes.
 _FEW = max(2, _CORES)
-# A server far away gives each connection some 25 to 90 MB/s, so a part takes 0.1 s or more and
-# the cores have little to do: then one worker more is worth its memory.
-_SLOW_SECONDS = 0.05
+# One that is far away gives each connection some 25 to 90 MB/s, and the cores have little to do:
+# then another worker is worth its memory, and one every so often has ten of them in half a second.
 _IDLE = _CORES / 4
+_GROWING_SECONDS = 0.05
 
 
 class Crew:
     """Threads that each call `work(buffers)` until it returns False, or one of them fails.
 
-    They begin as few, and become more, `most` at most, while the work waits for others.
+    They begin as few, and become more, `most` at most, while the cores are idle and `may_grow`
+    says that more would help.
 
     Leaving the block, for whatever reason, waits for the parts under way: an upload may only
     be aborted, and a file only be removed, when nothing writes to it any more.
     """
 
-    def __init__(self, most: int, work: Callable[[Buffers], bool]) -> None:
+    def __init__(
+        self,
+        most: int,
+        work: Callable[[Buffers], bool],
+        *,
+        may_grow: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._work = work
+        self._may_grow = may_grow
         self._most = most
         self._stop = threading.Event()
         self._busy = 0
@@ -104,9 +112,11 @@ class Crew:
 
     def wait(self) -> None:
         """Return when all is done; raise the first failure."""
-        # Whoever joins the crew meanwhile is added by one that is still waited for.
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_GROWING_SECONDS)
+                if len(self._threads) < self._most and self._cores_used() < _IDLE:
+                    self._grow()
         if self._failures:
             raise self._failures[0]
 
@@ -117,12 +127,8 @@ class Crew:
             self._busy += 1
         buffers = Buffers()
         try:
-            while not self._stop.is_set():
-                began = time.monotonic()
-                if not self._work(buffers):
-                    break
-                if time.monotonic() - began > _SLOW_SECONDS and self._cores_used() < _IDLE:
-                    self._grow()
+            while not self._stop.is_set() and self._work(buffers):
+                pass
         except BaseException as error:  # noqa: BLE001 - handed to wait(), which raises it
             self._failures.append(error)
             self._stop.set()
@@ -136,9 +142,9 @@ class Crew:
         return (time.process_time() - cpu) / (time.monotonic() - wall)
 
     def _grow(self) -> None:
-        # More threads than there may be would be a pity, not a failure.
-        with self._idle, suppress(RuntimeError):
-            if len(self._threads) < self._most and not self._stop.is_set():
+        # A thread more than the system allows would be a pity, not a failure.
+        with suppress(RuntimeError):
+            if self._may_grow() and not self._stop.is_set():
                 self._add()
 
     def _add(self) -> None:

@@ -31,27 +31,37 @@ def threads_of(work: Callable[[], None], *, items: int, most: int) -> set[str]:
 @pytest.fixture
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the numbers of a machine with two cores."""
-    monkeypatch.setattr(workers, "_FEW", 4)
+    monkeypatch.setattr(workers, "_FEW", 2)
     monkeypatch.setattr(workers, "_IDLE", 0.5)
 
 
 @pytest.mark.usefixtures("two_cores")
 def test_a_crew_that_waits_grows() -> None:
-    """While each item is slow and the cores idle, there are more, up to the most."""
-    assert len(threads_of(lambda: time.sleep(0.12), items=40, most=7)) == 7
-
-
-@pytest.mark.usefixtures("two_cores")
-def test_a_crew_whose_items_are_quick_does_not_grow() -> None:
-    """A server that is near is served by few."""
-    assert len(threads_of(lambda: time.sleep(0.005), items=100, most=10)) <= 4
+    """While the cores are idle, there are more, up to the most."""
+    assert len(threads_of(lambda: time.sleep(0.12), items=60, most=7)) == 7
 
 
 @pytest.mark.usefixtures("two_cores")
 def test_a_crew_that_works_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slow items are no reason where the cores are what they wait for."""
+    """Where the cores are what the work waits for, more threads would only take memory."""
     monkeypatch.setattr(workers, "_IDLE", 0.0)
-    assert len(threads_of(lambda: time.sleep(0.12), items=20, most=10)) <= 4
+    assert len(threads_of(lambda: time.sleep(0.06), items=20, most=10)) <= 2
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_crew_that_more_would_not_help_does_not_grow() -> None:
+    """A stream gives its bytes to one at a time."""
+    names: set[str] = set()
+    left = iter(range(20))
+
+    def work(_: Buffers) -> bool:
+        names.add(threading.current_thread().name)
+        time.sleep(0.06)
+        return next(left, None) is not None
+
+    with Crew(10, work, may_grow=lambda: False) as crew:
+        crew.wait()
+    assert len(names) <= 2
 
 
 def test_a_crew_is_never_more_than_it_may_be() -> None:

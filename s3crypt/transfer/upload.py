@@ -87,6 +87,11 @@ class _PartMaker:
         self._offset = 0
         self._done = False
 
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether a stream is being read: workers then wait for it, not for S3."""
+        return self._lock.locked()
+
     def make(self, buffers: Buffers) -> _Part | None:
         """Return the next part in `buffers`, or None once the final one has been made."""
         with self._lock:
@@ -278,7 +283,14 @@ def _put_parts(
             part = maker.make(buffers)
         return _send_part(to, upload_id, part, progress) if part else None
 
-    return _by_parts(to, send, begin=to.checksums.begin, workers=workers, last_check=source.verify)
+    return _by_parts(
+        to,
+        send,
+        begin=to.checksums.begin,
+        workers=workers,
+        may_grow=lambda: not maker.is_waiting,
+        last_check=source.verify,
+    )
 
 
 def _send_part(to: Upload, upload_id: str, part: _Part, progress: Progress | None) -> Part:
@@ -301,6 +313,7 @@ def _by_parts(
     *,
     begin: _Begin,
     workers: int,
+    may_grow: Callable[[], bool] = lambda: True,
     last_check: Callable[[], None],
 ) -> tuple[Mapping[str, Any], int]:
     """Make an object of the parts that `send` sends, or nothing, and leave no upload open.
@@ -310,6 +323,7 @@ def _by_parts(
         send: Called by each worker with the upload's id and its buffers, until it has no more.
         begin: Begins the upload, given the client and the request's arguments.
         workers: Threads, at most.
+        may_grow: Tells whether more threads would help.
         last_check: Called before the object appears; raises if it must not.
 
     Returns:
@@ -326,7 +340,7 @@ def _by_parts(
 
     try:
         created = _begin(to, begin, begun)
-        with Crew(workers, send_one) as crew:
+        with Crew(workers, send_one, may_grow=may_grow) as crew:
             crew.wait()
         last_check()
         reply = _complete(to, created, done)
