@@ -59,7 +59,7 @@ _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 # A server that is near keeps a core busy with one worker; more of them only cost changes.
 _FEW = max(2, _CORES)
 # One that is far away gives each connection some 25 to 90 MB/s, and the cores have little to do:
-# then another worker is worth its memory, and one every so often has ten of them in half a second.
+# then more workers are worth their memory, and twice as many each time are ten in 0.15 s.
 _IDLE = _CORES / 4
 _GROWING_SECONDS = 0.05
 
@@ -115,7 +115,7 @@ class Crew:
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(_GROWING_SECONDS)
-                if len(self._threads) < self._most and self._cores_used() < _IDLE:
+                if self._cores_used() < _IDLE:
                     self._grow()
         if self._failures:
             raise self._failures[0]
@@ -142,10 +142,12 @@ class Crew:
         return (time.process_time() - cpu) / (time.monotonic() - wall)
 
     def _grow(self) -> None:
+        count = min(len(self._threads), self._most - len(self._threads))
         # A thread more than the system allows would be a pity, not a failure.
         with suppress(RuntimeError):
-            if self._may_grow() and not self._stop.is_set():
+            while count > 0 and self._may_grow() and not self._stop.is_set():
                 self._add()
+                count -= 1
 
     def _add(self) -> None:
         name = f"s3crypt-{len(self._threads)}"
