@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import click
 from click.shell_completion import get_completion_class
@@ -54,7 +54,16 @@ class _Lazy(click.Group):
     """A group that loads a command's module when the command is asked for."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
-        return [*_COMMANDS, *self.commands]
+        return list(dict.fromkeys((*_COMMANDS, *self.commands)))
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if arguments[0] not in self.list_commands(context):
+            # What was meant is looked for among those that are loaded.
+            for name in _COMMANDS:
+                self.add_command(cast("click.Command", self.get_command(context, name)))
+        return super().resolve_command(context, arguments)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:

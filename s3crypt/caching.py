@@ -240,6 +240,9 @@ class _Cache:
                     mine = _Call()
                     shared = not self._serves_once(plaintext_length)
                     running = self._calls.setdefault(entry_id, mine) if shared else mine
+                    if running.ended.is_set():
+                        # One that was interrupted before it could take itself off.
+                        running = self._calls[entry_id] = mine
                 if running is mine:
                     mine.data_key = self.ask(verb, call)
                     return mine.data_key
@@ -297,13 +300,16 @@ class _Cache:
         return entry.data_key
 
     def _end(self, entry_id: bytes, mine: _Call, plaintext_length: int | None) -> None:
-        with self._lock:
-            # A call of before clear() is nobody's any more.
-            if self._calls.get(entry_id) is mine:
-                del self._calls[entry_id]
-                if mine.data_key is not None:
-                    self._store(entry_id, mine.data_key, plaintext_length)
-        mine.ended.set()
+        try:
+            with self._lock:
+                # A call of before clear() is nobody's any more.
+                if self._calls.get(entry_id) is mine:
+                    del self._calls[entry_id]
+                    if mine.data_key is not None:
+                        self._store(entry_id, mine.data_key, plaintext_length)
+        finally:
+            # An interrupt here must not leave others waiting.
+            mine.ended.set()
 
     def _store(self, entry_id: bytes, data_key: DataKey, plaintext_length: int | None) -> None:
         for old in [name for name, entry in self._entries.items() if self._is_old(entry)]:

@@ -25,6 +25,7 @@ from .workers import RUN_LENGTH, Buffers, each
 
 # One reads and seals while the other writes; a file is written by one at a time anyway.
 _WORKERS = 2
+_SHORT = "The source became shorter while it was read; nothing was written."
 
 
 def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
@@ -117,7 +118,7 @@ def _seal_file(
         wanted = min((run.last - run.first + 1) * unit, size - run.plaintext_offset)
         plain = buffers.plain_of(wanted)
         if source.read_into(plain, run.plaintext_offset) < wanted:
-            raise StorageError("The source ended early; nothing was written.", hint="Try again.")
+            raise StorageError(_SHORT, hint="Try again.")
         sealed = buffers.sealed_of(run.end - run.start)
         sealer.seal(plain, sealed, first=run.first, is_final=run.is_final)
         _write(out, sealed, run.start, progress)
@@ -135,9 +136,10 @@ def _open_file(
 
     def open_run(run: Run, buffers: Buffers) -> None:
         sealed = buffers.sealed_of(run.end - run.start)
-        filled = source.read_into(sealed, run.start)
+        if source.read_into(sealed, run.start) < len(sealed):
+            raise StorageError(_SHORT, hint="Try again.")
         plain = buffers.plain_of(len(sealed))
-        written = opener.open(sealed[:filled], plain, first=run.first, is_final=run.is_final)
+        written = opener.open(sealed, plain, first=run.first, is_final=run.is_final)
         _write(out, plain[:written], run.plaintext_offset, progress)
 
     each(layout.runs(RUN_LENGTH), open_run, _WORKERS)
@@ -180,14 +182,15 @@ def replacing(target: str | Path) -> Iterator[BinaryIO]:
     Raises:
         StorageError: The target is a directory or cannot be written.
     """
-    path = Path(os.path.realpath(target))
     with _reporting(target):
-        if path.is_dir():
-            raise StorageError(f"{target} is a directory.", hint="Name a file in it.")
-        if path.exists() and not path.is_file():
-            with path.open("wb") as device:
+        if _is_written_directly(Path(target)):
+            # Appended, so that what others have written to it stays.
+            with Path(target).open("ab") as device:
                 yield device
             return
+        path = Path(os.path.realpath(target))
+        if path.is_dir():
+            raise StorageError(f"{target} is a directory.", hint="Name a file in it.")
         temporary = path.with_name(f".{_cut(path.name)}.{token_hex(6)}.s3crypt")
         try:
             # Named before it is made: an interrupt cannot fall between its making and its removal.
@@ -198,6 +201,14 @@ def replacing(target: str | Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 temporary.unlink()
             raise
+
+
+def _is_written_directly(target: Path) -> bool:
+    """Tell whether a target is a device, a pipe, or a descriptor by its name in /dev or /proc."""
+    if not target.exists() or target.is_dir():
+        return False
+    of_the_system = target.parts[:2] in (("/", "dev"), ("/", "proc"))
+    return not target.is_file() or (of_the_system and target.parts[:3] != ("/", "dev", "shm"))
 
 
 def _cut(name: str) -> str:

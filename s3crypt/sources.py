@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes to be read: in memory, in files and from streams, and what each may promise."""
 
+import fcntl
 import io
 import os
 import stat
@@ -11,6 +12,8 @@ from typing import BinaryIO, Protocol, Self
 
 from .errors import S3CryptError, StorageError
 from .message.header import read_exactly, read_into
+
+_BUFFERED = (io.BufferedReader, io.BufferedRandom)
 
 
 class Source(Protocol):
@@ -73,10 +76,11 @@ class FileSource:
         """Return a file's bytes from its position on; None where only `read` can give them.
 
         Only of Python's own files does the descriptor have the bytes that `read` gives: a
-        GzipFile's has the compressed ones. And files that claim to be empty need not be: those
-        of /proc are not.
+        GzipFile's has the compressed ones, and a subclass may count or change them. And files
+        that claim to be empty need not be: those of /proc are not.
         """
-        if not isinstance(getattr(file, "raw", file), io.FileIO) or not is_regular(file):
+        raw = file.raw if type(file) in _BUFFERED else file  # type: ignore[attr-defined]  # they have
+        if type(raw) is not io.FileIO or not is_regular(file):
             return None
         if file.writable():
             file.flush()
@@ -110,13 +114,16 @@ class FileSource:
         now = os.fstat(self._descriptor)
         if (now.st_size, now.st_mtime_ns) != (self._state.st_size, self._state.st_mtime_ns):
             raise StorageError(
-                f"{self._name} changed while it was read; nothing was stored.", hint="Try again."
+                f"{self._name} changed while it was read; nothing was written.", hint="Try again."
             )
 
 
 def is_regular(file: BinaryIO) -> bool:
-    """Tell whether a file has a size and offsets."""
-    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    """Tell whether a file has a size, and offsets to read and write at."""
+    descriptor = file.fileno()
+    # Where bytes are appended, they are wherever they are said to go.
+    appends = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND
+    return not appends and stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 @contextmanager

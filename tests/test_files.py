@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -113,7 +115,7 @@ def test_a_file_that_shrinks_meanwhile_is_an_error(
         return read_into(self, view, offset)
 
     monkeypatch.setattr(FileSource, "read_into", shrinking)
-    with pytest.raises(StorageError, match="ended early"):
+    with pytest.raises(StorageError, match="shorter"):
         encrypt_file(plain, tmp_path / "sealed", aes())
     assert list(tmp_path.iterdir()) == [plain]
 
@@ -151,3 +153,53 @@ def test_a_missing_or_odd_source_says_so(tmp_path: Path, convert: object) -> Non
         with pytest.raises(StorageError, match=said):
             convert(source, tmp_path / "target", aes())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_source_that_shrinks_leaves_no_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message cut at a run while it is read, and made to look untouched, is an error."""
+    sealed, back = tmp_path / "sealed", tmp_path / "back"
+    sealed.write_bytes(message.encrypt(payload(4 * RUN), aes()))
+    monkeypatch.setattr(FileSource, "verify", lambda _: None)
+    read_into = FileSource.read_into
+
+    def cut(self: FileSource, view: memoryview, offset: int) -> int:
+        # Whole frames are left, so what is read is right as far as it goes.
+        whole = len(view) // (256 * 2**10 + 32) * (256 * 2**10 + 32)
+        filled = read_into(self, view, offset)
+        return filled if offset < RUN else min(filled, whole - (256 * 2**10 + 32))
+
+    monkeypatch.setattr(FileSource, "read_into", cut)
+    with pytest.raises(StorageError, match="shorter"):
+        decrypt_file(sealed, back, aes())
+    assert not back.exists()
+
+
+def test_a_wrapper_is_read_by_its_own_read(tmp_path: Path) -> None:
+    """A file that changes what it reads is not passed by."""
+    latin = tmp_path / "latin"
+    latin.write_bytes("é".encode("latin-1"))
+    with latin.open("rb") as raw:
+        recoded = codecs.EncodedFile(raw, "utf-8", "latin-1")
+        assert FileSource.of(recoded, "latin") is None
+
+    class Counting(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return (super().read(size) or b"").upper()
+
+    with Counting(latin) as counting:
+        assert FileSource.of(counting, "latin") is None
+
+
+def test_a_descriptor_by_its_name_is_appended_to(tmp_path: Path) -> None:
+    """What a shell has written to the same file stays, and no file takes its place."""
+    plain, out = tmp_path / "plain", tmp_path / "out"
+    plain.write_bytes(payload(3 * RUN))
+    with out.open("wb") as file:
+        file.write(b"head")
+        file.flush()
+        encrypt_file(plain, f"/dev/fd/{file.fileno()}", aes())
+    written = out.read_bytes()
+    assert written[:4] == b"head"
+    assert message.decrypt(written[4:], aes()) == payload(3 * RUN)

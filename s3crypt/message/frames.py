@@ -12,6 +12,7 @@ import struct
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from functools import partial
 from secrets import token_bytes
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -105,16 +106,17 @@ class Sealer:
         iv = bytes(IV_LENGTH)
         tag = self._cipher.encrypt(iv, b"", body)
         self.header = body + tag
-        self._fields = (
-            suite,
-            message_id,
-            context,
-            data_key.edks,
-            frame_length,
-            commitment,
-            body,
-            iv,
-            tag,
+        self._fields = partial(
+            Header,
+            suite=suite,
+            message_id=message_id,
+            context=context,
+            edks=data_key.edks,
+            frame_length=frame_length,
+            commitment=commitment,
+            body=body,
+            iv=iv,
+            tag=tag,
         )
         self.geometry = Geometry(len(self.header), frame_length)
         self._sealed: list[tuple[int, int]] = []
@@ -149,7 +151,7 @@ class Sealer:
     @property
     def fields(self) -> Header:
         """Return what the header says."""
-        return Header(*self._fields)
+        return self._fields()
 
     @property
     def is_signed(self) -> bool:
@@ -190,6 +192,8 @@ class Sealer:
         return end
 
     def _claim(self, first: int, last: int, *, is_final: bool) -> None:
+        if first < 1:
+            raise AssertionError("unreachable: frames are numbered from 1; IV 0 is the header's")
         if last > MAX_FRAMES - (not is_final):
             raise ConfigError(
                 f"More than {MAX_FRAMES} frames of {self.geometry.frame_length} bytes.",
@@ -385,6 +389,8 @@ def final_frame_length(start: memoryview) -> int:
 
 
 def _expect(header: Header, expected: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    if not expected:
+        return dict(header.context), {}
     # Pairs that are stored must be equal; the others are those that the writer authenticated
     # without storing, and the header's tag will tell.
     required = {key: value for key, value in expected.items() if key not in header.context}

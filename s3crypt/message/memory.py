@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory for what is large: results written in place and handed out as they are, and buffers."""
 
-import ctypes
 import io
 import mmap
 from collections.abc import Callable
@@ -40,6 +39,8 @@ def _ask_for_large_pages(view: memoryview) -> None:
     madvise = _madvise()
     if madvise is None:
         return
+    import ctypes  # noqa: PLC0415 - not every Python has it
+
     # Whole pages only: what lies beside the view in its first and last one is not ours.
     start = -(-ctypes.addressof(ctypes.c_char.from_buffer(view)) // mmap.PAGESIZE) * mmap.PAGESIZE
     madvise(start, len(view) // mmap.PAGESIZE * mmap.PAGESIZE - mmap.PAGESIZE, mmap.MADV_HUGEPAGE)
@@ -47,12 +48,14 @@ def _ask_for_large_pages(view: memoryview) -> None:
 
 @cache
 def _madvise() -> Any:
-    """Return the C library's madvise, or None where there are no large pages to ask for."""
+    """Return the C library's madvise, or None where there are no large pages, or no way to ask."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return None
     try:
+        import ctypes  # noqa: PLC0415
+
         madvise = ctypes.CDLL(None).madvise
-    except (OSError, AttributeError):
+    except (ImportError, OSError, AttributeError):
         return None
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     return madvise

@@ -157,7 +157,13 @@ def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) ->
     """Do the work of both halves of a message; raise the first failure."""
     first, *others = Layout(size, geometry).runs(-(-size // 2))
     with ThreadPoolExecutor(max(1, len(others))) as pool:
-        futures = [pool.submit(work, run) for run in others]
+        try:
+            futures = [pool.submit(work, run) for run in others]
+        except RuntimeError:
+            # No thread is to be had: too many there are, or the interpreter is ending.
+            for run in (first, *others):
+                work(run)
+            return
         work(first)
         for future in futures:
             future.result()

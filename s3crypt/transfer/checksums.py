@@ -84,10 +84,13 @@ class Checksums:
         self._clients = clients
         # What was taken, of whole objects and of those by parts: some take it of one of them.
         self._taken: dict[bool, _Way] = {}
+        # The uploads that were begun without.
+        self._without: set[str] = set()
 
     def put(self, client: Any, body: bytes, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Make an object of one body; return S3's reply."""
-        return self._send(client, client.put_object, body, arguments, by_parts=False).reply
+        way = self._way(client, by_parts=False)
+        return self._send(client.put_object, body, arguments, way, by_parts=False).reply
 
     def begin(self, client: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Begin an upload by parts that go with checksums; return S3's reply."""
@@ -103,11 +106,18 @@ class Checksums:
                 return reply
         reply = client.create_multipart_upload(**arguments)
         self._taken[True] = _Way.NONE
+        self._without.add(reply["UploadId"])
         return reply
 
     def send_part(self, client: Any, body: bytes, arguments: Mapping[str, Any]) -> Sent:
         """Send a part of an upload that `begin` began."""
-        return self._send(client, client.upload_part, body, arguments, by_parts=True)
+        way = self._way(client, by_parts=True)
+        if arguments["UploadId"] in self._without:
+            way = _Way.NONE
+        elif way is _Way.NONE:
+            # Another upload was refused them; this one was promised some.
+            way = _Way.HEADER
+        return self._send(client.upload_part, body, arguments, way, by_parts=True)
 
     def complete(
         self, client: Any, parts: Sequence[Part], arguments: Mapping[str, Any]
@@ -128,10 +138,10 @@ class Checksums:
 
     def _send(
         self,
-        client: Any,
         request: Callable[..., Mapping[str, Any]],
         body: bytes,
         arguments: Mapping[str, Any],
+        way: _Way,
         *,
         by_parts: bool,
     ) -> Sent:
@@ -140,7 +150,6 @@ class Checksums:
         The bytes are the same each time.
         """
         crc = crc64nvme(body)
-        way = self._way(client, by_parts=by_parts)
         while True:
             try:
                 reply = request(Body=body, **arguments, **_arguments(way, crc))

@@ -89,8 +89,8 @@ class _PartMaker:
 
     @property
     def is_waiting(self) -> bool:
-        """Tell whether a stream is being read: workers then wait for it, not for S3."""
-        return self._lock.locked()
+        """Tell whether a part is being made in order: workers then wait for it, not for S3."""
+        return self._in_order and self._lock.locked()
 
     def make(self, buffers: Buffers) -> _Part | None:
         """Return the next part in `buffers`, or None once the final one has been made."""

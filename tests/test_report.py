@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of benchmarks says what the JSON files say, leaves out the rest, and links to files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import s3crypt
+
+REPORT = Path(__file__).parents[1] / "benchmarks" / "report.py"
+MACHINE = {
+    "cpu": "Some CPU",
+    "flags": ["aes", "vaes"],
+    "cores": 2,
+    "memory_bytes": 8 * 2**30,
+    "system": "Linux-6.1.0-somebody-x86_64-with-glibc2.36",
+    "python": "3.11.2",
+    "openssl": "OpenSSL 4.0.0",
+    "versions": {"s3crypt": "0.1.0", "awscrt": None},
+    "peers": {"age": "1.1.1", "s5cmd": "2.3.0-abcdef"},
+    "where": "loopback, one machine: not AWS",
+}
+MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def _plots() -> None:
+    pytest.importorskip("matplotlib")
+
+
+def row(name: str, **changed: Any) -> dict[str, Any]:
+    """Return a row of ratios.py that is kept."""
+    kept = {
+        "name": name,
+        "what": f"{name}, something else",
+        "bound": ">= 1.2 x",
+        "unit": "x",
+        "median": 1.3,
+        "low": 1.25,
+        "high": 1.4,
+        "met": True,
+        "skipped": "",
+        "remark": "",
+        "figures": [1.2, 1.3, 1.5],
+        "raw": {"ours seconds": [0.5, 0.5, 0.5], "theirs seconds": [0.6, 0.65, 0.75]},
+    }
+    return {**kept, **changed}
+
+
+def missing(name: str, reason: str) -> dict[str, Any]:
+    """Return a row of ratios.py that was skipped."""
+    nothing: dict[str, Any] = {
+        "median": None,
+        "low": None,
+        "high": None,
+        "met": None,
+        "figures": [],
+        "raw": {},
+    }
+    return row(name, skipped=reason, **nothing)
+
+
+def case(name: str, median: float, **info: Any) -> dict[str, Any]:
+    """Return a case of pytest-benchmark."""
+    stats = {"median": median, "q1": median * 0.9, "q3": median * 1.1}
+    extremes = {"min": median * 0.8, "max": median * 1.2, "rounds": 5}
+    return {"name": f"{name}[x]", "stats": {**stats, **extremes}, "extra_info": info}
+
+
+def benchmarks(*cases: dict[str, Any], **machine: Any) -> dict[str, Any]:
+    """Return a file of pytest-benchmark."""
+    return {
+        "machine_info": {"s3crypt": {**MACHINE, **machine}},
+        "datetime": "2026-01-02T03:04:05+00:00",
+        "benchmarks": list(cases),
+    }
+
+
+def run(
+    folder: Path, *rows: dict[str, Any], tiny: bool = False, **files: dict[str, Any]
+) -> subprocess.CompletedProcess[str]:
+    """Make the page in `folder/docs` of these rows and files, by the options' names."""
+    ratios = {"machine": MACHINE, "tiny": tiny, "rows": rows}
+    options: list[str | Path] = ["--into", folder / "docs"]
+    for name, value in {"ratios": ratios, **files}.items():
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(value))
+        options += [f"--{name.replace('_', '-')}", path]
+    packages = str(Path(s3crypt.__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, REPORT, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": packages},
+    )
+
+
+def page(folder: Path, *rows: dict[str, Any], **files: Any) -> str:
+    """Return the page, with its blanks as blanks."""
+    done = run(folder, *rows, **files)
+    assert done.returncode == 0, done.stderr
+    return (folder / "docs" / "benchmarks.md").read_text().replace("\u00a0", " ")
+
+
+def line(page: str, start: str) -> list[str]:
+    """Return the cells of the table's row that begins so."""
+    (found,) = [each for each in page.splitlines() if each.startswith(f"| {start}")]
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def headings(page: str) -> list[str]:
+    """Return the sections of a page."""
+    return re.findall(r"^## (.*)$", page, re.MULTILINE)
+
+
+def test_a_promise_has_its_bound_and_what_is_behind_it(tmp_path: Path) -> None:
+    """A row shows its bound, whether it is kept, its median, its quartiles, and both sides."""
+    made = page(tmp_path, row("put"))
+    assert "1 of 1 promises are kept" in made
+    assert line(made, "put") == [
+        "put, something else",
+        "\u2265 1.2x",
+        "yes",
+        "1.30x",
+        "1.25-1.40",
+        "500 ms, 650 ms",
+    ]
+
+
+def test_a_missed_promise_is_named_first(tmp_path: Path) -> None:
+    """What is missed stands above the table, and is marked in it."""
+    made = page(tmp_path, row("put"), row("get", met=False, median=1.1))
+    assert "1 of 2 promises are kept" in made
+    assert made.index("- get, something else (**1.10x**") < made.index("| put")
+    assert line(made, "get")[2] == "**missed**"
+
+
+def test_memory_is_judged_by_its_worst_round(tmp_path: Path) -> None:
+    """The figure of a row of memory is the one that its bound is on."""
+    peaks = {"unit": "MiB", "bound": "<= 140 MiB", "median": 90, "figures": [80, 90, 150]}
+    made = page(tmp_path, row("rss", met=False, **peaks))
+    assert line(made, "rss")[1:4] == ["\u2264 140 MiB", "**missed**", "150 MiB"]
+
+
+def test_what_was_not_measured_counts_for_nothing(tmp_path: Path) -> None:
+    """A skipped row says why, without folders of the machine, and is neither kept nor missed."""
+    skipped = missing("age", "age is missing: apt-get install age")
+    full = missing("huge", "9 MiB are needed in /somewhere/else")
+    made = page(tmp_path, row("put"), skipped, full)
+    assert "1 of 1 promises are kept" in made
+    assert line(made, "age")[2] == "not measured: age is missing"
+    assert line(made, "huge")[2] == "not measured: 9 MiB are needed"
+
+
+def test_sections_are_of_what_was_measured(tmp_path: Path) -> None:
+    """Without other files the page has the promises, the machine and how to repeat them."""
+    made = page(tmp_path, row("put"))
+    assert headings(made) == [
+        "The promises",
+        "The machine",
+        "How it is measured, and how to repeat it",
+    ]
+
+
+def test_the_page_names_the_machine_and_that_it_is_not_aws(tmp_path: Path) -> None:
+    """Where figures come from is said, without what the kernel's builder called it."""
+    made = page(tmp_path, row("put"))
+    assert "loopback" in made
+    assert "not AWS" in made
+    assert line(made, "CPU")[1] == "Some CPU"
+    assert line(made, "system")[1] == "Linux 6.1.0"
+    assert line(made, "peers")[1] == "age 1.1.1, s5cmd 2.3.0"
+
+
+def test_tiny_figures_are_called_meaningless(tmp_path: Path) -> None:
+    """Nobody takes a trial run for a measurement."""
+    assert "no figure means anything" in page(tmp_path, row("put"), tiny=True)
+
+
+def transfer(verb: str, way: str, size: int) -> dict[str, Any]:
+    """Return a transfer at 2 GB/s."""
+    info = {"direction": verb, "way": way, "scheme": "https", "bytes": size}
+    return case("bench_transfer", size / 2e9, **info)
+
+
+def test_images_are_beside_the_page_and_stand_alone(tmp_path: Path) -> None:
+    """Every image that the page shows is an SVG that was written; earlier ones are gone."""
+    old = tmp_path / "docs" / "benchmarks" / "old.svg"
+    old.parent.mkdir(parents=True)
+    old.write_text("<svg/>")
+    cases = [transfer(verb, "client", MIB) for verb in ("put", "get")]
+    made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", made)
+    assert shown == ["benchmarks/put-https.svg", "benchmarks/get-https.svg"]
+    assert {path.name for path in old.parent.iterdir()} == {Path(name).name for name in shown}
+    for name in shown:
+        root = ET.fromstring((tmp_path / "docs" / name).read_text())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_transfers_are_a_time_if_small_and_a_rate_if_large(tmp_path: Path) -> None:
+    """Small objects take milliseconds, large ones go at MB/s; a client without a size has none."""
+    cases = [transfer("put", "client", size) for size in (MIB, 8 * MIB)]
+    cases.append(transfer("put", "s5cmd", 8 * MIB))
+    made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))
+    assert line(made, "put over") == ["put over https", "1 MiB, ms", "8 MiB, MB/s"]
+    assert line(made, "**s3crypt client**")[1:] == ["0.524", "2,000"]
+    assert line(made, "s5cmd") == ["s5cmd 2.3.0, plain", "", "2,000"]
+
+
+def test_frames_stand_against_the_limit(tmp_path: Path) -> None:
+    """A frame's rate is there with its share of the bare cipher's at the same length."""
+    run = {"direction": "seal", "threads": 1, "frame_length": 2**12, "bytes": 8 * MIB}
+    second = 8 * MIB / 1e9
+    cases = [
+        case("bench_frames", second / 4, suite="0x0478", **run),
+        case("bench_limit", second / 5, suite="limit", **run),
+    ]
+    made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))
+    assert line(made, "4 KiB") == ["4 KiB", "4.00 (80%)", ""]
+
+
+def test_memory_is_shown_by_size(tmp_path: Path) -> None:
+    """Each operation has its peak at each size."""
+    operations = [
+        {"operation": "put file", "size": size, "baseline_rss": 50 * MIB, "peak_rss": peak * MIB}
+        for size, peak in ((2**30, 88), (2**33, 89))
+    ]
+    measured = {"machine": MACHINE, "operations": operations}
+    made = page(tmp_path, row("put"), memory=measured)
+    assert line(made, "s3crypt, client-side put of a file")[1:] == ["88.0", "89.0"]
+
+
+def test_kms_requests_are_of_one_run(tmp_path: Path) -> None:
+    """What warming up asked of KMS is not counted."""
+    figures = {"put_calls": [1000, 1000], "get_calls": [10, 10]}
+    counted = case("bench_objects", 1, objects=1000, keyring="cached", figures=figures, bytes=0)
+    made = page(tmp_path, row("put"), benchmark_json=benchmarks(counted))
+    assert line(made, "cached") == ["cached", "1,000", "10"]
+
+
+def test_files_of_two_machines_are_refused(tmp_path: Path) -> None:
+    """Figures of different machines do not share a page."""
+    done = run(tmp_path, row("put"), benchmark_json=benchmarks(cpu="Another CPU"))
+    assert done.returncode == 1
+    assert "different machines: cpu Some CPU and Another CPU" in done.stderr
+    assert not (tmp_path / "docs").exists()
+
+
+def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
+    """What cannot be read is said, in one line."""
+    (tmp_path / "ratios.json").write_text("{")
+    options = ("--ratios", tmp_path / "ratios.json", "--into", tmp_path)
+    done = subprocess.run(
+        [sys.executable, REPORT, *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"report.py: cannot read {tmp_path / 'ratios.json'}")
+    assert "Traceback" not in done.stderr
