@@ -11,8 +11,7 @@ import hmac
 import struct
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from secrets import token_bytes
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -106,12 +105,12 @@ class Sealer:
         iv = bytes(IV_LENGTH)
         tag = self._cipher.encrypt(iv, b"", body)
         self.header = body + tag
-        self._fields = partial(
-            Header,
+        edks = data_key.edks  # the data key itself is not kept
+        self._fields: Callable[[], Header] = lambda: Header(
             suite=suite,
             message_id=message_id,
             context=context,
-            edks=data_key.edks,
+            edks=edks,
             frame_length=frame_length,
             commitment=commitment,
             body=body,
