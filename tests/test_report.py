@@ -162,6 +162,14 @@ def test_what_was_not_measured_counts_for_nothing(tmp_path: Path) -> None:
     assert line(made, "huge")[2] == "not measured: 9 MiB are needed"
 
 
+def test_a_promise_that_was_left_out_is_named(tmp_path: Path) -> None:
+    """What ratios.py could measure, and the file does not have, is said."""
+    made = " ".join(page(tmp_path, row("codec-seal")).split())
+    _, absent = made.split("Not measured this time: ")
+    assert "open 8 MiB in frames of 256 KiB" in absent
+    assert "seal 8 MiB in frames of 256 KiB" not in absent
+
+
 def test_sections_are_of_what_was_measured(tmp_path: Path) -> None:
     """Without other files the page has the promises, the machine and how to repeat them."""
     made = page(tmp_path, row("put"))

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The suite's JSON files as docs/benchmarks.md, with its plots beside it.
+
+    python benchmarks/report.py --ratios R.json ... [--workers W.json] [--bench B.json]
+        [--memory M.json] [--benchmark-json X.json ...] --into docs
+
+B is what `s3crypt bench --json` printed, each X is of pytest-benchmark. What was not measured has
+no section. Plots need matplotlib: pip install 's3crypt[report]'.
+"""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ratios
+import report_codec
+import report_s3
+import results
+from page import Page, between, duration, median, table
+from results import Results, Row
+from s3crypt_cli.bench.measure import Spread, size_name
+from workload import BenchmarkError
+
+from s3crypt.errors import S3CryptError
+
+# Why a bound is missed, where that is a property of a machine or of a limit and not of this code.
+_REMARKS: dict[str, str] = {}
+
+
+# --- the promises ------------------------------------------------------------------------------
+
+# Of these a round is many, and its seconds are of all together.
+_BATCHES = ("codec-", "threads-", "small-", "cached-")
+
+
+def _promises(found: Results, _page: Page) -> Iterator[str]:
+    bound = [row for row in _in_order(found.rows) if row.bound]
+    kept, missed = ([row for row in bound if row.met is met] for met in (True, False))
+    counted = f"{len(kept)} of {len(kept) + len(missed)} promises are kept in this run"
+    yield f"{counted}; missed:" if missed else f"{counted}."
+    if missed:
+        yield "\n".join(map(_missed, missed))
+    yield (
+        "What stands last in a row is what it is held against: bounds with \u2265 are on how many "
+        "times as long that takes, bounds with \u2264 on how much of that ours takes."
+    )
+    heads = ("", "bound", "kept", "median", "middle half", "ours, theirs")
+    yield from table(heads, map(_promised, bound))
+    yield from _absent(found)
+    others = [row for row in _in_order(found.rows) if not row.bound and row.median is not None]
+    if others:
+        yield "Without a bound, to know what the figures above are made of." + (
+            " The null server's rows are what it gives to a client that does nothing but move "
+            "bytes; no client gets past it."
+            if any(row.name.startswith("server-") for row in others)
+            else ""
+        )
+        yield from table(("", "median", "middle half"), map(_compared, others))
+
+
+def _in_order(rows: Sequence[Row]) -> list[Row]:
+    """Return rows as ratios.py has them, whichever run they are of."""
+    places = {row.name: place for place, row in enumerate(ratios.ROWS)}
+    return sorted(rows, key=lambda row: places.get(row.name, len(places)))
+
+
+def _absent(found: Results) -> Iterator[str]:
+    """Say what there is no row of, or a promise could be dropped by not measuring it."""
+    measured = {row.name for row in found.rows}
+    absent = [row.what for row in ratios.ROWS if row.bound and row.name not in measured]
+    if absent:
+        yield f"Not measured this time: {'; '.join(absent)}."
+
+
+def _missed(row: Row) -> str:
+    assert row.judged is not None
+    reason = f" {_REMARKS[row.name]}" if row.name in _REMARKS else ""
+    return f"- {row.what} (**{_figure(row, row.judged)}**, bound {_bound(row)}).{reason}"
+
+
+def _promised(row: Row) -> tuple[str, ...]:
+    if row.median is None or row.judged is None:
+        # After the colon stands how to install it; a disk without room is named by its folder.
+        reason = row.skipped.partition(": ")[0].partition(" in /")[0]
+        return (_what(row), _bound(row), f"not measured: {reason}", "", "", "")
+    met = "yes" if row.met else "**missed**"
+    return (_what(row), _bound(row), met, _figure(row, row.judged), _spread(row), _behind(row))
+
+
+def _compared(row: Row) -> tuple[str, ...]:
+    assert row.median is not None
+    what = row.what if row.unit == "x" else _what(row)
+    return (what, _figure(row, row.median), _spread(row))
+
+
+def _what(row: Row) -> str:
+    # Of other rows, what they are says it already.
+    says_it = row.remark.startswith("frames of") and "best" not in row.what
+    return f"{row.what} ({row.remark})" if row.remark and not says_it else row.what
+
+
+def _bound(row: Row) -> str:
+    return row.bound.replace(">=", "\u2265").replace("<=", "\u2264").replace(" x", "x")
+
+
+def _figure(row: Row, value: float) -> str:
+    return f"{value:.2f}x" if row.unit == "x" else f"{value:,.0f} {row.unit}"
+
+
+def _spread(row: Row) -> str:
+    if row.low is None or row.high is None or len(row.figures) == 1:
+        return "1 round"
+    form = "{:.2f}" if row.unit == "x" else "{:,.0f}"
+    return between(row.low, row.high, form.format)
+
+
+def _behind(row: Row) -> str:
+    """Return the medians that a ratio is of: it does not say by itself who moved."""
+    if row.unit != "x" or row.name.startswith(_BATCHES):
+        return ""
+    return ", ".join(duration(Spread.of(values).median) for values in row.raw.values())
+
+
+def _startup(found: Results, _page: Page) -> Iterator[str]:
+    rows = [
+        (_command(found, case.info["command"]), median(_milliseconds(case.seconds)))
+        for case in found.of("bench_startup")
+    ]
+    yield from table(("command", "ms (middle half)"), rows)
+
+
+def _command(found: Results, words: str) -> str:
+    name = words.partition(" ")[0]
+    return f"`{words}`" + (f" ({found.peer(name)})" if name in found.machine["peers"] else "")
+
+
+def _milliseconds(took: Spread) -> Spread:
+    values = (took.median, took.q1, took.q3, took.least, took.most)
+    return Spread(*(value * 1e3 for value in values), took.rounds)
+
+
+# --- the page ----------------------------------------------------------------------------------
+
+
+def _machine(found: Results, _page: Page) -> Iterator[str]:
+    machine = found.machine
+    ours = ", ".join(
+        f"{name} {version}" for name, version in machine["versions"].items() if version
+    )
+    memory = size_name(machine["memory_bytes"]) if machine["memory_bytes"] else "not known"
+    rows = [
+        ("CPU", machine["cpu"]),
+        ("its instructions that matter", " ".join(machine["flags"])),
+        ("cores", str(machine["cores"])),
+        ("memory", memory),
+        ("system", machine["system"]),
+        ("Python", machine["python"]),
+        ("OpenSSL in `cryptography`", str(machine["openssl"]).removeprefix("OpenSSL ")),
+        ("versions", ours),
+        ("peers", ", ".join(found.peer(name) for name in machine["peers"])),
+    ]
+    yield from table(("", ""), rows, texts=2)
+
+
+_METHOD = """\
+Both sides of a ratio are measured in turns in the same run; a ratio is of two neighbours, and the
+figure is the median of those, with their quartiles. Each transfer and each command of the promises
+is a process of its own. boto3 and s3crypt hash no payload to sign it, as over TLS they would not
+anyway; boto3 is at its defaults, 10 threads. MB/s and GB/s are 10^6 and 10^9 bytes of plaintext by
+wall clock; KiB, MiB and GiB are 2^10, 2^20 and 2^30 bytes. The server is nginx, which answers as S3
+would and drops what it reads; it shares the cores with the client. What it fakes, and how
+everything is kept fair: [benchmarks/README.md](../benchmarks/README.md).
+
+```sh
+apt-get install nginx-light age
+pip install -e '.[bench,report]'
+python benchmarks/peers.py                              # what is there to measure against
+python benchmarks/ratios.py --json ratios.json          # the promises; exit code 1 if one is missed
+s3crypt bench --json > bench.json                       # frames, files
+pytest benchmarks/bench_codec.py --benchmark-json=codec.json
+pytest benchmarks/bench_messages.py --benchmark-json=messages.json
+pytest benchmarks/bench_files.py --benchmark-json=files.json
+pytest benchmarks/bench_transfers.py --benchmark-json=transfers.json
+pytest benchmarks/bench_kms.py --benchmark-json=kms.json
+pytest benchmarks/bench_startup.py --benchmark-json=startup.json
+python benchmarks/memory.py --json memory.json
+python benchmarks/workers.py --json workers.json
+python benchmarks/report.py --ratios ratios.json --workers workers.json --bench bench.json \\
+    --memory memory.json --into docs \\
+    --benchmark-json {codec,messages,files,transfers,kms,startup}.json
+```
+
+Without the repository, on any machine: [`s3crypt bench`](cli.md#measuring-s3crypt-bench), a minute
+or less, with transfers to your own bucket if you name one. `--html` gives a page with plots."""
+
+
+def _method(_found: Results, _page: Page) -> Iterator[str]:
+    yield _METHOD
+
+
+_SECTIONS: tuple[tuple[str, Callable[[Results, Page], Iterator[str]]], ...] = (
+    ("The promises", _promises),
+    ("Frames against the limit", report_codec.frames),
+    ("Transfers", report_s3.transfers),
+    ("Memory", report_s3.memory),
+    ("Messages in one piece", report_codec.messages),
+    ("Files", report_codec.files),
+    ("KMS requests", report_s3.kms),
+    ("Workers, near and far", report_s3.workers),
+    ("Start-up", _startup),
+    ("The machine", _machine),
+    ("How it is measured, and how to repeat it", _method),
+)
+
+
+def written(found: Results) -> tuple[str, Mapping[str, str]]:
+    """Return the page's text, and its plots by name."""
+    made = Page()
+    blocks = ["<!-- benchmarks/report.py made this. -->", "# Benchmarks", *_opening(found)]
+    for title, section in _SECTIONS:
+        if said := list(section(found, made)):
+            blocks += [f"## {title}", *said]
+    return "\n\n".join(map(_wrapped, blocks)) + "\n", made.plots
+
+
+def _wrapped(block: str) -> str:
+    """Wrap a paragraph; what is none stays as it is."""
+    if "\n" in block or block.startswith(("|", "!", "#", "<")):
+        return block
+    return textwrap.fill(block, 105, break_long_words=False, break_on_hyphens=False)
+
+
+def _opening(found: Results) -> Iterator[str]:
+    if found.tiny:
+        yield "**Taken at tiny sizes, to see that all of it runs: no figure means anything.**"
+    machine = found.machine
+    taken = f" Taken {', '.join(found.dates)}." if found.dates else ""
+    yield (
+        "**These are loopback figures of one machine, a virtual one that shares its processor "
+        "with others; they are not AWS's.** Client and server are on the same "
+        f"{machine['cores']} cores ({machine['cpu']}). Hold ratios against each other: absolute "
+        f"figures change with the machine and with what else it does.{taken} "
+        "[The machine](#the-machine), [how to repeat it]"
+        "(#how-it-is-measured-and-how-to-repeat-it)."
+    )
+
+
+def write(found: Results, into: Path) -> None:
+    """Write the page and its plots; remove plots that it no longer has."""
+    text, plots = written(found)
+    folder = into / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.svg"):
+        old.unlink()
+    for key, svg in plots.items():
+        (folder / f"{key}.svg").write_text(svg, encoding="utf-8")
+    (into / "benchmarks.md").write_text(text, encoding="utf-8")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Make docs/benchmarks.md of JSON files.")
+    several: dict[str, Any] = {"type": Path, "nargs": "+", "metavar": "FILE"}
+    parser.add_argument("--ratios", **several, required=True, help="of ratios.py; the last counts")
+    parser.add_argument("--workers", type=Path, metavar="FILE", help="of workers.py")
+    parser.add_argument("--bench", type=Path, metavar="FILE", help="of s3crypt bench --json")
+    parser.add_argument("--memory", type=Path, metavar="FILE", help="of memory.py")
+    parser.add_argument("--benchmark-json", **several, default=[], help="of pytest")
+    parser.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="the docs")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Read, and write."""
+    asked = _arguments()
+    given = results.Files(
+        asked.ratios, asked.workers, asked.bench, asked.memory, asked.benchmark_json
+    )
+    try:
+        write(results.read(given), asked.into)
+    except (BenchmarkError, S3CryptError) as error:
+        print(f"report.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

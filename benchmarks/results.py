@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the suite's JSON files hold, as values, all of one machine. Knows nothing of pages."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from s3crypt_cli.bench.measure import Spread
+from s3crypt_cli.bench.report import Report, load
+from workload import BenchmarkError
+
+# What makes two runs comparable at all; peers may be missing from one of them.
+_SAME = ("cpu", "flags", "cores", "python", "openssl", "versions")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case of a file for pytest-benchmark.
+
+    Attributes:
+        function: Which one measured it.
+        seconds: Of one piece of work.
+        info: Its parameters, and `bytes`.
+    """
+
+    function: str
+    seconds: Spread
+    info: Mapping[str, Any]
+
+    def rate(self) -> Spread:
+        """Return MB/s of plaintext."""
+        size, took = self.info["bytes"] / 1e6, self.seconds
+        return Spread(
+            size / took.median,
+            size / took.q3,
+            size / took.q1,
+            size / took.most,
+            size / took.least,
+            took.rounds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of ratios.py."""
+
+    name: str
+    what: str
+    bound: str
+    unit: str
+    median: float | None
+    low: float | None
+    high: float | None
+    met: bool | None
+    skipped: str
+    remark: str
+    figures: Sequence[float]
+    raw: Mapping[str, Sequence[float]]
+
+    @property
+    def judged(self) -> float | None:
+        """Return what the bound is on: of memory the worst round, of all else the median."""
+        return max(self.figures) if self.unit == "MiB" and self.figures else self.median
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All that was measured; what was not is empty.
+
+    Attributes:
+        machine: As machine.py describes it.
+        dates: The days that the files which say so were begun on.
+        tiny: Only whether it runs was asked: no figure means anything.
+        far: Bytes a second and seconds of a far connection.
+        workers: The cases of workers.py.
+        operations: Those of memory.py.
+        bench: A report of `s3crypt bench`.
+    """
+
+    machine: Mapping[str, Any]
+    dates: Sequence[str]
+    tiny: bool
+    rows: Sequence[Row]
+    far: tuple[str, float] = ("", 0)
+    workers: Sequence[Mapping[str, Any]] = ()
+    operations: Sequence[Mapping[str, Any]] = ()
+    cases: Sequence[Case] = ()
+    bench: Report | None = None
+
+    def of(self, *functions: str) -> list[Case]:
+        """Return the cases that these functions measured."""
+        return [case for case in self.cases if case.function in functions]
+
+    def peer(self, name: str) -> str:
+        """Return a peer's name and version."""
+        version = str(self.machine["peers"].get(name, ""))
+        # Some add the commit that they were built from.
+        return f"{name} {version.partition('-')[0]}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where the JSON files are.
+
+    Attributes:
+        ratios: Of one or more runs; of a row that is in several, the last one counts.
+    """
+
+    ratios: Sequence[Path]
+    workers: Path | None = None
+    bench: Path | None = None
+    memory: Path | None = None
+    pytest: Sequence[Path] = field(default_factory=tuple)
+
+
+def read(files: Files) -> Results:
+    """Read all of them.
+
+    Raises:
+        BenchmarkError: One cannot be read, or they are not of one machine.
+    """
+    ratios = [_object(path) for path in files.ratios]
+    workers, memory = _object(files.workers), _object(files.memory)
+    pytests = [_object(path) for path in files.pytest]
+    bench = load(files.bench) if files.bench else None
+    machines = [each["machine"] for each in (*ratios, workers, memory) if each]
+    machines += [each["machine_info"]["s3crypt"] for each in pytests]
+    dates = {each["datetime"][:10] for each in pytests} | ({bench.taken[:10]} if bench else set())
+    return Results(
+        machine=_one_machine(machines, bench),
+        dates=sorted(dates),
+        tiny=any(each.get("tiny", False) for each in (*ratios, workers)),
+        rows=list({row["name"]: Row(**row) for each in ratios for row in each["rows"]}.values()),
+        far=(workers.get("rate", ""), workers.get("latency", 0)),
+        workers=workers.get("cases", ()),
+        operations=memory.get("operations", ()),
+        cases=[case for each in pytests for case in _cases(each)],
+        bench=bench,
+    )
+
+
+def _object(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"cannot read {path}: {error}") from error
+    return value
+
+
+def _cases(pytest: Mapping[str, Any]) -> Iterator[Case]:
+    for each in pytest["benchmarks"]:
+        stats = each["stats"]
+        names = ("median", "q1", "q3", "min", "max", "rounds")
+        spread = Spread(*(stats[name] for name in names))
+        yield Case(each["name"].partition("[")[0], spread, each["extra_info"])
+
+
+def _one_machine(machines: Sequence[dict[str, Any]], bench: Report | None) -> dict[str, Any]:
+    first = machines[0]
+    for other in machines[1:]:
+        for key in _SAME:
+            if other[key] != first[key]:
+                raise BenchmarkError(
+                    f"these are of different machines: {key} {first[key]} and {other[key]}"
+                )
+    if bench and (bench.machine.cpu, bench.machine.cores) != (first["cpu"], first["cores"]):
+        raise BenchmarkError("the report of s3crypt bench is of another machine")
+    peers = {name: version for each in machines for name, version in each["peers"].items()}
+    return {**first, "peers": peers, "system": _system(first["system"])}
+
+
+def _system(text: str) -> str:
+    """Return the kernel's version, without what its builder called it."""
+    found = re.match(r"(\w+)-(\d+(?:\.\d+)*)", text)
+    return " ".join(found.groups()) if found else text
