@@ -53,7 +53,7 @@ def figure(value: float) -> str:
 
 def between(low: float, high: float, form: Callable[[float], str] = figure) -> str:
     """Return where the middle half lies."""
-    return f"{form(low)}-{form(high)}"
+    return f"{form(low)} to {form(high)}"
 
 
 def median(spread: Spread) -> str:

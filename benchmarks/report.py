@@ -39,13 +39,14 @@ _BATCHES = ("codec-", "threads-", "small-", "cached-")
 def _promises(found: Results, _page: Page) -> Iterator[str]:
     bound = [row for row in _in_order(found.rows) if row.bound]
     kept, missed = ([row for row in bound if row.met is met] for met in (True, False))
-    counted = f"{len(kept)} of {len(kept) + len(missed)} promises are kept in this run"
+    counted = f"{len(kept)} of {len(kept) + len(missed)} promises are kept"
     yield f"{counted}; missed:" if missed else f"{counted}."
     if missed:
         yield "\n".join(map(_missed, missed))
     yield (
         "What stands last in a row is what it is held against: bounds with \u2265 are on how many "
-        "times as long that takes, bounds with \u2264 on how much of that ours takes."
+        "times as long that takes, bounds with \u2264 on how much of that ours takes. The official "
+        f"SDK is {found.peer('aws-encryption-sdk')}; the others are {', '.join(_others(found))}."
     )
     heads = ("", "bound", "kept", "median", "middle half", "ours, theirs")
     yield from table(heads, map(_promised, bound))
@@ -59,6 +60,11 @@ def _promises(found: Results, _page: Page) -> Iterator[str]:
             else ""
         )
         yield from table(("", "median", "middle half"), map(_compared, others))
+
+
+def _others(found: Results) -> list[str]:
+    names = ("boto3", "age", "aws-encryption-cli", "s5cmd")
+    return [found.peer(name) for name in names if name in found.machine["peers"]]
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:

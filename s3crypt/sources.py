@@ -114,7 +114,8 @@ class FileSource:
         now = os.fstat(self._descriptor)
         if (now.st_size, now.st_mtime_ns) != (self._state.st_size, self._state.st_mtime_ns):
             raise StorageError(
-                f"{self._name} changed while it was read; nothing was written.", hint="Try again."
+                f"{self._name} changed while it was read; nothing was stored or written.",
+                hint="Try again.",
             )
 
 

@@ -132,7 +132,7 @@ def test_a_promise_has_its_bound_and_what_is_behind_it(tmp_path: Path) -> None:
         "\u2265 1.2x",
         "yes",
         "1.30x",
-        "1.25-1.40",
+        "1.25 to 1.40",
         "500 ms, 650 ms",
     ]
 
