@@ -101,8 +101,7 @@ def decrypt_file(
             file, keyring, context=context, allow_uncommitted=allow_uncommitted
         )
         with replacing(target) as out:
-            in_order = reader.header.suite.curve or not reader.header.frame_length
-            if sealed is None or in_order or not is_regular(out):
+            if sealed is None or reader.header.is_in_order or not is_regular(out):
                 return _stream(reader, out, progress)
             return _open_file(sealed, out, reader.opener, progress)
 

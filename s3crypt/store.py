@@ -38,7 +38,8 @@ from .message import (
     find_header,
     read_header,
 )
-from .message.frames import BLOCK_OVERHEAD
+from .message.frames import BLOCK_OVERHEAD, MAX_FOOTER_LENGTH
+from .message.header import read_into
 from .message.memory import reserve
 from .modes import BOUND_NAME, DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
 from .sources import BytesSource, FileSource, Source, StreamSource, is_regular, opening
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
 
 # As many as boto3 has connections.
 DEFAULT_WORKERS = 10
-# DER of two P-384 numbers takes at most 104 bytes; the footer adds its length.
-_MAX_FOOTER = 106
 
 
 @dataclass(frozen=True, slots=True)
@@ -547,9 +546,8 @@ class Reading:
 
     @property
     def is_in_order(self) -> bool:
-        """Tell whether the message must be read from end to end: signed, or in one block."""
-        header = self.reader.header if self.reader else None
-        return header is not None and (header.suite.curve is not None or not header.frame_length)
+        """Tell whether it is a message that must be read from end to end."""
+        return self.reader is not None and self.reader.header.is_in_order
 
     @property
     def _opener(self) -> Opener | None:
@@ -716,10 +714,10 @@ def _extent(header: Header, stream: ObjectStream) -> tuple[int | None, int | Non
 
 def _footer_length(stream: ObjectStream) -> int | None:
     """Return the length of the footer, found by its own length field and DER's."""
-    start = max(0, stream.size - _MAX_FOOTER)
+    start = max(0, stream.size - MAX_FOOTER_LENGTH)
     end = bytearray(stream.size - start)
     with stream.section(start, stream.size) as tail, memoryview(end) as view:
-        tail.fill(view)
+        read_into(tail, view)  # type: ignore[arg-type]  # RawIOBase reads as BinaryIO does
     for length in range(8, len(end) - 1):
         footer = end[-length - 2 :]
         if int.from_bytes(footer[:2]) == length and footer[2:4] == bytes([0x30, length - 2]):

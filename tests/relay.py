@@ -9,7 +9,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
@@ -125,7 +125,17 @@ def relaying(
     endpoint_url: str, spoil: Callable[[Asked, Callable[[], Answer]], Answer] | None = None
 ) -> Iterator[Relay]:
     """Run a relay for the length of a `with`."""
-    with Relay(endpoint_url, spoil or (lambda _, forward: forward())) as relay:
+    with serving(Relay(endpoint_url, spoil or (lambda _, forward: forward()))) as relay:
+        yield relay
+
+
+_Relay = TypeVar("_Relay", bound=Relay)
+
+
+@contextmanager
+def serving(relay: _Relay) -> Iterator[_Relay]:
+    """Have a relay serve for the length of a `with`."""
+    with relay:
         thread = threading.Thread(target=relay.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -4,55 +4,31 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import ipaddress
 import ssl
-import threading
+import subprocess
+import sys
 from base64 import b64encode
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from awscrt.checksums import crc64nvme
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from relay import Answer, Asked, Relay, _Handler
+from relay import Answer, Asked, Relay, _Handler, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ADDRESS = "127.0.0.1"
 CHECKSUM = "x-amz-checksum-crc64nvme"
+# The one that the null server has, too.
+CERTIFICATE = Path(__file__).parents[1] / "benchmarks" / "certificate.py"
 
 
 def make_certificate(path: Path) -> Path:
     """Write a certificate for 127.0.0.1, valid a day, and its key to one PEM file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ADDRESS)])
-    now = dt.datetime.now(dt.UTC)
-    addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(ADDRESS))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(addresses, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    subprocess.run([sys.executable, CERTIFICATE, path.parent], check=True)
+    parts = [path.with_name(name).read_bytes() for name in ("certificate.pem", "key.pem")]
+    path.write_bytes(b"".join(parts))
     return path
 
 
@@ -114,14 +90,9 @@ def tls_relaying(
     spoil: Callable[[Asked, Callable[[], Answer]], Answer] | None = None,
 ) -> Iterator[TLSRelay]:
     """Run a relay under TLS for the length of a `with`."""
-    with TLSRelay(endpoint_url, spoil or (lambda _, forward: forward()), certificate) as relay:
-        thread = threading.Thread(target=relay.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield relay
-        finally:
-            relay.shutdown()
-            thread.join()
+    relay = TLSRelay(endpoint_url, spoil or (lambda _, forward: forward()), certificate)
+    with serving(relay):
+        yield relay
 
 
 def sent(asked: Asked) -> bytes:

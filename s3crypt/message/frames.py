@@ -40,6 +40,8 @@ DEFAULT_FRAME_LENGTH = 256 * 2**10
 # The official Python SDK writes and expects multiples of 128 bytes only.
 FRAME_LENGTH_STEP = 128
 SIGNATURE_LENGTH = 103
+# The longest signature any writer makes: DER of two P-384 numbers, with its length.
+MAX_FOOTER_LENGTH = 2 + 104
 MAX_BLOCK_LENGTH = 2**36 - 32
 
 _FINAL = 0xFFFFFFFF

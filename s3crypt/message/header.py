@@ -66,6 +66,11 @@ class Header:
         return len(self.body) + (0 if self.suite.committing else IV_LENGTH) + TAG_LENGTH
 
     @property
+    def is_in_order(self) -> bool:
+        """Tell whether the message must be read from end to end: signed, or in one block."""
+        return self.suite.curve is not None or not self.frame_length
+
+    @property
     def geometry(self) -> Geometry:
         """Return where the frames lie; without meaning where the body is one block."""
         return Geometry(len(self), self.frame_length)

@@ -12,6 +12,7 @@ from .frames import (
     BLOCK_OVERHEAD,
     DEFAULT_FRAME_LENGTH,
     MAX_BLOCK_LENGTH,
+    MAX_FOOTER_LENGTH,
     Opener,
     Sealer,
     final_frame_length,
@@ -34,8 +35,6 @@ from .memory import build, reserve
 # cache, large enough that short frames do not cost a call each.
 _RUN = 2**20
 _LONG_MESSAGE, _LONG_FRAME = 16 * 2**20, 64 * 2**10
-# The longest signature any writer makes: DER of two P-384 numbers, with its length.
-_MAX_FOOTER = 2 + 104
 # The first byte of the final frame's mark.
 _MARKED = 0xFF
 
@@ -117,7 +116,7 @@ def decrypt(
     message = memoryview(data).cast("B")
     source = io.BytesIO(message[:MAX_HEADER_LENGTH])
     header = read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
-    if header.suite.curve or not header.frame_length:
+    if header.is_in_order:
         # Where the body ends is for the reader to find out.
         source = io.BytesIO(data)
         source.seek(len(header))
@@ -371,7 +370,7 @@ class DecryptingReader(io.RawIOBase):
         frames = max(1, _RUN // stride)
         self._plain = reserve(frames * length)
         # Room for a final frame and all that may follow it, wherever it begins.
-        self._sealed = reserve(frames * stride + FINAL_FRAME_OVERHEAD + _MAX_FOOTER)
+        self._sealed = reserve(frames * stride + FINAL_FRAME_OVERHEAD + MAX_FOOTER_LENGTH)
         sequence = 1
         while True:
             self._fill()
@@ -418,7 +417,7 @@ class DecryptingReader(io.RawIOBase):
         block = start + read_exactly(self._source, length + BLOCK_OVERHEAD - len(start))
         plain = reserve(length)
         written = self._opener.open_block(memoryview(block), plain)
-        return self._finish(read_exactly(self._source, _MAX_FOOTER + 1), plain[:written])
+        return self._finish(read_exactly(self._source, MAX_FOOTER_LENGTH + 1), plain[:written])
 
     def _finish(self, footer: bytes | memoryview, plaintext: memoryview) -> memoryview:
         """Verify what follows the body, and only then let its last bytes go."""

@@ -27,6 +27,7 @@ from s3crypt.files import write_at
 from s3crypt.location import Location
 from s3crypt.message import Opener
 from s3crypt.message.geometry import Layout, Run
+from s3crypt.message.header import read_into
 from s3crypt.workers import RUN_LENGTH, Buffers, each
 
 from .upload import PART_LENGTH, Progress
@@ -178,13 +179,6 @@ class ObjectStream(io.RawIOBase):
             self._drop()
         raise StorageError(f"{self._location}: S3 sent fewer bytes than it announced.")
 
-    def fill(self, view: memoryview) -> int:
-        """Read until `view` is full or the end is reached; return the bytes read."""
-        filled = 0
-        while filled < len(view) and (count := self.readinto(view[filled:])):
-            filled += count
-        return filled
-
     def close(self) -> None:
         """Close the connection under way, if any."""
         self._drop()
@@ -335,7 +329,7 @@ def _fetch(run: Run, source: ObjectStream, opener: Opener | None, buffers: Buffe
     """Fetch a run and open its frames; return its plaintext, which is in the buffers."""
     length = run.end - run.start
     sealed = buffers.sealed_of(length)
-    if source.fill(sealed) < length:
+    if read_into(source, sealed) < length:  # type: ignore[arg-type]  # RawIOBase reads alike
         raise StorageError("S3 sent fewer bytes than it announced.")
     if opener is None:
         return sealed
