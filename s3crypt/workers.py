@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self, TypeVar
 
 from .message.memory import reserve
@@ -89,7 +90,7 @@ class Crew:
         self._idle = threading.Condition()
         self._failures: list[BaseException] = []
         self._threads: list[threading.Thread] = []
-        self._began = time.monotonic(), time.process_time()
+        self._began = time.monotonic(), _busy_seconds()
 
     def __enter__(self) -> Self:
         try:
@@ -138,8 +139,8 @@ class Crew:
                 self._idle.notify_all()
 
     def _cores_used(self) -> float:
-        wall, cpu = self._began
-        return (time.process_time() - cpu) / (time.monotonic() - wall)
+        wall, busy = self._began
+        return (_busy_seconds() - busy) / (time.monotonic() - wall)
 
     def _grow(self) -> None:
         count = min(len(self._threads), self._most - len(self._threads))
@@ -154,6 +155,20 @@ class Crew:
         thread = threading.Thread(target=self._run, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
+
+
+def _busy_seconds() -> float:
+    """Return how long this process's threads have run, or waited for a core.
+
+    A process that others keep from the cores looks idle by its own use of them, and more threads
+    would only take more memory.
+    """
+    waited = 0
+    for thread in Path("/proc/self/task").glob("*/schedstat"):
+        # Linux: nanoseconds run, nanoseconds runnable but waiting. The thread may have ended.
+        with suppress(OSError, IndexError, ValueError):
+            waited += int(thread.read_text(encoding="ascii").split()[1])
+    return time.process_time() + waited / 1e9
 
 
 _Item = TypeVar("_Item")

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,3 +108,31 @@ def test_leaving_early_waits_for_what_is_under_way() -> None:
     with pytest.raises(KeyboardInterrupt):
         leave()
     assert ended.is_set()
+
+
+_STARVED = """
+import os, subprocess, sys, time
+from s3crypt.workers import _busy_seconds
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])  # on the same core
+try:
+    until = time.process_time() + 0.3
+    while time.process_time() < until:
+        pass
+    print(_busy_seconds() - time.process_time())
+finally:
+    busy.kill()
+    busy.wait()
+"""
+
+
+@pytest.mark.skipif(
+    not (hasattr(os, "sched_setaffinity") and Path("/proc/self/schedstat").exists()),
+    reason="only Linux tells how long a thread waited for a core",
+)
+def test_who_waits_for_a_core_is_not_idle() -> None:
+    """Beside others that keep the cores busy, a crew does not grow for want of its own use."""
+    done = subprocess.run(
+        [sys.executable, "-c", _STARVED], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) > 0.05
