@@ -8,7 +8,8 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -53,14 +54,17 @@ class Clients:
         *,
         session: boto3.Session | None = None,
         client: Any = None,
+        endpoint_url: str | None = None,
         connections: int = 0,
     ) -> None:
-        if session is not None and client is not None:
-            raise ConfigError("Give a session or a client, not both.")
+        if client is not None and (session is not None or endpoint_url):
+            raise ConfigError("Give a client, or what it is to be made of; not both.")
         self._service = service
         self._session = session
         self._given = client
+        self._endpoint_url = endpoint_url
         # botocore keeps ten connections; those of further threads it would open anew each time.
+        self._connections = connections
         self._config = Config(max_pool_connections=connections) if connections > 10 else Config()
         self._want_checksums = True
         self._pid = os.getpid()
@@ -105,7 +109,12 @@ class Clients:
         return self._want_checksums
 
     def _client_of(self, session: Any, region: str | None) -> Any:
-        client = session.client(self._service, region_name=region, config=self._config)
+        def client_of(config: Config) -> Any:
+            return session.client(
+                self._service, region_name=region, endpoint_url=self._endpoint_url, config=config
+            )
+
+        client = client_of(self._config)
         if self._service != "s3":
             return client
         # What is set of checksums is for whoever sends to obey: botocore knows one kind only.
@@ -117,10 +126,16 @@ class Clients:
             # SHA-256 takes a core at one or two GB/s. Without TLS nothing else protects it.
             s3.setdefault("payload_signing_enabled", False)
         config = Config(s3=s3, request_checksum_calculation="when_required")
-        return session.client(self._service, region_name=region, config=self._config.merge(config))
+        return client_of(self._config.merge(config))
 
-    def __getstate__(self) -> NoReturn:
-        raise TypeError("AWS clients cannot be pickled; make the store and its keyrings there.")
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._session is not None or self._given is not None:
+            raise TypeError(
+                "AWS sessions and clients cannot be pickled; make store and keyrings there, "
+                "or leave the session out: each process then has its own."
+            )
+        make = partial(Clients, endpoint_url=self._endpoint_url, connections=self._connections)
+        return make, (self._service,)
 
 
 @contextmanager

@@ -9,7 +9,9 @@ Source: aws-encryption-sdk-specification, framework/{raw-aes,raw-rsa,multi}-keyr
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from secrets import token_bytes
+from typing import Any
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -181,6 +183,13 @@ class RSAKeyring:
             raise ConfigError("The public and the private key are not of one pair.")
         object.__setattr__(self, "_decryptor", decryptor)
         object.__setattr__(self, "_encryptor", encryptor)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is loaded of the PEM cannot be pickled.
+        make = partial(
+            RSAKeyring, public=self.public, private=self.private, padding=self.padding
+        )
+        return make, (self.namespace, self.name)
 
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from samples import LARGE, MODES, PART, aes, connect, files, make_mode, names, payload, uploads
 
@@ -141,11 +142,18 @@ def test_a_read_beside_writes_is_one_version_or_a_conflict(bucket: str, tmp_path
     assert files(tmp_path) in ([], ["out"])
 
 
-def test_modes_can_be_pickled_and_stores_cannot() -> None:
-    """A store has connections; pickled with its process's it would be used by two."""
+def test_modes_can_be_pickled() -> None:
+    """With all keyrings: an engine sends them to the processes that do the work."""
     mode = ClientSide(aes(), key_location="metadata")
     assert pickle.loads(pickle.dumps(mode)) == mode
-    for thing in (connect(mode), KMSKeyring("alias/x")):
+    keyring = pickle.loads(pickle.dumps(KMSKeyring("alias/x")))
+    assert (keyring.key, keyring.client.meta.service_model.service_name) == ("alias/x", "kms")
+
+
+def test_stores_and_sessions_cannot_be_pickled() -> None:
+    """They have connections; pickled with its process's a store would be used by two."""
+    session = boto3.Session()
+    for thing in (connect(ClientSide(aes())), KMSKeyring("alias/x", session=session)):
         with pytest.raises(TypeError, match="pickled"):
             pickle.dumps(thing)
 

@@ -3,6 +3,7 @@
 
 import json
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -160,6 +161,14 @@ def test_rsa_paddings(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
     assert message.decrypt(written, reader, context=CONTEXT) == b"for your eyes"
     (edk,) = writer.wrap(DATA_KEY, CONTEXT)
     assert (edk.provider, edk.info, len(edk.ciphertext)) == ("tests", b"rsa-1", 256)
+
+
+def test_rsa_can_be_pickled(rsa_pem: tuple[bytes, bytes]) -> None:
+    """By its PEM, as what is loaded of it cannot be."""
+    keyring = RSAKeyring("tests", "rsa-1", private=rsa_pem[1], padding="OAEP-SHA512")
+    copy = pickle.loads(pickle.dumps(keyring))
+    assert copy == keyring
+    assert copy.unwrap(keyring.wrap(bytes(32), {}), {}, 32) == bytes(32)
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
