@@ -32,13 +32,16 @@ if TYPE_CHECKING:
         StorageError,
     )
     from .files import decrypt_file, encrypt_file
+    from .info import ObjectInfo
     from .keyrings import AESKeyring, MultiKeyring, RSAKeyring
     from .kms import KeyManager
     from .kms_keyrings import KMSKeyring
     from .message import Keyring
     from .modes import DSSEKMS, SSEC, SSEKMS, SSES3, ClientSide, Mode
+    from .reader import ObjectReader
     from .rotation import RotationOutcome
-    from .store import ListedObject, ObjectInfo, S3Crypt
+    from .store import ListedObject, S3Crypt
+    from .writer import ObjectWriter
 
 __version__ = "0.1.0"
 
@@ -64,6 +67,8 @@ __all__ = [
     "MultiKeyring",
     "ObjectInfo",
     "ObjectNotFoundError",
+    "ObjectReader",
+    "ObjectWriter",
     "PolicyError",
     "RSAKeyring",
     "RotationError",
@@ -80,13 +85,16 @@ _HOMES = {
     "caching": ["CacheStatistics", "CachingKeyring"],
     "errors": [name for name in __all__ if name.endswith("Error")],
     "files": ["decrypt_file", "encrypt_file"],
+    "info": ["ObjectInfo"],
     "keyrings": ["AESKeyring", "MultiKeyring", "RSAKeyring"],
     "kms": ["KeyManager"],
     "kms_keyrings": ["KMSKeyring"],
     "message": ["Keyring"],
     "modes": ["DSSEKMS", "SSEC", "SSEKMS", "SSES3", "ClientSide", "Mode"],
     "rotation": ["RotationOutcome"],
-    "store": ["ListedObject", "ObjectInfo", "S3Crypt"],
+    "reader": ["ObjectReader"],
+    "store": ["ListedObject", "S3Crypt"],
+    "writer": ["ObjectWriter"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

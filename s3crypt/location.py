@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where an object is: `s3://bucket/name`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from .errors import ConfigError
+from .errors import ConfigError, FormatError, IntegrityError, PolicyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,16 @@ class Location:
     def arguments(self) -> dict[str, str]:
         """Return the request arguments that name the object."""
         return {"Bucket": self.bucket, "Key": self.name}
+
+    @contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """Name the object in errors that know only its bytes."""
+        try:
+            yield
+        except (IntegrityError, FormatError, PolicyError) as error:
+            if str(self) not in str(error):
+                error.args = (f"{self}: {error}",)
+            raise
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.name}"

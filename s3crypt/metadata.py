@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What s3crypt keeps in an object's S3 metadata, and the keyring that keeps the key there.
 
-    s3crypt-header-length   bytes before the first frame        } both a hint, checked
-    s3crypt-frame-length    plaintext bytes of a frame          } against the header
+    s3crypt-header-length   bytes before the first frame        } hints: with these a HEAD tells
+    s3crypt-frame-length    plaintext bytes of a frame          } the plaintext's size; compared
+    s3crypt-footer-length   bytes after the final frame         } with the header when it is read
     s3crypt-edks            the object key, wrapped: JSON list of provider, info, ciphertext
     s3crypt-context         the encryption context it is wrapped under, as JSON
 
-The last two are there with `key_location="metadata"` only: the message's header then has one
+The last two of all are there with `key_location="metadata"` only: the message's header then has one
 EDK, of a raw AES key made for this object (the *object key*). Changing who wraps the object key
 changes metadata only; a message's header is never written twice.
 
@@ -20,13 +21,16 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .errors import ConfigError, FormatError
+from .errors import ConfigError, FormatError, IntegrityError
 from .keyrings import AESKeyring, Keyring
 from .message import MAX_EDKS, DataKey, EncryptedDataKey, Header
+from .message.frames import SIGNATURE_LENGTH
+from .message.geometry import Geometry
 
 PREFIX = "s3crypt-"
 HEADER_LENGTH = "s3crypt-header-length"
 FRAME_LENGTH = "s3crypt-frame-length"
+FOOTER_LENGTH = "s3crypt-footer-length"
 EDKS = "s3crypt-edks"
 CONTEXT = "s3crypt-context"
 
@@ -76,11 +80,46 @@ class ObjectKeyring:
 
 def described(header: Header, keyring: ObjectKeyring | None) -> dict[str, str]:
     """Return the metadata of a new object with this header."""
-    entries = {HEADER_LENGTH: str(len(header)), FRAME_LENGTH: str(header.frame_length)}
+    entries = _lengths(header)
     if keyring:
         entries[EDKS] = dump_edks(keyring.wrapped)
         entries[CONTEXT] = json.dumps(dict(header.context), separators=(",", ":"))
     return entries
+
+
+def _lengths(header: Header) -> dict[str, str]:
+    return {
+        HEADER_LENGTH: str(len(header)),
+        FRAME_LENGTH: str(header.frame_length),
+        FOOTER_LENGTH: str(2 + SIGNATURE_LENGTH if header.suite.curve else 0),
+    }
+
+
+def recorded_geometry(metadata: Mapping[str, str]) -> tuple[Geometry, int] | None:
+    """Return where the frames lie and the footer's bytes, as an object's metadata has them.
+
+    None where they are not all there, or are no such numbers.
+    """
+    texts = [metadata.get(name, "") for name in (HEADER_LENGTH, FRAME_LENGTH, FOOTER_LENGTH)]
+    # Longer numbers are no lengths, and int() is not meant for what strangers write.
+    if not all(text.isascii() and text.isdigit() and len(text) < 12 for text in texts):
+        return None
+    header_length, frame_length, footer_length = map(int, texts)
+    return (Geometry(header_length, frame_length), footer_length) if frame_length else None
+
+
+def check_recorded(metadata: Mapping[str, str], header: Header) -> None:
+    """Refuse metadata whose lengths are not the header's: sizes were told by them.
+
+    Raises:
+        IntegrityError: They differ.
+    """
+    for name, length in _lengths(header).items():
+        if metadata.get(name, length) != length:
+            raise IntegrityError(
+                f"The object's {name} metadata is {metadata[name]!r}; its header says {length}.",
+                hint="Its metadata or its body was replaced. Put it again.",
+            )
 
 
 def dump_edks(edks: Sequence[EncryptedDataKey]) -> str:

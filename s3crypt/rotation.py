@@ -28,6 +28,7 @@ from .errors import (
     S3CryptError,
     StorageError,
 )
+from .info import Description
 from .keyrings import AESKeyring, key_names, uncached
 from .kms_keyrings import KMSKeyring
 from .location import Location
@@ -35,7 +36,7 @@ from .message import MAX_HEADER_LENGTH, EncryptedDataKey, Header, Keyring, Opene
 from .message.header import PUBLIC_KEY_PAIR
 from .modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
 from .sources import StreamSource
-from .store import Demand, Description, S3Crypt, check_written, recognise
+from .store import Demand, S3Crypt, check_written, recognise
 from .transfer import MAX_COPY_LENGTH, CopySource, ObjectStream, Upload, copy_in_place
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted", "failed"]

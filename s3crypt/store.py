@@ -9,11 +9,10 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from . import metadata as entries
 from .aws import Clients, translating
@@ -26,25 +25,44 @@ from .errors import (
     StorageError,
 )
 from .files import replacing
-from .keyrings import Keyring, key_names
+from .info import (
+    Description,
+    ObjectInfo,
+    describe,
+    describe_head,
+    describe_plain,
+    describe_written,
+    footer_length,
+    keys_of,
+)
 from .kms_keyrings import pinned, resolve_key_arn
 from .location import Location
 from .message import (
     MAX_HEADER_LENGTH,
     DecryptingReader,
     Header,
+    Keyring,
     Opener,
     Sealer,
     find_header,
     read_header,
 )
-from .message.frames import BLOCK_OVERHEAD, MAX_FOOTER_LENGTH
-from .message.header import read_into
 from .message.memory import reserve
 from .modes import BOUND_NAME, DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
+from .reader import (
+    DEFAULT_CACHE_LENGTH,
+    FIRST_LENGTH,
+    ByteRange,
+    BytesPlaintext,
+    ObjectReader,
+    Plaintext,
+    RangedPlaintext,
+    RawReader,
+)
 from .sources import BytesSource, FileSource, Source, StreamSource, is_regular, opening
-from .transfer import Checksums, ObjectStream, Progress, Upload, download, pour, upload
+from .transfer import PART_LENGTH, Checksums, ObjectStream, Progress, Upload, download, pour, upload
 from .workers import RUN_LENGTH
+from .writer import ObjectWriter
 
 if TYPE_CHECKING:
     import boto3
@@ -53,51 +71,9 @@ if TYPE_CHECKING:
 
 # As many as boto3 has connections.
 DEFAULT_WORKERS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """What is known of one object without its plaintext.
-
-    Attributes:
-        uri: Where it is.
-        mode: `sse-s3`, `sse-kms`, `dsse-kms`, `sse-c` or `client`; None where S3 reports none.
-        size: Plaintext bytes, by arithmetic on the stored size; None where that cannot tell.
-        stored_size: Bytes in S3.
-        etag: S3's tag of this content, with its quotes.
-        version_id: None in buckets without versioning.
-        last_modified: When it was stored; None right after a put.
-        content_type, storage_class, metadata: As given to `put`.
-        kms_key: ARN of the key S3 encrypts with, in any mode.
-        bucket_key: Whether S3 uses a bucket key.
-        suite: Algorithm suite of a client-side object, and likewise the following.
-        signed: Whether it has a signature.
-        frame_length: Plaintext bytes of a frame.
-        frames: How many frames.
-        key_location: `header` or `metadata`.
-        keys: Who wrapped its key, as written on the command line.
-        context: Its encryption context; unverified unless the object was decrypted.
-    """
-
-    uri: str
-    mode: str | None
-    size: int | None
-    stored_size: int
-    etag: str
-    version_id: str | None = None
-    last_modified: datetime | None = None
-    content_type: str | None = None
-    storage_class: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    kms_key: str | None = None
-    bucket_key: bool = False
-    suite: str | None = None
-    signed: bool = False
-    frame_length: int | None = None
-    frames: int | None = None
-    key_location: str | None = None
-    keys: tuple[str, ...] = ()
-    context: Mapping[str, str] = field(default_factory=dict)
+# Longer than the header of all but few messages.
+_HEAD_LENGTH = 16 * 2**10
+_IF_ABSENT = {"IfNoneMatch": "*"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +96,7 @@ class S3Crypt:
             key, its context. Without a mode nothing is written, and what can be read is read.
         session: boto3 session to make clients from; the default one if left out.
         client: An S3 client to use instead. It is not changed.
+        endpoint_url: The S3 service's address, if not AWS's; KMS keeps its own.
         workers: Threads of one transfer, at most: there is one for each core, and more while
             a server far away keeps them waiting. Each takes about 11 MiB for a put, 3 for a get.
 
@@ -133,13 +110,16 @@ class S3Crypt:
         *,
         session: "boto3.Session | None" = None,
         client: Any = None,
+        endpoint_url: str | None = None,
         workers: int = DEFAULT_WORKERS,
     ) -> None:
         if workers < 1:
             raise ConfigError(f"A store needs at least one worker, not {workers}.")
         self.mode = mode
         self.workers = workers
-        self._clients = Clients("s3", session=session, client=client, connections=workers)
+        self._clients = Clients(
+            "s3", session=session, client=client, endpoint_url=endpoint_url, connections=workers
+        )
         self._kms_clients = Clients("kms", session=session)
         self._checksums = Checksums(self._clients)
         self._key_arns: dict[tuple[str, str | None], str] = {}
@@ -181,29 +161,14 @@ class S3Crypt:
             ConflictError: It exists, and `if_absent` was given.
             PolicyError: S3 did not encrypt as asked; what it stored was removed again.
         """
-        location = Location.parse_object(uri)
-        if location.is_prefix:
-            raise ConfigError(f"{uri!r} names a prefix, not an object.", hint="Add a name to it.")
-        described = Description(
-            metadata=metadata or {},
-            tags=tags or {},
-            headers={
-                name: value
-                for name, value in (
-                    ("ContentType", content_type),
-                    ("StorageClass", storage_class),
-                )
-                if value
-            },
-        )
-        entries.check_user(described.metadata)
+        location, described = _target(uri, metadata, tags, content_type, storage_class)
         with _opened(source) as opened:
             return self.write(
                 opened,
                 location,
                 self._demanded(mode),
                 described,
-                conditions={"IfNoneMatch": "*"} if if_absent else {},
+                conditions=_IF_ABSENT if if_absent else {},
                 progress=progress,
             )
 
@@ -215,7 +180,9 @@ class S3Crypt:
         mode: Mode | None = None,
         version_id: str | None = None,
         written_as: str | None = None,
+        byte_range: str | None = None,
         allow_uncommitted: bool = False,
+        allow_unverified_signature: bool = False,
         progress: Progress | None = None,
     ) -> ObjectInfo:
         """Fetch an object's plaintext, verified.
@@ -228,7 +195,11 @@ class S3Crypt:
             mode: Instead of the store's.
             version_id: Instead of the current version.
             written_as: The name under which the object was put, where it was moved since.
+            byte_range: Only these bytes of the plaintext, as in HTTP: `0-99`, `100-` or, for
+                the last ones, `-100`. The frames that have them are fetched and verified, and the
+                final one.
             allow_uncommitted: Read client-side objects without key commitment too.
+            allow_unverified_signature: Read ranges of signed objects too, as `open` says.
             progress: Called with plaintext bytes written since the last call, from any thread.
 
         Raises:
@@ -237,24 +208,31 @@ class S3Crypt:
             PolicyError: It is not encrypted as demanded.
             ConflictError: It was replaced while it was read.
         """
-        demand = Demand(self._mode(mode), version_id, written_as, allow_uncommitted)
+        demand = Demand(
+            self._mode(mode), version_id, written_as, allow_uncommitted, allow_unverified_signature
+        )
         location = Location.parse_object(uri)
-        if isinstance(target, str | os.PathLike):
-            with replacing(target) as file, self.reading(location, demand) as reading:
-                return reading.into_file(file, self.workers, progress)
         if isinstance(target, io.TextIOBase):
             raise ConfigError("The target is open as text.", hint='Open it in binary mode: "wb".')
-        with self.reading(location, demand) as reading:
-            return reading.into_stream(target, progress)
+        wanted = ByteRange.parse(byte_range) if byte_range is not None else None
+        if not isinstance(target, str | os.PathLike):
+            return self._get_into(target, location, demand, wanted, progress)
+        with replacing(target) as file:
+            if wanted:
+                return self._get_into(file, location, demand, wanted, progress)
+            with self.reading(location, demand) as reading:
+                return reading.into_file(file, self.workers, progress)
 
-    def read(
+    def read(  # noqa: PLR0913 - as `get` has them
         self,
         uri: str,
         *,
         mode: Mode | None = None,
         version_id: str | None = None,
         written_as: str | None = None,
+        byte_range: str | None = None,
         allow_uncommitted: bool = False,
+        allow_unverified_signature: bool = False,
     ) -> bytes:
         """Return an object's plaintext, verified; arguments and errors as `get`."""
         target = io.BytesIO()
@@ -264,9 +242,99 @@ class S3Crypt:
             mode=mode,
             version_id=version_id,
             written_as=written_as,
+            byte_range=byte_range,
             allow_uncommitted=allow_uncommitted,
+            allow_unverified_signature=allow_unverified_signature,
         )
         return target.getvalue()
+
+    @overload
+    def open(
+        self,
+        uri: str,
+        how: Literal["rb"] = "rb",
+        /,
+        *,
+        mode: Mode | None = None,
+        version_id: str | None = None,
+        written_as: str | None = None,
+        allow_uncommitted: bool = False,
+        allow_unverified_length: bool = False,
+        allow_unverified_signature: bool = False,
+        cache_length: int = DEFAULT_CACHE_LENGTH,
+    ) -> ObjectReader: ...
+
+    @overload
+    def open(
+        self,
+        uri: str,
+        how: Literal["wb", "xb"],
+        /,
+        *,
+        mode: Mode | None = None,
+        metadata: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        storage_class: str | None = None,
+    ) -> ObjectWriter: ...
+
+    def open(
+        self, uri: str, how: Literal["rb", "wb", "xb"] = "rb", /, **options: Any
+    ) -> ObjectReader | ObjectWriter:
+        """Open an object as a binary file, to be read at any offset or written in order.
+
+        Args:
+            uri: `s3://bucket/name`.
+            how: `rb` to read; `wb` to write, and `xb` to write only where there is none.
+            mode: Instead of the store's.
+            version_id: Instead of the current version.
+            written_as: The name under which the object was put, where it was moved since.
+            allow_uncommitted: Read client-side objects without key commitment too.
+            allow_unverified_length: Return bytes before the final frame has proved the length:
+                one request less, for who reads a known range. A truncated object is then
+                noticed only once its end, or its size, is asked for.
+            allow_unverified_signature: Read signed objects too. Their signature covers the whole,
+                so that what is read of them is as authentic as an unsigned object.
+            cache_length: Plaintext bytes that are kept of what was read, and read ahead.
+            metadata, tags, content_type, storage_class: As `put`.
+
+        Returns:
+            An `ObjectReader`, or an `ObjectWriter` whose `close` stores the object.
+
+        Raises:
+            ObjectNotFoundError, IntegrityError, ConflictError: As `get`.
+            PolicyError: As `get`, or it is signed.
+        """
+        if how == "rb":
+            return self._open_to_read(uri, **options)
+        if how in ("wb", "xb"):
+            return self._open_to_write(uri, if_absent=how == "xb", **options)
+        raise ConfigError(
+            f"Objects are opened as 'rb', 'wb' or 'xb', not {how!r}.",
+            hint="They are written whole: nothing can be appended or changed in place.",
+        )
+
+    def head(
+        self, uri: str, *, mode: Mode | None = None, version_id: str | None = None
+    ) -> ObjectInfo:
+        """Say how large an object's plaintext is, and what else one request tells.
+
+        The size is exact: where s3crypt wrote the object, its metadata has what the arithmetic
+        needs, and whoever reads the object compares that with its header; of other writers' the
+        header is read. What only the header tells (`keys`, `context`, `suite`) may be missing.
+        """
+        location = Location.parse_object(uri)
+        chosen = self._mode(mode)
+        if chosen is None:
+            # Only its first bytes tell whose it is.
+            return self._look(location, None, version_id, first=_HEAD_LENGTH)
+        with location.named_in_errors(), _explaining(chosen), translating(str(location)):
+            arguments = _read_arguments(chosen, version_id)
+            reply = self.client.head_object(**location.arguments, **arguments)
+        info = describe_head(location, reply)
+        if info is None and isinstance(chosen, ClientSide):
+            return self._look(location, chosen, version_id, first=_HEAD_LENGTH)
+        return info or describe_plain(location, reply)
 
     def inspect(
         self, uri: str, *, mode: Mode | None = None, version_id: str | None = None
@@ -276,14 +344,7 @@ class S3Crypt:
         An object of mode `sse-c` answers only to its key, so it needs `mode`.
         """
         location = Location.parse_object(uri)
-        chosen = self._mode(mode)
-        arguments = _read_arguments(chosen, version_id)
-        with (
-            _about(location),
-            _explaining(chosen),
-            ObjectStream.open(self.client, location, arguments, first=MAX_HEADER_LENGTH) as stream,
-        ):
-            return _describe(location, stream, recognise(stream))
+        return self._look(location, self._mode(mode), version_id, first=MAX_HEADER_LENGTH)
 
     def list(self, uri: str) -> Iterator[ListedObject]:
         """Yield the objects whose URI begins with `uri`, in S3's order."""
@@ -384,17 +445,19 @@ class S3Crypt:
         stored = header.geometry.message_length(size) if header else size
         if sealer and sealer.is_signed:
             stored += sealer.footer_length
-        return _written(location, mode, described, reply, (size, stored, header, whole))
+        return describe_written(location, mode, described, reply, (size, stored, header, whole))
 
     @contextmanager
-    def reading(self, location: Location, demand: "Demand") -> "Iterator[Reading]":
-        """Open an object whose encryption is as demanded."""
+    def reading(
+        self, location: Location, demand: "Demand", *, first: int = PART_LENGTH
+    ) -> "Iterator[Reading]":
+        """Open an object whose encryption is as demanded; ask for `first` bytes at first."""
         mode = demand.mode
         arguments = _read_arguments(mode, demand.version_id)
         with (
-            _about(location),
+            location.named_in_errors(),
             _explaining(mode),
-            ObjectStream.open(self.client, location, arguments) as stream,
+            ObjectStream.open(self.client, location, arguments, first=first) as stream,
         ):
             reader = None
             if isinstance(mode, ClientSide):
@@ -403,8 +466,87 @@ class S3Crypt:
                 self.check_mode(mode, stream.reply, location)
                 _refuse_client_side(mode, stream)
             header = reader.header if reader else None
-            info = _describe(location, stream, header)
-            yield Reading(stream, reader, info)
+            info = describe(location, stream, header)
+            yield Reading(location, stream, reader, info, demand)
+
+    def _look(
+        self, location: Location, mode: Mode | None, version_id: str | None, *, first: int
+    ) -> ObjectInfo:
+        arguments = _read_arguments(mode, version_id)
+        with (
+            location.named_in_errors(),
+            _explaining(mode),
+            ObjectStream.open(self.client, location, arguments, first=first) as stream,
+        ):
+            return describe(location, stream, recognise(stream))
+
+    def _open_to_read(  # noqa: PLR0913 - as `open` has them
+        self,
+        uri: str,
+        *,
+        mode: Mode | None = None,
+        version_id: str | None = None,
+        written_as: str | None = None,
+        allow_uncommitted: bool = False,
+        allow_unverified_length: bool = False,
+        allow_unverified_signature: bool = False,
+        cache_length: int = DEFAULT_CACHE_LENGTH,
+    ) -> ObjectReader:
+        demand = Demand(
+            self._mode(mode), version_id, written_as, allow_uncommitted, allow_unverified_signature
+        )
+        location = Location.parse_object(uri)
+        with self.reading(location, demand, first=FIRST_LENGTH) as reading:
+            raw = reading.into_raw(self.workers, cache_length)
+            if not allow_unverified_length:
+                raw.verify_size()
+            return ObjectReader(raw, reading.info)
+
+    def _get_into(
+        self,
+        target: BinaryIO,
+        location: Location,
+        demand: "Demand",
+        wanted: ByteRange | None,
+        progress: Progress | None,
+    ) -> ObjectInfo:
+        """Write an object's plaintext, or a range of it, in order."""
+        if wanted is None:
+            with self.reading(location, demand) as reading:
+                return reading.into_stream(target, progress)
+        with (
+            self.reading(location, demand, first=FIRST_LENGTH) as reading,
+            reading.into_raw(self.workers, DEFAULT_CACHE_LENGTH) as raw,
+        ):
+            start, end = wanted.within(raw.size, str(location))
+            raw.seek(start)
+            buffer = reserve(min(RUN_LENGTH, end - start))
+            while left := end - raw.tell():
+                count = raw.readinto(buffer[:left])
+                _write_all(target, buffer[:count])
+                if progress:
+                    progress(count)
+            return reading.info
+
+    def _open_to_write(  # noqa: PLR0913 - as `open` has them
+        self,
+        uri: str,
+        *,
+        if_absent: bool,
+        mode: Mode | None = None,
+        metadata: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        storage_class: str | None = None,
+    ) -> ObjectWriter:
+        location, described = _target(uri, metadata, tags, content_type, storage_class)
+        demanded = self._demanded(mode)
+
+        def store(source: Source) -> ObjectInfo:
+            conditions = _IF_ABSENT if if_absent else {}
+            return self.write(source, location, demanded, described, conditions=conditions)
+
+        return ObjectWriter(store, str(location))
 
     def check_mode(self, mode: Mode | None, reply: Mapping[str, Any], location: Location) -> None:
         """Refuse an object that S3 does not report to be in this server-side mode and key."""
@@ -474,30 +616,6 @@ class S3Crypt:
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
-    """What S3 keeps beside an object's bytes, as request arguments.
-
-    Attributes:
-        metadata: User metadata.
-        tags: Object tags.
-        headers: Content headers, storage class, object lock, by request argument.
-    """
-
-    metadata: Mapping[str, str]
-    tags: Mapping[str, str]
-    headers: Mapping[str, Any]
-
-    def arguments(self, metadata: Mapping[str, str]) -> dict[str, Any]:
-        """Return the arguments of a request that makes the object, with all its metadata."""
-        arguments: dict[str, Any] = dict(self.headers)
-        if metadata:
-            arguments["Metadata"] = dict(metadata)
-        if self.tags:
-            arguments["Tagging"] = urlencode(dict(self.tags))
-        return arguments
-
-
-@dataclass(frozen=True, slots=True)
 class Demand:
     """What is demanded of an object to be read."""
 
@@ -505,15 +623,18 @@ class Demand:
     version_id: str | None = None
     written_as: str | None = None
     allow_uncommitted: bool = False
+    allow_unverified_signature: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """An object being read: its stored bytes, and what decrypts them."""
 
+    location: Location
     stream: ObjectStream
     reader: DecryptingReader | None
     info: ObjectInfo
+    demand: "Demand"
 
     @property
     def plaintext(self) -> BinaryIO:
@@ -543,6 +664,34 @@ class Reading:
             return self.into_stream(file, progress)
         download(self.stream, self._opener, file, workers=workers, progress=progress)
         return self.info
+
+    def into_raw(self, workers: int, cache_length: int) -> RawReader:
+        """Return the plaintext as a raw file to be read at any offset."""
+        self.stream.hold()
+        return RawReader(
+            self._plaintext(),
+            name=str(self.location),
+            cache_length=cache_length,
+            workers=workers,
+        )
+
+    def _plaintext(self) -> Plaintext:
+        if self.reader is None:
+            return RangedPlaintext(self.stream, None, 0, self.location)
+        header = self.reader.header
+        if not header.frame_length:
+            # Of one block no byte is verified before all are; the signature is then, too.
+            return BytesPlaintext(self.reader.readall())
+        if header.suite.curve and not self.demand.allow_unverified_signature:
+            raise PolicyError(
+                f"{self.location} is signed, and its signature covers the whole: of a range only "
+                "the frames can be verified.",
+                hint="Get it whole, or name allow_unverified_signature.",
+            )
+        after = footer_length(header, self.stream)
+        if after is None:
+            raise IntegrityError("The message does not end with a signature: it is truncated.")
+        return RangedPlaintext(self.stream, self.reader.opener, after, self.location)
 
     @property
     def is_in_order(self) -> bool:
@@ -578,6 +727,7 @@ def _decrypting(
         if error.hint is None and reported:
             error.hint = f"S3 stores it in mode {reported}: read it with that mode."
         raise
+    entries.check_recorded(entries.of_reply(stream.reply), header)
     if mode.bind_name and BOUND_NAME not in header.context:
         raise IntegrityError(
             "The object is not bound to its name.",
@@ -598,7 +748,7 @@ def _refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
     if mode is not None and not entries.claims_client_side(entries.of_reply(stream.reply)):
         return
     if header := recognise(stream):
-        keys = ", ".join(_keys(header, stream.reply))
+        keys = ", ".join(keys_of(header, stream.reply))
         raise PolicyError(
             "The object is encrypted client-side.",
             hint=f"Read it with ClientSide and one of: {keys}",
@@ -651,107 +801,25 @@ def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> N
         )
 
 
-def _keys(header: Header, reply: Mapping[str, Any]) -> tuple[str, ...]:
-    return key_names(entries.load_edks(entries.of_reply(reply)) or header.edks)
-
-
-def _describe(
-    location: Location,
-    stream: ObjectStream,
-    header: Header | None,
-) -> ObjectInfo:
-    reply = stream.reply
-    metadata = entries.of_reply(reply)
-    common: dict[str, Any] = {
-        "uri": str(location),
-        "stored_size": stream.size,
-        "etag": reply["ETag"],
-        "version_id": reply.get("VersionId"),
-        "last_modified": reply.get("LastModified"),
-        "content_type": reply.get("ContentType"),
-        "storage_class": reply.get("StorageClass", "STANDARD"),
-        "metadata": entries.of_user(metadata),
-        "kms_key": reply.get("SSEKMSKeyId"),
-        "bucket_key": bool(reply.get("BucketKeyEnabled")),
-    }
-    if header is None:
-        return ObjectInfo(mode=reported_mode(reply), size=stream.size, **common)
-    size, frames = _extent(header, stream)
-    return ObjectInfo(
-        mode=ClientSide.name, size=size, frames=frames, **common, **_of_header(header, metadata)
+def _target(
+    uri: str,
+    metadata: Mapping[str, str] | None,
+    tags: Mapping[str, str] | None,
+    content_type: str | None,
+    storage_class: str | None,
+) -> tuple[Location, Description]:
+    """Return where an object goes and what goes along, if both are possible."""
+    location = Location.parse_object(uri)
+    if location.is_prefix:
+        raise ConfigError(f"{uri!r} names a prefix, not an object.", hint="Add a name to it.")
+    headers = {"ContentType": content_type, "StorageClass": storage_class}
+    described = Description(
+        metadata=metadata or {},
+        tags=tags or {},
+        headers={name: value for name, value in headers.items() if value},
     )
-
-
-def _of_header(header: Header, metadata: Mapping[str, str]) -> dict[str, Any]:
-    wrapped = entries.load_edks(metadata)
-    return {
-        "suite": header.suite.name,
-        "signed": header.suite.curve is not None,
-        "frame_length": header.frame_length or None,
-        "key_location": "metadata" if wrapped else "header",
-        "keys": key_names(wrapped or header.edks),
-        "context": header.context,
-    }
-
-
-def _extent(header: Header, stream: ObjectStream) -> tuple[int | None, int | None]:
-    """Return plaintext bytes and frames by arithmetic on the stored size."""
-    length = stream.size
-    if header.suite.curve:
-        footer = _footer_length(stream)
-        if footer is None:
-            return None, None
-        length -= footer
-    if not header.frame_length:
-        size = length - len(header) - BLOCK_OVERHEAD
-        return (size, None) if size >= 0 else (None, None)
-    try:
-        regular, final = header.geometry.split(length)
-    except IntegrityError:
-        return None, None
-    return regular * header.frame_length + final, regular + 1
-
-
-def _footer_length(stream: ObjectStream) -> int | None:
-    """Return the length of the footer, found by its own length field and DER's."""
-    start = max(0, stream.size - MAX_FOOTER_LENGTH)
-    end = bytearray(stream.size - start)
-    with stream.section(start, stream.size) as tail, memoryview(end) as view:
-        read_into(tail, view)  # type: ignore[arg-type]  # RawIOBase reads as BinaryIO does
-    for length in range(8, len(end) - 1):
-        footer = end[-length - 2 :]
-        if int.from_bytes(footer[:2]) == length and footer[2:4] == bytes([0x30, length - 2]):
-            return length + 2
-    return None
-
-
-def _written(
-    location: Location,
-    mode: Mode,
-    described: Description,
-    reply: Mapping[str, Any],
-    stored: tuple[int, int, Header | None, Mapping[str, str]],
-) -> ObjectInfo:
-    size, stored_size, header, metadata = stored
-    details = {}
-    if header:
-        details = _of_header(header, metadata)
-        if header.frame_length:
-            details["frames"] = header.geometry.frames(size)
-    return ObjectInfo(
-        uri=str(location),
-        mode=mode.name,
-        size=size,
-        stored_size=stored_size,
-        etag=reply["ETag"],
-        version_id=reply.get("VersionId"),
-        content_type=described.headers.get("ContentType"),
-        storage_class=described.headers.get("StorageClass", "STANDARD"),
-        metadata=dict(described.metadata),
-        kms_key=reply.get("SSEKMSKeyId"),
-        bucket_key=bool(reply.get("BucketKeyEnabled")),
-        **details,
-    )
+    entries.check_user(described.metadata)
+    return location, described
 
 
 @contextmanager
@@ -767,17 +835,6 @@ def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[Source]:
         return
     with opening(source) as file:
         yield FileSource.of(file, str(source)) or StreamSource(file)
-
-
-@contextmanager
-def _about(location: Location) -> Iterator[None]:
-    """Name the object in errors that know only its bytes."""
-    try:
-        yield
-    except (IntegrityError, FormatError, PolicyError) as error:
-        if str(location) not in str(error):
-            error.args = (f"{location}: {error}",)
-        raise
 
 
 @contextmanager

@@ -112,16 +112,31 @@ class Layout:
         count = max(1, length // self._stride)
         first, last = (within.first, within.last) if within else (1, self._total)
         for start in range(first, last + 1, count):
-            end = min(start + count - 1, last)
-            is_final = end == self._total
-            yield Run(
-                start,
-                end,
-                self._offset(start),
-                self.size if is_final else self._offset(end + 1),
-                (start - 1) * self._unit,
-                is_final,
-            )
+            yield self._run(start, min(start + count - 1, last))
+
+    def covering(self, start: int, end: int) -> Run:
+        """Return the run of frames that have the plaintext from `start` to before `end`.
+
+        Where that is empty, the frame that `start` would be in; the final one at the end.
+        """
+        first = min(start // self._unit + 1, self._total)
+        return self._run(first, max(first, min(-(-end // self._unit), self._total)))
+
+    @property
+    def final(self) -> Run:
+        """Return the run of the final frame alone."""
+        return self._run(self._total, self._total)
+
+    def _run(self, first: int, last: int) -> Run:
+        is_final = last == self._total
+        return Run(
+            first,
+            last,
+            self._offset(first),
+            self.size if is_final else self._offset(last + 1),
+            (first - 1) * self._unit,
+            is_final,
+        )
 
     def _offset(self, frame: int) -> int:
         return self.header_length + (frame - 1) * self._stride

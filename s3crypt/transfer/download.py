@@ -2,7 +2,7 @@
 """Objects fetched by ranges of one pinned version, opened and written in place."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from itertools import chain
 from typing import Any, BinaryIO
@@ -67,6 +67,8 @@ class ObjectStream(io.RawIOBase):
         self._position = start
         self._end = self.size if end is None else end
         self._ahead = memoryview(b"")
+        self._brought = 0
+        self._held = 0, memoryview(b"")
         self._body: Any = None
 
     @classmethod
@@ -100,13 +102,26 @@ class ObjectStream(io.RawIOBase):
         request.pop("Range", None)
         stream = cls(client, location, {**request, "IfMatch": reply["ETag"]}, reply)
         stream._body = reply["Body"]
+        stream._brought = min(first, stream.size)
         return stream
+
+    def hold(self) -> None:
+        """Keep what the first request brings from here on; sections of it make no request."""
+        rest = bytearray(max(0, self._brought - self._position))
+        start = self._position
+        with memoryview(rest) as view:
+            count = read_into(self, view)  # type: ignore[arg-type]  # RawIOBase reads alike
+        self._held = start, memoryview(rest)[:count]
 
     def section(self, start: int, end: int) -> "ObjectStream":
         """Return the same version's bytes from `start` to before `end`, not yet requested."""
-        return ObjectStream(
+        section = ObjectStream(
             self._client, self._location, self._pinned, self.reply, start=start, end=end
         )
+        begin, held = self._held
+        if begin <= start and end <= begin + len(held):
+            section._ahead = held[start - begin : end - begin]
+        return section
 
     def rewind(self) -> None:
         """Go back to the object's first byte."""
@@ -323,6 +338,22 @@ def pour(
         write(plain)
         if progress:
             progress(len(plain))
+
+
+def fetch(
+    stream: ObjectStream, opener: Opener | None, layout: Layout, run: Run, buffers: Buffers
+) -> Iterator[tuple[int, memoryview]]:
+    """Yield a run's plaintext piece by piece, each with its offset, fetched by one request.
+
+    Every piece is of verified frames, and there until the next is asked for.
+
+    Raises:
+        IntegrityError: A frame failed.
+        StorageError: S3 refused or failed, or the object was replaced meanwhile.
+    """
+    with closing(stream.section(run.start, run.end)) as source:
+        for piece in layout.runs(RUN_LENGTH, within=run):
+            yield piece.plaintext_offset, _fetch(piece, source, opener, buffers)
 
 
 def _fetch(run: Run, source: ObjectStream, opener: Opener | None, buffers: Buffers) -> memoryview:

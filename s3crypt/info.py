@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of an object: by its writer, by S3's answers, and by the header of its message."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from . import metadata as entries
+from .errors import IntegrityError
+from .keyrings import key_names
+from .location import Location
+from .message import Header
+from .message.frames import BLOCK_OVERHEAD, MAX_FOOTER_LENGTH
+from .message.geometry import Geometry
+from .message.header import read_into
+from .modes import ClientSide, Mode, reported_mode
+from .transfer import ObjectStream
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What is known of one object without its plaintext.
+
+    Attributes:
+        uri: Where it is.
+        mode: `sse-s3`, `sse-kms`, `dsse-kms`, `sse-c` or `client`; None where S3 reports none.
+        size: Plaintext bytes, by arithmetic on the stored size; None where that cannot tell.
+        stored_size: Bytes in S3.
+        etag: S3's tag of this content, with its quotes.
+        version_id: None in buckets without versioning.
+        last_modified: When it was stored; None right after a put.
+        content_type, storage_class, metadata: As given to `put`.
+        kms_key: ARN of the key S3 encrypts with, in any mode.
+        bucket_key: Whether S3 uses a bucket key.
+        suite: Algorithm suite of a client-side object, and likewise the following.
+        signed: Whether it has a signature.
+        frame_length: Plaintext bytes of a frame.
+        frames: How many frames.
+        key_location: `header` or `metadata`.
+        keys: Who wrapped its key, as written on the command line.
+        context: Its encryption context; unverified unless the object was decrypted.
+    """
+
+    uri: str
+    mode: str | None
+    size: int | None
+    stored_size: int
+    etag: str
+    version_id: str | None = None
+    last_modified: datetime | None = None
+    content_type: str | None = None
+    storage_class: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    kms_key: str | None = None
+    bucket_key: bool = False
+    suite: str | None = None
+    signed: bool = False
+    frame_length: int | None = None
+    frames: int | None = None
+    key_location: str | None = None
+    keys: tuple[str, ...] = ()
+    context: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What S3 keeps beside an object's bytes, as request arguments.
+
+    Attributes:
+        metadata: User metadata.
+        tags: Object tags.
+        headers: Content headers, storage class, object lock, by request argument.
+    """
+
+    metadata: Mapping[str, str]
+    tags: Mapping[str, str]
+    headers: Mapping[str, Any]
+
+    def arguments(self, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Return the arguments of a request that makes the object, with all its metadata."""
+        arguments: dict[str, Any] = dict(self.headers)
+        if metadata:
+            arguments["Metadata"] = dict(metadata)
+        if self.tags:
+            arguments["Tagging"] = urlencode(dict(self.tags))
+        return arguments
+
+
+def keys_of(header: Header, reply: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return who wrapped an object's key, as written on the command line."""
+    return key_names(entries.load_edks(entries.of_reply(reply)) or header.edks)
+
+
+def describe(location: Location, stream: ObjectStream, header: Header | None) -> ObjectInfo:
+    """Return what an open object's reply and header tell."""
+    common = _of_reply(location, stream.reply, stream.size)
+    if header is None:
+        return ObjectInfo(mode=reported_mode(stream.reply), size=stream.size, **common)
+    metadata = entries.of_reply(stream.reply)
+    size, frames = _extent(header, stream)
+    return ObjectInfo(
+        mode=ClientSide.name, size=size, frames=frames, **common, **_of_header(header, metadata)
+    )
+
+
+def describe_plain(location: Location, head: Mapping[str, Any]) -> ObjectInfo:
+    """Return what a HEAD tells of an object that S3 decrypts."""
+    size = head["ContentLength"]
+    return ObjectInfo(mode=reported_mode(head), size=size, **_of_reply(location, head, size))
+
+
+def describe_head(location: Location, head: Mapping[str, Any]) -> ObjectInfo | None:
+    """Return what a HEAD tells of a client-side object; None where its metadata does not do.
+
+    The size is what the metadata claims; whoever opens the object compares them with its header.
+    """
+    metadata = entries.of_reply(head)
+    recorded = entries.recorded_geometry(metadata)
+    if recorded is None:
+        return None
+    geometry, footer_length = recorded
+    size, frames = _size_of(geometry, head["ContentLength"] - footer_length)
+    wrapped = entries.load_edks(metadata)
+    return ObjectInfo(
+        mode=ClientSide.name,
+        size=size,
+        frames=frames,
+        signed=footer_length > 0,
+        frame_length=geometry.frame_length,
+        key_location="metadata" if wrapped else "header",
+        keys=key_names(wrapped),
+        **_of_reply(location, head, head["ContentLength"]),
+    )
+
+
+def _of_reply(location: Location, reply: Mapping[str, Any], stored_size: int) -> dict[str, Any]:
+    return {
+        "uri": str(location),
+        "stored_size": stored_size,
+        "etag": reply["ETag"],
+        "version_id": reply.get("VersionId"),
+        "last_modified": reply.get("LastModified"),
+        "content_type": reply.get("ContentType"),
+        "storage_class": reply.get("StorageClass", "STANDARD"),
+        "metadata": entries.of_user(entries.of_reply(reply)),
+        "kms_key": reply.get("SSEKMSKeyId"),
+        "bucket_key": bool(reply.get("BucketKeyEnabled")),
+    }
+
+
+def _of_header(header: Header, metadata: Mapping[str, str]) -> dict[str, Any]:
+    wrapped = entries.load_edks(metadata)
+    return {
+        "suite": header.suite.name,
+        "signed": header.suite.curve is not None,
+        "frame_length": header.frame_length or None,
+        "key_location": "metadata" if wrapped else "header",
+        "keys": key_names(wrapped or header.edks),
+        "context": header.context,
+    }
+
+
+def _extent(header: Header, stream: ObjectStream) -> tuple[int | None, int | None]:
+    """Return plaintext bytes and frames by arithmetic on the stored size."""
+    footer = footer_length(header, stream)
+    if footer is None:
+        return None, None
+    length = stream.size - footer
+    if not header.frame_length:
+        size = length - len(header) - BLOCK_OVERHEAD
+        return (size, None) if size >= 0 else (None, None)
+    return _size_of(header.geometry, length)
+
+
+def _size_of(geometry: Geometry, length: int) -> tuple[int | None, int | None]:
+    try:
+        regular, final = geometry.split(length)
+    except IntegrityError:
+        return None, None
+    return regular * geometry.frame_length + final, regular + 1
+
+
+def footer_length(header: Header, stream: ObjectStream) -> int | None:
+    """Return the bytes after the final frame; None where what is there is no signature.
+
+    It is what the object's metadata or its last bytes claim: the final frame, once it is opened
+    where it must lie then, proves it.
+    """
+    if header.suite.curve is None:
+        return 0
+    recorded = entries.recorded_geometry(entries.of_reply(stream.reply))
+    if recorded:
+        return recorded[1]
+    # Its own length field and DER's agree.
+    start = max(0, stream.size - MAX_FOOTER_LENGTH)
+    end = bytearray(stream.size - start)
+    with stream.section(start, stream.size) as tail, memoryview(end) as view:
+        read_into(tail, view)  # type: ignore[arg-type]  # RawIOBase reads as BinaryIO does
+    for length in range(8, len(end) - 1):
+        footer = end[-length - 2 :]
+        if int.from_bytes(footer[:2]) == length and footer[2:4] == bytes([0x30, length - 2]):
+            return length + 2
+    return None
+
+
+def describe_written(
+    location: Location,
+    mode: Mode,
+    described: Description,
+    reply: Mapping[str, Any],
+    stored: tuple[int, int, Header | None, Mapping[str, str]],
+) -> ObjectInfo:
+    """Return what the writer of an object knows of it."""
+    size, stored_size, header, metadata = stored
+    details = {}
+    if header:
+        details = _of_header(header, metadata)
+        if header.frame_length:
+            details["frames"] = header.geometry.frames(size)
+    return ObjectInfo(
+        uri=str(location),
+        mode=mode.name,
+        size=size,
+        stored_size=stored_size,
+        etag=reply["ETag"],
+        version_id=reply.get("VersionId"),
+        content_type=described.headers.get("ContentType"),
+        storage_class=described.headers.get("StorageClass", "STANDARD"),
+        metadata=dict(described.metadata),
+        kms_key=reply.get("SSEKMSKeyId"),
+        bucket_key=bool(reply.get("BucketKeyEnabled")),
+        **details,
+    )
