@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
-from .errors import ConfigError, S3CryptError, StorageError
+from .errors import ConfigError, IntegrityError, S3CryptError, StorageError
 from .info import ObjectInfo
 from .location import Location
 from .message import Opener
@@ -37,7 +37,8 @@ _BLOCK = 64 * 2**10
 _SECTION = 4 * 2**20
 # Of reads that follow each other, so many times their bytes are fetched ahead.
 _AHEAD = 2
-# Formats that keep their index at the end (Parquet, ORC, ZIP) read about this much of it first.
+# Formats that keep their index at the end (Parquet, ORC, ZIP) read about this much of it first, so
+# it comes with the final frame.
 _TAIL = 64 * 2**10
 
 
@@ -111,8 +112,11 @@ class Plaintext(Protocol):
         """Yield verified bytes with their offsets, in order, from whole blocks of the range."""
         ...
 
-    def tail(self, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
-        """Yield the last bytes likewise; that they come proves the size."""
+    def tail(self, length: int, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
+        """Yield the last blocks likewise, those of `length` bytes; coming, they prove the size.
+
+        Nothing where it needs no proof.
+        """
         ...
 
 
@@ -142,12 +146,12 @@ class RangedPlaintext:
         """Fetch the frames by one request."""
         return self._fetch(self._layout.covering(start, end), buffers)
 
-    def tail(self, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
-        """Fetch the final frame by one request, with what formats keep at their end."""
+    def tail(self, length: int, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
+        """Fetch the final frame, and those before it, by one request."""
         if self._opener is None:
             # S3 vouches for the size of what it decrypts.
             return iter(())
-        start = max(0, self.size - _TAIL)
+        start = max(0, self.size - length)
         # Of an empty final frame too: `size` itself is in no other.
         return self._fetch(self._layout.covering(start, self.size + 1), buffers)
 
@@ -175,9 +179,10 @@ class BytesPlaintext:
         del buffers
         yield start, self._data[start:end]
 
-    def tail(self, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
-        """Yield all of it."""
-        return self.pieces(0, self.size, buffers)
+    def tail(self, length: int, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
+        """Yield nothing: it is proved."""
+        del length, buffers
+        return iter(())
 
 
 @dataclass(slots=True)
@@ -274,10 +279,18 @@ class RawReader(io.RawIOBase):
         """
         with self._lock:
             if not self._is_verified:
-                pieces = [(at, bytes(piece)) for at, piece in self._plaintext.tail(self._buffers)]
-                if pieces:
-                    self._keep(pieces[0][0], b"".join(piece for _, piece in pieces))
+                try:
+                    self._keep_tail(_TAIL)
+                except IntegrityError:
+                    # It is the final frame that counts; nobody has asked for the others.
+                    self._keep_tail(0)
                 self._is_verified = True
+
+    def _keep_tail(self, length: int) -> None:
+        tail = self._plaintext.tail(length, self._buffers)
+        pieces = [(at, bytes(piece)) for at, piece in tail]
+        if pieces:
+            self._keep(pieces[0][0], b"".join(piece for _, piece in pieces))
 
     def _keep(self, start: int, data: bytes) -> None:
         """Keep verified plaintext that is here already: whole blocks from `start` on."""
