@@ -22,7 +22,6 @@ from .options import (
     ModeOptions,
     Settings,
     common_options,
-    keyring_of,
     message_reading_options,
     message_writing_options,
     option,
@@ -51,7 +50,7 @@ def encrypt(settings: Settings, *, options: ModeOptions, source: str, target: st
     """
     from s3crypt import message  # noqa: PLC0415 - it loads cryptography
 
-    keyring = keyring_of(options.key, settings)
+    keyring = options.keyring_for(settings)
     chosen: dict[str, Any] = {}
     if options.frame_length is not None:
         chosen["frame_length"] = options.frame_length
@@ -90,7 +89,7 @@ def decrypt(
     """
     from s3crypt import message  # noqa: PLC0415 - it loads cryptography
 
-    keyring = keyring_of(options.key, settings)
+    keyring = options.keyring_for(settings)
     chosen: dict[str, Any] = {
         "context": parse_pairs(options.context, "--context"),
         "allow_uncommitted": allow_uncommitted,

@@ -29,6 +29,7 @@ from .options import (
     common_options,
     option,
     parse_pairs,
+    parse_size,
     reading_options,
     writing_options,
 )
@@ -65,6 +66,12 @@ _allow_uncommitted = option(
     is_flag=True,
     environment=False,
     help="Read messages without key commitment too, from writers you trust.",
+)
+_allow_unverified_signature = option(
+    "--allow-unverified-signature",
+    is_flag=True,
+    environment=False,
+    help="Read parts of signed objects too: a signature covers the whole, and is not checked.",
 )
 
 
@@ -127,7 +134,15 @@ def put(
 @reading_options
 @_version_id
 @_written_as
+@option(
+    "--range",
+    "byte_range",
+    environment=False,
+    metavar="RANGE",
+    help="Only these bytes: 0-99, 100- or, of the end, -100.",
+)
 @_allow_uncommitted
+@_allow_unverified_signature
 @_recursive
 @_dry_run
 def get(
@@ -144,8 +159,11 @@ def get(
 
     One object, or with -r all below a prefix. TARGET - is a pipe; it may be a directory.
 
-    A file appears complete and verified, or not at all.
+    A file appears complete and verified, or not at all. With --range only the frames that have
+    those bytes are read and verified, and the final one, so that nothing was cut off.
     """
+    if recursive and (how["version_id"] or how["written_as"] or how["byte_range"] is not None):
+        raise ConfigError("--version-id, --written-as and --range name one object; not with -r.")
     store = _store(options.mode_for(settings), settings)
     if target == "-" and recursive:
         raise ConfigError("-r needs a directory as TARGET, not a pipe.")
@@ -166,14 +184,12 @@ def get(
             path.parent.mkdir(parents=True, exist_ok=True)
         with _download_bar(store, name, how, settings) as advance:
             info = store.get(name, path, progress=advance, **how)
-        _tell(settings, "get", name, str(path), info)
+        _tell(settings, "get", name, str(path), info, byte_range=how["byte_range"])
 
     if not recursive:
         with _suggesting_recursion(uri):
             download((uri, Path("-") if target == "-" else _target_file(uri, target)))
         return
-    if how["version_id"] or how["written_as"]:
-        raise ConfigError("--version-id and --written-as name one object; not with -r.")
     root = _target_directory(target)
     found = _found(store, _prefix(uri))
     _each(found, lambda item: download((item.uri, _inside(root, uri, item.uri))), recursive=True)
@@ -186,17 +202,49 @@ def get(
 @_version_id
 @_written_as
 @_allow_uncommitted
-def cat(settings: Settings, *, options: ModeOptions, uris: tuple[str, ...], **how: Any) -> None:
+@option(
+    "--head",
+    callback=lambda _context, _parameter, value: _count(value, "--head"),
+    environment=False,
+    metavar="SIZE",
+    help="Only the first bytes of each: 64KiB, 1MiB or bytes.",
+)
+@option(
+    "--tail",
+    callback=lambda _context, _parameter, value: _count(value, "--tail"),
+    environment=False,
+    metavar="SIZE",
+    help="Only the last bytes of each.",
+)
+@_allow_unverified_signature
+def cat(
+    settings: Settings,
+    *,
+    options: ModeOptions,
+    uris: tuple[str, ...],
+    head: int | None,
+    tail: int | None,
+    **how: Any,
+) -> None:
     """Write objects to stdout, each byte verified.
 
     Should a later part of an object be wrong, the exit code is 3 and what came out must be
     discarded.
     """
+    if head and tail:
+        raise ConfigError("--head and --tail exclude each other.", hint="Give one of them.")
     if len(uris) > 1 and (how["version_id"] or how["written_as"]):
         raise ConfigError("--version-id and --written-as name one object; not with several.")
+    if head or tail:
+        how["byte_range"] = f"0-{head - 1}" if head else f"-{tail}"
     store = _store(options.mode_for(settings), settings)
     for uri in uris:
-        _stream(store, uri, how)
+        try:
+            _stream(store, uri, how)
+        except StorageError as error:
+            # An empty object has no such bytes; the first ten of it are none.
+            if not (head or tail) or error.code != "InvalidRange":
+                raise
 
 
 @click.command()
@@ -584,9 +632,16 @@ def _stream(store: "S3Crypt", uri: str, how: dict[str, Any]) -> None:
         store.get(uri, cast("BinaryIO", output), **how)
 
 
+def _count(text: str | None, name: str) -> int | None:
+    size = parse_size(text)
+    if size == 0:
+        raise ConfigError(f"{name} takes a size of 1 byte or more.")
+    return size
+
+
 def _download_bar(store: "S3Crypt", uri: str, how: dict[str, Any], settings: Settings) -> Any:
     total = None
-    if sys.stderr.isatty() and not settings.silent:
+    if sys.stderr.isatty() and not settings.silent and how["byte_range"] is None:
         total = store.inspect(uri, version_id=how["version_id"]).size
     return progress(uri, total, quiet=settings.silent)
 
@@ -598,12 +653,24 @@ def _file_size(file: str) -> int | None:
         return None
 
 
-def _tell(settings: Settings, verb: str, source: str, target: str, info: "ObjectInfo") -> None:
+def _tell(
+    settings: Settings,
+    verb: str,
+    source: str,
+    target: str,
+    info: "ObjectInfo",
+    *,
+    byte_range: str | None = None,
+) -> None:
     if settings.json:
-        print_json({"action": verb, "source": source, "target": target} | info_fields(info))
+        part = {} if byte_range is None else {"range": byte_range}
+        told = {"action": verb, "source": source, "target": target}
+        print_json(told | part | info_fields(info))
     elif not settings.quiet:
-        size = "" if info.size is None else f", {size_text(info.size)}"
-        say(f"{source} -> {target} ({_mode_name(info.mode)}{size})")
+        what = "" if info.size is None else f", {size_text(info.size)}"
+        if byte_range is not None:
+            what = f", bytes {byte_range}"
+        say(f"{source} -> {target} ({_mode_name(info.mode)}{what})")
 
 
 def _mode_name(mode: Any) -> str:

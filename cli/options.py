@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from click.core import ParameterSource
 
-import s3crypt
+from s3crypt import configuration
 from s3crypt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from s3crypt.message import Keyring
 
 Command = Callable[..., Any]
-_KEY_FILE_HINT = "Check the path of the key file and its permissions."
 _IGNORE_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
-MODES = ("sse-s3", "sse-kms", "dsse-kms", "sse-c", "client")
-_CLIENT_ONLY = ("signed", "frame_length", "key_location", "no_bind_name")
 
 
 @dataclass(frozen=True)  # without slots: `session` is made once and kept
@@ -107,7 +104,11 @@ _KEYS = (
     option("--context", multiple=True, metavar="NAME=VALUE", help="Encryption context."),
 )
 _MODE = (
-    option("--mode", type=click.Choice(MODES), help="Who encrypts; `client` if a key is given."),
+    option(
+        "--mode",
+        type=click.Choice(tuple(configuration.MODES)),
+        help="Who encrypts; `client` if a key is given.",
+    ),
     *_KEYS,
     option(
         "--sse-c-key-file",
@@ -157,25 +158,20 @@ class ModeOptions:
 
         What comes from the environment is a default instead, used where it applies.
         """
-        name = self.mode or self._implied()
-        if name is None:
-            self._refuse("context", *_CLIENT_ONLY, needs="--mode or --key")
-            return None
-        if name == "client":
-            self._refuse("sse_c_key_file", needs="--mode sse-c")
-            return self._client(settings)
-        self._refuse(*_CLIENT_ONLY, needs="--mode client")
-        if name == "sse-c":
-            self._refuse("key", "context", needs="another --mode than sse-c")
-            return self._customer_key()
-        self._refuse("sse_c_key_file", needs="--mode sse-c")
-        if name == "sse-s3":
-            self._refuse("key", "context", needs="another --mode than sse-s3")
-            return s3crypt.SSES3()
-        key, context = self._service_key(name), parse_pairs(self.context, "--context") or None
-        if name == "sse-kms":
-            return s3crypt.SSEKMS(key, context=context)
-        return s3crypt.DSSEKMS(key, context=context)
+        given = self._given()
+        asked = given - self.from_environment
+        mode = self.mode or self._implied(asked) or self._implied(given)
+        taken = configuration.MODES[mode] if mode else frozenset()
+        options = {name: getattr(self, name) for name in asked | (given & taken)}
+        if "context" in options:
+            options["context"] = parse_pairs(self.context, "--context")
+        return configuration.mode_of(
+            mode,
+            **options,
+            bind_name=not self.no_bind_name,
+            session=lambda: settings.session,
+            spell=_as_option,
+        )
 
     def required_mode_for(self, settings: Settings) -> "Mode":
         """Return the mode asked for; s3crypt never guesses how to write."""
@@ -188,48 +184,19 @@ class ModeOptions:
             )
         return mode
 
-    def _implied(self) -> str | None:
-        given = [name for name in ("key", "sse_c_key_file") if getattr(self, name)]
-        if len(given) > 1:
-            given = [name for name in given if name not in self.from_environment]
-        if len(given) > 1:
-            raise ConfigError("Give --key or --sse-c-key-file, not both.")
-        return {"key": "client", "sse_c_key_file": "sse-c"}[given[0]] if given else None
-
-    def _refuse(self, *names: str, needs: str) -> None:
-        for name in names:
-            if getattr(self, name) and name not in self.from_environment:
-                raise ConfigError(f"--{name.replace('_', '-')} needs {needs}.")
-
-    def _client(self, settings: Settings) -> "Mode":
-        if not self.key:
-            raise ConfigError("--mode client needs a --key.", hint="For example kms:alias/NAME.")
-        chosen: dict[str, Any] = {}
-        if self.frame_length is not None:
-            chosen["frame_length"] = self.frame_length
-        if self.key_location is not None:
-            chosen["key_location"] = self.key_location
-        return s3crypt.ClientSide(
-            keyring_of(self.key, settings),
-            context=parse_pairs(self.context, "--context") or None,
-            signed=self.signed,
-            bind_name=not self.no_bind_name,
-            **chosen,
+    def keyring_for(self, settings: Settings) -> "Keyring":
+        """Return the keyring of --key, given once or more."""
+        return configuration.keyring_of(
+            self.key, session=lambda: settings.session, spell=_as_option
         )
 
-    def _customer_key(self) -> "Mode":
-        if self.sse_c_key_file is None:
-            raise ConfigError("--mode sse-c needs --sse-c-key-file FILE.")
-        return s3crypt.SSEC(read_key_file(self.sse_c_key_file))
+    def _given(self) -> frozenset[str]:
+        fields = {field.name: field.default for field in dataclasses.fields(self)}
+        taken = fields.keys() & frozenset().union(*configuration.MODES.values())
+        return frozenset(name for name in taken if getattr(self, name) != fields[name])
 
-    def _service_key(self, name: str) -> str:
-        keys = [_kms_name(key) for key in self.key]
-        if len(keys) != 1 or keys[0] is None:
-            raise ConfigError(
-                f"--mode {name} needs exactly one --key kms:...",
-                hint="kms:alias/NAME, kms:ARN, or AWS's own key: kms:alias/aws/s3.",
-            )
-        return keys[0]
+    def _implied(self, options: frozenset[str]) -> str | None:
+        return configuration.implied_mode(options, spell=_as_option)
 
 
 def reading_options(command: Command) -> Command:
@@ -250,23 +217,6 @@ def message_writing_options(command: Command) -> Command:
 def message_reading_options(command: Command) -> Command:
     """Give a command that reads bare messages its `options: ModeOptions`."""
     return _mode_options(command, _KEYS)
-
-
-def keyring_of(keys: Sequence[str], settings: Settings) -> "Keyring":
-    """Return the keyring of --key, given once or more."""
-    if not keys:
-        raise ConfigError(
-            "No key was named.",
-            hint="Give --key kms:alias/NAME, aes:NAMESPACE/NAME=FILE or rsa:NAMESPACE/NAME=FILE.",
-        )
-    keyrings = [_keyring(key, settings) for key in keys]
-    return keyrings[0] if len(keyrings) == 1 else s3crypt.MultiKeyring(*keyrings)
-
-
-def read_key_file(path: Path) -> bytes:
-    """Return the 32 bytes of a key file: raw, hex or base64."""
-    _check_is_a_name(path)
-    return s3crypt.SSEC.from_file(path).key
 
 
 def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, str]:
@@ -293,6 +243,11 @@ def parse_size(text: str | None) -> int | None:
     if match is None or match[2] not in _UNITS:
         raise ConfigError(f"{text!r} is not a size.", hint="Write 64KiB, 1MiB or 65536.")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def _as_option(name: str, value: str | None = None) -> str:
+    option = {"bind_name": "--no-bind-name"}.get(name, f"--{name.replace('_', '-')}")
+    return option if value is None else f"{option} {value}"
 
 
 def _with_options(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
@@ -369,64 +324,3 @@ def _session(profile: str | None, region: str | None) -> "boto3.Session":
             f"There is no AWS profile named {wanted}.", hint="See `aws configure list-profiles`."
         )
     return boto3.Session(profile_name=profile, region_name=region)
-
-
-def _keyring(key: str, settings: Settings) -> "Keyring":
-    kms = _kms_name(key)
-    if kms is not None:
-        return s3crypt.KMSKeyring(kms, session=settings.session)
-    kind, _, rest = key.partition(":")
-    name, equals, path = rest.partition("=")
-    namespace, slash, name = name.partition("/")
-    if kind not in ("aes", "rsa") or not (equals and slash and namespace and name and path):
-        # Not repeated: somebody may have put the key itself there.
-        raise ConfigError(
-            "That is not a --key.",
-            hint="Write kms:alias/NAME, kms:ARN, aes:NAMESPACE/NAME=FILE or "
-            "rsa:NAMESPACE/NAME=FILE.pem.",
-        )
-    if kind == "aes":
-        return s3crypt.AESKeyring(namespace, name, read_key_file(Path(path)))
-    return _rsa_keyring(namespace, name, Path(path))
-
-
-def _kms_name(key: str) -> str | None:
-    if key.startswith("arn:"):
-        return key
-    return key.removeprefix("kms:") if key.startswith("kms:") and len(key) > 4 else None
-
-
-def _rsa_keyring(namespace: str, name: str, path: Path) -> "Keyring":
-    pem = _read_file(path)
-    if b"-----BEGIN " not in pem:
-        raise ConfigError(f"{path} is not a PEM file.", hint="openssl genrsa -out FILE.pem 4096")
-    if b"ENCRYPTED" in pem:
-        raise ConfigError(
-            f"{path} is protected by a passphrase.",
-            hint="Give an unprotected PEM file; keep it readable by you alone.",
-        )
-    if b"PRIVATE KEY-----" not in pem:
-        return s3crypt.RSAKeyring(namespace, name, public=pem)
-    return s3crypt.RSAKeyring(namespace, name, private=pem)
-
-
-def _read_file(path: Path) -> bytes:
-    _check_is_a_name(path)
-    try:
-        # No key file is larger; /dev/zero and a mistyped disk image are.
-        with path.open("rb") as file:
-            return file.read(65536)
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot read the key file {path}: {error.strerror}.",
-            hint=_KEY_FILE_HINT,
-        ) from error
-
-
-def _check_is_a_name(path: Path) -> None:
-    """Refuse a key where the name of its file belongs, without repeating it."""
-    if re.fullmatch(r"[0-9A-Fa-f]{64}|[A-Za-z0-9+/]{43}=", str(path)) and not path.exists():
-        raise ConfigError(
-            "A key is given as the name of a file, never itself.",
-            hint="If that was a real key, replace it: command lines are recorded.",
-        )

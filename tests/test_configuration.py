@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keyrings and modes of text, as storage options have it; the command's side is in transcripts."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from base64 import b64encode, urlsafe_b64encode
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+import s3crypt
+from s3crypt import configuration
+from s3crypt.configuration import MODES, keyring_of, mode_of
+from s3crypt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+KMS = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """Make a file of 32 random bytes."""
+    path = tmp_path / "acme.key"
+    path.write_bytes(secrets.token_bytes(32))
+    return path
+
+
+@pytest.fixture
+def pem_files(tmp_path: Path) -> tuple[Path, Path]:
+    """Make a private key and its public key in PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return private, public
+
+
+def said(error: pytest.ExceptionInfo[ConfigError]) -> str:
+    """Return all that an error says, its causes included."""
+    texts: list[str] = []
+    cause: BaseException | None = error.value
+    while cause is not None:
+        texts += [str(cause), repr(cause), str(getattr(cause, "hint", ""))]
+        cause = cause.__cause__ or cause.__context__
+    return "\n".join(texts)
+
+
+def test_an_aes_key(key_file: Path) -> None:
+    """aes:NAMESPACE/NAME=FILE, one text or a list of one."""
+    expected = s3crypt.AESKeyring("acme", "2026/q3", key_file.read_bytes())
+    assert keyring_of(f"aes:acme/2026/q3={key_file}") == expected
+    assert keyring_of([f"aes:acme/2026/q3={key_file}"]) == expected
+
+
+@pytest.mark.parametrize("encode", [bytes.hex, lambda key: b64encode(key).decode()])
+def test_an_aes_key_as_text_in_its_file(key_file: Path, encode: Callable[[bytes], str]) -> None:
+    """Hex and base64 do in the file."""
+    key = key_file.read_bytes()
+    key_file.write_text(encode(key) + "\n")
+    assert keyring_of(f"aes:acme/2026={key_file}") == s3crypt.AESKeyring("acme", "2026", key)
+
+
+def test_rsa_keys(pem_files: tuple[Path, Path]) -> None:
+    """rsa:NAMESPACE/NAME=FILE.pem, private or public as the file says."""
+    private, public = pem_files
+    opener, sealer = (keyring_of(f"rsa:acme/pair={file}") for file in pem_files)
+    assert opener == s3crypt.RSAKeyring("acme", "pair", private=private.read_bytes())
+    assert sealer == s3crypt.RSAKeyring("acme", "pair", public=public.read_bytes())
+    data_key = sealer.generate(32, {})
+    assert opener.unwrap(data_key.edks, {}, 32) == data_key.plaintext
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [(KMS, KMS), (f"kms:{KMS}", KMS), ("kms:alias/a", "alias/a")]
+)
+def test_kms_keys(text: str, key: str) -> None:
+    """kms:alias/NAME, kms:ARN, or the ARN alone."""
+    keyring = keyring_of(text)
+    assert isinstance(keyring, s3crypt.KMSKeyring)
+    assert keyring.key == key
+
+
+def test_several_keys(key_file: Path) -> None:
+    """The first makes the data key."""
+    keyring = keyring_of([f"aes:acme/one={key_file}", f"aes:acme/two={key_file}"])
+    assert isinstance(keyring, s3crypt.MultiKeyring)
+    names = [edk.provider for edk in keyring.generate(32, {}).edks]
+    assert names == ["acme", "acme"]
+
+
+def test_a_session_is_made_when_a_kms_key_needs_it(key_file: Path) -> None:
+    """A function of a session is not called for other keys."""
+    made = []
+
+    def make() -> boto3.Session:
+        made.append(boto3.Session())
+        return made[-1]
+
+    keyring_of(f"aes:acme/2026={key_file}", session=make)
+    mode_of("sse-kms", key=KMS, session=make)
+    assert made == []
+    keyring_of([f"aes:acme/2026={key_file}", KMS], session=make)
+    assert len(made) == 1
+    keyring_of(KMS, session=made[0])
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "kms:", "aes:", "aes:acme", "aes:acme/2026", "aes:acme=FILE", "aes:/2026=FILE",
+     "aes:acme/=FILE", "aes:acme/2026=", "rot13:acme/2026=FILE", "alias/reports", "0123abcd" * 8,
+     b"kms:alias/a", 7, None],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_key(key: Any) -> None:
+    """It is refused with the forms, and not repeated: it may be the key itself."""
+    with pytest.raises(ConfigError, match=r"^That is not a key\.$") as caught:
+        keyring_of([key])
+    assert "aes:NAMESPACE/NAME=FILE" in (caught.value.hint or "")
+    assert not key or len(str(key)) < 20 or str(key) not in said(caught)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda key: key.hex(),
+        lambda key: key.hex().upper(),
+        lambda key: key[:16].hex(),
+        lambda key: b64encode(key[:16]).decode(),
+        lambda key: b64encode(key).decode(),
+        lambda key: urlsafe_b64encode(key).decode(),
+        lambda key: urlsafe_b64encode(key).decode().rstrip("="),
+        lambda key: "\0" + key.decode("latin-1"),
+        lambda key: f"-----BEGIN PRIVATE KEY-----\n{b64encode(key * 50).decode()}\n",
+    ],
+)
+def test_a_key_for_the_name_of_its_file(make: Callable[[bytes], str]) -> None:
+    """No error repeats it, nor its causes."""
+    text = make(secrets.token_bytes(32))
+    for key in (f"aes:acme/2026={text}", f"rsa:acme/2026={text}"):
+        with pytest.raises(ConfigError, match="never itself") as caught:
+            keyring_of(key)
+        assert text not in said(caught)
+    with pytest.raises(ConfigError, match="never itself") as caught:
+        mode_of("sse-c", sse_c_key_file=text)
+    assert text not in said(caught)
+
+
+def test_key_bytes_for_the_name_of_their_file() -> None:
+    """Bytes are no name; they are not repeated."""
+    key = secrets.token_bytes(32)
+    with pytest.raises(ConfigError, match="never itself") as caught:
+        mode_of("sse-c", sse_c_key_file=key)  # type: ignore[arg-type]  # the mistake under test
+    assert repr(key) not in said(caught)
+
+
+def test_a_file_that_is_named_like_a_key(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read, where it exists."""
+    name = "0" * 64
+    key_file.rename(key_file.with_name(name))
+    monkeypatch.chdir(key_file.parent)
+    assert isinstance(keyring_of(f"aes:acme/2026={name}"), s3crypt.AESKeyring)
+
+
+def test_the_bytes_of_a_wrong_file_are_not_repeated(key_file: Path) -> None:
+    """A file of 31 bytes, and one that is not PEM."""
+    secret = b"correct horse battery staple 31"
+    key_file.write_bytes(secret)
+    for key in (f"aes:acme/2026={key_file}", f"rsa:acme/2026={key_file}"):
+        with pytest.raises(ConfigError) as caught:
+            keyring_of(key)
+        assert secret.decode() not in said(caught)
+
+
+def test_a_passphrase_is_not_asked_for(pem_files: tuple[Path, Path]) -> None:
+    """An encrypted PEM file is refused, with what to do."""
+    private, _ = pem_files
+    private.write_bytes(private.read_bytes().replace(b"BEGIN PRIVATE", b"BEGIN ENCRYPTED PRIVATE"))
+    with pytest.raises(ConfigError, match="passphrase"):
+        keyring_of(f"rsa:acme/pair={private}")
+
+
+@pytest.mark.parametrize("kind", ["aes", "rsa"])
+def test_a_file_that_is_not_there(kind: str, tmp_path: Path) -> None:
+    """It is named."""
+    with pytest.raises(ConfigError, match=r"Cannot read the key file .*absent: No such file"):
+        keyring_of(f"{kind}:acme/2026={tmp_path / 'absent'}")
+
+
+@pytest.mark.parametrize("keys", [[], ()])
+def test_no_key(keys: tuple[str, ...]) -> None:
+    """A keyring needs one."""
+    with pytest.raises(ConfigError, match=r"^No key was named\.$"):
+        keyring_of(keys)
+
+
+def test_nothing_asked_for() -> None:
+    """No mode: the store then reads what is not client-side."""
+    assert mode_of(None) is None
+
+
+def test_every_mode(key_file: Path) -> None:
+    """By its name, with what it takes."""
+    context = {"team": "reports"}
+    assert mode_of("sse-s3") == s3crypt.SSES3()
+    assert mode_of("sse-kms", key=KMS, context=context) == s3crypt.SSEKMS(KMS, context=context)
+    assert mode_of("dsse-kms", key=f"kms:{KMS}") == s3crypt.DSSEKMS(KMS)
+    customer = s3crypt.SSEC(key_file.read_bytes())
+    assert mode_of("sse-c", sse_c_key_file=key_file) == customer
+    assert mode_of(None, sse_c_key_file=str(key_file)) == customer
+    aes = f"aes:acme/2026={key_file}"
+    keyring = s3crypt.AESKeyring("acme", "2026", key_file.read_bytes())
+    assert mode_of(None, key=aes) == mode_of("client", key=[aes]) == s3crypt.ClientSide(keyring)
+    assert {"sse-s3", "sse-kms", "dsse-kms", "sse-c", "client"} == MODES.keys()
+
+
+def test_all_options_of_client_side(key_file: Path) -> None:
+    """Each reaches the mode."""
+    mode = mode_of(
+        "client",
+        key=f"aes:acme/2026={key_file}",
+        context={"team": "reports"},
+        signed=True,
+        frame_length=2**16,
+        key_location="metadata",
+        bind_name=False,
+    )
+    assert mode == s3crypt.ClientSide(
+        s3crypt.AESKeyring("acme", "2026", key_file.read_bytes()),
+        context={"team": "reports"},
+        signed=True,
+        frame_length=2**16,
+        key_location="metadata",
+        bind_name=False,
+    )
+
+
+_OPTIONS: dict[str, Any] = {
+    "key": KMS,
+    "context": {"a": "b"},
+    "sse_c_key_file": os.devnull,
+    "signed": True,
+    "frame_length": 2**16,
+    "key_location": "metadata",
+    "bind_name": False,
+}
+
+
+_IMPLYING = {"key", "sse_c_key_file"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "option"),
+    [
+        (mode, option)
+        for mode in (None, *MODES)
+        for option in _OPTIONS
+        if option not in (MODES[mode] if mode else _IMPLYING)
+    ],
+)
+def test_nothing_given_is_ignored(mode: str | None, option: str) -> None:
+    """An option that the mode does not take is an error that names it."""
+    with pytest.raises(ConfigError, match=f"^{option} needs "):
+        mode_of(mode, **{option: _OPTIONS[option]})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": None, "frame_length": 2**16}, "frame_length needs mode or key."),
+        ({"mode": "sse-s3", "frame_length": 2**16}, 'frame_length needs mode="client".'),
+        ({"mode": "client", "sse_c_key_file": "x"}, 'sse_c_key_file needs mode="sse-c".'),
+        ({"mode": "sse-s3", "key": KMS}, "key needs another mode than sse-s3."),
+        ({"mode": None, "key": KMS, "sse_c_key_file": ""}, "Give key or sse_c_key_file, not both."),
+        ({"mode": "client"}, 'mode="client" needs a key.'),
+        ({"mode": "sse-c"}, 'mode="sse-c" needs sse_c_key_file.'),
+        ({"mode": "sse-kms"}, 'mode="sse-kms" needs exactly one key, of KMS.'),
+        ({"mode": "sse-kms", "key": [KMS, KMS]}, 'mode="sse-kms" needs exactly one key, of KMS.'),
+        ({"mode": "dsse-kms", "key": "aes:a/b="}, 'mode="dsse-kms" needs exactly one key, of KMS.'),
+        ({"mode": "rot13"}, "There is no such mode."),
+        ({"mode": None, "key": KMS, "frame_length": "64KiB"}, "frame_length is a number of bytes."),
+        ({"mode": None, "key": KMS, "context": "a=b"}, "context is a mapping of text to text."),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_together(options: dict[str, Any], message: str) -> None:
+    """The options are named as Python has them."""
+    with pytest.raises(ConfigError) as caught:
+        mode_of(**options)
+    assert str(caught.value) == message
+
+
+def test_options_are_named_as_the_caller_writes_them() -> None:
+    """The command's are --frame-length and --mode client, by one and the same rule."""
+    with pytest.raises(ConfigError, match=r"^<frame_length> needs <mode=client>\.$"):
+        mode_of(
+            "sse-s3",
+            frame_length=2**16,
+            spell=lambda name, value=None: f"<{name}={value}>" if value else f"<{name}>",
+        )
+
+
+def test_other_keys_than_those_of_kms_load_no_boto3(key_file: Path) -> None:
+    """Nor does the module itself load a cipher."""
+    code = (
+        "import sys\n"
+        f"import {configuration.__name__} as configuration\n"
+        "assert 'cryptography' not in sys.modules\n"
+        f"configuration.mode_of(None, key='aes:acme/2026={key_file}')\n"
+        "assert not {'boto3', 'botocore'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
