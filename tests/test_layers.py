@@ -34,14 +34,23 @@ ALLOWED = {
     "modes": {"caching", "errors", "message"},
     "metadata": {"errors", "keyrings", "message"},
     "transfer": {"aws", "errors", "files", "location", "message", "sources", "workers"},
+    "info": {"errors", "keyrings", "location", "message", "metadata", "modes", "transfer"},
+    "reader": {"errors", "info", "location", "message", "transfer", "workers"},
+    "writer": {"errors", "info", "sources"},
     "store": {
-        "aws", "errors", "files", "keyrings", "kms_keyrings", "location", "message", "metadata",
-        "modes", "sources", "transfer", "workers",
+        "aws", "errors", "files", "info", "keyrings", "kms_keyrings", "location", "message",
+        "metadata", "modes", "reader", "sources", "transfer", "workers", "writer",
     },
     "rotation": {
-        "aws", "errors", "keyrings", "kms_keyrings", "location", "message", "metadata", "modes",
-        "sources", "store", "transfer",
+        "aws", "errors", "info", "keyrings", "kms_keyrings", "location", "message", "metadata",
+        "modes", "sources", "store", "transfer",
     },
+    "configuration": {"errors", "keyrings", "kms_keyrings", "message", "modes"},
+    "filesystem": {
+        "aws", "configuration", "errors", "info", "modes", "reader", "store", "transfer", "workers",
+        "writer",
+    },
+    "parquet": {"errors", "message", "metadata"},
     "sandbox": {"errors"},
 }  # fmt: skip
 # The one exception: S3Crypt's face names what the layer above it does.
@@ -49,18 +58,20 @@ EXCEPTIONS = {("store", "rotation")}
 
 # Other packages -> the modules that may import them.
 OUTSIDE = {
-    "boto3": {"aws", "kms", "kms_keyrings", "store"},
+    "boto3": {"aws", "configuration", "filesystem", "kms", "kms_keyrings", "store"},
     "botocore": {"aws", "kms", "kms_keyrings", "transfer", "rotation"},
     "cryptography": {"message", "keyrings"},
     "urllib3": {"transfer"},
     "moto": {"sandbox"},
+    "fsspec": {"filesystem"},
+    "pyarrow": {"parquet"},
     "click": set(),
     "rich": set(),
 }
 # What the command uses beside the names of s3crypt itself.
-PUBLIC_MODULES = {"__version__", "errors", "files", "kms", "message", "sandbox"}
+PUBLIC_MODULES = {"__version__", "configuration", "errors", "files", "kms", "message", "sandbox"}
 WITHOUT_AWS = {
-    "caching", "errors", "files", "keyrings", "location", "message", "modes", "sources", "workers",
+    "caching", "configuration", "errors", "files", "keyrings", "location", "message", "modes", "sources", "workers",
 }  # fmt: skip
 # Calls that move object bytes, or make objects; only these modules may make them.
 MOVING = {
@@ -212,6 +223,7 @@ def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
     if layer in (
         "message",
         "caching",
+        "configuration",
         "keyrings",
         "modes",
         "errors",
