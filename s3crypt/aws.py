@@ -41,6 +41,10 @@ from .errors import (
 )
 
 
+# One a process: a fork may happen while another thread holds its parent's.
+_MAKING: dict[int, threading.Lock] = {}
+
+
 class Clients:
     """Service clients of one session, made when first needed and never carried across a fork.
 
@@ -68,8 +72,6 @@ class Clients:
         self._config = Config(max_pool_connections=connections) if connections > 10 else Config()
         self._want_checksums = True
         self._pid = os.getpid()
-        # One a process: a fork may happen while another thread holds its parent's.
-        self._locks: dict[int, threading.Lock] = {}
         self._clients: dict[tuple[int, str | None], Any] = {}
 
     def get(self, region: str | None = None) -> Any:
@@ -82,10 +84,12 @@ class Clients:
                 )
             return self._given
         wanted = (os.getpid(), region)
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
-            if wanted not in self._clients:
-                self._clients[wanted] = self._make(region)
-            return self._clients[wanted]
+        if wanted not in self._clients:
+            # boto3's sessions make one client at a time, and several of us may share one.
+            with _MAKING.setdefault(os.getpid(), threading.Lock()):
+                if wanted not in self._clients:
+                    self._clients[wanted] = self._make(region)
+        return self._clients[wanted]
 
     def _make(self, region: str | None) -> Any:
         with translating(f"the {self._service} client"):

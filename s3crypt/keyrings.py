@@ -186,9 +186,7 @@ class RSAKeyring:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What is loaded of the PEM cannot be pickled.
-        make = partial(
-            RSAKeyring, public=self.public, private=self.private, padding=self.padding
-        )
+        make = partial(RSAKeyring, public=self.public, private=self.private, padding=self.padding)
         return make, (self.namespace, self.name)
 
     def generate(

@@ -268,6 +268,7 @@ class RawReader(io.RawIOBase):
     @property
     def size(self) -> int:
         """Return the plaintext's bytes, once they are proved."""
+        self._check_open()
         self.verify_size()
         return self._plaintext.size
 
@@ -345,9 +346,9 @@ class RawReader(io.RawIOBase):
     def readall(self) -> bytes:
         """Return the rest."""
         self._check_open()
-        start = min(self._position, self.size)
-        data = build(self.size - start, lambda view: self._read_at(start, view))
-        self._position = start + len(data)
+        start, size = self._position, self.size
+        data = build(max(0, size - start), lambda view: self._read_at(start, view))
+        self._position += len(data)
         return data
 
     def read_ranges(self, ranges: Iterable[tuple[int | None, int | None]]) -> list[bytes]:
@@ -378,8 +379,9 @@ class RawReader(io.RawIOBase):
             raise ValueError("I/O operation on closed file.")
 
     def _clip(self, end: int) -> int:
-        """Return the end of a read; where it is the object's, that has been verified."""
-        return min(end, self._plaintext.size if end <= self._plaintext.size else self.size)
+        """Return the end of a read; that there is no more is only said once it is proved."""
+        is_within = end <= self._plaintext.size or self._position < self._plaintext.size
+        return min(end, self._plaintext.size if is_within else self.size)
 
     def _bounds(self, start: int | None, end: int | None) -> tuple[int, int]:
         """Return a range as Python's slices have it, within the object."""

@@ -495,6 +495,8 @@ class S3Crypt:
         demand = Demand(
             self._mode(mode), version_id, written_as, allow_uncommitted, allow_unverified_signature
         )
+        if cache_length < 0:
+            raise ConfigError(f"A cache has a length of 0 bytes or more, not {cache_length}.")
         location = Location.parse_object(uri)
         with self.reading(location, demand, first=FIRST_LENGTH) as reading:
             raw = reading.into_raw(self.workers, cache_length)
@@ -667,7 +669,6 @@ class Reading:
 
     def into_raw(self, workers: int, cache_length: int) -> RawReader:
         """Return the plaintext as a raw file to be read at any offset."""
-        self.stream.hold()
         return RawReader(
             self._plaintext(),
             name=str(self.location),
@@ -677,6 +678,7 @@ class Reading:
 
     def _plaintext(self) -> Plaintext:
         if self.reader is None:
+            self.stream.hold()
             return RangedPlaintext(self.stream, None, 0, self.location)
         header = self.reader.header
         if not header.frame_length:
@@ -688,10 +690,12 @@ class Reading:
                 "the frames can be verified.",
                 hint="Get it whole, or name allow_unverified_signature.",
             )
+        self.stream.hold()
         after = footer_length(header, self.stream)
         if after is None:
             raise IntegrityError("The message does not end with a signature: it is truncated.")
-        return RangedPlaintext(self.stream, self.reader.opener, after, self.location)
+        opener = self.reader.opener.without_signature()
+        return RangedPlaintext(self.stream, opener, after, self.location)
 
     @property
     def is_in_order(self) -> bool:

@@ -2,6 +2,7 @@
 """Objects written as files: what one thread writes, the part engine reads in another."""
 
 import io
+import os
 import sys
 import threading
 import warnings
@@ -108,6 +109,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._stored: Future[ObjectInfo] = Future()
         self._position = 0
         self._exception_before = sys.exception()
+        self._pid = os.getpid()
         # It must not know this file: a file that nobody has any more is to be aborted.
         thread = threading.Thread(
             target=_store, args=(store, self._pipe, self._stored), name="s3crypt-write", daemon=True
@@ -158,6 +160,7 @@ class ObjectWriter(io.BufferedIOBase):
     def _complete(self) -> None:
         if self.closed:
             return
+        self._check_open()
         self._pipe.end()
         try:
             self._stored.exception()
@@ -175,8 +178,9 @@ class ObjectWriter(io.BufferedIOBase):
         if not self.closed:
             self._pipe.abort()
             super().close()
-            self._stored.exception()
             self._at_exit.detach()
+            if os.getpid() == self._pid:
+                self._stored.exception()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
@@ -194,6 +198,12 @@ class ObjectWriter(io.BufferedIOBase):
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError("I/O operation on closed file.")
+        if os.getpid() != self._pid:
+            # The thread that stores it is not in this process: nobody would read what is written.
+            raise StorageError(
+                f"{self.name} was opened before this process was forked.",
+                hint="Open it in the process that writes it.",
+            )
 
     def _raise_failure(self) -> None:
         failure = self._stored.exception()

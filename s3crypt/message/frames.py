@@ -12,6 +12,7 @@ import struct
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from copy import copy
 from secrets import token_bytes
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -285,6 +286,16 @@ class Opener:
         self._verifier = _Verifier(suite, header.context[PUBLIC_KEY_PAIR]) if suite.curve else None
         if self._verifier:
             self._verifier.update(header.serialized)
+
+    def without_signature(self) -> "Opener":
+        """Return an opener of the same frames, in any order, that verifies no signature.
+
+        Frames of a signed message are as authentic as those of any other; that their writer is
+        who signed, only the whole can tell.
+        """
+        opener = copy(self)
+        opener._verifier = None  # noqa: SLF001 - its own
+        return opener
 
     def open(self, run: memoryview, out: memoryview, *, first: int, is_final: bool = False) -> int:
         """Open a run of frames, the first numbered `first`; return the plaintext bytes.
