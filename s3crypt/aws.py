@@ -40,7 +40,6 @@ from .errors import (
     StorageError,
 )
 
-
 # One a process: a fork may happen while another thread holds its parent's.
 _MAKING: dict[int, threading.Lock] = {}
 

@@ -71,7 +71,8 @@ OUTSIDE = {
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {"__version__", "configuration", "errors", "files", "kms", "message", "sandbox"}
 WITHOUT_AWS = {
-    "caching", "configuration", "errors", "files", "keyrings", "location", "message", "modes", "sources", "workers",
+    "caching", "configuration", "errors", "files", "keyrings", "location", "message", "modes",
+    "sources", "workers",
 }  # fmt: skip
 # Calls that move object bytes, or make objects; only these modules may make them.
 MOVING = {
