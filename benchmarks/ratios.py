@@ -35,6 +35,7 @@ from workload import BUCKET, BenchmarkError, operate
 _HERE = Path(__file__).parent
 _GIB, _MIB = 2**30, 2**20
 _PLAIN, _SEALED = "plain", "sealed"
+_DATASETS = _HERE / "datasets.py"
 _T = TypeVar("_T")
 
 
@@ -89,6 +90,27 @@ class Samples:
     figures: list[float]
     raw: Mapping[str, list[float]] = field(default_factory=dict)
     remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a null server of its own serves, with all that S3 would say of it.
+
+    Attributes:
+        server: The server.
+        names: The sealed objects, as `BUCKET/NAME`.
+    """
+
+    server: nullserver.NullServer
+    names: Sequence[str]
+
+    def url(self, where: str) -> str:
+        """Return where the server is, over http or https."""
+        return self.server.endpoint_url if where == "http" else self.server.tls_endpoint_url
+
+    def trusting(self) -> dict[str, str]:
+        """Return an environment in which AWS clients trust the server."""
+        return workload.environment(AWS_CA_BUNDLE=str(self.server.certificate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +169,7 @@ class Bench:
     @cached_property
     def folder(self) -> Path:
         """Return a new folder, in memory where there is enough."""
-        return self._new_folder(self._folder or workload.memory_folder(5 * self.large))
+        return self._new_folder(self._folder or workload.memory_folder(7 * self.large))
 
     @cached_property
     def source(self) -> Path:
@@ -168,6 +190,16 @@ class Bench:
         operate("encrypt", self.source, sealed)
         self.server.serve(BUCKET, _PLAIN).symlink_to(self.source)
         return self.server
+
+    @cached_property
+    def data_set(self) -> Served:
+        """Return a server of a Parquet file, plain and sealed."""
+        return self._served("data", "make", "--size", str(self.large))
+
+    @cached_property
+    def many(self) -> Served:
+        """Return a server of many small objects, sealed."""
+        return self._served("many", "objects", "--objects", "20" if self.tiny else "10000")
 
     @cached_property
     def disk_folder(self) -> Path:
@@ -206,6 +238,30 @@ class Bench:
     def url(self, scheme: str) -> str:
         """Return where the null server is."""
         return self.server.endpoint_url if scheme == "http" else self.server.tls_endpoint_url
+
+    def _served(self, name: str, verb: str, *options: str) -> Served:
+        folder = self.folder / name
+        folder.mkdir()
+        said = self.asked(verb, folder, *options)
+        server = self._stack.enter_context(nullserver.running(self.folder, said))
+        server.serve(BUCKET, "any").parent.rmdir()
+        server.serve("any", "any").parent.with_name(BUCKET).symlink_to(folder)
+        return Served(server, list(said))
+
+    def asked(
+        self, *words: str | Path, environment: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Return what datasets.py says.
+
+        Raises:
+            MissingPeerError: What it needs is not installed.
+        """
+        command = [sys.executable, _DATASETS, *words]
+        said = json.loads(workload.output(command, environment or workload.environment()))
+        if "missing" in said:
+            raise MissingPeerError(said["missing"])
+        found: dict[str, Any] = said
+        return found
 
     def _new_folder(self, parent: Path) -> Path:
         made = tempfile.TemporaryDirectory(prefix="s3crypt-ratios-", dir=parent)
@@ -430,6 +486,89 @@ def _server_alone(verb: str, scheme: str, bench: Bench) -> Samples:
     return Samples([bench.large / each / 1e6 for each in raw["seconds"]], raw, remark)
 
 
+# --- ranges ------------------------------------------------------------------------------------
+
+# Calls of pyarrow, by their names in datasets.py.
+_CALLS = {
+    "file": "ParquetFile.read",
+    "prebuffer": "ParquetFile.read, pre-buffered",
+    "dataset": "pyarrow.dataset",
+}
+_READERS = ("raw", "buffered")
+# Ways of reading on, likewise.
+_SEQUENCES = {
+    "read": "read by MiB",
+    "readinto": "readinto by MiB",
+    "whole": "read at once",
+}
+
+
+def _columns(bench: Bench, where: str) -> Mapping[str, Any]:
+    """Return what datasets.py says of all calls, from near, or as far away as S3."""
+    served = bench.data_set
+
+    def said() -> dict[str, Any]:
+        if where != "far":
+            rounds = bench.rounds if bench.tiny else _MORE * bench.rounds
+            return asked(served.url(where), "--rounds", str(rounds))
+        port = served.url("http").rpartition(":")[2]
+        with workload.talking([sys.executable, _HERE / "paced.py", port]) as paced:
+            url = f"http://127.0.0.1:{paced['port']}"
+            return asked(url, "--rounds", str(bench.rounds), "--warm-up", "0")
+
+    def asked(url: str, *options: str) -> dict[str, Any]:
+        words = ("columns", "--endpoint-url", url, *options)
+        return bench.asked(*words, environment=served.trusting())
+
+    return bench.once(f"columns {where}", said)
+
+
+def _range_bytes(call: str, bench: Bench) -> Samples:
+    found = _columns(bench, "http")[call]
+    remark = (
+        f"{found['fetched'] / 1e6:.1f} MB came for {found['asked'] / 1e6:.1f} MB, "
+        f"by {found['requests']} requests; plain by {found['plain_requests']}"
+    )
+    return Samples([found["fetched"] / found["asked"]], remark=remark)
+
+
+def _range_time(call: str, where: str, bench: Bench) -> Samples:
+    """Return how much of the better plain reader's time ours took."""
+    rounds = _columns(bench, where)[call]["rounds"]
+    better = min(_READERS, key=lambda reader: statistics.median(each[reader] for each in rounds))
+    turns: Turns = [({"seconds": each["ours"]}, {"seconds": each[better]}) for each in rounds]
+    return _share(turns, remark=f"the plain reader {better}")
+
+
+def _in_order(how: str, scheme: str, bench: Bench) -> Samples:
+    """Return our throughput by that of `get` to a file."""
+    served, target = bench.data_set, bench.folder / "got"
+    uri, environment = f"s3://{served.names[0]}", served.trusting()
+    options = ("--endpoint-url", served.url(scheme))
+
+    def ours() -> Mapping[str, float]:
+        return bench.asked("sequence", how, *options, environment=environment)
+
+    def theirs() -> Mapping[str, float]:
+        report = operate("get", uri, target, *options, environment=environment)
+        target.unlink()
+        return report
+
+    return _faster(_in_turns(bench, bench.rounds, ours, theirs, memory=bench.spare))
+
+
+def _listed(which: str, against: str, bench: Bench) -> Samples:
+    """Return how much of another way's time a listing with exact sizes took."""
+    many = bench.many
+
+    def said() -> dict[str, Any]:
+        words = ("listing", bench.folder / "many", "--endpoint-url", many.url("http"))
+        return bench.asked(*words, "--rounds", str(bench.rounds), environment=many.trusting())
+
+    rounds = bench.once("listing", said)["rounds"]
+    return _share([({"seconds": each[which]}, {"seconds": each[against]}) for each in rounds])
+
+
 # --- the promises ------------------------------------------------------------------------------
 
 
@@ -488,6 +627,41 @@ def _message_rows() -> Iterator[Row]:
         yield Row(f"small-{verb}", what, measure, at_least=4)
 
 
+def _range_rows() -> Iterator[Row]:
+    what = "2 columns of 20 of 1 GiB of Parquet through open"
+    for call, words in _CALLS.items():
+        yield Row(
+            f"range-bytes-{call}",
+            f"{what}, {words}: bytes fetched, bytes asked",
+            partial(_range_bytes, call),
+            at_most=1.3,
+        )
+    for where, bound in (("http", 1.25), ("https", 1.25), ("far", None)):
+        for call, words in _CALLS.items():
+            over = "from 30 ms away" if where == "far" else f"over {where}"
+            yield Row(
+                f"range-time-{call}-{where}",
+                f"{what} {over}, {words}, plain boto3: time",
+                partial(_range_time, call, where),
+                at_most=bound,
+            )
+    for scheme in ("http", "https"):
+        for how, words in _SEQUENCES.items():
+            yield Row(
+                f"open-{how}-{scheme}",
+                f"1 GiB client-side over {scheme} through open, {words}, get to a file",
+                partial(_in_order, how, scheme),
+                at_least=0.8,
+            )
+    what = "list 10,000 client-side objects with exact sizes"
+    for name, which, against, words in (
+        ("list-first", "first", "plain", "for the first time, plain listing"),
+        ("list-heads", "first", "heads", "for the first time, boto3's HEADs of all"),
+        ("list-again", "again", "plain", "again, plain listing"),
+    ):
+        yield Row(name, f"{what} {words}: time", partial(_listed, which, against))
+
+
 ROWS = (
     *(
         Row(
@@ -527,6 +701,7 @@ ROWS = (
         )
         for verb in ("put", "get")
     ),
+    *_range_rows(),
     Row("version", "s3crypt --version, python -c pass: time", _version, at_most=2.5),
     *(
         Row(
@@ -583,7 +758,7 @@ def _line(each: Result) -> str:
 
 def _absolute(each: Result) -> str:
     """Return the medians behind a ratio, since a ratio alone does not say who moved."""
-    if each.unit != "x":
+    if each.unit != "x" or not each.raw:
         return ""
     medians = [statistics.median(values) for values in each.raw.values()]
     return " " + " : ".join(f"{median:.3g} s" for median in medians)

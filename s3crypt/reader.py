@@ -10,13 +10,14 @@ import io
 import os
 import re
 import threading
+import time
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from .errors import ConfigError, IntegrityError, S3CryptError, StorageError
 from .info import ObjectInfo
@@ -24,7 +25,7 @@ from .location import Location
 from .message import Opener
 from .message.geometry import Layout, Run
 from .message.memory import build, reserve
-from .transfer import ObjectStream, fetch
+from .transfer import ObjectStream, Sink, fetch
 from .workers import Buffers, each
 
 # The first request's length: a header, and all of a small object.
@@ -33,10 +34,16 @@ DEFAULT_CACHE_LENGTH = 32 * 2**20
 
 # What S3 decrypts has no frames. It is kept by blocks of this length, and so is the buffer's.
 _BLOCK = 64 * 2**10
-# One request brings this much at most; more are made side by side.
-_SECTION = 4 * 2**20
-# Of reads that follow each other, so many times their bytes are fetched ahead.
-_AHEAD = 2
+# One request brings this much at most.
+_SECTION = 8 * 2**20
+# From a service that takes as long as this (in seconds) to answer, more is had side by side.
+_FAR = 0.01
+_FAR_SECTION = 2**20
+# As many sections are begun as there are; more are worked on by as many threads as that needs.
+_SIDE_BY_SIDE = 16
+# Of so many reads that follow each other, twice their bytes are fetched ahead.
+_IN_ORDER, _AHEAD = 3, 2
+_AHEAD_SECTION = 4 * 2**20
 # Formats that keep their index at the end (Parquet, ORC, ZIP) read about this much of it first, so
 # it comes with the final frame.
 _TAIL = 64 * 2**10
@@ -103,17 +110,21 @@ class Plaintext(Protocol):
     Attributes:
         size: Its bytes, as the object's size claims.
         block: What is verified, and kept, in one piece: plaintext bytes of a frame.
+        is_far: Whether the service takes long to answer.
     """
 
     size: int
     block: int
 
-    def pieces(self, start: int, end: int, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
-        """Yield verified bytes with their offsets, in order, from whole blocks of the range."""
+    @property
+    def is_far(self) -> bool: ...  # noqa: D102
+
+    def fetch(self, start: int, end: int, sink: Sink, buffers: Buffers) -> None:
+        """Let the sink have the verified blocks of a range, in order, by one request."""
         ...
 
-    def tail(self, length: int, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
-        """Yield the last blocks likewise, those of `length` bytes; coming, they prove the size.
+    def fetch_tail(self, length: int, sink: Sink, buffers: Buffers) -> None:
+        """Let it have the last blocks, those of `length` bytes; that they come proves the size.
 
         Nothing where it needs no proof.
         """
@@ -139,31 +150,39 @@ class RangedPlaintext:
         self._layout = Layout(stream.size - footer_length, geometry)
         self._location = location
         self._pid = os.getpid()
+        self._quickest: float | None = None
         self.size = self._layout.plaintext_length
         self.block = geometry.frame_length if geometry else _BLOCK
 
-    def pieces(self, start: int, end: int, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
-        """Fetch the frames by one request."""
-        return self._fetch(self._layout.covering(start, end), buffers)
+    @property
+    def is_far(self) -> bool:
+        """Tell whether even the quickest request took as long as to a service far away."""
+        return self._quickest is not None and self._quickest > _FAR
 
-    def tail(self, length: int, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
-        """Fetch the final frame, and those before it, by one request."""
-        if self._opener is None:
-            # S3 vouches for the size of what it decrypts.
-            return iter(())
-        start = max(0, self.size - length)
-        # Of an empty final frame too: `size` itself is in no other.
-        return self._fetch(self._layout.covering(start, self.size + 1), buffers)
+    def fetch(self, start: int, end: int, sink: Sink, buffers: Buffers) -> None:
+        """Fetch the frames of a range."""
+        self._fetch(self._layout.covering(start, end), sink, buffers)
 
-    def _fetch(self, run: Run, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
+    def fetch_tail(self, length: int, sink: Sink, buffers: Buffers) -> None:
+        """Fetch the final frame, and those before it."""
+        # S3 vouches for the size of what it decrypts.
+        if self._opener:
+            start = max(0, self.size - length)
+            # Of an empty final frame too: `size` itself is in no other.
+            self._fetch(self._layout.covering(start, self.size + 1), sink, buffers)
+
+    def _fetch(self, run: Run, sink: Sink, buffers: Buffers) -> None:
         if os.getpid() != self._pid:
             # Both processes would read from one connection, each parts of the other's answers.
             raise StorageError(
                 f"{self._location} was opened before this process was forked.",
                 hint="Open it in the process that reads it.",
             )
+        began = time.monotonic()
         with self._location.named_in_errors():
-            yield from fetch(self._stream, self._opener, self._layout, run, buffers)
+            fetch(self._stream, self._opener, self._layout, run, sink, buffers)
+        took = time.monotonic() - began
+        self._quickest = min(took, took if self._quickest is None else self._quickest)
 
 
 class BytesPlaintext:
@@ -174,15 +193,18 @@ class BytesPlaintext:
         self.size = len(data)
         self.block = max(1, self.size)
 
-    def pieces(self, start: int, end: int, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
-        """Yield it."""
-        del buffers
-        yield start, self._data[start:end]
+    @property
+    def is_far(self) -> bool:
+        """Return False: it is here."""
+        return False
 
-    def tail(self, length: int, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
-        """Yield nothing: it is proved."""
-        del length, buffers
-        return iter(())
+    def fetch(self, start: int, end: int, sink: Sink, buffers: Buffers) -> None:
+        """Give it."""
+        del buffers
+        sink.take(start, self._data[start:end])
+
+    def fetch_tail(self, length: int, sink: Sink, buffers: Buffers) -> None:
+        """Give nothing: it is proved."""
 
 
 @dataclass(slots=True)
@@ -217,10 +239,12 @@ class _Spans:
         self._spans.move_to_end(span.start)
         return span
 
-    def next_start(self, position: int) -> int | None:
-        """Return where the first span after `position` begins."""
+    def next_start(self, position: int, end: int | None = None) -> int | None:
+        """Return where the first span after `position` begins, if that is before `end`."""
         index = bisect_right(self._starts, position)
-        return self._starts[index] if index < len(self._starts) else None
+        if index == len(self._starts) or (end is not None and self._starts[index] >= end):
+            return None
+        return self._starts[index]
 
     def add(self, span: _Span) -> None:
         """Keep a span; forget others, as long as all together are longer than the limit."""
@@ -264,6 +288,12 @@ class RawReader(io.RawIOBase):
         self._position = 0
         # Reads follow each other from `began` to `expected`; up to `horizon` all is fetched.
         self._began = self._expected = self._horizon = -1
+        self._reads = 0
+
+    @property
+    def block(self) -> int:
+        """Return the bytes that are verified in one piece."""
+        return self._plaintext.block
 
     @property
     def size(self) -> int:
@@ -288,10 +318,9 @@ class RawReader(io.RawIOBase):
                 self._is_verified = True
 
     def _keep_tail(self, length: int) -> None:
-        tail = self._plaintext.tail(length, self._buffers)
-        pieces = [(at, bytes(piece)) for at, piece in tail]
-        if pieces:
-            self._keep(pieces[0][0], b"".join(piece for _, piece in pieces))
+        tail = _Tail()
+        self._plaintext.fetch_tail(length, tail, self._buffers)
+        self._keep(tail.start, b"".join(tail.pieces))
 
     def _keep(self, start: int, data: bytes) -> None:
         """Keep verified plaintext that is here already: whole blocks from `start` on."""
@@ -333,15 +362,28 @@ class RawReader(io.RawIOBase):
         self._check_open()
         view = memoryview(buffer).cast("B")
         start = self._position
-        view = view[: max(0, self._clip(start + len(view)) - start)]
+        view = view[: max(0, self._clip(start, start + len(view)) - start)]
         if not len(view):
             return 0
         if len(view) <= _BLOCK:
             # Asked for by a buffer: what lies in the next block, no one may ever want.
             view = view[: self._plaintext.block - start % self._plaintext.block]
-        self._read_at(start, view)
+        try:
+            self._read_at(start, view)
+        except BaseException:
+            # It may hold what has not been verified.
+            view[:] = bytes(len(view))
+            raise
         self._position = start + len(view)
         return len(view)
+
+    def read_from(self, start: int, length: int) -> bytes:
+        """Return as many bytes from `start` on, fewer only at the end; the position stays."""
+        self._check_open()
+        end = start + length
+        # Fewer bytes than asked for say that there are no more.
+        size = self._plaintext.size if end <= self._plaintext.size else self.size
+        return build(max(0, min(end, size) - start), lambda view: self._read_at(start, view))
 
     def readall(self) -> bytes:
         """Return the rest."""
@@ -378,9 +420,9 @@ class RawReader(io.RawIOBase):
         if self.closed:
             raise ValueError("I/O operation on closed file.")
 
-    def _clip(self, end: int) -> int:
+    def _clip(self, start: int, end: int) -> int:
         """Return the end of a read; that there is no more is only said once it is proved."""
-        is_within = end <= self._plaintext.size or self._position < self._plaintext.size
+        is_within = end <= self._plaintext.size or start < self._plaintext.size
         return min(end, self._plaintext.size if is_within else self.size)
 
     def _bounds(self, start: int | None, end: int | None) -> tuple[int, int]:
@@ -393,12 +435,13 @@ class RawReader(io.RawIOBase):
     def _read_at(self, start: int, view: memoryview) -> None:
         """Fill `view` with verified bytes, which must be there."""
         end = start + len(view)
-        if len(view) > _SECTION:
-            self._fill([_Wanted(start, end, view)])
-            with self._lock:
-                self._began = self._expected = self._horizon = end
-            return
         self._look_ahead(start, end)
+        with self._lock:
+            is_new = self._spans.at(start) is None and self._spans.next_start(start, end) is None
+        if is_new and len(view) > _BLOCK:
+            # Whole columns, whole files: they are not asked for again, and go where they belong.
+            self._fill([_Wanted(start, end, view)])
+            return
         position = start
         while position < end:
             data = self._block_at(position, end)[: end - position]
@@ -423,7 +466,7 @@ class RawReader(io.RawIOBase):
         """Keep a span, still to be loaded, that begins with the block at `position`."""
         block, size = self._plaintext.block, self._plaintext.size
         start = position - position % block
-        longest = start + max(block, _SECTION // block * block)
+        longest = start + max(block, _AHEAD_SECTION // block * block)
         limits = (-(-end // block) * block, longest, size, self._spans.next_start(position))
         span = _Span(start, min(limit for limit in limits if limit is not None))
         self._spans.add(span)
@@ -433,8 +476,8 @@ class RawReader(io.RawIOBase):
         """Fetch a span's plaintext; whoever waits for it gets that, or what failed."""
         try:
             data = reserve(span.end - span.start)
-            for at, piece in self._plaintext.pieces(span.start, span.end, self._buffers):
-                data[at - span.start : at - span.start + len(piece)] = piece
+            sink = _Wanted(span.start, span.end, data)
+            self._plaintext.fetch(span.start, span.end, sink, self._buffers)
         except BaseException as error:
             with self._lock:
                 self._spans.drop(span)
@@ -446,10 +489,13 @@ class RawReader(io.RawIOBase):
         """Let threads fetch what comes next, where reads follow each other."""
         with self._lock:
             if start != self._expected:
-                self._began, self._horizon = start, end
+                self._began, self._horizon, self._reads = start, end, 0
             self._expected = end
-            ahead = min(self._most_ahead, _AHEAD * (start - self._began))
             self._horizon = max(self._horizon, end)
+            self._reads += 1
+            if self._reads < _IN_ORDER:
+                return
+            ahead = min(self._most_ahead, _AHEAD * (start - self._began))
             # Not at every read a little, but now and then a whole request's worth.
             if self._horizon - end >= ahead / 2:
                 return
@@ -460,44 +506,55 @@ class RawReader(io.RawIOBase):
                     continue
                 span = self._new_span(self._horizon, until)
                 self._horizon = span.end
-                self._submit(span)
+                self._submit(self._load, span)
 
-    def _submit(self, span: _Span) -> None:
+    def _submit(self, work: Callable[..., None], *arguments: Any) -> Future[None]:
+        """Let another thread do the work; do it here where there is none."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._workers, "s3crypt-ahead")
+            self._pool = ThreadPoolExecutor(self._workers, "s3crypt-read")
+        with suppress(RuntimeError):
+            return self._pool.submit(work, *arguments)
+        done: Future[None] = Future()
         try:
-            self._pool.submit(self._load, span)
-        except RuntimeError:
-            # No thread is to be had; whoever reads there will fetch it.
-            self._spans.drop(span)
+            work(*arguments)
+        except S3CryptError as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+        return done
 
     def _fill(self, wanted: Sequence["_Wanted"]) -> None:
-        """Fill what is wanted, by as few requests as there are gaps, side by side."""
-
-        def serve(section: tuple[int, int], buffers: Buffers) -> None:
-            low, high = section
-            here = [one for one in wanted if one.start < high and low < one.end]
-            for at, piece in self._pieces(low, high, buffers):
-                for one in here:
-                    one.take(at, piece)
-
+        """Fill what is wanted, neighbours by one request."""
         sections = list(self._sections(wanted))
-        if len(sections) == 1:
-            serve(sections[0], self._buffers)
-        elif sections:
-            each(iter(sections), serve, self._workers)
+        if len(sections) > _SIDE_BY_SIDE:
+            each(
+                iter(sections),
+                lambda one, buffers: self._serve(*one, wanted, buffers),
+                self._workers,
+            )
+            return
+        others = sections[1:] if self._plaintext.is_far else []
+        under_way = [self._submit(self._serve, *one, wanted) for one in others]
+        for one in sections[: len(sections) - len(others)]:
+            self._serve(*one, wanted)
+        for future in under_way:
+            future.result()
 
-    def _pieces(self, start: int, end: int, buffers: Buffers) -> Iterator[tuple[int, memoryview]]:
+    def _serve(
+        self, start: int, end: int, wanted: Sequence["_Wanted"], buffers: Buffers | None = None
+    ) -> None:
+        here = [one for one in wanted if one.start < end and start < one.end]
+        sink = here[0] if len(here) == 1 else _Several(here)
         with self._lock:
             kept = self._spans.at(start)
         if kept and kept.end >= end and kept.data.done() and not kept.data.exception():
-            return iter([(kept.start, kept.data.result())])
-        return self._plaintext.pieces(start, end, buffers)
+            sink.take(kept.start, kept.data.result())
+        else:
+            self._plaintext.fetch(start, end, sink, buffers or self._buffers)
 
     def _sections(self, wanted: Iterable["_Wanted"]) -> Iterator[tuple[int, int]]:
-        """Yield the whole blocks that are wanted, once each, in pieces of a request's length."""
-        block = self._plaintext.block
-        longest = max(block, _SECTION // block * block)
+        """Yield the blocks that are wanted, once each, in pieces for a request each."""
+        block, size = self._plaintext.block, self._plaintext.size
         merged: list[tuple[int, int]] = []
         for one in sorted(
             (one for one in wanted if one.start < one.end), key=lambda one: one.start
@@ -507,9 +564,15 @@ class RawReader(io.RawIOBase):
                 merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
             else:
                 merged.append((low, high))
+        longest = _SECTION
+        if self._plaintext.is_far:
+            # A connection to S3 gives some 25 to 90 MB/s: the more, the sooner.
+            total = sum(high - low for low, high in merged)
+            longest = min(_SECTION, max(_FAR_SECTION, total // self._workers))
+        step = max(1, longest // block) * block
         for low, high in merged:
-            for start in range(low, high, longest):
-                yield start, min(start + longest, high, self._plaintext.size)
+            for start in range(low, high, step):
+                yield start, min(start + step, high, size)
 
     @property
     def _buffers(self) -> Buffers:
@@ -527,11 +590,51 @@ class _Wanted:
     end: int
     view: memoryview
 
-    def take(self, at: int, piece: memoryview) -> None:
-        """Copy what is wanted of a piece that begins at `at`."""
-        low, high = max(self.start, at), min(self.end, at + len(piece))
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def room(self, start: int, length: int) -> memoryview | None:
+        """Return where a piece goes that is wanted whole."""
+        if start < self.start or start + length > self.end:
+            return None
+        return self.view[start - self.start : start - self.start + length]
+
+    def take(self, start: int, piece: memoryview) -> None:
+        """Copy what is wanted of a piece."""
+        low, high = max(self.start, start), min(self.end, start + len(piece))
         if low < high:
-            self.view[low - self.start : high - self.start] = piece[low - at : high - at]
+            self.view[low - self.start : high - self.start] = piece[low - start : high - start]
+
+
+@dataclass(frozen=True, slots=True)
+class _Several:
+    """Ranges that may overlap, so that each gets a copy."""
+
+    wanted: Sequence[_Wanted]
+
+    def room(self, start: int, length: int) -> None:
+        """Return none."""
+
+    def take(self, start: int, piece: memoryview) -> None:
+        """Give each what it wants of a piece."""
+        for one in self.wanted:
+            one.take(start, piece)
+
+
+@dataclass(slots=True)
+class _Tail:
+    """The last blocks, from wherever the first of them begins."""
+
+    start: int = 0
+    pieces: list[bytes] = field(default_factory=list)
+
+    def room(self, start: int, length: int) -> None:
+        """Return none."""
+
+    def take(self, start: int, piece: memoryview) -> None:
+        """Keep it."""
+        self.start = self.start if self.pieces else start
+        self.pieces.append(bytes(piece))
 
 
 class ObjectReader(io.BufferedReader):
@@ -555,7 +658,18 @@ class ObjectReader(io.BufferedReader):
     def __init__(self, raw: RawReader, info: ObjectInfo) -> None:
         super().__init__(raw, _BLOCK)
         self._ranges = raw
+        self._buffered = min(_BLOCK, raw.block)
         self.info = info
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes, `size` of them where there are as many."""
+        if size is None or size <= self._buffered:
+            return super().read(size)
+        # In one piece: through the buffer it would be two, and the last frame fetched twice.
+        start = self.tell()
+        data = self._ranges.read_from(start, size)
+        self.seek(start + len(data))
+        return data
 
     @property
     def size(self) -> int:

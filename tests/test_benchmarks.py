@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
 import os
 import shutil
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 import s3crypt
+from s3crypt import message
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 MEMORY = BENCHMARKS / "memory.py"
@@ -32,6 +35,11 @@ def environment(**more: str) -> dict[str, str]:
     packages = str(Path(s3crypt.__file__).parents[1])
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return {**kept, "PYTHONPATH": packages, **more}
+
+
+def has(module: str) -> bool:
+    """Tell whether a module is installed."""
+    return importlib.util.find_spec(module) is not None
 
 
 def run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -78,6 +86,8 @@ def test_every_promise_is_measured_or_skipped_by_name(tmp_path: Path) -> None:
         *("age-encrypt", "age-decrypt"),
         *("aws-encryption-cli-encrypt", "aws-encryption-cli-decrypt"),
         *("s5cmd-put", "s5cmd-put-process", "s5cmd-get", "s5cmd-get-process"),
+        *(name for name in rows if name.startswith(("range-", "open-")) and not has("pyarrow")),
+        *(name for name in rows if name.startswith("list-") and not has("fsspec")),
     }
 
 
@@ -109,6 +119,78 @@ def test_a_missing_peer_is_named_with_how_to_get_it(tmp_path: Path) -> None:
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert lines["age"] == "missing: apt-get install age"
     assert lines["boto3"][0].isdigit()
+
+
+needs_pyarrow = pytest.mark.skipif(not has("pyarrow"), reason="needs pyarrow")
+
+
+@needs_pyarrow
+def test_a_data_set_is_always_the_same(tmp_path: Path) -> None:
+    """Two runs make one Parquet file, and messages that open to it; nothing compresses it."""
+    lengths = ("--frame-length", "64KiB", "256KiB")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        done = run("datasets.py", "make", tmp_path / name, "--size", "4MiB", *lengths)
+        assert done.returncode == 0, done.stderr
+    described = json.loads(done.stdout)
+    plain = [(tmp_path / name / "plain.parquet").read_bytes() for name in ("one", "two")]
+    assert plain[0] == plain[1]
+    assert len(plain[0]) >= 4 * 2**20 - 8 * 20
+    keyring = s3crypt.AESKeyring("benchmark", "memory", bytes(32))
+    for name, headers in described.items():
+        sealed = (tmp_path / "one" / name.partition("/")[2]).read_bytes()
+        assert message.decrypt(sealed, keyring) == plain[0]
+        header = message.read_header(io.BytesIO(sealed))
+        assert headers["x-amz-meta-s3crypt-header-length"] == str(len(header))
+        assert headers["x-amz-meta-s3crypt-frame-length"] == str(header.frame_length)
+
+
+def test_bytes_fetched_are_the_servers_count() -> None:
+    """What a client is counted to have been sent is what the server says that it sent."""
+    done = run("-c", _COUNTED)
+    assert done.returncode == 0, done.stderr
+    counted, sent = json.loads(done.stdout)
+    assert counted == sent
+
+
+# A server of its own, which counts the bytes of bodies.
+_COUNTED = """
+import http.server, json, threading
+import datasets, operation
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    sent, requests = 0, 0
+
+    def do_HEAD(self):
+        Handler.requests += 1
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+
+    def do_GET(self):
+        Handler.requests += 1
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        body = bytes(min(int(last), 999) + 1 - int(first))
+        Handler.sent += len(body)
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+client = operation.client(f"http://127.0.0.1:{server.server_address[1]}")
+traffic = datasets.Traffic(client)
+with datasets.PlainReader(client, "any") as file:
+    file.seek(10)
+    file.read(20)
+    file.seek(-5, 2)
+    file.read()
+print(json.dumps([[traffic.bytes, traffic.requests], [Handler.sent, Handler.requests]]))
+"""
 
 
 @needs_nginx

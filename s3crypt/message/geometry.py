@@ -122,10 +122,9 @@ class Layout:
         first = min(start // self._unit + 1, self._total)
         return self._run(first, max(first, min(-(-end // self._unit), self._total)))
 
-    @property
-    def final(self) -> Run:
-        """Return the run of the final frame alone."""
-        return self._run(self._total, self._total)
+    def plaintext_of(self, run: Run) -> int:
+        """Return the bytes of a run's plaintext."""
+        return min(run.last * self._unit, self.plaintext_length) - run.plaintext_offset
 
     def _run(self, first: int, last: int) -> Run:
         is_final = last == self._total

@@ -8,7 +8,7 @@ about 3 MiB and a part for each worker, with parts of 8 MiB up to objects of 78 
 """
 
 from .checksums import Checksums
-from .download import ObjectStream, download, fetch, pour
+from .download import ObjectStream, Sink, download, fetch, pour
 from .upload import (
     MAX_COPY_LENGTH,
     MAX_PART_LENGTH,
@@ -31,6 +31,7 @@ __all__ = [
     "CopySource",
     "ObjectStream",
     "Progress",
+    "Sink",
     "Upload",
     "copy_in_place",
     "download",

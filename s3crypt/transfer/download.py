@@ -2,10 +2,10 @@
 """Objects fetched by ranges of one pinned version, opened and written in place."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from botocore.exceptions import (
     ClientError,
@@ -340,12 +340,30 @@ def pour(
             progress(len(plain))
 
 
-def fetch(
-    stream: ObjectStream, opener: Opener | None, layout: Layout, run: Run, buffers: Buffers
-) -> Iterator[tuple[int, memoryview]]:
-    """Yield a run's plaintext piece by piece, each with its offset, fetched by one request.
+class Sink(Protocol):
+    """Where fetched plaintext goes."""
 
-    Every piece is of verified frames, and there until the next is asked for.
+    def room(self, start: int, length: int) -> memoryview | None:
+        """Return where `length` bytes from `start` on go; None where only some of them go anywhere.
+
+        What is there is not to be believed before all of the run is fetched.
+        """
+        ...
+
+    def take(self, start: int, piece: memoryview) -> None:
+        """Take what is wanted of bytes from `start` on, which are verified, and soon gone."""
+        ...
+
+
+def fetch(
+    stream: ObjectStream,
+    opener: Opener | None,
+    layout: Layout,
+    run: Run,
+    sink: Sink,
+    buffers: Buffers,
+) -> None:
+    """Fetch a run by one request, and let the sink have its plaintext, in order.
 
     Raises:
         IntegrityError: A frame failed.
@@ -353,16 +371,25 @@ def fetch(
     """
     with closing(stream.section(run.start, run.end)) as source:
         for piece in layout.runs(RUN_LENGTH, within=run):
-            yield piece.plaintext_offset, _fetch(piece, source, opener, buffers)
+            room = sink.room(piece.plaintext_offset, layout.plaintext_of(piece))
+            plain = _fetch(piece, source, opener, buffers, room)
+            if room is None:
+                sink.take(piece.plaintext_offset, plain)
 
 
-def _fetch(run: Run, source: ObjectStream, opener: Opener | None, buffers: Buffers) -> memoryview:
-    """Fetch a run and open its frames; return its plaintext, which is in the buffers."""
+def _fetch(
+    run: Run,
+    source: ObjectStream,
+    opener: Opener | None,
+    buffers: Buffers,
+    room: memoryview | None = None,
+) -> memoryview:
+    """Fetch a run and open its frames; return its plaintext, in `room` or in the buffers."""
     length = run.end - run.start
-    sealed = buffers.sealed_of(length)
+    sealed = buffers.sealed_of(length) if opener or room is None else room
     if read_into(source, sealed) < length:  # type: ignore[arg-type]  # RawIOBase reads alike
         raise StorageError("S3 sent fewer bytes than it announced.")
     if opener is None:
         return sealed
-    plain = buffers.plain_of(length)
+    plain = buffers.plain_of(length) if room is None else room
     return plain[: opener.open(sealed, plain, first=run.first, is_final=run.is_final)]
