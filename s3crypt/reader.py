@@ -34,8 +34,8 @@ DEFAULT_CACHE_LENGTH = 32 * 2**20
 
 # What S3 decrypts has no frames. It is kept by blocks of this length, and so is the buffer's.
 _BLOCK = 64 * 2**10
-# One request brings this much at most.
-_SECTION = 8 * 2**20
+# One request brings this much at most; read ahead, half as much.
+_SECTION = 16 * 2**20
 # From a service that takes as long as this (in seconds) to answer, more is had side by side.
 _FAR = 0.01
 _FAR_SECTION = 2**20
@@ -43,7 +43,6 @@ _FAR_SECTION = 2**20
 _SIDE_BY_SIDE = 16
 # Of so many reads that follow each other, twice their bytes are fetched ahead.
 _IN_ORDER, _AHEAD = 3, 2
-_AHEAD_SECTION = 4 * 2**20
 # Formats that keep their index at the end (Parquet, ORC, ZIP) read about this much of it first, so
 # it comes with the final frame.
 _TAIL = 64 * 2**10
@@ -466,7 +465,7 @@ class RawReader(io.RawIOBase):
         """Keep a span, still to be loaded, that begins with the block at `position`."""
         block, size = self._plaintext.block, self._plaintext.size
         start = position - position % block
-        longest = start + max(block, _AHEAD_SECTION // block * block)
+        longest = start + max(block, self._section // block * block)
         limits = (-(-end // block) * block, longest, size, self._spans.next_start(position))
         span = _Span(start, min(limit for limit in limits if limit is not None))
         self._spans.add(span)
@@ -573,6 +572,11 @@ class RawReader(io.RawIOBase):
         for low, high in merged:
             for start in range(low, high, step):
                 yield start, min(start + step, high, size)
+
+    @property
+    def _section(self) -> int:
+        """Return the bytes that a request brings at most, where more of them are under way."""
+        return _FAR_SECTION if self._plaintext.is_far else _SECTION // 2
 
     @property
     def _buffers(self) -> Buffers:

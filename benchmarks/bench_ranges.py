@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does reading a part cost: two columns of twenty, by frame length, against plain boto3?
+
+Against the null server, over http, of 1 GiB of Parquet in memory. `groups` says by whose default
+rows are grouped: pyarrow's column chunks have 8 MiB then, DuckDB's less than one. `extra_info` has
+the bytes asked for, the bytes fetched, and the requests. Then the same file from its beginning to
+its end, by frame length, and listings of many small objects with the sizes of what is in them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import datasets
+import nullserver
+import operation
+import pytest
+from datasets import CALLS, GROUP_ROWS, PLAIN, PLAIN_READERS, SEQUENCES, SMALL_GROUP_ROWS
+from workload import BUCKET, size_name
+
+from s3crypt import S3Crypt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from suite import Measure
+
+_KIB, _MIB, _GIB = 2**10, 2**20, 2**30
+FRAME_LENGTHS = tuple(64 * _KIB << doubled for doubled in range(7))
+GROUPS = {"pyarrow": GROUP_ROWS, "DuckDB": SMALL_GROUP_ROWS}
+OBJECTS = 10_000
+_TINY_SIZE, _TINY_OBJECTS = 4 * _MIB, 20
+
+
+class Files:
+    """Plain files, and of each the message that was last wanted: all would fill the memory."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self._folder = folder
+        self._size = size
+
+    @property
+    def described(self) -> dict[str, dict[str, str]]:
+        """Return the headers that go along with messages of every frame length."""
+        return {
+            f"{BUCKET}/{group}/{datasets.sealed_name(length)}": datasets.headers(length)
+            for group in map(_folder_of, GROUPS)
+            for length in FRAME_LENGTHS
+        }
+
+    def size(self, groups: str) -> int:
+        """Return the bytes of the plain file."""
+        return (self._folder / _folder_of(groups) / PLAIN).stat().st_size
+
+    def name(self, groups: str, frame_length: int | None) -> str:
+        """Return the name of an object that is there: sealed, or plain."""
+        folder = self._folder / _folder_of(groups)
+        folder.mkdir(exist_ok=True)
+        plain = folder / PLAIN
+        if not plain.exists():
+            datasets.make(plain, self._size, GROUPS[groups])
+        if frame_length is None:
+            return f"{folder.name}/{PLAIN}"
+        sealed = folder / datasets.sealed_name(frame_length)
+        if not sealed.exists():
+            for other in self._folder.glob("*/sealed-*"):
+                other.unlink()
+            datasets.seal(plain, sealed, frame_length)
+        return f"{folder.name}/{sealed.name}"
+
+
+def _folder_of(groups: str) -> str:
+    return str(GROUPS[groups])
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, tiny: bool) -> Iterator[tuple[nullserver.NullServer, Files]]:
+    """Run a server of files that are made when they are first asked for."""
+    objects = folder / "parquet"
+    objects.mkdir()
+    files = Files(objects, _TINY_SIZE if tiny else _GIB)
+    with nullserver.running(folder, files.described) as server:
+        (server.folder / "objects" / BUCKET).symlink_to(objects)
+        yield server, files
+
+
+@pytest.fixture(scope="module")
+def client(served: tuple[nullserver.NullServer, Files]) -> Iterator[Any]:
+    """Return a client with a connection."""
+    made = datasets.warm(served[0].endpoint_url)
+    yield made
+    made.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make the cases by frame length, or each message would be made again for each of them."""
+    lengths = FRAME_LENGTHS[:1] if metafunc.config.getoption("--tiny") else FRAME_LENGTHS
+    if metafunc.function is bench_columns:
+        columns = [
+            (groups, frame_length, reader, call)
+            for groups in GROUPS
+            for frame_length in (None, *lengths)
+            for reader in (["ours"] if frame_length else PLAIN_READERS)
+            for call in CALLS
+        ]
+        metafunc.parametrize(("groups", "frame_length", "reader", "call"), columns, ids=_name)
+    elif metafunc.function is bench_in_order:
+        ways = [(frame_length, how) for frame_length in lengths for how in (*SEQUENCES, "get")]
+        metafunc.parametrize(("frame_length", "how"), ways, ids=_name)
+
+
+def _name(value: object) -> str | None:
+    return size_name(value) if isinstance(value, int) else None
+
+
+def bench_columns(  # noqa: PLR0913, PLR0917 - what makes a case; pytest passes it by name
+    measure: Measure,
+    served: tuple[nullserver.NullServer, Files],
+    client: Any,
+    groups: str,
+    frame_length: int | None,
+    reader: str,
+    call: str,
+) -> None:
+    """Read the footer and two columns of twenty."""
+    server, files = served
+    plain, name = files.name(groups, None), files.name(groups, frame_length)
+    counted = {}
+    if frame_length:
+        counted = asdict(datasets.count(server.endpoint_url, call, name, plain))
+    measure(
+        partial(datasets.read_columns, reader, call, client, name),
+        group=f"columns {groups} {call}",
+        rounds=7,
+        frame_length=frame_length or 0,
+        groups=groups,
+        call=call,
+        reader=reader,
+        **counted,
+    )
+
+
+def bench_in_order(
+    measure: Measure,
+    served: tuple[nullserver.NullServer, Files],
+    client: Any,
+    folder: Path,
+    frame_length: int,
+    how: str,
+) -> None:
+    """Read the whole file, to nowhere, or get it to a file in memory."""
+    _, files = served
+    name, target = files.name("pyarrow", frame_length), folder / "got"
+    work = partial(_got, client, name, target)
+    if how != "get":
+        work = partial(_read, client, name, SEQUENCES[how])
+    measure(
+        work,
+        before=partial(target.unlink, missing_ok=True),
+        group="in order",
+        size=files.size("pyarrow"),
+        rounds=5,
+        frame_length=frame_length,
+        how=how,
+    )
+    target.unlink(missing_ok=True)
+
+
+def _got(client: Any, name: str, target: Path) -> None:
+    store = S3Crypt(operation.MODES["client"](), client=client)
+    store.get(f"s3://{BUCKET}/{name}", target)
+
+
+def _read(client: Any, name: str, read: Callable[[BinaryIO], int]) -> None:
+    with datasets.opened(client, name) as file:
+        read(file)
+
+
+@pytest.fixture(scope="module")
+def many(folder: Path, tiny: bool) -> Iterator[tuple[nullserver.NullServer, Path]]:
+    """Run a server of many small objects."""
+    datasets.filesystem()
+    objects = folder / "many"
+    described = datasets.make_objects(objects, _TINY_OBJECTS if tiny else OBJECTS)
+    with nullserver.running(folder, described) as server:
+        (server.folder / "objects" / BUCKET).symlink_to(objects)
+        yield server, objects
+
+
+@pytest.mark.parametrize("which", ["plain", "first", "again"])
+def bench_listing(
+    measure: Measure, many: tuple[nullserver.NullServer, Path], tiny: bool, which: str
+) -> None:
+    """List all objects: their stored sizes, or those of what is in them, first or once more."""
+    server, objects = many
+    with datasets.listed(server.endpoint_url, objects) as client:
+        known = datasets.filesystem()
+        works: dict[str, Callable[[], object]] = {
+            "plain": partial(datasets.plain_listing, client),
+            "first": lambda: datasets.exact_listing(datasets.filesystem()),
+            "again": partial(datasets.exact_listing, known),
+        }
+        if which == "again":
+            works[which]()
+        count = _TINY_OBJECTS if tiny else OBJECTS
+        # A round of the first one takes seconds.
+        measure(
+            works[which],
+            before=(lambda: None) if which == "first" else None,
+            group="listing",
+            rounds=3,
+            which=which,
+            objects=count,
+        )
