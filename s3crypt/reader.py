@@ -11,13 +11,14 @@ import os
 import re
 import threading
 import time
-from bisect import bisect_left, bisect_right
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from functools import partial
+from operator import attrgetter
+from typing import Protocol, Self
 
 from .errors import ConfigError, IntegrityError, S3CryptError, StorageError
 from .info import ObjectInfo
@@ -26,7 +27,7 @@ from .message import Opener
 from .message.geometry import Layout, Run
 from .message.memory import build, reserve
 from .transfer import ObjectStream, Sink, fetch
-from .workers import Buffers, each
+from .workers import Buffers, Pool
 
 # The first request's length: a header, and all of a small object.
 FIRST_LENGTH = 64 * 2**10
@@ -39,10 +40,12 @@ _SECTION = 16 * 2**20
 # From a service that takes as long as this (in seconds) to answer, more is had side by side.
 _FAR = 0.01
 _FAR_SECTION = 2**20
-# As many sections are begun as there are; more are worked on by as many threads as that needs.
-_SIDE_BY_SIDE = 16
+# From a near one, by so many: they keep its and our cores busy.
+_NEAR_WIDTH = 2
 # Of so many reads that follow each other, twice their bytes are fetched ahead.
 _IN_ORDER, _AHEAD = 3, 2
+# What a span takes beside its plaintext: with short frames that is most of it.
+_SPAN_COST = 1024
 # Formats that keep their index at the end (Parquet, ORC, ZIP) read about this much of it first, so
 # it comes with the final frame.
 _TAIL = 64 * 2**10
@@ -148,7 +151,6 @@ class RangedPlaintext:
         self._opener = opener
         self._layout = Layout(stream.size - footer_length, geometry)
         self._location = location
-        self._pid = os.getpid()
         self._quickest: float | None = None
         self.size = self._layout.plaintext_length
         self.block = geometry.frame_length if geometry else _BLOCK
@@ -171,12 +173,6 @@ class RangedPlaintext:
             self._fetch(self._layout.covering(start, self.size + 1), sink, buffers)
 
     def _fetch(self, run: Run, sink: Sink, buffers: Buffers) -> None:
-        if os.getpid() != self._pid:
-            # Both processes would read from one connection, each parts of the other's answers.
-            raise StorageError(
-                f"{self._location} was opened before this process was forked.",
-                hint="Open it in the process that reads it.",
-            )
         began = time.monotonic()
         with self._location.named_in_errors():
             fetch(self._stream, self._opener, self._layout, run, sink, buffers)
@@ -213,52 +209,62 @@ class _Span:
     start: int
     end: int
     data: Future[memoryview] = field(default_factory=Future)
+    used: int = 0
+
+    @property
+    def cost(self) -> int:
+        """Return the bytes of memory that it takes."""
+        return self.end - self.start + _SPAN_COST
 
 
 class _Spans:
     """The spans of one file: none overlaps another, and the least used go first.
 
-    Not to be used by two threads at a time.
+    Not to be used by two threads at a time. An interrupt leaves it in order.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._starts: list[int] = []
-        self._spans: OrderedDict[int, _Span] = OrderedDict()
-        self._length = 0
+        self._spans: list[_Span] = []
+        self._clock = 0
 
     def at(self, position: int) -> _Span | None:
         """Return the span that has the byte at `position`, now the last used."""
-        index = bisect_right(self._starts, position) - 1
-        if index < 0:
+        index = bisect_right(self._spans, position, key=_start) - 1
+        if index < 0 or self._spans[index].end <= position:
             return None
-        span = self._spans[self._starts[index]]
-        if span.end <= position:
-            return None
-        self._spans.move_to_end(span.start)
-        return span
+        self._clock += 1
+        self._spans[index].used = self._clock
+        return self._spans[index]
 
-    def next_start(self, position: int, end: int | None = None) -> int | None:
-        """Return where the first span after `position` begins, if that is before `end`."""
-        index = bisect_right(self._starts, position)
-        if index == len(self._starts) or (end is not None and self._starts[index] >= end):
-            return None
-        return self._starts[index]
+    def between(self, start: int, end: int) -> _Span | None:
+        """Return the first span that has a byte from `start` to before `end`."""
+        index = bisect_right(self._spans, start, key=_start)
+        if index and self._spans[index - 1].end > start:
+            return self._spans[index - 1]
+        if index < len(self._spans) and self._spans[index].start < end:
+            return self._spans[index]
+        return None
 
     def add(self, span: _Span) -> None:
-        """Keep a span; forget others, as long as all together are longer than the limit."""
-        self._starts.insert(bisect_left(self._starts, span.start), span.start)
-        self._spans[span.start] = span
-        self._length += span.end - span.start
-        while self._length > self._limit and len(self._spans) > 1:
-            self.drop(next(iter(self._spans.values())))
+        """Keep a span unless some of it is kept; forget others, as long as all are too many."""
+        if self.between(span.start, span.end):
+            return
+        self._clock += 1
+        span.used = self._clock
+        insort(self._spans, span, key=_start)
+        total = sum(span.cost for span in self._spans)
+        while total > self._limit and len(self._spans) > 1:
+            oldest = min(self._spans, key=attrgetter("used"))
+            total -= oldest.cost
+            self.drop(oldest)
 
     def drop(self, span: _Span) -> None:
         """Forget a span, if it is still there."""
-        if self._spans.get(span.start) is span:
-            del self._spans[span.start]
-            del self._starts[bisect_left(self._starts, span.start)]
-            self._length -= span.end - span.start
+        self._spans = [kept for kept in self._spans if kept is not span]
+
+
+_start = attrgetter("start")
 
 
 class RawReader(io.RawIOBase):
@@ -282,7 +288,8 @@ class RawReader(io.RawIOBase):
         self._spans = _Spans(cache_length)
         self._lock = threading.RLock()
         self._local = threading.local()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = Pool(workers)
+        self._pid = os.getpid()
         self._is_verified = False
         self._position = 0
         # Reads follow each other from `began` to `expected`; up to `horizon` all is fetched.
@@ -323,13 +330,10 @@ class RawReader(io.RawIOBase):
 
     def _keep(self, start: int, data: bytes) -> None:
         """Keep verified plaintext that is here already: whole blocks from `start` on."""
-        span = _Span(start, start + len(data))
-        span.data.set_result(memoryview(data))
-        with self._lock:
-            following = self._spans.next_start(start)
-            is_new = self._spans.at(start) is None
-            if data and is_new and (following is None or following >= span.end):
-                self._spans.add(span)
+        if data:
+            span = _Span(start, start + len(data))
+            span.data.set_result(memoryview(data))
+            self._spans.add(span)
 
     def readable(self) -> bool:
         """Return True."""
@@ -362,17 +366,14 @@ class RawReader(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         start = self._position
         view = view[: max(0, self._clip(start, start + len(view)) - start)]
-        if not len(view):
-            return 0
-        if len(view) <= _BLOCK:
+        if len(view) > _BLOCK:
+            # Not into memory of others: what fails, or goes on after an interrupt, would write to
+            # what may be somebody else's by then.
+            view[:] = self.read_from(start, len(view))
+        elif len(view):
             # Asked for by a buffer: what lies in the next block, no one may ever want.
             view = view[: self._plaintext.block - start % self._plaintext.block]
-        try:
             self._read_at(start, view)
-        except BaseException:
-            # It may hold what has not been verified.
-            view[:] = bytes(len(view))
-            raise
         self._position = start + len(view)
         return len(view)
 
@@ -408,16 +409,22 @@ class RawReader(io.RawIOBase):
 
     def close(self) -> None:
         """Forget all plaintext; requests under way end by themselves."""
-        with self._lock:
-            self._spans = _Spans(0)
-            pool, self._pool = self._pool, None
-        if pool:
-            pool.shutdown(wait=False, cancel_futures=True)
         super().close()
+        if os.getpid() == self._pid:
+            with self._lock:
+                self._spans = _Spans(0)
+            self._pool.close()
 
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError("I/O operation on closed file.")
+        if os.getpid() != self._pid:
+            # Both processes would read from one connection, each parts of the other's answers;
+            # and what is on its way is on its way to the other.
+            raise StorageError(
+                f"{self.name} was opened before this process was forked.",
+                hint="Open it in the process that reads it.",
+            )
 
     def _clip(self, start: int, end: int) -> int:
         """Return the end of a read; that there is no more is only said once it is proved."""
@@ -436,7 +443,7 @@ class RawReader(io.RawIOBase):
         end = start + len(view)
         self._look_ahead(start, end)
         with self._lock:
-            is_new = self._spans.at(start) is None and self._spans.next_start(start, end) is None
+            is_new = self._spans.between(start, end) is None
         if is_new and len(view) > _BLOCK:
             # Whole columns, whole files: they are not asked for again, and go where they belong.
             self._fill([_Wanted(start, end, view)])
@@ -451,38 +458,53 @@ class RawReader(io.RawIOBase):
         """Return bytes from `position` on, fetching the blocks that have those before `end`."""
         while True:
             with self._lock:
-                span = self._spans.at(position)
-                if span is None:
-                    span = self._new_span(position, end)
-                    break
+                kept = self._spans.at(position)
+                span = kept or self._new_span(position, end)
+            if not kept:
+                self._load(span)
+                return span.data.result()[position - span.start :]
             # Another's span may have failed by a block that this read does not touch.
             with suppress(S3CryptError):
                 return span.data.result()[position - span.start :]
-        self._load(span)
-        return span.data.result()[position - span.start :]
 
     def _new_span(self, position: int, end: int) -> _Span:
-        """Keep a span, still to be loaded, that begins with the block at `position`."""
+        """Return a span, still to be loaded, that begins with the block at `position`."""
         block, size = self._plaintext.block, self._plaintext.size
         start = position - position % block
         longest = start + max(block, self._section // block * block)
-        limits = (-(-end // block) * block, longest, size, self._spans.next_start(position))
-        span = _Span(start, min(limit for limit in limits if limit is not None))
-        self._spans.add(span)
-        return span
+        stop = min(-(-end // block) * block, longest, size)
+        following = self._spans.between(position, stop)
+        return _Span(start, min(stop, following.start if following else stop))
 
     def _load(self, span: _Span) -> None:
         """Fetch a span's plaintext; whoever waits for it gets that, or what failed."""
         try:
-            data = reserve(span.end - span.start)
-            sink = _Wanted(span.start, span.end, data)
-            self._plaintext.fetch(span.start, span.end, sink, self._buffers)
-        except BaseException as error:
             with self._lock:
-                self._spans.drop(span)
-            span.data.set_exception(error)
+                self._spans.add(span)
+            self._fetch(span)
+        except BaseException as error:
+            self._give_up(span, error)
             raise
+
+    def _load_ahead(self, span: _Span) -> None:
+        """Fetch a span that is kept already, and that nobody may ever want."""
+        try:
+            self._fetch(span)
+        except BaseException as error:  # noqa: BLE001 - whoever reads there gets it
+            self._give_up(span, error)
+
+    def _fetch(self, span: _Span) -> None:
+        self._check_open()
+        data = reserve(span.end - span.start)
+        sink = _Wanted(span.start, span.end, data)
+        self._plaintext.fetch(span.start, span.end, sink, self._buffers)
         span.data.set_result(data)
+
+    def _give_up(self, span: _Span, error: BaseException) -> None:
+        with self._lock:
+            self._spans.drop(span)
+        if not span.data.done():
+            span.data.set_exception(error)
 
     def _look_ahead(self, start: int, end: int) -> None:
         """Let threads fetch what comes next, where reads follow each other."""
@@ -492,86 +514,88 @@ class RawReader(io.RawIOBase):
             self._expected = end
             self._horizon = max(self._horizon, end)
             self._reads += 1
-            if self._reads < _IN_ORDER:
-                return
             ahead = min(self._most_ahead, _AHEAD * (start - self._began))
-            # Not at every read a little, but now and then a whole request's worth.
-            if self._horizon - end >= ahead / 2:
+            # Not at every read a little, but now and then a whole request's worth; and nothing
+            # where a block ahead would push out the one being read.
+            if (
+                self._reads < _IN_ORDER
+                or self._horizon - end >= ahead / 2
+                or 3 * self._plaintext.block > 2 * self._most_ahead
+            ):
                 return
             until = min(end + ahead, self._plaintext.size)
             while self._horizon < until:
                 if kept := self._spans.at(self._horizon):
                     self._horizon = kept.end
-                    continue
-                span = self._new_span(self._horizon, until)
-                self._horizon = span.end
-                self._submit(self._load, span)
+                else:
+                    span = self._new_span(self._horizon, until)
+                    self._begin(span)
+                    self._horizon = span.end
 
-    def _submit(self, work: Callable[..., None], *arguments: Any) -> Future[None]:
-        """Let another thread do the work; do it here where there is none."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._workers, "s3crypt-read")
-        with suppress(RuntimeError):
-            return self._pool.submit(work, *arguments)
-        done: Future[None] = Future()
+    def _begin(self, span: _Span) -> None:
         try:
-            work(*arguments)
-        except S3CryptError as error:
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-        return done
+            self._spans.add(span)
+            self._pool.submit(partial(self._load_ahead, span))
+        except BaseException as error:
+            self._give_up(span, error)
+            raise
 
     def _fill(self, wanted: Sequence["_Wanted"]) -> None:
-        """Fill what is wanted, neighbours by one request."""
-        sections = list(self._sections(wanted))
-        if len(sections) > _SIDE_BY_SIDE:
-            each(
-                iter(sections),
-                lambda one, buffers: self._serve(*one, wanted, buffers),
-                self._workers,
-            )
-            return
-        others = sections[1:] if self._plaintext.is_far else []
-        under_way = [self._submit(self._serve, *one, wanted) for one in others]
-        for one in sections[: len(sections) - len(others)]:
-            self._serve(*one, wanted)
-        for future in under_way:
-            future.result()
+        """Fill what is wanted, neighbours by one request; side by side where that is quicker."""
+        sections = self._sections(wanted)
+        # From a near service one request in two pieces is not worth a second thread.
+        least, most = (2, self._workers) if self._plaintext.is_far else (3, _NEAR_WIDTH)
+        width = min(len(sections), most) if len(sections) >= least else 1
+        waiting = iter(sections)
+        stop = threading.Event()
 
-    def _serve(
-        self, start: int, end: int, wanted: Sequence["_Wanted"], buffers: Buffers | None = None
-    ) -> None:
-        here = [one for one in wanted if one.start < end and start < one.end]
-        sink = here[0] if len(here) == 1 else _Several(here)
+        def serve() -> None:
+            while not stop.is_set():
+                with self._lock:
+                    section = next(waiting, None)
+                if section is None:
+                    return
+                self._serve(section)
+
+        others = [self._pool.submit(serve) for _ in range(width - 1)]
+        try:
+            serve()
+            for other in others:
+                other.result()
+        except BaseException:
+            # What the others still write to is ours, and nobody's when they end.
+            stop.set()
+            raise
+
+    def _serve(self, section: "_Section") -> None:
+        self._check_open()
+        members = section.members
+        sink = members[0] if len(members) == 1 else _Several(members)
         with self._lock:
-            kept = self._spans.at(start)
-        if kept and kept.end >= end and kept.data.done() and not kept.data.exception():
+            kept = self._spans.at(section.start)
+        if kept and kept.end >= section.end and kept.data.done() and not kept.data.exception():
             sink.take(kept.start, kept.data.result())
         else:
-            self._plaintext.fetch(start, end, sink, buffers or self._buffers)
+            self._plaintext.fetch(section.start, section.end, sink, self._buffers)
 
-    def _sections(self, wanted: Iterable["_Wanted"]) -> Iterator[tuple[int, int]]:
-        """Yield the blocks that are wanted, once each, in pieces for a request each."""
+    def _sections(self, wanted: Iterable["_Wanted"]) -> list["_Section"]:
+        """Return the blocks that are wanted, once each, in pieces for a request each."""
         block, size = self._plaintext.block, self._plaintext.size
-        merged: list[tuple[int, int]] = []
-        for one in sorted(
-            (one for one in wanted if one.start < one.end), key=lambda one: one.start
-        ):
+        merged: list[_Section] = []
+        for one in sorted(filter(len, wanted), key=_start):
             low, high = one.start // block * block, -(-one.end // block) * block
-            if merged and low <= merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+            if merged and low <= merged[-1].end:
+                merged[-1].end = max(high, merged[-1].end)
+                merged[-1].members.append(one)
             else:
-                merged.append((low, high))
+                merged.append(_Section(low, high, [one]))
         longest = _SECTION
         if self._plaintext.is_far:
             # A connection to S3 gives some 25 to 90 MB/s: the more, the sooner.
-            total = sum(high - low for low, high in merged)
+            total = sum(section.end - section.start for section in merged)
             longest = min(_SECTION, max(_FAR_SECTION, total // self._workers))
         step = max(1, longest // block) * block
-        for low, high in merged:
-            for start in range(low, high, step):
-                yield start, min(start + step, high, size)
+        return [part for section in merged for part in section.cut(step, size)]
 
     @property
     def _section(self) -> int:
@@ -610,6 +634,25 @@ class _Wanted:
             self.view[low - self.start : high - self.start] = piece[low - start : high - start]
 
 
+@dataclass(slots=True)
+class _Section:
+    """Whole blocks to be fetched by one request, and the ranges that want some of them."""
+
+    start: int
+    end: int
+    members: list[_Wanted]
+
+    def cut(self, step: int, size: int) -> "Iterator[_Section]":
+        """Yield it in pieces of `step` bytes, none beyond `size`."""
+        if self.end - self.start <= step:
+            yield _Section(self.start, min(self.end, size), self.members)
+            return
+        for start in range(self.start, self.end, step):
+            end = min(start + step, self.end, size)
+            members = [one for one in self.members if one.start < end and start < one.end]
+            yield _Section(start, end, members)
+
+
 @dataclass(frozen=True, slots=True)
 class _Several:
     """Ranges that may overlap, so that each gets a copy."""
@@ -646,8 +689,8 @@ class ObjectReader(io.BufferedReader):
 
     Every byte it returns is of a verified frame. All are of one version of the object: when it
     is replaced, reads fail. Reads that follow each other are fetched ahead, side by side; what was
-    read last is kept. Several threads may use it; they share one position, which `read_ranges` does
-    not touch.
+    read last is kept. Several threads may call `read_ranges` at once; its position is for one at a
+    time.
 
     Attributes:
         info: What is known of the object.
@@ -662,18 +705,25 @@ class ObjectReader(io.BufferedReader):
     def __init__(self, raw: RawReader, info: ObjectInfo) -> None:
         super().__init__(raw, _BLOCK)
         self._ranges = raw
+        self._reading = threading.RLock()
         self._buffered = min(_BLOCK, raw.block)
         self.info = info
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return the next bytes, `size` of them where there are as many."""
-        if size is None or size <= self._buffered:
-            return super().read(size)
-        # In one piece: through the buffer it would be two, and the last frame fetched twice.
-        start = self.tell()
-        data = self._ranges.read_from(start, size)
-        self.seek(start + len(data))
-        return data
+        with self._reading:
+            if size is None or size <= self._buffered:
+                return super().read(size)
+            # In one piece: through the buffer it would be two, and the last frame fetched twice.
+            start = self.tell()
+            data = self._ranges.read_from(start, size)
+            self.seek(start + len(data))
+            return data
+
+    def close(self) -> None:
+        """Close it, once the read under way has ended."""
+        with self._reading:
+            super().close()
 
     @property
     def size(self) -> int:

@@ -319,9 +319,10 @@ class S3Crypt:
     ) -> ObjectInfo:
         """Say how large an object's plaintext is, and what else one request tells.
 
-        The size is exact: where s3crypt wrote the object, its metadata has what the arithmetic
-        needs, and whoever reads the object compares that with its header; of other writers' the
-        header is read. What only the header tells (`keys`, `context`, `suite`) may be missing.
+        The size is exact, by arithmetic: where s3crypt wrote the object, its metadata has the
+        lengths that takes, and whoever reads the object compares them with its header; of other
+        writers' objects the header is read here. What only the header tells (`keys`, `context`,
+        `suite`) may be missing.
         """
         location = Location.parse_object(uri)
         chosen = self._mode(mode)
@@ -478,7 +479,10 @@ class S3Crypt:
             _explaining(mode),
             ObjectStream.open(self.client, location, arguments, first=first) as stream,
         ):
-            return describe(location, stream, recognise(stream))
+            header = recognise(stream)
+            if header:
+                entries.check_recorded(entries.of_reply(stream.reply), header)
+            return describe(location, stream, header)
 
     def _open_to_read(  # noqa: PLR0913 - as `open` has them
         self,

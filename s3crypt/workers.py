@@ -3,9 +3,11 @@
 
 import io
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +158,56 @@ class Crew:
         thread = threading.Thread(target=self._run, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
+
+
+class Pool:
+    """Threads that wait for work, for a file that stays open; they keep no process from ending.
+
+    Args:
+        most: Threads, at most; each is made when there is work that no other waits for.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._work: queue.SimpleQueue[tuple[Future[None], Callable[[], None]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._waiting = threading.Semaphore(0)
+        self._threads = 0
+
+    def submit(self, work: Callable[[], None]) -> Future[None]:
+        """Let a thread do the work, or do it here where none is to be had; return its end."""
+        done: Future[None] = Future()
+        # A thread first, then its work: what nobody will do must not be waited for.
+        if not self._waiting.acquire(blocking=False) and self._threads < self._most:
+            with suppress(RuntimeError):
+                threading.Thread(target=self._run, name="s3crypt-read", daemon=True).start()
+                self._threads += 1
+        if self._threads:
+            self._work.put((done, work))
+        else:
+            _settle(done, work)
+        return done
+
+    def close(self) -> None:
+        """Let the threads end once all that was submitted is done."""
+        for _ in range(self._threads):
+            self._work.put(None)
+
+    def _run(self) -> None:
+        while item := self._work.get():
+            _settle(*item)
+            del item
+            self._waiting.release()
+
+
+def _settle(done: Future[None], work: Callable[[], None]) -> None:
+    try:
+        work()
+    except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+        done.set_exception(error)
+    else:
+        done.set_result(None)
 
 
 def _busy_seconds() -> float:

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects written as files: what one thread writes, the part engine reads in another."""
 
+import atexit
 import io
 import os
 import sys
 import threading
 import warnings
-import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from types import TracebackType
 from typing import BinaryIO, cast
 
 from .errors import StorageError
@@ -27,7 +28,9 @@ class _Pipe(io.RawIOBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._changed = threading.Condition()
+        # The lock itself is held, not its condition: what holds that may be interrupted in between.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._room = memoryview(b"")
         self._filled = 0
         self._has_ended = False
@@ -41,7 +44,7 @@ class _Pipe(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
         """Wait until `buffer` is full or the writer has ended; return the bytes in it."""
         room = memoryview(buffer).cast("B")
-        with self._changed:
+        with self._lock:
             self._room, self._filled = room, 0
             self._changed.notify_all()
             self._changed.wait_for(
@@ -54,7 +57,7 @@ class _Pipe(io.RawIOBase):
 
     def feed(self, data: memoryview) -> None:
         """Hand over all of `data`; return early where nobody reads any more."""
-        with self._changed:
+        with self._lock:
             while len(data):
                 self._changed.wait_for(lambda: self._filled < len(self._room) or not self._is_read)
                 if not self._is_read:
@@ -68,19 +71,19 @@ class _Pipe(io.RawIOBase):
 
     def end(self) -> None:
         """Let the reader come to its end."""
-        with self._changed:
+        with self._lock:
             self._has_ended = True
             self._changed.notify_all()
 
     def abort(self) -> None:
         """Let the reader fail."""
-        with self._changed:
+        with self._lock:
             self._is_aborted = True
             self._changed.notify_all()
 
     def leave(self) -> None:
         """Let the writer know that nobody reads any more."""
-        with self._changed:
+        with self._lock:
             self._is_read = False
             self._changed.notify_all()
 
@@ -108,15 +111,21 @@ class ObjectWriter(io.BufferedIOBase):
         self._pipe = _Pipe()
         self._stored: Future[ObjectInfo] = Future()
         self._position = 0
-        self._exception_before = sys.exception()
+        self._before = _exception()
         self._pid = os.getpid()
         # It must not know this file: a file that nobody has any more is to be aborted.
         thread = threading.Thread(
             target=_store, args=(store, self._pipe, self._stored), name="s3crypt-write", daemon=True
         )
-        thread.start()
-        # Where the interpreter ends first, no upload is left open either.
-        self._at_exit = weakref.finalize(self, _abandon, self._pipe, thread)
+        _UNDER_WAY[self._pipe] = thread
+        try:
+            thread.start()
+        except RuntimeError as error:
+            del _UNDER_WAY[self._pipe]
+            super().close()
+            raise StorageError(
+                f"{name}: there is no thread to store it.", hint="Close other files first."
+            ) from error
 
     def writable(self) -> bool:
         """Return True."""
@@ -131,7 +140,12 @@ class ObjectWriter(io.BufferedIOBase):
         """Write all of `data`; return its bytes."""
         self._check_open()
         view = memoryview(data).cast("B")
-        self._pipe.feed(view)
+        try:
+            self._pipe.feed(view)
+        except BaseException:
+            # An interrupt: how much of it was taken nobody knows, so it cannot be written again.
+            self._pipe.abort()
+            raise
         if self._stored.done():
             self._raise_failure()
         self._position += len(view)
@@ -150,12 +164,22 @@ class ObjectWriter(io.BufferedIOBase):
         Called while an exception is on its way that was not there when the file was opened, as
         by wrappers whose own `with` block fails, it aborts and lets the exception go on.
         """
-        error = sys.exception()
-        if not self.closed and error is not None and error is not self._exception_before:
-            self.abort()
-            error.add_note(f"{self.name}: {_ABORTED}")
-            raise error
-        self._complete()
+        if self.closed:
+            return
+        now = _exception()
+        error = now[0]
+        if error is None or now == self._before:
+            self._complete()
+            return
+        self.abort()
+        message = f"{self.name}: {_ABORTED}"
+        if isinstance(error, StopIteration | StopAsyncIteration):
+            # It says that an iterator is at its end, and would be taken for that.
+            raise StorageError(
+                message, hint="It was closed while an exception was handled: use `with`."
+            ) from error
+        error.add_note(message)
+        raise error
 
     def _complete(self) -> None:
         if self.closed:
@@ -165,21 +189,19 @@ class ObjectWriter(io.BufferedIOBase):
         try:
             self._stored.exception()
         except BaseException:
-            # An interrupt: the caller will take it for failed, so it must not succeed later.
+            # An interrupt: what is not stored by now is not going to be.
             self._pipe.abort()
             raise
         finally:
             super().close()
-            self._at_exit.detach()
         self._raise_failure()
 
     def abort(self) -> None:
         """Store nothing; return once what was sent is discarded."""
         if not self.closed:
-            self._pipe.abort()
             super().close()
-            self._at_exit.detach()
             if os.getpid() == self._pid:
+                self._pipe.abort()
                 self._stored.exception()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -189,11 +211,20 @@ class ObjectWriter(io.BufferedIOBase):
             self.abort()
 
     def __del__(self) -> None:
-        if not getattr(self, "closed", True):
-            warnings.warn(f"{self.name}: {_ABORTED}", ResourceWarning, stacklevel=2, source=self)
-            self._pipe.abort()
+        if not self.closed:
+            self._drop()
+
+    def _dealloc_warn(self, source: object) -> None:
+        # Python's own wrappers, when they are dropped unclosed, call this before they close it.
+        del source
+        self._drop()
+
+    def _drop(self) -> None:
+        super().close()
+        if os.getpid() == self._pid:
             # Not waited for: who collects garbage may hold what the upload needs.
-            self._at_exit.detach()
+            self._pipe.abort()
+            warnings.warn(f"{self.name}: {_ABORTED}", ResourceWarning, stacklevel=3, source=self)
 
     def _check_open(self) -> None:
         if self.closed:
@@ -211,6 +242,16 @@ class ObjectWriter(io.BufferedIOBase):
             raise failure
 
 
+def _exception() -> tuple[BaseException | None, TracebackType | None]:
+    """Return the exception being handled, and how far it has come: raised again, it has further."""
+    error = sys.exception()
+    return error, error.__traceback__ if error else None
+
+
+# Uploads under way, and the threads that they are in.
+_UNDER_WAY: dict[_Pipe, threading.Thread] = {}
+
+
 def _store(store: Callable[[Source], ObjectInfo], pipe: _Pipe, stored: Future[ObjectInfo]) -> None:
     try:
         info = store(StreamSource(cast("BinaryIO", pipe)))
@@ -220,9 +261,14 @@ def _store(store: Callable[[Source], ObjectInfo], pipe: _Pipe, stored: Future[Ob
         stored.set_result(info)
     finally:
         pipe.leave()
+        _UNDER_WAY.pop(pipe, None)
 
 
-def _abandon(pipe: _Pipe, thread: threading.Thread) -> None:
-    pipe.abort()
-    if thread is not threading.current_thread():
+@atexit.register
+def _abort_all() -> None:
+    """Where the interpreter ends first, leave no upload open either."""
+    under_way = [(pipe, thread) for pipe, thread in list(_UNDER_WAY.items()) if thread.is_alive()]
+    for pipe, _ in under_way:
+        pipe.abort()
+    for _, thread in under_way:
         thread.join()

@@ -2,6 +2,7 @@
 """Objects fetched by ranges of one pinned version, opened and written in place."""
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from itertools import chain
@@ -67,6 +68,7 @@ class ObjectStream(io.RawIOBase):
         self._position = start
         self._end = self.size if end is None else end
         self._ahead = memoryview(b"")
+        self._beginning = memoryview(b"")
         self._brought = 0
         self._held = 0, memoryview(b"")
         self._body: Any = None
@@ -96,6 +98,9 @@ class ObjectStream(io.RawIOBase):
                     raise
                 del request["Range"]
                 reply = client.get_object(**request)
+        if "ETag" not in reply or ("ContentRange" in reply and not _begins_at(0, reply)):
+            reply["Body"].close()
+            raise _other_bytes(location)
         version = reply.get("VersionId")
         if version and version != "null":
             request["VersionId"] = version
@@ -125,6 +130,10 @@ class ObjectStream(io.RawIOBase):
 
     def rewind(self) -> None:
         """Go back to the object's first byte."""
+        if self._position + len(self._ahead) == len(self._beginning):
+            # Nothing else has been read of the connection.
+            self._position, self._ahead = 0, self._beginning
+            return
         self._drop()
         self._position, self._ahead = 0, memoryview(b"")
 
@@ -164,6 +173,8 @@ class ObjectStream(io.RawIOBase):
             ahead = bytearray(min(_AHEAD, self._end - self._position))
             count = self._read(memoryview(ahead))
             self._ahead = memoryview(ahead)[:count]
+            if not self._position:
+                self._beginning = self._ahead
         count = min(len(view), len(self._ahead))
         view[:count] = self._ahead[:count]
         self._ahead = self._ahead[count:]
@@ -212,15 +223,9 @@ class ObjectStream(io.RawIOBase):
                 request_id=error.request_id,
             ) from error.__cause__
         # A service that ignores ranges or If-Match would otherwise pass off other bytes.
-        starts = f"bytes {self._position}-"
-        if reply["ETag"] != self.reply["ETag"] or not str(reply.get("ContentRange", "")).startswith(
-            starts
-        ):
+        if reply["ETag"] != self.reply["ETag"] or not _begins_at(self._position, reply):
             reply["Body"].close()
-            raise StorageError(
-                f"{self._location}: the service sent other bytes than were asked for.",
-                hint="It must honour Range and If-Match.",
-            )
+            raise _other_bytes(self._location)
         return reply["Body"]
 
     def _verify_checksum(self) -> None:
@@ -258,6 +263,18 @@ _BROKEN = (
 )
 
 
+def _begins_at(position: int, reply: Mapping[str, Any]) -> bool:
+    """Tell whether a reply is a range that begins there, of an object whose length it says."""
+    return re.fullmatch(rf"bytes {position}-\d+/\d+", reply.get("ContentRange", "")) is not None
+
+
+def _other_bytes(location: Location) -> StorageError:
+    return StorageError(
+        f"{location}: the service sent other bytes than were asked for.",
+        hint="It must honour Range and If-Match.",
+    )
+
+
 def _total(reply: Mapping[str, Any]) -> int:
     content_range = reply.get("ContentRange")
     return int(content_range.rpartition("/")[2]) if content_range else int(reply["ContentLength"])
@@ -292,7 +309,7 @@ def download(
     # What the first request already brings is taken from it; small objects need no other.
     brought = min(stream.size, PART_LENGTH)
 
-    def fetch(section: Run, source: ObjectStream, buffers: Buffers) -> None:
+    def write(section: Run, source: ObjectStream, buffers: Buffers) -> None:
         for run in layout.runs(RUN_LENGTH, within=section):
             plain = _fetch(run, source, opener, buffers)
             write_at(descriptor, plain, run.plaintext_offset)
@@ -306,7 +323,7 @@ def download(
         if section.end > brought:
             sections = chain((section,), sections)
             break
-        fetch(section, stream, buffers)
+        write(section, stream, buffers)
     else:
         return layout.plaintext_length
     stream.close()
@@ -314,7 +331,7 @@ def download(
 
     def request(section: Run, buffers: Buffers) -> None:
         with closing(stream.section(section.start, section.end)) as source:
-            fetch(section, source, buffers)
+            write(section, source, buffers)
 
     each(sections, request, workers)
     return layout.plaintext_length
@@ -346,7 +363,8 @@ class Sink(Protocol):
     def room(self, start: int, length: int) -> memoryview | None:
         """Return where `length` bytes from `start` on go; None where only some of them go anywhere.
 
-        What is there is not to be believed before all of the run is fetched.
+        What is written there is not to be used before all of the run is fetched: where that fails,
+        it is not verified.
         """
         ...
 
