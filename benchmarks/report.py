@@ -17,6 +17,7 @@ from typing import Any
 
 import ratios
 import report_codec
+import report_ranges
 import report_s3
 import results
 from page import Page, between, duration, median, table
@@ -191,13 +192,14 @@ pytest benchmarks/bench_codec.py --benchmark-json=codec.json
 pytest benchmarks/bench_messages.py --benchmark-json=messages.json
 pytest benchmarks/bench_files.py --benchmark-json=files.json
 pytest benchmarks/bench_transfers.py --benchmark-json=transfers.json
+pytest benchmarks/bench_ranges.py --benchmark-json=ranges.json
 pytest benchmarks/bench_kms.py --benchmark-json=kms.json
 pytest benchmarks/bench_startup.py --benchmark-json=startup.json
 python benchmarks/memory.py --json memory.json
 python benchmarks/workers.py --json workers.json
 python benchmarks/report.py --ratios ratios.json --workers workers.json --bench bench.json \\
     --memory memory.json --into docs \\
-    --benchmark-json {codec,messages,files,transfers,kms,startup}.json
+    --benchmark-json {codec,messages,files,transfers,ranges,kms,startup}.json
 ```
 
 Without the repository, on any machine: [`s3crypt bench`](cli.md#measuring-s3crypt-bench), a minute
@@ -212,6 +214,7 @@ _SECTIONS: tuple[tuple[str, Callable[[Results, Page], Iterator[str]]], ...] = (
     ("The promises", _promises),
     ("Frames against the limit", report_codec.frames),
     ("Transfers", report_s3.transfers),
+    ("Ranges of a data set", report_ranges.ranges),
     ("Memory", report_s3.memory),
     ("Messages in one piece", report_codec.messages),
     ("Files", report_codec.files),

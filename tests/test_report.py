@@ -249,6 +249,105 @@ def test_memory_is_shown_by_size(tmp_path: Path) -> None:
     assert line(made, "s3crypt, client-side put of a file")[1:] == ["88.0", "89.0"]
 
 
+def columns(groups: str, frame_length: int, median: float, **changed: Any) -> dict[str, Any]:
+    """Return a case of two columns, of ours in frames or, without them, of a plain reader."""
+    counted = {"asked": 100, "fetched": 125, "requests": 30, "reads": 27, "plain_requests": 28}
+    info = {
+        "groups": groups,
+        "frame_length": frame_length,
+        "call": "file",
+        "reader": "ours",
+        "bytes": 0,
+        **(counted if frame_length else {}),
+    }
+    return case("bench_columns", median, **{**info, **changed})
+
+
+def test_columns_are_held_against_the_faster_plain_reader(tmp_path: Path) -> None:
+    """Frames show bytes, requests and time; plain readers theirs, as far as they were counted."""
+    cases = [
+        columns("pyarrow", 0, 0.2, reader="raw"),
+        columns("pyarrow", 0, 0.4, reader="buffered"),
+        columns("pyarrow", 2**20, 0.25),
+    ]
+    made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))
+    assert line(made, "1 MiB") == ["1 MiB", "1.25x, 30", "250 (1.25x)"]
+    assert line(made, "boto3, plain, as it comes")[1:] == ["1x, 28", "200"]
+    assert line(made, "boto3, plain, `io.BufferedReader`")[1:] == ["", "400"]
+
+
+def test_calls_are_side_by_side_and_row_groups_are_not(tmp_path: Path) -> None:
+    """Each layout has a table of its own, known or not, in which each call has its columns."""
+    cases = [
+        columns("pyarrow", 2**18, 0.2),
+        columns("pyarrow", 2**18, 0.3, call="dataset", fetched=110),
+        columns("somebody", 2**22, 0.4, fetched=1250),
+    ]
+    made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))
+    assert line(made, "**256 KiB**, the default")[1:] == ["1.25x, 30", "200", "1.10x, 30", "300"]
+    assert line(made, "4 MiB")[1:] == ["12.50x, 30", "400"]
+    assert "8 MiB of a column" in made
+    assert "Rows grouped as somebody does by default; " in " ".join(made.split())
+
+
+def test_columns_are_drawn_by_frame_length(tmp_path: Path) -> None:
+    """Bytes and time are images beside the page."""
+    cases = [columns("pyarrow", 2**power, 0.2) for power in (16, 18)]
+    made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", made)
+    assert shown == ["benchmarks/range-bytes.svg", "benchmarks/range-time.svg"]
+    assert all((tmp_path / "docs" / name).exists() for name in shown)
+
+
+def test_reading_in_order_stands_against_get(tmp_path: Path) -> None:
+    """Each way has its rate, and those through open their share of what get gives."""
+    size = 10**9
+    cases = [
+        case("bench_in_order", seconds, how=how, frame_length=2**18, bytes=size)
+        for how, seconds in (("read", 0.5), ("whole", 0.4), ("get", 0.25))
+    ]
+    made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))
+    assert line(made, "**256 KiB**")[1:] == ["2.00 (50%)", "2.50 (62%)", "4.00"]
+    assert headings(made)[1] == "Ranges of a data set"
+
+
+def listed(*ways: str) -> dict[str, Any]:
+    """Return a file of listings that took two seconds each."""
+    info = {"objects": 10_000, "bytes": 0}
+    return benchmarks(*(case("bench_listing", 2, which=which, **info) for which in ways))
+
+
+def test_listings_are_shown_with_what_they_are_made_of(tmp_path: Path) -> None:
+    """Each listing has its time; bare HEADs have theirs from the promises, which is said."""
+    raw = {"ours seconds": [3, 3], "theirs seconds": [1.5, 1.5]}
+    made = page(
+        tmp_path,
+        row("list-heads", bound="", met=None, raw=raw),
+        benchmark_json=listed("plain", "first", "again"),
+    )
+    assert line(made, "boto3's listing alone")[1:] == ["2.00 s", "1.80 s to 2.20 s"]
+    assert line(made, "**s3crypt**, exact sizes, for the first time")[1] == "2.00 s"
+    assert line(made, "**s3crypt**, exact sizes, once more")[1] == "2.00 s"
+    assert line(made, "boto3's HEADs of all")[1] == "1.50 s"
+    assert "measured in the run of the promises" in " ".join(made.split())
+
+
+def test_bare_heads_of_the_same_run_count(tmp_path: Path) -> None:
+    """Where the listings' own file has them, nothing is taken from another run."""
+    made = page(
+        tmp_path, row("list-heads", raw={"theirs seconds": [9]}), benchmark_json=listed("heads")
+    )
+    assert line(made, "boto3's HEADs of all")[1] == "2.00 s"
+    assert "measured in the run of the promises" not in " ".join(made.split())
+
+
+def test_bare_heads_that_nobody_measured_are_left_out(tmp_path: Path) -> None:
+    """A row that was skipped is no figure."""
+    made = page(tmp_path, missing("list-heads", "no nginx"), benchmark_json=listed("first"))
+    assert "10,000 small client-side objects" in " ".join(made.split())
+    assert "boto3's HEADs of all" not in made
+
+
 def test_kms_requests_are_of_one_run(tmp_path: Path) -> None:
     """What warming up asked of KMS is not counted."""
     figures = {"put_calls": [1000, 1000], "get_calls": [10, 10]}
