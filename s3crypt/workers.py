@@ -18,7 +18,7 @@ from .message.memory import reserve
 # What is read, sealed or opened, and written at a time: few enough bytes that both they and what
 # becomes of them stay in a core's cache, enough that a call more or less does not matter. A little
 # more than a power of two, since frames take some bytes more than their plaintext.
-RUN_LENGTH = 2**19 + 2**12
+RUN_LENGTH = 2**20 + 2**13
 
 
 @dataclass(slots=True)
