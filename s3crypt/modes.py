@@ -20,6 +20,8 @@ from .message.frames import check_context
 
 MIN_FRAME_LENGTH = 4 * 2**10
 BOUND_NAME = "s3crypt:key"
+# No file of a key is as long as this; /dev/zero and a mistyped disk image are.
+_MAX_KEY_FILE_LENGTH = 4 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,8 @@ def read_key_file(path: str | Path) -> bytes:
         ConfigError: The file cannot be read, or holds no such key.
     """
     try:
-        content = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            content = file.read(_MAX_KEY_FILE_LENGTH)
     except OSError as error:
         raise ConfigError(
             f"Cannot read the key file {path}: {error.strerror}.",

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 import s3crypt
 from s3crypt import configuration
-from s3crypt.configuration import MODES, keyring_of, mode_of
+from s3crypt.configuration import MODES, ModeChoice, keyring_of, mode_of
 from s3crypt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -149,6 +149,9 @@ def test_what_is_no_key(key: Any) -> None:
         lambda key: b64encode(key).decode(),
         lambda key: urlsafe_b64encode(key).decode(),
         lambda key: urlsafe_b64encode(key).decode().rstrip("="),
+        lambda key: f"'{key.hex()}'",
+        lambda key: f"{b64encode(key).decode()}x",
+        lambda key: f"{key.hex()[:40]} {key.hex()[40:]}",
         lambda key: "\0" + key.decode("latin-1"),
         lambda key: f"-----BEGIN PRIVATE KEY-----\n{b64encode(key * 50).decode()}\n",
     ],
@@ -206,8 +209,30 @@ def test_a_file_that_is_not_there(kind: str, tmp_path: Path) -> None:
         keyring_of(f"{kind}:acme/2026={tmp_path / 'absent'}")
 
 
-@pytest.mark.parametrize("keys", [[], ()])
-def test_no_key(keys: tuple[str, ...]) -> None:
+def test_a_choice_reads_no_file(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is checked at once, and made later, elsewhere too, by absolute paths."""
+    monkeypatch.chdir(key_file.parent)
+    choice = ModeChoice(key="aes:acme/2026=acme.key").anchored()
+    assert choice.key == (f"aes:acme/2026={key_file}",)
+    monkeypatch.chdir("/")
+    made = choice.make()
+    assert isinstance(made, s3crypt.ClientSide)
+    key_file.unlink()
+    with pytest.raises(ConfigError, match="Cannot read the key file"):
+        choice.make()
+    with pytest.raises(ConfigError, match="not a key"):
+        ModeChoice(key="acme.key")
+
+
+@pytest.mark.parametrize("kind", ["aes", "rsa"])
+def test_a_file_without_end(kind: str) -> None:
+    """It is not read to its end."""
+    with pytest.raises(ConfigError, match=r"holds no 32-byte key|not a PEM file"):
+        keyring_of(f"{kind}:acme/2026=/dev/zero")
+
+
+@pytest.mark.parametrize("keys", [[], (), None])
+def test_no_key(keys: Any) -> None:
     """A keyring needs one."""
     with pytest.raises(ConfigError, match=r"^No key was named\.$"):
         keyring_of(keys)
@@ -298,7 +323,9 @@ def test_nothing_given_is_ignored(mode: str | None, option: str) -> None:
         ({"mode": "dsse-kms", "key": "aes:a/b="}, 'mode="dsse-kms" needs exactly one key, of KMS.'),
         ({"mode": "rot13"}, "There is no such mode."),
         ({"mode": None, "key": KMS, "frame_length": "64KiB"}, "frame_length is a number of bytes."),
+        ({"mode": None, "key": KMS, "frame_length": True}, "frame_length is a number of bytes."),
         ({"mode": None, "key": KMS, "context": "a=b"}, "context is a mapping of text to text."),
+        ({"mode": None, "key": KMS, "context": {"a": 1}}, "context is a mapping of text to text."),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_together(options: dict[str, Any], message: str) -> None:

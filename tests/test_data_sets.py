@@ -27,6 +27,7 @@ from s3crypt import (
     AESKeyring,
     CachingKeyring,
     ClientSide,
+    ConfigError,
     ConflictError,
     IntegrityError,
     ObjectNotFoundError,
@@ -576,7 +577,7 @@ def test_dask_sends_no_key_that_is_named_by_text(
     """Text options travel as text: no key is in the task graph. Live AES keys are in it."""
     cloudpickle = _need("cloudpickle")
     key = lake.key_file.read_bytes()
-    live = {"mode": ClientSide(AESKeyring("tests", "lake", key))}
+    live = {"encryption": ClientSide(AESKeyring("tests", "lake", key))}
     url = f"s3crypt://{by_region}"
     for options, is_sent in ((lake.options, False), (live, True)):
         read = dask_frame.read_parquet(url, storage_options=options)
@@ -607,7 +608,7 @@ def test_a_workers_error_is_ours(dask_frame: Any, cluster: Any, lake: Lake, by_r
 
 
 def _read_without_key(path: str) -> int:
-    return len(S3CryptFileSystem().cat_file(path))
+    return len(S3CryptFileSystem(encryption="any").cat_file(path))
 
 
 # --- zarr -------------------------------------------------------------------------------------
@@ -701,17 +702,29 @@ def test_a_cache_asks_kms_once_a_data_set(
 
 
 @pytest.mark.parametrize("name", ["customers.parquet", "customers.csv"])
-def test_a_mode_travels_under_the_protocols_name(lake: Lake, name: str) -> None:
-    """`mode` among storage options is the open file's to fsspec; inside `s3crypt` it is ours."""
+@pytest.mark.parametrize("wrap", [lambda given: given, lambda given: {"s3crypt": given}])
+def test_an_encryption_travels_with_storage_options(lake: Lake, name: str, wrap: Any) -> None:
+    """As a mode object and as a name, through all that fsspec does with options."""
     path = lake.new(name)
     live = ClientSide(AESKeyring("tests", "lake", lake.key_file.read_bytes()), frame_length=FRAME)
     kind = name.rpartition(".")[2]
-    for options in ({"mode": live}, {"mode": "client", **lake.options}):
+    for options in ({"encryption": live}, {"encryption": "client", **lake.options}):
         write = getattr(_customers(), f"to_{kind}")
-        write(f"s3crypt://{path}", storage_options={"s3crypt": options})
+        write(f"s3crypt://{path}", storage_options=wrap(options))
         check_sealed(lake, path)
         read = getattr(pd, f"read_{kind}")
-        assert len(read(f"s3crypt://{path}", storage_options={"s3crypt": options})) == 3000
+        assert len(read(f"s3crypt://{path}", storage_options=wrap(options))) == 3000
+
+
+def test_a_mode_that_fsspec_drops_reads_nothing(lake: Lake) -> None:
+    """`mode` is the open file's to fsspec: what then was demanded of nobody is not read."""
+    path = lake.new("forged.parquet")
+    forged = io.BytesIO()
+    _customers().to_parquet(forged)
+    lake.s3.put_object(Bucket=lake.bucket, Key=lake.name(path), Body=forged.getvalue())
+    live = ClientSide(AESKeyring("tests", "lake", lake.key_file.read_bytes()))
+    with pytest.raises(ConfigError, match="no encryption"):
+        pd.read_parquet(f"s3crypt://{path}", storage_options={"mode": live})
 
 
 def test_names_are_bound_unless_told_otherwise(lake: Lake) -> None:
@@ -777,10 +790,18 @@ def test_a_wrong_key_is_our_error(lake: Lake, numbers: str, read: Any) -> None:
 
 @pytest.mark.parametrize("read", READERS)
 def test_no_key_is_our_error(numbers: str, read: Any) -> None:
-    """Without storage options nothing is read, and the hint says what is needed."""
+    """Without a key nothing is read, and the hint says which is needed."""
     with pytest.raises(PolicyError) as caught:
-        read(numbers, {})
+        read(numbers, {"encryption": "any"})
     assert "aes:tests/lake" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_no_encryption_is_our_error(numbers: str, read: Any) -> None:
+    """Without storage options nothing is read, and the hint says what to give."""
+    with pytest.raises(ConfigError, match="no encryption") as caught:
+        read(numbers, {})
+    assert "encryption='any'" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -794,7 +815,7 @@ def test_no_object_is_a_missing_file(lake: Lake, read: Any) -> None:
 def test_duckdb_shows_our_errors_text(lake: Lake, numbers: str, *, has_key: bool) -> None:
     """DuckDB raises an error of its own, with ours at the end of its text."""
     duckdb = _need("duckdb")
-    options = _wrong_key(lake) if has_key else {}
+    options = _wrong_key(lake) if has_key else {"encryption": "any"}
     expected = "IntegrityError: .*No key given opens" if has_key else "PolicyError: .*client-side"
     with duckdb.connect() as connection:
         connection.register_filesystem(S3CryptFileSystem(**options))
@@ -808,7 +829,7 @@ def test_zarr_shows_our_error(lake: Lake, field: str) -> None:
     with pytest.raises(IntegrityError, match="No key given opens"):
         zarr.open_array(f"s3crypt://{field}", mode="r", storage_options=_wrong_key(lake))
     with pytest.raises(PolicyError):
-        zarr.open_array(f"s3crypt://{field}", mode="r")
+        zarr.open_array(f"s3crypt://{field}", mode="r", storage_options={"encryption": "any"})
 
 
 def test_a_signed_file_is_refused_unless_named(lake: Lake) -> None:

@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+import gc
 import io
-import pickle
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import fsspec
+import numpy as np
+import pyarrow as pa
 import pytest
 from fsspec.callbacks import Callback
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 from samples import CUSTOMER_KEY, aes, connect, names, payload, rewrite, stored, uploads
 
 from s3crypt import (
@@ -22,13 +24,11 @@ from s3crypt import (
     SSEKMS,
     SSES3,
     AESKeyring,
-    CachingKeyring,
     ClientSide,
     ConfigError,
     ConflictError,
     FormatError,
     IntegrityError,
-    KMSKeyring,
     PolicyError,
     StorageError,
 )
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 FRAME = 4096
 SIZES = (0, 1, FRAME - 1, FRAME, FRAME + 1, 2 * FRAME, 5 * FRAME)
 MODE = ClientSide(aes(), frame_length=FRAME)
+# While there is one, all that are made of the mode share its client.
+_KEPT = S3CryptFileSystem(MODE)
 
 
 @pytest.fixture
@@ -166,6 +168,9 @@ def test_info_of_an_old_version(fs: S3CryptFileSystem, versioned_bucket: str) ->
     assert fs.info(f"{versioned_bucket}/x")["size"] == 5
     assert fs.info(f"{versioned_bucket}/x", version_id=old)["size"] == 3
     assert fs.cat_file(f"{versioned_bucket}/x", version_id=old) == b"old"
+    fs.rm(f"{versioned_bucket}/x")
+    assert fs.exists(f"{versioned_bucket}/x", version_id=old)
+    assert not fs.exists(f"{versioned_bucket}/x")
 
 
 def test_plain_object_among_encrypted_ones(s3: Any, fs: S3CryptFileSystem, tree: str) -> None:
@@ -201,7 +206,7 @@ def test_object_that_is_gone_by_now_is_not_listed(fs: S3CryptFileSystem, tree: s
     bucket, name = tree.split("/", 1)
     listed = fs.ls(tree, measured=False)
     fs.rm_file(f"{bucket}/{name}/a")
-    assert f"{tree}/a" not in [entry["name"] for entry in fs._measured(listed)]
+    assert f"{tree}/a" not in [entry["name"] for entry in fs._listing.measured(listed)]
 
 
 # --- What calls cost -----------------------------------------------------------------------------
@@ -263,13 +268,13 @@ def test_sizes_cost_a_request_an_object(
     assert set(kinds) <= {"HEAD", "LIST"}
 
 
-def test_flat_listing_is_one_request(
+def test_flat_listing_is_two_requests(
     fs: S3CryptFileSystem, tree: str, requests_log: RequestsLog
 ) -> None:
-    """However deep the directories are."""
+    """However deep the directories are: one for them, one for an object of the same name."""
     requests_log.clear()
     found = fs.find(tree, withdirs=True)
-    assert asked(requests_log) == ["LIST"]
+    assert asked(requests_log) == ["LIST", "LIST"]
     assert found == [tree, *(f"{tree}/{name}" for name in sorted(
         ("a", "b", "b/deep", "b/deep/three", "b/one", "b/two", "c", "c-1")
     ))]  # fmt: skip
@@ -332,6 +337,21 @@ def test_listings_are_kept_on_demand(
     assert f"{tree}/z" in fs.ls(tree, detail=False)
 
 
+def test_kept_listings_are_the_file_systems_own(tree: str) -> None:
+    """What callers do to entries does not change what is listed; nor are buckets forgotten."""
+    keeping = S3CryptFileSystem(MODE, use_listings_cache=True)
+    bucket = tree.split("/", maxsplit=1)[0]
+    for path, measured in ((tree, True), (tree, False), (bucket, False), ("", False)):
+        names = keeping.ls(path, detail=False)
+        for entry in keeping.ls(path, measured=measured):
+            entry["name"] = "changed"
+        assert keeping.ls(path, detail=False) == names
+    keeping.mkdir(f"{bucket}-2")
+    assert f"{bucket}-2" in keeping.ls("", detail=False)
+    keeping.rmdir(f"{bucket}-2")
+    assert f"{bucket}-2" not in keeping.ls("", detail=False)
+
+
 def test_reader_who_may_not_list(
     fs: S3CryptFileSystem, tree: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,7 +360,7 @@ def test_reader_who_may_not_list(
     def denied(*_: object) -> None:
         raise StorageError("denied", code="AccessDenied")
 
-    monkeypatch.setattr(fs, "_first", denied)
+    monkeypatch.setattr(fs._listing, "_first", denied)
     assert fs.isfile(f"{tree}/a")
     assert not fs.exists(f"{tree}/none")
     with pytest.raises(StorageError, match="denied"):
@@ -433,10 +453,13 @@ def test_more_than_a_page(fs: S3CryptFileSystem, tree: str, requests_log: Reques
         params.setdefault("MaxKeys", 2)
 
     narrow = S3CryptFileSystem(MODE, skip_instance_cache=True)
-    narrow._store.client.meta.events.register("provide-client-params.s3.ListObjectsV2", shorten)
+    narrow._connection.client.meta.events.register(
+        "provide-client-params.s3.ListObjectsV2", shorten
+    )
     requests_log.clear()
     assert narrow.find(tree) == fs.find(tree)
-    assert asked(requests_log) == ["LIST"] * 4
+    # Three pages and one, and twice whether an object has the directory's name.
+    assert asked(requests_log) == ["LIST"] * 6
     assert narrow.ls(tree) == fs.ls(tree)
     narrow.rm(tree, recursive=True)
     assert not fs.exists(tree)
@@ -491,6 +514,11 @@ def test_file_is_read_as_any_other(fs: S3CryptFileSystem, bucket: str) -> None:
         assert file.readline() == b"line 0\n"
         file.seek(-9, io.SEEK_END)
         assert file.read() == b"line 1999"
+    for hint in ({"default_cache": "none"}, {"cache_type": "all", "fill_cache": False}):
+        with fs.open(f"{bucket}/x", **hint) as file:
+            assert file.read(4) == b"line"
+        assert fs.cat_file(f"{bucket}/x", **hint)[:4] == b"line"
+        assert fs.cat_file(f"{bucket}/x", 0, 4, **hint) == b"line"
     with fs.open(f"{bucket}/x", "r", encoding="ascii") as lines:
         assert [line.strip() for line in lines] == text.split("\n")
     assert fs.read_text(f"{bucket}/x") == text
@@ -537,7 +565,7 @@ def test_ranges_that_fail_leave_the_others(s3: Any, fs: S3CryptFileSystem, bucke
 
 def test_cat_of_several(fs: S3CryptFileSystem, tree: str) -> None:
     """By list, by pattern, by directory; what fails is raised, returned or left out."""
-    assert fs.cat(f"{tree}/a") == payload(100)
+    assert fs.cat(f"{tree}/a") == fs.cat(PurePosixPath(f"{tree}/a")) == payload(100)
     assert fs.cat(f"{tree}/b/t*") == {f"{tree}/b/two": payload(102)}
     assert len(fs.cat(tree, recursive=True)) == 6
     both = [f"{tree}/a", f"{tree}/none"]
@@ -566,7 +594,7 @@ def test_wrong_mode_is_refused(bucket: str, kms_key: str) -> None:
     """What is read is what was demanded, not whatever is there."""
     S3CryptFileSystem(MODE).pipe_file(f"{bucket}/x", b"secret")
     with pytest.raises(PolicyError):
-        S3CryptFileSystem().cat_file(f"{bucket}/x")
+        S3CryptFileSystem(encryption="any").cat_file(f"{bucket}/x")
     with pytest.raises(PolicyError):
         S3CryptFileSystem(SSEKMS(kms_key)).open(f"{bucket}/x")
     S3CryptFileSystem(SSES3()).pipe_file(f"{bucket}/y", b"plain")
@@ -634,15 +662,29 @@ def test_exception_in_fsspecs_own_block(s3: Any, bucket: str, key_file: Path) ->
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize(("mode", "compression"), [("wb", None), ("w", None), ("wb", "gzip")])
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("mode", ["wb", "w"])
+@pytest.mark.parametrize("by", ["open", "fsspec.open", "OpenFile", "TextIOWrapper"])
 def test_file_that_is_never_closed(
-    s3: Any, fs: S3CryptFileSystem, bucket: str, mode: str, compression: str | None
+    s3: Any, fs: S3CryptFileSystem, bucket: str, mode: str, compression: str | None, by: str
 ) -> None:
-    """Is not stored: nobody has said that it is whole."""
-    file = fs.open(f"{bucket}/x", mode, compression=compression)
+    """Is not stored: nobody has said that it is whole. Wrappers of others' included."""
+    path = f"{bucket}/x"
+    file: Any
+    if by == "open":
+        file = fs.open(path, mode, compression=compression)
+    elif by == "fsspec.open":
+        given = {"compression": compression, "encryption": MODE}
+        file = fsspec.open(f"s3crypt://{path}", mode, **given).open()
+    elif by == "OpenFile":
+        file = fsspec.core.OpenFile(fs, path, mode, compression=compression).open()
+    else:
+        file = io.TextIOWrapper(fs.open(path, "wb", compression=compression))
+        mode = "w"
     file.write(b"half" if "b" in mode else "half")
     del file
-    assert names(s3, bucket) == []
+    gc.collect()
+    assert (names(s3, bucket), uploads(s3, bucket)) == ([], [])
 
 
 def test_compressed_file_is_stored_when_closed(fs: S3CryptFileSystem, bucket: str) -> None:
@@ -682,16 +724,22 @@ def test_exclusive_creation(fs: S3CryptFileSystem, bucket: str) -> None:
 
 
 def test_object_with_the_name_of_a_directory(fs: S3CryptFileSystem, tree: str) -> None:
-    """Is found, read, and removed, and so is what is in the directory."""
+    """Is found, read, moved and removed, and so is what is in the directory."""
     fs.pipe_file(f"{tree}/b", b"file")
     for maxdepth in (None, 2):
         assert {f"{tree}/b", f"{tree}/b/one"} <= set(fs.find(tree, maxdepth=maxdepth))
+        assert {f"{tree}/b", f"{tree}/b/one"} <= set(fs.find(f"{tree}/b", maxdepth=maxdepth))
     assert (fs.isfile(f"{tree}/b"), fs.size(f"{tree}/b")) == (True, 4)
-    fs.rm(f"{tree}/b")
-    assert f"{tree}/b/one" in fs.find(tree)
-    fs.pipe_file(f"{tree}/b", b"file")
-    fs.rm(f"{tree}/b", recursive=True)
-    assert not fs.exists(f"{tree}/b")
+    assert fs.cat(f"{tree}/b", recursive=True)[f"{tree}/b"] == b"file"
+    assert fs.du(f"{tree}/b") == 4 + 101 + 102 + 103
+    fs.mv(f"{tree}/b", f"{tree}/e", recursive=True)
+    assert fs.find(f"{tree}/b") == []
+    assert len(fs.find(f"{tree}/e")) == 4
+    fs.rm(f"{tree}/e")
+    assert f"{tree}/e/one" in fs.find(tree)
+    fs.pipe_file(f"{tree}/e", b"file")
+    fs.rm(f"{tree}/e", recursive=True)
+    assert not fs.exists(f"{tree}/e")
 
 
 def test_transaction_is_stored_at_its_end(
@@ -741,6 +789,124 @@ def test_transaction_does_not_store_half_a_file(
     assert names(s3, bucket) == ["whole"]
 
 
+def left_open(fs: S3CryptFileSystem, path: str, how: str, **options: Any) -> Any:
+    """Open a file, write half of it, and return it."""
+    file = fs.open(path, how, **options)
+    file.write(b"half" if "b" in how else "half")
+    return file
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize(("mode", "compression"), [("wb", None), ("w", None), ("wb", "gzip")])
+@pytest.mark.parametrize("keep", [True, False])
+def test_transaction_refuses_files_that_are_open(
+    s3: Any, fs: S3CryptFileSystem, bucket: str, mode: str, compression: str | None, *, keep: bool
+) -> None:
+    """Nobody has said that they are whole; then none of it is stored."""
+
+    def forget_one() -> None:
+        with fs.transaction:
+            fs.pipe_file(f"{bucket}/whole", b"whole")
+            file = left_open(fs, f"{bucket}/half", mode, compression=compression)
+            if not keep:
+                del file
+
+    with pytest.raises(ConfigError, match=f"{bucket}/half was not closed"):
+        forget_one()
+    assert (names(s3, bucket), uploads(s3, bucket)) == ([], [])
+    fs.pipe_file(f"{bucket}/after", b"")
+    assert names(s3, bucket) == ["after"]
+
+
+def test_transactions_are_not_nested(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
+    """The inner one would store the outer one's files, or lose them."""
+
+    def nest() -> None:
+        with fs.transaction:
+            fs.pipe_file(f"{bucket}/outer", b"1")
+            with fs.transaction:
+                fs.pipe_file(f"{bucket}/inner", b"2")
+
+    with pytest.raises(ConfigError, match="not nested"):
+        nest()
+    assert names(s3, bucket) == []
+    fs.start_transaction()
+    with pytest.raises(ConfigError, match="not nested"):
+        fs.start_transaction()
+    fs.pipe_file(f"{bucket}/x", b"")
+    assert names(s3, bucket) == []
+    fs.end_transaction()
+    assert names(s3, bucket) == ["x"]
+
+
+def test_closing_stores_nothing_in_a_transaction(
+    s3: Any, fs: S3CryptFileSystem, bucket: str
+) -> None:
+    """Not even a file that was opened while an error was handled, or is stored during one."""
+
+    def roll_back() -> None:
+        with fs.transaction:
+            try:
+                int("x")
+            except ValueError:
+                file = fs.open(f"{bucket}/x", "wb")
+            file.write(b"1")
+            file.close()
+            assert names(s3, bucket) == []
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        roll_back()
+    assert names(s3, bucket) == []
+    fs.start_transaction()
+    fs.pipe_file(f"{bucket}/y", b"1")
+    try:
+        int("x")
+    except ValueError:
+        fs.end_transaction()
+    assert names(s3, bucket) == ["y"]
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_bytes_only_are_stored(
+    s3: Any, fs: S3CryptFileSystem, bucket: str, tmp_path: Path, *, is_held: bool
+) -> None:
+    """A text or a path is an error: never the content of a local file of that name."""
+    (tmp_path / "secret").write_bytes(b"local")
+    local = tmp_path / "secret"
+    objects = np.array([object()])
+    wrong: Any
+    for wrong in (str(local), local, None, 7, io.BytesIO(b"x"), local.open("rb"), objects):
+        if is_held:
+            fs.start_transaction()
+        with pytest.raises(TypeError):
+            fs.pipe(f"{bucket}/x", wrong)
+        if wrong is not objects:
+            # Of an array fsspec's mapper makes bytes itself.
+            with pytest.raises(TypeError):
+                fs.get_mapper(bucket)["x"] = wrong
+        if is_held:
+            fs.end_transaction()
+        if isinstance(wrong, io.BufferedReader):
+            wrong.close()
+    assert names(s3, bucket) == []
+
+
+def test_buffers_are_stored_as_their_bytes(fs: S3CryptFileSystem, bucket: str) -> None:
+    """Arrays too, in the order of their elements."""
+    array = np.arange(6, dtype="<i4").reshape(2, 3)
+    for value, expected in (
+        (bytearray(b"ab"), b"ab"),
+        (memoryview(b"abcd")[::2], b"ac"),
+        (array, array.tobytes()),
+        (array.T, array.T.tobytes()),
+        (np.empty((0, 3)), b""),
+        (pa.py_buffer(b"arrow"), b"arrow"),
+    ):
+        fs.pipe_file(f"{bucket}/x", value)
+        assert fs.cat_file(f"{bucket}/x") == expected
+
+
 def test_copy_keeps_what_the_user_said(fs: S3CryptFileSystem, s3: Any, bucket: str) -> None:
     """Content type and metadata; the copy is bound to its own name and has its own data key."""
     fs.pipe_file(f"{bucket}/x", payload(50_000), content_type="text/csv", metadata={"team": "ops"})
@@ -773,15 +939,63 @@ def test_move_onto_itself(fs: S3CryptFileSystem, tree: str, target: str) -> None
     assert fs.find(tree) == sorted({*before, f"{tree}/z"} - {f"{tree}/c"})
 
 
-def test_move_takes_what_was_copied_only(fs: S3CryptFileSystem, bucket: str) -> None:
-    """A name in a list is no pattern."""
-    fs.pipe({f"{bucket}/a[1]": b"this", f"{bucket}/a1": b"other"})
-    fs.mv([f"{bucket}/a[1]"], [f"{bucket}/b"])
-    assert fs.cat([f"{bucket}/a1", f"{bucket}/b"]) == {
-        f"{bucket}/a1": b"other",
-        f"{bucket}/b": b"this",
-    }
-    assert fs.find(bucket) == [f"{bucket}/a1", f"{bucket}/b"]
+@pytest.mark.parametrize(
+    ("sources", "targets"),
+    [
+        (["a", "b"], ["b", "a"]),
+        (["x/f", "y/f"], "dest/"),
+        (["a", "b"], ["c", "c"]),
+        (["a", "b"], ["b", "c"]),
+        (["a", "b"], ["c"]),
+        ("x/*", ["c", "d"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("how", ["mv", "copy"])
+def test_targets_that_collide_are_refused(
+    fs: S3CryptFileSystem, bucket: str, how: str, sources: Any, targets: Any
+) -> None:
+    """Before anything is copied: no object becomes another's victim."""
+
+    def inside(names: Any) -> Any:
+        if isinstance(names, str):
+            return f"{bucket}/{names}"
+        return [f"{bucket}/{name}" for name in names]
+
+    before = {f"{bucket}/{name}": name.encode() for name in ("a", "b", "x/f", "y/f")}
+    fs.pipe(before)
+    with pytest.raises(ValueError, match=r"become|itself|equally many"):
+        getattr(fs, how)(inside(sources), inside(targets))
+    assert fs.cat(bucket, recursive=True) == before
+
+
+def test_move_keeps_what_others_write_meanwhile(
+    fs: S3CryptFileSystem, versioned_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What replaced an object after it was copied is not what was moved."""
+    path, copy_one = f"{versioned_bucket}/x", fs._copy_one
+
+    def replace_then(*arguments: Any) -> Any:
+        tag = copy_one(*arguments)
+        fs.pipe_file(path, b"new")
+        return tag
+
+    fs.pipe_file(path, b"old")
+    with monkeypatch.context() as patched:
+        patched.setattr(fs, "_copy_one", replace_then)
+        with pytest.raises(ConflictError):
+            fs.mv(path, f"{path}2")
+    assert (fs.cat_file(path), fs.cat_file(f"{path}2")) == (b"new", b"old")
+    fs.mv(path, f"{path}3")
+    assert fs.find(versioned_bucket) == [f"{path}2", f"{path}3"]
+
+
+def test_move_keeps_the_storage_class(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
+    """And what else was said of the object."""
+    fs.pipe_file(f"{bucket}/x", b"1", storage_class="STANDARD_IA", content_type="text/csv")
+    fs.mv(f"{bucket}/x", f"{bucket}/y")
+    head = s3.head_object(Bucket=bucket, Key="y")
+    assert (head["StorageClass"], head["ContentType"]) == ("STANDARD_IA", "text/csv")
 
 
 def test_whole_bucket(fs: S3CryptFileSystem, tree: str, tmp_path: Path) -> None:
@@ -813,11 +1027,76 @@ def test_remove(fs: S3CryptFileSystem, tree: str) -> None:
     assert not fs.exists(tree)
 
 
-def test_remove_a_name_that_is_a_pattern(fs: S3CryptFileSystem, bucket: str) -> None:
-    """An object of that very name is meant, not what the pattern matches."""
-    fs.pipe({f"{bucket}/a[1]": b"", f"{bucket}/a1": b""})
-    fs.rm(f"{bucket}/a[1]")
-    assert fs.find(bucket) == [f"{bucket}/a1"]
+@pytest.mark.parametrize(("name", "other"), [("a[1]", "a1"), ("a?", "ab"), ("k=*", "k=eu")])
+@pytest.mark.parametrize(
+    ("call", "left"),
+    [
+        ("fs.rm(path)", ["other"]),
+        ("fs.rm([path])", ["other"]),
+        ("fs.mv(path, root + '/moved')", ["moved", "other"]),
+        ("fs.mv([path], [root + '/moved'])", ["moved", "other"]),
+        ("fs.cp(path, root + '/moved')", ["itself", "moved", "other"]),
+        ("fs.get_mapper(root).pop(name)", ["other"]),
+        ("arrow.delete_file(path)", ["other"]),
+        ("arrow.move(path, root + '/moved')", ["moved", "other"]),
+    ],
+)
+def test_name_that_looks_like_a_pattern(
+    fs: S3CryptFileSystem, bucket: str, name: str, other: str, call: str, left: list[str]
+) -> None:
+    """Where an object has that very name it is meant, not what the pattern matches."""
+    root = f"{bucket}/d"
+    fs.pipe({f"{root}/{name}": b"itself", f"{root}/{other}": b"other"})
+    assert fs.cat(f"{root}/{name}") == b"itself"
+    assert fs.cat([f"{root}/{name}"]) == {f"{root}/{name}": b"itself"}
+    arrow = PyFileSystem(FSSpecHandler(fs))
+    given = {"fs": fs, "arrow": arrow, "path": f"{root}/{name}", "root": root, "name": name}
+    eval(call, given)
+    names = {"itself": name, "other": other, "moved": "moved"}
+    content = {"moved": b"itself", "itself": b"itself", "other": b"other"}
+    assert fs.cat(root, recursive=True) == {f"{root}/{names[kind]}": content[kind] for kind in left}
+
+
+@pytest.mark.parametrize("name", ["[a]", "a?", "k=*"])
+def test_directory_whose_name_looks_like_a_pattern(
+    fs: S3CryptFileSystem, bucket: str, tmp_path: Path, name: str
+) -> None:
+    """It is fetched, moved and removed, and those that the pattern matches are not."""
+    root = f"{bucket}/d"
+    kept = {f"{root}/{other}/x": b"kept" for other in ("a", "ab", "k=1")}
+    fs.pipe({f"{root}/{name}/x": b"literal", f"{root}/{name}/deep/[y]": b"too", **kept})
+    fs.get(f"{root}/{name}", str(tmp_path / "local"), recursive=True)
+    assert (tmp_path / "local/x").read_bytes() == b"literal"
+    assert (tmp_path / "local/deep/[y]").read_bytes() == b"too"
+    fs.mv(f"{root}/{name}", f"{root}/moved", recursive=True)
+    assert fs.cat(f"{root}/moved", recursive=True) == {
+        f"{root}/moved/x": b"literal", f"{root}/moved/deep/[y]": b"too"
+    }  # fmt: skip
+    fs.mv(f"{root}/moved", f"{root}/{name}", recursive=True)
+    PyFileSystem(FSSpecHandler(fs)).delete_dir(f"{root}/{name}")
+    assert fs.cat(root, recursive=True) == kept
+
+
+def test_file_of_a_name_that_looks_like_a_pattern_is_fetched(
+    fs: S3CryptFileSystem, bucket: str, tmp_path: Path
+) -> None:
+    """To the file that is named, or into the directory."""
+    fs.pipe({f"{bucket}/a[1]": b"literal", f"{bucket}/a1": b"other"})
+    fs.get(f"{bucket}/a[1]", str(tmp_path / "one"))
+    fs.get(f"{bucket}/a[1]", f"{tmp_path}/two/")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two/a[1]").read_bytes() == b"literal"
+
+
+@pytest.mark.parametrize("pattern", ["*", "s3crypt://*", "{}*/x", "*/*"])
+@pytest.mark.parametrize("how", ["rm", "cat", "expand_path"])
+def test_patterns_name_the_bucket(
+    fs: S3CryptFileSystem, bucket: str, pattern: str, how: str
+) -> None:
+    """What is done to objects is done in one bucket; listing may look at all of them."""
+    fs.pipe_file(f"{bucket}/x", b"kept")
+    with pytest.raises(ValueError, match="name the bucket"):
+        getattr(fs, how)(pattern.format(bucket[:-1]), recursive=True)
+    assert fs.cat(f"{bucket}/x") == b"kept"
 
 
 def test_remove_keeps_the_bucket(s3: Any, fs: S3CryptFileSystem, tree: str) -> None:
@@ -870,129 +1149,3 @@ def test_content_has_a_fingerprint(fs: S3CryptFileSystem, bucket: str) -> None:
     fs.pipe_file(f"{bucket}/x", b"abc")
     assert fs.ukey(f"{bucket}/x") != before[0]
     assert fs.checksum(f"{bucket}/x") != before[1]
-
-
-# --- Storage options -----------------------------------------------------------------------------
-
-
-def test_storage_options_as_on_the_command_line(s3: Any, bucket: str, key_file: Path) -> None:
-    """A key's name makes it client-side; the scheme alone leads here."""
-    given = options(key_file, context={"team": "ops"}, frame_length=FRAME)
-    with fsspec.open(f"s3crypt://{bucket}/x", "wb", **given) as file:
-        file.write(b"plaintext" * 1000)
-    assert b"plaintext" not in stored(s3, bucket, "x")
-    keyring = AESKeyring("tests", "one", bytes(range(32)))
-    store = connect(ClientSide(keyring, context={"team": "ops"}))
-    assert store.read(f"s3://{bucket}/x") == b"plaintext" * 1000
-    assert store.inspect(f"s3://{bucket}/x").frame_length == FRAME
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"sse_c_key_fil": "x"}, "sse_c_key_file"),
-        ({"encrypt": True}, "encrypt"),
-        ({"anon": False}, "anon"),
-        ({"signed": "false"}, "signed"),
-        ({"allow_unverified_signature": "no"}, "allow_unverified_signature"),
-        ({"mode": "clientside"}, ""),
-        ({"mode": "client"}, ""),
-        ({"context": {"a": "b"}}, ""),
-        ({"mode": MODE, "key": "aes:tests/one=x"}, "key"),
-        ({"mode": SSES3(), "bind_name": False}, "bind_name"),
-        ({"mode": MODE, "frame_length": FRAME}, "frame_length"),
-        ({"profile": "no-such-profile"}, "no-such-profile"),
-        ({"workers": 0}, "workers"),
-        ({"workers": "4"}, "workers"),
-    ],
-    ids=str,
-)
-def test_wrong_options_are_refused(wrong: dict[str, Any], said: str) -> None:
-    """Nothing misspelt or impossible is ignored: it must not end as plaintext."""
-    with pytest.raises(ConfigError) as caught:
-        S3CryptFileSystem(**wrong)
-    assert said in f"{caught.value} {caught.value.hint}"
-
-
-def test_writing_needs_a_mode(s3: Any, bucket: str) -> None:
-    """Without one, nothing is stored in the clear."""
-    fs = S3CryptFileSystem()
-    with pytest.raises(ConfigError, match="mode"):
-        fs.pipe_file(f"{bucket}/x", b"secret")
-    with pytest.raises(ConfigError, match="mode"):
-        fs.open(f"{bucket}/x", "wb")
-    assert names(s3, bucket) == []
-
-
-def test_endpoint_is_of_s3_only(sandbox: Any, monkeypatch: pytest.MonkeyPatch, bucket: str,
-                                kms_key: str) -> None:  # fmt: skip
-    """KMS keeps its own address."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    fs = S3CryptFileSystem(
-        mode="client", key=f"kms:{kms_key}", endpoint_url=sandbox.endpoint_url, region="us-east-1"
-    )
-    fs.pipe_file(f"{bucket}/x", b"abc")
-    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    assert S3CryptFileSystem(key=f"kms:{kms_key}").cat_file(f"{bucket}/x") == b"abc"
-
-
-def test_same_options_are_one_instance(key_file: Path) -> None:
-    """As fsspec promises; a mode object counts as itself, positional or named."""
-    assert S3CryptFileSystem(**options(key_file)) is S3CryptFileSystem(**options(key_file))
-    assert S3CryptFileSystem(MODE) is S3CryptFileSystem(mode=MODE)
-    assert S3CryptFileSystem(MODE, skip_instance_cache=True) is not S3CryptFileSystem(MODE)
-
-
-@pytest.mark.parametrize(
-    "pair",
-    [
-        (SSEC(bytes(32)), SSEC(bytes(31) + b"\1")),
-        tuple(ClientSide(AESKeyring("n", "k", bytes([byte]) * 32)) for byte in (0, 1)),
-        (SSES3(), MODE),
-    ],
-    ids=["sse-c", "aes", "modes"],
-)
-def test_other_keys_are_other_instances(pair: tuple[Mode, Mode]) -> None:
-    """Where two keys look the same as text, too: one's data must not be read with the other."""
-    one, other = (S3CryptFileSystem(mode) for mode in pair)
-    assert one is not other
-    assert one != other
-    assert one._store.mode is pair[0]
-    assert other._store.mode is pair[1]
-
-
-def test_pickled_file_system_is_made_anew_from_its_options(bucket: str, key_file: Path) -> None:
-    """In another process, which reads the key's file itself: the pickle holds no key."""
-    fs = S3CryptFileSystem(**options(key_file))
-    fs.pipe_file(f"{bucket}/x", b"from here")
-    pickled = pickle.dumps(fs)
-    assert bytes(range(32)) not in pickled
-    code = f"""
-import pickle, sys
-fs = pickle.loads(sys.stdin.buffer.read())
-print(fs.cat_file("{bucket}/x").decode())
-fs.pipe_file("{bucket}/y", b"from there")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=pickled, capture_output=True, check=False
-    )
-    assert (done.stdout, done.stderr) == (b"from here\n", b"")
-    assert fs.cat_file(f"{bucket}/y") == b"from there"
-    assert S3CryptFileSystem.from_json(fs.to_json()) == fs
-
-
-def test_pickled_live_mode(bucket: str, kms_key: str) -> None:
-    """Goes along where its keyring can."""
-    fs = S3CryptFileSystem(ClientSide(KMSKeyring(kms_key)))
-    fs.pipe_file(f"{bucket}/x", b"abc")
-    again = pickle.loads(pickle.dumps(fs))
-    assert again is not fs
-    assert again.cat_file(f"{bucket}/x") == b"abc"
-
-
-def test_keyring_that_stays_here_is_not_pickled() -> None:
-    """A cache of data keys is one process's."""
-    keyring = CachingKeyring(aes(), max_age=60)
-    fs = S3CryptFileSystem(ClientSide(keyring, bind_name=False))
-    with pytest.raises(TypeError):
-        pickle.dumps(fs)

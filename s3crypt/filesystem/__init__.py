@@ -1,0 +1,587 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encrypted objects as a file system of fsspec: `s3crypt://bucket/name`, for whatever reads those.
+
+    pandas.read_parquet("s3crypt://acme/sales", storage_options={"key": "kms:alias/sales"})
+
+Knows paths, listings and what fsspec's users expect; how objects are encrypted, and what of them
+is believed, is `S3Crypt`'s. A size here is the plaintext's, and None rather than a guess.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fsspec.callbacks import DEFAULT_CALLBACK, NoOpCallback
+from fsspec.compression import compr
+from fsspec.core import get_compression
+from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
+from fsspec.utils import check_contained, isfilelike, stringify_path
+
+from s3crypt.aws import translating
+from s3crypt.errors import ConflictError, IntegrityError, ObjectNotFoundError, StorageError
+
+from .files import CompressedFile, TextFile, Transaction, WritableFile
+from .names import NamesFileSystem
+from .options import LISTING_OPTIONS, without_hints
+from .parallel import or_error, side_by_side
+from .paths import as_files, object_uri, split, uri_of
+
+if TYPE_CHECKING:
+    from s3crypt.reader import ObjectReader
+
+__all__ = ["S3CryptFileSystem"]
+
+
+class S3CryptFileSystem(NamesFileSystem):
+    """Objects of S3, encrypted in one of five modes, as files in directories.
+
+    A directory is what the names of objects have in common up to a slash: there is no empty one.
+    A path that looks like a pattern is a name, where something has that name.
+
+    Args:
+        encryption: Who encrypts: the mode's name, as on the command line, or a mode object; or
+            `any`, to read whatever S3 decrypts, and write nothing. It may be left out where a
+            key is given; with neither, there are names here and no content.
+        mode: Another name of it, and the one argument that may be positional. fsspec keeps it
+            for itself in storage options: `encryption` is the one to use there.
+        key, context, sse_c_key_file, signed, frame_length, key_location, bind_name: As on the
+            command line; see `s3crypt.configuration.ModeChoice`. Files are read when content is
+            first asked for.
+        allow_uncommitted: Read client-side objects without key commitment too.
+        allow_unverified_signature: Read parts of signed objects, whose signature only a reader
+            of the whole can check.
+        endpoint_url: The S3 service's address, if not AWS's.
+        profile, region: Of AWS's configuration.
+        workers: Threads of one transfer, and files read side by side, at most.
+        use_listings_cache, listings_expiry_time, max_paths: fsspec's own; listings are kept on
+            demand only, since others write too. Each of them demands it.
+        skip_instance_cache: Make everything anew, and read the key's file again.
+
+    Raises:
+        ConfigError: The options do not fit together, or there is no such option: what is
+            misspelt must not end as plaintext.
+    """
+
+    transaction_type = Transaction
+
+    def __init__(self, mode: Any = None, *, connection: Any = None, **options: Any) -> None:
+        # Not `mode`: it has become `encryption` by now, and the connection's; see `Instances`.
+        keeps_listings = not options.keys().isdisjoint(LISTING_OPTIONS)
+        super().__init__(connection, {"use_listings_cache": keeps_listings, **options})
+        own = connection.options
+        self._allowances: dict[str, Any] = {"allow_uncommitted": own.allow_uncommitted}
+        self._open_allowances: dict[str, Any] = {
+            **self._allowances,
+            "allow_unverified_signature": own.allow_unverified_signature,
+        }
+
+    # Reading.
+
+    def open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        cache_options: Mapping[str, Any] | None = None,
+        compression: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Open an object: `rb`, `wb` or `xb`, or the same as text.
+
+        What is written appears when the file is closed. An exception inside its `with` block
+        leaves everything as it was, and so does a file that is never closed.
+
+        Args:
+            path: Of the object.
+            mode: As Python's `open`; objects cannot be appended to.
+            block_size, cache_options: Not needed; frames and read-ahead decide.
+            compression: Of fsspec's, or `infer`.
+            options: Those of `S3Crypt.open`; of text: encoding, errors, newline.
+        """
+        if "b" not in mode:
+            names = [name for name in ("encoding", "errors", "newline") if name in options]
+            text = {name: options.pop(name) for name in names}
+            mode = f"{mode.replace('t', '')}b"
+            return TextFile(self.open(path, mode, compression=compression, **options), **text)
+        file = super().open(path, mode, block_size, cache_options, **options)
+        method = get_compression(path, compression)
+        if method is None:
+            return file
+        if "r" in mode:
+            return compr[method](file, mode="r")
+        return CompressedFile(compr[method](file, mode="w"), file)
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        autocommit: bool = True,
+        cache_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> "ObjectReader | WritableFile":
+        uri = object_uri(path)
+        if mode == "rb":
+            return self._reader(path, options)
+        if mode not in ("wb", "xb"):
+            raise NotImplementedError(
+                f"Mode {mode!r}: an object cannot be appended to or changed in place, "
+                "only written anew (wb) or for the first time (xb)."
+            )
+        if mode == "xb" and self.isfile(path):
+            raise FileExistsError(f"{uri} exists.")
+        how: Literal["wb", "xb"] = "xb" if mode == "xb" else "wb"
+        writer = self._connection.content.open(uri, how, **without_hints(options))
+        forget = partial(self._forget, [path])
+        return WritableFile(path, mode, writer, forget, is_held=not autocommit)
+
+    def _reader(self, path: str, options: Mapping[str, Any]) -> "ObjectReader":
+        chosen = {**self._open_allowances, **without_hints(options)}
+        with as_files():
+            return self._connection.content.open(object_uri(path), "rb", **chosen)
+
+    def cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, **options: Any
+    ) -> bytes:
+        """Return an object's plaintext, or a slice of it."""
+        path = self._strip_protocol(path)
+        if start is None and end is None:
+            chosen = {**self._allowances, **without_hints(options)}
+            with as_files():
+                return self._connection.content.read(object_uri(path), **chosen)
+        with self._reader(path, options) as reader:
+            return reader.read_ranges([(start, end)])[0]
+
+    def cat(
+        self,
+        path: Any,
+        recursive: bool = False,
+        on_error: str = "raise",
+        **options: Any,
+    ) -> Any:
+        """Return the plaintext of one object, or of several by name, fetched side by side."""
+        path = stringify_path(path)
+        found = self._expanded(path, recursive, None)
+        paths = sorted(name for name, entry in found.items() if not _is_directory(entry))
+        if isinstance(path, str) and paths == [self._strip_protocol(path)] and not recursive:
+            return self.cat_file(paths[0], **options)
+        contents = side_by_side(
+            paths,
+            lambda one: self.cat_file(one, **options),
+            workers=self._connection.options.workers,
+            keep_errors=on_error != "raise",
+        )
+        return {
+            name: content
+            for name, content in zip(paths, contents, strict=True)
+            if on_error != "omit" or not isinstance(content, Exception)
+        }
+
+    def cat_ranges(
+        self,
+        paths: list[str],
+        starts: "int | list[int | None] | None",
+        ends: "int | list[int | None] | None",
+        max_gap: int | None = None,
+        on_error: str = "return",
+        **options: Any,
+    ) -> list[Any]:
+        """Return slices of objects, each opened once and all fetched side by side."""
+        if max_gap is not None:
+            raise NotImplementedError("max_gap: neighbouring frames are fetched together anyway.")
+        if not isinstance(paths, list):
+            raise TypeError("paths must be a list")
+        begin, finish = _as_list(starts, len(paths)), _as_list(ends, len(paths))
+        wanted: dict[str, list[int]] = {}
+        for index, path in enumerate(paths):
+            wanted.setdefault(self._strip_protocol(path), []).append(index)
+        slices: list[Any] = [None] * len(paths)
+        keep_errors = on_error == "return"
+
+        def fetch(path: str) -> None:
+            ranges = [(begin[index], finish[index]) for index in wanted[path]]
+            found = self._ranges_of(path, ranges, options, keep_errors=keep_errors)
+            for index, content in zip(wanted[path], found, strict=True):
+                slices[index] = content
+
+        workers = self._connection.options.workers
+        failures = side_by_side(list(wanted), fetch, workers=workers, keep_errors=keep_errors)
+        for path, failure in zip(wanted, failures, strict=True):
+            if failure is not None:
+                for index in wanted[path]:
+                    slices[index] = failure
+        return slices
+
+    def _ranges_of(
+        self,
+        path: str,
+        ranges: list[tuple[int | None, int | None]],
+        options: Mapping[str, Any],
+        *,
+        keep_errors: bool,
+    ) -> list[Any]:
+        with self._reader(path, options) as reader:
+            try:
+                return reader.read_ranges(ranges)
+            except IntegrityError:
+                if not keep_errors:
+                    raise
+                # One frame is not what was written: that is no reason to withhold the others.
+                return [or_error(lambda one: reader.read_ranges([one])[0], one) for one in ranges]
+
+    def get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Fetch objects to local files; a directory ends in a slash, or exists."""
+        if isinstance(lpath, str):
+            sources = sorted(self._sources(rpath, recursive, maxdepth))
+            root = make_path_posix(lpath)
+            is_directory = trailing_sep(lpath) or LocalFileSystem().isdir(root)
+            targets = self._targets(rpath, sources, root, is_directory=is_directory)
+            # The names are of whoever may write objects, and may lead anywhere.
+            check_contained(root, targets)
+            rpath, lpath = sources, targets
+        super().get(rpath, lpath, recursive, callback, maxdepth, **options)
+
+    def get_file(
+        self,
+        rpath: str,
+        lpath: Any,
+        callback: Any = DEFAULT_CALLBACK,
+        outfile: Any = None,
+        **options: Any,
+    ) -> None:
+        """Fetch an object to a local file, which appears complete and verified or not at all."""
+        target = lpath if outfile is None else outfile
+        path = self._strip_protocol(rpath)
+        if not isfilelike(target):
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            if (not split(path)[1] or Path(target).is_dir()) and self.isdir(path):
+                Path(target).mkdir(exist_ok=True)
+                return
+        uri = object_uri(path)
+        progress = _progress(callback)
+        chosen = {**self._allowances, **without_hints(options)}
+        try:
+            if progress:
+                callback.set_size(self.size(rpath))
+            with as_files():
+                self._connection.content.get(uri, target, progress=progress, **chosen)
+        except FileNotFoundError:
+            if isfilelike(target) or not self.isdir(rpath):
+                raise
+            Path(target).mkdir(parents=True, exist_ok=True)
+
+    # Writing.
+
+    def pipe_file(self, path: str, value: Any, mode: str = "overwrite", **options: Any) -> None:
+        """Store bytes, or what has them as its buffer; with mode `create` only as a new object.
+
+        Raises:
+            TypeError: It is neither; a text is no name of a file here.
+        """
+        self._put(_bytes_of(value), self._strip_protocol(path), mode, options)
+
+    def put_file(
+        self,
+        lpath: Any,
+        rpath: str,
+        callback: Any = DEFAULT_CALLBACK,
+        mode: str = "overwrite",
+        **options: Any,
+    ) -> None:
+        """Store a local file; with mode `create` only where there is no object yet."""
+        if Path(lpath).is_dir():
+            # Its files come one by one, and make the directory.
+            return
+        callback.set_size(Path(lpath).stat().st_size)
+        path = self._strip_protocol(rpath)
+        self._put(Path(lpath), path, mode, options, progress=_progress(callback))
+
+    def _put(
+        self,
+        source: Path | bytes | memoryview,
+        path: str,
+        mode: str,
+        options: Mapping[str, Any],
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        if mode not in ("overwrite", "create"):
+            raise ValueError(f"mode is overwrite or create, not {mode!r}")
+        is_exclusive = mode == "create"
+        if self._intrans:
+            with self.open(path, "xb" if is_exclusive else "wb", **options) as file:
+                for piece in _pieces(source, self.blocksize):
+                    file.write(piece)
+                    if progress:
+                        progress(len(piece))
+            return
+        with as_files(is_exclusive=is_exclusive):
+            self._connection.content.put(
+                source,  # type: ignore[arg-type]  # it takes views as well
+                object_uri(path),
+                if_absent=is_exclusive,
+                progress=progress,
+                **options,
+            )
+        self._forget([path])
+
+    def touch(self, path: str, truncate: bool = True, **options: Any) -> None:
+        """Store an empty object; with `truncate=False` only where there is none yet."""
+        if truncate:
+            self.pipe_file(path, b"", **options)
+            return
+        try:
+            self.pipe_file(path, b"", mode="create", **options)
+        except FileExistsError as error:
+            raise NotImplementedError(
+                f"{path} exists, and the time of an object cannot be changed."
+            ) from error
+
+    def start_transaction(self) -> Transaction:
+        """Begin to hold back what is written until `end_transaction`."""
+        transaction: Transaction = self.transaction
+        transaction.start()
+        return transaction
+
+    # Copying, moving and removing.
+
+    def cp_file(self, path1: str, path2: str, **options: Any) -> None:
+        """Copy an object: decrypted and encrypted anew, since it is bound to its name.
+
+        The content's type, the storage class and the user's metadata are kept, tags are not.
+
+        Args:
+            path1, path2: Of the object and of its copy.
+            options: Those of `S3Crypt.open`, for the copy.
+        """
+        self._copy_one(self._strip_protocol(path1), self._strip_protocol(path2), options)
+
+    def _copy_one(self, source: str, target: str, options: Mapping[str, Any]) -> str | None:
+        """Copy an object; return its tag, or None where it is a directory."""
+        store = self._connection.content
+        try:
+            info = store.head(object_uri(source))
+        except (FileNotFoundError, IsADirectoryError):
+            if self.isdir(source):
+                # Its files make the other directory.
+                return None
+            raise
+        described = {
+            "metadata": info.metadata,
+            "content_type": info.content_type,
+            "storage_class": info.storage_class,
+            **options,
+        }
+        with as_files(), store.open(object_uri(target), "wb", **described) as writer:
+            target_file: Any = writer
+            read = store.get(info.uri, target_file, version_id=info.version_id, **self._allowances)
+            if read.etag != info.etag:
+                raise ConflictError(f"{info.uri} was replaced while it was copied.")
+        self._forget([target])
+        return info.etag
+
+    def copy(
+        self,
+        path1: "str | list[str]",
+        path2: "str | list[str]",
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        on_error: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Copy objects, a directory's with `recursive`; one that is just gone is then left out.
+
+        Raises:
+            ValueError: Two would become one, or one would replace another that is to be copied.
+        """
+        may_miss = on_error == "ignore" or (on_error is None and recursive)
+        for source, target in self._pairs(path1, path2, recursive, maxdepth):
+            with suppress(*([FileNotFoundError] if may_miss else [])):
+                self._copy_one(source, target, options)
+
+    def mv(
+        self,
+        path1: "str | list[str]",
+        path2: "str | list[str]",
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Move objects: copy all of them, then remove what was copied, and nothing else.
+
+        Raises:
+            ConflictError: An object was replaced after it was copied; the new one is kept.
+            ValueError: As `copy`, before anything is copied.
+        """
+        pairs = self._pairs(path1, path2, recursive, maxdepth)
+        moved = [pair for pair in pairs if pair[0] != pair[1]]
+        tags = [(source, self._copy_one(source, target, options)) for source, target in moved]
+        copied = [(source, tag) for source, tag in tags if tag is not None]
+        if moved == pairs and not copied:
+            raise IsADirectoryError(f"{path1} is a directory: move it with recursive=True.")
+        side_by_side(copied, lambda one: self._remove_copied(*one))
+        self._forget([source for source, _ in copied])
+
+    def _remove_copied(self, path: str, tag: str) -> None:
+        bucket, name = split(path)
+        client = self._connection.client
+        try:
+            with translating(uri_of(path)):
+                client.delete_object(Bucket=bucket, Key=name, IfMatch=tag)
+        except StorageError as error:
+            # Some services know no such condition.
+            if error.code != "NotImplemented":
+                raise
+            self._connection.names.delete(uri_of(path))
+
+    def _pairs(
+        self,
+        path1: "str | list[str]",
+        path2: "str | list[str]",
+        recursive: bool,
+        maxdepth: int | None,
+    ) -> list[tuple[str, str]]:
+        """Return what is to be copied, and where to."""
+        entries: dict[str, Any] = {}
+        if isinstance(path1, list) and isinstance(path2, list):
+            sources = self._strip_protocol(path1)
+        else:
+            entries = self._sources(path1, recursive, maxdepth)
+            sources = sorted(entries)
+        if isinstance(path2, list):
+            targets = path2
+        else:
+            is_directory = trailing_sep(path2) or self.isdir(path2)
+            targets = self._targets(path1, sources, path2, is_directory=is_directory)
+        if len(sources) != len(targets):
+            raise ValueError("Paths and their targets must be equally many.")
+        pairs = [
+            (source, self._strip_protocol(target))
+            for source, target in zip(sources, targets, strict=True)
+            if not _is_directory(entries.get(source))
+        ]
+        _check_pairs(pairs)
+        return pairs
+
+    def rm_file(self, path: str) -> None:
+        """Remove an object."""
+        self._remove([self._strip_protocol(path)])
+
+    def rm(
+        self, path: "str | list[str]", recursive: bool = False, maxdepth: int | None = None
+    ) -> None:
+        """Remove objects, side by side. A bucket is emptied and stays.
+
+        Args:
+            path: One or several, or patterns.
+            recursive: Directories with all below them too.
+            maxdepth: How many levels at most.
+
+        Raises:
+            FileNotFoundError: There is none.
+            IsADirectoryError: It is a directory, and `recursive` was not given.
+        """
+        names: set[str] = set()
+        for one in self._strip_protocol(path if isinstance(path, list) else [path]):
+            if not split(one)[0]:
+                raise ValueError("Name what is to be removed; this is all there is.")
+            if self._is_pattern(one):
+                names.update(self._matching(one, recursive, maxdepth))
+            else:
+                names.update(self._removable(one, recursive, maxdepth))
+        self._remove(sorted(names))
+
+    def _matching(self, pattern: str, recursive: bool, maxdepth: int | None) -> Iterator[str]:
+        found = self.glob(pattern, maxdepth=maxdepth, detail=True, measured=False)
+        if not found:
+            raise ObjectNotFoundError(f"{uri_of(pattern)}: nothing matches")
+        for name, entry in found.items():
+            if entry["type"] == "file":
+                yield name
+            elif recursive and maxdepth != 1:
+                yield from self._removable(name, True, maxdepth and maxdepth - 1)
+
+    def _removable(self, path: str, recursive: bool, maxdepth: int | None) -> Iterable[str]:
+        """Return the objects that a name stands for, those that only mark a directory too."""
+        name = split(path)[1]
+        kind = self._listing.kind(path)
+        if kind is None:
+            raise ObjectNotFoundError(f"{uri_of(path)}: no such object or directory")
+        if not recursive:
+            if kind == "directory":
+                raise IsADirectoryError(f"{path} is a directory: remove it with recursive=True.")
+            return [path]
+        below: Iterable[str] = (
+            self._listing.names(path) if maxdepth is None else self.find(path, maxdepth=maxdepth)
+        )
+        return [*below, path] if name and kind == "file" else below
+
+    def _remove(self, paths: list[str]) -> None:
+        side_by_side([uri_of(path) for path in paths], self._connection.names.delete)
+        self._forget(paths)
+
+
+def _is_directory(entry: Mapping[str, Any] | None) -> bool:
+    return entry is not None and entry["type"] == "directory"
+
+
+def _check_pairs(pairs: list[tuple[str, str]]) -> None:
+    sources = {source for source, _ in pairs}
+    taken: set[str] = set()
+    for source, target in pairs:
+        if target in taken:
+            raise ValueError(f"Two objects would become {target}; nothing was copied.")
+        if target != source and target in sources:
+            raise ValueError(f"{target} is to be copied itself; nothing was copied.")
+        taken.add(target)
+
+
+def _as_list(values: Any, count: int) -> list[Any]:
+    listed = values if isinstance(values, list) else [values] * count
+    if len(listed) != count:
+        raise ValueError("paths, starts and ends must be equally many")
+    return listed
+
+
+def _bytes_of(value: Any) -> bytes | memoryview:
+    try:
+        view = memoryview(value)
+    except TypeError:
+        raise TypeError(
+            f"Bytes are stored, or what has a buffer of them, and no {type(value).__name__}."
+        ) from None
+    if "O" in view.format:
+        raise TypeError("An array of Python's objects has no bytes of its own.")
+    return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
+
+
+def _pieces(source: Path | bytes | memoryview, length: int) -> Iterator[bytes | memoryview]:
+    if not isinstance(source, Path):
+        yield source
+        return
+    with source.open("rb") as file:
+        while piece := file.read(length):
+            yield piece
+
+
+def _progress(callback: Any) -> Callable[[int], None] | None:
+    """Return what tells fsspec's callback, which is not made for threads."""
+    if isinstance(callback, NoOpCallback):
+        return None
+    lock = threading.Lock()
+
+    def report(count: int) -> None:
+        with lock:
+            callback.relative_update(count)
+
+    return report

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One store for all file systems of the same options, made once somebody needs it.
+
+fsspec makes a file system for each thread, and another wherever one is unpickled; clients, and what
+is known of objects, are worth sharing.
+"""
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import boto3
+from fsspec import AbstractFileSystem
+from fsspec.config import apply_config
+
+from s3crypt.aws import translating
+from s3crypt.errors import ConfigError
+from s3crypt.store import S3Crypt
+
+from .options import ANY, Live, Options, anchored, spelled
+from .parallel import LOOKUPS
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from s3crypt.info import ObjectInfo
+
+
+class Connection:
+    """A store whose mode is made, and whose key's file is read, when content is asked for.
+
+    Attributes:
+        is_size_listed: Whether listings have the plaintext's size: that of what S3 encrypts.
+        known: Objects measured so far: tag and time of each, and what is known of it.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.is_size_listed = options.mode_name not in (None, ANY, "client")
+        self.known: dict[str, tuple[tuple[str, datetime], ObjectInfo]] = {}
+        self._store: S3Crypt | None = None
+        self._has_mode = False
+        # One a process: a fork may happen while another thread has it.
+        self._locks: dict[int, threading.Lock] = {}
+
+    @classmethod
+    def of(cls, options: Options) -> "Connection":
+        """Return the one that is in use with the same options, or a new one."""
+        text = os.getpid(), repr(options)
+        connection = _SHARED.get(text)
+        if connection is None:
+            connection = _SHARED[text] = cls(options)
+        return connection
+
+    @property
+    def client(self) -> Any:
+        """Return the S3 client, which no key is needed for."""
+        return self.names.client
+
+    @property
+    def names(self) -> S3Crypt:
+        """Return the store, for what needs no mode: listing and deleting."""
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            return self._made()
+
+    @property
+    def content(self) -> S3Crypt:
+        """Return the store, to read, write and measure with.
+
+        Raises:
+            ConfigError: Nobody said how content is encrypted, or a key's file cannot be read.
+        """
+        options = self.options
+        if options.mode_name is None:
+            raise ConfigError(
+                "This file system was given no encryption: it tells names, and no content.",
+                hint="Give it a key, or encryption='sse-s3' or another mode; encryption='any' "
+                "reads whatever is there.",
+            )
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            store = self._made()
+            if not self._has_mode:
+                live = options.encryption
+                # A session a keyring: boto3's must not make two clients at a time.
+                store.mode = (
+                    live.mode if isinstance(live, Live) else options.choice.make(self._session)
+                )
+                self._has_mode = True
+            return store
+
+    def _made(self) -> S3Crypt:
+        if self._store is None:
+            options = self.options
+            self._store = S3Crypt(
+                session=self._session(),
+                endpoint_url=options.endpoint_url,
+                workers=max(LOOKUPS, options.workers),
+            )
+            # The client has connections for all lookups; a transfer's threads take memory.
+            self._store.workers = options.workers
+        return self._store
+
+    def _session(self) -> boto3.Session:
+        with translating("the AWS settings"):
+            return boto3.Session(profile_name=self.options.profile, region_name=self.options.region)
+
+
+# As long as a file system has it, and no longer: clients take memory and sockets.
+_SHARED: "WeakValueDictionary[tuple[int, str], Connection]" = WeakValueDictionary()
+
+
+class Instances(type(AbstractFileSystem)):  # type: ignore[misc]  # fsspec has no types
+    """Makes file systems of options in one spelling, and lets those of mode objects go again.
+
+    fsspec keeps what it made for good. Of text there are few; of mode objects each unpickled task
+    may bring one.
+    """
+
+    def __call__(cls, *args: Any, **given: Any) -> Any:
+        """Return a file system of these options, the first of which is the mode."""
+        if args:
+            if len(args) > 1 or "mode" in given:
+                raise TypeError("Only the mode is positional, once.")
+            given["mode"] = args[0]
+        configured = apply_config(cls, {})
+        options = anchored({**spelled(configured), **spelled(given)})
+        if "mode" in configured:
+            # fsspec is about to add it once more, though another may have been given.
+            options["mode"] = None
+        own = Options.of(spelled(options))
+        if given.get("skip_instance_cache"):
+            connection = Connection(own)
+        else:
+            connection = Connection.of(own)
+            if isinstance(own.encryption, Live):
+                options["skip_instance_cache"] = True
+        return super().__call__(**options, connection=connection)

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What S3 lists, as entries of fsspec: directories of names, and the plaintext's size of objects.
+
+A directory is what names have in common up to a slash; some tools store an empty object for one,
+with a name that ends in it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from s3crypt.aws import translating
+from s3crypt.errors import StorageError
+
+from .connection import Connection
+from .parallel import side_by_side
+from .paths import asking, split, uri_of
+
+if TYPE_CHECKING:
+    from s3crypt.info import ObjectInfo
+
+Entry = dict[str, Any]
+Kind = Literal["file", "directory"]
+
+# Objects whose size is kept, at about 1 KiB each.
+_MOST_KNOWN = 100_000
+
+
+class Listing:
+    """Asks S3 for names, and for the size of each object where names do not come with it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def kind(self, path: str) -> Kind | None:
+        """Tell what there is, by listing a name or two: no object is asked for."""
+        bucket, name = split(path)
+        if not bucket:
+            return "directory"
+        try:
+            first = self.first(bucket, name)
+            if name and first == name:
+                # The first of all names that begin with it.
+                return "file"
+            if name and first and not first.startswith(f"{name}/"):
+                first = self.first(bucket, f"{name}/")
+        except FileNotFoundError:
+            return None
+        except StorageError as error:
+            if error.code != "AccessDenied" or not name:
+                raise
+            return self._kind_unlisted(path)
+        return "directory" if first or not name else None
+
+    def _kind_unlisted(self, path: str) -> Kind | None:
+        # Who may read objects need not be allowed to list them.
+        try:
+            self._connection.content.head(uri_of(path))
+        except FileNotFoundError:
+            return None
+        return "file"
+
+    def first(self, bucket: str, prefix: str) -> str | None:
+        """Return the first of the names that begin with `prefix`."""
+        listed = self._first(bucket, prefix)
+        return str(listed["Key"]) if listed else None
+
+    def object(self, path: str) -> Entry | None:
+        """Return an object as its listing has it."""
+        bucket, name = split(path)
+        listed = self._first(bucket, name)
+        return self._entry(bucket, listed) if name and listed and listed["Key"] == name else None
+
+    def _first(self, bucket: str, prefix: str) -> Mapping[str, Any] | None:
+        with asking(bucket):
+            page = self._connection.client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        found: Mapping[str, Any] | None = next(iter(page.get("Contents", ())), None)
+        return found
+
+    def names(self, path: str) -> Iterator[str]:
+        """Yield all that is stored below a directory, the objects that stand for one included."""
+        bucket, name = split(path)
+        for page in self._pages(bucket, f"{name}/" if name else ""):
+            for listed in page.get("Contents", ()):
+                yield f"{bucket}/{listed['Key']}"
+
+    def level(self, path: str, prefix: str = "") -> list[Entry] | None:
+        """List one directory without sizes; None where there is none."""
+        bucket, name = split(path)
+        if not bucket:
+            return self._buckets()
+        beginning = f"{name}/" if name else ""
+        entries: list[Entry] = []
+        is_there = not name
+        for page in self._pages(bucket, beginning + prefix, "/"):
+            for listed in page.get("Contents", ()):
+                is_there = True
+                if listed["Key"] != beginning:
+                    entries.append(self._entry(bucket, listed))
+            entries += (
+                directory(f"{bucket}/{common['Prefix'].removesuffix('/')}")
+                for common in page.get("CommonPrefixes", ())
+            )
+        entries.sort(key=lambda entry: str(entry["name"]))
+        return entries if entries or is_there else None
+
+    def below(self, path: str, maxdepth: int | None, prefix: str) -> dict[str, Entry]:
+        """Return all below a directory without sizes, directories too, by name."""
+        if maxdepth is None:
+            return self._all_below(path, prefix)
+        found: dict[str, Entry] = {}
+        level = [path]
+        for depth in range(maxdepth):
+            listings = side_by_side(level, partial(self.level, prefix="" if depth else prefix))
+            entries = [entry for listing in listings for entry in listing or ()]
+            for entry in entries:
+                # An object may have the name of a directory; it is the one that is found.
+                if entry["type"] == "file" or entry["name"] not in found:
+                    found[entry["name"]] = entry
+            level = [entry["name"] for entry in entries if entry["type"] == "directory"]
+        return found
+
+    def _all_below(self, path: str, prefix: str) -> dict[str, Entry]:
+        bucket, name = split(path)
+        beginning = f"{name}/" if name else ""
+        found: dict[str, Entry] = {}
+        for page in self._pages(bucket, beginning + prefix):
+            for listed in page.get("Contents", ()):
+                key = listed["Key"]
+                if not key.endswith("/"):
+                    found[f"{bucket}/{key}"] = self._entry(bucket, listed)
+                end = key.rfind("/")
+                while end >= len(beginning):
+                    parent = f"{bucket}/{key[:end]}"
+                    if parent in found:
+                        break
+                    found[parent] = directory(parent)
+                    end = key.rfind("/", 0, end)
+        return found
+
+    def _buckets(self) -> list[Entry]:
+        with translating("the list of buckets"):
+            reply = self._connection.client.list_buckets()
+        return [directory(bucket["Name"]) for bucket in reply.get("Buckets", ())]
+
+    def _pages(self, bucket: str, prefix: str, delimiter: str = "") -> Iterator[Mapping[str, Any]]:
+        pages = self._connection.client.get_paginator("list_objects_v2")
+        with asking(bucket):
+            yield from pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter=delimiter)
+
+    def _entry(self, bucket: str, listed: Mapping[str, Any]) -> Entry:
+        return {
+            "name": f"{bucket}/{listed['Key']}",
+            "size": listed["Size"] if self._connection.is_size_listed else None,
+            "type": "file",
+            "stored_size": listed["Size"],
+            "ETag": listed["ETag"],
+            "LastModified": listed["LastModified"],
+            "mtime": listed["LastModified"],
+            "StorageClass": listed.get("StorageClass", "STANDARD"),
+        }
+
+    def measured(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return listed entries with their plaintext's size; what is gone by now is left out."""
+        if self._connection.is_size_listed:
+            return [dict(entry) for entry in entries]
+        known = self._connection.known
+        infos: dict[str, ObjectInfo | None] = {}
+        unknown = []
+        for entry in entries:
+            if entry["type"] == "file":
+                tag, info = known.get(entry["name"], (None, None))
+                infos[entry["name"]] = info
+                if tag != (entry["ETag"], entry["LastModified"]):
+                    unknown.append(entry)
+        infos.update(side_by_side(unknown, self._measure))
+        with suppress(RuntimeError, StopIteration):
+            # Raised where another thread forgets something too; there is always a next time.
+            while len(known) > _MOST_KNOWN:
+                known.pop(next(iter(known)), None)
+        measured = []
+        for entry in entries:
+            found = infos.get(entry["name"])
+            if entry["type"] != "file":
+                measured.append(dict(entry))
+            elif found is not None:
+                measured.append(described(entry["name"], found))
+        return measured
+
+    def _measure(self, entry: Entry) -> "tuple[str, ObjectInfo | None]":
+        name = entry["name"]
+        try:
+            info = self._connection.content.head(uri_of(name))
+        except FileNotFoundError:
+            return name, None
+        if info.etag == entry["ETag"]:
+            self._connection.known[name] = ((info.etag, entry["LastModified"]), info)
+        return name, info
+
+
+def directory(path: str) -> Entry:
+    """Return the entry of a directory."""
+    return {"name": path, "size": 0, "type": "directory", "StorageClass": "DIRECTORY"}
+
+
+def described(path: str, info: "ObjectInfo") -> Entry:
+    """Return the entry of an object that was asked for."""
+    return {
+        "name": path,
+        "size": info.size,
+        "type": "file",
+        "stored_size": info.stored_size,
+        "ETag": info.etag,
+        "LastModified": info.last_modified,
+        # As pyarrow looks for it.
+        "mtime": info.last_modified,
+        "StorageClass": info.storage_class,
+        "VersionId": info.version_id,
+        "ContentType": info.content_type,
+        "mode": info.mode,
+        "metadata": dict(info.metadata),
+    }

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storage options: what they are called, whether they fit together, and which are the same.
+
+Reads no key's file: whoever only passes a file system on need not have the file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+from s3crypt.configuration import MODES, ModeChoice, as_keyword, asked_of
+from s3crypt.errors import ConfigError
+from s3crypt.modes import Mode
+from s3crypt.store import DEFAULT_WORKERS
+
+# The encryption of who reads whatever is there.
+ANY = "any"
+# fsspec's own options; the last two are for file systems that are asynchronous inside.
+LISTING_OPTIONS = ("use_listings_cache", "listings_expiry_time", "max_paths")
+_FSSPECS = (*LISTING_OPTIONS, "skip_instance_cache", "asynchronous", "loop")
+# What fsspec's users say of caches that this file system does not have: all are hints.
+_CACHE_HINTS = ("cache_type", "default_cache", "default_cache_type", "fill_cache", "size")
+
+# While anybody has a mode object there is one of these for it, by the object's id and by name.
+_LIVE: "WeakValueDictionary[int | str, Live]" = WeakValueDictionary()
+
+
+class Live:
+    """A mode object among storage options, told from every other by a name that never comes again.
+
+    fsspec compares options by their text, and that of a keyring does not say its key.
+    """
+
+    def __init__(self, mode: Mode, name: str) -> None:
+        self.mode = mode
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{self.mode.name} {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return named, (self.mode, self.name)
+
+
+def named(mode: Mode, name: str | None = None) -> Live:
+    """Return the one of a mode object, or, where that comes from a pickle, of its name."""
+    live = _LIVE.get(id(mode) if name is None else name)
+    if live is None:
+        live = Live(mode, name or uuid4().hex)
+        _LIVE[id(mode)] = _LIVE[live.name] = live
+    return live
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options that are this file system's own; `S3CryptFileSystem` says what they mean."""
+
+    encryption: str | Live | None = None
+    key: str | Sequence[str] | None = ()
+    context: Mapping[str, str] | None = None
+    sse_c_key_file: str | Path | None = None
+    signed: bool = False
+    frame_length: int | None = None
+    key_location: Literal["header", "metadata"] | None = None
+    bind_name: bool = True
+    allow_uncommitted: bool = False
+    allow_unverified_signature: bool = False
+    endpoint_url: str | None = None
+    profile: str | None = None
+    region: str | None = None
+    workers: int = DEFAULT_WORKERS
+
+    def __post_init__(self) -> None:
+        if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
+            raise ConfigError("The storage option workers is a number, 1 at least.")
+        for name in ("signed", "bind_name", "allow_uncommitted", "allow_unverified_signature"):
+            if not isinstance(getattr(self, name), bool):
+                # The text "false", from some setting, is true.
+                raise ConfigError(f"The storage option {name} is True or False.")
+        if self.encryption == "":
+            raise ConfigError("There is no such encryption.", hint=f"One of {', '.join(MODES)}.")
+        asked = asked_of(self)
+        if asked and isinstance(self.encryption, Live):
+            raise ConfigError(f"{asked[0]} is part of a mode object: say it there.")
+        if asked and self.encryption == ANY:
+            raise ConfigError(f"{_spell('encryption', ANY)} takes no {asked[0]}.")
+        _ = self.choice
+
+    @property
+    def choice(self) -> ModeChoice:
+        """Return what is said of the mode as text, which is nothing beside a mode object."""
+        is_name = isinstance(self.encryption, str) and self.encryption != ANY
+        return ModeChoice(
+            mode=str(self.encryption) if is_name else None,
+            key=self.key,
+            context=self.context,
+            sse_c_key_file=self.sse_c_key_file,
+            signed=self.signed,
+            frame_length=self.frame_length,
+            key_location=self.key_location,
+            bind_name=self.bind_name,
+            spell=_spell,
+        )
+
+    @property
+    def mode_name(self) -> str | None:
+        """Return the mode's name, or `any`, or None where nothing was said."""
+        if isinstance(self.encryption, Live):
+            return self.encryption.mode.name
+        return ANY if self.encryption == ANY else self.choice.mode
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Options":
+        """Return those among all that a file system was given.
+
+        Raises:
+            ConfigError: There is no such option: what is misspelt must not end as plaintext.
+        """
+        own = {field.name for field in fields(cls)}
+        for name in given:
+            if name not in own and name not in _FSSPECS:
+                close = get_close_matches(name, [*own, *_FSSPECS], n=1)
+                raise ConfigError(
+                    f"There is no storage option {name!r}.",
+                    hint=f"Did you mean {close[0]}?" if close else None,
+                )
+        return cls(**{name: value for name, value in given.items() if name in own})
+
+
+def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with `encryption` for `mode`, and with a mode object under its own name.
+
+    Raises:
+        ConfigError: They differ, or that is none.
+    """
+    options = dict(given)
+    mode, encryption = (_as_option(options.pop(name, None)) for name in ("mode", "encryption"))
+    if mode is not None and encryption not in (None, mode):
+        raise ConfigError("encryption and mode are two names of one option, and differ.")
+    if mode is not None or encryption is not None:
+        options["encryption"] = mode if encryption is None else encryption
+    return options
+
+
+def anchored(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options that mean the same in other directories: key files by absolute paths.
+
+    Raises:
+        ConfigError: They do not fit together, or there is no such option.
+    """
+    choice = Options.of(options).choice.anchored()
+    paths = {"key": choice.key, "sse_c_key_file": choice.sse_c_key_file}
+    return {**options, **{name: value for name, value in paths.items() if value}}
+
+
+def _as_option(encryption: Any) -> str | Live | None:
+    if encryption is None or isinstance(encryption, str | Live):
+        return encryption
+    if not isinstance(encryption, Mode):
+        # Not repeated: it may be a key.
+        raise ConfigError(f"encryption is a mode object, or one of {', '.join(MODES)}, {ANY}.")
+    return named(encryption)
+
+
+def _spell(name: str, value: str | None = None) -> str:
+    return as_keyword("encryption" if name == "mode" else name, value)
+
+
+def without_hints(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is not about caches."""
+    return {name: value for name, value in options.items() if name not in _CACHE_HINTS}

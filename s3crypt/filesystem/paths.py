@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths of fsspec, `bucket/name`, and errors as Python's files raise them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from s3crypt.aws import translating
+from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
+
+
+def split(path: str) -> tuple[str, str]:
+    """Return the bucket and the name in it, which is empty for the bucket itself."""
+    bucket, _, name = path.partition("/")
+    return bucket, name
+
+
+def uri_of(path: str) -> str:
+    """Return what the store calls it."""
+    return f"s3://{path}"
+
+
+def object_uri(path: str) -> str:
+    """Return what the store calls an object; refuse what can be none."""
+    bucket, name = split(path)
+    if not name:
+        raise IsADirectoryError(f"{bucket or 'This'} is a bucket or all of them, not an object.")
+    return uri_of(path)
+
+
+def is_within(name: str, path: str) -> bool:
+    """Tell whether a name is a directory's, or of something in it."""
+    return not path or name == path or name.startswith(f"{path}/")
+
+
+@contextmanager
+def asking(bucket: str) -> Iterator[None]:
+    """Turn errors of a request about a bucket into ours."""
+    with as_files(), translating(f"s3://{bucket}"):
+        yield
+
+
+@contextmanager
+def as_files(*, is_exclusive: bool = False) -> Iterator[None]:
+    """Raise what Python's files do: to their users a bucket is a directory, missing as one."""
+    try:
+        yield
+    except ConflictError as error:
+        if not is_exclusive:
+            raise
+        raise FileExistsError(str(error)) from error
+    except StorageError as error:
+        if error.code != "NoSuchBucket":
+            raise
+        raise ObjectNotFoundError(
+            str(error), hint=error.hint, code=error.code, request_id=error.request_id
+        ) from error

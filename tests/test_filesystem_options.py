@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storage options: one name for who encrypts, nothing ignored, and what is shared."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import subprocess
+import sys
+import threading
+from base64 import b64encode, urlsafe_b64encode
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import fsspec.config
+import pandas as pd
+import pytest
+from samples import aes, connect, names, stored
+
+from s3crypt import (
+    SSEC,
+    SSES3,
+    AESKeyring,
+    CachingKeyring,
+    ClientSide,
+    ConfigError,
+    KMSKeyring,
+    PolicyError,
+)
+from s3crypt.filesystem import S3CryptFileSystem
+from s3crypt.filesystem.connection import _SHARED
+from s3crypt.filesystem.options import _LIVE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from s3crypt import Mode
+
+FRAME = 4096
+MODE = ClientSide(aes(), frame_length=FRAME)
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """Write a wrapping key to a file."""
+    path = tmp_path / "wrapping.key"
+    path.write_bytes(bytes(range(32)))
+    return path
+
+
+def options(key_file: Path, **more: Any) -> dict[str, Any]:
+    """Return storage options that name a key's file."""
+    return {"key": f"aes:tests/one={key_file}", **more}
+
+
+def test_storage_options_as_on_the_command_line(s3: Any, bucket: str, key_file: Path) -> None:
+    """A key's name makes it client-side; the scheme alone leads here."""
+    given = options(key_file, context={"team": "ops"}, frame_length=FRAME)
+    with fsspec.open(f"s3crypt://{bucket}/x", "wb", **given) as file:
+        file.write(b"plaintext" * 1000)
+    assert b"plaintext" not in stored(s3, bucket, "x")
+    keyring = AESKeyring("tests", "one", bytes(range(32)))
+    store = connect(ClientSide(keyring, context={"team": "ops"}))
+    assert store.read(f"s3://{bucket}/x") == b"plaintext" * 1000
+    assert store.inspect(f"s3://{bucket}/x").frame_length == FRAME
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"sse_c_key_fil": "x"}, "sse_c_key_file"),
+        ({"encrypt": True}, "encrypt"),
+        ({"anon": False}, "anon"),
+        ({"signed": "false"}, "signed"),
+        ({"allow_unverified_signature": "no"}, "allow_unverified_signature"),
+        ({"mode": "clientside"}, ""),
+        ({"mode": "client"}, ""),
+        ({"context": {"a": "b"}}, ""),
+        ({"mode": MODE, "key": "aes:tests/one=x"}, "key"),
+        ({"mode": SSES3(), "bind_name": False}, "bind_name"),
+        ({"mode": MODE, "frame_length": FRAME}, "frame_length"),
+        ({"encryption": "client", "mode": "sse-s3"}, "differ"),
+        ({"encryption": SSES3, "mode": None}, "mode object"),
+        ({"encryption": b"k" * 32}, "mode object"),
+        ({"encryption": ""}, "no such encryption"),
+        ({"encryption": "any", "key": "aes:tests/one=x"}, 'encryption="any"'),
+        ({"key": "tests/one"}, "not a key"),
+        ({"key": "aes:tests/one=x", "frame_length": True}, "frame_length"),
+        ({"workers": True}, "workers"),
+        ({"workers": 0}, "workers"),
+        ({"workers": "4"}, "workers"),
+    ],
+    ids=str,
+)
+def test_wrong_options_are_refused(wrong: dict[str, Any], said: str) -> None:
+    """Nothing misspelt or impossible is ignored: it must not end as plaintext."""
+    with pytest.raises(ConfigError) as caught:
+        S3CryptFileSystem(**wrong)
+    assert said in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("wish", [{}, {"encryption": None}, {"encryption": "any"}])
+def test_writing_needs_an_encryption(s3: Any, bucket: str, wish: dict[str, Any]) -> None:
+    """Without one, nothing is stored in the clear."""
+    fs = S3CryptFileSystem(**wish)
+    with pytest.raises(ConfigError, match=r"encryption|mode"):
+        fs.pipe_file(f"{bucket}/x", b"secret")
+    with pytest.raises(ConfigError, match=r"encryption|mode"):
+        fs.open(f"{bucket}/x", "wb")
+    assert names(s3, bucket) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "fs.cat_file(path)",
+        "fs.open(path)",
+        "fs.cat_ranges([path], [0], [1], on_error='raise')",
+        "fs.get(path, local)",
+        "fs.info(path)",
+        "fs.du(path)",
+        "fs.ls(path)",
+        "fs.cp(path, path + '2')",
+        "fs.mv(path, path + '2')",
+        "fs.touch(path)",
+    ],
+)
+def test_without_encryption_there_is_no_content(
+    s3: Any, bucket: str, tmp_path: Path, call: str
+) -> None:
+    """What nobody demanded anything of is neither read nor measured: it may be forged."""
+    s3.put_object(Bucket=bucket, Key="x", Body=b"forged")
+    fs = S3CryptFileSystem()
+    with pytest.raises(ConfigError, match="no encryption") as caught:
+        eval(call, {"fs": fs, "path": f"{bucket}/x", "local": str(tmp_path / "x")})
+    assert "encryption='any'" in str(caught.value.hint)
+    assert names(s3, bucket) == ["x"]
+
+
+def test_without_encryption_there_are_names(s3: Any, bucket: str) -> None:
+    """Listing, looking and removing need none."""
+    s3.put_object(Bucket=bucket, Key="d/x", Body=b"anybody's")
+    fs = S3CryptFileSystem()
+    assert fs.find(bucket) == fs.glob(f"{bucket}/d/*") == [f"{bucket}/d/x"]
+    assert fs.ls(f"{bucket}/d", detail=False) == [f"{bucket}/d/x"]
+    assert (fs.exists(f"{bucket}/d/x"), fs.isdir(f"{bucket}/d")) == (True, True)
+    fs.rm(f"{bucket}/d", recursive=True)
+    assert names(s3, bucket) == []
+
+
+def test_any_reads_what_s3_decrypts(s3: Any, bucket: str) -> None:
+    """By name: whatever is there, but no client-side object as its ciphertext."""
+    s3.put_object(Bucket=bucket, Key="x", Body=b"anybody's")
+    fs = fsspec.filesystem("s3crypt", encryption="any")
+    assert (fs.cat_file(f"{bucket}/x"), fs.size(f"{bucket}/x")) == (b"anybody's", 9)
+    S3CryptFileSystem(MODE).pipe_file(f"{bucket}/y", b"secret")
+    with pytest.raises(PolicyError):
+        fs.cat_file(f"{bucket}/y")
+
+
+def test_forged_objects_are_refused_by_every_way_to_say_it(
+    s3: Any, bucket: str, key_file: Path
+) -> None:
+    """`mode` would be lost on the way through fsspec; then nothing is read, and not the forgery."""
+    path = f"s3crypt://{bucket}/x.csv"
+    s3.put_object(Bucket=bucket, Key="x.csv", Body=b"a\n666\n")
+    for given in ({"encryption": MODE}, {"encryption": "client", **options(key_file)}):
+        with pytest.raises(Exception, match=r"x\.csv") as caught:
+            pd.read_csv(path, storage_options=given)
+        assert type(caught.value).__module__ == "s3crypt.errors"
+        with pytest.raises(Exception, match=r"x\.csv"):
+            fsspec.open(path, **given).open().read()
+    lost, _ = fsspec.core.url_to_fs(path, mode=MODE)
+    with pytest.raises(ConfigError, match="no encryption"):
+        lost.cat_file(path)
+
+
+def test_encryption_goes_through_storage_options(s3: Any, bucket: str, kms_key: str) -> None:
+    """As text beside a key that alone would mean another mode, and as a mode object."""
+    table = pd.DataFrame({"a": [1, 2]})
+    given = {"encryption": "sse-kms", "key": f"kms:{kms_key}"}
+    table.to_parquet(f"s3crypt://{bucket}/x.parquet", storage_options=given)
+    head = s3.head_object(Bucket=bucket, Key="x.parquet")
+    assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", kms_key)
+    table.to_csv(f"s3crypt://{bucket}/x.csv", storage_options={"encryption": MODE})
+    assert connect(MODE).read(f"s3://{bucket}/x.csv").startswith(b",a")
+
+
+def test_mode_and_encryption_are_one_option(key_file: Path) -> None:
+    """Given twice alike, they are given once."""
+    assert S3CryptFileSystem(MODE, encryption=MODE) == S3CryptFileSystem(encryption=MODE)
+    named = S3CryptFileSystem(mode="client", **options(key_file))
+    assert named is S3CryptFileSystem(encryption="client", **options(key_file))
+    with pytest.raises(TypeError, match="positional"):
+        S3CryptFileSystem(MODE, mode="client")  # type: ignore[misc]  # the mistake under test
+    with pytest.raises(TypeError, match="positional"):
+        S3CryptFileSystem(*[MODE, "client"])
+
+
+def test_fsspecs_configuration_yields_to_what_is_given(
+    monkeypatch: pytest.MonkeyPatch, key_file: Path
+) -> None:
+    """In either spelling, and in another process that has another configuration."""
+    monkeypatch.setitem(fsspec.config.conf, "s3crypt", {"mode": "sse-s3"})
+    assert S3CryptFileSystem()._connection.options.mode_name == "sse-s3"
+    given = S3CryptFileSystem(encryption="client", **options(key_file))
+    assert given._connection.options.mode_name == "client"
+    pickled = pickle.dumps(given)
+    monkeypatch.setitem(fsspec.config.conf, "s3crypt", {})
+    assert pickle.loads(pickled)._connection.options.mode_name == "client"
+
+
+def test_no_key_is_the_same_as_none() -> None:
+    """Programs hand on what they were not given as None."""
+    assert S3CryptFileSystem("sse-s3", key=None, sse_c_key_file=None) is not None
+    with pytest.raises(ConfigError, match="key"):
+        S3CryptFileSystem("client", key=None)
+
+
+def test_key_file_is_read_when_content_is_asked_for(bucket: str, key_file: Path) -> None:
+    """Who only hands a file system on, as Dask's scheduler does, need not have it; once only."""
+    key_file.rename(key_file.with_suffix(".away"))
+    fs = S3CryptFileSystem(**options(key_file))
+    assert fs.ls(bucket, detail=False) == []
+    with pytest.raises(ConfigError, match="Cannot read the key file"):
+        fs.pipe_file(f"{bucket}/x", b"abc")
+    key_file.with_suffix(".away").rename(key_file)
+    fs.pipe_file(f"{bucket}/x", b"abc")
+    key_file.write_bytes(bytes(32))
+    assert fs.cat_file(f"{bucket}/x") == b"abc"
+    anew = S3CryptFileSystem(**options(key_file), skip_instance_cache=True)
+    with pytest.raises(Exception, match="No key given opens"):
+        anew.cat_file(f"{bucket}/x")
+
+
+@pytest.mark.parametrize("option", ["key", "sse_c_key_file"])
+def test_relative_paths_are_of_where_the_file_system_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """Another directory's file of the same name is another key."""
+    value = "aes:tests/one=my.key" if option == "key" else "my.key"
+    made = []
+    for number, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "my.key").write_bytes(bytes([number]) * 32)
+        monkeypatch.chdir(tmp_path / name)
+        made.append(S3CryptFileSystem(**{option: value}))
+    assert made[0] != made[1]
+    modes = [fs._connection.content.mode for fs in made]
+    assert modes[0] != modes[1]
+    assert str(tmp_path / "one" / "my.key") in str(made[0].storage_options)
+
+
+@pytest.mark.parametrize(
+    "text", ["{0} ", "'{0}'", "{0}x", "x{0}", "{1}", "{1} ", "{1}x", '"{1}"', "{2}.", "./{0}"]
+)
+def test_key_in_place_of_its_file_is_not_repeated(text: str) -> None:
+    """Nor one with a stray character; when the file system is made, before it is recorded."""
+    key = bytes(range(1, 250, 8))[:32]
+    written = text.format(
+        key.hex(), b64encode(key).decode(), urlsafe_b64encode(key).decode().rstrip("=")
+    )
+    for given in ({"key": f"aes:tests/one={written}"}, {"sse_c_key_file": written}):
+        with pytest.raises(ConfigError, match="never itself") as caught:
+            S3CryptFileSystem(**given)
+        assert written not in f"{caught.value} {caught.value.hint}"
+
+
+def test_endless_file_is_no_key() -> None:
+    """It is not read to its end, which never comes."""
+    fs = S3CryptFileSystem(key="aes:tests/one=/dev/zero")
+    with pytest.raises(ConfigError, match="holds no 32-byte key"):
+        fs.cat_file("bucket/x")
+
+
+def test_profile_that_does_not_exist() -> None:
+    """It is named once AWS is asked for something."""
+    with pytest.raises(ConfigError, match="no-such-profile"):
+        S3CryptFileSystem(profile="no-such-profile").ls("")
+
+
+def test_endpoint_is_of_s3_only(sandbox: Any, monkeypatch: pytest.MonkeyPatch, bucket: str,
+                                kms_key: str) -> None:  # fmt: skip
+    """KMS keeps its own address."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    fs = S3CryptFileSystem(
+        mode="client", key=f"kms:{kms_key}", endpoint_url=sandbox.endpoint_url, region="us-east-1"
+    )
+    fs.pipe_file(f"{bucket}/x", b"abc")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    assert S3CryptFileSystem(key=f"kms:{kms_key}").cat_file(f"{bucket}/x") == b"abc"
+
+
+def test_same_options_are_one_instance(key_file: Path) -> None:
+    """As fsspec promises; a mode object's are equal, positional or named."""
+    assert S3CryptFileSystem(**options(key_file)) is S3CryptFileSystem(**options(key_file))
+    one, same = S3CryptFileSystem(MODE), S3CryptFileSystem(mode=MODE)
+    assert one == same
+    assert one._connection is same._connection
+    assert S3CryptFileSystem(MODE, skip_instance_cache=True)._connection is not one._connection
+
+
+def test_threads_share_a_client(key_file: Path) -> None:
+    """Fsspec makes a file system for each; clients and what is known are had once."""
+    made: list[S3CryptFileSystem] = []
+    all_there = threading.Barrier(4)
+
+    def make() -> None:
+        made.append(S3CryptFileSystem(**options(key_file)))
+        # The number of a thread that has ended is given to another.
+        all_there.wait()
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(fs) for fs in made}) == 4
+    assert len({id(fs._connection) for fs in made}) == 1
+
+
+def test_live_modes_go_again() -> None:
+    """Nothing is kept of a file system of a mode object that nobody has any more."""
+    mode = ClientSide(AESKeyring("n", "gone", bytes(32)))
+    gc.collect()
+    before = len(S3CryptFileSystem._cache), len(_SHARED), len(_LIVE)
+    pickled = pickle.dumps(S3CryptFileSystem(mode))
+    for _ in range(5):
+        fs = pickle.loads(pickled)
+        assert fs._connection.client
+        del fs
+    gc.collect()
+    assert (len(S3CryptFileSystem._cache), len(_SHARED), len(_LIVE)) == before
+
+
+def test_names_of_live_modes_never_come_again() -> None:
+    """As addresses in memory do: Dask and Arrow take equal tokens for the same data."""
+    tokens = set()
+    for number in range(20):
+        tokens.add(S3CryptFileSystem(SSEC(bytes([number]) * 32))._fs_token)
+    assert len(tokens) == 20
+
+
+def test_unpickled_copies_share_a_client() -> None:
+    """As long as one of them is there."""
+    fs = S3CryptFileSystem(MODE)
+    again = pickle.loads(pickle.dumps(fs))
+    assert again == fs
+    assert again._connection is fs._connection
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (SSEC(bytes(32)), SSEC(bytes(31) + b"\1")),
+        tuple(ClientSide(AESKeyring("n", "k", bytes([byte]) * 32)) for byte in (0, 1)),
+        (SSES3(), MODE),
+    ],
+    ids=["sse-c", "aes", "modes"],
+)
+def test_other_keys_are_other_instances(pair: tuple[Mode, Mode]) -> None:
+    """Where two keys look the same as text, too: one's data must not be read with the other."""
+    one, other = (S3CryptFileSystem(mode) for mode in pair)
+    assert one is not other
+    assert one != other
+    assert one._connection.content.mode is pair[0]
+    assert other._connection.content.mode is pair[1]
+
+
+def test_pickled_file_system_is_made_anew_from_its_options(bucket: str, key_file: Path) -> None:
+    """In another process, which reads the key's file itself: the pickle holds no key."""
+    fs = S3CryptFileSystem(**options(key_file))
+    fs.pipe_file(f"{bucket}/x", b"from here")
+    pickled = pickle.dumps(fs)
+    assert bytes(range(32)) not in pickled
+    code = f"""
+import pickle, sys
+fs = pickle.loads(sys.stdin.buffer.read())
+print(fs.cat_file("{bucket}/x").decode())
+fs.pipe_file("{bucket}/y", b"from there")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=pickled, capture_output=True, check=False
+    )
+    assert (done.stdout, done.stderr) == (b"from here\n", b"")
+    assert fs.cat_file(f"{bucket}/y") == b"from there"
+    assert S3CryptFileSystem.from_json(fs.to_json()) == fs
+
+
+def test_pickled_live_mode(bucket: str, kms_key: str) -> None:
+    """Goes along where its keyring can."""
+    fs = S3CryptFileSystem(ClientSide(KMSKeyring(kms_key)))
+    fs.pipe_file(f"{bucket}/x", b"abc")
+    again = pickle.loads(pickle.dumps(fs))
+    assert again is not fs
+    assert again.cat_file(f"{bucket}/x") == b"abc"
+
+
+def test_keyring_that_stays_here_is_not_pickled() -> None:
+    """A cache of data keys is one process's."""
+    keyring = CachingKeyring(aes(), max_age=60)
+    fs = S3CryptFileSystem(ClientSide(keyring, bind_name=False))
+    with pytest.raises(TypeError):
+        pickle.dumps(fs)
