@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from .errors import ConfigError, IntegrityError, S3CryptError, StorageError
 from .info import ObjectInfo
@@ -29,12 +29,17 @@ from .message.memory import build, reserve
 from .transfer import ObjectStream, Sink, fetch
 from .workers import Buffers, Pool
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
+
 # The first request's length: a header, and all of a small object.
 FIRST_LENGTH = 64 * 2**10
 DEFAULT_CACHE_LENGTH = 32 * 2**20
 
 # What S3 decrypts has no frames. It is kept by blocks of this length, and so is the buffer's.
 _BLOCK = 64 * 2**10
+# Longer reads than this are not kept: they go where they belong, without a copy.
+_IN_PLACE = 2**20
 # One request brings this much at most; read ahead, half as much.
 _SECTION = 16 * 2**20
 # From a service that takes as long as this (in seconds) to answer, more is had side by side.
@@ -302,9 +307,14 @@ class RawReader(io.RawIOBase):
         return self._plaintext.block
 
     @property
+    def claimed_size(self) -> int:
+        """Return the plaintext's bytes as the object's size claims them."""
+        return self._plaintext.size
+
+    @property
     def size(self) -> int:
         """Return the plaintext's bytes, once they are proved."""
-        self._check_open()
+        self.check_open()
         self.verify_size()
         return self._plaintext.size
 
@@ -345,12 +355,12 @@ class RawReader(io.RawIOBase):
 
     def tell(self) -> int:
         """Return the position."""
-        self._check_open()
+        self.check_open()
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Go to a position, beyond the end if need be."""
-        self._check_open()
+        self.check_open()
         if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
             raise ValueError(f"whence is 0, 1 or 2, not {whence}")
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
@@ -362,7 +372,7 @@ class RawReader(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
         """Read the next bytes; 0 at the end."""
-        self._check_open()
+        self.check_open()
         view = memoryview(buffer).cast("B")
         start = self._position
         view = view[: max(0, self._clip(start, start + len(view)) - start)]
@@ -379,7 +389,7 @@ class RawReader(io.RawIOBase):
 
     def read_from(self, start: int, length: int) -> bytes:
         """Return as many bytes from `start` on, fewer only at the end; the position stays."""
-        self._check_open()
+        self.check_open()
         end = start + length
         # Fewer bytes than asked for say that there are no more.
         size = self._plaintext.size if end <= self._plaintext.size else self.size
@@ -387,7 +397,7 @@ class RawReader(io.RawIOBase):
 
     def readall(self) -> bytes:
         """Return the rest."""
-        self._check_open()
+        self.check_open()
         start, size = self._position, self.size
         data = build(max(0, size - start), lambda view: self._read_at(start, view))
         self._position += len(data)
@@ -395,7 +405,7 @@ class RawReader(io.RawIOBase):
 
     def read_ranges(self, ranges: Iterable[tuple[int | None, int | None]]) -> list[bytes]:
         """Return the bytes of several ranges, fetched side by side, neighbours at once."""
-        self._check_open()
+        self.check_open()
         bounds = [self._bounds(start, end) for start, end in ranges]
         results = [io.BytesIO(bytes(end - start)) for start, end in bounds]
         wanted = [
@@ -410,15 +420,25 @@ class RawReader(io.RawIOBase):
     def close(self) -> None:
         """Forget all plaintext; requests under way end by themselves."""
         super().close()
-        if os.getpid() == self._pid:
+        if self.is_of_this_process:
             with self._lock:
                 self._spans = _Spans(0)
             self._pool.close()
 
-    def _check_open(self) -> None:
+    @property
+    def is_of_this_process(self) -> bool:
+        """Tell whether it was opened here, and not before a fork."""
+        return os.getpid() == self._pid
+
+    def check_open(self) -> None:
+        """Refuse to go on where it is closed, or was opened before a fork.
+
+        Raises:
+            ValueError, StorageError: As the case may be.
+        """
         if self.closed:
             raise ValueError("I/O operation on closed file.")
-        if os.getpid() != self._pid:
+        if not self.is_of_this_process:
             # Both processes would read from one connection, each parts of the other's answers;
             # and what is on its way is on its way to the other.
             raise StorageError(
@@ -442,17 +462,27 @@ class RawReader(io.RawIOBase):
         """Fill `view` with verified bytes, which must be there."""
         end = start + len(view)
         self._look_ahead(start, end)
-        with self._lock:
-            is_new = self._spans.between(start, end) is None
-        if is_new and len(view) > _BLOCK:
-            # Whole columns, whole files: they are not asked for again, and go where they belong.
-            self._fill([_Wanted(start, end, view)])
-            return
         position = start
         while position < end:
-            data = self._block_at(position, end)[: end - position]
-            view[position - start : position - start + len(data)] = data
-            position += len(data)
+            with self._lock:
+                kept, following = self._spans.at(position), self._spans.between(position, end)
+            gap = (following.start if following else end) - position
+            here = view[position - start :]
+            if kept or gap <= _IN_PLACE:
+                data = self._block_at(position, end)[: end - position]
+                here[: len(data)] = data
+                position += len(data)
+            else:
+                self._fill_gap(position, here[:gap])
+                position += gap
+
+    def _fill_gap(self, start: int, view: memoryview) -> None:
+        """Fill `view`; keep the block that it ends within, where another read may go on."""
+        end, block = start + len(view), self._plaintext.block
+        wanted = _Edge(start, end, view, end // block * block, block)
+        self._fill([wanted])
+        with self._lock:
+            self._keep(wanted.edge, wanted.rest)
 
     def _block_at(self, position: int, end: int) -> memoryview:
         """Return bytes from `position` on, fetching the blocks that have those before `end`."""
@@ -494,7 +524,7 @@ class RawReader(io.RawIOBase):
             self._give_up(span, error)
 
     def _fetch(self, span: _Span) -> None:
-        self._check_open()
+        self.check_open()
         data = reserve(span.end - span.start)
         sink = _Wanted(span.start, span.end, data)
         self._plaintext.fetch(span.start, span.end, sink, self._buffers)
@@ -557,8 +587,8 @@ class RawReader(io.RawIOBase):
                     return
                 self._serve(section)
 
-        others = [self._pool.submit(serve) for _ in range(width - 1)]
         try:
+            others = [self._pool.submit(serve) for _ in range(width - 1)]
             serve()
             for other in others:
                 other.result()
@@ -568,7 +598,7 @@ class RawReader(io.RawIOBase):
             raise
 
     def _serve(self, section: "_Section") -> None:
-        self._check_open()
+        self.check_open()
         members = section.members
         sink = members[0] if len(members) == 1 else _Several(members)
         with self._lock:
@@ -610,7 +640,7 @@ class RawReader(io.RawIOBase):
         return self._local.buffers  # type: ignore[no-any-return]  # a thread's own attributes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Wanted:
     """A range of the plaintext, and where its bytes go."""
 
@@ -632,6 +662,21 @@ class _Wanted:
         low, high = max(self.start, start), min(self.end, start + len(piece))
         if low < high:
             self.view[low - self.start : high - self.start] = piece[low - start : high - start]
+
+
+@dataclass(slots=True)
+class _Edge(_Wanted):
+    """A range that ends within the block that begins at `edge`, all of which is kept as `rest`."""
+
+    edge: int
+    block: int
+    rest: bytes = b""
+
+    def take(self, start: int, piece: memoryview) -> None:
+        """Copy what is wanted of a piece, and the block at the edge."""
+        _Wanted.take(self, start, piece)
+        if start <= self.edge < min(self.end, start + len(piece)):
+            self.rest = bytes(piece[self.edge - start : self.edge - start + self.block])
 
 
 @dataclass(slots=True)
@@ -689,8 +734,8 @@ class ObjectReader(io.BufferedReader):
 
     Every byte it returns is of a verified frame. All are of one version of the object: when it
     is replaced, reads fail. Reads that follow each other are fetched ahead, side by side; what was
-    read last is kept. Several threads may call `read_ranges` at once; its position is for one at a
-    time.
+    read last is kept. Several threads may use it at once: what one reads after its own `seek`
+    begins there, and `read_ranges` needs no position.
 
     Attributes:
         info: What is known of the object.
@@ -705,25 +750,103 @@ class ObjectReader(io.BufferedReader):
     def __init__(self, raw: RawReader, info: ObjectInfo) -> None:
         super().__init__(raw, _BLOCK)
         self._ranges = raw
-        self._reading = threading.RLock()
+        # Some libraries (DuckDB) seek and read from several threads, and hold no lock in between.
+        self._moving = threading.RLock()
+        self._local = threading.local()
+        self._reads = 0
         self._buffered = min(_BLOCK, raw.block)
         self.info = info
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return the next bytes, `size` of them where there are as many."""
-        with self._reading:
+        with self._moving_here():
+            self._go()
             if size is None or size <= self._buffered:
                 return super().read(size)
             # In one piece: through the buffer it would be two, and the last frame fetched twice.
-            start = self.tell()
-            data = self._ranges.read_from(start, size)
-            self.seek(start + len(data))
-            return data
+            start = super().tell()
+            end = super().seek(max(start, min(start + size, self._ranges.claimed_size)))
+        try:
+            return self._ranges.read_from(start, size)
+        except BaseException:
+            with self._moving:
+                if super().tell() == end:
+                    super().seek(start)
+            raise
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Return the next bytes, by one request at most."""
+        with self._moving_here():
+            self._go()
+            return super().read1(size)
+
+    def readinto(self, buffer: "Buffer", /) -> int:
+        """Fill `buffer` with the next bytes; return how many."""
+        with self._moving_here():
+            self._go()
+            return super().readinto(buffer)
+
+    def readinto1(self, buffer: "Buffer", /) -> int:
+        """Read the next bytes into `buffer`, by one request at most; return how many."""
+        with self._moving_here():
+            self._go()
+            return super().readinto1(buffer)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Return the next line."""
+        with self._moving_here():
+            self._go()
+            return super().readline(size)
+
+    def peek(self, size: int = 0, /) -> bytes:
+        """Return some of the next bytes, and stay."""
+        with self._moving_here():
+            self._go()
+            return super().peek(size)
+
+    def tell(self) -> int:
+        """Return the position."""
+        with self._moving_here():
+            sought = self._sought
+            return super().tell() if sought is None else sought
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to a position; the next read of this thread begins there, whatever others do."""
+        with self._moving_here():
+            if whence == io.SEEK_CUR:
+                self._go()
+            position = super().seek(offset, whence)
+            self._local.sought = position, self._reads
+            return position
 
     def close(self) -> None:
-        """Close it, once the read under way has ended."""
-        with self._reading:
+        """Close it."""
+        if not self._ranges.is_of_this_process:
+            # What holds the locks may be in the other.
+            self._ranges.close()
+            return
+        with self._moving:
             super().close()
+
+    def _moving_here(self) -> threading.RLock:
+        """Return the lock, which in a forked process nobody might ever release."""
+        self._ranges.check_open()
+        return self._moving
+
+    @property
+    def _sought(self) -> int | None:
+        """Return where this thread has gone, not read since, and no other has read on."""
+        position, reads = getattr(self._local, "sought", (None, 0))
+        return position if reads == self._reads else None
+
+    def _go(self) -> None:
+        """Go where this thread has gone before others went elsewhere."""
+        sought, self._local.sought = self._sought, (None, 0)
+        if sought is None:
+            # On from where another may have gone, or been: that was for this one, then.
+            self._reads += 1
+        elif sought != super().tell():
+            super().seek(sought)
 
     @property
     def size(self) -> int:

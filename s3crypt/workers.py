@@ -174,10 +174,13 @@ class Pool:
         )
         self._waiting = threading.Semaphore(0)
         self._threads = 0
+        self._is_closed = False
 
     def submit(self, work: Callable[[], None]) -> Future[None]:
         """Let a thread do the work, or do it here where none is to be had; return its end."""
         done: Future[None] = Future()
+        if self._is_closed:
+            raise ValueError("The pool is closed.")
         # A thread first, then its work: what nobody will do must not be waited for.
         if not self._waiting.acquire(blocking=False) and self._threads < self._most:
             with suppress(RuntimeError):
@@ -191,6 +194,7 @@ class Pool:
 
     def close(self) -> None:
         """Let the threads end once all that was submitted is done."""
+        self._is_closed = True
         for _ in range(self._threads):
             self._work.put(None)
 

@@ -9,7 +9,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
-from types import TracebackType
 from typing import BinaryIO, cast
 
 from .errors import StorageError
@@ -28,8 +27,9 @@ class _Pipe(io.RawIOBase):
 
     def __init__(self) -> None:
         super().__init__()
-        # The lock itself is held, not its condition: what holds that may be interrupted in between.
-        self._lock = threading.Lock()
+        # The lock itself is held, not its condition: leaving that may be interrupted in between.
+        # And a file that is collected in here, by this thread, aborts in here.
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._room = memoryview(b"")
         self._filled = 0
@@ -104,6 +104,7 @@ class ObjectWriter(io.BufferedIOBase):
     """
 
     mode = "wb"
+    _pid = 0
 
     def __init__(self, store: Callable[[Source], ObjectInfo], name: str) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._pipe = _Pipe()
         self._stored: Future[ObjectInfo] = Future()
         self._position = 0
-        self._before = _exception()
+        self._before = id(sys.exception())
         self._pid = os.getpid()
         # It must not know this file: a file that nobody has any more is to be aborted.
         thread = threading.Thread(
@@ -142,14 +143,14 @@ class ObjectWriter(io.BufferedIOBase):
         view = memoryview(data).cast("B")
         try:
             self._pipe.feed(view)
+            if self._stored.done():
+                self._raise_failure()
+            self._position += len(view)
+            return len(view)
         except BaseException:
             # An interrupt: how much of it was taken nobody knows, so it cannot be written again.
             self._pipe.abort()
             raise
-        if self._stored.done():
-            self._raise_failure()
-        self._position += len(view)
-        return len(view)
 
     @property
     def info(self) -> ObjectInfo:
@@ -161,22 +162,23 @@ class ObjectWriter(io.BufferedIOBase):
     def close(self) -> None:
         """Store the object; raise if that fails.
 
-        Called while an exception is on its way that was not there when the file was opened, as
-        by wrappers whose own `with` block fails, it aborts and lets the exception go on.
+        Called while an exception is on its way or handled, as by wrappers whose own `with` block
+        fails, it aborts and lets the exception go on: leave the file's own `with` block instead.
         """
         if self.closed:
             return
-        now = _exception()
-        error = now[0]
-        if error is None or now == self._before:
+        error = sys.exception()
+        if error is None:
             self._complete()
             return
         self.abort()
         message = f"{self.name}: {_ABORTED}"
-        if isinstance(error, StopIteration | StopAsyncIteration):
-            # It says that an iterator is at its end, and would be taken for that.
+        # Where it was there already, whether it goes on cannot be told; and one that ends an
+        # iterator would be taken for that.
+        if id(error) == self._before or isinstance(error, StopIteration | StopAsyncIteration):
             raise StorageError(
-                message, hint="It was closed while an exception was handled: use `with`."
+                message,
+                hint="It was closed while an exception was handled: use the file's own `with`.",
             ) from error
         error.add_note(message)
         raise error
@@ -240,12 +242,6 @@ class ObjectWriter(io.BufferedIOBase):
         failure = self._stored.exception()
         if failure:
             raise failure
-
-
-def _exception() -> tuple[BaseException | None, TracebackType | None]:
-    """Return the exception being handled, and how far it has come: raised again, it has further."""
-    error = sys.exception()
-    return error, error.__traceback__ if error else None
 
 
 # Uploads under way, and the threads that they are in.

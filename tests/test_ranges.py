@@ -528,3 +528,34 @@ def test_an_object_without_hints_is_read(bucket: str, s3: Any) -> None:
         assert file.size == MANY
         assert file.read_ranges([(-9, None)]) == [payload(MANY)[-9:]]
     assert store.read(uri, byte_range="-9") == payload(MANY)[-9:]
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"s3crypt-footer-length": "0"},
+        {"s3crypt-footer-length": "1"},
+        {"s3crypt-footer-length": "105"},
+        {"s3crypt-footer-length": "99999999999"},
+        {"s3crypt-header-length": "1"},
+        {"s3crypt-frame-length": "1"},
+        {"s3crypt-frame-length": "99999999999"},
+        {"s3crypt-frame-length": "0x1000"},
+    ],
+    ids=str,
+)
+def test_inspect_refuses_metadata_that_is_not_the_headers(
+    change: dict[str, str], bucket: str, s3: Any, *, signed: bool
+) -> None:
+    """It reads the header, and would else tell what an attacker wrote beside it."""
+    store, uri = _connect(ClientSide(aes(), signed=signed, frame_length=FRAME)), f"s3://{bucket}/x"
+    store.put(payload(MANY), uri)
+    reply = s3.get_object(Bucket=bucket, Key="x")
+    metadata = {**reply["Metadata"], **change}
+    if metadata == reply["Metadata"]:
+        assert store.inspect(uri).size == MANY
+        return
+    s3.put_object(Bucket=bucket, Key="x", Body=reply["Body"].read(), Metadata=metadata)
+    with pytest.raises(IntegrityError, match=uri):
+        store.inspect(uri)

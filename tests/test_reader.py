@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import linecache
 import os
 import pickle
 import random
@@ -13,10 +14,13 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import zipfile
-from functools import cache
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from relay import Answer, Asked, relaying
@@ -26,6 +30,7 @@ import s3crypt
 from s3crypt import (
     SSEC,
     SSES3,
+    AESKeyring,
     ClientSide,
     ConfigError,
     ConflictError,
@@ -37,11 +42,14 @@ from s3crypt import (
     PolicyError,
     S3Crypt,
     StorageError,
+    reader,
+    workers,
 )
 from s3crypt.message import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from conftest import RequestsLog
 
@@ -1105,25 +1113,6 @@ def test_ranges_of_a_signed_object_side_by_side(bucket: str) -> None:
             assert file.read_ranges(wanted) == [payload(size)[start:end] for start, end in wanted]
 
 
-def test_threads_that_read_one_file_share_its_bytes(store: S3Crypt, uri: str) -> None:
-    """Two reads at once are two reads one after the other: no byte twice, none lost."""
-    found: list[bytes] = []
-
-    def read(file: Any) -> None:
-        while chunk := file.read(1000):
-            found.append(chunk)
-
-    with store.open(uri) as file:
-        threads = [threading.Thread(target=read, args=(file,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    plaintext = payload(SIZE)
-    expected = [plaintext[start : start + 1000] for start in range(0, SIZE, 1000)]
-    assert sorted(found) == sorted(expected)
-
-
 _FORKED = """
 import os, sys, warnings
 warnings.simplefilter("ignore")
@@ -1157,3 +1146,621 @@ def test_a_file_is_not_read_over_a_fork(bucket: str) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+# --- A service that is far away, slow or stalled -----------------------------------------------
+
+HANG = 20  # seconds: nothing here takes a tenth of it, but for a fault
+
+
+class _Far:
+    """Has a relay answer late, and hold back what lies between two offsets until it may go."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self.delay = delay
+        self.held = range(0)
+        self.go = threading.Event()
+        self.asked: list[int] = []
+
+    @property
+    def is_holding(self) -> bool:
+        """Tell whether something was asked for that is held back."""
+        return any(start in self.held for start in self.asked)
+
+    def __call__(self, request: Asked, forward: Callable[[], Answer]) -> Answer:
+        """Answer, as a relay's `spoil`."""
+        start = int(request.headers.get("range", "bytes=0-")[6:].partition("-")[0])
+        self.asked.append(start)
+        time.sleep(self.delay)
+        if start in self.held:
+            self.go.wait(HANG)
+        return forward()
+
+
+def _within(deed: Callable[[], Any]) -> Any:
+    """Return what a deed returns, or what it raised; fail where it hangs."""
+    ended: list[Any] = []
+
+    def run() -> None:
+        try:
+            ended.append(deed())
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            ended.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(HANG)
+    assert ended, "it hangs"
+    return ended[0]
+
+
+def _ended(prefix: str) -> bool:
+    """Wait for the threads of this name; tell whether all have ended."""
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith(prefix)]
+    for thread in threads:
+        thread.join(HANG)
+    return not any(thread.is_alive() for thread in threads)
+
+
+def _readinto(file: Any, buffer: bytearray, start: int) -> object:
+    file.seek(start)
+    return file.readinto(buffer)
+
+
+def _read(file: Any, buffer: bytearray, start: int) -> object:
+    file.seek(start)
+    return file.read(len(buffer))
+
+
+def _read_ranges(file: Any, buffer: bytearray, start: int) -> object:
+    middle = start + len(buffer) // 2
+    return file.read_ranges([(start, middle - 5), (middle + 5, start + len(buffer))])
+
+
+@pytest.mark.parametrize("read", [_readinto, _read, _read_ranges])
+def test_a_bad_frame_from_far_away(read: Any, sandbox: Running, session: Any, bucket: str) -> None:
+    """An error at once, while other requests are under way; then no byte goes to the caller."""
+    mode, uri, size = ClientSide(aes()), f"s3://{bucket}/x", 10 * 2**20
+    _connect(mode).put(payload(size), uri)
+    go, bad, answered = threading.Event(), threading.Event(), []
+    me = threading.current_thread().name
+
+    def spoil(request: Asked, forward: Callable[[], Answer]) -> Answer:
+        time.sleep(0.02)
+        answer = forward()
+        if bad.is_set() and request.headers["x-thread"] == me:
+            answer.body = bytes(len(answer.body))
+        elif bad.is_set():
+            go.wait(HANG)
+            answered.append(request)
+        return answer
+
+    def tell_thread(request: Any, **_: object) -> None:
+        request.headers["x-thread"] = threading.current_thread().name
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        client.meta.events.register("before-sign.s3.GetObject", tell_thread)
+        with S3Crypt(mode, client=client).open(uri) as file:
+            bad.set()
+            buffer = bytearray(b"\xa5") * (6 * 2**20)
+            with pytest.raises(IntegrityError, match=uri):
+                read(file, buffer, 2**20)
+            assert answered == []
+            before = bytes(buffer)
+            assert before.count(0xA5) == len(before)
+            go.set()
+            file.close()
+            assert _ended("s3crypt-read")
+            assert answered  # others were under way, so that the test has tested
+            assert buffer == before
+
+
+@pytest.mark.parametrize("step", [1000, 5000, 100_000, SIZE + 1])
+def test_threads_that_read_one_file_get_each_byte_once(step: int, store: S3Crypt, uri: str) -> None:
+    """Through the buffer or not: two reads at once are two reads one after the other."""
+    found: list[bytes] = []
+
+    def read(file: Any) -> None:
+        while chunk := file.read(step):
+            found.append(chunk)
+
+    with store.open(uri) as file:
+        threads = [threading.Thread(target=read, args=(file,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    expected = [payload(SIZE)[start : start + step] for start in range(0, SIZE, step)]
+    assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize("how", ["read", "readinto1"])
+@pytest.mark.parametrize("step", [100_000, 20_000])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_file_closed_while_it_is_read(
+    step: int, workers: int, how: str, sandbox: Running, session: Any, bucket: str
+) -> None:
+    """By another thread, with requests under way: neither hangs."""
+    mode, uri, size = ClientSide(aes(), frame_length=2**16), f"s3://{bucket}/x", 8 * 2**20
+    _connect(mode).put(payload(size), uri)
+    far = _Far()
+    with relaying(sandbox.endpoint_url, far) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        file = S3Crypt(mode, client=client, workers=workers).open(uri)
+        far.held = range(2**20, 7 * 2**20)
+        given = bytearray()
+
+        def read() -> None:
+            if how == "readinto1":
+                _read_on(file, step, given)
+            while chunk := file.read(step):
+                given.extend(chunk)
+
+        reader = threading.Thread(target=read, daemon=True)
+        with _ignoring_thread_errors():
+            reader.start()
+            while not far.is_holding:
+                reader.join(0.01)
+            closer = threading.Thread(target=file.close, daemon=True)
+            closer.start()
+            closer.join(0.1)
+            far.go.set()
+            for thread in (closer, reader):
+                thread.join(HANG)
+                assert not thread.is_alive()
+        assert file.closed
+        assert given == payload(size)[: len(given)]
+        assert _ended("s3crypt-read")
+
+
+@contextmanager
+def _ignoring_thread_errors() -> Iterator[None]:
+    """Leave it to the test what a thread that reads a closed file raises."""
+    before, threading.excepthook = threading.excepthook, lambda _: None
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_file_closed_while_ranges_are_read(
+    workers: int, sandbox: Running, session: Any, bucket: str
+) -> None:
+    """The ranges come, or the file is closed; nothing hangs, `close` least."""
+    mode, uri, size = ClientSide(aes()), f"s3://{bucket}/x", 8 * 2**20
+    _connect(mode).put(payload(size), uri)
+    wanted = [(n * 2**20 + 5, n * 2**20 + 9) for n in range(1, 7)]
+    far = _Far(0.02)
+    with relaying(sandbox.endpoint_url, far) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        file = S3Crypt(mode, client=client, workers=workers).open(uri)
+        far.held = range(2**20, 7 * 2**20)
+        closers: list[threading.Thread] = []
+
+        def close_and_go() -> None:
+            while not far.is_holding:
+                time.sleep(0.01)
+            file.close()
+            far.go.set()
+
+        closers.append(threading.Thread(target=close_and_go, daemon=True))
+        closers[0].start()
+        found = _within(lambda: file.read_ranges(wanted))
+        closers[0].join(HANG)
+        assert not closers[0].is_alive()
+    if isinstance(found, list):
+        assert found == [payload(size)[start:end] for start, end in wanted]
+    else:
+        assert isinstance(found, ValueError)
+        assert "closed" in str(found)
+    assert _ended("s3crypt-read")
+
+
+def test_a_file_closed_by_who_gives_the_ranges(bucket: str) -> None:
+    """After the file was looked at and before anything is asked for."""
+    store, uri = _connect(ClientSide(aes())), f"s3://{bucket}/x"
+    size = 12 * DEFAULT_FRAME
+    store.put(payload(size), uri)
+    file = store.open(uri)
+    wanted = [(n * DEFAULT_FRAME + 5, n * DEFAULT_FRAME + 9) for n in range(0, 12, 2)]
+    file.read_ranges(wanted)
+
+    def ranges() -> Iterator[tuple[int, int]]:
+        yield from wanted
+        file.close()
+
+    found = _within(lambda: file.read_ranges(ranges()))
+    assert isinstance(found, ValueError)
+
+
+_CHILD = """
+import faulthandler, os, signal, sys, warnings
+warnings.simplefilter("ignore")
+from s3crypt import *
+uri, endpoint, how = sys.argv[1:]
+store = S3Crypt(ClientSide(AESKeyring("tests", "one", bytes(32))), endpoint_url=endpoint)
+file = store.open(uri)
+count = 0
+while count < 3 * 2**20:
+    count += len(file.read(100_000))
+sys.stdin.readline()
+"""
+
+_FORKED_AHEAD = (
+    _CHILD
+    + """
+child = os.fork()
+if not child:
+    signal.alarm(15)  # ends it by a signal
+    for deed in (lambda: file.read(100_000), lambda: file.read(5), lambda: file.size,
+                 lambda: file.read_ranges([(0, 5), (count, None)]), lambda: file.seek(0, 2)):
+        try:
+            deed()
+        except StorageError as error:
+            if "fork" not in str(error):
+                os._exit(8)
+        else:
+            os._exit(9)
+    if how == "close":
+        file.close()
+    del file
+    os._exit(7)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+os._exit(0 if code == 7 else 100 + abs(code))
+"""
+)
+
+_EXIT = (
+    _CHILD
+    + """
+if how == "close":
+    file.close()
+"""
+)
+
+
+def _stalled(
+    sandbox: Running, session: Any, bucket: str, script: str, how: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a script that reads on, where what is read ahead never comes while it runs."""
+    uri, far = f"s3://{bucket}/x", _Far()
+    mode = ClientSide(AESKeyring("tests", "one", bytes(32)))
+    root = str(Path(s3crypt.__file__).resolve().parents[1])
+    with relaying(sandbox.endpoint_url, far) as relay:
+        S3Crypt(mode, client=session.client("s3")).put(bytes(24 * 2**20), uri)
+        far.held = range(4 * 2**20, 23 * 2**20)
+        command = [sys.executable, "-c", script, uri, relay.url, how]
+        with subprocess.Popen(
+            command,
+            env={**os.environ, "PYTHONPATH": root},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            try:
+                while process.poll() is None and not far.is_holding:
+                    time.sleep(0.01)
+                told, errors = process.communicate(b"\n", timeout=HANG)
+            finally:
+                process.kill()
+                far.go.set()
+        return subprocess.CompletedProcess(command, process.returncode, told, errors)
+
+
+_FORKED_READING = (
+    _CHILD
+    + """
+import threading, time
+file.seek(6 * 2**20)
+reader = threading.Thread(target=lambda: file.read(100_000), daemon=True)
+reader.start()
+reader.join(0.5)
+assert reader.is_alive()
+child = os.fork()
+if not child:
+    signal.alarm(8)  # ends it by a signal
+    try:
+        {"read": lambda: file.read(100_000), "close": file.close, "drop": lambda: None,
+         "read_ranges": lambda: file.read_ranges([(0, 5)])}[how]()
+    except StorageError as error:
+        if "fork" not in str(error):
+            os._exit(8)
+    del file
+    os._exit(7)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+os._exit(0 if code == 7 else 100 + abs(code))
+"""
+)
+
+
+@pytest.mark.parametrize("how", ["read", "read_ranges", "close", "drop"])
+def test_a_fork_while_a_thread_reads(how: str, sandbox: Running, session: Any, bucket: str) -> None:
+    """The child has not that thread, and does not wait for what it holds."""
+    done = _stalled(sandbox, session, bucket, _FORKED_READING, how)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("how", ["close", "drop"])
+def test_a_process_does_not_wait_for_what_it_reads_ahead(
+    how: str, sandbox: Running, session: Any, bucket: str
+) -> None:
+    """It ends though a request never does."""
+    done = _stalled(sandbox, session, bucket, _EXIT, how)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("how", ["close", "drop"])
+def test_a_file_leaves_no_thread(how: str, bucket: str) -> None:
+    """Those that read ahead end with it, closed or dropped."""
+    store, uri = _connect(ClientSide(aes())), f"s3://{bucket}/x"
+    store.put(payload(20 * DEFAULT_FRAME), uri)
+    held = [store.open(uri)]
+    for _ in range(5):
+        held[0].read(DEFAULT_FRAME)
+    assert any(thread.name == "s3crypt-read" for thread in threading.enumerate())
+    if how == "close":
+        held[0].close()
+    held.clear()
+    assert _ended("s3crypt-read")
+
+
+# --- Interrupts --------------------------------------------------------------------------------
+
+
+class _Interrupt:
+    """Raises KeyboardInterrupt at the n-th line that this thread runs of some files."""
+
+    def __init__(self, at: int, *modules: Any) -> None:
+        self.at = at
+        self.count = 0
+        self.where = ""
+        self._files = {module.__file__ for module in modules}
+
+    def __enter__(self) -> Self:
+        self._before = sys.gettrace()
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _enter(self, frame: FrameType, event: str, _: object) -> Any:
+        return self._line if frame.f_code.co_filename in self._files else None
+
+    def _line(self, frame: FrameType, event: str, _: object) -> Any:
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
+        # A `with` is run again when it ends, where Python handles no signal, but traces.
+        if event == "line" and not line.startswith("with "):
+            self.count += 1
+            if self.count == self.at:
+                self.where = f"{frame.f_code.co_name}, line {frame.f_lineno}"
+                raise KeyboardInterrupt
+        return self._line
+
+
+def _read_variously(file: Any) -> None:
+    file.seek(SIZE // 3)
+    file.read(1000)
+    file.seek(20 * FRAME + 5)
+    for _ in range(4):
+        file.read(3 * FRAME)
+    file.read_ranges([(0, 10), (SIZE // 2, SIZE // 2 + 9), (50 * FRAME, 51 * FRAME)])
+
+
+def test_an_interrupt_leaves_the_file_readable(store: S3Crypt, uri: str) -> None:
+    """Wherever it comes, later reads neither hang nor give other bytes."""
+    # Its function of that name hides the module.
+    modules = (reader, workers, sys.modules["s3crypt.transfer.download"])
+    with store.open(uri, cache_length=20 * FRAME) as file, _Interrupt(0, *modules) as quiet:
+        _read_variously(file)
+    assert quiet.count > 300
+    for at in range(1, quiet.count, quiet.count // 40):
+        with store.open(uri, cache_length=20 * FRAME) as file:
+            with suppress(KeyboardInterrupt), _Interrupt(at, *modules) as interrupt:
+                _read_variously(file)
+
+            def read_all(file: Any = file) -> bytes:
+                file.seek(0)
+                return b"".join(iter(partial(file.read, 9 * FRAME), b""))
+
+            assert _within(read_all) == payload(SIZE), interrupt.where
+            assert _within(partial(file.read_ranges, [(0, None)])) == [payload(SIZE)]
+
+
+# --- How much is fetched -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frame", "cache"),
+    [(1, 1), (1, 2), (1, 3), (2, 4), (2, 3), (2, 1), (4, 4), (4, 6)],
+)
+def test_frames_as_long_as_the_cache_come_once(
+    frame: int, cache: int, bucket: str, requests_log: RequestsLog
+) -> None:
+    """What is read ahead never pushes out the frame that is being read."""
+    size, mib = 11 * 2**20 + 5, 2**20
+    store, uri = _connect(ClientSide(aes(), frame_length=frame * mib)), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    requests_log.clear()
+    with store.open(uri, cache_length=cache * mib) as file:
+        assert b"".join(iter(partial(file.read, 60_000), b"")) == payload(size)
+    assert _ended("s3crypt-read")
+    # The header's request, and the end's of two frames at most, bring what may come again.
+    fetched = sum(end - start for start, end in _ranges(requests_log))
+    assert fetched <= size + 2**17 + 2 * frame * mib
+
+
+@pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=["sse-s3", "client"])
+def test_nothing_is_read_ahead_before_the_third_read_in_order(
+    mode: Any, bucket: str, requests_log: RequestsLog
+) -> None:
+    """Two reads side by side are a jump to a column; three are a file being read."""
+    size = 24 * DEFAULT_FRAME
+    store, uri = _connect(mode), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+
+    def fetched(reads: int) -> int:
+        with store.open(uri) as file:
+            requests_log.clear()
+            file.seek(4 * DEFAULT_FRAME)
+            for _ in range(reads):
+                file.read(DEFAULT_FRAME)
+        assert _ended("s3crypt-read")
+        return sum(end - start for start, end in _ranges(requests_log))
+
+    assert fetched(1) <= DEFAULT_STRIDE
+    assert fetched(2) <= 2 * DEFAULT_STRIDE
+    assert fetched(3) > 3 * DEFAULT_STRIDE
+
+
+@pytest.mark.parametrize("frame", [2**14, DEFAULT_FRAME])
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_adjacent_columns_fetch_each_frame_once(
+    count: int, frame: int, bucket: str, requests_log: RequestsLog
+) -> None:
+    """Though the frame between two has bytes of both."""
+    size = 40 * DEFAULT_FRAME
+    store, uri = _connect(ClientSide(aes(), frame_length=frame)), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    place = 3 * 2**20 + 17
+    with store.open(uri) as file:
+        requests_log.clear()
+        file.seek(place)
+        for length in (300_000, 500_001, 700_007, 200_003, 350_000)[:count]:
+            assert file.read(length) == payload(size)[place : place + length]
+            place += length
+    assert _ended("s3crypt-read")
+    asked = sorted(_ranges(requests_log))
+    assert all(one[1] <= two[0] for one, two in pairwise(asked)), asked
+
+
+@pytest.mark.parametrize("how", ["read", "read_ranges"])
+def test_columns_here_and_there_bring_little_else(
+    how: str, bucket: str, requests_log: RequestsLog
+) -> None:
+    """As of a Parquet file: its end, then some columns of every row group."""
+    size, column, frame = 20 * 2**20, 1_000_003, 2**14
+    store, uri = _connect(ClientSide(aes(), frame_length=frame)), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    starts = [group * 5 * 2**20 + n * column + 17 for group in range(4) for n in (0, 2, 4)]
+    starts = [start for start in starts if start + column <= size]
+    requests_log.clear()
+    with store.open(uri) as file:
+        for tail in (8, 30_000):
+            file.seek(-tail, os.SEEK_END)
+            assert file.read(tail) == payload(size)[-tail:]
+        if how == "read_ranges":
+            wanted = [(start, start + column) for start in starts]
+            assert file.read_ranges(wanted) == [payload(size)[a:b] for a, b in wanted]
+        else:
+            for start in starts:
+                file.seek(start)
+                assert file.read(column) == payload(size)[start : start + column]
+    assert _ended("s3crypt-read")
+    fetched = sum(end - start for start, end in _ranges(requests_log))
+    assert fetched <= 1.1 * len(starts) * column
+
+
+def test_without_a_mode_a_small_plain_object_is_one_request(
+    bucket: str, requests_log: RequestsLog
+) -> None:
+    """Its first bytes tell whose it is, and are then read."""
+    uri = f"s3://{bucket}/x"
+    _connect(SSES3()).put(payload(60_000), uri)
+    requests_log.clear()
+    with _connect().open(uri) as file:
+        assert file.read() == payload(60_000)
+    assert _ranges(requests_log) == [(0, FIRST)]
+
+
+@pytest.mark.parametrize("mode", [SSES3(), None], ids=["sse-s3", "none"])
+def test_of_a_plain_object_nothing_is_fetched_in_vain(
+    mode: Any, bucket: str, requests_log: RequestsLog
+) -> None:
+    """What the first request brings is the first that is read; no byte comes twice."""
+    uri, size = f"s3://{bucket}/x", 5 * 2**20
+    _connect(SSES3()).put(payload(size), uri)
+    requests_log.clear()
+    with _connect(mode).open(uri) as file:
+        file.read(50_000)
+        assert _ranges(requests_log) == [(0, FIRST)]
+    requests_log.clear()
+    with _connect(mode).open(uri) as file:
+        assert b"".join(iter(partial(file.read, 50_000), b"")) == payload(size)
+    asked = sorted(_ranges(requests_log))
+    assert sum(end - start for start, end in asked) <= size + FIRST
+
+
+class _Counted:
+    """Plaintext of zeros, that counts how often it is asked."""
+
+    is_far = False
+
+    def __init__(self, size: int, block: int) -> None:
+        self.size = size
+        self.block = block
+        self.fetched = 0
+        self.length = 0
+
+    def fetch(self, start: int, end: int, sink: Any, buffers: Any) -> None:
+        """Give zeros, by pieces as long as real ones."""
+        self.fetched += 1
+        self.length += end - start
+        for place in range(start, end, 2**19):
+            length = min(2**19, end - place)
+            if sink.room(place, length) is None:
+                sink.take(place, memoryview(bytes(length)))
+
+    def fetch_tail(self, length: int, sink: Any, buffers: Any) -> None:
+        """Give nothing."""
+
+
+def _work(count: int, block: int, apart: int, *, far: bool) -> tuple[int, int]:
+    """Return requests and calls of Python functions for so many ranges."""
+    plaintext = _Counted(count * apart, block)
+    plaintext.is_far = far
+    raw = reader.RawReader(plaintext, name="x", cache_length=2**20, workers=1)
+    wanted = [(n * apart, n * apart + 10) for n in range(count)]
+    calls = 0
+
+    def tick(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    threading.setprofile(tick)
+    sys.setprofile(tick)
+    try:
+        found = raw.read_ranges(wanted)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    raw.close()
+    assert found == [bytes(10)] * count
+    assert plaintext.length <= plaintext.size
+    return plaintext.fetched, calls
+
+
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize(
+    ("block", "apart"), [(128, 1024), (4096, 256), (4096, 1024)], ids=["far", "near", "same"]
+)
+def test_very_many_ranges_are_little_work_each(block: int, apart: int, *, far: bool) -> None:
+    """However many there are: work that grows by their square would take minutes."""
+    count = 16_000
+    requests, calls = _work(count, block, apart, far=far)
+    assert requests <= (count if apart > block else 20)
+    # Of a section, each range may look at each of its 32 runs.
+    assert calls < count * 250
+
+
+def test_the_sections_of_very_many_ranges_have_few_members() -> None:
+    """A range is of the sections that have bytes of it, and of no other."""
+    raw = reader.RawReader(_Counted(2**36, 4096), name="x", cache_length=0, workers=4)
+    one = [reader._Wanted(n * 2**20, n * 2**20 + 10, memoryview(b"")) for n in range(16_000)]
+    assert sum(len(section.members) for section in raw._sections(one)) == 16_000
+    side = [reader._Wanted(n * 5000, n * 5000 + 10, memoryview(b"")) for n in range(16_000)]
+    sections = raw._sections(side)
+    assert sum(len(section.members) for section in sections) <= 16_000 + len(sections)
+    raw.close()

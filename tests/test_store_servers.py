@@ -25,9 +25,12 @@ from s3crypt import (
     SSEC,
     SSES3,
     ClientSide,
+    FormatError,
     IntegrityError,
     PolicyError,
     S3Crypt,
+    S3CryptError,
+    StorageError,
 )
 
 if TYPE_CHECKING:
@@ -168,3 +171,98 @@ def test_what_is_not_reported_as_encrypted_is_not_read(
         with pytest.raises(PolicyError, match="unencrypted"):
             S3Crypt(mode, client=client).get(f"s3://{bucket}/x", tmp_path / "out")
     assert files(tmp_path) == []
+
+
+# --- First replies that are not what was asked for ---------------------------------------------
+
+
+def _shifted(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+    """Answer with another range than asked for, and say so."""
+    asked.headers["range"] = "bytes=100-65635"
+    return forward()
+
+
+def _of_total(total: str) -> Callable[[Asked, Callable[[], Answer]], Answer]:
+    def lie(_: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if "content-range" in answer.headers:
+            place = answer.headers["content-range"].partition("/")[0]
+            answer.headers["content-range"] = f"{place}/{total}"
+        return answer
+
+    return lie
+
+
+def _without_etag(_: Asked, forward: Callable[[], Answer]) -> Answer:
+    answer = forward()
+    answer.headers.pop("etag", None)
+    return answer
+
+
+LONGER = 3 * 2**20
+READS: tuple[Callable[[S3Crypt, str], bytes], ...] = (
+    lambda store, uri: store.open(uri).read(),
+    lambda store, uri: store.open(uri).read_ranges([(2**20, 2**20 + 50)])[0],
+    lambda store, uri: store.read(uri),
+    lambda store, uri: store.read(uri, byte_range="1048576-1048625"),
+)
+
+
+def _check_never_wrong(store: S3Crypt, uri: str, data: bytes) -> list[type[Exception]]:
+    """Return what each way to read raised; what it gives instead must be right."""
+    raised: list[type[Exception]] = []
+    for read in READS:
+        try:
+            assert read(store, uri) in (data, data[2**20 : 2**20 + 50])
+        except S3CryptError as error:
+            raised.append(type(error))
+    return raised
+
+
+@pytest.mark.parametrize("mode", [ClientSide(aes()), SSES3(), None], ids=["client", "s3", "none"])
+@pytest.mark.parametrize(
+    "spoil", [_shifted, _of_total("*"), _without_etag], ids=["shifted", "star", "etag"]
+)
+def test_a_first_reply_of_other_bytes_is_refused(
+    spoil: Any, mode: Mode | None, sandbox: Running, session: Any, bucket: str
+) -> None:
+    """A range that begins elsewhere, of no length, or of a version that cannot be named."""
+    uri = f"s3://{bucket}/x"
+    connect(mode or SSES3()).put(payload(LONGER), uri)
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        raised = _check_never_wrong(S3Crypt(mode, client=client), uri, payload(LONGER))
+    assert raised == [StorageError] * len(READS)
+
+
+@pytest.mark.parametrize("total", [str(LONGER // 2), str(10**14), "70000", "0", "-1", "1e9"])
+def test_a_first_reply_of_another_length_is_refused(
+    total: str, sandbox: Running, session: Any, bucket: str
+) -> None:
+    """The final frame proves the length, whatever the service says it is."""
+    mode, uri = ClientSide(aes()), f"s3://{bucket}/x"
+    connect(mode).put(payload(LONGER), uri)
+    with relaying(sandbox.endpoint_url, _of_total(total)) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        raised = _check_never_wrong(S3Crypt(mode, client=client), uri, payload(LONGER))
+    # What a whole GET brings it may well give: the first request is then the only one.
+    assert len(raised) >= 3
+    assert set(raised) <= {FormatError, IntegrityError, StorageError}
+
+
+@pytest.mark.parametrize("mode", [ClientSide(aes()), SSES3(), None], ids=["client", "s3", "none"])
+def test_a_server_without_ranges_never_gives_other_bytes(
+    mode: Mode | None, sandbox: Running, session: Any, bucket: str
+) -> None:
+    """It sends the whole object each time; from it that is read, or refused."""
+
+    def whole(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        asked.headers.pop("range", None)
+        return forward()
+
+    uri = f"s3://{bucket}/x"
+    connect(mode or SSES3()).put(payload(LONGER), uri)
+    with relaying(sandbox.endpoint_url, whole) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        raised = _check_never_wrong(S3Crypt(mode, client=client), uri, payload(LONGER))
+    assert set(raised) <= {StorageError}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A crew: how many threads it takes, and how it ends."""
+"""Crews and pools: how many threads they take, and how they end."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from s3crypt import workers
-from s3crypt.workers import Buffers, Crew, each
+from s3crypt import StorageError, workers
+from s3crypt.workers import Buffers, Crew, Pool, each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,3 +137,120 @@ def test_who_waits_for_a_core_is_not_idle() -> None:
         [sys.executable, "-c", _STARVED], capture_output=True, text=True, check=True
     )
     assert float(done.stdout) > 0.05
+
+
+# --- A pool ------------------------------------------------------------------------------------
+
+HANG = 20  # seconds: nothing here takes a tenth of it, but for a fault
+
+
+def _pool_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "s3crypt-read"]
+
+
+def _wait(go: threading.Event) -> None:
+    go.wait(HANG)
+
+
+@pytest.fixture
+def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a system that is out of threads."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+def test_a_pool_does_all_work_before_its_threads_end() -> None:
+    """What was submitted is done though it is closed at once; then no thread is left."""
+    pool, done = Pool(3), list[int]()
+    ends = [pool.submit(partial(done.append, number)) for number in range(100)]
+    pool.close()
+    for end in ends:
+        assert end.result(HANG) is None
+    assert sorted(done) == list(range(100))
+    for thread in _pool_threads():
+        thread.join(HANG)
+    assert _pool_threads() == []
+
+
+def test_a_pool_of_one_works_in_order() -> None:
+    """First come, first served."""
+    pool, done = Pool(1), list[int]()
+    ends = [pool.submit(partial(done.append, number)) for number in range(100)]
+    for end in ends:
+        end.result(HANG)
+    pool.close()
+    assert done == list(range(100))
+
+
+def test_a_pool_has_no_more_threads_than_it_may_have() -> None:
+    """Nor any before there is work, nor a second one while the first waits."""
+    pool, go = Pool(3), threading.Event()
+    before = len(_pool_threads())
+    for _ in range(5):
+        pool.submit(lambda: None).result(HANG)
+        time.sleep(0.01)  # until it waits again
+    assert len(_pool_threads()) - before == 1
+    ends = [pool.submit(partial(_wait, go)) for _ in range(9)]
+    assert len(_pool_threads()) - before == 3
+    go.set()
+    for end in ends:
+        end.result(HANG)
+    pool.close()
+
+
+def test_a_failure_is_for_who_waits() -> None:
+    """The thread works on; interrupts and exits are no exception."""
+    pool = Pool(1)
+    for error in (ValueError, StorageError, SystemExit, KeyboardInterrupt):
+
+        def fail(error: type[BaseException] = error) -> None:
+            raise error("of this work")
+
+        with pytest.raises(error, match="of this work"):
+            pool.submit(fail).result(HANG)
+    assert pool.submit(lambda: None).result(HANG) is None
+    pool.close()
+
+
+@pytest.mark.usefixtures("no_thread")
+def test_without_a_thread_the_caller_works() -> None:
+    """Once, at once, and what fails is told the same way."""
+    pool, done = Pool(3), list[object]()
+    end = pool.submit(lambda: done.append(threading.current_thread()))
+    assert end.done()
+    assert done == [threading.current_thread()]
+
+    def fail() -> None:
+        raise ValueError("of this work")
+
+    assert isinstance(pool.submit(fail).exception(0), ValueError)
+    pool.close()
+
+
+def test_without_another_thread_the_first_one_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one could be had, work waits for it."""
+    pool, go, done = Pool(3), threading.Event(), []
+    first = pool.submit(partial(_wait, go))
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    ends = [pool.submit(lambda: done.append(threading.current_thread())) for _ in range(3)]
+    assert done == []
+    go.set()
+    for end in (first, *ends):
+        end.result(HANG)
+    assert len(done) == 3
+    assert threading.current_thread() not in done
+    pool.close()
+
+
+def test_a_pool_never_used_is_closed() -> None:
+    """Twice, if need be."""
+    pool = Pool(3)
+    pool.close()
+    pool.close()

@@ -8,18 +8,24 @@ import csv
 import gc
 import gzip
 import io
+import linecache
 import os
 import random
+import signal
 import subprocess
 import sys
 import tarfile
 import threading
+import time
+import warnings
 import zipfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from relay import Answer, Asked, relaying
 from samples import (
     CLIENT_SIDE,
     MODES,
@@ -46,14 +52,17 @@ from s3crypt import (
     S3Crypt,
     S3CryptError,
     StorageError,
+    writer,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from conftest import RequestsLog
 
     from s3crypt import Mode
+    from s3crypt.sandbox import Running
 
 MIB = 2**20
 FRAME = 2**18
@@ -413,13 +422,26 @@ def test_a_file_written_while_an_error_is_handled(store: S3Crypt, uri: str) -> N
         with store.open(uri, "wb") as file:
             file.write(b"report")
         assert store.read(uri) == b"report"
-        with io.TextIOWrapper(store.open(uri, "wb")) as text:
-            text.write("wrapped")
-        assert store.read(uri) == b"wrapped"
+    assert store.read(uri) == b"report"
+
+
+def test_a_file_closed_while_an_error_is_handled(
+    store: S3Crypt, uri: str, bucket: str, s3: Any
+) -> None:
+    """But by its own block, whether the error goes on cannot be told: nothing, and said so."""
+    try:
+        int("no number")
+    except ValueError:
         file = store.open(uri, "wb")
         file.write(b"closed")
-        file.close()
-    assert store.read(uri) == b"closed"
+        with pytest.raises(StorageError, match=uri) as caught:
+            file.close()
+        assert caught.value.hint
+        wrapped = io.TextIOWrapper(store.open(uri, "wb"))
+        wrapped.write("wrapped")
+        with pytest.raises(StorageError, match=uri):
+            wrapped.close()
+    assert _nothing(s3, bucket)
 
 
 def test_an_error_handled_within_the_block_is_no_failure(store: S3Crypt, uri: str) -> None:
@@ -727,3 +749,385 @@ def test_an_object_is_copied_from_file_to_file(mode: Any, bucket: str) -> None:
         while chunk := file.read(3 * MIB):
             copy.write(chunk)
     assert target.read(f"s3://{bucket}/b") == payload(LONG)
+
+
+# --- Dropped, collected, interrupted -----------------------------------------------------------
+
+HANG = 20  # seconds: nothing here takes a tenth of it, but for a fault
+
+
+def _in_text(file: Any, size: int) -> list[Any]:
+    text = io.TextIOWrapper(file, encoding="ascii", write_through=True)
+    text.write("x" * size)
+    return [text]
+
+
+def _in_buffer(file: Any, size: int) -> list[Any]:
+    buffer = io.BufferedWriter(file)
+    buffer.write(bytes(size))
+    return [buffer]
+
+
+def _in_both(file: Any, size: int) -> list[Any]:
+    text = io.TextIOWrapper(io.BufferedWriter(file), encoding="ascii")
+    text.write("x" * size)
+    return [text]
+
+
+def _in_gzip(file: Any, size: int) -> list[Any]:
+    packed = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=0)
+    packed.write(bytes(size))
+    return [packed]
+
+
+def _drop(held: list[Any]) -> None:
+    held.clear()
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("size", LENGTHS)
+@pytest.mark.parametrize("wrap", [_in_text, _in_buffer, _in_both, _in_gzip])
+def test_a_wrapper_dropped_stores_nothing(
+    wrap: Any, store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
+) -> None:
+    """Python's own close what they wrap when they are collected; that completes nothing."""
+    held = wrap(store.open(uri, "wb"), size)
+    with pytest.warns(ResourceWarning, match=uri):
+        _drop(held)
+    _settle()
+    assert _nothing(s3, bucket)
+
+
+def _report(store: S3Crypt, uri: str, size: int) -> None:
+    try:
+        int("no number")
+    except ValueError:
+        with io.TextIOWrapper(store.open(uri, "wb"), encoding="ascii", write_through=True) as text:
+            text.write("x" * size)
+            raise
+
+
+@pytest.mark.parametrize("size", LENGTHS)
+def test_an_error_raised_again_through_a_wrapper_stores_nothing(
+    store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
+) -> None:
+    """Though it was there already when the file was opened."""
+    with pytest.raises(StorageError, match=uri) as caught:
+        _report(store, uri, size)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert _nothing(s3, bucket)
+
+
+def test_a_file_closed_at_an_iterators_end(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
+    """Nothing is stored, and who called it is told so: a StopIteration would end his own loop."""
+    file, items = store.open(uri, "wb"), iter([b"one", b"two"])
+
+    def copy() -> None:
+        while True:
+            try:
+                item = next(items)
+            except StopIteration:
+                file.close()
+                return
+            file.write(item)
+
+    with pytest.raises(StorageError, match=uri) as caught:
+        copy()
+    assert "with" in str(caught.value.hint)
+    assert file.closed
+    assert _nothing(s3, bucket)
+
+
+@pytest.fixture
+def _no_collection() -> Iterator[None]:
+    """Have garbage collected where a test says, and warn nobody."""
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            yield
+    finally:
+        gc.enable()
+
+
+@pytest.mark.usefixtures("_no_collection")
+@pytest.mark.parametrize("how", ["collected", "by itself"])
+@pytest.mark.parametrize("event", ["UploadPart", "AbortMultipartUpload"])
+def test_a_file_collected_by_a_thread_that_stores_it(
+    event: str, how: str, session: Any, uri: str, bucket: str, s3: Any
+) -> None:
+    """It is in a cycle, and the collector runs in any thread: the upload is aborted."""
+    armed, calls = threading.Event(), []
+    client = session.client("s3")
+
+    def collect(**_: object) -> None:
+        calls.append(event)
+        if armed.wait(HANG) and how == "collected":
+            gc.collect()
+        elif armed.is_set():
+            gc.enable()
+
+    client.meta.events.register(f"before-send.s3.{event}", collect)
+    store = S3Crypt(ClientSide(aes()), client=client)
+    cycle: list[Any] = [store.open(uri, "wb")]
+    cycle[0].write(bytes(LONG))
+    cycle.append(cycle)
+    if event == "AbortMultipartUpload":
+        # Another's end is what this one's is waited for by.
+        other = store.open(f"{uri}-other", "wb")
+        other.write(bytes(LONG))
+        cycle.append(other)
+    del cycle
+    armed.set()
+    if event == "AbortMultipartUpload":
+        other.abort()
+        del other
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith("s3crypt-"):
+            thread.join(HANG)
+            assert not thread.is_alive()
+    assert calls
+    assert _nothing(s3, bucket)
+
+
+_COLLECTED = """
+import gc, os, sys, threading, warnings
+from s3crypt import *
+from s3crypt import writer
+warnings.simplefilter("ignore")
+gc.disable()
+uri = f"s3://{sys.argv[1]}/x"
+store = S3Crypt(ClientSide(AESKeyring("tests", "one", bytes(32))))
+state = {}
+
+def enter(frame, event, _):
+    return line if frame.f_code.co_filename == writer.__file__ else None
+
+def line(frame, event, _):
+    state["count"] += event == "line"
+    if event == "line" and state["count"] == state["at"]:
+        state["where"] = f"{frame.f_code.co_name}, line {frame.f_lineno}"
+        state["dropped"].wait(10)
+        gc.collect()
+    return line
+
+threading.settrace(enter)
+at, hung = 0, []
+while True:
+    at += 1
+    state.update(at=at, count=0, where="", dropped=threading.Event())
+    cycle = [store.open(uri, "wb")]
+    cycle.append(cycle)
+    del cycle
+    state["dropped"].set()
+    thread = next(t for t in threading.enumerate() if t.name in ("s3crypt-write", "hung"))
+    thread.join(1 if state["where"] or at > 1 else 0.2)
+    if thread.is_alive() and not state["where"]:
+        break  # it waits for bytes: there are no more lines before that
+    if thread.is_alive():
+        hung.append(state["where"])
+        break
+print(at, hung, flush=True)
+os._exit(1 if hung or at < 5 else 0)
+"""
+
+
+def test_a_file_collected_at_any_line_of_its_own_thread(bucket: str, s3: Any) -> None:
+    """The collector may run while a lock of the file's is held, by who holds it."""
+    done = _script(_COLLECTED, bucket)
+    assert done.returncode == 0, (done.stdout, done.stderr.decode())
+    assert _nothing(s3, bucket)
+
+
+_ENDS = """
+import os, signal, sys, warnings
+warnings.simplefilter("ignore")
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from s3crypt import *
+endpoint, bucket, how, size = sys.argv[1:]
+store = S3Crypt(ClientSide(AESKeyring("tests", "one", bytes(32))), endpoint_url=endpoint)
+
+def run():
+    file = store.open(f"s3://{bucket}/x", "wb")
+    file.write(bytes(int(size)))
+    if how == "drop":
+        return
+    print("ready", flush=True)
+    try:
+        getattr(file, how)()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+
+run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "size"), [("drop", 3 * PART), ("close", 3 * PART), ("abort", 3 * PART), ("close", 9)]
+)
+def test_a_process_that_ends_leaves_no_upload(
+    how: str, size: int, sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """Right after a file was dropped, or after an interrupt while it is closed or aborted."""
+    seen = threading.Event()
+
+    def slow(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.method in ("PUT", "DELETE"):
+            seen.set()
+            time.sleep(0.4)
+        return forward()
+
+    root = str(Path(s3crypt.__file__).resolve().parents[1])
+    with (
+        relaying(sandbox.endpoint_url, slow) as relay,
+        subprocess.Popen(
+            [sys.executable, "-c", _ENDS, relay.url, bucket, how, str(size)],
+            env={**os.environ, "PYTHONPATH": root},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process,
+    ):
+        assert process.stdout
+        if how != "drop":
+            assert process.stdout.readline() == b"ready\n"
+            assert seen.wait(HANG)
+            time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+        try:
+            told, errors = process.communicate(timeout=HANG)
+        finally:
+            process.kill()
+    assert process.returncode == 0, errors.decode()
+    assert uploads(s3, bucket) == []
+    if how != "close" or (size > PART and b"interrupted" in told):
+        assert names(s3, bucket) == []
+
+
+_FORKED = """
+import os, signal, sys, warnings
+warnings.simplefilter("ignore")
+from s3crypt import *
+uri, how = f"s3://{sys.argv[1]}/x", sys.argv[2]
+store = S3Crypt(ClientSide(AESKeyring("tests", "one", bytes(32))))
+file = store.open(uri, "wb")
+file.write(bytes(20_000_000))
+child = os.fork()
+if not child:
+    signal.alarm(15)  # ends it by a signal
+    deeds = {"write": lambda: file.write(b"x" * 2**24), "close": file.close, "drop": None,
+             "abort": file.abort, "exit": None}
+    if how in ("write", "close"):
+        try:
+            deeds[how]()
+        except StorageError as error:
+            assert "fork" in str(error)
+        else:
+            os._exit(9)
+    elif how == "abort":
+        file.abort()
+    if how != "exit":
+        del deeds, file
+    sys.exit(7)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+assert code == 7, code
+file.write(b"the end")
+file.close()
+assert store.read(uri) == bytes(20_000_000) + b"the end"
+"""
+
+
+@pytest.mark.parametrize("how", ["write", "close", "abort", "drop", "exit"])
+def test_a_file_is_not_written_over_a_fork(how: str, bucket: str, s3: Any) -> None:
+    """The child is told and does not hang, and whatever it does, the parent writes on."""
+    done = _script(_FORKED, bucket, how)
+    assert done.returncode == 0, done.stderr.decode()
+    assert uploads(s3, bucket) == []
+
+
+class _Interrupt:
+    """Raises KeyboardInterrupt at the n-th line that this thread runs of the writer."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.where = ""
+
+    def __enter__(self) -> Self:
+        self._before = sys.gettrace()
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _enter(self, frame: FrameType, event: str, _: object) -> Any:
+        return self._line if frame.f_code.co_filename == writer.__file__ else None
+
+    def _line(self, frame: FrameType, event: str, _: object) -> Any:
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
+        # A `with` is run again when it ends, where Python handles no signal, but traces.
+        if event == "line" and not line.startswith("with "):
+            self.at -= 1
+            if not self.at:
+                self.where = f"{frame.f_code.co_name}, line {frame.f_lineno}"
+                raise KeyboardInterrupt
+        return self._line
+
+
+@pytest.mark.timeout(60)
+def test_an_interrupted_write_is_not_completed(store: S3Crypt, uri: str, bucket: str) -> None:
+    """Who writes again from where the file says it is stores these bytes, or none."""
+    data, tried = payload(300_000), 0
+    while True:
+        tried += 1
+        file = store.open(uri, "xb")
+        file.write(data[:100])
+        try:
+            with _Interrupt(tried) as interrupt:
+                file.write(data[100:])
+        except KeyboardInterrupt:
+            assert interrupt.where
+        else:
+            if not interrupt.where:
+                break
+        with suppress(StorageError):
+            file.write(data[file.tell() :])
+            file.close()
+        file.abort()
+        if names(s3 := store.client, bucket):
+            assert store.read(uri) == data, interrupt.where
+            store.delete(uri)
+        assert uploads(s3, bucket) == []
+    file.abort()
+    assert tried > 10
+
+
+@pytest.mark.timeout(60)
+def test_a_block_interrupted_anywhere_stores_nothing_in_part(
+    store: S3Crypt, uri: str, bucket: str, s3: Any
+) -> None:
+    """Neither a piece of it, nor an upload, nor a thread that waits."""
+    data, tried = payload(70_000), -2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        while True:
+            tried += 3
+            with suppress(KeyboardInterrupt), _Interrupt(tried) as interrupt:
+                with store.open(uri, "wb") as file:
+                    file.write(data)
+                    file.write(data)
+                del file
+            if not interrupt.where:
+                break
+            file = None  # type: ignore[assignment]  # dropped, where it was opened
+            gc.collect()
+            for thread in threading.enumerate():
+                if thread.name == "s3crypt-write":
+                    thread.join(HANG)
+                    assert not thread.is_alive(), interrupt.where
+            if names(s3, bucket):
+                assert store.read(uri) == data * 2, interrupt.where
+                store.delete(uri)
+    assert tried > 40
+    assert uploads(s3, bucket) == []
