@@ -9,7 +9,7 @@ Source: aws-encryption-sdk-specification, framework/{raw-aes,raw-rsa,multi}-keyr
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from secrets import token_bytes
 from typing import Any
 
@@ -63,7 +63,7 @@ def _check_name(namespace: str, name: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AESKeyring:
     """Wraps data keys with an AES-GCM key that the caller holds.
 
@@ -82,6 +82,10 @@ class AESKeyring:
         if len(self.key_bytes) not in (16, 24, 32):
             raise ConfigError(f"An AES key has 16, 24 or 32 bytes, not {len(self.key_bytes)}.")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A cipher cannot be pickled.
+        return AESKeyring, (self.namespace, self.name, self.key_bytes)
+
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
@@ -92,17 +96,17 @@ class AESKeyring:
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
         """Return the data key sealed under this key, its context authenticated."""
         iv = token_bytes(IV_LENGTH)
-        sealed = AESGCM(self.key_bytes).encrypt(iv, data_key, serialize_context(context))
+        sealed = self._cipher.encrypt(iv, data_key, serialize_context(context))
         return (EncryptedDataKey(self.namespace, self._info() + iv, sealed),)
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
         """Return the data key from the first EDK of this name that opens."""
-        cipher, aad = AESGCM(self.key_bytes), serialize_context(context)
+        aad = serialize_context(context)
         for edk in filter(self._is_ours, edks):
             try:
-                data_key = cipher.decrypt(edk.info[-IV_LENGTH:], edk.ciphertext, aad)
+                data_key = self._cipher.decrypt(edk.info[-IV_LENGTH:], edk.ciphertext, aad)
             except InvalidTag:
                 continue
             if len(data_key) == length:
@@ -112,6 +116,12 @@ class AESKeyring:
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
         """Tell whether the one EDK has this namespace and name."""
         return len(edks) == 1 and self._is_ours(edks[0])
+
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        # Made once: setting a key up takes as long as wrapping with it. No field, for those who
+        # walk a data class's fields, as Dask does.
+        return AESGCM(self.key_bytes)
 
     def _info(self) -> bytes:
         return self.name.encode() + _AES_PARAMETERS

@@ -144,8 +144,12 @@ def test_a_read_beside_writes_is_one_version_or_a_conflict(bucket: str, tmp_path
 
 def test_modes_can_be_pickled() -> None:
     """With all keyrings: an engine sends them to the processes that do the work."""
-    mode = ClientSide(aes(), key_location="metadata")
-    assert pickle.loads(pickle.dumps(mode)) == mode
+    used, key = aes(), bytes(range(32))
+    wrapped = used.wrap(key, {})
+    mode = ClientSide(used, key_location="metadata")
+    copy = pickle.loads(pickle.dumps(mode))
+    assert copy == mode
+    assert copy.keyring.unwrap(wrapped, {}, len(key)) == key
     keyring = pickle.loads(pickle.dumps(KMSKeyring("alias/x")))
     assert (keyring.key, keyring.client.meta.service_model.service_name) == ("alias/x", "kms")
 
