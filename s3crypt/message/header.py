@@ -20,7 +20,7 @@ from s3crypt.errors import ConfigError, FormatError, IntegrityError, StorageErro
 from .geometry import Geometry
 from .keys import EncryptedDataKey
 from .recognise import describe
-from .suites import IV_LENGTH, SUITES, TAG_LENGTH, Suite
+from .suites import COMMITMENT_LENGTH, IV_LENGTH, SUITES, TAG_LENGTH, Suite
 
 PUBLIC_KEY_PAIR = "aws-crypto-public-key"
 RESERVED_PREFIX = "aws-crypto-"
@@ -33,6 +33,7 @@ MAX_HEADER_LENGTH = 160 * 2**10
 
 _NON_FRAMED, _FRAMED = 1, 2
 _V1_TYPE = 0x80
+_V1_FIXED = bytes([0, 0, 0, 0, IV_LENGTH])  # between its content type and its frame length
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,31 +170,39 @@ def find_header(source: BinaryIO) -> Header | None:
 def _read_start(fields: "_Fields") -> tuple[int, Suite] | None:
     """Return the version and the suite; None where these are not the first bytes of a message."""
     try:
-        version = fields.number(1)
-        if version not in (1, 2) or (version == 1 and fields.number(1) != _V1_TYPE):
+        start = fields.take(3)
+        version, identifier = start[0], start[1:]
+        if version == 1 and start[1] == _V1_TYPE:
+            identifier = start[2:] + fields.take(1)
+        elif version != 2:
             return None
-        suite = SUITES.get(fields.number(2))
     except IntegrityError:
         # A source that is too short is no message; one that cannot be believed is an error.
         if not fields.has_ended:
             raise
         return None
+    suite = SUITES.get(int.from_bytes(identifier))
     return (version, suite) if suite and suite.version == version else None
 
 
 def _read_rest(
     fields: "_Fields", version: int, suite: Suite, *, max_edks: int, max_frame_length: int
 ) -> Header:
-    message_id = fields.take(suite.message_id_length)
-    context = _read_context(fields)
-    edks = _read_edks(fields, max_edks)
-    frame_length = _read_content_type(fields, max_frame_length, version)
+    message_id, context_length = fields.take_and_number(suite.message_id_length)
+    serialized, count = fields.take_and_number(context_length)
+    context = _parse_context(serialized)
+    edks = _read_edks(fields, count, max_edks)
     if version == 1:
+        fixed = fields.take(10)
+        if fixed[1:6] != _V1_FIXED:
+            raise FormatError("The header's reserved fields are not what the format says.")
+        frame_length = _frame_length(fixed[0], fixed[6:], max_frame_length)
         commitment, body = b"", fields.seen()
         iv, tag = fields.take(IV_LENGTH), fields.take(TAG_LENGTH)
     else:
-        rest = fields.take(32 + TAG_LENGTH)
-        commitment, iv, tag = rest[:32], bytes(IV_LENGTH), rest[32:]
+        rest = fields.take(5 + COMMITMENT_LENGTH + TAG_LENGTH)
+        frame_length = _frame_length(rest[0], rest[1:5], max_frame_length)
+        commitment, iv, tag = rest[5:-TAG_LENGTH], bytes(IV_LENGTH), rest[-TAG_LENGTH:]
         body = fields.seen()[:-TAG_LENGTH]
     return Header(suite, message_id, context, edks, frame_length, commitment, body, iv, tag)
 
@@ -295,11 +304,11 @@ class _Fields:
             raise IntegrityError("The message ends within its header.")
         return field
 
-    def number(self, length: int) -> int:
-        return int.from_bytes(self.take(length))
-
-    def sized(self) -> bytes:
-        return self.take(int.from_bytes(self.take(2)))
+    def take_and_number(self, length: int) -> tuple[bytes, int]:
+        """Take a field and the two-byte number after it, mostly the next one's length."""
+        # In one read: sources are asked half as often, and most are another layer's.
+        field = self.take(length + 2)
+        return field[:-2], int.from_bytes(field[-2:])
 
     def seen(self) -> bytes:
         return b"".join(self._taken)
@@ -314,8 +323,7 @@ def _sized(field: bytes) -> bytes:
     return struct.pack(">H", len(field)) + field
 
 
-def _read_context(fields: _Fields) -> dict[str, str]:
-    serialized = fields.sized()
+def _parse_context(serialized: bytes) -> dict[str, str]:
     if not serialized:
         return {}
     context: dict[str, str] = {}
@@ -343,8 +351,7 @@ def _context_field(serialized: bytes, position: int) -> tuple[str, int]:
     return serialized[position + 2 : end].decode(), end
 
 
-def _read_edks(fields: _Fields, max_edks: int) -> tuple[EncryptedDataKey, ...]:
-    count = fields.number(2)
+def _read_edks(fields: _Fields, count: int, max_edks: int) -> tuple[EncryptedDataKey, ...]:
     if not count:
         raise FormatError("The message has no wrapped data key.")
     if count > max_edks:
@@ -354,22 +361,20 @@ def _read_edks(fields: _Fields, max_edks: int) -> tuple[EncryptedDataKey, ...]:
             hint="Where that many are expected, raise max_edks.",
         )
     try:
-        return tuple(
-            EncryptedDataKey(fields.sized().decode(), fields.sized(), fields.sized())
-            for _ in range(count)
-        )
+        return tuple(_read_edk(fields) for _ in range(count))
     except UnicodeDecodeError:
         raise FormatError("A wrapped data key's provider is not text.") from None
 
 
-def _read_content_type(fields: _Fields, max_frame_length: int, version: int) -> int:
-    if version == 1:
-        content_type = fields.number(1)
-        if (fields.number(4), fields.number(1)) != (0, IV_LENGTH):
-            raise FormatError("The header's reserved fields are not what the format says.")
-        frame_length = fields.number(4)
-    else:
-        content_type, frame_length = struct.unpack(">BI", fields.take(5))
+def _read_edk(fields: _Fields) -> EncryptedDataKey:
+    _, length = fields.take_and_number(0)
+    provider, length = fields.take_and_number(length)
+    info, length = fields.take_and_number(length)
+    return EncryptedDataKey(provider.decode(), info, fields.take(length))
+
+
+def _frame_length(content_type: int, field: bytes, max_frame_length: int) -> int:
+    frame_length = int.from_bytes(field)
     if content_type not in (_FRAMED, _NON_FRAMED) or (content_type == _FRAMED) != bool(
         frame_length
     ):
