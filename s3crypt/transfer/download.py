@@ -29,6 +29,7 @@ from s3crypt.location import Location
 from s3crypt.message import Opener
 from s3crypt.message.geometry import Layout, Run
 from s3crypt.message.header import read_into
+from s3crypt.message.memory import reserve
 from s3crypt.workers import RUN_LENGTH, Buffers, each
 
 from .upload import PART_LENGTH, Progress
@@ -163,16 +164,28 @@ class ObjectStream(io.RawIOBase):
             return 0
         if self._ahead or len(view) < _AHEAD:
             return self._from_ahead(view)
-        count = self._read(view)
-        self._position += count
-        return count
+        data = self._receive(len(view))
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def take(self, length: int) -> memoryview:
+        """Return the next `length` bytes, fewer only at the end: as they came, not copied."""
+        length = min(length, self._end - self._position)
+        if self._ahead or not length:
+            taken = reserve(length)
+            return taken[: read_into(self, taken)]  # type: ignore[arg-type]  # RawIOBase reads alike
+        pieces: list[bytes] = []
+        while length:
+            pieces.append(self._receive(length))
+            self._position += len(pieces[-1])
+            length -= len(pieces[-1])
+        return memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def _from_ahead(self, view: memoryview) -> int:
         """Serve a header's short fields from one read."""
         if not self._ahead:
-            ahead = bytearray(min(_AHEAD, self._end - self._position))
-            count = self._read(memoryview(ahead))
-            self._ahead = memoryview(ahead)[:count]
+            self._ahead = memoryview(self._receive(min(_AHEAD, self._end - self._position)))
             if not self._position:
                 self._beginning = self._ahead
         count = min(len(view), len(self._ahead))
@@ -181,13 +194,13 @@ class ObjectStream(io.RawIOBase):
         self._position += count
         return count
 
-    def _read(self, view: memoryview) -> int:
-        """Read from the connection, taking it up again where it breaks."""
+    def _receive(self, length: int) -> bytes:
+        """Return some bytes of the connection, taking it up again where it breaks."""
         for attempt in range(1, _READ_ATTEMPTS + 1):
             if self._body is None:
                 self._body = self._request()
             try:
-                count = int(self._body.readinto(view))
+                data: bytes = self._body.read(length)
             except FlexibleChecksumError as error:
                 raise self._changed() from error
             except _BROKEN as error:
@@ -198,10 +211,10 @@ class ObjectStream(io.RawIOBase):
                         f"{self._position}: {error}"
                     ) from error
                 continue
-            if count:
-                if self._position + count == self._end:
+            if data:
+                if self._position + len(data) == self._end:
                     self._verify_checksum()
-                return count
+                return data
             self._drop()
         raise StorageError(f"{self._location}: S3 sent fewer bytes than it announced.")
 
@@ -233,7 +246,7 @@ class ObjectStream(io.RawIOBase):
         if not isinstance(self._body, StreamingChecksumBody):
             return
         try:
-            self._body.readinto(bytearray(1))  # type: ignore[arg-type]  # stubs: a file, not a buffer
+            self._body.read(1)
         except FlexibleChecksumError as error:
             raise self._changed() from error
         except _BROKEN:
@@ -263,9 +276,14 @@ _BROKEN = (
 )
 
 
+# Of a range of an object whose length is known; numbers as long as any object's.
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,20})-\d+/\d+", re.ASCII)
+
+
 def _begins_at(position: int, reply: Mapping[str, Any]) -> bool:
     """Tell whether a reply is a range that begins there, of an object whose length it says."""
-    return re.fullmatch(rf"bytes {position}-\d+/\d+", reply.get("ContentRange", "")) is not None
+    begins = _CONTENT_RANGE.fullmatch(reply.get("ContentRange", ""))
+    return begins is not None and int(begins[1]) == position
 
 
 def _other_bytes(location: Location) -> StorageError:
@@ -404,10 +422,13 @@ def _fetch(
 ) -> memoryview:
     """Fetch a run and open its frames; return its plaintext, in `room` or in the buffers."""
     length = run.end - run.start
-    sealed = buffers.sealed_of(length) if opener or room is None else room
-    if read_into(source, sealed) < length:  # type: ignore[arg-type]  # RawIOBase reads alike
+    sealed = source.take(length)
+    if len(sealed) < length:
         raise StorageError("S3 sent fewer bytes than it announced.")
     if opener is None:
-        return sealed
+        if room is None:
+            return sealed
+        room[:] = sealed
+        return room
     plain = buffers.plain_of(length) if room is None else room
     return plain[: opener.open(sealed, plain, first=run.first, is_final=run.is_final)]
