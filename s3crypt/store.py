@@ -98,7 +98,7 @@ class S3Crypt:
         client: An S3 client to use instead. It is not changed.
         endpoint_url: The S3 service's address, if not AWS's; KMS keeps its own.
         workers: Threads of one transfer, at most: there is one for each core, and more while
-            a server far away keeps them waiting. Each takes about 11 MiB for a put, 4 for a get.
+            a server far away keeps them waiting. Each takes about 11 MiB for a put, 3 for a get.
 
     Every method raises `ConfigError` for what is wrong with the call, `StorageError` for what
     S3 refuses, `KeyUnavailableError` for what KMS refuses.
