@@ -44,12 +44,17 @@ class Asked:
 
 @dataclass(slots=True)
 class Answer:
-    """One reply; with `cut`, the connection breaks after that many bytes of the body."""
+    """One reply; with `cut`, the connection breaks after that many bytes of the body.
+
+    With `cut_in` it breaks within the headers: in the one of this name, so many bytes of its value
+    left.
+    """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut: int | None = None
+    cut_in: tuple[str, int] | None = None
 
 
 class Relay(ThreadingHTTPServer):
@@ -105,12 +110,24 @@ class _Handler(BaseHTTPRequestHandler):
             if name not in ("connection", "transfer-encoding", "date", "server"):
                 self.send_header(name, value)
         self.send_header("content-length", length)
+        if answer.cut_in:
+            self._send_start(*answer.cut_in)
+            return
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.body[: answer.cut])
         self.wfile.flush()
         if answer.cut is not None:
             self.close_connection = True
+
+    def _send_start(self, name: str, length: int) -> None:
+        headers = b"".join(self._headers_buffer)
+        self._headers_buffer: list[bytes] = []
+        before, found, value = headers.partition(f"\r\n{name}: ".encode())
+        assert found, headers
+        self.wfile.write(before + found + value[:length])
+        self.wfile.flush()
+        self.close_connection = True
 
     def handle(self) -> None:
         with contextlib.suppress(ConnectionError):

@@ -313,3 +313,83 @@ def test_an_upload_that_cannot_be_aborted_is_named(
         with pytest.raises(StorageError, match="part") as caught:
             store.put(payload(PART + 1), f"s3://{bucket}/x")
     assert "could not be aborted" in caught.value.__notes__[0]
+
+
+# Where a connection may break within a reply's headers: the last one that arrives, and how much of
+# its value does. Python takes what came for all there is.
+HEAD_CUTS = (
+    ("content-range", 0),
+    ("content-range", len("bytes 0-8388607/2")),
+    ("content-length", 0),
+    ("content-length", 1),
+    ("etag", 5),
+    ("last-modified", 9),
+    ("x-amz-server-side-encryption", 3),
+    ("x-amz-meta-s3crypt-edks", 40),
+    ("x-amz-meta-s3crypt-frame-length", 2),
+)
+
+
+def _read_by_open(store: S3Crypt, uri: str, folder: Path) -> bytes:
+    del folder
+    with store.open(uri) as file:
+        return file.read()
+
+
+def _read_by_get(store: S3Crypt, uri: str, folder: Path) -> bytes:
+    store.get(uri, folder / "got")
+    return (folder / "got").read_bytes()
+
+
+def _read_by_read(store: S3Crypt, uri: str, folder: Path) -> bytes:
+    del folder
+    return store.read(uri)
+
+
+@pytest.mark.parametrize("place", HEAD_CUTS, ids="{0[0]}-{0[1]}".format)
+def test_a_reply_that_breaks_within_its_headers_is_asked_for_again(
+    place: tuple[str, int],
+    sandbox: Running,
+    session: Any,
+    bucket: str,
+    kms_key: str,
+    tmp_path: Path,
+) -> None:
+    """Cut short, a length would be another object's, and its end its beginning's."""
+    uri, size, was_cut = f"s3://{bucket}/x", PART + 70_000, set()
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer, wanted = forward(), asked.headers.get("range")
+        if place[0] in answer.headers and wanted and wanted not in was_cut:
+            was_cut.add(wanted)
+            answer.cut_in = place
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        for mode in (SSES3(), make_mode("client-metadata", kms_key)):
+            connect(mode).put(payload(size), uri)
+            for read in (_read_by_open, _read_by_get, _read_by_read):
+                was_cut.clear()
+                assert read(S3Crypt(mode, client=client), uri, tmp_path) == payload(size)
+    assert was_cut
+
+
+@pytest.mark.parametrize("place", [("content-range", 0), ("content-length", 1)])
+def test_replies_that_always_break_within_their_headers(
+    place: tuple[str, int], sandbox: Running, session: Any, bucket: str, tmp_path: Path
+) -> None:
+    """It is an error of the service, and nothing is there."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(payload(LARGE), uri)
+
+    def spoil(_: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        answer.cut_in = place if place[0] in answer.headers else None
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = S3Crypt(SSES3(), client=session.client("s3", endpoint_url=relay.url))
+        with pytest.raises(StorageError, match=f"{uri}.* broke"):
+            store.get(uri, tmp_path / "out")
+    assert files(tmp_path) == []

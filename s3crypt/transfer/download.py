@@ -5,10 +5,12 @@ import io
 import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from http import HTTPStatus
 from itertools import chain
 from typing import Any, BinaryIO, Protocol
 
 from botocore.exceptions import (
+    BotoCoreError,
     ClientError,
     FlexibleChecksumError,
     HTTPClientError,
@@ -90,16 +92,10 @@ class ObjectStream(io.RawIOBase):
             StorageError: S3 refused or failed.
         """
         request = {**location.arguments, **arguments, "Range": f"bytes=0-{first - 1}"}
-        with translating(str(location)):
-            try:
-                reply = client.get_object(**request)
-            except ClientError as error:
-                # An empty object has no first byte to ask for.
-                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 416:
-                    raise
-                del request["Range"]
-                reply = client.get_object(**request)
-        if "ETag" not in reply or ("ContentRange" in reply and not _begins_at(0, reply)):
+        reply, beginning = _first_reply(client, location, request)
+        status = reply["ResponseMetadata"]["HTTPStatusCode"]
+        is_part = "ContentRange" in reply or status == HTTPStatus.PARTIAL_CONTENT
+        if "ETag" not in reply or (is_part and not _begins_at(0, reply)):
             reply["Body"].close()
             raise _other_bytes(location)
         version = reply.get("VersionId")
@@ -109,6 +105,9 @@ class ObjectStream(io.RawIOBase):
         stream = cls(client, location, {**request, "IfMatch": reply["ETag"]}, reply)
         stream._body = reply["Body"]
         stream._brought = min(first, stream.size)
+        stream._ahead = stream._beginning = memoryview(beginning)
+        if beginning and len(beginning) == stream.size:
+            stream._verify_checksum()
         return stream
 
     def hold(self) -> None:
@@ -197,12 +196,10 @@ class ObjectStream(io.RawIOBase):
     def _receive(self, length: int) -> bytes:
         """Return some bytes of the connection, taking it up again where it breaks."""
         for attempt in range(1, _READ_ATTEMPTS + 1):
-            if self._body is None:
-                self._body = self._request()
             try:
+                if self._body is None:
+                    self._body = self._request()
                 data: bytes = self._body.read(length)
-            except FlexibleChecksumError as error:
-                raise self._changed() from error
             except _BROKEN as error:
                 self._drop()
                 if attempt == _READ_ATTEMPTS:
@@ -227,7 +224,7 @@ class ObjectStream(io.RawIOBase):
         wanted = f"bytes={self._position}-{self._end - 1}"
         try:
             with translating(str(self._location)):
-                reply = self._client.get_object(**self._pinned, Range=wanted)
+                reply = _got(self._client, {**self._pinned, "Range": wanted})
         except ConflictError as error:
             raise ConflictError(
                 f"{self._location} was replaced while it was read.",
@@ -236,8 +233,13 @@ class ObjectStream(io.RawIOBase):
                 request_id=error.request_id,
             ) from error.__cause__
         # A service that ignores ranges or If-Match would otherwise pass off other bytes.
-        if reply["ETag"] != self.reply["ETag"] or not _begins_at(self._position, reply):
+        if reply.get("ETag") != self.reply["ETag"] or not _begins_at(
+            self._position, reply, self.size
+        ):
+            came = _next_of(reply["Body"], 1)
             reply["Body"].close()
+            if not came:
+                raise ConnectionError(_CUT)
             raise _other_bytes(self._location)
         return reply["Body"]
 
@@ -266,6 +268,7 @@ class ObjectStream(io.RawIOBase):
 
 
 _BROKEN = (
+    FlexibleChecksumError,  # of a body that ended early: that of a whole one is asked for apart
     IncompleteReadError,
     ReadTimeoutError,
     ResponseStreamingError,
@@ -276,14 +279,83 @@ _BROKEN = (
 )
 
 
+def _first_reply(
+    client: Any, location: Location, request: dict[str, Any]
+) -> tuple[Mapping[str, Any], bytes]:
+    """Return a reply whose headers are whole, and the first bytes of its body.
+
+    Python takes the headers of a connection that breaks within them for all there are, the length
+    or the key too short or missing. A byte that comes after them shows that they were whole.
+    """
+    for attempt in range(1, _READ_ATTEMPTS + 1):
+        try:
+            reply = _first_got(client, location, request)
+        except ConnectionError as error:
+            if attempt == _READ_ATTEMPTS:
+                raise _broken_first(location) from error
+            continue
+        if reply.get("ContentLength") == 0:
+            return reply, b""
+        if beginning := _next_of(reply["Body"], _AHEAD):
+            return reply, beginning
+        reply["Body"].close()
+    raise _broken_first(location)
+
+
+def _broken_first(location: Location) -> StorageError:
+    return StorageError(
+        f"{location}: the connection broke {_READ_ATTEMPTS} times before a byte came.",
+        hint="Try again; the service or a proxy before it fails.",
+    )
+
+
+def _first_got(client: Any, location: Location, request: dict[str, Any]) -> Mapping[str, Any]:
+    with translating(str(location)):
+        try:
+            return _got(client, request)
+        except ClientError as error:
+            # An empty object has no first byte to ask for.
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 416:
+                raise
+            request.pop("Range", None)
+            return _got(client, request)
+
+
+def _got(client: Any, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        reply: Mapping[str, Any] = client.get_object(**request)
+    except ValueError as error:
+        if isinstance(error, BotoCoreError):
+            raise
+        # botocore, of what is left of a number or a date.
+        raise ConnectionError(_CUT) from error
+    return reply
+
+
+_CUT = "the connection broke within the reply's headers"
+
+
+def _next_of(body: Any, length: int) -> bytes:
+    """Return the next bytes of a reply; none where the connection broke."""
+    try:
+        data: bytes = body.read(length)
+    except _BROKEN:
+        return b""
+    return data
+
+
 # Of a range of an object whose length is known; numbers as long as any object's.
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,20})-\d+/\d+", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,20})-\d{1,20}/(\d{1,20})", re.ASCII)
 
 
-def _begins_at(position: int, reply: Mapping[str, Any]) -> bool:
-    """Tell whether a reply is a range that begins there, of an object whose length it says."""
+def _begins_at(position: int, reply: Mapping[str, Any], size: int | None = None) -> bool:
+    """Tell whether a reply is a range that begins there, of an object of that size, or of any."""
     begins = _CONTENT_RANGE.fullmatch(reply.get("ContentRange", ""))
-    return begins is not None and int(begins[1]) == position
+    return (
+        begins is not None
+        and int(begins[1]) == position
+        and (size is None or int(begins[2]) == size)
+    )
 
 
 def _other_bytes(location: Location) -> StorageError:
