@@ -57,7 +57,19 @@ _KEPT_HEADERS = (
 )
 
 
-_SHOWS_A_WRITE = ("ETag", "LastModified", "VersionId", "Metadata", *_KEPT_HEADERS)
+# All that a rotation keeps or goes by, too: were the first look's reply cut short on its way, then
+# what it lacks would be lost.
+_SHOWS_A_WRITE = (
+    "BucketKeyEnabled",
+    "ContentLength",
+    "ETag",
+    "LastModified",
+    "Metadata",
+    "SSEKMSKeyId",
+    "ServerSideEncryption",
+    "VersionId",
+    *_KEPT_HEADERS,
+)
 
 
 @dataclass(frozen=True, slots=True)
