@@ -25,7 +25,7 @@ from botocore.httpchecksum import StreamingChecksumBody
 from urllib3.exceptions import HTTPError
 
 from s3crypt.aws import translating
-from s3crypt.errors import ConflictError, IntegrityError, StorageError
+from s3crypt.errors import ConflictError, IntegrityError, S3CryptError, StorageError
 from s3crypt.files import write_at
 from s3crypt.location import Location
 from s3crypt.message import Opener
@@ -200,6 +200,9 @@ class ObjectStream(io.RawIOBase):
                 if self._body is None:
                     self._body = self._request()
                 data: bytes = self._body.read(length)
+            except S3CryptError:
+                # A refusal; some are an OSError's kind, for who reads files.
+                raise
             except _BROKEN as error:
                 self._drop()
                 if attempt == _READ_ATTEMPTS:
@@ -304,7 +307,7 @@ def _first_reply(
 
 def _broken_first(location: Location) -> StorageError:
     return StorageError(
-        f"{location}: the connection broke {_READ_ATTEMPTS} times before a byte came.",
+        f"{location}: reading broke {_READ_ATTEMPTS} times at byte 0.",
         hint="Try again; the service or a proxy before it fails.",
     )
 
@@ -325,7 +328,7 @@ def _got(client: Any, request: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         reply: Mapping[str, Any] = client.get_object(**request)
     except ValueError as error:
-        if isinstance(error, BotoCoreError):
+        if isinstance(error, BotoCoreError | S3CryptError):
             raise
         # botocore, of what is left of a number or a date.
         raise ConnectionError(_CUT) from error
