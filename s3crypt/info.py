@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from . import metadata as entries
-from .errors import IntegrityError
+from .errors import IntegrityError, StorageError
 from .keyrings import key_names
 from .location import Location
 from .message import Header
@@ -17,6 +17,18 @@ from .message.geometry import Geometry
 from .message.header import read_into
 from .modes import ClientSide, Mode, reported_mode
 from .transfer import ObjectStream
+
+# What S3 tells of an object, and forgets of one that is written anew unless it is said again.
+DESCRIBING_HEADERS = (
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "ContentType",
+    "Expires",
+    "StorageClass",
+    "WebsiteRedirectLocation",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,20 @@ class Description:
         if self.tags:
             arguments["Tagging"] = urlencode(dict(self.tags))
         return arguments
+
+
+def describing(reply: Mapping[str, Any], more: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return those headers of a reply, and `more` of them, that a new object is to have as well."""
+    return {name: reply[name] for name in (*DESCRIBING_HEADERS, *more) if reply.get(name)}
+
+
+def check_metadata(location: Location, reply: Mapping[str, Any]) -> None:
+    """Refuse an object whose metadata a reply has not whole: it is about to be written anew."""
+    if reply.get("MissingMeta"):
+        raise StorageError(
+            f"{location} has metadata that S3 cannot send, and that would be lost.",
+            hint="Its names or values are not ASCII; write the object anew.",
+        )
 
 
 def keys_of(header: Header, reply: Mapping[str, Any]) -> tuple[str, ...]:

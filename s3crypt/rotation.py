@@ -28,7 +28,7 @@ from .errors import (
     S3CryptError,
     StorageError,
 )
-from .info import Description
+from .info import DESCRIBING_HEADERS, Description, check_metadata, describing
 from .keyrings import AESKeyring, key_names, uncached
 from .kms_keyrings import KMSKeyring
 from .location import Location
@@ -41,22 +41,7 @@ from .transfer import MAX_COPY_LENGTH, CopySource, ObjectStream, Upload, copy_in
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted", "failed"]
 
-# What a copy resets unless it is said again.
-_KEPT_HEADERS = (
-    "CacheControl",
-    "ContentDisposition",
-    "ContentEncoding",
-    "ContentLanguage",
-    "ContentType",
-    "Expires",
-    "ObjectLockLegalHoldStatus",
-    "ObjectLockMode",
-    "ObjectLockRetainUntilDate",
-    "StorageClass",
-    "WebsiteRedirectLocation",
-)
-
-
+_LOCKS = ("ObjectLockLegalHoldStatus", "ObjectLockMode", "ObjectLockRetainUntilDate")
 # All that a rotation keeps or goes by, too: were the first look's reply cut short on its way, then
 # what it lacks would be lost.
 _SHOWS_A_WRITE = (
@@ -68,7 +53,8 @@ _SHOWS_A_WRITE = (
     "SSEKMSKeyId",
     "ServerSideEncryption",
     "VersionId",
-    *_KEPT_HEADERS,
+    *DESCRIBING_HEADERS,
+    *_LOCKS,
 )
 
 
@@ -209,11 +195,7 @@ def _look(job: _Job, location: Location) -> _Object:
                 raise translate(error, str(location)) from error
             refusal = refusal or error
             continue
-        if head.get("MissingMeta"):
-            raise StorageError(
-                f"{location} has metadata that S3 cannot send, and that a rotation would lose.",
-                hint="Its names or values are not ASCII; write the object anew.",
-            )
+        check_metadata(location, head)
         # Only `to`'s customer key may stand in for the source's: the object then is as wanted.
         read_with = mode if arguments else job.source
         return _Object(location, head, read_with, _sealed(job, location, head, arguments))
@@ -398,7 +380,7 @@ def _copy_in_place(
     store, to = job.store, job.to
     size = int(seen.head["ContentLength"])
     # CopyObject keeps the tags by itself; a copy by parts is a new object without them.
-    tags = _tags(store, seen) if size > MAX_COPY_LENGTH else {}
+    tags = _tags(job, seen) if size > MAX_COPY_LENGTH else {}
     described = Description(entries.of_user(seen.metadata), tags, _headers(seen))
     upload = Upload(
         store.client,
@@ -418,7 +400,7 @@ def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
     headers = _headers(seen)
     if isinstance(job.to, ClientSide) and seen.sealed:
         headers |= _at_rest(seen.head)
-    described = Description(entries.of_user(seen.metadata), _tags(job.store, seen), headers)
+    described = Description(entries.of_user(seen.metadata), _tags(job, seen), headers)
     with job.store.reading(seen.location, Demand(seen.read_with)) as reading:
         if reading.info.etag != seen.etag:
             raise ConflictError(
@@ -451,7 +433,7 @@ def _check_unchanged(job: _Job, seen: _Object) -> None:
 
 
 def _headers(seen: _Object) -> dict[str, Any]:
-    headers = {name: seen.head[name] for name in _KEPT_HEADERS if seen.head.get(name)}
+    headers = describing(seen.head, _LOCKS)
     until = headers.get("ObjectLockRetainUntilDate")
     if until is not None and until <= datetime.now(UTC):
         # S3 refuses a date that is past, and there is nothing left to retain.
@@ -459,14 +441,5 @@ def _headers(seen: _Object) -> dict[str, Any]:
     return headers
 
 
-def _tags(store: S3Crypt, seen: _Object) -> dict[str, str]:
-    version = {"VersionId": seen.head["VersionId"]} if seen.head.get("VersionId") else {}
-    try:
-        with translating(f"{seen.location} (its tags)"):
-            reply = store.client.get_object_tagging(**seen.location.arguments, **version)
-    except StorageError as error:
-        # A service without tags has none to lose. A denied permission must not lose them.
-        if error.code == "NotImplemented":
-            return {}
-        raise
-    return {tag["Key"]: tag["Value"] for tag in reply["TagSet"]}
+def _tags(job: _Job, seen: _Object) -> dict[str, str]:
+    return job.store.tags(seen.location, seen.head.get("VersionId"))

@@ -28,10 +28,12 @@ from .files import replacing
 from .info import (
     Description,
     ObjectInfo,
+    check_metadata,
     describe,
     describe_head,
     describe_plain,
     describe_written,
+    describing,
     footer_length,
     keys_of,
 )
@@ -404,7 +406,7 @@ class S3Crypt:
             self, Location.parse(uri), to, dry_run=dry_run, on_outcome=on_outcome
         )
 
-    # What follows is for rotation and for the methods above.
+    # What follows is for rotation, for the file system and for the methods above.
 
     def write(
         self,
@@ -447,6 +449,51 @@ class S3Crypt:
         if sealer and sealer.is_signed:
             stored += sealer.footer_length
         return describe_written(location, mode, described, reply, (size, stored, header, whole))
+
+    def copy(
+        self, source: Location, uri: str, demand: "Demand", **described: Any
+    ) -> tuple[ObjectInfo, ObjectInfo]:
+        """Store an object, verified, under another name too; return what is known of both.
+
+        All that S3 tells of it goes along, but for locks and ACLs.
+
+        Args:
+            source: The object.
+            uri: Of its copy.
+            demand: What is demanded of the object.
+            described: As `open` has it, for the copy.
+
+        Raises:
+            ObjectNotFoundError, IntegrityError, PolicyError, ConflictError: As `get`.
+        """
+        mode = self._demanded(described.pop("mode", None))
+        with self.reading(source, demand) as reading:
+            info, reply = reading.info, reading.stream.reply
+            check_metadata(source, reply)
+            kept = {
+                "metadata": info.metadata,
+                # S3 counts those that the caller may read.
+                "tags": self.tags(source, info.version_id) if reply.get("TagCount") else None,
+                "content_type": None,
+                "storage_class": None,
+            }
+            target, given = _target(uri, **{**kept, **described})
+            given = replace(given, headers={**describing(reply), **given.headers})
+            plain = StreamSource(reading.plaintext, info.size)
+            return info, self.write(plain, target, mode, given, conditions={})
+
+    def tags(self, location: Location, version_id: str | None) -> dict[str, str]:
+        """Return an object's tags."""
+        version = {"VersionId": version_id} if version_id else {}
+        try:
+            with translating(f"{location} (its tags)"):
+                reply = self.client.get_object_tagging(**location.arguments, **version)
+        except StorageError as error:
+            # A service without tags has none to lose. A denied permission must not lose them.
+            if error.code == "NotImplemented":
+                return {}
+            raise
+        return {tag["Key"]: tag["Value"] for tag in reply["TagSet"]}
 
     @contextmanager
     def reading(

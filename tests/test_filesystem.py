@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from fsspec.callbacks import Callback
 from pyarrow.fs import FSSpecHandler, PyFileSystem
-from samples import CUSTOMER_KEY, aes, connect, names, payload, rewrite, stored, uploads
+from samples import CUSTOMER_KEY, LARGE, aes, connect, names, payload, rewrite, stored, uploads
 
 from s3crypt import (
     SSEC,
@@ -31,6 +31,7 @@ from s3crypt import (
     IntegrityError,
     PolicyError,
     StorageError,
+    message,
 )
 from s3crypt.filesystem import S3CryptFileSystem
 from s3crypt.reader import ObjectReader
@@ -996,6 +997,48 @@ def test_move_keeps_the_storage_class(s3: Any, fs: S3CryptFileSystem, bucket: st
     fs.mv(f"{bucket}/x", f"{bucket}/y")
     head = s3.head_object(Bucket=bucket, Key="y")
     assert (head["StorageClass"], head["ContentType"]) == ("STANDARD_IA", "text/csv")
+
+
+@pytest.mark.parametrize("how", ["cp", "mv"])
+@pytest.mark.parametrize("size", [0, 10, LARGE])
+def test_copy_keeps_all_that_s3_tells(
+    s3: Any, fs: S3CryptFileSystem, bucket: str, how: str, size: int
+) -> None:
+    """Of an object that another wrote, too: its tags, and headers that have no option here."""
+    said = {
+        "CacheControl": "max-age=60",
+        "ContentDisposition": "attachment",
+        "ContentLanguage": "gsw",
+        "ContentType": "text/csv",
+        "Metadata": {"team": "ops"},
+    }
+    foreign = message.encrypt(payload(size), aes(), context={"s3crypt:key": "x"})
+    s3.put_object(Bucket=bucket, Key="x", Body=foreign, Tagging="a=1&b=%C3%A4", **said)
+    getattr(fs, how)(f"{bucket}/x", f"{bucket}/y")
+    head = s3.head_object(Bucket=bucket, Key="y")
+    head["Metadata"] = {"team": head["Metadata"]["team"]}
+    assert {name: head[name] for name in said} == said
+    tags = s3.get_object_tagging(Bucket=bucket, Key="y")["TagSet"]
+    assert sorted((tag["Key"], tag["Value"]) for tag in tags) == [("a", "1"), ("b", "ä")]
+    assert fs.cat_file(f"{bucket}/y") == payload(size)
+
+
+def test_copy_says_what_it_is_told(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
+    """Instead of what the object has."""
+    fs.pipe_file(f"{bucket}/x", b"1", tags={"a": "1"}, metadata={"b": "2"}, content_type="text/csv")
+    fs.cp_file(f"{bucket}/x", f"{bucket}/y", tags={}, metadata={"c": "3"}, content_type="a/b")
+    info = fs.info(f"{bucket}/y")
+    assert (info["metadata"], info["ContentType"]) == ({"c": "3"}, "a/b")
+    assert s3.get_object_tagging(Bucket=bucket, Key="y")["TagSet"] == []
+
+
+@pytest.mark.parametrize("how", ["cp", "mv"])
+def test_copy_into_a_missing_bucket(fs: S3CryptFileSystem, tree: str, how: str) -> None:
+    """Is not taken for an object that has just gone, and nothing is removed."""
+    before = fs.find(tree)
+    with pytest.raises(FileNotFoundError):
+        getattr(fs, how)(tree, "no-such-bucket/x", recursive=True)
+    assert fs.find(tree) == before
 
 
 def test_whole_bucket(fs: S3CryptFileSystem, tree: str, tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ ALLOWED = {
     },
     "configuration": {"errors", "keyrings", "kms_keyrings", "message", "modes"},
     "filesystem": {
-        "aws", "configuration", "errors", "info", "modes", "reader", "store", "transfer", "workers",
-        "writer",
+        "aws", "configuration", "errors", "info", "location", "modes", "reader", "store",
+        "transfer", "workers", "writer",
     },
     "parquet": {"errors", "message", "metadata"},
     "sandbox": {"errors"},

@@ -9,7 +9,6 @@ is believed, is `S3Crypt`'s. A size here is the plaintext's, and None rather tha
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +20,9 @@ from fsspec.implementations.local import LocalFileSystem, make_path_posix, trail
 from fsspec.utils import check_contained, isfilelike, stringify_path
 
 from s3crypt.aws import translating
-from s3crypt.errors import ConflictError, IntegrityError, ObjectNotFoundError, StorageError
+from s3crypt.errors import IntegrityError, ObjectNotFoundError, StorageError
+from s3crypt.location import Location
+from s3crypt.store import Demand
 
 from .files import CompressedFile, TextFile, Transaction, WritableFile
 from .names import NamesFileSystem
@@ -358,7 +359,7 @@ class S3CryptFileSystem(NamesFileSystem):
     def cp_file(self, path1: str, path2: str, **options: Any) -> None:
         """Copy an object: decrypted and encrypted anew, since it is bound to its name.
 
-        The content's type, the storage class and the user's metadata are kept, tags are not.
+        Metadata, tags, content headers and storage class go along; locks and ACLs do not.
 
         Args:
             path1, path2: Of the object and of its copy.
@@ -369,24 +370,16 @@ class S3CryptFileSystem(NamesFileSystem):
     def _copy_one(self, source: str, target: str, options: Mapping[str, Any]) -> str | None:
         """Copy an object; return its tag, or None where it is a directory."""
         store = self._connection.content
-        try:
-            info = store.head(object_uri(source))
-        except (FileNotFoundError, IsADirectoryError):
-            if self.isdir(source):
-                # Its files make the other directory.
-                return None
-            raise
-        described = {
-            "metadata": info.metadata,
-            "content_type": info.content_type,
-            "storage_class": info.storage_class,
-            **options,
-        }
-        with as_files(), store.open(object_uri(target), "wb", **described) as writer:
-            target_file: Any = writer
-            read = store.get(info.uri, target_file, version_id=info.version_id, **self._allowances)
-            if read.etag != info.etag:
-                raise ConflictError(f"{info.uri} was replaced while it was copied.")
+        demand = Demand(store.mode, **self._allowances)
+        with as_files():
+            try:
+                location = Location.parse_object(object_uri(source))
+                info, _ = store.copy(location, object_uri(target), demand, **options)
+            except (FileNotFoundError, IsADirectoryError):
+                if self.isdir(source):
+                    # Its files make the other directory.
+                    return None
+                raise
         self._forget([target])
         return info.etag
 
@@ -406,8 +399,12 @@ class S3CryptFileSystem(NamesFileSystem):
         """
         may_miss = on_error == "ignore" or (on_error is None and recursive)
         for source, target in self._pairs(path1, path2, recursive, maxdepth):
-            with suppress(*([FileNotFoundError] if may_miss else [])):
+            try:
                 self._copy_one(source, target, options)
+            except ObjectNotFoundError as error:
+                # A bucket that is missing is the target's, where something was found to copy.
+                if not may_miss or error.code == "NoSuchBucket":
+                    raise
 
     def mv(
         self,
