@@ -30,6 +30,7 @@ from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 
+from . import redaction
 from .errors import (
     ConfigError,
     ConflictError,
@@ -62,6 +63,7 @@ class Clients:
     ) -> None:
         if client is not None and (session is not None or endpoint_url):
             raise ConfigError("Give a client, or what it is to be made of; not both.")
+        redaction.install()
         self._service = service
         self._session = session
         self._given = client
