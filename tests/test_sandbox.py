@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import uuid
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -258,7 +259,8 @@ def test_chunked_bodies_with_trailers_are_taken(
 ) -> None:
     """The framing SDKs use over TLS leaves no trace in the object."""
     body = os.urandom(3 * 2**20)
-    framed = b"%x\r\n%s\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n" % (len(body), body)
+    checksum = base64.b64encode(zlib.crc32(body).to_bytes(4))
+    framed = b"%x\r\n%s\r\n0\r\nx-amz-checksum-crc32:%s\r\n\r\n" % (len(body), body, checksum)
     headers = {
         "Content-Encoding": "aws-chunked",
         "Transfer-Encoding": "chunked",

@@ -2,7 +2,8 @@
 """An S3 and a KMS of your own on 127.0.0.1, for trying s3crypt out and for its tests.
 
 moto answers; a strict front before it refuses what AWS refuses and moto lets pass: SSE-C without
-its key, disabled keys, lost races. Everything is held in memory and gone when it stops. It checks
+its key, disabled keys, lost races, bodies that were cut short or are not those of their checksums.
+Everything is held in memory and gone when it stops. It checks
 no signatures and isolates no users: nothing in it is a secret worth keeping.
 
 This module starts, finds and stops the server, which is a process of its own. It must not import

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, unquote
 from xml.sax.saxutils import escape
 
+from . import bodies
 from .kms import check_key
 from .wire import Refusal, Reply, Request
 
@@ -106,6 +107,24 @@ class _BucketDefault:
             f"<BlockedEncryptionTypes>{blocked}</BlockedEncryptionTypes>"
             "</Rule></ServerSideEncryptionConfiguration>"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Checksum:
+    """What S3 keeps of an object's bytes, and tells whoever asks with x-amz-checksum-mode."""
+
+    algorithm: str
+    value: str
+    kind: str = bodies.FULL_OBJECT
+
+    @classmethod
+    def of(cls, body: bytes, algorithm: str = bodies.DEFAULT_ALGORITHM) -> _Checksum:
+        return cls(algorithm, bodies.checksum(algorithm, body))
+
+
+def _checksum_of(found: Any) -> _Checksum:
+    kept = getattr(found, "s3crypt_checksum", None)
+    return kept if isinstance(kept, _Checksum) else _Checksum.of(found.value)
 
 
 def _seal_of(thing: Any) -> _Seal:
@@ -230,6 +249,7 @@ class S3:
         """Answer, or let moto; raise Refusal for what S3 would refuse."""
         self._check_signed(request)
         self._check_region(request)
+        request = bodies.verified(request)
         rule = self._rule(request)
         if rule is None:
             return self._moto(request)
@@ -355,7 +375,9 @@ class S3:
         seal = self._wanted(request)
         self._check_preconditions(request)
         reply = self._moto(_bare(request))
-        return self._sealed(request, reply, seal, context=True)
+        sent = bodies.checksum_of(request)
+        kept = _Checksum(*sent) if sent else _Checksum.of(request.body)
+        return self._sealed(request, reply, seal, kept, context=True)
 
     def _copy_object(self, request: Request) -> Reply:
         source = self._moto.object(*_copy_source(request))
@@ -368,8 +390,11 @@ class S3:
         changes = replace(seal, context=None) != replace(_seal_of(source), context=None)
         asked = any(name.startswith(SSE) for name in request.headers)
         extra = {SSE: "AES256"} if changes or asked else {}
+        wanted = request.headers.get(f"{bodies.PREFIX}algorithm")
+        # Before moto replaces the source, where that is the target as well.
+        kept = _Checksum.of(source.value, wanted or _checksum_of(source).algorithm)
         reply = self._moto(_bare(request, extra))
-        return self._sealed(request, reply, seal, context=True)
+        return self._sealed(request, reply, seal, kept, context=True)
 
     def _check_source(self, request: Request, source: Any) -> None:
         wanted = request.headers.get("x-amz-copy-source-if-match")
@@ -390,14 +415,21 @@ class S3:
             raise _precondition("If-Match")
 
     def _sealed(
-        self, request: Request, reply: Reply, seal: _Seal, *, context: bool = False
+        self,
+        request: Request,
+        reply: Reply,
+        seal: _Seal,
+        checksum: _Checksum,
+        *,
+        context: bool = False,
     ) -> Reply:
-        """Remember the new object's encryption and say it in the reply."""
+        """Remember the new object's encryption and checksum; say the encryption in the reply."""
         if reply.status != 200:
             return reply
         written = self._moto.object(request.bucket, request.key)
         assert written is not None
         written.s3crypt_seal = seal
+        written.s3crypt_checksum = checksum
         return _saying(reply, seal, context=context)
 
     def _read_object(self, request: Request) -> Reply:
@@ -412,7 +444,8 @@ class S3:
             _check_opened(_seal_of(found), customer_md5)
         else:
             self._open(found, customer_md5)
-        return _saying(self._moto(request), _seal_of(found))
+        reply = _saying(self._moto(request), _seal_of(found))
+        return _saying_checksum(request, reply, _checksum_of(found))
 
     def _delete_object(self, request: Request) -> Reply:
         # moto checks If-Match itself; what it lacks is the lock that this rule holds.
@@ -436,6 +469,7 @@ class S3:
     def _upload_part(self, request: Request) -> Reply:
         seal = self._open_upload(request, key_required=True)
         self._check_decrypting(seal)
+        _check_part(request, self._moto.upload(request.bucket, request.query["uploadId"]))
         if "x-amz-copy-source" in request.headers:
             source = self._moto.object(*_copy_source(request))
             if source is None:
@@ -450,7 +484,10 @@ class S3:
             return _saying(self._moto(_bare(request)), _seal_of(present))
         seal = self._open_upload(request, key_required=False)
         self._check_preconditions(request)
-        reply = self._sealed(request, self._moto(_bare(request)), seal)
+        checksum = _check_whole(
+            request, self._moto.upload(request.bucket, request.query["uploadId"])
+        )
+        reply = self._sealed(request, self._moto(_bare(request)), seal, checksum)
         # S3 repeats a customer key's headers for every operation but this one.
         kept = [pair for pair in reply.headers if not pair[0].lower().startswith(SSE_C)]
         return replace(reply, headers=tuple(kept))
@@ -521,6 +558,81 @@ class S3:
     }
 
 
+def _settings_of(upload: Any) -> tuple[str | None, str]:
+    """Return the checksum algorithm that an upload was begun with, if any, and its type."""
+    algorithm = upload.metadata.get(f"{bodies.PREFIX}algorithm")
+    usual = bodies.COMPOSITE
+    if algorithm in {None, bodies.DEFAULT_ALGORITHM}:
+        usual = bodies.FULL_OBJECT
+    return algorithm, str(upload.metadata.get(f"{bodies.PREFIX}type") or usual)
+
+
+def _check_part(request: Request, upload: Any) -> None:
+    """Refuse a part whose checksum is of another algorithm than its upload's."""
+    expected, _ = _settings_of(upload)
+    sent = bodies.checksum_of(request)
+    if expected is not None and sent is not None and sent[0] != expected:
+        raise _invalid(
+            f"Checksum Type mismatch occurred, expected checksum Type: {expected.lower()}, "
+            f"actual checksum Type: {sent[0].lower()}",
+            "InvalidRequest",
+        )
+
+
+def _check_whole(request: Request, upload: Any) -> _Checksum:
+    """Return the checksum of the object that an upload is to become, if what was said of it fits.
+
+    Of parts that are not there, or have another ETag, moto tells.
+    """
+    expected, kind = _settings_of(upload)
+    algorithm = expected or bodies.DEFAULT_ALGORITHM
+    if request.headers.get(f"{bodies.PREFIX}type", kind) != kind:
+        raise _invalid(
+            f"The upload was created using the {kind} checksum mode. The complete request must "
+            "use the same checksum mode.",
+            "InvalidRequest",
+        )
+    listed = re.findall(r"<Part>.*?</Part>", request.body.decode("utf-8"), re.DOTALL)
+    parts = [part for text in listed if (part := _check_listed(text, algorithm, upload))]
+    whole = _Checksum(algorithm, bodies.checksum_of_parts(algorithm, kind, parts), kind)
+    _check_said(request, whole, sum(map(len, parts)))
+    return whole
+
+
+def _check_listed(text: str, algorithm: str, upload: Any) -> bytes | None:
+    """Return a part's bytes, unless its checksum in the list of parts is another one."""
+    part = upload.parts.get(int(_xml_texts(text, "PartNumber")[0]))
+    if part is None:
+        return None
+    value: bytes = part.value
+    for said in _xml_texts(text, f"Checksum{algorithm}"):
+        if said != bodies.checksum(algorithm, value):
+            raise _invalid(
+                "One or more of the specified parts could not be found. The part may not have "
+                "been uploaded, or the specified entity tag may not match the part's entity tag.",
+                "InvalidPart",
+            )
+    return value
+
+
+def _check_said(request: Request, whole: _Checksum, size: int) -> None:
+    sent = bodies.checksum_of(request)
+    if sent is not None and sent[0] != whole.algorithm:
+        raise _invalid(
+            f"The upload was created using a {whole.algorithm.lower()} checksum. The complete "
+            "request must use the same algorithm.",
+            "InvalidRequest",
+        )
+    # Of a composite one the number of parts may be left out.
+    if sent is not None and sent[1] not in {whole.value, whole.value.partition("-")[0]}:
+        raise bodies.mismatch(sent[0])
+    if request.headers.get("x-amz-mp-object-size", str(size)) != str(size):
+        raise _invalid(
+            "The provided 'x-amz-mp-object-size' header does not match what was computed.",
+            "InvalidRequest",
+        )
+
+
 def _precondition(condition: str) -> Refusal:
     return Refusal(
         412,
@@ -561,3 +673,15 @@ def _saying(reply: Reply, seal: _Seal, *, context: bool = False) -> Reply:
         return reply
     kept = [pair for pair in reply.headers if not pair[0].lower().startswith(SSE)]
     return replace(reply, headers=(*kept, *seal.headers(context=context)))
+
+
+def _saying_checksum(request: Request, reply: Reply, checksum: _Checksum) -> Reply:
+    """Return the reply with the object's checksum instead of moto's, where it is asked for."""
+    prefixes = (bodies.PREFIX, "x-amz-sdk-checksum")
+    kept = [pair for pair in reply.headers if not pair[0].lower().startswith(prefixes)]
+    # S3 promises none for a range, nor do we for a part.
+    whole = reply.status == 200 and "partNumber" not in request.query
+    if whole and request.headers.get(f"{bodies.PREFIX}mode", "").upper() == "ENABLED":
+        kept.append((f"{bodies.PREFIX}{checksum.algorithm.lower()}", checksum.value))
+        kept.append((f"{bodies.PREFIX}type", checksum.kind))
+    return replace(reply, headers=tuple(kept))

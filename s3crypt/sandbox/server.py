@@ -14,17 +14,14 @@ import threading
 import traceback
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from . import TOKEN_HEADER
 from .backend import Moto
 from .kms import KMS
 from .s3 import MANAGED, S3, SOURCE_SSE_C, SSE_C
-from .wire import Refusal, Reply, Request, json_reply
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .wire import Refusal, Reply, Request, incomplete, json_reply
 
 
 class Server(ThreadingHTTPServer):
@@ -42,11 +39,13 @@ class Server(ThreadingHTTPServer):
         self.log: deque[dict[str, Any]] = deque(maxlen=10_000)
         super().__init__(address, _Handler)
 
-    def aws(self, request: Request) -> Reply:
-        """Answer an AWS request by the rules of its service."""
+    def aws(self, request: Request, *, is_whole: bool) -> Reply:
+        """Answer an AWS request by the rules of its service; a body cut short does nothing."""
         is_kms = request.headers.get("x-amz-target", "").startswith("TrentService.")
         service: S3 | KMS = self._kms if is_kms else self._s3
         try:
+            if not is_whole:
+                raise incomplete()
             return service(request)
         except Refusal as refusal:
             return service.refused(request, refusal)
@@ -98,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 64 * 1024
 
     def _serve(self) -> None:
-        request = self._request()
+        request, is_whole = self._request()
         if request.raw_path.startswith("/_s3crypt/"):
             self._send(request, self.server.own(request))
             return
@@ -110,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
             "request_bytes": request.body_size,
         }
         try:
-            reply = self.server.aws(request)
+            reply = self.server.aws(request, is_whole=is_whole)
         except Exception as error:  # noqa: BLE001  the log must show moto's faults
             entry["fault"] = "".join(traceback.format_exception(error))
             reply = Reply(500)
@@ -122,7 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = _serve  # noqa: N815
 
-    def _request(self) -> Request:
+    def _request(self) -> tuple[Request, bool]:
+        """Return the request, and whether its body is whole."""
         target = urlsplit(self.path)
         headers: dict[str, str] = {}
         spelling: dict[str, str] = {}
@@ -131,20 +131,31 @@ class _Handler(BaseHTTPRequestHandler):
             headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
             spelling[lower] = name
         chunked = "chunked" in headers.pop("transfer-encoding", "").lower()
-        body = b"".join(self._chunks()) if chunked else self._exactly()
+        body, is_whole = self._chunked() if chunked else self._exactly()
+        if not is_whole:
+            self.close_connection = True
         # urlsplit takes a path that starts with two slashes for a host.
         path = self.path.partition("?")[0] if self.path.startswith("/") else target.path
-        return Request(self.command, path, target.query, headers, body, spelling)
+        return Request(self.command, path, target.query, headers, body, spelling), is_whole
 
-    def _exactly(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("content-length", "0")))
+    def _exactly(self) -> tuple[bytes, bool]:
+        length = int(self.headers.get("content-length", "0"))
+        body = self.rfile.read(length)
+        return body, len(body) == length
 
-    def _chunks(self) -> Iterator[bytes]:
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
-            yield self.rfile.read(size)
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
+    def _chunked(self) -> tuple[bytes, bool]:
+        chunks: list[bytes] = []
+        while line := self.rfile.readline():
+            size = int(line.partition(b";")[0], 16)
+            if not size:
+                # Trailers may follow, and then an empty line.
+                while (line := self.rfile.readline()) not in {b"", b"\r\n"}:
+                    pass
+                return b"".join(chunks), line == b"\r\n"
+            chunks.append(self.rfile.read(size))
+            if self.rfile.readline() != b"\r\n":
+                break
+        return b"".join(chunks), False
 
     def _send(self, request: Request, reply: Reply) -> None:
         self.send_response(reply.status)

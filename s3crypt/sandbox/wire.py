@@ -92,6 +92,15 @@ class Refusal(Exception):  # noqa: N818  it is an answer, not a fault
         self.headers = dict(headers or {})
 
 
+def incomplete() -> Refusal:
+    """Return S3's answer to a body that ended too early."""
+    return Refusal(
+        400,
+        "IncompleteBody",
+        "You did not provide the number of bytes specified by the Content-Length HTTP header.",
+    )
+
+
 def json_reply(code: int, content: object) -> Reply:
     """Return a reply whose body is `content` as JSON."""
     body = json.dumps(content).encode("utf-8")

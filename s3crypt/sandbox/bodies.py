@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies of S3 requests: aws-chunked unwrapped, and every checksum verified that came with one.
+
+It must not know moto, nor objects: it sees a request, and bytes. It takes no code from the part
+of the library that sends checksums, or one fault in both would go unseen.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+import zlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from awscrt import checksums
+
+from .wire import Refusal, Request, incomplete
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+PREFIX = "x-amz-checksum-"
+FULL_OBJECT, COMPOSITE = "FULL_OBJECT", "COMPOSITE"
+# The one that S3 computes of an object that came with none.
+DEFAULT_ALGORITHM = "CRC64NVME"
+_COMPUTED: Mapping[str, Callable[[bytes], bytes]] = {
+    "CRC32": lambda body: zlib.crc32(body).to_bytes(4),
+    "CRC32C": lambda body: checksums.crc32c(body).to_bytes(4),
+    "CRC64NVME": lambda body: checksums.crc64nvme(body).to_bytes(8),
+    "MD5": lambda body: hashlib.md5(body, usedforsecurity=False).digest(),
+    "SHA1": lambda body: hashlib.sha1(body, usedforsecurity=False).digest(),
+    "SHA256": lambda body: hashlib.sha256(body).digest(),
+    "SHA512": lambda body: hashlib.sha512(body).digest(),
+}
+# Names with the prefix that are no checksum.
+_SETTINGS = frozenset({f"{PREFIX}{name}" for name in ("algorithm", "mode", "type")})
+_CONTENT_HASH = "x-amz-content-sha256"
+
+
+def verified(request: Request) -> Request:
+    """Return the request with its body as it is to be stored; trailers are among its headers.
+
+    Raises:
+        Refusal: The body is not the one that its headers or its trailers are about.
+    """
+    request = _unwrapped(request)
+    _check_content_hash(request)
+    _check_content_md5(request)
+    # With the request that completes an upload come the checksums of the whole object.
+    is_completion = request.method == "POST" and "uploadId" in request.query
+    sent = None if is_completion else checksum_of(request)
+    if sent is not None and checksum(sent[0], request.body) != sent[1]:
+        raise mismatch(sent[0])
+    return request
+
+
+def checksum_of(request: Request) -> tuple[str, str] | None:
+    """Return algorithm and value of the checksum that came with a request, None if none did."""
+    found = {name for name in request.headers if name.startswith(PREFIX)} - _SETTINGS
+    if len(found) > 1:
+        raise _invalid(
+            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+        )
+    algorithm = request.headers.get("x-amz-sdk-checksum-algorithm")
+    if not found:
+        if algorithm is not None and request.method == "PUT":
+            raise _invalid(
+                "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* "
+                "or x-amz-trailer headers were found."
+            )
+        return None
+    name = found.pop()
+    value, algorithm = request.headers[name], name.removeprefix(PREFIX).upper()
+    # Of an object made in parts it may end with their number.
+    if not _is_base64(value.partition("-")[0], len(_digest(algorithm, b""))):
+        raise _invalid(f"Value for {name} header is invalid.")
+    return algorithm, value
+
+
+def checksum(algorithm: str, body: bytes) -> str:
+    """Return a checksum as S3 writes it."""
+    return base64.b64encode(_digest(algorithm, body)).decode("ascii")
+
+
+def checksum_of_parts(algorithm: str, kind: str, parts: Sequence[bytes]) -> str:
+    """Return the checksum of an object made of these parts, as a whole or of their checksums."""
+    if kind == FULL_OBJECT:
+        return checksum(algorithm, b"".join(parts))
+    digests = b"".join(_digest(algorithm, part) for part in parts)
+    return f"{checksum(algorithm, digests)}-{len(parts)}"
+
+
+def mismatch(algorithm: str) -> Refusal:
+    """Return S3's answer to bytes that are not those of their checksum."""
+    return Refusal(
+        400,
+        "BadDigest",
+        f"The {algorithm} you specified did not match the calculated checksum.",
+    )
+
+
+def _digest(algorithm: str, body: bytes) -> bytes:
+    compute = _COMPUTED.get(algorithm)
+    if compute is None:
+        # To take it unverified would let a test pass that has verified nothing.
+        raise Refusal(501, "NotImplemented", f"The sandbox does not compute {algorithm}.")
+    return compute(body)
+
+
+def _check_content_hash(request: Request) -> None:
+    said = request.headers.get(_CONTENT_HASH, "")
+    if re.fullmatch("[0-9a-f]{64}", said) is None:
+        return
+    if hashlib.sha256(request.body).hexdigest() != said:
+        raise Refusal(
+            400,
+            "XAmzContentSHA256Mismatch",
+            "The provided 'x-amz-content-sha256' header does not match what was computed.",
+        )
+
+
+def _check_content_md5(request: Request) -> None:
+    said = request.headers.get("content-md5")
+    if said is None:
+        return
+    if not _is_base64(said, 16):
+        raise Refusal(400, "InvalidDigest", "The Content-MD5 you specified was invalid.")
+    if checksum("MD5", request.body) != said:
+        raise Refusal(
+            400, "BadDigest", "The Content-MD5 you specified did not match what we received."
+        )
+
+
+def _unwrapped(request: Request) -> Request:
+    """Return the request without the framing of aws-chunked, whose signatures nobody checks."""
+    headers = dict(request.headers)
+    if not headers.get(_CONTENT_HASH, "").startswith("STREAMING-"):
+        return request
+    length = headers.pop("x-amz-decoded-content-length", "")
+    if not length.isascii() or not length.isdigit():
+        raise Refusal(
+            411, "MissingContentLength", "You must provide the Content-Length HTTP header."
+        )
+    body, trailers = _unframed(request.body)
+    if len(body) < int(length):
+        raise incomplete()
+    announced = headers.pop("x-amz-trailer", "").lower().replace(" ", "")
+    if len(body) > int(length) or (set(announced.split(",")) - {""}) - trailers.keys():
+        raise _malformed()
+    kept = [
+        encoding
+        for encoding in headers.pop("content-encoding", "").replace(" ", "").split(",")
+        if encoding not in ("", "aws-chunked")
+    ]
+    if kept:
+        headers["content-encoding"] = ",".join(kept)
+    headers |= {**trailers, _CONTENT_HASH: "UNSIGNED-PAYLOAD"}
+    return replace(request, headers=headers, body=body)
+
+
+def _unframed(framed: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return the body and the trailers of a body in chunks."""
+    chunks: list[bytes] = []
+    position = 0
+    while True:
+        end = framed.find(b"\r\n", position)
+        if end < 0:
+            raise incomplete()
+        try:
+            length = int(framed[position:end].partition(b";")[0], 16)
+        except ValueError:
+            raise _malformed() from None
+        start = end + 2
+        if length <= 0:
+            return b"".join(chunks), _trailers(framed[start:])
+        position = start + length + 2
+        if len(framed) < position:
+            raise incomplete()
+        if framed[position - 2 : position] != b"\r\n":
+            raise _malformed()
+        chunks.append(framed[start : start + length])
+
+
+def _trailers(text: bytes) -> dict[str, str]:
+    if not text.endswith(b"\r\n"):
+        raise incomplete()
+    lines = text.decode("latin-1").split("\r\n")
+    pairs = (line.partition(":") for line in lines if line)
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _is_base64(text: str, length: int) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == length
+    except binascii.Error:
+        return False
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal(400, "InvalidRequest", message)
+
+
+def _malformed() -> Refusal:
+    return Refusal(
+        400,
+        "MalformedTrailerError",
+        "The request contained trailing data that was not well-formed or did not conform to our "
+        "published schema.",
+    )
