@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A relay before S3 and KMS that cuts replies at random, and counts what it cut.
+
+Knows kinds of requests, and nothing of objects, modes or messages.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relay import Answer, Asked, Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+S3_KINDS = (
+    "GET",
+    "HEAD",
+    "PUT",
+    "part",
+    "Create",
+    "Complete",
+    "Abort",
+    "Copy",
+    "UploadPartCopy",
+    "List",
+    "tags",
+    "DELETE",
+)
+KMS_KINDS = ("GenerateDataKey", "Decrypt", "Encrypt", "ReEncrypt", "DescribeKey")
+KINDS = S3_KINDS + KMS_KINDS
+WAYS = ("in the headers", "after the headers", "in the body", "before any byte", "not forwarded")
+_LEAST_RATE, _MOST_RATE = 0.01, 0.25
+# Requests an operation takes, before any have been counted.
+_FIRST_GUESS = 5.0
+
+
+def kind_of(asked: Asked) -> str:
+    """Return the kind of a request."""
+    target = asked.headers.get("x-amz-target", "")
+    if target:
+        return target.partition(".")[2]
+    query, copies = asked.query, "x-amz-copy-source" in asked.headers
+    kinds = {
+        "List": "list-type" in query,
+        f"{asked.method} of a bucket": "/" not in asked.path.strip("/"),
+        "tags": "tagging" in query,
+        "UploadPartCopy": asked.is_part and copies,
+        "part": asked.is_part,
+        "Create": "uploads" in query,
+        "Complete": asked.method == "POST",
+        "Abort": "uploadId" in query,
+        "Copy": copies,
+    }
+    return next((kind for kind, it_is in kinds.items() if it_is), asked.method)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """How many operations there are to be, and how many cuts."""
+
+    operations: int
+    cuts: int
+
+
+class Cutter:
+    """Decides which replies are cut, and how; `spoil` is for a relay.
+
+    The rate follows from what is still to be cut in the operations that are left. Kinds of
+    requests that are rare are cut more often than others.
+
+    Attributes:
+        requests: How many there were, by kind.
+        cuts: How many were cut, by kind and way.
+        failed: Server errors that came from behind the relay.
+        operations: How many have ended, which the caller counts.
+    """
+
+    def __init__(self, seed: int, goal: Goal) -> None:
+        self.requests: Counter[str] = Counter()
+        self.cuts: Counter[tuple[str, str]] = Counter()
+        self.failed: Counter[tuple[str, int]] = Counter()
+        self.operations = 0
+        self._goal = goal
+        self._random = random.Random(f"cuts-{seed}")
+        self._lock = threading.Lock()
+        self._rate = 0.0
+
+    @property
+    def cut(self) -> int:
+        """Return how many replies have been cut."""
+        return self.cuts.total()
+
+    def _way(self, kind: str) -> str | None:
+        """Return how the next reply of this kind is cut, or None."""
+        with self._lock:
+            self.requests[kind] += 1
+            average = self.requests.total() / len(KINDS)
+            rate = self._aim() * (1.5 if self.requests[kind] < average / 3 else 1)
+            if kind not in KINDS or self._random.random() >= min(rate, _MOST_RATE):
+                return None
+            ways = list(WAYS)
+            if kind in ("HEAD", "DELETE", "Abort"):
+                # Their replies have no body: after the headers nothing is missing.
+                ways = [way for way in WAYS if way not in ("after the headers", "in the body")]
+            way = self._random.choice(ways)
+            self.cuts[kind, way] += 1
+            return way
+
+    def _aim(self) -> float:
+        done = max(1, self.operations)
+        an_operation = self.requests.total() / done if self.operations > 20 else _FIRST_GUESS
+        left = max(1, self._goal.operations - self.operations) * an_operation
+        if not self._goal.cuts:
+            return 0.0
+        rate = (self._goal.cuts - self.cut) / left
+        # Half as many again: what is left at the end has to be cut out of few requests.
+        return min(max(rate * 1.2, _LEAST_RATE), _MOST_RATE)
+
+    def spoil(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        """Return the answer, perhaps cut."""
+        kind = kind_of(asked)
+        way = self._way(kind)
+        if way == "not forwarded":
+            raise ConnectionResetError
+        answer = forward()
+        if answer.status >= 500:
+            with self._lock:
+                self.failed[kind, answer.status] += 1
+        if way == "before any byte":
+            raise ConnectionResetError
+        if way is not None:
+            self._cut(answer, way)
+        return answer
+
+    def _cut(self, answer: Answer, way: str) -> None:
+        with self._lock:
+            if way == "in the body" and len(answer.body) > 1:
+                answer.cut = self._random.randrange(1, len(answer.body))
+            elif way == "after the headers" and answer.body:
+                answer.cut = 0
+            else:
+                sent = [name for name in answer.headers if name not in _NOT_SENT]
+                name = self._random.choice(["Server", *sent])
+                value = answer.headers.get(name, "BaseHTTP")
+                answer.cut_in = name, self._random.randrange(len(value) + 1)
+
+
+_NOT_SENT = frozenset({"connection", "transfer-encoding", "date", "server"})
+
+
+class _Forgetful(list[Asked]):
+    """A log that keeps nothing, since bodies are large."""
+
+    def append(self, asked: Asked, /) -> None:
+        """Keep nothing."""
+
+
+def cutting(endpoint_url: str, cutter: Cutter) -> Relay:
+    """Return a relay that cuts."""
+    relay = Relay(endpoint_url, cutter.spoil)
+    relay.asked = _Forgetful()
+    return relay
