@@ -77,8 +77,20 @@ def encrypt(settings: Settings, *, options: ModeOptions, source: str, target: st
     environment=False,
     help="Read messages without key commitment too, from writers you trust.",
 )
+@option(
+    "--allow-unsigned",
+    is_flag=True,
+    environment=False,
+    help="Read unsigned messages too, where --signed demands a signature.",
+)
 def decrypt(
-    settings: Settings, *, options: ModeOptions, source: str, target: str, allow_uncommitted: bool
+    settings: Settings,
+    *,
+    options: ModeOptions,
+    source: str,
+    target: str,
+    allow_uncommitted: bool,
+    allow_unsigned: bool,
 ) -> None:
     """Decrypt and verify a file or pipe, without S3.
 
@@ -92,6 +104,7 @@ def decrypt(
     keyring = options.keyring_for(settings)
     chosen: dict[str, Any] = {
         "context": parse_pairs(options.context, "--context"),
+        "signed": options.signed and not allow_unsigned,
         "allow_uncommitted": allow_uncommitted,
     }
     _check(source, target)

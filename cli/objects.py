@@ -27,6 +27,7 @@ from .options import (
     ModeOptions,
     Settings,
     common_options,
+    describing_options,
     option,
     parse_pairs,
     parse_size,
@@ -66,6 +67,12 @@ _allow_uncommitted = option(
     is_flag=True,
     environment=False,
     help="Read messages without key commitment too, from writers you trust.",
+)
+_allow_unsigned = option(
+    "--allow-unsigned",
+    is_flag=True,
+    environment=False,
+    help="Read unsigned objects too, where --signed demands a signature.",
 )
 _allow_unverified_signature = option(
     "--allow-unverified-signature",
@@ -142,6 +149,7 @@ def put(
     help="Only these bytes: 0-99, 100- or, of the end, -100.",
 )
 @_allow_uncommitted
+@_allow_unsigned
 @_allow_unverified_signature
 @_recursive
 @_dry_run
@@ -202,6 +210,7 @@ def get(
 @_version_id
 @_written_as
 @_allow_uncommitted
+@_allow_unsigned
 @option(
     "--head",
     callback=lambda _context, _parameter, value: _count(value, "--head"),
@@ -310,7 +319,7 @@ def rm(
 @click.command()
 @click.argument("uri", metavar="S3_URI")
 @common_options
-@reading_options
+@describing_options
 @_version_id
 @_recursive
 def inspect(
@@ -363,6 +372,12 @@ def inspect(
     metavar="NAME=VALUE",
     help="Encryption context that what is there now must have.",
 )
+@option(
+    "--from-signed",
+    is_flag=True,
+    help="Demand a signature of what is there now; --signed demands it too.",
+)
+@_allow_unsigned
 @_recursive
 @_dry_run
 def rotate(
@@ -372,6 +387,7 @@ def rotate(
     uri: str,
     recursive: bool,
     dry_run: bool,
+    allow_unsigned: bool,
     **old: Any,
 ) -> None:
     """Bring objects under another key or mode.
@@ -395,7 +411,11 @@ def rotate(
         raise ConfigError(f"{uri} is a prefix.", hint="Give -r to rotate all below it.")
     try:
         outcomes = store.rotate(
-            uri, to=to, dry_run=dry_run, on_outcome=lambda o: _show_outcome(settings, o, dry_run)
+            uri,
+            to=to,
+            dry_run=dry_run,
+            allow_unsigned=allow_unsigned,
+            on_outcome=lambda o: _show_outcome(settings, o, dry_run),
         )
     except RotationError as error:
         failed = cast("tuple[RotationOutcome, ...]", error.outcomes)
@@ -439,14 +459,17 @@ def _old_mode(
     from_key: tuple[str, ...],
     from_sse_c_key_file: Path | None,
     from_context: tuple[str, ...],
+    from_signed: bool,
 ) -> "Mode | None":
     old = ModeOptions(
         key=from_key,
         sse_c_key_file=from_sse_c_key_file,
         context=from_context,
         no_bind_name=options.no_bind_name and bool(from_key),
+        # A signature made here must not vouch for what anyone who can read could have written.
+        signed=from_signed or (options.signed and bool(from_key)),
     )
-    return old.mode_for(settings)
+    return old.mode_for(settings, prefix="from-")
 
 
 def _each(items: Iterable[T], act: Callable[[T], None], *, recursive: bool) -> None:

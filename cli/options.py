@@ -123,6 +123,7 @@ _NO_BIND_NAME = option(
     environment=False,
     help="Do not bind the object's name into the message.",
 )
+_SIGNED_READING = option("--signed", is_flag=True, help="Demand a signature.")
 _WRITING = (
     option("--signed", is_flag=True, help="Sign the message (ECDSA P-384) too."),
     option(
@@ -153,14 +154,16 @@ class ModeOptions:
     key_location: Literal["header", "metadata"] | None = None
     from_environment: frozenset[str] = frozenset()
 
-    def mode_for(self, settings: Settings) -> "Mode | None":
+    def mode_for(self, settings: Settings, *, prefix: str = "") -> "Mode | None":
         """Return the mode asked for, or None if nothing was; nothing given is ignored.
 
-        What comes from the environment is a default instead, used where it applies.
+        What comes from the environment is a default instead, used where it applies. `prefix` is
+        what the command's names of these options begin with: `from-`.
         """
+        spell = functools.partial(_as_option, prefix=prefix)
         given = self._given()
         asked = given - self.from_environment
-        mode = self.mode or self._implied(asked) or self._implied(given)
+        mode = self.mode or self._implied(asked, spell) or self._implied(given, spell)
         taken = configuration.MODES[mode] if mode else frozenset()
         options = {name: getattr(self, name) for name in asked | (given & taken)}
         if "context" in options:
@@ -170,7 +173,7 @@ class ModeOptions:
             **options,
             bind_name=not self.no_bind_name,
             session=lambda: settings.session,
-            spell=_as_option,
+            spell=spell,
         )
 
     def required_mode_for(self, settings: Settings) -> "Mode":
@@ -195,12 +198,17 @@ class ModeOptions:
         taken = fields.keys() & frozenset().union(*configuration.MODES.values())
         return frozenset(name for name in taken if getattr(self, name) != fields[name])
 
-    def _implied(self, options: frozenset[str]) -> str | None:
-        return configuration.implied_mode(options, spell=_as_option)
+    def _implied(self, options: frozenset[str], spell: configuration.Spell) -> str | None:
+        return configuration.implied_mode(options, spell=spell)
 
 
 def reading_options(command: Command) -> Command:
     """Give a command that reads objects its `options: ModeOptions`."""
+    return _mode_options(command, (*_MODE, _SIGNED_READING, _NO_BIND_NAME))
+
+
+def describing_options(command: Command) -> Command:
+    """Give a command that describes objects, and opens none, its `options: ModeOptions`."""
     return _mode_options(command, (*_MODE, _NO_BIND_NAME))
 
 
@@ -216,7 +224,7 @@ def message_writing_options(command: Command) -> Command:
 
 def message_reading_options(command: Command) -> Command:
     """Give a command that reads bare messages its `options: ModeOptions`."""
-    return _mode_options(command, _KEYS)
+    return _mode_options(command, (*_KEYS, _SIGNED_READING))
 
 
 def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, str]:
@@ -245,8 +253,10 @@ def parse_size(text: str | None) -> int | None:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _as_option(name: str, value: str | None = None) -> str:
-    option = {"bind_name": "--no-bind-name"}.get(name, f"--{name.replace('_', '-')}")
+def _as_option(name: str, value: str | None = None, *, prefix: str = "") -> str:
+    option = f"--{prefix}{name.replace('_', '-')}"
+    if name == "bind_name":
+        option = "--no-bind-name"
     return option if value is None else f"{option} {value}"
 
 

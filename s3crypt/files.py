@@ -72,12 +72,13 @@ def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
         return _seal_file(plain, out, sealer, progress)
 
 
-def decrypt_file(
+def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
     source: str | Path,
     target: str | Path,
     keyring: Keyring,
     *,
     context: Mapping[str, str] | None = None,
+    signed: bool = False,
     allow_uncommitted: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> int:
@@ -88,6 +89,7 @@ def decrypt_file(
         target: A path; the file appears complete and verified, or not at all.
         keyring: Unwraps the message's data key.
         context: Pairs that its encryption context must have.
+        signed: Demand a signature, as `message.decrypt` says.
         allow_uncommitted: Read suites without key commitment too, as `message.decrypt` says.
         progress: Called with bytes written since the last call, from any thread.
 
@@ -98,7 +100,7 @@ def decrypt_file(
     with opening(source) as file:
         sealed = FileSource.of(file, str(source))
         reader = DecryptingReader(
-            file, keyring, context=context, allow_uncommitted=allow_uncommitted
+            file, keyring, context=context, signed=signed, allow_uncommitted=allow_uncommitted
         )
         with replacing(target) as out:
             if sealed is None or reader.header.is_in_order or not is_regular(out):

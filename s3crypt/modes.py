@@ -150,8 +150,9 @@ class ClientSide:
         keyring: Wraps each object's data key.
         context: Pairs bound to each object and stored in it *in the clear*; a reader that gives
             pairs demands them.
-        signed: Add an ECDSA P-384 signature over the whole object. Slower, read in order, and
-            of use only where readers must not be able to write.
+        signed: Add an ECDSA P-384 signature over the whole object, and demand one of objects
+            read. Slower, read in order, and of use only where readers must not be able to
+            write: with a KMS key that they may use to decrypt, and not to generate data keys.
         frame_length: Plaintext bytes of a frame: a multiple of 128, 4 KiB to 64 MiB.
         key_location: `header`: the object is self-contained. `metadata`: the wrapped key is in
             the object's S3 metadata, and changing the wrapping key moves no object byte.

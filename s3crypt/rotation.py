@@ -33,6 +33,7 @@ from .keyrings import AESKeyring, key_names, uncached
 from .kms_keyrings import KMSKeyring
 from .location import Location
 from .message import MAX_HEADER_LENGTH, EncryptedDataKey, Header, Keyring, Opener
+from .message.frames import unsigned
 from .message.header import PUBLIC_KEY_PAIR
 from .modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
 from .sources import StreamSource
@@ -80,16 +81,28 @@ class RotationOutcome:
     error: S3CryptError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a rotation accepts by name beyond what the store's mode demands.
+
+    Attributes:
+        unsigned: Unsigned objects where the mode demands a signature.
+    """
+
+    unsigned: bool = False
+
+
 def rotate(
     store: S3Crypt,
     location: Location,
     to: Mode,
+    allowed: Allowed,
     *,
     dry_run: bool,
     on_outcome: Callable[[RotationOutcome], None] | None,
 ) -> tuple[RotationOutcome, ...]:
     """Rotate one object, or all below a prefix; see `S3Crypt.rotate`."""
-    job = _job(store, to)
+    job = _job(store, to, allowed)
     if not location.is_prefix:
         outcome = _rotate_one(job, location, dry_run=dry_run)
         if on_outcome:
@@ -110,9 +123,9 @@ def rotate(
     return tuple(outcomes)
 
 
-def needs_rotation(store: S3Crypt, location: Location, to: Mode) -> bool:
+def needs_rotation(store: S3Crypt, location: Location, to: Mode, allowed: Allowed) -> bool:
     """Tell whether the object is other than `to` would write it; see `S3Crypt`."""
-    job = _job(store, to)
+    job = _job(store, to, allowed)
     return _plan(job, _look(job, location)) != "unchanged"
 
 
@@ -127,10 +140,11 @@ class _Job:
     store: S3Crypt
     source: Mode | None
     to: Mode
+    allowed: Allowed
 
 
-def _job(store: S3Crypt, to: Mode) -> _Job:
-    return _Job(store, store.mode and store.pinned(store.mode), store.pinned(to))
+def _job(store: S3Crypt, to: Mode, allowed: Allowed) -> _Job:
+    return _Job(store, store.mode and store.pinned(store.mode), store.pinned(to), allowed)
 
 
 def _rotate_all(job: _Job, prefix: Location, *, dry_run: bool) -> Iterator[RotationOutcome]:
@@ -174,6 +188,10 @@ class _Sealed:
     context: Mapping[str, str]
     key_location: Literal["header", "metadata"]
     is_committed: bool = True
+
+    @property
+    def is_signed(self) -> bool:
+        return PUBLIC_KEY_PAIR in self.context
 
 
 def _look(job: _Job, location: Location) -> _Object:
@@ -256,6 +274,11 @@ def _check_readable(job: _Job, seen: _Object) -> None:
         )
     if reads_sealed and not seen.sealed:
         raise PolicyError(f"{seen.location} is not encrypted client-side, as it was to be.")
+    if isinstance(seen.read_with, ClientSide) and seen.sealed:
+        demands_signature = seen.read_with.signed and not job.allowed.unsigned
+        if demands_signature and not seen.sealed.is_signed:
+            with seen.location.named_in_errors():
+                raise unsigned()
     job.store.check_mode(seen.read_with, seen.head, seen.location)
 
 
@@ -265,7 +288,7 @@ def _plan_client(seen: _Object, to: ClientSide) -> Action:
         return "re-encrypted"
     alike = (
         to.key_location == sealed.key_location
-        and to.signed == (PUBLIC_KEY_PAIR in sealed.context)
+        and to.signed == sealed.is_signed
         and to.object_context(seen.location.name).items() <= sealed.context.items()
         and sealed.is_committed
     )
@@ -401,7 +424,8 @@ def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
     if isinstance(job.to, ClientSide) and seen.sealed:
         headers |= _at_rest(seen.head)
     described = Description(entries.of_user(seen.metadata), _tags(job, seen), headers)
-    with job.store.reading(seen.location, Demand(seen.read_with)) as reading:
+    demand = Demand(seen.read_with, allow_unsigned=job.allowed.unsigned)
+    with job.store.reading(seen.location, demand) as reading:
         if reading.info.etag != seen.etag:
             raise ConflictError(
                 f"{seen.location} was replaced meanwhile; the new object was left alone.",

@@ -184,6 +184,7 @@ class S3Crypt:
         written_as: str | None = None,
         byte_range: str | None = None,
         allow_uncommitted: bool = False,
+        allow_unsigned: bool = False,
         allow_unverified_signature: bool = False,
         progress: Progress | None = None,
     ) -> ObjectInfo:
@@ -201,6 +202,7 @@ class S3Crypt:
                 the last ones, `-100`. The frames that have them are fetched and verified, and the
                 final one.
             allow_uncommitted: Read client-side objects without key commitment too.
+            allow_unsigned: Read unsigned objects too where the mode demands a signature.
             allow_unverified_signature: Read ranges of signed objects too, as `open` says.
             progress: Called with plaintext bytes written since the last call, from any thread.
 
@@ -211,7 +213,12 @@ class S3Crypt:
             ConflictError: It was replaced while it was read.
         """
         demand = Demand(
-            self._mode(mode), version_id, written_as, allow_uncommitted, allow_unverified_signature
+            self._mode(mode),
+            version_id,
+            written_as,
+            allow_uncommitted,
+            allow_unverified_signature,
+            allow_unsigned,
         )
         location = Location.parse_object(uri)
         if isinstance(target, io.TextIOBase):
@@ -234,6 +241,7 @@ class S3Crypt:
         written_as: str | None = None,
         byte_range: str | None = None,
         allow_uncommitted: bool = False,
+        allow_unsigned: bool = False,
         allow_unverified_signature: bool = False,
     ) -> bytes:
         """Return an object's plaintext, verified; arguments and errors as `get`."""
@@ -246,6 +254,7 @@ class S3Crypt:
             written_as=written_as,
             byte_range=byte_range,
             allow_uncommitted=allow_uncommitted,
+            allow_unsigned=allow_unsigned,
             allow_unverified_signature=allow_unverified_signature,
         )
         return target.getvalue()
@@ -261,6 +270,7 @@ class S3Crypt:
         version_id: str | None = None,
         written_as: str | None = None,
         allow_uncommitted: bool = False,
+        allow_unsigned: bool = False,
         allow_unverified_length: bool = False,
         allow_unverified_signature: bool = False,
         cache_length: int = DEFAULT_CACHE_LENGTH,
@@ -292,11 +302,12 @@ class S3Crypt:
             version_id: Instead of the current version.
             written_as: The name under which the object was put, where it was moved since.
             allow_uncommitted: Read client-side objects without key commitment too.
+            allow_unsigned: Read unsigned objects too where the mode demands a signature.
             allow_unverified_length: Return bytes before the final frame has proved the length:
                 one request less, for who reads a known range. A truncated object is then
                 noticed only once its end, or its size, is asked for.
-            allow_unverified_signature: Read signed objects too. Their signature covers the whole,
-                so that what is read of them is as authentic as an unsigned object.
+            allow_unverified_signature: Read signed objects too. Their signature covers the whole
+                and is not verified: whoever may read such objects can forge what is read.
             cache_length: Plaintext bytes that are kept of what was read, and read ahead.
             metadata, tags, content_type, storage_class: As `put`.
 
@@ -370,11 +381,13 @@ class S3Crypt:
         with translating(str(location)):
             self.client.delete_object(**location.arguments, **version)
 
-    def needs_rotation(self, uri: str, *, to: Mode) -> bool:
-        """Tell whether `rotate(uri, to=to)` would change the object; reads no plaintext."""
+    def needs_rotation(self, uri: str, *, to: Mode, allow_unsigned: bool = False) -> bool:
+        """Tell whether `rotate` with the same arguments would change it; reads no plaintext."""
         from . import rotation  # noqa: PLC0415 - the face is here, the work above in the layers
 
-        return rotation.needs_rotation(self, Location.parse_object(uri), to)
+        return rotation.needs_rotation(
+            self, Location.parse_object(uri), to, rotation.Allowed(allow_unsigned)
+        )
 
     def rotate(
         self,
@@ -382,6 +395,7 @@ class S3Crypt:
         *,
         to: Mode,
         dry_run: bool = False,
+        allow_unsigned: bool = False,
         on_outcome: "Callable[[RotationOutcome], None] | None" = None,
     ) -> "tuple[RotationOutcome, ...]":
         """Bring an object, or all below a prefix, to another mode or key.
@@ -394,6 +408,7 @@ class S3Crypt:
             uri: An object, or a prefix: a bucket, or a URI that ends with a slash.
             to: The mode to bring them to. The store's own mode is what they are read with.
             dry_run: Only say what would be done.
+            allow_unsigned: Take unsigned objects too where the store's mode demands a signature.
             on_outcome: Called with each object's outcome as it is known.
 
         Raises:
@@ -403,7 +418,12 @@ class S3Crypt:
         from . import rotation  # noqa: PLC0415
 
         return rotation.rotate(
-            self, Location.parse(uri), to, dry_run=dry_run, on_outcome=on_outcome
+            self,
+            Location.parse(uri),
+            to,
+            rotation.Allowed(allow_unsigned),
+            dry_run=dry_run,
+            on_outcome=on_outcome,
         )
 
     # What follows is for rotation, for the file system and for the methods above.
@@ -539,12 +559,18 @@ class S3Crypt:
         version_id: str | None = None,
         written_as: str | None = None,
         allow_uncommitted: bool = False,
+        allow_unsigned: bool = False,
         allow_unverified_length: bool = False,
         allow_unverified_signature: bool = False,
         cache_length: int = DEFAULT_CACHE_LENGTH,
     ) -> ObjectReader:
         demand = Demand(
-            self._mode(mode), version_id, written_as, allow_uncommitted, allow_unverified_signature
+            self._mode(mode),
+            version_id,
+            written_as,
+            allow_uncommitted,
+            allow_unverified_signature,
+            allow_unsigned,
         )
         if cache_length < 0:
             raise ConfigError(f"A cache has a length of 0 bytes or more, not {cache_length}.")
@@ -677,6 +703,7 @@ class Demand:
     written_as: str | None = None
     allow_uncommitted: bool = False
     allow_unverified_signature: bool = False
+    allow_unsigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -792,6 +819,7 @@ def _decrypting(
         source,
         keyring,
         context=mode.object_context(demand.written_as or location.name),
+        signed=mode.signed and not demand.allow_unsigned,
         allow_uncommitted=demand.allow_uncommitted,
         header=header,
     )

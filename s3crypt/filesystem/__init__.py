@@ -52,6 +52,7 @@ class S3CryptFileSystem(NamesFileSystem):
             command line; see `s3crypt.configuration.ModeChoice`. Files are read when content is
             first asked for.
         allow_uncommitted: Read client-side objects without key commitment too.
+        allow_unsigned: Read unsigned objects too where `signed` demands a signature.
         allow_unverified_signature: Read parts of signed objects, whose signature only a reader
             of the whole can check.
         endpoint_url: The S3 service's address, if not AWS's.
@@ -73,7 +74,10 @@ class S3CryptFileSystem(NamesFileSystem):
         keeps_listings = not options.keys().isdisjoint(LISTING_OPTIONS)
         super().__init__(connection, {"use_listings_cache": keeps_listings, **options})
         own = connection.options
-        self._allowances: dict[str, Any] = {"allow_uncommitted": own.allow_uncommitted}
+        self._allowances: dict[str, Any] = {
+            "allow_uncommitted": own.allow_uncommitted,
+            "allow_unsigned": own.allow_unsigned,
+        }
         self._open_allowances: dict[str, Any] = {
             **self._allowances,
             "allow_unverified_signature": own.allow_unverified_signature,

@@ -25,6 +25,14 @@ _FSSPECS = (*LISTING_OPTIONS, "skip_instance_cache", "asynchronous", "loop")
 # What fsspec's users say of caches that this file system does not have: all are hints.
 _CACHE_HINTS = ("cache_type", "default_cache", "default_cache_type", "fill_cache", "size")
 
+_FLAGS = (
+    "signed",
+    "bind_name",
+    "allow_uncommitted",
+    "allow_unsigned",
+    "allow_unverified_signature",
+)
+
 # While anybody has a mode object there is one of these for it, by the object's id and by name.
 _LIVE: "WeakValueDictionary[int | str, Live]" = WeakValueDictionary()
 
@@ -68,6 +76,7 @@ class Options:
     key_location: Literal["header", "metadata"] | None = None
     bind_name: bool = True
     allow_uncommitted: bool = False
+    allow_unsigned: bool = False
     allow_unverified_signature: bool = False
     endpoint_url: str | None = None
     profile: str | None = None
@@ -77,7 +86,7 @@ class Options:
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
             raise ConfigError("The storage option workers is a number, 1 at least.")
-        for name in ("signed", "bind_name", "allow_uncommitted", "allow_unverified_signature"):
+        for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
                 # The text "false", from some setting, is true.
                 raise ConfigError(f"The storage option {name} is True or False.")

@@ -65,6 +65,15 @@ def check_context(context: Mapping[str, str]) -> None:
             raise ConfigError(f"Context keys must not begin with {RESERVED_PREFIX!r}: {key!r}.")
 
 
+def unsigned() -> PolicyError:
+    """Return the refusal of a message without a signature where one is demanded."""
+    return PolicyError(
+        "The message is not signed, and a signature is demanded.",
+        hint="Whoever may open messages of its key can have made it. Where those are trusted to "
+        "write, leave signed out, or name allow_unsigned.",
+    )
+
+
 class Sealer:
     """Makes one message's frames, each exactly once.
 
@@ -256,9 +265,13 @@ class Opener:
         keyring: Keyring,
         *,
         context: Mapping[str, str] | None = None,
+        signed: bool = False,
         allow_uncommitted: bool = False,
     ) -> None:
         suite = header.suite
+        # Before a wrapping key is asked: a refused message costs no request.
+        if signed and suite.curve is None:
+            raise unsigned()
         if not suite.committing and not allow_uncommitted:
             raise PolicyError(
                 f"The message has no key commitment (suite {suite.name}), which is refused.",

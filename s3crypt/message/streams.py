@@ -86,11 +86,12 @@ def encrypt(
     return build(end + sealer.footer_length, fill)
 
 
-def decrypt(
+def decrypt(  # noqa: PLR0913 - every demand and limit is an argument of its own, by name
     data: bytes | bytearray | memoryview,
     keyring: Keyring,
     *,
     context: Mapping[str, str] | None = None,
+    signed: bool = False,
     allow_uncommitted: bool = False,
     max_edks: int = MAX_EDKS,
     max_frame_length: int = MAX_FRAME_LENGTH,
@@ -102,6 +103,8 @@ def decrypt(
         keyring: Unwraps its data key.
         context: Pairs that its encryption context must have. Those that are not stored in it
             must be what the writer authenticated without storing.
+        signed: Demand a signature. Without it a signature is verified where there is one, and
+            whoever can open a message can make another that has none.
         allow_uncommitted: Read suites without key commitment too. Such a message can be made
             to open differently under two keys; name it only where the writers are trusted.
         max_edks: Wrapped data keys that are accepted; each may cost a call to KMS.
@@ -110,7 +113,7 @@ def decrypt(
     Raises:
         IntegrityError: Tampered, truncated, a wrong key or context, or bytes after the end.
         FormatError: Not a message, or one beyond the limits.
-        PolicyError: It has no key commitment.
+        PolicyError: It has no key commitment, or no signature where one is demanded.
         KeyUnavailableError: The wrapping key cannot be used.
     """
     message = memoryview(data).cast("B")
@@ -124,12 +127,15 @@ def decrypt(
             source,
             keyring,
             context=context,
+            signed=signed,
             allow_uncommitted=allow_uncommitted,
             max_frame_length=max_frame_length,
             header=header,
         ) as reader:
             return reader.readall()
-    opener = Opener(header, keyring, context=context, allow_uncommitted=allow_uncommitted)
+    opener = Opener(
+        header, keyring, context=context, signed=signed, allow_uncommitted=allow_uncommitted
+    )
     geometry = opener.geometry
     size = geometry.plaintext_length(len(message))
     if not _is_long(len(message), geometry):
@@ -302,7 +308,8 @@ class DecryptingReader(io.RawIOBase):
     A body of one block (other writers' non-framed messages) is released once it is verified
     whole, and so is limited by `max_frame_length`.
 
-    `header` is the message's header where the caller has read it off `source` already.
+    `signed` demands a signature, as `decrypt` says. `header` is the message's header where the
+    caller has read it off `source` already.
 
     Attributes:
         header: The verified header.
@@ -319,6 +326,7 @@ class DecryptingReader(io.RawIOBase):
         keyring: Keyring,
         *,
         context: Mapping[str, str] | None = None,
+        signed: bool = False,
         allow_uncommitted: bool = False,
         max_edks: int = MAX_EDKS,
         max_frame_length: int = MAX_FRAME_LENGTH,
@@ -326,7 +334,9 @@ class DecryptingReader(io.RawIOBase):
     ) -> None:
         super().__init__()
         header = header or read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
-        self._opener = Opener(header, keyring, context=context, allow_uncommitted=allow_uncommitted)
+        self._opener = Opener(
+            header, keyring, context=context, signed=signed, allow_uncommitted=allow_uncommitted
+        )
         self._source = source
         self._max_block = min(max_frame_length, MAX_BLOCK_LENGTH)
         self._plain = memoryview(b"")
