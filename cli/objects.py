@@ -182,25 +182,28 @@ def get(
             _stream(store, uri, how)
         return
 
-    def download(pair: tuple[str, Path]) -> None:
-        name, path = pair
+    def download(name: str, path: Path, neighbour: Any = None) -> None:
         if dry_run:
-            store.inspect(name, version_id=how["version_id"])
+            store.inspect(name, version_id=how["version_id"], neighbour=neighbour)
             _would(settings, "get", name, str(path), None)
             return
         if recursive:
             path.parent.mkdir(parents=True, exist_ok=True)
         with _download_bar(store, name, how, settings) as advance:
-            info = store.get(name, path, progress=advance, **how)
+            info = store.get(name, path, neighbour=neighbour, progress=advance, **how)
         _tell(settings, "get", name, str(path), info, byte_range=how["byte_range"])
 
     if not recursive:
         with _suggesting_recursion(uri):
-            download((uri, Path("-") if target == "-" else _target_file(uri, target)))
+            download(uri, Path("-") if target == "-" else _target_file(uri, target))
         return
     root = _target_directory(target)
-    found = _found(store, _prefix(uri))
-    _each(found, lambda item: download((item.uri, _inside(root, uri, item.uri))), recursive=True)
+
+    def download_listed(found: "tuple[ListedObject, Any]") -> None:
+        item, neighbour = found
+        download(item.uri, _inside(root, uri, item.uri), neighbour)
+
+    _each(_found_to_read(store, _prefix(uri)), download_listed, recursive=True)
 
 
 @click.command()
@@ -307,7 +310,7 @@ def rm(
             say(f"{'would delete' if dry_run else 'deleted'} {name}")
 
     if recursive:
-        found = _found(store, _prefix(uri), with_folders=True)
+        found = _found(store, _prefix(uri))
         _each(found, lambda item: delete(item.uri), recursive=True)
     else:
         if not version_id:
@@ -338,8 +341,8 @@ def inspect(
     """
     store = _store(options.mode_for(settings), settings)
 
-    def show(name: str) -> None:
-        info = store.inspect(name, version_id=version_id)
+    def show(name: str, neighbour: Any = None) -> None:
+        info = store.inspect(name, version_id=version_id, neighbour=neighbour)
         if settings.json:
             print_json(info_fields(info))
             return
@@ -350,7 +353,8 @@ def inspect(
             print_line("")
 
     if recursive:
-        _each(_found(store, _prefix(uri)), lambda item: show(item.uri), recursive=True)
+        found = _found_to_read(store, _prefix(uri))
+        _each(found, lambda pair: show(pair[0].uri, pair[1]), recursive=True)
         return
     with _suggesting_recursion(uri):
         show(uri)
@@ -552,15 +556,22 @@ def _prefix(uri: str) -> str:
     return uri if uri.endswith("/") else uri + "/"
 
 
-def _found(
-    store: "S3Crypt", prefix: str, *, with_folders: bool = False
-) -> "Iterator[ListedObject]":
+def _found(store: "S3Crypt", prefix: str) -> "Iterator[ListedObject]":
     nothing = True
     for item in store.list(prefix):
         nothing = False
+        yield item
+    if nothing:
+        raise _nothing_below(prefix)
+
+
+def _found_to_read(store: "S3Crypt", prefix: str) -> "Iterator[tuple[ListedObject, Any]]":
+    nothing = True
+    for item, neighbour in store.list_with_neighbours(prefix):
+        nothing = False
         # Consoles make empty objects "folder/" to show a folder.
-        if with_folders or not (item.uri.endswith("/") and item.stored_size == 0):
-            yield item
+        if not (item.uri.endswith("/") and item.stored_size == 0):
+            yield item, neighbour
     if nothing:
         raise _nothing_below(prefix)
 

@@ -21,6 +21,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import s3ec
 from .errors import ConfigError, FormatError, IntegrityError
 from .keyrings import AESKeyring, Keyring
 from .message import MAX_EDKS, DataKey, EncryptedDataKey, Header
@@ -182,18 +183,14 @@ def of_reply(reply: Mapping[str, Any]) -> dict[str, str]:
     return {name.lower(): value for name, value in reply.get("Metadata", {}).items()}
 
 
-# Names by which the Amazon S3 Encryption Client knows its objects; their format is not read yet.
-_S3EC_KEYS = ("x-amz-key", "x-amz-key-v2", "x-amz-3", "x-amz-i")
-
-
 def claims_client_side(metadata: Mapping[str, str]) -> bool:
     """Tell whether the metadata says that the body is ciphertext, ours or another client's."""
     return FRAME_LENGTH in metadata or EDKS in metadata or is_s3ec(metadata)
 
 
 def is_s3ec(metadata: Mapping[str, str]) -> bool:
-    """Tell whether the Amazon S3 Encryption Client wrote the object."""
-    return any(name in metadata for name in _S3EC_KEYS)
+    """Return whether the metadata has entries of the Amazon S3 Encryption Client."""
+    return bool(s3ec.marks(metadata))
 
 
 def of_user(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -202,14 +199,21 @@ def of_user(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_user(metadata: Mapping[str, str]) -> None:
-    """Refuse entries that would be taken for ours.
+    """Refuse entries that would be taken for ours, or for the Amazon S3 Encryption Client's.
 
     Raises:
-        ConfigError: A name begins with `s3crypt-`, or an entry is not ASCII.
+        ConfigError: A name begins with `s3crypt-` or is one of that client's, or an entry is not
+            ASCII.
     """
     for name in metadata:
         if name.lower().startswith(PREFIX):
             raise ConfigError(f"Metadata names that begin with {PREFIX!r} are s3crypt's: {name!r}.")
+        if name.lower() in s3ec.ENTRIES:
+            raise ConfigError(
+                f"The metadata name {name!r} is the Amazon S3 Encryption Client's: the object "
+                "would be taken for one of that client.",
+                hint="Leave the entry out, or give it another name.",
+            )
         if not (name + metadata[name]).isascii():
             raise ConfigError(
                 f"S3 metadata is ASCII; {name!r} is not.", hint="Percent-encode it, or use a tag."

@@ -37,7 +37,7 @@ from .message.frames import unsigned
 from .message.header import PUBLIC_KEY_PAIR
 from .modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
 from .sources import StreamSource
-from .store import Demand, S3Crypt, check_written, recognise
+from .store import Demand, Neighbour, S3Crypt, check_written, recognise, refuse_s3ec
 from .transfer import MAX_COPY_LENGTH, CopySource, ObjectStream, Upload, copy_in_place
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted", "failed"]
@@ -104,7 +104,7 @@ def rotate(
     """Rotate one object, or all below a prefix; see `S3Crypt.rotate`."""
     job = _job(store, to, allowed)
     if not location.is_prefix:
-        outcome = _rotate_one(job, location, dry_run=dry_run)
+        outcome = _rotate_one(job, location, None, dry_run=dry_run)
         if on_outcome:
             on_outcome(outcome)
         return (outcome,)
@@ -126,7 +126,7 @@ def rotate(
 def needs_rotation(store: S3Crypt, location: Location, to: Mode, allowed: Allowed) -> bool:
     """Tell whether the object is other than `to` would write it; see `S3Crypt`."""
     job = _job(store, to, allowed)
-    return _plan(job, _look(job, location)) != "unchanged"
+    return _plan(job, _look(job, location), None) != "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +148,9 @@ def _job(store: S3Crypt, to: Mode, allowed: Allowed) -> _Job:
 
 
 def _rotate_all(job: _Job, prefix: Location, *, dry_run: bool) -> Iterator[RotationOutcome]:
-    for listed in job.store.list(str(prefix)):
+    for listed, neighbour in job.store.list_with_neighbours(str(prefix)):
         try:
-            yield _rotate_one(job, Location.parse(listed.uri), dry_run=dry_run)
+            yield _rotate_one(job, Location.parse(listed.uri), neighbour, dry_run=dry_run)
         except S3CryptError as error:
             yield RotationOutcome(listed.uri, "failed", error=error)
 
@@ -216,7 +216,9 @@ def _look(job: _Job, location: Location) -> _Object:
         check_metadata(location, head)
         # Only `to`'s customer key may stand in for the source's: the object then is as wanted.
         read_with = mode if arguments else job.source
-        return _Object(location, head, read_with, _sealed(job, location, head, arguments))
+        with location.named_in_errors():
+            sealed = _sealed(job, location, head, arguments)
+        return _Object(location, head, read_with, sealed)
     if refusal is None:
         raise AssertionError("unreachable: every attempt succeeded or was refused")
     raise translate(refusal, str(location)) from refusal
@@ -226,6 +228,7 @@ def _sealed(
     job: _Job, location: Location, head: Mapping[str, Any], arguments: Mapping[str, object]
 ) -> _Sealed | None:
     metadata = entries.of_reply(head)
+    refuse_s3ec(metadata)
     wrapped = entries.load_edks(metadata)
     if wrapped:
         # All in the metadata: not even the header has to be fetched.
@@ -246,11 +249,23 @@ def _header(job: _Job, location: Location, arguments: Mapping[str, object]) -> H
         return recognise(stream)
 
 
-def _plan(job: _Job, seen: _Object) -> Action:
+def _plan(job: _Job, seen: _Object, neighbour: Neighbour | None) -> Action:
     action = _wanted(job, seen)
     if action != "unchanged":
         _check_readable(job, seen)
+        if isinstance(job.to, ClientSide) and not seen.sealed:
+            _refuse_headless_ciphertext(job, seen, neighbour)
     return action
+
+
+def _refuse_headless_ciphertext(job: _Job, seen: _Object, neighbour: Neighbour | None) -> None:
+    """Refuse to encrypt what the S3 Encryption Client did already: no client would open it again.
+
+    Unlike a read, this looks for an instruction file whatever the object's bytes look like.
+    """
+    is_listed = neighbour is not None and neighbour.etag == seen.etag
+    if neighbour is None or not is_listed or neighbour.is_there:
+        job.store.refuse_instruction_file_of(seen.location, is_listed=is_listed)
 
 
 def _wanted(job: _Job, seen: _Object) -> Action:
@@ -312,10 +327,12 @@ def _is_in_mode(store: S3Crypt, head: Mapping[str, Any], to: Mode) -> bool:
     return True
 
 
-def _rotate_one(job: _Job, location: Location, *, dry_run: bool) -> RotationOutcome:
+def _rotate_one(
+    job: _Job, location: Location, neighbour: Neighbour | None, *, dry_run: bool
+) -> RotationOutcome:
     started = time.perf_counter()
     seen = _look(job, location)
-    action = _plan(job, seen)
+    action = _plan(job, seen, neighbour)
     version_id, moved = None, 0
     if not dry_run:
         if action == "copied":
@@ -424,7 +441,12 @@ def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
     if isinstance(job.to, ClientSide) and seen.sealed:
         headers |= _at_rest(seen.head)
     described = Description(entries.of_user(seen.metadata), _tags(job, seen), headers)
-    demand = Demand(seen.read_with, allow_unsigned=job.allowed.unsigned)
+    # The plan has looked for an instruction file; a copy inside S3 needs no look, nor its fallback.
+    demand = Demand(
+        seen.read_with,
+        allow_unsigned=job.allowed.unsigned,
+        neighbour=Neighbour(seen.etag, is_there=False),
+    )
     with job.store.reading(seen.location, demand) as reading:
         if reading.info.etag != seen.etag:
             raise ConflictError(

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from . import metadata as entries
+from . import s3ec
 from .aws import Clients, translating
 from .errors import (
     ConfigError,
     FormatError,
     IntegrityError,
+    ObjectNotFoundError,
     PolicyError,
     S3CryptError,
     StorageError,
@@ -50,6 +52,7 @@ from .message import (
     read_header,
 )
 from .message.memory import reserve
+from .message.recognise import is_known
 from .modes import BOUND_NAME, DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
 from .reader import (
     DEFAULT_CACHE_LENGTH,
@@ -76,6 +79,8 @@ DEFAULT_WORKERS = 10
 # Longer than the header of all but few messages.
 _HEAD_LENGTH = 16 * 2**10
 _IF_ABSENT = {"IfNoneMatch": "*"}
+# HEAD has no body to carry a code.
+_UNREADABLE = ("403", "404", "AccessDenied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,17 @@ class ListedObject:
     stored_size: int
     etag: str
     last_modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Whether `NAME.instruction` was there when an object NAME had this ETag.
+
+    Such a neighbour may be the instruction file of the Amazon S3 Encryption Client.
+    """
+
+    etag: str
+    is_there: bool
 
 
 class S3Crypt:
@@ -186,6 +202,7 @@ class S3Crypt:
         allow_uncommitted: bool = False,
         allow_unsigned: bool = False,
         allow_unverified_signature: bool = False,
+        neighbour: Neighbour | None = None,
         progress: Progress | None = None,
     ) -> ObjectInfo:
         """Fetch an object's plaintext, verified.
@@ -204,10 +221,12 @@ class S3Crypt:
             allow_uncommitted: Read client-side objects without key commitment too.
             allow_unsigned: Read unsigned objects too where the mode demands a signature.
             allow_unverified_signature: Read ranges of signed objects too, as `open` says.
+            neighbour: As `list_with_neighbours` yields it, where the object was listed.
             progress: Called with plaintext bytes written since the last call, from any thread.
 
         Raises:
             ObjectNotFoundError: There is none.
+            FormatError: The Amazon S3 Encryption Client encrypted it.
             IntegrityError: It is not what was written, or not under this name.
             PolicyError: It is not encrypted as demanded.
             ConflictError: It was replaced while it was read.
@@ -219,6 +238,7 @@ class S3Crypt:
             allow_uncommitted,
             allow_unverified_signature,
             allow_unsigned,
+            neighbour,
         )
         location = Location.parse_object(uri)
         if isinstance(target, io.TextIOBase):
@@ -341,24 +361,31 @@ class S3Crypt:
         chosen = self._mode(mode)
         if chosen is None:
             # Only its first bytes tell whose it is.
-            return self._look(location, None, version_id, first=_HEAD_LENGTH)
+            return self._look(location, Demand(None, version_id), first=_HEAD_LENGTH)
         with location.named_in_errors(), _explaining(chosen), translating(str(location)):
             arguments = _read_arguments(chosen, version_id)
             reply = self.client.head_object(**location.arguments, **arguments)
         info = describe_head(location, reply)
         if info is None and isinstance(chosen, ClientSide):
-            return self._look(location, chosen, version_id, first=_HEAD_LENGTH)
+            return self._look(location, Demand(chosen, version_id), first=_HEAD_LENGTH)
         return info or describe_plain(location, reply)
 
     def inspect(
-        self, uri: str, *, mode: Mode | None = None, version_id: str | None = None
+        self,
+        uri: str,
+        *,
+        mode: Mode | None = None,
+        version_id: str | None = None,
+        neighbour: Neighbour | None = None,
     ) -> ObjectInfo:
         """Say how an object is encrypted, by whose key and how large it is; decrypts nothing.
 
-        An object of mode `sse-c` answers only to its key, so it needs `mode`.
+        An object of mode `sse-c` answers only to its key, so it needs `mode`. `neighbour` is as
+        `get` has it.
         """
         location = Location.parse_object(uri)
-        return self._look(location, self._mode(mode), version_id, first=MAX_HEADER_LENGTH)
+        demand = Demand(self._mode(mode), version_id, neighbour=neighbour)
+        return self._look(location, demand, first=MAX_HEADER_LENGTH)
 
     def list(self, uri: str) -> Iterator[ListedObject]:
         """Yield the objects whose URI begins with `uri`, in S3's order."""
@@ -373,6 +400,17 @@ class S3Crypt:
                         listed["ETag"],
                         listed["LastModified"],
                     )
+
+    def list_with_neighbours(self, uri: str) -> "Iterator[tuple[ListedObject, Neighbour | None]]":
+        """Yield as `list` does, each object with what `get` and `inspect` take as `neighbour`.
+
+        Those then know, without a request, of most objects that the Amazon S3 Encryption Client
+        did not encrypt them. None where the listing cannot tell.
+        """
+        for listed, is_there in s3ec.with_neighbours(self.list(uri), lambda item: item.uri):
+            # A directory bucket lists in no order.
+            is_unknown = is_there is None or Location.parse(listed.uri).bucket.endswith("--x-s3")
+            yield listed, None if is_unknown else Neighbour(listed.etag, bool(is_there))
 
     def delete(self, uri: str, *, version_id: str | None = None) -> None:
         """Delete an object (in a versioned bucket: hide it), or one version for good."""
@@ -490,6 +528,8 @@ class S3Crypt:
         with self.reading(source, demand) as reading:
             info, reply = reading.info, reading.stream.reply
             check_metadata(source, reply)
+            if "metadata" not in described:
+                refuse_s3ec(info.metadata)
             kept = {
                 "metadata": info.metadata,
                 # S3 counts those that the caller may read.
@@ -533,23 +573,82 @@ class S3Crypt:
             else:
                 self.check_mode(mode, stream.reply, location)
                 _refuse_client_side(mode, stream)
+                if mode is None:
+                    self._refuse_headless_ciphertext(location, stream, demand.neighbour)
             header = reader.header if reader else None
             info = describe(location, stream, header)
             yield Reading(location, stream, reader, info, demand)
 
-    def _look(
-        self, location: Location, mode: Mode | None, version_id: str | None, *, first: int
-    ) -> ObjectInfo:
-        arguments = _read_arguments(mode, version_id)
+    def _look(self, location: Location, demand: "Demand", *, first: int) -> ObjectInfo:
+        arguments = _read_arguments(demand.mode, demand.version_id)
         with (
             location.named_in_errors(),
-            _explaining(mode),
+            _explaining(demand.mode),
             ObjectStream.open(self.client, location, arguments, first=first) as stream,
         ):
             header = recognise(stream)
             if header:
                 entries.check_recorded(entries.of_reply(stream.reply), header)
+            elif demand.mode is None:
+                self._refuse_headless_ciphertext(location, stream, demand.neighbour)
             return describe(location, stream, header)
+
+    def _refuse_headless_ciphertext(
+        self, location: Location, stream: ObjectStream, neighbour: Neighbour | None
+    ) -> None:
+        """Refuse an object without a mark whose key an instruction file beside it holds.
+
+        A listing says whether to look for the file; without one, the object's first bytes do.
+        """
+        if neighbour and neighbour.etag == stream.reply["ETag"]:
+            if neighbour.is_there:
+                self.refuse_instruction_file_of(location, is_listed=True)
+        elif stream.size >= s3ec.MIN_CIPHERTEXT_LENGTH and not is_known(stream.beginning):
+            self.refuse_instruction_file_of(location)
+
+    def refuse_instruction_file_of(self, location: Location, *, is_listed: bool = False) -> None:
+        """Refuse an object beside which there is an instruction file of the S3 Encryption Client.
+
+        A name that ends like that of one is not enough: metadata or body must show it. A neighbour
+        that may not be read is taken for none.
+
+        Args:
+            location: The object.
+            is_listed: `NAME.instruction` is known to be there, so no HEAD asks for it.
+
+        Raises:
+            FormatError: There is one: the object's bytes are that client's ciphertext.
+        """
+        name = s3ec.beside(location.name)
+        if name is None:
+            return
+        beside = Location(location.bucket, name)
+        try:
+            is_one = self._is_instruction_file(beside, is_listed=is_listed)
+        except ObjectNotFoundError:
+            return
+        except S3CryptError as error:
+            if error.code not in _UNREADABLE:
+                raise
+            return
+        if is_one:
+            raise FormatError(
+                f"{location}: the object is of the Amazon S3 Encryption Client, which this version "
+                f"does not read; the instruction file {beside} holds its key.",
+                hint="Read it with that client.",
+            )
+
+    def _is_instruction_file(self, location: Location, *, is_listed: bool) -> bool:
+        if not is_listed:
+            with translating(str(location)):
+                head = self.client.head_object(**location.arguments)
+            if s3ec.INSTRUCTION_MARK in entries.of_reply(head):
+                return True
+            if head["ContentLength"] > s3ec.MAX_INSTRUCTION_LENGTH:
+                return False
+        first = s3ec.MAX_INSTRUCTION_LENGTH
+        with ObjectStream.open(self.client, location, {}, first=first) as stream:
+            return _is_instruction_file(stream)
 
     def _open_to_read(  # noqa: PLR0913 - as `open` has them
         self,
@@ -704,6 +803,7 @@ class Demand:
     allow_uncommitted: bool = False
     allow_unverified_signature: bool = False
     allow_unsigned: bool = False
+    neighbour: Neighbour | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -805,6 +905,7 @@ def _decrypting(
     try:
         header = read_header(source)
     except FormatError as error:
+        refuse_s3ec(entries.of_reply(stream.reply))
         reported = reported_mode(stream.reply)
         if error.hint is None and reported:
             error.hint = f"S3 stores it in mode {reported}: read it with that mode."
@@ -852,17 +953,57 @@ def recognise(stream: ObjectStream) -> Header | None:
             a plain object, its ciphertext would be taken for plaintext.
     """
     metadata = entries.of_reply(stream.reply)
-    if entries.is_s3ec(metadata):
-        raise FormatError(
-            "The object is of the Amazon S3 Encryption Client, which this version does not read.",
-            hint="Read it with that client.",
-        )
+    refuse_s3ec(metadata)
     header = find_header(stream)  # type: ignore[arg-type]  # RawIOBase reads as BinaryIO does
     if header is None and entries.claims_client_side(metadata):
         raise FormatError(
             "The object is to be encrypted client-side, and is not a message this version reads."
         )
+    if header is None and _is_instruction_file(stream):
+        raise _instruction_file_error("Or name this object's own mode, to read it as it is.")
     return header
+
+
+def refuse_s3ec(metadata: Mapping[str, str]) -> None:
+    """Refuse an object whose metadata has entries of the Amazon S3 Encryption Client.
+
+    Raises:
+        FormatError: It has some: the object is that client's, or an instruction file, or other
+            readers would take it for one of these.
+    """
+    names = s3ec.marks(metadata)
+    if not names:
+        return
+    if s3ec.INSTRUCTION_MARK in names:
+        raise _instruction_file_error()
+    key = (
+        "" if s3ec.has_key(metadata) else "; its instruction file (NAME.instruction) holds its key"
+    )
+    raise FormatError(
+        f"The object is of the Amazon S3 Encryption Client, which this version does not read{key}.",
+        hint="Read it with that client. If another one wrote it, copy it without its metadata "
+        f"{', '.join(names)}.",
+    )
+
+
+def _instruction_file_error(hint: str = "") -> FormatError:
+    return FormatError(
+        "The object is an instruction file of the Amazon S3 Encryption Client: it holds the key "
+        "of another object, which this version does not read.",
+        hint=f"Read that object with that client. {hint}".rstrip(),
+    )
+
+
+def _is_instruction_file(stream: ObjectStream) -> bool:
+    """Return whether an object's metadata or its whole body is that of an instruction file."""
+    if s3ec.INSTRUCTION_MARK in entries.of_reply(stream.reply):
+        return True
+    if stream.size > s3ec.MAX_INSTRUCTION_LENGTH or not s3ec.may_begin_instruction_file(
+        stream.beginning
+    ):
+        return False
+    stream.rewind()
+    return s3ec.is_instruction_file(bytes(stream.take(stream.size)))
 
 
 def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> None:

@@ -33,14 +33,15 @@ ALLOWED = {
     "keyrings": {"caching", "errors", "message"},
     "kms_keyrings": {"aws", "caching", "errors", "keyrings", "message"},
     "modes": {"caching", "errors", "message"},
-    "metadata": {"errors", "keyrings", "message"},
+    "s3ec": set(),
+    "metadata": {"errors", "keyrings", "message", "s3ec"},
     "transfer": {"aws", "errors", "files", "location", "message", "sources", "workers"},
     "info": {"errors", "keyrings", "location", "message", "metadata", "modes", "transfer"},
     "reader": {"errors", "info", "location", "message", "transfer", "workers"},
     "writer": {"errors", "info", "sources"},
     "store": {
         "aws", "errors", "files", "info", "keyrings", "kms_keyrings", "location", "message",
-        "metadata", "modes", "reader", "sources", "transfer", "workers", "writer",
+        "metadata", "modes", "reader", "s3ec", "sources", "transfer", "workers", "writer",
     },
     "rotation": {
         "aws", "errors", "info", "keyrings", "kms_keyrings", "location", "message", "metadata",
@@ -73,7 +74,7 @@ OUTSIDE = {
 PUBLIC_MODULES = {"__version__", "configuration", "errors", "files", "kms", "message", "sandbox"}
 WITHOUT_AWS = {
     "caching", "configuration", "errors", "files", "keyrings", "location", "message", "modes",
-    "sources", "workers",
+    "s3ec", "sources", "workers",
 }  # fmt: skip
 # Calls that move object bytes, or make objects; only these modules may make them.
 MOVING = {

@@ -49,6 +49,18 @@ def describe(start: bytes) -> str:
     return "its first bytes are not those of a message"
 
 
+def is_known(start: bytes) -> bool:
+    """Return whether input that starts with these bytes is text, or of a type named here.
+
+    Ciphertext that has no header of its own is neither, except by chance.
+    """
+    return (
+        any(start.startswith(prefix) for prefix, _ in _STARTS)
+        or _TEXT.issuperset(start)
+        or _is_utf8(start)
+    )
+
+
 def _is_utf8(start: bytes) -> bool:
     try:
         # Not final: the cut may have split the last character.

@@ -138,6 +138,11 @@ class ObjectStream(io.RawIOBase):
         self._position, self._ahead = 0, memoryview(b"")
 
     @property
+    def beginning(self) -> bytes:
+        """Return the object's first bytes that came with the first reply: 4 KiB, or all."""
+        return bytes(self._beginning)
+
+    @property
     def position(self) -> int:
         """Return the offset in the object of the next byte."""
         return self._position
