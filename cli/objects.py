@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 import click
 
 import s3crypt
+from s3crypt.configuration import MODES
 from s3crypt.errors import (
     ConfigError,
     ObjectNotFoundError,
@@ -28,6 +29,7 @@ from .options import (
     Settings,
     common_options,
     describing_options,
+    is_from_environment,
     option,
     parse_pairs,
     parse_size,
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# The mode of objects that S3 reports no encryption of.
+_PLAIN = "none"
 _recursive = option(
     "-r", "--recursive", is_flag=True, environment=False, help="All objects below the prefix."
 )
@@ -364,6 +368,12 @@ def inspect(
 @click.argument("uri", metavar="S3_URI")
 @common_options
 @writing_options
+@option(
+    "--from-mode",
+    type=click.Choice((*MODES, _PLAIN)),
+    environment=False,
+    help="Who encrypted what is there now; none: nobody, as far as S3 reports.",
+)
 @option("--from-key", multiple=True, metavar="KEY", help="A key that opens what is there now.")
 @option(
     "--from-sse-c-key-file",
@@ -398,9 +408,9 @@ def rotate(
 
     Each by the cheapest sound way.
 
-    --mode, --key and their companions say what objects are to become, --from-... what opens
-    them now, where that is not the same keys. An object that another writer changes meanwhile
-    is left as that writer made it.
+    --mode, --key and their companions say what objects are to become, --from-... what they are
+    now. From S3's encryption to client-side, --from-mode names it. An object that another
+    writer changes meanwhile is left as that writer made it.
 
     SSE objects are copied inside S3; client-side objects with --key-location metadata are
     rewrapped by KMS and copied inside S3; others are streamed through this process and
@@ -419,6 +429,7 @@ def rotate(
             to=to,
             dry_run=dry_run,
             allow_unsigned=allow_unsigned,
+            allow_unencrypted=old["from_mode"] == _PLAIN,
             on_outcome=lambda o: _show_outcome(settings, o, dry_run),
         )
     except RotationError as error:
@@ -460,19 +471,26 @@ def _old_mode(
     options: ModeOptions,
     settings: Settings,
     *,
+    from_mode: str | None,
     from_key: tuple[str, ...],
     from_sse_c_key_file: Path | None,
     from_context: tuple[str, ...],
     from_signed: bool,
 ) -> "Mode | None":
+    is_client_side = bool(from_key) and from_mode in (None, "client")
+    names = ("key", "sse_c_key_file", "context", "signed")
     old = ModeOptions(
+        mode=None if from_mode == _PLAIN else from_mode,
         key=from_key,
         sse_c_key_file=from_sse_c_key_file,
         context=from_context,
-        no_bind_name=options.no_bind_name and bool(from_key),
+        no_bind_name=options.no_bind_name and is_client_side,
         # A signature made here must not vouch for what anyone who can read could have written.
-        signed=from_signed or (options.signed and bool(from_key)),
+        signed=from_signed or (options.signed and is_client_side),
+        from_environment=frozenset(name for name in names if is_from_environment(f"from_{name}")),
     )
+    if from_mode == _PLAIN:
+        return old.check_none("--from-mode none", prefix="from-")
     return old.mode_for(settings, prefix="from-")
 
 

@@ -176,6 +176,11 @@ class ModeOptions:
             spell=spell,
         )
 
+    def check_none(self, reason: str, *, prefix: str) -> None:
+        """Refuse options on the command line, where what is there has no mode."""
+        for name in sorted(self._given() - self.from_environment):
+            raise ConfigError(f"{reason} takes no {_as_option(name, prefix=prefix)}.")
+
     def required_mode_for(self, settings: Settings) -> "Mode":
         """Return the mode asked for; s3crypt never guesses how to write."""
         mode = self.mode_for(settings)
@@ -270,7 +275,7 @@ def _mode_options(command: Command, options: Sequence[Callable[[Command], Comman
     @functools.wraps(command)
     def wrapper(*arguments: Any, **values: Any) -> Any:
         names = [name for name in ModeOptions.__dataclass_fields__ if name in values]
-        environment = frozenset(name for name in names if _is_from_environment(name))
+        environment = frozenset(name for name in names if is_from_environment(name))
         chosen = {name: values.pop(name) for name in names}
         options = ModeOptions(**chosen, from_environment=environment)
         return command(*arguments, options=options, **values)
@@ -278,7 +283,8 @@ def _mode_options(command: Command, options: Sequence[Callable[[Command], Comman
     return _with_options(wrapper, options)
 
 
-def _is_from_environment(name: str) -> bool:
+def is_from_environment(name: str) -> bool:
+    """Tell whether an option of the running command was read from the environment."""
     source = click.get_current_context().get_parameter_source(name)
     return source is ParameterSource.ENVIRONMENT
 
@@ -286,7 +292,7 @@ def _is_from_environment(name: str) -> bool:
 def _applied(settings: Settings, service: str) -> Settings:
     if settings.sandbox:
         for name in ("endpoint_url", "profile"):
-            if getattr(settings, name) and not _is_from_environment(name):
+            if getattr(settings, name) and not is_from_environment(name):
                 raise ConfigError(
                     f"--sandbox and --{name.replace('_', '-')} exclude each other.",
                     hint="Give one of them.",

@@ -194,6 +194,8 @@ _IN_OPTIONS = (
     ("Read it with ClientSide and one of: ", "It opens with the key "),
     ("read it with bind_name=False", "read it with --no-bind-name"),
     ("name allow_uncommitted", "give --allow-uncommitted"),
+    ("name the store's mode: ", "give --from-mode "),
+    ("name allow_unencrypted: ", "give --from-mode none: "),
     ("leave signed out, or name allow_unsigned", "leave --signed out, or give --allow-unsigned"),
     ("name allow_unverified_signature", "give --allow-unverified-signature"),
     ("was moved or replaced", "was moved (--written-as OLD_NAME) or replaced"),

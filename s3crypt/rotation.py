@@ -87,9 +87,11 @@ class Allowed:
 
     Attributes:
         unsigned: Unsigned objects where the mode demands a signature.
+        unencrypted: Objects that S3 reports no encryption of, and that are not client-side.
     """
 
     unsigned: bool = False
+    unencrypted: bool = False
 
 
 def rotate(
@@ -218,6 +220,8 @@ def _look(job: _Job, location: Location) -> _Object:
         read_with = mode if arguments else job.source
         with location.named_in_errors():
             sealed = _sealed(job, location, head, arguments)
+        if job.allowed.unencrypted and sealed is None and reported_mode(head) is None:
+            read_with = None
         return _Object(location, head, read_with, sealed)
     if refusal is None:
         raise AssertionError("unreachable: every attempt succeeded or was refused")
@@ -295,6 +299,30 @@ def _check_readable(job: _Job, seen: _Object) -> None:
             with seen.location.named_in_errors():
                 raise unsigned()
     job.store.check_mode(seen.read_with, seen.head, seen.location)
+    if isinstance(job.to, ClientSide) and seen.read_with is None:
+        _check_named(job, seen)
+
+
+def _check_named(job: _Job, seen: _Object) -> None:
+    """Refuse to seal an object whose mode nobody named.
+
+    Whoever can write to the bucket can put a plain object there. Sealed, it would be believed as
+    what a holder of the key wrote.
+    """
+    reported = reported_mode(seen.head)
+    if reported is None and job.allowed.unencrypted:
+        return
+    is_now = f"stored as {reported}" if reported else "not encrypted"
+    name = (
+        f"name the store's mode: {reported}."
+        if reported
+        else "name allow_unencrypted: S3 reports no encryption of it."
+    )
+    raise PolicyError(
+        f"{seen.location} is {is_now}, and no mode was named that it is to be read with.",
+        hint=f"Anyone who can write to the bucket can have put it there. Where they are trusted, "
+        f"{name}",
+    )
 
 
 def _plan_client(seen: _Object, to: ClientSide) -> Action:

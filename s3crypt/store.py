@@ -419,13 +419,19 @@ class S3Crypt:
         with translating(str(location)):
             self.client.delete_object(**location.arguments, **version)
 
-    def needs_rotation(self, uri: str, *, to: Mode, allow_unsigned: bool = False) -> bool:
+    def needs_rotation(
+        self,
+        uri: str,
+        *,
+        to: Mode,
+        allow_unsigned: bool = False,
+        allow_unencrypted: bool = False,
+    ) -> bool:
         """Tell whether `rotate` with the same arguments would change it; reads no plaintext."""
         from . import rotation  # noqa: PLC0415 - the face is here, the work above in the layers
 
-        return rotation.needs_rotation(
-            self, Location.parse_object(uri), to, rotation.Allowed(allow_unsigned)
-        )
+        allowed = rotation.Allowed(allow_unsigned, allow_unencrypted)
+        return rotation.needs_rotation(self, Location.parse_object(uri), to, allowed)
 
     def rotate(
         self,
@@ -434,6 +440,7 @@ class S3Crypt:
         to: Mode,
         dry_run: bool = False,
         allow_unsigned: bool = False,
+        allow_unencrypted: bool = False,
         on_outcome: "Callable[[RotationOutcome], None] | None" = None,
     ) -> "tuple[RotationOutcome, ...]":
         """Bring an object, or all below a prefix, to another mode or key.
@@ -445,8 +452,12 @@ class S3Crypt:
         Args:
             uri: An object, or a prefix: a bucket, or a URI that ends with a slash.
             to: The mode to bring them to. The store's own mode is what they are read with.
+                Where `to` is client-side it must have one, since without a mode anyone who can
+                write to the bucket chooses what is sealed: `S3Crypt(SSES3()).rotate(...)`.
             dry_run: Only say what would be done.
             allow_unsigned: Take unsigned objects too where the store's mode demands a signature.
+            allow_unencrypted: Take objects too that S3 reports no encryption of, as other servers
+                than AWS's do of plain objects.
             on_outcome: Called with each object's outcome as it is known.
 
         Raises:
@@ -459,7 +470,7 @@ class S3Crypt:
             self,
             Location.parse(uri),
             to,
-            rotation.Allowed(allow_unsigned),
+            rotation.Allowed(allow_unsigned, allow_unencrypted),
             dry_run=dry_run,
             on_outcome=on_outcome,
         )
