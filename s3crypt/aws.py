@@ -4,6 +4,7 @@
 Knows nothing of objects, modes or messages.
 """
 
+import copy
 import os
 import threading
 from collections.abc import Iterator
@@ -102,6 +103,19 @@ class Clients:
                     raise
                 # botocore's type for a malformed endpoint URL or number in the configuration.
                 raise ConfigError(f"AWS settings: {error}.", hint=_SETTINGS_HINT) from error
+
+    @property
+    def are_of_the_default_session(self) -> bool:
+        """Return whether neither a session nor a client was given."""
+        return self._session is None and self._given is None
+
+    def with_session(self, session: boto3.Session) -> "Clients":
+        """Return clients of `session`, made as these; theirs is the default session."""
+        if not self.are_of_the_default_session:
+            raise AssertionError("unreachable: a session or client that was given is kept")
+        other = copy.copy(self)
+        other._session = session  # noqa: SLF001 - same class
+        return other
 
     @property
     def are_ours(self) -> bool:

@@ -11,10 +11,11 @@ import struct
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from hashlib import sha384
 from time import monotonic
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
+from weakref import WeakSet
 
 from .errors import ConfigError
 from .message.header import PUBLIC_KEY_PAIR, serialize_context
@@ -50,7 +51,7 @@ class CacheStatistics:
     entries: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CachingKeyring:
     """Lets a data key of another keyring serve several messages of one encryption context.
 
@@ -89,6 +90,7 @@ class CachingKeyring:
     # One a process: a fork may happen while another thread holds its parent's lock, and a call
     # that it waits for would never end in the child.
     _caches: "dict[int, _Cache]" = field(init=False, repr=False, default_factory=dict)
+    _groups: "dict[int, _Group]" = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.keyring, CachingKeyring):
@@ -142,27 +144,54 @@ class CachingKeyring:
         """Tell whether the keyring did."""
         return self.keyring.wrote(edks)
 
+    def before(self, keyring: Keyring) -> "CachingKeyring":
+        """Return a copy before another keyring, with a cache of its own and the same limits.
+
+        The data keys of one keyring are not served to users of the other one, who may have
+        other rights. What the copy does is counted in `statistics` here, and `clear()` clears
+        its cache too.
+        """
+        other = replace(self, keyring=keyring)
+        object.__setattr__(other, "_groups", self._groups)
+        return other
+
     @property
     def statistics(self) -> CacheStatistics:
-        """Return the counts of this process since the keyring was made, or the process forked."""
-        return self._cache.statistics()
+        """Return the counts of this process since the keyring was made, or the process forked.
+
+        A store with a session of its own, and a rotation, use copies of the keyring; their
+        counts are included.
+        """
+        return self._group.statistics()
 
     def clear(self) -> None:
         """Drop every data key, and those that calls in progress are about to bring."""
-        self._cache.clear()
+        self._group.clear()
 
     @property
     def _cache(self) -> "_Cache":
         pid = os.getpid()
         if pid not in self._caches:
-            self._caches.setdefault(pid, _Cache(self))
-            for other in list(self._caches):
-                if other != pid:
-                    self._caches.pop(other, None)
+            self._caches.setdefault(pid, self._group.add(_Cache(self, self._group)))
+            _forget_others(self._caches, pid)
         return self._caches[pid]
+
+    @property
+    def _group(self) -> "_Group":
+        pid = os.getpid()
+        if pid not in self._groups:
+            self._groups.setdefault(pid, _Group())
+            _forget_others(self._groups, pid)
+        return self._groups[pid]
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A CachingKeyring holds data keys in the clear; make one there instead.")
+
+
+def _forget_others(of_processes: dict[int, Any], pid: int) -> None:
+    for other in list(of_processes):
+        if other != pid:
+            of_processes.pop(other, None)
 
 
 def _is_number(value: object) -> bool:
@@ -211,15 +240,51 @@ class _Call:
     data_key: DataKey | None = None
 
 
+class _Group:
+    """The caches of a keyring and of its copies in one process: one lock, one set of counts."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.counts: Counter[str] = Counter()
+        self._caches: WeakSet[_Cache] = WeakSet()
+
+    def add(self, cache: "_Cache") -> "_Cache":
+        """Count the cache's entries too, for as long as its keyring is in use."""
+        with self.lock:
+            self._caches.add(cache)
+        return cache
+
+    def statistics(self) -> CacheStatistics:
+        """Return the counts so far."""
+        with self.lock:
+            count = self.counts
+            return CacheStatistics(
+                generate_hits=count["generate_hits"],
+                generate_calls=count["generate_calls"],
+                unwrap_hits=count["unwrap_hits"],
+                unwrap_calls=count["unwrap_calls"],
+                entries=sum(map(len, self._caches)),
+            )
+
+    def clear(self) -> None:
+        """Drop every entry, and what calls in progress will return."""
+        with self.lock:
+            for cache in self._caches:
+                cache.clear()
+
+
 class _Cache:
     """The data keys of one process. No lock is held while the keyring is asked."""
 
-    def __init__(self, limits: CachingKeyring) -> None:
+    def __init__(self, limits: CachingKeyring, group: _Group) -> None:
         self._limits = limits
-        self._lock = threading.Lock()
+        self._lock = group.lock
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._calls: dict[bytes, _Call] = {}
-        self._counts: Counter[str] = Counter()
+        self._counts = group.counts
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def get(
         self,
@@ -260,23 +325,10 @@ class _Cache:
             self._counts[f"{verb}_calls"] += 1
         return call()
 
-    def statistics(self) -> CacheStatistics:
-        """Return the counts so far."""
-        with self._lock:
-            count = self._counts
-            return CacheStatistics(
-                generate_hits=count["generate_hits"],
-                generate_calls=count["generate_calls"],
-                unwrap_hits=count["unwrap_hits"],
-                unwrap_calls=count["unwrap_calls"],
-                entries=len(self._entries),
-            )
-
     def clear(self) -> None:
-        """Drop every entry, and what calls in progress will return."""
-        with self._lock:
-            self._entries.clear()
-            self._calls.clear()
+        """Drop every entry, and what calls in progress will return; the caller has the lock."""
+        self._entries.clear()
+        self._calls.clear()
 
     def _serves_once(self, plaintext_length: int | None) -> bool:
         # Nobody would gain by waiting for a data key that can serve nobody else.

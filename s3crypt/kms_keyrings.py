@@ -4,10 +4,12 @@
 Source: aws-encryption-sdk-specification, framework/aws-kms/{aws-kms,aws-kms-discovery}-keyring.md.
 """
 
+import copy
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -74,7 +76,8 @@ class KMSKeyring:
 
     Args:
         key: Key ARN, key id, alias (`alias/reports`) or alias ARN. Headers carry the key's ARN.
-        session: boto3 session to make KMS clients from; the default one if left out.
+        session: boto3 session to make KMS clients from. If left out, it is the session of the
+            store that uses the keyring, or else the default one.
         client: A KMS client to use instead of making one.
     """
 
@@ -105,7 +108,7 @@ class KMSKeyring:
             partition: `aws`, `aws-cn` or `aws-us-gov`.
             regions: Regions asked; None for the one each message names. A multi-Region key of
                 another Region is looked for in the first of them.
-            session: boto3 session to make KMS clients from.
+            session: boto3 session to make KMS clients from; as for `KMSKeyring` if left out.
         """
         return DiscoveryKeyring(
             tuple(accounts), partition, tuple(regions or ()), Clients("kms", session=session)
@@ -126,6 +129,14 @@ class KMSKeyring:
             return self
         keyring = KMSKeyring(arn)
         keyring._clients = self._clients
+        return keyring
+
+    def with_session(self, session: "boto3.Session") -> "KMSKeyring":
+        """Return a copy that uses `session`, or this keyring if it was given one or a client."""
+        if not self._clients.are_of_the_default_session:
+            return self
+        keyring = copy.copy(self)
+        keyring._clients = self._clients.with_session(session)  # noqa: SLF001 - same class
         return keyring
 
     @property
@@ -205,7 +216,7 @@ class KMSKeyring:
         return self._arn.is_sibling(arn)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class DiscoveryKeyring:
     """Opens what any KMS key of some accounts wrapped; wraps nothing. See KMSKeyring.discovery."""
 
@@ -244,6 +255,12 @@ class DiscoveryKeyring:
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
         """Refuse: discovery only reads."""
         raise ConfigError(_READ_ONLY, hint=_READ_ONLY_HINT)
+
+    def with_session(self, session: "boto3.Session") -> "DiscoveryKeyring":
+        """Return a copy that uses `session`, or this keyring if it was given one."""
+        if not self._clients.are_of_the_default_session:
+            return self
+        return replace(self, _clients=self._clients.with_session(session))
 
     def _trusts(self, arn: _KMSArn) -> bool:
         return (
@@ -304,12 +321,51 @@ def pinned(keyring: Keyring) -> Keyring:
     """Return the keyring with its KMS aliases resolved, for a job that must not see them move."""
     if isinstance(keyring, KMSKeyring):
         return keyring.pinned()
+    # In an old cache may be data keys under the key that an alias named before, and objects
+    # written with them would not be as wanted. The copy has a cache of its own.
+    return _with_inner(keyring, pinned)
+
+
+def _with_inner(keyring: Keyring, change: Callable[[Keyring], Keyring]) -> Keyring:
+    """Return the keyring with the keyrings inside it changed, or itself where none changes."""
     if isinstance(keyring, MultiKeyring):
-        inner = tuple(map(pinned, keyring.keyrings))
-        return keyring if inner == keyring.keyrings else MultiKeyring(*inner)
-    if isinstance(keyring, CachingKeyring):
-        wrapping = pinned(keyring.keyring)
-        # Another cache where there are aliases: in the old one may be data keys under the key
-        # that one named before, and what was written with them would not be as wanted.
-        return keyring if wrapping is keyring.keyring else replace(keyring, keyring=wrapping)
+        inner = tuple(map(change, keyring.keyrings))
+        if any(new is not old for new, old in zip(inner, keyring.keyrings, strict=True)):
+            return MultiKeyring(*inner)
+    elif isinstance(keyring, CachingKeyring):
+        wrapping = change(keyring.keyring)
+        if wrapping is not keyring.keyring:
+            return keyring.before(wrapping)
     return keyring
+
+
+class SessionKeyrings:
+    """Copies of keyrings that ask KMS with one session, where the keyrings were given none.
+
+    There is one copy per keyring, kept for as long as the keyring is in use: a CachingKeyring's
+    copy keeps its cache, and each copy its clients. The keyrings themselves are not changed.
+    """
+
+    def __init__(self, session: "boto3.Session") -> None:
+        self._session = session
+        # By identity: of these types only DiscoveryKeyring compares by value, and equal ones
+        # without a session are interchangeable.
+        self._copies: WeakKeyDictionary[Keyring, Keyring] = WeakKeyDictionary()
+
+    def of(self, keyring: Keyring) -> Keyring:
+        """Return the copy of a keyring, or the keyring itself where no session is missing."""
+        if not isinstance(keyring, KMSKeyring | DiscoveryKeyring | MultiKeyring | CachingKeyring):
+            return keyring
+        made = self._copies.get(keyring)
+        if made is None:
+            made = self._made(keyring)
+            if made is keyring:
+                # It would keep itself alive.
+                return keyring
+            made = self._copies.setdefault(keyring, made)
+        return made
+
+    def _made(self, keyring: Keyring) -> Keyring:
+        if isinstance(keyring, KMSKeyring | DiscoveryKeyring):
+            return keyring.with_session(self._session)
+        return _with_inner(keyring, self.of)

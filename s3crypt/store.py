@@ -39,7 +39,7 @@ from .info import (
     footer_length,
     keys_of,
 )
-from .kms_keyrings import pinned, resolve_key_arn
+from .kms_keyrings import SessionKeyrings, pinned, resolve_key_arn
 from .location import Location
 from .message import (
     MAX_HEADER_LENGTH,
@@ -112,8 +112,10 @@ class S3Crypt:
     Args:
         mode: How objects are written, and what is demanded of those read: the same mode, its
             key, its context. Without a mode nothing is written, and what can be read is read.
-        session: boto3 session to make clients from; the default one if left out.
-        client: An S3 client to use instead. It is not changed.
+        session: boto3 session to make clients from; the default one if left out. Keyrings
+            that were given no session use it too, by copies that the store makes of them.
+        client: An S3 client to use instead. It is not changed. Keyrings that were given no
+            session then use the default one.
         endpoint_url: The S3 service's address, if not AWS's; KMS keeps its own.
         workers: Threads of one transfer, at most: there is one for each core, and more while
             a server far away keeps them waiting. Each takes about 11 MiB for a put, 3 for a get.
@@ -139,6 +141,7 @@ class S3Crypt:
             "s3", session=session, client=client, endpoint_url=endpoint_url, connections=workers
         )
         self._kms_clients = Clients("kms", session=session)
+        self._keyrings = SessionKeyrings(session) if session is not None else None
         self._checksums = Checksums(self._clients)
         self._key_arns: dict[tuple[str, str | None], str] = {}
 
@@ -491,6 +494,7 @@ class S3Crypt:
 
         With `IfMatch` it replaces an object that must not be lost.
         """
+        mode = self._with_session(mode)
         sealer, header = None, None
         ours: dict[str, str] = {}
         if isinstance(mode, ClientSide):
@@ -571,7 +575,7 @@ class S3Crypt:
         self, location: Location, demand: "Demand", *, first: int = PART_LENGTH
     ) -> "Iterator[Reading]":
         """Open an object whose encryption is as demanded; ask for `first` bytes at first."""
-        mode = demand.mode
+        mode = demand.mode and self._with_session(demand.mode)
         arguments = _read_arguments(mode, demand.version_id)
         with (
             location.named_in_errors(),
@@ -767,13 +771,24 @@ class S3Crypt:
         return self._key_arns[key, region]
 
     def pinned(self, mode: Mode) -> Mode:
-        """Return the mode with KMS aliases resolved, for a job during which they must not move."""
+        """Return the mode with KMS aliases resolved, for a job during which they must not move.
+
+        Keyrings without a session get the store's.
+        """
+        mode = self._with_session(mode)
         if isinstance(mode, ClientSide):
             return replace(mode, keyring=pinned(mode.keyring))
         if isinstance(mode, SSEKMS | DSSEKMS) and ":key/" not in mode.key:
             kms = self._kms_clients.get(self.client.meta.region_name)
             return replace(mode, key=resolve_key_arn(kms, mode.key))
         return mode
+
+    def _with_session(self, mode: Mode) -> Mode:
+        """Return the mode whose keyrings ask KMS with the store's session, if it was given one."""
+        if self._keyrings is None or not isinstance(mode, ClientSide):
+            return mode
+        keyring = self._keyrings.of(mode.keyring)
+        return mode if keyring is mode.keyring else replace(mode, keyring=keyring)
 
     def _mode(self, mode: Mode | None) -> Mode | None:
         return mode if mode is not None else self.mode

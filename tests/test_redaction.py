@@ -18,6 +18,7 @@ import botocore.awsrequest
 import botocore.session
 import pytest
 import urllib3
+from samples import FRAME, payload
 
 from s3crypt import (
     SSEC,
@@ -32,7 +33,6 @@ from s3crypt import (
     redaction,
 )
 from s3crypt.errors import S3CryptError
-from tests.samples import FRAME, payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

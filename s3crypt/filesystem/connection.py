@@ -93,7 +93,9 @@ class Connection:
         if self._store is None:
             options = self.options
             self._store = S3Crypt(
-                session=self._session(),
+                # Keyrings use the store's session, and mode objects keep their own default one
+                # where the options name none: a CachingKeyring then serves all from one cache.
+                session=self._session() if options.profile or options.region else None,
                 endpoint_url=options.endpoint_url,
                 workers=max(LOOKUPS, options.workers),
             )

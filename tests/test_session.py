@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose credentials and Region a keyring asks KMS with: the store's, where it has none itself."""
+
+from __future__ import annotations
+
+import gc
+import re
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import fsspec
+import pytest
+from relay import relaying
+from samples import aes, payload
+
+from s3crypt import (
+    CachingKeyring,
+    ClientSide,
+    ConfigError,
+    KMSKeyring,
+    MultiKeyring,
+    S3Crypt,
+)
+from s3crypt.kms_keyrings import SessionKeyrings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from relay import Relay
+
+    from s3crypt.message import Keyring
+    from s3crypt.sandbox import Running
+
+STORES, OWN = "AKIASTORES", "AKIAOWN"
+BODY = payload(1000)
+
+
+@pytest.fixture
+def stores(monkeypatch: pytest.MonkeyPatch, kms: Any, s3: Any) -> boto3.Session:
+    """Return a session with credentials, in an environment without any."""
+    # The clients of other fixtures have found their credentials by now.
+    assert kms.list_keys(Limit=1), s3.list_buckets()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    return boto3.Session(STORES, "secret")
+
+
+@pytest.fixture
+def account(kms_key: str) -> str:
+    """Return the account of the sandbox's keys."""
+    return kms_key.split(":")[4]
+
+
+@pytest.fixture
+def signed(
+    sandbox: Running, stores: boto3.Session, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Signed]:
+    """Return what is asked of KMS from here on."""
+    assert stores
+    with relaying(sandbox.endpoint_url) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", relay.url)
+        yield Signed(relay)
+
+
+class Signed:
+    """Requests to KMS, by who signed them."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    @property
+    def scopes(self) -> list[tuple[str, str]]:
+        """Return access key and Region of each request's signature."""
+        found = []
+        for asked in self._relay.asked:
+            match = re.search(r"Credential=(\w+)/\d+/([^/]+)/kms/", asked.headers["authorization"])
+            assert match, asked
+            found.append((match[1], match[2]))
+        return found
+
+    @property
+    def by(self) -> set[str]:
+        """Return the access keys."""
+        return {access_key for access_key, _ in self.scopes}
+
+
+KEYRINGS: dict[str, Callable[[str], Keyring]] = {
+    "KMS": KMSKeyring,
+    "several": lambda key: MultiKeyring(KMSKeyring(key), aes()),
+    "one of several": lambda key: MultiKeyring(aes(), KMSKeyring(key)),
+    "caching": lambda key: CachingKeyring(KMSKeyring(key), max_age=60),
+    "caching several": lambda key: CachingKeyring(MultiKeyring(aes(), KMSKeyring(key)), max_age=60),
+}
+
+
+def mode_of(keyring: Keyring, **options: Any) -> ClientSide:
+    """Return a mode that any keyring can serve."""
+    return ClientSide(keyring, bind_name=False, **options)
+
+
+def through_the_mode(session: boto3.Session, mode: ClientSide, uri: str) -> None:
+    """Use the store's mode."""
+    store = S3Crypt(mode, session=session)
+    store.put(BODY, uri)
+    assert store.read(uri) == BODY
+
+
+def through_a_calls_mode(session: boto3.Session, mode: ClientSide, uri: str) -> None:
+    """Name the mode in each call."""
+    store = S3Crypt(session=session)
+    store.put(BODY, uri, mode=mode)
+    assert store.read(uri, mode=mode) == BODY
+
+
+def through_files(session: boto3.Session, mode: ClientSide, uri: str) -> None:
+    """Open to write and to read."""
+    store = S3Crypt(mode, session=session)
+    with store.open(uri, "wb") as file:
+        file.write(BODY)
+    with store.open(uri) as file:
+        assert file.read() == BODY
+
+
+def through_a_rotation(session: boto3.Session, mode: ClientSide, uri: str) -> None:
+    """Rotate to the mode, and from it to another one."""
+    local = ClientSide(aes("local"), bind_name=False)
+    S3Crypt(local, session=session).put(BODY, uri)
+    assert S3Crypt(local, session=session).rotate(uri, to=mode)[0].action == "re-encrypted"
+    assert not S3Crypt(mode, session=session).needs_rotation(uri, to=mode)
+    assert S3Crypt(mode, session=session).rotate(uri, to=local)[0].action == "re-encrypted"
+
+
+WAYS = [through_a_calls_mode, through_files, through_a_rotation]
+CASES = [(through_the_mode, name) for name in KEYRINGS]
+CASES += [(way, name) for way in WAYS for name in ("KMS", "caching several")]
+
+
+@pytest.mark.parametrize(
+    ("way", "name"), CASES, ids=lambda value: str(getattr(value, "__name__", value))
+)
+def test_a_keyring_without_a_session_uses_the_stores(
+    way: Callable[[boto3.Session, ClientSide, str], None],
+    name: str,
+    stores: boto3.Session,
+    bucket: str,
+    kms_key: str,
+    signed: Signed,
+) -> None:
+    """In every way that a mode comes to a store, however deep the KMS keyring lies."""
+    way(stores, mode_of(KEYRINGS[name](kms_key)), f"s3://{bucket}/object")
+    assert signed.by == {STORES}
+
+
+def test_rewrapping_uses_the_stores_session(
+    stores: boto3.Session, bucket: str, kms: Any, kms_key: str, signed: Signed
+) -> None:
+    """Both keyrings of a kms:ReEncrypt do, and an alias is resolved with it."""
+    kms.create_alias(AliasName=f"alias/{bucket}", TargetKeyId=kms_key)
+    source = ClientSide(aes(), key_location="metadata")
+    by_alias = ClientSide(KMSKeyring(f"alias/{bucket}"), key_location="metadata")
+    S3Crypt(source, session=stores).put(BODY, f"s3://{bucket}/object")
+    S3Crypt(source, session=stores).rotate(f"s3://{bucket}/object", to=by_alias)
+    store = S3Crypt(by_alias, session=stores)
+    assert not store.needs_rotation(f"s3://{bucket}/object", to=by_alias)
+    assert signed.by == {STORES}
+
+
+def test_discovery_uses_the_stores_session(
+    stores: boto3.Session, bucket: str, kms_key: str, account: str, signed: Signed
+) -> None:
+    """A keyring that only reads does too."""
+    S3Crypt(ClientSide(KMSKeyring(kms_key)), session=stores).put(BODY, f"s3://{bucket}/object")
+    discovery = ClientSide(KMSKeyring.discovery(accounts=[account]))
+    assert S3Crypt(discovery, session=stores).read(f"s3://{bucket}/object") == BODY
+    assert signed.by == {STORES}
+
+
+@pytest.mark.parametrize("kind", ["session", "client"])
+def test_a_keyring_keeps_its_own(
+    kind: str, stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
+) -> None:
+    """A session or a client that a keyring was given stays."""
+    own = boto3.Session(OWN, "secret")
+    keyring = (
+        KMSKeyring(kms_key, session=own)
+        if kind == "session"
+        else KMSKeyring(kms_key, client=own.client("kms"))
+    )
+    through_the_mode(stores, mode_of(keyring), f"s3://{bucket}/object")
+    assert signed.by == {OWN}
+
+
+def test_a_bare_client_reaches_no_keyring(
+    stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
+) -> None:
+    """With `client=` keyrings use the default session, which has no credentials here."""
+    store = S3Crypt(ClientSide(KMSKeyring(kms_key)), client=stores.client("s3"))
+    with pytest.raises(ConfigError, match="No AWS credentials"):
+        store.put(BODY, f"s3://{bucket}/object")
+    assert signed.by == set()
+
+
+def test_the_callers_keyring_is_not_changed(
+    stores: boto3.Session, bucket: str, kms_key: str
+) -> None:
+    """Used by itself it has the default session still."""
+    keyring = KMSKeyring(kms_key)
+    through_the_mode(stores, mode_of(keyring), f"s3://{bucket}/object")
+    with pytest.raises(ConfigError, match="No AWS credentials"):
+        keyring.generate(32, {})
+
+
+def test_two_stores_use_one_keyring_with_their_own_sessions(
+    stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
+) -> None:
+    """Neither store's requests are signed with the other's credentials."""
+    mode = mode_of(KMSKeyring(kms_key))
+    other = boto3.Session(OWN, "secret")
+    S3Crypt(mode, session=stores).put(BODY, f"s3://{bucket}/one")
+    assert signed.by == {STORES}
+    S3Crypt(mode, session=other).put(BODY, f"s3://{bucket}/two")
+    assert [access_key for access_key, _ in signed.scopes] == [STORES, OWN]
+
+
+def test_an_arns_region_is_asked_with_the_stores_session(
+    stores: boto3.Session, bucket: str, signed: Signed, sandbox: Running
+) -> None:
+    """The ARN says where, the session says who."""
+    abroad = stores.client("kms", "eu-west-1", endpoint_url=sandbox.endpoint_url)
+    key = abroad.create_key()["KeyMetadata"]["Arn"]
+    through_the_mode(stores, mode_of(KMSKeyring(key)), f"s3://{bucket}/object")
+    assert signed.scopes == [(STORES, "eu-west-1")] * 2
+
+
+def test_a_cache_is_not_shared_by_two_sessions(
+    stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
+) -> None:
+    """Another session may have other rights; the caller's statistics count both."""
+    keyring = CachingKeyring(KMSKeyring(kms_key), max_age=60)
+    store = S3Crypt(mode_of(keyring), session=stores)
+    for number in range(3):
+        store.put(BODY, f"s3://{bucket}/{number}")
+    assert (keyring.statistics.generate_calls, keyring.statistics.generate_hits) == (1, 2)
+    other = S3Crypt(mode_of(keyring), session=boto3.Session(OWN, "secret"))
+    other.put(BODY, f"s3://{bucket}/3")
+    assert (keyring.statistics.generate_calls, keyring.statistics.generate_hits) == (2, 2)
+    assert keyring.statistics.entries == 2
+    assert signed.by == {STORES, OWN}
+
+
+def test_clearing_the_callers_cache_clears_the_stores(
+    stores: boto3.Session, bucket: str, kms_key: str
+) -> None:
+    """No data key stays behind in a copy."""
+    keyring = CachingKeyring(KMSKeyring(kms_key), max_age=60)
+    store = S3Crypt(mode_of(keyring), session=stores)
+    store.put(BODY, f"s3://{bucket}/object")
+    assert keyring.statistics.entries == 1
+    keyring.clear()
+    assert keyring.statistics.entries == 0
+    store.put(BODY, f"s3://{bucket}/object")
+    assert keyring.statistics.generate_calls == 2
+
+
+def test_counts_outlive_the_store(stores: boto3.Session, bucket: str, kms_key: str) -> None:
+    """The keyring keeps them; the data keys go with the store."""
+    keyring = CachingKeyring(KMSKeyring(kms_key), max_age=60)
+    S3Crypt(mode_of(keyring), session=stores).put(BODY, f"s3://{bucket}/object")
+    gc.collect()
+    assert keyring.statistics.generate_calls == 1
+    assert keyring.statistics.entries == 0
+
+
+def test_there_is_one_copy_per_keyring(stores: boto3.Session) -> None:
+    """Hence one cache and one set of connections, whichever way the keyring comes."""
+    keyrings = SessionKeyrings(stores)
+    inner = KMSKeyring("alias/any")
+    caching = CachingKeyring(inner, max_age=60)
+    copy = keyrings.of(caching)
+    assert copy is keyrings.of(caching)
+    assert copy is not caching
+    assert keyrings.of(copy) is copy
+    assert isinstance(copy, CachingKeyring)
+    assert copy.keyring is keyrings.of(inner)
+    assert keyrings.of(KMSKeyring("alias/any")) is not copy.keyring
+
+
+def test_a_store_keeps_no_keyring_alive(stores: boto3.Session) -> None:
+    """A keyring made for one call goes when the caller lets it go."""
+    keyrings = SessionKeyrings(stores)
+    made = [KMSKeyring("alias/any"), CachingKeyring(KMSKeyring("alias/any"), max_age=60)]
+    made.append(MultiKeyring(KMSKeyring("alias/any"), aes()))
+    copies = [weakref.ref(keyrings.of(keyring)) for keyring in made]
+    assert all(copy() for copy in copies)
+    del made
+    gc.collect()
+    assert [copy() for copy in copies] == [None, None, None]
+
+
+def test_keyrings_without_kms_are_used_as_they_are(stores: boto3.Session) -> None:
+    """A raw key, a cache of one, and a caller's own class."""
+    keyrings = SessionKeyrings(stores)
+    caching, several = CachingKeyring(aes(), max_age=60), MultiKeyring(aes(), aes("two"))
+    local: list[Keyring] = [aes(), caching, several]
+    for keyring in local:
+        assert keyrings.of(keyring) is keyring
+
+
+def test_a_file_systems_profile_reaches_keyrings(
+    stores: boto3.Session,
+    bucket: str,
+    kms_key: str,
+    signed: Signed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A mode object's keyring asks KMS with the profile that the storage options name."""
+    assert stores
+    config = tmp_path / "config"
+    config.write_text(
+        f"[profile lake]\naws_access_key_id = {OWN}\naws_secret_access_key = secret\n"
+        "region = us-east-1\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    mode = ClientSide(KMSKeyring(kms_key))
+    files = fsspec.filesystem("s3crypt", mode=mode, profile="lake")
+    files.pipe_file(f"{bucket}/object", BODY)
+    assert files.cat_file(f"{bucket}/object") == BODY
+    assert signed.by == {OWN}
