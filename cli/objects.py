@@ -490,7 +490,8 @@ def _old_mode(
         from_environment=frozenset(name for name in names if is_from_environment(f"from_{name}")),
     )
     if from_mode == _PLAIN:
-        return old.check_none("--from-mode none", prefix="from-")
+        old.check_none("--from-mode none", prefix="from-")
+        return None
     return old.mode_for(settings, prefix="from-")
 
 

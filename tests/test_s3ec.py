@@ -7,7 +7,6 @@ import base64
 import io
 import json
 import random
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -209,21 +208,21 @@ def test_a_message_costs_no_head(bucket: str, requests_log: RequestsLog) -> None
     assert _about_neighbours(requests_log) == []
 
 
-@pytest.mark.parametrize("mode", [None, SSES3()])
 def test_rotating_a_plain_object_to_client_side_always_asks(
-    mode: Any, bucket: str, s3: Any, requests_log: RequestsLog
+    bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
     """Text too, and with a mode named: what is encrypted twice, no client opens."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"text")
     requests_log.clear()
-    # Without a mode it is refused, after the same question.
-    with nullcontext() if mode else pytest.raises(PolicyError, match="no mode was named"):
-        connect(mode).rotate(f"s3://{bucket}/x", to=ClientSide(aes()))
+    with pytest.raises(PolicyError, match="no mode was named"):
+        connect().rotate(f"s3://{bucket}/x", to=ClientSide(aes()))
+    assert _about_neighbours(requests_log) == []
+    connect(SSES3()).rotate(f"s3://{bucket}/x", to=ClientSide(aes()))
     assert _about_neighbours(requests_log) == ["HEAD"]
     s3.put_object(Bucket=bucket, Key="y", Body=b"text")
     s3.put_object(Bucket=bucket, Key="y.instruction", Body=json.dumps(V2))
     with pytest.raises(FormatError, match=f"s3://{bucket}/y.instruction holds its key"):
-        connect(mode).rotate(f"s3://{bucket}/y", to=ClientSide(aes()))
+        connect(SSES3()).rotate(f"s3://{bucket}/y", to=ClientSide(aes()))
 
 
 @pytest.mark.parametrize(("status", "goes_on"), [(403, True), (404, True), (500, False)])
