@@ -4,6 +4,11 @@
     python pairs.py NAME ... --rounds N [--tiny] [--endpoint-url URL --objects FOLDER]
 
 Prints JSON, by name: the seconds of every round, ours and theirs, and a remark, or what is missing.
+
+    python pairs.py --against COMMIT [ROW ...] [--rounds N] [--tiny]
+
+Compares this checkout's CPU time with another commit's, see against.py, and prints a table; the
+exit code is 1 where a row's 90 % interval is not below the bound.
 """
 
 import argparse
@@ -20,8 +25,10 @@ from typing import Any
 import official_sdk as official
 import operation
 import runs
+from against import compare
 from machine import claim_memory
 from peers import MissingPeerError
+from side import ROWS
 from workload import BUCKET
 
 import s3crypt
@@ -258,12 +265,20 @@ def measure(pair: Pair, rounds: int) -> list[tuple[float, float]]:
 def main() -> None:
     """Measure pairs and print them."""
     parser = argparse.ArgumentParser(description="Measure pairs.")
-    parser.add_argument("names", nargs="+", choices=PAIRS)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("names", nargs="*", help=f"{', '.join([*PAIRS, *ROWS])}")
+    parser.add_argument("--against", metavar="COMMIT", help="compare with this commit")
+    parser.add_argument("--rounds", type=int, help="15 with --against, else 5")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--endpoint-url")
     parser.add_argument("--objects", type=Path, help="where what the null server serves is")
     asked = parser.parse_args()
+    unknown = set(asked.names) - set(ROWS if asked.against else PAIRS)
+    if unknown or not (asked.names or asked.against):
+        parser.error(f"no such rows: {', '.join(sorted(unknown)) or 'none were named'}")
+    if asked.against:
+        rounds = asked.rounds or 15
+        raise SystemExit(compare(asked.against, asked.names or list(ROWS), rounds, tiny=asked.tiny))
+    asked.rounds = asked.rounds or 5
     given = Given(asked.tiny, asked.endpoint_url, asked.objects)
     print(json.dumps({name: _said(name, given, asked.rounds) for name in asked.names}))
 

@@ -121,6 +121,42 @@ def test_a_missing_peer_is_named_with_how_to_get_it(tmp_path: Path) -> None:
     assert lines["boto3"][0].isdigit()
 
 
+@needs_nginx
+def test_two_checkouts_are_compared_in_pairs() -> None:
+    """Each row named has the medians of both sides, their ratio and its interval."""
+    if not (BENCHMARKS.parent / ".git").exists():
+        pytest.skip("needs a checkout")
+    rows = ("decrypt-1kib", "put-1kib", "get-1gib")
+    done = run("pairs.py", "--against", "HEAD", "--tiny", "--rounds", "2", *rows)
+    assert done.returncode in {0, 1}, done.stderr
+    table = [line.split() for line in done.stdout.splitlines()[2:]]
+    assert [row[0] for row in table] == list(rows), done.stdout + done.stderr
+    for _, theirs, _, ours, _, ratio, interval, *_ in table:
+        low, _, high = interval.partition("-")
+        assert float(theirs) >= 0 <= float(ours)
+        assert float(low) <= float(ratio) <= float(high)
+
+
+@pytest.mark.parametrize(("slower", "is_met"), [(1.0, True), (1.02, True), (1.04, False)])
+def test_a_slower_checkout_misses_the_bound(slower: float, is_met: bool) -> None:
+    """The upper end of the interval decides, so that noise alone does not pass."""
+    script = (
+        "import against;"
+        "theirs = [1 + number / 100 for number in range(15)];"
+        f"ours = [{slower} * seconds for seconds in theirs];"
+        "print(against.Figures('row', theirs, ours).is_met)"
+    )
+    done = run("-c", script)
+    assert done.stdout.strip() == str(is_met), done.stderr
+
+
+def test_a_side_with_another_checkouts_library_is_refused(tmp_path: Path) -> None:
+    """A measurement of the wrong s3crypt does not pass for one of the right one."""
+    done = run("side.py", tmp_path, tmp_path, "decrypt-1kib")
+    assert done.returncode == 1
+    assert "was imported" in done.stderr
+
+
 needs_pyarrow = pytest.mark.skipif(not has("pyarrow"), reason="needs pyarrow")
 
 

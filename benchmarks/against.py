@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This checkout against another commit, by CPU time in alternating pairs; pairs.py starts it.
+
+Both sides run these benchmarks' own code, with the same interpreter and dependencies, each in a
+process of its own that stays for all rounds of a row. Only one of the two works at a time.
+"""
+
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import nullserver
+import workload
+from workload import BUCKET, BenchmarkError
+
+_HERE = Path(__file__).parent
+_SIDE = _HERE / "side.py"
+BOUND = 1.03
+_RESAMPLES = 10_000
+_GIB = 2**30
+# Hashes of payloads would cost more than all the rest; over https nobody makes them either.
+_CONFIGURATION = "[default]\nregion = us-east-1\ns3 =\n    payload_signing_enabled = false\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the rounds of a row came to.
+
+    Attributes:
+        name: The row.
+        theirs, ours: CPU seconds of each round: of the other commit, and of this checkout.
+    """
+
+    name: str
+    theirs: list[float]
+    ours: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """Return this checkout's CPU time as a multiple of the other's, by pair."""
+        return [ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=True)]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 90 % interval of the median ratio, by bootstrap, always by the same draws."""
+        draws = random.Random(0)
+        ratios = self.ratios
+        medians = sorted(median(draws.choices(ratios, k=len(ratios))) for _ in range(_RESAMPLES))
+        return medians[_RESAMPLES // 20], medians[-_RESAMPLES // 20 - 1]
+
+    @property
+    def is_met(self) -> bool:
+        """Return whether the whole interval is below the bound."""
+        return self.interval[1] < BOUND
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        seconds = f"{median(self.theirs):7.3f} s {median(self.ours):7.3f} s"
+        verdict = "" if self.is_met else f"  not below {BOUND}"
+        return f"{self.name:14} {seconds}  {median(self.ratios):.3f}  {low:.3f}-{high:.3f}{verdict}"
+
+
+def _extract(commit: str, folder: Path) -> str:
+    """Write a commit's files to a folder; return its name.
+
+    Raises:
+        BenchmarkError: There is no such commit, or this is no checkout.
+    """
+    for command in (["rev-parse", "--short", f"{commit}^{{commit}}"], ["archive", commit]):
+        done = subprocess.run(
+            ["git", "-C", str(_HERE.parent), *command], capture_output=True, check=False
+        )
+        if done.returncode:
+            raise BenchmarkError(f"git {command[0]}: {done.stderr.decode().strip()}")
+        if command[0] == "rev-parse":
+            name = done.stdout.decode().strip()
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return name
+
+
+def _environment(checkout: Path, folder: Path) -> dict[str, str]:
+    configuration = folder / "configuration"
+    configuration.write_text(_CONFIGURATION)
+    return workload.environment(
+        AWS_CONFIG_FILE=str(configuration),
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_ACCESS_KEY_ID="none",
+        AWS_SECRET_ACCESS_KEY="none",
+        AWS_EC2_METADATA_DISABLED="true",
+        PYTHONPATH=str(checkout),
+    )
+
+
+class _Side:
+    """A process that does one row's work with one checkout."""
+
+    def __init__(self, process: subprocess.Popen[str], checkout: Path) -> None:
+        self._process = process
+        self._checkout = checkout
+
+    def ask(self, line: str) -> str:
+        """Send a line, if it is not empty, and return the answer."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(line)
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise BenchmarkError(f"the side of {self._checkout} ended with {self._process.wait()}")
+        return answer.strip()
+
+
+@contextmanager
+def _side(checkout: Path, folder: Path, *words: str) -> Iterator[_Side]:
+    with subprocess.Popen(
+        [sys.executable, _SIDE, checkout, folder, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=_environment(checkout, folder),
+    ) as process:
+        assert process.stdin
+        try:
+            yield _Side(process, checkout)
+        finally:
+            process.stdin.close()
+
+
+def _measure(
+    row: str, checkouts: tuple[Path, Path], folder: Path, rounds: int, words: Sequence[str]
+) -> Figures:
+    seconds: tuple[list[float], list[float]] = ([], [])
+    with ExitStack() as stack:
+        sides = [stack.enter_context(_side(each, folder, row, *words)) for each in checkouts]
+        for side in sides:
+            side.ask("")
+        for number in range(rounds):
+            # Who goes first takes turns.
+            for which in (0, 1) if number % 2 else (1, 0):
+                seconds[which].append(float(sides[which].ask("go\n")))
+    return Figures(row, *seconds)
+
+
+def compare(commit: str, rows: Sequence[str], rounds: int, *, tiny: bool) -> int:
+    """Measure the rows and print them; return 1 where one is not below the bound, else 0."""
+    with ExitStack() as stack:
+        parent = workload.memory_folder(4 * _GIB)
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="s3crypt-pairs-", dir=parent))
+        folder, other = Path(name), Path(name) / "other"
+        other.mkdir()
+        print(f"against {_extract(commit, other)}, {rounds} rounds, bound {BOUND}")
+        print(f"{'row':14} {'theirs':>9} {'ours':>9}  ratio  90 % interval", flush=True)
+        options = ["--tiny"] * tiny
+        # By the other commit: both read what it wrote.
+        made: list[str | Path] = [sys.executable, _SIDE, other, folder, "make", *options]
+        described = json.loads(workload.output(made, _environment(other, folder)))
+        server = stack.enter_context(nullserver.running(folder, described))
+        for place in described:
+            name = place.partition("/")[2]
+            server.serve(BUCKET, name).symlink_to(folder / name)
+        options += ["--endpoint-url", server.endpoint_url]
+        missed = 0
+        for row in rows:
+            figures = _measure(row, (other, _HERE.parent), folder, rounds, options)
+            missed += not figures.is_met
+            print(figures, flush=True)
+    return int(bool(missed))

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One checkout's side of `pairs.py --against`: a row's work, done once for each line of input.
+
+    python side.py CHECKOUT FOLDER make [--tiny]
+    python side.py CHECKOUT FOLDER ROW --endpoint-url URL [--tiny]
+
+PYTHONPATH begins with CHECKOUT, and a process that got another s3crypt ends at once. `make` writes
+the plaintext and the sealed objects and prints the objects' headers as JSON. A row's process prints
+a line once it is warm, and then the CPU seconds, user and system, of each repetition.
+"""
+
+import argparse
+import gc
+import json
+import os
+import random
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import datasets
+import runs
+import workload
+from workload import BUCKET
+
+import s3crypt
+from s3crypt import ClientSide, S3Crypt, message
+from s3crypt.message import DEFAULT_FRAME_LENGTH
+
+_MIB = 2**20
+LARGE, SMALL = "large", "small"
+_SMALL_LENGTH = 2**10
+_RANGE_LENGTH = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a row's work is made of.
+
+    Attributes:
+        folder: Where the plaintext is, and where files are written.
+        endpoint_url: Of the null server.
+        tiny: As little as possible: only whether it runs is asked.
+    """
+
+    folder: Path
+    endpoint_url: str
+    tiny: bool
+
+    @property
+    def whole(self) -> int:
+        """Return the bytes of a message that is sealed and opened in memory."""
+        return _MIB if self.tiny else 256 * _MIB
+
+    @property
+    def large(self) -> int:
+        """Return the bytes of a large file: no multiple of a frame."""
+        return (17 if self.tiny else 1024) * _MIB - 1000
+
+    def often(self, times: int, work: runs.Work) -> runs.Work:
+        """Return the work repeated so many times."""
+        return runs.in_turn([work], 2 if self.tiny else times)
+
+    def store(self) -> S3Crypt:
+        """Return a store that makes its own client, as a caller's does."""
+        mode = ClientSide(runs.keyring(), bind_name=False)
+        return S3Crypt(mode, session=boto3.Session(), endpoint_url=self.endpoint_url)
+
+
+def _seal(given: Given) -> runs.Work:
+    data, keyring = os.urandom(given.whole), runs.keyring()
+    return lambda: message.encrypt(data, keyring)
+
+
+def _open(given: Given) -> runs.Work:
+    keyring = runs.keyring()
+    sealed = message.encrypt(os.urandom(given.whole), keyring)
+    return lambda: message.decrypt(sealed, keyring)
+
+
+def _small_encrypt(given: Given) -> runs.Work:
+    data, keyring = os.urandom(_SMALL_LENGTH), runs.keyring()
+    return given.often(3000, lambda: message.encrypt(data, keyring))
+
+
+def _small_decrypt(given: Given) -> runs.Work:
+    keyring = runs.keyring()
+    sealed = message.encrypt(os.urandom(_SMALL_LENGTH), keyring)
+    return given.often(3000, lambda: message.decrypt(sealed, keyring))
+
+
+def _small_put(given: Given) -> runs.Work:
+    store, data = given.store(), os.urandom(_SMALL_LENGTH)
+    return given.often(300, lambda: store.put(data, f"s3://{BUCKET}/put"))
+
+
+def _small_get(given: Given) -> runs.Work:
+    store = given.store()
+    return given.often(300, lambda: store.read(f"s3://{BUCKET}/{SMALL}"))
+
+
+def _put(given: Given) -> runs.Work:
+    store, source = given.store(), given.folder / "source"
+    return lambda: store.put(source, f"s3://{BUCKET}/put")
+
+
+def _get(given: Given) -> runs.Work:
+    store, target = given.store(), given.folder / f"target-{os.getpid()}"
+
+    def work() -> None:
+        store.get(f"s3://{BUCKET}/{LARGE}", target)
+        target.unlink()
+
+    return work
+
+
+def _starts(given: Given) -> list[int]:
+    numbers = random.Random("ranges")
+    count = 2 if given.tiny else 200
+    return [numbers.randrange(given.large - _RANGE_LENGTH) for _ in range(count)]
+
+
+def _ranges(given: Given) -> runs.Work:
+    store, starts = given.store(), _starts(given)
+
+    def work() -> None:
+        with store.open(f"s3://{BUCKET}/{LARGE}") as file:
+            for start in starts:
+                file.seek(start)
+                file.read(_RANGE_LENGTH)
+
+    return work
+
+
+def _range_gets(given: Given) -> runs.Work:
+    store, starts = given.store(), _starts(given)[:50]
+    uri = f"s3://{BUCKET}/{LARGE}"
+
+    def work() -> None:
+        for start in starts:
+            store.read(uri, byte_range=f"{start}-{start + _RANGE_LENGTH - 1}")
+
+    return work
+
+
+ROWS: dict[str, Callable[[Given], runs.Work]] = {
+    "seal-256mib": _seal,
+    "open-256mib": _open,
+    "encrypt-1kib": _small_encrypt,
+    "decrypt-1kib": _small_decrypt,
+    "put-1kib": _small_put,
+    "get-1kib": _small_get,
+    "put-1gib": _put,
+    "get-1gib": _get,
+    "ranges": _ranges,
+    "range-gets": _range_gets,
+}
+
+
+def make(given: Given) -> dict[str, dict[str, str]]:
+    """Write the plaintext and the objects to be served; return the objects' headers."""
+    source, small = given.folder / "source", given.folder / "small-source"
+    workload.make_source(source, given.large)
+    workload.make_source(small, _SMALL_LENGTH)
+    return {
+        f"{BUCKET}/{name}": datasets.seal(plain, given.folder / name, DEFAULT_FRAME_LENGTH)
+        for name, plain in ((LARGE, source), (SMALL, small))
+    }
+
+
+def _used() -> float:
+    # To the microsecond; os.times counts in hundredths of a second.
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _cpu_seconds(work: runs.Work) -> float:
+    # Garbage of the round before is not for this one to clear up.
+    gc.collect()
+    before = _used()
+    work()
+    return _used() - before
+
+
+def main() -> None:
+    """Make the objects, or measure a row."""
+    parser = argparse.ArgumentParser(description="Measure one side.")
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("row", choices=["make", *ROWS])
+    parser.add_argument("--endpoint-url", default="")
+    parser.add_argument("--tiny", action="store_true")
+    asked = parser.parse_args()
+    if Path(s3crypt.__file__).resolve().parents[1] != asked.checkout.resolve():
+        raise SystemExit(f"{s3crypt.__file__} was imported, not the one in {asked.checkout}")
+    given = Given(asked.folder, asked.endpoint_url, asked.tiny)
+    if asked.row == "make":
+        print(json.dumps(make(given)))
+        return
+    work = ROWS[asked.row](given)
+    work()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(_cpu_seconds(work), flush=True)
+
+
+if __name__ == "__main__":
+    main()
