@@ -7,6 +7,7 @@ Knows kinds of requests, and nothing of objects, modes or messages.
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections import Counter
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class Cutter:
         requests: How many there were, by kind.
         cuts: How many were cut, by kind and way.
         failed: Server errors that came from behind the relay.
+        untold: Ids of uploads whose Create was not answered whole.
         operations: How many have ended, which the caller counts.
     """
 
@@ -84,6 +86,7 @@ class Cutter:
         self.requests: Counter[str] = Counter()
         self.cuts: Counter[tuple[str, str]] = Counter()
         self.failed: Counter[tuple[str, int]] = Counter()
+        self.untold: set[str] = set()
         self.operations = 0
         self._goal = goal
         self._random = random.Random(f"cuts-{seed}")
@@ -131,6 +134,8 @@ class Cutter:
         if answer.status >= 500:
             with self._lock:
                 self.failed[kind, answer.status] += 1
+        if way and kind == "Create":
+            self.untold.update(re.findall("<UploadId>([^<]+)<", answer.body.decode()))
         if way == "before any byte":
             raise ConnectionResetError
         if way is not None:

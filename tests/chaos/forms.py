@@ -49,7 +49,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 # Family of copies -> the family of their sources.
 COPIES = {"server-copies": "server", "client-copies": "client"}
-OBJECTS = 5
+OBJECTS = 4
 
 
 @dataclass(slots=True)

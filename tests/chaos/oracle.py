@@ -49,6 +49,7 @@ class Oracle:
         self.events = sorted(events, key=lambda event: event.start)
         self.changes: dict[str, list[Event]] = defaultdict(list)
         self._seen: dict[tuple[str, str], float] = {}
+        self._found = {content for event in events for content in event.found}
         for event in self.events:
             if event.operation in _CHANGES:
                 self.changes[event.name].append(event)
@@ -70,11 +71,10 @@ class Oracle:
 
     # What an operation may have done.
 
-    @staticmethod
-    def _may_have_done(event: Event) -> bool:
-        # A copy that could not read its source has stored nothing either.
-        nothing = event.outcome in NOTHING_STORED or event.outcome == ABSENT
-        return not nothing
+    def _may_have_done(self, event: Event) -> bool:
+        # Where it was seen, it was done, whatever its caller was told: that is reported once.
+        is_seen = event.operation == "write" and event.content in self._found
+        return is_seen or not _denies(event)
 
     def _done_by(self, event: Event) -> float:
         """Return when its effect was there for certain, or infinity."""
@@ -118,17 +118,13 @@ class Oracle:
 
     def _check_content(self, event: Event, content: str) -> Wrong | None:
         """Say why `content` cannot have been there while `event` was running."""
-        candidates, denied = [], []
-        for other in self._stored(event.name):
-            if other.start > event.end or not self._wrote(other, content):
-                continue
-            if not self._may_have_done(other):
-                denied.append(other)
-                continue
-            candidates.append(other)
-        if not candidates and denied:
-            why = f"{content} is there, though its writer was told that nothing was stored"
-            return Wrong("denied write appeared", event, why, tuple(denied))
+        candidates = [
+            other
+            for other in self._stored(event.name)
+            if other.start <= event.end
+            and self._may_have_done(other)
+            and self._wrote(other, content)
+        ]
         if not candidates:
             return Wrong("never written", event, f"{content} was never written there")
         replaced = [self._later(other, event.start) for other in candidates]
@@ -186,6 +182,10 @@ class Oracle:
             found.append(Wrong("refused write", event, "nothing of a write gives this error"))
         if event.outcome == "ConflictError" and not event.if_absent:
             found.append(Wrong("refused write", event, "the write had no condition"))
+        if _denies(event) and self._may_have_done(event):
+            seen = [other for other in self.events if event.content in other.found]
+            why = "it was read, though its writer was told that nothing was stored"
+            found.append(Wrong("denied write appeared", event, why, tuple(seen)))
         if event.if_absent and event.outcome == OK:
             found += self._check_created(event)
         if event.if_absent and event.outcome == "ConflictError":
@@ -341,6 +341,12 @@ class Oracle:
         if event.outcome in (OK, "RotationError"):
             return self._check_names(event)
         return self._check_list(event)
+
+
+def _denies(event: Event) -> bool:
+    """Return whether the caller was told that nothing was stored."""
+    # A copy that could not read its source has stored nothing either.
+    return event.outcome in NOTHING_STORED or event.outcome == ABSENT
 
 
 def count(wrong: list[Wrong]) -> Counter[str]:

@@ -199,16 +199,10 @@ def _check_uploads(run: Run, cutter: Cutter) -> list[str]:
     One whose Create was never answered has an id that nobody was told; one whose abort was cut
     must be named in a note of its error.
     """
-    noted = " ".join(event.notes + event.message for event in run.events.values())
-    untold = sum(
-        number
-        for (kind, way), number in cutter.cuts.items()
-        if kind == "Create" and way != "not forwarded"
-    )
-    unnoted = [upload for upload in run.uploads if upload[2] not in noted]
-    if len(unnoted) > untold:
-        return [f"{len(unnoted)} uploads were left open without a note: {unnoted[:3]}"]
-    return []
+    said = " ".join(event.notes + event.message for event in run.events.values())
+    noted = {each[2] for each in run.uploads if each[2] in said}
+    unnoted = [each for each in run.uploads if each[2] not in noted | cutter.untold]
+    return [f"upload {each} was left open without a note" for each in unnoted]
 
 
 def _check_run(given: argparse.Namespace, run: Run, cutter: Cutter) -> None:
@@ -255,6 +249,8 @@ def _table(run: Run, cutter: Cutter) -> list[str]:
     lines += ["", "errors"] + [f"{number:6}  {text}" for text, number in errors.most_common(20)]
     slowest = max(run.events.values(), key=lambda event: min(event.end, 1e12) - event.start)
     lines += ["", f"slowest: {slowest}", f"{run.seconds:.0f} s, {len(run.uploads)} uploads open"]
+    untold = sum(each[2] in cutter.untold for each in run.uploads)
+    lines[-1] += f", of which {untold} have an id that nobody was told"
     return lines
 
 

@@ -99,11 +99,11 @@ class Thread:
     def run(self, stop: threading.Event) -> None:
         """Do operations until told to stop."""
         doing: tuple[tuple[Callable[[], None], int], ...] = (
-            (self._write, 26),
+            (self._write, 30),
             (self._read, 26),
             (self._rotate, 16),
             (self._copy, 6),
-            (self._delete, 9),
+            (self._delete, 6),
             (self._list, 5),
             (self._needs, 4),
             (self._rotate_all, 1),
