@@ -65,7 +65,17 @@ from .reader import (
     RawReader,
 )
 from .sources import BytesSource, FileSource, Source, StreamSource, is_regular, opening
-from .transfer import PART_LENGTH, Checksums, ObjectStream, Progress, Upload, download, pour, upload
+from .transfer import (
+    PART_LENGTH,
+    Checksums,
+    ObjectStream,
+    Progress,
+    Upload,
+    WholeStream,
+    download,
+    pour,
+    upload,
+)
 from .workers import RUN_LENGTH
 from .writer import ObjectWriter
 
@@ -845,7 +855,7 @@ class Reading:
     @property
     def plaintext(self) -> BinaryIO:
         """Return the plaintext as a stream; its end is only reached once all is verified."""
-        return self.reader or self.stream  # type: ignore[return-value]  # RawIOBase reads alike
+        return self.reader or WholeStream(self.stream)  # type: ignore[return-value]  # RawIOBase reads alike
 
     def into_stream(self, target: BinaryIO, progress: Progress | None) -> ObjectInfo:
         """Write the plaintext in order."""

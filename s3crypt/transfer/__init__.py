@@ -21,6 +21,7 @@ from .upload import (
     part_length,
     upload,
 )
+from .whole import WholeStream
 
 __all__ = [
     "MAX_COPY_LENGTH",
@@ -33,6 +34,7 @@ __all__ = [
     "Progress",
     "Sink",
     "Upload",
+    "WholeStream",
     "copy_in_place",
     "download",
     "fetch",

@@ -6,7 +6,8 @@ awscrt computes it ten times as fast as zlib does CRC-32. It says what the netwo
 against an attacker stand TLS and the cipher.
 """
 
-from base64 import b64encode
+import binascii
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -176,6 +177,17 @@ class Checksums:
         signs_body = (config.s3 or {}).get("payload_signing_enabled") is not False
         over_tls = client.meta.endpoint_url.startswith("https:")
         return _Way.TRAILER if signs_body and over_tls else _Way.HEADER
+
+
+def full_object_crc(reply: Mapping[str, Any]) -> int | None:
+    """Return the CRC-64/NVME of a whole object that a reply carries; None where it has none."""
+    if reply.get("ChecksumType") != _TYPE:
+        return None
+    try:
+        value = b64decode(reply.get(_PARAMETER, ""), validate=True)
+    except binascii.Error:
+        return None
+    return int.from_bytes(value) if len(value) == 8 else None
 
 
 def _is_refusal(error: ClientError, way: _Way) -> bool:

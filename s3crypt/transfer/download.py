@@ -34,7 +34,9 @@ from s3crypt.message.header import read_into
 from s3crypt.message.memory import reserve
 from s3crypt.workers import RUN_LENGTH, Buffers, each
 
+from .checksums import full_object_crc
 from .upload import PART_LENGTH, Progress
+from .whole import Whole
 
 _READ_ATTEMPTS = 5
 # Reads shorter than this are a header's fields; they are served from one of this length.
@@ -75,6 +77,7 @@ class ObjectStream(io.RawIOBase):
         self._brought = 0
         self._held = 0, memoryview(b"")
         self._body: Any = None
+        self._is_checksum_of_body = _is_checksum_of_body(reply, self.size)
 
     @classmethod
     def open(
@@ -127,6 +130,42 @@ class ObjectStream(io.RawIOBase):
         if begin <= start and end <= begin + len(held):
             section._ahead = held[start - begin : end - begin]
         return section
+
+    @property
+    def validates_checksums(self) -> bool:
+        """Return whether the client's configuration has checksums of replies validated."""
+        config = self._client.meta.config
+        return bool(config.response_checksum_validation != "when_required")
+
+    @property
+    def came_at_once(self) -> bool:
+        """Return whether the first reply has the whole object."""
+        return bool(self.reply.get("ContentLength") == self.size)
+
+    @property
+    def first_checksum(self) -> int | None:
+        """Return S3's CRC-64/NVME of the whole object, where the first reply carries it.
+
+        Not where that reply is a part of the object: some services repeat the whole's checksum
+        there, and S3 may send the part's.
+        """
+        return full_object_crc(self.reply) if self.came_at_once else None
+
+    def ask_checksum(self) -> int | None:
+        """Ask for S3's CRC-64/NVME of the whole object; None where it has none or does not say.
+
+        A refused HEAD is no failure of the read. A reply that is not whole is asked for again.
+        """
+        for _ in range(_READ_ATTEMPTS):
+            try:
+                with translating(str(self._location)):
+                    head = self._client.head_object(**self._pinned, ChecksumMode="ENABLED")
+            except (S3CryptError, ValueError):
+                # A ValueError is botocore's, of half a number or date.
+                return None
+            if head.get("ETag") == self.reply["ETag"] and head.get("ContentLength") == self.size:
+                return full_object_crc(head)
+        return None
 
     def rewind(self) -> None:
         """Go back to the object's first byte."""
@@ -249,21 +288,23 @@ class ObjectStream(io.RawIOBase):
             if not came:
                 raise ConnectionError(_CUT)
             raise _other_bytes(self._location)
+        self._is_checksum_of_body = _is_checksum_of_body(reply, self.size)
         return reply["Body"]
 
     def _verify_checksum(self) -> None:
         # Where S3 sent a checksum of these bytes, botocore compares it at a read past their end.
-        if not isinstance(self._body, StreamingChecksumBody):
+        if not isinstance(self._body, StreamingChecksumBody) or not self._is_checksum_of_body:
             return
         try:
             self._body.read(1)
         except FlexibleChecksumError as error:
-            raise self._changed() from error
+            raise self.changed_error() from error
         except _BROKEN:
             # All bytes are here; what breaks after them changes none.
             self._drop()
 
-    def _changed(self) -> IntegrityError:
+    def changed_error(self) -> IntegrityError:
+        """Return the error of bytes that are not those S3 has."""
         return IntegrityError(
             f"{self._location}: the bytes that came are not those S3 has a checksum of.",
             hint="Get it again; the network may have changed them.",
@@ -373,6 +414,11 @@ def _other_bytes(location: Location) -> StorageError:
     )
 
 
+def _is_checksum_of_body(reply: Mapping[str, Any], size: int) -> bool:
+    """Return whether a checksum in a reply is of its body: some services repeat the object's."""
+    return reply.get("ContentLength") == size or reply.get("ChecksumType") != "FULL_OBJECT"
+
+
 def _total(reply: Mapping[str, Any]) -> int:
     content_range = reply.get("ContentRange")
     return int(content_range.rpartition("/")[2]) if content_range else int(reply["ContentLength"])
@@ -389,7 +435,8 @@ def download(
     """Write the object's plaintext to `target` in place; return its bytes.
 
     Every frame is verified before it is written, the final one too: once this returns, the
-    file is whole. While it has not, the file is not to be believed.
+    file is whole. While it has not, the file is not to be believed. What S3 decrypts has no frames:
+    all of it is compared with S3's checksum at the end, where there is one.
 
     Args:
         stream: The object, read up to its first frame (or not at all, without an opener).
@@ -399,17 +446,19 @@ def download(
         progress: Called with plaintext bytes written.
 
     Raises:
-        IntegrityError: A frame failed, or the length fits no message.
+        IntegrityError: A frame failed, the length fits no message, or the checksum differs.
         StorageError: S3 refused or failed, or the object was replaced meanwhile.
     """
     layout = Layout(stream.size, opener.header.geometry if opener else None)
     descriptor = target.fileno()
     # What the first request already brings is taken from it; small objects need no other.
     brought = min(stream.size, PART_LENGTH)
+    whole = Whole(stream, is_compared=opener is None)
 
     def write(section: Run, source: ObjectStream, buffers: Buffers) -> None:
         for run in layout.runs(RUN_LENGTH, within=section):
             plain = _fetch(run, source, opener, buffers)
+            whole.add(run.start, plain)
             write_at(descriptor, plain, run.plaintext_offset)
             if progress:
                 progress(len(plain))
@@ -423,6 +472,7 @@ def download(
             break
         write(section, stream, buffers)
     else:
+        whole.verify()
         return layout.plaintext_length
     stream.close()
     del buffers
@@ -432,6 +482,7 @@ def download(
             write(section, source, buffers)
 
     each(sections, request, workers)
+    whole.verify()
     return layout.plaintext_length
 
 
@@ -444,15 +495,19 @@ def pour(
 ) -> None:
     """Give the object's plaintext to `write`, in order; arguments and errors as `download`.
 
-    Every byte is of a verified frame; only once this returns were they all.
+    Every byte is of a verified frame; only once this returns were they all. What S3 decrypts is
+    compared with S3's checksum after the last byte.
     """
     layout = Layout(stream.size, opener.header.geometry if opener else None)
     buffers = Buffers()
+    whole = Whole(stream, is_compared=opener is None)
     for run in layout.runs(RUN_LENGTH):
         plain = _fetch(run, stream, opener, buffers)
+        whole.add(run.start, plain)
         write(plain)
         if progress:
             progress(len(plain))
+    whole.verify()
 
 
 class Sink(Protocol):

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An object read whole, compared with the CRC-64/NVME that S3 has of it.
+
+For what S3 decrypts: a message proves itself by its tags. Says what the network changed; against
+an attacker stands TLS.
+"""
+
+import io
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from awscrt.checksums import combine_crc64nvme, crc64nvme
+
+from s3crypt.workers import Pool
+
+if TYPE_CHECKING:
+    from .download import ObjectStream
+
+
+class Whole:
+    """The checksum of an object's stored bytes, all of which are added, in any order.
+
+    Where the first reply does not carry S3's checksum of the whole, a HEAD asks for it, while the
+    other bytes come. An object without one is not compared, nor is any where the client's
+    configuration is `response_checksum_validation = when_required`.
+
+    Args:
+        stream: The object, of which the first reply has come.
+        is_compared: False for a message: then this does nothing.
+    """
+
+    def __init__(self, stream: "ObjectStream", *, is_compared: bool = True) -> None:
+        self._stream = stream
+        self._is_compared = bool(is_compared and stream.size and stream.validates_checksums)
+        self._lock = threading.Lock()
+        # The checksum of the first bytes, up to `end`, and those of runs behind a gap.
+        self._end, self._crc = 0, 0
+        self._waiting: dict[int, tuple[int, int]] = {}
+        self._expected: Future[int | None] = Future()
+        self._is_asked = True
+        if not self._is_compared:
+            return
+        if stream.first_checksum is not None:
+            self._expected.set_result(stream.first_checksum)
+        elif stream.came_at_once:
+            self._is_asked = False
+        else:
+            pool = Pool(1)
+            pool.submit(self._ask)
+            pool.close()
+
+    def _ask(self) -> None:
+        self._expected.set_result(self._stream.ask_checksum())
+
+    def add(self, start: int, data: bytes | memoryview) -> None:
+        """Add the bytes that begin at `start`."""
+        if not self._is_compared:
+            return
+        crc = crc64nvme(data)
+        with self._lock:
+            self._waiting[start] = start + len(data), crc
+            while found := self._waiting.pop(self._end, None):
+                end, crc = found
+                self._crc = combine_crc64nvme(self._crc, crc, end - self._end)
+                self._end = end
+
+    def verify(self) -> None:
+        """Compare, once all bytes were added.
+
+        Raises:
+            IntegrityError: They are not those that S3 has a checksum of.
+        """
+        if not self._is_compared:
+            return
+        if self._end != self._stream.size:
+            raise AssertionError("unreachable: only what was read whole is compared")
+        if not self._is_asked:
+            self._ask()
+        if self._expected.result() not in (None, self._crc):
+            raise self._stream.changed_error()
+
+
+class WholeStream(io.RawIOBase):
+    """An object's stored bytes, in order; the read that would return the last compares them all.
+
+    So whoever stores them elsewhere fails before all of them are stored.
+    """
+
+    def __init__(self, stream: "ObjectStream") -> None:
+        super().__init__()
+        self._stream = stream
+        self._whole = Whole(stream)
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
+        """Read the next bytes; 0 at the end.
+
+        Raises:
+            IntegrityError: They are the last, and some byte was changed on its way.
+        """
+        view = memoryview(buffer).cast("B")
+        count = self._stream.readinto(view)
+        self._whole.add(self._position, view[:count])
+        self._position += count
+        if count and self._position == self._stream.size:
+            self._whole.verify()
+        return count

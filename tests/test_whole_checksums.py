@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What S3 decrypts is compared, when it is read whole, with the checksum that S3 has of it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from relay import Answer, Asked, relaying
+from s3crypt_cli.main import run
+from samples import (
+    CUSTOMER_KEY,
+    PART,
+    SERVER_SIDE,
+    aes,
+    connect,
+    files,
+    make_mode,
+    names,
+    payload,
+)
+
+from s3crypt import SSEC, SSES3, ClientSide, IntegrityError
+from s3crypt.location import Location
+from s3crypt.store import Demand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import RequestsLog
+
+SIZE = 2 * PART + 12_345
+# In the first reply, at the edges of sections, in the middle of others, and at the end.
+POSITIONS = (0, 5000, PART - 1, PART, PART + PART // 2, 2 * PART, SIZE - 1)
+SMALL = 1000
+
+
+def _flipping(position: int) -> Callable[[Asked, Callable[[], Answer]], Answer]:
+    """Return what flips a bit of the object's byte at `position`, in whatever reply has it."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if asked.method == "GET" and asked.path.endswith("/x") and answer.status in (200, 206):
+            begin = 0
+            if "content-range" in answer.headers:
+                begin = int(answer.headers["content-range"].removeprefix("bytes ").split("-")[0])
+            if begin <= position < begin + len(answer.body):
+                body = bytearray(answer.body)
+                body[position - begin] ^= 1
+                answer.body = bytes(body)
+        return answer
+
+    return spoil
+
+
+@pytest.mark.parametrize("mode", [*SERVER_SIDE, None])
+def test_a_changed_bit_is_refused_wherever_it_is(
+    mode: str | None, bucket: str, kms_key: str, sandbox: Any, tmp_path: Path
+) -> None:
+    """In every mode, of a file, a stream and bytes; no file appears."""
+    chosen = make_mode(mode, kms_key) if mode else None
+    uri = f"s3://{bucket}/x"
+    for size, positions in ((SIZE, POSITIONS), (SMALL, (0, SMALL - 1))):
+        connect(chosen or SSES3()).put(payload(size), uri)
+        for position in positions:
+            with relaying(sandbox.endpoint_url, _flipping(position)) as relay:
+                store = connect(chosen, endpoint_url=relay.url)
+                with pytest.raises(IntegrityError, match=f"{uri}: the bytes that came are not"):
+                    store.get(uri, tmp_path / "out")
+                with pytest.raises(IntegrityError):
+                    store.get(uri, io.BytesIO())
+        assert files(tmp_path) == []
+        target = tmp_path / "out"
+        connect(chosen).get(uri, target)
+        assert target.read_bytes() == payload(size)
+        target.unlink()
+
+
+def test_a_pipe_learns_it_at_the_end(
+    bucket: str, sandbox: Any, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    """By exit code 3, of `cat` and of `get -`, once all bytes have come."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(payload(SIZE), uri)
+    with relaying(sandbox.endpoint_url, _flipping(PART + 7)) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", relay.url)
+        for command in (["cat", uri], ["get", uri, "-"]):
+            assert run(command) == 3
+            out, err = capfdbinary.readouterr()
+            assert len(out) == SIZE
+            assert b"the bytes that came are not" in err
+
+
+@pytest.mark.parametrize("size", [SMALL, SIZE])
+def test_a_changed_source_is_not_stored_anew(size: int, bucket: str, sandbox: Any) -> None:
+    """A copy stores nothing; a rotation leaves the object, and no upload stays open."""
+    uri, old = f"s3://{bucket}/x", SSES3()
+    connect(old).put(payload(size), uri)
+    with relaying(sandbox.endpoint_url, _flipping(size - 5)) as relay:
+        store = connect(old, endpoint_url=relay.url)
+        with pytest.raises(IntegrityError):
+            store.rotate(uri, to=ClientSide(aes()))
+        with pytest.raises(IntegrityError):
+            store.copy(Location.parse(uri), f"s3://{bucket}/y", Demand(old))
+    assert names(connect().client, bucket) == ["x"]
+    assert not connect().client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+    assert connect(old).read(uri) == payload(size)
+
+
+def _heads(log: RequestsLog) -> list[dict[str, str]]:
+    return [entry["headers"] for entry in log.list() if entry["method"] == "HEAD"]
+
+
+def test_one_head_asks_for_the_checksum(bucket: str, sandbox: Any) -> None:
+    """Under the ETag of the bytes, and with the customer key."""
+    mode, uri = SSEC(CUSTOMER_KEY), f"s3://{bucket}/x"
+    etag = connect(mode).put(payload(SIZE), uri).etag
+    with relaying(sandbox.endpoint_url) as relay:
+        connect(mode, endpoint_url=relay.url).read(uri)
+    (head,) = (asked.headers for asked in relay.asked if asked.method == "HEAD")
+    assert head["x-amz-checksum-mode"] == "ENABLED"
+    assert head["if-match"] == etag
+    assert head["x-amz-server-side-encryption-customer-key-md5"] == mode.key_md5
+
+
+def test_a_message_needs_no_checksum(bucket: str, requests_log: RequestsLog) -> None:
+    """Its tags prove it; nothing is asked."""
+    store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
+    store.put(payload(SIZE), uri)
+    requests_log.clear()
+    store.read(uri)
+    assert _heads(requests_log) == []
+
+
+def test_checksums_may_be_turned_off(
+    bucket: str, requests_log: RequestsLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With AWS_RESPONSE_CHECKSUM_VALIDATION=when_required nothing is asked."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(payload(SIZE), uri)
+    requests_log.clear()
+    monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+    import boto3  # noqa: PLC0415 - a session of its own reads the environment anew
+
+    from s3crypt import S3Crypt  # noqa: PLC0415
+
+    assert S3Crypt(SSES3(), session=boto3.Session()).read(uri) == payload(SIZE)
+    assert _heads(requests_log) == []
+
+
+def _answering_heads(
+    change: Callable[[Answer], Answer],
+) -> Callable[[Asked, Callable[[], Answer]], Answer]:
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        return change(answer) if asked.method == "HEAD" else answer
+
+    return spoil
+
+
+def _without_checksums(answer: Answer) -> Answer:
+    kept = {k: v for k, v in answer.headers.items() if not k.startswith("x-amz-checksum")}
+    return Answer(answer.status, kept, answer.body)
+
+
+def _with(name: str, value: str) -> Callable[[Answer], Answer]:
+    return lambda answer: Answer(
+        answer.status, {**answer.headers, f"x-amz-checksum-{name}": value}, answer.body
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: Answer(403),
+        lambda _: Answer(404),
+        lambda _: Answer(412),
+        lambda _: Answer(501),
+        _without_checksums,
+        _with("type", "COMPOSITE"),
+        _with("crc64nvme", "no base64"),
+        _with("crc64nvme", "AAAA"),
+    ],
+)
+@pytest.mark.parametrize("size", [SMALL, SIZE])
+def test_without_s3s_word_an_object_is_read_as_before(
+    change: Callable[[Answer], Answer], size: int, bucket: str, sandbox: Any, tmp_path: Path
+) -> None:
+    """A refused HEAD, no checksum, one of another kind, or none at all."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(payload(size), uri)
+    with relaying(sandbox.endpoint_url, _answering_heads(change)) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        store.get(uri, tmp_path / "out")
+        assert (tmp_path / "out").read_bytes() == payload(size)
+        assert store.read(uri) == payload(size)
+
+
+def test_a_broken_head_is_asked_again(bucket: str, sandbox: Any) -> None:
+    """A reply whose headers were cut is not taken for one without a checksum."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(payload(SIZE), uri)
+    flip, heads = _flipping(PART + 7), [0]
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = flip(asked, forward)
+        if asked.method == "HEAD":
+            heads[0] += 1
+            if heads[0] == 1:
+                return Answer(200, {"content-type": "text/plain"})
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay, pytest.raises(IntegrityError):
+        connect(SSES3(), endpoint_url=relay.url).read(uri)
+    assert heads == [2]
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "SHA256"])
+def test_other_checksums_refuse_nothing(algorithm: str, bucket: str, s3: Any) -> None:
+    """An object with another checksum only is read as it is."""
+    s3.put_object(Bucket=bucket, Key="x", Body=payload(SIZE), ChecksumAlgorithm=algorithm)
+    assert connect(SSES3()).read(f"s3://{bucket}/x") == payload(SIZE)
+
+
+def test_a_whole_checksum_on_a_range_is_not_the_ranges(bucket: str, sandbox: Any) -> None:
+    """Some services repeat it there; only that of the whole object's bytes is compared."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(payload(SIZE), uri)
+    head = connect().client.head_object(Bucket=bucket, Key="x", ChecksumMode="ENABLED")
+    seen = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if asked.method == "GET" and answer.status == 206:
+            seen.append(asked)
+            answer.headers["x-amz-checksum-type"] = "FULL_OBJECT"
+            answer.headers["x-amz-checksum-crc64nvme"] = head["ChecksumCRC64NVME"]
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        assert store.read(uri) == payload(SIZE)
+        assert store.read(uri, byte_range="0-99") == payload(SIZE)[:100]
+    assert seen
