@@ -26,6 +26,7 @@ from botocore.exceptions import (
     ProfileNotFound,
     SSOError,
     TokenRetrievalError,
+    UnknownRegionError,
 )
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
@@ -74,6 +75,7 @@ class Clients:
         self._config = Config(max_pool_connections=connections) if connections > 10 else Config()
         self._want_checksums = True
         self._pid = os.getpid()
+        self._regions: dict[str, frozenset[str]] = {}
         self._clients: dict[tuple[int, str | None], Any] = {}
 
     def get(self, region: str | None = None) -> Any:
@@ -103,6 +105,28 @@ class Clients:
                     raise
                 # botocore's type for a malformed endpoint URL or number in the configuration.
                 raise ConfigError(f"AWS settings: {error}.", hint=_SETTINGS_HINT) from error
+
+    def regions(self, partition: str) -> frozenset[str]:
+        """Return the service's Regions in a partition, as botocore's data has them.
+
+        For the others botocore makes up a host's name, which is then asked for in the DNS.
+        """
+        if partition not in self._regions:
+            with _MAKING.setdefault(os.getpid(), threading.Lock()), translating("the AWS settings"):
+                session: Any = self._session or boto3.Session()
+                found = session.get_available_regions(self._service, partition_name=partition)
+            self._regions[partition] = frozenset(found)
+        return self._regions[partition]
+
+    def partition(self, region: str) -> str:
+        """Return the partition whose hosts botocore asks for a Region, known to it or not."""
+        with translating("the AWS settings"):
+            session: Any = self._session or boto3.Session()
+            try:
+                return str(session.get_partition_for_region(region))
+            except UnknownRegionError:
+                # Names of Regions that have no known form go to amazonaws.com.
+                return "aws"
 
     @property
     def are_of_the_default_session(self) -> bool:

@@ -106,13 +106,15 @@ class KMSKeyring:
         Args:
             accounts: Twelve-digit account ids whose keys are trusted.
             partition: `aws`, `aws-cn` or `aws-us-gov`.
-            regions: Regions asked; None for the one each message names. A multi-Region key of
-                another Region is looked for in the first of them.
+            regions: Regions asked; None for the one each message names, if botocore knows it as
+                one of the partition: name a Region that is newer than botocore. A multi-Region
+                key of another Region is looked for in the first of them.
             session: boto3 session to make KMS clients from; as for `KMSKeyring` if left out.
         """
-        return DiscoveryKeyring(
-            tuple(accounts), partition, tuple(regions or ()), Clients("kms", session=session)
-        )
+        clients = Clients("kms", session=session)
+        for region in regions or ():
+            _check_region(region, partition, clients)
+        return DiscoveryKeyring(tuple(accounts), partition, tuple(regions or ()), clients)
 
     def __repr__(self) -> str:
         return f"KMSKeyring({self.key!r})"
@@ -210,10 +212,11 @@ class KMSKeyring:
         arn = _edk_arn(edk)
         if arn is None or arn.kind != "key":
             return False
-        # An alias or a bare id says nothing about the ARN; KMS itself then compares the keys.
-        if self._arn is None or self._arn.kind == "alias":
-            return True
-        return self._arn.is_sibling(arn)
+        if self._arn and self._arn.kind == "key":
+            return self._arn.is_sibling(arn)
+        # An alias says nothing about the ARN, and an id nothing about account and Region; KMS
+        # itself then compares the keys.
+        return "alias/" in self.key or arn.id == self.key
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -267,11 +270,27 @@ class DiscoveryKeyring:
             arn.kind == "key"
             and arn.partition == self.partition
             and arn.account in self.accounts
-            and (not self.regions or arn.region in self.regions or arn.id.startswith("mrk-"))
+            and self._trusts_region(arn)
         )
+
+    def _trusts_region(self, arn: _KMSArn) -> bool:
+        if self.regions:
+            return arn.region in self.regions or arn.id.startswith("mrk-")
+        # A message is anyone's bytes: it must not choose hosts of another partition, nor names
+        # that are nobody's yet.
+        return arn.region in self._clients.regions(self.partition)
 
     def _region(self, arn: _KMSArn) -> str:
         return arn.region if not self.regions or arn.region in self.regions else self.regions[0]
+
+
+def _check_region(region: str, partition: str, clients: Clients) -> None:
+    of = clients.partition(region)
+    if of != partition:
+        raise ConfigError(
+            f"The Region {region!r} is of partition {of}, not of {partition}.",
+            hint=f"Name Regions of {partition}, or another partition.",
+        )
 
 
 _READ_ONLY = "A discovery keyring only reads; it has no key to wrap with."

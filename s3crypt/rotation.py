@@ -12,6 +12,7 @@ Rotating a *key* (new key material in KMS) is `s3crypt.kms`, and changes no obje
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -241,16 +242,27 @@ def _sealed(
         isinstance(mode, ClientSide) for mode in (job.source, job.to)
     ):
         return None
-    header = _header(job, location, arguments)
+    header = _header(job, location, arguments, str(head["ETag"]))
     if header is None:
         return None
     return _Sealed(header.edks, header.context, "header", header.suite.committing)
 
 
-def _header(job: _Job, location: Location, arguments: Mapping[str, object]) -> Header | None:
+def _header(
+    job: _Job, location: Location, arguments: Mapping[str, object], etag: str
+) -> Header | None:
     client = job.store.client
     with ObjectStream.open(client, location, arguments, first=MAX_HEADER_LENGTH) as stream:
+        _check_etag(location, stream.reply, etag)
         return recognise(stream)
+
+
+def _check_etag(location: Location, reply: Mapping[str, Any], etag: str) -> None:
+    if reply.get("ETag") != etag:
+        raise ConflictError(
+            f"{location} was replaced meanwhile; the new object was left alone.",
+            hint="Run it again.",
+        )
 
 
 def _plan(job: _Job, seen: _Object, neighbour: Neighbour | None) -> Action:
@@ -425,7 +437,7 @@ def _rewrapped_here(
     job: _Job, seen: _Object, sealed: _Sealed, source: Keyring, target: Keyring
 ) -> tuple[EncryptedDataKey, ...]:
     """Return the object key unwrapped and wrapped again, once it is proved to open the header."""
-    header = _header(job, seen.location, {})
+    header = _header(job, seen.location, {}, seen.etag)
     if header is None or dict(header.context) != dict(sealed.context):
         # RSA binds no context, so nothing else would notice; the reader would then find neither.
         raise IntegrityError(f"{seen.location}: its metadata and its header contradict each other.")
@@ -475,12 +487,13 @@ def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
         allow_unsigned=job.allowed.unsigned,
         neighbour=Neighbour(seen.etag, is_there=False),
     )
-    with job.store.reading(seen.location, demand) as reading:
-        if reading.info.etag != seen.etag:
-            raise ConflictError(
-                f"{seen.location} was replaced meanwhile; the new object was left alone.",
-                hint="Run it again.",
-            )
+    with ExitStack() as stack:
+        try:
+            reading = stack.enter_context(job.store.reading(seen.location, demand))
+        except S3CryptError as error:
+            _check_replaced(job, seen, error)
+            raise
+        _check_etag(seen.location, {"ETag": reading.info.etag}, seen.etag)
         source = StreamSource(
             reading.plaintext, reading.info.size, lambda: _check_unchanged(job, seen)
         )
@@ -488,6 +501,21 @@ def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
             source, seen.location, job.to, described, conditions={"IfMatch": seen.etag}
         )
     return written.version_id, written.size or 0
+
+
+def _check_replaced(job: _Job, seen: _Object, error: S3CryptError) -> None:
+    """Raise ConflictError where the object that could not be read is not the one first seen.
+
+    Another writer's object may be a plain one, or wrapped by another key. The reader's error is
+    then about that object, not about the one that was to be rotated.
+    """
+    try:
+        _check_unchanged(job, seen)
+    except ConflictError as conflict:
+        raise conflict from error
+    except S3CryptError:
+        # HEAD shows no ETag: the object is gone, or answers to another customer key only.
+        return
 
 
 def _check_unchanged(job: _Job, seen: _Object) -> None:

@@ -8,7 +8,7 @@ live in `message`.
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from .errors import (
     ConfigError,
     FormatError,
     IntegrityError,
+    KeyUnavailableError,
     ObjectNotFoundError,
     PolicyError,
     S3CryptError,
@@ -517,7 +518,7 @@ class S3Crypt:
             {**described.arguments(whole), **mode.write_arguments()},
             mode.read_arguments(),
             conditions,
-            lambda reply: check_written(mode, reply, location),
+            lambda reply: self._check_written(mode, reply, location),
             confirm_first="IfMatch" in conditions and not isinstance(mode, ClientSide),
             checksums=self._checksums,
         )
@@ -770,15 +771,42 @@ class S3Crypt:
                 )
 
     def kms_key_arn(self, key: str, like: str) -> str:
-        """Return the ARN of a key named by id, alias or ARN, in the Region of the ARN `like`."""
-        if key in (like, like.rpartition("/")[2]):
+        """Return the ARN of a key named by id, alias or ARN, in the Region of the ARN `like`.
+
+        An id is resolved like an alias: another account's key may have an equal one.
+        """
+        if key == like:
             return like
-        region = like.split(":")[3] if like.startswith("arn:") else None
+        region = self._kms_region(like)
         if self._key_arns.get((key, region)) != like:
             # Asked once where it holds, and again where it does not: the alias may have moved.
             arn = resolve_key_arn(self._kms_clients.get(region), key)
             self._key_arns[key, region] = arn
         return self._key_arns[key, region]
+
+    def _kms_region(self, arn: str) -> str | None:
+        """Return the Region of a key's ARN in a reply, or None to ask in the session's own."""
+        if not arn.startswith("arn:") or arn.count(":") < 5:
+            return None
+        _, partition, _, region, *_ = arn.split(":")
+        # A server that lies must not choose the host that is asked.
+        is_known = region == self.client.meta.region_name
+        return region if is_known or region in self._kms_clients.regions(partition) else None
+
+    def _check_written(self, mode: Mode, reply: Mapping[str, Any], location: Location) -> None:
+        """Refuse a reply that does not confirm the encryption, nor the key that is known of it.
+
+        What an alias or an id names is compared where it was resolved before: writers need no
+        kms:DescribeKey.
+        """
+        check_written(mode, reply, location)
+        if not isinstance(mode, SSEKMS | DSSEKMS):
+            return
+        key = str(reply.get("SSEKMSKeyId"))
+        if (mode.key, self._kms_region(key)) in self._key_arns:
+            # Where KMS does not answer now, the object stays: no reply says that it is wrong.
+            with suppress(KeyUnavailableError):
+                self.check_mode(mode, reply, location)
 
     def pinned(self, mode: Mode) -> Mode:
         """Return the mode with KMS aliases resolved, for a job during which they must not move.
@@ -1052,8 +1080,10 @@ def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> N
     confirmed = reported_mode(reply) == mode.name
     if isinstance(mode, SSEC):
         confirmed = confirmed and reply.get("SSECustomerKeyMD5") == mode.key_md5
-    elif isinstance(mode, SSEKMS | DSSEKMS) and ":key/" in mode.key:
-        confirmed = confirmed and reply.get("SSEKMSKeyId") == mode.key
+    elif isinstance(mode, SSEKMS | DSSEKMS) and "alias/" not in mode.key:
+        # An ARN is compared whole; of an id nothing else is known without asking KMS.
+        reported = str(reply.get("SSEKMSKeyId"))
+        confirmed = confirmed and mode.key in (reported, reported.rpartition(":key/")[2])
     if not confirmed:
         raise PolicyError(
             f"{location}: the server did not confirm encryption {mode.name}.",

@@ -515,6 +515,11 @@ def test_discovery_finds_a_replica(session: boto3.Session, siblings: tuple[str, 
         ARN.replace("us-east-1", "us-east-1.evil.example").encode(),
         ARN.replace("us-east-1", "x-" * 40 + "x").encode(),
         ARN.replace(":kms:", ":s3:").encode(),
+        ARN.replace("us-east-1", "us-east-9").encode(),
+        ARN.replace("us-east-1", "cn-north-1").encode(),
+        ARN.replace("us-east-1", "us-iso-east-1").encode(),
+        ARN.replace("us-east-1", "aws-global").encode(),
+        ARN.replace("us-east-1", "eu-isoe-west-1").replace("key/", "key/mrk-").encode(),
     ],
     ids=repr,
 )
@@ -524,6 +529,39 @@ def test_discovery_asks_for_nothing_malformed(session: boto3.Session, info: byte
     with pytest.raises(IntegrityError) as raised:
         keyring.unwrap([EncryptedDataKey("aws-kms", info, b"blob")], {}, 32)
     assert raised.value.code is None
+    assert keyring._clients._clients == {}
+
+
+def test_discovery_asks_a_region_newer_than_botocore_where_it_is_named(
+    session: boto3.Session,
+) -> None:
+    """Botocore's list of Regions is as old as botocore."""
+    keyring = KMSKeyring.discovery(accounts=[ACCOUNT], regions=["us-new-9"], session=session)
+    info = ARN.replace("us-east-1", "us-new-9").encode()
+    with asked(keyring._clients.get("us-new-9")) as calls, pytest.raises(S3CryptError):
+        keyring.unwrap([EncryptedDataKey("aws-kms", info, b"blob")], {}, 32)
+    assert [parameters["KeyId"] for _, parameters in calls] == [info.decode()]
+
+
+@pytest.mark.parametrize(
+    ("partition", "region"),
+    [("aws", "cn-north-1"), ("aws-cn", "eu-west-1"), ("aws", "us-gov-new-9"), ("aws-cn", "x-y-1")],
+)
+def test_discovery_refuses_regions_of_another_partition(partition: str, region: str) -> None:
+    """Their hosts are other people's, whoever named them."""
+    with pytest.raises(ConfigError, match=f"not of {partition}"):
+        KMSKeyring.discovery(accounts=[ACCOUNT], partition=partition, regions=[region])
+
+
+def test_a_bare_id_asks_for_no_other_id(kms: Any, kms_key: str) -> None:
+    """A message's data keys of other ids cost no request; of another account, KMS decides."""
+    name = kms_key.rpartition("/")[2]
+    other_account = f"arn:aws:kms:us-east-1:999999999999:key/{name}"
+    for theirs, is_asked in ((f"{kms_key[:-1]}x", False), (other_account, True)):
+        edk = EncryptedDataKey("aws-kms", theirs.encode(), b"blob")
+        with asked(kms) as calls, pytest.raises(S3CryptError):
+            KMSKeyring(name, client=kms).unwrap([edk], {}, 32)
+        assert bool(calls) == is_asked
 
 
 @pytest.mark.parametrize("accounts", [[], ["123"], "123456789012", ["12345678901٢"]], ids=ascii)

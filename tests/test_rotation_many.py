@@ -88,6 +88,38 @@ def test_another_writer_wins(  # noqa: PLR0917 - a race has four sides
     assert uploads(s3, bucket) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "get"), [("client-header", 1), ("client-header", 2), ("client-metadata", 1)]
+)
+def test_another_writers_plain_object_is_a_conflict(
+    before: str, get: int, bucket: str, kms_key: str, session: boto3.Session, s3: Any
+) -> None:
+    """The first GET reads the header, the second one the object; neither judges theirs."""
+    uri, old = f"s3://{bucket}/x", make_mode(before, kms_key)
+    connect(old).put(b"ours", uri)
+    client = session.client("s3")
+    gets: list[int] = []
+
+    def replace(**_: Any) -> None:
+        gets.append(len(gets) + 1)
+        if gets[-1] == get:
+            s3.put_object(Bucket=bucket, Key="x", Body=b"theirs")
+
+    client.meta.events.register("before-call.s3.GetObject", replace)
+    with pytest.raises(ConflictError):
+        S3Crypt(old, client=client).rotate(uri, to=SSES3())
+    assert get in gets
+    assert stored(s3, bucket, "x") == b"theirs"
+
+
+def test_an_unreadable_object_that_nobody_replaced_is_no_conflict(bucket: str) -> None:
+    """The reader's own error stays."""
+    uri = f"s3://{bucket}/x"
+    connect(ClientSide(aes())).put(b"ours", uri)
+    with pytest.raises(IntegrityError):
+        connect(ClientSide(aes(), context={"tenant": "b"})).rotate(uri, to=SSES3())
+
+
 def test_an_object_deleted_meanwhile_stays_deleted(
     bucket: str, session: boto3.Session, s3: Any
 ) -> None:

@@ -290,8 +290,8 @@ def test_there_is_one_copy_per_keyring(stores: boto3.Session) -> None:
 def test_a_store_keeps_no_keyring_alive(stores: boto3.Session) -> None:
     """A keyring made for one call goes when the caller lets it go."""
     keyrings = SessionKeyrings(stores)
-    made = [KMSKeyring("alias/any"), CachingKeyring(KMSKeyring("alias/any"), max_age=60)]
-    made.append(MultiKeyring(KMSKeyring("alias/any"), aes()))
+    made: list[Keyring] = [KMSKeyring("alias/any"), MultiKeyring(KMSKeyring("alias/any"), aes())]
+    made.append(CachingKeyring(KMSKeyring("alias/any"), max_age=60))
     copies = [weakref.ref(keyrings.of(keyring)) for keyring in made]
     assert all(copy() for copy in copies)
     del made

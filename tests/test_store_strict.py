@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import struct
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from relay import relaying
 from samples import (
     CLIENT_SIDE,
     CUSTOMER_KEY,
@@ -37,9 +39,13 @@ from s3crypt import (
 from s3crypt.message.header import serialize_context
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from relay import Answer, Asked
+
     from s3crypt import Mode, S3Crypt
+    from s3crypt.sandbox import Running
 
 OLD = b"what was there before"
 
@@ -230,6 +236,72 @@ def test_a_kms_key_may_be_named_by_arn_id_or_alias(
         assert connect(make_mode(name, key)).read(uri) == b"plain"
     with pytest.raises(PolicyError, match=kms_key):
         connect(make_mode(name, other)).read(uri)
+
+
+KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
+
+
+@contextmanager
+def reporting(sandbox: Running, arn: str) -> Iterator[str]:
+    """Run an S3 that says of every object that it is encrypted under this key; yield its URL."""
+
+    def spoil(_: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if KEY_HEADER in answer.headers:
+            answer.headers[KEY_HEADER] = arn
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        yield relay.url
+
+
+@pytest.mark.parametrize("name", ["sse-kms", "dsse-kms"])
+def test_an_equal_id_in_another_account_is_another_key(
+    name: str, bucket: str, kms_key: str, sandbox: Running
+) -> None:
+    """A bare id is resolved, as an alias is, and matches one ARN."""
+    mode = make_mode(name, kms_key.rpartition("/")[2])
+    connect(mode).put(b"plain", f"s3://{bucket}/x")
+    foreign = kms_key.replace(kms_key.split(":")[4], "999999999999")
+    with reporting(sandbox, foreign) as url:
+        store = connect(mode, endpoint_url=url)
+        with pytest.raises(PolicyError, match="999999999999"):
+            store.read(f"s3://{bucket}/x")
+        with pytest.raises(PolicyError, match="999999999999"):
+            store.put(b"plain", f"s3://{bucket}/y")
+        anyones = connect(endpoint_url=url)
+        assert anyones.needs_rotation(f"s3://{bucket}/x", to=mode)
+
+
+@pytest.mark.parametrize("by", ["id", "alias"])
+def test_a_write_under_another_key_is_refused(
+    by: str, bucket: str, kms_key: str, new_key: str, kms: Any, sandbox: Running
+) -> None:
+    """An id is compared with the reply's, an alias with what it named when it was last asked."""
+    alias = f"alias/{bucket}"
+    kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
+    mode = SSEKMS(alias if by == "alias" else kms_key.rpartition("/")[2])
+    connect(mode).put(b"plain", f"s3://{bucket}/x")
+    with reporting(sandbox, new_key) as url:
+        store = connect(mode, endpoint_url=url)
+        with pytest.raises(PolicyError):
+            store.read(f"s3://{bucket}/x")
+        with pytest.raises(PolicyError):
+            store.put(b"plain", f"s3://{bucket}/y")
+
+
+@pytest.mark.parametrize("region", ["us-nowhere-9", "cn-north-9", "evil.example/x"])
+def test_a_reply_does_not_choose_the_host_of_kms(
+    region: str, bucket: str, kms_key: str, sandbox: Running
+) -> None:
+    """A key's ARN in a reply names Regions that botocore knows, or none is asked."""
+    mode = SSEKMS(kms_key.rpartition("/")[2])
+    connect(mode).put(b"plain", f"s3://{bucket}/x")
+    with reporting(sandbox, kms_key.replace("us-east-1", region)) as url:
+        store = connect(mode, endpoint_url=url)
+        with pytest.raises(PolicyError):
+            store.read(f"s3://{bucket}/x")
+        assert {asked for _, asked in store._kms_clients._clients} == {None}
 
 
 @pytest.mark.parametrize("name", ["sse-s3", "sse-kms", "dsse-kms"])
