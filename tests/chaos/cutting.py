@@ -31,6 +31,7 @@ S3_KINDS = (
     "List",
     "tags",
     "DELETE",
+    "HEAD of a bucket",
 )
 KMS_KINDS = ("GenerateDataKey", "Decrypt", "Encrypt", "ReEncrypt", "DescribeKey")
 KINDS = S3_KINDS + KMS_KINDS
@@ -107,7 +108,7 @@ class Cutter:
             if kind not in KINDS or self._random.random() >= min(rate, _MOST_RATE):
                 return None
             ways = list(WAYS)
-            if kind in ("HEAD", "DELETE", "Abort"):
+            if kind in ("HEAD", "DELETE", "Abort", "HEAD of a bucket"):
                 # Their replies have no body: after the headers nothing is missing.
                 ways = [way for way in WAYS if way not in ("after the headers", "in the body")]
             way = self._random.choice(ways)

@@ -64,6 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--threads", type=int, default=4, help="of each of the two processes")
     parser.add_argument("--large", type=float, default=0.08, help="share of contents of two parts")
+    parser.add_argument("--deadline", type=float, default=2, help="seconds that requests retry")
     parser.add_argument("--minutes", type=float, default=40, help="when to give up")
     parser.add_argument("--log", type=Path, help="where to write all events, one a line")
     parser.add_argument("--shown", type=int, default=12, help="wrong outcomes that are printed")
@@ -285,6 +286,7 @@ def main() -> int:
     with ExitStack() as stack:
         running = stack.enter_context(sandbox.running())
         os.environ.update(sandbox.environment(running))
+        os.environ["S3CRYPT_RETRY_SECONDS"] = str(given.deadline)
         settings, shelf = _prepare(given)
         relay = stack.enter_context(serving(cutting(running.endpoint_url, cutter)))
         _use(given, settings, cutter, relay.url, run)
