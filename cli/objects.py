@@ -66,6 +66,12 @@ _written_as = option(
     metavar="NAME",
     help="The name it was written under, if it was moved since.",
 )
+_written_in = option(
+    "--written-in",
+    environment=False,
+    metavar="BUCKET",
+    help="With --bind-bucket: the bucket it is bound to, if that is not the one in S3_URI.",
+)
 _allow_uncommitted = option(
     "--allow-uncommitted",
     is_flag=True,
@@ -96,6 +102,7 @@ _allow_unverified_signature = option(
 @option("--content-type", metavar="TYPE", help="For example text/csv.")
 @option("--storage-class", metavar="CLASS", help="For example STANDARD_IA.")
 @option("--if-absent", is_flag=True, help="Fail if the object exists; never overwrite.")
+@_written_in
 @option("-r", "--recursive", is_flag=True, environment=False, help="A directory, as a tree.")
 @_dry_run
 def put(
@@ -106,6 +113,7 @@ def put(
     uri: str,
     metadata: tuple[str, ...],
     tag: tuple[str, ...],
+    written_in: str | None,
     recursive: bool,
     dry_run: bool,
     **how: Any,
@@ -122,7 +130,7 @@ def put(
     pairs = list(_uploads(source, uri, recursive=recursive))
     if not pairs and not settings.quiet:
         say(f"{source} holds no file.")
-    store = _store(mode, settings)
+    store = _store(mode, settings, written_in)
 
     def upload(pair: tuple[str, str]) -> None:
         file, destination = pair
@@ -145,6 +153,7 @@ def put(
 @reading_options
 @_version_id
 @_written_as
+@_written_in
 @option(
     "--range",
     "byte_range",
@@ -216,6 +225,7 @@ def get(
 @reading_options
 @_version_id
 @_written_as
+@_written_in
 @_allow_uncommitted
 @_allow_unsigned
 @option(
@@ -391,6 +401,12 @@ def inspect(
     is_flag=True,
     help="Demand a signature of what is there now; --signed demands it too.",
 )
+@option(
+    "--from-bind-bucket",
+    is_flag=True,
+    help="Demand that what is there now is bound to its bucket; --written-in demands it too.",
+)
+@_written_in
 @_allow_unsigned
 @_recursive
 @_dry_run
@@ -402,6 +418,7 @@ def rotate(
     recursive: bool,
     dry_run: bool,
     allow_unsigned: bool,
+    written_in: str | None,
     **old: Any,
 ) -> None:
     """Bring objects under another key or mode.
@@ -417,7 +434,7 @@ def rotate(
     re-encrypted.
     """
     to = options.required_mode_for(settings)
-    now = _old_mode(options, settings, **old)
+    now = _old_mode(options, settings, written_in=written_in, **old)
     store = _store(now, settings)
     if recursive:
         uri = _prefix(uri)
@@ -430,6 +447,7 @@ def rotate(
             dry_run=dry_run,
             allow_unsigned=allow_unsigned,
             allow_unencrypted=old["from_mode"] == _PLAIN,
+            written_in=written_in,
             on_outcome=lambda o: _show_outcome(settings, o, dry_run),
         )
     except RotationError as error:
@@ -463,22 +481,24 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _store(mode: "Mode | None", settings: Settings) -> "S3Crypt":
-    return s3crypt.S3Crypt(mode, session=settings.session)
+def _store(mode: "Mode | None", settings: Settings, written_in: str | None = None) -> "S3Crypt":
+    return s3crypt.S3Crypt(mode, session=settings.session, written_in=written_in)
 
 
 def _old_mode(
     options: ModeOptions,
     settings: Settings,
     *,
+    written_in: str | None,
     from_mode: str | None,
     from_key: tuple[str, ...],
     from_sse_c_key_file: Path | None,
     from_context: tuple[str, ...],
     from_signed: bool,
+    from_bind_bucket: bool,
 ) -> "Mode | None":
     is_client_side = bool(from_key) and from_mode in (None, "client")
-    names = ("key", "sse_c_key_file", "context", "signed")
+    names = ("key", "sse_c_key_file", "context", "signed", "bind_bucket")
     old = ModeOptions(
         mode=None if from_mode == _PLAIN else from_mode,
         key=from_key,
@@ -487,6 +507,7 @@ def _old_mode(
         no_bind_name=options.no_bind_name and is_client_side,
         # A signature made here must not vouch for what anyone who can read could have written.
         signed=from_signed or (options.signed and is_client_side),
+        bind_bucket=from_bind_bucket or (written_in is not None and is_client_side),
         from_environment=frozenset(name for name in names if is_from_environment(f"from_{name}")),
     )
     if from_mode == _PLAIN:

@@ -123,6 +123,11 @@ _NO_BIND_NAME = option(
     environment=False,
     help="Do not bind the object's name into the message.",
 )
+_BIND_BUCKET = option(
+    "--bind-bucket",
+    is_flag=True,
+    help="Bind the bucket's name into the message too; on reading, demand it.",
+)
 _SIGNED_READING = option("--signed", is_flag=True, help="Demand a signature.")
 _WRITING = (
     option("--signed", is_flag=True, help="Sign the message (ECDSA P-384) too."),
@@ -149,6 +154,7 @@ class ModeOptions:
     context: tuple[str, ...] = ()
     sse_c_key_file: Path | None = None
     no_bind_name: bool = False
+    bind_bucket: bool = False
     signed: bool = False
     frame_length: int | None = None
     key_location: Literal["header", "metadata"] | None = None
@@ -209,7 +215,7 @@ class ModeOptions:
 
 def reading_options(command: Command) -> Command:
     """Give a command that reads objects its `options: ModeOptions`."""
-    return _mode_options(command, (*_MODE, _SIGNED_READING, _NO_BIND_NAME))
+    return _mode_options(command, (*_MODE, _SIGNED_READING, _NO_BIND_NAME, _BIND_BUCKET))
 
 
 def describing_options(command: Command) -> Command:
@@ -219,7 +225,7 @@ def describing_options(command: Command) -> Command:
 
 def writing_options(command: Command) -> Command:
     """Give a command that writes objects its `options: ModeOptions`."""
-    return _mode_options(command, (*_MODE, *_WRITING, _KEY_LOCATION, _NO_BIND_NAME))
+    return _mode_options(command, (*_MODE, *_WRITING, _KEY_LOCATION, _NO_BIND_NAME, _BIND_BUCKET))
 
 
 def message_writing_options(command: Command) -> Command:

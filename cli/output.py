@@ -193,12 +193,18 @@ def _ending_with_the_pipe() -> Iterator[None]:
 _IN_OPTIONS = (
     ("Read it with ClientSide and one of: ", "It opens with the key "),
     ("read it with bind_name=False", "read it with --no-bind-name"),
+    ("read it with bind_bucket=False", "leave --bind-bucket out"),
+    ("Name bind_bucket=True as well", "Give --bind-bucket as well"),
+    ("Name the bucket behind it as written_in", "Give --written-in with the bucket behind it"),
     ("name allow_uncommitted", "give --allow-uncommitted"),
     ("name the store's mode: ", "give --from-mode "),
     ("name allow_unencrypted: ", "give --from-mode none: "),
     ("leave signed out, or name allow_unsigned", "leave --signed out, or give --allow-unsigned"),
     ("name allow_unverified_signature", "give --allow-unverified-signature"),
-    ("was moved or replaced", "was moved (--written-as OLD_NAME) or replaced"),
+    (
+        "was moved or replaced",
+        "was moved (--written-as OLD_NAME, --written-in OLD_BUCKET) or replaced",
+    ),
     ("the expected context is wrong", "--context is wrong"),
     ("with mode ", "with --mode "),
 )

@@ -30,7 +30,15 @@ MODES: Mapping[str, frozenset[str]] = MappingProxyType(
         "dsse-kms": frozenset({"key", "context"}),
         "sse-c": frozenset({"sse_c_key_file"}),
         "client": frozenset(
-            {"key", "context", "signed", "frame_length", "key_location", "bind_name"}
+            {
+                "key",
+                "context",
+                "signed",
+                "frame_length",
+                "key_location",
+                "bind_name",
+                "bind_bucket",
+            }
         ),
     }
 )
@@ -92,7 +100,8 @@ class ModeChoice:
         key: As `keyring_of`; for `sse-kms` and `dsse-kms` one KMS key.
         context: Encryption context.
         sse_c_key_file: Holds the customer key: 32 raw bytes, hex or base64.
-        signed, frame_length, key_location, bind_name: As `ClientSide`; its defaults if left out.
+        signed, frame_length, key_location, bind_name, bind_bucket: As `ClientSide`; its defaults
+            if left out.
         spell: Writes options as errors are to show them.
 
     Raises:
@@ -107,6 +116,7 @@ class ModeChoice:
     frame_length: int | None = None
     key_location: Literal["header", "metadata"] | None = None
     bind_name: bool = True
+    bind_bucket: bool = False
     spell: Spell = as_keyword
 
     def __post_init__(self) -> None:
@@ -164,6 +174,7 @@ class ModeChoice:
                 context=self.context,
                 signed=self.signed,
                 bind_name=self.bind_name,
+                bind_bucket=self.bind_bucket,
                 **{name: value for name, value in chosen.items() if value is not None},
             )
         kind = modes.SSEKMS if self.mode == "sse-kms" else modes.DSSEKMS
@@ -180,6 +191,7 @@ def asked_of(options: Any) -> list[str]:
         "frame_length": options.frame_length is not None,
         "key_location": options.key_location is not None,
         "bind_name": not options.bind_name,
+        "bind_bucket": options.bind_bucket,
     }
     return [name for name, is_given in given.items() if is_given]
 
@@ -194,6 +206,7 @@ def mode_of(  # noqa: PLR0913 - what the modes take, by name
     frame_length: int | None = None,
     key_location: Literal["header", "metadata"] | None = None,
     bind_name: bool = True,
+    bind_bucket: bool = False,
     session: SessionSource = None,
     spell: Spell = as_keyword,
 ) -> "Mode | None":
@@ -210,6 +223,7 @@ def mode_of(  # noqa: PLR0913 - what the modes take, by name
         frame_length=frame_length,
         key_location=key_location,
         bind_name=bind_name,
+        bind_bucket=bind_bucket,
         spell=spell,
     ).make(session)
 

@@ -20,6 +20,11 @@ from .message.frames import check_context
 
 MIN_FRAME_LENGTH = 4 * 2**10
 BOUND_NAME = "s3crypt:key"
+BOUND_BUCKET = "s3crypt:bucket"
+# What names of access points end with, where a bucket may be named: plain ones, those of Object
+# Lambda, of Outposts and of directory buckets, and multi-Region ones. No bucket's name may.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_ACCESS_POINTS = ("-s3alias", "--ol-s3", "--op-s3", "--xa-s3", ".mrap")
 # No file of a key is as long as this; /dev/zero and a mistyped disk image are.
 _MAX_KEY_FILE_LENGTH = 4 * 2**10
 
@@ -156,8 +161,11 @@ class ClientSide:
         frame_length: Plaintext bytes of a frame: a multiple of 128, 4 KiB to 64 MiB.
         key_location: `header`: the object is self-contained. `metadata`: the wrapped key is in
             the object's S3 metadata, and changing the wrapping key moves no object byte.
-        bind_name: Bind the object's name, so that two objects cannot be swapped. A
+        bind_name: Bind the object's name, so that two objects of a bucket cannot be swapped. A
             `CachingKeyring` needs False.
+        bind_bucket: Bind the bucket too, so that objects of one name cannot be swapped between
+            buckets. A reader then refuses objects that are not bound to a bucket. Replication and
+            failover change it: `written_in` says which bucket an object is bound to.
     """
 
     keyring: Keyring
@@ -166,6 +174,7 @@ class ClientSide:
     frame_length: int = DEFAULT_FRAME_LENGTH
     key_location: Literal["header", "metadata"] = "header"
     bind_name: bool = True
+    bind_bucket: bool = False
     name: ClassVar[str] = "client"
 
     def __post_init__(self) -> None:
@@ -173,6 +182,8 @@ class ClientSide:
         check_context(context)
         if BOUND_NAME in context:
             raise ConfigError(f"The context's {BOUND_NAME!r} is set by bind_name.")
+        if BOUND_BUCKET in context:
+            raise ConfigError(f"The context's {BOUND_BUCKET!r} is set by bind_bucket.")
         object.__setattr__(self, "context", context)
         if self.key_location not in ("header", "metadata"):
             raise ConfigError(f"key_location is 'header' or 'metadata', not {self.key_location!r}.")
@@ -200,9 +211,20 @@ class ClientSide:
                 "key of its own, so that no data key would serve twice.",
             )
 
-    def object_context(self, object_name: str) -> dict[str, str]:
-        """Return the encryption context of the object of this name."""
+    def object_context(self, object_name: str, bucket: str) -> dict[str, str]:
+        """Return the encryption context of the object of this name in this bucket.
+
+        Raises:
+            ConfigError: The bucket is to be bound, and that is an access point's name.
+        """
         bound = {BOUND_NAME: object_name} if self.bind_name else {}
+        if self.bind_bucket:
+            if is_access_point(bucket):
+                raise ConfigError(
+                    f"{bucket} is the name of an access point; objects are bound to buckets.",
+                    hint="Name the bucket behind it as written_in.",
+                )
+            bound[BOUND_BUCKET] = bucket
         return {**(self.context or {}), **bound}
 
     def write_arguments(self) -> dict[str, object]:
@@ -219,6 +241,16 @@ Mode = ServerSide | ClientSide
 
 # What S3 reports in x-amz-server-side-encryption, by mode name. SSE-C reports its own header.
 REPORTED = {"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws:kms:dsse"}
+
+
+def is_access_point(bucket: str) -> bool:
+    """Tell whether an access point is named in a bucket's place, by its ARN or alias."""
+    return bucket.startswith("arn:") or bucket.endswith(_ACCESS_POINTS)
+
+
+def binds_bucket(mode: Mode | None) -> bool:
+    """Tell whether the objects of a mode are bound to their bucket."""
+    return isinstance(mode, ClientSide) and mode.bind_bucket
 
 
 def reported_mode(reply: Mapping[str, object]) -> str | None:

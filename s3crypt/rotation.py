@@ -36,9 +36,17 @@ from .location import Location
 from .message import MAX_HEADER_LENGTH, EncryptedDataKey, Header, Keyring, Opener
 from .message.frames import unsigned
 from .message.header import PUBLIC_KEY_PAIR
-from .modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
+from .modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, binds_bucket, reported_mode
 from .sources import StreamSource
-from .store import Demand, Neighbour, S3Crypt, check_written, recognise, refuse_s3ec
+from .store import (
+    Demand,
+    Neighbour,
+    S3Crypt,
+    check_written,
+    check_written_in,
+    recognise,
+    refuse_s3ec,
+)
 from .transfer import MAX_COPY_LENGTH, CopySource, ObjectStream, Upload, copy_in_place
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted", "failed"]
@@ -83,29 +91,31 @@ class RotationOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
-    """What a rotation accepts by name beyond what the store's mode demands.
+class Origin:
+    """What a caller says of the objects to be rotated, beside the store's mode.
 
     Attributes:
-        unsigned: Unsigned objects where the mode demands a signature.
-        unencrypted: Objects that S3 reports no encryption of, and that are not client-side.
+        unsigned: They may be unsigned where the mode demands a signature.
+        unencrypted: S3 may report no encryption of those that are not client-side.
+        written_in: The bucket that they are bound to, if not the one where they are.
     """
 
     unsigned: bool = False
     unencrypted: bool = False
+    written_in: str | None = None
 
 
 def rotate(
     store: S3Crypt,
     location: Location,
     to: Mode,
-    allowed: Allowed,
+    origin: Origin,
     *,
     dry_run: bool,
     on_outcome: Callable[[RotationOutcome], None] | None,
 ) -> tuple[RotationOutcome, ...]:
     """Rotate one object, or all below a prefix; see `S3Crypt.rotate`."""
-    job = _job(store, to, allowed)
+    job = _job(store, to, origin)
     if not location.is_prefix:
         outcome = _rotate_one(job, location, None, dry_run=dry_run)
         if on_outcome:
@@ -126,9 +136,9 @@ def rotate(
     return tuple(outcomes)
 
 
-def needs_rotation(store: S3Crypt, location: Location, to: Mode, allowed: Allowed) -> bool:
+def needs_rotation(store: S3Crypt, location: Location, to: Mode, origin: Origin) -> bool:
     """Tell whether the object is other than `to` would write it; see `S3Crypt`."""
-    job = _job(store, to, allowed)
+    job = _job(store, to, origin)
     return _plan(job, _look(job, location), None) != "unchanged"
 
 
@@ -143,11 +153,12 @@ class _Job:
     store: S3Crypt
     source: Mode | None
     to: Mode
-    allowed: Allowed
+    origin: Origin
 
 
-def _job(store: S3Crypt, to: Mode, allowed: Allowed) -> _Job:
-    return _Job(store, store.mode and store.pinned(store.mode), store.pinned(to), allowed)
+def _job(store: S3Crypt, to: Mode, origin: Origin) -> _Job:
+    check_written_in(store.mode if binds_bucket(store.mode) else to, origin.written_in)
+    return _Job(store, store.mode and store.pinned(store.mode), store.pinned(to), origin)
 
 
 def _rotate_all(job: _Job, prefix: Location, *, dry_run: bool) -> Iterator[RotationOutcome]:
@@ -221,7 +232,7 @@ def _look(job: _Job, location: Location) -> _Object:
         read_with = mode if arguments else job.source
         with location.named_in_errors():
             sealed = _sealed(job, location, head, arguments)
-        if job.allowed.unencrypted and sealed is None and reported_mode(head) is None:
+        if job.origin.unencrypted and sealed is None and reported_mode(head) is None:
             read_with = None
         return _Object(location, head, read_with, sealed)
     if refusal is None:
@@ -286,7 +297,7 @@ def _refuse_headless_ciphertext(job: _Job, seen: _Object, neighbour: Neighbour |
 
 def _wanted(job: _Job, seen: _Object) -> Action:
     if isinstance(job.to, ClientSide):
-        return _plan_client(seen, job.to)
+        return _plan_client(job, seen, job.to)
     if seen.sealed:
         return "re-encrypted"
     return "unchanged" if _is_in_mode(job.store, seen.head, job.to) else "copied"
@@ -306,7 +317,7 @@ def _check_readable(job: _Job, seen: _Object) -> None:
     if reads_sealed and not seen.sealed:
         raise PolicyError(f"{seen.location} is not encrypted client-side, as it was to be.")
     if isinstance(seen.read_with, ClientSide) and seen.sealed:
-        demands_signature = seen.read_with.signed and not job.allowed.unsigned
+        demands_signature = seen.read_with.signed and not job.origin.unsigned
         if demands_signature and not seen.sealed.is_signed:
             with seen.location.named_in_errors():
                 raise unsigned()
@@ -322,7 +333,7 @@ def _check_named(job: _Job, seen: _Object) -> None:
     what a holder of the key wrote.
     """
     reported = reported_mode(seen.head)
-    if reported is None and job.allowed.unencrypted:
+    if reported is None and job.origin.unencrypted:
         return
     is_now = f"stored as {reported}" if reported else "not encrypted"
     name = (
@@ -337,14 +348,15 @@ def _check_named(job: _Job, seen: _Object) -> None:
     )
 
 
-def _plan_client(seen: _Object, to: ClientSide) -> Action:
+def _plan_client(job: _Job, seen: _Object, to: ClientSide) -> Action:
     sealed = seen.sealed
     if sealed is None:
         return "re-encrypted"
+    context = job.store.context_here(to, seen.location, job.origin.written_in)
     alike = (
         to.key_location == sealed.key_location
         and to.signed == sealed.is_signed
-        and to.object_context(seen.location.name).items() <= sealed.context.items()
+        and context.items() <= sealed.context.items()
         and sealed.is_committed
     )
     if alike and to.keyring.wrote(sealed.edks):
@@ -402,7 +414,8 @@ def _rewrap(job: _Job, seen: _Object) -> str | None:
     if not isinstance(job.to, ClientSide) or not isinstance(source, ClientSide) or not sealed:
         raise AssertionError("unreachable: only client-side objects are rewrapped")
     # What reading demands is demanded here too, or KMS would move keys for whoever can write.
-    if not source.object_context(seen.location.name).items() <= sealed.context.items():
+    expected = job.store.context_demanded(seen.location, _demand(job, seen))
+    if not expected.items() <= sealed.context.items():
         raise IntegrityError(
             f"{seen.location}: its encryption context is not the one expected.",
             hint="The object was moved or replaced, or the expected context is wrong.",
@@ -476,20 +489,25 @@ def _copy_in_place(
     return copy_in_place(upload, source, workers=store.workers)
 
 
+def _demand(job: _Job, seen: _Object) -> Demand:
+    return Demand(
+        seen.read_with,
+        allow_unsigned=job.origin.unsigned,
+        # The plan has looked for an instruction file; a copy inside S3 needs no look, nor its
+        # fallback.
+        neighbour=Neighbour(seen.etag, is_there=False),
+        written_in=job.origin.written_in if binds_bucket(seen.read_with) else None,
+    )
+
+
 def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
     headers = _headers(seen)
     if isinstance(job.to, ClientSide) and seen.sealed:
         headers |= _at_rest(seen.head)
     described = Description(entries.of_user(seen.metadata), _tags(job, seen), headers)
-    # The plan has looked for an instruction file; a copy inside S3 needs no look, nor its fallback.
-    demand = Demand(
-        seen.read_with,
-        allow_unsigned=job.allowed.unsigned,
-        neighbour=Neighbour(seen.etag, is_there=False),
-    )
     with ExitStack() as stack:
         try:
-            reading = stack.enter_context(job.store.reading(seen.location, demand))
+            reading = stack.enter_context(job.store.reading(seen.location, _demand(job, seen)))
         except S3CryptError as error:
             _check_replaced(job, seen, error)
             raise
@@ -498,7 +516,12 @@ def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
             reading.plaintext, reading.info.size, lambda: _check_unchanged(job, seen)
         )
         written = job.store.write(
-            source, seen.location, job.to, described, conditions={"IfMatch": seen.etag}
+            source,
+            seen.location,
+            job.to,
+            described,
+            conditions={"IfMatch": seen.etag},
+            written_in=job.origin.written_in,
         )
     return written.version_id, written.size or 0
 

@@ -54,7 +54,18 @@ from .message import (
 )
 from .message.memory import reserve
 from .message.recognise import is_known
-from .modes import BOUND_NAME, DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, reported_mode
+from .modes import (
+    BOUND_BUCKET,
+    BOUND_NAME,
+    DSSEKMS,
+    SSEC,
+    SSEKMS,
+    ClientSide,
+    Mode,
+    binds_bucket,
+    is_access_point,
+    reported_mode,
+)
 from .reader import (
     DEFAULT_CACHE_LENGTH,
     FIRST_LENGTH,
@@ -130,6 +141,9 @@ class S3Crypt:
         endpoint_url: The S3 service's address, if not AWS's; KMS keeps its own.
         workers: Threads of one transfer, at most: there is one for each core, and more while
             a server far away keeps them waiting. Each takes about 11 MiB for a put, 3 for a get.
+        written_in: Where the mode binds buckets: the bucket that all objects of this store are
+            bound to, read and written, whatever bucket or access point their URIs name. For a
+            replica, and for access points.
 
     Every method raises `ConfigError` for what is wrong with the call, `StorageError` for what
     S3 refuses, `KeyUnavailableError` for what KMS refuses.
@@ -143,10 +157,14 @@ class S3Crypt:
         client: Any = None,
         endpoint_url: str | None = None,
         workers: int = DEFAULT_WORKERS,
+        written_in: str | None = None,
     ) -> None:
+        if mode is not None:
+            check_written_in(mode, written_in)
         if workers < 1:
             raise ConfigError(f"A store needs at least one worker, not {workers}.")
         self.mode = mode
+        self.written_in = written_in
         self.workers = workers
         self._clients = Clients(
             "s3", session=session, client=client, endpoint_url=endpoint_url, connections=workers
@@ -212,6 +230,7 @@ class S3Crypt:
         mode: Mode | None = None,
         version_id: str | None = None,
         written_as: str | None = None,
+        written_in: str | None = None,
         byte_range: str | None = None,
         allow_uncommitted: bool = False,
         allow_unsigned: bool = False,
@@ -229,6 +248,8 @@ class S3Crypt:
             mode: Instead of the store's.
             version_id: Instead of the current version.
             written_as: The name under which the object was put, where it was moved since.
+            written_in: The bucket that the object is bound to, where that is another: this one is
+                its replica, or the URI names an access point.
             byte_range: Only these bytes of the plaintext, as in HTTP: `0-99`, `100-` or, for
                 the last ones, `-100`. The frames that have them are fetched and verified, and the
                 final one.
@@ -253,6 +274,7 @@ class S3Crypt:
             allow_unverified_signature,
             allow_unsigned,
             neighbour,
+            written_in,
         )
         location = Location.parse_object(uri)
         if isinstance(target, io.TextIOBase):
@@ -273,6 +295,7 @@ class S3Crypt:
         mode: Mode | None = None,
         version_id: str | None = None,
         written_as: str | None = None,
+        written_in: str | None = None,
         byte_range: str | None = None,
         allow_uncommitted: bool = False,
         allow_unsigned: bool = False,
@@ -286,6 +309,7 @@ class S3Crypt:
             mode=mode,
             version_id=version_id,
             written_as=written_as,
+            written_in=written_in,
             byte_range=byte_range,
             allow_uncommitted=allow_uncommitted,
             allow_unsigned=allow_unsigned,
@@ -303,6 +327,7 @@ class S3Crypt:
         mode: Mode | None = None,
         version_id: str | None = None,
         written_as: str | None = None,
+        written_in: str | None = None,
         allow_uncommitted: bool = False,
         allow_unsigned: bool = False,
         allow_unverified_length: bool = False,
@@ -335,6 +360,8 @@ class S3Crypt:
             mode: Instead of the store's.
             version_id: Instead of the current version.
             written_as: The name under which the object was put, where it was moved since.
+            written_in: The bucket that the object is bound to, where that is another: this one is
+                its replica, or the URI names an access point.
             allow_uncommitted: Read client-side objects without key commitment too.
             allow_unsigned: Read unsigned objects too where the mode demands a signature.
             allow_unverified_length: Return bytes before the final frame has proved the length:
@@ -440,14 +467,15 @@ class S3Crypt:
         to: Mode,
         allow_unsigned: bool = False,
         allow_unencrypted: bool = False,
+        written_in: str | None = None,
     ) -> bool:
         """Tell whether `rotate` with the same arguments would change it; reads no plaintext."""
         from . import rotation  # noqa: PLC0415 - the face is here, the work above in the layers
 
-        allowed = rotation.Allowed(allow_unsigned, allow_unencrypted)
-        return rotation.needs_rotation(self, Location.parse_object(uri), to, allowed)
+        origin = rotation.Origin(allow_unsigned, allow_unencrypted, written_in)
+        return rotation.needs_rotation(self, Location.parse_object(uri), to, origin)
 
-    def rotate(
+    def rotate(  # noqa: PLR0913 - what may be said of objects, by name
         self,
         uri: str,
         *,
@@ -455,6 +483,7 @@ class S3Crypt:
         dry_run: bool = False,
         allow_unsigned: bool = False,
         allow_unencrypted: bool = False,
+        written_in: str | None = None,
         on_outcome: "Callable[[RotationOutcome], None] | None" = None,
     ) -> "tuple[RotationOutcome, ...]":
         """Bring an object, or all below a prefix, to another mode or key.
@@ -472,6 +501,8 @@ class S3Crypt:
             allow_unsigned: Take unsigned objects too where the store's mode demands a signature.
             allow_unencrypted: Take objects too that S3 reports no encryption of, as other servers
                 than AWS's do of plain objects.
+            written_in: The bucket that the objects are bound to now. With `to` they are bound to
+                the bucket that they are in, or to the store's `written_in`.
             on_outcome: Called with each object's outcome as it is known.
 
         Raises:
@@ -484,14 +515,14 @@ class S3Crypt:
             self,
             Location.parse(uri),
             to,
-            rotation.Allowed(allow_unsigned, allow_unencrypted),
+            rotation.Origin(allow_unsigned, allow_unencrypted, written_in),
             dry_run=dry_run,
             on_outcome=on_outcome,
         )
 
     # What follows is for rotation, for the file system and for the methods above.
 
-    def write(
+    def write(  # noqa: PLR0913 - by name
         self,
         source: Source,
         location: Location,
@@ -500,16 +531,20 @@ class S3Crypt:
         *,
         conditions: Mapping[str, str],
         progress: Progress | None = None,
+        written_in: str | None = None,
     ) -> ObjectInfo:
         """Store plaintext at `location` under `conditions`, described as given.
 
-        With `IfMatch` it replaces an object that must not be lost.
+        With `IfMatch` it replaces an object that must not be lost. `written_in` is the bucket
+        behind an access point.
         """
         mode = self._with_session(mode)
         sealer, header = None, None
         ours: dict[str, str] = {}
         if isinstance(mode, ClientSide):
-            sealer, header, ours = self._sealed(mode, location, source.size)
+            sealer, header, ours = self._sealed(
+                mode, self.context_here(mode, location, written_in), source.size
+            )
         whole = {**described.metadata, **ours}
         entries.check_length(whole)
         to = Upload(
@@ -587,6 +622,7 @@ class S3Crypt:
     ) -> "Iterator[Reading]":
         """Open an object whose encryption is as demanded; ask for `first` bytes at first."""
         mode = demand.mode and self._with_session(demand.mode)
+        context = self.context_demanded(location, demand)
         arguments = _read_arguments(mode, demand.version_id)
         with (
             location.named_in_errors(),
@@ -595,7 +631,7 @@ class S3Crypt:
         ):
             reader = None
             if isinstance(mode, ClientSide):
-                reader = _decrypting(mode, location, stream, demand)
+                reader = _decrypting(mode, context, stream, demand)
             else:
                 self.check_mode(mode, stream.reply, location)
                 _refuse_client_side(mode, stream)
@@ -683,6 +719,7 @@ class S3Crypt:
         mode: Mode | None = None,
         version_id: str | None = None,
         written_as: str | None = None,
+        written_in: str | None = None,
         allow_uncommitted: bool = False,
         allow_unsigned: bool = False,
         allow_unverified_length: bool = False,
@@ -696,6 +733,7 @@ class S3Crypt:
             allow_uncommitted,
             allow_unverified_signature,
             allow_unsigned,
+            written_in=written_in,
         )
         if cache_length < 0:
             raise ConfigError(f"A cache has a length of 0 bytes or more, not {cache_length}.")
@@ -839,9 +877,27 @@ class S3Crypt:
             )
         return chosen
 
+    def context_here(
+        self, mode: ClientSide, location: Location, written_in: str | None = None
+    ) -> dict[str, str]:
+        """Return the context that an object is sealed under when it is written at `location`."""
+        behind = written_in if is_access_point(location.bucket) else None
+        bucket = self.written_in or behind or location.bucket
+        return mode.object_context(location.name, bucket)
+
+    def context_demanded(self, location: Location, demand: "Demand") -> dict[str, str]:
+        """Return the pairs that the context of an object read at `location` must have."""
+        if demand.written_in:
+            check_written_in(demand.mode, demand.written_in)
+        if not isinstance(demand.mode, ClientSide):
+            return {}
+        name = demand.written_as or location.name
+        bucket = demand.written_in or self.written_in or location.bucket
+        return demand.mode.object_context(name, bucket)
+
     @staticmethod
     def _sealed(
-        mode: ClientSide, location: Location, size: int | None
+        mode: ClientSide, context: Mapping[str, str], size: int | None
     ) -> tuple[Sealer, Header, dict[str, str]]:
         keyring: Keyring = mode.keyring
         object_keyring = None
@@ -849,7 +905,7 @@ class S3Crypt:
             keyring = object_keyring = entries.ObjectKeyring(mode.keyring)
         sealer = Sealer(
             keyring,
-            context=mode.object_context(location.name),
+            context=context,
             signed=mode.signed,
             frame_length=mode.frame_length,
             plaintext_length=size,
@@ -868,6 +924,7 @@ class Demand:
     allow_unverified_signature: bool = False
     allow_unsigned: bool = False
     neighbour: Neighbour | None = None
+    written_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -959,7 +1016,7 @@ def _write_all(target: BinaryIO, view: memoryview) -> None:
 
 
 def _decrypting(
-    mode: ClientSide, location: Location, stream: ObjectStream, demand: Demand
+    mode: ClientSide, context: Mapping[str, str], stream: ObjectStream, demand: Demand
 ) -> DecryptingReader:
     keyring: Keyring = mode.keyring
     wrapped = entries.load_edks(entries.of_reply(stream.reply))
@@ -980,14 +1037,28 @@ def _decrypting(
             "The object is not bound to its name.",
             hint="Where its writer did not bind names, read it with bind_name=False.",
         )
+    if mode.bind_bucket and BOUND_BUCKET not in header.context:
+        raise IntegrityError(
+            "The object is not bound to its bucket.",
+            hint="Where its writer did not bind buckets, read it with bind_bucket=False.",
+        )
     return DecryptingReader(
         source,
         keyring,
-        context=mode.object_context(demand.written_as or location.name),
+        context=context,
         signed=mode.signed and not demand.allow_unsigned,
         allow_uncommitted=demand.allow_uncommitted,
         header=header,
     )
+
+
+def check_written_in(mode: Mode | None, written_in: str | None) -> None:
+    """Refuse a bucket that objects are said to be bound to where nobody would compare it."""
+    if written_in and not binds_bucket(mode):
+        raise ConfigError(
+            "The bucket that objects are bound to was named, and no bucket is bound.",
+            hint="Name bind_bucket=True as well.",
+        )
 
 
 def _refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:

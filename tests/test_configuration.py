@@ -268,6 +268,7 @@ def test_all_options_of_client_side(key_file: Path) -> None:
         frame_length=2**16,
         key_location="metadata",
         bind_name=False,
+        bind_bucket=True,
     )
     assert mode == s3crypt.ClientSide(
         s3crypt.AESKeyring("acme", "2026", key_file.read_bytes()),
@@ -276,6 +277,7 @@ def test_all_options_of_client_side(key_file: Path) -> None:
         frame_length=2**16,
         key_location="metadata",
         bind_name=False,
+        bind_bucket=True,
     )
 
 
@@ -287,6 +289,7 @@ _OPTIONS: dict[str, Any] = {
     "frame_length": 2**16,
     "key_location": "metadata",
     "bind_name": False,
+    "bind_bucket": True,
 }
 
 

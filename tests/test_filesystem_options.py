@@ -73,6 +73,8 @@ def test_storage_options_as_on_the_command_line(s3: Any, bucket: str, key_file: 
         ({"anon": False}, "anon"),
         ({"signed": "false"}, "signed"),
         ({"allow_unverified_signature": "no"}, "allow_unverified_signature"),
+        ({"bind_bucket": "yes"}, "bind_bucket"),
+        ({"written_in": "acme"}, "bind_bucket"),
         ({"mode": "clientside"}, ""),
         ({"mode": "client"}, ""),
         ({"context": {"a": "b"}}, ""),

@@ -48,7 +48,7 @@ def test_a_mode_keeps_its_own_context() -> None:
     client, kms = ClientSide(aes(), context=context), SSEKMS("alias/x", context)
     before = kms.write_arguments()
     context["team"] = "b"
-    assert client.object_context("x") == {"team": "a", "s3crypt:key": "x"}
+    assert client.object_context("x", "acme") == {"team": "a", "s3crypt:key": "x"}
     assert kms.write_arguments() == before
 
 
@@ -127,8 +127,8 @@ def test_a_kms_context_is_base64_of_json(mode: Any) -> None:
 
 def test_an_object_is_bound_to_its_name_unless_told_otherwise() -> None:
     """The name is one pair of its context."""
-    assert ClientSide(aes()).object_context("a/b") == {"s3crypt:key": "a/b"}
-    assert ClientSide(aes(), bind_name=False).object_context("a/b") == {}
+    assert ClientSide(aes()).object_context("a/b", "acme") == {"s3crypt:key": "a/b"}
+    assert ClientSide(aes(), bind_name=False).object_context("a/b", "acme") == {}
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,11 @@ class S3CryptFileSystem(NamesFileSystem):
             key is given; with neither, there are names here and no content.
         mode: Another name of it, and the one argument that may be positional. fsspec keeps it
             for itself in storage options: `encryption` is the one to use there.
-        key, context, sse_c_key_file, signed, frame_length, key_location, bind_name: As on the
-            command line; see `s3crypt.configuration.ModeChoice`. Files are read when content is
-            first asked for.
+        key, context, sse_c_key_file, signed, frame_length, key_location, bind_name, bind_bucket:
+            As on the command line; see `s3crypt.configuration.ModeChoice`. Files are read when
+            content is first asked for.
+        written_in: With `bind_bucket`: the bucket that all objects are bound to, read and
+            written, where paths name its replica or an access point.
         allow_uncommitted: Read client-side objects without key commitment too.
         allow_unsigned: Read unsigned objects too where `signed` demands a signature.
         allow_unverified_signature: Read parts of signed objects, whose signature only a reader

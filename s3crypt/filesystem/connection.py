@@ -98,6 +98,7 @@ class Connection:
                 session=self._session() if options.profile or options.region else None,
                 endpoint_url=options.endpoint_url,
                 workers=max(LOOKUPS, options.workers),
+                written_in=options.written_in,
             )
             # The client has connections for all lookups; a transfer's threads take memory.
             self._store.workers = options.workers

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from s3crypt.configuration import MODES, ModeChoice, as_keyword, asked_of
 from s3crypt.errors import ConfigError
-from s3crypt.modes import Mode
+from s3crypt.modes import Mode, binds_bucket
 from s3crypt.store import DEFAULT_WORKERS
 
 # The encryption of who reads whatever is there.
@@ -28,6 +28,7 @@ _CACHE_HINTS = ("cache_type", "default_cache", "default_cache_type", "fill_cache
 _FLAGS = (
     "signed",
     "bind_name",
+    "bind_bucket",
     "allow_uncommitted",
     "allow_unsigned",
     "allow_unverified_signature",
@@ -75,6 +76,8 @@ class Options:
     frame_length: int | None = None
     key_location: Literal["header", "metadata"] | None = None
     bind_name: bool = True
+    bind_bucket: bool = False
+    written_in: str | None = None
     allow_uncommitted: bool = False
     allow_unsigned: bool = False
     allow_unverified_signature: bool = False
@@ -98,6 +101,18 @@ class Options:
         if asked and self.encryption == ANY:
             raise ConfigError(f"{_spell('encryption', ANY)} takes no {asked[0]}.")
         _ = self.choice
+        if self.written_in is not None:
+            self._check_written_in()
+
+    def _check_written_in(self) -> None:
+        if not isinstance(self.written_in, str) or not self.written_in:
+            raise ConfigError("The storage option written_in is the name of a bucket.")
+        live = self.encryption
+        if not (binds_bucket(live.mode) if isinstance(live, Live) else self.bind_bucket):
+            raise ConfigError(
+                "written_in names the bucket that objects are bound to, and none is bound.",
+                hint="Name bind_bucket=True as well.",
+            )
 
     @property
     def choice(self) -> ModeChoice:
@@ -112,6 +127,7 @@ class Options:
             frame_length=self.frame_length,
             key_location=self.key_location,
             bind_name=self.bind_name,
+            bind_bucket=self.bind_bucket,
             spell=_spell,
         )
 
