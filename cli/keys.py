@@ -175,7 +175,7 @@ def disable_rotation(settings: Settings, *, key: str) -> None:
 def _manager(settings: Settings) -> "KeyManager":
     from s3crypt.kms import KeyManager  # noqa: PLC0415 - boto3, which --help must not cost
 
-    return KeyManager(session=settings.session)
+    return KeyManager(session=settings.session, allow_plain_http=settings.allow_plain_http)
 
 
 def _named(key: str) -> str:

@@ -482,7 +482,12 @@ def _plain(value: Any) -> str:
 
 
 def _store(mode: "Mode | None", settings: Settings, written_in: str | None = None) -> "S3Crypt":
-    return s3crypt.S3Crypt(mode, session=settings.session, written_in=written_in)
+    return s3crypt.S3Crypt(
+        mode,
+        session=settings.session,
+        allow_plain_http=settings.allow_plain_http,
+        written_in=written_in,
+    )
 
 
 def _old_mode(

@@ -39,6 +39,7 @@ class Settings:
     profile: str | None = None
     region: str | None = None
     sandbox: bool = False
+    allow_plain_http: bool = False
 
     @functools.cached_property
     def session(self) -> "boto3.Session":
@@ -77,7 +78,7 @@ def common_options(
 
     @functools.wraps(run)
     def wrapper(**values: Any) -> Any:
-        names = ("json", "quiet", "endpoint_url", "profile", "region", "sandbox")
+        names = tuple(field.name for field in dataclasses.fields(Settings))
         settings = Settings(**{name: values.pop(name) for name in names})
         return run(_applied(settings, service), **values)
 
@@ -91,6 +92,12 @@ _COMMON = (
     option("--profile", help="AWS profile."),
     option("--region", help="AWS region."),
     option("--sandbox", is_flag=True, help="Use the running `s3crypt sandbox`."),
+    option(
+        "--allow-plain-http",
+        is_flag=True,
+        environment=False,
+        help="Send customer keys and KMS's data keys to http:// endpoints of other machines too.",
+    ),
 )
 _KEYS = (
     option(
@@ -180,6 +187,7 @@ class ModeOptions:
             bind_name=not self.no_bind_name,
             session=lambda: settings.session,
             spell=spell,
+            allow_plain_http=settings.allow_plain_http,
         )
 
     def check_none(self, reason: str, *, prefix: str) -> None:
@@ -201,7 +209,10 @@ class ModeOptions:
     def keyring_for(self, settings: Settings) -> "Keyring":
         """Return the keyring of --key, given once or more."""
         return configuration.keyring_of(
-            self.key, session=lambda: settings.session, spell=_as_option
+            self.key,
+            session=lambda: settings.session,
+            spell=_as_option,
+            allow_plain_http=settings.allow_plain_http,
         )
 
     def _given(self) -> frozenset[str]:

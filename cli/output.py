@@ -196,6 +196,7 @@ _IN_OPTIONS = (
     ("read it with bind_bucket=False", "leave --bind-bucket out"),
     ("Name bind_bucket=True as well", "Give --bind-bucket as well"),
     ("Name the bucket behind it as written_in", "Give --written-in with the bucket behind it"),
+    ("name allow_plain_http", "give --allow-plain-http"),
     ("name allow_uncommitted", "give --allow-uncommitted"),
     ("name the store's mode: ", "give --from-mode "),
     ("name allow_unencrypted: ", "give --from-mode none: "),

@@ -10,7 +10,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from ipaddress import ip_address, ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -31,6 +33,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.utils import get_environ_proxies
 
 from . import redaction
 from .errors import (
@@ -62,6 +65,7 @@ class Clients:
         client: Any = None,
         endpoint_url: str | None = None,
         connections: int = 0,
+        allow_plain_http: bool = False,
     ) -> None:
         if client is not None and (session is not None or endpoint_url):
             raise ConfigError("Give a client, or what it is to be made of; not both.")
@@ -72,6 +76,7 @@ class Clients:
         self._endpoint_url = endpoint_url
         # botocore keeps ten connections; those of further threads it would open anew each time.
         self._connections = connections
+        self._allow_plain_http = allow_plain_http
         self._config = Config(max_pool_connections=connections) if connections > 10 else Config()
         self._want_checksums = True
         self._pid = os.getpid()
@@ -79,21 +84,34 @@ class Clients:
         self._clients: dict[tuple[int, str | None], Any] = {}
 
     def get(self, region: str | None = None) -> Any:
-        """Return the client for `region` (None: the session's own)."""
-        if self._given is not None:
-            if os.getpid() != self._pid:
-                raise ConfigError(
-                    f"The {self._service} client was made before this process was forked.",
-                    hint="Pass a boto3 session instead of a client, or make the client here.",
-                )
-            return self._given
-        wanted = (os.getpid(), region)
+        """Return the client for `region` (None: the session's own).
+
+        Where its requests leave this machine over plain HTTP, and that was not allowed, a KMS
+        client is refused, and an S3 client refuses requests that carry a customer key.
+
+        Raises:
+            ConfigError: The client cannot be made, or is refused.
+        """
+        if self._given is not None and os.getpid() != self._pid:
+            raise ConfigError(
+                f"The {self._service} client was made before this process was forked.",
+                hint="Pass a boto3 session instead of a client, or make the client here.",
+            )
+        wanted = (os.getpid(), region if self._given is None else None)
         if wanted not in self._clients:
             # boto3's sessions make one client at a time, and several of us may share one.
             with _MAKING.setdefault(os.getpid(), threading.Lock()):
                 if wanted not in self._clients:
-                    self._clients[wanted] = self._make(region)
+                    self._clients[wanted] = self._guarded(self._given or self._make(region))
         return self._clients[wanted]
+
+    def _guarded(self, client: Any) -> Any:
+        host = None if self._allow_plain_http else _plain_http_host(client)
+        if host is None:
+            return client
+        if self._service == "s3":
+            return _Keyless(client, host)
+        raise _over_plain_http("Data keys", host)
 
     def _make(self, region: str | None) -> Any:
         with translating(f"the {self._service} client"):
@@ -177,8 +195,72 @@ class Clients:
                 "AWS sessions and clients cannot be pickled; make store and keyrings there, "
                 "or leave the session out: each process then has its own."
             )
-        make = partial(Clients, endpoint_url=self._endpoint_url, connections=self._connections)
+        make = partial(
+            Clients,
+            endpoint_url=self._endpoint_url,
+            connections=self._connections,
+            allow_plain_http=self._allow_plain_http,
+        )
         return make, (self._service,)
+
+
+_CUSTOMER_KEYS = frozenset({"SSECustomerKey", "CopySourceSSECustomerKey"})
+
+
+class _Keyless:
+    """An S3 client that refuses to send customer keys; the client itself is not changed."""
+
+    def __init__(self, client: Any, host: str) -> None:
+        self._client = client
+        self._host = host
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._client, name)
+        if not callable(attribute):
+            return attribute
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            if not _CUSTOMER_KEYS.isdisjoint(options):
+                raise _over_plain_http("Customer keys", self._host)
+            return attribute(*arguments, **options)
+
+        return call
+
+
+def _plain_http_host(client: Any) -> str | None:
+    """Return the other machine that a client's requests go to over plain HTTP, or None."""
+    url = str(client.meta.endpoint_url)
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return None
+    if not _is_loopback(parts.hostname):
+        return parts.hostname or url
+    # A proxy gets requests for this machine, too, unless NO_PROXY names it.
+    proxies = client.meta.config.proxies
+    proxy = (get_environ_proxies(url) if proxies is None else proxies).get("http")
+    if not proxy:
+        return None
+    host = urlsplit(proxy if "://" in proxy else f"http://{proxy}").hostname
+    return None if _is_loopback(host) else host or proxy
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host or "") in _LOOPBACK_4 or host == "::1"
+    except ValueError:
+        return False
+
+
+_LOOPBACK_4 = ip_network("127.0.0.0/8")
+
+
+def _over_plain_http(what: str, host: str) -> ConfigError:
+    return ConfigError(
+        f"{what} would go to {host} over plain HTTP, to be read by whoever is on the way.",
+        hint="Use an endpoint with https://. Where the network is trusted, name allow_plain_http.",
+    )
 
 
 @contextmanager

@@ -70,6 +70,7 @@ def keyring_of(
     *,
     session: SessionSource = None,
     spell: Spell = as_keyword,
+    allow_plain_http: bool = False,
 ) -> "Keyring":
     """Return the keyring of a key, or of several: the first makes the data key, any one opens it.
 
@@ -79,13 +80,16 @@ def keyring_of(
         session: For KMS keys; a function is called only where there is one. boto3's default if
             left out.
         spell: Writes options as errors are to show them.
+        allow_plain_http: As `KMSKeyring`.
 
     Raises:
         ConfigError: That is not a key, or its file cannot be read.
     """
     from .keyrings import MultiKeyring  # noqa: PLC0415 - it loads cryptography
 
-    keyrings = [_keyring(key, session, spell) for key in _as_tuple(keys)]
+    keyrings = [
+        _keyring(key, session, spell, allow_plain_http=allow_plain_http) for key in _as_tuple(keys)
+    ]
     if not keyrings:
         raise ConfigError("No key was named.", hint=f"Give {spell('key')}: {_FORMS}.")
     return keyrings[0] if len(keyrings) == 1 else MultiKeyring(*keyrings)
@@ -149,8 +153,10 @@ class ModeChoice:
             sse_c_key_file=None if file is None else _anchored_file(file),
         )
 
-    def make(self, session: SessionSource = None) -> "Mode | None":
-        """Return the mode, or None if nothing was asked for.
+    def make(
+        self, session: SessionSource = None, *, allow_plain_http: bool = False
+    ) -> "Mode | None":
+        """Return the mode, or None if nothing was asked for. The arguments are `keyring_of`'s.
 
         Raises:
             ConfigError: A key's file cannot be read.
@@ -170,7 +176,9 @@ class ModeChoice:
                 "key_location": self.key_location,
             }
             return modes.ClientSide(
-                keyring_of(keys, session=session, spell=self.spell),
+                keyring_of(
+                    keys, session=session, spell=self.spell, allow_plain_http=allow_plain_http
+                ),
                 context=self.context,
                 signed=self.signed,
                 bind_name=self.bind_name,
@@ -209,10 +217,12 @@ def mode_of(  # noqa: PLR0913 - what the modes take, by name
     bind_bucket: bool = False,
     session: SessionSource = None,
     spell: Spell = as_keyword,
+    allow_plain_http: bool = False,
 ) -> "Mode | None":
     """Return the mode asked for, or None if nothing was; nothing given is ignored.
 
-    Args and errors are those of `ModeChoice`; `session` is as `keyring_of` has it.
+    Args and errors are those of `ModeChoice`; `session` and `allow_plain_http` are as
+    `keyring_of` has them.
     """
     return ModeChoice(
         mode=mode,
@@ -225,7 +235,7 @@ def mode_of(  # noqa: PLR0913 - what the modes take, by name
         bind_name=bind_name,
         bind_bucket=bind_bucket,
         spell=spell,
-    ).make(session)
+    ).make(session, allow_plain_http=allow_plain_http)
 
 
 def implied_mode(options: Collection[str], *, spell: Spell = as_keyword) -> str | None:
@@ -288,12 +298,18 @@ def _service_key(mode: str, keys: Sequence[str], spell: Spell) -> str:
     return names[0]
 
 
-def _keyring(key: str, session: SessionSource, spell: Spell) -> "Keyring":
+def _keyring(
+    key: str, session: SessionSource, spell: Spell, *, allow_plain_http: bool
+) -> "Keyring":
     parsed = _parse(key, spell)
     if isinstance(parsed, str):
         from .kms_keyrings import KMSKeyring  # noqa: PLC0415 - it loads boto3
 
-        return KMSKeyring(parsed, session=session() if callable(session) else session)
+        return KMSKeyring(
+            parsed,
+            session=session() if callable(session) else session,
+            allow_plain_http=allow_plain_http,
+        )
     kind, namespace, name, file = parsed
     from .keyrings import AESKeyring  # noqa: PLC0415 - it loads cryptography
     from .modes import read_key_file  # noqa: PLC0415

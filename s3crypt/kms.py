@@ -97,14 +97,27 @@ class KeyManager:
     A key is named by its id, its ARN, `alias/NAME` or an alias's ARN; an ARN is asked for in its
     own region.
 
+    Args:
+        session: boto3 session to make KMS clients from; the default one if left out.
+        client: A KMS client to use instead of making one.
+        allow_plain_http: Let requests go to other machines over plain HTTP.
+
     Raises from every method:
         ConfigError: An argument is wrong; nothing was sent.
         KeyUnavailableError: There is no such key, or KMS refused.
         StorageError: KMS could not be reached.
     """
 
-    def __init__(self, *, session: "boto3.Session | None" = None, client: Any = None) -> None:
-        self._clients = Clients("kms", session=session, client=client)
+    def __init__(
+        self,
+        *,
+        session: "boto3.Session | None" = None,
+        client: Any = None,
+        allow_plain_http: bool = False,
+    ) -> None:
+        self._clients = Clients(
+            "kms", session=session, client=client, allow_plain_http=allow_plain_http
+        )
 
     def create(
         self,

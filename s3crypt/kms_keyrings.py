@@ -79,10 +79,17 @@ class KMSKeyring:
         session: boto3 session to make KMS clients from. If left out, it is the session of the
             store that uses the keyring, or else the default one.
         client: A KMS client to use instead of making one.
+        allow_plain_http: Let requests, which hold data keys, go to other machines over plain
+            HTTP.
     """
 
     def __init__(
-        self, key: str, *, session: "boto3.Session | None" = None, client: Any = None
+        self,
+        key: str,
+        *,
+        session: "boto3.Session | None" = None,
+        client: Any = None,
+        allow_plain_http: bool = False,
     ) -> None:
         if not key:
             raise ConfigError("A KMS keyring needs a key: an ARN, an id or an alias.")
@@ -90,7 +97,9 @@ class KMSKeyring:
         self._arn = _KMSArn.parse(key)
         if key.startswith("arn:") and not self._arn:
             raise ConfigError(f"Not the ARN of a KMS key: {key!r}.")
-        self._clients = Clients("kms", session=session, client=client)
+        self._clients = Clients(
+            "kms", session=session, client=client, allow_plain_http=allow_plain_http
+        )
 
     @classmethod
     def discovery(
@@ -100,6 +109,7 @@ class KMSKeyring:
         partition: str = "aws",
         regions: Collection[str] | None = None,
         session: "boto3.Session | None" = None,
+        allow_plain_http: bool = False,
     ) -> "DiscoveryKeyring":
         """Return a keyring that opens whatever any KMS key of these accounts wrapped.
 
@@ -110,8 +120,9 @@ class KMSKeyring:
                 one of the partition: name a Region that is newer than botocore. A multi-Region
                 key of another Region is looked for in the first of them.
             session: boto3 session to make KMS clients from; as for `KMSKeyring` if left out.
+            allow_plain_http: As for `KMSKeyring`.
         """
-        clients = Clients("kms", session=session)
+        clients = Clients("kms", session=session, allow_plain_http=allow_plain_http)
         for region in regions or ():
             _check_region(region, partition, clients)
         return DiscoveryKeyring(tuple(accounts), partition, tuple(regions or ()), clients)

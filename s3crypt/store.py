@@ -141,6 +141,8 @@ class S3Crypt:
         endpoint_url: The S3 service's address, if not AWS's; KMS keeps its own.
         workers: Threads of one transfer, at most: there is one for each core, and more while
             a server far away keeps them waiting. Each takes about 11 MiB for a put, 3 for a get.
+        allow_plain_http: Let customer keys (`SSEC`), and this store's own requests to KMS, go to
+            other machines over plain HTTP. Keyrings have an argument of their own.
         written_in: Where the mode binds buckets: the bucket that all objects of this store are
             bound to, read and written, whatever bucket or access point their URIs name. For a
             replica, and for access points.
@@ -149,7 +151,7 @@ class S3Crypt:
     S3 refuses, `KeyUnavailableError` for what KMS refuses.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how it reaches AWS, by name
         self,
         mode: Mode | None = None,
         *,
@@ -157,6 +159,7 @@ class S3Crypt:
         client: Any = None,
         endpoint_url: str | None = None,
         workers: int = DEFAULT_WORKERS,
+        allow_plain_http: bool = False,
         written_in: str | None = None,
     ) -> None:
         if mode is not None:
@@ -167,9 +170,14 @@ class S3Crypt:
         self.written_in = written_in
         self.workers = workers
         self._clients = Clients(
-            "s3", session=session, client=client, endpoint_url=endpoint_url, connections=workers
+            "s3",
+            session=session,
+            client=client,
+            endpoint_url=endpoint_url,
+            connections=workers,
+            allow_plain_http=allow_plain_http,
         )
-        self._kms_clients = Clients("kms", session=session)
+        self._kms_clients = Clients("kms", session=session, allow_plain_http=allow_plain_http)
         self._keyrings = SessionKeyrings(session) if session is not None else None
         self._checksums = Checksums(self._clients)
         self._key_arns: dict[tuple[str, str | None], str] = {}

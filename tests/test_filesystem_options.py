@@ -74,6 +74,7 @@ def test_storage_options_as_on_the_command_line(s3: Any, bucket: str, key_file: 
         ({"signed": "false"}, "signed"),
         ({"allow_unverified_signature": "no"}, "allow_unverified_signature"),
         ({"bind_bucket": "yes"}, "bind_bucket"),
+        ({"allow_plain_http": 1}, "allow_plain_http"),
         ({"written_in": "acme"}, "bind_bucket"),
         ({"mode": "clientside"}, ""),
         ({"mode": "client"}, ""),

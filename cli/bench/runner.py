@@ -117,7 +117,9 @@ class _Taking:
         """Measure transfers below `uri` too; return where they went."""
         transfers.check_uri(uri)
         chosen = transfers.modes(settings, kms_key)
-        store = s3crypt.S3Crypt(session=settings.session)
+        store = s3crypt.S3Crypt(
+            session=settings.session, allow_plain_http=settings.allow_plain_http
+        )
         endpoint = transfers.endpoint(store, uri)
         made = transfers.Transfers(store, uri, chosen.usable, self._folder)
         with made.removing():

@@ -71,7 +71,11 @@ def modes(settings: Settings, kms_key: str | None) -> Modes:
         key = kms_key if kms_key.startswith(("kms:", "arn:")) else f"kms:{kms_key}"
         for mode in ("sse-kms", "dsse-kms"):
             usable[mode] = ModeOptions(mode=mode, key=(key,)).required_mode_for(settings)
-        keyring = s3crypt.KMSKeyring(key.removeprefix("kms:"), session=settings.session)
+        keyring = s3crypt.KMSKeyring(
+            key.removeprefix("kms:"),
+            session=settings.session,
+            allow_plain_http=settings.allow_plain_http,
+        )
     usable["sse-c"] = s3crypt.SSEC(secrets.token_bytes(32))
     usable["client, header"] = s3crypt.ClientSide(keyring)
     usable["client, metadata"] = s3crypt.ClientSide(keyring, key_location="metadata")

@@ -57,6 +57,8 @@ class S3CryptFileSystem(NamesFileSystem):
         allow_unsigned: Read unsigned objects too where `signed` demands a signature.
         allow_unverified_signature: Read parts of signed objects, whose signature only a reader
             of the whole can check.
+        allow_plain_http: Let customer keys and requests to KMS go to other machines over plain
+            HTTP.
         endpoint_url: The S3 service's address, if not AWS's.
         profile, region: Of AWS's configuration.
         workers: Threads of one transfer, and files read side by side, at most.

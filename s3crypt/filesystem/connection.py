@@ -84,7 +84,11 @@ class Connection:
                 live = options.encryption
                 # A session a keyring: boto3's must not make two clients at a time.
                 store.mode = (
-                    live.mode if isinstance(live, Live) else options.choice.make(self._session)
+                    live.mode
+                    if isinstance(live, Live)
+                    else options.choice.make(
+                        self._session, allow_plain_http=options.allow_plain_http
+                    )
                 )
                 self._has_mode = True
             return store
@@ -99,6 +103,7 @@ class Connection:
                 endpoint_url=options.endpoint_url,
                 workers=max(LOOKUPS, options.workers),
                 written_in=options.written_in,
+                allow_plain_http=options.allow_plain_http,
             )
             # The client has connections for all lookups; a transfer's threads take memory.
             self._store.workers = options.workers

@@ -32,6 +32,7 @@ _FLAGS = (
     "allow_uncommitted",
     "allow_unsigned",
     "allow_unverified_signature",
+    "allow_plain_http",
 )
 
 # While anybody has a mode object there is one of these for it, by the object's id and by name.
@@ -81,6 +82,7 @@ class Options:
     allow_uncommitted: bool = False
     allow_unsigned: bool = False
     allow_unverified_signature: bool = False
+    allow_plain_http: bool = False
     endpoint_url: str | None = None
     profile: str | None = None
     region: str | None = None
