@@ -513,6 +513,31 @@ def test_a_truncation_on_the_grid(
             _check_unproven(file, frames - (more < 0))
 
 
+@pytest.mark.parametrize("frames", [1, 2, FRAMES])
+def test_an_object_of_whole_frames(frames: int, store: S3Crypt, bucket: str, s3: Any) -> None:
+    """Its final frame is empty: it is what proves the end, and what a cut object lacks."""
+    uri, data = f"s3://{bucket}/whole", payload(SIZE)[: frames * FRAME - FRAME] + payload(FRAME)
+    size = len(data)
+    store.put(data, uri)
+    body = stored(s3, bucket, "whole")
+    final = _offset(body, frames)
+    assert len(body) == final + 40
+    with store.open(uri) as file:
+        assert (file.size, file.seek(0, os.SEEK_END), file.read(1)) == (size, size, b"")
+        assert file.seek(-FRAME, os.SEEK_END) == size - FRAME
+        assert file.read() == payload(FRAME)
+        assert file.read_ranges([(-1, None), (size, None), (size - FRAME, size)]) == [
+            data[-1:],
+            b"",
+            data[-FRAME:],
+        ]
+    last = _offset(body, frames - 1)
+    for cut in (body[:final], body[:last] + body[final:], body[:last], body[: last + 40]):
+        rewrite(s3, bucket, "whole", cut)
+        with pytest.raises(IntegrityError, match=uri):
+            store.open(uri)
+
+
 def _cuts(body: bytes) -> Iterator[bytes]:
     """Yield truncations that fit no number of frames, and others."""
     header = _header_length(body)
@@ -911,7 +936,7 @@ def test_a_small_read_of_a_large_object(
     header, tail = before
     assert header == (0, FIRST)
     assert tail[1] == stored_size
-    assert tail[1] - tail[0] <= DEFAULT_STRIDE + 8
+    assert tail[1] - tail[0] == DEFAULT_STRIDE + 40  # the last frame and the empty final one
     assert end - start == DEFAULT_STRIDE
 
 

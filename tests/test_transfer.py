@@ -32,7 +32,7 @@ from s3crypt import (
     S3Crypt,
     StorageError,
 )
-from s3crypt.message import MAX_HEADER_LENGTH, read_header
+from s3crypt.message import MAX_HEADER_LENGTH, encrypt, read_header
 from s3crypt.message.geometry import FINAL_FRAME_OVERHEAD, FRAME_OVERHEAD
 from s3crypt.transfer import (
     MAX_PART_LENGTH,
@@ -159,6 +159,70 @@ def test_parts_are_whole_frames(
     assert sorted(parts) == list(range(1, len(parts) + 1))
     whole = b"".join(parts[number] for number in sorted(parts))
     assert _sequences(whole, header, stride) == list(range(1, -(-LARGE // frame_length) + 1))
+
+
+class Unsized:
+    """A stream that only its end tells the length of."""
+
+    def __init__(self, data: bytes) -> None:
+        self.read = io.BytesIO(data).read
+
+
+@pytest.mark.parametrize("kind", ["bytes", "stream", "writer"])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_whole_parts_end_with_an_empty_final_frame(
+    parts: int, kind: str, sandbox: Running, bucket: str, *, signed: bool
+) -> None:
+    """The final frame goes with the last part, whose frames are full; one part stays one PUT."""
+    size, uri = parts * PART, f"s3://{bucket}/x"
+    mode = ClientSide(aes(), frame_length=2**20, signed=signed)
+    with relaying(sandbox.endpoint_url) as relay:
+        store = S3Crypt(mode, client=boto3.client("s3", endpoint_url=relay.url))
+        if kind == "writer":
+            with store.open(uri, "wb") as file:
+                file.write(payload(size))
+        else:
+            source: Any = payload(size) if kind == "bytes" else Unsized(payload(size))
+            assert store.put(source, uri).frames == 8 * parts + 1
+    puts = [asked for asked in relay.asked if asked.method == "PUT"]
+    sent = [a.body for a in sorted(puts, key=lambda asked: asked.query.get("partNumber", ""))]
+    assert len(sent) == parts
+    header = read_header(io.BytesIO(sent[0]))
+    last = 8 * (2**20 + FRAME_OVERHEAD) + FINAL_FRAME_OVERHEAD + 105 * signed
+    assert len(sent[-1]) == last + (len(header) if parts == 1 else 0)
+    assert store.read(uri) == payload(size)
+    assert store.inspect(uri).size == size
+
+
+@pytest.mark.parametrize("size", [6 * 2**20, 2 * 6 * 2**20])
+def test_a_last_part_of_an_empty_final_frame_alone(
+    size: int, bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """Other writers may send the last 40 bytes as a part: every way of reading copes."""
+    body = encrypt(payload(size), aes(), frame_length=2**20)
+    cut = len(body) - FINAL_FRAME_OVERHEAD
+    upload = {"Bucket": bucket, "Key": "x"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    pieces = [
+        {
+            "PartNumber": number,
+            "ETag": s3.upload_part(**upload, PartNumber=number, Body=piece)["ETag"],
+        }
+        for number, piece in enumerate((body[:cut], body[cut:]), 1)
+    ]
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": pieces})
+    store, uri = connect(ClientSide(aes(), bind_name=False)), f"s3://{bucket}/x"
+    assert (store.inspect(uri).size, store.inspect(uri).frames) == (size, size // 2**20 + 1)
+    assert store.read(uri) == payload(size)
+    assert store.get(uri, tmp_path / "out").size == size
+    assert (tmp_path / "out").read_bytes() == payload(size)
+    with store.open(uri) as file:
+        assert file.read_ranges([(-9, None), (size - 1, size), (size, None)]) == [
+            payload(size)[-9:],
+            payload(size)[-1:],
+            b"",
+        ]
 
 
 def _sequences(message: bytes, header: int, stride: int) -> list[int]:

@@ -139,7 +139,9 @@ class Sealer:
     def seal(self, plaintext: memoryview, out: memoryview, *, first: int, is_final: bool) -> int:
         """Seal a run of frames, the first numbered `first`, into `out`; return the bytes written.
 
-        All frames are full but the last of the message, which `is_final` says is in the run.
+        All frames of a run are full, except for the final frame of the message. A run that
+        `is_final` ends with that frame, which is empty behind a plaintext of whole frames: the
+        official Python SDK 3.x refuses a final frame that is full.
 
         Raises:
             AssertionError: A frame of the run was sealed before: its nonce must not serve twice.

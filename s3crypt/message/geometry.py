@@ -35,14 +35,16 @@ class Geometry:
         return self.header_length + (sequence - 1) * self.stride
 
     def frames(self, plaintext_length: int) -> int:
-        """Return how many frames this project writes: the final one is full, never empty."""
-        return max(1, -(-plaintext_length // self.frame_length))
+        """Return how many frames this project writes.
+
+        The final frame is never full: behind an exact multiple of the frame length it is empty.
+        """
+        return plaintext_length // self.frame_length + 1
 
     def message_length(self, plaintext_length: int) -> int:
         """Return the length of the message that this project writes."""
-        last = self.frames(plaintext_length)
-        final = plaintext_length - (last - 1) * self.frame_length
-        return self.offset(last) + final + FINAL_FRAME_OVERHEAD
+        regular, final = divmod(plaintext_length, self.frame_length)
+        return self.offset(regular + 1) + final + FINAL_FRAME_OVERHEAD
 
     def split(self, message_length: int) -> tuple[int, int]:
         """Return the regular frames and the final frame's plaintext bytes of any writer's message.

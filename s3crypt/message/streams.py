@@ -160,18 +160,30 @@ def _is_long(size: int, geometry: Geometry) -> bool:
 
 def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) -> None:
     """Do the work of both halves of a message; raise the first failure."""
-    first, *others = Layout(size, geometry).runs(-(-size // 2))
-    with ThreadPoolExecutor(max(1, len(others))) as pool:
+    first, second = _halves(Layout(size, geometry), geometry.frame_length)
+    if second is None:
+        work(first)
+        return
+    with ThreadPoolExecutor(1) as pool:
         try:
-            futures = [pool.submit(work, run) for run in others]
+            other = pool.submit(work, second)
         except RuntimeError:
             # No thread is to be had: too many there are, or the interpreter is ending.
-            for run in (first, *others):
-                work(run)
+            work(first)
+            work(second)
             return
         work(first)
-        for future in futures:
-            future.result()
+        other.result()
+
+
+def _halves(layout: Layout, frame_length: int) -> tuple[Run, Run | None]:
+    """Cut a message into two runs, or one where the second would have no plaintext."""
+    length = layout.plaintext_length
+    middle = -(-length // (2 * frame_length)) * frame_length
+    # The final frame may be empty; a byte beyond the plaintext is in that frame only.
+    if middle >= length:
+        return layout.covering(0, length + 1), None
+    return layout.covering(0, middle), layout.covering(middle, length + 1)
 
 
 class _Runs:

@@ -4,6 +4,7 @@
 A second implementation can read the same file: plaintexts are `7 * index % 256`.
 """
 
+import io
 import json
 from base64 import b64decode
 from collections import Counter
@@ -17,8 +18,16 @@ from readers import READERS, Reader
 from s3crypt import errors, message
 from s3crypt.keyrings import AESKeyring, RSAKeyring
 
-PATH = Path(__file__).parents[1] / "vectors" / "messages.json"
-VECTORS: list[dict[str, Any]] = json.loads(PATH.read_text())
+FOLDER = Path(__file__).parents[1] / "vectors"
+FILES: dict[str, list[dict[str, Any]]] = {
+    name: json.loads((FOLDER / name).read_text())
+    for name in ("messages.json", "empty-final-frames.json")
+}
+VECTORS = [vector for vectors in FILES.values() for vector in vectors]
+RESULTS = {
+    "messages.json": {"success": 78, "IntegrityError": 46, "FormatError": 5, "PolicyError": 9},
+    "empty-final-frames.json": {"success": 38, "IntegrityError": 40, "FormatError": 4},
+}
 
 
 @cache
@@ -33,16 +42,30 @@ def keyring_of(key: dict[str, str]) -> message.Keyring:
     return AESKeyring(key["namespace"], key["name"], b64decode(key["key"]))
 
 
-def test_the_file_is_whole_and_small() -> None:
-    """Nothing was taken out of the frozen file, and it stays fit for a repository."""
-    assert Counter(vector["result"] for vector in VECTORS) == {
-        "success": 78,
-        "IntegrityError": 46,
-        "FormatError": 5,
-        "PolicyError": 9,
-    }
-    assert len({vector["name"] for vector in VECTORS}) == len(VECTORS)
-    assert PATH.stat().st_size < 200_000
+@pytest.mark.parametrize("name", FILES)
+def test_the_files_are_whole_and_small(name: str) -> None:
+    """Nothing was taken out of a frozen file, and it stays fit for a repository."""
+    vectors = FILES[name]
+    assert Counter(vector["result"] for vector in vectors) == RESULTS[name]
+    assert len({vector["name"] for vector in vectors}) == len(vectors)
+    assert (FOLDER / name).stat().st_size < 200_000
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        vector
+        for vector in FILES["empty-final-frames.json"]
+        if vector["writer"].startswith(("s3crypt", "aws-encryption-sdk"))
+    ],
+    ids=lambda vector: vector["name"],
+)
+def test_frozen_lengths(vector: dict[str, Any]) -> None:
+    """The frozen messages of both writers are as long as ours of that plaintext are today."""
+    data = b64decode(vector["message"])
+    header = message.read_header(io.BytesIO(data))
+    footer = 105 if header.suite.curve else 0
+    assert len(data) == header.geometry.message_length(vector["plaintext_length"]) + footer
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)

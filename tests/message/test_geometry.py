@@ -32,7 +32,7 @@ def test_plaintext_length_inverts_message_length(geometry: Geometry, length: int
     assert geometry.plaintext_length(written) == length
     regular, final = geometry.split(written)
     assert regular + 1 == geometry.frames(length)
-    assert 0 <= final <= geometry.frame_length
+    assert 0 <= final < geometry.frame_length
     assert geometry.offset(regular + 1) + final + 40 == written
 
 
@@ -74,6 +74,37 @@ def test_either_ending_is_understood(length: int, frame_length: int, empty_final
     written = writer.write(split(bytes(length), frame_length, empty_final=empty_final))
     geometry = Geometry(len(message.read_header(io.BytesIO(written))), frame_length)
     assert geometry.plaintext_length(len(written)) == length
+
+
+@pytest.mark.parametrize(
+    ("length", "frames", "written"),
+    [
+        (0, 1, 140),
+        (1, 1, 141),
+        (127, 1, 267),
+        (128, 2, 300),
+        (129, 2, 301),
+        (384, 4, 620),
+        (128 * (2**32 - 2), 2**32 - 1, 100 + 160 * (2**32 - 2) + 40),
+        (128 * (2**32 - 1) - 1, 2**32 - 1, 100 + 160 * (2**32 - 2) + 167),
+        (128 * (2**32 - 1), 2**32, 100 + 160 * (2**32 - 1) + 40),
+    ],
+)
+def test_an_exact_multiple_has_one_frame_more(length: int, frames: int, written: int) -> None:
+    """Whole frames are followed by an empty final one; the numbers by hand."""
+    geometry = Geometry(100, 128)
+    assert geometry.frames(length) == frames
+    assert geometry.message_length(length) == written
+
+
+@pytest.mark.parametrize("length", [128, 384])
+def test_either_ending_has_a_length_of_its_own(length: int) -> None:
+    """The lengths of both endings of one plaintext differ by a regular frame's 32 bytes."""
+    geometry = Geometry(100, 128)
+    empty_final, full_final = geometry.message_length(length), geometry.message_length(length) - 32
+    assert geometry.split(empty_final) == (length // 128, 0)
+    assert geometry.split(full_final) == (length // 128 - 1, 128)
+    assert geometry.plaintext_length(full_final) == length
 
 
 @pytest.mark.parametrize("short", [0, 1, 100, 139])

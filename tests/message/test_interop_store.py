@@ -12,12 +12,13 @@ import boto3
 import official
 import pytest
 
-from s3crypt import ClientSide, KMSKeyring, S3Crypt
+from s3crypt import ClientSide, KMSKeyring, S3Crypt, message
 from s3crypt.errors import IntegrityError, PolicyError
 from s3crypt.keyrings import AESKeyring, MultiKeyring
 
-# Of one frame, of several, and of several parts.
-SIZES = (0, 100_000, 9_000_001)
+FRAME = message.DEFAULT_FRAME_LENGTH
+# Around the frame length; of one full part, of two, and of two with a short frame at their end.
+SIZES = (0, 1, FRAME - 1, FRAME, FRAME + 1, 3 * FRAME, 2**23, 2**24, 9_000_001)
 LOCATIONS = pytest.mark.parametrize("key_location", ["header", "metadata"])
 AES = AESKeyring(official.NAMESPACE, official.NAME, official.WRAPPING_KEY)
 
@@ -122,7 +123,7 @@ def _edk(entry: dict[str, str]) -> Any:
 
 
 @pytest.mark.parametrize("suite_id", [0x0478, 0x0578, 0x0378], ids=hex)
-@pytest.mark.parametrize("size", SIZES[:2])
+@pytest.mark.parametrize("size", [*SIZES[:6], 100_000])
 def test_the_store_opens_their_objects(
     session: boto3.Session,
     s3: Any,
@@ -139,6 +140,7 @@ def test_the_store_opens_their_objects(
         official.mpl_kms(kms_key, kms),
         suite_id=suite_id,
         encryption_context={"team": "finance"},
+        frame_length=FRAME,
     )
     s3.put_object(Bucket=bucket, Key="theirs", Body=body)
     uri, keyring = f"s3://{bucket}/theirs", KMSKeyring(kms_key, session=session)

@@ -90,6 +90,32 @@ def test_they_open_ours(reader: Callable[[], dict[str, Any]], *, signed: bool) -
         assert context.keys() - CONTEXT.keys() == ({"aws-crypto-public-key"} if signed else set())
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_our_frames_lie_where_theirs_do(*, signed: bool) -> None:
+    """At every boundary both writers make the same frames: their SDK 3.x reads no others."""
+    for size in SIZES:
+        theirs = official.encrypt(
+            plaintext_of(size),
+            official.native_aes(),
+            suite_id=0x0578 if signed else 0x0478,
+            frame_length=FRAME,
+        )
+        ours = message.encrypt(plaintext_of(size), OURS, signed=signed, frame_length=FRAME)
+        assert frames_of(ours) == frames_of(theirs)
+
+
+def frames_of(written: bytes) -> list[tuple[bytes, int]]:
+    """Return the first bytes of each frame, and the plaintext bytes of each; then the footer's."""
+    position = len(message.read_header(io.BytesIO(written)))
+    found = []
+    while written[position : position + 4] != b"\xff" * 4:
+        found.append((written[position : position + 16], FRAME))
+        position += FRAME + 32
+    length = int.from_bytes(written[position + 20 : position + 24])
+    footer = len(written) - position - length - 40
+    return [*found, (written[position : position + 24], length), (b"", footer)]
+
+
 @pytest.mark.parametrize("key_length", [16, 24, 32])
 def test_wrapping_key_sizes(key_length: int) -> None:
     """Every AES key size wraps alike on both sides."""

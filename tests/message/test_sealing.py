@@ -60,6 +60,35 @@ def test_every_boundary(size: int, reader: Reader, *, signed: bool) -> None:
         assert reader(written, KEYRING, **options_read) == data
 
 
+@BOTH_SUITES
+@pytest.mark.parametrize("size", SIZES)
+def test_a_final_frame_is_never_full(size: int, *, signed: bool) -> None:
+    """Every writer ends with a frame of fewer bytes: other SDKs refuse a full final one."""
+    data, options = plaintext_of(size), {"signed": signed, "frame_length": F}
+    for written in (
+        message.encrypt(data, KEYRING, **options),  # type: ignore[arg-type]  # a table of both
+        encrypting(data, **options).readall(),
+        encrypting(data, length=size, **options).readall(),
+    ):
+        header = message.read_header(io.BytesIO(written))
+        final = header.geometry.offset(size // F + 1)
+        start = b"\xff" * 4 + (size // F + 1).to_bytes(4)
+        assert written[final : final + 8] == start
+        assert written[final + 20 : final + 24] == (size % F).to_bytes(4)
+        assert len(written) == final + 40 + size % F + 105 * signed
+
+
+@pytest.mark.parametrize("size", [16 * RUN, 16 * RUN + 1])
+@pytest.mark.parametrize("frame_length", [RUN, 8 * RUN, 16 * RUN, 17 * RUN])
+def test_two_threads_end_a_message_alike(size: int, frame_length: int) -> None:
+    """A message that two threads seal and open has as many frames as any other of its length."""
+    data = bytes(size)
+    written = message.encrypt(data, KEYRING, frame_length=frame_length)
+    geometry = message.read_header(io.BytesIO(written)).geometry
+    assert geometry.split(len(written)) == divmod(size, frame_length)
+    assert message.decrypt(written, KEYRING) == data
+
+
 @WHOLE
 @given(
     st.binary(max_size=700),
@@ -128,7 +157,7 @@ def test_frame_ivs_are_the_sequence_number() -> None:
     """Every frame's IV is its number, so none is used twice and none is the header's zero."""
     written = message.encrypt(bytes(3 * F), KEYRING, frame_length=F)
     geometry = message.Geometry(len(message.read_header(io.BytesIO(written))), F)
-    for sequence, position in ((1, 4), (2, 4), (3, 8)):
+    for sequence, position in ((1, 4), (2, 4), (3, 4), (4, 8)):
         start = geometry.offset(sequence) + position
         assert written[start : start + 12] == sequence.to_bytes(12)
 
@@ -200,6 +229,25 @@ def test_a_message_has_one_end() -> None:
         sealed(another, b"x", 3, is_final=True)
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_an_empty_final_frame_is_sealed_once(*, signed: bool) -> None:
+    """Behind full frames it counts like any other, whether it came in a run with them or alone."""
+    with_them, alone = (Sealer(KEYRING, frame_length=F, signed=signed) for _ in range(2))
+    assert len(sealed(with_them, bytes(2 * F), 1, is_final=True)) == 2 * (F + 32) + 40
+    sealed(alone, bytes(2 * F), 1)
+    assert len(sealed(alone, b"", 3, is_final=True)) == 40
+    for sealer in (with_them, alone):
+        for data, first, is_final in (
+            (b"", 3, True),  # itself
+            (bytes(F), 3, False),  # its number
+            (b"x", 4, True),  # another end
+            (bytes(F), 4, False),  # beyond the end
+            (bytes(F), 2, True),  # a run that ends with it
+        ):
+            with pytest.raises(AssertionError, match=r"one final frame|sealed once|in order"):
+                sealed(sealer, data, first, is_final=is_final)
+
+
 def test_a_signed_message_is_sealed_in_order() -> None:
     """The signature is over the frames in order: another order raises, whatever it was."""
     for *before, wrong in ([2], [1, 3], [1, 2, 4], [1, 1], [1, 2, 1]):
@@ -219,6 +267,10 @@ def test_frame_numbers_end() -> None:
     assert sealed(Sealer(KEYRING, frame_length=F), b"", last, is_final=True)
     with pytest.raises(ConfigError, match="More than 4294967295 frames"):
         sealed(Sealer(KEYRING, frame_length=F), b"", last + 1, is_final=True)
+    # An exact multiple has one frame more, which takes a number too.
+    assert sealed(Sealer(KEYRING, frame_length=F), bytes(F), last - 1, is_final=True)
+    with pytest.raises(ConfigError, match="More than 4294967295 frames"):
+        sealed(Sealer(KEYRING, frame_length=F), bytes(F), last, is_final=True)
 
 
 @EVERY_READER

@@ -148,10 +148,46 @@ def test_a_regular_frame_made_final(reader: Reader) -> None:
 @EVERY_READER
 def test_a_final_frame_made_regular(reader: Reader) -> None:
     """A full final frame cannot pass for a regular one, nor so lengthen the message."""
-    data = message.encrypt(SMALL[:F], KEYRING, context=CONTEXT, frame_length=F)
+    writer = ForeignWriter(frame_length=F)
+    edks = KEYRING.wrap(writer.data_key, CONTEXT)
+    context = pairs(list(CONTEXT.items()))
+    writer = ForeignWriter(frame_length=F, context=context, edks=edks)
+    data = writer.write(split(SMALL[:F], F))
+    assert reader(data, KEYRING, context=CONTEXT) == SMALL[:F]
     start = geometry_of(data).header_length
     frame = data[start:]
     refused(reader, data[:start] + frame[4:20] + frame[24:] + frame)
+    refused(reader, data[:start] + frame[4:20] + frame[24:] + writer.final(2, b""))
+
+
+@EVERY_READER
+@BOTH_SUITES
+def test_an_empty_final_frame_is_needed_and_tied_to_its_place(
+    reader: Reader, *, signed: bool
+) -> None:
+    """Behind full frames it cannot be dropped, repeated, or moved to an earlier frame's end."""
+    data = written(signed=signed, size=2 * F)
+    geometry = geometry_of(data)
+    header, first, second, final = (
+        data[start:end]
+        for start, end in (
+            (0, geometry.offset(1)),
+            (geometry.offset(1), geometry.offset(2)),
+            (geometry.offset(2), geometry.offset(3)),
+            (geometry.offset(3), geometry.offset(3) + 40),
+        )
+    )
+    footer = data[geometry.offset(3) + 40 :]
+    assert reader(data, KEYRING, context=CONTEXT) == SMALL[: 2 * F]
+    for frames in (
+        [first, second],
+        [first, final],
+        [final],
+        [first, final, second],
+        [first, second, final, final],
+        [first, second, second[:4] + final[4:]],
+    ):
+        refused(reader, header + b"".join(frames) + footer)
 
 
 @EVERY_READER

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make `messages.json`: messages of the official SDK and of this project, and how each must read.
+"""Make the vectors: messages of the official SDK and of this project, and how each must read.
 
     python tests/vectors/make.py
 
-Run once for each version of the file; what it made is frozen and never edited, because messages
-that were read once must be read for ever. Keys and plaintexts in it are of no use elsewhere.
+Makes each file once; then it is frozen and never edited, because messages that were read once must
+be read for ever. Keys and plaintexts in them are of no use elsewhere.
+
+    messages.json             every suite, key and layout; ours of an exact multiple of the frame
+                              length end with a full final frame, as they are no longer written
+    empty-final-frames.json   ours around the frame length as they are written now, with an empty
+                              final frame behind an exact multiple
 """
 
 import io
 import json
 import sys
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +31,6 @@ from writers import UNSIGNED, ForeignWriter, pairs, split  # noqa: E402
 from s3crypt import message  # noqa: E402
 from s3crypt.keyrings import AESKeyring, MultiKeyring, RSAKeyring  # noqa: E402
 
-TARGET = HERE / "messages.json"
 F = 128
 SIZES = (0, F, 3 * F + 17)
 CONTEXT = {"purpose": "vector", "größe": "日本", "\U0001f511": "\uff5e"}
@@ -91,6 +95,44 @@ def of_ours() -> Iterator[Vector]:
             yield vector(f"ours {suite_id} framed {size}", OURS, data, size, context=CONTEXT)
     data = message.encrypt(b"", MultiKeyring(OTHER, AES), frame_length=F)
     yield vector("ours under two keys", OURS, data, 0)
+
+
+def with_empty_final_frames() -> Iterator[Vector]:
+    """Return messages around the frame length, of ours and of others, and changed ones."""
+    for signed in (False, True):
+        suite_id = 0x0578 if signed else 0x0478
+        for size in (0, 1, F - 1, F, F + 1, 3 * F):
+            source = io.BytesIO(plaintext_of(size))
+            data = message.encrypt(
+                plaintext_of(size), AES, context=CONTEXT, signed=signed, frame_length=F
+            )
+            yield vector(f"ours {suite_id:04x} {size}", OURS, data, size, context=CONTEXT)
+            stream = message.EncryptingReader(
+                source, AES, context=CONTEXT, signed=signed, frame_length=F
+            )
+            name = f"ours {suite_id:04x} {size} streamed"
+            yield vector(name, OURS, stream.readall(), size, context=CONTEXT)
+            data = official.encrypt(
+                plaintext_of(size),
+                official.native_aes(),
+                suite_id=suite_id,
+                encryption_context=CONTEXT,
+                frame_length=F,
+            )
+            yield vector(f"official {suite_id:04x} {size}", OFFICIAL, data, size, context=CONTEXT)
+        size = 2 * F
+        data = message.encrypt(
+            plaintext_of(size), AES, context=CONTEXT, signed=signed, frame_length=F
+        )
+        for name, result, changed in _changes(data, size, signed=signed):
+            full_name = f"{suite_id:04x} {name}"
+            yield vector(full_name, BY_HAND, changed, size, context=CONTEXT, result=result)
+    for empty_final in (False, True):
+        writer = ForeignWriter(frame_length=F)
+        writer = ForeignWriter(frame_length=F, edks=AES.wrap(writer.data_key, {}))
+        frames = split(plaintext_of(3 * F), F, empty_final=empty_final)
+        name = f"by hand, {'empty' if empty_final else 'full'} final frame"
+        yield vector(name, BY_HAND, writer.write(frames), 3 * F)
 
 
 def of_rsa() -> Iterator[Vector]:
@@ -213,19 +255,22 @@ def _changes(data: bytes, size: int, *, signed: bool) -> Iterator[tuple[str, str
     yield "header cut", "IntegrityError", data[: header - 1]
 
 
+FILES: dict[str, tuple[Callable[[], Iterator[Vector]], ...]] = {
+    "messages.json": (of_the_official_sdk, of_ours, of_rsa, of_other_layouts, refused),
+    "empty-final-frames.json": (with_empty_final_frames,),
+}
+
+
 def main() -> None:
-    """Write the file, unless it is there."""
-    if TARGET.exists():
-        sys.exit(f"{TARGET.name} is frozen. A new version is a new file, made for a new reason.")
-    vectors = [
-        *of_the_official_sdk(),
-        *of_ours(),
-        *of_rsa(),
-        *of_other_layouts(),
-        *refused(),
-    ]
-    lines = ",\n".join(json.dumps(each, ensure_ascii=True) for each in vectors)
-    TARGET.write_text(f"[\n{lines}\n]\n")
+    """Write the files that are not there."""
+    missing = {name: made for name, made in FILES.items() if not (HERE / name).exists()}
+    if not missing:
+        sys.exit("All are frozen. A new version is a new file, made for a new reason.")
+    for name, makers in missing.items():
+        lines = ",\n".join(
+            json.dumps(each, ensure_ascii=True) for make in makers for each in make()
+        )
+        (HERE / name).write_text(f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":
