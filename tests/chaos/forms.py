@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import boto3
 
-    from s3crypt import Keyring, Mode
+    from s3crypt import Keyring, Mode, ObjectInfo
 
 ALIASES = ("alias/chaos-1", "alias/chaos-2")
 _SERVER = ("sse-s3", "sse-kms:1", "sse-kms:2", "dsse-kms:1")
@@ -93,6 +93,16 @@ class Forms:
                 return MultiKeyring(self._keyring("kms1"), self._keyring("kms2"))
         every = (KMSKeyring(key, session=self.session) for key in self.keys)
         return MultiKeyring(_aes(), *every)
+
+    def seen(self, info: ObjectInfo) -> str:
+        """Return the form that `inspect` shows, or nothing where it does not show all of it."""
+        if info.mode in ("sse-s3", "sse-c", None):
+            return "" if info.mode == "sse-c" else f"{info.mode}"
+        named = [n for n, key in enumerate(self.keys, 1) if key in f"{info.keys} {info.kms_key}"]
+        if info.mode != "client":
+            return f"{info.mode}:{named[0] if named else '?'}"
+        wrapped = "both" if len(named) > 1 else f"kms{named[0]}" if named else "aes"
+        return f"{info.key_location}:{wrapped}"
 
     def readers(self, family: str) -> list[Mode | None]:
         """Return the modes to read an object of the family with, in the order to try."""

@@ -248,7 +248,7 @@ class Oracle:
         if event.outcome != OK:
             return self._check_read_error(event)
         found = [self._check_content(event, content) for content in event.found]
-        return [wrong for wrong in found if wrong]
+        return [wrong for wrong in [*found, self._check_form(event)] if wrong]
 
     def _check_read_error(self, event: Event) -> list[Wrong]:
         if event.outcome == ABSENT:
@@ -300,15 +300,18 @@ class Oracle:
         if event.outcome != OK:
             return self._check_read_error(event)
         found = self._check_read(event)
-        possible = self._forms(event)
-        if event.form not in possible:
-            why = f"it is {event.form or 'in no form'}, not {' or '.join(sorted(possible))}"
-            makers = [e for e in self.changes[event.name] if e.form and e.operation != "delete"]
-            found.append(Wrong("wrong form", event, why, tuple(makers[-3:])))
         writer = next((each for each in self.events if each.content in event.found), None)
         if writer and writer.operation == "write" and writer.tagged != event.tagged:
             found.append(Wrong("tags", event, "its tags are not those of its write", (writer,)))
         return found
+
+    def _check_form(self, event: Event) -> Wrong | None:
+        possible = self._forms(event)
+        if event.form in possible or (event.operation == "read" and not event.form):
+            return None
+        why = f"it is {event.form or 'in no form'}, not {' or '.join(sorted(possible))}"
+        makers = [e for e in self.changes[event.name] if e.form and e.start <= event.end]
+        return Wrong("wrong form", event, why, tuple(makers[-3:]))
 
     def _check_list(self, event: Event) -> list[Wrong]:
         if event.outcome == OK:

@@ -192,7 +192,9 @@ class Thread:
         self._described(event, self._forms.store().head(f"s3://{event.name}", mode=mode))
 
     def _read_inspect(self, event: Event, mode: Mode | None) -> None:
-        self._described(event, self._forms.store().inspect(f"s3://{event.name}", mode=mode))
+        info = self._forms.store().inspect(f"s3://{event.name}", mode=mode)
+        event.form = self._forms.seen(info)
+        self._described(event, info)
 
     def _rotate(self) -> None:
         name = self._choose()
