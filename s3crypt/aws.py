@@ -5,14 +5,17 @@ Knows nothing of objects, modes or messages.
 """
 
 import copy
+import math
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import boto3
 from botocore.config import Config
@@ -33,6 +36,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.loaders import Loader
 from botocore.utils import get_environ_proxies
 
 from . import redaction
@@ -48,6 +52,51 @@ from .errors import (
 
 # One a process: a fork may happen while another thread holds its parent's.
 _MAKING: dict[int, threading.Lock] = {}
+
+RETRY_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class RetryPolicy:
+    """How long the requests of one client are repeated.
+
+    Attributes:
+        attempts: Attempts of one request, at most; `AWS_MAX_ATTEMPTS` or the like sets it.
+        deadline: Seconds from a request's first failure, after which no attempt begins.
+        was_answered: Whether the service has answered this client in this process. Before that, a
+            request that gets no answer at all gives up after three attempts.
+    """
+
+    attempts: int
+    deadline: float
+    was_answered: bool = False
+
+
+# What the clients made here are to do. A client of the caller's retries by itself, so that no
+# attempt is added to its own.
+_POLICIES: "WeakKeyDictionary[Any, RetryPolicy]" = WeakKeyDictionary()
+
+
+def policy_of(client: Any) -> RetryPolicy:
+    """Return how the requests of a client are repeated: once for one that was not made here."""
+    made = client.refusing if isinstance(client, _Keyless) else client
+    return _POLICIES.get(made) or RetryPolicy(1, RETRY_SECONDS)
+
+
+def is_aws(client: Any) -> bool:
+    """Return whether a client's endpoint is AWS's, VPC endpoints included."""
+    host = urlsplit(client.meta.endpoint_url).hostname or ""
+    return any(host == suffix or host.endswith(f".{suffix}") for suffix in _aws_suffixes())
+
+
+@cache
+def _aws_suffixes() -> frozenset[str]:
+    """Return the domains of AWS's services in every partition that botocore knows."""
+    partitions = Loader().load_data("partitions")["partitions"]
+    outputs = [partition["outputs"] for partition in partitions]
+    return frozenset(
+        output[name] for output in outputs for name in ("dnsSuffix", "dualStackDnsSuffix")
+    )
 
 
 class Clients:
@@ -176,8 +225,24 @@ class Clients:
             )
 
         client = client_of(self._config)
-        if self._service != "s3":
-            return client
+        config = self._config.merge(_timeouts(client.meta.config))
+        # botocore makes one attempt, and `requests` repeats it; botocore's retry mode stays, since
+        # "adaptive" paces requests too.
+        set_here = client.meta.config
+        retries: Any = dict(set_here.retries or {})
+        policy = RetryPolicy(
+            int(retries.get("total_max_attempts") or _UNLIMITED),
+            _seconds("S3CRYPT_RETRY_SECONDS", RETRY_SECONDS),
+        )
+        mode = retries.get("mode", "standard")
+        config = config.merge(Config(retries={"total_max_attempts": 1, "mode": mode}))
+        if self._service == "s3":
+            config = config.merge(self._s3_config(client))
+        client = client_of(config)
+        _POLICIES[client] = policy
+        return client
+
+    def _s3_config(self, client: Any) -> Config:
         # What is set of checksums is for whoever sends to obey: botocore knows one kind only.
         set_here = client.meta.config
         self._want_checksums = set_here.request_checksum_calculation != "when_required"
@@ -186,8 +251,7 @@ class Clients:
             # Under TLS, a hash of the body for the signature would cost more than its encryption:
             # SHA-256 takes a core at one or two GB/s. Without TLS nothing else protects it.
             s3.setdefault("payload_signing_enabled", False)
-        config = Config(s3=s3, request_checksum_calculation="when_required")
-        return client_of(self._config.merge(config))
+        return Config(s3=s3, request_checksum_calculation="when_required")
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._session is not None or self._given is not None:
@@ -211,11 +275,11 @@ class _Keyless:
     """An S3 client that refuses to send customer keys; the client itself is not changed."""
 
     def __init__(self, client: Any, host: str) -> None:
-        self._client = client
+        self.refusing = client
         self._host = host
 
     def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._client, name)
+        attribute = getattr(self.refusing, name)
         if not callable(attribute):
             return attribute
 
@@ -263,6 +327,36 @@ def _over_plain_http(what: str, host: str) -> ConfigError:
     )
 
 
+_UNLIMITED = 2**31
+
+
+# botocore waits 60 seconds for a connection, three times for a name that nobody answers to.
+_BOTOCORE_CONNECT_TIMEOUT, _CONNECT_TIMEOUT = 60, 10
+
+
+def _timeouts(set_here: Any) -> Config:
+    connect, read = set_here.connect_timeout, set_here.read_timeout
+    if connect == _BOTOCORE_CONNECT_TIMEOUT:
+        connect = _CONNECT_TIMEOUT
+    return Config(
+        connect_timeout=_seconds("S3CRYPT_CONNECT_TIMEOUT", connect),
+        read_timeout=_seconds("S3CRYPT_READ_TIMEOUT", read),
+    )
+
+
+def _seconds(variable: str, default: float) -> float:
+    text = os.environ.get(variable)
+    if text is None:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"{variable} is a number of seconds, not {text!r}.")
+    return seconds
+
+
 @contextmanager
 def translating(subject: str, failure: type[S3CryptError] = StorageError) -> Iterator[None]:
     """Turn any botocore error raised inside into ours.
@@ -307,8 +401,6 @@ _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, str | None], ...] = (
 _SETTINGS_HINT = "Check AWS_* in the environment and the AWS configuration file."
 _NETWORK_HINT = "Check the network, the region and the endpoint URL."
 _REGION_HINT = "The bucket is in another region: set --region or AWS_DEFAULT_REGION to it."
-# The first attempt's reply was lost; that it was obeyed is what the second one then meets.
-_RETRIED_HINT = "The request was sent twice, so the object there may be this very one: look at it."
 _DENIED_HINT = "Ask for the permission named in the service's message."
 # code -> (type, what happened, hint). S3 prefixes KMS's codes with "KMS.".
 _CODES: dict[str, tuple[type[S3CryptError], str, str | None]] = {
@@ -375,11 +467,20 @@ def error_code(error: BaseException) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def http_status(error: BaseException | None) -> int:
+    """Return the HTTP status of a service's refusal, of ours for it too; 0 for anything else."""
+    if isinstance(error, S3CryptError):
+        error = error.__cause__
+    if not isinstance(error, ClientError):
+        return 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
 def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -> S3CryptError:
     reply = error.response
     code = error_code(error)
     metadata = reply.get("ResponseMetadata", {})
-    status = metadata.get("HTTPStatusCode", 0)
+    status = http_status(error)
     request_id = metadata.get("RequestId")
     said = str(reply.get("Error", {}).get("Message", ""))
     is_kms = code.startswith("KMS.") or failure is KeyUnavailableError
@@ -388,8 +489,6 @@ def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -
     )
     if is_kms and kind is StorageError:
         kind = KeyUnavailableError
-    if kind is ConflictError and metadata.get("RetryAttempts"):
-        hint = _RETRIED_HINT
     if code.startswith("KMS."):
         # Through S3, `subject` is the object; what happened, happened to its KMS key.
         what = f"its KMS key: {what}"

@@ -18,8 +18,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .aws import Clients, translating
+from .aws import Clients
 from .errors import ConfigError, KeyUnavailableError, S3CryptError
+from .kms_keyrings import ask_kms
+from .requests import pages
 
 if TYPE_CHECKING:
     import boto3
@@ -236,19 +238,17 @@ class KeyManager:
         return self._clients.get(_region(key))
 
     def _ask(self, operation: str, subject: str, **request: Any) -> Any:
-        client = self._client(subject)
         try:
-            with translating(subject, KeyUnavailableError):
-                return getattr(client, operation)(**request)
+            return ask_kms(self._client(subject), operation, subject, **request)
         except S3CryptError as error:
             raise _explained(error, operation, subject) from error.__cause__
 
     def _pages(
         self, operation: str, subject: str, field_name: str, **request: Any
     ) -> Iterator[Any]:
-        with translating(subject, KeyUnavailableError):
-            for page in self._client(subject).get_paginator(operation).paginate(**request):
-                yield from page[field_name]
+        client = self._client(subject)
+        for page in pages(client, operation, request, subject, failure=KeyUnavailableError):
+            yield from page[field_name]
 
     def _describe(self, key: str) -> Any:
         _check_key_name(key)

@@ -6,10 +6,12 @@
     s3crypt-footer-length   bytes after the final frame         } with the header when it is read
     s3crypt-edks            the object key, wrapped: JSON list of provider, info, ciphertext
     s3crypt-context         the encryption context it is wrapped under, as JSON
+    s3crypt-write           of a conditional write of a server-side mode: a random token, by which
+                            its writer knows the object again when S3's reply was lost
 
-The last two of all are there with `key_location="metadata"` only: the message's header then has one
-EDK, of a raw AES key made for this object (the *object key*). Changing who wraps the object key
-changes metadata only; a message's header is never written twice.
+`s3crypt-edks` and `s3crypt-context` are there with `key_location="metadata"` only: the message's
+header then has one EDK, of a raw AES key made for this object (the *object key*). Changing who
+wraps the object key changes metadata only; a message's header is never written twice.
 
 With a `CachingKeyring`, objects of one context share an object key, each with a data key of its
 own under it. The IVs of those wrappings are random: 2**32 of them under one key, the limit of
@@ -19,6 +21,7 @@ NIST SP 800-38D 8.3, is also the most messages that a cached key can serve.
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from secrets import token_hex
 from typing import Any
 
 from . import s3ec
@@ -34,6 +37,7 @@ FRAME_LENGTH = "s3crypt-frame-length"
 FOOTER_LENGTH = "s3crypt-footer-length"
 EDKS = "s3crypt-edks"
 CONTEXT = "s3crypt-context"
+WRITE = "s3crypt-write"
 
 # The header's only EDK names this raw AES key; any SDK opens it, given the unwrapped object key.
 OBJECT_KEY = ("s3crypt", "object-key")
@@ -94,6 +98,17 @@ def _lengths(header: Header) -> dict[str, str]:
         FRAME_LENGTH: str(header.frame_length),
         FOOTER_LENGTH: str(2 + SIGNATURE_LENGTH if header.suite.curve else 0),
     }
+
+
+def new_token(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the entry of a new write token, or nothing where S3's 2 KB have no room for it."""
+    entry = {WRITE: token_hex(16)}
+    return entry if _length({**metadata, **entry}) <= MAX_METADATA_LENGTH else {}
+
+
+def without_token(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata without the token of the write that made the object."""
+    return {name: value for name, value in metadata.items() if name != WRITE}
 
 
 def recorded_geometry(metadata: Mapping[str, str]) -> tuple[Geometry, int] | None:
@@ -226,9 +241,13 @@ def check_length(metadata: Mapping[str, str]) -> None:
     Raises:
         ConfigError: Names and values take more than 2 KB.
     """
-    length = sum(len(name) + len(value.encode()) for name, value in metadata.items())
+    length = _length(metadata)
     if length > MAX_METADATA_LENGTH:
         raise ConfigError(
             f"The object's metadata takes {length} bytes; S3 takes {MAX_METADATA_LENGTH}.",
             hint="Shorten it, name fewer keys, or keep the wrapped key in the header.",
         )
+
+
+def _length(metadata: Mapping[str, str]) -> int:
+    return sum(len(name) + len(value.encode()) for name, value in metadata.items())

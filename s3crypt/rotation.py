@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from . import metadata as entries
-from .aws import translate, translating
+from .aws import http_status
+from .conditions import head, if_unchanged
 from .errors import (
     ConflictError,
     IntegrityError,
@@ -47,7 +46,7 @@ from .store import (
     recognise,
     refuse_s3ec,
 )
-from .transfer import MAX_COPY_LENGTH, CopySource, ObjectStream, Upload, copy_in_place
+from .transfer import MAX_COPY_LENGTH, CopySource, Mark, ObjectStream, Upload, copy_in_place
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted", "failed"]
 
@@ -211,33 +210,31 @@ class _Sealed:
 def _look(job: _Job, location: Location) -> _Object:
     """Return the object's head, asked with whichever customer key it answers to."""
     tried: list[dict[str, object]] = []
-    refusal: ClientError | None = None
+    refusal: S3CryptError | None = None
     for mode in (job.source, None, job.to):
         arguments = mode.read_arguments() if mode else {}
         if arguments in tried:
             continue
         tried.append(arguments)
         try:
-            head = job.store.client.head_object(**location.arguments, **arguments)
-        except BotoCoreError as error:
-            raise translate(error, str(location)) from error
-        except ClientError as error:
+            found = head(job.store.client, location, arguments)
+        except S3CryptError as error:
             # A wrong or missing customer key is a bare 400 or 403; another may fit.
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 403):
-                raise translate(error, str(location)) from error
+            if http_status(error) not in (400, 403):
+                raise
             refusal = refusal or error
             continue
-        check_metadata(location, head)
+        check_metadata(location, found)
         # Only `to`'s customer key may stand in for the source's: the object then is as wanted.
         read_with = mode if arguments else job.source
         with location.named_in_errors():
-            sealed = _sealed(job, location, head, arguments)
-        if job.origin.unencrypted and sealed is None and reported_mode(head) is None:
+            sealed = _sealed(job, location, found, arguments)
+        if job.origin.unencrypted and sealed is None and reported_mode(found) is None:
             read_with = None
-        return _Object(location, head, read_with, sealed)
+        return _Object(location, found, read_with, sealed)
     if refusal is None:
         raise AssertionError("unreachable: every attempt succeeded or was refused")
-    raise translate(refusal, str(location)) from refusal
+    raise refusal
 
 
 def _sealed(
@@ -399,7 +396,9 @@ def _rotate_one(
 
 def _copy(job: _Job, seen: _Object) -> tuple[Action, str | None, int]:
     try:
-        reply = _copy_in_place(job, seen, job.to.write_arguments(), seen.metadata)
+        metadata = entries.without_token(seen.metadata)
+        token = entries.new_token(metadata)
+        reply = _copy_in_place(job, seen, job.to.write_arguments(), {**metadata, **token}, token)
     except StorageError as error:
         if error.code != "NotImplemented":
             raise
@@ -423,9 +422,11 @@ def _rewrap(job: _Job, seen: _Object) -> str | None:
     wrapped = _rewrapped_by_kms(sealed, source.keyring, job.to.keyring)
     if wrapped is None:
         wrapped = _rewrapped_here(job, seen, sealed, source.keyring, job.to.keyring)
-    metadata = {**seen.metadata, entries.EDKS: entries.dump_edks(wrapped)}
+    # Newly wrapped keys are on no object that another writer made.
+    mark = {entries.EDKS: entries.dump_edks(wrapped)}
+    metadata = {**seen.metadata, **mark}
     entries.check_length(metadata)
-    reply = _copy_in_place(job, seen, _at_rest(seen.head), metadata)
+    reply = _copy_in_place(job, seen, _at_rest(seen.head), metadata, mark)
     version_id: str | None = reply.get("VersionId")
     return version_id
 
@@ -468,7 +469,11 @@ def _at_rest(head: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _copy_in_place(
-    job: _Job, seen: _Object, encryption: Mapping[str, object], metadata: Mapping[str, str]
+    job: _Job,
+    seen: _Object,
+    encryption: Mapping[str, object],
+    metadata: Mapping[str, str],
+    mark: Mapping[str, str],
 ) -> Mapping[str, Any]:
     store, to = job.store, job.to
     size = int(seen.head["ContentLength"])
@@ -480,8 +485,9 @@ def _copy_in_place(
         seen.location,
         {**described.arguments(metadata), **encryption},
         to.read_arguments(),
-        {"IfMatch": seen.etag},
+        if_unchanged(seen.etag),
         lambda reply: check_written(to, reply, seen.location),
+        mark=Mark(metadata=mark) if mark else None,
     )
     key = seen.read_with.copy_source_arguments() if isinstance(seen.read_with, SSEC) else {}
     source = CopySource(seen.location, seen.etag, seen.head.get("VersionId"), size, key)
@@ -520,7 +526,7 @@ def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
             seen.location,
             job.to,
             described,
-            conditions={"IfMatch": seen.etag},
+            conditions=if_unchanged(seen.etag),
             written_in=job.origin.written_in,
         )
     return written.version_id, written.size or 0
@@ -548,9 +554,8 @@ def _check_unchanged(job: _Job, seen: _Object) -> None:
     does not change for who only writes other metadata. This leaves the moment of one request.
     """
     arguments = seen.read_with.read_arguments() if seen.read_with else {}
-    with translating(str(seen.location)):
-        head = job.store.client.head_object(**seen.location.arguments, **arguments)
-    if any(head.get(name) != seen.head.get(name) for name in _SHOWS_A_WRITE):
+    found = head(job.store.client, seen.location, arguments)
+    if any(found.get(name) != seen.head.get(name) for name in _SHOWS_A_WRITE):
         raise ConflictError(
             f"{seen.location} was written by someone else meanwhile; theirs was left alone.",
             hint="Run it again.",

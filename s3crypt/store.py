@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from . import metadata as entries
 from . import s3ec
-from .aws import Clients, translating
+from .aws import Clients
+from .conditions import IF_ABSENT, head
 from .errors import (
     ConfigError,
     FormatError,
@@ -76,10 +77,12 @@ from .reader import (
     RangedPlaintext,
     RawReader,
 )
+from .requests import call, pages
 from .sources import BytesSource, FileSource, Source, StreamSource, is_regular, opening
 from .transfer import (
     PART_LENGTH,
     Checksums,
+    Mark,
     ObjectStream,
     Progress,
     Upload,
@@ -100,7 +103,6 @@ if TYPE_CHECKING:
 DEFAULT_WORKERS = 10
 # Longer than the header of all but few messages.
 _HEAD_LENGTH = 16 * 2**10
-_IF_ABSENT = {"IfNoneMatch": "*"}
 # HEAD has no body to carry a code.
 _UNREADABLE = ("403", "404", "AccessDenied")
 
@@ -226,7 +228,7 @@ class S3Crypt:
                 location,
                 self._demanded(mode),
                 described,
-                conditions=_IF_ABSENT if if_absent else {},
+                conditions=IF_ABSENT if if_absent else {},
                 progress=progress,
             )
 
@@ -411,9 +413,9 @@ class S3Crypt:
         if chosen is None:
             # Only its first bytes tell whose it is.
             return self._look(location, Demand(None, version_id), first=_HEAD_LENGTH)
-        with location.named_in_errors(), _explaining(chosen), translating(str(location)):
+        with location.named_in_errors(), _explaining(chosen):
             arguments = _read_arguments(chosen, version_id)
-            reply = self.client.head_object(**location.arguments, **arguments)
+            reply = head(self.client, location, arguments)
         info = describe_head(location, reply)
         if info is None and isinstance(chosen, ClientSide):
             return self._look(location, Demand(chosen, version_id), first=_HEAD_LENGTH)
@@ -439,16 +441,15 @@ class S3Crypt:
     def list(self, uri: str) -> Iterator[ListedObject]:
         """Yield the objects whose URI begins with `uri`, in S3's order."""
         location = Location.parse(uri)
-        pages = self.client.get_paginator("list_objects_v2")
-        with translating(str(location)):
-            for page in pages.paginate(Bucket=location.bucket, Prefix=location.name):
-                for listed in page.get("Contents", ()):
-                    yield ListedObject(
-                        str(Location(location.bucket, listed["Key"])),
-                        listed["Size"],
-                        listed["ETag"],
-                        listed["LastModified"],
-                    )
+        request = {"Bucket": location.bucket, "Prefix": location.name}
+        for page in pages(self.client, "list_objects_v2", request, str(location)):
+            for listed in page.get("Contents", ()):
+                yield ListedObject(
+                    str(Location(location.bucket, listed["Key"])),
+                    listed["Size"],
+                    listed["ETag"],
+                    listed["LastModified"],
+                )
 
     def list_with_neighbours(self, uri: str) -> "Iterator[tuple[ListedObject, Neighbour | None]]":
         """Yield as `list` does, each object with what `get` and `inspect` take as `neighbour`.
@@ -465,8 +466,7 @@ class S3Crypt:
         """Delete an object (in a versioned bucket: hide it), or one version for good."""
         location = Location.parse_object(uri)
         version = {"VersionId": version_id} if version_id else {}
-        with translating(str(location)):
-            self.client.delete_object(**location.arguments, **version)
+        call(self.client, "delete_object", {**location.arguments, **version}, str(location))
 
     def needs_rotation(
         self,
@@ -553,6 +553,11 @@ class S3Crypt:
             sealer, header, ours = self._sealed(
                 mode, self.context_here(mode, location, written_in), source.size
             )
+        mark = None
+        if conditions and not sealer:
+            # The object's content would not tell it from another writer's.
+            ours = entries.new_token(described.metadata)
+            mark = Mark(metadata=ours) if ours else None
         whole = {**described.metadata, **ours}
         entries.check_length(whole)
         to = Upload(
@@ -564,14 +569,14 @@ class S3Crypt:
             lambda reply: self._check_written(mode, reply, location),
             confirm_first="IfMatch" in conditions and not isinstance(mode, ClientSide),
             checksums=self._checksums,
+            mark=mark,
         )
         with _explaining(mode, is_write=True):
             reply, size = upload(to, source, sealer, workers=self.workers, progress=progress)
         if not reply.get("ETag"):
             # Some services leave it out of their reply to CompleteMultipartUpload.
-            with translating(str(location)):
-                head = self.client.head_object(**location.arguments, **mode.read_arguments())
-            reply = {**reply, "ETag": head["ETag"]}
+            found = head(self.client, location, mode.read_arguments())
+            reply = {**reply, "ETag": found["ETag"]}
         stored = header.geometry.message_length(size) if header else size
         if sealer and sealer.is_signed:
             stored += sealer.footer_length
@@ -615,8 +620,8 @@ class S3Crypt:
         """Return an object's tags."""
         version = {"VersionId": version_id} if version_id else {}
         try:
-            with translating(f"{location} (its tags)"):
-                reply = self.client.get_object_tagging(**location.arguments, **version)
+            request = {**location.arguments, **version}
+            reply = call(self.client, "get_object_tagging", request, f"{location} (its tags)")
         except StorageError as error:
             # A service without tags has none to lose. A denied permission must not lose them.
             if error.code == "NotImplemented":
@@ -710,11 +715,10 @@ class S3Crypt:
 
     def _is_instruction_file(self, location: Location, *, is_listed: bool) -> bool:
         if not is_listed:
-            with translating(str(location)):
-                head = self.client.head_object(**location.arguments)
-            if s3ec.INSTRUCTION_MARK in entries.of_reply(head):
+            found = head(self.client, location, {})
+            if s3ec.INSTRUCTION_MARK in entries.of_reply(found):
                 return True
-            if head["ContentLength"] > s3ec.MAX_INSTRUCTION_LENGTH:
+            if found["ContentLength"] > s3ec.MAX_INSTRUCTION_LENGTH:
                 return False
         first = s3ec.MAX_INSTRUCTION_LENGTH
         with ObjectStream.open(self.client, location, {}, first=first) as stream:
@@ -793,7 +797,7 @@ class S3Crypt:
         demanded = self._demanded(mode)
 
         def store(source: Source) -> ObjectInfo:
-            conditions = _IF_ABSENT if if_absent else {}
+            conditions = IF_ABSENT if if_absent else {}
             return self.write(source, location, demanded, described, conditions=conditions)
 
         return ObjectWriter(store, str(location))

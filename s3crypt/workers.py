@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
@@ -68,6 +68,29 @@ _IDLE = _CORES / 4
 _GROWING_SECONDS = 0.05
 
 
+_here = threading.local()
+
+
+@contextmanager
+def stopping(stop: threading.Event) -> Iterator[None]:
+    """Let `stop` end the pauses of this thread, and of the crews that it waits for."""
+    before = getattr(_here, "stop", None)
+    _here.stop = stop
+    try:
+        yield
+    finally:
+        _here.stop = before
+
+
+def pause(seconds: float) -> bool:
+    """Wait before another attempt; return False at once where this thread is to stop."""
+    stop: threading.Event | None = getattr(_here, "stop", None)
+    if stop is None:
+        time.sleep(seconds)
+        return True
+    return not stop.wait(seconds)
+
+
 class Crew:
     """Threads that each call `work(buffers)` until it returns False, or one of them fails.
 
@@ -89,6 +112,7 @@ class Crew:
         self._may_grow = may_grow
         self._most = most
         self._stop = threading.Event()
+        self._stop_above: threading.Event | None = getattr(_here, "stop", None)
         self._busy = 0
         self._idle = threading.Condition()
         self._failures: list[BaseException] = []
@@ -119,6 +143,8 @@ class Crew:
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(_GROWING_SECONDS)
+                if self._stop_above and self._stop_above.is_set():
+                    self._stop.set()
                 if self._cores_used() < _IDLE:
                     self._grow()
         if self._failures:
@@ -131,8 +157,9 @@ class Crew:
             self._busy += 1
         buffers = Buffers()
         try:
-            while not self._stop.is_set() and self._work(buffers):
-                pass
+            with stopping(self._stop):
+                while not self._stop.is_set() and self._work(buffers):
+                    pass
         except BaseException as error:  # noqa: BLE001 - handed to wait(), which raises it
             self._failures.append(error)
             self._stop.set()

@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 from .errors import StorageError
 from .info import ObjectInfo
 from .sources import Source, StreamSource
+from .workers import stopping
 
 _ABORTED = "nothing was stored, since writing it was not completed."
 
@@ -36,6 +37,8 @@ class _Pipe(io.RawIOBase):
         self._has_ended = False
         self._is_aborted = False
         self._is_read = True
+        # Ends the pauses between the attempts of a request.
+        self.stop = threading.Event()
 
     def readable(self) -> bool:
         """Return True."""
@@ -79,6 +82,7 @@ class _Pipe(io.RawIOBase):
         """Let the reader fail."""
         with self._lock:
             self._is_aborted = True
+            self.stop.set()
             self._changed.notify_all()
 
     def leave(self) -> None:
@@ -250,7 +254,8 @@ _UNDER_WAY: dict[_Pipe, threading.Thread] = {}
 
 def _store(store: Callable[[Source], ObjectInfo], pipe: _Pipe, stored: Future[ObjectInfo]) -> None:
     try:
-        info = store(StreamSource(cast("BinaryIO", pipe)))
+        with stopping(pipe.stop):
+            info = store(StreamSource(cast("BinaryIO", pipe)))
     except BaseException as error:  # noqa: BLE001 - handed to the writer, which raises it
         stored.set_exception(error)
     else:

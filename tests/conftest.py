@@ -19,6 +19,9 @@ from s3crypt import sandbox as sandboxes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# A request that keeps failing gives up after two seconds here, not after a minute.
+os.environ["S3CRYPT_RETRY_SECONDS"] = "2"
+
 _QUICK = Config(retries={"total_max_attempts": 1})
 
 

@@ -19,8 +19,8 @@ from fsspec.core import get_compression
 from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
 from fsspec.utils import check_contained, isfilelike, stringify_path
 
-from s3crypt.aws import translating
-from s3crypt.errors import IntegrityError, ObjectNotFoundError, StorageError
+from s3crypt.conditions import delete_unchanged
+from s3crypt.errors import IntegrityError, ObjectNotFoundError
 from s3crypt.location import Location
 from s3crypt.store import Demand
 
@@ -438,16 +438,8 @@ class S3CryptFileSystem(NamesFileSystem):
         self._forget([source for source, _ in copied])
 
     def _remove_copied(self, path: str, tag: str) -> None:
-        bucket, name = split(path)
-        client = self._connection.client
-        try:
-            with translating(uri_of(path)):
-                client.delete_object(Bucket=bucket, Key=name, IfMatch=tag)
-        except StorageError as error:
-            # Some services know no such condition.
-            if error.code != "NotImplemented":
-                raise
-            self._connection.names.delete(uri_of(path))
+        location = Location.parse_object(uri_of(path))
+        delete_unchanged(self._connection.client, location, tag, {})
 
     def _pairs(
         self,

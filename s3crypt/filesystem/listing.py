@@ -10,12 +10,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from s3crypt.aws import translating
 from s3crypt.errors import StorageError
+from s3crypt.requests import call, pages
 
 from .connection import Connection
 from .parallel import side_by_side
-from .paths import asking, split, uri_of
+from .paths import as_files, split, uri_of
 
 if TYPE_CHECKING:
     from s3crypt.info import ObjectInfo
@@ -73,8 +73,7 @@ class Listing:
         return self._entry(bucket, listed) if name and listed and listed["Key"] == name else None
 
     def _first(self, bucket: str, prefix: str) -> Mapping[str, Any] | None:
-        with asking(bucket):
-            page = self._connection.client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        page = next(self._pages(bucket, prefix, MaxKeys=1))
         found: Mapping[str, Any] | None = next(iter(page.get("Contents", ())), None)
         return found
 
@@ -93,7 +92,7 @@ class Listing:
         beginning = f"{name}/" if name else ""
         entries: list[Entry] = []
         is_there = not name
-        for page in self._pages(bucket, beginning + prefix, "/"):
+        for page in self._pages(bucket, beginning + prefix, Delimiter="/"):
             for listed in page.get("Contents", ()):
                 is_there = True
                 if listed["Key"] != beginning:
@@ -140,14 +139,17 @@ class Listing:
         return found
 
     def _buckets(self) -> list[Entry]:
-        with translating("the list of buckets"):
-            reply = self._connection.client.list_buckets()
-        return [directory(bucket["Name"]) for bucket in reply.get("Buckets", ())]
+        reply = call(self._connection.client, "list_buckets", {}, "the list of buckets")
+        return [directory(bucket["Name"]) for bucket in reply["Buckets"]]
 
-    def _pages(self, bucket: str, prefix: str, delimiter: str = "") -> Iterator[Mapping[str, Any]]:
-        pages = self._connection.client.get_paginator("list_objects_v2")
-        with asking(bucket):
-            yield from pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter=delimiter)
+    def _pages(self, bucket: str, prefix: str, **arguments: Any) -> Iterator[Mapping[str, Any]]:
+        with as_files():
+            yield from pages(
+                self._connection.client,
+                "list_objects_v2",
+                {"Bucket": bucket, "Prefix": prefix, **arguments},
+                f"s3://{bucket}",
+            )
 
     def _entry(self, bucket: str, listed: Mapping[str, Any]) -> Entry:
         return {

@@ -10,13 +10,13 @@ from typing import Any
 from fsspec import AbstractFileSystem
 from fsspec.utils import other_paths
 
-from s3crypt.aws import translating
 from s3crypt.errors import ObjectNotFoundError, StorageError
+from s3crypt.requests import call
 
 from .connection import Connection, Instances
 from .listing import Entry, Kind, Listing, described, directory
 from .parallel import side_by_side
-from .paths import asking, is_within, split, uri_of
+from .paths import as_files, is_within, split, uri_of
 
 
 class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[misc]
@@ -330,10 +330,8 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         client = self._connection.client
         region = client.meta.region_name
         where = {} if region == "us-east-1" else {"LocationConstraint": region}
-        with translating(f"s3://{bucket}"):
-            client.create_bucket(
-                Bucket=bucket, **({"CreateBucketConfiguration": where} if where else {})
-            )
+        request = {"CreateBucketConfiguration": where} if where else {}
+        call(client, "create_bucket", {"Bucket": bucket, **request}, f"s3://{bucket}")
         self._forget([bucket])
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
@@ -349,8 +347,8 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         """Remove an empty bucket, where the path is one. An empty directory is none."""
         bucket, name = split(self._strip_protocol(path))
         if not name:
-            with asking(bucket):
-                self._connection.client.delete_bucket(Bucket=bucket)
+            with as_files():
+                call(self._connection.client, "delete_bucket", {"Bucket": bucket}, f"s3://{bucket}")
             self._forget([bucket])
 
     def invalidate_cache(self, path: str | None = None) -> None:

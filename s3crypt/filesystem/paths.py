@@ -4,7 +4,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from s3crypt.aws import translating
 from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
 
 
@@ -30,13 +29,6 @@ def object_uri(path: str) -> str:
 def is_within(name: str, path: str) -> bool:
     """Tell whether a name is a directory's, or of something in it."""
     return not path or name == path or name.startswith(f"{path}/")
-
-
-@contextmanager
-def asking(bucket: str) -> Iterator[None]:
-    """Turn errors of a request about a bucket into ours."""
-    with as_files(), translating(f"s3://{bucket}"):
-        yield
 
 
 @contextmanager

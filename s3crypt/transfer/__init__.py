@@ -9,6 +9,7 @@ about 3 MiB and a part for each worker, with parts of 8 MiB up to objects of 78 
 
 from .checksums import Checksums
 from .download import ObjectStream, Sink, download, fetch, pour
+from .marks import Mark
 from .upload import (
     MAX_COPY_LENGTH,
     MAX_PART_LENGTH,
@@ -30,6 +31,7 @@ __all__ = [
     "PART_LENGTH",
     "Checksums",
     "CopySource",
+    "Mark",
     "ObjectStream",
     "Progress",
     "Sink",

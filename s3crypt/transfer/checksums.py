@@ -14,9 +14,10 @@ from enum import IntEnum
 from typing import Any
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
-from botocore.exceptions import ClientError
 
-from s3crypt.aws import Clients, error_code
+from s3crypt.aws import Clients, http_status
+from s3crypt.errors import S3CryptError
+from s3crypt.requests import Look, call
 
 ALGORITHM = "CRC64NVME"
 _PARAMETER = "ChecksumCRC64NVME"
@@ -88,29 +89,41 @@ class Checksums:
         # The uploads that were begun without.
         self._without: set[str] = set()
 
-    def put(self, client: Any, body: bytes, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Make an object of one body; return S3's reply."""
+    def put(
+        self,
+        client: Any,
+        body: bytes,
+        arguments: Mapping[str, Any],
+        subject: str,
+        *,
+        look: Look | None = None,
+    ) -> Mapping[str, Any]:
+        """Make an object of one body; return S3's reply. `look` is as `requests.call` has it."""
         way = self._way(client, by_parts=False)
-        return self._send(client.put_object, body, arguments, way, by_parts=False).reply
 
-    def begin(self, client: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        def send(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            return call(client, "put_object", request, subject, look=look)
+
+        return self._send(send, body, arguments, way, by_parts=False).reply
+
+    def begin(self, client: Any, arguments: Mapping[str, Any], subject: str) -> Mapping[str, Any]:
         """Begin an upload by parts that go with checksums; return S3's reply."""
         way = self._way(client, by_parts=True)
         if way is not _Way.NONE:
             asked = {"ChecksumAlgorithm": ALGORITHM, "ChecksumType": _TYPE}
             try:
-                reply: Mapping[str, Any] = client.create_multipart_upload(**arguments, **asked)
-            except ClientError as error:
+                return begin(client, {**arguments, **asked}, subject)
+            except S3CryptError as error:
                 if True in self._taken or not _is_refusal(error, way):
                     raise
-            else:
-                return reply
-        reply = client.create_multipart_upload(**arguments)
+        reply = begin(client, arguments, subject)
         self._taken[True] = _Way.NONE
         self._without.add(reply["UploadId"])
         return reply
 
-    def send_part(self, client: Any, body: bytes, arguments: Mapping[str, Any]) -> Sent:
+    def send_part(
+        self, client: Any, body: bytes, arguments: Mapping[str, Any], subject: str
+    ) -> Sent:
         """Send a part of an upload that `begin` began."""
         way = self._way(client, by_parts=True)
         if arguments["UploadId"] in self._without:
@@ -118,12 +131,30 @@ class Checksums:
         elif way is _Way.NONE:
             # Another upload was refused them; this one was promised some.
             way = _Way.HEADER
-        return self._send(client.upload_part, body, arguments, way, by_parts=True)
+
+        def send(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            return call(client, "upload_part", request, subject)
+
+        return self._send(send, body, arguments, way, by_parts=True)
 
     def complete(
-        self, client: Any, parts: Sequence[Part], arguments: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Complete an upload of these parts, in order; S3 compares the whole's checksum."""
+        self,
+        client: Any,
+        parts: Sequence[Part],
+        arguments: Mapping[str, Any],
+        subject: str,
+        *,
+        look: Look | None = None,
+    ) -> Mapping[str, Any]:
+        """Complete an upload of these parts, in order; S3 compares the whole's checksum.
+
+        `look` is as `requests.call` has it.
+        """
+
+        def complete(listed: list[dict[str, Any]], whole: Mapping[str, str]) -> Mapping[str, Any]:
+            request = {**arguments, **whole, "MultipartUpload": {"Parts": listed}}
+            return call(client, "complete_multipart_upload", request, subject, look=look)
+
         listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
         checked = [
             {**part, **_parameter(sent.crc)} for part, sent in zip(listed, parts, strict=True)
@@ -131,15 +162,15 @@ class Checksums:
         whole = _of_whole(parts)
         if whole:
             try:
-                return _complete(client, checked, {**arguments, **whole})
-            except ClientError as error:
+                return complete(checked, whole)
+            except S3CryptError as error:
                 if not _is_refusal(error, _Way.HEADER):
                     raise
-        return _complete(client, listed, arguments)
+        return complete(listed, {})
 
     def _send(
         self,
-        request: Callable[..., Mapping[str, Any]],
+        send: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         body: bytes,
         arguments: Mapping[str, Any],
         way: _Way,
@@ -153,8 +184,8 @@ class Checksums:
         crc = crc64nvme(body)
         while True:
             try:
-                reply = request(Body=body, **arguments, **_arguments(way, crc))
-            except ClientError as error:
+                reply = send({**arguments, **_arguments(way, crc), "Body": body})
+            except S3CryptError as error:
                 # Another thread may have found a plainer way meanwhile: then this one was late.
                 is_proven = way >= self._taken.get(by_parts, _Way.NONE)
                 if is_proven or not _is_refusal(error, way):
@@ -190,24 +221,18 @@ def full_object_crc(reply: Mapping[str, Any]) -> int | None:
     return int.from_bytes(value) if len(value) == 8 else None
 
 
-def _is_refusal(error: ClientError, way: _Way) -> bool:
+def begin(client: Any, arguments: Mapping[str, Any], subject: str) -> Mapping[str, Any]:
+    """Begin an upload by parts that go without checksums; return S3's reply."""
+    return call(client, "create_multipart_upload", arguments, subject)
+
+
+def _is_refusal(error: S3CryptError, way: _Way) -> bool:
     """Tell whether a service may have refused for the way a checksum went."""
-    code = error_code(error)
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return way is not _Way.NONE and (
-        code in _REFUSALS
-        or (way is _Way.TRAILER and code in _TRAILER_REFUSALS)
-        or status in _STATUS_REFUSALS
+        error.code in _REFUSALS
+        or (way is _Way.TRAILER and error.code in _TRAILER_REFUSALS)
+        or http_status(error) in _STATUS_REFUSALS
     )
-
-
-def _complete(
-    client: Any, parts: list[dict[str, Any]], arguments: Mapping[str, Any]
-) -> dict[str, Any]:
-    reply: dict[str, Any] = client.complete_multipart_upload(
-        MultipartUpload={"Parts": parts}, **arguments
-    )
-    return reply
 
 
 def _of_whole(parts: Sequence[Part]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects fetched by ranges of one pinned version, opened and written in place."""
 
+import binascii
 import io
 import re
 from collections.abc import Callable, Mapping
@@ -9,22 +10,10 @@ from http import HTTPStatus
 from itertools import chain
 from typing import Any, BinaryIO, Protocol
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    FlexibleChecksumError,
-    HTTPClientError,
-    IncompleteReadError,
-    ReadTimeoutError,
-    ResponseStreamingError,
-)
-from botocore.exceptions import (
-    ConnectionError as BotoConnectionError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 from botocore.httpchecksum import StreamingChecksumBody
-from urllib3.exceptions import HTTPError
 
-from s3crypt.aws import translating
+from s3crypt.aws import http_status
 from s3crypt.errors import ConflictError, IntegrityError, S3CryptError, StorageError
 from s3crypt.files import write_at
 from s3crypt.location import Location
@@ -32,12 +21,14 @@ from s3crypt.message import Opener
 from s3crypt.message.geometry import Layout, Run
 from s3crypt.message.header import read_into
 from s3crypt.message.memory import reserve
+from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, attempt, call
 from s3crypt.workers import RUN_LENGTH, Buffers, each
 
 from .checksums import full_object_crc
 from .upload import PART_LENGTH, Progress
 from .whole import Whole
 
+# botocore repeats no read of a body, not even for a client of the caller's.
 _READ_ATTEMPTS = 5
 # Reads shorter than this are a header's fields; they are served from one of this length.
 _AHEAD = 4096
@@ -156,15 +147,14 @@ class ObjectStream(io.RawIOBase):
 
         A refused HEAD is no failure of the read. A reply that is not whole is asked for again.
         """
+        request = {**self._pinned, "ChecksumMode": "ENABLED"}
         for _ in range(_READ_ATTEMPTS):
             try:
-                with translating(str(self._location)):
-                    head = self._client.head_object(**self._pinned, ChecksumMode="ENABLED")
-            except (S3CryptError, ValueError):
-                # A ValueError is botocore's, of half a number or date.
+                found = call(self._client, "head_object", request, str(self._location))
+            except S3CryptError:
                 return None
-            if head.get("ETag") == self.reply["ETag"] and head.get("ContentLength") == self.size:
-                return full_object_crc(head)
+            if found["ETag"] == self.reply["ETag"] and found["ContentLength"] == self.size:
+                return full_object_crc(found)
         return None
 
     def rewind(self) -> None:
@@ -239,39 +229,37 @@ class ObjectStream(io.RawIOBase):
 
     def _receive(self, length: int) -> bytes:
         """Return some bytes of the connection, taking it up again where it breaks."""
-        for attempt in range(1, _READ_ATTEMPTS + 1):
+        subject = f"{self._location}: reading broke at byte {self._position}"
+        attempts = Attempts(self._client, subject, least=_READ_ATTEMPTS)
+        while True:
             try:
                 if self._body is None:
-                    self._body = self._request()
+                    self._body = self._request(attempts)
                 data: bytes = self._body.read(length)
             except S3CryptError:
                 # A refusal; some are an OSError's kind, for who reads files.
                 raise
-            except _BROKEN as error:
+            except (*BROKEN, *_WRONG_CHECKSUM) as error:
                 self._drop()
-                if attempt == _READ_ATTEMPTS:
-                    raise StorageError(
-                        f"{self._location}: reading broke {attempt} times at byte "
-                        f"{self._position}: {error}"
-                    ) from error
+                attempts.after(_BrokenBodyError(str(error)))
                 continue
             if data:
                 if self._position + len(data) == self._end:
                     self._verify_checksum()
                 return data
             self._drop()
-        raise StorageError(f"{self._location}: S3 sent fewer bytes than it announced.")
+            attempts.after(_BrokenBodyError("S3 sent fewer bytes than it announced."))
 
     def close(self) -> None:
         """Close the connection under way, if any."""
         self._drop()
         super().close()
 
-    def _request(self) -> Any:
+    def _request(self, attempts: Attempts) -> Any:
         wanted = f"bytes={self._position}-{self._end - 1}"
         try:
-            with translating(str(self._location)):
-                reply = _got(self._client, {**self._pinned, "Range": wanted})
+            request = {**self._pinned, "Range": wanted}
+            reply = call(self._client, "get_object", request, str(self._location), within=attempts)
         except ConflictError as error:
             raise ConflictError(
                 f"{self._location} was replaced while it was read.",
@@ -286,7 +274,7 @@ class ObjectStream(io.RawIOBase):
             came = _next_of(reply["Body"], 1)
             reply["Body"].close()
             if not came:
-                raise ConnectionError(_CUT)
+                raise _BrokenBodyError("the connection broke within the reply's headers")
             raise _other_bytes(self._location)
         self._is_checksum_of_body = _is_checksum_of_body(reply, self.size)
         return reply["Body"]
@@ -297,9 +285,9 @@ class ObjectStream(io.RawIOBase):
             return
         try:
             self._body.read(1)
-        except FlexibleChecksumError as error:
+        except _WRONG_CHECKSUM as error:
             raise self.changed_error() from error
-        except _BROKEN:
+        except BROKEN:
             # All bytes are here; what breaks after them changes none.
             self._drop()
 
@@ -316,16 +304,12 @@ class ObjectStream(io.RawIOBase):
             body.close()
 
 
-_BROKEN = (
-    FlexibleChecksumError,  # of a body that ended early: that of a whole one is asked for apart
-    IncompleteReadError,
-    ReadTimeoutError,
-    ResponseStreamingError,
-    BotoConnectionError,
-    HTTPClientError,
-    HTTPError,
-    OSError,
-)
+class _BrokenBodyError(OSError):
+    """A body that ended before its last byte, or that could not be read on."""
+
+
+# Of a body that ended early, or whose headers did; that of a whole one is asked for apart.
+_WRONG_CHECKSUM = (FlexibleChecksumError, binascii.Error)
 
 
 def _first_reply(
@@ -336,59 +320,34 @@ def _first_reply(
     Python takes the headers of a connection that breaks within them for all there are, the length
     or the key too short or missing. A byte that comes after them shows that they were whole.
     """
-    for attempt in range(1, _READ_ATTEMPTS + 1):
+    requests = Attempts(client, str(location))
+    subject = f"{location}: reading broke at byte 0"
+    bodies = Attempts(client, subject, least=_READ_ATTEMPTS, within=requests)
+    while True:
         try:
-            reply = _first_got(client, location, request)
-        except ConnectionError as error:
-            if attempt == _READ_ATTEMPTS:
-                raise _broken_first(location) from error
+            reply = attempt(client, "get_object", request)
+        except BrokenReplyError as error:
+            bodies.after(error)
+            continue
+        except (ClientError, BotoCoreError) as error:
+            # An empty object has no first byte to ask for.
+            is_empty = http_status(error) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+            if not is_empty or not request.pop("Range", None):
+                requests.after(error)
             continue
         if reply.get("ContentLength") == 0:
             return reply, b""
         if beginning := _next_of(reply["Body"], _AHEAD):
             return reply, beginning
         reply["Body"].close()
-    raise _broken_first(location)
-
-
-def _broken_first(location: Location) -> StorageError:
-    return StorageError(
-        f"{location}: reading broke {_READ_ATTEMPTS} times at byte 0.",
-        hint="Try again; the service or a proxy before it fails.",
-    )
-
-
-def _first_got(client: Any, location: Location, request: dict[str, Any]) -> Mapping[str, Any]:
-    with translating(str(location)):
-        try:
-            return _got(client, request)
-        except ClientError as error:
-            # An empty object has no first byte to ask for.
-            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 416:
-                raise
-            request.pop("Range", None)
-            return _got(client, request)
-
-
-def _got(client: Any, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    try:
-        reply: Mapping[str, Any] = client.get_object(**request)
-    except ValueError as error:
-        if isinstance(error, BotoCoreError | S3CryptError):
-            raise
-        # botocore, of what is left of a number or a date.
-        raise ConnectionError(_CUT) from error
-    return reply
-
-
-_CUT = "the connection broke within the reply's headers"
+        bodies.after(_BrokenBodyError("the connection broke within the reply's headers"))
 
 
 def _next_of(body: Any, length: int) -> bytes:
     """Return the next bytes of a reply; none where the connection broke."""
     try:
         data: bytes = body.read(length)
-    except _BROKEN:
+    except (*BROKEN, *_WRONG_CHECKSUM):
         return b""
     return data
 

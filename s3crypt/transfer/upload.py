@@ -4,23 +4,30 @@
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from s3crypt.aws import error_code, translating
-from s3crypt.errors import StorageError
+from s3crypt.conditions import (
+    check_first,
+    delete_unchanged,
+    head,
+    if_unchanged,
+    in_another_spelling,
+    must_be_absent,
+)
+from s3crypt.errors import ConflictError, PolicyError, S3CryptError, StorageError
 from s3crypt.location import Location
 from s3crypt.message import MAX_HEADER_LENGTH, Sealer
 from s3crypt.message.geometry import FRAME_OVERHEAD
+from s3crypt.requests import Look, call
 from s3crypt.sources import Source, StreamSource
-from s3crypt.workers import RUN_LENGTH, Buffers, Crew
+from s3crypt.workers import RUN_LENGTH, Buffers, Crew, stopping
 
-from .checksums import Checksums, Part
+from .checksums import Checksums, Part, begin
+from .marks import Mark, etag_of_parts
 
 Progress = Callable[[int], None]
-_Begin = Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
+_Begin = Callable[[Any, Mapping[str, Any], str], Mapping[str, Any]]
 
 PART_LENGTH = 8 * 2**20
 MAX_PARTS = 10_000
@@ -200,6 +207,7 @@ class Upload:
         confirm_first: What is there must not be lost: encryption is confirmed before anything
             is overwritten.
         checksums: How checksums go along, so that S3 refuses what the network changed.
+        mark: Metadata that no other write's object has; None where there is none.
     """
 
     client: Any
@@ -210,6 +218,13 @@ class Upload:
     check: Callable[[Mapping[str, Any]], None]
     confirm_first: bool = False
     checksums: Checksums = field(default_factory=Checksums)
+    mark: Mark | None = None
+
+    def look(self, mark: Mark | None) -> Look | None:
+        """Return how to look for an object with this mark; None without one."""
+        if mark is None:
+            return None
+        return mark.looking(self.client, self.location, self.part_arguments)
 
 
 def upload(
@@ -224,6 +239,8 @@ def upload(
         StorageError: S3 refused or failed, or the source changed. No upload is left open.
         PolicyError: S3 did not encrypt as asked; what it stored was removed again.
     """
+    # A message's header has a random id, so a sealed object needs no other mark.
+    mark = Mark(beginning=sealer.header) if sealer else to.mark
     maker = _PartMaker(source, sealer)
     buffers = Buffers()
     first = maker.make(buffers)
@@ -231,37 +248,76 @@ def upload(
         raise AssertionError("unreachable: every object has a part")
     # An upload by parts is confirmed when it begins, and appears when it is complete; a
     # PutObject has overwritten what was there by the time it shows what it did.
-    if first.is_final and not to.confirm_first:
+    is_whole = first.is_final and not to.confirm_first
+    check_first(to.client, to.location, to.conditions, to.part_arguments, by_parts=not is_whole)
+    if is_whole:
         source.verify()
-        return _put_whole(to, first, progress), first.plaintext_length
+        return _put_whole(to, first, mark, progress), first.plaintext_length
     made = [(first, buffers)]
     # Whoever sends it lets go of it; kept here, it would take 8 MiB until the end.
     del first, buffers
-    return _put_parts(to, source, maker, made, workers, progress)
+    return _put_parts(replace(to, mark=mark), source, maker, made, workers, progress)
 
 
-def _put_whole(to: Upload, part: _Part, progress: Progress | None) -> Mapping[str, Any]:
-    with translating(str(to.location)):
-        arguments = {**to.location.arguments, **to.arguments, **to.conditions}
-        reply = to.checksums.put(to.client, part.body, arguments)
+def _put_whole(
+    to: Upload, part: _Part, mark: Mark | None, progress: Progress | None
+) -> Mapping[str, Any]:
+    reply = _put(to, part, mark)
     try:
         to.check(reply)
-    except Exception as error:
-        _remove(to, reply, error)
-        raise
+    except PolicyError as error:
+        # A PUT's reply has no body, so nothing shows that its headers came whole. A service that
+        # does not encrypt leaves the confirmation out of a second reply too.
+        if not _is_confirmed(to, reply):
+            _remove(to, reply, error)
+            raise
+        again = if_unchanged(reply["ETag"]) if must_be_absent(to.conditions) else to.conditions
+        reply = _put(replace(to, conditions=again), part, mark)
+        try:
+            to.check(reply)
+        except PolicyError as final:
+            _remove(to, reply, final)
+            raise
     if progress:
         progress(part.plaintext_length)
     return reply
 
 
+def _put(to: Upload, part: _Part, mark: Mark | None) -> Mapping[str, Any]:
+    def put(conditions: Mapping[str, str]) -> Mapping[str, Any]:
+        arguments = {**to.location.arguments, **to.arguments, **conditions}
+        subject, look = str(to.location), to.look(mark)
+        return to.checksums.put(to.client, part.body, arguments, subject, look=look)
+
+    try:
+        return put(to.conditions)
+    except ConflictError:
+        spelt = in_another_spelling(to.client, to.location, to.conditions, to.part_arguments)
+        if spelt is None:
+            raise
+        return put(spelt)
+
+
+def _is_confirmed(to: Upload, reply: Mapping[str, Any]) -> bool:
+    """Return whether S3 reports the encryption asked for, of the very object that was stored."""
+    try:
+        found = head(to.client, to.location, to.part_arguments)
+        to.check(found)
+    except S3CryptError:
+        return False
+    return bool(found.get("ETag") == reply["ETag"])
+
+
 def _remove(to: Upload, reply: Mapping[str, Any], error: Exception) -> None:
     # This very version, or this very content: never what someone else has stored since.
-    ours = {"VersionId": reply["VersionId"]} if reply.get("VersionId") else {}
-    if not ours and reply.get("ETag"):
-        ours = {"IfMatch": reply["ETag"]}
+    version_id = reply.get("VersionId")
     try:
-        to.client.delete_object(**to.location.arguments, **ours)
-    except (ClientError, BotoCoreError) as failure:
+        if version_id:
+            request = {**to.location.arguments, "VersionId": version_id}
+            call(to.client, "delete_object", request, str(to.location))
+        else:
+            delete_unchanged(to.client, to.location, reply["ETag"], to.part_arguments)
+    except StorageError as failure:
         error.args = (f"{error} What it stored could not be removed; remove it.",)
         error.add_note(f"Removing {to.location} failed: {failure}")
 
@@ -301,8 +357,8 @@ def _send_part(to: Upload, upload_id: str, part: _Part, progress: Progress | Non
         "UploadId": upload_id,
         "PartNumber": part.number,
     }
-    with translating(f"{to.location} part {part.number}"):
-        sent = to.checksums.send_part(to.client, part.body, arguments)
+    subject = f"{to.location} part {part.number}"
+    sent = to.checksums.send_part(to.client, part.body, arguments, subject)
     if progress:
         progress(part.plaintext_length)
     return Part(part.number, sent.reply["ETag"], part.plaintext_length, len(part.body), sent.crc)
@@ -331,6 +387,7 @@ def _by_parts(
         S3's replies, and the length of all parts together.
     """
     begun: Future[Mapping[str, Any]] = Future()
+    stop = threading.Event()
     done: list[Part] = []
 
     def send_one(buffers: Buffers) -> bool:
@@ -340,18 +397,21 @@ def _by_parts(
         return sent is not None
 
     try:
-        created = _begin(to, begin, begun)
+        created = _begin(to, begin, begun, stop)
         with Crew(workers, send_one, may_grow=may_grow) as crew:
             crew.wait()
         last_check()
         reply = _complete(to, created, done)
     except BaseException as error:
+        stop.set()
         _abort(to, begun, error)
         raise
     return {**created, **reply}, sum(sent.length for sent in done)
 
 
-def _begin(to: Upload, begin: _Begin, begun: Future[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _begin(
+    to: Upload, begin: _Begin, begun: Future[Mapping[str, Any]], stop: threading.Event
+) -> Mapping[str, Any]:
     """Begin an upload by parts and return S3's reply; `begun` has it whatever happens here.
 
     In a thread, because an interrupt only reaches the main one: in the middle of the request
@@ -362,18 +422,18 @@ def _begin(to: Upload, begin: _Begin, begun: Future[Mapping[str, Any]]) -> Mappi
         if begun.set_running_or_notify_cancel():
             try:
                 arguments = {**to.location.arguments, **to.arguments}
-                begun.set_result(begin(to.client, arguments))
+                with stopping(stop):
+                    begun.set_result(begin(to.client, arguments, str(to.location)))
             except BaseException as error:  # noqa: BLE001 - handed to result(), which raises it
                 begun.set_exception(error)
 
     threading.Thread(target=request, name="s3crypt-begin", daemon=True).start()
-    with translating(str(to.location)):
-        created = begun.result()
+    created = begun.result()
     to.check(created)
     return created
 
 
-def _complete(to: Upload, created: Mapping[str, Any], done: list[Part]) -> dict[str, Any]:
+def _complete(to: Upload, created: Mapping[str, Any], done: list[Part]) -> Mapping[str, Any]:
     in_order = sorted(done, key=lambda sent: sent.number)
     arguments = {
         **to.location.arguments,
@@ -381,18 +441,27 @@ def _complete(to: Upload, created: Mapping[str, Any], done: list[Part]) -> dict[
         **to.part_arguments,
         **to.conditions,
     }
-    with translating(str(to.location)):
-        return to.checksums.complete(to.client, in_order, arguments)
+    mark = to.mark
+    if mark is None and not to.conditions:
+        mark = Mark(etag=etag_of_parts([part.etag for part in in_order]))
+    subject, look = str(to.location), to.look(mark)
+    return to.checksums.complete(to.client, in_order, arguments, subject, look=look)
 
 
 def _abort(to: Upload, begun: Future[Mapping[str, Any]], error: BaseException) -> None:
     if begun.cancel() or begun.exception():
         return
     upload_id = begun.result()["UploadId"]
+    stop = threading.Event()
+    if not isinstance(error, Exception):
+        # Who interrupts does not want to wait for a second attempt.
+        stop.set()
     try:
-        to.client.abort_multipart_upload(**to.location.arguments, UploadId=upload_id)
-    except (ClientError, BotoCoreError) as failure:
-        if error_code(failure) != "NoSuchUpload":
+        with stopping(stop):
+            request = {**to.location.arguments, "UploadId": upload_id}
+            call(to.client, "abort_multipart_upload", request, str(to.location))
+    except S3CryptError as failure:
+        if failure.code != "NoSuchUpload":
             error.add_note(f"Upload {upload_id} of {to.location} could not be aborted: {failure}")
 
 
@@ -442,14 +511,14 @@ def copy_in_place(
         return _copy_parts(to, source, workers=workers, copy_limit=copy_limit)
     # CopyObject keeps the tags by itself; the tag argument is for objects made anew.
     arguments = {name: value for name, value in to.arguments.items() if name != "Tagging"}
-    with translating(str(to.location)):
-        reply: Mapping[str, Any] = to.client.copy_object(
-            **to.location.arguments,
-            **source.request,
-            **arguments,
-            **to.conditions,
-            MetadataDirective="REPLACE",
-        )
+    request = {
+        **to.location.arguments,
+        **source.request,
+        **arguments,
+        **to.conditions,
+        "MetadataDirective": "REPLACE",
+    }
+    reply = call(to.client, "copy_object", request, str(to.location), look=to.look(to.mark))
     to.check(reply)
     return reply
 
@@ -467,21 +536,16 @@ def _copy_parts(
         if number is None:
             return None
         start, end = (number - 1) * length, min(number * length, source.size)
-        with translating(f"{to.location} part {number}"):
-            reply = to.client.upload_part_copy(
-                **to.location.arguments,
-                **source.request,
-                **to.part_arguments,
-                UploadId=upload_id,
-                PartNumber=number,
-                CopySourceRange=f"bytes={start}-{end - 1}",
-            )
+        request = {
+            **to.location.arguments,
+            **source.request,
+            **to.part_arguments,
+            "UploadId": upload_id,
+            "PartNumber": number,
+            "CopySourceRange": f"bytes={start}-{end - 1}",
+        }
+        reply = call(to.client, "upload_part_copy", request, f"{to.location} part {number}")
         return Part(number, reply["CopyPartResult"]["ETag"], end - start, end - start)
 
-    return _by_parts(to, copy, begin=_begin_copy, workers=workers, last_check=lambda: None)[0]
-
-
-def _begin_copy(client: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     # S3 copies the bytes, so there is nothing that a checksum of ours could tell it.
-    reply: Mapping[str, Any] = client.create_multipart_upload(**arguments)
-    return reply
+    return _by_parts(to, copy, begin=begin, workers=workers, last_check=lambda: None)[0]

@@ -1,0 +1,414 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests to S3 and KMS: one retry policy, and one check that a reply is whole.
+
+Every request of the library goes through `call`, or, where a body is read as it comes, counts its
+attempts with `Attempts`. This module knows which fields each operation's reply must have, which
+failures a later attempt may mend, and how long to go on. It knows no object, mode or message: a
+caller whose write must not be done twice passes a `look`.
+
+botocore takes the headers of a connection that breaks within them for all the headers there are,
+and an empty body for a reply without content. A success is therefore believed only where the reply
+carries a field that proves it.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
+
+from .aws import error_code, http_status, policy_of, translate
+from .errors import ConfigError, ConflictError, S3CryptError, StorageError
+from .workers import pause
+
+Reply = Mapping[str, Any]
+
+# Operation -> the fields of which a whole reply has at least one. A dot leads into a structure.
+# A whole 200 of CompleteMultipartUpload may lack the ETag: Ceph sends an empty one.
+_PROOFS: Mapping[str, tuple[str, ...]] = {
+    "copy_object": ("CopyObjectResult.ETag",),
+    "complete_multipart_upload": ("ETag", "Key"),
+    "create_multipart_upload": ("UploadId",),
+    "get_object": ("Body",),
+    "get_object_tagging": ("TagSet",),
+    "list_buckets": ("Buckets",),
+    "list_objects_v2": ("IsTruncated",),
+    "put_object": ("ETag",),
+    "upload_part": ("ETag",),
+    "upload_part_copy": ("CopyPartResult.ETag",),
+    "create_key": ("KeyMetadata.Arn",),
+    "describe_key": ("KeyMetadata.Arn",),
+    "get_key_rotation_status": ("KeyRotationEnabled",),
+    "list_aliases": ("Aliases",),
+    "list_key_rotations": ("Rotations",),
+    "list_keys": ("Keys",),
+    "list_resource_tags": ("Tags",),
+}
+# Operation -> the fields that a whole reply has all of.
+_ALL_OF: Mapping[str, tuple[str, ...]] = {
+    "head_object": ("ContentLength", "ETag", "LastModified"),
+    "decrypt": ("Plaintext", "KeyId"),
+    "encrypt": ("CiphertextBlob", "KeyId"),
+    "generate_data_key": ("Plaintext", "CiphertextBlob", "KeyId"),
+    "re_encrypt": ("CiphertextBlob", "KeyId"),
+}
+# A second attempt would do these again: another key, another of the 25 rotations of a key.
+_NOT_REPEATED = frozenset({"create_key", "rotate_key_on_demand"})
+_READS = ("get_", "head_", "list_", "describe_", "decrypt", "generate_", "encrypt", "re_encrypt")
+
+_THROTTLES = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+_PASSING = frozenset(
+    {
+        "DependencyTimeoutException",
+        "InternalError",
+        "KeyUnavailableException",
+        "KMSInternalException",
+        "OperationAborted",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServiceUnavailable",
+    }
+)
+_PASSING_STATUSES = frozenset({429, 500, 502, 503, 504, 509})
+
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 8.0
+_ATTEMPTS_AT_BROKEN_REPLIES = 5
+# A service that never answered is more likely named wrongly than down.
+_ATTEMPTS_WITHOUT_ANSWER = 3
+
+
+class BrokenReplyError(HTTPClientError):
+    """The connection broke within a reply, or the reply is not what the service sends."""
+
+    fmt = "the connection broke within the reply"
+
+
+class Attempts:
+    """The attempts of one request: counts them, pauses between them, and knows when to give up.
+
+    Args:
+        client: Asked by every attempt. Where the caller made it, its own retries count, and no
+            attempt is added here.
+        subject: The object or key that the request is about.
+        failure: The type of a failure that has no type of its own.
+        least: Attempts to be made at least, whoever made the client: botocore repeats no read of a
+            body.
+        within: The attempts of a request that this one belongs to; their deadline counts.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        subject: str,
+        failure: type[S3CryptError] = StorageError,
+        *,
+        least: int = 1,
+        within: "Attempts | None" = None,
+    ) -> None:
+        policy = policy_of(client)
+        self.policy = policy
+        self._attempts = max(policy.attempts, least)
+        self._deadline = policy.deadline
+        self.subject = subject
+        self.failure = failure
+        self.made = 0
+        self._began: float | None = within.first_failure if within else None
+        self._failed_first: float | None = None
+
+    @property
+    def first_failure(self) -> float | None:
+        """Return when the first attempt failed, by the monotonic clock; None before that."""
+        return self._began or self._failed_first
+
+    def after(self, error: Exception) -> None:
+        """Pause before the next attempt, or raise: the error, with what was tried.
+
+        Raises:
+            S3CryptError: The error is final, or the attempts or the time are used up.
+        """
+        self.made += 1
+        now = time.monotonic()
+        self._failed_first = self._failed_first or now
+        if not is_transient(error):
+            raise self.given_up(error) from error
+        seconds = self._pause_seconds()
+        spent = now - (self.first_failure or now)
+        if self.made >= self._most(error) or spent + seconds > self._deadline:
+            raise self.given_up(error) from error
+        if not pause(seconds):
+            raise self.given_up(error) from error
+
+    def given_up(self, error: Exception) -> S3CryptError:
+        """Return our error for botocore's, saying how many attempts there were in what time."""
+        translated = as_ours(error, self.subject, self.failure)
+        if self.made > 1:
+            seconds = time.monotonic() - (self._failed_first or time.monotonic())
+            told = f"{translated} ({self.made} attempts in {seconds:.1f} s)"
+            translated.args = (told, *translated.args[1:])
+        return translated
+
+    def _most(self, error: Exception) -> int:
+        most = self._attempts
+        if isinstance(error, BrokenReplyError):
+            # botocore does not notice a reply that broke off, so no client repeats the request.
+            most = max(most, _ATTEMPTS_AT_BROKEN_REPLIES)
+        if not self.policy.was_answered and _is_unanswered(error):
+            most = min(most, _ATTEMPTS_WITHOUT_ANSWER)
+        return most
+
+    def _pause_seconds(self) -> float:
+        longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (self.made - 1))
+        # Between half and all of it: clients that failed together do not come back together.
+        return longest * random.uniform(0.5, 1)  # noqa: S311 - no secret
+
+
+Look = Callable[[Attempts], Reply | None]
+
+
+def call(  # noqa: PLR0913 - what a request is, and how it may fail
+    client: Any,
+    operation: str,
+    arguments: Mapping[str, Any],
+    subject: str,
+    *,
+    failure: type[S3CryptError] = StorageError,
+    look: Look | None = None,
+    within: Attempts | None = None,
+) -> Reply:
+    """Make a request until its reply is whole; return the reply.
+
+    Args:
+        client: A boto3 client.
+        operation: The name of its method.
+        arguments: The request's.
+        subject: The object or key that the request is about, for errors.
+        failure: The type of an error that has no type of its own.
+        look: Called after an attempt whose effect is not known, and when a later attempt is
+            refused: returns a reply that proves that the effect is there, or None.
+        within: The attempts of the request that this one is a look for.
+
+    Raises:
+        S3CryptError: The service refused, or no attempt brought a whole reply. botocore's error
+            is its cause. Where a write's effect is not known, the message says so.
+    """
+    attempts = Attempts(client, subject, failure, within=within)
+    is_unsure = False
+    while True:
+        try:
+            return attempt(client, operation, arguments)
+        except (ClientError, BotoCoreError) as error:
+            is_unsure = is_unsure or _may_be_done(error)
+            # A client's own attempts may have met what an earlier one of them did.
+            if look and (is_unsure or _was_retried(error)):
+                found = _found(look, attempts)
+                if found is not None:
+                    return found
+            _go_on(attempts, operation, error, is_unsure=is_unsure)
+
+
+def attempt(client: Any, operation: str, arguments: Mapping[str, Any]) -> Reply:
+    """Make a request once; return its reply, whole.
+
+    Raises:
+        ClientError: The service refused.
+        BotoCoreError: The request failed, or its reply is not whole (`BrokenReplyError`).
+    """
+    policy = policy_of(client)
+    request = getattr(client, operation)
+    try:
+        reply: Reply = request(**arguments)
+    except ClientError:
+        policy.was_answered = True
+        raise
+    except (BotoCoreError, S3CryptError):
+        raise
+    except _UNPARSED as error:
+        policy.was_answered = True
+        raise BrokenReplyError from error
+    policy.was_answered = True
+    if not is_whole(operation, reply):
+        raise BrokenReplyError
+    return reply
+
+
+# What botocore's parsers raise, given half a number, date or document, or what no service sends.
+_UNPARSED = (
+    ResponseParserError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+)
+
+
+def is_whole(operation: str, reply: Reply) -> bool:
+    """Return whether a reply carries the fields that prove its success."""
+    one_of, all_of = _PROOFS.get(operation, ()), _ALL_OF.get(operation, ())
+    return (not one_of or any(_has(reply, path) for path in one_of)) and all(
+        _has(reply, path) for path in all_of
+    )
+
+
+def pages(
+    client: Any,
+    operation: str,
+    arguments: Mapping[str, Any],
+    subject: str,
+    *,
+    failure: type[S3CryptError] = StorageError,
+) -> Iterator[Reply]:
+    """Yield every page of a listing, each of them whole.
+
+    The end is believed only of a page that says that it is the last one.
+
+    Raises:
+        S3CryptError: As `call`; or a page names no next one, or the same one again.
+    """
+    more, after, token = _PAGING[operation]
+    request = dict(arguments)
+    while True:
+        page = call(client, operation, request, subject, failure=failure)
+        yield page
+        if not page.get(more):
+            return
+        following = page.get(after)
+        if not following or following == request.get(token):
+            raise failure(
+                f"{subject}: the listing does not go on to its end.",
+                hint="The service repeats a page or names no next one; nothing after it is known.",
+            )
+        request[token] = following
+
+
+# Operation -> the field that says whether there are more pages, the next page's token in the
+# reply, and its name in the request.
+_PAGING: Mapping[str, tuple[str, str, str]] = {
+    "list_objects_v2": ("IsTruncated", "NextContinuationToken", "ContinuationToken"),
+    "list_aliases": ("Truncated", "NextMarker", "Marker"),
+    "list_key_rotations": ("Truncated", "NextMarker", "Marker"),
+    "list_keys": ("Truncated", "NextMarker", "Marker"),
+    "list_resource_tags": ("Truncated", "NextMarker", "Marker"),
+}
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether a later attempt may succeed."""
+    if isinstance(error, ClientError):
+        # S3 prefixes KMS's codes.
+        code = error_code(error).removeprefix("KMS.")
+        return code in _THROTTLES | _PASSING or http_status(error) in _PASSING_STATUSES
+    if isinstance(error, HTTPClientError) and not isinstance(error, BrokenReplyError):
+        # What cannot be sent at all, such as a header of several lines, never can.
+        return not isinstance(error.kwargs.get("error"), ValueError | UnicodeError)
+    return isinstance(error, BROKEN)
+
+
+# Connections that break, also while a body is read: urllib3's own errors then.
+BROKEN = (
+    BotoConnectionError,
+    HTTPClientError,
+    HTTPError,
+    IncompleteReadError,
+    OSError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+
+
+def as_ours(error: Exception, subject: str, failure: type[S3CryptError]) -> S3CryptError:
+    """Return the library's error for a failure of a request."""
+    if isinstance(error, S3CryptError):
+        return error
+    if isinstance(error, ClientError | BotoCoreError):
+        return translate(error, subject, failure)
+    return failure(f"{subject}: {error}")
+
+
+def _go_on(attempts: Attempts, operation: str, error: Exception, *, is_unsure: bool) -> None:
+    """Pause before the next attempt, or raise; say where a write may have been done."""
+    try:
+        if is_unsure and operation in _NOT_REPEATED:
+            attempts.made += 1
+            raise attempts.given_up(error) from error
+        attempts.after(error)
+    except ConfigError:
+        raise
+    except ConflictError as conflict:
+        if is_unsure or _was_retried(error):
+            conflict.hint = _RETRIED_HINT
+        raise
+    except S3CryptError as final:
+        if is_unsure and not operation.startswith(_READS):
+            final.args = (f"{final} It is not known whether it was done.", *final.args[1:])
+            final.hint = "Look at what is there before you run it again."
+        raise
+
+
+# The reply to the first attempt was lost; the second one then meets what the first one did.
+_RETRIED_HINT = "The request was sent twice, so the object there may be this very one: look at it."
+
+
+def _found(look: Look, attempts: Attempts) -> Reply | None:
+    try:
+        return look(attempts)
+    except (S3CryptError, *BROKEN) as error:
+        if isinstance(error, ConfigError):
+            raise
+        # A look that is refused, or fails as the request did, tells nothing.
+        return None
+
+
+def _may_be_done(error: Exception) -> bool:
+    """Return whether an attempt that failed may have had its effect."""
+    if isinstance(error, ClientError):
+        return http_status(error) >= 500 and error_code(error) not in _THROTTLES
+    return is_transient(error) and not isinstance(
+        error, EndpointConnectionError | ConnectTimeoutError
+    )
+
+
+def _is_unanswered(error: Exception) -> bool:
+    return not isinstance(error, ClientError | BrokenReplyError)
+
+
+def _was_retried(error: Exception) -> bool:
+    reply = error.response if isinstance(error, ClientError) else {}
+    return bool(reply.get("ResponseMetadata", {}).get("RetryAttempts"))
+
+
+def _has(reply: Any, path: str) -> bool:
+    for name in path.split("."):
+        reply = reply.get(name) if isinstance(reply, Mapping) else None
+        if reply is None or reply == "":
+            return False
+    return True

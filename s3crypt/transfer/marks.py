@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the writer of an object knows it again when the reply to its write was lost.
+
+Equal content proves nothing: two writers may store the same bytes. A mark is on the object of one
+write and on no other, so whoever finds it there has been successful.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import md5
+from typing import Any
+
+from s3crypt import conditions
+from s3crypt.location import Location
+from s3crypt.requests import Attempts, Look, Reply, call
+
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What only the object of one write has; one of these fields at least.
+
+    Attributes:
+        metadata: Entries of the object's S3 metadata: a random token, or newly wrapped keys.
+        beginning: The object's first bytes: a message's header, whose id is random.
+        etag: The ETag that S3 computes from those of the parts of one upload. Another upload of
+            the same bytes has it too, so it is for writes without a condition only.
+    """
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    beginning: bytes = field(default=b"", repr=False)
+    etag: str | None = None
+
+    def looking(self, client: Any, location: Location, arguments: Mapping[str, Any]) -> Look:
+        """Return a look for `requests.call`: a reply about the object where it has this mark.
+
+        Args:
+            client: The S3 client.
+            location: The object.
+            arguments: Of a request that reads it: the customer key of SSE-C.
+        """
+
+        def look(attempts: Attempts) -> Reply | None:
+            if self.beginning:
+                return self._at_the_beginning(client, location, arguments, attempts)
+            reply = conditions.head(client, location, arguments, within=attempts)
+            return reply if self._is_on(reply) else None
+
+        return look
+
+    def _is_on(self, reply: Reply) -> bool:
+        if self.etag is not None:
+            return str(reply["ETag"]).strip('"') == self.etag
+        found = {name.lower(): value for name, value in reply.get("Metadata", {}).items()}
+        return bool(self.metadata) and self.metadata.items() <= found.items()
+
+    def _at_the_beginning(
+        self, client: Any, location: Location, arguments: Mapping[str, Any], attempts: Attempts
+    ) -> Reply | None:
+        first = f"bytes=0-{len(self.beginning) - 1}"
+        request = {**location.arguments, **arguments, "Range": first}
+        reply = call(client, "get_object", request, str(location), within=attempts)
+        with reply["Body"] as body:
+            is_there = body.read(len(self.beginning)) == self.beginning
+        return {name: reply[name] for name in reply if name != "Body"} if is_there else None
+
+
+def etag_of_parts(etags: list[str]) -> str | None:
+    """Return the ETag, without quotes, of an object made of these parts; None for other ETags."""
+    digests = [_MD5.fullmatch(etag) for etag in etags]
+    if not all(digests):
+        return None
+    joined = b"".join(bytes.fromhex(digest[1]) for digest in digests if digest)
+    return f"{md5(joined, usedforsecurity=False).hexdigest()}-{len(etags)}"

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conditional writes and deletes: whose object is there, and what is removed of it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from relay import Answer, Asked, relaying
+from samples import CUSTOMER_KEY, PART, aes, connect, make_mode, names, payload, stored, uploads
+
+from s3crypt import (
+    SSEC,
+    SSEKMS,
+    SSES3,
+    ClientSide,
+    ConflictError,
+    PolicyError,
+    S3Crypt,
+    StorageError,
+)
+from s3crypt.aws import is_aws
+from s3crypt.conditions import delete_unchanged
+from s3crypt.location import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from s3crypt.sandbox import Running
+
+    Forward = Callable[[], Answer]
+
+
+def _is_put(asked: Asked) -> bool:
+    return asked.method == "PUT" and not asked.query and "x-amz-copy-source" not in asked.headers
+
+
+class _Losing:
+    """Loses the reply to the first request of a kind, after it was obeyed."""
+
+    def __init__(self, of: Callable[[Asked], bool]) -> None:
+        self.of = of
+        self.lost: list[Asked] = []
+
+    def __call__(self, asked: Asked, forward: Forward) -> Answer:
+        answer = forward()
+        if self.of(asked) and not self.lost:
+            self.lost.append(asked)
+            raise ConnectionError
+        return answer
+
+
+def _writes(asked: Asked) -> bool:
+    return _is_put(asked) or (asked.method == "POST" and "uploadId" in asked.query)
+
+
+@pytest.mark.parametrize("size", [1000, PART + 70_000])
+@pytest.mark.parametrize("mode", ["sse-s3", "sse-c", "client-header", "client-metadata"])
+def test_a_lost_reply_to_ones_own_write_is_a_success(
+    mode: str, size: int, sandbox: Running, bucket: str, kms_key: str
+) -> None:
+    """The object that the second attempt meets is this writer's, and it knows that."""
+    losing = _Losing(_writes)
+    with relaying(sandbox.endpoint_url, losing) as relay:
+        store = connect(make_mode(mode, kms_key), endpoint_url=relay.url)
+        info = store.put(payload(size), f"s3://{bucket}/x", if_absent=True)
+        with store.open(f"s3://{bucket}/y", "xb") as file:
+            file.write(payload(size))
+    assert losing.lost
+    reader = connect(make_mode(mode, kms_key))
+    assert info.etag == reader.head(f"s3://{bucket}/x").etag
+    assert info.metadata == {}
+    assert reader.read(f"s3://{bucket}/x") == reader.read(f"s3://{bucket}/y") == payload(size)
+
+
+@pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=lambda mode: mode.name)
+def test_of_two_writers_of_the_same_bytes_one_succeeds(
+    mode: Any, sandbox: Running, bucket: str
+) -> None:
+    """Equal content proves nothing: the loser's lost reply stays a conflict, 100 times."""
+    winner, lost = connect(mode), set()
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        if _is_put(asked) and asked.path not in lost:
+            # The winner's write arrives first, and what answers the loser is lost.
+            lost.add(asked.path)
+            winner.put(b"", f"s3:/{asked.path}", if_absent=True)
+            forward()
+            raise ConnectionError
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        loser = connect(mode, endpoint_url=relay.url)
+        for number in range(100):
+            with pytest.raises(ConflictError):
+                loser.put(b"", f"s3://{bucket}/{number}/_SUCCESS", if_absent=True)
+    assert len(lost) == 100
+
+
+def test_without_room_for_a_token_a_lost_reply_is_a_conflict(sandbox: Running, bucket: str) -> None:
+    """S3's 2 KB of metadata are full; the error says that the object may be this very one."""
+    full = {"note": "x" * 2030}
+    with relaying(sandbox.endpoint_url, _Losing(_is_put)) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        with pytest.raises(ConflictError) as caught:
+            store.put(b"data", f"s3://{bucket}/x", if_absent=True, metadata=full)
+    assert "may be this very one" in str(caught.value.hint)
+
+
+def test_a_rotation_carries_no_token_of_an_earlier_write(
+    bucket: str, s3: Any, kms_key: str
+) -> None:
+    """Each conditional write has a token of its own; an unconditional one has none."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(b"data", uri, if_absent=True, metadata={"a": "b"})
+    first = s3.head_object(Bucket=bucket, Key="x")["Metadata"]
+    connect(SSES3()).rotate(uri, to=SSEKMS(kms_key))
+    second = s3.head_object(Bucket=bucket, Key="x")["Metadata"]
+    connect(SSEKMS(kms_key)).rotate(uri, to=ClientSide(aes()))
+    third = s3.head_object(Bucket=bucket, Key="x")["Metadata"]
+    assert first["s3crypt-write"] != second["s3crypt-write"]
+    assert "s3crypt-write" not in third
+    assert first["a"] == second["a"] == third["a"] == "b"
+    connect(SSES3()).put(b"data", uri)
+    assert s3.head_object(Bucket=bucket, Key="x")["Metadata"] == {}
+
+
+def test_a_lost_copy_to_another_customer_key_is_found_with_it(
+    sandbox: Running, bucket: str
+) -> None:
+    """The second attempt cannot read the source any more: it is under the new key already."""
+    uri = f"s3://{bucket}/x"
+    old, new = SSEC(CUSTOMER_KEY), SSEC(bytes(32))
+    connect(old).put(b"only copy", uri)
+    losing = _Losing(lambda asked: "x-amz-copy-source" in asked.headers)
+    with relaying(sandbox.endpoint_url, losing) as relay:
+        (outcome,) = connect(old, endpoint_url=relay.url).rotate(uri, to=new)
+    assert losing.lost
+    assert outcome.action == "copied"
+    assert connect(new).read(uri) == b"only copy"
+
+
+# --- What is removed -------------------------------------------------------------------------
+
+
+def _without_echo(answer: Answer) -> Answer:
+    for name in [name for name in answer.headers if name.startswith("x-amz-server-side-enc")]:
+        del answer.headers[name]
+    return answer
+
+
+def test_a_reply_whose_echo_was_cut_off_removes_nothing(sandbox: Running, bucket: str) -> None:
+    """The headers ended early: what is stored is as asked, and stays."""
+    spoilt: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        answer = forward()
+        if _is_put(asked) and not spoilt:
+            spoilt.append(asked)
+            return _without_echo(answer)
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        store.put(b"data", f"s3://{bucket}/x")
+        store.put(b"data", f"s3://{bucket}/y", if_absent=True)
+        assert store.read(f"s3://{bucket}/x") == b"data"
+        assert not [asked for asked in relay.asked if asked.method == "DELETE"]
+
+
+def _deaf(asked: Asked, forward: Forward) -> Answer:
+    """Answer as a service that takes encryption headers and does not act on them."""
+    answer = forward()
+    return _without_echo(answer) if asked.method in ("PUT", "HEAD") else answer
+
+
+def test_what_a_service_does_not_encrypt_is_removed(sandbox: Running, bucket: str, s3: Any) -> None:
+    """Both the reply and a HEAD lack the encryption: the plaintext does not stay there."""
+    with relaying(sandbox.endpoint_url, _deaf) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        with pytest.raises(PolicyError, match="did not confirm"):
+            store.put(b"data", f"s3://{bucket}/x")
+    assert names(s3, bucket) == []
+
+
+def test_an_echo_in_a_head_alone_is_not_believed(sandbox: Running, bucket: str, s3: Any) -> None:
+    """Some services repeat in HEAD what a write asked for, and store plaintext."""
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        answer = forward()
+        return _without_echo(answer) if asked.method == "PUT" else answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        with pytest.raises(PolicyError, match="did not confirm"):
+            store.put(b"data", f"s3://{bucket}/x")
+    assert names(s3, bucket) == []
+
+
+def test_another_writers_object_is_not_removed(sandbox: Running, bucket: str, s3: Any) -> None:
+    """It came between the write and its removal."""
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        if asked.method == "HEAD":
+            s3.put_object(Bucket=bucket, Key="x", Body=b"theirs")
+        return _deaf(asked, forward)
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        with pytest.raises(PolicyError, match="could not be removed"):
+            store.put(b"data", f"s3://{bucket}/x")
+    assert stored(s3, bucket, "x") == b"theirs"
+
+
+# --- Services that ignore conditions ---------------------------------------------------------
+
+_CONDITIONS = ("if-match", "if-none-match", "x-amz-copy-source-if-match")
+
+
+def _without_conditions(asked: Asked, forward: Forward) -> Answer:
+    """Ask as for a service that ignores every condition of a write."""
+    if asked.method != "GET":
+        for name in _CONDITIONS:
+            asked.headers.pop(name, None)
+    return forward()
+
+
+@pytest.mark.parametrize("size", [1000, PART + 70_000])
+@pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=lambda mode: mode.name)
+def test_if_absent_holds_where_conditions_are_ignored(
+    mode: Any, size: int, sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """A HEAD goes before the write; no part is sent in vain."""
+    s3.put_object(Bucket=bucket, Key="x", Body=b"theirs")
+    with relaying(sandbox.endpoint_url, _without_conditions) as relay:
+        store = connect(mode, endpoint_url=relay.url)
+        with pytest.raises(ConflictError):
+            store.put(payload(size), f"s3://{bucket}/x", if_absent=True)
+        assert not [asked for asked in relay.asked if asked.is_part]
+        store.put(payload(size), f"s3://{bucket}/y", if_absent=True)
+        assert store.read(f"s3://{bucket}/y") == payload(size)
+    assert stored(s3, bucket, "x") == b"theirs"
+    assert uploads(s3, bucket) == []
+
+
+def test_who_may_not_read_still_writes_if_absent(sandbox: Running, bucket: str) -> None:
+    """A HEAD that is denied goes on, and the condition decides."""
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        return Answer(403) if asked.method == "HEAD" else forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        store.put(b"first", f"s3://{bucket}/x", if_absent=True)
+        with pytest.raises(ConflictError):
+            store.put(b"second", f"s3://{bucket}/x", if_absent=True)
+    assert connect(SSES3()).read(f"s3://{bucket}/x") == b"first"
+
+
+def _unquoted(asked: Asked, forward: Forward) -> Answer:
+    """Compare If-Match as Ceph 16.2 does: with the ETag without its quotes."""
+    if _is_put(asked) and asked.headers.get("if-match", "").startswith('"'):
+        return Answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
+    return forward()
+
+
+def test_a_small_object_is_rotated_where_quoted_etags_never_match(
+    sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """The ETag is unchanged, so the condition is spelt in the other way; a change still counts."""
+    uri, old, new = f"s3://{bucket}/x", ClientSide(aes()), ClientSide(aes("two"))
+    connect(old).put(b"only copy", uri)
+    with relaying(sandbox.endpoint_url, _unquoted) as relay:
+        (outcome,) = connect(old, endpoint_url=relay.url).rotate(uri, to=new)
+    assert outcome.action == "re-encrypted"
+    assert connect(new).read(uri) == b"only copy"
+    written: list[threading.Event] = []
+
+    def replaced(asked: Asked, forward: Forward) -> Answer:
+        if _is_put(asked) and not written:
+            written.append(threading.Event())
+            s3.put_object(Bucket=bucket, Key="x", Body=b"theirs")
+        return _unquoted(asked, forward)
+
+    with relaying(sandbox.endpoint_url, replaced) as relay:
+        store = connect(new, endpoint_url=relay.url)
+        with pytest.raises(ConflictError):
+            store.rotate(uri, to=old)
+    assert stored(s3, bucket, "x") == b"theirs"
+
+
+def test_a_delete_on_condition_keeps_what_came_after(
+    sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """Where the service ignores the condition, a HEAD right before compares the ETag."""
+    mine = s3.put_object(Bucket=bucket, Key="x", Body=b"mine")["ETag"]
+    s3.put_object(Bucket=bucket, Key="x", Body=b"theirs")
+    with relaying(sandbox.endpoint_url, _without_conditions) as relay:
+        client = connect(endpoint_url=relay.url).client
+        with pytest.raises(ConflictError, match="kept"):
+            delete_unchanged(client, Location(bucket, "x"), mine, {})
+    assert stored(s3, bucket, "x") == b"theirs"
+
+
+def test_a_lost_reply_to_a_delete_on_condition_is_a_success(
+    sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """Nothing is there any more, which is what was asked for."""
+    mine = s3.put_object(Bucket=bucket, Key="x", Body=b"mine")["ETag"]
+    with relaying(sandbox.endpoint_url, _Losing(lambda a: a.method == "DELETE")) as relay:
+        delete_unchanged(connect(endpoint_url=relay.url).client, Location(bucket, "x"), mine, {})
+    assert names(s3, bucket) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://s3.eu-west-1.amazonaws.com", True),
+        ("https://bucket.vpce-1a2b.s3.eu-west-1.vpce.amazonaws.com", True),
+        ("https://s3.dualstack.eu-west-1.api.aws", True),
+        ("https://s3.cn-north-1.amazonaws.com.cn", True),
+        ("https://amazonaws.com.example.org", False),
+        ("https://notamazonaws.com", False),
+        ("http://127.0.0.1:9000", False),
+    ],
+)
+def test_which_endpoints_are_aws(url: str, *, expected: bool) -> None:
+    """By the domains of botocore's partitions: VPC endpoints are, look-alikes are not."""
+    assert is_aws(S3Crypt(endpoint_url=url).client) is expected
+
+
+def test_a_storage_error_of_the_head_is_not_taken_for_absence(
+    sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the service cannot say whether there is an object, nothing is written."""
+    monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0")
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        return Answer(500) if asked.method == "HEAD" else forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        with pytest.raises(StorageError):
+            connect(SSES3(), endpoint_url=relay.url).put(b"x", f"s3://{bucket}/x", if_absent=True)
+        assert not [asked for asked in relay.asked if asked.method == "PUT"]

@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests on a bad wire: what is repeated, for how long, and what is believed of a reply."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from relay import Answer, Asked, relaying
+from samples import PART, aes, connect, make_mode, names, payload, stored
+
+from s3crypt import (
+    SSEC,
+    SSEKMS,
+    SSES3,
+    ClientSide,
+    ConfigError,
+    KeyUnavailableError,
+    KMSKeyring,
+    S3Crypt,
+    S3CryptError,
+    StorageError,
+)
+from s3crypt.aws import Clients
+from s3crypt.kms import KeyManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay import Relay
+
+    from s3crypt.sandbox import Running
+
+# What a connection that breaks leaves of a reply, by when it breaks.
+BREAKS = ("before-sending", "before-the-reply", "after-the-headers", "within-the-body")
+
+
+_KINDS: dict[str, Callable[[Asked], bool]] = {
+    "put": lambda a: a.method == "PUT" and not a.query and "x-amz-copy-source" not in a.headers,
+    "copy": lambda a: a.method == "PUT" and "x-amz-copy-source" in a.headers,
+    "create": lambda a: a.method == "POST" and "uploads" in a.query,
+    "part": lambda a: a.is_part,
+    "complete": lambda a: a.method == "POST" and "uploadId" in a.query,
+    "list": lambda a: a.method == "GET" and "list-type" in a.query,
+    "tags": lambda a: a.method == "GET" and "tagging" in a.query,
+    "head": lambda a: a.method == "HEAD",
+    "delete": lambda a: a.method == "DELETE",
+}
+
+
+def broken(forward: Callable[[], Answer], how: str) -> Answer:
+    """Return a reply that breaks off, after the request was obeyed or before."""
+    if how == "before-sending":
+        raise ConnectionError
+    answer = forward()
+    if how == "before-the-reply":
+        raise ConnectionError
+    if how == "within-the-body":
+        answer.cut = max(0, len(answer.body) // 2)
+    else:
+        answer.cut = 0
+        # The length is announced, and botocore does not enforce it.
+        answer.headers.setdefault("content-length", str(len(answer.body)))
+    return answer
+
+
+class _Breaking:
+    """Breaks the first replies of one kind."""
+
+    def __init__(self, kind: str, how: str, times: int = 1) -> None:
+        self.kind, self.how, self.times, self.count = kind, how, times, 0
+
+    def __call__(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if _KINDS[self.kind](asked) and self.count < self.times:
+            self.count += 1
+            return broken(forward, self.how)
+        return forward()
+
+
+def _store(relay: Relay, mode: Any = None) -> S3Crypt:
+    return connect(mode, endpoint_url=relay.url)
+
+
+@pytest.mark.parametrize("how", BREAKS)
+@pytest.mark.parametrize("kind", ["put", "create", "part", "complete"])
+@pytest.mark.parametrize("mode", ["sse-kms", "client-header"])
+def test_a_put_outlives_a_broken_reply(
+    kind: str, how: str, mode: str, sandbox: Running, bucket: str, kms_key: str
+) -> None:
+    """The object is there, whole, and a success is only told of that."""
+    size = 1000 if kind == "put" else PART + 70_000
+    breaking = _Breaking(kind, how)
+    with relaying(sandbox.endpoint_url, breaking) as relay:
+        store = _store(relay, make_mode(mode, kms_key))
+        info = store.put(payload(size), f"s3://{bucket}/x")
+        assert store.read(f"s3://{bucket}/x") == payload(size)
+    assert breaking.count == 1
+    assert info.etag == connect(make_mode(mode, kms_key)).head(f"s3://{bucket}/x").etag
+
+
+@pytest.mark.parametrize("how", BREAKS)
+@pytest.mark.parametrize("mode", ["sse-kms", "client-metadata"])
+def test_a_rotation_inside_s3_is_done_when_it_says_so(
+    how: str, mode: str, sandbox: Running, bucket: str, kms_key: str, kms: Any
+) -> None:
+    """The empty 200 of a copy whose reply was cut is not taken for a copy."""
+    uri = f"s3://{bucket}/x"
+    other = kms.create_key()["KeyMetadata"]["Arn"]
+    old, new = make_mode(mode, kms_key), make_mode(mode, other)
+    connect(old).put(b"only copy", uri)
+    with relaying(sandbox.endpoint_url, _Breaking("copy", how)) as relay:
+        (outcome,) = _store(relay, old).rotate(uri, to=new)
+    assert outcome.action in ("copied", "rewrapped")
+    assert connect(new).read(uri) == b"only copy"
+
+
+def test_a_copy_that_never_answers_is_not_known(
+    sandbox: Running, bucket: str, kms_key: str
+) -> None:
+    """Each reply breaks and nothing is done: an error says that the effect is not known."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(b"only copy", uri)
+    with relaying(sandbox.endpoint_url, _Breaking("copy", "before-sending", 10**6)) as relay:
+        store = _store(relay, SSES3())
+        with pytest.raises(StorageError, match="not known whether it was done"):
+            store.rotate(uri, to=SSEKMS(kms_key))
+    assert connect(SSES3()).read(uri) == b"only copy"
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_listing_ends_where_it_says_so(how: str, sandbox: Running, bucket: str, s3: Any) -> None:
+    """A page that broke off is asked for again: it is not an empty last one."""
+    for number in range(3):
+        s3.put_object(Bucket=bucket, Key=f"{number}", Body=b"x")
+    with relaying(sandbox.endpoint_url, _Breaking("list", how)) as relay:
+        listed = [item.uri for item in _store(relay).list(f"s3://{bucket}/")]
+    assert listed == [f"s3://{bucket}/{number}" for number in range(3)]
+
+
+def test_a_listing_that_always_breaks_is_an_error(sandbox: Running, bucket: str, s3: Any) -> None:
+    """Of a rotation below a prefix, too: it must not look as if there were fewer objects."""
+    s3.put_object(Bucket=bucket, Key="x", Body=b"x")
+    with relaying(sandbox.endpoint_url, _Breaking("list", "after-the-headers", 10**6)) as relay:
+        with pytest.raises(StorageError, match="attempts in"):
+            list(_store(relay).list(f"s3://{bucket}/"))
+        with pytest.raises(StorageError, match="attempts in"):
+            _store(relay).rotate(f"s3://{bucket}/", to=SSES3())
+
+
+def test_a_page_that_repeats_itself_is_an_error(sandbox: Running, bucket: str) -> None:
+    """A service that names the same next page for ever ends the listing, not the process."""
+    page = (
+        "<ListBucketResult><IsTruncated>true</IsTruncated>"
+        "<NextContinuationToken>again</NextContinuationToken></ListBucketResult>"
+    )
+    answer = Answer(200, {"content-type": "application/xml"}, page.encode())
+    with (
+        relaying(sandbox.endpoint_url, lambda *_: answer) as relay,
+        pytest.raises(StorageError, match="does not go on to its end"),
+    ):
+        list(_store(relay).list(f"s3://{bucket}/"))
+
+
+@pytest.mark.parametrize("how", BREAKS)
+@pytest.mark.parametrize("kind", ["head", "tags", "delete"])
+def test_small_requests_outlive_a_broken_reply(
+    kind: str, how: str, sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """HEAD, tags and DELETE: none ends in an error that is not ours, or in a wrong answer."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(b"data", uri, tags={"a": "b"})
+    with relaying(sandbox.endpoint_url, _Breaking(kind, how)) as relay:
+        store = _store(relay, SSES3())
+        if kind == "head":
+            assert store.head(uri).size == 4
+        elif kind == "tags":
+            store.rotate(uri, to=ClientSide(aes()))
+            tags = s3.get_object_tagging(Bucket=bucket, Key="x")["TagSet"]
+            assert tags == [{"Key": "a", "Value": "b"}]
+        else:
+            store.delete(uri)
+            assert names(s3, bucket) == []
+
+
+_LIES = {
+    "not-xml": b"{}",
+    "half-xml": b"<ListBucketResult><IsTruncated>tr",
+    "another-document": b"<Other/>",
+    "a-number-that-is-none": b"<R><IsTruncated>false</IsTruncated><KeyCount>x</KeyCount></R>",
+    "a-date-that-is-none": (
+        b"<R><IsTruncated>false</IsTruncated><Contents><Key>x</Key><LastModified>then"
+        b"</LastModified></Contents></R>"
+    ),
+    "deeply-nested": b"<R>" * 3000 + b"</R>" * 3000,
+}
+
+
+@pytest.mark.parametrize("lie", _LIES)
+def test_what_no_service_sends_is_our_error(lie: str, sandbox: Running, bucket: str) -> None:
+    """No ValueError, no KeyError, no parser's error."""
+    answer = Answer(200, {"content-type": "application/xml"}, _LIES[lie])
+    with relaying(sandbox.endpoint_url, lambda *_: answer) as relay:
+        for use in (
+            lambda store: list(store.list(f"s3://{bucket}/")),
+            lambda store: store.read(f"s3://{bucket}/x"),
+            lambda store: store.put(b"data", f"s3://{bucket}/x"),
+            lambda store: store.rotate(f"s3://{bucket}/x", to=SSES3()),
+        ):
+            with pytest.raises(S3CryptError):
+                use(_store(relay, SSEC(bytes(32))))
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"{", b'{"KeyMetadata": 1}', b"null"])
+def test_half_a_reply_of_kms_is_our_error(body: bytes, sandbox: Running) -> None:
+    """Of every request of a keyring and of a key manager."""
+    answer = Answer(200, {"content-type": "application/x-amz-json-1.1"}, body)
+    with relaying(sandbox.endpoint_url, lambda *_: answer) as relay:
+        client = boto3.client("kms", endpoint_url=relay.url)
+        keyring, manager = KMSKeyring("alias/a", client=client), KeyManager(client=client)
+        for use in (
+            lambda: keyring.generate(32, {}),
+            lambda: keyring.wrap(bytes(32), {}),
+            lambda: keyring.arn,
+            lambda: manager.show("alias/a"),
+            lambda: list(manager.list()),
+            manager.create,
+            lambda: manager.rotate("alias/a"),
+        ):
+            with pytest.raises(S3CryptError):
+                use()
+
+
+def test_a_key_is_not_created_twice(sandbox: Running) -> None:
+    """The reply is lost: a second attempt would make a second key."""
+    asked_for: list[str] = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        asked_for.append(asked.headers["x-amz-target"].partition(".")[2])
+        if asked_for[-1] == "CreateKey":
+            forward()
+            raise ConnectionError
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        manager = KeyManager(client=_ours("kms", relay))
+        with pytest.raises(KeyUnavailableError, match="not known whether it was done"):
+            manager.create()
+    assert asked_for.count("CreateKey") == 1
+
+
+def _ours(service: str, relay: Relay) -> Any:
+    """Return a client as the library makes them."""
+    return Clients(service, endpoint_url=relay.url).get()
+
+
+def _down_for(seconds: float) -> Callable[[Asked, Callable[[], Answer]], Answer]:
+    """Break every connection for so long from the first request on."""
+    until: list[float] = []
+
+    def spoil(_: Asked, forward: Callable[[], Answer]) -> Answer:
+        until.append(time.monotonic() + seconds)
+        if time.monotonic() < until[0]:
+            raise ConnectionError
+        return forward()
+
+    return spoil
+
+
+@pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=lambda mode: mode.name)
+def test_an_outage_of_a_second_ends_nothing(
+    mode: Any, sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put, get, listing and delete go on as soon as the service is back."""
+    monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "20")
+    uri, size = f"s3://{bucket}/x", PART + 70_000
+    with relaying(sandbox.endpoint_url) as relay:
+        store = _store(relay, mode)
+        store.put(b"first", uri)
+        for use in (
+            lambda: store.put(payload(size), uri),
+            lambda: store.read(uri) == payload(size),
+            lambda: [item.uri for item in store.list(f"s3://{bucket}/")] == [uri],
+        ):
+            relay.spoil = _down_for(1.0)
+            assert use()
+        relay.spoil = _down_for(1.0)
+        store.delete(uri)
+
+
+def test_five_times_503_on_one_part_ends_nothing(
+    sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three attempts were not enough for a service that sheds load."""
+    monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "20")
+    refused: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.query.get("partNumber") == "2" and len(refused) < 5:
+            refused.append(asked)
+            return Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = _store(relay, ClientSide(aes()))
+        store.put(payload(2 * PART), f"s3://{bucket}/x")
+        assert store.read(f"s3://{bucket}/x") == payload(2 * PART)
+    assert len({asked.body for asked in refused}) == 1
+
+
+def test_a_name_that_nobody_answers_to_is_told_in_seconds(bucket: str) -> None:
+    """A process that never had an answer gives up in three attempts."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        store = S3Crypt(SSES3(), endpoint_url=f"http://127.0.0.1:{unused.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(StorageError, match=r"Could not reach .*\(3 attempts in"):
+            store.read(f"s3://{bucket}/x")
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_MAX_ATTEMPTS", "2"), ("S3CRYPT_RETRY_SECONDS", "0")]
+)
+def test_attempts_are_as_many_as_was_set(
+    name: str, value: str, sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS_MAX_ATTEMPTS counts all attempts, and a deadline of nothing allows one."""
+    monkeypatch.setenv(name, value)
+    overloaded = Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
+    with relaying(sandbox.endpoint_url, lambda *_: overloaded) as relay:
+        with pytest.raises(StorageError) as caught:
+            _store(relay, SSES3()).delete(f"s3://{bucket}/x")
+        assert len(relay.asked) == (2 if value == "2" else 1)
+    assert ("(2 attempts in" in str(caught.value)) == (value == "2")
+
+
+def test_the_retry_mode_is_botocores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`adaptive` paces requests, and that stays botocore's to do."""
+    monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
+    retries = S3Crypt().client.meta.config.retries
+    assert (retries["mode"], retries["total_max_attempts"]) == ("adaptive", 1)
+
+
+def test_a_client_of_the_callers_retries_by_itself(sandbox: Running, bucket: str) -> None:
+    """No attempt is added to its own."""
+    overloaded = Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
+    retries: Any = {"mode": "standard", "total_max_attempts": 2}
+    with relaying(sandbox.endpoint_url, lambda *_: overloaded) as relay:
+        client = boto3.client("s3", endpoint_url=relay.url, config=Config(retries=retries))
+        with pytest.raises(StorageError):
+            S3Crypt(SSES3(), client=client).delete(f"s3://{bucket}/x")
+        assert len(relay.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute"),
+    [("S3CRYPT_CONNECT_TIMEOUT", "connect_timeout"), ("S3CRYPT_READ_TIMEOUT", "read_timeout")],
+)
+def test_timeouts_can_be_set(name: str, attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In seconds, for every client that is made here; nonsense is refused."""
+    monkeypatch.setenv(name, "7.5")
+    assert getattr(S3Crypt().client.meta.config, attribute) == 7.5
+    monkeypatch.setenv(name, "soon")
+    with pytest.raises(ConfigError, match=name):
+        _ = S3Crypt().client
+
+
+def test_an_interrupt_ends_a_pause(
+    sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C is not kept waiting for the next attempt, in whichever thread that is."""
+    monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "60")
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.is_part:
+            return Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = _store(relay, ClientSide(aes()))
+        main = threading.get_ident()
+        timer = threading.Timer(3.0, lambda: signal.pthread_kill(main, signal.SIGINT))
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            store.put(payload(2 * PART), f"s3://{bucket}/x")
+        assert time.monotonic() - began < 6
+        timer.join()
+
+
+def test_botocore_and_kms_are_asked_again(
+    sandbox: Running, bucket: str, kms_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data key that KMS throttles is asked for until it comes."""
+    throttled: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if len(throttled) < 4:
+            throttled.append(asked)
+            body = b'{"__type":"ThrottlingException","message":"Rate exceeded"}'
+            return Answer(400, {"content-type": "application/x-amz-json-1.1"}, body)
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", relay.url)
+        store = S3Crypt(ClientSide(KMSKeyring(kms_key)))
+        store.put(b"data", f"s3://{bucket}/x")
+    assert len(throttled) == 4
+
+
+def test_wrong_bytes_of_a_broken_reply_are_never_stored(
+    sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """A put whose every reply breaks leaves its own bytes or none."""
+    with (
+        relaying(sandbox.endpoint_url, _Breaking("put", "before-the-reply", 10**6)) as relay,
+        pytest.raises(StorageError, match="not known whether it was done"),
+    ):
+        _store(relay, SSES3()).put(b"data", f"s3://{bucket}/x")
+    assert stored(s3, bucket, "x") == b"data"
