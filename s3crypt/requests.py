@@ -14,6 +14,7 @@ carries a field that proves it.
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from botocore.exceptions import (
@@ -23,6 +24,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
     IncompleteReadError,
+    InvalidRegionError,
     ReadTimeoutError,
     ResponseStreamingError,
 )
@@ -181,6 +183,9 @@ class Attempts:
         if isinstance(error, BrokenReplyError):
             # botocore does not notice a reply that broke off, so no client repeats the request.
             most = max(most, _ATTEMPTS_AT_BROKEN_REPLIES)
+        elif isinstance(error, ClientError) and _is_half(error):
+            # Some services never send a code.
+            most = _ATTEMPTS_AT_BROKEN_REPLIES
         if not self.policy.was_answered and _is_unanswered(error):
             most = min(most, _ATTEMPTS_WITHOUT_ANSWER)
         return most
@@ -202,6 +207,7 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
     *,
     failure: type[S3CryptError] = StorageError,
     look: Look | None = None,
+    repeats_first: bool = False,
     within: Attempts | None = None,
 ) -> Reply:
     """Make a request until its reply is whole; return the reply.
@@ -214,6 +220,8 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
         failure: The type of an error that has no type of its own.
         look: Called after an attempt whose effect is not known, and when a later attempt is
             refused: returns a reply that proves that the effect is there, or None.
+        repeats_first: Do not look before a repetition, which does no harm, but only when it is
+            refused.
         within: The attempts of the request that this one is a look for.
 
     Raises:
@@ -228,7 +236,8 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
         except (ClientError, BotoCoreError) as error:
             is_unsure = is_unsure or _may_be_done(error)
             # A client's own attempts may have met what an earlier one of them did.
-            if look and (is_unsure or _was_retried(error)):
+            is_refused = not is_transient(error)
+            if look and (is_unsure or _was_retried(error)) and (is_refused or not repeats_first):
                 found = _found(look, attempts)
                 if found is not None:
                     return found
@@ -249,6 +258,9 @@ def attempt(client: Any, operation: str, arguments: Mapping[str, Any]) -> Reply:
     except ClientError:
         policy.was_answered = True
         raise
+    except InvalidRegionError as error:
+        # Of a bucket's Region in the reply's headers, to which botocore is redirected.
+        raise BrokenReplyError from error
     except (BotoCoreError, S3CryptError):
         raise
     except _UNPARSED as error:
@@ -326,7 +338,11 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, ClientError):
         # S3 prefixes KMS's codes.
         code = error_code(error).removeprefix("KMS.")
-        return code in _THROTTLES | _PASSING or http_status(error) in _PASSING_STATUSES
+        return (
+            code in _THROTTLES | _PASSING
+            or http_status(error) in _PASSING_STATUSES
+            or _is_half(error)
+        )
     if isinstance(error, HTTPClientError) and not isinstance(error, BrokenReplyError):
         # What cannot be sent at all, such as a header of several lines, never can.
         return not isinstance(error.kwargs.get("error"), ValueError | UnicodeError)
@@ -342,6 +358,29 @@ BROKEN = (
     OSError,
     ReadTimeoutError,
     ResponseStreamingError,
+)
+
+
+def _is_half(error: ClientError) -> bool:
+    """Return whether a refusal broke off before the code that says what it is.
+
+    botocore takes the status for the code then. A HEAD has no body to carry one, and that a GET
+    finds no object needs none.
+    """
+    status, operation = http_status(error), str(error.operation_name)
+    return (
+        error_code(error) == str(status)
+        and status in _STATUSES_OF_CODES
+        and not operation.startswith("Head")
+        and (status, operation) != (HTTPStatus.NOT_FOUND, "GetObject")
+    )
+
+
+_STATUSES_OF_CODES = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
 )
 
 
@@ -411,4 +450,9 @@ def _has(reply: Any, path: str) -> bool:
         reply = reply.get(name) if isinstance(reply, Mapping) else None
         if reply is None or reply == "":
             return False
-    return True
+    return not path.endswith("ETag") or _is_whole_etag(str(reply))
+
+
+def _is_whole_etag(etag: str) -> bool:
+    """Return whether an ETag that begins with a quote ends with one: headers break anywhere."""
+    return not etag.startswith('"') or (etag.endswith('"') and len(etag) > 2)

@@ -67,6 +67,11 @@ _SHOWS_A_WRITE = (
 )
 
 
+# What is never the same of two writes.
+_NAMES_A_WRITE = ("ETag", "LastModified", "VersionId")
+_LOOKS = 2
+
+
 @dataclass(frozen=True, slots=True)
 class RotationOutcome:
     """What a rotation did to one object, or with `dry_run` would do.
@@ -381,17 +386,40 @@ def _rotate_one(
 ) -> RotationOutcome:
     started = time.perf_counter()
     seen = _look(job, location)
-    action = _plan(job, seen, neighbour)
-    version_id, moved = None, 0
-    if not dry_run:
-        if action == "copied":
-            action, version_id, moved = _copy(job, seen)
-        elif action == "rewrapped":
-            version_id = _rewrap(job, seen)
-        elif action == "re-encrypted":
-            version_id, moved = _re_encrypt(job, seen)
+    while True:
+        action = _plan(job, seen, neighbour)
+        version_id, moved = None, 0
+        try:
+            if not dry_run:
+                action, version_id, moved = _act(job, seen, action)
+            break
+        except ConflictError:
+            before, seen = seen, _look(job, location)
+            # Where nobody wrote, a HEAD's reply broke off within its headers; this one is whole.
+            if _is_other_write(before, seen) or not _shows_more(before, seen):
+                raise
     seconds = time.perf_counter() - started
     return RotationOutcome(str(location), action, seconds, moved, version_id)
+
+
+def _is_other_write(before: _Object, now: _Object) -> bool:
+    return any(before.head.get(name) != now.head.get(name) for name in _NAMES_A_WRITE)
+
+
+def _shows_more(before: _Object, now: _Object) -> bool:
+    """Return whether the first reply only lacks what the second one has."""
+    return before.head.keys() < now.head.keys() or before.metadata.items() < now.metadata.items()
+
+
+def _act(job: _Job, seen: _Object, action: Action) -> tuple[Action, str | None, int]:
+    """Do what was planned; return what was done, the new version, and the bytes moved."""
+    if action == "copied":
+        return _copy(job, seen)
+    if action == "rewrapped":
+        return action, _rewrap(job, seen), 0
+    if action == "re-encrypted":
+        return action, *_re_encrypt(job, seen)
+    return action, None, 0
 
 
 def _copy(job: _Job, seen: _Object) -> tuple[Action, str | None, int]:
@@ -554,8 +582,12 @@ def _check_unchanged(job: _Job, seen: _Object) -> None:
     does not change for who only writes other metadata. This leaves the moment of one request.
     """
     arguments = seen.read_with.read_arguments() if seen.read_with else {}
-    found = head(job.store.client, seen.location, arguments)
-    if any(found.get(name) != seen.head.get(name) for name in _SHOWS_A_WRITE):
+    for _ in range(_LOOKS):
+        # A reply that broke off within its headers lacks some; the next one has them.
+        found = head(job.store.client, seen.location, arguments)
+        if all(found.get(name) == seen.head.get(name) for name in _SHOWS_A_WRITE):
+            break
+    else:
         raise ConflictError(
             f"{seen.location} was written by someone else meanwhile; theirs was left alone.",
             hint="Run it again.",

@@ -198,6 +198,41 @@ def test_an_echo_in_a_head_alone_is_not_believed(sandbox: Running, bucket: str, 
     assert names(s3, bucket) == []
 
 
+def test_no_version_stays_of_what_a_service_does_not_encrypt(
+    sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """In a versioned bucket each attempt has made one; what was there before stays."""
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    kept = s3.put_object(Bucket=bucket, Key="x", Body=b"before")["VersionId"]
+    with relaying(sandbox.endpoint_url, _deaf) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        with pytest.raises(PolicyError, match="did not confirm"):
+            store.put(b"data", f"s3://{bucket}/x")
+    versions = s3.list_object_versions(Bucket=bucket)["Versions"]
+    assert [version["VersionId"] for version in versions] == [kept]
+
+
+def test_an_equal_object_is_not_taken_for_a_completed_upload(
+    sandbox: Running, bucket: str, s3: Any, kms_key: str
+) -> None:
+    """The completion never arrived; an object of the same bytes has the ETag it would have."""
+    uri, size = f"s3://{bucket}/x", PART + 70_000
+    connect(SSES3()).put(payload(size), uri)
+    unheard: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        if asked.method == "POST" and "uploadId" in asked.query and not unheard:
+            unheard.append(asked)
+            raise ConnectionError
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        connect(SSEKMS(kms_key), endpoint_url=relay.url).put(payload(size), uri)
+    assert unheard
+    assert connect().inspect(uri).mode == "sse-kms"
+    assert uploads(s3, bucket) == []
+
+
 def test_another_writers_object_is_not_removed(sandbox: Running, bucket: str, s3: Any) -> None:
     """It came between the write and its removal."""
 
@@ -343,3 +378,27 @@ def test_a_storage_error_of_the_head_is_not_taken_for_absence(
         with pytest.raises(StorageError):
             connect(SSES3(), endpoint_url=relay.url).put(b"x", f"s3://{bucket}/x", if_absent=True)
         assert not [asked for asked in relay.asked if asked.method == "PUT"]
+
+
+@pytest.mark.parametrize("lacking", ["x-amz-meta-note", "content-type"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_head_that_broke_off_is_no_other_writer(
+    which: int, lacking: str, sandbox: Running, bucket: str, kms_key: str, s3: Any
+) -> None:
+    """Nobody else wrote: the rotation looks again, and keeps what the first reply lacked."""
+    uri, heads = f"s3://{bucket}/x", []
+    connect(SSES3()).put(b"only copy", uri, metadata={"note": "kept"}, content_type="text/csv")
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        answer = forward()
+        if asked.method == "HEAD":
+            heads.append(asked)
+            if len(heads) == which + 1:
+                answer.headers.pop(lacking)
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        connect(SSES3(), endpoint_url=relay.url).rotate(uri, to=SSEKMS(kms_key))
+    head = s3.head_object(Bucket=bucket, Key="x")
+    assert (head["Metadata"]["note"], head["ContentType"]) == ("kept", "text/csv")
+    assert head["SSEKMSKeyId"] == kms_key

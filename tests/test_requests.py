@@ -424,3 +424,63 @@ def test_wrong_bytes_of_a_broken_reply_are_never_stored(
     ):
         _store(relay, SSES3()).put(b"data", f"s3://{bucket}/x")
     assert stored(s3, bucket, "x") == b"data"
+
+
+@pytest.mark.parametrize("kind", ["put", "part", "head"])
+def test_half_an_etag_proves_nothing(kind: str, sandbox: Running, bucket: str) -> None:
+    """The headers end within it, so what follows is missing too; the request is made again."""
+    cut: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if _KINDS[kind](asked) and not cut:
+            cut.append(asked)
+            answer.headers["etag"] = answer.headers["etag"][:5]
+        return answer
+
+    size = 1000 if kind == "put" else PART + 70_000
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = _store(relay, SSES3())
+        store.put(payload(size), f"s3://{bucket}/x")
+        assert store.head(f"s3://{bucket}/x").size == size
+    assert cut
+    assert connect(SSES3()).read(f"s3://{bucket}/x") == payload(size)
+
+
+@pytest.mark.parametrize("kind", ["put", "part", "complete", "copy", "list"])
+def test_a_refusal_without_its_code_is_asked_for_again(
+    kind: str, sandbox: Running, bucket: str, kms_key: str
+) -> None:
+    """Its body broke off: what is refused, and whether for good, is in the code."""
+    cut: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if _KINDS[kind](asked) and not cut:
+            cut.append(asked)
+            return Answer(400)
+        return forward()
+
+    uri = f"s3://{bucket}/x"
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = _store(relay, SSES3())
+        store.put(payload(1000 if kind == "put" else PART + 70_000), uri)
+        assert [item.uri for item in store.list(f"s3://{bucket}/")] == [uri]
+        store.rotate(uri, to=SSEKMS(kms_key))
+    assert cut
+    assert connect().inspect(uri).mode == "sse-kms"
+
+
+def test_half_a_region_is_a_broken_reply(sandbox: Running, bucket: str) -> None:
+    """Botocore goes where a refusal's headers say the bucket is; half a name is no setting."""
+    cut: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.method == "HEAD" and not cut:
+            cut.append(asked)
+            return Answer(400, {"x-amz-bucket-region": "us-east-"})
+        return forward()
+
+    connect(SSES3()).put(b"data", f"s3://{bucket}/x")
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        assert _store(relay, SSES3()).head(f"s3://{bucket}/x").size == 4
+    assert cut

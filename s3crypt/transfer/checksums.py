@@ -145,15 +145,23 @@ class Checksums:
         subject: str,
         *,
         look: Look | None = None,
+        repeats_first: bool = False,
     ) -> Mapping[str, Any]:
         """Complete an upload of these parts, in order; S3 compares the whole's checksum.
 
-        `look` is as `requests.call` has it.
+        `look` and `repeats_first` are as `requests.call` has them.
         """
 
         def complete(listed: list[dict[str, Any]], whole: Mapping[str, str]) -> Mapping[str, Any]:
             request = {**arguments, **whole, "MultipartUpload": {"Parts": listed}}
-            return call(client, "complete_multipart_upload", request, subject, look=look)
+            return call(
+                client,
+                "complete_multipart_upload",
+                request,
+                subject,
+                look=look,
+                repeats_first=repeats_first,
+            )
 
         listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
         checked = [

@@ -10,7 +10,6 @@ from typing import Any
 from s3crypt.conditions import (
     check_first,
     delete_unchanged,
-    head,
     if_unchanged,
     in_another_spelling,
     must_be_absent,
@@ -36,6 +35,8 @@ MAX_PART_LENGTH = 5 * 2**30
 # CopyObject takes 5 GB; which giga S3 means is not worth finding out.
 MAX_COPY_LENGTH = 5 * 10**9
 _COPY_PART_LENGTH = 512 * 2**20
+# Replies without the confirmation that are needed to believe that a service does not encrypt.
+_MORE_REPLIES = 2
 # A stream's length is not known, so its parts double every 1,250: 8 MiB up to 9.8 GiB sent, and
 # room for 2.4 TiB in 10,000 parts.
 _STREAM_PARTS_A_SIZE = 1_250
@@ -263,21 +264,22 @@ def _put_whole(
     to: Upload, part: _Part, mark: Mark | None, progress: Progress | None
 ) -> Mapping[str, Any]:
     reply = _put(to, part, mark)
-    try:
-        to.check(reply)
-    except PolicyError as error:
-        # A PUT's reply has no body, so nothing shows that its headers came whole. A service that
-        # does not encrypt leaves the confirmation out of a second reply too.
-        if not _is_confirmed(to, reply):
-            _remove(to, reply, error)
-            raise
-        again = if_unchanged(reply["ETag"]) if must_be_absent(to.conditions) else to.conditions
-        reply = _put(replace(to, conditions=again), part, mark)
-        try:
-            to.check(reply)
-        except PolicyError as final:
-            _remove(to, reply, final)
-            raise
+    # A PUT's reply has no body, so nothing shows that its headers came whole. A service that does
+    # not encrypt leaves the confirmation out of every reply.
+    refusal = _refusal(to, reply)
+    for _ in range(_MORE_REPLIES):
+        if refusal is None:
+            break
+        doubted = reply
+        if must_be_absent(to.conditions):
+            to = replace(to, conditions=if_unchanged(doubted["ETag"]))
+        reply = _put(to, part, mark)
+        if doubted.get("VersionId"):
+            _remove(to, doubted, refusal)
+        refusal = _refusal(to, reply)
+    if refusal is not None:
+        _remove(to, reply, refusal)
+        raise refusal
     if progress:
         progress(part.plaintext_length)
     return reply
@@ -298,14 +300,12 @@ def _put(to: Upload, part: _Part, mark: Mark | None) -> Mapping[str, Any]:
         return put(spelt)
 
 
-def _is_confirmed(to: Upload, reply: Mapping[str, Any]) -> bool:
-    """Return whether S3 reports the encryption asked for, of the very object that was stored."""
+def _refusal(to: Upload, reply: Mapping[str, Any]) -> PolicyError | None:
     try:
-        found = head(to.client, to.location, to.part_arguments)
-        to.check(found)
-    except S3CryptError:
-        return False
-    return bool(found.get("ETag") == reply["ETag"])
+        to.check(reply)
+    except PolicyError as refusal:
+        return refusal
+    return None
 
 
 def _remove(to: Upload, reply: Mapping[str, Any], error: Exception) -> None:
@@ -444,8 +444,16 @@ def _complete(to: Upload, created: Mapping[str, Any], done: list[Part]) -> Mappi
     mark = to.mark
     if mark is None and not to.conditions:
         mark = Mark(etag=etag_of_parts([part.etag for part in in_order]))
-    subject, look = str(to.location), to.look(mark)
-    return to.checksums.complete(to.client, in_order, arguments, subject, look=look)
+    return to.checksums.complete(
+        to.client,
+        in_order,
+        arguments,
+        str(to.location),
+        look=to.look(mark),
+        # Another upload of the same bytes has the same ETag. Only where this one is gone, is the
+        # object with that ETag its.
+        repeats_first=mark is not None and mark.etag is not None,
+    )
 
 
 def _abort(to: Upload, begun: Future[Mapping[str, Any]], error: BaseException) -> None:
