@@ -25,7 +25,7 @@ from .info import ObjectInfo
 from .location import Location
 from .message import Opener
 from .message.geometry import Layout, Run
-from .message.memory import build, reserve
+from .message.memory import build, reserve, writable
 from .transfer import ObjectStream, Sink, fetch
 from .workers import Buffers, Pool
 
@@ -409,7 +409,7 @@ class RawReader(io.RawIOBase):
         bounds = [self._bounds(start, end) for start, end in ranges]
         results = [io.BytesIO(bytes(end - start)) for start, end in bounds]
         wanted = [
-            _Wanted(start, end, result.getbuffer())
+            _Wanted(start, end, writable(result))
             for (start, end), result in zip(bounds, results, strict=True)
         ]
         self._fill(wanted)

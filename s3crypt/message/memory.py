@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory for what is large: results written in place and handed out as they are, and buffers."""
 
+import atexit
+import contextvars
 import io
 import mmap
+import sys
+import weakref
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -10,6 +14,10 @@ from typing import Any
 # The kernel clears and maps fresh memory page by page. Beyond some MiB that, not the cipher, is
 # what a message waits for: with pages of 2 MiB, 256 MiB take half the time.
 _LARGE = 4 * 2**20
+# Up to here a copy of the result costs less than a BytesIO with its guarded view.
+_COPIED = 8 * 2**10
+# Up to here clearing a bytearray costs less than a BytesIO with its guarded view.
+_CLEARED = 64 * 2**10
 
 
 def build(length: int, fill: Callable[[memoryview], object]) -> bytes:
@@ -17,8 +25,13 @@ def build(length: int, fill: Callable[[memoryview], object]) -> bytes:
 
     A BytesIO hands its bytes out as they are, and copies them only where someone still writes.
     """
+    if length <= _COPIED:
+        short = bytearray(length)
+        with memoryview(short) as view:
+            fill(view)
+        return bytes(short)
     result = io.BytesIO(bytes(length))
-    with result.getbuffer() as view:
+    with writable(result) as view:
         if length >= _LARGE:
             _ask_for_large_pages(view)
         fill(view)
@@ -26,12 +39,55 @@ def build(length: int, fill: Callable[[memoryview], object]) -> bytes:
 
 
 def reserve(length: int) -> memoryview:
-    """Return a buffer of `length` bytes that takes memory only where it is written.
+    """Return a buffer of `length` zero bytes; a long one takes memory only where it is written.
 
     A bytearray is cleared when it is made, and all of it is then there: for a short message in
     buffers of a MiB that would be most of the work.
     """
-    return io.BytesIO(bytes(length)).getbuffer()
+    if length <= _CLEARED:
+        return memoryview(bytearray(length))
+    # Not an anonymous mapping, whose pages the kernel maps anew each time: a reader of a message
+    # of a MiB took three times as long.
+    return writable(io.BytesIO(bytes(length)))
+
+
+def writable(memory: io.BytesIO) -> memoryview:
+    """Return a view to write to a BytesIO's bytes, as `getbuffer` does, safe in reference cycles.
+
+    From Python 3.12 on, the garbage collector knows what stands between a BytesIO and its views.
+    Where it finds all of them in one cycle, 3.12.0 and 3.12.1 clear the link before the view that
+    returns the memory through it, and crash (CPython issue 111049); versions up to 3.14 print
+    "Exception ignored", since the BytesIO cannot be closed while it has views (issue 111331).
+    Such a cycle needs no more than a caught exception: its traceback has the frames, which have
+    pieces of the view. So every view leads to the BytesIO through an exporter here, and the link
+    itself is referenced from outside any cycle until the exporter is gone.
+    """
+    if sys.version_info < (3, 12):
+        return memory.getbuffer()
+    return memoryview(_Exporter(memory))
+
+
+class _Exporter:
+    """What views of a BytesIO refer to instead of the BytesIO."""
+
+    __slots__ = ("__weakref__", "_view")
+
+    def __init__(self, memory: io.BytesIO) -> None:
+        self._view = memory.getbuffer()
+        # Removed when this object is freed or found in a cycle, before the collector clears it.
+        _EXPORTED[weakref.ref(self, _EXPORTED.pop)] = self._view
+
+    def __buffer__(self, flags: int) -> memoryview:
+        return self._view
+
+
+_EXPORTED: dict[weakref.ref[_Exporter], memoryview] = {}
+
+
+@atexit.register
+def _keep_exported() -> None:
+    """Keep the references: this module is soon garbage itself, the main thread's context last."""
+    contextvars.ContextVar[Any]("s3crypt exported views").set(_EXPORTED)
 
 
 def _ask_for_large_pages(view: memoryview) -> None:

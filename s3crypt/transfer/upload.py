@@ -18,6 +18,7 @@ from s3crypt.errors import ConflictError, PolicyError, S3CryptError, StorageErro
 from s3crypt.location import Location
 from s3crypt.message import MAX_HEADER_LENGTH, Sealer
 from s3crypt.message.geometry import FRAME_OVERHEAD
+from s3crypt.message.memory import writable
 from s3crypt.requests import Look, call
 from s3crypt.sources import Source, StreamSource
 from s3crypt.workers import RUN_LENGTH, Buffers, Crew, stopping
@@ -127,7 +128,7 @@ class _PartMaker:
     def _fill(self, buffers: Buffers, number: int, offset: int, length: int) -> _Part:
         fill = self._seal if self._sealer else self._read
         buffers.resize(self._room(number, length, is_final=self._ends(offset + length)))
-        with buffers.part.getbuffer() as view:
+        with writable(buffers.part) as view:
             filled, written = fill(view, buffers, offset, length)
         buffers.resize(written)
         is_final = self._ends(offset + filled)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Buffers that only a reference cycle holds: the garbage collector frees them without a word.
+
+Each case runs in a Python of its own, because what goes wrong there ends the interpreter, or is
+printed while it goes on, or while it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+_BEGIN = """
+import gc, io, sys
+from s3crypt import IntegrityError, StorageError, message
+from s3crypt.keyrings import AESKeyring
+from s3crypt.message import memory
+from s3crypt.reader import RawReader
+from s3crypt.transfer.upload import _PartMaker
+from s3crypt.sources import StreamSource
+from s3crypt.workers import Buffers
+
+KEYRING = AESKeyring("garbage", "key", bytes(range(32)))
+def cycle(*held):
+    ring = [*held]
+    ring.append(ring)
+    return ring
+
+def caught(work):
+    # The error's traceback has this frame, and this frame has the error.
+    try:
+        work()
+    except (IntegrityError, StorageError, ZeroDivisionError) as error:
+        failure = error
+        return failure
+    raise AssertionError("it was to fail")
+
+def spoiled(length, frame_length=2**20):
+    data = bytearray(message.encrypt(bytes(length), KEYRING, frame_length=frame_length))
+    data[-1] ^= 1
+    return bytes(data)
+
+def broken(view):
+    first, last = view[: len(view) // 2], view[len(view) // 2 :]
+    1 / 0
+
+class Broken:
+    def read(self, size=-1, /):
+        raise StorageError("broken")
+"""
+
+# Each makes one piece of garbage, of every length that its memory is chosen by.
+CASES = {
+    "buffers": """
+def make(length):
+    view = memory.reserve(length)
+    return cycle(view, view[: length // 2], view[1:])
+""",
+    "a result that failed": """
+def make(length):
+    return caught(lambda: memory.build(length, broken))
+""",
+    "pieces of a result": """
+def make(length):
+    pieces = []
+    result = memory.build(length, lambda view: pieces.append(view[1:]))
+    return cycle(pieces, result)
+""",
+    "a writable view": """
+def make(length):
+    source = io.BytesIO(bytes(length))
+    view = memory.writable(source)
+    return cycle(source, view[:1], view)
+""",
+    "a worker's buffers": """
+def make(length):
+    buffers = Buffers()
+    buffers.plain_of(length), buffers.sealed_of(length), buffers.resize(length)
+    view = memory.writable(buffers.part)
+    return cycle(buffers, view[:1])
+""",
+    "a part that failed": """
+def make(length):
+    buffers = Buffers()
+    sealer = message.Sealer(KEYRING, frame_length=2**17)
+    maker = _PartMaker(StreamSource(Broken()), sealer)
+    return caught(lambda: maker.make(buffers))
+""",
+    "messages that were changed": """
+def make(length):
+    data = spoiled(length)
+    return caught(lambda: message.decrypt(data, KEYRING))
+""",
+    "streams that were left": """
+def make(length):
+    sealing = message.EncryptingReader(io.BytesIO(bytes(length)), KEYRING)
+    sealing.read(1000)
+    data = message.encrypt(bytes(length), KEYRING, frame_length=4096)
+    opening = message.DecryptingReader(io.BytesIO(data), KEYRING)
+    opening.read(100)
+    return cycle(sealing, opening)
+""",
+    "a stream that failed": """
+def make(length):
+    data = spoiled(length)
+    reader = message.DecryptingReader(io.BytesIO(data), KEYRING)
+    return caught(reader.readall)
+""",
+    "ranges that failed": """
+class Halves:
+    is_far = False
+
+    def __init__(self, length):
+        self.size, self.block = 2 * length, length
+
+    def fetch(self, start, end, sink, buffers):
+        piece = sink.room(start, 1)
+        raise StorageError("broken")
+
+    def fetch_tail(self, length, sink, buffers):
+        pass
+
+def make(length):
+    reader = RawReader(Halves(length), name="x", cache_length=0, workers=1)
+    return caught(lambda: reader.read_ranges([(0, length), (length, 2 * length)]))
+""",
+}
+
+_LENGTHS = "(1, 5000, 100_000, 2**20 + 1, 5 * 2**20)"
+_COLLECT = f"""
+for length in 2 * {_LENGTHS}:
+    make(length)
+    gc.collect()
+"""
+# At the end modules are garbage together with what they hold.
+_END = f"""
+kept = [make(length) for length in {_LENGTHS}]
+kept.append(kept)
+"""
+
+
+def run(script: str) -> tuple[int, str]:
+    """Return the exit code of a Python that runs the script, and what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("when", [_COLLECT, _END], ids=["collected", "at the end"])
+@pytest.mark.parametrize("case", CASES)
+def test_buffers_in_a_cycle_are_freed_in_silence(case: str, when: str) -> None:
+    """No crash, and nothing printed that no code of ours could catch."""
+    assert run(_BEGIN + CASES[case] + when) == (0, "")
