@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import BinaryIO, cast
+from typing import BinaryIO, NoReturn, cast
 
 from .errors import StorageError
 from .info import ObjectInfo
@@ -215,6 +215,9 @@ class ObjectWriter(io.BufferedIOBase):
             self._complete()
         else:
             self.abort()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A file that is being written is not copied; open another one.")
 
     def __del__(self) -> None:
         if not self.closed:

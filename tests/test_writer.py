@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import array
+import copy
 import csv
 import gc
 import gzip
 import io
 import linecache
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -1044,6 +1046,16 @@ def test_a_file_is_not_written_over_a_fork(how: str, bucket: str, s3: Any) -> No
     done = _script(_FORKED, bucket, how)
     assert done.returncode == 0, done.stderr.decode()
     assert uploads(s3, bucket) == []
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_file_is_not_copied(how: Callable[[Any], object], store: S3Crypt, uri: str) -> None:
+    """A copy that is dropped would abort the upload of the first one."""
+    with store.open(uri, "wb") as file:
+        file.write(b"kept")
+        with pytest.raises(TypeError, match="not copied"):
+            how(file)
+    assert store.read(uri) == b"kept"
 
 
 class _Interrupt:

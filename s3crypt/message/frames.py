@@ -8,12 +8,14 @@ Source: aws-encryption-sdk-specification, data-format/message-body.md and messag
 """
 
 import hmac
+import os
 import struct
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from copy import copy
 from secrets import token_bytes
+from typing import NoReturn
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
@@ -50,6 +52,7 @@ _FRAME_AAD = b"AWSKMSEncryptionClient Frame"
 _FINAL_AAD = b"AWSKMSEncryptionClient Final Frame"
 _BLOCK_AAD = b"AWSKMSEncryptionClient Single Block"
 _IV_PREFIX = bytes(IV_LENGTH - 4)  # before the sequence number
+_NO_COPY = "A sealer is not copied: two would seal different frames with one nonce; make another."
 
 
 def check_context(context: Mapping[str, str]) -> None:
@@ -79,6 +82,9 @@ class Sealer:
 
     Runs of frames of an unsigned message may be sealed in any order and from several threads:
     IVs and offsets follow from the sequence numbers. A signed message is sealed in order.
+
+    A sealer cannot be copied, and seals in the process that made it only: two copies would not
+    know of each other's frames, and seal different plaintexts with one nonce.
 
     Attributes:
         header: The message's first bytes, final as they are.
@@ -133,6 +139,7 @@ class Sealer:
         self._sealed: list[tuple[int, int]] = []
         self._end: int | None = None
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         if self._signer:
             self._signer.update(self.header)
 
@@ -144,10 +151,12 @@ class Sealer:
         official Python SDK 3.x refuses a final frame that is full.
 
         Raises:
+            ConfigError: The process was forked after the sealer was made.
             AssertionError: A frame of the run was sealed before: its nonce must not serve twice.
                 Or the run does not fit what was sealed: a short frame that is not final, a
                 second final frame, a signed message's frames out of order.
         """
+        self.check_process()
         length = self.geometry.frame_length
         if not is_final and (not len(plaintext) or len(plaintext) % length):
             raise AssertionError("unreachable: only the final frame is not full")
@@ -178,7 +187,30 @@ class Sealer:
 
     def footer(self) -> bytes:
         """Return what follows the final frame: the signature, or nothing."""
+        self.check_process()
         return self._signer.footer() if self._signer else b""
+
+    def check_process(self) -> None:
+        """Refuse to go on in a process that was forked after the sealer was made.
+
+        Raises:
+            ConfigError: It was.
+        """
+        if os.getpid() != self._pid:
+            raise ConfigError(
+                "The message was begun before this process was forked: both processes would seal "
+                "its next frame with the same nonce.",
+                hint="Begin the message in the process that seals it.",
+            )
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError(_NO_COPY)
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise TypeError(_NO_COPY)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(_NO_COPY)
 
     def _regular(self, plaintext: memoryview, out: memoryview, first: int) -> int:
         # The loop that all else waits for: what it does for a short frame costs as much as the

@@ -4,7 +4,7 @@
 import io
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from s3crypt.errors import FormatError, IntegrityError, S3CryptError, StorageError
 
@@ -37,6 +37,7 @@ _RUN = 2**20
 _LONG_MESSAGE, _LONG_FRAME = 16 * 2**20, 64 * 2**10
 # The first byte of the final frame's mark.
 _MARKED = 0xFF
+_NO_COPY = "A message that is being sealed is not copied; make another reader."
 
 
 def encrypt(
@@ -243,9 +244,12 @@ class EncryptingReader(io.RawIOBase):
         signed: Add a signature over the whole message.
         frame_length: Plaintext bytes of a frame, a multiple of 128.
 
+    It cannot be copied, and is read in the process that made it only, as its `Sealer`.
+
     Raises:
         StorageError: While reading: the source gave another length than announced, or failed
             in an earlier read.
+        ConfigError: While reading: the process was forked after the reader was made.
     """
 
     def __init__(
@@ -276,11 +280,22 @@ class EncryptingReader(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
         """Fill `buffer` with the message's next bytes; 0 at its end."""
+        self._sealer.check_process()
         return self._runs.readinto(buffer)
 
     def readall(self) -> bytes:
         """Return the rest of the message."""
+        self._sealer.check_process()
         return self._runs.readall()
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError(_NO_COPY)
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise TypeError(_NO_COPY)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(_NO_COPY)
 
     def _seal(self) -> Iterator[memoryview]:
         yield memoryview(self._sealer.header)
