@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .aws import Clients
 from .errors import ConfigError, KeyUnavailableError, S3CryptError
 from .kms_keyrings import ask_kms
-from .requests import pages
+from .requests import Attempts, Look, Reply, call, pages
 
 if TYPE_CHECKING:
     import boto3
@@ -237,9 +237,11 @@ class KeyManager:
     def _client(self, key: str) -> Any:
         return self._clients.get(_region(key))
 
-    def _ask(self, operation: str, subject: str, **request: Any) -> Any:
+    def _ask(
+        self, operation: str, subject: str, *, look: Look | None = None, **request: Any
+    ) -> Any:
         try:
-            return ask_kms(self._client(subject), operation, subject, **request)
+            return ask_kms(self._client(subject), operation, subject, look=look, **request)
         except S3CryptError as error:
             raise _explained(error, operation, subject) from error.__cause__
 
@@ -291,7 +293,13 @@ class KeyManager:
         self._ask("enable_key_rotation", arn, KeyId=arn, RotationPeriodInDays=period_days)
 
     def _name(self, arn: str, alias: str) -> None:
-        self._ask("create_alias", arn, AliasName=alias, TargetKeyId=arn)
+        def look(attempts: Attempts) -> Reply | None:
+            # The alias that a second attempt meets may be the first one's.
+            request = {"KeyId": alias}
+            found = call(self._client(arn), "describe_key", request, alias, within=attempts)
+            return found if found["KeyMetadata"]["Arn"] == arn else None
+
+        self._ask("create_alias", arn, look=look, AliasName=alias, TargetKeyId=arn)
 
     def _new_status(self, arn: str, period_days: int | None) -> Mapping[str, Any]:
         if period_days is None:

@@ -16,7 +16,7 @@ from .caching import CachingKeyring
 from .errors import ConfigError, IntegrityError, KeyUnavailableError, S3CryptError
 from .keyrings import KMS_PROVIDER, UNOPENED, MultiKeyring, names_hint
 from .message.keys import DataKey, EncryptedDataKey, Keyring
-from .requests import call
+from .requests import Look, call
 
 if TYPE_CHECKING:
     import boto3
@@ -66,9 +66,11 @@ def resolve_key_arn(client: Any, key: str) -> str:
     return str(reply["KeyMetadata"]["Arn"])
 
 
-def ask_kms(client: Any, operation: str, subject: str, **arguments: Any) -> Mapping[str, Any]:
-    """Make a KMS request; what has no type of its own is a `KeyUnavailableError`."""
-    return call(client, operation, arguments, subject, failure=KeyUnavailableError)
+def ask_kms(
+    client: Any, operation: str, subject: str, *, look: Look | None = None, **arguments: Any
+) -> Mapping[str, Any]:
+    """Make a KMS request; an error that has no type of its own is a `KeyUnavailableError`."""
+    return call(client, operation, arguments, subject, failure=KeyUnavailableError, look=look)
 
 
 class KMSKeyring:

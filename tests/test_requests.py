@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -28,6 +29,7 @@ from s3crypt import (
     StorageError,
 )
 from s3crypt.aws import Clients
+from s3crypt.filesystem import S3CryptFileSystem
 from s3crypt.kms import KeyManager
 
 if TYPE_CHECKING:
@@ -484,3 +486,45 @@ def test_half_a_region_is_a_broken_reply(sandbox: Running, bucket: str) -> None:
     with relaying(sandbox.endpoint_url, spoil) as relay:
         assert _store(relay, SSES3()).head(f"s3://{bucket}/x").size == 4
     assert cut
+
+
+def test_an_alias_whose_reply_was_lost_is_the_keys(sandbox: Running) -> None:
+    """The second attempt meets the alias that the first one made, and takes it for its own."""
+    lost: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if asked.headers["x-amz-target"].endswith("CreateAlias") and not lost:
+            lost.append(asked)
+            raise ConnectionError
+        return answer
+
+    alias = f"alias/{uuid.uuid4()}"
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        key = KeyManager(client=_ours("kms", relay)).create(alias=alias)
+    assert lost
+    assert key.aliases == (alias,)
+
+
+@pytest.mark.parametrize("verb", ["mkdir", "rmdir"])
+def test_a_bucket_whose_reply_was_lost_is_made_or_gone(
+    verb: str, sandbox: Running, s3: Any
+) -> None:
+    """The second attempt meets what the first one did."""
+    lost: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if asked.method == ("PUT" if verb == "mkdir" else "DELETE") and not lost:
+            lost.append(asked)
+            raise ConnectionError
+        return answer
+
+    bucket = f"bucket-{uuid.uuid4()}"
+    if verb == "rmdir":
+        s3.create_bucket(Bucket=bucket)
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        getattr(S3CryptFileSystem(endpoint_url=relay.url), verb)(bucket)
+    assert lost
+    there = {found["Name"] for found in s3.list_buckets()["Buckets"]}
+    assert (bucket in there) == (verb == "mkdir")

@@ -3,15 +3,18 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from glob import has_magic
 from hashlib import sha256
+from http import HTTPStatus
 from typing import Any
 
 from fsspec import AbstractFileSystem
 from fsspec.utils import other_paths
 
+from s3crypt.aws import http_status
 from s3crypt.errors import ObjectNotFoundError, StorageError
-from s3crypt.requests import call
+from s3crypt.requests import Attempts, Reply, call
 
 from .connection import Connection, Instances
 from .listing import Entry, Kind, Listing, described, directory
@@ -330,8 +333,14 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         client = self._connection.client
         region = client.meta.region_name
         where = {} if region == "us-east-1" else {"LocationConstraint": region}
-        request = {"CreateBucketConfiguration": where} if where else {}
-        call(client, "create_bucket", {"Bucket": bucket, **request}, f"s3://{bucket}")
+        request = {"Bucket": bucket, **({"CreateBucketConfiguration": where} if where else {})}
+        call(
+            client,
+            "create_bucket",
+            request,
+            f"s3://{bucket}",
+            look=partial(_exists, client, bucket),
+        )
         self._forget([bucket])
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
@@ -347,8 +356,10 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         """Remove an empty bucket, where the path is one. An empty directory is none."""
         bucket, name = split(self._strip_protocol(path))
         if not name:
+            client, request = self._connection.client, {"Bucket": bucket}
+            look = partial(_is_gone, client, bucket)
             with as_files():
-                call(self._connection.client, "delete_bucket", {"Bucket": bucket}, f"s3://{bucket}")
+                call(client, "delete_bucket", request, f"s3://{bucket}", look=look)
             self._forget([bucket])
 
     def invalidate_cache(self, path: str | None = None) -> None:
@@ -369,6 +380,20 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
                 self.dircache.pop(above, None)
                 above = self._parent(above)
             self.dircache.pop("", None)
+
+
+def _exists(client: Any, bucket: str, attempts: Attempts) -> Reply | None:
+    """Return S3's reply about a bucket that an attempt whose reply was lost may have made."""
+    return call(client, "head_bucket", {"Bucket": bucket}, f"s3://{bucket}", within=attempts)
+
+
+def _is_gone(client: Any, bucket: str, attempts: Attempts) -> Reply | None:
+    """Return an empty reply where an attempt whose reply was lost has removed the bucket."""
+    try:
+        _exists(client, bucket, attempts)
+    except StorageError as error:
+        return {} if http_status(error) == HTTPStatus.NOT_FOUND else None
+    return None
 
 
 def _literal_beginning(pattern: str) -> str:
