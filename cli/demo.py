@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import s3crypt
-from s3crypt.errors import IntegrityError, S3CryptError, StorageError
+from s3crypt.errors import IntegrityError, KeyUnavailableError, S3CryptError, StorageError
 
 from .options import enter_sandbox
 from .output import print_json, print_table, progress, say
@@ -138,7 +138,7 @@ def _steps() -> tuple[_Step, ...]:
             s3crypt.ClientSide(old),
             s3crypt.ClientSide(new),
             first,
-            IntegrityError,
+            KeyUnavailableError,
         ),
         _Step(
             "client, metadata",
@@ -146,7 +146,7 @@ def _steps() -> tuple[_Step, ...]:
             s3crypt.ClientSide(old, key_location="metadata"),
             s3crypt.ClientSide(new, key_location="metadata"),
             first,
-            IntegrityError,
+            KeyUnavailableError,
         ),
     )
 

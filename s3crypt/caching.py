@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 from .errors import ConfigError
 from .message.header import PUBLIC_KEY_PAIR, serialize_context
-from .message.keys import DataKey, EncryptedDataKey, Keyring
+from .message.keys import DataKey, EncryptedDataKey, Keyring, unwrap_fitting
 
 MAX_MESSAGES = 2**32
 MAX_BYTES = 2**63 - 1
@@ -138,6 +138,30 @@ class CachingKeyring:
             _entry_id("unwrap", length, context, edks),
             lambda: DataKey(self.keyring.unwrap(edks, context, length), ()),
         )
+        return data_key.plaintext
+
+    def unwrap_fitting(
+        self,
+        edks: Sequence[EncryptedDataKey],
+        context: Mapping[str, str],
+        length: int,
+        fits: Callable[[bytes], bool],
+    ) -> bytes:
+        """Return the data key of these EDKs and this context that fits, unwrapped before or now.
+
+        A data key is kept after it has fitted. One that is at hand and does not fit this message
+        is passed over: the keyring is asked as it would be without a cache, and nothing is kept.
+        """
+        asked: list[DataKey] = []
+
+        def ask() -> DataKey:
+            asked.append(DataKey(unwrap_fitting(self.keyring, edks, context, length, fits), ()))
+            return asked[0]
+
+        cache = self._cache
+        data_key = cache.get("unwrap", _entry_id("unwrap", length, context, edks), ask)
+        if not asked and not fits(data_key.plaintext):
+            data_key = cache.ask("unwrap", ask)
         return data_key.plaintext
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:

@@ -35,9 +35,11 @@ class ConfigError(S3CryptError, ValueError):
 
 
 class IntegrityError(S3CryptError):
-    """The data is not what was written: tampered, truncated, swapped, or opened with a wrong key.
+    """The data is not what was written: tampered, truncated, swapped, or a key does not fit.
 
-    One type for all of these on purpose: telling them apart helps an attacker, not a reader.
+    One type for all of these on purpose: telling them apart helps an attacker, not a reader. Only
+    the names of an object's keys, which anyone can read, decide between this and
+    `KeyUnavailableError`.
     """
 
 
@@ -50,7 +52,10 @@ class PolicyError(S3CryptError):
 
 
 class KeyUnavailableError(S3CryptError):
-    """A wrapping key cannot be used now: denied, disabled, pending deletion, throttled."""
+    """No given key is one of the object's, or one cannot be used now: denied, disabled, throttled.
+
+    Where no given key is one of the object's, the hint names the object's keys.
+    """
 
 
 class StorageError(S3CryptError):

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import count
 from secrets import token_bytes
 from typing import Any
 
@@ -22,23 +23,44 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .caching import CachingKeyring
 from .errors import ConfigError, IntegrityError, KeyUnavailableError, S3CryptError
 from .message.header import serialize_context
-from .message.keys import DataKey, EncryptedDataKey, Keyring
+from .message.keys import DataKey, EncryptedDataKey, Keyring, unwrap_fitting
 from .message.suites import IV_LENGTH, TAG_LENGTH
 
 __all__ = ["AESKeyring", "Keyring", "MultiKeyring", "RSAKeyring", "key_names", "uncached"]
 
 KMS_PROVIDER = "aws-kms"
+# The providers of the AWS keyrings that have fixed ones; every other is the namespace of a raw key.
+_ECDH_PROVIDERS = ("aws-kms-ecdh", "raw-ecdh")
+_AWS_PROVIDERS = (KMS_PROVIDER, "aws-kms-rsa", "aws-kms-hierarchy", *_ECDH_PROVIDERS)
+# NIST SP 800-38D 8.3: so often may one key be used with random IVs of 96 bits.
+MAX_WRAPS = 2**32
+INCORRECT_KEY = "IncorrectKeyException"  # KMS: wrapped by another key than the one named
 # In the info of a raw AES key's EDK, between the name and the IV: bits of the tag, bytes of the IV.
 _AES_PARAMETERS = struct.pack(">II", TAG_LENGTH * 8, IV_LENGTH)
 UNOPENED = "No key given opens this data key: it is wrapped by another key, or was changed."
 
 
 def key_names(edks: Sequence[EncryptedDataKey]) -> tuple[str, ...]:
-    """Return who wrapped these data keys, as key names on the command line are written.
+    """Return the names of the keys that wrapped these data keys.
 
-    Headers are anyone's bytes, and names are shown on terminals: what does not print is replaced.
+    A key that a keyring here can be is named as on the command line: `kms:ARN`,
+    `aes:NAMESPACE/NAME` or `rsa:NAMESPACE/NAME`. A key of another AWS keyring is named by its
+    provider (`aws-kms-hierarchy:BRANCH`, `raw-ecdh:HEX`), any other is `unknown:PROVIDER/INFO`.
+
+    Headers are anyone's bytes, and names are shown on terminals: characters that do not print
+    are replaced.
     """
     return tuple(_printable(_key_name(edk)) for edk in edks)
+
+
+def reading_hint(names: Sequence[str]) -> str:
+    """Return the hint for a client-side object that was read without a keyring."""
+    usable = [name for name in names if name.startswith(("kms:", "aes:", "rsa:"))]
+    if usable:
+        return f"Read it with ClientSide and one of: {', '.join(usable)}"
+    return (
+        f"No keyring here is for its keys, {', '.join(names)}: read it with the tool that wrote it."
+    )
 
 
 def _printable(text: str) -> str:
@@ -51,16 +73,46 @@ def _key_name(edk: EncryptedDataKey) -> str:
     text = edk.info.decode(errors="replace")
     if edk.provider == KMS_PROVIDER:
         return f"kms:{text}"
+    if edk.provider in _ECDH_PROVIDERS:
+        return f"{edk.provider}:{_recipient(edk.info).hex()}"
+    if edk.provider in _AWS_PROVIDERS:
+        return f"{edk.provider}:{text}"
     if len(edk.info) > 20 and edk.info[-20:-IV_LENGTH] == _AES_PARAMETERS:
         return f"aes:{edk.provider}/{edk.info[:-20].decode(errors='replace')}"
-    return f"rsa:{edk.provider}/{text}"
+    if _may_be_rsa(edk):
+        return f"rsa:{edk.provider}/{text}"
+    return f"unknown:{edk.provider}/{text if _is_text(edk.info) else edk.info.hex()}"
+
+
+def _recipient(info: bytes) -> bytes:
+    """Return the recipient's public key in an ECDH keyring's info, or all of an info without one.
+
+    The info is a version, 01, then the recipient's and the sender's public key, each behind its
+    four-byte length.
+    """
+    end = 5 + int.from_bytes(info[1:5])
+    return info[5:end] if info[:1] == b"\x01" and 5 < end < len(info) else info
+
+
+def _may_be_rsa(edk: EncryptedDataKey) -> bool:
+    # An RSA key's EDK has no mark of its own. Its info is a name, and its ciphertext as long as
+    # the modulus: of 1024 to 16384 bits, by steps of 512.
+    length = len(edk.ciphertext)
+    return 128 <= length <= 2048 and length % 64 == 0 and _is_text(edk.info)
+
+
+def _is_text(info: bytes) -> bool:
+    try:
+        return bool(info) and info.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _check_name(namespace: str, name: str) -> None:
-    if not namespace or not name or namespace.startswith(KMS_PROVIDER):
-        raise ConfigError(
-            f"A key needs a namespace and a name, and {KMS_PROVIDER!r} is AWS's own namespace."
-        )
+    if not namespace or not name:
+        raise ConfigError("A key needs a namespace and a name.")
+    if namespace in _AWS_PROVIDERS:
+        raise ConfigError(f"{namespace!r} is AWS's own namespace.", hint="Use one of your own.")
 
 
 @dataclass(frozen=True)
@@ -71,6 +123,9 @@ class AESKeyring:
         namespace: Whose key it is; stored in every message, in the clear.
         name: Which key it is; stored likewise. A new key needs a new name.
         key_bytes: 16, 24 or 32 random bytes.
+
+    A key wraps at most 2**32 data keys, by all of its writers together, because its IVs are
+    random. The wrappings of this keyring in this process are counted, and more are refused.
     """
 
     namespace: str
@@ -81,6 +136,9 @@ class AESKeyring:
         _check_name(self.namespace, self.name)
         if len(self.key_bytes) not in (16, 24, 32):
             raise ConfigError(f"An AES key has 16, 24 or 32 bytes, not {len(self.key_bytes)}.")
+        # One step of a counter cannot be cut in two by another thread. No field, for code that
+        # walks a data class's fields, as Dask does.
+        self.__dict__["_wraps"] = count(1)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A cipher cannot be pickled.
@@ -94,7 +152,17 @@ class AESKeyring:
         return DataKey(plaintext, self.wrap(plaintext, context))
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Return the data key sealed under this key, its context authenticated."""
+        """Return the data key sealed under this key, its context authenticated.
+
+        Raises:
+            ConfigError: This keyring has wrapped 2**32 data keys.
+        """
+        if next(self.__dict__["_wraps"]) > MAX_WRAPS:
+            raise ConfigError(
+                f"The key aes:{self.namespace}/{self.name} has wrapped {MAX_WRAPS} data keys, "
+                "as many as one AES key may.",
+                hint="Make a new key with a new name; the old one goes on reading.",
+            )
         iv = token_bytes(IV_LENGTH)
         sealed = self._cipher.encrypt(iv, data_key, serialize_context(context))
         return (EncryptedDataKey(self.namespace, self._info() + iv, sealed),)
@@ -104,29 +172,21 @@ class AESKeyring:
     ) -> bytes:
         """Return the data key from the first EDK of this name that opens."""
         aad = serialize_context(context)
-        for edk in filter(self._is_ours, edks):
+        for edk in filter(self.opens, edks):
             try:
                 data_key = self._cipher.decrypt(edk.info[-IV_LENGTH:], edk.ciphertext, aad)
             except InvalidTag:
                 continue
             if len(data_key) == length:
                 return data_key
-        raise IntegrityError(UNOPENED, hint=names_hint(edks))
+        raise _failure(edks, named=any(map(self.opens, edks)))
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
         """Tell whether the one EDK has this namespace and name."""
-        return len(edks) == 1 and self._is_ours(edks[0])
+        return len(edks) == 1 and self.opens(edks[0])
 
-    @cached_property
-    def _cipher(self) -> AESGCM:
-        # Made once: setting a key up takes as long as wrapping with it. No field, for those who
-        # walk a data class's fields, as Dask does.
-        return AESGCM(self.key_bytes)
-
-    def _info(self) -> bytes:
-        return self.name.encode() + _AES_PARAMETERS
-
-    def _is_ours(self, edk: EncryptedDataKey) -> bool:
+    def opens(self, edk: EncryptedDataKey) -> bool:
+        """Return whether the EDK has this namespace and name."""
         info = self._info()
         return (
             edk.provider == self.namespace
@@ -134,9 +194,51 @@ class AESKeyring:
             and len(edk.info) == len(info) + IV_LENGTH
         )
 
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        # Made once: setting a key up takes as long as wrapping with it. No field either.
+        return AESGCM(self.key_bytes)
+
+    def _info(self) -> bytes:
+        return self.name.encode() + _AES_PARAMETERS
+
 
 def names_hint(edks: Sequence[EncryptedDataKey]) -> str:
+    """Return the hint that names the keys of a header, the first few."""
     return f"The header names {', '.join(name[:200] for name in key_names(edks[:4]))}."
+
+
+def not_named(
+    edks: Sequence[EncryptedDataKey], *, said: S3CryptError | None = None
+) -> S3CryptError:
+    """Return the error for EDKs none of which is for the keyring; `said` is KMS's word on it."""
+    error = KeyUnavailableError(
+        "No key given is one of the message's keys.",
+        hint=names_hint(edks),
+        code=said.code if said else None,
+        request_id=said.request_id if said else None,
+    )
+    error.__cause__ = said.__cause__ if said else None
+    return error
+
+
+def _failure(edks: Sequence[EncryptedDataKey], *, named: bool) -> S3CryptError:
+    return IntegrityError(UNOPENED, hint=names_hint(edks)) if named else not_named(edks)
+
+
+def heavier(first: S3CryptError | None, second: S3CryptError) -> S3CryptError:
+    """Return which of two failures to report: the first of the heavier kind.
+
+    A key that is denied, disabled or out of reach is for its owner to mend; it outweighs an EDK
+    that does not open, and that outweighs an EDK of another key.
+    """
+    return second if first is None or _weight(second) > _weight(first) else first
+
+
+def _weight(error: S3CryptError) -> int:
+    if isinstance(error, IntegrityError):
+        return 1
+    return 0 if error.code == INCORRECT_KEY else 2
 
 
 def _oaep(algorithm: hashes.HashAlgorithm) -> rsa_padding.OAEP:
@@ -158,7 +260,8 @@ class RSAKeyring:
     """Wraps data keys with an RSA public key and unwraps them with its private key.
 
     The encryption context is not bound to the wrapped key (RSA has no place for it); it stays
-    bound to the message by the header's tag.
+    bound to the message by the header's tag. Nothing says who wrote a message: the public key,
+    which may be anyone's, suffices to write one.
 
     Attributes:
         namespace: Whose key it is; stored in every message, in the clear.
@@ -221,34 +324,70 @@ class RSAKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key from the first EDK of this name that opens."""
+        """Return the one data key of this length that the EDKs of this name decrypt to.
+
+        PKCS #1 v1.5 answers a failure with random bytes, in one case of some 250 of the right
+        length. Where a message can prove the key, `unwrap_fitting` is asked instead.
+
+        Raises:
+            IntegrityError: No EDK of this name decrypts to such a key, or two to different ones.
+            KeyUnavailableError: No EDK has this name, or the private key is not here.
+        """
         del context
-        ours = [edk for edk in edks if self._is_ours(edk)]
-        decryptor = self._decryptor
-        if not ours:
+        decryptor = self._for(edks)
+        decrypted = (self._decrypt(decryptor, edk) for edk in edks if self.opens(edk))
+        data_keys = {data_key for data_key in decrypted if len(data_key) == length}
+        if len(data_keys) != 1:
             raise IntegrityError(UNOPENED, hint=names_hint(edks))
-        if decryptor is None:
-            raise KeyUnavailableError(
-                f"The private key of rsa:{self.namespace}/{self.name} is not here.",
-                hint="Give a PEM file with the private key.",
-            )
-        for edk in ours:
-            try:
-                data_key = decryptor.decrypt(edk.ciphertext, _RSA_PADDINGS[self.padding]())
-            except ValueError:
-                continue
-            # PKCS#1 v1.5 answers bad padding with random bytes, so only the length tells here
-            # and the header's tag the rest: one error for both.
-            if len(data_key) == length:
-                return data_key
+        return data_keys.pop()
+
+    def unwrap_fitting(
+        self,
+        edks: Sequence[EncryptedDataKey],
+        context: Mapping[str, str],
+        length: int,
+        fits: Callable[[bytes], bool],
+    ) -> bytes:
+        """Return the data key that fits, from the first EDK of this name that has it.
+
+        An EDK that does not decrypt to a key of this length yields a random key, which is tried
+        like any other: neither the error nor the steps before it say why none fitted.
+        """
+        del context
+        decryptor = self._for(edks)
+        for edk in filter(self.opens, edks):
+            substitute = token_bytes(length)
+            data_key = self._decrypt(decryptor, edk)
+            candidate = data_key if len(data_key) == length else substitute
+            if fits(candidate):
+                return candidate
         raise IntegrityError(UNOPENED, hint=names_hint(edks))
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
         """Tell whether the one EDK has this namespace and name."""
-        return len(edks) == 1 and self._is_ours(edks[0])
+        return len(edks) == 1 and self.opens(edks[0])
 
-    def _is_ours(self, edk: EncryptedDataKey) -> bool:
+    def opens(self, edk: EncryptedDataKey) -> bool:
+        """Return whether the EDK has this namespace and name."""
         return (edk.provider, edk.info) == (self.namespace, self.name.encode())
+
+    def _for(self, edks: Sequence[EncryptedDataKey]) -> rsa.RSAPrivateKey:
+        """Return the private key, for EDKs of which one is of this name."""
+        if not any(map(self.opens, edks)):
+            raise not_named(edks)
+        if self._decryptor is None:
+            raise KeyUnavailableError(
+                f"The private key of rsa:{self.namespace}/{self.name} is not here.",
+                hint="Give a PEM file with the private key.",
+            )
+        return self._decryptor
+
+    def _decrypt(self, decryptor: rsa.RSAPrivateKey, edk: EncryptedDataKey) -> bytes:
+        """Return the decrypted bytes, or none where the padding or the ciphertext is wrong."""
+        try:
+            return decryptor.decrypt(edk.ciphertext, _RSA_PADDINGS[self.padding]())
+        except ValueError:
+            return b""
 
 
 def _load_private(pem: bytes) -> rsa.RSAPrivateKey:
@@ -280,8 +419,11 @@ class MultiKeyring:
     """Wraps each data key under several keys; any one of them opens it again.
 
     Args:
-        generator: Generates the data key, and is the first asked to open one.
+        generator: Generates the data key.
         others: Wrap the same data key too, in this order.
+
+    Keys at hand (`AESKeyring`, `RSAKeyring`) are tried before any other keyring is asked to
+    unwrap, whatever their order.
     """
 
     def __init__(self, generator: Keyring, *others: Keyring) -> None:
@@ -291,6 +433,7 @@ class MultiKeyring:
             for keyring in (generator, *others)
             for inner in (keyring.keyrings if isinstance(keyring, MultiKeyring) else (keyring,))
         )
+        self._in_turn = sorted(self.keyrings, key=_is_remote)
         if any(isinstance(keyring, CachingKeyring) for keyring in self.keyrings):
             # The other keyrings would wrap each message's data key anew, cached or not.
             raise ConfigError(
@@ -325,17 +468,43 @@ class MultiKeyring:
         A keyring that cannot be asked (denied, unreachable, no credentials) keeps none of the
         others from being asked; what it said is raised only if no other opens the data key.
         """
+        return self._first(edks, lambda keyring: keyring.unwrap(edks, context, length))
+
+    def unwrap_fitting(
+        self,
+        edks: Sequence[EncryptedDataKey],
+        context: Mapping[str, str],
+        length: int,
+        fits: Callable[[bytes], bool],
+    ) -> bytes:
+        """Return the data key that fits, from the first keyring that has it.
+
+        As with `unwrap`, a keyring that cannot be asked keeps none of the others from being asked.
+        """
+        return self._first(
+            edks, lambda keyring: unwrap_fitting(keyring, edks, context, length, fits)
+        )
+
+    def _first(self, edks: Sequence[EncryptedDataKey], ask: Callable[[Keyring], bytes]) -> bytes:
         failure: S3CryptError | None = None
-        for keyring in self.keyrings:
+        for keyring in self._in_turn:
+            # A keyring of the caller's own need not say beforehand which EDKs are for it.
+            opens: Callable[[EncryptedDataKey], bool] | None = getattr(keyring, "opens", None)
+            if opens is not None and not any(map(opens, edks)):
+                continue
             try:
-                return keyring.unwrap(edks, context, length)
+                return ask(keyring)
             except S3CryptError as error:
-                if failure is None or isinstance(failure, IntegrityError):
-                    failure = error
-        raise failure or AssertionError("unreachable: there is at least one keyring")
+                failure = heavier(failure, error)
+        raise failure or not_named(edks)
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
         """Tell whether each EDK is of one keyring and each keyring has one, in this order."""
         return len(edks) == len(self.keyrings) and all(
             keyring.wrote([edk]) for keyring, edk in zip(self.keyrings, edks, strict=True)
         )
+
+
+def _is_remote(keyring: Keyring) -> bool:
+    # KMS's are requests; those of the caller's own may be.
+    return not isinstance(keyring, AESKeyring | RSAKeyring)

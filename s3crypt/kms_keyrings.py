@@ -14,7 +14,15 @@ from weakref import WeakKeyDictionary
 from .aws import Clients
 from .caching import CachingKeyring
 from .errors import ConfigError, IntegrityError, KeyUnavailableError, S3CryptError
-from .keyrings import KMS_PROVIDER, UNOPENED, MultiKeyring, names_hint
+from .keyrings import (
+    INCORRECT_KEY,
+    KMS_PROVIDER,
+    UNOPENED,
+    MultiKeyring,
+    heavier,
+    names_hint,
+    not_named,
+)
 from .message.keys import DataKey, EncryptedDataKey, Keyring
 from .requests import Look, call
 
@@ -282,6 +290,11 @@ class DiscoveryKeyring:
                 candidates.append((self._clients.get(region), key, edk))
         return _first_opened(candidates, context, length, edks)
 
+    def opens(self, edk: EncryptedDataKey) -> bool:
+        """Return whether a key of a trusted account wrapped the EDK."""
+        arn = _edk_arn(edk)
+        return arn is not None and self._trusts(arn)
+
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
         """Refuse: discovery only reads."""
         raise ConfigError(_READ_ONLY, hint=_READ_ONLY_HINT)
@@ -330,6 +343,12 @@ def _edk_arn(edk: EncryptedDataKey) -> _KMSArn | None:
     return _KMSArn.parse(edk.info.decode(errors="replace"))
 
 
+def _names_key(key: str) -> bool:
+    """Return whether a key is named by its ARN, so that EDKs of other keys are never sent."""
+    arn = _KMSArn.parse(key)
+    return arn is not None and arn.kind == "key"
+
+
 def _kms_edk(reply: Mapping[str, Any]) -> EncryptedDataKey:
     return EncryptedDataKey(
         KMS_PROVIDER, str(reply["KeyId"]).encode(), bytes(reply["CiphertextBlob"])
@@ -355,15 +374,18 @@ def _first_opened(
                 EncryptionContext=dict(context),
             )
         except S3CryptError as error:
-            # That a key is denied or disabled is for its owner to mend; it outweighs a mismatch.
-            if failure is None or isinstance(failure, IntegrityError):
-                failure = error
+            refusal = error
+            if error.code == INCORRECT_KEY and not _names_key(key):
+                # Which key an alias names, only KMS could say: not the one that wrapped this.
+                refusal = not_named(edks, said=error)
+            failure = heavier(failure, refusal)
             continue
         plaintext = bytes(reply["Plaintext"])
         opened_by, named = _KMSArn.parse(str(reply["KeyId"])), _edk_arn(edk)
         if len(plaintext) == length and opened_by and named and opened_by.is_sibling(named):
             return plaintext
-    raise failure or IntegrityError(UNOPENED, hint=names_hint(edks))
+        failure = heavier(failure, IntegrityError(UNOPENED, hint=names_hint(edks)))
+    raise failure or not_named(edks)
 
 
 def pinned(keyring: Keyring) -> Keyring:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from .errors import ConfigError, FormatError, IntegrityError, PolicyError
+from .errors import ConfigError, FormatError, IntegrityError, KeyUnavailableError, PolicyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Location:
         """Name the object in errors that know only its bytes."""
         try:
             yield
-        except (IntegrityError, FormatError, PolicyError) as error:
+        except (IntegrityError, FormatError, PolicyError, KeyUnavailableError) as error:
             if str(self) not in str(error):
                 error.args = (f"{self}: {error}",)
             raise

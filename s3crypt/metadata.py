@@ -20,16 +20,17 @@ NIST SP 800-38D 8.3, is also the most messages that a cached key can serve.
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from secrets import token_hex
 from typing import Any
 
 from . import s3ec
-from .errors import ConfigError, FormatError, IntegrityError
+from .errors import ConfigError, FormatError, IntegrityError, KeyUnavailableError
 from .keyrings import AESKeyring, Keyring
 from .message import MAX_EDKS, DataKey, EncryptedDataKey, Header
 from .message.frames import SIGNATURE_LENGTH
 from .message.geometry import Geometry
+from .message.keys import HEADER_FAILED, unwrap_fitting
 
 PREFIX = "s3crypt-"
 HEADER_LENGTH = "s3crypt-header-length"
@@ -75,8 +76,33 @@ class ObjectKeyring:
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
         """Return the data key, by way of the object key."""
-        object_key = self._keyring.unwrap(self.wrapped, context, OBJECT_KEY_LENGTH)
-        return AESKeyring(*OBJECT_KEY, object_key).unwrap(edks, context, length)
+        return self.unwrap_fitting(edks, context, length, lambda _: True)
+
+    def unwrap_fitting(
+        self,
+        edks: Sequence[EncryptedDataKey],
+        context: Mapping[str, str],
+        length: int,
+        fits: Callable[[bytes], bool],
+    ) -> bytes:
+        """Return the data key that fits, by way of the object key that opens it."""
+        opened: list[bytes] = []
+
+        def opens(object_key: bytes) -> bool:
+            if len(object_key) != OBJECT_KEY_LENGTH:
+                return False
+            try:
+                data_key = AESKeyring(*OBJECT_KEY, object_key).unwrap(edks, context, length)
+            except (IntegrityError, KeyUnavailableError):
+                return False
+            if fits(data_key):
+                opened.append(data_key)
+            return bool(opened)
+
+        unwrap_fitting(self._keyring, self.wrapped, context, OBJECT_KEY_LENGTH, opens)
+        if not opened:
+            raise IntegrityError(HEADER_FAILED)
+        return opened[0]
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
         """Tell whether the header's EDK is an object key's."""

@@ -50,7 +50,8 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
     """Wraps the keys of Parquet files with keyrings, each key bound to its master key.
 
     A key that was wrapped for one identifier does not open as another's, even where both have
-    the same keyring; of an `RSAKeyring`, which binds nothing, each identifier needs its own.
+    the same keyring; of an `RSAKeyring`, which binds nothing, each identifier needs its own, with
+    OAEP: nothing in a file's wrapped key proves what PKCS #1 v1.5 unwraps.
 
     Args:
         keyrings: A keyring for each master key. A mapping and not a function, because a file
@@ -81,9 +82,10 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
         Raises:
             ConfigError: No keyring is known for the master key.
             FormatError: The key is not as `wrap_key` returns it.
-            IntegrityError: It was changed, or is another master key's, or the keyring's is not
-                the key that wrapped it.
-            KeyUnavailableError: The wrapping key cannot be used now.
+            IntegrityError: It was changed, or is another master key's, or the keyring's key of
+                this name is not the one that wrapped it.
+            KeyUnavailableError: The keyring's keys have other names than the one that wrapped it,
+                or the wrapping key cannot be used now.
         """
         keyring, context = self._keyring(master_key_identifier), _context(master_key_identifier)
         with _noting(master_key_identifier):

@@ -23,18 +23,20 @@ from .conditions import head, if_unchanged
 from .errors import (
     ConflictError,
     IntegrityError,
+    KeyUnavailableError,
     PolicyError,
     RotationError,
     S3CryptError,
     StorageError,
 )
 from .info import DESCRIBING_HEADERS, Description, check_metadata, describing
-from .keyrings import AESKeyring, key_names, uncached
+from .keyrings import AESKeyring, key_names, reading_hint, uncached
 from .kms_keyrings import KMSKeyring
 from .location import Location
 from .message import MAX_HEADER_LENGTH, EncryptedDataKey, Header, Keyring, Opener
 from .message.frames import unsigned
 from .message.header import PUBLIC_KEY_PAIR
+from .message.keys import unwrap_fitting
 from .modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, binds_bucket, reported_mode
 from .sources import StreamSource
 from .store import (
@@ -314,7 +316,7 @@ def _check_readable(job: _Job, seen: _Object) -> None:
     if seen.sealed and not reads_sealed:
         raise PolicyError(
             f"{seen.location} is encrypted client-side.",
-            hint=f"Read it with ClientSide and one of: {', '.join(key_names(seen.sealed.edks))}",
+            hint=reading_hint(key_names(seen.sealed.edks)),
         )
     if reads_sealed and not seen.sealed:
         raise PolicyError(f"{seen.location} is not encrypted client-side, as it was to be.")
@@ -483,8 +485,17 @@ def _rewrapped_here(
     if header is None or dict(header.context) != dict(sealed.context):
         # RSA binds no context, so nothing else would notice; the reader would then find neither.
         raise IntegrityError(f"{seen.location}: its metadata and its header contradict each other.")
-    object_key = source.unwrap(sealed.edks, sealed.context, entries.OBJECT_KEY_LENGTH)
-    Opener(header, AESKeyring(*entries.OBJECT_KEY, object_key))
+
+    def opens(object_key: bytes) -> bool:
+        try:
+            Opener(header, AESKeyring(*entries.OBJECT_KEY, object_key))
+        except (IntegrityError, KeyUnavailableError):
+            return False
+        return True
+
+    length = entries.OBJECT_KEY_LENGTH
+    with seen.location.named_in_errors():
+        object_key = unwrap_fitting(source, sealed.edks, sealed.context, length, opens)
     return target.wrap(object_key, sealed.context)
 
 

@@ -41,6 +41,7 @@ from .info import (
     footer_length,
     keys_of,
 )
+from .keyrings import reading_hint
 from .kms_keyrings import SessionKeyrings, pinned, resolve_key_arn
 from .location import Location
 from .message import (
@@ -1079,10 +1080,9 @@ def _refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
     if mode is not None and not entries.claims_client_side(entries.of_reply(stream.reply)):
         return
     if header := recognise(stream):
-        keys = ", ".join(keys_of(header, stream.reply))
         raise PolicyError(
             "The object is encrypted client-side.",
-            hint=f"Read it with ClientSide and one of: {keys}",
+            hint=reading_hint(keys_of(header, stream.reply)),
         )
     stream.rewind()
 

@@ -15,6 +15,8 @@ from s3crypt.transfer import PART_LENGTH
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conftest import RequestsLog
+
     from s3crypt import Mode
 
 FRAME = 256 * 2**10
@@ -74,6 +76,12 @@ def aes(name: str = "one") -> AESKeyring:
 def uploads(s3: Any, bucket: str) -> list[str]:
     """Return the names of multipart uploads left open."""
     return [upload["Key"] for upload in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", ())]
+
+
+def kms_calls(log: RequestsLog) -> list[str]:
+    """Return the KMS operations that the sandbox was asked for."""
+    targets = [entry["headers"].get("x-amz-target", "") for entry in log.list()]
+    return [target.partition(".")[2] for target in targets if target.startswith("TrentService.")]
 
 
 def names(s3: Any, bucket: str) -> list[str]:

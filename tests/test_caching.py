@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import aes, connect, kms_keyring, stored
+from samples import aes, connect, kms_calls, kms_keyring, stored
 
 import s3crypt
 from s3crypt import (
@@ -303,9 +303,10 @@ def test_another_wrapped_key_is_no_hit(asked: Asked, number: int) -> None:
     keyring = CachingKeyring(asked, max_age=60)
     (edk,) = AES.wrap(bytes(32), CONTEXT)
     keyring.unwrap([edk], CONTEXT, 32)
+    other = _other(edk)[number]
     for _ in range(2):
-        with pytest.raises(IntegrityError):
-            keyring.unwrap([_other(edk)[number]], CONTEXT, 32)
+        with pytest.raises(IntegrityError if AES.opens(other) else KeyUnavailableError):
+            keyring.unwrap([other], CONTEXT, 32)
     assert asked.unwrapped == 3
     assert keyring.statistics == CacheStatistics(0, 0, 0, 3, 1)
 
@@ -669,12 +670,6 @@ def counts(mode: ClientSide) -> CacheStatistics:
     """Return what its keyring counted."""
     assert isinstance(mode.keyring, CachingKeyring)
     return mode.keyring.statistics
-
-
-def kms_calls(log: RequestsLog) -> list[str]:
-    """Return the KMS operations that the sandbox was asked for."""
-    targets = [entry["headers"].get("x-amz-target", "") for entry in log.list()]
-    return [target.partition(".")[2] for target in targets if target.startswith("TrentService.")]
 
 
 LOCATIONS = pytest.mark.parametrize("key_location", ["header", "metadata"])

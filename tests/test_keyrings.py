@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keyrings: what they wrap and name, what they open and refuse, and what they ask of KMS."""
 
+import copy
 import json
 import os
 import pickle
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import boto3
@@ -14,7 +17,7 @@ from botocore.config import Config
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from s3crypt import message
+from s3crypt import CachingKeyring, message
 from s3crypt.errors import (
     ConfigError,
     FormatError,
@@ -31,6 +34,7 @@ DATA_KEY = bytes(range(100, 132))
 AES = AESKeyring("tests", "aes-1", KEY_BYTES)
 CONTEXT = {"tenant": "a", "größe": "日本"}
 ACCOUNT, ARN = "123456789012", "arn:aws:kms:us-east-1:123456789012:key/1234abcd"
+RESERVED = ("aws-kms", "aws-kms-rsa", "aws-kms-ecdh", "aws-kms-hierarchy", "raw-ecdh")
 PADDINGS = ("OAEP-SHA256", "OAEP-SHA384", "OAEP-SHA512", "OAEP-SHA1", "PKCS1")
 
 
@@ -94,10 +98,11 @@ def test_aes_key_sizes(length: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("namespace", "name"), [("", "n"), ("n", ""), ("aws-kms", "n"), ("aws-kms-x", "n")]
+    ("namespace", "name"),
+    [("", "n"), ("n", ""), *((namespace, "n") for namespace in RESERVED)],
 )
 def test_reserved_and_empty_names(namespace: str, name: str) -> None:
-    """AWS's namespace cannot be taken, and nothing is nameless."""
+    """The providers of AWS's keyrings are no namespaces, and no key is nameless."""
     with pytest.raises(ConfigError):
         AESKeyring(namespace, name, KEY_BYTES)
     with pytest.raises(ConfigError):
@@ -126,8 +131,8 @@ def test_aes_binds_the_context() -> None:
     ids=str,
 )
 def test_aes_refuses_malformed_edks(edk: EncryptedDataKey) -> None:
-    """A malformed EDK is one that does not open, and no reason to give up on the next."""
-    with pytest.raises(IntegrityError):
+    """A malformed EDK does not open, or is not ours; the next one is tried."""
+    with pytest.raises(IntegrityError if AES.opens(edk) else KeyUnavailableError):
         AES.unwrap([edk], CONTEXT, 32)
     assert AES.unwrap([edk, *AES.wrap(DATA_KEY, CONTEXT)], CONTEXT, 32) == DATA_KEY
 
@@ -144,8 +149,50 @@ def test_keys_whose_names_begin_alike() -> None:
     """A key's name is compared whole."""
     shorter = AESKeyring("tests", "aes", KEY_BYTES)
     assert not shorter.wrote(AES.wrap(DATA_KEY, {}))
-    with pytest.raises(IntegrityError):
+    with pytest.raises(KeyUnavailableError):
         shorter.unwrap(AES.wrap(DATA_KEY, {}), {}, 32)
+
+
+def counted_to(keyring: AESKeyring, wraps: int) -> AESKeyring:
+    """Return the keyring as if it had wrapped so many data keys."""
+    keyring.__dict__["_wraps"] = count(wraps + 1)
+    return keyring
+
+
+def test_an_aes_key_wraps_only_so_often() -> None:
+    """With random IVs a key may wrap 2**32 data keys; then it only opens."""
+    keyring = counted_to(AESKeyring("tests", "aes-1", KEY_BYTES), 2**32 - 2)
+    last = keyring.wrap(DATA_KEY, CONTEXT)
+    assert len(keyring.generate(32, CONTEXT).plaintext) == 32
+    for refused in (lambda: keyring.wrap(DATA_KEY, CONTEXT), lambda: keyring.generate(32, CONTEXT)):
+        with pytest.raises(ConfigError, match="aes:tests/aes-1 has wrapped 4294967296") as raised:
+            refused()
+        assert "new name" in str(raised.value.hint)
+    assert keyring.unwrap(last, CONTEXT, 32) == DATA_KEY
+
+
+def test_threads_do_not_exceed_an_aes_keys_limit() -> None:
+    """Of 400 wrappings by 8 threads, exactly those that are left are made."""
+    keyring = counted_to(AESKeyring("tests", "aes-1", KEY_BYTES), 2**32 - 100)
+
+    def wrap(_: int) -> int:
+        try:
+            return len(keyring.wrap(DATA_KEY, {}))
+        except ConfigError:
+            return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(wrap, range(400))) == 100
+
+
+def test_the_count_is_no_part_of_an_aes_key() -> None:
+    """Keyrings of one key are equal, hash alike and can be pickled and copied, counts or not."""
+    used, new = (AESKeyring("tests", "aes-1", KEY_BYTES) for _ in range(2))
+    used.wrap(DATA_KEY, {})
+    assert (used, hash(used), repr(used)) == (new, hash(new), repr(new))
+    for copied in (pickle.loads(pickle.dumps(used)), copy.copy(used), copy.deepcopy(used)):
+        assert copied == used
+        assert copied.unwrap(copied.wrap(DATA_KEY, {}), {}, 32) == DATA_KEY
 
 
 # RSA
@@ -166,9 +213,9 @@ def test_rsa_paddings(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
 def test_rsa_can_be_pickled(rsa_pem: tuple[bytes, bytes]) -> None:
     """By its PEM, as what is loaded of it cannot be."""
     keyring = RSAKeyring("tests", "rsa-1", private=rsa_pem[1], padding="OAEP-SHA512")
-    copy = pickle.loads(pickle.dumps(keyring))
-    assert copy == keyring
-    assert copy.unwrap(keyring.wrap(bytes(32), {}), {}, 32) == bytes(32)
+    pickled = pickle.loads(pickle.dumps(keyring))
+    assert pickled == keyring
+    assert pickled.unwrap(keyring.wrap(bytes(32), {}), {}, 32) == bytes(32)
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
@@ -192,7 +239,7 @@ def test_rsa_without_the_private_key(rsa_pem: tuple[bytes, bytes]) -> None:
     writer = RSAKeyring("tests", "rsa-1", public=rsa_pem[0])
     with pytest.raises(KeyUnavailableError, match="private key of rsa:tests/rsa-1"):
         writer.unwrap(writer.wrap(DATA_KEY, {}), {}, 32)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(KeyUnavailableError, match="No key given is one"):
         writer.unwrap(AES.wrap(DATA_KEY, {}), {}, 32)
 
 
@@ -306,21 +353,22 @@ def test_a_message_does_not_choose_the_key(kms: Any, kms_key: str) -> None:
     """A message under another key of the same account is refused, without asking KMS."""
     other = str(kms.create_key()["KeyMetadata"]["Arn"])
     written = message.encrypt(b"data", KMSKeyring(other, client=kms))
-    with asked(kms) as calls, pytest.raises(IntegrityError) as raised:
+    with asked(kms) as calls, pytest.raises(KeyUnavailableError) as raised:
         message.decrypt(written, KMSKeyring(kms_key, client=kms))
     assert calls == []
     assert raised.value.hint == f"The header names kms:{other}."
 
 
 def test_an_alias_does_not_open_another_keys_message(kms: Any, kms_key: str) -> None:
-    """Where only KMS knows which key an alias is, KMS is told it, and refuses."""
+    """Where only KMS knows which key an alias is, KMS is told it, and says that it is another."""
     other = str(kms.create_key()["KeyMetadata"]["Arn"])
     alias = f"alias/strict-{kms_key[-12:]}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     written = message.encrypt(b"data", KMSKeyring(other, client=kms))
-    with asked(kms) as calls, pytest.raises(IntegrityError) as raised:
+    with asked(kms) as calls, pytest.raises(KeyUnavailableError) as raised:
         message.decrypt(written, KMSKeyring(alias, client=kms))
     assert [parameters["KeyId"] for _, parameters in calls] == [alias]
+    assert raised.value.hint == f"The header names kms:{other}."
     assert raised.value.code == "IncorrectKeyException"
 
 
@@ -371,8 +419,8 @@ def test_a_disabled_key_outweighs_a_mismatch(kms: Any, kms_key: str) -> None:
 
 @pytest.mark.parametrize("blob", [b"", bytes(6145)], ids=len)
 def test_blobs_that_kms_does_not_take_are_not_sent(kms: Any, kms_key: str, blob: bytes) -> None:
-    """A forged EDK of an impossible length is a mismatch, not a failure of the service."""
-    with asked(kms) as calls, pytest.raises(IntegrityError):
+    """A forged EDK of an impossible length is no key's, and KMS is not asked."""
+    with asked(kms) as calls, pytest.raises(KeyUnavailableError, match="No key given is one"):
         KMSKeyring(kms_key, client=kms).unwrap(
             [EncryptedDataKey("aws-kms", kms_key.encode(), blob)], {}, 32
         )
@@ -404,7 +452,7 @@ def test_rewrap_moves_a_data_key_within_kms(kms: Any, kms_key: str) -> None:
     assert (operation, parameters["SourceKeyId"]) == ("ReEncrypt", kms_key)
     assert new.unwrap([edk], CONTEXT, 32) == data_key.plaintext
     assert (new.wrote([edk]), old.wrote([edk])) == (True, False)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(KeyUnavailableError):
         old.unwrap([edk], CONTEXT, 32)
     with pytest.raises(IntegrityError):
         new.rewrap(data_key.edks[0], {"tenant": "b"}, source=old)
@@ -485,9 +533,10 @@ def test_discovery_trusts_no_other(
     arguments = json.loads(json.dumps(trusted).replace("{account}", account))
     written = message.encrypt(b"data", KMSKeyring(kms_key, client=kms))
     keyring = KMSKeyring.discovery(session=session, **arguments)
-    with pytest.raises(IntegrityError) as raised:
+    with pytest.raises(KeyUnavailableError) as raised:
         message.decrypt(written, keyring)
     assert raised.value.code is None
+    assert raised.value.hint == f"The header names kms:{kms_key}."
 
 
 def test_discovery_finds_a_replica(session: boto3.Session, siblings: tuple[str, str]) -> None:
@@ -526,7 +575,7 @@ def test_discovery_finds_a_replica(session: boto3.Session, siblings: tuple[str, 
 def test_discovery_asks_for_nothing_malformed(session: boto3.Session, info: bytes) -> None:
     """What is not the ARN of a KMS key, or of a Region that cannot be, leads to no request."""
     keyring = KMSKeyring.discovery(accounts=[ACCOUNT, "000000000000"], session=session)
-    with pytest.raises(IntegrityError) as raised:
+    with pytest.raises(KeyUnavailableError) as raised:
         keyring.unwrap([EncryptedDataKey("aws-kms", info, b"blob")], {}, 32)
     assert raised.value.code is None
     assert keyring._clients._clients == {}
@@ -691,11 +740,77 @@ def test_key_names_are_those_of_the_command_line(rsa_pem: tuple[bytes, bytes]) -
     assert key_names(edks) == (f"kms:{ARN}", "aes:tests/aes-1", "rsa:tests/rsa-1")
 
 
+ECDH_INFO = b"\x01" + b"\x00\x00\x00\x21" + b"\x02" * 33 + b"\x00\x00\x00\x21" + b"\x03" * 33
+
+
+@pytest.mark.parametrize(
+    ("provider", "info", "length", "name"),
+    [
+        ("aws-kms-hierarchy", b"branch-1", 92, "aws-kms-hierarchy:branch-1"),
+        ("aws-kms-hierarchy", b"branch-1", 256, "aws-kms-hierarchy:branch-1"),
+        ("aws-kms-rsa", ARN.encode(), 256, f"aws-kms-rsa:{ARN}"),
+        ("aws-kms-ecdh", ECDH_INFO, 60, f"aws-kms-ecdh:{'02' * 33}"),
+        ("raw-ecdh", ECDH_INFO, 60, f"raw-ecdh:{'02' * 33}"),
+        ("raw-ecdh", ECDH_INFO[:20], 60, f"raw-ecdh:{ECDH_INFO[:20].hex()}"),
+        ("raw-ecdh", b"", 60, "raw-ecdh:"),
+        ("acme", b"vault", 60, "unknown:acme/vault"),
+        ("acme", b"vault", 250, "unknown:acme/vault"),
+        ("acme", b"va\x00lt", 256, "unknown:acme/7661006c74"),
+        ("acme", b"\xff", 256, "unknown:acme/ff"),
+        ("acme", b"", 256, "unknown:acme/"),
+        ("rsa:acme", b"vault", 60, "unknown:rsa:acme/vault"),
+        ("aws-kms-prod", b"vault", 384, "rsa:aws-kms-prod/vault"),
+    ],
+)
+def test_names_of_keys_of_other_kinds(provider: str, info: bytes, length: int, name: str) -> None:
+    """A key that no keyring here is for is named as what it is, and never as an RSA key."""
+    edk = EncryptedDataKey(provider, info, bytes(length))
+    assert key_names([edk]) == (name,)
+
+
+@pytest.mark.parametrize("bits", [1024, 2048, 3072, 4096])
+def test_rsa_keys_of_every_size_are_named(bits: int) -> None:
+    """An RSA key's EDK is known by its length, which is the modulus'."""
+    edk = EncryptedDataKey("tests", "schlüssel".encode(), bytes(bits // 8))
+    assert key_names([edk]) == ("rsa:tests/schlüssel",)
+
+
+def test_namespaces_that_only_look_like_awss(rsa_pem: tuple[bytes, bytes]) -> None:
+    """A raw key's namespace may begin as AWS's providers do, to write and to read."""
+    keyrings = (
+        AESKeyring("aws-kms-prod", "key", KEY_BYTES),
+        RSAKeyring("aws-kms-prod", "key", private=rsa_pem[1]),
+    )
+    for keyring in keyrings:
+        assert message.decrypt(message.encrypt(b"data", keyring), keyring) == b"data"
+    names = key_names([edk for keyring in keyrings for edk in keyring.wrap(DATA_KEY, {})])
+    assert names == ("aes:aws-kms-prod/key", "rsa:aws-kms-prod/key")
+
+
+def test_a_message_without_a_key_of_ours_names_its_keys(kms: Any, kms_key: str) -> None:
+    """It is no tampering: every keyring, alone or with others, says which keys there are."""
+    written = message.encrypt(b"data", AESKeyring("acme", "2026", KEY_BYTES))
+    strangers = (
+        AES,
+        KMSKeyring(kms_key, client=kms),
+        KMSKeyring("alias/not-asked", client=kms),
+        KMSKeyring.discovery(accounts=[ACCOUNT]),
+        MultiKeyring(AES, KMSKeyring(kms_key, client=kms)),
+        CachingKeyring(AES, max_age=60),
+    )
+    for stranger in strangers:
+        with asked(kms) as calls, pytest.raises(KeyUnavailableError) as raised:
+            message.decrypt(written, stranger)
+        assert calls == []
+        assert str(raised.value) == "No key given is one of the message's keys."
+        assert raised.value.hint == "The header names aes:acme/2026."
+
+
 def test_names_from_headers_cannot_drive_a_terminal() -> None:
     """A forged key name is shown without its control characters, and not at length."""
     forged = EncryptedDataKey("evil\x1b[2J\r", "\x1b]0;x\x07\u202e".encode() * 9999, b"")
     assert key_names([forged])[0].isprintable()
-    with pytest.raises(IntegrityError) as raised:
+    with pytest.raises(KeyUnavailableError) as raised:
         AES.unwrap([forged] * 10, {}, 32)
     assert raised.value.hint is not None
     assert raised.value.hint.isprintable()

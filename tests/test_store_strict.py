@@ -28,6 +28,7 @@ from s3crypt import (
     SSEC,
     SSEKMS,
     SSES3,
+    AESKeyring,
     ClientSide,
     FormatError,
     IntegrityError,
@@ -188,11 +189,14 @@ def test_an_unbound_object_is_read_only_by_an_unbound_mode(bucket: str, tmp_path
 
 @pytest.mark.parametrize("key_location", ["header", "metadata"])
 def test_another_key_opens_nothing(key_location: Any, bucket: str, tmp_path: Path) -> None:
-    """A wrong AES key is an IntegrityError that names whose key it is, and shows no key."""
+    """A key that is none of the object's is a KeyUnavailableError that names the object's."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes("one"), key_location=key_location)).put(b"plain", uri)
-    error = refused(connect(ClientSide(aes("two"))), uri, tmp_path, IntegrityError)
-    assert "aes:tests/one" in str(error.hint) or key_location == "metadata"
+    error = refused(connect(ClientSide(aes("two"))), uri, tmp_path, KeyUnavailableError)
+    assert error.hint == "The header names aes:tests/one."
+    wrong = AESKeyring("tests", "one", bytes(32))
+    error = refused(connect(ClientSide(wrong)), uri, tmp_path, IntegrityError)
+    assert "aes:tests/one" in str(error.hint)
 
 
 def _other(mode: str, kms_key: str, other_key: str) -> list[Mode]:

@@ -15,7 +15,7 @@ from .header import (
     find_header,
     read_header,
 )
-from .keys import DataKey, EncryptedDataKey, Keyring
+from .keys import DataKey, EncryptedDataKey, FittingKeyring, Keyring
 from .streams import DecryptingReader, EncryptingReader, decrypt, encrypt
 from .suites import SUITES, Suite
 
@@ -30,6 +30,7 @@ __all__ = [
     "DecryptingReader",
     "EncryptedDataKey",
     "EncryptingReader",
+    "FittingKeyring",
     "Geometry",
     "Header",
     "Keyring",

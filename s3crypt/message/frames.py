@@ -35,7 +35,7 @@ from .header import (
     serialize_body,
     serialize_context,
 )
-from .keys import DataKey, Keyring
+from .keys import HEADER_FAILED, DataKey, Keyring, unwrap_fitting
 from .suites import COMMITTING, COMMITTING_SIGNED, IV_LENGTH, TAG_LENGTH, Suite
 
 BLOCK_OVERHEAD = IV_LENGTH + 8 + TAG_LENGTH
@@ -282,6 +282,46 @@ def _generate(
     return data_key
 
 
+class _HeaderProof:
+    """Tries data keys against one header: by its commitment, or by its tag where it has none."""
+
+    __slots__ = ("_aad", "_cipher", "_header")
+
+    def __init__(self, header: Header, aad: bytes) -> None:
+        self._header = header
+        self._aad = aad
+        self._cipher: AESGCM | None = None
+
+    def fits(self, data_key: bytes) -> bool:
+        """Return whether the header is under this data key; the content key is then kept."""
+        header, suite = self._header, self._header.suite
+        if len(data_key) != suite.key_length:
+            return False
+        content_key, commitment = suite.derive(data_key, header.message_id)
+        if not hmac.compare_digest(commitment, header.commitment):
+            return False
+        cipher = AESGCM(content_key)
+        if not suite.committing and not self._authenticates(cipher):
+            return False
+        self._cipher = cipher
+        return True
+
+    def verified(self) -> AESGCM:
+        """Return the content key's cipher after it has verified the header's tag."""
+        cipher = self._cipher
+        # Without a commitment, the tag was what decided.
+        if cipher is None or (self._header.suite.committing and not self._authenticates(cipher)):
+            raise IntegrityError(HEADER_FAILED)
+        return cipher
+
+    def _authenticates(self, cipher: AESGCM) -> bool:
+        try:
+            cipher.decrypt(self._header.iv, self._header.tag, self._aad)
+        except InvalidTag:
+            return False
+        return True
+
+
 class Opener:
     """Opens one message's frames after its header has been verified.
 
@@ -315,21 +355,12 @@ class Opener:
             raise FormatError("The message is half signed: its suite and context contradict.")
         self.header = header
         self.context, required = _expect(header, context or {})
-        data_key = keyring.unwrap(header.edks, self.context, suite.key_length)
-        if len(data_key) != suite.key_length:
-            raise IntegrityError(_HEADER_FAILED)
-        content_key, commitment = suite.derive(data_key, header.message_id)
-        if not hmac.compare_digest(commitment, header.commitment):
-            raise IntegrityError(_HEADER_FAILED)
-        self._cipher = AESGCM(content_key)
+        # Over the bytes received: other writers' contexts need not be in canonical order.
+        proof = _HeaderProof(header, header.body + serialize_context(required))
+        unwrap_fitting(keyring, header.edks, self.context, suite.key_length, proof.fits)
+        self._cipher = proof.verified()
         self.geometry = header.geometry
         self._frame_aad = header.message_id + _FRAME_AAD
-        try:
-            # Over the bytes received: other writers' contexts need not be in canonical order.
-            aad = header.body + serialize_context(required)
-            self._cipher.decrypt(header.iv, header.tag, aad)
-        except InvalidTag:
-            raise IntegrityError(_HEADER_FAILED) from None
         self._verifier = _Verifier(suite, header.context[PUBLIC_KEY_PAIR]) if suite.curve else None
         if self._verifier:
             self._verifier.update(header.serialized)
@@ -430,9 +461,6 @@ class Opener:
             raise IntegrityError(_frame_failed(sequence)) from None
 
 
-_HEADER_FAILED = "The header failed verification: it was changed, or the key or context is wrong."
-
-
 def _frame_failed(sequence: int) -> str:
     return f"Frame {sequence} failed verification: the message was changed or truncated."
 
@@ -465,7 +493,7 @@ def _expect(header: Header, expected: Mapping[str, str]) -> tuple[dict[str, str]
         serialize_context(whole)
     except ConfigError:
         # The caller's own pairs fit; with the stored ones no writer could have bound them.
-        raise IntegrityError(_HEADER_FAILED) from None
+        raise IntegrityError(HEADER_FAILED) from None
     return whole, required
 
 

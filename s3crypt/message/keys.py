@@ -4,9 +4,13 @@
 Knows no key source: KMS, files and HSMs are behind the `Keyring` protocol.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from s3crypt.errors import IntegrityError
+
+HEADER_FAILED = "The header failed verification: it was changed, or the key or context is wrong."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,57 @@ class Keyring(Protocol):
         """Return the data key of `length` bytes from the first EDK that can be opened.
 
         Raises:
-            IntegrityError: No EDK is for this keyring, or none of those that are opens.
-            KeyUnavailableError: The key is there, and cannot be used now.
+            IntegrityError: EDKs are for this keyring, and none of them opens.
+            KeyUnavailableError: No EDK is for this keyring, or its key cannot be used now.
         """
         ...
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
         """Tell whether `edks` name exactly the wrapping keys that this keyring writes."""
         ...
+
+
+class FittingKeyring(Keyring, Protocol):
+    """A keyring whose unwrapping yields several candidates, of which the message proves one.
+
+    The method is optional: of a keyring without it, the key that `unwrap` returns is the only
+    candidate. RSA needs it (PKCS #1 v1.5 answers a failure with random bytes), and so does every
+    keyring that asks other keyrings, so that one of them is not believed before it is proved.
+    """
+
+    def unwrap_fitting(
+        self,
+        edks: Sequence[EncryptedDataKey],
+        context: Mapping[str, str],
+        length: int,
+        fits: Callable[[bytes], bool],
+    ) -> bytes:
+        """Return the first candidate for which `fits` returns True.
+
+        Raises:
+            IntegrityError, KeyUnavailableError: As `unwrap`; no candidate fits is an
+                IntegrityError, whatever the reason for each.
+        """
+        ...
+
+
+def unwrap_fitting(
+    keyring: Keyring,
+    edks: Sequence[EncryptedDataKey],
+    context: Mapping[str, str],
+    length: int,
+    fits: Callable[[bytes], bool],
+) -> bytes:
+    """Return the data key for which `fits` returns True, from a keyring of either kind.
+
+    Raises:
+        IntegrityError, KeyUnavailableError: As `FittingKeyring.unwrap_fitting`.
+    """
+    search = getattr(keyring, "unwrap_fitting", None)
+    if search is not None:
+        fitting: bytes = search(edks, context, length, fits)
+        return fitting
+    data_key = keyring.unwrap(edks, context, length)
+    if not fits(data_key):
+        raise IntegrityError(HEADER_FAILED)
+    return data_key

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation,
 from readers import READ_SIZES, READERS, FixedKeyring, Reader, streamed
 
 from s3crypt import message
-from s3crypt.errors import IntegrityError, PolicyError
+from s3crypt.errors import IntegrityError, KeyUnavailableError, PolicyError
 from s3crypt.keyrings import AESKeyring, MultiKeyring, RSAKeyring
 from s3crypt.message.header import serialize_context
 from s3crypt.message.keys import DataKey, EncryptedDataKey
@@ -78,6 +78,8 @@ class StaticHierarchyKeyring:
                 continue
             if len(data_key) == length:
                 return data_key
+        if not any(self.wrote([edk]) for edk in edks):
+            raise KeyUnavailableError("no data key is of this branch key")
         raise IntegrityError("no data key opens")
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:

@@ -1,0 +1,441 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unwrapping yields candidates, and the message proves one: RSA, several keys, caches, rotation."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from readers import READERS, FixedKeyring, Reader
+from samples import aes, connect, kms_calls, kms_keyring
+from writers import ForeignWriter
+
+from s3crypt import AESKeyring, CachingKeyring, ClientSide, MultiKeyring, RSAKeyring, message
+from s3crypt.errors import IntegrityError, KeyUnavailableError
+from s3crypt.metadata import ObjectKeyring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from conftest import RequestsLog
+
+    from s3crypt.message import DataKey, EncryptedDataKey, Keyring
+
+PADDINGS = ("PKCS1", "OAEP-SHA256")
+EVERY_PADDING = pytest.mark.parametrize("padding", PADDINGS)
+EVERY_READER = pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+DECOY = bytes(range(200, 232))
+
+
+@cache
+def pem(number: int, size: int = 1024) -> bytes:
+    """Return the private PEM of an RSA key made for the tests, the same for the same number."""
+    assert number >= 0
+    return rsa.generate_private_key(public_exponent=65537, key_size=size).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def rsa_keyring(number: int = 0, padding: str = "PKCS1") -> RSAKeyring:
+    """Return a keyring with its private key; all have one name."""
+    return RSAKeyring("tests", "rsa", private=pem(number), padding=padding)
+
+
+class Decoyed:
+    """A keyring that puts, before each data key it wraps, another key under the same RSA key.
+
+    A PKCS #1 message under two keys of one name looks so to its reader in one case of some 250.
+    """
+
+    def __init__(self, keyring: RSAKeyring) -> None:
+        self.keyring = keyring
+
+    def generate(
+        self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
+    ) -> DataKey:
+        """Generate as the keyring does, the other key before it."""
+        data_key = self.keyring.generate(length, context, plaintext_length=plaintext_length)
+        return message.DataKey(data_key.plaintext, self.wrap(data_key.plaintext, context))
+
+    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
+        """Wrap as the keyring does, the other key before it."""
+        decoy = self.keyring.wrap(DECOY[: len(data_key)], context)
+        return (*decoy, *self.keyring.wrap(data_key, context))
+
+    def unwrap(
+        self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
+    ) -> bytes:
+        """Refuse: the tests read with the keyring inside."""
+        raise NotImplementedError
+
+    def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
+        """Return whether the keyring wrapped both."""
+        return len(edks) == 2 and all(self.keyring.wrote([edk]) for edk in edks)
+
+
+class Wrong:
+    """A keyring of the caller's own, without candidates, whose answer is always the same key."""
+
+    def __init__(self, answer: bytes = DECOY) -> None:
+        self.answer = answer
+        self.unwraps = 0
+
+    def generate(
+        self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
+    ) -> DataKey:
+        """Refuse: it only reads."""
+        raise NotImplementedError
+
+    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
+        """Refuse: it only reads."""
+        raise NotImplementedError
+
+    def unwrap(
+        self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
+    ) -> bytes:
+        """Return the one key."""
+        self.unwraps += 1
+        return self.answer
+
+    def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
+        """Return False: it wraps nothing."""
+        return False
+
+
+def header_of(data: bytes) -> message.Header:
+    """Return a message's header."""
+    return message.read_header(io.BytesIO(data))
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    """Return the message with one bit changed."""
+    return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+
+
+def keeping(tried: list[bytes]) -> Callable[[bytes], bool]:
+    """Return a proof that keeps each candidate and accepts none."""
+
+    def fits(candidate: bytes) -> bool:
+        tried.append(candidate)
+        return False
+
+    return fits
+
+
+# RSA
+
+
+@pytest.mark.parametrize("ours", [0, 1], ids=["ours first", "ours second"])
+def test_two_keys_of_one_name(ours: int) -> None:
+    """PKCS #1 under two keys of one name: 5,000 honest messages in each order, all opened."""
+    keyrings = (rsa_keyring(0), rsa_keyring(1))
+    writer, reader = MultiKeyring(*keyrings), keyrings[ours]
+    for _ in range(5000):
+        assert message.decrypt(message.encrypt(b"x", writer), reader) == b"x"
+
+
+@EVERY_READER
+@EVERY_PADDING
+def test_each_edk_of_ours_is_tried(reader: Reader, padding: str) -> None:
+    """A key that unwraps, has the right length and does not fit gives way to the next."""
+    keyring = rsa_keyring(padding=padding)
+    assert reader(message.encrypt(b"plain", Decoyed(keyring)), keyring) == b"plain"
+
+
+@EVERY_PADDING
+@pytest.mark.parametrize("suite_id", [0x0014, 0x0078, 0x0178], ids=hex)
+def test_without_a_commitment_the_tag_decides(suite_id: int, padding: str) -> None:
+    """In suites without key commitment, the header's tag says which candidate is the key."""
+    keyring = rsa_keyring(padding=padding)
+    edks = Decoyed(keyring).wrap(ForeignWriter(suite_id).data_key, {})
+    data = ForeignWriter(suite_id, edks=edks).write([b"plain"])
+    assert message.decrypt(data, keyring, allow_uncommitted=True) == b"plain"
+    changed = flipped(data, len(header_of(data)) - 1)
+    with pytest.raises(IntegrityError):
+        message.decrypt(changed, keyring, allow_uncommitted=True)
+
+
+@EVERY_PADDING
+def test_rsa_fails_in_one_way(padding: str) -> None:
+    """Bad padding, a bad length, another key: each EDK is one candidate, and one error follows."""
+    keyring = rsa_keyring(padding=padding)
+    (edk,) = keyring.wrap(bytes(32), {})
+    failures = (
+        type(edk)(edk.provider, edk.info, flipped(edk.ciphertext, 5)),
+        type(edk)(edk.provider, edk.info, edk.ciphertext[:-1]),
+        type(edk)(edk.provider, edk.info, b""),
+        type(edk)(edk.provider, edk.info, b"\xff" * 128),
+        *keyring.wrap(bytes(16), {}),
+        *keyring.wrap(b"", {}),
+        *rsa_keyring(1, padding).wrap(bytes(32), {}),
+        *rsa_keyring(padding="PKCS1" if padding != "PKCS1" else "OAEP-SHA1").wrap(bytes(32), {}),
+        *keyring.wrap(DECOY, {}),
+    )
+    texts = set()
+    for failure in failures:
+        tried: list[bytes] = []
+        with pytest.raises(IntegrityError) as raised:
+            keyring.unwrap_fitting([failure] * 3, {}, 32, keeping(tried))
+        assert [len(key) for key in tried] == [32] * 3
+        texts.add(str(raised.value))
+    assert len(texts) == 1
+
+
+@EVERY_PADDING
+def test_a_failed_decryption_yields_a_fresh_random_key(padding: str) -> None:
+    """The substitute of a failure is no constant that a forged header could commit to."""
+    keyring = rsa_keyring(padding=padding)
+    (edk,) = keyring.wrap(bytes(32), {})
+    cut = type(edk)(edk.provider, edk.info, edk.ciphertext[:-1])
+    tried: list[bytes] = []
+    with pytest.raises(IntegrityError):
+        keyring.unwrap_fitting([cut] * 8, {}, 32, keeping(tried))
+    assert len(set(tried)) == 8
+
+
+def test_where_nothing_proves_a_key_rsa_gives_no_random_one() -> None:
+    """`unwrap` alone fails in one way, and does not choose between two different keys."""
+    keyring = rsa_keyring()
+    edks = keyring.wrap(bytes(32), {})
+    assert keyring.unwrap(edks, {}, 32) == bytes(32)
+    assert keyring.unwrap([*edks, *keyring.wrap(bytes(32), {})], {}, 32) == bytes(32)
+    said = set()
+    cut = type(edks[0])(edks[0].provider, edks[0].info, edks[0].ciphertext[:-1])
+    for refused in ([cut], keyring.wrap(bytes(16), {}), Decoyed(keyring).wrap(bytes(32), {})):
+        with pytest.raises(IntegrityError) as raised:
+            keyring.unwrap(refused, {}, 32)
+        said.add(str(raised.value))
+    assert len(said) == 1
+
+
+def test_two_keys_of_one_name_are_never_confused_without_a_proof() -> None:
+    """Without a proof an honest pair of EDKs opens or is refused, and never opens wrongly."""
+    writer, reader = MultiKeyring(rsa_keyring(0), rsa_keyring(1)), rsa_keyring(1)
+    refused = 0
+    for _ in range(1000):
+        edks = writer.wrap(DECOY, {})
+        try:
+            assert reader.unwrap(edks, {}, 32) == DECOY
+        except IntegrityError:
+            refused += 1
+    assert refused < 50
+
+
+# Beside KMS
+
+
+@EVERY_PADDING
+@pytest.mark.parametrize("kms_first", [True, False])
+def test_kms_is_not_asked_where_a_local_key_fits(
+    padding: str, kms_key: str, requests_log: RequestsLog, *, kms_first: bool
+) -> None:
+    """Whatever the order of the keyrings."""
+    pair = (kms_keyring(kms_key), rsa_keyring(padding=padding))
+    keyring = MultiKeyring(*(pair if kms_first else reversed(pair)))
+    data = message.encrypt(b"plain", keyring)
+    requests_log.clear()
+    assert message.decrypt(data, keyring) == b"plain"
+    assert kms_calls(requests_log) == []
+
+
+@EVERY_PADDING
+def test_kms_is_asked_where_no_local_key_fits(
+    padding: str, kms_key: str, requests_log: RequestsLog
+) -> None:
+    """A wrong RSA key of the right name costs one Decrypt a message, and never the message."""
+    writer = MultiKeyring(kms_keyring(kms_key), rsa_keyring(0, padding))
+    reader = MultiKeyring(rsa_keyring(1, padding), kms_keyring(kms_key))
+    written = [message.encrypt(b"plain", writer) for _ in range(10)]
+    requests_log.clear()
+    assert [message.decrypt(data, reader) for data in written] == [b"plain"] * 10
+    assert kms_calls(requests_log) == ["Decrypt"] * 10
+
+
+def test_kms_opens_what_a_decoy_stands_before(kms_key: str, requests_log: RequestsLog) -> None:
+    """A key that RSA unwraps, and that does not fit, is no reason not to ask KMS."""
+    ours, kms = rsa_keyring(), kms_keyring(kms_key)
+    data_key = kms.generate(32, {})
+    writer = FixedEDKs(data_key.plaintext, (*ours.wrap(DECOY, {}), *data_key.edks))
+    requests_log.clear()
+    assert message.decrypt(message.encrypt(b"plain", writer), MultiKeyring(ours, kms)) == b"plain"
+    assert kms_calls(requests_log) == ["Decrypt"]
+
+
+class FixedEDKs(FixedKeyring):
+    """A keyring that writes these EDKs, whatever they open to."""
+
+    def __init__(self, data_key: bytes, edks: tuple[EncryptedDataKey, ...]) -> None:
+        super().__init__(data_key)
+        self.edks = edks
+
+    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
+        """Return the EDKs."""
+        return self.edks
+
+
+def test_which_of_several_failures_is_reported(kms: Any, kms_key: str) -> None:
+    """A denied key before a key that does not open, and that before keys that are not ours."""
+    ours, other = aes("one"), aes("two")
+    wrong = AESKeyring("tests", "one", bytes(32))
+    edks = ours.wrap(bytes(32), {})
+    for keyrings in ((wrong, other), (other, wrong)):
+        with pytest.raises(IntegrityError):
+            MultiKeyring(*keyrings).unwrap(edks, {}, 32)
+    for asked in (MultiKeyring(other, kms_keyring(kms_key)), MultiKeyring(other)):
+        with pytest.raises(KeyUnavailableError) as raised:
+            asked.unwrap(edks, {}, 32)
+        assert raised.value.hint == "The header names aes:tests/one."
+    both = MultiKeyring(ours, kms_keyring(kms_key)).wrap(bytes(32), {})
+    kms.disable_key(KeyId=kms_key)
+    denied = kms_keyring(kms_key)
+    for together in (MultiKeyring(wrong, denied), MultiKeyring(denied, wrong)):
+        with pytest.raises(KeyUnavailableError, match="disabled"):
+            together.unwrap(both, {}, 32)
+
+
+def test_an_alias_of_another_key_does_not_outweigh_a_mismatch(kms: Any, kms_key: str) -> None:
+    """That an EDK is another KMS key's says less than that one of ours does not open."""
+    other = str(kms.create_key()["KeyMetadata"]["Arn"])
+    alias = f"alias/candidates-{kms_key[-12:]}"
+    kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
+    edks = MultiKeyring(kms_keyring(other), aes("one")).wrap(bytes(32), {})
+    wrong = AESKeyring("tests", "one", bytes(32))
+    with pytest.raises(IntegrityError):
+        MultiKeyring(kms_keyring(alias), wrong).unwrap(edks, {}, 32)
+    with pytest.raises(KeyUnavailableError) as raised:
+        MultiKeyring(kms_keyring(alias), aes("two")).unwrap(edks, {}, 32)
+    assert raised.value.code == "IncorrectKeyException"
+
+
+def test_a_keyring_of_the_callers_own_gives_one_candidate() -> None:
+    """Where it does not fit, the next keyring is asked; alone, it is one error."""
+    own = Wrong()
+    data = message.encrypt(b"plain", aes())
+    assert message.decrypt(data, MultiKeyring(own, aes())) == b"plain"
+    assert message.decrypt(message.encrypt(b"x", FixedKeyring(DECOY)), MultiKeyring(own)) == b"x"
+    for keyring in (own, MultiKeyring(own), MultiKeyring(own, aes("two"))):
+        with pytest.raises(IntegrityError):
+            message.decrypt(data, keyring)
+    with pytest.raises(IntegrityError):
+        message.decrypt(data, Wrong(b"short"))
+
+
+# Cached
+
+
+@EVERY_PADDING
+def test_only_a_key_that_fits_is_cached(
+    padding: str, kms_key: str, requests_log: RequestsLog
+) -> None:
+    """Through a cache before RSA and KMS, a wrong candidate is neither kept nor in the way."""
+    writer = MultiKeyring(kms_keyring(kms_key), Decoyed(rsa_keyring(0, padding)))
+    inside = MultiKeyring(rsa_keyring(1, padding), kms_keyring(kms_key))
+    keyring = CachingKeyring(inside, max_age=60)
+    data = message.encrypt(b"plain", writer)
+    commitment = len(header_of(data)) - 17
+    for _ in range(2):
+        with pytest.raises(IntegrityError):
+            message.decrypt(flipped(data, commitment), keyring)
+        assert keyring.statistics.entries == 0
+    requests_log.clear()
+    for _ in range(3):
+        assert message.decrypt(data, keyring) == b"plain"
+    assert kms_calls(requests_log) == ["Decrypt"]
+    assert (keyring.statistics.entries, keyring.statistics.unwrap_hits) == (1, 2)
+
+
+def test_a_wrong_answer_of_the_callers_own_keyring_is_not_cached() -> None:
+    """It is the cache that must not keep it, whichever keyring is inside."""
+    own = Wrong()
+    keyring = CachingKeyring(own, max_age=60)
+    data = message.encrypt(b"plain", FixedKeyring(bytes(32)))
+    with pytest.raises(IntegrityError):
+        message.decrypt(data, keyring)
+    assert keyring.statistics.entries == 0
+    own.answer = bytes(32)
+    assert [message.decrypt(data, keyring) for _ in range(2)] == [b"plain"] * 2
+    assert own.unwraps == 2
+
+
+def test_a_cached_key_that_does_not_fit_is_passed_over() -> None:
+    """Two messages with the same EDKs under different keys of theirs open as without a cache."""
+    ours = rsa_keyring()
+    edks = (*ours.wrap(DECOY, {}), *ours.wrap(bytes(32), {}))
+    written = [message.encrypt(key, FixedEDKs(key, edks)) for key in (bytes(32), DECOY)]
+    keyring = CachingKeyring(ours, max_age=60)
+    for _ in range(2):
+        for data, key in zip(written, (bytes(32), DECOY), strict=True):
+            assert message.decrypt(data, keyring) == key
+    assert keyring.statistics.entries == 1
+
+
+# Wrapped object keys
+
+
+@EVERY_PADDING
+@pytest.mark.parametrize("cached", [True, False])
+def test_an_object_key_proves_itself(padding: str, *, cached: bool) -> None:
+    """The wrapped key in the metadata that opens the header's data key is the object's."""
+    keyring = rsa_keyring(padding=padding)
+    writer = ObjectKeyring(Decoyed(keyring))
+    data = message.encrypt(b"plain", writer)
+    inside = CachingKeyring(keyring, max_age=60) if cached else keyring
+    for _ in range(2):
+        assert message.decrypt(data, ObjectKeyring(inside, writer.wrapped)) == b"plain"
+    for spoilt in (flipped(data, len(header_of(data)) - 17), message.encrypt(b"x", aes())):
+        with pytest.raises(IntegrityError):
+            message.decrypt(spoilt, ObjectKeyring(keyring, writer.wrapped))
+
+
+def test_object_keys_under_two_keys_of_one_name() -> None:
+    """PKCS #1 under two keys of one name: 1,500 honest wrapped object keys, all opened."""
+    both, reader = MultiKeyring(rsa_keyring(0), rsa_keyring(1)), rsa_keyring(1)
+    for _ in range(1500):
+        writer = ObjectKeyring(both)
+        data = message.encrypt(b"x", writer)
+        assert message.decrypt(data, ObjectKeyring(reader, writer.wrapped)) == b"x"
+
+
+def test_an_object_key_that_opens_nothing_is_one_error() -> None:
+    """A keyring whose object key opens nothing, or has no such length, is an IntegrityError."""
+    data = message.encrypt(b"plain", ObjectKeyring(aes()))
+    for answer in (DECOY, b"short"):
+        with pytest.raises(IntegrityError):
+            message.decrypt(data, ObjectKeyring(Wrong(answer), aes().wrap(DECOY, {})))
+
+
+@EVERY_PADDING
+def test_rotation_rewraps_the_object_key_that_opens_the_header(bucket: str, padding: str) -> None:
+    """A candidate that does not open the header is not what the new key is given."""
+    keyring, uri = rsa_keyring(padding=padding), f"s3://{bucket}/object"
+    connect(ClientSide(Decoyed(keyring), key_location="metadata")).put(b"plain", uri)
+    (outcome,) = connect(ClientSide(keyring, key_location="metadata")).rotate(
+        uri, to=ClientSide(aes(), key_location="metadata")
+    )
+    assert outcome.action == "rewrapped"
+    assert connect(ClientSide(aes(), key_location="metadata")).read(uri) == b"plain"
+
+
+@pytest.mark.parametrize(
+    ("reader", "expected"),
+    [
+        (lambda: rsa_keyring(1), IntegrityError),
+        (lambda: aes("two"), KeyUnavailableError),
+    ],
+    ids=["does not fit", "not ours"],
+)
+def test_rotation_names_the_object_that_no_key_opens(
+    bucket: str, reader: Callable[[], Keyring], expected: type[Exception]
+) -> None:
+    """The error says which object it is about, and nothing is written."""
+    uri, to = f"s3://{bucket}/object", ClientSide(aes(), key_location="metadata")
+    connect(ClientSide(rsa_keyring(), key_location="metadata")).put(b"plain", uri)
+    with pytest.raises(expected, match=uri):
+        connect(ClientSide(reader(), key_location="metadata")).rotate(uri, to=to)
+    assert connect(ClientSide(rsa_keyring(), key_location="metadata")).read(uri) == b"plain"
