@@ -408,6 +408,12 @@ def inspect(
 )
 @_written_in
 @_allow_unsigned
+@option(
+    "--drop-annotations",
+    is_flag=True,
+    environment=False,
+    help="Rotate objects also where their annotations cannot be kept, and lose those.",
+)
 @_recursive
 @_dry_run
 def rotate(
@@ -419,6 +425,7 @@ def rotate(
     dry_run: bool,
     allow_unsigned: bool,
     written_in: str | None,
+    drop_annotations: bool,
     **old: Any,
 ) -> None:
     """Bring objects under another key or mode.
@@ -448,6 +455,7 @@ def rotate(
             allow_unsigned=allow_unsigned,
             allow_unencrypted=old["from_mode"] == _PLAIN,
             written_in=written_in,
+            drop_annotations=drop_annotations,
             on_outcome=lambda o: _show_outcome(settings, o, dry_run),
         )
     except RotationError as error:

@@ -8,6 +8,7 @@
     s3crypt-context         the encryption context it is wrapped under, as JSON
     s3crypt-write           of a conditional write of a server-side mode: a random token, by which
                             its writer knows the object again when S3's reply was lost
+    s3crypt-annotations-of  the version whose annotations a rotation copies to this one
 
 `s3crypt-edks` and `s3crypt-context` are there with `key_location="metadata"` only: the message's
 header then has one EDK, of a raw AES key made for this object (the *object key*). Changing who
@@ -39,6 +40,7 @@ FOOTER_LENGTH = "s3crypt-footer-length"
 EDKS = "s3crypt-edks"
 CONTEXT = "s3crypt-context"
 WRITE = "s3crypt-write"
+ANNOTATIONS_OF = "s3crypt-annotations-of"
 
 # The header's only EDK names this raw AES key; any SDK opens it, given the unwrapped object key.
 OBJECT_KEY = ("s3crypt", "object-key")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from . import annotations
 from . import metadata as entries
 from .aws import http_status
 from .conditions import head, if_unchanged
@@ -33,6 +34,8 @@ from .info import DESCRIBING_HEADERS, Description, check_metadata, describing
 from .keyrings import AESKeyring, key_names, reading_hint, uncached
 from .kms_keyrings import KMSKeyring
 from .location import Location
+from .locks import HEADERS as _LOCKS
+from .locks import Locks
 from .message import MAX_HEADER_LENGTH, EncryptedDataKey, Header, Keyring, Opener
 from .message.frames import unsigned
 from .message.header import PUBLIC_KEY_PAIR
@@ -52,7 +55,6 @@ from .transfer import MAX_COPY_LENGTH, CopySource, Mark, ObjectStream, Upload, c
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted", "failed"]
 
-_LOCKS = ("ObjectLockLegalHoldStatus", "ObjectLockMode", "ObjectLockRetainUntilDate")
 # All that a rotation keeps or goes by, too: were the first look's reply cut short on its way, then
 # what it lacks would be lost.
 _SHOWS_A_WRITE = (
@@ -111,17 +113,18 @@ class Origin:
     written_in: str | None = None
 
 
-def rotate(
+def rotate(  # noqa: PLR0913 - as the store's method has them
     store: S3Crypt,
     location: Location,
     to: Mode,
     origin: Origin,
     *,
     dry_run: bool,
+    drop_annotations: bool,
     on_outcome: Callable[[RotationOutcome], None] | None,
 ) -> tuple[RotationOutcome, ...]:
     """Rotate one object, or all below a prefix; see `S3Crypt.rotate`."""
-    job = _job(store, to, origin)
+    job = _job(store, to, origin, drop_annotations=drop_annotations)
     if not location.is_prefix:
         outcome = _rotate_one(job, location, None, dry_run=dry_run)
         if on_outcome:
@@ -160,11 +163,14 @@ class _Job:
     source: Mode | None
     to: Mode
     origin: Origin
+    locks: Locks
+    drop_annotations: bool
 
 
-def _job(store: S3Crypt, to: Mode, origin: Origin) -> _Job:
+def _job(store: S3Crypt, to: Mode, origin: Origin, *, drop_annotations: bool = False) -> _Job:
     check_written_in(store.mode if binds_bucket(store.mode) else to, origin.written_in)
-    return _Job(store, store.mode and store.pinned(store.mode), store.pinned(to), origin)
+    source = store.mode and store.pinned(store.mode)
+    return _Job(store, source, store.pinned(to), origin, Locks(store.client), drop_annotations)
 
 
 def _rotate_all(job: _Job, prefix: Location, *, dry_run: bool) -> Iterator[RotationOutcome]:
@@ -197,7 +203,21 @@ class _Object:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        return entries.of_reply(self.head)
+        """All entries but the one that is about this version only."""
+        found = entries.of_reply(self.head)
+        found.pop(entries.ANNOTATIONS_OF, None)
+        return found
+
+    @property
+    def version_id(self) -> str | None:
+        """The version's id, None where another object takes this one's place."""
+        version_id = self.head.get("VersionId")
+        return None if version_id == "null" else version_id
+
+    @property
+    def is_large(self) -> bool:
+        """Whether S3 copies it by parts only."""
+        return int(self.head["ContentLength"]) > MAX_COPY_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,8 +412,13 @@ def _rotate_one(
         action = _plan(job, seen, neighbour)
         version_id, moved = None, 0
         try:
+            if action != "unchanged":
+                job.locks.check(seen.location, seen.head)
             if not dry_run:
-                action, version_id, moved = _act(job, seen, action)
+                _finish_annotations(job, seen)
+            annotated = _annotations(job, seen, action)
+            if not dry_run:
+                action, version_id, moved = _act(job, seen, action, annotated)
             break
         except ConflictError:
             before, seen = seen, _look(job, location)
@@ -413,32 +438,38 @@ def _shows_more(before: _Object, now: _Object) -> bool:
     return before.head.keys() < now.head.keys() or before.metadata.items() < now.metadata.items()
 
 
-def _act(job: _Job, seen: _Object, action: Action) -> tuple[Action, str | None, int]:
+def _act(
+    job: _Job, seen: _Object, action: Action, annotated: tuple[str, ...]
+) -> tuple[Action, str | None, int]:
     """Do what was planned; return what was done, the new version, and the bytes moved."""
     if action == "copied":
-        return _copy(job, seen)
+        return _copy(job, seen, annotated)
     if action == "rewrapped":
-        return action, _rewrap(job, seen), 0
+        return action, _rewrap(job, seen, annotated), 0
     if action == "re-encrypted":
-        return action, *_re_encrypt(job, seen)
+        return action, *_re_encrypt(job, seen, annotated)
     return action, None, 0
 
 
-def _copy(job: _Job, seen: _Object) -> tuple[Action, str | None, int]:
+def _copy(job: _Job, seen: _Object, annotated: tuple[str, ...]) -> tuple[Action, str | None, int]:
+    metadata = {**entries.without_token(seen.metadata), **_annotations_of(seen, annotated)}
+    token = entries.new_token(metadata)
+    encryption = job.to.write_arguments()
     try:
-        metadata = entries.without_token(seen.metadata)
-        token = entries.new_token(metadata)
-        reply = _copy_in_place(job, seen, job.to.write_arguments(), {**metadata, **token}, token)
+        reply = _copy_in_place(job, seen, encryption, {**metadata, **token}, token)
     except StorageError as error:
         if error.code != "NotImplemented":
             raise
         # Some S3 services cannot copy encrypted objects; the bytes then go through here.
-        version_id, moved = _re_encrypt(job, seen)
+        annotated = _annotations(job, seen, "re-encrypted")
+        version_id, moved = _re_encrypt(job, seen, annotated)
         return "re-encrypted", version_id, moved
-    return "copied", reply.get("VersionId"), 0
+    version_id = reply.get("VersionId")
+    _copy_annotations(job, seen, annotated, version_id)
+    return "copied", version_id, 0
 
 
-def _rewrap(job: _Job, seen: _Object) -> str | None:
+def _rewrap(job: _Job, seen: _Object, annotated: tuple[str, ...]) -> str | None:
     source, sealed = seen.read_with, seen.sealed
     if not isinstance(job.to, ClientSide) or not isinstance(source, ClientSide) or not sealed:
         raise AssertionError("unreachable: only client-side objects are rewrapped")
@@ -454,10 +485,11 @@ def _rewrap(job: _Job, seen: _Object) -> str | None:
         wrapped = _rewrapped_here(job, seen, sealed, source.keyring, job.to.keyring)
     # Newly wrapped keys are on no object that another writer made.
     mark = {entries.EDKS: entries.dump_edks(wrapped)}
-    metadata = {**seen.metadata, **mark}
+    metadata = {**seen.metadata, **mark, **_annotations_of(seen, annotated)}
     entries.check_length(metadata)
     reply = _copy_in_place(job, seen, _at_rest(seen.head), metadata, mark)
     version_id: str | None = reply.get("VersionId")
+    _copy_annotations(job, seen, annotated, version_id)
     return version_id
 
 
@@ -517,7 +549,7 @@ def _copy_in_place(
     store, to = job.store, job.to
     size = int(seen.head["ContentLength"])
     # CopyObject keeps the tags by itself; a copy by parts is a new object without them.
-    tags = _tags(job, seen) if size > MAX_COPY_LENGTH else {}
+    tags = _tags(job, seen) if seen.is_large else {}
     described = Description(entries.of_user(seen.metadata), tags, _headers(seen))
     upload = Upload(
         store.client,
@@ -531,7 +563,13 @@ def _copy_in_place(
     key = seen.read_with.copy_source_arguments() if isinstance(seen.read_with, SSEC) else {}
     source = CopySource(seen.location, seen.etag, seen.head.get("VersionId"), size, key)
     _check_unchanged(job, seen)
-    return copy_in_place(upload, source, workers=store.workers)
+    return copy_in_place(
+        upload,
+        source,
+        workers=store.workers,
+        copy_limit=MAX_COPY_LENGTH,
+        annotations=_annotation_directive(job, seen),
+    )
 
 
 def _demand(job: _Job, seen: _Object) -> Demand:
@@ -545,11 +583,12 @@ def _demand(job: _Job, seen: _Object) -> Demand:
     )
 
 
-def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
+def _re_encrypt(job: _Job, seen: _Object, annotated: tuple[str, ...]) -> tuple[str | None, int]:
     headers = _headers(seen)
     if isinstance(job.to, ClientSide) and seen.sealed:
         headers |= _at_rest(seen.head)
-    described = Description(entries.of_user(seen.metadata), _tags(job, seen), headers)
+    metadata = {**entries.of_user(seen.metadata), **_annotations_of(seen, annotated)}
+    described = Description(metadata, _tags(job, seen), headers)
     with ExitStack() as stack:
         try:
             reading = stack.enter_context(job.store.reading(seen.location, _demand(job, seen)))
@@ -568,6 +607,7 @@ def _re_encrypt(job: _Job, seen: _Object) -> tuple[str | None, int]:
             conditions=if_unchanged(seen.etag),
             written_in=job.origin.written_in,
         )
+    _copy_annotations(job, seen, annotated, written.version_id)
     return written.version_id, written.size or 0
 
 
@@ -616,3 +656,86 @@ def _headers(seen: _Object) -> dict[str, Any]:
 
 def _tags(job: _Job, seen: _Object) -> dict[str, str]:
     return job.store.tags(seen.location, seen.head.get("VersionId"))
+
+
+def _may_have_annotations(job: _Job, seen: _Object) -> bool:
+    return annotations.may_exist(job.store.client, seen.location, seen.head)
+
+
+def _annotations(job: _Job, seen: _Object, action: Action) -> tuple[str, ...]:
+    """Return the annotations that are to be written to the new version one by one.
+
+    Where S3 copies an object in one request, it copies them too, and nothing is asked.
+
+    Raises:
+        PolicyError: They would be lost: the new object replaces the old one for good, or takes
+            none.
+    """
+    is_one_copy = action in ("copied", "rewrapped") and not seen.is_large
+    takes_any = not isinstance(job.to, SSEC)
+    is_kept = action == "unchanged" or (is_one_copy and takes_any)
+    if is_kept or not _may_have_annotations(job, seen):
+        return ()
+    can_be_kept = takes_any and seen.version_id is not None
+    if job.drop_annotations and not can_be_kept:
+        return ()
+    found = annotations.names(job.store.client, seen.location, seen.head.get("VersionId"))
+    if found and not can_be_kept:
+        reason = (
+            "its bucket keeps no old version to take them from"
+            if takes_any
+            else "objects of mode sse-c have none"
+        )
+        raise PolicyError(
+            f"{seen.location} has annotations that would be lost ({', '.join(found[:3])}"
+            f"{', ...' if len(found) > 3 else ''}): {reason}.",
+            hint="Save them elsewhere, then name drop_annotations (--drop-annotations).",
+        )
+    return found
+
+
+def _annotation_directive(job: _Job, seen: _Object) -> Literal["COPY", "EXCLUDE"] | None:
+    if not _may_have_annotations(job, seen):
+        return None
+    # Only where they may be dropped: otherwise S3 is to refuse rather than lose one.
+    return "EXCLUDE" if job.drop_annotations and isinstance(job.to, SSEC) else "COPY"
+
+
+def _annotations_of(seen: _Object, annotated: tuple[str, ...]) -> dict[str, str]:
+    """Return the entry by which a later run finds annotations that this run did not get to."""
+    return {entries.ANNOTATIONS_OF: str(seen.version_id)} if annotated else {}
+
+
+def _copy_annotations(
+    job: _Job, seen: _Object, annotated: tuple[str, ...], new_version: str | None
+) -> None:
+    if not annotated:
+        return
+    if new_version is None:
+        raise StorageError(
+            f"{seen.location} was written, but S3 did not say as which version: its annotations "
+            f"are still at version {seen.version_id}.",
+            hint="Run it again.",
+        )
+    annotations.copy(
+        job.store.client,
+        seen.location,
+        annotated,
+        source_version=str(seen.version_id),
+        target_version=new_version,
+    )
+
+
+def _finish_annotations(job: _Job, seen: _Object) -> None:
+    """Copy those annotations that an interrupted rotation has left at the version before."""
+    source = entries.of_reply(seen.head).get(entries.ANNOTATIONS_OF)
+    if source is None or seen.version_id is None or not _may_have_annotations(job, seen):
+        return
+    client, location = job.store.client, seen.location
+    versions = {"source_version": source, "target_version": seen.version_id}
+    if annotations.is_copied(client, location, **versions):
+        return
+    there = annotations.names(client, location, seen.version_id)
+    wanted = annotations.names(client, location, source)
+    left = [name for name in wanted if name not in there]
+    annotations.copy(client, location, left, **versions)

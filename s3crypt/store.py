@@ -493,6 +493,7 @@ class S3Crypt:
         allow_unsigned: bool = False,
         allow_unencrypted: bool = False,
         written_in: str | None = None,
+        drop_annotations: bool = False,
         on_outcome: "Callable[[RotationOutcome], None] | None" = None,
     ) -> "tuple[RotationOutcome, ...]":
         """Bring an object, or all below a prefix, to another mode or key.
@@ -512,6 +513,8 @@ class S3Crypt:
                 than AWS's do of plain objects.
             written_in: The bucket that the objects are bound to now. With `to` they are bound to
                 the bucket that they are in, or to the store's `written_in`.
+            drop_annotations: Rotate also objects whose annotations cannot be kept, without them:
+                in buckets without versioning where the object is written anew, and to SSE-C.
             on_outcome: Called with each object's outcome as it is known.
 
         Raises:
@@ -525,6 +528,7 @@ class S3Crypt:
             Location.parse(uri),
             to,
             rotation.Origin(allow_unsigned, allow_unencrypted, written_in),
+            drop_annotations=drop_annotations,
             dry_run=dry_run,
             on_outcome=on_outcome,
         )
@@ -588,7 +592,8 @@ class S3Crypt:
     ) -> tuple[ObjectInfo, ObjectInfo]:
         """Store an object, verified, under another name too; return what is known of both.
 
-        All that S3 tells of it goes along, but for locks and ACLs.
+        Its metadata, tags, content headers and storage class are copied; its locks, event hold,
+        annotations and ACL are not.
 
         Args:
             source: The object.

@@ -30,6 +30,8 @@ ALLOWED = {
     "aws": {"errors", "redaction"},
     "requests": {"aws", "errors", "workers"},
     "conditions": {"aws", "errors", "location", "requests"},
+    "annotations": {"aws", "errors", "location", "requests"},
+    "locks": {"errors", "location", "requests"},
     "kms": {"aws", "errors", "kms_keyrings", "requests"},
     "caching": {"errors", "message"},
     "keyrings": {"caching", "errors", "message"},
@@ -50,8 +52,8 @@ ALLOWED = {
         "workers", "writer",
     },
     "rotation": {
-        "aws", "conditions", "errors", "info", "keyrings", "kms_keyrings", "location", "message",
-        "metadata", "modes", "sources", "store", "transfer",
+        "annotations", "aws", "conditions", "errors", "info", "keyrings", "kms_keyrings",
+        "location", "locks", "message", "metadata", "modes", "sources", "store", "transfer",
     },
     "configuration": {"errors", "keyrings", "kms_keyrings", "message", "modes"},
     "filesystem": {
@@ -67,7 +69,7 @@ EXCEPTIONS = {("store", "rotation")}
 # Other packages -> the modules that may import them.
 OUTSIDE = {
     "boto3": {"aws", "configuration", "filesystem", "kms", "kms_keyrings", "store"},
-    "botocore": {"aws", "kms", "requests", "transfer"},
+    "botocore": {"annotations", "aws", "kms", "requests", "transfer"},
     "cryptography": {"message", "keyrings"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},

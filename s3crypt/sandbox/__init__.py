@@ -41,6 +41,8 @@ REGION = "us-east-1"
 # What the server's modules must know as well; the public face is `__all__`.
 HOST = "127.0.0.1"
 TOKEN_HEADER = "x-s3crypt-token"  # noqa: S105  a header's name
+# In every reply, so that a client can tell the sandbox from services that know less of S3.
+SANDBOX_HEADER = "x-s3crypt-sandbox"
 _READY_SECONDS = 30
 _STOP_SECONDS = 10
 _PROFILE = "s3crypt-sandbox"

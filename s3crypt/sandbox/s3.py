@@ -16,12 +16,12 @@ import json
 import re
 import secrets
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, unquote
 from xml.sax.saxutils import escape
 
-from . import bodies
+from . import bodies, extras
 from .kms import check_key
 from .wire import Refusal, Reply, Request
 
@@ -39,14 +39,16 @@ _CUSTOMER_PARTS = {
     "key": "an appropriate secret key",
     "key-md5": "the client calculated MD5 of the secret key",
 }
+_LOCKS = (
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-object-lock-legal-hold",
+)
 _KMS_ALGORITHMS = frozenset({"aws:kms", "aws:kms:dsse"})
 _ALGORITHMS = _KMS_ALGORITHMS | {"AES256"}
 # Of an object; all their operations are moto's.
-_SUBRESOURCES = frozenset(
-    {"acl", "tagging", "retention", "legal-hold", "restore", "select", "torrent"}
-)
-_XML = (("Content-Type", "application/xml"),)
-_XML_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
+_SUBRESOURCES = frozenset({"acl", "tagging", "legal-hold", "restore", "select", "torrent"})
+_XML, _XML_HEAD = extras.XML, extras.XML_HEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,16 @@ class _Checksum:
     @classmethod
     def of(cls, body: bytes, algorithm: str = bodies.DEFAULT_ALGORITHM) -> _Checksum:
         return cls(algorithm, bodies.checksum(algorithm, body))
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """What moto does not know of a new object version."""
+
+    seal: _Seal
+    checksum: _Checksum
+    hold: extras.Hold | None = None
+    annotations: Mapping[str, extras.Annotation] = field(default_factory=dict)
 
 
 def _checksum_of(found: Any) -> _Checksum:
@@ -278,8 +290,8 @@ class S3:
         asked = request.query.keys()
         if not request.key:
             return S3._default if "encryption" in asked else None
-        if asked & {"annotation", "encryption"}:
-            return S3._not_implemented
+        if beside := asked & self._SUBRESOURCE_RULES.keys():
+            return self._SUBRESOURCE_RULES[beside.pop()]
         if asked & _SUBRESOURCES:
             return None
         part = next((name for name in ("uploads", "uploadId") if name in asked), "")
@@ -373,11 +385,12 @@ class S3:
         if self._moto.bucket(request.bucket) is None:
             return self._moto(request)
         seal = self._wanted(request)
+        hold = self._wanted_hold(request)
         self._check_preconditions(request)
         reply = self._moto(_bare(request))
         sent = bodies.checksum_of(request)
         kept = _Checksum(*sent) if sent else _Checksum.of(request.body)
-        return self._sealed(request, reply, seal, kept, context=True)
+        return self._sealed(request, reply, _New(seal, kept, hold), context=True)
 
     def _copy_object(self, request: Request) -> Reply:
         source = self._moto.object(*_copy_source(request))
@@ -385,6 +398,8 @@ class S3:
             return self._moto(request)
         self._check_source(request, source)
         seal = self._wanted(request)
+        hold = self._wanted_hold(request)
+        annotations = _copied_annotations(request, source, seal)
         self._check_preconditions(request)
         # moto never sees encryption; but that it changes is a reason to copy onto itself.
         changes = replace(seal, context=None) != replace(_seal_of(source), context=None)
@@ -394,7 +409,19 @@ class S3:
         # Before moto replaces the source, where that is the target as well.
         kept = _Checksum.of(source.value, wanted or _checksum_of(source).algorithm)
         reply = self._moto(_bare(request, extra))
-        return self._sealed(request, reply, seal, kept, context=True)
+        return self._sealed(request, reply, _New(seal, kept, hold, annotations), context=True)
+
+    def _wanted_hold(self, request: Request) -> extras.Hold | None:
+        """Return the event hold asked for, which only a bucket with Object Lock can give."""
+        hold = extras.Hold.of_headers(request.headers)
+        if hold is not None:
+            self._check_lockable(request)
+        return hold
+
+    def _check_lockable(self, request: Request) -> None:
+        bucket = self._moto.bucket(request.bucket)
+        if bucket is not None and not bucket.object_lock_enabled:
+            raise _invalid("Bucket is missing Object Lock Configuration", "InvalidRequest")
 
     def _check_source(self, request: Request, source: Any) -> None:
         wanted = request.headers.get("x-amz-copy-source-if-match")
@@ -418,19 +445,20 @@ class S3:
         self,
         request: Request,
         reply: Reply,
-        seal: _Seal,
-        checksum: _Checksum,
+        new: _New,
         *,
         context: bool = False,
     ) -> Reply:
-        """Remember the new object's encryption and checksum; say the encryption in the reply."""
+        """Remember what moto does not know of the new object; say its encryption in the reply."""
         if reply.status != 200:
             return reply
         written = self._moto.object(request.bucket, request.key)
         assert written is not None
-        written.s3crypt_seal = seal
-        written.s3crypt_checksum = checksum
-        return _saying(reply, seal, context=context)
+        written.s3crypt_seal = new.seal
+        written.s3crypt_checksum = new.checksum
+        written.s3crypt_hold = new.hold
+        written.s3crypt_annotations = dict(new.annotations)
+        return _saying(reply, new.seal, context=context)
 
     def _read_object(self, request: Request) -> Reply:
         if any(name in request.headers for name in MANAGED):
@@ -445,10 +473,67 @@ class S3:
         else:
             self._open(found, customer_md5)
         reply = _saying(self._moto(request), _seal_of(found))
+        hold = extras.hold_of(found)
+        if hold is not None and reply.status < 300:
+            reply = replace(reply, headers=(*reply.headers, *hold.headers()))
         return _saying_checksum(request, reply, _checksum_of(found))
 
     def _delete_object(self, request: Request) -> Reply:
         # moto checks If-Match itself; what it lacks is the lock that this rule holds.
+        version = request.query.get("versionId")
+        hold = version and extras.hold_of(self._moto.object(request.bucket, request.key, version))
+        if hold and hold.status == "ON":
+            raise Refusal(
+                403, "AccessDenied", "Access Denied because object protected by object lock."
+            )
+        return self._moto(request)
+
+    # What is kept beside an object version
+
+    def _existing(self, request: Request) -> Any:
+        version = request.query.get("versionId")
+        found = self._moto.object(request.bucket, request.key, version)
+        if found is None:
+            kind = "version" if version else "key"
+            raise Refusal(404, f"NoSuch{kind.title()}", f"The specified {kind} does not exist.")
+        return found
+
+    def _annotation(self, request: Request) -> Reply:
+        """Put, get, list or delete annotations of an object version."""
+        if self._moto.bucket(request.bucket) is None:
+            raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist.")
+        found = self._existing(request)
+        annotations = extras.annotations_of(found)
+        wanted = request.headers.get("x-amz-object-if-match")
+        if wanted is not None and not _same_etag(wanted, found):
+            raise _precondition("x-amz-object-if-match")
+        match request.method, "annotationName" in request.query:
+            case "PUT", _:
+                if _seal_of(found).customer_md5 is not None:
+                    raise _ssec_annotation()
+                reply = extras.put_annotation(request, annotations)
+            case "DELETE", _:
+                reply = extras.delete_annotation(request, annotations)
+            case "GET", True:
+                self._open(found, None)
+                reply = extras.get_annotation(request, annotations)
+            case _:
+                reply = extras.list_annotations(request, annotations)
+        said = ("x-amz-object-version-id", str(found.version_id))
+        return replace(reply, headers=(*reply.headers, said))
+
+    def _retention(self, request: Request) -> Reply:
+        """Change or tell an object version's retention and event hold; each may be there alone."""
+        self._check_lockable(request)
+        found = self._existing(request)
+        if request.method != "PUT":
+            return _retention_of(found)
+        text = request.body.decode("utf-8")
+        hold = extras.Hold.of_xml(text)
+        if hold is not None:
+            found.s3crypt_hold = hold
+        if hold is not None and not _xml_texts(text, "Mode"):
+            return Reply(200)
         return self._moto(request)
 
     # Multipart uploads
@@ -457,6 +542,7 @@ class S3:
         if self._moto.bucket(request.bucket) is None:
             return self._moto(request)
         seal = self._wanted(request)
+        hold = self._wanted_hold(request)
         reply = self._moto(_bare(request))
         identity = re.search(rb"<UploadId>([^<]+)<", reply.body)
         if identity is None:
@@ -464,6 +550,9 @@ class S3:
         upload = self._moto.upload(request.bucket, identity[1].decode("ascii"))
         assert upload is not None
         upload.s3crypt_seal = seal
+        upload.s3crypt_hold = hold
+        # moto has locks of whole objects only.
+        upload.s3crypt_lock = tuple(request.headers.get(name) for name in _LOCKS)
         return _saying(reply, seal, context=True)
 
     def _upload_part(self, request: Request) -> Reply:
@@ -484,10 +573,12 @@ class S3:
             return _saying(self._moto(_bare(request)), _seal_of(present))
         seal = self._open_upload(request, key_required=False)
         self._check_preconditions(request)
-        checksum = _check_whole(
-            request, self._moto.upload(request.bucket, request.query["uploadId"])
-        )
-        reply = self._sealed(request, self._moto(_bare(request)), seal, checksum)
+        upload = self._moto.upload(request.bucket, request.query["uploadId"])
+        new = _New(seal, _check_whole(request, upload), extras.hold_of(upload))
+        reply = self._sealed(request, self._moto(_bare(request)), new)
+        if reply.status == 200 and any(upload.s3crypt_lock):
+            written = self._moto.object(request.bucket, request.key)
+            written.lock_mode, written.lock_until, written.lock_legal_status = upload.s3crypt_lock
         # S3 repeats a customer key's headers for every operation but this one.
         kept = [pair for pair in reply.headers if not pair[0].lower().startswith(SSE_C)]
         return replace(reply, headers=tuple(kept))
@@ -546,6 +637,12 @@ class S3:
             f"The sandbox does not implement ?{request.raw_query.partition('&')[0]} on objects.",
         )
 
+    # Query parameter of operations on what is kept beside an object -> their rule.
+    _SUBRESOURCE_RULES: ClassVar[dict[str, Callable[[S3, Request], Reply]]] = {
+        "annotation": _annotation,
+        "encryption": _not_implemented,
+        "retention": _retention,
+    }
     # Method and query parameter of an operation on an object -> its rule; any other is moto's.
     _OBJECT_RULES: ClassVar[dict[tuple[str, str], Callable[[S3, Request], Reply]]] = {
         ("PUT", ""): _put_object,
@@ -633,6 +730,42 @@ def _check_said(request: Request, whole: _Checksum, size: int) -> None:
         )
 
 
+def _copied_annotations(
+    request: Request, source: Any, seal: _Seal
+) -> Mapping[str, extras.Annotation]:
+    """Return the annotations that a copy has: the source's, unless they are to be left out."""
+    directive = request.headers.get(extras.DIRECTIVE, "COPY")
+    if directive not in {"COPY", "EXCLUDE"}:
+        raise _invalid("Unknown annotation directive.")
+    found = extras.annotations_of(source)
+    if directive == "EXCLUDE" or not found:
+        return {}
+    if seal.customer_md5 is not None:
+        raise _ssec_annotation()
+    return dict(found)
+
+
+def _ssec_annotation() -> Refusal:
+    return _invalid("Objects encrypted with SSE-C cannot have annotations.", "InvalidRequest")
+
+
+def _retention_of(found: Any) -> Reply:
+    hold = extras.hold_of(found)
+    if not found.lock_mode and hold is None:
+        raise Refusal(
+            404,
+            "NoSuchObjectLockConfiguration",
+            "The specified object does not have a ObjectLock configuration",
+        )
+    kept = ""
+    if found.lock_mode:
+        kept = (
+            f"<Mode>{found.lock_mode}</Mode><RetainUntilDate>{found.lock_until}</RetainUntilDate>"
+        )
+    kept += hold.xml() if hold else ""
+    return Reply(200, _XML, f"{_XML_HEAD}<Retention>{kept}</Retention>".encode())
+
+
 def _precondition(condition: str) -> Refusal:
     return Refusal(
         412,
@@ -664,6 +797,12 @@ def _bare(request: Request, extra: Mapping[str, str] | None = None) -> Request:
         if not name.startswith((SSE, SOURCE_SSE_C))
         and name not in {"if-match", "if-none-match", "x-amz-copy-source-if-match"}
     }
+    # With locks moto wants this header of copies too, and where the checksum itself is there.
+    sent = bodies.checksum_of(request) if request.method == "PUT" else None
+    if sent is not None:
+        kept["x-amz-sdk-checksum-algorithm"] = sent[0]
+    elif "x-amz-copy-source" in request.headers:
+        kept["content-md5"] = bodies.checksum("MD5", b"")
     return replace(request, headers={**kept, **(extra or {})})
 
 

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from . import TOKEN_HEADER
+from . import SANDBOX_HEADER, TOKEN_HEADER
 from .backend import Moto
 from .kms import KMS
 from .s3 import MANAGED, S3, SOURCE_SSE_C, SSE_C
@@ -159,6 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, request: Request, reply: Reply) -> None:
         self.send_response(reply.status)
+        self.send_header(SANDBOX_HEADER, "yes")
         for name, value in reply.headers:
             if name.lower() not in {"connection", "transfer-encoding", "date", "server"}:
                 self.send_header(name, value)

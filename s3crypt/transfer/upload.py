@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from s3crypt.conditions import (
     check_first,
@@ -502,7 +502,12 @@ class CopySource:
 
 
 def copy_in_place(
-    to: Upload, source: CopySource, *, workers: int, copy_limit: int = MAX_COPY_LENGTH
+    to: Upload,
+    source: CopySource,
+    *,
+    workers: int,
+    copy_limit: int = MAX_COPY_LENGTH,
+    annotations: Literal["COPY", "EXCLUDE"] | None = None,
 ) -> Mapping[str, Any]:
     """Have S3 rewrite an object onto itself with other arguments; no body byte comes here.
 
@@ -511,6 +516,8 @@ def copy_in_place(
         source: The version that is copied.
         workers: Part copies at once, at most, where the object needs them.
         copy_limit: Stored bytes up to which one request serves; larger objects go by parts.
+        annotations: What one request is to do with them; None for services without. A copy by
+            parts has none.
 
     Raises:
         ConflictError: The object was replaced meanwhile; the other writer's is kept.
@@ -527,6 +534,8 @@ def copy_in_place(
         **to.conditions,
         "MetadataDirective": "REPLACE",
     }
+    if annotations is not None:
+        request["AnnotationDirective"] = annotations
     reply = call(to.client, "copy_object", request, str(to.location), look=to.look(to.mark))
     to.check(reply)
     return reply

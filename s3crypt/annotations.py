@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Annotations: named texts that AWS keeps beside an object version, apart from its bytes.
+
+CopyObject copies them. An object that is put, or copied by parts, begins without any, and gets its
+own afterwards, one request each. This module lists and copies them. It must not know modes, nor
+when an object may lose its annotations.
+
+A copy that is complete is noted at its source, in an annotation `copied-to.s3crypt` with the
+target's version id. Without that note, a copy that was interrupted could not be told from one
+whose annotations the user has deleted since.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import FlexibleChecksumError
+
+from .aws import is_aws
+from .errors import ObjectNotFoundError, StorageError
+from .location import Location
+from .requests import BROKEN, Attempts, BrokenReplyError, call
+
+# Objects in directory buckets (S3 Express) have none, and no request for them.
+_DIRECTORY_BUCKET = "--x-s3"
+# The header by which the sandbox, which has annotations, can be told from other services.
+_SANDBOX = "x-s3crypt-sandbox"
+# What AWS answers where a Region has no annotations.
+_UNKNOWN = frozenset({"MethodNotAllowed", "NotImplemented"})
+# Names that begin with "s3" or "aws" are Amazon's.
+_COPIED_TO = "copied-to.s3crypt"
+
+# botocore repeats no read of a body.
+_READ_ATTEMPTS = 5
+
+
+def may_exist(client: Any, location: Location, head: Mapping[str, Any]) -> bool:
+    """Return whether an object can have annotations: in AWS and in the sandbox, without SSE-C.
+
+    Other services take the request for one about the object itself.
+    """
+    if head.get("SSECustomerAlgorithm") or location.bucket.endswith(_DIRECTORY_BUCKET):
+        return False
+    headers = head.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return is_aws(client) or _SANDBOX in headers
+
+
+def names(client: Any, location: Location, version_id: str | None) -> tuple[str, ...]:
+    """Return the names of an object version's annotations, in order; none if the version is gone.
+
+    Raises:
+        StorageError: S3 refused or failed.
+    """
+    found: list[str] = []
+    subject = f"{location} (its annotations)"
+    arguments = {**location.arguments, **_version(version_id)}
+    while True:
+        try:
+            page = call(client, "list_object_annotations", arguments, subject)
+        except ObjectNotFoundError:
+            return ()
+        except StorageError as error:
+            if error.code in _UNKNOWN:
+                return ()
+            raise
+        found.extend(entry["AnnotationName"] for entry in page.get("Annotations") or ())
+        _check_counted(location, page)
+        token = page.get("NextContinuationToken")
+        if not token:
+            return tuple(sorted(set(found) - {_COPIED_TO}))
+        arguments["ContinuationToken"] = token
+
+
+def _check_counted(location: Location, page: Mapping[str, Any]) -> None:
+    if page["AnnotationCount"] != len(page.get("Annotations") or ()):
+        raise StorageError(
+            f"{location}: S3's list of its annotations came without its end.", hint="Run it again."
+        )
+
+
+def copy(
+    client: Any,
+    location: Location,
+    wanted: Sequence[str],
+    *,
+    source_version: str,
+    target_version: str,
+) -> None:
+    """Copy annotations from one version of an object to another, one after the other.
+
+    Raises:
+        StorageError: S3 refused or failed; the target has those that come before.
+    """
+    for name in wanted:
+        subject = f"{location} (its annotation {name!r})"
+        arguments = {**location.arguments, "AnnotationName": name}
+        try:
+            payload = _read(client, {**arguments, "VersionId": source_version}, subject)
+            _write(client, {**arguments, "VersionId": target_version}, payload, subject)
+        except StorageError as error:
+            still = f"It is still at version {source_version}: run it again."
+            error.hint = f"{error.hint} {still}" if error.hint else still
+            raise
+    # Without the note, only a later run has to compare the two versions again.
+    with contextlib.suppress(StorageError):
+        note = _note(location, source_version)
+        _write(client, note, target_version.encode(), f"{location} (its annotations)")
+
+
+def is_copied(client: Any, location: Location, *, source_version: str, target_version: str) -> bool:
+    """Return whether a copy from one version to the other is complete, or its source is gone."""
+    note, subject = _note(location, source_version), f"{location} (its annotations)"
+    try:
+        return _read(client, note, subject) == target_version.encode()
+    except ObjectNotFoundError as error:
+        return error.code != "NoSuchAnnotation"
+
+
+def _note(location: Location, source_version: str) -> dict[str, Any]:
+    return {**location.arguments, "AnnotationName": _COPIED_TO, "VersionId": source_version}
+
+
+def _write(client: Any, arguments: Mapping[str, Any], payload: bytes, subject: str) -> None:
+    more = {"AnnotationPayload": payload, "ChecksumAlgorithm": "CRC64NVME"}
+    call(client, "put_object_annotation", {**arguments, **more}, subject)
+
+
+def _read(client: Any, arguments: Mapping[str, Any], subject: str) -> bytes:
+    """Return an annotation's text, which is 1 MiB at most, whole."""
+    asked = {**arguments, "ChecksumMode": "ENABLED"}
+    attempts = Attempts(client, subject, least=_READ_ATTEMPTS)
+    while True:
+        reply = call(client, "get_object_annotation", asked, subject, within=attempts)
+        try:
+            payload: bytes = reply["AnnotationPayload"].read()
+        except (*BROKEN, FlexibleChecksumError) as error:
+            attempts.after(BrokenReplyError(error=error))
+            continue
+        if len(payload) == reply["ContentLength"]:
+            return payload
+        attempts.after(BrokenReplyError())
+
+
+def _version(version_id: str | None) -> dict[str, str]:
+    return {"VersionId": version_id} if version_id else {}

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether an object's Object Lock settings can be read, so that a rotation loses none of them.
+
+S3 leaves the headers of a lock out of its replies for callers without the permission to read it,
+so a HEAD without them proves nothing in a bucket with Object Lock. Such an object's settings are
+then asked for by their own requests, whose refusal cannot be taken for "none".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import ConflictError, ObjectNotFoundError, StorageError
+from .location import Location
+from .requests import call
+
+# As HEAD returns them, and as the requests that make an object take them.
+RETENTION = (
+    "ObjectLockMode",
+    "ObjectLockRetainUntilDate",
+    "ObjectLockEventHold",
+    "ObjectLockEventHoldDurationDays",
+    "ObjectLockEventHoldDurationYears",
+)
+LEGAL_HOLD = ("ObjectLockLegalHoldStatus",)
+HEADERS = (*LEGAL_HOLD, *RETENTION)
+
+_DENIED = frozenset({"403", "AccessDenied"})
+# A bucket or an object has none, or the service knows no Object Lock.
+_NONE = frozenset(
+    {
+        "InvalidArgument",
+        "InvalidRequest",
+        "MethodNotAllowed",
+        "NotImplemented",
+    }
+)
+
+
+class Locks:
+    """Checks that locks can be read; a bucket's setting is asked for once."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._may_lock: dict[str, bool] = {}
+
+    def check(self, location: Location, head: Mapping[str, Any]) -> None:
+        """Refuse an object whose lock, if it has one, its HEAD may not have shown.
+
+        Raises:
+            StorageError: The lock may not be read.
+            ConflictError: It was locked since the HEAD.
+        """
+        # Object Lock needs versioning, which gives every object a version id.
+        if not head.get("VersionId") or not self._may_be_locked(location):
+            return
+        version = {"VersionId": head["VersionId"]}
+        shown = any(head.get(name) for name in RETENTION)
+        if not shown and self._is_set("get_object_retention", "Retention", location, version):
+            raise _locked_meanwhile(location)
+        shown = any(head.get(name) for name in LEGAL_HOLD)
+        if not shown and self._is_set("get_object_legal_hold", "LegalHold", location, version):
+            raise _locked_meanwhile(location)
+
+    def _may_be_locked(self, location: Location) -> bool:
+        bucket = location.bucket
+        if bucket not in self._may_lock:
+            try:
+                subject = f"s3://{bucket} (its Object Lock setting)"
+                reply = call(
+                    self._client, "get_object_lock_configuration", {"Bucket": bucket}, subject
+                )
+            except StorageError as error:
+                if error.code not in _DENIED and not _says_none(error):
+                    raise
+                # Denied, it may have one: its objects are asked about.
+                self._may_lock[bucket] = error.code in _DENIED
+            else:
+                configuration = reply.get("ObjectLockConfiguration") or {}
+                self._may_lock[bucket] = configuration.get("ObjectLockEnabled") == "Enabled"
+        return self._may_lock[bucket]
+
+    def _is_set(
+        self, operation: str, field: str, location: Location, version: Mapping[str, str]
+    ) -> bool:
+        try:
+            subject = f"{location} (its {field} of Object Lock)"
+            reply = call(self._client, operation, {**location.arguments, **version}, subject)
+        except StorageError as error:
+            if _says_none(error):
+                return False
+            if error.code in _DENIED:
+                error.hint = (
+                    "A lock or an event hold that may not be read would be lost. Allow "
+                    "s3:GetObjectRetention and s3:GetObjectLegalHold; in a bucket without Object "
+                    "Lock, s3:GetBucketObjectLockConfiguration does."
+                )
+            raise
+        # An object that never had a legal hold has an empty one at some services.
+        return any((reply.get(field) or {}).values())
+
+
+def _says_none(error: StorageError) -> bool:
+    # AWS answers 404 where a bucket, or an object, has no such setting.
+    return isinstance(error, ObjectNotFoundError) or error.code in _NONE
+
+
+def _locked_meanwhile(location: Location) -> ConflictError:
+    return ConflictError(
+        f"{location} was locked meanwhile, or S3's first reply about it was cut short.",
+        hint="Run it again.",
+    )
