@@ -73,7 +73,7 @@ def annotate(s3: Any, bucket: str, notes: dict[str, str], version: str | None = 
         )
 
 
-def annotations(s3: Any, bucket: str) -> dict[str, str]:
+def notes_of(s3: Any, bucket: str) -> dict[str, str]:
     """Return the annotations of the current version."""
     where = {"Bucket": bucket, "Key": "x"}
     listed = [
@@ -167,7 +167,8 @@ def test_locks_are_kept(
     lock: dict[str, Any], before: str, after: str, locked_bucket: str, kms_key: str, s3: Any
 ) -> None:
     """On the new version, whichever way it was made; the old one stays as it is."""
-    uri, old = f"s3://{locked_bucket}/x", {"sse-s3": SSES3(), "client": ClientSide(aes())}[before]
+    uri = f"s3://{locked_bucket}/x"
+    old = SSES3() if before == "sse-s3" else ClientSide(aes())
     connect(old).put(b"plain", uri)
     where = {"Bucket": locked_bucket, "Key": "x"}
     head = s3.head_object(**where)
@@ -289,7 +290,7 @@ def test_a_copy_takes_annotations_along(
     (copy,) = [asked for asked in relay.asked if asked.method == "PUT"]
     assert copy.headers["x-amz-object-annotation-directive"] == "COPY"
     assert not any("annotation" in asked.query for asked in relay.asked)
-    assert annotations(s3, bucket) == NOTES
+    assert notes_of(s3, bucket) == NOTES
 
 
 @pytest.mark.usefixtures("_by_parts")
@@ -311,7 +312,7 @@ def test_annotations_go_to_the_new_version(
     annotate(s3, versioned_bucket, NOTES)
     (outcome,) = connect(old).rotate(uri, to=new)
     assert outcome.action == way
-    assert annotations(s3, versioned_bucket) == NOTES
+    assert notes_of(s3, versioned_bucket) == NOTES
     store = connect(new)
     assert store.read(uri) == payload(7 * 2**20)
     assert dict(store.inspect(uri).metadata) == {"a": "b"}
@@ -321,7 +322,7 @@ def test_annotations_go_to_the_new_version(
     back = ClientSide(aes())
     s3.delete_object_annotation(Bucket=versioned_bucket, Key="x", AnnotationName="c")
     store.rotate(uri, to=back)
-    assert annotations(s3, versioned_bucket).keys() == {"a", "b"}
+    assert notes_of(s3, versioned_bucket).keys() == {"a", "b"}
 
 
 def test_a_thousand_annotations_are_listed_by_pages(versioned_bucket: str, s3: Any) -> None:
@@ -337,7 +338,7 @@ def test_a_thousand_annotations_are_listed_by_pages(versioned_bucket: str, s3: A
     store = connect(SSES3())
     store.client.meta.events.register("before-call.s3.ListObjectAnnotations", shorten)
     store.rotate(uri, to=ClientSide(aes()))
-    assert annotations(s3, versioned_bucket) == notes
+    assert notes_of(s3, versioned_bucket) == notes
 
 
 @pytest.mark.parametrize("written", [0, 1, 2])
@@ -362,11 +363,11 @@ def test_a_later_run_writes_what_an_interrupted_one_did_not(
         with pytest.raises(StorageError, match="annotation") as caught:
             store.rotate(uri, to=new)
     assert "still at version" in str(caught.value.hint)
-    assert len(annotations(s3, versioned_bucket)) == written
+    assert len(notes_of(s3, versioned_bucket)) == written
     assert connect(new).rotate(uri, to=new, dry_run=True)[0].action == "unchanged"
-    assert len(annotations(s3, versioned_bucket)) == written
+    assert len(notes_of(s3, versioned_bucket)) == written
     assert connect(new).rotate(uri, to=new)[0].action == "unchanged"
-    assert annotations(s3, versioned_bucket) == NOTES
+    assert notes_of(s3, versioned_bucket) == NOTES
 
 
 @pytest.mark.parametrize("deleted", ["a", "c", "abc"])
@@ -381,7 +382,7 @@ def test_a_rerun_restores_nothing_that_was_deleted_since(
     for name in deleted:
         s3.delete_object_annotation(Bucket=versioned_bucket, Key="x", AnnotationName=name)
     connect(new).rotate(uri, to=new)
-    assert annotations(s3, versioned_bucket).keys() == NOTES.keys() - set(deleted)
+    assert notes_of(s3, versioned_bucket).keys() == NOTES.keys() - set(deleted)
 
 
 def test_a_rerun_does_without_an_old_version_that_is_gone(versioned_bucket: str, s3: Any) -> None:
@@ -392,7 +393,7 @@ def test_a_rerun_does_without_an_old_version_that_is_gone(versioned_bucket: str,
     connect(SSES3()).rotate(uri, to=new)
     s3.delete_object(Bucket=versioned_bucket, Key="x", VersionId=old)
     assert connect(new).rotate(uri, to=new)[0].action == "unchanged"
-    assert annotations(s3, versioned_bucket) == NOTES
+    assert notes_of(s3, versioned_bucket) == NOTES
 
 
 @pytest.mark.parametrize("state", ["never", "suspended"])
@@ -415,10 +416,10 @@ def test_without_versions_annotations_are_a_refusal(state: str, bucket: str, s3:
         connect(SSES3()).rotate(f"s3://{bucket}/", to=new)
     outcomes: Any = failed.value.outcomes
     assert [o.action for o in outcomes] == ["re-encrypted", "failed", "re-encrypted"]
-    assert annotations(s3, bucket) == NOTES
+    assert notes_of(s3, bucket) == NOTES
     (outcome,) = connect(SSES3()).rotate(f"s3://{bucket}/x", to=new, drop_annotations=True)
     assert outcome.action == "re-encrypted"
-    assert annotations(s3, bucket) == {}
+    assert notes_of(s3, bucket) == {}
 
 
 @pytest.mark.parametrize("versions", ["bucket", "versioned_bucket"])
@@ -434,10 +435,10 @@ def test_objects_that_sse_c_would_strip_are_refused(
     new = SSEC(CUSTOMER_KEY)
     with pytest.raises(PolicyError, match="sse-c have none"):
         connect(old).rotate(uri, to=new)
-    assert annotations(s3, bucket) == NOTES
+    assert notes_of(s3, bucket) == NOTES
     connect(old).rotate(uri, to=new, drop_annotations=True)
     assert connect(new).read(uri) == b"plain"
-    assert annotations(s3, bucket) == {}
+    assert notes_of(s3, bucket) == {}
 
 
 def test_dropping_is_only_for_what_cannot_be_kept(versioned_bucket: str, s3: Any) -> None:
@@ -446,7 +447,7 @@ def test_dropping_is_only_for_what_cannot_be_kept(versioned_bucket: str, s3: Any
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     annotate(s3, versioned_bucket, NOTES)
     connect(SSES3()).rotate(uri, to=ClientSide(aes()), drop_annotations=True)
-    assert annotations(s3, versioned_bucket) == NOTES
+    assert notes_of(s3, versioned_bucket) == NOTES
 
 
 def test_annotations_that_may_not_be_listed_are_not_lost(

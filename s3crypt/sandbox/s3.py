@@ -573,11 +573,11 @@ class S3:
             return _saying(self._moto(_bare(request)), _seal_of(present))
         seal = self._open_upload(request, key_required=False)
         self._check_preconditions(request)
-        upload = self._moto.upload(request.bucket, request.query["uploadId"])
+        upload: Any = self._moto.upload(request.bucket, request.query["uploadId"])
         new = _New(seal, _check_whole(request, upload), extras.hold_of(upload))
         reply = self._sealed(request, self._moto(_bare(request)), new)
         if reply.status == 200 and any(upload.s3crypt_lock):
-            written = self._moto.object(request.bucket, request.key)
+            written: Any = self._moto.object(request.bucket, request.key)
             written.lock_mode, written.lock_until, written.lock_legal_status = upload.s3crypt_lock
         # S3 repeats a customer key's headers for every operation but this one.
         kept = [pair for pair in reply.headers if not pair[0].lower().startswith(SSE_C)]
