@@ -74,7 +74,8 @@ def test_below_a_prefix_the_others_are_done(bucket: str, s3: Any) -> None:
     connect(TO).put(b"sealed", f"s3://{bucket}/p/b")
     with pytest.raises(RotationError) as caught:
         connect().rotate(f"s3://{bucket}/p/", to=TO)
-    actions = {outcome.uri[-1]: outcome.action for outcome in caught.value.outcomes}
+    outcomes: Any = caught.value.outcomes
+    actions = {outcome.uri[-1]: outcome.action for outcome in outcomes}
     assert actions == {"a": "failed", "b": "unchanged"}
     assert stored(s3, bucket, "p/a") == b"planted"
 
