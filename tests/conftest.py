@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -132,6 +133,29 @@ def unblock_ssec(s3: Any, bucket: str) -> None:
         "BlockedEncryptionTypes": {"EncryptionType": ["NONE"]},
     }
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+
+
+# The core: what seals, sends, reads and writes, and the servers that this is tested against.
+_CORE = (
+    "message/",
+    "test_buffers",
+    "test_garbage",
+    "test_ranges",
+    "test_reader",
+    "test_sandbox",
+    "test_store",
+    "test_transfer",
+    "test_workers",
+    "test_writer",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is run on every Python that is claimed, not on the oldest alone."""
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(tests) and str(item.path.relative_to(tests)).startswith(_CORE):
+            item.add_marker("core")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

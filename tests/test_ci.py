@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Pythons that the checks run on: those that the package claims, each found or named."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def common(command: str, tmp_path: Path, *folders: Path) -> subprocess.CompletedProcess[str]:
+    """Run a shell command behind what the scripts share, with no Python but those in `folders`."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "ls", "sed", "sort"):
+        (tools / name).symlink_to(shutil.which(name) or name)
+    return subprocess.run(
+        ["bash", "-c", f"set -euo pipefail; . .ci/common; {command}"],
+        cwd=ROOT,
+        env={
+            "PATH": ":".join(map(str, (*folders, tools))),
+            "PYENV_ROOT": str(tmp_path / "pyenv"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_oldest_python_claimed_is_the_oldest_that_installs(tmp_path: Path) -> None:
+    """And all that are claimed are read off pyproject.toml, in order."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    claimed = [name.rpartition(" ")[2] for name in project["classifiers"] if " :: 3." in name]
+    assert project["requires-python"] == f">={claimed[0]}"
+    assert OWN in claimed
+    assert common("claimed_pythons", tmp_path).stdout.split() == claimed
+
+
+@pytest.mark.parametrize("place", ["PATH", "pyenv"])
+def test_a_python_is_found_where_it_is(place: str, tmp_path: Path) -> None:
+    """On PATH, behind one that only says its name; or among pyenv's, where the newest is taken."""
+    wrong = tmp_path / "wrong" / f"python{OWN}"
+    folder = tmp_path / ("right" if place == "PATH" else f"pyenv/versions/{OWN}.10/bin")
+    older = tmp_path / f"pyenv/versions/{OWN}.9/bin/python"
+    right = folder / (f"python{OWN}" if place == "PATH" else "python")
+    for path, line in (
+        (wrong, "exit 1"),
+        (older, "exit 1"),
+        (right, f'exec {sys.executable} "$@"'),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+        path.chmod(0o755)
+    found = common(f"find_python {OWN}", tmp_path, wrong.parent, right.parent)
+    assert (found.returncode, found.stdout.strip()) == (0, sys.executable)
+
+
+def test_a_python_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+    """Another version under its name is not it."""
+    other = tmp_path / "python3.99"
+    other.symlink_to(sys.executable)
+    found = common("find_python 3.99", tmp_path, tmp_path)
+    assert (found.returncode, found.stdout) == (1, "")
