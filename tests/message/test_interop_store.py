@@ -11,10 +11,12 @@ from typing import Any
 import boto3
 import official
 import pytest
+from writers import ForeignWriter
 
 from s3crypt import ClientSide, KMSKeyring, S3Crypt, message
 from s3crypt.errors import IntegrityError, KeyUnavailableError, PolicyError
 from s3crypt.keyrings import AESKeyring, MultiKeyring
+from s3crypt.message.keys import EncryptedDataKey
 
 FRAME = message.DEFAULT_FRAME_LENGTH
 # Around the frame length; of one full part, of two, and of two with a short frame at their end.
@@ -154,3 +156,34 @@ def test_the_store_opens_their_objects(
     strict = S3Crypt(ClientSide(keyring), session=session)
     with pytest.raises(IntegrityError):
         strict.read(uri, allow_uncommitted=True)
+
+
+def foreign(*edks: EncryptedDataKey) -> bytes:
+    """Return a message of another writer's, under these wrapped keys."""
+    return ForeignWriter(edks=edks).write([b"plain"])
+
+
+BRANCH = EncryptedDataKey("aws-kms-hierarchy", b"tenant-1", bytes(92))
+
+
+def test_keys_of_other_kinds_are_shown_as_what_they_are(
+    session: boto3.Session, s3: Any, bucket: str
+) -> None:
+    """Whoever looks at or reads such an object is told its keys, and no keyring that has none."""
+    uri, store = f"s3://{bucket}/object", S3Crypt(session=session)
+    s3.put_object(Bucket=bucket, Key="object", Body=foreign(BRANCH))
+    assert store.inspect(uri).keys == ("aws-kms-hierarchy:tenant-1",)
+    with pytest.raises(PolicyError) as refused:
+        store.read(uri)
+    assert str(refused.value.hint) == (
+        "No keyring here is for its keys, aws-kms-hierarchy:tenant-1: "
+        "read it with the tool that wrote it."
+    )
+    with pytest.raises(KeyUnavailableError, match=uri) as raised:
+        store.read(uri, mode=ClientSide(AES, bind_name=False))
+    assert raised.value.hint == "The header names aws-kms-hierarchy:tenant-1."
+    s3.put_object(Bucket=bucket, Key="object", Body=foreign(BRANCH, *AES.wrap(bytes(32), {})))
+    with pytest.raises(PolicyError) as refused:
+        store.read(uri)
+    name = f"aes:{official.NAMESPACE}/{official.NAME}"
+    assert refused.value.hint == f"Read it with ClientSide and one of: {name}"
