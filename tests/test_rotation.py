@@ -147,12 +147,14 @@ def test_all_that_s3_keeps_beside_the_bytes_is_kept(
 def test_what_is_ours_in_the_metadata_goes_with_the_message(
     before: str, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """An object that is no longer a message says nothing of one."""
+    """An object that is no longer a message says nothing of one; its write's token is new."""
     uri = f"s3://{bucket}/x"
     store = connect(make_mode(before, kms_key))
     store.put(b"plain", uri, metadata={"colour": "blue"})
     store.rotate(uri, to=SSES3())
-    assert s3.head_object(Bucket=bucket, Key="x")["Metadata"] == {"colour": "blue"}
+    metadata = s3.head_object(Bucket=bucket, Key="x")["Metadata"]
+    assert metadata.keys() == {"colour", "s3crypt-write"}
+    assert metadata["colour"] == "blue"
 
 
 @pytest.mark.parametrize("before", ["sse-c", "client-header", "client-metadata"])
