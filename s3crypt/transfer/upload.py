@@ -12,9 +12,14 @@ from s3crypt.conditions import (
     delete_unchanged,
     if_unchanged,
     in_another_spelling,
-    must_be_absent,
 )
-from s3crypt.errors import ConflictError, PolicyError, S3CryptError, StorageError
+from s3crypt.errors import (
+    ConflictError,
+    ObjectNotFoundError,
+    PolicyError,
+    S3CryptError,
+    StorageError,
+)
 from s3crypt.location import Location
 from s3crypt.message import MAX_HEADER_LENGTH, Sealer
 from s3crypt.message.geometry import FRAME_OVERHEAD
@@ -36,8 +41,8 @@ MAX_PART_LENGTH = 5 * 2**30
 # CopyObject takes 5 GB; which giga S3 means is not worth finding out.
 MAX_COPY_LENGTH = 5 * 10**9
 _COPY_PART_LENGTH = 512 * 2**20
-# Replies without the confirmation that are needed to believe that a service does not encrypt.
-_MORE_REPLIES = 2
+# Of this many replies in a row, one at least is whole, however bad the wire is.
+_REPLIES_WITHOUT_ECHO = 5
 # A stream's length is not known, so its parts double every 1,250: 8 MiB up to 9.8 GiB sent, and
 # room for 2.4 TiB in 10,000 parts.
 _STREAM_PARTS_A_SIZE = 1_250
@@ -264,23 +269,20 @@ def upload(
 def _put_whole(
     to: Upload, part: _Part, mark: Mark | None, progress: Progress | None
 ) -> Mapping[str, Any]:
-    reply = _put(to, part, mark)
+    stored = [_put(to, part, mark)]
+    refusal = _refusal(to, stored[0])
     # A PUT's reply has no body, so nothing shows that its headers came whole. A service that does
     # not encrypt leaves the confirmation out of every reply.
-    refusal = _refusal(to, reply)
-    for _ in range(_MORE_REPLIES):
-        if refusal is None:
-            break
-        doubted = reply
-        if must_be_absent(to.conditions):
-            to = replace(to, conditions=if_unchanged(doubted["ETag"]))
-        reply = _put(to, part, mark)
-        if doubted.get("VersionId"):
-            _remove(to, doubted, refusal)
-        refusal = _refusal(to, reply)
+    while refusal is not None and len(stored) < _REPLIES_WITHOUT_ECHO:
+        stored.append(_put_again(to, part, mark, stored[-1]))
+        refusal = _refusal(to, stored[-1])
     if refusal is not None:
-        _remove(to, reply, refusal)
+        for reply in stored[:-1]:
+            if reply.get("VersionId"):
+                _remove(to, reply, refusal)
+        _remove(to, stored[-1], refusal)
         raise refusal
+    reply = stored[-1]
     if progress:
         progress(part.plaintext_length)
     return reply
@@ -299,6 +301,21 @@ def _put(to: Upload, part: _Part, mark: Mark | None) -> Mapping[str, Any]:
         if spelt is None:
             raise
         return put(spelt)
+
+
+def _put_again(
+    to: Upload, part: _Part, mark: Mark | None, doubted: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Store the same bytes over those whose encryption a reply did not confirm."""
+    try:
+        return _put(replace(to, conditions=if_unchanged(doubted["ETag"])), part, mark)
+    except (ConflictError, ObjectNotFoundError) as error:
+        raise StorageError(
+            f"{to.location}: another writer replaced it before the server confirmed its "
+            "encryption. It is not known whether it was encrypted.",
+            hint="What is there now is the other writer's.",
+            code=error.code,
+        ) from error
 
 
 def _refusal(to: Upload, reply: Mapping[str, Any]) -> PolicyError | None:
