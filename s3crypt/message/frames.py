@@ -53,6 +53,11 @@ _FINAL_AAD = b"AWSKMSEncryptionClient Final Frame"
 _BLOCK_AAD = b"AWSKMSEncryptionClient Single Block"
 _IV_PREFIX = bytes(IV_LENGTH - 4)  # before the sequence number
 _NO_COPY = "A sealer is not copied: two would seal different frames with one nonce; make another."
+# The forks between the first process and this one. The process's id would cost a system call for
+# each message and run, and may come again: in another PID namespace, or once a parent has ended.
+_FORKS: list[int] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _FORKS.append(os.getpid()))
 
 
 def check_context(context: Mapping[str, str]) -> None:
@@ -139,7 +144,7 @@ class Sealer:
         self._sealed: list[tuple[int, int]] = []
         self._end: int | None = None
         self._lock = threading.Lock()
-        self._pid = os.getpid()
+        self._forks = len(_FORKS)
         if self._signer:
             self._signer.update(self.header)
 
@@ -187,8 +192,10 @@ class Sealer:
 
     def footer(self) -> bytes:
         """Return what follows the final frame: the signature, or nothing."""
+        if self._signer is None:
+            return b""
         self.check_process()
-        return self._signer.footer() if self._signer else b""
+        return self._signer.footer()
 
     def check_process(self) -> None:
         """Refuse to go on in a process that was forked after the sealer was made.
@@ -196,7 +203,7 @@ class Sealer:
         Raises:
             ConfigError: It was.
         """
-        if os.getpid() != self._pid:
+        if len(_FORKS) != self._forks:
             raise ConfigError(
                 "The message was begun before this process was forked: both processes would seal "
                 "its next frame with the same nonce.",

@@ -83,6 +83,26 @@ def in_a_child(*deeds):
     os._exit(0)
 """
 FORKS = {
+    "grandchild": """
+sealer = message.Sealer(keyring, frame_length=128, signed=signed)
+frames = memoryview(bytearray(1000))
+# Its id, as a process has it again in another namespace of ids: what counts is the fork.
+first = os.getpid()
+os.getpid = lambda: first
+
+def of_the_child():
+    sealer = message.Sealer(keyring, frame_length=128, signed=signed)
+    in_a_child(lambda: sealer.seal(memoryview(plain), frames, first=1, is_final=True))
+    end = sealer.seal(memoryview(plain), frames, first=1, is_final=True)
+    assert message.decrypt(sealer.header + frames[:end] + sealer.footer(), keyring) == plain
+    sealer_of_the_parent()
+
+def sealer_of_the_parent():
+    sealer.seal(memoryview(plain), frames, first=1, is_final=True)
+
+in_a_child(of_the_child, lambda: in_a_child(sealer_of_the_parent) or sealer_of_the_parent())
+sealer_of_the_parent()
+""",
     "Sealer": """
 sealer = message.Sealer(keyring, frame_length=128, signed=signed)
 frames = memoryview(bytearray(1000))
@@ -93,7 +113,8 @@ def seal(first, is_final):
     piece = memoryview(b"c" * 128)
     sealer.seal(piece, frames, first=first, is_final=is_final)
 
-in_a_child(lambda: seal(2, False), lambda: seal(2, True), lambda: seal(1, False), sealer.footer)
+footer = [sealer.footer] if signed else []
+in_a_child(lambda: seal(2, False), lambda: seal(2, True), lambda: seal(1, False), *footer)
 assert bytes(frames) == kept
 end = first + sealer.seal(memoryview(plain)[128:], frames[first:], first=2, is_final=True)
 assert message.decrypt(sealer.header + frames[:end] + sealer.footer(), keyring) == plain
