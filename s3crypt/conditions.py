@@ -95,16 +95,8 @@ def delete_unchanged(
         ConflictError: It has another one; it was kept.
         StorageError: S3 refused or failed.
     """
-    if not is_aws(client):
-        try:
-            found = head(client, location, arguments).get("ETag")
-        except ObjectNotFoundError:
-            return
-        if found != etag:
-            raise ConflictError(
-                f"{location} was replaced by another writer; theirs was kept.",
-                code="PreconditionFailed",
-            )
+    if not is_aws(client) and not _is_unchanged(client, location, etag, arguments):
+        return
 
     def look(attempts: Attempts) -> Reply | None:
         # A delete whose reply was lost left nothing there.
@@ -122,9 +114,28 @@ def delete_unchanged(
     except StorageError as error:
         if error.code != "NotImplemented":
             raise
-        # The service knows no such condition; the ETag was compared right before.
-        with suppress(ObjectNotFoundError):
-            call(client, "delete_object", location.arguments, str(location))
+        # The service knows no such condition. The refusal has taken its time.
+        if _is_unchanged(client, location, etag, arguments):
+            with suppress(ObjectNotFoundError):
+                call(client, "delete_object", location.arguments, str(location))
+
+
+def _is_unchanged(client: Any, location: Location, etag: str, arguments: Mapping[str, Any]) -> bool:
+    """Return whether the object still has this ETag; False if there is none.
+
+    Raises:
+        ConflictError: It has another one.
+    """
+    try:
+        found = head(client, location, arguments).get("ETag")
+    except ObjectNotFoundError:
+        return False
+    if found != etag:
+        raise ConflictError(
+            f"{location} was replaced by another writer; theirs was kept.",
+            code="PreconditionFailed",
+        )
+    return True
 
 
 def head(

@@ -338,6 +338,25 @@ def test_a_delete_on_condition_keeps_what_came_after(
     assert stored(s3, bucket, "x") == b"theirs"
 
 
+def test_a_delete_without_a_condition_is_preceded_by_a_look(
+    sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """Where the service refuses the condition, another writer may have come meanwhile."""
+    mine = s3.put_object(Bucket=bucket, Key="x", Body=b"mine")["ETag"]
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        if asked.method == "DELETE" and "if-match" in asked.headers:
+            s3.put_object(Bucket=bucket, Key="x", Body=b"theirs")
+            return Answer(501, {}, b"<Error><Code>NotImplemented</Code></Error>")
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        client = connect(endpoint_url=relay.url).client
+        with pytest.raises(ConflictError, match="kept"):
+            delete_unchanged(client, Location(bucket, "x"), mine, {})
+    assert stored(s3, bucket, "x") == b"theirs"
+
+
 def test_a_lost_reply_to_a_delete_on_condition_is_a_success(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
