@@ -8,7 +8,7 @@ import copy
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -474,6 +474,16 @@ def http_status(error: BaseException | None) -> int:
     if not isinstance(error, ClientError):
         return 0
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def reply_headers(error: BaseException | None) -> Mapping[str, str]:
+    """Return the headers of a service's refusal, of ours for it too, names in lower case."""
+    if isinstance(error, S3CryptError):
+        error = error.__cause__
+    if not isinstance(error, ClientError):
+        return {}
+    headers: Mapping[str, str] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return headers
 
 
 def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -> S3CryptError:

@@ -261,8 +261,10 @@ def attempt(client: Any, operation: str, arguments: Mapping[str, Any]) -> Reply:
     request = getattr(client, operation)
     try:
         reply: Reply = request(**arguments)
-    except ClientError:
+    except ClientError as error:
         policy.was_answered = True
+        if _is_the_object(operation, error.response):
+            raise _not_implemented(operation, error.response) from error
         raise
     except InvalidRegionError as error:
         # Of a bucket's Region in the reply's headers, to which botocore is redirected.
@@ -273,9 +275,27 @@ def attempt(client: Any, operation: str, arguments: Mapping[str, Any]) -> Reply:
         policy.was_answered = True
         raise BrokenReplyError from error
     policy.was_answered = True
+    if _is_the_object(operation, reply):
+        raise _not_implemented(operation, reply)
     if not is_whole(operation, reply):
         raise BrokenReplyError
     return reply
+
+
+def _is_the_object(operation: str, reply: Reply) -> bool:
+    """Return whether a service that knows no tags sent the object itself, as rclone does.
+
+    Only then does the reply have an ETag. botocore calls it a failure of the service, which would
+    be repeated for a minute.
+    """
+    headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return operation == "get_object_tagging" and "etag" in headers
+
+
+def _not_implemented(operation: str, reply: Reply) -> ClientError:
+    metadata = {**reply["ResponseMetadata"], "HTTPStatusCode": int(HTTPStatus.NOT_IMPLEMENTED)}
+    said = {"Code": "NotImplemented", "Message": "the service sent the object instead"}
+    return ClientError({"Error": said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
 
 
 # What botocore's parsers raise, given half a number, date or document, or what no service sends.

@@ -563,13 +563,15 @@ def _copy_in_place(
     key = seen.read_with.copy_source_arguments() if isinstance(seen.read_with, SSEC) else {}
     source = CopySource(seen.location, seen.etag, seen.head.get("VersionId"), size, key)
     _check_unchanged(job, seen)
-    return copy_in_place(
+    reply = copy_in_place(
         upload,
         source,
         workers=store.workers,
         copy_limit=MAX_COPY_LENGTH,
         annotations=_annotation_directive(job, seen),
     )
+    store.ensure_tags(seen.location, tags, reply)
+    return reply
 
 
 def _demand(job: _Job, seen: _Object) -> Demand:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
+from urllib.parse import parse_qsl
 
 from . import metadata as entries
 from . import s3ec
-from .aws import Clients
+from .aws import Clients, http_status, is_aws, reply_headers
 from .conditions import IF_ABSENT, head
 from .errors import (
     ConfigError,
@@ -78,7 +80,7 @@ from .reader import (
     RangedPlaintext,
     RawReader,
 )
-from .requests import call, pages
+from .requests import Attempts, Reply, call, pages
 from .sources import BytesSource, FileSource, Source, StreamSource, is_regular, opening
 from .transfer import (
     PART_LENGTH,
@@ -578,6 +580,7 @@ class S3Crypt:
         )
         with _explaining(mode, is_write=True):
             reply, size = upload(to, source, sealer, workers=self.workers, progress=progress)
+        self.ensure_tags(location, described.tags, reply)
         if not reply.get("ETag"):
             # Some services leave it out of their reply to CompleteMultipartUpload.
             found = head(self.client, location, mode.read_arguments())
@@ -624,15 +627,51 @@ class S3Crypt:
 
     def tags(self, location: Location, version_id: str | None) -> dict[str, str]:
         """Return an object's tags."""
-        version = {"VersionId": version_id} if version_id else {}
         try:
-            request = {**location.arguments, **version}
-            reply = call(self.client, "get_object_tagging", request, f"{location} (its tags)")
+            return self._asked_tags(location, version_id)
         except StorageError as error:
             # A service without tags has none to lose. A denied permission must not lose them.
             if error.code == "NotImplemented":
-                return {}
+                return _tags_in_headers(error)
             raise
+
+    def ensure_tags(
+        self, location: Location, tags: Mapping[str, str], reply: Mapping[str, Any]
+    ) -> None:
+        """Set the tags of an object that was just made by parts, where the service dropped them.
+
+        Ceph 16.2 drops those that an upload by parts begins with; AWS does not.
+
+        Raises:
+            StorageError: They could not be set. The object is there.
+        """
+        if not tags or "UploadId" not in reply or is_aws(self.client):
+            return
+        version = {"VersionId": reply["VersionId"]} if reply.get("VersionId") else {}
+        try:
+            if self._asked_tags(location, reply.get("VersionId")) == tags:
+                return
+        except StorageError as error:
+            # A service without tags would take them for the object's new content.
+            if error.code == "NotImplemented" or http_status(error) == HTTPStatus.FORBIDDEN:
+                return
+            raise
+        pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
+        request = {**location.arguments, **version, "Tagging": {"TagSet": pairs}}
+        call(self.client, "put_object_tagging", request, f"{location} (its tags)")
+
+    def _asked_tags(self, location: Location, version_id: str | None) -> dict[str, str]:
+        version = {"VersionId": version_id} if version_id else {}
+
+        def look(attempts: Attempts) -> Reply | None:
+            # Ceph drops the tags of an upload by parts, and answers with nothing instead. AWS
+            # leaves the count out where it is 0.
+            count = head(self.client, location, version, within=attempts).get("TagCount")
+            return {"TagSet": []} if count == 0 else None
+
+        request = {**location.arguments, **version}
+        subject = f"{location} (its tags)"
+        reply = call(self.client, "get_object_tagging", request, subject, look=look)
         return {tag["Key"]: tag["Value"] for tag in reply["TagSet"]}
 
     @contextmanager
@@ -1198,6 +1237,11 @@ def _target(
     )
     entries.check_user(described.metadata)
     return location, described
+
+
+def _tags_in_headers(error: S3CryptError) -> dict[str, str]:
+    """Return the tags of a put that a service without tags repeats as a header, as rclone does."""
+    return dict(parse_qsl(reply_headers(error).get("x-amz-tagging", ""), keep_blank_values=True))
 
 
 @contextmanager

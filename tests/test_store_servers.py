@@ -266,3 +266,92 @@ def test_a_server_without_ranges_never_gives_other_bytes(
         client = session.client("s3", endpoint_url=relay.url)
         raised = _check_never_wrong(S3Crypt(mode, client=client), uri, payload(LONGER))
     assert set(raised) <= {StorageError}
+
+
+# --- Services that do not know object tags -----------------------------------------------------
+
+
+def _object_for_tags(asked: Asked, forward: Callable[..., Answer]) -> Answer:
+    """Answer as rclone does: with the object, and with the tags of the put as a header."""
+    if asked.method == "GET" and "tagging" in asked.query:
+        whole = Asked("GET", asked.target.partition("?")[0], asked.headers, b"")
+        answer = forward(whole)
+        answer.headers["x-amz-tagging"] = "project=a+b&empty="
+        return answer
+    return forward()
+
+
+@pytest.mark.parametrize("content", [b"", b"plain", b"<a/>", payload(1000)])
+def test_a_service_that_sends_the_object_for_its_tags_has_none_of_its_own(
+    content: bytes, sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """The tags are those that it repeats in a header; nothing is asked for twice."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(content, uri)
+    with relaying(sandbox.endpoint_url, _object_for_tags) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        (outcome,) = store.rotate(uri, to=ClientSide(aes()))
+    assert outcome.action == "re-encrypted"
+    assert connect(ClientSide(aes())).read(uri) == content
+    assert s3.get_object_tagging(Bucket=bucket, Key="x")["TagSet"] == [
+        {"Key": "project", "Value": "a b"},
+        {"Key": "empty", "Value": ""},
+    ]
+    assert len([asked for asked in relay.asked if "tagging" in asked.query]) == 1
+
+
+@pytest.mark.parametrize(("count", "is_rotated"), [("0", True), ("1", False), (None, False)])
+def test_an_empty_reply_about_tags_is_believed_where_none_are_counted(
+    count: str | None,
+    is_rotated: bool,
+    sandbox: Running,
+    bucket: str,
+) -> None:
+    """Ceph loses the tags of an upload by parts, answers with nothing, and counts 0 in a HEAD."""
+    uri = f"s3://{bucket}/x"
+    connect(ClientSide(aes())).put(b"only copy", uri)
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.method == "GET" and "tagging" in asked.query:
+            return Answer(200, {"content-type": "application/xml"})
+        answer = forward()
+        if asked.method == "HEAD" and count is not None:
+            answer.headers["x-amz-tagging-count"] = count
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(ClientSide(aes()), endpoint_url=relay.url)
+        if is_rotated:
+            store.rotate(uri, to=ClientSide(aes("two")))
+        else:
+            with pytest.raises(StorageError, match="its tags"):
+                store.rotate(uri, to=ClientSide(aes("two")))
+    reader = connect(ClientSide(aes("two" if is_rotated else "one")))
+    assert reader.read(uri) == b"only copy"
+
+
+def _drops_tags(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+    """Drop the tags of uploads by parts, as Ceph 16.2 does."""
+    if asked.method == "POST" and "uploads" in asked.query:
+        asked.headers.pop("x-amz-tagging", None)
+    return forward()
+
+
+def test_tags_that_an_upload_by_parts_lost_are_set(sandbox: Running, bucket: str, s3: Any) -> None:
+    """By a request of their own, after the object is there."""
+    tags = {"project": "ledger"}
+    with relaying(sandbox.endpoint_url, _drops_tags) as relay:
+        store = connect(ClientSide(aes()), endpoint_url=relay.url)
+        store.put(payload(PART + 1), f"s3://{bucket}/x", tags=tags)
+        store.rotate(f"s3://{bucket}/x", to=ClientSide(aes("two")))
+    found = s3.get_object_tagging(Bucket=bucket, Key="x")["TagSet"]
+    assert found == [{"Key": "project", "Value": "ledger"}]
+
+
+def test_a_service_that_knows_no_tags_is_sent_none(sandbox: Running, bucket: str) -> None:
+    """It would take them for the object's new content, as rclone does."""
+    with relaying(sandbox.endpoint_url, _object_for_tags) as relay:
+        store = connect(ClientSide(aes()), endpoint_url=relay.url)
+        store.put(payload(PART + 1), f"s3://{bucket}/x", tags={"project": "ledger"})
+        assert not [a for a in relay.asked if a.method == "PUT" and "tagging" in a.query]
+        assert store.read(f"s3://{bucket}/x") == payload(PART + 1)
