@@ -231,7 +231,7 @@ def _keeps_tags(size: int, place: Place) -> Outcome:
 
 def _tags_of(place: Place, at: Location) -> dict[str, str] | Outcome:
     try:
-        return place.store().tags(at, None) or Outcome(UNSUPPORTED, "tags of a put are dropped")
+        return place.store().tags(at, None) or Outcome(NO, "the put's tags are not there")
     except S3CryptError as error:
         return Outcome(NO, because(error))
 
@@ -246,7 +246,7 @@ def _supports(make: Callable[[Place], Mode], place: Place) -> Outcome:
     small, large = outcomes
     if small == large:
         return small
-    return Outcome(NO if NO in (small.verdict, large.verdict) else small.verdict, f"{outcomes}")
+    return Outcome(NO, f"one request: {small}; parts: {large}")
 
 
 def _stores(place: Place, mode: Mode, size: int) -> Outcome:
@@ -356,13 +356,11 @@ PROMISES: Mapping[str, Check] = {
     "mode `dsse-kms`": partial(_supports, lambda place: DSSEKMS(place.kms_key)),
     "mode `sse-c`": partial(_supports, _sse_c),
     "mode `client`": partial(_supports, lambda _: _client()),
-    "ranges of an object": _reads_ranges,
+    "reads of ranges": _reads_ranges,
     "`put` returns the object's ETag: one request": partial(_knows_etag, SMALL),
     "`put` returns the object's ETag: parts": partial(_knows_etag, LARGE),
     "`if_absent` keeps what is there: one request": partial(_if_absent, SMALL, "PutObject"),
-    "`if_absent` keeps what is there: parts": partial(
-        _if_absent, LARGE, "CompleteMultipartUpload"
-    ),
+    "`if_absent` keeps what is there: parts": partial(_if_absent, LARGE, "CompleteMultipartUpload"),
     "rotation: small, key in the header": partial(_rotates, SMALL, "header", "re-encrypted"),
     "rotation: large, key in the header": partial(_rotates, LARGE, "header", "re-encrypted"),
     "rotation: small, key in the metadata": partial(_rotates, SMALL, "metadata", "rewrapped"),
@@ -383,8 +381,8 @@ PROMISES: Mapping[str, Check] = {
         _rotation_keeps, SMALL, "metadata", "CopyObject"
     ),
     "removal keeps another writer's object": _removal_keeps,
-    "rotation keeps tags: one request": partial(_keeps_tags, SMALL),
-    "rotation keeps tags: parts": partial(_keeps_tags, LARGE),
+    "tags are kept, by a rotation too: one request": partial(_keeps_tags, SMALL),
+    "tags are kept, by a rotation too: parts": partial(_keeps_tags, LARGE),
     "a changed body is refused: one request": partial(_refuses, "PutObject", SMALL, _flip_body),
     "a changed body is refused: a part": partial(_refuses, "UploadPart", LARGE, _flip_body),
     "a wrong checksum of the whole is refused": partial(
