@@ -14,8 +14,10 @@ from typing import Any
 # The kernel clears and maps fresh memory page by page. Beyond some MiB that, not the cipher, is
 # what a message waits for: with pages of 2 MiB, 256 MiB take half the time.
 _LARGE = 4 * 2**20
-# Up to here a copy of the result costs less than a BytesIO with its guarded view.
-_COPIED = 8 * 2**10
+# From this version on the garbage collector knows the link between a BytesIO and its views.
+_IS_GUARDED = sys.version_info >= (3, 12)
+# Up to here a copy of the result costs less than a BytesIO with a guarded view.
+_COPIED = 8 * 2**10 if _IS_GUARDED else -1
 # Up to here clearing a bytearray costs less than a BytesIO with its guarded view.
 _CLEARED = 64 * 2**10
 
@@ -54,17 +56,15 @@ def reserve(length: int) -> memoryview:
 def writable(memory: io.BytesIO) -> memoryview:
     """Return a view to write to a BytesIO's bytes, as `getbuffer` does, safe in reference cycles.
 
-    From Python 3.12 on, the garbage collector knows what stands between a BytesIO and its views.
-    Where it finds all of them in one cycle, 3.12.0 and 3.12.1 clear the link before the view that
+    From Python 3.12 on, the garbage collector knows the link between a BytesIO and its views. Where
+    it finds all of them in one cycle, 3.12.0 and 3.12.1 clear the link before the view that
     returns the memory through it, and crash (CPython issue 111049); versions up to 3.14 print
     "Exception ignored", since the BytesIO cannot be closed while it has views (issue 111331).
     Such a cycle needs no more than a caught exception: its traceback has the frames, which have
     pieces of the view. So every view leads to the BytesIO through an exporter here, and the link
     itself is referenced from outside any cycle until the exporter is gone.
     """
-    if sys.version_info < (3, 12):
-        return memory.getbuffer()
-    return memoryview(_Exporter(memory))
+    return memoryview(_Exporter(memory)) if _IS_GUARDED else memory.getbuffer()
 
 
 class _Exporter:
