@@ -134,7 +134,7 @@ def _read(client: Any, arguments: Mapping[str, Any], subject: str) -> bytes:
         try:
             payload: bytes = reply["AnnotationPayload"].read()
         except (*BROKEN, FlexibleChecksumError) as error:
-            attempts.after(BrokenReplyError(error=error))
+            attempts.after(BrokenReplyError(error))
             continue
         if len(payload) == reply["ContentLength"]:
             return payload

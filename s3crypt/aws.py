@@ -63,12 +63,14 @@ class RetryPolicy:
     Attributes:
         attempts: Attempts of one request, at most; `AWS_MAX_ATTEMPTS` or the like sets it.
         deadline: Seconds from a request's first failure, after which no attempt begins.
+        is_ours: Whether the client was made here; one of the caller's retries by itself.
         was_answered: Whether the service has answered this client in this process. Before that, a
             request that gets no answer at all gives up after three attempts.
     """
 
     attempts: int
     deadline: float
+    is_ours: bool = False
     was_answered: bool = False
 
 
@@ -80,7 +82,7 @@ _POLICIES: "WeakKeyDictionary[Any, RetryPolicy]" = WeakKeyDictionary()
 def policy_of(client: Any) -> RetryPolicy:
     """Return how the requests of a client are repeated: once for one that was not made here."""
     made = client.refusing if isinstance(client, _Keyless) else client
-    return _POLICIES.get(made) or RetryPolicy(1, RETRY_SECONDS)
+    return _POLICIES.setdefault(made, RetryPolicy(1, RETRY_SECONDS))
 
 
 def is_aws(client: Any) -> bool:
@@ -233,6 +235,7 @@ class Clients:
         policy = RetryPolicy(
             int(retries.get("total_max_attempts") or _UNLIMITED),
             _seconds("S3CRYPT_RETRY_SECONDS", RETRY_SECONDS),
+            is_ours=True,
         )
         mode = retries.get("mode", "standard")
         config = config.merge(Config(retries={"total_max_attempts": 1, "mode": mode}))
@@ -378,12 +381,25 @@ def translate(
     """Return our error for botocore's, with its code and request id; the caller raises it."""
     if isinstance(error, ClientError):
         return _from_reply(error, subject, failure)
+    if is_unsendable(error):
+        # Python's error repeats the header's value, which may be a session token.
+        return ConfigError(
+            f"{subject}: a header of the request cannot be sent.",
+            hint="Check credentials and metadata for line breaks.",
+        )
     if isinstance(error, BotoConnectionError | HTTPClientError):
         return failure(f"Could not reach the service for {subject}: {error}", hint=_NETWORK_HINT)
     for kinds, message, hint in _LOCAL:
         if isinstance(error, kinds):
             return ConfigError(message.format(subject=subject, error=error), hint=hint)
     return failure(f"{subject}: {error}")
+
+
+def is_unsendable(error: BaseException) -> bool:
+    """Return whether a request was never sent because of what a header of it contains."""
+    if not isinstance(error, HTTPClientError):
+        return False
+    return isinstance(error.kwargs.get("error"), ValueError)
 
 
 _SIGN_IN = "Set AWS_PROFILE, run `aws configure` or `aws sso login`, or use --sandbox."

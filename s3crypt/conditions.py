@@ -35,6 +35,7 @@ def check_first(
     arguments: Mapping[str, Any],
     *,
     by_parts: bool,
+    within: Attempts | None = None,
 ) -> None:
     """Ask for the object before it is written, where the write must find none.
 
@@ -47,6 +48,7 @@ def check_first(
         conditions: Of the write.
         arguments: Of a HEAD: the customer key of SSE-C.
         by_parts: Whether the object is written by parts.
+        within: The attempts of the write, where it is to be repeated.
 
     Raises:
         ConflictError: There is an object.
@@ -54,7 +56,7 @@ def check_first(
     if not must_be_absent(conditions) or (is_aws(client) and not by_parts):
         return
     try:
-        head(client, location, arguments)
+        head(client, location, arguments, within=within)
     except ObjectNotFoundError:
         return
     except StorageError as error:
@@ -81,9 +83,11 @@ def in_another_spelling(
     wanted = conditions.get("IfMatch", "")
     if is_aws(client) or not wanted.startswith('"'):
         return None
-    if head(client, location, arguments).get("ETag") != wanted:
+    try:
+        is_there = head(client, location, arguments)["ETag"] == wanted
+    except StorageError:
         return None
-    return {**conditions, "IfMatch": wanted.strip('"')}
+    return {**conditions, "IfMatch": wanted.strip('"')} if is_there else None
 
 
 def delete_unchanged(
@@ -95,17 +99,17 @@ def delete_unchanged(
         ConflictError: It has another one; it was kept.
         StorageError: S3 refused or failed.
     """
-    if not is_aws(client) and not _is_unchanged(client, location, etag, arguments):
-        return
 
-    def look(attempts: Attempts) -> Reply | None:
-        # A delete whose reply was lost left nothing there.
+    def look(attempts: Attempts | None) -> Reply | None:
+        # A delete whose reply was lost left nothing there, or what came after it.
         try:
-            head(client, location, arguments, within=attempts)
+            check_unchanged(client, location, etag, arguments, within=attempts)
         except ObjectNotFoundError:
             return {}
         return None
 
+    if not is_aws(client) and look(None) is not None:
+        return
     try:
         request = {**location.arguments, **if_unchanged(etag)}
         call(client, "delete_object", request, str(location), look=look)
@@ -115,27 +119,60 @@ def delete_unchanged(
         if error.code != "NotImplemented":
             raise
         # The service knows no such condition. The refusal has taken its time.
-        if _is_unchanged(client, location, etag, arguments):
+        if look(None) is None:
             with suppress(ObjectNotFoundError):
-                call(client, "delete_object", location.arguments, str(location))
+                call(client, "delete_object", location.arguments, str(location), look=look)
 
 
-def _is_unchanged(client: Any, location: Location, etag: str, arguments: Mapping[str, Any]) -> bool:
-    """Return whether the object still has this ETag; False if there is none.
+def check_unchanged(
+    client: Any,
+    location: Location,
+    etag: str,
+    arguments: Mapping[str, Any],
+    *,
+    within: Attempts | None = None,
+) -> None:
+    """Refuse to go on where the object there has another ETag.
 
     Raises:
-        ConflictError: It has another one.
+        ConflictError: It has.
+        ObjectNotFoundError: There is no object.
     """
-    try:
-        found = head(client, location, arguments).get("ETag")
-    except ObjectNotFoundError:
-        return False
-    if found != etag:
+    found = str(head(client, location, arguments, within=within)["ETag"])
+    if found.strip('"') != etag.strip('"'):
         raise ConflictError(
             f"{location} was replaced by another writer; theirs was kept.",
+            hint="Look at it, then decide.",
             code="PreconditionFailed",
         )
-    return True
+
+
+def check_again(
+    client: Any,
+    location: Location,
+    conditions: Mapping[str, str],
+    arguments: Mapping[str, Any],
+    *,
+    within: Attempts | None = None,
+) -> None:
+    """Check a write's conditions by HEAD, where the service may ignore them: not on AWS.
+
+    Raises:
+        ConflictError: They do not hold.
+    """
+    if is_aws(client):
+        return
+    if must_be_absent(conditions):
+        check_first(client, location, conditions, arguments, by_parts=False, within=within)
+    elif "IfMatch" in conditions:
+        try:
+            check_unchanged(client, location, conditions["IfMatch"], arguments, within=within)
+        except (ConflictError, ObjectNotFoundError):
+            raise
+        except StorageError as error:
+            # The object there may be under another customer key than the new one is to be.
+            if http_status(error) not in (400, 403):
+                raise
 
 
 def head(
@@ -147,4 +184,5 @@ def head(
 ) -> Reply:
     """Return S3's reply to a HEAD of the object."""
     request = {**location.arguments, **arguments}
-    return call(client, "head_object", request, str(location), within=within)
+    is_look = within is not None
+    return call(client, "head_object", request, str(location), within=within, is_look=is_look)

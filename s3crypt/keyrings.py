@@ -96,9 +96,8 @@ def _recipient(info: bytes) -> bytes:
 
 def _may_be_rsa(edk: EncryptedDataKey) -> bool:
     # An RSA key's EDK has no mark of its own. Its info is a name, and its ciphertext as long as
-    # the modulus: of 1024 to 16384 bits, by steps of 512.
-    length = len(edk.ciphertext)
-    return 128 <= length <= 2048 and length % 64 == 0 and _is_text(edk.info)
+    # the modulus: of 1024 to 16384 bits.
+    return 128 <= len(edk.ciphertext) <= 2048 and _is_text(edk.info)
 
 
 def _is_text(info: bytes) -> bool:
@@ -490,9 +489,9 @@ class MultiKeyring:
         for keyring in self._in_turn:
             # A keyring of the caller's own need not say beforehand which EDKs are for it.
             opens: Callable[[EncryptedDataKey], bool] | None = getattr(keyring, "opens", None)
-            if opens is not None and not any(map(opens, edks)):
-                continue
             try:
+                if opens is not None and not any(map(opens, edks)):
+                    continue
                 return ask(keyring)
             except S3CryptError as error:
                 failure = heavier(failure, error)
@@ -503,6 +502,18 @@ class MultiKeyring:
         return len(edks) == len(self.keyrings) and all(
             keyring.wrote([edk]) for keyring, edk in zip(self.keyrings, edks, strict=True)
         )
+
+
+def has_pkcs1(keyring: Keyring) -> bool:
+    """Return whether a keyring, or one inside it, unwraps RSA's PKCS #1 v1.5.
+
+    A wrong key comes of that without an error, so that a caller who cannot prove it must not ask.
+    """
+    if isinstance(keyring, MultiKeyring):
+        return any(map(has_pkcs1, keyring.keyrings))
+    if isinstance(keyring, CachingKeyring):
+        return has_pkcs1(keyring.keyring)
+    return isinstance(keyring, RSAKeyring) and keyring.padding == "PKCS1"
 
 
 def _is_remote(keyring: Keyring) -> bool:

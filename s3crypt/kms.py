@@ -296,7 +296,9 @@ class KeyManager:
         def look(attempts: Attempts) -> Reply | None:
             # The alias that a second attempt meets may be the first one's.
             request = {"KeyId": alias}
-            found = call(self._client(arn), "describe_key", request, alias, within=attempts)
+            found = call(
+                self._client(arn), "describe_key", request, alias, within=attempts, is_look=True
+            )
             return found if found["KeyMetadata"]["Arn"] == arn else None
 
         self._ask("create_alias", arn, look=look, AliasName=alias, TargetKeyId=arn)

@@ -254,7 +254,7 @@ class KMSKeyring:
         return "alias/" in self.key or arn.id == self.key
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class DiscoveryKeyring:
     """Opens what any KMS key of some accounts wrapped; wraps nothing. See KMSKeyring.discovery."""
 
@@ -419,8 +419,7 @@ class SessionKeyrings:
 
     def __init__(self, session: "boto3.Session") -> None:
         self._session = session
-        # By identity: of these types only DiscoveryKeyring compares by value, and equal ones
-        # without a session are interchangeable.
+        # By identity: none of these types compares by value, since sessions and rights differ.
         self._copies: WeakKeyDictionary[Keyring, Keyring] = WeakKeyDictionary()
 
     def of(self, keyring: Keyring) -> Keyring:

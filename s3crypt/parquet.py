@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from .errors import ConfigError, FormatError, S3CryptError
+from .keyrings import has_pkcs1
 from .message import EncryptedDataKey, Keyring
 from .metadata import EDKS, dump_edks, load_edks
 
@@ -50,16 +51,24 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
     """Wraps the keys of Parquet files with keyrings, each key bound to its master key.
 
     A key that was wrapped for one identifier does not open as another's, even where both have
-    the same keyring; of an `RSAKeyring`, which binds nothing, each identifier needs its own, with
-    OAEP: nothing in a file's wrapped key proves what PKCS #1 v1.5 unwraps.
+    the same keyring; of an `RSAKeyring`, which binds nothing, each identifier needs its own.
 
     Args:
         keyrings: A keyring for each master key. A mapping and not a function, because a file
             says which master keys are asked for, and anyone can make a file.
+
+    Raises:
+        ConfigError: A keyring unwraps PKCS #1 v1.5: nothing in a file proves what comes of that.
     """
 
     def __init__(self, keyrings: Mapping[str, Keyring]) -> None:
         super().__init__()
+        for identifier, keyring in keyrings.items():
+            if has_pkcs1(keyring):
+                raise ConfigError(
+                    f"The Parquet master key {identifier[:200]!r} has an RSA keyring with PKCS #1.",
+                    hint="Use OAEP: no file proves the key that PKCS #1 unwraps.",
+                )
         self._keyrings = dict(keyrings)
 
     def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:

@@ -9,7 +9,6 @@ acts on every client of the process. Knows no client, object or keyring.
 import logging
 import pkgutil
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 
@@ -75,9 +74,13 @@ _SECRET = re.compile(
 )
 
 
+# Python's error of a header that has a line break: its value has no name beside it.
+_UNSENDABLE = re.compile(r"(Invalid header value ).*", re.DOTALL)
+
+
 def redacted(text: str) -> str:
     """Return the text of a log record with `[redacted]` in the place of every secret's value."""
-    return _SECRET.sub(_without_value, text)
+    return _SECRET.sub(_without_value, _UNSENDABLE.sub(rf"\1{REDACTED}", text))
 
 
 def _without_value(match: re.Match[str]) -> str:
@@ -115,7 +118,6 @@ def _redact(record: logging.LogRecord) -> None:
 
 _FORMATTER = logging.Formatter()
 _FILTER = RedactingFilter()
-_INSTALLING = threading.Lock()
 
 
 def install() -> None:
@@ -127,11 +129,10 @@ def install() -> None:
     first = logging.getLogger(_PACKAGES[0])
     if _FILTER in first.filters:
         return
-    with _INSTALLING:
-        for name in {*_module_names(), *_logger_names()} - {first.name}:
-            logging.getLogger(name).addFilter(_FILTER)
-        # Last, since its filter says that all loggers have theirs.
-        first.addFilter(_FILTER)
+    for name in {*_module_names(), *_logger_names()} - {first.name}:
+        logging.getLogger(name).addFilter(_FILTER)
+    # Last, since its filter says that all loggers have theirs.
+    first.addFilter(_FILTER)
 
 
 def _module_names() -> Iterator[str]:

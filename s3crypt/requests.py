@@ -34,7 +34,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from .aws import error_code, http_status, policy_of, translate
+from .aws import error_code, http_status, is_unsendable, policy_of, translate
 from .errors import ConfigError, ConflictError, S3CryptError, StorageError
 from .workers import pause
 
@@ -69,6 +69,7 @@ _PROOFS: Mapping[str, tuple[str, ...]] = {
 }
 # Operation -> the fields that a whole reply has all of.
 _ALL_OF: Mapping[str, tuple[str, ...]] = {
+    "get_object": ("ETag",),
     "head_object": ("ContentLength", "ETag", "LastModified"),
     "decrypt": ("Plaintext", "KeyId"),
     "encrypt": ("CiphertextBlob", "KeyId"),
@@ -108,6 +109,8 @@ _PASSING = frozenset(
 )
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504, 509})
 
+# Looks before a request is given up.
+_LAST_LOOKS = 3
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 8.0
 _ATTEMPTS_AT_BROKEN_REPLIES = 5
 # A service that never answered is more likely named wrongly than down.
@@ -117,7 +120,10 @@ _ATTEMPTS_WITHOUT_ANSWER = 3
 class BrokenReplyError(HTTPClientError):
     """The connection broke within a reply, or the reply is not what the service sends."""
 
-    fmt = "the connection broke within the reply"
+    fmt = "the connection broke within the reply{detail}"
+
+    def __init__(self, cause: BaseException | None = None) -> None:
+        super().__init__(detail=f" ({type(cause).__name__})" if cause else "")
 
 
 class Attempts:
@@ -131,6 +137,7 @@ class Attempts:
         least: Attempts to be made at least, whoever made the client: botocore repeats no read of a
             body.
         within: The attempts of a request that this one belongs to; their deadline counts.
+        is_look: Whether that request repeats this one too, which then has one attempt.
     """
 
     def __init__(
@@ -141,10 +148,13 @@ class Attempts:
         *,
         least: int = 1,
         within: "Attempts | None" = None,
+        is_look: bool = False,
     ) -> None:
         policy = policy_of(client)
         self.policy = policy
-        self._attempts = max(policy.attempts, least)
+        # A look is repeated by the request that it belongs to.
+        self._attempts = 1 if is_look else max(policy.attempts, least)
+        self._is_look = is_look
         self._deadline = policy.deadline
         self.subject = subject
         self.failure = failure
@@ -186,12 +196,13 @@ class Attempts:
 
     def _most(self, error: Exception) -> int:
         most = self._attempts
-        if isinstance(error, BrokenReplyError):
-            # botocore does not notice a reply that broke off, so no client repeats the request.
-            most = max(most, _ATTEMPTS_AT_BROKEN_REPLIES)
+        if isinstance(error, BrokenReplyError) and not self._is_look:
+            # botocore does not notice a reply that broke off, so that a client of the caller's
+            # does not repeat the request.
+            most = most if self.policy.is_ours else max(most, _ATTEMPTS_AT_BROKEN_REPLIES)
         elif isinstance(error, ClientError) and _is_half(error):
             # Some services never send a code.
-            most = _ATTEMPTS_AT_BROKEN_REPLIES
+            most = min(most, _ATTEMPTS_AT_BROKEN_REPLIES)
         if not self.policy.was_answered and _is_unanswered(error):
             most = min(most, _ATTEMPTS_WITHOUT_ANSWER)
         return most
@@ -215,6 +226,7 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
     look: Look | None = None,
     repeats_first: bool = False,
     within: Attempts | None = None,
+    is_look: bool = False,
 ) -> Reply:
     """Make a request until its reply is whole; return the reply.
 
@@ -228,26 +240,33 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
             refused: returns a reply that proves that the effect is there, or None.
         repeats_first: Do not look before a repetition, which does no harm, but only when it is
             refused.
-        within: The attempts of the request that this one is a look for.
+        within: The attempts of a request that this one belongs to; their deadline counts.
+        is_look: Whether it is a look of that request, and is made once.
 
     Raises:
         S3CryptError: The service refused, or no attempt brought a whole reply. botocore's error
             is its cause. Where a write's effect is not known, the message says so.
     """
-    attempts = Attempts(client, subject, failure, within=within)
+    attempts = Attempts(client, subject, failure, within=within, is_look=is_look)
     is_unsure = False
     while True:
         try:
+            if look and is_unsure and not repeats_first:
+                found = _looked(look, attempts)
+                if found is not None:
+                    return found
             return attempt(client, operation, arguments)
         except (ClientError, BotoCoreError) as error:
             is_unsure = is_unsure or _may_be_done(error)
-            # A client's own attempts may have met what an earlier one of them did.
-            is_refused = not is_transient(error)
-            if look and (is_unsure or _was_retried(error)) and (is_refused or not repeats_first):
-                found = _found(look, attempts)
+            try:
+                attempts.after(error)
+            except S3CryptError as final:
+                # A client's own attempts may have met what an earlier one of them did.
+                may_be_there = is_unsure or _was_retried(error)
+                found = _looked_at_last(look, attempts) if look and may_be_there else None
                 if found is not None:
                     return found
-            _go_on(attempts, operation, error, is_unsure=is_unsure)
+                raise _final(final, operation, may_be_there=may_be_there) from error
 
 
 def attempt(client: Any, operation: str, arguments: Mapping[str, Any]) -> Reply:
@@ -257,8 +276,7 @@ def attempt(client: Any, operation: str, arguments: Mapping[str, Any]) -> Reply:
         ClientError: The service refused.
         BotoCoreError: The request failed, or its reply is not whole (`BrokenReplyError`).
     """
-    policy = policy_of(client)
-    request = getattr(client, operation)
+    policy, request = policy_of(client), getattr(client, operation)
     try:
         reply: Reply = request(**arguments)
     except ClientError as error:
@@ -268,12 +286,13 @@ def attempt(client: Any, operation: str, arguments: Mapping[str, Any]) -> Reply:
         raise
     except InvalidRegionError as error:
         # Of a bucket's Region in the reply's headers, to which botocore is redirected.
-        raise BrokenReplyError from error
+        raise BrokenReplyError(error) from error
     except (BotoCoreError, S3CryptError):
         raise
-    except _UNPARSED as error:
+    except (*_UNPARSED, HTTPError, OSError) as error:
+        # The body of a refusal, too, is read here where the operation streams its body.
         policy.was_answered = True
-        raise BrokenReplyError from error
+        raise BrokenReplyError(error) from error
     policy.was_answered = True
     if _is_the_object(operation, reply):
         raise _not_implemented(operation, reply)
@@ -364,14 +383,16 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, ClientError):
         # S3 prefixes KMS's codes.
         code = error_code(error).removeprefix("KMS.")
+        if code == "ConditionalRequestConflict":
+            # Two writes at once; completing an upload again would not do.
+            return str(error.operation_name) == "PutObject"
         return (
             code in _THROTTLES | _PASSING
             or http_status(error) in _PASSING_STATUSES
             or _is_half(error)
         )
-    if isinstance(error, HTTPClientError) and not isinstance(error, BrokenReplyError):
-        # What cannot be sent at all, such as a header of several lines, never can.
-        return not isinstance(error.kwargs.get("error"), ValueError | UnicodeError)
+    if is_unsendable(error):
+        return False
     return isinstance(error, BROKEN)
 
 
@@ -419,38 +440,57 @@ def as_ours(error: Exception, subject: str, failure: type[S3CryptError]) -> S3Cr
     return failure(f"{subject}: {error}")
 
 
-def _go_on(attempts: Attempts, operation: str, error: Exception, *, is_unsure: bool) -> None:
-    """Pause before the next attempt, or raise; say where a write may have been done."""
-    try:
-        if is_unsure and operation in _NOT_REPEATED:
-            attempts.made += 1
-            raise attempts.given_up(error) from error
-        attempts.after(error)
-    except ConfigError:
-        raise
-    except ConflictError as conflict:
-        if is_unsure or _was_retried(error):
-            conflict.hint = _RETRIED_HINT
-        raise
-    except S3CryptError as final:
-        if is_unsure and not operation.startswith(_READS):
-            final.args = (f"{final} It is not known whether it was done.", *final.args[1:])
-            final.hint = "Look at what is there before you run it again."
-        raise
+def _final(final: S3CryptError, operation: str, *, may_be_there: bool) -> S3CryptError:
+    """Return the error of a request that is given up; it says where a write may have been done."""
+    if not may_be_there or isinstance(final, ConfigError):
+        return final
+    if isinstance(final, ConflictError):
+        final.hint = _RETRIED_HINT
+    elif not operation.startswith(_READS):
+        final.args = (f"{final} It is not known whether it was done.", *final.args[1:])
+        final.hint = "Look at what is there before you run it again."
+    return final
 
 
 # The reply to the first attempt was lost; the second one then meets what the first one did.
 _RETRIED_HINT = "The request was sent twice, so the object there may be this very one: look at it."
 
 
-def _found(look: Look, attempts: Attempts) -> Reply | None:
+def _looked(look: Look, attempts: Attempts) -> Reply | None:
+    """Return what a look found; None where it found nothing, or is refused.
+
+    Raises:
+        ConflictError: Another object is there, over which the service would write all the same.
+        ClientError, BotoCoreError: The look failed in passing; nothing is known yet.
+    """
     try:
         return look(attempts)
-    except (S3CryptError, *BROKEN) as error:
-        if isinstance(error, ConfigError):
-            raise
-        # A look that is refused, or fails as the request did, tells nothing.
+    except ConflictError as error:
+        error.hint = _RETRIED_HINT
+        raise
+    except ConfigError:
+        raise
+    except S3CryptError as error:
+        cause = error.__cause__
+        if isinstance(cause, ClientError | BotoCoreError) and is_transient(cause):
+            raise cause from error
         return None
+    except BROKEN as error:
+        raise BrokenReplyError from error
+
+
+def _looked_at_last(look: Look, attempts: Attempts) -> Reply | None:
+    """Look before a request is given up; again where the look fails, or its reply may be half."""
+    for number in range(_LAST_LOOKS):
+        if number and not pause(_FIRST_PAUSE_SECONDS * 2**number):
+            break
+        try:
+            found = _looked(look, attempts)
+        except (ClientError, BotoCoreError):
+            continue
+        if found is not None:
+            return found
+    return None
 
 
 def _may_be_done(error: Exception) -> bool:

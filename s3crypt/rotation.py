@@ -562,11 +562,11 @@ def _copy_in_place(
     )
     key = seen.read_with.copy_source_arguments() if isinstance(seen.read_with, SSEC) else {}
     source = CopySource(seen.location, seen.etag, seen.head.get("VersionId"), size, key)
-    _check_unchanged(job, seen)
     reply = copy_in_place(
         upload,
         source,
         workers=store.workers,
+        last_check=lambda: _check_unchanged(job, seen),
         copy_limit=MAX_COPY_LENGTH,
         annotations=_annotation_directive(job, seen),
     )
@@ -652,7 +652,8 @@ def _headers(seen: _Object) -> dict[str, Any]:
     until = headers.get("ObjectLockRetainUntilDate")
     if until is not None and until <= datetime.now(UTC):
         # S3 refuses a date that is past, and there is nothing left to retain.
-        del headers["ObjectLockRetainUntilDate"], headers["ObjectLockMode"]
+        for name in ("ObjectLockRetainUntilDate", "ObjectLockMode"):
+            headers.pop(name, None)
     return headers
 
 

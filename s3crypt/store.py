@@ -107,7 +107,7 @@ DEFAULT_WORKERS = 10
 # Longer than the header of all but few messages.
 _HEAD_LENGTH = 16 * 2**10
 # HEAD has no body to carry a code.
-_UNREADABLE = ("403", "404", "AccessDenied")
+_UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "InvalidRequest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,7 +469,16 @@ class S3Crypt:
         """Delete an object (in a versioned bucket: hide it), or one version for good."""
         location = Location.parse_object(uri)
         version = {"VersionId": version_id} if version_id else {}
-        call(self.client, "delete_object", {**location.arguments, **version}, str(location))
+
+        def look(attempts: Attempts) -> Reply | None:
+            # A second delete would remove what another writer has stored since the first one.
+            with suppress(ObjectNotFoundError):
+                head(self.client, location, version, within=attempts)
+                return None
+            return {}
+
+        request = {**location.arguments, **version}
+        call(self.client, "delete_object", request, str(location), look=look)
 
     def needs_rotation(
         self,
@@ -885,8 +894,11 @@ class S3Crypt:
             return None
         _, partition, _, region, *_ = arn.split(":")
         # A server that lies must not choose the host that is asked.
-        is_known = region == self.client.meta.region_name
-        return region if is_known or region in self._kms_clients.regions(partition) else None
+        own = self.client.meta.region_name
+        if region == own:
+            return region
+        is_near = partition == self._kms_clients.partition(own)
+        return region if is_near and region in self._kms_clients.regions(partition) else None
 
     def _check_written(self, mode: Mode, reply: Mapping[str, Any], location: Location) -> None:
         """Refuse a reply that does not confirm the encryption, nor the key that is known of it.
@@ -948,6 +960,7 @@ class S3Crypt:
             check_written_in(demand.mode, demand.written_in)
         if not isinstance(demand.mode, ClientSide):
             return {}
+        check_written_in(demand.mode, self.written_in)
         name = demand.written_as or location.name
         bucket = demand.written_in or self.written_in or location.bucket
         return demand.mode.object_context(name, bucket)

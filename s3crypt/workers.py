@@ -82,9 +82,15 @@ def stopping(stop: threading.Event) -> Iterator[None]:
         _here.stop = before
 
 
+def current_stop() -> threading.Event | None:
+    """Return the event that ends this thread's pauses, or None."""
+    stop: threading.Event | None = getattr(_here, "stop", None)
+    return stop
+
+
 def pause(seconds: float) -> bool:
     """Wait before another attempt; return False at once where this thread is to stop."""
-    stop: threading.Event | None = getattr(_here, "stop", None)
+    stop = current_stop()
     if stop is None:
         time.sleep(seconds)
         return True
@@ -112,7 +118,7 @@ class Crew:
         self._may_grow = may_grow
         self._most = most
         self._stop = threading.Event()
-        self._stop_above: threading.Event | None = getattr(_here, "stop", None)
+        self._stop_above = current_stop()
         self._busy = 0
         self._idle = threading.Condition()
         self._failures: list[BaseException] = []

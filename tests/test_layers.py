@@ -60,7 +60,7 @@ ALLOWED = {
         "aws", "conditions", "configuration", "errors", "info", "location", "modes", "reader",
         "requests", "store", "transfer", "workers", "writer",
     },
-    "parquet": {"errors", "message", "metadata"},
+    "parquet": {"errors", "keyrings", "message", "metadata"},
     "sandbox": {"errors"},
 }  # fmt: skip
 # The one exception: S3Crypt's face names what the layer above it does.

@@ -8,17 +8,15 @@ with a name that ends in it.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from s3crypt.errors import StorageError
+from s3crypt.errors import FormatError, StorageError
+from s3crypt.info import ObjectInfo
 from s3crypt.requests import call, pages
 
 from .connection import Connection
 from .parallel import side_by_side
 from .paths import as_files, split, uri_of
-
-if TYPE_CHECKING:
-    from s3crypt.info import ObjectInfo
 
 Entry = dict[str, Any]
 Kind = Literal["file", "directory"]
@@ -190,15 +188,31 @@ class Listing:
                 measured.append(described(entry["name"], found))
         return measured
 
-    def _measure(self, entry: Entry) -> "tuple[str, ObjectInfo | None]":
+    def _measure(self, entry: Entry) -> tuple[str, ObjectInfo | None]:
         name = entry["name"]
         try:
             info = self._connection.content.head(uri_of(name))
         except FileNotFoundError:
             return name, None
+        except FormatError:
+            # Of the S3 Encryption Client, or damaged: reading it says so. What lies beside it is
+            # to be found all the same.
+            return name, _unmeasured(entry)
         if info.etag == entry["ETag"]:
             self._connection.known[name] = ((info.etag, entry["LastModified"]), info)
         return name, info
+
+
+def _unmeasured(entry: Entry) -> ObjectInfo:
+    return ObjectInfo(
+        uri=uri_of(entry["name"]),
+        mode=None,
+        size=None,
+        stored_size=entry["stored_size"],
+        etag=entry["ETag"],
+        last_modified=entry["LastModified"],
+        storage_class=entry["StorageClass"],
+    )
 
 
 def directory(path: str) -> Entry:
@@ -206,7 +220,7 @@ def directory(path: str) -> Entry:
     return {"name": path, "size": 0, "type": "directory", "StorageClass": "DIRECTORY"}
 
 
-def described(path: str, info: "ObjectInfo") -> Entry:
+def described(path: str, info: ObjectInfo) -> Entry:
     """Return the entry of an object that was asked for."""
     return {
         "name": path,

@@ -383,14 +383,22 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
 
 
 def _exists(client: Any, bucket: str, attempts: Attempts) -> Reply | None:
-    """Return S3's reply about a bucket that an attempt whose reply was lost may have made."""
-    return call(client, "head_bucket", {"Bucket": bucket}, f"s3://{bucket}", within=attempts)
+    """Return S3's reply where an attempt whose reply was lost has made the bucket: it is ours."""
+    reply = call(client, "list_buckets", {}, f"s3://{bucket}", within=attempts, is_look=True)
+    return reply if any(found["Name"] == bucket for found in reply["Buckets"]) else None
 
 
 def _is_gone(client: Any, bucket: str, attempts: Attempts) -> Reply | None:
     """Return an empty reply where an attempt whose reply was lost has removed the bucket."""
     try:
-        _exists(client, bucket, attempts)
+        call(
+            client,
+            "head_bucket",
+            {"Bucket": bucket},
+            f"s3://{bucket}",
+            within=attempts,
+            is_look=True,
+        )
     except StorageError as error:
         return {} if http_status(error) == HTTPStatus.NOT_FOUND else None
     return None

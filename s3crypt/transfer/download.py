@@ -336,7 +336,9 @@ def _first_reply(
                 requests.after(error)
             continue
         if reply.get("ContentLength") == 0:
-            return reply, b""
+            # No byte of a body shows that the headers came whole; a second reply does.
+            found = call(client, "head_object", request, str(location))
+            return {**found, **reply}, b""
         if beginning := _next_of(reply["Body"], _AHEAD):
             return reply, beginning
         reply["Body"].close()

@@ -13,7 +13,7 @@ from typing import Any
 
 from s3crypt import conditions
 from s3crypt.location import Location
-from s3crypt.requests import Attempts, Look, Reply, call
+from s3crypt.requests import Attempts, Reply, call
 
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
@@ -33,22 +33,24 @@ class Mark:
     beginning: bytes = field(default=b"", repr=False)
     etag: str | None = None
 
-    def looking(self, client: Any, location: Location, arguments: Mapping[str, Any]) -> Look:
-        """Return a look for `requests.call`: a reply about the object where it has this mark.
+    def found(
+        self, client: Any, location: Location, arguments: Mapping[str, Any], attempts: Attempts
+    ) -> Reply | None:
+        """Return a reply about the object where it has this mark, or None.
 
         Args:
             client: The S3 client.
             location: The object.
             arguments: Of a request that reads it: the customer key of SSE-C.
+            attempts: Of the write that this looks for.
+
+        Raises:
+            S3CryptError: As `requests.call`.
         """
-
-        def look(attempts: Attempts) -> Reply | None:
-            if self.beginning:
-                return self._at_the_beginning(client, location, arguments, attempts)
-            reply = conditions.head(client, location, arguments, within=attempts)
-            return reply if self._is_on(reply) else None
-
-        return look
+        if self.beginning:
+            return self._at_the_beginning(client, location, arguments, attempts)
+        reply = conditions.head(client, location, arguments, within=attempts)
+        return reply if self._is_on(reply) else None
 
     def _is_on(self, reply: Reply) -> bool:
         if self.etag is not None:
@@ -61,7 +63,7 @@ class Mark:
     ) -> Reply | None:
         first = f"bytes=0-{len(self.beginning) - 1}"
         request = {**location.arguments, **arguments, "Range": first}
-        reply = call(client, "get_object", request, str(location), within=attempts)
+        reply = call(client, "get_object", request, str(location), within=attempts, is_look=True)
         with reply["Body"] as body:
             is_there = body.read(len(self.beginning)) == self.beginning
         return {name: reply[name] for name in reply if name != "Body"} if is_there else None

@@ -4,10 +4,12 @@
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from s3crypt.conditions import (
+    check_again,
     check_first,
     delete_unchanged,
     if_unchanged,
@@ -24,9 +26,9 @@ from s3crypt.location import Location
 from s3crypt.message import MAX_HEADER_LENGTH, Sealer
 from s3crypt.message.geometry import FRAME_OVERHEAD
 from s3crypt.message.memory import writable
-from s3crypt.requests import Look, call
+from s3crypt.requests import Attempts, Look, Reply, call
 from s3crypt.sources import Source, StreamSource
-from s3crypt.workers import RUN_LENGTH, Buffers, Crew, stopping
+from s3crypt.workers import RUN_LENGTH, Buffers, Crew, current_stop, stopping
 
 from .checksums import Checksums, Part, begin
 from .marks import Mark, etag_of_parts
@@ -228,10 +230,28 @@ class Upload:
     mark: Mark | None = None
 
     def look(self, mark: Mark | None) -> Look | None:
-        """Return how to look for an object with this mark; None without one."""
-        if mark is None:
+        """Return how to look for an object with this mark, before a request is repeated.
+
+        Where the service may ignore the conditions, they are checked anew; None where there is
+        nothing to look for.
+        """
+        if mark is None and not self.conditions:
             return None
-        return mark.looking(self.client, self.location, self.part_arguments)
+
+        def look(attempts: Attempts) -> Reply | None:
+            found = None
+            if mark:
+                with suppress(ObjectNotFoundError):
+                    found = mark.found(self.client, self.location, self.part_arguments, attempts)
+            if found is None:
+                self.check_again(within=attempts)
+            return found
+
+        return look
+
+    def check_again(self, *, within: Attempts | None = None) -> None:
+        """Check the conditions by HEAD where the service may ignore them."""
+        check_again(self.client, self.location, self.conditions, self.part_arguments, within=within)
 
 
 def upload(
@@ -307,8 +327,10 @@ def _put_again(
     to: Upload, part: _Part, mark: Mark | None, doubted: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Store the same bytes over those whose encryption a reply did not confirm."""
+    again = replace(to, conditions=if_unchanged(doubted["ETag"]))
     try:
-        return _put(replace(to, conditions=if_unchanged(doubted["ETag"])), part, mark)
+        again.check_again()
+        return _put(again, part, mark)
     except (ConflictError, ObjectNotFoundError) as error:
         raise StorageError(
             f"{to.location}: another writer replaced it before the server confirmed its "
@@ -335,6 +357,8 @@ def _remove(to: Upload, reply: Mapping[str, Any], error: Exception) -> None:
             call(to.client, "delete_object", request, str(to.location))
         else:
             delete_unchanged(to.client, to.location, reply["ETag"], to.part_arguments)
+    except ConflictError as conflict:
+        error.add_note(str(conflict))
     except StorageError as failure:
         error.args = (f"{error} What it stored could not be removed; remove it.",)
         error.add_note(f"Removing {to.location} failed: {failure}")
@@ -405,7 +429,8 @@ def _by_parts(
         S3's replies, and the length of all parts together.
     """
     begun: Future[Mapping[str, Any]] = Future()
-    stop = threading.Event()
+    above = current_stop()
+    stop = above or threading.Event()
     done: list[Part] = []
 
     def send_one(buffers: Buffers) -> bool:
@@ -421,8 +446,11 @@ def _by_parts(
         last_check()
         reply = _complete(to, created, done)
     except BaseException as error:
-        stop.set()
-        _abort(to, begun, error)
+        # Who interrupts does not want to wait for a second attempt.
+        in_haste = not isinstance(error, Exception) or stop.is_set()
+        if above is None:
+            stop.set()
+        _abort(to, begun, error, in_haste=in_haste)
         raise
     return {**created, **reply}, sum(sent.length for sent in done)
 
@@ -459,6 +487,8 @@ def _complete(to: Upload, created: Mapping[str, Any], done: list[Part]) -> Mappi
         **to.part_arguments,
         **to.conditions,
     }
+    # Parts may have taken hours: what was checked before them may have changed.
+    to.check_again()
     mark = to.mark
     if mark is None and not to.conditions:
         mark = Mark(etag=etag_of_parts([part.etag for part in in_order]))
@@ -474,13 +504,14 @@ def _complete(to: Upload, created: Mapping[str, Any], done: list[Part]) -> Mappi
     )
 
 
-def _abort(to: Upload, begun: Future[Mapping[str, Any]], error: BaseException) -> None:
+def _abort(
+    to: Upload, begun: Future[Mapping[str, Any]], error: BaseException, *, in_haste: bool
+) -> None:
     if begun.cancel() or begun.exception():
         return
     upload_id = begun.result()["UploadId"]
     stop = threading.Event()
-    if not isinstance(error, Exception):
-        # Who interrupts does not want to wait for a second attempt.
+    if in_haste:
         stop.set()
     try:
         with stopping(stop):
@@ -523,6 +554,7 @@ def copy_in_place(
     source: CopySource,
     *,
     workers: int,
+    last_check: Callable[[], None],
     copy_limit: int = MAX_COPY_LENGTH,
     annotations: Literal["COPY", "EXCLUDE"] | None = None,
 ) -> Mapping[str, Any]:
@@ -532,6 +564,7 @@ def copy_in_place(
         to: The same location, all that the object is to have (tags too), and `IfMatch`.
         source: The version that is copied.
         workers: Part copies at once, at most, where the object needs them.
+        last_check: Called right before the object appears; raises if it must not.
         copy_limit: Stored bytes up to which one request serves; larger objects go by parts.
         annotations: What one request is to do with them; None for services without. A copy by
             parts has none.
@@ -541,7 +574,10 @@ def copy_in_place(
         StorageError: S3 refused or failed; the object is as it was.
     """
     if source.size > copy_limit:
-        return _copy_parts(to, source, workers=workers, copy_limit=copy_limit)
+        return _copy_parts(
+            to, source, workers=workers, last_check=last_check, copy_limit=copy_limit
+        )
+    last_check()
     # CopyObject keeps the tags by itself; the tag argument is for objects made anew.
     arguments = {name: value for name, value in to.arguments.items() if name != "Tagging"}
     request = {
@@ -559,7 +595,12 @@ def copy_in_place(
 
 
 def _copy_parts(
-    to: Upload, source: CopySource, *, workers: int, copy_limit: int
+    to: Upload,
+    source: CopySource,
+    *,
+    workers: int,
+    last_check: Callable[[], None],
+    copy_limit: int,
 ) -> Mapping[str, Any]:
     length = max(min(_COPY_PART_LENGTH, copy_limit), -(-source.size // MAX_PARTS))
     numbers = iter(range(1, -(-source.size // length) + 1))
@@ -583,4 +624,4 @@ def _copy_parts(
         return Part(number, reply["CopyPartResult"]["ETag"], end - start, end - start)
 
     # S3 copies the bytes, so there is nothing that a checksum of ours could tell it.
-    return _by_parts(to, copy, begin=begin, workers=workers, last_check=lambda: None)[0]
+    return _by_parts(to, copy, begin=begin, workers=workers, last_check=last_check)[0]
