@@ -167,7 +167,7 @@ class Attempts:
         """Return when the first attempt failed, by the monotonic clock; None before that."""
         return self._began or self._failed_first
 
-    def after(self, error: Exception) -> None:
+    def after(self, error: Exception, *, is_final: bool = False) -> None:
         """Pause before the next attempt, or raise: the error, with what was tried.
 
         Raises:
@@ -176,7 +176,7 @@ class Attempts:
         self.made += 1
         now = time.monotonic()
         self._failed_first = self._failed_first or now
-        if not is_transient(error):
+        if is_final or not is_transient(error):
             raise self.given_up(error) from error
         seconds = self._pause_seconds()
         spent = now - (self.first_failure or now)
@@ -259,7 +259,7 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
         except (ClientError, BotoCoreError) as error:
             is_unsure = is_unsure or _may_be_done(error)
             try:
-                attempts.after(error)
+                attempts.after(error, is_final=is_unsure and operation in _NOT_REPEATED)
             except S3CryptError as final:
                 # A client's own attempts may have met what an earlier one of them did.
                 may_be_there = is_unsure or _was_retried(error)

@@ -243,7 +243,7 @@ def test_another_writers_object_is_not_removed(sandbox: Running, bucket: str, s3
 
     with relaying(sandbox.endpoint_url, spoil) as relay:
         store = connect(SSES3(), endpoint_url=relay.url)
-        with pytest.raises(PolicyError, match="could not be removed"):
+        with pytest.raises(StorageError, match="another writer replaced it"):
             store.put(b"data", f"s3://{bucket}/x")
     assert stored(s3, bucket, "x") == b"theirs"
 
@@ -421,3 +421,120 @@ def test_a_head_that_broke_off_is_no_other_writer(
     head = s3.head_object(Bucket=bucket, Key="x")
     assert (head["Metadata"]["note"], head["ContentType"]) == ("kept", "text/csv")
     assert head["SSEKMSKeyId"] == kms_key
+
+
+# --- Another writer comes between an attempt and the next, and conditions are ignored ---------
+
+
+class _Interrupted:
+    """Fails the first request of a kind, and lets another writer come before the next one."""
+
+    def __init__(self, of: Callable[[Asked], bool], other: Callable[[], object]) -> None:
+        self.of, self.other = of, other
+        self.failed: list[Asked] = []
+
+    def __call__(self, asked: Asked, forward: Forward) -> Answer:
+        if self.of(asked) and not self.failed:
+            self.failed.append(asked)
+            self.other()
+            return Answer(503, {}, b"<Error><Code>ServiceUnavailable</Code></Error>")
+        return _without_conditions(asked, forward)
+
+
+@pytest.mark.parametrize("size", [1000, PART + 70_000])
+@pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=lambda mode: mode.name)
+def test_a_repeated_write_overwrites_no_other_writer(
+    mode: Any, size: int, sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """What the look finds there is not the own object: `if_absent` is a conflict."""
+    other = _Interrupted(_writes, lambda: s3.put_object(Bucket=bucket, Key="x", Body=b"theirs"))
+    with relaying(sandbox.endpoint_url, other) as relay:
+        store = connect(mode, endpoint_url=relay.url)
+        with pytest.raises(ConflictError):
+            store.put(payload(size), f"s3://{bucket}/x", if_absent=True)
+    assert other.failed
+    assert stored(s3, bucket, "x") == b"theirs"
+    assert uploads(s3, bucket) == []
+
+
+def test_a_writer_who_comes_while_parts_are_sent_is_not_overwritten(
+    sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """The condition of a completion is ignored there, so a HEAD goes right before it."""
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        if asked.query.get("partNumber") == "2":
+            s3.put_object(Bucket=bucket, Key="x", Body=b"theirs")
+        return _without_conditions(asked, forward)
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        with pytest.raises(ConflictError):
+            store.put(payload(2 * PART), f"s3://{bucket}/x", if_absent=True)
+    assert stored(s3, bucket, "x") == b"theirs"
+    assert uploads(s3, bucket) == []
+
+
+def test_a_repeated_delete_removes_no_other_writers_object(
+    sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """It came after the first attempt; a HEAD goes before the second one, too."""
+    mine = s3.put_object(Bucket=bucket, Key="x", Body=b"mine")["ETag"]
+    other = _Interrupted(
+        lambda asked: asked.method == "DELETE",
+        lambda: s3.put_object(Bucket=bucket, Key="x", Body=b"theirs"),
+    )
+    with relaying(sandbox.endpoint_url, other) as relay:
+        client = connect(endpoint_url=relay.url).client
+        with pytest.raises(ConflictError, match="kept"):
+            delete_unchanged(client, Location(bucket, "x"), mine, {})
+    assert stored(s3, bucket, "x") == b"theirs"
+
+
+def test_a_delete_whose_reply_was_lost_is_not_repeated(
+    sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """The object is gone: a second DELETE could only remove what came after the first one."""
+    s3.put_object(Bucket=bucket, Key="x", Body=b"mine")
+    with relaying(sandbox.endpoint_url, _Losing(lambda a: a.method == "DELETE")) as relay:
+        connect(endpoint_url=relay.url).delete(f"s3://{bucket}/x")
+        assert [asked.method for asked in relay.asked].count("DELETE") == 1
+    assert names(s3, bucket) == []
+
+
+def test_repeats_in_doubt_overwrite_no_other_writer(sandbox: Running, bucket: str, s3: Any) -> None:
+    """A service that confirms nothing and ignores conditions is asked before each repetition."""
+    puts: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        answer = _without_conditions(asked, forward)
+        if _is_put(asked):
+            puts.append(asked)
+            if len(puts) == 2:
+                s3.put_object(Bucket=bucket, Key="x", Body=b"theirs")
+        return _without_echo(answer) if asked.method == "PUT" else answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        with pytest.raises(StorageError, match="another writer replaced it"):
+            store.put(b"data", f"s3://{bucket}/x")
+    assert stored(s3, bucket, "x") == b"theirs"
+
+
+@pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=lambda mode: mode.name)
+def test_half_a_look_is_no_other_writer(mode: Any, sandbox: Running, bucket: str) -> None:
+    """The look's reply breaks before what shows the mark; the next look has it."""
+    losing = _Losing(_is_put)
+    halves: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Forward) -> Answer:
+        answer = losing(asked, forward)
+        if asked.method in ("HEAD", "GET") and losing.lost and len(halves) < 2:
+            halves.append(asked)
+            answer.headers.pop("x-amz-meta-s3crypt-write", None)
+            answer.body = b""
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        connect(mode, endpoint_url=relay.url).put(b"mine", f"s3://{bucket}/x", if_absent=True)
+    assert connect(mode).read(f"s3://{bucket}/x") == b"mine"

@@ -842,3 +842,22 @@ def test_a_forged_message_costs_few_calls(kms: Any, kms_key: str) -> None:
     with asked(kms) as calls, pytest.raises(FormatError):
         message.decrypt(b"\x02\x04\x78" + bytes(32) + b"\x00\x00" + b"\x00\x0b", keyring)
     assert calls == []
+
+
+def test_discovery_with_broken_settings_keeps_no_other_from_being_asked(
+    kms_key: str, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile that is not there is told only where no other keyring opens the message."""
+    other = AESKeyring("tests", "one", bytes(32))
+    written = message.encrypt(b"data", MultiKeyring(other, KMSKeyring(kms_key)))
+    monkeypatch.setenv("AWS_PROFILE", "not-there")
+    keyring = MultiKeyring(KMSKeyring.discovery(accounts=[account]), _Renamed(other))
+    assert message.decrypt(written, keyring) == b"data"
+
+
+class _Renamed:
+    """A keyring of the caller's own: it is asked after those of this library."""
+
+    def __init__(self, keyring: AESKeyring) -> None:
+        self.unwrap, self.generate = keyring.unwrap, keyring.generate
+        self.wrap, self.wrote = keyring.wrap, keyring.wrote

@@ -434,3 +434,16 @@ def test_pyarrow_is_asked_for_by_name() -> None:
     assert done.returncode == 1
     assert "ImportError: s3crypt.parquet needs pyarrow" in done.stderr
     assert "pip install 's3crypt[parquet]'" in done.stderr
+
+
+def test_pkcs1_is_refused() -> None:
+    """A wrong key comes of it without an error, and nothing in a file would show that."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    pkcs1 = RSAKeyring("tests", "rsa", private=private, padding="PKCS1")
+    for keyring in (pkcs1, MultiKeyring(AESKeyring("tests", "aes", bytes(32)), pkcs1)):
+        with pytest.raises(ConfigError, match="PKCS #1"):
+            ParquetKmsClient({"footer": keyring})

@@ -23,9 +23,11 @@ from samples import FRAME, payload
 from s3crypt import (
     SSEC,
     SSEKMS,
+    SSES3,
     AESKeyring,
     CachingKeyring,
     ClientSide,
+    ConfigError,
     KeyManager,
     KMSKeyring,
     MultiKeyring,
@@ -537,3 +539,15 @@ def _logged_by(message: str, *arguments: object) -> str:
         logger.setLevel(logging.NOTSET)
         logger.removeHandler(collector)
     return collector.formatted[0]
+
+
+def test_a_header_that_cannot_be_sent_is_not_repeated(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session token with a line break in it: neither an error nor a log has its value."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "FIRSTHALF\nSECONDHALF")
+    with logged() as collector, pytest.raises(ConfigError, match="cannot be sent") as caught:
+        S3Crypt(SSES3()).put(b"data", f"s3://{bucket}/x")
+    told = f"{caught.value} {caught.value.hint} {collector.text}"
+    assert "FIRSTHALF" not in told
+    assert "SECONDHALF" not in told

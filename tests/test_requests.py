@@ -357,7 +357,7 @@ def test_a_client_of_the_callers_retries_by_itself(sandbox: Running, bucket: str
         client = boto3.client("s3", endpoint_url=relay.url, config=Config(retries=retries))
         with pytest.raises(StorageError):
             S3Crypt(SSES3(), client=client).delete(f"s3://{bucket}/x")
-        assert len(relay.asked) == 2
+        assert [asked.method for asked in relay.asked].count("DELETE") == 2
 
 
 @pytest.mark.parametrize(

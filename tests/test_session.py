@@ -329,3 +329,17 @@ def test_a_file_systems_profile_reaches_keyrings(
     files.pipe_file(f"{bucket}/object", BODY)
     assert files.cat_file(f"{bucket}/object") == BODY
     assert signed.by == {OWN}
+
+
+def test_equal_discovery_keyrings_do_not_stand_for_each_other(
+    stores: boto3.Session, session: boto3.Session, account: str
+) -> None:
+    """Their sessions and what they allow may differ, though the accounts are the same."""
+    keyrings = SessionKeyrings(stores)
+    lax = KMSKeyring.discovery(accounts=[account], allow_plain_http=True)
+    own = KMSKeyring.discovery(accounts=[account], session=session)
+    strict = KMSKeyring.discovery(accounts=[account])
+    copies = [keyrings.of(keyring) for keyring in (lax, own, strict)]
+    assert copies[1] is own
+    assert copies[0] is not copies[2]
+    assert lax != strict

@@ -43,6 +43,8 @@ MAX_PART_LENGTH = 5 * 2**30
 # CopyObject takes 5 GB; which giga S3 means is not worth finding out.
 MAX_COPY_LENGTH = 5 * 10**9
 _COPY_PART_LENGTH = 512 * 2**20
+# Looks for an object of one's own that show it missing, if it is.
+_LOOKS = 3
 # Of this many replies in a row, one at least is whole, however bad the wire is.
 _REPLIES_WITHOUT_ECHO = 5
 # A stream's length is not known, so its parts double every 1,250: 8 MiB up to 9.8 GiB sent, and
@@ -239,13 +241,14 @@ class Upload:
             return None
 
         def look(attempts: Attempts) -> Reply | None:
-            found = None
-            if mark:
+            # A look's reply may break off, too, before what shows the mark.
+            for _ in range(_LOOKS if mark else 0):
                 with suppress(ObjectNotFoundError):
                     found = mark.found(self.client, self.location, self.part_arguments, attempts)
-            if found is None:
-                self.check_again(within=attempts)
-            return found
+                    if found is not None:
+                        return found
+            self.check_again(within=attempts)
+            return None
 
         return look
 
