@@ -242,7 +242,9 @@ class Upload:
 
         def look(attempts: Attempts) -> Reply | None:
             # A look's reply may break off, too, before what shows the mark.
-            for _ in range(_LOOKS if mark else 0):
+            for _ in range(_LOOKS):
+                if mark is None:
+                    break
                 with suppress(ObjectNotFoundError):
                     found = mark.found(self.client, self.location, self.part_arguments, attempts)
                     if found is not None:
