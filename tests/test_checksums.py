@@ -22,7 +22,7 @@ from samples import PART, aes, names, payload, stored, uploads
 from tls import CHECKSUM, crc, make_certificate, refusal, sent, tls_relaying, trailers
 
 from s3crypt import SSES3, ClientSide, S3Crypt, StorageError
-from s3crypt.transfer.checksums import Part, _of_whole
+from s3crypt.transfer.checksums import Checksums, Part, _of_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -601,3 +601,19 @@ def test_without_checksums_our_client_hashes_bodies(
     (asked,) = service.bodies()
     assert _no_checksum(asked)
     assert asked.headers["x-amz-content-sha256"] == hashlib.sha256(asked.body).hexdigest()
+
+
+def test_an_upload_that_was_completed_is_forgotten(
+    serve: Callable[..., Service], bucket: str
+) -> None:
+    """A store that lives long does not remember each upload that it began without checksums."""
+    service = serve(_refusing(lambda asked: "x-amz-checksum-algorithm" in asked.headers))
+    client, checksums = service.theirs().client, Checksums()
+    where, number = {"Bucket": bucket, "Key": "x"}, {"PartNumber": 1}
+    begun = checksums.begin(client, where, "x")
+    upload = {**where, "UploadId": begun["UploadId"]}
+    sent = checksums.send_part(client, b"part", {**upload, **number}, "x")
+    assert sent.crc is None
+    assert checksums._without == {begun["UploadId"]}
+    checksums.complete(client, [Part(1, sent.reply["ETag"], 4, 4, sent.crc)], upload, "x")
+    assert checksums._without == set()

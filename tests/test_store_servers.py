@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -355,3 +357,36 @@ def test_a_service_that_knows_no_tags_is_sent_none(sandbox: Running, bucket: str
         store.put(payload(PART + 1), f"s3://{bucket}/x", tags={"project": "ledger"})
         assert not [a for a in relay.asked if a.method == "PUT" and "tagging" in a.query]
         assert store.read(f"s3://{bucket}/x") == payload(PART + 1)
+
+
+class _Chunking(BaseHTTPRequestHandler):
+    """A proxy that ignores ranges, and sends a body whose length it does not tell."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("etag", '"0123456789abcdef0123456789abcdef"')
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"5\r\nplain\r\n0\r\n\r\n")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Print nothing."""
+
+
+@pytest.mark.parametrize("mode", [ClientSide(aes()), None], ids=["client", "none"])
+def test_a_body_of_no_length_is_refused(mode: Mode | None, session: Any) -> None:
+    """Neither Content-Range nor Content-Length: no KeyError."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Chunking) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            client = session.client("s3", endpoint_url=f"http://127.0.0.1:{server.server_port}")
+            for read in READS:
+                with pytest.raises(StorageError, match="other bytes than were asked for"):
+                    read(S3Crypt(mode, client=client), "s3://bucket/x")
+            client.close()
+        finally:
+            server.shutdown()
+            thread.join()

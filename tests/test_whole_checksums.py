@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,7 @@ from samples import (
     payload,
 )
 
-from s3crypt import SSEC, SSES3, ClientSide, IntegrityError
+from s3crypt import SSEC, SSES3, ClientSide, IntegrityError, S3Crypt, S3CryptError
 from s3crypt.location import Location
 from s3crypt.store import Demand
 
@@ -182,6 +183,7 @@ def _with(name: str, value: str) -> Callable[[Answer], Answer]:
         _with("type", "COMPOSITE"),
         _with("crc64nvme", "no base64"),
         _with("crc64nvme", "AAAA"),
+        _with("crc64nvme", "ä"),
     ],
 )
 @pytest.mark.parametrize("size", [SMALL, SIZE])
@@ -244,3 +246,54 @@ def test_a_whole_checksum_on_a_range_is_not_the_ranges(bucket: str, sandbox: Any
         assert store.read(uri) == payload(SIZE)
         assert store.read(uri, byte_range="0-99") == payload(SIZE)[:100]
     assert seen
+
+
+@pytest.mark.parametrize("size", [SMALL, SIZE])
+def test_a_checksum_that_is_no_base64_is_our_error(
+    size: int, bucket: str, sandbox: Any, tmp_path: Path
+) -> None:
+    """Of a GET, letters beyond ASCII too: no ValueError."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(payload(size), uri)
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if asked.method == "GET":
+            answer = _without_checksums(answer)
+            answer.headers["x-amz-checksum-crc64nvme"] = "ä"
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        for read in (
+            lambda: store.read(uri),
+            lambda: store.get(uri, tmp_path / "out"),
+            lambda: store.open(uri).read(),
+            lambda: store.read(uri, byte_range="10-19"),
+        ):
+            try:
+                read()
+            except S3CryptError:
+                continue
+            assert size == SIZE, "a checksum of all the bytes that came was not compared"
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("way", ["get", "read"])
+def test_a_question_for_the_checksum_that_fails_ends_the_read(
+    way: str, bucket: str, session: Any, tmp_path: Path
+) -> None:
+    """What a handler of the caller's raises in the thread that asks reaches who reads."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(payload(SIZE), uri)
+    client = session.client("s3")
+
+    def fail(**_: Any) -> None:
+        raise RuntimeError("of the handler")
+
+    client.meta.events.register("before-call.s3.HeadObject", fail)
+    store = S3Crypt(SSES3(), client=client)
+    use = partial(store.get, uri, tmp_path / "out") if way == "get" else partial(store.read, uri)
+    with pytest.raises(RuntimeError, match="of the handler"):
+        use()
+    assert files(tmp_path) == []

@@ -6,7 +6,6 @@ awscrt computes it ten times as fast as zlib does CRC-32. It says what the netwo
 against an attacker stand TLS and the cipher.
 """
 
-import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ class Checksums:
         self._clients = clients
         # What was taken, of whole objects and of those by parts: some take it of one of them.
         self._taken: dict[bool, _Way] = {}
-        # The uploads that were begun without.
+        # The uploads under way that were begun without; an aborted one, which is rare, stays.
         self._without: set[str] = set()
 
     def put(
@@ -174,7 +173,9 @@ class Checksums:
             except S3CryptError as error:
                 if not _is_refusal(error, _Way.HEADER):
                     raise
-        return complete(listed, {})
+        reply = complete(listed, {})
+        self._without.discard(arguments["UploadId"])
+        return reply
 
     def _send(
         self,
@@ -224,7 +225,8 @@ def full_object_crc(reply: Mapping[str, Any]) -> int | None:
         return None
     try:
         value = b64decode(reply.get(_PARAMETER, ""), validate=True)
-    except binascii.Error:
+    except ValueError:
+        # Also of letters beyond ASCII, for which base64 has no error of its own.
         return None
     return int.from_bytes(value) if len(value) == 8 else None
 

@@ -51,7 +51,12 @@ class Whole:
             pool.close()
 
     def _ask(self) -> None:
-        self._expected.set_result(self._stream.ask_checksum())
+        try:
+            found = self._stream.ask_checksum()
+        except BaseException as error:  # noqa: BLE001 - raised by who compares, and waits for it
+            self._expected.set_exception(error)
+        else:
+            self._expected.set_result(found)
 
     def add(self, start: int, data: bytes | memoryview) -> None:
         """Add the bytes that begin at `start`."""
