@@ -202,7 +202,7 @@ def get(
             return
         if recursive:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with _download_bar(store, name, how, settings) as advance:
+        with _download_bar(store, name, neighbour, how, settings) as advance:
             info = store.get(name, path, neighbour=neighbour, progress=advance, **how)
         _tell(settings, "get", name, str(path), info, byte_range=how["byte_range"])
 
@@ -726,10 +726,12 @@ def _count(text: str | None, name: str) -> int | None:
     return size
 
 
-def _download_bar(store: "S3Crypt", uri: str, how: dict[str, Any], settings: Settings) -> Any:
+def _download_bar(
+    store: "S3Crypt", uri: str, neighbour: Any, how: dict[str, Any], settings: Settings
+) -> Any:
     total = None
     if sys.stderr.isatty() and not settings.silent and how["byte_range"] is None:
-        total = store.inspect(uri, version_id=how["version_id"]).size
+        total = store.inspect(uri, version_id=how["version_id"], neighbour=neighbour).size
     return progress(uri, total, quiet=settings.silent)
 
 

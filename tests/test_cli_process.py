@@ -8,8 +8,10 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import RequestsLog
 
 from s3crypt import AESKeyring, message
 
@@ -209,3 +211,18 @@ def test_a_message_without_key_commitment_must_be_asked_for(directory: Path) -> 
     assert (refused.returncode, refused.stdout) == (3, b"")
     assert b"--allow-uncommitted" in refused.stderr
     assert (taken.returncode, len(taken.stdout)) == (0, vector["plaintext_length"])
+
+
+def test_a_bar_asks_for_no_neighbour_that_the_listing_shows(
+    bucket: str, s3: Any, tmp_path: Path, requests_log: RequestsLog
+) -> None:
+    """The length that `get -r` shows on a terminal costs no request for an instruction file."""
+    for name in ("p/a", "p/b"):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"\x07\xc1\x00" + os.urandom(3000))
+    requests_log.clear()
+    code, screen = _on_terminal(tmp_path, "get", "-r", f"s3://{bucket}/p", "out", stdout=False)
+    assert code == 0, screen
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "b"]
+    asked = [entry["path"] for entry in requests_log.list()]
+    assert f"/{bucket}/p/a" in asked
+    assert not any(path.endswith(".instruction") for path in asked)
