@@ -19,7 +19,7 @@ from botocore.exceptions import FlexibleChecksumError
 from .aws import is_aws
 from .errors import ObjectNotFoundError, StorageError
 from .location import Location
-from .requests import BROKEN, Attempts, BrokenReplyError, call
+from .requests import BROKEN, Attempts, BrokenReplyError, call, pages
 
 # Objects in directory buckets (S3 Express) have none, and no request for them.
 _DIRECTORY_BUCKET = "--x-s3"
@@ -27,6 +27,8 @@ _DIRECTORY_BUCKET = "--x-s3"
 _SANDBOX = "x-s3crypt-sandbox"
 # What AWS answers where a Region has no annotations.
 _UNKNOWN = frozenset({"MethodNotAllowed", "NotImplemented"})
+# What S3 answers where the version is gone. Another 404, such as a proxy's, does not say so.
+_GONE = frozenset({"NoSuchKey", "NoSuchVersion"})
 # Names that begin with "s3" or "aws" are Amazon's.
 _COPIED_TO = "copied-to.s3crypt"
 
@@ -54,21 +56,15 @@ def names(client: Any, location: Location, version_id: str | None) -> tuple[str,
     found: list[str] = []
     subject = f"{location} (its annotations)"
     arguments = {**location.arguments, **_version(version_id)}
-    while True:
-        try:
-            page = call(client, "list_object_annotations", arguments, subject)
-        except ObjectNotFoundError:
+    try:
+        for page in pages(client, "list_object_annotations", arguments, subject):
+            found.extend(entry["AnnotationName"] for entry in page.get("Annotations") or ())
+            _check_counted(location, page)
+    except StorageError as error:
+        if error.code in _UNKNOWN | _GONE:
             return ()
-        except StorageError as error:
-            if error.code in _UNKNOWN:
-                return ()
-            raise
-        found.extend(entry["AnnotationName"] for entry in page.get("Annotations") or ())
-        _check_counted(location, page)
-        token = page.get("NextContinuationToken")
-        if not token:
-            return tuple(sorted(set(found) - {_COPIED_TO}))
-        arguments["ContinuationToken"] = token
+        raise
+    return tuple(sorted(set(found) - {_COPIED_TO}))
 
 
 def _check_counted(location: Location, page: Mapping[str, Any]) -> None:
@@ -108,12 +104,18 @@ def copy(
 
 
 def is_copied(client: Any, location: Location, *, source_version: str, target_version: str) -> bool:
-    """Return whether a copy from one version to the other is complete, or its source is gone."""
+    """Return whether a copy from one version to the other is complete, or its source is gone.
+
+    Raises:
+        StorageError: S3 refused or failed, or did not say which of them is missing.
+    """
     note, subject = _note(location, source_version), f"{location} (its annotations)"
     try:
         return _read(client, note, subject) == target_version.encode()
     except ObjectNotFoundError as error:
-        return error.code != "NoSuchAnnotation"
+        if error.code not in {"NoSuchAnnotation", *_GONE}:
+            raise
+        return error.code in _GONE
 
 
 def _note(location: Location, source_version: str) -> dict[str, Any]:
@@ -133,7 +135,8 @@ def _read(client: Any, arguments: Mapping[str, Any], subject: str) -> bytes:
         reply = call(client, "get_object_annotation", asked, subject, within=attempts)
         try:
             payload: bytes = reply["AnnotationPayload"].read()
-        except (*BROKEN, FlexibleChecksumError) as error:
+        except (*BROKEN, FlexibleChecksumError, ValueError) as error:
+            # botocore's ValueError is of a checksum that is no base64.
             attempts.after(BrokenReplyError(error))
             continue
         if len(payload) == reply["ContentLength"]:

@@ -339,7 +339,7 @@ class KeyManager:
         done = (
             Rotation(
                 date=entry["RotationDate"].astimezone(UTC),
-                type=entry["RotationType"],
+                type=entry.get("RotationType", ""),
                 material_id=entry.get("KeyMaterialId"),
             )
             for entry in found

@@ -76,6 +76,19 @@ _ALL_OF: Mapping[str, tuple[str, ...]] = {
     "generate_data_key": ("Plaintext", "CiphertextBlob", "KeyId"),
     "re_encrypt": ("CiphertextBlob", "KeyId"),
 }
+# Operation -> a list in its reply -> the fields that each entry has, be they empty.
+_OF_ENTRIES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "get_object_tagging": {"TagSet": ("Key", "Value")},
+    "list_buckets": {"Buckets": ("Name",)},
+    "list_object_annotations": {"Annotations": ("AnnotationName",)},
+    "list_objects_v2": {
+        "Contents": ("Key", "Size", "ETag", "LastModified"),
+        "CommonPrefixes": ("Prefix",),
+    },
+    "list_aliases": {"Aliases": ("AliasName",)},
+    "list_keys": {"Keys": ("KeyArn", "KeyId")},
+    "list_resource_tags": {"Tags": ("TagKey", "TagValue")},
+}
 # A second attempt would do these again: another key, another of the 25 rotations of a key.
 _NOT_REPEATED = frozenset({"create_key", "rotate_key_on_demand"})
 _READS = ("get_", "head_", "list_", "describe_", "decrypt", "generate_", "encrypt", "re_encrypt")
@@ -331,8 +344,19 @@ _UNPARSED = (
 def is_whole(operation: str, reply: Reply) -> bool:
     """Return whether a reply carries the fields that prove its success."""
     one_of, all_of = _PROOFS.get(operation, ()), _ALL_OF.get(operation, ())
-    return (not one_of or any(_has(reply, path) for path in one_of)) and all(
-        _has(reply, path) for path in all_of
+    return (
+        (not one_of or any(_has(reply, path) for path in one_of))
+        and all(_has(reply, path) for path in all_of)
+        and _are_whole(operation, reply)
+    )
+
+
+def _are_whole(operation: str, reply: Reply) -> bool:
+    """Return whether the entries of a reply's lists carry the fields that are read of them."""
+    return all(
+        isinstance(entry, Mapping) and all(entry.get(name) is not None for name in fields)
+        for listed, fields in _OF_ENTRIES.get(operation, {}).items()
+        for entry in reply.get(listed) or ()
     )
 
 
@@ -346,7 +370,8 @@ def pages(
 ) -> Iterator[Reply]:
     """Yield every page of a listing, each of them whole.
 
-    The end is believed only of a page that says that it is the last one.
+    The end is believed only of a page that says that it is the last one, or, where pages have no
+    field for that, of one that names no next one.
 
     Raises:
         S3CryptError: As `call`; or a page names no next one, or the same one again.
@@ -356,9 +381,9 @@ def pages(
     while True:
         page = call(client, operation, request, subject, failure=failure)
         yield page
-        if not page.get(more):
-            return
         following = page.get(after)
+        if not (following if more is None else page.get(more)):
+            return
         if not following or following == request.get(token):
             raise failure(
                 f"{subject}: the listing does not go on to its end.",
@@ -367,9 +392,10 @@ def pages(
         request[token] = following
 
 
-# Operation -> the field that says whether there are more pages, the next page's token in the
-# reply, and its name in the request.
-_PAGING: Mapping[str, tuple[str, str, str]] = {
+# Operation -> the field that says whether there are more pages (None: only the token does), the
+# next page's token in the reply, and its name in the request.
+_PAGING: Mapping[str, tuple[str | None, str, str]] = {
+    "list_object_annotations": (None, "NextContinuationToken", "ContinuationToken"),
     "list_objects_v2": ("IsTruncated", "NextContinuationToken", "ContinuationToken"),
     "list_aliases": ("Truncated", "NextMarker", "Marker"),
     "list_key_rotations": ("Truncated", "NextMarker", "Marker"),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import socket
 import threading
@@ -528,3 +530,118 @@ def test_a_bucket_whose_reply_was_lost_is_made_or_gone(
     assert lost
     there = {found["Name"] for found in s3.list_buckets()["Buckets"]}
     assert (bucket in there) == (verb == "mkdir")
+
+
+# What is asked, the list, a field of its entries, and who reads it.
+_ENTRIES: dict[str, tuple[Callable[[Asked], bool], str, Callable[[S3Crypt, str], Any]]] = {
+    f"list-{field}": (_KINDS["list"], field, lambda store, uri: [*store.list(uri)])
+    for field in ("Key", "Size", "ETag", "LastModified")
+} | {
+    "tags-Key": (_KINDS["tags"], "Key", lambda store, uri: store.rotate(uri, to=SSES3())),
+    "tags-Value": (_KINDS["tags"], "Value", lambda store, uri: store.rotate(uri, to=SSES3())),
+}
+
+
+def _lacking(field: str, forward: Callable[[], Answer], *, within: str) -> Answer:
+    """Return a reply in XML of whose entries the first lacks a field."""
+    answer = forward()
+    pattern = f"(<{within}>.*?)<{field}>.*?</{field}>"
+    answer.body, count = re.subn(pattern.encode(), rb"\1", answer.body, count=1, flags=re.DOTALL)
+    assert count == 1, answer.body
+    del answer.headers["content-length"]
+    return answer
+
+
+@pytest.mark.parametrize("case", _ENTRIES)
+def test_an_entry_that_lacks_a_field_is_a_broken_reply(
+    case: str, sandbox: Running, bucket: str
+) -> None:
+    """It is asked for again, and where it comes so each time, the error is ours."""
+    is_asked, field, use = _ENTRIES[case]
+    uri = f"s3://{bucket}/x"
+    connect(ClientSide(aes())).put(b"data", uri, tags={"a": "b", "c": ""})
+    spoiled: list[Asked] = []
+    most = 10**6
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if is_asked(asked) and len(spoiled) < most:
+            within = "Contents" if is_asked is _KINDS["list"] else "TagSet"
+            answer = _lacking(field, forward, within=within)
+            spoiled.append(asked)
+            return answer
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = _store(relay, ClientSide(aes()))
+        with pytest.raises(StorageError, match="attempts in"):
+            use(store, uri)
+        most = len(spoiled) + 1
+        use(store, uri)
+    assert len(spoiled) == most
+
+
+@pytest.mark.parametrize("field", ["Key", "Size", "ETag", "LastModified", "Prefix", "Name"])
+def test_a_filesystem_lists_no_entry_that_lacks_a_field(
+    field: str, sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """Nor a directory without its name, nor such a bucket: the page is asked for again."""
+    within = {"Prefix": "CommonPrefixes", "Name": "Bucket"}.get(field, "Contents")
+    for name in ("d/x", "y"):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"x")
+    spoiled: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if (
+            not spoiled
+            and asked.method == "GET"
+            and ("list-type" in asked.query or field == "Name")
+        ):
+            answer = _lacking(field, forward, within=within)
+            spoiled.append(asked)
+            return answer
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        fs = S3CryptFileSystem(SSES3(), endpoint_url=relay.url, skip_instance_cache=True)
+        listed = fs.ls("" if field == "Name" else bucket, detail=False)
+    assert set(listed) >= ({bucket} if field == "Name" else {f"{bucket}/d", f"{bucket}/y"})
+    assert len(spoiled) == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "field"),
+    [
+        ("ListAliases", "AliasName"),
+        ("ListKeys", "KeyArn"),
+        ("ListKeys", "KeyId"),
+        ("ListResourceTags", "TagKey"),
+        ("ListResourceTags", "TagValue"),
+    ],
+)
+def test_an_entry_of_kms_that_lacks_a_field_is_a_broken_reply(
+    operation: str, field: str, sandbox: Running, kms: Any
+) -> None:
+    """Of a list of aliases, keys or tags: it is asked for again."""
+    key = kms.create_key(Tags=[{"TagKey": "a", "TagValue": ""}])["KeyMetadata"]["Arn"]
+    alias = f"alias/{uuid.uuid4()}"
+    kms.create_alias(AliasName=alias, TargetKeyId=key)
+    spoiled: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if not spoiled and asked.headers["x-amz-target"].endswith(f".{operation}"):
+            spoiled.append(asked)
+            reply = json.loads(answer.body)
+            del reply[operation.removeprefix("List").removeprefix("Resource")][0][field]
+            answer.body = json.dumps(reply).encode()
+            del answer.headers["content-length"]
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        manager = KeyManager(client=_ours("kms", relay))
+        if operation == "ListResourceTags":
+            assert manager.show(key).tags == {"a": ""}
+        else:
+            (found,) = (each for each in manager.list() if each.arn == key)
+            assert found.aliases == (alias,)
+    assert len(spoiled) == 1

@@ -525,3 +525,93 @@ def test_an_annotation_that_breaks_on_its_way_is_read_again(
         store.rotate(uri, to=new)
     assert len(broken) == 3
     assert notes_of(s3, versioned_bucket) == NOTES
+
+
+def _is_list(asked: Asked) -> bool:
+    return asked.method == "GET" and "annotation" in asked.query and not _is_text(asked)
+
+
+def _is_text(asked: Asked) -> bool:
+    return asked.method == "GET" and "annotationName" in asked.query
+
+
+def _is_written_text(asked: Asked) -> bool:
+    return asked.method == "PUT" and "annotationName" in asked.query
+
+
+def _spoiled_list(body: Callable[[bytes], bytes], most: int = 10**6) -> Any:
+    """Return what changes the first lists of annotations, and those it has changed."""
+    changed: list[Asked] = []
+
+    def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
+        answer = forward()
+        if _is_list(asked) and len(changed) < most:
+            changed.append(asked)
+            answer.body = body(answer.body)
+            del answer.headers["content-length"]
+        return answer
+
+    return spoil, changed
+
+
+@pytest.mark.timeout(30)
+def test_a_list_that_repeats_its_page_is_an_error(
+    versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
+) -> None:
+    """A service that names the same next page for ever does not hold a rotation for ever."""
+    again = b"<NextContinuationToken>again</NextContinuationToken></ListObjectAnnotationsResult>"
+    spoil, changed = _spoiled_list(
+        lambda body: body.replace(b"</ListObjectAnnotationsResult>", again)
+    )
+    s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
+    annotate(s3, versioned_bucket, NOTES)
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = S3Crypt(SSES3(), client=session.client("s3", endpoint_url=relay.url))
+        with pytest.raises(StorageError, match="does not go on to its end"):
+            store.rotate(f"s3://{versioned_bucket}/x", to=ClientSide(aes()))
+    assert len(changed) == 2
+
+
+def test_a_list_that_lacks_a_name_is_asked_for_again(
+    versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
+) -> None:
+    """An entry without its name is a broken reply."""
+    name = b"<AnnotationName>a</AnnotationName>"
+    spoil, changed = _spoiled_list(lambda body: body.replace(name, b""), most=1)
+    s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
+    annotate(s3, versioned_bucket, NOTES)
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = S3Crypt(SSES3(), client=session.client("s3", endpoint_url=relay.url))
+        store.rotate(f"s3://{versioned_bucket}/x", to=ClientSide(aes()))
+    assert len(changed) == 1
+    assert notes_of(s3, versioned_bucket) == NOTES
+
+
+@pytest.mark.parametrize("is_spoiled", [_is_list, _is_text])
+def test_another_404_does_not_say_that_the_old_version_is_gone(
+    is_spoiled: Callable[[Asked], bool],
+    versioned_bucket: str,
+    s3: Any,
+    sandbox: Running,
+    session: boto3.Session,
+) -> None:
+    """A proxy's, say: the run fails, and a later one still takes the annotations."""
+    uri, new = f"s3://{versioned_bucket}/x", ClientSide(aes())
+    s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
+    annotate(s3, versioned_bucket, NOTES)
+    refused = b"<Error><Code>NoSuchRoute</Code><Message>no</Message></Error>"
+    what: Callable[[Asked], bool] = _is_written_text
+    body = DENIED
+
+    def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
+        return Answer(403 if body is DENIED else 404, {}, body) if what(asked) else forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        with pytest.raises(StorageError, match="annotation"):
+            S3Crypt(SSES3(), client=client).rotate(uri, to=new)
+        what, body = is_spoiled, refused
+        with pytest.raises(StorageError, match="annotation"):
+            S3Crypt(new, client=client).rotate(uri, to=new)
+    connect(new).rotate(uri, to=new)
+    assert notes_of(s3, versioned_bucket) == NOTES
