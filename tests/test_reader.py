@@ -635,7 +635,9 @@ def test_every_bit_of_a_small_object_matters(
         changed = bytearray(body)
         changed[position] ^= 1 << chance.randrange(8)
         rewrite(s3, bucket, "small", bytes(changed))
-        with pytest.raises((IntegrityError, FormatError, PolicyError)), store.open(uri) as file:
+        # A bit of the wrapping key's name makes it another key's message.
+        errors = (IntegrityError, FormatError, PolicyError, KeyUnavailableError)
+        with pytest.raises(errors), store.open(uri) as file:
             file.read()
 
 
@@ -1692,11 +1694,11 @@ def test_without_a_mode_a_small_plain_object_is_one_request(
     bucket: str, requests_log: RequestsLog
 ) -> None:
     """Its first bytes tell whose it is, and are then read."""
-    uri = f"s3://{bucket}/x"
-    _connect(SSES3()).put(payload(60_000), uri)
+    uri, text = f"s3://{bucket}/x", b"a line of text\n" * 4000
+    _connect(SSES3()).put(text, uri)
     requests_log.clear()
     with _connect().open(uri) as file:
-        assert file.read() == payload(60_000)
+        assert file.read() == text
     assert _ranges(requests_log) == [(0, FIRST)]
 
 
@@ -1706,14 +1708,16 @@ def test_of_a_plain_object_nothing_is_fetched_in_vain(
 ) -> None:
     """What the first request brings is the first that is read; no byte comes twice."""
     uri, size = f"s3://{bucket}/x", 5 * 2**20
-    _connect(SSES3()).put(payload(size), uri)
+    # Of a type that is known: of unknown bytes, a reader without a mode asks for their neighbour.
+    content = b"\x89PNG\r\n\x1a\n" + payload(size - 8)
+    _connect(SSES3()).put(content, uri)
     requests_log.clear()
     with _connect(mode).open(uri) as file:
         file.read(50_000)
         assert _ranges(requests_log) == [(0, FIRST)]
     requests_log.clear()
     with _connect(mode).open(uri) as file:
-        assert b"".join(iter(partial(file.read, 50_000), b"")) == payload(size)
+        assert b"".join(iter(partial(file.read, 50_000), b"")) == content
     asked = sorted(_ranges(requests_log))
     assert sum(end - start for start, end in asked) <= size + FIRST
 

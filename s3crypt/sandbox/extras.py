@@ -103,7 +103,7 @@ def put_annotation(request: Request, found: dict[str, Annotation]) -> Reply:
     if name not in found and len(found) >= _MAX_ANNOTATIONS:
         raise Refusal(400, "AnnotationLimitExceeded", "An object has 1,000 annotations at most.")
     found[name] = Annotation(request.body)
-    inner = f"<Key>{escape(request.key)}</Key><AnnotationName>{escape(name)}</AnnotationName>"
+    inner = f"<Key>{_shown(request.key)}</Key><AnnotationName>{escape(name)}</AnnotationName>"
     return _answer("PutObjectAnnotationResult", inner, ("ETag", found[name].etag))
 
 
@@ -135,7 +135,7 @@ def list_annotations(request: Request, found: Mapping[str, Annotation]) -> Reply
     more = page and len(names) > limit
     token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
     inner = (
-        f"<Bucket>{escape(request.bucket)}</Bucket><Key>{escape(request.key)}</Key>"
+        f"<Bucket>{escape(request.bucket)}</Bucket><Key>{_shown(request.key)}</Key>"
         f"<Annotations>{entries}</Annotations><AnnotationCount>{len(page)}</AnnotationCount>"
         f"<MaxAnnotationResults>{limit}</MaxAnnotationResults>{token}"
     )
@@ -155,6 +155,14 @@ def _checked_name(request: Request) -> str:
     if not name or name.lower().startswith(("aws", "s3")):
         raise Refusal(400, "InvalidAnnotationName", "The annotation's name is not allowed.")
     return name
+
+
+# XML 1.0 has no place for other characters, which names may have.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def _shown(name: str) -> str:
+    return escape(_NOT_XML.sub("\ufffd", name))
 
 
 def _answer(root: str, inner: str, *headers: tuple[str, str]) -> Reply:

@@ -337,9 +337,7 @@ def _first_reply(
                 requests.after(error)
             continue
         if reply.get("ContentLength") == 0:
-            # No byte of a body shows that the headers came whole; a second reply does.
-            found = call(client, "head_object", request, str(location))
-            return {**found, **reply}, b""
+            return reply, b""
         if beginning := _next_of(reply["Body"], _AHEAD):
             return reply, beginning
         reply["Body"].close()
