@@ -59,19 +59,20 @@ _PROOFS: Mapping[str, tuple[str, ...]] = {
     "put_object_annotation": ("ETag",),
     "upload_part": ("ETag",),
     "upload_part_copy": ("CopyPartResult.ETag",),
-    "create_key": ("KeyMetadata.Arn",),
-    "describe_key": ("KeyMetadata.Arn",),
     "get_key_rotation_status": ("KeyRotationEnabled",),
     "list_aliases": ("Aliases",),
     "list_key_rotations": ("Rotations",),
     "list_keys": ("Keys",),
     "list_resource_tags": ("Tags",),
 }
+_KEY_FIELDS = ("KeyMetadata.Arn", "KeyMetadata.KeyId", "KeyMetadata.CreationDate")
 # Operation -> the fields that a whole reply has all of.
 _ALL_OF: Mapping[str, tuple[str, ...]] = {
     "get_object": ("ETag",),
     "head_object": ("ContentLength", "ETag", "LastModified"),
+    "create_key": _KEY_FIELDS,
     "decrypt": ("Plaintext", "KeyId"),
+    "describe_key": _KEY_FIELDS,
     "encrypt": ("CiphertextBlob", "KeyId"),
     "generate_data_key": ("Plaintext", "CiphertextBlob", "KeyId"),
     "re_encrypt": ("CiphertextBlob", "KeyId"),

@@ -3,7 +3,7 @@
 
 A worker owns a part: it reads the part's plaintext run by run, seals it in its one buffer and
 sends that; on the way back it fetches, opens and writes run by run, in place. A part is made once
-and kept until S3 has it, so botocore's retries send the same bytes. A put takes
+and kept until S3 has it, so that a retry sends the same bytes. A put takes
 about 3 MiB and a part for each worker, with parts of 8 MiB up to objects of 78 GiB; a get takes 3.
 """
 
