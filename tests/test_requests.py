@@ -388,6 +388,8 @@ def test_an_interrupt_ends_a_pause(
 
     with relaying(sandbox.endpoint_url, spoil) as relay:
         store = _store(relay, ClientSide(aes()))
+        # Whoever runs the tests may have had the signal ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         main = threading.get_ident()
         timer = threading.Timer(3.0, lambda: signal.pthread_kill(main, signal.SIGINT))
         timer.start()
@@ -396,6 +398,7 @@ def test_an_interrupt_ends_a_pause(
             store.put(payload(2 * PART), f"s3://{bucket}/x")
         assert time.monotonic() - began < 6
         timer.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_botocore_and_kms_are_asked_again(
