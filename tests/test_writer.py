@@ -1079,8 +1079,10 @@ class _Interrupt:
 
     def _line(self, frame: FrameType, event: str, _: object) -> Any:
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
-        # A `with` is run again when it ends, where Python handles no signal, but traces.
-        if event == "line" and not line.startswith("with "):
+        # A `with` is run again when it ends, where Python handles no signal, but traces. What is
+        # raised in a finalizer, Python prints and goes on.
+        is_finalizer = frame.f_code.co_name == "__del__"
+        if event == "line" and not line.startswith("with ") and not is_finalizer:
             self.at -= 1
             if not self.at:
                 self.where = f"{frame.f_code.co_name}, line {frame.f_lineno}"
