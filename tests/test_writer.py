@@ -787,6 +787,8 @@ def _drop(held: list[Any]) -> None:
     gc.collect()
 
 
+# Python 3.13 prints what is raised in a finalizer of a file.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("size", LENGTHS)
 @pytest.mark.parametrize("wrap", [_in_text, _in_buffer, _in_both, _in_gzip])
@@ -1118,6 +1120,8 @@ def test_an_interrupted_write_is_not_completed(store: S3Crypt, uri: str, bucket:
     assert tried > 10
 
 
+# Python 3.13 prints what is raised in a finalizer of a file.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(60)
 def test_a_block_interrupted_anywhere_stores_nothing_in_part(
     store: S3Crypt, uri: str, bucket: str, s3: Any
