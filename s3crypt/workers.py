@@ -208,28 +208,33 @@ class Pool:
         self._waiting = threading.Semaphore(0)
         self._threads = 0
         self._is_closed = False
+        # One that is closed while work is submitted would leave the work, or a thread, behind.
+        # Reentrant, since a signal's handler may close what its own thread submits to.
+        self._lock = threading.RLock()
 
     def submit(self, work: Callable[[], None]) -> Future[None]:
         """Let a thread do the work, or do it here where none is to be had; return its end."""
         done: Future[None] = Future()
-        if self._is_closed:
-            raise ValueError("The pool is closed.")
-        # A thread first, then its work: what nobody will do must not be waited for.
-        if not self._waiting.acquire(blocking=False) and self._threads < self._most:
-            with suppress(RuntimeError):
-                threading.Thread(target=self._run, name="s3crypt-read", daemon=True).start()
-                self._threads += 1
-        if self._threads:
-            self._work.put((done, work))
-        else:
-            _settle(done, work)
+        with self._lock:
+            if self._is_closed:
+                raise ValueError("The pool is closed.")
+            # A thread first, then its work: what nobody will do must not be waited for.
+            if not self._waiting.acquire(blocking=False) and self._threads < self._most:
+                with suppress(RuntimeError):
+                    threading.Thread(target=self._run, name="s3crypt-read", daemon=True).start()
+                    self._threads += 1
+            if self._threads:
+                self._work.put((done, work))
+                return done
+        _settle(done, work)
         return done
 
     def close(self) -> None:
         """Let the threads end once all that was submitted is done."""
-        self._is_closed = True
-        for _ in range(self._threads):
-            self._work.put(None)
+        with self._lock:
+            self._is_closed = True
+            for _ in range(self._threads):
+                self._work.put(None)
 
     def _run(self) -> None:
         while item := self._work.get():

@@ -175,6 +175,29 @@ def test_a_pool_does_all_work_before_its_threads_end() -> None:
     assert _pool_threads() == []
 
 
+def test_a_pool_closed_while_work_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taken is done, and the thread that was made for it ends."""
+    pool, start = Pool(3), threading.Thread.start
+    closer = threading.Thread(target=pool.close, daemon=True)
+
+    def start_while_closed(thread: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        closer.start()
+        closer.join(0.1)
+        thread.start()
+
+    monkeypatch.setattr(threading.Thread, "start", start_while_closed)
+    before = _pool_threads()
+    assert pool.submit(lambda: None).result(HANG) is None
+    closer.join(HANG)
+    made = [thread for thread in _pool_threads() if thread not in before]
+    for thread in made:
+        thread.join(HANG)
+        assert not thread.is_alive()
+    with pytest.raises(ValueError, match="closed"):
+        pool.submit(lambda: None)
+
+
 def test_a_pool_of_one_works_in_order() -> None:
     """First come, first served."""
     pool, done = Pool(1), list[int]()
