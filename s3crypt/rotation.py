@@ -70,10 +70,8 @@ _SHOWS_A_WRITE = (
     *_LOCKS,
 )
 
-
-# What is never the same of two writes.
-_NAMES_A_WRITE = ("ETag", "LastModified", "VersionId")
-_LOOKS = 2
+# On a connection that breaks often, one HEAD's reply in twenty breaks off within its headers.
+_LOOKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,7 +406,7 @@ def _rotate_one(
 ) -> RotationOutcome:
     started = time.perf_counter()
     seen = _look(job, location)
-    while True:
+    for left in reversed(range(_LOOKS)):
         action = _plan(job, seen, neighbour)
         version_id, moved = None, 0
         try:
@@ -422,20 +420,28 @@ def _rotate_one(
             break
         except ConflictError:
             before, seen = seen, _look(job, location)
-            # Where nobody wrote, a HEAD's reply broke off within its headers; this one is whole.
-            if _is_other_write(before, seen) or not _shows_more(before, seen):
+            # Where nobody wrote, a HEAD's reply broke off within its headers; a later one is whole.
+            is_cut = _lacks_headers_of(before.head, seen.head) or _lacks_headers_of(
+                seen.head, before.head
+            )
+            if not left or not is_cut:
                 raise
     seconds = time.perf_counter() - started
     return RotationOutcome(str(location), action, seconds, moved, version_id)
 
 
-def _is_other_write(before: _Object, now: _Object) -> bool:
-    return any(before.head.get(name) != now.head.get(name) for name in _NAMES_A_WRITE)
+def _lacks_headers_of(cut: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
+    """Return whether a reply to HEAD differs from another, but only in that it lacks headers."""
+    shown = [name for name in _SHOWS_A_WRITE if name in cut and name != "Metadata"]
+    return (
+        not _show_the_same(cut, whole)
+        and all(cut[name] == whole.get(name) for name in shown)
+        and cut.get("Metadata", {}).items() <= whole.get("Metadata", {}).items()
+    )
 
 
-def _shows_more(before: _Object, now: _Object) -> bool:
-    """Return whether the first reply only lacks what the second one has."""
-    return before.head.keys() < now.head.keys() or before.metadata.items() < now.metadata.items()
+def _show_the_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return all(before.get(name) == now.get(name) for name in _SHOWS_A_WRITE)
 
 
 def _act(
@@ -570,7 +576,7 @@ def _copy_in_place(
         copy_limit=MAX_COPY_LENGTH,
         annotations=_annotation_directive(job, seen),
     )
-    store.ensure_tags(seen.location, tags, reply)
+    store.ensure_tags(seen.location, to, tags, reply)
     return reply
 
 
@@ -598,6 +604,8 @@ def _re_encrypt(job: _Job, seen: _Object, annotated: tuple[str, ...]) -> tuple[s
             _check_replaced(job, seen, error)
             raise
         _check_etag(seen.location, {"ETag": reading.info.etag}, seen.etag)
+        if reading.info.metadata != entries.of_user(seen.metadata):
+            raise _replaced(seen.location)
         source = StreamSource(
             reading.plaintext, reading.info.size, lambda: _check_unchanged(job, seen)
         )
@@ -636,15 +644,21 @@ def _check_unchanged(job: _Job, seen: _Object) -> None:
     """
     arguments = seen.read_with.read_arguments() if seen.read_with else {}
     for _ in range(_LOOKS):
-        # A reply that broke off within its headers lacks some; the next one has them.
         found = head(job.store.client, seen.location, arguments)
-        if all(found.get(name) == seen.head.get(name) for name in _SHOWS_A_WRITE):
+        if _show_the_same(seen.head, found):
+            return
+        # A reply that broke off within its headers is asked for again. That the first look's did,
+        # a whole one shows: what it lacked would be lost.
+        if not _lacks_headers_of(found, seen.head):
             break
-    else:
-        raise ConflictError(
-            f"{seen.location} was written by someone else meanwhile; theirs was left alone.",
-            hint="Run it again.",
-        )
+    raise _replaced(seen.location)
+
+
+def _replaced(location: Location) -> ConflictError:
+    return ConflictError(
+        f"{location} was written by someone else meanwhile; theirs was left alone.",
+        hint="Run it again.",
+    )
 
 
 def _headers(seen: _Object) -> dict[str, Any]:

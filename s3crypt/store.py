@@ -19,9 +19,10 @@ from urllib.parse import parse_qsl
 from . import metadata as entries
 from . import s3ec
 from .aws import Clients, http_status, is_aws, reply_headers
-from .conditions import IF_ABSENT, head
+from .conditions import IF_ABSENT, check_unchanged, head
 from .errors import (
     ConfigError,
+    ConflictError,
     FormatError,
     IntegrityError,
     KeyUnavailableError,
@@ -589,7 +590,7 @@ class S3Crypt:
         )
         with _explaining(mode, is_write=True):
             reply, size = upload(to, source, sealer, workers=self.workers, progress=progress)
-        self.ensure_tags(location, described.tags, reply)
+        self.ensure_tags(location, mode, described.tags, reply)
         if not reply.get("ETag"):
             # Some services leave it out of their reply to CompleteMultipartUpload.
             found = head(self.client, location, mode.read_arguments())
@@ -645,11 +646,12 @@ class S3Crypt:
             raise
 
     def ensure_tags(
-        self, location: Location, tags: Mapping[str, str], reply: Mapping[str, Any]
+        self, location: Location, mode: Mode, tags: Mapping[str, str], reply: Mapping[str, Any]
     ) -> None:
         """Set the tags of an object that was just made by parts, where the service dropped them.
 
-        Ceph 16.2 drops those that an upload by parts begins with; AWS does not.
+        Ceph 16.2 drops those that an upload by parts begins with; AWS does not. An object that
+        another writer replaced or deleted meanwhile is left as it is.
 
         Raises:
             StorageError: They could not be set. The object is there.
@@ -657,17 +659,22 @@ class S3Crypt:
         if not tags or "UploadId" not in reply or is_aws(self.client):
             return
         version = {"VersionId": reply["VersionId"]} if reply.get("VersionId") else {}
+        pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
+        request = {**location.arguments, **version, "Tagging": {"TagSet": pairs}}
         try:
             if self._asked_tags(location, reply.get("VersionId")) == tags:
                 return
+            # A version of this name is whichever object was written last.
+            if reply.get("VersionId", "null") == "null" and reply.get("ETag"):
+                check_unchanged(self.client, location, reply["ETag"], mode.read_arguments())
+            call(self.client, "put_object_tagging", request, f"{location} (its tags)")
+        except (ConflictError, ObjectNotFoundError):
+            return
         except StorageError as error:
             # A service without tags would take them for the object's new content.
             if error.code == "NotImplemented" or http_status(error) == HTTPStatus.FORBIDDEN:
                 return
             raise
-        pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
-        request = {**location.arguments, **version, "Tagging": {"TagSet": pairs}}
-        call(self.client, "put_object_tagging", request, f"{location} (its tags)")
 
     def _asked_tags(self, location: Location, version_id: str | None) -> dict[str, str]:
         version = {"VersionId": version_id} if version_id else {}

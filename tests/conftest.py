@@ -7,11 +7,13 @@ import http.client
 import json
 import os
 import uuid
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 import pytest
 from botocore.config import Config
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 # A request that keeps failing gives up after two seconds here, not after a minute.
 os.environ["S3CRYPT_RETRY_SECONDS"] = "2"
+
+# Thousands of stores make clients here, each of a session of its own, and each session would parse
+# 2 MB of JSON that describes S3 and KMS: a third of the tests' time.
+botocore.session.create_loader = cache(botocore.session.create_loader)
 
 _QUICK = Config(retries={"total_max_attempts": 1})
 

@@ -350,6 +350,28 @@ def test_tags_that_an_upload_by_parts_lost_are_set(sandbox: Running, bucket: str
     assert found == [{"Key": "project", "Value": "ledger"}]
 
 
+@pytest.mark.parametrize("theirs", [None, b"theirs"], ids=["deleted", "replaced"])
+def test_an_object_of_another_writer_gets_no_tags_of_ours(
+    theirs: bytes | None, sandbox: Running, bucket: str, s3: Any
+) -> None:
+    """What was put was stored; that it was deleted or replaced at once is no failure of the put."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.method == "GET" and "tagging" in asked.query:
+            s3.delete_object(Bucket=bucket, Key="x")
+            if theirs is not None:
+                s3.put_object(Bucket=bucket, Key="x", Body=theirs)
+        return _drops_tags(asked, forward)
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(ClientSide(aes()), endpoint_url=relay.url)
+        store.put(payload(PART + 1), f"s3://{bucket}/x", tags={"project": "ledger"})
+    if theirs is None:
+        assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+    else:
+        assert s3.get_object_tagging(Bucket=bucket, Key="x")["TagSet"] == []
+
+
 def test_a_service_that_knows_no_tags_is_sent_none(sandbox: Running, bucket: str) -> None:
     """It would take them for the object's new content, as rclone does."""
     with relaying(sandbox.endpoint_url, _object_for_tags) as relay:
