@@ -17,6 +17,7 @@ import botocore.session
 import pytest
 from botocore.config import Config
 
+from s3crypt import requests
 from s3crypt import sandbox as sandboxes
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # A request that keeps failing gives up after two seconds here, not after a minute.
 os.environ["S3CRYPT_RETRY_SECONDS"] = "2"
+# Hundreds of tests break a reply; nothing here is better for a longer wait.
+requests._FIRST_PAUSE_SECONDS = 0.02
 
 # Thousands of stores make clients here, each of a session of its own, and each session would parse
 # 2 MB of JSON that describes S3 and KMS: a third of the tests' time.

@@ -522,8 +522,12 @@ def test_repeats_in_doubt_overwrite_no_other_writer(sandbox: Running, bucket: st
 
 
 @pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=lambda mode: mode.name)
-def test_half_a_look_is_no_other_writer(mode: Any, sandbox: Running, bucket: str) -> None:
+def test_half_a_look_is_no_other_writer(
+    mode: Any, sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The look's reply breaks before what shows the mark; the next look has it."""
+    # A body of which nothing comes ends with the read timeout.
+    monkeypatch.setenv("S3CRYPT_READ_TIMEOUT", "1")
     losing = _Losing(_is_put)
     halves: list[Asked] = []
 

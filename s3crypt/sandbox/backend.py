@@ -17,7 +17,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.kms import models as kms_models
 from moto.kms import utils as kms_utils
 from moto.kms.responses import KmsResponse
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import create_backend_app
 from moto.s3.models import s3_backends
 
 from . import HOST
@@ -33,14 +33,16 @@ class Moto:
     def __init__(self) -> None:
         _mend()
         self.account = str(DEFAULT_ACCOUNT_ID)
-        self._application = DomainDispatcherApplication(create_backend_app)
+        # moto's own dispatcher would look through its folder of services at every request.
+        self._applications = {name: create_backend_app(name) for name in ("s3", "kms")}
         self._kms = kms_models.kms_backends[self.account]
         self._s3 = s3_backends[self.account]["aws"]
 
     def __call__(self, request: Request) -> Reply:
         """Let moto answer."""
         head: list[Any] = []
-        chunks = self._application(self._environ(request), lambda *said: head.extend(said))
+        application = self._applications["kms" if request.is_kms else "s3"]
+        chunks = application(self._environ(request), lambda *said: head.extend(said))
         try:
             body = b"".join(chunks)
         finally:

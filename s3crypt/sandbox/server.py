@@ -41,8 +41,7 @@ class Server(ThreadingHTTPServer):
 
     def aws(self, request: Request, *, is_whole: bool) -> Reply:
         """Answer an AWS request by the rules of its service; a body cut short does nothing."""
-        is_kms = request.headers.get("x-amz-target", "").startswith("TrentService.")
-        service: S3 | KMS = self._kms if is_kms else self._s3
+        service: S3 | KMS = self._kms if request.is_kms else self._s3
         try:
             if not is_whole:
                 raise incomplete()

@@ -48,6 +48,11 @@ class Request:
         return unquote(self.raw_path[1:].partition("/")[2])
 
     @property
+    def is_kms(self) -> bool:
+        """Whether the request is for KMS; all others are for S3."""
+        return self.headers.get("x-amz-target", "").startswith("TrentService.")
+
+    @property
     def scope(self) -> list[str]:
         """The credential's scope: access key, date, region, service, terminator; or nothing."""
         signed = re.search(r"Credential=([^,\s]+)", self.headers.get("authorization", ""))
