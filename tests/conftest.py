@@ -157,13 +157,36 @@ _CORE = (
     "test_workers",
     "test_writer",
 )
+# What takes long because it tries everything: each benchmark, each shape of a tree that fsspec
+# knows, each place of an interrupt. The shorter tests beside them fail first.
+_SLOW = (
+    "message/test_interop_store.py::test_the_official_sdk_opens_our_objects",
+    "test_benchmarks.py::test_every_",
+    "test_benchmarks.py::test_the_number_of_workers",
+    "test_benchmarks.py::test_too_much_memory",
+    "test_benchmarks.py::test_two_checkouts",
+    "test_chaos.py::test_a_short_run",
+    "test_cli_bench.py::test_transfers",
+    "test_concurrency.py::test_an_interrupt_leaves_nothing",
+    "test_conditions.py::test_of_two_writers_of_the_same_bytes",
+    "test_filesystem_contract.py::TestCopy::test_copy_glob_edge_cases",
+    "test_filesystem_contract.py::TestGet::test_get_glob_edge_cases",
+    "test_filesystem_contract.py::TestPut::test_put_glob_edge_cases",
+    "test_store_failures.py::test_a_reply_that_breaks_within_its_headers",
+    "test_writer.py::test_a_block_interrupted_anywhere",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is run on every Python that is claimed, not on the oldest alone."""
+    """Mark the tests of the core, and those that take long."""
     tests = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(tests) and str(item.path.relative_to(tests)).startswith(_CORE):
+        if not item.path.is_relative_to(tests):
+            continue
+        name = f"{item.path.relative_to(tests)}::{item.nodeid.partition('::')[2]}"
+        if name.startswith(_SLOW):
+            item.add_marker("slow")
+        elif name.startswith(_CORE):
             item.add_marker("core")
 
 
