@@ -13,7 +13,8 @@ class S3CryptError(Exception):
         code: The service's error code (`NoSuchKey`, `AccessDeniedException`), or None.
         request_id: The service's request id, for support, or None.
 
-    The service's own exception, where there was one, is `__cause__`.
+    The service's own exception, where there was one, is `__cause__`. An error keeps its attributes
+    when it is pickled or copied, but not its cause.
     """
 
     def __init__(
@@ -73,8 +74,9 @@ class ConflictError(StorageError):
 class RotationError(S3CryptError):
     """Some objects of a rotation were not rotated; `outcomes` has every object's result."""
 
+    # pickle and copy call the class with the message alone, then restore the attributes.
     def __init__(
-        self, message: str, *, outcomes: tuple[object, ...], hint: str | None = None
+        self, message: str, *, outcomes: tuple[object, ...] = (), hint: str | None = None
     ) -> None:
         super().__init__(message, hint=hint)
         self.outcomes = outcomes
