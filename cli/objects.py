@@ -495,6 +495,8 @@ def _store(mode: "Mode | None", settings: Settings, written_in: str | None = Non
         session=settings.session,
         allow_plain_http=settings.allow_plain_http,
         written_in=written_in,
+        expected_bucket_owner=settings.expected_bucket_owner,
+        request_payer=settings.request_payer,
     )
 
 

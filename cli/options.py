@@ -40,6 +40,8 @@ class Settings:
     region: str | None = None
     sandbox: bool = False
     allow_plain_http: bool = False
+    expected_bucket_owner: str | None = None
+    request_payer: Literal["requester"] | None = None
 
     @functools.cached_property
     def session(self) -> "boto3.Session":
@@ -78,11 +80,11 @@ def common_options(
 
     @functools.wraps(run)
     def wrapper(**values: Any) -> Any:
-        names = tuple(field.name for field in dataclasses.fields(Settings))
+        names = {field.name for field in dataclasses.fields(Settings)} & values.keys()
         settings = Settings(**{name: values.pop(name) for name in names})
         return run(_applied(settings, service), **values)
 
-    return _with_options(wrapper, _COMMON)
+    return _with_options(wrapper, (*_COMMON, *_BUCKETS) if service == "s3" else _COMMON)
 
 
 _COMMON = (
@@ -97,6 +99,18 @@ _COMMON = (
         is_flag=True,
         environment=False,
         help="Send customer keys and KMS's data keys to http:// endpoints of other machines too.",
+    ),
+)
+_BUCKETS = (
+    option(
+        "--expected-bucket-owner",
+        metavar="ACCOUNT",
+        help="Fail where a bucket is of another AWS account than this one.",
+    ),
+    option(
+        "--request-payer",
+        type=click.Choice(["requester"]),
+        help="Pay for requests to buckets whose reader pays.",
     ),
 )
 _KEYS = (

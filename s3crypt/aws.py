@@ -7,11 +7,13 @@ Knows nothing of objects, modes or messages.
 import copy
 import math
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,7 +83,7 @@ _POLICIES: "WeakKeyDictionary[Any, RetryPolicy]" = WeakKeyDictionary()
 
 def policy_of(client: Any) -> RetryPolicy:
     """Return how the requests of a client are repeated: once for one that was not made here."""
-    made = client.refusing if isinstance(client, _Keyless) else client
+    made = client.made if isinstance(client, _Arranged) else client
     return _POLICIES.setdefault(made, RetryPolicy(1, RETRY_SECONDS))
 
 
@@ -108,7 +110,7 @@ class Clients:
     socket. Creating clients from one session is not thread-safe either, hence the lock.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name
         self,
         service: str,
         *,
@@ -117,6 +119,8 @@ class Clients:
         endpoint_url: str | None = None,
         connections: int = 0,
         allow_plain_http: bool = False,
+        expected_bucket_owner: str | None = None,
+        request_payer: str | None = None,
     ) -> None:
         if client is not None and (session is not None or endpoint_url):
             raise ConfigError("Give a client, or what it is to be made of; not both.")
@@ -128,6 +132,7 @@ class Clients:
         # botocore keeps ten connections; those of further threads it would open anew each time.
         self._connections = connections
         self._allow_plain_http = allow_plain_http
+        self._added = _added(expected_bucket_owner, request_payer)
         self._config = Config(max_pool_connections=connections) if connections > 10 else Config()
         self._want_checksums = True
         self._pid = os.getpid()
@@ -138,7 +143,8 @@ class Clients:
         """Return the client for `region` (None: the session's own).
 
         Where its requests leave this machine over plain HTTP, and that was not allowed, a KMS
-        client is refused, and an S3 client refuses requests that carry a customer key.
+        client is refused, and an S3 client refuses requests that carry a customer key. An S3
+        client adds the expected owner and the payer to every request that takes them.
 
         Raises:
             ConfigError: The client cannot be made, or is refused.
@@ -158,11 +164,9 @@ class Clients:
 
     def _guarded(self, client: Any) -> Any:
         host = None if self._allow_plain_http else _plain_http_host(client)
-        if host is None:
-            return client
-        if self._service == "s3":
-            return _Keyless(client, host)
-        raise _over_plain_http("Data keys", host)
+        if host is not None and self._service != "s3":
+            raise _over_plain_http("Data keys", host)
+        return _Arranged(client, host, self._added) if host or self._added else client
 
     def _make(self, region: str | None) -> Any:
         with translating(f"the {self._service} client"):
@@ -267,31 +271,91 @@ class Clients:
             endpoint_url=self._endpoint_url,
             connections=self._connections,
             allow_plain_http=self._allow_plain_http,
+            expected_bucket_owner=self._added.get("ExpectedBucketOwner"),
+            request_payer=self._added.get("RequestPayer"),
         )
         return make, (self._service,)
+
+
+def _added(expected_bucket_owner: str | None, request_payer: str | None) -> dict[str, str]:
+    """Return the arguments that every S3 request is to have, where its operation takes them.
+
+    Raises:
+        ConfigError: The owner is no account id, or the payer is unknown.
+    """
+    added = {}
+    if expected_bucket_owner is not None:
+        if not isinstance(expected_bucket_owner, str) or not _ACCOUNT_ID.fullmatch(
+            expected_bucket_owner
+        ):
+            raise ConfigError(
+                f"The expected owner of a bucket is an account id, not {expected_bucket_owner!r}.",
+                hint="Give its 12 digits as text.",
+            )
+        added["ExpectedBucketOwner"] = added["ExpectedSourceBucketOwner"] = expected_bucket_owner
+    if request_payer is not None:
+        if request_payer != "requester":
+            raise ConfigError(f"request_payer is 'requester', not {request_payer!r}.")
+        added["RequestPayer"] = request_payer
+    return added
+
+
+_ACCOUNT_ID = re.compile("[0-9]{12}")
 
 
 _CUSTOMER_KEYS = frozenset({"SSECustomerKey", "CopySourceSSECustomerKey"})
 
 
-class _Keyless:
-    """An S3 client that refuses to send customer keys; the client itself is not changed."""
+class _Arranged:
+    """An S3 client as one store uses it; the client itself is not changed.
 
-    def __init__(self, client: Any, host: str) -> None:
-        self.refusing = client
+    Args:
+        client: The client that makes the requests.
+        host: Where its requests go over plain HTTP, which refuses customer keys; or None.
+        added: Arguments of every request whose operation takes them.
+    """
+
+    def __init__(self, client: Any, host: str | None, added: Mapping[str, str]) -> None:
+        self.made = client
         self._host = host
+        self._added = added
+        self._added_to: dict[str, dict[str, str]] = {}
 
     def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self.refusing, name)
+        attribute = getattr(self.made, name)
         if not callable(attribute):
             return attribute
 
         def call(*arguments: Any, **options: Any) -> Any:
-            if not _CUSTOMER_KEYS.isdisjoint(options):
+            if self._host is not None and not _CUSTOMER_KEYS.isdisjoint(options):
                 raise _over_plain_http("Customer keys", self._host)
-            return attribute(*arguments, **options)
+            added = self._added_to.get(name)
+            if added is None:
+                added = self._added_to[name] = self._taken_by(name)
+            try:
+                return attribute(*arguments, **added, **options)
+            except ClientError as error:
+                if "ExpectedBucketOwner" in added and http_status(error) == HTTPStatus.FORBIDDEN:
+                    self._name_owner(error)
+                raise
 
         return call
+
+    def _taken_by(self, method: str) -> dict[str, str]:
+        operation = self.made.meta.method_to_api_mapping.get(method)
+        if operation is None:
+            return {}
+        shape = self.made.meta.service_model.operation_model(operation).input_shape
+        taken = shape.members if shape else {}
+        return {name: value for name, value in self._added.items() if name in taken}
+
+    def _name_owner(self, error: ClientError) -> None:
+        """Say that the owner may be the reason: S3 refuses both with the same words."""
+        said = error.response.get("Error", {})
+        said["Message"] = (
+            f"{said.get('Message', 'Forbidden')}; or the bucket is not of account "
+            f"{self._added['ExpectedBucketOwner']}, as it was to be"
+        )
 
 
 def _plain_http_host(client: Any) -> str | None:

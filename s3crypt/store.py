@@ -152,6 +152,10 @@ class S3Crypt:
         written_in: Where the mode binds buckets: the bucket that all objects of this store are
             bound to, read and written, whatever bucket or access point their URIs name. For a
             replica, and for access points.
+        expected_bucket_owner: The id of the AWS account that owns the buckets. S3 refuses every
+            request to the bucket of another account, so that a bucket that was deleted and made
+            anew by somebody else is neither read nor written. Copies demand it of both buckets.
+        request_payer: `requester`, for buckets whose reader pays.
 
     Every method raises `ConfigError` for what is wrong with the call, `StorageError` for what
     S3 refuses, `KeyUnavailableError` for what KMS refuses.
@@ -167,6 +171,8 @@ class S3Crypt:
         workers: int = DEFAULT_WORKERS,
         allow_plain_http: bool = False,
         written_in: str | None = None,
+        expected_bucket_owner: str | None = None,
+        request_payer: Literal["requester"] | None = None,
     ) -> None:
         if mode is not None:
             check_written_in(mode, written_in)
@@ -182,6 +188,8 @@ class S3Crypt:
             endpoint_url=endpoint_url,
             connections=workers,
             allow_plain_http=allow_plain_http,
+            expected_bucket_owner=expected_bucket_owner,
+            request_payer=request_payer,
         )
         self._kms_clients = Clients("kms", session=session, allow_plain_http=allow_plain_http)
         self._keyrings = SessionKeyrings(session) if session is not None else None

@@ -118,7 +118,10 @@ class _Taking:
         transfers.check_uri(uri)
         chosen = transfers.modes(settings, kms_key)
         store = s3crypt.S3Crypt(
-            session=settings.session, allow_plain_http=settings.allow_plain_http
+            session=settings.session,
+            allow_plain_http=settings.allow_plain_http,
+            expected_bucket_owner=settings.expected_bucket_owner,
+            request_payer=settings.request_payer,
         )
         endpoint = transfers.endpoint(store, uri)
         made = transfers.Transfers(store, uri, chosen.usable, self._folder)

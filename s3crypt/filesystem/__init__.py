@@ -59,6 +59,7 @@ class S3CryptFileSystem(NamesFileSystem):
             of the whole can check.
         allow_plain_http: Let customer keys and requests to KMS go to other machines over plain
             HTTP.
+        expected_bucket_owner, request_payer: As `s3crypt.S3Crypt`.
         endpoint_url: The S3 service's address, if not AWS's.
         profile, region: Of AWS's configuration.
         workers: Threads of one transfer, and files read side by side, at most.

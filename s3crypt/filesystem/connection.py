@@ -104,6 +104,8 @@ class Connection:
                 workers=max(LOOKUPS, options.workers),
                 written_in=options.written_in,
                 allow_plain_http=options.allow_plain_http,
+                expected_bucket_owner=options.expected_bucket_owner,
+                request_payer=options.request_payer,
             )
             # The client has connections for all lookups; a transfer's threads take memory.
             self._store.workers = options.workers

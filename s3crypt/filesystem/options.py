@@ -83,6 +83,8 @@ class Options:
     allow_unsigned: bool = False
     allow_unverified_signature: bool = False
     allow_plain_http: bool = False
+    expected_bucket_owner: str | None = None
+    request_payer: Literal["requester"] | None = None
     endpoint_url: str | None = None
     profile: str | None = None
     region: str | None = None

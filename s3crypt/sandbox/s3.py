@@ -261,6 +261,7 @@ class S3:
         """Answer, or let moto; raise Refusal for what S3 would refuse."""
         self._check_signed(request)
         self._check_region(request)
+        self._check_owner(request)
         request = bodies.verified(request)
         rule = self._rule(request)
         if rule is None:
@@ -329,6 +330,16 @@ class S3:
             f"expecting '{bucket.region_name}'",
             headers={"x-amz-bucket-region": bucket.region_name},
         )
+
+    def _check_owner(self, request: Request) -> None:
+        """Refuse a request that expects another account to own the bucket, or a copy's source."""
+        names = {"x-amz-expected-bucket-owner": request.bucket}
+        if "x-amz-copy-source" in request.headers:
+            names["x-amz-source-expected-bucket-owner"] = _copy_source(request)[0]
+        for header, name in names.items():
+            expected, bucket = request.headers.get(header), self._moto.bucket(name)
+            if expected and bucket is not None and expected != bucket.account_id:
+                raise Refusal(403, "AccessDenied", "Access Denied")
 
     # Encryption asked for
 
