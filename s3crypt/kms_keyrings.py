@@ -8,6 +8,7 @@ import copy
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
@@ -65,12 +66,15 @@ class _KMSArn:
         )
 
 
-def resolve_key_arn(client: Any, key: str) -> str:
-    """Return the ARN of a KMS key named by id, alias or ARN; asks KMS unless it is an ARN."""
+def resolve_key_arn(client: Any, key: str, **more: Any) -> str:
+    """Return the ARN of a KMS key named by id, alias or ARN; asks KMS unless it is an ARN.
+
+    `more` are arguments of the request.
+    """
     arn = _KMSArn.parse(key)
     if arn and arn.kind == "key":
         return key
-    reply = ask_kms(client, "describe_key", f"KMS key {key}", KeyId=key)
+    reply = ask_kms(client, "describe_key", f"KMS key {key}", KeyId=key, **more)
     return str(reply["KeyMetadata"]["Arn"])
 
 
@@ -95,6 +99,8 @@ class KMSKeyring:
         client: A KMS client to use instead of making one.
         allow_plain_http: Let requests, which hold data keys, go to other machines over plain
             HTTP.
+        grant_tokens: Tokens of grants that were just made, ten at most, sent with every request
+            about the key: a grant takes up to five minutes to be known to all of KMS.
     """
 
     def __init__(
@@ -104,9 +110,11 @@ class KMSKeyring:
         session: "boto3.Session | None" = None,
         client: Any = None,
         allow_plain_http: bool = False,
+        grant_tokens: Sequence[str] = (),
     ) -> None:
         if not key:
             raise ConfigError("A KMS keyring needs a key: an ARN, an id or an alias.")
+        self._grants = _grants(grant_tokens)
         self.key = key
         self._arn = _KMSArn.parse(key)
         if key.startswith("arn:") and not self._arn:
@@ -147,15 +155,15 @@ class KMSKeyring:
     @property
     def arn(self) -> str:
         """Return the key's ARN; an alias or id is looked up each time (needs kms:DescribeKey)."""
-        return resolve_key_arn(self.client, self.key)
+        return resolve_key_arn(self.client, self.key, **self._grants)
 
     def pinned(self) -> "KMSKeyring":
         """Return a keyring of the key that the alias names now, whatever it names later."""
         arn = self.arn
         if arn == self.key:
             return self
-        keyring = KMSKeyring(arn)
-        keyring._clients = self._clients
+        keyring = copy.copy(self)
+        keyring.key, keyring._arn = arn, _KMSArn.parse(arn)  # noqa: SLF001 - same class
         return keyring
 
     def with_session(self, session: "boto3.Session") -> "KMSKeyring":
@@ -182,6 +190,7 @@ class KMSKeyring:
             KeyId=self.key,
             NumberOfBytes=length,
             EncryptionContext=dict(context),
+            **self._grants,
         )
         plaintext = bytes(reply["Plaintext"])
         if len(plaintext) != length:
@@ -197,6 +206,7 @@ class KMSKeyring:
             KeyId=self.key,
             Plaintext=data_key,
             EncryptionContext=dict(context),
+            **self._grants,
         )
         return (_kms_edk(reply),)
 
@@ -205,7 +215,8 @@ class KMSKeyring:
     ) -> bytes:
         """Return the data key from the first EDK that KMS opens with this key."""
         ours = [edk for edk in edks if self.opens(edk)]
-        return _first_opened([(self.client, self.key, edk) for edk in ours], context, length, edks)
+        candidates = [(self.client, self.key, edk) for edk in ours]
+        return _first_opened(candidates, context, length, edks, grants=self._grants)
 
     def rewrap(
         self, edk: EncryptedDataKey, context: Mapping[str, str], *, source: "KMSKeyring"
@@ -223,6 +234,7 @@ class KMSKeyring:
             SourceEncryptionContext=dict(context),
             DestinationKeyId=self.key,
             DestinationEncryptionContext=dict(context),
+            **_grants((*source._tokens, *self._tokens)),  # noqa: SLF001 - same class
         )
         return _kms_edk(reply)
 
@@ -241,6 +253,10 @@ class KMSKeyring:
     @property
     def _subject(self) -> str:
         return f"KMS key {self.key}"
+
+    @property
+    def _tokens(self) -> Sequence[str]:
+        return self._grants.get("GrantTokens", ())
 
     def opens(self, edk: EncryptedDataKey) -> bool:
         """Tell whether this key or a multi-Region sibling wrapped the EDK, or may have."""
@@ -333,6 +349,25 @@ def _check_region(region: str, partition: str, clients: Clients) -> None:
         )
 
 
+_MOST_GRANT_TOKENS = 10
+
+
+def _grants(tokens: Sequence[str]) -> dict[str, list[str]]:
+    """Return the argument of a KMS request that names these grants.
+
+    Raises:
+        ConfigError: They are no list of tokens, or more than KMS takes.
+    """
+    different = [] if isinstance(tokens, str) else list(dict.fromkeys(tokens))
+    are_texts = all(isinstance(token, str) and token for token in different)
+    if isinstance(tokens, str) or not are_texts or len(different) > _MOST_GRANT_TOKENS:
+        raise ConfigError(
+            f"grant_tokens is a list of the tokens of grants, {_MOST_GRANT_TOKENS} at most.",
+            hint="Without tokens, a grant is known to all of KMS after five minutes.",
+        )
+    return {"GrantTokens": different} if different else {}
+
+
 _READ_ONLY = "A discovery keyring only reads; it has no key to wrap with."
 _READ_ONLY_HINT = "Name the key to write with: KMSKeyring(key)."
 
@@ -360,6 +395,8 @@ def _first_opened(
     context: Mapping[str, str],
     length: int,
     edks: Sequence[EncryptedDataKey],
+    *,
+    grants: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> bytes:
     """Return the data key of the first (client, key, EDK) that KMS opens, or say why none did."""
     failure: S3CryptError | None = None
@@ -372,6 +409,7 @@ def _first_opened(
                 KeyId=key,
                 CiphertextBlob=edk.ciphertext,
                 EncryptionContext=dict(context),
+                **grants,
             )
         except S3CryptError as error:
             refusal = error

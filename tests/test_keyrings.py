@@ -5,6 +5,7 @@ import copy
 import json
 import os
 import pickle
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytest
 from botocore.config import Config
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from relay import relaying
 
 from s3crypt import CachingKeyring, message
 from s3crypt.errors import (
@@ -28,6 +30,7 @@ from s3crypt.errors import (
 from s3crypt.keyrings import AESKeyring, MultiKeyring, RSAKeyring, key_names
 from s3crypt.kms_keyrings import KMSKeyring
 from s3crypt.message.keys import EncryptedDataKey
+from s3crypt.sandbox import Running
 
 KEY_BYTES = bytes(range(32))
 DATA_KEY = bytes(range(100, 132))
@@ -863,3 +866,42 @@ class _Renamed:
     def __init__(self, keyring: AESKeyring) -> None:
         self.unwrap, self.generate = keyring.unwrap, keyring.generate
         self.wrap, self.wrote = keyring.wrap, keyring.wrote
+
+
+def test_grant_tokens_go_along_with_every_request_about_the_key(
+    sandbox: Running, kms_key: str, new_key: str, session: Any
+) -> None:
+    """Of both keys where KMS moves a data key from one to the other; pinned and pickled too."""
+    with relaying(sandbox.endpoint_url) as relay:
+        client = session.client("kms", endpoint_url=relay.url)
+        alias = f"alias/{uuid.uuid4()}"
+        client.create_alias(AliasName=alias, TargetKeyId=kms_key)
+        old = KMSKeyring(alias, client=client, grant_tokens=["one", "two", "one"]).pinned()
+        new = KMSKeyring(new_key, client=client, grant_tokens=("three",))
+        made = old.generate(32, CONTEXT)
+        assert old.unwrap(made.edks, CONTEXT, 32) == made.plaintext
+        old.wrap(made.plaintext, CONTEXT)
+        moved = new.rewrap(made.edks[0], CONTEXT, source=old)
+        assert new.unwrap([moved], CONTEXT, 32) == made.plaintext
+        KMSKeyring(kms_key, client=client).unwrap(made.edks, CONTEXT, 32)
+    asked = [
+        (one.headers["x-amz-target"].partition(".")[2], json.loads(one.body).get("GrantTokens"))
+        for one in relay.asked
+    ]
+    assert asked == [
+        ("CreateAlias", None),
+        ("DescribeKey", ["one", "two"]),
+        ("GenerateDataKey", ["one", "two"]),
+        ("Decrypt", ["one", "two"]),
+        ("Encrypt", ["one", "two"]),
+        ("ReEncrypt", ["one", "two", "three"]),
+        ("Decrypt", ["three"]),
+        ("Decrypt", None),
+    ]
+
+
+@pytest.mark.parametrize("tokens", ["one", [""], [1], list("abcdefghijk")])
+def test_grant_tokens_that_kms_would_refuse_are_refused_at_once(tokens: Any) -> None:
+    """A text alone would be taken for its letters; KMS takes ten."""
+    with pytest.raises(ConfigError, match="grant_tokens"):
+        KMSKeyring("alias/reports", grant_tokens=tokens)
