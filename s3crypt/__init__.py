@@ -32,16 +32,17 @@ if TYPE_CHECKING:
         StorageError,
     )
     from .files import decrypt_file, encrypt_file
-    from .info import ObjectInfo
     from .keyrings import AESKeyring, MultiKeyring, RSAKeyring
     from .kms import KeyManager
     from .kms_keyrings import KMSKeyring
     from .message import Keyring
     from .modes import DSSEKMS, SSEC, SSEKMS, SSES3, ClientSide, Mode
-    from .reader import ObjectReader
+    from .objects.access import ListedObject
+    from .objects.info import ObjectInfo
+    from .objects.reader import ObjectReader
+    from .objects.writer import ObjectWriter
     from .rotation import RotationOutcome
-    from .store import ListedObject, S3Crypt
-    from .writer import ObjectWriter
+    from .store import S3Crypt
 
 __version__ = "0.1.0"
 
@@ -85,16 +86,17 @@ _HOMES = {
     "caching": ["CacheStatistics", "CachingKeyring"],
     "errors": [name for name in __all__ if name.endswith("Error")],
     "files": ["decrypt_file", "encrypt_file"],
-    "info": ["ObjectInfo"],
+    "objects.info": ["ObjectInfo"],
     "keyrings": ["AESKeyring", "MultiKeyring", "RSAKeyring"],
     "kms": ["KeyManager"],
     "kms_keyrings": ["KMSKeyring"],
     "message": ["Keyring"],
     "modes": ["DSSEKMS", "SSEC", "SSEKMS", "SSES3", "ClientSide", "Mode"],
     "rotation": ["RotationOutcome"],
-    "reader": ["ObjectReader"],
-    "store": ["ListedObject", "S3Crypt"],
-    "writer": ["ObjectWriter"],
+    "objects.reader": ["ObjectReader"],
+    "objects.access": ["ListedObject"],
+    "store": ["S3Crypt"],
+    "objects.writer": ["ObjectWriter"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

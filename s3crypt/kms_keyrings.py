@@ -256,7 +256,8 @@ class KMSKeyring:
 
     @property
     def _tokens(self) -> Sequence[str]:
-        return self._grants.get("GrantTokens", ())
+        tokens: Sequence[str] = self._grants.get("GrantTokens", ())
+        return tokens
 
     def opens(self, edk: EncryptedDataKey) -> bool:
         """Tell whether this key or a multi-Region sibling wrapped the EDK, or may have."""
@@ -352,7 +353,7 @@ def _check_region(region: str, partition: str, clients: Clients) -> None:
 _MOST_GRANT_TOKENS = 10
 
 
-def _grants(tokens: Sequence[str]) -> dict[str, list[str]]:
+def _grants(tokens: Sequence[str]) -> dict[str, Any]:
     """Return the argument of a KMS request that names these grants.
 
     Raises:
@@ -396,7 +397,7 @@ def _first_opened(
     length: int,
     edks: Sequence[EncryptedDataKey],
     *,
-    grants: Mapping[str, list[str]] = MappingProxyType({}),
+    grants: Mapping[str, Any] = MappingProxyType({}),
 ) -> bytes:
     """Return the data key of the first (client, key, EDK) that KMS opens, or say why none did."""
     failure: S3CryptError | None = None

@@ -30,7 +30,6 @@ from .errors import (
     S3CryptError,
     StorageError,
 )
-from .info import DESCRIBING_HEADERS, Description, check_metadata, describing
 from .keyrings import AESKeyring, key_names, reading_hint, uncached
 from .kms_keyrings import KMSKeyring
 from .location import Location
@@ -41,16 +40,12 @@ from .message.frames import unsigned
 from .message.header import PUBLIC_KEY_PAIR
 from .message.keys import unwrap_fitting
 from .modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, binds_bucket, reported_mode
+from .objects.access import Objects
+from .objects.checks import check_written, check_written_in, recognise, refuse_s3ec
+from .objects.info import DESCRIBING_HEADERS, Description, check_metadata, describing
+from .objects.opened import Demand, Neighbour
+from .objects.tags import ensure_tags
 from .sources import StreamSource
-from .store import (
-    Demand,
-    Neighbour,
-    S3Crypt,
-    check_written,
-    check_written_in,
-    recognise,
-    refuse_s3ec,
-)
 from .transfer import MAX_COPY_LENGTH, CopySource, Mark, ObjectStream, Upload, copy_in_place
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted", "failed"]
@@ -112,7 +107,8 @@ class Origin:
 
 
 def rotate(  # noqa: PLR0913 - as the store's method has them
-    store: S3Crypt,
+    objects: Objects,
+    source: Mode | None,
     location: Location,
     to: Mode,
     origin: Origin,
@@ -122,7 +118,7 @@ def rotate(  # noqa: PLR0913 - as the store's method has them
     on_outcome: Callable[[RotationOutcome], None] | None,
 ) -> tuple[RotationOutcome, ...]:
     """Rotate one object, or all below a prefix; see `S3Crypt.rotate`."""
-    job = _job(store, to, origin, drop_annotations=drop_annotations)
+    job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
     if not location.is_prefix:
         outcome = _rotate_one(job, location, None, dry_run=dry_run)
         if on_outcome:
@@ -143,9 +139,11 @@ def rotate(  # noqa: PLR0913 - as the store's method has them
     return tuple(outcomes)
 
 
-def needs_rotation(store: S3Crypt, location: Location, to: Mode, origin: Origin) -> bool:
+def needs_rotation(
+    objects: Objects, source: Mode | None, location: Location, to: Mode, origin: Origin
+) -> bool:
     """Tell whether the object is other than `to` would write it; see `S3Crypt`."""
-    job = _job(store, to, origin)
+    job = _job(objects, source, to, origin)
     return _plan(job, _look(job, location), None) != "unchanged"
 
 
@@ -157,7 +155,7 @@ class _Job:
     objects under one key and the other half under another, and all of them "unchanged".
     """
 
-    store: S3Crypt
+    objects: Objects
     source: Mode | None
     to: Mode
     origin: Origin
@@ -165,14 +163,27 @@ class _Job:
     drop_annotations: bool
 
 
-def _job(store: S3Crypt, to: Mode, origin: Origin, *, drop_annotations: bool = False) -> _Job:
-    check_written_in(store.mode if binds_bucket(store.mode) else to, origin.written_in)
-    source = store.mode and store.pinned(store.mode)
-    return _Job(store, source, store.pinned(to), origin, Locks(store.client), drop_annotations)
+def _job(
+    objects: Objects,
+    source: Mode | None,
+    to: Mode,
+    origin: Origin,
+    *,
+    drop_annotations: bool = False,
+) -> _Job:
+    check_written_in(source if binds_bucket(source) else to, origin.written_in)
+    return _Job(
+        objects,
+        source and objects.pinned(source),
+        objects.pinned(to),
+        origin,
+        Locks(objects.client),
+        drop_annotations,
+    )
 
 
 def _rotate_all(job: _Job, prefix: Location, *, dry_run: bool) -> Iterator[RotationOutcome]:
-    for listed, neighbour in job.store.list_with_neighbours(str(prefix)):
+    for listed, neighbour in job.objects.list_with_neighbours(prefix):
         try:
             yield _rotate_one(job, Location.parse(listed.uri), neighbour, dry_run=dry_run)
         except S3CryptError as error:
@@ -242,7 +253,7 @@ def _look(job: _Job, location: Location) -> _Object:
             continue
         tried.append(arguments)
         try:
-            found = head(job.store.client, location, arguments)
+            found = head(job.objects.client, location, arguments)
         except S3CryptError as error:
             # A wrong or missing customer key is a bare 400 or 403; another may fit.
             if http_status(error) not in (400, 403):
@@ -284,7 +295,7 @@ def _sealed(
 def _header(
     job: _Job, location: Location, arguments: Mapping[str, object], etag: str
 ) -> Header | None:
-    client = job.store.client
+    client = job.objects.client
     with ObjectStream.open(client, location, arguments, first=MAX_HEADER_LENGTH) as stream:
         _check_etag(location, stream.reply, etag)
         return recognise(stream)
@@ -314,7 +325,7 @@ def _refuse_headless_ciphertext(job: _Job, seen: _Object, neighbour: Neighbour |
     """
     is_listed = neighbour is not None and neighbour.etag == seen.etag
     if neighbour is None or not is_listed or neighbour.is_there:
-        job.store.refuse_instruction_file_of(seen.location, is_listed=is_listed)
+        job.objects.refuse_instruction_file_of(seen.location, is_listed=is_listed)
 
 
 def _wanted(job: _Job, seen: _Object) -> Action:
@@ -322,7 +333,7 @@ def _wanted(job: _Job, seen: _Object) -> Action:
         return _plan_client(job, seen, job.to)
     if seen.sealed:
         return "re-encrypted"
-    return "unchanged" if _is_in_mode(job.store, seen.head, job.to) else "copied"
+    return "unchanged" if _is_in_mode(job.objects, seen.head, job.to) else "copied"
 
 
 def _check_readable(job: _Job, seen: _Object) -> None:
@@ -343,7 +354,7 @@ def _check_readable(job: _Job, seen: _Object) -> None:
         if demands_signature and not seen.sealed.is_signed:
             with seen.location.named_in_errors():
                 raise unsigned()
-    job.store.check_mode(seen.read_with, seen.head, seen.location)
+    job.objects.keys.check_mode(seen.read_with, seen.head, seen.location)
     if isinstance(job.to, ClientSide) and seen.read_with is None:
         _check_named(job, seen)
 
@@ -374,7 +385,7 @@ def _plan_client(job: _Job, seen: _Object, to: ClientSide) -> Action:
     sealed = seen.sealed
     if sealed is None:
         return "re-encrypted"
-    context = job.store.context_here(to, seen.location, job.origin.written_in)
+    context = job.objects.context_here(to, seen.location, job.origin.written_in)
     alike = (
         to.key_location == sealed.key_location
         and to.signed == sealed.is_signed
@@ -386,7 +397,7 @@ def _plan_client(job: _Job, seen: _Object, to: ClientSide) -> Action:
     return "rewrapped" if alike and sealed.key_location == "metadata" else "re-encrypted"
 
 
-def _is_in_mode(store: S3Crypt, head: Mapping[str, Any], to: Mode) -> bool:
+def _is_in_mode(objects: Objects, head: Mapping[str, Any], to: Mode) -> bool:
     if reported_mode(head) != to.name:
         return False
     if isinstance(to, SSEC):
@@ -395,8 +406,7 @@ def _is_in_mode(store: S3Crypt, head: Mapping[str, Any], to: Mode) -> bool:
         key = str(head.get("SSEKMSKeyId"))
         bucket_key = isinstance(to, SSEKMS) and to.bucket_key
         return (
-            key == store.kms_key_arn(to.key, key)
-            and bool(head.get("BucketKeyEnabled")) == bucket_key
+            key == objects.keys.of(to.key, key) and bool(head.get("BucketKeyEnabled")) == bucket_key
         )
     return True
 
@@ -480,7 +490,7 @@ def _rewrap(job: _Job, seen: _Object, annotated: tuple[str, ...]) -> str | None:
     if not isinstance(job.to, ClientSide) or not isinstance(source, ClientSide) or not sealed:
         raise AssertionError("unreachable: only client-side objects are rewrapped")
     # What reading demands is demanded here too, or KMS would move keys for whoever can write.
-    expected = job.store.context_demanded(seen.location, _demand(job, seen))
+    expected = job.objects.context_demanded(seen.location, _demand(job, seen))
     if not expected.items() <= sealed.context.items():
         raise IntegrityError(
             f"{seen.location}: its encryption context is not the one expected.",
@@ -552,13 +562,13 @@ def _copy_in_place(
     metadata: Mapping[str, str],
     mark: Mapping[str, str],
 ) -> Mapping[str, Any]:
-    store, to = job.store, job.to
+    client, to = job.objects.client, job.to
     size = int(seen.head["ContentLength"])
     # CopyObject keeps the tags by itself; a copy by parts is a new object without them.
     tags = _tags(job, seen) if seen.is_large else {}
     described = Description(entries.of_user(seen.metadata), tags, _headers(seen))
     upload = Upload(
-        store.client,
+        client,
         seen.location,
         {**described.arguments(metadata), **encryption},
         to.read_arguments(),
@@ -571,12 +581,12 @@ def _copy_in_place(
     reply = copy_in_place(
         upload,
         source,
-        workers=store.workers,
+        workers=job.objects.workers,
         last_check=lambda: _check_unchanged(job, seen),
         copy_limit=MAX_COPY_LENGTH,
         annotations=_annotation_directive(job, seen),
     )
-    store.ensure_tags(seen.location, to, tags, reply)
+    ensure_tags(client, seen.location, to, tags, reply)
     return reply
 
 
@@ -599,7 +609,7 @@ def _re_encrypt(job: _Job, seen: _Object, annotated: tuple[str, ...]) -> tuple[s
     described = Description(metadata, _tags(job, seen), headers)
     with ExitStack() as stack:
         try:
-            reading = stack.enter_context(job.store.reading(seen.location, _demand(job, seen)))
+            reading = stack.enter_context(job.objects.reading(seen.location, _demand(job, seen)))
         except S3CryptError as error:
             _check_replaced(job, seen, error)
             raise
@@ -609,7 +619,7 @@ def _re_encrypt(job: _Job, seen: _Object, annotated: tuple[str, ...]) -> tuple[s
         source = StreamSource(
             reading.plaintext, reading.info.size, lambda: _check_unchanged(job, seen)
         )
-        written = job.store.write(
+        written = job.objects.write(
             source,
             seen.location,
             job.to,
@@ -644,7 +654,7 @@ def _check_unchanged(job: _Job, seen: _Object) -> None:
     """
     arguments = seen.read_with.read_arguments() if seen.read_with else {}
     for _ in range(_LOOKS):
-        found = head(job.store.client, seen.location, arguments)
+        found = head(job.objects.client, seen.location, arguments)
         if _show_the_same(seen.head, found):
             return
         # A reply that broke off within its headers is asked for again. That the first look's did,
@@ -672,11 +682,11 @@ def _headers(seen: _Object) -> dict[str, Any]:
 
 
 def _tags(job: _Job, seen: _Object) -> dict[str, str]:
-    return job.store.tags(seen.location, seen.head.get("VersionId"))
+    return job.objects.tags(seen.location, seen.head.get("VersionId"))
 
 
 def _may_have_annotations(job: _Job, seen: _Object) -> bool:
-    return annotations.may_exist(job.store.client, seen.location, seen.head)
+    return annotations.may_exist(job.objects.client, seen.location, seen.head)
 
 
 def _annotations(job: _Job, seen: _Object, action: Action) -> tuple[str, ...]:
@@ -696,7 +706,7 @@ def _annotations(job: _Job, seen: _Object, action: Action) -> tuple[str, ...]:
     can_be_kept = takes_any and seen.version_id is not None
     if job.drop_annotations and not can_be_kept:
         return ()
-    found = annotations.names(job.store.client, seen.location, seen.head.get("VersionId"))
+    found = annotations.names(job.objects.client, seen.location, seen.head.get("VersionId"))
     if found and not can_be_kept:
         reason = (
             "its bucket keeps no old version to take them from"
@@ -735,7 +745,7 @@ def _copy_annotations(
             hint="Run it again.",
         )
     annotations.copy(
-        job.store.client,
+        job.objects.client,
         seen.location,
         annotated,
         source_version=str(seen.version_id),
@@ -748,7 +758,7 @@ def _finish_annotations(job: _Job, seen: _Object) -> None:
     source = entries.of_reply(seen.head).get(entries.ANNOTATIONS_OF)
     if source is None or seen.version_id is None or not _may_have_annotations(job, seen):
         return
-    client, location = job.store.client, seen.location
+    client, location = job.objects.client, seen.location
     versions = {"source_version": source, "target_version": seen.version_id}
     if annotations.is_copied(client, location, **versions):
         return

@@ -34,7 +34,7 @@ from s3crypt import (
     message,
 )
 from s3crypt.filesystem import S3CryptFileSystem
-from s3crypt.reader import ObjectReader
+from s3crypt.objects.reader import ObjectReader
 
 # The official SDK is with the tests of messages.
 sys.path.append(str(Path(__file__).parent / "message"))

@@ -18,7 +18,7 @@ import gc, io, sys
 from s3crypt import IntegrityError, StorageError, message
 from s3crypt.keyrings import AESKeyring
 from s3crypt.message import memory
-from s3crypt.reader import RawReader
+from s3crypt.objects.reader import RawReader
 from s3crypt.transfer.upload import _PartMaker
 from s3crypt.sources import StreamSource
 from s3crypt.workers import Buffers

@@ -43,32 +43,29 @@ ALLOWED = {
         "aws", "conditions", "errors", "files", "location", "message", "requests", "sources",
         "workers",
     },
-    "info": {"errors", "keyrings", "location", "message", "metadata", "modes", "transfer"},
-    "reader": {"errors", "info", "location", "message", "transfer", "workers"},
-    "writer": {"errors", "info", "sources", "workers"},
-    "store": {
-        "aws", "conditions", "errors", "files", "info", "keyrings", "kms_keyrings", "location",
-        "message", "metadata", "modes", "reader", "requests", "s3ec", "sources", "transfer",
-        "workers", "writer",
+    "objects": {
+        "aws", "conditions", "errors", "keyrings", "kms_keyrings", "location", "message",
+        "metadata", "modes", "requests", "s3ec", "sources", "transfer", "workers",
     },
     "rotation": {
-        "annotations", "aws", "conditions", "errors", "info", "keyrings", "kms_keyrings",
-        "location", "locks", "message", "metadata", "modes", "sources", "store", "transfer",
+        "annotations", "aws", "conditions", "errors", "keyrings", "kms_keyrings", "location",
+        "locks", "message", "metadata", "modes", "objects", "sources", "transfer",
+    },
+    "store": {
+        "conditions", "errors", "files", "location", "message", "modes", "objects", "rotation",
+        "sources", "transfer",
     },
     "configuration": {"errors", "keyrings", "kms_keyrings", "message", "modes"},
     "filesystem": {
-        "aws", "conditions", "configuration", "errors", "info", "location", "modes", "reader",
-        "requests", "store", "transfer", "workers", "writer",
+        "aws", "conditions", "configuration", "errors", "location", "modes", "objects", "requests",
+        "store", "transfer", "workers",
     },
     "parquet": {"errors", "keyrings", "message", "metadata"},
     "sandbox": {"errors"},
 }  # fmt: skip
-# The one exception: S3Crypt's face names what the layer above it does.
-EXCEPTIONS = {("store", "rotation")}
-
 # Other packages -> the modules that may import them.
 OUTSIDE = {
-    "boto3": {"aws", "configuration", "filesystem", "kms", "kms_keyrings", "store"},
+    "boto3": {"aws", "configuration", "filesystem", "kms", "kms_keyrings", "objects", "store"},
     "botocore": {"annotations", "aws", "kms", "requests", "transfer"},
     "cryptography": {"message", "keyrings"},
     "urllib3": {"requests"},
@@ -145,9 +142,7 @@ def test_every_module_has_its_layer() -> None:
 )
 def test_imports_go_one_way(layer: str, path: Path) -> None:
     """Down the layers, in functions and for type checking too."""
-    used = own(imports(path, package_of(path))) - {layer}
-    excepted = {above for below, above in EXCEPTIONS if below == layer}
-    assert used - excepted <= ALLOWED[layer]
+    assert own(imports(path, package_of(path))) - {layer} <= ALLOWED[layer]
 
 
 def test_the_layers_have_no_circle() -> None:
@@ -159,16 +154,10 @@ def test_the_layers_have_no_circle() -> None:
         rest = {layer: below for layer, below in rest.items() if layer not in free}
 
 
-def test_the_exception_is_made_when_called() -> None:
-    """Store imports rotation in two methods and for types, never when it is loaded."""
-    tree = ast.parse((PACKAGE / "store.py").read_text(encoding="utf-8"))
-    on_loading = {
-        alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in (*node.names, ast.alias(node.module or ""))
-    }
-    assert "rotation" not in on_loading
+def test_only_faces_import_the_store() -> None:
+    """The public face is above all else; the file system is another one, made of it."""
+    above = {layer for layer, below in ALLOWED.items() if "store" in below}
+    assert above == {"filesystem"}
 
 
 @pytest.mark.parametrize("outside", OUTSIDE)

@@ -92,7 +92,7 @@ def test_customer_keys_stay_here(
 ) -> None:
     """Whatever is asked, by a client of ours or by one that was given."""
     from s3crypt.location import Location  # noqa: PLC0415
-    from s3crypt.store import Demand  # noqa: PLC0415
+    from s3crypt.objects.opened import Demand  # noqa: PLC0415
 
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(b"plain", uri)

@@ -26,7 +26,7 @@ from s3crypt import (
     locks,
     rotation,
 )
-from s3crypt.info import DESCRIBING_HEADERS
+from s3crypt.objects.info import DESCRIBING_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

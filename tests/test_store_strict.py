@@ -305,7 +305,7 @@ def test_a_reply_does_not_choose_the_host_of_kms(
         store = connect(mode, endpoint_url=url)
         with pytest.raises(PolicyError):
             store.read(f"s3://{bucket}/x")
-        assert {asked for _, asked in store._kms_clients._clients} == {None}
+        assert {asked for _, asked in store._objects.keys._kms._clients} == {None}
 
 
 @pytest.mark.parametrize("name", ["sse-s3", "sse-kms", "dsse-kms"])

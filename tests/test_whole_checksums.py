@@ -24,7 +24,7 @@ from samples import (
 
 from s3crypt import SSEC, SSES3, ClientSide, IntegrityError, S3Crypt, S3CryptError
 from s3crypt.location import Location
-from s3crypt.store import Demand
+from s3crypt.objects.opened import Demand
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -899,7 +899,7 @@ def test_a_file_collected_by_a_thread_that_stores_it(
 _COLLECTED = """
 import gc, os, sys, threading, warnings
 from s3crypt import *
-from s3crypt import writer
+from s3crypt.objects import writer
 warnings.simplefilter("ignore")
 gc.disable()
 uri = f"s3://{sys.argv[1]}/x"

@@ -22,7 +22,8 @@ from fsspec.utils import check_contained, isfilelike, stringify_path
 from s3crypt.conditions import delete_unchanged
 from s3crypt.errors import IntegrityError, ObjectNotFoundError
 from s3crypt.location import Location
-from s3crypt.store import Demand
+from s3crypt.objects.checks import demanded
+from s3crypt.objects.opened import Demand
 
 from .files import CompressedFile, TextFile, Transaction, WritableFile
 from .names import NamesFileSystem
@@ -31,7 +32,7 @@ from .parallel import or_error, side_by_side
 from .paths import as_files, object_uri, split, uri_of
 
 if TYPE_CHECKING:
-    from s3crypt.reader import ObjectReader
+    from s3crypt.objects.reader import ObjectReader
 
 __all__ = ["S3CryptFileSystem"]
 
@@ -383,7 +384,10 @@ class S3CryptFileSystem(NamesFileSystem):
         with as_files():
             try:
                 location = Location.parse_object(object_uri(source))
-                info, _ = store.copy(location, object_uri(target), demand, **options)
+                other = Location.parse_object(object_uri(target))
+                given = {name: value for name, value in options.items() if name != "mode"}
+                mode = demanded(options.get("mode") or store.mode)
+                info, _ = self._connection.objects.copy(location, demand, other, mode, given)
             except (FileNotFoundError, IsADirectoryError):
                 if self.isdir(source):
                     # Its files make the other directory.

@@ -16,6 +16,7 @@ from fsspec.config import apply_config
 
 from s3crypt.aws import translating
 from s3crypt.errors import ConfigError
+from s3crypt.objects.access import Objects
 from s3crypt.store import S3Crypt
 
 from .options import ANY, Live, Options, anchored, spelled
@@ -24,7 +25,7 @@ from .parallel import LOOKUPS
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from s3crypt.info import ObjectInfo
+    from s3crypt.objects.info import ObjectInfo
 
 
 class Connection:
@@ -92,6 +93,11 @@ class Connection:
                 )
                 self._has_mode = True
             return store
+
+    @property
+    def objects(self) -> Objects:
+        """Return the engine of the store."""
+        return self.content._objects  # noqa: SLF001 - until file systems are made of engines
 
     def _made(self) -> S3Crypt:
         if self._store is None:

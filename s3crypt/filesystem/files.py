@@ -14,7 +14,7 @@ from s3crypt.errors import ConfigError
 from .paths import as_files
 
 if TYPE_CHECKING:
-    from s3crypt.writer import ObjectWriter
+    from s3crypt.objects.writer import ObjectWriter
 
 
 class WritableFile(io.BufferedIOBase):

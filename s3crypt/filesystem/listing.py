@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from s3crypt.errors import FormatError, StorageError
-from s3crypt.info import ObjectInfo
+from s3crypt.objects.info import ObjectInfo
 from s3crypt.requests import call, pages
 
 from .connection import Connection

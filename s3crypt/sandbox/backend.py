@@ -34,7 +34,9 @@ class Moto:
         _mend()
         self.account = str(DEFAULT_ACCOUNT_ID)
         # moto's own dispatcher would look through its folder of services at every request.
-        self._applications = {name: create_backend_app(name) for name in ("s3", "kms")}
+        self._applications: dict[str, Any] = {
+            name: create_backend_app(name) for name in ("s3", "kms")
+        }
         self._kms = kms_models.kms_backends[self.account]
         self._s3 = s3_backends[self.account]["aws"]
 

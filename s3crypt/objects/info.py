@@ -7,16 +7,16 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from . import metadata as entries
-from .errors import IntegrityError, StorageError
-from .keyrings import key_names
-from .location import Location
-from .message import Header
-from .message.frames import BLOCK_OVERHEAD, MAX_FOOTER_LENGTH
-from .message.geometry import Geometry
-from .message.header import read_into
-from .modes import ClientSide, Mode, reported_mode
-from .transfer import ObjectStream
+from s3crypt import metadata as entries
+from s3crypt.errors import IntegrityError, StorageError
+from s3crypt.keyrings import key_names
+from s3crypt.location import Location
+from s3crypt.message import Header
+from s3crypt.message.frames import BLOCK_OVERHEAD, MAX_FOOTER_LENGTH
+from s3crypt.message.geometry import Geometry
+from s3crypt.message.header import read_into
+from s3crypt.modes import ClientSide, Mode, reported_mode
+from s3crypt.transfer import ObjectStream
 
 # What S3 tells of an object, and forgets of one that is written anew unless it is said again.
 DESCRIBING_HEADERS = (

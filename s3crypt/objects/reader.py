@@ -20,14 +20,15 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, Self
 
-from .errors import ConfigError, IntegrityError, S3CryptError, StorageError
+from s3crypt.errors import ConfigError, IntegrityError, S3CryptError, StorageError
+from s3crypt.location import Location
+from s3crypt.message import Opener
+from s3crypt.message.geometry import Layout, Run
+from s3crypt.message.memory import build, reserve, writable
+from s3crypt.transfer import ObjectStream, Sink, fetch
+from s3crypt.workers import Buffers, Pool
+
 from .info import ObjectInfo
-from .location import Location
-from .message import Opener
-from .message.geometry import Layout, Run
-from .message.memory import build, reserve, writable
-from .transfer import ObjectStream, Sink, fetch
-from .workers import Buffers, Pool
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import BinaryIO, NoReturn, cast
 
-from .errors import StorageError
+from s3crypt.errors import StorageError
+from s3crypt.sources import Source, StreamSource
+from s3crypt.workers import stopping
+
 from .info import ObjectInfo
-from .sources import Source, StreamSource
-from .workers import stopping
 
 _ABORTED = "nothing was stored, since writing it was not completed."
 

@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine: objects written, read, copied, listed and deleted, by location and typed values.
+
+It must not know how an argument is spelled, nor a default mode: these belong to the public face in
+`s3crypt.store`. It decides which requests S3 gets and which replies are believed. Bytes move in
+`transfer`, and ciphers are in `message`.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+from s3crypt import metadata as entries
+from s3crypt import s3ec
+from s3crypt.aws import Clients
+from s3crypt.conditions import head
+from s3crypt.errors import (
+    ConfigError,
+    FormatError,
+    ObjectNotFoundError,
+    S3CryptError,
+)
+from s3crypt.kms_keyrings import SessionKeyrings, pinned
+from s3crypt.location import Location
+from s3crypt.message import Header, Keyring, Sealer
+from s3crypt.message.memory import reserve
+from s3crypt.message.recognise import is_known
+from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, is_access_point
+from s3crypt.requests import Attempts, Reply, call, pages
+from s3crypt.sources import Source, StreamSource
+from s3crypt.transfer import PART_LENGTH, Checksums, Mark, ObjectStream, Progress, Upload, upload
+from s3crypt.workers import RUN_LENGTH
+
+from .checks import (
+    check_written_in,
+    is_instruction_file,
+    recognise,
+    refuse_client_side,
+    refuse_s3ec,
+)
+from .info import (
+    Description,
+    ObjectInfo,
+    check_metadata,
+    describe,
+    describe_head,
+    describe_plain,
+    describe_written,
+    describing,
+)
+from .key_arns import KeyARNs
+from .opened import Demand, Neighbour, Reading, decrypting, read_arguments, write_all
+from .reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, ByteRange
+from .tags import ensure_tags, tags_of
+
+if TYPE_CHECKING:
+    import boto3
+
+# Longer than the header of all but few messages.
+_HEAD_LENGTH = 16 * 2**10
+# HEAD has no body to carry a code.
+_UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "InvalidRequest")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """What a listing says of an object; it never says how it is encrypted."""
+
+    uri: str
+    stored_size: int
+    etag: str
+    last_modified: datetime
+
+
+class Objects:
+    """Objects in S3 as one store reaches them; safe in several threads, and after a fork.
+
+    Arguments are those of `S3Crypt`.
+    """
+
+    def __init__(  # noqa: PLR0913 - how it reaches AWS, by name
+        self,
+        *,
+        session: "boto3.Session | None",
+        client: Any,
+        endpoint_url: str | None,
+        workers: int,
+        allow_plain_http: bool,
+        written_in: str | None,
+        expected_bucket_owner: str | None,
+        request_payer: Literal["requester"] | None,
+    ) -> None:
+        self.written_in = written_in
+        self.workers = workers
+        self._clients = Clients(
+            "s3",
+            session=session,
+            client=client,
+            endpoint_url=endpoint_url,
+            connections=workers,
+            allow_plain_http=allow_plain_http,
+            expected_bucket_owner=expected_bucket_owner,
+            request_payer=request_payer,
+        )
+        kms = Clients("kms", session=session, allow_plain_http=allow_plain_http)
+        self.keys = KeyARNs(self._clients, kms)
+        self._keyrings = SessionKeyrings(session) if session is not None else None
+        self._checksums = Checksums(self._clients)
+
+    @property
+    def client(self) -> Any:
+        """Return the S3 client of this process."""
+        return self._clients.get()
+
+    def write(  # noqa: PLR0913 - by name
+        self,
+        source: Source,
+        location: Location,
+        mode: Mode,
+        described: "Description",
+        *,
+        conditions: Mapping[str, str],
+        progress: Progress | None = None,
+        written_in: str | None = None,
+    ) -> ObjectInfo:
+        """Store plaintext at `location` under `conditions`, described as given.
+
+        With `IfMatch` it replaces an object that must not be lost. `written_in` is the bucket
+        behind an access point.
+        """
+        mode = self._with_session(mode)
+        sealer, header = None, None
+        ours: dict[str, str] = {}
+        if isinstance(mode, ClientSide):
+            sealer, header, ours = self._sealed(
+                mode, self.context_here(mode, location, written_in), source.size
+            )
+        mark = None
+        if conditions and not sealer:
+            # The object's content would not tell it from another writer's.
+            ours = entries.new_token(described.metadata)
+            mark = Mark(metadata=ours) if ours else None
+        whole = {**described.metadata, **ours}
+        entries.check_length(whole)
+        to = Upload(
+            self.client,
+            location,
+            {**described.arguments(whole), **mode.write_arguments()},
+            mode.read_arguments(),
+            conditions,
+            lambda reply: self.keys.check_written(mode, reply, location),
+            confirm_first="IfMatch" in conditions and not isinstance(mode, ClientSide),
+            checksums=self._checksums,
+            mark=mark,
+        )
+        with _explaining(mode, is_write=True):
+            reply, size = upload(to, source, sealer, workers=self.workers, progress=progress)
+        ensure_tags(self.client, location, mode, described.tags, reply)
+        if not reply.get("ETag"):
+            # Some services leave it out of their reply to CompleteMultipartUpload.
+            found = head(self.client, location, mode.read_arguments())
+            reply = {**reply, "ETag": found["ETag"]}
+        stored = header.geometry.message_length(size) if header else size
+        if sealer and sealer.is_signed:
+            stored += sealer.footer_length
+        return describe_written(location, mode, described, reply, (size, stored, header, whole))
+
+    def copy(
+        self,
+        source: Location,
+        demand: Demand,
+        target: Location,
+        mode: Mode,
+        described: Mapping[str, Any],
+    ) -> tuple[ObjectInfo, ObjectInfo]:
+        """Store an object, verified, under another name too; return what is known of both.
+
+        Its metadata, tags, content headers and storage class are copied; its locks, event hold,
+        annotations and ACL are not.
+
+        Args:
+            source: The object.
+            demand: What is demanded of it.
+            target: Where its copy goes.
+            mode: Of the copy.
+            described: As `describe_target` has it, where the copy is to differ.
+
+        Raises:
+            ObjectNotFoundError, IntegrityError, PolicyError, ConflictError: As `S3Crypt.get`.
+        """
+        with self.reading(source, demand) as reading:
+            info, reply = reading.info, reading.stream.reply
+            check_metadata(source, reply)
+            if "metadata" not in described:
+                refuse_s3ec(info.metadata)
+            kept = {
+                "metadata": info.metadata,
+                # S3 counts those that the caller may read.
+                "tags": self.tags(source, info.version_id) if reply.get("TagCount") else None,
+            }
+            given = describe_target(target, **{**kept, **described})
+            given = replace(given, headers={**describing(reply), **given.headers})
+            plain = StreamSource(reading.plaintext, info.size)
+            return info, self.write(plain, target, mode, given, conditions={})
+
+    def tags(self, location: Location, version_id: str | None) -> dict[str, str]:
+        """Return an object's tags."""
+        return tags_of(self.client, location, version_id)
+
+    @contextmanager
+    def reading(
+        self, location: Location, demand: Demand, *, first: int = PART_LENGTH
+    ) -> "Iterator[Reading]":
+        """Open an object whose encryption is as demanded; ask for `first` bytes at first."""
+        mode = demand.mode and self._with_session(demand.mode)
+        context = self.context_demanded(location, demand)
+        arguments = read_arguments(mode, demand.version_id)
+        with (
+            location.named_in_errors(),
+            _explaining(mode),
+            ObjectStream.open(self.client, location, arguments, first=first) as stream,
+        ):
+            reader = None
+            if isinstance(mode, ClientSide):
+                reader = decrypting(mode, context, stream, demand)
+            else:
+                self.keys.check_mode(mode, stream.reply, location)
+                refuse_client_side(mode, stream)
+                if mode is None:
+                    self._refuse_headless_ciphertext(location, stream, demand.neighbour)
+            header = reader.header if reader else None
+            info = describe(location, stream, header)
+            yield Reading(location, stream, reader, info, demand)
+
+    def look(self, location: Location, demand: Demand, *, first: int) -> ObjectInfo:
+        """Return what an object's head and its first bytes show; decrypts nothing."""
+        arguments = read_arguments(demand.mode, demand.version_id)
+        with (
+            location.named_in_errors(),
+            _explaining(demand.mode),
+            ObjectStream.open(self.client, location, arguments, first=first) as stream,
+        ):
+            header = recognise(stream)
+            if header:
+                entries.check_recorded(entries.of_reply(stream.reply), header)
+            elif demand.mode is None:
+                self._refuse_headless_ciphertext(location, stream, demand.neighbour)
+            return describe(location, stream, header)
+
+    def _refuse_headless_ciphertext(
+        self, location: Location, stream: ObjectStream, neighbour: Neighbour | None
+    ) -> None:
+        """Refuse an object without a mark whose key an instruction file beside it holds.
+
+        A listing says whether to look for the file; without one, the object's first bytes do.
+        """
+        if neighbour and neighbour.etag == stream.reply["ETag"]:
+            if neighbour.is_there:
+                self.refuse_instruction_file_of(location, is_listed=True)
+        elif stream.size >= s3ec.MIN_CIPHERTEXT_LENGTH and not is_known(stream.beginning):
+            self.refuse_instruction_file_of(location)
+
+    def refuse_instruction_file_of(self, location: Location, *, is_listed: bool = False) -> None:
+        """Refuse an object beside which there is an instruction file of the S3 Encryption Client.
+
+        A name that ends like that of one is not enough: metadata or body must show it. A neighbour
+        that may not be read is taken for none.
+
+        Args:
+            location: The object.
+            is_listed: `NAME.instruction` is known to be there, so no HEAD asks for it.
+
+        Raises:
+            FormatError: There is one: the object's bytes are that client's ciphertext.
+        """
+        name = s3ec.beside(location.name)
+        if name is None:
+            return
+        beside = Location(location.bucket, name)
+        try:
+            is_one = self._is_instruction_file(beside, is_listed=is_listed)
+        except ObjectNotFoundError:
+            return
+        except S3CryptError as error:
+            if error.code not in _UNREADABLE:
+                raise
+            return
+        if is_one:
+            raise FormatError(
+                f"{location}: the object is of the Amazon S3 Encryption Client, which this version "
+                f"does not read; the instruction file {beside} holds its key.",
+                hint="Read it with that client.",
+            )
+
+    def _is_instruction_file(self, location: Location, *, is_listed: bool) -> bool:
+        if not is_listed:
+            found = head(self.client, location, {})
+            if s3ec.INSTRUCTION_MARK in entries.of_reply(found):
+                return True
+            if found["ContentLength"] > s3ec.MAX_INSTRUCTION_LENGTH:
+                return False
+        first = s3ec.MAX_INSTRUCTION_LENGTH
+        with ObjectStream.open(self.client, location, {}, first=first) as stream:
+            return is_instruction_file(stream)
+
+    def read_into(
+        self,
+        target: BinaryIO,
+        location: Location,
+        demand: Demand,
+        wanted: ByteRange | None,
+        progress: Progress | None,
+    ) -> ObjectInfo:
+        """Write an object's plaintext, or a range of it, in order."""
+        if wanted is None:
+            with self.reading(location, demand) as reading:
+                return reading.into_stream(target, progress)
+        with (
+            self.reading(location, demand, first=FIRST_LENGTH) as reading,
+            reading.into_raw(self.workers, DEFAULT_CACHE_LENGTH) as raw,
+        ):
+            start, end = wanted.within(raw.size, str(location))
+            raw.seek(start)
+            buffer = reserve(min(RUN_LENGTH, end - start))
+            while left := end - raw.tell():
+                count = raw.readinto(buffer[:left])
+                write_all(target, buffer[:count])
+                if progress:
+                    progress(count)
+            return reading.info
+
+    def head(self, location: Location, demand: Demand) -> ObjectInfo:
+        """Return an object's size and all else that one request shows; see `S3Crypt.head`."""
+        if demand.mode is None:
+            # Only its first bytes tell whose it is.
+            return self.look(location, demand, first=_HEAD_LENGTH)
+        with location.named_in_errors(), _explaining(demand.mode):
+            arguments = read_arguments(demand.mode, demand.version_id)
+            reply = head(self.client, location, arguments)
+        info = describe_head(location, reply)
+        if info is None and isinstance(demand.mode, ClientSide):
+            return self.look(location, demand, first=_HEAD_LENGTH)
+        return info or describe_plain(location, reply)
+
+    def list(self, location: Location) -> Iterator[ListedObject]:
+        """Yield the objects whose URI begins with that of `location`, in S3's order."""
+        request = {"Bucket": location.bucket, "Prefix": location.name}
+        for page in pages(self.client, "list_objects_v2", request, str(location)):
+            for listed in page.get("Contents", ()):
+                yield ListedObject(
+                    str(Location(location.bucket, listed["Key"])),
+                    listed["Size"],
+                    listed["ETag"],
+                    listed["LastModified"],
+                )
+
+    def list_with_neighbours(
+        self, location: Location
+    ) -> Iterator[tuple[ListedObject, Neighbour | None]]:
+        """Yield as `list` does, each object with its neighbour, None where none is known of."""
+        for listed, is_there in s3ec.with_neighbours(self.list(location), lambda item: item.uri):
+            # A directory bucket lists in no order.
+            is_unknown = is_there is None or location.bucket.endswith("--x-s3")
+            yield listed, None if is_unknown else Neighbour(listed.etag, bool(is_there))
+
+    def delete(self, location: Location, version_id: str | None = None) -> None:
+        """Delete an object (in a versioned bucket: hide it), or one version for good."""
+        version = {"VersionId": version_id} if version_id else {}
+
+        def look(attempts: Attempts) -> Reply | None:
+            # A second delete would remove what another writer has stored since the first one.
+            with suppress(ObjectNotFoundError):
+                head(self.client, location, version, within=attempts)
+                return None
+            return {}
+
+        request = {**location.arguments, **version}
+        call(self.client, "delete_object", request, str(location), look=look)
+
+    def pinned(self, mode: Mode) -> Mode:
+        """Return the mode with KMS aliases resolved, for a job during which they must not move.
+
+        Keyrings without a session get the store's.
+        """
+        mode = self._with_session(mode)
+        if isinstance(mode, ClientSide):
+            return replace(mode, keyring=pinned(mode.keyring))
+        return self.keys.pinned(mode) if isinstance(mode, SSEKMS | DSSEKMS) else mode
+
+    def _with_session(self, mode: Mode) -> Mode:
+        """Return the mode whose keyrings ask KMS with the store's session, if it was given one."""
+        if self._keyrings is None or not isinstance(mode, ClientSide):
+            return mode
+        keyring = self._keyrings.of(mode.keyring)
+        return mode if keyring is mode.keyring else replace(mode, keyring=keyring)
+
+    def context_here(
+        self, mode: ClientSide, location: Location, written_in: str | None = None
+    ) -> dict[str, str]:
+        """Return the context that an object is sealed under when it is written at `location`."""
+        behind = written_in if is_access_point(location.bucket) else None
+        bucket = self.written_in or behind or location.bucket
+        return mode.object_context(location.name, bucket)
+
+    def context_demanded(self, location: Location, demand: Demand) -> dict[str, str]:
+        """Return the pairs that the context of an object read at `location` must have."""
+        if demand.written_in:
+            check_written_in(demand.mode, demand.written_in)
+        if not isinstance(demand.mode, ClientSide):
+            return {}
+        check_written_in(demand.mode, self.written_in)
+        name = demand.written_as or location.name
+        bucket = demand.written_in or self.written_in or location.bucket
+        return demand.mode.object_context(name, bucket)
+
+    @staticmethod
+    def _sealed(
+        mode: ClientSide, context: Mapping[str, str], size: int | None
+    ) -> tuple[Sealer, Header, dict[str, str]]:
+        keyring: Keyring = mode.keyring
+        object_keyring = None
+        if mode.key_location == "metadata":
+            keyring = object_keyring = entries.ObjectKeyring(mode.keyring)
+        sealer = Sealer(
+            keyring,
+            context=context,
+            signed=mode.signed,
+            frame_length=mode.frame_length,
+            plaintext_length=size,
+        )
+        return sealer, sealer.fields, entries.described(sealer.fields, object_keyring)
+
+
+def describe_target(
+    location: Location,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+    content_type: str | None = None,
+    storage_class: str | None = None,
+) -> Description:
+    """Return what goes along with an object that is to be written at `location`.
+
+    Raises:
+        ConfigError: The location is no object's, or the metadata cannot be stored.
+    """
+    if location.is_prefix:
+        raise ConfigError(
+            f"{str(location)!r} names a prefix, not an object.", hint="Add a name to it."
+        )
+    headers = {"ContentType": content_type, "StorageClass": storage_class}
+    described = Description(
+        metadata=metadata or {},
+        tags=tags or {},
+        headers={name: value for name, value in headers.items() if value},
+    )
+    entries.check_user(described.metadata)
+    return described
+
+
+@contextmanager
+def _explaining(mode: Mode | None, *, is_write: bool = False) -> Iterator[None]:
+    """Add what S3 does not say about SSE-C: its refusals are bare."""
+    try:
+        yield
+    except S3CryptError as error:
+        hints = (error.hint, _sse_c_hint(mode, error, is_write=is_write))
+        error.hint = " ".join(hint for hint in hints if hint) or None
+        raise
+
+
+def _sse_c_hint(mode: Mode | None, error: S3CryptError, *, is_write: bool) -> str | None:
+    if isinstance(mode, SSEC) and error.code in ("AccessDenied", "403"):
+        if not is_write:
+            return "Or the customer key is the wrong one."
+        return (
+            "Or the bucket blocks SSE-C, as buckets made since April 2026 do: allow it with "
+            "put-bucket-encryption and BlockedEncryptionTypes={EncryptionType=[NONE]}."
+        )
+    if error.code in ("InvalidRequest", "400", "InvalidArgument"):
+        if isinstance(mode, SSEC):
+            return "The object may be stored in another mode than sse-c."
+        return "The object may be stored in mode sse-c, which needs its customer key."
+    return None

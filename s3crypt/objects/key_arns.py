@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KMS keys by their ARNs: what the id or alias in a mode names now, and what S3 reports."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from s3crypt.aws import Clients
+from s3crypt.errors import KeyUnavailableError, PolicyError
+from s3crypt.kms_keyrings import resolve_key_arn
+from s3crypt.location import Location
+from s3crypt.modes import DSSEKMS, SSEKMS, ClientSide, Mode, reported_mode
+
+from .checks import check_written
+
+
+class KeyARNs:
+    """Compares the modes and keys that S3 reports with those demanded, asking KMS where it must.
+
+    Args:
+        s3: The clients whose own Region counts.
+        kms: The clients that resolve ids and aliases.
+    """
+
+    def __init__(self, s3: Clients, kms: Clients) -> None:
+        self._s3 = s3
+        self._kms = kms
+        self._known: dict[tuple[str, str | None], str] = {}
+
+    def check_mode(self, mode: Mode | None, reply: Mapping[str, Any], location: Location) -> None:
+        """Refuse an object that S3 does not report to be in this server-side mode and key."""
+        if mode is None or isinstance(mode, ClientSide):
+            return
+        reported = reported_mode(reply)
+        if reported != mode.name:
+            raise PolicyError(
+                f"{location} is stored as {reported or 'unencrypted'}, not as {mode.name}.",
+                hint=f"Read it with mode {reported}." if reported else None,
+            )
+        if isinstance(mode, SSEKMS | DSSEKMS):
+            key = str(reply.get("SSEKMSKeyId"))
+            if key != self.of(mode.key, key):
+                raise PolicyError(
+                    f"{location} is encrypted under {key}, not under {mode.key}.",
+                    hint="Read it with that key, or without a mode.",
+                )
+
+    def of(self, key: str, like: str) -> str:
+        """Return the ARN of a key named by id, alias or ARN, in the Region of the ARN `like`.
+
+        An id is resolved like an alias: another account's key may have an equal one.
+        """
+        if key == like:
+            return like
+        region = self._region(like)
+        if self._known.get((key, region)) != like:
+            # Asked once where it holds, and again where it does not: the alias may have moved.
+            arn = resolve_key_arn(self._kms.get(region), key)
+            self._known[key, region] = arn
+        return self._known[key, region]
+
+    def _region(self, arn: str) -> str | None:
+        """Return the Region of a key's ARN in a reply, or None to ask in the session's own."""
+        if not arn.startswith("arn:") or arn.count(":") < 5:
+            return None
+        _, partition, _, region, *_ = arn.split(":")
+        # A server that lies must not choose the host that is asked.
+        own = self._s3.get().meta.region_name
+        if region == own:
+            return region
+        is_near = partition == self._kms.partition(own)
+        return region if is_near and region in self._kms.regions(partition) else None
+
+    def check_written(self, mode: Mode, reply: Mapping[str, Any], location: Location) -> None:
+        """Refuse a reply that does not confirm the encryption, nor the key that is known of it.
+
+        What an alias or an id names is compared where it was resolved before: writers need no
+        kms:DescribeKey.
+        """
+        check_written(mode, reply, location)
+        if not isinstance(mode, SSEKMS | DSSEKMS):
+            return
+        key = str(reply.get("SSEKMSKeyId"))
+        if (mode.key, self._region(key)) in self._known:
+            # Where KMS does not answer now, the object stays: no reply says that it is wrong.
+            with suppress(KeyUnavailableError):
+                self.check_mode(mode, reply, location)
+
+    def pinned(self, mode: SSEKMS | DSSEKMS) -> SSEKMS | DSSEKMS:
+        """Return the mode with its key's ARN in place of an id or alias."""
+        if ":key/" in mode.key:
+            return mode
+        kms = self._kms.get(self._s3.get().meta.region_name)
+        return replace(mode, key=resolve_key_arn(kms, mode.key))

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An object that is being read: what is demanded of it, its stream, and its plaintext."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from s3crypt import metadata as entries
+from s3crypt.errors import FormatError, IntegrityError, PolicyError, StorageError
+from s3crypt.location import Location
+from s3crypt.message import DecryptingReader, Keyring, Opener, read_header
+from s3crypt.message.memory import reserve
+from s3crypt.modes import BOUND_BUCKET, BOUND_NAME, ClientSide, Mode, reported_mode
+from s3crypt.sources import is_regular
+from s3crypt.transfer import ObjectStream, Progress, WholeStream, download, pour
+from s3crypt.workers import RUN_LENGTH
+
+from .checks import refuse_s3ec
+from .info import ObjectInfo, footer_length
+from .reader import BytesPlaintext, Plaintext, RangedPlaintext, RawReader
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Whether `NAME.instruction` was there when an object NAME had this ETag.
+
+    Such a neighbour may be the instruction file of the Amazon S3 Encryption Client.
+    """
+
+    etag: str
+    is_there: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is demanded of an object to be read."""
+
+    mode: Mode | None
+    version_id: str | None = None
+    written_as: str | None = None
+    allow_uncommitted: bool = False
+    allow_unverified_signature: bool = False
+    allow_unsigned: bool = False
+    neighbour: Neighbour | None = None
+    written_in: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An object being read: its stored bytes, and what decrypts them."""
+
+    location: Location
+    stream: ObjectStream
+    reader: DecryptingReader | None
+    info: ObjectInfo
+    demand: "Demand"
+
+    @property
+    def plaintext(self) -> BinaryIO:
+        """Return the plaintext as a stream; its end is only reached once all is verified."""
+        return self.reader or WholeStream(self.stream)  # type: ignore[return-value]  # RawIOBase reads alike
+
+    def into_stream(self, target: BinaryIO, progress: Progress | None) -> ObjectInfo:
+        """Write the plaintext in order."""
+
+        def write(view: memoryview) -> None:
+            write_all(target, view)
+
+        if self.is_in_order and self.reader:
+            # Where the body ends, only its reader finds out.
+            buffer = reserve(RUN_LENGTH)
+            while count := self.reader.readinto(buffer):
+                write(buffer[:count])
+                if progress:
+                    progress(count)
+        else:
+            pour(self.stream, self._opener, write, progress=progress)
+        return self.info
+
+    def into_file(self, file: BinaryIO, workers: int, progress: Progress | None) -> ObjectInfo:
+        """Write the plaintext in place, sections side by side where the format allows it."""
+        if self.is_in_order or not is_regular(file):
+            return self.into_stream(file, progress)
+        download(self.stream, self._opener, file, workers=workers, progress=progress)
+        return self.info
+
+    def into_raw(self, workers: int, cache_length: int) -> RawReader:
+        """Return the plaintext as a raw file to be read at any offset."""
+        return RawReader(
+            self._plaintext(),
+            name=str(self.location),
+            cache_length=cache_length,
+            workers=workers,
+        )
+
+    def _plaintext(self) -> Plaintext:
+        if self.reader is None:
+            self.stream.hold()
+            return RangedPlaintext(self.stream, None, 0, self.location)
+        header = self.reader.header
+        if not header.frame_length:
+            # Of one block no byte is verified before all are; the signature is then, too.
+            return BytesPlaintext(self.reader.readall())
+        if header.suite.curve and not self.demand.allow_unverified_signature:
+            raise PolicyError(
+                f"{self.location} is signed, and its signature covers the whole: of a range only "
+                "the frames can be verified.",
+                hint="Get it whole, or name allow_unverified_signature.",
+            )
+        self.stream.hold()
+        after = footer_length(header, self.stream)
+        if after is None:
+            raise IntegrityError("The message does not end with a signature: it is truncated.")
+        opener = self.reader.opener.without_signature()
+        return RangedPlaintext(self.stream, opener, after, self.location)
+
+    @property
+    def is_in_order(self) -> bool:
+        """Tell whether it is a message that must be read from end to end."""
+        return self.reader is not None and self.reader.header.is_in_order
+
+    @property
+    def _opener(self) -> Opener | None:
+        return self.reader.opener if self.reader else None
+
+
+def write_all(target: BinaryIO, view: memoryview) -> None:
+    """Write all bytes of the view."""
+    # An unbuffered file may take less than it is given, and says so; others take all.
+    while len(view):
+        taken = target.write(view)
+        if taken is None and isinstance(target, io.RawIOBase):
+            raise StorageError("The target does not block.", hint="Open it in blocking mode.")
+        view = view[len(view) if taken is None else taken :]
+
+
+def decrypting(
+    mode: ClientSide, context: Mapping[str, str], stream: ObjectStream, demand: Demand
+) -> DecryptingReader:
+    """Return a reader of the object's plaintext, once its header is as demanded.
+
+    Raises:
+        FormatError: It is no message that this version reads.
+        IntegrityError, PolicyError, KeyUnavailableError: It is not as demanded.
+    """
+    keyring: Keyring = mode.keyring
+    wrapped = entries.load_edks(entries.of_reply(stream.reply))
+    if wrapped:
+        keyring = entries.ObjectKeyring(mode.keyring, wrapped)
+    source: Any = stream  # RawIOBase reads as BinaryIO does
+    try:
+        header = read_header(source)
+    except FormatError as error:
+        refuse_s3ec(entries.of_reply(stream.reply))
+        reported = reported_mode(stream.reply)
+        if error.hint is None and reported:
+            error.hint = f"S3 stores it in mode {reported}: read it with that mode."
+        raise
+    entries.check_recorded(entries.of_reply(stream.reply), header)
+    if mode.bind_name and BOUND_NAME not in header.context:
+        raise IntegrityError(
+            "The object is not bound to its name.",
+            hint="Where its writer did not bind names, read it with bind_name=False.",
+        )
+    if mode.bind_bucket and BOUND_BUCKET not in header.context:
+        raise IntegrityError(
+            "The object is not bound to its bucket.",
+            hint="Where its writer did not bind buckets, read it with bind_bucket=False.",
+        )
+    return DecryptingReader(
+        source,
+        keyring,
+        context=context,
+        signed=mode.signed and not demand.allow_unsigned,
+        allow_uncommitted=demand.allow_uncommitted,
+        header=header,
+    )
+
+
+def read_arguments(mode: Mode | None, version_id: str | None) -> dict[str, Any]:
+    """Return the arguments of a request that reads an object of this mode."""
+    arguments: dict[str, Any] = mode.read_arguments() if mode else {}
+    return {**arguments, "VersionId": version_id} if version_id else arguments

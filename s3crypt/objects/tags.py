@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tags of objects, on services that answer like S3 and on those that do not."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+
+from s3crypt.aws import http_status, is_aws, reply_headers
+from s3crypt.conditions import check_unchanged, head
+from s3crypt.errors import ConflictError, ObjectNotFoundError, S3CryptError, StorageError
+from s3crypt.location import Location
+from s3crypt.modes import Mode
+from s3crypt.requests import Attempts, Reply, call
+
+
+def tags_of(client: Any, location: Location, version_id: str | None) -> dict[str, str]:
+    """Return an object's tags."""
+    try:
+        return _asked_tags(client, location, version_id)
+    except StorageError as error:
+        # A service without tags has none to lose. A denied permission must not lose them.
+        if error.code == "NotImplemented":
+            return _tags_in_headers(error)
+        raise
+
+
+def ensure_tags(
+    client: Any,
+    location: Location,
+    mode: Mode,
+    tags: Mapping[str, str],
+    reply: Mapping[str, Any],
+) -> None:
+    """Set the tags of an object that was just made by parts, where the service dropped them.
+
+    Ceph 16.2 drops those that an upload by parts begins with; AWS does not. An object that
+    another writer replaced or deleted meanwhile is left as it is.
+
+    Raises:
+        StorageError: They could not be set. The object is there.
+    """
+    if not tags or "UploadId" not in reply or is_aws(client):
+        return
+    version = {"VersionId": reply["VersionId"]} if reply.get("VersionId") else {}
+    pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
+    request = {**location.arguments, **version, "Tagging": {"TagSet": pairs}}
+    try:
+        if _asked_tags(client, location, reply.get("VersionId")) == tags:
+            return
+        # A version of this name is whichever object was written last.
+        if reply.get("VersionId", "null") == "null" and reply.get("ETag"):
+            check_unchanged(client, location, reply["ETag"], mode.read_arguments())
+        call(client, "put_object_tagging", request, f"{location} (its tags)")
+    except (ConflictError, ObjectNotFoundError):
+        return
+    except StorageError as error:
+        # A service without tags would take them for the object's new content.
+        if error.code == "NotImplemented" or http_status(error) == HTTPStatus.FORBIDDEN:
+            return
+        raise
+
+
+def _asked_tags(client: Any, location: Location, version_id: str | None) -> dict[str, str]:
+    version = {"VersionId": version_id} if version_id else {}
+
+    def look(attempts: Attempts) -> Reply | None:
+        # Ceph drops the tags of an upload by parts, and answers with nothing instead. AWS
+        # leaves the count out where it is 0.
+        count = head(client, location, version, within=attempts).get("TagCount")
+        return {"TagSet": []} if count == 0 else None
+
+    request = {**location.arguments, **version}
+    subject = f"{location} (its tags)"
+    reply = call(client, "get_object_tagging", request, subject, look=look)
+    return {tag["Key"]: tag["Value"] for tag in reply["TagSet"]}
+
+
+def _tags_in_headers(error: S3CryptError) -> dict[str, str]:
+    """Return the tags of a put that a service without tags repeats as a header, as rclone does."""
+    return dict(parse_qsl(reply_headers(error).get("x-amz-tagging", ""), keep_blank_values=True))
