@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
-from secrets import token_bytes
+from os import urandom
 from typing import Any
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
@@ -147,7 +147,7 @@ class AESKeyring:
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
         """Return a new data key, wrapped."""
-        plaintext = token_bytes(length)
+        plaintext = urandom(length)
         return DataKey(plaintext, self.wrap(plaintext, context))
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
@@ -162,7 +162,7 @@ class AESKeyring:
                 "as many as one AES key may.",
                 hint="Make a new key with a new name; the old one goes on reading.",
             )
-        iv = token_bytes(IV_LENGTH)
+        iv = urandom(IV_LENGTH)
         sealed = self._cipher.encrypt(iv, data_key, serialize_context(context))
         return (EncryptedDataKey(self.namespace, self._info() + iv, sealed),)
 
@@ -305,7 +305,7 @@ class RSAKeyring:
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
         """Return a new data key, wrapped."""
-        plaintext = token_bytes(length)
+        plaintext = urandom(length)
         return DataKey(plaintext, self.wrap(plaintext, context))
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
@@ -355,7 +355,7 @@ class RSAKeyring:
         del context
         decryptor = self._for(edks)
         for edk in filter(self.opens, edks):
-            substitute = token_bytes(length)
+            substitute = urandom(length)
             data_key = self._decrypt(decryptor, edk)
             candidate = data_key if len(data_key) == length else substitute
             if fits(candidate):

@@ -77,7 +77,7 @@ def refused(call: Callable[[], Any], requests_log: RequestsLog) -> None:
         "store.inspect(uri)",
         "store.rotate(uri, to=SSEC(bytes(32)))",
         "S3Crypt(SSES3(), **how).rotate(uri, to=SSEC(bytes(32)))",
-        "S3Crypt(**how).copy(Location.parse(uri), uri, Demand(store.mode), mode=SSES3())",
+        "S3Crypt(**how)._objects.copy(at, Demand(store.mode), at, SSES3(), {})",
     ],
 )
 @pytest.mark.parametrize("is_given", [False, True])
@@ -103,8 +103,9 @@ def test_customer_keys_stay_here(
         "how": how,
         "store": S3Crypt(SSEC(CUSTOMER_KEY), **how),
         "uri": uri,
+        "at": Location.parse(uri),
         "payload": bytes(20 * 2**20),
-        **{thing.__name__: thing for thing in (S3Crypt, SSEC, SSES3, Location, Demand)},
+        **{thing.__name__: thing for thing in (S3Crypt, SSEC, SSES3, Demand)},
     }
     requests_log.clear()
     with pytest.raises(ConfigError, match=r"Customer keys would go to 0\.0\.0\.0 over plain HTTP"):

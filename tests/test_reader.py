@@ -42,10 +42,10 @@ from s3crypt import (
     PolicyError,
     S3Crypt,
     StorageError,
-    reader,
     workers,
 )
 from s3crypt.message import read_header
+from s3crypt.objects import reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

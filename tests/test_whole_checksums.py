@@ -103,8 +103,9 @@ def test_a_changed_source_is_not_stored_anew(size: int, bucket: str, sandbox: An
         store = connect(old, endpoint_url=relay.url)
         with pytest.raises(IntegrityError):
             store.rotate(uri, to=ClientSide(aes()))
+        source, target = Location.parse(uri), Location(bucket, "y")
         with pytest.raises(IntegrityError):
-            store.copy(Location.parse(uri), f"s3://{bucket}/y", Demand(old))
+            store._objects.copy(source, Demand(old), target, old, {})
     assert names(connect().client, bucket) == ["x"]
     assert not connect().client.list_multipart_uploads(Bucket=bucket).get("Uploads")
     assert connect(old).read(uri) == payload(size)

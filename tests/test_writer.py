@@ -54,8 +54,8 @@ from s3crypt import (
     S3Crypt,
     S3CryptError,
     StorageError,
-    writer,
 )
+from s3crypt.objects import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

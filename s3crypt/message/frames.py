@@ -14,7 +14,7 @@ import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from copy import copy
-from secrets import token_bytes
+from os import urandom
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -118,7 +118,7 @@ class Sealer:
             context[PUBLIC_KEY_PAIR] = self._signer.public_key
         serialize_context(context)
         data_key = _generate(keyring, suite, context, plaintext_length)
-        message_id = token_bytes(suite.message_id_length)
+        message_id = urandom(suite.message_id_length)
         self._frame_aad, self._final_aad = message_id + _FRAME_AAD, message_id + _FINAL_AAD
         content_key, commitment = suite.derive(data_key.plaintext, message_id)
         body = serialize_body(suite, message_id, context, data_key.edks, frame_length, commitment)
@@ -308,25 +308,19 @@ class _HeaderProof:
         if not hmac.compare_digest(commitment, header.commitment):
             return False
         cipher = AESGCM(content_key)
-        if not suite.committing and not self._authenticates(cipher):
-            return False
+        try:
+            cipher.decrypt(header.iv, header.tag, self._aad)
+        except InvalidTag:
+            # A key that is committed to is the right one, and the header is not.
+            return suite.committing
         self._cipher = cipher
         return True
 
     def verified(self) -> AESGCM:
-        """Return the content key's cipher after it has verified the header's tag."""
-        cipher = self._cipher
-        # Without a commitment, the tag was what decided.
-        if cipher is None or (self._header.suite.committing and not self._authenticates(cipher)):
+        """Return the content key's cipher, which has verified the header's tag."""
+        if self._cipher is None:
             raise IntegrityError(HEADER_FAILED)
-        return cipher
-
-    def _authenticates(self, cipher: AESGCM) -> bool:
-        try:
-            cipher.decrypt(self._header.iv, self._header.tag, self._aad)
-        except InvalidTag:
-            return False
-        return True
+        return self._cipher
 
 
 class Opener:

@@ -289,12 +289,16 @@ class _Fields:
     def take(self, length: int) -> bytes:
         self._left -= length
         if self._left < 0:
-            raise FormatError(f"The header is longer than {MAX_HEADER_LENGTH} bytes.")
+            raise self._too_long()
         field = self._read(length)
         if field is None or len(field) != length:
             field = self._complete(field, length)
         self._taken.append(field)
         return field
+
+    @staticmethod
+    def _too_long() -> FormatError:
+        return FormatError(f"The header is longer than {MAX_HEADER_LENGTH} bytes.")
 
     def _complete(self, field: bytes | None, length: int) -> bytes:
         field = _read_on(self._source, field, length)
@@ -306,9 +310,17 @@ class _Fields:
 
     def take_and_number(self, length: int) -> tuple[bytes, int]:
         """Take a field and the two-byte number after it, mostly the next one's length."""
-        # In one read: sources are asked half as often, and most are another layer's.
-        field = self.take(length + 2)
-        return field[:-2], int.from_bytes(field[-2:])
+        # In one read: sources are asked half as often, and most are another layer's. `take` is
+        # written out, since five calls are two hundredths of what a short message costs.
+        total = length + 2
+        self._left -= total
+        if self._left < 0:
+            raise self._too_long()
+        field = self._read(total)
+        if field is None or len(field) != total:
+            field = self._complete(field, total)
+        self._taken.append(field)
+        return field[:length], int.from_bytes(field[length:])
 
     def seen(self) -> bytes:
         return b"".join(self._taken)
@@ -361,7 +373,7 @@ def _read_edks(fields: _Fields, count: int, max_edks: int) -> tuple[EncryptedDat
             hint="Where that many are expected, raise max_edks.",
         )
     try:
-        return tuple(_read_edk(fields) for _ in range(count))
+        return tuple([_read_edk(fields) for _ in range(count)])
     except UnicodeDecodeError:
         raise FormatError("A wrapped data key's provider is not text.") from None
 

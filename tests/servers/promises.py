@@ -223,7 +223,7 @@ def _keeps_tags(size: int, place: Place) -> Outcome:
         return before
     try:
         store.rotate(str(at), to=new)
-        after = place.store(new).tags(at, None)
+        after = place.store(new)._objects.tags(at, None)
     except S3CryptError as error:
         return Outcome(NO, because(error))
     return Outcome(YES) if before == after == _TAGS else Outcome(NO, f"{before} became {after}")
@@ -231,7 +231,7 @@ def _keeps_tags(size: int, place: Place) -> Outcome:
 
 def _tags_of(place: Place, at: Location) -> dict[str, str] | Outcome:
     try:
-        return place.store().tags(at, None) or Outcome(NO, "the put's tags are not there")
+        return place.store()._objects.tags(at, None) or Outcome(NO, "the put's tags are not there")
     except S3CryptError as error:
         return Outcome(NO, because(error))
 
