@@ -166,7 +166,15 @@ class Clients:
         host = None if self._allow_plain_http else _plain_http_host(client)
         if host is not None and self._service != "s3":
             raise _over_plain_http("Data keys", host)
-        return _Arranged(client, host, self._added) if host or self._added else client
+        added = self._added
+        if isinstance(client, _Arranged):
+            # Another store's client: what it demands counts as well.
+            if any(client.added.get(name, value) != value for name, value in added.items()):
+                raise ConfigError(
+                    "The client that was given expects another bucket owner or payer."
+                )
+            client, added = client.made, {**client.added, **added}
+        return _Arranged(client, host, added) if host or added else client
 
     def _make(self, region: str | None) -> Any:
         with translating(f"the {self._service} client"):
@@ -317,11 +325,14 @@ class _Arranged:
 
     def __init__(self, client: Any, host: str | None, added: Mapping[str, str]) -> None:
         self.made = client
+        self.added = added
         self._host = host
-        self._added = added
         self._added_to: dict[str, dict[str, str]] = {}
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # `copy` and `pickle` ask before there is a client.
+            raise AttributeError(name)
         attribute = getattr(self.made, name)
         if not callable(attribute):
             return attribute
@@ -333,7 +344,7 @@ class _Arranged:
             if added is None:
                 added = self._added_to[name] = self._taken_by(name)
             try:
-                return attribute(*arguments, **added, **options)
+                return attribute(*arguments, **{**added, **options})
             except ClientError as error:
                 if "ExpectedBucketOwner" in added and http_status(error) == HTTPStatus.FORBIDDEN:
                     self._name_owner(error)
@@ -347,14 +358,14 @@ class _Arranged:
             return {}
         shape = self.made.meta.service_model.operation_model(operation).input_shape
         taken = shape.members if shape else {}
-        return {name: value for name, value in self._added.items() if name in taken}
+        return {name: value for name, value in self.added.items() if name in taken}
 
     def _name_owner(self, error: ClientError) -> None:
         """Say that the owner may be the reason: S3 refuses both with the same words."""
         said = error.response.get("Error", {})
         said["Message"] = (
             f"{said.get('Message', 'Forbidden')}; or the bucket is not of account "
-            f"{self._added['ExpectedBucketOwner']}, as it was to be"
+            f"{self.added['ExpectedBucketOwner']}, as it was to be"
         )
 
 

@@ -239,8 +239,13 @@ class KMSKeyring:
         return _kms_edk(reply)
 
     def is_reachable_from(self, other: "KMSKeyring") -> bool:
-        """Tell whether kms:ReEncrypt can go from `other`'s key to this one: one Region."""
-        return bool(self.client.meta.region_name == other.client.meta.region_name)
+        """Return whether one kms:ReEncrypt can go from `other`'s key to this one.
+
+        Both are of one Region, and their grant tokens are not too many for one request.
+        """
+        tokens = {*self._tokens, *other._tokens}  # noqa: SLF001 - same class
+        is_near = self.client.meta.region_name == other.client.meta.region_name
+        return is_near and len(tokens) <= _MOST_GRANT_TOKENS
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
         """Tell whether the one EDK names this key."""
@@ -359,9 +364,10 @@ def _grants(tokens: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: They are no list of tokens, or more than KMS takes.
     """
-    different = [] if isinstance(tokens, str) else list(dict.fromkeys(tokens))
+    is_list = isinstance(tokens, Sequence) and not isinstance(tokens, str)
+    different = list(dict.fromkeys(tokens)) if is_list else []
     are_texts = all(isinstance(token, str) and token for token in different)
-    if isinstance(tokens, str) or not are_texts or len(different) > _MOST_GRANT_TOKENS:
+    if not is_list or not are_texts or len(different) > _MOST_GRANT_TOKENS:
         raise ConfigError(
             f"grant_tokens is a list of the tokens of grants, {_MOST_GRANT_TOKENS} at most.",
             hint="Without tokens, a grant is known to all of KMS after five minutes.",

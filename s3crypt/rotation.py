@@ -430,7 +430,8 @@ def _rotate_one(
             break
         except ConflictError:
             before, seen = seen, _look(job, location)
-            # Where nobody wrote, a HEAD's reply broke off within its headers; a later one is whole.
+            # Without another writer, a HEAD's reply broke off within its headers; a later one is
+            # whole.
             is_cut = _lacks_headers_of(before.head, seen.head) or _lacks_headers_of(
                 seen.head, before.head
             )
@@ -441,13 +442,23 @@ def _rotate_one(
 
 
 def _lacks_headers_of(cut: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
-    """Return whether a reply to HEAD differs from another, but only in that it lacks headers."""
+    """Return whether a reply to HEAD differs from another only as one that was cut short does.
+
+    It lacks headers, and its last one may lack the end of the value.
+    """
+    old, new = cut.get("Metadata", {}), whole.get("Metadata", {})
     shown = [name for name in _SHOWS_A_WRITE if name in cut and name != "Metadata"]
     return (
         not _show_the_same(cut, whole)
-        and all(cut[name] == whole.get(name) for name in shown)
-        and cut.get("Metadata", {}).items() <= whole.get("Metadata", {}).items()
+        and all(_begins(whole.get(name), cut[name]) for name in shown)
+        and all(_begins(new.get(name), value) for name, value in old.items())
     )
+
+
+def _begins(whole: object, cut: object) -> bool:
+    """Return whether a header's value is the other one, or the beginning of it."""
+    is_text = isinstance(cut, str | int) and not isinstance(cut, bool)
+    return whole == cut or (is_text and whole is not None and str(whole).startswith(str(cut)))
 
 
 def _show_the_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -657,8 +668,8 @@ def _check_unchanged(job: _Job, seen: _Object) -> None:
         found = head(job.objects.client, seen.location, arguments)
         if _show_the_same(seen.head, found):
             return
-        # A reply that broke off within its headers is asked for again. That the first look's did,
-        # a whole one shows: what it lacked would be lost.
+        # This reply broke off within its headers: ask again. If the first look's reply did, the job
+        # begins anew with a whole one, since a rotation would lose the headers that it lacked.
         if not _lacks_headers_of(found, seen.head):
             break
     raise _replaced(seen.location)

@@ -97,7 +97,11 @@ class S3Crypt:
 
     @property
     def client(self) -> Any:
-        """Return the S3 client of this process."""
+        """Return the S3 client of this process.
+
+        Its operations demand the expected owner; its paginators, presigned URLs and transfer
+        methods do not, and s3crypt uses none of these.
+        """
         return self._objects.client
 
     @property
@@ -108,6 +112,11 @@ class S3Crypt:
     @workers.setter
     def workers(self, workers: int) -> None:
         self._objects.workers = workers
+
+    @property
+    def written_in(self) -> str | None:
+        """Return the bucket that all objects of this store are bound to, if it was named."""
+        return self._objects.written_in
 
     def put(  # noqa: PLR0913 - what S3 lets one say of an object, by name
         self,

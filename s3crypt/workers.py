@@ -208,8 +208,8 @@ class Pool:
         self._waiting = threading.Semaphore(0)
         self._threads = 0
         self._is_closed = False
-        # One that is closed while work is submitted would leave the work, or a thread, behind.
-        # Reentrant, since a signal's handler may close what its own thread submits to.
+        # A pool that is closed while work is submitted would leave the work, or a thread, behind.
+        # The lock is reentrant, since a signal's handler may close the pool in the same thread.
         self._lock = threading.RLock()
 
     def submit(self, work: Callable[[], None]) -> Future[None]:
@@ -223,6 +223,10 @@ class Pool:
                 with suppress(RuntimeError):
                     threading.Thread(target=self._run, name="s3crypt-read", daemon=True).start()
                     self._threads += 1
+            if self._is_closed:
+                # By a signal's handler, which did not know of the new thread.
+                self._work.put(None)
+                raise ValueError("The pool is closed.")
             if self._threads:
                 self._work.put((done, work))
                 return done

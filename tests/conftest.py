@@ -157,8 +157,8 @@ _CORE = (
     "test_workers",
     "test_writer",
 )
-# What takes long because it tries everything: each benchmark, each shape of a tree that fsspec
-# knows, each place of an interrupt. The shorter tests beside them fail first.
+# Tests that take long because they try every case: each benchmark, each shape of a tree that fsspec
+# knows, each place of an interrupt. A fault mostly fails the shorter tests beside them first.
 _SLOW = (
     "message/test_interop_store.py::test_the_official_sdk_opens_our_objects",
     "test_benchmarks.py::test_every_",
@@ -166,14 +166,38 @@ _SLOW = (
     "test_benchmarks.py::test_too_much_memory",
     "test_benchmarks.py::test_two_checkouts",
     "test_chaos.py::test_a_short_run",
-    "test_cli_bench.py::test_transfers",
-    "test_concurrency.py::test_an_interrupt_leaves_nothing",
-    "test_conditions.py::test_of_two_writers_of_the_same_bytes",
+    "test_cli_bench.py",
+    "test_cli_interrupt.py::test_interrupted_get",
+    "test_cli_sandbox.py::test_demo_",
+    "test_concurrency.py::test_an_interrupt_leaves_nothing[get",
+    "test_concurrency.py::test_an_interrupt_leaves_nothing[rotate",
+    "test_conditions.py::test_of_two_writers_of_the_same_bytes_one_succeeds[sse-s3]",
+    "test_filesystem.py::test_file_that_is_never_closed",
     "test_filesystem_contract.py::TestCopy::test_copy_glob_edge_cases",
     "test_filesystem_contract.py::TestGet::test_get_glob_edge_cases",
     "test_filesystem_contract.py::TestPut::test_put_glob_edge_cases",
-    "test_store_failures.py::test_a_reply_that_breaks_within_its_headers",
+    "test_layers.py::test_every_module_can_be_imported_alone",
+    "test_redaction.py::test_without_the_filter",
+    "test_report.py",
+    "test_requests.py::test_half_a_reply_of_kms",
+    "test_requests.py::test_what_no_service_sends",
+    "test_whole_checksums.py::test_a_changed_bit_is_refused_wherever_it_is",
     "test_writer.py::test_a_block_interrupted_anywhere",
+)
+# Long tests of the core that no difference between Pythons touches: .ci/run has them on one only.
+_ON_ONE_PYTHON = (
+    "message/test_sealing.py::test_every_boundary",
+    "message/test_tamper.py::test_every_flipped_bit",
+    "test_buffers.py::test_what_is_put_is_what_is_got",
+    "test_ranges.py::test_a_thousand_reads",
+    "test_reader.py::test_a_truncation_on_the_grid",
+    "test_reader.py::test_very_many_ranges",
+    "test_store.py::test_every_mode_gives_back_every_size",
+    "test_store.py::test_every_source_is_read",
+    "test_store_failures.py::test_a_changed_body_leaves_nothing",
+    "test_store_failures.py::test_a_reply_that_breaks_within_its_headers",
+    "test_store_servers.py::test_a_first_reply_of_other_bytes",
+    "test_transfer_copy.py",
 )
 
 
@@ -186,7 +210,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name = f"{item.path.relative_to(tests)}::{item.nodeid.partition('::')[2]}"
         if name.startswith(_SLOW):
             item.add_marker("slow")
-        elif name.startswith(_CORE):
+        elif name.startswith(_CORE) and not name.startswith(_ON_ONE_PYTHON):
             item.add_marker("core")
 
 

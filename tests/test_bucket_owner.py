@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 from relay import relaying
 from s3crypt_cli.main import run
 from samples import MODES, PART, aes, connect, make_mode, names, payload, stored
@@ -39,7 +40,7 @@ def _lacking(asked: list[Asked], header: str) -> list[str]:
 def test_every_request_names_the_owner(
     name: str, sandbox: Running, versioned_bucket: str, kms_key: str
 ) -> None:
-    """Whatever is done to objects; copies name the owner of their source as well."""
+    """Each operation on objects does; copies name the owner of their source as well."""
     uri, mode = f"s3://{versioned_bucket}/x", make_mode(name, kms_key)
     with relaying(sandbox.endpoint_url) as relay:
         store = connect(
@@ -65,8 +66,8 @@ def test_every_request_names_the_owner(
     assert said - {None} == {OWNER}
     copies = [one for one in relay.asked if "x-amz-copy-source" in one.headers]
     assert _lacking(copies, "x-amz-source-expected-bucket-owner") == []
-    # Configuration of buckets, and tags, are paid for by their owner.
-    of_objects = [one for one in relay.asked if one.path.count("/") > 1 and not one.query]
+    # S3 takes no payer with a request that puts tags, nor with one about a bucket alone.
+    of_objects = [one for one in relay.asked if one.path.count("/") > 1]
     assert of_objects
     assert _lacking(of_objects, "x-amz-request-payer") == []
 
@@ -94,9 +95,12 @@ def test_a_bucket_of_somebody_else_gets_and_gives_nothing(mode: Any, bucket: str
 
 
 def test_copies_expect_the_owner_of_both_buckets(bucket: str, s3: Any) -> None:
-    """A source of another account is not copied from, by the file system either."""
+    """S3 copies nothing from a bucket of another account; the file system neither."""
     fs = S3CryptFileSystem(encryption="sse-s3", expected_bucket_owner=OTHER)
     connect(SSES3()).put(b"theirs", f"s3://{bucket}/x")
+    copied = {"Bucket": bucket, "Key": "y", "CopySource": {"Bucket": bucket, "Key": "x"}}
+    with pytest.raises(ClientError, match="Access Denied"):
+        s3.copy_object(**copied, ExpectedBucketOwner=OWNER, ExpectedSourceBucketOwner=OTHER)
     with pytest.raises(StorageError, match=f"not of account {OTHER}"):
         fs.cp_file(f"{bucket}/x", f"{bucket}/y")
     assert names(s3, bucket) == ["x"]
@@ -112,6 +116,12 @@ def test_a_client_that_was_given_is_not_changed(bucket: str, session: Any) -> No
         theirs.read(f"s3://{bucket}/x")
     assert ours.read(f"s3://{bucket}/x") == b"data"
     assert S3Crypt(SSES3(), client=client).client is client
+    with pytest.raises(StorageError, match="not of account"):
+        S3Crypt(SSES3(), client=theirs.client).read(f"s3://{bucket}/x")
+    with pytest.raises(ConfigError, match="another bucket owner"):
+        S3Crypt(client=theirs.client, expected_bucket_owner=OWNER).read(f"s3://{bucket}/x")
+    with pytest.raises(ClientError, match="Forbidden"):
+        ours.client.head_object(Bucket=bucket, Key="x", ExpectedBucketOwner=OTHER)
 
 
 def test_the_file_system_and_the_command_expect_the_owner_too(bucket: str, tmp_path: Path) -> None:

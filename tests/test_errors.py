@@ -75,7 +75,7 @@ def test_a_rotation_fails_in_a_pool_of_processes() -> None:
 
 @pytest.mark.parametrize("way", COPIES)
 def test_a_result_keeps_its_values(way: str, bucket: str, kms_key: str) -> None:
-    """Whatever a method returns can be handed to another process."""
+    """Each result of a method can be handed to another process."""
     uri, store, keys = f"s3://{bucket}/x", connect(ClientSide(aes())), KeyManager()
     results: list[object] = [store.put(b"data", uri, metadata={"owner": "finance"})]
     results += [store.inspect(uri), store.head(uri), *store.list(f"s3://{bucket}/")]

@@ -871,7 +871,7 @@ class _Renamed:
 def test_grant_tokens_go_along_with_every_request_about_the_key(
     sandbox: Running, kms_key: str, new_key: str, session: Any
 ) -> None:
-    """Of both keys where KMS moves a data key from one to the other; pinned and pickled too."""
+    """KMS gets those of both keys where it moves a data key from one to the other."""
     with relaying(sandbox.endpoint_url) as relay:
         client = session.client("kms", endpoint_url=relay.url)
         alias = f"alias/{uuid.uuid4()}"
@@ -900,7 +900,15 @@ def test_grant_tokens_go_along_with_every_request_about_the_key(
     ]
 
 
-@pytest.mark.parametrize("tokens", ["one", [""], [1], list("abcdefghijk")])
+def test_more_tokens_than_kms_takes_are_no_one_request(session: Any) -> None:
+    """Two keyrings with six tokens each decrypt and encrypt instead of one ReEncrypt."""
+    first = KMSKeyring(ARN, session=session, grant_tokens=list("abcdef"))
+    other = KMSKeyring(ARN, session=session, grant_tokens=list("ghijkl"))
+    assert first.is_reachable_from(first)
+    assert not first.is_reachable_from(other)
+
+
+@pytest.mark.parametrize("tokens", ["one", [""], [1], None, list("abcdefghijk")])
 def test_grant_tokens_that_kms_would_refuse_are_refused_at_once(tokens: Any) -> None:
     """A text alone would be taken for its letters; KMS takes ten."""
     with pytest.raises(ConfigError, match="grant_tokens"):

@@ -210,7 +210,7 @@ def test_a_writer_of_metadata_alone_wins(
 
 
 @pytest.mark.parametrize("broken", [(1,), (2, 3), (1, 4)])
-@pytest.mark.parametrize("name", ["x-amz-version-id", "x-amz-meta-owner"])
+@pytest.mark.parametrize("name", ["x-amz-version-id", "x-amz-meta-owner", "content-length"])
 @pytest.mark.parametrize("after", ["sse-kms", "client-header"])
 def test_looks_that_break_within_their_headers_are_no_other_writer(
     after: str,
@@ -222,14 +222,16 @@ def test_looks_that_break_within_their_headers_are_no_other_writer(
 ) -> None:
     """Nobody else wrote, whichever replies to HEAD lack what the others have."""
     uri = f"s3://{versioned_bucket}/x"
-    connect(SSES3()).put(b"only copy", uri, metadata={"owner": "finance"})
+    connect(SSES3()).put(b"the only copy", uri, metadata={"owner": "finance"})
     heads: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
         if asked.method == "HEAD":
             heads.append(asked)
-            if len(heads) in broken:
+            if len(heads) in broken and name == "content-length":
+                answer.headers[name] = answer.headers[name][:-1]
+            elif len(heads) in broken:
                 answer.headers.pop(name, None)
         return answer
 
@@ -237,7 +239,7 @@ def test_looks_that_break_within_their_headers_are_no_other_writer(
     with relaying(sandbox.endpoint_url, spoil) as relay:
         connect(SSES3(), endpoint_url=relay.url).rotate(uri, to=mode)
     assert len(heads) >= max(broken)
-    assert connect(mode).read(uri) == b"only copy"
+    assert connect(mode).read(uri) == b"the only copy"
     assert connect(mode).inspect(uri).metadata == {"owner": "finance"}
 
 

@@ -354,7 +354,7 @@ def test_tags_that_an_upload_by_parts_lost_are_set(sandbox: Running, bucket: str
 def test_an_object_of_another_writer_gets_no_tags_of_ours(
     theirs: bytes | None, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """What was put was stored; that it was deleted or replaced at once is no failure of the put."""
+    """The put succeeds although another writer deletes or replaces the object at once."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "GET" and "tagging" in asked.query:
@@ -370,6 +370,23 @@ def test_an_object_of_another_writer_gets_no_tags_of_ours(
         assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
     else:
         assert s3.get_object_tagging(Bucket=bucket, Key="x")["TagSet"] == []
+
+
+def test_tags_that_may_not_be_set_are_no_success(sandbox: Running, bucket: str) -> None:
+    """The caller may read tags and not set them: the error says that they are missing."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.method == "PUT" and "tagging" in asked.query:
+            return Answer(403, {"content-type": "application/xml"}, _DENIED)
+        return _drops_tags(asked, forward)
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(ClientSide(aes()), endpoint_url=relay.url)
+        with pytest.raises(StorageError, match="its tags"):
+            store.put(payload(PART + 1), f"s3://{bucket}/x", tags={"project": "ledger"})
+
+
+_DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
 
 def test_a_service_that_knows_no_tags_is_sent_none(sandbox: Running, bucket: str) -> None:

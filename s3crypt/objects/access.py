@@ -77,7 +77,7 @@ class ListedObject:
 class Objects:
     """Objects in S3 as one store reaches them; safe in several threads, and after a fork.
 
-    Arguments are those of `S3Crypt`.
+    Arguments are those of `S3Crypt`, which has a mode besides.
     """
 
     def __init__(  # noqa: PLR0913 - how it reaches AWS, by name

@@ -45,7 +45,7 @@ def refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
     """Refuse an object that is encrypted client-side, where its reader has no such mode.
 
     Raises:
-        PolicyError: It is, or it says so.
+        PolicyError: The object is a message, or its metadata says so.
     """
     # S3 knows nothing of client-side encryption, so a reader without keys would get ciphertext
     # for plaintext. Our own objects say so; without a mode, others' are looked at too.

@@ -35,30 +35,36 @@ def ensure_tags(
     """Set the tags of an object that was just made by parts, where the service dropped them.
 
     Ceph 16.2 drops those that an upload by parts begins with; AWS does not. An object that
-    another writer replaced or deleted meanwhile is left as it is.
+    another writer replaced or deleted meanwhile is left as it is; a service whose reply has no ETag
+    does not show that.
 
     Raises:
         StorageError: They could not be set. The object is there.
     """
     if not tags or "UploadId" not in reply or is_aws(client):
         return
-    version = {"VersionId": reply["VersionId"]} if reply.get("VersionId") else {}
-    pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
-    request = {**location.arguments, **version, "Tagging": {"TagSet": pairs}}
+    version_id = reply.get("VersionId")
     try:
-        if _asked_tags(client, location, reply.get("VersionId")) == tags:
-            return
-        # A version of this name is whichever object was written last.
-        if reply.get("VersionId", "null") == "null" and reply.get("ETag"):
-            check_unchanged(client, location, reply["ETag"], mode.read_arguments())
-        call(client, "put_object_tagging", request, f"{location} (its tags)")
-    except (ConflictError, ObjectNotFoundError):
+        found = _asked_tags(client, location, version_id)
+    except ObjectNotFoundError:
         return
     except StorageError as error:
         # A service without tags would take them for the object's new content.
         if error.code == "NotImplemented" or http_status(error) == HTTPStatus.FORBIDDEN:
             return
         raise
+    if found == tags:
+        return
+    version = {"VersionId": version_id} if version_id else {}
+    pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
+    request = {**location.arguments, **version, "Tagging": {"TagSet": pairs}}
+    try:
+        # A version of this name is whichever object was written last.
+        if reply.get("VersionId", "null") == "null" and reply.get("ETag"):
+            check_unchanged(client, location, reply["ETag"], mode.read_arguments())
+        call(client, "put_object_tagging", request, f"{location} (its tags)")
+    except (ConflictError, ObjectNotFoundError):
+        return
 
 
 def _asked_tags(client: Any, location: Location, version_id: str | None) -> dict[str, str]:
