@@ -17,6 +17,7 @@ import time
 import uuid
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -1080,3 +1081,17 @@ def test_annotations_have_their_conditions(s3: Any, bucket: str) -> None:
     assert other == (412, "PreconditionFailed")
     s3.put_object(**where, Body=b"data", **ssec())
     assert refusal(s3.put_object_annotation, **where, **note) == (400, "InvalidRequest")
+
+
+def test_every_bucket_name_is_a_buckets(s3: Any) -> None:
+    """Also those that moto's own dispatcher takes for another service's path."""
+    for bucket, name in (
+        ("latest", "meta-data/report"),
+        ("latest", "api/token"),
+        ("moto-api", "x"),
+    ):
+        with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+            s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key=name, Body=b"the report")
+        assert s3.get_object(Bucket=bucket, Key=name)["Body"].read() == b"the report"
+        s3.delete_object(Bucket=bucket, Key=name)
