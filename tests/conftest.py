@@ -184,7 +184,8 @@ _SLOW = (
     "test_whole_checksums.py::test_a_changed_bit_is_refused_wherever_it_is",
     "test_writer.py::test_a_block_interrupted_anywhere",
 )
-# Long tests of the core that no difference between Pythons touches: .ci/run has them on one only.
+# Long tests of the core about S3's replies, sizes or tampering, which no Python's version touches:
+# .ci/run has them on one Python only.
 _ON_ONE_PYTHON = (
     "message/test_sealing.py::test_every_boundary",
     "message/test_tamper.py::test_every_flipped_bit",
@@ -196,7 +197,10 @@ _ON_ONE_PYTHON = (
     "test_store.py::test_every_source_is_read",
     "test_store_failures.py::test_a_changed_body_leaves_nothing",
     "test_store_failures.py::test_a_reply_that_breaks_within_its_headers",
-    "test_store_servers.py::test_a_first_reply_of_other_bytes",
+    "test_store_objects.py",
+    "test_store_requests.py",
+    "test_store_servers.py",
+    "test_store_strict.py",
     "test_transfer_copy.py",
 )
 
