@@ -474,25 +474,11 @@ class S3Crypt:
                 raw.verify_size()
             return ObjectReader(raw, reading.info)
 
-    def _open_to_write(  # noqa: PLR0913 - as `open` has them
-        self,
-        uri: str,
-        *,
-        if_absent: bool,
-        mode: Mode | None = None,
-        metadata: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        storage_class: str | None = None,
+    def _open_to_write(
+        self, uri: str, *, if_absent: bool, mode: Mode | None = None, **options: Any
     ) -> ObjectWriter:
         location = Location.parse_object(uri)
-        described = describe_target(
-            location,
-            metadata=metadata,
-            tags=tags,
-            content_type=content_type,
-            storage_class=storage_class,
-        )
+        described = describe_target(location, **options)
         chosen = demanded(self._mode(mode))
 
         def store(source: Source) -> ObjectInfo:
