@@ -2,7 +2,9 @@
 """This checkout against another commit, by CPU time in alternating pairs; pairs.py starts it.
 
 Both sides run these benchmarks' own code, with the same interpreter and dependencies, each in a
-process of its own that stays for all rounds of a row. Only one of the two works at a time.
+process of its own. Only one of the two works at a time. Every round has new processes, since two
+processes of one commit differ by up to 15 %, for as long as they live: in the addresses that they
+get, in the order of their hashes, in the core that they run on.
 """
 
 import io
@@ -141,11 +143,11 @@ def _measure(
     row: str, checkouts: tuple[Path, Path], folder: Path, rounds: int, words: Sequence[str]
 ) -> Figures:
     seconds: tuple[list[float], list[float]] = ([], [])
-    with ExitStack() as stack:
-        sides = [stack.enter_context(_side(each, folder, row, *words)) for each in checkouts]
-        for side in sides:
-            side.ask("")
-        for number in range(rounds):
+    for number in range(rounds):
+        with ExitStack() as stack:
+            sides = [stack.enter_context(_side(each, folder, row, *words)) for each in checkouts]
+            for side in sides:
+                side.ask("")
             # Who goes first takes turns.
             for which in (0, 1) if number % 2 else (1, 0):
                 seconds[which].append(float(sides[which].ask("go\n")))
