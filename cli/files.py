@@ -230,9 +230,9 @@ def _output(target: str, *, ciphertext: bool) -> "Iterator[BinaryIO | Output]":
         with discarding(output):
             yield output
         return
-    from s3crypt.files import replacing  # noqa: PLC0415 - it loads cryptography
+    from s3crypt.files import atomic_write  # noqa: PLC0415 - it loads cryptography
 
-    with replacing(target) as file:
+    with atomic_write(target) as file:
         yield file
 
 

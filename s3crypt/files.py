@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Local files: messages of them, and targets that appear complete or not at all."""
+"""Messages of local files: `encrypt_file` and `decrypt_file`, and the `atomic_write` they use."""
 
 import io
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from secrets import token_hex
 from typing import BinaryIO
 
-from .errors import S3CryptError, StorageError
+from .errors import StorageError
+from .local.buffers import RUN_LENGTH, Buffers, reserve
+from .local.files import atomic_write, write_at
+from .local.sources import FileSource, is_regular, opening
+from .local.workers import each
 from .message import (
     DEFAULT_FRAME_LENGTH,
     DecryptingReader,
@@ -19,9 +20,8 @@ from .message import (
     Sealer,
 )
 from .message.geometry import Layout, Run
-from .message.memory import reserve
-from .sources import FileSource, is_regular, opening
-from .workers import RUN_LENGTH, Buffers, each
+
+__all__ = ["atomic_write", "decrypt_file", "encrypt_file"]
 
 # One reads and seals while the other writes; a file is written by one at a time anyway.
 _WORKERS = 2
@@ -54,7 +54,7 @@ def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
         KeyUnavailableError: A wrapping key cannot be used.
         StorageError: The source cannot be read or changed meanwhile, or the target not written.
     """
-    with opening(source) as file, replacing(target) as out:
+    with opening(source) as file, atomic_write(target) as out:
         plain = FileSource.of(file, str(source))
         if plain is None or signed or not is_regular(out):
             reader = EncryptingReader(
@@ -102,7 +102,7 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
         reader = DecryptingReader(
             file, keyring, context=context, signed=signed, allow_uncommitted=allow_uncommitted
         )
-        with replacing(target) as out:
+        with atomic_write(target) as out:
             if sealed is None or reader.header.is_in_order or not is_regular(out):
                 return _stream(reader, out, progress)
             return _open_file(sealed, out, reader.opener, progress)
@@ -164,78 +164,3 @@ def _stream(reader: io.RawIOBase, out: BinaryIO, progress: Callable[[int], None]
         if progress:
             progress(count)
     return total
-
-
-def write_at(descriptor: int, view: memoryview, offset: int) -> None:
-    """Write all of `view` at an offset of a file."""
-    written = 0
-    while written < len(view):
-        written += os.pwrite(descriptor, view[written:], offset + written)
-
-
-@contextmanager
-def replacing(target: str | Path) -> Iterator[BinaryIO]:
-    """Give a file that becomes `target` when the block ends well, and vanishes when it does not.
-
-    It is written beside the target and renamed over it. Where the target is a device or a pipe
-    there is nothing to rename: it is written directly.
-
-    Raises:
-        StorageError: The target is a directory or cannot be written.
-    """
-    with _reporting(target):
-        if _is_written_directly(Path(target)):
-            # Appended, so that what others have written to it stays.
-            with Path(target).open("ab") as device:
-                yield device
-            return
-        path = Path(os.path.realpath(target))
-        if path.is_dir():
-            raise StorageError(f"{target} is a directory.", hint="Name a file in it.")
-        temporary = path.with_name(f".{_cut(path.name)}.{token_hex(6)}.s3crypt")
-        try:
-            # Named before it is made: an interrupt cannot fall between its making and its removal.
-            with _create(temporary, path) as file:
-                yield file
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-
-
-def _is_written_directly(target: Path) -> bool:
-    """Tell whether a target is a device, a pipe, or a descriptor by its name in /dev or /proc."""
-    if not target.exists() or target.is_dir():
-        return False
-    of_the_system = target.parts[:2] in (("/", "dev"), ("/", "proc"))
-    return not target.is_file() or (of_the_system and target.parts[:3] != ("/", "dev", "shm"))
-
-
-def _cut(name: str) -> str:
-    # File systems limit a name's bytes, mostly to 255; not its characters.
-    return os.fsencode(name)[:80].decode(errors="ignore")
-
-
-def _create(temporary: Path, target: Path) -> BinaryIO:
-    # A new file gets what the umask allows; one that replaces another is never more open.
-    mode = target.stat().st_mode & 0o777 if target.exists() else None
-    descriptor = os.open(
-        temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600
-    )
-    if mode is not None:
-        os.fchmod(descriptor, mode)
-    return os.fdopen(descriptor, "w+b")
-
-
-@contextmanager
-def _reporting(target: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except S3CryptError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"Cannot write {target}: {error.strerror or error}.",
-            hint="Check the folder, its permissions and the space left.",
-        ) from error

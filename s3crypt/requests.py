@@ -36,7 +36,7 @@ from urllib3.exceptions import HTTPError
 
 from .aws import error_code, http_status, is_unsendable, policy_of, translate
 from .errors import ConfigError, ConflictError, S3CryptError, StorageError
-from .workers import pause
+from .local.workers import pause
 
 Reply = Mapping[str, Any]
 

@@ -32,6 +32,7 @@ from .errors import (
 )
 from .keyrings import AESKeyring, key_names, reading_hint, uncached
 from .kms_keyrings import KMSKeyring
+from .local.sources import StreamSource
 from .location import Location
 from .locks import HEADERS as _LOCKS
 from .locks import Locks
@@ -45,7 +46,6 @@ from .objects.checks import check_written, check_written_in, recognise, refuse_s
 from .objects.info import DESCRIBING_HEADERS, Description, check_metadata, describing
 from .objects.opened import Demand, Neighbour
 from .objects.tags import ensure_tags
-from .sources import StreamSource
 from .transfer import MAX_COPY_LENGTH, CopySource, Mark, ObjectStream, Upload, copy_in_place
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted", "failed"]

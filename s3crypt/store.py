@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 from . import rotation
 from .conditions import IF_ABSENT
 from .errors import ConfigError
-from .files import replacing
+from .local.files import atomic_write
+from .local.sources import BytesSource, FileSource, Source, StreamSource, opening
 from .location import Location
 from .message import MAX_HEADER_LENGTH
 from .modes import Mode
@@ -25,7 +26,6 @@ from .objects.info import ObjectInfo
 from .objects.opened import Demand, Neighbour
 from .objects.reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, ByteRange, ObjectReader
 from .objects.writer import ObjectWriter
-from .sources import BytesSource, FileSource, Source, StreamSource, opening
 from .transfer import Progress
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class S3Crypt:
         wanted = ByteRange.parse(byte_range) if byte_range is not None else None
         if not isinstance(target, str | os.PathLike):
             return self._objects.read_into(target, location, demand, wanted, progress)
-        with replacing(target) as file:
+        with atomic_write(target) as file:
             if wanted:
                 return self._objects.read_into(file, location, demand, wanted, progress)
             with self._objects.reading(location, demand) as reading:

@@ -148,6 +148,8 @@ def unblock_ssec(s3: Any, bucket: str) -> None:
 _CORE = (
     "message/",
     "test_buffers",
+    "test_memory",
+    "test_read_into",
     "test_garbage",
     "test_ranges",
     "test_reader",

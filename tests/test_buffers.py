@@ -12,7 +12,7 @@ import pytest
 from samples import PART, aes, connect, payload, stored
 
 from s3crypt import SSES3, ClientSide, S3Crypt, message
-from s3crypt.workers import Buffers
+from s3crypt.local.buffers import Buffers
 
 if TYPE_CHECKING:
     from pathlib import Path

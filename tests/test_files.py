@@ -13,9 +13,9 @@ import pytest
 from samples import aes, payload
 
 from s3crypt import IntegrityError, StorageError, decrypt_file, encrypt_file, message
+from s3crypt.local.sources import FileSource
 from s3crypt.message import Sealer
 from s3crypt.message.geometry import FINAL_FRAME_OVERHEAD
-from s3crypt.sources import FileSource
 
 if TYPE_CHECKING:
     from pathlib import Path

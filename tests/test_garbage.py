@@ -17,11 +17,11 @@ _BEGIN = """
 import gc, io, sys
 from s3crypt import IntegrityError, StorageError, message
 from s3crypt.keyrings import AESKeyring
-from s3crypt.message import memory
+from s3crypt.local import buffers as memory
+from s3crypt.local.buffers import Buffers
+from s3crypt.local.sources import StreamSource
 from s3crypt.objects.reader import RawReader
 from s3crypt.transfer.upload import _PartMaker
-from s3crypt.sources import StreamSource
-from s3crypt.workers import Buffers
 
 KEYRING = AESKeyring("garbage", "key", bytes(range(32)))
 def cycle(*held):

@@ -21,14 +21,13 @@ COMMAND = ROOT / "cli"
 # `message` and `sandbox` stand for the whole packages.
 ALLOWED = {
     "errors": set(),
-    "message": {"errors"},
+    "local": {"errors"},
+    "message": {"errors", "local"},
     "location": {"errors"},
-    "sources": {"errors", "message"},
-    "workers": {"message"},
-    "files": {"errors", "message", "sources", "workers"},
+    "files": {"errors", "local", "message"},
     "redaction": set(),
     "aws": {"errors", "redaction"},
-    "requests": {"aws", "errors", "workers"},
+    "requests": {"aws", "errors", "local"},
     "conditions": {"aws", "errors", "location", "requests"},
     "annotations": {"aws", "errors", "location", "requests"},
     "locks": {"errors", "location", "requests"},
@@ -40,25 +39,24 @@ ALLOWED = {
     "s3ec": set(),
     "metadata": {"errors", "keyrings", "message", "s3ec"},
     "transfer": {
-        "aws", "conditions", "errors", "files", "location", "message", "requests", "sources",
-        "workers",
+        "aws", "conditions", "errors", "local", "location", "message", "requests",
     },
     "objects": {
-        "aws", "conditions", "errors", "keyrings", "kms_keyrings", "location", "message",
-        "metadata", "modes", "requests", "s3ec", "sources", "transfer", "workers",
+        "aws", "conditions", "errors", "keyrings", "kms_keyrings", "local", "location",
+        "message", "metadata", "modes", "requests", "s3ec", "transfer",
     },
     "rotation": {
-        "annotations", "aws", "conditions", "errors", "keyrings", "kms_keyrings", "location",
-        "locks", "message", "metadata", "modes", "objects", "sources", "transfer",
+        "annotations", "aws", "conditions", "errors", "keyrings", "kms_keyrings", "local",
+        "location", "locks", "message", "metadata", "modes", "objects", "transfer",
     },
     "store": {
-        "conditions", "errors", "files", "location", "message", "modes", "objects", "rotation",
-        "sources", "transfer",
+        "conditions", "errors", "local", "location", "message", "modes", "objects", "rotation",
+        "transfer",
     },
     "configuration": {"errors", "keyrings", "kms_keyrings", "message", "modes"},
     "filesystem": {
-        "aws", "conditions", "configuration", "errors", "location", "modes", "objects", "requests",
-        "store", "transfer", "workers",
+        "aws", "conditions", "configuration", "errors", "local", "location", "modes", "objects",
+        "requests", "store", "transfer",
     },
     "parquet": {"errors", "keyrings", "message", "metadata"},
     "sandbox": {"errors"},
@@ -78,8 +76,8 @@ OUTSIDE = {
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {"__version__", "configuration", "errors", "files", "kms", "message", "sandbox"}
 WITHOUT_AWS = {
-    "caching", "configuration", "errors", "files", "keyrings", "location", "message", "modes",
-    "s3ec", "sources", "workers",
+    "caching", "configuration", "errors", "files", "keyrings", "local", "location", "message",
+    "modes",     "s3ec",
 }  # fmt: skip
 # Calls that move object bytes, or make objects; only these modules may make them.
 MOVING = {
@@ -229,8 +227,7 @@ def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
         "errors",
         "location",
         "files",
-        "sources",
-        "workers",
+        "local",
     ):
         assert not loaded & {"boto3", "botocore", "awscrt", "s3crypt.aws"}
     if layer != "sandbox":

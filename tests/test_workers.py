@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from s3crypt import StorageError, workers
-from s3crypt.workers import Buffers, Crew, Pool, each
+from s3crypt import StorageError
+from s3crypt.local import workers
+from s3crypt.local.workers import Crew, Pool, each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from s3crypt.local.buffers import Buffers
 
 
 def threads_of(work: Callable[[], None], *, items: int, most: int) -> set[str]:
@@ -113,7 +116,7 @@ def test_leaving_early_waits_for_what_is_under_way() -> None:
 
 _STARVED = """
 import os, subprocess, sys, time
-from s3crypt.workers import _busy_seconds
+from s3crypt.local.workers import _busy_seconds
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])  # on the same core
 try:

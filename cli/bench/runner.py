@@ -10,7 +10,7 @@ from pathlib import Path
 
 import s3crypt
 from s3crypt.errors import ConfigError
-from s3crypt.files import replacing
+from s3crypt.files import atomic_write
 
 from ..files import check_folder
 from ..options import Settings
@@ -74,7 +74,7 @@ def _write_page(html: Path, measured: Report, comparison: Comparison | None) -> 
     from .page import page  # noqa: PLC0415 - matplotlib may be missing, and is slow to load
 
     text = page(measured, comparison)
-    with replacing(html) as file:
+    with atomic_write(html) as file:
         file.write(text.encode())
 
 

@@ -4,7 +4,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from s3crypt.workers import each
+from s3crypt.local.workers import each
 
 # Requests without a body that are under way at once: what the plaintext's size needs of each
 # object of a listing, 10,000 of them in a minute where each takes 0.2 s.

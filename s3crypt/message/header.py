@@ -9,13 +9,12 @@ Layout of version 2 (big-endian; version 1 differs as `read_header` shows):
 Source: aws-encryption-sdk-specification, data-format/message-header.md.
 """
 
-import io
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
 
-from s3crypt.errors import ConfigError, FormatError, IntegrityError, StorageError
+from s3crypt.errors import ConfigError, FormatError, IntegrityError
+from s3crypt.local.readers import ByteReader, read_exactly, read_on
 
 from .geometry import Geometry
 from .keys import EncryptedDataKey
@@ -129,7 +128,7 @@ def serialize_body(
 
 
 def read_header(
-    source: BinaryIO, *, max_edks: int = MAX_EDKS, max_frame_length: int = MAX_FRAME_LENGTH
+    source: ByteReader, *, max_edks: int = MAX_EDKS, max_frame_length: int = MAX_FRAME_LENGTH
 ) -> Header:
     """Read a header from the current position of `source`, and not a byte more.
 
@@ -151,7 +150,7 @@ def read_header(
     return _read_rest(fields, *start, max_edks=max_edks, max_frame_length=max_frame_length)
 
 
-def find_header(source: BinaryIO) -> Header | None:
+def find_header(source: ByteReader) -> Header | None:
     """Read a header where the source begins like a message; return None where it does not.
 
     A message begins with a version and a suite that belong together: chance makes one in
@@ -207,79 +206,10 @@ def _read_rest(
     return Header(suite, message_id, context, edks, frame_length, commitment, body, iv, tag)
 
 
-def read_exactly(source: BinaryIO, length: int) -> bytes:
-    """Read `length` bytes, or fewer at the source's end, however short its reads are.
-
-    Raises:
-        StorageError: The source does not block, so that its end cannot be told from a pause.
-    """
-    chunk = source.read(length)
-    if chunk is not None and len(chunk) == length:
-        return chunk
-    return _read_on(source, chunk, length)
-
-
-def _read_on(source: BinaryIO, chunk: bytes | None, length: int) -> bytes:
-    """Read what a first read of `length` bytes left out."""
-    chunks: list[bytes] = []
-    while chunk:
-        chunks.append(chunk)
-        length -= len(chunk)
-        if length <= 0:
-            break
-        chunk = source.read(length)
-    if chunk is None:
-        raise StorageError(_NOT_BLOCKING, hint=_NOT_BLOCKING_HINT)
-    return b"".join(chunks)
-
-
-def read_into(source: BinaryIO, view: memoryview) -> int:
-    """Fill `view`, or read what the source has left; return the bytes read.
-
-    Raises:
-        StorageError: The source does not block, so that its end cannot be told from a pause.
-    """
-    filled = 0
-    while filled < len(view):
-        count = _read_some_into(source, view[filled:])
-        if not count:
-            break
-        filled += count
-    return filled
-
-
-def _read_some_into(source: BinaryIO, view: memoryview) -> int:
-    if _fills(source):
-        count: int | None = source.readinto(view)  # type: ignore[attr-defined]  # BinaryIO lacks it
-        if count is None:
-            raise StorageError(_NOT_BLOCKING, hint=_NOT_BLOCKING_HINT)
-        return count
-    chunk = source.read(min(len(view), _PIECE))
-    if chunk is None:
-        raise StorageError(_NOT_BLOCKING, hint=_NOT_BLOCKING_HINT)
-    view[: len(chunk)] = chunk
-    return len(chunk)
-
-
-def _fills(source: BinaryIO) -> bool:
-    """Tell whether a source fills a buffer of ours with the bytes that `read` would give."""
-    # Python's own, and raw files whose class says itself how. Others promise `read` only: what
-    # they inherit beside it need not give the same bytes, nor count them.
-    kind = type(source)
-    return kind in _FILES or (issubclass(kind, io.RawIOBase) and "readinto" in vars(kind))
-
-
-_FILES = (io.BytesIO, io.FileIO, io.BufferedReader, io.BufferedRandom)
-# A whole buffer's worth in one more piece of memory would double what a reader takes.
-_PIECE = 2**20
-_NOT_BLOCKING = "The source does not block."
-_NOT_BLOCKING_HINT = "Open it in blocking mode."
-
-
 class _Fields:
     """Takes fields off a source, remembers their bytes, and stops at the header's bound."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: ByteReader) -> None:
         self._source = source
         self._read = source.read
         self._taken: list[bytes] = []
@@ -301,7 +231,7 @@ class _Fields:
         return FormatError(f"The header is longer than {MAX_HEADER_LENGTH} bytes.")
 
     def _complete(self, field: bytes | None, length: int) -> bytes:
-        field = _read_on(self._source, field, length)
+        field = read_on(self._source, field, length)
         if len(field) < length:
             self._taken.append(field)
             self.has_ended = True

@@ -4,9 +4,11 @@
 import io
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from s3crypt.errors import FormatError, IntegrityError, S3CryptError, StorageError
+from s3crypt.local.buffers import build, reserve
+from s3crypt.local.readers import ByteReader, read_exactly, read_into
 
 from .frames import (
     BLOCK_OVERHEAD,
@@ -24,12 +26,9 @@ from .header import (
     MAX_FRAME_LENGTH,
     MAX_HEADER_LENGTH,
     Header,
-    read_exactly,
     read_header,
-    read_into,
 )
 from .keys import Keyring
-from .memory import build, reserve
 
 # Frames are sealed and opened in runs of about this many bytes: small enough for a CPU's
 # cache, large enough that short frames do not cost a call each.
@@ -254,7 +253,7 @@ class EncryptingReader(io.RawIOBase):
 
     def __init__(
         self,
-        source: BinaryIO,
+        source: ByteReader,
         keyring: Keyring,
         *,
         length: int | None = None,
@@ -349,7 +348,7 @@ class DecryptingReader(io.RawIOBase):
 
     def __init__(  # noqa: PLR0913 - every limit is an argument of its own, by name
         self,
-        source: BinaryIO,
+        source: ByteReader,
         keyring: Keyring,
         *,
         context: Mapping[str, str] | None = None,

@@ -23,15 +23,14 @@ from s3crypt.errors import (
     S3CryptError,
 )
 from s3crypt.kms_keyrings import SessionKeyrings, pinned
+from s3crypt.local.buffers import RUN_LENGTH, reserve
+from s3crypt.local.sources import Source, StreamSource
 from s3crypt.location import Location
 from s3crypt.message import Header, Keyring, Sealer
-from s3crypt.message.memory import reserve
 from s3crypt.message.recognise import is_known
 from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, is_access_point
 from s3crypt.requests import Attempts, Reply, call, pages
-from s3crypt.sources import Source, StreamSource
 from s3crypt.transfer import PART_LENGTH, Checksums, Mark, ObjectStream, Progress, Upload, upload
-from s3crypt.workers import RUN_LENGTH
 
 from .checks import (
     check_written_in,

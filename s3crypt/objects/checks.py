@@ -68,7 +68,7 @@ def recognise(stream: ObjectStream) -> Header | None:
     """
     metadata = entries.of_reply(stream.reply)
     refuse_s3ec(metadata)
-    header = find_header(stream)  # type: ignore[arg-type]  # RawIOBase reads as BinaryIO does
+    header = find_header(stream)
     if header is None and entries.claims_client_side(metadata):
         raise FormatError(
             "The object is to be encrypted client-side, and is not a message this version reads."

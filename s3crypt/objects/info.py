@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 from s3crypt import metadata as entries
 from s3crypt.errors import IntegrityError, StorageError
 from s3crypt.keyrings import key_names
+from s3crypt.local.readers import read_into
 from s3crypt.location import Location
 from s3crypt.message import Header
 from s3crypt.message.frames import BLOCK_OVERHEAD, MAX_FOOTER_LENGTH
 from s3crypt.message.geometry import Geometry
-from s3crypt.message.header import read_into
 from s3crypt.modes import ClientSide, Mode, reported_mode
 from s3crypt.transfer import ObjectStream
 
@@ -223,7 +223,7 @@ def footer_length(header: Header, stream: ObjectStream) -> int | None:
     start = max(0, stream.size - MAX_FOOTER_LENGTH)
     end = bytearray(stream.size - start)
     with stream.section(start, stream.size) as tail, memoryview(end) as view:
-        read_into(tail, view)  # type: ignore[arg-type]  # RawIOBase reads as BinaryIO does
+        read_into(tail, view)
     for length in range(8, len(end) - 1):
         footer = end[-length - 2 :]
         if int.from_bytes(footer[:2]) == length and footer[2:4] == bytes([0x30, length - 2]):

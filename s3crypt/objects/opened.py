@@ -8,13 +8,13 @@ from typing import Any, BinaryIO
 
 from s3crypt import metadata as entries
 from s3crypt.errors import FormatError, IntegrityError, PolicyError, StorageError
+from s3crypt.local.buffers import RUN_LENGTH, reserve
+from s3crypt.local.readers import ByteReader
+from s3crypt.local.sources import is_regular
 from s3crypt.location import Location
 from s3crypt.message import DecryptingReader, Keyring, Opener, read_header
-from s3crypt.message.memory import reserve
 from s3crypt.modes import BOUND_BUCKET, BOUND_NAME, ClientSide, Mode, reported_mode
-from s3crypt.sources import is_regular
 from s3crypt.transfer import ObjectStream, Progress, WholeStream, download, pour
-from s3crypt.workers import RUN_LENGTH
 
 from .checks import refuse_s3ec
 from .info import ObjectInfo, footer_length
@@ -57,9 +57,9 @@ class Reading:
     demand: "Demand"
 
     @property
-    def plaintext(self) -> BinaryIO:
+    def plaintext(self) -> ByteReader:
         """Return the plaintext as a stream; its end is only reached once all is verified."""
-        return self.reader or WholeStream(self.stream)  # type: ignore[return-value]  # RawIOBase reads alike
+        return self.reader or WholeStream(self.stream)
 
     def into_stream(self, target: BinaryIO, progress: Progress | None) -> ObjectInfo:
         """Write the plaintext in order."""
@@ -148,9 +148,8 @@ def decrypting(
     wrapped = entries.load_edks(entries.of_reply(stream.reply))
     if wrapped:
         keyring = entries.ObjectKeyring(mode.keyring, wrapped)
-    source: Any = stream  # RawIOBase reads as BinaryIO does
     try:
-        header = read_header(source)
+        header = read_header(stream)
     except FormatError as error:
         refuse_s3ec(entries.of_reply(stream.reply))
         reported = reported_mode(stream.reply)
@@ -169,7 +168,7 @@ def decrypting(
             hint="Where its writer did not bind buckets, read it with bind_bucket=False.",
         )
     return DecryptingReader(
-        source,
+        stream,
         keyring,
         context=context,
         signed=mode.signed and not demand.allow_unsigned,

@@ -21,12 +21,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, Self
 
 from s3crypt.errors import ConfigError, IntegrityError, S3CryptError, StorageError
+from s3crypt.local.buffers import Buffers, build, reserve, writable
+from s3crypt.local.workers import Pool
 from s3crypt.location import Location
 from s3crypt.message import Opener
 from s3crypt.message.geometry import Layout, Run
-from s3crypt.message.memory import build, reserve, writable
 from s3crypt.transfer import ObjectStream, Sink, fetch
-from s3crypt.workers import Buffers, Pool
 
 from .info import ObjectInfo
 

@@ -12,8 +12,8 @@ from concurrent.futures import Future
 from typing import BinaryIO, NoReturn, cast
 
 from s3crypt.errors import StorageError
-from s3crypt.sources import Source, StreamSource
-from s3crypt.workers import stopping
+from s3crypt.local.sources import Source, StreamSource
+from s3crypt.local.workers import stopping
 
 from .info import ObjectInfo
 

@@ -14,14 +14,14 @@ from botocore.httpchecksum import StreamingChecksumBody
 
 from s3crypt.aws import http_status
 from s3crypt.errors import ConflictError, IntegrityError, S3CryptError, StorageError
-from s3crypt.files import write_at
+from s3crypt.local.buffers import RUN_LENGTH, Buffers, reserve
+from s3crypt.local.files import write_at
+from s3crypt.local.readers import read_into
+from s3crypt.local.workers import each
 from s3crypt.location import Location
 from s3crypt.message import Opener
 from s3crypt.message.geometry import Layout, Run
-from s3crypt.message.header import read_into
-from s3crypt.message.memory import reserve
 from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, attempt, call
-from s3crypt.workers import RUN_LENGTH, Buffers, each
 
 from .checksums import full_object_crc
 from .upload import PART_LENGTH, Progress
@@ -109,7 +109,7 @@ class ObjectStream(io.RawIOBase):
         rest = bytearray(max(0, self._brought - self._position))
         start = self._position
         with memoryview(rest) as view:
-            count = read_into(self, view)  # type: ignore[arg-type]  # RawIOBase reads alike
+            count = read_into(self, view)
         self._held = start, memoryview(rest)[:count]
 
     def section(self, start: int, end: int) -> "ObjectStream":
@@ -207,7 +207,7 @@ class ObjectStream(io.RawIOBase):
         length = min(length, self._end - self._position)
         if self._ahead or not length:
             taken = reserve(length)
-            return taken[: read_into(self, taken)]  # type: ignore[arg-type]  # RawIOBase reads alike
+            return taken[: read_into(self, taken)]
         pieces: list[bytes] = []
         while length:
             pieces.append(self._receive(length))

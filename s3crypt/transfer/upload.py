@@ -22,13 +22,13 @@ from s3crypt.errors import (
     S3CryptError,
     StorageError,
 )
+from s3crypt.local.buffers import RUN_LENGTH, Buffers, writable
+from s3crypt.local.sources import Source, StreamSource
+from s3crypt.local.workers import Crew, current_stop, stopping
 from s3crypt.location import Location
 from s3crypt.message import MAX_HEADER_LENGTH, Sealer
 from s3crypt.message.geometry import FRAME_OVERHEAD
-from s3crypt.message.memory import writable
 from s3crypt.requests import Attempts, Look, Reply, call
-from s3crypt.sources import Source, StreamSource
-from s3crypt.workers import RUN_LENGTH, Buffers, Crew, current_stop, stopping
 
 from .checksums import Checksums, Part, begin
 from .marks import Mark, etag_of_parts

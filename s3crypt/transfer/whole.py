@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
-from s3crypt.workers import Pool
+from s3crypt.local.workers import Pool
 
 if TYPE_CHECKING:
     from .download import ObjectStream

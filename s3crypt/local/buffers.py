@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory for what is large: results written in place and handed out as they are, and buffers."""
+"""Memory for long results, built in place and returned without a copy, and for workers' buffers."""
 
 import atexit
 import contextvars
 import io
 import mmap
+import os
 import sys
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+
+# What is read, sealed or opened, and written at a time: few enough bytes that both they and what
+# becomes of them stay in a core's cache, enough that a call more or less does not matter. A little
+# more than a power of two, since frames take some bytes more than their plaintext.
+RUN_LENGTH = 2**20 + 2**13
 
 # The kernel clears and maps fresh memory page by page. Beyond some MiB that, not the cipher, is
 # what a message waits for: with pages of 2 MiB, 256 MiB take half the time.
@@ -115,3 +122,41 @@ def _madvise() -> Any:
         return None
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     return madvise
+
+
+@dataclass(slots=True)
+class Buffers:
+    """One worker's memory: runs of plaintext and of frames, and the part that is sent.
+
+    `part` is a BytesIO because it hands its bytes out without a copy, and keeps them as they are
+    for whoever still has them when the next part is written: then, and only then, it copies.
+    botocore takes bytes whole; a view of a longer buffer it would copy.
+    """
+
+    plain: memoryview = field(default_factory=lambda: reserve(0))
+    sealed: memoryview = field(default_factory=lambda: reserve(0))
+    part: io.BytesIO = field(default_factory=io.BytesIO)
+
+    def plain_of(self, length: int) -> memoryview:
+        """Return `length` bytes for plaintext, made when first needed."""
+        if len(self.plain) < length:
+            self.plain = reserve(length)
+        return self.plain[:length]
+
+    def sealed_of(self, length: int) -> memoryview:
+        """Return `length` bytes for frames, made when first needed."""
+        if len(self.sealed) < length:
+            self.sealed = reserve(length)
+        return self.sealed[:length]
+
+    def resize(self, length: int) -> None:
+        """Make the part `length` bytes long."""
+        now = self.part.seek(0, os.SEEK_END)
+        if now > length:
+            self.part.truncate(length)
+        elif not now:
+            # Fresh memory: bytes that are never touched take none.
+            self.part = io.BytesIO(bytes(length))
+        elif now < length:
+            self.part.seek(length - 1)
+            self.part.write(b"\0")

@@ -11,8 +11,8 @@ import pytest
 
 from s3crypt import message
 from s3crypt.keyrings import AESKeyring
-from s3crypt.message import memory
-from s3crypt.message.memory import build
+from s3crypt.local import buffers as memory
+from s3crypt.local.buffers import build
 
 MIB = 2**20
 # Around a page, and around the length from which large pages are asked for.

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
 
-from .errors import S3CryptError, StorageError
-from .message.header import read_exactly, read_into
+from s3crypt.errors import S3CryptError, StorageError
+
+from .readers import ByteReader, read_exactly, read_into
 
 _BUFFERED = (io.BufferedReader, io.BufferedRandom)
 
@@ -157,7 +158,7 @@ class StreamSource:
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: ByteReader,
         size: int | None = None,
         last_check: Callable[[], None] | None = None,
     ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from readers import ShortReads
 
 from s3crypt.errors import StorageError
-from s3crypt.message.header import read_into
+from s3crypt.local.readers import read_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable

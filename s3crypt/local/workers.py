@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Threads that share the work of one object or file, each with buffers of its own."""
 
-import io
 import os
 import queue
 import threading
@@ -9,55 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
-from .message.memory import reserve
-
-# What is read, sealed or opened, and written at a time: few enough bytes that both they and what
-# becomes of them stay in a core's cache, enough that a call more or less does not matter. A little
-# more than a power of two, since frames take some bytes more than their plaintext.
-RUN_LENGTH = 2**20 + 2**13
-
-
-@dataclass(slots=True)
-class Buffers:
-    """One worker's memory: runs of plaintext and of frames, and the part that is sent.
-
-    `part` is a BytesIO because it hands its bytes out without a copy, and keeps them as they are
-    for whoever still has them when the next part is written: then, and only then, it copies.
-    botocore takes bytes whole; a view of a longer buffer it would copy.
-    """
-
-    plain: memoryview = field(default_factory=lambda: reserve(0))
-    sealed: memoryview = field(default_factory=lambda: reserve(0))
-    part: io.BytesIO = field(default_factory=io.BytesIO)
-
-    def plain_of(self, length: int) -> memoryview:
-        """Return `length` bytes for plaintext, made when first needed."""
-        if len(self.plain) < length:
-            self.plain = reserve(length)
-        return self.plain[:length]
-
-    def sealed_of(self, length: int) -> memoryview:
-        """Return `length` bytes for frames, made when first needed."""
-        if len(self.sealed) < length:
-            self.sealed = reserve(length)
-        return self.sealed[:length]
-
-    def resize(self, length: int) -> None:
-        """Make the part `length` bytes long."""
-        now = self.part.seek(0, os.SEEK_END)
-        if now > length:
-            self.part.truncate(length)
-        elif not now:
-            # Fresh memory: bytes that are never touched take none.
-            self.part = io.BytesIO(bytes(length))
-        elif now < length:
-            self.part.seek(length - 1)
-            self.part.write(b"\0")
-
+from .buffers import Buffers
 
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # A server that is near keeps a core busy with one worker; more of them only cost changes.
