@@ -24,7 +24,8 @@ from .objects.access import ListedObject, Objects, describe_target
 from .objects.checks import check_written_in, demanded
 from .objects.info import ObjectInfo
 from .objects.opened import Demand, Neighbour
-from .objects.reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, ByteRange, ObjectReader
+from .objects.ranges import ByteRange
+from .objects.reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, ObjectReader
 from .objects.writer import ObjectWriter
 from .transfer import Progress
 
@@ -469,10 +470,10 @@ class S3Crypt:
             raise ConfigError(f"A cache has a length of 0 bytes or more, not {cache_length}.")
         location = Location.parse_object(uri)
         with self._objects.reading(location, demand, first=FIRST_LENGTH) as reading:
-            raw = reading.into_raw(self.workers, cache_length)
+            cache = reading.cached(self.workers, cache_length)
             if not allow_unverified_length:
-                raw.verify_size()
-            return ObjectReader(raw, reading.info)
+                cache.verify_size()
+            return ObjectReader(cache, reading.info)
 
     def _open_to_write(
         self, uri: str, *, if_absent: bool, mode: Mode | None = None, **options: Any

@@ -20,7 +20,7 @@ from s3crypt.keyrings import AESKeyring
 from s3crypt.local import buffers as memory
 from s3crypt.local.buffers import Buffers
 from s3crypt.local.sources import StreamSource
-from s3crypt.objects.reader import RawReader
+from s3crypt.objects.spans import PlaintextCache
 from s3crypt.transfer.upload import _PartMaker
 
 KEYRING = AESKeyring("garbage", "key", bytes(range(32)))
@@ -124,7 +124,7 @@ class Halves:
         pass
 
 def make(length):
-    reader = RawReader(Halves(length), name="x", cache_length=0, workers=1)
+    reader = PlaintextCache(Halves(length), name="x", limit=0, workers=1)
     return caught(lambda: reader.read_ranges([(0, length), (length, 2 * length)]))
 """,
 }

@@ -42,10 +42,10 @@ from s3crypt import (
     PolicyError,
     S3Crypt,
     StorageError,
-    workers,
 )
+from s3crypt.local import workers
 from s3crypt.message import read_header
-from s3crypt.objects import reader
+from s3crypt.objects import ranges, reader, spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -1581,7 +1581,7 @@ def _read_variously(file: Any) -> None:
 def test_an_interrupt_leaves_the_file_readable(store: S3Crypt, uri: str) -> None:
     """Wherever it comes, later reads neither hang nor give other bytes."""
     # Its function of that name hides the module.
-    modules = (reader, workers, sys.modules["s3crypt.transfer.download"])
+    modules = (reader, spans, ranges, workers, sys.modules["s3crypt.transfer.download"])
     with store.open(uri, cache_length=20 * FRAME) as file, _Interrupt(0, *modules) as quiet:
         _read_variously(file)
     assert quiet.count > 300
@@ -1752,7 +1752,7 @@ def _work(count: int, block: int, apart: int, *, far: bool) -> tuple[int, int]:
     """Return requests and calls of Python functions for so many ranges."""
     plaintext = _Counted(count * apart, block)
     plaintext.is_far = far
-    raw = reader.RawReader(plaintext, name="x", cache_length=2**20, workers=1)
+    cache = spans.PlaintextCache(plaintext, name="x", limit=2**20, workers=1)
     wanted = [(n * apart, n * apart + 10) for n in range(count)]
     calls = 0
 
@@ -1763,11 +1763,11 @@ def _work(count: int, block: int, apart: int, *, far: bool) -> tuple[int, int]:
     threading.setprofile(tick)
     sys.setprofile(tick)
     try:
-        found = raw.read_ranges(wanted)
+        found = cache.read_ranges(wanted)
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    raw.close()
+    cache.close()
     assert found == [bytes(10)] * count
     assert plaintext.length <= plaintext.size
     return plaintext.fetched, calls
@@ -1788,10 +1788,10 @@ def test_very_many_ranges_are_little_work_each(block: int, apart: int, *, far: b
 
 def test_the_sections_of_very_many_ranges_have_few_members() -> None:
     """A range is of the sections that have bytes of it, and of no other."""
-    raw = reader.RawReader(_Counted(2**36, 4096), name="x", cache_length=0, workers=4)
-    one = [reader._Wanted(n * 2**20, n * 2**20 + 10, memoryview(b"")) for n in range(16_000)]
-    assert sum(len(section.members) for section in raw._sections(one)) == 16_000
-    side = [reader._Wanted(n * 5000, n * 5000 + 10, memoryview(b"")) for n in range(16_000)]
-    sections = raw._sections(side)
+    cache = spans.PlaintextCache(_Counted(2**36, 4096), name="x", limit=0, workers=4)
+    one = [spans._Wanted(n * 2**20, n * 2**20 + 10, memoryview(b"")) for n in range(16_000)]
+    assert sum(len(section.members) for section in cache._sections(one)) == 16_000
+    side = [spans._Wanted(n * 5000, n * 5000 + 10, memoryview(b"")) for n in range(16_000)]
+    sections = cache._sections(side)
     assert sum(len(section.members) for section in sections) <= 16_000 + len(sections)
-    raw.close()
+    cache.close()

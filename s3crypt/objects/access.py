@@ -7,7 +7,7 @@ It must not know how an argument is spelled, nor a default mode: these belong to
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -51,7 +51,8 @@ from .info import (
 )
 from .key_arns import KeyARNs
 from .opened import Demand, Neighbour, Reading, decrypting, read_arguments, write_all
-from .reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, ByteRange
+from .ranges import ByteRange
+from .reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH
 from .tags import ensure_tags, tags_of
 
 if TYPE_CHECKING:
@@ -318,16 +319,16 @@ class Objects:
                 return reading.into_stream(target, progress)
         with (
             self.reading(location, demand, first=FIRST_LENGTH) as reading,
-            reading.into_raw(self.workers, DEFAULT_CACHE_LENGTH) as raw,
+            closing(reading.cached(self.workers, DEFAULT_CACHE_LENGTH)) as cache,
         ):
-            start, end = wanted.within(raw.size, str(location))
-            raw.seek(start)
+            start, end = wanted.within(cache.size, str(location))
             buffer = reserve(min(RUN_LENGTH, end - start))
-            while left := end - raw.tell():
-                count = raw.readinto(buffer[:left])
-                write_all(target, buffer[:count])
+            for position in range(start, end, RUN_LENGTH):
+                run = buffer[: end - position]
+                cache.read_at(position, run)
+                write_all(target, run)
                 if progress:
-                    progress(count)
+                    progress(len(run))
             return reading.info
 
     def head(self, location: Location, demand: Demand) -> ObjectInfo:

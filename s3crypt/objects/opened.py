@@ -18,7 +18,8 @@ from s3crypt.transfer import ObjectStream, Progress, WholeStream, download, pour
 
 from .checks import refuse_s3ec
 from .info import ObjectInfo, footer_length
-from .reader import BytesPlaintext, Plaintext, RangedPlaintext, RawReader
+from .ranges import BytesPlaintext, Plaintext, RangedPlaintext
+from .spans import PlaintextCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,10 @@ class Reading:
         download(self.stream, self._opener, file, workers=workers, progress=progress)
         return self.info
 
-    def into_raw(self, workers: int, cache_length: int) -> RawReader:
-        """Return the plaintext as a raw file to be read at any offset."""
-        return RawReader(
-            self._plaintext(),
-            name=str(self.location),
-            cache_length=cache_length,
-            workers=workers,
-        )
+    def cached(self, workers: int, limit: int) -> PlaintextCache:
+        """Return the plaintext at any offset, of which `limit` bytes are kept."""
+        plaintext = self._plaintext()
+        return PlaintextCache(plaintext, name=str(self.location), limit=limit, workers=workers)
 
     def _plaintext(self) -> Plaintext:
         if self.reader is None:
