@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import StorageError
+from .framing import Run
 from .local.buffers import RUN_LENGTH, Buffers, reserve
 from .local.files import atomic_write, write_at
 from .local.sources import FileSource, is_regular, opening
@@ -19,7 +20,6 @@ from .message import (
     Opener,
     Sealer,
 )
-from .message.geometry import Layout, Run
 
 __all__ = ["atomic_write", "decrypt_file", "encrypt_file"]
 
@@ -113,7 +113,7 @@ def _seal_file(
 ) -> int:
     geometry, unit = sealer.geometry, sealer.geometry.frame_length
     size = source.size or 0
-    layout = Layout(geometry.message_length(size), geometry)
+    layout = geometry.layout(geometry.message_length(size))
 
     def seal(run: Run, buffers: Buffers) -> None:
         wanted = min((run.last - run.first + 1) * unit, size - run.plaintext_offset)
@@ -133,7 +133,7 @@ def _seal_file(
 def _open_file(
     source: FileSource, out: BinaryIO, opener: Opener, progress: Callable[[int], None] | None
 ) -> int:
-    layout = Layout(source.size or 0, opener.header.geometry)
+    layout = opener.layout(source.size or 0)
 
     def open_run(run: Run, buffers: Buffers) -> None:
         sealed = buffers.sealed_of(run.end - run.start)

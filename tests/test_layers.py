@@ -21,10 +21,11 @@ COMMAND = ROOT / "cli"
 # `message` and `sandbox` stand for the whole packages.
 ALLOWED = {
     "errors": set(),
+    "framing": set(),
     "local": {"errors"},
-    "message": {"errors", "local"},
+    "message": {"errors", "framing", "local"},
     "location": {"errors"},
-    "files": {"errors", "local", "message"},
+    "files": {"errors", "framing", "local", "message"},
     "redaction": set(),
     "aws": {"errors", "redaction"},
     "requests": {"aws", "errors", "local"},
@@ -39,11 +40,11 @@ ALLOWED = {
     "s3ec": set(),
     "metadata": {"errors", "keyrings", "message", "s3ec"},
     "transfer": {
-        "aws", "conditions", "errors", "local", "location", "message", "requests",
+        "aws", "conditions", "errors", "framing", "local", "location", "requests",
     },
     "objects": {
-        "aws", "conditions", "errors", "keyrings", "kms_keyrings", "local", "location",
-        "message", "metadata", "modes", "requests", "s3ec", "transfer",
+        "aws", "conditions", "errors", "framing", "keyrings", "kms_keyrings", "local",
+        "location", "message", "metadata", "modes", "requests", "s3ec", "transfer",
     },
     "rotation": {
         "annotations", "aws", "conditions", "errors", "keyrings", "kms_keyrings", "local",
@@ -76,8 +77,8 @@ OUTSIDE = {
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {"__version__", "configuration", "errors", "files", "kms", "message", "sandbox"}
 WITHOUT_AWS = {
-    "caching", "configuration", "errors", "files", "keyrings", "local", "location", "message",
-    "modes",     "s3ec",
+    "caching", "configuration", "errors", "files", "framing", "keyrings", "local", "location",
+    "message", "modes", "s3ec",
 }  # fmt: skip
 # Calls that move object bytes, or make objects; only these modules may make them.
 MOVING = {

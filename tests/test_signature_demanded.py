@@ -210,5 +210,5 @@ def test_a_sealer_of_the_test_forges() -> None:
     """The forgery that the tests plant opens wherever no signature is demanded."""
     thief = Thief(aes().generate(32, {}))
     sealer = Sealer(thief, context={}, frame_length=FRAME, plaintext_length=0)
-    assert not sealer.is_signed
+    assert not sealer.is_sequential
     assert message.decrypt(message.encrypt(b"forged", thief), aes()) == b"forged"

@@ -56,8 +56,13 @@ FRAME_LENGTHS = some.integers(32, 2**19).map(lambda steps: steps * 128)
 # --- Arithmetic ------------------------------------------------------------------------------
 
 
+def _part_length(size: int | None, number: int, unit: int) -> int:
+    """Return the plaintext bytes of a part of a message's frames, or of plain bytes."""
+    return part_length(size, number, unit, unit if unit == 1 else unit + FRAME_OVERHEAD)
+
+
 def _parts(size: int, unit: int) -> int:
-    return max(1, -(-size // part_length(size, 1, unit)))
+    return max(1, -(-size // _part_length(size, 1, unit)))
 
 
 def _sealed(length: int, unit: int) -> int:
@@ -80,7 +85,7 @@ def test_every_size_fits_s3s_parts(size: int) -> None:
 @given(size=some.integers(0, int(48.8 * TIB)), unit=some.just(2**18))
 def test_every_message_fits_s3s_parts(size: int, unit: int) -> None:
     """48.8 TiB of plaintext, too, with the default frames: whole ones in each part."""
-    length = part_length(size, 1, unit)
+    length = _part_length(size, 1, unit)
     assert length % unit == 0
     assert _parts(size, unit) <= MAX_PARTS
     assert length >= MIN_PART_LENGTH
@@ -90,7 +95,7 @@ def test_every_message_fits_s3s_parts(size: int, unit: int) -> None:
 @given(size=some.integers(0, 45 * TIB), unit=FRAME_LENGTHS)
 def test_every_frame_length_fits_s3s_parts(size: int, unit: int) -> None:
     """Parts are of whole frames, whatever their length."""
-    length = part_length(size, 1, unit)
+    length = _part_length(size, 1, unit)
     assert length % unit == 0
     assert _parts(size, unit) <= MAX_PARTS
     assert length >= MIN_PART_LENGTH
@@ -100,11 +105,11 @@ def test_every_frame_length_fits_s3s_parts(size: int, unit: int) -> None:
 @given(number=some.integers(1, MAX_PARTS), unit=FRAME_LENGTHS | some.just(1))
 def test_a_streams_parts_grow(number: int, unit: int) -> None:
     """No part is smaller than the one before, nor than S3 takes, nor larger."""
-    length = part_length(None, number, unit)
+    length = _part_length(None, number, unit)
     assert length % unit == 0
     assert length >= MIN_PART_LENGTH
     assert _sealed(length, unit) <= MAX_PART_LENGTH
-    assert number == 1 or part_length(None, number - 1, unit) <= length
+    assert number == 1 or _part_length(None, number - 1, unit) <= length
 
 
 def test_a_stream_has_room_for_terabytes() -> None:
@@ -131,14 +136,14 @@ def test_a_stream_has_room_for_terabytes() -> None:
 )
 def test_part_lengths_at_the_edges(size: int, unit: int, length: int) -> None:
     """The numbers by hand."""
-    assert part_length(size, 1, unit) == length
+    assert _part_length(size, 1, unit) == length
 
 
 @pytest.mark.parametrize(("size", "unit"), [(LARGEST + 1, 1), (LARGEST, 2**18), (60 * TIB, 4096)])
 def test_what_s3_does_not_take_is_refused_at_once(size: int, unit: int) -> None:
     """Before a byte is sent."""
     with pytest.raises(StorageError, match=str(size)):
-        part_length(size, 1, unit)
+        _part_length(size, 1, unit)
 
 
 @pytest.mark.parametrize("workers", [1, 4])

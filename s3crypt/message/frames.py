@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from s3crypt.errors import ConfigError, FormatError, IntegrityError, PolicyError
+from s3crypt.framing import Layout
 
 from .geometry import FINAL_FRAME_OVERHEAD, MAX_FRAMES, Geometry
 from .header import (
@@ -176,13 +177,27 @@ class Sealer:
         return position
 
     @property
+    def frame_length(self) -> int:
+        """Return the plaintext bytes of a regular frame."""
+        return self.geometry.frame_length
+
+    @property
+    def stride(self) -> int:
+        """Return the bytes that a regular frame takes in the message."""
+        return self.geometry.stride
+
+    def sealed_length(self, plaintext_length: int) -> int:
+        """Return the length of the message of that many bytes, with its signature."""
+        return self.geometry.message_length(plaintext_length) + self.footer_length
+
+    @property
     def fields(self) -> Header:
         """Return what the header says."""
         return self._fields()
 
     @property
-    def is_signed(self) -> bool:
-        """Tell whether frames are sealed in order and a footer follows them."""
+    def is_sequential(self) -> bool:
+        """Return whether frames must be sealed in order: those of a signed message."""
         return self._signer is not None
 
     @property
@@ -365,6 +380,10 @@ class Opener:
         self._verifier = _Verifier(suite, header.context[PUBLIC_KEY_PAIR]) if suite.curve else None
         if self._verifier:
             self._verifier.update(header.serialized)
+
+    def layout(self, size: int) -> Layout:
+        """Return how a message of `size` bytes, without its signature, is cut."""
+        return self.geometry.layout(size)
 
     def without_signature(self) -> "Opener":
         """Return an opener of the same frames, in any order, that verifies no signature.

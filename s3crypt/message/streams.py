@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 from s3crypt.errors import FormatError, IntegrityError, S3CryptError, StorageError
+from s3crypt.framing import Layout, Run
 from s3crypt.local.buffers import build, reserve
 from s3crypt.local.readers import ByteReader, read_exactly, read_into
 
@@ -20,7 +21,7 @@ from .frames import (
     final_frame_length,
     is_final,
 )
-from .geometry import FINAL_FRAME_OVERHEAD, FRAME_OVERHEAD, Geometry, Layout, Run
+from .geometry import FINAL_FRAME_OVERHEAD, FRAME_OVERHEAD, Geometry
 from .header import (
     MAX_EDKS,
     MAX_FRAME_LENGTH,
@@ -160,7 +161,7 @@ def _is_long(size: int, geometry: Geometry) -> bool:
 
 def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) -> None:
     """Do the work of both halves of a message; raise the first failure."""
-    first, second = _halves(Layout(size, geometry), geometry.frame_length)
+    first, second = _halves(geometry.layout(size))
     if second is None:
         work(first)
         return
@@ -176,9 +177,9 @@ def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) ->
         other.result()
 
 
-def _halves(layout: Layout, frame_length: int) -> tuple[Run, Run | None]:
+def _halves(layout: Layout) -> tuple[Run, Run | None]:
     """Cut a message into two runs, or one where the second would have no plaintext."""
-    length = layout.plaintext_length
+    length, frame_length = layout.plaintext_length, layout.frame_length
     middle = -(-length // (2 * frame_length)) * frame_length
     # The final frame may be empty; a byte beyond the plaintext is in that frame only.
     if middle >= length:

@@ -162,9 +162,7 @@ class Objects:
             # Some services leave it out of their reply to CompleteMultipartUpload.
             found = head(self.client, location, mode.read_arguments())
             reply = {**reply, "ETag": found["ETag"]}
-        stored = header.geometry.message_length(size) if header else size
-        if sealer and sealer.is_signed:
-            stored += sealer.footer_length
+        stored = sealer.sealed_length(size) if sealer else size
         return describe_written(location, mode, described, reply, (size, stored, header, whole))
 
     def copy(

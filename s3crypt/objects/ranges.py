@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from s3crypt.errors import ConfigError, StorageError
+from s3crypt.framing import Layout, Run, RunOpener
 from s3crypt.local.buffers import Buffers
 from s3crypt.location import Location
-from s3crypt.message import Opener
-from s3crypt.message.geometry import Layout, Run
 from s3crypt.transfer import ObjectStream, Sink, fetch
 
 # Plaintext that S3 decrypts has no frames; it is handled in blocks of this many bytes.
@@ -113,16 +112,16 @@ class RangedPlaintext:
     """
 
     def __init__(
-        self, stream: ObjectStream, opener: Opener | None, footer_length: int, location: Location
+        self, stream: ObjectStream, opener: RunOpener | None, footer_length: int, location: Location
     ) -> None:
-        geometry = opener.geometry if opener else None
+        size = stream.size - footer_length
         self._stream = stream
         self._opener = opener
-        self._layout = Layout(stream.size - footer_length, geometry)
+        self._layout = opener.layout(size) if opener else Layout.of_plaintext(size)
         self._location = location
         self._quickest: float | None = None
         self.size = self._layout.plaintext_length
-        self.block = geometry.frame_length if geometry else BLOCK_LENGTH
+        self.block = self._layout.frame_length if opener else BLOCK_LENGTH
 
     @property
     def is_far(self) -> bool:

@@ -14,13 +14,12 @@ from botocore.httpchecksum import StreamingChecksumBody
 
 from s3crypt.aws import http_status
 from s3crypt.errors import ConflictError, IntegrityError, S3CryptError, StorageError
+from s3crypt.framing import Layout, Run, RunOpener
 from s3crypt.local.buffers import RUN_LENGTH, Buffers, reserve
 from s3crypt.local.files import write_at
 from s3crypt.local.readers import read_into
 from s3crypt.local.workers import each
 from s3crypt.location import Location
-from s3crypt.message import Opener
-from s3crypt.message.geometry import Layout, Run
 from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, attempt, call
 
 from .checksums import full_object_crc
@@ -386,7 +385,7 @@ def _total(reply: Mapping[str, Any]) -> int:
 
 def download(
     stream: ObjectStream,
-    opener: Opener | None,
+    opener: RunOpener | None,
     target: BinaryIO,
     *,
     workers: int,
@@ -409,7 +408,7 @@ def download(
         IntegrityError: A frame failed, the length fits no message, or the checksum differs.
         StorageError: S3 refused or failed, or the object was replaced meanwhile.
     """
-    layout = Layout(stream.size, opener.header.geometry if opener else None)
+    layout = _layout(stream, opener)
     descriptor = target.fileno()
     # What the first request already brings is taken from it; small objects need no other.
     brought = min(stream.size, PART_LENGTH)
@@ -446,9 +445,13 @@ def download(
     return layout.plaintext_length
 
 
+def _layout(stream: ObjectStream, opener: RunOpener | None) -> Layout:
+    return opener.layout(stream.size) if opener else Layout.of_plaintext(stream.size)
+
+
 def pour(
     stream: ObjectStream,
-    opener: Opener | None,
+    opener: RunOpener | None,
     write: Callable[[memoryview], object],
     *,
     progress: Progress | None,
@@ -458,7 +461,7 @@ def pour(
     Every byte is of a verified frame; only once this returns were they all. What S3 decrypts is
     compared with S3's checksum after the last byte.
     """
-    layout = Layout(stream.size, opener.header.geometry if opener else None)
+    layout = _layout(stream, opener)
     buffers = Buffers()
     whole = Whole(stream, is_compared=opener is None)
     for run in layout.runs(RUN_LENGTH):
@@ -488,7 +491,7 @@ class Sink(Protocol):
 
 def fetch(
     stream: ObjectStream,
-    opener: Opener | None,
+    opener: RunOpener | None,
     layout: Layout,
     run: Run,
     sink: Sink,
@@ -511,7 +514,7 @@ def fetch(
 def _fetch(
     run: Run,
     source: ObjectStream,
-    opener: Opener | None,
+    opener: RunOpener | None,
     buffers: Buffers,
     room: memoryview | None = None,
 ) -> memoryview:

@@ -22,12 +22,11 @@ from s3crypt.errors import (
     S3CryptError,
     StorageError,
 )
+from s3crypt.framing import PartSealer
 from s3crypt.local.buffers import RUN_LENGTH, Buffers, writable
 from s3crypt.local.sources import Source, StreamSource
 from s3crypt.local.workers import Crew, current_stop, stopping
 from s3crypt.location import Location
-from s3crypt.message import MAX_HEADER_LENGTH, Sealer
-from s3crypt.message.geometry import FRAME_OVERHEAD
 from s3crypt.requests import Attempts, Look, Reply, call
 
 from .checksums import Checksums, Part, begin
@@ -43,6 +42,8 @@ MAX_PART_LENGTH = 5 * 2**30
 # CopyObject takes 5 GB; which giga S3 means is not worth finding out.
 MAX_COPY_LENGTH = 5 * 10**9
 _COPY_PART_LENGTH = 512 * 2**20
+# No header and no footer of a format is longer.
+_BESIDE_FRAMES = 160 * 2**10
 # Looks for an object of one's own that show it missing, if it is.
 _LOOKS = 3
 # Of this many replies in a row, one at least is whole, however bad the wire is.
@@ -52,13 +53,14 @@ _REPLIES_WITHOUT_ECHO = 5
 _STREAM_PARTS_A_SIZE = 1_250
 
 
-def part_length(size: int | None, number: int, unit: int = 1) -> int:
+def part_length(size: int | None, number: int, unit: int = 1, stride: int = 1) -> int:
     """Return the plaintext bytes of part `number` (from 1): a multiple of `unit`.
 
     Args:
         size: The object's plaintext bytes; None for a stream.
         number: Which part; all parts but the last of an object of known size are equal.
         unit: The frame length, or 1.
+        stride: Stored bytes of a frame.
 
     Raises:
         StorageError: No 10,000 parts hold that much.
@@ -72,9 +74,9 @@ def part_length(size: int | None, number: int, unit: int = 1) -> int:
     length = max(1, wanted // unit) * unit
     if length < MIN_PART_LENGTH or (size is not None and length * MAX_PARTS < size):
         length += unit
-    # Frames are sealed, and the first and the last part have more than their frames.
-    sealed = length // unit * (unit + FRAME_OVERHEAD) + MAX_HEADER_LENGTH
-    if (length if unit == 1 else sealed) > MAX_PART_LENGTH:
+    # The first and the last part have more than their frames.
+    sealed = length // unit * stride + (_BESIDE_FRAMES if unit > 1 else 0)
+    if sealed > MAX_PART_LENGTH:
         raise StorageError(f"S3 does not take objects of {size} bytes.")
     return length
 
@@ -94,12 +96,12 @@ class _PartMaker:
     workers side by side. Sending always goes side by side.
     """
 
-    def __init__(self, source: Source, sealer: Sealer | None) -> None:
+    def __init__(self, source: Source, sealer: PartSealer | None) -> None:
         self._source = source
         self._sealer = sealer
-        is_signed = sealer is not None and sealer.is_signed
-        self._in_order = is_signed or isinstance(source, StreamSource)
-        self._unit = sealer.geometry.frame_length if sealer else 1
+        is_sequential = sealer is not None and sealer.is_sequential
+        self._in_order = is_sequential or isinstance(source, StreamSource)
+        self._unit, self._stride = (sealer.frame_length, sealer.stride) if sealer else (1, 1)
         self._lock = threading.Lock()
         self._number = 0
         self._offset = 0
@@ -117,7 +119,7 @@ class _PartMaker:
                 return None
             self._number += 1
             number, offset = self._number, self._offset
-            length = part_length(self._source.size, number, self._unit)
+            length = part_length(self._source.size, number, self._unit, self._stride)
             if self._source.size is not None:
                 length = min(length, self._source.size - offset)
                 self._done = offset + length == self._source.size
@@ -152,12 +154,11 @@ class _PartMaker:
         sealer = self._sealer
         if sealer is None:
             return length
-        geometry = sealer.geometry
-        room = geometry.header_length if number == 1 else 0
+        header_length = len(sealer.header)
+        room = header_length if number == 1 else 0
         if is_final or self._source.size is None:
-            sealed = geometry.message_length(length) - geometry.header_length
-            return room + sealed + sealer.footer_length
-        return room + length // geometry.frame_length * geometry.stride
+            return room + sealer.sealed_length(length) - header_length
+        return room + length // self._unit * self._stride
 
     def _read(
         self, view: memoryview, buffers: Buffers, offset: int, length: int
@@ -260,7 +261,12 @@ class Upload:
 
 
 def upload(
-    to: Upload, source: Source, sealer: Sealer | None, *, workers: int, progress: Progress | None
+    to: Upload,
+    source: Source,
+    sealer: PartSealer | None,
+    *,
+    workers: int,
+    progress: Progress | None,
 ) -> tuple[Mapping[str, Any], int]:
     """Store the source as one object, sealed where a sealer is given, or store nothing.
 
