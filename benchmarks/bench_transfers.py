@@ -24,7 +24,7 @@ from suite import parameters
 from workload import BUCKET, size_name
 
 from s3crypt import S3Crypt, message
-from s3crypt import metadata as entries
+from s3crypt.formats import entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -4,6 +4,8 @@
 No message, repr or attribute of an error holds a key, a data key or plaintext.
 """
 
+from collections.abc import Mapping
+
 
 class S3CryptError(Exception):
     """Base of the family; never raised itself.
@@ -72,11 +74,22 @@ class ConflictError(StorageError):
 
 
 class RotationError(S3CryptError):
-    """Some objects of a rotation were not rotated; `outcomes` has every object's result."""
+    """Some objects of a rotation were not rotated.
+
+    Attributes:
+        outcomes: Every object's result; beyond 100,000 objects only of those that failed.
+        counts: How many objects had which action.
+    """
 
     # pickle and copy call the class with the message alone, then restore the attributes.
     def __init__(
-        self, message: str, *, outcomes: tuple[object, ...] = (), hint: str | None = None
+        self,
+        message: str,
+        *,
+        outcomes: tuple[object, ...] = (),
+        counts: Mapping[str, int] | None = None,
+        hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.outcomes = outcomes
+        self.counts = dict(counts or {})

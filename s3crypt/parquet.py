@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from .errors import ConfigError, FormatError, S3CryptError
+from .formats.entries import EDKS, dump_edks, load_edks
 from .keyrings import has_pkcs1
 from .message import EncryptedDataKey, Keyring
-from .metadata import EDKS, dump_edks, load_edks
 
 try:
     from pyarrow.parquet.encryption import CryptoFactory, KmsClient

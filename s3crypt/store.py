@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 from . import rotation
 from .conditions import IF_ABSENT
 from .errors import ConfigError
+from .formats import MAX_HEADER_LENGTH
 from .local.files import atomic_write
 from .local.sources import BytesSource, FileSource, Source, StreamSource, opening
 from .location import Location
-from .message import MAX_HEADER_LENGTH
 from .modes import Mode
 from .objects.access import ListedObject, Objects, describe_target
 from .objects.checks import check_written_in, demanded

@@ -30,10 +30,10 @@ from s3crypt import (
     MultiKeyring,
     message,
 )
+from s3crypt.formats.entries import ObjectKeyring
 from s3crypt.keyrings import uncached
 from s3crypt.kms_keyrings import pinned
 from s3crypt.message.header import PUBLIC_KEY_PAIR
-from s3crypt.metadata import ObjectKeyring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

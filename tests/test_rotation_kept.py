@@ -24,9 +24,9 @@ from s3crypt import (
     S3Crypt,
     StorageError,
     locks,
-    rotation,
 )
 from s3crypt.objects.info import DESCRIBING_HEADERS
+from s3crypt.rotation import mechanisms, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,8 @@ def notes_of(s3: Any, bucket: str) -> dict[str, str]:
 @pytest.fixture
 def _by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have objects beyond 6 MiB copied by parts, where S3 does it beyond 5 GB."""
-    monkeypatch.setattr(rotation, "MAX_COPY_LENGTH", 6 * 2**20)
+    for module in (mechanisms, steps):
+        monkeypatch.setattr(module, "MAX_COPY_LENGTH", 6 * 2**20)
 
 
 # --- What there is, by botocore's own model ----------------------------------------------------

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from s3crypt import formats, s3ec
 from s3crypt import metadata as entries
-from s3crypt import s3ec
 from s3crypt.aws import Clients
 from s3crypt.conditions import head
 from s3crypt.errors import (
@@ -26,19 +26,11 @@ from s3crypt.kms_keyrings import SessionKeyrings, pinned
 from s3crypt.local.buffers import RUN_LENGTH, reserve
 from s3crypt.local.sources import Source, StreamSource
 from s3crypt.location import Location
-from s3crypt.message import Header, Keyring, Sealer
-from s3crypt.message.recognise import is_known
 from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, is_access_point
 from s3crypt.requests import Attempts, Reply, call, pages
 from s3crypt.transfer import PART_LENGTH, Checksums, Mark, ObjectStream, Progress, Upload, upload
 
-from .checks import (
-    check_written_in,
-    is_instruction_file,
-    recognise,
-    refuse_client_side,
-    refuse_s3ec,
-)
+from .checks import check_written_in, classify, refuse_client_side
 from .info import (
     Description,
     ObjectInfo,
@@ -131,14 +123,13 @@ class Objects:
         behind an access point.
         """
         mode = self._with_session(mode)
-        sealer, header = None, None
-        ours: dict[str, str] = {}
+        sealing, ours = None, {}
         if isinstance(mode, ClientSide):
-            sealer, header, ours = self._sealed(
-                mode, self.context_here(mode, location, written_in), source.size
-            )
+            context = self.context_here(mode, location, written_in)
+            sealing = formats.seal(mode, context, source.size)
+            ours = dict(sealing.metadata)
         mark = None
-        if conditions and not sealer:
+        if conditions and not sealing:
             # The object's content would not tell it from another writer's.
             ours = entries.new_token(described.metadata)
             mark = Mark(metadata=ours) if ours else None
@@ -156,6 +147,7 @@ class Objects:
             mark=mark,
         )
         with _explaining(mode, is_write=True):
+            sealer = sealing.sealer if sealing else None
             reply, size = upload(to, source, sealer, workers=self.workers, progress=progress)
         ensure_tags(self.client, location, mode, described.tags, reply)
         if not reply.get("ETag"):
@@ -163,7 +155,8 @@ class Objects:
             found = head(self.client, location, mode.read_arguments())
             reply = {**reply, "ETag": found["ETag"]}
         stored = sealer.sealed_length(size) if sealer else size
-        return describe_written(location, mode, described, reply, (size, stored, header, whole))
+        facts = sealing.facts(size) if sealing else None
+        return describe_written(location, mode, described, reply, (size, stored, facts))
 
     def copy(
         self,
@@ -192,7 +185,7 @@ class Objects:
             info, reply = reading.info, reading.stream.reply
             check_metadata(source, reply)
             if "metadata" not in described:
-                refuse_s3ec(info.metadata)
+                formats.refuse_s3ec(info.metadata)
             kept = {
                 "metadata": info.metadata,
                 # S3 counts those that the caller may read.
@@ -220,17 +213,16 @@ class Objects:
             _explaining(mode),
             ObjectStream.open(self.client, location, arguments, first=first) as stream,
         ):
-            reader = None
+            envelope, opened = None, None
             if isinstance(mode, ClientSide):
-                reader = decrypting(mode, context, stream, demand)
+                envelope, opened = decrypting(mode, context, stream, demand)
             else:
                 self.keys.check_mode(mode, stream.reply, location)
                 refuse_client_side(mode, stream)
                 if mode is None:
                     self._refuse_headless_ciphertext(location, stream, demand.neighbour)
-            header = reader.header if reader else None
-            info = describe(location, stream, header)
-            yield Reading(location, stream, reader, info, demand)
+            info = describe(location, stream, envelope)
+            yield Reading(location, stream, opened, info, demand)
 
     def look(self, location: Location, demand: Demand, *, first: int) -> ObjectInfo:
         """Return what an object's head and its first bytes show; decrypts nothing."""
@@ -240,12 +232,10 @@ class Objects:
             _explaining(demand.mode),
             ObjectStream.open(self.client, location, arguments, first=first) as stream,
         ):
-            header = recognise(stream)
-            if header:
-                entries.check_recorded(entries.of_reply(stream.reply), header)
-            elif demand.mode is None:
+            envelope = classify(stream)
+            if envelope is None and demand.mode is None:
                 self._refuse_headless_ciphertext(location, stream, demand.neighbour)
-            return describe(location, stream, header)
+            return describe(location, stream, envelope)
 
     def _refuse_headless_ciphertext(
         self, location: Location, stream: ObjectStream, neighbour: Neighbour | None
@@ -257,7 +247,7 @@ class Objects:
         if neighbour and neighbour.etag == stream.reply["ETag"]:
             if neighbour.is_there:
                 self.refuse_instruction_file_of(location, is_listed=True)
-        elif stream.size >= s3ec.MIN_CIPHERTEXT_LENGTH and not is_known(stream.beginning):
+        elif stream.size >= s3ec.MIN_CIPHERTEXT_LENGTH and not formats.is_known(stream.beginning):
             self.refuse_instruction_file_of(location)
 
     def refuse_instruction_file_of(self, location: Location, *, is_listed: bool = False) -> None:
@@ -301,7 +291,7 @@ class Objects:
                 return False
         first = s3ec.MAX_INSTRUCTION_LENGTH
         with ObjectStream.open(self.client, location, {}, first=first) as stream:
-            return is_instruction_file(stream)
+            return formats.is_instruction_file(entries.of_reply(stream.reply), stream)
 
     def read_into(
         self,
@@ -412,23 +402,6 @@ class Objects:
         name = demand.written_as or location.name
         bucket = demand.written_in or self.written_in or location.bucket
         return demand.mode.object_context(name, bucket)
-
-    @staticmethod
-    def _sealed(
-        mode: ClientSide, context: Mapping[str, str], size: int | None
-    ) -> tuple[Sealer, Header, dict[str, str]]:
-        keyring: Keyring = mode.keyring
-        object_keyring = None
-        if mode.key_location == "metadata":
-            keyring = object_keyring = entries.ObjectKeyring(mode.keyring)
-        sealer = Sealer(
-            keyring,
-            context=context,
-            signed=mode.signed,
-            frame_length=mode.frame_length,
-            plaintext_length=size,
-        )
-        return sealer, sealer.fields, entries.described(sealer.fields, object_keyring)
 
 
 def describe_target(

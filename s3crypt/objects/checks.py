@@ -5,18 +5,26 @@ Makes no request, and knows no store: a reply and its stream are all that is loo
 """
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+from s3crypt import formats
 from s3crypt import metadata as entries
-from s3crypt import s3ec
-from s3crypt.errors import ConfigError, FormatError, PolicyError
+from s3crypt.errors import ConfigError, PolicyError
+from s3crypt.formats import Envelope
 from s3crypt.keyrings import reading_hint
 from s3crypt.location import Location
-from s3crypt.message import Header, find_header
-from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, binds_bucket, reported_mode
+from s3crypt.modes import (
+    DSSEKMS,
+    SSEC,
+    SSEKMS,
+    ClientSide,
+    Mode,
+    ServerSide,
+    binds_bucket,
+    reported_mode,
+)
 from s3crypt.transfer import ObjectStream
-
-from .info import keys_of
 
 
 def check_written_in(mode: Mode | None, written_in: str | None) -> None:
@@ -49,75 +57,80 @@ def refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
     """
     # S3 knows nothing of client-side encryption, so a reader without keys would get ciphertext
     # for plaintext. Our own objects say so; without a mode, others' are looked at too.
-    if mode is not None and not entries.claims_client_side(entries.of_reply(stream.reply)):
+    if mode is not None and not formats.claims_client_side(entries.of_reply(stream.reply)):
         return
-    if header := recognise(stream):
-        raise PolicyError(
-            "The object is encrypted client-side.",
-            hint=reading_hint(keys_of(header, stream.reply)),
+    if envelope := classify(stream):
+        raise PolicyError("The object is encrypted client-side.", hint=reading_hint(envelope.keys))
+
+
+def classify(stream: ObjectStream) -> Envelope | None:
+    """Return the envelope of a client-side object; None for any other. See `formats.classify`."""
+    return formats.classify(entries.of_reply(stream.reply), stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Something of an object's server-side encryption that is not as a mode would have it.
+
+    Attributes:
+        what: `mode`, `key`, `bucket key` or `customer key`.
+        wanted: What the mode has: its name, its key's ARN, the MD5 of its customer key.
+        reported: What S3 reports.
+    """
+
+    what: Literal["mode", "key", "bucket key", "customer key"]
+    wanted: str | bool
+    reported: str | bool | None
+
+
+def compare(mode: ServerSide, reply: Mapping[str, Any]) -> tuple[Mismatch, ...]:
+    """Return how the encryption that S3 reports differs from what `mode` would write.
+
+    A KMS key is compared as it is written: one named by alias or id must be resolved before.
+    """
+    reported = reported_mode(reply)
+    if reported != mode.name:
+        return (Mismatch("mode", mode.name, reported),)
+    pairs: tuple[Mismatch, ...] = ()
+    if isinstance(mode, SSEC):
+        pairs = (Mismatch("customer key", mode.key_md5, reply.get("SSECustomerKeyMD5")),)
+    elif isinstance(mode, SSEKMS | DSSEKMS):
+        bucket_key = isinstance(mode, SSEKMS) and mode.bucket_key
+        pairs = (
+            Mismatch("key", mode.key, reply.get("SSEKMSKeyId")),
+            Mismatch("bucket key", bucket_key, bool(reply.get("BucketKeyEnabled"))),
         )
-    stream.rewind()
+    return tuple(pair for pair in pairs if pair.wanted != pair.reported)
 
 
-def recognise(stream: ObjectStream) -> Header | None:
-    """Return the header at the beginning of a client-side object, or None for any other.
+def check_read(
+    mode: ServerSide, reply: Mapping[str, Any], location: Location, *, arn: str | None = None
+) -> None:
+    """Refuse an object that S3 does not report to be in this mode and under this key.
+
+    S3 itself compares customer keys, and a bucket key is no matter of who reads.
+
+    Args:
+        mode: What is demanded.
+        reply: S3's, to a GET or HEAD.
+        location: The object.
+        arn: The ARN of the mode's key, where the mode names it otherwise.
 
     Raises:
-        FormatError, IntegrityError: It is encrypted client-side, and cannot be read: taken for
-            a plain object, its ciphertext would be taken for plaintext.
+        PolicyError: It is in another mode, or under another key.
     """
-    metadata = entries.of_reply(stream.reply)
-    refuse_s3ec(metadata)
-    header = find_header(stream)
-    if header is None and entries.claims_client_side(metadata):
-        raise FormatError(
-            "The object is to be encrypted client-side, and is not a message this version reads."
-        )
-    if header is None and is_instruction_file(stream):
-        raise _instruction_file_error("Or name this object's own mode, to read it as it is.")
-    return header
-
-
-def refuse_s3ec(metadata: Mapping[str, str]) -> None:
-    """Refuse an object whose metadata has entries of the Amazon S3 Encryption Client.
-
-    Raises:
-        FormatError: It has some: the object is that client's, or an instruction file, or other
-            readers would take it for one of these.
-    """
-    names = s3ec.marks(metadata)
-    if not names:
-        return
-    if s3ec.INSTRUCTION_MARK in names:
-        raise _instruction_file_error()
-    key = (
-        "" if s3ec.has_key(metadata) else "; its instruction file (NAME.instruction) holds its key"
-    )
-    raise FormatError(
-        f"The object is of the Amazon S3 Encryption Client, which this version does not read{key}.",
-        hint="Read it with that client. If another one wrote it, copy it without its metadata "
-        f"{', '.join(names)}.",
-    )
-
-
-def _instruction_file_error(hint: str = "") -> FormatError:
-    return FormatError(
-        "The object is an instruction file of the Amazon S3 Encryption Client: it holds the key "
-        "of another object, which this version does not read.",
-        hint=f"Read that object with that client. {hint}".rstrip(),
-    )
-
-
-def is_instruction_file(stream: ObjectStream) -> bool:
-    """Return whether an object's metadata or its whole body is that of an instruction file."""
-    if s3ec.INSTRUCTION_MARK in entries.of_reply(stream.reply):
-        return True
-    if stream.size > s3ec.MAX_INSTRUCTION_LENGTH or not s3ec.may_begin_instruction_file(
-        stream.beginning
-    ):
-        return False
-    stream.rewind()
-    return s3ec.is_instruction_file(bytes(stream.take(stream.size)))
+    resolved = replace(mode, key=arn) if arn and isinstance(mode, SSEKMS | DSSEKMS) else mode
+    for found in compare(resolved, reply):
+        if found.what == "mode":
+            raise PolicyError(
+                f"{location} is stored as {found.reported or 'unencrypted'}, not as {mode.name}.",
+                hint=f"Read it with mode {found.reported}." if found.reported else None,
+            )
+        if found.what == "key" and isinstance(mode, SSEKMS | DSSEKMS):
+            raise PolicyError(
+                f"{location} is encrypted under {found.reported}, not under {mode.key}.",
+                hint="Read it with that key, or without a mode.",
+            )
 
 
 def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> None:
@@ -127,15 +140,16 @@ def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> N
     """
     if isinstance(mode, ClientSide):
         return
-    confirmed = reported_mode(reply) == mode.name
-    if isinstance(mode, SSEC):
-        confirmed = confirmed and reply.get("SSECustomerKeyMD5") == mode.key_md5
-    elif isinstance(mode, SSEKMS | DSSEKMS) and "alias/" not in mode.key:
-        # An ARN is compared whole; of an id nothing else is known without asking KMS.
-        reported = str(reply.get("SSEKMSKeyId"))
-        confirmed = confirmed and mode.key in (reported, reported.rpartition(":key/")[2])
-    if not confirmed:
+    if any(_is_unconfirmed(found) for found in compare(mode, reply)):
         raise PolicyError(
             f"{location}: the server did not confirm encryption {mode.name}.",
             hint="This S3 service may not support the mode; mode client needs no support.",
         )
+
+
+def _is_unconfirmed(found: Mismatch) -> bool:
+    if found.what == "key":
+        wanted, reported = str(found.wanted), str(found.reported)
+        # An ARN is compared whole; of an id or alias nothing else is known without asking KMS.
+        return "alias/" not in wanted and wanted != reported.rpartition(":key/")[2]
+    return found.what != "bucket key"

@@ -7,14 +7,11 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from s3crypt import formats
 from s3crypt import metadata as entries
-from s3crypt.errors import IntegrityError, StorageError
-from s3crypt.keyrings import key_names
-from s3crypt.local.readers import read_into
+from s3crypt.errors import StorageError
+from s3crypt.formats import Envelope, Facts
 from s3crypt.location import Location
-from s3crypt.message import Header
-from s3crypt.message.frames import BLOCK_OVERHEAD, MAX_FOOTER_LENGTH
-from s3crypt.message.geometry import Geometry
 from s3crypt.modes import ClientSide, Mode, reported_mode
 from s3crypt.transfer import ObjectStream
 
@@ -114,21 +111,13 @@ def check_metadata(location: Location, reply: Mapping[str, Any]) -> None:
         )
 
 
-def keys_of(header: Header, reply: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return who wrapped an object's key, as written on the command line."""
-    return key_names(entries.load_edks(entries.of_reply(reply)) or header.edks)
-
-
-def describe(location: Location, stream: ObjectStream, header: Header | None) -> ObjectInfo:
-    """Return what an open object's reply and header tell."""
+def describe(location: Location, stream: ObjectStream, envelope: Envelope | None) -> ObjectInfo:
+    """Return what an open object's reply and envelope say."""
     common = _of_reply(location, stream.reply, stream.size)
-    if header is None:
+    if envelope is None:
         return ObjectInfo(mode=reported_mode(stream.reply), size=stream.size, **common)
-    metadata = entries.of_reply(stream.reply)
-    size, frames = _extent(header, stream)
-    return ObjectInfo(
-        mode=ClientSide.name, size=size, frames=frames, **common, **_of_header(header, metadata)
-    )
+    facts = envelope.facts(stream)
+    return ObjectInfo(mode=ClientSide.name, size=facts.size, **common, **_of_facts(facts))
 
 
 def describe_plain(location: Location, head: Mapping[str, Any]) -> ObjectInfo:
@@ -142,23 +131,12 @@ def describe_head(location: Location, head: Mapping[str, Any]) -> ObjectInfo | N
 
     The size is what the metadata claims; whoever opens the object compares them with its header.
     """
-    metadata = entries.of_reply(head)
-    recorded = entries.recorded_geometry(metadata)
-    if recorded is None:
+    stored_size = head["ContentLength"]
+    facts = formats.measure(entries.of_reply(head), stored_size)
+    if facts is None:
         return None
-    geometry, footer_length = recorded
-    size, frames = _size_of(geometry, head["ContentLength"] - footer_length)
-    wrapped = entries.load_edks(metadata)
-    return ObjectInfo(
-        mode=ClientSide.name,
-        size=size,
-        frames=frames,
-        signed=footer_length > 0,
-        frame_length=geometry.frame_length,
-        key_location="metadata" if wrapped else "header",
-        keys=key_names(wrapped),
-        **_of_reply(location, head, head["ContentLength"]),
-    )
+    common = _of_reply(location, head, stored_size)
+    return ObjectInfo(mode=ClientSide.name, size=facts.size, **common, **_of_facts(facts))
 
 
 def _of_reply(location: Location, reply: Mapping[str, Any], stored_size: int) -> dict[str, Any]:
@@ -176,59 +154,16 @@ def _of_reply(location: Location, reply: Mapping[str, Any], stored_size: int) ->
     }
 
 
-def _of_header(header: Header, metadata: Mapping[str, str]) -> dict[str, Any]:
-    wrapped = entries.load_edks(metadata)
+def _of_facts(facts: Facts) -> dict[str, Any]:
     return {
-        "suite": header.suite.name,
-        "signed": header.suite.curve is not None,
-        "frame_length": header.frame_length or None,
-        "key_location": "metadata" if wrapped else "header",
-        "keys": key_names(wrapped or header.edks),
-        "context": header.context,
+        "suite": facts.suite,
+        "signed": facts.signed,
+        "frame_length": facts.frame_length,
+        "frames": facts.frames,
+        "key_location": facts.key_location,
+        "keys": facts.keys,
+        "context": facts.context,
     }
-
-
-def _extent(header: Header, stream: ObjectStream) -> tuple[int | None, int | None]:
-    """Return plaintext bytes and frames by arithmetic on the stored size."""
-    footer = footer_length(header, stream)
-    if footer is None:
-        return None, None
-    length = stream.size - footer
-    if not header.frame_length:
-        size = length - len(header) - BLOCK_OVERHEAD
-        return (size, None) if size >= 0 else (None, None)
-    return _size_of(header.geometry, length)
-
-
-def _size_of(geometry: Geometry, length: int) -> tuple[int | None, int | None]:
-    try:
-        regular, final = geometry.split(length)
-    except IntegrityError:
-        return None, None
-    return regular * geometry.frame_length + final, regular + 1
-
-
-def footer_length(header: Header, stream: ObjectStream) -> int | None:
-    """Return the bytes after the final frame; None where what is there is no signature.
-
-    It is what the object's metadata or its last bytes claim: the final frame, once it is opened
-    where it must lie then, proves it.
-    """
-    if header.suite.curve is None:
-        return 0
-    recorded = entries.recorded_geometry(entries.of_reply(stream.reply))
-    if recorded:
-        return recorded[1]
-    # Its own length field and DER's agree.
-    start = max(0, stream.size - MAX_FOOTER_LENGTH)
-    end = bytearray(stream.size - start)
-    with stream.section(start, stream.size) as tail, memoryview(end) as view:
-        read_into(tail, view)
-    for length in range(8, len(end) - 1):
-        footer = end[-length - 2 :]
-        if int.from_bytes(footer[:2]) == length and footer[2:4] == bytes([0x30, length - 2]):
-            return length + 2
-    return None
 
 
 def describe_written(
@@ -236,15 +171,10 @@ def describe_written(
     mode: Mode,
     described: Description,
     reply: Mapping[str, Any],
-    stored: tuple[int, int, Header | None, Mapping[str, str]],
+    stored: tuple[int, int, Facts | None],
 ) -> ObjectInfo:
-    """Return what the writer of an object knows of it."""
-    size, stored_size, header, metadata = stored
-    details = {}
-    if header:
-        details = _of_header(header, metadata)
-        if header.frame_length:
-            details["frames"] = header.geometry.frames(size)
+    """Return what the writer of an object knows of it; `stored` has its sizes and its facts."""
+    size, stored_size, facts = stored
     return ObjectInfo(
         uri=str(location),
         mode=mode.name,
@@ -257,5 +187,5 @@ def describe_written(
         metadata=dict(described.metadata),
         kms_key=reply.get("SSEKMSKeyId"),
         bucket_key=bool(reply.get("BucketKeyEnabled")),
-        **details,
+        **(_of_facts(facts) if facts else {}),
     )

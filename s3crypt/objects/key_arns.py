@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from s3crypt.aws import Clients
-from s3crypt.errors import KeyUnavailableError, PolicyError
+from s3crypt.errors import KeyUnavailableError
 from s3crypt.kms_keyrings import resolve_key_arn
 from s3crypt.location import Location
 from s3crypt.modes import DSSEKMS, SSEKMS, ClientSide, Mode, reported_mode
 
-from .checks import check_written
+from .checks import check_read, check_written
 
 
 class KeyARNs:
@@ -32,19 +32,10 @@ class KeyARNs:
         """Refuse an object that S3 does not report to be in this server-side mode and key."""
         if mode is None or isinstance(mode, ClientSide):
             return
-        reported = reported_mode(reply)
-        if reported != mode.name:
-            raise PolicyError(
-                f"{location} is stored as {reported or 'unencrypted'}, not as {mode.name}.",
-                hint=f"Read it with mode {reported}." if reported else None,
-            )
-        if isinstance(mode, SSEKMS | DSSEKMS):
-            key = str(reply.get("SSEKMSKeyId"))
-            if key != self.of(mode.key, key):
-                raise PolicyError(
-                    f"{location} is encrypted under {key}, not under {mode.key}.",
-                    hint="Read it with that key, or without a mode.",
-                )
+        arn = None
+        if isinstance(mode, SSEKMS | DSSEKMS) and reported_mode(reply) == mode.name:
+            arn = self.of(mode.key, str(reply.get("SSEKMSKeyId")))
+        check_read(mode, reply, location, arn=arn)
 
     def of(self, key: str, like: str) -> str:
         """Return the ARN of a key named by id, alias or ARN, in the Region of the ARN `like`.

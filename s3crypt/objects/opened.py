@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from s3crypt import formats
 from s3crypt import metadata as entries
-from s3crypt.errors import FormatError, IntegrityError, PolicyError, StorageError
+from s3crypt.errors import FormatError, IntegrityError, StorageError
+from s3crypt.formats import Envelope, OpenObject
+from s3crypt.framing import RunOpener
 from s3crypt.local.buffers import RUN_LENGTH, reserve
 from s3crypt.local.readers import ByteReader
 from s3crypt.local.sources import is_regular
 from s3crypt.location import Location
-from s3crypt.message import DecryptingReader, Keyring, Opener, read_header
 from s3crypt.modes import BOUND_BUCKET, BOUND_NAME, ClientSide, Mode, reported_mode
 from s3crypt.transfer import ObjectStream, Progress, WholeStream, download, pour
 
-from .checks import refuse_s3ec
-from .info import ObjectInfo, footer_length
+from .info import ObjectInfo
 from .ranges import BytesPlaintext, Plaintext, RangedPlaintext
 from .spans import PlaintextCache
 
@@ -49,18 +50,18 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An object being read: its stored bytes, and what decrypts them."""
+    """An object being read: its stored bytes, and what decrypts them, where it is client-side."""
 
     location: Location
     stream: ObjectStream
-    reader: DecryptingReader | None
+    opened: OpenObject | None
     info: ObjectInfo
     demand: "Demand"
 
     @property
     def plaintext(self) -> ByteReader:
         """Return the plaintext as a stream; its end is only reached once all is verified."""
-        return self.reader or WholeStream(self.stream)
+        return self.opened.reader if self.opened else WholeStream(self.stream)
 
     def into_stream(self, target: BinaryIO, progress: Progress | None) -> ObjectInfo:
         """Write the plaintext in order."""
@@ -68,10 +69,10 @@ class Reading:
         def write(view: memoryview) -> None:
             write_all(target, view)
 
-        if self.is_in_order and self.reader:
-            # Where the body ends, only its reader finds out.
+        if self.opened and self.opened.is_sequential:
+            # Only its reader finds out where the body ends.
             buffer = reserve(RUN_LENGTH)
-            while count := self.reader.readinto(buffer):
+            while count := self.opened.reader.readinto(buffer):
                 write(buffer[:count])
                 if progress:
                     progress(count)
@@ -81,7 +82,7 @@ class Reading:
 
     def into_file(self, file: BinaryIO, workers: int, progress: Progress | None) -> ObjectInfo:
         """Write the plaintext in place, sections side by side where the format allows it."""
-        if self.is_in_order or not is_regular(file):
+        if (self.opened and self.opened.is_sequential) or not is_regular(file):
             return self.into_stream(file, progress)
         download(self.stream, self._opener, file, workers=workers, progress=progress)
         return self.info
@@ -92,34 +93,22 @@ class Reading:
         return PlaintextCache(plaintext, name=str(self.location), limit=limit, workers=workers)
 
     def _plaintext(self) -> Plaintext:
-        if self.reader is None:
+        if self.opened is None:
             self.stream.hold()
             return RangedPlaintext(self.stream, None, 0, self.location)
-        header = self.reader.header
-        if not header.frame_length:
-            # Of one block no byte is verified before all are; the signature is then, too.
-            return BytesPlaintext(self.reader.readall())
-        if header.suite.curve and not self.demand.allow_unverified_signature:
-            raise PolicyError(
-                f"{self.location} is signed, and its signature covers the whole: of a range only "
-                "the frames can be verified.",
-                hint="Get it whole, or name allow_unverified_signature.",
+        with self.location.named_in_errors():
+            found = self.opened.seekable(
+                allow_unverified_signature=self.demand.allow_unverified_signature
             )
+        if found is None:
+            # No byte is verified before all are.
+            return BytesPlaintext(self.opened.reader.readall())
         self.stream.hold()
-        after = footer_length(header, self.stream)
-        if after is None:
-            raise IntegrityError("The message does not end with a signature: it is truncated.")
-        opener = self.reader.opener.without_signature()
-        return RangedPlaintext(self.stream, opener, after, self.location)
+        return RangedPlaintext(self.stream, *found, self.location)
 
     @property
-    def is_in_order(self) -> bool:
-        """Tell whether it is a message that must be read from end to end."""
-        return self.reader is not None and self.reader.header.is_in_order
-
-    @property
-    def _opener(self) -> Opener | None:
-        return self.reader.opener if self.reader else None
+    def _opener(self) -> RunOpener | None:
+        return self.opened.opener if self.opened else None
 
 
 def write_all(target: BinaryIO, view: memoryview) -> None:
@@ -134,44 +123,38 @@ def write_all(target: BinaryIO, view: memoryview) -> None:
 
 def decrypting(
     mode: ClientSide, context: Mapping[str, str], stream: ObjectStream, demand: Demand
-) -> DecryptingReader:
-    """Return a reader of the object's plaintext, once its header is as demanded.
+) -> tuple[Envelope, OpenObject]:
+    """Return an object's envelope and what decrypts it, once its header is as demanded.
 
     Raises:
-        FormatError: It is no message that this version reads.
+        FormatError: It is of no format that this version reads.
         IntegrityError, PolicyError, KeyUnavailableError: It is not as demanded.
     """
-    keyring: Keyring = mode.keyring
-    wrapped = entries.load_edks(entries.of_reply(stream.reply))
-    if wrapped:
-        keyring = entries.ObjectKeyring(mode.keyring, wrapped)
     try:
-        header = read_header(stream)
+        envelope = formats.read(entries.of_reply(stream.reply), stream)
     except FormatError as error:
-        refuse_s3ec(entries.of_reply(stream.reply))
         reported = reported_mode(stream.reply)
         if error.hint is None and reported:
             error.hint = f"S3 stores it in mode {reported}: read it with that mode."
         raise
-    entries.check_recorded(entries.of_reply(stream.reply), header)
-    if mode.bind_name and BOUND_NAME not in header.context:
+    if mode.bind_name and BOUND_NAME not in envelope.context:
         raise IntegrityError(
             "The object is not bound to its name.",
             hint="Where its writer did not bind names, read it with bind_name=False.",
         )
-    if mode.bind_bucket and BOUND_BUCKET not in header.context:
+    if mode.bind_bucket and BOUND_BUCKET not in envelope.context:
         raise IntegrityError(
             "The object is not bound to its bucket.",
             hint="Where its writer did not bind buckets, read it with bind_bucket=False.",
         )
-    return DecryptingReader(
+    opened = envelope.open(
         stream,
-        keyring,
-        context=context,
+        mode,
+        context,
         signed=mode.signed and not demand.allow_unsigned,
         allow_uncommitted=demand.allow_uncommitted,
-        header=header,
     )
+    return envelope, opened
 
 
 def read_arguments(mode: Mode | None, version_id: str | None) -> dict[str, Any]:

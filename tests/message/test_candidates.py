@@ -16,7 +16,7 @@ from writers import ForeignWriter
 
 from s3crypt import AESKeyring, CachingKeyring, ClientSide, MultiKeyring, RSAKeyring, message
 from s3crypt.errors import IntegrityError, KeyUnavailableError
-from s3crypt.metadata import ObjectKeyring
+from s3crypt.formats.entries import ObjectKeyring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

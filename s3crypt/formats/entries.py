@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What messages keep in an object's S3 metadata, and the keyring that keeps the key there.
+
+    s3crypt-header-length   bytes before the first frame        } hints: with these a HEAD tells
+    s3crypt-frame-length    plaintext bytes of a frame          } the plaintext's size; compared
+    s3crypt-footer-length   bytes after the final frame         } with the header when it is read
+    s3crypt-edks            the object key, wrapped: JSON list of provider, info, ciphertext
+    s3crypt-context         the encryption context it is wrapped under, as JSON
+
+`s3crypt-edks` and `s3crypt-context` are there with `key_location="metadata"` only: the message's
+header then has one EDK, of a raw AES key made for this object (the *object key*). Changing who
+wraps the object key changes metadata only; a message's header is never written twice.
+
+With a `CachingKeyring`, objects of one context share an object key, each with a data key of its
+own under it. The IVs of those wrappings are random: 2**32 of them under one key, the limit of
+NIST SP 800-38D 8.3, is also the most messages that a cached key can serve.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping, Sequence
+
+from s3crypt.errors import ConfigError, FormatError, IntegrityError, KeyUnavailableError
+from s3crypt.keyrings import AESKeyring, Keyring
+from s3crypt.message import MAX_EDKS, DataKey, EncryptedDataKey, Header
+from s3crypt.message.frames import SIGNATURE_LENGTH
+from s3crypt.message.geometry import Geometry
+from s3crypt.message.keys import HEADER_FAILED, unwrap_fitting
+
+HEADER_LENGTH = "s3crypt-header-length"
+FRAME_LENGTH = "s3crypt-frame-length"
+FOOTER_LENGTH = "s3crypt-footer-length"
+EDKS = "s3crypt-edks"
+CONTEXT = "s3crypt-context"
+
+# The header's only EDK names this raw AES key; any SDK opens it, given the unwrapped object key.
+OBJECT_KEY = ("s3crypt", "object-key")
+OBJECT_KEY_LENGTH = 32
+
+
+class ObjectKeyring:
+    """Wraps the data key with a key of this object's own, and that key with a keyring.
+
+    Args:
+        keyring: Wraps the object key.
+        wrapped: The wrapped object key of an existing object.
+    """
+
+    def __init__(self, keyring: Keyring, wrapped: Sequence[EncryptedDataKey] = ()) -> None:
+        self._keyring = keyring
+        self.wrapped = tuple(wrapped)
+
+    def generate(
+        self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
+    ) -> DataKey:
+        """Return a data key wrapped by a new object key, which `wrapped` then has wrapped."""
+        object_key = self._keyring.generate(
+            OBJECT_KEY_LENGTH, context, plaintext_length=plaintext_length
+        )
+        self.wrapped = object_key.edks
+        return AESKeyring(*OBJECT_KEY, object_key.plaintext).generate(length, context)
+
+    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
+        """Refuse: an object key belongs to one object."""
+        raise ConfigError("An object key wraps the data key of its own object only.")
+
+    def unwrap(
+        self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
+    ) -> bytes:
+        """Return the data key, by way of the object key."""
+        return self.unwrap_fitting(edks, context, length, lambda _: True)
+
+    def unwrap_fitting(
+        self,
+        edks: Sequence[EncryptedDataKey],
+        context: Mapping[str, str],
+        length: int,
+        fits: Callable[[bytes], bool],
+    ) -> bytes:
+        """Return the data key that fits, by way of the object key that opens it."""
+        opened: list[bytes] = []
+
+        def opens(object_key: bytes) -> bool:
+            if len(object_key) != OBJECT_KEY_LENGTH:
+                return False
+            try:
+                data_key = AESKeyring(*OBJECT_KEY, object_key).unwrap(edks, context, length)
+            except (IntegrityError, KeyUnavailableError):
+                return False
+            if fits(data_key):
+                opened.append(data_key)
+            return bool(opened)
+
+        unwrap_fitting(self._keyring, self.wrapped, context, OBJECT_KEY_LENGTH, opens)
+        if not opened:
+            raise IntegrityError(HEADER_FAILED)
+        return opened[0]
+
+    def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
+        """Tell whether the header's EDK is an object key's."""
+        return len(edks) == 1 and edks[0].provider == OBJECT_KEY[0]
+
+
+def described(header: Header, keyring: ObjectKeyring | None) -> dict[str, str]:
+    """Return the metadata of a new object with this header."""
+    entries = _lengths(header)
+    if keyring:
+        entries[EDKS] = dump_edks(keyring.wrapped)
+        entries[CONTEXT] = json.dumps(dict(header.context), separators=(",", ":"))
+    return entries
+
+
+def _lengths(header: Header) -> dict[str, str]:
+    return {
+        HEADER_LENGTH: str(len(header)),
+        FRAME_LENGTH: str(header.frame_length),
+        FOOTER_LENGTH: str(2 + SIGNATURE_LENGTH if header.suite.curve else 0),
+    }
+
+
+def recorded_geometry(metadata: Mapping[str, str]) -> tuple[Geometry, int] | None:
+    """Return where the frames lie and the footer's bytes, as an object's metadata has them.
+
+    None where they are not all there, or are no such numbers.
+    """
+    texts = [metadata.get(name, "") for name in (HEADER_LENGTH, FRAME_LENGTH, FOOTER_LENGTH)]
+    # Longer numbers are no lengths, and int() is not meant for what strangers write.
+    if not all(text.isascii() and text.isdigit() and len(text) < 12 for text in texts):
+        return None
+    header_length, frame_length, footer_length = map(int, texts)
+    return (Geometry(header_length, frame_length), footer_length) if frame_length else None
+
+
+def check_recorded(metadata: Mapping[str, str], header: Header) -> None:
+    """Refuse metadata whose lengths are not the header's: sizes were told by them.
+
+    Raises:
+        IntegrityError: They differ.
+    """
+    for name, length in _lengths(header).items():
+        if metadata.get(name, length) != length:
+            raise IntegrityError(
+                f"The object's {name} metadata is {metadata[name]!r}; its header says {length}.",
+                hint="Its metadata or its body was replaced. Put it again.",
+            )
+
+
+def dump_edks(edks: Sequence[EncryptedDataKey]) -> str:
+    """Return wrapped keys as one line of ASCII."""
+    entries = [
+        {
+            "provider": edk.provider,
+            "info": b64encode(edk.info).decode(),
+            "ciphertext": b64encode(edk.ciphertext).decode(),
+        }
+        for edk in edks
+    ]
+    return json.dumps(entries, separators=(",", ":"))
+
+
+def load_edks(metadata: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
+    """Return the wrapped object key in an object's metadata; none where the header has the key.
+
+    Raises:
+        FormatError: The entry is not what `dump_edks` writes, or has too many keys.
+    """
+    if EDKS not in metadata:
+        return ()
+    try:
+        edks = tuple(
+            EncryptedDataKey(
+                str(entry["provider"]),
+                b64decode(entry["info"], validate=True),
+                b64decode(entry["ciphertext"], validate=True),
+            )
+            for entry in json.loads(metadata[EDKS])
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise FormatError(f"The object's {EDKS} metadata is malformed.") from None
+    if not 0 < len(edks) <= MAX_EDKS:
+        raise FormatError(f"The object's {EDKS} metadata has {len(edks)} keys.")
+    return edks
+
+
+def load_context(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the encryption context in an object's metadata.
+
+    Raises:
+        FormatError: It is missing or not a JSON object of text.
+    """
+    try:
+        context = json.loads(metadata[CONTEXT])
+    except (ValueError, KeyError, RecursionError):
+        raise FormatError(f"The object's {CONTEXT} metadata is malformed.") from None
+    if not isinstance(context, dict) or not all(isinstance(v, str) for v in context.values()):
+        raise FormatError(f"The object's {CONTEXT} metadata is malformed.")
+    return context

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AWS Encryption SDK messages as objects, with their wrapped keys in the header or the metadata."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
+
+from s3crypt.errors import IntegrityError, KeyUnavailableError, PolicyError
+from s3crypt.framing import RunOpener
+from s3crypt.keyrings import AESKeyring, key_names, uncached
+from s3crypt.kms_keyrings import KMSKeyring
+from s3crypt.local.readers import read_into
+from s3crypt.message import (
+    DecryptingReader,
+    EncryptedDataKey,
+    Header,
+    Keyring,
+    Opener,
+    Sealer,
+    find_header,
+    read_header,
+)
+from s3crypt.message.frames import BLOCK_OVERHEAD, MAX_FOOTER_LENGTH
+from s3crypt.message.geometry import Geometry
+from s3crypt.message.header import PUBLIC_KEY_PAIR
+from s3crypt.message.keys import unwrap_fitting
+from s3crypt.modes import ClientSide
+
+from . import entries
+from .seam import Difference, Facts, Fetch, Sealing, Stored
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEnvelope:
+    """A message's header, and the entries of its object's metadata.
+
+    Attributes:
+        metadata: The object's.
+        wrapped: The object key, wrapped, where the metadata has it.
+        header: The header; None where `wrapped` made it unnecessary to fetch it.
+    """
+
+    metadata: Mapping[str, str]
+    wrapped: tuple[EncryptedDataKey, ...]
+    header: Header | None
+
+    @property
+    def edks(self) -> tuple[EncryptedDataKey, ...]:
+        """Return the wrapped key that the mode's keyring opens."""
+        return self.wrapped or self._known.edks
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return who wrapped its key, as written on the command line."""
+        return key_names(self.edks)
+
+    @property
+    def context(self) -> Mapping[str, str]:
+        """Return the stored encryption context."""
+        return self.header.context if self.header else entries.load_context(self.metadata)
+
+    @property
+    def is_signed(self) -> bool:
+        """Return whether it has a signature."""
+        return PUBLIC_KEY_PAIR in self.context
+
+    @property
+    def key_location(self) -> str:
+        """Return `header` or `metadata`."""
+        return "metadata" if self.wrapped else "header"
+
+    def facts(self, stored: Stored) -> Facts:
+        """Return all that it says; the size follows from that of the object, by arithmetic."""
+        header = self._known
+        entries.check_recorded(self.metadata, header)
+        size, frames = _extent(header, self.metadata, stored)
+        return _facts(header, self.wrapped, size=size, frames=frames)
+
+    def open(
+        self,
+        stored: Stored,
+        mode: ClientSide,
+        context: Mapping[str, str],
+        *,
+        signed: bool,
+        allow_uncommitted: bool,
+    ) -> "OpenMessage":
+        """Unwrap the data key and verify the header of a message read up to its first frame."""
+        entries.check_recorded(self.metadata, self._known)
+        keyring: Keyring = mode.keyring
+        if self.wrapped:
+            keyring = entries.ObjectKeyring(mode.keyring, self.wrapped)
+        reader = DecryptingReader(
+            stored,
+            keyring,
+            context=context,
+            signed=signed,
+            allow_uncommitted=allow_uncommitted,
+            header=self._known,
+        )
+        return OpenMessage(reader, stored, self.metadata)
+
+    def difference(self, mode: ClientSide, context: Mapping[str, str]) -> Difference:
+        """Return what differs between this object and one that `mode` writes under `context`."""
+        is_alike = (
+            mode.key_location == self.key_location
+            and mode.signed == self.is_signed
+            and context.items() <= self.context.items()
+            # The keys in the metadata are s3crypt's, which writes with commitment only.
+            and (self.header is None or self.header.suite.committing)
+        )
+        if not is_alike:
+            return "content"
+        if mode.keyring.wrote(self.edks):
+            return "nothing"
+        return "wrapping" if self.wrapped else "content"
+
+    def rewrapped(self, source: ClientSide, target: ClientSide, fetch: Fetch) -> dict[str, str]:
+        """Return the metadata entry of the object key wrapped by the target's keyring."""
+        wrapped = self._rewrapped_by_kms(source.keyring, target.keyring)
+        if wrapped is None:
+            wrapped = self._rewrapped_here(source.keyring, target.keyring, fetch)
+        return {entries.EDKS: entries.dump_edks(wrapped)}
+
+    def _rewrapped_by_kms(
+        self, source: Keyring, target: Keyring
+    ) -> tuple[EncryptedDataKey, ...] | None:
+        """Return the object key rewrapped by kms:ReEncrypt, or None where that cannot be done."""
+        # Neither needs its data keys here, cached or not.
+        source, target = uncached(source), uncached(target)
+        if not isinstance(source, KMSKeyring) or not isinstance(target, KMSKeyring):
+            return None
+        edk = next(filter(source.opens, self.wrapped), None)
+        if edk is None or not target.is_reachable_from(source):
+            return None
+        # KMS opens it under the context it was wrapped under and no other, so that need not be
+        # compared with the header's.
+        return (target.rewrap(edk, self.context, source=source),)
+
+    def _rewrapped_here(
+        self, source: Keyring, target: Keyring, fetch: Fetch
+    ) -> tuple[EncryptedDataKey, ...]:
+        """Return the object key wrapped again, once it is proved to open the header."""
+        with fetch() as stored:
+            header = find_header(stored)
+        context = self.context
+        if header is None or dict(header.context) != dict(context):
+            # RSA binds no context, so nothing else would notice; the reader would then find
+            # neither.
+            raise IntegrityError("The object's metadata and its header contradict each other.")
+
+        def opens(object_key: bytes) -> bool:
+            try:
+                Opener(header, AESKeyring(*entries.OBJECT_KEY, object_key))
+            except (IntegrityError, KeyUnavailableError):
+                return False
+            return True
+
+        length = entries.OBJECT_KEY_LENGTH
+        object_key = unwrap_fitting(source, self.wrapped, context, length, opens)
+        return target.wrap(object_key, context)
+
+    @property
+    def _known(self) -> Header:
+        if self.header is None:
+            raise AssertionError("unreachable: only rewrapping does without the header")
+        return self.header
+
+
+class OpenMessage:
+    """A message whose header was verified."""
+
+    def __init__(
+        self, reader: DecryptingReader, stored: Stored, metadata: Mapping[str, str]
+    ) -> None:
+        self.reader = reader
+        self._stored = stored
+        self._metadata = metadata
+
+    @property
+    def opener(self) -> RunOpener:
+        """Return what opens the frames."""
+        return self.reader.opener
+
+    @property
+    def is_sequential(self) -> bool:
+        """Return whether it must be read from end to end: it is signed, or one block."""
+        return self.reader.header.is_in_order
+
+    def seekable(self, *, allow_unverified_signature: bool) -> tuple[RunOpener, int] | None:
+        """Return what opens frames in any order; None for a message of one block."""
+        header = self.reader.header
+        if not header.frame_length:
+            # The signature is verified with the block.
+            return None
+        if header.suite.curve and not allow_unverified_signature:
+            raise PolicyError(
+                "The object is signed, and its signature covers the whole: of a range only the "
+                "frames can be verified.",
+                hint="Get it whole, or name allow_unverified_signature.",
+            )
+        footer_length = _footer_length(header, self._metadata, self._stored)
+        if footer_length is None:
+            raise IntegrityError("The message does not end with a signature: it is truncated.")
+        return self.reader.opener.without_signature(), footer_length
+
+
+class _Messages:
+    """The format; it has no state."""
+
+    def claims(self, metadata: Mapping[str, str]) -> bool:
+        """Return whether an entry that only messages have is there."""
+        return entries.FRAME_LENGTH in metadata or entries.EDKS in metadata
+
+    def classify(
+        self, metadata: Mapping[str, str], stored: Stored | None
+    ) -> MessageEnvelope | None:
+        """Return the envelope of a message, or None."""
+        if stored is None:
+            wrapped = entries.load_edks(metadata)
+            return MessageEnvelope(metadata, wrapped, None) if wrapped else None
+        header = find_header(stored)
+        if header is None:
+            return None
+        return MessageEnvelope(metadata, entries.load_edks(metadata), header)
+
+    def measure(self, metadata: Mapping[str, str], stored_size: int) -> Facts | None:
+        """Return what the recorded lengths say."""
+        recorded = entries.recorded_geometry(metadata)
+        if recorded is None:
+            return None
+        geometry, footer_length = recorded
+        size, frames = _size_of(geometry, stored_size - footer_length)
+        wrapped = entries.load_edks(metadata)
+        return Facts(
+            size=size,
+            signed=footer_length > 0,
+            frame_length=geometry.frame_length,
+            frames=frames,
+            key_location="metadata" if wrapped else "header",
+            keys=key_names(wrapped),
+        )
+
+    def seal(
+        self, mode: ClientSide, context: Mapping[str, str], plaintext_length: int | None
+    ) -> Sealing:
+        """Begin a message."""
+        keyring: Keyring = mode.keyring
+        object_keyring = None
+        if mode.key_location == "metadata":
+            keyring = object_keyring = entries.ObjectKeyring(mode.keyring)
+        sealer = Sealer(
+            keyring,
+            context=context,
+            signed=mode.signed,
+            frame_length=mode.frame_length,
+            plaintext_length=plaintext_length,
+        )
+        wrapped = object_keyring.wrapped if object_keyring else ()
+        metadata = entries.described(sealer.fields, object_keyring)
+        return Sealing(sealer, metadata, partial(_written, sealer, wrapped))
+
+
+MESSAGES = _Messages()
+
+
+def refuse(stored: Stored) -> NoReturn:
+    """Raise a FormatError that says what an object that is no message looks like."""
+    stored.rewind()
+    read_header(stored)
+    raise AssertionError("unreachable: the object is no message")
+
+
+def _written(sealer: Sealer, wrapped: tuple[EncryptedDataKey, ...], size: int) -> Facts:
+    return _facts(sealer.fields, wrapped, size=size, frames=sealer.geometry.frames(size))
+
+
+def _facts(header: Header, wrapped: tuple[EncryptedDataKey, ...], **more: Any) -> Facts:
+    return Facts(
+        suite=header.suite.name,
+        signed=header.suite.curve is not None,
+        frame_length=header.frame_length or None,
+        key_location="metadata" if wrapped else "header",
+        keys=key_names(wrapped or header.edks),
+        context=header.context,
+        **more,
+    )
+
+
+def _extent(
+    header: Header, metadata: Mapping[str, str], stored: Stored
+) -> tuple[int | None, int | None]:
+    """Return plaintext bytes and frames by arithmetic on the stored size."""
+    footer_length = _footer_length(header, metadata, stored)
+    if footer_length is None:
+        return None, None
+    length = stored.size - footer_length
+    if not header.frame_length:
+        size = length - len(header) - BLOCK_OVERHEAD
+        return (size, None) if size >= 0 else (None, None)
+    return _size_of(header.geometry, length)
+
+
+def _size_of(geometry: Geometry, length: int) -> tuple[int | None, int | None]:
+    try:
+        regular, final = geometry.split(length)
+    except IntegrityError:
+        return None, None
+    return regular * geometry.frame_length + final, regular + 1
+
+
+def _footer_length(header: Header, metadata: Mapping[str, str], stored: Stored) -> int | None:
+    """Return the bytes after the final frame; None where what is there is no signature.
+
+    It is what the object's metadata or its last bytes claim: the final frame, once it is opened
+    where it must lie then, proves it.
+    """
+    if header.suite.curve is None:
+        return 0
+    recorded = entries.recorded_geometry(metadata)
+    if recorded:
+        return recorded[1]
+    # Its own length field and DER's agree.
+    start = max(0, stored.size - MAX_FOOTER_LENGTH)
+    end = bytearray(stored.size - start)
+    with stored.section(start, stored.size) as tail, memoryview(end) as view:
+        read_into(tail, view)
+    for length in range(8, len(end) - 1):
+        footer = end[-length - 2 :]
+        if int.from_bytes(footer[:2]) == length and footer[2:4] == bytes([0x30, length - 2]):
+            return length + 2
+    return None

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Amazon S3 Encryption Client objects: recognised, and refused, since this version reads none.
+
+Their marks are in `s3crypt.s3ec`.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from s3crypt import s3ec
+from s3crypt.errors import FormatError
+
+if TYPE_CHECKING:
+    from .seam import Stored
+
+
+def is_marked(metadata: Mapping[str, str]) -> bool:
+    """Return whether the metadata has entries of the Amazon S3 Encryption Client."""
+    return bool(s3ec.marks(metadata))
+
+
+def refuse_s3ec(metadata: Mapping[str, str]) -> None:
+    """Refuse an object whose metadata has entries of the Amazon S3 Encryption Client.
+
+    Raises:
+        FormatError: It has some: the object is that client's, or an instruction file, or other
+            readers would take it for one of these.
+    """
+    names = s3ec.marks(metadata)
+    if not names:
+        return
+    if s3ec.INSTRUCTION_MARK in names:
+        raise instruction_file_error()
+    key = (
+        "" if s3ec.has_key(metadata) else "; its instruction file (NAME.instruction) holds its key"
+    )
+    raise FormatError(
+        f"The object is of the Amazon S3 Encryption Client, which this version does not read{key}.",
+        hint="Read it with that client. If another one wrote it, copy it without its metadata "
+        f"{', '.join(names)}.",
+    )
+
+
+def instruction_file_error(hint: str = "") -> FormatError:
+    """Return the refusal of an instruction file."""
+    return FormatError(
+        "The object is an instruction file of the Amazon S3 Encryption Client: it holds the key "
+        "of another object, which this version does not read.",
+        hint=f"Read that object with that client. {hint}".rstrip(),
+    )
+
+
+def is_instruction_file(metadata: Mapping[str, str], stored: "Stored") -> bool:
+    """Return whether an object's metadata or its whole body is that of an instruction file."""
+    if s3ec.INSTRUCTION_MARK in metadata:
+        return True
+    if stored.size > s3ec.MAX_INSTRUCTION_LENGTH or not s3ec.may_begin_instruction_file(
+        stored.beginning
+    ):
+        return False
+    stored.rewind()
+    return s3ec.is_instruction_file(bytes(stored.take(stored.size)))

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a step is done: objects copied, rewrapped or re-encrypted, each on condition of its ETag."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from s3crypt import annotations, formats
+from s3crypt import metadata as entries
+from s3crypt.conditions import if_unchanged
+from s3crypt.errors import IntegrityError, PolicyError, S3CryptError, StorageError
+from s3crypt.local.sources import StreamSource
+from s3crypt.locks import HEADERS as _LOCKS
+from s3crypt.modes import SSEC, ClientSide, binds_bucket
+from s3crypt.objects.checks import check_written
+from s3crypt.objects.info import Description, describing
+from s3crypt.objects.opened import Demand, Neighbour
+from s3crypt.objects.tags import ensure_tags
+from s3crypt.transfer import MAX_COPY_LENGTH, CopySource, Mark, Upload, copy_in_place
+
+from .looks import Job, check_etag, check_replaced, check_unchanged, opened, replaced
+from .steps import Action, Step
+
+
+def act(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Action, str | None, int]:
+    """Do what was planned; return what was done, the new version, and the bytes moved."""
+    if step.action == "copied":
+        return _copy(job, step, annotated)
+    if step.action == "rewrapped":
+        return step.action, _rewrap(job, step, annotated), 0
+    if step.action == "re-encrypted":
+        return step.action, *_re_encrypt(job, step, annotated)
+    return step.action, None, 0
+
+
+def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Action, str | None, int]:
+    metadata = {**entries.without_token(step.metadata), **_annotations_of(step, annotated)}
+    token = entries.new_token(metadata)
+    encryption = job.to.write_arguments()
+    try:
+        reply = _copy_in_place(job, step, encryption, {**metadata, **token}, token)
+    except StorageError as error:
+        if error.code != "NotImplemented":
+            raise
+        # Some S3 services cannot copy encrypted objects; the bytes then go through here.
+        instead = replace(step, action="re-encrypted")
+        return act(job, instead, annotations_to_copy(job, instead))
+    version_id = reply.get("VersionId")
+    _copy_annotations(job, step, annotated, version_id)
+    return "copied", version_id, 0
+
+
+def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> str | None:
+    source, sealed = job.mode(step.read_with), formats.of_metadata(step.metadata)
+    if not isinstance(job.to, ClientSide) or not isinstance(source, ClientSide) or not sealed:
+        raise AssertionError("unreachable: only client-side objects are rewrapped")
+    # What reading demands is demanded here too, or KMS would move keys for whoever can write.
+    expected = job.objects.context_demanded(step.location, _demand(job, step))
+    if not expected.items() <= sealed.context.items():
+        raise IntegrityError(
+            f"{step.location}: its encryption context is not the one expected.",
+            hint="The object was moved or replaced, or the expected context is wrong.",
+        )
+    with step.location.named_in_errors():
+        # Newly wrapped keys are on no object that another writer made.
+        mark = sealed.rewrapped(source, job.to, lambda: opened(job, step.location, {}, step.etag))
+    metadata = {**step.metadata, **mark, **_annotations_of(step, annotated)}
+    entries.check_length(metadata)
+    reply = _copy_in_place(job, step, _at_rest(step.head), metadata, mark)
+    version_id: str | None = reply.get("VersionId")
+    _copy_annotations(job, step, annotated, version_id)
+    return version_id
+
+
+def _at_rest(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what keeps S3's own encryption of a client-side object as it is."""
+    kept = {name: head[name] for name in ("ServerSideEncryption", "SSEKMSKeyId") if head.get(name)}
+    if head.get("BucketKeyEnabled"):
+        kept["BucketKeyEnabled"] = True
+    return kept
+
+
+def _copy_in_place(
+    job: Job,
+    step: Step,
+    encryption: Mapping[str, object],
+    metadata: Mapping[str, str],
+    mark: Mapping[str, str],
+) -> Mapping[str, Any]:
+    client, to = job.objects.client, job.to
+    size = int(step.head["ContentLength"])
+    # CopyObject keeps the tags by itself; a copy by parts is a new object without them.
+    tags = _tags(job, step) if step.is_large else {}
+    described = Description(entries.of_user(step.metadata), tags, _headers(step))
+    upload = Upload(
+        client,
+        step.location,
+        {**described.arguments(metadata), **encryption},
+        to.read_arguments(),
+        if_unchanged(step.etag),
+        lambda reply: check_written(to, reply, step.location),
+        mark=Mark(metadata=mark) if mark else None,
+    )
+    mode = job.mode(step.read_with)
+    key = mode.copy_source_arguments() if isinstance(mode, SSEC) else {}
+    source = CopySource(step.location, step.etag, step.head.get("VersionId"), size, key)
+    reply = copy_in_place(
+        upload,
+        source,
+        workers=job.objects.workers,
+        last_check=lambda: check_unchanged(job, step),
+        copy_limit=MAX_COPY_LENGTH,
+        annotations=_annotation_directive(job, step),
+    )
+    ensure_tags(client, step.location, to, tags, reply)
+    return reply
+
+
+def _demand(job: Job, step: Step) -> Demand:
+    mode = job.mode(step.read_with)
+    return Demand(
+        mode,
+        allow_unsigned=job.origin.unsigned,
+        # The plan has looked for an instruction file; a copy inside S3 needs no look, nor its
+        # fallback.
+        neighbour=Neighbour(step.etag, is_there=False),
+        written_in=job.origin.written_in if binds_bucket(mode) else None,
+    )
+
+
+def _re_encrypt(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[str | None, int]:
+    headers = _headers(step)
+    if isinstance(job.to, ClientSide) and step.is_client_side:
+        headers |= _at_rest(step.head)
+    metadata = {**entries.of_user(step.metadata), **_annotations_of(step, annotated)}
+    described = Description(metadata, _tags(job, step), headers)
+    with ExitStack() as stack:
+        try:
+            reading = stack.enter_context(job.objects.reading(step.location, _demand(job, step)))
+        except S3CryptError as error:
+            check_replaced(job, step, error)
+            raise
+        check_etag(step.location, {"ETag": reading.info.etag}, step.etag)
+        if reading.info.metadata != entries.of_user(step.metadata):
+            raise replaced(step.location)
+        source = StreamSource(
+            reading.plaintext, reading.info.size, lambda: check_unchanged(job, step)
+        )
+        written = job.objects.write(
+            source,
+            step.location,
+            job.to,
+            described,
+            conditions=if_unchanged(step.etag),
+            written_in=job.origin.written_in,
+        )
+    _copy_annotations(job, step, annotated, written.version_id)
+    return written.version_id, written.size or 0
+
+
+def _headers(step: Step) -> dict[str, Any]:
+    headers = describing(step.head, _LOCKS)
+    until = headers.get("ObjectLockRetainUntilDate")
+    if until is not None and until <= datetime.now(UTC):
+        # S3 refuses a date that is past, and there is nothing left to retain.
+        for name in ("ObjectLockRetainUntilDate", "ObjectLockMode"):
+            headers.pop(name, None)
+    return headers
+
+
+def _tags(job: Job, step: Step) -> dict[str, str]:
+    return job.objects.tags(step.location, step.head.get("VersionId"))
+
+
+def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
+    """Return the annotations that are to be written to the new version one by one.
+
+    Where S3 copies an object in one request, it copies them too, and nothing is asked.
+
+    Raises:
+        PolicyError: They would be lost: the new object replaces the old one for good, or takes
+            none.
+    """
+    is_one_copy = step.action in ("copied", "rewrapped") and not step.is_large
+    takes_any = not isinstance(job.to, SSEC)
+    is_kept = step.action == "unchanged" or (is_one_copy and takes_any)
+    if is_kept or not step.may_have_annotations:
+        return ()
+    can_be_kept = takes_any and step.version_id is not None
+    if job.drop_annotations and not can_be_kept:
+        return ()
+    found = annotations.names(job.objects.client, step.location, step.head.get("VersionId"))
+    if found and not can_be_kept:
+        reason = (
+            "its bucket keeps no old version to take them from"
+            if takes_any
+            else "objects of mode sse-c have none"
+        )
+        raise PolicyError(
+            f"{step.location} has annotations that would be lost ({', '.join(found[:3])}"
+            f"{', ...' if len(found) > 3 else ''}): {reason}.",
+            hint="Save them elsewhere, then name drop_annotations (--drop-annotations).",
+        )
+    return found
+
+
+def _annotation_directive(job: Job, step: Step) -> Literal["COPY", "EXCLUDE"] | None:
+    if not step.may_have_annotations:
+        return None
+    # Only where they may be dropped: otherwise S3 is to refuse rather than lose one.
+    return "EXCLUDE" if job.drop_annotations and isinstance(job.to, SSEC) else "COPY"
+
+
+def _annotations_of(step: Step, annotated: tuple[str, ...]) -> dict[str, str]:
+    """Return the entry by which a later run finds annotations that this run did not get to."""
+    return {entries.ANNOTATIONS_OF: str(step.version_id)} if annotated else {}
+
+
+def _copy_annotations(
+    job: Job, step: Step, annotated: tuple[str, ...], new_version: str | None
+) -> None:
+    if not annotated:
+        return
+    if new_version is None:
+        raise StorageError(
+            f"{step.location} was written, but S3 did not say as which version: its annotations "
+            f"are still at version {step.version_id}.",
+            hint="Run it again.",
+        )
+    annotations.copy(
+        job.objects.client,
+        step.location,
+        annotated,
+        source_version=str(step.version_id),
+        target_version=new_version,
+    )
+
+
+def finish_annotations(job: Job, step: Step) -> None:
+    """Copy those annotations that an interrupted rotation has left at the version before."""
+    source = entries.of_reply(step.head).get(entries.ANNOTATIONS_OF)
+    if source is None or step.version_id is None or not step.may_have_annotations:
+        return
+    client, location = job.objects.client, step.location
+    versions = {"source_version": source, "target_version": step.version_id}
+    if annotations.is_copied(client, location, **versions):
+        return
+    there = annotations.names(client, location, step.version_id)
+    wanted = annotations.names(client, location, source)
+    left = [name for name in wanted if name not in there]
+    annotations.copy(client, location, left, **versions)
