@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from . import rotation
-from .conditions import IF_ABSENT
 from .errors import ConfigError
 from .formats import MAX_HEADER_LENGTH
 from .local.files import atomic_write
@@ -28,6 +27,7 @@ from .objects.ranges import ByteRange
 from .objects.reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, ObjectReader
 from .objects.writer import ObjectWriter
 from .transfer import Progress
+from .transfer.conditions import IF_ABSENT
 
 if TYPE_CHECKING:
     import boto3

@@ -21,8 +21,8 @@ from s3crypt import (
     StorageError,
 )
 from s3crypt.aws import is_aws
-from s3crypt.conditions import delete_unchanged
 from s3crypt.location import Location
+from s3crypt.transfer.conditions import delete_unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,7 @@ from s3crypt.local import buffers as memory
 from s3crypt.local.buffers import Buffers
 from s3crypt.local.sources import StreamSource
 from s3crypt.objects.spans import PlaintextCache
-from s3crypt.transfer.upload import _PartMaker
+from s3crypt.transfer.parts import PartMaker
 
 KEYRING = AESKeyring("garbage", "key", bytes(range(32)))
 def cycle(*held):
@@ -86,7 +86,7 @@ def make(length):
 def make(length):
     buffers = Buffers()
     sealer = message.Sealer(KEYRING, frame_length=2**17)
-    maker = _PartMaker(StreamSource(Broken()), sealer)
+    maker = PartMaker(StreamSource(Broken()), sealer)
     return caught(lambda: maker.make(buffers))
 """,
     "messages that were changed": """

@@ -29,9 +29,7 @@ ALLOWED = {
     "redaction": set(),
     "aws": {"errors", "redaction"},
     "requests": {"aws", "errors", "local"},
-    "conditions": {"aws", "errors", "location", "requests"},
-    "annotations": {"aws", "errors", "location", "requests"},
-    "locks": {"errors", "location", "requests"},
+    "buckets": {"aws", "errors", "requests"},
     "kms": {"aws", "errors", "kms_keyrings", "requests"},
     "caching": {"errors", "message"},
     "keyrings": {"caching", "errors", "message"},
@@ -43,23 +41,23 @@ ALLOWED = {
         "errors", "framing", "keyrings", "kms_keyrings", "local", "message", "modes", "s3ec",
     },
     "transfer": {
-        "aws", "conditions", "errors", "framing", "local", "location", "requests",
+        "aws", "errors", "framing", "local", "location", "requests",
     },
     "objects": {
-        "aws", "conditions", "errors", "formats", "framing", "keyrings", "kms_keyrings",
+        "aws", "buckets", "errors", "formats", "framing", "keyrings", "kms_keyrings",
         "local", "location", "metadata", "modes", "requests", "s3ec", "transfer",
     },
     "rotation": {
-        "annotations", "aws", "conditions", "errors", "formats", "keyrings", "local",
-        "location", "locks", "metadata", "modes", "objects", "transfer",
+        "aws", "errors", "formats", "keyrings", "local",
+        "location", "metadata", "modes", "objects", "transfer",
     },
     "store": {
-        "conditions", "errors", "files", "formats", "local", "location", "modes", "objects",
+        "errors", "files", "formats", "local", "location", "modes", "objects",
         "rotation", "transfer",
     },
     "configuration": {"errors", "keyrings", "kms_keyrings", "message", "modes"},
     "filesystem": {
-        "aws", "conditions", "configuration", "errors", "local", "location", "modes", "objects",
+        "aws", "buckets", "configuration", "errors", "local", "location", "modes", "objects",
         "requests", "store", "transfer",
     },
     "parquet": {"errors", "formats", "keyrings", "message"},
@@ -68,7 +66,7 @@ ALLOWED = {
 # Other packages -> the modules that may import them.
 OUTSIDE = {
     "boto3": {"aws", "configuration", "filesystem", "kms", "kms_keyrings", "objects", "store"},
-    "botocore": {"annotations", "aws", "kms", "requests", "transfer"},
+    "botocore": {"aws", "kms", "objects", "requests", "transfer"},
     "cryptography": {"message", "keyrings"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},
@@ -83,20 +81,23 @@ WITHOUT_AWS = {
     "caching", "configuration", "errors", "files", "framing", "keyrings", "local", "location",
     "message", "modes", "s3ec",
 }  # fmt: skip
-# Calls that move object bytes, or make objects; only these modules may make them.
-MOVING = {
-    "get_object": {"transfer"},
-    "put_object": {"transfer"},
-    "upload_part": {"transfer"},
-    "upload_part_copy": {"transfer"},
-    "copy_object": {"transfer"},
-    "create_multipart_upload": {"transfer"},
-    "complete_multipart_upload": {"transfer"},
-    "upload_file": set(),
-    "download_file": set(),
-    "upload_fileobj": set(),
-    "download_fileobj": set(),
-}
+# Who may ask for which operations of S3, by `call`, `pages` or as a client's method.
+OF_OBJECTS = {
+    "abort_multipart_upload", "complete_multipart_upload", "copy_object",
+    "create_multipart_upload", "delete_object", "delete_object_annotation", "get_object",
+    "get_object_annotation", "get_object_legal_hold", "get_object_retention",
+    "get_object_tagging", "head_object", "list_multipart_uploads", "list_object_annotations",
+    "list_objects_v2", "put_object", "put_object_annotation", "put_object_tagging",
+    "upload_part", "upload_part_copy",
+}  # fmt: skip
+OF_BUCKETS = {
+    "create_bucket", "delete_bucket", "get_object_lock_configuration", "head_bucket",
+    "list_buckets",
+}  # fmt: skip
+# boto3's own transfers, which nobody asks for.
+OF_BOTO3 = {"upload_file", "download_file", "upload_fileobj", "download_fileobj"}
+# Operations with object bytes.
+MOVING = {"get_object", "put_object", "upload_part", "upload_part_copy", "copy_object"}
 
 
 def sources() -> list[tuple[str, Path]]:
@@ -179,23 +180,52 @@ def test_other_packages_are_used_where_they_belong(outside: str) -> None:
     assert users <= OUTSIDE[outside]
 
 
-@pytest.mark.parametrize("call", MOVING)
-def test_one_module_moves_object_bytes(call: str) -> None:
-    """Requests with bodies are made in transfer and nowhere else."""
-    users = {
-        layer
-        for layer, path in sources()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr == call and _is_client(node)
-    }
-    assert users <= MOVING[call]
+def _asked(path: Path) -> set[str]:
+    """Return the operations that a file asks for."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name in ("call", "pages"):
+                operation = node.args[1:2]
+                found |= {str(one.value) for one in operation if isinstance(one, ast.Constant)}
+            elif isinstance(node.func, ast.Attribute) and _is_client(node.func):
+                found.add(name)
+    return found
 
 
 def _is_client(node: ast.Attribute) -> bool:
-    """Tell whether something called a client is asked, by its name."""
+    """Return whether something called a client is asked, by its name."""
     owner = node.value
     name = getattr(owner, "attr", getattr(owner, "id", ""))
     return "client" in name
+
+
+def _askers() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for layer, path in sources():
+        if layer != "sandbox":
+            for operation in _asked(path):
+                found.setdefault(operation, set()).add(layer)
+    return found
+
+
+def test_requests_are_made_where_they_belong() -> None:
+    """Of objects in objects and transfer, their bytes in transfer alone, of buckets in buckets."""
+    askers = _askers()
+    for operation, layers in askers.items():
+        if operation in MOVING:
+            assert layers == {"transfer"}, operation
+        elif operation in OF_OBJECTS:
+            assert layers <= {"objects", "transfer"}, operation
+        elif operation in OF_BUCKETS:
+            assert layers == {"buckets"}, operation
+        assert operation not in OF_BOTO3
+    # The test sees requests at all, and knows every one of them.
+    asked = {name for name, layers in askers.items() if layers & {"objects", "transfer", "buckets"}}
+    known = OF_OBJECTS | OF_BUCKETS
+    assert {name for name in asked if "object" in name or "bucket" in name} <= known
+    assert len(asked & known) > 20
 
 
 def test_the_command_uses_what_is_public() -> None:

@@ -23,8 +23,8 @@ from s3crypt import (
     RotationError,
     S3Crypt,
     StorageError,
-    locks,
 )
+from s3crypt.objects import locks
 from s3crypt.objects.info import DESCRIBING_HEADERS
 from s3crypt.rotation import mechanisms, steps
 

@@ -19,11 +19,11 @@ from fsspec.core import get_compression
 from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
 from fsspec.utils import check_contained, isfilelike, stringify_path
 
-from s3crypt.conditions import delete_unchanged
 from s3crypt.errors import IntegrityError, ObjectNotFoundError
 from s3crypt.location import Location
 from s3crypt.objects.checks import demanded
 from s3crypt.objects.opened import Demand
+from s3crypt.transfer.conditions import delete_unchanged
 
 from .files import CompressedFile, TextFile, Transaction, WritableFile
 from .names import NamesFileSystem

@@ -96,8 +96,8 @@ class Connection:
 
     @property
     def objects(self) -> Objects:
-        """Return the engine of the store."""
-        return self.content._objects  # noqa: SLF001 - until file systems are made of engines
+        """Return the engine, which needs no mode for what lists and deletes."""
+        return self.names._objects  # noqa: SLF001 - until file systems are made of engines
 
     def _made(self) -> S3Crypt:
         if self._store is None:

@@ -5,14 +5,16 @@ A directory is what names have in common up to a slash; some tools store an empt
 with a name that ends in it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
+from s3crypt import buckets
 from s3crypt.errors import FormatError, StorageError
+from s3crypt.location import Location
+from s3crypt.objects.access import ListedObject, ListedPrefix
 from s3crypt.objects.info import ObjectInfo
-from s3crypt.requests import call, pages
 
 from .connection import Connection
 from .parallel import side_by_side
@@ -62,25 +64,23 @@ class Listing:
     def first(self, bucket: str, prefix: str) -> str | None:
         """Return the first of the names that begin with `prefix`."""
         listed = self._first(bucket, prefix)
-        return str(listed["Key"]) if listed else None
+        return _name(bucket, listed) if listed else None
 
     def object(self, path: str) -> Entry | None:
         """Return an object as its listing has it."""
         bucket, name = split(path)
         listed = self._first(bucket, name)
-        return self._entry(bucket, listed) if name and listed and listed["Key"] == name else None
+        return self._entry(listed) if name and listed and _name(bucket, listed) == name else None
 
-    def _first(self, bucket: str, prefix: str) -> Mapping[str, Any] | None:
-        page = next(self._pages(bucket, prefix, MaxKeys=1))
-        found: Mapping[str, Any] | None = next(iter(page.get("Contents", ())), None)
-        return found
+    def _first(self, bucket: str, prefix: str) -> ListedObject | None:
+        with as_files():
+            return self._connection.objects.first(Location(bucket, prefix))
 
     def names(self, path: str) -> Iterator[str]:
         """Yield all that is stored below a directory, the objects that stand for one included."""
         bucket, name = split(path)
-        for page in self._pages(bucket, f"{name}/" if name else ""):
-            for listed in page.get("Contents", ()):
-                yield f"{bucket}/{listed['Key']}"
+        for listed in self._listed(bucket, f"{name}/" if name else ""):
+            yield _path(listed.uri)
 
     def level(self, path: str, prefix: str = "") -> list[Entry] | None:
         """List one directory without sizes; None where there is none."""
@@ -90,15 +90,15 @@ class Listing:
         beginning = f"{name}/" if name else ""
         entries: list[Entry] = []
         is_there = not name
-        for page in self._pages(bucket, beginning + prefix, Delimiter="/"):
-            for listed in page.get("Contents", ()):
+        location = Location(bucket, beginning + prefix)
+        with as_files():
+            for found in self._connection.objects.list_level(location):
+                if isinstance(found, ListedPrefix):
+                    entries.append(directory(_path(found.uri).removesuffix("/")))
+                    continue
                 is_there = True
-                if listed["Key"] != beginning:
-                    entries.append(self._entry(bucket, listed))
-            entries += (
-                directory(f"{bucket}/{common['Prefix'].removesuffix('/')}")
-                for common in page.get("CommonPrefixes", ())
-            )
+                if _name(bucket, found) != beginning:
+                    entries.append(self._entry(found))
         entries.sort(key=lambda entry: str(entry["name"]))
         return entries if entries or is_there else None
 
@@ -122,43 +122,36 @@ class Listing:
         bucket, name = split(path)
         beginning = f"{name}/" if name else ""
         found: dict[str, Entry] = {}
-        for page in self._pages(bucket, beginning + prefix):
-            for listed in page.get("Contents", ()):
-                key = listed["Key"]
-                if not key.endswith("/"):
-                    found[f"{bucket}/{key}"] = self._entry(bucket, listed)
-                end = key.rfind("/")
-                while end >= len(beginning):
-                    parent = f"{bucket}/{key[:end]}"
-                    if parent in found:
-                        break
-                    found[parent] = directory(parent)
-                    end = key.rfind("/", 0, end)
+        for listed in self._listed(bucket, beginning + prefix):
+            key = _name(bucket, listed)
+            if not key.endswith("/"):
+                found[f"{bucket}/{key}"] = self._entry(listed)
+            end = key.rfind("/")
+            while end >= len(beginning):
+                parent = f"{bucket}/{key[:end]}"
+                if parent in found:
+                    break
+                found[parent] = directory(parent)
+                end = key.rfind("/", 0, end)
         return found
 
     def _buckets(self) -> list[Entry]:
-        reply = call(self._connection.client, "list_buckets", {}, "the list of buckets")
-        return [directory(bucket["Name"]) for bucket in reply["Buckets"]]
+        return [directory(name) for name in buckets.names(self._connection.client)]
 
-    def _pages(self, bucket: str, prefix: str, **arguments: Any) -> Iterator[Mapping[str, Any]]:
+    def _listed(self, bucket: str, prefix: str) -> Iterator[ListedObject]:
         with as_files():
-            yield from pages(
-                self._connection.client,
-                "list_objects_v2",
-                {"Bucket": bucket, "Prefix": prefix, **arguments},
-                f"s3://{bucket}",
-            )
+            yield from self._connection.objects.list(Location(bucket, prefix))
 
-    def _entry(self, bucket: str, listed: Mapping[str, Any]) -> Entry:
+    def _entry(self, listed: ListedObject) -> Entry:
         return {
-            "name": f"{bucket}/{listed['Key']}",
-            "size": listed["Size"] if self._connection.is_size_listed else None,
+            "name": _path(listed.uri),
+            "size": listed.stored_size if self._connection.is_size_listed else None,
             "type": "file",
-            "stored_size": listed["Size"],
-            "ETag": listed["ETag"],
-            "LastModified": listed["LastModified"],
-            "mtime": listed["LastModified"],
-            "StorageClass": listed.get("StorageClass", "STANDARD"),
+            "stored_size": listed.stored_size,
+            "ETag": listed.etag,
+            "LastModified": listed.last_modified,
+            "mtime": listed.last_modified,
+            "StorageClass": listed.storage_class,
         }
 
     def measured(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -201,6 +194,14 @@ class Listing:
         if info.etag == entry["ETag"]:
             self._connection.known[name] = ((info.etag, entry["LastModified"]), info)
         return name, info
+
+
+def _path(uri: str) -> str:
+    return uri.removeprefix("s3://")
+
+
+def _name(bucket: str, listed: ListedObject) -> str:
+    return listed.uri.removeprefix(f"s3://{bucket}/")
 
 
 def _unmeasured(entry: Entry) -> ObjectInfo:

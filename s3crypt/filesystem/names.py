@@ -3,18 +3,15 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from functools import partial
 from glob import has_magic
 from hashlib import sha256
-from http import HTTPStatus
 from typing import Any
 
 from fsspec import AbstractFileSystem
 from fsspec.utils import other_paths
 
-from s3crypt.aws import http_status
+from s3crypt import buckets
 from s3crypt.errors import ObjectNotFoundError, StorageError
-from s3crypt.requests import Attempts, Reply, call
 
 from .connection import Connection, Instances
 from .listing import Entry, Kind, Listing, described, directory
@@ -330,17 +327,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             return
         if self.exists(bucket):
             raise FileExistsError(f"The bucket {bucket!r} exists.")
-        client = self._connection.client
-        region = client.meta.region_name
-        where = {} if region == "us-east-1" else {"LocationConstraint": region}
-        request = {"Bucket": bucket, **({"CreateBucketConfiguration": where} if where else {})}
-        call(
-            client,
-            "create_bucket",
-            request,
-            f"s3://{bucket}",
-            look=partial(_exists, client, bucket),
-        )
+        buckets.create(self._connection.client, bucket)
         self._forget([bucket])
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
@@ -356,10 +343,8 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         """Remove an empty bucket, where the path is one. An empty directory is none."""
         bucket, name = split(self._strip_protocol(path))
         if not name:
-            client, request = self._connection.client, {"Bucket": bucket}
-            look = partial(_is_gone, client, bucket)
             with as_files():
-                call(client, "delete_bucket", request, f"s3://{bucket}", look=look)
+                buckets.delete(self._connection.client, bucket)
             self._forget([bucket])
 
     def invalidate_cache(self, path: str | None = None) -> None:
@@ -380,28 +365,6 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
                 self.dircache.pop(above, None)
                 above = self._parent(above)
             self.dircache.pop("", None)
-
-
-def _exists(client: Any, bucket: str, attempts: Attempts) -> Reply | None:
-    """Return S3's reply where an attempt whose reply was lost has made the bucket: it is ours."""
-    reply = call(client, "list_buckets", {}, f"s3://{bucket}", within=attempts, is_look=True)
-    return reply if any(found["Name"] == bucket for found in reply["Buckets"]) else None
-
-
-def _is_gone(client: Any, bucket: str, attempts: Attempts) -> Reply | None:
-    """Return an empty reply where an attempt whose reply was lost has removed the bucket."""
-    try:
-        call(
-            client,
-            "head_bucket",
-            {"Bucket": bucket},
-            f"s3://{bucket}",
-            within=attempts,
-            is_look=True,
-        )
-    except StorageError as error:
-        return {} if http_status(error) == HTTPStatus.NOT_FOUND else None
-    return None
 
 
 def _literal_beginning(pattern: str) -> str:

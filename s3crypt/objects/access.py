@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from s3crypt import formats, s3ec
 from s3crypt import metadata as entries
 from s3crypt.aws import Clients
-from s3crypt.conditions import head
 from s3crypt.errors import (
     ConfigError,
     FormatError,
@@ -29,6 +28,7 @@ from s3crypt.location import Location
 from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, is_access_point
 from s3crypt.requests import Attempts, Reply, call, pages
 from s3crypt.transfer import PART_LENGTH, Checksums, Mark, ObjectStream, Progress, Upload, upload
+from s3crypt.transfer.conditions import head
 
 from .checks import check_written_in, classify, refuse_client_side
 from .info import (
@@ -64,6 +64,14 @@ class ListedObject:
     stored_size: int
     etag: str
     last_modified: datetime
+    storage_class: str = "STANDARD"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPrefix:
+    """What the names of several objects have in common, up to and with a slash."""
+
+    uri: str
 
 
 class Objects:
@@ -334,15 +342,35 @@ class Objects:
 
     def list(self, location: Location) -> Iterator[ListedObject]:
         """Yield the objects whose URI begins with that of `location`, in S3's order."""
-        request = {"Bucket": location.bucket, "Prefix": location.name}
+        for found in self._listed(location):
+            if isinstance(found, ListedObject):
+                yield found
+
+    def list_level(self, location: Location) -> Iterator[ListedObject | ListedPrefix]:
+        """Yield as `list` does, with all that follows a later slash as one prefix."""
+        return self._listed(location, Delimiter="/")
+
+    def first(self, location: Location) -> ListedObject | None:
+        """Return the first object whose URI begins with that of `location`."""
+        found = next(self._listed(location, MaxKeys=1), None)
+        return found if isinstance(found, ListedObject) else None
+
+    def _listed(
+        self, location: Location, **arguments: Any
+    ) -> Iterator[ListedObject | ListedPrefix]:
+        bucket = location.bucket
+        request = {"Bucket": bucket, "Prefix": location.name, **arguments}
         for page in pages(self.client, "list_objects_v2", request, str(location)):
             for listed in page.get("Contents", ()):
                 yield ListedObject(
-                    str(Location(location.bucket, listed["Key"])),
-                    listed["Size"],
-                    listed["ETag"],
-                    listed["LastModified"],
+                    uri=str(Location(bucket, listed["Key"])),
+                    stored_size=listed["Size"],
+                    etag=listed["ETag"],
+                    last_modified=listed["LastModified"],
+                    storage_class=listed.get("StorageClass", "STANDARD"),
                 )
+            for common in page.get("CommonPrefixes", ()):
+                yield ListedPrefix(str(Location(bucket, common["Prefix"])))
 
     def list_with_neighbours(
         self, location: Location

@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from s3crypt.aws import http_status, is_aws, reply_headers
-from s3crypt.conditions import check_unchanged, head
 from s3crypt.errors import ConflictError, ObjectNotFoundError, S3CryptError, StorageError
 from s3crypt.location import Location
 from s3crypt.modes import Mode
 from s3crypt.requests import Attempts, Reply, call
+from s3crypt.transfer.conditions import check_unchanged, head
 
 
 def tags_of(client: Any, location: Location, version_id: str | None) -> dict[str, str]:

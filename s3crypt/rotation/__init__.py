@@ -18,10 +18,10 @@ from typing import Literal
 
 from s3crypt.errors import ConflictError, RotationError, S3CryptError
 from s3crypt.location import Location
-from s3crypt.locks import Locks
 from s3crypt.modes import ClientSide, Mode, binds_bucket
 from s3crypt.objects.access import Objects
 from s3crypt.objects.checks import check_written_in
+from s3crypt.objects.locks import Locks
 from s3crypt.objects.opened import Neighbour
 
 from .looks import LOOKS, Job, lacks_headers_of, look

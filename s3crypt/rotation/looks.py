@@ -6,19 +6,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from s3crypt import annotations, formats
+from s3crypt import formats
 from s3crypt import metadata as entries
 from s3crypt.aws import http_status
-from s3crypt.conditions import head
 from s3crypt.errors import ConflictError, S3CryptError
 from s3crypt.formats import Envelope
 from s3crypt.location import Location
-from s3crypt.locks import Locks
 from s3crypt.modes import ClientSide, Mode, reported_mode
+from s3crypt.objects import annotations
 from s3crypt.objects.access import Objects
 from s3crypt.objects.checks import classify
 from s3crypt.objects.info import check_metadata
+from s3crypt.objects.locks import Locks
 from s3crypt.transfer import ObjectStream
+from s3crypt.transfer.conditions import head
 
 from .steps import SHOWS_A_WRITE, Origin, ReadWith, Seen, Step
 

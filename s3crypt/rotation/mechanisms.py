@@ -7,18 +7,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from s3crypt import annotations, formats
+from s3crypt import formats
 from s3crypt import metadata as entries
-from s3crypt.conditions import if_unchanged
 from s3crypt.errors import IntegrityError, PolicyError, S3CryptError, StorageError
 from s3crypt.local.sources import StreamSource
-from s3crypt.locks import HEADERS as _LOCKS
 from s3crypt.modes import SSEC, ClientSide, binds_bucket
+from s3crypt.objects import annotations
 from s3crypt.objects.checks import check_written
 from s3crypt.objects.info import Description, describing
+from s3crypt.objects.locks import HEADERS as _LOCKS
 from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.objects.tags import ensure_tags
 from s3crypt.transfer import MAX_COPY_LENGTH, CopySource, Mark, Upload, copy_in_place
+from s3crypt.transfer.conditions import if_unchanged
 
 from .looks import Job, check_etag, check_replaced, check_unchanged, opened, replaced
 from .steps import Action, Step

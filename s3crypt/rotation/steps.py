@@ -15,10 +15,10 @@ from s3crypt.errors import PolicyError
 from s3crypt.formats import Envelope
 from s3crypt.keyrings import reading_hint
 from s3crypt.location import Location
-from s3crypt.locks import HEADERS as _LOCKS
 from s3crypt.modes import ClientSide, Mode, reported_mode
 from s3crypt.objects.checks import check_read, compare
 from s3crypt.objects.info import DESCRIBING_HEADERS
+from s3crypt.objects.locks import HEADERS as _LOCKS
 from s3crypt.transfer import MAX_COPY_LENGTH
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted"]

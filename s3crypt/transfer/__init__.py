@@ -10,18 +10,8 @@ about 3 MiB and a part for each worker, with parts of 8 MiB up to objects of 78 
 from .checksums import Checksums
 from .download import ObjectStream, Sink, download, fetch, pour
 from .marks import Mark
-from .upload import (
-    MAX_COPY_LENGTH,
-    MAX_PART_LENGTH,
-    MAX_PARTS,
-    PART_LENGTH,
-    CopySource,
-    Progress,
-    Upload,
-    copy_in_place,
-    part_length,
-    upload,
-)
+from .parts import MAX_PART_LENGTH, MAX_PARTS, PART_LENGTH, part_length
+from .upload import MAX_COPY_LENGTH, CopySource, Progress, Upload, copy_in_place, upload
 from .whole import WholeStream
 
 __all__ = [

@@ -23,7 +23,8 @@ from s3crypt.location import Location
 from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, attempt, call
 
 from .checksums import full_object_crc
-from .upload import PART_LENGTH, Progress
+from .parts import PART_LENGTH
+from .upload import Progress
 from .whole import Whole
 
 # botocore repeats no read of a body, not even for a client of the caller's.

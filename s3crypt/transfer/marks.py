@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from hashlib import md5
 from typing import Any
 
-from s3crypt import conditions
 from s3crypt.location import Location
 from s3crypt.requests import Attempts, Reply, call
+
+from . import conditions
 
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 

@@ -30,9 +30,9 @@ from s3crypt import (
     S3CryptError,
     StorageError,
 )
-from s3crypt.conditions import delete_unchanged
 from s3crypt.transfer import PART_LENGTH
 from s3crypt.transfer.checksums import full_object_crc
+from s3crypt.transfer.conditions import delete_unchanged
 
 from .place import (
     BY_HEAD,

@@ -9,9 +9,10 @@ then asked for by their own requests, whose refusal cannot be taken for "none".
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import ConflictError, ObjectNotFoundError, StorageError
-from .location import Location
-from .requests import call
+from s3crypt import buckets
+from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
+from s3crypt.location import Location
+from s3crypt.requests import call
 
 # As HEAD returns them, and as the requests that make an object take them.
 RETENTION = (
@@ -25,15 +26,6 @@ LEGAL_HOLD = ("ObjectLockLegalHoldStatus",)
 HEADERS = (*LEGAL_HOLD, *RETENTION)
 
 _DENIED = frozenset({"403", "AccessDenied"})
-# A bucket or an object has none, or the service knows no Object Lock.
-_NONE = frozenset(
-    {
-        "InvalidArgument",
-        "InvalidRequest",
-        "MethodNotAllowed",
-        "NotImplemented",
-    }
-)
 
 
 class Locks:
@@ -64,19 +56,8 @@ class Locks:
     def _may_be_locked(self, location: Location) -> bool:
         bucket = location.bucket
         if bucket not in self._may_lock:
-            try:
-                subject = f"s3://{bucket} (its Object Lock setting)"
-                reply = call(
-                    self._client, "get_object_lock_configuration", {"Bucket": bucket}, subject
-                )
-            except StorageError as error:
-                if error.code not in _DENIED and not _says_none(error):
-                    raise
-                # Denied, it may have one: its objects are asked about.
-                self._may_lock[bucket] = error.code in _DENIED
-            else:
-                configuration = reply.get("ObjectLockConfiguration") or {}
-                self._may_lock[bucket] = configuration.get("ObjectLockEnabled") == "Enabled"
+            # If the caller may not know, each object is asked about.
+            self._may_lock[bucket] = buckets.may_lock_objects(self._client, bucket)
         return self._may_lock[bucket]
 
     def _is_set(
@@ -100,8 +81,8 @@ class Locks:
 
 
 def _says_none(error: StorageError) -> bool:
-    # AWS answers 404 where a bucket, or an object, has no such setting.
-    return isinstance(error, ObjectNotFoundError) or error.code in _NONE
+    # AWS answers 404 where an object has no such setting.
+    return isinstance(error, ObjectNotFoundError) or error.code in buckets.NO_SUCH_SETTING
 
 
 def _locked_meanwhile(location: Location) -> ConflictError:

@@ -16,10 +16,10 @@ from typing import Any
 
 from botocore.exceptions import FlexibleChecksumError
 
-from .aws import is_aws
-from .errors import ObjectNotFoundError, StorageError
-from .location import Location
-from .requests import BROKEN, Attempts, BrokenReplyError, call, pages
+from s3crypt.aws import is_aws
+from s3crypt.errors import ObjectNotFoundError, StorageError
+from s3crypt.location import Location
+from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, call, pages
 
 # Objects in directory buckets (S3 Express) have none, and no request for them.
 _DIRECTORY_BUCKET = "--x-s3"

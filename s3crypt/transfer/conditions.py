@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from .aws import http_status, is_aws
-from .errors import ConflictError, ObjectNotFoundError, StorageError
-from .location import Location
-from .requests import Attempts, Reply, call
+from s3crypt.aws import http_status, is_aws
+from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
+from s3crypt.location import Location
+from s3crypt.requests import Attempts, Reply, call
 
 IF_ABSENT: Mapping[str, str] = {"IfNoneMatch": "*"}
 

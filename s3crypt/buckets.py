@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Buckets, and their configuration: the only module that asks for either or changes them."""
+
+from collections.abc import Iterator
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from .aws import http_status
+from .errors import ObjectNotFoundError, StorageError
+from .requests import Attempts, Reply, call
+
+_DENIED = frozenset({"403", "AccessDenied"})
+# The service knows no Object Lock, or the bucket has no such configuration.
+NO_SUCH_SETTING = frozenset(
+    {"InvalidArgument", "InvalidRequest", "MethodNotAllowed", "NotImplemented"}
+)
+
+
+def names(client: Any) -> Iterator[str]:
+    """Yield the names of all buckets of the caller's account."""
+    reply = call(client, "list_buckets", {}, "the list of buckets")
+    for bucket in reply["Buckets"]:
+        yield str(bucket["Name"])
+
+
+def create(client: Any, bucket: str) -> None:
+    """Create a bucket in the client's Region.
+
+    Raises:
+        StorageError: S3 refused; the name may be taken.
+    """
+    region = client.meta.region_name
+    where = {} if region == "us-east-1" else {"LocationConstraint": region}
+    request = {"Bucket": bucket, **({"CreateBucketConfiguration": where} if where else {})}
+    look = partial(_created, client, bucket)
+    call(client, "create_bucket", request, f"s3://{bucket}", look=look)
+
+
+def delete(client: Any, bucket: str) -> None:
+    """Delete an empty bucket.
+
+    Raises:
+        ObjectNotFoundError: There is no such bucket.
+        StorageError: S3 refused; the bucket may not be empty.
+    """
+    look = partial(_deleted, client, bucket)
+    call(client, "delete_bucket", {"Bucket": bucket}, f"s3://{bucket}", look=look)
+
+
+def may_lock_objects(client: Any, bucket: str) -> bool:
+    """Return whether objects of a bucket may be locked: True too where the caller may not know.
+
+    Raises:
+        StorageError: S3 refused for another reason.
+    """
+    subject = f"s3://{bucket} (its Object Lock setting)"
+    try:
+        reply = call(client, "get_object_lock_configuration", {"Bucket": bucket}, subject)
+    except ObjectNotFoundError:
+        # AWS answers 404 where a bucket has no such setting.
+        return False
+    except StorageError as error:
+        if error.code in NO_SUCH_SETTING:
+            return False
+        if error.code not in _DENIED:
+            raise
+        return True
+    configuration = reply.get("ObjectLockConfiguration") or {}
+    return bool(configuration.get("ObjectLockEnabled") == "Enabled")
+
+
+def _created(client: Any, bucket: str, attempts: Attempts) -> Reply | None:
+    """Return S3's reply if an attempt whose reply was lost created the bucket."""
+    reply = call(client, "list_buckets", {}, f"s3://{bucket}", within=attempts, is_look=True)
+    return reply if any(found["Name"] == bucket for found in reply["Buckets"]) else None
+
+
+def _deleted(client: Any, bucket: str, attempts: Attempts) -> Reply | None:
+    """Return an empty reply if an attempt whose reply was lost deleted the bucket."""
+    request, subject = {"Bucket": bucket}, f"s3://{bucket}"
+    try:
+        call(client, "head_bucket", request, subject, within=attempts, is_look=True)
+    except StorageError as error:
+        return {} if http_status(error) == HTTPStatus.NOT_FOUND else None
+    return None
