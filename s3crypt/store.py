@@ -335,6 +335,52 @@ class S3Crypt:
             hint="They are written whole: nothing can be appended or changed in place.",
         )
 
+    def copy(  # noqa: PLR0913 - what may be said of an object, by name
+        self,
+        source: str,
+        destination: str,
+        *,
+        to: Mode | None = None,
+        version_id: str | None = None,
+        if_absent: bool = False,
+        written_as: str | None = None,
+        written_in: str | None = None,
+        allow_unsigned: bool = False,
+        allow_unencrypted: bool = False,
+        drop_annotations: bool = False,
+    ) -> ObjectInfo:
+        """Store an object under another name too, in any mode; return what is known of the copy.
+
+        S3 copies objects of server-side modes itself. It copies a client-side object where the copy
+        keeps its keys, and its bound name and bucket if it has any; any other copy is decrypted,
+        verified and encrypted anew under its new name. Metadata, tags, content headers, storage
+        class, locks and annotations are kept.
+
+        Args:
+            source: `s3://bucket/name`, read as the store's mode demands.
+            destination: `s3://bucket/name` of the copy.
+            to: The mode of the copy; the store's if left out.
+            version_id: Instead of the current version.
+            if_absent: Fail where there is an object at `destination`.
+            written_as, written_in: As `get`, of the source.
+            allow_unsigned, allow_unencrypted, drop_annotations: As `rotate`.
+
+        Raises:
+            ConflictError: There is an object at `destination` and `if_absent` was given, or the
+                source was written meanwhile.
+            ObjectNotFoundError, IntegrityError, PolicyError: As `get`.
+        """
+        return rotation.copy(
+            self._objects,
+            self.mode,
+            Location.parse_object(source),
+            Location.parse_object(destination),
+            demanded(self._mode(to)),
+            rotation.Origin(allow_unsigned, allow_unencrypted, written_in, written_as, version_id),
+            if_absent=if_absent,
+            drop_annotations=drop_annotations,
+        )
+
     def head(
         self, uri: str, *, mode: Mode | None = None, version_id: str | None = None
     ) -> ObjectInfo:

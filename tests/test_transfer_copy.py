@@ -25,7 +25,7 @@ from s3crypt.location import Location
 from s3crypt.transfer import (
     CopySource,
     Upload,
-    copy_in_place,
+    copy_inside_s3,
 )
 
 MIN_PART_LENGTH = 5 * 2**20
@@ -43,7 +43,7 @@ def _copy(s3: Any, bucket: str, etag: str, **changed: Any) -> Any:
     )
     source = CopySource(location, etag, None, LARGE, {})
     limit = MIN_PART_LENGTH
-    return copy_in_place(to, source, workers=3, last_check=lambda: None, copy_limit=limit)
+    return copy_inside_s3(to, source, workers=3, last_check=lambda: None, copy_limit=limit)
 
 
 def test_a_large_object_is_copied_by_parts(bucket: str, s3: Any, requests_log: Any) -> None:

@@ -76,28 +76,38 @@ def _check_counted(location: Location, page: Mapping[str, Any]) -> None:
 
 def copy(
     client: Any,
-    location: Location,
+    source: tuple[Location, str | None],
+    target: tuple[Location, str | None],
     wanted: Sequence[str],
-    *,
-    source_version: str,
-    target_version: str,
 ) -> None:
-    """Copy annotations from one version of an object to another, one after the other.
+    """Copy annotations between two versions, each a location and its version id, one by one.
 
     Raises:
         StorageError: S3 refused or failed; the target has those that come before.
     """
+    (location, version_id), (destination, target_version) = source, target
     for name in wanted:
-        subject = f"{location} (its annotation {name!r})"
-        arguments = {**location.arguments, "AnnotationName": name}
+        subject = f"{destination} (its annotation {name!r})"
+        named = {"AnnotationName": name}
         try:
-            payload = _read(client, {**arguments, "VersionId": source_version}, subject)
-            _write(client, {**arguments, "VersionId": target_version}, payload, subject)
+            read = {**location.arguments, **named, **_version(version_id)}
+            payload = _read(client, read, subject)
+            write = {**destination.arguments, **named, **_version(target_version)}
+            _write(client, write, payload, subject)
         except StorageError as error:
-            still = f"It is still at version {source_version}: run it again."
+            at = f"version {version_id}" if version_id else str(location)
+            still = f"It is still at {at}: run it again."
             error.hint = f"{error.hint} {still}" if error.hint else still
             raise
-    # Without the note, only a later run has to compare the two versions again.
+
+
+def note_copied(
+    client: Any, location: Location, *, source_version: str, target_version: str
+) -> None:
+    """Note at the source that all its annotations were copied to a later version.
+
+    Without the note, a later run only has to compare the two versions again.
+    """
     with contextlib.suppress(StorageError):
         note = _note(location, source_version)
         _write(client, note, target_version.encode(), f"{location} (its annotations)")

@@ -21,14 +21,16 @@ from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode, binds_bucket
 from s3crypt.objects.access import Objects
 from s3crypt.objects.checks import check_written_in
+from s3crypt.objects.info import ObjectInfo
 from s3crypt.objects.locks import Locks
-from s3crypt.objects.opened import Neighbour
+from s3crypt.objects.opened import Demand, Neighbour
 
+from . import copies
 from .looks import LOOKS, Job, lacks_headers_of, look
 from .mechanisms import act, annotations_to_copy, finish_annotations
 from .steps import Action, Origin, Seen, Step, decide
 
-__all__ = ["Origin", "RotationOutcome", "needs_rotation", "rotate"]
+__all__ = ["Origin", "RotationOutcome", "copy", "needs_rotation", "rotate"]
 
 # Beyond this an error would take more memory than its reader has patience: it then carries the
 # failures, and counts the rest.
@@ -100,6 +102,25 @@ def needs_rotation(
     step = _decide(job, seen)
     _confirm(job, step, None)
     return step.action != "unchanged"
+
+
+def copy(  # noqa: PLR0913 - as the store's method has them
+    objects: Objects,
+    source: Mode | None,
+    location: Location,
+    target: Location,
+    to: Mode,
+    origin: Origin,
+    *,
+    if_absent: bool,
+    drop_annotations: bool,
+) -> ObjectInfo:
+    """Copy one object; see `S3Crypt.copy`."""
+    job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
+    _, version_id = copies.copy(job, location, target, if_absent=if_absent)
+    # Some services call the version of a bucket without versioning "null", and know none of it.
+    demand = Demand(job.to, None if version_id == "null" else version_id)
+    return objects.head(target, demand)
 
 
 def _job(

@@ -70,7 +70,7 @@ def look(job: Job, location: Location) -> Seen:
             continue
         tried.append(arguments)
         try:
-            found = head(job.objects.client, location, arguments)
+            found = head(job.objects.client, location, {**arguments, **job.origin.version})
         except S3CryptError as error:
             # A wrong or missing customer key is a bare 400 or 403; another may fit.
             if http_status(error) not in (400, 403):
@@ -112,8 +112,8 @@ def opened(
     job: Job, location: Location, arguments: Mapping[str, object], etag: str
 ) -> Iterator[ObjectStream]:
     """Open the object for its header; refuse another one that has taken its place."""
-    client = job.objects.client
-    with ObjectStream.open(client, location, arguments, first=formats.MAX_HEADER_LENGTH) as stream:
+    client, pinned = job.objects.client, {**arguments, **job.origin.version}
+    with ObjectStream.open(client, location, pinned, first=formats.MAX_HEADER_LENGTH) as stream:
         check_etag(location, stream.reply, etag)
         yield stream
 
@@ -173,7 +173,7 @@ def check_unchanged(job: Job, step: Step) -> None:
     does not change for who only writes other metadata. This leaves the moment of one request.
     """
     mode = job.mode(step.read_with)
-    arguments = mode.read_arguments() if mode else {}
+    arguments = {**(mode.read_arguments() if mode else {}), **job.origin.version}
     for _ in range(LOOKS):
         found = head(job.objects.client, step.location, arguments)
         if _show_the_same(step.head, found):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from s3crypt import formats
 from s3crypt import metadata as entries
 from s3crypt.errors import IntegrityError, PolicyError, S3CryptError, StorageError
+from s3crypt.formats import Envelope
 from s3crypt.local.sources import StreamSource
 from s3crypt.modes import SSEC, ClientSide, binds_bucket
 from s3crypt.objects import annotations
@@ -18,8 +19,8 @@ from s3crypt.objects.info import Description, describing
 from s3crypt.objects.locks import HEADERS as _LOCKS
 from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.objects.tags import ensure_tags
-from s3crypt.transfer import MAX_COPY_LENGTH, CopySource, Mark, Upload, copy_in_place
-from s3crypt.transfer.conditions import if_unchanged
+from s3crypt.transfer import MAX_COPY_LENGTH, CopySource, Mark, Upload, copy_inside_s3
+from s3crypt.transfer.conditions import IF_ABSENT, if_unchanged
 
 from .looks import Job, check_etag, check_replaced, check_unchanged, opened, replaced
 from .steps import Action, Step
@@ -39,9 +40,10 @@ def act(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Action, str |
 def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Action, str | None, int]:
     metadata = {**entries.without_token(step.metadata), **_annotations_of(step, annotated)}
     token = entries.new_token(metadata)
-    encryption = job.to.write_arguments()
+    # S3's own encryption of a client-side object stays as it is.
+    encryption = _at_rest(step.head) if step.is_client_side else job.to.write_arguments()
     try:
-        reply = _copy_in_place(job, step, encryption, {**metadata, **token}, token)
+        reply = _copy_inside_s3(job, step, encryption, {**metadata, **token}, token)
     except StorageError as error:
         if error.code != "NotImplemented":
             raise
@@ -57,22 +59,32 @@ def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> str | None:
     source, sealed = job.mode(step.read_with), formats.of_metadata(step.metadata)
     if not isinstance(job.to, ClientSide) or not isinstance(source, ClientSide) or not sealed:
         raise AssertionError("unreachable: only client-side objects are rewrapped")
-    # What reading demands is demanded here too, or KMS would move keys for whoever can write.
-    expected = job.objects.context_demanded(step.location, _demand(job, step))
-    if not expected.items() <= sealed.context.items():
-        raise IntegrityError(
-            f"{step.location}: its encryption context is not the one expected.",
-            hint="The object was moved or replaced, or the expected context is wrong.",
-        )
+    check_context(job, step, sealed)
     with step.location.named_in_errors():
         # Newly wrapped keys are on no object that another writer made.
         mark = sealed.rewrapped(source, job.to, lambda: opened(job, step.location, {}, step.etag))
     metadata = {**step.metadata, **mark, **_annotations_of(step, annotated)}
     entries.check_length(metadata)
-    reply = _copy_in_place(job, step, _at_rest(step.head), metadata, mark)
+    reply = _copy_inside_s3(job, step, _at_rest(step.head), metadata, mark)
     version_id: str | None = reply.get("VersionId")
     _copy_annotations(job, step, annotated, version_id)
     return version_id
+
+
+def check_context(job: Job, step: Step, envelope: Envelope) -> None:
+    """Demand the context that reading demands, of an object that is not decrypted.
+
+    Otherwise KMS and S3 would move keys and objects for anyone who can write.
+
+    Raises:
+        IntegrityError: Its context is another one.
+    """
+    expected = job.objects.context_demanded(step.location, _demand(job, step))
+    if not expected.items() <= envelope.context.items():
+        raise IntegrityError(
+            f"{step.location}: its encryption context is not the one expected.",
+            hint="The object was moved or replaced, or the expected context is wrong.",
+        )
 
 
 def _at_rest(head: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +95,7 @@ def _at_rest(head: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _copy_in_place(
+def _copy_inside_s3(
     job: Job,
     step: Step,
     encryption: Mapping[str, object],
@@ -97,32 +109,46 @@ def _copy_in_place(
     described = Description(entries.of_user(step.metadata), tags, _headers(step))
     upload = Upload(
         client,
-        step.location,
+        step.target,
         {**described.arguments(metadata), **encryption},
         to.read_arguments(),
-        if_unchanged(step.etag),
-        lambda reply: check_written(to, reply, step.location),
+        _conditions(step),
+        lambda reply: check_written(to, reply, step.target),
         mark=Mark(metadata=mark) if mark else None,
     )
+
+    def last_check() -> None:
+        check_unchanged(job, step)
+        if step.if_absent:
+            upload.check_again()
+
     mode = job.mode(step.read_with)
     key = mode.copy_source_arguments() if isinstance(mode, SSEC) else {}
     source = CopySource(step.location, step.etag, step.head.get("VersionId"), size, key)
-    reply = copy_in_place(
+    reply = copy_inside_s3(
         upload,
         source,
         workers=job.objects.workers,
-        last_check=lambda: check_unchanged(job, step),
+        last_check=last_check,
         copy_limit=MAX_COPY_LENGTH,
         annotations=_annotation_directive(job, step),
     )
-    ensure_tags(client, step.location, to, tags, reply)
+    ensure_tags(client, step.target, to, tags, reply)
     return reply
+
+
+def _conditions(step: Step) -> Mapping[str, str]:
+    if step.copy_to is None:
+        return if_unchanged(step.etag)
+    return IF_ABSENT if step.if_absent else {}
 
 
 def _demand(job: Job, step: Step) -> Demand:
     mode = job.mode(step.read_with)
     return Demand(
         mode,
+        version_id=job.origin.version_id,
+        written_as=job.origin.written_as,
         allow_unsigned=job.origin.unsigned,
         # The plan has looked for an instruction file; a copy inside S3 needs no look, nor its
         # fallback.
@@ -151,11 +177,11 @@ def _re_encrypt(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[str |
         )
         written = job.objects.write(
             source,
-            step.location,
+            step.target,
             job.to,
             described,
-            conditions=if_unchanged(step.etag),
-            written_in=job.origin.written_in,
+            conditions=_conditions(step),
+            written_in=None if step.copy_to else job.origin.written_in,
         )
     _copy_annotations(job, step, annotated, written.version_id)
     return written.version_id, written.size or 0
@@ -189,7 +215,8 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
     is_kept = step.action == "unchanged" or (is_one_copy and takes_any)
     if is_kept or not step.may_have_annotations:
         return ()
-    can_be_kept = takes_any and step.version_id is not None
+    # In place, an old version must be left to take them from.
+    can_be_kept = takes_any and (step.copy_to is not None or step.version_id is not None)
     if job.drop_annotations and not can_be_kept:
         return ()
     found = annotations.names(job.objects.client, step.location, step.head.get("VersionId"))
@@ -216,7 +243,8 @@ def _annotation_directive(job: Job, step: Step) -> Literal["COPY", "EXCLUDE"] | 
 
 def _annotations_of(step: Step, annotated: tuple[str, ...]) -> dict[str, str]:
     """Return the entry by which a later run finds annotations that this run did not get to."""
-    return {entries.ANNOTATIONS_OF: str(step.version_id)} if annotated else {}
+    is_in_place = step.copy_to is None
+    return {entries.ANNOTATIONS_OF: str(step.version_id)} if annotated and is_in_place else {}
 
 
 def _copy_annotations(
@@ -224,19 +252,17 @@ def _copy_annotations(
 ) -> None:
     if not annotated:
         return
-    if new_version is None:
+    if new_version is None and step.version_id is not None and step.copy_to is None:
         raise StorageError(
             f"{step.location} was written, but S3 did not say as which version: its annotations "
             f"are still at version {step.version_id}.",
             hint="Run it again.",
         )
-    annotations.copy(
-        job.objects.client,
-        step.location,
-        annotated,
-        source_version=str(step.version_id),
-        target_version=new_version,
-    )
+    client, source = job.objects.client, (step.location, step.version_id)
+    annotations.copy(client, source, (step.target, new_version), annotated)
+    if step.copy_to is None:
+        versions = {"source_version": str(step.version_id), "target_version": str(new_version)}
+        annotations.note_copied(client, step.location, **versions)
 
 
 def finish_annotations(job: Job, step: Step) -> None:
@@ -251,4 +277,5 @@ def finish_annotations(job: Job, step: Step) -> None:
     there = annotations.names(client, location, step.version_id)
     wanted = annotations.names(client, location, source)
     left = [name for name in wanted if name not in there]
-    annotations.copy(client, location, left, **versions)
+    annotations.copy(client, (location, source), (location, step.version_id), left)
+    annotations.note_copied(client, location, **versions)

@@ -6,7 +6,7 @@ Whoever acts on it resolves them from the modes, files and sessions of its own.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from s3crypt import formats
@@ -49,11 +49,20 @@ class Origin:
         unsigned: They may be unsigned where the mode demands a signature.
         unencrypted: S3 may report no encryption of those that are not client-side.
         written_in: The bucket that they are bound to, if not the one where they are.
+        written_as: The name that the object is bound to, if not the one that it has.
+        version_id: Of the object, if not the current one.
     """
 
     unsigned: bool = False
     unencrypted: bool = False
     written_in: str | None = None
+    written_as: str | None = None
+    version_id: str | None = None
+
+    @property
+    def version(self) -> dict[str, str]:
+        """Return the request argument that names the version."""
+        return {"VersionId": self.version_id} if self.version_id else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,8 @@ class Step:
         read_with: The mode to read it with.
         is_client_side: Whether it is encrypted client-side now.
         may_have_annotations: Whether the service has annotations, and the object may.
+        copy_to: Where the new object goes; None where it replaces the old one.
+        if_absent: For copies: only where there is no object yet.
     """
 
     location: Location
@@ -94,6 +105,13 @@ class Step:
     read_with: ReadWith
     is_client_side: bool
     may_have_annotations: bool
+    copy_to: Location | None = None
+    if_absent: bool = False
+
+    @property
+    def target(self) -> Location:
+        """Return where the new object goes."""
+        return self.copy_to or self.location
 
     @property
     def etag(self) -> str:
@@ -141,6 +159,10 @@ def decide(
     if action != "unchanged":
         mode = {"source": source, "to": to, None: None}[seen.read_with]
         _check_readable(seen, mode, to, origin)
+    return _step(seen, action)
+
+
+def _step(seen: Seen, action: Action) -> Step:
     return Step(
         location=seen.location,
         action=action,
@@ -149,6 +171,34 @@ def decide(
         is_client_side=seen.envelope is not None,
         may_have_annotations=seen.may_have_annotations,
     )
+
+
+def decide_copy(  # noqa: PLR0913 - as `decide`, and where the copy goes
+    seen: Seen,
+    source: Mode | None,
+    to: Mode,
+    origin: Origin,
+    context: Mapping[str, str],
+    copy_to: Location,
+    *,
+    if_absent: bool,
+) -> Step:
+    """Return the step that makes a copy in mode `to`, sealed under `context` if client-side.
+
+    S3 copies server-side encrypted objects itself. It copies a client-side one where the copy
+    would have the same keys, context and bindings; any other copy is re-encrypted.
+
+    Raises:
+        PolicyError: The object is not as demanded.
+    """
+    action: Action = "copied"
+    if isinstance(to, ClientSide) or seen.envelope:
+        is_alike = isinstance(to, ClientSide) and seen.envelope is not None
+        if not is_alike or _action(seen, to, context) != "unchanged":
+            action = "re-encrypted"
+    mode = {"source": source, "to": to, None: None}[seen.read_with]
+    _check_readable(seen, mode, to, origin)
+    return replace(_step(seen, action), copy_to=copy_to, if_absent=if_absent)
 
 
 def _action(seen: Seen, to: Mode, context: Mapping[str, str]) -> Action:

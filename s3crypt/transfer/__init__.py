@@ -11,7 +11,7 @@ from .checksums import Checksums
 from .download import ObjectStream, Sink, download, fetch, pour
 from .marks import Mark
 from .parts import MAX_PART_LENGTH, MAX_PARTS, PART_LENGTH, part_length
-from .upload import MAX_COPY_LENGTH, CopySource, Progress, Upload, copy_in_place, upload
+from .upload import MAX_COPY_LENGTH, CopySource, Progress, Upload, copy_inside_s3, upload
 from .whole import WholeStream
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "Sink",
     "Upload",
     "WholeStream",
-    "copy_in_place",
+    "copy_inside_s3",
     "download",
     "fetch",
     "part_length",

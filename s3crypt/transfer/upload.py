@@ -375,10 +375,10 @@ def _abort(
 
 @dataclass(frozen=True, slots=True)
 class CopySource:
-    """One version of an object, pinned, that S3 itself is to copy onto its own name.
+    """One version of an object, pinned, that S3 itself is to copy.
 
     Attributes:
-        location: The object, source and target.
+        location: The object.
         etag: Its ETag; the copy fails where the object has another by then.
         version_id: Its version, in a versioned bucket.
         size: Stored bytes.
@@ -400,7 +400,7 @@ class CopySource:
         return {"CopySource": named, "CopySourceIfMatch": self.etag, **self.arguments}
 
 
-def copy_in_place(
+def copy_inside_s3(
     to: Upload,
     source: CopySource,
     *,
@@ -409,10 +409,10 @@ def copy_in_place(
     copy_limit: int = MAX_COPY_LENGTH,
     annotations: Literal["COPY", "EXCLUDE"] | None = None,
 ) -> Mapping[str, Any]:
-    """Have S3 rewrite an object onto itself with other arguments; no body byte comes here.
+    """Have S3 copy an object, onto itself or elsewhere; no body byte comes here.
 
     Args:
-        to: The same location, all that the object is to have (tags too), and `IfMatch`.
+        to: Where it goes, all that the object is to have (tags too), and the conditions.
         source: The version that is copied.
         workers: Part copies at once, at most, where the object needs them.
         last_check: Called right before the object appears; raises if it must not.

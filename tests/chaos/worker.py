@@ -30,9 +30,9 @@ from s3crypt import (
     RotationError,
     S3CryptError,
     StorageError,
-    rotation,
 )
 from s3crypt.filesystem import S3CryptFileSystem
+from s3crypt.rotation import mechanisms, steps
 
 from . import contents
 from .forms import COPIES, FAMILIES, OBJECTS, Forms, family_of
@@ -403,9 +403,10 @@ def _size_fault(info: ObjectInfo, size: int) -> str:
 
 def _copy_by_parts_early() -> None:
     """Let objects of two parts be copied by parts, which else takes more than 5 GB."""
-    changed: Any = rotation
-    changed.copy_in_place = partial(changed.copy_in_place, copy_limit=_COPY_LIMIT)
-    changed.MAX_COPY_LENGTH = _COPY_LIMIT
+    changed: Any = mechanisms
+    changed.copy_inside_s3 = partial(changed.copy_inside_s3, copy_limit=_COPY_LIMIT)
+    for module in (changed, steps):
+        module.MAX_COPY_LENGTH = _COPY_LIMIT
 
 
 def main() -> None:
