@@ -69,6 +69,14 @@ class ObjectNotFoundError(StorageError, FileNotFoundError):
     """There is no such object, or no such version of it."""
 
 
+class LocalFileNotFoundError(StorageError, FileNotFoundError):
+    """There is no such local file, or no such folder to write it in."""
+
+
+class KeyFileNotFoundError(LocalFileNotFoundError, ConfigError):
+    """There is no such file of a key."""
+
+
 class ConflictError(StorageError):
     """Someone else wrote the object first; theirs was kept and nothing of ours was stored."""
 

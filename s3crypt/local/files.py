@@ -8,7 +8,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
-from s3crypt.errors import S3CryptError, StorageError
+from s3crypt.errors import LocalFileNotFoundError, S3CryptError, StorageError
 
 
 def write_at(descriptor: int, view: memoryview, offset: int) -> None:
@@ -26,6 +26,7 @@ def atomic_write(target: str | Path) -> Iterator[BinaryIO]:
     there is nothing to rename: it is written directly.
 
     Raises:
+        LocalFileNotFoundError: There is no such folder.
         StorageError: The target is a directory or cannot be written.
     """
     with _reporting(target):
@@ -80,7 +81,9 @@ def _reporting(target: str | Path) -> Iterator[None]:
     except S3CryptError:
         raise
     except OSError as error:
-        raise StorageError(
+        is_missing = isinstance(error, FileNotFoundError)
+        kind = LocalFileNotFoundError if is_missing else StorageError
+        raise kind(
             f"Cannot write {target}: {error.strerror or error}.",
             hint="Check the folder, its permissions and the space left.",
         ) from error

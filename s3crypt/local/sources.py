@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
 
-from s3crypt.errors import S3CryptError, StorageError
+from s3crypt.errors import ConfigError, LocalFileNotFoundError, S3CryptError, StorageError
 
 from .readers import ByteReader, read_exactly, read_into
 
@@ -133,6 +133,7 @@ def opening(path: str | Path) -> Iterator[BinaryIO]:
     """Give a file open for reading.
 
     Raises:
+        LocalFileNotFoundError: There is no such file.
         StorageError: It is a directory or cannot be read.
     """
     try:
@@ -140,11 +141,35 @@ def opening(path: str | Path) -> Iterator[BinaryIO]:
     except IsADirectoryError as error:
         raise StorageError(f"{path} is a directory.", hint="Name a file in it.") from error
     except OSError as error:
-        raise StorageError(
+        is_missing = isinstance(error, FileNotFoundError)
+        kind = LocalFileNotFoundError if is_missing else StorageError
+        raise kind(
             f"Cannot read {path}: {error.strerror}.", hint="Check the path and its permissions."
         ) from error
     with file:
         yield file
+
+
+@contextmanager
+def given(source: str | Path | bytes | bytearray | memoryview | BinaryIO) -> Iterator["Source"]:
+    """Give what a caller named as a source: a path, bytes, or a binary file from its position on.
+
+    Raises:
+        ConfigError: It is open as text, or none of these.
+        LocalFileNotFoundError, StorageError: As `opening`.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield BytesSource(source)
+    elif isinstance(source, str | os.PathLike):
+        with opening(source) as file:
+            yield FileSource.of(file, str(source)) or StreamSource(file)
+    elif isinstance(source, io.TextIOBase):
+        raise ConfigError("The source is open as text.", hint='Open it in binary mode: "rb".')
+    elif not hasattr(source, "read"):
+        raise ConfigError("A source is a path, bytes, or a file that is open to be read.")
+    else:
+        name = str(getattr(source, "name", "the source"))
+        yield FileSource.of(source, name) or StreamSource(source)
 
 
 class StreamSource:
