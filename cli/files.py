@@ -25,7 +25,6 @@ from .options import (
     message_reading_options,
     message_writing_options,
     option,
-    parse_pairs,
 )
 from .output import Output, print_json, progress
 
@@ -51,11 +50,7 @@ def encrypt(settings: Settings, *, options: ModeOptions, source: str, target: st
     from s3crypt import message  # noqa: PLC0415 - it loads cryptography
 
     keyring = options.keyring_for(settings)
-    chosen: dict[str, Any] = {}
-    if options.frame_length is not None:
-        chosen["frame_length"] = options.frame_length
-    chosen["context"] = parse_pairs(options.context, "--context")
-    chosen["signed"] = options.signed
+    chosen = options.arguments()
     _check(source, target)
     if "-" not in (source, target):
         _convert(s3crypt.encrypt_file, settings, source, target, keyring, chosen)
@@ -102,11 +97,9 @@ def decrypt(
     from s3crypt import message  # noqa: PLC0415 - it loads cryptography
 
     keyring = options.keyring_for(settings)
-    chosen: dict[str, Any] = {
-        "context": parse_pairs(options.context, "--context"),
-        "signed": options.signed and not allow_unsigned,
-        "allow_uncommitted": allow_uncommitted,
-    }
+    chosen = {**options.arguments(), "allow_uncommitted": allow_uncommitted}
+    if allow_unsigned:
+        chosen["signed"] = False
     _check(source, target)
     if "-" not in (source, target):
         _convert(s3crypt.decrypt_file, settings, source, target, keyring, chosen)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 import click
 
 import s3crypt
-from s3crypt.configuration import MODES
 from s3crypt.errors import (
     ConfigError,
     ObjectNotFoundError,
@@ -25,12 +24,13 @@ from s3crypt.errors import (
 
 from .files import check_folder, discarding, standard_input
 from .options import (
+    UNENCRYPTED,
     ModeOptions,
     Settings,
     common_options,
     describing_options,
-    is_from_environment,
     option,
+    origin_options,
     parse_pairs,
     parse_size,
     reading_options,
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The mode of objects that S3 reports no encryption of.
-_PLAIN = "none"
 _recursive = option(
     "-r", "--recursive", is_flag=True, environment=False, help="All objects below the prefix."
 )
@@ -378,34 +376,7 @@ def inspect(
 @click.argument("uri", metavar="S3_URI")
 @common_options
 @writing_options
-@option(
-    "--from-mode",
-    type=click.Choice((*MODES, _PLAIN)),
-    environment=False,
-    help="Who encrypted what is there now; none: nobody, as far as S3 reports.",
-)
-@option("--from-key", multiple=True, metavar="KEY", help="A key that opens what is there now.")
-@option(
-    "--from-sse-c-key-file",
-    type=click.Path(path_type=Path),
-    help="The customer key of what is there now.",
-)
-@option(
-    "--from-context",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Encryption context that what is there now must have.",
-)
-@option(
-    "--from-signed",
-    is_flag=True,
-    help="Demand a signature of what is there now; --signed demands it too.",
-)
-@option(
-    "--from-bind-bucket",
-    is_flag=True,
-    help="Demand that what is there now is bound to its bucket; --written-in demands it too.",
-)
+@origin_options
 @_written_in
 @_allow_unsigned
 @option(
@@ -420,13 +391,13 @@ def rotate(
     settings: Settings,
     *,
     options: ModeOptions,
+    origin: ModeOptions,
     uri: str,
     recursive: bool,
     dry_run: bool,
     allow_unsigned: bool,
     written_in: str | None,
     drop_annotations: bool,
-    **old: Any,
 ) -> None:
     """Bring objects under another key or mode.
 
@@ -441,7 +412,7 @@ def rotate(
     re-encrypted.
     """
     to = options.required_mode_for(settings)
-    now = _old_mode(options, settings, written_in=written_in, **old)
+    now = _origin_mode(origin, options, settings, written_in)
     store = _store(now, settings)
     if recursive:
         uri = _prefix(uri)
@@ -453,7 +424,7 @@ def rotate(
             to=to,
             dry_run=dry_run,
             allow_unsigned=allow_unsigned,
-            allow_unencrypted=old["from_mode"] == _PLAIN,
+            allow_unencrypted=origin.mode == UNENCRYPTED,
             written_in=written_in,
             drop_annotations=drop_annotations,
             on_outcome=lambda o: _show_outcome(settings, o, dry_run),
@@ -500,35 +471,21 @@ def _store(mode: "Mode | None", settings: Settings, written_in: str | None = Non
     )
 
 
-def _old_mode(
-    options: ModeOptions,
-    settings: Settings,
-    *,
-    written_in: str | None,
-    from_mode: str | None,
-    from_key: tuple[str, ...],
-    from_sse_c_key_file: Path | None,
-    from_context: tuple[str, ...],
-    from_signed: bool,
-    from_bind_bucket: bool,
+def _origin_mode(
+    origin: ModeOptions, options: ModeOptions, settings: Settings, written_in: str | None
 ) -> "Mode | None":
-    is_client_side = bool(from_key) and from_mode in (None, "client")
-    names = ("key", "sse_c_key_file", "context", "signed", "bind_bucket")
-    old = ModeOptions(
-        mode=None if from_mode == _PLAIN else from_mode,
-        key=from_key,
-        sse_c_key_file=from_sse_c_key_file,
-        context=from_context,
-        no_bind_name=options.no_bind_name and is_client_side,
-        # A signature made here must not vouch for what anyone who can read could have written.
-        signed=from_signed or (options.signed and is_client_side),
-        bind_bucket=from_bind_bucket or (written_in is not None and is_client_side),
-        from_environment=frozenset(name for name in names if is_from_environment(f"from_{name}")),
-    )
-    if from_mode == _PLAIN:
-        old.check_none("--from-mode none", prefix="from-")
+    if origin.mode == UNENCRYPTED:
+        origin.check_none("--from-mode none")
         return None
-    return old.mode_for(settings, prefix="from-")
+    if "key" in origin.values and origin.mode in (None, "client"):
+        # A signature made here must not vouch for what anyone who can read could have written.
+        more = {
+            name: options.values[name] for name in ("bind_name", "signed") if name in options.values
+        }
+        if written_in is not None:
+            more["bind_bucket"] = True
+        origin = dataclasses.replace(origin, values={**more, **origin.values})
+    return origin.mode_for(settings)
 
 
 def _each(items: Iterable[T], act: Callable[[T], None], *, recursive: bool) -> None:

@@ -8,8 +8,8 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from s3crypt.message import Keyring
 
 Command = Callable[..., Any]
+# The mode of objects that S3 reports no encryption of.
+UNENCRYPTED = "none"
 _IGNORE_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
 
@@ -113,104 +115,53 @@ _BUCKETS = (
         help="Pay for requests to buckets whose reader pays.",
     ),
 )
-_KEYS = (
-    option(
-        "--key",
-        "key",
-        multiple=True,
-        metavar="KEY",
-        help="kms:alias/NAME, kms:ARN, aes:NAMESPACE/NAME=FILE or rsa:NAMESPACE/NAME=FILE.pem. "
-        "Given more than once, the first makes the data key and any one opens it.",
-    ),
-    option("--context", multiple=True, metavar="NAME=VALUE", help="Encryption context."),
-)
-_MODE = (
-    option(
-        "--mode",
-        type=click.Choice(tuple(configuration.MODES)),
-        help="Who encrypts; `client` if a key is given.",
-    ),
-    *_KEYS,
-    option(
-        "--sse-c-key-file",
-        type=click.Path(path_type=Path),
-        help="The customer key of SSE-C: 32 raw bytes, hex or base64.",
-    ),
-)
-# On reading it lets an object pass under any name: what loosens reading is asked for each time.
-_NO_BIND_NAME = option(
-    "--no-bind-name",
-    is_flag=True,
-    environment=False,
-    help="Do not bind the object's name into the message.",
-)
-_BIND_BUCKET = option(
-    "--bind-bucket",
-    is_flag=True,
-    help="Bind the bucket's name into the message too; on reading, demand it.",
-)
-_SIGNED_READING = option("--signed", is_flag=True, help="Demand a signature.")
-_WRITING = (
-    option("--signed", is_flag=True, help="Sign the message (ECDSA P-384) too."),
-    option(
-        "--frame-length",
-        callback=lambda _context, _parameter, value: parse_size(value),
-        metavar="SIZE",
-        help="Plaintext per frame: 64KiB, 1MiB or bytes.  [default: 256KiB]",
-    ),
-)
-_KEY_LOCATION = option(
-    "--key-location",
-    type=click.Choice(("header", "metadata")),
-    help="Where the wrapped key is kept: in the message, or in the object's metadata.",
+_MODE = option(
+    "--mode",
+    type=click.Choice(tuple(configuration.MODES)),
+    help="Who encrypts; `client` if a key is given.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ModeOptions:
-    """--mode, --key and their companions, as given; `mode_for` makes the library's mode of them."""
+    """--mode, --key and their companions, as given; `mode_for` makes the library's mode of them.
+
+    Attributes:
+        mode: Of --mode.
+        values: What was given of `configuration.OPTIONS`, by name; pairs are text still.
+        from_environment: Names of those that were read from the environment.
+        prefix: What the command's names of all of these begin with: `from-`.
+    """
 
     mode: str | None = None
-    key: tuple[str, ...] = ()
-    context: tuple[str, ...] = ()
-    sse_c_key_file: Path | None = None
-    no_bind_name: bool = False
-    bind_bucket: bool = False
-    signed: bool = False
-    frame_length: int | None = None
-    key_location: Literal["header", "metadata"] | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
     from_environment: frozenset[str] = frozenset()
+    prefix: str = ""
 
-    def mode_for(self, settings: Settings, *, prefix: str = "") -> "Mode | None":
-        """Return the mode asked for, or None if nothing was; nothing given is ignored.
+    def mode_for(self, settings: Settings) -> "Mode | None":
+        """Return the requested mode, or None if no option was given.
 
-        What comes from the environment is a default instead, used where it applies. `prefix` is
-        what the command's names of these options begin with: `from-`.
+        An option on the command line that does not apply is an error, never ignored. An option
+        from the environment is a default, used where it applies.
         """
-        spell = functools.partial(_as_option, prefix=prefix)
-        given = self._given()
-        asked = given - self.from_environment
-        mode = self.mode or self._implied(asked, spell) or self._implied(given, spell)
-        taken = configuration.MODES[mode] if mode else frozenset()
-        options = {name: getattr(self, name) for name in asked | (given & taken)}
-        if "context" in options:
-            options["context"] = parse_pairs(self.context, "--context")
+        asked = self.values.keys() - self.from_environment
+        mode = self.mode or self._implied(asked) or self._implied(self.values)
+        taken = asked | configuration.MODES[mode] if mode else asked
         return configuration.mode_of(
             mode,
-            **options,
-            bind_name=not self.no_bind_name,
+            **{name: self._value(name) for name in self.values if name in taken},
             session=lambda: settings.session,
-            spell=spell,
+            spell=self._spell,
             allow_plain_http=settings.allow_plain_http,
         )
 
-    def check_none(self, reason: str, *, prefix: str) -> None:
+    def check_none(self, reason: str) -> None:
         """Refuse options on the command line, where what is there has no mode."""
-        for name in sorted(self._given() - self.from_environment):
-            raise ConfigError(f"{reason} takes no {_as_option(name, prefix=prefix)}.")
+        for name in sorted(self.values.keys() - self.from_environment):
+            raise ConfigError(f"{reason} takes no {self._spell(name)}.")
 
     def required_mode_for(self, settings: Settings) -> "Mode":
-        """Return the mode asked for; s3crypt never guesses how to write."""
+        """Return the requested mode; s3crypt never guesses how to write."""
         mode = self.mode_for(settings)
         if mode is None:
             raise ConfigError(
@@ -223,44 +174,63 @@ class ModeOptions:
     def keyring_for(self, settings: Settings) -> "Keyring":
         """Return the keyring of --key, given once or more."""
         return configuration.keyring_of(
-            self.key,
+            self.values.get("key", ()),
             session=lambda: settings.session,
-            spell=_as_option,
+            spell=self._spell,
             allow_plain_http=settings.allow_plain_http,
         )
 
-    def _given(self) -> frozenset[str]:
-        fields = {field.name: field.default for field in dataclasses.fields(self)}
-        taken = fields.keys() & frozenset().union(*configuration.MODES.values())
-        return frozenset(name for name in taken if getattr(self, name) != fields[name])
+    def arguments(self) -> dict[str, Any]:
+        """Return all that was given but the key, as functions for messages take it."""
+        return {name: self._value(name) for name in self.values if name != "key"}
 
-    def _implied(self, options: frozenset[str], spell: configuration.Spell) -> str | None:
-        return configuration.implied_mode(options, spell=spell)
+    def _value(self, name: str) -> Any:
+        value = self.values[name]
+        if configuration.OPTIONS[name].kind == "pairs":
+            return parse_pairs(value, self._spell(name))
+        return value
+
+    def _implied(self, names: Collection[str]) -> str | None:
+        return configuration.implied_mode(names, spell=self._spell)
+
+    def _spell(self, name: str, value: str | None = None) -> str:
+        return _as_option(name, value, prefix=self.prefix)
 
 
 def reading_options(command: Command) -> Command:
     """Give a command that reads objects its `options: ModeOptions`."""
-    return _mode_options(command, (*_MODE, _SIGNED_READING, _NO_BIND_NAME, _BIND_BUCKET))
+    return _mode_options(command, "read", mode=_MODE)
 
 
 def describing_options(command: Command) -> Command:
     """Give a command that describes objects, and opens none, its `options: ModeOptions`."""
-    return _mode_options(command, (*_MODE, _NO_BIND_NAME))
+    return _mode_options(command, "describe", mode=_MODE)
 
 
 def writing_options(command: Command) -> Command:
     """Give a command that writes objects its `options: ModeOptions`."""
-    return _mode_options(command, (*_MODE, *_WRITING, _KEY_LOCATION, _NO_BIND_NAME, _BIND_BUCKET))
+    return _mode_options(command, "write", mode=_MODE)
+
+
+def origin_options(command: Command) -> Command:
+    """Give a command that rotates objects `origin: ModeOptions`, of what they are: --from-key."""
+    mode = option(
+        "--from-mode",
+        type=click.Choice((*configuration.MODES, UNENCRYPTED)),
+        environment=False,
+        help="Who encrypted what is there now; none: nobody, as far as S3 reports.",
+    )
+    return _mode_options(command, "rotate-from", mode=mode, prefix="from-", parameter="origin")
 
 
 def message_writing_options(command: Command) -> Command:
     """Give a command that writes bare messages its `options: ModeOptions`."""
-    return _mode_options(command, (*_KEYS, *_WRITING))
+    return _mode_options(command, "seal")
 
 
 def message_reading_options(command: Command) -> Command:
     """Give a command that reads bare messages its `options: ModeOptions`."""
-    return _mode_options(command, (*_KEYS, _SIGNED_READING))
+    return _mode_options(command, "open")
 
 
 def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, str]:
@@ -290,10 +260,14 @@ def parse_size(text: str | None) -> int | None:
 
 
 def _as_option(name: str, value: str | None = None, *, prefix: str = "") -> str:
-    option = f"--{prefix}{name.replace('_', '-')}"
-    if name == "bind_name":
-        option = "--no-bind-name"
+    """Return the command line's name of an option of a mode, or the option with a value."""
+    option = f"--{prefix}{'no-' if _is_negated(name) else ''}{name.replace('_', '-')}"
     return option if value is None else f"{option} {value}"
+
+
+def _is_negated(name: str) -> bool:
+    """Return whether the command line only turns an option off: --no-bind-name."""
+    return name in configuration.OPTIONS and configuration.DEFAULTS[name] is True
 
 
 def _with_options(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
@@ -302,16 +276,66 @@ def _with_options(command: Command, options: Iterable[Callable[[Command], Comman
     return command
 
 
-def _mode_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+def _mode_options(
+    command: Command,
+    use: configuration.Use,
+    *,
+    mode: Callable[[Command], Command] | None = None,
+    prefix: str = "",
+    parameter: str = "options",
+) -> Command:
+    """Give a command the options of a mode that its use has, as the argument `parameter`."""
+    offered = {
+        name: prefix.replace("-", "_") + name
+        for name, each in configuration.OPTIONS.items()
+        if use in each.help
+    }
+
     @functools.wraps(command)
     def wrapper(*arguments: Any, **values: Any) -> Any:
-        names = [name for name in ModeOptions.__dataclass_fields__ if name in values]
-        environment = frozenset(name for name in names if is_from_environment(name))
-        chosen = {name: values.pop(name) for name in names}
-        options = ModeOptions(**chosen, from_environment=environment)
-        return command(*arguments, options=options, **values)
+        taken = {name: values.pop(argument) for name, argument in offered.items()}
+        given = {name: value for name, value in taken.items() if _is_given(value)}
+        environment = [name for name in given if is_from_environment(offered[name])]
+        chosen = ModeOptions(
+            mode=values.pop(f"{prefix.replace('-', '_')}mode", None),
+            values={name: _in_python(name, value) for name, value in given.items()},
+            from_environment=frozenset(environment),
+            prefix=prefix,
+        )
+        return command(*arguments, **{parameter: chosen}, **values)
 
-    return _with_options(wrapper, options)
+    rendered = [_rendered(name, argument, use, prefix) for name, argument in offered.items()]
+    return _with_options(wrapper, [mode, *rendered] if mode else rendered)
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False and value != ()
+
+
+def _in_python(name: str, value: Any) -> Any:
+    return False if _is_negated(name) else value
+
+
+def _rendered(
+    name: str, argument: str, use: configuration.Use, prefix: str
+) -> Callable[[Command], Command]:
+    """Return an option of a mode as click's option."""
+    described = configuration.OPTIONS[name]
+    kinds: dict[str, dict[str, Any]] = {
+        "keys": {"multiple": True, "metavar": "KEY"},
+        "pairs": {"multiple": True, "metavar": "NAME=VALUE"},
+        "file": {"type": click.Path(path_type=Path)},
+        "flag": {"is_flag": True},
+        "size": {"metavar": "SIZE", "callback": lambda _context, _parameter, v: parse_size(v)},
+        "choice": {"type": click.Choice(described.choices)},
+    }
+    return option(
+        _as_option(name, prefix=prefix),
+        argument,
+        environment=described.in_environment,
+        help=described.help[use],
+        **kinds[described.kind],
+    )
 
 
 def is_from_environment(name: str) -> bool:

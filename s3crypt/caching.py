@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 from .errors import ConfigError
 from .message.header import PUBLIC_KEY_PAIR, serialize_context
-from .message.keys import DataKey, EncryptedDataKey, Keyring, unwrap_fitting
+from .message.keys import DataKey, EncryptedDataKey, Keyring, check_keyring, unwrap_fitting
 
 MAX_MESSAGES = 2**32
 MAX_BYTES = 2**63 - 1
@@ -93,6 +93,7 @@ class CachingKeyring:
     _groups: "dict[int, _Group]" = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_keyring(self.keyring)
         if isinstance(self.keyring, CachingKeyring):
             raise ConfigError("This keyring caches already.", hint="Give the keyring inside it.")
         if not _is_number(self.max_age) or not 0 < self.max_age < math.inf:

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from .errors import StorageError
 from .framing import Run
+from .key_references import given_keyring
 from .local.buffers import RUN_LENGTH, Buffers, reserve
 from .local.files import atomic_write, write_at
 from .local.sources import FileSource, is_regular, opening
@@ -31,7 +32,7 @@ _SHORT = "The source became shorter while it was read; nothing was written."
 def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
     source: str | Path,
     target: str | Path,
-    keyring: Keyring,
+    keyring: Keyring | str,
     *,
     context: Mapping[str, str] | None = None,
     signed: bool = False,
@@ -43,17 +44,20 @@ def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
     Args:
         source: A path, of a pipe too.
         target: A path; the file appears complete, or not at all.
-        keyring: Wraps the message's data key.
+        keyring: Wraps the message's data key. Or the text of a key: `kms:alias/NAME`,
+            `aes:NAMESPACE/NAME=FILE`.
         context: Pairs bound to the message and stored in it *in the clear*.
         signed: Add an ECDSA P-384 signature over the whole message.
         frame_length: Plaintext bytes of a frame, a multiple of 128.
         progress: Called with bytes written since the last call, from any thread.
 
     Raises:
-        ConfigError: The frame length or the context is not possible.
+        ConfigError: The keyring, the frame length or the context is not possible.
         KeyUnavailableError: A wrapping key cannot be used.
+        LocalFileNotFoundError: There is no such source.
         StorageError: The source cannot be read or changed meanwhile, or the target not written.
     """
+    keyring = given_keyring(keyring)
     with opening(source) as file, atomic_write(target) as out:
         plain = FileSource.of(file, str(source))
         if plain is None or signed or not is_regular(out):
@@ -75,7 +79,7 @@ def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
 def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
     source: str | Path,
     target: str | Path,
-    keyring: Keyring,
+    keyring: Keyring | str,
     *,
     context: Mapping[str, str] | None = None,
     signed: bool = False,
@@ -87,7 +91,7 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
     Args:
         source: A path, of a pipe too.
         target: A path; the file appears complete and verified, or not at all.
-        keyring: Unwraps the message's data key.
+        keyring: Unwraps the message's data key. Or the text of a key.
         context: Pairs that its encryption context must have.
         signed: Demand a signature, as `message.decrypt` says.
         allow_uncommitted: Read suites without key commitment too, as `message.decrypt` says.
@@ -95,8 +99,10 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
 
     Raises:
         IntegrityError, FormatError, PolicyError, KeyUnavailableError: As `message.decrypt`.
+        LocalFileNotFoundError: There is no such source.
         StorageError: The source cannot be read or changed meanwhile, or the target not written.
     """
+    keyring = given_keyring(keyring)
     with opening(source) as file:
         sealed = FileSource.of(file, str(source))
         reader = DecryptingReader(

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .caching import CachingKeyring
 from .errors import ConfigError, IntegrityError, KeyUnavailableError, S3CryptError
 from .message.header import serialize_context
-from .message.keys import DataKey, EncryptedDataKey, Keyring, unwrap_fitting
+from .message.keys import DataKey, EncryptedDataKey, Keyring, check_keyring, unwrap_fitting
 from .message.suites import IV_LENGTH, TAG_LENGTH
 
 __all__ = ["AESKeyring", "Keyring", "MultiKeyring", "RSAKeyring", "key_names", "uncached"]
@@ -133,6 +133,8 @@ class AESKeyring:
 
     def __post_init__(self) -> None:
         _check_name(self.namespace, self.name)
+        if not isinstance(self.key_bytes, bytes | bytearray):
+            raise ConfigError("The key of an AESKeyring is bytes.")
         if len(self.key_bytes) not in (16, 24, 32):
             raise ConfigError(f"An AES key has 16, 24 or 32 bytes, not {len(self.key_bytes)}.")
         # One step of a counter cannot be cut in two by another thread. No field, for code that
@@ -426,6 +428,8 @@ class MultiKeyring:
     """
 
     def __init__(self, generator: Keyring, *others: Keyring) -> None:
+        for keyring in (generator, *others):
+            check_keyring(keyring)
         # Flat, so that each keyring wraps one data key: nested ones mean the same.
         self.keyrings: tuple[Keyring, ...] = tuple(
             inner

@@ -93,7 +93,8 @@ class KMSKeyring:
     key opens what any of its replicas wrapped.
 
     Args:
-        key: Key ARN, key id, alias (`alias/reports`) or alias ARN. Headers carry the key's ARN.
+        key: Key ARN, key id, alias (`alias/reports`) or alias ARN, with `kms:` before it or
+            without. Headers carry the key's ARN.
         session: boto3 session to make KMS clients from. If left out, it is the session of the
             store that uses the keyring, or else the default one.
         client: A KMS client to use instead of making one.
@@ -112,6 +113,7 @@ class KMSKeyring:
         allow_plain_http: bool = False,
         grant_tokens: Sequence[str] = (),
     ) -> None:
+        key = key.removeprefix("kms:") if isinstance(key, str) else ""
         if not key:
             raise ConfigError("A KMS keyring needs a key: an ARN, an id or an alias.")
         self._grants = _grants(grant_tokens)

@@ -4,10 +4,9 @@
 Knows which header goes with which operation, and makes no request.
 """
 
-from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
+from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import md5
 from json import dumps
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import ClassVar, Literal, Self
 
 from .caching import CachingKeyring
 from .errors import ConfigError
+from .key_references import given_keyring, kms_name, read_key_file
 from .message import DEFAULT_FRAME_LENGTH, FRAME_LENGTH_STEP, MAX_FRAME_LENGTH, Keyring
 from .message.frames import check_context
 
@@ -25,8 +25,6 @@ BOUND_BUCKET = "s3crypt:bucket"
 # Lambda, of Outposts and of directory buckets, and multi-Region ones. No bucket's name may.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _ACCESS_POINTS = ("-s3alias", "--ol-s3", "--op-s3", "--xa-s3", ".mrap")
-# No file of a key is as long as this; /dev/zero and a mistyped disk image are.
-_MAX_KEY_FILE_LENGTH = 4 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class SSEKMS:
     """S3 encrypts under a KMS key.
 
     Attributes:
-        key: Key ARN, id or alias.
+        key: Key ARN, id or alias; as on the command line, `kms:alias/NAME`, too.
         context: Pairs for KMS to bind and log, besides S3's own; stored in the clear.
         bucket_key: Let S3 reuse one bucket-level data key: up to 99 % fewer KMS requests.
     """
@@ -60,7 +58,7 @@ class SSEKMS:
     name: ClassVar[str] = "sse-kms"
 
     def __post_init__(self) -> None:
-        _check_key(self.key, self.name)
+        object.__setattr__(self, "key", _service_key(self.key, self.name))
         object.__setattr__(self, "context", _text_pairs(self.context))
 
     def write_arguments(self) -> dict[str, object]:
@@ -81,7 +79,7 @@ class DSSEKMS:
     """S3 encrypts twice, under a KMS key. There is no bucket key for this mode.
 
     Attributes:
-        key: Key ARN, id or alias.
+        key: Key ARN, id or alias; as on the command line, `kms:alias/NAME`, too.
         context: Pairs for KMS to bind and log, besides S3's own; stored in the clear.
     """
 
@@ -90,7 +88,7 @@ class DSSEKMS:
     name: ClassVar[str] = "dsse-kms"
 
     def __post_init__(self) -> None:
-        _check_key(self.key, self.name)
+        object.__setattr__(self, "key", _service_key(self.key, self.name))
         object.__setattr__(self, "context", _text_pairs(self.context))
 
     def write_arguments(self) -> dict[str, object]:
@@ -118,7 +116,7 @@ class SSEC:
 
     def __post_init__(self) -> None:
         if not isinstance(self.key, bytes) or len(self.key) != 32:
-            raise ConfigError("A customer key is 32 bytes.")
+            raise ConfigError("A customer key is 32 bytes.", hint='Write SSEC.from_file("FILE").')
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -152,7 +150,8 @@ class ClientSide:
     """This process encrypts, before S3 sees a byte: an AWS Encryption SDK message.
 
     Attributes:
-        keyring: Wraps each object's data key.
+        keyring: Wraps each object's data key. Or the text of a key, as on the command line:
+            `kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE`.
         context: Pairs bound to each object and stored in it *in the clear*; a reader that gives
             pairs demands them.
         signed: Add an ECDSA P-384 signature over the whole object, and demand one of objects
@@ -169,33 +168,35 @@ class ClientSide:
     """
 
     keyring: Keyring
-    context: Mapping[str, str] | None = None
-    signed: bool = False
-    frame_length: int = DEFAULT_FRAME_LENGTH
-    key_location: Literal["header", "metadata"] = "header"
-    bind_name: bool = True
-    bind_bucket: bool = False
+    context: Mapping[str, str]
+    signed: bool
+    frame_length: int
+    key_location: Literal["header", "metadata"]
+    bind_name: bool
+    bind_bucket: bool
     name: ClassVar[str] = "client"
 
-    def __post_init__(self) -> None:
-        context = dict(self.context or {})
-        check_context(context)
-        if BOUND_NAME in context:
-            raise ConfigError(f"The context's {BOUND_NAME!r} is set by bind_name.")
-        if BOUND_BUCKET in context:
-            raise ConfigError(f"The context's {BOUND_BUCKET!r} is set by bind_bucket.")
-        object.__setattr__(self, "context", context)
-        if self.key_location not in ("header", "metadata"):
-            raise ConfigError(f"key_location is 'header' or 'metadata', not {self.key_location!r}.")
+    # Written out, since it takes text too where an attribute is a keyring.
+    def __init__(  # noqa: PLR0913, PLR0917 - what a message may have
+        self,
+        keyring: Keyring | str,
+        context: Mapping[str, str] | None = None,
+        signed: bool = False,
+        frame_length: int = DEFAULT_FRAME_LENGTH,
+        key_location: Literal["header", "metadata"] = "header",
+        bind_name: bool = True,
+        bind_bucket: bool = False,
+    ) -> None:
+        given = locals()
+        given["keyring"] = given_keyring(keyring)
+        given["context"] = _object_context(context)
+        _check_frame_length(frame_length)
+        if key_location not in ("header", "metadata"):
+            raise ConfigError(f"key_location is 'header' or 'metadata', not {key_location!r}.")
+        for each in fields(self):
+            object.__setattr__(self, each.name, given[each.name])
         if isinstance(self.keyring, CachingKeyring):
             self._check_cacheable()
-        if self.frame_length % FRAME_LENGTH_STEP or not (
-            MIN_FRAME_LENGTH <= self.frame_length <= MAX_FRAME_LENGTH
-        ):
-            raise ConfigError(
-                f"A frame length of {self.frame_length} bytes is not possible.",
-                hint="A multiple of 128 from 4 KiB to 64 MiB.",
-            )
 
     def _check_cacheable(self) -> None:
         if self.bind_name:
@@ -225,7 +226,7 @@ class ClientSide:
                     hint="Name the bucket behind it as written_in.",
                 )
             bound[BOUND_BUCKET] = bucket
-        return {**(self.context or {}), **bound}
+        return {**self.context, **bound}
 
     def write_arguments(self) -> dict[str, object]:
         """Return none: to S3 the message is a plain object, under the bucket's default."""
@@ -261,59 +262,44 @@ def reported_mode(reply: Mapping[str, object]) -> str | None:
     return next((name for name, value in REPORTED.items() if value == reported), None)
 
 
-def read_key_file(path: str | Path) -> bytes:
-    """Return the 32-byte key in a file: raw, or in hex or base64.
-
-    Raises:
-        ConfigError: The file cannot be read, or holds no such key.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(_MAX_KEY_FILE_LENGTH)
-    except OSError as error:
+def _service_key(key: object, mode: str) -> str:
+    """Return the name that KMS has for a key; it may be given as the command line has it."""
+    name = kms_name(key) or key
+    if not name or not isinstance(name, str) or name.startswith(("aes:", "rsa:", "kms:")):
         raise ConfigError(
-            f"Cannot read the key file {path}: {error.strerror}.",
-            hint="Check the path; `openssl rand -out FILE 32` makes a key.",
-        ) from error
-    if len(content) == 32:
-        return content
-    text = content.strip()
-    for decode in (_from_hex, _from_base64):
-        key = decode(text)
-        if key is not None:
-            return key
-    raise ConfigError(
-        f"The key file {path} holds no 32-byte key.",
-        hint="32 raw bytes, 64 hex digits or base64: `openssl rand -out FILE 32` makes one.",
-    )
-
-
-def _from_hex(text: bytes) -> bytes | None:
-    try:
-        key = bytes.fromhex(text.decode("ascii"))
-    except ValueError:
-        return None
-    return key if len(key) == 32 else None
-
-
-def _from_base64(text: bytes) -> bytes | None:
-    try:
-        key = b64decode(text, validate=True)
-    except Base64Error:
-        return None
-    return key if len(key) == 32 else None
-
-
-def _check_key(key: str, mode: str) -> None:
-    if not key or not isinstance(key, str):
-        raise ConfigError(f"Mode {mode} needs a KMS key: an ARN, an id or an alias.")
+            f"Mode {mode} needs a KMS key: an ARN, an id or an alias.",
+            hint="alias/NAME, ARN, or AWS's own key: alias/aws/s3.",
+        )
+    return name
 
 
 def _text_pairs(context: Mapping[str, str] | None) -> dict[str, str]:
+    if context is not None and not isinstance(context, Mapping):
+        raise ConfigError("An encryption context is a mapping of text to text.")
     pairs = dict(context or {})
     if not all(isinstance(text, str) for pair in pairs.items() for text in pair):
         raise ConfigError("Keys and values of an encryption context are text.")
     return pairs
+
+
+def _object_context(context: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the caller's pairs of a client-side context; those of the binding are not theirs."""
+    pairs = _text_pairs(context)
+    check_context(pairs)
+    for bound, option in ((BOUND_NAME, "bind_name"), (BOUND_BUCKET, "bind_bucket")):
+        if bound in pairs:
+            raise ConfigError(f"The context's {bound!r} is set by {option}.")
+    return pairs
+
+
+def _check_frame_length(length: object) -> None:
+    if isinstance(length, bool) or not isinstance(length, int):
+        raise ConfigError("A frame length is a number of bytes.", hint="256 KiB is 262144.")
+    if length % FRAME_LENGTH_STEP or not MIN_FRAME_LENGTH <= length <= MAX_FRAME_LENGTH:
+        raise ConfigError(
+            f"A frame length of {length} bytes is not possible.",
+            hint="A multiple of 128 from 4 KiB to 64 MiB.",
+        )
 
 
 def _kms_arguments(key: str, context: Mapping[str, str] | None) -> dict[str, object]:

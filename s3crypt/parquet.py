@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 
 from .errors import ConfigError, FormatError, S3CryptError
 from .formats.entries import EDKS, dump_edks, load_edks
+from .key_references import given_keyring
 from .keyrings import has_pkcs1
 from .message import EncryptedDataKey, Keyring
 
@@ -33,13 +34,14 @@ _FORMAT = "s3crypt-1"
 _LENGTHS = (16, 24, 32)
 
 
-def crypto_factory(keyrings: Mapping[str, Keyring]) -> CryptoFactory:
+def crypto_factory(keyrings: Mapping[str, Keyring | str]) -> CryptoFactory:
     """Return pyarrow's factory of encryption properties, its master keys held by keyrings.
 
     Keep it and use it for many files: it caches keys, for ten minutes unless told otherwise.
 
     Args:
-        keyrings: A keyring for each master key, by the identifier that files name it by.
+        keyrings: A keyring for each master key, by the identifier that files name it by; or the
+            text of a key, as `s3crypt.configuration.keyring_of` takes it.
     """
     # One client for all time: pyarrow never frees a client, and would ask for another whenever
     # its cache expires. The connection's settings are not needed: a keyring knows its KMS.
@@ -61,15 +63,20 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
         ConfigError: A keyring unwraps PKCS #1 v1.5: nothing in a file proves what comes of that.
     """
 
-    def __init__(self, keyrings: Mapping[str, Keyring]) -> None:
+    def __init__(self, keyrings: Mapping[str, Keyring | str]) -> None:
         super().__init__()
-        for identifier, keyring in keyrings.items():
+        if not isinstance(keyrings, Mapping):
+            raise ConfigError(
+                "The keyrings of Parquet's master keys are a mapping.",
+                hint='Write {"footer": keyring}, with the identifier of each master key.',
+            )
+        self._keyrings = {name: given_keyring(keyring) for name, keyring in keyrings.items()}
+        for identifier, keyring in self._keyrings.items():
             if has_pkcs1(keyring):
                 raise ConfigError(
                     f"The Parquet master key {identifier[:200]!r} has an RSA keyring with PKCS #1.",
                     hint="Use OAEP: no file proves the key that PKCS #1 unwraps.",
                 )
-        self._keyrings = dict(keyrings)
 
     def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:
         """Return the key wrapped, as text.

@@ -172,7 +172,7 @@ def test_key_bytes_for_the_name_of_their_file() -> None:
     """Bytes are no name; they are not repeated."""
     key = secrets.token_bytes(32)
     with pytest.raises(ConfigError, match="never itself") as caught:
-        mode_of("sse-c", sse_c_key_file=key)  # type: ignore[arg-type]  # the mistake under test
+        mode_of("sse-c", sse_c_key_file=key)
     assert repr(key) not in said(caught)
 
 

@@ -25,7 +25,7 @@ ALLOWED = {
     "local": {"errors"},
     "message": {"errors", "framing", "local"},
     "location": {"errors"},
-    "files": {"errors", "framing", "local", "message"},
+    "files": {"errors", "framing", "key_references", "local", "message"},
     "redaction": set(),
     "aws": {"errors", "redaction"},
     "requests": {"aws", "errors", "local"},
@@ -34,7 +34,10 @@ ALLOWED = {
     "caching": {"errors", "message"},
     "keyrings": {"caching", "errors", "message"},
     "kms_keyrings": {"aws", "caching", "errors", "keyrings", "message", "requests"},
-    "modes": {"caching", "errors", "message"},
+    "key_references": {"errors", "keyrings", "kms_keyrings", "message"},
+    "modes": {"caching", "errors", "key_references", "message"},
+    "options": {"errors", "key_references", "modes"},
+    "configuration": {"key_references", "modes", "options"},
     "s3ec": set(),
     "metadata": {"errors", "s3ec"},
     "formats": {
@@ -55,17 +58,16 @@ ALLOWED = {
         "errors", "files", "formats", "local", "location", "modes", "objects",
         "rotation", "transfer",
     },
-    "configuration": {"errors", "keyrings", "kms_keyrings", "message", "modes"},
     "filesystem": {
-        "aws", "buckets", "configuration", "errors", "local", "location", "modes", "objects",
-        "requests", "store", "transfer",
+        "aws", "buckets", "errors", "key_references", "local", "location", "modes", "objects",
+        "options", "requests", "store", "transfer",
     },
-    "parquet": {"errors", "formats", "keyrings", "message"},
+    "parquet": {"errors", "formats", "key_references", "keyrings", "message"},
     "sandbox": {"errors"},
 }  # fmt: skip
 # Other packages -> the modules that may import them.
 OUTSIDE = {
-    "boto3": {"aws", "configuration", "filesystem", "kms", "kms_keyrings", "objects", "store"},
+    "boto3": {"aws", "filesystem", "key_references", "kms", "kms_keyrings", "objects", "store"},
     "botocore": {"aws", "kms", "objects", "requests", "transfer"},
     "cryptography": {"message", "keyrings"},
     "urllib3": {"requests"},
@@ -78,8 +80,8 @@ OUTSIDE = {
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {"__version__", "configuration", "errors", "files", "kms", "message", "sandbox"}
 WITHOUT_AWS = {
-    "caching", "configuration", "errors", "files", "framing", "keyrings", "local", "location",
-    "message", "modes", "s3ec",
+    "caching", "configuration", "errors", "files", "framing", "key_references", "keyrings",
+    "local", "location", "message", "modes", "options", "s3ec",
 }  # fmt: skip
 # Who may ask for which operations of S3, by `call`, `pages` or as a client's method.
 OF_OBJECTS = {
@@ -262,8 +264,10 @@ def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
         "message",
         "caching",
         "configuration",
+        "key_references",
         "keyrings",
         "modes",
+        "options",
         "errors",
         "location",
         "files",

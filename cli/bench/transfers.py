@@ -70,7 +70,7 @@ def modes(settings: Settings, kms_key: str | None) -> Modes:
     else:
         key = kms_key if kms_key.startswith(("kms:", "arn:")) else f"kms:{kms_key}"
         for mode in ("sse-kms", "dsse-kms"):
-            usable[mode] = ModeOptions(mode=mode, key=(key,)).required_mode_for(settings)
+            usable[mode] = ModeOptions(mode, {"key": (key,)}).required_mode_for(settings)
         keyring = s3crypt.KMSKeyring(
             key.removeprefix("kms:"),
             session=settings.session,

@@ -49,9 +49,9 @@ class S3CryptFileSystem(NamesFileSystem):
             key is given; with neither, there are names here and no content.
         mode: Another name of it, and the one argument that may be positional. fsspec keeps it
             for itself in storage options: `encryption` is the one to use there.
-        key, context, sse_c_key_file, signed, frame_length, key_location, bind_name, bind_bucket:
-            As on the command line; see `s3crypt.configuration.ModeChoice`. Files are read when
-            content is first asked for.
+        key, context and the mode's other options: As on the command line, by the names that
+            `s3crypt.configuration.ModeChoice` has. Files are read when content is first asked
+            for.
         written_in: With `bind_bucket`: the bucket that all objects are bound to, read and
             written, where paths name its replica or an access point.
         allow_uncommitted: Read client-side objects without key commitment too.

@@ -15,7 +15,7 @@ from fsspec import AbstractFileSystem
 from fsspec.config import apply_config
 
 from s3crypt.aws import translating
-from s3crypt.errors import ConfigError
+from s3crypt.errors import ConfigError, KeyFileNotFoundError
 from s3crypt.objects.access import Objects
 from s3crypt.store import S3Crypt
 
@@ -25,6 +25,7 @@ from .parallel import LOOKUPS
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from s3crypt.modes import Mode
     from s3crypt.objects.info import ObjectInfo
 
 
@@ -83,14 +84,7 @@ class Connection:
             store = self._made()
             if not self._has_mode:
                 live = options.encryption
-                # A session a keyring: boto3's must not make two clients at a time.
-                store.mode = (
-                    live.mode
-                    if isinstance(live, Live)
-                    else options.choice.make(
-                        self._session, allow_plain_http=options.allow_plain_http
-                    )
-                )
+                store.mode = live.mode if isinstance(live, Live) else self._chosen()
                 self._has_mode = True
             return store
 
@@ -116,6 +110,16 @@ class Connection:
             # The client has connections for all lookups; a transfer's threads take memory.
             self._store.workers = options.workers
         return self._store
+
+    def _chosen(self) -> "Mode | None":
+        options = self.options
+        try:
+            # A session a keyring: boto3's must not make two clients at a time.
+            return options.choice.make(self._session, allow_plain_http=options.allow_plain_http)
+        except KeyFileNotFoundError as error:
+            # Not a FileNotFoundError: to fsspec's users that is an object that is not there, which
+            # they go on without, and zarr fills in.
+            raise ConfigError(str(error), hint=error.hint) from error
 
     def _session(self) -> boto3.Session:
         with translating("the AWS settings"):

@@ -4,17 +4,17 @@
 Reads no key's file: whoever only passes a file system on need not have the file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from s3crypt.configuration import MODES, ModeChoice, as_keyword, asked_of
 from s3crypt.errors import ConfigError
+from s3crypt.key_references import as_keyword
 from s3crypt.modes import Mode, binds_bucket
+from s3crypt.options import MODES, OPTIONS, ModeChoice, given_among
 from s3crypt.store import DEFAULT_WORKERS
 
 # The encryption of who reads whatever is there.
@@ -26,9 +26,6 @@ _FSSPECS = (*LISTING_OPTIONS, "skip_instance_cache", "asynchronous", "loop")
 _CACHE_HINTS = ("cache_type", "default_cache", "default_cache_type", "fill_cache", "size")
 
 _FLAGS = (
-    "signed",
-    "bind_name",
-    "bind_bucket",
     "allow_uncommitted",
     "allow_unsigned",
     "allow_unverified_signature",
@@ -67,17 +64,15 @@ def named(mode: Mode, name: str | None = None) -> Live:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The options that are this file system's own; `S3CryptFileSystem` says what they mean."""
+    """The options that are this file system's own; `S3CryptFileSystem` says what they mean.
+
+    Attributes:
+        encryption: As given: text, or a mode object.
+        choice: What is said of the mode as text, which is nothing beside a mode object.
+    """
 
     encryption: str | Live | None = None
-    key: str | Sequence[str] | None = ()
-    context: Mapping[str, str] | None = None
-    sse_c_key_file: str | Path | None = None
-    signed: bool = False
-    frame_length: int | None = None
-    key_location: Literal["header", "metadata"] | None = None
-    bind_name: bool = True
-    bind_bucket: bool = False
+    choice: ModeChoice
     written_in: str | None = None
     allow_uncommitted: bool = False
     allow_unsigned: bool = False
@@ -97,14 +92,6 @@ class Options:
             if not isinstance(getattr(self, name), bool):
                 # The text "false", from some setting, is true.
                 raise ConfigError(f"The storage option {name} is True or False.")
-        if self.encryption == "":
-            raise ConfigError("There is no such encryption.", hint=f"One of {', '.join(MODES)}.")
-        asked = asked_of(self)
-        if asked and isinstance(self.encryption, Live):
-            raise ConfigError(f"{asked[0]} is part of a mode object: say it there.")
-        if asked and self.encryption == ANY:
-            raise ConfigError(f"{_spell('encryption', ANY)} takes no {asked[0]}.")
-        _ = self.choice
         if self.written_in is not None:
             self._check_written_in()
 
@@ -112,28 +99,11 @@ class Options:
         if not isinstance(self.written_in, str) or not self.written_in:
             raise ConfigError("The storage option written_in is the name of a bucket.")
         live = self.encryption
-        if not (binds_bucket(live.mode) if isinstance(live, Live) else self.bind_bucket):
+        if not (binds_bucket(live.mode) if isinstance(live, Live) else self.choice.bind_bucket):
             raise ConfigError(
                 "written_in names the bucket that objects are bound to, and none is bound.",
                 hint="Name bind_bucket=True as well.",
             )
-
-    @property
-    def choice(self) -> ModeChoice:
-        """Return what is said of the mode as text, which is nothing beside a mode object."""
-        is_name = isinstance(self.encryption, str) and self.encryption != ANY
-        return ModeChoice(
-            mode=str(self.encryption) if is_name else None,
-            key=self.key,
-            context=self.context,
-            sse_c_key_file=self.sse_c_key_file,
-            signed=self.signed,
-            frame_length=self.frame_length,
-            key_location=self.key_location,
-            bind_name=self.bind_name,
-            bind_bucket=self.bind_bucket,
-            spell=_spell,
-        )
 
     @property
     def mode_name(self) -> str | None:
@@ -149,15 +119,32 @@ class Options:
         Raises:
             ConfigError: There is no such option: what is misspelt must not end as plaintext.
         """
-        own = {field.name for field in fields(cls)}
+        own = {field.name for field in fields(cls)} - {"choice"}
         for name in given:
-            if name not in own and name not in _FSSPECS:
-                close = get_close_matches(name, [*own, *_FSSPECS], n=1)
+            if name not in own and name not in OPTIONS and name not in _FSSPECS:
+                close = get_close_matches(name, [*own, *OPTIONS, *_FSSPECS], n=1)
                 raise ConfigError(
                     f"There is no storage option {name!r}.",
                     hint=f"Did you mean {close[0]}?" if close else None,
                 )
-        return cls(**{name: value for name, value in given.items() if name in own})
+        return cls(
+            choice=_choice(given), **{name: value for name, value in given.items() if name in own}
+        )
+
+
+def _choice(given: Mapping[str, Any]) -> ModeChoice:
+    """Return what is said of the mode as text, and refuse it beside a mode object or `any`."""
+    encryption = given.get("encryption")
+    options = {name: value for name, value in given.items() if name in OPTIONS}
+    if encryption == "":
+        raise ConfigError("There is no such encryption.", hint=f"One of {', '.join(MODES)}.")
+    if isinstance(encryption, Live) or encryption == ANY:
+        for name in given_among(options):
+            if encryption == ANY:
+                raise ConfigError(f"{_spell('encryption', ANY)} takes no {name}.")
+            raise ConfigError(f"{name} is part of a mode object: say it there.")
+        encryption = None
+    return ModeChoice(mode=encryption, **options, spell=_spell)
 
 
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,9 +168,7 @@ def anchored(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: They do not fit together, or there is no such option.
     """
-    choice = Options.of(options).choice.anchored()
-    paths = {"key": choice.key, "sse_c_key_file": choice.sse_c_key_file}
-    return {**options, **{name: value for name, value in paths.items() if value}}
+    return {**options, **Options.of(options).choice.paths()}
 
 
 def _as_option(encryption: Any) -> str | Live | None:

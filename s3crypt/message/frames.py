@@ -36,7 +36,7 @@ from .header import (
     serialize_body,
     serialize_context,
 )
-from .keys import HEADER_FAILED, DataKey, Keyring, unwrap_fitting
+from .keys import HEADER_FAILED, DataKey, Keyring, check_keyring, unwrap_fitting
 from .suites import COMMITTING, COMMITTING_SIGNED, IV_LENGTH, TAG_LENGTH, Suite
 
 BLOCK_OVERHEAD = IV_LENGTH + 8 + TAG_LENGTH
@@ -106,6 +106,7 @@ class Sealer:
         frame_length: int = DEFAULT_FRAME_LENGTH,
         plaintext_length: int | None = None,
     ) -> None:
+        check_keyring(keyring)
         context = dict(context or {})
         check_context(context)
         if frame_length % FRAME_LENGTH_STEP or not 0 < frame_length <= MAX_FRAME_LENGTH:
@@ -358,6 +359,7 @@ class Opener:
         signed: bool = False,
         allow_uncommitted: bool = False,
     ) -> None:
+        check_keyring(keyring)
         suite = header.suite
         # Before a wrapping key is asked: a refused message costs no request.
         if signed and suite.curve is None:

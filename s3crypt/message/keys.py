@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from s3crypt.errors import IntegrityError
+from s3crypt.errors import ConfigError, IntegrityError
 
+_METHODS = ("generate", "wrap", "unwrap", "wrote")
 HEADER_FAILED = "The header failed verification: it was changed, or the key or context is wrong."
 
 
@@ -95,6 +96,37 @@ class FittingKeyring(Keyring, Protocol):
                 IntegrityError, whatever the reason for each.
         """
         ...
+
+
+def check_keyring(keyring: object) -> None:
+    """Refuse what has not the methods of a keyring, before anything is read or asked.
+
+    Raises:
+        ConfigError: It is no keyring. The error names its type and does not repeat it: it may be
+            a key.
+    """
+    if is_keyring(keyring):
+        return
+    hint = 'For example KMSKeyring("alias/NAME") or AESKeyring("NAMESPACE", "NAME", key).'
+    if isinstance(keyring, str):
+        hint = "s3crypt.configuration.keyring_of(...) makes a keyring of text. " + hint
+    if isinstance(keyring, type) and hasattr(keyring, "unwrap"):
+        hint = f"Make one of it: {keyring.__name__}(...)."
+    raise ConfigError(f"A keyring is needed here, not {type_name(keyring)}.", hint=hint)
+
+
+def is_keyring(value: object) -> bool:
+    """Return whether an object has the methods of a keyring; a class of keyrings is none."""
+    return not isinstance(value, type) and all(hasattr(value, name) for name in _METHODS)
+
+
+def type_name(value: object) -> str:
+    """Return how errors name an argument of a wrong type, whose value may be a key."""
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"an object of type {type(value).__name__}"
 
 
 def unwrap_fitting(

@@ -29,7 +29,7 @@ from .header import (
     Header,
     read_header,
 )
-from .keys import Keyring
+from .keys import Keyring, check_keyring
 
 # Frames are sealed and opened in runs of about this many bytes: small enough for a CPU's
 # cache, large enough that short frames do not cost a call each.
@@ -117,6 +117,7 @@ def decrypt(  # noqa: PLR0913 - every demand and limit is an argument of its own
         PolicyError: It has no key commitment, or no signature where one is demanded.
         KeyUnavailableError: The wrapping key cannot be used.
     """
+    check_keyring(keyring)
     message = memoryview(data).cast("B")
     source = io.BytesIO(message[:MAX_HEADER_LENGTH])
     header = read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
@@ -360,6 +361,7 @@ class DecryptingReader(io.RawIOBase):
         header: Header | None = None,
     ) -> None:
         super().__init__()
+        check_keyring(keyring)
         header = header or read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
         self._opener = Opener(
             header, keyring, context=context, signed=signed, allow_uncommitted=allow_uncommitted

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrapping keys by reference: `kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE` and their like.
+
+The text names a key and never holds one, and no error repeats a key that was put there all the
+same. Loads neither boto3 nor a cipher before a key asks for it. Modes are not known here.
+"""
+
+import os
+import re
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .errors import ConfigError, KeyFileNotFoundError
+
+if TYPE_CHECKING:
+    import boto3
+
+    from .message import Keyring
+
+FORMS = "kms:alias/NAME, kms:ARN, aes:NAMESPACE/NAME=FILE or rsa:NAMESPACE/NAME=FILE.pem"
+# No file of a key is longer than these; /dev/zero and a mistyped disk image are.
+_MAX_KEY_FILE_LENGTH = 4 * 2**10
+_MAX_PEM_LENGTH = 65536
+_RAW = re.compile(r"(aes|rsa):([^/=]+)/([^=]+)=(.+)", re.DOTALL)
+# Keys in hex or in base64, as part of a text too, so that a quote or a letter more does not hide
+# them; PEM; raw bytes.
+_KEY_INSIDE = re.compile(
+    r"[0-9A-Fa-f]{31}|[A-Za-z0-9+/_-]{20}={1,2}.{0,2}\Z|-----BEGIN |\0", re.DOTALL
+)
+# 32 bytes in URL-safe base64 without its padding, give or take a character.
+_KEY_UNPADDED = re.compile(r"[A-Za-z0-9_-]{42,44}")
+_NO_PART_OF_KEYS = re.compile(r"[^A-Za-z0-9+/_=-]")
+
+# A function makes the session only when a KMS key needs one.
+SessionSource: TypeAlias = "boto3.Session | Callable[[], boto3.Session] | None"
+# Writes an option, or an option with a value, as errors are to show it.
+Spell = Callable[..., str]
+
+
+def as_keyword(name: str, value: str | None = None) -> str:
+    """Return an option as Python and storage options have it: mode="client"."""
+    return name if value is None else f'{name}="{value}"'
+
+
+def keyring_of(
+    keys: str | Sequence[str],
+    *,
+    session: SessionSource = None,
+    spell: Spell = as_keyword,
+    allow_plain_http: bool = False,
+) -> "Keyring":
+    """Return the keyring of a key, or of several: the first makes the data key, any one opens it.
+
+    Args:
+        keys: Each `kms:alias/NAME`, `kms:ARN`, `aes:NAMESPACE/NAME=FILE` or
+            `rsa:NAMESPACE/NAME=FILE.pem`; the ARN alone will do.
+        session: For KMS keys; a function is called only where there is one. boto3's default if
+            left out.
+        spell: Writes options as errors are to show them.
+        allow_plain_http: As `KMSKeyring`.
+
+    Raises:
+        ConfigError: That is not a key, or its file cannot be read.
+    """
+    from .keyrings import MultiKeyring  # noqa: PLC0415 - it loads cryptography
+
+    keyrings = [
+        _keyring(key, session, spell, allow_plain_http=allow_plain_http) for key in as_tuple(keys)
+    ]
+    if not keyrings:
+        raise ConfigError("No key was named.", hint=f"Give {spell('key')}: {FORMS}.")
+    return keyrings[0] if len(keyrings) == 1 else MultiKeyring(*keyrings)
+
+
+def given_keyring(keyring: "Keyring | str") -> "Keyring":
+    """Return the keyring that a caller gave, or that of the key that the caller's text names.
+
+    Raises:
+        ConfigError: It is neither, or the key's file cannot be read.
+    """
+    if isinstance(keyring, str):
+        return keyring_of(keyring)
+    from .message.keys import check_keyring  # noqa: PLC0415 - it loads cryptography
+
+    check_keyring(keyring)
+    return keyring
+
+
+def as_tuple(keys: Any) -> tuple[str, ...]:
+    """Return one key, several or None as a tuple; what is no text is refused as a key later."""
+    if keys is None:
+        return ()
+    is_one = isinstance(keys, str | bytes) or not isinstance(keys, Iterable)
+    return (keys,) if is_one else tuple(keys)
+
+
+def names_key(text: str) -> bool:
+    """Return whether a text is in one of the forms of a key."""
+    return kms_name(text) is not None or _RAW.fullmatch(text) is not None
+
+
+def kms_name(key: object) -> str | None:
+    """Return the name that KMS has for a key, or None where the text names no key of KMS."""
+    if _text(key).startswith("arn:"):
+        return _text(key)
+    return _text(key).removeprefix("kms:") if re.match("kms:.", _text(key)) else None
+
+
+def check_reference(key: str, spell: Spell = as_keyword) -> None:
+    """Raise ConfigError where a text is in none of the forms of a key; no file is read."""
+    _parse(key, spell)
+
+
+def anchored(key: str, spell: Spell = as_keyword) -> str:
+    """Return a key whose file, if it has one, is named by its absolute path."""
+    parsed = _parse(key, spell)
+    if isinstance(parsed, str):
+        return key
+    kind, namespace, name, file = parsed
+    return f"{kind}:{namespace}/{name}={anchored_file(file)}"
+
+
+def anchored_file(file: str | Path) -> str:
+    """Return the absolute path of a key file; a key in its place is refused and not repeated."""
+    # One that is absolute may be another machine's: whether it is there, its reader finds out.
+    is_absolute = isinstance(file, str | os.PathLike) and Path(file).is_absolute()
+    return str(file if is_absolute else key_file(file).absolute())
+
+
+def key_file(file: Any) -> Path:
+    """Return the path of a key file; a key in its place is refused and not repeated."""
+    is_name = isinstance(file, str | os.PathLike)
+    # Path.exists raises where the name is too long, and its error repeats it.
+    if not is_name or (_looks_like_a_key(str(file)) and not os.path.exists(file)):  # noqa: PTH110
+        raise ConfigError(
+            "A key is given as the name of a file, never itself; and no file has this name.",
+            hint="If that was a real key, replace it: command lines and settings are recorded.",
+        )
+    return Path(file)
+
+
+def read_key_file(path: str | Path) -> bytes:
+    """Return the 32-byte key in a file: raw, or in hex or base64.
+
+    Raises:
+        KeyFileNotFoundError: There is no such file.
+        ConfigError: The file cannot be read, or holds no such key.
+    """
+    path = key_file(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_KEY_FILE_LENGTH)
+    except OSError as error:
+        raise _unreadable(
+            path, error, "Check the path; `openssl rand -out FILE 32` makes a key."
+        ) from error
+    if len(content) == 32:
+        return content
+    text = content.strip()
+    for decode in (_from_hex, _from_base64):
+        key = decode(text)
+        if key is not None:
+            return key
+    raise ConfigError(
+        f"The key file {path} holds no 32-byte key.",
+        hint="32 raw bytes, 64 hex digits or base64: `openssl rand -out FILE 32` makes one.",
+    )
+
+
+def _keyring(
+    key: str, session: SessionSource, spell: Spell, *, allow_plain_http: bool
+) -> "Keyring":
+    parsed = _parse(key, spell)
+    if isinstance(parsed, str):
+        from .kms_keyrings import KMSKeyring  # noqa: PLC0415 - it loads boto3
+
+        return KMSKeyring(
+            parsed,
+            session=session() if callable(session) else session,
+            allow_plain_http=allow_plain_http,
+        )
+    kind, namespace, name, file = parsed
+    from .keyrings import AESKeyring  # noqa: PLC0415 - it loads cryptography
+
+    if kind == "aes":
+        return AESKeyring(namespace, name, read_key_file(file))
+    return _rsa_keyring(namespace, name, key_file(file))
+
+
+def _parse(key: str, spell: Spell) -> str | tuple[str, str, str, str]:
+    """Return the name of a KMS key, or the parts of another: kind, namespace, name and file."""
+    kms = kms_name(key)
+    if kms is not None:
+        return kms
+    match = _RAW.fullmatch(_text(key))
+    if match is None:
+        # Not repeated: somebody may have put the key itself there.
+        raise ConfigError(f"That is not a {spell('key')}.", hint=f"Write {FORMS}.")
+    kind, namespace, name, file = match.groups()
+    return kind, namespace, name, file
+
+
+def _text(key: object) -> str:
+    return key if isinstance(key, str) else ""
+
+
+def _rsa_keyring(namespace: str, name: str, path: Path) -> "Keyring":
+    from .keyrings import RSAKeyring  # noqa: PLC0415 - it loads cryptography
+
+    pem = _read_pem(path)
+    if b"ENCRYPTED" in pem:
+        raise ConfigError(
+            f"{path} is protected by a passphrase.",
+            hint="Give an unprotected PEM file; keep it readable by you alone.",
+        )
+    if b"PRIVATE KEY-----" not in pem:
+        return RSAKeyring(namespace, name, public=pem)
+    return RSAKeyring(namespace, name, private=pem)
+
+
+def _read_pem(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            pem = file.read(_MAX_PEM_LENGTH)
+    except OSError as error:
+        raise _unreadable(
+            path, error, "Check the path of the key file and its permissions."
+        ) from error
+    if b"-----BEGIN " not in pem:
+        raise ConfigError(f"{path} is not a PEM file.", hint="openssl genrsa -out FILE.pem 4096")
+    return pem
+
+
+def _unreadable(path: str | Path, error: OSError, hint: str) -> ConfigError:
+    is_missing = isinstance(error, FileNotFoundError)
+    kind = KeyFileNotFoundError if is_missing else ConfigError
+    return kind(f"Cannot read the key file {path}: {error.strerror}.", hint=hint)
+
+
+def _looks_like_a_key(text: str) -> bool:
+    squeezed = _NO_PART_OF_KEYS.sub("", text)
+    return bool(
+        _KEY_INSIDE.search(text)
+        or _KEY_INSIDE.search(squeezed)
+        or _KEY_UNPADDED.fullmatch(squeezed.rpartition("/")[2])
+    )
+
+
+def _from_hex(text: bytes) -> bytes | None:
+    try:
+        key = bytes.fromhex(text.decode("ascii"))
+    except ValueError:
+        return None
+    return key if len(key) == 32 else None
+
+
+def _from_base64(text: bytes) -> bytes | None:
+    try:
+        key = b64decode(text, validate=True)
+    except Base64Error:
+        return None
+    return key if len(key) == 32 else None

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of a mode, once: `ModeChoice` has a field for each.
+
+The field's `Option` says how the option is written, and all that writes options is a rendering of
+this table: the command line and the environment (`s3crypt_cli.options`), the storage options of the
+file system, and text. A new option is a new field here, and an argument of its mode in `modes`.
+
+Loads neither boto3 nor a cipher before a mode is made: the command reads the table to print its
+help, and a program that only passes options on need not have the files of their keys.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+
+from .errors import ConfigError
+from .key_references import (
+    FORMS,
+    SessionSource,
+    Spell,
+    anchored,
+    anchored_file,
+    as_keyword,
+    as_tuple,
+    check_reference,
+    key_file,
+    keyring_of,
+    kms_name,
+    names_key,
+)
+
+if TYPE_CHECKING:
+    from .modes import Mode
+
+# What a command does with an object: write it, read it, describe it, rotate it from what it is; or
+# with a bare message: seal it, open it.
+Use: TypeAlias = Literal["write", "read", "describe", "rotate-from", "seal", "open"]
+Kind: TypeAlias = Literal["keys", "pairs", "file", "flag", "size", "choice"]
+_CLIENT = frozenset({"client"})
+_WITH_KEY = frozenset({"sse-kms", "dsse-kms", "client"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """How an option is written; its name, its type and its default are those of its field.
+
+    Attributes:
+        kind: What its value is. `keys`: one key, or several. `pairs`: NAME=VALUE on the command
+            line. `file`: the name of a file. `flag`: True or False; one that is True by default
+            is `--no-NAME` on the command line. `size`: bytes, also as 64KiB. `choice`: one of
+            `choices`.
+        modes: The names of the modes that take it.
+        help: What the command says of it, for each use. A command of another use has it not.
+        choices: The values of a `choice`.
+        in_environment: Whether the environment may set it for the command. What loosens reading
+            is asked for each time.
+    """
+
+    kind: Kind
+    modes: frozenset[str]
+    help: Mapping[Use, str]
+    choices: tuple[str, ...] = ()
+    in_environment: bool = True
+
+
+def _option(  # noqa: PLR0913 - a row of the table
+    kind: Kind,
+    modes: frozenset[str],
+    text: str,
+    uses: tuple[Use, ...],
+    other_uses: Mapping[Use, str] = MappingProxyType({}),
+    *,
+    choices: tuple[str, ...] = (),
+    in_environment: bool = True,
+) -> Mapping[str, Option]:
+    """Return a field's metadata: its option, with one help text for `uses`, and others' own."""
+    return {
+        "option": Option(
+            kind=kind,
+            modes=modes,
+            help={**dict.fromkeys(uses, text), **other_uses},
+            choices=choices,
+            in_environment=in_environment,
+        )
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeChoice:
+    """A mode as text says it, checked, while no key's file is read before `make`.
+
+    Attributes:
+        mode: One of `MODES`. Without it a key means `client`, a customer key's file `sse-c`.
+        key: As `keyring_of`; for `sse-kms` and `dsse-kms` one KMS key.
+        context: Encryption context.
+        sse_c_key_file: Holds the customer key: 32 raw bytes, hex or base64.
+        signed, frame_length, key_location, bind_name, bind_bucket: As `ClientSide`; its defaults
+            if left out.
+        spell: Writes options as errors are to show them.
+
+    Raises:
+        ConfigError: What was given does not fit together.
+    """
+
+    mode: str | None = None
+    key: str | Sequence[str] | None = field(
+        default=(),
+        metadata=_option(
+            "keys",
+            _WITH_KEY,
+            f"{FORMS}. Given more than once, the first makes the data key and any one opens it.",
+            ("write", "read", "describe", "seal", "open"),
+            {"rotate-from": "A key that opens what is there now."},
+        ),
+    )
+    context: Mapping[str, str] | None = field(
+        default=None,
+        metadata=_option(
+            "pairs",
+            _WITH_KEY,
+            "Encryption context.",
+            ("write", "read", "describe", "seal", "open"),
+            {"rotate-from": "Encryption context that what is there now must have."},
+        ),
+    )
+    sse_c_key_file: str | Path | None = field(
+        default=None,
+        metadata=_option(
+            "file",
+            frozenset({"sse-c"}),
+            "The customer key of SSE-C: 32 raw bytes, hex or base64.",
+            ("write", "read", "describe"),
+            {"rotate-from": "The customer key of what is there now."},
+        ),
+    )
+    signed: bool = field(
+        default=False,
+        metadata=_option(
+            "flag",
+            _CLIENT,
+            "Sign the message (ECDSA P-384) too.",
+            ("write", "seal"),
+            {
+                "read": "Demand a signature.",
+                "open": "Demand a signature.",
+                "rotate-from": "Demand a signature of what is there now; --signed demands it too.",
+            },
+        ),
+    )
+    frame_length: int | None = field(
+        default=None,
+        metadata=_option(
+            "size",
+            _CLIENT,
+            "Plaintext per frame: 64KiB, 1MiB or bytes.  [default: 256KiB]",
+            ("write", "seal"),
+        ),
+    )
+    key_location: Literal["header", "metadata"] | None = field(
+        default=None,
+        metadata=_option(
+            "choice",
+            _CLIENT,
+            "Where the wrapped key is kept: in the message, or in the object's metadata.",
+            ("write",),
+            choices=("header", "metadata"),
+        ),
+    )
+    bind_name: bool = field(
+        default=True,
+        metadata=_option(
+            "flag",
+            _CLIENT,
+            "Do not bind the object's name into the message.",
+            ("write", "read", "describe"),
+            # On reading it lets an object pass under any name.
+            in_environment=False,
+        ),
+    )
+    bind_bucket: bool = field(
+        default=False,
+        metadata=_option(
+            "flag",
+            _CLIENT,
+            "Bind the bucket's name into the message too; on reading, demand it.",
+            ("write", "read"),
+            {
+                "rotate-from": "Demand that what is there now is bound to its bucket; "
+                "--written-in demands it too."
+            },
+        ),
+    )
+    spell: Spell = field(default=as_keyword, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", as_tuple(self.key))
+        for name, option in OPTIONS.items():
+            _check_type(option, getattr(self, name), self.spell(name))
+        asked = asked_of(self)
+        object.__setattr__(self, "mode", self.mode or implied_mode(asked, spell=self.spell))
+        _check_fit(self.mode, asked, self.spell)
+        keys = as_tuple(self.key)
+        if self.mode == "client":
+            if not keys:
+                raise ConfigError(
+                    f"{self.spell('mode', self.mode)} needs a {self.spell('key')}.",
+                    hint="For example kms:alias/NAME.",
+                )
+            for key in keys:
+                check_reference(key, self.spell)
+        elif self.mode == "sse-c" and self.sse_c_key_file is None:
+            raise ConfigError(
+                f"{self.spell('mode', self.mode)} needs {self.spell('sse_c_key_file')}."
+            )
+        elif self.mode in ("sse-kms", "dsse-kms"):
+            _service_key(self.mode, keys, self.spell)
+
+    def __str__(self) -> str:
+        """Return what was given, as Python and storage options have it."""
+        given = {"mode": self.mode, **{name: getattr(self, name) for name in asked_of(self)}}
+        return ", ".join(f"{name}={value!r}" for name, value in given.items())
+
+    def anchored(self) -> Self:
+        """Return the same with absolute paths, which other directories and processes share."""
+        return replace(self, **self.paths())
+
+    def paths(self) -> dict[str, Any]:
+        """Return the options that name files, as far as they are given, with absolute paths."""
+        found: dict[str, Any] = {}
+        for name in asked_of(self):
+            value = getattr(self, name)
+            if OPTIONS[name].kind == "keys":
+                found[name] = tuple(anchored(key, self.spell) for key in value)
+            elif OPTIONS[name].kind == "file":
+                found[name] = anchored_file(value)
+        return found
+
+    def make(
+        self, session: SessionSource = None, *, allow_plain_http: bool = False
+    ) -> "Mode | None":
+        """Return the mode, or None if nothing was asked for. The arguments are `keyring_of`'s.
+
+        Raises:
+            ConfigError: A key's file cannot be read.
+        """
+        if self.mode is None:
+            return None
+        from . import modes  # noqa: PLC0415 - it loads cryptography
+
+        if self.mode == "sse-s3":
+            return modes.SSES3()
+        if self.mode == "sse-c":
+            return modes.SSEC.from_file(key_file(self.sse_c_key_file))
+        keys = as_tuple(self.key)
+        more = {name: getattr(self, name) for name in asked_of(self) if name != "key"}
+        if self.mode == "client":
+            keyring = keyring_of(
+                keys, session=session, spell=self.spell, allow_plain_http=allow_plain_http
+            )
+            return modes.ClientSide(keyring, **more)
+        kind = modes.SSEKMS if self.mode == "sse-kms" else modes.DSSEKMS
+        return kind(_service_key(self.mode, keys, self.spell), **more)
+
+
+# Every option by its name, in the order in which help and errors have them.
+OPTIONS: Mapping[str, Option] = MappingProxyType(
+    {each.name: each.metadata["option"] for each in fields(ModeChoice) if each.metadata}
+)
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {each.name: each.default for each in fields(ModeChoice)}
+)
+# Every mode -> the options that it takes.
+MODES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        mode: frozenset(name for name, option in OPTIONS.items() if mode in option.modes)
+        for mode in ("sse-s3", "sse-kms", "dsse-kms", "sse-c", "client")
+    }
+)
+
+
+def asked_of(options: Any) -> list[str]:
+    """Return which options of a mode, attributes here, ask for something."""
+    return given_among({name: getattr(options, name) for name in OPTIONS})
+
+
+def given_among(values: Mapping[str, Any]) -> list[str]:
+    """Return which options of a mode, by their names here, ask for something."""
+    return [
+        name
+        for name, option in OPTIONS.items()
+        if name in values and _asks(option, values[name], DEFAULTS[name])
+    ]
+
+
+def implied_mode(options: Collection[str], *, spell: Spell = as_keyword) -> str | None:
+    """Return the mode that the names of the options given stand for, if they stand for one.
+
+    Raises:
+        ConfigError: They stand for two.
+    """
+    implied = {"key": "client", "sse_c_key_file": "sse-c"}
+    found = [mode for name, mode in implied.items() if name in options]
+    if len(found) > 1:
+        raise ConfigError(
+            f"Give {spell('key')} or {spell('sse_c_key_file')}, not both.",
+            hint=f"Where defaults set both, {spell('mode')} decides.",
+        )
+    return found[0] if found else None
+
+
+def _asks(option: Option, value: object, default: object) -> bool:
+    if option.kind in ("keys", "pairs", "flag"):
+        return bool(value) != bool(default)
+    return value is not None
+
+
+def _check_type(option: Option, value: object, spelled: str) -> None:
+    """Refuse a value of another type: settings and the environment may have it as text."""
+    if option.kind == "flag":
+        if not isinstance(value, bool):
+            # The text "false", from some setting, is true.
+            raise ConfigError(f"{spelled} is True or False.")
+    elif value is None:
+        return
+    elif option.kind == "pairs":
+        if not isinstance(value, Mapping) or not all(
+            isinstance(text, str) for pair in value.items() for text in pair
+        ):
+            raise ConfigError(f"{spelled} is a mapping of text to text.")
+    elif option.kind == "size":
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ConfigError(f"{spelled} is a number of bytes.")
+    elif option.kind == "choice" and value not in option.choices:
+        raise ConfigError(f"{spelled} is one of {', '.join(option.choices)}.")
+
+
+def _check_fit(mode: str | None, asked: Collection[str], spell: Spell) -> None:
+    if mode is not None and (not isinstance(mode, str) or mode not in MODES):
+        is_key = isinstance(mode, str) and names_key(mode)
+        hint = f"A key is given as {spell('key')}." if is_key else f"One of {', '.join(MODES)}."
+        raise ConfigError("There is no such mode.", hint=hint)
+    for name in asked:
+        if mode is None:
+            raise ConfigError(f"{spell(name)} needs {spell('mode')} or {spell('key')}.")
+        if name not in MODES[mode]:
+            takers = [taker for taker, takes in MODES.items() if name in takes]
+            another = f"another {spell('mode')} than {mode}"
+            needed = spell("mode", takers[0]) if len(takers) == 1 else another
+            raise ConfigError(f"{spell(name)} needs {needed}.")
+
+
+def _service_key(mode: str, keys: Sequence[str], spell: Spell) -> str:
+    names = [kms_name(key) for key in keys]
+    if len(names) != 1 or names[0] is None:
+        raise ConfigError(
+            f"{spell('mode', mode)} needs exactly one {spell('key')}, of KMS.",
+            hint="kms:alias/NAME, kms:ARN, or AWS's own key: kms:alias/aws/s3.",
+        )
+    return names[0]

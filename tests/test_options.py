@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of a mode: one table, of which all that writes options is a rendering."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import s3crypt
+from s3crypt import ConfigError, configuration
+from s3crypt.configuration import DEFAULTS, MODES, OPTIONS, ModeChoice
+from s3crypt.filesystem.options import Options
+
+PACKAGE = Path(s3crypt.__file__).resolve().parent
+COMMAND = PACKAGE.parent / "cli"
+KEY = "kms:alias/reports"
+
+# A ninth option, as somebody would add it: here, and as an argument of its mode.
+NINTH = """    padded: bool = field(
+        default=False,
+        metadata=_option(
+            "flag", _CLIENT, "Pad it.", ("write",), {"rotate-from": "Demand padding."}
+        ),
+    )
+"""
+ATTRIBUTE, ARGUMENT = "    padded: bool\n", "        padded: bool = False,\n"
+
+
+def insert(file: Path, text: str, before: str) -> None:
+    """Put lines into a file, before the one line that begins like `before`."""
+    source = file.read_text()
+    assert source.count(before) == 1
+    file.write_text(source.replace(before, text + before))
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the library and the command, and add an option by one edit and its use."""
+    root = tmp_path_factory.mktemp("extended")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, root / "s3crypt", ignore=ignored)
+    shutil.copytree(COMMAND, root / "s3crypt_cli", ignore=ignored)
+    (root / "own.key").write_bytes(bytes(range(32)))
+    insert(root / "s3crypt" / "options.py", NINTH, before="    spell: Spell = field(")
+    insert(root / "s3crypt" / "modes.py", ATTRIBUTE, before='    name: ClassVar[str] = "client"')
+    insert(root / "s3crypt" / "modes.py", ARGUMENT, before="    ) -> None:\n        given =")
+    return root
+
+
+def run(extended: Path, code: str, *arguments: str, **environment: str) -> Any:
+    """Run code beside the extended copy and return what it printed as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=extended,
+        env={**os.environ, "PYTHONPATH": str(extended), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+COMMAND_LINE = """
+import json, click, s3crypt
+from s3crypt_cli.options import ModeOptions, Settings, origin_options, writing_options
+
+@click.command()
+@writing_options
+@origin_options
+def show(*, options: ModeOptions, origin: ModeOptions) -> None:
+    modes = [each.mode_for(Settings()) for each in (options, origin)]
+    print(json.dumps([mode and mode.padded for mode in modes]))
+
+assert s3crypt.__file__.startswith(__import__("os").getcwd())
+show()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "padded"),
+    [
+        (["--key", "aes:n/k=own.key"], {}, [False, None]),
+        (["--key", "aes:n/k=own.key", "--padded"], {}, [True, None]),
+        (["--key", "aes:n/k=own.key"], {"S3CRYPT_PADDED": "1"}, [True, None]),
+        (["--from-key", "aes:n/k=own.key", "--from-padded"], {}, [None, True]),
+        (["--from-key", "aes:n/k=own.key"], {"S3CRYPT_FROM_PADDED": "1"}, [None, True]),
+    ],
+)
+def test_a_ninth_option_is_on_the_command_line(
+    extended: Path, arguments: list[str], environment: dict[str, str], padded: list[bool | None]
+) -> None:
+    """With its --from- form and in the environment, by the one edit."""
+    assert run(extended, COMMAND_LINE, *arguments, **environment) == padded
+
+
+@pytest.mark.parametrize(("command", "text"), [("put", "--padded"), ("rotate", "--from-padded")])
+def test_a_ninth_option_has_help(extended: Path, command: str, text: str) -> None:
+    """Of each command whose use has a text."""
+    code = (
+        "import json, io, sys; from contextlib import redirect_stdout as to\n"
+        "from s3crypt_cli.main import run\n"
+        "with to(io.StringIO()) as shown: run([sys.argv[1], '--help'])\n"
+        "print(json.dumps(shown.getvalue()))"
+    )
+    assert text in run(extended, code, command)
+    assert "padded" not in run(extended, code, "inspect")
+
+
+def test_a_ninth_option_is_a_storage_option_and_text(extended: Path) -> None:
+    """By the same edit; its type and its mode are checked there too."""
+    code = """
+import json
+from s3crypt import ConfigError
+from s3crypt.configuration import ModeChoice, mode_of
+from s3crypt.filesystem import S3CryptFileSystem
+
+def refused(make):
+    try: make()
+    except ConfigError as error: return str(error)
+
+key = "aes:n/k=own.key"
+print(json.dumps({
+    "storage": S3CryptFileSystem(key=key, padded=True)._connection.content.mode.padded,
+    "default": S3CryptFileSystem(key=key)._connection.content.mode.padded,
+    "type": refused(lambda: S3CryptFileSystem(key=key, padded="yes")),
+    "misspelt": refused(lambda: S3CryptFileSystem(key=key, paded=True)),
+    "mode": refused(lambda: mode_of("sse-s3", padded=True)),
+    "text": str(ModeChoice(key=key, padded=True)),
+}))
+"""
+    assert run(extended, code) == {
+        "storage": True,
+        "default": False,
+        "type": "padded is True or False.",
+        "misspelt": "There is no storage option 'paded'.",
+        "mode": 'padded needs mode="client".',
+        "text": "mode='client', key=('aes:n/k=own.key',), padded=True",
+    }
+
+
+def test_all_options_are_in_the_table() -> None:
+    """Each field of a choice but the mode and the spelling, and each has a mode."""
+    fields = set(ModeChoice.__dataclass_fields__) - {"mode", "spell"}
+    assert OPTIONS.keys() == fields == set().union(*MODES.values())
+    assert fields <= DEFAULTS.keys()
+
+
+def test_storage_options_are_those_of_the_table() -> None:
+    """A value that is none of an option is refused, by the option's name."""
+    wrong: dict[str, object] = {"keys": 7, "pairs": "a=b", "file": 7, "flag": "true"}
+    for name, option in OPTIONS.items():
+        given = {"key": KEY, name: wrong.get(option.kind, "no such")}
+        with pytest.raises(ConfigError) as caught:
+            _ = Options.of(given).choice.paths()
+        assert name in str(caught.value) or option.kind == "file"
+
+
+def test_a_choice_as_text_says_what_was_given() -> None:
+    """And nothing else."""
+    choice = ModeChoice(key=KEY, bind_name=False, context={"team": "ops"})
+    assert str(choice) == (
+        f"mode='client', key=('{KEY}',), context={{'team': 'ops'}}, bind_name=False"
+    )
+
+
+def test_a_key_in_the_place_of_a_mode() -> None:
+    """The error says where it belongs."""
+    with pytest.raises(ConfigError, match="no such mode") as caught:
+        configuration.mode_of(KEY)
+    assert caught.value.hint == "A key is given as key."
