@@ -8,15 +8,16 @@ key. Nothing below imports this module but the file system, which is another fac
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from . import rotation
+from .arguments import check_open, given_mode, required_mode
 from .errors import ConfigError
 from .formats import MAX_HEADER_LENGTH
 from .local.files import atomic_write
-from .local.sources import BytesSource, FileSource, Source, StreamSource, opening
+from .local.sources import given
 from .location import Location
 from .modes import Mode
 from .objects.access import ListedObject, Objects, describe_target
@@ -46,6 +47,8 @@ class S3Crypt:
     Args:
         mode: How objects are written, and what is demanded of those read: the same mode, its
             key, its context. Without a mode nothing is written, and what can be read is read.
+            The command's text does where it says all: `sse-s3`, or a key (`kms:alias/NAME`,
+            `aes:NAMESPACE/NAME=FILE`), which stands for `ClientSide`.
         session: boto3 session to make clients from; the default one if left out. Keyrings
             that were given no session use it too, by copies that the store makes of them.
         client: An S3 client to use instead. It is not changed. Keyrings that were given no
@@ -63,13 +66,31 @@ class S3Crypt:
             anew by somebody else is neither read nor written. Copies demand it of both buckets.
         request_payer: `requester`, for buckets whose reader pays.
 
-    Every method raises `ConfigError` for what is wrong with the call, `StorageError` for what
-    S3 refuses, `KeyUnavailableError` for what KMS refuses.
+    Methods share these arguments:
+        uri: `s3://bucket/name`.
+        mode, version_id: Instead of the store's, and of the current version.
+        written_as: The name under which the object was put, where it was moved since.
+        written_in: The bucket that the object is bound to, where that is another: this one is its
+            replica, or the URI names an access point.
+        allow_uncommitted: Read client-side objects without key commitment too.
+        allow_unsigned: Read unsigned objects too where the mode demands a signature.
+        allow_unverified_signature: Read parts of signed objects too. Their signature covers the
+            whole and is not verified: whoever may read such objects can forge what is read.
+        neighbour: As `list_with_neighbours` yields it, where the object was listed.
+        metadata, tags: User metadata, in the clear in S3, and object tags.
+        content_type, storage_class: Of the plaintext, `text/csv`; S3's name of it, `STANDARD_IA`.
+        progress: Called with plaintext bytes moved since the last call, from any thread.
+
+    Every method raises `ConfigError` for what is wrong with the call, `StorageError` for what S3
+    refuses, `KeyUnavailableError` for what KMS refuses. Methods that read raise
+    `ObjectNotFoundError`; `IntegrityError`: it is not what was written, or not under this name;
+    `PolicyError`: it is not encrypted as demanded; `FormatError`: the Amazon S3 Encryption Client
+    encrypted it; `ConflictError`: it was replaced while it was read.
     """
 
     def __init__(  # noqa: PLR0913 - how it reaches AWS, by name
         self,
-        mode: Mode | None = None,
+        mode: Mode | str | None = None,
         *,
         session: "boto3.Session | None" = None,
         client: Any = None,
@@ -80,11 +101,11 @@ class S3Crypt:
         expected_bucket_owner: str | None = None,
         request_payer: Literal["requester"] | None = None,
     ) -> None:
-        if mode is not None:
-            check_written_in(mode, written_in)
+        self.mode = given_mode(mode)
+        if self.mode is not None:
+            check_written_in(self.mode, written_in)
         if workers < 1:
             raise ConfigError(f"A store needs at least one worker, not {workers}.")
-        self.mode = mode
         self._objects = Objects(
             session=session,
             client=client,
@@ -98,10 +119,9 @@ class S3Crypt:
 
     @property
     def client(self) -> Any:
-        """Return the S3 client of this process.
+        """Return the S3 client of this process. Only its operations demand the expected owner.
 
-        Its operations demand the expected owner; its paginators, presigned URLs and transfer
-        methods do not, and s3crypt uses none of these.
+        Its paginators, presigned URLs and transfer methods do not; s3crypt uses none of these.
         """
         return self._objects.client
 
@@ -124,7 +144,7 @@ class S3Crypt:
         source: str | Path | bytes | BinaryIO,
         uri: str,
         *,
-        mode: Mode | None = None,
+        mode: Mode | str | None = None,
         metadata: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         content_type: str | None = None,
@@ -136,19 +156,13 @@ class S3Crypt:
 
         Args:
             source: A path, bytes, or a binary file, read from its position to its end. A
-                stream of unknown length is read once, in bounded memory; an interrupt waits
-                for the read under way.
-            uri: `s3://bucket/name`.
-            mode: Instead of the store's.
-            metadata: User metadata, in the clear in S3.
-            tags: Object tags.
-            content_type: Of the plaintext.
-            storage_class: S3's name of it, `STANDARD_IA`.
+                stream of unknown length is read once, in bounded memory; an interrupt waits for
+                the read under way.
             if_absent: Fail where the object exists.
-            progress: Called with plaintext bytes stored since the last call, from any thread.
 
         Raises:
             ConflictError: It exists, and `if_absent` was given.
+            LocalFileNotFoundError: There is no such source.
             PolicyError: S3 did not encrypt as asked; what it stored was removed again.
         """
         location = Location.parse_object(uri)
@@ -159,14 +173,11 @@ class S3Crypt:
             content_type=content_type,
             storage_class=storage_class,
         )
-        with _opened(source) as opened:
+        chosen = demanded(self._mode(mode))
+        conditions = IF_ABSENT if if_absent else {}
+        with given(source) as opened:
             return self._objects.write(
-                opened,
-                location,
-                demanded(self._mode(mode)),
-                described,
-                conditions=IF_ABSENT if if_absent else {},
-                progress=progress,
+                opened, location, chosen, described, conditions=conditions, progress=progress
             )
 
     def get(  # noqa: PLR0913 - what may be demanded of an object, by name
@@ -174,7 +185,7 @@ class S3Crypt:
         uri: str,
         target: str | Path | BinaryIO,
         *,
-        mode: Mode | None = None,
+        mode: Mode | str | None = None,
         version_id: str | None = None,
         written_as: str | None = None,
         written_in: str | None = None,
@@ -188,41 +199,15 @@ class S3Crypt:
         """Fetch an object's plaintext, verified.
 
         Args:
-            uri: `s3://bucket/name`.
             target: A path: the file appears complete and verified, or not at all. Or a binary
                 file to write to: it gets verified bytes in order, and *only when this returns*
                 has it got all of them.
-            mode: Instead of the store's.
-            version_id: Instead of the current version.
-            written_as: The name under which the object was put, where it was moved since.
-            written_in: The bucket that the object is bound to, where that is another: this one is
-                its replica, or the URI names an access point.
             byte_range: Only these bytes of the plaintext, as in HTTP: `0-99`, `100-` or, for
                 the last ones, `-100`. The frames that have them are fetched and verified, and the
                 final one.
-            allow_uncommitted: Read client-side objects without key commitment too.
-            allow_unsigned: Read unsigned objects too where the mode demands a signature.
-            allow_unverified_signature: Read ranges of signed objects too, as `open` says.
-            neighbour: As `list_with_neighbours` yields it, where the object was listed.
-            progress: Called with plaintext bytes written since the last call, from any thread.
-
-        Raises:
-            ObjectNotFoundError: There is none.
-            FormatError: The Amazon S3 Encryption Client encrypted it.
-            IntegrityError: It is not what was written, or not under this name.
-            PolicyError: It is not encrypted as demanded.
-            ConflictError: It was replaced while it was read.
         """
-        demand = Demand(
-            self._mode(mode),
-            version_id,
-            written_as,
-            allow_uncommitted,
-            allow_unverified_signature,
-            allow_unsigned,
-            neighbour,
-            written_in,
-        )
+        allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
+        demand = Demand(self._mode(mode), version_id, written_as, *allowed, neighbour, written_in)
         location = Location.parse_object(uri)
         if isinstance(target, io.TextIOBase):
             raise ConfigError("The target is open as text.", hint='Open it in binary mode: "wb".')
@@ -239,7 +224,7 @@ class S3Crypt:
         self,
         uri: str,
         *,
-        mode: Mode | None = None,
+        mode: Mode | str | None = None,
         version_id: str | None = None,
         written_as: str | None = None,
         written_in: str | None = None,
@@ -271,7 +256,7 @@ class S3Crypt:
         how: Literal["rb"] = "rb",
         /,
         *,
-        mode: Mode | None = None,
+        mode: Mode | str | None = None,
         version_id: str | None = None,
         written_as: str | None = None,
         written_in: str | None = None,
@@ -289,58 +274,78 @@ class S3Crypt:
         how: Literal["wb", "xb"],
         /,
         *,
-        mode: Mode | None = None,
+        mode: Mode | str | None = None,
         metadata: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         content_type: str | None = None,
         storage_class: str | None = None,
     ) -> ObjectWriter: ...
 
-    def open(
-        self, uri: str, how: Literal["rb", "wb", "xb"] = "rb", /, **options: Any
+    def open(  # noqa: PLR0913 - what may be demanded of an object or said of it, by name
+        self,
+        uri: str,
+        how: str = "rb",
+        /,
+        *,
+        mode: Mode | str | None = None,
+        version_id: str | None = None,
+        written_as: str | None = None,
+        written_in: str | None = None,
+        allow_uncommitted: bool = False,
+        allow_unsigned: bool = False,
+        allow_unverified_length: bool = False,
+        allow_unverified_signature: bool = False,
+        cache_length: int = DEFAULT_CACHE_LENGTH,
+        metadata: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        storage_class: str | None = None,
     ) -> ObjectReader | ObjectWriter:
         """Open an object as a binary file, to be read at any offset or written in order.
 
+        An `ObjectWriter` stores the object when it is closed. A signed object is not read in
+        parts, unless `allow_unverified_signature` is given.
+
         Args:
-            uri: `s3://bucket/name`.
-            how: `rb` to read; `wb` to write, and `xb` to write only where there is none.
-            mode: Instead of the store's.
-            version_id: Instead of the current version.
-            written_as: The name under which the object was put, where it was moved since.
-            written_in: The bucket that the object is bound to, where that is another: this one is
-                its replica, or the URI names an access point.
-            allow_uncommitted: Read client-side objects without key commitment too.
-            allow_unsigned: Read unsigned objects too where the mode demands a signature.
+            how: `rb` to read; `wb` to write, and `xb` to write only where there is none. Each of
+                the two takes its own arguments.
             allow_unverified_length: Return bytes before the final frame has proved the length:
                 one request less, for who reads a known range. A truncated object is then
                 noticed only once its end, or its size, is asked for.
-            allow_unverified_signature: Read signed objects too. Their signature covers the whole
-                and is not verified: whoever may read such objects can forge what is read.
             cache_length: Plaintext bytes that are kept of what was read, and read ahead.
-            metadata, tags, content_type, storage_class: As `put`.
-
-        Returns:
-            An `ObjectReader`, or an `ObjectWriter` whose `close` stores the object.
-
-        Raises:
-            ObjectNotFoundError, IntegrityError, ConflictError: As `get`.
-            PolicyError: As `get`, or it is signed.
         """
+        check_open(locals())
+        location, chosen = Location.parse_object(uri), self._mode(mode)
         if how == "rb":
-            return self._open_to_read(uri, **options)
-        if how in ("wb", "xb"):
-            return self._open_to_write(uri, if_absent=how == "xb", **options)
-        raise ConfigError(
-            f"Objects are opened as 'rb', 'wb' or 'xb', not {how!r}.",
-            hint="They are written whole: nothing can be appended or changed in place.",
+            allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
+            demand = Demand(chosen, version_id, written_as, *allowed, None, written_in)
+            with self._objects.reading(location, demand, first=FIRST_LENGTH) as reading:
+                cache = reading.cached(self.workers, cache_length)
+                if not allow_unverified_length:
+                    cache.verify_size()
+                return ObjectReader(cache, reading.info)
+        described = describe_target(
+            location,
+            metadata=metadata,
+            tags=tags,
+            content_type=content_type,
+            storage_class=storage_class,
         )
+        store = partial(
+            self._objects.write,
+            location=location,
+            mode=demanded(chosen),
+            described=described,
+            conditions=IF_ABSENT if how == "xb" else {},
+        )
+        return ObjectWriter(store, str(location))
 
     def copy(  # noqa: PLR0913 - what may be said of an object, by name
         self,
         source: str,
         destination: str,
         *,
-        to: Mode | None = None,
+        to: Mode | str | None = None,
         version_id: str | None = None,
         if_absent: bool = False,
         written_as: str | None = None,
@@ -382,7 +387,7 @@ class S3Crypt:
         )
 
     def head(
-        self, uri: str, *, mode: Mode | None = None, version_id: str | None = None
+        self, uri: str, *, mode: Mode | str | None = None, version_id: str | None = None
     ) -> ObjectInfo:
         """Say how large an object's plaintext is, and what else one request tells.
 
@@ -398,14 +403,13 @@ class S3Crypt:
         self,
         uri: str,
         *,
-        mode: Mode | None = None,
+        mode: Mode | str | None = None,
         version_id: str | None = None,
         neighbour: Neighbour | None = None,
     ) -> ObjectInfo:
         """Say how an object is encrypted, by whose key and how large it is; decrypts nothing.
 
-        An object of mode `sse-c` answers only to its key, so it needs `mode`. `neighbour` is as
-        `get` has it.
+        An object of mode `sse-c` answers only to its key, so it needs `mode`.
         """
         location = Location.parse_object(uri)
         demand = Demand(self._mode(mode), version_id, neighbour=neighbour)
@@ -431,21 +435,21 @@ class S3Crypt:
         self,
         uri: str,
         *,
-        to: Mode,
+        to: Mode | str,
         allow_unsigned: bool = False,
         allow_unencrypted: bool = False,
         written_in: str | None = None,
     ) -> bool:
         """Tell whether `rotate` with the same arguments would change it; reads no plaintext."""
         origin = rotation.Origin(allow_unsigned, allow_unencrypted, written_in)
-        location = Location.parse_object(uri)
-        return rotation.needs_rotation(self._objects, self.mode, location, to, origin)
+        location, wanted = Location.parse_object(uri), required_mode(to)
+        return rotation.needs_rotation(self._objects, self.mode, location, wanted, origin)
 
     def rotate(  # noqa: PLR0913 - what may be said of objects, by name
         self,
         uri: str,
         *,
-        to: Mode,
+        to: Mode | str,
         dry_run: bool = False,
         allow_unsigned: bool = False,
         allow_unencrypted: bool = False,
@@ -465,7 +469,6 @@ class S3Crypt:
                 Where `to` is client-side it must have one, since without a mode anyone who can
                 write to the bucket chooses what is sealed: `S3Crypt(SSES3()).rotate(...)`.
             dry_run: Only say what would be done.
-            allow_unsigned: Take unsigned objects too where the store's mode demands a signature.
             allow_unencrypted: Take objects too that S3 reports no encryption of, as other servers
                 than AWS's do of plain objects.
             written_in: The bucket that the objects are bound to now. With `to` they are bound to
@@ -482,72 +485,12 @@ class S3Crypt:
             self._objects,
             self.mode,
             Location.parse(uri),
-            to,
+            required_mode(to),
             rotation.Origin(allow_unsigned, allow_unencrypted, written_in),
             drop_annotations=drop_annotations,
             dry_run=dry_run,
             on_outcome=on_outcome,
         )
 
-    def _open_to_read(  # noqa: PLR0913 - as `open` has them
-        self,
-        uri: str,
-        *,
-        mode: Mode | None = None,
-        version_id: str | None = None,
-        written_as: str | None = None,
-        written_in: str | None = None,
-        allow_uncommitted: bool = False,
-        allow_unsigned: bool = False,
-        allow_unverified_length: bool = False,
-        allow_unverified_signature: bool = False,
-        cache_length: int = DEFAULT_CACHE_LENGTH,
-    ) -> ObjectReader:
-        demand = Demand(
-            self._mode(mode),
-            version_id,
-            written_as,
-            allow_uncommitted,
-            allow_unverified_signature,
-            allow_unsigned,
-            written_in=written_in,
-        )
-        if cache_length < 0:
-            raise ConfigError(f"A cache has a length of 0 bytes or more, not {cache_length}.")
-        location = Location.parse_object(uri)
-        with self._objects.reading(location, demand, first=FIRST_LENGTH) as reading:
-            cache = reading.cached(self.workers, cache_length)
-            if not allow_unverified_length:
-                cache.verify_size()
-            return ObjectReader(cache, reading.info)
-
-    def _open_to_write(
-        self, uri: str, *, if_absent: bool, mode: Mode | None = None, **options: Any
-    ) -> ObjectWriter:
-        location = Location.parse_object(uri)
-        described = describe_target(location, **options)
-        chosen = demanded(self._mode(mode))
-
-        def store(source: Source) -> ObjectInfo:
-            conditions = IF_ABSENT if if_absent else {}
-            return self._objects.write(source, location, chosen, described, conditions=conditions)
-
-        return ObjectWriter(store, str(location))
-
-    def _mode(self, mode: Mode | None) -> Mode | None:
-        return mode if mode is not None else self.mode
-
-
-@contextmanager
-def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[Source]:
-    if isinstance(source, bytes | bytearray | memoryview):
-        yield BytesSource(source)
-        return
-    if isinstance(source, io.TextIOBase):
-        raise ConfigError("The source is open as text.", hint='Open it in binary mode: "rb".')
-    if not isinstance(source, str | os.PathLike):
-        name = str(getattr(source, "name", "the source"))
-        yield FileSource.of(source, name) or StreamSource(source)
-        return
-    with opening(source) as file:
-        yield FileSource.of(file, str(source)) or StreamSource(file)
+    def _mode(self, mode: Mode | str | None) -> Mode | None:
+        return self.mode if mode is None else given_mode(mode)

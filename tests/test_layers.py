@@ -54,8 +54,9 @@ ALLOWED = {
         "aws", "errors", "formats", "keyrings", "local",
         "location", "metadata", "modes", "objects", "transfer",
     },
+    "arguments": {"errors", "key_references", "message", "modes", "objects", "options"},
     "store": {
-        "errors", "files", "formats", "local", "location", "modes", "objects",
+        "arguments", "errors", "files", "formats", "local", "location", "modes", "objects",
         "rotation", "transfer",
     },
     "filesystem": {

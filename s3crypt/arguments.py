@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments of the public face as callers write them: accepted, or refused with what to write.
+
+An error names the type of what it refuses and never repeats it: it may be a key.
+"""
+
+from collections.abc import Mapping
+from typing import get_args
+
+from .errors import ConfigError
+from .key_references import FORMS, names_key
+from .message.keys import is_keyring, type_name
+from .modes import SSES3, Mode
+from .objects.reader import DEFAULT_CACHE_LENGTH
+from .options import MODES, ModeChoice
+
+# How Python has each mode.
+_WRITTEN = {
+    "sse-s3": "SSES3()",
+    "sse-kms": 'SSEKMS("kms:alias/NAME")',
+    "dsse-kms": 'DSSEKMS("kms:alias/NAME")',
+    "sse-c": 'SSEC.from_file("FILE")',
+    "client": 'ClientSide("kms:alias/NAME")',
+}
+# The arguments of `S3Crypt.open` that only one of its two forms has.
+_OF_READERS = (
+    "version_id",
+    "written_as",
+    "written_in",
+    "allow_uncommitted",
+    "allow_unsigned",
+    "allow_unverified_length",
+    "allow_unverified_signature",
+    "cache_length",
+)
+_OF_WRITERS = ("metadata", "tags", "content_type", "storage_class")
+_FILE_MODES = frozenset("rwaxbt+")
+
+
+def given_mode(mode: Mode | str | None) -> Mode | None:
+    """Return the mode that a caller gave: a mode, or the command's text for one.
+
+    Text is `sse-s3`, which needs nothing else, or a key, which stands for `client`.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if mode is None or isinstance(mode, Mode):
+        return mode
+    if not isinstance(mode, str):
+        raise _no_mode(mode)
+    if mode == SSES3.name:
+        return SSES3()
+    if names_key(mode):
+        return ModeChoice(key=mode).make()
+    if mode in MODES:
+        raise ConfigError(f"Mode {mode} needs a key.", hint=f"Write {_WRITTEN[mode]}.")
+    raise ConfigError(
+        "This text is no mode.", hint=f'Write "sse-s3", or a key for client-side: {FORMS}.'
+    )
+
+
+def required_mode(mode: Mode | str) -> Mode:
+    """Return the mode that a caller gave, as `given_mode`; None is refused too."""
+    found = given_mode(mode)
+    if found is None:
+        raise _no_mode(mode)
+    return found
+
+
+def check_open(arguments: Mapping[str, object]) -> None:
+    """Refuse arguments of `S3Crypt.open`, by name here, that do not belong together.
+
+    Raises:
+        ConfigError: Objects cannot be opened in this way, or `mode` says how to open them.
+        TypeError: An argument is not for a reader, or not for a writer.
+    """
+    how, mode, cache_length = (arguments[name] for name in ("how", "mode", "cache_length"))
+    if isinstance(mode, str) and mode and _FILE_MODES.issuperset(mode):
+        raise ConfigError(
+            "mode is how the object is encrypted.",
+            hint=f'How it is opened is the second argument: open(uri, "{_binary(mode)}").',
+        )
+    if how not in ("rb", "wb", "xb"):
+        raise _cannot_open(how)
+    for name in _OF_WRITERS if how == "rb" else _OF_READERS:
+        usual = DEFAULT_CACHE_LENGTH if name == "cache_length" else False
+        if arguments[name] is not None and arguments[name] != usual:
+            raise TypeError(f"open(uri, {how!r}) takes no argument {name!r}.")
+    if not isinstance(cache_length, int) or cache_length < 0:
+        raise ConfigError(f"A cache has a length of 0 bytes or more, not {cache_length}.")
+
+
+def _cannot_open(how: object) -> ConfigError:
+    if not isinstance(how, str) or not _FILE_MODES.issuperset(how):
+        return ConfigError(
+            "The second argument of open is 'rb', 'wb' or 'xb'.",
+            hint="How the object is encrypted is given by name: open(uri, mode=...).",
+        )
+    hint = f'Write open(uri, "{_binary(how)}").'
+    if "a" in how or "+" in how:
+        hint = (
+            "Nothing is appended or changed in place, objects are written whole: "
+            'open(uri, "rb") to read, open(uri, "wb") to write it anew.'
+        )
+    elif "b" not in how:
+        hint += ' For text, put io.TextIOWrapper(file, encoding="utf-8") around it.'
+    return ConfigError(f"Objects are opened as 'rb', 'wb' or 'xb', not {how!r}.", hint=hint)
+
+
+def _binary(how: str) -> str:
+    """Return the way to open an object that is nearest to a file mode."""
+    return next((f"{letter}b" for letter in "xrw" if letter in how), "wb")
+
+
+def _no_mode(given: object) -> ConfigError:
+    classes = {kind: _WRITTEN[kind.name] for kind in get_args(Mode)}
+    if isinstance(given, type) and given in classes:
+        hint = f"Make one of it: {classes[given]}."
+    elif isinstance(given, bytes | bytearray | memoryview):
+        hint = 'A key has its mode: SSEC(key), or ClientSide(AESKeyring("NAMESPACE", "NAME", key)).'
+    elif is_keyring(given):
+        hint = "A keyring has its mode: ClientSide(keyring)."
+    elif type(given).__module__.startswith(("boto3", "botocore")):
+        hint = "Sessions and clients are given by name: session=..., client=..."
+    else:
+        hint = f"Write one of {', '.join(_WRITTEN.values())}."
+    return ConfigError(f"A mode is needed here, not {type_name(given)}.", hint=hint)
