@@ -405,8 +405,8 @@ def _copy_by_parts_early() -> None:
     """Let objects of two parts be copied by parts, which else takes more than 5 GB."""
     changed: Any = mechanisms
     changed.copy_inside_s3 = partial(changed.copy_inside_s3, copy_limit=_COPY_LIMIT)
-    for module in (changed, steps):
-        module.MAX_COPY_LENGTH = _COPY_LIMIT
+    decided: Any = steps
+    changed.MAX_COPY_LENGTH = decided.MAX_COPY_LENGTH = _COPY_LIMIT
 
 
 def main() -> None:
