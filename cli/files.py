@@ -27,6 +27,7 @@ from .options import (
     option,
 )
 from .output import Output, print_json, progress
+from .remedies import reword
 
 if TYPE_CHECKING:
     from s3crypt.message import Keyring
@@ -143,6 +144,7 @@ def discarding(output: Output) -> Iterator[None]:
         yield
     except S3CryptError as error:
         if output.written:
+            reword(error)
             warning = f"Discard the {output.written} bytes that came out: they are incomplete."
             error.hint = f"{warning} {error.hint}" if error.hint else warning
         raise

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import click
 from click.shell_completion import get_completion_class
@@ -25,6 +25,7 @@ from .output import (
     report,
     silence_stdout,
 )
+from .remedies import reword
 
 _EPILOG = (
     "Options can come from the environment: --sse-c-key-file is S3CRYPT_SSE_C_KEY_FILE.  "
@@ -64,6 +65,15 @@ class _Lazy(click.Group):
             for name in _COMMANDS:
                 self.add_command(cast("click.Command", self.get_command(context, name)))
         return super().resolve_command(context, arguments)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command; its errors name its own options."""
+        try:
+            return super().invoke(context)
+        except S3CryptError as error:
+            # The command's context is closed by now.
+            reword(error, self.get_command(context, context.invoked_subcommand or ""))
+            raise
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:

@@ -23,6 +23,8 @@ from s3crypt.errors import (
     StorageError,
 )
 
+from .remedies import reword
+
 EXIT_OTHER = 1
 EXIT_USAGE = 2
 EXIT_INTEGRITY = 3
@@ -73,10 +75,11 @@ def print_error(message: str, hint: str | None = None) -> None:
 
 def report(error: Exception) -> int:
     """Print an error of the library or of the system on stderr; return its exit code."""
+    reword(error)
     message = str(error)
     if isinstance(error, OSError) and error.strerror:
         message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    print_error(message, _in_options(getattr(error, "hint", None)))
+    print_error(message, getattr(error, "hint", None))
     return exit_code(error)
 
 
@@ -187,34 +190,6 @@ def _ending_with_the_pipe() -> Iterator[None]:
     except BrokenPipeError:
         silence_stdout()
         raise click.exceptions.Exit(BROKEN_PIPE) from None
-
-
-# What the library tells a programmer to write, as the command's options say it.
-_IN_OPTIONS = (
-    ("Read it with ClientSide and one of: ", "It opens with the key "),
-    ("read it with bind_name=False", "read it with --no-bind-name"),
-    ("read it with bind_bucket=False", "leave --bind-bucket out"),
-    ("Name bind_bucket=True as well", "Give --bind-bucket as well"),
-    ("Name the bucket behind it as written_in", "Give --written-in with the bucket behind it"),
-    ("name allow_plain_http", "give --allow-plain-http"),
-    ("name allow_uncommitted", "give --allow-uncommitted"),
-    ("name the store's mode: ", "give --from-mode "),
-    ("name allow_unencrypted: ", "give --from-mode none: "),
-    ("leave signed out, or name allow_unsigned", "leave --signed out, or give --allow-unsigned"),
-    ("name allow_unverified_signature", "give --allow-unverified-signature"),
-    (
-        "was moved or replaced",
-        "was moved (--written-as OLD_NAME, --written-in OLD_BUCKET) or replaced",
-    ),
-    ("the expected context is wrong", "--context is wrong"),
-    ("with mode ", "with --mode "),
-)
-
-
-def _in_options(hint: str | None) -> str | None:
-    for words, options in _IN_OPTIONS:
-        hint = hint.replace(words, options) if hint else hint
-    return hint
 
 
 def _print(text: str) -> None:

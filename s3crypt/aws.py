@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -48,6 +48,7 @@ from .errors import (
     IntegrityError,
     KeyUnavailableError,
     ObjectNotFoundError,
+    Remedy,
     S3CryptError,
     StorageError,
 )
@@ -401,7 +402,8 @@ _LOOPBACK_4 = ip_network("127.0.0.0/8")
 def _over_plain_http(what: str, host: str) -> ConfigError:
     return ConfigError(
         f"{what} would go to {host} over plain HTTP, to be read by whoever is on the way.",
-        hint="Use an endpoint with https://. Where the network is trusted, name allow_plain_http.",
+        hint="Use an endpoint with https://.",
+        remedy=Remedy("accept_plain_http", allow_plain_http=True),
     )
 
 
@@ -464,9 +466,9 @@ def translate(
         )
     if isinstance(error, BotoConnectionError | HTTPClientError):
         return failure(f"Could not reach the service for {subject}: {error}", hint=_NETWORK_HINT)
-    for kinds, message, hint in _LOCAL:
+    for kinds, message, advice in _LOCAL:
         if isinstance(error, kinds):
-            return ConfigError(message.format(subject=subject, error=error), hint=hint)
+            return ConfigError(message.format(subject=subject, error=error), **_advised(advice))
     return failure(f"{subject}: {error}")
 
 
@@ -477,9 +479,10 @@ def is_unsendable(error: BaseException) -> bool:
     return isinstance(error.kwargs.get("error"), ValueError)
 
 
-_SIGN_IN = "Set AWS_PROFILE, run `aws configure` or `aws sso login`, or use --sandbox."
+_Advice: TypeAlias = str | Remedy | None
+_SIGN_IN = Remedy("sign_in")
 # What goes wrong before a service answers.
-_LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, str | None], ...] = (
+_LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, _Advice], ...] = (
     ((NoCredentialsError, PartialCredentialsError), "No AWS credentials.", _SIGN_IN),
     ((SSOError, TokenRetrievalError), "AWS sign-in failed: {error}", _SIGN_IN),
     (
@@ -491,11 +494,11 @@ _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, str | None], ...] = (
 )
 _SETTINGS_HINT = "Check AWS_* in the environment and the AWS configuration file."
 _NETWORK_HINT = "Check the network, the region and the endpoint URL."
-_REGION_HINT = "The bucket is in another region: set --region or AWS_DEFAULT_REGION to it."
+_SET_REGION = Remedy("set_region")
 _DENIED_HINT = "Ask for the permission named in the service's message."
-# code -> (type, what happened, hint). S3 prefixes KMS's codes with "KMS.".
-_CODES: dict[str, tuple[type[S3CryptError], str, str | None]] = {
-    "NoSuchKey": (ObjectNotFoundError, "no such object", "List what is there: `s3crypt ls`."),
+# code -> (type, what happened, what to do). S3 prefixes KMS's codes with "KMS.".
+_CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
+    "NoSuchKey": (ObjectNotFoundError, "no such object", Remedy("list_objects")),
     "NoSuchVersion": (ObjectNotFoundError, "no such version", "Check the version id."),
     "NoSuchUpload": (
         StorageError,
@@ -514,9 +517,9 @@ _CODES: dict[str, tuple[type[S3CryptError], str, str | None]] = {
         "Run it again.",
     ),
     "InvalidObjectState": (StorageError, "it is archived", "Restore it from Glacier first."),
-    "PermanentRedirect": (StorageError, "the bucket is in another region", _REGION_HINT),
-    "AuthorizationHeaderMalformed": (StorageError, "wrong region", _REGION_HINT),
-    "IllegalLocationConstraintException": (StorageError, "wrong region", _REGION_HINT),
+    "PermanentRedirect": (StorageError, "the bucket is in another region", _SET_REGION),
+    "AuthorizationHeaderMalformed": (StorageError, "wrong region", _SET_REGION),
+    "IllegalLocationConstraintException": (StorageError, "wrong region", _SET_REGION),
     "InvalidAccessKeyId": (StorageError, "the access key is unknown", "Check the credentials."),
     "SignatureDoesNotMatch": (StorageError, "the secret key is wrong", "Check the credentials."),
     "ExpiredToken": (StorageError, "the credentials have expired", "Sign in again."),
@@ -546,7 +549,7 @@ _CODES: dict[str, tuple[type[S3CryptError], str, str | None]] = {
     "IncorrectKeyException": (
         IntegrityError,
         "the data key is wrapped by another KMS key than the one named",
-        "Name the key that `s3crypt inspect` shows.",
+        Remedy("inspect_object"),
     ),
 }
 
@@ -585,7 +588,7 @@ def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -
     request_id = metadata.get("RequestId")
     said = str(reply.get("Error", {}).get("Message", ""))
     is_kms = code.startswith("KMS.") or failure is KeyUnavailableError
-    kind, what, hint = _CODES.get(
+    kind, what, advice = _CODES.get(
         code.removeprefix("KMS."), _by_status(status, code, said, is_kms=is_kms)
     )
     if is_kms and kind is StorageError:
@@ -593,12 +596,16 @@ def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -
     if code.startswith("KMS."):
         # Through S3, `subject` is the object; what happened, happened to its KMS key.
         what = f"its KMS key: {what}"
-    return kind(f"{subject}: {what}", hint=hint, code=code, request_id=request_id)
+    return kind(f"{subject}: {what}", **_advised(advice), code=code, request_id=request_id)
+
+
+def _advised(advice: _Advice) -> dict[str, Any]:
+    return {"remedy": advice} if isinstance(advice, Remedy) else {"hint": advice}
 
 
 def _by_status(
     status: int, code: str, said: str, *, is_kms: bool
-) -> tuple[type[S3CryptError], str, str | None]:
+) -> tuple[type[S3CryptError], str, _Advice]:
     # Other services than AWS use other codes, and HEAD has no body to carry one.
     if status == 404 and not is_kms:
         return ObjectNotFoundError, "no such object", "Check the bucket's and the object's name."

@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every error s3crypt raises: one family, shaped by what the caller can do about it.
 
+Where that is to pass another argument, or to use another part of s3crypt, the error carries a
+`Remedy`: a value that Python, the command and the file system word each in its own terms.
+
 No message, repr or attribute of an error holds a key, a data key or plaintext.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, TypeAlias
 
 
 class S3CryptError(Exception):
     """Base of the family; never raised itself.
 
     Attributes:
-        hint: What to do next, one sentence, or None.
+        hint: What to do next, a sentence or two, or None.
+        remedy: The same as a value for programs, or None. It is the last part of `hint`; setting
+            a hint takes it away.
         code: The service's error code (`NoSuchKey`, `AccessDeniedException`), or None.
         request_id: The service's request id, for support, or None.
 
@@ -24,13 +32,32 @@ class S3CryptError(Exception):
         message: str,
         *,
         hint: str | None = None,
+        remedy: "Remedy | None" = None,
         code: str | None = None,
         request_id: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.hint = hint
+        self._explanation = hint
+        self._words: str | None = None
+        self.remedy = remedy
         self.code = code
         self.request_id = request_id
+
+    @property
+    def hint(self) -> str | None:
+        """What to do next: the explanation that the error was given, then the remedy in words."""
+        parts = (self._explanation, self._words or (self.remedy and str(self.remedy)))
+        return " ".join(part for part in parts if part) or None
+
+    @hint.setter
+    def hint(self, text: str | None) -> None:
+        self._explanation = text
+        self._words = self.remedy = None
+
+    def reword(self, words: Callable[["Remedy"], str]) -> None:
+        """Have `hint` say the remedy in another face's words."""
+        if self.remedy is not None:
+            self._words = words(self.remedy)
 
 
 class ConfigError(S3CryptError, ValueError):
@@ -101,3 +128,95 @@ class RotationError(S3CryptError):
         super().__init__(message, hint=hint)
         self.outcomes = outcomes
         self.counts = dict(counts or {})
+
+
+Action: TypeAlias = Literal[
+    "accept_plain_http",
+    "accept_unbound_bucket",
+    "accept_unbound_name",
+    "accept_uncommitted",
+    "accept_unencrypted",
+    "accept_unsigned",
+    "accept_unverified_signature",
+    "check_context",
+    "demand_bound_bucket",
+    "drop_annotations",
+    "inspect_object",
+    "list_objects",
+    "name_bucket",
+    "name_mode",
+    "name_source_mode",
+    "raise_max_edks",
+    "raise_max_frame_length",
+    "read_in_mode",
+    "read_with_its_tool",
+    "read_with_key",
+    "set_region",
+    "sign_in",
+]
+Value: TypeAlias = bool | int | str | tuple[str, ...]
+
+# What Python callers are told. The command and the file system have words of their own.
+_WORDS: Mapping[Action, str] = MappingProxyType(
+    {
+        "accept_plain_http": "Where the network is trusted, name allow_plain_http.",
+        "accept_unbound_bucket": "Where its writer did not bind buckets, read it with "
+        "bind_bucket=False.",
+        "accept_unbound_name": "Where its writer did not bind names, read it with bind_name=False.",
+        "accept_uncommitted": "Where its writer is trusted, name allow_uncommitted.",
+        "accept_unencrypted": "Where they are trusted, name allow_unencrypted: S3 reports no "
+        "encryption of it.",
+        "accept_unsigned": "Where those are trusted to write, leave signed out, or name "
+        "allow_unsigned.",
+        "accept_unverified_signature": "Get it whole, or name allow_unverified_signature.",
+        "check_context": "The object was moved or replaced, or the expected context is wrong.",
+        "demand_bound_bucket": "Name bind_bucket=True as well.",
+        "drop_annotations": "Save them elsewhere, then name drop_annotations.",
+        "inspect_object": "Name the key that S3Crypt.inspect shows.",
+        "list_objects": "List what is there: S3Crypt.list.",
+        "name_bucket": "Name the bucket behind it as written_in.",
+        "name_mode": "S3Crypt(ClientSide(...)), or put(..., mode=...).",
+        "name_source_mode": "Where they are trusted, name the store's mode: {mode}.",
+        "raise_max_edks": "Where that many are expected, read the message with "
+        "s3crypt.message.decrypt(..., max_edks={max_edks}).",
+        "raise_max_frame_length": "Where such frames are expected, read the message with "
+        "s3crypt.message.decrypt(..., max_frame_length={max_frame_length}).",
+        "read_in_mode": "Read it with mode {mode}.",
+        "read_with_its_tool": "No keyring here is for its keys, {key}: read it with the tool that "
+        "wrote it.",
+        "read_with_key": "Read it with ClientSide and one of: {key}",
+        "set_region": "The bucket is in another region: make the session in it, or set "
+        "AWS_DEFAULT_REGION to it.",
+        "sign_in": "Set AWS_PROFILE, run `aws configure` or `aws sso login`, or use "
+        "s3crypt.sandbox.",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Remedy:
+    """What to do about an error, as a value: each face words it in its own terms.
+
+    Attributes:
+        action: The name of what to do.
+        arguments: Pairs of names and values: what to pass to the library, as in
+            `allow_uncommitted=True`, or what the action is about.
+    """
+
+    action: Action
+    arguments: tuple[tuple[str, Value], ...]
+
+    def __init__(self, action: Action, **arguments: Value) -> None:
+        object.__setattr__(self, "action", action)
+        object.__setattr__(self, "arguments", tuple(arguments.items()))
+
+    def worded(self, words: str) -> str:
+        """Return a face's words for the action, with the arguments in the place of `{name}`."""
+        texts: dict[str, object] = {
+            name: ", ".join(value) if isinstance(value, tuple) else value
+            for name, value in self.arguments
+        }
+        return words.format(**texts)
+
+    def __str__(self) -> str:
+        return self.worded(_WORDS[self.action])

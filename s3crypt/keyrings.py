@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .caching import CachingKeyring
-from .errors import ConfigError, IntegrityError, KeyUnavailableError, S3CryptError
+from .errors import ConfigError, IntegrityError, KeyUnavailableError, Remedy, S3CryptError
 from .message.header import serialize_context
 from .message.keys import DataKey, EncryptedDataKey, Keyring, check_keyring, unwrap_fitting
 from .message.suites import IV_LENGTH, TAG_LENGTH
@@ -53,14 +53,12 @@ def key_names(edks: Sequence[EncryptedDataKey]) -> tuple[str, ...]:
     return tuple(_printable(_key_name(edk)) for edk in edks)
 
 
-def reading_hint(names: Sequence[str]) -> str:
-    """Return the hint for a client-side object that was read without a keyring."""
-    usable = [name for name in names if name.startswith(("kms:", "aes:", "rsa:"))]
+def reading_remedy(names: Sequence[str]) -> Remedy:
+    """Return the remedy for a client-side object that was read without a keyring."""
+    usable = tuple(name for name in names if name.startswith(("kms:", "aes:", "rsa:")))
     if usable:
-        return f"Read it with ClientSide and one of: {', '.join(usable)}"
-    return (
-        f"No keyring here is for its keys, {', '.join(names)}: read it with the tool that wrote it."
-    )
+        return Remedy("read_with_key", key=usable)
+    return Remedy("read_with_its_tool", key=tuple(names))
 
 
 def _printable(text: str) -> str:

@@ -272,7 +272,10 @@ class KeyManager:
         # The alias comes last: whoever finds the key by it finds it complete.
         steps: list[tuple[str, Callable[[], None]]] = []
         if period_days is not None:
-            command = f"s3crypt keys enable-rotation {arn} --period-days {period_days}"
+            command = (
+                f"aws kms enable-key-rotation --key-id {arn} "
+                f"--rotation-period-in-days {period_days}"
+            )
             steps.append((command, lambda: self._enable(arn, period_days)))
         if alias is not None:
             command = f"aws kms create-alias --alias-name {alias} --target-key-id {arn}"
@@ -470,7 +473,7 @@ def _unrotatable(metadata: Any) -> str | None:
     return None
 
 
-_NEW_KEY_HINT = "Create another key and move the objects to it with `s3crypt rotate`."
+_NEW_KEY_HINT = "Create another key and rotate the objects to it."
 
 
 def _check_rotatable(metadata: Any, *, automatic: bool) -> None:
@@ -589,7 +592,7 @@ _EXPLANATIONS = {
     ),
     ("rotate_key_on_demand", "ConflictException"): (
         "a rotation is in progress",
-        "Wait for it to finish: `s3crypt keys show` says so.",
+        "Wait for it to finish: the key's description says so.",
     ),
 }
 

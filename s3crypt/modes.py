@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from .caching import CachingKeyring
-from .errors import ConfigError
+from .errors import ConfigError, Remedy
 from .key_references import given_keyring, kms_name, read_key_file
 from .message import DEFAULT_FRAME_LENGTH, FRAME_LENGTH_STEP, MAX_FRAME_LENGTH, Keyring
 from .message.frames import check_context
@@ -203,7 +203,7 @@ class ClientSide:
             raise ConfigError(
                 "Data-key caching needs bind_name=False: a data key serves one context, and with "
                 "its name in it each object's is another, so that none would serve twice.",
-                hint="With bind_name=False, objects of one context can be swapped unnoticed; "
+                hint="Without their names, objects of one context can be swapped unnoticed; "
                 "what must not be takes another `context`.",
             )
         if self.signed:
@@ -223,7 +223,7 @@ class ClientSide:
             if is_access_point(bucket):
                 raise ConfigError(
                     f"{bucket} is the name of an access point; objects are bound to buckets.",
-                    hint="Name the bucket behind it as written_in.",
+                    remedy=Remedy("name_bucket"),
                 )
             bound[BOUND_BUCKET] = bucket
         return {**self.context, **bound}

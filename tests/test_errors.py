@@ -4,27 +4,36 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import multiprocessing
 import pickle
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from samples import aes, connect
 
+import s3crypt
 from s3crypt import (
     SSEC,
     SSES3,
+    CacheStatistics,
     ClientSide,
     KeyManager,
+    ListedObject,
+    ObjectInfo,
     RotationError,
     RotationOutcome,
     StorageError,
     errors,
+    kms,
 )
-from s3crypt.errors import S3CryptError
+from s3crypt.errors import Remedy, S3CryptError
+from s3crypt.kms import Key, KeySummary, Rotation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from multiprocessing.pool import Pool
 
 COPIES: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,
@@ -36,41 +45,131 @@ FAMILY = [
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, S3CryptError)
 ]
-FAILED = RotationOutcome("s3://acme/x", "failed", 0.1, 0, None, StorageError("s3://acme/x: lost"))
+REMEDY = Remedy("read_with_key", key=("aes:acme/2026", "kms:alias/reports"))
+FAILED = RotationOutcome(
+    "s3://acme/x", "failed", 0.1, 0, None, StorageError("s3://acme/x: lost", remedy=REMEDY)
+)
+NOW = datetime(2026, 11, 28, 4, 30, tzinfo=UTC)
+ARN = "arn:aws:kms:us-east-1:123456789012:key/8a1f"
+RESULTS = [
+    ObjectInfo("s3://acme/x", "client", 4, 400, '"e"', "v", NOW, context={"tenant": "1"}),
+    ListedObject("s3://acme/x", 400, '"e"', NOW),
+    RotationOutcome("s3://acme/x", "copied", 0.1, 0, "v"),
+    CacheStatistics(1, 2, 3, 4, 5),
+    KeySummary(ARN, "8a1f", ("alias/x",), "", "Enabled", False, True, 365),
+    Key(
+        arn=ARN,
+        key_id="8a1f",
+        aliases=("alias/x",),
+        description="",
+        state="Enabled",
+        spec="SYMMETRIC_DEFAULT",
+        usage="ENCRYPT_DECRYPT",
+        origin="AWS_KMS",
+        manager="CUSTOMER",
+        multi_region=False,
+        replica_of=None,
+        created=NOW,
+        deletion_date=None,
+        material_id=None,
+        rotation_enabled=True,
+        rotation_period_days=365,
+        next_rotation=NOW,
+        rotating_since=None,
+        on_demand_rotations=1,
+        tags={"owner": "finance"},
+        not_permitted=("kms:GetKeyPolicy",),
+    ),
+    Rotation(NOW, "ON_DEMAND", None),
+]
+# Values that are arguments, not results.
+ARGUMENTS = {"SSES3", "SSEKMS", "DSSEKMS", "SSEC", "ClientSide"}
+ARGUMENTS |= {"AESKeyring", "RSAKeyring", "KMSKeyring", "MultiKeyring", "CachingKeyring"}
+
+
+def make(kind: type[S3CryptError]) -> S3CryptError:
+    """Return an error that has all that an error can have."""
+    error = kind("s3://acme/x: denied", hint="It is client-side.")
+    error.remedy = REMEDY
+    error.code, error.request_id = "AccessDenied", "4442587FB7D0A2F9"
+    error.add_note("in the second part")
+    if isinstance(error, RotationError):
+        error.outcomes = (FAILED,)
+    return error
+
+
+def check_alike(found: Any, error: S3CryptError) -> None:
+    """Compare every attribute; errors themselves are equal to themselves only."""
+    assert type(found) is type(error)
+    assert str(found) == str(error)
+    assert found.hint == error.hint
+    one, other = dict(vars(found)), dict(vars(error))
+    inside = [each.pop("outcomes", ()) for each in (one, other)]
+    assert one == other
+    assert len(inside[0]) == len(inside[1])
+    for outcome, before in zip(*inside, strict=True):
+        assert dataclasses.replace(outcome, error=None) == dataclasses.replace(before, error=None)
+        check_alike(outcome.error, before.error)
+
+
+def is_of(kind: object, package: str) -> bool:
+    """Return whether it is a data class that a package defines."""
+    is_value = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    return is_value and str(kind.__module__).startswith(package)
 
 
 @pytest.mark.parametrize("way", COPIES)
 @pytest.mark.parametrize("kind", FAMILY)
 def test_an_error_keeps_its_attributes(kind: type[S3CryptError], way: str) -> None:
-    """The text, the hint, the service's code and the notes; the cause stays behind."""
-    error = kind("s3://acme/x: denied", hint="Ask for the right.")
-    error.code, error.request_id = "AccessDenied", "4442587FB7D0A2F9"
-    error.add_note("in the second part")
-    if isinstance(error, RotationError):
-        error.outcomes = (FAILED,)
+    """The text, the hint, the remedy, the service's code and the notes; the cause stays behind."""
+    error = make(kind)
     found = COPIES[way](error)
-    assert type(found) is kind
-    assert str(found) == "s3://acme/x: denied"
-    assert vars(found).keys() == vars(error).keys()
-    assert (found.hint, found.code, found.request_id) == (error.hint, error.code, error.request_id)
+    check_alike(found, error)
+    assert found.remedy == REMEDY
+    assert found.hint.endswith("one of: aes:acme/2026, kms:alias/reports")
     assert found.__notes__ == ["in the second part"]
-    if isinstance(found, RotationError):
-        assert [(each.uri, str(each.error)) for each in found.outcomes] == [  # type: ignore[attr-defined]  # errors.py knows no outcomes
-            (FAILED.uri, str(FAILED.error))
-        ]
+    found.reword(lambda remedy: f"Say {remedy.action}.")
+    assert COPIES[way](found).hint == "It is client-side. Say read_with_key."
 
 
-def _fail(_: int) -> None:
-    raise RotationError("1 of 2 objects was not rotated", outcomes=(FAILED,), hint="Run it again.")
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    """Start one other process, as `spawn` makes it: all that reaches it is pickled."""
+    with multiprocessing.get_context("spawn").Pool(1) as started:
+        yield started
 
 
-def test_a_rotation_fails_in_a_pool_of_processes() -> None:
+def _raise(error: S3CryptError) -> None:
+    raise error
+
+
+def _return(value: object) -> object:
+    return value
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_an_error_ends_a_task_of_a_pool(kind: type[S3CryptError], pool: Pool) -> None:
     """An error that could not be unpickled would leave the pool waiting for ever."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        with pytest.raises(RotationError, match="was not rotated") as caught:
-            pool.map_async(_fail, [1]).get(60)
-        assert caught.value.hint == "Run it again."
-        assert len(caught.value.outcomes) == 1
+    error = make(kind)
+    with pytest.raises(kind) as caught:
+        pool.map_async(_raise, [error]).get(60)
+    check_alike(caught.value, error)
+
+
+@pytest.mark.parametrize("result", RESULTS, ids=lambda result: type(result).__name__)
+def test_a_result_comes_from_a_pool(result: object, pool: Pool) -> None:
+    """Equal to the one that was sent."""
+    assert pool.map_async(_return, [result]).get(60) == [result]
+    for duplicate in COPIES.values():
+        assert duplicate(result) == result
+
+
+def test_every_kind_of_result_is_here() -> None:
+    """Each public value that is no argument."""
+    public = [getattr(s3crypt, name) for name in s3crypt.__all__]
+    public += [kind for kind in vars(kms).values() if is_of(kind, "s3crypt.kms")]
+    values = {kind.__name__ for kind in public if is_of(kind, "s3crypt")}
+    assert {type(result).__name__ for result in RESULTS} == values - ARGUMENTS
 
 
 @pytest.mark.parametrize("way", COPIES)

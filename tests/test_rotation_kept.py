@@ -412,7 +412,7 @@ def test_without_versions_annotations_are_a_refusal(state: str, bucket: str, s3:
             PolicyError, match=f"s3://{bucket}/x has annotations.*a, b, c"
         ) as caught:
             connect(SSES3()).rotate(f"s3://{bucket}/x", to=new, dry_run=dry_run)
-        assert "--drop-annotations" in str(caught.value.hint)
+        assert "name drop_annotations" in str(caught.value.hint)
     with pytest.raises(RotationError) as failed:
         connect(SSES3()).rotate(f"s3://{bucket}/", to=new)
     outcomes: Any = failed.value.outcomes

@@ -145,7 +145,8 @@ class S3CryptFileSystem(NamesFileSystem):
         if mode == "xb" and self.isfile(path):
             raise FileExistsError(f"{uri} exists.")
         how: Literal["wb", "xb"] = "xb" if mode == "xb" else "wb"
-        writer = self._connection.content.open(uri, how, **without_hints(options))
+        with as_files():
+            writer = self._connection.content.open(uri, how, **without_hints(options))
         forget = partial(self._forget, [path])
         return WritableFile(path, mode, writer, forget, is_held=not autocommit)
 

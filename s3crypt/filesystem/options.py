@@ -11,7 +11,7 @@ from typing import Any, Literal
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from s3crypt.errors import ConfigError
+from s3crypt.errors import ConfigError, Remedy
 from s3crypt.key_references import as_keyword
 from s3crypt.modes import Mode, binds_bucket
 from s3crypt.options import MODES, OPTIONS, ModeChoice, given_among
@@ -102,7 +102,7 @@ class Options:
         if not (binds_bucket(live.mode) if isinstance(live, Live) else self.choice.bind_bucket):
             raise ConfigError(
                 "written_in names the bucket that objects are bound to, and none is bound.",
-                hint="Name bind_bucket=True as well.",
+                remedy=Remedy("demand_bound_bucket", bind_bucket=True),
             )
 
     @property

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
 
+from .remedies import in_storage_options
+
 
 def split(path: str) -> tuple[str, str]:
     """Return the bucket and the name in it, which is empty for the bucket itself."""
@@ -35,7 +37,8 @@ def is_within(name: str, path: str) -> bool:
 def as_files(*, is_exclusive: bool = False) -> Iterator[None]:
     """Raise what Python's files do: to their users a bucket is a directory, missing as one."""
     try:
-        yield
+        with in_storage_options():
+            yield
     except ConflictError as error:
         if not is_exclusive:
             raise

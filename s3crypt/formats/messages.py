@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
-from s3crypt.errors import IntegrityError, KeyUnavailableError, PolicyError
+from s3crypt.errors import IntegrityError, KeyUnavailableError, PolicyError, Remedy
 from s3crypt.framing import RunOpener
 from s3crypt.keyrings import AESKeyring, key_names, uncached
 from s3crypt.kms_keyrings import KMSKeyring
@@ -198,7 +198,7 @@ class OpenMessage:
             raise PolicyError(
                 "The object is signed, and its signature covers the whole: of a range only the "
                 "frames can be verified.",
-                hint="Get it whole, or name allow_unverified_signature.",
+                remedy=Remedy("accept_unverified_signature", allow_unverified_signature=True),
             )
         footer_length = _footer_length(header, self._metadata, self._stored)
         if footer_length is None:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from s3crypt.errors import ConfigError, FormatError, IntegrityError, PolicyError
+from s3crypt.errors import ConfigError, FormatError, IntegrityError, PolicyError, Remedy
 from s3crypt.framing import Layout
 
 from .geometry import FINAL_FRAME_OVERHEAD, MAX_FRAMES, Geometry
@@ -78,8 +78,8 @@ def unsigned() -> PolicyError:
     """Return the refusal of a message without a signature where one is demanded."""
     return PolicyError(
         "The message is not signed, and a signature is demanded.",
-        hint="Whoever may open messages of its key can have made it. Where those are trusted to "
-        "write, leave signed out, or name allow_unsigned.",
+        hint="Whoever may open messages of its key can have made it.",
+        remedy=Remedy("accept_unsigned", allow_unsigned=True),
     )
 
 
@@ -367,7 +367,7 @@ class Opener:
         if not suite.committing and not allow_uncommitted:
             raise PolicyError(
                 f"The message has no key commitment (suite {suite.name}), which is refused.",
-                hint="Where its writer is trusted, name allow_uncommitted.",
+                remedy=Remedy("accept_uncommitted", allow_uncommitted=True),
             )
         if (PUBLIC_KEY_PAIR in header.context) != (suite.curve is not None):
             raise FormatError("The message is half signed: its suite and context contradict.")
@@ -507,7 +507,7 @@ def _expect(header: Header, expected: Mapping[str, str]) -> tuple[dict[str, str]
         if header.context.get(key, value) != value:
             raise IntegrityError(
                 f"The encryption context's {key!r} is not the one expected.",
-                hint="The object was moved or replaced, or the expected context is wrong.",
+                remedy=Remedy("check_context"),
             )
     whole = {**header.context, **required}
     serialize_context(expected)

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from s3crypt.errors import ConfigError, FormatError, IntegrityError
+from s3crypt.errors import ConfigError, FormatError, IntegrityError, Remedy
 from s3crypt.local.readers import ByteReader, read_exactly, read_on
 
 from .geometry import Geometry
@@ -300,7 +300,7 @@ def _read_edks(fields: _Fields, count: int, max_edks: int) -> tuple[EncryptedDat
         # Each may cost a call to KMS, so a forged header must not choose how many.
         raise FormatError(
             f"The message has {count} wrapped data keys; at most {max_edks} are read.",
-            hint="Where that many are expected, raise max_edks.",
+            remedy=Remedy("raise_max_edks", max_edks=count),
         )
     try:
         return tuple([_read_edk(fields) for _ in range(count)])
@@ -324,6 +324,6 @@ def _frame_length(content_type: int, field: bytes, max_frame_length: int) -> int
     if frame_length > max_frame_length:
         raise FormatError(
             f"Frames of {frame_length} bytes; at most {max_frame_length} are read.",
-            hint="Where such frames are expected, raise max_frame_length.",
+            remedy=Remedy("raise_max_frame_length", max_frame_length=frame_length),
         )
     return frame_length

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
-from s3crypt.errors import FormatError, IntegrityError, S3CryptError, StorageError
+from s3crypt.errors import FormatError, IntegrityError, Remedy, S3CryptError, StorageError
 from s3crypt.framing import Layout, Run
 from s3crypt.local.buffers import build, reserve
 from s3crypt.local.readers import ByteReader, read_exactly, read_into
@@ -451,7 +451,7 @@ class DecryptingReader(io.RawIOBase):
         if length > self._max_block:
             raise FormatError(
                 f"A body of {length} bytes in one block; at most {self._max_block} are read.",
-                hint="Where such messages are expected, raise max_frame_length.",
+                remedy=Remedy("raise_max_frame_length", max_frame_length=length),
             )
         block = start + read_exactly(self._source, length + BLOCK_OVERHEAD - len(start))
         plain = reserve(length)

@@ -465,8 +465,8 @@ def _explaining(mode: Mode | None, *, is_write: bool = False) -> Iterator[None]:
     try:
         yield
     except S3CryptError as error:
-        hints = (error.hint, _sse_c_hint(mode, error, is_write=is_write))
-        error.hint = " ".join(hint for hint in hints if hint) or None
+        if hint := _sse_c_hint(mode, error, is_write=is_write):
+            error.hint = f"{error.hint} {hint}" if error.hint else hint
         raise
 
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from s3crypt import formats
 from s3crypt import metadata as entries
-from s3crypt.errors import ConfigError, PolicyError
+from s3crypt.errors import ConfigError, PolicyError, Remedy
 from s3crypt.formats import Envelope
-from s3crypt.keyrings import reading_hint
+from s3crypt.keyrings import reading_remedy
 from s3crypt.location import Location
 from s3crypt.modes import (
     DSSEKMS,
@@ -32,7 +32,7 @@ def check_written_in(mode: Mode | None, written_in: str | None) -> None:
     if written_in and not binds_bucket(mode):
         raise ConfigError(
             "The bucket that objects are bound to was named, and no bucket is bound.",
-            hint="Name bind_bucket=True as well.",
+            remedy=Remedy("demand_bound_bucket", bind_bucket=True),
         )
 
 
@@ -43,9 +43,7 @@ def demanded(mode: Mode | None) -> Mode:
         ConfigError: There is none.
     """
     if mode is None:
-        raise ConfigError(
-            "Writing needs a mode.", hint="S3Crypt(ClientSide(...)), or put(..., mode=...)."
-        )
+        raise ConfigError("Writing needs a mode.", remedy=Remedy("name_mode"))
     return mode
 
 
@@ -60,7 +58,9 @@ def refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
     if mode is not None and not formats.claims_client_side(entries.of_reply(stream.reply)):
         return
     if envelope := classify(stream):
-        raise PolicyError("The object is encrypted client-side.", hint=reading_hint(envelope.keys))
+        raise PolicyError(
+            "The object is encrypted client-side.", remedy=reading_remedy(envelope.keys)
+        )
 
 
 def classify(stream: ObjectStream) -> Envelope | None:
@@ -124,7 +124,7 @@ def check_read(
         if found.what == "mode":
             raise PolicyError(
                 f"{location} is stored as {found.reported or 'unencrypted'}, not as {mode.name}.",
-                hint=f"Read it with mode {found.reported}." if found.reported else None,
+                remedy=Remedy("read_in_mode", mode=found.reported) if found.reported else None,
             )
         if found.what == "key" and isinstance(mode, SSEKMS | DSSEKMS):
             raise PolicyError(

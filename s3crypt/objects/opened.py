@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from s3crypt import formats
 from s3crypt import metadata as entries
-from s3crypt.errors import FormatError, IntegrityError, StorageError
+from s3crypt.errors import FormatError, IntegrityError, Remedy, StorageError
 from s3crypt.formats import Envelope, OpenObject
 from s3crypt.framing import RunOpener
 from s3crypt.local.buffers import RUN_LENGTH, reserve
@@ -135,17 +135,18 @@ def decrypting(
     except FormatError as error:
         reported = reported_mode(stream.reply)
         if error.hint is None and reported:
-            error.hint = f"S3 stores it in mode {reported}: read it with that mode."
+            error.hint = f"S3 stores it in mode {reported}."
+            error.remedy = Remedy("read_in_mode", mode=reported)
         raise
     if mode.bind_name and BOUND_NAME not in envelope.context:
         raise IntegrityError(
             "The object is not bound to its name.",
-            hint="Where its writer did not bind names, read it with bind_name=False.",
+            remedy=Remedy("accept_unbound_name", bind_name=False),
         )
     if mode.bind_bucket and BOUND_BUCKET not in envelope.context:
         raise IntegrityError(
             "The object is not bound to its bucket.",
-            hint="Where its writer did not bind buckets, read it with bind_bucket=False.",
+            remedy=Remedy("accept_unbound_bucket", bind_bucket=False),
         )
     opened = envelope.open(
         stream,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from s3crypt import formats
 from s3crypt import metadata as entries
-from s3crypt.errors import IntegrityError, PolicyError, S3CryptError, StorageError
+from s3crypt.errors import IntegrityError, PolicyError, Remedy, S3CryptError, StorageError
 from s3crypt.formats import Envelope
 from s3crypt.local.sources import StreamSource
 from s3crypt.modes import SSEC, ClientSide, binds_bucket
@@ -83,7 +83,7 @@ def check_context(job: Job, step: Step, envelope: Envelope) -> None:
     if not expected.items() <= envelope.context.items():
         raise IntegrityError(
             f"{step.location}: its encryption context is not the one expected.",
-            hint="The object was moved or replaced, or the expected context is wrong.",
+            remedy=Remedy("check_context"),
         )
 
 
@@ -229,7 +229,7 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
         raise PolicyError(
             f"{step.location} has annotations that would be lost ({', '.join(found[:3])}"
             f"{', ...' if len(found) > 3 else ''}): {reason}.",
-            hint="Save them elsewhere, then name drop_annotations (--drop-annotations).",
+            remedy=Remedy("drop_annotations", drop_annotations=True),
         )
     return found
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from s3crypt import formats
 from s3crypt import metadata as entries
-from s3crypt.errors import PolicyError
+from s3crypt.errors import PolicyError, Remedy
 from s3crypt.formats import Envelope
-from s3crypt.keyrings import reading_hint
+from s3crypt.keyrings import reading_remedy
 from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode, reported_mode
 from s3crypt.objects.checks import check_read, compare
@@ -228,7 +228,7 @@ def _check_readable(seen: Seen, mode: Mode | None, to: Mode, origin: Origin) -> 
                 raise formats.unsigned()
     elif seen.envelope:
         raise PolicyError(
-            f"{seen.location} is encrypted client-side.", hint=reading_hint(seen.envelope.keys)
+            f"{seen.location} is encrypted client-side.", remedy=reading_remedy(seen.envelope.keys)
         )
     elif mode is not None:
         check_read(mode, seen.head, seen.location)
@@ -246,13 +246,13 @@ def _check_named(seen: Seen, origin: Origin) -> None:
     if reported is None and origin.unencrypted:
         return
     is_now = f"stored as {reported}" if reported else "not encrypted"
-    name = (
-        f"name the store's mode: {reported}."
+    remedy = (
+        Remedy("name_source_mode", mode=reported)
         if reported
-        else "name allow_unencrypted: S3 reports no encryption of it."
+        else Remedy("accept_unencrypted", allow_unencrypted=True)
     )
     raise PolicyError(
         f"{seen.location} is {is_now}, and no mode was named that it is to be read with.",
-        hint=f"Anyone who can write to the bucket can have put it there. Where they are trusted, "
-        f"{name}",
+        hint="Anyone who can write to the bucket can have put it there.",
+        remedy=remedy,
     )

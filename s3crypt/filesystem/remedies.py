@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The library's remedies in the words of the file system: storage options."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+
+from s3crypt.errors import Action, Remedy, S3CryptError
+
+# Options have the names of the library's arguments, whose words serve where these have none.
+WORDS: Mapping[Action, str] = MappingProxyType(
+    {
+        "check_context": "The object was moved (written_as, written_in) or replaced, or the "
+        "storage option context is wrong.",
+        "list_objects": "List what is there: `ls`.",
+        "name_mode": "encryption='any' reads only: give a key, or another encryption.",
+        "read_in_mode": "Read it with encryption='{mode}'.",
+        "read_with_key": "Give one of its keys as the storage option key: {key}",
+        "set_region": "The bucket is in another region: set the storage option region to it, or "
+        "AWS_DEFAULT_REGION.",
+        "sign_in": "Set the storage option profile or AWS_PROFILE, or run `aws configure` or "
+        "`aws sso login`.",
+    }
+)
+
+
+@contextmanager
+def in_storage_options() -> Iterator[None]:
+    """Have the hints of errors name storage options."""
+    try:
+        yield
+    except S3CryptError as error:
+        error.reword(words_for)
+        raise
+
+
+def words_for(remedy: Remedy) -> str:
+    """Return a remedy in terms of storage options."""
+    words = WORDS.get(remedy.action)
+    return str(remedy) if words is None else remedy.worded(words)
