@@ -18,7 +18,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .caching import CacheStatistics, CachingKeyring
     from .errors import (
         ConfigError,
         ConflictError,
@@ -33,9 +32,15 @@ if TYPE_CHECKING:
         StorageError,
     )
     from .files import decrypt_file, encrypt_file
-    from .keyrings import AESKeyring, MultiKeyring, RSAKeyring
+    from .keyrings import (
+        AESKeyring,
+        CacheStatistics,
+        CachingKeyring,
+        MultiKeyring,
+        RSAKeyring,
+    )
+    from .keyrings.kms import KMSKeyring
     from .kms import KeyManager
-    from .kms_keyrings import KMSKeyring
     from .message import Keyring
     from .modes import DSSEKMS, SSEC, SSEKMS, SSES3, ClientSide, Mode
     from .objects.access import ListedObject
@@ -85,13 +90,12 @@ __all__ = [
 
 # Names are imported when first used: `s3crypt --help` must not wait for boto3 (340 ms).
 _HOMES = {
-    "caching": ["CacheStatistics", "CachingKeyring"],
     "errors": [name for name in __all__ if name.endswith("Error")],
     "files": ["decrypt_file", "encrypt_file"],
     "objects.info": ["ObjectInfo"],
-    "keyrings": ["AESKeyring", "MultiKeyring", "RSAKeyring"],
+    "keyrings": ["AESKeyring", "CacheStatistics", "CachingKeyring", "MultiKeyring", "RSAKeyring"],
+    "keyrings.kms": ["KMSKeyring"],
     "kms": ["KeyManager"],
-    "kms_keyrings": ["KMSKeyring"],
     "message": ["Keyring"],
     "modes": ["DSSEKMS", "SSEC", "SSEKMS", "SSES3", "ClientSide", "Mode"],
     "rotation": ["RotationOutcome"],

@@ -175,7 +175,7 @@ def _keyring(
 ) -> "Keyring":
     parsed = _parse(key, spell)
     if isinstance(parsed, str):
-        from .kms_keyrings import KMSKeyring  # noqa: PLC0415 - it loads boto3
+        from .keyrings.kms import KMSKeyring  # noqa: PLC0415 - it loads boto3
 
         return KMSKeyring(
             parsed,

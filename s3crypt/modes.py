@@ -12,9 +12,9 @@ from json import dumps
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from .caching import CachingKeyring
 from .errors import ConfigError, Remedy
 from .key_references import given_keyring, kms_name, read_key_file
+from .keyrings.capabilities import caches_data_keys
 from .message import DEFAULT_FRAME_LENGTH, FRAME_LENGTH_STEP, MAX_FRAME_LENGTH, Keyring
 from .message.frames import check_context
 
@@ -195,7 +195,7 @@ class ClientSide:
             raise ConfigError(f"key_location is 'header' or 'metadata', not {key_location!r}.")
         for each in fields(self):
             object.__setattr__(self, each.name, given[each.name])
-        if isinstance(self.keyring, CachingKeyring):
+        if caches_data_keys(self.keyring):
             self._check_cacheable()
 
     def _check_cacheable(self) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from .errors import ConfigError, FormatError, S3CryptError
 from .formats.entries import EDKS, dump_edks, load_edks
 from .key_references import given_keyring
-from .keyrings import has_pkcs1
+from .keyrings.capabilities import needs_proof
 from .message import EncryptedDataKey, Keyring
 
 try:
@@ -72,7 +72,7 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
             )
         self._keyrings = {name: given_keyring(keyring) for name, keyring in keyrings.items()}
         for identifier, keyring in self._keyrings.items():
-            if has_pkcs1(keyring):
+            if needs_proof(keyring):
                 raise ConfigError(
                     f"The Parquet master key {identifier[:200]!r} has an RSA keyring with PKCS #1.",
                     hint="Use OAEP: no file proves the key that PKCS #1 unwraps.",

@@ -31,8 +31,7 @@ from s3crypt import (
     message,
 )
 from s3crypt.formats.entries import ObjectKeyring
-from s3crypt.keyrings import uncached
-from s3crypt.kms_keyrings import pinned
+from s3crypt.keyrings.capabilities import uncached, with_resolved_aliases
 from s3crypt.message.header import PUBLIC_KEY_PAIR
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Make the caches' clock one that the test moves."""
     clock = Clock()
-    monkeypatch.setattr("s3crypt.caching.monotonic", clock)
+    monkeypatch.setattr("s3crypt.keyrings.cache.monotonic", clock)
     return clock
 
 
@@ -477,7 +476,7 @@ def test_a_failure_is_one_threads_own(asked: Asked) -> None:
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(edks_of, keyring, name="slow")
         assert gate.reached.wait(60)
-        (call,) = keyring._cache._calls.values()
+        (call,) = keyring._cache._entries.get()._calls.values()
         call.ended = waited = Waited()
         others = [pool.submit(edks_of, keyring, name="slow") for _ in range(3)]
         assert all(waited.came.acquire(timeout=60) for _ in others)
@@ -519,7 +518,7 @@ thread = threading.Thread(target=keyring.generate, args=(32, {"a": "b"}),
 thread.start()
 asking.wait()
 # Now a call is in progress; and the lock is held, as by a thread that is in between.
-lock = keyring._cache._lock
+lock = keyring._cache._groups.get().lock
 lock.acquire()
 child = os.fork()
 if child == 0:
@@ -528,7 +527,7 @@ if child == 0:
             made = {keyring.generate(32, context, plaintext_length=0).edks for _ in range(3)}
             assert len(made) == 1 and before.edks not in made
         assert keyring.statistics.generate_calls == 2, keyring.statistics
-        assert list(keyring._caches) == [os.getpid()]
+        assert list(keyring._cache._entries._made) == [os.getpid()]
     except BaseException as error:
         print(repr(error), flush=True)
         os._exit(1)
@@ -562,7 +561,9 @@ def test_data_keys_do_not_travel() -> None:
     data_key = keyring.generate(32, {}, plaintext_length=0)
     with pytest.raises(TypeError, match="in the clear"):
         pickle.dumps(keyring)
-    shown = repr(keyring) + repr(vars(keyring._cache))
+    kept = vars(keyring._cache._entries.get())
+    assert len(kept["_entries"]) == 1
+    shown = repr(keyring) + repr(kept)
     for secret in (data_key.plaintext, AES.key_bytes):
         assert repr(secret)[2:-1] not in shown
         assert secret.hex() not in shown
@@ -843,11 +844,11 @@ def test_a_moved_alias_is_followed_when_rotating(
     assert not store.needs_rotation(f"s3://{bucket}/x", to=to)
 
 
-def test_pinning_keeps_the_cache_where_no_alias_is(kms_key: str, kms: Any, bucket: str) -> None:
+def test_resolving_keeps_the_cache_where_no_alias_is(kms_key: str, kms: Any, bucket: str) -> None:
     """And the limits where one is."""
     for inner in (kms_keyring(kms_key), AES, MultiKeyring(AES, kms_keyring(kms_key))):
         keyring = CachingKeyring(inner, max_age=7)
-        assert pinned(keyring) is keyring
+        assert with_resolved_aliases(keyring) is keyring
         assert uncached(keyring) is inner
     kms.create_alias(AliasName=f"alias/{bucket}", TargetKeyId=kms_key)
     for inner in (
@@ -855,8 +856,8 @@ def test_pinning_keeps_the_cache_where_no_alias_is(kms_key: str, kms: Any, bucke
         MultiKeyring(kms_keyring(f"alias/{bucket}"), AES),
     ):
         named = CachingKeyring(inner, max_age=7, max_messages=8, max_bytes=9, capacity=10)
-        kept = pinned(named)
+        kept = with_resolved_aliases(named)
         assert isinstance(kept, CachingKeyring)
-        assert kept._caches is not named._caches
+        assert kept._cache is not named._cache
         assert f"{kms_key!r}" in repr(kept)
         assert (kept.max_age, kept.max_messages, kept.max_bytes, kept.capacity) == (7, 8, 9, 10)

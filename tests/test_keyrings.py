@@ -28,7 +28,7 @@ from s3crypt.errors import (
     S3CryptError,
 )
 from s3crypt.keyrings import AESKeyring, MultiKeyring, RSAKeyring, key_names
-from s3crypt.kms_keyrings import KMSKeyring
+from s3crypt.keyrings.kms import KMSKeyring
 from s3crypt.message.keys import EncryptedDataKey
 from s3crypt.sandbox import Running
 
@@ -158,7 +158,7 @@ def test_keys_whose_names_begin_alike() -> None:
 
 def counted_to(keyring: AESKeyring, wraps: int) -> AESKeyring:
     """Return the keyring as if it had wrapped so many data keys."""
-    keyring.__dict__["_wraps"] = count(wraps + 1)
+    keyring._key._wraps = count(wraps + 1)
     return keyring
 
 
@@ -330,7 +330,7 @@ def test_every_name_of_a_kms_key(kms: Any, kms_key: str) -> None:
 
 
 def test_a_kms_arn_is_not_looked_up(kms: Any, kms_key: str) -> None:
-    """A key named by its ARN needs no kms:DescribeKey; an alias needs one, and pinned none."""
+    """A key named by its ARN needs no kms:DescribeKey; an alias needs one, and resolved none."""
     alias = f"alias/lookup-{kms_key[-12:]}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     with asked(kms) as calls:
@@ -338,8 +338,8 @@ def test_a_kms_arn_is_not_looked_up(kms: Any, kms_key: str) -> None:
     assert calls == []
     keyring = KMSKeyring(alias, client=kms)
     with asked(kms) as calls:
-        pinned = keyring.pinned()
-        assert (pinned.arn, pinned.arn, pinned.key) == (kms_key, kms_key, kms_key)
+        resolved = keyring.with_resolved_aliases()
+        assert (resolved.arn, resolved.arn, resolved.key) == (kms_key, kms_key, kms_key)
     assert [name for name, _ in calls] == ["DescribeKey"]
 
 
@@ -450,7 +450,7 @@ def test_rewrap_moves_a_data_key_within_kms(kms: Any, kms_key: str) -> None:
     new = KMSKeyring(str(kms.create_key()["KeyMetadata"]["Arn"]), client=kms)
     data_key = old.generate(32, CONTEXT)
     with asked(kms) as calls:
-        edk = new.rewrap(data_key.edks[0], CONTEXT, source=old)
+        (edk,) = new.rewrap(data_key.edks, CONTEXT, source=old) or ()
     ((operation, parameters),) = calls
     assert (operation, parameters["SourceKeyId"]) == ("ReEncrypt", kms_key)
     assert new.unwrap([edk], CONTEXT, 32) == data_key.plaintext
@@ -458,7 +458,7 @@ def test_rewrap_moves_a_data_key_within_kms(kms: Any, kms_key: str) -> None:
     with pytest.raises(KeyUnavailableError):
         old.unwrap([edk], CONTEXT, 32)
     with pytest.raises(IntegrityError):
-        new.rewrap(data_key.edks[0], {"tenant": "b"}, source=old)
+        new.rewrap(data_key.edks, {"tenant": "b"}, source=old)
 
 
 # KMS, multi-Region keys
@@ -876,13 +876,15 @@ def test_grant_tokens_go_along_with_every_request_about_the_key(
         client = session.client("kms", endpoint_url=relay.url)
         alias = f"alias/{uuid.uuid4()}"
         client.create_alias(AliasName=alias, TargetKeyId=kms_key)
-        old = KMSKeyring(alias, client=client, grant_tokens=["one", "two", "one"]).pinned()
+        old = KMSKeyring(alias, client=client, grant_tokens=["one", "two", "one"])
+        old = old.with_resolved_aliases()
         new = KMSKeyring(new_key, client=client, grant_tokens=("three",))
         made = old.generate(32, CONTEXT)
         assert old.unwrap(made.edks, CONTEXT, 32) == made.plaintext
         old.wrap(made.plaintext, CONTEXT)
-        moved = new.rewrap(made.edks[0], CONTEXT, source=old)
-        assert new.unwrap([moved], CONTEXT, 32) == made.plaintext
+        moved = new.rewrap(made.edks, CONTEXT, source=old)
+        assert moved is not None
+        assert new.unwrap(moved, CONTEXT, 32) == made.plaintext
         KMSKeyring(kms_key, client=client).unwrap(made.edks, CONTEXT, 32)
     asked = [
         (one.headers["x-amz-target"].partition(".")[2], json.loads(one.body).get("GrantTokens"))
@@ -900,12 +902,29 @@ def test_grant_tokens_go_along_with_every_request_about_the_key(
     ]
 
 
-def test_more_tokens_than_kms_takes_are_no_one_request(session: Any) -> None:
+def test_more_tokens_than_kms_takes_are_no_one_request(kms: Any, kms_key: str) -> None:
     """Two keyrings with six tokens each decrypt and encrypt instead of one ReEncrypt."""
-    first = KMSKeyring(ARN, session=session, grant_tokens=list("abcdef"))
-    other = KMSKeyring(ARN, session=session, grant_tokens=list("ghijkl"))
-    assert first.is_reachable_from(first)
-    assert not first.is_reachable_from(other)
+    first = KMSKeyring(kms_key, client=kms, grant_tokens=list("abcdef"))
+    other = KMSKeyring(kms_key, client=kms, grant_tokens=list("ghijkl"))
+    edks = first.generate(32, CONTEXT).edks
+    with asked(kms) as calls:
+        assert first.rewrap(edks, CONTEXT, source=first) is not None
+        assert first.rewrap(edks, CONTEXT, source=other) is None
+    assert [name for name, _ in calls] == ["ReEncrypt"]
+
+
+def test_kms_rewraps_what_a_kms_key_of_its_region_wrapped(kms: Any, kms_key: str) -> None:
+    """Any other data key is unwrapped and wrapped by the caller; KMS is not asked."""
+    keyring = KMSKeyring(kms_key, client=kms)
+    edks = keyring.generate(32, {}).edks
+    stranger = KMSKeyring(str(kms.create_key()["KeyMetadata"]["Arn"]), client=kms)
+    far = KMSKeyring(ARN.replace("us-east-1", "eu-west-1"), client=kms_client("eu-west-1"))
+    with asked(kms) as calls:
+        assert far.rewrap(edks, {}, source=keyring) is None
+        assert keyring.rewrap(edks, {}, source=stranger) is None
+        assert keyring.rewrap(edks, {}, source=AES) is None
+        assert keyring.rewrap(AES.wrap(DATA_KEY, {}), {}, source=keyring) is None
+    assert calls == []
 
 
 @pytest.mark.parametrize("tokens", ["one", [""], [1], None, list("abcdefghijk")])

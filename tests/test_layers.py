@@ -30,24 +30,22 @@ ALLOWED = {
     "aws": {"errors", "redaction"},
     "requests": {"aws", "errors", "local"},
     "buckets": {"aws", "errors", "requests"},
-    "kms": {"aws", "errors", "kms_keyrings", "requests"},
-    "caching": {"errors", "message"},
-    "keyrings": {"caching", "errors", "message"},
-    "kms_keyrings": {"aws", "caching", "errors", "keyrings", "message", "requests"},
-    "key_references": {"errors", "keyrings", "kms_keyrings", "message"},
-    "modes": {"caching", "errors", "key_references", "message"},
+    "kms": {"aws", "errors", "keyrings", "requests"},
+    "keyrings": {"aws", "errors", "message", "requests"},
+    "key_references": {"errors", "keyrings", "message"},
+    "modes": {"errors", "key_references", "keyrings", "message"},
     "options": {"errors", "key_references", "modes"},
     "configuration": {"key_references", "modes", "options"},
     "s3ec": set(),
     "metadata": {"errors", "s3ec"},
     "formats": {
-        "errors", "framing", "keyrings", "kms_keyrings", "local", "message", "modes", "s3ec",
+        "errors", "framing", "keyrings", "local", "message", "modes", "s3ec",
     },
     "transfer": {
         "aws", "errors", "framing", "local", "location", "requests",
     },
     "objects": {
-        "aws", "buckets", "errors", "formats", "framing", "keyrings", "kms_keyrings",
+        "aws", "buckets", "errors", "formats", "framing", "keyrings",
         "local", "location", "metadata", "modes", "requests", "s3ec", "transfer",
     },
     "rotation": {
@@ -68,7 +66,7 @@ ALLOWED = {
 }  # fmt: skip
 # Other packages -> the modules that may import them.
 OUTSIDE = {
-    "boto3": {"aws", "filesystem", "key_references", "kms", "kms_keyrings", "objects", "store"},
+    "boto3": {"aws", "filesystem", "key_references", "keyrings", "kms", "objects", "store"},
     "botocore": {"aws", "kms", "objects", "requests", "transfer"},
     "cryptography": {"message", "keyrings"},
     "urllib3": {"requests"},
@@ -81,9 +79,23 @@ OUTSIDE = {
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {"__version__", "configuration", "errors", "files", "kms", "message", "sandbox"}
 WITHOUT_AWS = {
-    "caching", "configuration", "errors", "files", "framing", "key_references", "keyrings",
-    "local", "location", "message", "modes", "options", "s3ec",
+    "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
+    "location", "message", "modes", "options", "s3ec",
 }  # fmt: skip
+# But these modules of them.
+WITH_AWS = {"s3crypt.keyrings.kms"}
+# Modules that know less than their package. Wrapping keys and
+# their cache know no wire form, and reading a KMS key's description knows no administration.
+WITHIN = {
+    "keyrings/raw_keys": {"errors"},
+    "keyrings/kms_key": {"aws", "errors", "requests"},
+    "keyrings/cache": set(),
+    "keyrings/capabilities": {"message.keys"},
+    "kms/description": {"errors", "kms.service"},
+    "kms/service": {"aws", "errors", "requests"},
+}
+# The operations that read a KMS key and change nothing begin so.
+READING = ("describe_", "get_", "list_")
 # Who may ask for which operations of S3, by `call`, `pages` or as a client's method.
 OF_OBJECTS = {
     "abort_multipart_upload", "complete_multipart_upload", "copy_object",
@@ -170,6 +182,49 @@ def test_only_faces_import_the_store() -> None:
     """The public face is above all else; the file system is another one, made of it."""
     above = {layer for layer, below in ALLOWED.items() if "store" in below}
     assert above == {"filesystem"}
+
+
+@pytest.mark.parametrize("module", WITHIN)
+def test_a_few_modules_know_less_than_their_package(module: str) -> None:
+    """Each imports these modules of s3crypt and no other."""
+    path = PACKAGE / f"{module}.py"
+    modules = {
+        ".".join(file.relative_to(PACKAGE).with_suffix("").parts) for file in PACKAGE.rglob("*.py")
+    }
+    found = {name.removeprefix("s3crypt.") for name in imports(path, package_of(path))}
+    assert found & modules == WITHIN[module]
+
+
+def test_describing_a_kms_key_changes_nothing() -> None:
+    """Every operation that is asked for there is one that reads."""
+    tree = ast.parse((PACKAGE / "kms" / "description.py").read_text(encoding="utf-8"))
+    asked = {
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("ask", "pages")
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert {"describe_key", "list_keys"} <= asked
+    assert all(str(operation).startswith(READING) for operation in asked)
+
+
+def test_only_a_keyrings_own_class_asks_for_its_type() -> None:
+    """Any other code asks what a keyring can do; one of the caller's own may do that as well."""
+    for _, path in sources():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inside = {
+            id(node): owner.name
+            for owner in ast.walk(tree)
+            if isinstance(owner, ast.ClassDef)
+            for node in ast.walk(owner)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+                asked = {getattr(name, "id", "") for name in ast.walk(node.args[1])}
+                keyrings = {name for name in asked if name.endswith("Keyring")}
+                assert keyrings <= {inside.get(id(node))}, f"{path.name}: {keyrings}"
 
 
 @pytest.mark.parametrize("outside", OUTSIDE)
@@ -261,19 +316,7 @@ def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     loaded = _loaded_by(f"import {module}")
     assert module in loaded
-    if layer in (
-        "message",
-        "caching",
-        "configuration",
-        "key_references",
-        "keyrings",
-        "modes",
-        "options",
-        "errors",
-        "location",
-        "files",
-        "local",
-    ):
+    if layer in WITHOUT_AWS and module not in WITH_AWS:
         assert not loaded & {"boto3", "botocore", "awscrt", "s3crypt.aws"}
     if layer != "sandbox":
         assert not loaded & {"moto", "flask"}

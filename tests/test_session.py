@@ -22,7 +22,7 @@ from s3crypt import (
     MultiKeyring,
     S3Crypt,
 )
-from s3crypt.kms_keyrings import SessionKeyrings
+from s3crypt.keyrings.sessions import SessionKeyrings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

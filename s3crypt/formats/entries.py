@@ -21,8 +21,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 
 from s3crypt.errors import ConfigError, FormatError, IntegrityError, KeyUnavailableError
-from s3crypt.keyrings import AESKeyring, Keyring
-from s3crypt.message import MAX_EDKS, DataKey, EncryptedDataKey, Header
+from s3crypt.keyrings import AESKeyring
+from s3crypt.message import MAX_EDKS, DataKey, EncryptedDataKey, Header, Keyring
 from s3crypt.message.frames import SIGNATURE_LENGTH
 from s3crypt.message.geometry import Geometry
 from s3crypt.message.keys import HEADER_FAILED, unwrap_fitting

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 from s3crypt.errors import IntegrityError, KeyUnavailableError, PolicyError, Remedy
 from s3crypt.framing import RunOpener
-from s3crypt.keyrings import AESKeyring, key_names, uncached
-from s3crypt.kms_keyrings import KMSKeyring
+from s3crypt.keyrings import AESKeyring, key_names
+from s3crypt.keyrings.capabilities import rewrap
 from s3crypt.local.readers import read_into
 from s3crypt.message import (
     DecryptingReader,
@@ -118,25 +118,12 @@ class MessageEnvelope:
 
     def rewrapped(self, source: ClientSide, target: ClientSide, fetch: Fetch) -> dict[str, str]:
         """Return the metadata entry of the object key wrapped by the target's keyring."""
-        wrapped = self._rewrapped_by_kms(source.keyring, target.keyring)
+        # KMS opens the object key under the context that it was wrapped with and no other, so
+        # that the header's need not be compared.
+        wrapped = rewrap(self.wrapped, self.context, source=source.keyring, target=target.keyring)
         if wrapped is None:
             wrapped = self._rewrapped_here(source.keyring, target.keyring, fetch)
         return {entries.EDKS: entries.dump_edks(wrapped)}
-
-    def _rewrapped_by_kms(
-        self, source: Keyring, target: Keyring
-    ) -> tuple[EncryptedDataKey, ...] | None:
-        """Return the object key rewrapped by kms:ReEncrypt, or None where that cannot be done."""
-        # Neither needs its data keys here, cached or not.
-        source, target = uncached(source), uncached(target)
-        if not isinstance(source, KMSKeyring) or not isinstance(target, KMSKeyring):
-            return None
-        edk = next(filter(source.opens, self.wrapped), None)
-        if edk is None or not target.is_reachable_from(source):
-            return None
-        # KMS opens it under the context it was wrapped under and no other, so that need not be
-        # compared with the header's.
-        return (target.rewrap(edk, self.context, source=source),)
 
     def _rewrapped_here(
         self, source: Keyring, target: Keyring, fetch: Fetch

@@ -21,7 +21,8 @@ from s3crypt.errors import (
     ObjectNotFoundError,
     S3CryptError,
 )
-from s3crypt.kms_keyrings import SessionKeyrings, pinned
+from s3crypt.keyrings.capabilities import with_resolved_aliases
+from s3crypt.keyrings.sessions import SessionKeyrings
 from s3crypt.local.buffers import RUN_LENGTH, reserve
 from s3crypt.local.sources import Source, StreamSource
 from s3crypt.location import Location
@@ -402,7 +403,7 @@ class Objects:
         """
         mode = self._with_session(mode)
         if isinstance(mode, ClientSide):
-            return replace(mode, keyring=pinned(mode.keyring))
+            return replace(mode, keyring=with_resolved_aliases(mode.keyring))
         return self.keys.pinned(mode) if isinstance(mode, SSEKMS | DSSEKMS) else mode
 
     def _with_session(self, mode: Mode) -> Mode:

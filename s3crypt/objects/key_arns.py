@@ -8,7 +8,7 @@ from typing import Any
 
 from s3crypt.aws import Clients
 from s3crypt.errors import KeyUnavailableError
-from s3crypt.kms_keyrings import resolve_key_arn
+from s3crypt.keyrings.kms_key import resolve_key_arn
 from s3crypt.location import Location
 from s3crypt.modes import DSSEKMS, SSEKMS, ClientSide, Mode, reported_mode
 

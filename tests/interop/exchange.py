@@ -24,7 +24,7 @@ from python_peer import NAME, NAMESPACE, WRAPPING_KEY
 from s3crypt import message, sandbox
 from s3crypt.errors import S3CryptError
 from s3crypt.keyrings import AESKeyring
-from s3crypt.kms_keyrings import KMSKeyring
+from s3crypt.keyrings.kms import KMSKeyring
 
 HERE = Path(__file__).parent
 FRAME = message.DEFAULT_FRAME_LENGTH

@@ -14,7 +14,7 @@ from readers import READERS, Reader
 from s3crypt import message
 from s3crypt.errors import IntegrityError
 from s3crypt.keyrings import AESKeyring, MultiKeyring, RSAKeyring
-from s3crypt.kms_keyrings import KMSKeyring
+from s3crypt.keyrings.kms import KMSKeyring
 
 FRAME = 128
 SIZES = (0, 1, FRAME - 1, FRAME, FRAME + 1, 3 * FRAME, 3 * FRAME + 17)

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3crypt import message
-from s3crypt.caching import CachingKeyring
-from s3crypt.keyrings import AESKeyring
+from s3crypt.keyrings import AESKeyring, CachingKeyring
 
 OURS = AESKeyring(official.NAMESPACE, official.NAME, official.WRAPPING_KEY)
 # An event: seconds that pass, what is then done, of which tenant, with how many bytes.
@@ -121,7 +120,7 @@ def compare(limits: tuple[float, int, int], events: list[Event]) -> None:
     clock = SimpleNamespace(time=lambda: now[0])
     with (
         patch("aws_encryption_sdk.caches.time", clock),
-        patch("s3crypt.caching.monotonic", lambda: now[0]),
+        patch("s3crypt.keyrings.cache.monotonic", lambda: now[0]),
     ):
         both = (Theirs(*limits), Ours(*limits))
         for seconds, verb, tenant, length in events:

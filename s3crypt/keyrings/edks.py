@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encrypted data keys (EDKs): the names of the keys that wrapped them, and errors about them.
+
+Layouts are the AWS Encryption SDK's. This module holds no key and makes no request.
+Source: aws-encryption-sdk-specification, framework/raw-aes-keyring.md and its neighbours.
+"""
+
+import struct
+from collections.abc import Sequence
+
+from s3crypt.errors import ConfigError, IntegrityError, KeyUnavailableError, Remedy, S3CryptError
+from s3crypt.message.keys import EncryptedDataKey
+from s3crypt.message.suites import IV_LENGTH, TAG_LENGTH
+
+KMS_PROVIDER = "aws-kms"
+# The providers of the AWS keyrings that have fixed ones; every other is the namespace of a raw key.
+_ECDH_PROVIDERS = ("aws-kms-ecdh", "raw-ecdh")
+_AWS_PROVIDERS = (KMS_PROVIDER, "aws-kms-rsa", "aws-kms-hierarchy", *_ECDH_PROVIDERS)
+INCORRECT_KEY = "IncorrectKeyException"  # KMS: another key wrapped it than the one named
+# In the info of a raw AES key's EDK, between the name and the IV: bits of the tag, bytes of the IV.
+AES_PARAMETERS = struct.pack(">II", TAG_LENGTH * 8, IV_LENGTH)
+_UNOPENED = "No key given opens this data key: it is wrapped by another key, or was changed."
+
+
+def key_names(edks: Sequence[EncryptedDataKey]) -> tuple[str, ...]:
+    """Return the names of the keys that wrapped these data keys.
+
+    A key that a keyring here can be is named as on the command line: `kms:ARN`,
+    `aes:NAMESPACE/NAME` or `rsa:NAMESPACE/NAME`. A key of another AWS keyring is named by its
+    provider (`aws-kms-hierarchy:BRANCH`, `raw-ecdh:HEX`), any other is `unknown:PROVIDER/INFO`.
+
+    Headers are anyone's bytes, and names are shown on terminals: characters that do not print
+    are replaced.
+    """
+    return tuple(_printable(_key_name(edk)) for edk in edks)
+
+
+def reading_remedy(names: Sequence[str]) -> Remedy:
+    """Return the remedy for a client-side object that was read without a keyring."""
+    usable = tuple(name for name in names if name.startswith(("kms:", "aes:", "rsa:")))
+    if usable:
+        return Remedy("read_with_key", key=usable)
+    return Remedy("read_with_its_tool", key=tuple(names))
+
+
+def check_name(namespace: str, name: str) -> None:
+    """Refuse a raw key without a name, or in the namespace of an AWS keyring.
+
+    Raises:
+        ConfigError: The key cannot be named so.
+    """
+    if not namespace or not name:
+        raise ConfigError("A key needs a namespace and a name.")
+    if namespace in _AWS_PROVIDERS:
+        raise ConfigError(f"{namespace!r} is AWS's own namespace.", hint="Use one of your own.")
+
+
+def not_named(
+    edks: Sequence[EncryptedDataKey], *, said: S3CryptError | None = None
+) -> S3CryptError:
+    """Return the error for EDKs of which none is for the keyring; `said` is KMS's own error."""
+    error = KeyUnavailableError(
+        "No key given is one of the message's keys.",
+        hint=_names_hint(edks),
+        code=said.code if said else None,
+        request_id=said.request_id if said else None,
+    )
+    error.__cause__ = said.__cause__ if said else None
+    return error
+
+
+def unopened(edks: Sequence[EncryptedDataKey]) -> S3CryptError:
+    """Return the error for EDKs that name the keyring's key and that it does not open."""
+    return IntegrityError(_UNOPENED, hint=_names_hint(edks))
+
+
+def heavier(first: S3CryptError | None, second: S3CryptError) -> S3CryptError:
+    """Return the failure to report of two: the first of the heavier kind.
+
+    A key that is denied, disabled or out of reach is for its owner to mend; it outweighs an EDK
+    that does not open, and that outweighs an EDK of another key.
+    """
+    return second if first is None or _weight(second) > _weight(first) else first
+
+
+def _weight(error: S3CryptError) -> int:
+    if isinstance(error, IntegrityError):
+        return 1
+    return 0 if error.code == INCORRECT_KEY else 2
+
+
+def _names_hint(edks: Sequence[EncryptedDataKey]) -> str:
+    """Return the hint that names the keys of a header, the first few."""
+    return f"The header names {', '.join(name[:200] for name in key_names(edks[:4]))}."
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def _key_name(edk: EncryptedDataKey) -> str:
+    text = edk.info.decode(errors="replace")
+    if edk.provider == KMS_PROVIDER:
+        return f"kms:{text}"
+    if edk.provider in _ECDH_PROVIDERS:
+        return f"{edk.provider}:{_recipient(edk.info).hex()}"
+    if edk.provider in _AWS_PROVIDERS:
+        return f"{edk.provider}:{text}"
+    if len(edk.info) > 20 and edk.info[-20:-IV_LENGTH] == AES_PARAMETERS:
+        return f"aes:{edk.provider}/{edk.info[:-20].decode(errors='replace')}"
+    if _may_be_rsa(edk):
+        return f"rsa:{edk.provider}/{text}"
+    return f"unknown:{edk.provider}/{text if _is_text(edk.info) else edk.info.hex()}"
+
+
+def _recipient(info: bytes) -> bytes:
+    """Return the recipient's public key in an ECDH keyring's info, or all of an info without one.
+
+    The info is a version, 01, then the recipient's and the sender's public key, each behind its
+    four-byte length.
+    """
+    end = 5 + int.from_bytes(info[1:5])
+    return info[5:end] if info[:1] == b"\x01" and 5 < end < len(info) else info
+
+
+def _may_be_rsa(edk: EncryptedDataKey) -> bool:
+    # An RSA key's EDK has no mark of its own. Its info is a name, and its ciphertext as long as
+    # the modulus: of 1024 to 16384 bits.
+    return 128 <= len(edk.ciphertext) <= 2048 and _is_text(edk.info)
+
+
+def _is_text(info: bytes) -> bool:
+    try:
+        return bool(info) and info.decode().isprintable()
+    except UnicodeDecodeError:
+        return False

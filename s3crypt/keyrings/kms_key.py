@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A KMS key as data keys are wrapped with it, apart from any form in which they are stored.
+
+Its wrapped form is KMS's own blob. It knows no EDK: a format says where blobs are kept. The life
+of KMS keys (creation, rotation) is `s3crypt.kms`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
+
+from s3crypt.aws import Clients
+from s3crypt.errors import ConfigError, IntegrityError, KeyUnavailableError
+from s3crypt.requests import call
+
+_ARN = re.compile(
+    r"arn:(?P<partition>aws[a-z-]*):kms:(?P<region>[a-z]+(?:-[a-z0-9]+)+):(?P<account>[0-9]{12})"
+    r":(?P<kind>key|alias)/(?P<id>[A-Za-z0-9/_-]{1,256})"
+)
+# The bound that keeps a forged region out of host names.
+_MAX_REGION_LENGTH = 63
+_MAX_GRANT_TOKENS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class KeyARN:
+    """The ARN of a KMS key or alias, in parts."""
+
+    partition: str
+    region: str
+    account: str
+    kind: str
+    id: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return the parts, or None if the text is no such ARN."""
+        match = _ARN.fullmatch(text)
+        if not match or len(match["region"]) > _MAX_REGION_LENGTH:
+            return None
+        return cls(**match.groupdict())
+
+    def is_sibling(self, other: "KeyARN") -> bool:
+        """Return whether both are one key, or replicas of one multi-Region key."""
+        if self == other:
+            return True
+        same = (self.partition, self.account, self.kind, self.id)
+        return self.id.startswith("mrk-") and same == (
+            other.partition,
+            other.account,
+            other.kind,
+            other.id,
+        )
+
+
+class KMSBlob(NamedTuple):
+    """A data key as KMS wraps it, with the ARN of the key that it is wrapped under."""
+
+    arn: str
+    blob: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KMSKey:
+    """One KMS key, named by its ARN, id or alias, and the clients that ask KMS for its use.
+
+    Attributes:
+        name: Key ARN, key id, alias or alias ARN.
+        clients: Makes the client of the key's Region.
+        grant_tokens: Tokens of grants, sent with every request about the key.
+    """
+
+    name: str
+    clients: Clients = field(repr=False)
+    grant_tokens: Sequence[str] = field(default=(), repr=False)
+    _arn: KeyARN | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ConfigError("A KMS keyring needs a key: an ARN, an id or an alias.")
+        object.__setattr__(self, "grant_tokens", _distinct(self.grant_tokens))
+        arn = KeyARN.parse(self.name)
+        if self.name.startswith("arn:") and not arn:
+            raise ConfigError(f"Not the ARN of a KMS key: {self.name!r}.")
+        object.__setattr__(self, "_arn", arn)
+
+    def __str__(self) -> str:
+        return f"KMS key {self.name}"
+
+    @property
+    def client(self) -> Any:
+        """The KMS client of the key's Region."""
+        return self.clients.get(self._arn.region if self._arn else None)
+
+    @property
+    def arn(self) -> str:
+        """The key's ARN; an alias or id is looked up each time (needs kms:DescribeKey)."""
+        return resolve_key_arn(self.client, self.name, **self._grants())
+
+    @property
+    def is_named_by_arn(self) -> bool:
+        """Whether the name is the key's ARN, which cannot come to name another key."""
+        return self._arn is not None and self._arn.kind == "key"
+
+    def resolved(self) -> "KMSKey":
+        """Return the key that the name stands for now, named by its ARN."""
+        arn = self.arn
+        return self if arn == self.name else replace(self, name=arn)
+
+    def may_be(self, arn: KeyARN) -> bool:
+        """Return whether an ARN is this key's or a multi-Region sibling's, or may be."""
+        if arn.kind != "key":
+            return False
+        if self._arn and self.is_named_by_arn:
+            return self._arn.is_sibling(arn)
+        # An alias says nothing about the ARN, and an id nothing about account and Region; KMS
+        # itself then compares the keys.
+        return "alias/" in self.name or arn.id == self.name
+
+    def generate(self, length: int, context: Mapping[str, str]) -> tuple[bytes, KMSBlob]:
+        """Return a data key that KMS generated, in the clear and wrapped."""
+        reply = self._ask(
+            "generate_data_key", KeyId=self.name, NumberOfBytes=length, **_bound(context)
+        )
+        plaintext = bytes(reply["Plaintext"])
+        if len(plaintext) != length:
+            raise IntegrityError(f"{self}: KMS returned a data key of another length.")
+        return plaintext, _blob(reply)
+
+    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> KMSBlob:
+        """Return the data key encrypted by KMS."""
+        return _blob(self._ask("encrypt", KeyId=self.name, Plaintext=data_key, **_bound(context)))
+
+    def unwrap(self, blob: bytes, context: Mapping[str, str]) -> tuple[bytes, KeyARN | None]:
+        """Return the data key in a blob, and the ARN of the key that KMS opened it with."""
+        reply = self._ask("decrypt", KeyId=self.name, CiphertextBlob=blob, **_bound(context))
+        return bytes(reply["Plaintext"]), KeyARN.parse(str(reply["KeyId"]))
+
+    def rewrap(self, blob: bytes, context: Mapping[str, str], *, source: "KMSKey") -> KMSBlob:
+        """Return the data key in `source`'s blob under this key, by kms:ReEncrypt.
+
+        KMS sees the data key, this process does not.
+        """
+        tokens = (*source.grant_tokens, *self.grant_tokens)
+        reply = ask_kms(
+            self.client,
+            "re_encrypt",
+            f"{source} to {self}",
+            CiphertextBlob=blob,
+            SourceKeyId=source.name,
+            SourceEncryptionContext=dict(context),
+            DestinationKeyId=self.name,
+            DestinationEncryptionContext=dict(context),
+            **_grants(_distinct(tokens)),
+        )
+        return _blob(reply)
+
+    def is_reachable_from(self, other: "KMSKey") -> bool:
+        """Return whether one kms:ReEncrypt can go from another key to this one.
+
+        Both are of one Region, and their grant tokens are not too many for one request.
+        """
+        tokens = {*self.grant_tokens, *other.grant_tokens}
+        is_near = self.client.meta.region_name == other.client.meta.region_name
+        return is_near and len(tokens) <= _MAX_GRANT_TOKENS
+
+    def _ask(self, operation: str, **arguments: Any) -> Mapping[str, Any]:
+        return ask_kms(self.client, operation, str(self), **arguments, **self._grants())
+
+    def _grants(self) -> dict[str, Any]:
+        return _grants(self.grant_tokens)
+
+
+def resolve_key_arn(client: Any, key: str, **more: Any) -> str:
+    """Return the ARN of a KMS key named by id, alias or ARN; asks KMS unless it is an ARN.
+
+    `more` are arguments of the request.
+    """
+    arn = KeyARN.parse(key)
+    if arn and arn.kind == "key":
+        return key
+    reply = ask_kms(client, "describe_key", f"KMS key {key}", KeyId=key, **more)
+    return str(reply["KeyMetadata"]["Arn"])
+
+
+def ask_kms(client: Any, operation: str, subject: str, **arguments: Any) -> Mapping[str, Any]:
+    """Make a KMS request; an error that has no type of its own is a `KeyUnavailableError`."""
+    return call(client, operation, arguments, subject, failure=KeyUnavailableError)
+
+
+def _distinct(tokens: Sequence[str]) -> tuple[str, ...]:
+    """Return grant tokens, each once.
+
+    Raises:
+        ConfigError: They are no list of tokens, or more than KMS takes.
+    """
+    is_list = isinstance(tokens, Sequence) and not isinstance(tokens, str)
+    different = tuple(dict.fromkeys(tokens)) if is_list else ()
+    are_texts = all(isinstance(token, str) and token for token in different)
+    if not is_list or not are_texts or len(different) > _MAX_GRANT_TOKENS:
+        raise ConfigError(
+            f"grant_tokens is a list of the tokens of grants, {_MAX_GRANT_TOKENS} at most.",
+            hint="Without tokens, a grant is known to all of KMS after five minutes.",
+        )
+    return different
+
+
+def _grants(tokens: Sequence[str]) -> dict[str, Any]:
+    return {"GrantTokens": list(tokens)} if tokens else {}
+
+
+def _bound(context: Mapping[str, str]) -> dict[str, Any]:
+    return {"EncryptionContext": dict(context)}
+
+
+def _blob(reply: Mapping[str, Any]) -> KMSBlob:
+    return KMSBlob(str(reply["KeyId"]), bytes(reply["CiphertextBlob"]))

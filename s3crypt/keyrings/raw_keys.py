@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrapping keys that the caller holds, AES and RSA, apart from any form in which they are stored.
+
+A key turns a data key into bytes and back. It knows no EDK and no encryption context: a format
+says which bytes are authenticated with a data key, and where the wrapped ones are kept.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from os import urandom
+
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding as rsa_padding
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from s3crypt.errors import ConfigError, IntegrityError, KeyUnavailableError
+
+# NIST SP 800-38D 8.3: the number of times that one key may be used with random IVs of 96 bits.
+MAX_WRAPS = 2**32
+AES_IV_LENGTH = 12
+
+
+class AESKey:
+    """An AES-GCM key. It wraps at most 2**32 data keys, because its IVs are random.
+
+    Args:
+        name: Names the key in errors, as on the command line: `aes:NAMESPACE/NAME`.
+        key_bytes: 16, 24 or 32 random bytes.
+    """
+
+    __slots__ = ("_cipher", "_wraps", "name")
+
+    def __init__(self, name: str, key_bytes: bytes) -> None:
+        if not isinstance(key_bytes, bytes | bytearray):
+            raise ConfigError("The key of an AESKeyring is bytes.")
+        if len(key_bytes) not in (16, 24, 32):
+            raise ConfigError(f"An AES key has 16, 24 or 32 bytes, not {len(key_bytes)}.")
+        self.name = name
+        # Made once: setting a key up takes as long as wrapping with it.
+        self._cipher = AESGCM(key_bytes)
+        # Another thread cannot interrupt one step of this counter.
+        self._wraps = count(1)
+
+    def wrap(self, data_key: bytes, aad: bytes) -> bytes:
+        """Return the IV, the encrypted data key and the tag, which authenticates `aad` too.
+
+        Raises:
+            ConfigError: This key has wrapped 2**32 data keys.
+        """
+        if next(self._wraps) > MAX_WRAPS:
+            raise ConfigError(
+                f"The key {self.name} has wrapped {MAX_WRAPS} data keys, "
+                "as many as one AES key may.",
+                hint="Make a new key with a new name; the old one goes on reading.",
+            )
+        iv = urandom(AES_IV_LENGTH)
+        return iv + self._cipher.encrypt(iv, data_key, aad)
+
+    def unwrap(self, wrapped: bytes, aad: bytes) -> bytes:
+        """Return the data key.
+
+        Raises:
+            IntegrityError: Another key wrapped it, or it or `aad` was changed.
+        """
+        try:
+            return self._cipher.decrypt(wrapped[:AES_IV_LENGTH], wrapped[AES_IV_LENGTH:], aad)
+        except (InvalidTag, ValueError):  # ValueError: even the IV is cut short
+            raise IntegrityError(f"The key {self.name} does not open this data key.") from None
+
+
+def _oaep(algorithm: hashes.HashAlgorithm) -> rsa_padding.OAEP:
+    return rsa_padding.OAEP(rsa_padding.MGF1(algorithm), algorithm, None)
+
+
+_RSA_PADDINGS: dict[str, Callable[[], rsa_padding.AsymmetricPadding]] = {
+    "OAEP-SHA256": lambda: _oaep(hashes.SHA256()),
+    "OAEP-SHA384": lambda: _oaep(hashes.SHA384()),
+    "OAEP-SHA512": lambda: _oaep(hashes.SHA512()),
+    # These two are for reading data keys that other writers wrapped.
+    "OAEP-SHA1": lambda: _oaep(hashes.SHA1()),  # noqa: S303 - no collision resistance is needed
+    "PKCS1": rsa_padding.PKCS1v15,
+}
+
+
+class RSAKey:
+    """An RSA key pair, or its public half. RSA authenticates nothing beside the data key.
+
+    Args:
+        name: Names the key in errors, as on the command line: `rsa:NAMESPACE/NAME`.
+        public: PEM of the public key; if left out, the private key's is used.
+        private: PEM of the unencrypted private key; if left out, nothing can be unwrapped.
+        padding: `OAEP-SHA256`, `OAEP-SHA384`, `OAEP-SHA512`, `OAEP-SHA1` or `PKCS1`.
+    """
+
+    __slots__ = ("_decryptor", "_encryptor", "name", "padding")
+
+    def __init__(
+        self, name: str, *, public: bytes | None, private: bytes | None, padding: str
+    ) -> None:
+        if padding not in _RSA_PADDINGS:
+            raise ConfigError(
+                f"Unknown RSA padding {padding!r}.", hint=f"One of {', '.join(_RSA_PADDINGS)}."
+            )
+        if public is None and private is None:
+            raise ConfigError("An RSA keyring needs a public or a private key.")
+        self.name = name
+        self.padding = padding
+        self._decryptor = _load_private(private) if private is not None else None
+        if public is not None:
+            self._encryptor = _load_public(public)
+        elif self._decryptor is not None:
+            self._encryptor = self._decryptor.public_key()
+        if self._decryptor is not None and self._encryptor != self._decryptor.public_key():
+            raise ConfigError("The public and the private key are not of one pair.")
+
+    def wrap(self, data_key: bytes) -> bytes:
+        """Return the data key encrypted with the public key.
+
+        Raises:
+            ConfigError: The RSA key is too short for it.
+        """
+        try:
+            return self._encryptor.encrypt(data_key, _RSA_PADDINGS[self.padding]())
+        except ValueError:
+            raise ConfigError(
+                f"A data key does not fit this RSA key with {self.padding}.",
+                hint="Use a key of 2048 bits or more.",
+            ) from None
+
+    def unwrap(self, wrapped: bytes) -> bytes:
+        """Return a candidate for the data key: the decrypted bytes, or no bytes if that failed.
+
+        The caller must compare the length. PKCS #1 v1.5 answers a failure with random bytes, so
+        that the caller must also prove the candidate, by the message that it is for.
+
+        Raises:
+            KeyUnavailableError: The private key was not given.
+        """
+        if self._decryptor is None:
+            raise KeyUnavailableError(
+                f"The private key of {self.name} is not here.",
+                hint="Give a PEM file with the private key.",
+            )
+        try:
+            return self._decryptor.decrypt(wrapped, _RSA_PADDINGS[self.padding]())
+        except ValueError:
+            return b""
+
+
+def _load_private(pem: bytes) -> rsa.RSAPrivateKey:
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigError("Not the PEM of an unencrypted RSA private key.") from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ConfigError("The private key is not an RSA key.")
+    return key
+
+
+def _load_public(pem: bytes) -> rsa.RSAPublicKey:
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigError("Not the PEM of an RSA public key.") from None
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise ConfigError("The public key is not an RSA key.")
+    return key

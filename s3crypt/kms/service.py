@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests about KMS keys, each to the key's own Region, and explanations of KMS's errors.
+
+This module decides nothing, and which requests are made is up to its users.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from s3crypt.aws import Clients
+from s3crypt.errors import KeyUnavailableError, S3CryptError
+from s3crypt.requests import Look, call, pages
+
+MAX_ON_DEMAND_ROTATIONS = 25
+"""The number of times that KMS lets one key be rotated by hand in its life."""
+
+NEW_KEY_HINT = "Create another key and rotate the objects to it."
+
+
+class KMS:
+    """KMS, asked about keys by their names.
+
+    Args:
+        clients: Makes a client for each Region.
+    """
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def client(self, key: str) -> Any:
+        """Return the client of the Region that an ARN names, or else of the session's own."""
+        return self._clients.get(_region(key))
+
+    def ask(self, operation: str, subject: str, *, look: Look | None = None, **request: Any) -> Any:
+        """Make a request about a key and return KMS's reply.
+
+        Raises:
+            KeyUnavailableError: There is no such key, or KMS refused.
+            StorageError: KMS could not be reached.
+        """
+        client = self.client(subject)
+        try:
+            return call(client, operation, request, subject, failure=KeyUnavailableError, look=look)
+        except S3CryptError as error:
+            raise _explained(error, operation, subject) from error.__cause__
+
+    def pages(self, operation: str, subject: str, field_name: str, **request: Any) -> Iterator[Any]:
+        """Yield the entries of all pages of a list."""
+        client = self.client(subject)
+        for page in pages(client, operation, request, subject, failure=KeyUnavailableError):
+            yield from page[field_name]
+
+
+def retold(error: S3CryptError, message: str, hint: str) -> S3CryptError:
+    """Return an error of the same type, code and request with another message and hint."""
+    return type(error)(message, hint=hint, code=error.code, request_id=error.request_id)
+
+
+def _region(key: str) -> str | None:
+    parts = key.split(":")
+    return parts[3] if parts[0] == "arn" and len(parts) >= 6 else None
+
+
+# (operation, KMS's code) -> (what happened, what to do), where more is known than in general.
+_EXPLANATIONS = {
+    ("create_key", "LimitExceededException"): (
+        "the account has as many KMS keys in this region as its quota allows",
+        "Delete keys nobody needs, or ask AWS for a higher quota.",
+    ),
+    ("create_key", "TagException"): ("KMS refused the tags", "Check their characters."),
+    ("create_alias", "AlreadyExistsException"): (
+        "the alias was taken meanwhile",
+        "Choose another alias.",
+    ),
+    ("create_alias", "LimitExceededException"): (
+        "the key has as many aliases as the quota allows",
+        "Delete an alias.",
+    ),
+    ("describe_key", "NotFoundException"): (
+        "no such key",
+        "Give a key id, a key ARN or alias/NAME, and check the region and the account.",
+    ),
+    ("rotate_key_on_demand", "LimitExceededException"): (
+        f"it was rotated on demand {MAX_ON_DEMAND_ROTATIONS} times, all that KMS allows a key",
+        f"Leave it to automatic rotation, which has no such limit. {NEW_KEY_HINT}",
+    ),
+    ("rotate_key_on_demand", "ConflictException"): (
+        "a rotation is in progress",
+        "Wait for it to finish: the key's description says so.",
+    ),
+}
+
+
+def _explained(error: S3CryptError, operation: str, subject: str) -> S3CryptError:
+    if (operation, error.code) not in _EXPLANATIONS:
+        return error
+    what, hint = _EXPLANATIONS[operation, str(error.code)]
+    return retold(error, f"{subject}: {what}", hint)
