@@ -166,6 +166,19 @@ def test_the_command_has_words_for_it(action: Action) -> None:
     assert said == {remedy.worded(form) for form in command_words.WORDS[action]}
 
 
+def test_a_command_without_the_options_says_the_last_words() -> None:
+    """A group has the options of its commands; outside of any command hints stay Python's."""
+    remedy = Remedy("accept_unbound_bucket", bind_bucket=False)
+    last = command_words.WORDS["accept_unbound_bucket"][-1]
+    assert command_words.words_for(remedy, command_named("sandbox stop")) == last
+    assert "--period-days" in command_words.options_of(command_named("keys"))
+    error = PolicyError("x", remedy=remedy)
+    command_words.reword(error)
+    assert error.hint == str(remedy)
+    command_words.reword(error, command_named("get"))
+    assert error.hint == last
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_file_system_has_words_for_it(action: Action) -> None:
     """Storage options, or arguments of one call."""
