@@ -83,8 +83,8 @@ WITHOUT_AWS = {
     "location", "message", "modes", "options", "s3ec",
 }  # fmt: skip
 # But these modules of them.
-WITH_AWS = {"s3crypt.keyrings.kms"}
-# Modules that know less than their package. Wrapping keys and
+WITH_AWS = {"s3crypt.keyrings.kms", "s3crypt.keyrings.kms_key"}
+# Modules within a package -> the only modules of s3crypt that they may import. Wrapping keys and
 # their cache know no wire form, and reading a KMS key's description knows no administration.
 WITHIN = {
     "keyrings/raw_keys": {"errors"},
