@@ -6,9 +6,7 @@ key. Nothing below imports this module but the file system, which is another fac
 """
 
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
@@ -16,16 +14,15 @@ from . import rotation
 from .arguments import check_open, given_mode, required_mode
 from .errors import ConfigError
 from .formats import MAX_HEADER_LENGTH
-from .local.files import atomic_write
 from .local.sources import given
 from .location import Location
 from .modes import Mode
-from .objects.access import ListedObject, Objects, describe_target
+from .objects.access import DEFAULT_WORKERS, ListedObject, Objects, describe_target
 from .objects.checks import check_written_in, demanded
 from .objects.info import ObjectInfo
 from .objects.opened import Demand, Neighbour
 from .objects.ranges import ByteRange
-from .objects.reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, ObjectReader
+from .objects.reader import DEFAULT_CACHE_LENGTH, ObjectReader
 from .objects.writer import ObjectWriter
 from .transfer import Progress
 from .transfer.conditions import IF_ABSENT
@@ -34,9 +31,6 @@ if TYPE_CHECKING:
     import boto3
 
     from .rotation import RotationOutcome
-
-# As many as boto3 has connections.
-DEFAULT_WORKERS = 10
 
 
 class S3Crypt:
@@ -212,13 +206,7 @@ class S3Crypt:
         if isinstance(target, io.TextIOBase):
             raise ConfigError("The target is open as text.", hint='Open it in binary mode: "wb".')
         wanted = ByteRange.parse(byte_range) if byte_range is not None else None
-        if not isinstance(target, str | os.PathLike):
-            return self._objects.read_into(target, location, demand, wanted, progress)
-        with atomic_write(target) as file:
-            if wanted:
-                return self._objects.read_into(file, location, demand, wanted, progress)
-            with self._objects.reading(location, demand) as reading:
-                return reading.into_file(file, self.workers, progress)
+        return self._objects.fetch(location, demand, target, wanted=wanted, progress=progress)
 
     def read(  # noqa: PLR0913 - as `get` has them
         self,
@@ -319,11 +307,12 @@ class S3Crypt:
         if how == "rb":
             allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
             demand = Demand(chosen, version_id, written_as, *allowed, None, written_in)
-            with self._objects.reading(location, demand, first=FIRST_LENGTH) as reading:
-                cache = reading.cached(self.workers, cache_length)
-                if not allow_unverified_length:
-                    cache.verify_size()
-                return ObjectReader(cache, reading.info)
+            return self._objects.open_reader(
+                location,
+                demand,
+                cache_length=cache_length,
+                allow_unverified_length=allow_unverified_length,
+            )
         described = describe_target(
             location,
             metadata=metadata,
@@ -331,14 +320,10 @@ class S3Crypt:
             content_type=content_type,
             storage_class=storage_class,
         )
-        store = partial(
-            self._objects.write,
-            location=location,
-            mode=demanded(chosen),
-            described=described,
-            conditions=IF_ABSENT if how == "xb" else {},
+        conditions = IF_ABSENT if how == "xb" else {}
+        return self._objects.open_writer(
+            location, demanded(chosen), described, conditions=conditions
         )
-        return ObjectWriter(store, str(location))
 
     def copy(  # noqa: PLR0913 - what may be said of an object, by name
         self,

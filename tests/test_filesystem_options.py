@@ -249,7 +249,7 @@ def test_relative_paths_are_of_where_the_file_system_was_made(
         monkeypatch.chdir(tmp_path / name)
         made.append(S3CryptFileSystem(**{option: value}))
     assert made[0] != made[1]
-    modes = [fs._connection.content.mode for fs in made]
+    modes = [fs._connection.mode for fs in made]
     assert modes[0] != modes[1]
     assert str(tmp_path / "one" / "my.key") in str(made[0].storage_options)
 
@@ -366,8 +366,8 @@ def test_other_keys_are_other_instances(pair: tuple[Mode, Mode]) -> None:
     one, other = (S3CryptFileSystem(mode) for mode in pair)
     assert one is not other
     assert one != other
-    assert one._connection.content.mode is pair[0]
-    assert other._connection.content.mode is pair[1]
+    assert one._connection.mode is pair[0]
+    assert other._connection.mode is pair[1]
 
 
 def test_pickled_file_system_is_made_anew_from_its_options(bucket: str, key_file: Path) -> None:

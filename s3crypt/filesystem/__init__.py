@@ -3,15 +3,17 @@
 
     pandas.read_parquet("s3crypt://acme/sales", storage_options={"key": "kms:alias/sales"})
 
-Knows paths, listings and what fsspec's users expect; how objects are encrypted, and what of them
-is believed, is `S3Crypt`'s. A size here is the plaintext's, and None rather than a guess.
+Knows paths, listings and what fsspec's users expect. How objects are encrypted, and what of them
+is believed, is up to `s3crypt.objects`. A size here is the plaintext's, and None rather than a
+guess.
 """
 
+import io
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK, NoOpCallback
 from fsspec.compression import compr
@@ -19,15 +21,17 @@ from fsspec.core import get_compression
 from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
 from fsspec.utils import check_contained, isfilelike, stringify_path
 
+from s3crypt.arguments import given_mode
 from s3crypt.errors import IntegrityError, ObjectNotFoundError
+from s3crypt.local.sources import given
 from s3crypt.location import Location
 from s3crypt.objects.checks import demanded
 from s3crypt.objects.opened import Demand
-from s3crypt.transfer.conditions import delete_unchanged
+from s3crypt.transfer.conditions import IF_ABSENT, delete_unchanged
 
 from .files import CompressedFile, TextFile, Transaction, WritableFile
 from .names import NamesFileSystem
-from .options import LISTING_OPTIONS, without_hints
+from .options import LISTING_OPTIONS
 from .parallel import or_error, side_by_side
 from .paths import as_files, object_uri, split, uri_of
 
@@ -144,16 +148,21 @@ class S3CryptFileSystem(NamesFileSystem):
             )
         if mode == "xb" and self.isfile(path):
             raise FileExistsError(f"{uri} exists.")
-        how: Literal["wb", "xb"] = "xb" if mode == "xb" else "wb"
         with as_files():
-            writer = self._connection.content.open(uri, how, **without_hints(options))
+            location = Location.parse_object(uri)
+            chosen, described = self._connection.described(location, options)
+            conditions = IF_ABSENT if mode == "xb" else {}
+            writer = self._connection.objects.open_writer(
+                location, chosen, described, conditions=conditions
+            )
         forget = partial(self._forget, [path])
         return WritableFile(path, mode, writer, forget, is_held=not autocommit)
 
     def _reader(self, path: str, options: Mapping[str, Any]) -> "ObjectReader":
-        chosen = {**self._open_allowances, **without_hints(options)}
         with as_files():
-            return self._connection.content.open(object_uri(path), "rb", **chosen)
+            location = Location.parse_object(object_uri(path))
+            demand, more = self._connection.demand(self._open_allowances, options)
+            return self._connection.objects.open_reader(location, demand, **more)
 
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **options: Any
@@ -161,9 +170,10 @@ class S3CryptFileSystem(NamesFileSystem):
         """Return an object's plaintext, or a slice of it."""
         path = self._strip_protocol(path)
         if start is None and end is None:
-            chosen = {**self._allowances, **without_hints(options)}
+            content = io.BytesIO()
             with as_files():
-                return self._connection.content.read(object_uri(path), **chosen)
+                self._connection.fetch(path, content, self._allowances, options)
+            return content.getvalue()
         with self._reader(path, options) as reader:
             return reader.read_ranges([(start, end)])[0]
 
@@ -280,14 +290,12 @@ class S3CryptFileSystem(NamesFileSystem):
             if (not split(path)[1] or Path(target).is_dir()) and self.isdir(path):
                 Path(target).mkdir(exist_ok=True)
                 return
-        uri = object_uri(path)
         progress = _progress(callback)
-        chosen = {**self._allowances, **without_hints(options)}
         try:
             if progress:
                 callback.set_size(self.size(rpath))
             with as_files():
-                self._connection.content.get(uri, target, progress=progress, **chosen)
+                self._connection.fetch(path, target, self._allowances, options, progress)
         except FileNotFoundError:
             if isfilelike(target) or not self.isdir(rpath):
                 raise
@@ -337,13 +345,12 @@ class S3CryptFileSystem(NamesFileSystem):
                     if progress:
                         progress(len(piece))
             return
-        with as_files(is_exclusive=is_exclusive):
-            self._connection.content.put(
-                source,  # type: ignore[arg-type]  # it takes views as well
-                object_uri(path),
-                if_absent=is_exclusive,
-                progress=progress,
-                **options,
+        conditions = IF_ABSENT if is_exclusive else {}
+        with as_files(is_exclusive=is_exclusive), given(source) as opened:
+            location = Location.parse_object(object_uri(path))
+            chosen, described = self._connection.described(location, options)
+            self._connection.objects.write(
+                opened, location, chosen, described, conditions=conditions, progress=progress
             )
         self._forget([path])
 
@@ -380,15 +387,14 @@ class S3CryptFileSystem(NamesFileSystem):
 
     def _copy_one(self, source: str, target: str, options: Mapping[str, Any]) -> str | None:
         """Copy an object; return its tag, or None where it is a directory."""
-        store = self._connection.content
-        demand = Demand(store.mode, **self._allowances)
+        demand = Demand(self._connection.mode, **self._allowances)
         with as_files():
             try:
                 location = Location.parse_object(object_uri(source))
                 other = Location.parse_object(object_uri(target))
-                given = {name: value for name, value in options.items() if name != "mode"}
-                mode = demanded(options.get("mode") or store.mode)
-                info, _ = self._connection.objects.copy(location, demand, other, mode, given)
+                said = {name: value for name, value in options.items() if name != "mode"}
+                mode = demanded(given_mode(options.get("mode")) or self._connection.mode)
+                info, _ = self._connection.objects.copy(location, demand, other, mode, said)
             except (FileNotFoundError, IsADirectoryError):
                 if self.isdir(source):
                     # Its files make the other directory.
@@ -530,7 +536,11 @@ class S3CryptFileSystem(NamesFileSystem):
         return [*below, path] if name and kind == "file" else below
 
     def _remove(self, paths: list[str]) -> None:
-        side_by_side([uri_of(path) for path in paths], self._connection.names.delete)
+        objects = self._connection.objects
+        side_by_side(
+            [uri_of(path) for path in paths],
+            lambda uri: objects.delete(Location.parse_object(uri), None),
+        )
         self._forget(paths)
 
 

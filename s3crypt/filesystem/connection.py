@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One store for all file systems of the same options, made once somebody needs it.
+"""One engine for all file systems of the same options, made once somebody needs it.
 
 fsspec makes a file system for each thread, and another wherever one is unpickled; clients, and what
 is known of objects, are worth sharing.
@@ -7,6 +7,8 @@ is known of objects, are worth sharing.
 
 import os
 import threading
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -14,23 +16,28 @@ import boto3
 from fsspec import AbstractFileSystem
 from fsspec.config import apply_config
 
+from s3crypt.arguments import given_mode
 from s3crypt.aws import translating
 from s3crypt.errors import ConfigError, KeyFileNotFoundError
-from s3crypt.objects.access import Objects
-from s3crypt.store import S3Crypt
+from s3crypt.location import Location
+from s3crypt.objects.access import Objects, describe_target
+from s3crypt.objects.checks import demanded
+from s3crypt.objects.opened import Demand
+from s3crypt.objects.ranges import ByteRange
 
-from .options import ANY, Live, Options, anchored, spelled
+from .options import ANY, Live, Options, anchored, spelled, without_hints
 from .parallel import LOOKUPS
+from .paths import object_uri
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from s3crypt.modes import Mode
-    from s3crypt.objects.info import ObjectInfo
+    from s3crypt.objects.info import Description, ObjectInfo
 
 
 class Connection:
-    """A store whose mode is made, and whose key's file is read, when content is asked for.
+    """An engine, and a mode that is made when content is asked for: only then is a key's file read.
 
     Attributes:
         is_size_listed: Whether listings have the plaintext's size: that of what S3 encrypts.
@@ -41,7 +48,8 @@ class Connection:
         self.options = options
         self.is_size_listed = options.mode_name not in (None, ANY, "client")
         self.known: dict[str, tuple[tuple[str, datetime], ObjectInfo]] = {}
-        self._store: S3Crypt | None = None
+        self._objects: Objects | None = None
+        self._mode: Mode | None = None
         self._has_mode = False
         # One a process: a fork may happen while another thread has it.
         self._locks: dict[int, threading.Lock] = {}
@@ -58,17 +66,17 @@ class Connection:
     @property
     def client(self) -> Any:
         """Return the S3 client, which no key is needed for."""
-        return self.names.client
+        return self.objects.client
 
     @property
-    def names(self) -> S3Crypt:
-        """Return the store, for what needs no mode: listing and deleting."""
+    def objects(self) -> Objects:
+        """Return the engine; what lists and deletes needs no mode."""
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             return self._made()
 
     @property
-    def content(self) -> S3Crypt:
-        """Return the store, to read, write and measure with.
+    def mode(self) -> "Mode | None":
+        """Return the mode to read, write and measure with; None reads whatever is there.
 
         Raises:
             ConfigError: Nobody said how content is encrypted, or a key's file cannot be read.
@@ -81,25 +89,57 @@ class Connection:
                 "reads whatever is there.",
             )
         with self._locks.setdefault(os.getpid(), threading.Lock()):
-            store = self._made()
             if not self._has_mode:
                 live = options.encryption
-                store.mode = live.mode if isinstance(live, Live) else self._chosen()
+                self._mode = live.mode if isinstance(live, Live) else self._chosen()
                 self._has_mode = True
-            return store
+            return self._mode
 
-    @property
-    def objects(self) -> Objects:
-        """Return the engine, which needs no mode for what lists and deletes."""
-        return self.names._objects  # noqa: SLF001 - until file systems are made of engines
+    def head(self, uri: str, version_id: str | None = None) -> "ObjectInfo":
+        """Return an object's plaintext size, and what else one request tells."""
+        demand = Demand(self.mode, version_id)
+        return self.objects.head(Location.parse_object(uri), demand)
 
-    def _made(self) -> S3Crypt:
-        if self._store is None:
+    def demand(
+        self, allowances: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> tuple[Demand, dict[str, Any]]:
+        """Return what is demanded of an object, and the options that are about something else."""
+        asked = {**allowances, **without_hints(options)}
+        mode = given_mode(asked.pop("mode", None)) or self.mode
+        names = {field.name for field in fields(Demand)} & asked.keys()
+        return Demand(mode, **{name: asked.pop(name) for name in names}), asked
+
+    def described(
+        self, location: Location, options: Mapping[str, Any]
+    ) -> "tuple[Mode, Description]":
+        """Return how an object is to be written, and what goes along with it."""
+        said = without_hints(options)
+        mode = given_mode(said.pop("mode", None)) or self.mode
+        return demanded(mode), describe_target(location, **said)
+
+    def fetch(
+        self,
+        path: str,
+        target: Any,
+        allowances: Mapping[str, Any],
+        options: Mapping[str, Any],
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Write an object's plaintext to a path or a binary file; options as `S3Crypt.get`."""
+        location = Location.parse_object(object_uri(path))
+        demand, more = self.demand(allowances, options)
+        byte_range = more.pop("byte_range", None)
+        wanted = ByteRange.parse(byte_range) if byte_range is not None else None
+        self.objects.fetch(location, demand, target, wanted=wanted, progress=progress, **more)
+
+    def _made(self) -> Objects:
+        if self._objects is None:
             options = self.options
-            self._store = S3Crypt(
-                # Keyrings use the store's session, and mode objects keep their own default one
+            self._objects = Objects(
+                # Keyrings use the engine's session, and mode objects keep their own default one
                 # where the options name none: a CachingKeyring then serves all from one cache.
                 session=self._session() if options.profile or options.region else None,
+                client=None,
                 endpoint_url=options.endpoint_url,
                 workers=max(LOOKUPS, options.workers),
                 written_in=options.written_in,
@@ -108,8 +148,8 @@ class Connection:
                 request_payer=options.request_payer,
             )
             # The client has connections for all lookups; a transfer's threads take memory.
-            self._store.workers = options.workers
-        return self._store
+            self._objects.workers = options.workers
+        return self._objects
 
     def _chosen(self) -> "Mode | None":
         options = self.options

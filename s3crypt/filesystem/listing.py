@@ -56,7 +56,7 @@ class Listing:
     def _kind_unlisted(self, path: str) -> Kind | None:
         # Who may read objects need not be allowed to list them.
         try:
-            self._connection.content.head(uri_of(path))
+            self._connection.head(uri_of(path))
         except FileNotFoundError:
             return None
         return "file"
@@ -184,7 +184,7 @@ class Listing:
     def _measure(self, entry: Entry) -> tuple[str, ObjectInfo | None]:
         name = entry["name"]
         try:
-            info = self._connection.content.head(uri_of(name))
+            info = self._connection.head(uri_of(name))
         except FileNotFoundError:
             return name, None
         except FormatError:

@@ -54,9 +54,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
                 self._listing.first(bucket, "")
             return directory(path)
         try:
-            return described(
-                path, self._connection.content.head(uri_of(path), version_id=version_id)
-            )
+            return described(path, self._connection.head(uri_of(path), version_id=version_id))
         except FileNotFoundError:
             if version_id is None and self._listing.first(bucket, f"{name}/") is not None:
                 return directory(path)

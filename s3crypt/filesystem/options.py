@@ -14,8 +14,8 @@ from weakref import WeakValueDictionary
 from s3crypt.errors import ConfigError, Remedy
 from s3crypt.key_references import as_keyword
 from s3crypt.modes import Mode, binds_bucket
+from s3crypt.objects.access import DEFAULT_WORKERS
 from s3crypt.options import MODES, OPTIONS, ModeChoice, given_among
-from s3crypt.store import DEFAULT_WORKERS
 
 # The encryption of who reads whatever is there.
 ANY = "any"

@@ -6,10 +6,13 @@ It must not know how an argument is spelled, nor a default mode: these belong to
 `transfer`, and ciphers are in `message`.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from s3crypt import formats, s3ec
@@ -24,6 +27,7 @@ from s3crypt.errors import (
 from s3crypt.keyrings.capabilities import with_resolved_aliases
 from s3crypt.keyrings.sessions import SessionKeyrings
 from s3crypt.local.buffers import RUN_LENGTH, reserve
+from s3crypt.local.files import atomic_write
 from s3crypt.local.sources import Source, StreamSource
 from s3crypt.location import Location
 from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, is_access_point
@@ -45,14 +49,17 @@ from .info import (
 from .key_arns import KeyARNs
 from .opened import Demand, Neighbour, Reading, decrypting, read_arguments, write_all
 from .ranges import ByteRange
-from .reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH
+from .reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, ObjectReader
 from .tags import ensure_tags, tags_of
+from .writer import ObjectWriter
 
 if TYPE_CHECKING:
     import boto3
 
 # Longer than the header of all but few messages.
 _HEAD_LENGTH = 16 * 2**10
+# As many as boto3 has connections.
+DEFAULT_WORKERS = 10
 # HEAD has no body to carry a code.
 _UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "InvalidRequest")
 
@@ -302,7 +309,54 @@ class Objects:
         with ObjectStream.open(self.client, location, {}, first=first) as stream:
             return formats.is_instruction_file(entries.of_reply(stream.reply), stream)
 
-    def read_into(
+    def fetch(
+        self,
+        location: Location,
+        demand: Demand,
+        target: str | Path | BinaryIO,
+        *,
+        wanted: ByteRange | None = None,
+        progress: Progress | None = None,
+    ) -> ObjectInfo:
+        """Write an object's plaintext, or a range of it, to a file; see `S3Crypt.get`."""
+        if not isinstance(target, str | os.PathLike):
+            return self._read_into(target, location, demand, wanted, progress)
+        with atomic_write(target) as file:
+            if wanted:
+                return self._read_into(file, location, demand, wanted, progress)
+            with self.reading(location, demand) as reading:
+                return reading.into_file(file, self.workers, progress)
+
+    def open_reader(
+        self,
+        location: Location,
+        demand: Demand,
+        *,
+        cache_length: int = DEFAULT_CACHE_LENGTH,
+        allow_unverified_length: bool = False,
+    ) -> ObjectReader:
+        """Open an object to be read at any offset; see `S3Crypt.open`."""
+        with self.reading(location, demand, first=FIRST_LENGTH) as reading:
+            cache = reading.cached(self.workers, cache_length)
+            if not allow_unverified_length:
+                cache.verify_size()
+            return ObjectReader(cache, reading.info)
+
+    def open_writer(
+        self,
+        location: Location,
+        mode: Mode,
+        described: Description,
+        *,
+        conditions: Mapping[str, str],
+    ) -> ObjectWriter:
+        """Open an object to be written in order; see `S3Crypt.open`."""
+        store = partial(
+            self.write, location=location, mode=mode, described=described, conditions=conditions
+        )
+        return ObjectWriter(store, str(location))
+
+    def _read_into(
         self,
         target: BinaryIO,
         location: Location,
