@@ -117,22 +117,29 @@ def check_refused(call: Callable[[Any], object], wrong: str) -> None:
     assert repr(KEY)[2:-1] not in text
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("entry", MODES | OPTIONAL_MODES)
+@pytest.mark.parametrize(
+    ("entry", "wrong"),
+    [(entry, wrong) for entry in MODES for wrong in WRONG]
+    + [(entry, wrong) for entry in OPTIONAL_MODES for wrong in WRONG if wrong != "None"],
+)
 def test_what_is_no_mode(entry: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before any request is made."""
-    if wrong == "None" and entry in OPTIONAL_MODES:
-        pytest.skip("None is the store's mode, or none")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     check_refused((MODES | OPTIONAL_MODES)[entry], wrong)
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("entry", KEYRINGS)
+@pytest.mark.parametrize(
+    ("entry", "wrong"),
+    [
+        (entry, wrong)
+        for entry in KEYRINGS
+        for wrong in WRONG
+        # A mapping is what it takes; the values of one are tested as `parquet`.
+        if (entry, wrong) != ("a mapping for parquet", "dict")
+    ],
+)
 def test_what_is_no_keyring(entry: str, wrong: str) -> None:
     """It is refused before a file is opened."""
-    if (entry, wrong) == ("a mapping for parquet", "dict"):
-        pytest.skip("a mapping is what it takes; its values are tested as `parquet`")
     check_refused(KEYRINGS[entry], wrong)
 
 

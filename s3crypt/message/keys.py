@@ -10,7 +10,6 @@ from typing import Protocol
 
 from s3crypt.errors import ConfigError, IntegrityError
 
-_METHODS = ("generate", "wrap", "unwrap", "wrote")
 HEADER_FAILED = "The header failed verification: it was changed, or the key or context is wrong."
 
 
@@ -99,7 +98,7 @@ class FittingKeyring(Keyring, Protocol):
 
 
 def check_keyring(keyring: object) -> None:
-    """Refuse what has not the methods of a keyring, before anything is read or asked.
+    """Refuse what is no keyring, before anything is read or asked.
 
     Raises:
         ConfigError: It is no keyring. The error names its type and does not repeat it: it may be
@@ -116,8 +115,13 @@ def check_keyring(keyring: object) -> None:
 
 
 def is_keyring(value: object) -> bool:
-    """Return whether an object has the methods of a keyring; a class of keyrings is none."""
-    return not isinstance(value, type) and all(hasattr(value, name) for name in _METHODS)
+    """Return whether an object makes or unwraps data keys; a class of keyrings is none.
+
+    A keyring of the caller's own may have fewer methods than the protocol, where it only reads or
+    only writes.
+    """
+    is_instance = not isinstance(value, type)
+    return is_instance and (hasattr(value, "generate") or hasattr(value, "unwrap"))
 
 
 def type_name(value: object) -> str:
