@@ -117,7 +117,6 @@ def decrypt(  # noqa: PLR0913 - every demand and limit is an argument of its own
         PolicyError: It has no key commitment, or no signature where one is demanded.
         KeyUnavailableError: The wrapping key cannot be used.
     """
-    check_keyring(keyring)
     message = memoryview(data).cast("B")
     source = io.BytesIO(message[:MAX_HEADER_LENGTH])
     header = read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
