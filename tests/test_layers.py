@@ -118,7 +118,8 @@ MOVING = {"get_object", "put_object", "upload_part", "upload_part_copy", "copy_o
 def sources() -> list[tuple[str, Path]]:
     """Return the library's files with the layer that each belongs to."""
     found = [(path.stem, path) for path in sorted(PACKAGE.glob("*.py")) if path.stem[0] != "_"]
-    return found + [(path.parent.name, path) for path in sorted(PACKAGE.glob("*/*.py"))]
+    inside = sorted(PACKAGE.glob("*/**/*.py"))
+    return found + [(path.relative_to(PACKAGE).parts[0], path) for path in inside]
 
 
 def imports(path: Path, package: str) -> set[str]:
@@ -353,7 +354,7 @@ def test_a_wheel_installs_two_packages() -> None:
     tool = project["tool"]["setuptools"]
     assert {name.split(".")[0] for name in tool["packages"]} == {"s3crypt", "s3crypt_cli"}
     assert tool["package-dir"] == {"s3crypt": "s3crypt", "s3crypt_cli": "cli"}
-    inside = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert {f"s3crypt.{name}" for name in inside} <= set(tool["packages"])
+    inside = {package_of(path) for path in PACKAGE.rglob("__init__.py")}
+    assert inside <= set(tool["packages"])
     below = {path.parent.name for path in COMMAND.glob("*/__init__.py")}
     assert {f"s3crypt_cli.{name}" for name in below} <= set(tool["packages"])

@@ -43,7 +43,7 @@ class Moto:
     def __call__(self, request: Request) -> Reply:
         """Let moto answer."""
         head: list[Any] = []
-        application = self._applications["kms" if request.is_kms else "s3"]
+        application = self._applications[request.service]
         chunks = application(self._environ(request), lambda *said: head.extend(said))
         try:
             body = b"".join(chunks)

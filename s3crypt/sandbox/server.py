@@ -20,7 +20,9 @@ from urllib.parse import unquote, urlsplit
 from . import SANDBOX_HEADER, TOKEN_HEADER
 from .backend import Moto
 from .kms import KMS
-from .s3 import MANAGED, S3, SOURCE_SSE_C, SSE_C
+from .s3.customer_keys import SOURCE_SSE_C, SSE_C
+from .s3.encryption import MANAGED
+from .s3.service import S3
 from .wire import Refusal, Reply, Request, incomplete, json_reply
 
 
@@ -34,14 +36,13 @@ class Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], token: str) -> None:
         self.token = token
         moto = Moto()
-        self._s3 = S3(moto)
-        self._kms = KMS(moto)
+        self._services: dict[str, S3 | KMS] = {"s3": S3(moto), "kms": KMS(moto)}
         self.log: deque[dict[str, Any]] = deque(maxlen=10_000)
         super().__init__(address, _Handler)
 
     def aws(self, request: Request, *, is_whole: bool) -> Reply:
         """Answer an AWS request by the rules of its service; a body cut short does nothing."""
-        service: S3 | KMS = self._kms if request.is_kms else self._s3
+        service = self._services[request.service]
         try:
             if not is_whole:
                 raise incomplete()

@@ -15,7 +15,10 @@ from urllib.parse import parse_qsl, unquote
 from . import REGION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+# Prefix of the x-amz-target header -> its service; S3's requests have no such header.
+_TARGETS = {"TrentService": "kms"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,19 @@ class Request:
         return unquote(self.raw_path[1:].partition("/")[2])
 
     @property
-    def is_kms(self) -> bool:
-        """Whether the request is for KMS; all others are for S3."""
-        return self.headers.get("x-amz-target", "").startswith("TrentService.")
+    def copy_source(self) -> tuple[str, str, str | None] | None:
+        """Bucket, key and version id of the S3 object to copy; None if the request copies none."""
+        source = self.headers.get("x-amz-copy-source")
+        if source is None:
+            return None
+        path, _, query = source.partition("?")
+        bucket, _, key = unquote(path).lstrip("/").partition("/")
+        return bucket, key, dict(parse_qsl(query)).get("versionId")
+
+    @property
+    def service(self) -> str:
+        """The name of the AWS service that the request is for."""
+        return _TARGETS.get(self.headers.get("x-amz-target", "").partition(".")[0], "s3")
 
     @property
     def scope(self) -> list[str]:
@@ -110,3 +123,19 @@ def json_reply(code: int, content: object) -> Reply:
     """Return a reply whose body is `content` as JSON."""
     body = json.dumps(content).encode("utf-8")
     return Reply(code, (("Content-Type", "application/json"),), body)
+
+
+def xml_reply(status: int, content: str, headers: Iterable[tuple[str, str]] = ()) -> Reply:
+    """Return a reply whose body is the XML document of this root element."""
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n{content}'.encode()
+    return Reply(status, (("Content-Type", "application/xml"), *headers), body)
+
+
+def xml_texts(document: str, element: str) -> list[str]:
+    """Return the texts of all elements of this name that contain text only."""
+    return [found.strip() for found in re.findall(rf"<{element}>([^<]*)</{element}>", document)]
+
+
+def xml_text(document: str, element: str) -> str | None:
+    """Return the text of the first such element, None if there is none."""
+    return next(iter(xml_texts(document, element)), None)

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 
 from awscrt import checksums
 
-from .wire import Refusal, Request, incomplete
+from s3crypt.sandbox.wire import Refusal, Request, incomplete
+
+from .refusals import invalid_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,13 +63,13 @@ def checksum_of(request: Request) -> tuple[str, str] | None:
     """Return algorithm and value of the checksum that came with a request, None if none did."""
     found = {name for name in request.headers if name.startswith(PREFIX)} - _SETTINGS
     if len(found) > 1:
-        raise _invalid(
+        raise invalid_request(
             "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
         )
     algorithm = request.headers.get("x-amz-sdk-checksum-algorithm")
     if not found:
         if algorithm is not None and request.method == "PUT":
-            raise _invalid(
+            raise invalid_request(
                 "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* "
                 "or x-amz-trailer headers were found."
             )
@@ -76,7 +78,7 @@ def checksum_of(request: Request) -> tuple[str, str] | None:
     value, algorithm = request.headers[name], name.removeprefix(PREFIX).upper()
     # Of an object made in parts it may end with their number.
     if not _is_base64(value.partition("-")[0], len(_digest(algorithm, b""))):
-        raise _invalid(f"Value for {name} header is invalid.")
+        raise invalid_request(f"Value for {name} header is invalid.")
     return algorithm, value
 
 
@@ -197,10 +199,6 @@ def _is_base64(text: str, length: int) -> bool:
         return len(base64.b64decode(text, validate=True)) == length
     except binascii.Error:
         return False
-
-
-def _invalid(message: str) -> Refusal:
-    return Refusal(400, "InvalidRequest", message)
 
 
 def _malformed() -> Refusal:

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checksums of whole objects, which S3 keeps and returns to requests with x-amz-checksum-mode.
+
+`bodies` verifies the checksum of a request's own body; this module, those of objects and uploads.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.sandbox.wire import xml_text, xml_texts
+
+from . import bodies
+from .refusals import invalid, invalid_request
+
+if TYPE_CHECKING:
+    from s3crypt.sandbox.wire import Reply, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """The checksum that S3 keeps of an object's bytes."""
+
+    algorithm: str
+    value: str
+    kind: str = bodies.FULL_OBJECT
+
+    @classmethod
+    def of(cls, body: bytes, algorithm: str = bodies.DEFAULT_ALGORITHM) -> Checksum:
+        """Return the checksum of these bytes as a whole."""
+        return cls(algorithm, bodies.checksum(algorithm, body))
+
+    @classmethod
+    def of_request(cls, request: Request) -> Checksum:
+        """Return the checksum of a put object: the one that was sent, or S3's own."""
+        sent = bodies.checksum_of(request)
+        return cls(*sent) if sent else cls.of(request.body)
+
+    @classmethod
+    def of_copy(cls, request: Request, source: Any) -> Checksum:
+        """Return the checksum of a copy, in the algorithm asked for or the source's."""
+        wanted = request.headers.get(f"{bodies.PREFIX}algorithm")
+        return cls.of(source.value, wanted or checksum_of(source).algorithm)
+
+
+def checksum_of(found: Any) -> Checksum:
+    """Return the checksum of moto's object version."""
+    kept = getattr(found, "s3crypt_checksum", None)
+    return kept if isinstance(kept, Checksum) else Checksum.of(found.value)
+
+
+def with_checksum(request: Request, reply: Reply, checksum: Checksum) -> Reply:
+    """Return the reply with the object's checksum instead of moto's, if that is asked for."""
+    prefixes = (bodies.PREFIX, "x-amz-sdk-checksum")
+    kept = [pair for pair in reply.headers if not pair[0].lower().startswith(prefixes)]
+    # S3 promises none for a range, nor do we for a part.
+    whole = reply.status == 200 and "partNumber" not in request.query
+    if whole and request.headers.get(f"{bodies.PREFIX}mode", "").upper() == "ENABLED":
+        kept.append((f"{bodies.PREFIX}{checksum.algorithm.lower()}", checksum.value))
+        kept.append((f"{bodies.PREFIX}type", checksum.kind))
+    return replace(reply, headers=tuple(kept))
+
+
+def check_part(request: Request, upload: Any) -> None:
+    """Refuse a part whose checksum is of another algorithm than its upload's."""
+    expected, _ = _settings_of(upload)
+    sent = bodies.checksum_of(request)
+    if expected is not None and sent is not None and sent[0] != expected:
+        raise invalid_request(
+            f"Checksum Type mismatch occurred, expected checksum Type: {expected.lower()}, "
+            f"actual checksum Type: {sent[0].lower()}"
+        )
+
+
+def checked_whole(request: Request, upload: Any) -> Checksum:
+    """Return the checksum of the object that an upload completes, if it is the one announced.
+
+    moto refuses parts that are missing or have another ETag.
+    """
+    expected, kind = _settings_of(upload)
+    algorithm = expected or bodies.DEFAULT_ALGORITHM
+    if request.headers.get(f"{bodies.PREFIX}type", kind) != kind:
+        raise invalid_request(
+            f"The upload was created using the {kind} checksum mode. The complete request must "
+            "use the same checksum mode."
+        )
+    listed = re.findall(r"<Part>.*?</Part>", request.body.decode("utf-8"), re.DOTALL)
+    parts = [part for text in listed if (part := _checked_part(text, algorithm, upload))]
+    whole = Checksum(algorithm, bodies.checksum_of_parts(algorithm, kind, parts), kind)
+    _check_announced(request, whole, sum(map(len, parts)))
+    return whole
+
+
+def _settings_of(upload: Any) -> tuple[str | None, str]:
+    """Return the checksum algorithm that an upload was begun with, if any, and its type."""
+    algorithm = upload.metadata.get(f"{bodies.PREFIX}algorithm")
+    usual = bodies.COMPOSITE
+    if algorithm in {None, bodies.DEFAULT_ALGORITHM}:
+        usual = bodies.FULL_OBJECT
+    return algorithm, str(upload.metadata.get(f"{bodies.PREFIX}type") or usual)
+
+
+def _checked_part(text: str, algorithm: str, upload: Any) -> bytes | None:
+    """Return a part's bytes, unless its checksum in the list of parts is another one."""
+    part = upload.parts.get(int(xml_texts(text, "PartNumber")[0]))
+    if part is None:
+        return None
+    value: bytes = part.value
+    announced = xml_text(text, f"Checksum{algorithm}")
+    if announced is not None and announced != bodies.checksum(algorithm, value):
+        raise invalid(
+            "One or more of the specified parts could not be found. The part may not have "
+            "been uploaded, or the specified entity tag may not match the part's entity tag.",
+            "InvalidPart",
+        )
+    return value
+
+
+def _check_announced(request: Request, whole: Checksum, size: int) -> None:
+    sent = bodies.checksum_of(request)
+    if sent is not None and sent[0] != whole.algorithm:
+        raise invalid_request(
+            f"The upload was created using a {whole.algorithm.lower()} checksum. The complete "
+            "request must use the same algorithm."
+        )
+    # A composite checksum may come without the number of parts.
+    if sent is not None and sent[1] not in {whole.value, whole.value.partition("-")[0]}:
+        raise bodies.mismatch(sent[0])
+    if request.headers.get("x-amz-mp-object-size", str(size)) != str(size):
+        raise invalid_request(
+            "The provided 'x-amz-mp-object-size' header does not match what was computed."
+        )

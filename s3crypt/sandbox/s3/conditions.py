@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must be in the bucket for a request to succeed: object versions, and their tags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.sandbox.wire import Refusal, Request
+
+from .refusals import no_such_key, precondition_failed
+
+if TYPE_CHECKING:
+    from s3crypt.sandbox.backend import Moto
+
+
+def existing(moto: Moto, request: Request) -> Any:
+    """Return moto's object version that a request names, or refuse."""
+    version = request.query.get("versionId")
+    found = moto.object(request.bucket, request.key, version)
+    if found is not None:
+        return found
+    if not version:
+        raise no_such_key()
+    raise Refusal(404, "NoSuchVersion", "The specified version does not exist.")
+
+
+def check_target(moto: Moto, request: Request) -> None:
+    """Refuse to write unless the object that is there meets If-Match and If-None-Match."""
+    present = moto.object(request.bucket, request.key)
+    if request.headers.get("if-none-match") == "*" and present is not None:
+        raise precondition_failed("If-None-Match")
+    wanted = request.headers.get("if-match")
+    if wanted is None:
+        return
+    if present is None:
+        raise no_such_key()
+    if not _has_tag(present, wanted):
+        raise precondition_failed("If-Match")
+
+
+def check_source(request: Request, source: Any) -> None:
+    """Refuse to copy an object version of another tag than the request demands."""
+    wanted = request.headers.get("x-amz-copy-source-if-match")
+    if wanted is not None and not _has_tag(source, wanted):
+        raise precondition_failed("x-amz-copy-source-If-Match")
+
+
+def check_annotated(request: Request, found: Any) -> None:
+    """Refuse to touch annotations of an object of another tag than the request demands."""
+    wanted = request.headers.get("x-amz-object-if-match")
+    if wanted is not None and not _has_tag(found, wanted):
+        raise precondition_failed("x-amz-object-if-match")
+
+
+def _has_tag(found: Any, wanted: str) -> bool:
+    return wanted == "*" or wanted.strip('"') == str(found.etag).strip('"')

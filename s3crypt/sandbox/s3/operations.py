@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How S3 tells its operations apart, and the type of a rule that answers one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+from s3crypt.sandbox.backend import Moto
+from s3crypt.sandbox.wire import Reply, Request
+
+BUCKET, OBJECT = "bucket", "object"
+ANY = "*"
+
+
+class Operation(NamedTuple):
+    """Operations on a bucket or an object by `method`, which may be ANY.
+
+    `parameter` is the query parameter that names what is read or changed; it is empty if that is
+    the bucket or the object itself.
+    """
+
+    method: str
+    level: str
+    parameter: str = ""
+
+
+# A rule answers a request, or lets moto answer; it raises Refusal where S3 would refuse.
+Rule: TypeAlias = Callable[[Moto, Request], Reply]
+Rules: TypeAlias = Mapping[Operation, Rule]

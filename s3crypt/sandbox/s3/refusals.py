@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The errors that several families of S3 answer, and the reply that carries an error."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+from xml.sax.saxutils import escape
+
+from s3crypt.sandbox.wire import Refusal, Reply, Request, xml_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def invalid(message: str, code: str = "InvalidArgument") -> Refusal:
+    """Return the refusal of a request that makes no sense."""
+    return Refusal(400, code, message)
+
+
+def invalid_request(message: str) -> Refusal:
+    """Return the refusal of a request that does not fit its object or upload."""
+    return invalid(message, "InvalidRequest")
+
+
+def access_denied(message: str = "Access Denied") -> Refusal:
+    """Return the refusal of a request whose sender lacks a right."""
+    return Refusal(403, "AccessDenied", message)
+
+
+def no_such_key() -> Refusal:
+    """Return the refusal of a request for an object that does not exist."""
+    return Refusal(404, "NoSuchKey", "The specified key does not exist.")
+
+
+def precondition_failed(condition: str) -> Refusal:
+    """Return the refusal of a request whose condition, a header's name, does not hold."""
+    return Refusal(
+        412,
+        "PreconditionFailed",
+        f"At least one of the pre-conditions you specified did not hold: {condition}",
+    )
+
+
+def error_reply(request: Request, refusal: Refusal) -> Reply:
+    """Return the reply that S3 refuses a request with."""
+    request_id = secrets.token_hex(8).upper()
+    region = refusal.headers.get("x-amz-bucket-region")
+    parts: Mapping[str, str] = {
+        "Code": refusal.code,
+        "Message": refusal.message,
+        **({"Region": region} if region else {}),
+        "Resource": unquote(request.raw_path),
+        "RequestId": request_id,
+    }
+    inner = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in parts.items())
+    headers = (("x-amz-request-id", request_id), *refusal.headers.items())
+    return xml_reply(refusal.status, f"<Error>{inner}</Error>", headers)

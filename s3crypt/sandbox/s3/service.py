@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The S3 service: checks each request, finds its rule, and lets no two requests race.
+
+It must not know what a rule does, nor how a request came here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+from . import bodies, bucket_encryption, encryption, locks, multipart, object_annotations, objects
+from .access import check_access
+from .operations import ANY, BUCKET, OBJECT, Operation, Rule, Rules
+from .refusals import error_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from s3crypt.sandbox.backend import Moto
+    from s3crypt.sandbox.wire import Refusal, Reply, Request
+
+# Every rule there is, one line per family; moto alone answers all other operations.
+_RULES: Rules = {
+    **object_annotations.RULES,
+    **bucket_encryption.RULES,
+    **encryption.RULES,
+    **locks.RULES,
+    **multipart.RULES,
+    **objects.RULES,
+}
+# Query parameters that name operations of moto's, which are none on the object itself.
+_MOTOS = ("acl", "tagging", "legal-hold", "restore", "select", "torrent")
+_PARAMETERS = {
+    level: (*(rule.parameter for rule in _RULES if rule.level == level and rule.parameter), *_MOTOS)
+    for level in (BUCKET, OBJECT)
+}
+
+
+class S3:
+    """The S3 rules, applied to requests that may come at the same time."""
+
+    def __init__(self, moto: Moto) -> None:
+        self._moto = moto
+        self._guard = threading.Lock()
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+
+    def __call__(self, request: Request) -> Reply:
+        """Answer a request, by a rule or by moto.
+
+        Raises:
+            Refusal: S3 would refuse the request.
+        """
+        check_access(self._moto, request)
+        request = bodies.verified(request)
+        rule = _rule_for(request)
+        if rule is None:
+            return self._moto(request)
+        with self._exclusive(request):
+            return rule(self._moto, request)
+
+    def refused(self, request: Request, refusal: Refusal) -> Reply:
+        """Return S3's reply to a request that it refuses."""
+        return error_reply(request, refusal)
+
+    @contextlib.contextmanager
+    def _exclusive(self, request: Request) -> Iterator[None]:
+        """Keep other requests from the object and the copy's source between a check and its act."""
+        names = {(request.bucket, request.key)}
+        if request.copy_source is not None:
+            names.add(request.copy_source[:2])
+        with contextlib.ExitStack() as held:
+            for name in sorted(names):  # in one order everywhere, or two copies could deadlock
+                with self._guard:
+                    lock = self._locks.setdefault(name, threading.Lock())
+                held.enter_context(lock)
+            yield
+
+
+def _rule_for(request: Request) -> Rule | None:
+    level = OBJECT if request.key else BUCKET
+    asked = request.query
+    parameter = next((name for name in _PARAMETERS[level] if name in asked), "")
+    exact = _RULES.get(Operation(request.method, level, parameter))
+    return exact or _RULES.get(Operation(ANY, level, parameter))
