@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How few requests open objects make, how few bytes these fetch, and what is kept of them."""
+
+from __future__ import annotations
+
+import io
+import os
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from reader_samples import (
+    DEFAULT_FRAME,
+    DEFAULT_STRIDE,
+    FIRST,
+    SIZE,
+    decrypts_of,
+    ended,
+    gets_of,
+    put_short_frames,
+    ranges_of,
+    short_frames,
+)
+from samples import MODES, aes, connect_shared, make_mode, payload
+
+from s3crypt import SSES3, ClientSide, S3Crypt
+
+if TYPE_CHECKING:
+    from conftest import RequestsLog
+
+
+@pytest.fixture
+def store() -> S3Crypt:
+    """Return a store of short frames."""
+    return short_frames()
+
+
+@pytest.fixture
+def uri(store: S3Crypt, bucket: str) -> str:
+    """Put an object of many short frames."""
+    return put_short_frames(store, bucket)
+
+
+# --- Requests ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("size", [0, 1, 60_000])
+def test_a_small_object_is_one_request(
+    name: str, size: int, bucket: str, key: str, requests_log: RequestsLog
+) -> None:
+    """Opened, read, sought in and read again."""
+    store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    requests_log.clear()
+    with store.open(uri) as file:
+        assert file.read() == payload(size)
+        file.seek(0)
+        assert file.read_ranges([(0, None), (-5, None)]) == [payload(size), payload(size)[-5:]]
+        assert file.size == size
+    # An empty object has no first byte to ask for, so that S3 refuses the first request.
+    assert len(gets_of(requests_log)) == (2 if size == 0 and not name.startswith("client") else 1)
+    assert decrypts_of(requests_log) == name.startswith("client")
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_a_small_read_of_a_large_object(
+    name: str, bucket: str, key: str, requests_log: RequestsLog
+) -> None:
+    """The header, the end, and the frame that is asked for; one call of KMS."""
+    size = 20 * DEFAULT_FRAME
+    store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
+    stored_size = store.put(payload(size), uri).stored_size
+    requests_log.clear()
+    with store.open(uri) as file:
+        file.seek(10 * DEFAULT_FRAME + 5)
+        assert file.read(10) == payload(size)[10 * DEFAULT_FRAME + 5 :][:10]
+    assert decrypts_of(requests_log) == name.startswith("client")
+    *before, (start, end) = ranges_of(requests_log)
+    assert end - start <= DEFAULT_STRIDE
+    if not name.startswith("client"):
+        assert len(before) == 1  # S3 vouches for the length
+        return
+    header, tail = before
+    assert header == (0, FIRST)
+    assert tail[1] == stored_size
+    assert tail[1] - tail[0] == DEFAULT_STRIDE + 40  # the last frame and the empty final one
+    assert end - start == DEFAULT_STRIDE
+
+
+def test_without_the_length_there_is_one_request_less(
+    bucket: str, requests_log: RequestsLog
+) -> None:
+    """Until it is asked for, and then there is one."""
+    size = 20 * DEFAULT_FRAME
+    store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    requests_log.clear()
+    with store.open(uri, allow_unverified_length=True) as file:
+        file.seek(10 * DEFAULT_FRAME)
+        assert file.read(9) == payload(size)[10 * DEFAULT_FRAME :][:9]
+        assert len(gets_of(requests_log)) == 2
+        assert (file.size, file.seek(0, os.SEEK_END), file.read(1)) == (size, size, b"")
+        assert len(gets_of(requests_log)) == 3
+
+
+@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("versioned", [False, True])
+def test_every_later_get_is_pinned(
+    name: str, bucket: str, key: str, s3: Any, requests_log: RequestsLog, *, versioned: bool
+) -> None:
+    """To the ETag of the first, and to its version where there are versions."""
+    if versioned:
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    size = 8 * DEFAULT_FRAME
+    store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
+    info = store.put(payload(size), uri)
+    requests_log.clear()
+    with store.open(uri, cache_length=0) as file:
+        assert file.read() == payload(size)
+        file.seek(-9, os.SEEK_END)
+        file.read()
+        file.read_ranges([(start, start + 9) for start in range(0, size, size // 4)])
+    first, *later = gets_of(requests_log)
+    assert "if-match" not in first["headers"]
+    assert "versionId" not in first["query"]
+    assert later
+    for entry in later:
+        assert entry["status"] == 206
+        assert entry["headers"]["if-match"] == info.etag
+        assert (f"versionId={info.version_id}" in entry["query"]) == versioned
+    assert bool(info.version_id) == versioned
+
+
+@pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=["sse-s3", "client"])
+def test_neighbours_come_by_one_request(mode: Any, bucket: str, requests_log: RequestsLog) -> None:
+    """Frames that lie side by side, whether one read wants them or several ranges."""
+    size = 24 * DEFAULT_FRAME
+    store, uri = connect_shared(mode), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    with store.open(uri) as file:
+        file.seek(4 * DEFAULT_FRAME)
+        requests_log.clear()
+        assert file.read(4 * DEFAULT_FRAME) == payload(size)[4 * DEFAULT_FRAME :][: 2**20]
+        assert len(gets_of(requests_log)) == 1
+        requests_log.clear()
+        ranges = [(n * DEFAULT_FRAME + 5, n * DEFAULT_FRAME + 70_000) for n in (12, 13, 14, 15)]
+        ranges += [(12 * DEFAULT_FRAME, 12 * DEFAULT_FRAME + 9)]
+        assert file.read_ranges(ranges) == [payload(size)[start:end] for start, end in ranges]
+        fetched = sum(entry["response_bytes"] for entry in gets_of(requests_log))
+        assert fetched <= 4 * DEFAULT_STRIDE
+        if isinstance(mode, ClientSide):
+            assert len(gets_of(requests_log)) == 1
+
+
+def test_far_ranges_come_by_requests_of_their_own(bucket: str, requests_log: RequestsLog) -> None:
+    """What nobody asked for is not fetched between them; what is asked for twice comes once."""
+    size = 24 * DEFAULT_FRAME
+    store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    with store.open(uri) as file:
+        requests_log.clear()
+        wanted = [(n * DEFAULT_FRAME, n * DEFAULT_FRAME + 9) for n in (3, 9, 15, 9, 3)]
+        assert file.read_ranges(wanted) == [payload(size)[start:end] for start, end in wanted]
+        assert sorted(end - start for start, end in ranges_of(requests_log)) == [DEFAULT_STRIDE] * 3
+
+
+def test_what_is_kept_is_not_fetched_again(
+    store: S3Crypt, uri: str, requests_log: RequestsLog
+) -> None:
+    """Back and forth in an object that the cache holds."""
+    with store.open(uri) as file:
+        file.read()
+        requests_log.clear()
+        for start in (0, SIZE // 2, SIZE - 9, 17):
+            file.seek(start)
+            file.read(5000)
+        file.read_ranges([(SIZE - 9, None), (5, 9)])
+    assert gets_of(requests_log) == []
+
+
+def test_what_is_kept_is_bounded(bucket: str, requests_log: RequestsLog) -> None:
+    """Frames that were long not used are fetched again, those used last are not."""
+    size = 20 * DEFAULT_FRAME
+    store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+
+    def look(file: Any, frame: int) -> int:
+        requests_log.clear()
+        file.seek(frame * DEFAULT_FRAME + 9)
+        assert file.read(9) == payload(size)[frame * DEFAULT_FRAME + 9 :][:9]
+        return len(gets_of(requests_log))
+
+    with store.open(uri, cache_length=4 * DEFAULT_FRAME) as file:
+        frames = (2, 17, 4, 15, 6, 13, 8, 11)
+        assert [look(file, frame) for frame in frames] == [1] * len(frames)
+        assert [look(file, frame) for frame in (11, 8)] == [0, 0]
+        assert [look(file, frame) for frame in (2, 17)] == [1, 1]
+
+
+@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("step", [1000, 2**20])
+def test_reading_on_takes_few_requests(
+    name: str, step: int, bucket: str, key: str, requests_log: RequestsLog
+) -> None:
+    """Many frames come by one, and no byte twice but those of the first and the last."""
+    size = 32 * DEFAULT_FRAME
+    store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    requests_log.clear()
+    found = io.BytesIO()
+    with store.open(uri) as file:
+        while chunk := file.read(step):
+            found.write(chunk)
+    assert found.getvalue() == payload(size)
+    gets = gets_of(requests_log)
+    assert len(gets) <= 14
+    assert sum(entry["response_bytes"] for entry in gets) <= size * 1.05 + 2**19
+    assert decrypts_of(requests_log) == name.startswith("client")
+
+
+def test_reading_backwards_reads_nothing_ahead(bucket: str, requests_log: RequestsLog) -> None:
+    """Nor does jumping: only reading on is a sign of what comes."""
+    size = 32 * DEFAULT_FRAME
+    store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    with store.open(uri) as file:
+        requests_log.clear()
+        for frame in range(28, 0, -3):
+            file.seek(frame * DEFAULT_FRAME + 5)
+            file.read(9)
+        assert all(end - start == DEFAULT_STRIDE for start, end in ranges_of(requests_log))
+
+
+# --- How much is fetched -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frame", "cache"),
+    [(1, 1), (1, 2), (1, 3), (2, 4), (2, 3), (2, 1), (4, 4), (4, 6)],
+)
+def test_frames_as_long_as_the_cache_come_once(
+    frame: int, cache: int, bucket: str, requests_log: RequestsLog
+) -> None:
+    """What is read ahead never pushes out the frame that is being read."""
+    size, mib = 11 * 2**20 + 5, 2**20
+    store, uri = connect_shared(ClientSide(aes(), frame_length=frame * mib)), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    requests_log.clear()
+    with store.open(uri, cache_length=cache * mib) as file:
+        assert b"".join(iter(partial(file.read, 60_000), b"")) == payload(size)
+    assert ended("s3crypt-read")
+    # The header's request, and the end's of two frames at most, bring what may come again.
+    fetched = sum(end - start for start, end in ranges_of(requests_log))
+    assert fetched <= size + 2**17 + 2 * frame * mib
+
+
+@pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=["sse-s3", "client"])
+def test_nothing_is_read_ahead_before_the_third_read_in_order(
+    mode: Any, bucket: str, requests_log: RequestsLog
+) -> None:
+    """Two reads side by side are a jump to a column; three are a file being read."""
+    size = 24 * DEFAULT_FRAME
+    store, uri = connect_shared(mode), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+
+    def fetched(reads: int) -> int:
+        with store.open(uri) as file:
+            requests_log.clear()
+            file.seek(4 * DEFAULT_FRAME)
+            for _ in range(reads):
+                file.read(DEFAULT_FRAME)
+        assert ended("s3crypt-read")
+        return sum(end - start for start, end in ranges_of(requests_log))
+
+    assert fetched(1) <= DEFAULT_STRIDE
+    assert fetched(2) <= 2 * DEFAULT_STRIDE
+    assert fetched(3) > 3 * DEFAULT_STRIDE
+
+
+@pytest.mark.parametrize("frame", [2**14, DEFAULT_FRAME])
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_adjacent_columns_fetch_each_frame_once(
+    count: int, frame: int, bucket: str, requests_log: RequestsLog
+) -> None:
+    """Though the frame between two has bytes of both."""
+    size = 40 * DEFAULT_FRAME
+    store, uri = connect_shared(ClientSide(aes(), frame_length=frame)), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    place = 3 * 2**20 + 17
+    with store.open(uri) as file:
+        requests_log.clear()
+        file.seek(place)
+        for length in (300_000, 500_001, 700_007, 200_003, 350_000)[:count]:
+            assert file.read(length) == payload(size)[place : place + length]
+            place += length
+    assert ended("s3crypt-read")
+    asked = sorted(ranges_of(requests_log))
+    assert all(one[1] <= two[0] for one, two in pairwise(asked)), asked
+
+
+@pytest.mark.parametrize("how", ["read", "read_ranges"])
+def test_columns_here_and_there_bring_little_else(
+    how: str, bucket: str, requests_log: RequestsLog
+) -> None:
+    """As of a Parquet file: its end, then some columns of every row group."""
+    size, column, frame = 20 * 2**20, 1_000_003, 2**14
+    store, uri = connect_shared(ClientSide(aes(), frame_length=frame)), f"s3://{bucket}/x"
+    store.put(payload(size), uri)
+    starts = [group * 5 * 2**20 + n * column + 17 for group in range(4) for n in (0, 2, 4)]
+    starts = [start for start in starts if start + column <= size]
+    requests_log.clear()
+    with store.open(uri) as file:
+        for tail in (8, 30_000):
+            file.seek(-tail, os.SEEK_END)
+            assert file.read(tail) == payload(size)[-tail:]
+        if how == "read_ranges":
+            wanted = [(start, start + column) for start in starts]
+            assert file.read_ranges(wanted) == [payload(size)[a:b] for a, b in wanted]
+        else:
+            for start in starts:
+                file.seek(start)
+                assert file.read(column) == payload(size)[start : start + column]
+    assert ended("s3crypt-read")
+    fetched = sum(end - start for start, end in ranges_of(requests_log))
+    assert fetched <= 1.1 * len(starts) * column
+
+
+def test_without_a_mode_a_small_plain_object_is_one_request(
+    bucket: str, requests_log: RequestsLog
+) -> None:
+    """Its first bytes tell whose it is, and are then read."""
+    uri, text = f"s3://{bucket}/x", b"a line of text\n" * 4000
+    connect_shared(SSES3()).put(text, uri)
+    requests_log.clear()
+    with connect_shared().open(uri) as file:
+        assert file.read() == text
+    assert ranges_of(requests_log) == [(0, FIRST)]
+
+
+@pytest.mark.parametrize("mode", [SSES3(), None], ids=["sse-s3", "none"])
+def test_of_a_plain_object_nothing_is_fetched_in_vain(
+    mode: Any, bucket: str, requests_log: RequestsLog
+) -> None:
+    """What the first request brings is the first that is read; no byte comes twice."""
+    uri, size = f"s3://{bucket}/x", 5 * 2**20
+    # Of a type that is known: of unknown bytes, a reader without a mode asks for their neighbour.
+    content = b"\x89PNG\r\n\x1a\n" + payload(size - 8)
+    connect_shared(SSES3()).put(content, uri)
+    requests_log.clear()
+    with connect_shared(mode).open(uri) as file:
+        file.read(50_000)
+        assert ranges_of(requests_log) == [(0, FIRST)]
+    requests_log.clear()
+    with connect_shared(mode).open(uri) as file:
+        assert b"".join(iter(partial(file.read, 50_000), b"")) == content
+    asked = sorted(ranges_of(requests_log))
+    assert sum(end - start for start, end in asked) <= size + FIRST
