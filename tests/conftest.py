@@ -190,7 +190,7 @@ _SLOW = (
     "test_requests.py::test_half_a_reply_of_kms",
     "test_requests.py::test_what_no_service_sends",
     "test_whole_checksums.py::test_a_changed_bit_is_refused_wherever_it_is",
-    "test_writer.py::test_a_block_interrupted_anywhere",
+    "test_writer_dropped.py::test_a_block_interrupted_anywhere",
 )
 # Long tests of the core about S3's replies, sizes or tampering, which no Python's version touches:
 # .ci/run has them on one Python only.

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects written as files that are dropped, collected or interrupted: nothing is stored."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import io
+import linecache
+import sys
+import threading
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from samples import aes, connect_shared, names, payload, uploads
+from writer_samples import HANG, LENGTHS, LONG, is_empty, run_script, write_in_pieces
+
+from s3crypt import ClientSide, S3Crypt, StorageError
+from s3crypt.objects import writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+@pytest.fixture
+def store() -> S3Crypt:
+    """Return a store that asks no key service."""
+    return connect_shared(ClientSide(aes()))
+
+
+@pytest.fixture
+def uri(bucket: str) -> str:
+    """Return where nothing is yet."""
+    return f"s3://{bucket}/x"
+
+
+# --- Dropped -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", LENGTHS)
+def test_a_file_dropped_stores_nothing(
+    store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
+) -> None:
+    """What is collected unclosed was never completed, and a warning says so."""
+    held = [store.open(uri, "wb")]
+    write_in_pieces(held[0], payload(size))
+    with pytest.warns(ResourceWarning, match=uri):
+        held.clear()
+    _settle()
+    assert is_empty(s3, bucket)
+
+
+def _settle() -> None:
+    """Wait for the threads that discard what was sent."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("s3crypt-write"):
+            thread.join(10)
+
+
+def test_a_file_in_a_cycle_is_dropped_as_well(
+    store: S3Crypt, uri: str, bucket: str, s3: Any
+) -> None:
+    """The collector's order decides nothing."""
+    cycle: list[Any] = [store.open(uri, "wb")]
+    cycle[0].write(b"x")
+    cycle.append(cycle)
+    del cycle
+    with pytest.warns(ResourceWarning, match=uri):
+        gc.collect()
+    _settle()
+    assert is_empty(s3, bucket)
+
+
+def _in_text(file: Any, size: int) -> list[Any]:
+    text = io.TextIOWrapper(file, encoding="ascii", write_through=True)
+    text.write("x" * size)
+    return [text]
+
+
+def _in_buffer(file: Any, size: int) -> list[Any]:
+    buffer = io.BufferedWriter(file)
+    buffer.write(bytes(size))
+    return [buffer]
+
+
+def _in_both(file: Any, size: int) -> list[Any]:
+    text = io.TextIOWrapper(io.BufferedWriter(file), encoding="ascii")
+    text.write("x" * size)
+    return [text]
+
+
+def _in_gzip(file: Any, size: int) -> list[Any]:
+    packed = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=0)
+    packed.write(bytes(size))
+    return [packed]
+
+
+def _drop(held: list[Any]) -> None:
+    held.clear()
+    gc.collect()
+
+
+# Python 3.13 prints what is raised in a finalizer of a file.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("size", LENGTHS)
+@pytest.mark.parametrize("wrap", [_in_text, _in_buffer, _in_both, _in_gzip])
+def test_a_wrapper_dropped_stores_nothing(
+    wrap: Any, store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
+) -> None:
+    """Python's own close what they wrap when they are collected; that completes nothing."""
+    held = wrap(store.open(uri, "wb"), size)
+    with pytest.warns(ResourceWarning, match=uri):
+        _drop(held)
+    _settle()
+    assert is_empty(s3, bucket)
+
+
+def _report(store: S3Crypt, uri: str, size: int) -> None:
+    try:
+        int("no number")
+    except ValueError:
+        with io.TextIOWrapper(store.open(uri, "wb"), encoding="ascii", write_through=True) as text:
+            text.write("x" * size)
+            raise
+
+
+@pytest.mark.parametrize("size", LENGTHS)
+def test_an_error_raised_again_through_a_wrapper_stores_nothing(
+    store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
+) -> None:
+    """Though it was there already when the file was opened."""
+    with pytest.raises(StorageError, match=uri) as caught:
+        _report(store, uri, size)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert is_empty(s3, bucket)
+
+
+def test_a_file_closed_at_an_iterators_end(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
+    """Nothing is stored, and who called it is told so: a StopIteration would end his own loop."""
+    file, items = store.open(uri, "wb"), iter([b"one", b"two"])
+
+    def copy() -> None:
+        while True:
+            try:
+                item = next(items)
+            except StopIteration:
+                file.close()
+                return
+            file.write(item)
+
+    with pytest.raises(StorageError, match=uri) as caught:
+        copy()
+    assert "with" in str(caught.value.hint)
+    assert file.closed
+    assert is_empty(s3, bucket)
+
+
+# --- Collected ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _no_collection() -> Iterator[None]:
+    """Have garbage collected where a test says, and warn nobody."""
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            yield
+    finally:
+        gc.enable()
+
+
+@pytest.mark.usefixtures("_no_collection")
+@pytest.mark.parametrize("how", ["collected", "by itself"])
+@pytest.mark.parametrize("event", ["UploadPart", "AbortMultipartUpload"])
+def test_a_file_collected_by_a_thread_that_stores_it(
+    event: str, how: str, session: Any, uri: str, bucket: str, s3: Any
+) -> None:
+    """It is in a cycle, and the collector runs in any thread: the upload is aborted."""
+    armed, calls = threading.Event(), []
+    client = session.client("s3")
+
+    def collect(**_: object) -> None:
+        calls.append(event)
+        if armed.wait(HANG) and how == "collected":
+            gc.collect()
+        elif armed.is_set():
+            gc.enable()
+
+    client.meta.events.register(f"before-send.s3.{event}", collect)
+    store = S3Crypt(ClientSide(aes()), client=client)
+    cycle: list[Any] = [store.open(uri, "wb")]
+    cycle[0].write(bytes(LONG))
+    cycle.append(cycle)
+    if event == "AbortMultipartUpload":
+        # Another's end is what this one's is waited for by.
+        other = store.open(f"{uri}-other", "wb")
+        other.write(bytes(LONG))
+        cycle.append(other)
+    del cycle
+    armed.set()
+    if event == "AbortMultipartUpload":
+        other.abort()
+        del other
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith("s3crypt-"):
+            thread.join(HANG)
+            assert not thread.is_alive()
+    assert calls
+    assert is_empty(s3, bucket)
+
+
+_COLLECTED = """
+import gc, os, sys, threading, warnings
+from s3crypt import *
+from s3crypt.objects import writer
+warnings.simplefilter("ignore")
+gc.disable()
+uri = f"s3://{sys.argv[1]}/x"
+store = S3Crypt(ClientSide(AESKeyring("tests", "one", bytes(32))))
+store.client  # made here, since the thread is given a second
+state = {}
+
+def enter(frame, event, _):
+    return line if frame.f_code.co_filename == writer.__file__ else None
+
+def line(frame, event, _):
+    state["count"] += event == "line"
+    if event == "line" and state["count"] == state["at"]:
+        state["where"] = f"{frame.f_code.co_name}, line {frame.f_lineno}"
+        state["dropped"].wait(10)
+        gc.collect()
+    return line
+
+threading.settrace(enter)
+at, hung = 0, []
+while True:
+    at += 1
+    state.update(at=at, count=0, where="", dropped=threading.Event())
+    cycle = [store.open(uri, "wb")]
+    cycle.append(cycle)
+    del cycle
+    state["dropped"].set()
+    thread = next(t for t in threading.enumerate() if t.name in ("s3crypt-write", "hung"))
+    thread.join(1 if state["where"] or at > 1 else 0.2)
+    if thread.is_alive() and not state["where"]:
+        break  # it waits for bytes: there are no more lines before that
+    if thread.is_alive():
+        hung.append(state["where"])
+        break
+print(at, hung, flush=True)
+os._exit(1 if hung or at < 5 else 0)
+"""
+
+
+def test_a_file_collected_at_any_line_of_its_own_thread(bucket: str, s3: Any) -> None:
+    """The collector may run while a lock of the file's is held, by who holds it."""
+    done = run_script(_COLLECTED, bucket)
+    assert done.returncode == 0, (done.stdout, done.stderr.decode())
+    assert is_empty(s3, bucket)
+
+
+# --- Interrupted -------------------------------------------------------------------------------
+
+
+class _Interrupt:
+    """Raises KeyboardInterrupt at the n-th line that this thread runs of the writer."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.where = ""
+
+    def __enter__(self) -> Self:
+        self._before = sys.gettrace()
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _enter(self, frame: FrameType, event: str, _: object) -> Any:
+        return self._line if frame.f_code.co_filename == writer.__file__ else None
+
+    def _line(self, frame: FrameType, event: str, _: object) -> Any:
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
+        # A `with` is run again when it ends, where Python handles no signal, but traces. What is
+        # raised in a finalizer, Python prints and goes on.
+        is_finalizer = frame.f_code.co_name == "__del__"
+        if event == "line" and not line.startswith("with ") and not is_finalizer:
+            self.at -= 1
+            if not self.at:
+                self.where = f"{frame.f_code.co_name}, line {frame.f_lineno}"
+                raise KeyboardInterrupt
+        return self._line
+
+
+@pytest.mark.timeout(60)
+def test_an_interrupted_write_is_not_completed(store: S3Crypt, uri: str, bucket: str) -> None:
+    """Who writes again from where the file says it is stores these bytes, or none."""
+    data, tried = payload(300_000), 0
+    while True:
+        tried += 1
+        file = store.open(uri, "xb")
+        file.write(data[:100])
+        try:
+            with _Interrupt(tried) as interrupt:
+                file.write(data[100:])
+        except KeyboardInterrupt:
+            assert interrupt.where
+        else:
+            if not interrupt.where:
+                break
+        with suppress(StorageError):
+            file.write(data[file.tell() :])
+            file.close()
+        file.abort()
+        if names(s3 := store.client, bucket):
+            assert store.read(uri) == data, interrupt.where
+            store.delete(uri)
+        assert uploads(s3, bucket) == []
+    file.abort()
+    assert tried > 10
+
+
+# Python 3.13 prints what is raised in a finalizer of a file.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.timeout(60)
+def test_a_block_interrupted_anywhere_stores_nothing_in_part(
+    store: S3Crypt, uri: str, bucket: str, s3: Any
+) -> None:
+    """Neither a piece of it, nor an upload, nor a thread that waits."""
+    data, tried = payload(70_000), -2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        while True:
+            tried += 3
+            with suppress(KeyboardInterrupt), _Interrupt(tried) as interrupt:
+                with store.open(uri, "wb") as file:
+                    file.write(data)
+                    file.write(data)
+                del file
+            if not interrupt.where:
+                break
+            file = None  # type: ignore[assignment]  # dropped, where it was opened
+            gc.collect()
+            for thread in threading.enumerate():
+                if thread.name == "s3crypt-write":
+                    thread.join(HANG)
+                    assert not thread.is_alive(), interrupt.where
+            if names(s3, bucket):
+                assert store.read(uri) == data * 2, interrupt.where
+                store.delete(uri)
+    assert tried > 40
+    assert uploads(s3, bucket) == []

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects written as files that fail, in the block or at a service: nothing is stored."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from samples import CLIENT_SIDE, MODES, aes, connect_shared, make_mode, names, payload, uploads
+from writer_samples import LENGTHS, LONG, OLD, is_empty, write_in_pieces
+
+from s3crypt import (
+    SSEC,
+    SSEKMS,
+    ClientSide,
+    KeyUnavailableError,
+    S3Crypt,
+    S3CryptError,
+    StorageError,
+)
+
+
+@pytest.fixture
+def store() -> S3Crypt:
+    """Return a store that asks no key service."""
+    return connect_shared(ClientSide(aes()))
+
+
+@pytest.fixture
+def uri(bucket: str) -> str:
+    """Return where nothing is yet."""
+    return f"s3://{bucket}/x"
+
+
+class _OwnError(Exception):
+    """What a caller's own code raises."""
+
+
+def _fail(file: Any, data: bytes, error: type[BaseException] = _OwnError) -> None:
+    """Write and fail within the block."""
+    with file:
+        write_in_pieces(file, data)
+        raise error
+
+
+@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("size", LENGTHS)
+def test_an_exception_stores_nothing(
+    name: str, size: int, uri: str, bucket: str, key: str, s3: Any
+) -> None:
+    """It goes on as it is, and neither an object nor an upload is left."""
+    file = connect_shared(make_mode(name, key)).open(uri, "wb")
+    with pytest.raises(_OwnError) as caught:
+        _fail(file, payload(size))
+    assert caught.value.__context__ is None
+    assert file.closed
+    assert is_empty(s3, bucket)
+
+
+@pytest.mark.parametrize("size", LENGTHS)
+def test_an_exception_keeps_what_was_there(
+    store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
+) -> None:
+    """As if nobody had begun; interrupts too."""
+    store.put(OLD, uri)
+    for error in (_OwnError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        with pytest.raises(error):
+            _fail(store.open(uri, "wb"), payload(size), error)
+    assert store.read(uri) == OLD
+    assert uploads(s3, bucket) == []
+
+
+@pytest.mark.parametrize("size", LENGTHS)
+def test_abort_stores_nothing(store: S3Crypt, size: int, uri: str, bucket: str, s3: Any) -> None:
+    """Also within the block, which then ends well."""
+    with store.open(uri, "wb") as file:
+        write_in_pieces(file, payload(size))
+        file.abort()
+    assert file.closed
+    assert is_empty(s3, bucket)
+    with pytest.raises((ValueError, StorageError)):
+        file.info  # noqa: B018 - to ask is to raise
+
+
+def _fail_in_text(file: Any, size: int) -> None:
+    with io.TextIOWrapper(file, encoding="ascii", write_through=True) as text:
+        text.write("x" * size)
+        raise _OwnError
+
+
+def _fail_in_both(file: Any, size: int) -> None:
+    with file, io.TextIOWrapper(file, encoding="ascii") as text:
+        text.write("x" * size)
+        raise _OwnError
+
+
+@pytest.mark.parametrize("size", LENGTHS)
+@pytest.mark.parametrize("how", [_fail_in_text, _fail_in_both])
+def test_an_exception_through_a_wrapper_stores_nothing(
+    how: Any, store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
+) -> None:
+    """Wrappers close what they wrap whether or not all went well."""
+    file = store.open(uri, "wb")
+    with pytest.raises(_OwnError):
+        how(file, size)
+    assert file.closed
+    assert is_empty(s3, bucket)
+
+
+def test_a_file_written_while_an_error_is_handled(store: S3Crypt, uri: str) -> None:
+    """An error that was there before is none of the file's."""
+    try:
+        int("no number")
+    except ValueError:
+        with store.open(uri, "wb") as file:
+            file.write(b"report")
+        assert store.read(uri) == b"report"
+    assert store.read(uri) == b"report"
+
+
+def test_a_file_closed_while_an_error_is_handled(
+    store: S3Crypt, uri: str, bucket: str, s3: Any
+) -> None:
+    """But by its own block, whether the error goes on cannot be told: nothing, and said so."""
+    try:
+        int("no number")
+    except ValueError:
+        file = store.open(uri, "wb")
+        file.write(b"closed")
+        with pytest.raises(StorageError, match=uri) as caught:
+            file.close()
+        assert caught.value.hint
+        wrapped = io.TextIOWrapper(store.open(uri, "wb"))
+        wrapped.write("wrapped")
+        with pytest.raises(StorageError, match=uri):
+            wrapped.close()
+    assert is_empty(s3, bucket)
+
+
+def test_an_error_handled_within_the_block_is_no_failure(store: S3Crypt, uri: str) -> None:
+    """What the caller has caught does not count."""
+    with store.open(uri, "wb") as file:
+        for number in range(3):
+            try:
+                int("no number")
+            except ValueError:
+                file.write(b"%d" % number)
+    assert store.read(uri) == b"012"
+
+
+@pytest.mark.parametrize("size", LENGTHS)
+def test_a_missing_bucket_is_told(store: S3Crypt, size: int, bucket: str) -> None:
+    """By `write` or `close`, as ours."""
+    uri = f"s3://{bucket}-not/x"
+    with pytest.raises(StorageError) as caught, store.open(uri, "wb") as file:
+        write_in_pieces(file, payload(size))
+    assert caught.value.code == "NoSuchBucket"
+    assert file.closed
+
+
+@pytest.mark.parametrize("name", ["sse-kms", "dsse-kms", *CLIENT_SIDE])
+def test_a_disabled_key_is_told(
+    name: str, uri: str, bucket: str, kms_key: str, kms: Any, s3: Any
+) -> None:
+    """By `open`, `write` or `close`; nothing is stored."""
+    kms.disable_key(KeyId=kms_key)
+    store = connect_shared(make_mode(name, kms_key))
+    for size in LENGTHS:
+        with pytest.raises(KeyUnavailableError, match="disabled"), store.open(uri, "wb") as file:
+            write_in_pieces(file, payload(size))
+    assert is_empty(s3, bucket)
+
+
+def test_a_key_disabled_midway_is_told(
+    uri: str, bucket: str, kms_key: str, kms: Any, s3: Any
+) -> None:
+    """S3 refuses the next part; what was sent is discarded."""
+    with connect_shared(SSEKMS(kms_key)).open(uri, "wb") as file:
+        write_in_pieces(file, payload(LONG))
+        kms.disable_key(KeyId=kms_key)
+        with pytest.raises(KeyUnavailableError, match="disabled"):
+            file.writelines([payload(LONG)] * 5)
+        with pytest.raises(KeyUnavailableError, match="disabled"):
+            file.close()
+    assert is_empty(s3, bucket)
+
+
+def test_a_bucket_that_blocks_sse_c_is_told(blocked_bucket: str, s3: Any) -> None:
+    """With the hint that a put has."""
+    uri = f"s3://{blocked_bucket}/x"
+    with (
+        pytest.raises(StorageError) as caught,
+        connect_shared(SSEC(bytes(range(32)))).open(uri, "wb") as file,
+    ):
+        file.write(b"x")
+    assert "BlockedEncryptionTypes" in str(caught.value.hint)
+    assert is_empty(s3, blocked_bucket)
+
+
+@pytest.mark.parametrize("size", [10, LONG])
+def test_a_failed_file_stays_failed(
+    size: int, uri: str, bucket: str, kms_key: str, kms: Any, s3: Any
+) -> None:
+    """Whoever goes on after an error gets errors, and no object of what was left."""
+    kms.disable_key(KeyId=kms_key)
+    file = connect_shared(SSEKMS(kms_key)).open(uri, "wb")
+    failures = 0
+    for _ in range(3):
+        try:
+            file.write(payload(size))
+        except S3CryptError:
+            failures += 1
+    kms.enable_key(KeyId=kms_key)
+    if failures:
+        with pytest.raises(KeyUnavailableError):
+            file.write(b"x")
+        with pytest.raises(KeyUnavailableError):
+            file.close()
+        assert is_empty(s3, bucket)
+    else:
+        file.close()  # nothing had been sent yet, and now the key can be used
+        assert names(s3, bucket) == ["x"]
+    assert file.closed
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        file.write(b"x")
