@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sandbox's S3 keeps conditions, properties, holds and annotations of objects."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+from sandbox_samples import refusal, ssec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+# --- Conditions and copies ---------------------------------------------------------------------
+
+
+def test_puts_keep_their_conditions(s3: Any, bucket: str) -> None:
+    """If-Match and If-None-Match decide before anything is written."""
+    where = {"Bucket": bucket, "Key": "k"}
+    assert refusal(s3.put_object, **where, IfMatch='"x"') == (404, "NoSuchKey")
+    etag = s3.put_object(**where, Body=b"one", IfNoneMatch="*")["ETag"]
+    failed = (412, "PreconditionFailed")
+    assert refusal(s3.put_object, **where, Body=b"two", IfNoneMatch="*") == failed
+    assert refusal(s3.put_object, **where, Body=b"two", IfMatch='"x"') == failed
+    s3.put_object(**where, Body=b"three", IfMatch=etag)
+    assert s3.get_object(**where)["Body"].read() == b"three"
+
+
+def test_copies_keep_their_conditions(s3: Any, bucket: str) -> None:
+    """Source and target are both guarded."""
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"one")["ETag"]
+    copy = {"Bucket": bucket, "Key": "l", "CopySource": f"{bucket}/k"}
+    failed = (412, "PreconditionFailed")
+    assert refusal(s3.copy_object, **copy, CopySourceIfMatch='"x"') == failed
+    s3.copy_object(**copy, CopySourceIfMatch=etag, IfNoneMatch="*")
+    assert refusal(s3.copy_object, **copy, IfNoneMatch="*") == failed
+    assert refusal(s3.copy_object, **copy, IfMatch='"x"') == failed
+    s3.copy_object(**copy, IfMatch=etag)
+
+
+def test_uploads_keep_their_conditions(s3: Any, bucket: str) -> None:
+    """CompleteMultipartUpload is guarded as a put is."""
+    where = {"Bucket": bucket, "Key": "k"}
+    upload = s3.create_multipart_upload(**where)["UploadId"]
+    part = s3.upload_part(**where, UploadId=upload, PartNumber=1, Body=b"data")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    complete = {**where, "UploadId": upload, "MultipartUpload": parts}
+    etag = s3.put_object(**where, Body=b"first")["ETag"]
+    failed = (412, "PreconditionFailed")
+    assert refusal(s3.complete_multipart_upload, **complete, IfNoneMatch="*") == failed
+    assert refusal(s3.complete_multipart_upload, **complete, IfMatch='"x"') == failed
+    s3.complete_multipart_upload(**complete, IfMatch=etag)
+    assert s3.get_object(**where)["Body"].read() == b"data"
+
+
+def test_one_of_many_writers_wins(s3: Any, bucket: str) -> None:
+    """Check and write are one step."""
+
+    def attempt(number: int) -> bool:
+        try:
+            s3.put_object(Bucket=bucket, Key="k", Body=b"%d" % number, IfNoneMatch="*")
+        except ClientError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(32))) == 1
+
+
+def test_a_copy_onto_itself_must_change_something(s3: Any, bucket: str, kms_key: str) -> None:
+    """Another encryption is a change; none is refused."""
+    s3.put_object(Bucket=bucket, Key="k", Body=b"data")
+    copy = {"Bucket": bucket, "Key": "k", "CopySource": f"{bucket}/k"}
+    assert refusal(s3.copy_object, **copy) == (400, "InvalidRequest")
+    mode = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
+    assert s3.copy_object(**copy, **mode)["SSEKMSKeyId"] == kms_key
+    # Not inherited: without headers it is the bucket's default again.
+    assert s3.copy_object(**copy)["ServerSideEncryption"] == "AES256"
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
+
+
+def test_copies_keep_properties(s3: Any, bucket: str) -> None:
+    """Metadata, tags and content headers come along with an in-place change of encryption."""
+    s3.put_object(
+        Bucket=bucket,
+        Key="k",
+        Body=b"data",
+        ContentType="text/plain",
+        ContentEncoding="gzip",
+        Metadata={"a": "b"},
+        Tagging="t=1",
+    )
+    s3.copy_object(Bucket=bucket, Key="k", CopySource=f"{bucket}/k", ServerSideEncryption="aws:kms")
+    head = s3.head_object(Bucket=bucket, Key="k")
+    assert (head["ContentType"], head["ContentEncoding"]) == ("text/plain", "gzip")
+    assert head["Metadata"] == {"a": "b"}
+    assert s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == [{"Key": "t", "Value": "1"}]
+
+
+def test_deletes_keep_their_condition(s3: Any, bucket: str) -> None:
+    """A deletion of something else than was seen is refused."""
+    where = {"Bucket": bucket, "Key": "k"}
+    etag = s3.put_object(**where, Body=b"data")["ETag"]
+    assert refusal(s3.delete_object, **where, IfMatch='"x"') == (412, "PreconditionFailed")
+    s3.delete_object(**where, IfMatch=etag)
+    assert refusal(s3.head_object, **where) == (404, "404")
+
+
+def test_unknown_uploads_are_said(s3: Any, bucket: str) -> None:
+    """Parts of an upload that was never begun have nowhere to go."""
+    refused = refusal(
+        s3.upload_part, Bucket=bucket, Key="k", UploadId="none", PartNumber=1, Body=b""
+    )
+    assert refused == (404, "NoSuchUpload")
+
+
+# --- What is kept beside an object version -----------------------------------------------------
+
+
+@pytest.fixture
+def locked_bucket(s3: Any) -> str:
+    """Make a bucket with Object Lock."""
+    name = f"bucket-{uuid.uuid4()}"
+    s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    return name
+
+
+def test_event_holds_come_back(s3: Any, locked_bucket: str) -> None:
+    """HEAD and GET say the hold of a version, its duration while it is on; no copy inherits it."""
+    where = {"Bucket": locked_bucket, "Key": "k"}
+    s3.put_object(
+        **where, Body=b"data", ObjectLockEventHold="ON", ObjectLockEventHoldDurationDays=3
+    )
+    for reply in (s3.head_object(**where), s3.get_object(**where)):
+        assert (reply["ObjectLockEventHold"], reply["ObjectLockEventHoldDurationDays"]) == ("ON", 3)
+    version = s3.head_object(**where)["VersionId"]
+    assert refusal(s3.delete_object, **where, VersionId=version) == (403, "AccessDenied")
+    s3.put_object_retention(
+        **where, Retention={"EventHold": "OFF", "EventHoldDuration": {"Years": 2}}
+    )
+    told = s3.get_object_retention(**where)["Retention"]
+    assert told == {"EventHold": "OFF", "EventHoldDuration": {"Years": 2}}
+    head = s3.head_object(**where)
+    assert head["ObjectLockEventHold"] == "OFF"
+    assert "ObjectLockEventHoldDurationYears" not in head
+    s3.delete_object(**where, VersionId=version)
+    s3.put_object(**where, Body=b"data", ObjectLockEventHold="ON")
+    s3.copy_object(Bucket=locked_bucket, Key="l", CopySource=f"{locked_bucket}/k")
+    assert "ObjectLockEventHold" not in s3.head_object(Bucket=locked_bucket, Key="l")
+    none = (404, "NoSuchObjectLockConfiguration")
+    assert refusal(s3.get_object_retention, Bucket=locked_bucket, Key="l") == none
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        {"ObjectLockEventHold": "MAYBE"},
+        {"ObjectLockEventHoldDurationDays": 3},
+        {"ObjectLockEventHold": "ON", "ObjectLockEventHoldDurationDays": 0},
+        {"ObjectLockEventHold": "ON", "ObjectLockEventHoldDurationYears": 101},
+        {
+            "ObjectLockEventHold": "ON",
+            "ObjectLockEventHoldDurationDays": 3,
+            "ObjectLockEventHoldDurationYears": 3,
+        },
+    ],
+)
+def test_senseless_event_holds_are_refused(
+    hold: dict[str, Any], s3: Any, locked_bucket: str
+) -> None:
+    """Of a put, a copy and an upload by parts; and any where the bucket has no Object Lock."""
+    where = {"Bucket": locked_bucket, "Key": "k"}
+    s3.put_object(**where, Body=b"data")
+    calls: list[Callable[..., Any]] = [s3.put_object, s3.create_multipart_upload]
+    for call in calls:
+        assert refusal(call, **where, **hold) == (400, "InvalidArgument")
+    source = {"CopySource": f"{locked_bucket}/k", "MetadataDirective": "REPLACE"}
+    assert refusal(s3.copy_object, **where, **source, **hold) == (400, "InvalidArgument")
+
+
+def test_event_holds_need_object_lock(s3: Any, bucket: str) -> None:
+    """The bucket's setting comes first, as for the older locks."""
+    where = {"Bucket": bucket, "Key": "k"}
+    refused = (400, "InvalidRequest")
+    assert refusal(s3.put_object, **where, Body=b"", ObjectLockEventHold="ON") == refused
+    s3.put_object(**where, Body=b"")
+    assert refusal(s3.get_object_retention, **where) == refused
+
+
+def test_annotations_are_a_versions_own(s3: Any, versioned_bucket: str) -> None:
+    """Put, got, listed by pages and deleted; a rewrite begins without, the old version keeps."""
+    where = {"Bucket": versioned_bucket, "Key": "k"}
+    first = s3.put_object(**where, Body=b"data")
+    for name in ("b", "a", "c"):
+        put = s3.put_object_annotation(**where, AnnotationName=name, AnnotationPayload=b"note")
+        assert put["ObjectVersionId"] == first["VersionId"]
+    page = s3.list_object_annotations(**where, MaxAnnotationResults=2)
+    assert [entry["AnnotationName"] for entry in page["Annotations"]] == ["a", "b"]
+    token = page["NextContinuationToken"]
+    rest = s3.list_object_annotations(**where, ContinuationToken=token)
+    assert [entry["AnnotationName"] for entry in rest["Annotations"]] == ["c"]
+    assert "NextContinuationToken" not in rest
+    got = s3.get_object_annotation(**where, AnnotationName="a")
+    assert (got["AnnotationPayload"].read(), got["ETag"]) == (b"note", put["ETag"])
+    s3.delete_object_annotation(**where, AnnotationName="a")
+    gone = refusal(s3.get_object_annotation, **where, AnnotationName="a")
+    assert gone == (404, "NoSuchAnnotation")
+    s3.put_object(**where, Body=b"data")
+    assert s3.list_object_annotations(**where)["AnnotationCount"] == 0
+    old = s3.list_object_annotations(**where, VersionId=first["VersionId"])
+    assert old["AnnotationCount"] == 2
+
+
+def test_copies_take_annotations_unless_told_not_to(s3: Any, bucket: str) -> None:
+    """COPY is the default; SSE-C objects cannot have any; copies by parts have none."""
+    source = {"Bucket": bucket, "Key": "k"}
+    s3.put_object(**source, Body=b"data")
+    s3.put_object_annotation(**source, AnnotationName="a", AnnotationPayload=b"note")
+    counts = []
+    for directive in ({}, {"AnnotationDirective": "COPY"}, {"AnnotationDirective": "EXCLUDE"}):
+        s3.copy_object(Bucket=bucket, Key="l", CopySource=source, **directive)
+        counts.append(s3.list_object_annotations(Bucket=bucket, Key="l")["AnnotationCount"])
+    assert counts == [1, 1, 0]
+    copy = {"Bucket": bucket, "Key": "m", "CopySource": source, **ssec()}
+    assert refusal(s3.copy_object, **copy) == (400, "InvalidRequest")
+    s3.copy_object(**copy, AnnotationDirective="EXCLUDE")
+    upload = {"Bucket": bucket, "Key": "n"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    part = s3.upload_part_copy(**upload, PartNumber=1, CopySource=source)["CopyPartResult"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    s3.complete_multipart_upload(**upload, MultipartUpload=parts)
+    assert s3.list_object_annotations(Bucket=bucket, Key="n")["AnnotationCount"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "code"),
+    [
+        ("AWSx", b"note", "InvalidAnnotationName"),
+        ("s3-x", b"note", "InvalidAnnotationName"),
+        ("ä" * 257, b"note", "AnnotationNameTooLong"),
+        ("a", b"", "InvalidRequest"),
+        ("a", b"x" * (2**20 + 1), "InvalidRequest"),
+        ("a", b"\xff", "UnsupportedMediaType"),
+    ],
+)
+def test_senseless_annotations_are_refused(
+    name: str, payload: bytes, code: str, s3: Any, bucket: str
+) -> None:
+    """Names and texts have bounds."""
+    where = {"Bucket": bucket, "Key": "k"}
+    s3.put_object(**where, Body=b"data")
+    note = {"AnnotationName": name, "AnnotationPayload": payload}
+    assert refusal(s3.put_object_annotation, **where, **note)[1] == code
+
+
+def test_annotations_have_their_conditions(s3: Any, bucket: str) -> None:
+    """Their object must be there, be the one that was meant, and be open without a key."""
+    where = {"Bucket": bucket, "Key": "k"}
+    note = {"AnnotationName": "a", "AnnotationPayload": b"note"}
+    assert refusal(s3.put_object_annotation, **where, **note) == (404, "NoSuchKey")
+    s3.put_object(**where, Body=b"data")
+    other = refusal(s3.put_object_annotation, **where, **note, ObjectIfMatch='"x"')
+    assert other == (412, "PreconditionFailed")
+    s3.put_object(**where, Body=b"data", **ssec())
+    assert refusal(s3.put_object_annotation, **where, **note) == (400, "InvalidRequest")
