@@ -6,7 +6,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from .aws import http_status
+from .aws_errors import http_status
 from .errors import ObjectNotFoundError, StorageError
 from .requests import Attempts, Reply, call
 

@@ -34,7 +34,8 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from .aws import error_code, http_status, is_unsendable, policy_of, translate
+from .aws import policy_of
+from .aws_errors import error_code, http_status, is_unsendable, translate
 from .errors import ConfigError, ConflictError, S3CryptError, StorageError
 from .local.workers import pause
 

@@ -28,7 +28,8 @@ from s3crypt import (
     S3CryptError,
     StorageError,
 )
-from s3crypt.aws import Clients, translate, translating
+from s3crypt.aws import Clients
+from s3crypt.aws_errors import map_aws_errors, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +147,7 @@ def test_what_goes_wrong_before_a_reply(
     local: boto_errors.BotoCoreError, kind: type[S3CryptError]
 ) -> None:
     """The set-up is a ConfigError; the network is the service's kind, with a hint."""
-    with pytest.raises(kind) as caught, translating("s3://b/x"):
+    with pytest.raises(kind) as caught, map_aws_errors("s3://b/x"):
         raise local
     assert caught.value.__cause__ is local
     assert caught.value.hint or isinstance(
@@ -160,7 +161,7 @@ def test_what_goes_wrong_before_a_reply(
 def test_what_is_not_botocores_passes() -> None:
     """Our own errors and the caller's are not wrapped."""
     for error in (IntegrityError("x"), ZeroDivisionError(), OSError()):
-        with pytest.raises(type(error)) as caught, translating("s3://b/x"):
+        with pytest.raises(type(error)) as caught, map_aws_errors("s3://b/x"):
             raise error
         assert caught.value is error
 

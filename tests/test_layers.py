@@ -27,9 +27,10 @@ ALLOWED = {
     "location": {"errors"},
     "files": {"errors", "framing", "key_references", "local", "message"},
     "redaction": set(),
-    "aws": {"errors", "redaction"},
-    "requests": {"aws", "errors", "local"},
-    "buckets": {"aws", "errors", "requests"},
+    "aws_errors": {"errors"},
+    "aws": {"aws_errors", "errors", "redaction"},
+    "requests": {"aws", "aws_errors", "errors", "local"},
+    "buckets": {"aws", "aws_errors", "errors", "requests"},
     "kms": {"aws", "errors", "keyrings", "requests"},
     "keyrings": {"aws", "errors", "message", "requests"},
     "key_references": {"errors", "keyrings", "message"},
@@ -42,14 +43,14 @@ ALLOWED = {
         "errors", "framing", "keyrings", "local", "message", "modes", "s3ec",
     },
     "transfer": {
-        "aws", "errors", "framing", "local", "location", "requests",
+        "aws", "aws_errors", "errors", "framing", "local", "location", "requests",
     },
     "objects": {
-        "aws", "buckets", "errors", "formats", "framing", "keyrings",
+        "aws", "aws_errors", "buckets", "errors", "formats", "framing", "keyrings",
         "local", "location", "metadata", "modes", "requests", "s3ec", "transfer",
     },
     "rotation": {
-        "aws", "errors", "formats", "keyrings", "local",
+        "aws_errors", "errors", "formats", "keyrings", "local",
         "location", "metadata", "modes", "objects", "transfer",
     },
     "arguments": {"errors", "key_references", "message", "modes", "objects", "options"},
@@ -58,8 +59,8 @@ ALLOWED = {
         "rotation", "transfer",
     },
     "filesystem": {
-        "arguments", "aws", "buckets", "errors", "key_references", "local", "location", "modes",
-        "objects", "options", "requests", "transfer",
+        "arguments", "aws_errors", "buckets", "errors", "key_references", "local", "location",
+        "modes", "objects", "options", "requests", "transfer",
     },
     "parquet": {"errors", "formats", "key_references", "keyrings", "message"},
     "sandbox": {"errors"},
@@ -67,7 +68,7 @@ ALLOWED = {
 # Other packages -> the modules that may import them.
 OUTSIDE = {
     "boto3": {"aws", "filesystem", "key_references", "keyrings", "kms", "objects", "store"},
-    "botocore": {"aws", "kms", "objects", "requests", "transfer"},
+    "botocore": {"aws", "aws_errors", "kms", "objects", "requests", "transfer"},
     "cryptography": {"message", "keyrings"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},

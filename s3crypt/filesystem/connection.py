@@ -17,7 +17,7 @@ from fsspec import AbstractFileSystem
 from fsspec.config import apply_config
 
 from s3crypt.arguments import given_mode
-from s3crypt.aws import translating
+from s3crypt.aws_errors import map_aws_errors
 from s3crypt.errors import ConfigError, KeyFileNotFoundError
 from s3crypt.location import Location
 from s3crypt.objects.access import Objects, describe_target
@@ -162,7 +162,7 @@ class Connection:
             raise ConfigError(str(error), hint=error.hint) from error
 
     def _session(self) -> boto3.Session:
-        with translating("the AWS settings"):
+        with map_aws_errors("the AWS settings"):
             return boto3.Session(profile_name=self.options.profile, region_name=self.options.region)
 
 

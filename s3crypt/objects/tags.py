@@ -6,7 +6,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
-from s3crypt.aws import http_status, is_aws, reply_headers
+from s3crypt.aws import is_aws
+from s3crypt.aws_errors import http_status, reply_headers
 from s3crypt.errors import ConflictError, ObjectNotFoundError, S3CryptError, StorageError
 from s3crypt.location import Location
 from s3crypt.modes import Mode

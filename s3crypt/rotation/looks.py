@@ -8,7 +8,7 @@ from typing import Any
 
 from s3crypt import formats
 from s3crypt import metadata as entries
-from s3crypt.aws import http_status
+from s3crypt.aws_errors import http_status
 from s3crypt.errors import ConflictError, S3CryptError
 from s3crypt.formats import Envelope
 from s3crypt.location import Location

@@ -14,7 +14,8 @@ from typing import Any
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
-from s3crypt.aws import Clients, http_status
+from s3crypt.aws import Clients
+from s3crypt.aws_errors import http_status
 from s3crypt.errors import S3CryptError
 from s3crypt.requests import Look, call
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from s3crypt.aws import http_status, is_aws
+from s3crypt.aws import is_aws
+from s3crypt.aws_errors import http_status
 from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
 from s3crypt.location import Location
 from s3crypt.requests import Attempts, Reply, call

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Protocol
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 from botocore.httpchecksum import StreamingChecksumBody
 
-from s3crypt.aws import http_status
+from s3crypt.aws_errors import http_status
 from s3crypt.errors import ConflictError, IntegrityError, S3CryptError, StorageError
 from s3crypt.framing import Layout, Run, RunOpener
 from s3crypt.local.buffers import RUN_LENGTH, Buffers, reserve
