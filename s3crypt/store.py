@@ -2,7 +2,7 @@
 """S3Crypt: the public face. It checks arguments, documents, and delegates.
 
 What is done to objects is in `objects`, and in `rotation` where they are brought to another mode or
-key. Nothing below imports this module but the file system, which is another face.
+key. Nothing in the library imports this module.
 """
 
 import io
@@ -24,13 +24,12 @@ from .objects.opened import Demand, Neighbour
 from .objects.ranges import ByteRange
 from .objects.reader import DEFAULT_CACHE_LENGTH, ObjectReader
 from .objects.writer import ObjectWriter
+from .rotation import RotationOutcome
 from .transfer import Progress
 from .transfer.conditions import IF_ABSENT
 
 if TYPE_CHECKING:
     import boto3
-
-    from .rotation import RotationOutcome
 
 
 class S3Crypt:
@@ -113,10 +112,7 @@ class S3Crypt:
 
     @property
     def client(self) -> Any:
-        """Return the S3 client of this process. Only its operations demand the expected owner.
-
-        Its paginators, presigned URLs and transfer methods do not; s3crypt uses none of these.
-        """
+        """Return this process's S3 client. Only its operations demand the expected owner."""
         return self._objects.client
 
     @property
@@ -160,13 +156,7 @@ class S3Crypt:
             PolicyError: S3 did not encrypt as asked; what it stored was removed again.
         """
         location = Location.parse_object(uri)
-        described = describe_target(
-            location,
-            metadata=metadata,
-            tags=tags,
-            content_type=content_type,
-            storage_class=storage_class,
-        )
+        described = describe_target(location, metadata, tags, content_type, storage_class)
         chosen = demanded(self._mode(mode))
         conditions = IF_ABSENT if if_absent else {}
         with given(source) as opened:
@@ -303,27 +293,18 @@ class S3Crypt:
             cache_length: Plaintext bytes that are kept of what was read, and read ahead.
         """
         check_open(locals())
-        location, chosen = Location.parse_object(uri), self._mode(mode)
+        location, mode = Location.parse_object(uri), self._mode(mode)
         if how == "rb":
             allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
-            demand = Demand(chosen, version_id, written_as, *allowed, None, written_in)
+            demand = Demand(mode, version_id, written_as, *allowed, None, written_in)
             return self._objects.open_reader(
                 location,
                 demand,
                 cache_length=cache_length,
                 allow_unverified_length=allow_unverified_length,
             )
-        described = describe_target(
-            location,
-            metadata=metadata,
-            tags=tags,
-            content_type=content_type,
-            storage_class=storage_class,
-        )
-        conditions = IF_ABSENT if how == "xb" else {}
-        return self._objects.open_writer(
-            location, demanded(chosen), described, conditions=conditions
-        )
+        described = describe_target(location, metadata, tags, content_type, storage_class)
+        return self._objects.open_writer(location, demanded(mode), described, if_absent=how == "xb")
 
     def copy(  # noqa: PLR0913 - what may be said of an object, by name
         self,
@@ -341,24 +322,14 @@ class S3Crypt:
     ) -> ObjectInfo:
         """Store an object under another name too, in any mode; return what is known of the copy.
 
-        S3 copies objects of server-side modes itself. It copies a client-side object where the copy
-        keeps its keys, and its bound name and bucket if it has any; any other copy is decrypted,
-        verified and encrypted anew under its new name. Metadata, tags, content headers, storage
-        class, locks and annotations are kept.
+        S3 copies objects of server-side modes itself, and a client-side one where the copy keeps
+        its keys and what it is bound to; any other copy is decrypted, verified and encrypted anew.
+        Metadata, tags, content headers, storage class, locks and annotations are kept.
 
         Args:
-            source: `s3://bucket/name`, read as the store's mode demands.
-            destination: `s3://bucket/name` of the copy.
-            to: The mode of the copy; the store's if left out.
-            version_id: Instead of the current version.
+            to: The mode of the copy; the store's if left out. The other arguments are the source's.
             if_absent: Fail where there is an object at `destination`.
-            written_as, written_in: As `get`, of the source.
-            allow_unsigned, allow_unencrypted, drop_annotations: As `rotate`.
-
-        Raises:
-            ConflictError: There is an object at `destination` and `if_absent` was given, or the
-                source was written meanwhile.
-            ObjectNotFoundError, IntegrityError, PolicyError: As `get`.
+            allow_unencrypted, drop_annotations: As `rotate`.
         """
         return rotation.copy(
             self._objects,
@@ -376,10 +347,9 @@ class S3Crypt:
     ) -> ObjectInfo:
         """Say how large an object's plaintext is, and what else one request tells.
 
-        The size is exact, by arithmetic: where s3crypt wrote the object, its metadata has the
-        lengths that takes, and whoever reads the object compares them with its header; of other
-        writers' objects the header is read here. What only the header tells (`keys`, `context`,
-        `suite`) may be missing.
+        The size is computed, not measured. For objects that s3crypt wrote, it follows from lengths
+        in the metadata, which reading compares with the header; for others, the header is fetched.
+        What only the header has (`keys`, `context`, `suite`) may be missing.
         """
         demand = Demand(self._mode(mode), version_id)
         return self._objects.head(Location.parse_object(uri), demand)
@@ -392,10 +362,7 @@ class S3Crypt:
         version_id: str | None = None,
         neighbour: Neighbour | None = None,
     ) -> ObjectInfo:
-        """Say how an object is encrypted, by whose key and how large it is; decrypts nothing.
-
-        An object of mode `sse-c` answers only to its key, so it needs `mode`.
-        """
+        """Say how an object is encrypted, by whose key and how large it is; decrypts nothing."""
         location = Location.parse_object(uri)
         demand = Demand(self._mode(mode), version_id, neighbour=neighbour)
         return self._objects.look(location, demand, first=MAX_HEADER_LENGTH)
@@ -440,8 +407,8 @@ class S3Crypt:
         allow_unencrypted: bool = False,
         written_in: str | None = None,
         drop_annotations: bool = False,
-        on_outcome: "Callable[[RotationOutcome], None] | None" = None,
-    ) -> "tuple[RotationOutcome, ...]":
+        on_outcome: Callable[[RotationOutcome], None] | None = None,
+    ) -> tuple[RotationOutcome, ...]:
         """Bring an object, or all below a prefix, to another mode or key.
 
         Each by the cheapest sound way: copied inside S3, rewrapped (only the wrapped key

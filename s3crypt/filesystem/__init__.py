@@ -151,9 +151,8 @@ class S3CryptFileSystem(NamesFileSystem):
         with as_files():
             location = Location.parse_object(uri)
             chosen, described = self._connection.described(location, options)
-            conditions = IF_ABSENT if mode == "xb" else {}
             writer = self._connection.objects.open_writer(
-                location, chosen, described, conditions=conditions
+                location, chosen, described, if_absent=mode == "xb"
             )
         forget = partial(self._forget, [path])
         return WritableFile(path, mode, writer, forget, is_held=not autocommit)

@@ -33,7 +33,7 @@ from s3crypt.location import Location
 from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, is_access_point
 from s3crypt.requests import Attempts, Reply, call, pages
 from s3crypt.transfer import PART_LENGTH, Checksums, Mark, ObjectStream, Progress, Upload, upload
-from s3crypt.transfer.conditions import head
+from s3crypt.transfer.conditions import IF_ABSENT, head
 
 from .checks import check_written_in, classify, refuse_client_side
 from .info import (
@@ -348,11 +348,15 @@ class Objects:
         mode: Mode,
         described: Description,
         *,
-        conditions: Mapping[str, str],
+        if_absent: bool,
     ) -> ObjectWriter:
         """Open an object to be written in order; see `S3Crypt.open`."""
         store = partial(
-            self.write, location=location, mode=mode, described=described, conditions=conditions
+            self.write,
+            location=location,
+            mode=mode,
+            described=described,
+            conditions=IF_ABSENT if if_absent else {},
         )
         return ObjectWriter(store, str(location))
 
@@ -489,7 +493,6 @@ class Objects:
 
 def describe_target(
     location: Location,
-    *,
     metadata: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
     content_type: str | None = None,
