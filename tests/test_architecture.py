@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The architecture page against the sources."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import s3crypt
+from s3crypt.options import MODES
+
+PACKAGE = Path(s3crypt.__file__).resolve().parent
+PAGE = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def _section(title: str) -> str:
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_tree_names_every_module() -> None:
+    """Each module and package of the library once, and nothing else."""
+    rows = re.findall(r"^\| (`.*?) \|", _section("The tree"), re.MULTILINE)
+    named = [name.rstrip("/") for row in rows for name in re.findall(r"`([a-z0-9_/]+)`", row)]
+    there = {path.stem for path in PACKAGE.glob("*.py") if path.stem[0] != "_"}
+    there |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert sorted(named) == sorted(there)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_table_of_options_is_that_of_the_library(mode: str) -> None:
+    """An option is where its mode takes it."""
+    rows = [
+        line.split("|")[1:-1] for line in _section("Modes and options").splitlines() if "|" in line
+    ]
+    column = [cell.strip(" `") for cell in rows[0]].index(mode)
+    taken = {
+        name
+        for row in rows[2:]
+        if row[column].strip()
+        for name in re.findall(r"`([a-z_]+)`", row[0])
+    }
+    assert taken == MODES[mode]
+
+
+def test_no_module_is_too_long() -> None:
+    """A module of more than 600 lines does more than one thing."""
+    long = {
+        str(path.relative_to(PACKAGE)): lines
+        for path in PACKAGE.rglob("*.py")
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 600
+    }
+    assert not long
+    assert len((PACKAGE / "store.py").read_text(encoding="utf-8").splitlines()) <= 450
+
+
+def test_the_public_face_is_small() -> None:
+    """At most 36 names, and a store has public verbs only."""
+    assert len(s3crypt.__all__) <= 36
+    shown = {name for name in vars(s3crypt.S3Crypt) if not name.startswith("_")}
+    assert shown == {
+        "client", "copy", "delete", "get", "head", "inspect", "list", "list_with_neighbours",
+        "needs_rotation", "open", "put", "read", "rotate", "workers", "written_in",
+    }  # fmt: skip
