@@ -1,86 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on objects: put, get, cat, ls, rm, inspect and rotate."""
+"""Commands on objects: put, get, cat, ls, rm and inspect."""
 
 import dataclasses
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
-import s3crypt
 from s3crypt.errors import (
     ConfigError,
     ObjectNotFoundError,
     PolicyError,
-    RotationError,
-    S3CryptError,
     StorageError,
 )
 
 from .files import check_folder, discarding, standard_input
 from .options import (
-    UNENCRYPTED,
     ModeOptions,
     Settings,
     common_options,
     describing_options,
     option,
-    origin_options,
     parse_pairs,
     parse_size,
     reading_options,
     writing_options,
 )
 from .output import (
-    EXIT_OTHER,
     Output,
-    exit_code,
     print_json,
     print_line,
     progress,
-    report,
     say,
     size_text,
 )
+from .places import (
+    act_on_each,
+    allow_unsigned_option,
+    dry_run_option,
+    found_below,
+    found_to_read,
+    make_store,
+    name_of,
+    prefix_of,
+    recursive_option,
+    suggesting_recursion,
+    version_id_option,
+    written_as_option,
+    written_in_option,
+)
 
 if TYPE_CHECKING:
-    from s3crypt import ListedObject, Mode, ObjectInfo, RotationOutcome, S3Crypt
+    from s3crypt import ListedObject, Mode, ObjectInfo, S3Crypt
 
 T = TypeVar("T")
 
-_recursive = option(
-    "-r", "--recursive", is_flag=True, environment=False, help="All objects below the prefix."
-)
-_dry_run = option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
-_version_id = option("--version-id", environment=False, metavar="ID", help="That version.")
-_written_as = option(
-    "--written-as",
-    environment=False,
-    metavar="NAME",
-    help="The name it was written under, if it was moved since.",
-)
-_written_in = option(
-    "--written-in",
-    environment=False,
-    metavar="BUCKET",
-    help="With --bind-bucket: the bucket it is bound to, if that is not the one in S3_URI.",
-)
 _allow_uncommitted = option(
     "--allow-uncommitted",
     is_flag=True,
     environment=False,
     help="Read messages without key commitment too, from writers you trust.",
-)
-_allow_unsigned = option(
-    "--allow-unsigned",
-    is_flag=True,
-    environment=False,
-    help="Read unsigned objects too, where --signed demands a signature.",
 )
 _allow_unverified_signature = option(
     "--allow-unverified-signature",
@@ -100,9 +84,9 @@ _allow_unverified_signature = option(
 @option("--content-type", metavar="TYPE", help="For example text/csv.")
 @option("--storage-class", metavar="CLASS", help="For example STANDARD_IA.")
 @option("--if-absent", is_flag=True, help="Fail if the object exists; never overwrite.")
-@_written_in
+@written_in_option
 @option("-r", "--recursive", is_flag=True, environment=False, help="A directory, as a tree.")
-@_dry_run
+@dry_run_option
 def put(
     settings: Settings,
     *,
@@ -128,7 +112,7 @@ def put(
     pairs = list(_uploads(source, uri, recursive=recursive))
     if not pairs and not settings.quiet:
         say(f"{source} holds no file.")
-    store = _store(mode, settings, written_in)
+    store = make_store(mode, settings, written_in)
 
     def upload(pair: tuple[str, str]) -> None:
         file, destination = pair
@@ -141,7 +125,7 @@ def put(
             info = store.put(given, destination, progress=advance, **how)
         _tell(settings, "put", file, destination, info)
 
-    _each(pairs, upload, recursive=recursive)
+    act_on_each(pairs, upload, recursive=recursive)
 
 
 @click.command()
@@ -149,9 +133,9 @@ def put(
 @click.argument("target", type=click.Path(allow_dash=True))
 @common_options
 @reading_options
-@_version_id
-@_written_as
-@_written_in
+@version_id_option
+@written_as_option
+@written_in_option
 @option(
     "--range",
     "byte_range",
@@ -160,10 +144,10 @@ def put(
     help="Only these bytes: 0-99, 100- or, of the end, -100.",
 )
 @_allow_uncommitted
-@_allow_unsigned
+@allow_unsigned_option
 @_allow_unverified_signature
-@_recursive
-@_dry_run
+@recursive_option
+@dry_run_option
 def get(
     settings: Settings,
     *,
@@ -183,13 +167,13 @@ def get(
     """
     if recursive and (how["version_id"] or how["written_as"] or how["byte_range"] is not None):
         raise ConfigError("--version-id, --written-as and --range name one object; not with -r.")
-    store = _store(options.mode_for(settings), settings)
+    store = make_store(options.mode_for(settings), settings)
     if target == "-" and recursive:
         raise ConfigError("-r needs a directory as TARGET, not a pipe.")
-    if not recursive and _name(uri) == "":
+    if not recursive and name_of(uri) == "":
         raise ConfigError(f"{uri} is a prefix.", hint="Give -r to get all below it.")
     if target == "-" and not dry_run:
-        with _suggesting_recursion(uri):
+        with suggesting_recursion(uri):
             _stream(store, uri, how)
         return
 
@@ -205,7 +189,7 @@ def get(
         _tell(settings, "get", name, str(path), info, byte_range=how["byte_range"])
 
     if not recursive:
-        with _suggesting_recursion(uri):
+        with suggesting_recursion(uri):
             download(uri, Path("-") if target == "-" else _target_file(uri, target))
         return
     root = _target_directory(target)
@@ -214,18 +198,18 @@ def get(
         item, neighbour = found
         download(item.uri, _inside(root, uri, item.uri), neighbour)
 
-    _each(_found_to_read(store, _prefix(uri)), download_listed, recursive=True)
+    act_on_each(found_to_read(store, prefix_of(uri)), download_listed, recursive=True)
 
 
 @click.command()
 @click.argument("uris", metavar="S3_URI...", nargs=-1, required=True)
 @common_options
 @reading_options
-@_version_id
-@_written_as
-@_written_in
+@version_id_option
+@written_as_option
+@written_in_option
 @_allow_uncommitted
-@_allow_unsigned
+@allow_unsigned_option
 @option(
     "--head",
     callback=lambda _context, _parameter, value: _count(value, "--head"),
@@ -261,7 +245,7 @@ def cat(
         raise ConfigError("--version-id and --written-as name one object; not with several.")
     if head or tail:
         how["byte_range"] = f"0-{head - 1}" if head else f"-{tail}"
-    store = _store(options.mode_for(settings), settings)
+    store = make_store(options.mode_for(settings), settings)
     for uri in uris:
         try:
             _stream(store, uri, how)
@@ -274,7 +258,7 @@ def cat(
 @click.command()
 @click.argument("uri", metavar="S3_URI")
 @common_options
-@_recursive
+@recursive_option
 def ls(settings: Settings, *, uri: str, recursive: bool) -> None:
     """List objects below a prefix.
 
@@ -284,7 +268,7 @@ def ls(settings: Settings, *, uri: str, recursive: bool) -> None:
     """
     seen: set[str] = set()
     base = uri if uri.endswith("/") or "/" in uri.removeprefix("s3://") else uri + "/"
-    for item in _store(None, settings).list(base):
+    for item in make_store(None, settings).list(base):
         rest = item.uri[len(base) :]
         deeper, slash, _ = rest.partition("/")
         if recursive or not slash:
@@ -297,9 +281,9 @@ def ls(settings: Settings, *, uri: str, recursive: bool) -> None:
 @click.command()
 @click.argument("uri", metavar="S3_URI")
 @common_options
-@_version_id
-@_recursive
-@_dry_run
+@version_id_option
+@recursive_option
+@dry_run_option
 def rm(
     settings: Settings, *, uri: str, version_id: str | None, recursive: bool, dry_run: bool
 ) -> None:
@@ -307,10 +291,10 @@ def rm(
 
     In a bucket with versioning older versions stay.
     """
-    store = _store(None, settings)
+    store = make_store(None, settings)
     if recursive and version_id:
         raise ConfigError("--version-id names one object; not with -r.")
-    if not recursive and _name(uri) == "":
+    if not recursive and name_of(uri) == "":
         raise ConfigError(f"{uri} is a prefix.", hint="Give -r to delete all below it.")
 
     def delete(name: str) -> None:
@@ -322,11 +306,11 @@ def rm(
             say(f"{'would delete' if dry_run else 'deleted'} {name}")
 
     if recursive:
-        found = _found(store, _prefix(uri))
-        _each(found, lambda item: delete(item.uri), recursive=True)
+        found = found_below(store, prefix_of(uri))
+        act_on_each(found, lambda item: delete(item.uri), recursive=True)
     else:
         if not version_id:
-            with _suggesting_recursion(uri):
+            with suggesting_recursion(uri):
                 _check_exists(store, uri)
         delete(uri)
 
@@ -335,8 +319,8 @@ def rm(
 @click.argument("uri", metavar="S3_URI")
 @common_options
 @describing_options
-@_version_id
-@_recursive
+@version_id_option
+@recursive_option
 def inspect(
     settings: Settings,
     *,
@@ -351,7 +335,7 @@ def inspect(
 
     Only an SSE-C object needs its key, --sse-c-key-file, because S3 asks for it.
     """
-    store = _store(options.mode_for(settings), settings)
+    store = make_store(options.mode_for(settings), settings)
 
     def show(name: str, neighbour: Any = None) -> None:
         info = store.inspect(name, version_id=version_id, neighbour=neighbour)
@@ -365,77 +349,11 @@ def inspect(
             print_line("")
 
     if recursive:
-        found = _found_to_read(store, _prefix(uri))
-        _each(found, lambda pair: show(pair[0].uri, pair[1]), recursive=True)
+        found = found_to_read(store, prefix_of(uri))
+        act_on_each(found, lambda pair: show(pair[0].uri, pair[1]), recursive=True)
         return
-    with _suggesting_recursion(uri):
+    with suggesting_recursion(uri):
         show(uri)
-
-
-@click.command()
-@click.argument("uri", metavar="S3_URI")
-@common_options
-@writing_options
-@origin_options
-@_written_in
-@_allow_unsigned
-@option(
-    "--drop-annotations",
-    is_flag=True,
-    environment=False,
-    help="Rotate objects also where their annotations cannot be kept, and lose those.",
-)
-@_recursive
-@_dry_run
-def rotate(
-    settings: Settings,
-    *,
-    options: ModeOptions,
-    origin: ModeOptions,
-    uri: str,
-    recursive: bool,
-    dry_run: bool,
-    allow_unsigned: bool,
-    written_in: str | None,
-    drop_annotations: bool,
-) -> None:
-    """Bring objects under another key or mode.
-
-    Each by the cheapest sound way.
-
-    --mode, --key and their companions say what objects are to become, --from-... what they are
-    now. From S3's encryption to client-side, --from-mode names it. An object that another
-    writer changes meanwhile is left as that writer made it.
-
-    SSE objects are copied inside S3; client-side objects with --key-location metadata are
-    rewrapped by KMS and copied inside S3; others are streamed through this process and
-    re-encrypted.
-    """
-    to = options.required_mode_for(settings)
-    now = _origin_mode(origin, options, settings, written_in)
-    store = _store(now, settings)
-    if recursive:
-        uri = _prefix(uri)
-    elif _name(uri) == "":
-        raise ConfigError(f"{uri} is a prefix.", hint="Give -r to rotate all below it.")
-    try:
-        outcomes = store.rotate(
-            uri,
-            to=to,
-            dry_run=dry_run,
-            allow_unsigned=allow_unsigned,
-            allow_unencrypted=origin.mode == UNENCRYPTED,
-            written_in=written_in,
-            drop_annotations=drop_annotations,
-            on_outcome=lambda o: _show_outcome(settings, o, dry_run),
-        )
-    except RotationError as error:
-        failed = cast("tuple[RotationOutcome, ...]", error.outcomes)
-        _summarise(settings, failed, dry_run=dry_run)
-        raise _failed(outcome.error for outcome in failed if outcome.error) from error
-    if not outcomes:
-        raise _nothing_below(uri)
-    _summarise(settings, outcomes, dry_run=dry_run)
 
 
 def info_fields(info: "ObjectInfo") -> dict[str, Any]:
@@ -460,68 +378,19 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _store(mode: "Mode | None", settings: Settings, written_in: str | None = None) -> "S3Crypt":
-    return s3crypt.S3Crypt(
-        mode,
-        session=settings.session,
-        allow_plain_http=settings.allow_plain_http,
-        written_in=written_in,
-        expected_bucket_owner=settings.expected_bucket_owner,
-        request_payer=settings.request_payer,
-    )
-
-
-def _origin_mode(
-    origin: ModeOptions, options: ModeOptions, settings: Settings, written_in: str | None
-) -> "Mode | None":
-    if origin.mode == UNENCRYPTED:
-        origin.check_none("--from-mode none")
-        return None
-    if "key" in origin.values and origin.mode in (None, "client"):
-        # A signature made here must not vouch for what anyone who can read could have written.
-        more = {
-            name: options.values[name] for name in ("bind_name", "signed") if name in options.values
-        }
-        if written_in is not None:
-            more["bind_bucket"] = True
-        origin = dataclasses.replace(origin, values={**more, **origin.values})
-    return origin.mode_for(settings)
-
-
-def _each(items: Iterable[T], act: Callable[[T], None], *, recursive: bool) -> None:
-    """Act on each item; with `recursive` a failure is reported and the others still done."""
-    codes: list[int] = []
-    count = 0
-    for item in items:
-        count += 1
-        try:
-            act(item)
-        except (S3CryptError, OSError) as error:
-            if not recursive:
-                raise
-            codes.append(report(error))
-    if codes:
-        say(f"s3crypt: {len(codes)} of {count} failed")
-        raise click.exceptions.Exit(_common(codes))
-
-
-def _common(codes: list[int]) -> int:
-    return codes[0] if len(set(codes)) == 1 else EXIT_OTHER
-
-
 def _uploads(source: str, uri: str, *, recursive: bool) -> Iterator[tuple[str, str]]:
     if source == "-":
-        if recursive or _name(uri) == "" or uri.endswith("/"):
+        if recursive or name_of(uri) == "" or uri.endswith("/"):
             raise ConfigError("A pipe has no name.", hint="Name the object: s3://BUCKET/NAME.")
         yield "-", uri
         return
     path = Path(source)
     if not path.is_dir():
-        yield source, uri + path.name if uri.endswith("/") or _name(uri) == "" else uri
+        yield source, uri + path.name if uri.endswith("/") or name_of(uri) == "" else uri
         return
     if not recursive:
         raise ConfigError(f"{source} is a directory.", hint="Give -r to put all below it.")
-    prefix = _prefix(uri)
+    prefix = prefix_of(uri)
     for file in _files_below(path):
         name = file.relative_to(path).as_posix()
         if not _is_utf8(name):
@@ -550,59 +419,6 @@ def _files_below(root: Path) -> Iterator[Path]:
                 yield file
             else:
                 say(f"s3crypt: {file}: skipped, not a regular file")
-
-
-def _split(uri: str) -> tuple[str, str]:
-    bucket, _, name = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket:
-        raise ConfigError(f"{uri!r} is not s3://BUCKET/NAME.")
-    return bucket, name
-
-
-def _name(uri: str) -> str:
-    return _split(uri)[1]
-
-
-def _prefix(uri: str) -> str:
-    _split(uri)
-    return uri if uri.endswith("/") else uri + "/"
-
-
-def _found(store: "S3Crypt", prefix: str) -> "Iterator[ListedObject]":
-    nothing = True
-    for item in store.list(prefix):
-        nothing = False
-        yield item
-    if nothing:
-        raise _nothing_below(prefix)
-
-
-def _found_to_read(store: "S3Crypt", prefix: str) -> "Iterator[tuple[ListedObject, Any]]":
-    nothing = True
-    for item, neighbour in store.list_with_neighbours(prefix):
-        nothing = False
-        # Consoles make empty objects "folder/" to show a folder.
-        if not (item.uri.endswith("/") and item.stored_size == 0):
-            yield item, neighbour
-    if nothing:
-        raise _nothing_below(prefix)
-
-
-def _nothing_below(prefix: str) -> ObjectNotFoundError:
-    return ObjectNotFoundError(
-        f"{prefix}: no objects below it", hint="Check the name, or look above it: s3crypt ls."
-    )
-
-
-@contextmanager
-def _suggesting_recursion(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except ObjectNotFoundError as error:
-        # Not refused at first sight: consoles make objects of such names, to show a folder.
-        if uri.endswith("/"):
-            error.hint = "Give -r for all below it."
-        raise
 
 
 def _check_readable(file: str) -> None:
@@ -644,7 +460,7 @@ def _target_directory(target: str) -> Path:
 
 def _target_file(uri: str, target: str) -> Path:
     path = Path(target)
-    name = PurePosixPath(_name(uri)).name
+    name = PurePosixPath(name_of(uri)).name
     if path.is_dir() or target.endswith("/"):
         if not name or name == "..":
             raise ConfigError(
@@ -661,7 +477,7 @@ def _target_file(uri: str, target: str) -> Path:
 
 def _inside(root: Path, prefix: str, uri: str) -> Path:
     """Return where an object goes below `root`; a name that would lead out of it is refused."""
-    relative = uri[len(_prefix(prefix)) :]
+    relative = uri[len(prefix_of(prefix)) :]
     parts = relative.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in relative:
         raise PolicyError(f"{uri}: its name is not a path below {root}; not written.")
@@ -744,35 +560,3 @@ def _list_prefix(settings: Settings, uri: str) -> None:
         print_json({"prefix": uri})
     else:
         print_line(f"{'':19}  {'-':>14}  {uri}")
-
-
-def _show_outcome(settings: Settings, outcome: "RotationOutcome", dry_run: bool) -> None:
-    if settings.json:
-        fields = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
-        if outcome.error is not None:
-            fields |= {"error": str(outcome.error), "exit_code": exit_code(outcome.error)}
-        print_json(fields | {"dry_run": dry_run})
-        return
-    if outcome.error is not None:
-        report(outcome.error)
-    elif not settings.quiet:
-        would = "would be " if dry_run and outcome.action != "unchanged" else ""
-        print_line(f"{would}{outcome.action}  {outcome.uri}")
-
-
-def _summarise(settings: Settings, outcomes: Iterable[Any], *, dry_run: bool) -> None:
-    if settings.silent:
-        return
-    actions: dict[str, int] = {}
-    moved, seconds = 0, 0.0
-    for outcome in outcomes:
-        actions[outcome.action] = actions.get(outcome.action, 0) + 1
-        moved += outcome.bytes_moved
-        seconds += outcome.seconds
-    counts = ", ".join(f"{count} {action}" for action, count in sorted(actions.items()))
-    moving = "" if dry_run else f"; {size_text(moved)} moved through here in {seconds:.1f} s"
-    say(f"{sum(actions.values())} objects: {counts or 'nothing to do'}{moving}")
-
-
-def _failed(errors: Iterable[Exception]) -> click.exceptions.Exit:
-    return click.exceptions.Exit(_common([exit_code(error) for error in errors] or [EXIT_OTHER]))

@@ -240,7 +240,7 @@ class Objects:
             info = describe(location, stream, envelope)
             yield Reading(location, stream, opened, info, demand)
 
-    def look(self, location: Location, demand: Demand, *, first: int) -> ObjectInfo:
+    def look(self, location: Location, demand: Demand, *, first: int = _HEAD_LENGTH) -> ObjectInfo:
         """Return what an object's head and its first bytes show; decrypts nothing."""
         arguments = read_arguments(demand.mode, demand.version_id)
         with (
@@ -390,13 +390,13 @@ class Objects:
         """Return an object's size and all else that one request shows; see `S3Crypt.head`."""
         if demand.mode is None:
             # Only its first bytes tell whose it is.
-            return self.look(location, demand, first=_HEAD_LENGTH)
+            return self.look(location, demand)
         with location.named_in_errors(), _explaining(demand.mode):
             arguments = read_arguments(demand.mode, demand.version_id)
             reply = head(self.client, location, arguments)
         info = describe_head(location, reply)
         if info is None and isinstance(demand.mode, ClientSide):
-            return self.look(location, demand, first=_HEAD_LENGTH)
+            return self.look(location, demand)
         return info or describe_plain(location, reply)
 
     def list(self, location: Location) -> Iterator[ListedObject]:

@@ -120,6 +120,8 @@ def copy(  # noqa: PLR0913 - as the store's method has them
     _, version_id = copies.copy(job, location, target, if_absent=if_absent)
     # Some services call the version of a bucket without versioning "null", and know none of it.
     demand = Demand(job.to, None if version_id == "null" else version_id)
+    if isinstance(job.to, ClientSide):
+        return objects.look(target, demand)
     return objects.head(target, demand)
 
 

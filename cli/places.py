@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands on objects share: their stores, options, prefixes and loops over objects."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+import s3crypt
+from s3crypt.errors import ConfigError, ObjectNotFoundError, S3CryptError
+
+from .options import Settings, option
+from .output import EXIT_OTHER, report, say
+
+if TYPE_CHECKING:
+    from s3crypt import ListedObject, Mode, S3Crypt
+
+T = TypeVar("T")
+
+recursive_option = option(
+    "-r", "--recursive", is_flag=True, environment=False, help="All objects below the prefix."
+)
+dry_run_option = option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
+version_id_option = option("--version-id", environment=False, metavar="ID", help="That version.")
+written_as_option = option(
+    "--written-as",
+    environment=False,
+    metavar="NAME",
+    help="The name it was written under, if it was moved since.",
+)
+written_in_option = option(
+    "--written-in",
+    environment=False,
+    metavar="BUCKET",
+    help="With --bind-bucket: the bucket it is bound to, if that is not the one in S3_URI.",
+)
+allow_unsigned_option = option(
+    "--allow-unsigned",
+    is_flag=True,
+    environment=False,
+    help="Read unsigned objects too, where --signed demands a signature.",
+)
+
+
+def make_store(mode: "Mode | None", settings: Settings, written_in: str | None = None) -> "S3Crypt":
+    """Return a store that reaches S3 as the settings say."""
+    return s3crypt.S3Crypt(
+        mode,
+        session=settings.session,
+        allow_plain_http=settings.allow_plain_http,
+        written_in=written_in,
+        expected_bucket_owner=settings.expected_bucket_owner,
+        request_payer=settings.request_payer,
+    )
+
+
+def act_on_each(items: Iterable[T], act: Callable[[T], None], *, recursive: bool) -> None:
+    """Act on each item; with `recursive` a failure is reported and the others still done."""
+    codes: list[int] = []
+    count = 0
+    for item in items:
+        count += 1
+        try:
+            act(item)
+        except (S3CryptError, OSError) as error:
+            if not recursive:
+                raise
+            codes.append(report(error))
+    if codes:
+        say(f"s3crypt: {len(codes)} of {count} failed")
+        raise click.exceptions.Exit(common_code(codes))
+
+
+def common_code(codes: list[int]) -> int:
+    """Return the exit code of several failures: their own if all have the same."""
+    return codes[0] if len(set(codes)) == 1 else EXIT_OTHER
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Return the bucket and the name of a URI.
+
+    Raises:
+        ConfigError: It is no URI of S3.
+    """
+    bucket, _, name = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket:
+        raise ConfigError(f"{uri!r} is not s3://BUCKET/NAME.")
+    return bucket, name
+
+
+def name_of(uri: str) -> str:
+    """Return the name in a URI, which may be empty."""
+    return split_uri(uri)[1]
+
+
+def prefix_of(uri: str) -> str:
+    """Return a URI as a prefix: with a slash at its end."""
+    split_uri(uri)
+    return uri if uri.endswith("/") else uri + "/"
+
+
+def found_below(store: "S3Crypt", prefix: str) -> "Iterator[ListedObject]":
+    """Yield the objects below a prefix; fail if there are none."""
+    nothing = True
+    for item in store.list(prefix):
+        nothing = False
+        yield item
+    if nothing:
+        raise nothing_below(prefix)
+
+
+def found_to_read(store: "S3Crypt", prefix: str) -> "Iterator[tuple[ListedObject, Any]]":
+    """Yield the objects below a prefix that have content, with their neighbours."""
+    nothing = True
+    for item, neighbour in store.list_with_neighbours(prefix):
+        nothing = False
+        # Consoles make empty objects "folder/" to show a folder.
+        if not (item.uri.endswith("/") and item.stored_size == 0):
+            yield item, neighbour
+    if nothing:
+        raise nothing_below(prefix)
+
+
+def nothing_below(prefix: str) -> ObjectNotFoundError:
+    """Return the error of a prefix without objects."""
+    return ObjectNotFoundError(
+        f"{prefix}: no objects below it", hint="Check the name, or look above it: s3crypt ls."
+    )
+
+
+@contextmanager
+def suggesting_recursion(uri: str) -> Iterator[None]:
+    """Name -r where an object is missing whose URI ends with a slash."""
+    try:
+        yield
+    except ObjectNotFoundError as error:
+        # Not refused at first sight: consoles make objects of such names, to show a folder.
+        if uri.endswith("/"):
+            error.hint = "Give -r for all below it."
+        raise

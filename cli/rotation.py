@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that bring objects to another mode, key or name: rotate and cp."""
+
+import dataclasses
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from s3crypt.errors import ConfigError, RotationError
+
+from .objects import info_fields
+from .options import (
+    UNENCRYPTED,
+    ModeOptions,
+    Settings,
+    common_options,
+    option,
+    origin_options,
+    writing_options,
+)
+from .output import exit_code, print_json, print_line, report, say, size_text
+from .places import (
+    allow_unsigned_option,
+    common_code,
+    dry_run_option,
+    make_store,
+    name_of,
+    nothing_below,
+    prefix_of,
+    recursive_option,
+    version_id_option,
+    written_as_option,
+    written_in_option,
+)
+
+if TYPE_CHECKING:
+    from s3crypt import Mode, RotationOutcome
+
+drop_annotations_option = option(
+    "--drop-annotations",
+    is_flag=True,
+    environment=False,
+    help="Go on also where an object's annotations cannot be kept, and lose those.",
+)
+
+
+@click.command()
+@click.argument("uri", metavar="S3_URI")
+@common_options
+@writing_options
+@origin_options
+@written_in_option
+@allow_unsigned_option
+@drop_annotations_option
+@recursive_option
+@dry_run_option
+def rotate(
+    settings: Settings,
+    *,
+    options: ModeOptions,
+    origin: ModeOptions,
+    uri: str,
+    recursive: bool,
+    dry_run: bool,
+    allow_unsigned: bool,
+    written_in: str | None,
+    drop_annotations: bool,
+) -> None:
+    """Bring objects under another key or mode.
+
+    Each by the cheapest sound way.
+
+    --mode, --key and their companions say what objects are to become, --from-... what they are
+    now. From S3's encryption to client-side, --from-mode names it. An object that another
+    writer changes meanwhile is left as that writer made it.
+
+    SSE objects are copied inside S3; client-side objects with --key-location metadata are
+    rewrapped by KMS and copied inside S3; others are streamed through this process and
+    re-encrypted.
+    """
+    to = options.required_mode_for(settings)
+    now = _origin_mode(origin, options, settings, written_in)
+    store = make_store(now, settings)
+    if recursive:
+        uri = prefix_of(uri)
+    elif name_of(uri) == "":
+        raise ConfigError(f"{uri} is a prefix.", hint="Give -r to rotate all below it.")
+    tally = _Tally()
+
+    def on_outcome(outcome: "RotationOutcome") -> None:
+        tally.add(outcome)
+        _show_outcome(settings, outcome, dry_run)
+
+    try:
+        outcomes = store.rotate(
+            uri,
+            to=to,
+            dry_run=dry_run,
+            allow_unsigned=allow_unsigned,
+            allow_unencrypted=origin.mode == UNENCRYPTED,
+            written_in=written_in,
+            drop_annotations=drop_annotations,
+            on_outcome=on_outcome,
+        )
+    except RotationError as error:
+        tally.say(settings, dry_run=dry_run)
+        raise click.exceptions.Exit(common_code(tally.codes)) from error
+    if not outcomes:
+        raise nothing_below(uri)
+    tally.say(settings, dry_run=dry_run)
+
+
+@click.command()
+@click.argument("source", metavar="S3_URI")
+@click.argument("destination", metavar="S3_URI")
+@common_options
+@writing_options
+@origin_options
+@version_id_option
+@written_as_option
+@written_in_option
+@allow_unsigned_option
+@drop_annotations_option
+@option("--if-absent", is_flag=True, help="Fail if the object exists; never overwrite.")
+def cp(
+    settings: Settings,
+    *,
+    options: ModeOptions,
+    origin: ModeOptions,
+    source: str,
+    destination: str,
+    **how: Any,
+) -> None:
+    """Copy an object under another name, key or mode.
+
+    --mode, --key and their companions say what the copy is to be, --from-... what the source is,
+    if that is something else.
+
+    SSE objects are copied inside S3. Client-side objects are too if the copy keeps their keys and
+    what they are bound to; others are streamed through this process and encrypted anew.
+    """
+    to = options.required_mode_for(settings)
+    now = _origin_mode(origin, options, settings, how["written_in"])
+    if now is None and origin.mode != UNENCRYPTED:
+        now = to
+    if destination.endswith("/") or name_of(destination) == "":
+        destination = f"{prefix_of(destination)}{name_of(source).rpartition('/')[2]}"
+    unencrypted = origin.mode == UNENCRYPTED
+    info = make_store(now, settings).copy(
+        source, destination, to=to, allow_unencrypted=unencrypted, **how
+    )
+    if settings.json:
+        print_json(info_fields(info))
+    elif not settings.quiet:
+        print_line(f"{source} -> {info.uri}")
+
+
+class _Tally:
+    """How many objects a rotation brought where, and what moved through this process."""
+
+    def __init__(self) -> None:
+        self.actions: Counter[str] = Counter()
+        self.moved, self.seconds = 0, 0.0
+        self.codes: list[int] = []
+
+    def add(self, outcome: "RotationOutcome") -> None:
+        """Count an outcome."""
+        self.actions[outcome.action] += 1
+        self.moved += outcome.bytes_moved
+        self.seconds += outcome.seconds
+        if outcome.error is not None:
+            self.codes.append(exit_code(outcome.error))
+
+    def say(self, settings: Settings, *, dry_run: bool) -> None:
+        """Print the counts, for people."""
+        if settings.silent:
+            return
+        counts = ", ".join(f"{count} {action}" for action, count in sorted(self.actions.items()))
+        moving = f"; {size_text(self.moved)} moved through here in {self.seconds:.1f} s"
+        say(
+            f"{self.actions.total()} objects: {counts or 'nothing to do'}"
+            f"{'' if dry_run else moving}"
+        )
+
+
+def _origin_mode(
+    origin: ModeOptions, options: ModeOptions, settings: Settings, written_in: str | None
+) -> "Mode | None":
+    if origin.mode == UNENCRYPTED:
+        origin.check_none("--from-mode none")
+        return None
+    if "key" in origin.values and origin.mode in (None, "client"):
+        # A signature made here must not vouch for what anyone who can read could have written.
+        more = {
+            name: options.values[name] for name in ("bind_name", "signed") if name in options.values
+        }
+        if written_in is not None:
+            more["bind_bucket"] = True
+        origin = dataclasses.replace(origin, values={**more, **origin.values})
+    return origin.mode_for(settings)
+
+
+def _show_outcome(settings: Settings, outcome: "RotationOutcome", dry_run: bool) -> None:
+    if settings.json:
+        fields = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
+        if outcome.error is not None:
+            fields |= {"error": str(outcome.error), "exit_code": exit_code(outcome.error)}
+        print_json(fields | {"dry_run": dry_run})
+        return
+    if outcome.error is not None:
+        report(outcome.error)
+    elif not settings.quiet:
+        would = "would be " if dry_run and outcome.action != "unchanged" else ""
+        print_line(f"{would}{outcome.action}  {outcome.uri}")
