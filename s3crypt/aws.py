@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import cache, partial
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import boto3
+from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -34,6 +35,8 @@ from .errors import (
     ConfigError,
     Remedy,
 )
+
+C = TypeVar("C", bound=BaseClient)
 
 # One a process: a fork may happen while another thread holds its parent's.
 _MAKING: dict[int, threading.Lock] = {}
@@ -61,16 +64,21 @@ class RetryPolicy:
 
 # What the clients made here are to do. A client of the caller's retries by itself, so that no
 # attempt is added to its own.
-_POLICIES: "WeakKeyDictionary[Any, RetryPolicy]" = WeakKeyDictionary()
+_POLICIES: "WeakKeyDictionary[BaseClient, RetryPolicy]" = WeakKeyDictionary()
 
 
-def policy_of(client: Any) -> RetryPolicy:
+def policy_of(client: BaseClient) -> RetryPolicy:
     """Return how the requests of a client are repeated: once for one that was not made here."""
     made = client.made if isinstance(client, _Arranged) else client
     return _POLICIES.setdefault(made, RetryPolicy(1, RETRY_SECONDS))
 
 
-def is_aws(client: Any) -> bool:
+def config_of(client: BaseClient) -> Any:
+    """Return a client's configuration; most of its attributes are missing from botocore's stubs."""
+    return client.meta.config
+
+
+def is_aws(client: BaseClient) -> bool:
     """Return whether a client's endpoint is AWS's, VPC endpoints included."""
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     return any(host == suffix or host.endswith(f".{suffix}") for suffix in _aws_suffixes())
@@ -86,7 +94,7 @@ def _aws_suffixes() -> frozenset[str]:
     )
 
 
-class Clients:
+class Clients(Generic[C]):
     """Service clients of one session, made when first needed and never carried across a fork.
 
     A client's connection pool must not be shared by two processes: both would write to one
@@ -95,10 +103,10 @@ class Clients:
 
     def __init__(  # noqa: PLR0913 - by name
         self,
-        service: str,
+        service: Literal["s3", "kms"],
         *,
         session: boto3.Session | None = None,
-        client: Any = None,
+        client: C | None = None,
         endpoint_url: str | None = None,
         connections: int = 0,
         allow_plain_http: bool = False,
@@ -120,9 +128,9 @@ class Clients:
         self._want_checksums = True
         self._pid = os.getpid()
         self._regions: dict[str, frozenset[str]] = {}
-        self._clients: dict[tuple[int, str | None], Any] = {}
+        self._clients: dict[tuple[int, str | None], C] = {}
 
-    def get(self, region: str | None = None) -> Any:
+    def get(self, region: str | None = None) -> C:
         """Return the client for `region` (None: the session's own).
 
         Where its requests leave this machine over plain HTTP, and that was not allowed, a KMS
@@ -145,7 +153,7 @@ class Clients:
                     self._clients[wanted] = self._guarded(self._given or self._make(region))
         return self._clients[wanted]
 
-    def _guarded(self, client: Any) -> Any:
+    def _guarded(self, client: C) -> C:
         host = None if self._allow_plain_http else _plain_http_host(client)
         if host is not None and self._service != "s3":
             raise _over_plain_http("Data keys", host)
@@ -157,9 +165,13 @@ class Clients:
                     "The client that was given expects another bucket owner or payer."
                 )
             client, added = client.made, {**client.added, **added}
-        return _Arranged(client, host, added) if host or added else client
+        if not host and not added:
+            return client
+        # Every attribute of the client is one of the arranged client too, which `__getattr__`
+        # hides from mypy. The type is therefore asserted, here alone.
+        return cast("C", _Arranged(client, host, added))
 
-    def _make(self, region: str | None) -> Any:
+    def _make(self, region: str | None) -> C:
         with map_aws_errors(f"the {self._service} client"):
             session: Any = self._session or boto3.Session()
             try:
@@ -200,7 +212,7 @@ class Clients:
         """Return whether neither a session nor a client was given."""
         return self._session is None and self._given is None
 
-    def with_session(self, session: boto3.Session) -> "Clients":
+    def with_session(self, session: boto3.Session) -> "Clients[C]":
         """Return clients of `session`, made as these; theirs is the default session."""
         if not self.are_of_the_default_session:
             raise AssertionError("unreachable: a session or client that was given is kept")
@@ -218,17 +230,18 @@ class Clients:
         """Tell whether nobody has set that S3 requests go without; known once there is one."""
         return self._want_checksums
 
-    def _client_of(self, session: Any, region: str | None) -> Any:
-        def client_of(config: Config) -> Any:
-            return session.client(
+    def _client_of(self, session: Any, region: str | None) -> C:
+        def client_of(config: Config) -> C:
+            made: C = session.client(
                 self._service, region_name=region, endpoint_url=self._endpoint_url, config=config
             )
+            return made
 
         client = client_of(self._config)
-        config = self._config.merge(_timeouts(client.meta.config))
+        config = self._config.merge(_timeouts(config_of(client)))
         # botocore makes one attempt, and `requests` repeats it; botocore's retry mode stays, since
         # "adaptive" paces requests too.
-        set_here = client.meta.config
+        set_here = config_of(client)
         retries: Any = dict(set_here.retries or {})
         policy = RetryPolicy(
             int(retries.get("total_max_attempts") or _UNLIMITED),
@@ -243,9 +256,9 @@ class Clients:
         _POLICIES[client] = policy
         return client
 
-    def _s3_config(self, client: Any) -> Config:
+    def _s3_config(self, client: BaseClient) -> Config:
         # What is set of checksums is for whoever sends to obey: botocore knows one kind only.
-        set_here = client.meta.config
+        set_here = config_of(client)
         self._want_checksums = set_here.request_checksum_calculation != "when_required"
         s3: Any = dict(set_here.s3 or {})
         if client.meta.endpoint_url.startswith("https:") and self._want_checksums:
@@ -300,7 +313,7 @@ _ACCOUNT_ID = re.compile("[0-9]{12}")
 _CUSTOMER_KEYS = frozenset({"SSECustomerKey", "CopySourceSSECustomerKey"})
 
 
-class _Arranged:
+class _Arranged(Generic[C]):
     """An S3 client as one store uses it; the client itself is not changed.
 
     Args:
@@ -309,7 +322,7 @@ class _Arranged:
         added: Arguments of every request whose operation takes them.
     """
 
-    def __init__(self, client: Any, host: str | None, added: Mapping[str, str]) -> None:
+    def __init__(self, client: C, host: str | None, added: Mapping[str, str]) -> None:
         self.made = client
         self.added = added
         self._host = host
@@ -355,7 +368,7 @@ class _Arranged:
         )
 
 
-def _plain_http_host(client: Any) -> str | None:
+def _plain_http_host(client: BaseClient) -> str | None:
     """Return the other machine that a client's requests go to over plain HTTP, or None."""
     url = str(client.meta.endpoint_url)
     parts = urlsplit(url)
@@ -364,7 +377,7 @@ def _plain_http_host(client: Any) -> str | None:
     if not _is_loopback(parts.hostname):
         return parts.hostname or url
     # A proxy gets requests for this machine, too, unless NO_PROXY names it.
-    proxies = client.meta.config.proxies
+    proxies = config_of(client).proxies
     proxy = (get_environ_proxies(url) if proxies is None else proxies).get("http")
     if not proxy:
         return None

@@ -4,11 +4,14 @@
 from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .aws_errors import http_status
 from .errors import ObjectNotFoundError, StorageError
 from .requests import Attempts, Reply, call
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
 _DENIED = frozenset({"403", "AccessDenied"})
 # The service knows no Object Lock, or the bucket has no such configuration.
@@ -17,14 +20,14 @@ NO_SUCH_SETTING = frozenset(
 )
 
 
-def names(client: Any) -> Iterator[str]:
+def names(client: "S3Client") -> Iterator[str]:
     """Yield the names of all buckets of the caller's account."""
     reply = call(client, "list_buckets", {}, "the list of buckets")
     for bucket in reply["Buckets"]:
         yield str(bucket["Name"])
 
 
-def create(client: Any, bucket: str) -> None:
+def create(client: "S3Client", bucket: str) -> None:
     """Create a bucket in the client's Region.
 
     Raises:
@@ -37,7 +40,7 @@ def create(client: Any, bucket: str) -> None:
     call(client, "create_bucket", request, f"s3://{bucket}", look=look)
 
 
-def delete(client: Any, bucket: str) -> None:
+def delete(client: "S3Client", bucket: str) -> None:
     """Delete an empty bucket.
 
     Raises:
@@ -48,7 +51,7 @@ def delete(client: Any, bucket: str) -> None:
     call(client, "delete_bucket", {"Bucket": bucket}, f"s3://{bucket}", look=look)
 
 
-def may_lock_objects(client: Any, bucket: str) -> bool:
+def may_lock_objects(client: "S3Client", bucket: str) -> bool:
     """Return whether objects of a bucket may be locked: True too where the caller may not know.
 
     Raises:
@@ -70,13 +73,13 @@ def may_lock_objects(client: Any, bucket: str) -> bool:
     return bool(configuration.get("ObjectLockEnabled") == "Enabled")
 
 
-def _created(client: Any, bucket: str, attempts: Attempts) -> Reply | None:
+def _created(client: "S3Client", bucket: str, attempts: Attempts) -> Reply | None:
     """Return S3's reply if an attempt whose reply was lost created the bucket."""
     reply = call(client, "list_buckets", {}, f"s3://{bucket}", within=attempts, is_look=True)
     return reply if any(found["Name"] == bucket for found in reply["Buckets"]) else None
 
 
-def _deleted(client: Any, bucket: str, attempts: Attempts) -> Reply | None:
+def _deleted(client: "S3Client", bucket: str, attempts: Attempts) -> Reply | None:
     """Return an empty reply if an attempt whose reply was lost deleted the bucket."""
     request, subject = {"Bucket": bucket}, f"s3://{bucket}"
     try:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from botocore.client import BaseClient
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -38,12 +39,13 @@ from .aws import policy_of
 from .aws_errors import error_code, http_status, is_unsendable, translate
 from .errors import ConfigError, ConflictError, S3CryptError, StorageError
 from .local.workers import pause
+from .operations import Operation
 
 Reply = Mapping[str, Any]
 
 # Operation -> the fields of which a whole reply has at least one. A dot leads into a structure.
 # A whole 200 of CompleteMultipartUpload may lack the ETag: Ceph sends an empty one.
-_PROOFS: Mapping[str, tuple[str, ...]] = {
+_PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "copy_object": ("CopyObjectResult.ETag",),
     "complete_multipart_upload": ("ETag", "Key"),
     "create_multipart_upload": ("UploadId",),
@@ -68,7 +70,7 @@ _PROOFS: Mapping[str, tuple[str, ...]] = {
 }
 _KEY_FIELDS = ("KeyMetadata.Arn", "KeyMetadata.KeyId", "KeyMetadata.CreationDate")
 # Operation -> the fields that a whole reply has all of.
-_ALL_OF: Mapping[str, tuple[str, ...]] = {
+_ALL_OF: Mapping[Operation, tuple[str, ...]] = {
     "get_object": ("ETag",),
     "head_object": ("ContentLength", "ETag", "LastModified"),
     "create_key": _KEY_FIELDS,
@@ -79,7 +81,7 @@ _ALL_OF: Mapping[str, tuple[str, ...]] = {
     "re_encrypt": ("CiphertextBlob", "KeyId"),
 }
 # Operation -> a list in its reply -> the fields that each entry has, be they empty.
-_OF_ENTRIES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+_OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
     "get_object_tagging": {"TagSet": ("Key", "Value")},
     "list_buckets": {"Buckets": ("Name",)},
     "list_object_annotations": {"Annotations": ("AnnotationName",)},
@@ -92,7 +94,7 @@ _OF_ENTRIES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "list_resource_tags": {"Tags": ("TagKey", "TagValue")},
 }
 # A second attempt would do these again: another key, another of the 25 rotations of a key.
-_NOT_REPEATED = frozenset({"create_key", "rotate_key_on_demand"})
+_NOT_REPEATED: frozenset[Operation] = frozenset({"create_key", "rotate_key_on_demand"})
 _READS = ("get_", "head_", "list_", "describe_", "decrypt", "generate_", "encrypt", "re_encrypt")
 
 _THROTTLES = frozenset(
@@ -157,7 +159,7 @@ class Attempts:
 
     def __init__(
         self,
-        client: Any,
+        client: BaseClient,
         subject: str,
         failure: type[S3CryptError] = StorageError,
         *,
@@ -232,8 +234,8 @@ Look = Callable[[Attempts], Reply | None]
 
 
 def call(  # noqa: PLR0913 - what a request is, and how it may fail
-    client: Any,
-    operation: str,
+    client: BaseClient,
+    operation: Operation,
     arguments: Mapping[str, Any],
     subject: str,
     *,
@@ -284,7 +286,7 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
                 raise _final(final, operation, may_be_there=may_be_there) from error
 
 
-def attempt(client: Any, operation: str, arguments: Mapping[str, Any]) -> Reply:
+def attempt(client: BaseClient, operation: Operation, arguments: Mapping[str, Any]) -> Reply:
     """Make a request once; return its reply, whole.
 
     Raises:
@@ -316,7 +318,7 @@ def attempt(client: Any, operation: str, arguments: Mapping[str, Any]) -> Reply:
     return reply
 
 
-def _is_the_object(operation: str, reply: Reply) -> bool:
+def _is_the_object(operation: Operation, reply: Reply) -> bool:
     """Return whether a service that knows no tags sent the object itself, as rclone does.
 
     Only then does the reply have an ETag. botocore calls it a failure of the service, which would
@@ -326,7 +328,7 @@ def _is_the_object(operation: str, reply: Reply) -> bool:
     return operation == "get_object_tagging" and "etag" in headers
 
 
-def _not_implemented(operation: str, reply: Reply) -> ClientError:
+def _not_implemented(operation: Operation, reply: Reply) -> ClientError:
     metadata = {**reply["ResponseMetadata"], "HTTPStatusCode": int(HTTPStatus.NOT_IMPLEMENTED)}
     said = {"Code": "NotImplemented", "Message": "the service sent the object instead"}
     return ClientError({"Error": said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
@@ -343,7 +345,7 @@ _UNPARSED = (
 )
 
 
-def is_whole(operation: str, reply: Reply) -> bool:
+def is_whole(operation: Operation, reply: Reply) -> bool:
     """Return whether a reply carries the fields that prove its success."""
     one_of, all_of = _PROOFS.get(operation, ()), _ALL_OF.get(operation, ())
     return (
@@ -353,7 +355,7 @@ def is_whole(operation: str, reply: Reply) -> bool:
     )
 
 
-def _are_whole(operation: str, reply: Reply) -> bool:
+def _are_whole(operation: Operation, reply: Reply) -> bool:
     """Return whether the entries of a reply's lists carry the fields that are read of them."""
     return all(
         isinstance(entry, Mapping) and all(entry.get(name) is not None for name in fields)
@@ -363,8 +365,8 @@ def _are_whole(operation: str, reply: Reply) -> bool:
 
 
 def pages(
-    client: Any,
-    operation: str,
+    client: BaseClient,
+    operation: Operation,
     arguments: Mapping[str, Any],
     subject: str,
     *,
@@ -396,7 +398,7 @@ def pages(
 
 # Operation -> the field that says whether there are more pages (None: only the token does), the
 # next page's token in the reply, and its name in the request.
-_PAGING: Mapping[str, tuple[str | None, str, str]] = {
+_PAGING: Mapping[Operation, tuple[str | None, str, str]] = {
     "list_object_annotations": (None, "NextContinuationToken", "ContinuationToken"),
     "list_objects_v2": ("IsTruncated", "NextContinuationToken", "ContinuationToken"),
     "list_aliases": ("Truncated", "NextMarker", "Marker"),
@@ -468,7 +470,7 @@ def as_ours(error: Exception, subject: str, failure: type[S3CryptError]) -> S3Cr
     return failure(f"{subject}: {error}")
 
 
-def _final(final: S3CryptError, operation: str, *, may_be_there: bool) -> S3CryptError:
+def _final(final: S3CryptError, operation: Operation, *, may_be_there: bool) -> S3CryptError:
     """Return the error of a request that is given up; it says where a write may have been done."""
     if not may_be_there or isinstance(final, ConfigError):
         return final

@@ -8,7 +8,7 @@ key. Nothing in the library imports this module.
 import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
+from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
 from . import rotation
 from .arguments import check_open, given_mode, required_mode
@@ -30,6 +30,7 @@ from .transfer.conditions import IF_ABSENT
 
 if TYPE_CHECKING:
     import boto3
+    from types_boto3_s3.client import S3Client
 
 
 class S3Crypt:
@@ -86,7 +87,7 @@ class S3Crypt:
         mode: Mode | str | None = None,
         *,
         session: "boto3.Session | None" = None,
-        client: Any = None,
+        client: "S3Client | None" = None,
         endpoint_url: str | None = None,
         workers: int = DEFAULT_WORKERS,
         allow_plain_http: bool = False,
@@ -111,7 +112,7 @@ class S3Crypt:
         )
 
     @property
-    def client(self) -> Any:
+    def client(self) -> "S3Client":
         """Return this process's S3 client. Only its operations demand the expected owner."""
         return self._objects.client
 

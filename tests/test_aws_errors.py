@@ -34,6 +34,8 @@ from s3crypt.aws_errors import map_aws_errors, translate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from types_boto3_kms.client import KMSClient
+
     from s3crypt.sandbox import Running
 
 
@@ -328,7 +330,7 @@ def test_a_server_error_keeps_its_code(sandbox: Running, session: Any, bucket: s
 
 def test_clients_are_made_once_per_region(session: Any) -> None:
     """One for each region asked for, in this process."""
-    clients = Clients("kms", session=session)
+    clients: Clients[KMSClient] = Clients("kms", session=session)
     assert clients.get() is clients.get()
     assert clients.get("eu-west-1") is not clients.get()
     assert clients.get("eu-west-1").meta.region_name == "eu-west-1"

@@ -100,7 +100,7 @@ def test_a_part_that_is_still_held_stays_as_it_is(
         "file": tmp_path / "in",
         "bytes": data,
     }
-    client = Holding(s3)
+    client: Any = Holding(s3)
     store = S3Crypt(mode, client=client, workers=1)
     store.put(sources[kind], f"s3://{bucket}/x")
     assert len(client.held) == 3
@@ -120,7 +120,8 @@ def test_a_part_that_was_sent_is_let_go(bucket: str, s3: Any) -> None:
             holders.append([sys.getrefcount(body) for _, body, _ in self.held])
             return super().upload_part(**arguments)
 
-    S3Crypt(SSES3(), client=Counting(s3), workers=1).put(payload(3 * PART), f"s3://{bucket}/x")
+    client: Any = Counting(s3)
+    S3Crypt(SSES3(), client=client, workers=1).put(payload(3 * PART), f"s3://{bucket}/x")
     # By the third part, nobody but this test should have the first two.
     first, second = holders[2]
     assert first == second

@@ -22,6 +22,7 @@ from samples import PART, aes, names, payload, stored, uploads
 from tls import CHECKSUM, crc, make_certificate, refusal, sent, tls_relaying, trailers
 
 from s3crypt import SSES3, ClientSide, S3Crypt, StorageError
+from s3crypt.aws import config_of
 from s3crypt.transfer.checksums import Checksums, Part, _of_whole
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def test_a_configured_payload_signature_is_kept(
     service = serve()
     store = S3Crypt(SSES3(), session=boto3.Session("key", "secret", profile_name="signing"))
     store.put(payload(SMALL), service.uri)
-    assert store.client.meta.config.s3["payload_signing_enabled"] is True
+    assert config_of(store.client).s3["payload_signing_enabled"] is True
     (asked,) = service.bodies()
     assert asked.headers["x-amz-content-sha256"] != UNSIGNED
 
@@ -587,8 +588,8 @@ def test_a_sessions_own_settings_are_kept(serve: Callable[..., Service]) -> None
     inner.set_default_client_config(Config(s3={"addressing_style": "path"}))
     store = S3Crypt(SSES3(), session=boto3.Session(botocore_session=inner))
     store.put(payload(SMALL), service.uri)
-    assert store.client.meta.config.s3["addressing_style"] == "path"
-    assert store.client.meta.config.s3["payload_signing_enabled"] is False
+    assert config_of(store.client).s3["addressing_style"] == "path"
+    assert config_of(store.client).s3["payload_signing_enabled"] is False
 
 
 def test_without_checksums_our_client_hashes_bodies(

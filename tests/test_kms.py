@@ -164,8 +164,9 @@ def test_a_new_key_may_be_unknown_for_a_moment(session: boto3.Session, name: str
 )
 def test_wrong_arguments_send_nothing(call: Callable[[KeyManager], object]) -> None:
     """What can be refused without asking KMS is; this client could not ask."""
+    client: Any = object()
     with pytest.raises(ConfigError):
-        call(KeyManager(client=object()))
+        call(KeyManager(client=client))
 
 
 @pytest.mark.parametrize("days", [90, 2560])

@@ -4,14 +4,22 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
+import botocore.session
 import pytest
+from botocore import xform_name
 
 import s3crypt
+from s3crypt import operations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PACKAGE = Path(s3crypt.__file__).resolve().parent
 ROOT = PACKAGE.parent
@@ -26,13 +34,14 @@ ALLOWED = {
     "message": {"errors", "framing", "local"},
     "location": {"errors"},
     "files": {"errors", "framing", "key_references", "local", "message"},
+    "operations": set(),
     "redaction": set(),
     "aws_errors": {"errors"},
     "aws": {"aws_errors", "errors", "redaction"},
-    "requests": {"aws", "aws_errors", "errors", "local"},
+    "requests": {"aws", "aws_errors", "errors", "local", "operations"},
     "buckets": {"aws", "aws_errors", "errors", "requests"},
-    "kms": {"aws", "errors", "keyrings", "requests"},
-    "keyrings": {"aws", "errors", "message", "requests"},
+    "kms": {"aws", "errors", "keyrings", "operations", "requests"},
+    "keyrings": {"aws", "errors", "message", "operations", "requests"},
     "key_references": {"errors", "keyrings", "message"},
     "modes": {"errors", "key_references", "keyrings", "message"},
     "options": {"errors", "key_references", "modes"},
@@ -47,7 +56,7 @@ ALLOWED = {
     },
     "objects": {
         "aws", "aws_errors", "buckets", "errors", "formats", "framing", "keyrings",
-        "local", "location", "metadata", "modes", "requests", "s3ec", "transfer",
+        "local", "location", "metadata", "modes", "operations", "requests", "s3ec", "transfer",
     },
     "rotation": {
         "aws_errors", "errors", "formats", "keyrings", "local",
@@ -69,6 +78,8 @@ ALLOWED = {
 OUTSIDE = {
     "boto3": {"aws", "filesystem", "key_references", "keyrings", "kms", "objects", "store"},
     "botocore": {"aws", "aws_errors", "kms", "objects", "requests", "transfer"},
+    "types_boto3_kms": {"keyrings", "kms", "objects"},
+    "types_boto3_s3": {"buckets", "filesystem", "objects", "store", "transfer"},
     "cryptography": {"message", "keyrings"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},
@@ -81,7 +92,7 @@ OUTSIDE = {
 PUBLIC_MODULES = {"__version__", "configuration", "errors", "files", "kms", "message", "sandbox"}
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
-    "location", "message", "modes", "options", "s3ec",
+    "location", "message", "modes", "operations", "options", "s3ec",
 }  # fmt: skip
 # But these modules of them.
 WITH_AWS = {"s3crypt.keyrings.kms", "s3crypt.keyrings.kms_key"}
@@ -89,11 +100,11 @@ WITH_AWS = {"s3crypt.keyrings.kms", "s3crypt.keyrings.kms_key"}
 # their cache know no wire form, and reading a KMS key's description knows no administration.
 WITHIN = {
     "keyrings/raw_keys": {"errors"},
-    "keyrings/kms_key": {"aws", "errors", "requests"},
+    "keyrings/kms_key": {"aws", "errors", "operations", "requests"},
     "keyrings/cache": set(),
     "keyrings/capabilities": {"message.keys"},
     "kms/description": {"errors", "kms.service"},
-    "kms/service": {"aws", "errors", "requests"},
+    "kms/service": {"aws", "errors", "operations", "requests"},
 }
 # The operations that read a KMS key and change nothing begin so.
 READING = ("describe_", "get_", "list_")
@@ -258,6 +269,52 @@ def _is_client(node: ast.Attribute) -> bool:
     owner = node.value
     name = getattr(owner, "attr", getattr(owner, "id", ""))
     return "client" in name
+
+
+def test_every_operation_exists_and_is_used() -> None:
+    """Each name that mypy accepts is a method of botocore's client, and is used by a module."""
+    used = {
+        node.value
+        for _, path in sources()
+        if path.stem not in ("operations", "requests")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+    }
+    for service, names in (("s3", operations.S3Operation), ("kms", operations.KMSOperation)):
+        model = botocore.session.get_session().get_service_model(service)
+        methods = {xform_name(operation) for operation in model.operation_names}
+        assert set(get_args(names)) <= methods & used
+
+
+def _annotated(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the parameters, variables, attributes and functions in a tree, with their types."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg) and node.annotation:
+            yield node.arg, node.annotation
+        elif isinstance(node, ast.AnnAssign):
+            yield getattr(node.target, "attr", getattr(node.target, "id", "")), node.annotation
+        elif isinstance(node, ast.FunctionDef) and node.returns:
+            yield node.name, node.returns
+
+
+@pytest.mark.parametrize(
+    ("layer", "path"), sources(), ids=lambda value: str(getattr(value, "stem", ""))
+)
+def test_clients_have_a_type(layer: str, path: Path) -> None:
+    """No client is `Any`, by itself or within another type, as a parameter, attribute or value."""
+    for name, annotation in _annotated(ast.parse(path.read_text(encoding="utf-8"))):
+        if "client" in name or name in ("kms", "_kms"):
+            assert not re.search(r"\bAny\b", ast.unparse(annotation)), f"{layer}: {name}"
+
+
+def test_stubs_are_imported_for_types_alone() -> None:
+    """Users do not have them: every import of a stub package is under `if TYPE_CHECKING`."""
+    for _, path in sources():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+            if ast.unparse(block.test) == "TYPE_CHECKING":
+                block.body = [ast.Pass()]
+        assert not re.search(r"import.*types_boto3|types_boto3.*import", ast.unparse(tree)), path
 
 
 def _askers() -> dict[str, set[str]]:

@@ -192,6 +192,7 @@ def test_no_request_value_shows_the_customer_key() -> None:
     mode = SSEC(bytes(range(32)))
     location = Location("b", "x")
     secret = str(mode.read_arguments()["SSECustomerKey"])
-    to = Upload(None, location, mode.write_arguments(), mode.read_arguments(), {}, lambda _: None)
+    client: Any = None
+    to = Upload(client, location, mode.write_arguments(), mode.read_arguments(), {}, lambda _: None)
     source = CopySource(location, "e", None, 1, mode.copy_source_arguments())
     assert secret not in repr(to) + repr(source) + repr(mode)

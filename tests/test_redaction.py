@@ -479,7 +479,7 @@ def test_a_given_client_installs_the_filter(
 ) -> None:
     """A client of the caller's own is used, and logs like ours."""
     monkeypatch.undo()
-    client = session.client("s3" if make is S3Crypt else "kms")
+    client: Any = session.client("s3" if make is S3Crypt else "kms")
     assert not _ours(logging.getLogger("botocore.endpoint"))
     if make is KMSKeyring:
         make("alias/any", client=client)

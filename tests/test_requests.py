@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 import pytest
@@ -30,7 +30,7 @@ from s3crypt import (
     S3CryptError,
     StorageError,
 )
-from s3crypt.aws import Clients
+from s3crypt.aws import Clients, config_of
 from s3crypt.filesystem import S3CryptFileSystem
 from s3crypt.kms import KeyManager
 
@@ -258,9 +258,10 @@ def test_a_key_is_not_created_twice(sandbox: Running) -> None:
     assert asked_for.count("CreateKey") == 1
 
 
-def _ours(service: str, relay: Relay) -> Any:
+def _ours(service: Literal["s3", "kms"], relay: Relay) -> Any:
     """Return a client as the library makes them."""
-    return Clients(service, endpoint_url=relay.url).get()
+    clients: Clients[Any] = Clients(service, endpoint_url=relay.url)
+    return clients.get()
 
 
 def _down_for(seconds: float) -> Callable[[Asked, Callable[[], Answer]], Answer]:
@@ -347,7 +348,7 @@ def test_attempts_are_as_many_as_was_set(
 def test_the_retry_mode_is_botocores(monkeypatch: pytest.MonkeyPatch) -> None:
     """`adaptive` paces requests, and that stays botocore's to do."""
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
-    retries = S3Crypt().client.meta.config.retries
+    retries = config_of(S3Crypt().client).retries
     assert (retries["mode"], retries["total_max_attempts"]) == ("adaptive", 1)
 
 

@@ -32,6 +32,8 @@ from .paths import object_uri
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from types_boto3_s3.client import S3Client
+
     from s3crypt.modes import Mode
     from s3crypt.objects.info import Description, ObjectInfo
 
@@ -64,7 +66,7 @@ class Connection:
         return connection
 
     @property
-    def client(self) -> Any:
+    def client(self) -> "S3Client":
         """Return the S3 client, which no key is needed for."""
         return self.objects.client
 

@@ -8,7 +8,7 @@ import copy
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from s3crypt.aws import Clients
 from s3crypt.errors import ConfigError, S3CryptError
@@ -19,6 +19,7 @@ from .kms_key import KeyARN, KMSBlob, KMSKey
 
 if TYPE_CHECKING:
     import boto3
+    from types_boto3_kms.client import KMSClient
 
 # kms:Decrypt takes no longer blob.
 _MAX_BLOB_LENGTH = 6144
@@ -48,7 +49,7 @@ class KMSKeyring:
         key: str,
         *,
         session: "boto3.Session | None" = None,
-        client: Any = None,
+        client: "KMSClient | None" = None,
         allow_plain_http: bool = False,
         grant_tokens: Sequence[str] = (),
     ) -> None:
@@ -77,7 +78,9 @@ class KMSKeyring:
             session: boto3 session to make KMS clients from; as for `KMSKeyring` if left out.
             allow_plain_http: As for `KMSKeyring`.
         """
-        clients = Clients("kms", session=session, allow_plain_http=allow_plain_http)
+        clients: Clients[KMSClient] = Clients(
+            "kms", session=session, allow_plain_http=allow_plain_http
+        )
         for region in regions or ():
             _check_region(region, partition, clients)
         return DiscoveryKeyring(tuple(accounts), partition, tuple(regions or ()), clients)
@@ -96,7 +99,7 @@ class KMSKeyring:
         return self._key.arn
 
     @property
-    def client(self) -> Any:
+    def client(self) -> "KMSClient":
         """The KMS client of the key's Region."""
         return self._key.client
 
@@ -173,7 +176,7 @@ class DiscoveryKeyring:
     accounts: tuple[str, ...]
     partition: str
     regions: tuple[str, ...]
-    _clients: Clients = field(repr=False, compare=False)
+    _clients: "Clients[KMSClient]" = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.accounts or not all(re.fullmatch(r"[0-9]{12}", a) for a in self.accounts):
@@ -236,7 +239,7 @@ class DiscoveryKeyring:
         return arn.region if not self.regions or arn.region in self.regions else self.regions[0]
 
 
-def _check_region(region: str, partition: str, clients: Clients) -> None:
+def _check_region(region: str, partition: str, clients: "Clients[KMSClient]") -> None:
     of = clients.partition(region)
     if of != partition:
         raise ConfigError(

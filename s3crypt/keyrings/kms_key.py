@@ -8,11 +8,16 @@ of KMS keys (creation, rotation) is `s3crypt.kms`.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from s3crypt.aws import Clients
 from s3crypt.errors import ConfigError, IntegrityError, KeyUnavailableError
+from s3crypt.operations import KMSOperation
 from s3crypt.requests import call
+
+if TYPE_CHECKING:
+    from types_boto3_kms.client import KMSClient
+
+    from s3crypt.aws import Clients
 
 _ARN = re.compile(
     r"arn:(?P<partition>aws[a-z-]*):kms:(?P<region>[a-z]+(?:-[a-z0-9]+)+):(?P<account>[0-9]{12})"
@@ -72,7 +77,7 @@ class KMSKey:
     """
 
     name: str
-    clients: Clients = field(repr=False)
+    clients: "Clients[KMSClient]" = field(repr=False)
     grant_tokens: Sequence[str] = field(default=(), repr=False)
     _arn: KeyARN | None = field(init=False, repr=False)
 
@@ -89,7 +94,7 @@ class KMSKey:
         return f"KMS key {self.name}"
 
     @property
-    def client(self) -> Any:
+    def client(self) -> "KMSClient":
         """The KMS client of the key's Region."""
         return self.clients.get(self._arn.region if self._arn else None)
 
@@ -165,14 +170,14 @@ class KMSKey:
         is_near = self.client.meta.region_name == other.client.meta.region_name
         return is_near and len(tokens) <= _MAX_GRANT_TOKENS
 
-    def _ask(self, operation: str, **arguments: Any) -> Mapping[str, Any]:
+    def _ask(self, operation: KMSOperation, **arguments: Any) -> Mapping[str, Any]:
         return ask_kms(self.client, operation, str(self), **arguments, **self._grants())
 
     def _grants(self) -> dict[str, Any]:
         return _grants(self.grant_tokens)
 
 
-def resolve_key_arn(client: Any, key: str, **more: Any) -> str:
+def resolve_key_arn(client: "KMSClient", key: str, **more: Any) -> str:
     """Return the ARN of a KMS key named by id, alias or ARN; asks KMS unless it is an ARN.
 
     `more` are arguments of the request.
@@ -184,7 +189,9 @@ def resolve_key_arn(client: Any, key: str, **more: Any) -> str:
     return str(reply["KeyMetadata"]["Arn"])
 
 
-def ask_kms(client: Any, operation: str, subject: str, **arguments: Any) -> Mapping[str, Any]:
+def ask_kms(
+    client: "KMSClient", operation: KMSOperation, subject: str, **arguments: Any
+) -> Mapping[str, Any]:
     """Make a KMS request; an error that has no type of its own is a `KeyUnavailableError`."""
     return call(client, operation, arguments, subject, failure=KeyUnavailableError)
 

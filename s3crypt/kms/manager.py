@@ -30,6 +30,7 @@ from .service import KMS, NEW_KEY_HINT, retold
 
 if TYPE_CHECKING:
     import boto3
+    from types_boto3_kms.client import KMSClient
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ class KeyManager:
         self,
         *,
         session: "boto3.Session | None" = None,
-        client: Any = None,
+        client: "KMSClient | None" = None,
         allow_plain_http: bool = False,
     ) -> None:
         clients = Clients("kms", session=session, client=client, allow_plain_http=allow_plain_http)

@@ -5,11 +5,16 @@ This module decides nothing, and which requests are made is up to its users.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from s3crypt.aws import Clients
 from s3crypt.errors import KeyUnavailableError, S3CryptError
+from s3crypt.operations import KMSOperation
 from s3crypt.requests import Look, call, pages
+
+if TYPE_CHECKING:
+    from types_boto3_kms.client import KMSClient
+
+    from s3crypt.aws import Clients
 
 MAX_ON_DEMAND_ROTATIONS = 25
 """The number of times that KMS lets one key be rotated by hand in its life."""
@@ -24,14 +29,16 @@ class KMS:
         clients: Makes a client for each Region.
     """
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: "Clients[KMSClient]") -> None:
         self._clients = clients
 
-    def client(self, key: str) -> Any:
+    def client(self, key: str) -> "KMSClient":
         """Return the client of the Region that an ARN names, or else of the session's own."""
         return self._clients.get(_region(key))
 
-    def ask(self, operation: str, subject: str, *, look: Look | None = None, **request: Any) -> Any:
+    def ask(
+        self, operation: KMSOperation, subject: str, *, look: Look | None = None, **request: Any
+    ) -> Any:
         """Make a request about a key and return KMS's reply.
 
         Raises:
@@ -44,7 +51,9 @@ class KMS:
         except S3CryptError as error:
             raise _explained(error, operation, subject) from error.__cause__
 
-    def pages(self, operation: str, subject: str, field_name: str, **request: Any) -> Iterator[Any]:
+    def pages(
+        self, operation: KMSOperation, subject: str, field_name: str, **request: Any
+    ) -> Iterator[Any]:
         """Yield the entries of all pages of a list."""
         client = self.client(subject)
         for page in pages(client, operation, request, subject, failure=KeyUnavailableError):

@@ -55,6 +55,8 @@ from .writer import ObjectWriter
 
 if TYPE_CHECKING:
     import boto3
+    from types_boto3_kms.client import KMSClient
+    from types_boto3_s3.client import S3Client
 
 # Longer than the header of all but few messages.
 _HEAD_LENGTH = 16 * 2**10
@@ -92,7 +94,7 @@ class Objects:
         self,
         *,
         session: "boto3.Session | None",
-        client: Any,
+        client: "S3Client | None",
         endpoint_url: str | None,
         workers: int,
         allow_plain_http: bool,
@@ -112,13 +114,13 @@ class Objects:
             expected_bucket_owner=expected_bucket_owner,
             request_payer=request_payer,
         )
-        kms = Clients("kms", session=session, allow_plain_http=allow_plain_http)
+        kms: Clients[KMSClient] = Clients("kms", session=session, allow_plain_http=allow_plain_http)
         self.keys = KeyARNs(self._clients, kms)
         self._keyrings = SessionKeyrings(session) if session is not None else None
         self._checksums = Checksums(self._clients)
 
     @property
-    def client(self) -> Any:
+    def client(self) -> "S3Client":
         """Return the S3 client of this process."""
         return self._clients.get()
 

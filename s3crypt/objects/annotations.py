@@ -12,7 +12,7 @@ whose annotations the user has deleted since.
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import FlexibleChecksumError
 
@@ -20,6 +20,9 @@ from s3crypt.aws import is_aws
 from s3crypt.errors import ObjectNotFoundError, StorageError
 from s3crypt.location import Location
 from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, call, pages
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
 # Objects in directory buckets (S3 Express) have none, and no request for them.
 _DIRECTORY_BUCKET = "--x-s3"
@@ -36,7 +39,7 @@ _COPIED_TO = "copied-to.s3crypt"
 _READ_ATTEMPTS = 5
 
 
-def may_exist(client: Any, location: Location, head: Mapping[str, Any]) -> bool:
+def may_exist(client: "S3Client", location: Location, head: Mapping[str, Any]) -> bool:
     """Return whether an object can have annotations: in AWS and in the sandbox, without SSE-C.
 
     Other services take the request for one about the object itself.
@@ -47,7 +50,7 @@ def may_exist(client: Any, location: Location, head: Mapping[str, Any]) -> bool:
     return is_aws(client) or _SANDBOX in headers
 
 
-def names(client: Any, location: Location, version_id: str | None) -> tuple[str, ...]:
+def names(client: "S3Client", location: Location, version_id: str | None) -> tuple[str, ...]:
     """Return the names of an object version's annotations, in order; none if the version is gone.
 
     Raises:
@@ -75,7 +78,7 @@ def _check_counted(location: Location, page: Mapping[str, Any]) -> None:
 
 
 def copy(
-    client: Any,
+    client: "S3Client",
     source: tuple[Location, str | None],
     target: tuple[Location, str | None],
     wanted: Sequence[str],
@@ -102,7 +105,7 @@ def copy(
 
 
 def note_copied(
-    client: Any, location: Location, *, source_version: str, target_version: str
+    client: "S3Client", location: Location, *, source_version: str, target_version: str
 ) -> None:
     """Note at the source that all its annotations were copied to a later version.
 
@@ -113,7 +116,9 @@ def note_copied(
         _write(client, note, target_version.encode(), f"{location} (its annotations)")
 
 
-def is_copied(client: Any, location: Location, *, source_version: str, target_version: str) -> bool:
+def is_copied(
+    client: "S3Client", location: Location, *, source_version: str, target_version: str
+) -> bool:
     """Return whether a copy from one version to the other is complete, or its source is gone.
 
     Raises:
@@ -132,12 +137,12 @@ def _note(location: Location, source_version: str) -> dict[str, Any]:
     return {**location.arguments, "AnnotationName": _COPIED_TO, "VersionId": source_version}
 
 
-def _write(client: Any, arguments: Mapping[str, Any], payload: bytes, subject: str) -> None:
+def _write(client: "S3Client", arguments: Mapping[str, Any], payload: bytes, subject: str) -> None:
     more = {"AnnotationPayload": payload, "ChecksumAlgorithm": "CRC64NVME"}
     call(client, "put_object_annotation", {**arguments, **more}, subject)
 
 
-def _read(client: Any, arguments: Mapping[str, Any], subject: str) -> bytes:
+def _read(client: "S3Client", arguments: Mapping[str, Any], subject: str) -> bytes:
     """Return an annotation's text, which is 1 MiB at most, whole."""
     asked = {**arguments, "ChecksumMode": "ENABLED"}
     attempts = Attempts(client, subject, least=_READ_ATTEMPTS)

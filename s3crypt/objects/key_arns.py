@@ -4,15 +4,20 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from s3crypt.aws import Clients
 from s3crypt.errors import KeyUnavailableError
 from s3crypt.keyrings.kms_key import resolve_key_arn
 from s3crypt.location import Location
 from s3crypt.modes import DSSEKMS, SSEKMS, ClientSide, Mode, reported_mode
 
 from .checks import check_read, check_written
+
+if TYPE_CHECKING:
+    from types_boto3_kms.client import KMSClient
+    from types_boto3_s3.client import S3Client
+
+    from s3crypt.aws import Clients
 
 
 class KeyARNs:
@@ -23,7 +28,7 @@ class KeyARNs:
         kms: The clients that resolve ids and aliases.
     """
 
-    def __init__(self, s3: Clients, kms: Clients) -> None:
+    def __init__(self, s3: "Clients[S3Client]", kms: "Clients[KMSClient]") -> None:
         self._s3 = s3
         self._kms = kms
         self._known: dict[tuple[str, str | None], str] = {}

@@ -7,12 +7,16 @@ then asked for by their own requests, whose refusal cannot be taken for "none".
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s3crypt import buckets
 from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
 from s3crypt.location import Location
+from s3crypt.operations import S3Operation
 from s3crypt.requests import call
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
 # As HEAD returns them, and as the requests that make an object take them.
 RETENTION = (
@@ -31,7 +35,7 @@ _DENIED = frozenset({"403", "AccessDenied"})
 class Locks:
     """Checks that locks can be read; a bucket's setting is asked for once."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: "S3Client") -> None:
         self._client = client
         self._may_lock: dict[str, bool] = {}
 
@@ -61,7 +65,7 @@ class Locks:
         return self._may_lock[bucket]
 
     def _is_set(
-        self, operation: str, field: str, location: Location, version: Mapping[str, str]
+        self, operation: S3Operation, field: str, location: Location, version: Mapping[str, str]
     ) -> bool:
         try:
             subject = f"{location} (its {field} of Object Lock)"

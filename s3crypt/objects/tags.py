@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from s3crypt.aws import is_aws
@@ -14,8 +14,11 @@ from s3crypt.modes import Mode
 from s3crypt.requests import Attempts, Reply, call
 from s3crypt.transfer.conditions import check_unchanged, head
 
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
-def tags_of(client: Any, location: Location, version_id: str | None) -> dict[str, str]:
+
+def tags_of(client: "S3Client", location: Location, version_id: str | None) -> dict[str, str]:
     """Return an object's tags."""
     try:
         return _asked_tags(client, location, version_id)
@@ -27,7 +30,7 @@ def tags_of(client: Any, location: Location, version_id: str | None) -> dict[str
 
 
 def ensure_tags(
-    client: Any,
+    client: "S3Client",
     location: Location,
     mode: Mode,
     tags: Mapping[str, str],
@@ -68,7 +71,7 @@ def ensure_tags(
         return
 
 
-def _asked_tags(client: Any, location: Location, version_id: str | None) -> dict[str, str]:
+def _asked_tags(client: "S3Client", location: Location, version_id: str | None) -> dict[str, str]:
     version = {"VersionId": version_id} if version_id else {}
 
     def look(attempts: Attempts) -> Reply | None:

@@ -10,14 +10,17 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
-from s3crypt.aws import Clients
+from s3crypt.aws import Clients, config_of
 from s3crypt.aws_errors import http_status
 from s3crypt.errors import S3CryptError
 from s3crypt.requests import Look, call
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
 ALGORITHM = "CRC64NVME"
 _PARAMETER = "ChecksumCRC64NVME"
@@ -82,7 +85,7 @@ class Checksums:
         clients: Where the store's clients come from; what it is called with is one of them.
     """
 
-    def __init__(self, clients: Clients | None = None) -> None:
+    def __init__(self, clients: "Clients[S3Client] | None" = None) -> None:
         self._clients = clients
         # What was taken, of whole objects and of those by parts: some take it of one of them.
         self._taken: dict[bool, _Way] = {}
@@ -91,7 +94,7 @@ class Checksums:
 
     def put(
         self,
-        client: Any,
+        client: "S3Client",
         body: bytes,
         arguments: Mapping[str, Any],
         subject: str,
@@ -106,7 +109,9 @@ class Checksums:
 
         return self._send(send, body, arguments, way, by_parts=False).reply
 
-    def begin(self, client: Any, arguments: Mapping[str, Any], subject: str) -> Mapping[str, Any]:
+    def begin(
+        self, client: "S3Client", arguments: Mapping[str, Any], subject: str
+    ) -> Mapping[str, Any]:
         """Begin an upload by parts that go with checksums; return S3's reply."""
         way = self._way(client, by_parts=True)
         if way is not _Way.NONE:
@@ -122,7 +127,7 @@ class Checksums:
         return reply
 
     def send_part(
-        self, client: Any, body: bytes, arguments: Mapping[str, Any], subject: str
+        self, client: "S3Client", body: bytes, arguments: Mapping[str, Any], subject: str
     ) -> Sent:
         """Send a part of an upload that `begin` began."""
         way = self._way(client, by_parts=True)
@@ -139,7 +144,7 @@ class Checksums:
 
     def complete(
         self,
-        client: Any,
+        client: "S3Client",
         parts: Sequence[Part],
         arguments: Mapping[str, Any],
         subject: str,
@@ -205,14 +210,14 @@ class Checksums:
                 self._taken[by_parts] = max(way, self._taken.get(by_parts, way))
                 return Sent(reply, None if way is _Way.NONE else crc)
 
-    def _way(self, client: Any, *, by_parts: bool) -> _Way:
+    def _way(self, client: "S3Client", *, by_parts: bool) -> _Way:
         taken = self._taken.get(by_parts)
         return self._first_way(client) if taken is None else taken
 
-    def _first_way(self, client: Any) -> _Way:
+    def _first_way(self, client: "S3Client") -> _Way:
         if self._clients is not None and self._clients.are_ours:
             return _Way.HEADER if self._clients.want_checksums else _Way.NONE
-        config = client.meta.config
+        config = config_of(client)
         if config.request_checksum_calculation == "when_required":
             return _Way.NONE
         signs_body = (config.s3 or {}).get("payload_signing_enabled") is not False
@@ -232,7 +237,7 @@ def full_object_crc(reply: Mapping[str, Any]) -> int | None:
     return int.from_bytes(value) if len(value) == 8 else None
 
 
-def begin(client: Any, arguments: Mapping[str, Any], subject: str) -> Mapping[str, Any]:
+def begin(client: "S3Client", arguments: Mapping[str, Any], subject: str) -> Mapping[str, Any]:
     """Begin an upload by parts that go without checksums; return S3's reply."""
     return call(client, "create_multipart_upload", arguments, subject)
 

@@ -8,13 +8,16 @@ noticed. `docs/modes.md` lists which service checks which condition.
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s3crypt.aws import is_aws
 from s3crypt.aws_errors import http_status
 from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
 from s3crypt.location import Location
 from s3crypt.requests import Attempts, Reply, call
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
 IF_ABSENT: Mapping[str, str] = {"IfNoneMatch": "*"}
 
@@ -30,7 +33,7 @@ def must_be_absent(conditions: Mapping[str, str]) -> bool:
 
 
 def check_first(
-    client: Any,
+    client: "S3Client",
     location: Location,
     conditions: Mapping[str, str],
     arguments: Mapping[str, Any],
@@ -74,7 +77,10 @@ def check_first(
 
 
 def in_another_spelling(
-    client: Any, location: Location, conditions: Mapping[str, str], arguments: Mapping[str, Any]
+    client: "S3Client",
+    location: Location,
+    conditions: Mapping[str, str],
+    arguments: Mapping[str, Any],
 ) -> dict[str, str] | None:
     """Return conditions for a service that refused them though they hold; None where they do not.
 
@@ -92,7 +98,7 @@ def in_another_spelling(
 
 
 def delete_unchanged(
-    client: Any, location: Location, etag: str, arguments: Mapping[str, Any]
+    client: "S3Client", location: Location, etag: str, arguments: Mapping[str, Any]
 ) -> None:
     """Delete the object if it still has this ETag.
 
@@ -126,7 +132,7 @@ def delete_unchanged(
 
 
 def check_unchanged(
-    client: Any,
+    client: "S3Client",
     location: Location,
     etag: str,
     arguments: Mapping[str, Any],
@@ -149,7 +155,7 @@ def check_unchanged(
 
 
 def check_again(
-    client: Any,
+    client: "S3Client",
     location: Location,
     conditions: Mapping[str, str],
     arguments: Mapping[str, Any],
@@ -177,7 +183,7 @@ def check_again(
 
 
 def head(
-    client: Any,
+    client: "S3Client",
     location: Location,
     arguments: Mapping[str, Any],
     *,

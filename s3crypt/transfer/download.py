@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from http import HTTPStatus
 from itertools import chain
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 from botocore.httpchecksum import StreamingChecksumBody
 
+from s3crypt.aws import config_of
 from s3crypt.aws_errors import http_status
 from s3crypt.errors import ConflictError, IntegrityError, S3CryptError, StorageError
 from s3crypt.framing import Layout, Run, RunOpener
@@ -26,6 +27,9 @@ from .checksums import full_object_crc
 from .parts import PART_LENGTH
 from .upload import Progress
 from .whole import Whole
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
 # botocore repeats no read of a body, not even for a client of the caller's.
 _READ_ATTEMPTS = 5
@@ -46,7 +50,7 @@ class ObjectStream(io.RawIOBase):
 
     def __init__(
         self,
-        client: Any,
+        client: "S3Client",
         location: Location,
         pinned: Mapping[str, Any],
         reply: Mapping[str, Any],
@@ -72,7 +76,7 @@ class ObjectStream(io.RawIOBase):
     @classmethod
     def open(
         cls,
-        client: Any,
+        client: "S3Client",
         location: Location,
         arguments: Mapping[str, Any],
         *,
@@ -125,7 +129,7 @@ class ObjectStream(io.RawIOBase):
     @property
     def validates_checksums(self) -> bool:
         """Return whether the client's configuration has checksums of replies validated."""
-        config = self._client.meta.config
+        config = config_of(self._client)
         return bool(config.response_checksum_validation != "when_required")
 
     @property
@@ -314,7 +318,7 @@ _WRONG_CHECKSUM = (FlexibleChecksumError, ValueError)
 
 
 def _first_reply(
-    client: Any, location: Location, request: dict[str, Any]
+    client: "S3Client", location: Location, request: dict[str, Any]
 ) -> tuple[Mapping[str, Any], bytes]:
     """Return a reply whose headers are whole, and the first bytes of its body.
 

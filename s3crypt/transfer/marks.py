@@ -9,12 +9,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import md5
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s3crypt.location import Location
 from s3crypt.requests import Attempts, Reply, call
 
 from . import conditions
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
@@ -35,7 +38,11 @@ class Mark:
     etag: str | None = None
 
     def found(
-        self, client: Any, location: Location, arguments: Mapping[str, Any], attempts: Attempts
+        self,
+        client: "S3Client",
+        location: Location,
+        arguments: Mapping[str, Any],
+        attempts: Attempts,
     ) -> Reply | None:
         """Return a reply about the object where it has this mark, or None.
 
@@ -60,7 +67,11 @@ class Mark:
         return bool(self.metadata) and self.metadata.items() <= found.items()
 
     def _at_the_beginning(
-        self, client: Any, location: Location, arguments: Mapping[str, Any], attempts: Attempts
+        self,
+        client: "S3Client",
+        location: Location,
+        arguments: Mapping[str, Any],
+        attempts: Attempts,
     ) -> Reply | None:
         first = f"bytes=0-{len(self.beginning) - 1}"
         request = {**location.arguments, **arguments, "Range": first}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from s3crypt.errors import (
     ConflictError,
@@ -33,8 +33,11 @@ from .conditions import (
 from .marks import Mark, etag_of_parts
 from .parts import MAX_PARTS, Body, PartMaker
 
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
 Progress = Callable[[int], None]
-_Begin = Callable[[Any, Mapping[str, Any], str], Mapping[str, Any]]
+_Begin = Callable[["S3Client", Mapping[str, Any], str], Mapping[str, Any]]
 
 # CopyObject takes 5 GB; which giga S3 means is not worth finding out.
 MAX_COPY_LENGTH = 5 * 10**9
@@ -62,7 +65,7 @@ class Upload:
         mark: Metadata that no other write's object has; None where there is none.
     """
 
-    client: Any
+    client: "S3Client"
     location: Location
     arguments: Mapping[str, Any] = field(repr=False)
     part_arguments: Mapping[str, Any] = field(repr=False)

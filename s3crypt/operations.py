@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operations of S3 and KMS that the library requests, by the names of a client's methods.
+
+A misspelt name is a type error. The list grows with the library and holds no unused name.
+"""
+
+from typing import Literal, TypeAlias
+
+S3Operation: TypeAlias = Literal[
+    "abort_multipart_upload",
+    "complete_multipart_upload",
+    "copy_object",
+    "create_bucket",
+    "create_multipart_upload",
+    "delete_bucket",
+    "delete_object",
+    "get_object",
+    "get_object_annotation",
+    "get_object_legal_hold",
+    "get_object_lock_configuration",
+    "get_object_retention",
+    "get_object_tagging",
+    "head_bucket",
+    "head_object",
+    "list_buckets",
+    "list_object_annotations",
+    "list_objects_v2",
+    "put_object",
+    "put_object_annotation",
+    "put_object_tagging",
+    "upload_part",
+    "upload_part_copy",
+]
+KMSOperation: TypeAlias = Literal[
+    "create_alias",
+    "create_key",
+    "decrypt",
+    "describe_key",
+    "disable_key_rotation",
+    "enable_key_rotation",
+    "encrypt",
+    "generate_data_key",
+    "get_key_rotation_status",
+    "list_aliases",
+    "list_key_rotations",
+    "list_keys",
+    "list_resource_tags",
+    "re_encrypt",
+    "rotate_key_on_demand",
+]
+Operation: TypeAlias = S3Operation | KMSOperation
