@@ -75,7 +75,7 @@ def check_open(arguments: Mapping[str, object]) -> None:
         ConfigError: Objects cannot be opened in this way, or `mode` says how to open them.
         TypeError: An argument is not for a reader, or not for a writer.
     """
-    how, mode, cache_length = (arguments[name] for name in ("how", "mode", "cache_length"))
+    how, mode = arguments["how"], arguments["mode"]
     if isinstance(mode, str) and mode and _FILE_MODES.issuperset(mode):
         raise ConfigError(
             "mode is how the object is encrypted.",
@@ -87,8 +87,6 @@ def check_open(arguments: Mapping[str, object]) -> None:
         usual = DEFAULT_CACHE_LENGTH if name == "cache_length" else False
         if arguments[name] is not None and arguments[name] != usual:
             raise TypeError(f"open(uri, {how!r}) takes no argument {name!r}.")
-    if not isinstance(cache_length, int) or cache_length < 0:
-        raise ConfigError(f"A cache has a length of 0 bytes or more, not {cache_length}.")
 
 
 def _cannot_open(how: object) -> ConfigError:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from hashlib import md5
 from json import dumps
+from operator import index
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, SupportsIndex
 
 from .errors import ConfigError, Remedy
 from .key_references import given_keyring, kms_name, read_key_file
@@ -187,10 +188,15 @@ class ClientSide:
         bind_name: bool = True,
         bind_bucket: bool = False,
     ) -> None:
-        given = locals()
-        given["keyring"] = given_keyring(keyring)
-        given["context"] = _object_context(context)
-        _check_frame_length(frame_length)
+        given = {
+            "keyring": given_keyring(keyring),
+            "context": _object_context(context),
+            "signed": signed,
+            "frame_length": _frame_length(frame_length),
+            "key_location": key_location,
+            "bind_name": bind_name,
+            "bind_bucket": bind_bucket,
+        }
         if key_location not in ("header", "metadata"):
             raise ConfigError(f"key_location is 'header' or 'metadata', not {key_location!r}.")
         for each in fields(self):
@@ -292,14 +298,16 @@ def _object_context(context: Mapping[str, str] | None) -> dict[str, str]:
     return pairs
 
 
-def _check_frame_length(length: object) -> None:
-    if isinstance(length, bool) or not isinstance(length, int):
+def _frame_length(given: object) -> int:
+    if isinstance(given, bool) or not isinstance(given, SupportsIndex):
         raise ConfigError("A frame length is a number of bytes.", hint="256 KiB is 262144.")
+    length = index(given)
     if length % FRAME_LENGTH_STEP or not MIN_FRAME_LENGTH <= length <= MAX_FRAME_LENGTH:
         raise ConfigError(
             f"A frame length of {length} bytes is not possible.",
             hint="A multiple of 128 from 4 KiB to 64 MiB.",
         )
+    return length
 
 
 def _kms_arguments(key: str, context: Mapping[str, str] | None) -> dict[str, object]:

@@ -363,7 +363,7 @@ class S3Crypt:
         version_id: str | None = None,
         neighbour: Neighbour | None = None,
     ) -> ObjectInfo:
-        """Say how an object is encrypted, by whose key and how large it is; decrypts nothing."""
+        """Say how, by whose key an object is encrypted, how large it is. `sse-c` needs its mode."""
         location = Location.parse_object(uri)
         demand = Demand(self._mode(mode), version_id, neighbour=neighbour)
         return self._objects.look(location, demand, first=MAX_HEADER_LENGTH)

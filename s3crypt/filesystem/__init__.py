@@ -21,7 +21,6 @@ from fsspec.core import get_compression
 from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
 from fsspec.utils import check_contained, isfilelike, stringify_path
 
-from s3crypt.arguments import given_mode
 from s3crypt.errors import IntegrityError, ObjectNotFoundError
 from s3crypt.local.sources import given
 from s3crypt.location import Location
@@ -386,13 +385,13 @@ class S3CryptFileSystem(NamesFileSystem):
 
     def _copy_one(self, source: str, target: str, options: Mapping[str, Any]) -> str | None:
         """Copy an object; return its tag, or None where it is a directory."""
-        demand = Demand(self._connection.mode, **self._allowances)
         with as_files():
+            demand = Demand(self._connection.mode, **self._allowances)
             try:
                 location = Location.parse_object(object_uri(source))
                 other = Location.parse_object(object_uri(target))
                 said = {name: value for name, value in options.items() if name != "mode"}
-                mode = demanded(given_mode(options.get("mode")) or self._connection.mode)
+                mode = demanded(self._connection.mode_of(options.get("mode")))
                 info, _ = self._connection.objects.copy(location, demand, other, mode, said)
             except (FileNotFoundError, IsADirectoryError):
                 if self.isdir(source):

@@ -5,9 +5,11 @@ fsspec makes a file system for each thread, and another wherever one is unpickle
 is known of objects, are worth sharing.
 """
 
+import io
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -28,6 +30,7 @@ from s3crypt.objects.ranges import ByteRange
 from .options import ANY, Live, Options, anchored, spelled, without_hints
 from .parallel import LOOKUPS
 from .paths import object_uri
+from .remedies import in_storage_options
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -99,15 +102,26 @@ class Connection:
 
     def head(self, uri: str, version_id: str | None = None) -> "ObjectInfo":
         """Return an object's plaintext size, and what else one request tells."""
-        demand = Demand(self.mode, version_id)
-        return self.objects.head(Location.parse_object(uri), demand)
+        with in_storage_options():
+            demand = Demand(self.mode, version_id)
+            return self.objects.head(Location.parse_object(uri), demand)
+
+    def mode_of(self, given: "Mode | str | None") -> "Mode | None":
+        """Return the mode of one call: the given one, or else the file system's.
+
+        Raises:
+            ConfigError: As `mode`, whatever the call gives.
+        """
+        mode = self.mode
+        with _missing_key_files_named():
+            return mode if given is None else given_mode(given)
 
     def demand(
         self, allowances: Mapping[str, Any], options: Mapping[str, Any]
     ) -> tuple[Demand, dict[str, Any]]:
         """Return what is demanded of an object, and the options that are about something else."""
         asked = {**allowances, **without_hints(options)}
-        mode = given_mode(asked.pop("mode", None)) or self.mode
+        mode = self.mode_of(asked.pop("mode", None))
         names = {field.name for field in fields(Demand)} & asked.keys()
         return Demand(mode, **{name: asked.pop(name) for name in names}), asked
 
@@ -116,7 +130,7 @@ class Connection:
     ) -> "tuple[Mode, Description]":
         """Return how an object is to be written, and what goes along with it."""
         said = without_hints(options)
-        mode = given_mode(said.pop("mode", None)) or self.mode
+        mode = self.mode_of(said.pop("mode", None))
         return demanded(mode), describe_target(location, **said)
 
     def fetch(
@@ -128,6 +142,8 @@ class Connection:
         progress: Callable[[int], None] | None = None,
     ) -> None:
         """Write an object's plaintext to a path or a binary file; options as `S3Crypt.get`."""
+        if isinstance(target, io.TextIOBase):
+            raise ConfigError("The target is open as text.", hint='Open it in binary mode: "wb".')
         location = Location.parse_object(object_uri(path))
         demand, more = self.demand(allowances, options)
         byte_range = more.pop("byte_range", None)
@@ -155,17 +171,26 @@ class Connection:
 
     def _chosen(self) -> "Mode | None":
         options = self.options
-        try:
+        with _missing_key_files_named():
             # A session a keyring: boto3's must not make two clients at a time.
             return options.choice.make(self._session, allow_plain_http=options.allow_plain_http)
-        except KeyFileNotFoundError as error:
-            # Not a FileNotFoundError: to fsspec's users that is an object that is not there, which
-            # they go on without, and zarr fills in.
-            raise ConfigError(str(error), hint=error.hint) from error
 
     def _session(self) -> boto3.Session:
         with map_aws_errors("the AWS settings"):
             return boto3.Session(profile_name=self.options.profile, region_name=self.options.region)
+
+
+@contextmanager
+def _missing_key_files_named() -> Iterator[None]:
+    """Turn the error of a missing key file into one that is no FileNotFoundError.
+
+    To fsspec's users that is an object that is not there, which they go on without, and which zarr
+    fills in.
+    """
+    try:
+        yield
+    except KeyFileNotFoundError as error:
+        raise ConfigError(str(error), hint=error.hint) from error
 
 
 # As long as a file system has it, and no longer: clients take memory and sockets.

@@ -136,7 +136,8 @@ class Listing:
         return found
 
     def _buckets(self) -> list[Entry]:
-        return [directory(name) for name in buckets.names(self._connection.client)]
+        with as_files():
+            return [directory(name) for name in buckets.names(self._connection.client)]
 
     def _listed(self, bucket: str, prefix: str) -> Iterator[ListedObject]:
         with as_files():

@@ -325,7 +325,8 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             return
         if self.exists(bucket):
             raise FileExistsError(f"The bucket {bucket!r} exists.")
-        buckets.create(self._connection.client, bucket)
+        with as_files():
+            buckets.create(self._connection.client, bucket)
         self._forget([bucket])
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:

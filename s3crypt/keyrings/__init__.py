@@ -8,7 +8,10 @@ example, and `capabilities` has what a keyring may do beyond them. A wrapping ke
 `KMSKeyring` is in `kms`, which loads boto3; the modules that are imported here do not.
 """
 
+from s3crypt.message.keys import Keyring
+
 from .caching import CacheStatistics, CachingKeyring
+from .capabilities import uncached
 from .edks import key_names, reading_remedy
 from .multi import MultiKeyring
 from .raw import AESKeyring, RSAKeyring
@@ -17,8 +20,10 @@ __all__ = [
     "AESKeyring",
     "CacheStatistics",
     "CachingKeyring",
+    "Keyring",
     "MultiKeyring",
     "RSAKeyring",
     "key_names",
     "reading_remedy",
+    "uncached",
 ]

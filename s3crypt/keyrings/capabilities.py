@@ -100,8 +100,12 @@ def is_local(keyring: Keyring) -> bool:
 
 
 def may_open(keyring: Keyring, edks: Sequence[EncryptedDataKey]) -> bool:
-    """Return whether one of the EDKs is for the keyring; it may be if the keyring does not say."""
-    return not _recognises(keyring) or any(map(keyring.opens, edks))
+    """Return whether one of the EDKs is for the keyring; it may be if the keyring does not say.
+
+    A keyring that passes the question on to another one answers too: nothing is led around.
+    """
+    opens: Callable[[EncryptedDataKey], bool] | None = getattr(keyring, "opens", None)
+    return opens is None or any(map(opens, edks))
 
 
 def needs_proof(keyring: Keyring) -> bool:
@@ -162,10 +166,6 @@ def is_composite(keyring: Keyring) -> TypeGuard[CompositeKeyring]:
 
 def _may_be_local(keyring: Keyring) -> TypeGuard[LocalKeyring]:
     return _has(keyring, "is_local")
-
-
-def _recognises(keyring: Keyring) -> TypeGuard[RecognisingKeyring]:
-    return _has(keyring, "opens")
 
 
 def _may_need_proof(keyring: Keyring) -> TypeGuard[UnprovenKeyring]:

@@ -115,13 +115,13 @@ def check_keyring(keyring: object) -> None:
 
 
 def is_keyring(value: object) -> bool:
-    """Return whether an object makes or unwraps data keys; a class of keyrings is none.
+    """Return whether an object makes, wraps or unwraps data keys; a class of keyrings is none.
 
     A keyring of the caller's own may have fewer methods than the protocol, where it only reads or
     only writes.
     """
     is_instance = not isinstance(value, type)
-    return is_instance and (hasattr(value, "generate") or hasattr(value, "unwrap"))
+    return is_instance and any(hasattr(value, name) for name in ("generate", "unwrap", "wrap"))
 
 
 def type_name(value: object) -> str:

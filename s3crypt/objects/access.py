@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, SupportsIndex
 
 from s3crypt import formats, s3ec
 from s3crypt import metadata as entries
@@ -338,6 +338,8 @@ class Objects:
         allow_unverified_length: bool = False,
     ) -> ObjectReader:
         """Open an object to be read at any offset; see `S3Crypt.open`."""
+        if not isinstance(cache_length, SupportsIndex) or cache_length < 0:
+            raise ConfigError(f"A cache has a length of 0 bytes or more, not {cache_length}.")
         with self.reading(location, demand, first=FIRST_LENGTH) as reading:
             cache = reading.cached(self.workers, cache_length)
             if not allow_unverified_length:
