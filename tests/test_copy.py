@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from relay import Answer, Asked, relaying
 from samples import CUSTOMER_KEY, aes, connect, kms_keyring, make_mode, names, payload
 
 from s3crypt import (
@@ -16,16 +18,22 @@ from s3crypt import (
     ClientSide,
     ConfigError,
     ConflictError,
+    FormatError,
     IntegrityError,
     ObjectNotFoundError,
     PolicyError,
+    S3Crypt,
+    S3CryptError,
 )
 from s3crypt.rotation import mechanisms, steps
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import RequestsLog
 
     from s3crypt import Mode
+    from s3crypt.sandbox import Running
 
 MODES = ("sse-s3", "sse-kms", "dsse-kms", "sse-c", "client-header", "client-metadata")
 
@@ -212,3 +220,156 @@ def test_a_large_object_is_copied_by_parts(
     assert connect(SSEKMS(kms_key)).read(copy.uri) == data
     with pytest.raises(ConflictError):
         store.copy(f"s3://{bucket}/a", f"s3://{bucket}/b", if_absent=True)
+
+
+# --- What a copy must not do --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["sse-s3", "sse-c", "client-header"])
+def test_the_targets_customer_key_does_not_stand_in_for_the_stores_mode(
+    source: str, bucket: str, kms_key: str, s3: Any
+) -> None:
+    """Anyone who knows it could otherwise have an object of their own copied as a verified one."""
+    planted = SSEC(CUSTOMER_KEY[::-1])
+    connect(planted).put(b"evil", f"s3://{bucket}/a")
+    with pytest.raises(S3CryptError):
+        connect(make_mode(source, kms_key)).copy(f"s3://{bucket}/a", f"s3://{bucket}/b", to=planted)
+    assert names(s3, bucket) == ["a"]
+
+
+def test_the_version_from_before_a_bucket_had_versions(bucket: str, s3: Any) -> None:
+    """It is called null; bytes, tags and annotations are its own, in both ways of copying."""
+    modes: list[Mode] = [SSES3(), ClientSide(aes())]
+    for number, to in enumerate(modes):
+        source, copy = f"a{number}", f"s3://{bucket}/b{number}"
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+        where = {"Bucket": bucket, "Key": source}
+        for text, status in ((b"old", "Enabled"), (b"new", "Enabled")):
+            s3.put_object(
+                **where, Body=text, Tagging=f"t={text.decode()}", ServerSideEncryption="AES256"
+            )
+            s3.put_object_annotation(**where, AnnotationName="note", AnnotationPayload=text)
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
+        info = connect(SSES3()).copy(f"s3://{bucket}/{source}", copy, to=to, version_id="null")
+        assert connect(to).read(copy) == b"old"
+        assert connect()._objects.tags(_location(copy), None) == {"t": "old"}
+        there = {"Bucket": bucket, "Key": f"b{number}", "VersionId": info.version_id}
+        found = s3.get_object_annotation(**there, AnnotationName="note")
+        assert found["AnnotationPayload"].read() == b"old"
+
+
+def test_annotations_that_a_rotation_left_behind_are_copied(versioned_bucket: str, s3: Any) -> None:
+    """The source's entry says at which version they are."""
+    where = {"Bucket": versioned_bucket, "Key": "a"}
+    old = s3.put_object(**where, Body=b"x")["VersionId"]
+    s3.put_object_annotation(**where, AnnotationName="note", AnnotationPayload=b"kept")
+    s3.put_object(
+        **where, Body=b"x", Metadata={"s3crypt-annotations-of": old}, ServerSideEncryption="AES256"
+    )
+    connect(SSES3()).copy(f"s3://{versioned_bucket}/a", f"s3://{versioned_bucket}/b")
+    found = s3.get_object_annotation(Bucket=versioned_bucket, Key="b", AnnotationName="note")
+    assert found["AnnotationPayload"].read() == b"kept"
+
+
+@pytest.mark.parametrize("bind_name", [True, False])
+def test_s3s_own_encryption_of_the_copy_is_the_target_buckets(
+    bind_name: bool, bucket: str, kms_key: str, s3: Any
+) -> None:
+    """The source's key at rest may be of another Region or account."""
+    other = f"other-{bucket}"[:63]
+    s3.create_bucket(Bucket=other)
+    rule = {
+        "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": kms_key}
+    }
+    s3.put_bucket_encryption(Bucket=other, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    store = connect(ClientSide(aes(), bind_name=bind_name))
+    store.put(b"data", f"s3://{bucket}/a")
+    store.copy(f"s3://{bucket}/a", f"s3://{other}/b")
+    assert s3.head_object(Bucket=other, Key="b")["ServerSideEncryption"] == "aws:kms"
+    assert store.read(f"s3://{other}/b") == b"data"
+
+
+def test_what_is_returned_is_about_the_copy(
+    bucket: str, kms_key: str, requests_log: RequestsLog
+) -> None:
+    """It is what was written, and not whatever is there by then: nothing is asked afterwards."""
+    modes: list[Mode] = [SSEKMS(kms_key), ClientSide(aes())]
+    for to in modes:
+        connect(SSES3()).put(b"data", f"s3://{bucket}/a", metadata={"k": "v"})
+        requests_log.clear()
+        info = connect(SSES3()).copy(f"s3://{bucket}/a", f"s3://{bucket}/b", to=to)
+        asked = [e["method"] for e in requests_log.list() if str(e["path"]).endswith("/b")]
+        assert asked == ["PUT"]
+        found = connect(to).inspect(f"s3://{bucket}/b")
+        assert (info.etag, info.mode, info.size, info.metadata, info.keys, info.context) == (
+            found.etag, found.mode, found.size, found.metadata, found.keys, found.context,
+        )  # fmt: skip
+        assert info.kms_key == found.kms_key
+
+
+def test_ciphertext_is_not_taken_from_its_instruction_file(bucket: str, s3: Any) -> None:
+    """Under another name no client would find the key again."""
+    entry = {"x-amz-key-v2": "AAAA", "x-amz-iv": "AAAA", "x-amz-matdesc": "{}"}
+    s3.put_object(Bucket=bucket, Key="a", Body=bytes(range(128, 240)))
+    s3.put_object(Bucket=bucket, Key="a.instruction", Body=json.dumps(entry))
+    for to in (SSES3(), ClientSide(aes())):
+        with pytest.raises((FormatError, PolicyError)):
+            connect().copy(f"s3://{bucket}/a", f"s3://{bucket}/z", to=to)
+    assert "z" not in names(s3, bucket)
+
+
+def test_a_binding_that_is_left_out_is_left_out(bucket: str) -> None:
+    """The copy is encrypted anew: inside S3 it would stay bound to its old name."""
+    store = connect(ClientSide(aes(), context={"team": "one"}))
+    store.put(b"data", f"s3://{bucket}/a")
+    info = store.copy(f"s3://{bucket}/a", f"s3://{bucket}/b", to=ClientSide(aes(), bind_name=False))
+    assert info.context == {}
+    assert connect(ClientSide(aes(), bind_name=False)).read(f"s3://{bucket}/b") == b"data"
+
+
+def test_a_delete_marker_is_no_object(versioned_bucket: str, s3: Any) -> None:
+    """As for a read."""
+    store, uri = connect(SSES3()), f"s3://{versioned_bucket}/a"
+    store.put(b"data", uri)
+    marker = s3.delete_object(Bucket=versioned_bucket, Key="a")["VersionId"]
+    for version_id in (marker, None):
+        with pytest.raises(ObjectNotFoundError):
+            store.copy(uri, f"{uri}2", version_id=version_id)
+
+
+def test_a_bucket_is_named_only_where_the_source_is_bound_to_one(bucket: str) -> None:
+    """`written_in` is about the source."""
+    store = connect(ClientSide(aes()))
+    to = ClientSide(aes(), bind_bucket=True)
+    with pytest.raises(ConfigError, match="no bucket is bound"):
+        store.copy(f"s3://{bucket}/a", f"s3://{bucket}/b", to=to, written_in="elsewhere")
+
+
+def test_an_unconfirmed_copy_is_removed_again(
+    sandbox: Running, session: Any, bucket: str, kms_key: str, s3: Any
+) -> None:
+    """As an unconfirmed put is."""
+    connect(SSES3()).put(b"data", f"s3://{bucket}/a")
+
+    def deaf(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if asked.method == "PUT":
+            for name in [name for name in answer.headers if name.startswith("x-amz-server-side")]:
+                del answer.headers[name]
+        return answer
+
+    with relaying(sandbox.endpoint_url, deaf) as relay:
+        store = S3Crypt(SSES3(), client=session.client("s3", endpoint_url=relay.url))
+        with pytest.raises(PolicyError, match="did not confirm"):
+            store.copy(f"s3://{bucket}/a", f"s3://{bucket}/b", to=SSEKMS(kms_key))
+    assert names(s3, bucket) == ["a"]
+
+
+def test_a_file_that_is_closed_after_a_fork_says_so(bucket: str) -> None:
+    """In the child it is closed without the parent's locks."""
+    store = connect(SSES3())
+    store.put(b"data", f"s3://{bucket}/a")
+    file = store.open(f"s3://{bucket}/a")
+    file._cache._pid = -1
+    file.close()
+    assert file.closed

@@ -13,7 +13,7 @@ from samples import aes, connect, kms_keyring, payload
 from s3crypt import SSEC, SSEKMS, SSES3, AESKeyring, ClientSide, S3Crypt, rotation
 from s3crypt.location import Location
 from s3crypt.rotation.looks import Job, look
-from s3crypt.rotation.mechanisms import act
+from s3crypt.rotation.mechanisms import Done, act
 from s3crypt.rotation.steps import Origin, Step
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ def test_a_step_travels_without_secrets_and_is_done_elsewhere(
     assert loaded.action != "unchanged"
     # Another process has modes, sessions and clients of its own.
     elsewhere = _job(connect(_modes(kms_key)[before]), _targets(new_key)[after])
-    action, _, moved = act(elsewhere, loaded, ())
-    assert action == step.action
-    assert moved == (len(data) if action == "re-encrypted" else 0)
+    done = act(elsewhere, loaded, ())
+    assert done.action == step.action
+    assert done.bytes_moved == (len(data) if done.action == "re-encrypted" else 0)
     assert connect(to).read(uri) == data
     assert connect(to).inspect(uri, mode=to).metadata == {"kind": "test"}
 
@@ -101,5 +101,5 @@ def test_an_object_that_is_as_wanted_needs_no_step(bucket: str) -> None:
     job = _job(store, mode)
     step = rotation._decide(job, look(job, Location.parse(uri)))
     assert step.action == "unchanged"
-    assert act(job, step, ()) == ("unchanged", None, 0)
+    assert act(job, step, ()) == Done("unchanged")
     assert store.head(uri).etag == before.etag

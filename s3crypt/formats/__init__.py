@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from s3crypt.errors import FormatError
 from s3crypt.message import MAX_HEADER_LENGTH
 from s3crypt.message.frames import unsigned
+from s3crypt.message.header import RESERVED_PREFIX
 from s3crypt.message.recognise import is_known
 from s3crypt.modes import ClientSide
 
@@ -20,6 +21,7 @@ from .seam import Difference, Envelope, Facts, Format, OpenObject, Sealing, Stor
 __all__ = [
     "FORMATS",
     "MAX_HEADER_LENGTH",
+    "RESERVED_PREFIX",
     "Difference",
     "Envelope",
     "Facts",

@@ -44,10 +44,15 @@ def may_exist(client: "S3Client", location: Location, head: Mapping[str, Any]) -
 
     Other services take the request for one about the object itself.
     """
-    if head.get("SSECustomerAlgorithm") or location.bucket.endswith(_DIRECTORY_BUCKET):
+    if head.get("SSECustomerAlgorithm") or not are_taken_at(location):
         return False
     headers = head.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return is_aws(client) or _SANDBOX in headers
+
+
+def are_taken_at(location: Location) -> bool:
+    """Return whether objects there may have annotations; those of directory buckets have none."""
+    return not location.bucket.endswith(_DIRECTORY_BUCKET)
 
 
 def names(client: "S3Client", location: Location, version_id: str | None) -> tuple[str, ...]:

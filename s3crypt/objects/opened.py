@@ -134,7 +134,8 @@ def decrypting(
         envelope = formats.read(entries.of_reply(stream.reply), stream)
     except FormatError as error:
         reported = reported_mode(stream.reply)
-        if error.hint is None and reported:
+        is_marked = formats.claims_client_side(entries.of_reply(stream.reply))
+        if error.hint is None and reported and not is_marked:
             error.hint = f"S3 stores it in mode {reported}."
             error.remedy = Remedy("read_in_mode", mode=reported)
         raise

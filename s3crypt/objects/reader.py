@@ -193,7 +193,7 @@ class ObjectReader(io.BufferedReader):
         """Close it."""
         if not self._cache.is_of_this_process:
             # The thread that holds the lock may be in the other process.
-            self._cache.close()
+            self.raw.close()
             return
         with self._moving:
             super().close()

@@ -16,18 +16,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from s3crypt.errors import ConflictError, RotationError, S3CryptError
+from s3crypt.errors import RotationError, S3CryptError
 from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode, binds_bucket
 from s3crypt.objects.access import Objects
 from s3crypt.objects.checks import check_written_in
 from s3crypt.objects.info import ObjectInfo
 from s3crypt.objects.locks import Locks
-from s3crypt.objects.opened import Demand, Neighbour
+from s3crypt.objects.opened import Neighbour
 
 from . import copies
-from .looks import LOOKS, Job, lacks_headers_of, look
-from .mechanisms import act, annotations_to_copy, finish_annotations
+from .looks import Job, look, until_whole
+from .mechanisms import Done, act, annotations_to_copy, finish_annotations
 from .steps import Action, Origin, Seen, Step, decide
 
 __all__ = ["Origin", "RotationOutcome", "copy", "needs_rotation", "rotate"]
@@ -116,13 +116,9 @@ def copy(  # noqa: PLR0913 - as the store's method has them
     drop_annotations: bool,
 ) -> ObjectInfo:
     """Copy one object; see `S3Crypt.copy`."""
+    check_written_in(source, origin.written_in)
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
-    _, version_id = copies.copy(job, location, target, if_absent=if_absent)
-    # Some services call the version of a bucket without versioning "null", and know none of it.
-    demand = Demand(job.to, None if version_id == "null" else version_id)
-    if isinstance(job.to, ClientSide):
-        return objects.look(target, demand)
-    return objects.head(target, demand)
+    return copies.copy(job, location, target, if_absent=if_absent)
 
 
 def _job(
@@ -156,24 +152,15 @@ def _rotate_one(
     job: Job, location: Location, neighbour: Neighbour | None, *, dry_run: bool
 ) -> RotationOutcome:
     started = time.perf_counter()
-    seen = look(job, location)
-    for left in reversed(range(LOOKS)):
+
+    def rotate_as(seen: Seen) -> Done:
         step = _decide(job, seen)
         _confirm(job, step, neighbour)
-        try:
-            action, version_id, moved = _act(job, step, dry_run=dry_run)
-            break
-        except ConflictError:
-            before, seen = seen, look(job, location)
-            # Without another writer, a HEAD's reply broke off within its headers; a later one is
-            # whole.
-            is_cut = lacks_headers_of(before.head, seen.head) or lacks_headers_of(
-                seen.head, before.head
-            )
-            if not left or not is_cut:
-                raise
+        return _act(job, step, dry_run=dry_run)
+
+    done = until_whole(job, location, rotate_as)
     seconds = time.perf_counter() - started
-    return RotationOutcome(str(location), action, seconds, moved, version_id)
+    return RotationOutcome(str(location), done.action, seconds, done.bytes_moved, done.version_id)
 
 
 def _decide(job: Job, seen: Seen) -> Step:
@@ -197,10 +184,10 @@ def _confirm(job: Job, step: Step, neighbour: Neighbour | None) -> None:
         job.objects.refuse_instruction_file_of(step.location, is_listed=is_listed)
 
 
-def _act(job: Job, step: Step, *, dry_run: bool) -> tuple[Action, str | None, int]:
+def _act(job: Job, step: Step, *, dry_run: bool) -> Done:
     if step.action != "unchanged":
         job.locks.check(step.location, step.head)
     if not dry_run:
         finish_annotations(job, step)
     annotated = annotations_to_copy(job, step)
-    return (step.action, None, 0) if dry_run else act(job, step, annotated)
+    return Done(step.action) if dry_run else act(job, step, annotated)

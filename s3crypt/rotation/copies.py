@@ -1,19 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """A copy of an object under another name: a step whose new object goes elsewhere."""
 
-from s3crypt.errors import ConfigError
+from contextlib import suppress
+from dataclasses import replace
+
+from s3crypt.errors import ConfigError, S3CryptError
 from s3crypt.location import Location
 from s3crypt.modes import ClientSide
+from s3crypt.objects.info import ObjectInfo, describe_head, describe_plain
+from s3crypt.objects.opened import Demand
+from s3crypt.transfer.conditions import delete_unchanged
 
-from .looks import Job, look
-from .mechanisms import act, annotations_to_copy, check_context
-from .steps import Action, decide_copy
+from .looks import Job, until_whole
+from .mechanisms import (
+    Done,
+    act,
+    annotations_to_copy,
+    check_context,
+    copy_annotations,
+    finish_annotations,
+)
+from .steps import Seen, Step, decide_copy
+
+# Headers that a new version has of its own, and not from what it was copied from.
+_OF_A_VERSION = (
+    "BucketKeyEnabled",
+    "SSECustomerAlgorithm",
+    "SSEKMSKeyId",
+    "ServerSideEncryption",
+    "VersionId",
+)
 
 
-def copy(
-    job: Job, source: Location, target: Location, *, if_absent: bool
-) -> tuple[Action, str | None]:
-    """Copy one object; return how, and the copy's version id. See `S3Crypt.copy`."""
+def copy(job: Job, source: Location, target: Location, *, if_absent: bool) -> ObjectInfo:
+    """Copy one object; return what is known of the copy. See `S3Crypt.copy`."""
     if source == target:
         raise ConfigError(
             f"{source} is both the source and the target of the copy.",
@@ -22,12 +42,70 @@ def copy(
     context = {}
     if isinstance(job.to, ClientSide):
         context = job.objects.context_here(job.to, target)
-    seen = look(job, source)
-    step = decide_copy(seen, job.source, job.to, job.origin, context, target, if_absent=if_absent)
-    if seen.envelope is None and isinstance(job.to, ClientSide):
-        job.objects.refuse_instruction_file_of(source)
-    if seen.envelope is not None and step.action == "copied":
+
+    def copy_as(seen: Seen) -> ObjectInfo:
+        step = decide_copy(
+            seen, job.source, job.to, job.origin, context, target, if_absent=if_absent
+        )
+        _confirm(job, seen, step)
+        return _described(job, seen, step, _act(job, step))
+
+    # What is demanded of the source is the store's mode, whatever it is to become.
+    return until_whole(job, source, copy_as, may_be_done=False)
+
+
+def _confirm(job: Job, seen: Seen, step: Step) -> None:
+    if seen.envelope is None:
+        if job.source is None or isinstance(job.to, ClientSide):
+            # Elsewhere, its instruction file would not be beside it.
+            job.objects.refuse_instruction_file_of(step.location)
+    elif step.action == "copied":
         check_context(job, step, seen.envelope)
-    job.locks.check(source, step.head)
-    action, version_id, _ = act(job, step, annotations_to_copy(job, step))
-    return action, version_id
+    job.locks.check(step.location, step.head)
+
+
+def _act(job: Job, step: Step) -> Done:
+    # An interrupted rotation may have left some of the source's at an older version.
+    finish_annotations(job, step)
+    annotated = annotations_to_copy(job, step)
+    if not annotated or not step.if_absent:
+        return act(job, step, annotated)
+    # A copy without its annotations would keep the next attempt from being made.
+    done = act(job, step, ())
+    try:
+        copy_annotations(job, step, annotated, done)
+    except S3CryptError:
+        with suppress(S3CryptError):
+            _remove(job, step, done)
+        raise
+    return done
+
+
+def _remove(job: Job, step: Step, done: Done) -> None:
+    """Delete the copy: this very version, or this very content."""
+    if done.version_id not in (None, "null"):
+        job.objects.delete(step.target, done.version_id)
+    else:
+        arguments = job.to.read_arguments()
+        delete_unchanged(job.objects.client, step.target, done.etag, arguments)
+
+
+def _described(job: Job, seen: Seen, step: Step, done: Done) -> ObjectInfo:
+    """Return what is known of the copy, by S3's reply and what it was copied from."""
+    if done.info is not None:
+        return done.info
+    kept = {name: value for name, value in step.head.items() if name not in _OF_A_VERSION}
+    given = {name: done.reply[name] for name in _OF_A_VERSION if name in done.reply}
+    head = {
+        **kept,
+        **given,
+        "ETag": done.etag,
+        "LastModified": done.reply.get("CopyObjectResult", {}).get("LastModified"),
+    }
+    if seen.envelope is None:
+        return describe_plain(step.target, head)
+    info = describe_head(step.target, head)
+    if info is None:
+        # Another writer's: only its header has its lengths.
+        return job.objects.look(step.target, Demand(job.to, done.version_id))
+    return replace(info, keys=seen.envelope.keys, context=seen.envelope.context)

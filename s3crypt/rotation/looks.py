@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an object looks before a rotation, and whether it still looks so: the requests that ask."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import Any, TypeVar
 
 from s3crypt import formats
 from s3crypt import metadata as entries
 from s3crypt.aws_errors import http_status
-from s3crypt.errors import ConflictError, S3CryptError
+from s3crypt.errors import ConflictError, ObjectNotFoundError, S3CryptError
 from s3crypt.formats import Envelope
 from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode, reported_mode
@@ -22,6 +23,8 @@ from s3crypt.transfer import ObjectStream
 from s3crypt.transfer.conditions import head
 
 from .steps import SHOWS_A_WRITE, Origin, ReadWith, Seen, Step
+
+Result = TypeVar("Result")
 
 # On a connection that breaks often, one HEAD's reply in twenty breaks off within its headers.
 LOOKS = 4
@@ -55,14 +58,17 @@ class Job:
         return {"source": self.source, "to": self.to, None: None}[read_with]
 
 
-def look(job: Job, location: Location) -> Seen:
-    """Return the object's head, asked with whichever customer key it answers to."""
+def look(job: Job, location: Location, *, may_be_done: bool = True) -> Seen:
+    """Return the object's head, asked with whichever customer key it answers to.
+
+    With `may_be_done`, that of the mode that it is to become too: it then is as wanted.
+    """
     tried: list[dict[str, object]] = []
     refusal: S3CryptError | None = None
     attempts: tuple[tuple[ReadWith, Mode | None], ...] = (
         ("source", job.source),
         (None, None),
-        ("to", job.to),
+        *((("to", job.to),) if may_be_done else ()),
     )
     for name, mode in attempts:
         arguments = mode.read_arguments() if mode else {}
@@ -72,6 +78,11 @@ def look(job: Job, location: Location) -> Seen:
         try:
             found = head(job.objects.client, location, {**arguments, **job.origin.version})
         except S3CryptError as error:
+            if http_status(error) == HTTPStatus.METHOD_NOT_ALLOWED and job.origin.version_id:
+                raise ObjectNotFoundError(
+                    f"{location}: its version {job.origin.version_id} is a delete marker.",
+                    code=error.code,
+                ) from error
             # A wrong or missing customer key is a bare 400 or 403; another may fit.
             if http_status(error) not in (400, 403):
                 raise
@@ -89,6 +100,30 @@ def look(job: Job, location: Location) -> Seen:
     if refusal is None:
         raise AssertionError("unreachable: every attempt succeeded or was refused")
     raise refusal
+
+
+def until_whole(
+    job: Job, location: Location, work: Callable[[Seen], Result], *, may_be_done: bool = True
+) -> Result:
+    """Return the result of work on an object as it was seen; begin anew if a reply was cut short.
+
+    Without another writer, a HEAD's reply broke off within its headers; a later one is whole.
+
+    Raises:
+        ConflictError: Another writer was there.
+    """
+    seen = look(job, location, may_be_done=may_be_done)
+    for left in reversed(range(LOOKS)):
+        try:
+            return work(seen)
+        except ConflictError:
+            before, seen = seen, look(job, location, may_be_done=may_be_done)
+            is_cut = lacks_headers_of(before.head, seen.head) or lacks_headers_of(
+                seen.head, before.head
+            )
+            if not left or not is_cut:
+                raise
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _envelope(

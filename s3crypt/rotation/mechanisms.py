@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,33 +15,62 @@ from s3crypt.local.sources import StreamSource
 from s3crypt.modes import SSEC, ClientSide, binds_bucket
 from s3crypt.objects import annotations
 from s3crypt.objects.checks import check_written
-from s3crypt.objects.info import Description, describing
+from s3crypt.objects.info import Description, ObjectInfo, describing
 from s3crypt.objects.locks import HEADERS as _LOCKS
 from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.objects.tags import ensure_tags
 from s3crypt.transfer import MAX_COPY_LENGTH, CopySource, Mark, Upload, copy_inside_s3
 from s3crypt.transfer.conditions import IF_ABSENT, if_unchanged
+from s3crypt.transfer.conditions import check_unchanged as check_current
 
 from .looks import Job, check_etag, check_replaced, check_unchanged, opened, replaced
 from .steps import Action, Step
 
 
-def act(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Action, str | None, int]:
-    """Do what was planned; return what was done, the new version, and the bytes moved."""
-    if step.action == "copied":
-        return _copy(job, step, annotated)
-    if step.action == "rewrapped":
-        return step.action, _rewrap(job, step, annotated), 0
-    if step.action == "re-encrypted":
-        return step.action, *_re_encrypt(job, step, annotated)
-    return step.action, None, 0
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was done to an object.
+
+    Attributes:
+        action: What was done, which may be more than was planned.
+        reply: S3's reply about the new object; empty where nothing was done.
+        bytes_moved: Plaintext bytes that came through this process.
+        info: What is known of an object that was written here.
+    """
+
+    action: Action
+    reply: Mapping[str, Any] = field(default_factory=dict)
+    bytes_moved: int = 0
+    info: ObjectInfo | None = None
+
+    @property
+    def version_id(self) -> str | None:
+        """Return the new version's id, in a bucket that has versions."""
+        return self.info.version_id if self.info else self.reply.get("VersionId")
+
+    @property
+    def etag(self) -> str:
+        """Return the new object's ETag."""
+        copied = self.reply.get("CopyObjectResult", {}).get("ETag")
+        return self.info.etag if self.info else str(copied or self.reply.get("ETag"))
 
 
-def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Action, str | None, int]:
+def act(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
+    """Do what was planned."""
+    if step.action == "unchanged":
+        return Done(step.action)
+    how = {"copied": _copy, "rewrapped": _rewrap, "re-encrypted": _re_encrypt}[step.action]
+    done = how(job, step, annotated)
+    if done.action == step.action:
+        copy_annotations(job, step, annotated, done)
+    return done
+
+
+def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
     metadata = {**entries.without_token(step.metadata), **_annotations_of(step, annotated)}
-    token = entries.new_token(metadata)
-    # S3's own encryption of a client-side object stays as it is.
-    encryption = _at_rest(step.head) if step.is_client_side else job.to.write_arguments()
+    # Where nothing is demanded of the target, a copy that is done twice is the same copy.
+    token = entries.new_token(metadata) if _conditions(step) else {}
+    encryption = {} if step.is_client_side else job.to.write_arguments()
     try:
         reply = _copy_inside_s3(job, step, encryption, {**metadata, **token}, token)
     except StorageError as error:
@@ -50,12 +79,10 @@ def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Action, str
         # Some S3 services cannot copy encrypted objects; the bytes then go through here.
         instead = replace(step, action="re-encrypted")
         return act(job, instead, annotations_to_copy(job, instead))
-    version_id = reply.get("VersionId")
-    _copy_annotations(job, step, annotated, version_id)
-    return "copied", version_id, 0
+    return Done("copied", reply)
 
 
-def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> str | None:
+def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
     source, sealed = job.mode(step.read_with), formats.of_metadata(step.metadata)
     if not isinstance(job.to, ClientSide) or not isinstance(source, ClientSide) or not sealed:
         raise AssertionError("unreachable: only client-side objects are rewrapped")
@@ -63,12 +90,10 @@ def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> str | None:
     with step.location.named_in_errors():
         # Newly wrapped keys are on no object that another writer made.
         mark = sealed.rewrapped(source, job.to, lambda: opened(job, step.location, {}, step.etag))
-    metadata = {**step.metadata, **mark, **_annotations_of(step, annotated)}
+    kept = entries.without_token(step.metadata)
+    metadata = {**kept, **mark, **_annotations_of(step, annotated)}
     entries.check_length(metadata)
-    reply = _copy_inside_s3(job, step, _at_rest(step.head), metadata, mark)
-    version_id: str | None = reply.get("VersionId")
-    _copy_annotations(job, step, annotated, version_id)
-    return version_id
+    return Done("rewrapped", _copy_inside_s3(job, step, _at_rest(step.head), metadata, mark))
 
 
 def check_context(job: Job, step: Step, envelope: Envelope) -> None:
@@ -124,7 +149,7 @@ def _copy_inside_s3(
 
     mode = job.mode(step.read_with)
     key = mode.copy_source_arguments() if isinstance(mode, SSEC) else {}
-    source = CopySource(step.location, step.etag, step.head.get("VersionId"), size, key)
+    source = CopySource(step.location, step.etag, _source_version(job, step), size, key)
     reply = copy_inside_s3(
         upload,
         source,
@@ -135,6 +160,15 @@ def _copy_inside_s3(
     )
     ensure_tags(client, step.target, to, tags, reply)
     return reply
+
+
+def _source_version(job: Job, step: Step) -> str | None:
+    """Return the version that is read; None for the current one of a bucket without versions.
+
+    Some services call that "null", and know no version of this id. A caller who names "null" means
+    the version from before the bucket had versioning.
+    """
+    return job.origin.version_id or step.version_id
 
 
 def _conditions(step: Step) -> Mapping[str, str]:
@@ -157,9 +191,11 @@ def _demand(job: Job, step: Step) -> Demand:
     )
 
 
-def _re_encrypt(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[str | None, int]:
+def _re_encrypt(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
     headers = _headers(step)
-    if isinstance(job.to, ClientSide) and step.is_client_side:
+    # In its own place, S3's encryption of a client-side object stays as it is.
+    is_in_place = step.copy_to is None
+    if isinstance(job.to, ClientSide) and step.is_client_side and is_in_place:
         headers |= _at_rest(step.head)
     metadata = {**entries.of_user(step.metadata), **_annotations_of(step, annotated)}
     described = Description(metadata, _tags(job, step), headers)
@@ -183,13 +219,15 @@ def _re_encrypt(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[str |
             conditions=_conditions(step),
             written_in=None if step.copy_to else job.origin.written_in,
         )
-    _copy_annotations(job, step, annotated, written.version_id)
-    return written.version_id, written.size or 0
+    return Done("re-encrypted", bytes_moved=written.size or 0, info=written)
 
 
 def _headers(step: Step) -> dict[str, Any]:
     headers = describing(step.head, _LOCKS)
     until = headers.get("ObjectLockRetainUntilDate")
+    if step.copy_to and headers.get("ObjectLockLegalHoldStatus") == "OFF":
+        # The same as none, which a bucket without Object Lock takes too.
+        headers.pop("ObjectLockLegalHoldStatus")
     if until is not None and until <= datetime.now(UTC):
         # S3 refuses a date that is past, and there is nothing left to retain.
         for name in ("ObjectLockRetainUntilDate", "ObjectLockMode"):
@@ -198,7 +236,7 @@ def _headers(step: Step) -> dict[str, Any]:
 
 
 def _tags(job: Job, step: Step) -> dict[str, str]:
-    return job.objects.tags(step.location, step.head.get("VersionId"))
+    return job.objects.tags(step.location, job.origin.version_id or step.head.get("VersionId"))
 
 
 def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
@@ -211,7 +249,7 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
             none.
     """
     is_one_copy = step.action in ("copied", "rewrapped") and not step.is_large
-    takes_any = not isinstance(job.to, SSEC)
+    takes_any = not isinstance(job.to, SSEC) and annotations.are_taken_at(step.target)
     is_kept = step.action == "unchanged" or (is_one_copy and takes_any)
     if is_kept or not step.may_have_annotations:
         return ()
@@ -219,12 +257,13 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
     can_be_kept = takes_any and (step.copy_to is not None or step.version_id is not None)
     if job.drop_annotations and not can_be_kept:
         return ()
-    found = annotations.names(job.objects.client, step.location, step.head.get("VersionId"))
+    version_id = job.origin.version_id or step.head.get("VersionId")
+    found = annotations.names(job.objects.client, step.location, version_id)
     if found and not can_be_kept:
         reason = (
             "its bucket keeps no old version to take them from"
             if takes_any
-            else "objects of mode sse-c have none"
+            else "objects of mode sse-c and of directory buckets have none"
         )
         raise PolicyError(
             f"{step.location} has annotations that would be lost ({', '.join(found[:3])}"
@@ -237,8 +276,9 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
 def _annotation_directive(job: Job, step: Step) -> Literal["COPY", "EXCLUDE"] | None:
     if not step.may_have_annotations:
         return None
+    takes_any = not isinstance(job.to, SSEC) and annotations.are_taken_at(step.target)
     # Only where they may be dropped: otherwise S3 is to refuse rather than lose one.
-    return "EXCLUDE" if job.drop_annotations and isinstance(job.to, SSEC) else "COPY"
+    return "EXCLUDE" if job.drop_annotations and not takes_any else "COPY"
 
 
 def _annotations_of(step: Step, annotated: tuple[str, ...]) -> dict[str, str]:
@@ -247,22 +287,31 @@ def _annotations_of(step: Step, annotated: tuple[str, ...]) -> dict[str, str]:
     return {entries.ANNOTATIONS_OF: str(step.version_id)} if annotated and is_in_place else {}
 
 
-def _copy_annotations(
-    job: Job, step: Step, annotated: tuple[str, ...], new_version: str | None
-) -> None:
+def copy_annotations(job: Job, step: Step, annotated: tuple[str, ...], done: Done) -> None:
+    """Write the annotations of the old object to the new one.
+
+    Raises:
+        ConflictError: The new object was replaced meanwhile.
+        StorageError: S3 refused or failed; the new object has some of them.
+    """
     if not annotated:
         return
-    if new_version is None and step.version_id is not None and step.copy_to is None:
+    client, source = job.objects.client, (step.location, _source_version(job, step))
+    if step.copy_to is not None:
+        if done.version_id in (None, "null"):
+            # They would go to whichever object was written last.
+            check_current(client, step.target, done.etag, job.to.read_arguments())
+        annotations.copy(client, source, (step.target, done.version_id), annotated)
+        return
+    if done.version_id is None:
         raise StorageError(
             f"{step.location} was written, but S3 did not say as which version: its annotations "
             f"are still at version {step.version_id}.",
             hint="Run it again.",
         )
-    client, source = job.objects.client, (step.location, step.version_id)
-    annotations.copy(client, source, (step.target, new_version), annotated)
-    if step.copy_to is None:
-        versions = {"source_version": str(step.version_id), "target_version": str(new_version)}
-        annotations.note_copied(client, step.location, **versions)
+    annotations.copy(client, source, (step.location, done.version_id), annotated)
+    versions = {"source_version": str(step.version_id), "target_version": done.version_id}
+    annotations.note_copied(client, step.location, **versions)
 
 
 def finish_annotations(job: Job, step: Step) -> None:

@@ -162,6 +162,13 @@ def decide(
     return _step(seen, action)
 
 
+def _has_only(envelope: Envelope, context: Mapping[str, str]) -> bool:
+    """Return whether an object's context has no pair beside `context` but the format's own."""
+    return all(
+        name in context or name.startswith(formats.RESERVED_PREFIX) for name in envelope.context
+    )
+
+
 def _step(seen: Seen, action: Action) -> Step:
     return Step(
         location=seen.location,
@@ -191,11 +198,11 @@ def decide_copy(  # noqa: PLR0913 - as `decide`, and where the copy goes
     Raises:
         PolicyError: The object is not as demanded.
     """
-    action: Action = "copied"
-    if isinstance(to, ClientSide) or seen.envelope:
-        is_alike = isinstance(to, ClientSide) and seen.envelope is not None
-        if not is_alike or _action(seen, to, context) != "unchanged":
-            action = "re-encrypted"
+    if isinstance(to, ClientSide) and seen.envelope:
+        is_alike = _action(seen, to, context) == "unchanged" and _has_only(seen.envelope, context)
+    else:
+        is_alike = not isinstance(to, ClientSide) and seen.envelope is None
+    action: Action = "copied" if is_alike else "re-encrypted"
     mode = {"source": source, "to": to, None: None}[seen.read_with]
     _check_readable(seen, mode, to, origin)
     return replace(_step(seen, action), copy_to=copy_to, if_absent=if_absent)

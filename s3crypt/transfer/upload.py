@@ -398,7 +398,7 @@ class CopySource:
     def request(self) -> dict[str, Any]:
         """Return the request arguments that name the source."""
         named: dict[str, str] = {"Bucket": self.location.bucket, "Key": self.location.name}
-        if self.version_id and self.version_id != "null":
+        if self.version_id:
             named["VersionId"] = self.version_id
         return {"CopySource": named, "CopySourceIfMatch": self.etag, **self.arguments}
 
@@ -425,6 +425,7 @@ def copy_inside_s3(
 
     Raises:
         ConflictError: The object was replaced meanwhile; the other writer's is kept.
+        PolicyError: S3 did not encrypt as asked; a copy elsewhere was removed again.
         StorageError: S3 refused or failed; the object is as it was.
     """
     if source.size > copy_limit:
@@ -444,7 +445,11 @@ def copy_inside_s3(
     if annotations is not None:
         request["AnnotationDirective"] = annotations
     reply = call(to.client, "copy_object", request, str(to.location), look=to.look(to.mark))
-    to.check(reply)
+    refusal = _refusal(to, reply)
+    if refusal is not None:
+        if to.location != source.location:
+            _remove(to, {**reply, "ETag": reply["CopyObjectResult"]["ETag"]}, refusal)
+        raise refusal
     return reply
 
 
