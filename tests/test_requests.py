@@ -345,6 +345,16 @@ def test_attempts_are_as_many_as_was_set(
     assert ("(2 attempts in" in str(caught.value)) == (value == "2")
 
 
+def test_reading_on_after_the_first_reply_is_no_repetition(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for 8 MiB; an object that is longer is read without a pause or a second attempt."""
+    monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0")
+    store, uri, size = connect(SSES3()), f"s3://{bucket}/x", PART + 70_000
+    store.put(payload(size), uri)
+    assert store.read(uri) == payload(size)
+
+
 def test_the_retry_mode_is_botocores(monkeypatch: pytest.MonkeyPatch) -> None:
     """`adaptive` paces requests, and that stays botocore's to do."""
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")

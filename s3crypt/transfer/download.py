@@ -71,6 +71,7 @@ class ObjectStream(io.RawIOBase):
         self._brought = 0
         self._held = 0, memoryview(b"")
         self._body: Any = None
+        self._body_end = start
         self._is_checksum_of_body = _is_checksum_of_body(reply, self.size)
 
     @classmethod
@@ -102,7 +103,7 @@ class ObjectStream(io.RawIOBase):
         request.pop("Range", None)
         stream = cls(client, location, {**request, "IfMatch": reply["ETag"]}, reply)
         stream._body = reply["Body"]
-        stream._brought = min(first, stream.size)
+        stream._brought = stream._body_end = min(first, stream.size)
         stream._ahead = stream._beginning = memoryview(beginning)
         if beginning and len(beginning) == stream.size:
             stream._verify_checksum()
@@ -237,8 +238,10 @@ class ObjectStream(io.RawIOBase):
         attempts = Attempts(self._client, subject, least=_READ_ATTEMPTS)
         while True:
             try:
-                if self._body is None:
-                    self._body = self._request(attempts)
+                if self._body is None or self._position == self._body_end:
+                    # Without a pause where the first reply had all that it was asked for.
+                    self._drop()
+                    self._body, self._body_end = self._request(attempts), self._end
                 data: bytes = self._body.read(length)
             except S3CryptError:
                 # A refusal; some are an OSError's kind, for who reads files.
