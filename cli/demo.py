@@ -15,7 +15,7 @@ import click
 import s3crypt
 from s3crypt.errors import IntegrityError, KeyUnavailableError, S3CryptError, StorageError
 
-from .options import enter_sandbox
+from .options import enter_sandbox, logging_options
 from .output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class _Result:
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @click.option("--quiet", "-q", is_flag=True, help="No remarks: only the table and errors.")
+@logging_options
 @click.option("--sandbox", is_flag=True, help="Only in the running `s3crypt sandbox`.")
 def demo(file: Path | None, as_json: bool, quiet: bool, sandbox: bool) -> None:
     """Try every mode on this machine, without AWS.

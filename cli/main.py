@@ -17,6 +17,7 @@ from click.shell_completion import get_completion_class
 import s3crypt
 from s3crypt.errors import S3CryptError
 
+from .options import logging_options
 from .output import (
     BROKEN_PIPE,
     EXIT_INTERRUPTED,
@@ -100,6 +101,7 @@ s3crypt get s3://acme/q3.csv . --key kms:alias/reports
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+@logging_options
 @click.version_option(s3crypt.__version__, message="s3crypt %(version)s")
 def cli() -> None:
     """Hold the subcommands."""

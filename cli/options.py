@@ -89,9 +89,41 @@ def common_options(
     return _with_options(wrapper, (*_COMMON, *_BUCKETS) if service == "s3" else _COMMON)
 
 
+def logging_options(command: Command) -> Command:
+    """Give a command, or the group of all, -v and --debug; before or after the verb is the same."""
+    return _with_options(command, _LOGGING)
+
+
+def _log_to_stderr(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if not value or context.resilient_parsing:
+        return
+    from .logs import printing  # noqa: PLC0415 - 10 ms that --help must not cost
+
+    # As long as the command line runs, whichever command the option was given to.
+    context.find_root().with_resource(printing("DEBUG" if parameter.name == "debug" else "INFO"))
+
+
+_LOGGING = (
+    option(
+        "--verbose",
+        "-v",
+        is_flag=True,
+        expose_value=False,
+        callback=_log_to_stderr,
+        help="Log what is decided on stderr, with --quiet too.",
+    ),
+    option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_log_to_stderr,
+        help="Log every repetition too.",
+    ),
+)
 _COMMON = (
     option("--json", is_flag=True, help="One JSON object a line, for programs."),
     option("--quiet", "-q", is_flag=True, help="No progress, no remarks: only errors."),
+    *_LOGGING,
     option("--endpoint-url", metavar="URL", help="The service's address, if not AWS's."),
     option("--profile", help="AWS profile."),
     option("--region", help="AWS region."),

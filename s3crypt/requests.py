@@ -39,7 +39,10 @@ from .aws import policy_of
 from .aws_errors import error_code, http_status, is_unsendable, translate
 from .errors import ConfigError, ConflictError, S3CryptError, StorageError
 from .local.workers import pause
+from .logs import logger_of
 from .operations import Operation
+
+_log = logger_of(__name__)
 
 Reply = Mapping[str, Any]
 
@@ -155,9 +158,10 @@ class Attempts:
             body.
         within: The attempts of a request that this one belongs to; their deadline counts.
         is_look: Whether that request repeats this one too, which then has one attempt.
+        operation: What is asked for, for the log.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name
         self,
         client: BaseClient,
         subject: str,
@@ -166,6 +170,7 @@ class Attempts:
         least: int = 1,
         within: "Attempts | None" = None,
         is_look: bool = False,
+        operation: str = "get_object",
     ) -> None:
         policy = policy_of(client)
         self.policy = policy
@@ -174,6 +179,7 @@ class Attempts:
         self._is_look = is_look
         self._deadline = policy.deadline
         self.subject = subject
+        self._operation = operation
         self.failure = failure
         self.made = 0
         self._began: float | None = within.first_failure if within else None
@@ -199,6 +205,7 @@ class Attempts:
         spent = now - (self.first_failure or now)
         if self.made >= self._most(error) or spent + seconds > self._deadline:
             raise self.given_up(error) from error
+        self._log_repetition(error, seconds)
         if not pause(seconds):
             raise self.given_up(error) from error
 
@@ -209,7 +216,16 @@ class Attempts:
             seconds = time.monotonic() - (self._failed_first or time.monotonic())
             told = f"{translated} ({self.made} attempts in {seconds:.1f} s)"
             translated.args = (told, *translated.args[1:])
+            self._log_end(error, seconds)
         return translated
+
+    def _log_repetition(self, error: Exception, seconds: float) -> None:
+        told = self._operation, self.subject, self.made, cause_of(error), seconds
+        _log.debug("%s of %s: attempt %d failed (%s); the next one in %.2f s", *told)
+
+    def _log_end(self, error: Exception, seconds: float) -> None:
+        told = self._operation, self.subject, self.made, seconds, cause_of(error)
+        _log.info("%s of %s: given up after %d attempts in %.1f s (%s)", *told)
 
     def _most(self, error: Exception) -> int:
         most = self._attempts
@@ -264,17 +280,21 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
         S3CryptError: The service refused, or no attempt brought a whole reply. botocore's error
             is its cause. Where a write's effect is not known, the message says so.
     """
-    attempts = Attempts(client, subject, failure, within=within, is_look=is_look)
+    attempts = Attempts(
+        client, subject, failure, within=within, is_look=is_look, operation=operation
+    )
     is_unsure = False
     while True:
         try:
             if look and is_unsure and not repeats_first:
                 found = _looked(look, attempts)
                 if found is not None:
+                    _log.info("%s of %s: an earlier attempt has done it", operation, subject)
                     return found
             return attempt(client, operation, arguments)
         except (ClientError, BotoCoreError) as error:
             is_unsure = is_unsure or _may_be_done(error)
+            _warn_of_an_upload(operation, subject, error)
             try:
                 attempts.after(error, is_final=is_unsure and operation in _NOT_REPEATED)
             except S3CryptError as final:
@@ -282,6 +302,7 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
                 may_be_there = is_unsure or _was_retried(error)
                 found = _looked_at_last(look, attempts) if look and may_be_there else None
                 if found is not None:
+                    _log.info("%s of %s: an earlier attempt has done it", operation, subject)
                     return found
                 raise _final(final, operation, may_be_there=may_be_there) from error
 
@@ -468,6 +489,24 @@ def as_ours(error: Exception, subject: str, failure: type[S3CryptError]) -> S3Cr
     if isinstance(error, ClientError | BotoCoreError):
         return translate(error, subject, failure)
     return failure(f"{subject}: {error}")
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what a log says of a failure: codes and types. Its text may quote what was sent."""
+    if isinstance(error, S3CryptError) and error.__cause__ is not None:
+        return cause_of(error.__cause__)
+    if not isinstance(error, ClientError):
+        return type(error).__name__
+    request_id = error.response.get("ResponseMetadata", {}).get("RequestId")
+    told = f"{error_code(error)}, status {http_status(error)}"
+    return f"{told}, request {request_id}" if request_id else told
+
+
+def _warn_of_an_upload(operation: str, subject: str, error: Exception) -> None:
+    """Log that an upload may be left behind whose id nobody knows; a repetition begins another."""
+    if operation == "create_multipart_upload" and _may_be_done(error):
+        told = subject, cause_of(error)
+        _log.warning("%s: an upload may have been begun and be left behind (%s)", *told)
 
 
 def _final(final: S3CryptError, operation: Operation, *, may_be_there: bool) -> S3CryptError:

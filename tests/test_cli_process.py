@@ -5,15 +5,20 @@ import base64
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from conftest import RequestsLog
+from relay import Answer, Asked, relaying
 
 from s3crypt import AESKeyring, message
+from s3crypt.sandbox import Running
 
 COMMAND = (sys.executable, "-m", "s3crypt_cli")
 _KEY = "aes:team/one=key"
@@ -138,6 +143,29 @@ def test_progress_is_shown_on_a_terminal(directory: Path) -> None:
     code, screen = _on_terminal(directory, "encrypt", "binary", "out", "--key", _KEY, stdout=False)
     assert code == 0
     assert "binary" in screen
+
+
+def test_a_log_line_is_above_the_bar(directory: Path, sandbox: Running) -> None:
+    """A read that is resumed while the bar is drawn: the line begins a row and ends it."""
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="logged")
+    s3.put_object(Bucket="logged", Key="big", Body=bytes(3_000_000))
+    cuts = iter((1_000_000,))
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if asked.method == "GET" and len(answer.body) > 10**6:
+            answer.cut = next(cuts, None)
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        asked = ("get", "s3://logged/big", "out", "--mode", "sse-s3", "--endpoint-url", relay.url)
+        code, screen = _on_terminal(directory, "--debug", *asked, stdout=False)
+    assert code == 0, screen
+    (row,) = [row for row in screen.split("\n") if "resumed at byte" in row]
+    line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", row.rpartition("\r")[2])
+    assert re.match(r"\d{4}-\d\d-\d\d .* INFO s3crypt\.transfer\.download: s3://logged/big", line)
+    assert line.endswith(" (attempt 1)")
 
 
 @pytest.mark.parametrize("option", ["--quiet", "--json"])

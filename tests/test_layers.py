@@ -30,7 +30,8 @@ COMMAND = ROOT / "cli"
 ALLOWED = {
     "errors": set(),
     "framing": set(),
-    "local": {"errors"},
+    "logs": set(),
+    "local": {"errors", "logs"},
     "message": {"errors", "framing", "local"},
     "location": {"errors"},
     "files": {"errors", "framing", "key_references", "local", "message"},
@@ -38,7 +39,7 @@ ALLOWED = {
     "redaction": set(),
     "aws_errors": {"errors"},
     "aws": {"aws_errors", "errors", "redaction"},
-    "requests": {"aws", "aws_errors", "errors", "local", "operations"},
+    "requests": {"aws", "aws_errors", "errors", "local", "logs", "operations"},
     "buckets": {"aws", "aws_errors", "errors", "requests"},
     "kms": {"aws", "errors", "keyrings", "operations", "requests"},
     "keyrings": {"aws", "errors", "message", "operations", "requests"},
@@ -52,15 +53,16 @@ ALLOWED = {
         "errors", "framing", "keyrings", "local", "message", "modes", "s3ec",
     },
     "transfer": {
-        "aws", "aws_errors", "errors", "framing", "local", "location", "requests",
+        "aws", "aws_errors", "errors", "framing", "local", "location", "logs", "requests",
     },
     "objects": {
         "aws", "aws_errors", "buckets", "errors", "formats", "framing", "keyrings",
-        "local", "location", "metadata", "modes", "operations", "requests", "s3ec", "transfer",
+        "local", "location", "logs", "metadata", "modes", "operations", "requests", "s3ec",
+        "transfer",
     },
     "rotation": {
-        "aws_errors", "errors", "formats", "keyrings", "local",
-        "location", "metadata", "modes", "objects", "transfer",
+        "aws_errors", "errors", "formats", "keyrings", "local", "location", "logs", "metadata",
+        "modes", "objects", "requests", "transfer",
     },
     "arguments": {"errors", "key_references", "message", "modes", "objects", "options"},
     "store": {
@@ -92,7 +94,7 @@ OUTSIDE = {
 PUBLIC_MODULES = {"__version__", "configuration", "errors", "files", "kms", "message", "sandbox"}
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
-    "location", "message", "modes", "operations", "options", "s3ec",
+    "location", "logs", "message", "modes", "operations", "options", "s3ec",
 }  # fmt: skip
 # But these modules of them.
 WITH_AWS = {"s3crypt.keyrings.kms", "s3crypt.keyrings.kms_key"}
@@ -386,7 +388,8 @@ def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
 def test_the_package_loads_nothing_heavy(statement: str) -> None:
     """`s3crypt --help` waits for neither boto3 nor cryptography."""
     loaded = _loaded_by(statement)
-    assert not loaded & {"boto3", "botocore", "cryptography", "awscrt", "moto", "rich", "click"}
+    heavy = {"boto3", "botocore", "cryptography", "awscrt", "moto", "rich", "click", "logging"}
+    assert not loaded & heavy
 
 
 def _loaded_by(statement: str) -> set[str]:

@@ -11,7 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
+from s3crypt.logs import logger_of
+
 from .buffers import Buffers
+
+_log = logger_of(__name__)
 
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # A server that is near keeps a core busy with one worker; more of them only cost changes.
@@ -133,12 +137,15 @@ class Crew:
         return (_busy_seconds() - busy) / (time.monotonic() - wall)
 
     def _grow(self) -> None:
-        count = min(len(self._threads), self._most - len(self._threads))
+        before = len(self._threads)
+        count = min(before, self._most - before)
         # A thread more than the system allows would be a pity, not a failure.
         with suppress(RuntimeError):
             while count > 0 and self._may_grow() and not self._stop.is_set():
                 self._add()
                 count -= 1
+        if len(self._threads) > before:
+            _log.info("workers: %d instead of %d, as cores are idle", len(self._threads), before)
 
     def _add(self) -> None:
         name = f"s3crypt-{len(self._threads)}"

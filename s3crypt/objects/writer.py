@@ -14,8 +14,11 @@ from typing import BinaryIO, NoReturn, cast
 from s3crypt.errors import StorageError
 from s3crypt.local.sources import Source, StreamSource
 from s3crypt.local.workers import stopping
+from s3crypt.logs import logger_of
 
 from .info import ObjectInfo
+
+_log = logger_of(__name__)
 
 _ABORTED = "nothing was stored, since writing it was not completed."
 
@@ -234,6 +237,7 @@ class ObjectWriter(io.BufferedIOBase):
         if os.getpid() == self._pid:
             # Not waited for: who collects garbage may hold what the upload needs.
             self._pipe.abort()
+            _log.warning("%s: dropped without close; nothing is stored", self.name)
             warnings.warn(f"{self.name}: {_ABORTED}", ResourceWarning, stacklevel=3, source=self)
 
     def _check_open(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from s3crypt.errors import ConfigError, S3CryptError
 from s3crypt.location import Location
+from s3crypt.logs import logger_of
 from s3crypt.modes import ClientSide
 from s3crypt.objects.info import ObjectInfo, describe_head, describe_plain
 from s3crypt.objects.opened import Demand
@@ -31,6 +32,8 @@ _OF_A_VERSION = (
     "VersionId",
 )
 
+_log = logger_of(__name__)
+
 
 def copy(job: Job, source: Location, target: Location, *, if_absent: bool) -> ObjectInfo:
     """Copy one object; return what is known of the copy. See `S3Crypt.copy`."""
@@ -48,6 +51,9 @@ def copy(job: Job, source: Location, target: Location, *, if_absent: bool) -> Ob
             seen, job.source, job.to, job.origin, context, target, if_absent=if_absent
         )
         _confirm(job, seen, step)
+        if step.action == "re-encrypted":
+            told = source, target, job.to.name
+            _log.info("%s: re-encrypted as %s in mode %s, which S3 cannot make by copying", *told)
         return _described(job, seen, step, _act(job, step))
 
     # What is demanded of the source is the store's mode, whatever it is to become.

@@ -12,6 +12,7 @@ from s3crypt import metadata as entries
 from s3crypt.errors import IntegrityError, PolicyError, Remedy, S3CryptError, StorageError
 from s3crypt.formats import Envelope
 from s3crypt.local.sources import StreamSource
+from s3crypt.logs import logger_of
 from s3crypt.modes import SSEC, ClientSide, binds_bucket
 from s3crypt.objects import annotations
 from s3crypt.objects.checks import check_written
@@ -19,12 +20,15 @@ from s3crypt.objects.info import Description, ObjectInfo, describing
 from s3crypt.objects.locks import HEADERS as _LOCKS
 from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.objects.tags import ensure_tags
+from s3crypt.requests import cause_of
 from s3crypt.transfer import MAX_COPY_LENGTH, CopySource, Mark, Upload, copy_inside_s3
 from s3crypt.transfer.conditions import IF_ABSENT, if_unchanged
 from s3crypt.transfer.conditions import check_unchanged as check_current
 
 from .looks import Job, check_etag, check_replaced, check_unchanged, opened, replaced
 from .steps import Action, Step
+
+_log = logger_of(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
         if error.code != "NotImplemented":
             raise
         # Some S3 services cannot copy encrypted objects; the bytes then go through here.
+        told = step.location, cause_of(error)
+        _log.info("%s: re-encrypted, as the service does not copy it (%s)", *told)
         instead = replace(step, action="re-encrypted")
         return act(job, instead, annotations_to_copy(job, instead))
     return Done("copied", reply)

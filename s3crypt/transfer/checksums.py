@@ -17,7 +17,10 @@ from awscrt.checksums import combine_crc64nvme, crc64nvme
 from s3crypt.aws import Clients, config_of
 from s3crypt.aws_errors import http_status
 from s3crypt.errors import S3CryptError
-from s3crypt.requests import Look, call
+from s3crypt.logs import logger_of
+from s3crypt.requests import Look, call, cause_of
+
+_log = logger_of(__name__)
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -49,6 +52,10 @@ class _Way(IntEnum):
     TRAILER = 0
     HEADER = 1
     NONE = 2
+
+
+# How checksums go from then on, for the log.
+_TOLD = {_Way.HEADER: "in a header", _Way.NONE: "no more"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,7 @@ class Checksums:
         self, client: "S3Client", arguments: Mapping[str, Any], subject: str
     ) -> Mapping[str, Any]:
         """Begin an upload by parts that go with checksums; return S3's reply."""
-        way = self._way(client, by_parts=True)
+        way, refused = self._way(client, by_parts=True), ""
         if way is not _Way.NONE:
             asked = {"ChecksumAlgorithm": ALGORITHM, "ChecksumType": _TYPE}
             try:
@@ -121,7 +128,10 @@ class Checksums:
             except S3CryptError as error:
                 if True in self._taken or not _is_refusal(error, way):
                     raise
+                refused = cause_of(error)
         reply = begin(client, arguments, subject)
+        if refused:
+            _log.info("%s: refused with checksums (%s); uploads go without", subject, refused)
         self._taken[True] = _Way.NONE
         self._without.add(reply["UploadId"])
         return reply
@@ -172,14 +182,17 @@ class Checksums:
         checked = [
             {**part, **_parameter(sent.crc)} for part, sent in zip(listed, parts, strict=True)
         ]
-        whole = _of_whole(parts)
+        whole, refused = _of_whole(parts), ""
         if whole:
             try:
                 return complete(checked, whole)
             except S3CryptError as error:
                 if not _is_refusal(error, _Way.HEADER):
                     raise
+                refused = cause_of(error)
         reply = complete(listed, {})
+        if refused:
+            _log.info("%s: refused with its checksum (%s); completed without", subject, refused)
         self._without.discard(arguments["UploadId"])
         return reply
 
@@ -196,7 +209,7 @@ class Checksums:
 
         The bytes are the same each time.
         """
-        crc = crc64nvme(body)
+        crc, refused = crc64nvme(body), ""
         while True:
             try:
                 reply = send({**arguments, **_arguments(way, crc), "Body": body})
@@ -205,8 +218,11 @@ class Checksums:
                 is_proven = way >= self._taken.get(by_parts, _Way.NONE)
                 if is_proven or not _is_refusal(error, way):
                     raise
-                way = _Way(way + 1)
+                way, refused = _Way(way + 1), cause_of(error)
             else:
+                if refused:
+                    told = arguments["Bucket"], arguments["Key"], refused, _TOLD[way]
+                    _log.info("s3://%s/%s: refused with a checksum (%s); they go %s", *told)
                 self._taken[by_parts] = max(way, self._taken.get(by_parts, way))
                 return Sent(reply, None if way is _Way.NONE else crc)
 

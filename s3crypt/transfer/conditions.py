@@ -14,7 +14,12 @@ from s3crypt.aws import is_aws
 from s3crypt.aws_errors import http_status
 from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
 from s3crypt.location import Location
-from s3crypt.requests import Attempts, Reply, call
+from s3crypt.logs import logger_of
+from s3crypt.requests import Attempts, Reply, call, cause_of
+
+_log = logger_of(__name__)
+# The service is not AWS's.
+_BY_HEAD = "%s: whether it %s is asked by HEAD, as the service may ignore the condition"
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -59,6 +64,8 @@ def check_first(
     """
     if not must_be_absent(conditions) or (is_aws(client) and not by_parts):
         return
+    if not is_aws(client):
+        _log.info(_BY_HEAD, location, "exists")
     try:
         head(client, location, arguments, within=within)
     except ObjectNotFoundError:
@@ -67,6 +74,8 @@ def check_first(
         # A writer need not be allowed to read, and an object under another customer key answers
         # with 400: then the condition decides.
         if http_status(error) in (400, 403):
+            told = location, cause_of(error)
+            _log.info("%s: HEAD was refused (%s); the service alone checks the condition", *told)
             return
         raise
     raise ConflictError(
@@ -94,7 +103,10 @@ def in_another_spelling(
         is_there = head(client, location, arguments)["ETag"] == wanted
     except StorageError:
         return None
-    return {**conditions, "IfMatch": wanted.strip('"')} if is_there else None
+    if not is_there:
+        return None
+    _log.info("%s: unchanged, yet refused; If-Match is sent again without quotes", location)
+    return {**conditions, "IfMatch": wanted.strip('"')}
 
 
 def delete_unchanged(
@@ -115,8 +127,10 @@ def delete_unchanged(
             return {}
         return None
 
-    if not is_aws(client) and look(None) is not None:
-        return
+    if not is_aws(client):
+        _log.info(_BY_HEAD, location, "is unchanged")
+        if look(None) is not None:
+            return
     try:
         request = {**location.arguments, **if_unchanged(etag)}
         call(client, "delete_object", request, str(location), look=look)
@@ -126,6 +140,8 @@ def delete_unchanged(
         if error.code != "NotImplemented":
             raise
         # The service knows no such condition. The refusal has taken its time.
+        told = location, cause_of(error)
+        _log.info("%s: the condition was refused (%s); deleted after a HEAD alone", *told)
         if look(None) is None:
             with suppress(ObjectNotFoundError):
                 call(client, "delete_object", location.arguments, str(location), look=look)
@@ -172,6 +188,7 @@ def check_again(
     if must_be_absent(conditions):
         check_first(client, location, conditions, arguments, by_parts=False, within=within)
     elif "IfMatch" in conditions:
+        _log.info(_BY_HEAD, location, "is unchanged")
         try:
             check_unchanged(client, location, conditions["IfMatch"], arguments, within=within)
         except (ConflictError, ObjectNotFoundError):

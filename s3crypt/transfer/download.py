@@ -21,7 +21,8 @@ from s3crypt.local.files import write_at
 from s3crypt.local.readers import read_into
 from s3crypt.local.workers import each
 from s3crypt.location import Location
-from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, attempt, call
+from s3crypt.logs import logger_of
+from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, attempt, call, cause_of
 
 from .checksums import full_object_crc
 from .parts import PART_LENGTH
@@ -30,6 +31,8 @@ from .whole import Whole
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
+
+_log = logger_of(__name__)
 
 # botocore repeats no read of a body, not even for a client of the caller's.
 _READ_ATTEMPTS = 5
@@ -156,7 +159,9 @@ class ObjectStream(io.RawIOBase):
         for _ in range(_READ_ATTEMPTS):
             try:
                 found = call(self._client, "head_object", request, str(self._location))
-            except S3CryptError:
+            except S3CryptError as error:
+                told = self._location, cause_of(error)
+                _log.info("%s: not compared with S3's checksum, which may not be read (%s)", *told)
                 return None
             if found["ETag"] == self.reply["ETag"] and found["ContentLength"] == self.size:
                 return full_object_crc(found)
@@ -247,15 +252,20 @@ class ObjectStream(io.RawIOBase):
                 # A refusal; some are an OSError's kind, for who reads files.
                 raise
             except (*BROKEN, *_WRONG_CHECKSUM) as error:
-                self._drop()
-                attempts.after(_BrokenBodyError(str(error)))
+                self._pause_after(str(error), attempts)
                 continue
             if data:
                 if self._position + len(data) == self._end:
                     self._verify_checksum()
                 return data
-            self._drop()
-            attempts.after(_BrokenBodyError("S3 sent fewer bytes than it announced."))
+            self._pause_after("S3 sent fewer bytes than it announced.", attempts)
+
+    def _pause_after(self, failure: str, attempts: Attempts) -> None:
+        """Drop the connection that broke, and pause before another takes up where it did."""
+        self._drop()
+        attempts.after(_BrokenBodyError(failure))
+        told = self._location, self._position, self.size, attempts.made
+        _log.info("%s: reading broke and is resumed at byte %d of %d (attempt %d)", *told)
 
     def close(self) -> None:
         """Close the connection under way, if any."""

@@ -20,7 +20,8 @@ from s3crypt.local.buffers import Buffers
 from s3crypt.local.sources import Source
 from s3crypt.local.workers import Crew, current_stop, stopping
 from s3crypt.location import Location
-from s3crypt.requests import Attempts, Look, Reply, call
+from s3crypt.logs import logger_of
+from s3crypt.requests import Attempts, Look, Reply, call, cause_of
 
 from .checksums import Checksums, Part, begin
 from .conditions import (
@@ -35,6 +36,8 @@ from .parts import MAX_PARTS, Body, PartMaker
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
+
+_log = logger_of(__name__)
 
 Progress = Callable[[int], None]
 _Begin = Callable[["S3Client", Mapping[str, Any], str], Mapping[str, Any]]
@@ -216,6 +219,8 @@ def _remove(to: Upload, reply: Mapping[str, Any], error: Exception) -> None:
     except StorageError as failure:
         error.args = (f"{error} What it stored could not be removed; remove it.",)
         error.add_note(f"Removing {to.location} failed: {failure}")
+        told = to.location, cause_of(failure)
+        _log.warning("%s: not encrypted as asked, and could not be removed (%s)", *told)
 
 
 def _put_parts(
@@ -374,6 +379,8 @@ def _abort(
     except S3CryptError as failure:
         if failure.code != "NoSuchUpload":
             error.add_note(f"Upload {upload_id} of {to.location} could not be aborted: {failure}")
+            told = to.location, upload_id, cause_of(failure)
+            _log.warning("%s: upload %s could not be aborted and is left behind (%s)", *told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What -v and --debug print: the records of s3crypt's loggers, a line each on stderr.
+
+Those of boto3 and the packages below it stay where they are: nowhere.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from .output import say
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _Talk(logging.Handler):
+    """Prints records as any other talk: escaped, a line each, and above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one; where stderr cannot be written to, the command goes on without."""
+        with suppress(OSError):
+            say(self.format(record))
+
+
+@contextmanager
+def printing(level: str) -> Iterator[None]:
+    """Print the records of this level and above; of two that are in force, the lower counts."""
+    logger = logging.getLogger("s3crypt")
+    before = logger.level
+    handlers = [] if any(isinstance(each, _Talk) for each in logger.handlers) else [_Talk()]
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter(_FORMAT))
+        logger.addHandler(handler)
+    logger.setLevel(min(before or logging.CRITICAL, logging.getLevelNamesMapping()[level]))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        for handler in handlers:
+            logger.removeHandler(handler)
