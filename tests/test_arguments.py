@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import io
-import secrets
+import random
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 URI = "s3://acme/x"
-KEY = secrets.token_bytes(32)
+KEY = random.Random("arguments").randbytes(32)
 MESSAGE = message.encrypt(b"data", aes())
 HEADER = message.read_header(io.BytesIO(MESSAGE))
 
