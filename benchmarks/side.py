@@ -15,6 +15,7 @@ import json
 import os
 import random
 import resource
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,11 +42,13 @@ class Given:
     """What a row's work is made of.
 
     Attributes:
+        checkout: The commit's files.
         folder: Where the plaintext is, and where files are written.
         endpoint_url: Of the null server.
         tiny: As little as possible: only whether it runs is asked.
     """
 
+    checkout: Path
     folder: Path
     endpoint_url: str
     tiny: bool
@@ -146,6 +149,29 @@ def _range_gets(given: Given) -> runs.Work:
     return work
 
 
+def _python(given: Given, *arguments: str) -> runs.Work:
+    """Return the work of a Python that starts, with this checkout's packages, and ends."""
+    # A checkout has the command's package under another name than an installation.
+    packages = given.folder / f"packages-{os.getpid()}"
+    packages.mkdir()
+    (packages / "s3crypt_cli").symlink_to(given.checkout / "cli")
+    environment = {**os.environ, "PYTHONPATH": f"{given.checkout}:{packages}"}
+    command = [sys.executable, *arguments]
+
+    def work() -> None:
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+
+    return given.often(10, work)
+
+
+def _version(given: Given) -> runs.Work:
+    return _python(given, "-m", "s3crypt_cli", "--version")
+
+
+def _first_store(given: Given) -> runs.Work:
+    return _python(given, "-c", "import s3crypt; s3crypt.S3Crypt(s3crypt.SSES3())")
+
+
 ROWS: dict[str, Callable[[Given], runs.Work]] = {
     "seal-256mib": _seal,
     "open-256mib": _open,
@@ -157,6 +183,8 @@ ROWS: dict[str, Callable[[Given], runs.Work]] = {
     "get-1gib": _get,
     "ranges": _ranges,
     "range-gets": _range_gets,
+    "version": _version,
+    "first-store": _first_store,
 }
 
 
@@ -196,7 +224,7 @@ def main() -> None:
     asked = parser.parse_args()
     if Path(s3crypt.__file__).resolve().parents[1] != asked.checkout.resolve():
         raise SystemExit(f"{s3crypt.__file__} was imported, not the one in {asked.checkout}")
-    given = Given(asked.folder, asked.endpoint_url, asked.tiny)
+    given = Given(asked.checkout, asked.folder, asked.endpoint_url, asked.tiny)
     if asked.row == "make":
         print(json.dumps(make(given)))
         return
