@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
-from . import rotation
 from .arguments import check_open, given_mode, required_mode
 from .errors import ConfigError
 from .formats import MAX_HEADER_LENGTH
@@ -24,7 +23,6 @@ from .objects.opened import Demand, Neighbour
 from .objects.ranges import ByteRange
 from .objects.reader import DEFAULT_CACHE_LENGTH, ObjectReader
 from .objects.writer import ObjectWriter
-from .rotation import RotationOutcome
 from .transfer import Progress
 from .transfer.conditions import IF_ABSENT
 
@@ -32,11 +30,11 @@ if TYPE_CHECKING:
     import boto3
     from types_boto3_s3.client import S3Client
 
+    from .rotation import RotationOutcome
+
 
 class S3Crypt:
-    """Objects in S3, encrypted in one of five modes.
-
-    Safe to use from several threads, and after a fork.
+    """Objects in S3, encrypted in one of five modes; for several threads, and after a fork.
 
     Args:
         mode: How objects are written, and what is demanded of those read: the same mode, its
@@ -187,9 +185,8 @@ class S3Crypt:
             target: A path: the file appears complete and verified, or not at all. Or a binary
                 file to write to: it gets verified bytes in order, and *only when this returns*
                 has it got all of them.
-            byte_range: Only these bytes of the plaintext, as in HTTP: `0-99`, `100-` or, for
-                the last ones, `-100`. The frames that have them are fetched and verified, and the
-                final one.
+            byte_range: Only these bytes of the plaintext, as in HTTP: `0-99`, `100-` or, for the
+                last ones, `-100`. Their frames are fetched and verified, and the final one.
         """
         allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
         demand = Demand(self._mode(mode), version_id, written_as, *allowed, neighbour, written_in)
@@ -332,6 +329,8 @@ class S3Crypt:
             if_absent: Fail where there is an object at `destination`.
             allow_unencrypted, drop_annotations: As `rotate`.
         """
+        from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
+
         return rotation.copy(
             self._objects,
             self.mode,
@@ -394,6 +393,8 @@ class S3Crypt:
         written_in: str | None = None,
     ) -> bool:
         """Tell whether `rotate` with the same arguments would change it; reads no plaintext."""
+        from . import rotation  # noqa: PLC0415
+
         origin = rotation.Origin(allow_unsigned, allow_unencrypted, written_in)
         location, wanted = Location.parse_object(uri), required_mode(to)
         return rotation.needs_rotation(self._objects, self.mode, location, wanted, origin)
@@ -408,8 +409,8 @@ class S3Crypt:
         allow_unencrypted: bool = False,
         written_in: str | None = None,
         drop_annotations: bool = False,
-        on_outcome: Callable[[RotationOutcome], None] | None = None,
-    ) -> tuple[RotationOutcome, ...]:
+        on_outcome: "Callable[[RotationOutcome], None] | None" = None,
+    ) -> "tuple[RotationOutcome, ...]":
         """Bring an object, or all below a prefix, to another mode or key.
 
         Each by the cheapest sound way: copied inside S3, rewrapped (only the wrapped key
@@ -422,8 +423,7 @@ class S3Crypt:
                 Where `to` is client-side it must have one, since without a mode anyone who can
                 write to the bucket chooses what is sealed: `S3Crypt(SSES3()).rotate(...)`.
             dry_run: Only say what would be done.
-            allow_unencrypted: Take objects too that S3 reports no encryption of, as other servers
-                than AWS's do of plain objects.
+            allow_unencrypted: Take objects too that S3 reports no encryption of.
             written_in: The bucket that the objects are bound to now. With `to` they are bound to
                 the bucket that they are in, or to the store's `written_in`.
             drop_annotations: Rotate also objects whose annotations cannot be kept, without them:
@@ -431,9 +431,10 @@ class S3Crypt:
             on_outcome: Called with each object's outcome as it is known.
 
         Raises:
-            RotationError: Some objects below a prefix failed; the others are done. One object's
-                failure is raised as it is.
+            RotationError: Some objects below a prefix failed. One object's is raised as it is.
         """
+        from . import rotation  # noqa: PLC0415
+
         return rotation.rotate(
             self._objects,
             self.mode,

@@ -406,7 +406,7 @@ def test_every_public_name_is_there() -> None:
         assert getattr(s3crypt, name) is not None
         assert name in dir(s3crypt)
     with pytest.raises(AttributeError, match="S3Cript"):
-        s3crypt.S3Cript  # noqa: B018 - the access is the test
+        s3crypt.S3Cript  # type: ignore[attr-defined]  # noqa: B018 - the access is the test
 
 
 def test_a_wheel_installs_two_packages() -> None:
