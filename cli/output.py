@@ -62,8 +62,10 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 
 def say(text: str) -> None:
-    """Print one line of talk on stderr."""
-    click.echo(_printable(text), err=True)
+    """Print one line of talk on stderr, above a progress bar if there is one."""
+    # Not by click, which writes past the stream that rich puts in place while it draws a bar.
+    sys.stderr.write(f"{_printable(text)}\n")
+    sys.stderr.flush()
 
 
 def print_error(message: str, hint: str | None = None) -> None:

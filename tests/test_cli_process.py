@@ -145,8 +145,11 @@ def test_progress_is_shown_on_a_terminal(directory: Path) -> None:
     assert "binary" in screen
 
 
-def test_a_log_line_is_above_the_bar(directory: Path, sandbox: Running) -> None:
+def test_a_log_line_is_above_the_bar(
+    directory: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A read that is resumed while the bar is drawn: the line begins a row and ends it."""
+    monkeypatch.setenv("COLUMNS", "200")
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="logged")
     s3.put_object(Bucket="logged", Key="big", Body=bytes(3_000_000))
