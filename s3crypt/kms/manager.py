@@ -169,12 +169,12 @@ class KeyManager:
         region = f"--region {arn.split(':')[3]}"
         if period_days is not None:
             command = (
-                f"aws kms enable-key-rotation {region} --key-id {arn} "
-                f"--rotation-period-in-days {period_days}"
+                f"aws kms enable-key-rotation --key-id {arn} "
+                f"--rotation-period-in-days {period_days} {region}"
             )
             steps.append((command, lambda: self._enable(arn, period_days)))
         if alias is not None:
-            command = f"aws kms create-alias {region} --alias-name {alias} --target-key-id {arn}"
+            command = f"aws kms create-alias --alias-name {alias} --target-key-id {arn} {region}"
             steps.append((command, lambda: self._name(arn, alias)))
         for done, (_, step) in enumerate(steps):
             try:
@@ -185,7 +185,7 @@ class KeyManager:
                     error,
                     f"The key {arn} was created, but not finished: {error}",
                     f"Finish it with `{commands}`, or delete it with"
-                    f" `aws kms schedule-key-deletion {region} --key-id {arn}`.",
+                    f" `aws kms schedule-key-deletion --key-id {arn} {region}`.",
                 ) from error.__cause__
 
     def _enable(self, arn: str, period_days: int) -> None:
