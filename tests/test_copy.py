@@ -373,3 +373,13 @@ def test_a_file_that_is_closed_after_a_fork_says_so(bucket: str) -> None:
     file._cache._pid = -1
     file.close()
     assert file.closed
+
+
+def test_an_older_version_is_brought_back(versioned_bucket: str) -> None:
+    """Onto its own name, which without a version would be no copy."""
+    store, uri = connect(SSES3()), f"s3://{versioned_bucket}/a"
+    old = store.put(b"old", uri, metadata={"k": "old"})
+    store.put(b"new", uri)
+    info = store.copy(uri, uri, version_id=old.version_id)
+    assert (store.read(uri), info.metadata) == (b"old", {"k": "old"})
+    assert store.read(uri, version_id=info.version_id) == b"old"

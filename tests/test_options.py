@@ -31,6 +31,7 @@ NINTH = """    padded: bool = field(
     )
 """
 ATTRIBUTE, ARGUMENT = "    padded: bool\n", "        padded: bool = False,\n"
+VALUE = '            "padded": padded,\n'
 
 
 def insert(file: Path, text: str, before: str) -> None:
@@ -51,6 +52,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     insert(root / "s3crypt" / "options.py", NINTH, before="    spell: Spell = field(")
     insert(root / "s3crypt" / "modes.py", ATTRIBUTE, before='    name: ClassVar[str] = "client"')
     insert(root / "s3crypt" / "modes.py", ARGUMENT, before="    ) -> None:\n        given =")
+    insert(root / "s3crypt" / "modes.py", VALUE, before="        }\n        if key_location")
     return root
 
 
@@ -128,8 +130,8 @@ def refused(make):
 
 key = "aes:n/k=own.key"
 print(json.dumps({
-    "storage": S3CryptFileSystem(key=key, padded=True)._connection.content.mode.padded,
-    "default": S3CryptFileSystem(key=key)._connection.content.mode.padded,
+    "storage": S3CryptFileSystem(key=key, padded=True)._connection.mode.padded,
+    "default": S3CryptFileSystem(key=key)._connection.mode.padded,
     "type": refused(lambda: S3CryptFileSystem(key=key, padded="yes")),
     "misspelt": refused(lambda: S3CryptFileSystem(key=key, paded=True)),
     "mode": refused(lambda: mode_of("sse-s3", padded=True)),

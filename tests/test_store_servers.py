@@ -270,6 +270,22 @@ def test_a_server_without_ranges_never_gives_other_bytes(
     assert set(raised) <= {StorageError}
 
 
+def test_the_whole_object_in_reply_to_a_range_is_read_to_its_end(
+    sandbox: Running, session: Any, bucket: str
+) -> None:
+    """An object beyond the first range comes by the one reply; nothing more is asked for."""
+    data, uri = payload(2 * PART + 5), f"s3://{bucket}/x"
+    connect(SSES3()).put(data, uri)
+
+    def whole(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        asked.headers.pop("range", None)
+        return forward()
+
+    with relaying(sandbox.endpoint_url, whole) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        assert S3Crypt(SSES3(), client=client).read(uri) == data
+
+
 # --- Services that do not know object tags -----------------------------------------------------
 
 

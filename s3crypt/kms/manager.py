@@ -166,15 +166,17 @@ class KeyManager:
     def _finish(self, arn: str, alias: str | None, period_days: int | None) -> None:
         # The alias comes last: a key that is found by it is complete.
         steps: list[tuple[str, Callable[[], None]]] = []
-        region = f"--region {arn.split(':')[3]}"
+        region = arn.split(":")[3]
         if period_days is not None:
             command = (
                 f"aws kms enable-key-rotation --key-id {arn} "
-                f"--rotation-period-in-days {period_days} {region}"
+                f"--rotation-period-in-days {period_days} --region {region}"
             )
             steps.append((command, lambda: self._enable(arn, period_days)))
         if alias is not None:
-            command = f"aws kms create-alias --alias-name {alias} --target-key-id {arn} {region}"
+            command = (
+                f"aws kms create-alias --alias-name {alias} --target-key-id {arn} --region {region}"
+            )
             steps.append((command, lambda: self._name(arn, alias)))
         for done, (_, step) in enumerate(steps):
             try:
@@ -185,7 +187,7 @@ class KeyManager:
                     error,
                     f"The key {arn} was created, but not finished: {error}",
                     f"Finish it with `{commands}`, or delete it with"
-                    f" `aws kms schedule-key-deletion --key-id {arn} {region}`.",
+                    f" `aws kms schedule-key-deletion --key-id {arn} --region {region}`.",
                 ) from error.__cause__
 
     def _enable(self, arn: str, period_days: int) -> None:

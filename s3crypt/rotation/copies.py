@@ -10,6 +10,7 @@ from s3crypt.logs import logger_of
 from s3crypt.modes import ClientSide
 from s3crypt.objects.info import ObjectInfo, describe_head, describe_plain
 from s3crypt.objects.opened import Demand
+from s3crypt.requests import cause_of
 from s3crypt.transfer.conditions import delete_unchanged
 
 from .looks import Job, until_whole
@@ -37,7 +38,7 @@ _log = logger_of(__name__)
 
 def copy(job: Job, source: Location, target: Location, *, if_absent: bool) -> ObjectInfo:
     """Copy one object; return what is known of the copy. See `S3Crypt.copy`."""
-    if source == target:
+    if source == target and job.origin.version_id is None:
         raise ConfigError(
             f"{source} is both the source and the target of the copy.",
             hint="To bring an object to another mode or key, rotate it.",
@@ -80,9 +81,13 @@ def _act(job: Job, step: Step) -> Done:
     done = act(job, step, ())
     try:
         copy_annotations(job, step, annotated, done)
-    except S3CryptError:
-        with suppress(S3CryptError):
+    except BaseException as error:
+        try:
             _remove(job, step, done)
+        except S3CryptError as failure:
+            error.add_note(f"Removing {step.target} failed: {failure}")
+            told = step.target, cause_of(failure)
+            _log.warning("%s: a copy without its annotations could not be removed (%s)", *told)
         raise
     return done
 
@@ -112,6 +117,11 @@ def _described(job: Job, seen: Seen, step: Step, done: Done) -> ObjectInfo:
         return describe_plain(step.target, head)
     info = describe_head(step.target, head)
     if info is None:
-        # Another writer's: only its header has its lengths.
-        return job.objects.look(step.target, Demand(job.to, done.version_id))
+        # Another writer's message: only its header has its lengths.
+        version_id = None if done.version_id == "null" else done.version_id
+        with suppress(S3CryptError):
+            found = job.objects.look(step.target, Demand(job.to, version_id))
+            if found.etag == done.etag:
+                return found
+        info = replace(describe_plain(step.target, head), mode=ClientSide.name, size=None)
     return replace(info, keys=seen.envelope.keys, context=seen.envelope.context)

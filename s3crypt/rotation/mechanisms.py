@@ -22,7 +22,7 @@ from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.objects.tags import ensure_tags
 from s3crypt.requests import cause_of
 from s3crypt.transfer import MAX_COPY_LENGTH, CopySource, Mark, Upload, copy_inside_s3
-from s3crypt.transfer.conditions import IF_ABSENT, if_unchanged
+from s3crypt.transfer.conditions import IF_ABSENT, head, if_unchanged
 from s3crypt.transfer.conditions import check_unchanged as check_current
 
 from .looks import Job, check_etag, check_replaced, check_unchanged, opened, replaced
@@ -56,7 +56,7 @@ class Done:
     def etag(self) -> str:
         """Return the new object's ETag."""
         copied = self.reply.get("CopyObjectResult", {}).get("ETag")
-        return self.info.etag if self.info else str(copied or self.reply.get("ETag"))
+        return self.info.etag if self.info else str(copied or self.reply.get("ETag") or "")
 
 
 def act(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
@@ -85,6 +85,10 @@ def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
         _log.info("%s: re-encrypted, as the service does not copy it (%s)", *told)
         instead = replace(step, action="re-encrypted")
         return act(job, instead, annotations_to_copy(job, instead))
+    if not Done("copied", reply).etag:
+        # Some services leave it out of their reply to CompleteMultipartUpload.
+        found = head(job.objects.client, step.target, job.to.read_arguments())
+        reply = {**reply, "ETag": found["ETag"]}
     return Done("copied", reply)
 
 
@@ -269,7 +273,9 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
         reason = (
             "its bucket keeps no old version to take them from"
             if takes_any
-            else "objects of mode sse-c and of directory buckets have none"
+            else "objects of mode sse-c have none"
+            if isinstance(job.to, SSEC)
+            else "objects of directory buckets have none"
         )
         raise PolicyError(
             f"{step.location} has annotations that would be lost ({', '.join(found[:3])}"

@@ -106,7 +106,8 @@ class ObjectStream(io.RawIOBase):
         request.pop("Range", None)
         stream = cls(client, location, {**request, "IfMatch": reply["ETag"]}, reply)
         stream._body = reply["Body"]
-        stream._brought = stream._body_end = min(first, stream.size)
+        stream._brought = min(first, stream.size)
+        stream._body_end = _end_of(reply, stream.size)
         stream._ahead = stream._beginning = memoryview(beginning)
         if beginning and len(beginning) == stream.size:
             stream._verify_checksum()
@@ -394,6 +395,13 @@ def _other_bytes(location: Location) -> StorageError:
 def _is_checksum_of_body(reply: Mapping[str, Any], size: int) -> bool:
     """Return whether a checksum in a reply is of its body: some services repeat the object's."""
     return reply.get("ContentLength") == size or reply.get("ChecksumType") != "FULL_OBJECT"
+
+
+def _end_of(reply: Mapping[str, Any], size: int) -> int:
+    """Return the offset behind the last byte of a reply's body, which begins at the first one."""
+    content_range = reply.get("ContentRange")
+    # A service that ignores Range sends the whole.
+    return int(content_range.partition("/")[0].rpartition("-")[2]) + 1 if content_range else size
 
 
 def _total(reply: Mapping[str, Any]) -> int:

@@ -28,6 +28,7 @@ from .conditions import (
     check_again,
     check_first,
     delete_unchanged,
+    head,
     if_unchanged,
     in_another_spelling,
 )
@@ -209,7 +210,7 @@ def _remove(to: Upload, reply: Mapping[str, Any], error: Exception) -> None:
     # This very version, or this very content: never what someone else has stored since.
     version_id = reply.get("VersionId")
     try:
-        if version_id:
+        if version_id and version_id != "null":
             request = {**to.location.arguments, "VersionId": version_id}
             call(to.client, "delete_object", request, str(to.location))
         else:
@@ -453,9 +454,15 @@ def copy_inside_s3(
         request["AnnotationDirective"] = annotations
     reply = call(to.client, "copy_object", request, str(to.location), look=to.look(to.mark))
     refusal = _refusal(to, reply)
+    looks = 0
+    while refusal is not None and "CopyObjectResult" not in reply and looks < _LOOKS:
+        # A HEAD found the copy whose reply was lost, and HEAD's reply may break off, too.
+        reply, looks = head(to.client, to.location, to.part_arguments), looks + 1
+        refusal = _refusal(to, reply)
     if refusal is not None:
         if to.location != source.location:
-            _remove(to, {**reply, "ETag": reply["CopyObjectResult"]["ETag"]}, refusal)
+            etag = reply.get("CopyObjectResult", reply)["ETag"]
+            _remove(to, {**reply, "ETag": etag}, refusal)
         raise refusal
     return reply
 
