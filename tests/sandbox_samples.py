@@ -31,6 +31,13 @@ def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
     return int(reply["ResponseMetadata"]["HTTPStatusCode"]), str(reply["Error"]["Code"])
 
 
+def got(s3: Any, **arguments: Any) -> dict[str, Any]:
+    """Return the reply to a GET whose body was read: unread, its connection stays open."""
+    reply: dict[str, Any] = s3.get_object(**arguments)
+    reply["Body"].read()
+    return reply
+
+
 def raw(
     sandbox: sandboxes.Running,
     method: str,

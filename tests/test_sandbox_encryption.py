@@ -9,7 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sandbox_samples import KEY, raw, refusal, ssec
+from sandbox_samples import KEY, got, raw, refusal, ssec
 
 if TYPE_CHECKING:
     from s3crypt.sandbox import Running
@@ -185,7 +185,7 @@ def test_sse_s3_is_the_default(s3: Any, bucket: str) -> None:
         part,
         s3.complete_multipart_upload(**where, UploadId=upload["UploadId"], MultipartUpload=parts),
         s3.put_object(**where, Body=b"data"),
-        s3.get_object(**where),
+        got(s3, **where),
         s3.head_object(**where),
         s3.copy_object(Bucket=bucket, Key="l", CopySource=f"{bucket}/k"),
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from sandbox_samples import refusal, ssec
+from sandbox_samples import got, refusal, ssec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +135,7 @@ def test_event_holds_come_back(s3: Any, locked_bucket: str) -> None:
     s3.put_object(
         **where, Body=b"data", ObjectLockEventHold="ON", ObjectLockEventHoldDurationDays=3
     )
-    for reply in (s3.head_object(**where), s3.get_object(**where)):
+    for reply in (s3.head_object(**where), got(s3, **where)):
         assert (reply["ObjectLockEventHold"], reply["ObjectLockEventHoldDurationDays"]) == ("ON", 3)
     version = s3.head_object(**where)["VersionId"]
     assert refusal(s3.delete_object, **where, VersionId=version) == (403, "AccessDenied")
