@@ -33,7 +33,7 @@ from s3crypt.location import Location
 from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, is_access_point
 from s3crypt.requests import Attempts, Reply, call, pages
 from s3crypt.transfer import PART_LENGTH, Checksums, Mark, ObjectStream, Progress, Upload, upload
-from s3crypt.transfer.conditions import IF_ABSENT, head
+from s3crypt.transfer.conditions import IF_ABSENT, head, with_etag
 
 from .checks import check_written_in, classify, refuse_client_side
 from .info import (
@@ -168,10 +168,7 @@ class Objects:
             sealer = sealing.sealer if sealing else None
             reply, size = upload(to, source, sealer, workers=self.workers, progress=progress)
         ensure_tags(self.client, location, mode, described.tags, reply)
-        if not reply.get("ETag"):
-            # Some services leave it out of their reply to CompleteMultipartUpload.
-            found = head(self.client, location, mode.read_arguments())
-            reply = {**reply, "ETag": found["ETag"]}
+        reply = with_etag(self.client, location, reply, mode.read_arguments())
         stored = sealer.sealed_length(size) if sealer else size
         facts = sealing.facts(size) if sealing else None
         return describe_written(location, mode, described, reply, (size, stored, facts))

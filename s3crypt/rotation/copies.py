@@ -11,7 +11,7 @@ from s3crypt.modes import ClientSide
 from s3crypt.objects.info import ObjectInfo, describe_head, describe_plain
 from s3crypt.objects.opened import Demand
 from s3crypt.requests import cause_of
-from s3crypt.transfer.conditions import delete_unchanged
+from s3crypt.transfer.conditions import delete_written
 
 from .looks import Job, until_whole
 from .mechanisms import (
@@ -83,22 +83,14 @@ def _act(job: Job, step: Step) -> Done:
         copy_annotations(job, step, annotated, done)
     except BaseException as error:
         try:
-            _remove(job, step, done)
+            written = done.version_id, done.etag
+            delete_written(job.objects.client, step.target, *written, job.to.read_arguments())
         except S3CryptError as failure:
             error.add_note(f"Removing {step.target} failed: {failure}")
             told = step.target, cause_of(failure)
             _log.warning("%s: a copy without its annotations could not be removed (%s)", *told)
         raise
     return done
-
-
-def _remove(job: Job, step: Step, done: Done) -> None:
-    """Delete the copy: this very version, or this very content."""
-    if done.version_id not in (None, "null"):
-        job.objects.delete(step.target, done.version_id)
-    else:
-        arguments = job.to.read_arguments()
-        delete_unchanged(job.objects.client, step.target, done.etag, arguments)
 
 
 def _described(job: Job, seen: Seen, step: Step, done: Done) -> ObjectInfo:

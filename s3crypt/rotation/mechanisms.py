@@ -22,7 +22,7 @@ from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.objects.tags import ensure_tags
 from s3crypt.requests import cause_of
 from s3crypt.transfer import MAX_COPY_LENGTH, CopySource, Mark, Upload, copy_inside_s3
-from s3crypt.transfer.conditions import IF_ABSENT, head, if_unchanged
+from s3crypt.transfer.conditions import IF_ABSENT, if_unchanged, with_etag
 from s3crypt.transfer.conditions import check_unchanged as check_current
 
 from .looks import Job, check_etag, check_replaced, check_unchanged, opened, replaced
@@ -85,10 +85,8 @@ def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
         _log.info("%s: re-encrypted, as the service does not copy it (%s)", *told)
         instead = replace(step, action="re-encrypted")
         return act(job, instead, annotations_to_copy(job, instead))
-    if not Done("copied", reply).etag:
-        # Some services leave it out of their reply to CompleteMultipartUpload.
-        found = head(job.objects.client, step.target, job.to.read_arguments())
-        reply = {**reply, "ETag": found["ETag"]}
+    if "CopyObjectResult" not in reply:
+        reply = with_etag(job.objects.client, step.target, reply, job.to.read_arguments())
     return Done("copied", reply)
 
 
@@ -181,6 +179,11 @@ def _source_version(job: Job, step: Step) -> str | None:
     return job.origin.version_id or step.version_id
 
 
+def _shown_version(job: Job, step: Step) -> str | None:
+    """Return the version that S3 showed, "null" too: what is read beside the object is pinned."""
+    return job.origin.version_id or step.head.get("VersionId")
+
+
 def _conditions(step: Step) -> Mapping[str, str]:
     if step.copy_to is None:
         return if_unchanged(step.etag)
@@ -246,7 +249,7 @@ def _headers(step: Step) -> dict[str, Any]:
 
 
 def _tags(job: Job, step: Step) -> dict[str, str]:
-    return job.objects.tags(step.location, job.origin.version_id or step.head.get("VersionId"))
+    return job.objects.tags(step.location, _shown_version(job, step))
 
 
 def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
@@ -259,7 +262,7 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
             none.
     """
     is_one_copy = step.action in ("copied", "rewrapped") and not step.is_large
-    takes_any = not isinstance(job.to, SSEC) and annotations.are_taken_at(step.target)
+    takes_any = _takes_annotations(job, step)
     is_kept = step.action == "unchanged" or (is_one_copy and takes_any)
     if is_kept or not step.may_have_annotations:
         return ()
@@ -267,8 +270,7 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
     can_be_kept = takes_any and (step.copy_to is not None or step.version_id is not None)
     if job.drop_annotations and not can_be_kept:
         return ()
-    version_id = job.origin.version_id or step.head.get("VersionId")
-    found = annotations.names(job.objects.client, step.location, version_id)
+    found = annotations.names(job.objects.client, step.location, _shown_version(job, step))
     if found and not can_be_kept:
         reason = (
             "its bucket keeps no old version to take them from"
@@ -288,9 +290,14 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
 def _annotation_directive(job: Job, step: Step) -> Literal["COPY", "EXCLUDE"] | None:
     if not step.may_have_annotations:
         return None
-    takes_any = not isinstance(job.to, SSEC) and annotations.are_taken_at(step.target)
     # Only where they may be dropped: otherwise S3 is to refuse rather than lose one.
-    return "EXCLUDE" if job.drop_annotations and not takes_any else "COPY"
+    is_dropped = job.drop_annotations and not _takes_annotations(job, step)
+    return "EXCLUDE" if is_dropped else "COPY"
+
+
+def _takes_annotations(job: Job, step: Step) -> bool:
+    """Return whether the new object may have annotations."""
+    return not isinstance(job.to, SSEC) and annotations.are_taken_at(step.target)
 
 
 def _annotations_of(step: Step, annotated: tuple[str, ...]) -> dict[str, str]:

@@ -147,6 +147,37 @@ def delete_unchanged(
                 call(client, "delete_object", location.arguments, str(location), look=look)
 
 
+def delete_written(
+    client: "S3Client",
+    location: Location,
+    version_id: str | None,
+    etag: str,
+    arguments: Mapping[str, Any],
+) -> None:
+    """Delete an object just written: this very version, or this very content.
+
+    The version "null" is whichever object was written last, so that its content is compared.
+
+    Raises:
+        ConflictError: Another writer's object took its place; it was kept.
+        StorageError: S3 refused or failed.
+    """
+    if version_id in (None, "null"):
+        delete_unchanged(client, location, etag, arguments)
+        return
+    request = {**location.arguments, "VersionId": version_id}
+    call(client, "delete_object", request, str(location))
+
+
+def with_etag(
+    client: "S3Client", location: Location, reply: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return a reply to a write with the ETag, which some services leave out of a completion's."""
+    if reply.get("ETag"):
+        return reply
+    return {**reply, "ETag": head(client, location, arguments)["ETag"]}
+
+
 def check_unchanged(
     client: "S3Client",
     location: Location,

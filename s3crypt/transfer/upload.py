@@ -27,7 +27,7 @@ from .checksums import Checksums, Part, begin
 from .conditions import (
     check_again,
     check_first,
-    delete_unchanged,
+    delete_written,
     head,
     if_unchanged,
     in_another_spelling,
@@ -207,14 +207,9 @@ def _refusal(to: Upload, reply: Mapping[str, Any]) -> PolicyError | None:
 
 
 def _remove(to: Upload, reply: Mapping[str, Any], error: Exception) -> None:
-    # This very version, or this very content: never what someone else has stored since.
-    version_id = reply.get("VersionId")
+    written = reply.get("VersionId"), reply.get("ETag", "")
     try:
-        if version_id and version_id != "null":
-            request = {**to.location.arguments, "VersionId": version_id}
-            call(to.client, "delete_object", request, str(to.location))
-        else:
-            delete_unchanged(to.client, to.location, reply["ETag"], to.part_arguments)
+        delete_written(to.client, to.location, *written, to.part_arguments)
     except ConflictError as conflict:
         error.add_note(str(conflict))
     except StorageError as failure:
