@@ -25,16 +25,17 @@ CONTENT_ALGORITHM = "AES/GCM/NoPadding"
 def test_an_aes_key_wraps_as_iv_ciphertext_and_tag() -> None:
     """It authenticates the bytes that the format gives, and names itself in its error."""
     key = AESKey("aes:tests/one", KEY_BYTES)
-    wrapped = key.wrap(DATA_KEY, CONTENT_ALGORITHM.encode())
-    assert len(wrapped) == 12 + 32 + 16
-    theirs = AESGCM(KEY_BYTES).decrypt(wrapped[:12], wrapped[12:], CONTENT_ALGORITHM.encode())
-    assert theirs == key.unwrap(wrapped, CONTENT_ALGORITHM.encode()) == DATA_KEY
+    aad = CONTENT_ALGORITHM.encode()
+    iv, wrapped = key.wrap(DATA_KEY, aad)
+    assert (len(iv), len(wrapped)) == (12, 32 + 16)
+    theirs = AESGCM(KEY_BYTES).decrypt(iv, wrapped, aad)
+    assert theirs == key.unwrap(iv, wrapped, aad) == DATA_KEY
     assert key.wrap(DATA_KEY, b"") != key.wrap(DATA_KEY, b"")
-    for wrong in (b"", wrapped[:11], wrapped[:-1], bytes(60)):
+    for wrong in ((b"", b""), (iv[:7], wrapped), (iv, wrapped[:-1]), (bytes(12), bytes(48))):
         with pytest.raises(IntegrityError, match="aes:tests/one"):
-            key.unwrap(wrong, CONTENT_ALGORITHM.encode())
+            key.unwrap(*wrong, aad)
     with pytest.raises(IntegrityError):
-        key.unwrap(wrapped, b"")
+        key.unwrap(iv, wrapped, b"")
 
 
 def test_an_rsa_key_wraps_any_bytes() -> None:

@@ -58,9 +58,8 @@ class AESKeyring:
         Raises:
             ConfigError: This keyring has wrapped 2**32 data keys.
         """
-        wrapped = self._key.wrap(data_key, serialize_context(context))
-        info = self._info() + wrapped[:AES_IV_LENGTH]
-        return (EncryptedDataKey(self.namespace, info, wrapped[AES_IV_LENGTH:]),)
+        iv, wrapped = self._key.wrap(data_key, serialize_context(context))
+        return (EncryptedDataKey(self.namespace, self._info() + iv, wrapped),)
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
@@ -69,7 +68,7 @@ class AESKeyring:
         aad = serialize_context(context)
         for edk in filter(self.opens, edks):
             try:
-                data_key = self._key.unwrap(edk.info[-AES_IV_LENGTH:] + edk.ciphertext, aad)
+                data_key = self._key.unwrap(edk.info[-AES_IV_LENGTH:], edk.ciphertext, aad)
             except IntegrityError:
                 continue
             if len(data_key) == length:

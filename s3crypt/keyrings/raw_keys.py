@@ -43,8 +43,8 @@ class AESKey:
         # Another thread cannot interrupt one step of this counter.
         self._wraps = count(1)
 
-    def wrap(self, data_key: bytes, aad: bytes) -> bytes:
-        """Return the IV, the encrypted data key and the tag, which authenticates `aad` too.
+    def wrap(self, data_key: bytes, aad: bytes) -> tuple[bytes, bytes]:
+        """Return the IV, and the encrypted data key with its tag, which authenticates `aad` too.
 
         Raises:
             ConfigError: This key has wrapped 2**32 data keys.
@@ -56,16 +56,16 @@ class AESKey:
                 hint="Make a new key with a new name; the old one goes on reading.",
             )
         iv = urandom(AES_IV_LENGTH)
-        return iv + self._cipher.encrypt(iv, data_key, aad)
+        return iv, self._cipher.encrypt(iv, data_key, aad)
 
-    def unwrap(self, wrapped: bytes, aad: bytes) -> bytes:
+    def unwrap(self, iv: bytes, wrapped: bytes, aad: bytes) -> bytes:
         """Return the data key.
 
         Raises:
             IntegrityError: Another key wrapped it, or it or `aad` was changed.
         """
         try:
-            return self._cipher.decrypt(wrapped[:AES_IV_LENGTH], wrapped[AES_IV_LENGTH:], aad)
+            return self._cipher.decrypt(iv, wrapped, aad)
         except (InvalidTag, ValueError):  # ValueError: even the IV is cut short
             raise IntegrityError(f"The key {self.name} does not open this data key.") from None
 

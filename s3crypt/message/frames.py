@@ -118,12 +118,14 @@ class Sealer:
         self._signer = _Signer(suite) if signed else None
         if self._signer:
             context[PUBLIC_KEY_PAIR] = self._signer.public_key
-        serialize_context(context)
+        serialized = serialize_context(context)
         data_key = _generate(keyring, suite, context, plaintext_length)
         message_id = urandom(suite.message_id_length)
         self._frame_aad, self._final_aad = message_id + _FRAME_AAD, message_id + _FINAL_AAD
         content_key, commitment = suite.derive(data_key.plaintext, message_id)
-        body = serialize_body(suite, message_id, context, data_key.edks, frame_length, commitment)
+        body = serialize_body(
+            suite, message_id, serialized, data_key.edks, frame_length, commitment
+        )
         self._cipher = AESGCM(content_key)
         # The one and only header under this key and the fixed zero IV; a second one would
         # give the authentication key away.

@@ -106,17 +106,17 @@ def serialize_context(context: Mapping[str, str]) -> bytes:
 def serialize_body(
     suite: Suite,
     message_id: bytes,
-    context: Mapping[str, str],
+    context: bytes,
     edks: tuple[EncryptedDataKey, ...],
     frame_length: int,
     commitment: bytes,
 ) -> bytes:
-    """Return a framed version 2 header without its tag.
+    """Return a framed version 2 header without its tag; the context is serialized.
 
     Raises:
         ConfigError: An EDK does not fit the format, or the header is longer than readers take.
     """
-    parts = [struct.pack(">BH", 2, suite.id), message_id, _sized(serialize_context(context))]
+    parts = [struct.pack(">BH", 2, suite.id), message_id, _sized(context)]
     parts.append(struct.pack(">H", len(edks)))
     for edk in edks:
         parts += [_sized(edk.provider.encode()), _sized(edk.info), _sized(edk.ciphertext)]

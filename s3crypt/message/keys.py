@@ -120,8 +120,10 @@ def is_keyring(value: object) -> bool:
     A keyring of the caller's own may have fewer methods than the protocol, where it only reads or
     only writes.
     """
-    is_instance = not isinstance(value, type)
-    return is_instance and any(hasattr(value, name) for name in ("generate", "unwrap", "wrap"))
+    # Spelled out: a loop over the names is a tenth of what is done to a message of 1 KiB.
+    return not isinstance(value, type) and (
+        hasattr(value, "generate") or hasattr(value, "unwrap") or hasattr(value, "wrap")
+    )
 
 
 def type_name(value: object) -> str:

@@ -55,8 +55,9 @@ def test_reading_inverts_writing(
 ) -> None:
     """A header that was written is read back field by field, and no byte further."""
     for suite in (COMMITTING, COMMITTING_SIGNED):
+        serialized = serialize_context(context)
         body = serialize_body(
-            suite, message_id, context, tuple(edks), frame_length, message_id[::-1]
+            suite, message_id, serialized, tuple(edks), frame_length, message_id[::-1]
         )
         source = io.BytesIO(body + b"t" * 16 + b"the first frame")
         header = message.read_header(source)
