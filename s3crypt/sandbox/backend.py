@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.iam.access_control import PermissionResult
 from moto.kms import models as kms_models
 from moto.kms import utils as kms_utils
 from moto.kms.responses import KmsResponse
 from moto.moto_server.werkzeug_app import create_backend_app
-from moto.s3.models import s3_backends
+from moto.s3.exceptions import AccessDeniedByLock
+from moto.s3.models import FakeDeleteMarker, s3_backends
 
 from . import HOST
-from .wire import Reply, Request
+from .wire import Refusal, Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +63,29 @@ class Moto:
         if self.bucket(bucket) is None:
             return None
         return self._s3.get_object(bucket, key, version_id=version)
+
+    def denies(self, bucket: str, key: str, action: str) -> bool:
+        """Return whether the bucket's policy denies an action on an object."""
+        found: Any = self.bucket(bucket)
+        permission = found.get_permission(action, f"arn:aws:s3:::{bucket}/{key}")
+        return bool(permission == PermissionResult.DENIED)
+
+    def delete(self, bucket: str, key: str, version: str | None, *, bypass: bool) -> str | None:
+        """Delete moto's object, or a version; return the delete marker that was made or removed.
+
+        Raises:
+            Refusal: A lock of moto's is on the version.
+        """
+        held = self._s3.buckets[bucket].keys.getlist(key) or []
+        is_marker = any(type(one) is FakeDeleteMarker and one.version_id == version for one in held)
+        try:
+            _, said = self._s3.delete_object(bucket, key, version_id=version, bypass=bypass)
+        except AccessDeniedByLock:
+            message = "Access Denied because object protected by object lock."
+            raise Refusal(403, "AccessDenied", message) from None
+        if version:
+            return version if is_marker else None
+        return said.get("version-id")
 
     def upload(self, bucket: str, upload_id: str) -> Any | None:
         """Return moto's multipart upload, until it is completed or aborted."""

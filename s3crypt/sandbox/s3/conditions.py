@@ -30,12 +30,16 @@ def check_target(moto: Moto, request: Request) -> None:
     if request.headers.get("if-none-match") == "*" and present is not None:
         raise precondition_failed("If-None-Match")
     wanted = request.headers.get("if-match")
-    if wanted is None:
-        return
+    if wanted is not None:
+        check_tag(present, wanted, "If-Match")
+
+
+def check_tag(present: Any, wanted: str, condition: str) -> None:
+    """Refuse to replace or delete an object that is not there or has another tag."""
     if present is None:
         raise no_such_key()
     if not _has_tag(present, wanted):
-        raise precondition_failed("If-Match")
+        raise precondition_failed(condition)
 
 
 def check_source(request: Request, source: Any) -> None:

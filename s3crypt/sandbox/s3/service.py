@@ -10,7 +10,16 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from . import bodies, bucket_encryption, encryption, locks, multipart, object_annotations, objects
+from . import (
+    bodies,
+    bucket_encryption,
+    deleting,
+    encryption,
+    locks,
+    multipart,
+    object_annotations,
+    objects,
+)
 from .access import check_access
 from .operations import ANY, BUCKET, OBJECT, Operation, Rule, Rules
 from .refusals import error_reply
@@ -29,6 +38,7 @@ _RULES: Rules = {
     **locks.RULES,
     **multipart.RULES,
     **objects.RULES,
+    **deleting.RULES,
 }
 # Query parameters that name operations of moto's, which are none on the object itself.
 _MOTOS = ("acl", "tagging", "legal-hold", "restore", "select", "torrent")
@@ -66,8 +76,8 @@ class S3:
 
     @contextlib.contextmanager
     def _exclusive(self, request: Request) -> Iterator[None]:
-        """Keep other requests from the object and the copy's source between a check and its act."""
-        names = {(request.bucket, request.key)}
+        """Keep other requests from the objects and a copy's source between a check and its act."""
+        names = {(request.bucket, key) for key in (request.key, *deleting.keys_of(request))}
         if request.copy_source is not None:
             names.add(request.copy_source[:2])
         with contextlib.ExitStack() as held:
