@@ -72,7 +72,7 @@ class Figures:
         return f"{self.name:14} {seconds}  {median(self.ratios):.3f}  {low:.3f}-{high:.3f}{verdict}"
 
 
-def _extract(commit: str, folder: Path) -> str:
+def extract(commit: str, folder: Path) -> str:
     """Write a commit's files to a folder; return its name.
 
     Raises:
@@ -91,7 +91,8 @@ def _extract(commit: str, folder: Path) -> str:
     return name
 
 
-def _environment(checkout: Path, folder: Path) -> dict[str, str]:
+def environment(checkout: Path, folder: Path) -> dict[str, str]:
+    """Return what a process of a checkout runs in; `folder` gets the AWS configuration."""
     configuration = folder / "configuration"
     configuration.write_text(_CONFIGURATION)
     return workload.environment(
@@ -130,7 +131,7 @@ def _side(checkout: Path, folder: Path, *words: str) -> Iterator[_Side]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=_environment(checkout, folder),
+        env=environment(checkout, folder),
     ) as process:
         assert process.stdin
         try:
@@ -161,12 +162,12 @@ def compare(commit: str, rows: Sequence[str], rounds: int, *, tiny: bool) -> int
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="s3crypt-pairs-", dir=parent))
         folder, other = Path(name), Path(name) / "other"
         other.mkdir()
-        print(f"against {_extract(commit, other)}, {rounds} rounds, bound {BOUND}")
+        print(f"against {extract(commit, other)}, {rounds} rounds, bound {BOUND}")
         print(f"{'row':14} {'theirs':>9} {'ours':>9}  ratio  90 % interval", flush=True)
         options = ["--tiny"] * tiny
         # By the other commit: both read what it wrote.
         made: list[str | Path] = [sys.executable, _SIDE, other, folder, "make", *options]
-        described = json.loads(workload.output(made, _environment(other, folder)))
+        described = json.loads(workload.output(made, environment(other, folder)))
         server = stack.enter_context(nullserver.running(folder, described))
         for place in described:
             name = place.partition("/")[2]

