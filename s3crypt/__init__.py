@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from .files import decrypt_file, encrypt_file
+    from .jobs import Journal, Outcome
     from .keyrings import (
         AESKeyring,
         CacheStatistics,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     )
     from .keyrings.kms import KMSKeyring
     from .kms import KeyManager
+    from .many import Many
     from .message import Keyring
     from .modes import DSSEKMS, SSEC, SSEKMS, SSES3, ClientSide, Mode
     from .objects.access import ListedObject
@@ -65,18 +67,21 @@ __all__ = [
     "ConflictError",
     "FormatError",
     "IntegrityError",
+    "Journal",
     "KMSKeyring",
     "KeyManager",
     "KeyUnavailableError",
     "Keyring",
     "ListedObject",
     "LocalFileNotFoundError",
+    "Many",
     "Mode",
     "MultiKeyring",
     "ObjectInfo",
     "ObjectNotFoundError",
     "ObjectReader",
     "ObjectWriter",
+    "Outcome",
     "PolicyError",
     "RSAKeyring",
     "RotationError",
@@ -95,7 +100,9 @@ _HOMES = {
     "objects.info": ["ObjectInfo"],
     "keyrings": ["AESKeyring", "CacheStatistics", "CachingKeyring", "MultiKeyring", "RSAKeyring"],
     "keyrings.kms": ["KMSKeyring"],
+    "jobs": ["Journal", "Outcome"],
     "kms": ["KeyManager"],
+    "many": ["Many"],
     "message": ["Keyring"],
     "modes": ["DSSEKMS", "SSEC", "SSEKMS", "SSES3", "ClientSide", "Mode"],
     "rotation": ["RotationOutcome"],

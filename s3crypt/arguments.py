@@ -89,6 +89,18 @@ def check_open(arguments: Mapping[str, object]) -> None:
             raise TypeError(f"open(uri, {how!r}) takes no argument {name!r}.")
 
 
+def check_resources(workers: int, max_memory: int | None) -> None:
+    """Refuse a store that may use no thread, or no memory.
+
+    Raises:
+        ConfigError: The number is too small.
+    """
+    if workers < 1:
+        raise ConfigError(f"A store needs at least one worker, not {workers}.")
+    if max_memory is not None and max_memory < 1:
+        raise ConfigError(f"The buffers of a store take at least one byte, not {max_memory}.")
+
+
 def _cannot_open(how: object) -> ConfigError:
     if not isinstance(how, str) or not _FILE_MODES.issuperset(how):
         return ConfigError(

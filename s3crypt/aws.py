@@ -9,8 +9,9 @@ import math
 import os
 import re
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import cache, partial
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
@@ -30,11 +31,13 @@ from botocore.loaders import Loader
 from botocore.utils import get_environ_proxies
 
 from . import redaction
-from .aws_errors import SETTINGS_HINT, http_status, map_aws_errors
+from .aws_errors import SETTINGS_HINT, http_status, is_throttle, map_aws_errors
 from .errors import (
     ConfigError,
     Remedy,
 )
+from .local.distance import Distance
+from .local.rate import Turns
 
 C = TypeVar("C", bound=BaseClient)
 
@@ -54,12 +57,23 @@ class RetryPolicy:
         is_ours: Whether the client was made here; one of the caller's retries by itself.
         was_answered: Whether the service has answered this client in this process. Before that, a
             request that gets no answer at all gives up after three attempts.
+        distance: How far away the service is.
+        turns: Paces the requests once the service throttles; None where botocore paces them, and
+            for a client of the caller's.
     """
 
     attempts: int
     deadline: float
     is_ours: bool = False
     was_answered: bool = False
+    distance: Distance = field(default_factory=Distance)
+    turns: Turns | None = None
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Make the request of the block in its turn, and measure it without that wait."""
+        with self.turns.taken() if self.turns else nullcontext(), self.distance.measured():
+            yield
 
 
 # What the clients made here are to do. A client of the caller's retries by itself, so that no
@@ -71,6 +85,11 @@ def policy_of(client: BaseClient) -> RetryPolicy:
     """Return how the requests of a client are repeated: once for one that was not made here."""
     made = client.made if isinstance(client, _Arranged) else client
     return _POLICIES.setdefault(made, RetryPolicy(1, RETRY_SECONDS))
+
+
+def is_far(client: BaseClient) -> bool:
+    """Return whether a client's service is known to be far away."""
+    return policy_of(client).distance.is_far
 
 
 def config_of(client: BaseClient) -> Any:
@@ -120,11 +139,9 @@ class Clients(Generic[C]):
         self._session = session
         self._given = client
         self._endpoint_url = endpoint_url
-        # botocore keeps ten connections; those of further threads it would open anew each time.
         self._connections = connections
         self._allow_plain_http = allow_plain_http
         self._added = _added(expected_bucket_owner, request_payer)
-        self._config = Config(max_pool_connections=connections) if connections > 10 else Config()
         self._want_checksums = True
         self._pid = os.getpid()
         self._regions: dict[str, frozenset[str]] = {}
@@ -237,24 +254,31 @@ class Clients(Generic[C]):
             )
             return made
 
-        client = client_of(self._config)
-        config = self._config.merge(_timeouts(config_of(client)))
+        client = client_of(Config())
+        config = self._pool(config_of(client)).merge(_timeouts(config_of(client)))
         # botocore makes one attempt, and `requests` repeats it; botocore's retry mode stays, since
-        # "adaptive" paces requests too.
+        # "adaptive" paces requests in botocore's own way.
         set_here = config_of(client)
         retries: Any = dict(set_here.retries or {})
+        mode = retries.get("mode", "standard")
+        service = f"{self._service} of {client.meta.region_name}"
         policy = RetryPolicy(
             int(retries.get("total_max_attempts") or _UNLIMITED),
             _seconds("S3CRYPT_RETRY_SECONDS", RETRY_SECONDS),
             is_ours=True,
+            turns=None if mode == "adaptive" else Turns(service, is_throttle),
         )
-        mode = retries.get("mode", "standard")
         config = config.merge(Config(retries={"total_max_attempts": 1, "mode": mode}))
         if self._service == "s3":
             config = config.merge(self._s3_config(client))
         client = client_of(config)
         _POLICIES[client] = policy
+        client.meta.events.register_last("before-call.s3", _without_expect)
         return client
+
+    def _pool(self, set_here: Any) -> Config:
+        kept = max(_LEAST_CONNECTIONS, self._connections, set_here.max_pool_connections)
+        return Config(max_pool_connections=kept)
 
     def _s3_config(self, client: BaseClient) -> Config:
         # What is set of checksums is for whoever sends to obey: botocore knows one kind only.
@@ -282,6 +306,20 @@ class Clients(Generic[C]):
             request_payer=self._added.get("RequestPayer"),
         )
         return make, (self._service,)
+
+
+# botocore keeps ten connections of a client, and opens those of further threads anew each time.
+# Callers may have many threads, whatever one transfer has; a place that is empty takes no memory.
+_LEAST_CONNECTIONS = 64
+
+
+def _without_expect(params: dict[str, Any], **_: Any) -> None:
+    """Have a body sent at once: its sender would wait for "100 Continue", a round trip a write.
+
+    botocore asks for that wherever the body is a file, as which it wraps bytes too. A body sent in
+    vain, where S3 refuses or redirects, is one part at most.
+    """
+    params["headers"].pop("Expect", None)
 
 
 def _added(expected_bucket_owner: str | None, request_payer: str | None) -> dict[str, str]:

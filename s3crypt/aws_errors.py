@@ -3,11 +3,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    EndpointConnectionError,
     HTTPClientError,
     InvalidRegionError,
     NoCredentialsError,
@@ -67,6 +69,62 @@ def translate(
         if isinstance(error, kinds):
             return ConfigError(message.format(subject=subject, error=error), **_advised(advice))
     return failure(f"{subject}: {error}")
+
+
+# What is wrong with the bucket, the account or the credentials is wrong for every object.
+_FOR_ALL = frozenset(
+    {
+        "AccountProblem",
+        "AllAccessDisabled",
+        "AuthorizationHeaderMalformed",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IllegalLocationConstraintException",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "NoSuchBucket",
+        "PermanentRedirect",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+
+
+def is_for_all(error: S3CryptError) -> bool:
+    """Return whether an error would meet every other object of the bucket too."""
+    cause = error.__cause__
+    if isinstance(cause, BotoCoreError):
+        # Before a request was made, or without an answer; a reply that breaks off is one object's.
+        is_of_item = isinstance(cause, ParamValidationError) or is_unsendable(cause)
+        never_sent = isinstance(error, ConfigError) and not is_of_item
+        return never_sent or isinstance(cause, EndpointConnectionError)
+    return (error.code or "").removeprefix("KMS.") in _FOR_ALL
+
+
+# Codes of requests that came too fast; S3 prefixes KMS's.
+THROTTLES = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+
+
+def is_throttle(error: BaseException) -> bool:
+    """Return whether the service that sent a refusal was asked too often."""
+    code = error_code(error).removeprefix("KMS.")
+    # The reply to a HEAD has no body for a code, and a 503 of S3 is "Slow Down".
+    return code in THROTTLES or code == "503" or http_status(error) == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def is_unsendable(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ S3Operation: TypeAlias = Literal[
     "create_multipart_upload",
     "delete_bucket",
     "delete_object",
+    "delete_objects",
     "get_object",
     "get_object_annotation",
     "get_object_legal_hold",

@@ -12,7 +12,6 @@ carries a field that proves it.
 """
 
 import random
-import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -36,8 +35,9 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from .aws import policy_of
-from .aws_errors import error_code, http_status, is_unsendable, translate
+from .aws_errors import THROTTLES, error_code, http_status, is_unsendable, translate
 from .errors import ConfigError, ConflictError, S3CryptError, StorageError
+from .local.rate import clock
 from .local.workers import pause
 from .logs import logger_of
 from .operations import Operation
@@ -52,6 +52,7 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "copy_object": ("CopyObjectResult.ETag",),
     "complete_multipart_upload": ("ETag", "Key"),
     "create_multipart_upload": ("UploadId",),
+    "delete_objects": ("Deleted", "Errors"),
     "get_object": ("Body",),
     "get_object_annotation": ("ContentLength",),
     "get_object_legal_hold": ("LegalHold",),
@@ -85,6 +86,7 @@ _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
 }
 # Operation -> a list in its reply -> the fields that each entry has, be they empty.
 _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
+    "delete_objects": {"Deleted": ("Key",), "Errors": ("Key", "Code")},
     "get_object_tagging": {"TagSet": ("Key", "Value")},
     "list_buckets": {"Buckets": ("Name",)},
     "list_object_annotations": {"Annotations": ("AnnotationName",)},
@@ -100,21 +102,6 @@ _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
 _NOT_REPEATED: frozenset[Operation] = frozenset({"create_key", "rotate_key_on_demand"})
 _READS = ("get_", "head_", "list_", "describe_", "decrypt", "generate_", "encrypt", "re_encrypt")
 
-_THROTTLES = frozenset(
-    {
-        "BandwidthLimitExceeded",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "TooManyRequestsException",
-        "TransactionInProgressException",
-    }
-)
 _PASSING = frozenset(
     {
         "DependencyTimeoutException",
@@ -187,7 +174,7 @@ class Attempts:
 
     @property
     def first_failure(self) -> float | None:
-        """Return when the first attempt failed, by the monotonic clock; None before that."""
+        """Return when the first attempt failed, by `clock`; None before that."""
         return self._began or self._failed_first
 
     def after(self, error: Exception, *, is_final: bool = False) -> None:
@@ -197,7 +184,7 @@ class Attempts:
             S3CryptError: The error is final, or the attempts or the time are used up.
         """
         self.made += 1
-        now = time.monotonic()
+        now = clock()
         self._failed_first = self._failed_first or now
         if is_final or not is_transient(error):
             raise self.given_up(error) from error
@@ -213,7 +200,7 @@ class Attempts:
         """Return our error for botocore's, saying how many attempts there were in what time."""
         translated = as_ours(error, self.subject, self.failure)
         if self.made > 1:
-            seconds = time.monotonic() - (self._failed_first or time.monotonic())
+            seconds = clock() - (self._failed_first or clock())
             told = f"{translated} ({self.made} attempts in {seconds:.1f} s)"
             translated.args = (told, *translated.args[1:])
             self._log_end(error, seconds)
@@ -316,7 +303,8 @@ def attempt(client: BaseClient, operation: Operation, arguments: Mapping[str, An
     """
     policy, request = policy_of(client), getattr(client, operation)
     try:
-        reply: Reply = request(**arguments)
+        with policy.asking():
+            reply: Reply = request(**arguments)
     except ClientError as error:
         policy.was_answered = True
         if _is_the_object(operation, error.response):
@@ -438,7 +426,7 @@ def is_transient(error: Exception) -> bool:
             # Two writes at once; completing an upload again would not do.
             return str(error.operation_name) == "PutObject"
         return (
-            code in _THROTTLES | _PASSING
+            code in THROTTLES | _PASSING
             or http_status(error) in _PASSING_STATUSES
             or _is_half(error)
         )
@@ -565,7 +553,9 @@ def _looked_at_last(look: Look, attempts: Attempts) -> Reply | None:
 def _may_be_done(error: Exception) -> bool:
     """Return whether an attempt that failed may have had its effect."""
     if isinstance(error, ClientError):
-        return http_status(error) >= 500 and error_code(error) not in _THROTTLES
+        status = http_status(error)
+        was_refused = error_code(error) in THROTTLES or status == HTTPStatus.NOT_IMPLEMENTED
+        return status >= 500 and not was_refused
     return is_transient(error) and not isinstance(
         error, EndpointConnectionError | ConnectTimeoutError
     )

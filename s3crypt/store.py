@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
-from .arguments import check_open, given_mode, required_mode
+from .arguments import check_open, check_resources, given_mode, required_mode
 from .errors import ConfigError
 from .formats import MAX_HEADER_LENGTH
 from .local.sources import given
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import boto3
     from types_boto3_s3.client import S3Client
 
+    from .many import Many
     from .rotation import RotationOutcome
 
 
@@ -46,8 +47,8 @@ class S3Crypt:
         client: An S3 client to use instead. It is not changed. Keyrings that were given no
             session then use the default one.
         endpoint_url: The S3 service's address, if not AWS's; KMS keeps its own.
-        workers: Threads of one transfer, at most: there is one for each core, and more while
-            a server far away keeps them waiting. Each takes about 11 MiB for a put, 3 for a get.
+        workers: Threads of one transfer, at most; there are more, the further away the server is.
+        max_memory: Bytes of all buffers; the least of 192 MiB and a quarter of the memory if None.
         allow_plain_http: Let customer keys (`SSEC`), and this store's own requests to KMS, go to
             other machines over plain HTTP. Keyrings have an argument of their own.
         written_in: Where the mode binds buckets: the bucket that all objects of this store are
@@ -88,6 +89,7 @@ class S3Crypt:
         client: "S3Client | None" = None,
         endpoint_url: str | None = None,
         workers: int = DEFAULT_WORKERS,
+        max_memory: int | None = None,
         allow_plain_http: bool = False,
         written_in: str | None = None,
         expected_bucket_owner: str | None = None,
@@ -96,13 +98,13 @@ class S3Crypt:
         self.mode = given_mode(mode)
         if self.mode is not None:
             check_written_in(self.mode, written_in)
-        if workers < 1:
-            raise ConfigError(f"A store needs at least one worker, not {workers}.")
+        check_resources(workers, max_memory)
         self._objects = Objects(
             session=session,
             client=client,
             endpoint_url=endpoint_url,
             workers=workers,
+            max_memory=max_memory,
             allow_plain_http=allow_plain_http,
             written_in=written_in,
             expected_bucket_owner=expected_bucket_owner,
@@ -115,13 +117,11 @@ class S3Crypt:
         return self._objects.client
 
     @property
-    def workers(self) -> int:
-        """Return how many threads one transfer takes, at most."""
-        return self._objects.workers
+    def many(self) -> "Many":
+        """Return the same verbs for many objects at once, with an outcome for each."""
+        from .many import Many  # noqa: PLC0415 - jobs, which one object does without
 
-    @workers.setter
-    def workers(self, workers: int) -> None:
-        self._objects.workers = workers
+        return Many(self._objects, lambda: self.mode)
 
     @property
     def written_in(self) -> str | None:

@@ -9,13 +9,12 @@ guess.
 """
 
 import io
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsspec.callbacks import DEFAULT_CALLBACK, NoOpCallback
+from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.compression import compr
 from fsspec.core import get_compression
 from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
@@ -26,13 +25,16 @@ from s3crypt.local.sources import given
 from s3crypt.location import Location
 from s3crypt.objects.checks import demanded
 from s3crypt.objects.opened import Demand
+from s3crypt.objects.reader import FIRST_LENGTH
 from s3crypt.transfer.conditions import IF_ABSENT, delete_unchanged
 
 from .files import CompressedFile, TextFile, Transaction, WritableFile
+from .listing import is_directory_entry
 from .names import NamesFileSystem
 from .options import LISTING_OPTIONS
-from .parallel import or_error, side_by_side
-from .paths import as_files, object_uri, split, uri_of
+from .parallel import or_error, parallel_map
+from .paths import as_files, check_targets, equally_many, object_uri, split, uri_of
+from .progress import OneAtATime, counter_of
 
 if TYPE_CHECKING:
     from s3crypt.objects.reader import ObjectReader
@@ -156,11 +158,11 @@ class S3CryptFileSystem(NamesFileSystem):
         forget = partial(self._forget, [path])
         return WritableFile(path, mode, writer, forget, is_held=not autocommit)
 
-    def _reader(self, path: str, options: Mapping[str, Any]) -> "ObjectReader":
+    def _reader(
+        self, path: str, options: Mapping[str, Any], first: int | None = None
+    ) -> "ObjectReader":
         with as_files():
-            location = Location.parse_object(object_uri(path))
-            demand, more = self._connection.demand(self._open_allowances, options)
-            return self._connection.objects.open_reader(location, demand, **more)
+            return self._connection.open_reader(path, self._open_allowances, options, first)
 
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **options: Any
@@ -172,7 +174,7 @@ class S3CryptFileSystem(NamesFileSystem):
             with as_files():
                 self._connection.fetch(path, content, self._allowances, options)
             return content.getvalue()
-        with self._reader(path, options) as reader:
+        with self._reader(path, options, FIRST_LENGTH) as reader:
             return reader.read_ranges([(start, end)])[0]
 
     def cat(
@@ -185,13 +187,14 @@ class S3CryptFileSystem(NamesFileSystem):
         """Return the plaintext of one object, or of several by name, fetched side by side."""
         path = stringify_path(path)
         found = self._expanded(path, recursive, None)
-        paths = sorted(name for name, entry in found.items() if not _is_directory(entry))
+        paths = sorted(name for name, entry in found.items() if not is_directory_entry(entry))
         if isinstance(path, str) and paths == [self._strip_protocol(path)] and not recursive:
             return self.cat_file(paths[0], **options)
-        contents = side_by_side(
-            paths,
+        contents = parallel_map(
+            self._connection,
             lambda one: self.cat_file(one, **options),
-            workers=self._connection.options.workers,
+            paths,
+            most=self._connection.options.workers,
             keep_errors=on_error != "raise",
         )
         return {
@@ -227,8 +230,13 @@ class S3CryptFileSystem(NamesFileSystem):
             for index, content in zip(wanted[path], found, strict=True):
                 slices[index] = content
 
-        workers = self._connection.options.workers
-        failures = side_by_side(list(wanted), fetch, workers=workers, keep_errors=keep_errors)
+        failures = parallel_map(
+            self._connection,
+            fetch,
+            list(wanted),
+            most=self._connection.options.workers,
+            keep_errors=keep_errors,
+        )
         for path, failure in zip(wanted, failures, strict=True):
             if failure is not None:
                 for index in wanted[path]:
@@ -243,7 +251,7 @@ class S3CryptFileSystem(NamesFileSystem):
         *,
         keep_errors: bool,
     ) -> list[Any]:
-        with self._reader(path, options) as reader:
+        with self._reader(path, options, FIRST_LENGTH) as reader:
             try:
                 return reader.read_ranges(ranges)
             except IntegrityError:
@@ -261,16 +269,32 @@ class S3CryptFileSystem(NamesFileSystem):
         maxdepth: int | None = None,
         **options: Any,
     ) -> None:
-        """Fetch objects to local files; a directory ends in a slash, or exists."""
-        if isinstance(lpath, str):
-            sources = sorted(self._sources(rpath, recursive, maxdepth))
-            root = make_path_posix(lpath)
-            is_directory = trailing_sep(lpath) or LocalFileSystem().isdir(root)
+        """Fetch objects to local files, side by side; a directory ends in a slash, or exists.
+
+        Raises:
+            ValueError: Two would become one file; nothing was fetched.
+        """
+        targets, entries = stringify_path(lpath), {}
+        if isinstance(rpath, list) and isinstance(targets, list):
+            sources = rpath
+        else:
+            entries = self._sources(rpath, recursive, maxdepth)
+            sources = sorted(entries)
+        if isinstance(targets, str):
+            root = make_path_posix(targets)
+            is_directory = trailing_sep(targets) or LocalFileSystem().isdir(root)
             targets = self._targets(rpath, sources, root, is_directory=is_directory)
             # The names are of whoever may write objects, and may lead anywhere.
             check_contained(root, targets)
-            rpath, lpath = sources, targets
-        super().get(rpath, lpath, recursive, callback, maxdepth, **options)
+
+        files = []
+        for source, target in equally_many(sources, targets):
+            if is_directory_entry(entries.get(source)):
+                Path(target).mkdir(parents=True, exist_ok=True)
+            else:
+                files.append((source, target))
+        check_targets(files)
+        self._transfer(partial(self.get_file, **options), files, callback)
 
     def get_file(
         self,
@@ -288,7 +312,7 @@ class S3CryptFileSystem(NamesFileSystem):
             if (not split(path)[1] or Path(target).is_dir()) and self.isdir(path):
                 Path(target).mkdir(exist_ok=True)
                 return
-        progress = _progress(callback)
+        progress = counter_of(callback)
         try:
             if progress:
                 callback.set_size(self.size(rpath))
@@ -309,6 +333,55 @@ class S3CryptFileSystem(NamesFileSystem):
         """
         self._put(_bytes_of(value), self._strip_protocol(path), mode, options)
 
+    def pipe(self, path: "str | dict[str, Any]", value: Any = None, **options: Any) -> None:
+        """Store bytes as an object, or those of a dictionary as objects, side by side."""
+        if not isinstance(path, dict):
+            super().pipe(path, value, **options)
+            return
+
+        def store(item: tuple[str, Any]) -> None:
+            self.pipe_file(self._strip_protocol(item[0]), item[1], **options)
+
+        parallel_map(self._connection, store, list(path.items()), most=self._most)
+
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Store local files, side by side; a directory ends in a slash, or exists.
+
+        Raises:
+            ValueError: Two would become one object; nothing was stored.
+        """
+        pairs = self._local_pairs(lpath, rpath, recursive, maxdepth)
+        check_targets(pairs)
+        self._transfer(partial(self.put_file, **options), pairs, callback)
+
+    def _transfer(
+        self, work: Callable[..., None], pairs: list[tuple[Any, Any]], callback: Any
+    ) -> None:
+        """Fetch or store files, given pairs of a source and a target."""
+        told = OneAtATime(callback)
+        told.set_size(len(pairs))
+
+        def transfer(pair: tuple[Any, Any]) -> None:
+            with told.branched(*pair) as branch:
+                work(*pair, callback=branch)
+            told.relative_update()
+
+        parallel_map(self._connection, transfer, pairs, most=self._most)
+
+    @property
+    def _most(self) -> int:
+        """Return how many files are worked on at once, at most."""
+        # A transaction stores its files in the order in which they were opened.
+        return 1 if self._intrans else self._connection.options.workers
+
     def put_file(
         self,
         lpath: Any,
@@ -323,7 +396,7 @@ class S3CryptFileSystem(NamesFileSystem):
             return
         callback.set_size(Path(lpath).stat().st_size)
         path = self._strip_protocol(rpath)
-        self._put(Path(lpath), path, mode, options, progress=_progress(callback))
+        self._put(Path(lpath), path, mode, options, progress=counter_of(callback))
 
     def _put(
         self,
@@ -444,12 +517,14 @@ class S3CryptFileSystem(NamesFileSystem):
         copied = [(source, tag) for source, tag in tags if tag is not None]
         if moved == pairs and not copied:
             raise IsADirectoryError(f"{path1} is a directory: move it with recursive=True.")
-        side_by_side(copied, lambda one: self._remove_copied(*one))
-        self._forget([source for source, _ in copied])
+        parallel_map(self._connection, lambda one: self._remove_copied(*one), copied)
 
     def _remove_copied(self, path: str, tag: str) -> None:
         location = Location.parse_object(uri_of(path))
-        delete_unchanged(self._connection.client, location, tag, {})
+        try:
+            delete_unchanged(self._connection.client, location, tag, {})
+        finally:
+            self._forget([path])
 
     def _pairs(
         self,
@@ -470,80 +545,13 @@ class S3CryptFileSystem(NamesFileSystem):
         else:
             is_directory = trailing_sep(path2) or self.isdir(path2)
             targets = self._targets(path1, sources, path2, is_directory=is_directory)
-        if len(sources) != len(targets):
-            raise ValueError("Paths and their targets must be equally many.")
         pairs = [
             (source, self._strip_protocol(target))
-            for source, target in zip(sources, targets, strict=True)
-            if not _is_directory(entries.get(source))
+            for source, target in equally_many(sources, targets)
+            if not is_directory_entry(entries.get(source))
         ]
         _check_pairs(pairs)
         return pairs
-
-    def rm_file(self, path: str) -> None:
-        """Remove an object."""
-        self._remove([self._strip_protocol(path)])
-
-    def rm(
-        self, path: "str | list[str]", recursive: bool = False, maxdepth: int | None = None
-    ) -> None:
-        """Remove objects, side by side. A bucket is emptied and stays.
-
-        Args:
-            path: One or several, or patterns.
-            recursive: Directories with all below them too.
-            maxdepth: How many levels at most.
-
-        Raises:
-            FileNotFoundError: There is none.
-            IsADirectoryError: It is a directory, and `recursive` was not given.
-        """
-        names: set[str] = set()
-        for one in self._strip_protocol(path if isinstance(path, list) else [path]):
-            if not split(one)[0]:
-                raise ValueError("Name what is to be removed; this is all there is.")
-            if self._is_pattern(one):
-                names.update(self._matching(one, recursive, maxdepth))
-            else:
-                names.update(self._removable(one, recursive, maxdepth))
-        self._remove(sorted(names))
-
-    def _matching(self, pattern: str, recursive: bool, maxdepth: int | None) -> Iterator[str]:
-        found = self.glob(pattern, maxdepth=maxdepth, detail=True, measured=False)
-        if not found:
-            raise ObjectNotFoundError(f"{uri_of(pattern)}: nothing matches")
-        for name, entry in found.items():
-            if entry["type"] == "file":
-                yield name
-            elif recursive and maxdepth != 1:
-                yield from self._removable(name, True, maxdepth and maxdepth - 1)
-
-    def _removable(self, path: str, recursive: bool, maxdepth: int | None) -> Iterable[str]:
-        """Return the objects that a name stands for, those that only mark a directory too."""
-        name = split(path)[1]
-        kind = self._listing.kind(path)
-        if kind is None:
-            raise ObjectNotFoundError(f"{uri_of(path)}: no such object or directory")
-        if not recursive:
-            if kind == "directory":
-                raise IsADirectoryError(f"{path} is a directory: remove it with recursive=True.")
-            return [path]
-        below: Iterable[str] = (
-            self._listing.names(path) if maxdepth is None else self.find(path, maxdepth=maxdepth)
-        )
-        return [*below, path] if name and kind == "file" else below
-
-    def _remove(self, paths: list[str]) -> None:
-        objects = self._connection.objects
-        side_by_side(
-            [uri_of(path) for path in paths],
-            lambda uri: objects.delete(Location.parse_object(uri), None),
-        )
-        self._forget(paths)
-
-
-def _is_directory(entry: Mapping[str, Any] | None) -> bool:
-    return entry is not None and entry["type"] == "directory"
 
 
 def _check_pairs(pairs: list[tuple[str, str]]) -> None:
@@ -583,16 +591,3 @@ def _pieces(source: Path | bytes | memoryview, length: int) -> Iterator[bytes | 
     with source.open("rb") as file:
         while piece := file.read(length):
             yield piece
-
-
-def _progress(callback: Any) -> Callable[[int], None] | None:
-    """Return what tells fsspec's callback, which is not made for threads."""
-    if isinstance(callback, NoOpCallback):
-        return None
-    lock = threading.Lock()
-
-    def report(count: int) -> None:
-        with lock:
-            callback.relative_update(count)
-
-    return report

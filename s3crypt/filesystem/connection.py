@@ -9,8 +9,8 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import fields
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -20,16 +20,22 @@ from fsspec.config import apply_config
 
 from s3crypt.arguments import given_mode
 from s3crypt.aws_errors import map_aws_errors
-from s3crypt.errors import ConfigError, KeyFileNotFoundError
+from s3crypt.errors import (
+    ConfigError,
+    ConflictError,
+    KeyFileNotFoundError,
+    ObjectNotFoundError,
+    S3CryptError,
+)
 from s3crypt.location import Location
 from s3crypt.objects.access import Objects, describe_target
 from s3crypt.objects.checks import demanded
 from s3crypt.objects.opened import Demand
 from s3crypt.objects.ranges import ByteRange
+from s3crypt.objects.reader import FIRST_LENGTH_OF_SMALL, first_length
 
 from .options import ANY, Live, Options, anchored, spelled, without_hints
-from .parallel import LOOKUPS
-from .paths import object_uri
+from .paths import object_uri, uri_of
 from .remedies import in_storage_options
 
 if TYPE_CHECKING:
@@ -39,6 +45,27 @@ if TYPE_CHECKING:
 
     from s3crypt.modes import Mode
     from s3crypt.objects.info import Description, ObjectInfo
+    from s3crypt.objects.reader import ObjectReader
+
+# How many objects are remembered, at about 1 KiB each.
+_MOST_KNOWN = 100_000
+# What callers may demand of an object; its tag is demanded here alone.
+_DEMANDS = {field.name for field in fields(Demand)} - {"etag"}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object as it was when S3 told of it last; another may have taken its place.
+
+    Attributes:
+        last_modified: As S3 said it there: a listing's times may be finer than those of a HEAD.
+        info: What else is known; None after a listing, which tells no plaintext's size.
+    """
+
+    etag: str
+    last_modified: "datetime | None"
+    stored_size: int
+    info: "ObjectInfo | None" = None
 
 
 class Connection:
@@ -46,13 +73,13 @@ class Connection:
 
     Attributes:
         is_size_listed: Whether listings have the plaintext's size: that of what S3 encrypts.
-        known: Objects measured so far: tag and time of each, and what is known of it.
+        known: Objects seen so far, by path.
     """
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.is_size_listed = options.mode_name not in (None, ANY, "client")
-        self.known: dict[str, tuple[tuple[str, datetime], ObjectInfo]] = {}
+        self.known: dict[str, Seen] = {}
         self._objects: Objects | None = None
         self._mode: Mode | None = None
         self._has_mode = False
@@ -80,6 +107,14 @@ class Connection:
             return self._made()
 
     @property
+    def is_far(self) -> bool:
+        """Return whether the service is known to be far away."""
+        # Where no client can be made, the work itself says why, for each path.
+        with suppress(S3CryptError):
+            return self.objects.is_far
+        return False
+
+    @property
     def mode(self) -> "Mode | None":
         """Return the mode to read, write and measure with; None reads whatever is there.
 
@@ -100,11 +135,22 @@ class Connection:
                 self._has_mode = True
             return self._mode
 
-    def head(self, uri: str, version_id: str | None = None) -> "ObjectInfo":
+    def head(self, path: str, version_id: str | None = None) -> "ObjectInfo":
         """Return an object's plaintext size, and what else one request tells."""
         with in_storage_options():
             demand = Demand(self.mode, version_id)
-            return self.objects.head(Location.parse_object(uri), demand)
+            info = self.objects.head(Location.parse_object(uri_of(path)), demand)
+        if version_id is None:
+            self.remember(path, Seen(info.etag, info.last_modified, info.stored_size, info))
+        return info
+
+    def remember(self, path: str, seen: Seen) -> None:
+        """Keep what was seen of an object, and forget the oldest where that is too much."""
+        self.known[path] = seen
+        with suppress(RuntimeError, StopIteration):
+            # Raised where another thread forgets something too; there is always a next time.
+            while len(self.known) > _MOST_KNOWN:
+                self.known.pop(next(iter(self.known)), None)
 
     def mode_of(self, given: "Mode | str | None") -> "Mode | None":
         """Return the mode of one call: the given one, or else the file system's.
@@ -122,7 +168,7 @@ class Connection:
         """Return what is demanded of an object, and the options that are about something else."""
         asked = {**allowances, **without_hints(options)}
         mode = self.mode_of(asked.pop("mode", None))
-        names = {field.name for field in fields(Demand)} & asked.keys()
+        names = _DEMANDS & asked.keys()
         return Demand(mode, **{name: asked.pop(name) for name in names}), asked
 
     def described(
@@ -132,6 +178,39 @@ class Connection:
         said = without_hints(options)
         mode = self.mode_of(said.pop("mode", None))
         return demanded(mode), describe_target(location, **said)
+
+    def open_reader(
+        self,
+        path: str,
+        allowances: Mapping[str, Any],
+        options: Mapping[str, Any],
+        first: int | None = None,
+    ) -> "ObjectReader":
+        """Open an object to be read; options as `S3Crypt.open`.
+
+        An object that was seen is to be the same still; one that took its place is opened anew.
+
+        Args:
+            path: Of the object.
+            allowances: What is allowed where the options do not say.
+            options: Of the call.
+            first: How many bytes to ask for first; None leaves it to the object's size.
+        """
+        location = Location.parse_object(object_uri(path))
+        demand, more = self.demand(allowances, options)
+        seen = None if demand.version_id else self.known.get(path)
+        if seen is not None:
+            pinned = replace(demand, etag=seen.etag)
+            length = first_length(seen.stored_size) if first is None else first
+            try:
+                return self.objects.open_reader(location, pinned, first=length, **more)
+            except ObjectNotFoundError:
+                self.known.pop(path, None)
+                raise
+            except ConflictError:
+                self.known.pop(path, None)
+        length = FIRST_LENGTH_OF_SMALL if first is None else first
+        return self.objects.open_reader(location, demand, first=length, **more)
 
     def fetch(
         self,
@@ -159,14 +238,12 @@ class Connection:
                 session=self._session() if options.profile or options.region else None,
                 client=None,
                 endpoint_url=options.endpoint_url,
-                workers=max(LOOKUPS, options.workers),
+                workers=options.workers,
                 written_in=options.written_in,
                 allow_plain_http=options.allow_plain_http,
                 expected_bucket_owner=options.expected_bucket_owner,
                 request_payer=options.request_payer,
             )
-            # The client has connections for all lookups; a transfer's threads take memory.
-            self._objects.workers = options.workers
         return self._objects
 
     def _chosen(self) -> "Mode | None":

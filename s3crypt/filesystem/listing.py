@@ -6,7 +6,6 @@ with a name that ends in it.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
@@ -16,15 +15,12 @@ from s3crypt.location import Location
 from s3crypt.objects.access import ListedObject, ListedPrefix
 from s3crypt.objects.info import ObjectInfo
 
-from .connection import Connection
-from .parallel import side_by_side
+from .connection import Connection, Seen
+from .parallel import parallel_map
 from .paths import as_files, split, uri_of
 
 Entry = dict[str, Any]
 Kind = Literal["file", "directory"]
-
-# Objects whose size is kept, at about 1 KiB each.
-_MOST_KNOWN = 100_000
 
 
 class Listing:
@@ -39,9 +35,11 @@ class Listing:
         if not bucket:
             return "directory"
         try:
-            first = self.first(bucket, name)
-            if name and first == name:
+            listed = self._first(bucket, name)
+            first = _name(bucket, listed) if listed else None
+            if name and listed and first == name:
                 # The first of all names that begin with it.
+                self._remember(path, listed)
                 return "file"
             if name and first and not first.startswith(f"{name}/"):
                 first = self.first(bucket, f"{name}/")
@@ -56,10 +54,17 @@ class Listing:
     def _kind_unlisted(self, path: str) -> Kind | None:
         # Who may read objects need not be allowed to list them.
         try:
-            self._connection.head(uri_of(path))
+            self._connection.head(path)
         except FileNotFoundError:
             return None
         return "file"
+
+    def _remember(self, path: str, listed: ListedObject) -> None:
+        """Keep what a listing says of an object that is about to be opened, perhaps."""
+        seen = self._connection.known.get(path)
+        if not seen or (seen.etag, seen.last_modified) != (listed.etag, listed.last_modified):
+            told = Seen(listed.etag, listed.last_modified, listed.stored_size)
+            self._connection.remember(path, told)
 
     def first(self, bucket: str, prefix: str) -> str | None:
         """Return the first of the names that begin with `prefix`."""
@@ -76,11 +81,11 @@ class Listing:
         with as_files():
             return self._connection.objects.first(Location(bucket, prefix))
 
-    def names(self, path: str) -> Iterator[str]:
-        """Yield all that is stored below a directory, the objects that stand for one included."""
+    def stored(self, path: str) -> Iterator[tuple[str, str]]:
+        """Yield path and ETag of each object below a directory, those that stand for one too."""
         bucket, name = split(path)
         for listed in self._listed(bucket, f"{name}/" if name else ""):
-            yield _path(listed.uri)
+            yield _path(listed.uri), listed.etag
 
     def level(self, path: str, prefix: str = "") -> list[Entry] | None:
         """List one directory without sizes; None where there is none."""
@@ -109,7 +114,8 @@ class Listing:
         found: dict[str, Entry] = {}
         level = [path]
         for depth in range(maxdepth):
-            listings = side_by_side(level, partial(self.level, prefix="" if depth else prefix))
+            list_one = partial(self.level, prefix="" if depth else prefix)
+            listings = parallel_map(self._connection, list_one, level)
             entries = [entry for listing in listings for entry in listing or ()]
             for entry in entries:
                 # An object may have the name of a directory; it is the one that is found.
@@ -164,15 +170,15 @@ class Listing:
         unknown = []
         for entry in entries:
             if entry["type"] == "file":
-                tag, info = known.get(entry["name"], (None, None))
-                infos[entry["name"]] = info
-                if tag != (entry["ETag"], entry["LastModified"]):
+                seen = known.get(entry["name"])
+                infos[entry["name"]] = seen.info if seen else None
+                if (
+                    not seen
+                    or not seen.info
+                    or (seen.etag, seen.last_modified) != (entry["ETag"], entry["LastModified"])
+                ):
                     unknown.append(entry)
-        infos.update(side_by_side(unknown, self._measure))
-        with suppress(RuntimeError, StopIteration):
-            # Raised where another thread forgets something too; there is always a next time.
-            while len(known) > _MOST_KNOWN:
-                known.pop(next(iter(known)), None)
+        infos.update(parallel_map(self._connection, self._measure, unknown))
         measured = []
         for entry in entries:
             found = infos.get(entry["name"])
@@ -185,7 +191,7 @@ class Listing:
     def _measure(self, entry: Entry) -> tuple[str, ObjectInfo | None]:
         name = entry["name"]
         try:
-            info = self._connection.head(uri_of(name))
+            info = self._connection.head(name)
         except FileNotFoundError:
             return name, None
         except FormatError:
@@ -193,7 +199,8 @@ class Listing:
             # to be found all the same.
             return name, _unmeasured(entry)
         if info.etag == entry["ETag"]:
-            self._connection.known[name] = ((info.etag, entry["LastModified"]), info)
+            told = Seen(info.etag, entry["LastModified"], info.stored_size, info)
+            self._connection.remember(name, told)
         return name, info
 
 
@@ -220,6 +227,11 @@ def _unmeasured(entry: Entry) -> ObjectInfo:
 def directory(path: str) -> Entry:
     """Return the entry of a directory."""
     return {"name": path, "size": 0, "type": "directory", "StorageClass": "DIRECTORY"}
+
+
+def is_directory_entry(entry: Entry | None) -> bool:
+    """Return whether an entry is a directory's; nothing is known of None."""
+    return entry is not None and entry["type"] == "directory"
 
 
 def described(path: str, info: ObjectInfo) -> Entry:

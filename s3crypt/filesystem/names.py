@@ -2,21 +2,24 @@
 """The half of the file system that knows names, kinds and sizes, and no content."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from glob import has_magic
 from hashlib import sha256
 from typing import Any
 
 from fsspec import AbstractFileSystem
-from fsspec.utils import other_paths
+from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
+from fsspec.utils import other_paths, stringify_path
 
 from s3crypt import buckets
 from s3crypt.errors import ObjectNotFoundError, StorageError
 
 from .connection import Connection, Instances
 from .listing import Entry, Kind, Listing, described, directory
-from .parallel import side_by_side
-from .paths import as_files, is_within, split, uri_of
+from .parallel import parallel_map
+from .paths import as_files, equally_many, is_within, split, uri_of
+from .removal import Removal, remove
 
 
 class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[misc]
@@ -54,7 +57,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
                 self._listing.first(bucket, "")
             return directory(path)
         try:
-            return described(path, self._connection.head(uri_of(path), version_id=version_id))
+            return described(path, self._connection.head(path, version_id=version_id))
         except FileNotFoundError:
             if version_id is None and self._listing.first(bucket, f"{name}/") is not None:
                 return directory(path)
@@ -104,6 +107,10 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         return sha256("\n".join(parts).encode()).hexdigest()
 
     # Several.
+
+    def sizes(self, paths: list[str]) -> list[int | None]:
+        """Return the plaintext's size of each object, asked for side by side."""
+        return parallel_map(self._connection, self.size, paths)
 
     def ls(
         self,
@@ -270,7 +277,9 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             matches = self.glob(name, maxdepth=maxdepth, detail=True, measured=False)
             found.update(matches)
             if recursive and maxdepth != 1:
-                for below in side_by_side(list(matches), lambda one: self._below(one, deeper)):
+                for below in parallel_map(
+                    self._connection, lambda one: self._below(one, deeper), list(matches)
+                ):
                     found.update(below)
         if not found:
             raise ObjectNotFoundError(f"{path}: no such object or directory, and nothing matches")
@@ -316,6 +325,99 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             goes_inside = is_one and is_directory and not str(path).endswith("/")
         return list(other_paths(sources, target, exists=goes_inside, flatten=not is_one))
 
+    def _local_pairs(
+        self, lpath: Any, rpath: Any, recursive: bool, maxdepth: int | None
+    ) -> list[tuple[Any, str]]:
+        """Return local files and the objects that they become, by fsspec's rules."""
+        source = stringify_path(lpath)
+        if isinstance(source, list) and isinstance(rpath, list):
+            return equally_many(source, self._strip_protocol(rpath))
+        local, is_one = LocalFileSystem(), isinstance(source, str)
+        if is_one:
+            source = make_path_posix(source)
+        found = local.expand_path(source, recursive=recursive, maxdepth=maxdepth)
+        if is_one and (not recursive or maxdepth is not None):
+            found = [path for path in found if not (trailing_sep(path) or local.isdir(path))]
+        if not found:
+            return []
+        targets = self._strip_protocol(rpath)
+        if isinstance(rpath, str):
+            if is_one and has_magic(source):
+                goes_inside = len(found) == 1
+            else:
+                is_directory = trailing_sep(rpath) or self.isdir(rpath)
+                goes_inside = is_one and is_directory and not trailing_sep(source)
+            targets = other_paths(found, targets, exists=goes_inside, flatten=not is_one)
+        # Directories come with the objects in them.
+        return [pair for pair in equally_many(found, targets) if not local.isdir(pair[0])]
+
+    # Removing.
+
+    def rm_file(self, path: str) -> None:
+        """Remove an object."""
+        remove(self._connection, [(self._strip_protocol(path), None)], self._forget)
+
+    def rm(
+        self, path: "str | list[str]", recursive: bool = False, maxdepth: int | None = None
+    ) -> None:
+        """Remove objects, a thousand by a request. A bucket is emptied and stays.
+
+        An object that a pattern or a directory stands for is removed as it was listed; one that was
+        named is removed whatever it contains.
+
+        Args:
+            path: One or several, or patterns.
+            recursive: Directories with all below them too.
+            maxdepth: How many levels at most.
+
+        Raises:
+            ConflictError: An object was replaced after it was listed; the new one is kept.
+            FileNotFoundError: There is none; nothing was removed.
+            IsADirectoryError: It is a directory, and `recursive` was not given; nothing was
+                removed.
+        """
+        paths = self._strip_protocol(path if isinstance(path, list) else [path])
+        if not all(split(one)[0] for one in paths):
+            raise ValueError("Name what is to be removed; this is all there is.")
+        removal = Removal()
+        for found in parallel_map(
+            self._connection, lambda one: self._removable(one, recursive, maxdepth), paths
+        ):
+            removal.add(found)
+        remove(self._connection, removal.listed(self._listing), self._forget)
+
+    def _removable(self, path: str, recursive: bool, maxdepth: int | None) -> Removal:
+        """Return what a path or a pattern stands for."""
+        if not self._is_pattern(path):
+            return self._named(path, recursive, maxdepth)
+        found = self.glob(path, maxdepth=maxdepth, detail=True, measured=False)
+        if not found:
+            raise ObjectNotFoundError(f"{uri_of(path)}: nothing matches")
+        removal = Removal(_etags(found))
+        if recursive and maxdepth != 1:
+            deeper = maxdepth and maxdepth - 1
+            for name, entry in found.items():
+                if entry["type"] == "directory":
+                    removal.add(self._all_in(name, deeper))
+        return removal
+
+    def _named(self, path: str, recursive: bool, maxdepth: int | None) -> Removal:
+        kind = self._listing.kind(path)
+        if kind is None:
+            raise ObjectNotFoundError(f"{uri_of(path)}: no such object or directory")
+        if kind == "directory" and not recursive:
+            raise IsADirectoryError(f"{path} is a directory: remove it with recursive=True.")
+        removal = self._all_in(path, maxdepth) if recursive else Removal()
+        if kind == "file":
+            removal.objects[path] = None
+        return removal
+
+    def _all_in(self, path: str, maxdepth: int | None) -> Removal:
+        """Return all in a directory: objects that only mark directories too, if all levels."""
+        if maxdepth is None:
+            return Removal(directories={path})
+        return Removal(_etags(self.find(path, maxdepth=maxdepth, detail=True, measured=False)))
+
     # Buckets, and what is kept.
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
@@ -355,15 +457,26 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         self._forget([path])
 
     def _forget(self, paths: "list[str]") -> None:
-        """Forget listings that objects just written or removed are, or would be, in."""
+        """Forget objects just written or removed, and listings that they are, or would be, in."""
+        for path in paths:
+            self._connection.known.pop(path, None)
         if not self.dircache:
             return
         for path in paths:
             above = path
             while above:
-                self.dircache.pop(above, None)
+                self._forget_listing(above)
                 above = self._parent(above)
-            self.dircache.pop("", None)
+            self._forget_listing("")
+
+    def _forget_listing(self, path: str) -> None:
+        # Not `pop`, which fails where another thread removes the listing at the same time.
+        with suppress(KeyError):
+            del self.dircache[path]
+
+
+def _etags(found: Mapping[str, Entry]) -> dict[str, str | None]:
+    return {name: entry["ETag"] for name, entry in found.items() if entry["type"] == "file"}
 
 
 def _literal_beginning(pattern: str) -> str:

@@ -180,7 +180,7 @@ def _as_option(encryption: Any) -> str | Live | None:
     return named(encryption)
 
 
-def _spell(name: str, value: str | None = None) -> str:
+def _spell(name: str, value: str | bool | None = None) -> str:
     return as_keyword("encryption" if name == "mode" else name, value)
 
 

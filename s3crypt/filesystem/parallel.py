@@ -1,36 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same work for many paths, side by side, with each result in its place."""
+"""The same work for many paths, as a job, with each result in its place."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, TypeVar
 
-from s3crypt.local.workers import each
+from s3crypt.jobs import run
 
-# Requests without a body that are under way at once: what the plaintext's size needs of each
-# object of a listing, 10,000 of them in a minute where each takes 0.2 s.
-LOOKUPS = 32
+from .connection import Connection
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def side_by_side(
-    items: Sequence[_Item],
+def parallel_map(
+    connection: Connection,
     work: Callable[[_Item], _Result],
+    items: Sequence[_Item],
     *,
-    workers: int = LOOKUPS,
+    most: int | None = None,
     keep_errors: bool = False,
 ) -> list[Any]:
-    """Return the result of each, in order; raise the first failure, or keep them all."""
+    """Return the result of each item, in order.
+
+    At the first failure no further item is begun; it is raised once those under way are done.
+
+    Args:
+        connection: It says how far away the service is, and so how many items are under way.
+        work: Called with an item, in several threads at once.
+        items: All of them.
+        most: Items under way at once, at most; 64 if left out.
+        keep_errors: Return errors in the places of results, and raise none.
+    """
+
+    def work_on(place: int) -> Any:
+        return or_error(work, items[place])
+
     results: list[Any] = [None] * len(items)
-
-    def work_on(index: int, _: object) -> None:
-        results[index] = or_error(work, items[index]) if keep_errors else work(items[index])
-
     if len(items) == 1:
-        work_on(0, None)
+        results[0] = work_on(0) if keep_errors else work(items[0])
     elif items:
-        each(iter(range(len(items))), work_on, workers)
+        job = run(range(len(items)), work_on, most=most, is_far=lambda: connection.is_far)
+        with closing(job) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome.result, Exception) and not keep_errors:
+                    raise outcome.result
+                results[outcome.item] = outcome.result
     return results
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Paths of fsspec, `bucket/name`, and errors as Python's files raise them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
 
@@ -31,6 +32,25 @@ def object_uri(path: str) -> str:
 def is_within(name: str, path: str) -> bool:
     """Tell whether a name is a directory's, or of something in it."""
     return not path or name == path or name.startswith(f"{path}/")
+
+
+def equally_many(sources: Sequence[Any], targets: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Return pairs of a source and its target."""
+    if len(sources) != len(targets):
+        raise ValueError("Paths and their targets must be equally many.")
+    return list(zip(sources, targets, strict=True))
+
+
+def check_targets(pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Check that no two sources have one target: chance would decide which of them it gets.
+
+    Raises:
+        ValueError: Two have.
+    """
+    taken: dict[Any, Any] = {}
+    for source, target in pairs:
+        if taken.setdefault(target, source) != source:
+            raise ValueError(f"{taken[target]} and {source} would both become {target}.")
 
 
 @contextmanager

@@ -1,29 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads that share the work of one object or file, each with buffers of its own."""
+"""Threads that share a piece of work, each with buffers of its own."""
 
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
+from s3crypt.errors import StorageError
 from s3crypt.logs import logger_of
 
 from .buffers import Buffers
+from .memory import Memory
+from .width import Width
 
 _log = logger_of(__name__)
 
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-# A server that is near keeps a core busy with one worker; more of them only cost changes.
-_FEW = max(2, _CORES)
-# One that is far away gives each connection some 25 to 90 MB/s, and the cores have little to do:
-# then more workers are worth their memory, and twice as many each time are ten in 0.15 s.
-_IDLE = _CORES / 4
-_GROWING_SECONDS = 0.05
+_LOOK_SECONDS = 0.05
 
 
 _here = threading.local()
@@ -55,14 +51,35 @@ def pause(seconds: float) -> bool:
     return not stop.wait(seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the transfers of one store may use of this machine.
+
+    Attributes:
+        workers: Threads of one transfer, at most.
+        memory: Counts the buffers of all transfers.
+    """
+
+    workers: int
+    memory: Memory
+
+
 class Crew:
     """Threads that each call `work(buffers)` until it returns False, or one of them fails.
 
-    They begin as few, and become more, `most` at most, while the cores are idle and `may_grow`
-    says that more would help.
+    There are as many as `Width` decides, `most` at most, while `may_grow` says that more would help
+    and `memory` has room for their buffers.
 
     Leaving the block, for whatever reason, waits for the parts under way: an upload may only
     be aborted, and a file only be removed, when nothing writes to it any more.
+
+    Args:
+        most: Threads, at most.
+        work: Does one piece of work; returns False where none is left.
+        may_grow: Returns whether more threads would help.
+        is_far: Returns whether the service is known to be far away.
+        memory: What the buffers are counted by; the caller holds the share of the first thread.
+        length: Bytes that the buffers of a thread take.
     """
 
     def __init__(
@@ -71,22 +88,34 @@ class Crew:
         work: Callable[[Buffers], bool],
         *,
         may_grow: Callable[[], bool] = lambda: True,
+        is_far: Callable[[], bool] = lambda: False,
+        memory: Memory | None = None,
+        length: int = 0,
     ) -> None:
         self._work = work
         self._may_grow = may_grow
-        self._most = most
+        self._is_far = is_far
+        self._width = Width(most)
+        self._memory = memory
+        self._length = length
         self._stop = threading.Event()
         self._stop_above = current_stop()
         self._busy = 0
+        self._done = 0
         self._idle = threading.Condition()
         self._failures: list[BaseException] = []
         self._threads: list[threading.Thread] = []
-        self._began = time.monotonic(), _busy_seconds()
 
     def __enter__(self) -> Self:
         try:
-            for _ in range(min(self._most, _FEW)):
-                self._add()
+            try:
+                self._start(self._run)
+            except RuntimeError as error:
+                raise StorageError(
+                    "The system gives this process no further thread; nothing was done.",
+                    hint="Let fewer processes run, or raise the limit.",
+                ) from error
+            self._grow()
         except BaseException:
             # An interrupt; without __enter__'s end there is no __exit__.
             self._halt()
@@ -103,16 +132,35 @@ class Crew:
             self._idle.wait_for(lambda: not self._busy)
 
     def wait(self) -> None:
-        """Return when all is done; raise the first failure."""
+        """Return when all is done.
+
+        Raises:
+            BaseException: The first failure of a thread.
+            StorageError: The thread that waits was to stop, and work may be left.
+        """
         for thread in self._threads:
             while thread.is_alive():
-                thread.join(_GROWING_SECONDS)
-                if self._stop_above and self._stop_above.is_set():
-                    self._stop.set()
-                if self._cores_used() < _IDLE:
-                    self._grow()
+                thread.join(_LOOK_SECONDS)
+                self.look()
         if self._failures:
             raise self._failures[0]
+        if self._stop_above is not None and self._stop_above.is_set():
+            # The threads have left work undone, and the caller must not take it for done.
+            raise StorageError("Stopped before it was done; nothing was stored or written.")
+
+    def look(self) -> bool:
+        """Start more threads if they are worth it; return whether a thread is at work.
+
+        Raises:
+            BaseException: The first failure, once no thread is at work any more.
+        """
+        if self._stop_above and self._stop_above.is_set():
+            self._stop.set()
+        self._grow()
+        is_at_work = any(thread.is_alive() for thread in self._threads)
+        if not is_at_work and self._failures:
+            raise self._failures[0]
+        return is_at_work
 
     def _run(self) -> None:
         with self._idle:
@@ -123,7 +171,8 @@ class Crew:
         try:
             with stopping(self._stop):
                 while not self._stop.is_set() and self._work(buffers):
-                    pass
+                    with self._idle:
+                        self._done += 1
         except BaseException as error:  # noqa: BLE001 - handed to wait(), which raises it
             self._failures.append(error)
             self._stop.set()
@@ -132,24 +181,35 @@ class Crew:
                 self._busy -= 1
                 self._idle.notify_all()
 
-    def _cores_used(self) -> float:
-        wall, busy = self._began
-        return (_busy_seconds() - busy) / (time.monotonic() - wall)
+    def _run_on_spare_memory(self) -> None:
+        try:
+            self._run()
+        finally:
+            if self._memory:
+                self._memory.give(self._length)
 
     def _grow(self) -> None:
         before = len(self._threads)
-        count = min(before, self._most - before)
-        # A thread more than the system allows would be a pity, not a failure.
-        with suppress(RuntimeError):
-            while count > 0 and self._may_grow() and not self._stop.is_set():
-                self._add()
-                count -= 1
-        if len(self._threads) > before:
-            _log.info("workers: %d instead of %d, as cores are idle", len(self._threads), before)
+        wanted = self._width.wanted(time.monotonic(), self._done, is_far=self._is_far())
+        while len(self._threads) < wanted and self._may_grow() and not self._stop.is_set():
+            if self._memory and not self._memory.spare(self._length):
+                break
+            try:
+                self._start(self._run_on_spare_memory)
+            except BaseException as error:
+                if self._memory:
+                    self._memory.give(self._length)
+                if isinstance(error, RuntimeError):
+                    # A thread more than the system allows would be a pity, not a failure.
+                    break
+                raise
+        if len(self._threads) > before > 1:
+            told = len(self._threads), before
+            _log.info("workers: %d instead of %d, as the service is far away", *told)
 
-    def _add(self) -> None:
+    def _start(self, run: Callable[[], None]) -> None:
         name = f"s3crypt-{len(self._threads)}"
-        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 
@@ -217,25 +277,19 @@ def _settle(done: Future[None], work: Callable[[], None]) -> None:
         done.set_result(None)
 
 
-def _busy_seconds() -> float:
-    """Return how long this process's threads have run, or waited for a core.
-
-    A process that others keep from the cores looks idle by its own use of them, and more threads
-    would only take more memory.
-    """
-    waited = 0
-    for thread in Path("/proc/self/task").glob("*/schedstat"):
-        # Linux: nanoseconds run, nanoseconds runnable but waiting. The thread may have ended.
-        with suppress(OSError, IndexError, ValueError):
-            waited += int(thread.read_text(encoding="ascii").split()[1])
-    return time.process_time() + waited / 1e9
-
-
 _Item = TypeVar("_Item")
 
 
-def each(items: Iterator[_Item], work: Callable[[_Item, Buffers], object], workers: int) -> None:
-    """Do the work of each item, begun in their order, by a Crew; raise the first failure."""
+def each(
+    items: Iterator[_Item],
+    work: Callable[[_Item, Buffers], object],
+    workers: int,
+    **about: Any,
+) -> None:
+    """Do the work of each item, begun in their order, by a Crew; raise the first failure.
+
+    `about` is what `Crew` takes besides.
+    """
     lock = threading.Lock()
 
     def work_on_next(buffers: Buffers) -> bool:
@@ -246,5 +300,5 @@ def each(items: Iterator[_Item], work: Callable[[_Item, Buffers], object], worke
         work(item, buffers)
         return True
 
-    with Crew(workers, work_on_next) as crew:
+    with Crew(workers, work_on_next, **about) as crew:
         crew.wait()

@@ -7,17 +7,17 @@ It must not know how an argument is spelled, nor a default mode: these belong to
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, SupportsIndex
 
 from s3crypt import formats, s3ec
 from s3crypt import metadata as entries
-from s3crypt.aws import Clients
+from s3crypt.aws import Clients, is_far
 from s3crypt.errors import (
     ConfigError,
     FormatError,
@@ -28,14 +28,17 @@ from s3crypt.keyrings.capabilities import with_resolved_aliases
 from s3crypt.keyrings.sessions import SessionKeyrings
 from s3crypt.local.buffers import RUN_LENGTH, reserve
 from s3crypt.local.files import atomic_write
+from s3crypt.local.memory import Memory, default_limit
 from s3crypt.local.sources import Source, StreamSource
+from s3crypt.local.workers import Resources
 from s3crypt.location import Location
 from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, is_access_point
-from s3crypt.requests import Attempts, Reply, call, pages
+from s3crypt.requests import pages
 from s3crypt.transfer import PART_LENGTH, Checksums, Mark, ObjectStream, Progress, Upload, upload
 from s3crypt.transfer.conditions import IF_ABSENT, head, with_etag
 
 from .checks import check_written_in, classify, refuse_client_side
+from .deleting import DeleteOutcome, delete_many, delete_object
 from .info import (
     Description,
     ObjectInfo,
@@ -49,7 +52,7 @@ from .info import (
 from .key_arns import KeyARNs
 from .opened import Demand, Neighbour, Reading, decrypting, read_arguments, write_all
 from .ranges import ByteRange
-from .reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, ObjectReader
+from .reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, FIRST_LENGTH_OF_SMALL, ObjectReader
 from .tags import ensure_tags, tags_of
 from .writer import ObjectWriter
 
@@ -60,8 +63,12 @@ if TYPE_CHECKING:
 
 # Longer than the header of all but few messages.
 _HEAD_LENGTH = 16 * 2**10
-# As many as boto3 has connections.
-DEFAULT_WORKERS = 10
+# A service far away gives a connection some 25 to 90 MB/s.
+DEFAULT_WORKERS = 32
+# Of a job: 64 objects under way, and three requests at once for each while it is rotated.
+_CONNECTIONS = 192
+# Threads that fetch ranges of one open file side by side.
+_RANGE_WORKERS = 10
 # HEAD has no body to carry a code.
 _UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "InvalidRequest")
 
@@ -97,6 +104,7 @@ class Objects:
         client: "S3Client | None",
         endpoint_url: str | None,
         workers: int,
+        max_memory: int | None = None,
         allow_plain_http: bool,
         written_in: str | None,
         expected_bucket_owner: str | None,
@@ -104,12 +112,15 @@ class Objects:
     ) -> None:
         self.written_in = written_in
         self.workers = workers
+        self._max_memory = default_limit() if max_memory is None else max_memory
+        # One a process: a fork may happen while another thread holds its parent's lock.
+        self._memories: dict[int, Memory] = {}
         self._clients = Clients(
             "s3",
             session=session,
             client=client,
             endpoint_url=endpoint_url,
-            connections=workers,
+            connections=max(workers, _CONNECTIONS),
             allow_plain_http=allow_plain_http,
             expected_bucket_owner=expected_bucket_owner,
             request_payer=request_payer,
@@ -124,6 +135,17 @@ class Objects:
         """Return the S3 client of this process."""
         return self._clients.get()
 
+    @property
+    def resources(self) -> Resources:
+        """Return the threads of a transfer, and the memory of all transfers in this process."""
+        memory = self._memories.setdefault(os.getpid(), Memory(self._max_memory))
+        return Resources(self.workers, memory)
+
+    @property
+    def is_far(self) -> bool:
+        """Return whether the service is known to be far away."""
+        return is_far(self.client)
+
     def write(  # noqa: PLR0913 - by name
         self,
         source: Source,
@@ -134,11 +156,13 @@ class Objects:
         conditions: Mapping[str, str],
         progress: Progress | None = None,
         written_in: str | None = None,
+        complete: Callable[[], "Description"] | None = None,
     ) -> ObjectInfo:
         """Store plaintext at `location` under `conditions`, described as given.
 
         With `IfMatch` it replaces an object that must not be lost. `written_in` is the bucket
-        behind an access point.
+        behind an access point. `complete` returns the description where some of it is not known
+        yet: it is asked right before the request that makes the object.
         """
         mode = self._with_session(mode)
         sealing, ours = None, {}
@@ -151,12 +175,17 @@ class Objects:
             # The object's content would not tell it from another writer's.
             ours = entries.new_token(described.metadata)
             mark = Mark(metadata=ours) if ours else None
-        whole = {**described.metadata, **ours}
-        entries.check_length(whole)
+
+        def arguments(described: Description) -> dict[str, Any]:
+            whole = {**described.metadata, **ours}
+            entries.check_length(whole)
+            return {**described.arguments(whole), **mode.write_arguments()}
+
+        known = arguments(described)
         to = Upload(
             self.client,
             location,
-            {**described.arguments(whole), **mode.write_arguments()},
+            _LateArguments(lambda: arguments(complete())) if complete else known,
             mode.read_arguments(),
             conditions,
             lambda reply: self.keys.check_written(mode, reply, location),
@@ -166,7 +195,8 @@ class Objects:
         )
         with _explaining(mode, is_write=True):
             sealer = sealing.sealer if sealing else None
-            reply, size = upload(to, source, sealer, workers=self.workers, progress=progress)
+            reply, size = upload(to, source, sealer, resources=self.resources, progress=progress)
+        described = complete() if complete else described
         ensure_tags(self.client, location, mode, described.tags, reply)
         reply = with_etag(self.client, location, reply, mode.read_arguments())
         stored = sealer.sealed_length(size) if sealer else size
@@ -217,27 +247,36 @@ class Objects:
 
     @contextmanager
     def reading(
-        self, location: Location, demand: Demand, *, first: int = PART_LENGTH
+        self,
+        location: Location,
+        demand: Demand,
+        *,
+        first: int = PART_LENGTH,
+        opened: ObjectStream | None = None,
     ) -> "Iterator[Reading]":
-        """Open an object whose encryption is as demanded; ask for `first` bytes at first."""
+        """Open an object whose encryption is as demanded; ask for `first` bytes at first.
+
+        With `opened`, which was opened with the arguments of that mode, nothing is asked for again.
+        """
         mode = demand.mode and self._with_session(demand.mode)
         context = self.context_demanded(location, demand)
-        arguments = read_arguments(mode, demand.version_id)
+        arguments = read_arguments(mode, demand.version_id, demand.etag)
         with (
             location.named_in_errors(),
             _explaining(mode),
-            ObjectStream.open(self.client, location, arguments, first=first) as stream,
+            opened or ObjectStream.open(self.client, location, arguments, first=first) as stream,
         ):
-            envelope, opened = None, None
+            stream.rewind()
+            envelope, plain = None, None
             if isinstance(mode, ClientSide):
-                envelope, opened = decrypting(mode, context, stream, demand)
+                envelope, plain = decrypting(mode, context, stream, demand)
             else:
                 self.keys.check_mode(mode, stream.reply, location)
                 refuse_client_side(mode, stream)
                 if mode is None:
                     self._refuse_headless_ciphertext(location, stream, demand.neighbour)
             info = describe(location, stream, envelope)
-            yield Reading(location, stream, opened, info, demand)
+            yield Reading(location, stream, plain, info, demand)
 
     def look(self, location: Location, demand: Demand, *, first: int = _HEAD_LENGTH) -> ObjectInfo:
         """Return what an object's head and its first bytes show; decrypts nothing."""
@@ -324,7 +363,7 @@ class Objects:
             if wanted:
                 return self._read_into(file, location, demand, wanted, progress)
             with self.reading(location, demand) as reading:
-                return reading.into_file(file, self.workers, progress)
+                return reading.into_file(file, self.resources, progress)
 
     def open_reader(
         self,
@@ -333,12 +372,16 @@ class Objects:
         *,
         cache_length: int = DEFAULT_CACHE_LENGTH,
         allow_unverified_length: bool = False,
+        first: int = FIRST_LENGTH_OF_SMALL,
     ) -> ObjectReader:
-        """Open an object to be read at any offset; see `S3Crypt.open`."""
+        """Open an object to be read at any offset; see `S3Crypt.open`.
+
+        `first` is how many bytes to ask for at first.
+        """
         if not isinstance(cache_length, SupportsIndex) or cache_length < 0:
             raise ConfigError(f"A cache has a length of 0 bytes or more, not {cache_length}.")
-        with self.reading(location, demand, first=FIRST_LENGTH) as reading:
-            cache = reading.cached(self.workers, cache_length)
+        with self.reading(location, demand, first=first) as reading:
+            cache = reading.cached(min(self.workers, _RANGE_WORKERS), cache_length)
             if not allow_unverified_length:
                 cache.verify_size()
             return ObjectReader(cache, reading.info)
@@ -375,7 +418,9 @@ class Objects:
                 return reading.into_stream(target, progress)
         with (
             self.reading(location, demand, first=FIRST_LENGTH) as reading,
-            closing(reading.cached(self.workers, DEFAULT_CACHE_LENGTH)) as cache,
+            closing(
+                reading.cached(min(self.workers, _RANGE_WORKERS), DEFAULT_CACHE_LENGTH)
+            ) as cache,
         ):
             start, end = wanted.within(cache.size, str(location))
             buffer = reserve(min(RUN_LENGTH, end - start))
@@ -443,17 +488,11 @@ class Objects:
 
     def delete(self, location: Location, version_id: str | None = None) -> None:
         """Delete an object (in a versioned bucket: hide it), or one version for good."""
-        version = {"VersionId": version_id} if version_id else {}
+        delete_object(self.client, location, version_id)
 
-        def look(attempts: Attempts) -> Reply | None:
-            # A second delete would remove what another writer has stored since the first one.
-            with suppress(ObjectNotFoundError):
-                head(self.client, location, version, within=attempts)
-                return None
-            return {}
-
-        request = {**location.arguments, **version}
-        call(self.client, "delete_object", request, str(location), look=look)
+    def delete_many(self, items: Iterable[tuple[Location, str | None]]) -> Iterator[DeleteOutcome]:
+        """Delete objects, each only with its ETag if one is given; yield an outcome for each."""
+        return delete_many(self.client, items, workers=self.workers)
 
     def pinned(self, mode: Mode) -> Mode:
         """Return the mode with KMS aliases resolved, for a job during which they must not move.
@@ -516,6 +555,22 @@ def describe_target(
     )
     entries.check_user(described.metadata)
     return described
+
+
+class _LateArguments(Mapping[str, Any]):
+    """Arguments of a request that are made when it is; the attempts of one request share them."""
+
+    def __init__(self, make: Callable[[], Mapping[str, Any]]) -> None:
+        self._made = cache(make)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._made()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made())
+
+    def __len__(self) -> int:
+        return len(self._made())
 
 
 @contextmanager

@@ -6,6 +6,7 @@ so a HEAD without them proves nothing in a bucket with Object Lock. Such an obje
 then asked for by their own requests, whose refusal cannot be taken for "none".
 """
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,11 @@ _DENIED = frozenset({"403", "AccessDenied"})
 
 
 class Locks:
-    """Checks that locks can be read; a bucket's setting is asked for once."""
+    """Checks that locks can be read; a bucket's setting is asked for once, by any thread."""
 
     def __init__(self, client: "S3Client") -> None:
         self._client = client
+        self._asking = threading.Lock()
         self._may_lock: dict[str, bool] = {}
 
     def check(self, location: Location, head: Mapping[str, Any]) -> None:
@@ -59,10 +61,11 @@ class Locks:
 
     def _may_be_locked(self, location: Location) -> bool:
         bucket = location.bucket
-        if bucket not in self._may_lock:
-            # If the caller may not know, each object is asked about.
-            self._may_lock[bucket] = buckets.may_lock_objects(self._client, bucket)
-        return self._may_lock[bucket]
+        with self._asking:
+            if bucket not in self._may_lock:
+                # If the caller may not know, each object is asked about.
+                self._may_lock[bucket] = buckets.may_lock_objects(self._client, bucket)
+            return self._may_lock[bucket]
 
     def _is_set(
         self, operation: S3Operation, field: str, location: Location, version: Mapping[str, str]

@@ -14,9 +14,11 @@ from s3crypt.framing import RunOpener
 from s3crypt.local.buffers import RUN_LENGTH, reserve
 from s3crypt.local.readers import ByteReader
 from s3crypt.local.sources import is_regular
+from s3crypt.local.workers import Resources
 from s3crypt.location import Location
 from s3crypt.modes import BOUND_BUCKET, BOUND_NAME, ClientSide, Mode, reported_mode
 from s3crypt.transfer import ObjectStream, Progress, WholeStream, download, pour
+from s3crypt.transfer.conditions import if_unchanged
 
 from .info import ObjectInfo
 from .ranges import BytesPlaintext, Plaintext, RangedPlaintext
@@ -36,7 +38,11 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is demanded of an object to be read."""
+    """What is demanded of an object to be read.
+
+    Attributes:
+        etag: The tag that it must have, for a caller who has seen it; another is a ConflictError.
+    """
 
     mode: Mode | None
     version_id: str | None = None
@@ -46,6 +52,7 @@ class Demand:
     allow_unsigned: bool = False
     neighbour: Neighbour | None = None
     written_in: str | None = None
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +87,14 @@ class Reading:
             pour(self.stream, self._opener, write, progress=progress)
         return self.info
 
-    def into_file(self, file: BinaryIO, workers: int, progress: Progress | None) -> ObjectInfo:
+    def into_file(
+        self, file: BinaryIO, resources: Resources, progress: Progress | None
+    ) -> ObjectInfo:
         """Write the plaintext in place, sections side by side where the format allows it."""
         if (self.opened and self.opened.is_sequential) or not is_regular(file):
             return self.into_stream(file, progress)
-        download(self.stream, self._opener, file, workers=workers, progress=progress)
+        plaintext = self.stream, self._opener, file
+        download(*plaintext, resources=resources, progress=progress)
         return self.info
 
     def cached(self, workers: int, limit: int) -> PlaintextCache:
@@ -159,7 +169,11 @@ def decrypting(
     return envelope, opened
 
 
-def read_arguments(mode: Mode | None, version_id: str | None) -> dict[str, Any]:
+def read_arguments(
+    mode: Mode | None, version_id: str | None, etag: str | None = None
+) -> dict[str, Any]:
     """Return the arguments of a request that reads an object of this mode."""
     arguments: dict[str, Any] = mode.read_arguments() if mode else {}
-    return {**arguments, "VersionId": version_id} if version_id else arguments
+    if version_id:
+        arguments["VersionId"] = version_id
+    return {**arguments, **if_unchanged(etag)} if etag else arguments

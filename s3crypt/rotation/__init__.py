@@ -12,25 +12,29 @@ Rotating a *key* (new key material in KMS) is `s3crypt.kms`, and changes no obje
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
+from hashlib import sha256
+from typing import Literal, TypeAlias
 
-from s3crypt.errors import RotationError, S3CryptError
+from s3crypt.errors import ObjectNotFoundError, Remedy, RotationError, S3CryptError
+from s3crypt.jobs import Journal, journaled, run, telling
 from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode, binds_bucket
-from s3crypt.objects.access import Objects
+from s3crypt.objects.access import ListedObject, Objects
 from s3crypt.objects.checks import check_written_in
 from s3crypt.objects.info import ObjectInfo
 from s3crypt.objects.locks import Locks
 from s3crypt.objects.opened import Neighbour
+from s3crypt.transfer import PART_LENGTH, ObjectStream
 
 from . import copies
-from .looks import Job, look, until_whole
+from .looks import SHOWN_LENGTH, Job, look, until_whole
 from .mechanisms import Done, act, annotations_to_copy, finish_annotations
 from .steps import Action, Origin, Seen, Step, decide
 
-__all__ = ["Origin", "RotationOutcome", "copy", "needs_rotation", "rotate"]
+__all__ = ["Origin", "RotationOutcome", "copy", "needs_rotation", "rotate", "rotate_each"]
 
 # Beyond this an error would take more memory than its reader has patience: it then carries the
 # failures, and counts the rest.
@@ -73,15 +77,19 @@ def rotate(  # noqa: PLR0913 - as the store's method has them
     """Rotate one object, or all below a prefix; see `S3Crypt.rotate`."""
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
     if not location.is_prefix:
-        outcome = _rotate_one(job, location, None, dry_run=dry_run)
+        outcome, _ = _rotate_one(job, location, None, dry_run=dry_run)
         if on_outcome:
             on_outcome(outcome)
         return (outcome,)
     outcomes = []
-    for outcome in _rotate_all(job, location, dry_run=dry_run):
-        outcomes.append(outcome)
-        if on_outcome:
-            on_outcome(outcome)
+    listed = objects.list_with_neighbours(location)
+    with closing(_rotate_all(job, listed, dry_run=dry_run)) as rotated:
+        for outcome in rotated:
+            outcomes.append(outcome)
+            if on_outcome:
+                on_outcome(outcome)
+    # As S3 lists them, whichever was done first.
+    outcomes.sort(key=lambda outcome: outcome.uri.encode())
     failed = [outcome for outcome in outcomes if outcome.action == "failed"]
     if failed:
         raise RotationError(
@@ -140,27 +148,101 @@ def _job(
     )
 
 
-def _rotate_all(job: Job, prefix: Location, *, dry_run: bool) -> Iterator[RotationOutcome]:
-    for listed, neighbour in job.objects.list_with_neighbours(prefix):
-        try:
-            yield _rotate_one(job, Location.parse(listed.uri), neighbour, dry_run=dry_run)
-        except S3CryptError as error:
-            yield RotationOutcome(listed.uri, "failed", error=error)
+def rotate_each(  # noqa: PLR0913 - as the store's method has them
+    objects: Objects,
+    source: Mode | None,
+    location: Location,
+    to: Mode,
+    origin: Origin,
+    *,
+    dry_run: bool,
+    drop_annotations: bool,
+    jobs: int | None = None,
+    journal: Journal | None = None,
+    found: Callable[[int | None], None] | None = None,
+) -> Iterator[RotationOutcome]:
+    """Rotate all objects below a prefix, and yield each outcome as it is known; see `Many`.
+
+    Raises:
+        ObjectNotFoundError: There is no object below it.
+    """
+    job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
+
+    def listed() -> Iterator[_Listed]:
+        is_empty = True
+        for item in objects.list_with_neighbours(location):
+            is_empty = False
+            yield item
+        if is_empty:
+            raise ObjectNotFoundError(
+                f"{location}: no objects below it", remedy=Remedy("list_objects")
+            )
+
+    return _rotate_all(job, listed(), dry_run=dry_run, jobs=jobs, journal=journal, found=found)
+
+
+_Listed: TypeAlias = tuple[ListedObject, Neighbour | None]
+
+
+def _rotate_all(
+    job: Job,
+    items: Iterator[_Listed],
+    *,
+    dry_run: bool,
+    jobs: int | None = None,
+    journal: Journal | None = None,
+    found: Callable[[int | None], None] | None = None,
+) -> Generator[RotationOutcome, None, None]:
+    def rotate_one(item: _Listed) -> tuple[RotationOutcome, str]:
+        listed, neighbour = item
+        # A body that needs a second GET anyway need not begin with the first one.
+        is_large = listed.stored_size > PART_LENGTH
+        location = Location.parse(listed.uri)
+        return _rotate_one(job, location, neighbour, dry_run=dry_run, is_large=is_large)
+
+    work: Callable[[_Listed], tuple[RotationOutcome, str]] = rotate_one
+    if journal is not None and not dry_run:
+        # Of the resolved modes: an alias may have come to name another key since.
+        modes = sha256(repr((job.source, job.to)).encode()).hexdigest()[:16]
+        items, work = journaled(
+            journal,
+            items,
+            work,
+            named=lambda item: (item[0].uri, f"{item[0].etag} {modes}"),
+            # By its new ETag a later run knows the object that this one has made.
+            done=lambda rotated: (rotated[0].action, rotated[1] and f"{rotated[1]} {modes}"),
+        )
+    items = telling(items, lambda item: item[0].stored_size, found)
+    for outcome in run(items, work, most=jobs, is_far=lambda: job.objects.is_far):
+        if outcome.result is not None:
+            yield outcome.result[0]
+        else:
+            uri, seconds = outcome.item[0].uri, outcome.seconds
+            yield RotationOutcome(uri, "failed", seconds, error=outcome.error)
 
 
 def _rotate_one(
-    job: Job, location: Location, neighbour: Neighbour | None, *, dry_run: bool
-) -> RotationOutcome:
+    job: Job,
+    location: Location,
+    neighbour: Neighbour | None,
+    *,
+    dry_run: bool,
+    is_large: bool = False,
+) -> tuple[RotationOutcome, str]:
+    """Rotate one object; return its outcome, and its ETag from now on, if that is known."""
     started = time.perf_counter()
 
-    def rotate_as(seen: Seen) -> Done:
+    def rotate_as(seen: Seen, stream: ObjectStream | None) -> tuple[Done, str]:
         step = _decide(job, seen)
         _confirm(job, step, neighbour)
-        return _act(job, step, dry_run=dry_run)
+        done = _act(job, step, stream, dry_run=dry_run)
+        return done, step.etag if done.action == "unchanged" else done.etag
 
-    done = until_whole(job, location, rotate_as)
-    seconds = time.perf_counter() - started
-    return RotationOutcome(str(location), done.action, seconds, done.bytes_moved, done.version_id)
+    # A plan needs no body.
+    first = SHOWN_LENGTH if dry_run or is_large else PART_LENGTH
+    done, etag = until_whole(job, location, rotate_as, first=first)
+    moved, seconds = done.bytes_moved, time.perf_counter() - started
+    return RotationOutcome(str(location), done.action, seconds, moved, done.version_id), etag
 
 
 def _decide(job: Job, seen: Seen) -> Step:
@@ -184,10 +266,13 @@ def _confirm(job: Job, step: Step, neighbour: Neighbour | None) -> None:
         job.objects.refuse_instruction_file_of(step.location, is_listed=is_listed)
 
 
-def _act(job: Job, step: Step, *, dry_run: bool) -> Done:
+def _act(job: Job, step: Step, stream: ObjectStream | None, *, dry_run: bool) -> Done:
     if step.action != "unchanged":
         job.locks.check(step.location, step.head)
-    if not dry_run:
-        finish_annotations(job, step)
-    annotated = annotations_to_copy(job, step)
-    return Done(step.action) if dry_run else act(job, step, annotated)
+    if dry_run:
+        if stream is not None:
+            stream.leave()
+        annotations_to_copy(job, step)
+        return Done(step.action)
+    finish_annotations(job, step)
+    return act(job, step, stream)

@@ -4,6 +4,7 @@
 from contextlib import suppress
 from dataclasses import replace
 
+from s3crypt import formats
 from s3crypt.errors import ConfigError, S3CryptError
 from s3crypt.location import Location
 from s3crypt.logs import logger_of
@@ -11,16 +12,17 @@ from s3crypt.modes import ClientSide
 from s3crypt.objects.info import ObjectInfo, describe_head, describe_plain
 from s3crypt.objects.opened import Demand
 from s3crypt.requests import cause_of
+from s3crypt.transfer import ObjectStream
 from s3crypt.transfer.conditions import delete_written
 
 from .looks import Job, until_whole
 from .mechanisms import (
     Done,
     act,
-    annotations_to_copy,
     check_context,
     copy_annotations,
     finish_annotations,
+    write,
 )
 from .steps import Seen, Step, decide_copy
 
@@ -47,7 +49,7 @@ def copy(job: Job, source: Location, target: Location, *, if_absent: bool) -> Ob
     if isinstance(job.to, ClientSide):
         context = job.objects.context_here(job.to, target)
 
-    def copy_as(seen: Seen) -> ObjectInfo:
+    def copy_as(seen: Seen, stream: ObjectStream | None) -> ObjectInfo:
         step = decide_copy(
             seen, job.source, job.to, job.origin, context, target, if_absent=if_absent
         )
@@ -55,10 +57,11 @@ def copy(job: Job, source: Location, target: Location, *, if_absent: bool) -> Ob
         if step.action == "re-encrypted":
             told = source, target, job.to.name
             _log.info("%s: re-encrypted as %s in mode %s, which S3 cannot make by copying", *told)
-        return _described(job, seen, step, _act(job, step))
+        return _described(job, seen, step, _act(job, step, stream))
 
     # What is demanded of the source is the store's mode, whatever it is to become.
-    return until_whole(job, source, copy_as, may_be_done=False)
+    first = formats.MAX_HEADER_LENGTH
+    return until_whole(job, source, copy_as, may_be_done=False, first=first)
 
 
 def _confirm(job: Job, seen: Seen, step: Step) -> None:
@@ -71,14 +74,13 @@ def _confirm(job: Job, seen: Seen, step: Step) -> None:
     job.locks.check(step.location, step.head)
 
 
-def _act(job: Job, step: Step) -> Done:
+def _act(job: Job, step: Step, stream: ObjectStream | None) -> Done:
     # An interrupted rotation may have left some of the source's at an older version.
     finish_annotations(job, step)
-    annotated = annotations_to_copy(job, step)
-    if not annotated or not step.if_absent:
-        return act(job, step, annotated)
+    if not step.if_absent:
+        return act(job, step, stream)
     # A copy without its annotations would keep the next attempt from being made.
-    done = act(job, step, ())
+    done, annotated = write(job, step, stream)
     try:
         copy_annotations(job, step, annotated, done)
     except BaseException as error:

@@ -2,14 +2,15 @@
 """How an object looks before a rotation, and whether it still looks so: the requests that ask."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 from s3crypt import formats
 from s3crypt import metadata as entries
-from s3crypt.aws_errors import http_status
+from s3crypt.aws_errors import http_status, is_for_all
 from s3crypt.errors import ConflictError, ObjectNotFoundError, S3CryptError
 from s3crypt.formats import Envelope
 from s3crypt.location import Location
@@ -28,6 +29,8 @@ Result = TypeVar("Result")
 
 # On a connection that breaks often, one HEAD's reply in twenty breaks off within its headers.
 LOOKS = 4
+# Longer than the header of all but few messages: enough to decide by.
+SHOWN_LENGTH = 16 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,78 +61,194 @@ class Job:
         return {"source": self.source, "to": self.to, None: None}[read_with]
 
 
-def look(job: Job, location: Location, *, may_be_done: bool = True) -> Seen:
-    """Return the object's head, asked with whichever customer key it answers to.
+def look(job: Job, location: Location) -> Seen:
+    """Return how the object looks; its plaintext is not wanted."""
+    with looking(job, location) as (seen, _):
+        return seen
 
-    With `may_be_done`, that of the mode that it is to become too: it then is as wanted.
+
+@contextmanager
+def looking(
+    job: Job,
+    location: Location,
+    *,
+    may_be_done: bool = True,
+    first: int = SHOWN_LENGTH,
+    by_head: bool = False,
+) -> Iterator[tuple[Seen, ObjectStream | None]]:
+    """Give the object as it looks now, and its bytes where they were asked for.
+
+    Where the object may have to be re-encrypted, a GET shows all that a HEAD does, and brings the
+    header and the body too. An object that GET does not give is shown by HEAD: an archived one, or
+    one under a KMS key that the caller may not use.
+
+    Args:
+        job: The rotation or copy.
+        location: The object.
+        may_be_done: Also ask with the customer key of the mode that the object is to become.
+        first: Bytes that the first GET asks for, at most.
+        by_head: Ask by HEAD first, whatever the modes.
     """
-    tried: list[dict[str, object]] = []
-    refusal: S3CryptError | None = None
-    attempts: tuple[tuple[ReadWith, Mode | None], ...] = (
+    client, attempts = job.objects.client, _attempts(job, may_be_done=may_be_done)
+    with ExitStack() as stack:
+        got = (
+            None if by_head or not _may_need_body(job) else _by_get(job, location, attempts, first)
+        )
+        stream: ObjectStream | None = None
+        if got is None:
+            ask = partial(head, client, location)
+            read_with, arguments, shown = _answered(job, location, attempts, ask)
+        else:
+            read_with, arguments, stream = got
+            stack.enter_context(closing(stream))
+            shown = _as_head(stream)
+        check_metadata(location, shown)
+
+        def stored() -> ObjectStream:
+            nonlocal stream
+            if stream is None:
+                etag = str(shown["ETag"])
+                stream = stack.enter_context(opened(job, location, arguments, etag, first=first))
+            return stream
+
+        with location.named_in_errors():
+            envelope = _envelope(job, shown, stored)
+        if job.origin.unencrypted and envelope is None and reported_mode(shown) is None:
+            read_with = None
+        annotated = annotations.may_exist(client, location, shown)
+        yield Seen(location, shown, read_with, envelope, annotated), stream
+        if stream is not None:
+            stream.leave()
+
+
+def _may_need_body(job: Job) -> bool:
+    """Return whether the modes alone leave open that the header or the body is needed."""
+    modes = [mode for mode in (job.source, job.to) if isinstance(mode, ClientSide)]
+    # A wrapped key that stays in the metadata is shown by HEAD, and the body is left alone.
+    return bool(modes) and not (
+        len(modes) == 2 and all(mode.key_location == "metadata" for mode in modes)
+    )
+
+
+def _attempts(job: Job, *, may_be_done: bool) -> list[tuple[ReadWith, dict[str, Any]]]:
+    """Return the arguments to ask with, one customer key after the other, and whose they are.
+
+    With `may_be_done`, that of the mode that the object is to become too: it then is as wanted.
+    """
+    modes: tuple[tuple[ReadWith, Mode | None], ...] = (
         ("source", job.source),
         (None, None),
         *((("to", job.to),) if may_be_done else ()),
     )
-    for name, mode in attempts:
+    found: list[tuple[ReadWith, dict[str, Any]]] = []
+    for name, mode in modes:
         arguments = mode.read_arguments() if mode else {}
-        if arguments in tried:
-            continue
-        tried.append(arguments)
+        if all(arguments != tried for _, tried in found):
+            # Only `to`'s customer key may stand in for the source's: the object then is as wanted.
+            found.append((name if arguments else "source", arguments))
+    return found
+
+
+def _answered(
+    job: Job,
+    location: Location,
+    attempts: list[tuple[ReadWith, dict[str, Any]]],
+    ask: Callable[[dict[str, Any]], Result],
+) -> tuple[ReadWith, dict[str, Any], Result]:
+    """Return the first answer that is no refusal, and which mode's customer key it took."""
+    refusal: S3CryptError | None = None
+    for read_with, arguments in attempts:
         try:
-            found = head(job.objects.client, location, {**arguments, **job.origin.version})
+            return read_with, arguments, ask({**arguments, **job.origin.version})
         except S3CryptError as error:
             if http_status(error) == HTTPStatus.METHOD_NOT_ALLOWED and job.origin.version_id:
                 raise ObjectNotFoundError(
                     f"{location}: its version {job.origin.version_id} is a delete marker.",
                     code=error.code,
                 ) from error
-            # A wrong or missing customer key is a bare 400 or 403; another may fit.
-            if http_status(error) not in (400, 403):
+            if not _is_refusal(error):
                 raise
             refusal = refusal or error
-            continue
-        check_metadata(location, found)
-        # Only `to`'s customer key may stand in for the source's: the object then is as wanted.
-        read_with: ReadWith = name if arguments else "source"
-        with location.named_in_errors():
-            envelope = _envelope(job, location, found, arguments)
-        if job.origin.unencrypted and envelope is None and reported_mode(found) is None:
-            read_with = None
-        annotated = annotations.may_exist(job.objects.client, location, found)
-        return Seen(location, found, read_with, envelope, annotated)
     if refusal is None:
         raise AssertionError("unreachable: every attempt succeeded or was refused")
     raise refusal
 
 
+def _is_refusal(error: S3CryptError) -> bool:
+    """Return whether a wrong or missing customer key may be why: a bare 400 or 403."""
+    return http_status(error) in (400, 403) and not is_for_all(error)
+
+
+def _by_get(
+    job: Job,
+    location: Location,
+    attempts: list[tuple[ReadWith, dict[str, Any]]],
+    first: int,
+) -> tuple[ReadWith, dict[str, Any], ObjectStream] | None:
+    """Return the open object; None where GET is refused."""
+
+    def ask(arguments: dict[str, Any]) -> ObjectStream:
+        return ObjectStream.open(job.objects.client, location, arguments, first=first)
+
+    try:
+        return _answered(job, location, attempts, ask)
+    except S3CryptError as error:
+        if _is_refusal(error):
+            return None
+        raise
+
+
+def _as_head(stream: ObjectStream) -> dict[str, Any]:
+    """Return the reply to a GET as HEAD's reply is: the length of a range is not the object's.
+
+    HEAD alone says which archive tier an object is in, and none that is gets this far.
+    """
+    shown = {name: stream.reply[name] for name in stream.reply.keys() - {"Body", "ContentRange"}}
+    return {**shown, "ContentLength": stream.size}
+
+
 def until_whole(
-    job: Job, location: Location, work: Callable[[Seen], Result], *, may_be_done: bool = True
+    job: Job,
+    location: Location,
+    work: Callable[[Seen, ObjectStream | None], Result],
+    *,
+    may_be_done: bool = True,
+    first: int = SHOWN_LENGTH,
 ) -> Result:
     """Return the result of work on an object as it was seen; begin anew if a reply was cut short.
 
-    Without another writer, a HEAD's reply broke off within its headers; a later one is whole.
+    Without another writer, a HEAD's reply broke off within its headers; a later one is whole. Or
+    the service's GET shows other headers than its HEAD, which then is asked first.
 
     Raises:
         ConflictError: Another writer was there.
     """
-    seen = look(job, location, may_be_done=may_be_done)
+    before: Seen | None = None
+    conflict: ConflictError | None = None
     for left in reversed(range(LOOKS)):
-        try:
-            return work(seen)
-        except ConflictError:
-            before, seen = seen, look(job, location, may_be_done=may_be_done)
-            is_cut = lacks_headers_of(before.head, seen.head) or lacks_headers_of(
-                seen.head, before.head
-            )
-            if not left or not is_cut:
-                raise
+        with looking(
+            job, location, may_be_done=may_be_done, first=first, by_head=conflict is not None
+        ) as (seen, stream):
+            if conflict and before and not _is_cut(before, seen):
+                raise conflict
+            try:
+                return work(seen, stream)
+            except ConflictError as error:
+                if not left:
+                    raise
+                before, conflict = seen, error
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
+def _is_cut(one: Seen, other: Seen) -> bool:
+    """Return whether two looks differ only as one does whose reply was cut short."""
+    return lacks_headers_of(one.head, other.head) or lacks_headers_of(other.head, one.head)
+
+
 def _envelope(
-    job: Job, location: Location, head: Mapping[str, Any], arguments: Mapping[str, object]
+    job: Job, shown: Mapping[str, Any], stored: Callable[[], ObjectStream]
 ) -> Envelope | None:
-    metadata = entries.of_reply(head)
+    metadata = entries.of_reply(shown)
     envelope = formats.of_metadata(metadata)
     if envelope is not None:
         # The metadata has all of it: not even the header has to be fetched.
@@ -138,17 +257,21 @@ def _envelope(
         isinstance(mode, ClientSide) for mode in (job.source, job.to)
     ):
         return None
-    with opened(job, location, arguments, str(head["ETag"])) as stream:
-        return classify(stream)
+    return classify(stored())
 
 
 @contextmanager
 def opened(
-    job: Job, location: Location, arguments: Mapping[str, object], etag: str
+    job: Job,
+    location: Location,
+    arguments: Mapping[str, object],
+    etag: str,
+    *,
+    first: int = formats.MAX_HEADER_LENGTH,
 ) -> Iterator[ObjectStream]:
     """Open the object for its header; refuse another one that has taken its place."""
     client, pinned = job.objects.client, {**arguments, **job.origin.version}
-    with ObjectStream.open(client, location, pinned, first=formats.MAX_HEADER_LENGTH) as stream:
+    with ObjectStream.open(client, location, pinned, first=first) as stream:
         check_etag(location, stream.reply, etag)
         yield stream
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a step is done: objects copied, rewrapped or re-encrypted, each on condition of its ETag."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,14 +22,25 @@ from s3crypt.objects.locks import HEADERS as _LOCKS
 from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.objects.tags import ensure_tags
 from s3crypt.requests import cause_of
-from s3crypt.transfer import MAX_COPY_LENGTH, CopySource, Mark, Upload, copy_inside_s3
+from s3crypt.transfer import (
+    MAX_COPY_LENGTH,
+    CopySource,
+    Mark,
+    ObjectStream,
+    Upload,
+    copy_inside_s3,
+)
 from s3crypt.transfer.conditions import IF_ABSENT, if_unchanged, with_etag
 from s3crypt.transfer.conditions import check_unchanged as check_current
 
+from .beside import beside
 from .looks import Job, check_etag, check_replaced, check_unchanged, opened, replaced
 from .steps import Action, Step
 
 _log = logger_of(__name__)
+
+# How much older than the new object the last look at the old one may be, beyond one request.
+_LATE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +71,27 @@ class Done:
         return self.info.etag if self.info else str(copied or self.reply.get("ETag") or "")
 
 
-def act(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
-    """Do what was planned."""
-    if step.action == "unchanged":
-        return Done(step.action)
-    how = {"copied": _copy, "rewrapped": _rewrap, "re-encrypted": _re_encrypt}[step.action]
-    done = how(job, step, annotated)
-    if done.action == step.action:
-        copy_annotations(job, step, annotated, done)
+def act(job: Job, step: Step, stream: ObjectStream | None = None) -> Done:
+    """Do what was planned; `stream` is the object, where it is open."""
+    done, annotated = write(job, step, stream)
+    copy_annotations(job, step, annotated, done)
     return done
 
 
-def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
+def write(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done, tuple[str, ...]]:
+    """Write the new object; return what was done, and the annotations still to be copied."""
+    if step.action == "re-encrypted":
+        return _re_encrypt(job, step, stream)
+    if stream is not None:
+        # Its connection is free for the requests that follow.
+        stream.leave()
+    if step.action == "unchanged":
+        return Done(step.action), ()
+    how = {"copied": _copy, "rewrapped": _rewrap}[step.action]
+    return how(job, step, annotations_to_copy(job, step))
+
+
+def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tuple[str, ...]]:
     metadata = {**entries.without_token(step.metadata), **_annotations_of(step, annotated)}
     # Where nothing is demanded of the target, a copy that is done twice is the same copy.
     token = entries.new_token(metadata) if _conditions(step) else {}
@@ -83,14 +104,13 @@ def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
         # Some S3 services cannot copy encrypted objects; the bytes then go through here.
         told = step.location, cause_of(error)
         _log.info("%s: re-encrypted, as the service does not copy it (%s)", *told)
-        instead = replace(step, action="re-encrypted")
-        return act(job, instead, annotations_to_copy(job, instead))
+        return write(job, replace(step, action="re-encrypted"), None)
     if "CopyObjectResult" not in reply:
         reply = with_etag(job.objects.client, step.target, reply, job.to.read_arguments())
-    return Done("copied", reply)
+    return Done("copied", reply), annotated
 
 
-def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
+def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tuple[str, ...]]:
     source, sealed = job.mode(step.read_with), formats.of_metadata(step.metadata)
     if not isinstance(job.to, ClientSide) or not isinstance(source, ClientSide) or not sealed:
         raise AssertionError("unreachable: only client-side objects are rewrapped")
@@ -101,7 +121,8 @@ def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
     kept = entries.without_token(step.metadata)
     metadata = {**kept, **mark, **_annotations_of(step, annotated)}
     entries.check_length(metadata)
-    return Done("rewrapped", _copy_inside_s3(job, step, _at_rest(step.head), metadata, mark))
+    reply = _copy_inside_s3(job, step, _at_rest(step.head), metadata, mark)
+    return Done("rewrapped", reply), annotated
 
 
 def check_context(job: Job, step: Step, envelope: Envelope) -> None:
@@ -204,35 +225,53 @@ def _demand(job: Job, step: Step) -> Demand:
     )
 
 
-def _re_encrypt(job: Job, step: Step, annotated: tuple[str, ...]) -> Done:
+def _re_encrypt(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done, tuple[str, ...]]:
     headers = _headers(step)
     # In its own place, S3's encryption of a client-side object stays as it is.
     is_in_place = step.copy_to is None
     if isinstance(job.to, ClientSide) and step.is_client_side and is_in_place:
         headers |= _at_rest(step.head)
-    metadata = {**entries.of_user(step.metadata), **_annotations_of(step, annotated)}
-    described = Description(metadata, _tags(job, step), headers)
+    user = entries.of_user(step.metadata)
     with ExitStack() as stack:
+        # Asked after the first look, so that they are of this object or a later one, which the
+        # condition of the write refuses; beside what follows, so that nothing waits for them.
+        tags = stack.enter_context(beside(lambda: _tags(job, step)))
+        annotated: Callable[[], tuple[str, ...]] = tuple
+        if step.may_have_annotations:
+            annotated = stack.enter_context(beside(lambda: annotations_to_copy(job, step)))
+
+        def described() -> Description:
+            return Description({**user, **_annotations_of(step, annotated())}, tags(), headers)
+
+        def last_check() -> None:
+            check_unchanged(job, step)
+            since = time.monotonic()
+            described()
+            if time.monotonic() - since > _LATE_SECONDS:
+                check_unchanged(job, step)
+
         try:
-            reading = stack.enter_context(job.objects.reading(step.location, _demand(job, step)))
+            demand = _demand(job, step)
+            reading = stack.enter_context(job.objects.reading(step.location, demand, opened=stream))
         except S3CryptError as error:
             check_replaced(job, step, error)
             raise
         check_etag(step.location, {"ETag": reading.info.etag}, step.etag)
-        if reading.info.metadata != entries.of_user(step.metadata):
+        if reading.info.metadata != user:
             raise replaced(step.location)
-        source = StreamSource(
-            reading.plaintext, reading.info.size, lambda: check_unchanged(job, step)
-        )
+        source = StreamSource(reading.plaintext, reading.info.size, last_check)
+        # In a server-side mode, a token needs what room the metadata leaves.
+        is_late = isinstance(job.to, ClientSide)
         written = job.objects.write(
             source,
             step.target,
             job.to,
-            described,
+            Description(user, {}, headers) if is_late else described(),
             conditions=_conditions(step),
             written_in=None if step.copy_to else job.origin.written_in,
+            complete=described if is_late else None,
         )
-    return Done("re-encrypted", bytes_moved=written.size or 0, info=written)
+        return Done("re-encrypted", bytes_moved=written.size or 0, info=written), annotated()
 
 
 def _headers(step: Step) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Seen:
 
     Attributes:
         location: Where it is.
-        head: S3's reply to the first HEAD.
+        head: S3's reply to the first HEAD, or to the GET in its place, with the object's length.
         read_with: The mode that it is read with; it decides what is demanded of the object.
         envelope: What it says of its client-side encryption; None where it is not client-side.
         may_have_annotations: Whether the service has annotations, and the object may.

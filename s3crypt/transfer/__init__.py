@@ -8,9 +8,10 @@ about 3 MiB and a part for each worker, with parts of 8 MiB up to objects of 78 
 """
 
 from .checksums import Checksums
-from .download import ObjectStream, Sink, download, fetch, pour
+from .download import Sink, download, fetch, pour
 from .marks import Mark
 from .parts import MAX_PART_LENGTH, MAX_PARTS, PART_LENGTH, part_length
+from .stream import ObjectStream
 from .upload import MAX_COPY_LENGTH, CopySource, Progress, Upload, copy_inside_s3, upload
 from .whole import WholeStream
 

@@ -110,9 +110,21 @@ def in_another_spelling(
 
 
 def delete_unchanged(
-    client: "S3Client", location: Location, etag: str, arguments: Mapping[str, Any]
+    client: "S3Client",
+    location: Location,
+    etag: str,
+    arguments: Mapping[str, Any],
+    *,
+    looks_first: bool = True,
 ) -> None:
     """Delete the object if it still has this ETag.
+
+    Args:
+        client: The S3 client.
+        location: The object.
+        etag: The ETag.
+        arguments: Of a HEAD: the customer key of SSE-C.
+        looks_first: Whether a HEAD goes before the request where the service may ignore the ETag.
 
     Raises:
         ConflictError: It has another one; it was kept.
@@ -127,7 +139,7 @@ def delete_unchanged(
             return {}
         return None
 
-    if not is_aws(client):
+    if looks_first and not is_aws(client):
         _log.info(_BY_HEAD, location, "is unchanged")
         if look(None) is not None:
             return

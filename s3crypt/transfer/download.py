@@ -1,412 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects fetched by ranges of one pinned version, opened and written in place."""
+"""Objects fetched by sections, opened run by run, and written in place or in order."""
 
-import io
-import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from http import HTTPStatus
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
-from botocore.httpchecksum import StreamingChecksumBody
-
-from s3crypt.aws import config_of
-from s3crypt.aws_errors import http_status
-from s3crypt.errors import ConflictError, IntegrityError, S3CryptError, StorageError
+from s3crypt.aws import is_far
+from s3crypt.errors import StorageError
 from s3crypt.framing import Layout, Run, RunOpener
-from s3crypt.local.buffers import RUN_LENGTH, Buffers, reserve
+from s3crypt.local.buffers import RUN_LENGTH, Buffers
 from s3crypt.local.files import write_at
-from s3crypt.local.readers import read_into
-from s3crypt.local.workers import each
-from s3crypt.location import Location
-from s3crypt.logs import logger_of
-from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, attempt, call, cause_of
+from s3crypt.local.workers import Resources, each
 
-from .checksums import full_object_crc
 from .parts import PART_LENGTH
+from .stream import ObjectStream
 from .upload import Progress
 from .whole import Whole
 
-if TYPE_CHECKING:
-    from types_boto3_s3.client import S3Client
-
-_log = logger_of(__name__)
-
-# botocore repeats no read of a body, not even for a client of the caller's.
-_READ_ATTEMPTS = 5
-# Reads shorter than this are a header's fields; they are served from one of this length.
-_AHEAD = 4096
-
-
-class ObjectStream(io.RawIOBase):
-    """The stored bytes of one object, from `position` to `end`, pinned to one version.
-
-    A connection that breaks is taken up again where it broke. Every request demands the ETag
-    of the first, so the bytes are those of one version or an error.
-
-    Attributes:
-        reply: The first reply's headers: metadata, ETag, encryption.
-        size: The stored bytes of the whole object.
-    """
-
-    def __init__(
-        self,
-        client: "S3Client",
-        location: Location,
-        pinned: Mapping[str, Any],
-        reply: Mapping[str, Any],
-        *,
-        start: int = 0,
-        end: int | None = None,
-    ) -> None:
-        super().__init__()
-        self.reply = reply
-        self.size = _total(reply)
-        self._client = client
-        self._location = location
-        self._pinned = pinned
-        self._position = start
-        self._end = self.size if end is None else end
-        self._ahead = memoryview(b"")
-        self._beginning = memoryview(b"")
-        self._brought = 0
-        self._held = 0, memoryview(b"")
-        self._body: Any = None
-        self._body_end = start
-        self._is_checksum_of_body = _is_checksum_of_body(reply, self.size)
-
-    @classmethod
-    def open(
-        cls,
-        client: "S3Client",
-        location: Location,
-        arguments: Mapping[str, Any],
-        *,
-        first: int = PART_LENGTH,
-    ) -> "ObjectStream":
-        """Open the object at its beginning; the first request asks for at most `first` bytes.
-
-        Raises:
-            ObjectNotFoundError: There is no such object or version.
-            StorageError: S3 refused or failed.
-        """
-        request = {**location.arguments, **arguments, "Range": f"bytes=0-{first - 1}"}
-        reply, beginning = _first_reply(client, location, request)
-        status = reply["ResponseMetadata"]["HTTPStatusCode"]
-        is_part = "ContentRange" in reply or status == HTTPStatus.PARTIAL_CONTENT
-        is_measured = "ContentRange" in reply or "ContentLength" in reply
-        if "ETag" not in reply or not is_measured or (is_part and not _begins_at(0, reply)):
-            reply["Body"].close()
-            raise _other_bytes(location)
-        version = reply.get("VersionId")
-        if version and version != "null":
-            request["VersionId"] = version
-        request.pop("Range", None)
-        stream = cls(client, location, {**request, "IfMatch": reply["ETag"]}, reply)
-        stream._body = reply["Body"]
-        stream._brought = min(first, stream.size)
-        stream._body_end = _end_of(reply, stream.size)
-        stream._ahead = stream._beginning = memoryview(beginning)
-        if beginning and len(beginning) == stream.size:
-            stream._verify_checksum()
-        return stream
-
-    def hold(self) -> None:
-        """Keep what the first request brings from here on; sections of it make no request."""
-        rest = bytearray(max(0, self._brought - self._position))
-        start = self._position
-        with memoryview(rest) as view:
-            count = read_into(self, view)
-        self._held = start, memoryview(rest)[:count]
-
-    def section(self, start: int, end: int) -> "ObjectStream":
-        """Return the same version's bytes from `start` to before `end`, not yet requested."""
-        section = ObjectStream(
-            self._client, self._location, self._pinned, self.reply, start=start, end=end
-        )
-        begin, held = self._held
-        if begin <= start and end <= begin + len(held):
-            section._ahead = held[start - begin : end - begin]
-        return section
-
-    @property
-    def validates_checksums(self) -> bool:
-        """Return whether the client's configuration has checksums of replies validated."""
-        config = config_of(self._client)
-        return bool(config.response_checksum_validation != "when_required")
-
-    @property
-    def came_at_once(self) -> bool:
-        """Return whether the first reply has the whole object."""
-        return bool(self.reply.get("ContentLength") == self.size)
-
-    @property
-    def first_checksum(self) -> int | None:
-        """Return S3's CRC-64/NVME of the whole object, where the first reply carries it.
-
-        Not where that reply is a part of the object: some services repeat the whole's checksum
-        there, and S3 may send the part's.
-        """
-        return full_object_crc(self.reply) if self.came_at_once else None
-
-    def ask_checksum(self) -> int | None:
-        """Ask for S3's CRC-64/NVME of the whole object; None where it has none or does not say.
-
-        A refused HEAD is no failure of the read. A reply that is not whole is asked for again.
-        """
-        request = {**self._pinned, "ChecksumMode": "ENABLED"}
-        for _ in range(_READ_ATTEMPTS):
-            try:
-                found = call(self._client, "head_object", request, str(self._location))
-            except S3CryptError as error:
-                told = self._location, cause_of(error)
-                _log.info("%s: not compared with S3's checksum, which may not be read (%s)", *told)
-                return None
-            if found["ETag"] == self.reply["ETag"] and found["ContentLength"] == self.size:
-                return full_object_crc(found)
-        return None
-
-    def rewind(self) -> None:
-        """Go back to the object's first byte."""
-        if self._position + len(self._ahead) == len(self._beginning):
-            # Nothing else has been read of the connection.
-            self._position, self._ahead = 0, self._beginning
-            return
-        self._drop()
-        self._position, self._ahead = 0, memoryview(b"")
-
-    @property
-    def beginning(self) -> bytes:
-        """Return the object's first bytes that came with the first reply: 4 KiB, or all."""
-        return bytes(self._beginning)
-
-    @property
-    def position(self) -> int:
-        """Return the offset in the object of the next byte."""
-        return self._position
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes, `size` at most."""
-        # A header's fields: as many calls less as it has.
-        if 0 <= size <= len(self._ahead):
-            data = bytes(self._ahead[:size])
-            self._ahead = self._ahead[size:]
-            self._position += size
-            return data
-        return super().read(size) or b""
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
-        """Read the next bytes; 0 at the end."""
-        view = memoryview(buffer).cast("B")[: self._end - self._position]
-        if not len(view):
-            return 0
-        if self._ahead or len(view) < _AHEAD:
-            return self._from_ahead(view)
-        data = self._receive(len(view))
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def take(self, length: int) -> memoryview:
-        """Return the next `length` bytes, fewer only at the end: as they came, not copied."""
-        length = min(length, self._end - self._position)
-        if self._ahead or not length:
-            taken = reserve(length)
-            return taken[: read_into(self, taken)]
-        pieces: list[bytes] = []
-        while length:
-            pieces.append(self._receive(length))
-            self._position += len(pieces[-1])
-            length -= len(pieces[-1])
-        return memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-
-    def _from_ahead(self, view: memoryview) -> int:
-        """Serve a header's short fields from one read."""
-        if not self._ahead:
-            self._ahead = memoryview(self._receive(min(_AHEAD, self._end - self._position)))
-            if not self._position:
-                self._beginning = self._ahead
-        count = min(len(view), len(self._ahead))
-        view[:count] = self._ahead[:count]
-        self._ahead = self._ahead[count:]
-        self._position += count
-        return count
-
-    def _receive(self, length: int) -> bytes:
-        """Return some bytes of the connection, taking it up again where it breaks."""
-        subject = f"{self._location}: reading broke at byte {self._position}"
-        attempts = Attempts(self._client, subject, least=_READ_ATTEMPTS)
-        while True:
-            try:
-                if self._body is None or self._position == self._body_end:
-                    # Without a pause where the first reply had all that it was asked for.
-                    self._drop()
-                    self._body, self._body_end = self._request(attempts), self._end
-                data: bytes = self._body.read(length)
-            except S3CryptError:
-                # A refusal; some are an OSError's kind, for who reads files.
-                raise
-            except (*BROKEN, *_WRONG_CHECKSUM) as error:
-                self._pause_after(str(error), attempts)
-                continue
-            if data:
-                if self._position + len(data) == self._end:
-                    self._verify_checksum()
-                return data
-            self._pause_after("S3 sent fewer bytes than it announced.", attempts)
-
-    def _pause_after(self, failure: str, attempts: Attempts) -> None:
-        """Drop the connection that broke, and pause before another takes up where it did."""
-        self._drop()
-        attempts.after(_BrokenBodyError(failure))
-        told = self._location, self._position, self.size, attempts.made
-        _log.info("%s: reading broke and is resumed at byte %d of %d (attempt %d)", *told)
-
-    def close(self) -> None:
-        """Close the connection under way, if any."""
-        self._drop()
-        super().close()
-
-    def _request(self, attempts: Attempts) -> Any:
-        wanted = f"bytes={self._position}-{self._end - 1}"
-        try:
-            request = {**self._pinned, "Range": wanted}
-            reply = call(self._client, "get_object", request, str(self._location), within=attempts)
-        except ConflictError as error:
-            raise ConflictError(
-                f"{self._location} was replaced while it was read.",
-                hint="Read it again.",
-                code=error.code,
-                request_id=error.request_id,
-            ) from error.__cause__
-        # A service that ignores ranges or If-Match would otherwise pass off other bytes.
-        if reply.get("ETag") != self.reply["ETag"] or not _begins_at(
-            self._position, reply, self.size
-        ):
-            came = _next_of(reply["Body"], 1)
-            reply["Body"].close()
-            if not came:
-                raise _BrokenBodyError("the connection broke within the reply's headers")
-            raise _other_bytes(self._location)
-        self._is_checksum_of_body = _is_checksum_of_body(reply, self.size)
-        return reply["Body"]
-
-    def _verify_checksum(self) -> None:
-        # Where S3 sent a checksum of these bytes, botocore compares it at a read past their end.
-        if not isinstance(self._body, StreamingChecksumBody) or not self._is_checksum_of_body:
-            return
-        try:
-            self._body.read(1)
-        except _WRONG_CHECKSUM as error:
-            raise self.changed_error() from error
-        except BROKEN:
-            # All bytes are here; what breaks after them changes none.
-            self._drop()
-
-    def changed_error(self) -> IntegrityError:
-        """Return the error of bytes that are not those S3 has."""
-        return IntegrityError(
-            f"{self._location}: the bytes that came are not those S3 has a checksum of.",
-            hint="Get it again; the network may have changed them.",
-        )
-
-    def _drop(self) -> None:
-        body, self._body = self._body, None
-        if body is not None:
-            body.close()
-
-
-class _BrokenBodyError(OSError):
-    """A body that ended before its last byte, or that could not be read on."""
-
-
-# Of a body that ended early, or whose headers did; that of a whole one is asked for apart. botocore
-# raises ValueError, or base64's kind of it, where the header is no base64.
-_WRONG_CHECKSUM = (FlexibleChecksumError, ValueError)
-
-
-def _first_reply(
-    client: "S3Client", location: Location, request: dict[str, Any]
-) -> tuple[Mapping[str, Any], bytes]:
-    """Return a reply whose headers are whole, and the first bytes of its body.
-
-    Python takes the headers of a connection that breaks within them for all there are, the length
-    or the key too short or missing. A byte that comes after them shows that they were whole.
-    """
-    requests = Attempts(client, str(location))
-    subject = f"{location}: reading broke at byte 0"
-    bodies = Attempts(client, subject, least=_READ_ATTEMPTS, within=requests)
-    while True:
-        try:
-            reply = attempt(client, "get_object", request)
-        except BrokenReplyError as error:
-            bodies.after(error)
-            continue
-        except (ClientError, BotoCoreError) as error:
-            # An empty object has no first byte to ask for.
-            is_empty = http_status(error) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-            if not is_empty or not request.pop("Range", None):
-                requests.after(error)
-            continue
-        if reply.get("ContentLength") == 0:
-            return reply, b""
-        if beginning := _next_of(reply["Body"], _AHEAD):
-            return reply, beginning
-        reply["Body"].close()
-        bodies.after(_BrokenBodyError("the connection broke within the reply's headers"))
-
-
-def _next_of(body: Any, length: int) -> bytes:
-    """Return the next bytes of a reply; none where the connection broke."""
-    try:
-        data: bytes = body.read(length)
-    except (*BROKEN, *_WRONG_CHECKSUM):
-        return b""
-    return data
-
-
-# Of a range of an object whose length is known; numbers as long as any object's.
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,20})-\d{1,20}/(\d{1,20})", re.ASCII)
-
-
-def _begins_at(position: int, reply: Mapping[str, Any], size: int | None = None) -> bool:
-    """Tell whether a reply is a range that begins there, of an object of that size, or of any."""
-    begins = _CONTENT_RANGE.fullmatch(reply.get("ContentRange", ""))
-    return (
-        begins is not None
-        and int(begins[1]) == position
-        and (size is None or int(begins[2]) == size)
-    )
-
-
-def _other_bytes(location: Location) -> StorageError:
-    return StorageError(
-        f"{location}: the service sent other bytes than were asked for.",
-        hint="It must honour Range and If-Match.",
-    )
-
-
-def _is_checksum_of_body(reply: Mapping[str, Any], size: int) -> bool:
-    """Return whether a checksum in a reply is of its body: some services repeat the object's."""
-    return reply.get("ContentLength") == size or reply.get("ChecksumType") != "FULL_OBJECT"
-
-
-def _end_of(reply: Mapping[str, Any], size: int) -> int:
-    """Return the offset behind the last byte of a reply's body, which begins at the first one."""
-    content_range = reply.get("ContentRange")
-    # A service that ignores Range sends the whole.
-    return int(content_range.partition("/")[0].rpartition("-")[2]) + 1 if content_range else size
-
-
-def _total(reply: Mapping[str, Any]) -> int:
-    content_range = reply.get("ContentRange")
-    return int(content_range.rpartition("/")[2]) if content_range else int(reply["ContentLength"])
+# What the buffers of a worker take: a run as it came, joined of its pieces, and opened.
+_WORKER_LENGTH = 3 * 2**20
 
 
 def download(
@@ -414,7 +28,7 @@ def download(
     opener: RunOpener | None,
     target: BinaryIO,
     *,
-    workers: int,
+    resources: Resources,
     progress: Progress | None,
 ) -> int:
     """Write the object's plaintext to `target` in place; return its bytes.
@@ -427,7 +41,7 @@ def download(
         stream: The object, read up to its first frame (or not at all, without an opener).
         opener: Opens its frames; None where the stored bytes are the plaintext.
         target: A regular file, empty.
-        workers: Threads, at most.
+        resources: Threads and memory, at most.
         progress: Called with plaintext bytes written.
 
     Raises:
@@ -435,40 +49,109 @@ def download(
         StorageError: S3 refused or failed, or the object was replaced meanwhile.
     """
     layout = _layout(stream, opener)
-    descriptor = target.fileno()
-    # What the first request already brings is taken from it; small objects need no other.
-    brought = min(stream.size, PART_LENGTH)
     whole = Whole(stream, is_compared=opener is None)
+    to = _InPlace(target.fileno(), layout, opener, whole, progress)
+    # What the first request already brings is taken from it; small objects need no other.
+    at_once, later = _by_first_request(layout, min(stream.size, PART_LENGTH))
+    if not at_once:
+        stream.close()
 
-    def write(section: Run, source: ObjectStream, buffers: Buffers) -> None:
-        for run in layout.runs(RUN_LENGTH, within=section):
-            plain = _fetch(run, source, opener, buffers)
-            whole.add(run.start, plain)
-            write_at(descriptor, plain, run.plaintext_offset)
-            if progress:
-                progress(len(plain))
+    def write_at_once(buffers: Buffers) -> None:
+        with closing(stream):
+            for section in at_once:
+                to.write(section, stream, buffers)
 
-    # The header's bytes come off the first request too, hence one frame less fits it.
-    sections = layout.runs(PART_LENGTH - layout.header_length)
-    buffers = Buffers()
-    for section in sections:
-        if section.end > brought:
-            sections = chain((section,), sections)
-            break
-        write(section, stream, buffers)
-    else:
-        whole.verify()
-        return layout.plaintext_length
-    stream.close()
-    del buffers
-
-    def request(section: Run, buffers: Buffers) -> None:
+    def fetch_section(section: Run, buffers: Buffers) -> None:
+        if section in at_once:
+            write_at_once(buffers)
+            return
         with closing(stream.section(section.start, section.end)) as source:
-            write(section, source, buffers)
+            to.write(section, source, buffers)
 
-    each(sections, request, workers)
+    with resources.memory.share(min(_WORKER_LENGTH, stream.size)):
+        if later is None:
+            write_at_once(Buffers())
+        else:
+            items = chain(at_once[:1], _shorter_at_the_end(layout, later, resources.workers))
+            _fetch_each(items, fetch_section, stream, resources)
+    to.check_whole()
     whole.verify()
     return layout.plaintext_length
+
+
+class _InPlace:
+    """A file that sections of an object are written to, each at its place, by several threads."""
+
+    def __init__(
+        self,
+        descriptor: int,
+        layout: Layout,
+        opener: RunOpener | None,
+        whole: Whole,
+        progress: Progress | None,
+    ) -> None:
+        self._descriptor = descriptor
+        self._layout = layout
+        self._opener = opener
+        self._whole = whole
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._written = 0
+
+    def write(self, section: Run, source: ObjectStream, buffers: Buffers) -> None:
+        """Fetch a section, open it run by run, and write it."""
+        for run in self._layout.runs(RUN_LENGTH, within=section):
+            plain = _fetch(run, source, self._opener, buffers)
+            self._whole.add(run.start, plain)
+            write_at(self._descriptor, plain, run.plaintext_offset)
+            with self._lock:
+                self._written += len(plain)
+            if self._progress:
+                self._progress(len(plain))
+
+    def check_whole(self) -> None:
+        """Refuse a file that a section is missing from."""
+        if self._written != self._layout.plaintext_length:
+            raise AssertionError("unreachable: a crew that has not failed has written all sections")
+
+
+def _fetch_each(
+    sections: Iterator[Run],
+    fetch_section: Callable[[Run, Buffers], None],
+    stream: ObjectStream,
+    resources: Resources,
+) -> None:
+    each(
+        sections,
+        fetch_section,
+        resources.workers,
+        is_far=lambda: is_far(stream.client),
+        memory=resources.memory,
+        length=_WORKER_LENGTH,
+    )
+
+
+def _by_first_request(layout: Layout, brought: int) -> tuple[list[Run], Iterator[Run] | None]:
+    """Return the sections that the first request brings, and the later ones if there are any."""
+    at_once: list[Run] = []
+    # The header's bytes come off the first request too, hence one frame less fits it.
+    sections = layout.runs(PART_LENGTH - layout.header_length)
+    for section in sections:
+        if section.end > brought:
+            return at_once, chain((section,), sections)
+        at_once.append(section)
+    return at_once, None
+
+
+def _shorter_at_the_end(layout: Layout, sections: Iterable[Run], workers: int) -> Iterator[Run]:
+    """Yield the sections; the last ones, one for each worker, in halves.
+
+    Otherwise all workers but a few would wait for the last sections.
+    """
+    for section in sections:
+        is_near_the_end = layout.size - section.start <= workers * PART_LENGTH
+        length = PART_LENGTH // 2 if is_near_the_end else PART_LENGTH
+        yield from layout.runs(length, within=section)
 
 
 def _layout(stream: ObjectStream, opener: RunOpener | None) -> Layout:

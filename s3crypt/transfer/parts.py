@@ -2,7 +2,9 @@
 """Parts: how long each is, and their bytes, read from a source and sealed, each exactly once."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from s3crypt.errors import StorageError
 from s3crypt.framing import PartSealer
@@ -11,7 +13,9 @@ from s3crypt.local.sources import Source, StreamSource
 
 PART_LENGTH = 8 * 2**20
 MAX_PARTS = 10_000
-MIN_PART_LENGTH = 5 * 2**20  # all but the last
+# All but the last. To a service far away objects go in parts of this length, so that more of them
+# fit the memory, and are under way.
+MIN_PART_LENGTH = 5 * 2**20
 MAX_PART_LENGTH = 5 * 2**30
 # No header and no footer of a format is longer.
 _BESIDE_FRAMES = 160 * 2**10
@@ -20,7 +24,14 @@ _BESIDE_FRAMES = 160 * 2**10
 _STREAM_PARTS_A_SIZE = 1_250
 
 
-def part_length(size: int | None, number: int, unit: int = 1, stride: int = 1) -> int:
+def part_length(
+    size: int | None,
+    number: int,
+    unit: int = 1,
+    stride: int = 1,
+    *,
+    least: int = PART_LENGTH,
+) -> int:
     """Return the plaintext bytes of part `number` (from 1): a multiple of `unit`.
 
     Args:
@@ -28,6 +39,7 @@ def part_length(size: int | None, number: int, unit: int = 1, stride: int = 1) -
         number: Which part; all parts but the last of an object of known size are equal.
         unit: The frame length, or 1.
         stride: Stored bytes of a frame.
+        least: Bytes of a part, about, of an object of known size that is not too long for them.
 
     Raises:
         StorageError: No 10,000 parts hold that much.
@@ -37,7 +49,7 @@ def part_length(size: int | None, number: int, unit: int = 1, stride: int = 1) -
             raise StorageError("The stream is longer than 10,000 parts hold (2.4 TiB).")
         wanted = PART_LENGTH << (number - 1) // _STREAM_PARTS_A_SIZE
     else:
-        wanted = max(PART_LENGTH, -(-size // MAX_PARTS))
+        wanted = max(least, -(-size // MAX_PARTS))
     length = max(1, wanted // unit) * unit
     if length < MIN_PART_LENGTH or (size is not None and length * MAX_PARTS < size):
         length += unit
@@ -63,11 +75,22 @@ class PartMaker:
 
     Streams and signed messages are made in order, under the lock; everything else by the
     workers side by side. Sending always goes side by side.
+
+    Args:
+        source: The plaintext.
+        sealer: Seals it; None where S3 encrypts.
+        is_far: Returns whether the service is far away; asked once, for the first part.
     """
 
-    def __init__(self, source: Source, sealer: PartSealer | None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        sealer: PartSealer | None,
+        is_far: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._source = source
         self._sealer = sealer
+        self._is_far = is_far
         is_sequential = sealer is not None and sealer.is_sequential
         self._in_order = is_sequential or isinstance(source, StreamSource)
         self._unit, self._stride = (sealer.frame_length, sealer.stride) if sealer else (1, 1)
@@ -75,6 +98,28 @@ class PartMaker:
         self._number = 0
         self._offset = 0
         self._done = False
+
+    @property
+    def is_one_part(self) -> bool:
+        """Return whether the object is known to need one part only."""
+        size = self._source.size
+        return size is not None and part_length(size, 1, self._unit, self._stride) >= size
+
+    @cached_property
+    def least(self) -> int:
+        """Return the bytes of a part, about; all parts of an object are of one length."""
+        is_short = self._source.size is not None and not self.is_one_part and self._is_far()
+        return MIN_PART_LENGTH if is_short else PART_LENGTH
+
+    @property
+    def worker_length(self) -> int:
+        """Return the bytes that a worker's buffers take: its part, and a run of plaintext.
+
+        Of a stream, those that they take up to 9.8 GiB of it.
+        """
+        size, cut = self._source.size, (self._unit, self._stride)
+        length = part_length(size, 1, *cut, least=self.least)
+        return (length if size is None else min(length, size)) + RUN_LENGTH // 2
 
     @property
     def is_waiting(self) -> bool:
@@ -88,7 +133,8 @@ class PartMaker:
                 return None
             self._number += 1
             number, offset = self._number, self._offset
-            length = part_length(self._source.size, number, self._unit, self._stride)
+            size, cut = self._source.size, (self._unit, self._stride)
+            length = part_length(size, number, *cut, least=self.least)
             if self._source.size is not None:
                 length = min(length, self._source.size - offset)
                 self._done = offset + length == self._source.size

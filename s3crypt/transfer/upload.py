@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from s3crypt.aws import is_far
 from s3crypt.errors import (
     ConflictError,
     ObjectNotFoundError,
@@ -16,9 +17,9 @@ from s3crypt.errors import (
     StorageError,
 )
 from s3crypt.framing import PartSealer
-from s3crypt.local.buffers import Buffers
+from s3crypt.local.buffers import RUN_LENGTH, Buffers
 from s3crypt.local.sources import Source
-from s3crypt.local.workers import Crew, current_stop, stopping
+from s3crypt.local.workers import Crew, Resources, current_stop, stopping
 from s3crypt.location import Location
 from s3crypt.logs import logger_of
 from s3crypt.requests import Attempts, Look, Reply, call, cause_of
@@ -33,7 +34,7 @@ from .conditions import (
     in_another_spelling,
 )
 from .marks import Mark, etag_of_parts
-from .parts import MAX_PARTS, Body, PartMaker
+from .parts import MAX_PARTS, PART_LENGTH, Body, PartMaker
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -46,6 +47,7 @@ _Begin = Callable[["S3Client", Mapping[str, Any], str], Mapping[str, Any]]
 # CopyObject takes 5 GB; which giga S3 means is not worth finding out.
 MAX_COPY_LENGTH = 5 * 10**9
 _COPY_PART_LENGTH = 512 * 2**20
+_STREAM_WORKERS = 10
 # Looks for an object of one's own that show it missing, if it is.
 _LOOKS = 3
 # Of this many replies in a row, one at least is whole, however bad the wire is.
@@ -112,10 +114,13 @@ def upload(
     source: Source,
     sealer: PartSealer | None,
     *,
-    workers: int,
+    resources: Resources,
     progress: Progress | None,
 ) -> tuple[Mapping[str, Any], int]:
     """Store the source as one object, sealed where a sealer is given, or store nothing.
+
+    An upload of known length begins before its first part is made: how long S3 takes to begin it
+    decides how long parts are.
 
     Returns:
         S3's last reply, and the plaintext bytes that were stored.
@@ -125,23 +130,50 @@ def upload(
         PolicyError: S3 did not encrypt as asked; what it stored was removed again.
     """
     # A message's header has a random id, so a sealed object needs no other mark.
-    mark = Mark(beginning=sealer.header) if sealer else to.mark
-    maker = PartMaker(source, sealer)
+    to = replace(to, mark=Mark(beginning=sealer.header) if sealer else to.mark)
+    maker = PartMaker(source, sealer, lambda: is_far(to.client))
+    # An upload by parts is confirmed when it begins, and appears when it is complete; a
+    # PutObject has overwritten what was there by the time it shows what it did.
+    by_parts = source.size is not None and (to.confirm_first or not maker.is_one_part)
+    with resources.memory.share(_first_length(source.size)):
+        if not by_parts:
+            return _put_measured(to, source, maker, resources, progress)
+        check_first(to.client, to.location, to.conditions, to.part_arguments, by_parts=True)
+        return _put_parts(to, source, maker, [], resources, progress)
+
+
+def _first_length(size: int | None) -> int:
+    """Return the bytes of the first worker's buffers that are counted.
+
+    Those of a stream are not: its caller may feed several streams in turn, and would wait for
+    memory that only the end of another one returns.
+    """
+    if size is None:
+        return 0
+    return min(size, max(PART_LENGTH, -(-size // MAX_PARTS))) + RUN_LENGTH // 2
+
+
+def _put_measured(
+    to: Upload,
+    source: Source,
+    maker: PartMaker,
+    resources: Resources,
+    progress: Progress | None,
+) -> tuple[Mapping[str, Any], int]:
+    """Store a source whose first part shows whether it is the only one."""
     buffers = Buffers()
     first = maker.make(buffers)
     if first is None:
         raise AssertionError("unreachable: every object has a part")
-    # An upload by parts is confirmed when it begins, and appears when it is complete; a
-    # PutObject has overwritten what was there by the time it shows what it did.
     is_whole = first.is_final and not to.confirm_first
     check_first(to.client, to.location, to.conditions, to.part_arguments, by_parts=not is_whole)
     if is_whole:
         source.verify()
-        return _put_whole(to, first, mark, progress), first.plaintext_length
+        return _put_whole(to, first, to.mark, progress), first.plaintext_length
     made = [(first, buffers)]
     # Whoever sends it lets go of it; kept here, it would take 8 MiB until the end.
     del first, buffers
-    return _put_parts(replace(to, mark=mark), source, maker, made, workers, progress)
+    return _put_parts(to, source, maker, made, resources, progress)
 
 
 def _put_whole(
@@ -224,7 +256,7 @@ def _put_parts(
     source: Source,
     maker: PartMaker,
     made: list[tuple[Body, Buffers]],
-    workers: int,
+    resources: Resources,
     progress: Progress | None,
 ) -> tuple[Mapping[str, Any], int]:
     def send(upload_id: str, buffers: Buffers) -> Part | None:
@@ -241,8 +273,16 @@ def _put_parts(
         to,
         send,
         begin=to.checksums.begin,
-        workers=workers,
-        may_grow=lambda: not maker.is_waiting,
+        crew_of=lambda work: Crew(
+            # Parts of a stream become longer, and workers that have one already keep it.
+            min(resources.workers, _STREAM_WORKERS) if source.size is None else resources.workers,
+            work,
+            may_grow=lambda: not maker.is_waiting,
+            is_far=lambda: is_far(to.client),
+            memory=resources.memory,
+            length=maker.worker_length,
+        ),
+        size=source.size,
         last_check=source.verify,
     )
 
@@ -266,8 +306,8 @@ def _by_parts(
     send: Callable[[str, Buffers], Part | None],
     *,
     begin: _Begin,
-    workers: int,
-    may_grow: Callable[[], bool] = lambda: True,
+    crew_of: Callable[[Callable[[Buffers], bool]], Crew],
+    size: int | None,
     last_check: Callable[[], None],
 ) -> tuple[Mapping[str, Any], int]:
     """Make an object of the parts that `send` sends, or nothing, and leave no upload open.
@@ -276,8 +316,8 @@ def _by_parts(
         to: Where it goes.
         send: Called by each worker with the upload's id and its buffers, until it has no more.
         begin: Begins the upload, given the client and the request's arguments.
-        workers: Threads, at most.
-        may_grow: Tells whether more threads would help.
+        crew_of: Returns the crew that does such work.
+        size: Bytes of all parts together, as they count them; None where only the end tells.
         last_check: Called before the object appears; raises if it must not.
 
     Returns:
@@ -296,8 +336,9 @@ def _by_parts(
 
     try:
         created = _begin(to, begin, begun, stop)
-        with Crew(workers, send_one, may_grow=may_grow) as crew:
+        with crew_of(send_one) as crew:
             crew.wait()
+        _check_all_sent(done, size)
         last_check()
         reply = _complete(to, created, done)
     except BaseException as error:
@@ -308,6 +349,11 @@ def _by_parts(
         _abort(to, begun, error, in_haste=in_haste)
         raise
     return {**created, **reply}, sum(sent.length for sent in done)
+
+
+def _check_all_sent(done: list[Part], size: int | None) -> None:
+    if size is not None and sum(part.length for part in done) != size:
+        raise AssertionError("unreachable: a crew that has not failed has sent all parts")
 
 
 def _begin(
@@ -328,7 +374,11 @@ def _begin(
             except BaseException as error:  # noqa: BLE001 - handed to result(), which raises it
                 begun.set_exception(error)
 
-    threading.Thread(target=request, name="s3crypt-begin", daemon=True).start()
+    try:
+        threading.Thread(target=request, name="s3crypt-begin", daemon=True).start()
+    except RuntimeError:
+        # No thread is to be had.
+        request()
     created = begun.result()
     to.check(created)
     return created
@@ -492,4 +542,9 @@ def _copy_parts(
         return Part(number, reply["CopyPartResult"]["ETag"], end - start, end - start)
 
     # S3 copies the bytes, so there is nothing that a checksum of ours could tell it.
-    return _by_parts(to, copy, begin=begin, workers=workers, last_check=last_check)[0]
+    def crew_of(work: Callable[[Buffers], bool]) -> Crew:
+        return Crew(workers, work, is_far=lambda: is_far(to.client))
+
+    size = source.size
+    made = _by_parts(to, copy, begin=begin, crew_of=crew_of, size=size, last_check=last_check)
+    return made[0]

@@ -15,7 +15,7 @@ from awscrt.checksums import combine_crc64nvme, crc64nvme
 from s3crypt.local.workers import Pool
 
 if TYPE_CHECKING:
-    from .download import ObjectStream
+    from .stream import ObjectStream
 
 
 class Whole:

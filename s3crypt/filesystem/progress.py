@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Callbacks of fsspec, which are not made for threads, told of what several threads do."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, Self
+
+from fsspec.callbacks import Callback, NoOpCallback
+
+
+class OneAtATime(Callback):  # type: ignore[misc]  # fsspec has no types
+    """A callback for several threads: its calls, and those of its branches, come one at a time."""
+
+    def __init__(self, callback: Any, lock: "threading.RLock | None" = None) -> None:
+        super().__init__()
+        self._callback = callback
+        # Reentrant, since a callback may branch, or update another, in its own call.
+        self._lock = lock or threading.RLock()
+
+    def __enter__(self) -> Self:
+        with self._lock:
+            self._callback.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._callback.__exit__(*error)
+
+    def set_size(self, size: int) -> None:
+        """Say how much there is in all."""
+        with self._lock:
+            self._callback.set_size(size)
+
+    def absolute_update(self, value: int) -> None:
+        """Say how much is done."""
+        with self._lock:
+            self._callback.absolute_update(value)
+
+    def relative_update(self, inc: int = 1) -> None:
+        """Say how much more is done."""
+        with self._lock:
+            self._callback.relative_update(inc)
+
+    def branched(self, path_1: Any, path_2: Any, **options: Any) -> Any:
+        """Return the callback of one file's transfer."""
+        with self._lock:
+            branch = self._callback.branched(path_1, path_2, **options)
+        return branch if isinstance(branch, NoOpCallback) else OneAtATime(branch, self._lock)
+
+
+def counter_of(callback: Any) -> Callable[[int], None] | None:
+    """Return the function that tells a callback of more bytes, or None if it does not listen."""
+    if isinstance(callback, NoOpCallback):
+        return None
+    count: Callable[[int], None] = OneAtATime(callback).relative_update
+    return count

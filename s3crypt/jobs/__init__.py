@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work on many objects: a lazy source of items, a bounded window of work, an outcome for each.
+
+`window` does the work side by side, `sources` finds files, `targets` says where objects go, and
+`journal` keeps what is done. The verbs themselves are in `objects` and `rotation`.
+"""
+
+from .journal import Journal
+from .sources import FoundFile, Unusable, files_below
+from .targets import TargetFolder
+from .window import Outcome, journaled, run, telling
+
+__all__ = [
+    "FoundFile",
+    "Journal",
+    "Outcome",
+    "TargetFolder",
+    "Unusable",
+    "files_below",
+    "journaled",
+    "run",
+    "telling",
+]

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the objects of a job go: paths below a folder, each of which only one object gets.
+
+Knows nothing of S3 but that an object's URI ends in its name. Writes no file.
+"""
+
+import os
+import stat
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from s3crypt.errors import PolicyError, StorageError
+
+# No file or folder has these names.
+_NOWHERE = frozenset(("", ".", ".."))
+# Neighbours in a listing share their folder.
+_FOLDERS_KNOWN = 1024
+# Listings are only held where a file system takes several spellings for one name.
+_LISTINGS_KNOWN = 8
+
+
+class TargetFolder:
+    """The folder that the objects below a prefix are written to, used by several threads.
+
+    What is checked of the folders in it is remembered: a job that writes objects to files makes
+    folders and files, never links.
+
+    Args:
+        root: The folder. It need not be there, and may be a link.
+        prefix: The URI that the objects' URIs begin with, with its slash at the end.
+    """
+
+    def __init__(self, root: str | Path, prefix: str) -> None:
+        self._root = str(Path(root))
+        self._prefix = prefix
+        self._real_root = Path(os.path.realpath(root))
+        self._leads_out = lru_cache(_FOLDERS_KNOWN)(self._leads_out_now)
+        self._fault_of_folder = lru_cache(_FOLDERS_KNOWN)(self._fault_of_folder_now)
+        self._names_in = lru_cache(_LISTINGS_KNOWN)(_names_in_now)
+        self._claims: set[str] = set()
+        self._claims_changed = threading.Condition()
+
+    def path_below(self, uri: str) -> Path:
+        """Return the path that an object's name stands for; nothing is made.
+
+        Raises:
+            PolicyError: The name, or a link that is there, would lead out of the folder.
+            StorageError: The folder cannot be read.
+        """
+        path = self._path_of_name(uri)
+        with _reporting(uri, path):
+            self._look(uri, path)
+        return Path(path)
+
+    @contextmanager
+    def claimed(self, uri: str) -> Iterator[Path]:
+        """Give an object the path to write it to, with its folder made; other objects wait.
+
+        Several objects may come to one path: `a` and `a/b`, `a` and `A` where the file system
+        takes these for one name, or two that a link joins. The first of them is written, and the
+        others are refused. A file that is there in the object's own spelling may be replaced.
+
+        Raises:
+            PolicyError: As `path_below`.
+            StorageError: Another object's file or folder is in the way, or the folder cannot be
+                made.
+        """
+        path = self._path_of_name(uri)
+        # A guess at which spellings a file system takes for one: a wrong one only makes an object
+        # wait for another. Whether they are one file is then seen in the folder.
+        claim = unicodedata.normalize("NFC", path.casefold())
+        with self._claims_changed:
+            while claim in self._claims:
+                self._claims_changed.wait()
+            self._claims.add(claim)
+        try:
+            with _reporting(uri, path):
+                self._check_free(uri, path)
+            yield Path(path)
+        finally:
+            with self._claims_changed:
+                self._claims.remove(claim)
+                self._claims_changed.notify_all()
+
+    # Paths are texts from here on: of an object's time here, making Paths of them took a third.
+
+    def _path_of_name(self, uri: str) -> str:
+        relative = uri.removeprefix(self._prefix)
+        if "\0" in relative or not _NOWHERE.isdisjoint(relative.split("/")):
+            raise PolicyError(f"{uri}: its name is not a path below {self._root}; not written.")
+        return f"{self._root}/{relative}"
+
+    def _look(self, uri: str, path: str) -> os.stat_result | None:
+        """Return what is at a path, or None; refuse a path that leads out of the root."""
+        leads_out = self._leads_out(_folder_of(path))
+        try:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        if found and stat.S_ISLNK(found.st_mode):
+            leads_out = leads_out or self._leads_out_now(path)
+        if leads_out:
+            raise PolicyError(f"{uri}: a link leads it out of {self._root}; not written.")
+        return found
+
+    def _leads_out_now(self, path: str) -> bool:
+        return not Path(os.path.realpath(path)).is_relative_to(self._real_root)
+
+    def _check_free(self, uri: str, path: str) -> None:
+        """Make the folder; refuse to replace what is not this object's file."""
+        folder = _folder_of(path)
+        # No folder is made behind a link that leads out, which `_look` then refuses.
+        if not self._leads_out(folder) and (fault := self._fault_of_folder(folder)):
+            raise _in_the_way(uri, fault)
+        found = self._look(uri, path)
+        if found is None:
+            return
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+            raise _in_the_way(uri, f"{path} is {kind}, and would have to be a file")
+        if not self._is_named_so(path, found):
+            raise _in_the_way(uri, f"this file system has another file's name for {path}")
+
+    def _fault_of_folder_now(self, folder: str) -> str | None:
+        """Make a folder, and return what keeps files from being written there under its name."""
+        above = [Path(folder), *Path(folder).parents]
+        try:
+            above[0].mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            file = next(path for path in above if os.path.lexists(path))
+            return f"{file} is no folder, and would have to be one"
+        below_root = above[: above.index(Path(self._root))]
+        if not all(self._is_named_so(str(path), path.lstat()) for path in below_root):
+            return f"this file system has another folder's name for {folder}"
+        return None
+
+    def _is_named_so(self, path: str, found: os.stat_result) -> bool:
+        """Return whether what is at a path has the name that the path ends in."""
+        folder, _, name = path.rpartition("/")
+        if not _has_other_spelling(folder, name, found) or name in self._names_in(folder):
+            return True
+        # It may have been written after its folder was listed.
+        return name in _names_in_now(folder)
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _in_the_way(uri: str, what: str) -> StorageError:
+    return StorageError(
+        f"{uri}: {what}; not written.",
+        hint="Move what is there away, or get this object alone, to another path.",
+    )
+
+
+def _names_in_now(folder: str) -> frozenset[str]:
+    with os.scandir(folder) as entries:
+        return frozenset(entry.name for entry in entries)
+
+
+def _has_other_spelling(folder: str, name: str, found: os.stat_result) -> bool:
+    """Return whether the file system finds the same entry under another spelling of its name."""
+    others = {name.swapcase()}
+    if not name.isascii():
+        others |= {unicodedata.normalize(form, name) for form in ("NFC", "NFD")}
+    return any(_is_at(f"{folder}/{other}", found) for other in others - {name})
+
+
+def _is_at(path: str, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), found)
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _reporting(uri: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{uri}: cannot write {path}: {error.strerror}.",
+            hint="Check the folder, its permissions and the space left.",
+        ) from error

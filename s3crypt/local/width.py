@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many workers a piece of work is worth. Pure: it reads no clock and starts no thread."""
+
+import os
+
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+# Workers beside a near service: they keep the cores of both sides busy.
+NEAR = max(2, _CORES)
+# Workers to begin with, where the service is far away.
+FAR = 16
+# Twice the workers must bring so much more, or they only take memory.
+_GAIN = 1.1
+
+
+class Width:
+    """Decides how many workers there should be, from how fast work was done with those there were.
+
+    A near service is given as many workers as there are cores. A service far away is given 16, and
+    twice as many each time, as long as the rate grows by a tenth.
+
+    Args:
+        most: Workers, at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._wanted = min(most, NEAR)
+        self._began: tuple[float, int] | None = None
+        self._best: float | None = None
+        self._is_settled = False
+
+    def wanted(self, now: float, done: int, *, is_far: bool) -> int:
+        """Return how many workers there should be.
+
+        Args:
+            now: The time in seconds, by any clock that never goes back.
+            done: Pieces of work that were done so far.
+            is_far: Whether the service is known to be far away.
+        """
+        if self._is_settled or not is_far:
+            return self._wanted
+        if self._began is None:
+            self._grow(max(self._wanted, FAR), now, done)
+            return self._wanted
+        began, before = self._began
+        # A piece of work for each worker: before that, the rate is that of fewer workers.
+        if done - before < self._wanted or now <= began:
+            return self._wanted
+        rate = (done - before) / (now - began)
+        if self._best is not None and rate < _GAIN * self._best:
+            self._is_settled = True
+        else:
+            self._best = rate
+            self._grow(2 * self._wanted, now, done)
+        return self._wanted
+
+    def _grow(self, wanted: int, now: float, done: int) -> None:
+        self._is_settled = wanted >= self._most
+        self._wanted = min(self._most, wanted)
+        self._began = now, done

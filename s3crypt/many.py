@@ -1,0 +1,461 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work on many objects at once: the public face of jobs. It checks arguments and delegates."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack
+
+from .arguments import given_mode, required_mode
+from .aws_errors import is_for_all
+from .errors import (
+    ConfigError,
+    KeyUnavailableError,
+    ObjectNotFoundError,
+    Remedy,
+    S3CryptError,
+    StorageError,
+)
+from .formats import MAX_HEADER_LENGTH
+from .jobs import (
+    FoundFile,
+    Journal,
+    Outcome,
+    TargetFolder,
+    Unusable,
+    files_below,
+    journaled,
+    run,
+    telling,
+)
+from .local.sources import given
+from .location import Location
+from .modes import Mode
+from .objects.access import ListedObject, Objects, describe_target
+from .objects.checks import demanded
+from .objects.deleting import MAX_BATCH, delete_batch
+from .objects.info import ObjectInfo
+from .objects.opened import Demand, Neighbour
+from .requests import is_transient
+from .transfer import Progress
+from .transfer.conditions import IF_ABSENT
+
+if TYPE_CHECKING:
+    from .rotation import RotationOutcome
+
+Source: TypeAlias = str | Path | bytes
+# A URI, or what `S3Crypt.list` or `list_with_neighbours` yields: the latter saves a request of
+# some objects that no mode was named for.
+Object: TypeAlias = str | ListedObject | tuple[ListedObject, Neighbour | None]
+# Of a thousand objects each, as two pages of a listing are.
+_BATCHES_AHEAD = 2
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class JobOptions(TypedDict, total=False):
+    """How a job is done.
+
+    Attributes:
+        jobs: Objects under way at once, at most; 64 if left out. There are as many as are worth it.
+        journal: Keeps what is done. A job that is run again leaves out what its journal has.
+        found: Called, from another thread, with the bytes of each object that the job finds: of a
+            file, or those that S3 has stored; and with None once all are found.
+    """
+
+    jobs: int | None
+    journal: Journal | None
+    found: Callable[[int | None], None]
+
+
+class PutOptions(JobOptions, total=False):
+    """What is said of all objects that are stored; see `S3Crypt.put`.
+
+    With `dry_run` files are only opened, and nothing is stored.
+    """
+
+    mode: Mode | str | None
+    metadata: Mapping[str, str] | None
+    tags: Mapping[str, str] | None
+    content_type: str | None
+    storage_class: str | None
+    if_absent: bool
+    dry_run: bool
+    progress: Progress | None
+
+
+class GetOptions(JobOptions, total=False):
+    """What is demanded of all objects that are fetched; see `S3Crypt.get`.
+
+    With `dry_run` objects are only inspected, and no file is written.
+    """
+
+    mode: Mode | str | None
+    written_in: str | None
+    allow_uncommitted: bool
+    allow_unsigned: bool
+    allow_unverified_signature: bool
+    dry_run: bool
+    progress: Progress | None
+
+
+class Many:
+    """Work on many objects at once: `S3Crypt.many`.
+
+    Each method yields an `Outcome` for each object as its work ends, in any order; work begins with
+    the first outcome that is asked for. One object's failure is its outcome's `error`. An error
+    that would meet every object, such as a bucket that does not exist, ends the job: it is raised
+    once the work under way is done. Memory does not grow with the number of objects.
+    """
+
+    def __init__(self, objects: Objects, mode: Callable[[], Mode | None]) -> None:
+        self._objects = objects
+        self._mode = mode
+
+    def put(
+        self, pairs: Iterable[tuple[Source, str]], **options: Unpack[PutOptions]
+    ) -> Iterator[Outcome[tuple[Source, str], ObjectInfo]]:
+        """Store objects, given pairs of a source and a URI; see `S3Crypt.put`.
+
+        A wrapping key that cannot be used ends the job.
+        """
+        yield from self._put(pairs, options)
+
+    def put_folder(
+        self,
+        folder: str | Path,
+        uri: str,
+        *,
+        left_out: Callable[[Path, str], None] = lambda _path, _why: None,
+        **options: Unpack[PutOptions],
+    ) -> Iterator[Outcome[tuple[Source, str], ObjectInfo]]:
+        """Store the files below a folder; the path of each from there is added to `uri`.
+
+        Args:
+            folder: The folder. Links to folders in it are not followed.
+            uri: A prefix: a bucket, or a URI that ends with a slash.
+            left_out: Called, from another thread, with a path that is left out, and the reason.
+            options: As `put` has them.
+        """
+        prefix, journal = _prefix(uri), options.get("journal")
+
+        def pairs() -> Iterator[tuple[FoundFile | Unusable, str]]:
+            for found in files_below(folder, report=left_out):
+                if journal is not None and journal.owns(found.path):
+                    left_out(found.path, "this job's journal")
+                    continue
+                name = found.name if isinstance(found, FoundFile) else ""
+                yield found, f"{prefix}{name}"
+
+        for outcome in self._put(pairs(), options):
+            found, to = outcome.item
+            path: Source = found.path if isinstance(found, FoundFile | Unusable) else found
+            yield replace(outcome, item=(path, to))
+
+    def get(
+        self, pairs: Iterable[tuple[Object, str | Path]], **options: Unpack[GetOptions]
+    ) -> Iterator[Outcome[tuple[Object, str | Path], ObjectInfo]]:
+        """Fetch objects, given pairs of an object and a path; see `S3Crypt.get`.
+
+        Folders are made where they are missing.
+        """
+        folder = nullcontext if options.get("dry_run") else _with_folder
+        yield from self._get(
+            pairs, lambda pair: folder(Path(pair[1])), lambda pair: pair[0], options
+        )
+
+    def get_folder(
+        self, uri: str, folder: str | Path, **options: Unpack[GetOptions]
+    ) -> Iterator[Outcome[tuple[str, Path], ObjectInfo]]:
+        """Fetch the objects below a prefix into a folder, each by the rest of its name.
+
+        No object is written outside the folder, nor over another object's file.
+
+        Raises:
+            ObjectNotFoundError: There is no object below the prefix.
+        """
+        prefix = _prefix(uri)
+        targets = TargetFolder(folder, prefix)
+
+        def target(item: Object) -> AbstractContextManager[Path]:
+            if options.get("dry_run"):
+                return nullcontext(targets.path_below(_uri(item)))
+            return targets.claimed(_uri(item))
+
+        found = self._with_content(prefix)
+        for outcome in self._get(found, target, lambda item: item, options):
+            name = _uri(outcome.item)
+            path = Path(folder, name.removeprefix(prefix))
+            yield Outcome((name, path), outcome.result, outcome.error, outcome.seconds)
+
+    def inspect(
+        self,
+        objects: Iterable[Object],
+        *,
+        mode: Mode | str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Iterator[Outcome[Object, ObjectInfo]]:
+        """Say how objects are encrypted; see `S3Crypt.inspect`."""
+        demand = Demand(self._mode_of(mode))
+
+        def inspect(item: Object) -> ObjectInfo:
+            location, demand_here = _to_read(item, demand)
+            return self._objects.look(location, demand_here, first=MAX_HEADER_LENGTH)
+
+        yield from self._run(telling(objects, _stored_size, options.get("found")), inspect, options)
+
+    def delete(
+        self, objects: Iterable[Object], **options: Unpack[JobOptions]
+    ) -> Iterator[Outcome[Object, None]]:
+        """Delete objects, a thousand by a request; in a versioned bucket they are hidden.
+
+        A listed object is deleted on condition of its ETag, so that what another writer has stored
+        since is kept: its outcome is a `ConflictError`.
+        """
+
+        def delete(batch: list[Object]) -> list[S3CryptError | None]:
+            locations = [Location.parse_object(_uri(item)) for item in batch]
+            named = [(at.name, _etag(item)) for at, item in zip(locations, batch, strict=True)]
+            return delete_batch(self._objects.client, locations[0].bucket, named)
+
+        found = telling(objects, lambda _: 0, options.get("found"))
+        batches = self._run(_batches(found), delete, options, ahead=_BATCHES_AHEAD)
+        for_all: S3CryptError | None = None
+        for batch in batches:
+            errors = batch.result or [batch.error] * len(batch.item)
+            for item, error in zip(batch.item, errors, strict=True):
+                if error is not None and is_for_all(error):
+                    for_all = error
+                else:
+                    yield Outcome(item, None, error, batch.seconds / len(batch.item))
+            if for_all is not None:
+                raise for_all
+
+    def rotate(  # noqa: PLR0913 - as `S3Crypt.rotate` has them
+        self,
+        uri: str,
+        *,
+        to: Mode | str,
+        dry_run: bool = False,
+        allow_unsigned: bool = False,
+        allow_unencrypted: bool = False,
+        written_in: str | None = None,
+        drop_annotations: bool = False,
+        **options: Unpack[JobOptions],
+    ) -> "Iterator[RotationOutcome]":
+        """Bring all objects below a prefix to another mode or key; see `S3Crypt.rotate`.
+
+        A failure is the outcome's `error`; no `RotationError` is raised.
+        """
+        from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
+
+        yield from rotation.rotate_each(
+            self._objects,
+            self._mode(),
+            Location.parse(_prefix(uri)),
+            required_mode(to),
+            rotation.Origin(allow_unsigned, allow_unencrypted, written_in),
+            drop_annotations=drop_annotations,
+            dry_run=dry_run,
+            jobs=_jobs(options.get("jobs")),
+            journal=options.get("journal"),
+            found=options.get("found"),
+        )
+
+    def _put(
+        self, pairs: Iterable[tuple[Any, str]], options: PutOptions
+    ) -> Iterator[Outcome[tuple[Any, str], Any]]:
+        chosen = demanded(self._mode_of(options.get("mode")))
+        names = ("metadata", "tags", "content_type", "storage_class")
+        said: dict[str, Any] = {name: options.get(name) for name in names}
+        conditions = IF_ABSENT if options.get("if_absent") else {}
+        progress = options.get("progress")
+
+        def put(pair: tuple[Any, str]) -> ObjectInfo | None:
+            source, uri = pair
+            if isinstance(source, Unusable):
+                raise source.error
+            location = Location.parse_object(uri)
+            described = describe_target(location, **said)
+            path = source.path if isinstance(source, FoundFile) else source
+            with given(path) as opened:
+                if options.get("dry_run"):
+                    return None
+                return self._objects.write(
+                    opened, location, chosen, described, conditions=conditions, progress=progress
+                )
+
+        def stops_at(error: S3CryptError) -> bool:
+            cause = error.__cause__
+            is_passing = isinstance(cause, Exception) and is_transient(cause)
+            is_key = isinstance(error, KeyUnavailableError) and not is_passing
+            return is_key or is_for_all(error)
+
+        def named(pair: tuple[Any, str]) -> tuple[str, str]:
+            return pair[1], f"{pair[0]!s} {_state(pair[0])}"
+
+        left, noted = _journaled(pairs, put, options, named, "put")
+        found = telling(left, lambda pair: _size(pair[0]), options.get("found"))
+        return self._run(found, noted, options, stops_at)
+
+    def _get(
+        self,
+        items: Iterable[_Item],
+        target: Callable[[_Item], AbstractContextManager[Path]],
+        found: Callable[[_Item], Object],
+        options: GetOptions,
+    ) -> Iterator[Outcome[_Item, ObjectInfo]]:
+        names = ("allow_uncommitted", "allow_unsigned", "allow_unverified_signature", "written_in")
+        asked: dict[str, Any] = {name: how for name, how in options.items() if name in names}
+        demand = Demand(self._mode_of(options.get("mode")), **asked)
+        progress, journal = options.get("progress"), options.get("journal")
+
+        def get(item: _Item) -> ObjectInfo:
+            location, demand_here = _to_read(found(item), demand)
+            with target(item) as path:
+                if options.get("dry_run"):
+                    return self._objects.look(location, demand_here)
+                if journal is not None and journal.owns(path):
+                    raise StorageError(
+                        f"{location}: {path} is this job's journal; not written.",
+                        hint="Keep the journal in another folder.",
+                    )
+                return self._objects.fetch(location, demand_here, path, progress=progress)
+
+        def named(item: _Item) -> tuple[str, str]:
+            return _uri(found(item)), _etag(found(item)) or ""
+
+        left, noted = _journaled(items, get, options, named, "get")
+        told = telling(left, lambda item: _stored_size(found(item)), options.get("found"))
+        return self._run(told, noted, options)
+
+    def _run(
+        self,
+        items: Iterable[_Item],
+        work: Callable[[_Item], _Result],
+        options: JobOptions | PutOptions | GetOptions,
+        stops_at: Callable[[S3CryptError], bool] = is_for_all,
+        **more: Any,
+    ) -> Iterator[Outcome[_Item, _Result]]:
+        most, is_far = _jobs(options.get("jobs")), partial(getattr, self._objects, "is_far")
+        return run(items, work, most=most, is_far=is_far, stops_at=stops_at, **more)
+
+    def _with_content(self, uri: str) -> Iterator[Object]:
+        """Yield the objects below a prefix but the empty ones that consoles show folders by.
+
+        Raises:
+            ObjectNotFoundError: There is no object.
+        """
+        is_empty = True
+        for listed, neighbour in self._objects.list_with_neighbours(Location.parse(uri)):
+            is_empty = False
+            if listed.stored_size or not listed.uri.endswith("/"):
+                yield listed, neighbour
+        if is_empty:
+            raise ObjectNotFoundError(f"{uri}: no objects below it", remedy=Remedy("list_objects"))
+
+    def _mode_of(self, mode: Mode | str | None) -> Mode | None:
+        return self._mode() if mode is None else given_mode(mode)
+
+
+def _journaled(
+    items: Iterable[_Item],
+    work: Callable[[_Item], _Result],
+    options: PutOptions | GetOptions,
+    named: Callable[[_Item], tuple[str, str]],
+    action: str,
+) -> tuple[Iterable[_Item], Callable[[_Item], _Result]]:
+    journal = options.get("journal")
+    if journal is None or options.get("dry_run"):
+        return items, work
+    return journaled(journal, items, work, named=named, done=lambda _: (action, ""))
+
+
+def _jobs(jobs: int | None) -> int | None:
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"A job works on one object at least at once, not on {jobs}.")
+    return jobs
+
+
+def _prefix(uri: str) -> str:
+    if not Location.parse(uri).is_prefix:
+        raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")
+    return uri if uri.endswith("/") else f"{uri}/"
+
+
+def _uri(item: Object) -> str:
+    if isinstance(item, str):
+        return item
+    return item.uri if isinstance(item, ListedObject) else item[0].uri
+
+
+def _etag(item: Object) -> str | None:
+    if isinstance(item, str):
+        return None
+    return item.etag if isinstance(item, ListedObject) else item[0].etag
+
+
+def _stored_size(item: Object) -> int:
+    if isinstance(item, str):
+        return 0
+    return item.stored_size if isinstance(item, ListedObject) else item[0].stored_size
+
+
+def _size(source: object) -> int:
+    if isinstance(source, bytes):
+        return len(source)
+    return source.size if isinstance(source, FoundFile) else 0
+
+
+def _to_read(item: Object, demand: Demand) -> tuple[Location, Demand]:
+    location = Location.parse_object(_uri(item))
+    return location, replace(demand, neighbour=item[1]) if isinstance(item, tuple) else demand
+
+
+def _batches(objects: Iterable[Object]) -> Iterator[list[Object]]:
+    """Yield neighbours of one bucket, as many together as one request deletes."""
+    batch: list[Object] = []
+    bucket: str | None = None
+    for item in objects:
+        try:
+            here = Location.parse_object(_uri(item)).bucket
+        except S3CryptError:
+            # The work on it says what is wrong.
+            here = None
+        if batch and (here is None or here != bucket or len(batch) == MAX_BATCH):
+            yield batch
+            batch = []
+        bucket = here
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+@contextmanager
+def _with_folder(target: Path) -> Iterator[Path]:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot make the folder {target.parent}: {error.strerror}.",
+            hint="Check its permissions, and whether a file is in its place.",
+        ) from error
+    yield target
+
+
+def _state(source: object) -> str:
+    """Return a text that differs once a file has been written to."""
+    if isinstance(source, FoundFile):
+        return source.version
+    if not isinstance(source, str | Path):
+        if isinstance(source, Unusable):
+            return ""
+        raise ConfigError("A journal knows files by their paths, and bytes have none.")
+    try:
+        state = Path(source).stat()
+    except OSError:
+        # The work on it says why.
+        return ""
+    return f"{state.st_size} bytes, {state.st_mtime_ns} ns"

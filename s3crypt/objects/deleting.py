@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects deleted: one by a request, or up to 1,000.
+
+S3 answers DeleteObjects key by key. An object counts as deleted only if the reply names its key;
+each object that the reply leaves out gets a request of its own. This module decides which keys may
+go together, what each entry of a reply means, and which requests are safe to repeat. It knows no
+listing. It runs one batch at a time; callers may run several batches in threads.
+
+An ETag makes a delete conditional. On the first request only the service checks it, and a service
+that ignores ETags deletes any content: a HEAD for each object would turn one request into 1,001.
+A HEAD goes before every repetition, because a second delete could remove an object that another
+writer has stored since the first.
+
+A request names a version only where the caller does: S3 then deletes the version for good.
+"""
+
+import copy
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import groupby, islice
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from s3crypt.aws_errors import THROTTLES, http_status
+from s3crypt.errors import ObjectNotFoundError, S3CryptError, StorageError
+from s3crypt.local.workers import each
+from s3crypt.location import Location
+from s3crypt.logs import logger_of
+from s3crypt.requests import Attempts, Reply, as_ours, call, cause_of, is_transient
+from s3crypt.transfer.conditions import check_unchanged, delete_unchanged, head
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+_log = logger_of(__name__)
+
+# S3's limit for one request.
+MAX_BATCH = 1000
+# XML 1.0 cannot carry most control characters. Parsers turn a carriage return into a newline, and
+# some strip spaces at the ends: they would delete another object.
+_NOT_IN_XML = re.compile("^$|^\\s|\\s$|[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Codes of services that know no DeleteObjects, or no ETags in it, or that demand a Content-MD5:
+# botocore has sent a CRC-32 instead since version 1.36.
+_NOT_TOGETHER = frozenset(
+    {
+        "EntityTooLarge",
+        "InvalidArgument",
+        "InvalidRequest",
+        "MalformedXML",
+        "MaxMessageLengthExceeded",
+        "MethodNotAllowed",
+        "MissingContentMD5",
+        "MissingSecurityHeader",
+        "NotImplemented",
+    }
+)
+# Requests for throttled keys, at least: to botocore the reply is a success, so that a client of the
+# caller's does not repeat the request.
+_ROUNDS = 5
+# After as many failed objects in a row the service is taken to be down. Each object takes the whole
+# time of the retry policy, and a batch of 1,000 would take 16 hours.
+_FAILURES_IN_A_ROW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOutcome:
+    """The result for one object: without an error, it is not there any more."""
+
+    location: Location
+    error: S3CryptError | None = None
+
+
+def delete_object(
+    client: "S3Client",
+    location: Location,
+    version_id: str | None = None,
+) -> None:
+    """Delete an object (in a versioned bucket: hide it), or one version for good.
+
+    Raises:
+        StorageError: S3 refused or failed.
+    """
+    version = {"VersionId": version_id} if version_id else {}
+
+    def look(attempts: Attempts) -> Reply | None:
+        # A second delete would remove what another writer has stored since the first one.
+        with suppress(ObjectNotFoundError):
+            head(client, location, version, within=attempts)
+            return None
+        return {}
+
+    call(client, "delete_object", {**location.arguments, **version}, str(location), look=look)
+
+
+def delete_many(
+    client: "S3Client", items: Iterable[tuple[Location, str | None]], *, workers: int = 1
+) -> Iterator[DeleteOutcome]:
+    """Delete objects, and yield each one's outcome in the order of the items.
+
+    Args:
+        client: The S3 client.
+        items: Objects with their ETags, or None to delete any content. They are read a batch at a
+            time; consecutive objects of one bucket share a batch.
+        workers: The most requests at once, where objects are deleted singly.
+    """
+    for bucket, group in groupby(items, key=lambda item: item[0].bucket):
+        while batch := [(location.name, etag) for location, etag in islice(group, MAX_BATCH)]:
+            errors = delete_batch(client, bucket, batch, workers=workers)
+            for (name, _), error in zip(batch, errors, strict=True):
+                yield DeleteOutcome(Location(bucket, name), error)
+
+
+def delete_batch(
+    client: "S3Client",
+    bucket: str,
+    items: Sequence[tuple[str, str | None]],
+    *,
+    workers: int = 1,
+) -> list[S3CryptError | None]:
+    """Delete up to 1,000 objects of one bucket; return an error or None for each, in order.
+
+    Args:
+        client: The S3 client.
+        bucket: The bucket.
+        items: Names with ETags, or None to delete any content.
+        workers: The most requests at once, where objects are deleted singly.
+
+    Raises:
+        ValueError: There are more than 1,000 items.
+    """
+    if len(items) > MAX_BATCH:
+        raise ValueError(f"A batch has at most {MAX_BATCH} objects, not {len(items)}.")
+    batch = _Batch(client, bucket, items)
+    batch.delete_together()
+    batch.delete_singly(workers)
+    return batch.errors
+
+
+class _UnknownEffectError(Exception):
+    """The reply to a request is lost, which may have deleted any of its objects."""
+
+
+class _Batch:
+    """Objects of one bucket that are being deleted.
+
+    Attributes:
+        errors: The error of each object, by its place in the batch; None if it is gone.
+    """
+
+    def __init__(
+        self, client: "S3Client", bucket: str, items: Sequence[tuple[str, str | None]]
+    ) -> None:
+        self.errors: list[S3CryptError | None] = [None] * len(items)
+        self._client = client
+        self._items = [(Location(bucket, name), etag) for name, etag in items]
+        self._bucket = bucket
+        self._subject = f"{len(items)} objects of s3://{bucket}"
+        self._attempts = Attempts(client, self._subject, least=_ROUNDS, operation="delete_objects")
+        # The place of an object to delete singly -> whether an earlier request may have deleted it.
+        self._single: dict[int, bool] = {}
+        self._failures: list[S3CryptError] = []
+
+    def delete_together(self) -> None:
+        """Delete the objects that can share a request, and note the others."""
+        waiting: dict[str, int] = {}
+        for place, (location, _) in enumerate(self._items):
+            # Of two items with one name, a reply does not say which one an entry is about.
+            if _NOT_IN_XML.search(location.name) or location.name in waiting:
+                self._single[place] = False
+            else:
+                waiting[location.name] = place
+        while waiting:
+            waiting = self._ask(waiting)
+
+    def _ask(self, waiting: Mapping[str, int]) -> dict[str, int]:
+        """Request the deletion of these objects; return the throttled ones after a pause."""
+        try:
+            reply = call(
+                self._client,
+                "delete_objects",
+                {"Bucket": self._bucket, "Delete": {"Objects": self._entries(waiting)}},
+                self._subject,
+                look=_stop,
+                within=self._attempts,
+            )
+        except _UnknownEffectError:
+            self._leave(waiting.values(), "the reply was lost", is_repeated=True)
+        except S3CryptError as error:
+            self._refuse(waiting, error)
+        else:
+            return self._read(reply, waiting)
+        return {}
+
+    def _entries(self, waiting: Mapping[str, int]) -> list[dict[str, str]]:
+        etags = {name: self._items[place][1] for name, place in waiting.items()}
+        return [
+            {"Key": name, "ETag": etag} if etag else {"Key": name} for name, etag in etags.items()
+        ]
+
+    def _refuse(self, waiting: Mapping[str, int], error: S3CryptError) -> None:
+        if error.code in _NOT_TOGETHER or http_status(error) in (
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            HTTPStatus.NOT_IMPLEMENTED,
+        ):
+            self._leave(waiting.values(), cause_of(error), is_repeated=False)
+        else:
+            self._fail(waiting, error)
+
+    def _fail(self, waiting: Mapping[str, int], error: S3CryptError) -> None:
+        """Give each of these objects the error of their request, naming the object."""
+        for place in waiting.values():
+            mine = copy.copy(error)
+            text = str(error).replace(self._subject, str(self._items[place][0]), 1)
+            mine.args = (text, *error.args[1:])
+            mine.__cause__ = error.__cause__
+            self.errors[place] = mine
+
+    def _read(self, reply: Reply, waiting: Mapping[str, int]) -> dict[str, int]:
+        """Record the results in a reply; return the throttled objects after a pause."""
+        refused = {entry["Key"]: entry for entry in reply.get("Errors") or ()}
+        deleted = {entry["Key"] for entry in reply.get("Deleted") or ()}
+        unnamed = [place for name, place in waiting.items() if name not in refused.keys() | deleted]
+        if unnamed:
+            self._leave(unnamed, "the reply does not name them", is_repeated=True)
+        throttled: dict[str, int] = {}
+        last = None
+        for name, place in waiting.items():
+            if name not in refused:
+                continue
+            code, error = refused[name]["Code"], _refusal(reply, refused[name])
+            if code in THROTTLES:
+                throttled[name], last = place, error
+            else:
+                self._take(place, code, error)
+        if last is not None:
+            try:
+                self._attempts.after(last)
+            except S3CryptError as final:
+                self._fail(throttled, final)
+                return {}
+        return throttled
+
+    def _take(self, place: int, code: str, error: ClientError) -> None:
+        """Record a refusal of one object, or leave the object to be deleted singly."""
+        location, etag = self._items[place]
+        if code == "NoSuchKey":
+            # S3's answer where there is an ETag, and somebody else has deleted the object.
+            return
+        if is_transient(error) or code == "PreconditionFailed":
+            # A HEAD tells another writer's object from a delete marker, which matches no ETag, and
+            # from an unchanged object whose ETag the service compares without its quotes.
+            self._single[place] = True
+        elif code in _NOT_TOGETHER:
+            self._single[place] = False
+        else:
+            refused = as_ours(error, str(location), StorageError)
+            refused.__cause__ = error
+            if etag and code == "AccessDenied":
+                refused.hint = f"{refused.hint} With an ETag, a delete needs s3:GetObject too."
+            self.errors[place] = refused
+
+    def _leave(self, places: Iterable[int], why: str, *, is_repeated: bool) -> None:
+        """Leave objects to be deleted singly, for a reason that is logged."""
+        single = dict.fromkeys(places, is_repeated)
+        _log.info("s3://%s: %d objects are deleted singly (%s)", self._bucket, len(single), why)
+        self._single |= single
+
+    def delete_singly(self, workers: int) -> None:
+        """Delete each object that is left by a request of its own."""
+        if workers == 1 or len(self._single) < 2:
+            for place in self._single:
+                self._delete_single(place)
+        else:
+            each(iter(self._single), lambda place, _: self._delete_single(place), workers)
+
+    def _delete_single(self, place: int) -> None:
+        location, etag = self._items[place]
+        is_repeated = self._single[place]
+        if len(self._failures) >= _FAILURES_IN_A_ROW:
+            self.errors[place] = _not_asked(location, self._failures[-1], is_repeated=is_repeated)
+            return
+        try:
+            _delete(self._client, location, etag, is_repeated=is_repeated)
+        except S3CryptError as error:
+            self.errors[place] = error
+            if _has_failed(error):
+                self._failures.append(error)
+                return
+        self._failures.clear()
+
+
+def _stop(_: Attempts) -> Reply | None:
+    # One look cannot show which of the objects are gone.
+    raise _UnknownEffectError
+
+
+def _refusal(reply: Reply, entry: Mapping[str, str]) -> ClientError:
+    """Return an entry of a reply's errors as the error of a request."""
+    said = {"Code": entry["Code"], "Message": entry.get("Message", "")}
+    return ClientError(
+        {"Error": said, "ResponseMetadata": reply["ResponseMetadata"]},  # type: ignore[typeddict-item]
+        "DeleteObjects",
+    )
+
+
+def _delete(client: "S3Client", location: Location, etag: str | None, *, is_repeated: bool) -> None:
+    if is_repeated and _is_gone(client, location, etag):
+        return
+    if etag:
+        delete_unchanged(client, location, etag, {}, looks_first=False)
+    else:
+        delete_object(client, location)
+
+
+def _is_gone(client: "S3Client", location: Location, etag: str | None) -> bool:
+    """Return whether there is no object any more, after a request that may have deleted it.
+
+    Raises:
+        ConflictError: Another writer's object is there.
+        StorageError: S3 failed.
+    """
+    try:
+        if etag:
+            check_unchanged(client, location, etag, {})
+        else:
+            head(client, location, {})
+    except ObjectNotFoundError:
+        return True
+    except StorageError as error:
+        # A caller who may delete need not be allowed to read, and an object under a customer key
+        # answers with 400. Then the service checks the ETag.
+        if http_status(error) not in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN):
+            raise
+    return False
+
+
+def _has_failed(error: S3CryptError) -> bool:
+    """Return whether a request was given up although a later attempt might have succeeded."""
+    return isinstance(error.__cause__, Exception) and is_transient(error.__cause__)
+
+
+def _not_asked(location: Location, before: S3CryptError, *, is_repeated: bool) -> StorageError:
+    unknown = " It is not known whether it was deleted." if is_repeated else ""
+    error = StorageError(
+        f"{location}: left out, as the service has failed for the objects before it.{unknown}",
+        hint="Run it again.",
+        code=before.code,
+    )
+    error.__cause__ = before.__cause__
+    return error
