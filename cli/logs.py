@@ -22,12 +22,17 @@ class _Talk(logging.Handler):
             say(self.format(record))
 
 
+def are_printed() -> bool:
+    """Return whether records are printed: -v or --debug was given."""
+    return any(isinstance(each, _Talk) for each in logging.getLogger("s3crypt").handlers)
+
+
 @contextmanager
 def printing(level: str) -> Iterator[None]:
     """Print the records of this level and above; of two that are in force, the lower counts."""
     logger = logging.getLogger("s3crypt")
     before = logger.level
-    handlers = [] if any(isinstance(each, _Talk) for each in logger.handlers) else [_Talk()]
+    handlers = [] if are_printed() else [_Talk()]
     for handler in handlers:
         handler.setFormatter(logging.Formatter(_FORMAT))
         logger.addHandler(handler)

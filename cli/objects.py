@@ -5,7 +5,6 @@ import dataclasses
 import errno
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
@@ -15,11 +14,11 @@ import click
 from s3crypt.errors import (
     ConfigError,
     ObjectNotFoundError,
-    PolicyError,
     StorageError,
 )
 
 from .files import check_folder, discarding, standard_input
+from .jobs import jobs_option, journal_option, opened_journal, refuse_job_options
 from .options import (
     ModeOptions,
     Settings,
@@ -40,11 +39,8 @@ from .output import (
     size_text,
 )
 from .places import (
-    act_on_each,
     allow_unsigned_option,
     dry_run_option,
-    found_below,
-    found_to_read,
     make_store,
     name_of,
     prefix_of,
@@ -54,6 +50,7 @@ from .places import (
     written_as_option,
     written_in_option,
 )
+from .recursive import delete_below, get_folder, inspect_below, put_folder
 
 if TYPE_CHECKING:
     from s3crypt import ListedObject, Mode, ObjectInfo, S3Crypt
@@ -86,6 +83,8 @@ _allow_unverified_signature = option(
 @option("--if-absent", is_flag=True, help="Fail if the object exists; never overwrite.")
 @written_in_option
 @option("-r", "--recursive", is_flag=True, environment=False, help="A directory, as a tree.")
+@jobs_option
+@journal_option
 @dry_run_option
 def put(
     settings: Settings,
@@ -97,6 +96,8 @@ def put(
     tag: tuple[str, ...],
     written_in: str | None,
     recursive: bool,
+    jobs: int | None,
+    journal: str | None,
     dry_run: bool,
     **how: Any,
 ) -> None:
@@ -109,23 +110,43 @@ def put(
     mode = options.required_mode_for(settings)
     how["metadata"] = parse_pairs(metadata, "--metadata") or None
     how["tags"] = parse_pairs(tag, "--tag") or None
-    pairs = list(_uploads(source, uri, recursive=recursive))
-    if not pairs and not settings.quiet:
-        say(f"{source} holds no file.")
     store = make_store(mode, settings, written_in)
-
-    def upload(pair: tuple[str, str]) -> None:
-        file, destination = pair
-        if dry_run:
-            _check_readable(file)
-            _would(settings, "put", file, destination, mode)
-            return
-        opened = standard_input() if file == "-" else nullcontext(Path(file))
-        with progress(file, _file_size(file), quiet=settings.silent) as advance, opened as given:
-            info = store.put(given, destination, progress=advance, **how)
-        _tell(settings, "put", file, destination, info)
-
-    act_on_each(pairs, upload, recursive=recursive)
+    if Path(source).is_dir() and source != "-":
+        if not recursive:
+            raise ConfigError(f"{source} is a directory.", hint="Give -r to put all below it.")
+        put_folder(
+            store,
+            settings,
+            mode=mode,
+            source=source,
+            uri=uri,
+            dry_run=dry_run,
+            jobs=jobs,
+            journal=opened_journal(
+                journal,
+                settings,
+                dry_run=dry_run,
+                verb="put",
+                source=os.path.realpath(source),
+                target=uri,
+                written_in=written_in,
+                modes=[options.told()],
+                how={name: str(value) for name, value in how.items()},
+            ),
+            fields_of=info_fields,
+            how=how,
+        )
+        return
+    refuse_job_options(jobs=jobs, journal=journal)
+    destination = _destination(source, uri, recursive=recursive)
+    if dry_run:
+        _check_readable(source)
+        _would(settings, "put", source, destination, mode)
+        return
+    opened = standard_input() if source == "-" else nullcontext(Path(source))
+    with progress(source, _file_size(source), quiet=settings.silent) as advance, opened as given:
+        info = store.put(given, destination, progress=advance, **how)
+    _tell(settings, "put", source, destination, info)
 
 
 @click.command()
@@ -147,6 +168,8 @@ def put(
 @allow_unsigned_option
 @_allow_unverified_signature
 @recursive_option
+@jobs_option
+@journal_option
 @dry_run_option
 def get(
     settings: Settings,
@@ -155,6 +178,8 @@ def get(
     uri: str,
     target: str,
     recursive: bool,
+    jobs: int | None,
+    journal: str | None,
     dry_run: bool,
     **how: Any,
 ) -> None:
@@ -172,33 +197,43 @@ def get(
         raise ConfigError("-r needs a directory as TARGET, not a pipe.")
     if not recursive and name_of(uri) == "":
         raise ConfigError(f"{uri} is a prefix.", hint="Give -r to get all below it.")
-    if target == "-" and not dry_run:
-        with suggesting_recursion(uri):
+    if recursive:
+        for name in ("version_id", "written_as", "byte_range"):
+            how.pop(name)
+        get_folder(
+            store,
+            settings,
+            uri=uri,
+            target=target,
+            dry_run=dry_run,
+            jobs=jobs,
+            journal=opened_journal(
+                journal,
+                settings,
+                dry_run=dry_run,
+                verb="get",
+                source=uri,
+                target=os.path.realpath(target),
+                modes=[options.told()],
+                how={name: str(value) for name, value in how.items()},
+            ),
+            fields_of=info_fields,
+            how=how,
+        )
+        return
+    refuse_job_options(jobs=jobs, journal=journal)
+    with suggesting_recursion(uri):
+        if target == "-" and not dry_run:
             _stream(store, uri, how)
-        return
-
-    def download(name: str, path: Path, neighbour: Any = None) -> None:
-        if dry_run:
-            store.inspect(name, version_id=how["version_id"], neighbour=neighbour)
-            _would(settings, "get", name, str(path), None)
             return
-        if recursive:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with _download_bar(store, name, neighbour, how, settings) as advance:
-            info = store.get(name, path, neighbour=neighbour, progress=advance, **how)
-        _tell(settings, "get", name, str(path), info, byte_range=how["byte_range"])
-
-    if not recursive:
-        with suggesting_recursion(uri):
-            download(uri, Path("-") if target == "-" else _target_file(uri, target))
-        return
-    root = _target_directory(target)
-
-    def download_listed(found: "tuple[ListedObject, Any]") -> None:
-        item, neighbour = found
-        download(item.uri, _inside(root, uri, item.uri), neighbour)
-
-    act_on_each(found_to_read(store, prefix_of(uri)), download_listed, recursive=True)
+        path = Path("-") if target == "-" else _target_file(uri, target)
+        if dry_run:
+            store.inspect(uri, version_id=how["version_id"])
+            _would(settings, "get", uri, str(path), None)
+            return
+        with _download_bar(store, uri, how, settings) as advance:
+            info = store.get(uri, path, progress=advance, **how)
+    _tell(settings, "get", uri, str(path), info, byte_range=how["byte_range"])
 
 
 @click.command()
@@ -283,9 +318,16 @@ def ls(settings: Settings, *, uri: str, recursive: bool) -> None:
 @common_options
 @version_id_option
 @recursive_option
+@jobs_option
 @dry_run_option
 def rm(
-    settings: Settings, *, uri: str, version_id: str | None, recursive: bool, dry_run: bool
+    settings: Settings,
+    *,
+    uri: str,
+    version_id: str | None,
+    recursive: bool,
+    jobs: int | None,
+    dry_run: bool,
 ) -> None:
     """Delete an object, or all below a prefix (-r).
 
@@ -297,22 +339,20 @@ def rm(
     if not recursive and name_of(uri) == "":
         raise ConfigError(f"{uri} is a prefix.", hint="Give -r to delete all below it.")
 
-    def delete(name: str) -> None:
-        if not dry_run:
-            store.delete(name, version_id=version_id)
-        if settings.json:
-            print_json({"action": "would delete" if dry_run else "deleted", "uri": name})
-        elif not settings.quiet:
-            say(f"{'would delete' if dry_run else 'deleted'} {name}")
-
     if recursive:
-        found = found_below(store, prefix_of(uri))
-        act_on_each(found, lambda item: delete(item.uri), recursive=True)
-    else:
-        if not version_id:
-            with suggesting_recursion(uri):
-                _check_exists(store, uri)
-        delete(uri)
+        delete_below(store, settings, uri=uri, dry_run=dry_run, jobs=jobs)
+        return
+    refuse_job_options(jobs=jobs)
+    if not version_id:
+        with suggesting_recursion(uri):
+            _check_exists(store, uri)
+    if not dry_run:
+        store.delete(uri, version_id=version_id)
+    action = "would delete" if dry_run else "deleted"
+    if settings.json:
+        print_json({"action": action, "uri": uri})
+    elif not settings.quiet:
+        say(f"{action} {uri}")
 
 
 @click.command()
@@ -321,6 +361,7 @@ def rm(
 @describing_options
 @version_id_option
 @recursive_option
+@jobs_option
 def inspect(
     settings: Settings,
     *,
@@ -328,6 +369,7 @@ def inspect(
     uri: str,
     version_id: str | None,
     recursive: bool,
+    jobs: int | None,
 ) -> None:
     """Say how an object is encrypted.
 
@@ -337,8 +379,7 @@ def inspect(
     """
     store = make_store(options.mode_for(settings), settings)
 
-    def show(name: str, neighbour: Any = None) -> None:
-        info = store.inspect(name, version_id=version_id, neighbour=neighbour)
+    def show(info: "ObjectInfo") -> None:
         if settings.json:
             print_json(info_fields(info))
             return
@@ -349,11 +390,13 @@ def inspect(
             print_line("")
 
     if recursive:
-        found = found_to_read(store, prefix_of(uri))
-        act_on_each(found, lambda pair: show(pair[0].uri, pair[1]), recursive=True)
+        if version_id:
+            raise ConfigError("--version-id names one object; not with -r.")
+        inspect_below(store, settings, uri=uri, jobs=jobs, show=show)
         return
+    refuse_job_options(jobs=jobs)
     with suggesting_recursion(uri):
-        show(uri)
+        show(store.inspect(uri, version_id=version_id))
 
 
 def info_fields(info: "ObjectInfo") -> dict[str, Any]:
@@ -378,47 +421,17 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _uploads(source: str, uri: str, *, recursive: bool) -> Iterator[tuple[str, str]]:
+def _destination(source: str, uri: str, *, recursive: bool) -> str:
+    """Return the URI of the object that a file or a pipe becomes."""
+    is_prefix = name_of(uri) == "" or uri.endswith("/")
     if source == "-":
-        if recursive or name_of(uri) == "" or uri.endswith("/"):
+        if recursive or is_prefix:
             raise ConfigError("A pipe has no name.", hint="Name the object: s3://BUCKET/NAME.")
-        yield "-", uri
-        return
-    path = Path(source)
-    if not path.is_dir():
-        yield source, uri + path.name if uri.endswith("/") or name_of(uri) == "" else uri
-        return
-    if not recursive:
-        raise ConfigError(f"{source} is a directory.", hint="Give -r to put all below it.")
-    prefix = prefix_of(uri)
-    for file in _files_below(path):
-        name = file.relative_to(path).as_posix()
-        if not _is_utf8(name):
-            raise ConfigError(f"{file}: its name is not UTF-8, as names in S3 are.")
-        yield str(file), prefix + name
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _files_below(root: Path) -> Iterator[Path]:
-    # Links to directories are not followed: they may lead out of the tree, or round in it.
-    def stop(error: OSError) -> None:
-        raise error
-
-    for directory, directories, names in os.walk(root, onerror=stop):
-        directories.sort()
-        for name in sorted(names):
-            file = Path(directory, name)
-            if file.is_file():
-                yield file
-            else:
-                say(f"s3crypt: {file}: skipped, not a regular file")
+        return uri
+    name = Path(source).name
+    if not is_prefix:
+        return uri
+    return f"{prefix_of(uri)}{name}"
 
 
 def _check_readable(file: str) -> None:
@@ -448,16 +461,6 @@ def _check_exists(store: "S3Crypt", uri: str) -> None:
         raise ObjectNotFoundError(f"{uri}: no such object")
 
 
-def _target_directory(target: str) -> Path:
-    path = Path(target)
-    if path.exists() and not path.is_dir():
-        raise ConfigError(
-            f"{target} is a file; -r needs a directory.",
-            hint="Name another; it is made if need be.",
-        )
-    return path
-
-
 def _target_file(uri: str, target: str) -> Path:
     path = Path(target)
     name = PurePosixPath(name_of(uri)).name
@@ -475,19 +478,6 @@ def _target_file(uri: str, target: str) -> Path:
     return path
 
 
-def _inside(root: Path, prefix: str, uri: str) -> Path:
-    """Return where an object goes below `root`; a name that would lead out of it is refused."""
-    relative = uri[len(prefix_of(prefix)) :]
-    parts = relative.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\0" in relative:
-        raise PolicyError(f"{uri}: its name is not a path below {root}; not written.")
-    path = root.joinpath(*parts)
-    # A link that is already there may lead out too.
-    if not path.parent.resolve().is_relative_to(root.resolve()):
-        raise PolicyError(f"{uri}: a link leads it out of {root}; not written.")
-    return path
-
-
 def _stream(store: "S3Crypt", uri: str, how: dict[str, Any]) -> None:
     output = Output()
     with discarding(output):
@@ -501,12 +491,10 @@ def _count(text: str | None, name: str) -> int | None:
     return size
 
 
-def _download_bar(
-    store: "S3Crypt", uri: str, neighbour: Any, how: dict[str, Any], settings: Settings
-) -> Any:
+def _download_bar(store: "S3Crypt", uri: str, how: dict[str, Any], settings: Settings) -> Any:
     total = None
     if sys.stderr.isatty() and not settings.silent and how["byte_range"] is None:
-        total = store.inspect(uri, version_id=how["version_id"], neighbour=neighbour).size
+        total = store.inspect(uri, version_id=how["version_id"]).size
     return progress(uri, total, quiet=settings.silent)
 
 

@@ -187,6 +187,13 @@ class ModeOptions:
             allow_plain_http=settings.allow_plain_http,
         )
 
+    def told(self) -> dict[str, str]:
+        """Return what was given as text, to tell jobs apart by."""
+        given = {name: str(value) for name, value in self.values.items()}
+        return {
+            f"{self.prefix}{name}": text for name, text in {"mode": str(self.mode), **given}.items()
+        }
+
     def check_none(self, reason: str) -> None:
         """Refuse options on the command line, where what is there has no mode."""
         for name in sorted(self.values.keys() - self.from_environment):
@@ -225,7 +232,7 @@ class ModeOptions:
     def _implied(self, names: Collection[str]) -> str | None:
         return configuration.implied_mode(names, spell=self._spell)
 
-    def _spell(self, name: str, value: str | None = None) -> str:
+    def _spell(self, name: str, value: str | bool | None = None) -> str:
         return _as_option(name, value, prefix=self.prefix)
 
 
@@ -291,10 +298,11 @@ def parse_size(text: str | None) -> int | None:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _as_option(name: str, value: str | None = None, *, prefix: str = "") -> str:
+def _as_option(name: str, value: str | bool | None = None, *, prefix: str = "") -> str:
     """Return the command line's name of an option of a mode, or the option with a value."""
     option = f"--{prefix}{'no-' if _is_negated(name) else ''}{name.replace('_', '-')}"
-    return option if value is None else f"{option} {value}"
+    # A flag's name says its value.
+    return f"{option} {value}" if isinstance(value, str) else option
 
 
 def _is_negated(name: str) -> bool:
@@ -359,6 +367,7 @@ def _rendered(
         "file": {"type": click.Path(path_type=Path)},
         "flag": {"is_flag": True},
         "size": {"metavar": "SIZE", "callback": lambda _context, _parameter, v: parse_size(v)},
+        "seconds": {"type": float, "metavar": "SECONDS"},
         "choice": {"type": click.Choice(described.choices)},
     }
     return option(

@@ -2,13 +2,13 @@
 """Commands that bring objects to another mode, key or name: rotate and cp."""
 
 import dataclasses
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from s3crypt.errors import ConfigError, RotationError
+from s3crypt.errors import ConfigError
 
+from .jobs import Job, jobs_option, journal_option, opened_journal, refuse_job_options
 from .objects import info_fields
 from .options import (
     UNENCRYPTED,
@@ -19,14 +19,12 @@ from .options import (
     origin_options,
     writing_options,
 )
-from .output import exit_code, print_json, print_line, report, say, size_text
+from .output import print_json, print_line, say, size_text
 from .places import (
     allow_unsigned_option,
-    common_code,
     dry_run_option,
     make_store,
     name_of,
-    nothing_below,
     prefix_of,
     recursive_option,
     version_id_option,
@@ -54,6 +52,8 @@ drop_annotations_option = option(
 @allow_unsigned_option
 @drop_annotations_option
 @recursive_option
+@jobs_option
+@journal_option
 @dry_run_option
 def rotate(
     settings: Settings,
@@ -62,6 +62,8 @@ def rotate(
     origin: ModeOptions,
     uri: str,
     recursive: bool,
+    jobs: int | None,
+    journal: str | None,
     dry_run: bool,
     allow_unsigned: bool,
     written_in: str | None,
@@ -86,29 +88,39 @@ def rotate(
         uri = prefix_of(uri)
     elif name_of(uri) == "":
         raise ConfigError(f"{uri} is a prefix.", hint="Give -r to rotate all below it.")
-    tally = _Tally()
-
-    def on_outcome(outcome: "RotationOutcome") -> None:
-        tally.add(outcome)
+    how: dict[str, Any] = {
+        "to": to,
+        "dry_run": dry_run,
+        "allow_unsigned": allow_unsigned,
+        "allow_unencrypted": origin.mode == UNENCRYPTED,
+        "written_in": written_in,
+        "drop_annotations": drop_annotations,
+    }
+    if not recursive:
+        refuse_job_options(jobs=jobs, journal=journal)
+        (outcome,) = store.rotate(uri, **how)
         _show_outcome(settings, outcome, dry_run)
-
-    try:
-        outcomes = store.rotate(
-            uri,
-            to=to,
-            dry_run=dry_run,
-            allow_unsigned=allow_unsigned,
-            allow_unencrypted=origin.mode == UNENCRYPTED,
-            written_in=written_in,
-            drop_annotations=drop_annotations,
-            on_outcome=on_outcome,
-        )
-    except RotationError as error:
-        tally.say(settings, dry_run=dry_run)
-        raise click.exceptions.Exit(common_code(tally.codes)) from error
-    if not outcomes:
-        raise nothing_below(uri)
-    tally.say(settings, dry_run=dry_run)
+        if not settings.silent and not dry_run:
+            moved = size_text(outcome.bytes_moved)
+            say(f"{moved} moved through here in {outcome.seconds:.1f} s")
+        return
+    notes = opened_journal(
+        journal,
+        settings,
+        dry_run=dry_run,
+        verb="rotate",
+        source=uri,
+        written_in=written_in,
+        modes=[options.told(), origin.told()],
+    )
+    with notes as noted, Job("rotate", settings, names_all=dry_run, tell=print_line) as job:
+        outcomes = store.many.rotate(uri, jobs=jobs, journal=noted, found=job.found, **how)
+        for outcome in job.closing(outcomes):
+            job.moved(outcome.bytes_moved)
+            told = _told(outcome, dry_run)
+            action = told.partition("  ")[0]
+            job.ended(action, outcome.error, _fields(outcome, dry_run), told)
+    job.finish()
 
 
 @click.command()
@@ -156,34 +168,6 @@ def cp(
         print_line(f"{source} -> {info.uri}")
 
 
-class _Tally:
-    """How many objects a rotation brought where, and what moved through this process."""
-
-    def __init__(self) -> None:
-        self.actions: Counter[str] = Counter()
-        self.moved, self.seconds = 0, 0.0
-        self.codes: list[int] = []
-
-    def add(self, outcome: "RotationOutcome") -> None:
-        """Count an outcome."""
-        self.actions[outcome.action] += 1
-        self.moved += outcome.bytes_moved
-        self.seconds += outcome.seconds
-        if outcome.error is not None:
-            self.codes.append(exit_code(outcome.error))
-
-    def say(self, settings: Settings, *, dry_run: bool) -> None:
-        """Print the counts, for people."""
-        if settings.silent:
-            return
-        counts = ", ".join(f"{count} {action}" for action, count in sorted(self.actions.items()))
-        moving = f"; {size_text(self.moved)} moved through here in {self.seconds:.1f} s"
-        say(
-            f"{self.actions.total()} objects: {counts or 'nothing to do'}"
-            f"{'' if dry_run else moving}"
-        )
-
-
 def _origin_mode(
     origin: ModeOptions, options: ModeOptions, settings: Settings, written_in: str | None
 ) -> "Mode | None":
@@ -192,9 +176,9 @@ def _origin_mode(
         return None
     if "key" in origin.values and origin.mode in (None, "client"):
         # A signature made here must not vouch for what anyone who can read could have written.
-        more = {
-            name: options.values[name] for name in ("bind_name", "signed") if name in options.values
-        }
+        # The data keys of what is there are cached as those of what is written.
+        inherited = ("bind_name", "signed", "cache_data_keys")
+        more = {name: options.values[name] for name in inherited if name in options.values}
         if written_in is not None:
             more["bind_bucket"] = True
         origin = dataclasses.replace(origin, values={**more, **origin.values})
@@ -203,13 +187,16 @@ def _origin_mode(
 
 def _show_outcome(settings: Settings, outcome: "RotationOutcome", dry_run: bool) -> None:
     if settings.json:
-        fields = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
-        if outcome.error is not None:
-            fields |= {"error": str(outcome.error), "exit_code": exit_code(outcome.error)}
-        print_json(fields | {"dry_run": dry_run})
-        return
-    if outcome.error is not None:
-        report(outcome.error)
+        print_json(_fields(outcome, dry_run))
     elif not settings.quiet:
-        would = "would be " if dry_run and outcome.action != "unchanged" else ""
-        print_line(f"{would}{outcome.action}  {outcome.uri}")
+        print_line(_told(outcome, dry_run))
+
+
+def _fields(outcome: "RotationOutcome", dry_run: bool) -> dict[str, Any]:
+    fields = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
+    return {**fields, "dry_run": dry_run}
+
+
+def _told(outcome: "RotationOutcome", dry_run: bool) -> str:
+    would = "would be " if dry_run and outcome.action != "unchanged" else ""
+    return f"{would}{outcome.action}  {outcome.uri}"

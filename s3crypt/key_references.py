@@ -24,6 +24,8 @@ FORMS = "kms:alias/NAME, kms:ARN, aes:NAMESPACE/NAME=FILE or rsa:NAMESPACE/NAME=
 # No file of a key is longer than these; /dev/zero and a mistyped disk image are.
 _MAX_KEY_FILE_LENGTH = 4 * 2**10
 _MAX_PEM_LENGTH = 65536
+# What one data key may open, where a cache is asked for by a number of seconds alone.
+_MAX_CACHED_OBJECTS, _MAX_CACHED_BYTES = 10_000, 64 * 2**30
 _RAW = re.compile(r"(aes|rsa):([^/=]+)/([^=]+)=(.+)", re.DOTALL)
 # Keys in hex or in base64, as part of a text too, so that a quote or a letter more does not hide
 # them; PEM; raw bytes.
@@ -40,9 +42,11 @@ SessionSource: TypeAlias = "boto3.Session | Callable[[], boto3.Session] | None"
 Spell = Callable[..., str]
 
 
-def as_keyword(name: str, value: str | None = None) -> str:
+def as_keyword(name: str, value: str | bool | None = None) -> str:
     """Return an option as Python and storage options have it: mode="client"."""
-    return name if value is None else f'{name}="{value}"'
+    if value is None:
+        return name
+    return f"{name}={value}" if isinstance(value, bool) else f'{name}="{value}"'
 
 
 def keyring_of(
@@ -51,6 +55,7 @@ def keyring_of(
     session: SessionSource = None,
     spell: Spell = as_keyword,
     allow_plain_http: bool = False,
+    cache_data_keys: float | None = None,
 ) -> "Keyring":
     """Return the keyring of a key, or of several: the first makes the data key, any one opens it.
 
@@ -61,18 +66,28 @@ def keyring_of(
             left out.
         spell: Writes options as errors are to show them.
         allow_plain_http: As `KMSKeyring`.
+        cache_data_keys: Seconds for which a `CachingKeyring` lets a data key serve, for 10,000
+            objects and 64 GiB at most; no cache if left out.
 
     Raises:
         ConfigError: That is not a key, or its file cannot be read.
     """
-    from .keyrings import MultiKeyring  # noqa: PLC0415 - it loads cryptography
+    from .keyrings import CachingKeyring, MultiKeyring  # noqa: PLC0415 - it loads cryptography
 
     keyrings = [
         _keyring(key, session, spell, allow_plain_http=allow_plain_http) for key in as_tuple(keys)
     ]
     if not keyrings:
         raise ConfigError("No key was named.", hint=f"Give {spell('key')}: {FORMS}.")
-    return keyrings[0] if len(keyrings) == 1 else MultiKeyring(*keyrings)
+    keyring = keyrings[0] if len(keyrings) == 1 else MultiKeyring(*keyrings)
+    if cache_data_keys is None:
+        return keyring
+    return CachingKeyring(
+        keyring,
+        max_age=cache_data_keys,
+        max_messages=_MAX_CACHED_OBJECTS,
+        max_bytes=_MAX_CACHED_BYTES,
+    )
 
 
 def given_keyring(keyring: "Keyring | str") -> "Keyring":

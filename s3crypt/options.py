@@ -9,6 +9,7 @@ Loads neither boto3 nor a cipher before a mode is made: the command reads the ta
 help, and a program that only passes options on need not have the files of their keys.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 # What a command does with an object: write it, read it, describe it, rotate it from what it is; or
 # with a bare message: seal it, open it.
 Use: TypeAlias = Literal["write", "read", "describe", "rotate-from", "seal", "open"]
-Kind: TypeAlias = Literal["keys", "pairs", "file", "flag", "size", "choice"]
+Kind: TypeAlias = Literal["keys", "pairs", "file", "flag", "size", "seconds", "choice"]
 _CLIENT = frozenset({"client"})
 _WITH_KEY = frozenset({"sse-kms", "dsse-kms", "client"})
 
@@ -49,8 +50,8 @@ class Option:
     Attributes:
         kind: What its value is. `keys`: one key, or several. `pairs`: NAME=VALUE on the command
             line. `file`: the name of a file. `flag`: True or False; one that is True by default
-            is `--no-NAME` on the command line. `size`: bytes, also as 64KiB. `choice`: one of
-            `choices`.
+            is `--no-NAME` on the command line. `size`: bytes, also as 64KiB. `seconds`: a number
+            above 0. `choice`: one of `choices`.
         modes: The names of the modes that take it.
         help: What the command says of it, for each use. A command of another use has it not.
         choices: The values of a `choice`.
@@ -98,6 +99,7 @@ class ModeChoice:
         sse_c_key_file: Holds the customer key: 32 raw bytes, hex or base64.
         signed, frame_length, key_location, bind_name, bind_bucket: As `ClientSide`; its defaults
             if left out.
+        cache_data_keys: Seconds, as `keyring_of`. It needs `bind_name=False`.
         spell: Writes options as errors are to show them.
 
     Raises:
@@ -192,6 +194,17 @@ class ModeChoice:
             },
         ),
     )
+    cache_data_keys: float | None = field(
+        default=None,
+        metadata=_option(
+            "seconds",
+            _CLIENT,
+            "Let a data key serve objects of one context for so long; needs --no-bind-name.",
+            ("write", "read"),
+            # It gives up as much as --no-bind-name does.
+            in_environment=False,
+        ),
+    )
     spell: Spell = field(default=as_keyword, repr=False)
 
     def __post_init__(self) -> None:
@@ -210,12 +223,30 @@ class ModeChoice:
                 )
             for key in keys:
                 check_reference(key, self.spell)
+            if self.cache_data_keys is not None:
+                self._check_cacheable()
         elif self.mode == "sse-c" and self.sse_c_key_file is None:
             raise ConfigError(
                 f"{self.spell('mode', self.mode)} needs {self.spell('sse_c_key_file')}."
             )
         elif self.mode in ("sse-kms", "dsse-kms"):
             _service_key(self.mode, keys, self.spell)
+
+    def _check_cacheable(self) -> None:
+        """Refuse a cache beside what gives each object a context, and so a data key, of its own."""
+        cache = self.spell("cache_data_keys")
+        if self.bind_name:
+            raise ConfigError(
+                f"{cache} needs {self.spell('bind_name', False)}, which gives up safety: two "
+                "objects of the bucket can then be swapped unnoticed, and one data key opens all "
+                "objects that share it.",
+                hint=f"Give both where that is acceptable, or leave {cache} out.",
+            )
+        if self.signed:
+            raise ConfigError(
+                f"{cache} and {self.spell('signed')} exclude each other: each signed object has a "
+                "data key of its own."
+            )
 
     def __str__(self) -> str:
         """Return what was given, as Python and storage options have it."""
@@ -254,10 +285,15 @@ class ModeChoice:
         if self.mode == "sse-c":
             return modes.SSEC.from_file(key_file(self.sse_c_key_file))
         keys = as_tuple(self.key)
-        more = {name: getattr(self, name) for name in asked_of(self) if name != "key"}
+        of_keyring = ("key", "cache_data_keys")
+        more = {name: getattr(self, name) for name in asked_of(self) if name not in of_keyring}
         if self.mode == "client":
             keyring = keyring_of(
-                keys, session=session, spell=self.spell, allow_plain_http=allow_plain_http
+                keys,
+                session=session,
+                spell=self.spell,
+                allow_plain_http=allow_plain_http,
+                cache_data_keys=self.cache_data_keys,
             )
             return modes.ClientSide(keyring, **more)
         kind = modes.SSEKMS if self.mode == "sse-kms" else modes.DSSEKMS
@@ -332,8 +368,16 @@ def _check_type(option: Option, value: object, spelled: str) -> None:
     elif option.kind == "size":
         if isinstance(value, bool) or not isinstance(value, int):
             raise ConfigError(f"{spelled} is a number of bytes.")
+    elif option.kind == "seconds" and not _is_duration(value):
+        raise ConfigError(f"{spelled} is a number of seconds above 0.")
     elif option.kind == "choice" and value not in option.choices:
         raise ConfigError(f"{spelled} is one of {', '.join(option.choices)}.")
+
+
+def _is_duration(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return 0 < value < math.inf
 
 
 def _check_fit(mode: str | None, asked: Collection[str], spell: Spell) -> None:

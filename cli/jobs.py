@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs on many objects as a person or a pipe sees them: options, progress, outcomes, a summary."""
+
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import click
+
+from s3crypt.errors import ConfigError, S3CryptError
+
+from .logs import are_printed
+from .options import Settings, option
+from .output import exit_code, print_json, report, say, size_text
+from .places import common_code
+
+if TYPE_CHECKING:
+    from s3crypt import Journal
+
+jobs_option = option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Objects under way at once, at most. As many as are worth it, 64 at most, if left out.",
+)
+journal_option = option(
+    "--journal",
+    type=click.Path(dir_okay=False),
+    environment=False,
+    metavar="FILE",
+    help="Note in FILE what is done; the same command then does only what is left.",
+)
+_FAILED = "failed"
+# What is said of actions whose name is no participle.
+_PAST = {"get": "got", "would get": "would be got", "would put": "would be put"}
+# Columns of a terminal that the line of progress takes, at most.
+_MOST_COLUMNS = 80
+
+
+def refuse_job_options(*, jobs: int | None, journal: str | None = None) -> None:
+    """Refuse the options of a job where there is one object."""
+    for name, value in (("--jobs", jobs), ("--journal", journal)):
+        if value is not None:
+            raise ConfigError(f"{name} is for many objects.", hint="It goes with -r.")
+
+
+_Outcome = TypeVar("_Outcome")
+
+
+@contextmanager
+def opened_journal(
+    path: str | None, settings: Settings, *, dry_run: bool, **job: object
+) -> "Iterator[Journal | None]":
+    """Give the journal of a job, if one was asked for.
+
+    The job is told from others by the service that the settings lead to, and by the given values.
+    """
+    if path is None:
+        yield None
+        return
+    if dry_run:
+        raise ConfigError(
+            "--dry-run does nothing that --journal could note.", hint="Leave one out."
+        )
+    from s3crypt import Journal  # noqa: PLC0415 - SQLite takes 10 ms
+
+    names = ("endpoint_url", "profile", "region", "sandbox", "expected_bucket_owner")
+    where = {name: getattr(settings, name) for name in names}
+    with Journal.open(path, {**job, "where": where}) as journal:
+        yield journal
+
+
+class Job:
+    """Counts the outcomes of a job and shows them: as a context, around the job.
+
+    On a terminal a line shows what is done of what was found. Objects are named one by one with -v,
+    with --json and with `names_all`.
+
+    Args:
+        verb: What is done: `put`.
+        settings: How to report.
+        names_all: Name each object.
+        tell: Says the name of an object and what was done: on stderr, or on stdout.
+    """
+
+    def __init__(
+        self,
+        verb: str,
+        settings: Settings,
+        *,
+        names_all: bool = False,
+        tell: Callable[[str], None] = say,
+    ) -> None:
+        self._verb = verb
+        self._settings = settings
+        self._tell = tell
+        self._names = (are_printed() or names_all) and not settings.quiet
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+        self._found, self._found_bytes, self._is_all_found = 0, 0, False
+        self._moved = 0
+        self._actions: Counter[str] = Counter()
+        self._causes: Counter[str] = Counter()
+        self._codes: list[int] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        if not self._settings.silent and sys.stderr.isatty():
+            self._stack.enter_context(_drawn(self.line))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stack.close()
+        if kind is not None and self.count:
+            self._say_counts("objects, then it stopped")
+
+    def closing(self, outcomes: Iterator[_Outcome]) -> Iterator[_Outcome]:
+        """Return the outcomes; however this context ends, no work is under way afterwards."""
+        self._stack.callback(getattr(outcomes, "close", lambda: None))
+        return outcomes
+
+    def found(self, size: int | None) -> None:
+        """Count an object that the job has found, with its bytes; None: all were found."""
+        with self._lock:
+            if size is None:
+                self._is_all_found = True
+            else:
+                self._found += 1
+                self._found_bytes += size
+
+    def moved(self, count: int) -> None:
+        """Count bytes."""
+        with self._lock:
+            self._moved += count
+
+    def ended(
+        self,
+        action: str,
+        error: S3CryptError | OSError | None,
+        fields: Mapping[str, Any],
+        told: str,
+    ) -> None:
+        """Count an outcome and show it.
+
+        Args:
+            action: What was done, if nothing failed.
+            error: Why it failed.
+            fields: What --json prints.
+            told: What is said of a success.
+        """
+        self._count(action, error)
+        if self._settings.json:
+            failure = {"error": str(error), "exit_code": exit_code(error)} if error else {}
+            print_json({"action": _FAILED if error else action, **fields, **failure})
+        if error is not None:
+            report(error)
+        elif self._names and not self._settings.json:
+            self._tell(told)
+
+    def looked(self, error: S3CryptError | OSError | None) -> None:
+        """Count an object that was looked at; the caller shows what was seen."""
+        self._count("inspected", error)
+        if error is not None:
+            report(error)
+
+    def _count(self, action: str, error: S3CryptError | OSError | None) -> None:
+        if error is not None:
+            self._codes.append(exit_code(error))
+            self._causes[_cause(error)] += 1
+        self._actions[_FAILED if error is not None else action] += 1
+
+    @property
+    def count(self) -> int:
+        """Return how many outcomes there were."""
+        return self._actions.total()
+
+    def finish(self, *, unit: str = "objects") -> None:
+        """Print the counts; exit with the code of the failures, if there were any."""
+        self._say_counts(unit)
+        if self._codes:
+            raise click.exceptions.Exit(common_code(self._codes))
+
+    def _say_counts(self, unit: str) -> None:
+        seconds = time.monotonic() - self._began
+        if self._settings.json:
+            counts = {"counts": dict(self._actions), "causes": dict(self._causes)}
+            print_json({"action": "summary", **counts, "bytes": self._moved, "seconds": seconds})
+        elif not self._settings.silent or self._codes:
+            say(f"{self._verb}: {self._summary(unit, seconds)}")
+
+    def _summary(self, unit: str, seconds: float) -> str:
+        causes = ", ".join(f"{count:,} {cause}" for cause, count in self._causes.most_common())
+        pieces = [
+            f"{count:,} {_PAST.get(action, action)}{f' ({causes})' if action == _FAILED else ''}"
+            # Failures last.
+            for action, count in sorted(self._actions.items(), key=lambda item: item[0] == _FAILED)
+        ]
+        moved = f", {size_text(self._moved)}" if self._moved else ""
+        counts = ", ".join(pieces) or "nothing to do"
+        return f"{self.count:,} {unit}: {counts}{moved} in {seconds:.1f} s"
+
+    def line(self, columns: int) -> str:
+        """Return what is done of what was found, in one line of so many columns."""
+        with self._lock:
+            done, found, moved = self.count, self._found, self._moved
+            is_all, whole = self._is_all_found, self._found_bytes
+        seconds = max(time.monotonic() - self._began, 1e-3)
+        failed = self._actions[_FAILED]
+        # From the most to the least important: what does not fit is left out.
+        pieces = [f"{self._verb} {done:,} of {found:,}{'' if is_all else '+'}"]
+        if failed:
+            pieces.append(f"{failed:,} failed")
+        if moved:
+            pieces.append(f"{size_text(moved)}")
+            pieces.append(f"{size_text(int(moved / seconds))}/s")
+        else:
+            pieces.append(f"{done / seconds:,.0f}/s")
+        if done < found and whole and moved >= whole:
+            pieces.append("completing")
+        elif is_all and 0 < done < found:
+            # Small objects take requests, and large ones bytes: half of both is done.
+            share = (done / found + moved / whole) / 2 if moved and whole else done / found
+            pieces.append(f"{_clock(seconds * (1 - share) / share)} left")
+        text = pieces[0]
+        for piece in pieces[1:]:
+            if len(text) + 2 + len(piece) <= min(columns, _MOST_COLUMNS):
+                text += f"  {piece}"
+        return text[: min(columns, _MOST_COLUMNS)]
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _cause(error: Exception) -> str:
+    """Return a name that failures of one kind share."""
+    code = getattr(error, "code", None)
+    return str(code or type(error).__name__)
+
+
+@contextmanager
+def _drawn(line: Callable[[int], str]) -> Iterator[None]:
+    """Draw a line on stderr, which changes some times a second, below all that is said."""
+    # rich takes 60 ms to import: only who sees a terminal pays for it.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(stderr=True)
+
+    def render() -> Text:
+        return Text(line(console.width - 1), no_wrap=True, overflow="crop")
+
+    with Live(get_renderable=render, console=console, refresh_per_second=5, transient=True):
+        yield
