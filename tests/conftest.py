@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import uuid
 from functools import cache
@@ -19,6 +20,7 @@ from botocore.config import Config
 
 from s3crypt import requests
 from s3crypt import sandbox as sandboxes
+from s3crypt.local import distance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +30,21 @@ os.environ["S3CRYPT_RETRY_SECONDS"] = "2"
 # Hundreds of tests break a reply; nothing here is better for a longer wait.
 requests._FIRST_PAUSE_SECONDS = 0.02
 
+# The sandbox takes as long for a reply as a service far away does, more or less, and with the
+# distance the length of parts would change. Tests that are about a service far away say so.
+distance.FAR_SECONDS = math.inf
+
 # Thousands of stores make clients here, each of a session of its own, and each session would parse
 # 2 MB of JSON that describes S3 and KMS: a third of the tests' time.
 botocore.session.create_loader = cache(botocore.session.create_loader)
 
 _QUICK = Config(retries={"total_max_attempts": 1})
+
+
+@pytest.fixture
+def far_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every service far away."""
+    monkeypatch.setattr(distance, "FAR_SECONDS", 0.0)
 
 
 class RequestsLog:
@@ -168,7 +180,9 @@ _CORE = (
 # Tests that take long because they try every case: each benchmark, each shape of a tree that fsspec
 # knows, each place of an interrupt. A fault mostly fails the shorter tests beside them first.
 _SLOW = (
+    "message/test_candidates.py::test_two_keys_of_one_name",
     "message/test_interop_store.py::test_the_official_sdk_opens_our_objects",
+    "message/test_tamper.py::test_every_flipped_bit[0578",
     "test_benchmarks.py::test_a_data_set_is_always_the_same",
     "test_benchmarks.py::test_every_",
     "test_benchmarks.py::test_the_number_of_workers",
@@ -178,17 +192,26 @@ _SLOW = (
     "test_chaos.py",
     "test_cli_bench.py",
     "test_cli_interrupt.py::test_interrupted_get",
+    "test_cli_interrupt.py::test_interrupted_put_of_a_file",
     "test_cli_interrupt.py::test_interrupted_put_of_a_silent_pipe",
+    "test_cli_sandbox.py::test_a_sandboxs_life",
     "test_cli_sandbox.py::test_demo_",
     "test_concurrency.py::test_an_interrupt_leaves_nothing",
     "test_concurrency.py::test_processes_share_a_bucket",
+    "test_conditions.py::test_of_two_writers_of_the_same_bytes_one_succeeds[client]",
     "test_conditions.py::test_of_two_writers_of_the_same_bytes_one_succeeds[sse-s3]",
+    "test_copy.py::test_from_every_mode_to_every_mode",
     "test_data_sets.py::test_dask_reads_blocks_of_text",
+    "test_data_sets.py::test_dask_writes_and_reads_in_workers",
     "test_filesystem_contract.py::TestCopy::test_copy_glob_edge_cases",
     "test_filesystem_contract.py::TestGet::test_get_glob_edge_cases",
     "test_filesystem_contract.py::TestPut::test_put_glob_edge_cases",
     "test_filesystem_writing.py::test_file_that_is_never_closed",
+    "test_jobs_bad_input.py::test_some_requests_fail",
     "test_layers.py::test_every_module_can_be_imported_alone",
+    "test_logging.py::test_no_secret_is_logged[dsse-kms]",
+    "test_logging.py::test_no_secret_is_logged[sse-kms]",
+    "test_logging.py::test_no_secret_is_logged[sse-s3]",
     "test_reader_processes.py::test_a_fork_while_a_thread_reads",
     "test_reader_threads.py::test_threads_share_a_file",
     "test_redaction.py::test_without_the_filter",
@@ -197,9 +220,11 @@ _SLOW = (
     "test_requests.py::test_an_entry_",
     "test_requests.py::test_half_a_reply_of_kms",
     "test_requests.py::test_what_no_service_sends",
+    "test_round_trips.py::test_threads_of_the_caller_keep_their_connections[sse-s3]",
     "test_store_failures.py::test_a_reply_that_breaks_within_its_headers",
     "test_whole_checksums.py::test_a_changed_bit_is_refused_wherever_it_is",
     "test_writer_dropped.py::test_a_block_interrupted_anywhere",
+    "test_writer_dropped.py::test_a_file_collected_by_a_thread_that_stores_it",
     "test_writer_processes.py::test_a_file_is_not_written_over_a_fork",
     "test_writer_processes.py::test_a_process_that_ends_leaves_no_upload",
 )

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 FRAME = 4096
 STRIDE = FRAME + 32
-FRAMES = 60
+FRAMES = 160  # more than the first request brings, and than the last
 SIZE = FRAMES * FRAME - 100  # the final frame is a short one
-FIRST = 2**16  # bytes of the first request
+FIRST = 2**19  # bytes of the first request
 DEFAULT_FRAME = 2**18
 DEFAULT_STRIDE = DEFAULT_FRAME + 32
 HANG = 20  # seconds: no test takes a tenth of it, unless something is at fault

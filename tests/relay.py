@@ -9,7 +9,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Relay(ThreadingHTTPServer):
         self.behind = urlsplit(endpoint_url).netloc
         self.spoil = spoil
         self.asked: list[Asked] = []
+        self.connections = 0
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
@@ -76,14 +77,21 @@ class Relay(ThreadingHTTPServer):
         """Return the endpoint to give to a client."""
         return f"http://127.0.0.1:{self.server_port}"
 
+    def get_request(self) -> Any:
+        """Accept a connection, and count it."""
+        accepted = super().get_request()
+        self.connections += 1
+        return accepted
+
     def forward(self, asked: Asked) -> Answer:
         """Return the sandbox's answer."""
         connection = http.client.HTTPConnection(self.behind, timeout=30)
         try:
-            connection.request(asked.method, asked.target, asked.body, asked.headers)
+            headers = {name: text for name, text in asked.headers.items() if name != "expect"}
+            connection.request(asked.method, asked.target, asked.body, headers)
             reply = connection.getresponse()
-            headers = {name.lower(): value for name, value in reply.getheaders()}
-            return Answer(reply.status, headers, reply.read())
+            found = {name.lower(): value for name, value in reply.getheaders()}
+            return Answer(reply.status, found, reply.read())
         finally:
             connection.close()
 
@@ -95,7 +103,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        headers.pop("expect", None)
         body = self.rfile.read(int(headers.get("content-length", "0")))
         asked = Asked(self.command, self.path, headers, body)
         self.server.asked.append(asked)

@@ -61,5 +61,5 @@ def test_the_public_face_is_small() -> None:
     shown = {name for name in vars(s3crypt.S3Crypt) if not name.startswith("_")}
     assert shown == {
         "client", "copy", "delete", "get", "head", "inspect", "list", "list_with_neighbours",
-        "needs_rotation", "open", "put", "read", "rotate", "workers", "written_in",
+        "needs_rotation", "open", "put", "read", "rotate", "many", "written_in",
     }  # fmt: skip

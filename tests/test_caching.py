@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from s3crypt_cli.main import run
 from samples import aes, connect, kms_calls, kms_keyring, stored
 
 import s3crypt
@@ -861,3 +862,25 @@ def test_resolving_keeps_the_cache_where_no_alias_is(kms_key: str, kms: Any, buc
         assert kept._cache is not named._cache
         assert f"{kms_key!r}" in repr(kept)
         assert (kept.max_age, kept.max_messages, kept.max_bytes, kept.capacity) == (7, 8, 9, 10)
+
+
+# --- The command -----------------------------------------------------------------------------
+
+
+def test_a_folder_shares_a_data_key(
+    bucket: str, key: str, requests_log: RequestsLog, tmp_path: Path
+) -> None:
+    """All threads of a command ask KMS once, to write and to read."""
+    (tmp_path / "in").mkdir()
+    for number in range(24):
+        (tmp_path / "in" / str(number)).write_bytes(b"%d" % number)
+    options = ["--key", f"kms:{key}", "--no-bind-name", "--cache-data-keys", "300", "--quiet"]
+    uri = f"s3://{bucket}/all/"
+    assert run(["put", "-r", str(tmp_path / "in"), uri, "--jobs", "8", *options]) == 0
+    assert kms_calls(requests_log) == ["GenerateDataKey"]
+    requests_log.clear()
+    assert run(["get", "-r", uri, str(tmp_path / "out"), "--jobs", "8", *options]) == 0
+    assert kms_calls(requests_log) == ["Decrypt"]
+    assert {file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()} == {
+        b"%d" % number for number in range(24)
+    }

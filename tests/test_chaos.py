@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,12 +39,28 @@ def test_a_short_run_finds_nothing_wrong() -> None:
 
 
 def test_gets_under_a_limit_of_kms_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few gets succeed under a limit that throttles some of them."""
-    # The deadline of the library, not that of the tests: chance gives the requests their turns.
+    """All do, at the pace that KMS takes: few requests are throttled, where more than 600 were."""
+    # The deadline of the library, not that of the tests.
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "60")
-    done = run("kms_limit.py", "--gets", "8", "--threads", "8", "--limit", "5")
+    done = run("kms_limit.py", "--gets", "500", "--threads", "32", "--limit", "30")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " 0 of them throttled" not in done.stdout
+    asked = re.search(r"(\d+) KMS requests, (\d+) of them throttled", done.stdout)
+    assert asked
+    assert 0 < int(asked[2]) <= 200
+
+
+def test_killed_jobs_do_what_is_left() -> None:
+    """Puts, gets and rotations of many objects are killed, and complete when run again."""
+    done = run("jobs.py", "kill", "--objects", "60", "--kills", "2", "--seed", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+
+
+def test_jobs_whose_replies_are_cut_are_told_the_truth() -> None:
+    """Every job over thirty objects, some replies cut, does what its outcomes say."""
+    done = run("jobs.py", "cut", "--objects", "30", "--cuts", "40", "--seed", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
 
 
 def event(operation: str, start: float, end: float, outcome: str = "ok", **more: Any) -> Event:

@@ -167,7 +167,7 @@ def test_a_log_line_is_above_the_bar(
     assert code == 0, screen
     (row,) = [row for row in screen.split("\n") if "resumed at byte" in row]
     line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", row.rpartition("\r")[2])
-    assert re.match(r"\d{4}-\d\d-\d\d .* INFO s3crypt\.transfer\.download: s3://logged/big", line)
+    assert re.match(r"\d{4}-\d\d-\d\d .* INFO s3crypt\.transfer\.stream: s3://logged/big", line)
     assert line.endswith(" (attempt 1)")
 
 

@@ -22,6 +22,7 @@ from s3crypt import (
     KeyManager,
     ListedObject,
     ObjectInfo,
+    Outcome,
     RotationError,
     RotationOutcome,
     StorageError,
@@ -55,6 +56,7 @@ RESULTS = [
     ObjectInfo("s3://acme/x", "client", 4, 400, '"e"', "v", NOW, context={"tenant": "1"}),
     ListedObject("s3://acme/x", 400, '"e"', NOW),
     RotationOutcome("s3://acme/x", "copied", 0.1, 0, "v"),
+    Outcome("s3://acme/x", None, None, 0.1),
     CacheStatistics(1, 2, 3, 4, 5),
     KeySummary(ARN, "8a1f", ("alias/x",), "", "Enabled", False, True, 365),
     Key(
@@ -84,6 +86,8 @@ RESULTS = [
 ]
 # Values that are arguments, not results.
 ARGUMENTS = {"SSES3", "SSEKMS", "DSSEKMS", "SSEC", "ClientSide"}
+# A journal belongs to the process that opened it, and `Many` is a store's.
+ARGUMENTS |= {"Journal", "Many"}
 ARGUMENTS |= {"AESKeyring", "RSAKeyring", "KMSKeyring", "MultiKeyring", "CachingKeyring"}
 
 

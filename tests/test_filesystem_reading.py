@@ -158,10 +158,10 @@ def test_wrong_mode_is_refused(bucket: str, kms_key: str) -> None:
 
 def test_object_replaced_while_open(fs: S3CryptFileSystem, bucket: str) -> None:
     """Is a clear error, never a mix of two versions."""
-    fs.pipe_file(f"{bucket}/x", payload(200_000))
+    fs.pipe_file(f"{bucket}/x", payload(700_000))
     with fs.open(f"{bucket}/x", cache_length=0) as file:
         file.read(10)
-        fs.pipe_file(f"{bucket}/x", payload(200_001))
+        fs.pipe_file(f"{bucket}/x", payload(700_001))
         with pytest.raises(ConflictError):
             file.read()
 

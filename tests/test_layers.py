@@ -38,7 +38,7 @@ ALLOWED = {
     "operations": set(),
     "redaction": set(),
     "aws_errors": {"errors"},
-    "aws": {"aws_errors", "errors", "redaction"},
+    "aws": {"aws_errors", "errors", "local", "redaction"},
     "requests": {"aws", "aws_errors", "errors", "local", "logs", "operations"},
     "buckets": {"aws", "aws_errors", "errors", "requests"},
     "kms": {"aws", "errors", "keyrings", "operations", "requests"},
@@ -60,18 +60,23 @@ ALLOWED = {
         "local", "location", "logs", "metadata", "modes", "operations", "requests", "s3ec",
         "transfer",
     },
+    "jobs": {"aws_errors", "errors", "local", "logs"},
     "rotation": {
-        "aws_errors", "errors", "formats", "keyrings", "local", "location", "logs", "metadata",
-        "modes", "objects", "requests", "transfer",
+        "aws_errors", "errors", "formats", "jobs", "keyrings", "local", "location", "logs",
+        "metadata", "modes", "objects", "requests", "transfer",
     },
     "arguments": {"errors", "key_references", "message", "modes", "objects", "options"},
+    "many": {
+        "arguments", "aws_errors", "errors", "formats", "jobs", "local", "location", "modes",
+        "objects", "requests", "rotation", "transfer",
+    },
     "store": {
-        "arguments", "errors", "files", "formats", "local", "location", "modes", "objects",
+        "arguments", "errors", "files", "formats", "local", "location", "many", "modes", "objects",
         "rotation", "transfer",
     },
     "filesystem": {
-        "arguments", "aws_errors", "buckets", "errors", "key_references", "local", "location",
-        "modes", "objects", "options", "requests", "transfer",
+        "arguments", "aws_errors", "buckets", "errors", "jobs", "key_references", "local",
+        "location", "modes", "objects", "options", "requests", "transfer",
     },
     "parquet": {"errors", "formats", "key_references", "keyrings", "message"},
     "sandbox": {"errors"},
@@ -113,8 +118,8 @@ READING = ("describe_", "get_", "list_")
 # Who may ask for which operations of S3, by `call`, `pages` or as a client's method.
 OF_OBJECTS = {
     "abort_multipart_upload", "complete_multipart_upload", "copy_object",
-    "create_multipart_upload", "delete_object", "delete_object_annotation", "get_object",
-    "get_object_annotation", "get_object_legal_hold", "get_object_retention",
+    "create_multipart_upload", "delete_object", "delete_object_annotation", "delete_objects",
+    "get_object", "get_object_annotation", "get_object_legal_hold", "get_object_retention",
     "get_object_tagging", "head_object", "list_multipart_uploads", "list_object_annotations",
     "list_objects_v2", "put_object", "put_object_annotation", "put_object_tagging",
     "upload_part", "upload_part_copy",

@@ -8,6 +8,7 @@ import logging
 import random
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,6 @@ from s3crypt import (
     StorageError,
 )
 from s3crypt.errors import S3CryptError
-from s3crypt.local import workers
 from s3crypt.local.workers import each
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def test_a_repetition_and_the_end_of_them_are_logged(
         store = connect(SSES3(), endpoint_url=relay.url)
         with pytest.raises(StorageError):
             store.delete(f"s3://{bucket}/x")
-    *repeated, last = log()
+    paced, *repeated, last = log()
+    assert paced[:2] == ("INFO", "local.rate")
     begin = f"delete_object of s3://{bucket}/x: attempt 1 failed (SlowDown, status 503)"
     assert repeated[0][:2] == ("DEBUG", "requests")
     assert repeated[0][2].startswith(begin)
@@ -140,7 +141,7 @@ def test_a_read_that_is_resumed_is_logged(sandbox: Running, bucket: str, log: Lo
     connect(SSES3()).put(payload(size), f"s3://{bucket}/x")
     with relaying(sandbox.endpoint_url, spoil) as relay:
         assert connect(endpoint_url=relay.url).read(f"s3://{bucket}/x") == payload(size)
-    ((_, _, told),) = [each for each in log() if each[:2] == ("INFO", "transfer.download")]
+    ((_, _, told),) = [each for each in log() if each[:2] == ("INFO", "transfer.stream")]
     assert told.startswith(f"s3://{bucket}/x: reading broke and is resumed at byte ")
     assert told.endswith(f" of {size} (attempt 1)")
 
@@ -194,8 +195,8 @@ def test_a_read_that_is_not_compared_is_logged(sandbox: Running, bucket: str, lo
         store = connect(endpoint_url=relay.url, workers=1)
         assert store.read(f"s3://{bucket}/x") == payload(size)
     told = f"s3://{bucket}/x: not compared with S3's checksum, which may not be read (403, "
-    ((level, name, text),) = [each for each in log() if each[1] == "transfer.download"]
-    assert (level, name, text[: len(told)]) == ("INFO", "transfer.download", told)
+    ((level, name, text),) = [each for each in log() if each[1] == "transfer.stream"]
+    assert (level, name, text[: len(told)]) == ("INFO", "transfer.stream", told)
 
 
 def test_a_copy_that_turns_into_re_encryption_is_logged(
@@ -220,12 +221,18 @@ def test_a_copy_that_turns_into_re_encryption_is_logged(
     assert ("INFO", "rotation.copies", told) in log()
 
 
-def test_workers_that_become_more_are_logged(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_become_more_are_logged(log: Log) -> None:
     """Once each time that their number grows."""
-    monkeypatch.setattr(workers, "_FEW", 2)
-    monkeypatch.setattr(workers, "_IDLE", 0.5)
-    each(iter(range(20)), lambda *_: time.sleep(0.12), 4)
-    assert log() == [("INFO", "local.workers", "workers: 4 instead of 2, as cores are idle")]
+    is_far = threading.Event()
+
+    def work(item: int, _: object) -> None:
+        if item > 2:
+            is_far.set()
+        time.sleep(0.12)
+
+    each(iter(range(40)), work, 4, is_far=is_far.is_set)
+    told = "workers: 4 instead of 2, as the service is far away"
+    assert log() == [("INFO", "local.workers", told)]
 
 
 def test_a_condition_checked_by_head_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
@@ -455,5 +462,5 @@ def test_no_secret_is_logged(
     assert planted.found_in(text) == set()
     assert not any(record.exc_info or record.stack_info for record in ours)
     loggers = {record.name.removeprefix("s3crypt.") for record in ours}
-    assert {"requests", "transfer.checksums", "transfer.download", "transfer.upload"} <= loggers
+    assert {"requests", "transfer.checksums", "transfer.stream", "transfer.upload"} <= loggers
     assert (name.startswith("client")) == any("data key" in each for each in planted.secrets)

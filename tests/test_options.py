@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import s3crypt
-from s3crypt import ConfigError, configuration
+from s3crypt import CachingKeyring, ClientSide, ConfigError, configuration
 from s3crypt.configuration import DEFAULTS, MODES, OPTIONS, ModeChoice
 from s3crypt.filesystem.options import Options
 
@@ -22,8 +22,8 @@ PACKAGE = Path(s3crypt.__file__).resolve().parent
 COMMAND = PACKAGE.parent / "cli"
 KEY = "kms:alias/reports"
 
-# A ninth option, as somebody would add it: here, and as an argument of its mode.
-NINTH = """    padded: bool = field(
+# Another option, as somebody would add it: here, and as an argument of its mode.
+ANOTHER = """    padded: bool = field(
         default=False,
         metadata=_option(
             "flag", _CLIENT, "Pad it.", ("write",), {"rotate-from": "Demand padding."}
@@ -49,7 +49,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(PACKAGE, root / "s3crypt", ignore=ignored)
     shutil.copytree(COMMAND, root / "s3crypt_cli", ignore=ignored)
     (root / "own.key").write_bytes(bytes(range(32)))
-    insert(root / "s3crypt" / "options.py", NINTH, before="    spell: Spell = field(")
+    insert(root / "s3crypt" / "options.py", ANOTHER, before="    spell: Spell = field(")
     insert(root / "s3crypt" / "modes.py", ATTRIBUTE, before='    name: ClassVar[str] = "client"')
     insert(root / "s3crypt" / "modes.py", ARGUMENT, before="    ) -> None:\n        given =")
     insert(root / "s3crypt" / "modes.py", VALUE, before="        }\n        if key_location")
@@ -96,7 +96,7 @@ show()
         (["--from-key", "aes:n/k=own.key"], {"S3CRYPT_FROM_PADDED": "1"}, [None, True]),
     ],
 )
-def test_a_ninth_option_is_on_the_command_line(
+def test_another_option_is_on_the_command_line(
     extended: Path, arguments: list[str], environment: dict[str, str], padded: list[bool | None]
 ) -> None:
     """With its --from- form and in the environment, by the one edit."""
@@ -104,7 +104,7 @@ def test_a_ninth_option_is_on_the_command_line(
 
 
 @pytest.mark.parametrize(("command", "text"), [("put", "--padded"), ("rotate", "--from-padded")])
-def test_a_ninth_option_has_help(extended: Path, command: str, text: str) -> None:
+def test_another_option_has_help(extended: Path, command: str, text: str) -> None:
     """Of each command whose use has a text."""
     code = (
         "import json, io, sys; from contextlib import redirect_stdout as to\n"
@@ -116,7 +116,7 @@ def test_a_ninth_option_has_help(extended: Path, command: str, text: str) -> Non
     assert "padded" not in run(extended, code, "inspect")
 
 
-def test_a_ninth_option_is_a_storage_option_and_text(extended: Path) -> None:
+def test_another_option_is_a_storage_option_and_text(extended: Path) -> None:
     """By the same edit; its type and its mode are checked there too."""
     code = """
 import json
@@ -151,6 +151,7 @@ print(json.dumps({
 def test_all_options_are_in_the_table() -> None:
     """Each field of a choice but the mode and the spelling, and each has a mode."""
     fields = set(ModeChoice.__dataclass_fields__) - {"mode", "spell"}
+    assert len(fields) == 9
     assert OPTIONS.keys() == fields == set().union(*MODES.values())
     assert fields <= DEFAULTS.keys()
 
@@ -163,6 +164,35 @@ def test_storage_options_are_those_of_the_table() -> None:
         with pytest.raises(ConfigError) as caught:
             _ = Options.of(given).choice.paths()
         assert name in str(caught.value) or option.kind == "file"
+
+
+@pytest.mark.parametrize("value", [0, -1, True, float("inf"), float("nan"), "300"])
+def test_seconds_are_a_number_above_0(value: object) -> None:
+    """Text and infinity are refused, by the option's name."""
+    given: dict[str, Any] = {"cache_data_keys": value}
+    with pytest.raises(ConfigError, match=r"^cache_data_keys is a number of seconds above 0\.$"):
+        ModeChoice(key=KEY, bind_name=False, **given)
+
+
+def test_a_cache_gives_up_bound_names() -> None:
+    """The error says what is given up, in the words of the caller."""
+    with pytest.raises(ConfigError, match=r"cache_data_keys needs bind_name=False, .*swapped"):
+        ModeChoice(key=KEY, cache_data_keys=300)
+    with pytest.raises(ConfigError, match="cache_data_keys and signed exclude"):
+        ModeChoice(key=KEY, cache_data_keys=300, bind_name=False, signed=True)
+    with pytest.raises(ConfigError, match='cache_data_keys needs mode="client"'):
+        ModeChoice(mode="sse-s3", cache_data_keys=300)
+
+
+def test_a_cache_has_limits() -> None:
+    """One data key serves 10,000 objects and 64 GiB at most; a storage option makes the same."""
+    given: dict[str, Any] = {"key": KEY, "bind_name": False, "cache_data_keys": 300}
+    for choice in (ModeChoice(**given), Options.of(given).choice):
+        mode = choice.make()
+        assert isinstance(mode, ClientSide)
+        assert isinstance(mode.keyring, CachingKeyring)
+        assert mode.keyring.max_age == 300
+        assert (mode.keyring.max_messages, mode.keyring.max_bytes) == (10_000, 64 * 2**30)
 
 
 def test_a_choice_as_text_says_what_was_given() -> None:

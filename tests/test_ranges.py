@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 FRAME = 4096  # the official SDK's own
 SHARED = AESKeyring(official.NAMESPACE, official.NAME, official.WRAPPING_KEY)
 # Longer than the first request brings, and than the last.
-MANY = 100 * FRAME + 17
+MANY = 160 * FRAME + 17
 NO_RANGE = "InvalidRange"
 
 
@@ -133,10 +133,10 @@ SAMPLES: dict[str, Sample] = {
     ),
     **{f"sdk-{size}": _theirs(size, frame_length=FRAME) for size in EDGES},
     "sdk-128": _theirs(20_000, frame_length=128),
-    "sdk-64KiB": _theirs(400_000, frame_length=2**16),
+    "sdk-64KiB": _theirs(800_000, frame_length=2**16),
     "sdk-one-long-frame": _theirs(300_000, frame_length=2**20),
     "sdk-signed": _theirs(MANY, 0x0578, frame_length=FRAME),
-    "sdk-signed-exact": _theirs(32 * FRAME, 0x0578, frame_length=FRAME),
+    "sdk-signed-exact": _theirs(160 * FRAME, 0x0578, frame_length=FRAME),
     "sdk-signed-0": _theirs(0, 0x0578, frame_length=FRAME),
     "sdk-v1": _theirs(MANY, 0x0178, frame_length=FRAME),
     "sdk-v1-signed": _theirs(MANY, 0x0378, frame_length=FRAME),
@@ -145,8 +145,8 @@ SAMPLES: dict[str, Sample] = {
     "sdk-block-v1": _theirs(200_000, 0x0178, frame_length=0),
     "foreign-1": _foreign(60, 1, empty_final=False),
     "foreign-7-empty": _foreign(7 * 40, 7, empty_final=True),
-    "foreign-4KiB-full": _foreign(64 * FRAME, FRAME, empty_final=False),
-    "foreign-4KiB-empty": _foreign(64 * FRAME, FRAME, empty_final=True),
+    "foreign-4KiB-full": _foreign(160 * FRAME, FRAME, empty_final=False),
+    "foreign-4KiB-empty": _foreign(160 * FRAME, FRAME, empty_final=True),
     "foreign-v1-block": Sample(
         50_000,
         lambda data: ForeignWriter(0x0078, 0).write([data]),

@@ -78,7 +78,7 @@ def _step(file: Any, model: io.BytesIO, chance: random.Random, size: int) -> Non
 @pytest.mark.parametrize("name", MODES)
 def test_a_file_does_as_a_file_in_memory(name: str, bucket: str, key: str) -> None:
     """Any sequence of reads, lines and seeks gives what it gives on the plaintext."""
-    size = 300_000
+    size = 900_000
     store, uri, chance = (
         connect_shared(make_mode(name, key)),
         f"s3://{bucket}/x",
@@ -242,6 +242,6 @@ def test_an_archive_on_top(name: str, bucket: str, key: str) -> None:
 def test_compressed_on_top(bucket: str) -> None:
     """A gzip of many frames."""
     store, uri = connect_shared(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
-    store.put(gzip.compress(payload(200_000)), uri)
+    store.put(gzip.compress(payload(700_000)), uri)
     with store.open(uri) as file, gzip.open(file) as plain:
-        assert plain.read() == payload(200_000)
+        assert plain.read() == payload(700_000)

@@ -26,18 +26,18 @@ warnings.simplefilter("ignore")
 from s3crypt import *
 store = S3Crypt(ClientSide(AESKeyring("tests", "one", bytes(32)), frame_length=4096))
 uri = f"s3://{sys.argv[1]}/x"
-store.put(bytes(400_000), uri)
+store.put(bytes(900_000), uri)
 file = store.open(uri, cache_length=0)
 child = os.fork()
 if not child:
     try:
-        file.seek(200_000)
+        file.seek(700_000)
         file.read(9)
     except StorageError as error:
         os._exit(7 if "fork" in str(error) else 8)
     os._exit(9)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-file.seek(200_000)
+file.seek(700_000)
 assert file.read(9) == bytes(9)
 """
 

@@ -32,6 +32,7 @@ from samples import MODES, aes, connect_shared, make_mode, payload
 from s3crypt import ClientSide, IntegrityError, S3Crypt
 from s3crypt.local import workers
 from s3crypt.objects import ranges, reader, spans
+from s3crypt.transfer import stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -329,20 +330,22 @@ class _Interrupt:
 
 
 def _read_variously(file: Any) -> None:
-    file.seek(SIZE // 3)
+    # Behind what the first request brings, and before what comes with the last frame.
+    file.seek(130 * FRAME + 99)
     file.read(1000)
-    file.seek(20 * FRAME + 5)
+    file.seek(128 * FRAME + 5)
     for _ in range(4):
         file.read(3 * FRAME)
-    file.read_ranges([(0, 10), (SIZE // 2, SIZE // 2 + 9), (50 * FRAME, 51 * FRAME)])
+    file.read_ranges([(0, 10), (142 * FRAME, 142 * FRAME + 9), (141 * FRAME, 142 * FRAME)])
 
 
 # Python 3.13 prints what is raised in a finalizer of a file.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_leaves_the_file_readable(store: S3Crypt, uri: str) -> None:
     """Wherever it comes, later reads neither hang nor give other bytes."""
-    # Its function of that name hides the module.
-    modules = (reader, spans, ranges, workers, sys.modules["s3crypt.transfer.download"])
+    # A function of that name hides the module.
+    download = sys.modules["s3crypt.transfer.download"]
+    modules = (reader, spans, ranges, workers, stream, download)
     with store.open(uri, cache_length=20 * FRAME) as file, _Interrupt(0, *modules) as quiet:
         _read_variously(file)
     assert quiet.count > 300

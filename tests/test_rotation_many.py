@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     import boto3
 
+    from s3crypt import Mode
     from s3crypt.sandbox import Running
 
 
@@ -50,7 +51,7 @@ RACES = [
     ("client-metadata", "client-metadata", "CopyObject", 10),
     ("client-header", "client-header", "PutObject", 10),
     ("client-header", "client-header", "CompleteMultipartUpload", PART + 1),
-    ("sse-s3", "client-header", "GetObject", 10),
+    ("sse-s3", "client-header", "HeadObject", 10),
     ("sse-s3", "client-header", "PutObject", 10),
     # Over the only copy nothing is put whole: the server must confirm encryption first.
     ("client-metadata", "sse-s3", "CompleteMultipartUpload", 10),
@@ -89,14 +90,27 @@ def test_another_writer_wins(  # noqa: PLR0917 - a race has four sides
 
 
 @pytest.mark.parametrize(
-    ("before", "get"), [("client-header", 1), ("client-header", 2), ("client-metadata", 1)]
+    ("before", "after", "size", "get"),
+    [
+        ("client-header", SSES3(), PART + 1, 2),
+        ("client-metadata", SSES3(), PART + 1, 2),
+        # HEAD shows this one first.
+        ("client-metadata", ClientSide(aes(), signed=True, key_location="metadata"), 10, 1),
+    ],
 )
-def test_another_writers_plain_object_is_a_conflict(
-    before: str, get: int, bucket: str, kms_key: str, session: boto3.Session, s3: Any
+def test_another_writers_plain_object_is_a_conflict(  # noqa: PLR0917 - four of them are fixtures
+    before: str,
+    after: Mode,
+    size: int,
+    get: int,
+    bucket: str,
+    kms_key: str,
+    session: boto3.Session,
+    s3: Any,
 ) -> None:
-    """The first GET reads the header, the second one the object; neither judges theirs."""
+    """A GET that comes after the first look judges nothing of theirs."""
     uri, old = f"s3://{bucket}/x", make_mode(before, kms_key)
-    connect(old).put(b"ours", uri)
+    connect(old).put(payload(size), uri)
     client = session.client("s3")
     gets: list[int] = []
 
@@ -107,7 +121,7 @@ def test_another_writers_plain_object_is_a_conflict(
 
     client.meta.events.register("before-call.s3.GetObject", replace)
     with pytest.raises(ConflictError):
-        S3Crypt(old, client=client).rotate(uri, to=SSES3())
+        S3Crypt(old, client=client).rotate(uri, to=after)
     assert get in gets
     assert stored(s3, bucket, "x") == b"theirs"
 

@@ -86,7 +86,7 @@ def test_a_step_travels_without_secrets_and_is_done_elsewhere(
     assert loaded.action != "unchanged"
     # Another process has modes, sessions and clients of its own.
     elsewhere = _job(connect(_modes(kms_key)[before]), _targets(new_key)[after])
-    done = act(elsewhere, loaded, ())
+    done = act(elsewhere, loaded)
     assert done.action == step.action
     assert done.bytes_moved == (len(data) if done.action == "re-encrypted" else 0)
     assert connect(to).read(uri) == data
@@ -101,5 +101,5 @@ def test_an_object_that_is_as_wanted_needs_no_step(bucket: str) -> None:
     job = _job(store, mode)
     step = rotation._decide(job, look(job, Location.parse(uri)))
     assert step.action == "unchanged"
-    assert act(job, step, ()) == Done("unchanged")
+    assert act(job, step) == Done("unchanged")
     assert store.head(uri).etag == before.etag

@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from s3crypt import StorageError
-from s3crypt.local import workers
+from s3crypt.local import width
+from s3crypt.local.memory import Memory
 from s3crypt.local.workers import Crew, Pool, each
 
 if TYPE_CHECKING:
@@ -24,7 +21,10 @@ if TYPE_CHECKING:
     from s3crypt.local.buffers import Buffers
 
 
-def threads_of(work: Callable[[], None], *, items: int, most: int) -> set[str]:
+MIB = 2**20
+
+
+def threads_of(work: Callable[[], None], *, items: int, most: int, **about: Any) -> set[str]:
     """Return the names of the threads that did the work of so many items."""
     names: set[str] = set()
 
@@ -32,31 +32,25 @@ def threads_of(work: Callable[[], None], *, items: int, most: int) -> set[str]:
         names.add(threading.current_thread().name)
         work()
 
-    each(iter(range(items)), one, most)
+    each(iter(range(items)), one, most, **about)
     return names
 
 
-@pytest.fixture
-def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the numbers of a machine with two cores."""
-    monkeypatch.setattr(workers, "_FEW", 2)
-    monkeypatch.setattr(workers, "_IDLE", 0.5)
+def far() -> bool:
+    """Return that the service is far away."""
+    return True
 
 
-@pytest.mark.usefixtures("two_cores")
-def test_a_crew_that_waits_grows() -> None:
-    """While the cores are idle, there are more, up to the most."""
-    assert len(threads_of(lambda: time.sleep(0.12), items=60, most=7)) == 7
+def test_a_crew_of_a_service_far_away_grows() -> None:
+    """It begins with sixteen, and is twice as many while that is quicker, up to the most."""
+    assert len(threads_of(lambda: time.sleep(0.1), items=200, most=20, is_far=far)) == 20
 
 
-@pytest.mark.usefixtures("two_cores")
-def test_a_crew_that_works_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the cores are what the work waits for, more threads would only take memory."""
-    monkeypatch.setattr(workers, "_IDLE", 0.0)
-    assert len(threads_of(lambda: time.sleep(0.06), items=20, most=10)) <= 2
+def test_a_crew_of_a_near_service_does_not_grow() -> None:
+    """However long a piece of work takes: more threads would only fight for the cores."""
+    assert len(threads_of(lambda: time.sleep(0.06), items=20, most=10)) <= width.NEAR
 
 
-@pytest.mark.usefixtures("two_cores")
 def test_a_crew_that_more_would_not_help_does_not_grow() -> None:
     """A stream gives its bytes to one at a time."""
     names: set[str] = set()
@@ -67,9 +61,22 @@ def test_a_crew_that_more_would_not_help_does_not_grow() -> None:
         time.sleep(0.06)
         return next(left, None) is not None
 
-    with Crew(10, work, may_grow=lambda: False) as crew:
+    with Crew(10, work, may_grow=lambda: False, is_far=far) as crew:
         crew.wait()
-    assert len(names) <= 2
+    assert names == {"s3crypt-0"}
+
+
+def test_a_crew_takes_no_more_memory_than_there_is() -> None:
+    """Each further thread takes its share while a quarter is left, and returns it."""
+    memory = Memory(8 * MIB)
+    with memory.share(MIB):
+        names = threads_of(
+            lambda: time.sleep(0.05), items=60, most=20, is_far=far, memory=memory, length=MIB
+        )
+    assert len(names) == 6
+    # All of it is free again.
+    with memory.share(8 * MIB):
+        pass
 
 
 def test_a_crew_is_never_more_than_it_may_be() -> None:
@@ -77,7 +84,6 @@ def test_a_crew_is_never_more_than_it_may_be() -> None:
     assert threads_of(lambda: time.sleep(0.12), items=4, most=1) == {"s3crypt-0"}
 
 
-@pytest.mark.usefixtures("two_cores")
 def test_a_failure_ends_a_crew_that_grows() -> None:
     """The first failure is raised once every thread, of late ones too, has ended."""
     done: list[int] = []
@@ -89,8 +95,8 @@ def test_a_failure_ends_a_crew_that_grows() -> None:
         done.append(item)
 
     with pytest.raises(ValueError, match="12"):
-        each(iter(range(1000)), one, 10)
-    assert len(done) < 40
+        each(iter(range(1000)), one, 20, is_far=far)
+    assert len(done) < 80
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("s3crypt-")]
 
 
@@ -112,34 +118,6 @@ def test_leaving_early_waits_for_what_is_under_way() -> None:
     with pytest.raises(KeyboardInterrupt):
         leave()
     assert ended.is_set()
-
-
-_STARVED = """
-import os, subprocess, sys, time
-from s3crypt.local.workers import _busy_seconds
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])  # on the same core
-try:
-    until = time.process_time() + 0.3
-    while time.process_time() < until:
-        pass
-    print(_busy_seconds() - time.process_time())
-finally:
-    busy.kill()
-    busy.wait()
-"""
-
-
-@pytest.mark.skipif(
-    not (hasattr(os, "sched_setaffinity") and Path("/proc/self/schedstat").exists()),
-    reason="only Linux tells how long a thread waited for a core",
-)
-def test_who_waits_for_a_core_is_not_idle() -> None:
-    """Beside others that keep the cores busy, a crew does not grow for want of its own use."""
-    done = subprocess.run(
-        [sys.executable, "-c", _STARVED], capture_output=True, text=True, check=True
-    )
-    assert float(done.stdout) > 0.05
 
 
 # --- A pool ------------------------------------------------------------------------------------

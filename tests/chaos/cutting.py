@@ -35,8 +35,11 @@ S3_KINDS = (
 )
 KMS_KINDS = ("GenerateDataKey", "Decrypt", "Encrypt", "ReEncrypt", "DescribeKey")
 KINDS = S3_KINDS + KMS_KINDS
+# Only jobs send it.
+DELETE_OBJECTS = "DeleteObjects"
 WAYS = ("in the headers", "after the headers", "in the body", "before any byte", "not forwarded")
 _LEAST_RATE, _MOST_RATE = 0.01, 0.25
+_DELETE_RATE = 0.7
 # Requests an operation takes, before any have been counted.
 _FIRST_GUESS = 5.0
 
@@ -49,6 +52,7 @@ def kind_of(asked: Asked) -> str:
     query, copies = asked.query, "x-amz-copy-source" in asked.headers
     kinds = {
         "List": "list-type" in query,
+        DELETE_OBJECTS: "delete" in query,
         f"{asked.method} of a bucket": "/" not in asked.path.strip("/"),
         "tags": "tagging" in query,
         "UploadPartCopy": asked.is_part and copies,
@@ -105,7 +109,10 @@ class Cutter:
             self.requests[kind] += 1
             average = self.requests.total() / len(KINDS)
             rate = self._aim() * (1.5 if self.requests[kind] < average / 3 else 1)
-            if kind not in KINDS or self._random.random() >= min(rate, _MOST_RATE):
+            # A job of a thousand objects has one such request.
+            rate = _DELETE_RATE if kind == DELETE_OBJECTS else min(rate, _MOST_RATE)
+            is_known = kind in (*KINDS, DELETE_OBJECTS)
+            if not is_known or self._random.random() >= rate:
                 return None
             ways = list(WAYS)
             if kind in ("HEAD", "DELETE", "Abort", "HEAD of a bucket"):

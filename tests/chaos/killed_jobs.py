@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command on many objects with a journal, killed by SIGKILL and run again until it ends.
+
+A relay before S3 kills it: before a request is forwarded, once it was answered, or in the middle
+of the reply. What the relay has counted by object and run says what was done twice.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from relay import Answer, Asked, relaying
+
+from s3crypt import AESKeyring, ClientSide, S3Crypt
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+_BUCKET = "jobs"
+_PREFIX = f"s3://{_BUCKET}/t/"
+_KEYS = ("one", "two")
+# Two parts; S3 completes such an object with a request of its own.
+_LARGE = 8 * 2**20 + 1
+_LARGE_EVERY = 100
+_MOST_BYTES = 3000
+_SETTLED_SECONDS = 30
+# Requests for an object, if not one.
+_REQUESTS = {"rotate": 3}
+
+
+class Killer:
+    """Counts what a relay forwards, and kills the command at a request; `spoil` is for a relay.
+
+    Attributes:
+        done: Run -> objects that a request of it changed, or for a get those that it read.
+        kills: How many there were, by the moment of the request.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.done: dict[int, set[str]] = defaultdict(set)
+        self.kills: dict[str, int] = defaultdict(int)
+        self.run = -1
+        self.has_killed = False
+        self._random = random.Random(f"kills-{seed}")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._left = 0
+        self._moment = ""
+        self._verb = ""
+        self._under_way = 0
+        self._changed = threading.Condition()
+
+    def begin(self, process: subprocess.Popen[bytes], verb: str, within: int) -> None:
+        """Follow the next run, and kill it within so many requests; never, if 0."""
+        with self._changed:
+            self.run += 1
+            self.has_killed = False
+            self._process, self._verb = process, verb
+            self._left = self._random.randrange(1, within + 1) if within else -1
+            self._moment = self._random.choice(("before it", "after it", "in its reply"))
+
+    def settle(self) -> None:
+        """Return once no request is under way any more."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._under_way, _SETTLED_SECONDS):
+                raise TimeoutError("a request of a killed command does not end")
+
+    def spoil(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        """Forward, and kill the command if it is time."""
+        if len(asked.body) < int(asked.headers.get("content-length", "0")):
+            # The command was killed while it sent this; a server drops it.
+            raise ConnectionResetError
+        with self._changed:
+            self._left -= 1
+            is_time = self._left == 0
+            self._under_way += 1
+            run = self.run
+        try:
+            if is_time and self._moment == "before it":
+                self._kill()
+            answer = forward()
+            self._count(run, asked, answer)
+            if is_time and self._moment != "before it":
+                self._kill()
+                answer.cut = len(answer.body) // 2 if self._moment == "in its reply" else None
+            return answer
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+    def _kill(self) -> None:
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.kill()
+            self.has_killed = True
+            self.kills[self._moment] += 1
+
+    def _count(self, run: int, asked: Asked, answer: Answer) -> None:
+        is_change = (asked.method == "PUT" and not asked.is_part) or "uploadId" in asked.query
+        is_read = asked.method == "GET" and asked.path.startswith(f"/{_BUCKET}/t/")
+        if answer.status < 300 and (is_read if self._verb == "get" else is_change):
+            with self._changed:
+                if not asked.is_part:
+                    self.done[run].add(asked.path)
+
+
+@dataclass(slots=True)
+class _Trial:
+    """The folders, the command and what came of it."""
+
+    given: argparse.Namespace
+    folder: Path
+    killer: Killer
+    url: str
+    lines: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    _whole: set[str] = field(default_factory=set)
+
+    def problem(self, kind: str, what: object) -> None:
+        """Note that something is wrong."""
+        self.problems.append(f"{kind}: {what}")
+
+    @property
+    def source(self) -> Path:
+        """Return the folder whose files are put."""
+        return self.folder / "source"
+
+    @property
+    def target(self) -> Path:
+        """Return the folder that a get writes to."""
+        return self.folder / "target"
+
+    def make(self) -> None:
+        """Make the keys and the files."""
+        source = random.Random(f"files-{self.given.seed}")
+        for name in _KEYS:
+            (self.folder / name).write_bytes(source.randbytes(32))
+        for number in range(self.given.objects):
+            size = source.randrange(_MOST_BYTES)
+            size = _LARGE if number % _LARGE_EVERY == _LARGE_EVERY // 2 else size
+            path = self.source / f"{number % 7}" / f"{number:05}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(source.randbytes(size))
+
+    def command(self, verb: str) -> list[str]:
+        """Return the command line of a verb."""
+        from_to = {
+            "put": (str(self.source), _PREFIX, "--key", "aes:team/one=one"),
+            "get": (_PREFIX, str(self.target), "--key", "aes:team/one=one"),
+            "rotate": (_PREFIX, "--from-key", "aes:team/one=one", "--key", "aes:team/two=two"),
+        }
+        options = ("--journal", f"{verb}.journal", "--jobs", str(self.given.jobs))
+        return [sys.executable, "-m", "s3crypt_cli", verb, "-r", *from_to[verb], *options]
+
+    def run(self, verb: str, *, within: int) -> int:
+        """Run a verb, killed within so many requests; return its exit code."""
+        package = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+        process = subprocess.Popen(
+            self.command(verb),
+            cwd=self.folder,
+            env=os.environ
+            | {"AWS_ENDPOINT_URL_S3": self.url, "PYTHONPATH": os.pathsep.join(package)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        self.killer.begin(process, verb, within)
+        _, said = process.communicate()
+        self.killer.settle()
+        if process.returncode and not self.killer.has_killed:
+            self.problem("a run failed", f"{verb}, code {process.returncode}: {said.decode()}")
+        return process.returncode
+
+    def repeat(self, verb: str) -> None:
+        """Run a verb until it ends by itself, and once more; check what it has done."""
+        began, first, kills = time.monotonic(), self.killer.run + 1, 0
+        # On average the last kill comes when 0.7 of the job is done.
+        requests = _REQUESTS.get(verb, 1) * self.given.objects
+        within = max(2, int(1.4 * requests / max(1, self.given.kills)))
+        while True:
+            before = self._left_over()
+            is_killed = kills < self.given.kills
+            code = self.run(verb, within=within if is_killed else 0)
+            self._check_files(verb)
+            if not self.killer.has_killed:
+                break
+            kills += 1
+        last = self.killer.run
+        if code == 0:
+            self._check_end(verb, before)
+        extra = self._check_repeats(verb, first, last)
+        self.run(verb, within=0)
+        if again := self.killer.done[self.killer.run]:
+            self.problem("done after the end", f"{verb}: {sorted(again)[:5]}")
+        uploads, files = self._left_over()
+        seconds = time.monotonic() - began
+        self.lines.append(
+            f"{verb:8}{self.given.objects:6} objects {kills:4} kills {extra:4} done again "
+            f"{len(uploads):4} uploads and {len(files)} temporary files left by kills, "
+            f"{seconds:.0f} s"
+        )
+        if kills < self.given.kills:
+            self.problem("too few kills", f"{verb}: {kills}; more objects are needed")
+
+    def _left_over(self) -> tuple[set[str], set[str]]:
+        """Return the uploads that are open, and the temporary files."""
+        s3: Any = boto3.client("s3")
+        uploads = s3.list_multipart_uploads(Bucket=_BUCKET).get("Uploads", ())
+        files = {str(path) for path in self.folder.rglob(".*.s3crypt")}
+        return {upload["UploadId"] for upload in uploads}, files
+
+    def _check_end(self, verb: str, before: tuple[set[str], set[str]]) -> None:
+        """Check that the run that ended is complete, and left nothing half done."""
+        for kind, was, now in zip(("upload", "file"), before, self._left_over(), strict=True):
+            if new := now - was:
+                self.problem("left half done", f"{verb}, {kind}: {sorted(new)[:5]}")
+        if verb == "get":
+            return
+        name = "two" if verb == "rotate" else "one"
+        keyring = AESKeyring("team", name, (self.folder / name).read_bytes())
+        store = S3Crypt(ClientSide(keyring))
+        wanted = {f"{path.relative_to(self.source)}": path for path in _files(self.source)}
+        found = {item.uri.removeprefix(_PREFIX) for item in store.list(_PREFIX)}
+        for difference in sorted(found ^ wanted.keys()):
+            self.problem("incomplete", f"{verb}: {difference}")
+        for each in found & wanted.keys():
+            if store.read(_PREFIX + each) != wanted[each].read_bytes():
+                self.problem("other bytes", f"{verb}: {each}")
+
+    def _check_files(self, verb: str) -> None:
+        """Check that each file that a get has made is whole, whether the run ended or not."""
+        if verb != "get":
+            return
+        for path in _files(self.target):
+            name = str(path.relative_to(self.target))
+            if name in self._whole or path.name.endswith(".s3crypt"):
+                continue
+            self._whole.add(name)
+            if path.read_bytes() != (self.source / name).read_bytes():
+                self.problem("other bytes", f"get: {name}")
+        if not self.killer.has_killed:
+            for path in _files(self.source):
+                if str(path.relative_to(self.source)) not in self._whole:
+                    self.problem("incomplete", f"get: {path}")
+
+    def _check_repeats(self, verb: str, first: int, last: int) -> int:
+        """Check that no more was done again than was in flight at each kill; return how much."""
+        total = 0
+        for run in range(first, last):
+            later = set().union(*(self.killer.done[next_] for next_ in range(run + 1, last + 1)))
+            again = self.killer.done[run] & later
+            total += len(again)
+            if len(again) > self.given.jobs:
+                self.problem("done twice", f"{verb}, run {run}: {len(again)} objects")
+        return total
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def kill_jobs(given: argparse.Namespace, url: str) -> tuple[list[str], list[str]]:
+    """Kill and resume each verb; return lines of figures, and what was wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        killer = Killer(given.seed)
+        with relaying(url, killer.spoil) as relay:
+            trial = _Trial(given, Path(folder), killer, relay.url)
+            trial.make()
+            for verb in given.verbs.split(","):
+                trial.repeat(verb)
+    trial.lines.append(f"kills by the moment of a request: {dict(killer.kills)}")
+    return trial.lines, trial.problems
