@@ -287,7 +287,7 @@ class Sealer:
     def _check_order(self, first: int, last: int, *, is_final: bool) -> None:
         # Two final frames would be two messages, one the other's truncation, both valid.
         if is_final:
-            misplaced = self._end or any(high > last for _, high in self._sealed)
+            misplaced = self._end or (self._sealed and any(high > last for _, high in self._sealed))
         else:
             misplaced = self._end is not None and last > self._end
         if misplaced:

@@ -116,8 +116,7 @@ def serialize_body(
     Raises:
         ConfigError: An EDK does not fit the format, or the header is longer than readers take.
     """
-    parts = [struct.pack(">BH", 2, suite.id), message_id, _sized(context)]
-    parts.append(struct.pack(">H", len(edks)))
+    parts = [struct.pack(">BH", 2, suite.id), message_id, _sized(context), len(edks).to_bytes(2)]
     for edk in edks:
         parts += [_sized(edk.provider.encode()), _sized(edk.info), _sized(edk.ciphertext)]
     parts += [struct.pack(">BI", _FRAMED, frame_length), commitment]
@@ -262,7 +261,7 @@ class _Fields:
 def _sized(field: bytes) -> bytes:
     if len(field) > 0xFFFF:
         raise ConfigError("A wrapped data key, or its key's name, is longer than 65,535 bytes.")
-    return struct.pack(">H", len(field)) + field
+    return len(field).to_bytes(2) + field
 
 
 def _parse_context(serialized: bytes) -> dict[str, str]:
