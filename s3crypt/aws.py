@@ -10,7 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from http import HTTPStatus
@@ -69,10 +69,14 @@ class RetryPolicy:
     distance: Distance = field(default_factory=Distance)
     turns: Turns | None = None
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
+    def asking(self) -> AbstractContextManager[None]:
         """Make the request of the block in its turn, and measure it without that wait."""
-        with self.turns.taken() if self.turns else nullcontext(), self.distance.measured():
+        turn = self.turns.taken() if self.turns else nullcontext()
+        return turn if self.distance.is_known else self._measuring(turn)
+
+    @contextmanager
+    def _measuring(self, turn: AbstractContextManager[None]) -> Iterator[None]:
+        with turn, self.distance.measured():
             yield
 
 
@@ -84,7 +88,8 @@ _POLICIES: "WeakKeyDictionary[BaseClient, RetryPolicy]" = WeakKeyDictionary()
 def policy_of(client: BaseClient) -> RetryPolicy:
     """Return how the requests of a client are repeated: once for one that was not made here."""
     made = client.made if isinstance(client, _Arranged) else client
-    return _POLICIES.setdefault(made, RetryPolicy(1, RETRY_SECONDS))
+    policy = _POLICIES.get(made)
+    return policy or _POLICIES.setdefault(made, RetryPolicy(1, RETRY_SECONDS))
 
 
 def is_far(client: BaseClient) -> bool:

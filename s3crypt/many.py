@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work on many objects at once: the public face of jobs. It checks arguments and delegates."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -221,17 +221,17 @@ class Many:
             return delete_batch(self._objects.client, locations[0].bucket, named)
 
         found = telling(objects, lambda _: 0, options.get("found"))
-        batches = self._run(_batches(found), delete, options, ahead=_BATCHES_AHEAD)
         for_all: S3CryptError | None = None
-        for batch in batches:
-            errors = batch.result or [batch.error] * len(batch.item)
-            for item, error in zip(batch.item, errors, strict=True):
-                if error is not None and is_for_all(error):
-                    for_all = error
-                else:
-                    yield Outcome(item, None, error, batch.seconds / len(batch.item))
-            if for_all is not None:
-                raise for_all
+        with closing(self._run(_batches(found), delete, options, ahead=_BATCHES_AHEAD)) as batches:
+            for batch in batches:
+                errors = batch.result or [batch.error] * len(batch.item)
+                for item, error in zip(batch.item, errors, strict=True):
+                    if error is not None and is_for_all(error):
+                        for_all = error
+                    else:
+                        yield Outcome(item, None, error, batch.seconds / len(batch.item))
+                if for_all is not None:
+                    raise for_all
 
     def rotate(  # noqa: PLR0913 - as `S3Crypt.rotate` has them
         self,
@@ -338,7 +338,7 @@ class Many:
         options: JobOptions | PutOptions | GetOptions,
         stops_at: Callable[[S3CryptError], bool] = is_for_all,
         **more: Any,
-    ) -> Iterator[Outcome[_Item, _Result]]:
+    ) -> Generator[Outcome[_Item, _Result], None, None]:
         most, is_far = _jobs(options.get("jobs")), partial(getattr, self._objects, "is_far")
         return run(items, work, most=most, is_far=is_far, stops_at=stops_at, **more)
 

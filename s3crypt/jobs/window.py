@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from s3crypt.aws_errors import is_for_all
 from s3crypt.errors import S3CryptError, StorageError
 from s3crypt.local.buffers import Buffers
-from s3crypt.local.workers import Crew, stopping
+from s3crypt.local.workers import Crew, current_stop, stopping
 from s3crypt.logs import logger_of
 
 from .journal import FAILED, Journal
@@ -59,7 +59,7 @@ def run(
     """Yield the outcome of each item as its work ends; one item's failure stops no other.
 
     Items are found in a thread of their own, ahead of the work. Closing the iterator begins no
-    further item and waits for those under way.
+    further item and waits for those under way; transfers of several parts among them are aborted.
 
     Args:
         items: Found one by one, in a thread; an exception ends the source, and is raised at last.
@@ -218,7 +218,8 @@ class _Window(Generic[Item, Result]):
         return False
 
     def _next(self) -> tuple[Item] | None:
-        while not self._is_stopped.is_set():
+        above = current_stop()
+        while not self._is_stopped.is_set() and not (above and above.is_set()):
             try:
                 found = self._found.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
@@ -247,6 +248,8 @@ class _Window(Generic[Item, Result]):
                 if ending is self._error:
                     _log.info("the job stopped, as its error would meet every object")
                 raise ending
+        if count != self._count:
+            raise StorageError("The job was stopped before it was done.", hint="Run it again.")
 
     def _look(self, crew: Crew) -> bool:
         """Return whether a worker is at work; keep what has ended one for after the outcomes."""

@@ -28,15 +28,14 @@ class Distance:
         """Return whether even the quickest request waited long for its reply."""
         return self._quickest is not None and self._quickest >= FAR_SECONDS
 
+    @property
+    def is_known(self) -> bool:
+        """Return whether no further measurement is needed."""
+        return self._left <= 0
+
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Measure the request that the block makes, as long as more measurements are needed.
-
-        A request that raises is not measured.
-        """
-        if self._left <= 0:
-            yield
-            return
+        """Measure the request that the block makes; one that raises is not measured."""
         began, at_work = time.monotonic(), _seconds_at_work()
         yield
         waited = time.monotonic() - began - (_seconds_at_work() - at_work)

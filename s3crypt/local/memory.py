@@ -38,7 +38,7 @@ class Memory:
     is free, so that a long transfer does not keep others from beginning.
 
     Args:
-        limit: Bytes, in all. A worker that needs more than that gets it alone.
+        limit: Bytes, in all.
     """
 
     def __init__(self, limit: int) -> None:
@@ -48,14 +48,18 @@ class Memory:
 
     @contextmanager
     def share(self, length: int) -> Iterator[None]:
-        """Hold `length` bytes during the block, once they are free."""
-        counted, held = self._counted(length), 0
+        """Hold `length` bytes during the block, once they are free.
+
+        A quarter of the limit is counted at most, which `spare` leaves free: who feeds a stream
+        whose workers hold the rest would otherwise wait for its own end.
+        """
+        counted, held = min(self._counted(length), self.limit // 4), 0
         try:
             if counted:
                 with self._freed:
                     self._freed.wait_for(lambda: self._free >= counted)
-                    self._free -= counted
                     held = counted
+                    self._free -= counted
             yield
         finally:
             self._add(held)

@@ -141,10 +141,7 @@ class Turns:
 
         The wait ends at once where this thread is to stop; `clock` does not count it.
         """
-        self._wait()
-        sent = time.monotonic()
-        with self._lock:
-            self._rate.sent(sent)
+        sent = self._wait()
         try:
             yield
         except Exception as error:
@@ -152,21 +149,27 @@ class Turns:
                 self._lower(sent)
             raise
 
-    def _wait(self) -> None:
+    def _wait(self) -> float:
+        """Wait for a turn; return the time at which it came, and count its request as sent."""
         began = time.monotonic()
         with self._lock:
             turn, seconds = self._rate.take(began), 0.0
             if self._is_limited:
                 seconds = self._rate.wait_for(turn, began)
                 self._log_changes(began)
-        if not seconds:
-            return
+            if not seconds:
+                self._rate.sent(began)
+                return began
         try:
             while seconds and pause(min(seconds, _LONGEST_WAIT_SECONDS)):
                 with self._lock:
                     seconds = self._rate.wait_for(turn, time.monotonic())
         finally:
             _here.waited = _waited() + time.monotonic() - began
+        with self._lock:
+            sent = time.monotonic()
+            self._rate.sent(sent)
+        return sent
 
     def _lower(self, sent: float) -> None:
         with self._lock:

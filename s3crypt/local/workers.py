@@ -42,6 +42,17 @@ def current_stop() -> threading.Event | None:
     return stop
 
 
+def check_stop() -> None:
+    """Refuse to go on where this thread is to stop.
+
+    Raises:
+        StorageError: It is.
+    """
+    stop = current_stop()
+    if stop is not None and stop.is_set():
+        raise StorageError("Stopped before it was done; nothing was stored or written.")
+
+
 def pause(seconds: float) -> bool:
     """Wait before another attempt; return False at once where this thread is to stop."""
     stop = current_stop()
@@ -144,9 +155,8 @@ class Crew:
                 self.look()
         if self._failures:
             raise self._failures[0]
-        if self._stop_above is not None and self._stop_above.is_set():
-            # The threads have left work undone, and the caller must not take it for done.
-            raise StorageError("Stopped before it was done; nothing was stored or written.")
+        # The threads may have left work undone, and the caller must not take it for done.
+        check_stop()
 
     def look(self) -> bool:
         """Start more threads if they are worth it; return whether a thread is at work.

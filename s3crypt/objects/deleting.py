@@ -27,7 +27,7 @@ from botocore.exceptions import ClientError
 
 from s3crypt.aws_errors import THROTTLES, http_status
 from s3crypt.errors import ObjectNotFoundError, S3CryptError, StorageError
-from s3crypt.local.workers import each
+from s3crypt.local.workers import current_stop, each
 from s3crypt.location import Location
 from s3crypt.logs import logger_of
 from s3crypt.requests import Attempts, Reply, as_ours, call, cause_of, is_transient
@@ -280,6 +280,10 @@ class _Batch:
     def _delete_single(self, place: int) -> None:
         location, etag = self._items[place]
         is_repeated = self._single[place]
+        stop = current_stop()
+        if stop is not None and stop.is_set():
+            self.errors[place] = _left_out(location, is_repeated=is_repeated)
+            return
         if len(self._failures) >= _FAILURES_IN_A_ROW:
             self.errors[place] = _not_asked(location, self._failures[-1], is_repeated=is_repeated)
             return
@@ -341,6 +345,13 @@ def _is_gone(client: "S3Client", location: Location, etag: str | None) -> bool:
 def _has_failed(error: S3CryptError) -> bool:
     """Return whether a request was given up although a later attempt might have succeeded."""
     return isinstance(error.__cause__, Exception) and is_transient(error.__cause__)
+
+
+def _left_out(location: Location, *, is_repeated: bool) -> StorageError:
+    unknown = " It is not known whether it was deleted." if is_repeated else ""
+    return StorageError(
+        f"{location}: left out, as the job was stopped.{unknown}", hint="Run it again."
+    )
 
 
 def _not_asked(location: Location, before: S3CryptError, *, is_repeated: bool) -> StorageError:

@@ -14,7 +14,7 @@ from s3crypt.framing import RunOpener
 from s3crypt.local.buffers import RUN_LENGTH, reserve
 from s3crypt.local.readers import ByteReader
 from s3crypt.local.sources import is_regular
-from s3crypt.local.workers import Resources
+from s3crypt.local.workers import Resources, check_stop
 from s3crypt.location import Location
 from s3crypt.modes import BOUND_BUCKET, BOUND_NAME, ClientSide, Mode, reported_mode
 from s3crypt.transfer import ObjectStream, Progress, WholeStream, download, pour
@@ -80,6 +80,7 @@ class Reading:
             # Only its reader finds out where the body ends.
             buffer = reserve(RUN_LENGTH)
             while count := self.opened.reader.readinto(buffer):
+                check_stop()
                 write(buffer[:count])
                 if progress:
                     progress(count)

@@ -12,7 +12,8 @@ from s3crypt.errors import StorageError
 from s3crypt.framing import Layout, Run, RunOpener
 from s3crypt.local.buffers import RUN_LENGTH, Buffers
 from s3crypt.local.files import write_at
-from s3crypt.local.workers import Resources, each
+from s3crypt.local.width import FAR
+from s3crypt.local.workers import Resources, check_stop, each
 
 from .parts import PART_LENGTH
 from .stream import ObjectStream
@@ -69,10 +70,11 @@ def download(
             to.write(section, source, buffers)
 
     with resources.memory.share(min(_WORKER_LENGTH, stream.size)):
+        check_stop()
         if later is None:
             write_at_once(Buffers())
         else:
-            items = chain(at_once[:1], _shorter_at_the_end(layout, later, resources.workers))
+            items = chain(at_once[:1], _shorter_at_the_end(layout, later, stream))
             _fetch_each(items, fetch_section, stream, resources)
     to.check_whole()
     whole.verify()
@@ -143,15 +145,17 @@ def _by_first_request(layout: Layout, brought: int) -> tuple[list[Run], Iterator
     return at_once, None
 
 
-def _shorter_at_the_end(layout: Layout, sections: Iterable[Run], workers: int) -> Iterator[Run]:
-    """Yield the sections; the last ones, one for each worker, in halves.
+def _shorter_at_the_end(
+    layout: Layout, sections: Iterable[Run], stream: ObjectStream
+) -> Iterator[Run]:
+    """Yield the sections; of a service far away the last ones, one for each worker, in halves.
 
     Otherwise all workers but a few would wait for the last sections.
     """
     for section in sections:
-        is_near_the_end = layout.size - section.start <= workers * PART_LENGTH
-        length = PART_LENGTH // 2 if is_near_the_end else PART_LENGTH
-        yield from layout.runs(length, within=section)
+        is_near_the_end = layout.size - section.start <= 2 * FAR * PART_LENGTH
+        is_halved = is_near_the_end and is_far(stream.client)
+        yield from layout.runs(PART_LENGTH // (2 if is_halved else 1), within=section)
 
 
 def _layout(stream: ObjectStream, opener: RunOpener | None) -> Layout:
@@ -174,6 +178,7 @@ def pour(
     buffers = Buffers()
     whole = Whole(stream, is_compared=opener is None)
     for run in layout.runs(RUN_LENGTH):
+        check_stop()
         plain = _fetch(run, stream, opener, buffers)
         whole.add(run.start, plain)
         write(plain)

@@ -19,7 +19,7 @@ from s3crypt.errors import (
 from s3crypt.framing import PartSealer
 from s3crypt.local.buffers import RUN_LENGTH, Buffers
 from s3crypt.local.sources import Source
-from s3crypt.local.workers import Crew, Resources, current_stop, stopping
+from s3crypt.local.workers import Crew, Resources, check_stop, current_stop, stopping
 from s3crypt.location import Location
 from s3crypt.logs import logger_of
 from s3crypt.requests import Attempts, Look, Reply, call, cause_of
@@ -136,6 +136,7 @@ def upload(
     # PutObject has overwritten what was there by the time it shows what it did.
     by_parts = source.size is not None and (to.confirm_first or not maker.is_one_part)
     with resources.memory.share(_first_length(source.size)):
+        check_stop()
         if not by_parts:
             return _put_measured(to, source, maker, resources, progress)
         check_first(to.client, to.location, to.conditions, to.part_arguments, by_parts=True)
