@@ -19,7 +19,7 @@ from .output import exit_code, print_json, report, say, size_text
 from .places import common_code
 
 if TYPE_CHECKING:
-    from s3crypt import Journal
+    from s3crypt import Journal, S3Crypt
 
 jobs_option = option(
     "--jobs",
@@ -53,11 +53,11 @@ _Outcome = TypeVar("_Outcome")
 
 @contextmanager
 def opened_journal(
-    path: str | None, settings: Settings, *, dry_run: bool, **job: object
+    path: str | None, settings: Settings, store: "S3Crypt", *, dry_run: bool, **job: object
 ) -> "Iterator[Journal | None]":
     """Give the journal of a job, if one was asked for.
 
-    The job is told from others by the service that the settings lead to, and by the given values.
+    The job is told from others by the service that the store asks, and by the given values.
     """
     if path is None:
         yield None
@@ -68,8 +68,9 @@ def opened_journal(
         )
     from s3crypt import Journal  # noqa: PLC0415 - SQLite takes 10 ms
 
-    names = ("endpoint_url", "profile", "region", "sandbox", "expected_bucket_owner")
+    names = ("profile", "region", "expected_bucket_owner")
     where = {name: getattr(settings, name) for name in names}
+    where["endpoint"] = store.client.meta.endpoint_url
     with Journal.open(path, {**job, "where": where}) as journal:
         yield journal
 

@@ -125,6 +125,7 @@ def put(
             journal=opened_journal(
                 journal,
                 settings,
+                store,
                 dry_run=dry_run,
                 verb="put",
                 source=os.path.realpath(source),
@@ -210,6 +211,7 @@ def get(
             journal=opened_journal(
                 journal,
                 settings,
+                store,
                 dry_run=dry_run,
                 verb="get",
                 source=uri,

@@ -6,6 +6,7 @@ Secrets never come from the command line or the environment: only the names of f
 
 import dataclasses
 import functools
+import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -188,11 +189,16 @@ class ModeOptions:
         )
 
     def told(self) -> dict[str, str]:
-        """Return what was given as text, to tell jobs apart by."""
-        given = {name: str(value) for name, value in self.values.items()}
-        return {
-            f"{self.prefix}{name}": text for name, text in {"mode": str(self.mode), **given}.items()
-        }
+        """Return what was given as text, and marks of the key files, to tell jobs apart by.
+
+        A mark tells one key from another and nothing else of it: 64 bits of a hash of the file.
+        """
+        given: dict[str, object] = {"mode": self.mode, **self.values}
+        files = [str(self.values.get("sse_c_key_file") or "")]
+        files += [str(text).partition("=")[2] for text in self.values.get("key", ())]
+        marks = [_mark(file) for file in files if file]
+        told = {f"{self.prefix}{name}": str(value) for name, value in given.items()}
+        return {**told, f"{self.prefix}marks": " ".join(marks)}
 
     def check_none(self, reason: str) -> None:
         """Refuse options on the command line, where what is there has no mode."""
@@ -234,6 +240,15 @@ class ModeOptions:
 
     def _spell(self, name: str, value: str | bool | None = None) -> str:
         return _as_option(name, value, prefix=self.prefix)
+
+
+def _mark(file: str) -> str:
+    try:
+        content = Path(file).read_bytes()
+    except OSError:
+        # Whoever makes a key of it says why.
+        return ""
+    return hashlib.sha256(b"s3crypt journal\0" + content).hexdigest()[:16]
 
 
 def reading_options(command: Command) -> Command:

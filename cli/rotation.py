@@ -107,6 +107,7 @@ def rotate(
     notes = opened_journal(
         journal,
         settings,
+        store,
         dry_run=dry_run,
         verb="rotate",
         source=uri,
