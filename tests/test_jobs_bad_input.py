@@ -48,11 +48,18 @@ class Ended:
         return dict(self.outcomes[-1]["counts"])
 
 
+# How the one relay of a test spoils answers at present: a journal is of one endpoint.
+_SPOILS: list[Callable[[Asked, Callable[[], Answer]], Answer]] = []
+
+
 @pytest.fixture
 def command(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Ended]:
-    """Return a function that runs the command with --json, in an empty folder."""
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sandbox: Running,
+) -> Iterator[Callable[..., Ended]]:
+    """Give a function that runs the command with --json, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: object, is_json: bool = True) -> Ended:
@@ -61,19 +68,22 @@ def command(
         out, said = capfd.readouterr()
         return Ended(code, said, [json.loads(line) for line in out.splitlines()])
 
-    return command
+    def answer(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        return _SPOILS[-1](asked, forward) if _SPOILS else forward()
+
+    with relaying(sandbox.endpoint_url, answer) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", relay.url)
+        yield command
 
 
 @contextmanager
-def spoiled(sandbox: Running, spoil: Any) -> Iterator[str]:
-    """Lead commands to S3 through a relay that spoils answers."""
-    before = os.environ["AWS_ENDPOINT_URL_S3"]
-    with relaying(sandbox.endpoint_url, spoil) as relay:
-        os.environ["AWS_ENDPOINT_URL_S3"] = relay.url
-        try:
-            yield relay.url
-        finally:
-            os.environ["AWS_ENDPOINT_URL_S3"] = before
+def spoiled(_: Running, spoil: Any) -> Iterator[str]:
+    """Have the relay of the command spoil answers."""
+    _SPOILS.append(spoil)
+    try:
+        yield os.environ["AWS_ENDPOINT_URL_S3"]
+    finally:
+        _SPOILS.pop()
 
 
 def refusal(status: int, code: str) -> Answer:

@@ -164,52 +164,43 @@ def test_a_cgroup_limits_what_there_is(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_share_waits_for_others() -> None:
     """Together they never hold more than the limit."""
-    memory, held, most = Memory(4 * MIB), [0], [0]
+    length = 3 * MIB
+    memory, held, most = Memory(16 * MIB), [0], [0]
     lock = threading.Lock()
 
     def work() -> None:
-        with memory.share(MIB + 1):
+        with memory.share(length):
             with lock:
-                held[0] += MIB + 1
+                held[0] += length
                 most[0] = max(most[0], held[0])
             time.sleep(0.01)
             with lock:
-                held[0] -= MIB + 1
+                held[0] -= length
 
     threads = [threading.Thread(target=work) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most[0] == 3 * (MIB + 1)
-
-
-def test_more_than_there_is_comes_alone() -> None:
-    """A part may be longer than all memory that was given."""
-    memory = Memory(MIB)
-    with memory.share(5 * MIB):
-        assert not memory.spare(UNCOUNTED)
-    assert memory.spare(UNCOUNTED)
+    assert most[0] == 5 * length
 
 
 def test_short_buffers_are_not_counted() -> None:
     """There are at most as many as threads."""
     memory = Memory(MIB)
-    with memory.share(MIB), memory.share(UNCOUNTED - 1):
-        pass
+    with memory.share(UNCOUNTED - 1):
+        assert [memory.spare(UNCOUNTED) for _ in range(4)] == [True, True, True, False]
 
 
-def test_further_workers_leave_a_quarter() -> None:
-    """So that another transfer can begin."""
+def test_further_workers_leave_room_for_a_first_one() -> None:
+    """Whatever its length: a stream's further workers end only with the stream."""
     memory = Memory(8 * MIB)
     assert [memory.spare(2 * MIB) for _ in range(4)] == [True, True, True, False]
-    with memory.share(2 * MIB):
-        pass
-    for _ in range(3):
-        memory.give(2 * MIB)
-    memory.give(2 * MIB)  # once too often
-    with memory.share(8 * MIB):
+    with memory.share(20 * MIB):
         assert not memory.spare(UNCOUNTED)
+    for _ in range(4):  # once too often
+        memory.give(2 * MIB)
+    assert [memory.spare(2 * MIB) for _ in range(4)] == [True, True, True, False]
 
 
 # --- Transfers ---------------------------------------------------------------------------------

@@ -74,9 +74,7 @@ def test_a_crew_takes_no_more_memory_than_there_is() -> None:
             lambda: time.sleep(0.05), items=60, most=20, is_far=far, memory=memory, length=MIB
         )
     assert len(names) == 6
-    # All of it is free again.
-    with memory.share(8 * MIB):
-        pass
+    assert [memory.spare(2 * MIB) for _ in range(4)] == [True, True, True, False]  # all is free
 
 
 def test_a_crew_is_never_more_than_it_may_be() -> None:
