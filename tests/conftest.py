@@ -7,6 +7,7 @@ import http.client
 import json
 import math
 import os
+import sys
 import uuid
 from functools import cache
 from pathlib import Path
@@ -196,6 +197,7 @@ _SLOW = (
     "test_cli_interrupt.py::test_interrupted_put_of_a_silent_pipe",
     "test_cli_sandbox.py::test_a_sandboxs_life",
     "test_cli_sandbox.py::test_demo_",
+    "test_concurrency.py::test_a_store_survives_a_fork[pool",
     "test_concurrency.py::test_an_interrupt_leaves_nothing",
     "test_concurrency.py::test_processes_share_a_bucket",
     "test_conditions.py::test_of_two_writers_of_the_same_bytes_one_succeeds[client]",
@@ -203,12 +205,15 @@ _SLOW = (
     "test_copy.py::test_from_every_mode_to_every_mode",
     "test_data_sets.py::test_dask_reads_blocks_of_text",
     "test_data_sets.py::test_dask_writes_and_reads_in_workers",
+    "test_errors.py::test_a_result_keeps_its_values[copy]",
+    "test_errors.py::test_a_result_keeps_its_values[deepcopy]",
     "test_filesystem_contract.py::TestCopy::test_copy_glob_edge_cases",
     "test_filesystem_contract.py::TestGet::test_get_glob_edge_cases",
     "test_filesystem_contract.py::TestPut::test_put_glob_edge_cases",
     "test_filesystem_writing.py::test_file_that_is_never_closed",
     "test_jobs_bad_input.py::test_some_requests_fail",
     "test_layers.py::test_every_module_can_be_imported_alone",
+    "test_logging.py::test_no_secret_is_logged[client-metadata]",
     "test_logging.py::test_no_secret_is_logged[dsse-kms]",
     "test_logging.py::test_no_secret_is_logged[sse-kms]",
     "test_logging.py::test_no_secret_is_logged[sse-s3]",
@@ -218,6 +223,7 @@ _SLOW = (
     "test_report.py",
     "test_requests.py::test_a_put_outlives_a_broken_reply",
     "test_requests.py::test_an_entry_",
+    "test_requests.py::test_an_outage_of_a_second_ends_nothing[client]",
     "test_requests.py::test_half_a_reply_of_kms",
     "test_requests.py::test_what_no_service_sends",
     "test_round_trips.py::test_threads_of_the_caller_keep_their_connections[sse-s3]",
@@ -228,15 +234,24 @@ _SLOW = (
     "test_writer_processes.py::test_a_file_is_not_written_over_a_fork",
     "test_writer_processes.py::test_a_process_that_ends_leaves_no_upload",
 )
+# What they are about came with Python 3.12.
+_NEWER = ("test_garbage.py",)
 # Long tests of the core about S3's replies, sizes or tampering, which no Python's version touches:
 # .ci/run has them on one Python only.
 _ON_ONE_PYTHON = (
+    "message/test_candidates.py::test_two_keys_of_one_name",
+    "message/test_interop_store.py::test_the_store_opens_their_objects",
     "message/test_sealing.py::test_every_boundary",
     "message/test_tamper.py::test_every_flipped_bit",
-    "message/test_candidates.py::test_two_keys_of_one_name",
     "test_ranges.py::test_a_thousand_reads",
     "test_reader_spans.py::test_very_many_ranges",
     "test_reader_tampered.py::test_a_truncation_on_the_grid",
+    "test_reader_tampered.py::test_reading_on_goes_up_to_the_flipped_bit",
+    "test_sandbox.py::test_a_taken_port",
+    "test_sandbox.py::test_bodies_are_held_in_memory",
+    "test_sandbox.py::test_nothing_is_kept",
+    "test_sandbox.py::test_the_state_file",
+    "test_sandbox.py::test_two_starts_at_once",
     "test_store.py::test_every_mode_gives_back_every_size",
     "test_store.py::test_every_source_is_read",
     "test_store_failures.py::test_a_changed_body_leaves_nothing",
@@ -245,6 +260,7 @@ _ON_ONE_PYTHON = (
     "test_store_servers.py",
     "test_store_strict.py",
     "test_transfer_copy.py",
+    "test_writer.py::test_a_large_object_takes_bounded_memory",
 )
 
 
@@ -255,7 +271,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not item.path.is_relative_to(tests):
             continue
         name = f"{item.path.relative_to(tests)}::{item.nodeid.partition('::')[2]}"
-        if name.startswith(_SLOW):
+        if name.startswith(_SLOW) or (sys.version_info < (3, 12) and name.startswith(_NEWER)):
             item.add_marker("slow")
         elif name.startswith(_CORE) and not name.startswith(_ON_ONE_PYTHON):
             item.add_marker("core")
