@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
@@ -53,11 +54,18 @@ _Outcome = TypeVar("_Outcome")
 
 @contextmanager
 def opened_journal(
-    path: str | None, settings: Settings, store: "S3Crypt", *, dry_run: bool, **job: object
+    path: str | None,
+    settings: Settings,
+    store: "S3Crypt",
+    *,
+    dry_run: bool,
+    how: Mapping[str, object] = MappingProxyType({}),
+    **job: object,
 ) -> "Iterator[Journal | None]":
     """Give the journal of a job, if one was asked for.
 
-    The job is told from others by the service that the store asks, and by the given values.
+    The job is told from others by the service that the store asks, by the given values, and by the
+    text of `how`.
     """
     if path is None:
         yield None
@@ -71,7 +79,8 @@ def opened_journal(
     names = ("profile", "region", "expected_bucket_owner")
     where = {name: getattr(settings, name) for name in names}
     where["endpoint"] = store.client.meta.endpoint_url
-    with Journal.open(path, {**job, "where": where}) as journal:
+    told = {name: str(value) for name, value in how.items()}
+    with Journal.open(path, {**job, "how": told, "where": where}) as journal:
         yield journal
 
 

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What commands on objects share: their stores, options, prefixes and loops over objects."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 import s3crypt
-from s3crypt.errors import ConfigError, ObjectNotFoundError, S3CryptError
+from s3crypt.errors import ConfigError, ObjectNotFoundError
 
 from .options import Settings, option
-from .output import EXIT_OTHER, report, say
+from .output import EXIT_OTHER
 
 if TYPE_CHECKING:
     from s3crypt import ListedObject, Mode, S3Crypt
@@ -55,23 +53,6 @@ def make_store(mode: "Mode | None", settings: Settings, written_in: str | None =
     )
 
 
-def act_on_each(items: Iterable[T], act: Callable[[T], None], *, recursive: bool) -> None:
-    """Act on each item; with `recursive` a failure is reported and the others still done."""
-    codes: list[int] = []
-    count = 0
-    for item in items:
-        count += 1
-        try:
-            act(item)
-        except (S3CryptError, OSError) as error:
-            if not recursive:
-                raise
-            codes.append(report(error))
-    if codes:
-        say(f"s3crypt: {len(codes)} of {count} failed")
-        raise click.exceptions.Exit(common_code(codes))
-
-
 def common_code(codes: list[int]) -> int:
     """Return the exit code of several failures: their own if all have the same."""
     return codes[0] if len(set(codes)) == 1 else EXIT_OTHER
@@ -100,33 +81,24 @@ def prefix_of(uri: str) -> str:
     return uri if uri.endswith("/") else uri + "/"
 
 
-def found_below(store: "S3Crypt", prefix: str) -> "Iterator[ListedObject]":
-    """Yield the objects below a prefix; fail if there are none."""
+def found_below(found: Iterable[T], prefix: str) -> Iterator[T]:
+    """Yield the objects that were listed below a prefix; fail if there are none."""
     nothing = True
-    for item in store.list(prefix):
+    for item in found:
         nothing = False
         yield item
     if nothing:
-        raise nothing_below(prefix)
+        raise ObjectNotFoundError(
+            f"{prefix}: no objects below it", hint="Check the name, or look above it: s3crypt ls."
+        )
 
 
 def found_to_read(store: "S3Crypt", prefix: str) -> "Iterator[tuple[ListedObject, Any]]":
     """Yield the objects below a prefix that have content, with their neighbours."""
-    nothing = True
-    for item, neighbour in store.list_with_neighbours(prefix):
-        nothing = False
+    for item, neighbour in found_below(store.list_with_neighbours(prefix), prefix):
         # Consoles make empty objects "folder/" to show a folder.
         if not (item.uri.endswith("/") and item.stored_size == 0):
             yield item, neighbour
-    if nothing:
-        raise nothing_below(prefix)
-
-
-def nothing_below(prefix: str) -> ObjectNotFoundError:
-    """Return the error of a prefix without objects."""
-    return ObjectNotFoundError(
-        f"{prefix}: no objects below it", hint="Check the name, or look above it: s3crypt ls."
-    )
 
 
 @contextmanager

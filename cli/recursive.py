@@ -103,7 +103,8 @@ def delete_below(
     store: "S3Crypt", settings: Settings, *, uri: str, dry_run: bool, jobs: int | None
 ) -> None:
     """Delete all objects below a prefix."""
-    found = found_below(store, prefix_of(uri))
+    prefix = prefix_of(uri)
+    found = found_below(store.list(prefix), prefix)
     action = "would delete" if dry_run else "deleted"
     with Job("rm", settings, names_all=dry_run) as job:
         if dry_run:

@@ -13,8 +13,6 @@ from .aws_errors import is_for_all
 from .errors import (
     ConfigError,
     KeyUnavailableError,
-    ObjectNotFoundError,
-    Remedy,
     S3CryptError,
     StorageError,
 )
@@ -25,6 +23,7 @@ from .jobs import (
     Outcome,
     TargetFolder,
     Unusable,
+    at_least_one,
     files_below,
     journaled,
     run,
@@ -35,7 +34,7 @@ from .location import Location
 from .modes import Mode
 from .objects.access import ListedObject, Objects, describe_target
 from .objects.checks import demanded
-from .objects.deleting import MAX_BATCH, delete_batch
+from .objects.deleting import batches, delete_batch
 from .objects.info import ObjectInfo
 from .objects.opened import Demand, Neighbour
 from .requests import is_transient
@@ -222,8 +221,10 @@ class Many:
 
         found = telling(objects, lambda _: 0, options.get("found"))
         for_all: S3CryptError | None = None
-        with closing(self._run(_batches(found), delete, options, ahead=_BATCHES_AHEAD)) as batches:
-            for batch in batches:
+        with closing(
+            self._run(batches(found, _bucket), delete, options, ahead=_BATCHES_AHEAD)
+        ) as deleted:
+            for batch in deleted:
                 errors = batch.result or [batch.error] * len(batch.item)
                 for item, error in zip(batch.item, errors, strict=True):
                     if error is not None and is_for_all(error):
@@ -348,13 +349,10 @@ class Many:
         Raises:
             ObjectNotFoundError: There is no object.
         """
-        is_empty = True
-        for listed, neighbour in self._objects.list_with_neighbours(Location.parse(uri)):
-            is_empty = False
+        found = self._objects.list_with_neighbours(Location.parse(uri))
+        for listed, neighbour in at_least_one(found, uri):
             if listed.stored_size or not listed.uri.endswith("/"):
                 yield listed, neighbour
-        if is_empty:
-            raise ObjectNotFoundError(f"{uri}: no objects below it", remedy=Remedy("list_objects"))
 
     def _mode_of(self, mode: Mode | str | None) -> Mode | None:
         return self._mode() if mode is None else given_mode(mode)
@@ -414,23 +412,12 @@ def _to_read(item: Object, demand: Demand) -> tuple[Location, Demand]:
     return location, replace(demand, neighbour=item[1]) if isinstance(item, tuple) else demand
 
 
-def _batches(objects: Iterable[Object]) -> Iterator[list[Object]]:
-    """Yield neighbours of one bucket, as many together as one request deletes."""
-    batch: list[Object] = []
-    bucket: str | None = None
-    for item in objects:
-        try:
-            here = Location.parse_object(_uri(item)).bucket
-        except S3CryptError:
-            # The work on it says what is wrong.
-            here = None
-        if batch and (here is None or here != bucket or len(batch) == MAX_BATCH):
-            yield batch
-            batch = []
-        bucket = here
-        batch.append(item)
-    if batch:
-        yield batch
+def _bucket(item: Object) -> str | None:
+    try:
+        return Location.parse_object(_uri(item)).bucket
+    except S3CryptError:
+        # The work on the item raises it.
+        return None
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from test_sandbox_deleting import deny_deletes, put
 
 from s3crypt import ConflictError, S3Crypt, S3CryptError, StorageError
 from s3crypt.location import Location
-from s3crypt.objects.deleting import DeleteOutcome, delete_batch, delete_many
+from s3crypt.objects.deleting import batches, delete_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -137,23 +137,24 @@ def test_2500_objects_are_three_requests(bucket: str, s3: Any, requests_log: Req
     put(s3, bucket, *there, "other")
     wanted = [Location(bucket, f"{number:05}") for number in range(2500)]
     requests_log.clear()
-    found = list(connect()._objects.delete_many((location, None) for location in wanted))
-    assert found == [DeleteOutcome(location) for location in wanted]
+    found = connect().many.delete(map(str, wanted), jobs=1)
+    told = [(outcome.item, outcome.error) for outcome in found]
+    assert told == [(str(location), None) for location in wanted]
     asked = [(entry["method"], entry["query"]) for entry in requests_log.list()]
     assert asked == [("POST", "delete")] * 3
     assert names(s3, bucket) == ["other"]
 
 
-def test_items_are_read_as_they_are_needed(bucket: str) -> None:
-    """The first outcome comes before the second thousand is listed."""
+def test_items_are_read_as_they_are_needed() -> None:
+    """The first batch comes before the second thousand is listed."""
     read: list[int] = []
 
     def items() -> Iterator[tuple[Location, None]]:
         for number in range(2500):
             read.append(number)
-            yield Location(bucket, f"{number}"), None
+            yield Location("acme", f"{number}"), None
 
-    outcomes = delete_many(connect().client, items())
+    outcomes = batches(items(), lambda item: item[0].bucket)
     assert read == []
     next(outcomes)
     assert len(read) == 1000
@@ -167,8 +168,8 @@ def test_neighbours_in_one_bucket_go_together(
     s3.create_bucket(Bucket=other)
     wanted = [Location(where, name) for where in (bucket, other, bucket) for name in NAMES]
     requests_log.clear()
-    found = list(delete_many(connect().client, ((location, None) for location in wanted)))
-    assert [outcome.location for outcome in found] == wanted
+    found = list(connect().many.delete(map(str, wanted), jobs=1))
+    assert [outcome.item for outcome in found] == list(map(str, wanted))
     assert [entry["path"].strip("/") for entry in requests_log.list()] == [bucket, other, bucket]
 
 

@@ -7,12 +7,12 @@ Which objects a path stands for is decided in `names`.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain, groupby, islice
+from itertools import chain, islice
 
 from s3crypt.errors import S3CryptError
 from s3crypt.jobs import run
 from s3crypt.location import Location
-from s3crypt.objects.deleting import MAX_BATCH, delete_batch
+from s3crypt.objects.deleting import batches, delete_batch
 
 from .connection import Connection
 from .listing import Listing
@@ -81,13 +81,13 @@ def remove(
         finally:
             forget([path for path, _ in batch])
 
-    batches = _batches(found)
-    begun = list(islice(batches, 2))
+    waiting = batches(found, lambda listed: split(listed[0])[0])
+    begun = list(islice(waiting, 2))
     with as_files():
         if len(begun) == 1:
             _raise(remove_batch(begun[0]))
         elif begun:
-            rest = chain(begun, batches)
+            rest = chain(begun, waiting)
             job = run(rest, remove_batch, is_far=lambda: connection.is_far, ahead=_AHEAD)
             with closing(job) as outcomes:
                 for outcome in outcomes:
@@ -96,12 +96,6 @@ def remove(
 
 # Of a thousand names each, as two pages of a listing are.
 _AHEAD = 2
-
-
-def _batches(found: Iterable[Listed]) -> Iterator[list[Listed]]:
-    for _, neighbours in groupby(found, key=lambda listed: split(listed[0])[0]):
-        while batch := list(islice(neighbours, MAX_BATCH)):
-            yield batch
 
 
 def _removed(connection: Connection, batch: list[Listed]) -> S3CryptError | None:

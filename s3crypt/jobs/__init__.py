@@ -8,7 +8,7 @@
 from .journal import Journal
 from .sources import FoundFile, Unusable, files_below
 from .targets import TargetFolder
-from .window import Outcome, journaled, run, telling
+from .window import Outcome, at_least_one, journaled, run, telling
 
 __all__ = [
     "FoundFile",
@@ -16,6 +16,7 @@ __all__ = [
     "Outcome",
     "TargetFolder",
     "Unusable",
+    "at_least_one",
     "files_below",
     "journaled",
     "run",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from s3crypt.aws_errors import is_for_all
-from s3crypt.errors import S3CryptError, StorageError
+from s3crypt.errors import ObjectNotFoundError, Remedy, S3CryptError, StorageError
 from s3crypt.local.buffers import Buffers
 from s3crypt.local.workers import Crew, current_stop, stopping
 from s3crypt.logs import logger_of
@@ -136,6 +136,20 @@ class _JournalFailedError(Exception):
     def __init__(self, error: S3CryptError) -> None:
         super().__init__(error)
         self.error = error
+
+
+def at_least_one(items: Iterable[Item], prefix: str) -> Iterator[Item]:
+    """Yield the objects that were listed below a prefix.
+
+    Raises:
+        ObjectNotFoundError: There is no object.
+    """
+    is_empty = True
+    for item in items:
+        is_empty = False
+        yield item
+    if is_empty:
+        raise ObjectNotFoundError(f"{prefix}: no objects below it", remedy=Remedy("list_objects"))
 
 
 def telling(

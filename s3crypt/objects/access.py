@@ -7,7 +7,7 @@ It must not know how an argument is spelled, nor a default mode: these belong to
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -38,7 +38,7 @@ from s3crypt.transfer import PART_LENGTH, Checksums, Mark, ObjectStream, Progres
 from s3crypt.transfer.conditions import IF_ABSENT, head, with_etag
 
 from .checks import check_written_in, classify, refuse_client_side
-from .deleting import DeleteOutcome, delete_many, delete_object
+from .deleting import delete_object
 from .info import (
     Description,
     ObjectInfo,
@@ -489,10 +489,6 @@ class Objects:
     def delete(self, location: Location, version_id: str | None = None) -> None:
         """Delete an object (in a versioned bucket: hide it), or one version for good."""
         delete_object(self.client, location, version_id)
-
-    def delete_many(self, items: Iterable[tuple[Location, str | None]]) -> Iterator[DeleteOutcome]:
-        """Delete objects, each only with its ETag if one is given; yield an outcome for each."""
-        return delete_many(self.client, items, workers=self.workers)
 
     def pinned(self, mode: Mode) -> Mode:
         """Return the mode with KMS aliases resolved, for a job during which they must not move.

@@ -16,12 +16,11 @@ A request names a version only where the caller does: S3 then deletes the versio
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import groupby, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
 _log = logger_of(__name__)
+
+Item = TypeVar("Item")
 
 # S3's limit for one request.
 MAX_BATCH = 1000
@@ -66,14 +67,6 @@ _ROUNDS = 5
 _FAILURES_IN_A_ROW = 3
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteOutcome:
-    """The result for one object: without an error, it is not there any more."""
-
-    location: Location
-    error: S3CryptError | None = None
-
-
 def delete_object(
     client: "S3Client",
     location: Location,
@@ -96,22 +89,17 @@ def delete_object(
     call(client, "delete_object", {**location.arguments, **version}, str(location), look=look)
 
 
-def delete_many(
-    client: "S3Client", items: Iterable[tuple[Location, str | None]], *, workers: int = 1
-) -> Iterator[DeleteOutcome]:
-    """Delete objects, and yield each one's outcome in the order of the items.
+def batches(items: Iterable[Item], bucket_of: Callable[[Item], str | None]) -> Iterator[list[Item]]:
+    """Yield consecutive items of one bucket, as many together as one request deletes.
 
     Args:
-        client: The S3 client.
-        items: Objects with their ETags, or None to delete any content. They are read a batch at a
-            time; consecutive objects of one bucket share a batch.
-        workers: The most requests at once, where objects are deleted singly.
+        items: Read a batch at a time.
+        bucket_of: Returns the bucket of an item, or None for an item that has to go alone.
     """
-    for bucket, group in groupby(items, key=lambda item: item[0].bucket):
-        while batch := [(location.name, etag) for location, etag in islice(group, MAX_BATCH)]:
-            errors = delete_batch(client, bucket, batch, workers=workers)
-            for (name, _), error in zip(batch, errors, strict=True):
-                yield DeleteOutcome(Location(bucket, name), error)
+    for bucket, neighbours in groupby(items, key=bucket_of):
+        most = 1 if bucket is None else MAX_BATCH
+        while batch := list(islice(neighbours, most)):
+            yield batch
 
 
 def delete_batch(

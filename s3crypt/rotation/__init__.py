@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal, TypeAlias
 
-from s3crypt.errors import ObjectNotFoundError, Remedy, RotationError, S3CryptError
-from s3crypt.jobs import Journal, journaled, run, telling
+from s3crypt.errors import RotationError, S3CryptError
+from s3crypt.jobs import Journal, at_least_one, journaled, run, telling
 from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode, binds_bucket
 from s3crypt.objects.access import ListedObject, Objects
@@ -167,18 +167,8 @@ def rotate_each(  # noqa: PLR0913 - as the store's method has them
         ObjectNotFoundError: There is no object below it.
     """
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
-
-    def listed() -> Iterator[_Listed]:
-        is_empty = True
-        for item in objects.list_with_neighbours(location):
-            is_empty = False
-            yield item
-        if is_empty:
-            raise ObjectNotFoundError(
-                f"{location}: no objects below it", remedy=Remedy("list_objects")
-            )
-
-    return _rotate_all(job, listed(), dry_run=dry_run, jobs=jobs, journal=journal, found=found)
+    listed = at_least_one(objects.list_with_neighbours(location), str(location))
+    return _rotate_all(job, listed, dry_run=dry_run, jobs=jobs, journal=journal, found=found)
 
 
 _Listed: TypeAlias = tuple[ListedObject, Neighbour | None]
