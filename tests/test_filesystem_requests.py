@@ -6,6 +6,7 @@ from __future__ import annotations
 import _thread
 import io
 import itertools
+import signal
 import threading
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from s3crypt import SSEC, SSES3, ClientSide, ConfigError, ConflictError, Storage
 from s3crypt.filesystem import S3CryptFileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from conftest import RequestsLog
@@ -529,6 +530,17 @@ def test_the_first_failure_ends_it(
     assert fs.cat([missing, there], on_error="omit") == {there: b"abc"}
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have an interrupt raise: whoever runs the tests may have had the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_it(fs: S3CryptFileSystem, bucket: str, sandbox: Running) -> None:
     """What is under way is waited for, and nothing more is begun."""
     fs.pipe_file(f"{bucket}/x", b"abc")
