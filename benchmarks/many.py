@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -161,6 +162,7 @@ def main() -> int:
     if asked.json:
         whole = {
             "machine": machine.describe(),
+            "date": datetime.now(UTC).date().isoformat(),
             "tiny": asked.tiny,
             "delay_milliseconds": asked.delay,
             "busy": asked.busy,

@@ -2,7 +2,7 @@
 """The suite's JSON files as docs/benchmarks.md, with its plots beside it.
 
     python benchmarks/report.py --ratios R.json ... [--workers W.json] [--bench B.json]
-        [--memory M.json] [--benchmark-json X.json ...] --into docs
+        [--memory M.json] [--many N.json ...] [--benchmark-json X.json ...] --into docs
 
 B is what `s3crypt bench --json` printed, each X is of pytest-benchmark. What was not measured has
 no section. Plots need matplotlib: pip install 's3crypt[report]'.
@@ -17,6 +17,7 @@ from typing import Any
 
 import ratios
 import report_codec
+import report_many
 import report_ranges
 import report_s3
 import results
@@ -197,8 +198,9 @@ pytest benchmarks/bench_kms.py --benchmark-json=kms.json
 pytest benchmarks/bench_startup.py --benchmark-json=startup.json
 python benchmarks/memory.py --json memory.json
 python benchmarks/workers.py --json workers.json
+python benchmarks/many.py --json many.json              # the rows, --delay and --busy of a table
 python benchmarks/report.py --ratios ratios.json --workers workers.json --bench bench.json \\
-    --memory memory.json --into docs \\
+    --memory memory.json --many many.json --into docs \\
     --benchmark-json {codec,messages,files,transfers,ranges,kms,startup}.json
 ```
 
@@ -214,6 +216,7 @@ _SECTIONS: tuple[tuple[str, Callable[[Results, Page], Iterator[str]]], ...] = (
     ("The promises", _promises),
     ("Frames against the limit", report_codec.frames),
     ("Transfers", report_s3.transfers),
+    ("Many objects, and a large one far away", report_many.many),
     ("Ranges of a data set", report_ranges.ranges),
     ("Memory", report_s3.memory),
     ("Messages in one piece", report_codec.messages),
@@ -277,6 +280,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=Path, metavar="FILE", help="of workers.py")
     parser.add_argument("--bench", type=Path, metavar="FILE", help="of s3crypt bench --json")
     parser.add_argument("--memory", type=Path, metavar="FILE", help="of memory.py")
+    parser.add_argument("--many", **several, default=[], help="of many.py, in the page's order")
     parser.add_argument("--benchmark-json", **several, default=[], help="of pytest")
     parser.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="the docs")
     return parser.parse_args()
@@ -286,7 +290,7 @@ def main() -> int:
     """Read, and write."""
     asked = _arguments()
     given = results.Files(
-        asked.ratios, asked.workers, asked.bench, asked.memory, asked.benchmark_json
+        asked.ratios, asked.workers, asked.bench, asked.memory, asked.benchmark_json, asked.many
     )
     try:
         write(results.read(given), asked.into)

@@ -77,6 +77,7 @@ class Results:
         far: Bytes a second and seconds of a far connection.
         workers: The cases of workers.py.
         operations: Those of memory.py.
+        many: Runs of many.py.
         bench: A report of `s3crypt bench`.
     """
 
@@ -88,6 +89,7 @@ class Results:
     workers: Sequence[Mapping[str, Any]] = ()
     operations: Sequence[Mapping[str, Any]] = ()
     cases: Sequence[Case] = ()
+    many: Sequence[Mapping[str, Any]] = ()
     bench: Report | None = None
 
     def of(self, *functions: str) -> list[Case]:
@@ -114,6 +116,7 @@ class Files:
     bench: Path | None = None
     memory: Path | None = None
     pytest: Sequence[Path] = field(default_factory=tuple)
+    many: Sequence[Path] = field(default_factory=tuple)
 
 
 def read(files: Files) -> Results:
@@ -126,18 +129,20 @@ def read(files: Files) -> Results:
     workers, memory = _object(files.workers), _object(files.memory)
     pytests = [_object(path) for path in files.pytest]
     bench = load(files.bench) if files.bench else None
-    machines = [each["machine"] for each in (*ratios, workers, memory) if each]
+    many = [_object(path) for path in files.many]
+    machines = [each["machine"] for each in (*ratios, workers, memory, *many) if each]
     machines += [each["machine_info"]["s3crypt"] for each in pytests]
     dates = {each["datetime"][:10] for each in pytests} | ({bench.taken[:10]} if bench else set())
     return Results(
         machine=_one_machine(machines, bench),
         dates=sorted(dates),
-        tiny=any(each.get("tiny", False) for each in (*ratios, workers)),
+        tiny=any(each.get("tiny", False) for each in (*ratios, workers, *many)),
         rows=list({row["name"]: Row(**row) for each in ratios for row in each["rows"]}.values()),
         far=(workers.get("rate", ""), workers.get("latency", 0)),
         workers=workers.get("cases", ()),
         operations=memory.get("operations", ()),
         cases=[case for each in pytests for case in _cases(each)],
+        many=many,
         bench=bench,
     )
 

@@ -10,8 +10,10 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
@@ -28,7 +30,8 @@ from botocore.exceptions import (
     UnknownRegionError,
 )
 from botocore.loaders import Loader
-from botocore.utils import get_environ_proxies
+from botocore.parsers import ResponseParserFactory
+from botocore.utils import get_environ_proxies, parse_timestamp
 
 from . import redaction
 from .aws_errors import SETTINGS_HINT, http_status, is_throttle, map_aws_errors
@@ -279,6 +282,7 @@ class Clients(Generic[C]):
         client = client_of(config)
         _POLICIES[client] = policy
         client.meta.events.register_last("before-call.s3", _without_expect)
+        _parse_timestamps_quickly(client)
         return client
 
     def _pool(self, set_here: Any) -> Config:
@@ -325,6 +329,32 @@ def _without_expect(params: dict[str, Any], **_: Any) -> None:
     vain, where S3 refuses or redirects, is one part at most.
     """
     params["headers"].pop("Expect", None)
+
+
+def _parse_timestamps_quickly(client: BaseClient) -> None:
+    """Have this one client parse the two forms of a time that S3 sends by the standard library.
+
+    botocore's parser knows every form that there is, and takes 150 microseconds for a time: a
+    twentieth of a small GET's CPU time, and 0.15 s for each page of a listing.
+    """
+    # No public way leads to one client's parsers. Where botocore has other names for them, the
+    # client parses as slowly as before.
+    endpoint = getattr(client, "_endpoint", None)
+    factory = copy.deepcopy(getattr(endpoint, "_response_parser_factory", None))
+    if isinstance(factory, ResponseParserFactory):
+        factory.set_parser_defaults(timestamp_parser=_timestamp)
+        endpoint._response_parser_factory = factory  # type: ignore[union-attr]  # noqa: SLF001
+
+
+def _timestamp(value: Any) -> datetime:
+    if isinstance(value, str):
+        with suppress(ValueError, TypeError, IndexError):
+            if value.endswith("Z"):
+                return datetime.fromisoformat(value)
+            if value.endswith(" GMT"):
+                return parsedate_to_datetime(value)
+    other: datetime = parse_timestamp(value)
+    return other
 
 
 def _added(expected_bucket_owner: str | None, request_payer: str | None) -> dict[str, str]:

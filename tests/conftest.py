@@ -45,7 +45,7 @@ _QUICK = Config(retries={"total_max_attempts": 1})
 @pytest.fixture
 def far_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every service far away."""
-    monkeypatch.setattr(distance, "FAR_SECONDS", 0.0)
+    monkeypatch.setattr(distance, "FAR_SECONDS", -math.inf)
 
 
 class RequestsLog:

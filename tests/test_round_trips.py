@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A request is one round trip, on a connection that was there before."""
+"""A request is one round trip, on a connection that was there before, and little else."""
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import dateutil.parser  # type: ignore[import-untyped]
 import pytest
 from botocore.config import Config
+from botocore.utils import parse_timestamp
 from relay import relaying
 from samples import PART, aes, payload
 
-from s3crypt import SSES3, ClientSide, S3Crypt
+from s3crypt import SSES3, ClientSide, S3Crypt, aws
 from s3crypt.aws import Clients, config_of
 
 if TYPE_CHECKING:
@@ -96,3 +99,57 @@ def test_a_client_keeps_as_many_connections_as_it_is_to_have() -> None:
     settings.set_default_client_config(Config(max_pool_connections=300))
     client = Clients("s3", session=session, connections=10).get()
     assert config_of(client).max_pool_connections == 300
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sat, 28 Nov 2026 10:59:01 GMT",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "2026-11-28T10:59:01.000Z",
+        "2026-11-28T10:59:01.123Z",
+        "2026-11-28T10:59:01Z",
+        "2026-11-28T10:59:01+02:00",
+        "2026-11-28T10:59:01",
+        "20261128T105901Z",
+        1795863541,
+        1795863541.5,
+    ],
+)
+def test_times_are_what_botocore_makes_of_them(text: Any) -> None:
+    """In the forms that S3 and KMS send, and in others that botocore knows."""
+    assert aws._timestamp(text) == parse_timestamp(text)
+
+
+@pytest.mark.parametrize("text", ["never", "Z", " GMT", "2026-13-28T10:59:01Z", "1, 2, 3, 4, GMT"])
+def test_what_is_no_time_is_refused_as_by_botocore(text: str) -> None:
+    """With the error that a broken reply has."""
+    with pytest.raises(ValueError) as theirs:  # noqa: PT011 - compared
+        parse_timestamp(text)
+    with pytest.raises(type(theirs.value), match=f"^{re.escape(str(theirs.value))}$"):
+        aws._timestamp(text)
+
+
+def test_only_our_clients_parse_times_by_themselves(
+    s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client of the same session that the caller makes does as before."""
+    session = boto3.Session()
+    store = S3Crypt(SSES3(), session=session)
+    put = store.put(b"x", f"s3://{bucket}/x")
+    theirs = session.client("s3")
+    known = s3.head_object(Bucket=bucket, Key="x")["LastModified"]
+    parsed: list[object] = []
+
+    def parse(*arguments: Any, **options: Any) -> Any:
+        parsed.append(arguments)
+        return by_dateutil(*arguments, **options)
+
+    by_dateutil = dateutil.parser.parse
+    monkeypatch.setattr(dateutil.parser, "parse", parse)
+    (listed,) = store.list(f"s3://{bucket}/")
+    assert listed.last_modified.replace(microsecond=0) == known
+    assert store.head(put.uri).last_modified == known
+    assert parsed == []
+    assert theirs.head_object(Bucket=bucket, Key="x")["LastModified"] == known
+    assert len(parsed) == 1

@@ -31,11 +31,16 @@ MIB = 2**20
 KEYRING = AESKeyring("tests", "width", bytes(range(32)))
 
 
-def widths(most: int, rate: dict[int, float], *, is_far: bool = True) -> list[int]:
-    """Return the widths that follow each other, given the rate of so many workers."""
+def widths(
+    most: int, rate: dict[int, float], *, is_far: bool = True, cpu_each: float = 0.0
+) -> list[int]:
+    """Return the widths that follow each other, given the rate of so many workers.
+
+    Each piece of work takes `cpu_each` CPU seconds.
+    """
     width, now, done, seen = Width(most), 0.0, 0.0, list[int]()
     for _ in range(2000):
-        wanted = width.wanted(now, int(done), is_far=is_far)
+        wanted = width.wanted(now, int(done), is_far=is_far, cpu=done * cpu_each)
         if wanted not in seen[-1:]:
             seen.append(wanted)
         now += 0.05
@@ -50,13 +55,25 @@ def test_near_is_as_wide_as_the_cores() -> None:
 
 
 def test_far_doubles_while_the_rate_grows() -> None:
-    """From 16 on, and stays where twice the workers bring less than a tenth more."""
+    """From 16 on, as far as is allowed."""
     each_ten = {workers: 10.0 * workers for workers in (16, 32, 64, 128, 200)}
     assert widths(200, each_ten) == [16, 32, 64, 128, 200]
-    assert widths(64, {16: 160.0, 32: 320.0, 64: 330.0}) == [16, 32, 64]
-    assert widths(200, {16: 160.0, 32: 320.0, 64: 330.0}) == [16, 32, 64]
-    assert widths(200, {16: 160.0, 32: 165.0}) == [16, 32]
     assert widths(10, {10: 100.0}) == [10]
+
+
+def test_far_goes_back_where_twice_the_workers_bring_nothing() -> None:
+    """Less than a tenth more is nothing."""
+    assert widths(64, {16: 160.0, 32: 320.0, 64: 330.0}) == [16, 32, 64, 32]
+    assert widths(200, {16: 160.0, 32: 320.0, 64: 330.0}) == [16, 32, 64, 32]
+    assert widths(200, {16: 160.0, 32: 165.0}) == [16, 32, 16]
+
+
+def test_far_stays_where_a_core_has_no_time_left() -> None:
+    """Whatever the rate does."""
+    rate = {16: 160.0, 32: 320.0, 64: 640.0}
+    assert widths(64, rate, cpu_each=0.001) == [16, 32, 64]
+    assert widths(64, rate, cpu_each=0.003) == [16, 32]
+    assert widths(64, rate, cpu_each=0.006) == [16]
 
 
 def test_width_grows_once_the_distance_is_known() -> None:

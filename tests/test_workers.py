@@ -77,6 +77,25 @@ def test_a_crew_takes_no_more_memory_than_there_is() -> None:
     assert [memory.spare(2 * MIB) for _ in range(4)] == [True, True, True, False]  # all is free
 
 
+def test_a_crew_that_grew_in_vain_shrinks(caplog: pytest.LogCaptureFixture) -> None:
+    """Those that brought nothing end, and the rest is done by those before them."""
+    caplog.set_level("INFO", "s3crypt.local.workers")
+    taken, workers, one_at_a_time = [0], list[str](), threading.Lock()
+
+    def work(_: Buffers) -> bool:
+        with one_at_a_time:
+            taken[0] += 1
+            time.sleep(0.005)
+            workers.append(threading.current_thread().name)
+        return taken[0] < 300
+
+    with Crew(64, work, is_far=far) as crew:
+        crew.wait()
+    assert len(set(workers)) > width.FAR
+    assert set(workers[-50:]) <= {f"s3crypt-{number}" for number in range(width.FAR)}
+    assert caplog.messages[-1] == "workers: 16 instead of 32, as more brought nothing"
+
+
 def test_a_crew_is_never_more_than_it_may_be() -> None:
     """One is one, however slow."""
     assert threads_of(lambda: time.sleep(0.12), items=4, most=1) == {"s3crypt-0"}

@@ -77,7 +77,8 @@ def run(
     """
     window = _Window(items, work, stops_at, ahead)
     try:
-        with Crew(most or MOST, window.work_on_next, is_far=is_far) as crew:
+        work_on_next, most = window.work_on_next, most or MOST
+        with Crew(most, work_on_next, is_far=is_far, cpu=time.process_time) as crew:
             try:
                 yield from window.outcomes(crew)
             finally:

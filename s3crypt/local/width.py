@@ -10,13 +10,17 @@ NEAR = max(2, _CORES)
 FAR = 16
 # Twice the workers must bring so much more, or they only take memory.
 _GAIN = 1.1
+# Small requests are Python's work, which one core does at a time: once it does little else, further
+# workers bring nothing.
+_OCCUPIED = 0.8
 
 
 class Width:
     """Decides how many workers there should be, from how fast work was done with those there were.
 
     A near service is given as many workers as there are cores. A service far away is given 16, and
-    twice as many each time, as long as the rate grows by a tenth.
+    twice as many each time, as long as the rate grows by a tenth and a core has time left; the
+    workers that brought nothing go again.
 
     Args:
         most: Workers, at most.
@@ -24,37 +28,41 @@ class Width:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._wanted = min(most, NEAR)
-        self._began: tuple[float, int] | None = None
+        self._wanted = self._before = min(most, NEAR)
+        self._began: tuple[float, int, float] | None = None
         self._best: float | None = None
         self._is_settled = False
 
-    def wanted(self, now: float, done: int, *, is_far: bool) -> int:
+    def wanted(self, now: float, done: int, *, is_far: bool, cpu: float = 0.0) -> int:
         """Return how many workers there should be.
 
         Args:
             now: The time in seconds, by any clock that never goes back.
             done: Pieces of work that were done so far.
             is_far: Whether the service is known to be far away.
+            cpu: CPU seconds that were used so far, where one core does all the work.
         """
         if self._is_settled or not is_far:
             return self._wanted
         if self._began is None:
-            self._grow(max(self._wanted, FAR), now, done)
+            self._grow(max(self._wanted, FAR), now, done, cpu)
             return self._wanted
-        began, before = self._began
+        began, before, cpu_before = self._began
         # A piece of work for each worker: before that, the rate is that of fewer workers.
         if done - before < self._wanted or now <= began:
             return self._wanted
         rate = (done - before) / (now - began)
         if self._best is not None and rate < _GAIN * self._best:
+            self._wanted = self._before
+            self._is_settled = True
+        elif self._wanted == self._most or cpu - cpu_before >= _OCCUPIED * (now - began):
             self._is_settled = True
         else:
             self._best = rate
-            self._grow(2 * self._wanted, now, done)
+            self._grow(2 * self._wanted, now, done, cpu)
         return self._wanted
 
-    def _grow(self, wanted: int, now: float, done: int) -> None:
-        self._is_settled = wanted >= self._most
+    def _grow(self, wanted: int, now: float, done: int, cpu: float) -> None:
+        self._before = self._wanted
         self._wanted = min(self._most, wanted)
-        self._began = now, done
+        self._began = now, done, cpu

@@ -79,7 +79,7 @@ class Crew:
     """Threads that each call `work(buffers)` until it returns False, or one of them fails.
 
     There are as many as `Width` decides, `most` at most, while `may_grow` says that more would help
-    and `memory` has room for their buffers.
+    and `memory` has room for their buffers. A thread too many ends after its piece of work.
 
     Leaving the block, for whatever reason, waits for the parts under way: an upload may only
     be aborted, and a file only be removed, when nothing writes to it any more.
@@ -91,9 +91,10 @@ class Crew:
         is_far: Returns whether the service is known to be far away.
         memory: What the buffers are counted by; the caller holds the share of the first thread.
         length: Bytes that the buffers of a thread take.
+        cpu: Returns the CPU seconds used so far, where the work is Python's own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name
         self,
         most: int,
         work: Callable[[Buffers], bool],
@@ -102,11 +103,14 @@ class Crew:
         is_far: Callable[[], bool] = lambda: False,
         memory: Memory | None = None,
         length: int = 0,
+        cpu: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._work = work
         self._may_grow = may_grow
         self._is_far = is_far
+        self._cpu = cpu
         self._width = Width(most)
+        self._wanted = most
         self._memory = memory
         self._length = length
         self._stop = threading.Event()
@@ -172,7 +176,7 @@ class Crew:
             raise self._failures[0]
         return is_at_work
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         with self._idle:
             if self._stop.is_set():
                 return
@@ -180,7 +184,7 @@ class Crew:
         buffers = Buffers()
         try:
             with stopping(self._stop):
-                while not self._stop.is_set() and self._work(buffers):
+                while number < self._wanted and not self._stop.is_set() and self._work(buffers):
                     with self._idle:
                         self._done += 1
         except BaseException as error:  # noqa: BLE001 - handed to wait(), which raises it
@@ -191,17 +195,18 @@ class Crew:
                 self._busy -= 1
                 self._idle.notify_all()
 
-    def _run_on_spare_memory(self) -> None:
+    def _run_on_spare_memory(self, number: int) -> None:
         try:
-            self._run()
+            self._run(number)
         finally:
             if self._memory:
                 self._memory.give(self._length)
 
     def _grow(self) -> None:
-        before = len(self._threads)
-        wanted = self._width.wanted(time.monotonic(), self._done, is_far=self._is_far())
-        while len(self._threads) < wanted and self._may_grow() and not self._stop.is_set():
+        before, wanted_before = len(self._threads), self._wanted
+        now, done, cpu = time.monotonic(), self._done, self._cpu()
+        self._wanted = self._width.wanted(now, done, is_far=self._is_far(), cpu=cpu)
+        while len(self._threads) < self._wanted and self._may_grow() and not self._stop.is_set():
             if self._memory and not self._memory.spare(self._length):
                 break
             try:
@@ -216,10 +221,13 @@ class Crew:
         if len(self._threads) > before > 1:
             told = len(self._threads), before
             _log.info("workers: %d instead of %d, as the service is far away", *told)
+        elif self._wanted < min(before, wanted_before):
+            _log.info("workers: %d instead of %d, as more brought nothing", self._wanted, before)
 
-    def _start(self, run: Callable[[], None]) -> None:
-        name = f"s3crypt-{len(self._threads)}"
-        thread = threading.Thread(target=run, name=name, daemon=True)
+    def _start(self, run: Callable[[int], None]) -> None:
+        number = len(self._threads)
+        name = f"s3crypt-{number}"
+        thread = threading.Thread(target=run, args=(number,), name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 

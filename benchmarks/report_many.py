@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Section of the report: many objects by one command, and a large object far away."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from page import Page, duration, figure, table
+from results import Results
+from s3crypt_cli.bench.measure import Spread
+
+_MIB = 2**20
+_OURS = "ours"
+# Sides that are no earlier commit of this project.
+_PEERS = ("aws-cli", "s5cmd", "s3fs", "pyarrow")
+
+Told = Mapping[str, Any]
+
+
+def many(found: Results, _page: Page) -> Iterator[str]:
+    """Show whole commands on many objects, and what they are held against."""
+    if not found.many:
+        return
+    yield (
+        "Whole commands, their start included. The sides of a row run in turns, and a cell has the "
+        "median of their times; in brackets stands how many times as long s3crypt takes. The "
+        "peers' objects are plain, s3crypt's are encrypted. Peak memory is the largest of all "
+        "rounds. `benchmarks/canned.py` answers as S3 and KMS would."
+    )
+    for run in found.many:
+        yield from _run(run)
+
+
+def _run(run: Told) -> Iterator[str]:
+    rounds = max((len(side["runs"]) for row in run["rows"] for side in row["sides"]), default=0)
+    busy = f", beside {run['busy']} busy processes" if run["busy"] else ""
+    delay = f"{run['delay_milliseconds']:g} ms"
+    yield (
+        f"Taken {run['date']}. A reply takes {delay}{busy}; {rounds} rounds. "
+        f"What the servers can do: {'; '.join(_capacities(run['rows']))}."
+    )
+    for names, rows in groupby(run["rows"], key=_columns):
+        yield from _table(names, list(rows))
+
+
+def _capacities(rows: Sequence[Told]) -> list[str]:
+    """Return each server's capacity once, as the row says that measured it last."""
+    told = {row["row"].partition("-")[0]: row["capacity"] for row in rows}
+    return [f"{name}: {capacity}" for name, capacity in told.items()]
+
+
+def _columns(row: Told) -> tuple[str, ...]:
+    return tuple(side["name"] for side in row["sides"] if side["name"] != _OURS)
+
+
+def _table(names: Sequence[str], rows: Sequence[Told]) -> Iterator[str]:
+    if not any(side["name"] == _OURS for row in rows for side in row["sides"]):
+        yield from _by_count(rows)
+        return
+    others = [name if name in _PEERS else f"commit {name}" for name in names]
+    heads = ("", "s3crypt", *others, "peak MiB", "requests an object")
+    yield from table(heads, (_line(row, names) for row in rows))
+
+
+def _line(row: Told, names: Sequence[str]) -> Sequence[str]:
+    sides = {side["name"]: side for side in row["sides"]}
+    ours = sides[_OURS]
+    took = _seconds(ours)
+    if not took:
+        return (row["what"], f"not measured: {ours['missing']}")
+    spread = f"{duration(took.median)} ({figure(took.q1)} to {figure(took.q3)})"
+    others = [_other(sides[name], took.median) for name in names]
+    return (row["what"], spread, *others, _peak(ours), _requests(ours))
+
+
+def _other(side: Told, ours: float) -> str:
+    took = _seconds(side)
+    if not took:
+        return "no such option" if " has no " in side["missing"] else "not there"
+    return f"{duration(took.median)} ({ours / took.median:.2f}x)"
+
+
+def _by_count(rows: Sequence[Told]) -> Iterator[str]:
+    """Show rows whose sides are the same command on more and more objects."""
+    names = [side["name"] for side in rows[0]["sides"]]
+    heads = ("peak MiB", *(f"{name} objects" for name in names))
+    yield from table(heads, ((row["what"], *map(_peak, row["sides"])) for row in rows))
+
+
+def _seconds(side: Told) -> Spread | None:
+    seconds = [run["seconds"] for run in side["runs"]]
+    return Spread.of(seconds) if seconds else None
+
+
+def _peak(side: Told) -> str:
+    return figure(max((run["peak_rss"] for run in side["runs"]), default=0) / _MIB)
+
+
+def _requests(side: Told) -> str:
+    asked = side["runs"][-1]["requests"]
+    return ", ".join(f"{count / side['items']:.3g} {name}" for name, count in sorted(asked.items()))
