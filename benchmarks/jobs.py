@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of many.py with whole commands on many small objects: put, get, rm, inspect and rotate.
 
-Every object has 1 KiB. Ours are sealed, or encrypted by S3 where the row says so; those of aws-cli
-and s5cmd are plain. A run is believed only if the server counted a request for each object, and
-each file that a `get` wrote is there.
+Every object has 1 KiB. Ours are sealed, or encrypted by S3 where the row says so; those of aws-cli,
+s5cmd and boto3 are plain. A run is believed only if the server counted a request for each object,
+and each file that a `get` wrote is there.
 """
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from peers import MissingPeerError
 from rows import Bench, Row, Run, Side, check_done, counted, nobody
 from workload import BenchmarkError
 
+_PLAIN_BOTO3 = Path(__file__).with_name("plain_boto3.py")
 _OTHER_KMS_KEY = KMS_KEY.replace("11111111-", "99999999-")
 _CACHED = ("--cache-data-keys", "3600")
 _MEMORY_COUNTS = (10_000, 100_000)
@@ -134,6 +136,15 @@ def _peers(
         yield Side(name, run, bench.count)
 
 
+def _boto3(
+    bench: Bench, words: Words, operations: Sequence[str], target: Path | None = None
+) -> Side:
+    command = (sys.executable, _PLAIN_BOTO3, *words)
+    environment = bench.checkouts[0].environment(bench.server.endpoint_url)
+    run = partial(_run, bench, command, environment, operations, bench.count, target)
+    return Side("boto3", run, bench.count)
+
+
 # --- rows --------------------------------------------------------------------------------------
 
 
@@ -146,6 +157,7 @@ def _put(mode: str, bench: Bench) -> list[Side]:
     sides = list(_ours(bench, words, ["PutObject"], bench.count))
     if mode == "aes":
         sides += _peers(bench, "cp", (source, "s3://written/"), ["PutObject"])
+        sides.append(_boto3(bench, ("put", source, "written"), ["PutObject"]))
     return sides
 
 
@@ -158,6 +170,7 @@ def _get(mode: str, bench: Bench) -> list[Side]:
     if mode == "aes":
         plain = (f"s3://plain/{below}", f"{target}/")
         sides += _peers(bench, "cp", plain, ["GetObject"], target)
+        sides.append(_boto3(bench, ("get", "plain", below, target), ["GetObject"], target))
     return sides
 
 

@@ -12,7 +12,7 @@ from s3crypt_cli.bench.measure import Spread
 _MIB = 2**20
 _OURS = "ours"
 # Sides that are no earlier commit of this project.
-_PEERS = ("aws-cli", "s5cmd", "s3fs", "pyarrow")
+_PEERS = ("aws-cli", "s5cmd", "boto3", "s3fs", "pyarrow")
 
 Told = Mapping[str, Any]
 
@@ -23,9 +23,13 @@ def many(found: Results, _page: Page) -> Iterator[str]:
         return
     yield (
         "Whole commands, their start included. The sides of a row run in turns, and a cell has the "
-        "median of their times; in brackets stands how many times as long s3crypt takes. The "
+        "median of their times; in brackets stands how many times as long s3crypt takes, for as "
+        "many objects. The "
         "peers' objects are plain, s3crypt's are encrypted. Peak memory is the largest of all "
-        "rounds. `benchmarks/canned.py` answers as S3 and KMS would."
+        "rounds. boto3 is `benchmarks/plain_boto3.py`, 32 threads that do nothing else: no client "
+        "that asks through botocore gets below it. `benchmarks/canned.py` answers as S3 and KMS "
+        "would. Where s3crypt's CPU time is as long as its time, Python on one core is the limit, "
+        "and not the distance."
     )
     for run in found.many:
         yield from _run(run)
@@ -36,11 +40,18 @@ def _run(run: Told) -> Iterator[str]:
     busy = f", beside {run['busy']} busy processes" if run["busy"] else ""
     delay = f"{run['delay_milliseconds']:g} ms"
     yield (
-        f"Taken {run['date']}. A reply takes {delay}{busy}; {rounds} rounds. "
+        f"Taken {run['date']}.{_count(run['rows'])} A reply takes {delay}{busy}; {rounds} rounds. "
         f"What the servers can do: {'; '.join(_capacities(run['rows']))}."
     )
     for names, rows in groupby(run["rows"], key=_columns):
         yield from _table(names, list(rows))
+
+
+def _count(rows: Sequence[Told]) -> str:
+    """Say of how many objects the rows are, where all are of as many."""
+    ours = [side for row in rows for side in row["sides"] if side["name"] == _OURS]
+    counts = {side["items"] for side in ours if side["runs"] and side["runs"][-1]["requests"]}
+    return f" {counts.pop():,} objects." if len(counts) == 1 else ""
 
 
 def _capacities(rows: Sequence[Told]) -> list[str]:
@@ -58,7 +69,7 @@ def _table(names: Sequence[str], rows: Sequence[Told]) -> Iterator[str]:
         yield from _by_count(rows)
         return
     others = [name if name in _PEERS else f"commit {name}" for name in names]
-    heads = ("", "s3crypt", *others, "peak MiB", "requests an object")
+    heads = ("", "s3crypt", "its CPU", *others, "peak MiB", "requests an object")
     yield from table(heads, (_line(row, names) for row in rows))
 
 
@@ -69,15 +80,18 @@ def _line(row: Told, names: Sequence[str]) -> Sequence[str]:
     if not took:
         return (row["what"], f"not measured: {ours['missing']}")
     spread = f"{duration(took.median)} ({figure(took.q1)} to {figure(took.q3)})"
-    others = [_other(sides[name], took.median) for name in names]
-    return (row["what"], spread, *others, _peak(ours), _requests(ours))
+    cpu = duration(Spread.of([run["cpu_seconds"] for run in ours["runs"]]).median)
+    others = [_other(sides[name], ours) for name in names]
+    return (row["what"], spread, cpu, *others, _peak(ours), _requests(ours))
 
 
-def _other(side: Told, ours: float) -> str:
-    took = _seconds(side)
-    if not took:
+def _other(side: Told, ours: Told) -> str:
+    took, by_ours = _seconds(side), _seconds(ours)
+    if not took or not by_ours:
         return "no such option" if " has no " in side["missing"] else "not there"
-    return f"{duration(took.median)} ({ours / took.median:.2f}x)"
+    ratio = by_ours.median / ours["items"] / (took.median / side["items"])
+    count = "" if side["items"] == ours["items"] else f", {side['items']:,} objects"
+    return f"{duration(took.median)}{count} ({ratio:.2f}x)"
 
 
 def _by_count(rows: Sequence[Told]) -> Iterator[str]:

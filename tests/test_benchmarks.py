@@ -483,7 +483,7 @@ def test_every_kind_of_row_of_many_objects_is_measured(tmp_path: Path) -> None:
     measured = {name for name, sides in rows.items() if sides[0]["runs"]}
     assert names - measured <= {"put-kms-cached", *(() if has("pyarrow") else ("parquet-dataset",))}
     (_, _, *peers) = rows["put-aes"]
-    assert [side["name"] for side in peers] == ["aws-cli", "s5cmd"]
+    assert [side["name"] for side in peers] == ["aws-cli", "s5cmd", "boto3"]
 
 
 def test_an_unknown_row_of_many_is_refused() -> None:

@@ -238,10 +238,11 @@ def test_many_objects_are_held_against_others(tmp_path: Path) -> None:
         "rows": [put, peaks],
     }
     made = page(tmp_path, row("put"), many=many)
-    assert "Taken 2026-01-02. A reply takes 30 ms; 3 rounds." in " ".join(made.split())
+    assert "Taken 2026-01-02. 100 objects. A reply takes 30 ms; 3 rounds." in " ".join(made.split())
     assert line(made, "put -r |") == [
         "put -r",
         "2 s (1.95 to 2.15)",
+        "1 s",
         "10 s (0.20x)",
         "not there",
         "42",
