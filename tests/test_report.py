@@ -241,17 +241,17 @@ def test_many_objects_are_held_against_others(tmp_path: Path) -> None:
     assert "Taken 2026-01-02. 100 objects. A reply takes 30 ms; 3 rounds." in " ".join(made.split())
     assert line(made, "put -r |") == [
         "put -r",
-        "2 s (1.95 to 2.15)",
-        "1 s",
-        "10 s (0.20x)",
+        "2.00 s (1.95 to 2.15)",
+        "1.00 s",
+        "10.0 s (0.20x)",
         "not there",
-        "42",
+        "42.0",
         "2 PutObject",
     ]
     assert line(made, "put -r of more and more objects") == [
         "put -r of more and more objects",
-        "40",
-        "41",
+        "40.0",
+        "41.0",
     ]
 
 
