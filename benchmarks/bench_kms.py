@@ -44,7 +44,8 @@ def _keyring(name: str, key: str) -> Keyring:
 def _requests(sandbox: sandboxes.Running, method: str = "GET") -> list[dict[str, Any]]:
     address = urlsplit(sandbox.endpoint_url).netloc
     with closing(http.client.HTTPConnection(address, timeout=60)) as connection:
-        connection.request(method, "/_s3crypt/requests")
+        token = {sandboxes.TOKEN_HEADER: sandbox.token}
+        connection.request(method, "/_s3crypt/requests", headers=token)
         listed: list[dict[str, Any]] = json.loads(connection.getresponse().read() or b"[]")
         return listed
 

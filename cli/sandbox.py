@@ -26,7 +26,7 @@ def sandbox() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port (0: any free one).")
 @_JSON
 def start(port: int, as_json: bool) -> None:
-    """Start it in the background; it takes about a second."""
+    """Start it in the background, with a bucket and a key; it takes about a second."""
     service = _service()
     running = service.status()
     started = running is None
@@ -37,6 +37,9 @@ def start(port: int, as_json: bool) -> None:
         return
     verb = "is running" if started else "was running already"
     say(f"The sandbox {verb} at {running.endpoint_url} (process {running.pid}).")
+    if started:
+        bucket, alias = service.EXAMPLE_BUCKET, service.EXAMPLE_ALIAS
+        say(f"It has a bucket, s3://{bucket}/, and a KMS key, {alias}.")
     say("Use it with --sandbox on any command, or for the whole shell:")
     say('  eval "$(s3crypt sandbox env)"')
 

@@ -4,8 +4,8 @@
     from s3crypt import S3Crypt, ClientSide, KMSKeyring
 
     s3 = S3Crypt(ClientSide(KMSKeyring("alias/reports")))
-    s3.put("q3.parquet", "s3://acme/2026/q3.parquet")
-    s3.get("s3://acme/2026/q3.parquet", "out.parquet")
+    s3.put(b"eu,90", "s3://acme/2026/q3.csv")  # or a path, or a binary file
+    s3.get("s3://acme/2026/q3.csv", "q3.csv")
 
 A tour: `S3Crypt` stores and fetches objects; a *mode* (`SSES3`, `SSEKMS`, `DSSEKMS`, `SSEC`,
 `ClientSide`) says who encrypts; a *keyring* (`KMSKeyring`, `AESKeyring`, `RSAKeyring`,

@@ -49,12 +49,13 @@ DENYING = json.dumps(
     {
         "Version": "2012-10-17",
         "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"},
             {
                 "Effect": "Deny",
                 "Principal": "*",
                 "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
                 "Resource": "*",
-            }
+            },
         ],
     }
 )

@@ -53,11 +53,12 @@ class RequestsLog:
 
     def __init__(self, running: sandboxes.Running) -> None:
         self._address = urlsplit(running.endpoint_url).netloc
+        self._token = {sandboxes.TOKEN_HEADER: running.token}
 
     def _ask(self, method: str) -> bytes:
         connection = http.client.HTTPConnection(self._address, timeout=10)
         try:
-            connection.request(method, "/_s3crypt/requests")
+            connection.request(method, "/_s3crypt/requests", headers=self._token)
             return connection.getresponse().read()
         finally:
             connection.close()
@@ -205,6 +206,7 @@ _SLOW = (
     "test_copy.py::test_from_every_mode_to_every_mode",
     "test_data_sets.py::test_dask_reads_blocks_of_text",
     "test_data_sets.py::test_dask_writes_and_reads_in_workers",
+    "test_docs.py::test_a_page_needs_no_other",
     "test_errors.py::test_a_result_keeps_its_values[copy]",
     "test_errors.py::test_a_result_keeps_its_values[deepcopy]",
     "test_filesystem_contract.py::TestCopy::test_copy_glob_edge_cases",
@@ -247,11 +249,14 @@ _ON_ONE_PYTHON = (
     "test_reader_spans.py::test_very_many_ranges",
     "test_reader_tampered.py::test_a_truncation_on_the_grid",
     "test_reader_tampered.py::test_reading_on_goes_up_to_the_flipped_bit",
+    "test_sandbox.py::test_a_started_sandbox",
     "test_sandbox.py::test_a_taken_port",
     "test_sandbox.py::test_bodies_are_held_in_memory",
     "test_sandbox.py::test_nothing_is_kept",
     "test_sandbox.py::test_the_state_file",
+    "test_sandbox.py::test_two_checkouts",
     "test_sandbox.py::test_two_starts_at_once",
+    "test_sandbox_fixture.py",
     "test_store.py::test_every_mode_gives_back_every_size",
     "test_store.py::test_every_source_is_read",
     "test_store_failures.py::test_a_changed_body_leaves_nothing",

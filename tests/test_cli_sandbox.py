@@ -24,6 +24,7 @@ _LIFE = """
 
     s3crypt sandbox start
     stderr ^The sandbox is running at http://127.0.0.1:
+    stderr ^It has a bucket, s3://acme/, and a KMS key, alias/reports\\.$
     stderr eval "\\$\\(s3crypt sandbox env\\)"
     s3crypt sandbox start
     stderr was running already
@@ -31,11 +32,19 @@ _LIFE = """
     stdout ^\\{"running": true, "endpoint_url": "http://127.0.0.1:\\d+", "pid": \\d+\\}$
     s3crypt sandbox env
     stdout ^export AWS_ENDPOINT_URL=http://127.0.0.1:\\d+$
+    stdout ^export NO_PROXY=127.0.0.1$
+    stdout ^export S3CRYPT_ENDPOINT_URL=''$
     ! stdout token
 
     # --sandbox wins over whatever the environment leads to.
     env AWS_ENDPOINT_URL_KMS=http://127.0.0.1:9
     env AWS_PROFILE=production
+    env NO_PROXY=
+    env no_proxy=
+    env HTTP_PROXY=http://127.0.0.1:9
+    env http_proxy=http://127.0.0.1:9
+    s3crypt keys show alias/reports --sandbox
+    s3crypt ls s3://acme/ --sandbox
     s3crypt keys create --alias trial --sandbox
     file plain 1000
     s3crypt encrypt plain sealed --key kms:alias/trial --sandbox

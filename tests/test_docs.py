@@ -1,53 +1,146 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documentation says works: its Python is executed, its links lead somewhere."""
+"""What the documentation says works: its examples are executed, its links lead somewhere.
+
+The pages run one after the other, as a newcomer would go through them, in one folder and against
+one sandbox that README's line started. Nothing else is prepared.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import unblock_ssec
+from s3crypt_cli.main import run
 
 import s3crypt
+from s3crypt import sandbox as sandboxes
+from s3crypt.filesystem import S3CryptFileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# The line that points a shell at a sandbox; every page with examples has it.
+POINTER = 's3crypt sandbox start && eval "$(s3crypt sandbox env)"'
+_BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+# Characters that a shell would act on.
+_SHELL = frozenset("|&;<>()$`*?[]{}~=")
+# These take a minute and more; other tests run them.
+_LONG = (["s3crypt", "bench"], ["s3crypt", "demo"])
+# Its examples are tests, which have a sandbox of their own; test_sandbox_fixture.py runs them.
+_WITHOUT_POINTER = frozenset({"docs/testing.md"})
+# How the repository's own figures are made: hours, and packages of the system.
+_NOT_EXAMPLES = frozenset({"docs/benchmarks.md"})
 
 
 def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def _pages() -> list[Path]:
+    """Return README and the pages in the order in which README names them."""
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    docs = sorted((ROOT / "docs").rglob("*.md"))
+    return [readme, *sorted(docs, key=lambda page: text.find(_name(page)) % len(text))]
+
+
+PAGES = _pages()
+EXAMPLES = [
+    page for page in PAGES if _BLOCK.search(page.read_text()) and _name(page) not in _NOT_EXAMPLES
+]
+
+
 @pytest.fixture(scope="module")
-def acme(s3: Any, kms: Any) -> None:
-    """Make the bucket and the keys that the examples use."""
-    s3.create_bucket(Bucket="acme")
-    unblock_ssec(s3, "acme")
-    for alias in ("reports", "reports-2027"):
-        arn = kms.create_key()["KeyMetadata"]["Arn"]
-        kms.create_alias(AliasName=f"alias/{alias}", TargetKeyId=arn)
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Point this process at a sandbox, by README's line, in an empty folder."""
+    home = tmp_path_factory.mktemp("home")
+    names = ("bin", "run", "work")
+    commands, runtime, work = (home / name for name in names)
+    for path in (commands, runtime, work):
+        path.mkdir(mode=0o700)
+    command = commands / "s3crypt"
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m s3crypt_cli "$@"\n')
+    command.chmod(0o755)
+    before, was_in = dict(os.environ), Path.cwd()
+    os.environ["HOME"] = str(home)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    os.environ["PATH"] = f"{commands}{os.pathsep}{os.environ['PATH']}"
+    os.chdir(work)
+    try:
+        os.environ.update(_environment_after(POINTER))
+        S3CryptFileSystem.clear_instance_cache()
+        yield work
+    finally:
+        S3CryptFileSystem.clear_instance_cache()
+        sandboxes.stop()
+        os.chdir(was_in)
+        os.environ.clear()
+        os.environ.update(before)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Go to a folder with the file that the examples put."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "q3.parquet").write_bytes(b"PAR1" * 1000)
-    return tmp_path
+def _environment_after(line: str) -> dict[str, str]:
+    done = subprocess.run(
+        ["bash", "-c", f"{line} && env -0"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return dict(pair.split("=", 1) for pair in done.stdout.split("\0") if pair)
+
+
+def _play(page: Path) -> None:
+    """Run the blocks of a page in order, its Python as one program."""
+    namespace: dict[str, object] = {"__name__": "page"}
+    for language, block in _BLOCK.findall(page.read_text()):
+        if language == "python":
+            exec(compile(block, _name(page), "exec"), namespace)
+        else:
+            for line in block.replace("\\\n", " ").splitlines():
+                _run_line(line)
+
+
+def _run_line(line: str) -> None:
+    """Run a line as bash would; a command of s3crypt alone in this process, which is faster."""
+    words = shlex.split(line, comments=True)
+    if not words or words[:2] in _LONG:
+        return
+    if words[0] == "s3crypt" and not any(_SHELL & set(word) for word in words):
+        assert run(words[1:]) == 0, line
+    else:
+        subprocess.run(["bash", "-euo", "pipefail", "-c", line], check=True)
 
 
 @pytest.mark.xdist_group("docs")
-@pytest.mark.parametrize("page", [p for p in PAGES if _BLOCK.search(p.read_text())], ids=_name)
-@pytest.mark.usefixtures("acme", "folder")
-def test_python_on_the_page_runs(page: Path) -> None:
-    """The blocks of a page run in order, as one program."""
-    namespace: dict[str, object] = {"__name__": "page"}
-    for block in _BLOCK.findall(page.read_text()):
-        exec(compile(block, _name(page), "exec"), namespace)
+@pytest.mark.parametrize("page", EXAMPLES, ids=_name)
+@pytest.mark.usefixtures("shell")
+def test_the_examples_of_a_page_run(page: Path) -> None:
+    """Verbatim, after those of the pages before it: nothing is made twice."""
+    _play(page)
+
+
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize("page", EXAMPLES, ids=_name)
+def test_a_page_needs_no_other(
+    page: Path, shell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page makes all that its examples use: keys, objects and files."""
+    assert shell.exists()
+    monkeypatch.chdir(tmp_path)
+    running = sandboxes.status()
+    assert running is not None
+    sandboxes.reset(running)
+    _play(page)
+
+
+@pytest.mark.parametrize("page", EXAMPLES, ids=_name)
+def test_a_page_with_examples_says_where_they_run(page: Path) -> None:
+    """The line is on each page, and can be copied from there."""
+    assert POINTER in page.read_text() or _name(page) in _WITHOUT_POINTER
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -226,6 +226,8 @@ def test_a_proxy_is_another_host(
     """It gets what is for this machine too; of TLS it sees nothing."""
     assert is_refused("http://127.0.0.1:9000", session, {"http": proxy}) is expected
     assert not is_refused("https://minio.example", session, {"http": proxy, "https": proxy})
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTP_PROXY", proxy)
     monkeypatch.setenv("http_proxy", proxy)
     assert is_refused("http://127.0.0.1:9000", session) is expected

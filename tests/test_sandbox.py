@@ -25,7 +25,8 @@ import boto3
 import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import BotoCoreError, EndpointConnectionError
+from moto.moto_api._internal.urls import url_paths as management_paths
 from sandbox_samples import raw, refusal
 
 from s3crypt import ConfigError
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import RequestsLog
+
+
+MOTOS_OWN = (*management_paths, "{0}/latest/meta-data/iam/security-credentials/")
 
 
 # --- Life --------------------------------------------------------------------------------------
@@ -56,13 +60,75 @@ def test_starts_once_and_stops(runtime: Path) -> None:
     assert sandboxes.stop()
     assert sandboxes.status() is None
     assert not sandboxes.stop()
-    assert not (runtime / "sandbox.json").exists()
+    assert not list(runtime.glob("sandbox-*"))
+
+
+def test_a_started_sandbox_has_a_bucket_and_a_key(runtime: Path) -> None:
+    """Those of the documentation's examples, and after a reset nothing else."""
+    assert runtime.parent.exists()
+    started = sandboxes.start()
+    s3: Any = boto3.client("s3", endpoint_url=started.endpoint_url)
+    kms: Any = boto3.client("kms", endpoint_url=started.endpoint_url)
+
+    def held() -> tuple[list[str], list[str], int]:
+        buckets = [each["Name"] for each in s3.list_buckets()["Buckets"]]
+        aliases = [each["AliasName"] for each in kms.list_aliases()["Aliases"]]
+        aliases = [name for name in aliases if not name.startswith("alias/aws/")]
+        return buckets, aliases, len(kms.list_keys()["Keys"])
+
+    assert held() == (["acme"], ["alias/reports"], 1)
+    key = kms.describe_key(KeyId="alias/reports")["KeyMetadata"]["KeyId"]
+    assert kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"]
+    s3.put_object(Bucket="acme", Key="k", Body=b"data")
+    s3.create_bucket(Bucket="another")
+    kms.create_key()
+    boto3.client("kms", "eu-west-1", endpoint_url=started.endpoint_url).create_key()
+    sandboxes.reset(started)
+    assert held() == (["acme"], ["alias/reports"], 1)
+    assert s3.list_objects_v2(Bucket="acme")["KeyCount"] == 0
+    assert kms.describe_key(KeyId="alias/reports")["KeyMetadata"]["KeyId"] != key
+    west: Any = boto3.client("kms", "eu-west-1", endpoint_url=started.endpoint_url)
+    assert west.list_keys()["Keys"] == []
+
+
+_ELSEWHERE = """
+import importlib.util, json, os, sys
+spec = importlib.util.spec_from_file_location("s3crypt.sandbox", sys.argv[1])
+found = importlib.util.module_from_spec(spec)
+sys.modules["s3crypt.sandbox"] = found
+spec.loader.exec_module(found)
+print(json.dumps([found.status() is not None, found.stop(), found._state_file().name]))
+"""
+
+
+def test_two_checkouts_have_two_sandboxes(runtime: Path, tmp_path: Path) -> None:
+    """Another checkout of the same user neither finds this one's sandbox nor stops it."""
+    assert runtime.parent.exists()
+    started = sandboxes.start()
+    source = Path(sandboxes.__file__)
+    other = tmp_path / "other" / "s3crypt" / "sandbox" / "__init__.py"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(source.read_bytes())
+    names = set()
+    for file, expected in ((other, [False, False]), (source, [True, True])):
+        done = subprocess.run(
+            [sys.executable, "-c", _ELSEWHERE, str(file)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        *found, name = json.loads(done.stdout)
+        names.add(name)
+        assert found == expected
+        assert (sandboxes.status() == started) is not expected[0]
+    assert len(names) == 2
 
 
 def test_the_state_file_is_private(runtime: Path) -> None:
     """Nobody else can read the token, and it is in no repr."""
     started = sandboxes.start()
-    assert stat.S_IMODE((runtime / "sandbox.json").stat().st_mode) == 0o600
+    (record,) = runtime.glob("sandbox-*")
+    assert stat.S_IMODE(record.stat().st_mode) == 0o600
     assert stat.S_IMODE(runtime.stat().st_mode) == 0o700
     assert started.token not in repr(started)
 
@@ -106,17 +172,41 @@ def test_a_stale_state_file_is_forgotten(runtime: Path) -> None:
     """A record of a sandbox that does not answer is no sandbox."""
     runtime.mkdir(mode=0o700)
     stale = {"endpoint_url": "http://127.0.0.1:9", "pid": 1, "token": "t"}
-    (runtime / "sandbox.json").write_text(json.dumps(stale))
+    sandboxes._state_file().write_text(json.dumps(stale))
     assert sandboxes.status() is None
-    assert not (runtime / "sandbox.json").exists()
+    assert not list(runtime.glob("sandbox-*"))
 
 
-def test_a_wrong_token_is_not_obeyed(sandbox: sandboxes.Running) -> None:
-    """Health and stop answer the token's holder only."""
-    for method, page in (("GET", "health"), ("POST", "stop")):
-        status, _, _ = raw(sandbox, method, f"/_s3crypt/{page}", {"x-s3crypt-token": "guess"})
-        assert status == 403
+@pytest.mark.parametrize(
+    ("method", "page"),
+    [
+        ("GET", "health"),
+        ("POST", "stop"),
+        ("POST", "reset"),
+        ("GET", "requests"),
+        ("DELETE", "requests"),
+        ("GET", "anything"),
+    ],
+)
+def test_a_wrong_token_is_not_obeyed(method: str, page: str, sandbox: sandboxes.Running) -> None:
+    """The sandbox's own pages answer the token's holder only, and tell others nothing."""
+    for headers in ({}, {"x-s3crypt-token": ""}, {"x-s3crypt-token": "guess"}):
+        reply = raw(sandbox, method, f"/_s3crypt/{page}", headers)
+        assert reply[:2] == (403, '{"error": "wrong token"}')
     assert raw(sandbox, "GET", "/_s3crypt/health", {"x-s3crypt-token": sandbox.token})[0] == 200
+
+
+def test_without_a_token_nobody_holds_it() -> None:
+    """A server that was started by hand with an empty line obeys no empty token."""
+    command = [sys.executable, "-m", "s3crypt.sandbox"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        said = json.loads(process.stdout.readline())
+        mine = sandboxes.Running(f"http://127.0.0.1:{said['port']}", said["pid"], "")
+        assert raw(mine, "GET", "/_s3crypt/health", {"x-s3crypt-token": ""})[0] == 403
 
 
 def test_two_starts_at_once_leave_one(runtime: Path) -> None:
@@ -208,7 +298,122 @@ def test_the_environment_overrules_what_was_inherited(sandbox: sandboxes.Running
     assert done.stdout == "ok\n", done.stderr
 
 
+@pytest.mark.parametrize(
+    ("inherited", "expected"),
+    [
+        ({}, "127.0.0.1"),
+        ({"NO_PROXY": "intranet, .corp"}, "intranet,.corp,127.0.0.1"),
+        ({"NO_PROXY": "intranet", "no_proxy": "corp"}, "corp,127.0.0.1"),
+        ({"NO_PROXY": "corp, 127.0.0.1"}, "corp, 127.0.0.1"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_a_proxy_is_left_out(
+    inherited: dict[str, str],
+    expected: str,
+    sandbox: sandboxes.Running,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What goes to a proxy else goes to the sandbox, and what was left out before still is."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in inherited.items():
+        monkeypatch.setenv(name, value)
+    led = sandboxes.environment(sandbox)
+    assert led["NO_PROXY"] == led["no_proxy"] == expected
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name, value in led.items():
+        monkeypatch.setenv(name, value)
+    once = Config(retries={"total_max_attempts": 1})
+    assert boto3.Session().client("s3", config=once).list_buckets()
+    assert boto3.Session().client("kms", config=once).list_keys()
+
+
+def test_settings_of_other_endpoints_are_left_out(
+    sandbox: sandboxes.Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With FIPS or dual-stack endpoints botocore refuses any endpoint that is given."""
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
+    with pytest.raises(BotoCoreError):
+        boto3.Session().client("s3").list_buckets()
+    for name, value in sandboxes.environment(sandbox).items():
+        monkeypatch.setenv(name, value)
+    assert boto3.Session().client("s3").list_buckets()
+
+
 # --- HTTP --------------------------------------------------------------------------------------
+
+
+_PAGE = "http://page.example"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "page.example"},
+        {"Host": "page.example:4566"},
+        {"Host": "127.0.0.1.page.example"},
+        {"Host": "acme.localhost"},
+        {"Host": "acme.s3.amazonaws.com"},
+        {"Origin": _PAGE},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:8888"},
+        {"Origin": "https://{host}"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
+    ],
+)
+def test_web_pages_are_refused(
+    headers: dict[str, str], sandbox: sandboxes.Running, s3: Any, bucket: str
+) -> None:
+    """No page reads, writes or uses a key, under its own name for this machine or from afar."""
+    host = urlsplit(sandbox.endpoint_url).netloc
+    headers = {name: value.format(host=host) for name, value in headers.items()}
+    target = {"x-amz-target": "TrentService.ListKeys"}
+    for method, path, more in (
+        ("GET", "/", {}),
+        ("PUT", f"/{bucket}/k", {}),
+        ("OPTIONS", f"/{bucket}/k", {}),
+        ("POST", "/", target),
+    ):
+        status, said, _ = raw(sandbox, method, path, headers | more)
+        assert (status, "AccessDenied" in said) == (403, True)
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Host": "localhost:{port}"},
+        {"Host": "LOCALHOST"},
+        {"Host": "0.0.0.0:{port}"},
+        {"Origin": "http://{host}"},
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+    ],
+)
+def test_its_own_names_are_taken(headers: dict[str, str], sandbox: sandboxes.Running) -> None:
+    """An address or localhost, a page of the sandbox itself, and a link that is followed."""
+    host = urlsplit(sandbox.endpoint_url)
+    given = {
+        name: value.format(host=host.netloc, port=host.port) for name, value in headers.items()
+    }
+    assert raw(sandbox, "GET", "/", given)[0] == 200
+
+
+def test_no_page_of_motos_own_is_reached(sandbox: sandboxes.Running, key: str, kms: Any) -> None:
+    """There moto would show all that it holds, forget it, or go to the network."""
+    for path in sorted({url.removeprefix("{0}").removesuffix("$") for url in MOTOS_OWN}):
+        for method in ("GET", "POST"):
+            _, said, headers = raw(sandbox, method, path, {"Content-Type": "application/json"})
+            # S3 answers: an error in XML, or a listing of the bucket that has this name.
+            assert headers.get("Content-Type", "application/xml") == "application/xml", path
+            assert not said or said.startswith("<?xml"), path
+    assert kms.describe_key(KeyId=key)
 
 
 def test_objects_come_back(s3: Any, bucket: str) -> None:

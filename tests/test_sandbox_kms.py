@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_ALLOW = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}
+
+
 # --- Keys that may not be used -----------------------------------------------------------------
 
 
@@ -33,7 +36,17 @@ def _doom(kms: Any, key: str) -> None:
 def _deny(kms: Any, key: str) -> None:
     statement = {"Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=policy)
+    kms.put_key_policy(
+        KeyId=key, PolicyName="default", Policy=policy, BypassPolicyLockoutSafetyCheck=True
+    )
+
+
+def _empty(kms: Any, key: str) -> None:
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "kms:Get*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    kms.put_key_policy(
+        KeyId=key, PolicyName="default", Policy=policy, BypassPolicyLockoutSafetyCheck=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,6 +55,7 @@ def _deny(kms: Any, key: str) -> None:
         (_disable, (400, "KMS.DisabledException")),
         (_doom, (400, "KMS.KMSInvalidStateException")),
         (_deny, (403, "AccessDenied")),
+        (_empty, (403, "AccessDenied")),
     ],
 )
 def test_unusable_keys_stop_s3(
@@ -94,6 +108,7 @@ def _crypto_calls(kms: Any, key: str, other: str, blob: bytes) -> list[Callable[
         (_disable, "DisabledException"),
         (_doom, "KMSInvalidStateException"),
         (_deny, "AccessDeniedException"),
+        (_empty, "AccessDeniedException"),
     ],
 )
 def test_unusable_keys_do_nothing(
@@ -121,11 +136,131 @@ def test_keys_recover(kms: Any, kms_key: str) -> None:
 def test_a_deny_can_be_for_one_action(kms: Any, kms_key: str) -> None:
     """A key may wrap and not unwrap."""
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
-    statement = {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": ["kms:Decrypt"]}
-    policy = json.dumps({"Statement": [statement | {"Resource": "*"}]})
+    deny = {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": ["kms:Decrypt"]}
+    policy = json.dumps({"Statement": [_ALLOW, deny | {"Resource": "*"}]})
     kms.put_key_policy(KeyId=kms_key, PolicyName="default", Policy=policy)
     assert refusal(kms.decrypt, CiphertextBlob=blob) == (400, "AccessDeniedException")
     assert kms.generate_data_key(KeyId=kms_key, KeySpec="AES_256")["KeyId"] == kms_key
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        None,
+        [],
+        [{"Effect": "Deny", "Principal": "*", "Action": "kms:PutKeyPolicy", "Resource": "*"}],
+        [{**_ALLOW, "Action": "kms:Decrypt"}],
+        [{"Effect": "Allow", "Principal": "*", "NotAction": "kms:Put*", "Resource": "*"}],
+        [_ALLOW, {"Effect": "Deny", "Principal": "*", "Action": "KMS:PUT*", "Resource": "*"}],
+    ],
+)
+def test_an_empty_policy_is_refused(
+    kms: Any, kms_key: str, statements: list[dict[str, Any]] | None
+) -> None:
+    """A policy has statements, and its author must be allowed to change it again."""
+    policy = json.dumps({} if statements is None else {"Statement": statements})
+    malformed = (400, "MalformedPolicyDocumentException")
+    before = kms.get_key_policy(KeyId=kms_key, PolicyName="default")["Policy"]
+    put = {"KeyId": kms_key, "PolicyName": "default", "Policy": policy}
+    assert refusal(kms.create_key, Policy=policy) == malformed
+    assert refusal(kms.put_key_policy, **put) == malformed
+    assert kms.get_key_policy(KeyId=kms_key, PolicyName="default")["Policy"] == before
+    if statements:
+        kms.put_key_policy(**put, BypassPolicyLockoutSafetyCheck=True)
+        assert refusal(kms.put_key_policy, **put) == (400, "AccessDeniedException")
+
+
+def test_a_grant_allows_what_the_policy_does_not(kms: Any, kms_key: str) -> None:
+    """And not what the policy denies."""
+    grant = {"KeyId": kms_key, "GranteePrincipal": "arn:aws:iam::123456789012:user/sandbox"}
+    kms.create_grant(**grant, Operations=["Encrypt"])
+    _empty(kms, kms_key)
+    blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
+    assert refusal(kms.decrypt, CiphertextBlob=blob) == (400, "AccessDeniedException")
+
+
+@pytest.mark.parametrize(
+    ("spec", "usage"),
+    [
+        ("RSA_2048", "ENCRYPT_DECRYPT"),
+        ("RSA_2048", "SIGN_VERIFY"),
+        ("ECC_NIST_P256", "SIGN_VERIFY"),
+        ("HMAC_256", "GENERATE_VERIFY_MAC"),
+    ],
+)
+def test_a_key_serves_its_own_use(kms: Any, s3: Any, bucket: str, spec: str, usage: str) -> None:
+    """Data keys are wrapped by symmetric keys, and each other operation takes keys made for it."""
+    key = kms.create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["KeyId"]
+    wrong = (400, "InvalidKeyUsageException")
+    assert refusal(kms.generate_data_key, KeyId=key, KeySpec="AES_256") == wrong
+    assert refusal(kms.generate_data_key_without_plaintext, KeyId=key, KeySpec="AES_256") == wrong
+    assert refusal(kms.encrypt, KeyId=key, Plaintext=b"x") == wrong
+    other = kms.create_key()["KeyMetadata"]["KeyId"]
+    blob = kms.encrypt(KeyId=other, Plaintext=b"x")["CiphertextBlob"]
+    assert refusal(kms.re_encrypt, CiphertextBlob=blob, DestinationKeyId=key) == wrong
+    mac = {"KeyId": key, "Message": b"x", "MacAlgorithm": "HMAC_SHA_256"}
+    sign = {"KeyId": key, "Message": b"x", "SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256"}
+    if usage != "GENERATE_VERIFY_MAC":
+        assert refusal(kms.generate_mac, **mac) == wrong
+        assert refusal(kms.verify_mac, **mac, Mac=b"x") == wrong
+        assert kms.get_public_key(KeyId=key)["PublicKey"]
+    else:
+        assert kms.generate_mac(**mac)["Mac"]
+        assert refusal(kms.get_public_key, KeyId=key) == (400, "UnsupportedOperationException")
+    if usage != "SIGN_VERIFY":
+        assert refusal(kms.sign, **sign) == wrong
+        assert refusal(kms.verify, **sign, Signature=b"x") == wrong
+    refused = refusal(
+        s3.put_object, Bucket=bucket, Key="k", ServerSideEncryption="aws:kms", SSEKMSKeyId=key
+    )
+    assert refused == (400, "KMS.UnsupportedOperationException")
+
+
+@pytest.mark.parametrize(
+    ("spec", "usage"),
+    [
+        ("HMAC_256", "ENCRYPT_DECRYPT"),
+        ("ECC_NIST_P256", "ENCRYPT_DECRYPT"),
+        ("SYMMETRIC_DEFAULT", "SIGN_VERIFY"),
+        ("RSA_2048", "GENERATE_VERIFY_MAC"),
+    ],
+)
+def test_a_key_is_made_for_a_use_of_its_kind(kms: Any, spec: str, usage: str) -> None:
+    """Encryption, signatures and MACs take different kinds of keys."""
+    refused = refusal(kms.create_key, KeySpec=spec, KeyUsage=usage)
+    assert refused == (400, "ValidationException")
+
+
+def test_a_symmetric_key_does_nothing_else(kms: Any, kms_key: str) -> None:
+    """It makes no MAC and no signature, and has no public key."""
+    wrong = (400, "InvalidKeyUsageException")
+    mac = {"KeyId": kms_key, "Message": b"x", "MacAlgorithm": "HMAC_SHA_256"}
+    assert refusal(kms.generate_mac, **mac) == wrong
+    sign = {"KeyId": kms_key, "Message": b"x", "SigningAlgorithm": "ECDSA_SHA_256"}
+    assert refusal(kms.sign, **sign) == wrong
+    assert refusal(kms.get_public_key, KeyId=kms_key) == (400, "UnsupportedOperationException")
+    rsa = {"KeyId": kms_key, "EncryptionAlgorithm": "RSAES_OAEP_SHA_256"}
+    assert refusal(kms.encrypt, **rsa, Plaintext=b"x") == wrong
+
+
+def test_awss_own_key_is_s3s_alone(kms: Any, s3: Any, bucket: str) -> None:
+    """alias/aws/s3 serves S3 and can be looked at; nobody else uses or changes it."""
+    s3.put_object(Bucket=bucket, Key="k", Body=b"data", ServerSideEncryption="aws:kms")
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
+    key = kms.describe_key(KeyId="alias/aws/s3")["KeyMetadata"]["Arn"]
+    assert kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"]
+    denied = (400, "AccessDeniedException")
+    own = kms.create_key()["KeyMetadata"]["KeyId"]
+    blob = kms.encrypt(KeyId=own, Plaintext=b"x")["CiphertextBlob"]
+    for name in ("alias/aws/s3", key):
+        assert refusal(kms.generate_data_key, KeyId=name, KeySpec="AES_256") == denied
+        assert refusal(kms.encrypt, KeyId=name, Plaintext=b"x") == denied
+        assert refusal(kms.re_encrypt, CiphertextBlob=blob, DestinationKeyId=name) == denied
+    assert refusal(kms.disable_key, KeyId=key) == denied
+    assert refusal(kms.schedule_key_deletion, KeyId=key) == denied
+    assert refusal(kms.rotate_key_on_demand, KeyId=key) == denied
+    assert refusal(kms.create_alias, AliasName="alias/mine", TargetKeyId=key) == denied
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
 
 
 # --- Everything else ---------------------------------------------------------------------------

@@ -101,6 +101,57 @@ def test_copies_keep_properties(s3: Any, bucket: str) -> None:
     assert s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == [{"Key": "t", "Value": "1"}]
 
 
+@pytest.mark.parametrize("name", ["x" * 1024, "ä" * 512, "a/" * 512])
+def test_names_have_1024_bytes_at_most(s3: Any, bucket: str, name: str) -> None:
+    """In UTF-8; a longer one is refused by every operation, and nothing is stored."""
+    s3.put_object(Bucket=bucket, Key=name, Body=b"data")
+    assert s3.get_object(Bucket=bucket, Key=name)["Body"].read() == b"data"
+    where = {"Bucket": bucket, "Key": f"{name}x"}
+    too_long = (400, "KeyTooLongError")
+    assert refusal(s3.put_object, **where, Body=b"data") == too_long
+    assert refusal(s3.copy_object, **where, CopySource={"Bucket": bucket, "Key": name}) == too_long
+    assert refusal(s3.create_multipart_upload, **where) == too_long
+    assert refusal(s3.get_object, **where) == too_long
+    assert refusal(s3.delete_object, **where) == too_long
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
+
+
+def test_a_delete_marker_is_only_deleted(s3: Any, versioned_bucket: str) -> None:
+    """Its version answers 405 to everything else; the object that it hides, 404, which says so."""
+    where = {"Bucket": versioned_bucket, "Key": "k"}
+    s3.put_object(**where, Body=b"data")
+    marker = {**where, "VersionId": s3.delete_object(**where)["VersionId"]}
+    for call in (
+        s3.get_object,
+        s3.get_object_tagging,
+        s3.get_object_acl,
+        s3.list_object_annotations,
+    ):
+        with pytest.raises(ClientError) as caught:
+            call(**marker)
+        said = caught.value.response["ResponseMetadata"]
+        assert (said["HTTPStatusCode"], caught.value.response["Error"]["Code"]) == (
+            405,
+            "MethodNotAllowed",
+        )
+        assert said["HTTPHeaders"]["x-amz-delete-marker"] == "true"
+        assert said["HTTPHeaders"]["allow"] == "DELETE"
+    assert refusal(s3.head_object, **marker) == (405, "405")
+    tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
+    assert refusal(s3.put_object_tagging, **marker, Tagging=tags) == (405, "MethodNotAllowed")
+    copied = refusal(s3.copy_object, Bucket=versioned_bucket, Key="copy", CopySource=marker)
+    assert copied == (400, "InvalidRequest")
+    for call in (s3.get_object, s3.head_object):
+        with pytest.raises(ClientError) as caught:
+            call(**where)
+        said = caught.value.response["ResponseMetadata"]
+        assert said["HTTPStatusCode"] == 404
+        assert said["HTTPHeaders"]["x-amz-delete-marker"] == "true"
+        assert said["HTTPHeaders"]["x-amz-version-id"] == marker["VersionId"]
+    s3.delete_object(**marker)
+    assert s3.get_object(**where)["Body"].read() == b"data"
+
+
 def test_deletes_keep_their_condition(s3: Any, bucket: str) -> None:
     """A deletion of something else than was seen is refused."""
     where = {"Bucket": bucket, "Key": "k"}

@@ -4,7 +4,8 @@
 moto answers; a strict front before it refuses what AWS refuses and moto lets pass: SSE-C without
 its key, disabled keys, lost races, bodies that were cut short or are not those of their checksums.
 Everything is held in memory and gone when it stops. It checks
-no signatures and isolates no users: nothing in it is a secret worth keeping.
+no signatures and isolates no users: nothing in it is a secret worth keeping. It takes no request
+that a web page made a browser send.
 
 This module starts, finds and stops the server, which is a process of its own. It must not import
 the package's other modules, which are the server's, and takes nothing from elsewhere but the
@@ -14,6 +15,7 @@ standard library and our errors, so that it loads fast.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import importlib.util
 import json
@@ -35,9 +37,23 @@ from s3crypt.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["REGION", "Running", "environment", "running", "start", "status", "stop"]
+__all__ = [
+    "EXAMPLE_ALIAS",
+    "EXAMPLE_BUCKET",
+    "REGION",
+    "Running",
+    "environment",
+    "reset",
+    "running",
+    "start",
+    "status",
+    "stop",
+]
 
 REGION = "us-east-1"
+# What a started sandbox has, and the documentation's examples use.
+EXAMPLE_BUCKET = "acme"
+EXAMPLE_ALIAS = "alias/reports"
 # What the server's modules must know as well; the public face is `__all__`.
 HOST = "127.0.0.1"
 TOKEN_HEADER = "x-s3crypt-token"  # noqa: S105  a header's name
@@ -46,11 +62,12 @@ SANDBOX_HEADER = "x-s3crypt-sandbox"
 _READY_SECONDS = 30
 _STOP_SECONDS = 10
 _PROFILE = "s3crypt-sandbox"
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A sandbox that answers at `endpoint_url`; `token` allows stopping it."""
+    """A sandbox that answers at `endpoint_url`; `token` allows stopping it and reading its log."""
 
     endpoint_url: str
     pid: int
@@ -60,7 +77,9 @@ class Running:
 def start(*, port: int = 0) -> Running:
     """Start a sandbox that outlives this process, or return the one that already runs.
 
-    It listens on 127.0.0.1, at a free port unless `port` says which.
+    It listens on 127.0.0.1, at a free port unless `port` says which, and has a bucket,
+    EXAMPLE_BUCKET, and a KMS key, EXAMPLE_ALIAS. Each checkout of s3crypt, and each installation,
+    has a sandbox of its own.
 
     Raises:
         ConfigError: moto is not installed, or the port cannot be had.
@@ -70,6 +89,12 @@ def start(*, port: int = 0) -> Running:
         return found
     process, mine = _spawn(port=port, detached=True)
     _close_pipes(process)
+    try:
+        reset(mine)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     recorded = _record(mine)
     if recorded != mine:
         # Someone else started one at the same moment and was recorded first.
@@ -87,6 +112,20 @@ def stop() -> bool:
     _ask_to_stop(found)
     _state_file().unlink(missing_ok=True)
     return True
+
+
+def reset(running: Running) -> None:
+    """Forget all that a sandbox holds, its log too, but for a new EXAMPLE_BUCKET and EXAMPLE_ALIAS.
+
+    Raises:
+        ConfigError: The sandbox does not answer, or does not know the token.
+    """
+    try:
+        code, _ = _ask(running, "POST", "/_s3crypt/reset", seconds=_READY_SECONDS)
+    except (OSError, http.client.HTTPException) as error:
+        raise ConfigError(f"The sandbox at {running.endpoint_url} does not answer.") from error
+    if code != 204:
+        raise ConfigError(f"The sandbox at {running.endpoint_url} refused to be reset ({code}).")
 
 
 def status() -> Running | None:
@@ -110,11 +149,13 @@ def environment(running: Running) -> dict[str, str]:
 
     They also overrule what the process inherited: an empty AWS_SESSION_TOKEN counts as none; since
     an empty AWS_PROFILE does not, AWS_PROFILE names the one profile of a configuration file that
-    this function writes and that has no other content.
+    this function writes and that has no other content. NO_PROXY is what this process has, and the
+    sandbox's address: no proxy is to see these requests, or could forward them.
     """
     config = _runtime_directory() / "aws-config"
     if not config.exists():
         _write_private(config, f"[profile {_PROFILE}]\nregion = {REGION}\n")
+    no_proxy = _without_proxy()
     return {
         "AWS_ENDPOINT_URL": running.endpoint_url,
         "AWS_ENDPOINT_URL_S3": running.endpoint_url,
@@ -130,6 +171,15 @@ def environment(running: Running) -> dict[str, str]:
         "AWS_CONFIG_FILE": str(config),
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
+        # With these set, botocore refuses every endpoint that is given.
+        "AWS_USE_FIPS_ENDPOINT": "false",
+        "AWS_USE_DUALSTACK_ENDPOINT": "false",
+        # The command's own options of the same meaning would overrule the variables above.
+        "S3CRYPT_ENDPOINT_URL": "",
+        "S3CRYPT_PROFILE": "",
+        "S3CRYPT_REGION": "",
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
     }
 
 
@@ -180,10 +230,17 @@ def _spawn(*, port: int, detached: bool) -> tuple[subprocess.Popen[bytes], Runni
     return process, Running(f"http://{HOST}:{said['port']}", said["pid"], token)
 
 
+def _without_proxy() -> str:
+    # Python, Go and curl prefer the name in lower case, even if it is empty.
+    said = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    hosts = [host.strip() for host in said.split(",") if host.strip()]
+    # An asterisk counts only if it stands alone.
+    return said if hosts == ["*"] or HOST in hosts else ",".join((*hosts, HOST))
+
+
 def _server_environment() -> dict[str, str]:
     # The package may have been found through this process's sys.path only.
-    package = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH"))))
     return {
         **os.environ,
         "PYTHONPATH": path,
@@ -243,7 +300,9 @@ def _runtime_directory() -> Path:
 
 
 def _state_file() -> Path:
-    return _runtime_directory() / "sandbox.json"
+    # One checkout must not use, nor stop, a sandbox that runs another one's code.
+    checkout = hashlib.sha256(os.fsencode(_PACKAGE)).hexdigest()[:16]
+    return _runtime_directory() / f"sandbox-{checkout}.json"
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -272,10 +331,10 @@ def _record(mine: Running) -> Running:
         draft.unlink(missing_ok=True)
 
 
-def _ask(target: Running, method: str, path: str) -> tuple[int, bytes]:
+def _ask(target: Running, method: str, path: str, *, seconds: float = 5) -> tuple[int, bytes]:
     address = urlsplit(target.endpoint_url)
     # Not urllib: a proxy from the environment must never see this.
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=seconds)
     try:
         connection.request(method, path, headers={TOKEN_HEADER: target.token})
         answer = connection.getresponse()

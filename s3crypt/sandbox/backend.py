@@ -54,6 +54,12 @@ class Moto:
                 chunks.close()
         return Reply(int(head[0].split()[0]), tuple(head[1]), body)
 
+    def reset(self) -> None:
+        """Forget every bucket and key, in every region."""
+        for backends in (s3_backends, kms_models.kms_backends):
+            for account in backends.values():
+                account.reset()
+
     def bucket(self, name: str) -> Any | None:
         """Return moto's bucket."""
         return self._s3.buckets.get(name)
@@ -63,6 +69,14 @@ class Moto:
         if self.bucket(bucket) is None:
             return None
         return self._s3.get_object(bucket, key, version_id=version)
+
+    def marker(self, bucket: str, key: str, version: str | None = None) -> str | None:
+        """Return the version id of a delete marker: `version`, or what is on top of the object."""
+        if self.bucket(bucket) is None:
+            return None
+        held = self._s3.buckets[bucket].keys.getlist(key) or []
+        asked = held[-1:] if version is None else [one for one in held if one.version_id == version]
+        return next((str(one.version_id) for one in asked if type(one) is FakeDeleteMarker), None)
 
     def denies(self, bucket: str, key: str, action: str) -> bool:
         """Return whether the bucket's policy denies an action on an object."""
@@ -76,8 +90,7 @@ class Moto:
         Raises:
             Refusal: A lock of moto's is on the version.
         """
-        held = self._s3.buckets[bucket].keys.getlist(key) or []
-        is_marker = any(type(one) is FakeDeleteMarker and one.version_id == version for one in held)
+        is_marker = version is not None and self.marker(bucket, key, version) is not None
         try:
             _, said = self._s3.delete_object(bucket, key, version_id=version, bypass=bypass)
         except AccessDeniedByLock:

@@ -22,17 +22,27 @@ if TYPE_CHECKING:
 
     from .backend import Moto
 
-# Operations with a key -> the permission each needs. ReEncrypt and Decrypt have their own rules.
-_WITH_ONE_KEY = {
-    "Encrypt": "kms:Encrypt",
-    "GenerateDataKey": "kms:GenerateDataKey",
-    "GenerateDataKeyWithoutPlaintext": "kms:GenerateDataKeyWithoutPlaintext",
-    "GenerateMac": "kms:GenerateMac",
-    "VerifyMac": "kms:VerifyMac",
-    "Sign": "kms:Sign",
-    "Verify": "kms:Verify",
+# Operations -> the use that their key must have been made for, as KMS fixes it at creation.
+_USES = {
+    "Decrypt": "ENCRYPT_DECRYPT",
+    "Encrypt": "ENCRYPT_DECRYPT",
+    "GenerateDataKey": "ENCRYPT_DECRYPT",
+    "GenerateDataKeyWithoutPlaintext": "ENCRYPT_DECRYPT",
+    "GenerateMac": "GENERATE_VERIFY_MAC",
+    "ReEncrypt": "ENCRYPT_DECRYPT",
+    "Sign": "SIGN_VERIFY",
+    "Verify": "SIGN_VERIFY",
+    "VerifyMac": "GENERATE_VERIFY_MAC",
 }
-_WITH_ALIASES = {*_WITH_ONE_KEY, "Decrypt", "DescribeKey", "GetPublicKey", "ReEncrypt"}
+# The beginning of a key's spec -> the uses that such a key can be made for.
+_USES_OF_SPECS = {
+    "ECC": {"KEY_AGREEMENT", "SIGN_VERIFY"},
+    "HMAC": {"GENERATE_VERIFY_MAC"},
+    "RSA": {"ENCRYPT_DECRYPT", "SIGN_VERIFY"},
+    "SM2": {"ENCRYPT_DECRYPT", "KEY_AGREEMENT", "SIGN_VERIFY"},
+    "SYMMETRIC": {"ENCRYPT_DECRYPT"},
+}
+_WITH_ALIASES = {*_USES, "DescribeKey", "GetPublicKey"}
 _REFUSED_WHEN_DYING = (
     "CreateGrant",
     "DisableKey",
@@ -42,6 +52,10 @@ _REFUSED_WHEN_DYING = (
     "UntagResource",
     "UpdateKeyDescription",
 )
+# Operations that a key's policy does not decide: they are the account's, or a grant's.
+_WITHOUT_POLICY = {"ListAliases", "ListRetirableGrants", "RetireGrant"}
+# What the policies of AWS's own keys let anybody but their service do.
+_READING = ("kms:Describe", "kms:Get", "kms:List")
 _DAY = 86_400
 _ON_DEMAND_ROTATIONS = 25
 _ROTATION_DAYS = range(90, 2561)
@@ -91,7 +105,7 @@ class KMS:
         return Reply(refusal.status, headers, json.dumps(content).encode("utf-8"))
 
     def _resolved(self, call: _Call) -> bytes:
-        """Return the body with keys' ids for all references, which moto takes only here and there.
+        """Return the body with keys' ids for all references, and a new key's use; moto lacks both.
 
         Raises:
             Refusal: There is no such key, or the operation takes no aliases.
@@ -103,7 +117,12 @@ class KMS:
                 continue
             if "alias/" in reference and call.operation not in _WITH_ALIASES:
                 raise Refusal(400, "NotFoundException", f"Invalid keyId {reference}")
-            body[name] = self._key(call, name).id
+            key = self._key(call, name)
+            if call.operation not in {*_WITHOUT_POLICY, "ReEncrypt"}:
+                _check_caller(key, f"kms:{call.operation}")
+            body[name] = key.id
+        if call.operation == "CreateKey":
+            body["KeyUsage"] = body.get("KeyUsage") or "ENCRYPT_DECRYPT"
         return json.dumps(body).encode("utf-8")
 
     def _key(self, call: _Call, name: str = "KeyId") -> Any:
@@ -122,7 +141,40 @@ class KMS:
         return key
 
     def _with_one_key(self, call: _Call) -> None:
-        check_key(self._key(call), _WITH_ONE_KEY[call.operation])
+        key = self._key(call)
+        _check_state(key)
+        _check_use(call, key, call.body.get("EncryptionAlgorithm"))
+
+    def _public_key(self, call: _Call) -> None:
+        key = self._key(call)
+        if key.key_spec.startswith(("HMAC", "SYMMETRIC")):
+            raise Refusal(400, "UnsupportedOperationException", f"{key.arn} has no public key.")
+
+    def _create(self, call: _Call) -> None:
+        asked = call.body
+        spec = asked.get("KeySpec") or asked.get("CustomerMasterKeySpec") or "SYMMETRIC_DEFAULT"
+        use = asked.get("KeyUsage") or "ENCRYPT_DECRYPT"
+        uses = _USES_OF_SPECS.get(str(spec).partition("_")[0])
+        # An unknown spec is refused by moto.
+        if uses is not None and use not in uses:
+            raise Refusal(
+                400, "ValidationException", f"KeyUsage {use} is not compatible with {spec}."
+            )
+        self._check_policy(call)
+
+    def _check_policy(self, call: _Call) -> None:
+        """Refuse a key policy that says nothing, or that its author could not change again."""
+        text = call.body.get("Policy")
+        if text is None:
+            return
+        statements = _statements(text)
+        if not statements:
+            raise _malformed_policy("The policy is not a JSON object with a statement.")
+        may_change = _permission(statements, "kms:PutKeyPolicy") is None
+        if not may_change and not call.body.get("BypassPolicyLockoutSafetyCheck"):
+            raise _malformed_policy(
+                "The new key policy will not allow you to update the key policy in the future."
+            )
 
     def _opened(self, call: _Call, *, named: str, action: str) -> None:
         """Check the key a ciphertext is under, and that it is the one named, if one is."""
@@ -135,14 +187,20 @@ class KMS:
                 "The key ID in the request does not identify a CMK that can perform this "
                 "operation.",
             )
-        check_key(key, action)
+        _check_caller(key, action)
+        _check_state(key)
+        algorithm = "SourceEncryptionAlgorithm" if named == "SourceKeyId" else "EncryptionAlgorithm"
+        _check_use(call, key, call.body.get(algorithm))
 
     def _decrypt(self, call: _Call) -> None:
         self._opened(call, named="KeyId", action="kms:Decrypt")
 
     def _re_encrypt(self, call: _Call) -> None:
         self._opened(call, named="SourceKeyId", action="kms:ReEncryptFrom")
-        check_key(self._key(call, "DestinationKeyId"), "kms:ReEncryptTo")
+        key = self._key(call, "DestinationKeyId")
+        _check_caller(key, "kms:ReEncryptTo")
+        _check_state(key)
+        _check_use(call, key, call.body.get("DestinationEncryptionAlgorithm"))
 
     def _not_dying(self, call: _Call) -> None:
         key = self._key(call)
@@ -187,7 +245,11 @@ class KMS:
 
     # A rule checks; if it returns something, that is the answer, else moto answers.
     _RULES: ClassVar[dict[str, Callable[[KMS, _Call], dict[str, Any] | None]]] = {
-        **dict.fromkeys(_WITH_ONE_KEY, _with_one_key),
+        **dict.fromkeys(_USES, _with_one_key),
+        "GetPublicKey": _public_key,
+        "CreateKey": _create,
+        "PutKeyPolicy": _check_policy,
+        "ReplicateKey": _check_policy,
         **dict.fromkeys(_REFUSED_WHEN_DYING, _not_dying),
         "Decrypt": _decrypt,
         "ReEncrypt": _re_encrypt,
@@ -209,21 +271,39 @@ def _check_range(call: _Call, name: str, allowed: range) -> None:
         )
 
 
-def _denied(key: Any, action: str) -> bool:
-    """Return whether the key's policy denies `action` to everyone, without any condition."""
+def _statements(policy: str) -> list[dict[str, Any]]:
+    """Return the statements of a policy; none of a text that is no policy."""
     try:
-        statements = _listed(json.loads(key.policy)["Statement"])
+        found = _listed(json.loads(policy)["Statement"])
     except (ValueError, TypeError, KeyError):
-        return False
-    return any(
+        return []
+    return found if all(isinstance(statement, dict) for statement in found) else []
+
+
+def _permission(statements: list[dict[str, Any]], action: str) -> str | None:
+    """Return why a policy does not permit an action, or None if it does.
+
+    The sandbox has no users: a Deny counts if it is for everyone and without any condition, and an
+    Allow counts whoever it is for.
+    """
+    about = [statement for statement in statements if _is_about(statement, action)]
+    if any(
         statement.get("Effect") == "Deny"
         and statement.get("Principal") in ("*", {"AWS": "*"}, {"AWS": ["*"]})
         and "Condition" not in statement
-        and any(
-            fnmatch.fnmatchcase(action, pattern) for pattern in _listed(statement.get("Action", []))
-        )
-        for statement in statements
-    )
+        for statement in about
+    ):
+        return "with an explicit deny in a resource-based policy"
+    if not any(statement.get("Effect") == "Allow" for statement in about):
+        return f"because no resource-based policy allows the {action} action"
+    return None
+
+
+def _is_about(statement: dict[str, Any], action: str) -> bool:
+    is_excepting = "NotAction" in statement
+    patterns = _listed(statement.get("NotAction" if is_excepting else "Action", []))
+    matches = any(fnmatch.fnmatchcase(action.lower(), str(one).lower()) for one in patterns)
+    return matches is not is_excepting
 
 
 def _listed(found: Any) -> list[Any]:
@@ -233,14 +313,52 @@ def _listed(found: Any) -> list[Any]:
 
 def check_key(key: Any, action: str) -> None:
     """Refuse unless the key may be used for `action` now; with KMS's own codes."""
-    if _denied(key, action):
-        raise Refusal(
-            400,
-            "AccessDeniedException",
-            f"User: arn:aws:iam::{key.account_id}:user/sandbox is not authorized to perform: "
-            f"{action} on resource: {key.arn} with an explicit deny in a resource-based policy",
-        )
+    _check_permitted(key, action)
     _check_state(key)
+
+
+def _check_permitted(key: Any, action: str) -> None:
+    granted = {operation for grant in key.grants.values() for operation in grant.operations}
+    grants = [{"Effect": "Allow", "Action": [f"kms:{operation}" for operation in granted]}]
+    reason = _permission(_statements(key.policy) + grants, action)
+    if reason is not None:
+        raise _not_authorized(key, action, reason)
+
+
+def _check_caller(key: Any, action: str) -> None:
+    """Refuse what KMS refuses of a caller that is no service of AWS."""
+    if key.key_manager == "AWS" and not action.startswith(_READING):
+        reason = f"because no resource-based policy allows the {action} action"
+        raise _not_authorized(key, action, reason)
+    _check_permitted(key, action)
+
+
+def _not_authorized(key: Any, action: str, reason: str) -> Refusal:
+    return Refusal(
+        400,
+        "AccessDeniedException",
+        f"User: arn:aws:iam::{key.account_id}:user/sandbox is not authorized to perform: "
+        f"{action} on resource: {key.arn} {reason}",
+    )
+
+
+def _check_use(call: _Call, key: Any, algorithm: str | None) -> None:
+    """Refuse a key of another use, or of another algorithm than is asked for or the default."""
+    if key.key_usage != _USES[call.operation]:
+        raise _wrong_use(
+            f"{key.arn} key usage is {key.key_usage} which is not valid for {call.operation}."
+        )
+    wanted = algorithm or "SYMMETRIC_DEFAULT"
+    if key.key_usage == "ENCRYPT_DECRYPT" and wanted not in key.encryption_algorithms:
+        raise _wrong_use(f"Algorithm {wanted} and key spec {key.key_spec} are incompatible.")
+
+
+def _wrong_use(message: str) -> Refusal:
+    return Refusal(400, "InvalidKeyUsageException", message)
+
+
+def _malformed_policy(message: str) -> Refusal:
+    return Refusal(400, "MalformedPolicyDocumentException", message)
 
 
 def _check_state(key: Any) -> None:

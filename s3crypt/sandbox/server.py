@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import threading
 import traceback
@@ -17,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from . import SANDBOX_HEADER, TOKEN_HEADER
+from . import SANDBOX_HEADER, TOKEN_HEADER, examples
 from .backend import Moto
 from .kms import KMS
 from .s3.customer_keys import SOURCE_SSE_C, SSE_C
@@ -34,9 +35,9 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], token: str) -> None:
-        self.token = token
-        moto = Moto()
-        self._services: dict[str, S3 | KMS] = {"s3": S3(moto), "kms": KMS(moto)}
+        self._token = token.encode("latin-1")
+        self._moto = Moto()
+        self._services: dict[str, S3 | KMS] = {"s3": S3(self._moto), "kms": KMS(self._moto)}
         self.log: deque[dict[str, Any]] = deque(maxlen=10_000)
         super().__init__(address, _Handler)
 
@@ -44,6 +45,7 @@ class Server(ThreadingHTTPServer):
         """Answer an AWS request by the rules of its service; a body cut short does nothing."""
         service = self._services[request.service]
         try:
+            _check_sender(request)
             if not is_whole:
                 raise incomplete()
             return service(request)
@@ -51,23 +53,56 @@ class Server(ThreadingHTTPServer):
             return service.refused(request, refusal)
 
     def own(self, request: Request) -> Reply:
-        """Answer a path under /_s3crypt/."""
-        trusted = secrets.compare_digest(request.headers.get(TOKEN_HEADER, ""), self.token)
+        """Answer a path under /_s3crypt/, to the holder of the token only."""
+        given = request.headers.get(TOKEN_HEADER, "").encode("latin-1")
+        # Without a token, as `python -m s3crypt.sandbox` may be started, nobody is its holder.
+        if not self._token or not secrets.compare_digest(given, self._token):
+            return json_reply(403, {"error": "wrong token"})
+        return self._page(request)
+
+    def _page(self, request: Request) -> Reply:
         match request.method, request.raw_path.removeprefix("/_s3crypt/"):
             case "GET", "requests":
                 return json_reply(200, list(self.log))
             case "DELETE", "requests":
                 self.log.clear()
                 return Reply(204)
-            case "GET", "health" if trusted:
+            case "GET", "health":
                 return json_reply(200, {"pid": os.getpid()})
-            case "POST", "stop" if trusted:
+            case "POST", "reset":
+                self._moto.reset()
+                examples.make(lambda wanted: self.aws(wanted, is_whole=True))
+                self.log.clear()
+                return Reply(204)
+            case "POST", "stop":
                 threading.Thread(target=self.shutdown, daemon=True).start()
                 return json_reply(200, {"pid": os.getpid()})
-            case _, "health" | "stop":
-                return json_reply(403, {"error": "wrong token"})
             case _:
                 return json_reply(404, {"error": "no such page"})
+
+
+# A page's own name can be led here by DNS. An address, or localhost, is not a page's to choose.
+_OWN_HOST = re.compile(r"(localhost|\d+(\.\d+){3})(:\d+)?", re.ASCII | re.IGNORECASE)
+
+
+def _check_sender(request: Request) -> None:
+    """Refuse a request that a web page made its reader's browser send.
+
+    Signatures are not checked here, so that any page could sign one.
+    """
+    host, origin = request.headers.get("host", ""), request.headers.get("origin")
+    # Browsers add no Origin where a page embeds an image or a script, but say that it is foreign.
+    embedded = (
+        request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
+        and request.headers.get("sec-fetch-mode") != "navigate"
+    )
+    if not _OWN_HOST.fullmatch(host):
+        message = f"The sandbox answers to its address and to localhost, not to the host {host!r}."
+    elif origin not in {None, f"http://{host}"} or embedded:
+        message = f"The sandbox answers no web pages, here of {origin or 'another site'}."
+    else:
+        return
+    raise Refusal(403, "AccessDenied", message)
 
 
 # All that tells one request from another, and no customer key.

@@ -21,6 +21,7 @@ from .encryption import (
     with_seal,
 )
 from .locks import check_deletable, hold_of, wanted_hold
+from .names import check_not_hidden
 from .object_annotations import copied_annotations
 from .operations import OBJECT, Operation, Rules
 from .versions import New, for_moto, write
@@ -71,8 +72,11 @@ def _read(moto: Moto, request: Request) -> Reply:
     """Return an object, or its head only."""
     check_managed_headers_absent(request)
     given_md5 = customer_md5(request)
-    found = moto.object(request.bucket, request.key, request.query.get("versionId"))
+    version = request.query.get("versionId")
+    found = moto.object(request.bucket, request.key, version)
     if found is None:
+        if not version:
+            check_not_hidden(moto, request)
         return moto(request)
     if request.method == "HEAD":
         # Metadata is not under the KMS key, so a disabled one does not hide it.

@@ -21,6 +21,7 @@ from . import (
     objects,
 )
 from .access import check_access
+from .names import check_names
 from .operations import ANY, BUCKET, OBJECT, Operation, Rule, Rules
 from .refusals import error_reply
 
@@ -63,6 +64,7 @@ class S3:
             Refusal: S3 would refuse the request.
         """
         check_access(self._moto, request)
+        check_names(self._moto, request)
         request = bodies.verified(request)
         rule = _rule_for(request)
         if rule is None:

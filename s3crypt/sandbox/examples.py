@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bucket and the KMS key that a started sandbox has, for the documentation's examples.
+
+They are made by requests, as a user would make them. It must not know how those are answered.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from . import EXAMPLE_ALIAS, EXAMPLE_BUCKET, HOST, REGION
+from .wire import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .wire import Reply
+
+_HEADERS = {
+    "host": HOST,
+    "authorization": f"AWS4-HMAC-SHA256 Credential=s3crypt-sandbox/20260101/{REGION}/any/aws4",
+}
+
+
+def make(ask: Callable[[Request], Reply]) -> None:
+    """Make the bucket, and the key as `s3crypt keys create` would: it rotates once a year."""
+    _succeeded(ask(Request("PUT", f"/{EXAMPLE_BUCKET}", "", _HEADERS)))
+
+    def kms(operation: str, **body: str) -> dict[str, Any]:
+        headers = {**_HEADERS, "x-amz-target": f"TrentService.{operation}"}
+        reply = ask(Request("POST", "/", "", headers, json.dumps(body).encode()))
+        made: dict[str, Any] = json.loads(_succeeded(reply).body or b"null") or {}
+        return made
+
+    key = kms("CreateKey", Description="Of the examples")["KeyMetadata"]["KeyId"]
+    kms("CreateAlias", AliasName=EXAMPLE_ALIAS, TargetKeyId=key)
+    kms("EnableKeyRotation", KeyId=key)
+
+
+def _succeeded(reply: Reply) -> Reply:
+    if reply.status >= 300:
+        raise AssertionError(f"unreachable: an empty sandbox takes these: {reply.body!r}")
+    return reply

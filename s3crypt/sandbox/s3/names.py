@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a request may name: an object whose name is not too long, and no delete marker.
+
+It must not know operations: these checks come before any of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from s3crypt.sandbox.wire import Refusal, Request
+
+from .refusals import invalid, invalid_request, no_such_key
+
+if TYPE_CHECKING:
+    from s3crypt.sandbox.backend import Moto
+
+_MAX_BYTES = 1024
+_MARKER = "x-amz-delete-marker"
+
+
+def check_names(moto: Moto, request: Request) -> None:
+    """Refuse an object's name of more than 1,024 bytes, and a version that is a delete marker."""
+    if len(unquote_to_bytes(request.raw_path[1:].partition("/")[2])) > _MAX_BYTES:
+        raise invalid("Your key is too long", "KeyTooLongError")
+    version = request.query.get("versionId")
+    # A delete marker can be deleted, and that is all.
+    if version and request.method != "DELETE" and moto.marker(request.bucket, request.key, version):
+        raise Refusal(
+            405,
+            "MethodNotAllowed",
+            "The specified method is not allowed against this resource.",
+            headers={_MARKER: "true", "x-amz-version-id": version, "Allow": "DELETE"},
+        )
+    source = request.copy_source
+    if source is not None and source[2] and moto.marker(*source):
+        raise invalid_request(
+            "The source of a copy request may not specifically refer to a delete marker by "
+            "version id."
+        )
+
+
+def check_not_hidden(moto: Moto, request: Request) -> None:
+    """Refuse to read an object that a delete marker hides, and name the marker."""
+    marker = moto.marker(request.bucket, request.key)
+    if marker is not None:
+        refusal = no_such_key()
+        refusal.headers.update({_MARKER: "true", "x-amz-version-id": marker})
+        raise refusal
