@@ -25,7 +25,7 @@ import boto3
 import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, EndpointConnectionError
+from botocore.exceptions import EndpointConnectionError
 from moto.moto_api._internal.urls import url_paths as management_paths
 from sandbox_samples import raw, refusal
 
@@ -328,19 +328,6 @@ def test_a_proxy_is_left_out(
     once = Config(retries={"total_max_attempts": 1})
     assert boto3.Session().client("s3", config=once).list_buckets()
     assert boto3.Session().client("kms", config=once).list_keys()
-
-
-def test_settings_of_other_endpoints_are_left_out(
-    sandbox: sandboxes.Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With FIPS or dual-stack endpoints botocore refuses any endpoint that is given."""
-    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
-    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
-    with pytest.raises(BotoCoreError):
-        boto3.Session().client("s3").list_buckets()
-    for name, value in sandboxes.environment(sandbox).items():
-        monkeypatch.setenv(name, value)
-    assert boto3.Session().client("s3").list_buckets()
 
 
 # --- HTTP --------------------------------------------------------------------------------------

@@ -171,9 +171,6 @@ def environment(running: Running) -> dict[str, str]:
         "AWS_CONFIG_FILE": str(config),
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
-        # With these set, botocore refuses every endpoint that is given.
-        "AWS_USE_FIPS_ENDPOINT": "false",
-        "AWS_USE_DUALSTACK_ENDPOINT": "false",
         # The command's own options of the same meaning would overrule the variables above.
         "S3CRYPT_ENDPOINT_URL": "",
         "S3CRYPT_PROFILE": "",
