@@ -18,11 +18,11 @@ import boto3
 import pytest
 
 from s3crypt import CachingKeyring, ClientSide, Keyring, KMSKeyring, S3Crypt
+from s3crypt import sandbox as sandboxes
 
 if TYPE_CHECKING:
     from suite import Measure
 
-    from s3crypt import sandbox as sandboxes
 
 OBJECTS = 1_000
 TINY_OBJECTS = 4

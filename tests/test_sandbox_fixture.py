@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
-EXAMPLE = re.search(r"^```python\n(.*?s3crypt_sandbox.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+EXAMPLE, UNDER_MOTO = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 _TESTS = """
 import os, sys
@@ -35,6 +35,37 @@ def test_without_it_nothing_is_changed():
     assert os.environ["AWS_ENDPOINT_URL"] == "http://127.0.0.1:9"
     assert os.environ["AWS_ACCESS_KEY_ID"] == "theirs"
     assert boto3.DEFAULT_SESSION is None
+"""
+# The rows of the page's table on moto, by a name each.
+_ROWS = """
+import secrets
+import pytest
+from s3crypt import DSSEKMS, SSEC, SSEKMS, SSES3, ClientSide, KMSKeyring, PolicyError, StorageError
+
+@mock_aws
+def test_the_rows_on_moto(monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0")
+    boto3.client("s3").create_bucket(Bucket="books")
+    one, two = KeyManager().create(), KeyManager().create()
+    for mode in (SSES3(), SSEKMS(one.arn)):
+        s3 = S3Crypt(mode)
+        s3.put(b"data", "s3://books/k")
+        assert s3.read("s3://books/k") == b"data"
+        assert [each.uri for each in s3.list("s3://books/")] == ["s3://books/k"]
+    assert s3.rotate("s3://books/k", to=SSEKMS(two.arn))[0].action == "copied"
+    s3.delete("s3://books/k")
+    for mode in (SSEC(secrets.token_bytes(32)), DSSEKMS(one.arn)):
+        with pytest.raises(PolicyError, match="did not confirm"):
+            S3Crypt(mode).put(b"data", "s3://books/k")
+    old, new = (ClientSide(KMSKeyring(key.arn), key_location="metadata") for key in (one, two))
+    s3 = S3Crypt(old)
+    s3.put(b"data", "s3://books/k")
+    boto3.client("kms").disable_key(KeyId=one.key_id)
+    assert s3.read("s3://books/k") == b"data"
+    assert s3.rotate("s3://books/k", to=new)[0].action == "rewrapped"
+    with pytest.raises(StorageError, match="annotations"):
+        S3Crypt(new).rotate("s3://books/k", to=ClientSide(KMSKeyring(two.arn)))
 """
 _LIGHT = """
 import sys
@@ -65,10 +96,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project
 
 
-def _passed(project: Path, tests: str) -> int:
+def _passed(project: Path, tests: str, *options: str) -> int:
     (project / "test_theirs.py").write_text(tests)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *options], cwd=project, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"(\d+) passed", done.stdout)
     assert found
@@ -77,10 +110,20 @@ def _passed(project: Path, tests: str) -> int:
 
 def test_the_example_and_each_test_begin_anew(project: Path) -> None:
     """The page's example passes; a test finds what a new sandbox has, and leaves nothing."""
-    assert EXAMPLE is not None
-    assert _passed(project, f"{EXAMPLE[1]}\n{_TESTS}") == 4
+    assert _passed(project, f"{EXAMPLE}\n{_TESTS}") == 4
 
 
-def test_nothing_heavy_is_loaded_for_tests_that_do_not_ask(project: Path) -> None:
+def test_nothing_heavy_is_loaded_for_tests_that_do_not_ask(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The plugin is loaded in every project, so it must cost nothing there."""
-    assert _passed(project, _LIGHT) == 1
+    # Those of others may load what they like.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    assert _passed(project, _LIGHT, "-p", "s3crypt.sandbox.fixture") == 1
+
+
+def test_what_moto_does_is_as_the_page_says(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example under mock_aws passes, and each row of the table is true of this moto."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    assert _passed(project, f"{UNDER_MOTO}\n{_ROWS}") == 2
