@@ -473,19 +473,37 @@ def test_a_body_that_changed_on_the_way_is_not_stored(
     with pytest.raises(StorageError, match=f"{service.uri}.*BadDigest") as caught:
         service.of(kind, workers=1).put(payload(size), service.uri)
     assert caught.value.code == "BadDigest"
+    assert caught.value.hint == "The network may have changed the bytes: store it again."
     assert len(service.bodies()) == 1
     assert not any(_no_checksum(asked) for asked in service.bodies())
     assert names(s3, bucket) == uploads(s3, bucket) == []
 
 
+@pytest.mark.parametrize("code", ["BadDigest", "XAmzContentChecksumMismatch"])
 def test_a_whole_that_is_not_its_parts_is_not_stored(
-    bucket: str, serve: Callable[..., Service], s3: Any
+    code: str, bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """BadDigest of the whole object is raised, and the upload aborted."""
-    service = serve(_refusing(_is_completion, 400, "BadDigest"))
-    with pytest.raises(StorageError, match="BadDigest"):
+    """The refusal is raised, and the upload aborted; the hint is for services as ministack."""
+    service = serve(_refusing(_is_completion, 400, code))
+    with pytest.raises(StorageError, match=code) as caught:
         service.own().put(payload(LARGE), service.uri)
+    assert "AWS_REQUEST_CHECKSUM_CALCULATION=when_required" in str(caught.value.hint)
     assert names(s3, bucket) == uploads(s3, bucket) == []
+
+
+def test_a_service_that_combines_no_checksums_is_used_as_the_hint_says(
+    serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses the whole object's checksum after it took those of the parts."""
+
+    def refused(asked: Asked) -> bool:
+        return _is_completion(asked) and CHECKSUM in asked.headers
+
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+    service = serve(_refusing(refused, 400, "BadDigest"))
+    store = service.own()
+    store.put(payload(LARGE), service.uri)
+    assert store.read(service.uri) == payload(LARGE)
 
 
 def test_a_body_that_fits_no_signature_is_not_stored(

@@ -183,6 +183,22 @@ def test_checksums_given_up_are_logged(
     assert log() == [("INFO", "transfer.checksums", f"s3://{bucket}/x: {told.format(cause)}")]
 
 
+def test_a_demanded_checksum_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
+    """Once a bucket."""
+    refusal = b"<Error><Code>MissingContentMD5</Code></Error>"
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        has_md5 = asked.method != "PUT" or "content-md5" in asked.headers
+        return forward() if has_md5 else Answer(400, {}, refusal)
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        store.put(b"one", f"s3://{bucket}/x")
+        store.put(b"two", f"s3://{bucket}/y")
+    told = "refused without a checksum (MissingContentMD5, status 400); Content-MD5 is sent"
+    assert log() == [("INFO", "transfer.checksums", f"s3://{bucket}/x: {told}")]
+
+
 def test_a_read_that_is_not_compared_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
     """Whoever may not ask for the checksum reads all the same."""
     size = PART + 1000

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import zlib
+from base64 import b64encode
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from awscrt.checksums import crc64nvme
 from relay import Answer, Asked, relaying
 from s3crypt_cli.main import run
 from samples import (
@@ -36,6 +40,8 @@ SIZE = 2 * PART + 12_345
 # In the first reply, at the edges of sections, in the middle of others, and at the end.
 POSITIONS = (0, 5000, PART - 1, PART, PART + PART // 2, 2 * PART, SIZE - 1)
 SMALL = 1000
+# More than a read of an open file brings at first.
+LONGER = 2**20 + 7
 
 
 def _flipping(position: int) -> Callable[[Asked, Callable[[], Answer]], Answer]:
@@ -227,26 +233,59 @@ def test_other_checksums_refuse_nothing(algorithm: str, bucket: str, s3: Any) ->
     assert connect(SSES3()).read(f"s3://{bucket}/x") == payload(SIZE)
 
 
-def test_a_whole_checksum_on_a_range_is_not_the_ranges(bucket: str, sandbox: Any) -> None:
-    """Some services repeat it there; only that of the whole object's bytes is compared."""
-    uri = f"s3://{bucket}/x"
-    connect(SSES3()).put(payload(SIZE), uri)
-    head = connect().client.head_object(Bucket=bucket, Key="x", ChecksumMode="ENABLED")
-    seen = []
+@pytest.mark.parametrize("kind", ["FULL_OBJECT", None])
+@pytest.mark.parametrize(
+    ("name", "checksum"),
+    [
+        ("crc64nvme", lambda body: crc64nvme(body).to_bytes(8)),
+        ("crc32", lambda body: zlib.crc32(body).to_bytes(4)),
+        ("sha256", lambda body: hashlib.sha256(body).digest()),
+    ],
+)
+def test_a_whole_checksum_on_a_range_is_not_the_ranges(
+    name: str, checksum: Callable[[bytes], bytes], kind: str | None, bucket: str, sandbox: Any
+) -> None:
+    """Some services repeat it there, rclone without its type; a whole body's is compared."""
+    uri, data = f"s3://{bucket}/x", payload(LONGER)
+    connect(SSES3()).put(data, uri)
+    repeated = {f"x-amz-checksum-{name}": b64encode(checksum(data)).decode()}
+    repeated |= {"x-amz-checksum-type": kind} if kind else {}
+    statuses = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        answer = forward()
-        if asked.method == "GET" and answer.status == 206:
-            seen.append(asked)
-            answer.headers["x-amz-checksum-type"] = "FULL_OBJECT"
-            answer.headers["x-amz-checksum-crc64nvme"] = head["ChecksumCRC64NVME"]
+        answer = _without_checksums(forward())
+        if asked.method == "GET":
+            statuses.append(answer.status)
+            answer.headers |= repeated
         return answer
 
     with relaying(sandbox.endpoint_url, spoil) as relay:
         store = connect(SSES3(), endpoint_url=relay.url)
-        assert store.read(uri) == payload(SIZE)
-        assert store.read(uri, byte_range="0-99") == payload(SIZE)[:100]
-    assert seen
+        assert store.read(uri, byte_range="0-99") == data[:100]
+        assert store.read(uri, byte_range="-7") == data[-7:]
+        with store.open(uri) as file:
+            assert file.read() == data
+            assert file.read_ranges([(5, 9), (LONGER - 9, LONGER - 2)]) == [data[5:9], data[-9:-2]]
+        assert store.read(uri) == data
+    assert 206 in statuses
+
+
+@pytest.mark.parametrize("name", ["crc64nvme", "crc32"])
+def test_a_checksum_of_no_type_is_compared_with_a_whole_body(
+    name: str, bucket: str, sandbox: Any
+) -> None:
+    """The reply that has the whole object at once is refused if a byte of it changed."""
+    uri = f"s3://{bucket}/x"
+    connect(SSES3()).put(payload(SMALL), uri)
+    wrong = b64encode(bytes(8 if name == "crc64nvme" else 4)).decode()
+
+    def spoil(_: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = _without_checksums(forward())
+        answer.headers[f"x-amz-checksum-{name}"] = wrong
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay, pytest.raises(IntegrityError):
+        connect(SSES3(), endpoint_url=relay.url).read(uri)
 
 
 @pytest.mark.parametrize("size", [SMALL, SIZE])

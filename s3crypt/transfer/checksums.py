@@ -10,9 +10,11 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from hashlib import md5
 from typing import TYPE_CHECKING, Any
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
+from botocore.exceptions import ClientError
 
 from s3crypt.aws import Clients, config_of
 from s3crypt.aws_errors import http_status
@@ -42,6 +44,13 @@ _TRAILER_REFUSALS = {
 }
 # Length required, and not implemented: a proxy says no more.
 _STATUS_REFUSALS = {411, 501}
+# Codes of bodies that are not those of their checksum or signature; MinIO's are the longer ones.
+_CHANGED = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+_CHANGED_HINT = "The network may have changed the bytes: store it again."
+_NOT_COMBINED_HINT = (
+    "The service accepted every part and its checksum, so it probably cannot combine them. Set "
+    "AWS_REQUEST_CHECKSUM_CALCULATION=when_required, which sends none."
+)
 
 
 class _Way(IntEnum):
@@ -98,6 +107,8 @@ class Checksums:
         self._taken: dict[bool, _Way] = {}
         # The uploads under way that were begun without; an aborted one, which is rare, stays.
         self._without: set[str] = set()
+        # The buckets whose service demands Content-MD5.
+        self._with_md5: set[str] = set()
 
     def put(
         self,
@@ -187,6 +198,8 @@ class Checksums:
             try:
                 return complete(checked, whole)
             except S3CryptError as error:
+                if error.code in _CHANGED:
+                    error.hint = _NOT_COMBINED_HINT
                 if not _is_refusal(error, _Way.HEADER):
                     raise
                 refused = cause_of(error)
@@ -211,9 +224,15 @@ class Checksums:
         """
         crc, refused = crc64nvme(body), ""
         while True:
+            digest = self._digest(body, arguments["Bucket"])
             try:
-                reply = send({**arguments, **_arguments(way, crc), "Body": body})
+                reply = send({**arguments, **_arguments(way, crc), **digest, "Body": body})
             except S3CryptError as error:
+                if not digest and _demands_md5(error):
+                    self._add_md5(arguments, error)
+                    continue
+                if error.code in _CHANGED:
+                    error.hint = _CHANGED_HINT
                 # Another thread may have found a plainer way meanwhile: then this one was late.
                 is_proven = way >= self._taken.get(by_parts, _Way.NONE)
                 if is_proven or not _is_refusal(error, way):
@@ -225,6 +244,23 @@ class Checksums:
                     _log.info("s3://%s/%s: refused with a checksum (%s); they go %s", *told)
                 self._taken[by_parts] = max(way, self._taken.get(by_parts, way))
                 return Sent(reply, None if way is _Way.NONE else crc)
+
+    def _add_md5(self, arguments: Mapping[str, Any], error: S3CryptError) -> None:
+        """Send Content-MD5 with every later body in the bucket, whose service has demanded it."""
+        bucket = arguments["Bucket"]
+        self._with_md5.add(bucket)
+        told = bucket, arguments["Key"], cause_of(error)
+        _log.info("s3://%s/%s: refused without a checksum (%s); Content-MD5 is sent", *told)
+
+    def _digest(self, body: bytes, bucket: str) -> dict[str, str]:
+        """Return the argument with the body's MD5, where the bucket's service demands it.
+
+        A bucket with Object Lock takes no body without a checksum, and a default retention shows
+        by that refusal only. Services that know no other checksum know Content-MD5.
+        """
+        if bucket not in self._with_md5:
+            return {}
+        return {"ContentMD5": b64encode(md5(body, usedforsecurity=False).digest()).decode()}
 
     def _way(self, client: "S3Client", *, by_parts: bool) -> _Way:
         taken = self._taken.get(by_parts)
@@ -265,6 +301,17 @@ def _is_refusal(error: S3CryptError, way: _Way) -> bool:
         or (way is _Way.TRAILER and error.code in _TRAILER_REFUSALS)
         or http_status(error) in _STATUS_REFUSALS
     )
+
+
+def _demands_md5(error: S3CryptError) -> bool:
+    """Return whether a service refused a body because it had no checksum that it knows.
+
+    S3's code for it serves for much else, so its message decides.
+    """
+    cause = error.__cause__
+    said = cause.response["Error"].get("Message", "") if isinstance(cause, ClientError) else ""
+    is_named = error.code == "InvalidRequest" and "content-md5" in said.lower()
+    return is_named or error.code == "MissingContentMD5"
 
 
 def _of_whole(parts: Sequence[Part]) -> dict[str, str]:

@@ -400,8 +400,11 @@ def _other_bytes(location: Location) -> StorageError:
 
 
 def _is_checksum_of_body(reply: Mapping[str, Any], size: int) -> bool:
-    """Return whether a checksum in a reply is of its body: some services repeat the object's."""
-    return reply.get("ContentLength") == size or reply.get("ChecksumType") != "FULL_OBJECT"
+    """Return whether a checksum in a reply is of its body: of a whole object's, not of a range's.
+
+    rclone repeats the whole object's checksum on ranges, and does not say of what it is.
+    """
+    return reply.get("ContentLength") == size
 
 
 def _end_of(reply: Mapping[str, Any], size: int) -> int:
