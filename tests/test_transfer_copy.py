@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.config import Config
+from relay import Answer, Asked, relaying
 from samples import (
     CUSTOMER_KEY,
     LARGE,
@@ -27,6 +30,9 @@ from s3crypt.transfer import (
     Upload,
     copy_inside_s3,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MIN_PART_LENGTH = 5 * 2**20
 
@@ -92,3 +98,58 @@ def test_a_copy_by_parts_that_is_refused_leaves_the_object(bucket: str, s3: Any)
         _copy(s3, bucket, etag, check=refuse)
     assert uploads(s3, bucket) == []
     assert store.inspect(uri).etag == etag
+
+
+# What a service that is slow, and not too slow, copies a second; and how long boto3 waits for it.
+_SLOW_PACE, _READ_TIMEOUT = 12 * 2**20, 60
+_AT_ONCE = 10
+
+
+def _copying(asked: Asked, _forward: Callable[[], Answer]) -> Answer:
+    """Answer as a service that has copied what it was asked for; it holds no object."""
+    if "x-amz-copy-source" in asked.headers:
+        return Answer(200, {}, b'<CopyPartResult><ETag>"a"</ETag></CopyPartResult>')
+    if asked.method == "POST" and "uploads" in asked.query:
+        return Answer(200, {}, b"<Result><UploadId>1</UploadId></Result>")
+    if asked.method == "POST":
+        return Answer(200, {}, b'<Result><ETag>"b"</ETag></Result>')
+    return Answer(204)
+
+
+def _copy_far(client: Any, size: int) -> Any:
+    source = CopySource(Location("bucket", "x"), '"e"', None, size, {})
+    to = Upload(client, Location("bucket", "y"), {}, {}, {}, lambda _: None)
+    return copy_inside_s3(to, source, workers=_AT_ONCE, last_check=lambda: None)
+
+
+def test_a_slow_service_copies_each_part_in_time(sandbox: Any, session: Any) -> None:
+    """Ten parts at once, each within the minute that boto3 waits for a reply; no byte is left."""
+    size = 6 * 10**9 + 1
+    with relaying(sandbox.endpoint_url, _copying) as relay:
+        client = session.client("s3", endpoint_url=relay.url)
+        assert _copy_far(client, size)["ETag"] == '"b"'
+    headers = [asked.headers.get("x-amz-copy-source-range") for asked in relay.asked]
+    ranges = [text.removeprefix("bytes=").split("-") for text in headers if text]
+    copied = sorted((int(first), int(last) + 1) for first, last in ranges)
+    assert [start for start, _ in copied] == [0, *(end for _, end in copied[:-1])]
+    assert copied[-1][1] == size
+    assert all((end - start) * _AT_ONCE <= _SLOW_PACE * _READ_TIMEOUT for start, end in copied)
+
+
+@pytest.mark.parametrize("size", [1000, 5 * 10**9 + 1], ids=["one request", "parts"])
+def test_a_copy_that_takes_too_long_says_how_to_wait_longer(
+    size: int, sandbox: Any, session: Any
+) -> None:
+    """The error of a copy that got no reply in time names the setting."""
+
+    def silent(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if "x-amz-copy-source" in asked.headers:
+            time.sleep(0.3)
+        return _copying(asked, forward)
+
+    with relaying(sandbox.endpoint_url, silent) as relay:
+        config = Config(read_timeout=0.1, retries={"total_max_attempts": 1})
+        client = session.client("s3", endpoint_url=relay.url, config=config)
+        with pytest.raises(StorageError, match="Read timeout") as caught:
+            _copy_far(client, size)
+    assert "S3CRYPT_READ_TIMEOUT=300" in str(caught.value.hint)

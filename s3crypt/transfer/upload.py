@@ -2,11 +2,13 @@
 """Objects made of parts: sealed and sent, or copied by S3 itself."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import ReadTimeoutError
 
 from s3crypt.aws import is_far
 from s3crypt.errors import (
@@ -46,7 +48,9 @@ _Begin = Callable[["S3Client", Mapping[str, Any], str], Mapping[str, Any]]
 
 # CopyObject takes 5 GB; which giga S3 means is not worth finding out.
 MAX_COPY_LENGTH = 5 * 10**9
-_COPY_PART_LENGTH = 512 * 2**20
+# botocore waits a minute for a reply. Ten copies side by side then take a service that copies
+# 11 MiB/s in all; AWS copies one such part in a second.
+_COPY_PART_LENGTH = 64 * 2**20
 _STREAM_WORKERS = 10
 # Looks for an object of one's own that show it missing, if it is.
 _LOOKS = 3
@@ -498,7 +502,8 @@ def copy_inside_s3(
     }
     if annotations is not None:
         request["AnnotationDirective"] = annotations
-    reply = call(to.client, "copy_object", request, str(to.location), look=to.look(to.mark))
+    with _explaining_timeouts():
+        reply = call(to.client, "copy_object", request, str(to.location), look=to.look(to.mark))
     refusal = _refusal(to, reply)
     looks = 0
     while refusal is not None and "CopyObjectResult" not in reply and looks < _LOOKS:
@@ -511,6 +516,18 @@ def copy_inside_s3(
             _remove(to, {**reply, "ETag": etag}, refusal)
         raise refusal
     return reply
+
+
+@contextmanager
+def _explaining_timeouts() -> Iterator[None]:
+    """Say how a service gets more time for a copy, which it may make before it replies at all."""
+    try:
+        yield
+    except S3CryptError as error:
+        if isinstance(error.__cause__, ReadTimeoutError):
+            longer = "S3CRYPT_READ_TIMEOUT=300 gives the service five minutes for each request."
+            error.hint = f"{error.hint} {longer}" if error.hint else longer
+        raise
 
 
 def _copy_parts(
@@ -539,7 +556,8 @@ def _copy_parts(
             "PartNumber": number,
             "CopySourceRange": f"bytes={start}-{end - 1}",
         }
-        reply = call(to.client, "upload_part_copy", request, f"{to.location} part {number}")
+        with _explaining_timeouts():
+            reply = call(to.client, "upload_part_copy", request, f"{to.location} part {number}")
         return Part(number, reply["CopyPartResult"]["ETag"], end - start, end - start)
 
     # S3 copies the bytes, so there is nothing that a checksum of ours could tell it.
