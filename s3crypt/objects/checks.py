@@ -96,11 +96,18 @@ def compare(mode: ServerSide, reply: Mapping[str, Any]) -> tuple[Mismatch, ...]:
         pairs = (Mismatch("customer key", mode.key_md5, reply.get("SSECustomerKeyMD5")),)
     elif isinstance(mode, SSEKMS | DSSEKMS):
         bucket_key = isinstance(mode, SSEKMS) and mode.bucket_key
+        key = reply.get("SSEKMSKeyId")
         pairs = (
-            Mismatch("key", mode.key, reply.get("SSEKMSKeyId")),
+            Mismatch("key", _bare(mode.key), key and _bare(key)),
             Mismatch("bucket key", bucket_key, bool(reply.get("BucketKeyEnabled"))),
         )
     return tuple(pair for pair in pairs if pair.wanted != pair.reported)
+
+
+def _bare(key: str) -> str:
+    """Return a key's name without the prefix that MinIO puts before the names of its own keys."""
+    name = key.removeprefix("arn:aws:kms:")
+    return key if ":" in name else name
 
 
 def check_read(
