@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of local files: `encrypt_file` and `decrypt_file`, and the `atomic_write` they use."""
+"""Messages of local files: `encrypt_file` and `decrypt_file`, and the `atomic_write` they use.
+
+`leftovers` finds the temporary files that killed writers left, and `remove_leftover` removes one.
+"""
 
 import io
 from collections.abc import Callable, Mapping
@@ -10,7 +13,7 @@ from .errors import StorageError
 from .framing import Run
 from .key_references import given_keyring
 from .local.buffers import RUN_LENGTH, Buffers, reserve
-from .local.files import atomic_write, write_at
+from .local.files import atomic_write, leftovers, remove_leftover, write_at
 from .local.sources import FileSource, is_regular, opening
 from .local.workers import each
 from .message import (
@@ -22,7 +25,7 @@ from .message import (
     Sealer,
 )
 
-__all__ = ["atomic_write", "decrypt_file", "encrypt_file"]
+__all__ = ["atomic_write", "decrypt_file", "encrypt_file", "leftovers", "remove_leftover"]
 
 # One reads and seals while the other writes; a file is written by one at a time anyway.
 _WORKERS = 2

@@ -3,15 +3,32 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from samples import files
 
-from s3crypt import StorageError
+from s3crypt import ConfigError, StorageError
 from s3crypt.errors import LocalFileNotFoundError
-from s3crypt.files import atomic_write
+from s3crypt.files import atomic_write, leftovers, remove_leftover
+
+# Writes to its argument until it is killed.
+_WRITER = """if True:
+    import sys, time
+    from s3crypt.files import atomic_write
+    with atomic_write(sys.argv[1]) as file:
+        file.write(b"plaintext")
+        file.flush()
+        print("writing", flush=True)
+        time.sleep(60)
+"""
 
 
 def _write(target: str | Path, content: bytes = b"new") -> None:
@@ -164,3 +181,173 @@ def test_a_device_is_written_and_stays(folder: Path) -> None:
     assert not Path("/dev/null").is_file()
     assert (folder / "null").is_symlink()
     assert files(folder) == ["null"]
+
+
+def surprised(error: StorageError) -> None:
+    """Fail, since every folder can be read."""
+    pytest.fail(str(error))
+
+
+def _start_writer(target: str) -> tuple[subprocess.Popen[str], str]:
+    """Start a process that writes to `target`; return it and its temporary file's name."""
+    before = files(Path.cwd())
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, target], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "writing\n"
+    writer.stdout.close()
+    (temporary,) = set(files(Path.cwd())) - set(before)
+    return writer, temporary
+
+
+def _kill(writer: subprocess.Popen[str]) -> None:
+    writer.kill()
+    assert writer.wait(30) == -signal.SIGKILL
+
+
+def test_the_next_write_removes_what_a_killed_one_left(folder: Path) -> None:
+    """The file of a writer that lives stays."""
+    alive, of_alive = _start_writer("out")
+    killed, of_killed = _start_writer("out")
+    _kill(killed)
+    assert files(folder) == sorted((of_alive, of_killed))
+    assert {path.name for path in leftovers(folder, report=surprised)} == {of_alive, of_killed}
+    _write("another")
+    assert files(folder) == sorted((of_alive, of_killed, "another"))
+    _write("out")
+    assert files(folder) == sorted((of_alive, "another", "out"))
+    _kill(alive)
+    _write("out", b"newer")
+    assert files(folder) == ["another", "out"]
+    assert (folder / "out").read_bytes() == b"newer"
+
+
+@pytest.mark.parametrize("writers", [2, 6])
+def test_several_writers_of_one_target(writers: int, folder: Path) -> None:
+    """No writer removes the file of another one; the target is the last one's."""
+    opened = [atomic_write("out") for _ in range(writers)]
+    written = [each.__enter__() for each in opened]
+    assert len(files(folder)) == writers
+    for number, (writer, file) in enumerate(zip(opened, written, strict=True)):
+        file.write(b"%d" % number)
+        writer.__exit__(None, None, None)
+        assert (folder / "out").read_bytes() == b"%d" % number
+    assert files(folder) == ["out"]
+
+
+def _leftover(folder: Path, target: str = "out") -> Path:
+    """Make the file that a killed writer of a target leaves."""
+    before = set(files(folder))
+    with atomic_write(folder / target):
+        (name,) = set(files(folder)) - before
+    (folder / target).unlink()
+    (folder / name).write_bytes(b"plaintext")
+    return folder / name
+
+
+def test_a_leftover_is_removed_only_where_it_must_be_one(folder: Path) -> None:
+    """Not another user's, not one in use, no link, pipe, folder or socket; and it says why."""
+    path = _leftover(folder)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        _check_stays(path, "its writer is at work")
+    path.unlink()
+    (folder / "precious").write_bytes(b"precious")
+    path.symlink_to("precious")
+    _check_stays(path, "it is no plain file")
+    path.unlink()
+    os.mkfifo(path)
+    _check_stays(path, "it is no plain file")
+    path.unlink()
+    path.mkdir()
+    assert remove_leftover(path) == os.strerror(errno.EISDIR)
+    path.rmdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        _check_stays(path, "it is no plain file")
+    path.unlink()
+    assert remove_leftover(path) == os.strerror(errno.ENOENT)
+    assert (folder / "precious").read_bytes() == b"precious"
+
+
+def _check_stays(path: Path, why: str) -> None:
+    assert remove_leftover(path) == why
+    _write("out")
+    assert os.path.lexists(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_another_users_file_is_no_leftover(folder: Path) -> None:
+    """It stays, and the target is written."""
+    path = _leftover(folder)
+    os.chown(path, 65534, 65534)
+    _check_stays(path, "it is another user's")
+
+
+def test_leftovers_are_found_below_a_folder(folder: Path) -> None:
+    """By their names; links to folders are not followed."""
+    (folder / "d" / "e").mkdir(parents=True)
+    found = {_leftover(folder), _leftover(folder / "d" / "e", "\N{SNOWMAN}" * 80)}
+    for name in (
+        "out.0123456789ab.s3crypt",
+        ".s3crypt",
+        ".out.0123456789AB.s3crypt",
+        ".out.s3crypt",
+    ):
+        (folder / "d" / name).write_bytes(b"")
+    (folder / "d" / "round").symlink_to("..")
+    assert set(leftovers(folder, report=surprised)) == found
+    assert [remove_leftover(path, dry_run=True) for path in found] == [None, None]
+    assert all(path.exists() for path in found)
+    assert [remove_leftover(path) for path in found] == [None, None]
+    assert not list(leftovers(folder, report=surprised))
+    with pytest.raises(ConfigError, match="is not a folder"):
+        list(leftovers(folder / "d" / ".s3crypt", report=surprised))
+    with pytest.raises(LocalFileNotFoundError, match="no such folder"):
+        list(leftovers(folder / "none", report=surprised))
+
+
+def test_a_temporary_file_that_was_replaced_is_not_published(folder: Path) -> None:
+    """As where two machines share files and no locks."""
+    writing = atomic_write("out")
+    writing.__enter__()
+    (name,) = files(folder)
+    (folder / name).unlink()
+    (folder / name).write_bytes(b"of another writer, half")
+    with pytest.raises(StorageError, match="replaced the temporary file"):
+        writing.__exit__(None, None, None)
+    assert files(folder) == [name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_another_users_mode_is_not_kept(folder: Path) -> None:
+    """Nor is the file more open than that one was, or than a new one is."""
+    before = os.umask(0o022)
+    try:
+        for mode, wanted in ((0o666, 0o644), (0o777, 0o644), (0o640, 0o640), (0o004, 0o604)):
+            (folder / "old").write_bytes(b"old")
+            (folder / "old").chmod(mode)
+            os.chown(folder / "old", 65534, 65534)
+            with atomic_write("old") as file:
+                assert os.fstat(file.fileno()).st_mode & 0o777 == wanted
+            found = (folder / "old").stat()
+            assert (found.st_mode & 0o777, found.st_uid) == (wanted, os.geteuid())
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(
+    ("target", "cause", "hint"),
+    [
+        ("x" * 300, "File name too long", "shorter name"),
+        ("/proc/self/fdinfo/x/y", "No such file", "Check the folder"),
+        ("file/x", "Not a directory", "Move the file away"),
+    ],
+)
+def test_a_hint_fits_its_cause(target: str, cause: str, hint: str, folder: Path) -> None:
+    """Each cause has its own way out."""
+    (folder / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match=cause) as caught:
+        _write(target)
+    assert hint in str(caught.value.hint)

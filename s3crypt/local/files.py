@@ -1,16 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files to be written: at offsets, and targets that appear complete or not at all."""
+"""Files to be written: at offsets, and targets that appear complete or not at all.
 
+A target is written to a temporary file beside it, which its writer keeps locked. A temporary file
+that is not locked is a leftover: its writer was killed.
+"""
+
+import errno
+import fcntl
 import io
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import BinaryIO
+from zlib import crc32
 
-from s3crypt.errors import LocalFileNotFoundError, S3CryptError, StorageError
+from s3crypt.errors import ConfigError, LocalFileNotFoundError, S3CryptError, StorageError
+
+# Temporary files of a target have these names first, so that its leftovers are found without a scan
+# of the folder, which may have a million files. More writers at once take random names.
+_NAMES = 2
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}\.s3crypt", re.DOTALL)
+_NOT_PLAIN = "it is no plain file"
+_FULL = "Make room, or write elsewhere."
+_DENIED = "Check the permissions of the folder and of the file."
+_HINTS = {
+    errno.ENAMETOOLONG: "Write to a shorter name: the file system takes none as long as this.",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: "Write elsewhere: this file system can only be read.",
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.ENOTDIR: "Move the file away that is where a folder would have to be.",
+}
+
+
+def hint_for(error: OSError) -> str:
+    """Return what to do where the system refused to make or to write a file."""
+    return _HINTS.get(error.errno or 0, "Check the folder, its permissions and the space left.")
 
 
 def write_at(descriptor: int, view: memoryview, offset: int) -> None:
@@ -24,8 +56,8 @@ def write_at(descriptor: int, view: memoryview, offset: int) -> None:
 def atomic_write(target: str | Path) -> Iterator[BinaryIO]:
     """Give a file that becomes `target` when the block ends well, and vanishes when it does not.
 
-    It is written beside the target and renamed over it. Where the target is a device or a pipe
-    there is nothing to rename: it is written directly.
+    It is written beside the target and renamed over it; leftovers of the same target are removed.
+    Where the target is a device or a pipe there is nothing to rename: it is written directly.
 
     Raises:
         LocalFileNotFoundError: There is no such folder.
@@ -47,17 +79,215 @@ def atomic_write(target: str | Path) -> Iterator[BinaryIO]:
         if is_link:
             # The file itself is replaced, and the link stays.
             path = os.path.realpath(path)
-        folder, name = os.path.split(path)
-        temporary = os.path.join(folder, f".{_cut(name)}.{token_hex(6)}.s3crypt")
-        try:
-            # Named before it is made: an interrupt cannot fall between its making and its removal.
-            with _create(temporary, there) as file:
+        with _temporary_beside(path, there) as temporary:
+            with temporary.file as file:
                 yield file
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
+            temporary.rename(path)
+
+
+def leftovers(folder: str | Path, *, report: Callable[[StorageError], None]) -> Iterator[Path]:
+    """Yield the paths below a folder that have the name of a temporary file of `atomic_write`.
+
+    Links to folders are not followed.
+
+    Args:
+        folder: The folder.
+        report: Is told of a folder that cannot be read; the walk goes on.
+
+    Raises:
+        ConfigError: It is a file.
+        LocalFileNotFoundError: There is no such folder.
+    """
+    if not os.path.lexists(folder):
+        raise LocalFileNotFoundError(f"{folder}: no such folder.", hint="Check the path.")
+    if not Path(folder).is_dir():
+        raise ConfigError(f"{folder} is not a folder.", hint="Name the folder that it is in.")
+
+    def failed(error: OSError) -> None:
+        message = f"Cannot read {error.filename}: {error.strerror}."
+        report(StorageError(message, hint="Check its permissions."))
+
+    for above, _, names in os.walk(folder, onerror=failed):
+        yield from (Path(above, name) for name in sorted(names) if _TEMPORARY.fullmatch(name))
+
+
+def remove_leftover(path: str | Path, *, dry_run: bool = False) -> str | None:
+    """Remove a temporary file that a killed writer left; return why it stays, or None.
+
+    It stays as long as its writer lives, and where it is no plain file or another user's. With
+    `dry_run` it stays, and None says that it would be removed.
+    """
+    try:
+        with _opened_to_lock(path) as descriptor:
+            reason = _reason_to_keep(path, descriptor)
+            if reason is None and not dry_run:
+                os.unlink(path)
+            return reason
+    except BlockingIOError:
+        return "its writer is at work"
+    except OSError as error:
+        # Links and sockets are not opened.
+        is_special = error.errno in (errno.ELOOP, errno.ENXIO)
+        return _NOT_PLAIN if is_special else error.strerror
+
+
+@contextmanager
+def _opened_to_lock(path: str | Path) -> Iterator[int]:
+    # An open of a pipe would wait for its other end.
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        # Network file systems only lock files that are open for writing.
+        descriptor = os.open(path, os.O_RDWR | flags)
+    except PermissionError:
+        descriptor = os.open(path, os.O_RDONLY | flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _reason_to_keep(path: str | Path, descriptor: int) -> str | None:
+    """Lock a file; return why it is no leftover, or None. BlockingIOError: its writer lives."""
+    found = os.fstat(descriptor)
+    if not S_ISREG(found.st_mode):
+        return _NOT_PLAIN
+    if found.st_uid != os.geteuid():
+        return "it is another user's"
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Its writer may have renamed it before the lock was taken.
+    is_same = os.path.samestat(os.lstat(path), found)
+    return None if is_same else "it was replaced meanwhile"
+
+
+@dataclass(slots=True)
+class _Temporary:
+    """A temporary file, which is locked until it is renamed or removed.
+
+    Attributes:
+        path: Where it is.
+        file: Open for reading and writing.
+        lock: Another descriptor of it, since the lock has to outlive `file`: it is renamed once all
+            that was written has reached the file system.
+        state: Tells it from another file of its name.
+        is_renamed: Whether it has become another file.
+    """
+
+    path: str
+    file: BinaryIO
+    lock: int
+    state: os.stat_result
+    is_renamed: bool = False
+
+    def rename(self, path: str) -> None:
+        """Have it take the place of another file."""
+        if not os.path.samestat(os.lstat(self.path), self.state):
+            # A file system that shares its files with other machines, and not its locks.
+            raise StorageError(
+                f"Cannot write {path}: another process replaced the temporary file {self.path}.",
+                hint="Write to it from one machine at a time.",
+            )
+        os.replace(self.path, path)
+        self.is_renamed = True
+
+    def discard(self) -> None:
+        """Remove it, if it was not renamed, and unlock it."""
+        with suppress(OSError):
+            self.file.close()
+        with suppress(OSError):
+            if not self.is_renamed and os.path.samestat(os.lstat(self.path), self.state):
+                os.unlink(self.path)
+        os.close(self.lock)
+
+
+@contextmanager
+def _temporary_beside(path: str, replaced: os.stat_result | None) -> Iterator[_Temporary]:
+    """Give a temporary file in the folder of `path`, and remove it unless it was renamed."""
+    names = _names_beside(path)
+    for name in names[:_NAMES]:
+        # An open that fails takes ten times as long, and hardly ever is there one.
+        if os.access(name, os.F_OK):
+            remove_leftover(name)
+    made, name = None, ""
+    try:
+        for name in names:
+            made = _make(name, replaced)
+            if made is not None:
+                yield made
+                return
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    finally:
+        if made is not None:
+            made.discard()
+        else:
+            # An interrupt came while it was made. The file of another writer is locked.
+            remove_leftover(name)
+
+
+def _names_beside(path: str) -> list[str]:
+    """Return the names for the temporary file of a path, in the order in which they are tried."""
+    folder, _, name = path.rpartition("/")
+    encoded = os.fsencode(name)
+    # File systems limit a name's bytes, mostly to 255; not its characters.
+    stem = f"{folder}/.{encoded[:80].decode(errors='ignore')}."
+    checksum = crc32(encoded)
+    known = [f"{stem}{checksum:08x}{number:04x}.s3crypt" for number in range(_NAMES)]
+    return [*known, f"{stem}{token_hex(6)}.s3crypt"]
+
+
+def _make(path: str, replaced: os.stat_result | None) -> _Temporary | None:
+    """Make and lock a temporary file; None where another process has the name."""
+    try:
+        # Of no given length, Python would ask whether it is a terminal.
+        file = open(  # noqa: SIM115 - the caller closes it
+            path, "x+b", io.DEFAULT_BUFFER_SIZE, opener=partial(_open_new, replaced=replaced)
+        )
+    except FileExistsError:
+        return None
+    lock = None
+    try:
+        lock = os.dup(file.fileno())
+        state = _lock_new(lock)
+        # Some file systems count no links.
+        if state.st_nlink or os.path.samestat(os.lstat(path), state):
+            return _Temporary(path, file, lock, state)
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        _close(file, lock)
+        raise
+    # `remove_leftover` was faster.
+    _close(file, lock)
+    return None
+
+
+def _open_new(path: str, flags: int, *, replaced: os.stat_result | None) -> int:
+    if replaced is None:
+        return os.open(path, flags, 0o666)
+    if replaced.st_uid != os.geteuid():
+        # Neither more open than that user's file nor than a new one: who may read it is not for
+        # another user to say.
+        return os.open(path, flags, 0o600 | replaced.st_mode & 0o666)
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, replaced.st_mode & 0o777)
+    return descriptor
+
+
+def _lock_new(descriptor: int) -> os.stat_result:
+    """Lock a new file and return its state. BlockingIOError: it is about to be removed."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        # A file system without locks, where no leftover is removed.
+        pass
+    return os.fstat(descriptor)
+
+
+def _close(file: BinaryIO, lock: int | None) -> None:
+    file.close()
+    if lock is not None:
+        os.close(lock)
 
 
 def _absolute(target: str | Path) -> str:
@@ -83,22 +313,6 @@ def _is_written_directly(path: str, there: os.stat_result) -> bool:
     return of_the_system or not S_ISREG(there.st_mode)
 
 
-def _cut(name: str) -> str:
-    # File systems limit a name's bytes, mostly to 255; not its characters.
-    return os.fsencode(name)[:80].decode(errors="ignore")
-
-
-def _create(temporary: str, replaced: os.stat_result | None) -> BinaryIO:
-    # A new file gets what the umask allows; one that replaces another is never more open.
-    descriptor = os.open(
-        temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if replaced is None else 0o600
-    )
-    if replaced is not None:
-        os.fchmod(descriptor, replaced.st_mode & 0o777)
-    # Of no given length, Python would ask whether it is a terminal.
-    return os.fdopen(descriptor, "w+b", io.DEFAULT_BUFFER_SIZE)
-
-
 @contextmanager
 def _reporting(target: str | Path) -> Iterator[None]:
     try:
@@ -110,5 +324,5 @@ def _reporting(target: str | Path) -> Iterator[None]:
         kind = LocalFileNotFoundError if is_missing else StorageError
         raise kind(
             f"Cannot write {target}: {error.strerror or error}.",
-            hint="Check the folder, its permissions and the space left.",
+            hint=hint_for(error),
         ) from error
