@@ -6,7 +6,9 @@ Imports neither boto3 nor cryptography, and its modules only do so inside comman
 
 import signal
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn, cast
@@ -15,15 +17,17 @@ import click
 from click.shell_completion import get_completion_class
 
 import s3crypt
-from s3crypt.errors import S3CryptError
+from s3crypt.errors import KeyFileWarning, S3CryptError
 
 from .options import logging_options
 from .output import (
     BROKEN_PIPE,
     EXIT_INTERRUPTED,
     print_error,
+    print_notes,
     print_script,
     report,
+    say,
     silence_stdout,
 )
 from .remedies import reword
@@ -123,12 +127,15 @@ def completion(shell: str) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; what went wrong is on stderr."""
     try:
-        result = cli.main(arguments, prog_name="s3crypt", standalone_mode=False)
+        with _talking_warnings():
+            result = cli.main(arguments, prog_name="s3crypt", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         return _usage(error)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         print_error("interrupted")
+        # click's own error stands for the interrupt, which is its cause.
+        print_notes(error.__cause__ if isinstance(error, click.Abort) else error)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         silence_stdout()
@@ -148,6 +155,24 @@ def main() -> NoReturn:
         # A full disk was reported already; Python would do so again, at length.
         silence_stdout()
     sys.exit(code)
+
+
+@contextmanager
+def _talking_warnings() -> Iterator[None]:
+    """Print the library's warnings once each, as any other talk, whatever Python is told."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", KeyFileWarning)
+        show = warnings.showwarning
+
+        def talk(message: Warning | str, category: type[Warning], *args: Any, **more: Any) -> None:
+            context = click.get_current_context(silent=True)
+            if not issubclass(category, KeyFileWarning):
+                show(message, category, *args, **more)
+            elif context is None or not context.params.get("quiet"):
+                say(f"s3crypt: warning: {message}")
+
+        warnings.showwarning = talk
+        yield
 
 
 def _usage(error: click.ClickException) -> int:

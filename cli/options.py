@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,6 +46,7 @@ class Settings:
     allow_plain_http: bool = False
     expected_bucket_owner: str | None = None
     request_payer: Literal["requester"] | None = None
+    strict_key_files: bool = False
 
     @functools.cached_property
     def session(self) -> "boto3.Session":
@@ -129,6 +131,11 @@ _COMMON = (
     option("--profile", help="AWS profile."),
     option("--region", help="AWS region."),
     option("--sandbox", is_flag=True, help="Use the running `s3crypt sandbox`."),
+    option(
+        "--strict-key-files",
+        is_flag=True,
+        help="Refuse secret keys in files that other users can read, instead of warning.",
+    ),
     option(
         "--allow-plain-http",
         is_flag=True,
@@ -300,17 +307,30 @@ def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, str]:
     return values
 
 
-_UNITS = {"": 1, "b": 1, "k": 2**10, "kib": 2**10, "m": 2**20, "mib": 2**20}
+_UNITS = {"": 1, "b": 1, "k": 2**10, "kib": 2**10, "m": 2**20, "mib": 2**20, "gib": 2**30}
 
 
 def parse_size(text: str | None) -> int | None:
     """Return the bytes of 64KiB, 1MiB or 65536."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{1,12}) ?([a-z]*)", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,15}) ?([a-z]*)", text.strip().lower())
     if match is None or match[2] not in _UNITS:
         raise ConfigError(f"{text!r} is not a size.", hint="Write 64KiB, 1MiB or 65536.")
     return int(match[1]) * _UNITS[match[2]]
+
+
+_AGES = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_age(text: str | None) -> timedelta | None:
+    """Return the time span of 30m, 12h, 7d or 2w."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5}) ?([mhdw])", text.strip().lower())
+    if match is None:
+        raise ConfigError(f"{text!r} is not an age.", hint="Write 30m, 12h, 7d or 2w.")
+    return timedelta(**{_AGES[match[2]]: int(match[1])})
 
 
 def _as_option(name: str, value: str | bool | None = None, *, prefix: str = "") -> str:
@@ -401,6 +421,9 @@ def is_from_environment(name: str) -> bool:
 
 
 def _applied(settings: Settings, service: str) -> Settings:
+    if settings.strict_key_files:
+        # Keys are read deep in the library, also for keyrings and modes that are made of text.
+        os.environ["S3CRYPT_STRICT_KEY_FILES"] = "1"
     if settings.sandbox:
         for name in ("endpoint_url", "profile"):
             if getattr(settings, name) and not is_from_environment(name):

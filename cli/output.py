@@ -82,7 +82,14 @@ def report(error: Exception) -> int:
     if isinstance(error, OSError) and error.strerror:
         message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     print_error(message, getattr(error, "hint", None))
+    print_notes(error)
     return exit_code(error)
+
+
+def print_notes(error: BaseException | None) -> None:
+    """Print on stderr what an error has been given as notes: what it left behind."""
+    for note in getattr(error, "__notes__", ()):
+        say(f"s3crypt: {note}")
 
 
 def exit_code(error: Exception) -> int:

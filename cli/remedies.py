@@ -54,11 +54,19 @@ WORDS: Mapping[Action, tuple[str, ...]] = MappingProxyType(
         ),
         "demand_bound_bucket": ("Give --bind-bucket as well.",),
         "drop_annotations": ("Save them elsewhere, then give --drop-annotations.",),
-        "inspect_object": ("Name the key that `s3crypt inspect` shows.",),
+        "inspect_object": (
+            "Name its key. `s3crypt inspect` shows what its unverified header names.",
+        ),
         "list_objects": ("List what is there: `s3crypt ls`.",),
         "name_bucket": ("Give --written-in with the bucket behind it.",),
         "name_mode": ("Give --key or --mode.",),
         "name_source_mode": ("Where they are trusted, give --from-mode {mode}.",),
+        "pipe_what_is_there": (
+            (
+                "Where it keeps growing, pipe what it holds by now, with - in its place: "
+                "`cat {file} | s3crypt ...`"
+            ),
+        ),
         "raise_max_edks": (
             (
                 "Where that many are expected, Python reads it: s3crypt.message.decrypt(..., "
@@ -73,9 +81,15 @@ WORDS: Mapping[Action, tuple[str, ...]] = MappingProxyType(
         ),
         "read_in_mode": ("Read it with --from-mode {mode}.", "Read it with --mode {mode}."),
         "read_with_its_tool": (
-            "No key here is one of its keys, {key}: read it with the tool that wrote it.",
+            (
+                "No --key is for what its unverified header names, {key}: read it with the tool "
+                "that wrote it."
+            ),
         ),
-        "read_with_key": ("It opens with the key {key}",),
+        "read_with_key": (
+            "If you know its key, give --from-key. Its unverified header names: {key}",
+            "If you know its key, give --key. Its unverified header names: {key}",
+        ),
         "set_region": (
             "The bucket is in another region: set --region or AWS_DEFAULT_REGION to it.",
         ),

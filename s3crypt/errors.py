@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error s3crypt raises: one family, shaped by what the caller can do about it.
+"""Every error s3crypt raises: one family, shaped by what the caller can do about it. And a warning.
 
 Where that is to pass another argument, or to use another part of s3crypt, the error carries a
 `Remedy`: a value that Python, the command and the file system word each in its own terms.
@@ -104,6 +104,10 @@ class KeyFileNotFoundError(LocalFileNotFoundError, ConfigError):
     """There is no such file of a key."""
 
 
+class KeyFileWarning(UserWarning):
+    """Other users can read the file of a secret key. It is read all the same."""
+
+
 class ConflictError(StorageError):
     """Someone else wrote the object first; theirs was kept and nothing of ours was stored."""
 
@@ -146,6 +150,7 @@ Action: TypeAlias = Literal[
     "name_bucket",
     "name_mode",
     "name_source_mode",
+    "pipe_what_is_there",
     "raise_max_edks",
     "raise_max_frame_length",
     "read_in_mode",
@@ -172,19 +177,22 @@ _WORDS: Mapping[Action, str] = MappingProxyType(
         "check_context": "The object was moved or replaced, or the expected context is wrong.",
         "demand_bound_bucket": "Name bind_bucket=True as well.",
         "drop_annotations": "Save them elsewhere, then name drop_annotations.",
-        "inspect_object": "Name the key that S3Crypt.inspect shows.",
+        "inspect_object": "Name its key. S3Crypt.inspect shows what its unverified header names.",
         "list_objects": "List what is there: S3Crypt.list.",
         "name_bucket": "Name the bucket behind it as written_in.",
         "name_mode": "S3Crypt(ClientSide(...)), or put(..., mode=...).",
         "name_source_mode": "Where they are trusted, name the store's mode: {mode}.",
+        "pipe_what_is_there": "Where it keeps growing, pass what it holds by now as a pipe: the "
+        "stdout of subprocess.Popen(['cat', '{file}'], stdout=subprocess.PIPE).",
         "raise_max_edks": "Where that many are expected, read the message with "
         "s3crypt.message.decrypt(..., max_edks={max_edks}).",
         "raise_max_frame_length": "Where such frames are expected, read the message with "
         "s3crypt.message.decrypt(..., max_frame_length={max_frame_length}).",
         "read_in_mode": "Read it with mode {mode}.",
-        "read_with_its_tool": "No keyring here is for its keys, {key}: read it with the tool that "
-        "wrote it.",
-        "read_with_key": "Read it with ClientSide and one of: {key}",
+        "read_with_its_tool": "No keyring here is for what its unverified header names, {key}: "
+        "read it with the tool that wrote it.",
+        "read_with_key": "If you know its key, read it with ClientSide. Its unverified header "
+        "names: {key}",
         "set_region": "The bucket is in another region: make the session in it, or set "
         "AWS_DEFAULT_REGION to it.",
         "sign_in": "Set AWS_PROFILE, run `aws configure` or `aws sso login`, or use "

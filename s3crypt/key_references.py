@@ -7,13 +7,16 @@ same. Loads neither boto3 nor a cipher before a key asks for it. Modes are not k
 
 import os
 import re
+import shlex
+import stat
+import warnings
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from .errors import ConfigError, KeyFileNotFoundError
+from .errors import ConfigError, KeyFileNotFoundError, KeyFileWarning
 
 if TYPE_CHECKING:
     import boto3
@@ -24,6 +27,10 @@ FORMS = "kms:alias/NAME, kms:ARN, aes:NAMESPACE/NAME=FILE or rsa:NAMESPACE/NAME=
 # No file of a key is longer than these; /dev/zero and a mistyped disk image are.
 _MAX_KEY_FILE_LENGTH = 4 * 2**10
 _MAX_PEM_LENGTH = 65536
+# Only its owner may read a file that is made under this umask.
+_MAKE_KEY = "`(umask 077; openssl rand -out FILE 32)` makes a key."
+_STRICT = "S3CRYPT_STRICT_KEY_FILES"
+_YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 # What one data key may open, where a cache is asked for by a number of seconds alone.
 _MAX_CACHED_OBJECTS, _MAX_CACHED_BYTES = 10_000, 64 * 2**30
 _RAW = re.compile(r"(aes|rsa):([^/=]+)/([^=]+)=(.+)", re.DOTALL)
@@ -162,16 +169,15 @@ def read_key_file(path: str | Path) -> bytes:
 
     Raises:
         KeyFileNotFoundError: There is no such file.
-        ConfigError: The file cannot be read, or holds no such key.
+        ConfigError: The file cannot be read, holds no such key, or other users can write to it.
     """
     path = key_file(path)
     try:
         with path.open("rb") as file:
+            _check_is_private(path, file)
             content = file.read(_MAX_KEY_FILE_LENGTH)
     except OSError as error:
-        raise _unreadable(
-            path, error, "Check the path; `openssl rand -out FILE 32` makes a key."
-        ) from error
+        raise _unreadable(path, error, f"Check the path; {_MAKE_KEY}") from error
     if len(content) == 32:
         return content
     text = content.strip()
@@ -181,8 +187,40 @@ def read_key_file(path: str | Path) -> bytes:
             return key
     raise ConfigError(
         f"The key file {path} holds no 32-byte key.",
-        hint="32 raw bytes, 64 hex digits or base64: `openssl rand -out FILE 32` makes one.",
+        hint=f"32 raw bytes, 64 hex digits or base64: {_MAKE_KEY}",
     )
+
+
+def _check_is_private(path: Path, file: BinaryIO) -> None:
+    """Refuse the file of a secret key that other users can write; warn of one that they can read.
+
+    S3CRYPT_STRICT_KEY_FILES=1 refuses both. Pipes and devices are not looked at.
+
+    Raises:
+        ConfigError: The file is refused.
+    """
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
+        return
+    command = f"chmod 600 {shlex.quote(str(path))}"
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(
+            f"Other users can write to the key file {path}: the key may be theirs.",
+            hint=f"Make sure that it is yours, then: {command}",
+        )
+    if not mode & (stat.S_IRGRP | stat.S_IROTH):
+        return
+    message = f"Other users can read the key file {path}."
+    if _is_strict():
+        raise ConfigError(message, hint=command)
+    warnings.warn(f"{message} To end that: {command}", KeyFileWarning, stacklevel=2)
+
+
+def _is_strict() -> bool:
+    text = os.environ.get(_STRICT, "").lower()
+    if text not in (*_YES, *_NO):
+        raise ConfigError(f"{_STRICT} is 1 or 0, not {text!r}.")
+    return text in _YES
 
 
 def _keyring(
@@ -240,12 +278,16 @@ def _read_pem(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             pem = file.read(_MAX_PEM_LENGTH)
+            if b"PRIVATE KEY-----" in pem:
+                _check_is_private(path, file)
     except OSError as error:
         raise _unreadable(
             path, error, "Check the path of the key file and its permissions."
         ) from error
     if b"-----BEGIN " not in pem:
-        raise ConfigError(f"{path} is not a PEM file.", hint="openssl genrsa -out FILE.pem 4096")
+        raise ConfigError(
+            f"{path} is not a PEM file.", hint="(umask 077; openssl genrsa -out FILE.pem 4096)"
+        )
     return pem
 
 

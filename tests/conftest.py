@@ -31,6 +31,9 @@ os.environ["S3CRYPT_RETRY_SECONDS"] = "2"
 # Hundreds of tests break a reply; nothing here is better for a longer wait.
 requests._FIRST_PAUSE_SECONDS = 0.02
 
+# Key files that tests make are their owner's alone, or each would be warned of.
+os.umask(0o077)
+
 # The sandbox takes as long for a reply as a service far away does, more or less, and with the
 # distance the length of parts would change. Tests that are about a service far away say so.
 distance.FAR_SECONDS = math.inf

@@ -130,7 +130,7 @@ def test_an_error_keeps_its_attributes(kind: type[S3CryptError], way: str) -> No
     found = COPIES[way](error)
     check_alike(found, error)
     assert found.remedy == REMEDY
-    assert found.hint.endswith("one of: aes:acme/2026, kms:alias/reports")
+    assert found.hint.endswith("header names: aes:acme/2026, kms:alias/reports")
     assert found.__notes__ == ["in the second part"]
     found.reword(lambda remedy: f"Say {remedy.action}.")
     assert COPIES[way](found).hint == "It is client-side. Say read_with_key."

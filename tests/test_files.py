@@ -6,19 +6,19 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import random
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from s3crypt_cli.main import run
 from samples import aes, payload
 
 from s3crypt import IntegrityError, StorageError, decrypt_file, encrypt_file, message
+from s3crypt.errors import Remedy
 from s3crypt.local.sources import FileSource
 from s3crypt.message import Sealer
 from s3crypt.message.geometry import FINAL_FRAME_OVERHEAD
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 F = 4096
 RUN = 2**20
@@ -97,9 +97,10 @@ def test_a_file_that_grows_meanwhile_is_an_error(
         return seal(*args, **options)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(Sealer, "seal", growing)
-    with pytest.raises(StorageError, match="changed while"):
+    with pytest.raises(StorageError, match="changed while") as caught:
         encrypt_file(plain, tmp_path / "sealed", aes())
     assert list(tmp_path.iterdir()) == [plain]
+    assert caught.value.remedy == Remedy("pipe_what_is_there", file=str(plain))
 
 
 def test_a_file_that_shrinks_meanwhile_is_an_error(
@@ -136,13 +137,20 @@ def test_pipes_are_read_and_written(tmp_path: Path) -> None:
     assert message.decrypt(got[0], aes()) == payload(2 * RUN + 3)
 
 
-def test_files_that_claim_to_be_empty_are_read(tmp_path: Path) -> None:
-    """Those of /proc have a size of 0."""
-    source = "/proc/self/status"
-    if not os.path.exists(source):  # noqa: PTH110 - a path that may not be one
-        pytest.skip("needs Linux's /proc")
+@pytest.mark.parametrize("source", ["/proc/version", "/sys/class/net/lo/mtu"])
+def test_files_are_read_whatever_size_they_claim(
+    source: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Those of /proc claim to be empty, those of /sys to have 4,096 bytes; to a pipe as well."""
+    file = Path(source)
+    if not file.exists():
+        pytest.skip("needs Linux's /proc and /sys")
+    assert file.stat().st_size != len(file.read_bytes())
     encrypt_file(source, tmp_path / "sealed", aes())
-    assert b"VmRSS" in message.decrypt((tmp_path / "sealed").read_bytes(), aes())
+    assert message.decrypt((tmp_path / "sealed").read_bytes(), aes()) == file.read_bytes()
+    (tmp_path / "key").write_bytes(random.Random("one").randbytes(32))
+    assert run(["encrypt", source, "-", "--key", f"aes:tests/one={tmp_path / 'key'}"]) == 0
+    assert message.decrypt(capfdbinary.readouterr().out, aes()) == file.read_bytes()
 
 
 @pytest.mark.parametrize("convert", [encrypt_file, decrypt_file])

@@ -359,7 +359,7 @@ def test_a_message_does_not_choose_the_key(kms: Any, kms_key: str) -> None:
     with asked(kms) as calls, pytest.raises(KeyUnavailableError) as raised:
         message.decrypt(written, KMSKeyring(kms_key, client=kms))
     assert calls == []
-    assert raised.value.hint == f"The header names kms:{other}."
+    assert raised.value.hint == f"The unverified header names kms:{other}."
 
 
 def test_an_alias_does_not_open_another_keys_message(kms: Any, kms_key: str) -> None:
@@ -371,7 +371,7 @@ def test_an_alias_does_not_open_another_keys_message(kms: Any, kms_key: str) -> 
     with asked(kms) as calls, pytest.raises(KeyUnavailableError) as raised:
         message.decrypt(written, KMSKeyring(alias, client=kms))
     assert [parameters["KeyId"] for _, parameters in calls] == [alias]
-    assert raised.value.hint == f"The header names kms:{other}."
+    assert raised.value.hint == f"The unverified header names kms:{other}."
     assert raised.value.code == "IncorrectKeyException"
 
 
@@ -539,7 +539,7 @@ def test_discovery_trusts_no_other(
     with pytest.raises(KeyUnavailableError) as raised:
         message.decrypt(written, keyring)
     assert raised.value.code is None
-    assert raised.value.hint == f"The header names kms:{kms_key}."
+    assert raised.value.hint == f"The unverified header names kms:{kms_key}."
 
 
 def test_discovery_finds_a_replica(session: boto3.Session, siblings: tuple[str, str]) -> None:
@@ -808,7 +808,7 @@ def test_a_message_without_a_key_of_ours_names_its_keys(kms: Any, kms_key: str) 
             message.decrypt(written, stranger)
         assert calls == []
         assert str(raised.value) == "No key given is one of the message's keys."
-        assert raised.value.hint == "The header names aes:acme/2026."
+        assert raised.value.hint == "The unverified header names aes:acme/2026."
 
 
 def test_names_from_headers_cannot_drive_a_terminal() -> None:

@@ -230,7 +230,7 @@ def test_another_key_does_not_open(tmp_path: Path, identifier: str) -> None:
     keyrings = KEYRINGS | {identifier: AESKeyring("tests", identifier, bytes(32))}
     with pytest.raises(IntegrityError) as caught:
         get(path, keyrings)
-    assert caught.value.hint == f"The header names aes:tests/{identifier}."
+    assert caught.value.hint == f"The unverified header names aes:tests/{identifier}."
     assert caught.value.__notes__ == [f"It was about the Parquet master key '{identifier}'."]
 
 

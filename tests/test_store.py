@@ -203,10 +203,16 @@ def test_a_long_pipe_in_any_frame_length(
     assert seen.frames == -(-LARGE // frame_length)
 
 
-def test_a_file_that_claims_no_size_is_read_to_its_end(bucket: str) -> None:
-    """Files of /proc report 0 bytes and have some."""
-    connect(SSES3()).put("/proc/version", f"s3://{bucket}/x")
-    assert connect().read(f"s3://{bucket}/x") == Path("/proc/version").read_bytes()
+@pytest.mark.parametrize("source", ["/proc/version", "/sys/class/net/lo/mtu"])
+@pytest.mark.parametrize("name", ["sse-s3", "client-header"])
+def test_a_file_that_claims_a_wrong_size_is_read_to_its_end(
+    source: str, name: str, bucket: str, key: str
+) -> None:
+    """Files of /proc report 0 bytes and have some, and those of /sys report 4,096."""
+    assert Path(source).stat().st_size != len(Path(source).read_bytes())
+    store = connect(make_mode(name, key))
+    store.put(source, f"s3://{bucket}/x")
+    assert store.read(f"s3://{bucket}/x") == Path(source).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def test_another_key_opens_nothing(key_location: Any, bucket: str, tmp_path: Pat
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes("one"), key_location=key_location)).put(b"plain", uri)
     error = refused(connect(ClientSide(aes("two"))), uri, tmp_path, KeyUnavailableError)
-    assert error.hint == "The header names aes:tests/one."
+    assert error.hint == "The unverified header names aes:tests/one."
     wrong = AESKeyring("tests", "one", bytes(32))
     error = refused(connect(ClientSide(wrong)), uri, tmp_path, IntegrityError)
     assert "aes:tests/one" in str(error.hint)

@@ -15,7 +15,8 @@ WORDS: Mapping[Action, str] = MappingProxyType(
         "list_objects": "List what is there: `ls`.",
         "name_mode": "encryption='any' reads only: give a key, or another encryption.",
         "read_in_mode": "Read it with encryption='{mode}'.",
-        "read_with_key": "Give one of its keys as the storage option key: {key}",
+        "read_with_key": "If you know its key, give it as the storage option key. Its unverified "
+        "header names: {key}",
         "set_region": "The bucket is in another region: set the storage option region to it, or "
         "AWS_DEFAULT_REGION.",
         "sign_in": "Set the storage option profile or AWS_PROFILE, or run `aws configure` or "

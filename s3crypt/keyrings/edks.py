@@ -91,7 +91,8 @@ def _weight(error: S3CryptError) -> int:
 
 def _names_hint(edks: Sequence[EncryptedDataKey]) -> str:
     """Return the hint that names the keys of a header, the first few."""
-    return f"The header names {', '.join(name[:200] for name in key_names(edks[:4]))}."
+    names = ", ".join(name[:200] for name in key_names(edks[:4]))
+    return f"The unverified header names {names}."
 
 
 def _printable(text: str) -> str:

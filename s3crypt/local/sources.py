@@ -10,7 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
 
-from s3crypt.errors import ConfigError, LocalFileNotFoundError, S3CryptError, StorageError
+from s3crypt.errors import (
+    ConfigError,
+    LocalFileNotFoundError,
+    Remedy,
+    S3CryptError,
+    StorageError,
+)
 
 from .readers import ByteReader, read_exactly, read_into
 
@@ -77,8 +83,8 @@ class FileSource:
         """Return a file's bytes from its position on; None where only `read` can give them.
 
         Only of Python's own files does the descriptor have the bytes that `read` gives: a
-        GzipFile's has the compressed ones, and a subclass may count or change them. And files
-        that claim to be empty need not be: those of /proc are not.
+        GzipFile's has the compressed ones, and a subclass may count or change them. And not every
+        file is as long as it says: those of /proc claim to be empty, those of /sys to be longer.
         """
         raw = file.raw if type(file) in _BUFFERED else file  # type: ignore[attr-defined]  # they have
         if type(raw) is not io.FileIO or not is_regular(file):
@@ -86,7 +92,7 @@ class FileSource:
         if file.writable():
             file.flush()
         source = cls(file, name)
-        return source if source.size else None
+        return source if source._has_its_size() else None
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._descriptor = file.fileno()
@@ -94,6 +100,13 @@ class FileSource:
         self._start = file.tell()
         self._state = os.fstat(self._descriptor)
         self.size: int | None = max(0, self._state.st_size - self._start)
+
+    def _has_its_size(self) -> bool:
+        """Return whether the file's last byte is where its size says, and no byte after it."""
+        if not self.size:
+            return False
+        with _reading(self._name):
+            return len(os.pread(self._descriptor, 2, self._start + self.size - 1)) == 1
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Read from `offset`."""
@@ -114,9 +127,11 @@ class FileSource:
         """Refuse a file that was written to while it was read."""
         now = os.fstat(self._descriptor)
         if (now.st_size, now.st_mtime_ns) != (self._state.st_size, self._state.st_mtime_ns):
+            has_grown = now.st_size > self._state.st_size
             raise StorageError(
                 f"{self._name} changed while it was read; nothing was stored or written.",
                 hint="Try again.",
+                remedy=Remedy("pipe_what_is_there", file=self._name) if has_grown else None,
             )
 
 

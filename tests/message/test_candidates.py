@@ -290,7 +290,7 @@ def test_which_of_several_failures_is_reported(kms: Any, kms_key: str) -> None:
     for asked in (MultiKeyring(other, kms_keyring(kms_key)), MultiKeyring(other)):
         with pytest.raises(KeyUnavailableError) as raised:
             asked.unwrap(edks, {}, 32)
-        assert raised.value.hint == "The header names aes:tests/one."
+        assert raised.value.hint == "The unverified header names aes:tests/one."
     both = MultiKeyring(ours, kms_keyring(kms_key)).wrap(bytes(32), {})
     kms.disable_key(KeyId=kms_key)
     denied = kms_keyring(kms_key)

@@ -176,14 +176,15 @@ def test_keys_of_other_kinds_are_shown_as_what_they_are(
     with pytest.raises(PolicyError) as refused:
         store.read(uri)
     assert str(refused.value.hint) == (
-        "No keyring here is for its keys, aws-kms-hierarchy:tenant-1: "
+        "No keyring here is for what its unverified header names, aws-kms-hierarchy:tenant-1: "
         "read it with the tool that wrote it."
     )
     with pytest.raises(KeyUnavailableError, match=uri) as raised:
         store.read(uri, mode=ClientSide(AES, bind_name=False))
-    assert raised.value.hint == "The header names aws-kms-hierarchy:tenant-1."
+    assert raised.value.hint == "The unverified header names aws-kms-hierarchy:tenant-1."
     s3.put_object(Bucket=bucket, Key="object", Body=foreign(BRANCH, *AES.wrap(bytes(32), {})))
     with pytest.raises(PolicyError) as refused:
         store.read(uri)
     name = f"aes:{official.NAMESPACE}/{official.NAME}"
-    assert refused.value.hint == f"Read it with ClientSide and one of: {name}"
+    assert str(refused.value.hint).startswith("If you know its key, read it with ClientSide. ")
+    assert str(refused.value.hint).endswith(f"Its unverified header names: {name}")

@@ -224,7 +224,7 @@ def test_frames_of_another_message(reader: Reader, *, signed: bool) -> None:
 def test_a_wrong_wrapping_key(reader: Reader) -> None:
     """Another key of the same name opens nothing, and says whose key is wanted."""
     error = refused(reader, written(), AESKeyring("tamper", "key", bytes(32)))
-    assert error.hint == "The header names aes:tamper/key."
+    assert error.hint == "The unverified header names aes:tamper/key."
 
 
 @EVERY_READER
