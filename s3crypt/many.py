@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack
 
+from . import buckets
 from .arguments import given_mode, required_mode
 from .aws_errors import is_for_all
 from .errors import (
@@ -37,6 +38,7 @@ from .objects.checks import demanded
 from .objects.deleting import batches, delete_batch
 from .objects.info import ObjectInfo
 from .objects.opened import Demand, Neighbour
+from .objects.uploads import UnfinishedUpload, abort_upload, unfinished_uploads
 from .requests import is_transient
 from .transfer import Progress
 from .transfer.conditions import IF_ABSENT
@@ -170,13 +172,20 @@ class Many:
     ) -> Iterator[Outcome[tuple[str, Path], ObjectInfo]]:
         """Fetch the objects below a prefix into a folder, each by the rest of its name.
 
-        No object is written outside the folder, nor over another object's file.
+        No object is written outside the folder, nor over another object's file: `a//b` goes to
+        `a/b`, unless there is an object of that name.
 
         Raises:
             ObjectNotFoundError: There is no object below the prefix.
         """
         prefix = _prefix(uri)
-        targets = TargetFolder(folder, prefix)
+
+        def is_there(name: str) -> bool:
+            # A listing, since a HEAD would need the customer key of an SSE-C object.
+            listed = self._objects.first(Location.parse(name))
+            return listed is not None and listed.uri == name
+
+        targets = TargetFolder(folder, prefix, is_there)
 
         def target(item: Object) -> AbstractContextManager[Path]:
             if options.get("dry_run"):
@@ -186,8 +195,8 @@ class Many:
         found = self._with_content(prefix)
         for outcome in self._get(found, target, lambda item: item, options):
             name = _uri(outcome.item)
-            path = Path(folder, name.removeprefix(prefix))
-            yield Outcome((name, path), outcome.result, outcome.error, outcome.seconds)
+            item = name, targets.told_path(name)
+            yield Outcome(item, outcome.result, outcome.error, outcome.seconds)
 
     def inspect(
         self,
@@ -265,6 +274,36 @@ class Many:
             found=options.get("found"),
         )
 
+    def uploads(
+        self,
+        uri: str | None = None,
+        *,
+        failed: Callable[[str, StorageError], None] | None = None,
+    ) -> Iterator[UnfinishedUpload]:
+        """Yield the uploads by parts that were begun and neither completed nor aborted.
+
+        Args:
+            uri: Of objects whose URI begins so; of all buckets of the account if left out.
+            failed: Called with the URI of a bucket that could not be listed, and the error; the
+                others are listed. Without it, the error is raised.
+        """
+        client = self._objects.client
+        uris = [uri] if uri is not None else [f"s3://{name}" for name in buckets.names(client)]
+        for each in uris:
+            try:
+                yield from unfinished_uploads(client, Location.parse(each))
+            except StorageError as error:
+                if failed is None:
+                    raise
+                failed(each, error)
+
+    def abort(
+        self, uploads: Iterable[UnfinishedUpload], **options: Unpack[JobOptions]
+    ) -> Iterator[Outcome[UnfinishedUpload, None]]:
+        """Abort uploads that `uploads` has yielded, also those that another writer works on."""
+        found = telling(uploads, lambda _: 0, options.get("found"))
+        yield from self._run(found, lambda each: abort_upload(self._objects.client, each), options)
+
     def _put(
         self, pairs: Iterable[tuple[Any, str]], options: PutOptions
     ) -> Iterator[Outcome[tuple[Any, str], Any]]:
@@ -315,7 +354,7 @@ class Many:
 
         def get(item: _Item) -> ObjectInfo:
             location, demand_here = _to_read(found(item), demand)
-            with target(item) as path:
+            with _named_in_errors(location), target(item) as path:
                 if options.get("dry_run"):
                     return self._objects.look(location, demand_here)
                 if journal is not None and journal.owns(path):
@@ -418,6 +457,17 @@ def _bucket(item: Object) -> str | None:
     except S3CryptError:
         # The work on the item raises it.
         return None
+
+
+@contextmanager
+def _named_in_errors(location: Location) -> Iterator[None]:
+    """Name the object in errors that only know its file: of many, the file is not enough."""
+    try:
+        yield
+    except S3CryptError as error:
+        if str(location) not in str(error):
+            error.args = (f"{location}: {error}",)
+        raise
 
 
 @contextmanager

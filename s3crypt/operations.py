@@ -24,6 +24,7 @@ S3Operation: TypeAlias = Literal[
     "head_bucket",
     "head_object",
     "list_buckets",
+    "list_multipart_uploads",
     "list_object_annotations",
     "list_objects_v2",
     "put_object",

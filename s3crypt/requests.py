@@ -389,31 +389,37 @@ def pages(
     Raises:
         S3CryptError: As `call`; or a page names no next one, or the same one again.
     """
-    more, after, token = _PAGING[operation]
-    request = dict(arguments)
+    more, tokens = _PAGING[operation]
+    current: dict[str, Any] = {}
     while True:
-        page = call(client, operation, request, subject, failure=failure)
+        page = call(client, operation, {**arguments, **current}, subject, failure=failure)
         yield page
-        following = page.get(after)
+        following = {token: page[after] for after, token in tokens.items() if page.get(after)}
         if not (following if more is None else page.get(more)):
             return
-        if not following or following == request.get(token):
+        if following in ({}, current):
             raise failure(
                 f"{subject}: the listing does not go on to its end.",
                 hint="The service repeats a page or names no next one; nothing after it is known.",
             )
-        request[token] = following
+        current = following
 
 
-# Operation -> the field that says whether there are more pages (None: only the token does), the
-# next page's token in the reply, and its name in the request.
-_PAGING: Mapping[Operation, tuple[str | None, str, str]] = {
-    "list_object_annotations": (None, "NextContinuationToken", "ContinuationToken"),
-    "list_objects_v2": ("IsTruncated", "NextContinuationToken", "ContinuationToken"),
-    "list_aliases": ("Truncated", "NextMarker", "Marker"),
-    "list_key_rotations": ("Truncated", "NextMarker", "Marker"),
-    "list_keys": ("Truncated", "NextMarker", "Marker"),
-    "list_resource_tags": ("Truncated", "NextMarker", "Marker"),
+_CONTINUATION = {"NextContinuationToken": "ContinuationToken"}
+_MARKER = {"NextMarker": "Marker"}
+# Operation -> the field that says whether there are more pages (None: only the tokens do), and the
+# next page's tokens: their names in the reply, and in the request.
+_PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
+    "list_multipart_uploads": (
+        "IsTruncated",
+        {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"},
+    ),
+    "list_object_annotations": (None, _CONTINUATION),
+    "list_objects_v2": ("IsTruncated", _CONTINUATION),
+    "list_aliases": ("Truncated", _MARKER),
+    "list_key_rotations": ("Truncated", _MARKER),
+    "list_keys": ("Truncated", _MARKER),
+    "list_resource_tags": ("Truncated", _MARKER),
 }
 
 

@@ -51,7 +51,7 @@ def test_an_object_has_the_path_of_its_name(name: str, root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/../../b", "a/./b", "a\0b"]
+    "name", ["", "/", "a/", "a//", ".", "a/.", "..", "a/..", "../a", "a/../../b", "/..", "a\0b"]
 )
 def test_a_name_that_is_no_path_below_is_refused(name: str, root: Path) -> None:
     """Whether it would lead out or only to somewhere else."""
@@ -60,6 +60,37 @@ def test_a_name_that_is_no_path_below_is_refused(name: str, root: Path) -> None:
         with pytest.raises(PolicyError, match=f"its name is not a path below {root}; not written"):
             use(PREFIX + name)
     assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("/a", "a"), ("a//b", "a/b"), ("a/./b", "a/b"), ("./a", "a"), ("//etc/passwd", "etc/passwd")],
+)
+def test_slashes_that_change_nothing_are_left_out(name: str, path: str, root: Path) -> None:
+    """The path is below the folder all the same, also the one that is told."""
+    folder = TargetFolder(root, PREFIX)
+    assert folder.path_below(PREFIX + name) == folder.told_path(PREFIX + name) == root / path
+    assert get(folder, name) == root / path
+    assert get(TargetFolder(root, PREFIX), name).read_text(encoding="utf-8") == name
+
+
+@pytest.mark.parametrize("names", [("a/b", "a//b"), ("a//b", "a/b"), ("a/./b", "./a/b", "a//b")])
+def test_of_names_that_meet_one_is_written(names: tuple[str, ...], root: Path) -> None:
+    """The plain spelling if there is one, in whatever order; the others are refused by name."""
+    there = {PREFIX + name for name in names}
+    written = "a/b" if "a/b" in names else names[0]
+    for _ in range(2):
+        folder = TargetFolder(root, PREFIX, there.__contains__)
+        for name in names:
+            if name == written:
+                get(folder, name)
+                continue
+            told = f"^{PREFIX}{name}: {PREFIX}{written} is an object, too"
+            with pytest.raises(StorageError, match=told):
+                folder.path_below(PREFIX + name)
+            with pytest.raises(StorageError, match=told):
+                get(folder, name)
+        assert (root / "a" / "b").read_text(encoding="utf-8") == written
 
 
 def test_another_prefix_is_refused(root: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -253,31 +254,38 @@ _WRITTEN = (
     "-r",
     "/".join(["long"] * 190),
 )
-_REFUSED = ("../up", "a//b", "x" * 300, "./here")
+# Of these the path is a plainer one.
+_SQUEEZED = {"a//b": "a/b", "./here": "here", "/top": "top"}
+_REFUSED = ("../up", "x" * 300, "folder/")
 
 
 def test_odd_names(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
     """Names with any characters are rotated, inspected, got and deleted."""
-    for name in (*_WRITTEN, *_REFUSED):
+    every_name = (*_WRITTEN, *_SQUEEZED, *_REFUSED)
+    for name in every_name:
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
     every = f"s3://{bucket}/t"
     ended = command("inspect", "-r", every)
     assert ended.code == 0, ended.said
     assert {each["uri"] for each in ended.outcomes[:-1]} == {
-        f"{every}/{name}" for name in (*_WRITTEN, *_REFUSED)
+        f"{every}/{name}" for name in every_name
     }
     ended = command("get", "-r", every, "back", *_MODE, "--journal", "journal")
-    assert (ended.code, ended.actions["get"]) == (1, len(_WRITTEN)), ended.said
+    count = len(_WRITTEN) + len(_SQUEEZED)
+    assert (ended.code, ended.actions["get"]) == (1, count), ended.said
     assert "\x1b" not in ended.said
-    assert files(Path("back")) == {name: name.encode() for name in _WRITTEN}
+    paths = {name: name for name in _WRITTEN} | _SQUEEZED
+    assert files(Path("back")) == {path: name.encode() for name, path in paths.items()}
+    told = {each["source"]: each["target"] for each in ended.outcomes if each["action"] == "get"}
+    assert told == {f"{every}/{name}": f"back/{path}" for name, path in paths.items()}
     assert not Path("up").exists()
     ended = command("get", "-r", every, "back", *_MODE, "--journal", "journal")
     assert (ended.code, ended.actions) == (1, {"failed": len(_REFUSED)})
     Path("key").write_bytes(bytes(32))
     ended = command("rotate", "-r", every, "--from-mode", "sse-s3", "--key", "aes:a/b=key")
-    assert (ended.code, ended.actions) == (0, {"re-encrypted": len(_WRITTEN) + len(_REFUSED)})
+    assert (ended.code, ended.actions) == (0, {"re-encrypted": len(every_name)})
     ended = command("rm", "-r", every)
-    assert (ended.code, ended.actions) == (0, {"deleted": len(_WRITTEN) + len(_REFUSED)})
+    assert (ended.code, ended.actions) == (0, {"deleted": len(every_name)})
     assert stored(s3, bucket) == {}
 
 
@@ -290,6 +298,38 @@ def test_names_that_collide(command: Callable[..., Ended], s3: Any, bucket: str)
     got = files(Path("back"))
     assert got == {name: name.encode() for name in got}
     assert (len(got), got["c"]) == (3, b"c")
+
+
+def test_names_that_meet_in_one_path(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
+    """The plain name is got, and every other is told by its name; by a dry run, too."""
+    meeting = ("a/.x", "a/./.x", "a//.x", "a/b", "a//b", "c//d")
+    for name in meeting:
+        s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
+    asked = ("get", "-r", f"s3://{bucket}/t", "back", *_MODE)
+    assert command(*asked, "--dry-run").actions == {"would get": 3, "failed": 3}
+    for _ in range(2):
+        ended = command(*asked)
+        assert (ended.code, ended.actions) == (5, {"get": 3, "failed": 3})
+        assert files(Path("back")) == {"a/.x": b"a/.x", "a/b": b"a/b", "c/d": b"c//d"}
+        for name, other in (("a/./.x", "a/.x"), ("a//.x", "a/.x"), ("a//b", "a/b")):
+            text = f"s3://{bucket}/t/{name}: s3://{bucket}/t/{other} is an object, too"
+            assert text in ended.said
+
+
+def test_errors_of_a_file_name_its_object(
+    command: Callable[..., Ended], s3: Any, bucket: str
+) -> None:
+    """And the true cause, where only the file's own error would come."""
+    for name in ("a", "b/c", "d", f"{'e' * 300}"):
+        s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
+    Path("back/a").mkdir(parents=True)
+    Path("back/b").write_bytes(b"")
+    Path("back/d").symlink_to("loop")
+    Path("back/loop").symlink_to("d")
+    ended = command("get", "-r", f"s3://{bucket}/t", "back", *_MODE)
+    assert ended.actions == {"failed": 4}
+    for name in ("a", "b/c", "d", "e" * 300):
+        assert re.search(f"^s3crypt: s3://{bucket}/t/{name}: ", ended.said, re.MULTILINE), name
 
 
 def test_delete_markers(command: Callable[..., Ended], s3: Any, versioned_bucket: str) -> None:

@@ -67,8 +67,8 @@ ALLOWED = {
     },
     "arguments": {"errors", "key_references", "message", "modes", "objects", "options"},
     "many": {
-        "arguments", "aws_errors", "errors", "formats", "jobs", "local", "location", "modes",
-        "objects", "requests", "rotation", "transfer",
+        "arguments", "aws_errors", "buckets", "errors", "formats", "jobs", "local", "location",
+        "modes", "objects", "requests", "rotation", "transfer",
     },
     "store": {
         "arguments", "errors", "files", "formats", "local", "location", "many", "modes", "objects",

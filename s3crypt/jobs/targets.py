@@ -8,15 +8,16 @@ import os
 import stat
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 from s3crypt.errors import PolicyError, StorageError
+from s3crypt.local.files import hint_for
 
-# No file or folder has these names.
-_NOWHERE = frozenset(("", ".", ".."))
+# On the way of a path these change nothing: a//b and a/./b are a/b.
+_IDLE = frozenset(("", "."))
 # Neighbours in a listing share their folder.
 _FOLDERS_KNOWN = 1024
 # Listings are only held where a file system takes several spellings for one name.
@@ -27,16 +28,23 @@ class TargetFolder:
     """The folder that the objects below a prefix are written to, used by several threads.
 
     What is checked of the folders in it is remembered: a job that writes objects to files makes
-    folders and files, never links.
+    folders and files, never links. So are the paths of objects whose names are no plain paths, as
+    `a//b` is not: another object may come to the same path.
 
     Args:
         root: The folder. It need not be there, and may be a link.
         prefix: The URI that the objects' URIs begin with, with its slash at the end.
+        is_there: Returns whether an object has this URI; asked of the plain spelling of a name that
+            is no plain path, which is the one that the path belongs to.
     """
 
-    def __init__(self, root: str | Path, prefix: str) -> None:
+    def __init__(
+        self, root: str | Path, prefix: str, is_there: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self._root = str(Path(root))
         self._prefix = prefix
+        self._is_there = is_there
+        self._odd: dict[str, str] = {}
         self._real_root = Path(os.path.realpath(root))
         self._leads_out = lru_cache(_FOLDERS_KNOWN)(self._leads_out_now)
         self._fault_of_folder = lru_cache(_FOLDERS_KNOWN)(self._fault_of_folder_now)
@@ -52,17 +60,25 @@ class TargetFolder:
             StorageError: The folder cannot be read.
         """
         path = self._path_of_name(uri)
+        self._check_alone(uri, path)
         with _reporting(uri, path):
             self._look(uri, path)
         return Path(path)
+
+    def told_path(self, uri: str) -> Path:
+        """Return the path to name in a report: of a name that is refused too, unchecked."""
+        try:
+            return Path(self._path_of_name(uri))
+        except PolicyError:
+            return Path(f"{self._root}/{uri.removeprefix(self._prefix)}")
 
     @contextmanager
     def claimed(self, uri: str) -> Iterator[Path]:
         """Give an object the path to write it to, with its folder made; other objects wait.
 
-        Several objects may come to one path: `a` and `a/b`, `a` and `A` where the file system
-        takes these for one name, or two that a link joins. The first of them is written, and the
-        others are refused. A file that is there in the object's own spelling may be replaced.
+        Several objects may come to one path: `a` and `a/b`, `a/b` and `a//b`, `a` and `A` where the
+        file system takes these for one name, or two that a link joins. One of them is written, and
+        the others are refused. A file that is there in the object's own spelling may be replaced.
 
         Raises:
             PolicyError: As `path_below`.
@@ -78,6 +94,7 @@ class TargetFolder:
                 self._claims_changed.wait()
             self._claims.add(claim)
         try:
+            self._check_alone(uri, path)
             with _reporting(uri, path):
                 self._check_free(uri, path)
             yield Path(path)
@@ -90,9 +107,23 @@ class TargetFolder:
 
     def _path_of_name(self, uri: str) -> str:
         relative = uri.removeprefix(self._prefix)
-        if "\0" in relative or not _NOWHERE.isdisjoint(relative.split("/")):
+        parts = relative.split("/")
+        is_below = uri.startswith(self._prefix) and ".." not in parts and "\0" not in relative
+        # A name that ends with a slash is a folder's, and most often has others below it.
+        if not is_below or parts[-1] in _IDLE:
             raise PolicyError(f"{uri}: its name is not a path below {self._root}; not written.")
+        if not _IDLE.isdisjoint(parts):
+            relative = "/".join(part for part in parts if part not in _IDLE)
         return f"{self._root}/{relative}"
+
+    def _check_alone(self, uri: str, path: str) -> None:
+        """Refuse a name that is no plain path where another object's name leads to its path."""
+        plain = f"{self._prefix}{path[len(self._root) + 1 :]}"
+        if uri == plain:
+            return
+        other = plain if self._is_there(plain) else self._odd.setdefault(path, uri)
+        if other != uri:
+            raise _in_the_way(uri, f"{other} is an object, too, and has the same path, {path}")
 
     def _look(self, uri: str, path: str) -> os.stat_result | None:
         """Return what is at a path, or None; refuse a path that leads out of the root."""
@@ -184,6 +215,5 @@ def _reporting(uri: str, path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{uri}: cannot write {path}: {error.strerror}.",
-            hint="Check the folder, its permissions and the space left.",
+            f"{uri}: cannot write {path}: {error.strerror}.", hint=hint_for(error)
         ) from error

@@ -429,7 +429,11 @@ def _abort(
             call(to.client, "abort_multipart_upload", request, str(to.location))
     except S3CryptError as failure:
         if failure.code != "NoSuchUpload":
-            error.add_note(f"Upload {upload_id} of {to.location} could not be aborted: {failure}")
+            error.add_note(
+                f"Upload {upload_id} of {to.location} could not be aborted and is left behind: "
+                f"{failure} S3 charges for its parts until it is aborted: S3Crypt.many.uploads or "
+                f"`s3crypt uploads {to.location}` lists it."
+            )
             told = to.location, upload_id, cause_of(failure)
             _log.warning("%s: upload %s could not be aborted and is left behind (%s)", *told)
 
