@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`encrypt` and `decrypt`: AWS Encryption SDK messages of local files and pipes, without S3."""
+"""Commands on local files, without S3: encrypt, decrypt and clean.
+
+The files of `encrypt` and `decrypt` are AWS Encryption SDK messages.
+"""
 
 import os
-import select
 import shlex
-import signal
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from io import FileIO, RawIOBase
+from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -22,18 +23,20 @@ from .options import (
     ModeOptions,
     Settings,
     common_options,
+    logging_options,
     message_reading_options,
     message_writing_options,
     option,
 )
-from .output import Output, print_json, progress
+from .output import Output, print_json, print_line, progress, report, say
+from .pipes import standard_input
+from .places import common_code, dry_run_option
 from .remedies import reword
 
 if TYPE_CHECKING:
     from s3crypt.message import Keyring
 
 _CHUNK = 2**20
-_PIPE_CAPACITY = 2**18
 
 
 @click.command()
@@ -111,6 +114,40 @@ def decrypt(
             _pump(reader, output, _length(file), settings, source, target)
 
 
+@click.command()
+@click.argument("folder", type=click.Path())
+@logging_options
+@dry_run_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+def clean(folder: str, *, dry_run: bool, as_json: bool) -> None:
+    """Remove temporary files that killed commands left.
+
+    A get or decrypt that is killed (kill -9, a power cut) leaves its temporary file beside the
+    target: .NAME.HEX.s3crypt. It has plaintext in it. The next get to the same target removes it.
+
+    All such files below FOLDER are removed, but those that are in use or of another user.
+    """
+    from s3crypt.files import leftovers, remove_leftover  # noqa: PLC0415 - it loads cryptography
+
+    codes: list[int] = []
+
+    def failed(error: StorageError) -> None:
+        codes.append(report(error))
+
+    action = "would remove" if dry_run else "removed"
+    for path in leftovers(folder, report=failed):
+        reason = remove_leftover(path, dry_run=dry_run)
+        if as_json:
+            kept = {} if reason is None else {"reason": reason}
+            print_json({"action": "kept" if kept else action, "path": str(path), **kept})
+        elif reason is not None:
+            say(f"s3crypt: {path}: kept, {reason}")
+        else:
+            print_line(f"{action} {path}")
+    if codes:
+        raise click.exceptions.Exit(common_code(codes))
+
+
 def _convert(
     convert: Callable[..., int],
     settings: Settings,
@@ -173,42 +210,6 @@ def _pump(
 
 
 @contextmanager
-def standard_input() -> Iterator[BinaryIO]:
-    """Yield stdin's bytes; a read of a silent pipe ends when a signal arrives, in any thread."""
-    raw = getattr(sys.stdin.buffer, "raw", None)
-    if raw is None or os.name != "posix" or stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-        yield sys.stdin.buffer
-        return
-    # Only the main thread gets KeyboardInterrupt, and before it can act on it, it waits for its
-    # workers, of which one may wait for this pipe. So signals wake the reader too.
-    signalled, signal_end = os.pipe()
-    os.set_blocking(signal_end, False)
-    before = signal.set_wakeup_fd(signal_end, warn_on_full_buffer=False)
-    try:
-        yield cast("BinaryIO", _Pipe(raw, signalled))
-    finally:
-        signal.set_wakeup_fd(before)
-        os.close(signalled)
-        os.close(signal_end)
-
-
-class _Pipe:
-    """A pipe read in pieces of what it can hold, until `signalled` can be read too."""
-
-    def __init__(self, raw: FileIO, signalled: int) -> None:
-        self._raw = raw
-        self._signalled = signalled
-        self.name = "standard input"
-        self.fileno = raw.fileno
-
-    def read(self, length: int) -> bytes | None:
-        readable, _, _ = select.select([self.fileno(), self._signalled], [], [])
-        if self._signalled in readable:
-            raise KeyboardInterrupt
-        return self._raw.read(min(length, _PIPE_CAPACITY))
-
-
-@contextmanager
 def _opened(source: str) -> Iterator[BinaryIO]:
     if source == "-":
         with standard_input() as pipe:
@@ -252,8 +253,11 @@ def _check(source: str, target: str) -> None:
 
 
 def _length(file: BinaryIO) -> int | None:
+    """Return a file's bytes from its position on; None where only its end tells."""
     try:
         status = os.fstat(file.fileno())
-        return status.st_size - file.tell() if stat.S_ISREG(status.st_mode) else None
+        # Files of /proc claim to be empty, and those of /sys to be longer than they are.
+        ends_there = status.st_size and len(os.pread(file.fileno(), 2, status.st_size - 1)) == 1
+        return status.st_size - file.tell() if ends_there and stat.S_ISREG(status.st_mode) else None
     except (OSError, ValueError):
         return None

@@ -52,6 +52,8 @@ _COMMANDS = {
     "keys": "keys",
     "encrypt": "files",
     "decrypt": "files",
+    "uploads": "uploads",
+    "clean": "files",
     "bench": "bench",
     "sandbox": "sandbox",
 }

@@ -17,7 +17,7 @@ from s3crypt.errors import (
     StorageError,
 )
 
-from .files import check_folder, discarding, standard_input
+from .files import check_folder, discarding
 from .jobs import jobs_option, journal_option, opened_journal, refuse_job_options
 from .options import (
     ModeOptions,
@@ -38,6 +38,7 @@ from .output import (
     say,
     size_text,
 )
+from .pipes import TakingCommand, opened_pipe
 from .places import (
     allow_unsigned_option,
     dry_run_option,
@@ -71,7 +72,7 @@ _allow_unverified_signature = option(
 )
 
 
-@click.command()
+@click.command(cls=TakingCommand)
 @click.argument("source", type=click.Path(allow_dash=True))
 @click.argument("uri", metavar="S3_URI")
 @common_options
@@ -81,6 +82,13 @@ _allow_unverified_signature = option(
 @option("--content-type", metavar="TYPE", help="For example text/csv.")
 @option("--storage-class", metavar="CLASS", help="For example STANDARD_IA.")
 @option("--if-absent", is_flag=True, help="Fail if the object exists; never overwrite.")
+@option(
+    "--size",
+    callback=lambda _context, _parameter, value: parse_size(value),
+    environment=False,
+    metavar="SIZE",
+    help="Of a pipe: store nothing unless it has just as many bytes.",
+)
 @written_in_option
 @option("-r", "--recursive", is_flag=True, environment=False, help="A directory, as a tree.")
 @jobs_option
@@ -94,19 +102,26 @@ def put(
     uri: str,
     metadata: tuple[str, ...],
     tag: tuple[str, ...],
+    size: int | None,
     written_in: str | None,
     recursive: bool,
     jobs: int | None,
     journal: str | None,
     dry_run: bool,
+    command: tuple[str, ...] | None,
     **how: Any,
 ) -> None:
     """Encrypt a file, pipe or directory into S3.
 
-    SOURCE is a file, - for a pipe, or with -r a directory.
+    SOURCE is a file, - for a pipe, or with -r a directory. Or it is the output of a command:
+    s3crypt put S3_URI [OPTIONS] -- COMMAND... stores it only if the command exits with 0.
 
-    S3_URI is s3://BUCKET/NAME; one that ends in / gets the file's name appended.
+    S3_URI is s3://BUCKET/NAME; a bucket, or one that ends in /, gets the file's name appended.
     """
+    if command is not None and not command:
+        raise ConfigError("No command comes after the --.", hint="s3crypt put S3_URI -- COMMAND")
+    if size is not None and source != "-":
+        raise ConfigError("--size is for a pipe.", hint="Give - as SOURCE, or leave --size out.")
     mode = options.required_mode_for(settings)
     how["metadata"] = parse_pairs(metadata, "--metadata") or None
     how["tags"] = parse_pairs(tag, "--tag") or None
@@ -140,14 +155,16 @@ def put(
         return
     refuse_job_options(jobs=jobs, journal=journal)
     destination = _destination(source, uri, recursive=recursive)
+    name = command[0] if command else source
     if dry_run:
         _check_readable(source)
-        _would(settings, "put", source, destination, mode)
+        _would(settings, "put", name, destination, mode)
         return
-    opened = standard_input() if source == "-" else nullcontext(Path(source))
-    with progress(source, _file_size(source), quiet=settings.silent) as advance, opened as given:
+    total = _file_size(source) if size is None else size
+    opened = opened_pipe(command, size) if source == "-" else nullcontext(Path(source))
+    with progress(name, total, quiet=settings.silent) as advance, opened as given:
         info = store.put(given, destination, progress=advance, **how)
-    _tell(settings, "put", source, destination, info)
+    _tell(settings, "put", name, destination, info)
 
 
 @click.command()
