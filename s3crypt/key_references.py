@@ -33,6 +33,10 @@ _STRICT = "S3CRYPT_STRICT_KEY_FILES"
 _YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 # What one data key may open, where a cache is asked for by a number of seconds alone.
 _MAX_CACHED_OBJECTS, _MAX_CACHED_BYTES = 10_000, 64 * 2**30
+# An alias, and the id of a key.
+_KMS_NAME = re.compile(
+    r"alias/[A-Za-z0-9/_-]{1,250}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
+)
 _RAW = re.compile(r"(aes|rsa):([^/=]+)/([^=]+)=(.+)", re.DOTALL)
 # Keys in hex or in base64, as part of a text too, so that a quote or a letter more does not hide
 # them; PEM; raw bytes.
@@ -124,6 +128,13 @@ def names_key(text: str) -> bool:
     return kms_name(text) is not None or _RAW.fullmatch(text) is not None
 
 
+def did_you_mean(text: object) -> str | None:
+    """Return the hint for a KMS key's name without `kms:` before it; None for any other text."""
+    name = _text(text)
+    is_name = _KMS_NAME.fullmatch(name) and not _looks_like_a_key(name)
+    return f"Did you mean kms:{name}?" if is_name else None
+
+
 def kms_name(key: object) -> str | None:
     """Return the name that KMS has for a key, or None where the text names no key of KMS."""
     if _text(key).startswith("arn:"):
@@ -153,15 +164,19 @@ def anchored_file(file: str | Path) -> str:
 
 
 def key_file(file: Any) -> Path:
-    """Return the path of a key file; a key in its place is refused and not repeated."""
+    """Return the path of a key file; a key in its place is refused and not repeated.
+
+    A shell expands `~` at the beginning of a word only, so it is expanded here.
+    """
     is_name = isinstance(file, str | os.PathLike)
+    path = os.path.expanduser(file) if is_name else ""  # noqa: PTH111 - Path's raises without a home
     # Path.exists raises where the name is too long, and its error repeats it.
-    if not is_name or (_looks_like_a_key(str(file)) and not os.path.exists(file)):  # noqa: PTH110
+    if not is_name or (_looks_like_a_key(str(file)) and not os.path.exists(path)):  # noqa: PTH110
         raise ConfigError(
             "A key is given as the name of a file, never itself; and no file has this name.",
             hint="If that was a real key, replace it: command lines and settings are recorded.",
         )
-    return Path(file)
+    return Path(path)
 
 
 def read_key_file(path: str | Path) -> bytes:
@@ -251,7 +266,10 @@ def _parse(key: str, spell: Spell) -> str | tuple[str, str, str, str]:
     match = _RAW.fullmatch(_text(key))
     if match is None:
         # Not repeated: somebody may have put the key itself there.
-        raise ConfigError(f"That is not a {spell('key')}.", hint=f"Write {FORMS}.")
+        raise ConfigError(
+            f"The value of {spell('key')} is not a key.",
+            hint=did_you_mean(key) or f"Write {FORMS}.",
+        )
     kind, namespace, name, file = match.groups()
     return kind, namespace, name, file
 
@@ -262,19 +280,26 @@ def _text(key: object) -> str:
 
 def _rsa_keyring(namespace: str, name: str, path: Path) -> "Keyring":
     from .keyrings import RSAKeyring  # noqa: PLC0415 - it loads cryptography
+    from .keyrings.edks import check_name  # noqa: PLC0415
 
+    check_name(namespace, name)
     pem = _read_pem(path)
     if b"ENCRYPTED" in pem:
         raise ConfigError(
             f"{path} is protected by a passphrase.",
             hint="Give an unprotected PEM file; keep it readable by you alone.",
         )
-    if b"PRIVATE KEY-----" not in pem:
-        return RSAKeyring(namespace, name, public=pem)
-    return RSAKeyring(namespace, name, private=pem)
+    try:
+        if b"PRIVATE KEY-----" not in pem:
+            return RSAKeyring(namespace, name, public=pem)
+        return RSAKeyring(namespace, name, private=pem)
+    except ConfigError as error:
+        raise ConfigError(f"The key file {path}: {error}", hint=error.hint) from error
 
 
 def _read_pem(path: Path) -> bytes:
+    from .keyrings.pem import found_instead  # noqa: PLC0415 - its package loads cryptography
+
     try:
         with path.open("rb") as file:
             pem = file.read(_MAX_PEM_LENGTH)
@@ -284,10 +309,9 @@ def _read_pem(path: Path) -> bytes:
         raise _unreadable(
             path, error, "Check the path of the key file and its permissions."
         ) from error
-    if b"-----BEGIN " not in pem:
-        raise ConfigError(
-            f"{path} is not a PEM file.", hint="(umask 077; openssl genrsa -out FILE.pem 4096)"
-        )
+    if found := found_instead(pem):
+        what, hint = found
+        raise ConfigError(f"{path} is {what}.", hint=hint)
     return pem
 
 

@@ -26,6 +26,7 @@ from .key_references import (
     as_keyword,
     as_tuple,
     check_reference,
+    did_you_mean,
     key_file,
     keyring_of,
     kms_name,
@@ -382,7 +383,7 @@ def _is_duration(value: object) -> bool:
 
 def _check_fit(mode: str | None, asked: Collection[str], spell: Spell) -> None:
     if mode is not None and (not isinstance(mode, str) or mode not in MODES):
-        is_key = isinstance(mode, str) and names_key(mode)
+        is_key = isinstance(mode, str) and (names_key(mode) or did_you_mean(mode))
         hint = f"A key is given as {spell('key')}." if is_key else f"One of {', '.join(MODES)}."
         raise ConfigError("There is no such mode.", hint=hint)
     for name in asked:
@@ -400,6 +401,7 @@ def _service_key(mode: str, keys: Sequence[str], spell: Spell) -> str:
     if len(names) != 1 or names[0] is None:
         raise ConfigError(
             f"{spell('mode', mode)} needs exactly one {spell('key')}, of KMS.",
-            hint="kms:alias/NAME, kms:ARN, or AWS's own key: kms:alias/aws/s3.",
+            hint=(did_you_mean(keys[0]) if len(keys) == 1 else None)
+            or "kms:alias/NAME, kms:ARN, or AWS's own key: kms:alias/aws/s3.",
         )
     return names[0]

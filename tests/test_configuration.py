@@ -7,13 +7,15 @@ import os
 import secrets
 import subprocess
 import sys
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode, encodebytes, urlsafe_b64encode
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 import s3crypt
 from s3crypt import configuration
@@ -127,16 +129,33 @@ def test_a_session_is_made_when_a_kms_key_needs_it(key_file: Path) -> None:
 @pytest.mark.parametrize(
     "key",
     ["", "kms:", "aes:", "aes:acme", "aes:acme/2026", "aes:acme=FILE", "aes:/2026=FILE",
-     "aes:acme/=FILE", "aes:acme/2026=", "rot13:acme/2026=FILE", "alias/reports", "0123abcd" * 8,
+     "aes:acme/=FILE", "aes:acme/2026=", "rot13:acme/2026=FILE", "reports", "0123abcd" * 8,
+     f"alias/{'0123abcd' * 8}", f"alias/{'A' * 43}",
      b"kms:alias/a", 7, None],
     ids=str,
 )  # fmt: skip
 def test_what_is_no_key(key: Any) -> None:
     """It is refused with the forms, and not repeated: it may be the key itself."""
-    with pytest.raises(ConfigError, match=r"^That is not a key\.$") as caught:
+    with pytest.raises(ConfigError, match=r"^The value of key is not a key\.$") as caught:
         keyring_of([key])
     assert "aes:NAMESPACE/NAME=FILE" in (caught.value.hint or "")
     assert not key or len(str(key)) < 20 or str(key) not in said(caught)
+
+
+@pytest.mark.parametrize("key", ["alias/reports", "1234abcd-12ab-34cd-56ef-1234567890ab"])
+def test_a_kms_key_without_its_prefix(key: str) -> None:
+    """What was meant is said, wherever a key or a mode is given as text."""
+    calls: list[Callable[[], object]] = [
+        lambda: keyring_of(key),
+        lambda: s3crypt.ClientSide(key),
+        lambda: s3crypt.S3Crypt(key),
+        lambda: mode_of("sse-kms", key=key),
+        lambda: mode_of(None, key=key),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigError) as caught:
+            call()
+        assert caught.value.hint == f"Did you mean kms:{key}?"
 
 
 @pytest.mark.parametrize(
@@ -200,6 +219,126 @@ def test_a_passphrase_is_not_asked_for(pem_files: tuple[Path, Path]) -> None:
     private.write_bytes(private.read_bytes().replace(b"BEGIN PRIVATE", b"BEGIN ENCRYPTED PRIVATE"))
     with pytest.raises(ConfigError, match="passphrase"):
         keyring_of(f"rsa:acme/pair={private}")
+
+
+def _openssh(key: rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption(),
+    )
+
+
+def _openssh_public(key: rsa.RSAPrivateKey) -> bytes:
+    return key.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+
+
+def _in_der(key: rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _certificate(key: rsa.RSAPrivateKey) -> bytes:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, began, began.replace(year=2036)
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _request(key: rsa.RSAPrivateKey) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _for_pss(key: rsa.RSAPrivateKey) -> bytes:
+    """Return a key that its identifier allows for PSS signatures alone."""
+    der = _in_der(key).replace(
+        bytes.fromhex("06092a864886f70d010101"), bytes.fromhex("06092a864886f70d01010a"), 1
+    )
+    return b"-----BEGIN PRIVATE KEY-----\n%s-----END PRIVATE KEY-----\n" % encodebytes(der)
+
+
+def _elliptic(_: rsa.RSAPrivateKey) -> bytes:
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+
+
+OTHERS: dict[str, tuple[Callable[[rsa.RSAPrivateKey], bytes], str]] = {
+    "an OpenSSH private key": (_openssh, "openssl genrsa -out FILE.pem 4096"),
+    "an OpenSSH public key": (_openssh_public, "ssh-keygen -e -m PKCS8"),
+    "a certificate": (_certificate, "openssl x509 -in FILE -noout -pubkey"),
+    "a certificate request": (_request, "openssl req -in FILE -noout -pubkey"),
+    "an RSA key for PSS signatures alone": (_for_pss, "openssl genrsa"),
+    "an elliptic-curve key": (_elliptic, "openssl genrsa"),
+    "not PEM: it may be a key in DER": (_in_der, "openssl pkey"),
+    "not a PEM file": (lambda _: b"no key", "openssl genrsa"),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_is_no_rsa_key_for_encryption(what: str, tmp_path: Path) -> None:
+    """It is named, with its file and the command that makes or converts a key."""
+    make, command = OTHERS[what]
+    content = make(rsa.generate_private_key(public_exponent=65537, key_size=1024))
+    path = tmp_path / "other"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"{path} is {what}") as caught:
+        keyring_of(f"rsa:acme/pair={path}")
+    assert command in str(caught.value.hint)
+    halves: list[dict[str, Any]] = [{"private": content}, {"public": content}]
+    for half in halves:
+        with pytest.raises(ConfigError, match=f"this is {what}"):
+            s3crypt.RSAKeyring("acme", "pair", **half)
+
+
+def test_a_key_beside_its_certificate(pem_files: tuple[Path, Path]) -> None:
+    """A file of both has a key, which is taken."""
+    private, _ = pem_files
+    key = serialization.load_pem_private_key(private.read_bytes(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    private.write_bytes(private.read_bytes() + _certificate(key))
+    assert isinstance(keyring_of(f"rsa:acme/pair={private}"), s3crypt.RSAKeyring)
+
+
+def test_an_rsa_key_of_another_kind_is_named_with_its_file(tmp_path: Path) -> None:
+    """The file's path is in the error, whatever is wrong with the key in it."""
+    path = tmp_path / "curve.pem"
+    path.write_bytes(
+        ec.generate_private_key(ec.SECP256R1())
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    with pytest.raises(ConfigError, match=f"{path}: The public key is not an RSA key"):
+        keyring_of(f"rsa:acme/pair={path}")
+
+
+def test_the_home_directory_in_the_name_of_a_key_file(
+    key_file: Path, pem_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell expands `~` at the beginning of a word only, and settings not at all."""
+    monkeypatch.setenv("HOME", str(key_file.parent))
+    key = key_file.read_bytes()
+    expected = s3crypt.AESKeyring("acme", "2026", key)
+    assert keyring_of("aes:acme/2026=~/acme.key") == expected
+    assert keyring_of(f"rsa:acme/pair=~/{pem_files[0].name}")
+    assert s3crypt.SSEC.from_file("~/acme.key") == s3crypt.SSEC(key)
+    assert mode_of("sse-c", sse_c_key_file="~/acme.key") == s3crypt.SSEC(key)
+    choice = ModeChoice(key="aes:acme/2026=~/acme.key").anchored()
+    assert choice.key == (f"aes:acme/2026={key_file}",)
+    with pytest.raises(ConfigError, match=f"Cannot read the key file {key_file.parent}/absent"):
+        keyring_of("aes:acme/2026=~/absent")
+    with pytest.raises(ConfigError, match="Cannot read the key file ~nobody-here/absent"):
+        keyring_of("aes:acme/2026=~nobody-here/absent")
 
 
 @pytest.mark.parametrize("kind", ["aes", "rsa"])

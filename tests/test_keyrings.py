@@ -15,8 +15,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import padding as rsa_padding
 from relay import relaying
 
 from s3crypt import CachingKeyring, message
@@ -258,7 +259,8 @@ def test_rsa_keys_that_are_refused(rsa_pem: tuple[bytes, bytes]) -> None:
     )
     refused: dict[str, dict[str, Any]] = {
         "needs a public or a private": {},
-        "unencrypted RSA private key": {"private": b"no PEM"},
+        "this is not a PEM file": {"private": b"no PEM"},
+        "the bytes of a PEM file": {"private": private.decode()},
         "PEM of an unencrypted": {"private": encrypted},
         "PEM of an RSA public": {"public": private},
         "PEM of an unencrypted RSA private": {"private": public},
@@ -272,12 +274,18 @@ def test_rsa_keys_that_are_refused(rsa_pem: tuple[bytes, bytes]) -> None:
             RSAKeyring("tests", "rsa", **arguments)
 
 
-def test_an_rsa_key_too_small_for_its_padding() -> None:
-    """A key that cannot hold a data key says so instead of failing obscurely."""
-    _, private = pem_pair(rsa.generate_private_key(public_exponent=65537, key_size=1024))
-    keyring = RSAKeyring("tests", "rsa", private=private, padding="OAEP-SHA512")
-    with pytest.raises(ConfigError, match="does not fit this RSA key"):
-        message.encrypt(b"", keyring)
+def test_a_short_rsa_key_reads_and_does_not_write() -> None:
+    """What 1024 bits have wrapped must be got out, and nothing new is to rely on them."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    public, private = pem_pair(key)
+    halves: list[dict[str, Any]] = [{"public": public}, {"private": private}]
+    for half in halves:
+        with pytest.raises(ConfigError, match="rsa:tests/rsa has 1024 bits") as caught:
+            message.encrypt(b"", RSAKeyring("tests", "rsa", **half))
+        assert "openssl genrsa" in str(caught.value.hint)
+    oaep = rsa_padding.OAEP(rsa_padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    edk = EncryptedDataKey("tests", b"rsa", key.public_key().encrypt(DATA_KEY, oaep))
+    assert RSAKeyring("tests", "rsa", private=private).unwrap([edk], {}, 32) == DATA_KEY
 
 
 # KMS, one key

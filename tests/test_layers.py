@@ -46,7 +46,7 @@ ALLOWED = {
     "key_references": {"errors", "keyrings", "message"},
     "modes": {"errors", "key_references", "keyrings", "message"},
     "options": {"errors", "key_references", "modes"},
-    "configuration": {"key_references", "modes", "options"},
+    "configuration": {"aws", "key_references", "modes", "options"},
     "s3ec": set(),
     "metadata": {"errors", "s3ec"},
     "formats": {
@@ -65,7 +65,9 @@ ALLOWED = {
         "aws_errors", "errors", "formats", "jobs", "keyrings", "local", "location", "logs",
         "metadata", "modes", "objects", "requests", "transfer",
     },
-    "arguments": {"errors", "key_references", "message", "modes", "objects", "options"},
+    "arguments": {
+        "errors", "key_references", "local", "message", "modes", "objects", "options",
+    },
     "many": {
         "arguments", "aws_errors", "buckets", "errors", "formats", "jobs", "local", "location",
         "modes", "objects", "requests", "rotation", "transfer",
@@ -75,7 +77,7 @@ ALLOWED = {
         "rotation", "transfer",
     },
     "filesystem": {
-        "arguments", "aws_errors", "buckets", "errors", "jobs", "key_references", "local",
+        "arguments", "aws", "aws_errors", "buckets", "errors", "jobs", "key_references", "local",
         "location", "modes", "objects", "options", "requests", "transfer",
     },
     "parquet": {"errors", "formats", "key_references", "keyrings", "message"},
@@ -83,7 +85,16 @@ ALLOWED = {
 }  # fmt: skip
 # Other packages -> the modules that may import them.
 OUTSIDE = {
-    "boto3": {"aws", "filesystem", "key_references", "keyrings", "kms", "objects", "store"},
+    "boto3": {
+        "aws",
+        "configuration",
+        "filesystem",
+        "key_references",
+        "keyrings",
+        "kms",
+        "objects",
+        "store",
+    },
     "botocore": {"aws", "aws_errors", "kms", "objects", "requests", "transfer"},
     "types_boto3_kms": {"keyrings", "kms", "objects"},
     "types_boto3_s3": {"buckets", "filesystem", "objects", "store", "transfer"},
@@ -96,7 +107,9 @@ OUTSIDE = {
     "rich": set(),
 }
 # What the command uses beside the names of s3crypt itself.
-PUBLIC_MODULES = {"__version__", "configuration", "errors", "files", "kms", "message", "sandbox"}
+PUBLIC_MODULES = {
+    "__version__", "configuration", "errors", "files", "kms", "location", "message", "sandbox",
+}  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
     "location", "logs", "message", "modes", "operations", "options", "s3ec",
@@ -106,7 +119,8 @@ WITH_AWS = {"s3crypt.keyrings.kms", "s3crypt.keyrings.kms_key"}
 # Modules within a package -> the only modules of s3crypt that they may import. Wrapping keys and
 # their cache know no wire form, and reading a KMS key's description knows no administration.
 WITHIN = {
-    "keyrings/raw_keys": {"errors"},
+    "keyrings/pem": set(),
+    "keyrings/raw_keys": {"errors", "keyrings.pem"},
     "keyrings/kms_key": {"aws", "errors", "operations", "requests"},
     "keyrings/cache": set(),
     "keyrings/capabilities": {"message.keys"},

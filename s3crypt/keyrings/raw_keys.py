@@ -17,9 +17,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from s3crypt.errors import ConfigError, IntegrityError, KeyUnavailableError
 
+from .pem import MAKE_KEY, found_instead
+
 # NIST SP 800-38D 8.3: the number of times that one key may be used with random IVs of 96 bits.
 MAX_WRAPS = 2**32
 AES_IV_LENGTH = 12
+# NIST SP 800-131A: shorter keys must encrypt nothing new, and may decrypt what there is.
+MIN_RSA_BITS = 2048
 
 
 class AESKey:
@@ -119,15 +123,16 @@ class RSAKey:
         """Return the data key encrypted with the public key.
 
         Raises:
-            ConfigError: The RSA key is too short for it.
+            ConfigError: The RSA key is too short to protect anything.
         """
-        try:
-            return self._encryptor.encrypt(data_key, _RSA_PADDINGS[self.padding]())
-        except ValueError:
+        bits = self._encryptor.key_size
+        if bits < MIN_RSA_BITS:
             raise ConfigError(
-                f"A data key does not fit this RSA key with {self.padding}.",
-                hint="Use a key of 2048 bits or more.",
-            ) from None
+                f"The key {self.name} has {bits} bits; an RSA key that encrypts needs "
+                f"{MIN_RSA_BITS} at least.",
+                hint=f"{MAKE_KEY} The old one can still read what was written with it.",
+            )
+        return self._encryptor.encrypt(data_key, _RSA_PADDINGS[self.padding]())
 
     def unwrap(self, wrapped: bytes) -> bytes:
         """Return a candidate for the data key: the decrypted bytes, or no bytes if that failed.
@@ -150,20 +155,34 @@ class RSAKey:
 
 
 def _load_private(pem: bytes) -> rsa.RSAPrivateKey:
+    _check_kind(pem)
     try:
         key = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ConfigError("Not the PEM of an unencrypted RSA private key.") from None
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise ConfigError("The private key is not an RSA key.")
+        raise ConfigError("The private key is not an RSA key.", hint=MAKE_KEY)
     return key
 
 
 def _load_public(pem: bytes) -> rsa.RSAPublicKey:
+    _check_kind(pem)
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
         raise ConfigError("Not the PEM of an RSA public key.") from None
     if not isinstance(key, rsa.RSAPublicKey):
-        raise ConfigError("The public key is not an RSA key.")
+        raise ConfigError("The public key is not an RSA key.", hint=MAKE_KEY)
     return key
+
+
+def _check_kind(pem: bytes) -> None:
+    """Refuse what is no RSA key for encryption: OpenSSH's files, certificates, keys for PSS."""
+    if not isinstance(pem, bytes | bytearray):
+        raise ConfigError(
+            "The key of an RSAKeyring is the bytes of a PEM file.",
+            hint='Write Path("FILE.pem").read_bytes().',
+        )
+    if found := found_instead(pem):
+        what, hint = found
+        raise ConfigError(f"An RSA key in PEM is needed; this is {what}.", hint=hint)

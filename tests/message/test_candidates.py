@@ -32,7 +32,7 @@ DECOY = bytes(range(200, 232))
 
 
 @cache
-def pem(number: int, size: int = 1024) -> bytes:
+def pem(number: int, size: int = 2048) -> bytes:
     """Return the private PEM of an RSA key made for the tests, the same for the same number."""
     assert number >= 0
     return rsa.generate_private_key(public_exponent=65537, key_size=size).private_bytes(

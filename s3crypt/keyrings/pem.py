@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are given for RSA keys and hold something else: what they hold, and what to do.
+
+Looks at labels and object identifiers only. A key is loaded, and its kind is checked, in
+`raw_keys`.
+"""
+
+import re
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Iterator
+
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END ", re.DOTALL)
+_SSH_PUBLIC = (b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-", b"---- BEGIN SSH2 PUBLIC KEY")
+# id-RSASSA-PSS of RFC 4055, in DER, and the bytes in which it comes first: before the key itself.
+_PSS_ONLY = bytes.fromhex("06092a864886f70d01010a")
+_IDENTIFIER_LENGTH = 64
+# DER's SEQUENCE, with which keys and certificates begin.
+_DER_START = b"\x30"
+
+MAKE_KEY = "`openssl genrsa -out FILE.pem 4096` makes a key."
+_OF_CERTIFICATE = "`openssl x509 -in FILE -noout -pubkey > FILE.pem` takes its public key out."
+_OF_REQUEST = "`openssl req -in FILE -noout -pubkey > FILE.pem` takes its public key out."
+# Label -> what the block is, and what to do.
+_OTHERS = {
+    "OPENSSH PRIVATE KEY": (
+        "an OpenSSH private key",
+        f'{MAKE_KEY} To use this one, convert a copy: `ssh-keygen -p -N "" -m PKCS8 -f COPY.pem`.',
+    ),
+    "CERTIFICATE": ("a certificate", _OF_CERTIFICATE),
+    "TRUSTED CERTIFICATE": ("a certificate", _OF_CERTIFICATE),
+    "X509 CERTIFICATE": ("a certificate", _OF_CERTIFICATE),
+    "CERTIFICATE REQUEST": ("a certificate request", _OF_REQUEST),
+    "NEW CERTIFICATE REQUEST": ("a certificate request", _OF_REQUEST),
+    "EC PRIVATE KEY": ("an elliptic-curve key, which cannot encrypt", MAKE_KEY),
+    "DSA PRIVATE KEY": ("a DSA key, which cannot encrypt", MAKE_KEY),
+    "PGP PUBLIC KEY BLOCK": ("an OpenPGP key", MAKE_KEY),
+    "PGP PRIVATE KEY BLOCK": ("an OpenPGP key", MAKE_KEY),
+}
+
+
+def found_instead(content: bytes) -> tuple[str, str] | None:
+    """Return what a file holds instead of an RSA key in PEM, and what to do about it.
+
+    None where it may be such a key. A key with a certificate beside it is one.
+    """
+    blocks = dict(_blocks(content))
+    if any(_is_for_signatures(body) for body in blocks.values()):
+        return "an RSA key for PSS signatures alone, which must not encrypt", MAKE_KEY
+    known = [_OTHERS[label] for label in blocks if label in _OTHERS]
+    if known and len(known) == len(blocks):
+        return known[0]
+    if blocks:
+        return None
+    if content.lstrip().startswith(_SSH_PUBLIC):
+        return (
+            "an OpenSSH public key",
+            "`ssh-keygen -e -m PKCS8 -f FILE > FILE.pem` converts it.",
+        )
+    if content.startswith(_DER_START):
+        return (
+            "not PEM: it may be a key in DER",
+            "`openssl pkey -in FILE -out FILE.pem` converts a private one; with -pubin, a public.",
+        )
+    return "not a PEM file", MAKE_KEY
+
+
+def _blocks(content: bytes) -> Iterator[tuple[str, bytes]]:
+    for label, body in _BLOCK.findall(content):
+        yield label.decode(), body
+
+
+def _is_for_signatures(body: bytes) -> bool:
+    try:
+        return _PSS_ONLY in b64decode(body)[:_IDENTIFIER_LENGTH]
+    except Base64Error:
+        return False
