@@ -321,7 +321,7 @@ def ls(settings: Settings, *, uri: str, recursive: bool) -> None:
     Without -r one level only, with what is deeper as prefixes.
     """
     seen: set[str] = set()
-    base = uri if uri.endswith("/") or "/" in uri.removeprefix("s3://") else uri + "/"
+    base = uri if name_of(uri) or uri.endswith("/") else uri + "/"
     for item in make_store(None, settings).list(base):
         rest = item.uri[len(base) :]
         deeper, slash, _ = rest.partition("/")

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import s3crypt
-from s3crypt.errors import ConfigError, ObjectNotFoundError
+from s3crypt.errors import ObjectNotFoundError
+from s3crypt.location import Location
 
 from .options import Settings, option
 from .output import EXIT_OTHER
@@ -64,10 +65,8 @@ def split_uri(uri: str) -> tuple[str, str]:
     Raises:
         ConfigError: It is no URI of S3.
     """
-    bucket, _, name = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket:
-        raise ConfigError(f"{uri!r} is not s3://BUCKET/NAME.")
-    return bucket, name
+    location = Location.parse(uri)
+    return location.bucket, location.name
 
 
 def name_of(uri: str) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an object is: `s3://bucket/name`."""
+"""Where an object is: `s3://bucket/name`, or an access point's ARN in the bucket's place."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,10 +9,28 @@ from typing import Self
 
 from .errors import ConfigError, FormatError, IntegrityError, KeyUnavailableError, PolicyError
 
+# The ARNs that S3 takes in a bucket's place: of access points, multi-Region and Object Lambda ones,
+# and of those of Outposts. Their resources may have slashes; the object's name begins after the
+# next one. https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
+_ACCESS_POINT = re.compile(
+    r"arn:aws[a-z-]*:(?:"
+    r"(?:s3|s3-object-lambda):[a-z0-9-]*:[0-9]{12}:accesspoint[:/][A-Za-z0-9.-]{1,63}"
+    r"|s3-outposts:[a-z0-9-]+:[0-9]{12}:outpost[:/][A-Za-z0-9-]{1,63}"
+    r"[:/]accesspoint[:/][A-Za-z0-9-]{1,63})(?=/|\Z)"
+)
+_BUCKET_ARN = re.compile(r"arn:aws[a-z-]*:s3:::([A-Za-z0-9.-]+)(/.*)?", re.DOTALL)
+# Objects in directory buckets (S3 Express), by the names of the buckets and of access points.
+_DIRECTORY_BUCKETS = ("--x-s3", "--xa-s3")
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A bucket and an object's name in it (what S3 calls its key), or a prefix of names."""
+    """A bucket and an object's name in it (what S3 calls its key), or a prefix of names.
+
+    Attributes:
+        bucket: A bucket's name, an access point's alias, or its ARN as the caller wrote it.
+        name: The rest of the URI, without the slash between them.
+    """
 
     bucket: str
     name: str
@@ -21,12 +40,22 @@ class Location:
         """Return the location of `s3://bucket/name`.
 
         Raises:
-            ConfigError: It has another form.
+            ConfigError: It has another form, or the ARN in it is not an access point's.
         """
         scheme, separator, rest = str(uri).partition("://")
-        bucket, _, name = rest.partition("/")
+        bucket, name = split_bucket(rest)
         if scheme != "s3" or not separator or not bucket:
-            raise ConfigError(f"Not the URI of an object: {uri!r}.", hint="s3://bucket/name")
+            hint = _meant(str(uri)) or "s3://bucket/name"
+            raise ConfigError(f"Not the URI of an object: {uri!r}.", hint=hint)
+        if bucket.startswith("arn:") and not _ACCESS_POINT.fullmatch(bucket):
+            raise ConfigError(
+                f"{uri!r} has an ARN that is not an access point's.",
+                hint=_meant(rest) or "s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/ACCESS_POINT/name",
+            )
+        if not _is_unicode(name):
+            raise ConfigError(
+                f"Not the URI of an object: {uri!r}.", hint="Names of objects in S3 are UTF-8."
+            )
         return cls(bucket, name)
 
     @classmethod
@@ -41,6 +70,11 @@ class Location:
     def is_prefix(self) -> bool:
         """Tell whether it names a bucket or ends with a slash."""
         return not self.name or self.name.endswith("/")
+
+    @property
+    def is_in_directory_bucket(self) -> bool:
+        """Return whether the bucket is a directory bucket, by its name or its access point's."""
+        return self.bucket.endswith(_DIRECTORY_BUCKETS)
 
     @property
     def arguments(self) -> dict[str, str]:
@@ -59,3 +93,28 @@ class Location:
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.name}"
+
+
+def split_bucket(text: str) -> tuple[str, str]:
+    """Return the bucket that a text begins with, or the ARN in its place, and what follows it.
+
+    The slash that ends the bucket belongs to neither.
+    """
+    arn = _ACCESS_POINT.match(text)
+    bucket = arn[0] if arn else text.partition("/")[0]
+    return bucket, text[len(bucket) + 1 :]
+
+
+def _meant(text: str) -> str | None:
+    """Return what to write instead of an ARN, or None where the text is none of S3's."""
+    if found := _BUCKET_ARN.fullmatch(text):
+        return f"Did you mean s3://{found[1]}{found[2] or '/'}?"
+    return f"Did you mean s3://{text}?" if _ACCESS_POINT.match(text) else None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
+from s3crypt.location import split_bucket
 
 from .remedies import in_storage_options
 
 
 def split(path: str) -> tuple[str, str]:
     """Return the bucket and the name in it, which is empty for the bucket itself."""
-    bucket, _, name = path.partition("/")
-    return bucket, name
+    return split_bucket(path)
 
 
 def uri_of(path: str) -> str:
@@ -64,7 +64,7 @@ def as_files(*, is_exclusive: bool = False) -> Iterator[None]:
             raise
         raise FileExistsError(str(error)) from error
     except StorageError as error:
-        if error.code != "NoSuchBucket":
+        if error.code not in ("NoSuchBucket", "NoSuchAccessPoint"):
             raise
         raise ObjectNotFoundError(
             str(error), hint=error.hint, code=error.code, request_id=error.request_id

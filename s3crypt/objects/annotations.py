@@ -24,8 +24,6 @@ from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, call, pages
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
-# Objects in directory buckets (S3 Express) have none, and no request for them.
-_DIRECTORY_BUCKETS = ("--x-s3", "--xa-s3")
 # The header by which the sandbox, which has annotations, can be told from other services.
 _SANDBOX = "x-s3crypt-sandbox"
 # What AWS answers where a Region has no annotations.
@@ -52,7 +50,7 @@ def may_exist(client: "S3Client", location: Location, head: Mapping[str, Any]) -
 
 def are_taken_at(location: Location) -> bool:
     """Return whether objects there may have annotations; those of directory buckets have none."""
-    return not location.bucket.endswith(_DIRECTORY_BUCKETS)
+    return not location.is_in_directory_bucket
 
 
 def names(client: "S3Client", location: Location, version_id: str | None) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from s3crypt import buckets
 from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
 from s3crypt.location import Location
+from s3crypt.modes import is_access_point
 from s3crypt.operations import S3Operation
 from s3crypt.requests import call
 
@@ -61,6 +62,9 @@ class Locks:
 
     def _may_be_locked(self, location: Location) -> bool:
         bucket = location.bucket
+        if is_access_point(bucket):
+            # It has no such setting to ask for: that is the bucket's behind it.
+            return True
         with self._asking:
             if bucket not in self._may_lock:
                 # If the caller may not know, each object is asked about.
