@@ -17,9 +17,9 @@ import click
 from click.shell_completion import get_completion_class
 
 import s3crypt
-from s3crypt.errors import KeyFileWarning, S3CryptError
+from s3crypt.errors import ConfigError, S3CryptError
 
-from .options import logging_options
+from .options import logging_options, quoted_variables
 from .output import (
     BROKEN_PIPE,
     EXIT_INTERRUPTED,
@@ -143,6 +143,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         silence_stdout()
         return BROKEN_PIPE
     except (S3CryptError, OSError) as error:
+        _name_variables(error)
         return report(error)
     return result if isinstance(result, int) else 0
 
@@ -183,8 +184,23 @@ def _usage(error: click.ClickException) -> int:
     else:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "s3crypt"
-        print_error(error.format_message().replace("\n", " "), f"{command} --help")
+        message = error.format_message().replace("\n", " ")
+        print_error(message, _with_variables(f"{command} --help", message))
     return error.exit_code
+
+
+def _name_variables(error: Exception) -> None:
+    """Have the hint of a wrong set-up name the variables that its message quotes."""
+    if isinstance(error, ConfigError):
+        hint = _with_variables(error.hint or "", str(error))
+        if hint != (error.hint or ""):
+            # The remedy is in the command's words by now.
+            error.hint = hint
+
+
+def _with_variables(hint: str, message: str) -> str:
+    named = [f"It is the value of {name}." for name in quoted_variables(message)]
+    return " ".join([*named, *([hint] if hint else [])])
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

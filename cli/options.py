@@ -51,7 +51,7 @@ class Settings:
     @functools.cached_property
     def session(self) -> "boto3.Session":
         """The boto3 session of --profile and --region; otherwise all is boto3's own."""
-        return _session(self.profile, self.region)
+        return configuration.session_of(self.profile, self.region)
 
     @property
     def silent(self) -> bool:
@@ -68,8 +68,30 @@ def option(
     """
     if environment:
         long = next(name for name in names if name.startswith("--"))
-        attributes["envvar"] = "S3CRYPT_" + long[2:].replace("-", "_").upper()
+        attributes["envvar"] = _variable(long)
     return click.option(*names, **attributes)
+
+
+def _variable(long: str) -> str:
+    """Return the environment variable of an option."""
+    return "S3CRYPT_" + long[2:].replace("-", "_").upper()
+
+
+def quoted_variables(text: str) -> list[str]:
+    """Return the names of the S3CRYPT variables whose value, or the file in it, an error quotes."""
+    return [
+        name
+        for name, value in sorted(os.environ.items())
+        if name.startswith("S3CRYPT_") and any(_is_quoted(word, text) for word in value.split())
+    ]
+
+
+def _is_quoted(value: str, text: str) -> bool:
+    parts = (value, value.partition("=")[2])
+    return any(
+        len(part) > 1 and re.search(rf"(?<![\w./-]){re.escape(part)}(?![\w/-])", text)
+        for part in parts
+    )
 
 
 def common_options(
@@ -169,7 +191,7 @@ class ModeOptions:
     Attributes:
         mode: Of --mode.
         values: What was given of `configuration.OPTIONS`, by name; pairs are text still.
-        from_environment: Names of those that were read from the environment.
+        from_environment: Names of those that were read from the environment; `mode` too.
         prefix: What the command's names of all of these begin with: `from-`.
     """
 
@@ -246,12 +268,17 @@ class ModeOptions:
         return configuration.implied_mode(names, spell=self._spell)
 
     def _spell(self, name: str, value: str | bool | None = None) -> str:
-        return _as_option(name, value, prefix=self.prefix)
+        """Return an option as errors name it: by its variable where that has set it."""
+        option = _as_option(name, value, prefix=self.prefix)
+        if name not in self.from_environment:
+            return option
+        variable = _variable(_as_option(name, prefix=self.prefix))
+        return f"{variable}={value}" if isinstance(value, str) else variable
 
 
 def _mark(file: str) -> str:
     try:
-        content = Path(file).read_bytes()
+        content = Path(os.path.expanduser(file)).read_bytes()  # noqa: PTH111 - as the key's reader
     except OSError:
         # Whoever makes a key of it says why.
         return ""
@@ -300,7 +327,7 @@ def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ConfigError(f"{name} takes NAME=VALUE.")
+            raise ConfigError(f"{name} takes NAME=VALUE, not {pair!r}.")
         if key in values:
             raise ConfigError(f"{name} {key}= is given twice.")
         values[key] = value
@@ -371,8 +398,11 @@ def _mode_options(
         taken = {name: values.pop(argument) for name, argument in offered.items()}
         given = {name: value for name, value in taken.items() if _is_given(value)}
         environment = [name for name in given if is_from_environment(offered[name])]
+        of_mode = f"{prefix.replace('-', '_')}mode"
+        if values.get(of_mode) and is_from_environment(of_mode):
+            environment.append("mode")
         chosen = ModeOptions(
-            mode=values.pop(f"{prefix.replace('-', '_')}mode", None),
+            mode=values.pop(of_mode, None),
             values={name: _in_python(name, value) for name, value in given.items()},
             from_environment=frozenset(environment),
             prefix=prefix,
@@ -441,7 +471,7 @@ def _applied(settings: Settings, service: str) -> Settings:
 
 def _use_endpoint(url: str, service: str) -> None:
     if not url.startswith(("http://", "https://")):
-        raise ConfigError("--endpoint-url takes http://HOST:PORT or https://HOST.")
+        raise ConfigError(f"--endpoint-url takes http://HOST:PORT or https://HOST, not {url!r}.")
     if os.environ.get(_IGNORE_ENDPOINTS, "").lower() == "true":
         # The other service's endpoint stays ignored, as was asked for.
         for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]:
@@ -462,15 +492,3 @@ def enter_sandbox() -> None:
     if running is None:
         raise ConfigError("No sandbox is running.", hint="Start one: s3crypt sandbox start")
     os.environ.update(sandbox.environment(running))
-
-
-def _session(profile: str | None, region: str | None) -> "boto3.Session":
-    import boto3  # noqa: PLC0415 - 100 ms that --help must not cost
-    import botocore.session  # noqa: PLC0415
-
-    wanted = profile or os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
-    if wanted and wanted not in botocore.session.Session().available_profiles:
-        raise ConfigError(
-            f"There is no AWS profile named {wanted}.", hint="See `aws configure list-profiles`."
-        )
-    return boto3.Session(profile_name=profile, region_name=region)

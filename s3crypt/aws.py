@@ -24,21 +24,14 @@ from weakref import WeakKeyDictionary
 import boto3
 from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    UnknownRegionError,
-)
+from botocore.exceptions import ClientError, UnknownRegionError
 from botocore.loaders import Loader
 from botocore.parsers import ResponseParserFactory
 from botocore.utils import get_environ_proxies, parse_timestamp
 
 from . import redaction
-from .aws_errors import SETTINGS_HINT, http_status, is_throttle, map_aws_errors
-from .errors import (
-    ConfigError,
-    Remedy,
-)
+from .aws_errors import http_status, is_throttle, map_aws_errors, raise_settings
+from .errors import ConfigError, Remedy, S3CryptError
 from .local.distance import Distance
 from .local.rate import Turns
 
@@ -142,6 +135,7 @@ class Clients(Generic[C]):
     ) -> None:
         if client is not None and (session is not None or endpoint_url):
             raise ConfigError("Give a client, or what it is to be made of; not both.")
+        _check_kinds(service, session, client)
         redaction.install()
         self._service = service
         self._session = session
@@ -197,15 +191,9 @@ class Clients(Generic[C]):
         return cast("C", _Arranged(client, host, added))
 
     def _make(self, region: str | None) -> C:
-        with map_aws_errors(f"the {self._service} client"):
+        with _of_settings():
             session: Any = self._session or boto3.Session()
-            try:
-                return self._client_of(session, region)
-            except ValueError as error:
-                if isinstance(error, BotoCoreError):
-                    raise
-                # botocore's type for a malformed endpoint URL or number in the configuration.
-                raise ConfigError(f"AWS settings: {error}.", hint=SETTINGS_HINT) from error
+            return self._client_of(session, region)
 
     def regions(self, partition: str) -> frozenset[str]:
         """Return the service's Regions in a partition, as botocore's data has them.
@@ -213,10 +201,7 @@ class Clients(Generic[C]):
         For the others botocore makes up a host's name, which is then asked for in the DNS.
         """
         if partition not in self._regions:
-            with (
-                _MAKING.setdefault(os.getpid(), threading.Lock()),
-                map_aws_errors("the AWS settings"),
-            ):
+            with _MAKING.setdefault(os.getpid(), threading.Lock()), _of_settings():
                 session: Any = self._session or boto3.Session()
                 found = session.get_available_regions(self._service, partition_name=partition)
             self._regions[partition] = frozenset(found)
@@ -224,7 +209,7 @@ class Clients(Generic[C]):
 
     def partition(self, region: str) -> str:
         """Return the partition whose hosts botocore asks for a Region, known to it or not."""
-        with map_aws_errors("the AWS settings"):
+        with _of_settings():
             session: Any = self._session or boto3.Session()
             try:
                 return str(session.get_partition_for_region(region))
@@ -315,6 +300,48 @@ class Clients(Generic[C]):
             request_payer=self._added.get("RequestPayer"),
         )
         return make, (self._service,)
+
+
+def make_session(profile: str | None, region: str | None) -> boto3.Session:
+    """Return a boto3 session of a profile and a Region, each as boto3 finds it where it is None.
+
+    Raises:
+        ConfigError: There is no such profile, or the AWS configuration cannot be read.
+    """
+    with _of_settings():
+        return boto3.Session(profile_name=profile, region_name=region)
+
+
+@contextmanager
+def _of_settings() -> Iterator[None]:
+    """Turn whatever sessions and clients fail of, when they are made, into a ConfigError."""
+    try:
+        with map_aws_errors("AWS settings", ConfigError):
+            yield
+    except S3CryptError:
+        raise
+    except (OSError, ValueError) as error:
+        # Of a file that the settings name, or of a malformed number, URL or JSON document.
+        raise_settings(error)
+
+
+def _check_kinds(service: str, session: object, client: object) -> None:
+    """Refuse what is no session of boto3, or no client of the service.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if session is not None and not callable(getattr(session, "client", None)):
+        raise ConfigError(
+            f"session is a boto3.Session, not {type(session).__name__}.",
+            hint="A client is given as client=...",
+        )
+    model = getattr(getattr(client, "meta", None), "service_model", None)
+    if client is not None and getattr(model, "service_name", None) != service:
+        raise ConfigError(
+            f'client is boto3.client("{service}"), not {type(client).__name__}.',
+            hint="A session is given as session=...",
+        )
 
 
 # botocore keeps ten connections of a client, and opens those of further threads anew each time.

@@ -1,24 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors of AWS and of botocore as s3crypt's own, with the service's code and request id."""
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from json import JSONDecodeError
+from typing import Any, NoReturn, TypeAlias
 
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigNotFound,
+    ConfigParseError,
+    CredentialRetrievalError,
     EndpointConnectionError,
+    EndpointProviderError,
+    EndpointVariantError,
     HTTPClientError,
+    InvalidChecksumConfigError,
+    InvalidConfigError,
+    InvalidDefaultsMode,
+    InvalidEndpointConfigurationError,
+    InvalidEndpointDiscoveryConfigurationError,
+    InvalidIMDSEndpointError,
+    InvalidIMDSEndpointModeError,
+    InvalidProxiesConfigError,
     InvalidRegionError,
+    InvalidRetryConfigurationError,
+    InvalidS3AddressingStyleError,
+    InvalidS3UsEast1RegionalEndpointConfigError,
+    InvalidSTSRegionalEndpointsConfigError,
+    LoginError,
+    MetadataRetrievalError,
+    MissingDependencyException,
+    NoAuthTokenError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    RefreshWithMFAUnsupportedError,
+    SSLError,
     SSOError,
     TokenRetrievalError,
+    UnknownCredentialError,
+    UnknownSignatureVersionError,
+    UnknownTokenProviderError,
+    UnsupportedS3AccesspointConfigurationError,
+    UnsupportedS3ConfigurationError,
+    UnsupportedSignatureVersionError,
 )
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
@@ -64,11 +98,93 @@ def translate(
             hint="Check credentials and metadata for line breaks.",
         )
     if isinstance(error, BotoConnectionError | HTTPClientError):
-        return failure(f"Could not reach the service for {subject}: {error}", hint=_NETWORK_HINT)
+        hint = _TLS_HINT if isinstance(error, SSLError) else _NETWORK_HINT
+        return failure(f"Could not reach the service for {subject}: {error}", hint=hint)
     for kinds, message, advice in _LOCAL:
         if isinstance(error, kinds):
-            return ConfigError(message.format(subject=subject, error=error), **_advised(advice))
+            told = message.format(subject=subject, error=_in_one_line(str(error)))
+            return ConfigError(told, **_advised(advice))
+    if isinstance(error, _OF_SETTINGS) or failure is ConfigError:
+        return _settings_error(error)
     return failure(f"{subject}: {error}")
+
+
+def raise_settings(error: OSError | ValueError) -> NoReturn:
+    """Raise the ConfigError of AWS settings of which botocore has raised Python's own error.
+
+    That error is not its cause: it may hold the document in which a key is.
+    """
+    found = _settings_error(error)
+    raise found from InvalidConfigError(error_msg=str(found))
+
+
+def _settings_error(error: Exception) -> ConfigError:
+    """Return the error of AWS settings that cannot be used: a line that names a file or a setting.
+
+    Args:
+        error: What botocore raised: an error of its own, an OSError of a file that the settings
+            name, or a bare ValueError.
+    """
+    text = _explained_setting(error)
+    named = _quoted_variables(text)
+    if isinstance(error, ProfileNotFound):
+        hints = [f"Check {name}." for name in named] + ["See `aws configure list-profiles`."]
+        return ConfigError(text, hint=" ".join(hints))
+    file = os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")
+    where = " and ".join(named) or f"AWS_* in the environment, and {file}"
+    return ConfigError(f"AWS settings: {text.removesuffix('.')}.", hint=f"Check {where}.")
+
+
+def _explained_setting(error: Exception) -> str:
+    if isinstance(error, BotoCoreError):
+        return _explained_by_botocore(error)
+    if isinstance(error, JSONDecodeError):
+        # Nothing else in the settings is JSON. What it printed may be a key.
+        return "the credential_process printed no JSON"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}, which they name, cannot be used: {error.strerror}"
+    return _in_one_line(str(error))
+
+
+def _explained_by_botocore(error: BotoCoreError) -> str:
+    kwargs: Mapping[str, Any] = error.kwargs
+    if isinstance(error, ProfileNotFound):
+        return f"There is no AWS profile named {kwargs['profile']}."
+    if isinstance(error, ConfigParseError):
+        # Not the line itself: it may hold a key.
+        line = _line_of(kwargs.get("error"))
+        return f"{kwargs['path']} cannot be read{f', line {line}' if line else ''}"
+    if isinstance(error, InvalidRetryConfigurationError):
+        return f"AWS_MAX_ATTEMPTS, AWS_RETRY_MODE or their like: {_in_one_line(str(error))}"
+    if isinstance(error, CredentialRetrievalError) and kwargs["provider"] == _OF_PROCESS:
+        said = _in_one_line(kwargs["error_msg"])
+        return f"the credential_process failed: {said or 'it said nothing'}"
+    return _in_one_line(str(error))
+
+
+_OF_PROCESS = "custom-process"  # botocore's name of a credential_process
+
+
+def _line_of(error: object) -> int | None:
+    """Return the number of the line that Python's parser of configuration files refused."""
+    refused = getattr(error, "errors", None) or [(None,)]
+    line = getattr(error, "lineno", None) or refused[0][0]
+    return line if isinstance(line, int) else None
+
+
+def _quoted_variables(text: str) -> list[str]:
+    """Return the names of the AWS variables whose whole value a message quotes."""
+    return [
+        name
+        for name, value in sorted(os.environ.items())
+        if name.startswith("AWS_")
+        and len(value) > 1
+        and re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text)
+    ]
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 # What is wrong with the bucket, the account or the credentials is wrong for every object.
@@ -81,9 +197,14 @@ _FOR_ALL = frozenset(
         "ExpiredTokenException",
         "IllegalLocationConstraintException",
         "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
         "InvalidToken",
+        "NoSuchAccessPoint",
         "NoSuchBucket",
+        "NoSuchMultiRegionAccessPoint",
         "PermanentRedirect",
+        "QuotaExceeded",
         "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
@@ -139,17 +260,57 @@ _SIGN_IN = Remedy("sign_in")
 # What goes wrong before a service answers.
 _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, _Advice], ...] = (
     ((NoCredentialsError, PartialCredentialsError), "No AWS credentials.", _SIGN_IN),
-    ((SSOError, TokenRetrievalError), "AWS sign-in failed: {error}", _SIGN_IN),
     (
-        (InvalidRegionError, NoRegionError, ProfileNotFound),
-        "{error}",
-        "Set AWS_DEFAULT_REGION or AWS_PROFILE.",
+        (
+            LoginError,
+            NoAuthTokenError,
+            RefreshWithMFAUnsupportedError,
+            SSOError,
+            TokenRetrievalError,
+        ),
+        "AWS sign-in failed: {error}",
+        _SIGN_IN,
     ),
+    ((NoRegionError,), "{error}", "Set AWS_DEFAULT_REGION or AWS_PROFILE."),
     ((ParamValidationError,), "{subject}: {error}", None),
 )
-SETTINGS_HINT = "Check AWS_* in the environment and the AWS configuration file."
+# What the configuration, the environment or the source of credentials is to blame for.
+_OF_SETTINGS = (
+    ConfigNotFound,
+    ConfigParseError,
+    CredentialRetrievalError,
+    EndpointProviderError,
+    EndpointVariantError,
+    InvalidChecksumConfigError,
+    InvalidConfigError,
+    InvalidDefaultsMode,
+    InvalidEndpointConfigurationError,
+    InvalidEndpointDiscoveryConfigurationError,
+    InvalidIMDSEndpointError,
+    InvalidIMDSEndpointModeError,
+    InvalidProxiesConfigError,
+    InvalidRegionError,
+    InvalidRetryConfigurationError,
+    InvalidS3AddressingStyleError,
+    InvalidS3UsEast1RegionalEndpointConfigError,
+    InvalidSTSRegionalEndpointsConfigError,
+    MetadataRetrievalError,
+    MissingDependencyException,
+    ProfileNotFound,
+    UnknownCredentialError,
+    UnknownSignatureVersionError,
+    UnknownTokenProviderError,
+    UnsupportedS3AccesspointConfigurationError,
+    UnsupportedS3ConfigurationError,
+    UnsupportedSignatureVersionError,
+)
+_TLS_HINT = "Check the endpoint URL, its certificate, and AWS_CA_BUNDLE where it is set."
 _NETWORK_HINT = "Check the network, the region and the endpoint URL."
 _SET_REGION = Remedy("set_region")
+_ARN_HINT = "Check its name, Region and account."
+_ARCHIVED_HINT = "Restore it first, and wait for that: `aws s3api restore-object`."
+_QUOTA_HINT = "Delete what is not needed, or ask for a higher quota."
+_CREDENTIALS_HINT = "Check the credentials."
 _DENIED_HINT = "Ask for the permission named in the service's message."
 # code -> (type, what happened, what to do). S3 prefixes KMS's codes with "KMS.".
 _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
@@ -161,6 +322,8 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
         "Look at the object before you run it again.",
     ),
     "NoSuchBucket": (StorageError, "no such bucket", "Check the name, or create the bucket."),
+    "NoSuchAccessPoint": (StorageError, "no such access point", _ARN_HINT),
+    "NoSuchMultiRegionAccessPoint": (StorageError, "no such access point", _ARN_HINT),
     "PreconditionFailed": (
         ConflictError,
         "it exists or was changed by another writer",
@@ -171,13 +334,23 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
         "another writer was writing it at the same time",
         "Run it again.",
     ),
-    "InvalidObjectState": (StorageError, "it is archived", "Restore it from Glacier first."),
+    "InvalidObjectState": (StorageError, "it is archived", _ARCHIVED_HINT),
+    "ObjectNotInActiveTierError": (StorageError, "it is archived", _ARCHIVED_HINT),
+    # Ceph's, then MinIO's.
+    "QuotaExceeded": (StorageError, "the bucket's or the user's quota is used up", _QUOTA_HINT),
+    "XMinioAdminBucketQuotaExceeded": (StorageError, "the bucket's quota is used up", _QUOTA_HINT),
+    "XMinioStorageFull": (StorageError, "the server's disks are full", "Free space there."),
     "PermanentRedirect": (StorageError, "the bucket is in another region", _SET_REGION),
     "AuthorizationHeaderMalformed": (StorageError, "wrong region", _SET_REGION),
     "IllegalLocationConstraintException": (StorageError, "wrong region", _SET_REGION),
-    "InvalidAccessKeyId": (StorageError, "the access key is unknown", "Check the credentials."),
-    "SignatureDoesNotMatch": (StorageError, "the secret key is wrong", "Check the credentials."),
+    "InvalidAccessKeyId": (StorageError, "the access key is unknown", _CREDENTIALS_HINT),
+    "InvalidClientTokenId": (StorageError, "the access key is unknown", _CREDENTIALS_HINT),
+    "UnrecognizedClientException": (StorageError, "the access key is unknown", _CREDENTIALS_HINT),
+    "SignatureDoesNotMatch": (StorageError, "the secret key is wrong", _CREDENTIALS_HINT),
+    "InvalidSignatureException": (StorageError, "the secret key is wrong", _CREDENTIALS_HINT),
+    "InvalidToken": (StorageError, "the session token is wrong", _CREDENTIALS_HINT),
     "ExpiredToken": (StorageError, "the credentials have expired", "Sign in again."),
+    "ExpiredTokenException": (StorageError, "the credentials have expired", "Sign in again."),
     "DisabledException": (KeyUnavailableError, "the key is disabled", "Enable it in KMS."),
     "KMSInvalidStateException": (
         KeyUnavailableError,
@@ -241,17 +414,52 @@ def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -
     metadata = reply.get("ResponseMetadata", {})
     status = http_status(error)
     request_id = metadata.get("RequestId")
-    said = str(reply.get("Error", {}).get("Message", ""))
+    told: Mapping[str, Any] = reply.get("Error", {})
+    said = str(told.get("Message", ""))
     is_kms = code.startswith("KMS.") or failure is KeyUnavailableError
     kind, what, advice = _CODES.get(
         code.removeprefix("KMS."), _by_status(status, code, said, is_kms=is_kms)
     )
+    if _is_of_clock(error, said):
+        kind, what, advice = _CLOCK
+    elif code == "InvalidObjectState" and told.get("StorageClass"):
+        what = f"{what} ({told['StorageClass']})"
     if is_kms and kind is StorageError:
         kind = KeyUnavailableError
     if code.startswith("KMS."):
         # Through S3, `subject` is the object; what happened, happened to its KMS key.
         what = f"its KMS key: {what}"
     return kind(f"{subject}: {what}", **_advised(advice), code=code, request_id=request_id)
+
+
+_CLOCK: tuple[type[S3CryptError], str, _Advice] = (
+    StorageError,
+    "this machine's clock is wrong, and signatures of another time are refused",
+    "Set the clock: `timedatectl` shows whether it is synchronised.",
+)
+# AWS takes a signature within five or fifteen minutes of its own time, each service its own.
+_MOST_SKEW_SECONDS = 15 * 60
+
+
+def _is_of_clock(error: ClientError, said: str) -> bool:
+    """Return whether a request was refused because this machine's time is not the service's."""
+    code = error_code(error)
+    if code in ("RequestTimeTooSkewed", "RequestExpired"):
+        return True
+    if "Signature expired" in said or "Signature not yet current" in said:
+        return True
+    # The reply to a HEAD has no code, but the service's time.
+    skew = _seconds_behind(reply_headers(error).get("date"))
+    return code == "403" and abs(skew) > _MOST_SKEW_SECONDS
+
+
+def _seconds_behind(date: str | None) -> float:
+    """Return by how much this machine's time is behind that of a reply's header; 0 without one."""
+    try:
+        said = parsedate_to_datetime(date or "")
+    except ValueError:
+        return 0.0
+    return (said.astimezone(UTC) - datetime.now(UTC)).total_seconds()
 
 
 def _advised(advice: _Advice) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from .key_references import SessionSource, Spell, as_keyword, keyring_of
 from .options import DEFAULTS, MODES, OPTIONS, ModeChoice, Option, Use, asked_of, implied_mode
 
 if TYPE_CHECKING:
+    import boto3
+
     from .modes import Mode
 
 __all__ = [
@@ -27,7 +29,19 @@ __all__ = [
     "implied_mode",
     "keyring_of",
     "mode_of",
+    "session_of",
 ]
+
+
+def session_of(profile: str | None = None, region: str | None = None) -> "boto3.Session":
+    """Return a boto3 session of a profile and a Region, each as boto3 finds it if left out.
+
+    Raises:
+        ConfigError: There is no such profile, or the AWS configuration cannot be read.
+    """
+    from .aws import make_session  # noqa: PLC0415 - it loads boto3
+
+    return make_session(profile, region)
 
 
 def mode_of(

@@ -8,6 +8,8 @@
 Entries of a client-side format belong to the format.
 """
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any
@@ -20,6 +22,12 @@ WRITE = "s3crypt-write"
 ANNOTATIONS_OF = "s3crypt-annotations-of"
 
 MAX_METADATA_LENGTH = 2048  # S3's limit on names and values together
+# Names and values go as HTTP headers, whose values lose spaces at their ends on the way.
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"([!-~]([\t -~]*[!-~])?)?")
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
+_MAX_TAGS, _MAX_TAG_NAME, _MAX_TAG_VALUE = 10, 128, 256
+_TAG_SIGNS = "+-=._:/@"
 
 
 def new_token(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -47,12 +55,14 @@ def of_user(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_user(metadata: Mapping[str, str]) -> None:
-    """Refuse entries that would be taken for ours, or for the Amazon S3 Encryption Client's.
+    """Refuse entries that S3 cannot hold, or would not return as they are.
 
     Raises:
-        ConfigError: A name begins with `s3crypt-` or is one of that client's, or an entry is not
-            ASCII.
+        ConfigError: An entry is not text that a header can have, or two names differ by case
+            alone; a name begins with `s3crypt-`, or is one of the Amazon S3 Encryption Client's;
+            or they take more than 2 KB.
     """
+    _check_texts("metadata", metadata)
     for name in metadata:
         if name.lower().startswith(PREFIX):
             raise ConfigError(f"Metadata names that begin with {PREFIX!r} are s3crypt's: {name!r}.")
@@ -66,6 +76,73 @@ def check_user(metadata: Mapping[str, str]) -> None:
             raise ConfigError(
                 f"S3 metadata is ASCII; {name!r} is not.", hint="Percent-encode it, or use a tag."
             )
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"{name!r} is not a name of S3 metadata.", hint="Use letters, digits and hyphens."
+            )
+        if not _VALUE.fullmatch(metadata[name]):
+            raise ConfigError(
+                f"The value of the S3 metadata {name!r} has a control character, or a space at an "
+                "end, which S3 does not keep.",
+                hint="Percent-encode it.",
+            )
+    lower = [name.lower() for name in metadata]
+    if len(set(lower)) < len(lower):
+        raise ConfigError(
+            "Two names of metadata differ by case alone, and S3 has them in lower case.",
+            hint="Give one of them another name.",
+        )
+    check_length(metadata)
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Refuse tags that S3 would refuse.
+
+    Raises:
+        ConfigError: They are too many, too long, or have other characters than tags may.
+    """
+    _check_texts("tags", tags)
+    if len(tags) > _MAX_TAGS:
+        raise ConfigError(
+            f"An object has {_MAX_TAGS} tags at most, not {len(tags)}.", hint="Use metadata too."
+        )
+    for name, value in tags.items():
+        if not 0 < len(name) <= _MAX_TAG_NAME or len(value) > _MAX_TAG_VALUE:
+            raise ConfigError(
+                f"The tag {name[:_MAX_TAG_NAME]!r} is too long, or has no name.",
+                hint=f"A name has up to {_MAX_TAG_NAME} characters, a value {_MAX_TAG_VALUE}.",
+            )
+        if not all(_is_of_tags(character) for character in name + value):
+            raise ConfigError(
+                f"The tag {name!r} has a character that tags of S3 cannot have.",
+                hint=f"Use letters, digits, spaces and {' '.join(_TAG_SIGNS)}.",
+            )
+
+
+def _is_of_tags(character: str) -> bool:
+    return character in _TAG_SIGNS or unicodedata.category(character)[0] in "LNZ"
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse a content type or a storage class that cannot be sent.
+
+    Raises:
+        ConfigError: It is not text that a header can have.
+    """
+    for name, value in headers.items():
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            raise ConfigError(f"{_ARGUMENTS[name]} is a line of ASCII text.")
+
+
+# Request argument -> its name as callers have it.
+_ARGUMENTS = {"ContentType": "content_type", "StorageClass": "storage_class"}
+
+
+def _check_texts(what: str, pairs: Mapping[str, str]) -> None:
+    if not isinstance(pairs, Mapping) or not all(
+        isinstance(text, str) for pair in pairs.items() for text in pair
+    ):
+        raise ConfigError(f"{what} is a mapping of text to text.", hint='{"team": "reports"}')
 
 
 def check_length(metadata: Mapping[str, str]) -> None:

@@ -35,7 +35,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from .aws import policy_of
-from .aws_errors import THROTTLES, error_code, http_status, is_unsendable, translate
+from .aws_errors import THROTTLES, error_code, http_status, is_unsendable, raise_settings, translate
 from .errors import ConfigError, ConflictError, S3CryptError, StorageError
 from .local.rate import clock
 from .local.workers import pause
@@ -316,6 +316,9 @@ def attempt(client: BaseClient, operation: Operation, arguments: Mapping[str, An
     except (BotoCoreError, S3CryptError):
         raise
     except (*_UNPARSED, HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.filename:
+            # No connection has a file: it is one that credentials come from.
+            raise_settings(error)
         # The body of a refusal, too, is read here where the operation streams its body.
         policy.was_answered = True
         raise BrokenReplyError(error) from error

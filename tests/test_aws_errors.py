@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -29,10 +31,13 @@ from s3crypt import (
     StorageError,
 )
 from s3crypt.aws import Clients
-from s3crypt.aws_errors import map_aws_errors, translate
+from s3crypt.aws_errors import is_for_all, map_aws_errors, translate
+from s3crypt.configuration import session_of
+from s3crypt.filesystem import S3CryptFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from types_boto3_kms.client import KMSClient
 
@@ -61,17 +66,25 @@ S3_REPLIES: list[tuple[str, int, type[S3CryptError], str]] = [
     ("NoSuchVersion", 404, ObjectNotFoundError, "no such version"),
     ("404", 404, ObjectNotFoundError, "no such object"),
     ("NoSuchBucket", 404, StorageError, "no such bucket"),
+    ("NoSuchAccessPoint", 404, StorageError, "no such access point"),
     ("NoSuchUpload", 404, StorageError, "aborted"),
     ("PreconditionFailed", 412, ConflictError, "another writer"),
     ("412", 412, ConflictError, "another writer"),
     ("ConditionalRequestConflict", 409, ConflictError, "another writer"),
     ("InvalidObjectState", 403, StorageError, "archived"),
+    ("ObjectNotInActiveTierError", 403, StorageError, "archived"),
+    ("RequestTimeTooSkewed", 403, StorageError, "clock is wrong"),
+    ("QuotaExceeded", 403, StorageError, "quota is used up"),
+    ("XMinioAdminBucketQuotaExceeded", 400, StorageError, "quota is used up"),
+    ("XMinioStorageFull", 507, StorageError, "disks are full"),
     ("PermanentRedirect", 301, StorageError, "another region"),
     ("301", 301, StorageError, "another region"),
     ("AuthorizationHeaderMalformed", 400, StorageError, "wrong region"),
     ("InvalidAccessKeyId", 403, StorageError, "access key is unknown"),
     ("SignatureDoesNotMatch", 403, StorageError, "secret key is wrong"),
     ("ExpiredToken", 400, StorageError, "expired"),
+    ("InvalidToken", 400, StorageError, "session token is wrong"),
+    ("InvalidClientTokenId", 403, StorageError, "access key is unknown"),
     ("AccessDenied", 403, StorageError, "access denied"),
     ("403", 403, StorageError, "access denied"),
     ("SlowDown", 503, StorageError, "SlowDown"),
@@ -90,7 +103,9 @@ KMS_REPLIES: list[tuple[str, type[S3CryptError], str]] = [
     ("ThrottlingException", KeyUnavailableError, "throttled"),
     ("InvalidKeyUsageException", KeyUnavailableError, "cannot wrap"),
     ("AccessDeniedException", KeyUnavailableError, "access denied"),
-    ("ExpiredTokenException", KeyUnavailableError, "Expired"),
+    ("ExpiredTokenException", KeyUnavailableError, "expired"),
+    ("InvalidSignatureException", KeyUnavailableError, "secret key is wrong"),
+    ("UnrecognizedClientException", KeyUnavailableError, "access key is unknown"),
     ("SomethingNew", KeyUnavailableError, "SomethingNew"),
     ("InvalidCiphertextException", IntegrityError, "could not open"),
     ("IncorrectKeyException", IntegrityError, "another KMS key"),
@@ -125,6 +140,39 @@ def test_a_denied_key_is_told_apart_from_a_denied_object() -> None:
     assert "permission" in str(error.hint)
 
 
+SKEWED: list[tuple[str, str, timedelta]] = [
+    # S3's own code, that of KMS, and the reply to a HEAD, which has no body.
+    ("RequestTimeTooSkewed", "The difference is too large.", timedelta()),
+    ("InvalidSignatureException", "Signature expired: 20261128T0 is now earlier", timedelta()),
+    ("InvalidSignatureException", "Signature not yet current: 20261128T0", timedelta()),
+    ("403", "Forbidden", timedelta(hours=1)),
+    ("403", "Forbidden", -timedelta(days=400)),
+]
+
+
+def refused_at(code: str, message: str, skew: timedelta) -> boto_errors.ClientError:
+    """Return a 403 whose header of the service's time differs from this machine's."""
+    refusal = reply(code, 403, message)
+    date = format_datetime(datetime.now(UTC) + skew, usegmt=True)
+    refusal.response["ResponseMetadata"]["HTTPHeaders"] = {"date": date}
+    return refusal
+
+
+@pytest.mark.parametrize(("code", "message", "skew"), SKEWED)
+def test_a_wrong_clock_is_said(code: str, message: str, skew: timedelta) -> None:
+    """It is no missing permission and no wrong key."""
+    error = translate(refused_at(code, message, skew), "s3://b/x")
+    assert "this machine's clock is wrong" in str(error)
+    assert "permission" not in f"{error} {error.hint}"
+
+
+@pytest.mark.parametrize("code", ["403", "AccessDenied", "SignatureDoesNotMatch"])
+def test_a_right_clock_is_not_blamed(code: str) -> None:
+    """A refusal by a service of the same time is what it says."""
+    error = translate(refused_at(code, "no", timedelta(seconds=5)), "s3://b/x")
+    assert "clock" not in f"{error} {error.hint}"
+
+
 LOCAL: list[tuple[boto_errors.BotoCoreError, type[S3CryptError]]] = [
     (boto_errors.NoCredentialsError(), ConfigError),
     (boto_errors.PartialCredentialsError(provider="env", cred_var="X"), ConfigError),
@@ -134,6 +182,15 @@ LOCAL: list[tuple[boto_errors.BotoCoreError, type[S3CryptError]]] = [
     (boto_errors.InvalidRegionError(region_name="?"), ConfigError),
     (boto_errors.ProfileNotFound(profile="x"), ConfigError),
     (boto_errors.ParamValidationError(report="x"), ConfigError),
+    (boto_errors.ConfigParseError(path="x", error=OSError()), ConfigError),
+    (boto_errors.InvalidConfigError(error_msg="x"), ConfigError),
+    (boto_errors.CredentialRetrievalError(provider="x", error_msg="x"), ConfigError),
+    (boto_errors.MetadataRetrievalError(error_msg="x"), ConfigError),
+    (boto_errors.RefreshWithMFAUnsupportedError(), ConfigError),
+    (boto_errors.LoginRefreshRequired(), ConfigError),
+    (boto_errors.EndpointResolutionError(msg="x"), ConfigError),
+    (boto_errors.UnsupportedS3AccesspointConfigurationError(msg="x"), ConfigError),
+    (boto_errors.FlexibleChecksumError(error_msg="x"), StorageError),
     (boto_errors.EndpointConnectionError(endpoint_url="http://x"), StorageError),
     (boto_errors.ConnectTimeoutError(endpoint_url="http://x"), StorageError),
     (boto_errors.ReadTimeoutError(endpoint_url="http://x"), StorageError),
@@ -153,7 +210,10 @@ def test_what_goes_wrong_before_a_reply(
         raise local
     assert caught.value.__cause__ is local
     assert caught.value.hint or isinstance(
-        local, boto_errors.ParamValidationError | boto_errors.DataNotFoundError
+        local,
+        boto_errors.ParamValidationError
+        | boto_errors.DataNotFoundError
+        | boto_errors.FlexibleChecksumError,
     )
     network = isinstance(local, boto_errors.ConnectionError | boto_errors.HTTPClientError)
     if network:
@@ -261,16 +321,103 @@ def test_botocore_finds_a_buckets_region(bucket: str, session: Any) -> None:
         ("AWS_DEFAULT_PROFILE", "no-such-profile"),
         ("AWS_DEFAULT_REGION", "not a region"),
         ("AWS_MAX_ATTEMPTS", "many"),
+        ("AWS_RETRY_MODE", "sometimes"),
+        ("AWS_REQUEST_CHECKSUM_CALCULATION", "maybe"),
     ],
 )
 def test_nonsense_in_the_environment_is_a_config_error(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where botocore raises a bare ValueError."""
+    """It names the variable, also where botocore raises a bare ValueError."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigError) as caught:
         S3Crypt(SSES3()).read("s3://bucket/x")
-    assert caught.value.hint
+    check_is_one_line(caught.value)
+    assert variable in f"{caught.value} {caught.value.hint}"
+    assert is_for_all(caught.value)
+
+
+# What is in the configuration file -> what the error names.
+CONFIGURATIONS: dict[str, str] = {
+    "[profile broken\n": "config cannot be read, line 1",
+    "[default]\nregion = us-east-1\nwithout a value\n": "config cannot be read, line 3",
+    "[default]\n[default]\n": "config cannot be read, line 2",
+    "[default]\nregion = \xff\n": "config cannot be read",
+    "[default]\ns3 =\n  without a value\n": "config cannot be read",
+    "[default]\ncredential_process = /absent/program\n": "/absent/program, which they name",
+    "[default]\ncredential_process = sh -c 'echo first >&2; echo no >&2; exit 1'\n": (
+        "credential_process failed: first no."
+    ),
+    "[default]\ncredential_process = false\n": "credential_process failed: it said nothing",
+    "[default]\ncredential_process = echo hunter2\n": "credential_process printed no JSON",
+    "[default]\ncredential_process = 'unclosed\n": "No closing quotation",
+    "[default]\nrole_arn = arn:aws:iam::111122223333:role/r\nsource_profile = absent\n": (
+        'source_profile "absent"'
+    ),
+    "[default]\nretry_mode = sometimes\n": "AWS_RETRY_MODE",
+    "[default]\nmax_attempts = many\n": "'many'",
+    "[default]\ns3 =\n  addressing_style = round\n": "addressing style round",
+}
+
+
+@pytest.mark.parametrize("content", CONFIGURATIONS)
+def test_nonsense_in_the_configuration_file_is_a_config_error(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line names the setting or the file, and repeats no credentials."""
+    path = tmp_path / "config"
+    path.write_bytes(content.encode("latin-1"))
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
+    with pytest.raises(ConfigError) as caught:
+        S3Crypt(SSES3()).read("s3://bucket/x")
+    check_is_one_line(caught.value)
+    assert CONFIGURATIONS[content] in str(caught.value)
+    assert str(path) in f"{caught.value} {caught.value.hint}"
+    assert is_for_all(caught.value)
+    cause: BaseException | None = caught.value
+    while cause is not None:
+        assert "hunter2" not in f"{cause} {vars(cause)}"
+        cause = cause.__cause__
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: session_of(None, "us-east-1"),
+        lambda: S3CryptFileSystem(encryption="sse-s3", region="us-east-1").ls("bucket"),
+    ],
+    ids=["session", "file system"],
+)
+def test_a_broken_configuration_file_of_a_profile(
+    make: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a session is made of a profile and a Region, for the command and the file system."""
+    (tmp_path / "config").write_text("[profile broken\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    with pytest.raises(ConfigError, match="config cannot be read, line 1"):
+        make()
+
+
+def test_a_missing_token_file_ends_the_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials are fetched when the first request is signed; it is no broken connection."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "absent"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/reports")
+    with pytest.raises(ConfigError, match="absent, which they name, cannot be used") as caught:
+        S3Crypt(SSES3()).read("s3://bucket/x")
+    assert caught.value.hint == "Check AWS_WEB_IDENTITY_TOKEN_FILE."
+    assert is_for_all(caught.value)
+
+
+def check_is_one_line(error: ConfigError) -> None:
+    """Check that neither an error nor its hint has a line break."""
+    assert "\n" not in f"{error}{error.hint}"
+    assert error.hint
 
 
 def test_no_region_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from s3crypt.local.memory import Memory, default_limit
 from s3crypt.local.sources import Source, StreamSource
 from s3crypt.local.workers import Resources
 from s3crypt.location import Location
-from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, ClientSide, Mode, is_access_point
+from s3crypt.modes import DSSEKMS, SSEKMS, ClientSide, Mode, is_access_point
 from s3crypt.requests import pages
 from s3crypt.transfer import PART_LENGTH, Checksums, Mark, ObjectStream, Progress, Upload, upload
 from s3crypt.transfer.conditions import IF_ABSENT, head, with_etag
@@ -53,6 +53,7 @@ from .key_arns import KeyARNs
 from .opened import Demand, Neighbour, Reading, decrypting, read_arguments, write_all
 from .ranges import ByteRange
 from .reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, FIRST_LENGTH_OF_SMALL, ObjectReader
+from .refusals import explaining
 from .tags import ensure_tags, tags_of
 from .writer import ObjectWriter
 
@@ -193,7 +194,7 @@ class Objects:
             checksums=self._checksums,
             mark=mark,
         )
-        with _explaining(mode, is_write=True):
+        with explaining(mode, is_write=True):
             sealer = sealing.sealer if sealing else None
             reply, size = upload(to, source, sealer, resources=self.resources, progress=progress)
         described = complete() if complete else described
@@ -263,7 +264,7 @@ class Objects:
         arguments = read_arguments(mode, demand.version_id, demand.etag)
         with (
             location.named_in_errors(),
-            _explaining(mode),
+            explaining(mode),
             opened or ObjectStream.open(self.client, location, arguments, first=first) as stream,
         ):
             stream.rewind()
@@ -283,7 +284,7 @@ class Objects:
         arguments = read_arguments(demand.mode, demand.version_id)
         with (
             location.named_in_errors(),
-            _explaining(demand.mode),
+            explaining(demand.mode),
             ObjectStream.open(self.client, location, arguments, first=first) as stream,
         ):
             envelope = classify(stream)
@@ -437,7 +438,7 @@ class Objects:
         if demand.mode is None:
             # Only its first bytes tell whose it is.
             return self.look(location, demand)
-        with location.named_in_errors(), _explaining(demand.mode):
+        with location.named_in_errors(), explaining(demand.mode):
             arguments = read_arguments(demand.mode, demand.version_id)
             reply = head(self.client, location, arguments)
         info = describe_head(location, reply)
@@ -483,7 +484,7 @@ class Objects:
         """Yield as `list` does, each object with its neighbour, None where none is known of."""
         for listed, is_there in s3ec.with_neighbours(self.list(location), lambda item: item.uri):
             # A directory bucket lists in no order.
-            is_unknown = is_there is None or location.bucket.endswith("--x-s3")
+            is_unknown = is_there is None or location.is_in_directory_bucket
             yield listed, None if is_unknown else Neighbour(listed.etag, bool(is_there))
 
     def delete(self, location: Location, version_id: str | None = None) -> None:
@@ -537,7 +538,7 @@ def describe_target(
     """Return what goes along with an object that is to be written at `location`.
 
     Raises:
-        ConfigError: The location is no object's, or the metadata cannot be stored.
+        ConfigError: The location is no object's, or S3 cannot hold what is said of it.
     """
     if location.is_prefix:
         raise ConfigError(
@@ -550,6 +551,8 @@ def describe_target(
         headers={name: value for name, value in headers.items() if value},
     )
     entries.check_user(described.metadata)
+    entries.check_tags(described.tags)
+    entries.check_headers(described.headers)
     return described
 
 
@@ -567,29 +570,3 @@ class _LateArguments(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._made())
-
-
-@contextmanager
-def _explaining(mode: Mode | None, *, is_write: bool = False) -> Iterator[None]:
-    """Add what S3 does not say about SSE-C: its refusals are bare."""
-    try:
-        yield
-    except S3CryptError as error:
-        if hint := _sse_c_hint(mode, error, is_write=is_write):
-            error.hint = f"{error.hint} {hint}" if error.hint else hint
-        raise
-
-
-def _sse_c_hint(mode: Mode | None, error: S3CryptError, *, is_write: bool) -> str | None:
-    if isinstance(mode, SSEC) and error.code in ("AccessDenied", "403"):
-        if not is_write:
-            return "Or the customer key is the wrong one."
-        return (
-            "Or the bucket blocks SSE-C, as buckets made since April 2026 do: allow it with "
-            "put-bucket-encryption and BlockedEncryptionTypes={EncryptionType=[NONE]}."
-        )
-    if error.code in ("InvalidRequest", "400", "InvalidArgument"):
-        if isinstance(mode, SSEC):
-            return "The object may be stored in another mode than sse-c."
-        return "The object may be stored in mode sse-c, which needs its customer key."
-    return None
