@@ -4,11 +4,13 @@
 An error names the type of what it refuses and never repeats it: it may be a key.
 """
 
+import os
 from collections.abc import Mapping
 from typing import get_args
 
 from .errors import ConfigError
-from .key_references import FORMS, names_key
+from .key_references import FORMS, did_you_mean, names_key
+from .local.sources import check_file, path_text
 from .message.keys import is_keyring, type_name
 from .modes import SSES3, Mode
 from .objects.reader import DEFAULT_CACHE_LENGTH
@@ -56,7 +58,8 @@ def given_mode(mode: Mode | str | None) -> Mode | None:
     if mode in MODES:
         raise ConfigError(f"Mode {mode} needs a key.", hint=f"Write {_WRITTEN[mode]}.")
     raise ConfigError(
-        "This text is no mode.", hint=f'Write "sse-s3", or a key for client-side: {FORMS}.'
+        "This text is no mode.",
+        hint=did_you_mean(mode) or f'Write "sse-s3", or a key for client-side: {FORMS}.',
     )
 
 
@@ -89,12 +92,32 @@ def check_open(arguments: Mapping[str, object]) -> None:
             raise TypeError(f"open(uri, {how!r}) takes no argument {name!r}.")
 
 
+def check_target(target: object) -> None:
+    """Refuse what plaintext cannot be written to.
+
+    Raises:
+        ConfigError: It is neither a path nor a binary file that is open to be written.
+    """
+    if isinstance(target, str | os.PathLike):
+        path_text(target)
+        return
+    if isinstance(target, type) or not callable(getattr(target, "write", None)):
+        raise ConfigError(
+            f"A target is a path, or a binary file to write to; not {type_name(target)}.",
+            hint="os.fsdecode makes a path of bytes." if isinstance(target, bytes) else None,
+        )
+    check_file(target, "target")
+
+
 def check_resources(workers: int, max_memory: int | None) -> None:
     """Refuse a store that may use no thread, or no memory.
 
     Raises:
-        ConfigError: The number is too small.
+        ConfigError: It is no number, or too small.
     """
+    for name, number in (("workers", workers), ("max_memory", max_memory)):
+        if isinstance(number, bool) or not isinstance(number, int | None):
+            raise ConfigError(f"{name} is a number, not {type_name(number)}.")
     if workers < 1:
         raise ConfigError(f"A store needs at least one worker, not {workers}.")
     if max_memory is not None and max_memory < 1:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
-from .arguments import check_open, check_resources, given_mode, required_mode
-from .errors import ConfigError
+from .arguments import check_open, check_resources, check_target, given_mode, required_mode
 from .formats import MAX_HEADER_LENGTH
 from .local.sources import given
 from .location import Location
@@ -191,8 +190,7 @@ class S3Crypt:
         allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
         demand = Demand(self._mode(mode), version_id, written_as, *allowed, neighbour, written_in)
         location = Location.parse_object(uri)
-        if isinstance(target, io.TextIOBase):
-            raise ConfigError("The target is open as text.", hint='Open it in binary mode: "wb".')
+        check_target(target)
         wanted = ByteRange.parse(byte_range) if byte_range is not None else None
         return self._objects.fetch(location, demand, target, wanted=wanted, progress=progress)
 

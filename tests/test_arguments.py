@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import codecs
 import inspect
 import io
 import random
+from array import array
+from contextlib import contextmanager
+from tempfile import NamedTemporaryFile, SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import numpy as np
 import pytest
-from samples import aes, connect
+from samples import aes, connect, kms_keyring
 
 import s3crypt
 from s3crypt import (
@@ -37,8 +42,10 @@ from s3crypt.errors import KeyFileNotFoundError
 from s3crypt.filesystem import S3CryptFileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from conftest import RequestsLog
 
 URI = "s3://acme/x"
 KEY = random.Random("arguments").randbytes(32)
@@ -346,12 +353,282 @@ def test_a_key_for_the_name_of_its_file() -> None:
         assert KEY.hex() not in said(caught.value)
 
 
-def test_a_source_that_is_none() -> None:
-    """Neither a path nor bytes nor a file."""
-    wrong: Any
-    for wrong in (7, None, {}):
-        with pytest.raises(ConfigError, match="A source is a path"):
-            S3Crypt(SSES3()).put(wrong, URI)
+class Given:
+    """A file of the caller's own, whose `read` gives what it was made of."""
+
+    def __init__(self, chunk: object) -> None:
+        self.chunk = chunk
+
+    def read(self, size: int) -> object:
+        """Return it, however much was asked for."""
+        del size
+        return self.chunk
+
+
+class NoLength:
+    """A file of the caller's own, whose `read` takes no length."""
+
+    def read(self) -> bytes:
+        """Return all."""
+        return b"data"
+
+
+class BytesPath:
+    """A path of bytes, as `os.scandir` gives it where it is given one."""
+
+    def __fspath__(self) -> bytes:
+        return b"path"
+
+
+def file_of(folder: Path, how: str) -> Any:
+    """Return a file that was opened so."""
+    (folder / "file").write_bytes(b"data")
+    return (folder / "file").open(how)
+
+
+def temporary(kind: Callable[..., Any]) -> Any:
+    """Return a temporary file that is open as text."""
+    return kind(mode="w+")
+
+
+def closed() -> io.BytesIO:
+    """Return a closed file."""
+    file = io.BytesIO(b"data")
+    file.close()
+    return file
+
+
+# What is no source, given a folder for files that are needed -> a part of its error or hint.
+SOURCES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "None": (lambda _: None, "A source is a path, bytes, or a file"),
+    "int": (lambda _: 7, "A source is a path"),
+    "dict": (lambda _: {}, "A source is a path"),
+    "array": (lambda _: array("d", [1.0]), "A source is a path"),
+    "generator": (lambda _: (piece for piece in [b"data"]), 's3.open(URI, "wb")'),
+    "list": (lambda _: [b"data"], 's3.open(URI, "wb")'),
+    "class": (lambda _: io.BytesIO, "A source is a path"),
+    "StringIO": (lambda _: io.StringIO("data"), "open as text"),
+    "text file": (lambda folder: file_of(folder, "r+"), "open as text"),
+    "codecs reader": (lambda _: codecs.getreader("utf-8")(io.BytesIO(b"x")), "open as text"),
+    "codecs reader and writer": (
+        lambda _: codecs.StreamReaderWriter(
+            io.BytesIO(), codecs.getreader("utf-8"), codecs.getwriter("utf-8")
+        ),
+        "open as text",
+    ),
+    "gives text": (lambda _: Given("data"), "read(1) fails"),
+    "gives a character": (lambda _: Given("d"), "gives str, not bytes"),
+    "gives a number": (lambda _: Given(5), "read(1) fails"),
+    "gives a list": (lambda _: Given([1]), "gives list, not bytes"),
+    "takes no length": (lambda _: NoLength(), "read(1) fails"),
+    "named temporary": (lambda _: temporary(NamedTemporaryFile), "open as text"),
+    "spooled temporary": (lambda _: temporary(SpooledTemporaryFile), "open as text"),
+    "closed": (lambda _: closed(), "closed file"),
+    "write only": (lambda folder: file_of(folder, "wb"), "not readable"),
+    "NUL": (lambda _: "a\0b", "NUL"),
+    "path of bytes": (lambda _: BytesPath(), "A path is text or a Path"),
+}
+TARGETS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "None": (lambda _: None, "A target is a path"),
+    "int": (lambda _: 7, "A target is a path"),
+    "bytes": (lambda _: b"path", "os.fsdecode"),
+    "class": (lambda _: io.BytesIO, "A target is a path"),
+    "StringIO": (lambda _: io.StringIO(), "open as text"),
+    "text file": (lambda folder: file_of(folder, "w"), "open as text"),
+    "codecs writer": (lambda _: codecs.getwriter("utf-8")(io.BytesIO()), "open as text"),
+    "named temporary": (lambda _: temporary(NamedTemporaryFile), "open as text"),
+    "spooled temporary": (lambda _: temporary(SpooledTemporaryFile), "open as text"),
+    "closed": (lambda _: closed(), "closed file"),
+    "read only": (lambda folder: file_of(folder, "rb"), "not writable"),
+    "NUL": (lambda _: "a\0b", "NUL"),
+    "path of bytes": (lambda _: BytesPath(), "A path is text or a Path"),
+}
+
+
+@pytest.mark.parametrize("wrong", SOURCES)
+def test_what_is_no_source(wrong: str, key: str, tmp_path: Path, requests_log: RequestsLog) -> None:
+    """It is refused before S3 or KMS is asked for anything."""
+    make, words = SOURCES[wrong]
+    with closed_later(make(tmp_path)) as source, pytest.raises(ConfigError) as caught:
+        connect(ClientSide(kms_keyring(key))).put(source, URI)
+    assert words in said(caught.value)
+    assert requests_log.list() == []
+
+
+@pytest.mark.parametrize("wrong", TARGETS)
+def test_what_is_no_target(wrong: str, tmp_path: Path, requests_log: RequestsLog) -> None:
+    """It is refused before S3 is asked for the object."""
+    make, words = TARGETS[wrong]
+    with closed_later(make(tmp_path)) as target, pytest.raises(ConfigError) as caught:
+        connect().get(URI, target)
+    assert words in said(caught.value)
+    assert requests_log.list() == []
+
+
+@contextmanager
+def closed_later(given: Any) -> Iterator[Any]:
+    """Give what may be a file, and close it if it is."""
+    try:
+        yield given
+    finally:
+        if not isinstance(given, type) and hasattr(given, "close"):
+            given.close()
+
+
+def test_text_is_a_path_and_no_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no such file, the hint is what stores the text; long text is not repeated."""
+    monkeypatch.chdir(tmp_path)
+    for text in ("a,b", "a,b\n1,2\n", "secret " * 1000):
+        with pytest.raises(StorageError) as caught:
+            connect(SSES3()).put(text, URI)
+        assert "text.encode()" in str(caught.value.hint)
+        assert text == "a,b" or text.strip() not in str(caught.value)
+    with pytest.raises(LocalFileNotFoundError) as caught:
+        connect(SSES3()).put(tmp_path / "absent", URI)
+    assert "encode" not in str(caught.value.hint)
+
+
+def view_of(elements: Any) -> memoryview:
+    """Return the memory of an array."""
+    return memoryview(elements)
+
+
+# Views of bytes that are not one after another, or whose elements are not bytes.
+VIEWS: dict[str, memoryview] = {
+    "every second": memoryview(b"abcdef")[::2],
+    "backwards": memoryview(b"abcdef")[::-1],
+    "numbers": memoryview(array("d", [1.0, 2.0])),
+    "every second number": memoryview(array("i", range(10)))[::2],
+    "two dimensions": memoryview(b"abcdef").cast("B", (2, 3)),
+    "foreign byte order": view_of(np.arange(4, dtype=">i4")),
+    "columns": view_of(np.arange(6, dtype="u1").reshape(2, 3).T),
+    "nothing": view_of(np.zeros((0, 3))),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_of_any_layout_are_stored(name: str, bucket: str) -> None:
+    """As their elements follow one another: by put, through a file, and as a message."""
+    view, store, uri = VIEWS[name], connect(ClientSide(aes())), f"s3://{bucket}/x"
+    store.put(view, uri)  # type: ignore[arg-type]  # typeshed's bytes no longer mean views
+    assert store.read(uri) == view.tobytes()
+    with store.open(uri, "wb") as file:
+        file.write(view)
+    assert store.read(uri) == view.tobytes()
+    assert message.decrypt(message.encrypt(view, aes()), aes()) == view.tobytes()
+
+
+def test_sources_of_the_callers_own_are_stored(bucket: str) -> None:
+    """Classes that have nothing but `read`, whatever kind of bytes it gives."""
+    store, uri = connect(SSES3()), f"s3://{bucket}/x"
+
+    class Reader:
+        def __init__(self, kind: Callable[[bytes], object]) -> None:
+            self.kind = kind
+            self.rest = io.BytesIO(b"some data")
+
+        def read(self, size: int = -1) -> object:
+            return self.kind(self.rest.read(size))
+
+    for kind in (bytes, bytearray, memoryview):
+        store.put(Reader(kind), uri)  # type: ignore[arg-type]  # all that is asked of it
+        assert store.read(uri) == b"some data"
+    with SpooledTemporaryFile() as spooled:
+        spooled.write(b"spooled")
+        spooled.seek(0)
+        store.put(spooled, uri)  # type: ignore[arg-type]  # typeshed has it as another class
+    assert store.read(uri) == b"spooled"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"metadata": {"a": 1}}, "mapping of text to text"),
+        ({"metadata": {1: "a"}}, "mapping of text to text"),
+        ({"metadata": ["a"]}, "mapping of text to text"),
+        ({"metadata": {"a b": "c"}}, "not a name of S3 metadata"),
+        ({"metadata": {"": "c"}}, "not a name of S3 metadata"),
+        ({"metadata": {"a:b": "c"}}, "not a name of S3 metadata"),
+        ({"metadata": {"a": "b\nc"}}, "control character"),
+        ({"metadata": {"a": "b\x7f"}}, "control character"),
+        ({"metadata": {"a": " b"}}, "a space at an end"),
+        ({"metadata": {"a": "b "}}, "a space at an end"),
+        ({"metadata": {"a": "b" * 2048}}, "2049 bytes"),
+        ({"metadata": {"Team": "a", "team": "b"}}, "differ by case"),
+        ({"tags": {"a": 1}}, "mapping of text to text"),
+        ({"tags": "a=b"}, "mapping of text to text"),
+        ({"tags": {"": "a"}}, "has no name"),
+        ({"tags": {"a" * 129: "b"}}, "too long"),
+        ({"tags": {"a": "b" * 257}}, "too long"),
+        ({"tags": {"a": "b&c"}}, "a character that tags"),
+        ({"tags": {"a\n": "b"}}, "a character that tags"),
+        ({"tags": {str(number): "" for number in range(11)}}, "10 tags at most, not 11"),
+        ({"content_type": 7}, "content_type is a line"),
+        ({"content_type": "text/csv\r\nX-Evil: 1"}, "content_type is a line"),
+        ({"storage_class": ["GLACIER"]}, "storage_class is a line"),
+    ],
+)
+def test_what_s3_cannot_hold(
+    options: dict[str, Any], words: str, key: str, requests_log: RequestsLog
+) -> None:
+    """Metadata, tags and headers are checked before S3 or KMS is asked, for files too."""
+    store = connect(ClientSide(kms_keyring(key)))
+    for write in (
+        lambda: store.put(b"", URI, **options),
+        lambda: store.open(URI, "wb", **options),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            write()
+    (outcome,) = store.many.put([(b"", URI)], **options)
+    assert isinstance(outcome.error, ConfigError)
+    assert requests_log.list() == []
+
+
+def test_all_that_s3_can_hold(bucket: str, s3: Any) -> None:
+    """The longest names and values, and every kind of character that they may have."""
+    metadata = {"a-z.0_9": "", "b": "c  d\te~", "full": "x" * 2000}
+    tags = {"n" * 128: "v" * 256, "\u00e4\u4e2d 1": "+ - = . _ : / @", "empty": ""}
+    connect(SSES3()).put(b"", f"s3://{bucket}/x", metadata=metadata, tags=tags)
+    assert s3.head_object(Bucket=bucket, Key="x")["Metadata"] == metadata
+    found = s3.get_object_tagging(Bucket=bucket, Key="x")["TagSet"]
+    assert {tag["Key"]: tag["Value"] for tag in found} == tags
+
+
+# The public names without their types, whose checks would find these mistakes.
+STORE: Any = S3Crypt
+KMS: Any = KMSKeyring
+ENCRYPT: Any = encrypt_file
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: STORE(workers="4"), "workers is a number"),
+        (lambda: STORE(workers=True), "workers is a number"),
+        (lambda: STORE(max_memory="1GiB"), "max_memory is a number"),
+        (lambda: STORE(session="default"), "session is a boto3.Session, not str"),
+        (lambda: STORE(session=boto3.client("s3")), "session is a boto3.Session"),
+        (lambda: STORE(client=boto3.Session()), 'client is boto3.client\\("s3"\\), not Session'),
+        (lambda: STORE(client=boto3.client("kms")), 'client is boto3.client\\("s3"\\), not KMS'),
+        (lambda: KMS("alias/a", client=boto3.client("s3")), r'boto3.client\("kms"\)'),
+        (lambda: STORE().read(URI, version_id=7), "version_id is text"),
+        (lambda: STORE().read(URI, written_as=b"x"), "written_as is text"),
+        (lambda: STORE().open(URI, version_id=7), "version_id is text"),
+        (lambda: STORE().read(URI, byte_range=7), "no range of bytes"),
+        (lambda: STORE().read(URI, byte_range=b"0-9"), "no range of bytes"),
+        (lambda: ENCRYPT(b"path", "out", aes()), "A path is text or a Path"),
+        (lambda: ENCRYPT(None, "out", aes()), "A path is text or a Path"),
+        (lambda: ENCRYPT(__file__, None, aes()), "A path is text or a Path"),
+        (lambda: ENCRYPT(__file__, "a\0b", aes()), "NUL"),
+    ],
+)
+def test_other_arguments_of_a_wrong_kind(
+    call: Callable[[], object], words: str, requests_log: RequestsLog
+) -> None:
+    """Each is a ConfigError before anything is sent, and no error of Python from deep below."""
+    with pytest.raises(ConfigError, match=words):
+        call()
+    assert requests_log.list() == []
 
 
 def test_a_missing_key_is_no_missing_object(tmp_path: Path) -> None:

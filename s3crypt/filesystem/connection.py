@@ -5,7 +5,6 @@ fsspec makes a file system for each thread, and another wherever one is unpickle
 is known of objects, are worth sharing.
 """
 
-import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,12 +13,11 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-import boto3
 from fsspec import AbstractFileSystem
 from fsspec.config import apply_config
 
-from s3crypt.arguments import given_mode
-from s3crypt.aws_errors import map_aws_errors
+from s3crypt.arguments import check_target, given_mode
+from s3crypt.aws import make_session
 from s3crypt.errors import (
     ConfigError,
     ConflictError,
@@ -41,6 +39,7 @@ from .remedies import in_storage_options
 if TYPE_CHECKING:
     from datetime import datetime
 
+    import boto3
     from types_boto3_s3.client import S3Client
 
     from s3crypt.modes import Mode
@@ -221,8 +220,7 @@ class Connection:
         progress: Callable[[int], None] | None = None,
     ) -> None:
         """Write an object's plaintext to a path or a binary file; options as `S3Crypt.get`."""
-        if isinstance(target, io.TextIOBase):
-            raise ConfigError("The target is open as text.", hint='Open it in binary mode: "wb".')
+        check_target(target)
         location = Location.parse_object(object_uri(path))
         demand, more = self.demand(allowances, options)
         byte_range = more.pop("byte_range", None)
@@ -252,9 +250,8 @@ class Connection:
             # A session a keyring: boto3's must not make two clients at a time.
             return options.choice.make(self._session, allow_plain_http=options.allow_plain_http)
 
-    def _session(self) -> boto3.Session:
-        with map_aws_errors("the AWS settings"):
-            return boto3.Session(profile_name=self.options.profile, region_name=self.options.region)
+    def _session(self) -> "boto3.Session":
+        return make_session(self.options.profile, self.options.region)
 
 
 @contextmanager

@@ -44,6 +44,8 @@ def hint_for(error: OSError) -> str:
     """Return what to do where the system refused to make or to write a file."""
     return _HINTS.get(error.errno or 0, "Check the folder, its permissions and the space left.")
 
+from .sources import path_text
+
 
 def write_at(descriptor: int, view: memoryview, offset: int) -> None:
     """Write all of `view` at an offset of a file."""
@@ -292,7 +294,7 @@ def _close(file: BinaryIO, lock: int | None) -> None:
 
 def _absolute(target: str | Path) -> str:
     """Return a path that means the same file when the working directory is another one."""
-    path = os.fspath(target)
+    path = path_text(target)
     if not path or path.endswith("/") or "//" in path or "/." in path:
         # pathlib knows what these mean, and takes as long as a system call.
         path = str(Path(path))

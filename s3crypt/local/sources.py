@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes to be read: in memory, in files and from streams, and what each may promise."""
+"""Bytes to be read: in memory, in files and from streams, and what each may promise.
 
+Callers' sources and files are checked here, before anything is asked of S3.
+"""
+
+import codecs
 import fcntl
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Literal, Protocol, Self
 
 from s3crypt.errors import (
     ConfigError,
@@ -21,6 +25,8 @@ from s3crypt.errors import (
 from .readers import ByteReader, read_exactly, read_into
 
 _BUFFERED = (io.BufferedReader, io.BufferedRandom)
+# Longer texts, and those with line breaks, are rather content than paths.
+_MAX_SHOWN = 1024
 
 
 class Source(Protocol):
@@ -58,7 +64,7 @@ class BytesSource:
     """Bytes in memory."""
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._view = memoryview(data).cast("B")
+        self._view = as_bytes(data)
         self.size: int | None = len(self._view)
 
     def read_into(self, view: memoryview, offset: int) -> int:
@@ -73,6 +79,16 @@ class BytesSource:
 
     def verify(self) -> None:
         """Do nothing: the caller keeps the bytes as they are during the call."""
+
+
+def as_bytes(data: bytes | bytearray | memoryview) -> memoryview:
+    """Return the bytes of data in the order of its elements; a view with gaps is copied."""
+    view = memoryview(data)
+    try:
+        return view.cast("B")
+    except TypeError:
+        # Also where the elements have a foreign byte order, or a dimension has none.
+        return memoryview(view.tobytes())
 
 
 class FileSource:
@@ -144,25 +160,55 @@ def is_regular(file: BinaryIO) -> bool:
 
 
 @contextmanager
-def opening(path: str | Path) -> Iterator[BinaryIO]:
+def opening(path: str | Path, *, or_content: bool = False) -> Iterator[BinaryIO]:
     """Give a file open for reading.
 
+    Args:
+        path: The file's.
+        or_content: Whether the caller takes content too, as bytes: text may have been meant so.
+
     Raises:
+        ConfigError: That is no path.
         LocalFileNotFoundError: There is no such file.
         StorageError: It is a directory or cannot be read.
     """
+    name = path_text(path)
     try:
-        file = Path(path).open("rb")  # noqa: SIM115 - closed below, once it is open
+        file = Path(name).open("rb")  # noqa: SIM115 - closed below, once it is open
     except IsADirectoryError as error:
         raise StorageError(f"{path} is a directory.", hint="Name a file in it.") from error
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError)
         kind = LocalFileNotFoundError if is_missing else StorageError
-        raise kind(
-            f"Cannot read {path}: {error.strerror}.", hint="Check the path and its permissions."
-        ) from error
+        hint = "Check the path and its permissions."
+        if or_content and isinstance(path, str):
+            hint += " Text is a path; to store it, encode it: text.encode()."
+        raise kind(f"Cannot read {_shown(name)}: {error.strerror}.", hint=hint) from error
     with file:
         yield file
+
+
+def path_text(path: object) -> str:
+    """Return a path as text.
+
+    Raises:
+        ConfigError: It is neither text nor a `Path`, or no file can have that name.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise ConfigError(
+            f"A path is text or a Path, not {type(path).__name__}.",
+            hint="os.fsdecode makes text of bytes.",
+        )
+    if "\0" in text:
+        raise ConfigError("No file has that name: it has a NUL character.", hint="Check the path.")
+    return text
+
+
+def _shown(path: str) -> str:
+    """Return a path for a message; not what is more likely content, given in its place."""
+    is_likely = path.isprintable() and len(path) <= _MAX_SHOWN
+    return path if is_likely else "the file that is named"
 
 
 @contextmanager
@@ -170,21 +216,70 @@ def given(source: str | Path | bytes | bytearray | memoryview | BinaryIO) -> Ite
     """Give what a caller named as a source: a path, bytes, or a binary file from its position on.
 
     Raises:
-        ConfigError: It is open as text, or none of these.
+        ConfigError: It is none of these, or a file that is closed, open as text, or not to read.
         LocalFileNotFoundError, StorageError: As `opening`.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         yield BytesSource(source)
     elif isinstance(source, str | os.PathLike):
-        with opening(source) as file:
+        with opening(source, or_content=True) as file:
             yield FileSource.of(file, str(source)) or StreamSource(file)
-    elif isinstance(source, io.TextIOBase):
-        raise ConfigError("The source is open as text.", hint='Open it in binary mode: "rb".')
-    elif not hasattr(source, "read"):
-        raise ConfigError("A source is a path, bytes, or a file that is open to be read.")
+    elif isinstance(source, type) or not callable(getattr(source, "read", None)):
+        hint = 'Write pieces to s3.open(URI, "wb").' if isinstance(source, Iterable) else None
+        raise ConfigError(
+            f"A source is a path, bytes, or a file that is open to be read; not "
+            f"{type(source).__name__}.",
+            hint=hint,
+        )
     else:
+        check_file(source, "source")
         name = str(getattr(source, "name", "the source"))
-        yield FileSource.of(source, name) or StreamSource(source)
+        yield FileSource.of(source, name) or _stream(source)
+
+
+def check_file(file: object, role: Literal["source", "target"]) -> None:
+    """Refuse a caller's file from which bytes cannot be read, or to which they cannot be written.
+
+    Raises:
+        ConfigError: It is open as text, closed, or open for the other direction alone.
+    """
+    mode, wanted = ("rb", "readable") if role == "source" else ("wb", "writable")
+    if isinstance(file, _TEXT) or isinstance(getattr(file, "encoding", None), str):
+        raise ConfigError(f"The {role} is open as text.", hint=f'Open it in binary mode: "{mode}".')
+    if getattr(file, "closed", False) is True:
+        raise ConfigError(f"The {role} is a closed file.", hint=f'Open it: "{mode}".')
+    is_able = getattr(file, wanted, None)
+    if callable(is_able) and is_able() is False:
+        raise ConfigError(f"The {role} is a file that is not {wanted}.", hint=f'Open it: "{mode}".')
+
+
+_TEXT = (io.TextIOBase, codecs.StreamReader, codecs.StreamWriter, codecs.StreamReaderWriter)
+# Files of these kinds give bytes; others may give anything.
+_BINARY = (io.RawIOBase, io.BufferedIOBase)
+
+
+def _stream(file: BinaryIO) -> "StreamSource":
+    """Return a stream of which, unless its kind promises bytes, the first one has been read."""
+    stream = StreamSource(file)
+    if isinstance(file, _BINARY):
+        return stream
+    try:
+        stream.at_end()
+    except TypeError as error:
+        raise ConfigError(
+            f"The source's read(1) fails: {error}.", hint="Give a binary file, or bytes."
+        ) from error
+    return stream
+
+
+def _as_read(chunk: object) -> bytes:
+    """Return what a stream's `read` gave; refuse what is no bytes."""
+    if not isinstance(chunk, bytes | bytearray | memoryview):
+        raise ConfigError(
+            f"The source's read gives {type(chunk).__name__}, not bytes.",
+            hint="Give a binary file, or bytes.",
+        )
+    return bytes(chunk)
 
 
 class StreamSource:
@@ -219,7 +314,7 @@ class StreamSource:
     def at_end(self) -> bool:
         """Read one byte ahead."""
         with _reading("the source"):
-            self._ahead = self._ahead or read_exactly(self._file, 1)
+            self._ahead = self._ahead or _as_read(read_exactly(self._file, 1))
         return not self._ahead
 
     def verify(self) -> None:

@@ -10,6 +10,7 @@ from s3crypt.errors import FormatError, IntegrityError, Remedy, S3CryptError, St
 from s3crypt.framing import Layout, Run
 from s3crypt.local.buffers import build, reserve
 from s3crypt.local.readers import ByteReader, read_exactly, read_into
+from s3crypt.local.sources import as_bytes
 
 from .frames import (
     BLOCK_OVERHEAD,
@@ -61,7 +62,7 @@ def encrypt(
         ConfigError: The frame length or the context is not possible.
         KeyUnavailableError: A wrapping key cannot be used.
     """
-    plaintext = memoryview(data).cast("B")
+    plaintext = as_bytes(data)
     sealer = Sealer(
         keyring,
         context=context,
@@ -117,7 +118,7 @@ def decrypt(  # noqa: PLR0913 - every demand and limit is an argument of its own
         PolicyError: It has no key commitment, or no signature where one is demanded.
         KeyUnavailableError: The wrapping key cannot be used.
     """
-    message = memoryview(data).cast("B")
+    message = as_bytes(data)
     source = io.BytesIO(message[:MAX_HEADER_LENGTH])
     header = read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
     if header.is_in_order:

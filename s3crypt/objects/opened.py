@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from s3crypt import formats
 from s3crypt import metadata as entries
-from s3crypt.errors import FormatError, IntegrityError, Remedy, StorageError
+from s3crypt.errors import ConfigError, FormatError, IntegrityError, Remedy, StorageError
 from s3crypt.formats import Envelope, OpenObject
 from s3crypt.framing import RunOpener
 from s3crypt.local.buffers import RUN_LENGTH, reserve
@@ -53,6 +53,11 @@ class Demand:
     neighbour: Neighbour | None = None
     written_in: str | None = None
     etag: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("version_id", "written_as", "written_in"):
+            if not isinstance(getattr(self, name), str | None):
+                raise ConfigError(f"{name} is text.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class ByteRange:
         Raises:
             ConfigError: It is none.
         """
-        match = _RANGE.fullmatch(text)
+        match = _RANGE.fullmatch(text) if isinstance(text, str) else None
         first, last = (
             (int(part) if part else None for part in match.groups()) if match else (None, None)
         )

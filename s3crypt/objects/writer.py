@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import BinaryIO, NoReturn, cast
 
 from s3crypt.errors import StorageError
-from s3crypt.local.sources import Source, StreamSource
+from s3crypt.local.sources import Source, StreamSource, as_bytes
 from s3crypt.local.workers import stopping
 from s3crypt.logs import logger_of
 
@@ -148,7 +148,7 @@ class ObjectWriter(io.BufferedIOBase):
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]  # typeshed's Buffer has no cast
         """Write all of `data`; return its bytes."""
         self._check_open()
-        view = memoryview(data).cast("B")
+        view = as_bytes(data)
         try:
             self._pipe.feed(view)
             if self._stored.done():
