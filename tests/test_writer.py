@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import pickle
+import sys
 import tarfile
 import threading
 import zipfile
@@ -171,7 +172,8 @@ def test_what_a_file_is(store: S3Crypt, uri: str) -> None:
     """It is written, in order, and neither read nor sought in."""
     with store.open(uri, "wb") as file:
         assert isinstance(file, io.BufferedIOBase)
-        assert (file.readable(), file.seekable(), file.writable()) == (False, False, True)
+        # Text has a position and a byte order mark only on what calls itself seekable.
+        assert (file.readable(), file.seekable(), file.writable()) == (False, True, True)
         assert not file.isatty()
         assert file.tell() == 0
         file.flush()
@@ -220,6 +222,32 @@ def test_an_abort_after_close_takes_nothing_back(store: S3Crypt, uri: str) -> No
         file.write(b"kept")
     file.abort()
     assert store.read(uri) == b"kept"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_text_has_its_mark_once_and_its_position(store: S3Crypt, encoding: str, uri: str) -> None:
+    """As in a local file."""
+    with io.TextIOWrapper(store.open(uri, "wb"), encoding=encoding) as text:
+        assert text.tell() == 0
+        text.write("one ä\n")
+        assert text.tell() == len("one ä\n".encode(encoding))
+        text.write("two\n")
+        for deed in (lambda: text.seek(0), lambda: text.truncate(0), lambda: text.read(1)):
+            with pytest.raises(io.UnsupportedOperation):
+                deed()
+    assert store.read(uri) == "one ä\ntwo\n".encode(encoding)
+
+
+def test_text_after_other_bytes_has_no_mark(store: S3Crypt, uri: str) -> None:
+    """It is not where the object begins."""
+    with store.open(uri, "wb") as file:
+        file.write(b"head")
+        text = io.TextIOWrapper(file, encoding="utf-16")
+        text.write("x")
+        assert text.tell() == 6
+        text.detach()
+    own_order = "utf-16-le" if sys.byteorder == "little" else "utf-16-be"
+    assert store.read(uri) == b"head" + "x".encode(own_order)
 
 
 def test_text_csv_and_archives_on_top(store: S3Crypt, bucket: str) -> None:

@@ -28,6 +28,7 @@ _LEFT = """
 import sys
 from s3crypt import *
 store = S3Crypt(ClientSide(AESKeyring("tests", "one", bytes(32))))
+store.open(f"s3://{sys.argv[1]}/dropped", "wb").write(b"1234567")
 file = store.open(f"s3://{sys.argv[1]}/x", "wb")
 file.write(bytes(20_000_000))
 if sys.argv[2] == "raise":
@@ -38,9 +39,14 @@ sys.exit(5)
 
 @pytest.mark.parametrize("how", ["raise", "exit"])
 def test_a_process_that_ends_stores_nothing(how: str, bucket: str, s3: Any) -> None:
-    """With parts sent and the file open: neither an object nor an upload is left."""
+    """With parts sent and the file open: neither object nor upload is left, and Python says so."""
     done = run_script(_LEFT, bucket, how)
-    assert done.returncode == 5, done.stderr.decode()
+    told = done.stderr.decode()
+    assert done.returncode == 5, told
+    for name, size, cause in (("dropped", 7, "dropped"), ("x", 20_000_000, "interpreter")):
+        assert f"RuntimeWarning: s3://{bucket}/{name}: nothing is stored of the {size} " in told
+        assert cause in told.partition(f"{bucket}/{name}: ")[2].partition("\n")[0]
+    assert told.count("RuntimeWarning") == 2
     assert is_empty(s3, bucket)
 
 

@@ -9,11 +9,13 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import BinaryIO, NoReturn, cast
 
 from s3crypt.errors import StorageError
-from s3crypt.local.sources import Source, StreamSource, as_bytes
-from s3crypt.local.workers import stopping
+from s3crypt.local.garbage import Collections
+from s3crypt.local.sources import Source, StreamSource
+from s3crypt.local.workers import current_stop, stopping
 from s3crypt.logs import logger_of
 
 from .info import ObjectInfo
@@ -21,6 +23,7 @@ from .info import ObjectInfo
 _log = logger_of(__name__)
 
 _ABORTED = "nothing was stored, since writing it was not completed."
+_COLLECTIONS = Collections()
 
 
 class _Pipe(io.RawIOBase):
@@ -28,20 +31,31 @@ class _Pipe(io.RawIOBase):
 
     The reader lends its buffer, and the writer fills it: what is written waits for no memory but
     the parts'.
+
+    Attributes:
+        name: The object's URI.
+        position: Bytes written so far.
+        is_aborted: Whether the reader is to fail.
+        is_kept: Whether the bytes are stored though the file was dropped without `close`.
+        is_told: Whether the caller knows already that nothing is stored.
+        stop: Ends the pauses between the attempts of a request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
+        self.name = name
+        self.position = 0
+        self.is_aborted = self.is_kept = self.is_told = False
         # The lock itself is held, not its condition: leaving that may be interrupted in between.
         # And a file that is collected in here, by this thread, aborts in here.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._room = memoryview(b"")
         self._filled = 0
+        # Bytes of a finalizer, which must not wait for the reader's buffer.
+        self._rest = bytearray()
         self._has_ended = False
-        self._is_aborted = False
         self._is_read = True
-        # Ends the pauses between the attempts of a request.
         self.stop = threading.Event()
 
     def readable(self) -> bool:
@@ -55,24 +69,38 @@ class _Pipe(io.RawIOBase):
             self._room, self._filled = room, 0
             self._changed.notify_all()
             self._changed.wait_for(
-                lambda: self._filled == len(room) or self._has_ended or self._is_aborted
+                lambda: self._filled == len(room) or self._has_ended or self.is_aborted
             )
-            self._room = memoryview(b"")
-            if self._is_aborted:
+            if self.is_aborted:
+                self._room = memoryview(b"")
                 raise StorageError(f"The file was aborted: {_ABORTED}")
+            del self._rest[: self._fill(memoryview(bytes(self._rest)))]
+            self._room = memoryview(b"")
             return self._filled
 
+    def _fill(self, data: memoryview) -> int:
+        """Copy as much of `data` as the reader's buffer has room for; return its bytes."""
+        count = min(len(data), len(self._room) - self._filled)
+        self._room[self._filled : self._filled + count] = data[:count]
+        self._filled += count
+        return count
+
     def feed(self, data: memoryview) -> None:
-        """Hand over all of `data`; return early where nobody reads any more."""
+        """Hand over all of `data`; return early where nobody reads any more.
+
+        In a finalizer that the garbage collector calls, it keeps `data` and does not wait.
+        """
         with self._lock:
-            while len(data):
+            if _COLLECTIONS.is_here():
+                self._rest += data
+                return
+            if self._rest:
+                data, self._rest = memoryview(bytes(self._rest) + data), bytearray()
+            while data:
                 self._changed.wait_for(lambda: self._filled < len(self._room) or not self._is_read)
                 if not self._is_read:
                     return
-                count = min(len(data), len(self._room) - self._filled)
-                self._room[self._filled : self._filled + count] = data[:count]
-                self._filled += count
-                data = data[count:]
+                data = data[self._fill(data) :]
                 if self._filled == len(self._room):
                     self._changed.notify_all()
 
@@ -82,12 +110,23 @@ class _Pipe(io.RawIOBase):
             self._has_ended = True
             self._changed.notify_all()
 
+    def keep(self) -> None:
+        """Let the reader come to its end, though the writer was dropped."""
+        with self._lock:
+            self.is_kept = True
+            self.end()
+
     def abort(self) -> None:
         """Let the reader fail."""
         with self._lock:
-            self._is_aborted = True
+            self.is_aborted = True
             self.stop.set()
             self._changed.notify_all()
+
+    def fail(self) -> None:
+        """Let the reader fail, after an error that the caller gets."""
+        self.is_told = True
+        self.abort()
 
     def leave(self) -> None:
         """Let the writer know that nobody reads any more."""
@@ -100,11 +139,13 @@ class ObjectWriter(io.BufferedIOBase):
     """An object as a binary file to write to, in order; made by `S3Crypt.open`.
 
     `close` stores it; until then nothing is visible, and what was written is in memory or in
-    parts of an upload. An exception that leaves the `with` block aborts, and so does a file that
-    is dropped without `close`.
+    parts of an upload. An exception that leaves the `with` block aborts. A file that is dropped
+    without `close` is discarded, since its bytes may be half of a file: a `RuntimeWarning` and a
+    log record say so, with its name and its bytes.
 
     Attributes:
         name: The object's URI.
+        advice: What the warning about a dropped file says to do.
 
     Raises:
         StorageError, KeyUnavailableError, PolicyError, ConflictError: By `write` or `close`, as
@@ -112,14 +153,17 @@ class ObjectWriter(io.BufferedIOBase):
     """
 
     mode = "wb"
+    advice = "Close it, or write inside its `with` block."
     _pid = 0
+    _keeps_dropped = False
+    _is_dropped = False
+    _is_settled = False
 
     def __init__(self, store: Callable[[Source], ObjectInfo], name: str) -> None:
         super().__init__()
         self.name = name
-        self._pipe = _Pipe()
+        self._pipe = _Pipe(name)
         self._stored: Future[ObjectInfo] = Future()
-        self._position = 0
         self._before = id(sys.exception())
         self._pid = os.getpid()
         # It must not know this file: a file that nobody has any more is to be aborted.
@@ -136,28 +180,52 @@ class ObjectWriter(io.BufferedIOBase):
                 f"{name}: there is no thread to store it.", hint="Close other files first."
             ) from error
 
+    def keep_dropped(self) -> None:
+        """Have the file stored as it is where it is dropped without `close`.
+
+        A file that is still there when the interpreter ends is discarded all the same, and so is
+        one that is dropped while an exception is handled which came after it was opened.
+        """
+        _COLLECTIONS.watch()
+        self._keeps_dropped = True
+
     def writable(self) -> bool:
         """Return True."""
         return True
 
+    def seekable(self) -> bool:
+        """Return True, though `seek` raises: text has a position and a byte order mark only so."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Raise UnsupportedOperation."""
+        raise io.UnsupportedOperation(f"{self.name} is written in order: it cannot be sought in.")
+
     def tell(self) -> int:
         """Return the bytes written so far."""
         self._check_open()
-        return self._position
+        return self._pipe.position
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]  # typeshed's Buffer has no cast
         """Write all of `data`; return its bytes."""
         self._check_open()
-        view = as_bytes(data)
+        view = memoryview(data).cast("B")
+        if self._is_dropped and self._pipe.is_aborted:
+            # The last bytes of a wrapper that is being finalized: discarded with the others.
+            self._pipe.position += len(view)
+            return len(view)
         try:
             self._pipe.feed(view)
             if self._stored.done():
                 self._raise_failure()
-            self._position += len(view)
+            self._pipe.position += len(view)
             return len(view)
-        except BaseException:
+        except BaseException as error:
             # An interrupt: how much of it was taken nobody knows, so it cannot be written again.
-            self._pipe.abort()
+            self._pipe.fail()
+            if self._is_dropped:
+                # The finalizer of its wrapper, which writes, keeps the error to itself.
+                _tell_lost(self._pipe, str(error))
             raise
 
     @property
@@ -174,6 +242,12 @@ class ObjectWriter(io.BufferedIOBase):
         fails, it aborts and lets the exception go on: leave the file's own `with` block instead.
         """
         if self.closed:
+            return
+        if self._is_dropped:
+            try:
+                self.drop()
+            finally:
+                super().close()
             return
         error = sys.exception()
         if error is None:
@@ -200,7 +274,7 @@ class ObjectWriter(io.BufferedIOBase):
             self._stored.exception()
         except BaseException:
             # An interrupt: what is not stored by now is not going to be.
-            self._pipe.abort()
+            self._pipe.fail()
             raise
         finally:
             super().close()
@@ -224,21 +298,55 @@ class ObjectWriter(io.BufferedIOBase):
         raise TypeError("A file that is being written is not copied; open another one.")
 
     def __del__(self) -> None:
-        if not self.closed:
-            self._drop()
+        self.drop()
 
     def _dealloc_warn(self, source: object) -> None:
-        # Python's own wrappers, when they are dropped unclosed, call this before they close it.
+        # Python's own wrappers, when they are dropped unclosed, call this, then write what they
+        # have left, then close this file.
         del source
-        self._drop()
-
-    def _drop(self) -> None:
-        super().close()
-        if os.getpid() == self._pid:
-            # Not waited for: who collects garbage may hold what the upload needs.
+        self._is_dropped = True
+        if os.getpid() != self._pid:
+            super().close()
+        elif not self._is_to_be_kept():
             self._pipe.abort()
-            _log.warning("%s: dropped without close; nothing is stored", self.name)
-            warnings.warn(f"{self.name}: {_ABORTED}", ResourceWarning, stacklevel=3, source=self)
+
+    def drop(self, on_stored: Callable[[], None] | None = None) -> None:
+        """Discard the file, or store it if it is to be kept; finalizers call this.
+
+        It waits until the object is stored, unless the garbage collector calls it, or a thread
+        that transfers objects: waiting, either could hold up the upload itself.
+
+        Args:
+            on_stored: Called once a file that is kept was stored, or could not be.
+        """
+        if not self.closed and not self._is_settled:
+            self._is_dropped = self._is_settled = True
+            if os.getpid() != self._pid:
+                return
+            if self._is_to_be_kept():
+                self._keep()
+            elif not self._pipe.is_told:
+                self._pipe.abort()
+                _tell_lost(self._pipe, f"it was dropped before close. {self.advice}")
+        if on_stored and self._is_settled and self._keeps_dropped:
+            self._stored.add_done_callback(lambda _: on_stored())
+
+    def _is_to_be_kept(self) -> bool:
+        if not self._keeps_dropped or self._pipe.is_aborted:
+            return False
+        error = sys.exception()
+        # The collector may run while any exception is handled, which has nothing to do with this.
+        return error is None or id(error) == self._before or _COLLECTIONS.is_here()
+
+    def _keep(self) -> None:
+        if _COLLECTIONS.is_here():
+            # Not before its wrappers, which are garbage too, have written what they have left.
+            _COLLECTIONS.afterwards(self._pipe.keep)
+        else:
+            self._pipe.keep()
+            if current_stop() is None:
+                self._stored.exception()
+        self._stored.add_done_callback(partial(_tell_kept, self._pipe))
 
     def _check_open(self) -> None:
         if self.closed:
@@ -273,11 +381,42 @@ def _store(store: Callable[[Source], ObjectInfo], pipe: _Pipe, stored: Future[Ob
         _UNDER_WAY.pop(pipe, None)
 
 
+def _tell_lost(pipe: _Pipe, reason: str) -> None:
+    pipe.is_told = True
+    told = pipe.name, pipe.position
+    _log.warning("%s: dropped without close; nothing is stored of %d bytes", *told)
+    # Of a category that Python shows unless told otherwise, unlike ResourceWarning; at the line
+    # that dropped the file: above this function, `drop` and the method that called that.
+    warnings.warn(
+        f"{pipe.name}: nothing is stored of the {pipe.position} bytes written to it: {reason}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def _tell_kept(pipe: _Pipe, stored: Future[ObjectInfo]) -> None:
+    failure = stored.exception()
+    if failure is None:
+        _log.info("%s: dropped without close; its %d bytes are stored", pipe.name, pipe.position)
+        return
+    _log.warning("%s: dropped without close; it could not be stored", pipe.name)
+    warnings.warn(
+        f"{pipe.name}: nothing is stored of the {pipe.position} bytes written to it: {failure}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
 @atexit.register
 def _abort_all() -> None:
     """Where the interpreter ends first, leave no upload open either."""
     under_way = [(pipe, thread) for pipe, thread in list(_UNDER_WAY.items()) if thread.is_alive()]
-    for pipe, _ in under_way:
+    lost = [pipe for pipe, _ in under_way if not (pipe.is_kept or pipe.is_aborted)]
+    for pipe in lost:
         pipe.abort()
-    for _, thread in under_way:
-        thread.join()
+    try:
+        for pipe in lost:
+            _tell_lost(pipe, "the interpreter ended before close.")
+    finally:
+        for _, thread in under_way:
+            thread.join()
