@@ -377,6 +377,16 @@ def test_glob_sees_the_pattern_below_buckets(fs: S3CryptFileSystem, tree: str) -
     assert fs.glob(f"{tree}/*/") == [f"{tree}/b"]
 
 
+def test_two_stars_at_the_end_find_files(fs: S3CryptFileSystem, tree: str) -> None:
+    """Tools open whatever they find; directories are found by a slash, or where asked for."""
+    directories = [f"{tree}/b", f"{tree}/b/deep"]
+    assert fs.glob(f"{tree}/**") == fs.glob(f"s3crypt://{tree}/**") == fs.find(tree)
+    assert list(fs.glob(f"{tree}/**", detail=True)) == fs.find(tree)
+    assert fs.glob(f"{tree}/**/") == [tree, *directories]
+    assert set(fs.glob(f"{tree}/**", withdirs=True)) >= {*fs.find(tree), *directories}
+    assert f"{tree}/b" in fs.glob(f"{tree}/*")
+
+
 def test_glob_asks_for_what_the_pattern_begins_with(
     fs: S3CryptFileSystem, tree: str, requests_log: RequestsLog
 ) -> None:

@@ -212,11 +212,16 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def glob(
         self, path: str, maxdepth: int | None = None, *, detail: bool = False, **options: Any
     ) -> Any:
-        """Find what matches a pattern; sizes are found out of matches, with `detail` only."""
+        """Find what matches a pattern; sizes are found out of matches, with `detail` only.
+
+        A pattern that ends in `**` finds files, since tools such as DuckDB open whatever it finds;
+        with `withdirs=True` it finds directories too, as other patterns do.
+        """
         measured = options.pop("measured", True)
         stripped = self._strip_protocol(path)
         if has_magic(stripped):
             options.setdefault("prefix", _literal_beginning(stripped))
+            options.setdefault("withdirs", not path.endswith("**"))
             found = super().glob(path, maxdepth, detail=True, measured=False, **options)
         else:
             kind = self._kind(stripped)
@@ -274,7 +279,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             if is_literal or not self._is_pattern(name):
                 found.update(self._below(name, maxdepth) if recursive else {name: None})
                 continue
-            matches = self.glob(name, maxdepth=maxdepth, detail=True, measured=False)
+            matches = self._matches(name, maxdepth)
             found.update(matches)
             if recursive and maxdepth != 1:
                 for below in parallel_map(
@@ -283,6 +288,12 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
                     found.update(below)
         if not found:
             raise ObjectNotFoundError(f"{path}: no such object or directory, and nothing matches")
+        return found
+
+    def _matches(self, pattern: str, maxdepth: int | None) -> dict[str, Entry]:
+        found: dict[str, Entry] = self.glob(
+            pattern, maxdepth=maxdepth, detail=True, measured=False, withdirs=True
+        )
         return found
 
     def _below(self, name: str, maxdepth: int | None) -> dict[str, Entry]:
@@ -390,7 +401,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         """Return what a path or a pattern stands for."""
         if not self._is_pattern(path):
             return self._named(path, recursive, maxdepth)
-        found = self.glob(path, maxdepth=maxdepth, detail=True, measured=False)
+        found = self._matches(path, maxdepth)
         if not found:
             raise ObjectNotFoundError(f"{uri_of(path)}: nothing matches")
         removal = Removal(_etags(found))
