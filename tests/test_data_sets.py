@@ -14,6 +14,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -272,6 +273,19 @@ def test_pandas_text(lake: Lake, name: str) -> None:
     assert read["name"].tolist() == table["name"].tolist()
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_pandas_text_has_a_byte_order_mark(lake: Lake, encoding: str) -> None:
+    """Without one other programs cannot read it."""
+    path, table = lake.new("x.csv"), _customers(20)
+    table.to_csv(f"s3crypt://{path}", index=False, encoding=encoding, storage_options=lake.options)
+    mark = "\ufeff".encode(encoding)[: 4 if encoding == "utf-32" else 2]
+    content = lake.files.cat_file(path)
+    assert content.startswith(mark)
+    assert content.count(mark) == 1
+    again = pd.read_csv(f"s3crypt://{path}", encoding=encoding, storage_options=lake.options)
+    pd.testing.assert_frame_equal(again, table)
+
+
 def test_pandas_reads_a_csv_in_chunks(lake: Lake) -> None:
     """A text read in chunks is the whole text."""
     path = f"s3crypt://{lake.new('customers.csv')}"
@@ -424,6 +438,53 @@ def test_duckdb_replaces_a_file(duck: Any, lake: Lake, name: str) -> None:
     assert lake.files.ls(path.rpartition("/")[0], detail=False) == [path]
 
 
+def test_duckdb_reads_all_below_a_directory(duck: Any, lake: Lake, by_region: str) -> None:
+    """Two stars stand for the files alone: DuckDB opens whatever a pattern finds."""
+    found = duck.sql(f"SELECT count(*) FROM read_parquet('s3crypt://{by_region}/**')")
+    assert found.fetchall() == [(3000,)]
+    lake.files.pipe(f"{by_region}-text/a/b/one.csv", b"id\n1\n")
+    lake.files.pipe(f"{by_region}-text/a/two.csv", b"id\n2\n")
+    found = duck.sql(f"SELECT sum(id) FROM read_csv('s3crypt://{by_region}-text/**')")
+    assert found.fetchall() == [(3,)]
+
+
+def _export(files: S3CryptFileSystem, path: str) -> None:
+    with _need("duckdb").connect() as connection:
+        connection.register_filesystem(files)
+        connection.sql("CREATE TABLE t AS SELECT range AS id, 'customer-' || range AS name "
+                       "FROM range(3000)")  # fmt: skip
+        connection.sql("CREATE VIEW v AS SELECT max(id) AS most FROM t")
+        connection.sql(f"EXPORT DATABASE 's3crypt://{path}' (FORMAT parquet)")
+
+
+def test_duckdb_exports_and_imports_a_database(lake: Lake) -> None:
+    """It drops two of the files unclosed, which are stored where that was asked for."""
+    path = lake.new("export")
+    files = S3CryptFileSystem(**lake.options, unclosed="store")
+    _export(files, path)
+    found = [name.rpartition("/")[2] for name in files.find(path)]
+    assert found == ["load.sql", "schema.sql", "t.parquet"]
+    check_sealed(lake, path, count=3)
+    with _need("duckdb").connect() as connection:
+        connection.register_filesystem(files)
+        connection.sql(f"IMPORT DATABASE 's3crypt://{path}'")
+        assert connection.sql("SELECT count(*), max(name) FROM t").fetchall() == [
+            (3000, "customer-999")
+        ]
+        assert connection.sql("SELECT most FROM v").fetchall() == [(2999,)]
+
+
+def test_duckdbs_unclosed_files_are_told(lake: Lake) -> None:
+    """Where nothing was asked for: each by its name, and what to do."""
+    path = lake.new("export")
+    with pytest.warns(RuntimeWarning, match="unclosed='store'") as caught:
+        _export(lake.files, path)
+    told = " ".join(str(each.message) for each in caught)
+    assert f"{path}/schema.sql: nothing is stored of the " in told
+    assert f"{path}/load.sql: nothing is stored of the " in told
+    assert [name.rpartition("/")[2] for name in lake.files.find(path)] == ["t.parquet"]
+
+
 def test_duckdb_keeps_the_old_file_where_it_fails(duck: Any, lake: Lake) -> None:
     """A COPY that fails half way leaves the object that was there, and nothing else."""
     path = lake.new("numbers.csv")
@@ -434,6 +495,93 @@ def test_duckdb_keeps_the_old_file_where_it_fails(duck: Any, lake: Lake) -> None
     with pytest.raises(_need("duckdb").Error, match="enough"):
         duck.sql(f"COPY ({query}) TO 's3crypt://{path}'")
     assert lake.files.cat(path.rpartition("/")[0], recursive=True) == {path: b"id\n1\n"}
+
+
+# --- fsspec's caches --------------------------------------------------------------------------
+
+
+# fsspec leaves the file that it maps to the garbage collector.
+_MMAP = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
+
+def _by_blocks(lake: Lake, path: str, folder: Path, **options: Any) -> Any:
+    """Open a file through fsspec's cache of blocks; a block is two frames."""
+    given = {"cache_storage": str(folder), **options}
+    url = f"blockcache::s3crypt://{path}"
+    fs, _ = fsspec.core.url_to_fs(url, s3crypt=lake.options, blockcache=given)
+    return fs.open(path, "rb", block_size=2 * FRAME)
+
+
+@_MMAP
+def test_blockcache_fetches_a_block_once(
+    lake: Lake, tmp_path: Path, requests_log: RequestsLog
+) -> None:
+    """Of one version, verified; what was read is there when the file is opened again."""
+    path, content = lake.new("x"), np.random.default_rng(1).bytes(40 * FRAME + 7)
+    lake.files.pipe(path, content)
+    with _by_blocks(lake, path, tmp_path) as file:
+        file.seek(5 * FRAME)
+        assert file.read(10) == content[5 * FRAME : 5 * FRAME + 10]
+        requests_log.clear()
+        assert file.read(100) == content[5 * FRAME + 10 : 5 * FRAME + 110]
+        assert not _gets(requests_log, path)
+        file.seek(-3, 2)
+        assert file.read() == content[-3:]
+    for _ in range(2):
+        with _by_blocks(lake, path, tmp_path) as file:
+            assert file.read() == content
+    assert file.closed
+    requests_log.clear()
+    with _by_blocks(lake, path, tmp_path) as file:
+        assert (file.read(), file.read(1)) == (content, b"")
+    assert not _gets(requests_log, path)
+    with io.TextIOWrapper(_by_blocks(lake, path, tmp_path / "text"), encoding="latin-1") as text:
+        assert text.read(5) == content[:5].decode("latin-1")
+    lake.files.pipe(f"{path}-empty", b"")
+    with _by_blocks(lake, f"{path}-empty", tmp_path) as file:
+        assert file.read() == b""
+
+
+@_MMAP
+def test_blockcache_keeps_nothing_that_was_not_verified(lake: Lake, tmp_path: Path) -> None:
+    """Fsspec marks a block as there before it is fetched: read again, it would be zeros."""
+    path, content = lake.new("x"), b"customer" * FRAME
+    lake.files.pipe(path, content)
+    body = bytearray(stored(lake.s3, lake.bucket, lake.name(path)))
+    # In the third frame, since the header is shorter than a frame.
+    body[3 * STRIDE] ^= 1
+    rewrite(lake.s3, lake.bucket, lake.name(path), bytes(body))
+    with _by_blocks(lake, path, tmp_path) as file:
+        for _ in range(2):
+            file.seek(2 * FRAME)
+            with pytest.raises(IntegrityError):
+                file.read(2 * FRAME)
+        file.seek(6 * FRAME)
+        assert file.read(5) == content[6 * FRAME : 6 * FRAME + 5]
+    with _by_blocks(lake, path, tmp_path) as file, pytest.raises(IntegrityError):
+        file.read()
+
+
+@_MMAP
+def test_blockcache_does_not_mix_versions(lake: Lake, tmp_path: Path) -> None:
+    """Neither while a file is open, nor with blocks of an object that was there before."""
+    path = lake.new("x")
+    lake.files.pipe(path, bytes(60 * FRAME))
+    with _by_blocks(lake, path, tmp_path) as file:
+        assert file.read(10) == bytes(10)
+        lake.files.pipe(path, b"1" * 61 * FRAME)
+        file.seek(40 * FRAME)
+        with pytest.raises(ConflictError):
+            file.read(10)
+    with pytest.raises(ConflictError, match="replaced after blocks") as caught:
+        _by_blocks(lake, path, tmp_path)
+    assert "clear_cache()" in str(caught.value.hint)
+    lake.files.pipe(path, b"2" * 60 * FRAME)
+    for check_files in (False, True):
+        with pytest.raises(ConflictError, match="replaced after blocks"):
+            _by_blocks(lake, path, tmp_path, check_files=check_files)
+    with _by_blocks(lake, path, tmp_path / "new") as file:
+        assert file.read() == b"2" * 60 * FRAME
 
 
 # --- Polars -----------------------------------------------------------------------------------

@@ -92,6 +92,9 @@ def test_storage_options_as_on_the_command_line(s3: Any, bucket: str, key_file: 
         ({"workers": True}, "workers"),
         ({"workers": 0}, "workers"),
         ({"workers": "4"}, "workers"),
+        ({"unclosed": "keep"}, "unclosed"),
+        ({"unclosed": True}, "unclosed"),
+        ({"s3crypt": {"key": "aes:tests/one=x"}}, "without 's3crypt' around it"),
     ],
     ids=str,
 )
@@ -100,6 +103,44 @@ def test_wrong_options_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         S3CryptFileSystem(**wrong)
     assert said in f"{caught.value} {caught.value.hint}"
+
+
+def test_an_entry_that_a_tool_added_is_named_without_its_content() -> None:
+    """Datasets adds one to the dictionary that it is handed, with its user's token."""
+    entry = {"endpoint": "https://example.org", "token": "hf_secret"}
+    with pytest.raises(ConfigError, match="'hf'") as caught:
+        S3CryptFileSystem("sse-s3", hf=entry)
+    assert "pass each a copy" in str(caught.value.hint)
+    assert "hf_secret" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "instead"),
+    [
+        ("S3CRYPT_KEY", "key"),
+        ("S3CRYPT_MODE", "encryption"),
+        ("S3CRYPT_SSE_C_KEY_FILE", "sse_c_key_file"),
+    ],
+)
+def test_the_commands_environment_is_said_not_to_be_read(
+    variable: str, instead: str, monkeypatch: pytest.MonkeyPatch, bucket: str, key_file: Path
+) -> None:
+    """The hint names what is read in its place, and that is read."""
+    monkeypatch.setenv(variable, "x")
+    with pytest.raises(ConfigError, match="no encryption") as caught:
+        S3CryptFileSystem(skip_instance_cache=True).cat_file(f"{bucket}/x")
+    hint = str(caught.value.hint)
+    assert f"{variable} is set" in hint
+    assert f"storage option {instead}," in hint
+    other = f"FSSPEC_S3CRYPT_{instead.upper()}"
+    assert other in hint
+    given = {"key": options(key_file)["key"], "encryption": "sse-s3"}.get(instead, str(key_file))
+    read: dict[str, dict[str, Any]] = {}
+    fsspec.config.set_conf_env(read, {other: given})
+    monkeypatch.setitem(fsspec.config.conf, "s3crypt", read["s3crypt"])
+    fs = S3CryptFileSystem()
+    fs.pipe_file(f"{bucket}/x", b"abc")
+    assert fs.cat_file(f"{bucket}/x") == b"abc"
 
 
 @pytest.mark.parametrize("wish", [{}, {"encryption": None}, {"encryption": "any"}])

@@ -202,6 +202,46 @@ def test_names_do_not_lead_out_of_the_target(
     assert not list(tmp_path.rglob("evil"))
 
 
+@pytest.mark.parametrize("linked", ["folder", "file"])
+def test_links_do_not_lead_out_of_the_target(
+    fs: S3CryptFileSystem, bucket: str, tmp_path: Path, linked: str
+) -> None:
+    """A link in the target that leads elsewhere is not written through, as by the command."""
+    elsewhere, target = tmp_path / "elsewhere", tmp_path / "target"
+    elsewhere.mkdir()
+    (elsewhere / "x").write_bytes(b"kept")
+    (target / "d").mkdir(parents=True)
+    if linked == "folder":
+        (target / "d" / "link").symlink_to(elsewhere, target_is_directory=True)
+    else:
+        (target / "d" / "link").mkdir()
+        (target / "d" / "link" / "x").symlink_to(elsewhere / "x")
+    fs.pipe({f"{bucket}/d/a": b"a", f"{bucket}/d/link/x": b"new", f"{bucket}/d/link/n/y": b"y"})
+    for source, root in ((f"{bucket}/d", target), (f"{bucket}/d/", target / "d")):
+        with pytest.raises(PolicyError, match="a link leads it out"):
+            fs.get(source, str(root), recursive=True)
+    assert [path.name for path in elsewhere.iterdir()] == ["x"]
+    assert (elsewhere / "x").read_bytes() == b"kept"
+    assert not (target / "d" / "a").exists()
+
+
+def test_links_that_stay_in_the_target_are_followed(
+    fs: S3CryptFileSystem, bucket: str, tmp_path: Path
+) -> None:
+    """And so are the target itself, and a file that the caller names."""
+    real = tmp_path / "real"
+    (real / "d" / "other").mkdir(parents=True)
+    (real / "d" / "link").symlink_to("other", target_is_directory=True)
+    (tmp_path / "target").symlink_to(real, target_is_directory=True)
+    fs.pipe({f"{bucket}/d/link/x": b"new"})
+    fs.get(f"{bucket}/d", str(tmp_path / "target"), recursive=True)
+    assert (real / "d" / "other" / "x").read_bytes() == b"new"
+    (tmp_path / "named").symlink_to(real / "d" / "other" / "x")
+    fs.pipe({f"{bucket}/d/link/x": b"newer"})
+    fs.get(f"{bucket}/d/link/x", str(tmp_path / "named"))
+    assert (real / "d" / "other" / "x").read_bytes() == b"newer"
+
+
 def test_content_has_a_fingerprint(fs: S3CryptFileSystem, bucket: str) -> None:
     """Another once the object is written again, though its plaintext be the same."""
     fs.pipe_file(f"{bucket}/x", b"abc")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import _thread
 import io
 import itertools
+import pickle
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 from filesystem_samples import MODE, asked, make_tree
@@ -93,6 +95,36 @@ def test_a_data_set_of_small_files(mode: Any, bucket: str, requests_log: Request
     assert len(asked(requests_log)) <= 2
     assert table.to_table().num_rows == 5 * 2500
     assert len(asked(requests_log)) <= 2 * len(paths)
+
+
+def test_arrows_own_file_system(
+    fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
+) -> None:
+    """One request a small file, and for the schema one more; it can be pickled, and writes too."""
+    arrow = fs.to_arrow()
+    paths = [f"{bucket}/d/{number}.parquet" for number in range(5)]
+    for path in paths:
+        pq.write_table(pa.table({"a": [1, 2]}), path, filesystem=arrow)
+    requests_log.clear()
+    assert ds.dataset(paths, filesystem=pickle.loads(pickle.dumps(arrow))).count_rows() == 10
+    assert Counter(asked(requests_log)) == {"GET": 6}
+    infos = arrow.get_file_info([*paths, f"{bucket}/d", f"{bucket}/none"])
+    assert [info.size for info in infos[:5]] == fs.sizes(paths)
+    assert [info.type for info in infos[4:]] == [
+        pa.fs.FileType.File,
+        pa.fs.FileType.Directory,
+        pa.fs.FileType.NotFound,
+    ]
+    assert len(arrow.get_file_info(pa.fs.FileSelector(f"{bucket}/d"))) == 5
+    with pytest.raises(FileNotFoundError):
+        arrow.open_input_file(f"{bucket}/d")
+    requests_log.clear()
+    arrow.delete_dir_contents(f"{bucket}/d")
+    assert asked(requests_log).count("POST") == 1
+    assert not fs.exists(f"{bucket}/d")
+    arrow.delete_dir_contents(f"{bucket}/d", missing_dir_ok=True)
+    with pytest.raises(FileNotFoundError):
+        arrow.delete_dir_contents(f"{bucket}/d")
 
 
 @MODES
@@ -499,8 +531,9 @@ def _widest(sandbox: Running, work: Callable[[S3CryptFileSystem], object]) -> in
     [
         (lambda fs, paths: fs.sizes(paths * 4), 64),
         (lambda fs, paths: fs.cat_ranges(paths, 0, 5, on_error="raise"), 32),
+        (lambda fs, paths: fs.to_arrow().get_file_info(paths), 64),
     ],
-    ids=["sizes", "ranges"],
+    ids=["sizes", "ranges", "arrow"],
 )
 def test_more_is_under_way_with_a_service_far_away(
     work: Any, most: int, bucket: str, sandbox: Running, monkeypatch: pytest.MonkeyPatch

@@ -92,7 +92,7 @@ def test_exception_in_fsspecs_own_block(s3: Any, bucket: str, key_file: Path) ->
     assert names(s3, bucket) == []
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore:.*nothing is stored:RuntimeWarning")
 @pytest.mark.parametrize("compression", [None, "gzip"])
 @pytest.mark.parametrize("mode", ["wb", "w"])
 @pytest.mark.parametrize("by", ["open", "fsspec.open", "OpenFile", "TextIOWrapper"])
@@ -125,6 +125,36 @@ def test_compressed_file_is_stored_when_closed(fs: S3CryptFileSystem, bucket: st
     assert fs.cat_file(f"{bucket}/x.gz")[:2] == b"\x1f\x8b"
     with fs.open(f"{bucket}/x.gz", "rt", compression="infer") as file:
         assert file.read() == "text"
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "bz2", "xz"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_text_has_its_mark_once_and_its_position(
+    fs: S3CryptFileSystem, bucket: str, encoding: str, compression: str | None
+) -> None:
+    """In bytes before they are compressed."""
+    path = f"{bucket}/x"
+    with fs.open(path, "w", encoding=encoding, compression=compression) as text:
+        text.write("one ä")
+        assert text.tell() == len("one ä".encode(encoding))
+        text.write("two")
+        with pytest.raises(io.UnsupportedOperation):
+            text.seek(0)
+    with fs.open(path, compression=compression) as file:
+        assert file.read() == "one ätwo".encode(encoding)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_text_that_cannot_be_opened_leaves_nothing_open(
+    s3: Any, fs: S3CryptFileSystem, bucket: str, compression: str | None
+) -> None:
+    """Neither an upload nor a file that is dropped unclosed, which would warn."""
+    wrong: dict[str, Any]
+    for wrong in ({"encoding": "utf-7000"}, {"newline": "?"}):
+        with pytest.raises((LookupError, ValueError)):
+            fs.open(f"{bucket}/x", "w", compression=compression, **wrong)
+        gc.collect()
+    assert (names(s3, bucket), uploads(s3, bucket)) == ([], [])
 
 
 @pytest.mark.parametrize("mode", ["ab", "a", "r+b", "w+b"])
@@ -230,7 +260,7 @@ def left_open(fs: S3CryptFileSystem, path: str, how: str, **options: Any) -> Any
     return file
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore:.*nothing is stored:RuntimeWarning")
 @pytest.mark.parametrize(("mode", "compression"), [("wb", None), ("w", None), ("wb", "gzip")])
 @pytest.mark.parametrize("keep", [True, False])
 def test_transaction_refuses_files_that_are_open(

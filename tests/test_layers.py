@@ -102,7 +102,7 @@ OUTSIDE = {
     "urllib3": {"requests"},
     "moto": {"sandbox"},
     "fsspec": {"filesystem"},
-    "pyarrow": {"parquet"},
+    "pyarrow": {"filesystem", "parquet"},
     "click": set(),
     "rich": set(),
 }

@@ -9,16 +9,15 @@ guess.
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
-from fsspec.compression import compr
 from fsspec.core import get_compression
 from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
-from fsspec.utils import check_contained, isfilelike, stringify_path
+from fsspec.utils import isfilelike, stringify_path
 
 from s3crypt.errors import IntegrityError, ObjectNotFoundError
 from s3crypt.local.sources import given
@@ -28,12 +27,22 @@ from s3crypt.objects.opened import Demand
 from s3crypt.objects.reader import FIRST_LENGTH
 from s3crypt.transfer.conditions import IF_ABSENT, delete_unchanged
 
-from .files import CompressedFile, TextFile, Transaction, WritableFile
+from .blocks import BlockFile
+from .files import Transaction, WritableFile, as_text, bytes_of, compressed, pieces
 from .listing import is_directory_entry
 from .names import NamesFileSystem
-from .options import LISTING_OPTIONS
+from .options import LISTING_OPTIONS, without_hints
 from .parallel import or_error, parallel_map
-from .paths import as_files, check_targets, equally_many, object_uri, split, uri_of
+from .paths import (
+    as_files,
+    check_copies,
+    check_inside,
+    check_targets,
+    equally_many,
+    object_uri,
+    split,
+    uri_of,
+)
 from .progress import OneAtATime, counter_of
 
 if TYPE_CHECKING:
@@ -69,6 +78,8 @@ class S3CryptFileSystem(NamesFileSystem):
         endpoint_url: The S3 service's address, if not AWS's.
         profile, region: Of AWS's configuration.
         workers: Threads of one transfer, and files read side by side, at most.
+        unclosed: What becomes of a file that is dropped without `close`: `discard`, with a
+            warning, or `store`, for tools that do not close. Half a file can be stored then.
         use_listings_cache, listings_expiry_time, max_paths: fsspec's own; listings are kept on
             demand only, since others write too. Each of them demands it.
         skip_instance_cache: Make everything anew, and read the key's file again.
@@ -108,7 +119,8 @@ class S3CryptFileSystem(NamesFileSystem):
         """Open an object: `rb`, `wb` or `xb`, or the same as text.
 
         What is written appears when the file is closed. An exception inside its `with` block
-        leaves everything as it was, and so does a file that is never closed.
+        leaves everything as it was. A file that is never closed is discarded with a warning, or
+        stored, as the storage option `unclosed` says.
 
         Args:
             path: Of the object.
@@ -119,16 +131,12 @@ class S3CryptFileSystem(NamesFileSystem):
         """
         if "b" not in mode:
             names = [name for name in ("encoding", "errors", "newline") if name in options]
-            text = {name: options.pop(name) for name in names}
+            text: dict[str, Any] = {name: options.pop(name) for name in names}
             mode = f"{mode.replace('t', '')}b"
-            return TextFile(self.open(path, mode, compression=compression, **options), **text)
-        file = super().open(path, mode, block_size, cache_options, **options)
+            return as_text(self.open(path, mode, compression=compression, **options), text)
+        file = super().open(path, mode, block_size, cache_options, **without_hints(options))
         method = get_compression(path, compression)
-        if method is None:
-            return file
-        if "r" in mode:
-            return compr[method](file, mode="r")
-        return CompressedFile(compr[method](file, mode="w"), file)
+        return file if method is None else compressed(file, method)
 
     def _open(
         self,
@@ -138,10 +146,14 @@ class S3CryptFileSystem(NamesFileSystem):
         autocommit: bool = True,
         cache_options: Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> "ObjectReader | WritableFile":
+    ) -> "ObjectReader | BlockFile | WritableFile":
         uri = object_uri(path)
         if mode == "rb":
-            return self._reader(path, options)
+            reader = self._reader(path, options)
+            # `open` drops it, so it is the layer `blockcache::` that puts a cache of its own here.
+            if options.get("cache_type") == "none":
+                return BlockFile(self, path, reader, block_size, options.get("size"))
+            return reader
         if mode not in ("wb", "xb"):
             raise NotImplementedError(
                 f"Mode {mode!r}: an object cannot be appended to or changed in place, "
@@ -155,6 +167,13 @@ class S3CryptFileSystem(NamesFileSystem):
             writer = self._connection.objects.open_writer(
                 location, chosen, described, if_absent=mode == "xb"
             )
+        if mode == "wb" and autocommit:
+            # An object that must be new is never half of one; a transaction refuses open files.
+            writer.advice = (
+                "Close it; where a tool does not, the storage option unclosed='store' stores it."
+            )
+            if self._connection.options.unclosed == "store":
+                writer.keep_dropped()
         forget = partial(self._forget, [path])
         return WritableFile(path, mode, writer, forget, is_held=not autocommit)
 
@@ -284,8 +303,7 @@ class S3CryptFileSystem(NamesFileSystem):
             root = make_path_posix(targets)
             is_directory = trailing_sep(targets) or LocalFileSystem().isdir(root)
             targets = self._targets(rpath, sources, root, is_directory=is_directory)
-            # The names are of whoever may write objects, and may lead anywhere.
-            check_contained(root, targets)
+            check_inside(root, targets)
 
         files = []
         for source, target in equally_many(sources, targets):
@@ -331,7 +349,7 @@ class S3CryptFileSystem(NamesFileSystem):
         Raises:
             TypeError: It is neither; a text is no name of a file here.
         """
-        self._put(_bytes_of(value), self._strip_protocol(path), mode, options)
+        self._put(bytes_of(value), self._strip_protocol(path), mode, options)
 
     def pipe(self, path: "str | dict[str, Any]", value: Any = None, **options: Any) -> None:
         """Store bytes as an object, or those of a dictionary as objects, side by side."""
@@ -411,7 +429,7 @@ class S3CryptFileSystem(NamesFileSystem):
         is_exclusive = mode == "create"
         if self._intrans:
             with self.open(path, "xb" if is_exclusive else "wb", **options) as file:
-                for piece in _pieces(source, self.blocksize):
+                for piece in pieces(source, self.blocksize):
                     file.write(piece)
                     if progress:
                         progress(len(piece))
@@ -436,6 +454,15 @@ class S3CryptFileSystem(NamesFileSystem):
             raise NotImplementedError(
                 f"{path} exists, and the time of an object cannot be changed."
             ) from error
+
+    def to_arrow(self) -> Any:
+        """Return an Arrow file system of it, which asks for many files side by side.
+
+        Arrow takes this file system as it is, too, and then asks for one file after the other.
+        """
+        from .arrow import arrow_file_system  # noqa: PLC0415 - it needs pyarrow, and nothing else does
+
+        return arrow_file_system(self)
 
     def start_transaction(self) -> Transaction:
         """Begin to hold back what is written until `end_transaction`."""
@@ -550,19 +577,8 @@ class S3CryptFileSystem(NamesFileSystem):
             for source, target in equally_many(sources, targets)
             if not is_directory_entry(entries.get(source))
         ]
-        _check_pairs(pairs)
+        check_copies(pairs)
         return pairs
-
-
-def _check_pairs(pairs: list[tuple[str, str]]) -> None:
-    sources = {source for source, _ in pairs}
-    taken: set[str] = set()
-    for source, target in pairs:
-        if target in taken:
-            raise ValueError(f"Two objects would become {target}; nothing was copied.")
-        if target != source and target in sources:
-            raise ValueError(f"{target} is to be copied itself; nothing was copied.")
-        taken.add(target)
 
 
 def _as_list(values: Any, count: int) -> list[Any]:
@@ -570,24 +586,3 @@ def _as_list(values: Any, count: int) -> list[Any]:
     if len(listed) != count:
         raise ValueError("paths, starts and ends must be equally many")
     return listed
-
-
-def _bytes_of(value: Any) -> bytes | memoryview:
-    try:
-        view = memoryview(value)
-    except TypeError:
-        raise TypeError(
-            f"Bytes are stored, or what has a buffer of them, and no {type(value).__name__}."
-        ) from None
-    if "O" in view.format:
-        raise TypeError("An array of Python's objects has no bytes of its own.")
-    return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
-
-
-def _pieces(source: Path | bytes | memoryview, length: int) -> Iterator[bytes | memoryview]:
-    if not isinstance(source, Path):
-        yield source
-        return
-    with source.open("rb") as file:
-        while piece := file.read(length):
-            yield piece

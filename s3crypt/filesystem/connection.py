@@ -31,6 +31,7 @@ from s3crypt.objects.checks import demanded
 from s3crypt.objects.opened import Demand
 from s3crypt.objects.ranges import ByteRange
 from s3crypt.objects.reader import FIRST_LENGTH_OF_SMALL, first_length
+from s3crypt.options import OPTIONS
 
 from .options import ANY, Live, Options, anchored, spelled, without_hints
 from .paths import object_uri, uri_of
@@ -124,7 +125,8 @@ class Connection:
         if options.mode_name is None:
             raise ConfigError(
                 "This file system was given no encryption: it tells names, and no content.",
-                hint="Give it a key, or encryption='sse-s3' or another mode; encryption='any' "
+                hint=_of_the_command()
+                or "Give it a key, or encryption='sse-s3' or another mode; encryption='any' "
                 "reads whatever is there.",
             )
         with self._locks.setdefault(os.getpid(), threading.Lock()):
@@ -252,6 +254,19 @@ class Connection:
 
     def _session(self) -> "boto3.Session":
         return make_session(self.options.profile, self.options.region)
+
+
+def _of_the_command() -> str | None:
+    """Return a hint where the environment has options of a mode that only the command reads."""
+    for name in ("mode", *OPTIONS):
+        variable = f"S3CRYPT_{name.upper()}"
+        if os.environ.get(variable):
+            option = "encryption" if name == "mode" else name
+            return (
+                f"{variable} is set, but only the command s3crypt reads it. Give the storage "
+                f"option {option}, or set FSSPEC_S3CRYPT_{option.upper()} before Python starts."
+            )
+    return None
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsspec import transaction
+from fsspec.compression import compr
 
 from s3crypt.errors import ConfigError
 
@@ -15,6 +18,8 @@ from .paths import as_files
 
 if TYPE_CHECKING:
     from s3crypt.objects.writer import ObjectWriter
+
+_Wrapped = TypeVar("_Wrapped")
 
 
 class WritableFile(io.BufferedIOBase):
@@ -27,6 +32,8 @@ class WritableFile(io.BufferedIOBase):
         on_stored: Called once it is there.
         is_held: Closing it stores nothing: its transaction does that, by `commit`, or it
             calls `discard`.
+
+    A file that is dropped without `close` is discarded, or stored, as its writer was told.
     """
 
     def __init__(
@@ -51,6 +58,14 @@ class WritableFile(io.BufferedIOBase):
         """Return True."""
         return True
 
+    def seekable(self) -> bool:
+        """Return True, though `seek` raises, as its writer does."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Raise UnsupportedOperation."""
+        return self._writer.seek(offset, whence)
+
     def tell(self) -> int:
         """Return the bytes written so far."""
         return self._writer.tell()
@@ -67,6 +82,12 @@ class WritableFile(io.BufferedIOBase):
         Called by wrappers that an exception cuts short, it stores nothing.
         """
         if self.closed:
+            return
+        if self._is_dropped:
+            try:
+                self._writer.drop(self._on_stored)
+            finally:
+                super().close()
             return
         error = sys.exception()
         if self._is_held and error is not None and error is not self._exception_before:
@@ -106,14 +127,14 @@ class WritableFile(io.BufferedIOBase):
         return self._is_dropped or not self.closed
 
     def __del__(self) -> None:
-        # The base class would close it, and so store what may be half of it. Its writer aborts.
-        pass
+        # The base class would close it, and so store what may be half of it.
+        if not self.closed:
+            self._writer.drop(self._on_stored)
 
     def _dealloc_warn(self, source: object) -> None:
         # Python's own wrappers, when they are dropped unclosed, call this before they close it.
         self._is_dropped = True
         self._writer._dealloc_warn(source)  # noqa: SLF001 - a wrapper of it, too
-        super().close()
 
 
 class CompressedFile(io.BufferedIOBase):
@@ -122,14 +143,31 @@ class CompressedFile(io.BufferedIOBase):
     def __init__(self, compressor: Any, file: WritableFile) -> None:
         self._compressor = compressor
         self._file = file
+        self._position = 0
 
     def writable(self) -> bool:
         """Return True."""
         return True
 
+    def seekable(self) -> bool:
+        """Return True, as WritableFile's."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Raise UnsupportedOperation."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the bytes written so far, uncompressed."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        return self._position
+
     def write(self, data: Any, /) -> int:
         """Compress all of `data`; return its bytes."""
-        return int(self._compressor.write(data))
+        count = int(self._compressor.write(data))
+        self._position += count
+        return count
 
     def close(self) -> None:
         """End what is compressed, and close the file."""
@@ -141,22 +179,72 @@ class CompressedFile(io.BufferedIOBase):
         finally:
             super().close()
 
+    def discard(self) -> None:
+        """Store nothing."""
+        try:
+            self._compressor.close()
+        finally:
+            self._file.discard()
+            super().close()
+
     def __del__(self) -> None:
-        # As WritableFile's.
-        pass
+        # The file is dropped with the last bytes of the compressor, and tells what becomes of it.
+        if not self.closed:
+            self._dealloc_warn(self)
+            with suppress(Exception):
+                self.close()
 
     def _dealloc_warn(self, source: object) -> None:
         # As WritableFile's.
         self._file._dealloc_warn(source)  # noqa: SLF001 - as there
-        super().close()
 
 
-class TextFile(io.TextIOWrapper):
-    """Text that, unless it is closed, is not stored."""
+def compressed(file: Any, method: str) -> Any:
+    """Return a file that compresses what is written to `file`, or decompresses what is read."""
+    if isinstance(file, WritableFile):
+        return _or_discard(file, lambda: CompressedFile(compr[method](file, mode="w"), file))
+    return compr[method](file, mode="r")
 
-    def __del__(self) -> None:
-        # As WritableFile's.
-        pass
+
+def as_text(file: Any, options: Mapping[str, Any]) -> io.TextIOWrapper:
+    """Return a file as text; options as `io.TextIOWrapper`."""
+    return _or_discard(file, lambda: io.TextIOWrapper(file, **options))
+
+
+def _or_discard(file: Any, wrap: Callable[[], _Wrapped]) -> _Wrapped:
+    """Return the wrapper of a file; where it cannot be made, leave no file open."""
+    try:
+        return wrap()
+    except BaseException:
+        getattr(file, "discard", file.close)()
+        raise
+
+
+def bytes_of(value: Any) -> bytes | memoryview:
+    """Return bytes, or what has them as its buffer, as bytes.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    try:
+        view = memoryview(value)
+    except TypeError:
+        raise TypeError(
+            f"Bytes are stored, or what has a buffer of them, and no {type(value).__name__}."
+        ) from None
+    if "O" in view.format:
+        raise TypeError("An array of Python's objects has no bytes of its own.")
+    return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
+
+
+def pieces(source: Path | bytes | memoryview, length: int) -> Iterator[bytes | memoryview]:
+    """Yield the content of a local file in pieces of `length` bytes, or bytes in one piece."""
+    if not isinstance(source, Path):
+        yield source
+        return
+    with source.open("rb") as file:
+        while piece := file.read(length):
+            yield piece
 
 
 class Transaction(transaction.Transaction):  # type: ignore[misc]  # fsspec has no types

@@ -11,12 +11,15 @@ from typing import Any, Literal
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
+from fsspec.registry import known_implementations
+
 from s3crypt.errors import ConfigError, Remedy
 from s3crypt.key_references import as_keyword
 from s3crypt.modes import Mode, binds_bucket
 from s3crypt.objects.access import DEFAULT_WORKERS
 from s3crypt.options import MODES, OPTIONS, ModeChoice, given_among
 
+_PROTOCOL = "s3crypt"
 # The encryption of who reads whatever is there.
 ANY = "any"
 # fsspec's own options; the last two are for file systems that are asynchronous inside.
@@ -84,8 +87,11 @@ class Options:
     profile: str | None = None
     region: str | None = None
     workers: int = DEFAULT_WORKERS
+    unclosed: Literal["discard", "store"] = "discard"
 
     def __post_init__(self) -> None:
+        if self.unclosed not in ("discard", "store"):
+            raise ConfigError("The storage option unclosed is 'discard' or 'store'.")
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
             raise ConfigError("The storage option workers is a number, 1 at least.")
         for name in _FLAGS:
@@ -120,16 +126,28 @@ class Options:
             ConfigError: There is no such option: what is misspelt must not end as plaintext.
         """
         own = {field.name for field in fields(cls)} - {"choice"}
+        known = [*own, *OPTIONS, *_FSSPECS]
         for name in given:
-            if name not in own and name not in OPTIONS and name not in _FSSPECS:
-                close = get_close_matches(name, [*own, *OPTIONS, *_FSSPECS], n=1)
+            if name not in known:
                 raise ConfigError(
-                    f"There is no storage option {name!r}.",
-                    hint=f"Did you mean {close[0]}?" if close else None,
+                    f"There is no storage option {name!r}.", hint=_what_was_meant(name, known)
                 )
         return cls(
             choice=_choice(given), **{name: value for name, value in given.items() if name in own}
         )
+
+
+def _what_was_meant(name: str, known: list[str]) -> str | None:
+    """Return a hint about an unknown option, without its value, which may be a token."""
+    if name == _PROTOCOL:
+        return f"Give what is in the entry {name!r} by itself, without {name!r} around it."
+    if name in known_implementations:
+        return (
+            "It is the entry of another file system, which some tools add to the caller's "
+            "dictionary (datasets adds 'hf'): pass each a copy, as storage_options=dict(options)."
+        )
+    close = get_close_matches(name, known, n=1)
+    return f"Did you mean {close[0]}?" if close else None
 
 
 def _choice(given: Mapping[str, Any]) -> ModeChoice:

@@ -3,10 +3,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from s3crypt.errors import ConflictError, ObjectNotFoundError, StorageError
-from s3crypt.location import split_bucket
+from fsspec.utils import check_contained
+
+from s3crypt.errors import ConflictError, ObjectNotFoundError, PolicyError, StorageError
 
 from .remedies import in_storage_options
 
@@ -51,6 +53,42 @@ def check_targets(pairs: Iterable[tuple[Any, Any]]) -> None:
     for source, target in pairs:
         if taken.setdefault(target, source) != source:
             raise ValueError(f"{taken[target]} and {source} would both become {target}.")
+
+
+def check_copies(pairs: Sequence[tuple[str, str]]) -> None:
+    """Check that each copy has a target of its own, which is not to be copied itself.
+
+    Raises:
+        ValueError: It has not.
+    """
+    sources = {source for source, _ in pairs}
+    taken: set[str] = set()
+    for source, target in pairs:
+        if target in taken:
+            raise ValueError(f"Two objects would become {target}; nothing was copied.")
+        if target != source and target in sources:
+            raise ValueError(f"{target} is to be copied itself; nothing was copied.")
+        taken.add(target)
+
+
+def check_inside(root: str, targets: Sequence[str]) -> None:
+    """Check that neither the names of objects nor links that are there lead out of a directory.
+
+    Raises:
+        ValueError: A name would.
+        PolicyError: A link would.
+    """
+    # The names are of whoever may write objects, and may lead anywhere.
+    check_contained(root, targets)
+    real_root = Path(root).resolve()
+    below = [Path(target) for target in targets if target.rstrip("/") != root.rstrip("/")]
+    links = {path for path in below if path.is_symlink()}
+    for path in sorted({path.parent for path in below} | links):
+        if not path.resolve().is_relative_to(real_root):
+            raise PolicyError(
+                f"{path}: a link leads it out of {root}; nothing was fetched.",
+                hint="Remove the link, or fetch to another directory.",
+            )
 
 
 @contextmanager

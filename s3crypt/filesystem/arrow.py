@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file system as Arrow's own. Needs pyarrow."""
+
+from typing import Any
+
+from pyarrow import PythonFile
+from pyarrow.fs import FileInfo, FSSpecHandler, PyFileSystem
+
+from .parallel import parallel_map
+
+
+class ArrowHandler(FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
+    """Arrow's handler of fsspec's file systems, with fewer requests, and these side by side."""
+
+    def get_file_info(self, paths: list[str]) -> list[FileInfo]:
+        """Return what is known of each path."""
+        of_some = super().get_file_info
+        connection = self.fs._connection  # noqa: SLF001 - this is its file system, for Arrow
+        return parallel_map(connection, lambda path: of_some([path])[0], list(paths))
+
+    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
+        """Remove all objects below a directory, many by a request."""
+        if not path.strip("/"):
+            raise ValueError("Name the directory to be emptied; this is all there is.")
+        try:
+            self.fs.rm(self.fs.ls(path, detail=False), recursive=True)
+        except FileNotFoundError:
+            if not missing_dir_ok:
+                raise
+
+    def open_input_stream(self, path: str) -> PythonFile:
+        """Open an object to be read in order."""
+        return self.open_input_file(path)
+
+    def open_input_file(self, path: str) -> PythonFile:
+        """Open an object, without a look beforehand whether it is one."""
+        return PythonFile(self.fs.open(path, mode="rb"), mode="r")
+
+
+def arrow_file_system(fs: Any) -> PyFileSystem:
+    """Return Arrow's file system of one of ours."""
+    return PyFileSystem(ArrowHandler(fs))

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An object as fsspec's layer `blockcache::` needs it, which keeps blocks in a local file."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsspec.caching import MMapCache
+from fsspec.spec import AbstractBufferedFile
+
+from s3crypt.errors import ConflictError
+
+from .paths import uri_of
+
+if TYPE_CHECKING:
+    from s3crypt.objects.reader import ObjectReader
+
+
+class BlockFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
+    """An object read through a cache of fsspec's, which the layer puts in place once it is open.
+
+    Beside the file of blocks it keeps one with the object's ETag. The layer itself, even where it
+    notices that an object was replaced, adds blocks of the new one to those of the old one.
+
+    Args:
+        fs: The file system.
+        path: Of the object.
+        reader: The open object, which this file closes.
+        block_size: Bytes of a block; fsspec's 5 MiB if left out.
+        size: What the layer knows of the object's size from blocks that it has.
+
+    Raises:
+        ConflictError: The blocks are of an object that this one replaced.
+    """
+
+    def __init__(
+        self, fs: Any, path: str, reader: "ObjectReader", block_size: int | None, size: int | None
+    ) -> None:
+        self._reader = reader
+        self._cache: Any = None
+        if size not in (None, reader.size):
+            reader.close()
+            raise _replaced(path)
+        super().__init__(fs, path, "rb", block_size, cache_type="none", size=reader.size)
+
+    @property
+    def cache(self) -> Any:
+        """Return the cache that reads go through."""
+        return self._cache
+
+    @cache.setter
+    def cache(self, cache: Any) -> None:
+        if isinstance(cache, MMapCache):
+            self._check_version(Path(f"{cache.location}.etag"))
+            # The layer's own function opens the object anew for each read, and returns errors in
+            # place of bytes.
+            cache.multi_fetcher = self._reader.read_ranges
+        self._cache = cache
+
+    def _check_version(self, record: Path) -> None:
+        etag = self._reader.info.etag
+        try:
+            is_same = record.read_text(encoding="utf-8") == etag
+        except FileNotFoundError:
+            record.write_text(etag, encoding="utf-8")
+            return
+        if not is_same:
+            self.close()
+            raise _replaced(self.path)
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return self._reader.read_ranges([(start, end)])[0]
+
+    def read(self, length: int | None = -1) -> bytes:
+        """Return the next bytes, `length` of them where there are as many."""
+        start: int = self.loc
+        try:
+            content: bytes = super().read(length)
+        except BaseException:
+            end = self.size if length is None or length < 0 else start + length
+            self._forget(range(start // self.blocksize, end // self.blocksize + 1))
+            raise
+        return content
+
+    def _forget(self, blocks: Iterable[int]) -> None:
+        # The cache takes blocks for present before it fetches them. Read again after an error,
+        # they would be zeros.
+        if isinstance(self._cache, MMapCache):
+            self._cache.blocks.difference_update(blocks)
+
+    def close(self) -> None:
+        """Close the object too."""
+        try:
+            super().close()
+        finally:
+            self._reader.close()
+
+
+def _replaced(path: str) -> ConflictError:
+    return ConflictError(
+        f"{uri_of(path)}: it was replaced after blocks of it were cached.",
+        hint="Clear the cache: `clear_cache()` of the file system that has it.",
+    )
