@@ -3,21 +3,32 @@
 
     factory = crypto_factory({"footer": KMSKeyring("alias/lake"), "pay": KMSKeyring("alias/hr")})
 
-Knows keys only: pyarrow asks for them, and writes and reads the files. What it stores of a key is
+Knows keys only: pyarrow asks for them, and writes and reads the files. For readers that take plain
+keys, `file_keys` unwraps those of one file. What is stored of a key is
 
     s3crypt-1:LENGTH:EDKS    bytes of the key, 16, 24 or 32; the EDKS as in an object's metadata
 
 wrapped under the encryption context {"s3crypt:parquet-master-key": the master key's identifier}.
 """
 
+import io
+import json
+import os
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
 
-from .errors import ConfigError, FormatError, S3CryptError
+from .errors import ConfigError, FormatError, IntegrityError, S3CryptError
 from .formats.entries import EDKS, dump_edks, load_edks
 from .key_references import given_keyring
 from .keyrings.capabilities import needs_proof
+from .local.sources import opening
 from .message import EncryptedDataKey, Keyring
+from .parquet_footer import open_sealed, read_footer
 
 try:
     from pyarrow.parquet.encryption import CryptoFactory, KmsClient
@@ -27,11 +38,13 @@ except ImportError as error:
         "pip install 's3crypt[parquet]'"
     ) from error
 
-__all__ = ["ParquetKmsClient", "crypto_factory"]
+__all__ = ["FileKeys", "ParquetKmsClient", "crypto_factory", "file_keys"]
 
 MASTER_KEY = "s3crypt:parquet-master-key"
 _FORMAT = "s3crypt-1"
 _LENGTHS = (16, 24, 32)
+# The file beside a Parquet file that has its wrapped keys (internal_key_material=False).
+_BESIDE = "_KEY_MATERIAL_FOR_{name}.json"
 
 
 def crypto_factory(keyrings: Mapping[str, Keyring | str]) -> CryptoFactory:
@@ -47,6 +60,51 @@ def crypto_factory(keyrings: Mapping[str, Keyring | str]) -> CryptoFactory:
     # its cache expires. The connection's settings are not needed: a keyring knows its KMS.
     client = ParquetKmsClient(keyrings)
     return CryptoFactory(lambda _: client)
+
+
+@dataclass(frozen=True, slots=True)
+class FileKeys:
+    """The data keys of one Parquet file, in the clear. They open that file only.
+
+    Attributes:
+        footer: The key of the footer, and of encrypted columns without a key of their own.
+        columns: The keys of columns, by the column's path in the schema, joined by dots.
+    """
+
+    footer: bytes = field(repr=False)
+    columns: Mapping[str, bytes] = field(repr=False)
+
+
+def file_keys(source: str | Path | BinaryIO, keyrings: Mapping[str, Keyring | str]) -> FileKeys:
+    """Return the data keys of an encrypted Parquet file, for readers that take plain keys.
+
+    The footer is verified with its key before the keys of columns are looked for in it. A column
+    whose master key is not among the keyrings is left out. Each key encryption key is unwrapped
+    once. No page is read.
+
+    Args:
+        source: A path, or a seekable file open for reading bytes. Where the wrapped keys are in a
+            file beside it, a path.
+        keyrings: As of `crypto_factory`; the footer's master key must be among them.
+
+    Raises:
+        ConfigError: No keyring is known for the footer's master key, or the source is no file.
+        FormatError: This is no Parquet file, or its keys were not wrapped by s3crypt.
+        IntegrityError: The footer or a wrapped key was changed, or a keyring's key does not fit.
+        KeyUnavailableError: A wrapping key cannot be used now, or has another name.
+        LocalFileNotFoundError: There is no such file.
+        PolicyError: The file is not encrypted.
+    """
+    unwrapping = _Unwrapping(keyrings, source)
+    with _opened(source) as file:
+        footer = read_footer(file, unwrapping.name)
+    footer_key = unwrapping.data_key(unwrapping.material(footer.key_metadata))
+    columns = {}
+    for path, metadata in footer.column_keys(footer_key).items():
+        material = unwrapping.material(metadata)
+        if material["masterKeyID"] in keyrings:
+            columns[path] = unwrapping.data_key(material)
+    return FileKeys(footer_key, columns)
 
 
 class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no types
@@ -116,6 +174,101 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
                 hint=f"Known are: {known}.",
             )
         return self._keyrings[identifier]
+
+
+class _Unwrapping:
+    """Unwraps the data keys of one file.
+
+    Key material is pyarrow's and Spark's: JSON of the type PKMT1, in the file or in a file beside
+    it. With double wrapping the keyring's key wraps a key encryption key, which wraps the data key.
+    """
+
+    def __init__(
+        self, keyrings: Mapping[str, Keyring | str], source: str | Path | BinaryIO
+    ) -> None:
+        self._path = Path(source) if isinstance(source, str | os.PathLike) else None
+        self.name = str(getattr(source, "name", "The file") if self._path is None else self._path)
+        self._unwrap_key = cache(ParquetKmsClient(keyrings).unwrap_key)
+
+    def material(self, key_metadata: bytes) -> Mapping[str, Any]:
+        """Return the key material that a footer has, or refers to."""
+        found = self._parse(key_metadata)
+        if found.get("internalStorage") is False:
+            found = self._parse(self._beside.get(str(found.get("keyReference"))))
+        names = ["masterKeyID", "wrappedDEK"]
+        if found.get("doubleWrapping"):
+            names += ["wrappedKEK", "keyEncryptionKeyID"]
+        if not all(isinstance(found.get(name), str) for name in names):
+            raise self._foreign()
+        return found
+
+    def data_key(self, material: Mapping[str, Any]) -> bytes:
+        """Return the data key of key material."""
+        identifier, wrapped = material["masterKeyID"], material["wrappedDEK"]
+        if not material.get("doubleWrapping"):
+            return self._unwrap(wrapped, identifier)
+        key_encryption_key = self._unwrap(material["wrappedKEK"], identifier)
+        try:
+            aad = b64decode(material["keyEncryptionKeyID"], validate=True)
+            return open_sealed(key_encryption_key, b64decode(wrapped, validate=True), aad)
+        except ValueError:
+            raise IntegrityError(
+                f"{self.name}: A data key does not open with its key encryption key.",
+                hint="The file or the key material beside it was changed: fetch it again.",
+            ) from None
+
+    def _unwrap(self, wrapped: str, identifier: str) -> bytes:
+        try:
+            return self._unwrap_key(wrapped, identifier)
+        except S3CryptError as error:
+            error.add_note(f"It was about the keys of {self.name}.")
+            raise
+
+    @cached_property
+    def _beside(self) -> dict[str, Any]:
+        """Return the key material in the file beside the Parquet file, by reference."""
+        if self._path is None:
+            raise ConfigError(
+                f"{self.name}: The wrapped keys are in a file beside this one.",
+                hint="Give the path of a local copy, with that file in the same folder.",
+            )
+        with opening(self._path.with_name(_BESIDE.format(name=self._path.name))) as file:
+            return self._parse(file.read())
+
+    def _parse(self, text: Any) -> dict[str, Any]:
+        try:
+            found = json.loads(text)
+        except (RecursionError, TypeError, ValueError):
+            found = None
+        if not isinstance(found, dict):
+            raise self._foreign()
+        return found
+
+    def _foreign(self) -> FormatError:
+        return FormatError(
+            f"{self.name}: The keys of this file were not wrapped by s3crypt.",
+            hint="Read it with the keys or the KMS client that it was written with.",
+        )
+
+
+@contextmanager
+def _opened(source: str | Path | BinaryIO) -> Iterator[BinaryIO]:
+    """Give the file that a caller named, or has opened."""
+    if isinstance(source, str | os.PathLike):
+        if "://" in str(source):
+            raise ConfigError(
+                f"{source} is a URL; file_keys takes a path or an open file.",
+                hint='Give the open file: file_keys(files.open("bucket/name"), keyrings).',
+            )
+        with opening(source) as file:
+            yield file
+    elif isinstance(source, io.TextIOBase) or not getattr(source, "seekable", bool)():
+        raise ConfigError(
+            "file_keys takes a path, or a seekable file that is open for reading bytes.",
+            hint='Open the file with "rb".',
+        )
+    else:
+        yield source
 
 
 def _context(identifier: str) -> dict[str, str]:

@@ -80,7 +80,10 @@ ALLOWED = {
         "arguments", "aws", "aws_errors", "buckets", "errors", "jobs", "key_references", "local",
         "location", "modes", "objects", "options", "requests", "transfer",
     },
-    "parquet": {"errors", "formats", "key_references", "keyrings", "message"},
+    "parquet_footer": {"errors"},
+    "parquet": {
+        "errors", "formats", "key_references", "keyrings", "local", "message", "parquet_footer",
+    },
     "sandbox": {"errors"},
 }  # fmt: skip
 # Other packages -> the modules that may import them.
@@ -98,7 +101,7 @@ OUTSIDE = {
     "botocore": {"aws", "aws_errors", "kms", "objects", "requests", "transfer"},
     "types_boto3_kms": {"keyrings", "kms", "objects"},
     "types_boto3_s3": {"buckets", "filesystem", "objects", "store", "transfer"},
-    "cryptography": {"message", "keyrings"},
+    "cryptography": {"message", "keyrings", "parquet_footer"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},
     "fsspec": {"filesystem"},
