@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of docs/data-sets.md about tools that the tests do not install.
+
+    python -m venv VENV
+    VENV/bin/pip install -e '.[test]' -r tests/interop/data-tools.txt
+    VENV/bin/pytest -n0 tests/interop/data_tools.py
+
+pytest does not collect it by itself.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import uuid
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from tool_samples import MARK, TESTS, Place, customers, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What these packages do while they are imported is not ours.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def place(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Make a bucket and the file of a key."""
+    made = Place(s3, f"bucket-{uuid.uuid4()}", tmp_path_factory.mktemp("keys") / "lake.key")
+    made.key_file.write_bytes(bytes(range(32)))
+    s3.create_bucket(Bucket=made.bucket)
+    return made
+
+
+def test_the_versions_are_those_of_the_page() -> None:
+    """What runs here is what the page names."""
+    text = (TESTS / "interop" / "data-tools.txt").read_text(encoding="utf-8")
+    for name, version in re.findall(r"^([\w-]+)(?:\[\w+\])?==([\w.]+)", text, re.MULTILINE):
+        assert metadata.version(name) == version, name
+
+
+def test_each_row_is_run() -> None:
+    """A new row needs a test."""
+    rows = [tool for tool, row in table().items() if not row.is_run_by_ci]
+    assert rows == ["datasets", "PyIceberg", "h5py", "kerchunk", "deltalake"]
+
+
+# datasets
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that `datasets` keeps its copies in."""
+    import datasets.config  # noqa: PLC0415
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
+    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", str(tmp_path / "downloads"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", value=True)
+    return tmp_path
+
+
+def _plaintexts(folder: Path) -> list[Path]:
+    return [
+        file for file in folder.rglob("*") if file.is_file() and MARK.encode() in file.read_bytes()
+    ]
+
+
+def test_datasets_streams(place: Place, cache: Path) -> None:
+    """The line of the page, and no plaintext is left."""
+    from datasets import load_dataset  # noqa: PLC0415
+
+    path = place.new("customers.parquet")
+    customers().to_parquet(f"s3crypt://{path}", storage_options=place.lake)
+    found = place.run("datasets", **place.named(path, load_dataset=load_dataset))
+    assert [row["id"] for row in found["train"]] == list(range(30))
+    assert not _plaintexts(cache)
+
+
+def test_datasets_keeps_plaintext(place: Place, cache: Path) -> None:
+    """What the page warns of, and the entry that it adds to the caller's options."""
+    from datasets import load_dataset  # noqa: PLC0415
+
+    path = place.new("customers.parquet")
+    customers().to_parquet(f"s3crypt://{path}", compression=None, storage_options=place.lake)
+    options = place.lake
+    load_dataset("parquet", data_files=f"s3crypt://{path}", storage_options=options)
+    assert set(options) == {"key", "hf"}
+    assert _plaintexts(cache)
+
+
+# PyIceberg
+
+
+def test_pyiceberg(place: Place, tmp_path: Path) -> None:
+    """One line, then a catalog with a location of ours: data and metadata are sealed."""
+    import pyiceberg.io.fsspec  # noqa: PLC0415
+    from pyiceberg.catalog import load_catalog  # noqa: PLC0415
+
+    root = place.new("tables")
+    place.run("PyIceberg", **place.named(root, pyiceberg=pyiceberg))
+    catalog = load_catalog(
+        "here",
+        type="sql",
+        uri=f"sqlite:///{tmp_path}/catalog.db",
+        warehouse=f"s3crypt://{root}",
+        **{"py-io-impl": "pyiceberg.io.fsspec.FsspecFileIO"},
+    )
+    catalog.create_namespace("shop")
+    rows = pa.Table.from_pandas(customers())
+    stored = catalog.create_table("shop.customers", schema=rows.schema)
+    stored.append(rows)
+    stored.append(rows)
+    found = catalog.load_table("shop.customers").scan(row_filter="region == 'eu'").to_arrow()
+    assert found.num_rows == 30
+    place.check_sealed(root)
+
+
+# h5py and kerchunk
+
+
+@pytest.fixture
+def hdf5(place: Place) -> str:
+    """Store a file of HDF5 with a short and a long array; return its path."""
+    import h5py  # noqa: PLC0415
+
+    body = io.BytesIO()
+    with h5py.File(body, "w") as file:
+        file["short"] = np.frombuffer(MARK.encode(), dtype="u1")
+        file["long"] = np.arange(10_000)
+    path = place.new("field.h5")
+    place.files.pipe(path, body.getvalue())
+    return path
+
+
+def test_h5py(place: Place, hdf5: str) -> None:
+    """It reads an open file, and cannot write one."""
+    import h5py  # noqa: PLC0415
+
+    with place.run("h5py", **place.named(hdf5, h5py=h5py)) as file:
+        assert file["long"][5000] == 5000
+    with pytest.raises((OSError, ValueError)), place.files.open(place.new("x"), "wb") as new:
+        h5py.File(new, "w").create_dataset("long", data=np.arange(10))
+
+
+def test_kerchunk(place: Place, hdf5: str) -> None:
+    """References without chunks inside; by default a short chunk is in them."""
+    from kerchunk.hdf import SingleHdf5ToZarr  # noqa: PLC0415
+
+    given = place.named(hdf5, SingleHdf5ToZarr=SingleHdf5ToZarr)
+    references = place.run("kerchunk", **given)
+    assert MARK not in str(references)
+    read = fsspec.filesystem(
+        "reference", fo=references, remote_protocol="s3crypt", remote_options=place.lake
+    )
+    assert read.cat("long/0")
+    with place.files.open(hdf5) as file:
+        assert MARK in str(SingleHdf5ToZarr(file, given["url"]).translate())
+
+
+# Stores in Rust
+
+
+def test_deltalake_has_no_place_for_ours(place: Place) -> None:
+    """Its object store does not know the scheme."""
+    import deltalake  # noqa: PLC0415
+
+    with pytest.raises(Exception, match=r"(?i)s3crypt|scheme|store"):
+        deltalake.write_deltalake(
+            f"s3crypt://{place.new('table')}", pa.Table.from_pandas(customers())
+        )
+
+
+def test_lance_has_no_place_for_ours(place: Place) -> None:
+    """Its object store does not know the scheme."""
+    import lance  # noqa: PLC0415
+
+    with pytest.raises(Exception, match=r"(?i)s3crypt|scheme|store"):
+        lance.write_dataset(pa.Table.from_pandas(customers()), f"s3crypt://{place.new('set')}")
+
+
+def test_obstore_has_no_place_for_ours(place: Place) -> None:
+    """Its object store does not know the scheme."""
+    from obstore.store import from_url  # noqa: PLC0415
+
+    with pytest.raises(Exception, match=r"(?i)s3crypt|scheme|store"):
+        from_url(f"s3crypt://{place.new('x')}")

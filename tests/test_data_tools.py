@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of docs/data-sets.md: each line that works is run, and so is each that does not.
+
+The rows of tools that the tests do not install are run by interop/data_tools.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import dask.dataframe as dd
+import duckdb
+import fsspec
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from tool_samples import MARK, TESTS, Place, customers, table
+
+from s3crypt import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# Each has a test below that runs its lines.
+TOOLS = ["pandas", "pyarrow", "DuckDB", "Polars", "Dask", "zarr", "fsspec"]
+# Dask calls pandas in a way that pandas 3.1 is about to give up.
+dasks_own = pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def place(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Make a bucket and the file of a key."""
+    made = Place(s3, f"bucket-{uuid.uuid4()}", tmp_path_factory.mktemp("keys") / "lake.key")
+    made.key_file.write_bytes(bytes(range(32)))
+    s3.create_bucket(Bucket=made.bucket)
+    return made
+
+
+def test_the_versions_are_those_that_were_run() -> None:
+    """The page names the versions that interop/data-tools.txt pins."""
+    text = (TESTS / "interop" / "data-tools.txt").read_text(encoding="utf-8")
+    pins = dict(re.findall(r"^([\w-]+)(?:\[\w+\])?==([\w.]+)", text, re.MULTILINE))
+    named = {
+        tool.lower(): version for row in table().values() for tool, version in row.versions.items()
+    }
+    assert named == {name: pins[name] for name in named}
+
+
+def test_each_row_is_run_here_or_by_interop() -> None:
+    """A new row needs a test."""
+    assert [tool for tool, row in table().items() if row.is_run_by_ci] == TOOLS
+
+
+# pandas
+
+
+def test_pandas(place: Place) -> None:
+    """A URL and storage options, both ways."""
+    path = place.new("customers.parquet")
+    read = place.run("pandas", **place.named(path, pd=pd, frame=customers()))
+    place.check_sealed(path)
+    pd.testing.assert_frame_equal(read, customers())
+
+
+def test_pandas_without_storage_options(place: Place) -> None:
+    """These take an open file; by URL they fail, and write nothing."""
+    for function in (pd.read_orc, pd.read_sas, pd.read_spss, pd.read_hdf):
+        assert "storage_options" not in inspect.signature(function).parameters
+    for method in (pd.DataFrame.to_orc, pd.DataFrame.to_hdf):
+        assert "storage_options" not in inspect.signature(method).parameters
+    path = place.new("customers.orc")
+    with pytest.raises(ConfigError, match="no encryption"):
+        customers().to_orc(f"s3crypt://{path}")
+    with place.files.open(path, "wb") as file:
+        customers().to_orc(file)
+    place.check_sealed(path)
+    with pytest.raises(ConfigError, match="no encryption"):
+        pd.read_orc(f"s3crypt://{path}")
+    with place.files.open(path) as file:
+        pd.testing.assert_frame_equal(pd.read_orc(file), customers())
+
+
+# Arrow
+
+
+def test_pyarrow(place: Place) -> None:
+    """A path and the file system, both ways."""
+    path, written = place.new("customers.parquet"), pa.Table.from_pandas(customers())
+    assert place.run("pyarrow", **place.named(path, pq=pq, table=written)).equals(written)
+    place.check_sealed(path)
+
+
+def test_pyarrow_takes_no_urls(place: Place, tmp_path: Path, monkeypatch: Any) -> None:
+    """An error, and nothing on the local disk."""
+    monkeypatch.chdir(tmp_path)
+    url = f"s3crypt://{place.new('customers.parquet')}"
+    written = pa.Table.from_pandas(customers())
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: pq.write_table(written, url),
+        lambda: pq.write_to_dataset(written, url, partition_cols=["region"]),
+        lambda: ds.write_dataset(written, url, format="parquet"),
+        lambda: pq.read_table(url),
+        lambda: ds.dataset(url),
+    )
+    for call in calls:
+        with pytest.raises((pa.ArrowException, OSError, ValueError)):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+# DuckDB
+
+
+def test_duckdb(place: Place) -> None:
+    """The file system once, then URLs."""
+    path = place.new("customers.parquet")
+    with duckdb.connect() as duck:
+        duck.register("orders", customers())
+        found = place.run("DuckDB", **place.named(path, duck=duck)).fetchall()
+        assert len(found) == 30
+    place.check_sealed(path)
+
+
+def test_duckdb_opens_no_database_file(place: Place) -> None:
+    """It would be changed in place."""
+    with duckdb.connect() as duck:
+        duck.register_filesystem(place.files)
+        with pytest.raises(duckdb.Error):
+            duck.execute(f"ATTACH 's3crypt://{place.new('customers.db')}' AS other")
+
+
+# Polars
+
+
+def test_polars(place: Place) -> None:
+    """Through pyarrow, both ways."""
+    path, frame = place.new("customers.parquet"), pl.from_pandas(customers())
+    read = place.run("Polars", **place.named(path, pl=pl, ds=ds, frame=frame))
+    place.check_sealed(path)
+    assert read.equals(frame)
+
+
+def _partitioned(frame: pl.DataFrame, url: str, options: Any) -> None:
+    frame.write_parquet(
+        url, compression="uncompressed", partition_by="region", storage_options=options
+    )
+
+
+def _sunk(kind: str, **more: Any) -> Callable[[pl.DataFrame, str, Any], None]:
+    def sink(frame: pl.DataFrame, url: str, options: Any) -> None:
+        getattr(frame.lazy(), f"sink_{kind}")(url, mkdir=True, storage_options=options, **more)
+
+    return sink
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        _partitioned,
+        _sunk("parquet", compression="uncompressed"),
+        _sunk("ipc"),
+        _sunk("csv"),
+        _sunk("ndjson"),
+    ],
+)
+def test_polars_writes_plaintext_to_the_local_disk(
+    place: Place, tmp_path: Path, monkeypatch: Any, write: Callable[[pl.DataFrame, str, Any], None]
+) -> None:
+    """What the page warns of: no error, nothing in S3, and the rows in a local folder."""
+    monkeypatch.chdir(tmp_path)
+    path = place.new("customers")
+    write(pl.from_pandas(customers()), f"s3crypt://{path}", place.lake)
+    assert place.files.find(path) == []
+    written = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert written
+    assert all(file.relative_to(tmp_path).parts[0] == "s3crypt:" for file in written)
+    assert any(MARK.encode() in file.read_bytes() for file in written)
+
+
+def test_polars_without_a_folder_fails(place: Place, tmp_path: Path, monkeypatch: Any) -> None:
+    """The plain call to a URL is an error, and leaves nothing."""
+    monkeypatch.chdir(tmp_path)
+    frame = pl.from_pandas(customers())
+    with pytest.raises(OSError, match="No such file"):
+        frame.write_parquet(f"s3crypt://{place.new('x.parquet')}", storage_options=place.lake)
+    assert not list(tmp_path.iterdir())
+
+
+def test_polars_partitions_through_pyarrow(place: Place, tmp_path: Path, monkeypatch: Any) -> None:
+    """The way that works: sealed objects, and nothing on the local disk."""
+    monkeypatch.chdir(tmp_path)
+    path = place.new("customers")
+    pl.from_pandas(customers()).write_parquet(
+        path,
+        use_pyarrow=True,
+        pyarrow_options={"filesystem": place.files, "partition_cols": ["region"]},
+    )
+    assert len(place.files.find(path)) == 2
+    place.check_sealed(path)
+    assert not list(tmp_path.iterdir())
+
+
+# Dask
+
+
+def _frame() -> Any:
+    return dd.from_pandas(customers(), npartitions=2)  # type: ignore[no-untyped-call]  # it has none
+
+
+@dasks_own
+def test_dask(place: Place) -> None:
+    """A URL and storage options, both ways."""
+    path = place.new("customers")
+    frame = _frame()
+    read = place.run("Dask", **place.named(path, dd=dd, frame=frame))
+    place.check_sealed(path)
+    assert read["id"].sum().compute(scheduler="sync") == 435
+
+
+@dasks_own
+def test_dask_overwriting_what_it_reads_deletes_it(place: Place) -> None:
+    """What the page warns of: the set is gone, and an error comes afterwards."""
+    path = place.new("customers")
+    url = f"s3crypt://{path}"
+    customers().to_parquet(f"{url}/part.0.parquet", storage_options=place.lake)
+    read = dd.read_parquet(url, storage_options=place.lake)
+    with pytest.raises(FileNotFoundError):
+        read.to_parquet(url, overwrite=True, storage_options=place.lake)
+    assert place.files.find(path) == []
+
+
+@dasks_own
+def test_dask_without(place: Place) -> None:
+    """One CSV file would be appended to, and Arrow's file systems do not know ours."""
+    url = f"s3crypt://{place.new('customers.csv')}"
+    frame = _frame()
+    with pytest.raises((NotImplementedError, ValueError)):
+        frame.to_csv(url, single_file=True, storage_options=place.lake)
+    with pytest.raises((NotImplementedError, ValueError, pa.ArrowException)):
+        dd.read_parquet(url, filesystem="arrow", storage_options=place.lake)
+
+
+# zarr and fsspec
+
+
+def test_zarr(place: Place) -> None:
+    """A URL and storage options, both ways; test_data_sets.py deletes a chunk."""
+    path, numbers = place.new("field.zarr"), np.arange(16.0)
+    read = place.run("zarr", **place.named(path, zarr=zarr, numbers=numbers))
+    assert (read[:] == numbers).all()
+    place.check_sealed(path)
+
+
+def test_a_cache_of_fsspec_keeps_plaintext(place: Place, tmp_path: Path) -> None:
+    """What the page warns of, in the folder that the caller named."""
+    path = place.new("customers.csv")
+    place.files.pipe(path, customers().to_csv().encode())
+    with place.run("fsspec", **place.named(path, fsspec=fsspec)) as file:
+        assert MARK.encode() in file.read()
+    for kind in ("simplecache", "filecache"):
+        folder = tmp_path / kind
+        options = {kind: {"cache_storage": str(folder)}, "s3crypt": place.lake}
+        with fsspec.open(f"{kind}::s3crypt://{path}", **options) as file:
+            file.read()
+        assert any(MARK.encode() in file.read_bytes() for file in folder.iterdir())
+
+
+def test_fsspec_appends_nothing(place: Place) -> None:
+    """S3 cannot."""
+    with pytest.raises(NotImplementedError, match="cannot be appended"):
+        place.files.open(place.new("x"), "ab")
