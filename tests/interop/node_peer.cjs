@@ -3,7 +3,8 @@
 //
 //     NODE_PATH=... node node_peer.cjs (seal|open) SOURCE TARGET FRAME_LENGTH
 //
-// Arguments and results as python_peer.py.
+// Arguments and results as python_peer.py. With UTF8_SORTING=no in the environment the keyring orders the
+// encryption context as it does by default.
 "use strict";
 
 const fs = require("node:fs");
@@ -22,6 +23,7 @@ const keyring = new RawAesKeyringNode({
   keyName: "key-1",
   unencryptedMasterKey: Uint8Array.from({ length: 32 }, (_, index) => index),
   wrappingSuite: RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
+  ...(process.env.UTF8_SORTING === "no" ? {} : { utf8Sorting: true }),
 });
 
 async function seal(data, name, frameLength) {
@@ -29,7 +31,7 @@ async function seal(data, name, frameLength) {
     ? "ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY_ECDSA_P384"
     : "ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY";
   const { result } = await client.encrypt(keyring, data, {
-    encryptionContext: { purpose: "interop" },
+    encryptionContext: { app: "interop", Team: "crypt", "été": "1" },
     frameLength,
     suiteId: AlgorithmSuiteIdentifier[suite],
   });

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 NAMESPACE, NAME, WRAPPING_KEY = "interop", "key-1", bytes(range(32))
+# Names that a locale orders otherwise than their bytes.
+CONTEXT = {"app": "interop", "Team": "crypt", "été": "1"}
 
 
 def main(verb: str, source: str, target: str, frame_length: str) -> None:
@@ -42,7 +44,7 @@ def _sealer(frame_length: int) -> Any:
             key_provider=provider,
             algorithm=Algorithm[suite],
             frame_length=frame_length,
-            encryption_context={"purpose": "interop"},
+            encryption_context=CONTEXT,
         )
         return bytes(written)
 
