@@ -88,14 +88,15 @@ ALLOWED = {
 }  # fmt: skip
 # Other packages -> the modules that may import them.
 OUTSIDE = {
+    # The sandbox in its pytest fixture only, which has to forget boto3's default session.
     "boto3": {
         "aws",
-        "configuration",
         "filesystem",
         "key_references",
         "keyrings",
         "kms",
         "objects",
+        "sandbox",
         "store",
     },
     "botocore": {"aws", "aws_errors", "kms", "objects", "requests", "transfer"},
@@ -104,6 +105,7 @@ OUTSIDE = {
     "cryptography": {"message", "keyrings", "parquet_footer"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},
+    "pytest": {"sandbox"},
     "fsspec": {"filesystem"},
     "pyarrow": {"filesystem", "parquet"},
     "click": set(),

@@ -27,15 +27,15 @@ def make(ask: Callable[[Request], Reply]) -> None:
     """Make the bucket, and the key as `s3crypt keys create` would: it rotates once a year."""
     _succeeded(ask(Request("PUT", f"/{EXAMPLE_BUCKET}", "", _HEADERS)))
 
-    def kms(operation: str, **body: str) -> dict[str, Any]:
+    def made(operation: str, **body: str) -> dict[str, Any]:
         headers = {**_HEADERS, "x-amz-target": f"TrentService.{operation}"}
         reply = ask(Request("POST", "/", "", headers, json.dumps(body).encode()))
-        made: dict[str, Any] = json.loads(_succeeded(reply).body or b"null") or {}
-        return made
+        content: dict[str, Any] = json.loads(_succeeded(reply).body or b"null") or {}
+        return content
 
-    key = kms("CreateKey", Description="Of the examples")["KeyMetadata"]["KeyId"]
-    kms("CreateAlias", AliasName=EXAMPLE_ALIAS, TargetKeyId=key)
-    kms("EnableKeyRotation", KeyId=key)
+    key = made("CreateKey", Description="Of the examples")["KeyMetadata"]["KeyId"]
+    made("CreateAlias", AliasName=EXAMPLE_ALIAS, TargetKeyId=key)
+    made("EnableKeyRotation", KeyId=key)
 
 
 def _succeeded(reply: Reply) -> Reply:
