@@ -170,7 +170,7 @@ def test_deltalake_has_no_place_for_ours(place: Place) -> None:
     """Its object store does not know the scheme."""
     import deltalake  # noqa: PLC0415
 
-    with pytest.raises(Exception, match=r"(?i)s3crypt|scheme|store"):
+    with pytest.raises(Exception, match="Unknown scheme: s3crypt"):
         deltalake.write_deltalake(
             f"s3crypt://{place.new('table')}", pa.Table.from_pandas(customers())
         )
@@ -180,7 +180,7 @@ def test_lance_has_no_place_for_ours(place: Place) -> None:
     """Its object store does not know the scheme."""
     import lance  # noqa: PLC0415
 
-    with pytest.raises(Exception, match=r"(?i)s3crypt|scheme|store"):
+    with pytest.raises(Exception, match="No object store provider found"):
         lance.write_dataset(pa.Table.from_pandas(customers()), f"s3crypt://{place.new('set')}")
 
 
@@ -188,5 +188,5 @@ def test_obstore_has_no_place_for_ours(place: Place) -> None:
     """Its object store does not know the scheme."""
     from obstore.store import from_url  # noqa: PLC0415
 
-    with pytest.raises(Exception, match=r"(?i)s3crypt|scheme|store"):
+    with pytest.raises(Exception, match="Unable to recognise URL"):
         from_url(f"s3crypt://{place.new('x')}")
