@@ -58,7 +58,6 @@ def _opened(fs: S3CryptFileSystem, path: str, mode: str, compression: str | None
     [
         *itertools.product(["open", "fsspec.open", "wrappers"], [None, "gzip", "xz"], [20]),
         ("wrappers", None, LONG),
-        ("open", "gzip", LONG),
     ],
 )
 @pytest.mark.parametrize("mode", ["wb", "w"])

@@ -149,8 +149,8 @@ def test_text_that_cannot_be_opened_leaves_nothing_open(
     s3: Any, fs: S3CryptFileSystem, bucket: str, compression: str | None
 ) -> None:
     """Neither an upload nor a file that is dropped unclosed, which would warn."""
-    wrong: dict[str, Any]
-    for wrong in ({"encoding": "utf-7000"}, {"newline": "?"}):
+    wrongs: list[dict[str, Any]] = [{"encoding": "utf-7000"}, {"newline": "?"}]
+    for wrong in wrongs:
         with pytest.raises((LookupError, ValueError)):
             fs.open(f"{bucket}/x", "w", compression=compression, **wrong)
         gc.collect()
