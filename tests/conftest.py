@@ -256,6 +256,7 @@ _ON_ONE_PYTHON = (
     "test_sandbox.py::test_a_taken_port",
     "test_sandbox.py::test_bodies_are_held_in_memory",
     "test_sandbox.py::test_nothing_is_kept",
+    "test_sandbox.py::test_the_server_is_of_this_checkout",
     "test_sandbox.py::test_the_state_file",
     "test_sandbox.py::test_two_checkouts",
     "test_sandbox.py::test_two_starts_at_once",

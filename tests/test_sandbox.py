@@ -273,6 +273,18 @@ def test_a_private_sandbox_dies_with_its_parent() -> None:
     pytest.fail("the server outlived its parent")
 
 
+def test_the_server_is_of_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another checkout in the current directory lends it no code."""
+    package = tmp_path / "s3crypt" / "sandbox"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").touch()
+    (package / "__main__.py").write_text("raise SystemExit('the code of another checkout')\n")
+    monkeypatch.chdir(tmp_path)
+    with sandboxes.running() as mine:
+        assert raw(mine, "GET", "/", {})[0] == 200
+
+
 def test_nothing_is_kept_after_the_with() -> None:
     """The endpoint is gone, and what was in it."""
     with sandboxes.running() as mine:

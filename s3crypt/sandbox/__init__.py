@@ -207,7 +207,8 @@ def _spawn(*, port: int, detached: bool) -> tuple[subprocess.Popen[bytes], Runni
             hint="Run: pip install 's3crypt[sandbox]'",
         )
     token = secrets.token_urlsafe(32)
-    command = [sys.executable, "-m", "s3crypt.sandbox", "--port", str(port)]
+    # -P: or Python would take a checkout in the current directory for this one.
+    command = [sys.executable, "-P", "-m", "s3crypt.sandbox", "--port", str(port)]
     process = subprocess.Popen(  # noqa: S603  our own interpreter and module
         command + ["--detached"] * detached,
         stdin=subprocess.PIPE,
