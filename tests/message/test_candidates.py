@@ -394,9 +394,9 @@ def test_an_object_key_proves_itself(padding: str, *, cached: bool) -> None:
 
 
 def test_object_keys_under_two_keys_of_one_name() -> None:
-    """PKCS #1 under two keys of one name: 1,500 honest wrapped object keys, all opened."""
+    """PKCS #1 under two keys of one name: 1,000 honest wrapped object keys, all opened."""
     both, reader = MultiKeyring(rsa_keyring(0), rsa_keyring(1)), rsa_keyring(1)
-    for _ in range(1500):
+    for _ in range(1000):
         writer = ObjectKeyring(both)
         data = message.encrypt(b"x", writer)
         assert message.decrypt(data, ObjectKeyring(reader, writer.wrapped)) == b"x"
