@@ -31,6 +31,7 @@ from botocore.exceptions import (
     InvalidProxiesConfigError,
     InvalidRegionError,
     InvalidRetryConfigurationError,
+    InvalidRetryModeError,
     InvalidS3AddressingStyleError,
     InvalidS3UsEast1RegionalEndpointConfigError,
     InvalidSTSRegionalEndpointsConfigError,
@@ -154,8 +155,9 @@ def _explained_by_botocore(error: BotoCoreError) -> str:
         # Not the line itself: it may hold a key.
         line = _line_of(kwargs.get("error"))
         return f"{kwargs['path']} cannot be read{f', line {line}' if line else ''}"
-    if isinstance(error, InvalidRetryConfigurationError):
-        return f"AWS_MAX_ATTEMPTS, AWS_RETRY_MODE or their like: {_in_one_line(str(error))}"
+    if isinstance(error, InvalidRetryModeError):
+        modes, given = ", ".join(kwargs["valid_modes"]), kwargs["provided_retry_mode"]
+        return f"the retry mode (AWS_RETRY_MODE, retry_mode) is one of {modes}, not {given}"
     if isinstance(error, CredentialRetrievalError) and kwargs["provider"] == _OF_PROCESS:
         said = _in_one_line(kwargs["error_msg"])
         return f"the credential_process failed: {said or 'it said nothing'}"

@@ -18,7 +18,7 @@ _IDENTIFIER_LENGTH = 64
 # DER's SEQUENCE, with which keys and certificates begin.
 _DER_START = b"\x30"
 
-MAKE_KEY = "`openssl genrsa -out FILE.pem 4096` makes a key."
+MAKE_KEY = "`(umask 077; openssl genrsa -out FILE.pem 4096)` makes a key."
 _OF_CERTIFICATE = "`openssl x509 -in FILE -noout -pubkey > FILE.pem` takes its public key out."
 _OF_REQUEST = "`openssl req -in FILE -noout -pubkey > FILE.pem` takes its public key out."
 # Label -> what the block is, and what to do.
