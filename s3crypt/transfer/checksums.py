@@ -44,7 +44,7 @@ _TRAILER_REFUSALS = {
 }
 # Length required, and not implemented: a proxy says no more.
 _STATUS_REFUSALS = {411, 501}
-# Codes of bodies that are not those of their checksum or signature; MinIO's are the longer ones.
+# Codes of a body that does not match its checksum or its signature.
 _CHANGED = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 _CHANGED_HINT = "The network may have changed the bytes: store it again."
 _NOT_COMBINED_HINT = (
@@ -255,8 +255,9 @@ class Checksums:
     def _digest(self, body: bytes, bucket: str) -> dict[str, str]:
         """Return the argument with the body's MD5, where the bucket's service demands it.
 
-        A bucket with Object Lock takes no body without a checksum, and a default retention shows
-        by that refusal only. Services that know no other checksum know Content-MD5.
+        S3 refuses a body without a checksum in a bucket with Object Lock, and only that refusal
+        shows that objects are retained by default. Content-MD5 is the checksum that all services
+        know.
         """
         if bucket not in self._with_md5:
             return {}

@@ -400,9 +400,9 @@ def _other_bytes(location: Location) -> StorageError:
 
 
 def _is_checksum_of_body(reply: Mapping[str, Any], size: int) -> bool:
-    """Return whether a checksum in a reply is of its body: of a whole object's, not of a range's.
+    """Return whether a reply's checksum is of its body, which then is the whole object.
 
-    rclone repeats the whole object's checksum on ranges, and does not say of what it is.
+    rclone repeats the object's checksum on ranges, and its replies do not name the type.
     """
     return reply.get("ContentLength") == size
 

@@ -48,8 +48,8 @@ _Begin = Callable[["S3Client", Mapping[str, Any], str], Mapping[str, Any]]
 
 # CopyObject takes 5 GB; which giga S3 means is not worth finding out.
 MAX_COPY_LENGTH = 5 * 10**9
-# botocore waits a minute for a reply. Ten copies side by side then take a service that copies
-# 11 MiB/s in all; AWS copies one such part in a second.
+# botocore waits a minute for a reply: time enough for ten copies side by side where a service
+# copies 11 MiB/s in all.
 _COPY_PART_LENGTH = 64 * 2**20
 _STREAM_WORKERS = 10
 # Looks for an object of one's own that show it missing, if it is.
