@@ -17,7 +17,7 @@ import click
 from click.shell_completion import get_completion_class
 
 import s3crypt
-from s3crypt.errors import ConfigError, S3CryptError
+from s3crypt.errors import ConfigError, KeyFileWarning, S3CryptError
 
 from .options import logging_options, quoted_variables
 from .output import (

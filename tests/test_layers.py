@@ -91,6 +91,7 @@ OUTSIDE = {
     # The sandbox in its pytest fixture only, which has to forget boto3's default session.
     "boto3": {
         "aws",
+        "configuration",
         "filesystem",
         "key_references",
         "keyrings",

@@ -9,6 +9,7 @@ from typing import Any
 from fsspec.utils import check_contained
 
 from s3crypt.errors import ConflictError, ObjectNotFoundError, PolicyError, StorageError
+from s3crypt.location import split_bucket
 
 from .remedies import in_storage_options
 

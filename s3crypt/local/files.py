@@ -22,6 +22,8 @@ from zlib import crc32
 
 from s3crypt.errors import ConfigError, LocalFileNotFoundError, S3CryptError, StorageError
 
+from .sources import path_text
+
 # Temporary files of a target have these names first, so that its leftovers are found without a scan
 # of the folder, which may have a million files. More writers at once take random names.
 _NAMES = 2
@@ -43,8 +45,6 @@ _HINTS = {
 def hint_for(error: OSError) -> str:
     """Return what to do where the system refused to make or to write a file."""
     return _HINTS.get(error.errno or 0, "Check the folder, its permissions and the space left.")
-
-from .sources import path_text
 
 
 def write_at(descriptor: int, view: memoryview, offset: int) -> None:

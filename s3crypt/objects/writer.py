@@ -14,7 +14,7 @@ from typing import BinaryIO, NoReturn, cast
 
 from s3crypt.errors import StorageError
 from s3crypt.local.garbage import Collections
-from s3crypt.local.sources import Source, StreamSource
+from s3crypt.local.sources import Source, StreamSource, as_bytes
 from s3crypt.local.workers import current_stop, stopping
 from s3crypt.logs import logger_of
 
@@ -209,7 +209,7 @@ class ObjectWriter(io.BufferedIOBase):
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]  # typeshed's Buffer has no cast
         """Write all of `data`; return its bytes."""
         self._check_open()
-        view = memoryview(data).cast("B")
+        view = as_bytes(data)
         if self._is_dropped and self._pipe.is_aborted:
             # The last bytes of a wrapper that is being finalized: discarded with the others.
             self._pipe.position += len(view)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import re
 import uuid
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 import fsspec
@@ -73,8 +73,8 @@ def _plaintexts(folder: Path) -> list[Path]:
 
 def test_datasets_streams(place: Place, cache: Path) -> None:
     """The line of the page, and no plaintext is left."""
-    from datasets import load_dataset  # noqa: PLC0415
-
+    # mypy would take benchmarks/datasets.py for it.
+    load_dataset = import_module("datasets").load_dataset
     path = place.new("customers.parquet")
     customers().to_parquet(f"s3crypt://{path}", storage_options=place.lake)
     found = place.run("datasets", **place.named(path, load_dataset=load_dataset))
@@ -84,8 +84,8 @@ def test_datasets_streams(place: Place, cache: Path) -> None:
 
 def test_datasets_keeps_plaintext(place: Place, cache: Path) -> None:
     """What the page warns of, and the entry that it adds to the caller's options."""
-    from datasets import load_dataset  # noqa: PLC0415
-
+    # mypy would take benchmarks/datasets.py for it.
+    load_dataset = import_module("datasets").load_dataset
     path = place.new("customers.parquet")
     customers().to_parquet(f"s3crypt://{path}", compression=None, storage_options=place.lake)
     options = place.lake
