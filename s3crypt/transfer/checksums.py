@@ -310,7 +310,8 @@ def _demands_md5(error: S3CryptError) -> bool:
     S3's code for it serves for much else, so its message decides.
     """
     cause = error.__cause__
-    said = cause.response["Error"].get("Message", "") if isinstance(cause, ClientError) else ""
+    told = cause.response["Error"] if isinstance(cause, ClientError) else {}
+    said = told.get("Message") or ""
     is_named = error.code == "InvalidRequest" and "content-md5" in said.lower()
     return is_named or error.code == "MissingContentMD5"
 
