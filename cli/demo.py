@@ -16,7 +16,7 @@ import s3crypt
 from s3crypt.errors import IntegrityError, KeyUnavailableError, S3CryptError, StorageError
 
 from .options import enter_sandbox, logging_options
-from .output import print_json, print_table, progress, say
+from .output import print_json, print_table, progress, say, size_text
 
 if TYPE_CHECKING:
     from s3crypt import Mode, S3Crypt
@@ -128,14 +128,14 @@ def _steps() -> tuple[_Step, ...]:
         _Step("dsse-kms", "AWS KMS", s3crypt.DSSEKMS(first), s3crypt.DSSEKMS(second), first),
         _Step(
             "sse-c",
-            "you, sent along",
+            "you",
             s3crypt.SSEC(secrets.token_bytes(32)),
             s3crypt.SSEC(secrets.token_bytes(32)),
             refusal=StorageError,
         ),
         _Step(
             "client, header",
-            "your keyring (KMS)",
+            "keyring",
             s3crypt.ClientSide(old),
             s3crypt.ClientSide(new),
             first,
@@ -143,7 +143,7 @@ def _steps() -> tuple[_Step, ...]:
         ),
         _Step(
             "client, metadata",
-            "your keyring (KMS)",
+            "keyring",
             s3crypt.ClientSide(old, key_location="metadata"),
             s3crypt.ClientSide(new, key_location="metadata"),
             first,
@@ -174,7 +174,7 @@ def _run(step: _Step, file: Path, bucket: str, scratch: Path, advance: Any) -> _
         bytes_stored=info.stored_size,
         put_mb_per_s=round(size / put_seconds / 1e6, 1),
         get_mb_per_s=round(size / get_seconds / 1e6, 1),
-        rotation="S3 rotates it" if step.first == step.second else outcome.action,
+        rotation="by S3" if step.first == step.second else outcome.action,
         rotation_bytes_moved=outcome.bytes_moved,
         rotation_seconds=round(outcome.seconds, 3),
         identical=same,
@@ -231,28 +231,17 @@ def _show(results: list[_Result], *, as_json: bool) -> None:
         for result in results:
             print_json({name: getattr(result, name) for name in _Result.__dataclass_fields__})
         return
-    headers = (
-        "mode",
-        "who holds the key",
-        "bytes stored",
-        "put MB/s",
-        "get MB/s",
-        "rotation",
-        "bytes moved",
-        "seconds",
-        "same bits",
-    )
+    # With files of any size, narrow enough for 80 columns.
+    headers = ("mode", "key", "stored", "put", "get", "rotation", "moved")
     rows = [
         (
             result.mode,
             result.key_holder,
-            f"{result.bytes_stored:,}",
-            f"{result.put_mb_per_s:.1f}",
-            f"{result.get_mb_per_s:.1f}",
-            result.rotation,
-            f"{result.rotation_bytes_moved:,}",
-            f"{result.rotation_seconds:.3f}",
-            "yes" if result.identical else "NO",
+            size_text(result.bytes_stored),
+            f"{result.put_mb_per_s:.0f}",
+            f"{result.get_mb_per_s:.0f}",
+            result.rotation if result.identical else "DIFFERS",
+            size_text(result.rotation_bytes_moved),
         )
         for result in results
     ]
@@ -261,8 +250,8 @@ def _show(results: list[_Result], *, as_json: bool) -> None:
 
 def _conclude(file: Path, bucket: str, *, own: bool) -> None:
     say("")
-    say("Every copy came back bit for bit, before and after its rotation; what was moved to a")
-    say("second key was read without the first. Speeds are those of this small sandbox.")
+    say("Every copy came back bit for bit, before and after its rotation; what was moved")
+    say("to a second key was read without the first. Speeds are this sandbox's, in MB/s.")
     say("")
     say("Next:")
     if own:

@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from relay import Answer, Asked, relaying
-from s3crypt_cli.bench import compare, measure, page, report, terminal
+from s3crypt_cli.bench import compare, measure, page, report, tables, terminal
 
 from s3crypt.errors import ConfigError
 
@@ -205,6 +205,29 @@ def test_the_terminal_shows_it_in_80_columns(
     assert "\x1b" not in out
     for words in ("touched a network", "of limit", "CRC-64/NVME", "peak MiB", "Not measured"):
         assert words in out
+
+
+@pytest.mark.parametrize(
+    ("median", "q3", "said"),
+    [
+        (0.97, 0.98, "97%"),
+        (0.97, 1.01, "\u2248100%"),
+        (1.04, 1.1, "\u2248100%"),
+        (0.7, 1.2, "noisy"),
+    ],
+)
+def test_nothing_is_said_to_be_faster_than_its_limit(median: float, q3: float, said: str) -> None:
+    """Where the run cannot tell the two apart, it says so."""
+    ratio = measure.Spread(median, median - 0.01, q3, median - 0.02, q3 + 0.1, 20)
+    assert tables.of_limit_text(ratio) == said
+    assert tables.of_limit_text(None) == ""
+
+
+def test_the_page_has_one_chart_above_all_others(outcome: _Outcome) -> None:
+    """Of frames and their limit, before the first section."""
+    above, _, _ = outcome.html.partition("<section")
+    assert above.count("<svg") == 1
+    assert "Frames of 256 KiB against their limit" in above
 
 
 def test_a_report_survives_json(outcome: _Outcome) -> None:

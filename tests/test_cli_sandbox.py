@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cli_transcript import Transcript
 from conftest import RequestsLog
+from s3crypt_cli import demo
 from s3crypt_cli.main import run
 
 from s3crypt import sandbox as sandboxes
@@ -94,7 +95,7 @@ def test_demo_takes_a_file_through_every_mode(transcript: Transcript) -> None:
     transcript.play("file data 300001\ns3crypt demo data --json\nlines 0\nonly data")
     results = _results(transcript)
     assert {result["mode"]: result["rotation"] for result in results} == {
-        "sse-s3": "S3 rotates it",
+        "sse-s3": "by S3",
         "sse-kms": "copied",
         "dsse-kms": "copied",
         "sse-c": "copied",
@@ -117,11 +118,28 @@ def test_demo_explains_itself(transcript: Transcript) -> None:
     transcript.play("""
         file data 1000
         s3crypt demo data
-        stdout ^mode +who holds the key
-        stdout ^client, metadata .* rewrapped +0 .* yes$
+        stdout ^mode +key +stored
+        stdout ^client, metadata .* rewrapped +0 B$
         stderr BlockedEncryptionTypes: NONE
         stderr ^Next:$
     """)
+
+
+def test_the_demos_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """With sizes as long as they are written, and one that came back as something else."""
+    size = 1023 * 2**20
+    modes = (("client, metadata", "keyring"), ("dsse-kms", "AWS KMS"))
+    demo._show(
+        [
+            demo._Result(mode, key, size, 1999.4, 1999.4, "re-encrypted", size, 1.0, identical)
+            for (mode, key), identical in zip(modes, (True, False), strict=True)
+        ],
+        as_json=False,
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "DIFFERS" in lines[2]
+    assert "DIFFERS" not in lines[1]
 
 
 def test_demo_in_the_running_sandbox_stays_to_be_looked_at(transcript: Transcript) -> None:

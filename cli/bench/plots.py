@@ -127,10 +127,16 @@ def by_size(labels: Labels, series: Sequence[Series], *, top: float | None = Non
         return _svg(figure, labels)
 
 
-def by_name(labels: Labels, bars: Sequence[Bar], *, top: float | None = None) -> str:
-    """Return a plot of horizontal bars, from zero, the first on top; `top` as for `by_size`."""
+def by_name(
+    labels: Labels, bars: Sequence[Bar], *, top: float | None = None, wide: bool = False
+) -> str:
+    """Return a plot of horizontal bars, from zero, the first on top; `top` as for `by_size`.
+
+    A `wide` one takes the width of two.
+    """
     with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=(_SIZE[0], 1.3 + 0.42 * len(bars)), layout="constrained")
+        width = _SIZE[0] * (2 if wide else 1)
+        figure = Figure(figsize=(width, 1.3 + 0.42 * len(bars)), layout="constrained")
         axes = figure.subplots()
         places = range(len(bars))
         errors = [[b.median - b.low for b in bars], [b.high - b.median for b in bars]]

@@ -6,20 +6,23 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: #fff; color: #1f2328; line-height: 1.5;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; }
-main { max-width: 72rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
+main { max-width: 96rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 0 0 .75rem; }
 section { margin-top: 2.5rem; }
-p { margin: .4rem 0; max-width: 46rem; }
+p { margin: .4rem 0; max-width: 60rem; }
 .taken, .note { color: #59636e; }
 .note { font-size: .9em; }
-.box { max-width: 48rem; margin: 1rem 0; padding: .5rem 1rem;
+.box { max-width: 62rem; margin: 1rem 0; padding: .5rem 1rem;
   border-left: 4px solid #0072b2; background: #f3f7fa; }
 .short { padding-left: 1.2rem; }
 .plots { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); }
 figure { margin: 0; }
-figure svg { display: block; width: 100%; max-width: 32rem; height: auto; }
+main > figure { margin: 1.25rem 0; }
+main > figure svg { max-width: 64rem; }
+.plots svg { max-width: 40rem; }
+figure svg { display: block; width: 100%; height: auto; }
 .plots { margin-bottom: 1.25rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92em; font-variant-numeric: tabular-nums; }
