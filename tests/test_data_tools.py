@@ -7,8 +7,6 @@ The rows of tools that the tests do not install are run by interop/data_tools.py
 from __future__ import annotations
 
 import inspect
-import re
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import dask.dataframe as dd
@@ -22,7 +20,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import zarr
-from tool_samples import MARK, TESTS, Place, customers, table
+from tool_samples import MARK, Place, customers, pins, table
 
 from s3crypt import ConfigError
 
@@ -39,20 +37,16 @@ dasks_own = pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWa
 @pytest.fixture(scope="module")
 def place(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Make a bucket and the file of a key."""
-    made = Place(s3, f"bucket-{uuid.uuid4()}", tmp_path_factory.mktemp("keys") / "lake.key")
-    made.key_file.write_bytes(bytes(range(32)))
-    s3.create_bucket(Bucket=made.bucket)
-    return made
+    return Place.make(s3, tmp_path_factory.mktemp("keys"))
 
 
 def test_the_versions_are_those_that_were_run() -> None:
     """The page names the versions that interop/data-tools.txt pins."""
-    text = (TESTS / "interop" / "data-tools.txt").read_text(encoding="utf-8")
-    pins = dict(re.findall(r"^([\w-]+)(?:\[\w+\])?==([\w.]+)", text, re.MULTILINE))
+    pinned = pins()
     named = {
         tool.lower(): version for row in table().values() for tool, version in row.versions.items()
     }
-    assert named == {name: pins[name] for name in named}
+    assert named == {name: pinned[name] for name in named}
 
 
 def test_each_row_is_run_here_or_by_interop() -> None:

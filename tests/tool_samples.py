@@ -44,6 +44,12 @@ def table() -> dict[str, Row]:
     return found
 
 
+def pins() -> dict[str, str]:
+    """Return the versions that interop/data-tools.txt pins, by package."""
+    text = (TESTS / "interop" / "data-tools.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r"^([\w-]+)(?:\[\w+\])?==([\w.]+)", text, re.MULTILINE))
+
+
 @dataclass(frozen=True)
 class Place:
     """A bucket and a key, and the names that the page's lines use."""
@@ -51,6 +57,14 @@ class Place:
     s3: Any
     bucket: str
     key_file: Path
+
+    @classmethod
+    def make(cls, s3: Any, folder: Path) -> Place:
+        """Make a bucket, and a key file in the folder."""
+        made = cls(s3, f"bucket-{uuid.uuid4()}", folder / "lake.key")
+        made.key_file.write_bytes(bytes(range(32)))
+        s3.create_bucket(Bucket=made.bucket)
+        return made
 
     @property
     def lake(self) -> dict[str, Any]:

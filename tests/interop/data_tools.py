@@ -11,8 +11,6 @@ pytest does not collect it by itself.
 from __future__ import annotations
 
 import io
-import re
-import uuid
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from tool_samples import MARK, TESTS, Place, customers, table
+from tool_samples import MARK, Place, customers, pins, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,16 +30,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def place(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Make a bucket and the file of a key."""
-    made = Place(s3, f"bucket-{uuid.uuid4()}", tmp_path_factory.mktemp("keys") / "lake.key")
-    made.key_file.write_bytes(bytes(range(32)))
-    s3.create_bucket(Bucket=made.bucket)
-    return made
+    return Place.make(s3, tmp_path_factory.mktemp("keys"))
 
 
 def test_the_versions_are_those_of_the_page() -> None:
     """What runs here is what the page names."""
-    text = (TESTS / "interop" / "data-tools.txt").read_text(encoding="utf-8")
-    for name, version in re.findall(r"^([\w-]+)(?:\[\w+\])?==([\w.]+)", text, re.MULTILINE):
+    for name, version in pins().items():
         assert metadata.version(name) == version, name
 
 
