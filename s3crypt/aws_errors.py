@@ -180,6 +180,8 @@ def _quoted_variables(text: str) -> list[str]:
         name
         for name, value in sorted(os.environ.items())
         if name.startswith("AWS_")
+        # Nothing that is quoted comes from credentials; a sandbox's may have the same text.
+        and not name.endswith(("_ACCESS_KEY", "_ACCESS_KEY_ID", "_TOKEN"))
         and len(value) > 1
         and re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text)
     ]

@@ -481,3 +481,13 @@ def test_clients_are_made_once_per_region(session: Any) -> None:
     assert clients.get() is clients.get()
     assert clients.get("eu-west-1") is not clients.get()
     assert clients.get("eu-west-1").meta.region_name == "eu-west-1"
+
+
+def test_a_hint_names_no_variable_of_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their value may be the text that a message quotes, as in the sandbox's environment."""
+    monkeypatch.setenv("AWS_PROFILE", "same-text")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "same-text")
+    with pytest.raises(ConfigError) as caught, map_aws_errors("the S3 client"):
+        raise boto_errors.ProfileNotFound(profile="same-text")
+    assert caught.value.hint == "Check AWS_PROFILE. See `aws configure list-profiles`."
