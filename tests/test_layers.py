@@ -40,8 +40,9 @@ ALLOWED = {
     "aws_errors": {"errors"},
     "aws": {"aws_errors", "errors", "local", "redaction"},
     "requests": {"aws", "aws_errors", "errors", "local", "logs", "operations"},
-    "buckets": {"aws", "aws_errors", "errors", "requests"},
-    "kms": {"aws", "errors", "keyrings", "operations", "requests"},
+    "policy": {"errors"},
+    "buckets": {"aws", "aws_errors", "errors", "operations", "policy", "requests"},
+    "kms": {"aws", "errors", "keyrings", "operations", "policy", "requests"},
     "keyrings": {"aws", "errors", "message", "operations", "requests"},
     "key_references": {"errors", "keyrings", "message"},
     "modes": {"errors", "key_references", "keyrings", "message"},
@@ -114,7 +115,8 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "configuration", "errors", "files", "kms", "location", "message", "sandbox",
+    "__version__", "configuration", "errors", "files", "kms", "location", "message", "policy",
+    "sandbox",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",

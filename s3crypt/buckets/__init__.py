@@ -6,9 +6,9 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from .aws_errors import http_status
-from .errors import ObjectNotFoundError, StorageError
-from .requests import Attempts, Reply, call
+from s3crypt.aws_errors import http_status
+from s3crypt.errors import ObjectNotFoundError, StorageError
+from s3crypt.requests import Attempts, Reply, call
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client

@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policy documents as values: read from JSON, compared by meaning, rendered, and their sizes.
+
+This module knows the grammar of policies and no action, condition key or role. A document may hold
+elements that `evaluation` does not understand; they are kept as they were read, so that writing a
+document back changes nothing that was not asked for.
+
+Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Self, TypeAlias
+
+from s3crypt.errors import ConfigError
+
+VERSION = "2012-10-17"
+"""The version of the policy language in which policy variables are more than text."""
+
+OWN_SID = "S3crypt"
+"""The Sid of every statement that s3crypt writes begins with this."""
+
+Effect: TypeAlias = Literal["Allow", "Deny"]
+
+_STATEMENT_ELEMENTS = frozenset(
+    {
+        "Sid",
+        "Effect",
+        "Principal",
+        "NotPrincipal",
+        "Action",
+        "NotAction",
+        "Resource",
+        "NotResource",
+        "Condition",
+    }
+)
+_EVERYONE = "*"
+
+
+class Kind(StrEnum):
+    """Where a document is attached, which decides its elements and how long it may be."""
+
+    BUCKET = "bucket policy"
+    KEY = "key policy"
+    MANAGED = "managed policy"
+    ROLE = "inline policy of a role"
+    USER = "inline policy of a user"
+    GROUP = "inline policy of a group"
+    TRUST = "trust policy of a role"
+
+
+# Kind -> the longest document, and whether white space counts.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length
+_LIMITS: Mapping[Kind, tuple[int, bool]] = {
+    Kind.BUCKET: (20 * 1024, True),
+    Kind.KEY: (32 * 1024, True),
+    Kind.MANAGED: (6_144, False),
+    Kind.ROLE: (10_240, False),
+    Kind.USER: (2_048, False),
+    Kind.GROUP: (5_120, False),
+    Kind.TRUST: (2_048, False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """One principal of a statement.
+
+    Attributes:
+        type: `AWS`, `Service`, `Federated`, `CanonicalUser`, or `*` where the statement has the
+            text `"*"`.
+        value: An ARN, an account, a service's name, an id, or `*`.
+    """
+
+    type: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition key under one operator; a statement's conditions must all hold.
+
+    Attributes:
+        operator: As it is written, such as `StringNotEqualsIfExists` or `ForAnyValue:StringLike`.
+        key: As it is written; the names of condition keys are compared without regard to case.
+        values: Numbers and booleans as JSON writes them.
+    """
+
+    operator: str
+    key: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement. Of each pair (`actions`, `not_actions`) at most one is not None.
+
+    Attributes:
+        unknown: Names of elements that the grammar does not have. A statement with any is not
+            understood.
+    """
+
+    effect: Effect
+    sid: str | None = None
+    principals: tuple[Principal, ...] | None = None
+    not_principals: tuple[Principal, ...] | None = None
+    actions: tuple[str, ...] | None = None
+    not_actions: tuple[str, ...] | None = None
+    resources: tuple[str, ...] | None = None
+    not_resources: tuple[str, ...] | None = None
+    conditions: tuple[Condition, ...] = ()
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether s3crypt wrote the statement, by its Sid."""
+        return self.sid is not None and self.sid.startswith(OWN_SID)
+
+    @property
+    def meaning(self) -> tuple[Any, ...]:
+        """A value that is equal for statements that mean the same, however they are written.
+
+        The order of lists, a list of one value, an account's two spellings and the case of action
+        names do not count. The Sid does.
+        """
+        return (
+            self.sid,
+            self.effect,
+            _principals_meaning(self.principals),
+            _principals_meaning(self.not_principals),
+            _texts_meaning(self.actions, fold=True),
+            _texts_meaning(self.not_actions, fold=True),
+            _texts_meaning(self.resources),
+            _texts_meaning(self.not_resources),
+            frozenset(
+                (each.operator, each.key.lower(), frozenset(each.values))
+                for each in self.conditions
+            ),
+            json.dumps(dict(self.unknown), sort_keys=True),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the statement as JSON values; a list of one value becomes the value."""
+        conditions: dict[str, dict[str, Any]] = {}
+        for each in self.conditions:
+            conditions.setdefault(each.operator, {})[each.key] = _plain(each.values)
+        elements = {
+            "Sid": self.sid,
+            "Effect": self.effect,
+            "Principal": _principals_json(self.principals),
+            "NotPrincipal": _principals_json(self.not_principals),
+            "Action": _plain(self.actions),
+            "NotAction": _plain(self.not_actions),
+            "Resource": _plain(self.resources),
+            "NotResource": _plain(self.not_resources),
+            "Condition": conditions or None,
+            **self.unknown,
+        }
+        return {name: value for name, value in elements.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A policy document.
+
+    Attributes:
+        statements: In the order of the document; no decision depends on it.
+        version: None where the document has none, which stands for the language of 2008, without
+            policy variables.
+        id: The document's `Id`, or None.
+    """
+
+    statements: tuple[Statement, ...]
+    version: str | None = VERSION
+    id: str | None = None
+
+    @classmethod
+    def parse(cls, policy: str | Mapping[str, Any]) -> Self:
+        """Return the document that JSON text, or its values, hold.
+
+        Raises:
+            ConfigError: It is no JSON, or no policy: the message names the statement and the
+                element.
+        """
+        content = _loaded(policy) if isinstance(policy, str) else policy
+        if not isinstance(content, Mapping):
+            raise _not_a_policy("it is not a JSON object")
+        extra = sorted(set(content) - {"Version", "Id", "Statement"})
+        if extra:
+            raise _not_a_policy(f"it has the element {extra[0]}")
+        found = content.get("Statement")
+        statements = [found] if isinstance(found, Mapping) else found
+        if not isinstance(statements, list):
+            raise _not_a_policy("it has no statements")
+        return cls(
+            tuple(_statement(each, _place(number, each)) for number, each in enumerate(statements)),
+            _text(content.get("Version"), "Version"),
+            _text(content.get("Id"), "Id"),
+        )
+
+    @property
+    def meaning(self) -> tuple[Any, ...]:
+        """A value that is equal for documents that mean the same."""
+        return (self.version, frozenset(each.meaning for each in self.statements))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document as JSON values."""
+        head = {"Version": self.version, "Id": self.id}
+        return {
+            **{name: value for name, value in head.items() if value is not None},
+            "Statement": [each.to_json() for each in self.statements],
+        }
+
+    def render(self, *, indent: int | None = 2) -> str:
+        """Return the document as JSON text; `indent=None` gives the shortest."""
+        separators = (",", ":") if indent is None else None
+        return json.dumps(self.to_json(), indent=indent, separators=separators)
+
+
+def check_size(document: Document, kind: Kind) -> int:
+    """Return the length of a document as AWS counts it, in characters.
+
+    The shortest rendering is what counts, as that is what s3crypt sends.
+
+    Raises:
+        ConfigError: It is longer than AWS takes.
+    """
+    limit, counts_space = _LIMITS[kind]
+    text = document.render(indent=None)
+    length = len(text.encode()) if counts_space else len("".join(text.split()))
+    if length > limit:
+        raise ConfigError(
+            f"The {kind} would have {length:,} characters; AWS takes {limit:,}.",
+            hint="Name fewer principals, prefixes or keys, or use patterns.",
+        )
+    return length
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        place = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise _not_a_policy(f"it is not JSON{place}") from error
+
+
+def _place(number: int, statement: object) -> str:
+    sid = statement.get("Sid") if isinstance(statement, Mapping) else None
+    return f"statement {sid}" if isinstance(sid, str) and sid else f"statement {number + 1}"
+
+
+def _statement(content: object, place: str) -> Statement:
+    if not isinstance(content, Mapping):
+        raise _not_a_policy(f"{place} is not a JSON object")
+    effect = content.get("Effect")
+    if effect not in {"Allow", "Deny"}:
+        raise _not_a_policy(f"{place} has no Effect that is Allow or Deny")
+    for one, other in (
+        ("Action", "NotAction"),
+        ("Resource", "NotResource"),
+        ("Principal", "NotPrincipal"),
+    ):
+        if one in content and other in content:
+            raise _not_a_policy(f"{place} has both {one} and {other}")
+    if "Action" not in content and "NotAction" not in content:
+        raise _not_a_policy(f"{place} has no Action")
+    return Statement(
+        effect=effect,
+        sid=_text(content.get("Sid"), f"Sid of {place}"),
+        principals=_principals(content.get("Principal"), f"Principal of {place}"),
+        not_principals=_principals(content.get("NotPrincipal"), f"NotPrincipal of {place}"),
+        actions=_texts(content.get("Action"), f"Action of {place}"),
+        not_actions=_texts(content.get("NotAction"), f"NotAction of {place}"),
+        resources=_texts(content.get("Resource"), f"Resource of {place}"),
+        not_resources=_texts(content.get("NotResource"), f"NotResource of {place}"),
+        conditions=tuple(_conditions(content.get("Condition", {}), f"Condition of {place}")),
+        unknown={key: value for key, value in content.items() if key not in _STATEMENT_ELEMENTS},
+    )
+
+
+def _text(value: object, what: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise _not_a_policy(f"the {what} is not text")
+    return value
+
+
+def _texts(value: object, what: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, str) for each in values):
+        raise _not_a_policy(f"the {what} is neither text nor a list of texts")
+    return tuple(values)
+
+
+def _principals(value: object, what: str) -> tuple[Principal, ...] | None:
+    if value is None:
+        return None
+    if value == _EVERYONE:
+        return (Principal(_EVERYONE, _EVERYONE),)
+    if not isinstance(value, Mapping):
+        raise _not_a_policy(f'the {what} is neither "*" nor a JSON object')
+    return tuple(
+        Principal(str(kind), each)
+        for kind, values in value.items()
+        for each in _texts(values, what) or ()
+    )
+
+
+def _conditions(value: object, what: str) -> Iterator[Condition]:
+    if not isinstance(value, Mapping):
+        raise _not_a_policy(f"the {what} is not a JSON object")
+    for operator, block in value.items():
+        if not isinstance(block, Mapping):
+            raise _not_a_policy(f"the {what} has no keys under {operator}")
+        for key, values in block.items():
+            listed = values if isinstance(values, list) else [values]
+            if not all(isinstance(each, str | int | float | bool) for each in listed):
+                raise _not_a_policy(f"the {what} has a value of {key} that is no text or number")
+            yield Condition(str(operator), str(key), tuple(_normal(each) for each in listed))
+
+
+def _normal(value: str | float | bool) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _plain(values: Sequence[str] | None) -> Any:
+    if values is None:
+        return None
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _principals_json(principals: Sequence[Principal] | None) -> Any:
+    if principals is None:
+        return None
+    if any(each.type == _EVERYONE for each in principals):
+        return _EVERYONE
+    by_type: dict[str, list[str]] = {}
+    for each in principals:
+        by_type.setdefault(each.type, []).append(each.value)
+    return {kind: _plain(values) for kind, values in by_type.items()}
+
+
+def _texts_meaning(values: Sequence[str] | None, *, fold: bool = False) -> Any:
+    if values is None:
+        return None
+    return frozenset(each.lower() if fold else each for each in values)
+
+
+def _principals_meaning(principals: Sequence[Principal] | None) -> Any:
+    if principals is None:
+        return None
+    return frozenset(_principal_meaning(each) for each in principals)
+
+
+def _principal_meaning(principal: Principal) -> tuple[str, str]:
+    # An account stands for its root, and {"AWS": "*"} for "*", in policies of buckets and keys.
+    kind, value = principal.type, principal.value
+    if kind == "AWS" and value == _EVERYONE:
+        return (_EVERYONE, _EVERYONE)
+    if kind == "AWS" and value.isdecimal() and len(value) == 12:
+        return (kind, f"arn:aws:iam::{value}:root")
+    return (kind, value)
+
+
+def _not_a_policy(reason: str) -> ConfigError:
+    return ConfigError(
+        f"Not a policy: {reason}.",
+        hint="A policy is a JSON object with Version and Statement, a list of statements.",
+    )
