@@ -18,6 +18,7 @@ import boto3
 import botocore.session
 import pytest
 from botocore.config import Config
+from hypothesis import HealthCheck, settings
 
 from s3crypt import requests
 from s3crypt import sandbox as sandboxes
@@ -41,6 +42,12 @@ distance.FAR_SECONDS = math.inf
 # Thousands of stores make clients here, each of a session of its own, and each session would parse
 # 2 MB of JSON that describes S3 and KMS: a third of the tests' time.
 botocore.session.create_loader = cache(botocore.session.create_loader)
+
+# How long an example takes, or is made, says only how busy the machine is.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 _QUICK = Config(retries={"total_max_attempts": 1})
 

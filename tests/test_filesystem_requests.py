@@ -507,23 +507,30 @@ def test_content_of_many_is_a_request_an_object(
     }
 
 
-def _widest(sandbox: Running, work: Callable[[S3CryptFileSystem], object]) -> int:
-    """Return how many requests were under way at once, each taking 50 ms more."""
-    now, most, lock = [0], [0], threading.Lock()
+def _widest(sandbox: Running, work: Callable[[S3CryptFileSystem], object], *, held: int) -> int:
+    """Return how many requests were under way at once.
+
+    Each takes 50 ms more, and longer until `held` of them have been under way: a busy machine
+    begins them one after the other.
+    """
+    now, most, change = 0, 0, threading.Condition()
 
     def slowly(_: Asked, forward: Callable[[], Answer]) -> Answer:
-        with lock:
-            now[0] += 1
-            most[0] = max(most[0], now[0])
+        nonlocal now, most
+        with change:
+            now += 1
+            most = max(most, now)
+            change.notify_all()
+            change.wait_for(lambda: most >= held, timeout=5)
         time.sleep(0.05)
         answer = forward()
-        with lock:
-            now[0] -= 1
+        with change:
+            now -= 1
         return answer
 
     with relaying(sandbox.endpoint_url, slowly) as relay:
         work(S3CryptFileSystem(MODE, endpoint_url=relay.url))
-    return most[0]
+    return most
 
 
 @pytest.mark.parametrize(
@@ -541,10 +548,9 @@ def test_more_is_under_way_with_a_service_far_away(
     """As with any job; with a near one there are as many as cores."""
     paths = [f"{bucket}/{number}" for number in range(40)]
     S3CryptFileSystem(MODE).pipe(dict.fromkeys(paths, b"abc"))
-    near = _widest(sandbox, lambda fs: work(fs, paths))
+    near = _widest(sandbox, lambda fs: work(fs, paths), held=1)
     monkeypatch.setattr("s3crypt.local.distance.FAR_SECONDS", 0.0)
-    # As many as begin at once, but for those that a busy machine lets end before.
-    assert near < 10 <= _widest(sandbox, lambda fs: work(fs, paths)) <= most
+    assert near < 10 <= _widest(sandbox, lambda fs: work(fs, paths), held=10) <= most
 
 
 def test_the_first_failure_ends_it(

@@ -88,7 +88,7 @@ def test_a_file_that_was_written_to_has_another_version(tmp_path: Path) -> None:
 _NAMES = st.text(st.sampled_from("aA!./0\N{SNOWMAN}\U0001f40d\uffee "), min_size=1, max_size=4)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.sets(_NAMES, max_size=12), st.integers(1, 4))
 def test_files_come_in_the_order_of_a_listing(names: set[str], lot: int) -> None:
     """Sorted by the bytes of their whole names, whatever a lot is, each once."""

@@ -4,7 +4,7 @@
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from writers import ForeignWriter, split
 
@@ -14,13 +14,11 @@ from s3crypt.keyrings import AESKeyring
 from s3crypt.message import Geometry
 
 KEYRING = AESKeyring("geometry", "key", bytes(range(32)))
-WHOLE = settings(deadline=None)  # a loaded machine is no failure
 
 geometries = st.builds(Geometry, st.integers(100, 160 * 1024), st.integers(1, 2**26))
 lengths = st.one_of(st.integers(0, 2**12), st.integers(0, 5 * 2**40))
 
 
-@WHOLE
 @given(geometries, lengths)
 def test_plaintext_length_inverts_message_length(geometry: Geometry, length: int) -> None:
     """The plaintext length follows from the message length, and back."""
@@ -36,7 +34,6 @@ def test_plaintext_length_inverts_message_length(geometry: Geometry, length: int
     assert geometry.offset(regular + 1) + final + 40 == written
 
 
-@WHOLE
 @given(geometries, st.integers(0, 2**41))
 def test_every_length_is_a_messages_or_refused(geometry: Geometry, length: int) -> None:
     """A length is either that of a message, whichever way it ends, or refused."""
@@ -47,7 +44,6 @@ def test_every_length_is_a_messages_or_refused(geometry: Geometry, length: int) 
     assert geometry.header_length + regular * geometry.stride + final + 40 == length
 
 
-@WHOLE
 @given(geometries, st.integers(1, 2**32 - 1))
 def test_offsets_are_a_grid(geometry: Geometry, sequence: int) -> None:
     """Frames lie one after another from the header's end."""
@@ -55,7 +51,6 @@ def test_offsets_are_a_grid(geometry: Geometry, sequence: int) -> None:
     assert geometry.offset(sequence + 1) - geometry.offset(sequence) == geometry.frame_length + 32
 
 
-@WHOLE
 @given(st.binary(max_size=1500), st.sampled_from([128, 256, 1024]), st.booleans())
 def test_messages_have_the_length_foretold(data: bytes, frame_length: int, signed: bool) -> None:
     """A message is as long as geometry says, and its signature when it has one."""
@@ -66,7 +61,6 @@ def test_messages_have_the_length_foretold(data: bytes, frame_length: int, signe
     assert geometry.plaintext_length(len(written) - signature) == len(data)
 
 
-@WHOLE
 @given(st.integers(0, 600), st.integers(1, 200), st.booleans())
 def test_either_ending_is_understood(length: int, frame_length: int, empty_final: bool) -> None:
     """A full and an empty final frame both give the plaintext's length."""

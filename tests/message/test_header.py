@@ -29,7 +29,6 @@ from s3crypt.message.suites import COMMITTING, COMMITTING_SIGNED
 
 EVERY_READER = pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 KEYRING = AESKeyring("limits", "key", bytes(range(32)))
-WHOLE = settings(deadline=None)  # a loaded machine is no failure
 
 texts = st.text(max_size=40)
 contexts = st.dictionaries(texts, texts, max_size=8)
@@ -48,7 +47,6 @@ def read(data: bytes, **limits: int) -> message.Header:
 # What is parsed
 
 
-@WHOLE
 @given(contexts, edk_lists, st.binary(min_size=32, max_size=32), st.integers(1, 2**26))
 def test_reading_inverts_writing(
     context: dict[str, str], edks: list[EncryptedDataKey], message_id: bytes, frame_length: int
@@ -73,7 +71,6 @@ def test_reading_inverts_writing(
         assert len(header) == len(body) + 16
 
 
-@WHOLE
 @given(contexts)
 def test_context_serialization_is_canonical(context: dict[str, str]) -> None:
     """Pairs are sorted by their UTF-8 key, whatever their order was; nothing is lost."""
@@ -419,7 +416,7 @@ def test_malformed_signing_keys(reader: Reader, signing_key: str) -> None:
         reader(data, FixedKeyring(writer.data_key))
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(
     st.sampled_from([b"", b"\x02\x04\x78", b"\x02\x05\x78", b"\x01\x80\x01\x78"]),
     st.lists(st.one_of(st.binary(max_size=40), st.just(bytes(32)), st.just(b"\x00\x01"))),
@@ -433,7 +430,7 @@ def test_noise_is_refused(start: bytes, rest: list[bytes]) -> None:
     assert header.edks
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.data())
 def test_changed_headers_open_nothing(data: st.DataObject) -> None:
     """A header with a stretch of bytes replaced, cut out or put in opens no message."""

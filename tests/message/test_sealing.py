@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from readers import READERS, Reader, ShortReads
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 F = 128
 KEYRING = AESKeyring("sealing", "key", bytes(range(32)))
-WHOLE = settings(deadline=None)  # a loaded machine is no failure
 BOTH_SUITES = pytest.mark.parametrize("signed", [False, True], ids=["0478", "0578"])
 EVERY_READER = pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 # Around frames, and around the runs of 1 MiB in which streams work.
@@ -89,7 +88,6 @@ def test_two_threads_end_a_message_alike(size: int, frame_length: int) -> None:
     assert message.decrypt(written, KEYRING) == data
 
 
-@WHOLE
 @given(
     st.binary(max_size=700),
     st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3),
