@@ -42,7 +42,12 @@ def _arguments() -> argparse.Namespace:
     kill.add_argument("--objects", type=int, default=300)
     kill.add_argument("--kills", type=int, default=10, help="of each verb")
     kill.add_argument("--jobs", type=int, default=8, help="objects in flight at once")
-    kill.add_argument("--verbs", default="put,get,rotate")
+    kill.add_argument(
+        "--verbs",
+        choices=("put", "put,get", "put,rotate", "put,get,rotate"),
+        default="put,get,rotate",
+        help="get and rotate need the objects that put stores",
+    )
     cut = trials.add_parser("cut")
     cut.add_argument("--objects", type=int, default=200, help="of each job")
     cut.add_argument("--rounds", type=int, default=1, help="of all jobs")
