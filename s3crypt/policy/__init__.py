@@ -5,6 +5,23 @@ Nothing here makes a request. `s3crypt.buckets` writes the policies of buckets, 
 of keys and `s3crypt.iam` those of roles.
 """
 
+from .callers import Caller
 from .documents import Condition, Document, Effect, Kind, Principal, Statement, check_size
+from .evaluation import Decision, Policies, Request, Verdict, decide, not_understood
 
-__all__ = ["Condition", "Document", "Effect", "Kind", "Principal", "Statement", "check_size"]
+__all__ = [
+    "Caller",
+    "Condition",
+    "Decision",
+    "Document",
+    "Effect",
+    "Kind",
+    "Policies",
+    "Principal",
+    "Request",
+    "Statement",
+    "Verdict",
+    "check_size",
+    "decide",
+    "not_understood",
+]

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who makes a request: the condition keys that follow from it, and the principals that name it.
+
+Principals: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from s3crypt.errors import ConfigError
+
+from .documents import Principal
+from .patterns import ABSENT, Value
+from .truth import NotUnderstood, Truth
+
+CallerKind: TypeAlias = Literal["role", "user", "root", "service", "anonymous"]
+
+_EVERYONE = "*"
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_ROOT = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):root")
+_NAMED = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:(?:role|user)/[^*?]+")
+_SESSION = re.compile(r"arn:aws[a-z-]*:sts::([0-9]{12}):assumed-role/([^/*?]+)/[^*?]+")
+_TYPES: Mapping[CallerKind, str] = {"role": "AssumedRole", "user": "User", "root": "Account"}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request.
+
+    Attributes:
+        arn: The ARN of the role (not of its session), of the user or of the root user; the name of
+            a service, such as `logging.s3.amazonaws.com`; None of an anonymous caller.
+        account: The caller's account, of 12 digits; None of services and anonymous callers.
+        tags: The tags of the role or user, and of the session.
+    """
+
+    kind: CallerKind
+    arn: str | None = None
+    account: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that the caller is named.
+
+        Raises:
+            ConfigError: A role, user or root user has no ARN or account, or a service no name.
+        """
+        is_of_account = self.kind in _TYPES
+        if (is_of_account and not self.account) or (self.kind != "anonymous" and not self.arn):
+            raise ConfigError(
+                f"A caller of the kind {self.kind} needs a name.",
+                hint="Give a role or user with its ARN and account, a service with its name.",
+            )
+
+    @property
+    def name(self) -> str:
+        """The name of a role or user without its path; empty for other callers."""
+        return (self.arn or "").rpartition("/")[2] if self.kind in {"role", "user"} else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Whether a statement's principals name a caller.
+
+    Attributes:
+        itself: By its own name, or as one of everyone.
+        account: By its account. An Allow then leaves it to the account's policies to allow.
+    """
+
+    itself: Truth
+    account: Truth = False
+
+
+def derived_keys(caller: Caller) -> dict[str, Value]:
+    """Return the condition keys that follow from the caller, by their names in lower case.
+
+    Availability: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
+    """
+    if caller.kind == "anonymous":
+        return {
+            "aws:principalaccount": "anonymous",
+            "aws:principalarn": ABSENT,
+            "aws:principalisawsservice": ABSENT,
+            "aws:principaltype": "Anonymous",
+            "aws:username": ABSENT,
+        }
+    if caller.kind == "service":
+        # The ARN and the account of a service are AWS's own affair: they stay unspecified.
+        return {
+            "aws:principalisawsservice": "true",
+            "aws:principalservicename": str(caller.arn),
+            "aws:username": ABSENT,
+        }
+    return {
+        "aws:principalaccount": str(caller.account),
+        "aws:principalarn": str(caller.arn),
+        "aws:principalisawsservice": "false",
+        "aws:principaltype": _TYPES[caller.kind],
+        "aws:sourceorgid": ABSENT,
+        "aws:sourceorgpaths": ABSENT,
+        "aws:username": caller.name if caller.kind == "user" else ABSENT,
+        **{f"aws:principaltag/{name.lower()}": value for name, value in caller.tags.items()},
+    }
+
+
+def principal_fault(principal: Principal) -> NotUnderstood | None:
+    """Return what is not understood about a principal, whoever calls; None if it is understood."""
+    kind, value = principal.type, principal.value
+    is_understood = (
+        value == _EVERYONE
+        if kind == _EVERYONE
+        else "*" not in value and "?" not in value
+        if kind == "Service"
+        else kind == "AWS"
+        and (value == _EVERYONE or any(form.fullmatch(value) for form in (_ACCOUNT, _ROOT, _NAMED)))
+    )
+    return None if is_understood else NotUnderstood(f"the principal {kind} {value}")
+
+
+def naming(principal: Principal, caller: Caller) -> Naming:
+    """Return whether a principal names a caller."""
+    kind, value = principal.type, principal.value
+    if value == _EVERYONE and kind in {_EVERYONE, "AWS"}:
+        return Naming(itself=True)
+    if caller.kind == "anonymous":
+        return Naming(itself=False)
+    if kind == "Service":
+        fault = principal_fault(principal) or value == caller.arn
+        return Naming(itself=fault if caller.kind == "service" else False)
+    if caller.kind == "service":
+        return Naming(itself=False)
+    return _naming_of_account(principal, caller)
+
+
+def _naming_of_account(principal: Principal, caller: Caller) -> Naming:
+    kind, value = principal.type, principal.value
+    if kind == "AWS":
+        found = _ROOT.fullmatch(value)
+        if found or _ACCOUNT.fullmatch(value):
+            return Naming(itself=False, account=(found[1] if found else value) == caller.account)
+        if _NAMED.fullmatch(value):
+            return Naming(itself=value == caller.arn)
+        session = _SESSION.fullmatch(value)
+        if session and session.groups() != (caller.account, caller.name):
+            return Naming(itself=False)
+    return Naming(itself=principal_fault(principal) or False)

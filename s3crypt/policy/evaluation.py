@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decision about a request, as IAM, S3 and KMS take it from policies.
+
+This module knows the order of decision and no role. Statements that are not understood count only
+where they could change the decision; the decision is then `not understood`.
+
+Not part of the decision: service and resource control policies of an organization, permissions
+boundaries, session policies, policies of VPC endpoints, grants of KMS keys, access control lists,
+and the block of public access.
+
+Order: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+Keys: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Self, TypeAlias
+
+from .callers import Caller, derived_keys
+from .compiled import CompiledDocument, Match, Place, faults
+from .documents import Document, Kind
+from .patterns import ABSENT, Value, Values
+from .truth import NotUnderstood, Truth, conjunction, disjunction
+
+# The root user of the bucket's account may make these whatever the bucket policy denies.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketPolicy.html
+_OF_ROOT = frozenset({"s3:getbucketpolicy", "s3:putbucketpolicy", "s3:deletebucketpolicy"})
+_PLACES: Mapping[Kind, Place] = {
+    Kind.BUCKET: Place.BUCKET,
+    Kind.KEY: Place.KEY,
+    Kind.TRUST: Place.TRUST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that is to be decided.
+
+    Attributes:
+        action: As policies name it, such as `s3:PutObject`.
+        resource: The ARN of the object, bucket or key, or `*` for an action without a resource.
+        owner: The account of the bucket or key.
+        context: Condition keys and their values, by names in any case: a text, or a tuple for a key
+            of several values. A request is expected to name `aws:SecureTransport`, and
+            `s3:TlsVersion` if it has TLS. Keys that follow from the caller and the owner are
+            derived; keys that a request has only on demand, as `s3:x-amz-server-side-encryption`,
+            are absent if they are not named. A condition on any other key that is not named is not
+            understood.
+    """
+
+    caller: Caller
+    action: str
+    resource: str
+    owner: str
+    context: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+
+
+class Verdict(StrEnum):
+    """What becomes of a request."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    NOT_UNDERSTOOD = "not understood"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict and the statements that lead to it.
+
+    Attributes:
+        statements: Each with its document, as `bucket policy: S3cryptDenyInsecureTransport`. Of a
+            denied request those that deny it, none if no statement allows it. If the verdict is
+            `not understood`, the statements that are not understood.
+        reason: A sentence.
+    """
+
+    verdict: Verdict
+    statements: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The documents that decide together. They are compiled here, once for many requests.
+
+    Attributes:
+        identity: The policies of the caller: its own, and those of its groups.
+        bucket: The policy of the bucket; None if it has none.
+        key: The policy of the key. Every key has one: requests about a key are not understood
+            without it.
+    """
+
+    identity: tuple[Document, ...] = ()
+    bucket: Document | None = None
+    key: Document | None = None
+    _identity: tuple[CompiledDocument, ...] = field(init=False, repr=False, compare=False)
+    _bucket: CompiledDocument | None = field(init=False, repr=False, compare=False)
+    _key: CompiledDocument | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compile the documents."""
+        many = len(self.identity) > 1
+        identity = tuple(
+            CompiledDocument(each, Place.IDENTITY, f"identity policy {number}" if many else "")
+            for number, each in enumerate(self.identity, 1)
+        )
+        bucket = CompiledDocument(self.bucket, Place.BUCKET) if self.bucket else None
+        key = CompiledDocument(self.key, Place.KEY) if self.key else None
+        object.__setattr__(self, "_identity", identity)
+        object.__setattr__(self, "_bucket", bucket)
+        object.__setattr__(self, "_key", key)
+
+    def matching(self, request: Request, values: Values) -> tuple[list[Match], list[Match]]:
+        """Return the statements that may apply: those of the caller, and those of the resource."""
+        about = (request.caller, request.action, request.resource, values)
+        has_own = request.caller.kind in {"role", "user"}
+        own = [match for each in self._identity for match in each.matching(*about)]
+        if _is_about_key(request):
+            resource = self._key
+        else:
+            is_about_bucket = _service(request) == "s3" and request.resource != "*"
+            resource = self._bucket if is_about_bucket else None
+        return own if has_own else [], list(resource.matching(*about)) if resource else []
+
+
+def not_understood(document: Document, kind: Kind) -> dict[str, str]:
+    """Return the statements of a document that are not understood: Sid or number -> what is not.
+
+    A statement whose elements do not fit the place where it is attached is one of them. A request
+    that names a condition key that is not known is decided all the same.
+    """
+    return faults(document, _PLACES.get(kind, Place.IDENTITY))
+
+
+def decide(request: Request, policies: Policies) -> Decision:
+    """Return whether policies allow a request.
+
+    An explicit Deny wins. Within the account of a bucket, an Allow of the bucket policy or of the
+    caller's policies suffices; a caller of another account needs both. A key's policy is the root
+    of trust: the caller's policies count only where it allows the caller's account.
+    """
+    if _is_root_with_its_policy(request):
+        return Decision(Verdict.ALLOWED, (), "The bucket's root user always may.")
+    values = _values(request)
+    own, theirs = policies.matching(request, values)
+    denies = [each for each in (*own, *theirs) if each.effect == "Deny"]
+    certain = tuple(each.statement for each in denies if each.applies is True)
+    if certain:
+        return Decision(Verdict.DENIED, certain, "A statement denies it.")
+    routes = _routes(request, policies, _consents(request, own, theirs))
+    truth = disjunction(_leads(each) for each in routes)
+    if truth is False:
+        return Decision(Verdict.DENIED, (), _missing(routes))
+    if truth is not True or denies:
+        return _unclear(denies, [] if truth is True else routes)
+    names = (name for each in routes if _leads(each) is True for name in _certain(each))
+    return Decision(Verdict.ALLOWED, tuple(dict.fromkeys(names)), "It is allowed, and not denied.")
+
+
+def _values(request: Request) -> Values:
+    given: dict[str, Value] = {name.lower(): value for name, value in request.context.items()}
+    derived = derived_keys(request.caller)
+    derived["aws:resourceaccount"] = request.owner
+    if request.action[:3].lower() == "s3:":
+        derived["s3:resourceaccount"] = request.owner
+    if request.action[:4].lower() == "kms:" and request.caller.account:
+        derived["kms:calleraccount"] = request.caller.account
+    if given.get("aws:sourcevpce", ABSENT) != ABSENT:
+        given.setdefault("aws:sourceip", ABSENT)
+    if given.get("aws:securetransport") == "false":
+        given.setdefault("s3:tlsversion", ABSENT)
+    if request.caller.kind in {"role", "user", "root"}:
+        # S3 asks KMS in the caller's name; other requests here come from the caller directly.
+        given.setdefault("aws:viaawsservice", "true" if "kms:viaservice" in given else "false")
+    return {**given, **derived}
+
+
+def _service(request: Request) -> str:
+    return request.action.partition(":")[0].lower()
+
+
+def _is_about_key(request: Request) -> bool:
+    return _service(request) == "kms" and ":key/" in request.resource
+
+
+def _is_root_with_its_policy(request: Request) -> bool:
+    return (
+        request.caller.kind == "root"
+        and request.caller.account == request.owner
+        and request.action.lower() in _OF_ROOT
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Consent:
+    """Whether one side allows a request.
+
+    Attributes:
+        side: The side, for people.
+        statements: Those that allow it, or may, and whether they do.
+    """
+
+    side: str
+    truth: Truth
+    statements: tuple[tuple[str, Truth], ...] = ()
+
+    @classmethod
+    def of(cls, side: str, statements: Iterable[tuple[str, Truth]]) -> Self:
+        """Return the consent that statements give."""
+        found = tuple(statements)
+        return cls(side, disjunction(truth for _, truth in found), found)
+
+
+_Route: TypeAlias = tuple[_Consent, ...]
+"""Consents that together allow a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Consents:
+    """Who allows a request.
+
+    Attributes:
+        caller: The caller's policies; the root user needs none.
+        itself: The resource's policy, naming the caller itself or everyone.
+        account: The resource's policy, naming the caller's account.
+        either: The resource's policy, in one of these ways.
+    """
+
+    caller: _Consent
+    itself: _Consent
+    account: _Consent
+    either: _Consent
+
+
+def _consents(request: Request, own: Sequence[Match], theirs: Sequence[Match]) -> _Consents:
+    side = "the key policy" if _is_about_key(request) else "the bucket policy"
+    mine = [(each.statement, each.applies) for each in own if each.effect == "Allow"]
+    allows = [each for each in theirs if each.effect == "Allow"]
+    return _Consents(
+        _Consent("the account of the root user", truth=True)
+        if request.caller.kind == "root"
+        else _Consent.of("the caller's policies", mine),
+        _Consent.of(side, ((each.statement, each.naming.itself) for each in allows)),
+        _Consent.of(
+            f"{side} for the caller's account",
+            ((each.statement, each.naming.account) for each in allows),
+        ),
+        _Consent.of(side, ((each.statement, each.applies) for each in allows)),
+    )
+
+
+def _routes(request: Request, policies: Policies, consents: _Consents) -> list[_Route]:
+    if _is_about_key(request):
+        return _routes_to_key(request, policies, consents)
+    if _service(request) not in {"s3", "kms"}:
+        return _routes_elsewhere(request, consents)
+    if not request.caller.account:
+        return [(consents.itself,)]
+    if request.caller.account == request.owner:
+        return [(consents.caller,), (consents.itself,)]
+    return [(consents.caller, consents.either)]
+
+
+def _routes_to_key(request: Request, policies: Policies, consents: _Consents) -> list[_Route]:
+    if not policies.key:
+        missing = NotUnderstood("the key's policy, which is not given")
+        return [(_Consent("the key policy", missing),)]
+    if request.caller.kind == "anonymous":  # KMS answers signed requests only
+        return []
+    if not request.caller.account:
+        return [(consents.itself,)]
+    if request.caller.account == request.owner:
+        return [(consents.itself,), (consents.caller, consents.account)]
+    return [(consents.caller, consents.either)]
+
+
+def _routes_elsewhere(request: Request, consents: _Consents) -> list[_Route]:
+    # No policies of other services' resources are given. Within an account they are not needed,
+    # but for the trust policy of a role that is to be assumed.
+    other = _Consent("the resource's policy", NotUnderstood("a policy that is not given"))
+    if request.action.lower().startswith("sts:assumerole") or not request.caller.account:
+        return [(other,)]
+    is_home = request.caller.account == request.owner
+    return [(consents.caller,)] if is_home else [(consents.caller, other)]
+
+
+def _leads(route: _Route) -> Truth:
+    return conjunction(each.truth for each in route)
+
+
+def _certain(route: _Route) -> Iterator[str]:
+    for consent in route:
+        yield from (name for name, truth in consent.statements if truth is True)
+
+
+def _missing(routes: Sequence[_Route]) -> str:
+    for route in routes:
+        given = [each.side for each in route if each.truth is True]
+        lacking = [each.side for each in route if each.truth is not True]
+        if given:
+            return f"It is allowed by {given[0]}, and not by {lacking[0]}."
+    return "No statement allows it."
+
+
+def _unclear(denies: Sequence[Match], routes: Sequence[_Route]) -> Decision:
+    allows = [pair for route in routes for each in route for pair in each.statements]
+    found = [(each.statement, each.applies) for each in denies] + allows
+    unclear = [(name, truth) for name, truth in found if isinstance(truth, NotUnderstood)]
+    reasons = [truth for _, truth in unclear]
+    reasons += [
+        each.truth for route in routes for each in route if isinstance(each.truth, NotUnderstood)
+    ]
+    names = tuple(dict.fromkeys(name for name, _ in unclear))
+    return Decision(Verdict.NOT_UNDERSTOOD, names, f"Not understood: {reasons[0].reason}.")
