@@ -6,7 +6,17 @@ of keys and `s3crypt.iam` those of roles.
 """
 
 from .callers import Caller
-from .documents import Condition, Document, Effect, Kind, Principal, Statement, check_size
+from .controls import Finding, Status, findings
+from .documents import (
+    Condition,
+    Document,
+    Effect,
+    Kind,
+    Principal,
+    Statement,
+    check_size,
+    check_writable,
+)
 from .evaluation import Decision, Policies, Request, Verdict, decide, not_understood
 
 __all__ = [
@@ -15,13 +25,17 @@ __all__ = [
     "Decision",
     "Document",
     "Effect",
+    "Finding",
     "Kind",
     "Policies",
     "Principal",
     "Request",
     "Statement",
+    "Status",
     "Verdict",
     "check_size",
+    "check_writable",
     "decide",
+    "findings",
     "not_understood",
 ]

@@ -103,7 +103,7 @@ class CompiledDocument:
     def __init__(self, document: Document, place: Place, label: str = "") -> None:
         self._statements = [
             _compiled(each, f"{label or place.value}: {name}", document.version, place)
-            for name, each in _named(document)
+            for name, each in document.named()
         ]
         self._by_action: dict[str, tuple[_Compiled, ...]] = {}
 
@@ -133,16 +133,11 @@ def faults(document: Document, place: Place) -> dict[str, str]:
     Condition keys that are not known are among it: a request that names such a key is decided.
     """
     found: dict[str, str] = {}
-    for name, statement in _named(document):
+    for name, statement in document.named():
         first = next(_faults(statement, document.version, place), None)
         if first:
             found[name] = first.reason
     return found
-
-
-def _named(document: Document) -> Iterator[tuple[str, Statement]]:
-    for number, each in enumerate(document.statements, 1):
-        yield each.sid or f"statement {number}", each
 
 
 def _faults(statement: Statement, version: str | None, place: Place) -> Iterator[NotUnderstood]:

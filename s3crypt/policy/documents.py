@@ -9,6 +9,9 @@ Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_gra
 """
 
 import json
+import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +21,8 @@ from s3crypt.errors import ConfigError
 
 VERSION = "2012-10-17"
 """The version of the policy language in which policy variables are more than text."""
+
+_VERSION_OF_NONE = "2008-10-17"
 
 OWN_SID = "S3crypt"
 """The Sid of every statement that s3crypt writes begins with this."""
@@ -38,6 +43,12 @@ _STATEMENT_ELEMENTS = frozenset(
     }
 )
 _EVERYONE = "*"
+_ACCOUNT_ROOT = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):root")
+# The grammar needs six levels; an element that is kept as it is may have a few more.
+_LEVELS = 16
+_SID = re.compile(r"[A-Za-z0-9]*")
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
+_CHARACTERS = re.compile(r"[\t\n\r\x20-\xff]*")
 
 
 class Kind(StrEnum):
@@ -52,16 +63,17 @@ class Kind(StrEnum):
     TRUST = "trust policy of a role"
 
 
-# Kind -> the longest document, and whether white space counts.
+# Kind -> the longest document. The limits of IAM do not count white space, of which the shortest
+# rendering has none but inside texts; that is counted here.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length
-_LIMITS: Mapping[Kind, tuple[int, bool]] = {
-    Kind.BUCKET: (20 * 1024, True),
-    Kind.KEY: (32 * 1024, True),
-    Kind.MANAGED: (6_144, False),
-    Kind.ROLE: (10_240, False),
-    Kind.USER: (2_048, False),
-    Kind.GROUP: (5_120, False),
-    Kind.TRUST: (2_048, False),
+_LIMITS: Mapping[Kind, int] = {
+    Kind.BUCKET: 20 * 1024,
+    Kind.KEY: 32 * 1024,
+    Kind.MANAGED: 6_144,
+    Kind.ROLE: 10_240,
+    Kind.USER: 2_048,
+    Kind.GROUP: 5_120,
+    Kind.TRUST: 2_048,
 }
 
 
@@ -146,7 +158,10 @@ class Statement:
         """Return the statement as JSON values; a list of one value becomes the value."""
         conditions: dict[str, dict[str, Any]] = {}
         for each in self.conditions:
-            conditions.setdefault(each.operator, {})[each.key] = _plain(each.values)
+            block = conditions.setdefault(each.operator, {})
+            # JSON has no place for a second one, and to drop it would allow more.
+            assert each.key not in block, f"{each.operator} has {each.key} twice"
+            block[each.key] = _plain(each.values)
         elements = {
             "Sid": self.sid,
             "Effect": self.effect,
@@ -185,26 +200,40 @@ class Document:
             ConfigError: It is no JSON, or no policy: the message names the statement and the
                 element.
         """
-        content = _loaded(policy) if isinstance(policy, str) else policy
-        if not isinstance(content, Mapping):
+        content = _loaded(policy)
+        if not isinstance(content, dict):
             raise _not_a_policy("it is not a JSON object")
-        extra = sorted(set(content) - {"Version", "Id", "Statement"})
+        extra = sorted(content.keys() - {"Version", "Id", "Statement"})
         if extra:
             raise _not_a_policy(f"it has the element {extra[0]}")
         found = content.get("Statement")
-        statements = [found] if isinstance(found, Mapping) else found
-        if not isinstance(statements, list):
+        statements = [found] if isinstance(found, dict) else found
+        if not isinstance(statements, list) or not statements:
             raise _not_a_policy("it has no statements")
         return cls(
             tuple(_statement(each, _place(number, each)) for number, each in enumerate(statements)),
-            _text(content.get("Version"), "Version"),
-            _text(content.get("Id"), "Id"),
+            _text(content, "Version", "policy"),
+            _text(content, "Id", "policy"),
         )
+
+    def named(self) -> Iterator[tuple[str, Statement]]:
+        """Yield the statements with a name for each: its Sid, or its number, which starts at 1.
+
+        A Sid that several statements have is followed by the number.
+        """
+        counts = Counter(each.sid for each in self.statements)
+        for number, each in enumerate(self.statements, 1):
+            place = f"statement {number}"
+            if not each.sid:
+                yield place, each
+            else:
+                yield each.sid if counts[each.sid] == 1 else f"{each.sid} ({place})", each
 
     @property
     def meaning(self) -> tuple[Any, ...]:
         """A value that is equal for documents that mean the same."""
-        return (self.version, frozenset(each.meaning for each in self.statements))
+        version = self.version or _VERSION_OF_NONE
+        return (version, frozenset(each.meaning for each in self.statements))
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as JSON values."""
@@ -228,23 +257,88 @@ def check_size(document: Document, kind: Kind) -> int:
     Raises:
         ConfigError: It is longer than AWS takes.
     """
-    limit, counts_space = _LIMITS[kind]
-    text = document.render(indent=None)
-    length = len(text.encode()) if counts_space else len("".join(text.split()))
-    if length > limit:
+    length = len(document.render(indent=None))
+    if length > _LIMITS[kind]:
         raise ConfigError(
-            f"The {kind} would have {length:,} characters; AWS takes {limit:,}.",
+            f"The {kind} would have {length:,} characters; AWS takes {_LIMITS[kind]:,}.",
             hint="Name fewer principals, prefixes or keys, or use patterns.",
         )
     return length
 
 
-def _loaded(text: str) -> Any:
+def check_writable(document: Document, kind: Kind) -> int:
+    """Return the length of a document that AWS can be given.
+
+    Only statements of s3crypt are checked for the characters of their Sids: S3 and KMS take others
+    as well.
+
+    Raises:
+        ConfigError: It is longer than AWS takes, two statements have one Sid, or a text has a
+            character that policies cannot have.
+    """
+    sids = [each.sid for each in document.statements if each.sid]
+    twice = [sid for sid, count in Counter(sids).items() if count > 1]
+    if twice:
+        raise _not_writable(f"two statements have the Sid {twice[0]}")
+    wrong = [each.sid for each in document.statements if each.is_ours and not _is_sid(each.sid)]
+    if wrong:
+        raise _not_writable(f"the Sid {wrong[0]!r} has more than letters and digits")
+    if not _CHARACTERS.fullmatch(json.dumps(document.to_json(), ensure_ascii=False)):
+        raise _not_writable("a text has a character beyond U+00FF or a control character")
+    return check_size(document, kind)
+
+
+def _is_sid(sid: str | None) -> bool:
+    return sid is not None and _SID.fullmatch(sid) is not None
+
+
+def _not_writable(reason: str) -> ConfigError:
+    return ConfigError(f"AWS would refuse the policy: {reason}.", hint="Change that statement.")
+
+
+def _loaded(policy: str | Mapping[str, Any]) -> Any:
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        place = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise _not_a_policy(f"it is not JSON{place}") from error
+        text = policy if isinstance(policy, str) else json.dumps(dict(policy))
+        content = json.loads(
+            text, object_pairs_hook=_object, parse_float=_number, parse_constant=_number
+        )
+        text.encode()
+        json.dumps(content, ensure_ascii=False).encode()
+    except ConfigError:
+        raise
+    except json.JSONDecodeError as error:
+        raise _not_a_policy(f"it is not JSON, line {error.lineno}") from error
+    except UnicodeEncodeError as error:
+        raise _not_a_policy("it has half of a surrogate pair") from error
+    except (RecursionError, TypeError, ValueError) as error:
+        raise _not_a_policy("it is not JSON") from error
+    if _is_deeper(content, _LEVELS):
+        raise _not_a_policy(f"it is more than {_LEVELS} levels deep")
+    return content
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # The service and a reader could each take another one of two values.
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise _not_a_policy(f"it has {name} twice in one object")
+    return found
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _not_a_policy(f"it has {text}, which is no number of JSON")
+    return value
+
+
+def _is_deeper(content: object, levels: int) -> bool:
+    if isinstance(content, dict):
+        content = list(content.values())
+    if not isinstance(content, list):
+        return False
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in content)
 
 
 def _place(number: int, statement: object) -> str:
@@ -253,74 +347,80 @@ def _place(number: int, statement: object) -> str:
 
 
 def _statement(content: object, place: str) -> Statement:
-    if not isinstance(content, Mapping):
+    if not isinstance(content, dict):
         raise _not_a_policy(f"{place} is not a JSON object")
     effect = content.get("Effect")
-    if effect not in {"Allow", "Deny"}:
+    if effect not in ("Allow", "Deny"):
         raise _not_a_policy(f"{place} has no Effect that is Allow or Deny")
-    for one, other in (
-        ("Action", "NotAction"),
-        ("Resource", "NotResource"),
-        ("Principal", "NotPrincipal"),
-    ):
-        if one in content and other in content:
-            raise _not_a_policy(f"{place} has both {one} and {other}")
+    for element in ("Action", "Resource", "Principal"):
+        if element in content and f"Not{element}" in content:
+            raise _not_a_policy(f"{place} has both {element} and Not{element}")
     if "Action" not in content and "NotAction" not in content:
         raise _not_a_policy(f"{place} has no Action")
     return Statement(
         effect=effect,
-        sid=_text(content.get("Sid"), f"Sid of {place}"),
-        principals=_principals(content.get("Principal"), f"Principal of {place}"),
-        not_principals=_principals(content.get("NotPrincipal"), f"NotPrincipal of {place}"),
-        actions=_texts(content.get("Action"), f"Action of {place}"),
-        not_actions=_texts(content.get("NotAction"), f"NotAction of {place}"),
-        resources=_texts(content.get("Resource"), f"Resource of {place}"),
-        not_resources=_texts(content.get("NotResource"), f"NotResource of {place}"),
-        conditions=tuple(_conditions(content.get("Condition", {}), f"Condition of {place}")),
+        sid=_text(content, "Sid", place),
+        principals=_principals(content, "Principal", place),
+        not_principals=_principals(content, "NotPrincipal", place),
+        actions=_texts(content, "Action", place),
+        not_actions=_texts(content, "NotAction", place),
+        resources=_texts(content, "Resource", place),
+        not_resources=_texts(content, "NotResource", place),
+        conditions=tuple(_conditions(content.get("Condition", {}), f"the Condition of {place}")),
         unknown={key: value for key, value in content.items() if key not in _STATEMENT_ELEMENTS},
     )
 
 
-def _text(value: object, what: str) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise _not_a_policy(f"the {what} is not text")
+def _text(content: Mapping[str, Any], element: str, place: str) -> str | None:
+    value = content.get(element)
+    if element in content and not isinstance(value, str):
+        raise _not_a_policy(f"the {element} of {place} is not text")
     return value
 
 
-def _texts(value: object, what: str) -> tuple[str, ...] | None:
-    if value is None:
+def _texts(content: Mapping[str, Any], element: str, place: str) -> tuple[str, ...] | None:
+    if element not in content:
         return None
+    return tuple(_listed(content[element], f"the {element} of {place}"))
+
+
+def _listed(value: object, what: str) -> list[str]:
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(each, str) for each in values):
-        raise _not_a_policy(f"the {what} is neither text nor a list of texts")
-    return tuple(values)
+        raise _not_a_policy(f"{what} is neither text nor a list of texts")
+    if not values:
+        raise _not_a_policy(f"{what} is empty")
+    return values
 
 
-def _principals(value: object, what: str) -> tuple[Principal, ...] | None:
-    if value is None:
+def _principals(
+    content: Mapping[str, Any], element: str, place: str
+) -> tuple[Principal, ...] | None:
+    if element not in content:
         return None
+    value, what = content[element], f"the {element} of {place}"
     if value == _EVERYONE:
         return (Principal(_EVERYONE, _EVERYONE),)
-    if not isinstance(value, Mapping):
-        raise _not_a_policy(f'the {what} is neither "*" nor a JSON object')
+    if not isinstance(value, dict) or _EVERYONE in value:
+        raise _not_a_policy(f'{what} is neither "*" nor a JSON object of types')
+    if not value:
+        raise _not_a_policy(f"{what} is empty")
     return tuple(
-        Principal(str(kind), each)
-        for kind, values in value.items()
-        for each in _texts(values, what) or ()
+        Principal(kind, each) for kind, values in value.items() for each in _listed(values, what)
     )
 
 
 def _conditions(value: object, what: str) -> Iterator[Condition]:
-    if not isinstance(value, Mapping):
-        raise _not_a_policy(f"the {what} is not a JSON object")
+    if not isinstance(value, dict):
+        raise _not_a_policy(f"{what} is not a JSON object")
     for operator, block in value.items():
-        if not isinstance(block, Mapping):
-            raise _not_a_policy(f"the {what} has no keys under {operator}")
+        if not isinstance(block, dict) or not block:
+            raise _not_a_policy(f"{what} has no keys under {operator}")
         for key, values in block.items():
             listed = values if isinstance(values, list) else [values]
             if not all(isinstance(each, str | int | float | bool) for each in listed):
-                raise _not_a_policy(f"the {what} has a value of {key} that is no text or number")
-            yield Condition(str(operator), str(key), tuple(_normal(each) for each in listed))
+                raise _not_a_policy(f"{what} has a value of {key} that is no text or number")
+            yield Condition(operator, key, tuple(_normal(each) for each in listed))
 
 
 def _normal(value: str | float | bool) -> str:
@@ -361,9 +461,8 @@ def _principal_meaning(principal: Principal) -> tuple[str, str]:
     kind, value = principal.type, principal.value
     if kind == "AWS" and value == _EVERYONE:
         return (_EVERYONE, _EVERYONE)
-    if kind == "AWS" and value.isdecimal() and len(value) == 12:
-        return (kind, f"arn:aws:iam::{value}:root")
-    return (kind, value)
+    root = _ACCOUNT_ROOT.fullmatch(value) if kind == "AWS" else None
+    return (kind, root[1] if root else value)
 
 
 def _not_a_policy(reason: str) -> ConfigError:

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controls of Security Hub that are about the text of policies: KMS.1, KMS.2 and KMS.5.
+
+They are evaluated as Security Hub words them, which is coarser than a decision about a request:
+KMS.1 and KMS.2 look at actions and at Resource, and ignore every Condition.
+
+https://docs.aws.amazon.com/securityhub/latest/userguide/kms-controls.html
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .documents import Condition, Document, Kind, Principal, Statement
+from .patterns import Style, compile_texts
+
+_DECRYPTING = ("kms:Decrypt", "kms:ReEncryptFrom")
+_MANAGED, _INLINE, _PUBLIC = "KMS.1", "KMS.2", "KMS.5"
+_CONTROLS = {
+    Kind.MANAGED: _MANAGED,
+    Kind.ROLE: _INLINE,
+    Kind.USER: _INLINE,
+    Kind.GROUP: _INLINE,
+    Kind.KEY: _PUBLIC,
+}
+# A condition on one of these, with fixed values, leaves nobody but those whom it names.
+_NAMING_KEYS = frozenset(
+    {
+        "aws:principalaccount",
+        "aws:principalarn",
+        "aws:principalorgid",
+        "aws:principalorgpaths",
+        "aws:sourceaccount",
+        "aws:sourcearn",
+        "aws:sourceip",
+        "aws:sourcevpc",
+        "aws:sourcevpce",
+        "kms:calleraccount",
+    }
+)
+# Operators that hold only for the values that they name, and not for a request without the key.
+_POSITIVE = frozenset(
+    {
+        "ArnEquals",
+        "ArnLike",
+        "IpAddress",
+        "StringEquals",
+        "StringEqualsIgnoreCase",
+        "StringLike",
+    }
+)
+_EVERYWHERE = frozenset({"0.0.0.0/0", "::/0"})
+
+
+class Status(StrEnum):
+    """What a control finds; the first two as Security Hub names them."""
+
+    PASSED = "PASSED"
+    FAILED = "FAILED"
+    NOT_UNDERSTOOD = "not understood"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a control says of a document.
+
+    Attributes:
+        control: `KMS.1`, `KMS.2` or `KMS.5`.
+        statement: The Sid of the statement that decides, or its number; None if no one does.
+        reason: A sentence.
+    """
+
+    control: str
+    status: Status
+    statement: str | None
+    reason: str
+
+
+def findings(document: Document, kind: Kind) -> tuple[Finding, ...]:
+    """Return what the controls that look at documents of this kind find.
+
+    A document passes, or each statement that fails it or is not understood has a finding. Trust
+    policies and bucket policies have no such control, so that nothing is returned.
+    """
+    control = _CONTROLS.get(kind)
+    if control is None:
+        return ()
+    check = _public_access if control == _PUBLIC else _decryption_of_every_key
+    found = tuple(
+        Finding(control, status, name, reason)
+        for name, statement in document.named()
+        for status, reason in check(statement)
+    )
+    return found or (Finding(control, Status.PASSED, None, _PASSED[control]),)
+
+
+_NO_DECRYPTION = "No statement allows decryption under all keys."
+_PASSED = {
+    _MANAGED: _NO_DECRYPTION,
+    _INLINE: _NO_DECRYPTION,
+    _PUBLIC: "No statement allows everyone.",
+}
+
+
+def _decryption_of_every_key(statement: Statement) -> Iterator[tuple[Status, str]]:
+    # A Deny in the same document is not credited: the control's text does not mention it.
+    allowed = [each for each in _DECRYPTING if _covers(statement, each)]
+    if statement.effect != "Allow" or not allowed:
+        return
+    what = " and ".join(allowed)
+    keys = [_key_pattern(each) for each in statement.resources or ()]
+    if statement.unknown or statement.resources is None:
+        yield Status.NOT_UNDERSTOOD, f"It allows {what}, and does not say on which Resource."
+    elif any(each is not None and not each.strip("*") for each in keys):
+        yield Status.FAILED, f"It allows {what} on all keys."
+    elif any(each is not None and _is_open(each) for each in keys):
+        yield Status.NOT_UNDERSTOOD, f"It allows {what} on a pattern of keys."
+
+
+def _covers(statement: Statement, action: str) -> bool:
+    listed = statement.actions if statement.actions is not None else statement.not_actions
+    matches = compile_texts(listed or (), Style.LIKE, variables=False, ignore_case=True)
+    return (matches(action, {}) is True) == (statement.actions is not None)
+
+
+def _key_pattern(resource: str) -> str | None:
+    # The part of a resource that names a key; None if it names none. All keys of one Region or
+    # account are as many as all keys: only the name of a key is looked at.
+    parts = resource.split(":", 5)
+    service = parts[2] if len(parts) > 2 else "*"
+    if compile_texts((service,), Style.LIKE, variables=False)("kms", {}) is not True:
+        return None
+    name = parts[5] if len(parts) > 5 else "*"
+    if name.startswith("key/"):
+        return name.removeprefix("key/")
+    return name if name.startswith("*") else None
+
+
+def _is_open(text: str) -> bool:
+    return any(sign in text for sign in ("*", "?", "${"))
+
+
+def _public_access(statement: Statement) -> Iterator[tuple[Status, str]]:
+    if statement.effect != "Allow":
+        return
+    if statement.not_principals is not None or statement.unknown:
+        yield Status.NOT_UNDERSTOOD, "It allows everyone but the principals that it names."
+    elif not _names_everyone(statement.principals or ()) or _is_limited(statement.conditions):
+        return
+    elif all(_is_fixed(each) for each in statement.conditions) and statement.conditions:
+        yield Status.NOT_UNDERSTOOD, "It allows everyone under conditions that name no principal."
+    else:
+        yield Status.FAILED, "It allows everyone; only conditions with fixed values are credited."
+
+
+def _names_everyone(principals: Sequence[Principal]) -> bool:
+    return any("*" in each.value for each in principals if each.type in {"*", "AWS"})
+
+
+def _is_limited(conditions: Sequence[Condition]) -> bool:
+    return any(
+        each.operator in _POSITIVE and each.key.lower() in _NAMING_KEYS and _is_fixed(each)
+        for each in conditions
+    )
+
+
+def _is_fixed(condition: Condition) -> bool:
+    return _EVERYWHERE.isdisjoint(condition.values) and not any(
+        _is_open(each) for each in condition.values
+    )
