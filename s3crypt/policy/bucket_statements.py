@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy of a bucket: it only denies. What roles may do is allowed by their own policies.
+
+A statement that looks at the encryption of a put spares AWS's own services, which deliver logs and
+inventories and send a header of their own, or none. Replication is spared because it asks for
+`s3:ReplicateObject` and `s3:GetObjectVersionForReplication`, which no statement names but those
+about TLS.
+
+Condition keys: https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html
+"""
+
+from collections.abc import Iterator
+
+from .documents import Document, Kind, Statement, check_size
+from .scope import Role, Scope
+from .statements import EVERYONE, deny, when
+
+_MODE = "s3:x-amz-server-side-encryption"
+_KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+_CUSTOMER_KEY = "s3:x-amz-server-side-encryption-customer-algorithm"
+_HEADERS = {"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws:kms:dsse"}
+# What reads, writes, lists and deletes objects. Actions of replication are none of them.
+_OF_OBJECTS = (
+    "s3:GetObject",
+    "s3:GetObjectVersion",
+    "s3:PutObject",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:ListBucket",
+    "s3:ListBucketVersions",
+)
+_ANNOTATING = (
+    "s3:PutObjectAnnotation",
+    "s3:PutObjectVersionAnnotation",
+    "s3:DeleteObjectAnnotation",
+    "s3:DeleteObjectVersionAnnotation",
+)
+# IfExists, because the key is absent from anonymous requests: they are denied too.
+_NO_SERVICE = when("BoolIfExists", "aws:PrincipalIsAWSService", "false")
+
+
+def bucket_policy(scope: Scope) -> Document:
+    """Return the policy of the bucket.
+
+    Raises:
+        ConfigError: It is longer than AWS takes.
+    """
+    document = Document(
+        (
+            *_transport(scope),
+            *_encryption(scope),
+            *_duties(scope),
+            *_network(scope),
+            *_environment(scope),
+        )
+    )
+    check_size(document, Kind.BUCKET)
+    return document
+
+
+def _transport(scope: Scope) -> Iterator[Statement]:
+    everything = (scope.bucket_arn, scope.all_objects)
+    # The exact spelling that Security Hub's S3.5 and Prowler look for: apart from the next one.
+    yield deny(
+        "DenyInsecureTransport",
+        ("s3:*",),
+        everything,
+        when("Bool", "aws:SecureTransport", "false"),
+        principals=EVERYONE,
+    )
+    yield deny(
+        "DenyOldTLS",
+        ("s3:*",),
+        everything,
+        when("NumericLessThan", "s3:TlsVersion", "1.2"),
+        principals=EVERYONE,
+    )
+
+
+def _encryption(scope: Scope) -> Iterator[Statement]:
+    objects = (scope.all_objects,)
+    yield deny(
+        "DenyCustomerKeys",
+        ("s3:PutObject",),
+        objects,
+        when("Null", _CUSTOMER_KEY, "false"),
+        principals=EVERYONE,
+    )
+    header = _HEADERS.get(scope.mode)
+    if header is None:
+        return
+    # A negated operator holds where the header is absent: lenient is to demand its presence first.
+    lenient = () if scope.strict else (when("Null", _MODE, "false"),)
+    wrong = when("StringNotEquals", _MODE, header)
+    yield deny(
+        "DenyWrongMode", ("s3:PutObject",), objects, *lenient, wrong, _NO_SERVICE,
+        principals=EVERYONE,
+    )  # fmt: skip
+    if scope.sse_keys:
+        yield from _keys(scope, objects)
+
+
+def _keys(scope: Scope, objects: tuple[str, ...]) -> Iterator[Statement]:
+    lenient = () if scope.strict else (when("Null", _KEY, "false"),)
+    wrong = when("ArnNotEquals", _KEY, *scope.sse_keys)
+    yield deny(
+        "DenyWrongKey", ("s3:PutObject",), objects, *lenient, wrong, _NO_SERVICE,
+        principals=EVERYONE,
+    )  # fmt: skip
+    if not scope.strict:
+        # With a mode and without a key S3 takes the key that AWS manages, not the bucket's.
+        yield deny(
+            "DenyUnnamedKey",
+            ("s3:PutObject",),
+            objects,
+            when("Null", _MODE, "false"),
+            when("Null", _KEY, "true"),
+            _NO_SERVICE,
+            principals=EVERYONE,
+        )
+
+
+def _duties(scope: Scope) -> Iterator[Statement]:
+    for sid, actions, resource, roles in (
+        (
+            "OnlyKeyAdminsSetEncryption",
+            ("s3:PutEncryptionConfiguration",),
+            scope.bucket_arn,
+            (Role.SECURITY_ENGINEER,),
+        ),
+        (
+            "OnlyRotatorsUpdateEncryption",
+            ("s3:UpdateObjectEncryption",),
+            scope.all_objects,
+            (Role.ROTATOR,),
+        ),
+        # s3crypt keeps no key in annotations; whoever may replace an object may annotate it.
+        ("OnlyWritersAnnotate", _ANNOTATING, scope.all_objects, (Role.WRITER, Role.ROTATOR)),
+    ):
+        others = when("ArnNotLike", "aws:PrincipalArn", *scope.arns_of(*roles))
+        yield deny(sid, actions, (resource,), others, principals=EVERYONE)
+
+
+def _network(scope: Scope) -> Iterator[Statement]:
+    if scope.vpc_endpoints:
+        yield deny(
+            "DenyOtherNetworks",
+            _OF_OBJECTS,
+            (scope.bucket_arn, scope.all_objects),
+            when("StringNotEquals", "aws:SourceVpce", *scope.vpc_endpoints),
+            _NO_SERVICE,
+            when("BoolIfExists", "aws:ViaAWSService", "false"),
+            principals=EVERYONE,
+        )
+
+
+def _environment(scope: Scope) -> Iterator[Statement]:
+    if scope.env:
+        yield deny(
+            "DenyOtherEnvironments",
+            _OF_OBJECTS,
+            (scope.bucket_arn, scope.all_objects),
+            when("StringNotEquals", "aws:PrincipalTag/env", scope.env),
+            _NO_SERVICE,
+            principals=EVERYONE,
+        )

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy of a key: the account administers it, and named roles alone use it.
+
+Every Allow names the account, so that a role needs an Allow of its own policy too. Roles are named
+in conditions: a role that is not there yet, or no longer, does not make the policy invalid.
+
+Condition keys: https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
+"""
+
+from collections.abc import Iterator
+
+from s3crypt.errors import ConfigError
+
+from .documents import Condition, Document, Kind, Principal, Statement, check_size
+from .scope import KeyARN, Role, Scope, root_arn
+from .statements import EVERYONE, allow, client_side, deny, through_s3, when
+
+# In the policy of a key, "*" is that key.
+_THIS_KEY = ("*",)
+# No action here uses the key, and none hands out its use; CreateGrant has a statement of its own.
+_ADMINISTRATION = (
+    "kms:CancelKeyDeletion",
+    "kms:CreateAlias",
+    "kms:DeleteAlias",
+    "kms:DeleteImportedKeyMaterial",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:DisableKeyRotation",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:GetKeyLastUsage",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:GetParametersForImport",
+    "kms:ImportKeyMaterial",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListKeyRotations",
+    "kms:ListResourceTags",
+    "kms:PutKeyPolicy",
+    "kms:ReplicateKey",
+    "kms:RevokeGrant",
+    "kms:RotateKeyOnDemand",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:UpdateKeyDescription",
+    "kms:UpdatePrimaryRegion",
+)
+_REWRAP = ("kms:ReEncryptFrom", "kms:ReEncryptTo")
+
+
+def key_policy(scope: Scope, key_arn: str | None = None) -> Document:
+    """Return the policy of one of the scope's keys, the first one if none is named.
+
+    Raises:
+        ConfigError: The scope has no such key, or the policy is longer than AWS takes.
+    """
+    if key_arn is None and scope.all_keys:
+        key_arn = scope.all_keys[0]
+    if key_arn not in scope.all_keys:
+        raise ConfigError(
+            f"{key_arn or 'A key'} is not a key of these policies.", hint="Name it as their key."
+        )
+    administrators, users = _accounts(scope, key_arn)
+    statements = [*_administration(administrators)]
+    if key_arn in scope.sse_keys:
+        statements += _use_through_s3(scope, users)
+    if key_arn in scope.client_keys:
+        statements += _use_client_side(scope, users)
+    document = Document(tuple(statements))
+    check_size(document, Kind.KEY)
+    return document
+
+
+def _accounts(scope: Scope, arn: str) -> tuple[tuple[Principal, ...], tuple[Principal, ...]]:
+    """Return the account that administers the key, and the one whose roles use it."""
+    key = KeyARN.parse(arn)
+    owner = Principal("AWS", root_arn(key.partition, key.account))
+    return (owner,), (Principal("AWS", scope.root),)
+
+
+def _administration(administrators: tuple[Principal, ...]) -> Iterator[Statement]:
+    yield allow("AdministerKey", _ADMINISTRATION, _THIS_KEY, principals=administrators)
+    yield allow(
+        "GrantToServices",
+        ("kms:CreateGrant",),
+        _THIS_KEY,
+        when("Bool", "kms:GrantIsForAWSResource", "true"),
+        principals=administrators,
+    )
+    yield deny(
+        "DenyLockoutBypass",
+        ("kms:PutKeyPolicy",),
+        _THIS_KEY,
+        when("Bool", "kms:BypassPolicyLockoutSafetyCheck", "true"),
+        principals=EVERYONE,
+    )
+
+
+def _use_through_s3(scope: Scope, users: tuple[Principal, ...]) -> Iterator[Statement]:
+    conditions = (*through_s3(scope), *_environment(scope))
+    uses = [
+        # S3 decrypts the parts of an upload to join them, so that a writer needs Decrypt. It does
+        # not read: that takes s3:GetObject too.
+        ("WriteThroughS3", ("kms:GenerateDataKey", "kms:Decrypt"), scope.arns_of(Role.WRITER)),
+        ("ReadThroughS3", ("kms:Decrypt",), _readers(scope)),
+        (
+            "RotateThroughS3",
+            ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", *_REWRAP),
+            scope.arns_of(Role.ROTATOR),
+        ),
+    ]
+    for sid, actions, arns in uses:
+        yield allow(sid, actions, _THIS_KEY, _by(arns), *conditions, principals=users)
+    if scope.replication_roles:
+        # Replication's role has no tag that says an environment.
+        yield allow(
+            "ReplicateThroughS3",
+            ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"),
+            _THIS_KEY,
+            _by(scope.replication_roles),
+            *through_s3(scope),
+            principals=users,
+        )
+
+
+def _use_client_side(scope: Scope, users: tuple[Principal, ...]) -> Iterator[Statement]:
+    conditions = (*client_side(scope), *_environment(scope))
+    for sid, actions, arns in (
+        # Encrypt, for a key that is not the first of several.
+        ("WriteClientSide", ("kms:GenerateDataKey", "kms:Encrypt"), scope.arns_of(Role.WRITER)),
+        ("ReadClientSide", ("kms:Decrypt",), _readers(scope)),
+        (
+            "RotateClientSide",
+            ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", *_REWRAP),
+            scope.arns_of(Role.ROTATOR),
+        ),
+    ):
+        yield allow(sid, actions, _THIS_KEY, _by(arns), *conditions, principals=users)
+
+
+def _readers(scope: Scope) -> tuple[str, ...]:
+    # Without prefixes there is no object-auditor.
+    roles = (Role.READER, Role.OBJECT_AUDITOR) if scope.prefixes else (Role.READER,)
+    return scope.arns_of(*roles)
+
+
+def _by(arns: tuple[str, ...]) -> Condition:
+    return when("ArnLike", "aws:PrincipalArn", *arns)
+
+
+def _environment(scope: Scope) -> tuple[Condition, ...]:
+    return (when("StringEquals", "aws:PrincipalTag/env", scope.env),) if scope.env else ()

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bucket, keys and roles that a set of policies is about, as one checked value.
+
+This module knows names and ARNs and no statement. The modules of statements make policies of it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Literal, Self, TypeAlias, get_args
+
+from s3crypt.errors import ConfigError
+
+Mode: TypeAlias = Literal["sse-s3", "sse-kms", "dsse-kms", "client"]
+Environment: TypeAlias = Literal["test", "dev", "production"]
+
+ROLE_PATH = "/s3crypt/"
+"""The path of the roles that `s3crypt iam init` makes."""
+
+_KMS_MODES = frozenset({"sse-kms", "dsse-kms"})
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_ACCOUNT = re.compile(r"\d{12}")
+_REGION = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
+_KEY = re.compile(r"arn:(aws[a-z-]*):kms:([a-z0-9-]+):(\d{12}):key/([A-Za-z0-9-]+)")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+_PROVIDER = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(saml|oidc)-provider/(.+)")
+_ENDPOINT = re.compile(r"vpce-[0-9a-f]+")
+# Anybody can have a token of these, so that the audience alone names nobody.
+_SHARED_PROVIDERS = ("token.actions.githubusercontent.com", "gitlab.com", "accounts.google.com")
+# A policy reads these as patterns and variables.
+_SPECIAL = frozenset("*?$")
+
+
+class Role(StrEnum):
+    """The duties that s3crypt keeps apart."""
+
+    WRITER = "writer"
+    READER = "reader"
+    SECURITY_ENGINEER = "security-engineer"
+    ROTATOR = "rotator"
+    AUDITOR = "auditor"
+    OBJECT_AUDITOR = "object-auditor"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyARN:
+    """The parts of a KMS key's ARN."""
+
+    partition: str
+    region: str
+    account: str
+    key_id: str
+
+    @classmethod
+    def parse(cls, arn: str) -> Self:
+        """Return the parts of an ARN.
+
+        Raises:
+            ConfigError: It is not the ARN of a key. An alias's ARN is none: policies name keys.
+        """
+        match = _KEY.fullmatch(arn)
+        if match is None:
+            raise ConfigError(
+                f"{arn!r} is not the ARN of a KMS key.",
+                hint="Policies name keys by ARN, arn:aws:kms:REGION:ACCOUNT:key/ID; "
+                "`s3crypt keys show alias/NAME` prints it.",
+            )
+        return cls(*match.groups())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a set of policies is about: one bucket, its keys, and the roles that use it.
+
+    Attributes:
+        account: The bucket's account, whose roles these are.
+        region: The bucket's Region.
+        bucket: The bucket's name.
+        key_arns: The keys of `mode`, in the order old to new if there are several.
+        client_key_arns: More keys, by which processes encrypt client-side in the same bucket.
+        mode: Who encrypts. For `client`, `key_arns` are the keys of client-side encryption.
+        prefixes: The beginnings of object names that roles may use; none stands for all names.
+        env: The tag `env` that callers and keys must have, or None.
+        vpc_endpoints: The endpoints through which objects must be requested; none for any network.
+        identity_provider: The ARN of the SAML or OpenID Connect provider that people sign in at.
+        audience: The audience of an OpenID Connect provider's tokens.
+        subject: The subject of an OpenID Connect provider's tokens; `*` and `?` are wildcards.
+        role_arns: The ARNs of roles with other names than `s3crypt iam init` gives them.
+        replication_roles: The ARNs of the roles that replicate the bucket.
+        strict: Whether a put must name the encryption, instead of falling to the bucket's default.
+
+    Raises:
+        ConfigError: A value is malformed, or values contradict each other.
+    """
+
+    account: str
+    region: str
+    bucket: str
+    key_arns: tuple[str, ...] = ()
+    client_key_arns: tuple[str, ...] = ()
+    partition: str = "aws"
+    mode: Mode = "sse-kms"
+    prefixes: tuple[str, ...] = ()
+    env: Environment | None = None
+    vpc_endpoints: tuple[str, ...] = ()
+    identity_provider: str | None = None
+    audience: str | None = None
+    subject: str | None = None
+    role_arns: Mapping[Role, tuple[str, ...]] = field(default_factory=dict)
+    replication_roles: tuple[str, ...] = ()
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "role_arns", MappingProxyType(dict(self.role_arns)))
+        _check_names(self)
+        _check_keys(self)
+        _check_provider(self)
+        if self.strict and self.client_keys:
+            raise ConfigError(
+                "Strict policies and client-side encryption exclude each other: a client-side put "
+                "names no encryption of S3's.",
+                hint="Leave strict out.",
+            )
+
+    @classmethod
+    def of(
+        cls, bucket: str, *, account: str | None = None, region: str | None = None, **more: Any
+    ) -> Self:
+        """Return a scope whose account, Region and partition follow from its first key.
+
+        Args:
+            bucket: The bucket's name.
+            account: The bucket's account, if it is another one than the key's.
+            region: The bucket's Region, if it is another one than the key's.
+            more: The other attributes.
+
+        Raises:
+            ConfigError: As for a scope itself, or there is no key to derive them from.
+        """
+        arns = (*more.get("key_arns", ()), *more.get("client_key_arns", ()))
+        if arns:
+            first = KeyARN.parse(arns[0])
+            account, region = account or first.account, region or first.region
+            more.setdefault("partition", first.partition)
+        for name, value in (("account", account), ("Region", region)):
+            if value is None:
+                raise ConfigError(
+                    f"Nothing names the {name} of the bucket {bucket}.",
+                    hint="Name it, or name a key by its ARN, from which it follows.",
+                )
+        return cls(bucket=bucket, account=str(account), region=str(region), **more)
+
+    @property
+    def bucket_arn(self) -> str:
+        """The bucket's ARN."""
+        return f"arn:{self.partition}:s3:::{self.bucket}"
+
+    @property
+    def all_objects(self) -> str:
+        """The pattern of the ARNs of all objects of the bucket."""
+        return f"{self.bucket_arn}/*"
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The patterns of the ARNs of the objects that roles may use."""
+        return tuple(f"{self.bucket_arn}/{pattern}" for pattern in self.name_patterns)
+
+    @property
+    def name_patterns(self) -> tuple[str, ...]:
+        """The patterns of the names of the objects that roles may use."""
+        return tuple(f"{prefix}*" for prefix in self.prefixes or ("",))
+
+    @property
+    def sse_keys(self) -> tuple[str, ...]:
+        """The keys by which S3 encrypts."""
+        return self.key_arns if self.mode in _KMS_MODES else ()
+
+    @property
+    def client_keys(self) -> tuple[str, ...]:
+        """The keys by which processes encrypt client-side."""
+        own = self.key_arns if self.mode == "client" else ()
+        return tuple(dict.fromkeys((*own, *self.client_key_arns)))
+
+    @property
+    def all_keys(self) -> tuple[str, ...]:
+        """All keys, each once."""
+        return tuple(dict.fromkeys((*self.sse_keys, *self.client_keys)))
+
+    @property
+    def s3_service(self) -> str:
+        """The value of `kms:ViaService` where S3 uses a key for a request to the bucket."""
+        return f"s3.{self.region}.amazonaws.com"
+
+    @property
+    def root(self) -> str:
+        """The ARN that stands for the bucket's account."""
+        return root_arn(self.partition, self.account)
+
+    def arns_of(self, *roles: Role) -> tuple[str, ...]:
+        """Return the ARNs of roles: the given ones, or those that `s3crypt iam init` makes."""
+        return tuple(
+            arn for role in roles for arn in self.role_arns.get(role) or (self._conventional(role),)
+        )
+
+    def _conventional(self, role: Role) -> str:
+        name = f"{self.bucket}-{role.value}"
+        return f"arn:{self.partition}:iam::{self.account}:role{ROLE_PATH}{name}"
+
+
+def root_arn(partition: str, account: str) -> str:
+    """Return the ARN that stands for an account in a policy."""
+    return f"arn:{partition}:iam::{account}:root"
+
+
+def provider_host(provider: str) -> str | None:
+    """Return the host of an OpenID Connect provider's ARN, or None of a SAML provider's."""
+    match = _PROVIDER.fullmatch(provider)
+    return match[2] if match and match[1] == "oidc" else None
+
+
+def _check_names(scope: Scope) -> None:
+    _check("the name of a bucket", _BUCKET, scope.bucket)
+    _check("an account, which has 12 digits", _ACCOUNT, scope.account)
+    _check("a Region", _REGION, scope.region)
+    for endpoint in scope.vpc_endpoints:
+        _check("a VPC endpoint, such as vpce-0a1b2c3d", _ENDPOINT, endpoint)
+    for arn in (*(a for arns in scope.role_arns.values() for a in arns), *scope.replication_roles):
+        _check("the ARN of a role", _ROLE, arn)
+    if scope.env is not None and scope.env not in get_args(Environment):
+        raise ConfigError(f"{scope.env!r} is no environment.", hint="Name test, dev or production.")
+    for prefix in scope.prefixes:
+        if not prefix or _SPECIAL & set(prefix):
+            raise ConfigError(
+                f"{prefix!r} is no prefix for a policy.",
+                hint="Name the beginning of object names, without *, ? and $.",
+            )
+
+
+def _check_keys(scope: Scope) -> None:
+    if scope.mode not in get_args(Mode):
+        raise ConfigError(
+            f"{scope.mode!r} has no policies.",
+            hint=f"The modes are {', '.join(get_args(Mode))}. SSE-C is denied in all of them.",
+        )
+    for arn in (*scope.key_arns, *scope.client_key_arns):
+        KeyARN.parse(arn)
+    if scope.mode == "sse-s3" and scope.key_arns:
+        raise ConfigError(
+            "sse-s3 takes no key: S3 holds it.", hint="Name sse-kms, or leave the key out."
+        )
+    if scope.mode != "sse-s3" and not scope.key_arns:
+        raise ConfigError(
+            f"Policies for {scope.mode} need the ARN of the key.",
+            hint="`s3crypt keys list` names the keys, `s3crypt keys show` their ARNs.",
+        )
+
+
+def _check_provider(scope: Scope) -> None:
+    provider = scope.identity_provider
+    if provider is None:
+        if scope.audience or scope.subject:
+            raise ConfigError("An audience or a subject needs an identity provider.")
+        return
+    _check("the ARN of an identity provider", _PROVIDER, provider)
+    host = provider_host(provider)
+    if host is None and (scope.audience or scope.subject):
+        raise ConfigError("A SAML provider takes neither an audience nor a subject.")
+    if host is not None and not scope.audience:
+        raise ConfigError(
+            f"The identity provider {host} needs the audience of its tokens.",
+            hint="It is the client id that is registered with the provider.",
+        )
+    if host is not None and host.startswith(_SHARED_PROVIDERS) and not scope.subject:
+        raise ConfigError(
+            f"Anybody can have a token of {host}: the audience alone names nobody.",
+            hint="Name the subject too, such as repo:acme/reports:*.",
+        )
+
+
+def _check(what: str, pattern: re.Pattern[str], value: str) -> None:
+    if not pattern.fullmatch(value):
+        raise ConfigError(f"{value!r} is not {what}.", hint="See `s3crypt policy --help`.")

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Short ways to write statements, and the conditions that several policies share."""
+
+from collections.abc import Sequence
+
+from .documents import OWN_SID, Condition, Principal, Statement
+from .scope import Scope
+
+EVERYONE = (Principal("*", "*"),)
+CRYPTO = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
+"""The actions that use a key, as patterns."""
+
+S3_CONTEXT = "kms:EncryptionContext:aws:s3:arn"
+"""The condition key of the encryption context that S3 makes."""
+
+NAME_CONTEXT = "kms:EncryptionContext:s3crypt:key"
+BUCKET_CONTEXT = "kms:EncryptionContext:s3crypt:bucket"
+"""The condition keys of the pairs by which s3crypt binds client-side objects."""
+
+
+def allow(
+    sid: str,
+    actions: Sequence[str],
+    resources: Sequence[str],
+    *conditions: Condition,
+    principals: tuple[Principal, ...] | None = None,
+) -> Statement:
+    """Return a statement that allows; `principals` is for policies of buckets, keys and trust."""
+    return Statement(
+        effect="Allow",
+        sid=f"{OWN_SID}{sid}",
+        principals=principals,
+        actions=tuple(actions),
+        resources=tuple(resources) or None,
+        conditions=conditions,
+    )
+
+
+def deny(
+    sid: str,
+    actions: Sequence[str],
+    resources: Sequence[str],
+    *conditions: Condition,
+    principals: tuple[Principal, ...] | None = None,
+) -> Statement:
+    """Return a statement that denies; `principals` is for policies of buckets and keys."""
+    return Statement(
+        effect="Deny",
+        sid=f"{OWN_SID}{sid}",
+        principals=principals,
+        actions=tuple(actions),
+        resources=tuple(resources),
+        conditions=conditions,
+    )
+
+
+def when(operator: str, key: str, *values: str) -> Condition:
+    """Return a condition."""
+    return Condition(operator, key, values)
+
+
+def through_s3(scope: Scope) -> tuple[Condition, ...]:
+    """Return the conditions under which S3 uses a key for the bucket's objects.
+
+    With a Bucket Key, S3's context has the bucket's ARN instead of the object's, so that both are
+    allowed. DSSE-KMS has no Bucket Keys.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html
+    """
+    bucket = () if scope.mode == "dsse-kms" else (scope.bucket_arn,)
+    return (
+        when("StringEquals", "kms:ViaService", scope.s3_service),
+        when("StringLike", S3_CONTEXT, *bucket, *scope.objects),
+    )
+
+
+def client_side(scope: Scope) -> tuple[Condition, ...]:
+    """Return the conditions under which a process uses a key for the bucket's objects.
+
+    s3crypt's context names the object, and on request the bucket (`bind_bucket`).
+    """
+    return (
+        when("StringLike", NAME_CONTEXT, *scope.name_patterns),
+        when("StringEqualsIfExists", BUCKET_CONTEXT, scope.bucket),
+    )
