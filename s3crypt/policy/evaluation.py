@@ -170,7 +170,7 @@ def _values(request: Request) -> Values:
         given.setdefault("aws:sourceip", ABSENT)
     if given.get("aws:securetransport") == "false":
         given.setdefault("s3:tlsversion", ABSENT)
-    if request.caller.kind in {"role", "user", "root"}:
+    if request.caller.kind != "service":
         # S3 asks KMS in the caller's name; other requests here come from the caller directly.
         given.setdefault("aws:viaawsservice", "true" if "kms:viaservice" in given else "false")
     return {**given, **derived}

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KMS.1, KMS.2 and KMS.5, as Security Hub words them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from policy_samples import HOME, KEY, doc
+
+from s3crypt.policy import Finding, Kind, Status, findings
+
+PASSED, FAILED, UNCLEAR = Status.PASSED, Status.FAILED, Status.NOT_UNDERSTOOD
+INLINE = (Kind.ROLE, Kind.USER, Kind.GROUP)
+ALL_KEYS = f"arn:aws:kms:us-east-1:{HOME}:key/*"
+
+
+def status(kind: Kind, **elements: Any) -> Status:
+    """Return the only finding's status about a document of one statement, and check its control."""
+    (found,) = findings(doc({"Sid": "Mine", **elements}), kind)
+    expected = {Kind.MANAGED: "KMS.1", Kind.KEY: "KMS.5"}.get(kind, "KMS.2")
+    assert found.control == expected
+    assert found.statement == (None if found.status is PASSED else "Mine")
+    assert found.reason.endswith(".")
+    return found.status
+
+
+@pytest.mark.parametrize("kind", [Kind.MANAGED, *INLINE])
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        ({"Action": "kms:Decrypt"}, FAILED),
+        ({"Action": "kms:ReEncryptFrom"}, FAILED),
+        ({"Action": ["s3:*", "KMS:decrypt"]}, FAILED),
+        ({"Action": "kms:*"}, FAILED),
+        ({"Action": "kms:ReEncrypt*"}, FAILED),
+        ({"Action": "*"}, FAILED),
+        ({"NotAction": "iam:*"}, FAILED),
+        ({"NotAction": ["kms:Decrypt", "kms:ReEncrypt*"]}, PASSED),
+        ({"Action": ["kms:Encrypt", "kms:ReEncryptTo", "kms:GenerateDataKey*"]}, PASSED),
+        ({"Action": "kms:Decrypt", "Effect": "Deny"}, PASSED),
+        ({"Action": "kms:Decrypt", "Condition": {"Bool": {"aws:ViaAWSService": "true"}}}, FAILED),
+        ({"Action": "kms:Decrypt", "Resource": KEY}, PASSED),
+        ({"Action": "kms:Decrypt", "Resource": [KEY, ALL_KEYS]}, FAILED),
+        ({"Action": "kms:Decrypt", "Resource": "arn:aws:kms:*:*:key/*"}, FAILED),
+        ({"Action": "kms:Decrypt", "Resource": "arn:aws:kms:*:*:*"}, FAILED),
+        ({"Action": "kms:Decrypt", "Resource": "arn:*:key/**"}, FAILED),
+        ({"Action": "kms:Decrypt", "Resource": "arn:aws:k?s:us-east-1:1:key/*"}, FAILED),
+        ({"Action": "*", "Resource": "arn:aws:s3:::*"}, PASSED),
+        ({"Action": "kms:Decrypt", "Resource": "arn:aws:kms:us-east-1:1:alias/*"}, PASSED),
+        ({"Action": "kms:Decrypt", "Resource": "arn:aws:kms:us-east-1:1:key/mrk-*"}, UNCLEAR),
+        ({"Action": "kms:Decrypt", "Resource": f"{KEY[:-1]}?"}, UNCLEAR),
+        ({"Action": "kms:Decrypt", "Resource": "arn:aws:kms:us-east-1:1:key/${aws:userid}"}, UNCLEAR),
+        ({"Action": "kms:Decrypt", "NotResource": KEY}, UNCLEAR),
+        ({"Action": "kms:Decrypt", "Comment": "by hand"}, UNCLEAR),
+        ({"Action": "s3:*", "Comment": "by hand"}, PASSED),
+    ],
+)  # fmt: skip
+def test_decryption_under_all_keys(kind: Kind, elements: dict[str, Any], expected: Status) -> None:
+    """Only actions and Resource count, whatever the conditions."""
+    assert status(kind, **elements) is expected
+
+
+EVERYONE = {"Principal": "*"}
+FIXED = {"StringEquals": {"kms:CallerAccount": HOME}}
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        (EVERYONE, FAILED),
+        ({"Principal": {"AWS": "*"}}, FAILED),
+        ({"Principal": {"AWS": [HOME, "*"]}}, FAILED),
+        ({"Principal": {"AWS": HOME}}, PASSED),
+        ({"Principal": {"Service": "s3.amazonaws.com"}}, PASSED),
+        ({**EVERYONE, "Effect": "Deny"}, PASSED),
+        ({"NotPrincipal": {"AWS": HOME}}, UNCLEAR),
+        ({"NotPrincipal": {"AWS": HOME}, "Effect": "Deny"}, PASSED),
+        ({**EVERYONE, "Comment": "by hand"}, UNCLEAR),
+        ({**EVERYONE, "Condition": FIXED}, PASSED),
+        ({**EVERYONE, "Condition": {"StringEquals": {"KMS:calleraccount": [HOME]}}}, PASSED),
+        ({**EVERYONE, "Condition": {"StringLike": {"kms:CallerAccount": "1111*"}}}, FAILED),
+        ({**EVERYONE, "Condition": {"StringEquals": {"kms:CallerAccount": [HOME, "*"]}}}, FAILED),
+        ({**EVERYONE, "Condition": {"StringLike": {"aws:PrincipalArn": "${aws:userid}"}}}, FAILED),
+        ({**EVERYONE, "Condition": {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/a"}}}, FAILED),
+        ({**EVERYONE, "Condition": {"ArnEquals": {"aws:PrincipalArn": "arn:aws:iam::1:role/a"}}}, PASSED),
+        ({**EVERYONE, "Condition": {"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}}, PASSED),
+        ({**EVERYONE, "Condition": {"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}}, FAILED),
+        ({**EVERYONE, "Condition": {"StringEqualsIfExists": {"kms:CallerAccount": HOME}}}, UNCLEAR),
+        ({**EVERYONE, "Condition": {"StringNotEquals": {"kms:CallerAccount": HOME}}}, UNCLEAR),
+        ({**EVERYONE, "Condition": {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}}, UNCLEAR),
+        ({**EVERYONE, "Condition": {"StringLike": {"kms:ViaService": "s3.*"}}}, FAILED),
+        ({**EVERYONE, "Condition": {**FIXED, "StringLike": {"kms:ViaService": "s3.*"}}}, PASSED),
+    ],
+)  # fmt: skip
+def test_public_access(elements: dict[str, Any], expected: Status) -> None:
+    """Everyone may be allowed under a condition that names callers by fixed values."""
+    assert status(Kind.KEY, **elements) is expected
+
+
+def test_every_statement_that_fails_is_found() -> None:
+    """With its Sid or number, and in the order of the document."""
+    document = doc(
+        {"Sid": "One"}, {"Action": "s3:*"}, {"Action": "kms:Decrypt", "NotResource": KEY}
+    )
+    assert findings(document, Kind.ROLE) == (
+        Finding("KMS.2", FAILED, "One", "It allows kms:Decrypt and kms:ReEncryptFrom on all keys."),
+        Finding("KMS.2", UNCLEAR, "statement 3", "It allows kms:Decrypt, and does not say on which Resource."),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [Kind.BUCKET, Kind.TRUST])
+def test_other_documents_have_no_such_control(kind: Kind) -> None:
+    """None of the three is about them."""
+    assert findings(doc(EVERYONE), kind) == ()
