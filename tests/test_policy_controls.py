@@ -12,6 +12,7 @@ from s3crypt.policy import Finding, Kind, Status, findings
 
 PASSED, FAILED, UNCLEAR = Status.PASSED, Status.FAILED, Status.NOT_UNDERSTOOD
 INLINE = (Kind.ROLE, Kind.USER, Kind.GROUP)
+UNSAID = "It allows kms:Decrypt, and does not say on which Resource."
 ALL_KEYS = f"arn:aws:kms:us-east-1:{HOME}:key/*"
 
 
@@ -50,7 +51,7 @@ def status(kind: Kind, **elements: Any) -> Status:
         ({"Action": "kms:Decrypt", "Resource": "arn:aws:kms:us-east-1:1:alias/*"}, PASSED),
         ({"Action": "kms:Decrypt", "Resource": "arn:aws:kms:us-east-1:1:key/mrk-*"}, UNCLEAR),
         ({"Action": "kms:Decrypt", "Resource": f"{KEY[:-1]}?"}, UNCLEAR),
-        ({"Action": "kms:Decrypt", "Resource": "arn:aws:kms:us-east-1:1:key/${aws:userid}"}, UNCLEAR),
+        ({"Action": "kms:Decrypt", "Resource": "arn:aws:kms:*:1:key/${aws:userid}"}, UNCLEAR),
         ({"Action": "kms:Decrypt", "NotResource": KEY}, UNCLEAR),
         ({"Action": "kms:Decrypt", "Comment": "by hand"}, UNCLEAR),
         ({"Action": "s3:*", "Comment": "by hand"}, PASSED),
@@ -63,6 +64,8 @@ def test_decryption_under_all_keys(kind: Kind, elements: dict[str, Any], expecte
 
 EVERYONE = {"Principal": "*"}
 FIXED = {"StringEquals": {"kms:CallerAccount": HOME}}
+VIA_S3 = {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}
+ROLE = "arn:aws:iam::111122223333:role/a"
 
 
 @pytest.mark.parametrize(
@@ -77,25 +80,37 @@ FIXED = {"StringEquals": {"kms:CallerAccount": HOME}}
         ({"NotPrincipal": {"AWS": HOME}}, UNCLEAR),
         ({"NotPrincipal": {"AWS": HOME}, "Effect": "Deny"}, PASSED),
         ({**EVERYONE, "Comment": "by hand"}, UNCLEAR),
-        ({**EVERYONE, "Condition": FIXED}, PASSED),
-        ({**EVERYONE, "Condition": {"StringEquals": {"KMS:calleraccount": [HOME]}}}, PASSED),
-        ({**EVERYONE, "Condition": {"StringLike": {"kms:CallerAccount": "1111*"}}}, FAILED),
-        ({**EVERYONE, "Condition": {"StringEquals": {"kms:CallerAccount": [HOME, "*"]}}}, FAILED),
-        ({**EVERYONE, "Condition": {"StringLike": {"aws:PrincipalArn": "${aws:userid}"}}}, FAILED),
-        ({**EVERYONE, "Condition": {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/a"}}}, FAILED),
-        ({**EVERYONE, "Condition": {"ArnEquals": {"aws:PrincipalArn": "arn:aws:iam::1:role/a"}}}, PASSED),
-        ({**EVERYONE, "Condition": {"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}}, PASSED),
-        ({**EVERYONE, "Condition": {"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}}, FAILED),
-        ({**EVERYONE, "Condition": {"StringEqualsIfExists": {"kms:CallerAccount": HOME}}}, UNCLEAR),
-        ({**EVERYONE, "Condition": {"StringNotEquals": {"kms:CallerAccount": HOME}}}, UNCLEAR),
-        ({**EVERYONE, "Condition": {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}}, UNCLEAR),
-        ({**EVERYONE, "Condition": {"StringLike": {"kms:ViaService": "s3.*"}}}, FAILED),
-        ({**EVERYONE, "Condition": {**FIXED, "StringLike": {"kms:ViaService": "s3.*"}}}, PASSED),
     ],
-)  # fmt: skip
+)
 def test_public_access(elements: dict[str, Any], expected: Status) -> None:
-    """Everyone may be allowed under a condition that names callers by fixed values."""
+    """An Allow of everyone makes a key public."""
     assert status(Kind.KEY, **elements) is expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (FIXED, PASSED),
+        ({"StringEquals": {"KMS:calleraccount": [HOME]}}, PASSED),
+        ({"StringLike": {"kms:CallerAccount": "1111*"}}, FAILED),
+        ({"StringEquals": {"kms:CallerAccount": [HOME, "*"]}}, FAILED),
+        ({"StringLike": {"aws:PrincipalArn": "${aws:userid}"}}, FAILED),
+        ({"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/a"}}, FAILED),
+        ({"ArnEquals": {"aws:PrincipalArn": ROLE}}, PASSED),
+        ({"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}, PASSED),
+        ({"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}, FAILED),
+        ({"StringEqualsIfExists": {"kms:CallerAccount": HOME}}, UNCLEAR),
+        ({"StringNotEquals": {"kms:CallerAccount": HOME}}, FAILED),
+        ({"Bool": {"aws:SecureTransport": "true"}}, FAILED),
+        ({"Null": {"kms:CallerAccount": "false"}}, FAILED),
+        (VIA_S3, UNCLEAR),
+        ({"StringLike": {"kms:ViaService": "s3.*"}}, FAILED),
+        ({**FIXED, "StringLike": {"kms:ViaService": "s3.*"}}, PASSED),
+    ],
+)
+def test_conditions_on_public_access(condition: dict[str, Any], expected: Status) -> None:
+    """Those are credited that name callers by fixed values."""
+    assert status(Kind.KEY, **EVERYONE, Condition=condition) is expected
 
 
 def test_every_statement_that_fails_is_found() -> None:
@@ -105,8 +120,8 @@ def test_every_statement_that_fails_is_found() -> None:
     )
     assert findings(document, Kind.ROLE) == (
         Finding("KMS.2", FAILED, "One", "It allows kms:Decrypt and kms:ReEncryptFrom on all keys."),
-        Finding("KMS.2", UNCLEAR, "statement 3", "It allows kms:Decrypt, and does not say on which Resource."),
-    )  # fmt: skip
+        Finding("KMS.2", UNCLEAR, "statement 3", UNSAID),
+    )
 
 
 @pytest.mark.parametrize("kind", [Kind.BUCKET, Kind.TRUST])

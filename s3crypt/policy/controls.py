@@ -147,8 +147,8 @@ def _public_access(statement: Statement) -> Iterator[tuple[Status, str]]:
         yield Status.NOT_UNDERSTOOD, "It allows everyone but the principals that it names."
     elif not _names_everyone(statement.principals or ()) or _is_limited(statement.conditions):
         return
-    elif all(_is_fixed(each) for each in statement.conditions) and statement.conditions:
-        yield Status.NOT_UNDERSTOOD, "It allows everyone under conditions that name no principal."
+    elif any(_demands_fixed_value(each) for each in statement.conditions):
+        yield Status.NOT_UNDERSTOOD, "It allows everyone under conditions that name no caller."
     else:
         yield Status.FAILED, "It allows everyone; only conditions with fixed values are credited."
 
@@ -159,12 +159,16 @@ def _names_everyone(principals: Sequence[Principal]) -> bool:
 
 def _is_limited(conditions: Sequence[Condition]) -> bool:
     return any(
-        each.operator in _POSITIVE and each.key.lower() in _NAMING_KEYS and _is_fixed(each)
+        _demands_fixed_value(each)
+        and each.operator in _POSITIVE
+        and each.key.lower() in _NAMING_KEYS
         for each in conditions
     )
 
 
-def _is_fixed(condition: Condition) -> bool:
-    return _EVERYWHERE.isdisjoint(condition.values) and not any(
-        _is_open(each) for each in condition.values
+def _demands_fixed_value(condition: Condition) -> bool:
+    return (
+        condition.operator.removesuffix("IfExists") in _POSITIVE
+        and _EVERYWHERE.isdisjoint(condition.values)
+        and not any(_is_open(each) for each in condition.values)
     )
