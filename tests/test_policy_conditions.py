@@ -58,7 +58,7 @@ def holds(
         ("ArnLike", "arn:aws:iam::*:role/a", f"{ARN}/a", YES),
         ("ArnLike", "arn:*:role/a", f"{ARN}/a", UNCLEAR),
         ("ArnLike", "arn:aws:*:*:*:role/a", f"{ARN}/a", YES),
-        ("ArnLike", "arn:aws:*:role/*:role/a", f"{ARN}/a", NO),
+        ("ArnLike", "arn:aws:iam:*:role/a:role/a", f"{ARN}/a", NO),
         ("ArnLike", "arn:aws:i?m::111122223333:role/a", f"{ARN}/a", YES),
         ("ArnEquals", f"{ARN}/*", f"{ARN}/a", YES),
         ("ArnEquals", f"{ARN}/A", f"{ARN}/a", NO),

@@ -244,10 +244,7 @@ def _matches_arn(texts: Sequence[str], *, variables: bool, without: Truth) -> Ma
             some, style, variables=variables, unspecified=unspecified, valueless=without
         )
 
-    short = [each for each in texts if each.endswith("*") and each.count(":") < 5]
-    within = compiled([each for each in texts if each not in short], Style.ARN)
-    if short:
-        within = _either(compiled(short, Style.LIKE), within)
+    within = compiled(texts, Style.ARN)
     if not any(_has_wildcard_before_the_last_part(each) for each in texts):
         return within
     beyond = compiled(texts, Style.LIKE)
@@ -258,10 +255,6 @@ def _matches_arn(texts: Sequence[str], *, variables: bool, without: Truth) -> Ma
         return unclear if found is False and beyond(text, values) is not False else found
 
     return matches
-
-
-def _either(one: Matches, other: Matches) -> Matches:
-    return lambda text, values: disjunction((one(text, values), other(text, values)))
 
 
 def _has_wildcard_before_the_last_part(text: str) -> bool:

@@ -23,6 +23,7 @@ _CONTROLS = {
     Kind.GROUP: _INLINE,
     Kind.KEY: _PUBLIC,
 }
+_SOME_KEY = "arn:aws:kms:us-east-1:111122223333:key/8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b6a"
 # A condition on one of these, with fixed values, leaves nobody but those whom it names.
 _NAMING_KEYS = frozenset(
     {
@@ -127,13 +128,16 @@ def _key_pattern(resource: str) -> str | None:
     # The part of a resource that names a key; None if it names none. All keys of one Region or
     # account are as many as all keys: only the name of a key is looked at.
     parts = resource.split(":", 5)
-    service = parts[2] if len(parts) > 2 else "*"
-    if compile_texts((service,), Style.LIKE, variables=False)("kms", {}) is not True:
+    if len(parts) < 6:
+        return "*" if _matches(resource, _SOME_KEY) else None
+    if not _matches(parts[2], "kms"):
         return None
-    name = parts[5] if len(parts) > 5 else "*"
-    if name.startswith("key/"):
-        return name.removeprefix("key/")
-    return name if name.startswith("*") else None
+    name = parts[5].removeprefix("key/")
+    return name if name != parts[5] or name.startswith("*") else None
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return compile_texts((pattern,), Style.LIKE, variables=False)(text, {}) is True
 
 
 def _is_open(text: str) -> bool:

@@ -42,7 +42,7 @@ class Style(Enum):
 
     EXACT = "no wildcards"
     LIKE = "wildcards match any text"
-    ARN = "wildcards match within one of the first five parts of an ARN, or in the rest of it"
+    ARN = "wildcards match within a part of an ARN; the last one of a text matches all the rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,8 @@ def _plain_tokens(text: str, style: Style) -> Iterator[_Token]:
         yield text
         return
     for part in re.split(r"([*?])", text):
-        yield _Wildcard(part) if part in {"*", "?"} else part
+        if part:
+            yield _Wildcard(part) if part in {"*", "?"} else part
 
 
 def _variable(content: str) -> _Variable:
@@ -160,7 +161,13 @@ def _expression(tokens: Sequence[_Token], style: Style) -> str:
     if style is not Style.ARN:
         return f"(?:{_glob(tokens, '.')})"
     *head, rest = _arn_parts(tokens)
-    return f"(?:{':'.join([*(_glob(each, '[^:]') for each in head), _glob(rest, '.')])})"
+    if len(head) == _ARN_PARTS - 1:
+        last = _glob(rest, ".")
+    elif rest and rest[-1] is _Wildcard.ANY:
+        last = f"{_glob(rest[:-1], '[^:]')}.*"
+    else:
+        last = _glob(rest, "[^:]")
+    return f"(?:{':'.join([*(_glob(each, '[^:]') for each in head), last])})"
 
 
 def _arn_parts(tokens: Sequence[_Token]) -> list[list[_Token]]:
