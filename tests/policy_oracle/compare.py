@@ -45,8 +45,19 @@ def _is_root(difference: Difference) -> bool:
     return difference.question.request.caller.kind == "root"
 
 
+def _is_of_a_services_account(difference: Difference) -> bool:
+    return (
+        difference.question.request.caller.kind == "service"
+        and difference.ours.verdict is Verdict.NOT_UNDERSTOOD
+        and any(key in difference.ours.reason for key in ("aws:principalarn", "kms:calleraccount"))
+    )
+
+
 EXPLAINED: dict[str, Callable[[Difference], bool]] = {
     "The simulator has no root user: it takes it for a user without policies.": _is_root,
+    "Which account a service calls from is not documented: it is not understood.": (
+        _is_of_a_services_account
+    ),
 }
 """Reason -> whether it explains a difference. The first one that does is counted."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from simulator import Question
@@ -38,6 +39,7 @@ _TLS_VERSIONS = ("1.0", "1.1", "1.2", "1.3")
 # Keys that the generator or the caller decides, and no condition.
 _DECIDED = frozenset(
     {
+        "aws:currenttime",
         "aws:principalaccount",
         "aws:principalarn",
         "aws:principalisawsservice",
@@ -52,6 +54,24 @@ _DECIDED = frozenset(
         "s3:tlsversion",
     }
 )
+
+
+class _Aim(Enum):
+    """How a request is to stand to the statement that it begins at."""
+
+    MEET = "has the values that the conditions name"
+    SPARSE = "has few of the keys that conditions look at"
+    ANY = "has similar values, and perhaps no TLS"
+
+
+# Aim -> the chance that a key of another statement is in the request, and one of its own.
+_CHANCES: Mapping[_Aim, tuple[float, float]] = {
+    _Aim.MEET: (0.1, 1.0),
+    _Aim.SPARSE: (0.1, 0.3),
+    _Aim.ANY: (0.4, 0.7),
+}
+# The values of the variables that policies by hand have, which follow from the caller.
+_VARIABLES: Mapping[str, str] = {"aws:username": "ada", "aws:PrincipalTag/team": "lake"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +119,27 @@ class _Generator:
         self._callers = list(_callers(subject))
 
     def question(self) -> Question:
-        """Return a question about one of the statements."""
+        """Return a question that meets one of the statements, or narrowly misses it."""
         draw = self._draw
         statement = draw.choice(self._subject.document.statements)
         action, kind = self._action(statement)
         resource = self._resource(statement, kind)
-        caller = draw.choice(self._callers)
         owner = resource.split(":")[4] if ":kms:" in resource else self._subject.account
-        context = self._context(statement, self._known[action].keys[kind], caller)
-        policies = draw.choice(self._sets)
-        return Question(Request(caller, action, resource, owner, context), policies)
+        aim = draw.choice(list(_Aim))
+        caller = self._caller(statement, aim)
+        context = self._context(statement, self._known[action].keys[kind], caller, aim)
+        request = Request(caller, action, resource, owner, context)
+        return Question(request, draw.choice(self._sets))
+
+    def _caller(self, statement: Statement, aim: _Aim) -> Caller:
+        named = [
+            value
+            for each in statement.conditions
+            if each.key.lower() == "aws:principalarn"
+            for value in each.values
+        ]
+        fitting = [each for each in self._callers if each.arn in named]
+        return self._draw.choice(fitting if fitting and aim is _Aim.MEET else self._callers)
 
     def _action(self, statement: Statement) -> tuple[str, str]:
         patterns = statement.actions if self._draw.random() < 0.8 else ("s3:*", "kms:*")
@@ -135,46 +166,51 @@ class _Generator:
         bucket = subject.bucket if draw.random() < 0.9 else f"{subject.bucket}-2"
         if kind == "bucket":
             return bucket
-        fitting = [
-            _instance(pattern, draw)
-            for pattern in statement.resources or ()
-            if pattern.startswith(f"{bucket}/")
-        ]
+        instances = [_instance(pattern, draw) for pattern in statement.resources or ()]
+        fitting = [each for each in instances if re.fullmatch(f"{bucket}/.+", each)]
         return draw.choice([*fitting * 3, *(f"{bucket}/{name}" for name in _NAMES)])
 
     def _context(
-        self, statement: Statement, keys: frozenset[str], caller: Caller
+        self, statement: Statement, keys: frozenset[str], caller: Caller, aim: _Aim
     ) -> dict[str, str | tuple[str, ...]]:
         draw = self._draw
         context: dict[str, str | tuple[str, ...]] = {}
-        own = {each.key.lower() for each in statement.conditions}
+        own = {each.key.lower(): each for each in statement.conditions}
         for key, conditions in self._conditions.items():
             if key in _DECIDED or not _is_of(key, keys):
                 continue
-            if draw.random() < (0.75 if key in own else 0.3):
-                value = self._value(key, draw.choice(conditions))
-                context[conditions[0].key] = value
-        context |= self._transport(keys)
+            condition = own.get(key) or draw.choice(conditions)
+            if draw.random() < _CHANCES[aim][key in own]:
+                context[condition.key] = self._value(key, condition, aim)
+        context |= self._transport(keys, aim)
         if caller.kind == "service" and draw.random() < 0.7:
             context.setdefault("aws:SourceAccount", self._subject.account)
             context.setdefault("aws:SourceArn", self._subject.bucket)
+        # Each request has it, and of a service's the documentation does not say which.
+        context.setdefault("aws:ViaAWSService", "false")
         return context
 
-    def _transport(self, keys: frozenset[str]) -> dict[str, str]:
+    def _transport(self, keys: frozenset[str], aim: _Aim) -> dict[str, str]:
         draw = self._draw
-        found = {"aws:SourceIp": draw.choice(["203.0.113.7", "198.51.100.1"])}
-        if draw.random() < 0.15:
+        found = {
+            "aws:CurrentTime": draw.choice(["2025-12-31T23:59:59Z", "2026-11-28T12:00:00Z"]),
+            "aws:SourceIp": draw.choice(["203.0.113.7", "198.51.100.1"]),
+        }
+        if aim is _Aim.ANY and draw.random() < 0.3:
             return {**found, "aws:SecureTransport": "false"}
-        version = {"s3:TlsVersion": draw.choice(_TLS_VERSIONS)} if "s3:tlsversion" in keys else {}
+        versions = _TLS_VERSIONS if aim is _Aim.ANY else _TLS_VERSIONS[2:]
+        version = {"s3:TlsVersion": draw.choice(versions)} if "s3:tlsversion" in keys else {}
         return {**found, "aws:SecureTransport": "true", **version}
 
-    def _value(self, key: str, condition: Condition) -> str | tuple[str, ...]:
+    def _value(self, key: str, condition: Condition, aim: _Aim) -> str | tuple[str, ...]:
         draw = self._draw
-        chosen = draw.choice([*condition.values, *_MORE_VALUES.get(key, ())])
+        more = _MORE_VALUES.get(key, ())
         if condition.operator == "Null":
-            chosen = draw.choice([*_MORE_VALUES.get(key, ()), "x"])
+            chosen = draw.choice(more or ("x",))
+        else:
+            chosen = draw.choice([*condition.values, *(() if aim is _Aim.MEET else more)])
         value = _instance(chosen, draw)
-        if draw.random() < 0.3:
+        if aim is not _Aim.MEET and draw.random() < 0.4:
             value = _similar(value, draw)
         return (value,) if condition.operator.startswith("For") else value
 
@@ -185,6 +221,8 @@ def _policy_sets(subject: Subject) -> Iterator[Policies]:
     own = beside.get(Kind.ROLE, ())
     buckets: Sequence[Document | None] = [None, *beside.get(Kind.BUCKET, ())]
     keys = beside.get(Kind.KEY, ())
+    # The administrator, who is first, comes as often as all roles together: Allows are rare.
+    own = (*own[:1] * len(own[1:]), *own)
     if subject.kind is Kind.BUCKET:
         yield from (Policies((each,), subject.document, keys[0]) for each in own)
         yield Policies((), subject.document, keys[0])
@@ -235,7 +273,7 @@ def _is_about_us(action: str, kind: str) -> bool:
 
 
 def _is_of(key: str, keys: frozenset[str]) -> bool:
-    # Global keys are not listed; keys with a name of the caller's choice are listed by their prefix.
+    # Global keys are not listed, and keys with a name of the caller's choice by their prefix.
     prefix = re.split(r"(?<=[/])|(?<=context:)", key)[0]
     return key.startswith("aws:") or any(each.startswith(prefix) for each in keys)
 
@@ -248,6 +286,7 @@ def _matches(patterns: Sequence[str], name: str) -> bool:
 
 
 def _instance(pattern: str, draw: random.Random) -> str:
+    pattern = re.sub(r"\$\{(.*?)\}", lambda found: _VARIABLES.get(found[1], "x"), pattern)
     text = re.sub(r"\*", lambda _: draw.choice(["", "q3.csv", "a/b"]), pattern)
     return text.replace("?", "q")
 

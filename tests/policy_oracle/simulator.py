@@ -125,15 +125,15 @@ def _answer(request: Mapping[str, Any], reply: Mapping[str, Any]) -> Answer:
 
 
 def _lines(questions: Iterable[Question]) -> Iterator[dict[str, Any]]:
-    known: dict[tuple[int, bool], int] = {}
+    known: dict[tuple[int, int, bool], int] = {}
     held: list[Policies] = []  # so that no other object gets the same id
     for number, question in enumerate(questions):
         resource = _resource_policy(question)
-        identifier = (id(question.policies), resource is question.policies.key)
+        has_own = question.request.caller.kind in {"role", "user"}
+        identifier = (id(question.policies), id(resource), has_own)
         if identifier not in known:
             known[identifier] = len(known)
             held.append(question.policies)
-            has_own = question.request.caller.kind in {"role", "user"}
             own = question.policies.identity if has_own else ()
             yield {
                 "policies": known[identifier],
