@@ -63,6 +63,8 @@ def holds(
         ("ArnEquals", f"{ARN}/*", f"{ARN}/a", YES),
         ("ArnEquals", f"{ARN}/A", f"{ARN}/a", NO),
         ("ArnLike", "a", "a", UNCLEAR),
+        ("ArnEquals", f"{ARN}/a", "alias/a", NO),
+        ("ArnNotEquals", f"{ARN}/a", "alias/a", UNCLEAR),
         ("NumericEquals", "1.20", "1.2", YES),
         ("NumericEquals", 1, "2", NO),
         ("NumericLessThan", "1.2", "1.1", YES),

@@ -148,6 +148,8 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _EPOCH = re.compile(r"[0-9]{9,11}")
 _TIME = r"T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})"
 _DATE = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({_TIME})?")
+# Of an ARN, at least.
+_COLONS = 5
 _SWITCH = {"true": True, "false": False}
 
 
@@ -274,7 +276,7 @@ def _texts(
     if style is Style.ARN and not all(_is_arn(each) for each in values):
         raise ValueError
     without = NotUnderstood("a policy variable that has no value")
-    return compile_texts(
+    found = compile_texts(
         values,
         style,
         variables=variables,
@@ -282,10 +284,21 @@ def _texts(
         unspecified=unspecified,
         valueless=without if is_negated else False,
     )
+    return _of_arns(found) if style is Style.ARN and is_negated else found
+
+
+def _of_arns(matches: Matches) -> Matches:
+    # It is not documented whether a text that is no ARN differs from one.
+    def matches_arn(text: str, values: Values) -> Truth:
+        if text.count(":") < _COLONS:
+            return NotUnderstood(f"the request's value {text!r}, which is no ARN")
+        return matches(text, values)
+
+    return matches_arn
 
 
 def _is_arn(text: str) -> bool:
-    return text.count(":") >= 5 or "${" in text
+    return text.count(":") >= _COLONS or "${" in text
 
 
 def _parsed(

@@ -386,11 +386,12 @@ def _texts(content: Mapping[str, Any], element: str, place: str) -> tuple[str, .
 
 def _listed(value: object, what: str) -> list[str]:
     values = value if isinstance(value, list) else [value]
-    if not all(isinstance(each, str) for each in values):
+    found = [each for each in values if isinstance(each, str)]
+    if len(found) != len(values):
         raise _not_a_policy(f"{what} is neither text nor a list of texts")
-    if not values:
+    if not found:
         raise _not_a_policy(f"{what} is empty")
-    return values
+    return found
 
 
 def _principals(

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from generator import Subject
     from simulator import Answer, Question
 
+    from s3crypt.policy import Request
+
 _SERVICES = ("s3", "kms", "cloudtrail", "config", "securityhub", "access-analyzer")
 
 
@@ -53,10 +55,17 @@ def _is_of_a_services_account(difference: Difference) -> bool:
     )
 
 
+def _is_of_no_arn(difference: Difference) -> bool:
+    return difference.ours.reason.endswith("which is no ARN.")
+
+
 EXPLAINED: dict[str, Callable[[Difference], bool]] = {
     "The simulator has no root user: it takes it for a user without policies.": _is_root,
     "Which account a service calls from is not documented: it is not understood.": (
         _is_of_a_services_account
+    ),
+    "Whether a text that is no ARN differs from one is not documented: it is not understood.": (
+        _is_of_no_arn
     ),
 }
 """Reason -> whether it explains a difference. The first one that does is counted."""
@@ -83,7 +92,7 @@ def differences(
     return agreed, found
 
 
-def _seen(question: Question, answer: Answer) -> object:
+def _seen(question: Question, answer: Answer) -> Request:
     ignored = {each.lower() for each in answer.ignored}
     context = question.request.context
     kept = {name: value for name, value in context.items() if name.lower() not in ignored}
