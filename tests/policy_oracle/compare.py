@@ -23,13 +23,15 @@ from subjects import by_hand, generated
 from s3crypt.policy import Decision, Verdict, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from generator import Subject
     from simulator import Answer, Question
 
     from s3crypt.policy import Request
 
+# Questions that are held in memory, with their lines of JSON.
+_AT_ONCE = 20_000
 _SERVICES = ("s3", "kms", "cloudtrail", "config", "securityhub", "access-analyzer")
 
 
@@ -76,20 +78,44 @@ def explanation(difference: Difference) -> str | None:
     return next((why for why, explains in EXPLAINED.items() if explains(difference)), None)
 
 
-def differences(
-    subject: Subject, count: int, seed: int
-) -> tuple[Counter[Verdict], list[Difference]]:
-    """Return how often the two agree on which verdict, and where they do not agree."""
-    asked = questions(subject, simulator.actions(*_SERVICES), count, seed)
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A policy, how often the two agree on which verdict, and where they do not agree."""
+
+    subject: str
+    agreed: Counter[Verdict]
+    different: tuple[Difference, ...]
+
+    @property
+    def unexplained(self) -> tuple[Difference, ...]:
+        """The differences for which the table has no reason."""
+        return tuple(each for each in self.different if not explanation(each))
+
+
+def comparisons(subjects: Sequence[Subject], count: int, seed: int) -> Iterator[Comparison]:
+    """Yield the comparison of each policy by so many requests."""
+    known = simulator.actions(*_SERVICES)
+    some = max(1, _AT_ONCE // count)
+    for start in range(0, len(subjects), some):
+        asked = [
+            (subject, questions(subject, known, count, seed))
+            for subject in subjects[start : start + some]
+        ]
+        said = iter(simulator.answers([each for _, found in asked for each in found]))
+        for subject, found in asked:
+            yield _compared(subject, zip(found, said, strict=False))
+
+
+def _compared(subject: Subject, pairs: Iterable[tuple[Question, Answer]]) -> Comparison:
     agreed: Counter[Verdict] = Counter()
-    found = []
-    for question, answer in zip(asked, simulator.answers(asked), strict=True):
+    different = []
+    for question, answer in pairs:
         ours = decide(_seen(question, answer), question.policies)
         if ours.verdict is answer.verdict:
             agreed[ours.verdict] += 1
         else:
-            found.append(Difference(subject.name, question, ours, answer.verdict))
-    return agreed, found
+            different.append(Difference(subject.name, question, ours, answer.verdict))
+    return Comparison(subject.name, agreed, tuple(different))
 
 
 def _seen(question: Question, answer: Answer) -> Request:
@@ -120,19 +146,16 @@ def main() -> None:
     reason = simulator.missing()
     if reason:
         sys.exit(reason)
-    print(f"{'policy':32} {'allowed':>8} {'denied':>8} {'explained':>10} {'not':>5}")
+    subjects = [each for each in (*generated(), *by_hand()) if given.only in each.name]
+    print(f"{'policy':38} {'allowed':>8} {'denied':>8} {'explained':>10} {'not':>5}")
     unexplained: list[Difference] = []
     reasons: Counter[str] = Counter()
-    for subject in [*generated(), *by_hand()]:
-        if given.only not in subject.name:
-            continue
-        agreed, found = differences(subject, given.requests, given.seed)
-        open_ones = [each for each in found if not explanation(each)]
-        reasons.update(why for each in found if (why := explanation(each)))
-        unexplained += open_ones
+    for each in comparisons(subjects, given.requests, given.seed):
+        reasons.update(why for one in each.different if (why := explanation(one)))
+        unexplained += each.unexplained
         print(
-            f"{subject.name:32} {agreed[Verdict.ALLOWED]:8} {agreed[Verdict.DENIED]:8} "
-            f"{len(found) - len(open_ones):10} {len(open_ones):5}"
+            f"{each.subject:38} {each.agreed[Verdict.ALLOWED]:8} {each.agreed[Verdict.DENIED]:8} "
+            f"{len(each.different) - len(each.unexplained):10} {len(each.unexplained):5}"
         )
     print("\n".join(f"{count:8}  {why}" for why, count in reasons.items()))
     print("\n".join(_rows(unexplained[:20])))

@@ -148,7 +148,7 @@ class _Generator:
             (name, kind)
             for name in known
             for kind in self._known[name].keys
-            if _is_about_us(name, kind)
+            if _is_about_us(name, kind) and _is_requested(name, self._known[name].keys[kind])
         ]
         if not pairs:  # a statement about access points, say
             return self._draw.choice([("s3:GetObject", "object"), ("kms:Decrypt", "key")])
@@ -270,6 +270,11 @@ def _is_about_us(action: str, kind: str) -> bool:
     return kind in {"s3": ("bucket", "object", "*"), "kms": ("key", "alias", "*")}.get(
         action.partition(":")[0], ("*",)
     )
+
+
+def _is_requested(action: str, keys: frozenset[str]) -> bool:
+    # S3 itself takes some actions, such as s3:InitiateReplication: nobody sends them over TLS.
+    return not action.startswith("s3:") or "s3:tlsversion" in keys
 
 
 def _is_of(key: str, keys: frozenset[str]) -> bool:

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our decisions against those of iam-simulate, a tool of the tests that is not shipped."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "policy_oracle"))
+
+import compare
+import simulator
+from subjects import by_hand, generated
+
+from s3crypt.policy import Verdict
+
+pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=str(simulator.missing()))
+
+
+def test_decisions_are_the_simulators() -> None:
+    """About every policy that is generated; `compare.py` asks as many requests as one likes."""
+    subjects = [*generated(), *by_hand()]
+    found = list(compare.comparisons(subjects, 20, seed=1))
+    assert [each.subject for each in found] == [each.name for each in subjects]
+    assert not [each.unexplained for each in found if each.unexplained]
+    agreed = sum((each.agreed for each in found), Counter[Verdict]())
+    # Neither of the two verdicts is rare, and hardly any request needs an explanation.
+    assert min(agreed[Verdict.ALLOWED], agreed[Verdict.DENIED]) > 200
+    assert sum(len(each.different) for each in found) < 30
+
+
+def test_a_wrong_decision_is_found() -> None:
+    """The comparison of a policy with another one's verdicts ends with a difference."""
+    subject = next(each for each in generated() if each.name == "lenient bucket")
+    known = simulator.actions("s3", "kms")
+    asked = compare.questions(subject, known, 50, 1)
+    wrong = [simulator.Answer(Verdict.ALLOWED)] * len(asked)
+    assert compare._compared(subject, zip(asked, wrong, strict=True)).unexplained
