@@ -46,6 +46,12 @@ _log = logger_of(__name__)
 
 Reply = Mapping[str, Any]
 
+# The documents of these have no field while nothing was ever set. The reply still has a body, and so
+# one of the two headers that say where it ends.
+_WITH_A_BODY = (
+    "ResponseMetadata.HTTPHeaders.content-length",
+    "ResponseMetadata.HTTPHeaders.transfer-encoding",
+)
 # Operation -> the fields of which a whole reply has at least one. A dot leads into a structure.
 # A whole 200 of CompleteMultipartUpload may lack the ETag: Ceph sends an empty one.
 _PROOFS: Mapping[Operation, tuple[str, ...]] = {
@@ -53,6 +59,14 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "complete_multipart_upload": ("ETag", "Key"),
     "create_multipart_upload": ("UploadId",),
     "delete_objects": ("Deleted", "Errors"),
+    "get_bucket_encryption": ("ServerSideEncryptionConfiguration.Rules",),
+    "get_bucket_lifecycle_configuration": ("Rules",),
+    "get_bucket_logging": _WITH_A_BODY,
+    "get_bucket_ownership_controls": ("OwnershipControls.Rules",),
+    "get_bucket_policy": ("Policy",),
+    "get_bucket_replication": ("ReplicationConfiguration.Rules",),
+    "get_bucket_versioning": _WITH_A_BODY,
+    "get_public_access_block": ("PublicAccessBlockConfiguration",),
     "get_object": ("Body",),
     "get_object_annotation": ("ContentLength",),
     "get_object_legal_hold": ("LegalHold",),
@@ -75,6 +89,7 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
 _KEY_FIELDS = ("KeyMetadata.Arn", "KeyMetadata.KeyId", "KeyMetadata.CreationDate")
 # Operation -> the fields that a whole reply has all of.
 _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
+    "get_bucket_acl": ("Owner.ID", "Grants"),
     "get_object": ("ETag",),
     "head_object": ("ContentLength", "ETag", "LastModified"),
     "create_key": _KEY_FIELDS,
@@ -87,6 +102,7 @@ _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
 # Operation -> a list in its reply -> the fields that each entry has, be they empty.
 _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
     "delete_objects": {"Deleted": ("Key",), "Errors": ("Key", "Code")},
+    "get_bucket_acl": {"Grants": ("Grantee", "Permission")},
     "get_object_tagging": {"TagSet": ("Key", "Value")},
     "list_buckets": {"Buckets": ("Name",)},
     "list_object_annotations": {"Annotations": ("AnnotationName",)},

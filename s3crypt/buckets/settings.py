@@ -1,0 +1,520 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a bucket as values: read from S3's replies, turned into the request that sets them.
+
+Nothing here makes a request; `configuration` does. A setting holds all that the write of it would
+replace, so that a value that was read, changed in one field and written loses nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self, TypeAlias
+
+from s3crypt.errors import ConfigError
+from s3crypt.operations import S3Operation
+from s3crypt.policy import Document
+
+Call: TypeAlias = tuple[S3Operation, dict[str, Any]]
+"""An operation and its arguments."""
+
+SSE_C = "SSE-C"
+KMS, DSSE, AES256 = "aws:kms", "aws:kms:dsse", "AES256"
+_ALL_USERS = (
+    "http://acs.amazonaws.com/groups/global/AllUsers",
+    "http://acs.amazonaws.com/groups/global/AuthenticatedUsers",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """The default encryption of new objects, and the modes that the bucket refuses.
+
+    PutBucketEncryption replaces the whole rule, `BlockedEncryptionTypes` included. A value of this
+    class therefore has them.
+
+    Attributes:
+        algorithm: `AES256`, `aws:kms` or `aws:kms:dsse`.
+        key: As it was given to S3; None stands for `aws/s3` under the two algorithms of KMS.
+        bucket_key: Whether S3 uses a Bucket Key.
+        blocked: The refused modes, `SSE-C` or none; None where the service reports no such field.
+    """
+
+    READ: ClassVar[S3Operation] = "get_bucket_encryption"
+    ACTION: ClassVar[str] = "s3:GetEncryptionConfiguration"
+    ABSENT: ClassVar[frozenset[str]] = frozenset({"ServerSideEncryptionConfigurationNotFoundError"})
+
+    algorithm: str = AES256
+    key: str | None = None
+    bucket_key: bool = False
+    blocked: tuple[str, ...] | None = None
+
+    @property
+    def blocks_sse_c(self) -> bool:
+        """Whether the bucket refuses to store objects under customer keys."""
+        return SSE_C in (self.blocked or ())
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Self:
+        """Return the setting of a reply; of an empty one, S3's default before 2023."""
+        rules = reply.get("ServerSideEncryptionConfiguration", {}).get("Rules") or [{}]
+        default = rules[0].get("ApplyServerSideEncryptionByDefault", {})
+        blocked = rules[0].get("BlockedEncryptionTypes")
+        kinds = None if blocked is None else tuple(blocked.get("EncryptionType") or ())
+        return cls(
+            algorithm=default.get("SSEAlgorithm", AES256),
+            key=default.get("KMSMasterKeyID") or None,
+            bucket_key=bool(rules[0].get("BucketKeyEnabled")),
+            blocked=None if kinds is None else tuple(kind for kind in kinds if kind != "NONE"),
+        )
+
+    def call(self, bucket: str) -> Call:
+        """Return the request that sets this."""
+        default = {"SSEAlgorithm": self.algorithm}
+        if self.key is not None:
+            default["KMSMasterKeyID"] = self.key
+        rule: dict[str, Any] = {
+            "ApplyServerSideEncryptionByDefault": default,
+            "BucketKeyEnabled": self.bucket_key,
+        }
+        if self.blocked is not None:
+            rule["BlockedEncryptionTypes"] = {"EncryptionType": list(self.blocked or ("NONE",))}
+        configuration = {"Rules": [rule]}
+        arguments = {"Bucket": bucket, "ServerSideEncryptionConfiguration": configuration}
+        return "put_bucket_encryption", arguments
+
+    def is_kept_by(self, found: Self) -> bool:
+        """Return whether a bucket with the setting `found` has all that this one asks for."""
+        return self == found
+
+
+@dataclass(frozen=True, slots=True)
+class PublicAccessBlock:
+    """Which ways of making a bucket public are closed."""
+
+    READ: ClassVar[S3Operation] = "get_public_access_block"
+    ACTION: ClassVar[str] = "s3:GetBucketPublicAccessBlock"
+    ABSENT: ClassVar[frozenset[str]] = frozenset({"NoSuchPublicAccessBlockConfiguration"})
+
+    block_public_acls: bool = False
+    ignore_public_acls: bool = False
+    block_public_policy: bool = False
+    restrict_public_buckets: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all four are on."""
+        return self == PublicAccessBlock(*(True,) * 4)
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Self:
+        """Return the setting of a reply; of an empty one, none is on."""
+        found = reply.get("PublicAccessBlockConfiguration", {})
+        return cls(
+            block_public_acls=bool(found.get("BlockPublicAcls")),
+            ignore_public_acls=bool(found.get("IgnorePublicAcls")),
+            block_public_policy=bool(found.get("BlockPublicPolicy")),
+            restrict_public_buckets=bool(found.get("RestrictPublicBuckets")),
+        )
+
+    def call(self, bucket: str) -> Call:
+        """Return the request that sets this."""
+        configuration = {
+            "BlockPublicAcls": self.block_public_acls,
+            "IgnorePublicAcls": self.ignore_public_acls,
+            "BlockPublicPolicy": self.block_public_policy,
+            "RestrictPublicBuckets": self.restrict_public_buckets,
+        }
+        arguments = {"Bucket": bucket, "PublicAccessBlockConfiguration": configuration}
+        return "put_public_access_block", arguments
+
+    def is_kept_by(self, found: Self) -> bool:
+        """Return whether `found` is the same."""
+        return self == found
+
+
+@dataclass(frozen=True, slots=True)
+class Versioning:
+    """Whether a bucket keeps versions.
+
+    Attributes:
+        status: `Enabled`, `Suspended`, or None where it was never enabled.
+        mfa_delete: Whether a version is deleted only with the root user's second factor. The
+            setting is read and never written.
+    """
+
+    READ: ClassVar[S3Operation] = "get_bucket_versioning"
+    ACTION: ClassVar[str] = "s3:GetBucketVersioning"
+    ABSENT: ClassVar[frozenset[str]] = frozenset()
+
+    status: str | None = None
+    mfa_delete: bool = False
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether new versions are kept."""
+        return self.status == "Enabled"
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Self:
+        """Return the setting of a reply."""
+        return cls(reply.get("Status") or None, reply.get("MFADelete") == "Enabled")
+
+    def call(self, bucket: str) -> Call:
+        """Return the request that sets this. Versioning that was on can only be suspended."""
+        configuration = {"Status": self.status or "Suspended"}
+        arguments = {"Bucket": bucket, "VersioningConfiguration": configuration}
+        return "put_bucket_versioning", arguments
+
+    def is_kept_by(self, found: Self) -> bool:
+        """Return whether `found` has the same status."""
+        return self.status == found.status
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Who owns new objects; `BucketOwnerEnforced` also turns every ACL off.
+
+    Attributes:
+        rule: S3's own word, or None where the bucket has no ownership controls.
+    """
+
+    READ: ClassVar[S3Operation] = "get_bucket_ownership_controls"
+    ACTION: ClassVar[str] = "s3:GetBucketOwnershipControls"
+    ABSENT: ClassVar[frozenset[str]] = frozenset({"OwnershipControlsNotFoundError"})
+    ENFORCED: ClassVar[str] = "BucketOwnerEnforced"
+
+    rule: str | None = None
+
+    @property
+    def is_enforced(self) -> bool:
+        """Whether ACLs are off."""
+        return self.rule == self.ENFORCED
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Self:
+        """Return the setting of a reply."""
+        rules = reply.get("OwnershipControls", {}).get("Rules") or [{}]
+        return cls(rules[0].get("ObjectOwnership"))
+
+    def call(self, bucket: str) -> Call:
+        """Return the request that sets this."""
+        if self.rule is None:
+            return "delete_bucket_ownership_controls", {"Bucket": bucket}
+        controls = {"Rules": [{"ObjectOwnership": self.rule}]}
+        return "put_bucket_ownership_controls", {"Bucket": bucket, "OwnershipControls": controls}
+
+    def is_kept_by(self, found: Self) -> bool:
+        """Return whether `found` is the same."""
+        return self == found
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """Where S3 delivers a bucket's access log.
+
+    Attributes:
+        target: The bucket that receives the log; None where no log is delivered.
+        prefix: What the names of the log's objects begin with.
+        details: The fields of S3's `LoggingEnabled` beside these two, kept as they were read.
+    """
+
+    READ: ClassVar[S3Operation] = "get_bucket_logging"
+    ACTION: ClassVar[str] = "s3:GetBucketLogging"
+    ABSENT: ClassVar[frozenset[str]] = frozenset()
+
+    target: str | None = None
+    prefix: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Self:
+        """Return the setting of a reply."""
+        found = reply.get("LoggingEnabled") or {}
+        more = {
+            name: value
+            for name, value in found.items()
+            if name not in ("TargetBucket", "TargetPrefix")
+        }
+        return cls(found.get("TargetBucket"), found.get("TargetPrefix", ""), more)
+
+    def call(self, bucket: str) -> Call:
+        """Return the request that sets this."""
+        status: dict[str, Any] = {}
+        if self.target is not None:
+            target = {"TargetBucket": self.target, "TargetPrefix": self.prefix}
+            status = {"LoggingEnabled": {**self.details, **target}}
+        return "put_bucket_logging", {"Bucket": bucket, "BucketLoggingStatus": status}
+
+    def is_kept_by(self, found: Self) -> bool:
+        """Return whether `found` delivers to the same place."""
+        return (self.target, self.prefix) == (found.target, found.prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """A bucket's lifecycle rules, each as S3 has it.
+
+    Attributes:
+        rules: In S3's own form, so that the fields that nothing here reads are kept.
+        minimum_size: S3's `TransitionDefaultMinimumObjectSize`, or None.
+    """
+
+    READ: ClassVar[S3Operation] = "get_bucket_lifecycle_configuration"
+    ACTION: ClassVar[str] = "s3:GetLifecycleConfiguration"
+    ABSENT: ClassVar[frozenset[str]] = frozenset({"NoSuchLifecycleConfiguration"})
+    RULE: ClassVar[str] = "S3cryptAbortIncompleteUploads"
+
+    rules: tuple[Mapping[str, Any], ...] = ()
+    minimum_size: str | None = None
+
+    @property
+    def aborts_uploads(self) -> bool:
+        """Whether a rule for the whole bucket aborts incomplete uploads."""
+        return any(
+            rule.get("Status") == "Enabled"
+            and rule.get("AbortIncompleteMultipartUpload")
+            and _is_for_all(rule)
+            for rule in self.rules
+        )
+
+    def aborting(self, days: int) -> Self:
+        """Return these rules and one that aborts incomplete uploads after so many days."""
+        rule = {
+            "ID": self.RULE,
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days},
+        }
+        others = (each for each in self.rules if each.get("ID") != self.RULE)
+        return type(self)((*others, rule), self.minimum_size)
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Self:
+        """Return the setting of a reply."""
+        return cls(tuple(reply.get("Rules") or ()), reply.get("TransitionDefaultMinimumObjectSize"))
+
+    def call(self, bucket: str) -> Call:
+        """Return the request that sets this."""
+        if not self.rules:
+            return "delete_bucket_lifecycle", {"Bucket": bucket}
+        arguments: dict[str, Any] = {
+            "Bucket": bucket,
+            "LifecycleConfiguration": {"Rules": [dict(rule) for rule in self.rules]},
+        }
+        if self.minimum_size:
+            arguments["TransitionDefaultMinimumObjectSize"] = self.minimum_size
+        return "put_bucket_lifecycle_configuration", arguments
+
+    def is_kept_by(self, found: Self) -> bool:
+        """Return whether `found` has these rules by their ids; S3 words them anew."""
+        return _ids(self.rules) == _ids(found.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectLock:
+    """Whether the objects of a bucket can be locked.
+
+    Attributes:
+        is_enabled: Once true, it stays so.
+        rule: The default retention in S3's own form, or None.
+    """
+
+    READ: ClassVar[S3Operation] = "get_object_lock_configuration"
+    ACTION: ClassVar[str] = "s3:GetBucketObjectLockConfiguration"
+    ABSENT: ClassVar[frozenset[str]] = frozenset({"ObjectLockConfigurationNotFoundError"})
+
+    is_enabled: bool = False
+    rule: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Self:
+        """Return the setting of a reply."""
+        found = reply.get("ObjectLockConfiguration") or {}
+        return cls(found.get("ObjectLockEnabled") == "Enabled", found.get("Rule"))
+
+    def call(self, bucket: str) -> Call:
+        """Return the request that sets this."""
+        configuration: dict[str, Any] = {"ObjectLockEnabled": "Enabled"}
+        if self.rule:
+            configuration["Rule"] = dict(self.rule)
+        arguments = {"Bucket": bucket, "ObjectLockConfiguration": configuration}
+        return "put_object_lock_configuration", arguments
+
+    def is_kept_by(self, found: Self) -> bool:
+        """Return whether `found` is the same."""
+        return self == found
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """Where S3 replicates a bucket's objects.
+
+    Attributes:
+        role: The ARN of the role that S3 assumes, or None where nothing is replicated.
+        rules: In S3's own form.
+    """
+
+    READ: ClassVar[S3Operation] = "get_bucket_replication"
+    ACTION: ClassVar[str] = "s3:GetReplicationConfiguration"
+    ABSENT: ClassVar[frozenset[str]] = frozenset({"ReplicationConfigurationNotFoundError"})
+
+    role: str | None = None
+    rules: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def enabled(self) -> tuple[Mapping[str, Any], ...]:
+        """The rules that are in force."""
+        return tuple(rule for rule in self.rules if rule.get("Status") == "Enabled")
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Self:
+        """Return the setting of a reply."""
+        found = reply.get("ReplicationConfiguration") or {}
+        return cls(found.get("Role"), tuple(found.get("Rules") or ()))
+
+    def call(self, bucket: str) -> Call:
+        """Return the request that sets this."""
+        if not self.rules:
+            return "delete_bucket_replication", {"Bucket": bucket}
+        configuration = {"Role": self.role, "Rules": [dict(rule) for rule in self.rules]}
+        arguments = {"Bucket": bucket, "ReplicationConfiguration": configuration}
+        return "put_bucket_replication", arguments
+
+    def is_kept_by(self, found: Self) -> bool:
+        """Return whether `found` has the same role and the same rules by their ids."""
+        return self.role == found.role and _ids(self.rules) == _ids(found.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketPolicy:
+    """A bucket's policy; None where it has none."""
+
+    READ: ClassVar[S3Operation] = "get_bucket_policy"
+    ACTION: ClassVar[str] = "s3:GetBucketPolicy"
+    ABSENT: ClassVar[frozenset[str]] = frozenset({"NoSuchBucketPolicy"})
+
+    document: Document | None = None
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Self:
+        """Return the policy of a reply.
+
+        Raises:
+            ConfigError: It is not in the grammar of policies.
+        """
+        text = reply.get("Policy")
+        return cls(Document.parse(text) if text else None)
+
+    def call(self, bucket: str) -> Call:
+        """Return the request that sets this."""
+        if self.document is None:
+            return "delete_bucket_policy", {"Bucket": bucket}
+        text = self.document.render(indent=None)
+        return "put_bucket_policy", {"Bucket": bucket, "Policy": text}
+
+    def is_kept_by(self, found: Self) -> bool:
+        """Return whether `found` means the same; S3 words policies anew."""
+        ours, theirs = self.document, found.document
+        return (ours and ours.meaning) == (theirs and theirs.meaning)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One entry of an access control list, in S3's own form."""
+
+    grantee: Mapping[str, Any]
+    permission: str
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it is for everyone, or for everyone with an AWS account."""
+        return self.grantee.get("URI") in _ALL_USERS
+
+    @property
+    def who(self) -> str:
+        """The grantee's name: the last part of a group's URI, or an id."""
+        uri = str(self.grantee.get("URI", "")).rpartition("/")[2]
+        return uri or str(self.grantee.get("ID") or self.grantee.get("EmailAddress") or "?")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessControlList:
+    """A bucket's own access control list."""
+
+    READ: ClassVar[S3Operation] = "get_bucket_acl"
+    ACTION: ClassVar[str] = "s3:GetBucketAcl"
+    ABSENT: ClassVar[frozenset[str]] = frozenset()
+
+    owner: str
+    grants: tuple[Grant, ...] = ()
+
+    @property
+    def to_others(self) -> tuple[Grant, ...]:
+        """The grants to anybody but the owner."""
+        return tuple(each for each in self.grants if each.grantee.get("ID") != self.owner)
+
+    @property
+    def private(self) -> Self:
+        """The list without them."""
+        return type(self)(
+            self.owner, tuple(each for each in self.grants if each not in self.to_others)
+        )
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Self:
+        """Return the list of a reply."""
+        grants = (Grant(each["Grantee"], each["Permission"]) for each in reply.get("Grants") or ())
+        return cls(str(reply["Owner"]["ID"]), tuple(grants))
+
+    def call(self, bucket: str) -> Call:
+        """Return the request that sets this."""
+        grants = [
+            {"Grantee": dict(each.grantee), "Permission": each.permission} for each in self.grants
+        ]
+        policy = {"Owner": {"ID": self.owner}, "Grants": grants}
+        return "put_bucket_acl", {"Bucket": bucket, "AccessControlPolicy": policy}
+
+    def is_kept_by(self, found: Self) -> bool:
+        """Return whether `found` grants the same."""
+        return {(each.who, each.permission) for each in self.grants} == {
+            (each.who, each.permission) for each in found.grants
+        }
+
+
+Setting: TypeAlias = (
+    Encryption
+    | PublicAccessBlock
+    | Versioning
+    | Ownership
+    | Logging
+    | Lifecycle
+    | ObjectLock
+    | Replication
+    | BucketPolicy
+    | AccessControlList
+)
+
+
+def check_bucket_name(name: str) -> None:
+    """Refuse a name that S3 gives no general purpose bucket.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+
+    Raises:
+        ConfigError: The name is not allowed.
+    """
+    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789.-")
+    edges = name[:1] + name[-1:]
+    if not 3 <= len(name) <= 63 or not set(name) <= allowed or not edges.isalnum() or ".." in name:
+        raise ConfigError(
+            f"{name!r} cannot be the name of a bucket.",
+            hint="A name has 3 to 63 lower case letters, digits, hyphens and dots.",
+        )
+
+
+def _is_for_all(rule: Mapping[str, Any]) -> bool:
+    condition = rule.get("Filter") or {}
+    return not rule.get("Prefix") and (not condition or condition == {"Prefix": ""})
+
+
+def _ids(rules: tuple[Mapping[str, Any], ...]) -> frozenset[Any]:
+    return frozenset(rule.get("ID") for rule in rules)

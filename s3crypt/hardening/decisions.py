@@ -1,0 +1,451 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is to be done to a bucket: decided from what was seen of it. Makes no request.
+
+Deciding twice from the same values gives the same plan, and deciding from what a whole plan leaves
+behind gives an empty one. An interrupted run is therefore finished by running it again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from s3crypt.buckets.configuration import Configuration, Unseen
+from s3crypt.buckets.settings import (
+    AES256,
+    DSSE,
+    KMS,
+    SSE_C,
+    BucketPolicy,
+    Encryption,
+    Logging,
+    ObjectLock,
+    Ownership,
+    PublicAccessBlock,
+    Setting,
+    Versioning,
+)
+from s3crypt.errors import ConfigError, StorageError
+from s3crypt.policy import Document, Kind, Statement, check_size
+
+from . import lines, replication, statements
+from .obstacles import is_own_default, obstacles_of
+from .shortfalls import shortfalls_of
+from .values import (
+    Act,
+    Change,
+    CreateBucket,
+    CreateKey,
+    CreateRole,
+    CreateTrail,
+    NameKey,
+    Part,
+    Plan,
+    RecordDataEvents,
+    ReplicateKey,
+    Seen,
+    SeenKey,
+    Wanted,
+    WriteRolePolicy,
+    WriteSetting,
+)
+
+UPLOAD_DAYS = 7
+"""Incomplete uploads are aborted after so many days."""
+
+_CONTROLS: dict[type[Setting], tuple[str, ...]] = {
+    Encryption: ("S3.17",),
+    PublicAccessBlock: ("S3.8",),
+    Versioning: ("S3.14",),
+    Logging: ("S3.9",),
+    ObjectLock: ("S3.15",),
+    BucketPolicy: ("S3.5",),
+}
+
+
+def plan_of(seen: Seen, wanted: Wanted) -> Plan:
+    """Return what makes the bucket as it is wanted, except for what an obstacle holds back.
+
+    Raises:
+        StorageError: There is no such bucket, or a setting could not be read.
+        ConfigError: What is wanted contradicts what is there, so that nothing can be decided.
+    """
+    _check(seen, wanted)
+    found = obstacles_of(seen, wanted)
+    holding = tuple(each for each in found if each.name not in wanted.despite)
+    held = frozenset(part for each in holding for part in each.holds)
+    if wanted.replica is not None and "versioning" in held:
+        held |= {"replication"}
+    changes = (
+        *_creations(seen, wanted, held),
+        *_of_logs(seen, wanted),
+        *_of_bucket(seen, wanted, held),
+        *_of_trail(seen, wanted),
+        *(_of_replica(seen, wanted) if "replication" not in held else ()),
+    )
+    accepted = tuple(each for each in found if each.name in wanted.despite)
+    shortfalls = shortfalls_of(seen, wanted, held)
+    return Plan(wanted.bucket, changes, holding, accepted, shortfalls, _remarks(seen))
+
+
+def _check(seen: Seen, wanted: Wanted) -> None:
+    """Refuse what cannot be decided."""
+    if seen.bucket is None and not wanted.may_create:
+        raise StorageError(
+            f"s3://{wanted.bucket}: no such bucket.",
+            hint=f"Create it: s3crypt bucket init {wanted.bucket}",
+            code="NoSuchBucket",
+        )
+    for one in (seen.bucket, seen.logs, seen.replica):
+        if one is not None and one.unseen:
+            raise _not_seen(one)
+    if seen.key is not None and (seen.key.state != "Enabled" or seen.key.manager == "AWS"):
+        raise ConfigError(
+            f"The key {wanted.alias} cannot be used: its state is {seen.key.state}.",
+            hint="Enable it, or give the alias to another key; nothing was changed.",
+        )
+    key = _source_key(seen)
+    if wanted.replica is not None and key is not None and not key.multi_region:
+        raise ConfigError(
+            f"The key of s3://{wanted.bucket} has no replicas in other Regions: {key.arn}.",
+            hint="A key cannot become a multi-Region key. Create one (s3crypt keys create "
+            "--multi-region), make it the bucket's default, and move the objects to it.",
+        )
+
+
+def _not_seen(configuration: Configuration) -> StorageError:
+    actions = ", ".join(each.action for each in configuration.unseen)
+    reason = configuration.unseen[0].reason
+    return StorageError(
+        f"s3://{configuration.bucket}: its configuration may not be read, so nothing was changed: "
+        f"{reason}",
+        hint=f"Ask for these permissions: {actions}.",
+        code="AccessDenied",
+    )
+
+
+def _source_key(seen: Seen) -> SeenKey | None:
+    """Return the key of the bucket's new objects, or the one that will be; None before it is made."""
+    encryption = _read(seen.bucket.encryption, Encryption) if seen.bucket else Encryption()
+    return seen.default_key if is_own_default(seen, encryption) else seen.key
+
+
+def _read(value: object, kind: type[Any]) -> Any:
+    if isinstance(value, Unseen) or not isinstance(value, kind):
+        raise AssertionError("unreachable: settings that were not seen were refused before")
+    return value
+
+
+def _creations(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Change]:
+    """Yield what makes buckets and keys, which later changes name."""
+    if seen.bucket is None:
+        yield _creation(wanted.bucket, seen.region, "create the bucket")
+    if seen.logs is None and _logs_bucket(seen, wanted) == wanted.logs:
+        yield _creation(wanted.logs, seen.region, "create the bucket for access logs")
+    encryption = _read(seen.bucket.encryption, Encryption) if seen.bucket else Encryption()
+    needs_key = not is_own_default(seen, encryption) and "kms-default" not in held
+    if needs_key and (seen.key is None or not seen.key.is_named):
+        yield _new_key(seen, wanted)
+    if wanted.replica is None or "replication" in held:
+        return
+    if seen.replica is None:
+        yield _creation(wanted.replica_bucket, wanted.replica, "create the bucket for replicas")
+    if seen.replica_key is None or not seen.replica_key.is_named:
+        yield _new_replica_key(seen, wanted, wanted.replica)
+
+
+def _creation(bucket: str, region: str, what: str) -> Change:
+    undo = lines.aws("s3api", "delete_bucket", region, Bucket=bucket)
+    act = CreateBucket(bucket, region)
+    return Change(f"s3://{bucket}", "bucket", f"{what} in {region}", (), act, undo)
+
+
+def _new_key(seen: Seen, wanted: Wanted) -> Change:
+    undo = lines.aws("kms", "delete_alias", seen.region, AliasName=wanted.alias)
+    act: Act = CreateKey(wanted.alias, seen.region, wanted.bucket, wanted.replica is not None)
+    what = "create a KMS key that rotates once a year"
+    if seen.key is not None:
+        act = NameKey(seen.key.arn, wanted.alias)
+        what = f"finish the key {seen.key.arn}, which an interrupted run left"
+    elif wanted.replica is not None:
+        what = "create a multi-Region KMS key that rotates once a year"
+    return Change(wanted.alias, "key", what, ("KMS.4",), act, undo)
+
+
+def _new_replica_key(seen: Seen, wanted: Wanted, region: str) -> Change:
+    key = _source_key(seen)
+    undo = lines.aws("kms", "delete_alias", region, AliasName=wanted.alias)
+    act = ReplicateKey(key.arn if key else wanted.alias, region, wanted.alias)
+    what = f"replicate the key to {region}"
+    return Change(f"{wanted.alias} in {region}", "key", what, (), act, undo)
+
+
+def _write(
+    now: Configuration, before: Setting, after: Setting, name: str, what: str
+) -> Iterator[Change]:
+    """Yield the change of one setting, if it is one."""
+    if after.is_kept_by(before):  # type: ignore[arg-type]  # both are of one class
+        return
+    undo = None
+    if not isinstance(after, ObjectLock):
+        undo = lines.setting(now.bucket, now.region, before)
+    act = WriteSetting(now.bucket, now.region, after)
+    yield Change(f"s3://{now.bucket}", name, what, _CONTROLS.get(type(after), ()), act, undo)
+
+
+def _of_bucket(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Change]:
+    """Yield the changes of the bucket itself."""
+    now = seen.bucket or Configuration(wanted.bucket, seen.region)
+    yield from _of_access(now, held)
+    if "versioning" not in held:
+        yield from _of_versioning(now)
+    yield from _of_encryption(seen, wanted, now, held)
+    yield from _of_policy(now, (), seen.partition)
+    yield from _of_lifecycle(now)
+    yield from _of_logging(seen, wanted, now)
+    lock = _read(now.lock, ObjectLock)
+    if wanted.lock and not lock.is_enabled and "versioning" not in held:
+        what = "turn Object Lock on, for good; no object is locked by it"
+        yield from _write(now, lock, replace(lock, is_enabled=True), "object lock", what)
+
+
+def _of_access(now: Configuration, held: frozenset[Part]) -> Iterator[Change]:
+    if "ownership" not in held:
+        if now.acl.to_others:  # type: ignore[union-attr]
+            what = "take the grants to others out of the access list"
+            yield from _write(now, now.acl, now.acl.private, "access list", what)  # type: ignore[union-attr,arg-type]
+        ownership = _read(now.ownership, Ownership)
+        what = "have the bucket's owner own every object, without access lists"
+        yield from _write(now, ownership, Ownership(Ownership.ENFORCED), "ownership", what)
+    if "public-access" not in held:
+        block = PublicAccessBlock(*(True,) * 4)
+        what = "block public access in all four ways"
+        before = _read(now.public_access, PublicAccessBlock)
+        yield from _write(now, before, block, "public access", what)
+
+
+def _of_versioning(now: Configuration) -> Iterator[Change]:
+    versioning = _read(now.versioning, Versioning)
+    after = replace(versioning, status="Enabled")
+    yield from _write(now, versioning, after, "versioning", "keep every version")
+
+
+def _of_encryption(
+    seen: Seen, wanted: Wanted, now: Configuration, held: frozenset[Part]
+) -> Iterator[Change]:
+    before = _read(now.encryption, Encryption)
+    after, told = before, []
+    if not is_own_default(seen, before) and "kms-default" not in held:
+        arn = seen.key.arn if seen.key and seen.key.is_named else wanted.alias
+        algorithm = DSSE if before.algorithm == DSSE else KMS
+        after = replace(after, algorithm=algorithm, key=arn)
+        told.append(f"encrypt new objects under {wanted.alias}")
+    if after.algorithm == KMS and not before.bucket_key:
+        after = replace(after, bucket_key=True)
+        told.append("use a Bucket Key")
+    if "sse-c-block" not in held and not after.blocks_sse_c:
+        after = replace(after, blocked=(*(after.blocked or ()), SSE_C))
+        told.append("block SSE-C")
+    yield from _write(now, before, after, "encryption", ", ".join(told))
+
+
+def _of_policy(
+    now: Configuration, added: tuple[Statement, ...], partition: str
+) -> Iterator[Change]:
+    """Yield the change of a policy: the statement about TLS, and others that it is to have."""
+    before = _read(now.policy, BucketPolicy)
+    wanted, told = list(added), []
+    if not statements.refuses_plain_http(before.document, partition, now.bucket):
+        wanted.insert(0, statements.tls_only(partition, now.bucket))
+        told.append("refuse requests without TLS")
+    missing = statements.lacks(before.document, wanted)
+    told += [_DELIVERIES[each.sid] for each in missing if each.sid in _DELIVERIES]
+    if missing:
+        document = statements.with_statements(before.document, missing)
+        check_size(document, Kind.BUCKET)
+        what = ", ".join(dict.fromkeys(told))
+        yield from _write(now, before, BucketPolicy(document), "policy", what)
+
+
+_DELIVERIES = {
+    statements.LOG_DELIVERY: "let S3 deliver access logs",
+    statements.TRAIL_CHECK: "let CloudTrail deliver its files",
+    statements.TRAIL_DELIVERY: "let CloudTrail deliver its files",
+}
+
+
+def _of_lifecycle(now: Configuration) -> Iterator[Change]:
+    # S3 takes no lifecycle rules while deleting takes the root user's second factor.
+    if now.lifecycle.aborts_uploads or _read(now.versioning, Versioning).mfa_delete:  # type: ignore[union-attr]
+        return
+    after = now.lifecycle.aborting(UPLOAD_DAYS)  # type: ignore[union-attr]
+    what = f"abort incomplete uploads after {UPLOAD_DAYS} days"
+    yield from _write(now, now.lifecycle, after, "lifecycle", what)  # type: ignore[arg-type]
+
+
+def _of_logging(seen: Seen, wanted: Wanted, now: Configuration) -> Iterator[Change]:
+    before = _read(now.logging, Logging)
+    if before.target is None:
+        what = f"deliver the access log to s3://{wanted.logs}"
+        after = Logging(wanted.logs, f"{wanted.bucket}/")
+        yield from _write(now, before, after, "logging", what)
+
+
+def _logs_bucket(seen: Seen, wanted: Wanted) -> str:
+    """Return the bucket that receives the access log, or will: the present one is kept."""
+    present = _read(seen.bucket.logging, Logging).target if seen.bucket else None
+    return present or wanted.logs
+
+
+def _of_logs(seen: Seen, wanted: Wanted) -> Iterator[Change]:
+    """Yield the changes of the bucket that receives the access log; another's is not touched."""
+    if _logs_bucket(seen, wanted) != wanted.logs:
+        return
+    now = seen.logs or Configuration(wanted.logs, seen.region)
+    _check_logs(seen, now)
+    policy = _read(now.policy, BucketPolicy).document
+    added = _deliveries(seen, wanted, policy)
+    yield from _of_access(now, _held_of_logs(now))
+    yield from _of_versioning(now)
+    before = _read(now.encryption, Encryption)
+    after = replace(before, blocked=(SSE_C,))
+    if not before.blocks_sse_c:
+        yield from _write(now, before, after, "encryption", "block SSE-C")
+    yield from _of_policy(now, added, seen.partition)
+    yield from _of_lifecycle(now)
+
+
+def _held_of_logs(now: Configuration) -> frozenset[Part]:
+    # Logs of other buckets may come by a grant in the access list, as before there were policies.
+    return frozenset({"ownership"}) if now.acl.to_others else frozenset()  # type: ignore[union-attr]
+
+
+def _deliveries(
+    seen: Seen, wanted: Wanted, policy: Document | None
+) -> tuple[Statement, ...]:
+    account, partition = seen.account, seen.partition
+    logs = statements.log_delivery(policy, partition, account, wanted.logs, wanted.bucket)
+    if wanted.trail is None or _records_all(seen):
+        return (logs,)
+    arn = f"arn:{partition}:cloudtrail:{seen.region}:{account}:trail/{wanted.trail}"
+    return (logs, *statements.trail_delivery(partition, account, wanted.logs, arn))
+
+
+def _check_logs(seen: Seen, now: Configuration) -> None:
+    """Refuse a bucket to which S3 cannot deliver access logs.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
+    """
+    lock = _read(now.lock, ObjectLock)
+    encryption = _read(now.encryption, Encryption)
+    why = None
+    if now.region != seen.region:
+        why = f"it is in {now.region}, and the bucket in {seen.region}"
+    elif encryption.algorithm != AES256:
+        why = f"its default encryption is {encryption.algorithm}, and logs take SSE-S3"
+    elif lock.rule:
+        why = "it has a default retention"
+    if why is not None:
+        raise ConfigError(
+            f"s3://{now.bucket} cannot receive access logs: {why}.",
+            hint="Name another bucket with --logs; it is created if it is absent.",
+        )
+
+
+def _records_all(seen: Seen) -> bool:
+    """Return whether a trail records all data events of all buckets, in every Region."""
+    return any(
+        each.is_multi_region and each.is_logging and each.reads and each.writes
+        for each in seen.trails or ()
+    )
+
+
+def _of_trail(seen: Seen, wanted: Wanted) -> Iterator[Change]:
+    if wanted.trail is None or _records_all(seen):
+        return
+    arn = f"arn:{seen.partition}:cloudtrail:{seen.region}:{seen.account}:trail/{wanted.trail}"
+    subject = f"trail {wanted.trail}"
+    found = next((each for each in seen.trails or () if each.arn == arn), None)
+    if found is None:
+        undo = lines.aws("cloudtrail", "delete_trail", seen.region, Name=arn)
+        create = CreateTrail(wanted.trail, wanted.logs, seen.region)
+        what = "create a trail of every Region"
+        yield Change(subject, "trail", what, (), create, undo)
+    elif not found.is_multi_region:
+        raise ConfigError(
+            f"The trail {wanted.trail} records one Region only.",
+            hint="Make it record every Region (aws cloudtrail update-trail "
+            f"--name {wanted.trail} --is-multi-region-trail), or name another.",
+        )
+    undo = lines.aws("cloudtrail", "stop_logging", seen.region, Name=arn)
+    record = RecordDataEvents(arn, seen.region, seen.partition)
+    what = "record every read and write of objects in all buckets, at CloudTrail's price"
+    yield Change(subject, "data events", what, ("S3.22", "S3.23"), record, undo)
+
+
+def _of_replica(seen: Seen, wanted: Wanted) -> Iterator[Change]:
+    """Yield the changes of the bucket of the replicas, its role and the rule itself."""
+    if wanted.replica is None:
+        return
+    now = seen.replica or Configuration(wanted.replica_bucket, wanted.replica)
+    if now.region != wanted.replica:
+        raise ConfigError(f"s3://{now.bucket} is in {now.region}, not in {wanted.replica}.")
+    yield from _of_access(now, frozenset())
+    yield from _of_versioning(now)
+    key = seen.replica_key.arn if seen.replica_key else wanted.alias
+    yield from _of_encryption(replace(seen, key=seen.replica_key), wanted, now, frozenset())
+    yield from _of_policy(now, (), seen.partition)
+    yield from _of_lifecycle(now)
+    yield from _of_role(seen, wanted, wanted.replica, key)
+    here = seen.bucket or Configuration(wanted.bucket, seen.region)
+    before = _read(here.replication, replication.Replication)
+    if replication.has_rule(before, seen.partition, now.bucket, key):
+        return
+    role = seen.role.arn if seen.role else wanted.role_name
+    after = replication.with_rule(before, seen.partition, role, now.bucket, key)
+    what = f"replicate new objects to s3://{now.bucket}"
+    yield from _write(here, before, after, "replication", what)
+
+
+def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Iterator[Change]:
+    name, subject = wanted.role_name, f"role {wanted.role_name}"
+    if seen.role is None:
+        undo = lines.aws("iam", "delete_role", seen.region, RoleName=name)
+        create = CreateRole(name, replication.trust(), wanted.bucket)
+        yield Change(subject, "role", "create the role that S3 replicates with", (), create, undo)
+    elif not seen.role.is_ours:
+        raise ConfigError(
+            f"The role {name} is there, and s3crypt has not made it for s3://{wanted.bucket}.",
+            hint="Rename or delete it if nobody needs it; nothing was changed.",
+        )
+    key = _source_key(seen)
+    policy = replication.permissions(
+        seen.partition,
+        source=(wanted.bucket, seen.region, key.arn if key else wanted.alias),
+        target=(wanted.replica_bucket, region, replica_key),
+    )
+    found = seen.role.policy if seen.role else None
+    if found is None or found.meaning != policy.meaning:
+        names = {"RoleName": name, "PolicyName": replication.POLICY}
+        undo = lines.aws("iam", "delete_role_policy", seen.region, **names)
+        if found is not None:
+            text = found.render(indent=None)
+            undo = lines.aws("iam", "put_role_policy", seen.region, **names, PolicyDocument=text)
+        what = "let it read this bucket and write replicas"
+        yield Change(subject, "policy", what, (), WriteRolePolicy(name, policy), undo)
+
+
+def _remarks(seen: Seen) -> tuple[str, ...]:
+    """Return what was left as it is, beyond obstacles."""
+    remarks = []
+    sample = seen.sample
+    if not sample.is_whole and not sample.sse_c:
+        remarks.append(
+            f"{sample.looked_at} objects were looked at, not all: objects under customer keys may "
+            "be among the others."
+        )
+    if seen.bucket is not None and _read(seen.bucket.versioning, Versioning).mfa_delete:
+        remarks.append(
+            "Deleting versions takes the root user's second factor, and S3 takes no lifecycle "
+            "rules then: incomplete uploads stay."
+        )
+    return tuple(remarks)

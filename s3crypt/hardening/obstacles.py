@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What would stop working if a bucket were hardened. Decided from what was seen, without a request.
+
+What cannot be seen is no obstacle here: clients that speak plain HTTP, or that will one day write
+under customer keys. docs/buckets.md says so.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from s3crypt.buckets.configuration import Configuration
+from s3crypt.buckets.settings import AccessControlList, BucketPolicy, Encryption, Replication
+
+from . import statements
+from .replication import RULE, takes_kms
+from .values import Obstacle, Part, Seen, Wanted
+
+_NAMED = 3
+
+
+def obstacles_of(seen: Seen, wanted: Wanted) -> tuple[Obstacle, ...]:
+    """Return what stands against hardening the bucket; nothing stands against a new one.
+
+    An obstacle against a part that is already as it is wanted is none.
+    """
+    bucket = seen.bucket
+    if bucket is None:
+        return ()
+    found = (
+        *_of_access(bucket),
+        *_of_policy(seen, bucket),
+        *_of_objects(seen, bucket),
+        *_of_replication(wanted, bucket),
+    )
+    done = _done(seen, bucket)
+    parts = ((each, tuple(part for part in each.holds if part not in done)) for each in found)
+    return tuple(Obstacle(each.name, each.what, holds) for each, holds in parts if holds)
+
+
+def is_own_default(seen: Seen, encryption: Encryption) -> bool:
+    """Return whether new objects are under a KMS key that AWS does not manage."""
+    if encryption.algorithm == "AES256" or encryption.key is None:
+        return False
+    is_managed = seen.default_key is not None and seen.default_key.manager == "AWS"
+    return not is_managed and not encryption.key.endswith("alias/aws/s3")
+
+
+def _done(seen: Seen, bucket: Configuration) -> frozenset[Part]:
+    """Return the parts that are as they are wanted."""
+    parts: dict[Part, bool] = {
+        "kms-default": isinstance(bucket.encryption, Encryption)
+        and is_own_default(seen, bucket.encryption),
+        "sse-c-block": isinstance(bucket.encryption, Encryption)
+        and bucket.encryption.blocks_sse_c,
+        "ownership": getattr(bucket.ownership, "is_enforced", False),
+        "public-access": getattr(bucket.public_access, "is_whole", False),
+        "versioning": getattr(bucket.versioning, "is_enabled", False),
+    }
+    return frozenset(part for part, is_done in parts.items() if is_done)
+
+
+def _of_access(bucket: Configuration) -> Iterator[Obstacle]:
+    if not isinstance(bucket.acl, AccessControlList) or not bucket.acl.to_others:
+        return
+    grants = _told(f"{each.permission} to {each.who}" for each in bucket.acl.to_others)
+    holds: tuple[Part, ...] = ("ownership",)
+    if any(each.is_public for each in bucket.acl.to_others):
+        holds = ("ownership", "public-access")
+    yield Obstacle(
+        "acl-grants",
+        f"The access list grants {grants}; without access lists these rights end.",
+        holds,
+    )
+
+
+def _of_policy(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
+    document = bucket.policy.document if isinstance(bucket.policy, BucketPolicy) else None
+    if names := statements.public(document):
+        yield Obstacle(
+            "public-policy",
+            f"The policy makes the bucket public ({_told(names)}); public requests end.",
+            ("public-access",),
+        )
+    if names := statements.foreign_users(document, seen.account):
+        yield Obstacle(
+            "foreign-readers",
+            f"Other accounts use the objects ({_told(names)}); they could not open new ones until "
+            "the policy of the bucket's key lets them.",
+            ("kms-default",),
+        )
+    if names := statements.service_writers(document):
+        yield Obstacle(
+            "service-writers",
+            f"Services write to the bucket ({_told(names)}); under a KMS key their deliveries "
+            "fail until the policy of the key lets them. Access logs cannot be under one.",
+            ("kms-default",),
+        )
+
+
+def _of_objects(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
+    if seen.sample.sse_c:
+        yield Obstacle(
+            "sse-c-objects",
+            f"{len(seen.sample.sse_c)} of {seen.sample.looked_at} objects looked at are under "
+            f"customer keys ({_told(seen.sample.sse_c)}); their writers would be refused.",
+            ("sse-c-block",),
+        )
+    rules = getattr(bucket.lifecycle, "rules", ())
+    expiring = [
+        str(rule.get("ID", "unnamed"))
+        for rule in rules
+        if rule.get("Status") == "Enabled"
+        and ({"Days", "Date"} & set(rule.get("Expiration") or {}))
+        and not rule.get("NoncurrentVersionExpiration")
+    ]
+    if expiring:
+        yield Obstacle(
+            "expiring-objects",
+            f"Rules expire objects ({_told(expiring)}); with versions, what they expire stays, "
+            "hidden and paid for, until a rule expires noncurrent versions too.",
+            ("versioning",),
+        )
+
+
+def _of_replication(wanted: Wanted, bucket: Configuration) -> Iterator[Obstacle]:
+    if not isinstance(bucket.replication, Replication):
+        return
+    enabled = bucket.replication.enabled
+    skipping = [str(rule.get("ID", "unnamed")) for rule in enabled if not takes_kms(rule)]
+    if skipping:
+        yield Obstacle(
+            "replication-rules",
+            f"Rules leave SSE-KMS objects out ({_told(skipping)}); new objects would not be "
+            "replicated any more, without an error.",
+            ("kms-default",),
+        )
+    others = [str(rule.get("ID", "unnamed")) for rule in enabled if rule.get("ID") != RULE]
+    if wanted.replica is not None and others:
+        yield Obstacle(
+            "other-replication",
+            f"The bucket is replicated already ({_told(others)}), and has one role for all rules; "
+            "that replication would end.",
+            ("replication",),
+        )
+
+
+def _told(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = len(listed) - _NAMED
+    return ", ".join(listed[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The replication of a bucket into another Region: its rule, and the role that S3 assumes for it.
+
+Pure. SSE-KMS objects are replicated only where the rule says so and names the key of the replicas.
+Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication-config-for-kms-objects.html
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from s3crypt.buckets.settings import Replication
+from s3crypt.policy import Condition, Document, Principal, Statement
+
+RULE = "S3cryptReplica"
+POLICY = "s3crypt-replication"
+_SERVICE = "s3.amazonaws.com"
+
+
+def trust() -> Document:
+    """Return the trust policy of the role.
+
+    S3's documentation states no condition key for this service's AssumeRole, and a condition that
+    the service does not meet would stop replication without an error. `iam:PassRole` is what keeps
+    others from using the role.
+    """
+    allowed = Statement(
+        "Allow",
+        sid="S3cryptReplicate",
+        principals=(Principal("Service", _SERVICE),),
+        actions=("sts:AssumeRole",),
+    )
+    return Document((allowed,))
+
+
+def permissions(
+    partition: str,
+    *,
+    source: tuple[str, str, str],
+    target: tuple[str, str, str],
+) -> Document:
+    """Return the policy of the role.
+
+    Each KMS statement holds for its key, through S3 of its Region, and for the encryption context of
+    its bucket: the bucket's ARN under a Bucket Key, an object's without one.
+
+    Args:
+        partition: Of both buckets.
+        source: Bucket, Region and key ARN of what is replicated.
+        target: Bucket, Region and key ARN of the replicas.
+    """
+    origin, copy = (f"arn:{partition}:s3:::{bucket}" for bucket in (source[0], target[0]))
+    return Document(
+        (
+            Statement(
+                "Allow",
+                sid="S3cryptReadConfiguration",
+                actions=("s3:GetReplicationConfiguration", "s3:ListBucket"),
+                resources=(origin,),
+            ),
+            Statement(
+                "Allow",
+                sid="S3cryptReadVersions",
+                actions=(
+                    "s3:GetObjectVersionAcl",
+                    "s3:GetObjectVersionForReplication",
+                    "s3:GetObjectVersionTagging",
+                ),
+                resources=(f"{origin}/*",),
+            ),
+            Statement(
+                "Allow",
+                sid="S3cryptWriteReplicas",
+                actions=("s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags"),
+                resources=(f"{copy}/*",),
+            ),
+            _of_key("S3cryptOpen", ("kms:Decrypt",), origin, source),
+            # A Bucket Key of the replicas is opened too; SSE-S3 objects get a new data key.
+            _of_key(
+                "S3cryptSeal", ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"), copy, target
+            ),
+        )
+    )
+
+
+def with_rule(current: Replication, partition: str, role: str, target: str, key: str) -> Replication:
+    """Return a replication that has our rule beside those of the same role.
+
+    Markers of deletion are not replicated: who deletes objects here, by mistake or on purpose, does
+    not hide the replicas.
+    """
+    kept = tuple(each for each in current.rules if each.get("ID") != RULE)
+    highest = max((int(each.get("Priority") or 0) for each in kept), default=0)
+    rule = {
+        "ID": RULE,
+        "Priority": highest + 1,
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "SourceSelectionCriteria": {"SseKmsEncryptedObjects": {"Status": "Enabled"}},
+        "DeleteMarkerReplication": {"Status": "Disabled"},
+        "Destination": {
+            "Bucket": f"arn:{partition}:s3:::{target}",
+            "EncryptionConfiguration": {"ReplicaKmsKeyID": key},
+        },
+    }
+    return Replication(role, (*kept, rule) if current.role in (None, role) else (rule,))
+
+
+def has_rule(current: Replication, partition: str, target: str, key: str) -> bool:
+    """Return whether a rule in force replicates the whole bucket, SSE-KMS too, to the target."""
+    arn = f"arn:{partition}:s3:::{target}"
+    return any(
+        each.get("Destination", {}).get("Bucket") == arn
+        and key_of(each) == key
+        and takes_kms(each)
+        and _is_for_all(each)
+        for each in current.enabled
+    )
+
+
+def takes_kms(rule: Mapping[str, Any]) -> bool:
+    """Return whether a rule replicates SSE-KMS objects."""
+    criteria = rule.get("SourceSelectionCriteria") or {}
+    is_on = (criteria.get("SseKmsEncryptedObjects") or {}).get("Status") == "Enabled"
+    return is_on and key_of(rule) is not None
+
+
+def key_of(rule: Mapping[str, Any]) -> str | None:
+    """Return the key of a rule's replicas, or None."""
+    encryption = (rule.get("Destination") or {}).get("EncryptionConfiguration") or {}
+    return encryption.get("ReplicaKmsKeyID")
+
+
+def _of_key(
+    sid: str, actions: tuple[str, ...], bucket: str, place: tuple[str, str, str]
+) -> Statement:
+    _, region, key = place
+    return Statement(
+        "Allow",
+        sid=sid,
+        actions=actions,
+        resources=(key,),
+        conditions=(
+            Condition("StringEquals", "kms:ViaService", (f"s3.{region}.amazonaws.com",)),
+            Condition("StringLike", "kms:EncryptionContext:aws:s3:arn", (bucket, f"{bucket}/*")),
+        ),
+    )
+
+
+def _is_for_all(rule: Mapping[str, Any]) -> bool:
+    condition = rule.get("Filter") or {}
+    return not rule.get("Prefix") and (not condition or condition == {"Prefix": ""})

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controls of Security Hub that a bucket does not pass after a plan, each with the reason.
+
+Controls: https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html
+"""
+
+from collections.abc import Iterator, Mapping
+
+from s3crypt.buckets.settings import BucketPolicy, ObjectLock, Versioning
+
+from . import statements
+from .values import Part, Seen, Shortfall, Wanted
+
+_HELD: Mapping[Part, tuple[str, str]] = {
+    "kms-default": ("S3.17", "the default encryption was left as it is"),
+    "public-access": ("S3.8", "public access was not blocked"),
+    "versioning": ("S3.14", "versions are not kept"),
+}
+
+
+def shortfalls_of(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> tuple[Shortfall, ...]:
+    """Return the controls that stay unmet once a plan was carried out, by their numbers."""
+    found = (
+        *_of_account(seen),
+        *(Shortfall(*_HELD[part]) for part in sorted(held & _HELD.keys())),
+        *_of_policy(seen),
+        *_of_deletion(seen, wanted, held),
+        *_of_trails(seen, wanted),
+    )
+    return tuple(sorted(found, key=lambda each: (each.control.partition(".")[0], _number(each))))
+
+
+def _number(shortfall: Shortfall) -> int:
+    return int(shortfall.control.partition(".")[2])
+
+
+def _of_account(seen: Seen) -> Iterator[Shortfall]:
+    yield Shortfall(
+        "S3.1",
+        "it is a setting of the account, for all its buckets, and was not looked at: aws s3control "
+        f"get-public-access-block --account-id {seen.account}",
+    )
+
+
+def _of_policy(seen: Seen) -> Iterator[Shortfall]:
+    policy = seen.bucket.policy if seen.bucket else None
+    document = policy.document if isinstance(policy, BucketPolicy) else None
+    if names := statements.foreign_administrators(document, seen.account):
+        why = f"the policy lets other accounts administer the bucket ({', '.join(names)})"
+        yield Shortfall("S3.6", why)
+
+
+def _of_deletion(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Shortfall]:
+    lock = seen.bucket.lock if seen.bucket else ObjectLock()
+    will_lock = wanted.lock and "versioning" not in held
+    if not will_lock and isinstance(lock, ObjectLock) and not lock.is_enabled:
+        yield Shortfall("S3.15", "Object Lock is off; --lock turns it on, for good")
+    versioning = seen.bucket.versioning if seen.bucket else Versioning()
+    if isinstance(versioning, Versioning) and not versioning.mfa_delete:
+        why = "only the root user can turn MFA delete on, and it excludes lifecycle rules"
+        yield Shortfall("S3.20", why)
+
+
+def _of_trails(seen: Seen, wanted: Wanted) -> Iterator[Shortfall]:
+    if wanted.trail is None:
+        why = "trails were not looked at; --trail makes one that records data events"
+        yield from (Shortfall(control, why) for control in ("S3.22", "S3.23"))
+    elif not any(each.is_encrypted for each in seen.trails or () if each.name == wanted.trail):
+        yield Shortfall("CloudTrail.2", f"the files of the trail {wanted.trail} are under SSE-S3")

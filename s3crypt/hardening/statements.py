@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statements of bucket policies: those that a hardened bucket has, and what those of others allow.
+
+Pure. A statement is judged by what it certainly does: one with elements that are not judged here
+counts as the more dangerous of the two readings.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+
+from s3crypt.policy import Condition, Document, Principal, Statement
+
+INSECURE_TRANSPORT = "S3cryptDenyInsecureTransport"
+LOG_DELIVERY = "S3cryptAllowLogDelivery"
+TRAIL_CHECK, TRAIL_DELIVERY = "S3cryptAllowTrailCheck", "S3cryptAllowTrailDelivery"
+LOGGING_SERVICE, TRAIL_SERVICE = "logging.s3.amazonaws.com", "cloudtrail.amazonaws.com"
+# Config rule s3-bucket-blacklisted-actions-prohibited, as Security Hub's S3.6 sets it.
+# https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-6
+ADMINISTRATION = (
+    "s3:deletebucketpolicy",
+    "s3:putbucketacl",
+    "s3:putbucketpolicy",
+    "s3:putencryptionconfiguration",
+    "s3:putobjectacl",
+)
+_OBJECTS = ("s3:getobject", "s3:getobjectversion", "s3:putobject")
+# Conditions of fixed values on these keep a statement for everyone from being public.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
+_NARROWING = frozenset(
+    {
+        "aws:principalaccount",
+        "aws:principalarn",
+        "aws:principalorgid",
+        "aws:sourceaccount",
+        "aws:sourcearn",
+        "aws:sourceip",
+        "aws:sourceowner",
+        "aws:sourcevpc",
+        "aws:sourcevpce",
+        "aws:userid",
+        "s3:dataaccesspointaccount",
+        "s3:dataaccesspointarn",
+        "s3:x-amz-server-side-encryption-aws-kms-key-id",
+    }
+)
+_POSITIVE = frozenset({"arnequals", "arnlike", "ipaddress", "stringequals", "stringlike"})
+_ACCOUNT = re.compile(r"(?:arn:[a-z-]+:(?:iam|sts)::)?([0-9]{12})(?::.*)?")
+_EVERYONE = Principal("*", "*")
+
+
+def with_statements(document: Document | None, added: Iterable[Statement]) -> Document:
+    """Return a policy with statements added, each in the place of the one with its Sid."""
+    statements = tuple(added)
+    replaced = {each.sid for each in statements}
+    kept = () if document is None else document.statements
+    whole = (*(each for each in kept if each.sid not in replaced), *statements)
+    if document is None:
+        return Document(whole)
+    return Document(whole, document.version, document.id)
+
+
+def tls_only(partition: str, bucket: str) -> Statement:
+    """Return the statement that refuses requests without TLS, as every checker spells it.
+
+    Security Hub's S3.5 and Prowler want a condition of this spelling, alone in its statement, and
+    both ARNs. The services that deliver logs, inventories and replicas use TLS.
+    """
+    arn = f"arn:{partition}:s3:::{bucket}"
+    return Statement(
+        "Deny",
+        sid=INSECURE_TRANSPORT,
+        principals=(_EVERYONE,),
+        actions=("s3:*",),
+        resources=(arn, f"{arn}/*"),
+        conditions=(Condition("Bool", "aws:SecureTransport", ("false",)),),
+    )
+
+
+def refuses_plain_http(document: Document | None, partition: str, bucket: str) -> bool:
+    """Return whether a statement refuses every request without TLS, to the bucket and its objects."""
+    wanted = tls_only(partition, bucket)
+    return any(
+        each.effect == "Deny"
+        and not each.unknown
+        and _is_everyone(each)
+        and set(each.actions or ()) & {"*", wanted.actions and wanted.actions[0]}
+        and _covers(each.resources or (), wanted.resources or ())
+        and _only_condition(each) == ("bool", "aws:securetransport", ("false",))
+        for each in (document.statements if document else ())
+    )
+
+
+def log_delivery(
+    document: Document | None, partition: str, account: str, logs: str, source: str
+) -> Statement:
+    """Return the statement that lets S3 deliver a bucket's access log.
+
+    Where the policy has the statement for other buckets already, they stay in it.
+    """
+    arn = f"arn:{partition}:s3:::{source}"
+    sources = {value for each in _with_sid(document, LOG_DELIVERY) for value in _sources(each)}
+    return Statement(
+        "Allow",
+        sid=LOG_DELIVERY,
+        principals=(Principal("Service", LOGGING_SERVICE),),
+        actions=("s3:PutObject",),
+        resources=(f"arn:{partition}:s3:::{logs}/*",),
+        conditions=(
+            Condition("ArnLike", "aws:SourceArn", tuple(sorted({*sources, arn}))),
+            Condition("StringEquals", "aws:SourceAccount", (account,)),
+        ),
+    )
+
+
+def trail_delivery(partition: str, account: str, logs: str, trail: str) -> tuple[Statement, ...]:
+    """Return the statements that let CloudTrail deliver the files of a trail, given by its ARN.
+
+    Source: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
+    """
+    bucket = f"arn:{partition}:s3:::{logs}"
+    of_trail = Condition("StringEquals", "aws:SourceArn", (trail,))
+    service = (Principal("Service", TRAIL_SERVICE),)
+    with_acl = Condition("StringEquals", "s3:x-amz-acl", ("bucket-owner-full-control",))
+    return (
+        Statement(
+            "Allow",
+            sid=TRAIL_CHECK,
+            principals=service,
+            actions=("s3:GetBucketAcl",),
+            resources=(bucket,),
+            conditions=(of_trail,),
+        ),
+        Statement(
+            "Allow",
+            sid=TRAIL_DELIVERY,
+            principals=service,
+            actions=("s3:PutObject",),
+            resources=(f"{bucket}/AWSLogs/{account}/*",),
+            conditions=(with_acl, of_trail),
+        ),
+    )
+
+
+def lacks(document: Document | None, wanted: Iterable[Statement]) -> tuple[Statement, ...]:
+    """Return those of the statements that a policy does not have in the same meaning."""
+    has = {each.meaning for each in (document.statements if document else ())}
+    return tuple(each for each in wanted if each.meaning not in has)
+
+
+def public(document: Document | None) -> tuple[str, ...]:
+    """Return the names of the statements that make a bucket public."""
+    return tuple(
+        name
+        for name, each in _allowing(document)
+        if _is_everyone(each) and not any(_narrows(one) for one in each.conditions)
+    )
+
+
+def foreign_users(document: Document | None, account: str) -> tuple[str, ...]:
+    """Return the names of the statements that let other accounts read or write objects."""
+    return tuple(
+        name
+        for name, each in _allowing(document)
+        if _is_foreign(each, account) and _allows(each, _OBJECTS)
+    )
+
+
+def foreign_administrators(document: Document | None, account: str) -> tuple[str, ...]:
+    """Return the names of the statements that let other accounts administer the bucket."""
+    return tuple(
+        name
+        for name, each in _allowing(document)
+        if _is_foreign(each, account) and _allows(each, ADMINISTRATION)
+    )
+
+
+def service_writers(document: Document | None) -> tuple[str, ...]:
+    """Return the service principals that a policy lets write objects."""
+    return tuple(
+        sorted(
+            {
+                one.value
+                for _, each in _allowing(document)
+                if _allows(each, ("s3:putobject",))
+                for one in each.principals or ()
+                if one.type == "Service"
+            }
+        )
+    )
+
+
+def _allowing(document: Document | None) -> Iterator[tuple[str, Statement]]:
+    for number, each in enumerate(document.statements if document else (), 1):
+        if each.effect == "Allow":
+            yield each.sid or f"statement {number}", each
+
+
+def _is_everyone(statement: Statement) -> bool:
+    # NotPrincipal in an Allow is everyone but a few.
+    return statement.not_principals is not None or any(
+        one.value == "*" and one.type in ("*", "AWS") for one in statement.principals or ()
+    )
+
+
+def _is_foreign(statement: Statement, account: str) -> bool:
+    if _is_everyone(statement):
+        return not any(_is_of_account(one, account) for one in statement.conditions)
+    return any(
+        one.type in ("AWS", "CanonicalUser") and account != _account_of(one.value)
+        for one in statement.principals or ()
+    )
+
+
+def _is_of_account(condition: Condition, account: str) -> bool:
+    return (
+        condition.key.lower() == "aws:principalaccount"
+        and condition.operator.lower() == "stringequals"
+        and condition.values == (account,)
+    )
+
+
+def _account_of(principal: str) -> str | None:
+    match = _ACCOUNT.fullmatch(principal)
+    return match[1] if match else None
+
+
+def _allows(statement: Statement, actions: Iterable[str]) -> bool:
+    if statement.actions is None:
+        # NotAction: all but a few.
+        return True
+    patterns = [each.lower() for each in statement.actions]
+    return any(fnmatchcase(action, pattern) for action in actions for pattern in patterns)
+
+
+def _narrows(condition: Condition) -> bool:
+    return (
+        condition.key.lower() in _NARROWING
+        and condition.operator.lower() in _POSITIVE
+        and not any(value in ("*", "0.0.0.0/0", "::/0") for value in condition.values)
+    )
+
+
+def _covers(patterns: Iterable[str], arns: Iterable[str]) -> bool:
+    listed = tuple(patterns)
+    return all(any(fnmatchcase(arn, pattern) for pattern in listed) for arn in arns)
+
+
+def _only_condition(statement: Statement) -> tuple[str, str, tuple[str, ...]] | None:
+    if len(statement.conditions) != 1:
+        return None
+    (one,) = statement.conditions
+    return one.operator.lower(), one.key.lower(), one.values
+
+
+def _with_sid(document: Document | None, sid: str) -> Iterator[Statement]:
+    return (each for each in (document.statements if document else ()) if each.sid == sid)
+
+
+def _sources(statement: Statement) -> Iterator[str]:
+    for one in statement.conditions:
+        if one.key.lower() == "aws:sourcearn":
+            yield from one.values
