@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -36,6 +36,7 @@ from .local.distance import Distance
 from .local.rate import Turns
 
 C = TypeVar("C", bound=BaseClient)
+Service: TypeAlias = Literal["iam", "kms", "s3", "sts"]
 
 # One a process: a fork may happen while another thread holds its parent's.
 _MAKING: dict[int, threading.Lock] = {}
@@ -123,7 +124,7 @@ class Clients(Generic[C]):
 
     def __init__(  # noqa: PLR0913 - by name
         self,
-        service: Literal["s3", "kms"],
+        service: Service,
         *,
         session: boto3.Session | None = None,
         client: C | None = None,
@@ -152,8 +153,8 @@ class Clients(Generic[C]):
     def get(self, region: str | None = None) -> C:
         """Return the client for `region` (None: the session's own).
 
-        Where its requests leave this machine over plain HTTP, and that was not allowed, a KMS
-        client is refused, and an S3 client refuses requests that carry a customer key. An S3
+        Where its requests leave this machine over plain HTTP, and that was not allowed, a client
+        is refused, but an S3 client refuses only requests that carry a customer key. An S3
         client adds the expected owner and the payer to every request that takes them.
 
         Raises:
@@ -175,7 +176,7 @@ class Clients(Generic[C]):
     def _guarded(self, client: C) -> C:
         host = None if self._allow_plain_http else _plain_http_host(client)
         if host is not None and self._service != "s3":
-            raise _over_plain_http("Data keys", host)
+            raise _over_plain_http(_CARRIED.get(self._service, "Policies and identities"), host)
         added = self._added
         if isinstance(client, _Arranged):
             # Another store's client: what it demands counts as well.
@@ -495,6 +496,8 @@ def _is_loopback(host: str | None) -> bool:
 
 
 _LOOPBACK_4 = ip_network("127.0.0.0/8")
+# What the requests and replies of a service carry that nobody else is to read or to change.
+_CARRIED: Mapping[str, str] = {"kms": "Data keys"}
 
 
 def _over_plain_http(what: str, host: str) -> ConfigError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operations of S3 and KMS that the library requests, by the names of a client's methods.
+"""The operations of AWS that the library requests, by the names of a client's methods.
 
 A misspelt name is a type error. The list grows with the library and holds no unused name.
 """
@@ -13,20 +13,10 @@ S3Operation: TypeAlias = Literal[
     "create_bucket",
     "create_multipart_upload",
     "delete_bucket",
-    "delete_bucket_lifecycle",
-    "delete_bucket_ownership_controls",
     "delete_bucket_policy",
-    "delete_bucket_replication",
     "delete_object",
     "delete_objects",
-    "get_bucket_acl",
-    "get_bucket_encryption",
-    "get_bucket_lifecycle_configuration",
-    "get_bucket_logging",
-    "get_bucket_ownership_controls",
     "get_bucket_policy",
-    "get_bucket_replication",
-    "get_bucket_versioning",
     "get_object",
     "get_object_annotation",
     "get_object_legal_hold",
@@ -40,14 +30,7 @@ S3Operation: TypeAlias = Literal[
     "list_multipart_uploads",
     "list_object_annotations",
     "list_objects_v2",
-    "put_bucket_acl",
-    "put_bucket_encryption",
-    "put_bucket_lifecycle_configuration",
-    "put_bucket_logging",
-    "put_bucket_ownership_controls",
     "put_bucket_policy",
-    "put_bucket_replication",
-    "put_bucket_versioning",
     "put_object",
     "put_object_annotation",
     "put_object_lock_configuration",
@@ -65,12 +48,16 @@ KMSOperation: TypeAlias = Literal[
     "enable_key_rotation",
     "encrypt",
     "generate_data_key",
+    "get_key_policy",
     "get_key_rotation_status",
     "list_aliases",
     "list_key_rotations",
     "list_keys",
     "list_resource_tags",
+    "put_key_policy",
     "re_encrypt",
     "rotate_key_on_demand",
 ]
-Operation: TypeAlias = S3Operation | KMSOperation
+IAMOperation: TypeAlias = Literal["get_role"]
+STSOperation: TypeAlias = Literal["get_caller_identity"]
+Operation: TypeAlias = S3Operation | KMSOperation | IAMOperation | STSOperation

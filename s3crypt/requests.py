@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to S3 and KMS: one retry policy, and one check that a reply is whole.
+"""Requests to AWS: one retry policy, and one check that a reply is whole.
 
 Every request of the library goes through `call`, or, where a body is read as it comes, counts its
 attempts with `Attempts`. This module knows which fields each operation's reply must have, which
@@ -59,14 +59,7 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "complete_multipart_upload": ("ETag", "Key"),
     "create_multipart_upload": ("UploadId",),
     "delete_objects": ("Deleted", "Errors"),
-    "get_bucket_encryption": ("ServerSideEncryptionConfiguration.Rules",),
-    "get_bucket_lifecycle_configuration": ("Rules",),
-    "get_bucket_logging": _WITH_A_BODY,
-    "get_bucket_ownership_controls": ("OwnershipControls.Rules",),
     "get_bucket_policy": ("Policy",),
-    "get_bucket_replication": ("ReplicationConfiguration.Rules",),
-    "get_bucket_versioning": _WITH_A_BODY,
-    "get_public_access_block": ("PublicAccessBlockConfiguration",),
     "get_object": ("Body",),
     "get_object_annotation": ("ContentLength",),
     "get_object_legal_hold": ("LegalHold",),
@@ -80,6 +73,7 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "put_object_annotation": ("ETag",),
     "upload_part": ("ETag",),
     "upload_part_copy": ("CopyPartResult.ETag",),
+    "get_key_policy": ("Policy",),
     "get_key_rotation_status": ("KeyRotationEnabled",),
     "list_aliases": ("Aliases",),
     "list_key_rotations": ("Rotations",),
@@ -98,6 +92,8 @@ _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
     "encrypt": ("CiphertextBlob", "KeyId"),
     "generate_data_key": ("Plaintext", "CiphertextBlob", "KeyId"),
     "re_encrypt": ("CiphertextBlob", "KeyId"),
+    "get_role": ("Role.Arn", "Role.RoleName"),
+    "get_caller_identity": ("Account", "Arn"),
 }
 # Operation -> a list in its reply -> the fields that each entry has, be they empty.
 _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {

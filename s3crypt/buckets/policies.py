@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy of a bucket: read, written and deleted.
+
+Which statements a policy is to have is decided in `s3crypt.policy`, and whether it may be written
+in `s3crypt.policy_changes`. `ConfirmRemoveSelfBucketAccess` is never sent, so that S3 keeps its own
+check that a new policy leaves its author the bucket.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from s3crypt.errors import StorageError
+from s3crypt.policy import Document
+from s3crypt.requests import call
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+_NO_POLICY = "NoSuchBucketPolicy"
+# S3's code -> what happened, and what to do.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketPolicy.html
+_EXPLANATIONS: Mapping[str, tuple[str, str]] = {
+    "MethodNotAllowed": (
+        "the bucket belongs to another account",
+        "Only identities of the bucket's own account may read or write its policy.",
+    ),
+    "MalformedPolicy": (
+        "S3 refused the policy",
+        "Check that its principals exist and that its resources are of this bucket.",
+    ),
+}
+
+
+def read_text(client: "S3Client", bucket: str) -> str | None:
+    """Return the policy of a bucket as S3 sends it, or None if the bucket has no policy.
+
+    Raises:
+        StorageError: S3 refused, or its reply broke off.
+    """
+    subject = _subject(bucket)
+    try:
+        reply = call(client, "get_bucket_policy", {"Bucket": bucket}, subject)
+    except StorageError as error:
+        if error.code == _NO_POLICY:
+            return None
+        raise _explained(error, bucket) from error.__cause__
+    text = str(reply["Policy"])
+    # The policy is the bare body of the reply, and botocore returns the part of it that came. No
+    # part of a JSON object is JSON.
+    if not _is_json(text):
+        raise StorageError(f"{subject}: S3's reply broke off.", hint="Run it again.")
+    return text
+
+
+def read(client: "S3Client", bucket: str) -> Document | None:
+    """Return the policy of a bucket, or None if the bucket has no policy.
+
+    Raises:
+        StorageError: S3 refused, or its reply broke off.
+        ConfigError: The policy has elements that the grammar of policies does not have.
+    """
+    text = read_text(client, bucket)
+    return None if text is None else Document.parse(text)
+
+
+def write(client: "S3Client", bucket: str, document: Document) -> None:
+    """Replace the policy of a bucket. The caller reads it back.
+
+    Raises:
+        StorageError: S3 refused. Where the effect of the request is not known, the message says so.
+    """
+    request = {"Bucket": bucket, "Policy": document.render(indent=None)}
+    try:
+        call(client, "put_bucket_policy", request, _subject(bucket))
+    except StorageError as error:
+        raise _explained(error, bucket) from error.__cause__
+
+
+def delete(client: "S3Client", bucket: str) -> None:
+    """Delete the policy of a bucket, which then has none; there need not have been one.
+
+    Raises:
+        StorageError: S3 refused. Where the effect of the request is not known, the message says so.
+    """
+    try:
+        call(client, "delete_bucket_policy", {"Bucket": bucket}, _subject(bucket))
+    except StorageError as error:
+        raise _explained(error, bucket) from error.__cause__
+
+
+def _subject(bucket: str) -> str:
+    return f"s3://{bucket} (its policy)"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _explained(error: StorageError, bucket: str) -> StorageError:
+    if error.code not in _EXPLANATIONS:
+        return error
+    what, hint = _EXPLANATIONS[error.code]
+    # S3's own words say what is wrong with a policy.
+    said = f" ({error.__cause__})" if error.code == "MalformedPolicy" else ""
+    return type(error)(
+        f"{_subject(bucket)}: {what}{said}",
+        hint=hint,
+        code=error.code,
+        request_id=error.request_id,
+    )
