@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wanted policy merged into the current one, and the difference between the two for people.
+
+Statements whose Sid begins with `S3crypt` are added, replaced and removed. All other statements
+stay as they are. Whether the result may be written is judged in `lockout`.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from s3crypt.errors import ConfigError, PolicyError
+
+from .documents import OWN_SID, VERSION, Document, Statement
+
+
+class Change(StrEnum):
+    """What happens to a statement of ours."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One statement of ours that the merge adds, changes or removes.
+
+    Attributes:
+        was: The statement in the current policy, or None.
+        becomes: The statement in the merged policy, or None.
+    """
+
+    was: Statement | None
+    becomes: Statement | None
+
+    @property
+    def change(self) -> Change:
+        """What happens to the statement."""
+        if self.was is None:
+            return Change.ADDED
+        return Change.REMOVED if self.becomes is None else Change.CHANGED
+
+    @property
+    def sid(self) -> str:
+        """The statement's Sid."""
+        found = self.becomes or self.was
+        return str(found and found.sid)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the statement as lines of JSON.
+
+        A line begins with `-` if it goes, with `+` if it comes and with a space if it stays. Lists
+        are sorted, so that a service that returns a list in another order makes no difference.
+        """
+        for line in difflib.ndiff(_json_lines(self.was), _json_lines(self.becomes)):
+            if not line.startswith("?"):
+                yield line
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The result of a merge.
+
+    Attributes:
+        current: The policy before, or None if there is none.
+        document: The policy after. It may have no statements, which stands for no policy.
+        differences: The statements that change, in the order of the document.
+        kept: The statements that stay as they are, ours included.
+    """
+
+    current: Document | None
+    document: Document
+    differences: tuple[Difference, ...]
+    kept: tuple[Statement, ...]
+
+    @property
+    def changes(self) -> bool:
+        """Whether the merged policy differs from the current one."""
+        return bool(self.differences) or self.changes_version
+
+    @property
+    def changes_version(self) -> bool:
+        """Whether the document moves to another version of the policy language."""
+        return self.current is not None and self.current.version != self.document.version
+
+    @property
+    def perhaps_edited(self) -> tuple[str, ...]:
+        """The Sids of statements of ours that the current policy has in another form.
+
+        Nothing in a policy says who wrote a statement. A statement of ours that is not as it is
+        wanted was generated with other options or by another version, or was edited by hand.
+        """
+        return tuple(each.sid for each in self.differences if each.was is not None)
+
+
+def merge(current: Document | None, wanted: Document) -> Merged:
+    """Return a wanted policy merged into the current one.
+
+    A statement of `wanted` that is not ours must be in the current policy with the same meaning:
+    the saved copy of a policy can then be merged to restore our statements.
+
+    Raises:
+        ConfigError: Two statements of `wanted` have the same Sid.
+        PolicyError: A statement of `wanted` is neither ours nor in the current policy, or the
+            version of the language cannot change because a statement that is kept has a variable.
+    """
+    old = current.statements if current else ()
+    _check_others(old, wanted)
+    rest = _own_by_sid(wanted)
+    statements: list[Statement] = []
+    kept: list[Statement] = []
+    differences: list[Difference] = []
+    for each in old:
+        becomes = rest.pop(str(each.sid), None) if each.is_ours else each
+        if becomes is not None and becomes.meaning == each.meaning:
+            statements.append(each)
+            kept.append(each)
+            continue
+        differences.append(Difference(each, becomes))
+        statements += [becomes] if becomes else []
+    differences += [Difference(None, each) for each in rest.values()]
+    document = Document(
+        (*statements, *rest.values()),
+        _version(current, wanted, kept),
+        current.id if current else wanted.id,
+    )
+    return Merged(current, document, tuple(differences), tuple(kept))
+
+
+def name_of(statement: Statement, document: Document) -> str:
+    """Return a statement's Sid, or its number in its document if it has none."""
+    return statement.sid or f"statement {document.statements.index(statement) + 1}"
+
+
+def _own_by_sid(wanted: Document) -> dict[str, Statement]:
+    own: dict[str, Statement] = {}
+    for each in wanted.statements:
+        if each.is_ours and own.setdefault(str(each.sid), each) is not each:
+            raise ConfigError(
+                f"Two statements have the Sid {each.sid}.",
+                hint="Give each statement a Sid of its own.",
+            )
+    return own
+
+
+def _check_others(old: tuple[Statement, ...], wanted: Document) -> None:
+    theirs = {each.meaning for each in old if not each.is_ours}
+    for each in wanted.statements:
+        if each.is_ours or each.meaning in theirs:
+            continue
+        raise PolicyError(
+            f"{_described(each, wanted)} is not in the current policy, and is not s3crypt's: only"
+            f" Sids that begin with {OWN_SID} are written.",
+            hint=f"Begin its Sid with {OWN_SID}, or leave it out of the file and add it with"
+            " another tool.",
+        )
+
+
+def _described(statement: Statement, document: Document) -> str:
+    name = name_of(statement, document)
+    return f"The statement {name}" if statement.sid else f"{name.capitalize()}, without a Sid,"
+
+
+def _version(current: Document | None, wanted: Document, kept: list[Statement]) -> str | None:
+    if current is None or current.version == wanted.version:
+        return wanted.version
+    for each in kept:
+        if "${" in json.dumps(each.to_json()):
+            raise PolicyError(
+                f"The policy's Version is {current.version or 'absent'} and would become"
+                f" {wanted.version or 'absent'}, which changes the meaning of"
+                f" {name_of(each, current)}: it contains ${{.",
+                hint=f"Set the policy's Version to {VERSION} with another tool, after a look at"
+                " that statement.",
+            )
+    return wanted.version
+
+
+def _json_lines(statement: Statement | None) -> list[str]:
+    if statement is None:
+        return []
+    return json.dumps(_sorted(statement.to_json()), indent=2).splitlines()
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _sorted(each) for name, each in value.items()}
+    return sorted(value, key=json.dumps) if isinstance(value, list) else value
