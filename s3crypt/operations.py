@@ -58,6 +58,20 @@ KMSOperation: TypeAlias = Literal[
     "re_encrypt",
     "rotate_key_on_demand",
 ]
-IAMOperation: TypeAlias = Literal["get_role"]
-STSOperation: TypeAlias = Literal["get_caller_identity"]
-Operation: TypeAlias = S3Operation | KMSOperation | IAMOperation | STSOperation
+IAMOperation: TypeAlias = Literal[
+    "create_group",
+    "create_role",
+    "get_group",
+    "get_group_policy",
+    "get_role",
+    "get_role_policy",
+    "list_attached_group_policies",
+    "list_attached_role_policies",
+    "list_group_policies",
+    "list_role_policies",
+    "put_group_policy",
+    "put_role_policy",
+    "tag_role",
+    "update_assume_role_policy",
+]
+Operation: TypeAlias = S3Operation | KMSOperation | IAMOperation

@@ -79,6 +79,15 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "list_key_rotations": ("Rotations",),
     "list_keys": ("Keys",),
     "list_resource_tags": ("Tags",),
+    "create_group": ("Group.Arn",),
+    "create_role": ("Role.Arn",),
+    "get_group": ("Group.Path",),
+    "get_group_policy": ("PolicyDocument",),
+    "get_role_policy": ("PolicyDocument",),
+    "list_attached_group_policies": ("AttachedPolicies",),
+    "list_attached_role_policies": ("AttachedPolicies",),
+    "list_group_policies": ("PolicyNames",),
+    "list_role_policies": ("PolicyNames",),
 }
 _KEY_FIELDS = ("KeyMetadata.Arn", "KeyMetadata.KeyId", "KeyMetadata.CreationDate")
 # Operation -> the fields that a whole reply has all of.
@@ -91,6 +100,7 @@ _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
     "describe_key": _KEY_FIELDS,
     "encrypt": ("CiphertextBlob", "KeyId"),
     "generate_data_key": ("Plaintext", "CiphertextBlob", "KeyId"),
+    "get_role": ("Role.Arn", "Role.AssumeRolePolicyDocument", "Role.RoleName"),
     "re_encrypt": ("CiphertextBlob", "KeyId"),
     "get_role": ("Role.Arn", "Role.RoleName"),
     "get_caller_identity": ("Account", "Arn"),
@@ -107,6 +117,8 @@ _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
         "CommonPrefixes": ("Prefix",),
     },
     "list_aliases": {"Aliases": ("AliasName",)},
+    "list_attached_group_policies": {"AttachedPolicies": ("PolicyArn",)},
+    "list_attached_role_policies": {"AttachedPolicies": ("PolicyArn",)},
     "list_keys": {"Keys": ("KeyArn", "KeyId")},
     "list_resource_tags": {"Tags": ("TagKey", "TagValue")},
 }
@@ -116,6 +128,7 @@ _READS = ("get_", "head_", "list_", "describe_", "decrypt", "generate_", "encryp
 
 _PASSING = frozenset(
     {
+        "ConcurrentModification",
         "DependencyTimeoutException",
         "InternalError",
         "KeyUnavailableException",
@@ -123,6 +136,7 @@ _PASSING = frozenset(
         "OperationAborted",
         "RequestTimeout",
         "RequestTimeoutException",
+        "ServiceFailure",
         "ServiceUnavailable",
     }
 )
@@ -422,6 +436,7 @@ def pages(
 
 _CONTINUATION = {"NextContinuationToken": "ContinuationToken"}
 _MARKER = {"NextMarker": "Marker"}
+_SAME_MARKER = {"Marker": "Marker"}
 # Operation -> the field that says whether there are more pages (None: only the tokens do), and the
 # next page's tokens: their names in the reply, and in the request.
 _PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
@@ -432,9 +447,13 @@ _PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
     "list_object_annotations": (None, _CONTINUATION),
     "list_objects_v2": ("IsTruncated", _CONTINUATION),
     "list_aliases": ("Truncated", _MARKER),
+    "list_attached_group_policies": ("IsTruncated", _SAME_MARKER),
+    "list_attached_role_policies": ("IsTruncated", _SAME_MARKER),
+    "list_group_policies": ("IsTruncated", _SAME_MARKER),
     "list_key_rotations": ("Truncated", _MARKER),
     "list_keys": ("Truncated", _MARKER),
     "list_resource_tags": ("Truncated", _MARKER),
+    "list_role_policies": ("IsTruncated", _SAME_MARKER),
 }
 
 

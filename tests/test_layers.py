@@ -42,6 +42,7 @@ ALLOWED = {
     "requests": {"aws", "aws_errors", "errors", "local", "logs", "operations"},
     "policy": {"errors"},
     "buckets": {"aws", "aws_errors", "errors", "operations", "policy", "requests"},
+    "iam": {"aws", "errors", "operations", "policy", "requests"},
     "kms": {"aws", "errors", "keyrings", "operations", "policy", "requests"},
     "keyrings": {"aws", "errors", "message", "operations", "requests"},
     "key_references": {"errors", "keyrings", "message"},
@@ -94,6 +95,7 @@ OUTSIDE = {
         "aws",
         "configuration",
         "filesystem",
+        "iam",
         "key_references",
         "keyrings",
         "kms",
@@ -102,6 +104,7 @@ OUTSIDE = {
         "store",
     },
     "botocore": {"aws", "aws_errors", "kms", "objects", "requests", "transfer"},
+    "types_boto3_iam": {"iam"},
     "types_boto3_kms": {"keyrings", "kms", "objects"},
     "types_boto3_s3": {"buckets", "filesystem", "objects", "store", "transfer"},
     "cryptography": {"message", "keyrings", "parquet_footer"},
@@ -115,8 +118,8 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "configuration", "errors", "files", "kms", "location", "message", "policy",
-    "sandbox",
+    "__version__", "configuration", "errors", "files", "iam", "kms", "location", "message",
+    "policy", "sandbox",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
@@ -309,7 +312,11 @@ def test_every_operation_exists_and_is_used() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant)
     }
-    for service, names in (("s3", operations.S3Operation), ("kms", operations.KMSOperation)):
+    for service, names in (
+        ("s3", operations.S3Operation),
+        ("kms", operations.KMSOperation),
+        ("iam", operations.IAMOperation),
+    ):
         model = botocore.session.get_session().get_service_model(service)
         methods = {xform_name(operation) for operation in model.operation_names}
         assert set(get_args(names)) <= methods & used

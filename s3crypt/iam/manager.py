@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IAM, looked at and changed: roles, their policies, and the group `Auditors`.
+
+What is to be changed is decided in `plan`.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.aws import Clients
+from s3crypt.errors import ConflictError, StorageError
+from s3crypt.operations import IAMOperation
+from s3crypt.policy import Document
+from s3crypt.requests import Attempts, Look, Reply, call, pages
+
+from .plan import TAG, Change, FoundGroup, FoundRole, Plan, Team, WantedGroup, WantedRole, plan_of
+
+if TYPE_CHECKING:
+    import boto3
+    from types_boto3_iam.client import IAMClient
+
+_ABSENT = "NoSuchEntity"
+# IAM is eventually consistent: for some seconds a new role can be unknown to the next request.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+_SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+
+# IAM's code -> what happened, and what to do.
+_EXPLANATIONS: Mapping[str, tuple[str, str]] = {
+    "EntityAlreadyExists": ("the name was taken meanwhile", "Run it again to see by whom."),
+    "LimitExceeded": (
+        "an IAM quota of the account, or of the role's or group's policies, is used up",
+        "Remove what is not needed, or ask AWS for a higher quota.",
+    ),
+    "MalformedPolicyDocument": (
+        "IAM refused the policy document",
+        "Check that every principal that it names exists.",
+    ),
+}
+
+
+class RoleManager:
+    """Look which roles IAM has, and make those that it lacks.
+
+    Args:
+        session: boto3 session to make the IAM client from; the default one if left out.
+        client: An IAM client to use instead of making one.
+        allow_plain_http: Let requests go to other machines over plain HTTP.
+
+    Raises from every method:
+        ConfigError: A name is taken by a role or group of somebody else. Nothing was changed.
+        StorageError: IAM refused, or could not be reached.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: "boto3.Session | None" = None,
+        client: "IAMClient | None" = None,
+        allow_plain_http: bool = False,
+    ) -> None:
+        self._clients: Clients[IAMClient] = Clients(
+            "iam", session=session, client=client, allow_plain_http=allow_plain_http
+        )
+
+    def plan(self, team: Team) -> Plan:
+        """Return the changes that make IAM have a team. Nothing is changed.
+
+        A role is adopted if it has the tag `s3crypt` with its role's name, and the group if it is
+        below the path `/s3crypt/`.
+        """
+        roles = {wanted.name: self._role(wanted) for wanted in team.roles}
+        return plan_of(team, roles, self._group(team.group) if team.group else None)
+
+    def make(self, plan: Plan) -> Iterator[Change]:
+        """Make the changes of a plan in their order; yield each one once it is made.
+
+        IAM is looked at again first. An error in the middle has a note that names the changes that
+        were made; `plan` then returns the rest.
+
+        Raises:
+            ConflictError: IAM is not as it was when the plan was made. Nothing was changed.
+        """
+        if self.plan(plan.team) != plan:
+            raise ConflictError(
+                "IAM was changed by somebody else meanwhile; nothing was changed here.",
+                hint="Run it again, and look at the differences.",
+            )
+        made: list[Change] = []
+        for change in plan.changes:
+            try:
+                self._make(change)
+            except BaseException as error:
+                error.add_note(_told(made, plan.changes))
+                raise
+            made.append(change)
+            yield change
+
+    def _make(self, change: Change) -> None:
+        look: Look | None = None
+        if change.operation == "create_role":
+            look = partial(self._created, change)
+        for seconds in (*_SETTLING_SECONDS, None):
+            try:
+                self._ask(change.operation, change.subject, change.arguments, look)
+            except StorageError as error:
+                if error.code != _ABSENT or seconds is None:
+                    raise
+                time.sleep(seconds)
+            else:
+                return
+
+    def _created(self, change: Change, attempts: Attempts) -> Reply | None:
+        """Return IAM's reply if an attempt whose reply was lost created the role."""
+        request = {"RoleName": change.arguments["RoleName"]}
+        reply = call(
+            self._clients.get(), "get_role", request, change.subject, within=attempts, is_look=True
+        )
+        is_ours = _tags(reply["Role"]).get(TAG) == _tags(change.arguments)[TAG]
+        return reply if is_ours else None
+
+    def _role(self, wanted: WantedRole) -> FoundRole | None:
+        subject = f"role {wanted.name}"
+        request = {"RoleName": wanted.name}
+        reply = self._found("get_role", subject, request)
+        if reply is None:
+            return None
+        trust = Document.parse(reply["Role"]["AssumeRolePolicyDocument"])
+        policy = self._found(
+            "get_role_policy", subject, {**request, "PolicyName": wanted.policy_name}
+        )
+        others = self._others("role", subject, request, wanted.policy_name)
+        return FoundRole(trust, _document(policy), _tags(reply["Role"]), others)
+
+    def _group(self, wanted: WantedGroup) -> FoundGroup | None:
+        subject = f"group {wanted.name}"
+        request = {"GroupName": wanted.name}
+        reply = self._found("get_group", subject, request)
+        if reply is None:
+            return None
+        policy = self._found(
+            "get_group_policy", subject, {**request, "PolicyName": wanted.policy_name}
+        )
+        others = self._others("group", subject, request, wanted.policy_name)
+        return FoundGroup(str(reply["Group"]["Path"]), _document(policy), others)
+
+    def _others(
+        self, kind: str, subject: str, request: Mapping[str, str], ours: str
+    ) -> tuple[str, ...]:
+        """Return the other policies: the names of inline ones, the ARNs of attached ones."""
+        inline: IAMOperation = "list_role_policies"
+        attached: IAMOperation = "list_attached_role_policies"
+        if kind == "group":
+            inline, attached = "list_group_policies", "list_attached_group_policies"
+        client = self._clients.get()
+        names = [
+            str(name)
+            for page in pages(client, inline, request, subject)
+            for name in page["PolicyNames"]
+            if name != ours
+        ]
+        arns = [
+            str(policy["PolicyArn"])
+            for page in pages(client, attached, request, subject)
+            for policy in page["AttachedPolicies"]
+        ]
+        return (*sorted(names), *sorted(arns))
+
+    def _found(
+        self, operation: IAMOperation, subject: str, request: Mapping[str, str]
+    ) -> Reply | None:
+        """Return IAM's reply, or None where IAM has no such role, group or policy."""
+        try:
+            return self._ask(operation, subject, request)
+        except StorageError as error:
+            if error.code == _ABSENT:
+                return None
+            raise
+
+    def _ask(
+        self,
+        operation: IAMOperation,
+        subject: str,
+        request: Mapping[str, Any],
+        look: Look | None = None,
+    ) -> Reply:
+        try:
+            return call(self._clients.get(), operation, request, subject, look=look)
+        except StorageError as error:
+            if error.code not in _EXPLANATIONS:
+                raise
+            what, hint = _EXPLANATIONS[error.code]
+            said = f"{subject}: {what}"
+            raise type(error)(
+                said, hint=hint, code=error.code, request_id=error.request_id
+            ) from error.__cause__
+
+
+def _document(reply: Reply | None) -> Document | None:
+    return None if reply is None else Document.parse(reply["PolicyDocument"])
+
+
+def _tags(holder: Mapping[str, Any]) -> dict[str, str]:
+    return {str(tag["Key"]): str(tag["Value"]) for tag in holder.get("Tags", ())}
+
+
+def _told(made: list[Change], changes: tuple[Change, ...]) -> str:
+    """Return what exists after a failure in the middle."""
+    done = ", ".join(f"{change.subject} ({change.action})" for change in made) or "nothing"
+    return (
+        f"Of {len(changes)} changes {len(made)} were made: {done}. Run it again to make the rest."
+    )

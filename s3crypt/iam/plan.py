@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decision which roles, groups and policies IAM lacks, and how each change is taken back.
+
+This module makes no request. `manager` looks at IAM and makes the changes.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from s3crypt.errors import ConfigError
+from s3crypt.operations import IAMOperation
+from s3crypt.policy import Document, Kind, check_size
+from s3crypt.policy.roles import Role, Scope, iam_policy, trust_policy
+
+PATH = "/s3crypt/"
+"""The path of every group that s3crypt makes. A group has no tags, so that its path marks it."""
+
+TAG = "s3crypt"
+"""The name of the tag that marks a role of s3crypt; its value is the role, such as `writer`."""
+
+GROUP = "Auditors"
+"""The name of the group whose users have the policy of the role `auditor`."""
+
+MAX_ROLE_NAME = 64
+_NAME = re.compile(r"[\w+=,.@-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRole:
+    """A role as it is to be in IAM.
+
+    Attributes:
+        role: Which of s3crypt's roles it is.
+        name: Its name in IAM.
+        policy_name: The name of its inline policy.
+        trust: Who may assume it.
+        policy: What it may do.
+        tags: Its tags, the mark of s3crypt among them.
+    """
+
+    role: Role
+    name: str
+    policy_name: str
+    trust: Document
+    policy: Document
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedGroup:
+    """A group as it is to be in IAM, below `PATH`, with one inline policy of ours."""
+
+    name: str
+    policy_name: str
+    policy: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """The roles and the group that people share a bucket by."""
+
+    roles: tuple[WantedRole, ...]
+    group: WantedGroup | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRole:
+    """A role as IAM has it.
+
+    Attributes:
+        trust: Who may assume it.
+        policy: The inline policy of the wanted name, or None.
+        tags: All its tags.
+        others: The names and ARNs of its other policies.
+    """
+
+    trust: Document
+    policy: Document | None
+    tags: Mapping[str, str]
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundGroup:
+    """A group as IAM has it; the attributes are those of `FoundRole`, and its path."""
+
+    path: str
+    policy: Document | None
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One request that changes IAM.
+
+    Attributes:
+        subject: What is changed: `role acme-writer`.
+        action: What is done: `create`, `put the policy`, `replace the policy`.
+        before: The policy document that is replaced, or None.
+        after: The policy document that is written, or None.
+        operation: The request's operation.
+        arguments: The request's arguments.
+        undo: The line of the AWS command line interface that takes the change back. Lines are to
+            be run in the reverse order of the changes.
+    """
+
+    subject: str
+    action: str
+    operation: IAMOperation
+    arguments: Mapping[str, Any]
+    undo: str
+    before: Document | None = None
+    after: Document | None = None
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the change overwrites something that is there."""
+        return self.before is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The changes that IAM lacks, in the order in which they are made.
+
+    Attributes:
+        team: What is wanted.
+        changes: Empty where everything is as it is wanted.
+        remarks: Sentences about policies that others have attached and that stay.
+    """
+
+    team: Team
+    changes: tuple[Change, ...]
+    remarks: tuple[str, ...] = field(default=())
+
+
+def team_of(scope: Scope, roles: Iterable[Role], *, name: str | None = None) -> Team:
+    """Return the roles of a bucket, and the group `Auditors` where `auditor` is one of them.
+
+    Args:
+        scope: The bucket, the keys and the conditions of the policies.
+        roles: Which roles; one that is named twice counts once.
+        name: The beginning of the names of roles; the bucket's name if left out.
+
+    Raises:
+        ConfigError: A name or a document is longer than IAM takes, or a policy lacks something
+            that the scope does not name.
+    """
+    beginning = scope.bucket if name is None else name
+    policy_name = f"s3crypt-{scope.bucket}"
+    chosen = tuple(dict.fromkeys(roles))
+    wanted = tuple(_wanted(role, scope, beginning, policy_name) for role in chosen)
+    if Role.AUDITOR not in chosen:
+        return Team(wanted, None)
+    policy = iam_policy(Role.AUDITOR, scope)
+    check_size(policy, Kind.GROUP)
+    return Team(wanted, WantedGroup(GROUP, policy_name, policy))
+
+
+def plan_of(team: Team, roles: Mapping[str, FoundRole | None], group: FoundGroup | None) -> Plan:
+    """Return the changes that make IAM have the team.
+
+    Args:
+        team: What is wanted.
+        roles: What IAM has, by the names of the wanted roles.
+        group: What IAM has of the group.
+
+    Raises:
+        ConfigError: A name is taken by a role or group that s3crypt has not made.
+    """
+    pairs = [(wanted, roles[wanted.name]) for wanted in team.roles]
+    # Every name is checked before the first change is decided: a refusal leaves nothing half made.
+    for wanted, found in pairs:
+        if found is not None:
+            _check_is_ours(wanted, found)
+    if team.group is not None and group is not None:
+        _check_group_is_ours(team.group, group)
+    changes = [change for wanted, found in pairs for change in _of_role(wanted, found)]
+    remarks = [line for wanted, found in pairs for line in _others(f"role {wanted.name}", found)]
+    if team.group is not None:
+        changes += _of_group(team.group, group)
+        remarks += _others(f"group {team.group.name}", group)
+    return Plan(team, tuple(changes), tuple(remarks))
+
+
+def _wanted(role: Role, scope: Scope, beginning: str, policy_name: str) -> WantedRole:
+    name = f"{beginning}-{role.value}"
+    if len(name) > MAX_ROLE_NAME or not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} is no name of a role: IAM takes up to {MAX_ROLE_NAME} letters, digits "
+            "and _+=,.@-.",
+            hint="Give the names another beginning.",
+        )
+    trust, policy = trust_policy(role, scope), iam_policy(role, scope)
+    check_size(trust, Kind.TRUST)
+    check_size(policy, Kind.ROLE)
+    tags = {TAG: role.value, **({"env": scope.env} if scope.env else {})}
+    return WantedRole(role, name, policy_name, trust, policy, tags)
+
+
+def _check_is_ours(wanted: WantedRole, found: FoundRole) -> None:
+    mark = found.tags.get(TAG)
+    if mark == wanted.role.value:
+        return
+    what = f"s3crypt's role {mark}" if mark else "a role that s3crypt has not made"
+    raise ConfigError(
+        f"The role {wanted.name} exists and is {what}: it has no tag {TAG}={wanted.role.value}. "
+        "Nothing was changed.",
+        hint="Give the names of the roles another beginning. Only where the role is yours to "
+        f"hand over, tag it: {_tagging(wanted.name, {TAG: wanted.role.value})}",
+    )
+
+
+def _check_group_is_ours(wanted: WantedGroup, found: FoundGroup) -> None:
+    if found.path != PATH:
+        raise ConfigError(
+            f"The group {wanted.name} exists and is not s3crypt's: its path is {found.path}, not "
+            f"{PATH}. Nothing was changed.",
+            hint="Only where the group is yours to hand over, move it: "
+            + _aws("update-group", group_name=wanted.name, new_path=PATH),
+        )
+
+
+def _of_role(wanted: WantedRole, found: FoundRole | None) -> Iterator[Change]:
+    """Yield the changes of one role: the role itself, its tags, its trust, its policy."""
+    subject = f"role {wanted.name}"
+    if found is None:
+        yield Change(
+            subject,
+            "create",
+            "create_role",
+            {
+                "RoleName": wanted.name,
+                "Path": PATH,
+                "Description": f"s3crypt: {wanted.role.value}",
+                "AssumeRolePolicyDocument": wanted.trust.render(indent=None),
+                "Tags": _tag_list(wanted.tags),
+            },
+            _aws("delete-role", role_name=wanted.name),
+            after=wanted.trust,
+        )
+    else:
+        yield from _of_tags(wanted, found)
+        if found.trust.meaning != wanted.trust.meaning:
+            yield Change(
+                subject,
+                "replace the trust policy",
+                "update_assume_role_policy",
+                {"RoleName": wanted.name, "PolicyDocument": wanted.trust.render(indent=None)},
+                _trusting(wanted.name, found.trust),
+                found.trust,
+                wanted.trust,
+            )
+    yield from _of_policy(subject, "role", wanted, found.policy if found else None)
+
+
+def _of_tags(wanted: WantedRole, found: FoundRole) -> Iterator[Change]:
+    differing = {
+        name: value for name, value in wanted.tags.items() if found.tags.get(name) != value
+    }
+    if differing:
+        told = ", ".join(f"{name}={value}" for name, value in differing.items())
+        before = {name: found.tags[name] for name in differing if name in found.tags}
+        added = [name for name in differing if name not in found.tags]
+        lines = [_tagging(wanted.name, before)] if before else []
+        if added:
+            keys = " ".join(added)
+            lines.append(f"{_aws('untag-role', role_name=wanted.name)} --tag-keys {keys}")
+        arguments = {"RoleName": wanted.name, "Tags": _tag_list(differing)}
+        undo = " && ".join(lines)
+        yield Change(f"role {wanted.name}", f"tag {told}", "tag_role", arguments, undo)
+
+
+def _of_group(wanted: WantedGroup, found: FoundGroup | None) -> Iterator[Change]:
+    subject = f"group {wanted.name}"
+    if found is None:
+        undo = _aws("delete-group", group_name=wanted.name)
+        arguments = {"GroupName": wanted.name, "Path": PATH}
+        yield Change(subject, "create", "create_group", arguments, undo)
+    yield from _of_policy(subject, "group", wanted, found.policy if found else None)
+
+
+def _of_policy(
+    subject: str, kind: str, wanted: WantedRole | WantedGroup, before: Document | None
+) -> Iterator[Change]:
+    """Yield the change of an inline policy; of a role and of a group it differs in names alone."""
+    if before is not None and before.meaning == wanted.policy.meaning:
+        return
+    named = {f"{kind}_name": wanted.name, "policy_name": wanted.policy_name}
+    if before is None:
+        action, undo = "put the policy", _aws(f"delete-{kind}-policy", **named)
+    else:
+        action = "replace the policy"
+        text = before.render(indent=None)
+        undo = _aws(f"put-{kind}-policy", **named, policy_document=text)
+    operation: IAMOperation = "put_role_policy" if kind == "role" else "put_group_policy"
+    arguments = {
+        f"{kind.capitalize()}Name": wanted.name,
+        "PolicyName": wanted.policy_name,
+        "PolicyDocument": wanted.policy.render(indent=None),
+    }
+    yield Change(subject, action, operation, arguments, undo, before, wanted.policy)
+
+
+def _others(subject: str, found: FoundRole | FoundGroup | None) -> list[str]:
+    if found is None or not found.others:
+        return []
+    return [f"The {subject} has other policies too, which stay: {', '.join(found.others)}."]
+
+
+def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": name, "Value": value} for name, value in tags.items()]
+
+
+def _tagging(role: str, tags: Mapping[str, str]) -> str:
+    return _aws("tag-role", role_name=role, tags=json.dumps(_tag_list(tags)))
+
+
+def _trusting(role: str, trust: Document) -> str:
+    text = trust.render(indent=None)
+    return _aws("update-assume-role-policy", role_name=role, policy_document=text)
+
+
+def _aws(command: str, **options: str) -> str:
+    """Return a line of the AWS command line interface that a shell reads as it is."""
+    words = [f"--{name.replace('_', '-')} {shlex.quote(text)}" for name, text in options.items()]
+    return " ".join(["aws iam", command, *words])
