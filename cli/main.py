@@ -50,6 +50,7 @@ _COMMANDS = {
     "cp": "rotation",
     "rotate": "rotation",
     "keys": "keys",
+    "iam": "iam",
     "encrypt": "files",
     "decrypt": "files",
     "uploads": "uploads",
