@@ -38,12 +38,6 @@ def iam() -> None:
     type=click.Choice([role.value for role in Role]),
     help="Make this role. Repeatable.  [default: all but object-auditor]",
 )
-@option(
-    "--name",
-    environment=False,
-    metavar="TEXT",
-    help="The beginning of the roles' names.  [default: the bucket's name]",
-)
 @dry_run_option
 @option("--yes", "-y", is_flag=True, environment=False, help="Make the changes without asking.")
 @common_options(service="iam")
@@ -52,7 +46,6 @@ def init(
     *,
     scope: "Scope",
     roles: tuple[str, ...],
-    name: str | None,
     dry_run: bool,
     yes: bool,
 ) -> None:
@@ -68,7 +61,7 @@ def init(
 
     chosen = [Role(role) for role in roles] or _USUAL
     manager = RoleManager(session=settings.session, allow_plain_http=settings.allow_plain_http)
-    plan = manager.plan(team_of(scope, chosen, name=name))
+    plan = manager.plan(team_of(scope, chosen))
     for remark in plan.remarks:
         _tell(settings, remark)
     if not plan.changes:

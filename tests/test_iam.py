@@ -42,6 +42,7 @@ def _trust(account: str = "123456789012") -> Document:
 
 def _role(role: Role = Role.READER, *, beginning: str = "acme", **other: Any) -> WantedRole:
     wanted = {
+        "path": PATH,
         "name": f"{beginning}-{role.value}",
         "policy_name": POLICY_NAME,
         "trust": _trust(),
@@ -159,7 +160,6 @@ def test_a_team_has_the_roles_asked_for() -> None:
     team = team_of(_scope(), [Role.WRITER, Role.READER, Role.WRITER])
     assert [role.name for role in team.roles] == ["acme-writer", "acme-reader"]
     assert team.group is None
-    assert team_of(_scope(), [Role.AUDITOR], name="data").roles[0].name == "data-auditor"
 
 
 def test_auditors_and_the_role_auditor_may_do_the_same() -> None:
@@ -169,11 +169,27 @@ def test_auditors_and_the_role_auditor_may_do_the_same() -> None:
     assert team.group.policy == team.roles[0].policy
 
 
-@pytest.mark.parametrize("name", ["a" * 60, "team/a", "\u00e9quipe"])
-def test_a_name_that_iam_does_not_take_is_refused(name: str) -> None:
-    """Before any request: 64 characters at most, and no slash."""
-    with pytest.raises(ConfigError, match="is no name of a role"):
-        team_of(_scope(), [Role.SECURITY_ENGINEER], name=name)
+def test_a_role_is_made_where_policies_name_it() -> None:
+    """The ARNs of the scope are those in the policies of the bucket and of the key."""
+    arn = "arn:aws:iam::111122223333:role/data/teams/loader"
+    (role,) = team_of(_scope(role_arns={Role.WRITER: (arn,)}), [Role.WRITER]).roles
+    assert (role.path, role.name) == ("/data/teams/", "loader")
+    (role,) = team_of(_scope(role_arns={Role.WRITER: (arn,)}), [Role.READER]).roles
+    assert (role.path, role.name) == (PATH, "acme-reader")
+
+
+@pytest.mark.parametrize(
+    ("arns", "reason"),
+    [
+        (["arn:aws:iam::123456789012:role/writer"], "Only one role of the account 111122223333"),
+        (["arn:aws:iam::111122223333:role/a", "arn:aws:iam::111122223333:role/b"], "Only one role"),
+        ([f"arn:aws:iam::111122223333:role/{'a' * 65}"], "is no name of a role"),
+    ],
+)
+def test_a_role_that_cannot_be_made_is_refused(arns: list[str], reason: str) -> None:
+    """Before any request."""
+    with pytest.raises(ConfigError, match=reason):
+        team_of(_scope(role_arns={Role.WRITER: tuple(arns)}), [Role.WRITER])
 
 
 # --- Over HTTP --------------------------------------------------------------------------------

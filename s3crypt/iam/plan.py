@@ -13,11 +13,10 @@ from typing import Any
 
 from s3crypt.errors import ConfigError
 from s3crypt.operations import IAMOperation
-from s3crypt.policy import Document, Kind, check_size
-from s3crypt.policy.roles import Role, Scope, iam_policy, trust_policy
+from s3crypt.policy import Document, Kind, Role, Scope, check_size, iam_policy, trust_policy
 
 PATH = "/s3crypt/"
-"""The path of every group that s3crypt makes. A group has no tags, so that its path marks it."""
+"""The path of the group that s3crypt makes. A group has no tags, so that its path marks it."""
 
 TAG = "s3crypt"
 """The name of the tag that marks a role of s3crypt; its value is the role, such as `writer`."""
@@ -25,8 +24,7 @@ TAG = "s3crypt"
 GROUP = "Auditors"
 """The name of the group whose users have the policy of the role `auditor`."""
 
-MAX_ROLE_NAME = 64
-_NAME = re.compile(r"[\w+=,.@-]+", re.ASCII)
+_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,7 @@ class WantedRole:
 
     Attributes:
         role: Which of s3crypt's roles it is.
+        path: Its path in IAM, which begins and ends with a slash.
         name: Its name in IAM.
         policy_name: The name of its inline policy.
         trust: Who may assume it.
@@ -43,6 +42,7 @@ class WantedRole:
     """
 
     role: Role
+    path: str
     name: str
     policy_name: str
     trust: Document
@@ -137,22 +137,20 @@ class Plan:
     remarks: tuple[str, ...] = field(default=())
 
 
-def team_of(scope: Scope, roles: Iterable[Role], *, name: str | None = None) -> Team:
+def team_of(scope: Scope, roles: Iterable[Role]) -> Team:
     """Return the roles of a bucket, and the group `Auditors` where `auditor` is one of them.
 
     Args:
-        scope: The bucket, the keys and the conditions of the policies.
+        scope: The bucket, the keys, the conditions of the policies, and the ARNs of the roles.
         roles: Which roles; one that is named twice counts once.
-        name: The beginning of the names of roles; the bucket's name if left out.
 
     Raises:
-        ConfigError: A name or a document is longer than IAM takes, or a policy lacks something
-            that the scope does not name.
+        ConfigError: IAM does not take a name or the length of a document, a role is of another
+            account, or a policy needs what the scope does not name.
     """
-    beginning = scope.bucket if name is None else name
     policy_name = f"s3crypt-{scope.bucket}"
     chosen = tuple(dict.fromkeys(roles))
-    wanted = tuple(_wanted(role, scope, beginning, policy_name) for role in chosen)
+    wanted = tuple(_wanted(role, scope, policy_name) for role in chosen)
     if Role.AUDITOR not in chosen:
         return Team(wanted, None)
     policy = iam_policy(Role.AUDITOR, scope)
@@ -186,19 +184,36 @@ def plan_of(team: Team, roles: Mapping[str, FoundRole | None], group: FoundGroup
     return Plan(team, tuple(changes), tuple(remarks))
 
 
-def _wanted(role: Role, scope: Scope, beginning: str, policy_name: str) -> WantedRole:
-    name = f"{beginning}-{role.value}"
-    if len(name) > MAX_ROLE_NAME or not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} is no name of a role: IAM takes up to {MAX_ROLE_NAME} letters, digits "
-            "and _+=,.@-.",
-            hint="Give the names another beginning.",
-        )
+def _wanted(role: Role, scope: Scope, policy_name: str) -> WantedRole:
+    path, name = _path_and_name(role, scope)
     trust, policy = trust_policy(role, scope), iam_policy(role, scope)
     check_size(trust, Kind.TRUST)
     check_size(policy, Kind.ROLE)
     tags = {TAG: role.value, **({"env": scope.env} if scope.env else {})}
-    return WantedRole(role, name, policy_name, trust, policy, tags)
+    return WantedRole(role, path, name, policy_name, trust, policy, tags)
+
+
+def _path_and_name(role: Role, scope: Scope) -> tuple[str, str]:
+    """Return the path and the name of the one role that the scope has for a duty.
+
+    Raises:
+        ConfigError: The scope has several, or one of another account, or a name that is too long.
+    """
+    arn, *others = scope.arns_of(role)
+    _, _, _, _, account, resource = arn.split(":", 5)
+    path, _, name = resource.removeprefix("role").rpartition("/")
+    if others or account != scope.account:
+        raise ConfigError(
+            f"Only one role of the account {scope.account} is made for a duty, and the {role.value} "
+            f"is {', '.join((arn, *others))}.",
+            hint="Name one role of that account, or leave this one out.",
+        )
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} is no name of a role: IAM takes up to 64 letters, digits and _+=,.@-.",
+            hint="Name the ARN of a role with a shorter name.",
+        )
+    return f"{path}/", name
 
 
 def _check_is_ours(wanted: WantedRole, found: FoundRole) -> None:
@@ -209,8 +224,8 @@ def _check_is_ours(wanted: WantedRole, found: FoundRole) -> None:
     raise ConfigError(
         f"The role {wanted.name} exists and is {what}: it has no tag {TAG}={wanted.role.value}. "
         "Nothing was changed.",
-        hint="Give the names of the roles another beginning. Only where the role is yours to "
-        f"hand over, tag it: {_tagging(wanted.name, {TAG: wanted.role.value})}",
+        hint="Name the ARN of another role. Only where the role is yours to hand over, tag "
+        f"it: {_tagging(wanted.name, {TAG: wanted.role.value})}",
     )
 
 
@@ -234,7 +249,7 @@ def _of_role(wanted: WantedRole, found: FoundRole | None) -> Iterator[Change]:
             "create_role",
             {
                 "RoleName": wanted.name,
-                "Path": PATH,
+                "Path": wanted.path,
                 "Description": f"s3crypt: {wanted.role.value}",
                 "AssumeRolePolicyDocument": wanted.trust.render(indent=None),
                 "Tags": _tag_list(wanted.tags),
