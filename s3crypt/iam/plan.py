@@ -204,8 +204,8 @@ def _path_and_name(role: Role, scope: Scope) -> tuple[str, str]:
     path, _, name = resource.removeprefix("role").rpartition("/")
     if others or account != scope.account:
         raise ConfigError(
-            f"Only one role of the account {scope.account} is made for a duty, and the {role.value} "
-            f"is {', '.join((arn, *others))}.",
+            f"The {role.value} is {', '.join((arn, *others))}. Only one role of the account "
+            f"{scope.account} is made for a duty.",
             hint="Name one role of that account, or leave this one out.",
         )
     if not _NAME.fullmatch(name):
