@@ -50,6 +50,7 @@ _COMMANDS = {
     "cp": "rotation",
     "rotate": "rotation",
     "keys": "keys",
+    "bucket": "bucket",
     "iam": "iam",
     "encrypt": "files",
     "decrypt": "files",

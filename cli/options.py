@@ -95,11 +95,11 @@ def _is_quoted(value: str, text: str) -> bool:
 
 
 def common_options(
-    command: Command | None = None, *, service: Literal["s3", "kms"] = "s3"
+    command: Command | None = None, *, service: Literal["aws", "iam", "kms", "s3"] = "s3"
 ) -> Command:
     """Give a command --json, --quiet and the AWS options as its first argument, a `Settings`.
 
-    `service` is what --endpoint-url means. Use as `@common_options` or with the service.
+    `service` is what --endpoint-url means; `aws` stands for every service. Use as `@common_options` or with the service.
     """
     if command is None:
         return functools.partial(common_options, service=service)
@@ -477,7 +477,13 @@ def _use_endpoint(url: str, service: str) -> None:
         for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]:
             del os.environ[name]
     os.environ[_IGNORE_ENDPOINTS] = "false"
-    os.environ[f"AWS_ENDPOINT_URL_{service.upper()}"] = url
+    if service == "aws":
+        # A variable of one service would overrule that of all.
+        for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL_")]:
+            del os.environ[name]
+        os.environ["AWS_ENDPOINT_URL"] = url
+    else:
+        os.environ[f"AWS_ENDPOINT_URL_{service.upper()}"] = url
 
 
 def enter_sandbox() -> None:

@@ -56,6 +56,7 @@ KMSOperation: TypeAlias = Literal[
     "list_resource_tags",
     "put_key_policy",
     "re_encrypt",
+    "replicate_key",
     "rotate_key_on_demand",
 ]
 IAMOperation: TypeAlias = Literal[
@@ -74,4 +75,15 @@ IAMOperation: TypeAlias = Literal[
     "tag_role",
     "update_assume_role_policy",
 ]
-Operation: TypeAlias = S3Operation | KMSOperation | IAMOperation
+STSOperation: TypeAlias = Literal["get_caller_identity"]
+CloudTrailOperation: TypeAlias = Literal[
+    "create_trail",
+    "describe_trails",
+    "get_event_selectors",
+    "get_trail_status",
+    "put_event_selectors",
+    "start_logging",
+]
+Operation: TypeAlias = (
+    S3Operation | KMSOperation | IAMOperation | STSOperation | CloudTrailOperation
+)

@@ -46,8 +46,8 @@ _log = logger_of(__name__)
 
 Reply = Mapping[str, Any]
 
-# The documents of these have no field while nothing was ever set. The reply still has a body, and so
-# one of the two headers that say where it ends.
+# The documents of some settings are empty while nothing was ever set. The reply still has a body,
+# and so one of the two headers that say where it ends.
 _WITH_A_BODY = (
     "ResponseMetadata.HTTPHeaders.content-length",
     "ResponseMetadata.HTTPHeaders.transfer-encoding",
@@ -73,6 +73,11 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "put_object_annotation": ("ETag",),
     "upload_part": ("ETag",),
     "upload_part_copy": ("CopyPartResult.ETag",),
+    "create_trail": ("TrailARN",),
+    "describe_trails": ("trailList",),
+    "get_event_selectors": ("TrailARN",),
+    "get_trail_status": ("IsLogging",),
+    "put_event_selectors": ("TrailARN",),
     "get_key_policy": ("Policy",),
     "get_key_rotation_status": ("KeyRotationEnabled",),
     "list_aliases": ("Aliases",),
@@ -102,11 +107,12 @@ _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
     "generate_data_key": ("Plaintext", "CiphertextBlob", "KeyId"),
     "get_role": ("Role.Arn", "Role.AssumeRolePolicyDocument", "Role.RoleName"),
     "re_encrypt": ("CiphertextBlob", "KeyId"),
-    "get_role": ("Role.Arn", "Role.RoleName"),
+    "replicate_key": ("ReplicaKeyMetadata.Arn",),
     "get_caller_identity": ("Account", "Arn"),
 }
 # Operation -> a list in its reply -> the fields that each entry has, be they empty.
 _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
+    "describe_trails": {"trailList": ("TrailARN",)},
     "delete_objects": {"Deleted": ("Key",), "Errors": ("Key", "Code")},
     "get_bucket_acl": {"Grants": ("Grantee", "Permission")},
     "get_object_tagging": {"TagSet": ("Key", "Value")},

@@ -62,6 +62,8 @@ ALLOWED = {
         "local", "location", "logs", "metadata", "modes", "operations", "requests", "s3ec",
         "transfer",
     },
+    "caller": {"aws", "errors", "policy", "requests"},
+    "hardening": {"aws", "buckets", "errors", "kms", "objects", "policy", "requests"},
     "jobs": {"aws_errors", "errors", "local", "logs"},
     "rotation": {
         "aws_errors", "errors", "formats", "jobs", "keyrings", "local", "location", "logs",
@@ -95,6 +97,7 @@ OUTSIDE = {
         "aws",
         "configuration",
         "filesystem",
+        "hardening",
         "iam",
         "key_references",
         "keyrings",
@@ -104,9 +107,11 @@ OUTSIDE = {
         "store",
     },
     "botocore": {"aws", "aws_errors", "kms", "objects", "requests", "transfer"},
-    "types_boto3_iam": {"iam"},
+    "types_boto3_cloudtrail": {"hardening"},
+    "types_boto3_iam": {"caller", "hardening", "iam"},
     "types_boto3_kms": {"keyrings", "kms", "objects"},
-    "types_boto3_s3": {"buckets", "filesystem", "objects", "store", "transfer"},
+    "types_boto3_s3": {"buckets", "filesystem", "hardening", "objects", "store", "transfer"},
+    "types_boto3_sts": {"caller", "hardening"},
     "cryptography": {"message", "keyrings", "parquet_footer"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},
@@ -118,8 +123,8 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "configuration", "errors", "files", "iam", "kms", "location", "message",
-    "policy", "sandbox",
+    "__version__", "configuration", "errors", "files", "hardening", "iam", "kms", "location",
+    "message", "policy", "sandbox",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
@@ -150,8 +155,8 @@ OF_OBJECTS = {
     "upload_part", "upload_part_copy",
 }  # fmt: skip
 OF_BUCKETS = {
-    "create_bucket", "delete_bucket", "get_object_lock_configuration", "head_bucket",
-    "list_buckets",
+    "create_bucket", "delete_bucket", "delete_bucket_policy", "get_bucket_policy",
+    "get_object_lock_configuration", "head_bucket", "list_buckets", "put_bucket_policy",
 }  # fmt: skip
 # boto3's own transfers, which nobody asks for.
 OF_BOTO3 = {"upload_file", "download_file", "upload_fileobj", "download_fileobj"}
@@ -316,6 +321,8 @@ def test_every_operation_exists_and_is_used() -> None:
         ("s3", operations.S3Operation),
         ("kms", operations.KMSOperation),
         ("iam", operations.IAMOperation),
+        ("sts", operations.STSOperation),
+        ("cloudtrail", operations.CloudTrailOperation),
     ):
         model = botocore.session.get_session().get_service_model(service)
         methods = {xform_name(operation) for operation in model.operation_names}

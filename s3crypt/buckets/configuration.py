@@ -6,11 +6,11 @@ A setting that may not be read is `Unseen`, which is never the same as one that 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from s3crypt.errors import ConfigError, S3CryptError, StorageError
 from s3crypt.requests import call
@@ -57,41 +57,56 @@ class Unseen:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """All settings of one bucket as they were read, each a value or `Unseen`."""
+    """The settings of one bucket as they were read.
+
+    Attributes:
+        bucket: Its name.
+        region: Its Region.
+        settings: By their class, each a value or `Unseen`. One that is left out is not set.
+    """
 
     bucket: str
     region: str
-    encryption: Encryption | Unseen = field(default_factory=Encryption)
-    public_access: PublicAccessBlock | Unseen = field(default_factory=PublicAccessBlock)
-    versioning: Versioning | Unseen = field(default_factory=Versioning)
-    ownership: Ownership | Unseen = field(default_factory=Ownership)
-    logging: Logging | Unseen = field(default_factory=Logging)
-    lifecycle: Lifecycle | Unseen = field(default_factory=Lifecycle)
-    lock: ObjectLock | Unseen = field(default_factory=ObjectLock)
-    replication: Replication | Unseen = field(default_factory=Replication)
-    policy: BucketPolicy | Unseen = field(default_factory=BucketPolicy)
-    acl: AccessControlList | Unseen = field(default_factory=lambda: AccessControlList(""))
+    settings: Mapping[type[Setting], Setting | Unseen] = field(default_factory=dict)
+
+    def seen(self, kind: type[S]) -> S | Unseen:
+        """Return a setting, or `Unseen`."""
+        return cast("S | Unseen", self.settings.get(kind) or kind.of({}))
+
+    def get(self, kind: type[S]) -> S:
+        """Return a setting that was read.
+
+        Raises:
+            StorageError: It could not be read.
+        """
+        found = self.seen(kind)
+        if isinstance(found, Unseen):
+            raise StorageError(
+                f"s3://{self.bucket}: {found.reason}",
+                hint=f"Ask for the permission {found.action}.",
+                code="AccessDenied",
+            )
+        return found
 
     @property
     def unseen(self) -> tuple[Unseen, ...]:
         """The settings that could not be read."""
-        values = (getattr(self, name) for name in _KINDS)
-        return tuple(value for value in values if isinstance(value, Unseen))
+        return tuple(each for each in self.settings.values() if isinstance(each, Unseen))
 
 
-# Field of `Configuration` -> the class of its value.
-_KINDS: dict[str, type[Setting]] = {
-    "encryption": Encryption,
-    "public_access": PublicAccessBlock,
-    "versioning": Versioning,
-    "ownership": Ownership,
-    "logging": Logging,
-    "lifecycle": Lifecycle,
-    "lock": ObjectLock,
-    "replication": Replication,
-    "policy": BucketPolicy,
-    "acl": AccessControlList,
-}
+SETTINGS: tuple[type[Setting], ...] = (
+    AccessControlList,
+    BucketPolicy,
+    Encryption,
+    Lifecycle,
+    Logging,
+    ObjectLock,
+    Ownership,
+    PublicAccessBlock,
+    Replication,
+    Versioning,
+)
+"""Every setting that is read."""
 
 
 def region_of(client: "S3Client", bucket: str) -> str:
@@ -118,12 +133,12 @@ def read(client: "S3Client", bucket: str, kind: type[S]) -> S:
         reply = call(client, kind.READ, {"Bucket": bucket}, subject)
     except StorageError as error:
         if error.code in absent:
-            return cast("S", kind.of({}))
+            return kind.of({})
         raise
-    return cast("S", kind.of(reply))
+    return kind.of(reply)
 
 
-def write(client: "S3Client", bucket: str, setting: Setting) -> None:
+def write(client: "S3Client", bucket: str, setting: S) -> None:
     """Write one setting of a bucket, and return once S3 answers with it.
 
     Raises:
@@ -133,8 +148,7 @@ def write(client: "S3Client", bucket: str, setting: Setting) -> None:
     subject = f"s3://{bucket} ({operation.partition('_')[2].replace('_', ' ')})"
     call(client, operation, arguments, subject)
     for seconds in (*_SETTLING_SECONDS, None):
-        found: Any = read(client, bucket, type(setting))
-        if setting.is_kept_by(found):
+        if setting.is_kept_by(read(client, bucket, type(setting))):
             return
         if seconds is not None:
             time.sleep(seconds)
@@ -153,15 +167,13 @@ def read_all(client: "S3Client", bucket: str) -> Configuration:
     """
     region = region_of(client, bucket)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="s3crypt-bucket") as pool:
-        found = pool.map(partial(_seen, client, bucket), _KINDS.values())
-        values: dict[str, Any] = dict(zip(_KINDS, found, strict=True))
-    return Configuration(bucket, region, **values)
+        found = pool.map(partial(_seen, client, bucket), SETTINGS)
+        return Configuration(bucket, region, dict(zip(SETTINGS, found, strict=True)))
 
 
 def _seen(client: "S3Client", bucket: str, kind: type[Setting]) -> Setting | Unseen:
-    reading: Callable[[], Setting] = partial(read, client, bucket, kind)
     try:
-        return reading()
+        return read(client, bucket, kind)
     except ConfigError as error:
         return Unseen(kind.ACTION, str(error))
     except S3CryptError as error:

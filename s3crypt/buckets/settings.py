@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of a bucket as values: read from S3's replies, turned into the request that sets them.
+"""The settings of a bucket as values: read from S3's replies, and turned into requests.
 
 Nothing here makes a request; `configuration` does. A setting holds all that the write of it would
 replace, so that a value that was read, changed in one field and written loses nothing else.
@@ -7,7 +7,7 @@ replace, so that a value that was read, changed in one field and written loses n
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 from s3crypt.errors import ConfigError
 from s3crypt.operations import S3Operation
@@ -15,6 +15,34 @@ from s3crypt.policy import Document
 
 Call: TypeAlias = tuple[S3Operation, dict[str, Any]]
 """An operation and its arguments."""
+
+
+class Setting(Protocol):
+    """One setting of a bucket.
+
+    Attributes:
+        READ: The operation that reads it.
+        ACTION: The IAM action that allows that.
+        ABSENT: S3's codes where the bucket has no such setting.
+    """
+
+    READ: ClassVar[S3Operation]
+    ACTION: ClassVar[str]
+    ABSENT: ClassVar[frozenset[str]]
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any]) -> Self:
+        """Return the setting of a reply; of an empty one, the value that stands for "not set"."""
+        ...
+
+    def call(self, bucket: str) -> Call:
+        """Return the request that sets this, or that deletes the setting where it is "not set"."""
+        ...
+
+    def is_kept_by(self, found: Self) -> bool:
+        """Return whether S3 answers with this setting, in its own words, by `found`."""
+        ...
+
 
 SSE_C = "SSE-C"
 KMS, DSSE, AES256 = "aws:kms", "aws:kms:dsse", "AES256"
@@ -463,7 +491,7 @@ class AccessControlList:
     def of(cls, reply: Mapping[str, Any]) -> Self:
         """Return the list of a reply."""
         grants = (Grant(each["Grantee"], each["Permission"]) for each in reply.get("Grants") or ())
-        return cls(str(reply["Owner"]["ID"]), tuple(grants))
+        return cls(str(reply.get("Owner", {}).get("ID", "")), tuple(grants))
 
     def call(self, bucket: str) -> Call:
         """Return the request that sets this."""
@@ -478,20 +506,6 @@ class AccessControlList:
         return {(each.who, each.permission) for each in self.grants} == {
             (each.who, each.permission) for each in found.grants
         }
-
-
-Setting: TypeAlias = (
-    Encryption
-    | PublicAccessBlock
-    | Versioning
-    | Ownership
-    | Logging
-    | Lifecycle
-    | ObjectLock
-    | Replication
-    | BucketPolicy
-    | AccessControlList
-)
 
 
 def check_bucket_name(name: str) -> None:

@@ -7,20 +7,23 @@ behind gives an empty one. An interrupted run is therefore finished by running i
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
-from s3crypt.buckets.configuration import Configuration, Unseen
+from s3crypt.buckets.configuration import Configuration
 from s3crypt.buckets.settings import (
     AES256,
     DSSE,
     KMS,
     SSE_C,
+    AccessControlList,
     BucketPolicy,
     Encryption,
+    Lifecycle,
     Logging,
     ObjectLock,
     Ownership,
     PublicAccessBlock,
+    Replication,
     Setting,
     Versioning,
 )
@@ -48,6 +51,8 @@ from .values import (
     WriteRolePolicy,
     WriteSetting,
 )
+
+S = TypeVar("S", bound=Setting)
 
 UPLOAD_DAYS = 7
 """Incomplete uploads are aborted after so many days."""
@@ -124,33 +129,26 @@ def _not_seen(configuration: Configuration) -> StorageError:
 
 
 def _source_key(seen: Seen) -> SeenKey | None:
-    """Return the key of the bucket's new objects, or the one that will be; None before it is made."""
-    encryption = _read(seen.bucket.encryption, Encryption) if seen.bucket else Encryption()
+    """Return the key that new objects are, or will be, under; None before it is made."""
+    encryption = seen.bucket.get(Encryption) if seen.bucket else Encryption()
     return seen.default_key if is_own_default(seen, encryption) else seen.key
 
 
-def _read(value: object, kind: type[Any]) -> Any:
-    if isinstance(value, Unseen) or not isinstance(value, kind):
-        raise AssertionError("unreachable: settings that were not seen were refused before")
-    return value
-
-
 def _creations(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Change]:
-    """Yield what makes buckets and keys, which later changes name."""
+    """Yield what makes buckets, and then keys, which later changes name."""
+    replicates = wanted.replica is not None and "replication" not in held
     if seen.bucket is None:
         yield _creation(wanted.bucket, seen.region, "create the bucket")
     if seen.logs is None and _logs_bucket(seen, wanted) == wanted.logs:
         yield _creation(wanted.logs, seen.region, "create the bucket for access logs")
-    encryption = _read(seen.bucket.encryption, Encryption) if seen.bucket else Encryption()
+    if replicates and seen.replica is None:
+        yield _creation(wanted.replica_bucket, str(wanted.replica), "create the replica's bucket")
+    encryption = seen.bucket.get(Encryption) if seen.bucket else Encryption()
     needs_key = not is_own_default(seen, encryption) and "kms-default" not in held
     if needs_key and (seen.key is None or not seen.key.is_named):
         yield _new_key(seen, wanted)
-    if wanted.replica is None or "replication" in held:
-        return
-    if seen.replica is None:
-        yield _creation(wanted.replica_bucket, wanted.replica, "create the bucket for replicas")
-    if seen.replica_key is None or not seen.replica_key.is_named:
-        yield _new_replica_key(seen, wanted, wanted.replica)
+    if replicates and (seen.replica_key is None or not seen.replica_key.is_named):
+        yield _new_replica_key(seen, wanted, str(wanted.replica))
 
 
 def _creation(bucket: str, region: str, what: str) -> Change:
@@ -179,11 +177,9 @@ def _new_replica_key(seen: Seen, wanted: Wanted, region: str) -> Change:
     return Change(f"{wanted.alias} in {region}", "key", what, (), act, undo)
 
 
-def _write(
-    now: Configuration, before: Setting, after: Setting, name: str, what: str
-) -> Iterator[Change]:
+def _write(now: Configuration, before: S, after: S, name: str, what: str) -> Iterator[Change]:
     """Yield the change of one setting, if it is one."""
-    if after.is_kept_by(before):  # type: ignore[arg-type]  # both are of one class
+    if after.is_kept_by(before):
         return
     undo = None
     if not isinstance(after, ObjectLock):
@@ -201,8 +197,8 @@ def _of_bucket(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Ch
     yield from _of_encryption(seen, wanted, now, held)
     yield from _of_policy(now, (), seen.partition)
     yield from _of_lifecycle(now)
-    yield from _of_logging(seen, wanted, now)
-    lock = _read(now.lock, ObjectLock)
+    yield from _of_logging(wanted, now)
+    lock = now.get(ObjectLock)
     if wanted.lock and not lock.is_enabled and "versioning" not in held:
         what = "turn Object Lock on, for good; no object is locked by it"
         yield from _write(now, lock, replace(lock, is_enabled=True), "object lock", what)
@@ -210,21 +206,21 @@ def _of_bucket(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Ch
 
 def _of_access(now: Configuration, held: frozenset[Part]) -> Iterator[Change]:
     if "ownership" not in held:
-        if now.acl.to_others:  # type: ignore[union-attr]
-            what = "take the grants to others out of the access list"
-            yield from _write(now, now.acl, now.acl.private, "access list", what)  # type: ignore[union-attr,arg-type]
-        ownership = _read(now.ownership, Ownership)
+        grants = now.get(AccessControlList)
+        what = "take the grants to others out of the access list"
+        yield from _write(now, grants, grants.private, "access list", what)
+        ownership = now.get(Ownership)
         what = "have the bucket's owner own every object, without access lists"
         yield from _write(now, ownership, Ownership(Ownership.ENFORCED), "ownership", what)
     if "public-access" not in held:
         block = PublicAccessBlock(*(True,) * 4)
         what = "block public access in all four ways"
-        before = _read(now.public_access, PublicAccessBlock)
+        before = now.get(PublicAccessBlock)
         yield from _write(now, before, block, "public access", what)
 
 
 def _of_versioning(now: Configuration) -> Iterator[Change]:
-    versioning = _read(now.versioning, Versioning)
+    versioning = now.get(Versioning)
     after = replace(versioning, status="Enabled")
     yield from _write(now, versioning, after, "versioning", "keep every version")
 
@@ -232,7 +228,7 @@ def _of_versioning(now: Configuration) -> Iterator[Change]:
 def _of_encryption(
     seen: Seen, wanted: Wanted, now: Configuration, held: frozenset[Part]
 ) -> Iterator[Change]:
-    before = _read(now.encryption, Encryption)
+    before = now.get(Encryption)
     after, told = before, []
     if not is_own_default(seen, before) and "kms-default" not in held:
         arn = seen.key.arn if seen.key and seen.key.is_named else wanted.alias
@@ -252,7 +248,7 @@ def _of_policy(
     now: Configuration, added: tuple[Statement, ...], partition: str
 ) -> Iterator[Change]:
     """Yield the change of a policy: the statement about TLS, and others that it is to have."""
-    before = _read(now.policy, BucketPolicy)
+    before = now.get(BucketPolicy)
     wanted, told = list(added), []
     if not statements.refuses_plain_http(before.document, partition, now.bucket):
         wanted.insert(0, statements.tls_only(partition, now.bucket))
@@ -275,15 +271,15 @@ _DELIVERIES = {
 
 def _of_lifecycle(now: Configuration) -> Iterator[Change]:
     # S3 takes no lifecycle rules while deleting takes the root user's second factor.
-    if now.lifecycle.aborts_uploads or _read(now.versioning, Versioning).mfa_delete:  # type: ignore[union-attr]
+    before = now.get(Lifecycle)
+    if before.aborts_uploads or now.get(Versioning).mfa_delete:
         return
-    after = now.lifecycle.aborting(UPLOAD_DAYS)  # type: ignore[union-attr]
     what = f"abort incomplete uploads after {UPLOAD_DAYS} days"
-    yield from _write(now, now.lifecycle, after, "lifecycle", what)  # type: ignore[arg-type]
+    yield from _write(now, before, before.aborting(UPLOAD_DAYS), "lifecycle", what)
 
 
-def _of_logging(seen: Seen, wanted: Wanted, now: Configuration) -> Iterator[Change]:
-    before = _read(now.logging, Logging)
+def _of_logging(wanted: Wanted, now: Configuration) -> Iterator[Change]:
+    before = now.get(Logging)
     if before.target is None:
         what = f"deliver the access log to s3://{wanted.logs}"
         after = Logging(wanted.logs, f"{wanted.bucket}/")
@@ -292,7 +288,7 @@ def _of_logging(seen: Seen, wanted: Wanted, now: Configuration) -> Iterator[Chan
 
 def _logs_bucket(seen: Seen, wanted: Wanted) -> str:
     """Return the bucket that receives the access log, or will: the present one is kept."""
-    present = _read(seen.bucket.logging, Logging).target if seen.bucket else None
+    present = seen.bucket.get(Logging).target if seen.bucket else None
     return present or wanted.logs
 
 
@@ -302,11 +298,11 @@ def _of_logs(seen: Seen, wanted: Wanted) -> Iterator[Change]:
         return
     now = seen.logs or Configuration(wanted.logs, seen.region)
     _check_logs(seen, now)
-    policy = _read(now.policy, BucketPolicy).document
+    policy = now.get(BucketPolicy).document
     added = _deliveries(seen, wanted, policy)
     yield from _of_access(now, _held_of_logs(now))
     yield from _of_versioning(now)
-    before = _read(now.encryption, Encryption)
+    before = now.get(Encryption)
     after = replace(before, blocked=(SSE_C,))
     if not before.blocks_sse_c:
         yield from _write(now, before, after, "encryption", "block SSE-C")
@@ -316,17 +312,15 @@ def _of_logs(seen: Seen, wanted: Wanted) -> Iterator[Change]:
 
 def _held_of_logs(now: Configuration) -> frozenset[Part]:
     # Logs of other buckets may come by a grant in the access list, as before there were policies.
-    return frozenset({"ownership"}) if now.acl.to_others else frozenset()  # type: ignore[union-attr]
+    return frozenset({"ownership"}) if now.get(AccessControlList).to_others else frozenset()
 
 
-def _deliveries(
-    seen: Seen, wanted: Wanted, policy: Document | None
-) -> tuple[Statement, ...]:
+def _deliveries(seen: Seen, wanted: Wanted, policy: Document | None) -> tuple[Statement, ...]:
     account, partition = seen.account, seen.partition
     logs = statements.log_delivery(policy, partition, account, wanted.logs, wanted.bucket)
-    if wanted.trail is None or _records_all(seen):
+    if not wanted.trail or _records_all(seen):
         return (logs,)
-    arn = f"arn:{partition}:cloudtrail:{seen.region}:{account}:trail/{wanted.trail}"
+    arn = _trail_arn(seen, wanted)
     return (logs, *statements.trail_delivery(partition, account, wanted.logs, arn))
 
 
@@ -335,8 +329,8 @@ def _check_logs(seen: Seen, now: Configuration) -> None:
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
     """
-    lock = _read(now.lock, ObjectLock)
-    encryption = _read(now.encryption, Encryption)
+    lock = now.get(ObjectLock)
+    encryption = now.get(Encryption)
     why = None
     if now.region != seen.region:
         why = f"it is in {now.region}, and the bucket in {seen.region}"
@@ -359,22 +353,27 @@ def _records_all(seen: Seen) -> bool:
     )
 
 
+def _trail_arn(seen: Seen, wanted: Wanted) -> str:
+    place = f"{seen.partition}:cloudtrail:{seen.region}:{seen.account}"
+    return f"arn:{place}:trail/{wanted.trail_name}"
+
+
 def _of_trail(seen: Seen, wanted: Wanted) -> Iterator[Change]:
-    if wanted.trail is None or _records_all(seen):
+    if not wanted.trail or _records_all(seen):
         return
-    arn = f"arn:{seen.partition}:cloudtrail:{seen.region}:{seen.account}:trail/{wanted.trail}"
-    subject = f"trail {wanted.trail}"
+    arn = _trail_arn(seen, wanted)
+    subject = f"trail {wanted.trail_name}"
     found = next((each for each in seen.trails or () if each.arn == arn), None)
     if found is None:
         undo = lines.aws("cloudtrail", "delete_trail", seen.region, Name=arn)
-        create = CreateTrail(wanted.trail, wanted.logs, seen.region)
+        create = CreateTrail(wanted.trail_name, wanted.logs, seen.region)
         what = "create a trail of every Region"
         yield Change(subject, "trail", what, (), create, undo)
     elif not found.is_multi_region:
         raise ConfigError(
-            f"The trail {wanted.trail} records one Region only.",
+            f"The trail {wanted.trail_name} records one Region only.",
             hint="Make it record every Region (aws cloudtrail update-trail "
-            f"--name {wanted.trail} --is-multi-region-trail), or name another.",
+            f"--name {wanted.trail_name} --is-multi-region-trail), or name another.",
         )
     undo = lines.aws("cloudtrail", "stop_logging", seen.region, Name=arn)
     record = RecordDataEvents(arn, seen.region, seen.partition)
@@ -392,15 +391,16 @@ def _of_replica(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     yield from _of_access(now, frozenset())
     yield from _of_versioning(now)
     key = seen.replica_key.arn if seen.replica_key else wanted.alias
-    yield from _of_encryption(replace(seen, key=seen.replica_key), wanted, now, frozenset())
+    there = replace(seen, key=seen.replica_key, default_key=None)
+    yield from _of_encryption(there, wanted, now, frozenset())
     yield from _of_policy(now, (), seen.partition)
     yield from _of_lifecycle(now)
     yield from _of_role(seen, wanted, wanted.replica, key)
     here = seen.bucket or Configuration(wanted.bucket, seen.region)
-    before = _read(here.replication, replication.Replication)
+    before = here.get(Replication)
     if replication.has_rule(before, seen.partition, now.bucket, key):
         return
-    role = seen.role.arn if seen.role else wanted.role_name
+    role = seen.role.arn if seen.role else wanted.role_arn(seen.partition, seen.account)
     after = replication.with_rule(before, seen.partition, role, now.bucket, key)
     what = f"replicate new objects to s3://{now.bucket}"
     yield from _write(here, before, after, "replication", what)
@@ -443,7 +443,7 @@ def _remarks(seen: Seen) -> tuple[str, ...]:
             f"{sample.looked_at} objects were looked at, not all: objects under customer keys may "
             "be among the others."
         )
-    if seen.bucket is not None and _read(seen.bucket.versioning, Versioning).mfa_delete:
+    if seen.bucket is not None and seen.bucket.get(Versioning).mfa_delete:
         remarks.append(
             "Deleting versions takes the root user's second factor, and S3 takes no lifecycle "
             "rules then: incomplete uploads stay."

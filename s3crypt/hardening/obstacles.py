@@ -8,7 +8,16 @@ under customer keys. docs/buckets.md says so.
 from collections.abc import Iterable, Iterator
 
 from s3crypt.buckets.configuration import Configuration
-from s3crypt.buckets.settings import AccessControlList, BucketPolicy, Encryption, Replication
+from s3crypt.buckets.settings import (
+    AccessControlList,
+    BucketPolicy,
+    Encryption,
+    Lifecycle,
+    Ownership,
+    PublicAccessBlock,
+    Replication,
+    Versioning,
+)
 
 from . import statements
 from .replication import RULE, takes_kms
@@ -46,34 +55,32 @@ def is_own_default(seen: Seen, encryption: Encryption) -> bool:
 
 def _done(seen: Seen, bucket: Configuration) -> frozenset[Part]:
     """Return the parts that are as they are wanted."""
+    encryption = bucket.get(Encryption)
     parts: dict[Part, bool] = {
-        "kms-default": isinstance(bucket.encryption, Encryption)
-        and is_own_default(seen, bucket.encryption),
-        "sse-c-block": isinstance(bucket.encryption, Encryption)
-        and bucket.encryption.blocks_sse_c,
-        "ownership": getattr(bucket.ownership, "is_enforced", False),
-        "public-access": getattr(bucket.public_access, "is_whole", False),
-        "versioning": getattr(bucket.versioning, "is_enabled", False),
+        "kms-default": is_own_default(seen, encryption),
+        "sse-c-block": encryption.blocks_sse_c,
+        "ownership": bucket.get(Ownership).is_enforced,
+        "public-access": bucket.get(PublicAccessBlock).is_whole,
+        "versioning": bucket.get(Versioning).is_enabled,
     }
     return frozenset(part for part, is_done in parts.items() if is_done)
 
 
 def _of_access(bucket: Configuration) -> Iterator[Obstacle]:
-    if not isinstance(bucket.acl, AccessControlList) or not bucket.acl.to_others:
+    others = bucket.get(AccessControlList).to_others
+    if not others:
         return
-    grants = _told(f"{each.permission} to {each.who}" for each in bucket.acl.to_others)
-    holds: tuple[Part, ...] = ("ownership",)
-    if any(each.is_public for each in bucket.acl.to_others):
-        holds = ("ownership", "public-access")
+    grants = _told(f"{each.permission} to {each.who}" for each in others)
+    is_public = any(each.is_public for each in others)
     yield Obstacle(
         "acl-grants",
         f"The access list grants {grants}; without access lists these rights end.",
-        holds,
+        ("ownership", "public-access") if is_public else ("ownership",),
     )
 
 
 def _of_policy(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
-    document = bucket.policy.document if isinstance(bucket.policy, BucketPolicy) else None
+    document = bucket.get(BucketPolicy).document
     if names := statements.public(document):
         yield Obstacle(
             "public-policy",
@@ -104,10 +111,9 @@ def _of_objects(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
             f"customer keys ({_told(seen.sample.sse_c)}); their writers would be refused.",
             ("sse-c-block",),
         )
-    rules = getattr(bucket.lifecycle, "rules", ())
     expiring = [
         str(rule.get("ID", "unnamed"))
-        for rule in rules
+        for rule in bucket.get(Lifecycle).rules
         if rule.get("Status") == "Enabled"
         and ({"Days", "Date"} & set(rule.get("Expiration") or {}))
         and not rule.get("NoncurrentVersionExpiration")
@@ -122,9 +128,7 @@ def _of_objects(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
 
 
 def _of_replication(wanted: Wanted, bucket: Configuration) -> Iterator[Obstacle]:
-    if not isinstance(bucket.replication, Replication):
-        return
-    enabled = bucket.replication.enabled
+    enabled = bucket.get(Replication).enabled
     skipping = [str(rule.get("ID", "unnamed")) for rule in enabled if not takes_kms(rule)]
     if skipping:
         yield Obstacle(

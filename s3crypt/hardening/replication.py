@@ -40,8 +40,8 @@ def permissions(
 ) -> Document:
     """Return the policy of the role.
 
-    Each KMS statement holds for its key, through S3 of its Region, and for the encryption context of
-    its bucket: the bucket's ARN under a Bucket Key, an object's without one.
+    Each KMS statement holds for its key, through S3 of its Region, and for the encryption context
+    of its bucket: the bucket's ARN under a Bucket Key, an object's without one.
 
     Args:
         partition: Of both buckets.
@@ -82,7 +82,9 @@ def permissions(
     )
 
 
-def with_rule(current: Replication, partition: str, role: str, target: str, key: str) -> Replication:
+def with_rule(
+    current: Replication, partition: str, role: str, target: str, key: str
+) -> Replication:
     """Return a replication that has our rule beside those of the same role.
 
     Markers of deletion are not replicated: who deletes objects here, by mistake or on purpose, does

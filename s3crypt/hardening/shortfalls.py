@@ -43,27 +43,27 @@ def _of_account(seen: Seen) -> Iterator[Shortfall]:
 
 
 def _of_policy(seen: Seen) -> Iterator[Shortfall]:
-    policy = seen.bucket.policy if seen.bucket else None
-    document = policy.document if isinstance(policy, BucketPolicy) else None
+    document = seen.bucket.get(BucketPolicy).document if seen.bucket else None
     if names := statements.foreign_administrators(document, seen.account):
         why = f"the policy lets other accounts administer the bucket ({', '.join(names)})"
         yield Shortfall("S3.6", why)
 
 
 def _of_deletion(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Shortfall]:
-    lock = seen.bucket.lock if seen.bucket else ObjectLock()
+    lock = seen.bucket.get(ObjectLock) if seen.bucket else ObjectLock()
     will_lock = wanted.lock and "versioning" not in held
-    if not will_lock and isinstance(lock, ObjectLock) and not lock.is_enabled:
+    if not will_lock and not lock.is_enabled:
         yield Shortfall("S3.15", "Object Lock is off; --lock turns it on, for good")
-    versioning = seen.bucket.versioning if seen.bucket else Versioning()
-    if isinstance(versioning, Versioning) and not versioning.mfa_delete:
+    versioning = seen.bucket.get(Versioning) if seen.bucket else Versioning()
+    if not versioning.mfa_delete:
         why = "only the root user can turn MFA delete on, and it excludes lifecycle rules"
         yield Shortfall("S3.20", why)
 
 
 def _of_trails(seen: Seen, wanted: Wanted) -> Iterator[Shortfall]:
-    if wanted.trail is None:
+    if not wanted.trail:
         why = "trails were not looked at; --trail makes one that records data events"
         yield from (Shortfall(control, why) for control in ("S3.22", "S3.23"))
-    elif not any(each.is_encrypted for each in seen.trails or () if each.name == wanted.trail):
-        yield Shortfall("CloudTrail.2", f"the files of the trail {wanted.trail} are under SSE-S3")
+    elif not any(each.is_encrypted for each in seen.trails or () if each.name == wanted.trail_name):
+        why = f"the files of the trail {wanted.trail_name} are under SSE-S3"
+        yield Shortfall("CloudTrail.2", why)

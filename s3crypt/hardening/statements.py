@@ -78,7 +78,7 @@ def tls_only(partition: str, bucket: str) -> Statement:
 
 
 def refuses_plain_http(document: Document | None, partition: str, bucket: str) -> bool:
-    """Return whether a statement refuses every request without TLS, to the bucket and its objects."""
+    """Return whether a statement refuses every request without TLS, to the bucket and objects."""
     wanted = tls_only(partition, bucket)
     return any(
         each.effect == "Deny"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wanted of a bucket, what was seen, and what is to be done about it: frozen values.
 
-Nothing here makes a request or decides. `looking` fills `Seen`, `decisions` makes a `Plan` of it, and
-`mechanisms` acts on each `Change`.
+Nothing here makes a request or decides. `looking` fills `Seen`, `decisions` makes a `Plan` of it,
+and `mechanisms` acts on each `Change`.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from s3crypt.buckets.configuration import Configuration
 from s3crypt.buckets.settings import Setting, check_bucket_name
 from s3crypt.errors import ConfigError
+from s3crypt.objects.sampling import Sample
 from s3crypt.policy import Document
 
 ObstacleName: TypeAlias = Literal[
@@ -40,6 +41,9 @@ OBSTACLES: Mapping[ObstacleName, str] = {
     "service-writers": "an AWS service writes to the bucket",
     "sse-c-objects": "objects are under customer keys (SSE-C)",
 }
+ROLE_PATH = "/s3crypt/"
+TAG = "s3crypt:bucket"
+"""The tag of the keys and roles that were made for a bucket; its value is the bucket."""
 _LONGEST_ROLE_NAME = 64
 
 
@@ -51,7 +55,7 @@ class Wanted:
         bucket: Its name.
         may_create: Whether the bucket is made if it is absent.
         logs: The bucket that receives the access log where none receives it yet.
-        trail: The name of the trail to make for data events, or None.
+        trail: Whether a trail records the data events of all buckets.
         lock: Whether Object Lock is turned on, which cannot be undone.
         replica: The Region to replicate to, or None.
         despite: The obstacles that hold nothing back.
@@ -63,7 +67,7 @@ class Wanted:
     bucket: str
     may_create: bool = False
     logs: str = ""
-    trail: str | None = None
+    trail: bool = False
     lock: bool = False
     replica: str | None = None
     despite: frozenset[str] = frozenset()
@@ -88,13 +92,22 @@ class Wanted:
 
     @property
     def alias(self) -> str:
-        """The alias of the bucket's own key. A bucket's name has no underscore, and no two share one."""
+        """The alias of the bucket's own key; unique, because no bucket's name has an underscore."""
         return f"alias/s3crypt/{self.bucket.replace('.', '_')}"
 
     @property
     def replica_bucket(self) -> str:
         """The name of the bucket that receives the replicas."""
         return f"{self.bucket}-{self.replica}"
+
+    @property
+    def trail_name(self) -> str:
+        """The name of the trail for data events."""
+        return f"s3crypt-{self.bucket}"
+
+    def role_arn(self, partition: str, account: str) -> str:
+        """Return the ARN of the role that S3 replicates with."""
+        return f"arn:{partition}:iam::{account}:role{ROLE_PATH}{self.role_name}"
 
     @property
     def role_name(self) -> str:
@@ -156,15 +169,6 @@ class SeenTrail:
     is_logging: bool
     reads: bool
     writes: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Objects that were looked at by HEAD; `sse_c` names those that are under customer keys."""
-
-    looked_at: int = 0
-    sse_c: tuple[str, ...] = ()
-    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +294,8 @@ Act: TypeAlias = (
     | CreateTrail
     | RecordDataEvents
 )
-CREATING = (CreateBucket, CreateKey, NameKey, ReplicateKey, CreateRole, CreateTrail)
-"""The acts after which ARNs are known that later changes need."""
+KEY_ACTS = (CreateKey, NameKey, ReplicateKey)
+"""The acts after which the ARN of a key is known, which later changes name."""
 
 
 @dataclass(frozen=True, slots=True)

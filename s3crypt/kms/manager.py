@@ -98,6 +98,50 @@ class KeyManager:
             refused=set(),
         )
 
+    def add_alias(self, key: str, alias: str) -> Key:
+        """Give `key` another alias, which no key has yet, and return the key."""
+        name = _alias_name(alias)
+        arn = self._reader.metadata(key)["Arn"]
+        _patiently(lambda: self._name(arn, name))
+        return self.show(arn)
+
+    def replicate(self, key: str, region: str) -> Key:
+        """Make a replica of a multi-Region key in another Region, and return it once it is usable.
+
+        A replica that is there already is returned as it is.
+        """
+        metadata = self._reader.metadata(key)
+        arn = metadata["Arn"]
+        if not metadata.get("MultiRegion"):
+            raise KeyUnavailableError(
+                f"{arn}: it is not a multi-Region key, and no key becomes one.",
+                hint="Create another key: s3crypt keys create --multi-region",
+            )
+        primary = replica_of(metadata) or arn
+        wanted = _in_region(primary, region)
+        try:
+            self._kms.ask("replicate_key", primary, KeyId=primary, ReplicaRegion=region)
+        except KeyUnavailableError as error:
+            if error.code != "AlreadyExistsException":
+                raise
+        return self._usable(wanted)
+
+    def _usable(self, arn: str) -> Key:
+        """Return a key once KMS has made it: a replica takes some seconds.
+
+        Raises:
+            KeyUnavailableError: KMS is still at it after a minute.
+        """
+        for seconds in (*_SETTLING_SECONDS, *(6.4,) * 8, None):
+            shown = _patiently(lambda: self.show(arn))
+            if shown.state != "Creating":
+                return shown
+            if seconds is not None:
+                time.sleep(seconds)
+        raise KeyUnavailableError(
+            f"{arn}: KMS has not finished the replica yet.", hint="Run it again in a minute."
+        )
+
     def list(self) -> Iterator[KeySummary]:
         """Yield the account's own keys in the session's Region, without those that AWS manages.
 
@@ -212,6 +256,11 @@ class KeyManager:
         with suppress(S3CryptError):
             asked = _patiently(lambda: self._kms.ask("get_key_rotation_status", arn, KeyId=arn))
         return {**asked, "KeyRotationEnabled": True, "RotationPeriodInDays": period_days}
+
+
+def _in_region(arn: str, region: str) -> str:
+    parts = arn.split(":")
+    return ":".join((*parts[:3], region, *parts[4:]))
 
 
 def _alias_name(alias: str) -> str:

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt bucket`: make a bucket that holds, or harden one that is there."""
+
+import functools
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .asking import is_agreed
+from .options import Command, Settings, common_options, option
+from .output import print_json, print_line, say
+from .places import dry_run_option
+
+if TYPE_CHECKING:
+    from s3crypt.hardening import BucketManager, Change, Plan, Wanted
+
+_WIDTH = 80
+_LOCKED = "Object Lock cannot be turned off again, for as long as the bucket exists. Turn it on?"
+
+
+@click.group()
+def bucket() -> None:
+    """Make a bucket that holds, or harden one that is there.
+
+    \b
+    s3crypt bucket init acme --dry-run          see what would be made
+    s3crypt bucket init acme --yes
+    s3crypt bucket harden old --despite acl-grants
+    """
+
+
+def _bucket_options(command: Command) -> Command:
+    """Give a command the options of both, as its argument `wanted`, without the bucket's name."""
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> Any:
+        names = ("bucket", "logs", "trail", "lock", "replica", "despite")
+        wanted = {name: values.pop(name) for name in names}
+        return command(**values, wanted=wanted)
+
+    for add in reversed(_OPTIONS):
+        wrapper = add(wrapper)
+    return wrapper
+
+
+_OPTIONS = (
+    click.argument("bucket", metavar="BUCKET"),
+    option(
+        "--logs",
+        environment=False,
+        metavar="BUCKET",
+        help="Deliver the access log there; made if absent.  [default: BUCKET-logs]",
+    ),
+    option(
+        "--trail",
+        is_flag=True,
+        environment=False,
+        help="Make a trail that records reads and writes of the objects in all buckets.",
+    ),
+    option(
+        "--lock",
+        is_flag=True,
+        environment=False,
+        help="Turn Object Lock on. It cannot be turned off again, so that this is asked twice.",
+    ),
+    option(
+        "--replica",
+        environment=False,
+        metavar="REGION",
+        help="Replicate new objects to the bucket BUCKET-REGION, made if absent.",
+    ),
+    option(
+        "--despite",
+        multiple=True,
+        environment=False,
+        metavar="NAME",
+        help="Go on in spite of an obstacle. Repeatable.",
+    ),
+    dry_run_option,
+    option(
+        "--yes",
+        "-y",
+        count=True,
+        environment=False,
+        help="Make the changes without asking; twice if one of them is Object Lock.",
+    ),
+)
+
+
+@bucket.command()
+@_bucket_options
+@common_options(service="aws")
+def init(settings: Settings, *, wanted: dict[str, Any], dry_run: bool, yes: int) -> None:
+    """Make a bucket that passes the controls of Security Hub.
+
+    It has a KMS key of its own with a Bucket Key, versions, one owner, no public access, TLS
+    only, no SSE-C, an access log in a bucket of its own, and a rule that aborts incomplete
+    uploads. The controls that it does not pass are named with the reason.
+
+    What is there is looked at first, and the changes are shown. They are made on a terminal after
+    a question, otherwise with --yes. An interrupted run is finished by running it again.
+
+    \b
+    s3crypt bucket init acme --dry-run
+    s3crypt bucket init acme --replica eu-west-1 --trail --yes
+    """
+    _run(settings, _wanted(wanted, may_create=True), dry_run=dry_run, yes=yes)
+
+
+@bucket.command()
+@_bucket_options
+@common_options(service="aws")
+def harden(settings: Settings, *, wanted: dict[str, Any], dry_run: bool, yes: int) -> None:
+    """Bring a bucket that is there to what `init` makes, without breaking it.
+
+    What would stop working is looked for first: grants in access lists, objects under customer
+    keys, replication rules that leave SSE-KMS objects out, other accounts and services that use
+    the objects, policies that grant public access. A setting that would break one of these is
+    left as it is, unless --despite names the obstacle.
+
+    Each change is printed with the line that undoes it. A second run changes nothing.
+
+    \b
+    s3crypt bucket harden acme --dry-run
+    s3crypt bucket harden acme --despite sse-c-objects --yes
+    """
+    _run(settings, _wanted(wanted, may_create=False), dry_run=dry_run, yes=yes)
+
+
+def _wanted(values: dict[str, Any], *, may_create: bool) -> "Wanted":
+    from s3crypt.hardening import Wanted  # noqa: PLC0415 - boto3, which --help must not cost
+
+    return Wanted(
+        bucket=values["bucket"].removeprefix("s3://").removesuffix("/"),
+        may_create=may_create,
+        logs=values["logs"] or "",
+        trail=values["trail"],
+        lock=values["lock"],
+        replica=values["replica"],
+        despite=frozenset(values["despite"]),
+    )
+
+
+def _run(settings: Settings, wanted: "Wanted", *, dry_run: bool, yes: int) -> None:
+    """Look, show, ask and make the changes."""
+    from s3crypt.hardening import BucketManager  # noqa: PLC0415 - boto3
+
+    manager = BucketManager(session=settings.session, allow_plain_http=settings.allow_plain_http)
+    plan = manager.plan(wanted)
+    if dry_run or not (settings.json and yes):
+        _show_changes(settings, plan)
+    _show_rest(settings, plan)
+    if not plan.changes:
+        _tell(settings, f"s3://{wanted.bucket} is as it is to be: nothing was changed.")
+    elif not dry_run and _may(plan, yes):
+        _make(settings, manager, wanted, plan)
+
+
+def _may(plan: "Plan", yes: int) -> bool:
+    """Return whether to make the changes; Object Lock is a question of its own."""
+    question = f"Make these {len(plan.changes)} changes?"
+    if not is_agreed(question, yes=yes > 0):
+        return False
+    locks = any(change.name == "object lock" for change in plan.changes)
+    return not locks or is_agreed(_LOCKED, yes=yes > 1)
+
+
+def _make(settings: Settings, manager: "BucketManager", wanted: "Wanted", plan: "Plan") -> None:
+    count = 0
+    for change in manager.make(wanted, plan):
+        count += 1
+        if settings.json:
+            print_json({**_fields(change), "made": True})
+        elif not settings.quiet:
+            print_line(f"{change.subject}: {change.name}: done")
+            print_line(f"  undo: {change.undo or 'cannot be undone'}")
+    _tell(settings, f"{count} changes were made. To undo them, run the lines from the last one up.")
+
+
+def _show_changes(settings: Settings, plan: "Plan") -> None:
+    for change in plan.changes:
+        if settings.json:
+            print_json({**_fields(change), "made": False})
+            continue
+        controls = f" ({', '.join(change.controls)})" if change.controls else ""
+        print_line(f"{change.subject}: {change.name}{controls}")
+        _print_wrapped(change.what)
+
+
+def _show_rest(settings: Settings, plan: "Plan") -> None:
+    """Show what is left as it is, and the controls that stay unmet."""
+    for each in plan.obstacles:
+        if settings.json:
+            print_json({"obstacle": each.name, "why": each.what, "left": list(each.holds)})
+            continue
+        print_line(f"left as it is: {', '.join(each.holds)}, because of {each.name}")
+        _print_wrapped(each.what)
+        print_line(f"  to change it all the same: --despite {each.name}")
+    for shortfall in plan.shortfalls:
+        if settings.json:
+            print_json({"not_passed": shortfall.control, "why": shortfall.why})
+            continue
+        print_line(f"not passed: {shortfall.control}")
+        _print_wrapped(shortfall.why)
+    for remark in plan.remarks:
+        _tell(settings, remark)
+
+
+def _fields(change: "Change") -> dict[str, Any]:
+    return {
+        "subject": change.subject,
+        "change": change.name,
+        "what": change.what,
+        "controls": list(change.controls),
+        "undo": change.undo,
+    }
+
+
+def _print_wrapped(text: str) -> None:
+    for line in textwrap.wrap(text, _WIDTH - 2, break_long_words=False, break_on_hyphens=False):
+        print_line(f"  {line}")
+
+
+def _tell(settings: Settings, text: str) -> None:
+    if not settings.silent:
+        say(text)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bucket made, or made safer: `s3crypt bucket init` and `s3crypt bucket harden`.
+
+`looking` reads what is there, `decisions` decides without a request, and `mechanisms` makes the
+changes. Only `s3crypt.buckets` asks for the configuration of buckets.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from s3crypt.errors import ConflictError
+
+from .decisions import plan_of
+from .looking import look
+from .mechanisms import carry_out
+from .services import Services
+from .values import (
+    KEY_ACTS,
+    OBSTACLES,
+    Change,
+    CreateBucket,
+    Obstacle,
+    Plan,
+    Shortfall,
+    Wanted,
+)
+
+if TYPE_CHECKING:
+    import boto3
+
+__all__ = ["OBSTACLES", "BucketManager", "Change", "Obstacle", "Plan", "Shortfall", "Wanted"]
+
+
+class BucketManager:
+    """Look what a bucket lacks, and make the changes.
+
+    Args:
+        session: boto3 session to make clients from; the default one if left out.
+        allow_plain_http: Let requests go to other machines over plain HTTP.
+
+    Raises from every method:
+        ConfigError: What is wanted contradicts what is there. Nothing was changed.
+        KeyUnavailableError: KMS refused.
+        StorageError: Another service refused or failed.
+    """
+
+    def __init__(
+        self, *, session: "boto3.Session | None" = None, allow_plain_http: bool = False
+    ) -> None:
+        self._services = Services(session, allow_plain_http=allow_plain_http)
+
+    def plan(self, wanted: Wanted) -> Plan:
+        """Return what makes a bucket as it is wanted. Nothing is changed."""
+        return plan_of(look(self._services, wanted), wanted)
+
+    def make(self, wanted: Wanted, plan: Plan) -> Iterator[Change]:
+        """Make the changes of a plan in their order; yield each one once S3 answers with it.
+
+        The bucket is looked at again first, and after a key was made, whose ARN later changes name.
+        A change that was not in `plan` is not made. An error in the middle has a note that names
+        the changes that were made and those that were not; to go on, make a plan and run it again.
+
+        Raises:
+            ConflictError: The bucket was changed by somebody else meanwhile, so that it lacks
+                something that the plan does not have.
+        """
+        made: list[Change] = []
+        try:
+            while changes := self._agreed(wanted, plan, made):
+                for change in _round(changes):
+                    undo = carry_out(change.act, self._services)
+                    made.append(replace(change, undo=undo or change.undo))
+                    yield made[-1]
+        except (Exception, KeyboardInterrupt) as error:
+            error.add_note(_told(made, plan))
+            raise
+
+    def _agreed(self, wanted: Wanted, plan: Plan, made: list[Change]) -> tuple[Change, ...]:
+        """Return the changes that are left to make, all of them in the plan."""
+        changes = self.plan(wanted).changes
+        agreed = {change.identity for change in plan.changes}
+        agreed -= {change.identity for change in made}
+        if any(change.identity not in agreed for change in changes):
+            raise ConflictError(
+                f"s3://{wanted.bucket}: it lacks something that the changes shown do not mend.",
+                hint="Somebody else changed it meanwhile. Run it again, and look at the changes.",
+            )
+        return changes
+
+
+def _round(changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """Return the changes to make before the bucket is looked at again."""
+    first = changes[0].act
+    if isinstance(first, CreateBucket):
+        return tuple(takewhile(lambda each: isinstance(each.act, CreateBucket), changes))
+    return changes[:1] if isinstance(first, KEY_ACTS) else changes
+
+
+def _told(made: list[Change], plan: Plan) -> str:
+    """Return what was done and what was not, after a failure in the middle."""
+    done = {change.identity for change in made}
+    open_ = [each for each in plan.changes if each.identity not in done]
+    return (
+        f"{len(made)} of {len(plan.changes)} changes were made: {_names(made)}. Not made: "
+        f"{_names(open_)}. Run it again to go on."
+    )
+
+
+def _names(changes: list[Change]) -> str:
+    return ", ".join(f"{each.name} of {each.subject}" for each in changes) or "none"

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is there: a bucket and all that belongs to it, looked at. Changes nothing."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.buckets import configuration
+from s3crypt.buckets.configuration import Configuration
+from s3crypt.buckets.settings import AES256, Encryption, Logging
+from s3crypt.errors import KeyUnavailableError, StorageError
+from s3crypt.objects.sampling import Sample, sample_of
+from s3crypt.policy import Document
+from s3crypt.requests import call
+
+from .replication import POLICY
+from .values import TAG, Seen, SeenKey, SeenRole, SeenTrail, Wanted
+
+if TYPE_CHECKING:
+    from s3crypt.kms import Key
+
+    from .services import Services
+
+_ABSENT = frozenset({"404", "NoSuchBucket"})
+_FORBIDDEN = frozenset({"403", "AccessDenied"})
+
+
+def description_of(bucket: str) -> str:
+    """Return the description of a bucket's own key, by which a key without an alias is found."""
+    return f"s3crypt: objects of s3://{bucket}"
+
+
+def look(services: "Services", wanted: Wanted) -> Seen:
+    """Return all that the decision about a bucket rests on.
+
+    Raises:
+        StorageError: A bucket is not the caller's, or a service failed.
+        KeyUnavailableError: KMS refused to describe a key.
+    """
+    region = services.region
+    bucket = _bucket(services, wanted.bucket, region)
+    logs = None
+    if bucket is None or _target(bucket) in (None, wanted.logs):
+        logs = _bucket(services, wanted.logs, region)
+    seen = Seen(
+        account=services.account,
+        partition=services.partition,
+        region=region,
+        bucket=bucket,
+        logs=logs,
+        key=_own_key(services, wanted, region),
+        default_key=_default_key(services, bucket),
+        trails=tuple(_trails(services, region)) if wanted.trail else None,
+        sample=_sample(services, bucket),
+    )
+    return seen if wanted.replica is None else _with_replica(services, wanted, seen)
+
+
+def _with_replica(services: "Services", wanted: Wanted, seen: Seen) -> Seen:
+    there = str(wanted.replica)
+    return replace(
+        seen,
+        replica=_bucket(services, wanted.replica_bucket, there),
+        replica_key=_replica_key(services, wanted, seen),
+        role=_role(services, wanted),
+    )
+
+
+def _bucket(services: "Services", bucket: str, region: str) -> Configuration | None:
+    """Return the configuration of a bucket, or None if there is no such bucket.
+
+    Raises:
+        StorageError: It is not the caller's, is in another Region, or S3 failed.
+    """
+    client = services.s3(region)
+    try:
+        found = configuration.read_all(client, bucket)
+    except StorageError as error:
+        if error.code in _ABSENT:
+            return None
+        if error.code not in _FORBIDDEN:
+            raise
+        raise StorageError(
+            f"s3://{bucket}: the bucket is not of account {services.account}, or you may not look "
+            "at it.",
+            hint="Choose another name, or ask for the permission s3:ListBucket.",
+            code=error.code,
+            request_id=error.request_id,
+        ) from error.__cause__
+    if found.region != region:
+        raise StorageError(
+            f"s3://{bucket}: the bucket is in {found.region}, not in {region}.",
+            hint=f"Name its Region: --region {found.region}",
+        )
+    return found
+
+
+def _target(bucket: Configuration) -> str | None:
+    found = bucket.seen(Logging)
+    return found.target if isinstance(found, Logging) else None
+
+
+def _sample(services: "Services", bucket: Configuration | None) -> Sample:
+    """Look at objects where blocking SSE-C is still to be decided."""
+    if bucket is None:
+        return Sample()
+    encryption = bucket.seen(Encryption)
+    if isinstance(encryption, Encryption) and encryption.blocks_sse_c:
+        return Sample()
+    return sample_of(services.s3(bucket.region), bucket.bucket)
+
+
+def _own_key(services: "Services", wanted: Wanted, region: str) -> SeenKey | None:
+    """Return the key that the alias leads to, or one that an interrupted run left without it."""
+    found = _key(services, services.alias_arn(region, wanted.alias))
+    if found is not None:
+        return found
+    try:
+        for each in services.keys.list():
+            if not each.aliases and each.description == description_of(wanted.bucket):
+                shown = services.keys.show(each.arn)
+                if shown.tags.get(TAG) == wanted.bucket and shown.state == "Enabled":
+                    return _seen(shown, is_named=False)
+    except KeyUnavailableError as error:
+        # Without the permission to list keys, a key that was left behind stays behind.
+        if error.code != "AccessDeniedException":
+            raise
+    return None
+
+
+def _default_key(services: "Services", bucket: Configuration | None) -> SeenKey | None:
+    encryption = bucket.seen(Encryption) if bucket else None
+    if not isinstance(encryption, Encryption) or encryption.algorithm == AES256:
+        return None
+    if encryption.key is None:
+        return None
+    try:
+        return _key(services, encryption.key)
+    except KeyUnavailableError as error:
+        # Of another account, which may not let us describe it.
+        if error.code != "AccessDeniedException":
+            raise
+        return None
+
+
+def _replica_key(services: "Services", wanted: Wanted, seen: Seen) -> SeenKey | None:
+    """Return the replica of the bucket's key in the other Region, named by the alias or not yet."""
+    there = str(wanted.replica)
+    named = _key(services, services.alias_arn(there, wanted.alias))
+    if named is not None:
+        return named
+    source = seen.default_key or seen.key
+    if source is None or not source.multi_region:
+        return None
+    parts = source.arn.split(":")
+    return _key(services, ":".join((*parts[:3], there, *parts[4:])), is_named=False)
+
+
+def _key(services: "Services", name: str, *, is_named: bool = True) -> SeenKey | None:
+    try:
+        return _seen(services.keys.show(name), is_named=is_named)
+    except KeyUnavailableError as error:
+        if error.code == "NotFoundException":
+            return None
+        raise
+
+
+def _seen(key: "Key", *, is_named: bool) -> SeenKey:
+    return SeenKey(key.arn, key.state, key.multi_region, key.manager, is_named)
+
+
+def _role(services: "Services", wanted: Wanted) -> SeenRole | None:
+    name = wanted.role_name
+    subject = f"role {name}"
+    try:
+        role: Any = call(services.iam, "get_role", {"RoleName": name}, subject)["Role"]
+    except StorageError as error:
+        if error.code == "NoSuchEntity":
+            return None
+        raise
+    tags = {tag["Key"]: tag["Value"] for tag in role.get("Tags") or ()}
+    policy = None
+    try:
+        request = {"RoleName": name, "PolicyName": POLICY}
+        found = call(services.iam, "get_role_policy", request, subject)
+        policy = Document.parse(found["PolicyDocument"])
+    except StorageError as error:
+        if error.code != "NoSuchEntity":
+            raise
+    return SeenRole(str(role["Arn"]), tags.get(TAG) == wanted.bucket, policy)
+
+
+def _trails(services: "Services", region: str) -> Iterator[SeenTrail]:
+    """Yield the trails that record the session's Region, with what they record of objects."""
+    client = services.cloudtrail(region)
+    reply: Any = call(client, "describe_trails", {}, "the trails of the account")
+    for trail in reply["trailList"]:
+        arn, home = str(trail["TrailARN"]), str(trail.get("HomeRegion") or region)
+        there = services.cloudtrail(home)
+        status: Any = call(there, "get_trail_status", {"Name": arn}, arn)
+        selectors: Any = call(there, "get_event_selectors", {"TrailName": arn}, arn)
+        recorded = set(_recorded(selectors, services.partition))
+        yield SeenTrail(
+            arn=arn,
+            name=str(trail.get("Name", "")),
+            region=home,
+            is_multi_region=bool(trail.get("IsMultiRegionTrail")),
+            is_encrypted=bool(trail.get("KmsKeyId")),
+            is_logging=bool(status.get("IsLogging")),
+            reads=bool(recorded & {"All", "ReadOnly"}),
+            writes=bool(recorded & {"All", "WriteOnly"}),
+        )
+
+
+def _recorded(selectors: Any, partition: str) -> Iterator[str]:
+    """Yield what a trail records of all objects of all buckets: `All`, `ReadOnly`, `WriteOnly`.
+
+    An advanced selector counts where nothing narrows it but the kind of resource and whether events
+    read or write.
+    """
+    everything = {f"arn:{partition}:s3", f"arn:{partition}:s3:::"}
+    for each in selectors.get("EventSelectors") or ():
+        for resource in each.get("DataResources") or ():
+            if resource.get("Type") == "AWS::S3::Object" and everything & set(resource["Values"]):
+                yield str(each.get("ReadWriteType", "All"))
+    for each in selectors.get("AdvancedEventSelectors") or ():
+        fields = {one["Field"]: one.get("Equals") for one in each.get("FieldSelectors") or ()}
+        read_only = fields.pop("readOnly", None)
+        if fields == {"eventCategory": ["Data"], "resources.type": ["AWS::S3::Object"]}:
+            kinds = {("true",): "ReadOnly", ("false",): "WriteOnly"}
+            yield kinds.get(tuple(read_only or ()), "All")

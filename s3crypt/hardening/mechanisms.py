@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How each act of a plan is carried out. Nothing is decided here.
+
+Every act may be repeated: a second attempt finds what the first one made, or writes it again.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from s3crypt import buckets
+from s3crypt.buckets import configuration
+from s3crypt.errors import StorageError
+from s3crypt.requests import Attempts, Reply, call
+
+from . import lines
+from .looking import description_of
+from .replication import POLICY
+from .values import (
+    ROLE_PATH,
+    TAG,
+    Act,
+    CreateBucket,
+    CreateKey,
+    CreateRole,
+    CreateTrail,
+    NameKey,
+    RecordDataEvents,
+    ReplicateKey,
+    WriteRolePolicy,
+    WriteSetting,
+)
+
+if TYPE_CHECKING:
+    from .services import Services
+
+# S3 -> what its refusal to create a bucket means.
+_TAKEN = frozenset({"BucketAlreadyExists", "OperationAborted"})
+
+
+def carry_out(act: Act, services: "Services") -> str | None:
+    """Do one thing; return the line that undoes it where it is known only now.
+
+    Raises:
+        S3CryptError: A service refused or failed.
+    """
+    match act:
+        case WriteSetting():
+            configuration.write(services.s3(act.region), act.bucket, act.setting)
+        case CreateBucket():
+            _create_bucket(act, services)
+        case CreateKey() | NameKey() | ReplicateKey():
+            return _of_key(act, services)
+        case CreateRole() | WriteRolePolicy():
+            _of_role(act, services)
+        case CreateTrail() | RecordDataEvents():
+            _of_trail(act, services)
+    return None
+
+
+def _create_bucket(act: CreateBucket, services: "Services") -> None:
+    try:
+        buckets.create(services.s3(act.region), act.bucket)
+    except StorageError as error:
+        if error.code == "BucketAlreadyOwnedByYou":
+            return
+        if error.code not in _TAKEN:
+            raise
+        raise StorageError(
+            f"s3://{act.bucket}: the name of the bucket is taken, by another account or just now.",
+            hint="Choose another name: all accounts share one name space.",
+            code=error.code,
+            request_id=error.request_id,
+        ) from error.__cause__
+
+
+def _of_key(act: CreateKey | NameKey | ReplicateKey, services: "Services") -> str:
+    """Make or finish a key; the alias comes last, so that a key that is found by it is complete."""
+    match act:
+        case CreateKey():
+            key = services.keys.create(
+                alias=act.alias,
+                description=description_of(act.bucket),
+                tags={TAG: act.bucket},
+                multi_region=act.multi_region,
+            )
+        case NameKey():
+            services.keys.enable_rotation(act.arn)
+            key = services.keys.add_alias(act.arn, act.alias)
+        case ReplicateKey():
+            replica = services.keys.replicate(act.arn, act.region)
+            key = services.keys.add_alias(replica.arn, act.alias)
+    region = key.arn.split(":")[3]
+    name = lines.aws("kms", "delete_alias", region, AliasName=act.alias)
+    return f"{name} && {lines.aws('kms', 'schedule_key_deletion', region, KeyId=key.arn)}"
+
+
+def _of_role(act: CreateRole | WriteRolePolicy, services: "Services") -> None:
+    subject = f"role {act.name}"
+    if isinstance(act, WriteRolePolicy):
+        text = act.document.render(indent=None)
+        policy = {"RoleName": act.name, "PolicyName": POLICY, "PolicyDocument": text}
+        call(services.iam, "put_role_policy", policy, subject)
+        return
+    role = {
+        "RoleName": act.name,
+        "Path": ROLE_PATH,
+        "AssumeRolePolicyDocument": act.trust.render(indent=None),
+        "Description": f"s3crypt: S3 replicates s3://{act.bucket}",
+        "Tags": [{"Key": TAG, "Value": act.bucket}],
+    }
+    look = partial(_made_role, act, services)
+    call(services.iam, "create_role", role, subject, look=look)
+
+
+def _made_role(act: CreateRole, services: "Services", attempts: Attempts) -> Reply | None:
+    """Return IAM's reply if an attempt whose reply was lost made the role."""
+    request, subject = {"RoleName": act.name}, f"role {act.name}"
+    found: Any = call(services.iam, "get_role", request, subject, within=attempts, is_look=True)
+    tags = {tag["Key"]: tag["Value"] for tag in found["Role"].get("Tags") or ()}
+    return found if tags.get(TAG) == act.bucket else None  # type: ignore[no-any-return]
+
+
+def _of_trail(act: CreateTrail | RecordDataEvents, services: "Services") -> None:
+    client = services.cloudtrail(act.region)
+    if isinstance(act, CreateTrail):
+        trail = {
+            "Name": act.name,
+            "S3BucketName": act.bucket,
+            "IsMultiRegionTrail": True,
+            "IncludeGlobalServiceEvents": True,
+            "EnableLogFileValidation": True,
+        }
+        call(client, "create_trail", trail, f"trail {act.name}")
+        return
+    resource = {"Type": "AWS::S3::Object", "Values": [f"arn:{act.partition}:s3"]}
+    selector = {
+        "ReadWriteType": "All",
+        "IncludeManagementEvents": True,
+        "DataResources": [resource],
+    }
+    request = {"TrailName": act.arn, "EventSelectors": [selector]}
+    call(client, "put_event_selectors", request, act.arn)
+    call(client, "start_logging", {"Name": act.arn}, act.arn)

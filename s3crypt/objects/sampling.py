@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A look at some objects of a bucket: which of them are under customer keys (SSE-C).
+
+A listing does not say how an object is encrypted. A HEAD without the key of an SSE-C object is
+refused with 400, which is the only sign that needs no key.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from s3crypt.aws_errors import http_status
+from s3crypt.errors import StorageError
+from s3crypt.location import Location
+from s3crypt.requests import call
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+MOST = 100
+"""Objects of a bucket that are looked at, at most."""
+
+_WORKERS = 8
+_DENIED = frozenset({"403", "AccessDenied"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Objects that were looked at.
+
+    Attributes:
+        looked_at: How many.
+        sse_c: The names of those under customer keys.
+        is_whole: Whether these are all objects of the bucket.
+    """
+
+    looked_at: int = 0
+    sse_c: tuple[str, ...] = ()
+    is_whole: bool = True
+
+
+def sample_of(client: "S3Client", bucket: str) -> Sample:
+    """Look at up to 100 of the first 1,000 objects, spread evenly.
+
+    Where the caller may not list the bucket, nothing is looked at.
+
+    Raises:
+        StorageError: S3 failed otherwise.
+    """
+    try:
+        page = call(client, "list_objects_v2", {"Bucket": bucket}, f"s3://{bucket}")
+    except StorageError as error:
+        if error.code not in _DENIED:
+            raise
+        return Sample(is_whole=False)
+    names = [str(entry["Key"]) for entry in page.get("Contents") or ()]
+    chosen = _spread(names)
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="s3crypt-sample") as pool:
+        found = list(pool.map(partial(_is_sse_c, client, bucket), chosen))
+    seen = [name for name, is_one in zip(chosen, found, strict=True) if is_one is not None]
+    is_whole = len(seen) == len(names) and not page.get("IsTruncated")
+    sse_c = (name for name, is_one in zip(chosen, found, strict=True) if is_one)
+    return Sample(len(seen), tuple(sse_c), is_whole)
+
+
+def _spread(names: Sequence[str]) -> Sequence[str]:
+    step = -(-len(names) // MOST) or 1
+    return names[::step]
+
+
+def _is_sse_c(client: "S3Client", bucket: str, name: str) -> bool | None:
+    """Return whether an object is under a customer key; None where it could not be looked at."""
+    subject = str(Location(bucket, name))
+    try:
+        call(client, "head_object", {"Bucket": bucket, "Key": name}, subject)
+    except StorageError as error:
+        status = http_status(error)
+        if status == HTTPStatus.BAD_REQUEST:
+            return True
+        if status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+            return None
+        raise
+    return False
