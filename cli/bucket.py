@@ -19,15 +19,44 @@ _WIDTH = 80
 _LOCKED = "Object Lock cannot be turned off again, for as long as the bucket exists. Turn it on?"
 
 
-@click.group()
-def bucket() -> None:
-    """Make a bucket that holds, or harden one that is there.
+_HELP = """Make a bucket that holds, or harden one that is there.
 
-    \b
-    s3crypt bucket init acme --dry-run          see what would be made
-    s3crypt bucket init acme --yes
-    s3crypt bucket harden old --despite acl-grants
-    """
+\b
+s3crypt bucket init acme --dry-run          see what would be made
+s3crypt bucket init acme --yes
+s3crypt bucket harden old --despite acl-grants
+"""
+_INIT_HELP = """Make a bucket that passes the controls of Security Hub.
+
+It has a KMS key of its own with a Bucket Key, versions, one owner, no public access, TLS
+only, no SSE-C, an access log in a bucket of its own, and a rule that aborts incomplete
+uploads. The controls that it does not pass are named with the reason.
+
+What is there is looked at first, and the changes are shown. They are made on a terminal after
+a question, otherwise with --yes. An interrupted run is finished by running it again.
+
+\b
+s3crypt bucket init acme --dry-run
+s3crypt bucket init acme --replica eu-west-1 --trail --yes
+"""
+_HARDEN_HELP = """Bring a bucket that is there to what `init` makes, without breaking it.
+
+What would stop working is looked for first: grants in access lists, objects under customer
+keys, replication rules that leave SSE-KMS objects out, other accounts and services that use
+the objects, policies that grant public access. A setting that would break one of these is
+left as it is, unless --despite names the obstacle.
+
+Each change is printed with the line that undoes it. A second run changes nothing.
+
+\b
+s3crypt bucket harden acme --dry-run
+s3crypt bucket harden acme --despite sse-c-objects --yes
+"""
+
+
+@click.group(help=_HELP)
+def bucket() -> None:
+    """Make a bucket that holds, or harden one that is there."""
 
 
 def _bucket_options(command: Command) -> Command:
@@ -88,43 +117,19 @@ _OPTIONS = (
 )
 
 
-@bucket.command()
+@bucket.command(help=_INIT_HELP)
 @_bucket_options
 @common_options(service="aws")
 def init(settings: Settings, *, wanted: dict[str, Any], dry_run: bool, yes: int) -> None:
-    """Make a bucket that passes the controls of Security Hub.
-
-    It has a KMS key of its own with a Bucket Key, versions, one owner, no public access, TLS
-    only, no SSE-C, an access log in a bucket of its own, and a rule that aborts incomplete
-    uploads. The controls that it does not pass are named with the reason.
-
-    What is there is looked at first, and the changes are shown. They are made on a terminal after
-    a question, otherwise with --yes. An interrupted run is finished by running it again.
-
-    \b
-    s3crypt bucket init acme --dry-run
-    s3crypt bucket init acme --replica eu-west-1 --trail --yes
-    """
+    """Make a bucket that passes the controls of Security Hub."""
     _run(settings, _wanted(wanted, may_create=True), dry_run=dry_run, yes=yes)
 
 
-@bucket.command()
+@bucket.command(help=_HARDEN_HELP)
 @_bucket_options
 @common_options(service="aws")
 def harden(settings: Settings, *, wanted: dict[str, Any], dry_run: bool, yes: int) -> None:
-    """Bring a bucket that is there to what `init` makes, without breaking it.
-
-    What would stop working is looked for first: grants in access lists, objects under customer
-    keys, replication rules that leave SSE-KMS objects out, other accounts and services that use
-    the objects, policies that grant public access. A setting that would break one of these is
-    left as it is, unless --despite names the obstacle.
-
-    Each change is printed with the line that undoes it. A second run changes nothing.
-
-    \b
-    s3crypt bucket harden acme --dry-run
-    s3crypt bucket harden acme --despite sse-c-objects --yes
-    """
+    """Bring a bucket that is there to what `init` makes, without breaking it."""
     _run(settings, _wanted(wanted, may_create=False), dry_run=dry_run, yes=yes)
 
 

@@ -99,7 +99,8 @@ def common_options(
 ) -> Command:
     """Give a command --json, --quiet and the AWS options as its first argument, a `Settings`.
 
-    `service` is what --endpoint-url means; `aws` stands for every service. Use as `@common_options` or with the service.
+    `service` is what --endpoint-url means; `aws` stands for every service. Use as
+    `@common_options` or with the service.
     """
     if command is None:
         return functools.partial(common_options, service=service)
