@@ -44,6 +44,10 @@ ALLOWED = {
     "buckets": {"aws", "aws_errors", "errors", "operations", "policy", "requests"},
     "iam": {"aws", "errors", "operations", "policy", "requests"},
     "kms": {"aws", "errors", "keyrings", "operations", "policy", "requests"},
+    "caller": {"aws", "errors", "policy", "requests"},
+    "policy_changes": {
+        "aws", "aws_errors", "buckets", "caller", "errors", "kms", "local", "location", "policy",
+    },
     "keyrings": {"aws", "errors", "message", "operations", "requests"},
     "key_references": {"errors", "keyrings", "message"},
     "modes": {"errors", "key_references", "keyrings", "message"},
@@ -103,15 +107,22 @@ OUTSIDE = {
         "keyrings",
         "kms",
         "objects",
+        "policy_changes",
         "sandbox",
         "store",
     },
     "botocore": {"aws", "aws_errors", "kms", "objects", "requests", "transfer"},
-    "types_boto3_cloudtrail": {"hardening"},
-    "types_boto3_iam": {"caller", "hardening", "iam"},
-    "types_boto3_kms": {"keyrings", "kms", "objects"},
-    "types_boto3_s3": {"buckets", "filesystem", "hardening", "objects", "store", "transfer"},
-    "types_boto3_sts": {"caller", "hardening"},
+    "types_boto3_iam": {"caller"},
+    "types_boto3_kms": {"keyrings", "kms", "objects", "policy_changes"},
+    "types_boto3_s3": {
+        "buckets",
+        "filesystem",
+        "objects",
+        "policy_changes",
+        "store",
+        "transfer",
+    },
+    "types_boto3_sts": {"caller", "policy_changes"},
     "cryptography": {"message", "keyrings", "parquet_footer"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},
@@ -123,8 +134,8 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "configuration", "errors", "files", "hardening", "iam", "kms", "location",
-    "message", "policy", "sandbox",
+    "__version__", "configuration", "errors", "files", "kms", "location", "message", "policy",
+    "policy_changes", "sandbox",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
@@ -322,7 +333,6 @@ def test_every_operation_exists_and_is_used() -> None:
         ("kms", operations.KMSOperation),
         ("iam", operations.IAMOperation),
         ("sts", operations.STSOperation),
-        ("cloudtrail", operations.CloudTrailOperation),
     ):
         model = botocore.session.get_session().get_service_model(service)
         methods = {xform_name(operation) for operation in model.operation_names}

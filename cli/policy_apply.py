@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt policy apply`: a policy of a file merged into that of a bucket or a key."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from s3crypt.errors import ConfigError, LocalFileNotFoundError, StorageError
+from s3crypt.policy import Document
+
+from .asking import is_agreed
+from .options import Settings, common_options, option
+from .output import print_json, print_line, say
+from .places import dry_run_option
+
+if TYPE_CHECKING:
+    from s3crypt.policy_changes import Applied, Plan
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("target", metavar="s3://BUCKET|KEY")
+@option(
+    "--save-in",
+    environment=False,
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="FOLDER",
+    help="Where to save the policy that is replaced.  [default: the current folder]",
+)
+@dry_run_option
+@option("--yes", "-y", is_flag=True, environment=False, help="Write without asking.")
+@common_options
+def apply(
+    settings: Settings, *, file: Path, target: str, save_in: Path, dry_run: bool, yes: bool
+) -> None:
+    """Merge the policy in FILE into the policy of a bucket or a KMS key.
+
+    Only statements whose Sid begins with S3crypt are added, replaced and removed; all others stay.
+    The difference is shown and, after a question or with --yes, the current policy is saved to a
+    file, and the merged one is written and read back. A change is refused if it would take the
+    control of the policy from you, or if that is not certain.
+
+    The line that is printed at the end takes the change back.
+    """
+    from s3crypt.policy_changes import PolicyWriter  # noqa: PLC0415 - boto3
+
+    writer = PolicyWriter(
+        session=settings.session,
+        expected_bucket_owner=settings.expected_bucket_owner,
+        allow_plain_http=settings.allow_plain_http,
+    )
+    plan = writer.plan(_read(file), target.removeprefix("kms:"))
+    _show(settings, plan)
+    plan.check()
+    if not plan.changes or dry_run:
+        _tell_unwritten(settings, plan)
+    elif is_agreed(f"Write the policy of {plan.target}?", yes=yes):
+        _show_applied(settings, writer.apply(plan, folder=save_in))
+    else:
+        _tell(settings, f"The policy of {plan.target} was not changed.")
+
+
+def _read(file: Path) -> Document:
+    try:
+        return Document.parse(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise LocalFileNotFoundError(f"{file}: no such file.", hint="Check the path.") from error
+    except OSError as error:
+        raise StorageError(f"{file}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not a text file.") from error
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}", hint=error.hint) from error
+
+
+def _show(settings: Settings, plan: "Plan") -> None:
+    """Show the difference, and the statements that a person should look at."""
+    if settings.json:
+        return
+    for line in plan.lines():
+        print_line(line)
+    if plan.judgement.not_understood:
+        names = ", ".join(plan.judgement.not_understood)
+        _tell(settings, f"Not understood, and kept as they are: {names}.")
+    if plan.merged.perhaps_edited:
+        names = ", ".join(plan.merged.perhaps_edited)
+        _tell(settings, f"Not as they are wanted, so perhaps edited by hand: {names}.")
+
+
+def _tell_unwritten(settings: Settings, plan: "Plan") -> None:
+    if settings.json:
+        print_json({**_fields(plan), "written": False})
+    elif plan.changes:
+        _tell(settings, f"The policy of {plan.target} was not changed.")
+    else:
+        _tell(settings, f"The policy of {plan.target} is as it is wanted.")
+
+
+def _show_applied(settings: Settings, applied: "Applied") -> None:
+    plan = applied.plan
+    if settings.json:
+        told = {"written": True, "saved": str(applied.saved), "undo": applied.undo}
+        print_json({**_fields(plan), **told})
+        return
+    _tell(settings, f"The policy of {plan.target} is written. {applied.saved} has the one before.")
+    print_line(f"undo: {applied.undo}")
+
+
+def _fields(plan: "Plan") -> dict[str, Any]:
+    return {
+        "target": str(plan.target),
+        "caller": plan.identity.caller.arn,
+        "statements": [
+            {
+                "sid": each.sid,
+                "change": each.change.value,
+                "was": each.was and each.was.to_json(),
+                "becomes": each.becomes and each.becomes.to_json(),
+            }
+            for each in plan.differences
+        ],
+        "not_understood": plan.judgement.not_understood,
+    }
+
+
+def _tell(settings: Settings, text: str) -> None:
+    if not settings.silent:
+        say(text)

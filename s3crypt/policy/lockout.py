@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the writer of a policy keeps its control: may still read, replace and delete it.
+
+A statement that is added or changed must certainly leave the caller that control. Statements that
+stay as they are count as far as they are understood; what is not understood of them is reported.
+
+The caller's own policies are not known here. They are taken to allow everything, because the caller
+has just read the policy; a right that rests on a statement of the policy itself must stay there.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from .documents import Condition, Document, Kind, Principal, Statement
+from .evaluation import Caller, Decision, Policies, Request, Verdict, decide
+from .merging import Merged, name_of
+
+_ACTIONS: Mapping[Kind, tuple[str, ...]] = {
+    Kind.BUCKET: ("s3:PutBucketPolicy", "s3:GetBucketPolicy", "s3:DeleteBucketPolicy"),
+    Kind.KEY: ("kms:PutKeyPolicy", "kms:GetKeyPolicy"),
+}
+# A later request of the same caller, as far as it is certain. Services take nothing below TLS 1.2.
+# https://aws.amazon.com/blogs/security/tls-1-2-required-for-aws-endpoints/
+_CONTEXT = {"aws:SecureTransport": "true", "aws:ViaAWSService": "false", "s3:TlsVersion": "1.2"}
+# Keys of a later request that nobody knows now: its network, and tags of sessions and resources.
+_UNCERTAIN = (
+    "aws:multifactorauth",
+    "aws:principaltag/",
+    "aws:resourcetag/",
+    "aws:sourcevpc",
+    "aws:vpcsourceip",
+    "kms:resourcealiases",
+)
+_EVERYTHING = Statement("Allow", actions=("*",), resources=("*",))
+_EVERYTHING_FOR_ALL = replace(_EVERYTHING, principals=(Principal("*", "*"),))
+_ROLE = ":role/"
+_WILDCARD = re.compile(r"[*?]")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose policy it is, and who writes it.
+
+    Attributes:
+        resource: The ARN of the bucket or the key.
+        owner: The account of the bucket or the key.
+        caller: The writer.
+        has_known_path: Whether the ARN of a role has the role's path for certain.
+    """
+
+    kind: Kind
+    resource: str
+    owner: str
+    caller: Caller
+    has_known_path: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a merged policy means for its writer.
+
+    Attributes:
+        refusals: Why it must not be written, each the middle of a sentence; none if it may be.
+        not_understood: Statements that stay as they are, that could touch the writer and that are
+            not understood.
+        hint: What to do about the refusals, or None.
+    """
+
+    refusals: tuple[str, ...]
+    not_understood: tuple[str, ...] = ()
+    hint: str | None = None
+
+
+def judge(merged: Merged, subject: Subject) -> Judgement:
+    """Return whether the writer keeps the control of a policy that is merged."""
+    callers = tuple(_possible_callers(merged, subject))
+    refusals: list[str] = []
+    for action in _ACTIONS[subject.kind]:
+        found = [_refusal(merged, subject, caller, action) for caller in callers]
+        refused = [each for each in found if each is not None]
+        if refused and len(refused) == len(callers):
+            refusals.append(refused[0])
+        elif refused:
+            refusals.append(f"{refused[0]}, unless the path of the role is another")
+    return Judgement(
+        tuple(dict.fromkeys(refusals)),
+        tuple(_not_understood(merged, subject, callers)),
+        _hint(subject, callers) if refusals else None,
+    )
+
+
+def _refusal(merged: Merged, subject: Subject, caller: Caller, action: str) -> str | None:
+    """Return why a caller might lose an action, or None if the caller keeps it or had it not."""
+    request = Request(caller, action, subject.resource, subject.owner, _CONTEXT)
+    before = _decided(merged.current, subject.kind, request)
+    after = _decided(merged.document, subject.kind, request)
+    if before.verdict is Verdict.DENIED:
+        return None
+    if after.verdict is Verdict.DENIED:
+        by = ", ".join(after.statements) or "no statement allows it"
+        return f"{caller.arn} could no longer {action} ({by})"
+    if after.verdict is Verdict.NOT_UNDERSTOOD:
+        # What stays as it is may be misunderstood; what is new or changed must not be.
+        after = _decided(_without_unclear(merged, subject, request), subject.kind, request)
+        if after.verdict is not Verdict.ALLOWED:
+            return f"it is not certain that {caller.arn} could still {action}: {after.reason}"
+    was_granted = _granted(merged.current, subject.kind, request)
+    if was_granted and not _granted(merged.document, subject.kind, request):
+        return f"{caller.arn} may lose {action}: the statement that allows it goes"
+    return None
+
+
+def _decided(document: Document | None, kind: Kind, request: Request) -> Decision:
+    return decide(request, _policies(document, kind, (Document((_EVERYTHING,)),)))
+
+
+def _granted(document: Document | None, kind: Kind, request: Request) -> bool:
+    """Return whether a policy itself allows the request, without any policy of the caller."""
+    return decide(request, _policies(document, kind, ())).verdict is Verdict.ALLOWED
+
+
+def _policies(document: Document | None, kind: Kind, identity: tuple[Document, ...]) -> Policies:
+    certain = None if document is None else _with_uncertain_keys(document)
+    if kind is Kind.KEY:
+        return Policies(identity=identity, key=certain)
+    return Policies(identity=identity, bucket=certain)
+
+
+def _with_uncertain_keys(document: Document) -> Document:
+    """Return a document whose conditions on uncertain keys are on keys that nothing understands."""
+    return replace(
+        document,
+        statements=tuple(
+            replace(each, conditions=tuple(map(_with_uncertain_key, each.conditions)))
+            for each in document.statements
+        ),
+    )
+
+
+def _with_uncertain_key(condition: Condition) -> Condition:
+    if not condition.key.lower().startswith(_UNCERTAIN):
+        return condition
+    return replace(condition, key=f"{condition.key} of later requests")
+
+
+def _without_unclear(merged: Merged, subject: Subject, request: Request) -> Document:
+    """Return the merged policy without those kept statements that are not understood."""
+    unclear = [each for each in merged.kept if _is_unclear(each, merged, subject.kind, request)]
+    statements = tuple(each for each in merged.document.statements if each not in unclear)
+    return replace(merged.document, statements=statements)
+
+
+def _is_unclear(statement: Statement, merged: Merged, kind: Kind, request: Request) -> bool:
+    """Return whether a statement, on its own, could decide a request and is not understood."""
+    alone = replace(merged.document, statements=(statement,))
+    if statement.effect == "Deny":
+        # Without an Allow in the policy of a key, nothing is left to deny.
+        alone = replace(alone, statements=(_EVERYTHING_FOR_ALL, statement))
+        return _decided(alone, kind, request).verdict is Verdict.NOT_UNDERSTOOD
+    return decide(request, _policies(alone, kind, ())).verdict is Verdict.NOT_UNDERSTOOD
+
+
+def _not_understood(merged: Merged, subject: Subject, callers: tuple[Caller, ...]) -> Iterator[str]:
+    requests = [
+        Request(caller, action, subject.resource, subject.owner, _CONTEXT)
+        for caller in callers
+        for action in _ACTIONS[subject.kind]
+    ]
+    for each in merged.kept:
+        if any(_is_unclear(each, merged, subject.kind, request) for request in requests):
+            yield name_of(each, merged.document)
+
+
+def _possible_callers(merged: Merged, subject: Subject) -> Iterator[Caller]:
+    """Yield the caller; if its path is not known, with every path that the policies name too."""
+    yield subject.caller
+    arn = subject.caller.arn or ""
+    if subject.has_known_path or _ROLE not in arn:
+        return
+    start, _, name = arn.rpartition("/")
+    documents = [each for each in (merged.current, merged.document) if each]
+    named = {text for each in documents for text in _texts(each)}
+    for path in sorted({path for each in named if (path := _path(each, name))}):
+        yield replace(subject.caller, arn=f"{start}/{path}{name}")
+
+
+def _texts(document: Document) -> Iterator[str]:
+    for each in document.statements:
+        for principal in (*(each.principals or ()), *(each.not_principals or ())):
+            yield principal.value
+        for condition in each.conditions:
+            yield from condition.values
+
+
+def _path(named: str, name: str) -> str | None:
+    """Return a path with which the ARN of a role of this name matches a text of a policy."""
+    _, _, rest = named.partition(_ROLE)
+    if "*" in rest:
+        # The wildcard matches slashes too.
+        head, _, tail = rest.rpartition("*")
+        return f"{_WILDCARD.sub('x', head)}x/" if f"/{name}".endswith(tail) else None
+    folder, slash, last = rest.rpartition("/")
+    return f"{folder}/" if slash and last == name else None
+
+
+def _hint(subject: Subject, callers: tuple[Caller, ...]) -> str:
+    if len(callers) > 1:
+        return "Allow the caller iam:GetRole of its own role, which tells the role's path."
+    if subject.kind is Kind.KEY:
+        return "Name the caller among those who administer the key, or have one of those run it."
+    return "Except the caller in that statement, or have an administrator run it."

@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes to the policies of buckets and keys: read, merged, judged, saved, written, read back.
+
+    from s3crypt.policy import Document
+    from s3crypt.policy_changes import PolicyWriter
+
+    writer = PolicyWriter()
+    plan = writer.plan(Document.parse(text), "s3://acme")
+    for line in plan.lines():
+        print(line)
+    print(writer.apply(plan).saved)
+
+What a merge keeps and what locks the caller out is decided in `s3crypt.policy`, without a request.
+"""
+
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .aws import Clients
+from .aws_errors import http_status
+from .buckets import policies as bucket_policies
+from .caller import Identity, identify
+from .errors import (
+    ConfigError,
+    ConflictError,
+    FormatError,
+    KeyUnavailableError,
+    PolicyError,
+    S3CryptError,
+    StorageError,
+)
+from .kms.policies import KeyPolicies
+from .kms.service import KMS
+from .local.files import hint_for
+from .location import Location
+from .policy import Document, Kind, check_size
+from .policy.lockout import Judgement, Subject, judge
+from .policy.merging import Difference, Merged, merge
+
+if TYPE_CHECKING:
+    import boto3
+    from types_boto3_iam.client import IAMClient
+    from types_boto3_kms.client import KMSClient
+    from types_boto3_s3.client import S3Client
+    from types_boto3_sts.client import STSClient
+
+# KMS says that a new policy may take minutes to be everywhere, and that most take seconds.
+# https://docs.aws.amazon.com/kms/latest/developerguide/accessing-kms.html#programming-eventual-consistency
+_SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+_EMPTY = Document(())
+_OWNER_ALONE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bucket or a key whose policy is to change.
+
+    Attributes:
+        kind: Whether it is the policy of a bucket or of a key.
+        id: The name of the bucket, or the ARN of the key.
+    """
+
+    kind: Kind
+    id: str
+
+    def __str__(self) -> str:
+        return f"s3://{self.id}" if self.kind is Kind.BUCKET else self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change to a policy that was worked out and not made.
+
+    Attributes:
+        target: The bucket or the key.
+        before: The current policy as the service sent it, or None if there is none.
+        merged: The current policy, the wanted one merged into it, and the difference.
+        identity: Who would make the change.
+        judgement: Whether the caller keeps the policy's control.
+    """
+
+    target: Target
+    before: str | None
+    merged: Merged
+    identity: Identity
+    judgement: Judgement
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to write."""
+        return self.merged.changes
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """The statements that would change."""
+        return self.merged.differences
+
+    def lines(self) -> Iterator[str]:
+        """Yield the difference as lines for people: `-` goes, `+` comes."""
+        merged = self.merged
+        if merged.changes_version and merged.current is not None:
+            old, new = merged.current.version, merged.document.version
+            yield f"Version {old or 'absent'} becomes {new or 'absent'}"
+        for each in merged.differences:
+            yield f"{each.sid} {_HEADS[each.change.value]}:"
+            yield from (f"  {line}" for line in each.lines())
+
+    def check(self) -> None:
+        """Refuse a change that would or might take the policy's control from the caller.
+
+        Raises:
+            PolicyError: The message names the statement and the action.
+        """
+        if self.changes and self.judgement.refusals:
+            raise PolicyError(
+                f"{self.target}: nothing was written: {'; '.join(self.judgement.refusals)}.",
+                hint=self.judgement.hint,
+            )
+
+
+_HEADS = {
+    "added": "is added",
+    "changed": "changes; the lines with - are how it was",
+    "removed": "is removed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A change that was made and read back.
+
+    Attributes:
+        saved: The file with the policy before, or None if nothing had to be written. Where there
+            was no policy, the file has one without statements.
+    """
+
+    plan: Plan
+    saved: Path | None
+
+    @property
+    def undo(self) -> str | None:
+        """The command line that takes the change back, or None if nothing was written."""
+        if self.saved is None:
+            return None
+        return f"s3crypt policy apply {shlex.quote(str(self.saved))} {self.plan.target}"
+
+
+class PolicyWriter:
+    """Change the policies of buckets and keys, by statements whose Sids begin with `S3crypt`.
+
+    Args:
+        session: boto3 session to make clients from; the default one if left out.
+        expected_bucket_owner: Refuse a bucket of another account than this one.
+        allow_plain_http: Let requests go to other machines over plain HTTP.
+
+    Raises from every method:
+        ConfigError: An argument is wrong.
+        PolicyError: The change is refused. Nothing was written.
+        StorageError: S3, STS or the local file system refused or failed.
+        KeyUnavailableError: KMS refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: "boto3.Session | None" = None,
+        expected_bucket_owner: str | None = None,
+        allow_plain_http: bool = False,
+    ) -> None:
+        self._s3: Clients[S3Client] = Clients(
+            "s3",
+            session=session,
+            allow_plain_http=allow_plain_http,
+            expected_bucket_owner=expected_bucket_owner,
+        )
+        self._sts: Clients[STSClient] = Clients(
+            "sts", session=session, allow_plain_http=allow_plain_http
+        )
+        self._iam: Clients[IAMClient] = Clients(
+            "iam", session=session, allow_plain_http=allow_plain_http
+        )
+        kms: Clients[KMSClient] = Clients("kms", session=session, allow_plain_http=allow_plain_http)
+        self._keys = KeyPolicies(KMS(kms))
+
+    def plan(self, wanted: Document, target: str) -> Plan:
+        """Return the change that makes the policy of a target have the statements of `wanted`.
+
+        Nothing is changed. `target` is `s3://BUCKET`, or a key's id, ARN or `alias/NAME`.
+        """
+        kind, name = _parsed(target)
+        check_size(wanted, kind)
+        identity = identify(self._sts, self._iam)
+        where = Target(kind, name if kind is Kind.BUCKET else self._keys.resolve(name))
+        _check_account(where, identity)
+        before = self._read(where)
+        merged = merge(None if before is None else _parse(before, where), wanted)
+        if merged.document.statements:
+            check_size(merged.document, kind)
+        return Plan(where, before, merged, identity, _judged(where, merged, identity))
+
+    def apply(self, plan: Plan, *, folder: str | Path = ".") -> Applied:
+        """Make a planned change: save the policy before, write, and read back.
+
+        The policy is saved to a new file in `folder`, which only its owner can read. An error or an
+        interrupt after the write began has a note that names the file.
+
+        Raises:
+            ConflictError: The policy is not as it was when the change was planned, and nothing was
+                written; or it is not what was written.
+        """
+        plan.check()
+        if not plan.changes:
+            return Applied(plan, None)
+        saved = _save(plan, Path(folder))
+        applied = Applied(plan, saved)
+        unchanged = f"{plan.target}: its policy was not changed; {saved} is a copy"
+        restore = f"restore the one before with `{applied.undo}`"
+        with _noting(unchanged):
+            self._check_unchanged(plan)
+        with _noting(f"{plan.target}: its policy may be changed; {restore}", unchanged):
+            self._write(plan.target, plan.merged.document)
+        with _noting(f"{plan.target}: its policy was written; {restore}"):
+            self._read_back(plan)
+        return applied
+
+    def _read(self, target: Target) -> str | None:
+        if target.kind is Kind.BUCKET:
+            return bucket_policies.read_text(self._s3.get(), target.id)
+        return self._keys.read_text(target.id)
+
+    def _write(self, target: Target, document: Document) -> None:
+        if target.kind is Kind.KEY:
+            self._keys.write(target.id, document)
+        elif document.statements:
+            bucket_policies.write(self._s3.get(), target.id, document)
+        else:
+            bucket_policies.delete(self._s3.get(), target.id)
+
+    def _check_unchanged(self, plan: Plan) -> None:
+        now = self._read(plan.target)
+        if _meaning(now, plan.target) != _meaning(plan.before, plan.target):
+            raise ConflictError(
+                f"{plan.target}: another writer changed its policy meanwhile; nothing was written.",
+                hint="Run it again, and look at the difference.",
+            )
+
+    def _read_back(self, plan: Plan) -> None:
+        """Read the policy until it is the written one; any third policy is another writer's."""
+        target, written = plan.target, plan.merged.document
+        expected = (written.meaning, written.id) if written.statements else None
+        before = _meaning(plan.before, target)
+        for seconds in (*_SETTLING_SECONDS, None):
+            found = _meaning(self._read(target), target)
+            if found == expected:
+                return
+            if found != before:
+                raise ConflictError(
+                    f"{target}: its policy is not what was written: another writer changed it, or"
+                    " the service did not keep it.",
+                    hint="Look at it before you run it again.",
+                )
+            if seconds is not None:
+                time.sleep(seconds)
+        raise StorageError(
+            f"{target}: its policy is still the one before, {sum(_SETTLING_SECONDS):.0f} s after"
+            " the write.",
+            hint="Look at it again before you run it again.",
+        )
+
+
+def _parsed(target: str) -> tuple[Kind, str]:
+    """Return the kind of a target and its name: a bucket's, or what the caller calls the key."""
+    if "://" not in target:
+        return Kind.KEY, target
+    location = Location.parse(target)
+    if location.name:
+        raise ConfigError(
+            f"{target} names an object, which has no policy.", hint=f"s3://{location.bucket}"
+        )
+    if location.bucket.startswith("arn:"):
+        raise ConfigError(f"{target} names an access point.", hint="Name its bucket: s3://BUCKET")
+    return Kind.BUCKET, location.bucket
+
+
+def _check_account(target: Target, identity: Identity) -> None:
+    """Refuse a key of another account, whose policy KMS shows to nobody of this one.
+
+    https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyPolicy.html
+    """
+    account = target.id.split(":")[4] if target.kind is Kind.KEY else identity.caller.account
+    if account != identity.caller.account:
+        raise KeyUnavailableError(
+            f"{target} belongs to account {account}, and the caller to {identity.caller.account}.",
+            hint="Only identities of the key's own account may read or write its policy.",
+        )
+
+
+def _parse(text: str, target: Target) -> Document:
+    try:
+        return Document.parse(text)
+    except ConfigError as error:
+        raise FormatError(
+            f"{target}: its policy is not understood: {error}",
+            hint="Look at it with the AWS command, and change it there.",
+        ) from error
+
+
+def _meaning(text: str | None, target: Target) -> object:
+    """Return a value that is equal for policies that mean the same; of none, that of an empty one.
+
+    The version of a policy without statements means nothing.
+    """
+    if text is None:
+        return None
+    document = _parse(text, target)
+    return (document.meaning, document.id) if document.statements else None
+
+
+def _judged(target: Target, merged: Merged, identity: Identity) -> Judgement:
+    resource = target.id
+    if target.kind is Kind.BUCKET:
+        resource = f"arn:{identity.arn.split(':')[1]}:s3:::{target.id}"
+    subject = Subject(
+        target.kind,
+        resource,
+        str(identity.caller.account),
+        identity.caller,
+        has_known_path=identity.has_known_path,
+    )
+    return judge(merged, subject)
+
+
+def _save(plan: Plan, folder: Path) -> Path:
+    """Write the policy before to a new file that only its owner can read; return its path."""
+    text = _EMPTY.render() if plan.before is None else plan.before
+    name = plan.target.id.rpartition("/")[2]
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    path = folder / f"{name}-policy-{moment}.json"
+    try:
+        # Never over another file, whoever made it.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+    except OSError as error:
+        raise StorageError(
+            f"{path}: {error.strerror}; nothing was written to {plan.target}.",
+            hint=hint_for(error),
+        ) from error
+    return path
+
+
+@contextmanager
+def _noting(note: str, if_refused: str | None = None) -> Iterator[None]:
+    """Give an error or an interrupt of the block a note that says what is left.
+
+    `if_refused` is the note where the service has refused the request, which had no effect then.
+    """
+    try:
+        yield
+    except BaseException as error:
+        status = http_status(error) if isinstance(error, S3CryptError) else 0
+        error.add_note(if_refused if if_refused and 400 <= status < 500 else note)
+        raise

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the writer of a policy keeps its control: judged before anything is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from policy_samples import ACCOUNT, document, of_key, policy, statement
+
+from s3crypt.policy import Caller, Document, Kind
+from s3crypt.policy.lockout import Judgement, Subject, judge
+from s3crypt.policy.merging import merge
+
+ENGINEER = f"arn:aws:iam::{ACCOUNT}:role/Engineer"
+IN_A_PATH = f"arn:aws:iam::{ACCOUNT}:role/team/Engineer"
+OTHER = f"arn:aws:iam::{ACCOUNT}:role/Other"
+KEY_ARN = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+DENY_ALL = statement("S3cryptDenyAll", Condition=None)
+
+
+def but(arn: str | list[str], **elements: Any) -> dict[str, Any]:
+    """Return a statement that denies everything to all but a role."""
+    condition = {"ArnNotLike": {"aws:PrincipalArn": arn}}
+    return statement("S3cryptOnly", Condition=condition, **elements)
+
+
+def judged(
+    current: dict[str, Any] | None,
+    wanted: dict[str, Any],
+    caller: Caller | None = None,
+    *,
+    has_known_path: bool = True,
+) -> Judgement:
+    """Return the judgement about a bucket's policy."""
+    merged = merge(current and Document.parse(current), Document.parse(wanted))
+    role = caller or Caller("role", ENGINEER, ACCOUNT)
+    subject = Subject(Kind.BUCKET, "arn:aws:s3:::acme", ACCOUNT, role, has_known_path)
+    return judge(merged, subject)
+
+
+def judged_key(current: dict[str, Any], wanted: dict[str, Any]) -> Judgement:
+    """Return the judgement about a key's policy."""
+    merged = merge(Document.parse(current), Document.parse(wanted))
+    role = Caller("role", ENGINEER, ACCOUNT)
+    return judge(merged, Subject(Kind.KEY, KEY_ARN, ACCOUNT, role))
+
+
+HARMLESS = {
+    "TLS": statement("S3cryptTLS"),
+    "old TLS": statement("S3cryptTLS", Condition={"NumericLessThan": {"s3:TlsVersion": "1.2"}}),
+    "objects only": statement("S3cryptNoPut", Action="s3:PutObject", Condition=None),
+    "all but the caller": but(ENGINEER),
+    "another role": statement("S3cryptOther", Principal={"AWS": OTHER}, Condition=None),
+    "not understood, of objects": statement(
+        "S3cryptOdd", Action="s3:PutObject", Condition={"Odd": {"aws:SecureTransport": "x"}}
+    ),
+    "an endpoint, of objects": statement(
+        "S3cryptEndpoint",
+        Action="s3:GetObject",
+        Condition={"StringNotEquals": {"aws:SourceVpce": "vpce-1"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("harmless", HARMLESS.values(), ids=HARMLESS.keys())
+def test_what_leaves_the_caller_the_policy_may_be_written(harmless: dict[str, Any]) -> None:
+    """Statements that are not about the caller, or about something else."""
+    assert judged(None, policy(harmless)) == Judgement(())
+
+
+LOCKING = {
+    "everyone": DENY_ALL,
+    "all but another": but(OTHER),
+    "PutBucketPolicy": statement("S3cryptX", Action="s3:PutBucketPolicy", Condition=None),
+    "GetBucketPolicy": statement("S3cryptX", Action="s3:Get*", Condition=None),
+    "DeleteBucketPolicy": statement("S3cryptX", NotAction="s3:PutBucketPolicy", Action=None)
+    | {"Condition": {"Bool": {"aws:SecureTransport": "true"}}},
+}
+
+
+@pytest.mark.parametrize("locking", LOCKING.values(), ids=LOCKING.keys())
+def test_what_locks_the_caller_out_is_refused(locking: dict[str, Any]) -> None:
+    """Each action that the control takes counts; the statement is named."""
+    (first, *_) = judged(None, policy(locking)).refusals
+    assert f"{ENGINEER} could no longer s3:" in first
+    assert str(locking["Sid"]) in first
+
+
+UNCERTAIN = {
+    "operator": {"Condition": {"StringResembles": {"aws:PrincipalArn": OTHER}}},
+    "key": {"Condition": {"StringEquals": {"aws:Moon": "full"}}},
+    "NotPrincipal": {"NotPrincipal": {"AWS": ENGINEER}, "Principal": None, "Condition": None},
+    "endpoint": {"Condition": {"StringNotEquals": {"aws:SourceVpce": "vpce-1"}}},
+    "network": {"Condition": {"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}}},
+    "MFA": {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}},
+    "tag": {"Condition": {"StringNotEquals": {"aws:PrincipalTag/env": "production"}}},
+    "element": {"Surprise": "x", "Condition": None},
+}
+
+
+@pytest.mark.parametrize("uncertain", UNCERTAIN.values(), ids=UNCERTAIN.keys())
+def test_what_may_lock_the_caller_out_is_refused(uncertain: dict[str, Any]) -> None:
+    """What is not understood, and what depends on a later request's network or tags."""
+    found = judged(None, policy(statement("S3cryptOdd", **uncertain)))
+    assert found.refusals
+    assert "it is not certain that" in found.refusals[0]
+
+
+@pytest.mark.parametrize("uncertain", UNCERTAIN.values(), ids=UNCERTAIN.keys())
+def test_what_stays_and_is_not_understood_is_shown(uncertain: dict[str, Any]) -> None:
+    """It refuses no change of another statement."""
+    odd = statement("Theirs", **uncertain)
+    found = judged(policy(odd), policy(statement("S3cryptTLS")))
+    assert found == Judgement((), ("Theirs",))
+
+
+def test_a_lost_action_is_found_beside_what_is_not_understood() -> None:
+    """A kept statement that is not understood hides no new one."""
+    odd = statement("Theirs", **UNCERTAIN["operator"])
+    assert judged(policy(odd), policy(DENY_ALL)).refusals
+    assert judged(policy(odd), policy(statement("S3cryptOdd", **UNCERTAIN["key"]))).refusals
+
+
+def test_who_had_no_control_loses_none() -> None:
+    """The write itself will be refused by S3, or is made by whoever has it."""
+    denied = statement("Theirs", Condition=None, Action="s3:DeleteBucketPolicy")
+    assert judged(policy(denied), policy(statement("S3cryptTLS"))) == Judgement(())
+
+
+def test_the_root_user_is_never_locked_out_of_a_bucket() -> None:
+    """S3 lets it read, replace and delete the policies of its own buckets."""
+    root = Caller("root", f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT)
+    assert judged(None, policy(DENY_ALL), root) == Judgement(())
+
+
+def test_a_statement_that_allows_the_caller_must_stay() -> None:
+    """The caller's own policies may not allow it."""
+    allowing = statement(
+        "S3cryptAdmin", Effect="Allow", Principal={"AWS": ENGINEER}, Condition=None
+    )
+    found = judged(policy(allowing), policy(statement("S3cryptTLS")))
+    assert "may lose s3:PutBucketPolicy" in found.refusals[0]
+
+
+def test_a_path_that_is_not_known_is_no_reason_where_none_is_named() -> None:
+    """The ARN without a path is the only one that the policy is about."""
+    found = judged(None, policy(but(ENGINEER)), has_known_path=False)
+    assert found == Judgement(())
+
+
+@pytest.mark.parametrize(
+    "named",
+    [IN_A_PATH, IN_A_PATH.replace("team", "*"), IN_A_PATH.replace("team/Engineer", "team*")],
+)
+def test_a_path_that_is_not_known_and_decides_refuses(named: str) -> None:
+    """The role may be the one that is excepted, or not."""
+    found = judged(None, policy(but(named)), has_known_path=False)
+    assert "unless the path of the role is another" in found.refusals[0]
+    assert "iam:GetRole" in str(found.hint)
+    assert judged(None, policy(but(named)), Caller("role", IN_A_PATH, ACCOUNT)) == Judgement(())
+
+
+def test_a_key_that_stays_its_accounts_may_change() -> None:
+    """The default statement lets IAM decide."""
+    added = statement("S3cryptVia", Action="kms:Decrypt", Resource="*", Condition=None)
+    assert judged_key(of_key(), of_key(added)) == Judgement(())
+
+
+def test_a_key_that_nobody_could_change_is_refused() -> None:
+    """A removed statement locks out as a Deny does."""
+    own = of_key()["Statement"][0] | {"Sid": "S3cryptAccount"}
+    reader = own | {"Sid": "S3cryptReader", "Action": "kms:GetKeyPolicy"}
+    found = judged_key(policy(own), policy(reader))
+    assert found.refusals == (
+        f"{ENGINEER} could no longer kms:PutKeyPolicy (no statement allows it)",
+    )
+
+
+def test_a_denied_key_is_refused() -> None:
+    """As a bucket is."""
+    denying = statement("S3cryptDeny", Action="kms:PutKeyPolicy", Resource="*", Condition=None)
+    found = judged_key(of_key(), policy(denying))
+    assert "could no longer kms:PutKeyPolicy" in found.refusals[0]
+
+
+def test_the_caller_of_a_key_must_stay_named() -> None:
+    """Whom a statement of the key named, IAM may not allow anything."""
+    naming = of_key()["Statement"][0] | {"Sid": "S3cryptAdmin", "Principal": {"AWS": ENGINEER}}
+    found = judged_key(of_key(naming), of_key())
+    assert "may lose kms:PutKeyPolicy" in found.refusals[0]
+
+
+def test_documents_are_not_changed() -> None:
+    """The keys that are uncertain stay as they are in what is written."""
+    endpoint = statement("S3cryptE", **UNCERTAIN["endpoint"])
+    merged = merge(None, document(endpoint))
+    judge(
+        merged, Subject(Kind.BUCKET, "arn:aws:s3:::acme", ACCOUNT, Caller("role", OTHER, ACCOUNT))
+    )
+    assert merged.document == document(endpoint)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wanted policy merged into the current one: what changes, and what stays as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from policy_samples import document, statement
+
+from s3crypt import ConfigError, PolicyError
+from s3crypt.policy.merging import Change, merge
+
+if TYPE_CHECKING:
+    from s3crypt.policy import Document
+
+TLS, KEYS = statement("S3cryptTLS"), statement("S3cryptKeys", Action="s3:PutObject")
+THEIRS = statement("Backup", Effect="Allow", Principal={"AWS": "111122223333"}, Condition=None)
+NAMELESS = statement(None, Action="s3:DeleteObject")
+
+
+def sids(found: Document) -> list[str | None]:
+    """Return the Sids of a document in their order."""
+    return [each.sid for each in found.statements]
+
+
+def changes(current: Document | None, wanted: Document) -> list[tuple[str, Change]]:
+    """Return what a merge does, statement by statement."""
+    return [(each.sid, each.change) for each in merge(current, wanted).differences]
+
+
+def test_a_target_without_a_policy_gets_the_wanted_one() -> None:
+    """Every statement is added."""
+    merged = merge(None, document(TLS, KEYS))
+    assert merged.document == document(TLS, KEYS)
+    assert [each.change for each in merged.differences] == [Change.ADDED, Change.ADDED]
+    assert not merged.kept
+
+
+def test_our_statements_are_added_changed_and_removed() -> None:
+    """A changed one stays at its place, and an added one comes last."""
+    old = statement("S3cryptOld", Action="s3:GetObject")
+    current = document(old, statement("S3cryptTLS", Action="s3:PutObject"), THEIRS)
+    assert changes(current, document(KEYS, TLS)) == [
+        ("S3cryptOld", Change.REMOVED),
+        ("S3cryptTLS", Change.CHANGED),
+        ("S3cryptKeys", Change.ADDED),
+    ]
+    assert sids(merge(current, document(KEYS, TLS)).document) == [
+        "S3cryptTLS",
+        "Backup",
+        "S3cryptKeys",
+    ]
+
+
+def test_other_statements_are_kept_as_they_are() -> None:
+    """With elements, operators and principals that nothing here understands."""
+    strange = {
+        **THEIRS,
+        "Sid": "Strange",
+        "Surprise": {"a": [1]},
+        "Condition": {"Odd": {"k": True}},
+    }
+    current = document(NAMELESS, strange, THEIRS)
+    merged = merge(current, document(TLS))
+    assert merged.document.statements[:3] == current.statements
+    assert merged.kept == current.statements
+
+
+@pytest.mark.parametrize(
+    "written_so",
+    [
+        {"Resource": ["arn:aws:s3:::acme/*", "arn:aws:s3:::acme"]},
+        {"Action": ["S3:*"]},
+        {"Principal": {"AWS": "*"}},
+        {"Condition": {"Bool": {"AWS:SecureTransport": [False]}}},
+    ],
+)
+def test_another_spelling_is_no_difference(written_so: dict[str, Any]) -> None:
+    """The order of lists, lists of one value and the case of names do not count."""
+    merged = merge(document(statement("S3cryptTLS", **written_so)), document(TLS))
+    assert not merged.changes
+
+
+def test_a_second_merge_changes_nothing() -> None:
+    """The merged policy is a fixed point."""
+    first = merge(document(THEIRS, statement("S3cryptOld")), document(TLS, KEYS))
+    second = merge(first.document, document(TLS, KEYS))
+    assert not second.changes
+    assert second.document == first.document
+
+
+def test_the_policy_before_restores_our_statements() -> None:
+    """A saved copy has the statements of others too, which must be there still."""
+    current = document(THEIRS, NAMELESS, statement("S3cryptTLS", Action="s3:GetObject"))
+    changed = merge(current, document(TLS, KEYS)).document
+    assert merge(changed, current).document == current
+    with pytest.raises(PolicyError, match="statement Backup is not in the current policy"):
+        merge(document(TLS), current)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "named"),
+    [(THEIRS, "The statement Backup"), (NAMELESS, "Statement 2, without a Sid,")],
+)
+def test_statements_that_are_not_ours_are_not_written(foreign: dict[str, Any], named: str) -> None:
+    """A wanted statement has a Sid of ours, or is there."""
+    with pytest.raises(PolicyError, match=named):
+        merge(document(KEYS), document(TLS, foreign))
+
+
+def test_two_wanted_statements_of_one_sid_are_refused() -> None:
+    """One of them would be lost."""
+    with pytest.raises(ConfigError, match="Two statements have the Sid S3cryptTLS"):
+        merge(None, document(TLS, {**KEYS, "Sid": "S3cryptTLS"}))
+
+
+def test_of_two_current_statements_of_one_sid_one_is_removed() -> None:
+    """Somebody has copied it."""
+    copied = document(TLS, {**KEYS, "Sid": "S3cryptTLS"})
+    assert merge(copied, document(TLS)).document == document(TLS)
+
+
+def test_a_statement_in_another_form_may_have_been_edited() -> None:
+    """Nothing says who wrote it; an added one was not there."""
+    current = document(statement("S3cryptTLS", Action="s3:PutObject"), statement("S3cryptOld"))
+    assert merge(current, document(TLS, KEYS)).perhaps_edited == ("S3cryptTLS", "S3cryptOld")
+
+
+def test_the_language_moves_to_the_wanted_version() -> None:
+    """The id stays."""
+    current = document(THEIRS, Version="2008-10-17", Id="theirs")
+    merged = merge(current, document(TLS))
+    assert (merged.document.version, merged.document.id) == ("2012-10-17", "theirs")
+    assert merged.changes_version
+
+
+def test_the_language_stays_where_that_changes_a_statement_of_others() -> None:
+    """In the version of 2008, ${aws:username} is text."""
+    home = statement("Home", Resource="arn:aws:s3:::acme/${aws:username}/*")
+    with pytest.raises(PolicyError, match=r"2008-10-17.*changes the meaning of Home"):
+        merge(document(home, Version="2008-10-17"), document(TLS))
+
+
+def test_a_difference_shows_the_lines_that_go_and_come() -> None:
+    """The lines that stay are there to read them in."""
+    current = document(statement("S3cryptTLS", Action=["s3:PutObject", "s3:GetObject"]))
+    (difference,) = merge(current, document(TLS)).differences
+    lines = list(difference.lines())
+    assert '    "s3:GetObject",'.replace("    ", "-     ", 1) in lines
+    assert '+   "Action": "s3:*",' in lines
+    assert '    "Sid": "S3cryptTLS",' in lines
+    assert not [line for line in lines if line.startswith("?")]
