@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from .callers import Caller
 from .documents import Condition, Document, Kind, Principal, Statement
-from .evaluation import Caller, Decision, Policies, Request, Verdict, decide
+from .evaluation import Decision, Policies, Request, Verdict, decide
 from .merging import Merged, name_of
 
 _ACTIONS: Mapping[Kind, tuple[str, ...]] = {

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who makes the requests, as STS and IAM tell it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from policy_samples import ACCOUNT
+from relay import Answer, Asked, relaying
+
+from s3crypt import StorageError
+from s3crypt.aws import Clients
+from s3crypt.caller import Identity, identify
+from s3crypt.policy import Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from types_boto3_iam.client import IAMClient
+    from types_boto3_sts.client import STSClient
+
+    from s3crypt.sandbox import Running
+
+_SESSION = f"arn:aws:sts::{ACCOUNT}:assumed-role/Engineer/ada"
+_ROLE = f"arn:aws:iam::{ACCOUNT}:role/"
+_SAID = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<GetCallerIdentityResult><Arn>{arn}</Arn><UserId>AROAEXAMPLE:ada</UserId>
+<Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"""
+_OF_ROLE = """<GetRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetRoleResult><Role>
+<Arn>{arn}</Arn><RoleName>Engineer</RoleName><Path>/</Path><RoleId>AROAEXAMPLE</RoleId>
+<CreateDate>2026-01-01T00:00:00Z</CreateDate></Role></GetRoleResult></GetRoleResponse>"""
+_DENIED = (
+    "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
+)
+
+
+def identified(sandbox: Running, arn: str, role: str | None = None) -> Identity:
+    """Return who STS says makes the requests; IAM refuses to tell the role unless it is given."""
+
+    def answer(asked: Asked, _forward: Callable[[], Answer]) -> Answer:
+        if b"GetCallerIdentity" in asked.body:
+            body = _SAID.format(arn=arn, account=arn.split(":")[4])
+            return Answer(200, {"content-type": "text/xml"}, body.encode())
+        if role is None:
+            return Answer(403, {"content-type": "text/xml"}, _DENIED.encode())
+        return Answer(200, {"content-type": "text/xml"}, _OF_ROLE.format(arn=role).encode())
+
+    with relaying(sandbox.endpoint_url, answer) as relay:
+        session = boto3.Session()
+        sts: Clients[STSClient] = Clients("sts", session=session, endpoint_url=relay.url)
+        iam: Clients[IAMClient] = Clients("iam", session=session, endpoint_url=relay.url)
+        return identify(sts, iam)
+
+
+def test_a_role_is_named_with_its_path(sandbox: Running) -> None:
+    """IAM knows the path, which the ARN of the session does not have."""
+    arn = f"{_ROLE}aws-reserved/sso.amazonaws.com/Engineer"
+    found = identified(sandbox, _SESSION, arn)
+    assert found == Identity(Caller("role", arn, ACCOUNT), _SESSION, has_known_path=True)
+
+
+def test_a_path_that_iam_does_not_tell_is_not_known(sandbox: Running) -> None:
+    """The ARN is then the one of a role without a path."""
+    found = identified(sandbox, _SESSION)
+    caller = Caller("role", f"{_ROLE}Engineer", ACCOUNT)
+    assert found == Identity(caller, _SESSION, has_known_path=False)
+
+
+@pytest.mark.parametrize(
+    ("arn", "kind"),
+    [
+        (f"arn:aws:iam::{ACCOUNT}:root", "root"),
+        (f"arn:aws:iam::{ACCOUNT}:user/team/ada", "user"),
+        (f"arn:aws-us-gov:iam::{ACCOUNT}:user/ada", "user"),
+        (f"arn:aws:sts::{ACCOUNT}:federated-user/ada", "user"),
+    ],
+)
+def test_users_and_the_root_user_are_named_as_sts_does(
+    arn: str, kind: Any, sandbox: Running
+) -> None:
+    """Their ARNs are those that policies name."""
+    assert identified(sandbox, arn) == Identity(Caller(kind, arn, ACCOUNT), arn)
+
+
+def test_an_identity_of_an_unknown_form_is_an_error(sandbox: Running) -> None:
+    """What it may do is not guessed."""
+    with pytest.raises(StorageError, match="unknown form"):
+        identified(sandbox, f"arn:aws:sts::{ACCOUNT}:self/1")
+
+
+def test_the_sandbox_has_a_caller() -> None:
+    """Over HTTP, as the sandbox serves STS."""
+    session = boto3.Session()
+    sts: Clients[STSClient] = Clients("sts", session=session)
+    iam: Clients[IAMClient] = Clients("iam", session=session)
+    found = identify(sts, iam)
+    assert (found.caller.kind, found.caller.account) == ("user", ACCOUNT)

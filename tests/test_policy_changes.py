@@ -1,0 +1,455 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies of buckets and keys changed over HTTP: saved, written, read back, and refused."""
+
+from __future__ import annotations
+
+import ast
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from policy_samples import ACCOUNT, document, of_key, policy, statement
+from relay import Answer, Asked, relaying
+
+import s3crypt
+from s3crypt import (
+    ConfigError,
+    ConflictError,
+    FormatError,
+    KeyUnavailableError,
+    PolicyError,
+    S3CryptError,
+    StorageError,
+    policy_changes,
+)
+from s3crypt.policy import Document
+from s3crypt.policy_changes import Applied, PolicyWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import RequestsLog
+    from relay import Relay
+
+    from s3crypt.sandbox import Running
+
+
+@pytest.fixture(scope="module")
+def writer() -> PolicyWriter:
+    """Return a writer that talks to the sandbox."""
+    return PolicyWriter(session=boto3.Session())
+
+
+def read(s3: Any, bucket: str) -> dict[str, Any] | None:
+    """Return a bucket's policy, or None."""
+    try:
+        found: dict[str, Any] = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    except s3.exceptions.from_code("NoSuchBucketPolicy"):
+        return None
+    return found
+
+
+def change(writer: PolicyWriter, wanted: Document, target: str, folder: Path) -> Applied:
+    """Plan a change and make it."""
+    return writer.apply(writer.plan(wanted, target), folder=folder)
+
+
+def set_policy(s3: Any, bucket: str, *statements: dict[str, Any]) -> None:
+    """Write a bucket's policy as another tool does."""
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy(*statements)))
+
+
+def theirs(bucket: str, **elements: Any) -> dict[str, Any]:
+    """Return a statement of others."""
+    return statement("Backup", bucket, Action="s3:DeleteObject", Condition=None, **elements)
+
+
+def is_policy(asked: Asked, method: str) -> bool:
+    """Return whether a request reads (GET) or writes (PUT) the policy of a bucket."""
+    return asked.method == method and "policy" in asked.query
+
+
+@contextmanager
+def relayed(
+    sandbox: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Asked, Callable[[], Answer]], Answer],
+    service: str = "S3",
+) -> Iterator[tuple[PolicyWriter, Relay]]:
+    """Give a writer whose requests to a service go through a relay."""
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", relay.url)
+        yield PolicyWriter(session=boto3.Session()), relay
+
+
+def refusal(status: int, code: str) -> Answer:
+    """Return a refusal of S3."""
+    body = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
+    return Answer(status, {"content-type": "application/xml"}, body.encode())
+
+
+def test_a_policy_is_written_beside_that_of_others(
+    writer: PolicyWriter, s3: Any, bucket: str, tmp_path: Path
+) -> None:
+    """Theirs stays; what was there is in a file that only its owner can read."""
+    set_policy(s3, bucket, theirs(bucket))
+    wanted = document(statement("S3cryptTLS", bucket))
+    applied = change(writer, wanted, f"s3://{bucket}", tmp_path)
+    assert read(s3, bucket) == policy(theirs(bucket), statement("S3cryptTLS", bucket))
+    assert applied.saved is not None
+    assert json.loads(applied.saved.read_text()) == policy(theirs(bucket))
+    assert applied.saved.stat().st_mode & 0o777 == 0o600
+    assert applied.saved.parent == tmp_path
+    assert applied.saved.name.startswith(f"{bucket}-policy-")
+
+
+def test_a_saved_policy_takes_the_change_back(
+    writer: PolicyWriter, s3: Any, bucket: str, tmp_path: Path
+) -> None:
+    """With a statement of ours that was another one before."""
+    before = (theirs(bucket), statement("S3cryptTLS", bucket, Action="s3:PutObject"))
+    set_policy(s3, bucket, *before)
+    wanted = document(statement("S3cryptTLS", bucket), statement("S3cryptNew", bucket))
+    target = f"s3://{bucket}"
+    saved = change(writer, wanted, target, tmp_path).saved
+    assert saved is not None
+    change(writer, Document.parse(saved.read_text()), target, tmp_path)
+    assert read(s3, bucket) == policy(*before)
+
+
+def test_a_bucket_without_a_policy_has_none_again(
+    writer: PolicyWriter, s3: Any, bucket: str, tmp_path: Path
+) -> None:
+    """The file has a policy without statements, which removes ours."""
+    target = f"s3://{bucket}"
+    plan = writer.plan(document(statement("S3cryptTLS", bucket)), target)
+    assert plan.before is None
+    saved = writer.apply(plan, folder=tmp_path).saved
+    assert read(s3, bucket) is not None
+    assert saved is not None
+    change(writer, Document.parse(saved.read_text()), target, tmp_path)
+    assert read(s3, bucket) is None
+
+
+def test_a_second_run_writes_nothing(
+    writer: PolicyWriter, bucket: str, tmp_path: Path, requests_log: RequestsLog
+) -> None:
+    """Nothing is saved either."""
+    wanted = document(statement("S3cryptTLS", bucket))
+    change(writer, wanted, f"s3://{bucket}", tmp_path)
+    requests_log.clear()
+    applied = change(writer, wanted, f"s3://{bucket}", tmp_path)
+    assert (applied.saved, applied.undo) == (None, None)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert not [one for one in requests_log.list() if one["method"] == "PUT"]
+
+
+@pytest.mark.parametrize("name", ["id", "arn", "alias", "alias-arn"])
+def test_a_key_may_be_named_by_its_alias(
+    name: str, writer: PolicyWriter, kms: Any, kms_key: str, tmp_path: Path
+) -> None:
+    """PutKeyPolicy itself takes no alias."""
+    alias = f"alias/{kms_key[-12:]}-{name}"
+    kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
+    names = {
+        "id": kms_key.rpartition("/")[2],
+        "arn": kms_key,
+        "alias": alias,
+        "alias-arn": kms_key.rpartition(":")[0] + f":{alias}",
+    }
+    denying = statement("S3cryptVia", Action="kms:Decrypt", Resource="*")
+    plan = writer.plan(document(denying), names[name])
+    assert str(plan.target) == kms_key
+    saved = writer.apply(plan, folder=tmp_path).saved
+    found = json.loads(kms.get_key_policy(KeyId=kms_key, PolicyName="default")["Policy"])
+    assert found["Statement"][-1] == denying
+    assert saved is not None
+    assert json.loads(saved.read_text())["Statement"] == found["Statement"][:-1]
+
+
+def test_a_saved_file_is_never_overwritten(
+    writer: PolicyWriter, bucket: str, tmp_path: Path, s3: Any
+) -> None:
+    """Nothing is written to the bucket where its policy cannot be saved."""
+    plan = writer.plan(document(statement("S3cryptTLS", bucket)), f"s3://{bucket}")
+    with pytest.raises(StorageError, match="nothing was written to s3://"):
+        writer.apply(plan, folder=tmp_path / "absent")
+    assert read(s3, bucket) is None
+
+
+def test_another_writer_before_the_write_is_noticed(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
+) -> None:
+    """The policy is read again right before the write; theirs is kept."""
+    reads = 0
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        nonlocal reads
+        if is_policy(asked, "GET"):
+            reads += 1
+            if reads == 2:
+                set_policy(s3, bucket, theirs(bucket))
+        return forward()
+
+    with relayed(sandbox, monkeypatch, spoil) as (writer, relay):
+        plan = writer.plan(document(statement("S3cryptTLS", bucket)), f"s3://{bucket}")
+        with pytest.raises(ConflictError, match="nothing was written") as raised:
+            writer.apply(plan, folder=tmp_path)
+        assert not [one for one in relay.asked if is_policy(one, "PUT")]
+    assert read(s3, bucket) == policy(theirs(bucket))
+    assert "was not changed" in raised.value.__notes__[0]
+
+
+def test_another_writer_after_the_write_is_noticed(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
+) -> None:
+    """What is read back is not what was written; the note says how to restore."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if is_policy(asked, "PUT"):
+            set_policy(s3, bucket, theirs(bucket))
+        return answer
+
+    with relayed(sandbox, monkeypatch, spoil) as (writer, _):
+        plan = writer.plan(document(statement("S3cryptTLS", bucket)), f"s3://{bucket}")
+        with pytest.raises(ConflictError, match="is not what was written") as raised:
+            writer.apply(plan, folder=tmp_path)
+    (saved,) = tmp_path.iterdir()
+    assert f"`s3crypt policy apply {saved} s3://{bucket}`" in raised.value.__notes__[0]
+
+
+def test_a_write_that_settles_late_is_waited_for(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch, bucket: str, tmp_path: Path
+) -> None:
+    """A service may return the policy before for a while."""
+    reads = 0
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        nonlocal reads
+        reads += is_policy(asked, "GET")
+        if is_policy(asked, "GET") and reads == 3:
+            return refusal(404, "NoSuchBucketPolicy")
+        return forward()
+
+    with relayed(sandbox, monkeypatch, spoil) as (writer, _):
+        plan = writer.plan(document(statement("S3cryptTLS", bucket)), f"s3://{bucket}")
+        writer.apply(plan, folder=tmp_path)
+    assert reads == 4
+
+
+def test_a_write_without_effect_is_noticed(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
+) -> None:
+    """A success is not believed until the policy has been read back."""
+    monkeypatch.setattr(policy_changes, "_SETTLING_SECONDS", (0.01, 0.01))
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        return Answer(204) if is_policy(asked, "PUT") else forward()
+
+    with relayed(sandbox, monkeypatch, spoil) as (writer, _):
+        plan = writer.plan(document(statement("S3cryptTLS", bucket)), f"s3://{bucket}")
+        with pytest.raises(StorageError, match="still the one before"):
+            writer.apply(plan, folder=tmp_path)
+    assert read(s3, bucket) is None
+
+
+def test_a_reply_that_is_lost_is_no_failure(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
+) -> None:
+    """The write is repeated, and read back."""
+    broken = 0
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        nonlocal broken
+        answer = forward()
+        if is_policy(asked, "PUT") and not broken:
+            broken += 1
+            raise ConnectionError
+        return answer
+
+    with relayed(sandbox, monkeypatch, spoil) as (writer, _):
+        wanted = document(statement("S3cryptTLS", bucket))
+        change(writer, wanted, f"s3://{bucket}", tmp_path)
+    assert read(s3, bucket) == wanted.to_json()
+
+
+def test_half_a_policy_is_not_believed(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str
+) -> None:
+    """The reply has the bare policy, of which botocore takes a part for all of it."""
+    set_policy(s3, bucket, theirs(bucket))
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        answer.cut = len(answer.body) // 2 if is_policy(asked, "GET") else None
+        return answer
+
+    with relayed(sandbox, monkeypatch, spoil) as (writer, _), pytest.raises(StorageError):
+        writer.plan(document(statement("S3cryptTLS", bucket)), f"s3://{bucket}")
+
+
+def test_no_check_of_the_services_is_bypassed(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch, bucket: str, kms_key: str, tmp_path: Path
+) -> None:
+    """S3 and KMS keep their own checks against a lock-out; no module names the parameters."""
+    with relayed(sandbox, monkeypatch, lambda _, forward: forward()) as (_, relay):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", relay.url)
+        writer = PolicyWriter(session=boto3.Session())
+        for target, wanted in (
+            (f"s3://{bucket}", statement("S3cryptTLS", bucket)),
+            (kms_key, statement("S3cryptTLS", Action="kms:Decrypt", Resource="*")),
+        ):
+            change(writer, document(wanted), target, tmp_path)
+    (of_bucket,) = [one for one in relay.asked if is_policy(one, "PUT")]
+    assert "x-amz-confirm-remove-self-bucket-access" not in of_bucket.headers
+    (of_a_key,) = [
+        one for one in relay.asked if one.headers.get("x-amz-target", "").endswith("PutKeyPolicy")
+    ]
+    assert set(json.loads(of_a_key.body)) == {"KeyId", "Policy", "PolicyName"}
+    assert not _named({"BypassPolicyLockoutSafetyCheck", "ConfirmRemoveSelfBucketAccess"})
+
+
+def _named(names: set[str]) -> set[str]:
+    """Return the names that the library or the command has as an argument or as a text."""
+    root = Path(s3crypt.__file__).parent
+    found: set[str] = set()
+    for path in (*root.rglob("*.py"), *(root.parent / "cli").rglob("*.py")):
+        if path.is_relative_to(root / "sandbox"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(node, "arg", None) or getattr(node, "value", None)
+            found |= {name} & names if isinstance(name, str) else set()
+    return found
+
+
+BAD = {
+    "an object": ("s3://{bucket}/x", ConfigError, "names an object"),
+    "an access point": (
+        "s3://arn:aws:s3:us-east-1:111122223333:accesspoint/a",
+        ConfigError,
+        "names an access point",
+    ),
+    "no name of a key": ("alias/$x", ConfigError, "cannot name a KMS key"),
+    "no such bucket": ("s3://absent-{bucket}", StorageError, "no such bucket"),
+    "no such key": ("alias/absent", KeyUnavailableError, "no such key"),
+    "another account's key": (
+        "arn:aws:kms:us-east-1:111122223333:key/1",
+        KeyUnavailableError,
+        "belongs to account 111122223333",
+    ),
+    "another Region's key": (
+        f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555",
+        KeyUnavailableError,
+        "no such key",
+    ),
+}
+
+
+@pytest.mark.parametrize(("target", "error", "told"), BAD.values(), ids=BAD.keys())
+def test_a_target_that_is_none_is_refused(
+    target: str, error: type[S3CryptError], told: str, writer: PolicyWriter, bucket: str
+) -> None:
+    """Buckets and keys, of this account."""
+    with pytest.raises(error, match=told):
+        writer.plan(document(statement("S3cryptTLS", bucket)), target.format(bucket=bucket))
+
+
+REFUSED = {
+    "no rights": ("GET", 403, "AccessDenied", "access denied"),
+    "half the rights": ("PUT", 403, "AccessDenied", "access denied"),
+    "another account": ("GET", 405, "MethodNotAllowed", "belongs to another account"),
+    "another Region": ("GET", 400, "IllegalLocationConstraintException", "wrong region"),
+    "malformed": ("PUT", 400, "MalformedPolicy", "S3 refused the policy"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
+def test_what_s3_refuses_changes_nothing(
+    case: tuple[str, int, str, str],
+    sandbox: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    s3: Any,
+    bucket: str,
+    tmp_path: Path,
+) -> None:
+    """The error says what was refused, and of a refused write that nothing has changed."""
+    method, status, code, told = case
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        return refusal(status, code) if is_policy(asked, method) else forward()
+
+    with relayed(sandbox, monkeypatch, spoil) as (writer, _):
+        wanted = document(statement("S3cryptTLS", bucket))
+        with pytest.raises(StorageError, match=told) as raised:
+            change(writer, wanted, f"s3://{bucket}", tmp_path)
+        notes = getattr(raised.value, "__notes__", [])
+    assert read(s3, bucket) is None
+    assert [("was not changed" in note) for note in notes] == [True] * (method == "PUT")
+    assert raised.value.code == code
+
+
+def test_a_key_that_may_be_read_only_stays_as_it_is(
+    writer: PolicyWriter, kms: Any, tmp_path: Path
+) -> None:
+    """KMS refuses the write."""
+    denying = statement("Theirs", Action="kms:PutKeyPolicy", Resource="*", Condition=None)
+    key = kms.create_key(Policy=json.dumps(of_key(denying)), BypassPolicyLockoutSafetyCheck=True)[
+        "KeyMetadata"
+    ]["Arn"]
+    added = statement("S3cryptVia", Action="kms:Decrypt", Resource="*")
+    with pytest.raises(KeyUnavailableError, match="access denied") as raised:
+        change(writer, document(added), key, tmp_path)
+    assert "was not changed" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize("kind", ["bucket", "key"])
+def test_a_lock_out_is_refused_before_anything_is_saved(
+    kind: str, writer: PolicyWriter, bucket: str, kms_key: str, tmp_path: Path
+) -> None:
+    """The error names the caller, the action and the statement."""
+    locking = statement("S3cryptAll", bucket, Condition=None)
+    if kind == "key":
+        locking |= {"Action": "kms:*", "Resource": "*"}
+    plan = writer.plan(document(locking), f"s3://{bucket}" if kind == "bucket" else kms_key)
+    with pytest.raises(PolicyError, match=r"user/sandbox could no longer .*S3cryptAll"):
+        writer.apply(plan, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_policy_that_is_too_long_is_never_sent(
+    writer: PolicyWriter, bucket: str, requests_log: RequestsLog
+) -> None:
+    """20 KB is S3's limit."""
+    long = statement("S3cryptTLS", bucket, Resource=[f"arn:aws:s3:::{bucket}/{'x' * 20_480}"])
+    with pytest.raises(ConfigError, match="AWS takes 20,480"):
+        writer.plan(document(long), f"s3://{bucket}")
+    assert not requests_log.list()
+
+
+def test_a_policy_that_would_become_too_long_is_not_written(
+    writer: PolicyWriter, s3: Any, bucket: str
+) -> None:
+    """Together with what is there."""
+    resources = [f"arn:aws:s3:::{bucket}/{'x' * 15_000}"]
+    set_policy(s3, bucket, theirs(bucket, Resource=resources))
+    long = statement("S3cryptTLS", bucket, Resource=[f"arn:aws:s3:::{bucket}/{'y' * 6_000}"])
+    with pytest.raises(ConfigError, match="AWS takes 20,480"):
+        writer.plan(document(long), f"s3://{bucket}")
+
+
+def test_a_current_policy_that_is_not_understood_is_not_replaced(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch, bucket: str
+) -> None:
+    """A later version of the language may have elements that would be lost."""
+    newer = json.dumps(policy(theirs(bucket), Language="newer")).encode()
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        return Answer(200, {}, newer) if is_policy(asked, "GET") else forward()
+
+    told = pytest.raises(FormatError, match="it has the element Language")
+    with relayed(sandbox, monkeypatch, spoil) as (writer, _), told:
+        writer.plan(document(statement("S3cryptTLS", bucket)), f"s3://{bucket}")
