@@ -415,7 +415,7 @@ def test_a_lock_out_is_refused_before_anything_is_saved(
     if kind == "key":
         locking |= {"Action": "kms:*", "Resource": "*"}
     plan = writer.plan(document(locking), f"s3://{bucket}" if kind == "bucket" else kms_key)
-    with pytest.raises(PolicyError, match=r"user/sandbox could no longer .*S3cryptAll"):
+    with pytest.raises(PolicyError, match=r"user/sandbox could no longer call .*S3cryptAll"):
         writer.apply(plan, folder=tmp_path)
     assert not list(tmp_path.iterdir())
 

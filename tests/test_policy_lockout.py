@@ -83,7 +83,7 @@ LOCKING = {
 def test_what_locks_the_caller_out_is_refused(locking: dict[str, Any]) -> None:
     """Each action that the control takes counts; the statement is named."""
     (first, *_) = judged(None, policy(locking)).refusals
-    assert f"{ENGINEER} could no longer s3:" in first
+    assert f"{ENGINEER} could no longer call s3:" in first
     assert str(locking["Sid"]) in first
 
 
@@ -156,7 +156,7 @@ def test_a_path_that_is_not_known_is_no_reason_where_none_is_named() -> None:
 def test_a_path_that_is_not_known_and_decides_refuses(named: str) -> None:
     """The role may be the one that is excepted, or not."""
     found = judged(None, policy(but(named)), has_known_path=False)
-    assert "unless the path of the role is another" in found.refusals[0]
+    assert "unless its role has another path" in found.refusals[0]
     assert "iam:GetRole" in str(found.hint)
     assert judged(None, policy(but(named)), Caller("role", IN_A_PATH, ACCOUNT)) == Judgement(())
 
@@ -173,7 +173,7 @@ def test_a_key_that_nobody_could_change_is_refused() -> None:
     reader = own | {"Sid": "S3cryptReader", "Action": "kms:GetKeyPolicy"}
     found = judged_key(policy(own), policy(reader))
     assert found.refusals == (
-        f"{ENGINEER} could no longer kms:PutKeyPolicy (no statement allows it)",
+        f"{ENGINEER} could no longer call kms:PutKeyPolicy (no statement allows it)",
     )
 
 
@@ -181,7 +181,7 @@ def test_a_denied_key_is_refused() -> None:
     """As a bucket is."""
     denying = statement("S3cryptDeny", Action="kms:PutKeyPolicy", Resource="*", Condition=None)
     found = judged_key(of_key(), policy(denying))
-    assert "could no longer kms:PutKeyPolicy" in found.refusals[0]
+    assert "could no longer call kms:PutKeyPolicy" in found.refusals[0]
 
 
 def test_the_caller_of_a_key_must_stay_named() -> None:

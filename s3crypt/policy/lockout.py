@@ -11,6 +11,7 @@ has just read the policy; a right that rests on a statement of the policy itself
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from .callers import Caller
 from .documents import Condition, Document, Kind, Principal, Statement
@@ -76,39 +77,44 @@ class Judgement:
 def judge(merged: Merged, subject: Subject) -> Judgement:
     """Return whether the writer keeps the control of a policy that is merged."""
     callers = tuple(_possible_callers(merged, subject))
-    refusals: list[str] = []
+    reasons: dict[_Reason, list[str]] = {}
     for action in _ACTIONS[subject.kind]:
-        found = [_refusal(merged, subject, caller, action) for caller in callers]
+        found = [_reason(merged, subject, caller, action) for caller in callers]
         refused = [each for each in found if each is not None]
-        if refused and len(refused) == len(callers):
-            refusals.append(refused[0])
-        elif refused:
-            refusals.append(f"{refused[0]}, unless the path of the role is another")
+        if refused:
+            start, end = refused[0]
+            other = "" if len(refused) == len(found) else ", unless its role has another path"
+            reasons.setdefault((start, f"{end}{other}"), []).append(action)
     return Judgement(
-        tuple(dict.fromkeys(refusals)),
+        tuple(f"{start}{', '.join(actions)}{end}" for (start, end), actions in reasons.items()),
         tuple(_not_understood(merged, subject, callers)),
-        _hint(subject, callers) if refusals else None,
+        _hint(subject, callers) if reasons else None,
     )
 
 
-def _refusal(merged: Merged, subject: Subject, caller: Caller, action: str) -> str | None:
+_Reason: TypeAlias = tuple[str, str]
+"""Why an action might be lost: what is to be said before the action, and after it."""
+
+
+def _reason(merged: Merged, subject: Subject, caller: Caller, action: str) -> _Reason | None:
     """Return why a caller might lose an action, or None if the caller keeps it or had it not."""
     request = Request(caller, action, subject.resource, subject.owner, _CONTEXT)
-    before = _decided(merged.current, subject.kind, request)
-    after = _decided(merged.document, subject.kind, request)
-    if before.verdict is Verdict.DENIED:
+    if _decided(merged.current, subject.kind, request).verdict is Verdict.DENIED:
         return None
+    after = _decided(merged.document, subject.kind, request)
     if after.verdict is Verdict.DENIED:
         by = ", ".join(after.statements) or "no statement allows it"
-        return f"{caller.arn} could no longer {action} ({by})"
+        return f"{caller.arn} could no longer call ", f" ({by})"
     if after.verdict is Verdict.NOT_UNDERSTOOD:
         # What stays as it is may be misunderstood; what is new or changed must not be.
         after = _decided(_without_unclear(merged, subject, request), subject.kind, request)
         if after.verdict is not Verdict.ALLOWED:
-            return f"it is not certain that {caller.arn} could still {action}: {after.reason}"
+            by = ", ".join(after.statements)
+            reason = after.reason.rstrip(".")
+            return f"it is not certain that {caller.arn} could call ", f" ({by}: {reason})"
     was_granted = _granted(merged.current, subject.kind, request)
     if was_granted and not _granted(merged.document, subject.kind, request):
-        return f"{caller.arn} may lose {action}: the statement that allows it goes"
+        return f"{caller.arn} may lose ", ": the statement that allows it goes"
     return None
 
 
