@@ -29,6 +29,7 @@ def iam() -> None:
 
 
 @iam.command()
+@common_options(service="aws")
 @scope_options
 @option(
     "--role",
@@ -40,7 +41,6 @@ def iam() -> None:
 )
 @dry_run_option
 @option("--yes", "-y", is_flag=True, environment=False, help="Make the changes without asking.")
-@common_options(service="iam")
 def init(
     settings: Settings,
     *,

@@ -36,7 +36,7 @@ from .local.distance import Distance
 from .local.rate import Turns
 
 C = TypeVar("C", bound=BaseClient)
-Service: TypeAlias = Literal["cloudtrail", "iam", "kms", "s3", "sts"]
+Service: TypeAlias = Literal["accessanalyzer", "cloudtrail", "iam", "kms", "s3", "sts"]
 
 # One a process: a fork may happen while another thread holds its parent's.
 _MAKING: dict[int, threading.Lock] = {}

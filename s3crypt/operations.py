@@ -84,6 +84,12 @@ CloudTrailOperation: TypeAlias = Literal[
     "put_event_selectors",
     "start_logging",
 ]
+AccessAnalyzerOperation: TypeAlias = Literal["validate_policy"]
 Operation: TypeAlias = (
-    S3Operation | KMSOperation | IAMOperation | STSOperation | CloudTrailOperation
+    S3Operation
+    | KMSOperation
+    | IAMOperation
+    | STSOperation
+    | CloudTrailOperation
+    | AccessAnalyzerOperation
 )

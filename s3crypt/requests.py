@@ -73,6 +73,7 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "put_object_annotation": ("ETag",),
     "upload_part": ("ETag",),
     "upload_part_copy": ("CopyPartResult.ETag",),
+    "validate_policy": ("findings",),
     "create_trail": ("TrailARN",),
     "describe_trails": ("trailList",),
     "get_event_selectors": ("TrailARN",),
@@ -130,7 +131,10 @@ _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
 }
 # A second attempt would do these again: another key, another of the 25 rotations of a key.
 _NOT_REPEATED: frozenset[Operation] = frozenset({"create_key", "rotate_key_on_demand"})
-_READS = ("get_", "head_", "list_", "describe_", "decrypt", "generate_", "encrypt", "re_encrypt")
+_READS = (
+    "get_", "head_", "list_", "describe_", "decrypt", "generate_", "encrypt", "re_encrypt",
+    "validate_",
+)  # fmt: skip
 
 _PASSING = frozenset(
     {
@@ -460,6 +464,7 @@ _PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
     "list_keys": ("Truncated", _MARKER),
     "list_resource_tags": ("Truncated", _MARKER),
     "list_role_policies": ("IsTruncated", _SAME_MARKER),
+    "validate_policy": (None, {"nextToken": "nextToken"}),
 }
 
 

@@ -45,6 +45,7 @@ ALLOWED = {
     "iam": {"aws", "errors", "operations", "policy", "requests"},
     "kms": {"aws", "errors", "keyrings", "operations", "policy", "requests"},
     "caller": {"aws", "errors", "policy", "requests"},
+    "policy_reading": {"aws", "buckets", "errors", "kms", "policy", "requests"},
     "policy_changes": {
         "aws", "aws_errors", "buckets", "caller", "errors", "kms", "local", "location", "policy",
     },
@@ -108,21 +109,25 @@ OUTSIDE = {
         "kms",
         "objects",
         "policy_changes",
+        "policy_reading",
         "sandbox",
         "store",
     },
     "botocore": {"aws", "aws_errors", "kms", "objects", "requests", "transfer"},
-    "types_boto3_iam": {"caller"},
-    "types_boto3_kms": {"keyrings", "kms", "objects", "policy_changes"},
+    "types_boto3_accessanalyzer": {"policy_reading"},
+    "types_boto3_cloudtrail": {"hardening"},
+    "types_boto3_iam": {"caller", "hardening", "iam"},
+    "types_boto3_kms": {"keyrings", "kms", "objects", "policy_changes", "policy_reading"},
     "types_boto3_s3": {
         "buckets",
         "filesystem",
         "objects",
         "policy_changes",
+        "policy_reading",
         "store",
         "transfer",
     },
-    "types_boto3_sts": {"caller", "policy_changes"},
+    "types_boto3_sts": {"caller", "hardening", "policy_changes", "policy_reading"},
     "cryptography": {"message", "keyrings", "parquet_footer"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},
@@ -134,8 +139,8 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "configuration", "errors", "files", "kms", "location", "message", "policy",
-    "policy_changes", "sandbox",
+    "__version__", "configuration", "errors", "files", "hardening", "iam", "kms", "location",
+    "message", "policy", "policy_changes", "policy_reading", "sandbox",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
@@ -333,6 +338,8 @@ def test_every_operation_exists_and_is_used() -> None:
         ("kms", operations.KMSOperation),
         ("iam", operations.IAMOperation),
         ("sts", operations.STSOperation),
+        ("accessanalyzer", operations.AccessAnalyzerOperation),
+        ("cloudtrail", operations.CloudTrailOperation),
     ):
         model = botocore.session.get_session().get_service_model(service)
         methods = {xform_name(operation) for operation in model.operation_names}

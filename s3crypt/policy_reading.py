@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What AWS says of policies: those of buckets and keys, the names that new ones need, and findings.
+
+    from s3crypt.policy import bucket_policy
+    from s3crypt.policy_reading import PolicyReader
+
+    scope = PolicyReader().scope("acme")
+    print(bucket_policy(scope).render())
+
+Nothing here changes anything. `s3crypt.policy` makes and judges policies without a request, and
+`s3crypt.policy_changes` writes them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .aws import Clients
+from .buckets import policies as bucket_policies
+from .buckets.configuration import read, region_of
+from .buckets.settings import AES256, Encryption
+from .errors import ConfigError
+from .kms.policies import KeyPolicies
+from .kms.service import KMS
+from .policy import Document, Kind, Scope
+from .requests import call, pages
+
+if TYPE_CHECKING:
+    import boto3
+    from types_boto3_accessanalyzer.client import AccessAnalyzerClient
+    from types_boto3_kms.client import KMSClient
+    from types_boto3_s3.client import S3Client
+    from types_boto3_sts.client import STSClient
+
+_MODES: Mapping[str, str] = {
+    "AES256": "sse-s3",
+    "aws:kms": "sse-kms",
+    "aws:kms:dsse": "dsse-kms",
+}
+# How ValidatePolicy names a document's place.
+# https://docs.aws.amazon.com/access-analyzer/latest/APIReference/API_ValidatePolicy.html
+_TYPES: Mapping[Kind, Mapping[str, str]] = {
+    Kind.BUCKET: {
+        "policyType": "RESOURCE_POLICY",
+        "validatePolicyResourceType": "AWS::S3::Bucket",
+    },
+    Kind.KEY: {"policyType": "RESOURCE_POLICY"},
+    Kind.TRUST: {
+        "policyType": "RESOURCE_POLICY",
+        "validatePolicyResourceType": "AWS::IAM::AssumeRolePolicyDocument",
+    },
+}
+_OF_IDENTITIES = {"policyType": "IDENTITY_POLICY"}
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzerFinding:
+    """What IAM Access Analyzer says of a document.
+
+    Attributes:
+        type: `ERROR`, `SECURITY_WARNING`, `WARNING` or `SUGGESTION`.
+        code: AWS's name of the issue.
+        details: A sentence.
+    """
+
+    type: str
+    code: str
+    details: str
+
+
+class PolicyReader:
+    """Reads policies, and what is needed to make some.
+
+    Args:
+        session: boto3 session to make clients from; the default one if left out.
+        expected_bucket_owner: Refuse a bucket of another account than this one.
+        allow_plain_http: Let requests go to other machines over plain HTTP.
+
+    Raises from every method:
+        ConfigError: An argument is wrong.
+        StorageError: A service refused, or could not be reached.
+        KeyUnavailableError: KMS refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: "boto3.Session | None" = None,
+        expected_bucket_owner: str | None = None,
+        allow_plain_http: bool = False,
+    ) -> None:
+        how: dict[str, Any] = {"session": session, "allow_plain_http": allow_plain_http}
+        self._owner = expected_bucket_owner
+        self._s3: Clients[S3Client] = Clients(
+            "s3", expected_bucket_owner=expected_bucket_owner, **how
+        )
+        self._sts: Clients[STSClient] = Clients("sts", **how)
+        self._analyzer: Clients[AccessAnalyzerClient] = Clients("accessanalyzer", **how)
+        kms: Clients[KMSClient] = Clients("kms", **how)
+        self._keys = KeyPolicies(KMS(kms))
+
+    def scope(self, bucket: str, **given: Any) -> Scope:
+        """Return the scope of a bucket's policies; AWS is asked only for what is not given.
+
+        Without keys and without a mode, both are those of the bucket's default encryption. The
+        account and the Region are those of the first key; without keys, the caller's account and
+        the bucket's Region.
+
+        Args:
+            bucket: The bucket's name.
+            given: Attributes of the scope. Keys may be aliases; None stands for what is not given.
+
+        Raises:
+            ConfigError: The bucket's default encryption is under the key that AWS manages.
+        """
+        known = {name: value for name, value in given.items() if value not in (None, ())}
+        if "key_arns" not in known and known.get("mode") != "sse-s3":
+            self._add_default(bucket, known)
+        for name in ("key_arns", "client_key_arns"):
+            if name in known:
+                known[name] = tuple(self._keys.resolve(key) for key in known[name])
+        known.setdefault("mode", "sse-kms")
+        if not known.get("key_arns") and not known.get("client_key_arns"):
+            if "account" not in known:
+                known["account"] = self._owner or self._account()
+            if "region" not in known:
+                known["region"] = region_of(self._s3.get(), bucket)
+        return Scope.of(bucket, **known)
+
+    def key_arn(self, key: str) -> str:
+        """Return the ARN of a key that is named by its id, its ARN or an alias."""
+        return self._keys.resolve(key)
+
+    def of_bucket(self, bucket: str) -> Document | None:
+        """Return the policy of a bucket, or None if it has none."""
+        return bucket_policies.read(self._s3.get(), bucket)
+
+    def of_key(self, key_arn: str) -> Document:
+        """Return the policy of a key."""
+        return self._keys.read(key_arn)
+
+    def findings(self, document: Document, kind: Kind) -> tuple[AnalyzerFinding, ...]:
+        """Return what IAM Access Analyzer's ValidatePolicy finds in a document.
+
+        It needs the permission access-analyzer:ValidatePolicy.
+        """
+        request = {
+            "policyDocument": document.render(indent=None),
+            **_TYPES.get(kind, _OF_IDENTITIES),
+        }
+        client = self._analyzer.get()
+        return tuple(
+            AnalyzerFinding(each["findingType"], each["issueCode"], each["findingDetails"])
+            for page in pages(client, "validate_policy", request, f"the {kind}")
+            for each in page["findings"]
+        )
+
+    def _account(self) -> str:
+        reply = call(self._sts.get(), "get_caller_identity", {}, "the identity of the caller")
+        return str(reply["Account"])
+
+    def _add_default(self, bucket: str, known: dict[str, Any]) -> None:
+        """Add the mode and the key of a bucket's default encryption to what is known."""
+        default = read(self._s3.get(), bucket, Encryption)
+        if default.key is not None:
+            known["key_arns"] = (default.key,)
+        elif default.algorithm != AES256:
+            raise ConfigError(
+                f"s3://{bucket}: new objects are encrypted under the key that AWS manages, whose "
+                "policy cannot be changed.",
+                hint="Name the key that is to be used: --key ARN",
+            )
+        known.setdefault("mode", _MODES[default.algorithm])

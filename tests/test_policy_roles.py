@@ -1,0 +1,505 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policies of roles, buckets and keys against what is expected of them.
+
+The expectations are tables of requests in the library, which `policy check` shows too. Here each
+document alone has to do its part, and each statement is removed and loosened in every way there is:
+a statement that no expectation needs fails.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from s3crypt.errors import ConfigError
+from s3crypt.policy import (
+    OTHERS,
+    Caller,
+    Document,
+    Documents,
+    Expectation,
+    Kind,
+    Policies,
+    Principal,
+    Request,
+    Role,
+    Scope,
+    Statement,
+    Status,
+    Verdict,
+    Who,
+    bucket_policy,
+    check_size,
+    decide,
+    expectations,
+    findings,
+    iam_policy,
+    judged,
+    key_policy,
+    not_understood,
+    trust_policy,
+)
+from s3crypt.policy.expectations import ADMINISTRATOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEYS = tuple(
+    f"arn:aws:kms:eu-central-1:111122223333:key/{number}" for number in ("1111", "2222", "3333")
+)
+PLAIN: dict[str, Any] = {"account": "111122223333", "region": "eu-central-1", "bucket": "acme"}
+EVERYTHING = Scope(
+    **PLAIN,
+    key_arns=KEYS[:2],
+    client_key_arns=KEYS[2:],
+    prefixes=("2026/", "2027/"),
+    env="production",
+    vpc_endpoints=("vpce-0a1b", "vpce-0c2d"),
+    replication_roles=("arn:aws:iam::111122223333:role/replica",),
+)
+SCOPES = {
+    "sse-kms": Scope(**PLAIN, key_arns=KEYS[:1]),
+    "strict": Scope(**PLAIN, key_arns=KEYS[:2], strict=True),
+    "dsse-kms": Scope(**PLAIN, key_arns=KEYS[:1], mode="dsse-kms"),
+    "sse-s3": Scope(**PLAIN, mode="sse-s3"),
+    "client": Scope(**PLAIN, key_arns=KEYS[:1], mode="client"),
+    "both": Scope(**PLAIN, key_arns=KEYS[:1], client_key_arns=KEYS[:1]),
+    "prefixes": Scope(**PLAIN, key_arns=KEYS[:1], prefixes=("2026/q3/",)),
+    "another account's key": Scope(
+        **{**PLAIN, "account": "444455556666"}, key_arns=KEYS[:1], prefixes=("2026/",)
+    ),
+    "everything": EVERYTHING,
+}
+# Those whose documents have between them every form of every statement.
+MUTATED = ("strict", "dsse-kms", "sse-s3", "both", "everything")
+
+
+def people(scope: Scope) -> tuple[Who, ...]:
+    """Return everybody of whom something is expected."""
+    roles = [role for role in Role if scope.prefixes or role is not Role.OBJECT_AUDITOR]
+    return (*roles, OTHERS)
+
+
+def own_policy(who: Who, scope: Scope) -> Document | None:
+    """Return the policy of a role, or None of others."""
+    return iam_policy(who, scope) if isinstance(who, Role) else None
+
+
+def unmet(expected: tuple[Expectation, ...], documents: Documents) -> Iterator[str]:
+    """Yield the expectations that the documents do not meet."""
+    for each, decision in judged(expected, documents):
+        if decision.verdict is not each.verdict:
+            request = each.request
+            yield (
+                f"{each.words}: {request.action} {request.resource} {request.context}: "
+                f"{decision.verdict}, not {each.verdict}: {decision.statements} {decision.reason}"
+            )
+
+
+def of_part(who: Who, scope: Scope, part: str) -> tuple[Expectation, ...]:
+    """Return the expectations that one document has to meet where the others allow everything."""
+    return tuple(
+        each
+        for each in expectations(who, scope)
+        if each.verdict is Verdict.ALLOWED or part in each.held_by
+    )
+
+
+def about_key(expected: tuple[Expectation, ...], key: str) -> tuple[Expectation, ...]:
+    """Return the expectations about a key."""
+    return tuple(each for each in expected if each.request.resource == key)
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_all_policies_together_decide_as_expected(name: str) -> None:
+    """Of every role and of everybody else, each request is allowed or denied as it should be."""
+    scope = SCOPES[name]
+    keys = {arn: key_policy(scope, arn) for arn in scope.all_keys}
+    for who in people(scope):
+        documents = Documents(own_policy(who, scope), bucket_policy(scope), keys)
+        assert not list(unmet(expectations(who, scope), documents)), who
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_a_role_s_policy_holds_without_the_others(name: str) -> None:
+    """What a role may not do, its own policy does not allow, under KMS's default key policy."""
+    scope = SCOPES[name]
+    for who in people(scope):
+        if isinstance(who, Role):
+            documents = Documents(iam_policy(who, scope))
+            assert not list(unmet(of_part(who, scope, "identity"), documents)), who
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_the_bucket_s_policy_holds_without_the_others(name: str) -> None:
+    """A role that may do everything by its own policies does what the bucket lets it do."""
+    scope = SCOPES[name]
+    for who in people(scope):
+        documents = Documents(_permissive(who), bucket_policy(scope))
+        assert not list(unmet(of_part(who, scope, "bucket"), documents)), who
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_the_key_s_policy_holds_without_the_others(name: str) -> None:
+    """A role that may do everything by its own policies does what the key lets it do."""
+    scope = SCOPES[name]
+    for key in scope.all_keys:
+        for who in people(scope):
+            documents = Documents(_permissive(who), keys={key: key_policy(scope, key)})
+            expected = about_key(of_part(who, scope, "key"), key)
+            assert not list(unmet(expected, documents)), who
+
+
+def _permissive(who: Who) -> Document | None:
+    return ADMINISTRATOR if isinstance(who, Role) else None
+
+
+@pytest.mark.parametrize("name", MUTATED)
+def test_no_statement_of_a_role_can_be_loosened(name: str) -> None:
+    """Each change of a statement of a role's policy is noticed."""
+    scope = SCOPES[name]
+    for who in people(scope):
+        if isinstance(who, Role):
+            expected = of_part(who, scope, "identity")
+            survivors = [
+                what
+                for what, mutant in mutants(iam_policy(who, scope))
+                if not any(unmet(expected, Documents(mutant)))
+            ]
+            assert not survivors, who
+
+
+@pytest.mark.parametrize("name", MUTATED)
+def test_no_statement_of_a_bucket_can_be_loosened(name: str) -> None:
+    """Each change of a statement of the bucket's policy is noticed."""
+    scope = SCOPES[name]
+    everybody = people(scope)
+    expected = {
+        who: tuple(e for e in of_part(who, scope, "bucket") if ":s3:::" in e.request.resource)
+        for who in everybody
+    }
+    survivors = [
+        what
+        for what, mutant in mutants(bucket_policy(scope))
+        if not any(
+            any(unmet(expected[who], Documents(_permissive(who), mutant))) for who in everybody
+        )
+    ]
+    assert not survivors
+
+
+@pytest.mark.parametrize("name", [name for name in MUTATED if SCOPES[name].all_keys])
+def test_no_statement_of_a_key_can_be_loosened(name: str) -> None:
+    """Each change of a statement of a key's policy is noticed."""
+    scope = SCOPES[name]
+    everybody = people(scope)
+    for key in {scope.all_keys[0], scope.all_keys[-1]}:
+        expected = {who: about_key(of_part(who, scope, "key"), key) for who in everybody}
+        survivors = [
+            what
+            for what, mutant in mutants(key_policy(scope, key))
+            if not any(
+                any(unmet(expected[who], Documents(_permissive(who), keys={key: mutant})))
+                for who in everybody
+            )
+        ]
+        assert not survivors
+
+
+def mutants(document: Document) -> Iterator[tuple[str, Document]]:
+    """Yield the document with one statement removed or changed, and what was changed."""
+    for index, statement in enumerate(document.statements):
+        before, after = document.statements[:index], document.statements[index + 1 :]
+        yield f"{statement.sid} removed", Document((*before, *after))
+        for what, changed in _changed(statement):
+            yield f"{statement.sid}: {what}", Document((*before, changed, *after))
+
+
+def _changed(statement: Statement) -> Iterator[tuple[str, Statement]]:
+    actions, resources = statement.actions or (), statement.resources or ()
+    for index, action in enumerate(actions):
+        rest = (*actions[:index], *actions[index + 1 :])
+        if rest:
+            yield f"without {action}", replace(statement, actions=rest)
+        wider = f"{action.partition(':')[0]}:*"
+        if statement.effect == "Allow":
+            yield f"{wider} for {action}", replace(statement, actions=(*rest, wider))
+        elif action != wider and action.endswith("*"):
+            yield f"{action} without *", replace(statement, actions=(*rest, action[:-1]))
+    for index, resource in enumerate(resources):
+        rest = (*resources[:index], *resources[index + 1 :])
+        if rest:
+            yield f"without {resource}", replace(statement, resources=rest)
+        if statement.effect == "Allow" and resource != "*":
+            yield f"* for {resource}", replace(statement, resources=(*rest, "*"))
+    if statement.effect == "Allow" and statement.principals:
+        yield "for everyone", replace(statement, principals=(Principal("*", "*"),))
+    yield from _with_other_conditions(statement)
+
+
+def _with_other_conditions(statement: Statement) -> Iterator[tuple[str, Statement]]:
+    for index, condition in enumerate(statement.conditions):
+        before, after = statement.conditions[:index], statement.conditions[index + 1 :]
+        told = f"{condition.operator} {condition.key}"
+        yield f"without {told}", replace(statement, conditions=(*before, *after))
+        values = condition.values
+        for number, value in enumerate(values if len(values) > 1 else ()):
+            fewer = replace(condition, values=(*values[:number], *values[number + 1 :]))
+            changed = replace(statement, conditions=(*before, fewer, *after))
+            yield f"{told} without {value}", changed
+        if condition.operator.endswith("IfExists"):
+            plain = replace(condition, operator=condition.operator.removesuffix("IfExists"))
+            changed = replace(statement, conditions=(*before, plain, *after))
+            yield f"{told} without IfExists", changed
+
+
+def every_document(scope: Scope) -> Iterator[tuple[Kind, Document]]:
+    """Yield each document of a scope, with where it is attached."""
+    yield Kind.BUCKET, bucket_policy(scope)
+    for arn in scope.all_keys:
+        yield Kind.KEY, key_policy(scope, arn)
+    for who in people(scope):
+        if isinstance(who, Role):
+            yield Kind.ROLE, iam_policy(who, scope)
+            yield Kind.TRUST, trust_policy(who, scope)
+    yield Kind.GROUP, iam_policy(Role.AUDITOR, scope)
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_documents_are_ours_and_fit(name: str) -> None:
+    """Sids are alphanumeric, unique and begin with S3crypt; no document is too long."""
+    for kind, document in every_document(SCOPES[name]):
+        check_size(document, kind)
+        sids = [each.sid or "" for each in document.statements]
+        assert len(set(sids)) == len(sids)
+        assert all(re.fullmatch(r"S3crypt[A-Za-z0-9]+", sid) for sid in sids)
+        assert Document.parse(document.render()).meaning == document.meaning
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_documents_are_understood(name: str) -> None:
+    """Nothing that is generated is more than the evaluator knows."""
+    for kind, document in every_document(SCOPES[name]):
+        assert not not_understood(document, kind)
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_documents_pass_the_controls(name: str) -> None:
+    """KMS.1, KMS.2 and KMS.5 pass, for a managed policy as for an inline one."""
+    for kind, document in every_document(SCOPES[name]):
+        for each in (kind, Kind.MANAGED) if kind is Kind.ROLE else (kind,):
+            assert all(found.status is Status.PASSED for found in findings(document, each))
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_no_policy_allows_decryption_under_all_keys(name: str) -> None:
+    """The resources of each statement that allows the use of keys are the keys, one by one."""
+    scope = SCOPES[name]
+    for kind, document in every_document(scope):
+        for each in document.statements if kind is Kind.ROLE else ():
+            uses = [a for a in each.actions or () if a in {"kms:Decrypt", "kms:ReEncryptFrom"}]
+            if each.effect == "Allow" and uses:
+                assert set(each.resources or ()) <= set(scope.all_keys)
+
+
+def test_tls_is_demanded_in_the_spelling_that_auditors_look_for() -> None:
+    """Prowler and Security Hub know one spelling of it, with a text value."""
+    first = bucket_policy(SCOPES["sse-kms"]).to_json()["Statement"][0]
+    assert first == {
+        "Sid": "S3cryptDenyInsecureTransport",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": ["arn:aws:s3:::acme", "arn:aws:s3:::acme/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
+def test_a_lenient_policy_does_not_demand_a_header() -> None:
+    """What is denied leniently demands first that the header is there; strictly it does not."""
+    for name, is_lenient in (("sse-kms", True), ("strict", False)):
+        statements = {each.sid: each for each in bucket_policy(SCOPES[name]).statements}
+        for sid in ("S3cryptDenyWrongMode", "S3cryptDenyWrongKey"):
+            operators = [each.operator for each in statements[sid].conditions]
+            assert ("Null" in operators) == is_lenient
+
+
+def test_an_auditor_has_no_object_reads_and_an_object_auditor_is_no_auditor() -> None:
+    """Nothing of the one is in the other's policy."""
+    auditor, other = (iam_policy(r, EVERYTHING) for r in (Role.AUDITOR, Role.OBJECT_AUDITOR))
+    allowed = [a for s in auditor.statements if s.effect == "Allow" for a in s.actions or ()]
+    assert not [action for action in allowed if "Object" in action or action.endswith(":*")]
+    resources = {r for s in other.statements for r in s.resources or () if ":s3:" in r}
+    assert resources == {
+        "arn:aws:s3:::acme/2026/*",
+        "arn:aws:s3:::acme/2027/*",
+        "arn:aws:s3:::acme",
+    }
+
+
+def test_an_object_auditor_needs_prefixes() -> None:
+    """The policy, and what is expected of it, are refused without any."""
+    for function in (iam_policy, expectations):
+        with pytest.raises(ConfigError, match="none is named") as caught:
+            function(Role.OBJECT_AUDITOR, SCOPES["sse-kms"])
+        assert "--prefix" in str(caught.value.hint)
+
+
+def test_roles_are_named_as_they_are_made() -> None:
+    """By default the bucket's name and the role's; other ARNs count instead."""
+    scope = SCOPES["sse-kms"]
+    assert scope.arns_of(Role.WRITER) == ("arn:aws:iam::111122223333:role/s3crypt/acme-writer",)
+    arn = "arn:aws:iam::111122223333:role/etl"
+    given = Scope(**PLAIN, key_arns=KEYS[:1], role_arns={Role.WRITER: (arn,)})
+    assert given.arns_of(Role.WRITER, Role.READER)[0] == arn
+    assert arn in key_policy(given).render()
+    assert "acme-writer" not in key_policy(given).render()
+
+
+def test_a_scope_follows_from_a_key() -> None:
+    """The account, the Region and the partition are those of the first key's ARN."""
+    arn = "arn:aws-us-gov:kms:us-gov-west-1:444455556666:key/mrk-1"
+    scope = Scope.of("acme", key_arns=(arn,))
+    assert (scope.partition, scope.region, scope.account) == (
+        "aws-us-gov", "us-gov-west-1", "444455556666",
+    )  # fmt: skip
+    assert scope.bucket_arn == "arn:aws-us-gov:s3:::acme"
+    assert scope.root == "arn:aws-us-gov:iam::444455556666:root"
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "bucket": ({"bucket": "Acme"}, "'Acme' is not the name of a bucket"),
+    "account": ({"account": "1234"}, "not an account"),
+    "region": ({"region": "here"}, "not a Region"),
+    "alias": ({"key_arns": ("alias/reports",)}, "not the ARN of a KMS key"),
+    "no key": ({"key_arns": ()}, "need the ARN of the key"),
+    "mode": ({"mode": "sse-c"}, "'sse-c' has no policies"),
+    "s3's own key": ({"mode": "sse-s3"}, "takes no key"),
+    "env": ({"env": "staging"}, "'staging' is no environment"),
+    "prefix": ({"prefixes": ("2026/*",)}, "no prefix for a policy"),
+    "empty prefix": ({"prefixes": ("",)}, "no prefix for a policy"),
+    "endpoint": ({"vpc_endpoints": ("vpc-1",)}, "not a VPC endpoint"),
+    "role": ({"role_arns": {Role.WRITER: ("writer",)}}, "not the ARN of a role"),
+    "provider": ({"identity_provider": "okta"}, "not the ARN of an identity provider"),
+    "audience": ({"audience": "acme"}, "needs an identity provider"),
+    "strict": ({"mode": "client", "strict": True}, "exclude each other"),
+    "no audience": (
+        {"identity_provider": "arn:aws:iam::111122223333:oidc-provider/id.acme.example"},
+        "needs the audience",
+    ),
+    "shared provider": (
+        {
+            "identity_provider": (
+                "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
+            ),
+            "audience": "sts.amazonaws.com",
+        },
+        "Anybody can have a token",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_a_scope_is_named(name: str) -> None:
+    """Before any policy is made, with what to do instead where that is not plain."""
+    wrong, message = MISTAKES[name]
+    with pytest.raises(ConfigError, match=message):
+        Scope(**{**PLAIN, "key_arns": KEYS[:1], **wrong})
+
+
+def test_a_policy_that_is_too_long_is_refused() -> None:
+    """So many prefixes do not fit into a role's policy."""
+    scope = Scope(**PLAIN, key_arns=KEYS, prefixes=tuple(f"{n:0>40}/" for n in range(100)))
+    with pytest.raises(ConfigError, match="AWS takes 10,240"):
+        iam_policy(Role.ROTATOR, scope)
+
+
+def _assuming(trust: Document, caller: Caller, context: dict[str, str]) -> Verdict:
+    """Return the verdict on assuming a role.
+
+    A trust policy, like a key's, is the root of trust: its statements are judged as a key's.
+    """
+    statements = tuple(
+        replace(each, actions=("kms:DescribeKey",), resources=("*",)) for each in trust.statements
+    )
+    request = Request(caller, "kms:DescribeKey", KEYS[0], "111122223333", context)
+    return decide(request, Policies((ADMINISTRATOR,), key=Document(statements))).verdict
+
+
+HOME = Caller("role", "arn:aws:iam::111122223333:role/People", "111122223333")
+TAGGED = replace(HOME, tags={"env": "production"})
+AWAY = Caller("role", "arn:aws:iam::999999999999:role/People", "999999999999")
+MFA = {"aws:MultiFactorAuthPresent": "true"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "role", "caller", "context", "verdict"),
+    [
+        ("sse-kms", Role.WRITER, HOME, {}, Verdict.ALLOWED),
+        ("sse-kms", Role.WRITER, AWAY, {}, Verdict.DENIED),
+        ("sse-kms", Role.SECURITY_ENGINEER, HOME, MFA, Verdict.ALLOWED),
+        ("sse-kms", Role.SECURITY_ENGINEER, HOME, {}, Verdict.DENIED),
+        ("sse-kms", Role.SECURITY_ENGINEER, AWAY, MFA, Verdict.DENIED),
+        ("everything", Role.ROTATOR, TAGGED, {}, Verdict.ALLOWED),
+        ("everything", Role.ROTATOR, HOME, {}, Verdict.DENIED),
+        ("everything", Role.SECURITY_ENGINEER, TAGGED, {}, Verdict.DENIED),
+        ("everything", Role.SECURITY_ENGINEER, TAGGED, MFA, Verdict.ALLOWED),
+    ],
+)
+def test_who_assumes_a_role(
+    scope: str, role: Role, caller: Caller, context: dict[str, str], verdict: Verdict
+) -> None:
+    """Principals of the account, a key admin with MFA, and with --env those with the tag."""
+    assert _assuming(trust_policy(role, SCOPES[scope]), caller, context) is verdict
+
+
+@pytest.mark.parametrize(
+    ("provider", "more", "statement"),
+    [
+        (
+            "arn:aws:iam::111122223333:saml-provider/acme",
+            {},
+            {
+                "Action": "sts:AssumeRoleWithSAML",
+                "Condition": {"StringEquals": {"SAML:aud": "https://signin.aws.amazon.com/saml"}},
+            },
+        ),
+        (
+            "arn:aws:iam::111122223333:oidc-provider/id.acme.example",
+            {"audience": "s3crypt", "subject": "team:data:*"},
+            {
+                "Action": "sts:AssumeRoleWithWebIdentity",
+                "Condition": {
+                    "StringEquals": {"id.acme.example:aud": "s3crypt"},
+                    "StringLike": {"id.acme.example:sub": "team:data:*"},
+                },
+            },
+        ),
+    ],
+)
+def test_people_sign_in_at_the_identity_provider(
+    provider: str, more: dict[str, str], statement: dict[str, Any]
+) -> None:
+    """With its audience and subject; a rotator is a machine of the account all the same."""
+    scope = Scope(**PLAIN, key_arns=KEYS[:1], identity_provider=provider, **more)
+    (found,) = trust_policy(Role.READER, scope).to_json()["Statement"]
+    assert found == {
+        "Sid": "S3cryptAssumeRole",
+        "Effect": "Allow",
+        "Principal": {"Federated": provider},
+        **statement,
+    }
+    (machine,) = trust_policy(Role.ROTATOR, scope).to_json()["Statement"]
+    assert machine["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
+
+
+def test_documents_are_the_same_every_time() -> None:
+    """The same scope makes the same text."""
+    for name in SCOPES:
+        once = [document.render() for _, document in every_document(SCOPES[name])]
+        assert once == [document.render() for _, document in every_document(SCOPES[name])]
+        assert all(json.loads(text) for text in once)
