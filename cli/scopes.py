@@ -97,7 +97,7 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         "--account",
         environment=False,
         metavar="ID",
-        help="The bucket's account.  [default: the key's]",
+        help="The bucket's account.  [default: the key's, else yours]",
     ),
 )
 

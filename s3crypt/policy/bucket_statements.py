@@ -149,7 +149,7 @@ def _network(scope: Scope) -> Iterator[Statement]:
             (scope.bucket_arn, scope.all_objects),
             when("StringNotEquals", "aws:SourceVpce", *scope.vpc_endpoints),
             _NO_SERVICE,
-            when("BoolIfExists", "aws:ViaAWSService", "false"),
+            when("Bool", "aws:ViaAWSService", "false"),
             principals=EVERYONE,
         )
 

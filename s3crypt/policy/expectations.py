@@ -58,10 +58,10 @@ def judged(
     expected: Iterable[Expectation], documents: Documents
 ) -> Iterator[tuple[Expectation, Decision]]:
     """Yield each expectation with what the documents decide together."""
-    made: dict[tuple[bool, Caller | None, str], Policies] = {}
+    made: dict[tuple[bool, str, str], Policies] = {}
     for each in expected:
         caller = each.request.caller
-        outside = caller if caller.account is None else None
+        outside = f"{caller.kind} {caller.arn}" if caller.account is None else ""
         about = (each.granted, outside, _key_of(each.request))
         if about not in made:
             made[about] = _policies(each, documents)
@@ -153,6 +153,12 @@ def other_key(key: str) -> str:
     found = KeyARN.parse(key)
     number = "00000000-0000-4000-8000-000000000000"
     return f"arn:{found.partition}:kms:{found.region}:{found.account}:key/{number}"
+
+
+def foreign_key(scope: Scope) -> str:
+    """Return the ARN of a key that is none of the scope's, whether or not it has any."""
+    first = f"arn:{scope.partition}:kms:{scope.region}:{scope.account}:key/1"
+    return other_key((scope.all_keys or (first,))[0])
 
 
 def _key_of(request: Request) -> str:

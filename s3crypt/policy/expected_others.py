@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from .callers import Caller
 from .evaluation import Request
-from .expectations import Asker, Expectation, allowed, denied, other_key
-from .scope import KeyARN, Role, Scope
+from .expectations import Asker, Expectation, allowed, denied, foreign_key
+from .scope import Role, Scope
 
 _S3_CONTEXT = "kms:EncryptionContext:aws:s3:arn"
 _MODE = "s3:x-amz-server-side-encryption"
@@ -134,7 +134,7 @@ def _service(asker: Asker, service: str) -> Iterator[Expectation]:
         ({}, "without naming the encryption"),
         ({_MODE: "AES256"}, "under SSE-S3"),
         ({_MODE: "aws:kms"}, "under the key that AWS manages"),
-        ({_MODE: "aws:kms", _KEY: _any_key(scope)}, "under a key of its own"),
+        ({_MODE: "aws:kms", _KEY: foreign_key(scope)}, "under a key of its own"),
     ):
         request = replace(inside, context={**inside.context, **context})
         yield allowed(request, f"{service}, where it is let in, delivers {words}", granted=True)
@@ -147,13 +147,16 @@ def _replication(scope: Scope) -> Iterator[Expectation]:
     arn = given[0] if given else f"{scope.root.removesuffix(':root')}:role/replication"
     asker = Asker(scope, Caller("role", arn, scope.account))
     for action in ("s3:GetObjectVersionForReplication", "s3:ReplicateObject", "s3:ReplicateDelete"):
-        request = asker.object(action, {_MODE: "aws:kms", _KEY: _any_key(scope)})
+        request = asker.object(action, {_MODE: "aws:kms", _KEY: foreign_key(scope)})
         outside = replace(request, context=_without_endpoint(request))
         yield allowed(outside, "replication, where it is let in", granted=True)
     for key in scope.sse_keys if given else ():
         for action in ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"):
             request = asker.through_s3(action, key)
-            yield allowed(request, "replication uses the key", granted=True)
+            for pattern in scope.objects:
+                of_object = {**request.context, _S3_CONTEXT: pattern.replace("*", "q3.csv")}
+                words = "replication uses the key"
+                yield allowed(replace(request, context=of_object), words, granted=True)
             direct = replace(request, context=_without(request, "kms:ViaService"))
             yield denied(direct, "replication's role, without S3", "key", granted=True)
             other = {**request.context, _S3_CONTEXT: f"{scope.bucket_arn}-2/q3.csv"}
@@ -179,18 +182,23 @@ def _anonymous(asker: Asker) -> Iterator[Expectation]:
         words = "anonymous, even if the bucket were public"
         yield denied(get, words, "bucket", granted=True)
     if scope.sse_keys:
+        mode = _mode_header(scope)
         for context in (
-            {_MODE: "AES256"},
-            {_MODE: "aws:kms"},
-            {_MODE: _mode_header(scope), _KEY: _any_key(scope)},
+            {_MODE: "AES256", _KEY: scope.sse_keys[0]},
+            {_MODE: mode, _KEY: foreign_key(scope)},
+            {_MODE: mode},
         ):
             request = replace(put, context={**put.context, **context})
             words = "anonymous, even if the bucket were public, in another mode or key"
             yield denied(request, words, "bucket", granted=True)
+    if scope.mode == "sse-s3":
+        request = replace(put, context={**put.context, _MODE: "aws:kms"})
+        words = "anonymous, even if the bucket were public, in another mode"
+        yield denied(request, words, "bucket", granted=True)
 
 
 def _administrators_of(scope: Scope, key: str) -> Iterator[Expectation]:
-    asker = Asker(scope, _admin(scope, KeyARN.parse(key).account))
+    asker = Asker(scope, _admin(scope, scope.account))
     for action in _ADMINISTRATION:
         request = asker.of_key(action, key)
         yield allowed(request, "an administrator keeps the key", granted=True)
@@ -235,12 +243,6 @@ def _strangers_to(scope: Scope, key: str) -> Iterator[Expectation]:
 def _admin(scope: Scope, account: str) -> Caller:
     arn = f"arn:{scope.partition}:iam::{account}:role/Administrator"
     return Caller("role", arn, account, {"env": scope.env} if scope.env else {})
-
-
-def _any_key(scope: Scope) -> str:
-    if scope.all_keys:
-        return other_key(scope.all_keys[0])
-    return other_key(f"arn:{scope.partition}:kms:{scope.region}:{scope.account}:key/1")
 
 
 def _mode_header(scope: Scope) -> str:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from .callers import Caller
 from .evaluation import Request
-from .expectations import Asker, Expectation, allowed, denied, other_key
+from .expectations import Asker, Expectation, Part, allowed, denied, foreign_key, other_key
 from .scope import Role, Scope
 
 _S3_CONTEXT = "kms:EncryptionContext:aws:s3:arn"
@@ -144,6 +144,8 @@ def _security_engineer(asker: Asker) -> Iterator[Expectation]:
     for action in ("kms:ListKeys", "kms:ListAliases"):
         yield allowed(asker.elsewhere(action), "find keys")
     yield allowed(asker.elsewhere("kms:CreateKey"), "create a key")
+    store = asker.elsewhere("kms:CreateCustomKeyStore")
+    yield denied(store, "create a custom key store", "identity")
     bypassing = asker.elsewhere("kms:CreateKey")
     context = {**bypassing.context, "kms:BypassPolicyLockoutSafetyCheck": "true"}
     yield denied(replace(bypassing, context=context), "create a key past KMS's check", "identity")
@@ -219,7 +221,7 @@ def _auditor(asker: Asker) -> Iterator[Expectation]:
         yield denied(asker.object(action), "change an object", "identity")
     for action in ("s3:PutBucketPolicy", "s3:PutLifecycleConfiguration", "s3:DeleteBucket"):
         yield denied(asker.bucket(action), "change the bucket", "identity")
-    for key in asker.scope.all_keys:
+    for key in asker.scope.all_keys or (foreign_key(asker.scope),):
         for action in ("kms:DisableKey", "kms:PutKeyPolicy", "kms:CreateGrant"):
             yield denied(asker.of_key(action, key), "change the key", "identity")
         for action in _ALL_CRYPTO:
@@ -230,7 +232,7 @@ def _auditor(asker: Asker) -> Iterator[Expectation]:
 
 
 def _reads_settings(asker: Asker) -> Iterator[Expectation]:
-    for key in asker.scope.all_keys:
+    for key in asker.scope.all_keys or (foreign_key(asker.scope),):
         for action in (
             "kms:DescribeKey",
             "kms:GetKeyLastUsage",
@@ -410,6 +412,8 @@ def _uses(
     scope = asker.scope
     for key in scope.all_keys:
         yield allowed(asker.of_key("kms:DescribeKey", key), "look up the key of an alias")
+        other = asker.of_key("kms:DescribeKey", other_key(key))
+        yield denied(other, "look up another key", "identity")
     for key in scope.sse_keys:
         for action in through_s3:
             yield from _use_through_s3(asker, action, key)
@@ -486,7 +490,7 @@ def _other_region(scope: Scope) -> str:
     return "eu-west-3" if scope.region != "eu-west-3" else "eu-west-1"
 
 
-_BOTH = ("identity", "key")
+_BOTH: tuple[Part, ...] = ("identity", "key")
 _TABLES: Mapping[Role, Callable[[Asker], Iterator[Expectation]]] = MappingProxyType(
     {
         Role.WRITER: _writer,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from s3crypt.errors import ConfigError
 
 from .documents import Condition, Document, Kind, Principal, Statement, check_size
-from .scope import KeyARN, Role, Scope, root_arn
+from .scope import Role, Scope
 from .statements import EVERYONE, allow, client_side, deny, through_s3, when
 
 # In the policy of a key, "*" is that key.
@@ -63,32 +63,25 @@ def key_policy(scope: Scope, key_arn: str | None = None) -> Document:
         raise ConfigError(
             f"{key_arn or 'A key'} is not a key of these policies.", hint="Name it as their key."
         )
-    administrators, users = _accounts(scope, key_arn)
-    statements = [*_administration(administrators)]
+    account = (Principal("AWS", scope.root),)
+    statements = [*_administration(account)]
     if key_arn in scope.sse_keys:
-        statements += _use_through_s3(scope, users)
+        statements += _use_through_s3(scope, account)
     if key_arn in scope.client_keys:
-        statements += _use_client_side(scope, users)
+        statements += _use_client_side(scope, account)
     document = Document(tuple(statements))
     check_size(document, Kind.KEY)
     return document
 
 
-def _accounts(scope: Scope, arn: str) -> tuple[tuple[Principal, ...], tuple[Principal, ...]]:
-    """Return the account that administers the key, and the one whose roles use it."""
-    key = KeyARN.parse(arn)
-    owner = Principal("AWS", root_arn(key.partition, key.account))
-    return (owner,), (Principal("AWS", scope.root),)
-
-
-def _administration(administrators: tuple[Principal, ...]) -> Iterator[Statement]:
-    yield allow("AdministerKey", _ADMINISTRATION, _THIS_KEY, principals=administrators)
+def _administration(account: tuple[Principal, ...]) -> Iterator[Statement]:
+    yield allow("AdministerKey", _ADMINISTRATION, _THIS_KEY, principals=account)
     yield allow(
         "GrantToServices",
         ("kms:CreateGrant",),
         _THIS_KEY,
         when("Bool", "kms:GrantIsForAWSResource", "true"),
-        principals=administrators,
+        principals=account,
     )
     yield deny(
         "DenyLockoutBypass",
@@ -99,7 +92,7 @@ def _administration(administrators: tuple[Principal, ...]) -> Iterator[Statement
     )
 
 
-def _use_through_s3(scope: Scope, users: tuple[Principal, ...]) -> Iterator[Statement]:
+def _use_through_s3(scope: Scope, account: tuple[Principal, ...]) -> Iterator[Statement]:
     conditions = (*through_s3(scope), *_environment(scope))
     uses = [
         # S3 decrypts the parts of an upload to join them, so that a writer needs Decrypt. It does
@@ -113,7 +106,7 @@ def _use_through_s3(scope: Scope, users: tuple[Principal, ...]) -> Iterator[Stat
         ),
     ]
     for sid, actions, arns in uses:
-        yield allow(sid, actions, _THIS_KEY, _by(arns), *conditions, principals=users)
+        yield allow(sid, actions, _THIS_KEY, _by(arns), *conditions, principals=account)
     if scope.replication_roles:
         # Replication's role has no tag that says an environment.
         yield allow(
@@ -122,11 +115,11 @@ def _use_through_s3(scope: Scope, users: tuple[Principal, ...]) -> Iterator[Stat
             _THIS_KEY,
             _by(scope.replication_roles),
             *through_s3(scope),
-            principals=users,
+            principals=account,
         )
 
 
-def _use_client_side(scope: Scope, users: tuple[Principal, ...]) -> Iterator[Statement]:
+def _use_client_side(scope: Scope, account: tuple[Principal, ...]) -> Iterator[Statement]:
     conditions = (*client_side(scope), *_environment(scope))
     for sid, actions, arns in (
         # Encrypt, for a key that is not the first of several.
@@ -138,7 +131,7 @@ def _use_client_side(scope: Scope, users: tuple[Principal, ...]) -> Iterator[Sta
             scope.arns_of(Role.ROTATOR),
         ),
     ):
-        yield allow(sid, actions, _THIS_KEY, _by(arns), *conditions, principals=users)
+        yield allow(sid, actions, _THIS_KEY, _by(arns), *conditions, principals=account)
 
 
 def _readers(scope: Scope) -> tuple[str, ...]:

@@ -4,7 +4,7 @@
 Each kind of policy has a module of its own; this one gathers their functions.
 """
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from .bucket_statements import bucket_policy
 from .expectations import Documents, Expectation, Part, judged
@@ -34,7 +34,7 @@ __all__ = [
     "trust_policy",
 ]
 
-OTHERS = "others"
+OTHERS: Final = "others"
 """Everybody who has none of the roles: administrators, services, replication, anonymous callers."""
 
 Who: TypeAlias = Role | Literal["others"]

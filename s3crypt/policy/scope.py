@@ -132,8 +132,8 @@ class Scope:
 
         Args:
             bucket: The bucket's name.
-            account: The bucket's account, if it is another one than the key's.
-            region: The bucket's Region, if it is another one than the key's.
+            account: The bucket's account, if there is no key.
+            region: The bucket's Region, if there is no key or the key is in another one.
             more: The other attributes.
 
         Raises:
@@ -245,7 +245,11 @@ def _check_keys(scope: Scope) -> None:
             hint=f"The modes are {', '.join(get_args(Mode))}. SSE-C is denied in all of them.",
         )
     for arn in (*scope.key_arns, *scope.client_key_arns):
-        KeyARN.parse(arn)
+        if KeyARN.parse(arn).account != scope.account:
+            raise ConfigError(
+                f"{arn} is not a key of the bucket's account {scope.account}.",
+                hint="s3crypt makes policies for keys of the bucket's own account.",
+            )
     if scope.mode == "sse-s3" and scope.key_arns:
         raise ConfigError(
             "sse-s3 takes no key: S3 holds it.", hint="Name sse-kms, or leave the key out."
