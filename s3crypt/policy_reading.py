@@ -23,7 +23,7 @@ from .errors import ConfigError
 from .kms.policies import KeyPolicies
 from .kms.service import KMS
 from .policy import Document, Kind, Scope
-from .requests import call, pages
+from .requests import call
 
 if TYPE_CHECKING:
     import boto3
@@ -148,12 +148,19 @@ class PolicyReader:
             "policyDocument": document.render(indent=None),
             **_TYPES.get(kind, _OF_IDENTITIES),
         }
-        client = self._analyzer.get()
-        return tuple(
-            AnalyzerFinding(each["findingType"], each["issueCode"], each["findingDetails"])
-            for page in pages(client, "validate_policy", request, f"the {kind}")
-            for each in page["findings"]
-        )
+        found: list[AnalyzerFinding] = []
+        while True:
+            # Asked once: the verdicts do not wait for a service that is not there.
+            reply = call(
+                self._analyzer.get(), "validate_policy", request, f"the {kind}", is_look=True
+            )
+            found += [
+                AnalyzerFinding(each["findingType"], each["issueCode"], each["findingDetails"])
+                for each in reply["findings"]
+            ]
+            if not reply.get("nextToken"):
+                return tuple(found)
+            request = {**request, "nextToken": reply["nextToken"]}
 
     def _account(self) -> str:
         reply = call(self._sts.get(), "get_caller_identity", {}, "the identity of the caller")

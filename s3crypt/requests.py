@@ -464,7 +464,6 @@ _PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
     "list_keys": ("Truncated", _MARKER),
     "list_resource_tags": ("Truncated", _MARKER),
     "list_role_policies": ("IsTruncated", _SAME_MARKER),
-    "validate_policy": (None, {"nextToken": "nextToken"}),
 }
 
 

@@ -16,7 +16,7 @@ from .scope import KeyARN, Scope, root_arn
 
 Part: TypeAlias = Literal["identity", "bucket", "key"]
 
-ADMINISTRATOR = Document((Statement("Allow", actions=("*",), resources=("*",)),))
+ADMINISTRATOR = Document((Statement("Allow", "AnotherPolicy", actions=("*",), resources=("*",)),))
 """The policy of somebody who may do everything, as AWS's AdministratorAccess."""
 
 
@@ -179,5 +179,7 @@ def _policies(each: Expectation, documents: Documents) -> Policies:
 def _granting(bucket: Document | None, caller: Caller) -> Document:
     """Return a bucket's policy with a statement that lets a service or everybody in."""
     principal = Principal("Service", str(caller.arn)) if caller.arn else Principal("*", "*")
-    more = Statement("Allow", principals=(principal,), actions=("s3:*",), resources=("*",))
+    more = Statement(
+        "Allow", "Another", principals=(principal,), actions=("s3:*",), resources=("*",)
+    )
     return Document((*(bucket.statements if bucket else ()), more))

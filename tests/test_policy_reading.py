@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What AWS is asked about policies: the names in new ones, and Access Analyzer's findings."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from relay import Answer, Asked, relaying
+
+from s3crypt.errors import ConfigError, StorageError
+from s3crypt.policy import Document, Kind, Statement, bucket_policy
+from s3crypt.policy_reading import AnalyzerFinding, PolicyReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import boto3
+    from types_boto3_kms.client import KMSClient
+
+    from s3crypt.sandbox import Running
+
+_DOCUMENT = Document((Statement("Deny", actions=("s3:*",), resources=("*",)),))
+
+
+@pytest.fixture
+def reader(session: boto3.Session) -> PolicyReader:
+    """Return a reader of the sandbox's policies."""
+    return PolicyReader(session=session)
+
+
+def _encrypt(session: boto3.Session, bucket: str, **default: str) -> None:
+    session.client("s3").put_bucket_encryption(
+        Bucket=bucket,
+        ServerSideEncryptionConfiguration={
+            "Rules": [{"ApplyServerSideEncryptionByDefault": default}]  # type: ignore[typeddict-item]
+        },
+    )
+
+
+def test_the_key_is_that_of_the_bucket_s_encryption(
+    reader: PolicyReader, session: boto3.Session, bucket: str, kms: KMSClient
+) -> None:
+    """The mode too; account and Region follow from the key."""
+    key = kms.create_key()["KeyMetadata"]
+    _encrypt(session, bucket, SSEAlgorithm="aws:kms:dsse", KMSMasterKeyID=key["KeyId"])
+    scope = reader.scope(bucket)
+    assert (scope.mode, scope.key_arns) == ("dsse-kms", (key["Arn"],))
+    assert (scope.account, scope.region) == (key["Arn"].split(":")[4], key["Arn"].split(":")[3])
+
+
+def test_a_named_key_counts_instead(reader: PolicyReader, bucket: str, kms: KMSClient) -> None:
+    """By an alias too; nothing is asked about the bucket."""
+    arn = kms.create_key()["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName=f"alias/{bucket}", TargetKeyId=arn)
+    assert reader.scope("not-there", key_arns=(f"alias/{bucket}",)).key_arns == (arn,)
+
+
+def test_without_a_kms_key_the_mode_is_sse_s3(reader: PolicyReader, bucket: str) -> None:
+    """The Region is the bucket's."""
+    scope = reader.scope(bucket, account="123456789012")
+    assert (scope.mode, scope.key_arns, scope.region) == ("sse-s3", (), "us-east-1")
+
+
+def test_the_key_that_aws_manages_has_no_policy_to_write(
+    reader: PolicyReader, session: boto3.Session, bucket: str
+) -> None:
+    """A bucket whose default names no key is refused, with the option that names one."""
+    _encrypt(session, bucket, SSEAlgorithm="aws:kms")
+    with pytest.raises(ConfigError, match="the key that AWS manages") as caught:
+        reader.scope(bucket)
+    assert "--key" in str(caught.value.hint)
+
+
+def test_policies_are_read_as_they_are(
+    reader: PolicyReader, session: boto3.Session, bucket: str, kms: KMSClient
+) -> None:
+    """Of a bucket, which may have none, and of a key."""
+    arn = kms.create_key()["KeyMetadata"]["Arn"]
+    document = bucket_policy(reader.scope(bucket, key_arns=(arn,)))
+    assert reader.of_bucket(bucket) is None
+    session.client("s3").put_bucket_policy(Bucket=bucket, Policy=document.render())
+    found = reader.of_bucket(bucket)
+    assert found is not None
+    assert found.meaning == document.meaning
+    assert reader.of_key(reader.key_arn(arn)).statements
+
+
+def _said(*codes: str, following: str | None = None) -> Answer:
+    findings = [
+        {
+            "findingType": "SUGGESTION",
+            "issueCode": code,
+            "findingDetails": f"{code}.",
+            "learnMoreLink": "",
+            "locations": [],
+        }
+        for code in codes
+    ]
+    body = {"findings": findings, **({"nextToken": following} if following else {})}
+    return Answer(200, {"content-type": "application/json"}, json.dumps(body).encode())
+
+
+def _found(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch, answers: list[Answer], kind: Kind
+) -> tuple[tuple[AnalyzerFinding, ...], list[Asked]]:
+    """Return what a reader finds where Access Analyzer answers so, and what it was asked."""
+    asked: list[Asked] = []
+
+    def answer(request: Asked, _forward: Callable[[], Answer]) -> Answer:
+        asked.append(request)
+        return answers[len(asked) - 1]
+
+    with relaying(sandbox.endpoint_url, answer) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_ACCESSANALYZER", relay.url)
+        return PolicyReader().findings(_DOCUMENT, kind), asked
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_", "resource"),
+    [
+        (Kind.BUCKET, "RESOURCE_POLICY", "AWS::S3::Bucket"),
+        (Kind.KEY, "RESOURCE_POLICY", None),
+        (Kind.TRUST, "RESOURCE_POLICY", "AWS::IAM::AssumeRolePolicyDocument"),
+        (Kind.ROLE, "IDENTITY_POLICY", None),
+    ],
+)
+def test_access_analyzer_is_told_where_a_document_is_attached(
+    sandbox: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Kind,
+    type_: str,
+    resource: str | None,
+) -> None:
+    """In AWS's words."""
+    found, (asked,) = _found(sandbox, monkeypatch, [_said()], kind)
+    sent = json.loads(asked.body)
+    assert found == ()
+    assert (sent["policyType"], sent.get("validatePolicyResourceType")) == (type_, resource)
+    assert json.loads(sent["policyDocument"]) == _DOCUMENT.to_json()
+
+
+def test_access_analyzer_s_findings_are_read_to_their_end(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page by page."""
+    answers = [_said("ONE", following="more"), _said("TWO")]
+    found, asked = _found(sandbox, monkeypatch, answers, Kind.KEY)
+    assert [(each.type, each.code) for each in found] == [
+        ("SUGGESTION", "ONE"),
+        ("SUGGESTION", "TWO"),
+    ]
+    assert "more" in asked[1].target
+
+
+def test_access_analyzer_is_asked_once(sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal is an error at once, as is a reply without findings."""
+    headers = {"content-type": "application/json", "x-amzn-errortype": "AccessDeniedException"}
+    for answer in (Answer(403, headers, b'{"message":"no"}'), Answer(200, headers, b"{}")):
+        with pytest.raises(StorageError):
+            _found(sandbox, monkeypatch, [answer], Kind.KEY)
