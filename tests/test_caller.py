@@ -10,7 +10,7 @@ import pytest
 from policy_samples import ACCOUNT
 from relay import Answer, Asked, relaying
 
-from s3crypt import StorageError
+from s3crypt import ConfigError, StorageError
 from s3crypt.aws import Clients
 from s3crypt.caller import Identity, identify
 from s3crypt.policy import Caller
@@ -88,6 +88,13 @@ def test_an_identity_of_an_unknown_form_is_an_error(sandbox: Running) -> None:
     """What it may do is not guessed."""
     with pytest.raises(StorageError, match="unknown form"):
         identified(sandbox, f"arn:aws:sts::{ACCOUNT}:self/1")
+
+
+def test_identities_are_not_asked_for_over_plain_http() -> None:
+    """Whoever is on the way could name another caller."""
+    sts: Clients[STSClient] = Clients("sts", endpoint_url="http://192.0.2.1")
+    with pytest.raises(ConfigError, match=r"identities would go to 192\.0\.2\.1 over plain HTTP"):
+        identify(sts, Clients("iam"))
 
 
 def test_the_sandbox_has_a_caller() -> None:
