@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 @dry_run_option
 @option("--yes", "-y", is_flag=True, environment=False, help="Write without asking.")
-@common_options
+@common_options(service="aws")
 def apply(
     settings: Settings, *, file: Path, target: str, save_in: Path, dry_run: bool, yes: bool
 ) -> None:
@@ -46,11 +46,7 @@ def apply(
     """
     from s3crypt.policy_changes import PolicyWriter  # noqa: PLC0415 - boto3
 
-    writer = PolicyWriter(
-        session=settings.session,
-        expected_bucket_owner=settings.expected_bucket_owner,
-        allow_plain_http=settings.allow_plain_http,
-    )
+    writer = PolicyWriter(session=settings.session, allow_plain_http=settings.allow_plain_http)
     plan = writer.plan(_read(file), target.removeprefix("kms:"))
     _show(settings, plan)
     plan.check()

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .aws import Clients
 from .aws_errors import http_status
@@ -157,7 +157,6 @@ class PolicyWriter:
 
     Args:
         session: boto3 session to make clients from; the default one if left out.
-        expected_bucket_owner: Refuse a bucket of another account than this one.
         allow_plain_http: Let requests go to other machines over plain HTTP.
 
     Raises from every method:
@@ -171,22 +170,13 @@ class PolicyWriter:
         self,
         *,
         session: "boto3.Session | None" = None,
-        expected_bucket_owner: str | None = None,
         allow_plain_http: bool = False,
     ) -> None:
-        self._s3: Clients[S3Client] = Clients(
-            "s3",
-            session=session,
-            allow_plain_http=allow_plain_http,
-            expected_bucket_owner=expected_bucket_owner,
-        )
-        self._sts: Clients[STSClient] = Clients(
-            "sts", session=session, allow_plain_http=allow_plain_http
-        )
-        self._iam: Clients[IAMClient] = Clients(
-            "iam", session=session, allow_plain_http=allow_plain_http
-        )
-        kms: Clients[KMSClient] = Clients("kms", session=session, allow_plain_http=allow_plain_http)
+        how: Any = {"session": session, "allow_plain_http": allow_plain_http}
+        self._s3: Clients[S3Client] = Clients("s3", **how)
+        self._sts: Clients[STSClient] = Clients("sts", **how)
+        self._iam: Clients[IAMClient] = Clients("iam", **how)
+        kms: Clients[KMSClient] = Clients("kms", **how)
         self._keys = KeyPolicies(KMS(kms))
 
     def plan(self, wanted: Document, target: str) -> Plan:
