@@ -33,7 +33,8 @@ def judged(
     has_known_path: bool = True,
 ) -> Judgement:
     """Return the judgement about a bucket's policy."""
-    merged = merge(current and Document.parse(current), Document.parse(wanted))
+    before = None if current is None else Document.parse(current)
+    merged = merge(before, Document.parse(wanted))
     role = caller or Caller("role", ENGINEER, ACCOUNT)
     subject = Subject(Kind.BUCKET, "arn:aws:s3:::acme", ACCOUNT, role, has_known_path)
     return judge(merged, subject)
@@ -87,7 +88,7 @@ def test_what_locks_the_caller_out_is_refused(locking: dict[str, Any]) -> None:
     assert str(locking["Sid"]) in first
 
 
-UNCERTAIN = {
+UNCERTAIN: dict[str, dict[str, Any]] = {
     "operator": {"Condition": {"StringResembles": {"aws:PrincipalArn": OTHER}}},
     "key": {"Condition": {"StringEquals": {"aws:Moon": "full"}}},
     "NotPrincipal": {"NotPrincipal": {"AWS": ENGINEER}, "Principal": None, "Condition": None},

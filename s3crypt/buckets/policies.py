@@ -102,11 +102,12 @@ def _is_json(text: str) -> bool:
 
 
 def _explained(error: StorageError, bucket: str) -> StorageError:
-    if error.code not in _EXPLANATIONS:
+    code = str(error.code)
+    if code not in _EXPLANATIONS:
         return error
-    what, hint = _EXPLANATIONS[error.code]
+    what, hint = _EXPLANATIONS[code]
     # S3's own words say what is wrong with a policy.
-    said = f" ({error.__cause__})" if error.code == "MalformedPolicy" else ""
+    said = f" ({error.__cause__})" if code == "MalformedPolicy" else ""
     return type(error)(
         f"{_subject(bucket)}: {what}{said}",
         hint=hint,

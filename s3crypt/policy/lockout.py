@@ -148,7 +148,7 @@ def _with_uncertain_keys(document: Document) -> Document:
 def _with_uncertain_key(condition: Condition) -> Condition:
     if not condition.key.lower().startswith(_UNCERTAIN):
         return condition
-    return replace(condition, key=f"{condition.key} of later requests")
+    return replace(condition, key=f"later requests' {condition.key}")
 
 
 def _without_unclear(merged: Merged, subject: Subject, request: Request) -> Document:
