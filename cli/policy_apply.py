@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from s3crypt.errors import ConfigError, LocalFileNotFoundError, StorageError
-from s3crypt.policy import Document
+from s3crypt.policy.merging import parse_wanted
 
 from .asking import is_agreed
 from .options import Settings, common_options, option
@@ -15,6 +15,7 @@ from .output import print_json, print_line, say
 from .places import dry_run_option
 
 if TYPE_CHECKING:
+    from s3crypt.policy import Document
     from s3crypt.policy_changes import Applied, Plan
 
 
@@ -58,9 +59,9 @@ def apply(
         _tell(settings, f"The policy of {plan.target} was not changed.")
 
 
-def _read(file: Path) -> Document:
+def _read(file: Path) -> "Document":
     try:
-        return Document.parse(file.read_text("utf-8"))
+        return parse_wanted(file.read_text("utf-8"))
     except FileNotFoundError as error:
         raise LocalFileNotFoundError(f"{file}: no such file.", hint="Check the path.") from error
     except OSError as error:

@@ -42,7 +42,7 @@ from .local.files import hint_for
 from .location import Location
 from .policy import Document, Kind, check_size
 from .policy.lockout import Judgement, Subject, judge
-from .policy.merging import Difference, Merged, merge
+from .policy.merging import NO_POLICY, Difference, Merged, merge
 
 if TYPE_CHECKING:
     import boto3
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 # KMS says that a new policy may take minutes to be everywhere, and that most take seconds.
 # https://docs.aws.amazon.com/kms/latest/developerguide/accessing-kms.html#programming-eventual-consistency
 _SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
-_EMPTY = Document(())
 _OWNER_ALONE = 0o600
 
 
@@ -143,6 +142,11 @@ class Applied:
 
     plan: Plan
     saved: Path | None
+
+    @property
+    def before(self) -> Document:
+        """The policy to plan with in order to take the change back."""
+        return self.plan.merged.current or NO_POLICY
 
     @property
     def undo(self) -> str | None:
@@ -329,7 +333,7 @@ def _judged(target: Target, merged: Merged, identity: Identity) -> Judgement:
 
 def _save(plan: Plan, folder: Path) -> Path:
     """Write the policy before to a new file that only its owner can read; return its path."""
-    text = _EMPTY.render() if plan.before is None else plan.before
+    text = NO_POLICY.render() if plan.before is None else plan.before
     name = plan.target.id.rpartition("/")[2]
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     path = folder / f"{name}-policy-{moment}.json"

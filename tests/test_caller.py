@@ -30,6 +30,7 @@ _SAID = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-
 <Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"""
 _OF_ROLE = """<GetRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetRoleResult><Role>
 <Arn>{arn}</Arn><RoleName>Engineer</RoleName><Path>/</Path><RoleId>AROAEXAMPLE</RoleId>
+<AssumeRolePolicyDocument>%7B%7D</AssumeRolePolicyDocument>
 <CreateDate>2026-01-01T00:00:00Z</CreateDate></Role></GetRoleResult></GetRoleResponse>"""
 _DENIED = (
     "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"

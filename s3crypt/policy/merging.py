@@ -8,6 +8,7 @@ stay as they are. Whether the result may be written is judged in `lockout`.
 import difflib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -95,6 +96,22 @@ class Merged:
         wanted was generated with other options or by another version, or was edited by hand.
         """
         return tuple(each.sid for each in self.differences if each.was is not None)
+
+
+NO_POLICY = Document(())
+"""What stands for no policy at all; as text, the saved copy where there was none."""
+
+
+def parse_wanted(text: str) -> Document:
+    """Return the policy that a file has, or `NO_POLICY` if it is the saved copy of none.
+
+    Raises:
+        ConfigError: It is no policy.
+    """
+    with suppress(ValueError):
+        if json.loads(text) == NO_POLICY.to_json():
+            return NO_POLICY
+    return Document.parse(text)
 
 
 def merge(current: Document | None, wanted: Document) -> Merged:
