@@ -3,6 +3,8 @@
 
 moto answers; a strict front before it refuses what AWS refuses and moto lets pass: SSE-C without
 its key, disabled keys, lost races, bodies that were cut short or are not those of their checksums.
+IAM, STS, CloudTrail and Access Analyzer's ValidatePolicy answer as well, as far as setting up a
+bucket and its roles needs them. No policy is evaluated.
 Everything is held in memory and gone when it stops. It checks
 no signatures and isolates no users: nothing in it is a secret worth keeping. It takes no request
 that a web page made a browser send.
@@ -59,6 +61,8 @@ HOST = "127.0.0.1"
 TOKEN_HEADER = "x-s3crypt-token"  # noqa: S105  a header's name
 # In every reply, so that a client can tell the sandbox from services that know less of S3.
 SANDBOX_HEADER = "x-s3crypt-sandbox"
+# As botocore spells them in the names of variables.
+_SERVICES = ("ACCESSANALYZER", "CLOUDTRAIL", "IAM", "KMS", "S3", "STS")
 _READY_SECONDS = 30
 _STOP_SECONDS = 10
 _PROFILE = "s3crypt-sandbox"
@@ -158,8 +162,7 @@ def environment(running: Running) -> dict[str, str]:
     no_proxy = _without_proxy()
     return {
         "AWS_ENDPOINT_URL": running.endpoint_url,
-        "AWS_ENDPOINT_URL_S3": running.endpoint_url,
-        "AWS_ENDPOINT_URL_KMS": running.endpoint_url,
+        **{f"AWS_ENDPOINT_URL_{name}": running.endpoint_url for name in _SERVICES},
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
         "AWS_ACCESS_KEY_ID": "s3crypt-sandbox",
         "AWS_SECRET_ACCESS_KEY": "s3crypt-sandbox",

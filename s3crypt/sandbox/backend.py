@@ -9,24 +9,29 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from moto.backends import get_backend
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.iam import models as iam_models
 from moto.iam.access_control import PermissionResult
 from moto.kms import models as kms_models
 from moto.kms import utils as kms_utils
 from moto.kms.responses import KmsResponse
 from moto.moto_server.werkzeug_app import create_backend_app
 from moto.s3.exceptions import AccessDeniedByLock
-from moto.s3.models import FakeDeleteMarker, s3_backends
+from moto.s3.models import OWNER, FakeBucket, FakeDeleteMarker, s3_backends
+from moto.sts.models import sts_backends
 
 from . import HOST
+from .policies import denies_everybody, statements_of
 from .wire import Refusal, Reply, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 class Moto:
@@ -36,16 +41,17 @@ class Moto:
         _mend()
         self.account = str(DEFAULT_ACCOUNT_ID)
         # moto's own dispatcher would look through its folder of services at every request.
-        self._applications: dict[str, Any] = {
-            name: create_backend_app(name) for name in ("s3", "kms")
-        }
+        self._applications: dict[str, Any] = {name: _CREATE(name) for name in ("s3", "kms")}
+        self._guard = threading.Lock()
         self._kms = kms_models.kms_backends[self.account]
         self._s3 = s3_backends[self.account]["aws"]
+        self._iam = iam_models.iam_backends[self.account]["aws"]
+        self._sts = sts_backends[self.account]["aws"]
 
     def __call__(self, request: Request) -> Reply:
         """Let moto answer."""
         head: list[Any] = []
-        application = self._applications[request.service]
+        application = self._application(request.service)
         chunks = application(self._environ(request), lambda *said: head.extend(said))
         try:
             body = b"".join(chunks)
@@ -55,9 +61,9 @@ class Moto:
         return Reply(int(head[0].split()[0]), tuple(head[1]), body)
 
     def reset(self) -> None:
-        """Forget every bucket and key, in every region."""
-        for backends in (s3_backends, kms_models.kms_backends):
-            for account in backends.values():
+        """Forget every bucket, key, role and trail, in every region."""
+        for name in {*self._applications, "iam", "sts"}:
+            for account in _BACKENDS(name).values():
                 account.reset()
 
     def bucket(self, name: str) -> Any | None:
@@ -100,6 +106,39 @@ class Moto:
             return version if is_marker else None
         return said.get("version-id")
 
+    def tags(self, thing: Any) -> frozenset[tuple[str, str]]:
+        """Return the tags of moto's object version."""
+        found = self._s3.tagger.get_tag_dict_for_resource(thing.arn)
+        return frozenset(found.items())
+
+    def grants_to_others(self, bucket: Any) -> bool:
+        """Return whether the ACL of moto's bucket has a grant that is not its owner's."""
+        grants = [] if bucket.acl is None else bucket.acl.grants
+        return any(each.id != OWNER for grant in grants for each in grant.grantees)
+
+    def replicate(self, thing: Any, bucket: str) -> Any:
+        """Store a replica of moto's object version in another bucket, and return it.
+
+        It has the source's version id, time, metadata, tags and retention, as S3's replicas have.
+        """
+        replica = self._s3.put_object(
+            bucket,
+            thing.name,
+            thing.value,
+            storage=thing.storage_class,
+            etag=thing.etag.strip('"'),
+            multipart=thing.multipart,
+            lock_mode=thing.lock_mode,
+            lock_legal_status=thing.lock_legal_status,
+            lock_until=thing.lock_until,
+            disable_notification=True,
+        )
+        replica._version_id = thing.version_id  # noqa: SLF001  moto makes another one
+        replica.last_modified = thing.last_modified
+        replica.set_metadata(dict(thing.metadata))
+        self._s3.tagger.copy_tags(thing.arn, replica.arn)
+        return replica
+
     def upload(self, bucket: str, upload_id: str) -> Any | None:
         """Return moto's multipart upload, until it is completed or aborted."""
         found = self.bucket(bucket)
@@ -121,6 +160,60 @@ class Moto:
         if found is not None and found.multi_region:
             _name_replica(found)
         return found
+
+    def tag_key(self, key: Any, region: str, tags: Mapping[str, str]) -> None:
+        """Add tags to moto's KMS key."""
+        self._kms[region].tag_resource(key.id, dict(tags))
+
+    def caller(self, request: Request) -> str:
+        """Return the ARN of the user, or of the role's session, whose access key signed a request.
+
+        A key that was not made here is that of a user named sandbox.
+        """
+        key = request.scope[0] if request.scope else ""
+        found: Any = self._sts.get_assumed_role_from_access_key(key)
+        found = found or self._iam.get_user_from_access_key_id(key)
+        return str(found.arn) if found else f"arn:aws:iam::{self.account}:user/sandbox"
+
+    def role(self, name: str) -> Any | None:
+        """Return moto's IAM role; IAM compares names without regard to case."""
+        return _named(self._iam.roles.values(), name)
+
+    def group(self, name: str) -> Any | None:
+        """Return moto's IAM group."""
+        return _named(self._iam.groups.values(), name)
+
+    def groups(self) -> list[Any]:
+        """Return all of moto's IAM groups."""
+        return list(self._iam.groups.values())
+
+    def user(self, name: str) -> Any | None:
+        """Return moto's IAM user."""
+        return _named(self._iam.users.values(), name)
+
+    def managed_policy(self, arn: str) -> Any | None:
+        """Return moto's managed policy."""
+        return self._iam.managed_policies.get(arn)
+
+    def trail(self, name: str, region: str) -> Any | None:
+        """Return moto's trail of this name or ARN in its home region."""
+        held = _BACKENDS("cloudtrail")[self.account][region].trails.values()
+        return next((trail for trail in held if name in {trail.trail_name, trail.arn}), None)
+
+    def has_principal(self, arn: str) -> bool:
+        """Return whether an ARN of this account is that of a role or user; True for others."""
+        _, _, service, _, account, resource = arn.split(":", 5)
+        if service != "iam" or account != self.account or resource == "root":
+            return True
+        things: tuple[Any, ...] = (*self._iam.roles.values(), *self._iam.users.values())
+        return any(thing.arn == arn for thing in things)
+
+    def _application(self, service: str) -> Any:
+        """Return moto's application for a service; those that few programs use are made late."""
+        with self._guard:
+            if service not in self._applications:
+                self._applications[service] = _CREATE(service)
+            return self._applications[service]
 
     def _environ(self, request: Request) -> dict[str, Any]:
         uri = f"{request.raw_path}?{request.raw_query}".removesuffix("?")
@@ -153,6 +246,12 @@ class Moto:
         return environ
 
 
+_ATTACH: Any = iam_models.ManagedPolicy.attach_to
+# Their parameters are typed as one of two hundred literal names.
+_BACKENDS: Any = get_backend
+_CREATE: Any = create_backend_app
+
+
 def _mend() -> None:
     # moto's multi-Region ids are longer than AWS's, and than the room its blobs have for them.
     mended: Any = kms_models
@@ -163,6 +262,28 @@ def _mend() -> None:
     # It would refuse our shorter ids; the KMS rules resolve every reference before moto sees it.
     mended = KmsResponse
     mended._validate_cmk_id = lambda *_: None  # noqa: SLF001
+    # It counts a policy that is attached twice to a role as two attachments.
+    mended = iam_models.ManagedPolicy
+    mended.attach_to = _attach_once
+    # It takes every statement with a condition for one that denies, even one that allows.
+    mended = FakeBucket
+    mended.get_permission = _permission
+
+
+def _permission(bucket: Any, action: str, resource: str) -> PermissionResult:
+    statements = statements_of((bucket.policy or b"").decode("utf-8"))
+    if any(denies_everybody(each, action, resource) for each in statements):
+        return PermissionResult.DENIED
+    return PermissionResult.NEUTRAL
+
+
+def _attach_once(policy: Any, entity: Any) -> None:
+    if policy.arn not in entity.managed_policies:
+        _ATTACH(policy, entity)
+
+
+def _named(things: Iterable[Any], name: str) -> Any | None:
+    return next((thing for thing in things if thing.name.lower() == name.lower()), None)
 
 
 def _name_replica(key: Any) -> None:

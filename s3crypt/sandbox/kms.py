@@ -7,7 +7,6 @@ It must not know S3, which asks it whether a key may be used, nor how a request 
 from __future__ import annotations
 
 import base64
-import fnmatch
 import json
 import secrets
 import threading
@@ -15,6 +14,14 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .policies import (
+    denies_everybody,
+    form_fault,
+    is_about,
+    is_for,
+    statements_of,
+    unknown_principal,
+)
 from .wire import Refusal, Reply, Request, json_reply
 
 if TYPE_CHECKING:
@@ -60,6 +67,7 @@ _DAY = 86_400
 _ON_DEMAND_ROTATIONS = 25
 _ROTATION_DAYS = range(90, 2561)
 _DELETION_DAYS = range(7, 31)
+_POLICY_BYTES = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,7 @@ class _Call:
 
     operation: str
     region: str
+    caller: str
     body: dict[str, Any] = field(repr=False)
 
 
@@ -84,7 +93,8 @@ class KMS:
         if not request.scope:
             raise Refusal(400, "MissingAuthenticationTokenException", "Request is not signed.")
         operation = request.headers["x-amz-target"].partition(".")[2]
-        call = _Call(operation, request.region, json.loads(request.body or b"{}"))
+        caller = self._moto.caller(request)
+        call = _Call(operation, request.region, caller, json.loads(request.body or b"{}"))
         with self._lock:
             resolved = self._resolved(call)
             rule = self._RULES.get(operation)
@@ -93,7 +103,10 @@ class KMS:
                 raise Refusal(412, "DryRunOperationException", "The request would have succeeded.")
             if answer is not None:
                 return json_reply(200, answer)
-            return self._moto(replace(request, body=resolved))
+            reply = self._moto(replace(request, body=resolved))
+            if operation == "ReplicateKey" and reply.status == 200:
+                self._finish_replica(call)
+            return reply
 
     def refused(self, request: Request, refusal: Refusal) -> Reply:
         """Say a refusal the way KMS does."""
@@ -105,7 +118,7 @@ class KMS:
         return Reply(refusal.status, headers, json.dumps(content).encode("utf-8"))
 
     def _resolved(self, call: _Call) -> bytes:
-        """Return the body with keys' ids for all references, and a new key's use; moto lacks both.
+        """Return the body with keys' ids for all references, and with defaults that moto lacks.
 
         Raises:
             Refusal: There is no such key, or the operation takes no aliases.
@@ -121,6 +134,8 @@ class KMS:
             if call.operation not in {*_WITHOUT_POLICY, "ReEncrypt"}:
                 _check_caller(key, f"kms:{call.operation}")
             body[name] = key.id
+        if call.operation in {"GetKeyPolicy", "PutKeyPolicy"}:
+            body["PolicyName"] = body.get("PolicyName") or "default"
         if call.operation == "CreateKey":
             body["KeyUsage"] = body.get("KeyUsage") or "ENCRYPT_DECRYPT"
         return json.dumps(body).encode("utf-8")
@@ -167,14 +182,40 @@ class KMS:
         text = call.body.get("Policy")
         if text is None:
             return
-        statements = _statements(text)
-        if not statements:
-            raise _malformed_policy("The policy is not a JSON object with a statement.")
-        may_change = _permission(statements, "kms:PutKeyPolicy") is None
+        statements = statements_of(text)
+        _check_policy_form(text)
+        if unknown_principal(self._moto, statements) is not None:
+            raise _malformed_policy(
+                "Policy contains a statement with one or more invalid principals."
+            )
+        callers = [one for one in statements if is_for(one, call.caller)]
+        denied = any(denies_everybody(one, "kms:PutKeyPolicy") for one in statements)
+        may_change = not denied and _permission(callers, "kms:PutKeyPolicy") is None
         if not may_change and not call.body.get("BypassPolicyLockoutSafetyCheck"):
             raise _malformed_policy(
                 "The new key policy will not allow you to update the key policy in the future."
             )
+
+    def _replicate(self, call: _Call) -> None:
+        self._check_policy(call)
+        key, region = self._key(call), str(call.body.get("ReplicaRegion", ""))
+        _check_state(key)
+        if not key.multi_region or key.multi_region_configuration["PrimaryKey"]["Arn"] != key.arn:
+            raise Refusal(
+                400, "UnsupportedOperationException", f"{key.arn} is no multi-Region primary key."
+            )
+        if self._moto.key(key.id, region) is not None:
+            raise Refusal(400, "AlreadyExistsException", f"{key.id} exists in {region} already.")
+
+    def _finish_replica(self, call: _Call) -> None:
+        """Give a replica its own policy, tags, grants and aliases; moto shares the primary's."""
+        region = str(call.body["ReplicaRegion"])
+        replica = self._moto.key(self._key(call).id, region)
+        assert replica is not None
+        tags = {tag["TagKey"]: tag["TagValue"] for tag in call.body.get("Tags", [])}
+        self._moto.tag_key(replica, region, tags)
+        replica.policy = call.body.get("Policy") or replica.generate_default_policy()
+        replica.grants, replica.aliases = {}, {}
 
     def _opened(self, call: _Call, *, named: str, action: str) -> None:
         """Check the key a ciphertext is under, and that it is the one named, if one is."""
@@ -249,7 +290,7 @@ class KMS:
         "GetPublicKey": _public_key,
         "CreateKey": _create,
         "PutKeyPolicy": _check_policy,
-        "ReplicateKey": _check_policy,
+        "ReplicateKey": _replicate,
         **dict.fromkeys(_REFUSED_WHEN_DYING, _not_dying),
         "Decrypt": _decrypt,
         "ReEncrypt": _re_encrypt,
@@ -271,13 +312,18 @@ def _check_range(call: _Call, name: str, allowed: range) -> None:
         )
 
 
-def _statements(policy: str) -> list[dict[str, Any]]:
-    """Return the statements of a policy; none of a text that is no policy."""
+def _check_policy_form(text: str) -> None:
+    """Refuse a key policy that is too long or that is none."""
+    if len(text.encode("utf-8")) > _POLICY_BYTES:
+        raise Refusal(
+            400, "LimitExceededException", f"A key policy has {_POLICY_BYTES} bytes at most."
+        )
     try:
-        found = _listed(json.loads(policy)["Statement"])
-    except (ValueError, TypeError, KeyError):
-        return []
-    return found if all(isinstance(statement, dict) for statement in found) else []
+        fault = form_fault(json.loads(text), resources=True, principals=True)
+    except ValueError:
+        fault = "Policy is not valid JSON."
+    if fault is not None:
+        raise _malformed_policy(fault)
 
 
 def _permission(statements: list[dict[str, Any]], action: str) -> str | None:
@@ -286,29 +332,12 @@ def _permission(statements: list[dict[str, Any]], action: str) -> str | None:
     The sandbox has no users: a Deny counts if it is for everyone and without any condition, and an
     Allow counts whoever it is for.
     """
-    about = [statement for statement in statements if _is_about(statement, action)]
-    if any(
-        statement.get("Effect") == "Deny"
-        and statement.get("Principal") in ("*", {"AWS": "*"}, {"AWS": ["*"]})
-        and "Condition" not in statement
-        for statement in about
-    ):
+    about = [statement for statement in statements if is_about(statement, action)]
+    if any(denies_everybody(statement, action) for statement in about):
         return "with an explicit deny in a resource-based policy"
     if not any(statement.get("Effect") == "Allow" for statement in about):
         return f"because no resource-based policy allows the {action} action"
     return None
-
-
-def _is_about(statement: dict[str, Any], action: str) -> bool:
-    is_excepting = "NotAction" in statement
-    patterns = _listed(statement.get("NotAction" if is_excepting else "Action", []))
-    matches = any(fnmatch.fnmatchcase(action.lower(), str(one).lower()) for one in patterns)
-    return matches is not is_excepting
-
-
-def _listed(found: Any) -> list[Any]:
-    """Return the list a policy has, or the list of the one thing it has there instead."""
-    return found if isinstance(found, list) else [found]
 
 
 def check_key(key: Any, action: str) -> None:
@@ -320,7 +349,7 @@ def check_key(key: Any, action: str) -> None:
 def _check_permitted(key: Any, action: str) -> None:
     granted = {operation for grant in key.grants.values() for operation in grant.operations}
     grants = [{"Effect": "Allow", "Action": [f"kms:{operation}" for operation in granted]}]
-    reason = _permission(_statements(key.policy) + grants, action)
+    reason = _permission(statements_of(key.policy) + grants, action)
     if reason is not None:
         raise _not_authorized(key, action, reason)
 

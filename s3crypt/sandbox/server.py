@@ -19,12 +19,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from . import SANDBOX_HEADER, TOKEN_HEADER, examples
+from .access_analyzer import AccessAnalyzer
 from .backend import Moto
+from .cloudtrail import CloudTrail
+from .iam import IAM
 from .kms import KMS
 from .s3.customer_keys import SOURCE_SSE_C, SSE_C
 from .s3.encryption import MANAGED
 from .s3.service import S3
-from .wire import Refusal, Reply, Request, incomplete, json_reply
+from .sts import STS
+from .wire import Refusal, Reply, Request, Service, incomplete, json_reply
 
 
 class Server(ThreadingHTTPServer):
@@ -37,7 +41,14 @@ class Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], token: str) -> None:
         self._token = token.encode("latin-1")
         self._moto = Moto()
-        self._services: dict[str, S3 | KMS] = {"s3": S3(self._moto), "kms": KMS(self._moto)}
+        self._services: dict[str, Service] = {
+            "access-analyzer": AccessAnalyzer(),
+            "cloudtrail": CloudTrail(self._moto),
+            "iam": IAM(self._moto),
+            "kms": KMS(self._moto),
+            "s3": S3(self._moto),
+            "sts": STS(self._moto),
+        }
         self.log: deque[dict[str, Any]] = deque(maxlen=10_000)
         super().__init__(address, _Handler)
 
@@ -140,6 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
             "method": request.method,
             "path": unquote(request.raw_path),
             "query": request.raw_query,
+            "operation": request.operation,
             "headers": {name: request.headers[name] for name in _LOGGED if name in request.headers},
             "request_bytes": request.body_size,
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from . import REGION
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Prefix of the x-amz-target header -> its service; S3's requests have no such header.
 _TARGETS = {"TrentService": "kms"}
+# Services that are recognized by the name in the credential's scope; all others are S3.
+_SIGNED = frozenset({"access-analyzer", "cloudtrail", "iam", "sts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,21 @@ class Request:
     @property
     def service(self) -> str:
         """The name of the AWS service that the request is for."""
-        return _TARGETS.get(self.headers.get("x-amz-target", "").partition(".")[0], "s3")
+        target = _TARGETS.get(self.headers.get("x-amz-target", "").partition(".")[0])
+        signed = self.scope[3] if self.scope else ""
+        return target or (signed if signed in _SIGNED else "s3")
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The parameters in the body of a request in the query protocol, IAM's and STS's."""
+        return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
+
+    @property
+    def operation(self) -> str:
+        """The operation that the request names; S3's requests, and those in REST, name none."""
+        if self.service in {"iam", "sts"}:
+            return self.form.get("Action", "")
+        return self.headers.get("x-amz-target", "").rpartition(".")[2]
 
     @property
     def scope(self) -> list[str]:
@@ -108,6 +124,16 @@ class Refusal(Exception):  # noqa: N818  it is an answer, not a fault
         self.code = code
         self.message = message
         self.headers = dict(headers or {})
+
+
+class Service(Protocol):
+    """The rules of one AWS service."""
+
+    def __call__(self, request: Request) -> Reply:
+        """Answer a request, or raise Refusal."""
+
+    def refused(self, request: Request, refusal: Refusal) -> Reply:
+        """Return the reply that the service refuses a request with."""
 
 
 def incomplete() -> Refusal:
