@@ -2,10 +2,12 @@
 """S3's rules: the refusals, encryption, conditions and races that moto lacks, by API family.
 
 `service` receives every request and has the one table of rules. A family is a module with the
-rules of related operations: `objects`, `deleting`, `multipart`, `encryption`,
-`bucket_encryption`, `locks` and `object_annotations`. Any other operation is moto's. Below the
-families, `versions` writes new object versions and keeps beside them what moto does not store;
-`access` and `conditions` refuse requests; `customer_keys`, `checksums` and `bodies` read them.
+rules of related operations. Of objects: `objects`, `deleting`, `multipart`, `encryption`, `locks`
+and `object_annotations`; of buckets: `bucket_access`, `bucket_encryption`, `bucket_policy`,
+`bucket_settings` and `replication`, which keep documents by `bucket_documents`. Any other operation
+is moto's. Below the families, `versions` writes new object versions and keeps beside them what moto
+does not store; `access` and `conditions` refuse requests; `customer_keys`, `checksums` and `bodies`
+read them.
 
 moto never sees encryption: a rule removes it from the request, keeps it beside moto's object, and
 adds it to the reply. No module here knows KMS, except to ask whether a key may be used.

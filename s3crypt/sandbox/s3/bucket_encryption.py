@@ -39,7 +39,12 @@ class BucketDefault:
         )
         if algorithm is not None and algorithm not in ALGORITHMS:
             raise invalid("The XML you provided was not well-formed", "MalformedXML")
-        blocked = tuple(kind for kind in xml_texts(text, "EncryptionType") if kind != "NONE")
+        kinds = xml_texts(text, "EncryptionType")
+        if set(kinds) - {"NONE", "SSE-C"}:
+            raise invalid("The XML you provided was not well-formed", "MalformedXML")
+        if key is not None and algorithm == "AES256":
+            raise invalid("KMSMasterKeyID is allowed only with aws:kms or aws:kms:dsse")
+        blocked = tuple(kind for kind in kinds if kind != "NONE")
         return cls(algorithm or "AES256", key, bucket_key == "true", blocked)
 
     def xml(self) -> str:

@@ -18,6 +18,7 @@ from .conditions import check_tag
 from .locks import check_deletable
 from .operations import BUCKET, Operation, Rules
 from .refusals import access_denied, invalid, invalid_request
+from .replication import replicate_marker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +93,8 @@ def _delete_one(moto: Moto, request: Request, wanted: _Wanted) -> Mapping[str, s
         check_deletable(moto.object(bucket, key, version))
     bypass = request.headers.get("x-amz-bypass-governance-retention", "").lower() == "true"
     marker = moto.delete(bucket, key, version, bypass=bypass)
+    if marker and not version:
+        replicate_marker(moto, bucket, key)
     return {"DeleteMarker": "true", "DeleteMarkerVersionId": marker} if marker else {}
 
 

@@ -72,7 +72,7 @@ def wanted_seal(moto: Moto, request: Request) -> Seal:
     wants_bucket_key = default.bucket_key if bucket_key is None else bucket_key == "true"
     return Seal(
         algorithm,
-        _kms_key(moto, key or "alias/aws/s3", request.region, "kms:GenerateDataKey").arn,
+        kms_key(moto, key or "alias/aws/s3", request.region, "kms:GenerateDataKey").arn,
         wants_bucket_key and algorithm == "aws:kms",
         context,
     )
@@ -100,7 +100,7 @@ def check_customer_key(seal: Seal, given_md5: str | None) -> None:
 def check_decrypting(moto: Moto, seal: Seal) -> None:
     """Refuse unless S3 may decrypt with the KMS key of a seal, if that has one."""
     if seal.key_arn is not None:
-        _kms_key(moto, seal.key_arn, seal.key_arn.split(":")[3], "kms:Decrypt")
+        kms_key(moto, seal.key_arn, seal.key_arn.split(":")[3], "kms:Decrypt")
 
 
 def check_readable(moto: Moto, thing: Any, given_md5: str | None) -> None:
@@ -162,7 +162,7 @@ def _check_context(context: str | None, algorithm: str | None) -> None:
         )
 
 
-def _kms_key(moto: Moto, reference: str, region: str, action: str) -> Any:
+def kms_key(moto: Moto, reference: str, region: str, action: str) -> Any:
     """Return a usable KMS key, refusing as S3 does: KMS's code after a `KMS.`."""
     key = moto.key(reference, region)
     if key is None:

@@ -76,11 +76,8 @@ def _complete(moto: Moto, request: Request) -> Reply:
     if given_md5 is not None:
         _check_key_given(seal, given_md5)
     check_target(moto, request)
-    new = New(seal, checked_whole(request, upload), hold_of(upload))
+    new = New(seal, checked_whole(request, upload), hold_of(upload), upload.s3crypt_lock)
     reply = write(moto, for_moto(request), new)
-    if reply.status == 200 and any(upload.s3crypt_lock):
-        stored: Any = moto.object(request.bucket, request.key)
-        stored.lock_mode, stored.lock_until, stored.lock_legal_status = upload.s3crypt_lock
     # S3 repeats a customer key's headers for every operation but this one.
     kept = [pair for pair in reply.headers if not pair[0].lower().startswith(SSE_C)]
     return replace(reply, headers=tuple(kept))

@@ -24,6 +24,7 @@ from .locks import check_deletable, hold_of, wanted_hold
 from .names import check_not_hidden
 from .object_annotations import copied_annotations
 from .operations import OBJECT, Operation, Rules
+from .replication import STATUS, replicate_marker, status_of
 from .versions import New, for_moto, write
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _copy(moto: Moto, request: Request, where: tuple[str, str, str | None]) -> R
     annotations = copied_annotations(request, source, seal)
     check_target(moto, request)
     # Before moto replaces the source, if that is the target as well.
-    new = New(seal, Checksum.of_copy(request, source), hold, annotations)
+    new = New(seal, Checksum.of_copy(request, source), hold, annotations=annotations)
     return write(moto, _copy_for_moto(request, seal, source), new, context=True)
 
 
@@ -84,9 +85,11 @@ def _read(moto: Moto, request: Request) -> Reply:
     else:
         check_readable(moto, found, given_md5)
     reply = with_seal(moto(request), seal_of(found))
-    hold = hold_of(found)
-    if hold is not None and reply.status < 300:
-        reply = replace(reply, headers=(*reply.headers, *hold.headers()))
+    hold, replication = hold_of(found), status_of(found)
+    more = hold.headers() if hold is not None else []
+    more += [(STATUS, replication)] if replication is not None else []
+    if reply.status < 300:
+        reply = replace(reply, headers=(*reply.headers, *more))
     return with_checksum(request, reply, checksum_of(found))
 
 
@@ -95,7 +98,10 @@ def _delete(moto: Moto, request: Request) -> Reply:
     version = request.query.get("versionId")
     if version:
         check_deletable(moto.object(request.bucket, request.key, version))
-    return moto(request)
+    reply = moto(request)
+    if reply.header("x-amz-delete-marker") == "true" and not version:
+        replicate_marker(moto, request.bucket, request.key)
+    return reply
 
 
 RULES: Rules = {

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 
 from . import (
     bodies,
+    bucket_access,
     bucket_encryption,
+    bucket_policy,
+    bucket_settings,
     deleting,
     encryption,
     locks,
     multipart,
     object_annotations,
     objects,
+    replication,
 )
 from .access import check_access
 from .names import check_names
@@ -35,6 +39,10 @@ if TYPE_CHECKING:
 _RULES: Rules = {
     **object_annotations.RULES,
     **bucket_encryption.RULES,
+    **bucket_access.RULES,
+    **bucket_policy.RULES,
+    **bucket_settings.RULES,
+    **replication.RULES,
     **encryption.RULES,
     **locks.RULES,
     **multipart.RULES,
@@ -65,6 +73,7 @@ class S3:
         """
         check_access(self._moto, request)
         check_names(self._moto, request)
+        bucket_access.check_acl_headers(self._moto, request)
         request = bodies.verified(request)
         rule = _rule_for(request)
         if rule is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from . import bodies
 from .customer_keys import SOURCE_SSE_C
 from .encryption import SSE, Seal, with_seal
+from .replication import replicate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,7 @@ class New:
     seal: Seal
     checksum: Checksum
     hold: Hold | None = None
+    lock: tuple[str | None, ...] = ()  # mode, end and legal hold, of an upload: moto lost them
     annotations: Mapping[str, Annotation] = field(default_factory=dict)
 
 
@@ -51,6 +53,9 @@ def write(moto: Moto, request: Request, new: New, *, context: bool = False) -> R
     stored.s3crypt_checksum = new.checksum
     stored.s3crypt_hold = new.hold
     stored.s3crypt_annotations = dict(new.annotations)
+    if any(new.lock):
+        stored.lock_mode, stored.lock_until, stored.lock_legal_status = new.lock
+    replicate(moto, request.bucket, stored)
     return with_seal(reply, new.seal, context=context)
 
 
