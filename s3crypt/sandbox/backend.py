@@ -175,6 +175,12 @@ class Moto:
         found = found or self._iam.get_user_from_access_key_id(key)
         return str(found.arn) if found else f"arn:aws:iam::{self.account}:user/sandbox"
 
+    def caller_arns(self, request: Request) -> frozenset[str]:
+        """Return the ARNs by which a policy may name the caller: also the role of a session."""
+        arn = self.caller(request)
+        session = self._sts.get_assumed_role_from_access_key(request.scope[0])
+        return frozenset({arn} if session is None else {arn, session.role_arn})
+
     def role(self, name: str) -> Any | None:
         """Return moto's IAM role; IAM compares names without regard to case."""
         return _named(self._iam.roles.values(), name)

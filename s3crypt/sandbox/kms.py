@@ -76,7 +76,7 @@ class _Call:
 
     operation: str
     region: str
-    caller: str
+    caller: frozenset[str]
     body: dict[str, Any] = field(repr=False)
 
 
@@ -93,7 +93,7 @@ class KMS:
         if not request.scope:
             raise Refusal(400, "MissingAuthenticationTokenException", "Request is not signed.")
         operation = request.headers["x-amz-target"].partition(".")[2]
-        caller = self._moto.caller(request)
+        caller = self._moto.caller_arns(request)
         call = _Call(operation, request.region, caller, json.loads(request.body or b"{}"))
         with self._lock:
             resolved = self._resolved(call)

@@ -101,10 +101,14 @@ def denies_everybody(statement: Statement, action: str, resource: str | None = N
     )
 
 
-def is_for(statement: Statement, arn: str) -> bool:
-    """Return whether a statement's Principal names a caller, its account or everybody."""
-    account = arn.split(":")[4]
-    known = {"*", arn, account, f"arn:aws:iam::{account}:root", _role_of(arn)}
+def is_for(statement: Statement, caller: frozenset[str]) -> bool:
+    """Return whether a statement's Principal names a caller, its account or everybody.
+
+    `caller` has the caller's ARNs: a user's, or those of a role and its session.
+    """
+    accounts = {arn.split(":")[4] for arn in caller}
+    roots = {f"arn:aws:iam::{account}:root" for account in accounts}
+    known = {"*", *caller, *accounts, *roots}
     return any(value in known for kind, value in principals_of(statement) if kind == "AWS")
 
 
@@ -211,9 +215,3 @@ def _exists(moto: Moto, kind: str, value: str) -> bool:
     if re.fullmatch(r"arn:aws[a-z-]*:(iam|sts)::\d{12}:(root|[a-z-]+/[!-~]+)", value) is None:
         return False
     return "*" not in value and "?" not in value and moto.has_principal(value)
-
-
-def _role_of(arn: str) -> str:
-    """Return the ARN of the role, without a path, of a session's ARN; another ARN as it is."""
-    found = re.fullmatch(r"(arn:[^:]+):sts::(\d+):assumed-role/([^/]+)/.+", arn)
-    return f"{found[1]}:iam::{found[2]}:role/{found[3]}" if found else arn
