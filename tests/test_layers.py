@@ -116,7 +116,7 @@ OUTSIDE = {
     "botocore": {"aws", "aws_errors", "kms", "objects", "requests", "transfer"},
     "types_boto3_accessanalyzer": {"policy_reading"},
     "types_boto3_cloudtrail": {"hardening"},
-    "types_boto3_iam": {"caller", "hardening", "iam"},
+    "types_boto3_iam": {"caller", "hardening", "iam", "policy_changes"},
     "types_boto3_kms": {"keyrings", "kms", "objects", "policy_changes", "policy_reading"},
     "types_boto3_s3": {
         "buckets",
