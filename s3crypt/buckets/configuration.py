@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from s3crypt.errors import ConfigError, S3CryptError, StorageError
 from s3crypt.requests import call
 
+from . import policies
 from .settings import (
     AccessControlList,
     BucketPolicy,
@@ -127,6 +128,9 @@ def read(client: "S3Client", bucket: str, kind: type[S]) -> S:
         StorageError: S3 refused.
         ConfigError: The bucket's policy is not in the grammar of policies.
     """
+    if issubclass(kind, BucketPolicy):
+        # botocore returns the part of a policy that came; `policies` notices that it broke off.
+        return kind(policies.read(client, bucket))
     subject = f"s3://{bucket} ({kind.READ.removeprefix('get_').replace('_', ' ')})"
     absent = kind.ABSENT | (_NO_LOCK if kind is ObjectLock else frozenset())
     try:
@@ -146,7 +150,10 @@ def write(client: "S3Client", bucket: str, setting: S) -> None:
     """
     operation, arguments = setting.call(bucket)
     subject = f"s3://{bucket} ({operation.partition('_')[2].replace('_', ' ')})"
-    call(client, operation, arguments, subject)
+    if isinstance(setting, BucketPolicy) and setting.document is not None:
+        policies.write(client, bucket, setting.document)
+    else:
+        call(client, operation, arguments, subject)
     for seconds in (*_SETTLING_SECONDS, None):
         if setting.is_kept_by(read(client, bucket, type(setting))):
             return

@@ -191,17 +191,22 @@ def _write(now: Configuration, before: S, after: S, name: str, what: str) -> Ite
 def _of_bucket(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Change]:
     """Yield the changes of the bucket itself."""
     now = seen.bucket or Configuration(wanted.bucket, seen.region)
+    # The policy comes first: S3 takes none that is public once public access is blocked.
+    yield from _of_policy(now, (), seen.partition)
     yield from _of_access(now, held)
     if "versioning" not in held:
         yield from _of_versioning(now)
     yield from _of_encryption(seen, wanted, now, held)
-    yield from _of_policy(now, (), seen.partition)
     yield from _of_lifecycle(now)
     yield from _of_logging(wanted, now)
-    lock = now.get(ObjectLock)
-    if wanted.lock and not lock.is_enabled and "versioning" not in held:
-        what = "turn Object Lock on, for good; no object is locked by it"
-        yield from _write(now, lock, replace(lock, is_enabled=True), "object lock", what)
+    if wanted.lock and "versioning" not in held:
+        yield from _of_lock(now)
+
+
+def _of_lock(now: Configuration) -> Iterator[Change]:
+    before = now.get(ObjectLock)
+    what = "turn Object Lock on, for good; no object is locked by it"
+    yield from _write(now, before, replace(before, is_enabled=True), "object lock", what)
 
 
 def _of_access(now: Configuration, held: frozenset[Part]) -> Iterator[Change]:
@@ -395,8 +400,11 @@ def _of_replica(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     yield from _of_encryption(there, wanted, now, frozenset())
     yield from _of_policy(now, (), seen.partition)
     yield from _of_lifecycle(now)
-    yield from _of_role(seen, wanted, wanted.replica, key)
     here = seen.bucket or Configuration(wanted.bucket, seen.region)
+    # S3 replicates from a bucket with Object Lock into one that has it too.
+    if wanted.lock or here.get(ObjectLock).is_enabled:
+        yield from _of_lock(now)
+    yield from _of_role(seen, wanted, wanted.replica, key)
     before = here.get(Replication)
     if replication.has_rule(before, seen.partition, now.bucket, key):
         return

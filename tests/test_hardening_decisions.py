@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is decided about a bucket, from values alone: no request is made here."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from s3crypt.buckets.configuration import Configuration, Unseen
+from s3crypt.buckets.settings import (
+    AccessControlList,
+    BucketPolicy,
+    Encryption,
+    Grant,
+    Lifecycle,
+    Logging,
+    ObjectLock,
+    Ownership,
+    PublicAccessBlock,
+    Replication,
+    Setting,
+    Versioning,
+)
+from s3crypt.errors import ConfigError, StorageError
+from s3crypt.hardening import OBSTACLES, Plan, Wanted, statements
+from s3crypt.hardening.decisions import plan_of
+from s3crypt.hardening.values import Seen, SeenKey, SeenTrail, WriteSetting
+from s3crypt.objects.sampling import Sample
+from s3crypt.policy import Document
+
+ACCOUNT, OTHER = "111122223333", "123456789012"
+KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1"
+WANTED = Wanted("acme")
+EVERYONE = {"URI": "http://acs.amazonaws.com/groups/global/AllUsers", "Type": "Group"}
+
+
+def policy(*added: dict[str, Any], tls: bool = True) -> BucketPolicy:
+    """Return a policy of these statements, and the one about TLS."""
+    document = Document.parse({"Version": "2012-10-17", "Statement": list(added)})
+    if tls:
+        document = statements.with_statements(document, [statements.tls_only("aws", "acme")])
+    return BucketPolicy(document)
+
+
+def allow(principal: Any, action: str = "s3:GetObject", **more: Any) -> dict[str, Any]:
+    """Return a statement that allows something."""
+    what = {"Principal": principal, "Action": action, "Resource": "arn:aws:s3:::acme/*"}
+    return {"Sid": "Given", "Effect": "Allow", **what, **more}
+
+
+def hardened(*changed: Setting, bucket: str = "acme") -> Configuration:
+    """Return the configuration that a plan leads to, with some settings changed."""
+    whole: list[Setting] = [
+        Encryption("aws:kms", KEY, bucket_key=True, blocked=("SSE-C",)),
+        PublicAccessBlock(*(True,) * 4),
+        Versioning("Enabled"),
+        Ownership(Ownership.ENFORCED),
+        Logging("acme-logs", "acme/"),
+        Lifecycle().aborting(7),
+        policy(),
+    ]
+    settings = {type(each): each for each in (*whole, *changed)}
+    return Configuration(bucket, "us-east-1", settings)
+
+
+def logs() -> Configuration:
+    """Return the configuration of the bucket for logs that a plan leads to."""
+    added = (
+        statements.tls_only("aws", "acme-logs"),
+        statements.log_delivery(None, "aws", ACCOUNT, "acme-logs", "acme"),
+    )
+    return hardened(
+        Encryption(blocked=("SSE-C",)),
+        Logging(),
+        BucketPolicy(statements.with_statements(None, added)),
+        bucket="acme-logs",
+    )
+
+
+def seen(bucket: Configuration | None, **more: Any) -> Seen:
+    """Return what was seen of a bucket beside which all is as it is to be."""
+    key = SeenKey(KEY, "Enabled", multi_region=False)
+    found: dict[str, Any] = {"logs": logs(), "key": key, **more}
+    return Seen(ACCOUNT, "aws", "us-east-1", bucket=bucket, **found)
+
+
+def names(plan: Plan, bucket: str = "s3://acme") -> list[str]:
+    """Return what is changed of a bucket."""
+    return [each.name for each in plan.changes if each.subject == bucket]
+
+
+def test_a_hardened_bucket_is_left_alone() -> None:
+    """A plan of what a plan leads to is empty."""
+    plan = plan_of(seen(hardened()), WANTED)
+    assert plan.changes == ()
+    assert plan.obstacles == ()
+
+
+def test_a_new_bucket_gets_everything() -> None:
+    """And the bucket for its logs, and a key, before anything that names them."""
+    nothing = Seen(ACCOUNT, "aws", "us-east-1")
+    plan = plan_of(nothing, replace(WANTED, may_create=True))
+    assert [change.identity for change in plan.changes[:3]] == [
+        ("s3://acme", "bucket"),
+        ("s3://acme-logs", "bucket"),
+        ("alias/s3crypt/acme", "key"),
+    ]
+    assert set(names(plan)) == {
+        "bucket", "encryption", "lifecycle", "logging", "ownership", "policy", "public access",
+        "versioning",
+    }  # fmt: skip
+    assert set(names(plan, "s3://acme-logs")) == {
+        "bucket", "encryption", "lifecycle", "ownership", "policy", "public access", "versioning",
+    }  # fmt: skip
+    served = {control for change in plan.changes for control in change.controls}
+    assert served >= {"S3.5", "S3.8", "S3.9", "S3.14", "S3.17"}
+
+
+def test_every_control_is_served_or_named() -> None:
+    """S3.15 and S3.20 stay unmet; S3.1 is the account's; S3.22 and S3.23 need a trail."""
+    plan = plan_of(Seen(ACCOUNT, "aws", "us-east-1"), replace(WANTED, may_create=True))
+    unmet = [each.control for each in plan.shortfalls]
+    assert unmet == ["S3.1", "S3.15", "S3.20", "S3.22", "S3.23"]
+    with_both = replace(WANTED, may_create=True, lock=True, trail=True)
+    plan = plan_of(Seen(ACCOUNT, "aws", "us-east-1", trails=()), with_both)
+    assert [each.control for each in plan.shortfalls] == ["CloudTrail.2", "S3.1", "S3.20"]
+
+
+def test_an_absent_bucket_is_not_hardened() -> None:
+    """Only `init` creates one; the hint says so."""
+    with pytest.raises(StorageError, match="no such bucket") as caught:
+        plan_of(Seen(ACCOUNT, "aws", "us-east-1"), WANTED)
+    assert "bucket init acme" in str(caught.value.hint)
+
+
+# One setting as it may be found -> the change that mends it.
+LACKS: list[tuple[Setting, str]] = [
+    (Encryption(blocked=("SSE-C",)), "encryption"),
+    (Encryption("aws:kms", None, bucket_key=True, blocked=("SSE-C",)), "encryption"),
+    (Encryption("aws:kms", KEY, bucket_key=False, blocked=("SSE-C",)), "encryption"),
+    (Encryption("aws:kms", KEY, bucket_key=True, blocked=()), "encryption"),
+    (PublicAccessBlock(block_public_acls=True), "public access"),
+    (Versioning(), "versioning"),
+    (Versioning("Suspended"), "versioning"),
+    (Ownership(), "ownership"),
+    (Ownership("ObjectWriter"), "ownership"),
+    (Logging(), "logging"),
+    (Lifecycle(), "lifecycle"),
+    (BucketPolicy(), "policy"),
+]
+
+
+@pytest.mark.parametrize(("setting", "name"), LACKS, ids=repr)
+def test_one_lack_is_one_change(setting: Setting, name: str) -> None:
+    """Nothing else is written, and what is written leads to the hardened bucket."""
+    plan = plan_of(seen(hardened(setting)), WANTED)
+    assert [change.name for change in plan.changes] == [name]
+    (change,) = plan.changes
+    assert isinstance(change.act, WriteSetting)
+    assert plan_of(seen(hardened(change.act.setting)), WANTED).changes == ()
+
+
+def test_dsse_stays() -> None:
+    """Two layers are never made one, and DSSE-KMS has no Bucket Keys."""
+    double = Encryption("aws:kms:dsse", KEY, blocked=("SSE-C",))
+    assert plan_of(seen(hardened(double)), WANTED).changes == ()
+
+
+def test_the_log_goes_where_it_goes() -> None:
+    """A log that is delivered already stays there, and its bucket is not touched."""
+    plan = plan_of(seen(hardened(Logging("central", "x/")), logs=None), WANTED)
+    assert plan.changes == ()
+
+
+@pytest.mark.parametrize(
+    ("sid", "changed"),
+    [
+        ("prefix", {"Resource": "arn:aws:s3:::acme/private/*"}),
+        ("only objects", {"Resource": "arn:aws:s3:::acme/*"}),
+        ("one action", {"Action": "s3:GetObject"}),
+        ("one account", {"Principal": {"AWS": OTHER}}),
+        (
+            "two conditions",
+            {"Condition": {"Bool": {"aws:SecureTransport": "false"}, "Null": {"aws:x": "true"}}},
+        ),
+    ],
+)
+def test_a_deny_of_a_part_is_not_tls_only(sid: str, changed: dict[str, Any]) -> None:
+    """The statement about TLS is read whole; ours is added beside it."""
+    whole = statements.tls_only("aws", "acme").to_json()
+    part = policy({**whole, "Sid": "Part", **changed}, tls=False)
+    plan = plan_of(seen(hardened(part)), WANTED)
+    assert names(plan) == ["policy"], sid
+    (change,) = plan.changes
+    assert isinstance(change.act, WriteSetting)
+    assert isinstance(change.act.setting, BucketPolicy)
+    document = change.act.setting.document
+    assert document is not None
+    assert [each.sid for each in document.statements] == ["Part", statements.INSECURE_TRANSPORT]
+
+
+def test_a_deny_of_everything_without_tls_by_another_sid_is_enough() -> None:
+    """Whoever wrote it."""
+    theirs = {**statements.tls_only("aws", "acme").to_json(), "Sid": "TheirTls"}
+    assert plan_of(seen(hardened(policy(theirs, tls=False))), WANTED).changes == ()
+
+
+AES = Encryption(blocked=("SSE-C",))
+OPEN = Encryption("aws:kms", KEY, bucket_key=True, blocked=())
+SKIPPING = {
+    "ID": "dr",
+    "Status": "Enabled",
+    "Destination": {"Bucket": "arn:aws:s3:::acme-dr"},
+}
+EXPIRING = {"ID": "old", "Status": "Enabled", "Prefix": "", "Expiration": {"Days": 9}}
+ABORTING = Lifecycle((EXPIRING,)).aborting(7)
+# What is there -> the obstacle that it is -> the changes that it holds back.
+STANDS_AGAINST: list[tuple[str, list[Setting], dict[str, Any], list[str]]] = [
+    (
+        "acl-grants",
+        [
+            Ownership(),
+            AccessControlList("owner", (Grant({"ID": "other"}, "READ"),)),
+        ],
+        {},
+        ["access list", "ownership"],
+    ),
+    (
+        "acl-grants",
+        [
+            Ownership(),
+            PublicAccessBlock(),
+            AccessControlList("owner", (Grant(EVERYONE, "READ"),)),
+        ],
+        {},
+        ["access list", "ownership", "public access"],
+    ),
+    ("public-policy", [PublicAccessBlock(), policy(allow("*"))], {}, ["public access"]),
+    ("foreign-readers", [AES, policy(allow({"AWS": OTHER}))], {}, ["encryption"]),
+    (
+        "service-writers",
+        [AES, policy(allow({"Service": "logging.s3.amazonaws.com"}, "s3:PutObject"))],
+        {},
+        ["encryption"],
+    ),
+    ("sse-c-objects", [OPEN], {"sample": Sample(2, ("a.bin",))}, ["encryption"]),
+    (
+        "replication-rules",
+        [AES, Replication("arn:aws:iam::111122223333:role/r", (SKIPPING,))],
+        {},
+        ["encryption"],
+    ),
+    ("expiring-objects", [Versioning(), ABORTING], {}, ["versioning"]),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "more", "held"), STANDS_AGAINST)
+def test_what_would_stop_working_is_left_as_it_is(
+    name: str, settings: list[Setting], more: dict[str, Any], held: list[str]
+) -> None:
+    """It is named with what was seen; once it is named by the caller, the changes are made."""
+    found = seen(hardened(*settings), **more)
+    plan = plan_of(found, WANTED)
+    assert [each.name for each in plan.obstacles] == [name]
+    assert plan.changes == ()
+    despite = plan_of(found, replace(WANTED, despite=frozenset({name})))
+    assert names(despite) == held
+    assert [each.name for each in despite.accepted] == [name]
+    assert not despite.obstacles
+
+
+def test_every_obstacle_is_tried() -> None:
+    """But the one that needs a replica, which has a test of its own."""
+    assert {name for name, *_ in STANDS_AGAINST} | {"other-replication"} == OBSTACLES.keys()
+
+
+def test_a_held_part_leaves_the_rest_of_a_setting() -> None:
+    """SSE-C stays open for its writers; the default encryption and the Bucket Key change."""
+    found = seen(hardened(Encryption(blocked=())), sample=Sample(1, ("a",)))
+    (change,) = plan_of(found, WANTED).changes
+    assert isinstance(change.act, WriteSetting)
+    assert change.act.setting == Encryption("aws:kms", KEY, bucket_key=True, blocked=())
+
+
+def test_an_obstacle_against_what_is_done_is_none() -> None:
+    """Another account reads, and the default is a KMS key of its own already."""
+    assert not plan_of(seen(hardened(policy(allow({"AWS": OTHER})))), WANTED).obstacles
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_public"),
+    [
+        (allow("*"), True),
+        (allow({"AWS": "*"}), True),
+        (allow({"AWS": OTHER}), False),
+        (allow("*", Condition={"StringEquals": {"aws:PrincipalOrgID": "o-1"}}), False),
+        (allow("*", Condition={"StringLike": {"aws:PrincipalOrgID": "*"}}), True),
+        (allow("*", Condition={"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}), False),
+        (allow("*", Condition={"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}), True),
+        (allow("*", Condition={"StringNotEquals": {"aws:SourceVpce": "vpce-1"}}), True),
+        (allow("*", Condition={"StringLike": {"aws:Referer": "acme.example"}}), True),
+    ],
+)
+def test_which_statements_make_a_bucket_public(statement: dict[str, Any], is_public: bool) -> None:
+    """As S3 itself decides: only fixed values of certain keys keep everyone out."""
+    assert bool(statements.public(policy(statement).document)) is is_public
+
+
+@pytest.mark.parametrize("action", ["s3:PutBucketPolicy", "s3:*", "s3:putbucket*"])
+def test_foreign_administrators_are_a_shortfall(action: str) -> None:
+    """S3.6 is not mended by a change: whose statement it is, must decide."""
+    theirs = policy(allow({"AWS": f"arn:aws:iam::{OTHER}:root"}, action))
+    plan = plan_of(seen(hardened(theirs)), WANTED)
+    assert "S3.6" in [each.control for each in plan.shortfalls]
+
+
+def test_what_may_not_be_read_is_not_guessed() -> None:
+    """Nothing is decided, and the missing permission is named."""
+    unseen = Unseen("s3:GetLifecycleConfiguration", "access denied")
+    whole = hardened()
+    found = replace(whole, settings={**whole.settings, Lifecycle: unseen})
+    with pytest.raises(StorageError, match="may not be read, so nothing was changed") as caught:
+        plan_of(seen(found), WANTED)
+    assert "s3:GetLifecycleConfiguration" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("state", ["Disabled", "PendingDeletion"])
+def test_a_key_that_cannot_be_used_is_not_made_the_default(state: str) -> None:
+    """New objects could not be stored."""
+    key = SeenKey(KEY, state, multi_region=False)
+    with pytest.raises(ConfigError, match=state):
+        plan_of(seen(hardened(AES), key=key), WANTED)
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        (Encryption("aws:kms", KEY), "its default encryption is aws:kms"),
+        (ObjectLock(True, {"DefaultRetention": {"Days": 1}}), "it has a default retention"),
+    ],
+)
+def test_a_bucket_that_takes_no_logs_is_refused(setting: Setting, why: str) -> None:
+    """S3 would not deliver, without an error."""
+    receiving = logs()
+    changed = replace(receiving, settings={**receiving.settings, type(setting): setting})
+    with pytest.raises(ConfigError, match=why):
+        plan_of(seen(hardened(Logging()), logs=changed), WANTED)
+
+
+def test_logs_of_several_buckets_share_a_bucket() -> None:
+    """The statement that lets S3 deliver keeps the buckets that it has."""
+    first = statements.log_delivery(None, "aws", ACCOUNT, "central", "one")
+    document = statements.with_statements(None, [first])
+    both = statements.log_delivery(document, "aws", ACCOUNT, "central", "two")
+    arns = next(each.values for each in both.conditions if each.key == "aws:SourceArn")
+    assert arns == ("arn:aws:s3:::one", "arn:aws:s3:::two")
+
+
+def test_mfa_delete_excludes_lifecycle_rules() -> None:
+    """S3 takes none then; the remark says so, and S3.20 is passed."""
+    found = hardened(Versioning("Enabled", mfa_delete=True), Lifecycle())
+    plan = plan_of(seen(found), WANTED)
+    assert plan.changes == ()
+    assert "second factor" in plan.remarks[0]
+    assert "S3.20" not in [each.control for each in plan.shortfalls]
+
+
+def test_a_trail_that_records_all_is_enough() -> None:
+    """Whoever made it; no second one is made."""
+    trail = SeenTrail(
+        "arn:aws:cloudtrail:us-east-1:1:trail/org", "org", "us-east-1",
+        is_multi_region=True, is_encrypted=True, is_logging=True, reads=True, writes=True,
+    )  # fmt: skip
+    wanted = replace(WANTED, trail=True)
+    assert plan_of(seen(hardened(), trails=(trail,)), wanted).changes == ()
+    stopped = replace(trail, is_logging=False)
+    plan = plan_of(seen(hardened(), trails=(stopped,)), wanted)
+    assert [change.name for change in plan.changes] == ["policy", "trail", "data events"]
+
+
+# --- Replicas ----------------------------------------------------------------------------------
+
+
+REPLICATING = replace(WANTED, replica="eu-west-1")
+
+
+def test_a_key_of_one_region_has_no_replicas() -> None:
+    """No key becomes a multi-Region key."""
+    with pytest.raises(ConfigError, match="no replicas in other Regions"):
+        plan_of(seen(hardened()), REPLICATING)
+
+
+def test_a_replica_needs_bucket_key_role_and_rule() -> None:
+    """In this order; the rule names the key of the replicas, and takes SSE-KMS objects."""
+    key = SeenKey(KEY, "Enabled", multi_region=True)
+    plan = plan_of(seen(hardened(), key=key, default_key=key), REPLICATING)
+    assert [
+        change.subject for change in plan.changes if change.name in ("bucket", "key", "role")
+    ] == [
+        "s3://acme-eu-west-1",
+        "alias/s3crypt/acme in eu-west-1",
+        "role s3crypt-replicate-acme",
+    ]
+    assert names(plan) == ["replication"]
+    (act,) = [each.act for each in plan.changes if each.name == "replication"]
+    assert isinstance(act, WriteSetting)
+    assert isinstance(act.setting, Replication)
+    (rule,) = act.setting.rules
+    assert rule["SourceSelectionCriteria"] == {"SseKmsEncryptedObjects": {"Status": "Enabled"}}
+    assert rule["DeleteMarkerReplication"] == {"Status": "Disabled"}
+
+
+def test_another_replication_is_not_ended() -> None:
+    """A bucket has one role for all its rules."""
+    key = SeenKey(KEY, "Enabled", multi_region=True)
+    taking = {
+        **SKIPPING,
+        "SourceSelectionCriteria": {"SseKmsEncryptedObjects": {"Status": "Enabled"}},
+        "Destination": {
+            "Bucket": "arn:aws:s3:::dr",
+            "EncryptionConfiguration": {"ReplicaKmsKeyID": "x"},
+        },
+    }
+    theirs = Replication("arn:aws:iam::111122223333:role/theirs", (taking,))
+    found = seen(hardened(theirs), key=key, default_key=key)
+    plan = plan_of(found, REPLICATING)
+    assert [each.name for each in plan.obstacles] == ["other-replication"]
+    assert plan.changes == ()
+    despite = plan_of(found, replace(REPLICATING, despite=frozenset({"other-replication"})))
+    assert names(despite) == ["replication"]
+
+
+def test_locked_objects_are_replicated_into_a_bucket_with_locks() -> None:
+    """S3 refuses another one."""
+    key = SeenKey(KEY, "Enabled", multi_region=True)
+    found = seen(hardened(ObjectLock(True)), key=key, default_key=key)
+    assert "object lock" in names(plan_of(found, REPLICATING), "s3://acme-eu-west-1")
+
+
+# --- Names and lines ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"bucket": "Acme"}, "cannot be the name of a bucket"),
+        ({"bucket": "a" * 60}, "cannot be the name of a bucket"),
+        ({"bucket": "acme", "logs": "acme"}, "cannot receive its own access log"),
+        ({"bucket": "acme", "despite": frozenset({"all"})}, "is no obstacle"),
+        ({"bucket": "a" * 50, "logs": "acme-logs", "replica": "ap-southeast-1"}, "cannot be"),
+    ],
+)
+def test_what_cannot_be_wanted(values: dict[str, Any], message: str) -> None:
+    """It is refused before a request."""
+    with pytest.raises(ConfigError, match=message):
+        Wanted(**values)
+
+
+def test_the_names_of_what_belongs_to_a_bucket_are_its_own() -> None:
+    """A dot is no letter of an alias, and a long name too long for a role."""
+    assert Wanted("a.b").alias == "alias/s3crypt/a_b" != Wanted("a-b").alias
+    long = [Wanted(f"{'a' * 57}{end}") for end in ("b", "c")]
+    assert len({each.role_name for each in long}) == 2
+    assert all(len(each.role_name) == 64 for each in long)
+
+
+def test_a_line_that_undoes_is_read_by_a_shell() -> None:
+    """Its JSON is one word, whatever is in it."""
+    theirs = policy(allow({"AWS": OTHER}, Resource="arn:aws:s3:::acme/it's*"), tls=False)
+    (change,) = plan_of(seen(hardened(theirs)), WANTED).changes
+    words = shlex.split(str(change.undo))
+    assert words[:4] == ["aws", "s3api", "put-bucket-policy", "--bucket"]
+    document = json.loads(words[words.index("--policy") + 1])
+    assert document["Statement"][0]["Resource"] == "arn:aws:s3:::acme/it's*"
+    assert words[-2:] == ["--region", "us-east-1"]
+
+
+def test_object_lock_cannot_be_undone() -> None:
+    """There is no line for it."""
+    (change,) = plan_of(seen(hardened()), replace(WANTED, lock=True)).changes
+    assert change.controls == ("S3.15",)
+    assert change.undo is None
