@@ -24,6 +24,10 @@ TAG = "s3crypt"
 GROUP = "Auditors"
 """The name of the group whose users have the policy of the role `auditor`."""
 
+# An auditor's policy is about all buckets, so that the group has one for all of them. A role that
+# several buckets share has a policy for each.
+_GROUP_POLICY = "s3crypt-auditor"
+
 _NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 
 
@@ -155,7 +159,7 @@ def team_of(scope: Scope, roles: Iterable[Role]) -> Team:
         return Team(wanted, None)
     policy = iam_policy(Role.AUDITOR, scope)
     check_size(policy, Kind.GROUP)
-    return Team(wanted, WantedGroup(GROUP, policy_name, policy))
+    return Team(wanted, WantedGroup(GROUP, _GROUP_POLICY, policy))
 
 
 def plan_of(team: Team, roles: Mapping[str, FoundRole | None], group: FoundGroup | None) -> Plan:
