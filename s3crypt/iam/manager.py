@@ -5,7 +5,7 @@ What is to be changed is decided in `plan`.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,7 @@ class RoleManager:
         roles = {wanted.name: self._role(wanted) for wanted in team.roles}
         return plan_of(team, roles, self._group(team.group) if team.group else None)
 
-    def make(self, plan: Plan) -> Iterator[Change]:
+    def make(self, plan: Plan) -> Generator[Change, None, None]:
         """Make the changes of a plan in their order; yield each one once it is made.
 
         IAM is looked at again first. An error in the middle has a note that names the changes that
@@ -188,9 +188,9 @@ class RoleManager:
         try:
             return call(self._clients.get(), operation, request, subject, look=look)
         except StorageError as error:
-            if error.code not in _EXPLANATIONS:
+            if (error.code or "") not in _EXPLANATIONS:
                 raise
-            what, hint = _EXPLANATIONS[error.code]
+            what, hint = _EXPLANATIONS[error.code or ""]
             said = f"{subject}: {what}"
             raise type(error)(
                 said, hint=hint, code=error.code, request_id=error.request_id
