@@ -200,6 +200,7 @@ _SLOW = (
     "test_benchmarks.py::test_the_number_of_workers",
     "test_benchmarks.py::test_too_much_memory",
     "test_benchmarks.py::test_two_checkouts",
+    "test_bucket_command.py::test_a_run_killed_at_every_write",
     "test_buffers.py::test_what_is_put_is_what_is_got",
     "test_chaos.py",
     "test_cli_bench.py",

@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt bucket init` and `harden` over HTTP: what they change, keep, undo and finish."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from hardening_samples import (
+    DENIED,
+    OTHER,
+    command,
+    is_write,
+    new_name,
+    plain,
+    snapshot,
+    undo,
+    watched,
+    with_customer_keys,
+    with_expiry,
+    with_grants,
+    with_policy,
+    with_replication,
+)
+from s3crypt_cli.main import run
+
+from s3crypt import AESKeyring, ClientSide, S3Crypt
+from s3crypt.hardening import BucketManager, Wanted
+from s3crypt.hardening.looking import description_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from relay import Answer, Asked
+
+
+@pytest.fixture(autouse=True)
+def no_trails() -> Iterator[None]:
+    """Delete every trail afterwards: one that records all buckets would do for the next test."""
+    yield
+    trails = boto3.client("cloudtrail")
+    for trail in trails.describe_trails()["trailList"]:
+        trails.delete_trail(Name=trail["TrailARN"])
+
+
+KEYRING = AESKeyring("acme", "dr", bytes(range(32)))
+
+
+def lines(captured: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Return what a command with --json printed."""
+    return [json.loads(line) for line in captured.readouterr().out.splitlines()]
+
+
+def keys_of(kms: Any, bucket: str) -> list[str]:
+    """Return the ARNs of all keys that were made for a bucket, named or left behind."""
+    found = [
+        kms.describe_key(KeyId=entry["KeyId"])["KeyMetadata"]
+        for page in kms.get_paginator("list_keys").paginate()
+        for entry in page["Keys"]
+    ]
+    return [key["Arn"] for key in found if key["Description"] == description_of(bucket)]
+
+
+# --- init --------------------------------------------------------------------------------------
+
+
+def test_a_new_bucket_holds(s3: Any, kms: Any) -> None:
+    """Everything is set, under a key of its own; the log goes to a bucket under SSE-S3."""
+    name = new_name()
+    assert run(["bucket", "init", name, "--yes", "--quiet"]) == 0
+    found = snapshot(s3, name)
+    (arn,) = keys_of(kms, name)
+    assert found["Encryption"].key == arn
+    assert (found["Encryption"].bucket_key, found["Encryption"].blocks_sse_c) == (True, True)
+    assert found["PublicAccessBlock"].is_whole
+    assert found["Versioning"].is_enabled
+    assert found["Ownership"].is_enforced
+    assert found["Lifecycle"].aborts_uploads
+    assert (found["Logging"].target, found["Logging"].prefix) == (f"{name}-logs", f"{name}/")
+    logs = snapshot(s3, f"{name}-logs")
+    assert logs["Encryption"].algorithm == "AES256"
+    assert logs["Encryption"].blocks_sse_c
+    assert kms.get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"]
+
+
+def test_what_is_stored_there_is_under_its_key(s3: Any, kms: Any) -> None:
+    """A put without headers falls to the bucket's default."""
+    name = new_name()
+    assert run(["bucket", "init", name, "--yes", "--quiet"]) == 0
+    s3.put_object(Bucket=name, Key="a", Body=b"x")
+    head = s3.head_object(Bucket=name, Key="a")
+    assert head["SSEKMSKeyId"] in keys_of(kms, name)
+    assert head["BucketKeyEnabled"]
+
+
+def test_a_second_run_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even with a trail and a replica, and it says so."""
+    words = ("bucket", "init", new_name(), "--trail", "--replica", "eu-west-1", "--yes")
+    code, changed = command(*words)
+    assert (code, len(changed) > 20) == (0, True)
+    capsys.readouterr()
+    assert command(*words) == (0, [])
+    assert "nothing was changed" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It shows the changes and the controls that stay unmet."""
+    name = new_name()
+    assert command("bucket", "init", name, "--dry-run", "--json") == (0, [])
+    told = lines(capsys)
+    assert {each["change"] for each in told if "change" in each} >= {"bucket", "key", "encryption"}
+    unmet = [each["not_passed"] for each in told if "not_passed" in each]
+    assert unmet == ["S3.1", "S3.15", "S3.20", "S3.22", "S3.23"]
+    assert name not in [each["Name"] for each in s3.list_buckets()["Buckets"]]
+
+
+def test_no_line_is_wider_than_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """80 columns; what is to be copied is not broken."""
+    assert run(["bucket", "init", "acme-wide", "--replica", "eu-west-1", "--dry-run"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_a_trail_records_all_objects() -> None:
+    """In every Region, reads and writes, into the bucket for logs."""
+    name = new_name()
+    assert run(["bucket", "init", name, "--trail", "--yes", "--quiet"]) == 0
+    trails = boto3.client("cloudtrail")
+    (trail,) = [
+        each
+        for each in trails.describe_trails()["trailList"]
+        if each["S3BucketName"] == f"{name}-logs"
+    ]
+    assert trail["IsMultiRegionTrail"]
+    (selector,) = trails.get_event_selectors(TrailName=trail["TrailARN"])["EventSelectors"]
+    assert selector["ReadWriteType"] == "All"
+    assert selector["DataResources"] == [{"Type": "AWS::S3::Object", "Values": ["arn:aws:s3"]}]
+    assert trails.get_trail_status(Name=trail["TrailARN"])["IsLogging"]
+
+
+def test_object_lock_is_asked_for_twice(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """One --yes does not answer the second question, and nothing is changed then."""
+    name = new_name()
+    code, changed = command("bucket", "init", name, "--lock", "--yes")
+    assert (code, changed) == (2, [])
+    assert "--yes" in capsys.readouterr().err
+    assert run(["bucket", "init", name, "--lock", "-yy", "--quiet"]) == 0
+    assert snapshot(s3, name)["ObjectLock"].is_enabled
+
+
+def test_without_a_terminal_nothing_is_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code is that of wrong usage, and the hint names --yes."""
+    assert command("bucket", "init", new_name()) == (2, [])
+    assert "--yes" in capsys.readouterr().err
+
+
+def test_an_object_is_read_back_from_the_replica() -> None:
+    """A client-side object is bound to its name and not to its bucket, and opens there."""
+    name = new_name()
+    assert run(["bucket", "init", name, "--replica", "eu-west-1", "--yes", "--quiet"]) == 0
+    S3Crypt(ClientSide(KEYRING)).put(b"kept", f"s3://{name}/a")
+    there = S3Crypt(ClientSide(KEYRING), session=boto3.Session(region_name="eu-west-1"))
+    assert there.read(f"s3://{name}-eu-west-1/a") == b"kept"
+
+
+def test_a_replica_is_under_the_key_of_its_region() -> None:
+    """What S3 encrypts opens there without the key of the other Region."""
+    name = new_name()
+    assert run(["bucket", "init", name, "--replica", "eu-west-1", "--yes", "--quiet"]) == 0
+    boto3.client("s3").put_object(Bucket=name, Key="a", Body=b"x")
+    there = boto3.client("s3", region_name="eu-west-1")
+    head = there.head_object(Bucket=f"{name}-eu-west-1", Key="a")
+    assert head["SSEKMSKeyId"].split(":")[3] == "eu-west-1"
+
+
+# --- harden ------------------------------------------------------------------------------------
+
+THINGS: list[tuple[str, Callable[[Any, str], None], tuple[str, ...]]] = [
+    ("acl-grants", with_grants, ("Ownership", "AccessControlList", "PublicAccessBlock")),
+    ("public-policy", lambda s3, name: with_policy(s3, name, "*"), ("PublicAccessBlock",)),
+    (
+        "foreign-readers",
+        lambda s3, name: with_policy(s3, name, {"AWS": f"arn:aws:iam::{OTHER}:root"}),
+        ("Encryption.algorithm",),
+    ),
+    (
+        "service-writers",
+        lambda s3, name: with_policy(s3, name, {"Service": "s3.amazonaws.com"}, "s3:PutObject"),
+        ("Encryption.algorithm",),
+    ),
+    ("sse-c-objects", with_customer_keys, ("Encryption.blocked",)),
+    ("expiring-objects", with_expiry, ("Versioning",)),
+    ("replication-rules", with_replication, ("Encryption.algorithm",)),
+]
+
+
+def held(found: dict[str, Any], part: str) -> Any:
+    """Return a setting, or one field of it."""
+    kind, _, field = part.partition(".")
+    return getattr(found[kind], field) if field else found[kind]
+
+
+@pytest.mark.parametrize(("name", "make", "parts"), THINGS, ids=[each[0] for each in THINGS])
+def test_what_works_goes_on_working(
+    s3: Any, name: str, make: Any, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The parts that would break it stay; all others are hardened. Named, they change too."""
+    bucket = plain(s3)
+    make(s3, bucket)
+    before = snapshot(s3, bucket)
+    assert run(["bucket", "harden", bucket, "--yes", "--json"]) == 0
+    told = lines(capsys)
+    assert name in [each.get("obstacle") for each in told]
+    after = snapshot(s3, bucket)
+    assert [held(after, part) for part in parts] == [held(before, part) for part in parts]
+    assert after["Lifecycle"].aborts_uploads
+    assert after["Logging"].target
+    code, changed = command("bucket", "harden", bucket, "--yes", "--quiet")
+    assert (code, changed) == (0, [])
+    despite = [
+        word for each in told if "obstacle" in each for word in ("--despite", each["obstacle"])
+    ]
+    assert run(["bucket", "harden", bucket, "--yes", "--quiet", *despite]) == 0
+    forced = snapshot(s3, bucket)
+    assert all(held(forced, part) != held(before, part) for part in parts)
+
+
+def test_each_change_is_undone_by_its_line(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the last one up, the bucket is as it was; versioning alone can only be suspended."""
+    bucket = plain(s3)
+    with_grants(s3, bucket)
+    with_policy(s3, bucket, "*")
+    with_expiry(s3, bucket)
+    before = snapshot(s3, bucket)
+    names = ("acl-grants", "public-policy", "expiring-objects", "foreign-readers")
+    despite = [word for name in names for word in ("--despite", name)]
+    assert run(["bucket", "harden", bucket, "--yes", "--json", *despite]) == 0
+    made = [each for each in lines(capsys) if each.get("made")]
+    assert len(made) > 8
+    for each in reversed([each for each in made if each["subject"] == f"s3://{bucket}"]):
+        undo(each["undo"])
+    after = snapshot(s3, bucket)
+    assert after.pop("Versioning").status == "Suspended"
+    assert before.pop("Versioning").status is None
+    assert after == before
+
+
+def test_nothing_that_init_creates_is_left_after_its_undo_lines(
+    s3: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Buckets, key and alias, role and replica; the keys wait for their deletion."""
+    name = new_name()
+    words = ["bucket", "init", name, "--replica", "eu-west-1", "--yes", "--json"]
+    assert run(words) == 0
+    for each in reversed(lines(capsys)):
+        if each.get("made"):
+            undo(each["undo"])
+    left = [each["Name"] for each in s3.list_buckets()["Buckets"]]
+    assert not [each for each in left if each.startswith(name)]
+
+
+# --- Bad input ---------------------------------------------------------------------------------
+
+
+def refusing(when: Callable[[Asked], bool]) -> Any:
+    """Return what has a relay refuse the requests that a condition names."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        return DENIED if when(asked) else forward()
+
+    return spoil
+
+
+def test_a_bucket_of_another_account_is_refused(
+    s3: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S3 answers 403 to the first look; no other request is made about it."""
+    name = plain(s3)
+    with watched(refusing(lambda asked: asked.method == "HEAD")) as relay:
+        assert run(["bucket", "init", name, "--yes"]) == 5
+    assert not [asked for asked in relay.asked if is_write(asked)]
+    assert "is not of account" in capsys.readouterr().err
+
+
+def test_a_bucket_of_another_region_is_refused(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The hint names what to set."""
+    name = plain(s3)
+    code, changed = command("bucket", "harden", name, "--yes", "--region", "eu-west-1")
+    assert (code, changed) == (5, [])
+    assert "region" in capsys.readouterr().err
+
+
+def test_a_bucket_that_is_not_there_is_not_hardened(capsys: pytest.CaptureFixture[str]) -> None:
+    """The hint names init."""
+    assert command("bucket", "harden", "acme-absent", "--yes") == (5, [])
+    assert "s3crypt bucket init acme-absent" in capsys.readouterr().err
+
+
+def test_a_name_that_is_taken_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """The name of the bucket, taken between the look and the request that creates it."""
+    taken = b"<Error><Code>BucketAlreadyExists</Code><Message>Taken</Message></Error>"
+    name = new_name()
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        from relay import Answer  # noqa: PLC0415 - a value, which is a type elsewhere here
+
+        is_creation = asked.method == "PUT" and asked.path.strip("/") == name and not asked.query
+        return Answer(409, {}, taken) if is_creation else forward()
+
+    with watched(spoil):
+        assert run(["bucket", "init", name, "--yes"]) == 5
+    told = capsys.readouterr().err
+    assert "is taken" in told
+    assert "0 of" in told
+
+
+def test_without_rights_to_look_nothing_is_changed(
+    s3: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The missing permission is named."""
+    name = plain(s3)
+    denied = refusing(lambda asked: asked.method == "GET" and "lifecycle" in asked.query)
+    with watched(denied) as relay:
+        assert run(["bucket", "harden", name, "--yes"]) == 5
+    assert not [asked for asked in relay.asked if is_write(asked)]
+    assert "s3:GetLifecycleConfiguration" in capsys.readouterr().err
+
+
+def test_with_half_the_rights_it_says_what_is_done(
+    s3: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what is not; with the rights, a second run makes the rest and nothing twice."""
+    name = plain(s3)
+    denied = refusing(lambda asked: asked.method == "PUT" and "versioning" in asked.query)
+    with watched(denied):
+        assert run(["bucket", "harden", name, "--logs", plain(s3), "--yes", "--quiet"]) == 5
+    told = capsys.readouterr().err
+    assert "Not made: versioning of" in told.replace("\n", " ")
+    assert "Run it again to go on." in told
+
+
+def test_somebody_else_changes_the_bucket_meanwhile(s3: Any) -> None:
+    """What was not shown is not done."""
+    name = plain(s3)
+    manager, wanted = BucketManager(), Wanted(name)
+    for _ in manager.make(wanted, manager.plan(wanted)):
+        pass
+    plan = manager.plan(wanted)
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Suspended"})
+    with pytest.raises(Exception, match="do not mend"):
+        list(manager.make(wanted, plan))
+    assert not snapshot(s3, name)["Versioning"].is_enabled
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["init", "Acme"], "cannot be the name of a bucket"),
+        (["init", "acme", "--logs", "acme"], "cannot receive its own access log"),
+        (["harden", "acme", "--despite", "everything"], "is no obstacle"),
+    ],
+)
+def test_wrong_usage_makes_no_request(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, and the exit code of wrong usage."""
+    with watched() as relay:
+        assert run(["bucket", *words, "--yes"]) == 2
+    assert not relay.asked
+    assert message in capsys.readouterr().err
+
+
+# --- Interrupted -------------------------------------------------------------------------------
+
+
+def killed_at(words: list[str], number: int, *, after: bool) -> bool:
+    """Run a command that is killed at its write of this number; return whether it came so far."""
+    running: list[subprocess.Popen[bytes]] = []
+    writes = 0
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        nonlocal writes
+        if not is_write(asked):
+            return forward()
+        writes += 1
+        if writes != number:
+            return forward()
+        answer = forward() if after else DENIED
+        os.kill(running[0].pid, signal.SIGKILL)
+        running[0].wait()
+        return answer
+
+    with watched(spoil):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "s3crypt_cli", *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        running.append(process)
+        return process.wait() == -signal.SIGKILL
+
+
+def check_finished(s3: Any, kms: Any, words: list[str]) -> None:
+    """Run a command again, and check that it leaves nothing to do and nothing twice."""
+    name = words[2]
+    assert command(*words)[0] == 0
+    assert command(*words) == (0, [])
+    assert len(keys_of(kms, name)) == 1
+    assert snapshot(s3, name)["Logging"].target == f"{name}-logs"
+
+
+@pytest.mark.parametrize("number", [1, 3, 5, 9])
+def test_a_killed_run_is_finished_by_another(s3: Any, kms: Any, number: int) -> None:
+    """After a bucket, after a key without a name, and between settings."""
+    words = ["bucket", "init", new_name(), "--yes", "--quiet"]
+    assert killed_at(words, number, after=True)
+    check_finished(s3, kms, words)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_run_killed_at_every_write_is_finished(s3: Any, kms: Any, after: bool) -> None:
+    """Before the request arrives, or once it has its effect and its reply is lost."""
+    number = 1
+    while True:
+        words = ["bucket", "init", new_name(), "--replica", "eu-west-1", "--yes", "--quiet"]
+        if not killed_at(words, number, after=after):
+            break
+        check_finished(s3, kms, words)
+        number += 1
+    assert number > 20
