@@ -68,9 +68,10 @@ def _bucket_options(command: Command) -> Command:
         wanted = {name: values.pop(name) for name in names}
         return command(**values, wanted=wanted)
 
+    given: Command = wrapper
     for add in reversed(_OPTIONS):
-        wrapper = add(wrapper)
-    return wrapper
+        given = add(given)
+    return given
 
 
 _OPTIONS = (

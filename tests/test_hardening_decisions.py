@@ -40,7 +40,9 @@ EVERYONE = {"URI": "http://acs.amazonaws.com/groups/global/AllUsers", "Type": "G
 
 def policy(*added: dict[str, Any], tls: bool = True) -> BucketPolicy:
     """Return a policy of these statements, and the one about TLS."""
-    document = Document.parse({"Version": "2012-10-17", "Statement": list(added)})
+    document = None
+    if added:
+        document = Document.parse({"Version": "2012-10-17", "Statement": list(added)})
     if tls:
         document = statements.with_statements(document, [statements.tls_only("aws", "acme")])
     return BucketPolicy(document)
@@ -390,7 +392,14 @@ REPLICATING = replace(WANTED, replica="eu-west-1")
 
 def test_a_key_of_one_region_has_no_replicas() -> None:
     """No key becomes a multi-Region key."""
+    key = SeenKey(KEY, "Enabled", multi_region=False)
     with pytest.raises(ConfigError, match="no replicas in other Regions"):
+        plan_of(seen(hardened(), default_key=key), REPLICATING)
+
+
+def test_a_key_that_may_not_be_looked_at_is_not_replicated() -> None:
+    """It may be of another account, and of one Region."""
+    with pytest.raises(ConfigError, match="may not be looked at"):
         plan_of(seen(hardened()), REPLICATING)
 
 

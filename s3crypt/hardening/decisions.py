@@ -108,8 +108,20 @@ def _check(seen: Seen, wanted: Wanted) -> None:
             f"The key {wanted.alias} cannot be used: its state is {seen.key.state}.",
             hint="Enable it, or give the alias to another key; nothing was changed.",
         )
+    if wanted.replica is not None:
+        _check_replicable(seen, wanted)
+
+
+def _check_replicable(seen: Seen, wanted: Wanted) -> None:
+    """Refuse a key that cannot have a replica in another Region."""
     key = _source_key(seen)
-    if wanted.replica is not None and key is not None and not key.multi_region:
+    encryption = seen.bucket.get(Encryption) if seen.bucket else Encryption()
+    if key is None and is_own_default(seen, encryption):
+        raise ConfigError(
+            f"The key of s3://{wanted.bucket} may not be looked at: {encryption.key}.",
+            hint="Ask for the permission kms:DescribeKey, or leave --replica out.",
+        )
+    if key is not None and not key.multi_region:
         raise ConfigError(
             f"The key of s3://{wanted.bucket} has no replicas in other Regions: {key.arn}.",
             hint="A key cannot become a multi-Region key. Create one (s3crypt keys create "

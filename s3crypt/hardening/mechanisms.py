@@ -117,7 +117,7 @@ def _made_role(act: CreateRole, services: "Services", attempts: Attempts) -> Rep
     request, subject = {"RoleName": act.name}, f"role {act.name}"
     found: Any = call(services.iam, "get_role", request, subject, within=attempts, is_look=True)
     tags = {tag["Key"]: tag["Value"] for tag in found["Role"].get("Tags") or ()}
-    return found if tags.get(TAG) == act.bucket else None  # type: ignore[no-any-return]
+    return found if tags.get(TAG) == act.bucket else None
 
 
 def _of_trail(act: CreateTrail | RecordDataEvents, services: "Services") -> None:
