@@ -154,9 +154,11 @@ def _run(settings: Settings, wanted: "Wanted", *, dry_run: bool, yes: int) -> No
 
     manager = BucketManager(session=settings.session, allow_plain_http=settings.allow_plain_http)
     plan = manager.plan(wanted)
-    if dry_run or not (settings.json and yes):
+    # Changes that are about to be made without a question are shown once they are made.
+    if dry_run or not (settings.silent and yes):
         _show_changes(settings, plan)
-    _show_rest(settings, plan)
+    if not settings.quiet:
+        _show_rest(settings, plan)
     if not plan.changes:
         _tell(settings, f"s3://{wanted.bucket} is as it is to be: nothing was changed.")
     elif not dry_run and _may(plan, yes):

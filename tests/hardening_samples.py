@@ -116,7 +116,8 @@ def with_grants(s3: Any, bucket: str) -> None:
     """Let everyone list a bucket, by its access list."""
     ownership = {"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
     s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls=ownership)
-    s3.put_bucket_acl(Bucket=bucket, GrantRead=f"uri={EVERYONE}")
+    owner = s3.get_bucket_acl(Bucket=bucket)["Owner"]["ID"]
+    s3.put_bucket_acl(Bucket=bucket, GrantFullControl=f"id={owner}", GrantRead=f"uri={EVERYONE}")
 
 
 def with_policy(s3: Any, bucket: str, principal: Any, action: str = "s3:GetObject") -> None:

@@ -46,7 +46,7 @@ def no_trails() -> Iterator[None]:
     yield
     trails = boto3.client("cloudtrail")
     for trail in trails.describe_trails()["trailList"]:
-        trails.delete_trail(Name=trail["TrailARN"])
+        trails.delete_trail(Name=trail["Name"])
 
 
 KEYRING = AESKeyring("acme", "dr", bytes(range(32)))

@@ -482,10 +482,9 @@ class AccessControlList:
 
     @property
     def private(self) -> Self:
-        """The list without them."""
-        return type(self)(
-            self.owner, tuple(each for each in self.grants if each not in self.to_others)
-        )
+        """The list that S3 calls private: all rights to the owner, and to nobody else."""
+        owner = Grant({"ID": self.owner, "Type": "CanonicalUser"}, "FULL_CONTROL")
+        return type(self)(self.owner, (owner,))
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:

@@ -224,8 +224,9 @@ def _of_lock(now: Configuration) -> Iterator[Change]:
 def _of_access(now: Configuration, held: frozenset[Part]) -> Iterator[Change]:
     if "ownership" not in held:
         grants = now.get(AccessControlList)
-        what = "take the grants to others out of the access list"
-        yield from _write(now, grants, grants.private, "access list", what)
+        if grants.to_others:
+            what = "take the grants to others out of the access list"
+            yield from _write(now, grants, grants.private, "access list", what)
         ownership = now.get(Ownership)
         what = "have the bucket's owner own every object, without access lists"
         yield from _write(now, ownership, Ownership(Ownership.ENFORCED), "ownership", what)
@@ -382,7 +383,7 @@ def _of_trail(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     subject = f"trail {wanted.trail_name}"
     found = next((each for each in seen.trails or () if each.arn == arn), None)
     if found is None:
-        undo = lines.aws("cloudtrail", "delete_trail", seen.region, Name=arn)
+        undo = lines.aws("cloudtrail", "delete_trail", seen.region, Name=wanted.trail_name)
         create = CreateTrail(wanted.trail_name, wanted.logs, seen.region)
         what = "create a trail of every Region"
         yield Change(subject, "trail", what, (), create, undo)

@@ -116,11 +116,9 @@ def _own_key(services: "Services", wanted: Wanted, region: str) -> SeenKey | Non
     if found is not None:
         return found
     try:
-        for each in services.keys.list():
-            if not each.aliases and each.description == description_of(wanted.bucket):
-                shown = services.keys.show(each.arn)
-                if shown.tags.get(TAG) == wanted.bucket and shown.state == "Enabled":
-                    return _seen(shown, is_named=False)
+        for key in services.keys.unnamed(description_of(wanted.bucket)):
+            if key.tags.get(TAG) == wanted.bucket:
+                return _seen(key, is_named=False)
     except KeyUnavailableError as error:
         # Without the permission to list keys, a key that was left behind stays behind.
         if error.code != "AccessDeniedException":

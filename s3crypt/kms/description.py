@@ -113,6 +113,20 @@ class KeyReader:
             # A caller that stops iterating does not wait for the rest.
             pool.shutdown(cancel_futures=True)
 
+    def unnamed(self, description: str) -> Iterator[Key]:
+        """Yield the enabled keys of this description that no alias leads to.
+
+        A request per key without an alias, beside those that list keys and aliases.
+        """
+        aliases = self._kms.pages("list_aliases", "the KMS aliases", "Aliases")
+        named = {alias.get("TargetKeyId") for alias in aliases}
+        for entry in self._kms.pages("list_keys", "the KMS keys", "Keys"):
+            if entry["KeyId"] not in named:
+                metadata = self._described_if_possible(entry["KeyArn"]) or {}
+                is_one = metadata.get("Description") == description
+                if is_one and metadata.get("KeyState") == "Enabled":
+                    yield self.show(entry["KeyArn"])
+
     def show(self, key: str) -> Key:
         """Return a key in full; actions that KMS refuses are in `not_permitted`."""
         metadata = self.metadata(key)

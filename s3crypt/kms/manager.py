@@ -149,6 +149,13 @@ class KeyManager:
         """
         return self._reader.list()
 
+    def unnamed(self, description: str) -> Iterator[Key]:
+        """Yield the enabled keys of this description that no alias leads to.
+
+        `create` names a key last, so that an interrupted one leaves such a key.
+        """
+        return self._reader.unnamed(description)
+
     def show(self, key: str) -> Key:
         """Return a key in full; actions that KMS refuses are in `not_permitted`."""
         return self._reader.show(key)
