@@ -569,6 +569,16 @@ def _listed(which: str, against: str, bench: Bench) -> Samples:
     return _share([({"seconds": each[which]}, {"seconds": each[against]}) for each in rounds])
 
 
+# --- policies ----------------------------------------------------------------------------------
+
+
+def _decisions(bench: Bench) -> Samples:
+    command: list[str | Path] = [sys.executable, _HERE / "policies.py"]
+    command += ["--rounds", str(bench.rounds), *["--tiny"] * bench.tiny]
+    rounds = json.loads(workload.output(command, workload.environment()))
+    return _share([({"CPU": each["ours"]}, {"CPU": each["allowed"]}) for each in rounds], "CPU")
+
+
 # --- the promises ------------------------------------------------------------------------------
 
 
@@ -702,6 +712,12 @@ ROWS = (
         for verb in ("put", "get")
     ),
     *_range_rows(),
+    Row(
+        "policy-check",
+        "decide 1,000 requests by each of 20 policies, twice json.loads and 50 us each: CPU",
+        _decisions,
+        at_most=1,
+    ),
     Row("version", "s3crypt --version, python -c pass: time", _version, at_most=2.5),
     *(
         Row(

@@ -144,7 +144,7 @@ PUBLIC_MODULES = {
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
-    "location", "logs", "message", "modes", "operations", "options", "s3ec",
+    "location", "logs", "message", "modes", "operations", "options", "policy", "s3ec",
 }  # fmt: skip
 # But these modules of them.
 WITH_AWS = {"s3crypt.keyrings.kms", "s3crypt.keyrings.kms_key"}
