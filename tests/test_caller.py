@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from policy_samples import ACCOUNT
 from relay import Answer, Asked, relaying
+from written_policies import ACCOUNT, policy
 
 from s3crypt import ConfigError, StorageError
 from s3crypt.aws import Clients
@@ -105,3 +108,21 @@ def test_the_sandbox_has_a_caller() -> None:
     iam: Clients[IAMClient] = Clients("iam", session=session)
     found = identify(sts, iam)
     assert (found.caller.kind, found.caller.account) == ("user", ACCOUNT)
+
+
+def test_an_assumed_role_of_the_sandbox_is_named_with_its_path(session: boto3.Session) -> None:
+    """Over HTTP, with the credentials of its session."""
+    trust = policy({"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"})
+    name = f"engineer-{uuid.uuid4()}"
+    role = session.client("iam").create_role(
+        RoleName=name, Path="/team/", AssumeRolePolicyDocument=json.dumps(trust)
+    )["Role"]["Arn"]
+    assumed = session.client("sts").assume_role(RoleArn=role, RoleSessionName="ada")["Credentials"]
+    as_role = boto3.Session(
+        assumed["AccessKeyId"], assumed["SecretAccessKey"], assumed["SessionToken"]
+    )
+    sts: Clients[STSClient] = Clients("sts", session=as_role)
+    iam: Clients[IAMClient] = Clients("iam", session=as_role)
+    found = identify(sts, iam)
+    assert found.caller == Caller("role", role, ACCOUNT)
+    assert found.arn == f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/ada"

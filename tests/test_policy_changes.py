@@ -25,7 +25,8 @@ from s3crypt import (
     StorageError,
     policy_changes,
 )
-from s3crypt.policy import Document
+from s3crypt.policy import Document, Scope, bucket_policy, key_policy
+from s3crypt.policy.lockout import Judgement
 from s3crypt.policy.merging import parse_wanted
 from s3crypt.policy_changes import Applied, PolicyWriter
 
@@ -327,6 +328,30 @@ def _named(names: set[str]) -> set[str]:
             name = getattr(node, "arg", None) or getattr(node, "value", None)
             found |= {name} & names if isinstance(name, str) else set()
     return found
+
+
+@pytest.mark.parametrize("mode", ["sse-kms", "dsse-kms"])
+def test_the_policies_of_roles_lock_nobody_out(
+    mode: Any, writer: PolicyWriter, bucket: str, kms_key: str, tmp_path: Path
+) -> None:
+    """With every condition that s3crypt generates, for the bucket and for the key."""
+    scope = Scope.of(
+        bucket,
+        mode=mode,
+        key_arns=(kms_key,),
+        client_key_arns=(kms_key,),
+        env="production",
+        vpc_endpoints=("vpce-0a1b2c3d",),
+        prefixes=("2026/",),
+    )
+    for target, wanted in (
+        (f"s3://{bucket}", bucket_policy(scope)),
+        (kms_key, key_policy(scope)),
+    ):
+        plan = writer.plan(wanted, target)
+        assert plan.judgement == Judgement(())
+        writer.apply(plan, folder=tmp_path)
+        assert not writer.plan(wanted, target).changes
 
 
 BAD = {
