@@ -91,7 +91,7 @@ def _show_made(settings: Settings, change: "Change") -> None:
         print_json({**_fields(change), "made": True})
     elif not settings.quiet:
         print_line(f"{change.subject}: {change.action}: done")
-        print_line(f"undo: {change.undo}")
+        print_line(f"  undo: {change.undo}")
 
 
 def _fields(change: "Change") -> dict[str, Any]:

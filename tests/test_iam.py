@@ -333,6 +333,6 @@ def test_a_role_whose_reply_was_lost_is_found(
         return answer
 
     with relaying(sandbox.endpoint_url, lose) as relay:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", relay.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_IAM", relay.url)
         assert len(_made(RoleManager(), team)) == 6
     assert lost
