@@ -31,6 +31,7 @@ from botocore.utils import get_environ_proxies, parse_timestamp
 
 from . import redaction
 from .aws_errors import http_status, is_throttle, map_aws_errors, raise_settings
+from .connections import demand_whole_headers
 from .errors import ConfigError, Remedy, S3CryptError
 from .local.distance import Distance
 from .local.rate import Turns
@@ -269,6 +270,7 @@ class Clients(Generic[C]):
         _POLICIES[client] = policy
         client.meta.events.register_last("before-call.s3", _without_expect)
         _parse_timestamps_quickly(client)
+        demand_whole_headers(client)
         return client
 
     def _pool(self, set_here: Any) -> Config:
