@@ -295,6 +295,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name = f"{item.path.relative_to(tests)}::{item.nodeid.partition('::')[2]}"
         if name.startswith(_SLOW) or (sys.version_info < (3, 12) and name.startswith(_NEWER)):
             item.add_marker("slow")
+            # On a busy machine they may take ten times as long; a hang is found all the same.
+            item.add_marker(pytest.mark.timeout(1800))
         elif name.startswith(_CORE) and not name.startswith(_ON_ONE_PYTHON):
             item.add_marker("core")
 

@@ -185,13 +185,9 @@ class _Trial:
     def repeat(self, verb: str) -> None:
         """Run a verb until it ends by itself, and once more; check what it has done."""
         began, first, kills = time.monotonic(), self.killer.run + 1, 0
-        # On average the last kill comes when 0.7 of the job is done.
-        requests = _REQUESTS.get(verb, 1) * self.given.objects
-        within = max(2, int(1.4 * requests / max(1, self.given.kills)))
         while True:
             before = self._left_over()
-            is_killed = kills < self.given.kills
-            code = self.run(verb, within=within if is_killed else 0)
+            code = self.run(verb, within=self._within(verb, first, self.given.kills - kills))
             self._check_files(verb)
             if not self.killer.has_killed:
                 break
@@ -212,6 +208,16 @@ class _Trial:
         )
         if kills < self.given.kills:
             self.problem("too few kills", f"{verb}: {kills}; more objects are needed")
+
+    def _within(self, verb: str, first: int, kills: int) -> int:
+        """Return within how many requests the next run is killed; 0 if it is not.
+
+        On average the last kill comes when 0.7 of the job is done. Each is certain to come: it is
+        within what the runs so far have left.
+        """
+        done = set().union(*(self.killer.done[run] for run in range(first, self.killer.run + 1)))
+        left = _REQUESTS.get(verb, 1) * (self.given.objects - len(done))
+        return max(1, left if kills == 1 else int(1.4 * left / kills)) if kills else 0
 
     def _left_over(self) -> tuple[set[str], set[str]]:
         """Return the uploads that are open, and the temporary files."""
