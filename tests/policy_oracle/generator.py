@@ -117,6 +117,7 @@ class _Generator:
                 for condition in statement.conditions:
                     self._conditions.setdefault(condition.key.lower(), []).append(condition)
         self._callers = list(_callers(subject))
+        self._matching: dict[tuple[str, ...], list[tuple[str, str]]] = {}
 
     def question(self) -> Question:
         """Return a question that meets one of the statements, or narrowly misses it."""
@@ -143,16 +144,22 @@ class _Generator:
 
     def _action(self, statement: Statement) -> tuple[str, str]:
         patterns = statement.actions if self._draw.random() < 0.8 else ("s3:*", "kms:*")
-        known = [name for name in self._known if _matches(patterns or ("*",), name)]
-        pairs = [
-            (name, kind)
-            for name in known
-            for kind in self._known[name].keys
-            if _is_about_us(name, kind) and _is_requested(name, self._known[name].keys[kind])
-        ]
-        if not pairs:  # a statement about access points, say
-            return self._draw.choice([("s3:GetObject", "object"), ("kms:Decrypt", "key")])
-        return self._draw.choice(pairs)
+        # A statement about access points, say, has none.
+        return self._draw.choice(
+            self._pairs(patterns or ("*",)) or [("s3:GetObject", "object"), ("kms:Decrypt", "key")]
+        )
+
+    def _pairs(self, patterns: tuple[str, ...]) -> list[tuple[str, str]]:
+        # Actions that match, each with the kinds of resources that it may be about.
+        if patterns not in self._matching:
+            self._matching[patterns] = [
+                (name, kind)
+                for name, action in self._known.items()
+                if _matches(patterns, name)
+                for kind, keys in action.keys.items()
+                if _is_about_us(name, kind) and _is_requested(name, keys)
+            ]
+        return self._matching[patterns]
 
     def _resource(self, statement: Statement, kind: str) -> str:
         subject, draw = self._subject, self._draw

