@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from relay import Answer, Asked, relaying
@@ -30,11 +30,12 @@ def reader(session: boto3.Session) -> PolicyReader:
     return PolicyReader(session=session)
 
 
-def _encrypt(session: boto3.Session, bucket: str, **default: str) -> None:
-    session.client("s3").put_bucket_encryption(
+def _encrypt(session: boto3.Session, bucket: str, **default: Any) -> None:
+    s3: Any = session.client("s3")
+    s3.put_bucket_encryption(
         Bucket=bucket,
         ServerSideEncryptionConfiguration={
-            "Rules": [{"ApplyServerSideEncryptionByDefault": default}]  # type: ignore[typeddict-item]
+            "Rules": [{"ApplyServerSideEncryptionByDefault": default}]
         },
     )
 
@@ -70,7 +71,7 @@ def test_the_key_that_aws_manages_has_no_policy_to_write(
     _encrypt(session, bucket, SSEAlgorithm="aws:kms")
     with pytest.raises(ConfigError, match="the key that AWS manages") as caught:
         reader.scope(bucket)
-    assert "--key" in str(caught.value.hint)
+    assert "Name the key" in str(caught.value.hint)
 
 
 def test_policies_are_read_as_they_are(

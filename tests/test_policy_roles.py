@@ -380,7 +380,7 @@ def test_an_object_auditor_needs_prefixes() -> None:
     for function in (iam_policy, expectations):
         with pytest.raises(ConfigError, match="none is named") as caught:
             function(Role.OBJECT_AUDITOR, SCOPES["sse-kms"])
-        assert "--prefix" in str(caught.value.hint)
+        assert "prefixes" in str(caught.value.hint)
 
 
 def test_roles_are_named_as_they_are_made() -> None:

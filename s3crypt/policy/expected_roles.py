@@ -449,8 +449,8 @@ def _use_through_s3(asker: Asker, action: str, key: str) -> Iterator[Expectation
     ):
         yield denied(asker.through_s3(action, key, context), f"use the key {words}", *_BOTH)
     direct = asker.through_s3(action, key)
-    context = {name: value for name, value in direct.context.items() if "ViaService" not in name}
-    yield denied(replace(direct, context=context), "use the key without S3", *_BOTH)
+    alone = {name: value for name, value in direct.context.items() if "ViaService" not in name}
+    yield denied(replace(direct, context=alone), "use the key without S3", *_BOTH)
     if scope.prefixes:
         outside = {_S3_CONTEXT: f"{scope.bucket_arn}/another/q3.csv"}
         words = "use the key for another prefix"

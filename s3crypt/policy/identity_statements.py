@@ -42,7 +42,7 @@ def check_prefixes(role: Role, scope: Scope) -> None:
     if role is Role.OBJECT_AUDITOR and not scope.prefixes:
         raise ConfigError(
             "An object-auditor reads named prefixes, and none is named.",
-            hint="Name the prefixes that may be read: --prefix 2026/q3/",
+            hint="Name the prefixes that it may read, such as 2026/q3/.",
         )
 
 

@@ -64,8 +64,7 @@ class KeyARN:
         if match is None:
             raise ConfigError(
                 f"{arn!r} is not the ARN of a KMS key.",
-                hint="Policies name keys by ARN, arn:aws:kms:REGION:ACCOUNT:key/ID; "
-                "`s3crypt keys show alias/NAME` prints it.",
+                hint="Policies name keys by ARN: arn:aws:kms:REGION:ACCOUNT:key/ID.",
             )
         return cls(*match.groups())
 
@@ -121,7 +120,7 @@ class Scope:
             raise ConfigError(
                 "Strict policies and client-side encryption exclude each other: a client-side put "
                 "names no encryption of S3's.",
-                hint="Leave strict out.",
+                hint="Leave one of the two out.",
             )
 
     @classmethod
@@ -257,7 +256,7 @@ def _check_keys(scope: Scope) -> None:
     if scope.mode != "sse-s3" and not scope.key_arns:
         raise ConfigError(
             f"Policies for {scope.mode} need the ARN of the key.",
-            hint="`s3crypt keys list` names the keys, `s3crypt keys show` their ARNs.",
+            hint="Name a key, or the mode sse-s3.",
         )
 
 
@@ -285,4 +284,4 @@ def _check_provider(scope: Scope) -> None:
 
 def _check(what: str, pattern: re.Pattern[str], value: str) -> None:
     if not pattern.fullmatch(value):
-        raise ConfigError(f"{value!r} is not {what}.", hint="See `s3crypt policy --help`.")
+        raise ConfigError(f"{value!r} is not {what}.", hint="Write it as AWS shows it.")
