@@ -249,7 +249,7 @@ STANDS_AGAINST: list[tuple[str, list[Setting], dict[str, Any], list[str]]] = [
         {},
         ["encryption"],
     ),
-    ("sse-c-objects", [OPEN], {"sample": Sample(2, ("a.bin",))}, ["encryption"]),
+    ("sse-c-objects", [OPEN], {"samples": {"acme": Sample(2, ("a.bin",))}}, ["encryption"]),
     (
         "replication-rules",
         [AES, Replication("arn:aws:iam::111122223333:role/r", (SKIPPING,))],
@@ -282,7 +282,7 @@ def test_every_obstacle_is_tried() -> None:
 
 def test_a_held_part_leaves_the_rest_of_a_setting() -> None:
     """SSE-C stays open for its writers; the default encryption and the Bucket Key change."""
-    found = seen(hardened(Encryption(blocked=())), sample=Sample(1, ("a",)))
+    found = seen(hardened(Encryption(blocked=())), samples={"acme": Sample(1, ("a",))})
     (change,) = plan_of(found, WANTED).changes
     assert isinstance(change.act, WriteSetting)
     assert change.act.setting == Encryption("aws:kms", KEY, bucket_key=True, blocked=())
@@ -351,6 +351,30 @@ def test_a_bucket_that_takes_no_logs_is_refused(setting: Setting, why: str) -> N
     changed = replace(receiving, settings={**receiving.settings, type(setting): setting})
     with pytest.raises(ConfigError, match=why):
         plan_of(seen(hardened(Logging()), logs=changed), WANTED)
+
+
+@pytest.mark.parametrize(
+    ("settings", "left"),
+    [
+        ([Ownership(), AccessControlList("owner", (Grant({"ID": "x"}, "READ"),))], "ownership"),
+        ([Versioning(), Lifecycle((EXPIRING,)).aborting(7)], "versioning"),
+        ([Encryption(blocked=())], "sse-c-block"),
+    ],
+)
+def test_a_bucket_for_logs_that_serves_others_goes_on_doing_so(
+    settings: list[Setting], left: str
+) -> None:
+    """What would break it is left as it is, and a remark says so; the log is delivered."""
+    receiving = logs()
+    changed = {**receiving.settings, **{type(each): each for each in settings}}
+    found = seen(
+        hardened(Logging()),
+        logs=replace(receiving, settings=changed),
+        samples={"acme-logs": Sample(1, ("a",))},
+    )
+    plan = plan_of(found, WANTED)
+    assert [each.identity for each in plan.changes] == [("s3://acme", "logging")]
+    assert f"left as it is: {left}." in plan.remarks[0]
 
 
 def test_logs_of_several_buckets_share_a_bucket() -> None:

@@ -31,7 +31,7 @@ from s3crypt.errors import ConfigError, StorageError
 from s3crypt.policy import Document, Kind, Statement, check_size
 
 from . import lines, replication, statements
-from .obstacles import is_own_default, obstacles_of
+from .obstacles import is_own_default, obstacles_beside, obstacles_of
 from .shortfalls import shortfalls_of
 from .values import (
     Act,
@@ -258,7 +258,7 @@ def _of_encryption(
         told.append("use a Bucket Key")
     if "sse-c-block" not in held and not after.blocks_sse_c:
         after = replace(after, blocked=(*(after.blocked or ()), SSE_C))
-        told.append("block SSE-C")
+        told.append(_BLOCKING)
     yield from _write(now, before, after, "encryption", ", ".join(told))
 
 
@@ -318,19 +318,29 @@ def _of_logs(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     _check_logs(seen, now)
     policy = now.get(BucketPolicy).document
     added = _deliveries(seen, wanted, policy)
-    yield from _of_access(now, _held_of_logs(now))
-    yield from _of_versioning(now)
-    before = now.get(Encryption)
-    after = replace(before, blocked=(SSE_C,))
-    if not before.blocks_sse_c:
-        yield from _write(now, before, after, "encryption", "block SSE-C")
+    held = _held_of_logs(seen)
     yield from _of_policy(now, added, seen.partition)
+    yield from _of_access(now, held)
+    if "versioning" not in held:
+        yield from _of_versioning(now)
+    before = now.get(Encryption)
+    if not before.blocks_sse_c and "sse-c-block" not in held:
+        yield from _write(now, before, replace(before, blocked=(SSE_C,)), "encryption", _BLOCKING)
     yield from _of_lifecycle(now)
 
 
-def _held_of_logs(now: Configuration) -> frozenset[Part]:
-    # Logs of other buckets may come by a grant in the access list, as before there were policies.
-    return frozenset({"ownership"}) if now.get(AccessControlList).to_others else frozenset()
+_BLOCKING = "block SSE-C"
+
+
+def _held_of_logs(seen: Seen) -> frozenset[Part]:
+    # Logs are never under a KMS key, whatever stands against one.
+    return _held_beside(seen, seen.logs) - {"kms-default"}
+
+
+def _held_beside(seen: Seen, bucket: Configuration | None) -> frozenset[Part]:
+    """Return what is left as it is of a bucket that was there before, and may serve others."""
+    found = obstacles_beside(seen, bucket) if bucket else ()
+    return frozenset(part for each in found for part in each.holds)
 
 
 def _deliveries(seen: Seen, wanted: Wanted, policy: Document | None) -> tuple[Statement, ...]:
@@ -406,12 +416,14 @@ def _of_replica(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     now = seen.replica or Configuration(wanted.replica_bucket, wanted.replica)
     if now.region != wanted.replica:
         raise ConfigError(f"s3://{now.bucket} is in {now.region}, not in {wanted.replica}.")
-    yield from _of_access(now, frozenset())
-    yield from _of_versioning(now)
     key = seen.replica_key.arn if seen.replica_key else wanted.alias
     there = replace(seen, key=seen.replica_key, default_key=None)
-    yield from _of_encryption(there, wanted, now, frozenset())
+    held = _held_beside(there, seen.replica)
     yield from _of_policy(now, (), seen.partition)
+    yield from _of_access(now, held)
+    # Replication needs versions on both sides.
+    yield from _of_versioning(now)
+    yield from _of_encryption(there, wanted, now, held)
     yield from _of_lifecycle(now)
     here = seen.bucket or Configuration(wanted.bucket, seen.region)
     # S3 replicates from a bucket with Object Lock into one that has it too.
@@ -458,12 +470,21 @@ def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Itera
 def _remarks(seen: Seen) -> tuple[str, ...]:
     """Return what was left as it is, beyond obstacles."""
     remarks = []
-    sample = seen.sample
-    if not sample.is_whole and not sample.sse_c:
-        remarks.append(
-            f"{sample.looked_at} objects were looked at, not all: objects under customer keys may "
-            "be among the others."
-        )
+    for bucket, sample in seen.samples.items():
+        if not sample.is_whole and not sample.sse_c:
+            remarks.append(
+                f"s3://{bucket}: {sample.looked_at} objects were looked at, not all. Objects under "
+                "customer keys may be among the others."
+            )
+    there = replace(seen, default_key=None)
+    sides = ((seen.logs, _held_of_logs(seen)), (seen.replica, _held_beside(there, seen.replica)))
+    for beside, held in sides:
+        if beside is not None and held:
+            remarks.append(
+                f"s3://{beside.bucket} was there before, and left as it is: "
+                f"{', '.join(sorted(held))}. To see why: s3crypt bucket harden {beside.bucket} "
+                "--dry-run"
+            )
     if seen.bucket is not None and seen.bucket.get(Versioning).mfa_delete:
         remarks.append(
             "Deleting versions takes the root user's second factor, and S3 takes no lifecycle "

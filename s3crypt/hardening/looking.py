@@ -51,16 +51,18 @@ def look(services: "Services", wanted: Wanted) -> Seen:
         key=_own_key(services, wanted, region),
         default_key=_default_key(services, bucket),
         trails=tuple(_trails(services, region)) if wanted.trail else None,
-        sample=_sample(services, bucket),
+        samples=_samples(services, bucket, logs),
     )
     return seen if wanted.replica is None else _with_replica(services, wanted, seen)
 
 
 def _with_replica(services: "Services", wanted: Wanted, seen: Seen) -> Seen:
     there = str(wanted.replica)
+    replica = _bucket(services, wanted.replica_bucket, there)
     return replace(
         seen,
-        replica=_bucket(services, wanted.replica_bucket, there),
+        replica=replica,
+        samples={**seen.samples, **_samples(services, replica)},
         replica_key=_replica_key(services, wanted, seen),
         role=_role(services, wanted),
     )
@@ -100,14 +102,14 @@ def _target(bucket: Configuration) -> str | None:
     return found.target if isinstance(found, Logging) else None
 
 
-def _sample(services: "Services", bucket: Configuration | None) -> Sample:
-    """Look at objects where blocking SSE-C is still to be decided."""
-    if bucket is None:
-        return Sample()
-    encryption = bucket.seen(Encryption)
-    if isinstance(encryption, Encryption) and encryption.blocks_sse_c:
-        return Sample()
-    return sample_of(services.s3(bucket.region), bucket.bucket)
+def _samples(services: "Services", *looked_at: Configuration | None) -> dict[str, Sample]:
+    """Look at the objects of those buckets for which blocking SSE-C is still to be decided."""
+    samples = {}
+    for bucket in looked_at:
+        encryption = bucket.seen(Encryption) if bucket else None
+        if bucket and isinstance(encryption, Encryption) and not encryption.blocks_sse_c:
+            samples[bucket.bucket] = sample_of(services.s3(bucket.region), bucket.bucket)
+    return samples
 
 
 def _own_key(services: "Services", wanted: Wanted, region: str) -> SeenKey | None:

@@ -18,6 +18,7 @@ from s3crypt.buckets.settings import (
     Replication,
     Versioning,
 )
+from s3crypt.objects.sampling import Sample
 
 from . import statements
 from .replication import RULE, takes_kms
@@ -27,19 +28,26 @@ _NAMED = 3
 
 
 def obstacles_of(seen: Seen, wanted: Wanted) -> tuple[Obstacle, ...]:
-    """Return what stands against hardening the bucket; nothing stands against a new one.
-
-    An obstacle against a part that is already as it is wanted is none.
-    """
-    bucket = seen.bucket
-    if bucket is None:
+    """Return what stands against hardening the bucket; nothing stands against a new one."""
+    if seen.bucket is None:
         return ()
-    found = (
-        *_of_access(bucket),
-        *_of_policy(seen, bucket),
-        *_of_objects(seen, bucket),
-        *_of_replication(wanted, bucket),
-    )
+    replication = _of_replication(wanted, seen.bucket)
+    return _open(seen, seen.bucket, (*_of_any(seen, seen.bucket), *replication))
+
+
+def obstacles_beside(seen: Seen, bucket: Configuration) -> tuple[Obstacle, ...]:
+    """Return what stands against hardening the bucket of the logs or of the replicas."""
+    return _open(seen, bucket, tuple(_of_any(seen, bucket)))
+
+
+def _of_any(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
+    yield from _of_access(bucket)
+    yield from _of_policy(seen, bucket)
+    yield from _of_objects(seen, bucket)
+
+
+def _open(seen: Seen, bucket: Configuration, found: tuple[Obstacle, ...]) -> tuple[Obstacle, ...]:
+    """Return the obstacles against parts that are not yet as they are wanted."""
     done = _done(seen, bucket)
     parts = ((each, tuple(part for part in each.holds if part not in done)) for each in found)
     return tuple(Obstacle(each.name, each.what, holds) for each, holds in parts if holds)
@@ -104,11 +112,12 @@ def _of_policy(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
 
 
 def _of_objects(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
-    if seen.sample.sse_c:
+    sample = seen.samples.get(bucket.bucket, Sample())
+    if sample.sse_c:
         yield Obstacle(
             "sse-c-objects",
-            f"{len(seen.sample.sse_c)} of {seen.sample.looked_at} objects looked at are under "
-            f"customer keys ({_told(seen.sample.sse_c)}); their writers would be refused.",
+            f"{len(sample.sse_c)} of {sample.looked_at} objects looked at are under customer keys "
+            f"({_told(sample.sse_c)}); their writers would be refused.",
             ("sse-c-block",),
         )
     expiring = [

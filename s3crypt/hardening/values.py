@@ -187,7 +187,7 @@ class Seen:
         replica_key: The key of the replicas.
         role: The role of the replication.
         trails: The trails of the account; None where they were not looked for.
-        sample: Objects that were looked at.
+        samples: Objects that were looked at, by their bucket.
     """
 
     account: str
@@ -201,7 +201,7 @@ class Seen:
     replica_key: SeenKey | None = None
     role: SeenRole | None = None
     trails: tuple[SeenTrail, ...] | None = None
-    sample: Sample = field(default_factory=Sample)
+    samples: Mapping[str, Sample] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
