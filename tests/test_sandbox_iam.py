@@ -66,11 +66,12 @@ def long_policy(size: int) -> str:
 # --- Who the caller is -------------------------------------------------------------------------
 
 
-def test_the_caller_is_a_user_of_the_account(sts: Any) -> None:
+def test_the_caller_is_a_user_of_the_account(iam: Any, sts: Any) -> None:
     """Credentials that were not made in the sandbox are those of its user."""
     said = sts.get_caller_identity()
     assert (said["Account"], said["Arn"]) == (ACCOUNT, f"arn:aws:iam::{ACCOUNT}:user/sandbox")
     assert said["UserId"].startswith("AIDA")
+    assert iam.get_user()["User"]["Arn"] == said["Arn"]
 
 
 def test_an_assumed_role_is_the_caller(iam: Any, sts: Any, name: str) -> None:
@@ -256,7 +257,7 @@ def test_a_managed_policy_has_versions(iam: Any, name: str) -> None:
     """Five at most; the default one is read back, and goes with the policy alone."""
     made = iam.create_policy(PolicyName=name, Path=PATH, PolicyDocument=document(READ))
     arn = made["Policy"]["Arn"]
-    new = document({**READ, "Action": "s3:GetObject*"})
+    new = document({**READ, "Resource": "arn:aws:s3:::acme/a%2Fb+c&<d>/*"})
     for number in range(2, 6):
         made = iam.create_policy_version(PolicyArn=arn, PolicyDocument=new, SetAsDefault=True)
         assert made["PolicyVersion"]["VersionId"] == f"v{number}"

@@ -16,8 +16,10 @@ from urllib.parse import unquote
 
 from moto.backends import get_backend
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.serialize import url_encode
 from moto.iam import models as iam_models
 from moto.iam.access_control import PermissionResult
+from moto.iam.responses import IamResponse
 from moto.kms import models as kms_models
 from moto.kms import utils as kms_utils
 from moto.kms.responses import KmsResponse
@@ -62,7 +64,8 @@ class Moto:
 
     def reset(self) -> None:
         """Forget every bucket, key, role and trail, in every region."""
-        for name in {*self._applications, "iam", "sts"}:
+        # A service whose application was never made holds nothing.
+        for name in self._applications:
             for account in _BACKENDS(name).values():
                 account.reset()
 
@@ -271,6 +274,9 @@ def _mend() -> None:
     # It counts a policy that is attached twice to a role as two attachments.
     mended = iam_models.ManagedPolicy
     mended.attach_to = _attach_once
+    # It encodes every document in a reply but this one, which clients decode all the same.
+    mended = IamResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER
+    mended["GetPolicyVersionResponse.PolicyVersion.Document"] = url_encode
     # It takes every statement with a condition for one that denies, even one that allows.
     mended = FakeBucket
     mended.get_permission = _permission

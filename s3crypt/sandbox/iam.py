@@ -55,7 +55,10 @@ class IAM:
                 check(self._moto, asked)
             if operation == "ListGroups":
                 return self._groups(request)
-            return _marked_whole(operation, self._moto(request))
+            reply = _marked_whole(operation, self._moto(request))
+            if operation == "GetUser" and "UserName" not in asked:
+                return _renamed(reply)
+            return reply
 
     def refused(self, request: Request, refusal: Refusal) -> Reply:
         """Return IAM's reply to a request that it refuses."""
@@ -81,6 +84,12 @@ def _marked_whole(operation: str, reply: Reply) -> Reply:
         return reply
     end = f"</{operation}Result>".encode()
     body = reply.body.replace(end, b"<IsTruncated>false</IsTruncated>" + end)
+    return replace(_without_length(reply), body=body)
+
+
+def _renamed(reply: Reply) -> Reply:
+    """Return the caller under the name that GetCallerIdentity has for it."""
+    body = reply.body.replace(b"default_user", b"sandbox")
     return replace(_without_length(reply), body=body)
 
 
