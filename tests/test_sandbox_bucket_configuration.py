@@ -303,7 +303,8 @@ def test_a_policy_has_20_kilobytes_at_most(s3: Any, name: str) -> None:
         ({"Principal": "*", "Condition": {"StringEquals": {"aws:SourceVpce": "vpce-1"}}}, False),
         ({"Principal": "*", "Condition": {"StringLike": {"aws:SourceVpce": "vpce-*"}}}, True),
         ({"Principal": "*", "Condition": {"Bool": {"aws:SecureTransport": "true"}}}, True),
-        ({"Principal": "*", "Condition": {"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}}, True),
+        ({"Principal": "*", "Condition": {"IpAddress": {"aws:SourceIp": "0.0.0.0/7"}}}, True),
+        ({"Principal": "*", "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}, False),
     ],
 )
 def test_public_policies_are_blocked(

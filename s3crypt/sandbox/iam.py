@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IAM's rules: names, sizes and counts that IAM refuses and moto lets pass, and whole listings.
+"""IAM's rules: its limits on names, sizes and counts, which moto lacks, and complete listings.
 
 moto keeps roles, groups, users and policies, and checks the grammar of documents. It must not
 decide what a policy allows.

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policy documents, as far as AWS reads them when they are written.
+"""The checks of AWS on a policy document that a request writes: form, principals, publicity.
 
-A document has a form, names principals that exist, and is public or not. It must not decide
-whether a request is allowed: the sandbox evaluates no policies, except KMS's simplest ones in
-`kms`.
+This module must not decide whether a request is allowed. The sandbox evaluates no conditions:
+`denies_everybody` finds the statements that need none.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ _OPERATORS = re.compile(
     r"(Numeric|Date)((Not)?Equals|(Less|Greater)Than(Equals)?)|(Not)?IpAddress"
     r")(IfExists)?|Null"
 )
-# A condition with one of these keys restricts a statement that is for everybody to callers or
-# networks that somebody chose. https://docs.aws.amazon.com/AmazonS3/latest/userguide/
+# A statement for every principal is not public if a condition compares one of these keys with
+# fixed values. https://docs.aws.amazon.com/AmazonS3/latest/userguide/
 # access-control-block-public-access.html#access-control-block-public-access-policy-status
 _RESTRICTING = frozenset(
     {
@@ -48,7 +47,6 @@ _RESTRICTING = frozenset(
         "aws:sourcevpc",
         "aws:sourcevpce",
         "aws:userid",
-        "kms:calleraccount",
         "s3:dataaccesspointaccount",
         "s3:dataaccesspointarn",
         "s3:x-amz-server-side-encryption-aws-kms-key-id",
@@ -60,7 +58,7 @@ _POSITIVE = re.compile(
 
 
 def listed(found: Any) -> list[Any]:
-    """Return the list a policy has, or the list of the one thing it has there instead."""
+    """Return a value of a policy as a list: JSON may have a single value without one."""
     return found if isinstance(found, list) else [found]
 
 
@@ -201,8 +199,11 @@ def _is_restricted(condition: Any) -> bool:
 
 
 def _is_open(value: str) -> bool:
-    # A value with wildcards or a policy variable is not fixed, and a network this wide is public.
-    return "*" in value or "?" in value or "${" in value or value.endswith("/0")
+    """Return whether a value is not fixed, or is a network that S3 takes for the internet."""
+    network = re.fullmatch(r"([0-9.]+|[0-9a-fA-F:.]+)/(\d+)", value)
+    if network is not None:
+        return int(network[2]) < (32 if ":" in network[1] else 8)
+    return "*" in value or "?" in value or "${" in value
 
 
 def _exists(moto: Moto, kind: str, value: str) -> bool:

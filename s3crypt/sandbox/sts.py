@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""STS's rules: who the caller is, and roles that can be assumed because they exist.
+"""STS's rules: the identity of the caller, and the assumption of roles that exist.
 
 It must not read a role's trust policy: the sandbox evaluates no policies.
 """

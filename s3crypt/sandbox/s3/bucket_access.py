@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may reach a bucket other than by its policy: public access block, ownership and ACLs.
+"""Access to a bucket besides its policy: the public access block, ownership controls, ACLs.
 
 A new bucket blocks public access and disables ACLs, as AWS's do since April 2023. The rules of
 the bucket's policy are in `bucket_policy`.

@@ -39,15 +39,7 @@ _ON_BUCKETS = re.compile(r"s3:[a-z]*bucket[a-z]*")
 def _put(moto: Moto, request: Request) -> Reply:
     """Keep a policy that S3 takes, in S3's spelling."""
     bucket = existing_bucket(moto, request)
-    if len(request.body) > _MAX_BYTES:
-        raise _malformed(f"Policies must not be larger than {_MAX_BYTES} bytes")
-    try:
-        document = json.loads(request.body)
-    except ValueError:
-        raise _malformed("Policies must be valid JSON and the first byte must be '{'") from None
-    fault = form_fault(document, resources=True, principals=True)
-    if fault is not None:
-        raise _malformed(fault)
+    document = _document(request.body)
     statements = listed(document["Statement"])
     for statement in statements:
         _check_statement(statement, bucket.name)
@@ -65,6 +57,20 @@ def _put(moto: Moto, request: Request) -> Reply:
     return Reply(204) if reply.status == 200 else reply
 
 
+def _document(body: bytes) -> dict[str, Any]:
+    """Return the policy of a request, or refuse one that is too long or has another form."""
+    if len(body) > _MAX_BYTES:
+        raise _malformed(f"Policies must not be larger than {_MAX_BYTES} bytes")
+    try:
+        document: dict[str, Any] = json.loads(body)
+    except ValueError:
+        raise _malformed("Policies must be valid JSON and the first byte must be '{'") from None
+    fault = form_fault(document, resources=True, principals=True)
+    if fault is not None:
+        raise _malformed(fault)
+    return document
+
+
 def _status(moto: Moto, request: Request) -> Reply:
     policy = existing_bucket(moto, request).policy
     if policy is None:
@@ -74,31 +80,27 @@ def _status(moto: Moto, request: Request) -> Reply:
 
 
 def _check_statement(statement: Statement, bucket: str) -> None:
-    actions = [
-        str(one).lower()
-        for key in ("Action", "NotAction")
-        if key in statement
-        for one in listed(statement[key])
-    ]
+    """Refuse actions and resources that are not this bucket's, or that do not fit each other."""
+    actions = [action.lower() for action in _texts(statement, "Action", "NotAction")]
     if not all(action == "*" or action.startswith("s3:") for action in actions):
         raise _malformed("Policy has invalid action")
-    resources = [
-        str(one)
-        for key in ("Resource", "NotResource")
-        if key in statement
-        for one in listed(statement[key])
-    ]
-    parts = [re.fullmatch(r"arn:aws[a-z-]*:s3:::([^/]+)(/.*)?", one) for one in resources]
-    if not all(part and fnmatch.fnmatchcase(bucket, part[1]) for part in parts):
-        raise _malformed("Policy has invalid resource")
-    has_objects = any(part[2] or part[1].endswith("*") for part in parts if part)
-    has_bucket = any(not part[2] for part in parts if part)
-    if "Action" not in statement or "Resource" not in statement:
-        return
-    for action in actions:
-        needed = _level(action)
-        if (needed == "object" and not has_objects) or (needed == "bucket" and not has_bucket):
+    levels: set[str] = set()
+    for resource in _texts(statement, "Resource", "NotResource"):
+        part = re.fullmatch(r"arn:aws[a-z-]*:s3:::([^/]+)(/.*)?", resource)
+        if part is None or not fnmatch.fnmatchcase(bucket, part[1]):
+            raise _malformed("Policy has invalid resource")
+        levels.add("object" if part[2] else "bucket")
+        if part[1].endswith("*"):
+            levels.add("object")
+    if "Action" in statement and "Resource" in statement:
+        needed = {level for action in actions if (level := _level(action)) is not None}
+        if needed - levels:
             raise _malformed("Action does not apply to any resource(s) in statement")
+
+
+def _texts(statement: Statement, *elements: str) -> list[str]:
+    present = (listed(statement[element]) for element in elements if element in statement)
+    return [str(value) for values in present for value in values]
 
 
 def _level(action: str) -> str | None:
