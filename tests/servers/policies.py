@@ -96,9 +96,13 @@ class Place:
 
     def client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
         """Return a client of somebody's, of the administrator's if nobody is named."""
-        return boto3.client(  # type: ignore[call-overload]
-            service, REGION, endpoint_url=self.endpoint_url, config=QUICK, **(credentials or {})
-        )
+        return client(self.endpoint_url, service, credentials)
+
+
+def client(endpoint_url: str, service: str, credentials: Mapping[str, str] | None = None) -> Any:
+    """Return a client of a service on the server."""
+    make: Any = boto3.client
+    return make(service, REGION, endpoint_url=endpoint_url, config=QUICK, **(credentials or {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ def _puts(place: Place) -> Iterator[Try]:
             words,
             "s3:PutObject",
             f"{scope.bucket_arn}/{NAME}",
-            lambda s3, _kms, headers=headers: s3.put_object(**at, Body=b"eu,90", **headers),
+            _of_s3("put_object", **at, Body=b"eu,90", **headers),
             context,
         )
 
@@ -165,7 +169,7 @@ def _of_objects(place: Place) -> Iterator[Try]:
             words,
             action,
             at_arn,
-            lambda s3, _, method=method, where=where: getattr(s3, method)(**where),
+            _of_s3(method, **where),
         )
 
 
@@ -192,9 +196,7 @@ def _of_bucket(place: Place) -> Iterator[Try]:
             words,
             action,
             scope.bucket_arn,
-            lambda s3, _, method=method, more=more: getattr(s3, method)(
-                Bucket=scope.bucket, **more
-            ),
+            _of_s3(method, Bucket=scope.bucket, **more),
         )
 
 
@@ -215,13 +217,13 @@ def _of_key(place: Place) -> Iterator[Try]:
             ("rotate rarely", "enable_key_rotation", rarely, {rotation: "400"}),
             ("delete it soon", "schedule_key_deletion", soon, {window: "7"}),
         ):  # fmt: skip
-            yield Try(words, _action(method), key, _asking(method, KeyId=key, **more), context)
+            yield Try(words, _action(method), key, _of_kms(method, KeyId=key, **more), context)
         context = {"kms:BypassPolicyLockoutSafetyCheck": "true"}
         policy = {"Policy": key_policy(place.scope, key).render(indent=None)}
-        bypass = _asking("put_key_policy", KeyId=key, BypassPolicyLockoutSafetyCheck=True, **policy)
+        bypass = _of_kms("put_key_policy", KeyId=key, BypassPolicyLockoutSafetyCheck=True, **policy)
         yield Try("set key policy, bypass", "kms:PutKeyPolicy", key, bypass, context)
     for words, method in (("list keys", "list_keys"), ("list aliases", "list_aliases")):
-        yield Try(words, _action(method), "*", _asking(method))
+        yield Try(words, _action(method), "*", _of_kms(method))
 
 
 def _uses_of_key(place: Place) -> Iterator[Try]:
@@ -241,19 +243,23 @@ def _uses_of_key(place: Place) -> Iterator[Try]:
                 ("generate_data_key", {"KeySpec": "AES_256"}),
                 ("encrypt", {"Plaintext": b"key"}),
             ):
-                sending = _asking(method, KeyId=key, EncryptionContext=pair, **more)
+                sending = _of_kms(method, KeyId=key, EncryptionContext=pair, **more)
                 yield Try(f"{method} for {told}", _action(method), key, sending, context)
-        blob = _asking(
+        blob = _of_kms(
             "decrypt", KeyId=key, CiphertextBlob=place.blob, EncryptionContext={"s3crypt:key": NAME}
         )
-        opened = {
+        opened: dict[str, str | tuple[str, ...]] = {
             "kms:EncryptionContext:s3crypt:key": NAME,
             "kms:EncryptionContextKeys": ("s3crypt:key",),
         }
         yield Try("decrypt for s3crypt:key", "kms:Decrypt", key, blob, opened)
 
 
-def _asking(method: str, **arguments: Any) -> Callable[[Any, Any], Any]:
+def _of_s3(method: str, **arguments: Any) -> Callable[[Any, Any], Any]:
+    return lambda s3, _: getattr(s3, method)(**arguments)
+
+
+def _of_kms(method: str, **arguments: Any) -> Callable[[Any, Any], Any]:
     return lambda _, kms: getattr(kms, method)(**arguments)
 
 
@@ -266,10 +272,7 @@ def _action(method: str) -> str:
 
 def prepared(endpoint_url: str, mode: Any, *, strict: bool) -> Place:
     """Make a bucket with an object, a key with a blob, and their policies on the server."""
-    s3, kms, sts = (
-        boto3.client(name, REGION, endpoint_url=endpoint_url, config=QUICK)  # type: ignore[call-overload]
-        for name in ("s3", "kms", "sts")
-    )
+    s3, kms, sts = (client(endpoint_url, name) for name in ("s3", "kms", "sts"))
     key, other = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
     scope = Scope(
         account=sts.get_caller_identity()["Account"],
