@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to AWS: one retry policy, and one check that a reply is whole.
+"""Requests to AWS, under one retry policy.
 
 Every request of the library goes through `call`, or, where a body is read as it comes, counts its
-attempts with `Attempts`. This module knows which fields each operation's reply must have, which
-failures a later attempt may mend, and how long to go on. It knows no object, mode or message: a
-caller whose write must not be done twice passes a `look`.
-
-botocore takes the headers of a connection that breaks within them for all the headers there are,
-and an empty body for a reply without content. A success is therefore believed only where the reply
-carries a field that proves it.
+attempts with `Attempts`. This module knows which failures a later attempt may mend, and how long to
+go on. A reply that `replies` does not find whole is such a failure. This module knows no object,
+mode or message: a caller whose write must not be done twice passes a `look`.
 """
 
 import random
@@ -41,94 +37,12 @@ from .local.rate import clock
 from .local.workers import pause
 from .logs import logger_of
 from .operations import Operation
+from .replies import is_whole
 
 _log = logger_of(__name__)
 
 Reply = Mapping[str, Any]
 
-# The documents of some settings are empty while nothing was ever set. The reply still has a body,
-# and so one of the two headers that say where it ends.
-_WITH_A_BODY = (
-    "ResponseMetadata.HTTPHeaders.content-length",
-    "ResponseMetadata.HTTPHeaders.transfer-encoding",
-)
-# Operation -> the fields of which a whole reply has at least one. A dot leads into a structure.
-# A whole 200 of CompleteMultipartUpload may lack the ETag: Ceph sends an empty one.
-_PROOFS: Mapping[Operation, tuple[str, ...]] = {
-    "copy_object": ("CopyObjectResult.ETag",),
-    "complete_multipart_upload": ("ETag", "Key"),
-    "create_multipart_upload": ("UploadId",),
-    "delete_objects": ("Deleted", "Errors"),
-    "get_bucket_policy": ("Policy",),
-    "get_object": ("Body",),
-    "get_object_annotation": ("ContentLength",),
-    "get_object_legal_hold": ("LegalHold",),
-    "get_object_lock_configuration": ("ObjectLockConfiguration",),
-    "get_object_retention": ("Retention",),
-    "get_object_tagging": ("TagSet",),
-    "list_buckets": ("Buckets",),
-    "list_object_annotations": ("AnnotationCount",),
-    "list_objects_v2": ("IsTruncated",),
-    "put_object": ("ETag",),
-    "put_object_annotation": ("ETag",),
-    "upload_part": ("ETag",),
-    "upload_part_copy": ("CopyPartResult.ETag",),
-    "validate_policy": ("findings",),
-    "create_trail": ("TrailARN",),
-    "describe_trails": ("trailList",),
-    "get_event_selectors": ("TrailARN",),
-    "get_trail_status": ("IsLogging",),
-    "put_event_selectors": ("TrailARN",),
-    "get_key_policy": ("Policy",),
-    "get_key_rotation_status": ("KeyRotationEnabled",),
-    "list_aliases": ("Aliases",),
-    "list_key_rotations": ("Rotations",),
-    "list_keys": ("Keys",),
-    "list_resource_tags": ("Tags",),
-    "create_group": ("Group.Arn",),
-    "create_role": ("Role.Arn",),
-    "get_group": ("Group.Path",),
-    "get_group_policy": ("PolicyDocument",),
-    "get_role_policy": ("PolicyDocument",),
-    "list_attached_group_policies": ("AttachedPolicies",),
-    "list_attached_role_policies": ("AttachedPolicies",),
-    "list_group_policies": ("PolicyNames",),
-    "list_role_policies": ("PolicyNames",),
-}
-_KEY_FIELDS = ("KeyMetadata.Arn", "KeyMetadata.KeyId", "KeyMetadata.CreationDate")
-# Operation -> the fields that a whole reply has all of.
-_ALL_OF: Mapping[Operation, tuple[str, ...]] = {
-    "get_bucket_acl": ("Owner.ID", "Grants"),
-    "get_object": ("ETag",),
-    "head_object": ("ContentLength", "ETag", "LastModified"),
-    "create_key": _KEY_FIELDS,
-    "decrypt": ("Plaintext", "KeyId"),
-    "describe_key": _KEY_FIELDS,
-    "encrypt": ("CiphertextBlob", "KeyId"),
-    "generate_data_key": ("Plaintext", "CiphertextBlob", "KeyId"),
-    "get_role": ("Role.Arn", "Role.AssumeRolePolicyDocument", "Role.RoleName"),
-    "re_encrypt": ("CiphertextBlob", "KeyId"),
-    "replicate_key": ("ReplicaKeyMetadata.Arn",),
-    "get_caller_identity": ("Account", "Arn"),
-}
-# Operation -> a list in its reply -> the fields that each entry has, be they empty.
-_OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
-    "describe_trails": {"trailList": ("TrailARN",)},
-    "delete_objects": {"Deleted": ("Key",), "Errors": ("Key", "Code")},
-    "get_bucket_acl": {"Grants": ("Grantee", "Permission")},
-    "get_object_tagging": {"TagSet": ("Key", "Value")},
-    "list_buckets": {"Buckets": ("Name",)},
-    "list_object_annotations": {"Annotations": ("AnnotationName",)},
-    "list_objects_v2": {
-        "Contents": ("Key", "Size", "ETag", "LastModified"),
-        "CommonPrefixes": ("Prefix",),
-    },
-    "list_aliases": {"Aliases": ("AliasName",)},
-    "list_attached_group_policies": {"AttachedPolicies": ("PolicyArn",)},
-    "list_attached_role_policies": {"AttachedPolicies": ("PolicyArn",)},
-    "list_keys": {"Keys": ("KeyArn", "KeyId")},
-    "list_resource_tags": {"Tags": ("TagKey", "TagValue")},
-}
 # A second attempt would do these again: another key, another of the 25 rotations of a key.
 _NOT_REPEATED: frozenset[Operation] = frozenset({"create_key", "rotate_key_on_demand"})
 _READS = (
@@ -393,25 +307,6 @@ _UNPARSED = (
 )
 
 
-def is_whole(operation: Operation, reply: Reply) -> bool:
-    """Return whether a reply carries the fields that prove its success."""
-    one_of, all_of = _PROOFS.get(operation, ()), _ALL_OF.get(operation, ())
-    return (
-        (not one_of or any(_has(reply, path) for path in one_of))
-        and all(_has(reply, path) for path in all_of)
-        and _are_whole(operation, reply)
-    )
-
-
-def _are_whole(operation: Operation, reply: Reply) -> bool:
-    """Return whether the entries of a reply's lists carry the fields that are read of them."""
-    return all(
-        isinstance(entry, Mapping) and all(entry.get(name) is not None for name in fields)
-        for listed, fields in _OF_ENTRIES.get(operation, {}).items()
-        for entry in reply.get(listed) or ()
-    )
-
-
 def pages(
     client: BaseClient,
     operation: Operation,
@@ -618,16 +513,3 @@ def _is_unanswered(error: Exception) -> bool:
 def _was_retried(error: Exception) -> bool:
     reply = error.response if isinstance(error, ClientError) else {}
     return bool(reply.get("ResponseMetadata", {}).get("RetryAttempts"))
-
-
-def _has(reply: Any, path: str) -> bool:
-    for name in path.split("."):
-        reply = reply.get(name) if isinstance(reply, Mapping) else None
-        if reply is None or reply == "":
-            return False
-    return not path.endswith("ETag") or _is_whole_etag(str(reply))
-
-
-def _is_whole_etag(etag: str) -> bool:
-    """Return whether an ETag that begins with a quote ends with one: headers break anywhere."""
-    return not etag.startswith('"') or (etag.endswith('"') and len(etag) > 2)

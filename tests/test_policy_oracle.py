@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent / "policy_oracle"))
 
 import compare
 import simulator
+from generator import questions
 from subjects import by_hand, generated
 
 from s3crypt.policy import Verdict
@@ -36,6 +37,6 @@ def test_a_wrong_decision_is_found() -> None:
     """The comparison of a policy with another one's verdicts ends with a difference."""
     subject = next(each for each in generated() if each.name == "lenient bucket")
     known = simulator.actions("s3", "kms")
-    asked = compare.questions(subject, known, 50, 1)
+    asked = questions(subject, known, 50, 1)
     wrong = [simulator.Answer(Verdict.ALLOWED)] * len(asked)
     assert compare._compared(subject, zip(asked, wrong, strict=True)).unexplained

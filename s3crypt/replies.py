@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a reply is whole: the fields that each operation's reply must have.
+
+botocore takes the headers of a connection that breaks within them for all the headers there are,
+and an empty body for a reply without content. A success is therefore believed only where the reply
+carries a field that proves it. This module makes no request, and knows no retry.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .operations import Operation
+
+# The documents of some settings are empty while nothing was ever set. The reply still has a body,
+# and so one of the two headers that say where it ends.
+_WITH_A_BODY = (
+    "ResponseMetadata.HTTPHeaders.content-length",
+    "ResponseMetadata.HTTPHeaders.transfer-encoding",
+)
+# Operation -> the fields of which a whole reply has at least one. A dot leads into a structure.
+# A whole 200 of CompleteMultipartUpload may lack the ETag: Ceph sends an empty one.
+_PROOFS: Mapping[Operation, tuple[str, ...]] = {
+    "copy_object": ("CopyObjectResult.ETag",),
+    "complete_multipart_upload": ("ETag", "Key"),
+    "create_multipart_upload": ("UploadId",),
+    "delete_objects": ("Deleted", "Errors"),
+    "get_bucket_encryption": ("ServerSideEncryptionConfiguration.Rules",),
+    "get_bucket_lifecycle_configuration": ("Rules",),
+    "get_bucket_logging": _WITH_A_BODY,
+    "get_bucket_ownership_controls": ("OwnershipControls.Rules",),
+    "get_bucket_policy": ("Policy",),
+    "get_bucket_replication": ("ReplicationConfiguration.Rules",),
+    "get_bucket_versioning": _WITH_A_BODY,
+    "get_public_access_block": ("PublicAccessBlockConfiguration",),
+    "get_object": ("Body",),
+    "get_object_annotation": ("ContentLength",),
+    "get_object_legal_hold": ("LegalHold",),
+    "get_object_lock_configuration": ("ObjectLockConfiguration",),
+    "get_object_retention": ("Retention",),
+    "get_object_tagging": ("TagSet",),
+    "list_buckets": ("Buckets",),
+    "list_object_annotations": ("AnnotationCount",),
+    "list_objects_v2": ("IsTruncated",),
+    "put_object": ("ETag",),
+    "put_object_annotation": ("ETag",),
+    "upload_part": ("ETag",),
+    "upload_part_copy": ("CopyPartResult.ETag",),
+    "validate_policy": ("findings",),
+    "create_trail": ("TrailARN",),
+    "describe_trails": ("trailList",),
+    "get_event_selectors": ("TrailARN",),
+    "get_trail_status": ("IsLogging",),
+    "put_event_selectors": ("TrailARN",),
+    "get_key_policy": ("Policy",),
+    "get_key_rotation_status": ("KeyRotationEnabled",),
+    "list_aliases": ("Aliases",),
+    "list_key_rotations": ("Rotations",),
+    "list_keys": ("Keys",),
+    "list_resource_tags": ("Tags",),
+    "create_group": ("Group.Arn",),
+    "create_role": ("Role.Arn",),
+    "get_group": ("Group.Path",),
+    "get_group_policy": ("PolicyDocument",),
+    "get_role_policy": ("PolicyDocument",),
+    "list_attached_group_policies": ("AttachedPolicies",),
+    "list_attached_role_policies": ("AttachedPolicies",),
+    "list_group_policies": ("PolicyNames",),
+    "list_role_policies": ("PolicyNames",),
+}
+_KEY_FIELDS = ("KeyMetadata.Arn", "KeyMetadata.KeyId", "KeyMetadata.CreationDate")
+# Operation -> the fields that a whole reply has all of.
+_ALL_OF: Mapping[Operation, tuple[str, ...]] = {
+    "get_bucket_acl": ("Owner.ID", "Grants"),
+    "get_object": ("ETag",),
+    "head_object": ("ContentLength", "ETag", "LastModified"),
+    "create_key": _KEY_FIELDS,
+    "decrypt": ("Plaintext", "KeyId"),
+    "describe_key": _KEY_FIELDS,
+    "encrypt": ("CiphertextBlob", "KeyId"),
+    "generate_data_key": ("Plaintext", "CiphertextBlob", "KeyId"),
+    "get_role": ("Role.Arn", "Role.AssumeRolePolicyDocument", "Role.RoleName"),
+    "re_encrypt": ("CiphertextBlob", "KeyId"),
+    "replicate_key": ("ReplicaKeyMetadata.Arn",),
+    "get_caller_identity": ("Account", "Arn"),
+}
+# Operation -> a list in its reply -> the fields that each entry has, be they empty.
+_OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
+    "describe_trails": {"trailList": ("TrailARN",)},
+    "delete_objects": {"Deleted": ("Key",), "Errors": ("Key", "Code")},
+    "get_bucket_acl": {"Grants": ("Grantee", "Permission")},
+    "get_object_tagging": {"TagSet": ("Key", "Value")},
+    "list_buckets": {"Buckets": ("Name",)},
+    "list_object_annotations": {"Annotations": ("AnnotationName",)},
+    "list_objects_v2": {
+        "Contents": ("Key", "Size", "ETag", "LastModified"),
+        "CommonPrefixes": ("Prefix",),
+    },
+    "list_aliases": {"Aliases": ("AliasName",)},
+    "list_attached_group_policies": {"AttachedPolicies": ("PolicyArn",)},
+    "list_attached_role_policies": {"AttachedPolicies": ("PolicyArn",)},
+    "list_keys": {"Keys": ("KeyArn", "KeyId")},
+    "list_resource_tags": {"Tags": ("TagKey", "TagValue")},
+}
+
+
+def is_whole(operation: Operation, reply: Mapping[str, Any]) -> bool:
+    """Return whether a reply carries the fields that prove its success."""
+    one_of, all_of = _PROOFS.get(operation, ()), _ALL_OF.get(operation, ())
+    return (
+        (not one_of or any(_has(reply, path) for path in one_of))
+        and all(_has(reply, path) for path in all_of)
+        and _are_whole(operation, reply)
+    )
+
+
+def _are_whole(operation: Operation, reply: Mapping[str, Any]) -> bool:
+    """Return whether the entries of a reply's lists carry the fields that are read of them."""
+    return all(
+        isinstance(entry, Mapping) and all(entry.get(name) is not None for name in fields)
+        for listed, fields in _OF_ENTRIES.get(operation, {}).items()
+        for entry in reply.get(listed) or ()
+    )
+
+
+def _has(reply: Any, path: str) -> bool:
+    for name in path.split("."):
+        reply = reply.get(name) if isinstance(reply, Mapping) else None
+        if reply is None or reply == "":
+            return False
+    return not path.endswith("ETag") or _is_whole_etag(str(reply))
+
+
+def _is_whole_etag(etag: str) -> bool:
+    """Return whether an ETag that begins with a quote ends with one: headers break anywhere."""
+    return not etag.startswith('"') or (etag.endswith('"') and len(etag) > 2)
