@@ -42,9 +42,11 @@ from s3crypt.policy import (
     judged,
     key_policy,
     not_understood,
+    open_key_policy,
     trust_policy,
 )
 from s3crypt.policy.expectations import ADMINISTRATOR
+from s3crypt.policy.merging import merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -538,3 +540,17 @@ def test_documents_are_the_same_every_time() -> None:
         once = [document.render() for _, document in every_document(scope)]
         assert once == [document.render() for _, document in every_document(scope)]
         assert all(json.loads(text) for text in once)
+
+
+def test_a_new_key_is_closed_by_the_policy_of_its_roles() -> None:
+    """Until then the account's IAM policies decide; a merge then replaces the one statement."""
+    scope = Scope(**PLAIN, key_arns=KEYS[:1])
+    everything = Document((Statement("Allow", actions=("*",), resources=("*",)),))
+    administrator = Caller("user", "arn:aws:iam::111122223333:user/ann", "111122223333")
+    request = Request(administrator, "kms:Decrypt", KEYS[0], "111122223333")
+    new = open_key_policy("aws", "111122223333")
+    verdicts = [
+        decide(request, Policies(identity=(everything,), key=document)).verdict
+        for document in (new, merge(new, key_policy(scope)).document)
+    ]
+    assert verdicts == [Verdict.ALLOWED, Verdict.DENIED]

@@ -28,7 +28,7 @@ from s3crypt.buckets.settings import (
     Versioning,
 )
 from s3crypt.errors import ConfigError, StorageError
-from s3crypt.policy import Document, Kind, Statement, check_size
+from s3crypt.policy import Document, Kind, Statement, check_size, open_key_policy
 
 from . import lines, replication, statements
 from .obstacles import is_own_default, obstacles_beside, obstacles_of
@@ -171,7 +171,13 @@ def _creation(bucket: str, region: str, what: str) -> Change:
 
 def _new_key(seen: Seen, wanted: Wanted) -> Change:
     undo = lines.aws("kms", "delete_alias", seen.region, AliasName=wanted.alias)
-    act: Act = CreateKey(wanted.alias, seen.region, wanted.bucket, wanted.replica is not None)
+    act: Act = CreateKey(
+        wanted.alias,
+        seen.region,
+        wanted.bucket,
+        open_key_policy(seen.partition, seen.account),
+        multi_region=wanted.replica is not None,
+    )
     what = "create a KMS key that rotates once a year"
     if seen.key is not None:
         act = NameKey(seen.key.arn, wanted.alias)

@@ -81,6 +81,7 @@ def _of_key(act: CreateKey | NameKey | ReplicateKey, services: "Services") -> st
                 alias=act.alias,
                 description=description_of(act.bucket),
                 tags={TAG: act.bucket},
+                policy=act.policy.to_json(),
                 multi_region=act.multi_region,
             )
         case NameKey():

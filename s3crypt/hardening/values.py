@@ -228,6 +228,7 @@ class CreateKey:
     alias: str
     region: str
     bucket: str
+    policy: Document
     multi_region: bool
 
 

@@ -31,6 +31,7 @@ from .roles import (
     iam_policy,
     judged,
     key_policy,
+    open_key_policy,
     trust_policy,
 )
 
@@ -67,5 +68,6 @@ __all__ = [
     "key_policy",
     "kind_of",
     "not_understood",
+    "open_key_policy",
     "trust_policy",
 ]

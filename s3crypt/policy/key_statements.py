@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from s3crypt.errors import ConfigError
 
 from .documents import Condition, Document, Kind, Principal, Statement, check_size
-from .scope import Role, Scope
+from .scope import Role, Scope, root_arn
 from .statements import EVERYONE, allow, client_side, deny, through_s3, when
 
 # In the policy of a key, "*" is that key.
@@ -72,6 +72,16 @@ def key_policy(scope: Scope, key_arn: str | None = None) -> Document:
     document = Document(tuple(statements))
     check_size(document, Kind.KEY)
     return document
+
+
+def open_key_policy(partition: str, account: str) -> Document:
+    """Return the policy of a key whose use the account's IAM policies alone decide.
+
+    It means what the policy means that KMS gives a new key. Its statement has a Sid of ours, so
+    that `key_policy` replaces it.
+    """
+    root = (Principal("AWS", root_arn(partition, account)),)
+    return Document((allow("EnableIAMPolicies", ("kms:*",), _THIS_KEY, principals=root),))
 
 
 def _administration(account: tuple[Principal, ...]) -> Iterator[Statement]:

@@ -11,7 +11,7 @@ from .expectations import Documents, Expectation, Part, judged
 from .expected_others import of_others
 from .expected_roles import of_role
 from .identity_statements import check_prefixes, iam_policy
-from .key_statements import key_policy
+from .key_statements import key_policy, open_key_policy
 from .scope import Environment, KeyARN, Mode, Role, Scope
 from .trust_statements import trust_policy
 
@@ -31,6 +31,7 @@ __all__ = [
     "iam_policy",
     "judged",
     "key_policy",
+    "open_key_policy",
     "trust_policy",
 ]
 
