@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s3crypt.errors import ConfigError
@@ -51,20 +51,20 @@ def statement(**elements: Any) -> Statement:
     return Document.parse(policy(**elements)).statements[0]
 
 
-names = st.text('aZ0 :*/${}"\\é', min_size=1, max_size=6)
-texts = st.one_of(names, st.lists(names, min_size=1, max_size=3))
+names = st.sampled_from(["a", "B", "s3:*", "${aws:userid}", 'a "quoted\\"', "é", "*"])
+texts = st.one_of(names, st.lists(names, min_size=1, max_size=2))
 values = st.one_of(
     names, st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False)
 )
 principals = st.one_of(
     st.just("*"),
     st.dictionaries(
-        st.sampled_from(["AWS", "Service", "Federated", "CanonicalUser"]), texts, min_size=1
+        st.sampled_from(["AWS", "Service", "CanonicalUser"]), texts, min_size=1, max_size=2
     ),
 )
 conditions = st.dictionaries(
     names,
-    st.dictionaries(names, st.one_of(values, st.lists(values, max_size=3)), min_size=1, max_size=2),
+    st.dictionaries(names, st.one_of(values, st.lists(values, max_size=2)), min_size=1, max_size=2),
     max_size=2,
 )
 
@@ -83,29 +83,24 @@ def statements(draw: st.DrawFn) -> dict[str, Any]:
 
 documents = st.builds(
     lambda found, head: {**head, "Statement": found},
-    st.lists(statements(), min_size=1, max_size=3),
+    st.lists(statements(), min_size=1, max_size=2),
     st.dictionaries(st.sampled_from(["Version", "Id"]), names),
 )
 
 
-@settings(max_examples=60)
+# A busy machine is no fault of the strategies.
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents, st.sampled_from([None, 2]))
 def test_a_document_is_read_back_as_it_was_written(
     content: dict[str, Any], indent: int | None
 ) -> None:
-    """Parsing what was rendered gives an equal document, whose meaning is the first one's."""
+    """Parsing what was rendered gives an equal document; so do the values, as boto3 has them."""
     document = Document.parse(json.dumps(content))
+    assert Document.parse(content) == document
     again = Document.parse(document.render(indent=indent))
     assert again == document
     assert again.meaning == document.meaning
     assert again.to_json() == document.to_json()
-
-
-@settings(max_examples=20)
-@given(documents)
-def test_values_are_read_as_their_json_is(content: dict[str, Any]) -> None:
-    """A reply of IAM, which boto3 decodes, and its text are the same document."""
-    assert Document.parse(content) == Document.parse(json.dumps(content))
 
 
 def test_all_elements_have_their_place() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from policy_samples import (
     ANYBODY,
@@ -375,6 +375,8 @@ statements = st.fixed_dictionaries(
 own_policies = st.sampled_from([(), (ALLOW,), (DENY,)])
 
 
+# A busy machine is no fault of the strategies.
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(own_policies, st.lists(statements, min_size=2, max_size=4), st.sampled_from(CALLERS))
 def test_what_is_not_understood_is_not_guessed(
     own: tuple[Document, ...], theirs: list[dict[str, Any]], caller: Caller
