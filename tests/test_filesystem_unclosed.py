@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import re
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,10 @@ def test_what_is_dropped_is_stored(  # noqa: PLR0917 - one axis each
     file = _opened(fs, f"{bucket}/x", mode, compression, by)
     file.write(content if mode == "wb" else content.decode())
     del file
+    if sys.version_info >= (3, 12) and (mode, by, compression) == ("wb", "fsspec.open", "gzip"):
+        # From 3.12 on, a GzipFile is part of a reference cycle, which only the collector ends.
+        gc.collect()
+        _settle()
     assert uploads(s3, bucket) == []
     with fs.open(f"{bucket}/x", compression=compression) as stored:
         assert stored.read() == content
