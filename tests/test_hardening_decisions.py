@@ -408,6 +408,22 @@ def test_a_trail_that_records_all_is_enough() -> None:
     assert [change.name for change in plan.changes] == ["policy", "trail", "data events"]
 
 
+def test_a_trail_delivers_to_a_bucket_that_was_looked_at() -> None:
+    """Even where the access log goes elsewhere: the bucket of another account gets no trail."""
+    found = seen(hardened(Logging("central", "x/")), logs=None, trails=())
+    plan = plan_of(found, replace(WANTED, trail=True))
+    assert plan.changes[0].identity == ("s3://acme-logs", "bucket")
+    (change,) = [each for each in plan.changes if each.name == "policy"]
+    assert change.subject == "s3://acme-logs"
+    assert isinstance(change.act, WriteSetting)
+    assert isinstance(change.act.setting, BucketPolicy)
+    document = change.act.setting.document
+    sids = {each.sid for each in document.statements} if document else set()
+    assert sids == {
+        statements.INSECURE_TRANSPORT, statements.TRAIL_CHECK, statements.TRAIL_DELIVERY,
+    }  # fmt: skip
+
+
 # --- Replicas ----------------------------------------------------------------------------------
 
 

@@ -151,7 +151,7 @@ def _creations(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Ch
     replicates = wanted.replica is not None and "replication" not in held
     if seen.bucket is None:
         yield _creation(wanted.bucket, seen.region, "create the bucket")
-    if seen.logs is None and _logs_bucket(seen, wanted) == wanted.logs:
+    if seen.logs is None and _uses_logs(seen, wanted):
         yield _creation(wanted.logs, seen.region, "create the bucket for access logs")
     if replicates and seen.replica is None:
         yield _creation(wanted.replica_bucket, str(wanted.replica), "create the replica's bucket")
@@ -316,9 +316,14 @@ def _logs_bucket(seen: Seen, wanted: Wanted) -> str:
     return present or wanted.logs
 
 
+def _uses_logs(seen: Seen, wanted: Wanted) -> bool:
+    """Return whether the bucket for logs receives something: the access log, or a new trail."""
+    return _logs_bucket(seen, wanted) == wanted.logs or _lacks_trail(seen, wanted)
+
+
 def _of_logs(seen: Seen, wanted: Wanted) -> Iterator[Change]:
-    """Yield the changes of the bucket that receives the access log; another's is not touched."""
-    if _logs_bucket(seen, wanted) != wanted.logs:
+    """Yield the changes of the bucket for logs; one that receives nothing is not touched."""
+    if not _uses_logs(seen, wanted):
         return
     now = seen.logs or Configuration(wanted.logs, seen.region)
     _check_logs(seen, now)
@@ -351,11 +356,13 @@ def _held_beside(seen: Seen, bucket: Configuration | None) -> frozenset[Part]:
 
 def _deliveries(seen: Seen, wanted: Wanted, policy: Document | None) -> tuple[Statement, ...]:
     account, partition = seen.account, seen.partition
-    logs = statements.log_delivery(policy, partition, account, wanted.logs, wanted.bucket)
-    if not wanted.trail or _records_all(seen):
-        return (logs,)
-    arn = _trail_arn(seen, wanted)
-    return (logs, *statements.trail_delivery(partition, account, wanted.logs, arn))
+    added: tuple[Statement, ...] = ()
+    if _logs_bucket(seen, wanted) == wanted.logs:
+        added = (statements.log_delivery(policy, partition, account, wanted.logs, wanted.bucket),)
+    if _lacks_trail(seen, wanted):
+        arn = _trail_arn(seen, wanted)
+        added += statements.trail_delivery(partition, account, wanted.logs, arn)
+    return added
 
 
 def _check_logs(seen: Seen, now: Configuration) -> None:
@@ -379,12 +386,9 @@ def _check_logs(seen: Seen, now: Configuration) -> None:
         )
 
 
-def _records_all(seen: Seen) -> bool:
-    """Return whether a trail records all data events of all buckets, in every Region."""
-    return any(
-        each.is_multi_region and each.is_logging and each.reads and each.writes
-        for each in seen.trails or ()
-    )
+def _lacks_trail(seen: Seen, wanted: Wanted) -> bool:
+    """Return whether a trail is wanted and none records all."""
+    return wanted.trail and not any(each.records_all for each in seen.trails or ())
 
 
 def _trail_arn(seen: Seen, wanted: Wanted) -> str:
@@ -393,7 +397,7 @@ def _trail_arn(seen: Seen, wanted: Wanted) -> str:
 
 
 def _of_trail(seen: Seen, wanted: Wanted) -> Iterator[Change]:
-    if not wanted.trail or _records_all(seen):
+    if not _lacks_trail(seen, wanted):
         return
     arn = _trail_arn(seen, wanted)
     subject = f"trail {wanted.trail_name}"

@@ -39,8 +39,11 @@ def look(services: "Services", wanted: Wanted) -> Seen:
     """
     region = services.region
     bucket = _bucket(services, wanted.bucket, region)
+    trails = tuple(_trails(services, region)) if wanted.trail else None
+    lacks_trail = trails is not None and not any(each.records_all for each in trails)
     logs = None
-    if bucket is None or _target(bucket) in (None, wanted.logs):
+    # A trail delivers to a bucket by its name alone: it has to be the caller's own.
+    if bucket is None or _target(bucket) in (None, wanted.logs) or lacks_trail:
         logs = _bucket(services, wanted.logs, region)
     seen = Seen(
         account=services.account,
@@ -50,7 +53,7 @@ def look(services: "Services", wanted: Wanted) -> Seen:
         logs=logs,
         key=_own_key(services, wanted, region),
         default_key=_default_key(services, bucket),
-        trails=tuple(_trails(services, region)) if wanted.trail else None,
+        trails=trails,
         samples=_samples(services, bucket, logs),
     )
     return seen if wanted.replica is None else _with_replica(services, wanted, seen)

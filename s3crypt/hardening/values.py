@@ -170,6 +170,11 @@ class SeenTrail:
     reads: bool
     writes: bool
 
+    @property
+    def records_all(self) -> bool:
+        """Whether it records all data events of all buckets, in every Region."""
+        return self.is_multi_region and self.is_logging and self.reads and self.writes
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
