@@ -129,11 +129,23 @@ def _key_pattern(resource: str) -> str | None:
     # account are as many as all keys: only the name of a key is looked at.
     parts = resource.split(":", 5)
     if len(parts) < 6:
-        return "*" if _matches(resource, _SOME_KEY) else None
+        return "*" if _is_rest_of_keys(resource) or _matches(resource, _SOME_KEY) else None
     if not _matches(parts[2], "kms"):
         return None
     name = parts[5].removeprefix("key/")
-    return name if name != parts[5] or name.startswith("*") else None
+    if name != parts[5]:
+        return name
+    head, sign, _ = name.partition("*")
+    if sign and _matches(f"{head}*", "key/"):
+        return name[len(head) :]
+    return name if _matches(name[:4], "key/") else None
+
+
+def _is_rest_of_keys(resource: str) -> bool:
+    # A wildcard at the end of a short ARN matches all the rest: here all keys of some place.
+    head = resource.partition("*")[0]
+    service = "".join(head.split(":")[2:3])
+    return resource.endswith("*") and "arn:".startswith(head[:4]) and "kms".startswith(service)
 
 
 def _matches(pattern: str, text: str) -> bool:
