@@ -221,6 +221,18 @@ def test_the_rule_for_uploads_joins_the_others() -> None:
     assert both.call("acme")[1]["TransitionDefaultMinimumObjectSize"] == "all_storage_classes_128K"
 
 
+def test_a_rule_of_ours_that_is_switched_off_is_not_the_rule() -> None:
+    """Its id alone does not say that it is in force."""
+    wanted = Lifecycle().aborting(7)
+    off = Lifecycle(({**wanted.rules[0], "Status": "Disabled"},))
+    assert not off.aborting(7).is_kept_by(off)
+    assert wanted.is_kept_by(wanted)
+    there = {"ID": "a", "Status": "Enabled", "Destination": {"Bucket": "arn:aws:s3:::b"}}
+    elsewhere = {**there, "Destination": {"Bucket": "arn:aws:s3:::c"}}
+    for other in (elsewhere, {**there, "Status": "Disabled"}):
+        assert not Replication("r", (there,)).is_kept_by(Replication("r", (other,)))
+
+
 def test_grants_to_others_are_told_from_the_owners() -> None:
     """Everyone is a group's URI, another account an id."""
     everyone = {"URI": "http://acs.amazonaws.com/groups/global/AllUsers", "Type": "Group"}

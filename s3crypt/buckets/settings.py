@@ -333,8 +333,11 @@ class Lifecycle:
         return "put_bucket_lifecycle_configuration", arguments
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` has these rules by their ids; S3 words them anew."""
-        return _ids(self.rules) == _ids(found.rules)
+        """Return whether `found` has these rules by their ids, in force or not; S3 words them anew.
+
+        Rules that abort incomplete uploads of the whole bucket stay so.
+        """
+        return _ids(self.rules) == _ids(found.rules) and self.aborts_uploads == found.aborts_uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,8 +411,8 @@ class Replication:
         return "put_bucket_replication", arguments
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` has the same role and the same rules by their ids."""
-        return self.role == found.role and _ids(self.rules) == _ids(found.rules)
+        """Return whether `found` has the same role and rules: ids, places and keys of replicas."""
+        return self.role == found.role and _places(self.rules) == _places(found.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,4 +533,16 @@ def _is_for_all(rule: Mapping[str, Any]) -> bool:
 
 
 def _ids(rules: tuple[Mapping[str, Any], ...]) -> frozenset[Any]:
-    return frozenset(rule.get("ID") for rule in rules)
+    return frozenset((rule.get("ID"), rule.get("Status")) for rule in rules)
+
+
+def _places(rules: tuple[Mapping[str, Any], ...]) -> frozenset[Any]:
+    found = []
+    for rule in rules:
+        place = rule.get("Destination") or {}
+        key = (place.get("EncryptionConfiguration") or {}).get("ReplicaKmsKeyID")
+        criteria = rule.get("SourceSelectionCriteria") or {}
+        kms = (criteria.get("SseKmsEncryptedObjects") or {}).get("Status")
+        whole = _is_for_all(rule)
+        found.append((rule.get("ID"), rule.get("Status"), place.get("Bucket"), key, kms, whole))
+    return frozenset(found)
