@@ -28,7 +28,7 @@ from s3crypt.buckets.settings import (
 from s3crypt.errors import ConfigError, StorageError
 from s3crypt.hardening import OBSTACLES, Plan, Wanted, statements
 from s3crypt.hardening.decisions import plan_of
-from s3crypt.hardening.values import Seen, SeenKey, SeenTrail, WriteSetting
+from s3crypt.hardening.values import ReplicateKey, Seen, SeenKey, SeenTrail, WriteSetting
 from s3crypt.objects.sampling import Sample
 from s3crypt.policy import Document
 
@@ -424,6 +424,25 @@ def test_a_trail_delivers_to_a_bucket_that_was_looked_at() -> None:
     }  # fmt: skip
 
 
+def test_a_trail_that_is_there_gets_its_selectors_back() -> None:
+    """And it is stopped again only if it did not record."""
+    arn = f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/s3crypt-acme"
+    before = {"EventSelectors": [{"ReadWriteType": "WriteOnly"}]}
+    trail = SeenTrail(
+        arn, "s3crypt-acme", "us-east-1", is_multi_region=True, is_encrypted=True,
+        is_logging=True, reads=False, writes=True, selectors=before,
+    )  # fmt: skip
+    for found, stops in ((trail, False), (replace(trail, is_logging=False), True)):
+        plan = plan_of(seen(hardened(), trails=(found,)), replace(WANTED, trail=True))
+        (change,) = [each for each in plan.changes if each.name == "data events"]
+        assert change.undo is not None
+        assert ("stop-logging" in change.undo) is stops
+        line = change.undo.rpartition("&& ")[2]
+        words = shlex.split(line)
+        assert words[:3] == ["aws", "cloudtrail", "put-event-selectors"]
+        assert json.loads(words[words.index("--event-selectors") + 1]) == before["EventSelectors"]
+
+
 # --- Replicas ----------------------------------------------------------------------------------
 
 
@@ -461,6 +480,18 @@ def test_a_replica_needs_bucket_key_role_and_rule() -> None:
     (rule,) = act.setting.rules
     assert rule["SourceSelectionCriteria"] == {"SseKmsEncryptedObjects": {"Status": "Enabled"}}
     assert rule["DeleteMarkerReplication"] == {"Status": "Disabled"}
+
+
+def test_a_key_that_was_there_is_not_deleted_by_undoing() -> None:
+    """Taking back the name of somebody's replica leaves the replica."""
+    key = SeenKey(KEY, "Enabled", multi_region=True)
+    there = replace(key, arn=KEY.replace("us-east-1", "eu-west-1"), is_named=False)
+    found = seen(hardened(), key=key, default_key=key, replica_key=there)
+    (change,) = [each for each in plan_of(found, REPLICATING).changes if each.name == "key"]
+    assert isinstance(change.act, ReplicateKey)
+    assert change.act.is_there
+    assert change.undo is not None
+    assert "schedule-key-deletion" not in change.undo
 
 
 def test_another_replication_is_not_ended() -> None:

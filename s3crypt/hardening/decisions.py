@@ -47,6 +47,7 @@ from .values import (
     ReplicateKey,
     Seen,
     SeenKey,
+    SeenTrail,
     Wanted,
     WriteRolePolicy,
     WriteSetting,
@@ -190,8 +191,11 @@ def _new_key(seen: Seen, wanted: Wanted) -> Change:
 def _new_replica_key(seen: Seen, wanted: Wanted, region: str) -> Change:
     key = _source_key(seen)
     undo = lines.aws("kms", "delete_alias", region, AliasName=wanted.alias)
-    act = ReplicateKey(key.arn if key else wanted.alias, region, wanted.alias)
+    is_there = seen.replica_key is not None
+    act = ReplicateKey(key.arn if key else wanted.alias, region, wanted.alias, is_there)
     what = f"replicate the key to {region}"
+    if seen.replica_key is not None:
+        what = f"name the key's replica {seen.replica_key.arn}, which is there"
     return Change(f"{wanted.alias} in {region}", "key", what, (), act, undo)
 
 
@@ -413,10 +417,21 @@ def _of_trail(seen: Seen, wanted: Wanted) -> Iterator[Change]:
             hint="Make it record every Region (aws cloudtrail update-trail "
             f"--name {wanted.trail_name} --is-multi-region-trail), or name another.",
         )
-    undo = lines.aws("cloudtrail", "stop_logging", seen.region, Name=arn)
+    undo = _unrecording(found, arn, seen.region)
     record = RecordDataEvents(arn, seen.region, seen.partition)
     what = "record every read and write of objects in all buckets, at CloudTrail's price"
     yield Change(subject, "data events", what, ("S3.22", "S3.23"), record, undo)
+
+
+def _unrecording(found: SeenTrail | None, arn: str, region: str) -> str | None:
+    """Return the line that takes the recording back; a trail that was there gets its selectors."""
+    undo = []
+    if found is None or not found.is_logging:
+        undo.append(lines.aws("cloudtrail", "stop_logging", region, Name=arn))
+    if found is not None and found.selectors:
+        before = {"TrailName": arn, **found.selectors}
+        undo.append(lines.aws("cloudtrail", "put_event_selectors", region, **before))
+    return " && ".join(undo) or None
 
 
 def _of_replica(seen: Seen, wanted: Wanted) -> Iterator[Change]:

@@ -212,6 +212,11 @@ def _trails(services: "Services", region: str) -> Iterator[SeenTrail]:
             is_logging=bool(status.get("IsLogging")),
             reads=bool(recorded & {"All", "ReadOnly"}),
             writes=bool(recorded & {"All", "WriteOnly"}),
+            selectors={
+                name: selectors[name]
+                for name in ("EventSelectors", "AdvancedEventSelectors")
+                if selectors.get(name)
+            },
         )
 
 

@@ -92,6 +92,8 @@ def _of_key(act: CreateKey | NameKey | ReplicateKey, services: "Services") -> st
             key = services.keys.add_alias(replica.arn, act.alias)
     region = key.arn.split(":")[3]
     name = lines.aws("kms", "delete_alias", region, AliasName=act.alias)
+    if isinstance(act, ReplicateKey) and act.is_there:
+        return name
     return f"{name} && {lines.aws('kms', 'schedule_key_deletion', region, KeyId=key.arn)}"
 
 

@@ -8,7 +8,7 @@ and `mechanisms` acts on each `Change`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from s3crypt.buckets.configuration import Configuration
 from s3crypt.buckets.settings import Setting, check_bucket_name
@@ -159,6 +159,7 @@ class SeenTrail:
         is_encrypted: Whether its files are under a KMS key.
         is_logging: Whether it records now.
         reads, writes: Whether it records the read and the write data events of every bucket.
+        selectors: All that it records, as CloudTrail's arguments.
     """
 
     arn: str
@@ -169,6 +170,7 @@ class SeenTrail:
     is_logging: bool
     reads: bool
     writes: bool
+    selectors: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def records_all(self) -> bool:
@@ -247,11 +249,17 @@ class NameKey:
 
 @dataclass(frozen=True, slots=True)
 class ReplicateKey:
-    """Make a replica of a multi-Region key in another Region, and name it."""
+    """Make a replica of a multi-Region key in another Region, and name it.
+
+    Attributes:
+        is_there: Whether the replica was there before and only lacks the name. It may serve others,
+            so that undoing this does not delete it.
+    """
 
     arn: str
     region: str
     alias: str
+    is_there: bool = False
 
 
 @dataclass(frozen=True, slots=True)
