@@ -185,6 +185,19 @@ def test_a_denied_key_is_refused() -> None:
     assert "could no longer call kms:PutKeyPolicy" in found.refusals[0]
 
 
+def test_what_only_the_key_itself_knows_may_lock_out() -> None:
+    """Every key has a usage, which no request names: a Deny under it may be everyone's."""
+    wanted = of_key(
+        statement(
+            "S3cryptNoUse",
+            Action="kms:*",
+            Resource="*",
+            Condition={"StringEquals": {"kms:KeyUsage": "ENCRYPT_DECRYPT"}},
+        )
+    )
+    assert judged_key(of_key(), wanted).refusals
+
+
 def test_the_caller_of_a_key_must_stay_named() -> None:
     """Whom a statement of the key named, IAM may not allow anything."""
     naming = of_key()["Statement"][0] | {"Sid": "S3cryptAdmin", "Principal": {"AWS": ENGINEER}}

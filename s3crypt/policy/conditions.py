@@ -44,22 +44,15 @@ _OPTIONAL = frozenset(
         "aws:tagkeys",
         "aws:vpcsourceip",
         "kms:bypasspolicylockoutsafetycheck",
-        "kms:customermasterkeyspec",
         "kms:encryptioncontextkeys",
         "kms:grantconstrainttype",
         "kms:grantisforawsresource",
         "kms:granteeprincipal",
         "kms:grantoperations",
-        "kms:keyorigin",
-        "kms:keyspec",
-        "kms:keyusage",
-        "kms:multiregion",
-        "kms:multiregionkeytype",
         "kms:primaryregion",
         "kms:reencryptonsamekey",
         "kms:replicaregion",
         "kms:requestalias",
-        "kms:resourcealiases",
         "kms:retiringprincipal",
         "kms:rotationperiodindays",
         "kms:schedulekeydeletionpendingwindowindays",
@@ -79,7 +72,6 @@ _OPTIONAL = frozenset(
         "s3:requestobjecttagkeys",
         "s3:versionid",
         "s3:x-amz-acl",
-        "s3:x-amz-content-sha256",
         "s3:x-amz-copy-source",
         "s3:x-amz-grant-full-control",
         "s3:x-amz-grant-read",
@@ -98,9 +90,7 @@ _OPTIONAL = frozenset(
 _OPTIONAL_PREFIXES = (
     "aws:principaltag/",
     "aws:requesttag/",
-    "aws:resourcetag/",
     "kms:encryptioncontext:",
-    "s3:existingobjecttag/",
     "s3:requestobjecttag/",
 )
 # Keys that every request has, or whose presence depends on what only AWS knows: what they are is
@@ -133,6 +123,13 @@ _UNSPECIFIED = frozenset(
         "aws:username",
         "aws:viaawsservice",
         "kms:calleraccount",
+        "kms:customermasterkeyspec",
+        "kms:keyorigin",
+        "kms:keyspec",
+        "kms:keyusage",
+        "kms:multiregion",
+        "kms:multiregionkeytype",
+        "kms:resourcealiases",
         "s3:authtype",
         "s3:dataaccesspointaccount",
         "s3:dataaccesspointarn",
@@ -140,8 +137,11 @@ _UNSPECIFIED = frozenset(
         "s3:signatureage",
         "s3:signatureversion",
         "s3:tlsversion",
+        "s3:x-amz-content-sha256",
     }
 )
+# Tags that the bucket, key or object has: the same is true of them.
+_UNSPECIFIED_PREFIXES = ("aws:resourcetag/", "s3:existingobjecttag/")
 _OPERATOR = re.compile(r"(ForAllValues:|ForAnyValue:)?([A-Za-z]+?)(IfExists)?")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 # Seconds; fewer digits may be a year.
@@ -160,7 +160,7 @@ def unspecified(key: str) -> Value:
     """
     if key in _OPTIONAL or key.startswith(_OPTIONAL_PREFIXES):
         return ABSENT
-    if key in _UNSPECIFIED:
+    if _is_unspecified(key):
         return NotUnderstood(f"the condition key {key}, of which the request says nothing")
     return NotUnderstood(f"the condition key {key}")
 
@@ -168,7 +168,11 @@ def unspecified(key: str) -> Value:
 def is_known(key: str) -> bool:
     """Return whether a condition key is one of those whose presence in a request is understood."""
     lower = key.lower()
-    return lower in _UNSPECIFIED or unspecified(lower) == ABSENT
+    return _is_unspecified(lower) or unspecified(lower) == ABSENT
+
+
+def _is_unspecified(key: str) -> bool:
+    return key in _UNSPECIFIED or key.startswith(_UNSPECIFIED_PREFIXES)
 
 
 @dataclass(frozen=True, slots=True)
