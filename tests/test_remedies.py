@@ -62,7 +62,7 @@ RAISED_BY: dict[Action, tuple[str, ...]] = {
 NOT_IN_STORAGE = {"accept_unencrypted", "drop_annotations", "name_source_mode"}
 VALUES: dict[str, Any] = {"mode": "sse-s3", "key": ("aes:acme/2026",), "max_edks": 100}
 # Of another program, or of no command: the end of a bucket's name.
-OTHERS_OPTIONS = re.compile(r"\baws [a-z-]+ [a-z-]+.*|--\w+-s3\b")
+OTHERS_OPTIONS = re.compile(r"\baws [a-z0-9-]+ [a-z-]+.*|--\w+-s3\b")
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 
 

@@ -120,13 +120,13 @@ def _check_replicable(seen: Seen, wanted: Wanted) -> None:
     if key is None and is_own_default(seen, encryption):
         raise ConfigError(
             f"The key of s3://{wanted.bucket} may not be looked at: {encryption.key}.",
-            hint="Ask for the permission kms:DescribeKey, or leave --replica out.",
+            hint="Ask for the permission kms:DescribeKey, or do without a replica.",
         )
     if key is not None and not key.multi_region:
         raise ConfigError(
             f"The key of s3://{wanted.bucket} has no replicas in other Regions: {key.arn}.",
-            hint="A key cannot become a multi-Region key. Create one (s3crypt keys create "
-            "--multi-region), make it the bucket's default, and move the objects to it.",
+            hint="A key cannot become a multi-Region key. Create one, make it the bucket's "
+            "default, and move the objects to it.",
         )
 
 
@@ -386,7 +386,7 @@ def _check_logs(seen: Seen, now: Configuration) -> None:
     if why is not None:
         raise ConfigError(
             f"s3://{now.bucket} cannot receive access logs: {why}.",
-            hint="Name another bucket with --logs; it is created if it is absent.",
+            hint="Name another bucket for them; it is created if it is absent.",
         )
 
 
@@ -407,15 +407,15 @@ def _of_trail(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     subject = f"trail {wanted.trail_name}"
     found = next((each for each in seen.trails or () if each.arn == arn), None)
     if found is None:
-        undo = lines.aws("cloudtrail", "delete_trail", seen.region, Name=wanted.trail_name)
+        deletion = lines.aws("cloudtrail", "delete_trail", seen.region, Name=wanted.trail_name)
         create = CreateTrail(wanted.trail_name, wanted.logs, seen.region)
         what = "create a trail of every Region"
-        yield Change(subject, "trail", what, (), create, undo)
+        yield Change(subject, "trail", what, (), create, deletion)
     elif not found.is_multi_region:
         raise ConfigError(
             f"The trail {wanted.trail_name} records one Region only.",
-            hint="Make it record every Region (aws cloudtrail update-trail "
-            f"--name {wanted.trail_name} --is-multi-region-trail), or name another.",
+            hint="Name another, or make it record every Region: aws cloudtrail update-trail "
+            f"--name {wanted.trail_name} --is-multi-region-trail",
         )
     undo = _unrecording(found, arn, seen.region)
     record = RecordDataEvents(arn, seen.region, seen.partition)
@@ -507,8 +507,7 @@ def _remarks(seen: Seen) -> tuple[str, ...]:
         if beside is not None and held:
             remarks.append(
                 f"s3://{beside.bucket} was there before, and left as it is: "
-                f"{', '.join(sorted(held))}. To see why: s3crypt bucket harden {beside.bucket} "
-                "--dry-run"
+                f"{', '.join(sorted(held))}. To see why: s3crypt bucket harden {beside.bucket}"
             )
     if seen.bucket is not None and seen.bucket.get(Versioning).mfa_delete:
         remarks.append(

@@ -15,9 +15,9 @@ _UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 def aws(service: str, operation: str, region: str, **arguments: Any) -> str:
     """Return the line that makes a request; arguments are named as in botocore's models."""
-    words = [f"--{_dashed(name)} {_value(value)}" for name, value in arguments.items()]
-    command = operation.replace("_", "-")
-    return " ".join(("aws", service, command, *words, f"--region {region}"))
+    named = {**arguments, "Region": region}
+    words = [f"--{_dashed(name)} {_value(value)}" for name, value in named.items()]
+    return " ".join(("aws", service, operation.replace("_", "-"), *words))
 
 
 def setting(bucket: str, region: str, value: Setting) -> str:

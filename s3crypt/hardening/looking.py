@@ -95,7 +95,7 @@ def _bucket(services: "Services", bucket: str, region: str) -> Configuration | N
     if found.region != region:
         raise StorageError(
             f"s3://{bucket}: the bucket is in {found.region}, not in {region}.",
-            hint=f"Name its Region: --region {found.region}",
+            hint=f"Name its Region: {found.region}.",
         )
     return found
 

@@ -53,7 +53,7 @@ def _of_deletion(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[
     lock = seen.bucket.get(ObjectLock) if seen.bucket else ObjectLock()
     will_lock = wanted.lock and "versioning" not in held
     if not will_lock and not lock.is_enabled:
-        yield Shortfall("S3.15", "Object Lock is off; --lock turns it on, for good")
+        yield Shortfall("S3.15", "Object Lock is off; once it is on, it is on for good")
     versioning = seen.bucket.get(Versioning) if seen.bucket else Versioning()
     if not versioning.mfa_delete:
         why = "only the root user can turn MFA delete on, and it excludes lifecycle rules"
@@ -62,7 +62,7 @@ def _of_deletion(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[
 
 def _of_trails(seen: Seen, wanted: Wanted) -> Iterator[Shortfall]:
     if not wanted.trail:
-        why = "trails were not looked at; --trail makes one that records data events"
+        why = "no trail for data events was asked for, and trails were not looked at"
         yield from (Shortfall(control, why) for control in ("S3.22", "S3.23"))
     elif not any(each.is_encrypted for each in seen.trails or () if each.name == wanted.trail_name):
         why = f"the files of the trail {wanted.trail_name} are under SSE-S3"

@@ -287,7 +287,8 @@ def _of_tags(wanted: WantedRole, found: FoundRole) -> Iterator[Change]:
         lines = [_tagging(wanted.name, before)] if before else []
         if added:
             keys = " ".join(added)
-            lines.append(f"{_aws('untag-role', role_name=wanted.name)} --tag-keys {keys}")
+            role = shlex.quote(wanted.name)
+            lines.append(f"aws iam untag-role --role-name {role} --tag-keys {keys}")
         arguments = {"RoleName": wanted.name, "Tags": _tag_list(differing)}
         undo = " && ".join(lines)
         yield Change(f"role {wanted.name}", f"tag {told}", "tag_role", arguments, undo)

@@ -115,7 +115,7 @@ class KeyManager:
         if not metadata.get("MultiRegion"):
             raise KeyUnavailableError(
                 f"{arn}: it is not a multi-Region key, and no key becomes one.",
-                hint="Create another key: s3crypt keys create --multi-region",
+                hint="Create a multi-Region key.",
             )
         primary = replica_of(metadata) or arn
         wanted = _in_region(primary, region)

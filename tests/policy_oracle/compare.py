@@ -61,6 +61,12 @@ def _is_of_no_arn(difference: Difference) -> bool:
     return difference.ours.reason.endswith("which is no ARN.")
 
 
+def _is_of_the_resource(difference: Difference) -> bool:
+    return difference.ours.verdict is Verdict.NOT_UNDERSTOOD and difference.ours.reason.endswith(
+        "of which the request says nothing."
+    )
+
+
 EXPLAINED: dict[str, Callable[[Difference], bool]] = {
     "The simulator has no root user: it takes it for a user without policies.": _is_root,
     "Which account a service calls from is not documented: it is not understood.": (
@@ -68,6 +74,9 @@ EXPLAINED: dict[str, Callable[[Difference], bool]] = {
     ),
     "Whether a text that is no ARN differs from one is not documented: it is not understood.": (
         _is_of_no_arn
+    ),
+    "The simulator takes a tag of the resource for absent if the request does not name it.": (
+        _is_of_the_resource
     ),
 }
 """Reason -> whether it explains a difference. The first one that does is counted."""
