@@ -97,6 +97,7 @@ def check(
     """Decide a table of requests by the policies of a role, a bucket and its key together."""
     reader, given = reader_of(settings), taken(values)
     found = [_loaded(reader, target) for target in targets]
+    _check_places(found)
     scope = _scope(reader, found, bucket, given)
     checked = [
         (who, *pair)
@@ -153,6 +154,19 @@ def _loaded(reader: "PolicyReader", target: str) -> _Given:
             hint="Name the policy of a bucket, a key or a role.",
         )
     return _Given(target, kind, document)
+
+
+def _check_places(found: Sequence[_Given]) -> None:
+    """Refuse a document that another one would take the place of: it would not be checked."""
+    places: dict[tuple[Kind, str | None], str] = {}
+    for each in found:
+        place = (each.kind, each.id if each.kind is Kind.KEY else None)
+        other = places.setdefault(place, each.target)
+        if other is not each.target:
+            raise ConfigError(
+                f"{other} and {each.target} are both the {each.kind}: only one of them can decide.",
+                hint="Check one of them at a time.",
+            )
 
 
 def _is_key(target: str) -> bool:
