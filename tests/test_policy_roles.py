@@ -534,6 +534,28 @@ def test_people_sign_in_at_the_identity_provider(
     assert machine["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
 
 
+@pytest.mark.parametrize(
+    ("subject", "is_refused"),
+    [
+        ("*", True),
+        ("repo:*", True),
+        ("repo:acme*", True),
+        ("r?po:acme/reports:*", True),
+        ("repo:acme/*", False),
+        ("repo:acme/reports:ref:refs/heads/main", False),
+    ],
+)
+def test_a_subject_that_anybody_can_have_is_refused(subject: str, is_refused: bool) -> None:
+    """Everybody's tokens come from such a provider, so that a wildcard must not reach them."""
+    provider = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
+    given = {"identity_provider": provider, "audience": "sts.amazonaws.com", "subject": subject}
+    if not is_refused:
+        assert Scope(**PLAIN, key_arns=KEYS[:1], **given).subject == subject
+        return
+    with pytest.raises(ConfigError, match="Anybody can have a token"):
+        Scope(**PLAIN, key_arns=KEYS[:1], **given)
+
+
 def test_documents_are_the_same_every_time() -> None:
     """The same scope makes the same text."""
     for scope in SCOPES.values():

@@ -280,6 +280,17 @@ def _check_provider(scope: Scope) -> None:
             f"Anybody can have a token of {host}: the audience alone names nobody.",
             hint="Name the subject too, such as repo:acme/reports:*.",
         )
+    if host is not None and host.startswith(_SHARED_PROVIDERS) and _is_anybody(str(scope.subject)):
+        raise ConfigError(
+            f"Anybody can have a token of {host} with a subject such as {scope.subject}.",
+            hint="Name whose it is before the first wildcard, such as repo:acme/reports:*.",
+        )
+
+
+def _is_anybody(subject: str) -> bool:
+    # What these providers give to one customer alone comes after the first colon, up to a slash.
+    fixed = re.split(r"[*?]|\$\{", subject, maxsplit=1)[0]
+    return fixed != subject and "/" not in fixed.partition(":")[2].lstrip("/")
 
 
 def _check(what: str, pattern: re.Pattern[str], value: str) -> None:
