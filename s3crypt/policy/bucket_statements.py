@@ -4,14 +4,14 @@
 A statement that looks at the encryption of a put spares AWS's own services, which deliver logs and
 inventories and send a header of their own, or none. Replication is spared because it asks for
 `s3:ReplicateObject` and `s3:GetObjectVersionForReplication`, which no statement names but those
-about TLS.
+about TLS. It lists the bucket too: statements about listing except the roles of replication.
 
 Condition keys: https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html
 """
 
 from collections.abc import Iterator
 
-from .documents import Document, Kind, Statement, check_size
+from .documents import Condition, Document, Kind, Statement, check_size
 from .scope import Role, Scope
 from .statements import EVERYONE, deny, when
 
@@ -150,6 +150,7 @@ def _network(scope: Scope) -> Iterator[Statement]:
             when("StringNotEquals", "aws:SourceVpce", *scope.vpc_endpoints),
             _NO_SERVICE,
             when("Bool", "aws:ViaAWSService", "false"),
+            *_no_replication(scope),
             principals=EVERYONE,
         )
 
@@ -162,5 +163,15 @@ def _environment(scope: Scope) -> Iterator[Statement]:
             (scope.bucket_arn, scope.all_objects),
             when("StringNotEquals", "aws:PrincipalTag/env", scope.env),
             _NO_SERVICE,
+            *_no_replication(scope),
             principals=EVERYONE,
         )
+
+
+def _no_replication(scope: Scope) -> tuple[Condition, ...]:
+    """Return the condition that excepts the roles of replication, which S3 alone assumes.
+
+    They list the bucket: https://docs.aws.amazon.com/AmazonS3/latest/userguide/setting-repl-config-perm-overview.html
+    """
+    arns = scope.replication_roles
+    return (when("ArnNotLike", "aws:PrincipalArn", *arns),) if arns else ()

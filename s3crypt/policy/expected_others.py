@@ -150,6 +150,10 @@ def _replication(scope: Scope) -> Iterator[Expectation]:
         request = asker.object(action, {_MODE: "aws:kms", _KEY: foreign_key(scope)})
         outside = replace(request, context=_without_endpoint(request))
         yield allowed(outside, "replication, where it is let in", granted=True)
+    for arn in given:
+        request = Asker(scope, Caller("role", arn, scope.account)).bucket("s3:ListBucket")
+        outside = replace(request, context=_without_endpoint(request))
+        yield allowed(outside, "replication, where it is let in, lists", granted=True)
     for key in scope.sse_keys if given else ():
         for action in ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"):
             request = asker.through_s3(action, key)
