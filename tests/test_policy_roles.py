@@ -548,7 +548,11 @@ def test_people_sign_in_at_the_identity_provider(
 def test_a_subject_that_anybody_can_have_is_refused(subject: str, is_refused: bool) -> None:
     """Everybody's tokens come from such a provider, so that a wildcard must not reach them."""
     provider = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
-    given = {"identity_provider": provider, "audience": "sts.amazonaws.com", "subject": subject}
+    given: dict[str, Any] = {
+        "identity_provider": provider,
+        "audience": "sts.amazonaws.com",
+        "subject": subject,
+    }
     if not is_refused:
         assert Scope(**PLAIN, key_arns=KEYS[:1], **given).subject == subject
         return
