@@ -404,6 +404,7 @@ def _of_trail(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     if not _lacks_trail(seen, wanted):
         return
     arn = _trail_arn(seen, wanted)
+    undo: str | None
     subject = f"trail {wanted.trail_name}"
     found = next((each for each in seen.trails or () if each.arn == arn), None)
     if found is None:
