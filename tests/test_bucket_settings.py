@@ -221,6 +221,15 @@ def test_the_rule_for_uploads_joins_the_others() -> None:
     assert both.call("acme")[1]["TransitionDefaultMinimumObjectSize"] == "all_storage_classes_128K"
 
 
+def test_the_rule_for_uploads_has_the_form_of_the_others() -> None:
+    """S3 refuses the old form, with a prefix, and the new one, with a filter, side by side."""
+    old = {"ID": "tmp", "Status": "Enabled", "Prefix": "tmp/", "Expiration": {"Days": 1}}
+    both = Lifecycle((old,)).aborting(7)
+    assert [rule.get("Prefix") for rule in both.rules] == ["tmp/", ""]
+    assert not any("Filter" in rule for rule in both.rules)
+    assert both.aborts_uploads
+
+
 def test_a_rule_of_ours_that_is_switched_off_is_not_the_rule() -> None:
     """Its id alone does not say that it is in force."""
     wanted = Lifecycle().aborting(7)

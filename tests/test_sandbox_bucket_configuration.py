@@ -437,6 +437,17 @@ def test_lifecycles_that_are_refused(
     assert refused == (400, code)
 
 
+def test_rules_of_both_forms_are_refused_side_by_side(s3: Any, name: str) -> None:
+    """Either all have a filter, or all have a prefix, as before there were filters."""
+    rule: dict[str, Any] = {"Status": "Enabled", "Expiration": {"Days": 1}}
+    old, new = {**rule, "Prefix": "a/"}, {**rule, "Filter": {"Prefix": "b/"}}
+    asked = {"Bucket": name, "LifecycleConfiguration": {"Rules": [old, new]}}
+    assert refusal(s3.put_bucket_lifecycle_configuration, **asked) == (400, "InvalidRequest")
+    s3.put_bucket_lifecycle_configuration(
+        Bucket=name, LifecycleConfiguration={"Rules": [old, {**old, "Prefix": "b/"}]}
+    )
+
+
 def test_logs_go_where_they_are_let(s3: Any, name: str) -> None:
     """The target's policy lets the service of logs write, among statements for others."""
     target = f"{name[:50]}-logs"

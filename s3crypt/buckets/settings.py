@@ -305,14 +305,19 @@ class Lifecycle:
         )
 
     def aborting(self, days: int) -> Self:
-        """Return these rules and one that aborts incomplete uploads after so many days."""
+        """Return these rules and one that aborts incomplete uploads after so many days.
+
+        S3 refuses rules with a `Filter` beside rules in the old form, with a `Prefix`: "Filter
+        element can only be used in Lifecycle V2". The new rule has the form of the others.
+        """
+        others = [each for each in self.rules if each.get("ID") != self.RULE]
+        is_old = any("Prefix" in each for each in others)
         rule = {
             "ID": self.RULE,
             "Status": "Enabled",
-            "Filter": {"Prefix": ""},
+            **({"Prefix": ""} if is_old else {"Filter": {"Prefix": ""}}),
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days},
         }
-        others = (each for each in self.rules if each.get("ID") != self.RULE)
         return type(self)((*others, rule), self.minimum_size)
 
     @classmethod

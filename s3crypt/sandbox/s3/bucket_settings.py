@@ -126,6 +126,8 @@ def _check_lifecycle(_: Moto, __: Any, document: ET.Element) -> None:
         _check_lifecycle_rule(rule)
         if rule.find("ID") is None:
             ET.SubElement(rule, "ID").text = secrets.token_urlsafe(32)
+    if document.findall("Rule/Prefix") and document.findall("Rule/Filter"):
+        raise invalid_request("Filter element can only be used in Lifecycle V2.")
     names = Counter(texts_of(document, "Rule/ID"))
     if len(names) < len(rules):
         raise invalid("Rule ID must be unique. Found same ID for more than one rule")
