@@ -94,6 +94,15 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         help=f"The ARN of a role that has another name than BUCKET-ROLE. ROLE: {', '.join(_ROLES)}",
     ),
     option(
+        "--replication-role",
+        "replication_roles",
+        environment=False,
+        multiple=True,
+        metavar="ARN",
+        help="The role that S3 replicates the bucket with; repeatable.  "
+        "[default: without --key, that of the bucket's replication]",
+    ),
+    option(
         "--account",
         environment=False,
         metavar="ID",
@@ -129,7 +138,8 @@ def taken(values: dict[str, Any]) -> dict[str, Any]:
     """
     names = (
         "key_arns", "client_key_arns", "mode", "prefixes", "env", "vpc_endpoints",
-        "identity_provider", "audience", "subject", "strict", "role_arns", "account",
+        "identity_provider", "audience", "subject", "strict", "role_arns",
+        "replication_roles", "account",
     )  # fmt: skip
     given = {name: values.pop(name) for name in names}
     for name in ("key_arns", "client_key_arns"):

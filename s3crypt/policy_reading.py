@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from .aws import Clients
 from .buckets import policies as bucket_policies
-from .buckets.configuration import read, region_of
-from .buckets.settings import AES256, Encryption
-from .errors import ConfigError
+from .buckets.configuration import NOT_SEEN, read, region_of
+from .buckets.settings import AES256, Encryption, Replication
+from .errors import ConfigError, StorageError
 from .kms.policies import KeyPolicies
 from .kms.service import KMS
 from .policy import Document, Kind, Scope
@@ -102,9 +102,10 @@ class PolicyReader:
     def scope(self, bucket: str, **given: Any) -> Scope:
         """Return the scope of a bucket's policies; AWS is asked only for what is not given.
 
-        Without keys and without a mode, both are those of the bucket's default encryption. The
-        account and the Region are those of the first key; without keys, the caller's account and
-        the bucket's Region.
+        Without keys and without a mode, both are those of the bucket's default encryption, and the
+        role of replication is the one that the bucket's replication names, where the caller may
+        read that. The account and the Region are those of the first key; without keys, the
+        caller's account and the bucket's Region.
 
         Args:
             bucket: The bucket's name.
@@ -116,6 +117,7 @@ class PolicyReader:
         known = {name: value for name, value in given.items() if value not in (None, ())}
         if "key_arns" not in known and known.get("mode") != "sse-s3":
             self._add_default(bucket, known)
+            known.setdefault("replication_roles", self._replication_roles(bucket))
         for name in ("key_arns", "client_key_arns"):
             if name in known:
                 known[name] = tuple(self._keys.resolve(key) for key in known[name])
@@ -165,6 +167,17 @@ class PolicyReader:
     def _account(self) -> str:
         reply = call(self._sts.get(), "get_caller_identity", {}, "the identity of the caller")
         return str(reply["Account"])
+
+    def _replication_roles(self, bucket: str) -> tuple[str, ...]:
+        """Return the role of a bucket's replication; none where it may not be read."""
+        try:
+            role = read(self._s3.get(), bucket, Replication).role
+        except StorageError as error:
+            if error.code not in NOT_SEEN:
+                raise
+            return ()
+        # Other servers than AWS put other things than a role there.
+        return (role,) if role and ":role/" in role else ()
 
     def _add_default(self, bucket: str, known: dict[str, Any]) -> None:
         """Add the mode and the key of a bucket's default encryption to what is known."""

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hardening_samples import DENIED, watched, with_replication
 from relay import Answer, Asked, relaying
 
 from s3crypt.errors import ConfigError, StorageError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox import Running
 
+GONE = b"<Error><Code>NoSuchBucket</Code><Message>gone</Message></Error>"
 _DOCUMENT = Document((Statement("Deny", actions=("s3:*",), resources=("*",)),))
 
 
@@ -62,6 +65,37 @@ def test_without_a_kms_key_the_mode_is_sse_s3(reader: PolicyReader, bucket: str)
     """The Region is the bucket's."""
     scope = reader.scope(bucket, account="123456789012")
     assert (scope.mode, scope.key_arns, scope.region) == ("sse-s3", (), "us-east-1")
+
+
+def _replicate(session: boto3.Session, bucket: str) -> str:
+    """Replicate a bucket; return the ARN of the role that S3 does it with."""
+    with_replication(session.client("s3"), bucket)
+    return "arn:aws:iam::123456789012:role/theirs"
+
+
+def test_the_role_of_replication_is_that_of_the_bucket(
+    reader: PolicyReader, session: boto3.Session, bucket: str
+) -> None:
+    """Unless another one is named."""
+    assert reader.scope(bucket).replication_roles == ()
+    role = _replicate(session, bucket)
+    assert reader.scope(bucket).replication_roles == (role,)
+    other = (f"{role}-2",)
+    assert reader.scope(bucket, replication_roles=other).replication_roles == other
+
+
+@pytest.mark.parametrize(("answer", "fails"), [(DENIED, False), (Answer(404, {}, GONE), True)])
+def test_a_replication_that_may_not_be_read_names_no_role(
+    answer: Answer, fails: bool, session: boto3.Session, bucket: str
+) -> None:
+    """The permission to read it is not needed to make policies; any other refusal is an error."""
+    _replicate(session, bucket)
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        return answer if "replication" in asked.query else forward()
+
+    with watched(spoil), pytest.raises(StorageError) if fails else nullcontext():
+        assert PolicyReader().scope(bucket).replication_roles == ()
 
 
 def test_the_key_that_aws_manages_has_no_policy_to_write(

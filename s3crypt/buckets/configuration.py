@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Setting)
 
-_NOT_SEEN = frozenset({"403", "AccessDenied", "MethodNotAllowed", "NotImplemented"})
+NOT_SEEN = frozenset({"403", "AccessDenied", "MethodNotAllowed", "NotImplemented"})
+"""The codes of a service that does not show a setting to the caller, or does not know it."""
 # Services that know no Object Lock answer so; AWS, where a bucket has none.
 _NO_LOCK = frozenset({"InvalidArgument", "InvalidRequest"})
 _READERS = 8
@@ -184,6 +185,6 @@ def _seen(client: "S3Client", bucket: str, kind: type[Setting]) -> Setting | Uns
     except ConfigError as error:
         return Unseen(kind.ACTION, str(error))
     except S3CryptError as error:
-        if error.code not in _NOT_SEEN:
+        if error.code not in NOT_SEEN:
             raise
         return Unseen(kind.ACTION, str(error))
