@@ -43,6 +43,7 @@ from .location import Location
 from .policy import Document, Kind, check_size
 from .policy.lockout import Judgement, Subject, judge
 from .policy.merging import NO_POLICY, Difference, Merged, merge
+from .requests import is_unsure
 
 if TYPE_CHECKING:
     import boto3
@@ -354,11 +355,13 @@ def _save(plan: Plan, folder: Path) -> Path:
 def _noting(note: str, if_refused: str | None = None) -> Iterator[None]:
     """Give an error or an interrupt of the block a note that says what is left.
 
-    `if_refused` is the note where the service has refused the request, which had no effect then.
+    `if_refused` is the note where the service has refused the request, which had no effect then,
+    unless the reply to an earlier attempt was lost.
     """
     try:
         yield
     except BaseException as error:
         status = http_status(error) if isinstance(error, S3CryptError) else 0
-        error.add_note(if_refused if if_refused and 400 <= status < 500 else note)
+        was_refused = 400 <= status < 500 and not is_unsure(error)
+        error.add_note(if_refused if if_refused and was_refused else note)
         raise

@@ -449,9 +449,20 @@ def _final(final: S3CryptError, operation: Operation, *, may_be_there: bool) -> 
     if isinstance(final, ConflictError):
         final.hint = _RETRIED_HINT
     elif not operation.startswith(_READS):
-        final.args = (f"{final} It is not known whether it was done.", *final.args[1:])
+        final.args = (f"{final} {_UNSURE}", *final.args[1:])
         final.hint = "Look at what is there before you run it again."
     return final
+
+
+_UNSURE = "It is not known whether it was done."
+
+
+def is_unsure(error: BaseException) -> bool:
+    """Return whether an error of `call` says that a write may have been done all the same.
+
+    A refusal says so where the reply to an earlier attempt was lost.
+    """
+    return isinstance(error, S3CryptError) and _UNSURE in str(error)
 
 
 # The reply to the first attempt was lost; the second one then meets what the first one did.

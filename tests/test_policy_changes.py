@@ -420,6 +420,37 @@ def test_what_s3_refuses_changes_nothing(
     assert raised.value.code == code
 
 
+@pytest.mark.parametrize("code", ["AccessDenied", "MalformedPolicy"])
+def test_a_refusal_after_a_lost_reply_may_have_changed_something(
+    code: str,
+    sandbox: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    s3: Any,
+    bucket: str,
+    tmp_path: Path,
+) -> None:
+    """The first attempt wrote the policy, and only the second one was refused."""
+    written = 0
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        nonlocal written
+        if not is_policy(asked, "PUT"):
+            return forward()
+        written += 1
+        if written > 1:
+            return refusal(403, code)
+        forward()
+        raise ConnectionError
+
+    wanted = document(statement("S3cryptTLS", bucket))
+    with relayed(sandbox, monkeypatch, spoil) as (writer, _), pytest.raises(StorageError) as raised:
+        change(writer, wanted, f"s3://{bucket}", tmp_path)
+    (note,) = raised.value.__notes__
+    assert read(s3, bucket) == wanted.to_json()
+    assert "may be changed" in note
+    assert "It is not known whether it was done." in str(raised.value)
+
+
 def test_a_key_that_may_be_read_only_stays_as_it_is(
     writer: PolicyWriter, kms: Any, tmp_path: Path
 ) -> None:

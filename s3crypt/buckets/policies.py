@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from s3crypt.errors import StorageError
 from s3crypt.policy import Document
-from s3crypt.requests import call
+from s3crypt.requests import call, is_unsure
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -103,7 +103,7 @@ def _is_json(text: str) -> bool:
 
 def _explained(error: StorageError, bucket: str) -> StorageError:
     code = str(error.code)
-    if code not in _EXPLANATIONS:
+    if code not in _EXPLANATIONS or is_unsure(error):
         return error
     what, hint = _EXPLANATIONS[code]
     # S3's own words say what is wrong with a policy.

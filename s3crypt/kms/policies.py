@@ -8,6 +8,7 @@ own check that a new policy leaves its author the key.
 
 from s3crypt.errors import KeyUnavailableError
 from s3crypt.policy import Document
+from s3crypt.requests import is_unsure
 
 from .description import KeyReader
 from .service import KMS, retold
@@ -70,7 +71,7 @@ class KeyPolicies:
         try:
             self._kms.ask("put_key_policy", arn, KeyId=arn, PolicyName=_NAME, Policy=text)
         except KeyUnavailableError as error:
-            if error.code != "MalformedPolicyDocumentException":
+            if error.code != "MalformedPolicyDocumentException" or is_unsure(error):
                 raise
             raise retold(
                 error,
