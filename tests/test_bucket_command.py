@@ -318,6 +318,16 @@ def test_a_bucket_that_is_not_there_is_not_hardened(capsys: pytest.CaptureFixtur
     assert "s3crypt bucket init acme-absent" in capsys.readouterr().err
 
 
+def test_a_key_of_somebody_else_behind_the_alias_is_refused(
+    kms: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no tag with the bucket's name; the refusal names it."""
+    name, key = new_name(), kms.create_key()["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName=f"alias/s3crypt/{name}", TargetKeyId=key)
+    assert command("bucket", "init", name, "--yes") == (2, [])
+    assert f"alias/s3crypt/{name} leads to the key {key}" in capsys.readouterr().err
+
+
 def test_a_name_that_is_taken_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """The name of the bucket, taken between the look and the request that creates it."""
     taken = b"<Error><Code>BucketAlreadyExists</Code><Message>Taken</Message></Error>"

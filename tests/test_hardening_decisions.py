@@ -443,6 +443,17 @@ def test_a_trail_that_is_there_gets_its_selectors_back() -> None:
         assert json.loads(words[words.index("--event-selectors") + 1]) == before["EventSelectors"]
 
 
+def test_a_key_without_our_tag_is_not_adopted() -> None:
+    """Whoever may make aliases does not choose the key; one that is the default stays."""
+    theirs = SeenKey(KEY, "Enabled", multi_region=False, is_ours=False)
+    with pytest.raises(ConfigError, match=f"alias/s3crypt/acme leads to the key {KEY}") as refused:
+        plan_of(seen(hardened(Encryption(blocked=("SSE-C",))), key=theirs), WANTED)
+    assert "tag-resource" in str(refused.value.hint)
+    with pytest.raises(ConfigError, match="Nothing was changed"):
+        plan_of(seen(None, key=theirs), replace(WANTED, may_create=True))
+    assert plan_of(seen(hardened(), key=theirs, default_key=theirs), WANTED).changes == ()
+
+
 # --- Replicas ----------------------------------------------------------------------------------
 
 
@@ -480,6 +491,17 @@ def test_a_replica_needs_bucket_key_role_and_rule() -> None:
     (rule,) = act.setting.rules
     assert rule["SourceSelectionCriteria"] == {"SseKmsEncryptedObjects": {"Status": "Enabled"}}
     assert rule["DeleteMarkerReplication"] == {"Status": "Disabled"}
+
+
+def test_a_key_without_our_tag_is_adopted_for_replicas_only_as_a_replica() -> None:
+    """A replica of the bucket's key has no tag of its own."""
+    key = SeenKey(KEY, "Enabled", multi_region=True)
+    replica = replace(key, arn=KEY.replace("us-east-1", "eu-west-1"), is_ours=False)
+    found = seen(hardened(), key=key, default_key=key, replica_key=replica)
+    assert "key" not in [change.name for change in plan_of(found, REPLICATING).changes]
+    theirs = replace(replica, arn=f"{replica.arn}2")
+    with pytest.raises(ConfigError, match="Nothing was changed"):
+        plan_of(replace(found, replica_key=theirs), REPLICATING)
 
 
 def test_a_key_that_was_there_is_not_deleted_by_undoing() -> None:

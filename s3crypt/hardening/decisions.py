@@ -34,6 +34,7 @@ from . import lines, replication, statements
 from .obstacles import is_own_default, obstacles_beside, obstacles_of
 from .shortfalls import shortfalls_of
 from .values import (
+    TAG,
     Act,
     Change,
     CreateBucket,
@@ -109,8 +110,37 @@ def _check(seen: Seen, wanted: Wanted) -> None:
             f"The key {wanted.alias} cannot be used: its state is {seen.key.state}.",
             hint="Enable it, or give the alias to another key; nothing was changed.",
         )
+    encryption = seen.bucket.get(Encryption) if seen.bucket else Encryption()
+    if seen.key is not None and not is_own_default(seen, encryption):
+        _check_ours(seen.key, seen.region, wanted)
     if wanted.replica is not None:
         _check_replicable(seen, wanted)
+        _check_replica_key(seen, wanted, wanted.replica)
+
+
+def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
+    """Refuse a key that the alias leads to and that was not made for the bucket.
+
+    Who may make aliases could otherwise have new objects encrypted under a key of theirs.
+    """
+    if not key.is_ours:
+        tag = {"TagKey": TAG, "TagValue": wanted.bucket}
+        tagging = lines.aws("kms", "tag_resource", region, KeyId=key.arn, Tags=[tag])
+        raise ConfigError(
+            f"The alias {wanted.alias} leads to the key {key.arn}, on which no tag "
+            f"{TAG}={wanted.bucket} was seen. Nothing was changed.",
+            hint="Delete the alias, or ask for the permission kms:ListResourceTags if it is "
+            f"missing. Only where the key is meant for this bucket, tag it: {tagging}",
+        )
+
+
+def _check_replica_key(seen: Seen, wanted: Wanted, region: str) -> None:
+    """Refuse a key in the other Region that is neither ours, nor a replica, nor in use there."""
+    key, source = seen.replica_key, _source_key(seen)
+    if key is None or (source and key.arn.rpartition("/")[2] == source.arn.rpartition("/")[2]):
+        return
+    if seen.replica is None or seen.replica.get(Encryption).key != key.arn:
+        _check_ours(key, region, wanted)
 
 
 def _check_replicable(seen: Seen, wanted: Wanted) -> None:

@@ -117,13 +117,13 @@ def _samples(services: "Services", *looked_at: Configuration | None) -> dict[str
 
 def _own_key(services: "Services", wanted: Wanted, region: str) -> SeenKey | None:
     """Return the key that the alias leads to, or one that an interrupted run left without it."""
-    found = _key(services, services.alias_arn(region, wanted.alias))
+    found = _key(services, services.alias_arn(region, wanted.alias), wanted.bucket)
     if found is not None:
         return found
     try:
         for key in services.keys.unnamed(description_of(wanted.bucket)):
             if key.tags.get(TAG) == wanted.bucket:
-                return _seen(key, is_named=False)
+                return _seen(key, wanted.bucket, is_named=False)
     except KeyUnavailableError as error:
         # Without the permission to list keys, a key that was left behind stays behind.
         if error.code != "AccessDeniedException":
@@ -138,7 +138,7 @@ def _default_key(services: "Services", bucket: Configuration | None) -> SeenKey 
     if encryption.key is None:
         return None
     try:
-        return _key(services, encryption.key)
+        return _key(services, encryption.key, bucket.bucket if bucket else "")
     except KeyUnavailableError as error:
         # Of another account, which may not let us describe it.
         if error.code != "AccessDeniedException":
@@ -149,27 +149,29 @@ def _default_key(services: "Services", bucket: Configuration | None) -> SeenKey 
 def _replica_key(services: "Services", wanted: Wanted, seen: Seen) -> SeenKey | None:
     """Return the replica of the bucket's key in the other Region, named by the alias or not yet."""
     there = str(wanted.replica)
-    named = _key(services, services.alias_arn(there, wanted.alias))
+    named = _key(services, services.alias_arn(there, wanted.alias), wanted.bucket)
     if named is not None:
         return named
     source = seen.default_key or seen.key
     if source is None or not source.multi_region:
         return None
     parts = source.arn.split(":")
-    return _key(services, ":".join((*parts[:3], there, *parts[4:])), is_named=False)
+    arn = ":".join((*parts[:3], there, *parts[4:]))
+    return _key(services, arn, wanted.bucket, is_named=False)
 
 
-def _key(services: "Services", name: str, *, is_named: bool = True) -> SeenKey | None:
+def _key(services: "Services", name: str, bucket: str, *, is_named: bool = True) -> SeenKey | None:
     try:
-        return _seen(services.keys.show(name), is_named=is_named)
+        return _seen(services.keys.show(name), bucket, is_named=is_named)
     except KeyUnavailableError as error:
         if error.code == "NotFoundException":
             return None
         raise
 
 
-def _seen(key: "Key", *, is_named: bool) -> SeenKey:
-    return SeenKey(key.arn, key.state, key.multi_region, key.manager, is_named)
+def _seen(key: "Key", bucket: str, *, is_named: bool) -> SeenKey:
+    is_ours = key.tags.get(TAG) == bucket
+    return SeenKey(key.arn, key.state, key.multi_region, key.manager, is_named, is_ours)
 
 
 def _role(services: "Services", wanted: Wanted) -> SeenRole | None:

@@ -129,6 +129,7 @@ class SeenKey:
         multi_region: Whether it can have replicas in other Regions.
         manager: `CUSTOMER` or `AWS`.
         is_named: Whether the alias leads to it. An interrupted run leaves a key without one.
+        is_ours: Whether it has our tag with the bucket's name.
     """
 
     arn: str
@@ -136,6 +137,7 @@ class SeenKey:
     multi_region: bool
     manager: str = "CUSTOMER"
     is_named: bool = True
+    is_ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)
