@@ -26,9 +26,9 @@ from s3crypt.buckets.settings import (
     Versioning,
 )
 from s3crypt.errors import ConfigError, StorageError
-from s3crypt.hardening import OBSTACLES, Plan, Wanted, statements
+from s3crypt.hardening import OBSTACLES, Plan, Wanted, replication, statements
 from s3crypt.hardening.decisions import plan_of
-from s3crypt.hardening.values import ReplicateKey, Seen, SeenKey, SeenTrail, WriteSetting
+from s3crypt.hardening.values import ReplicateKey, Seen, SeenKey, SeenRole, SeenTrail, WriteSetting
 from s3crypt.objects.sampling import Sample
 from s3crypt.policy import Document
 
@@ -502,6 +502,23 @@ def test_a_key_without_our_tag_is_adopted_for_replicas_only_as_a_replica() -> No
     theirs = replace(replica, arn=f"{replica.arn}2")
     with pytest.raises(ConfigError, match="Nothing was changed"):
         plan_of(replace(found, replica_key=theirs), REPLICATING)
+
+
+@pytest.mark.parametrize(
+    "principal", [{"AWS": OTHER}, {"Service": "s3.amazonaws.com", "AWS": OTHER}]
+)
+def test_a_role_that_others_may_assume_is_not_used(principal: dict[str, str]) -> None:
+    """Its tag alone does not make it ours; the hint has the line that puts its trust right."""
+    key = SeenKey(KEY, "Enabled", multi_region=True)
+    found = seen(hardened(), key=key, default_key=key)
+    role = SeenRole("arn:aws:iam::111122223333:role/s3crypt/x", True, replication.trust(), None)
+    plan = plan_of(replace(found, role=role), REPLICATING)
+    assert "role" not in [change.name for change in plan.changes]
+    statement = {**replication.trust().to_json()["Statement"][0], "Principal": principal}
+    trust = Document.parse({"Version": "2012-10-17", "Statement": [statement]})
+    with pytest.raises(ConfigError, match="trust policy of the role") as refused:
+        plan_of(replace(found, role=replace(role, trust=trust)), REPLICATING)
+    assert "aws iam update-assume-role-policy" in str(refused.value.hint)
 
 
 def test_a_key_that_was_there_is_not_deleted_by_undoing() -> None:

@@ -506,6 +506,15 @@ def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Itera
             f"The role {name} is there, and s3crypt has not made it for s3://{wanted.bucket}.",
             hint="Rename or delete it if nobody needs it; nothing was changed.",
         )
+    elif seen.role.trust.meaning != replication.trust().meaning:
+        text = replication.trust().render(indent=None)
+        arguments = {"RoleName": name, "PolicyDocument": text}
+        line = lines.aws("iam", "update_assume_role_policy", seen.region, **arguments)
+        raise ConfigError(
+            f"The trust policy of the role {name} is not the one that s3crypt gave it: others than "
+            "S3 may be able to assume the role. Nothing was changed.",
+            hint=f"Find out who changed it, and put it right: {line}",
+        )
     key = _source_key(seen)
     policy = replication.permissions(
         seen.partition,

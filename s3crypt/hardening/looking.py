@@ -192,7 +192,8 @@ def _role(services: "Services", wanted: Wanted) -> SeenRole | None:
     except StorageError as error:
         if error.code != "NoSuchEntity":
             raise
-    return SeenRole(str(role["Arn"]), tags.get(TAG) == wanted.bucket, policy)
+    trust = Document.parse(role["AssumeRolePolicyDocument"])
+    return SeenRole(str(role["Arn"]), tags.get(TAG) == wanted.bucket, trust, policy)
 
 
 def _trails(services: "Services", region: str) -> Iterator[SeenTrail]:

@@ -142,10 +142,11 @@ class SeenKey:
 
 @dataclass(frozen=True, slots=True)
 class SeenRole:
-    """The role of a replication: its ARN, whether our tag is on it, and its policy of our name."""
+    """The role of a replication: its ARN, whether our tag is on it, its trust policy, and ours."""
 
     arn: str
     is_ours: bool
+    trust: Document
     policy: Document | None
 
 
