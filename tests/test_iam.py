@@ -58,6 +58,7 @@ def _group(name: str = "Auditors") -> WantedGroup:
 
 def _found(wanted: WantedRole, **other: Any) -> FoundRole:
     values = {"trust": wanted.trust, "policy": wanted.policy, "tags": wanted.tags}
+    values["path"] = wanted.path
     return FoundRole(**{**values, **other})
 
 
@@ -124,6 +125,15 @@ def test_a_role_without_our_tag_is_refused(tags: dict[str, str], reason: str) ->
         _of(_role(), _found(_role(), tags=tags))
     assert "Nothing was changed" in str(refused.value)
     assert "tag-role" in str(refused.value.hint)
+
+
+def test_a_role_of_another_path_is_refused_unless_it_is_the_wanted_one() -> None:
+    """The policies of buckets and keys name the role with its path."""
+    wanted = _role()
+    with pytest.raises(ConfigError, match=r"its path is /, not /s3crypt/\. Nothing was") as refused:
+        _of(wanted, _found(wanted, path="/"))
+    assert ":role/acme-reader" in str(refused.value.hint)
+    assert _of(_role(path="/"), _found(wanted, path="/")).changes == ()
 
 
 def test_a_group_of_another_path_is_refused() -> None:

@@ -67,8 +67,8 @@ class RoleManager:
     def plan(self, team: Team) -> Plan:
         """Return the changes that make IAM have a team. Nothing is changed.
 
-        A role is adopted if it has the tag `s3crypt` with its role's name, and the group if it is
-        below the path `/s3crypt/`.
+        A role is adopted if it has the tag `s3crypt` with its role's name and the wanted path, and
+        the group if it is below the path `/s3crypt/`.
         """
         roles = {wanted.name: self._role(wanted) for wanted in team.roles}
         return plan_of(team, roles, self._group(team.group) if team.group else None)
@@ -131,7 +131,9 @@ class RoleManager:
             "get_role_policy", subject, {**request, "PolicyName": wanted.policy_name}
         )
         others = self._others("role", subject, request, wanted.policy_name)
-        return FoundRole(trust, _document(policy), _tags(reply["Role"]), others)
+        role = reply["Role"]
+        path = str(role["Arn"]).partition(":role")[2].rpartition("/")[0] + "/"
+        return FoundRole(trust, _document(policy), _tags(role), path, others)
 
     def _group(self, wanted: WantedGroup) -> FoundGroup | None:
         subject = f"group {wanted.name}"

@@ -79,12 +79,14 @@ class FoundRole:
         trust: Who may assume it.
         policy: The inline policy of the wanted name, or None.
         tags: All its tags.
+        path: Its path in IAM.
         others: The names and ARNs of its other policies.
     """
 
     trust: Document
     policy: Document | None
     tags: Mapping[str, str]
+    path: str
     others: tuple[str, ...] = ()
 
 
@@ -171,7 +173,8 @@ def plan_of(team: Team, roles: Mapping[str, FoundRole | None], group: FoundGroup
         group: What IAM has of the group.
 
     Raises:
-        ConfigError: A name is taken by a role or group that s3crypt has not made.
+        ConfigError: A name is taken by a role or group that s3crypt has not made, or by a role of
+            another path than the wanted one.
     """
     pairs = [(wanted, roles[wanted.name]) for wanted in team.roles]
     # Every name is checked before the first change is decided: a refusal leaves nothing half made.
@@ -223,6 +226,7 @@ def _path_and_name(role: Role, scope: Scope) -> tuple[str, str]:
 def _check_is_ours(wanted: WantedRole, found: FoundRole) -> None:
     mark = found.tags.get(TAG)
     if mark == wanted.role.value:
+        _check_path(wanted, found)
         return
     what = f"s3crypt's role {mark}" if mark else "a role that s3crypt has not made"
     raise ConfigError(
@@ -231,6 +235,17 @@ def _check_is_ours(wanted: WantedRole, found: FoundRole) -> None:
         hint="Name the ARN of another role. Only where the role is yours to hand over, tag "
         f"it: {_tagging(wanted.name, {TAG: wanted.role.value})}",
     )
+
+
+def _check_path(wanted: WantedRole, found: FoundRole) -> None:
+    """Refuse a role whose ARN is not the one that the policies of buckets and keys name."""
+    if found.path != wanted.path:
+        raise ConfigError(
+            f"The role {wanted.name} exists, and its path is {found.path}, not {wanted.path}. "
+            "Nothing was changed.",
+            hint="Name the role by its own ARN if it is meant, which then stands in every policy: "
+            f"it ends in :role{found.path}{wanted.name}.",
+        )
 
 
 def _check_group_is_ours(wanted: WantedGroup, found: FoundGroup) -> None:
