@@ -166,6 +166,17 @@ def test_one_lack_is_one_change(setting: Setting, name: str) -> None:
     assert plan_of(seen(hardened(change.act.setting)), WANTED).changes == ()
 
 
+def test_a_new_default_key_is_told_to_shut_some_principals_out() -> None:
+    """Of a bucket that was there and whose default changes; nobody uses a new bucket yet."""
+    told = "principals of the account who may not use its new default key"
+    plan = plan_of(seen(hardened(Encryption(blocked=("SSE-C",)))), WANTED)
+    assert [told in remark for remark in plan.remarks] == [True]
+    new = plan_of(seen(None), replace(WANTED, may_create=True))
+    slow = plan_of(seen(hardened(Encryption("aws:kms", KEY, blocked=("SSE-C",)))), WANTED)
+    assert names(slow) == ["encryption"]
+    assert (new.remarks, slow.remarks) == ((), ())
+
+
 def test_dsse_stays() -> None:
     """Two layers are never made one, and DSSE-KMS has no Bucket Keys."""
     double = Encryption("aws:kms:dsse", KEY, blocked=("SSE-C",))

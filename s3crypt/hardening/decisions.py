@@ -91,7 +91,8 @@ def plan_of(seen: Seen, wanted: Wanted) -> Plan:
     )
     accepted = tuple(each for each in found if each.name in wanted.despite)
     shortfalls = shortfalls_of(seen, wanted, held)
-    return Plan(wanted.bucket, changes, holding, accepted, shortfalls, _remarks(seen))
+    remarks = (*_remarks_of_keys(seen, changes), *_remarks(seen))
+    return Plan(wanted.bucket, changes, holding, accepted, shortfalls, remarks)
 
 
 def _check(seen: Seen, wanted: Wanted) -> None:
@@ -530,6 +531,21 @@ def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Itera
             undo = lines.aws("iam", "put_role_policy", seen.region, **names, PolicyDocument=text)
         what = "let it read this bucket and write replicas"
         yield Change(subject, "policy", what, (), WriteRolePolicy(name, policy), undo)
+
+
+def _remarks_of_keys(seen: Seen, changes: tuple[Change, ...]) -> Iterator[str]:
+    """Yield who loses rights where the default of a bucket that was there becomes a KMS key."""
+    there = {each.bucket: each for each in (seen.bucket, seen.replica) if each is not None}
+    for act in (change.act for change in changes):
+        if not isinstance(act, WriteSetting) or not isinstance(act.setting, Encryption):
+            continue
+        before = there.get(act.bucket)
+        if before is not None and act.setting.key != before.get(Encryption).key:
+            yield (
+                f"s3://{act.bucket}: principals of the account who may not use its new default key "
+                "(kms:GenerateDataKey, kms:Decrypt) can no longer put objects that name no "
+                "encryption, nor get objects that are put from now on."
+            )
 
 
 def _remarks(seen: Seen) -> tuple[str, ...]:
