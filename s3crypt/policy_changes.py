@@ -40,7 +40,7 @@ from .kms.policies import KeyPolicies
 from .kms.service import KMS
 from .local.files import hint_for
 from .location import Location
-from .policy import Document, Kind, check_size
+from .policy import Document, Kind, Statement, check_size
 from .policy.lockout import Judgement, Subject, judge
 from .policy.merging import NO_POLICY, Difference, Merged, merge
 from .requests import is_unsure
@@ -188,6 +188,10 @@ class PolicyWriter:
         """Return the change that makes the policy of a target have the statements of `wanted`.
 
         Nothing is changed. `target` is `s3://BUCKET`, or a key's id, ARN or `alias/NAME`.
+
+        Raises:
+            ConfigError: A statement of ours in `wanted` is not for this target: it has no
+                principal, no action of the target's service, or the resource of another bucket.
         """
         kind, name = _parsed(target)
         check_size(wanted, kind)
@@ -195,6 +199,7 @@ class PolicyWriter:
         where = Target(kind, name if kind is Kind.BUCKET else self._keys.resolve(name))
         _check_account(where, identity)
         before = self._read(where)
+        _check_fits(wanted, kind, name)
         merged = merge(None if before is None else _parse(before, where), wanted)
         if merged.document.statements:
             check_size(merged.document, kind)
@@ -268,6 +273,31 @@ class PolicyWriter:
             " the write.",
             hint="Look at it again before you run it again.",
         )
+
+
+def _check_fits(wanted: Document, kind: Kind, name: str) -> None:
+    """Refuse our statements where they are for another kind of policy, or for another bucket."""
+    service, word = ("s3", "bucket") if kind is Kind.BUCKET else ("kms", "key")
+    for each in wanted.statements:
+        if not each.is_ours:
+            continue
+        if not (each.principals or each.not_principals) or not _is_about(each, service):
+            raise ConfigError(
+                f"The policy is not that of a {word}: see its statement {each.sid}.",
+                hint=f"Print the one that is meant: s3crypt policy {word} BUCKET",
+            )
+        named = (text.partition(":::")[2].partition("/")[0] for text in each.resources or ())
+        buckets = {bucket for bucket in named if bucket and not set("*?$") & set(bucket)}
+        if kind is Kind.BUCKET and buckets and name not in buckets:
+            raise ConfigError(
+                f"The policy is for the bucket {min(buckets)}, not for {name}.",
+                hint=f"Print the one that is meant: s3crypt policy bucket {name}",
+            )
+
+
+def _is_about(statement: Statement, service: str) -> bool:
+    actions = statement.actions or statement.not_actions or ()
+    return any(action == "*" or action.lower().startswith(f"{service}:") for action in actions)
 
 
 def _parsed(target: str) -> tuple[Kind, str]:
