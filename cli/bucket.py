@@ -2,20 +2,18 @@
 """`s3crypt bucket`: make a bucket that holds, or harden one that is there."""
 
 import functools
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .asking import is_agreed
 from .options import Command, Settings, common_options, option
-from .output import print_json, print_line, say
+from .output import print_json, print_line, print_wrapped, say
 from .places import dry_run_option
 
 if TYPE_CHECKING:
     from s3crypt.hardening import BucketManager, Change, Plan, Wanted
 
-_WIDTH = 80
 _LOCKED = "Object Lock cannot be turned off again, for as long as the bucket exists. Turn it on?"
 
 
@@ -105,7 +103,8 @@ _OPTIONS = (
         multiple=True,
         environment=False,
         metavar="NAME",
-        help="Go on in spite of an obstacle. Repeatable.",
+        help="Make the change that an obstacle, such as acl-grants, prevents; repeatable. The "
+        "obstacles of a bucket are shown with --dry-run.",
     ),
     dry_run_option,
     option(
@@ -126,7 +125,7 @@ def init(settings: Settings, *, wanted: dict[str, Any], dry_run: bool, yes: int)
     _run(settings, _wanted(wanted, may_create=True), dry_run=dry_run, yes=yes)
 
 
-@bucket.command(help=_HARDEN_HELP)
+@bucket.command(help=_HARDEN_HELP, short_help="Bring an old bucket to what `init` makes.")
 @_bucket_options
 @common_options(service="aws")
 def harden(settings: Settings, *, wanted: dict[str, Any], dry_run: bool, yes: int) -> None:
@@ -160,14 +159,14 @@ def _run(settings: Settings, wanted: "Wanted", *, dry_run: bool, yes: int) -> No
     if not settings.quiet:
         _show_rest(settings, plan)
     if not plan.changes:
-        _tell(settings, f"s3://{wanted.bucket} is as it is to be: nothing was changed.")
+        _tell(settings, f"s3://{wanted.bucket}: there is nothing to change.")
     elif not dry_run and _may(plan, yes):
         _make(settings, manager, wanted, plan)
 
 
 def _may(plan: "Plan", yes: int) -> bool:
     """Return whether to make the changes; Object Lock is a question of its own."""
-    question = f"Make these {len(plan.changes)} changes?"
+    question = f"Make {_changes(len(plan.changes))}?"
     if not is_agreed(question, yes=yes > 0):
         return False
     locks = any(change.name == "object lock" for change in plan.changes)
@@ -183,7 +182,11 @@ def _make(settings: Settings, manager: "BucketManager", wanted: "Wanted", plan: 
         elif not settings.quiet:
             print_line(f"{change.subject}: {change.name}: done")
             print_line(f"  undo: {change.undo or 'cannot be undone'}")
-    _tell(settings, f"{count} changes were made. To undo them, run the lines from the last one up.")
+    _tell(settings, f"{_changes(count)} made. To undo, run the lines from the last one up.")
+
+
+def _changes(count: int) -> str:
+    return f"{count} change{'' if count == 1 else 's'}"
 
 
 def _show_changes(settings: Settings, plan: "Plan") -> None:
@@ -193,7 +196,7 @@ def _show_changes(settings: Settings, plan: "Plan") -> None:
             continue
         controls = f" ({', '.join(change.controls)})" if change.controls else ""
         print_line(f"{change.subject}: {change.name}{controls}")
-        _print_wrapped(change.what)
+        print_wrapped(change.what)
 
 
 def _show_rest(settings: Settings, plan: "Plan") -> None:
@@ -203,14 +206,14 @@ def _show_rest(settings: Settings, plan: "Plan") -> None:
             print_json({"obstacle": each.name, "why": each.what, "left": list(each.holds)})
             continue
         print_line(f"left as it is: {', '.join(each.holds)}, because of {each.name}")
-        _print_wrapped(each.what)
+        print_wrapped(each.what)
         print_line(f"  to change it all the same: --despite {each.name}")
     for shortfall in plan.shortfalls:
         if settings.json:
             print_json({"not_passed": shortfall.control, "why": shortfall.why})
             continue
         print_line(f"not passed: {shortfall.control}")
-        _print_wrapped(shortfall.why)
+        print_wrapped(shortfall.why)
     for remark in plan.remarks:
         _tell(settings, remark)
 
@@ -223,11 +226,6 @@ def _fields(change: "Change") -> dict[str, Any]:
         "controls": list(change.controls),
         "undo": change.undo,
     }
-
-
-def _print_wrapped(text: str) -> None:
-    for line in textwrap.wrap(text, _WIDTH - 2, break_long_words=False, break_on_hyphens=False):
-        print_line(f"  {line}")
 
 
 def _tell(settings: Settings, text: str) -> None:

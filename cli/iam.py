@@ -11,13 +11,26 @@ from s3crypt.policy import Role
 
 from .asking import is_agreed
 from .options import Settings, common_options, option
-from .output import print_json, print_line, say
+from .output import print_json, print_line, print_wrapped, say
 from .places import dry_run_option
 from .scopes import scope_options
 
 if TYPE_CHECKING:
     from s3crypt.iam import Change, Plan
     from s3crypt.policy import Document, Scope
+
+_HELP = """Make the roles of a bucket, and the group Auditors.
+
+IAM is looked at first, and the changes are shown. Then they are made: on a terminal after a
+question, otherwise with --yes. With --dry-run the policies are printed and nothing is made.
+
+A role that exists is changed only if it has the tag s3crypt, and the group only if its path
+is /s3crypt/. Each change is printed with the line that takes it back.
+
+\b
+s3crypt iam init acme --dry-run
+s3crypt iam init acme --role writer --role reader --yes
+"""
 
 # The object-auditor reads objects, on prefixes that must be named: it is made on request.
 _USUAL = tuple(role for role in Role if role is not Role.OBJECT_AUDITOR)
@@ -28,7 +41,7 @@ def iam() -> None:
     """Make the roles by which people share a bucket."""
 
 
-@iam.command()
+@iam.command(help=_HELP)
 @common_options(service="aws")
 @scope_options
 @option(
@@ -49,14 +62,7 @@ def init(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Make the roles of a bucket, and the group Auditors.
-
-    IAM is looked at first, and the changes are shown. Then they are made: on a terminal after a
-    question, otherwise with --yes. With --dry-run the policies are printed and nothing is made.
-
-    A role that exists is changed only if it has the tag s3crypt, and the group only if its path
-    is /s3crypt/. Each change is printed with the line that takes it back.
-    """
+    """Make the roles of a bucket, and the group Auditors."""
     from s3crypt.iam import RoleManager, team_of  # noqa: PLC0415 - boto3
 
     chosen = [Role(role) for role in roles] or _USUAL
@@ -65,7 +71,7 @@ def init(
     for remark in plan.remarks:
         _tell(settings, remark)
     if not plan.changes:
-        _tell(settings, "The roles and the group are as they are to be: nothing was changed.")
+        _tell(settings, "The roles and the group: there is nothing to change.")
         return
     if dry_run or not (settings.json and yes):
         _show(settings, plan, whole=dry_run)
@@ -80,7 +86,9 @@ def _show(settings: Settings, plan: "Plan", *, whole: bool) -> None:
         if settings.json:
             print_json({**_fields(change), "made": False})
             continue
-        print_line(f"{change.subject}: {change.action}{'' if whole else _sids(change)}")
+        print_line(f"{change.subject}: {change.action}")
+        if not whole:
+            print_wrapped(_sids(change))
         if change.after is not None and (whole or change.replaces):
             for line in _difference(change.before, change.after):
                 print_line(f"  {line}")
@@ -105,11 +113,10 @@ def _fields(change: "Change") -> dict[str, Any]:
 
 
 def _sids(change: "Change") -> str:
-    """Return the Sids of a new document's statements, in brackets."""
+    """Return the Sids of a new document's statements."""
     if change.after is None or change.replaces:
         return ""
-    sids = ", ".join(statement.sid or "?" for statement in change.after.statements)
-    return f" ({sids})"
+    return ", ".join(statement.sid or "?" for statement in change.after.statements)
 
 
 def _difference(before: "Document | None", after: "Document") -> Iterator[str]:

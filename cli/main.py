@@ -185,7 +185,7 @@ def _usage(error: click.ClickException) -> int:
     else:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "s3crypt"
-        message = error.format_message().replace("\n", " ")
+        message = " ".join(error.format_message().split())
         print_error(message, _with_variables(f"{command} --help", message))
     return error.exit_code
 

@@ -8,6 +8,7 @@ import codecs
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -43,6 +44,12 @@ def print_json(value: Mapping[str, Any]) -> None:
 def print_line(text: str) -> None:
     """Print one line of data on stdout, for people: control characters are shown escaped."""
     _print(_printable(text))
+
+
+def print_wrapped(text: str) -> None:
+    """Print data on stdout, indented below its heading; words are kept whole, lines end at 80."""
+    for line in textwrap.wrap(text, 78, break_long_words=False, break_on_hyphens=False):
+        print_line(f"  {line}")
 
 
 def print_script(text: str) -> None:

@@ -47,6 +47,8 @@ s3crypt policy key acme --key alias/reports --env production
 """
 _IAM_HELP = """Print what a role may do.
 
+ROLE: writer, reader, security-engineer, rotator, auditor, object-auditor.
+
 `s3crypt iam init` makes the roles themselves.
 
 \b
@@ -55,10 +57,14 @@ s3crypt policy iam object-auditor acme --prefix 2026/q3/
 """
 _TRUST_HELP = """Print who may assume a role.
 
+ROLE: writer, reader, security-engineer, rotator, auditor, object-auditor.
+
 \b
 s3crypt policy trust security-engineer acme
 """
-_role_argument = click.argument("role", type=click.Choice([role.value for role in Role]))
+_role_argument = click.argument(
+    "role", metavar="ROLE", type=click.Choice([role.value for role in Role])
+)
 
 
 @click.group(help=_HELP)

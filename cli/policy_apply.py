@@ -18,8 +18,22 @@ if TYPE_CHECKING:
     from s3crypt.policy import Document
     from s3crypt.policy_changes import Applied, Plan
 
+_HELP = """Merge the policy in FILE into the policy of a bucket or a KMS key.
 
-@click.command()
+Only statements whose Sid begins with S3crypt are added, replaced and removed; all others stay.
+The difference is shown and, after a question or with --yes, the current policy is saved to a
+file, and the merged one is written and read back. A change is refused if it would take the
+control of the policy from you, or if that is not certain.
+
+The line that is printed at the end takes the change back.
+
+\b
+s3crypt policy apply bucket.json s3://acme --dry-run
+s3crypt policy apply key.json alias/reports --yes
+"""
+
+
+@click.command(help=_HELP, short_help="Merge a policy into that of a bucket or a key.")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("target", metavar="s3://BUCKET|KEY")
 @option(
@@ -36,15 +50,7 @@ if TYPE_CHECKING:
 def apply(
     settings: Settings, *, file: Path, target: str, save_in: Path, dry_run: bool, yes: bool
 ) -> None:
-    """Merge the policy in FILE into the policy of a bucket or a KMS key.
-
-    Only statements whose Sid begins with S3crypt are added, replaced and removed; all others stay.
-    The difference is shown and, after a question or with --yes, the current policy is saved to a
-    file, and the merged one is written and read back. A change is refused if it would take the
-    control of the policy from you, or if that is not certain.
-
-    The line that is printed at the end takes the change back.
-    """
+    """Merge the policy in FILE into the policy of a bucket or a KMS key."""
     from s3crypt.policy_changes import PolicyWriter  # noqa: PLC0415 - boto3
 
     writer = PolicyWriter(session=settings.session, allow_plain_http=settings.allow_plain_http)
@@ -92,7 +98,7 @@ def _tell_unwritten(settings: Settings, plan: "Plan") -> None:
     elif plan.changes:
         _tell(settings, f"The policy of {plan.target} was not changed.")
     else:
-        _tell(settings, f"The policy of {plan.target} is as it is wanted.")
+        _tell(settings, f"The policy of {plan.target}: there is nothing to change.")
 
 
 def _show_applied(settings: Settings, applied: "Applied") -> None:

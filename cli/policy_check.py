@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`s3crypt policy check`: a table of requests, and what policies decide about each."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from s3crypt.policy import (
 )
 
 from .options import Settings, common_options, option
-from .output import print_json, print_line, print_table, say
+from .output import print_json, print_line, print_wrapped, say
 from .scopes import bucket_name, reader_of, scope_value_options, taken
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class _Given:
     id: str | None = None
 
 
-@click.command(help=_HELP)
+@click.command(help=_HELP, short_help="Decide a table of requests by policies.")
 @click.argument("targets", metavar="FILE|s3://BUCKET|KEY...", nargs=-1, required=True)
 @option(
     "--as",
@@ -116,8 +116,8 @@ def _conclude(settings: Settings, count: int, wrong: int, failing: Sequence[str]
     if wrong:
         raise PolicyError(
             f"{wrong} of {count} verdicts are not as expected.",
-            hint="`s3crypt policy bucket`, `key` and `iam` print the policies that are; options "
-            "such as --mode, --prefix, --strict and --role-arn say what is expected.",
+            hint="`s3crypt policy bucket`, `key` and `iam` print policies that are as expected; "
+            "--mode, --prefix, --strict and --role-arn change what is expected.",
         )
     if failing:
         raise PolicyError(
@@ -227,27 +227,26 @@ def _show(settings: Settings, checked: _Checked) -> None:
         for who, expected, decision in checked:
             print_json(_fields(who, expected, decision))
         return
-    rows = [
-        (
-            str(who),
-            expected.request.action,
-            expected.words,
-            _verdict(expected, decision),
-            ", ".join(decision.statements) or decision.reason,
-        )
-        for who, expected, decision in checked
-    ]
-    print_table(("caller", "action", "request", "verdict", "by"), _without_repetitions(rows))
+    blocks: dict[tuple[str, str], dict[str, None]] = {}
+    for who, expected, decision in _unexpected_last(checked):
+        head = f"{who}: {expected.words}: {_verdict(expected, decision)}"
+        by = ", ".join(decision.statements) or decision.reason
+        blocks.setdefault((head, by), {})[expected.request.action] = None
+    for (head, by), actions in blocks.items():
+        print_line(head)
+        print_wrapped(", ".join(actions))
+        print_wrapped(f"by {by}" if not by.endswith(".") else by)
 
 
-def _without_repetitions(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    return list(dict.fromkeys(rows))
+def _unexpected_last(checked: _Checked) -> _Checked:
+    """Return the verdicts in order, those that are not expected at the end, beside the error."""
+    return sorted(checked, key=lambda each: each[2].verdict is not each[1].verdict)
 
 
 def _verdict(expected: "Expectation", decision: "Decision") -> str:
     if decision.verdict is expected.verdict:
         return str(decision.verdict)
-    return f"{decision.verdict}, not {expected.verdict}"
+    return f"{decision.verdict} (expected: {expected.verdict})"
 
 
 def _fields(who: "Who", expected: "Expectation", decision: "Decision") -> dict[str, Any]:

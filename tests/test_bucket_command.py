@@ -142,7 +142,7 @@ def test_a_second_run_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None
     assert (code, len(changed) > 20) == (0, True)
     capsys.readouterr()
     assert command(*words) == (0, [])
-    assert "nothing was changed" in capsys.readouterr().err
+    assert "there is nothing to change" in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
