@@ -278,7 +278,8 @@ def test_a_change_by_somebody_else_meanwhile_refuses_all(iam: Any, team: Team) -
     manager = RoleManager()
     plan = manager.plan(team)
     name = team.roles[0].name
-    iam.create_role(RoleName=name, AssumeRolePolicyDocument=_trust().render(), Tags=[_tag()])
+    trust = _trust().render()
+    iam.create_role(RoleName=name, Path=PATH, AssumeRolePolicyDocument=trust, Tags=[_tag()])
     with pytest.raises(ConflictError, match="nothing was changed here"):
         list(manager.make(plan))
     assert iam.list_role_policies(RoleName=name)["PolicyNames"] == []

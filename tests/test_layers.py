@@ -50,6 +50,7 @@ ALLOWED = {
     "policy_reading": {"aws", "buckets", "errors", "kms", "policy", "requests"},
     "policy_changes": {
         "aws", "aws_errors", "buckets", "caller", "errors", "kms", "local", "location", "policy",
+        "requests",
     },
     "keyrings": {"aws", "errors", "message", "operations", "requests"},
     "key_references": {"errors", "keyrings", "message"},
