@@ -212,10 +212,15 @@ def _show_rest(settings: Settings, plan: "Plan") -> None:
         if settings.json:
             print_json({"not_passed": shortfall.control, "why": shortfall.why})
             continue
-        print_line(f"not passed: {shortfall.control}")
+        option = _PASSED_WITH.get(shortfall.control)
+        print_line(f"not passed: {shortfall.control}{f' (see {option})' if option else ''}")
         print_wrapped(shortfall.why)
     for remark in plan.remarks:
         _tell(settings, remark)
+
+
+# Control -> the option with which a bucket passes it.
+_PASSED_WITH = {"S3.15": "--lock", "S3.22": "--trail", "S3.23": "--trail"}
 
 
 def _fields(change: "Change") -> dict[str, Any]:

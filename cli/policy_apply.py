@@ -89,7 +89,7 @@ def _show(settings: Settings, plan: "Plan") -> None:
         _tell(settings, f"Not understood, and kept as they are: {names}.")
     if plan.merged.perhaps_edited:
         names = ", ".join(plan.merged.perhaps_edited)
-        _tell(settings, f"Not as they are wanted, so perhaps edited by hand: {names}.")
+        _tell(settings, f"Made with other options, or edited by hand: {names}.")
 
 
 def _tell_unwritten(settings: Settings, plan: "Plan") -> None:

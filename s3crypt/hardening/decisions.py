@@ -299,7 +299,7 @@ def _of_encryption(
         told.append("use a Bucket Key")
     if "sse-c-block" not in held and not after.blocks_sse_c:
         after = replace(after, blocked=(*(after.blocked or ()), SSE_C))
-        told.append(_BLOCKING)
+        told.append("block SSE-C")
     yield from _write(now, before, after, "encryption", ", ".join(told))
 
 
@@ -371,11 +371,11 @@ def _of_logs(seen: Seen, wanted: Wanted) -> Iterator[Change]:
         yield from _of_versioning(now)
     before = now.get(Encryption)
     if not before.blocks_sse_c and "sse-c-block" not in held:
-        yield from _write(now, before, replace(before, blocked=(SSE_C,)), "encryption", _BLOCKING)
+        after = replace(before, blocked=(SSE_C,))
+        for change in _write(now, before, after, "encryption", "block SSE-C"):
+            # Logs are delivered under SSE-S3 only, which does not pass S3.17.
+            yield replace(change, controls=())
     yield from _of_lifecycle(now)
-
-
-_BLOCKING = "block SSE-C"
 
 
 def _held_of_logs(seen: Seen) -> frozenset[Part]:
