@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt bucket`: make a bucket that holds, or harden one that is there."""
+"""`s3crypt bucket`: make a bucket that passes an audit, or harden one that is there."""
 
 import functools
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LOCKED = "Object Lock cannot be turned off again, for as long as the bucket exists. Turn it on?"
 
 
-_HELP = """Make a bucket that holds, or harden one that is there.
+_HELP = """Make a bucket that passes an audit, or harden one that is there.
 
 \b
 s3crypt bucket init acme --dry-run          see what would be made
@@ -54,7 +54,7 @@ s3crypt bucket harden acme --despite sse-c-objects --yes
 
 @click.group(help=_HELP)
 def bucket() -> None:
-    """Make a bucket that holds, or harden one that is there."""
+    """Make a bucket that passes an audit, or harden one that is there."""
 
 
 def _bucket_options(command: Command) -> Command:
