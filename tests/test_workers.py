@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,10 +78,18 @@ def test_a_crew_takes_no_more_memory_than_there_is() -> None:
     assert [memory.spare(2 * MIB) for _ in range(4)] == [True, True, True, False]  # all is free
 
 
-def test_a_crew_that_grew_in_vain_shrinks(caplog: pytest.LogCaptureFixture) -> None:
-    """Those that brought nothing end, and the rest is done by those before them."""
+def test_a_crew_that_grew_in_vain_shrinks(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that brought nothing end, and the rest is done by those before them.
+
+    A piece of work takes 5 ms by the clock, however many there are at once.
+    """
     caplog.set_level("INFO", "s3crypt.local.workers")
     taken, workers, one_at_a_time = [0], list[str](), threading.Lock()
+    crews: list[Crew] = []
+    clock = SimpleNamespace(monotonic=lambda: crews[0]._done * 0.005 if crews else 0.0)
+    monkeypatch.setattr("s3crypt.local.workers.time", clock)
 
     def work(_: Buffers) -> bool:
         with one_at_a_time:
@@ -90,6 +99,7 @@ def test_a_crew_that_grew_in_vain_shrinks(caplog: pytest.LogCaptureFixture) -> N
         return taken[0] < 300
 
     with Crew(64, work, is_far=far) as crew:
+        crews.append(crew)
         crew.wait()
     assert len(set(workers)) > width.FAR
     assert set(workers[-50:]) <= {f"s3crypt-{number}" for number in range(width.FAR)}
