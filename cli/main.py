@@ -50,6 +50,8 @@ _COMMANDS = {
     "cp": "rotation",
     "rotate": "rotation",
     "keys": "keys",
+    "bucket": "bucket",
+    "iam": "iam",
     "policy": "policy",
     "encrypt": "files",
     "decrypt": "files",

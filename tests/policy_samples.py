@@ -1,50 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statements and documents that the tests of policies share."""
+"""Short ways to write the policies, callers and requests of the tests about decisions."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from s3crypt.policy import Document
+from s3crypt.policy import Caller, Decision, Document, Policies, Request, decide
 
-ACCOUNT = "123456789012"
-TLS = {"Bool": {"aws:SecureTransport": "false"}}
+HOME, AWAY = "111122223333", "123456789012"
+BUCKET = "arn:aws:s3:::acme"
+OBJECT = f"{BUCKET}/2026/q3.csv"
+KEY = f"arn:aws:kms:us-east-1:{HOME}:key/8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b6a"
 
-
-def statement(sid: str | None, bucket: str = "acme", **elements: Any) -> dict[str, Any]:
-    """Return a statement that denies requests without TLS, but for the elements given."""
-    arn = f"arn:aws:s3:::{bucket}"
-    found = {
-        "Sid": sid,
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": [arn, f"{arn}/*"],
-        "Condition": TLS,
-        **elements,
-    }
-    return {name: value for name, value in found.items() if value is not None}
+WRITER = Caller("role", f"arn:aws:iam::{HOME}:role/s3crypt/writer", HOME)
+USER = Caller("user", f"arn:aws:iam::{HOME}:user/team/ada", HOME)
+ROOT = Caller("root", f"arn:aws:iam::{HOME}:root", HOME)
+GUEST = Caller("role", f"arn:aws:iam::{AWAY}:role/guest", AWAY)
+FOREIGN_ROOT = Caller("root", f"arn:aws:iam::{AWAY}:root", AWAY)
+LOGS = Caller("service", "logging.s3.amazonaws.com")
+ANYBODY = Caller("anonymous")
+CALLERS = (WRITER, USER, ROOT, GUEST, FOREIGN_ROOT, LOGS, ANYBODY)
 
 
-def policy(*statements: dict[str, Any], **elements: Any) -> dict[str, Any]:
-    """Return a policy as JSON values."""
-    return {"Version": "2012-10-17", "Statement": list(statements), **elements}
-
-
-def document(*statements: dict[str, Any], **elements: Any) -> Document:
-    """Return a policy."""
-    return Document.parse(policy(*statements, **elements))
-
-
-def of_key(*statements: dict[str, Any], account: str = ACCOUNT) -> dict[str, Any]:
-    """Return the policy of a key that leaves its account the control, and these statements."""
-    return policy(
-        {
-            "Sid": "Enable IAM User Permissions",
-            "Effect": "Allow",
-            "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
-            "Action": "kms:*",
-            "Resource": "*",
-        },
-        *statements,
+def doc(*statements: dict[str, Any], version: str | None = "2012-10-17") -> Document:
+    """Return a document of statements, each an Allow on everything unless it says otherwise."""
+    found = [_complete(each) for each in statements]
+    return Document.parse(
+        {"Statement": found} if version is None else {"Version": version, "Statement": found}
     )
+
+
+def _complete(statement: dict[str, Any]) -> dict[str, Any]:
+    defaults = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    missing = {
+        name: value
+        for name, value in defaults.items()
+        if {name, f"Not{name}"}.isdisjoint(statement)
+    }
+    return {**missing, **statement}
+
+
+def ask(
+    policies: Policies,
+    caller: Caller = WRITER,
+    action: str = "s3:GetObject",
+    resource: str = OBJECT,
+    **context: str | tuple[str, ...],
+) -> Decision:
+    """Return the decision about a request to this account; `__` in a key's name is a colon."""
+    keys = {name.replace("__", ":"): value for name, value in context.items()}
+    return decide(Request(caller, action, resource, HOME, keys), policies)

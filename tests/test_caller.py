@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from policy_samples import ACCOUNT
 from relay import Answer, Asked, relaying
 from written_policies import ACCOUNT, policy
 

@@ -13,8 +13,8 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from policy_samples import policy, statement
 from relay import Answer, Asked, relaying
+from written_policies import policy, statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable

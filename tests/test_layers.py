@@ -70,7 +70,6 @@ ALLOWED = {
         "local", "location", "logs", "metadata", "modes", "operations", "requests", "s3ec",
         "transfer",
     },
-    "caller": {"aws", "errors", "policy", "requests"},
     "hardening": {"aws", "buckets", "errors", "kms", "objects", "policy", "requests"},
     "jobs": {"aws_errors", "errors", "local", "logs"},
     "rotation": {
@@ -124,6 +123,7 @@ OUTSIDE = {
     "types_boto3_s3": {
         "buckets",
         "filesystem",
+        "hardening",
         "objects",
         "policy_changes",
         "policy_reading",

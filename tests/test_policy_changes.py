@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from policy_samples import ACCOUNT, document, of_key, policy, statement
 from relay import Answer, Asked, relaying
+from written_policies import ACCOUNT, document, of_key, policy, statement
 
 import s3crypt
 from s3crypt import (

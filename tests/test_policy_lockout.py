@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from policy_samples import ACCOUNT, document, of_key, policy, statement
+from written_policies import ACCOUNT, document, of_key, policy, statement
 
 from s3crypt.policy import Caller, Document, Kind
 from s3crypt.policy.lockout import Judgement, Subject, judge

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from policy_samples import document, statement
+from written_policies import document, statement
 
 from s3crypt import ConfigError, PolicyError
 from s3crypt.policy.merging import Change, merge
