@@ -472,7 +472,7 @@ def test_an_interrupt_leaves_nothing(
             process.send_signal(number)
         finally:
             interrupted.set()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=600)
     assert (process.returncode, said.strip()) == (130, b"s3crypt: interrupted")
     assert not _left(s3, versioned_bucket)
     assert not list(tmp_path.iterdir())

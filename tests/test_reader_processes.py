@@ -50,7 +50,7 @@ def test_a_file_is_not_read_over_a_fork(bucket: str) -> None:
         env={**os.environ, "PYTHONPATH": root},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr.decode()
 

@@ -48,5 +48,5 @@ def run_script(text: str, *arguments: str) -> subprocess.CompletedProcess[bytes]
         env={**os.environ, "PYTHONPATH": root},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
