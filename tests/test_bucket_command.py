@@ -247,6 +247,22 @@ def test_what_works_goes_on_working(
     assert all(held(forced, part) != held(before, part) for part in parts)
 
 
+def test_another_replication_goes_on(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bucket has one role for all its rules, so that a replica ends them, if that is named."""
+    bucket = plain(s3)
+    with_replication(s3, bucket)
+    harden = ("bucket", "harden", bucket, "--replica", "eu-west-1", "--yes")
+    assert run([*harden, "--json", "--despite", "replication-rules"]) == 0
+    assert "other-replication" in [each.get("obstacle") for each in lines(capsys)]
+    (theirs,) = snapshot(s3, bucket)["Replication"].rules
+    more = ("--despite", "replication-rules", "--despite", "other-replication")
+    assert run([*harden, "--json", *more]) == 0
+    whats = [each.get("what", "") for each in lines(capsys)]
+    assert any(f"and end the replication by {theirs['ID']}" in what for what in whats)
+    (ours,) = snapshot(s3, bucket)["Replication"].rules
+    assert ours["Destination"]["Bucket"] == f"arn:aws:s3:::{bucket}-eu-west-1"
+
+
 def test_each_change_is_undone_by_its_line(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """From the last one up, the bucket is as it was; versioning alone can only be suspended."""
     bucket = plain(s3)

@@ -492,7 +492,10 @@ def _of_replica(seen: Seen, wanted: Wanted) -> Iterator[Change]:
         return
     role = seen.role.arn if seen.role else wanted.role_arn(seen.partition, seen.account)
     after = replication.with_rule(before, seen.partition, role, now.bucket, key)
+    ended = [str(rule.get("ID")) for rule in before.enabled if rule not in after.rules]
     what = f"replicate new objects to s3://{now.bucket}"
+    if ended:
+        what = f"{what}, and end the replication by {', '.join(ended)}"
     yield from _write(here, before, after, "replication", what)
 
 
