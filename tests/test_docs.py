@@ -20,7 +20,7 @@ from s3crypt_cli.main import run
 
 import s3crypt
 from s3crypt import sandbox as sandboxes
-from s3crypt.filesystem import S3CryptFileSystem
+from s3crypt.filesystem import S3CryptFileSystem, connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +77,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     try:
         os.environ.update(_environment_after(POINTER))
         S3CryptFileSystem.clear_instance_cache()
+        # A file system of another test that is not collected yet would share its connection, which
+        # leads to another sandbox.
+        connection._SHARED.clear()
         yield work
     finally:
         S3CryptFileSystem.clear_instance_cache()
