@@ -7,11 +7,11 @@ counts as the more dangerous of the two readings.
 
 import re
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 
 from s3crypt.policy import Condition, Document, Principal, Statement
+from s3crypt.policy import statements as policy_statements
+from s3crypt.policy.patterns import Style, compile_texts
 
-INSECURE_TRANSPORT = "S3cryptDenyInsecureTransport"
 LOG_DELIVERY = "S3cryptAllowLogDelivery"
 TRAIL_CHECK, TRAIL_DELIVERY = "S3cryptAllowTrailCheck", "S3cryptAllowTrailDelivery"
 LOGGING_SERVICE, TRAIL_SERVICE = "logging.s3.amazonaws.com", "cloudtrail.amazonaws.com"
@@ -46,7 +46,6 @@ _NARROWING = frozenset(
 )
 _POSITIVE = frozenset({"arnequals", "arnlike", "ipaddress", "stringequals", "stringlike"})
 _ACCOUNT = re.compile(r"(?:arn:[a-z-]+:(?:iam|sts)::)?([0-9]{12})(?::.*)?")
-_EVERYONE = Principal("*", "*")
 
 
 def with_statements(document: Document | None, added: Iterable[Statement]) -> Document:
@@ -61,20 +60,8 @@ def with_statements(document: Document | None, added: Iterable[Statement]) -> Do
 
 
 def tls_only(partition: str, bucket: str) -> Statement:
-    """Return the statement that refuses requests without TLS, as every checker spells it.
-
-    Security Hub's S3.5 and Prowler want a condition of this spelling, alone in its statement, and
-    both ARNs. The services that deliver logs, inventories and replicas use TLS.
-    """
-    arn = f"arn:{partition}:s3:::{bucket}"
-    return Statement(
-        "Deny",
-        sid=INSECURE_TRANSPORT,
-        principals=(_EVERYONE,),
-        actions=("s3:*",),
-        resources=(arn, f"{arn}/*"),
-        conditions=(Condition("Bool", "aws:SecureTransport", ("false",)),),
-    )
+    """Return the statement that refuses requests without TLS to a bucket and its objects."""
+    return policy_statements.tls_only(f"arn:{partition}:s3:::{bucket}")
 
 
 def refuses_plain_http(document: Document | None, partition: str, bucket: str) -> bool:
@@ -229,8 +216,8 @@ def _allows(statement: Statement, actions: Iterable[str]) -> bool:
     if statement.actions is None:
         # NotAction: all but a few.
         return True
-    patterns = [each.lower() for each in statement.actions]
-    return any(fnmatchcase(action, pattern) for action in actions for pattern in patterns)
+    matches = compile_texts(statement.actions, Style.LIKE, variables=False, ignore_case=True)
+    return any(matches(action, {}) is True for action in actions)
 
 
 def _narrows(condition: Condition) -> bool:
@@ -242,8 +229,8 @@ def _narrows(condition: Condition) -> bool:
 
 
 def _covers(patterns: Iterable[str], arns: Iterable[str]) -> bool:
-    listed = tuple(patterns)
-    return all(any(fnmatchcase(arn, pattern) for pattern in listed) for arn in arns)
+    matches = compile_texts(tuple(patterns), Style.LIKE, variables=False)
+    return all(matches(arn, {}) is True for arn in arns)
 
 
 def _only_condition(statement: Statement) -> tuple[str, str, tuple[str, ...]] | None:

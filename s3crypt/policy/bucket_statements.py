@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from .documents import Condition, Document, Kind, Statement, check_size
 from .scope import Role, Scope
-from .statements import EVERYONE, deny, when
+from .statements import EVERYONE, deny, tls_only, when
 
 _MODE = "s3:x-amz-server-side-encryption"
 _KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
@@ -59,19 +59,11 @@ def bucket_policy(scope: Scope) -> Document:
 
 
 def _transport(scope: Scope) -> Iterator[Statement]:
-    everything = (scope.bucket_arn, scope.all_objects)
-    # The exact spelling that Security Hub's S3.5 and Prowler look for: apart from the next one.
-    yield deny(
-        "DenyInsecureTransport",
-        ("s3:*",),
-        everything,
-        when("Bool", "aws:SecureTransport", "false"),
-        principals=EVERYONE,
-    )
+    yield tls_only(scope.bucket_arn)
     yield deny(
         "DenyOldTLS",
         ("s3:*",),
-        everything,
+        (scope.bucket_arn, scope.all_objects),
         when("NumericLessThan", "s3:TlsVersion", "1.2"),
         principals=EVERYONE,
     )

@@ -82,3 +82,18 @@ def client_side(scope: Scope) -> tuple[Condition, ...]:
         when("StringLike", NAME_CONTEXT, *scope.name_patterns),
         when("StringEqualsIfExists", BUCKET_CONTEXT, scope.bucket),
     )
+
+
+def tls_only(bucket_arn: str) -> Statement:
+    """Return the statement that refuses requests without TLS, as every checker spells it.
+
+    Security Hub's S3.5 and Prowler want a condition of this spelling, alone in its statement, and
+    both ARNs. The services that deliver logs, inventories and replicas use TLS.
+    """
+    return deny(
+        "DenyInsecureTransport",
+        ("s3:*",),
+        (bucket_arn, f"{bucket_arn}/*"),
+        when("Bool", "aws:SecureTransport", "false"),
+        principals=EVERYONE,
+    )
