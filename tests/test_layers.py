@@ -95,6 +95,10 @@ ALLOWED = {
     "parquet": {
         "errors", "formats", "key_references", "keyrings", "local", "message", "parquet_footer",
     },
+    "audit": {
+        "aws", "buckets", "caller", "errors", "hardening", "jobs", "kms", "local", "operations",
+        "policy", "requests",
+    },
     "sandbox": {"errors"},
 }  # fmt: skip
 # Other packages -> the modules that may import them.
