@@ -9,7 +9,7 @@ import math
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,7 +37,9 @@ from .local.distance import Distance
 from .local.rate import Turns
 
 C = TypeVar("C", bound=BaseClient)
-Service: TypeAlias = Literal["accessanalyzer", "cloudtrail", "iam", "kms", "s3", "sts"]
+Service: TypeAlias = Literal["accessanalyzer", "cloudtrail", "iam", "kms", "s3", "s3control", "sts"]
+Observer: TypeAlias = Callable[[BaseClient], None]
+"""Called with each client that is made, before its first request."""
 
 # One a process: a fork may happen while another thread holds its parent's.
 _MAKING: dict[int, threading.Lock] = {}
@@ -134,6 +136,7 @@ class Clients(Generic[C]):
         allow_plain_http: bool = False,
         expected_bucket_owner: str | None = None,
         request_payer: str | None = None,
+        observe: Observer | None = None,
     ) -> None:
         if client is not None and (session is not None or endpoint_url):
             raise ConfigError("Give a client, or what it is to be made of; not both.")
@@ -146,6 +149,7 @@ class Clients(Generic[C]):
         self._connections = connections
         self._allow_plain_http = allow_plain_http
         self._added = _added(expected_bucket_owner, request_payer)
+        self._observe = observe
         self._want_checksums = True
         self._pid = os.getpid()
         self._regions: dict[str, frozenset[str]] = {}
@@ -269,8 +273,12 @@ class Clients(Generic[C]):
         client = client_of(config)
         _POLICIES[client] = policy
         client.meta.events.register_last("before-call.s3", _without_expect)
+        if self._service == "s3control" and _is_address(client.meta.endpoint_url):
+            client.meta.events.register("before-sign.s3-control", _to_endpoint(client))
         _parse_timestamps_quickly(client)
         demand_whole_headers(client)
+        if self._observe is not None:
+            self._observe(client)
         return client
 
     def _pool(self, set_here: Any) -> Config:
@@ -469,6 +477,32 @@ class _Arranged(Generic[C]):
             f"{said.get('Message', 'Forbidden')}; or the bucket is not of account "
             f"{self.added['ExpectedBucketOwner']}, as it was to be"
         )
+
+
+def _is_address(url: str) -> bool:
+    """Return whether a URL's host is an IP address or localhost, which no name can precede."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _to_endpoint(client: BaseClient) -> Callable[..., None]:
+    """Return a hook that sends requests to a client's endpoint itself.
+
+    S3 Control's host begins with the account, 111122223333.s3-control.us-east-1.amazonaws.com, and
+    botocore prefixes a custom endpoint too. The account is in a header as well.
+    """
+    netloc = urlsplit(client.meta.endpoint_url).netloc
+
+    def redirect(request: Any, **_: Any) -> None:
+        request.url = urlsplit(request.url)._replace(netloc=netloc).geturl()
+
+    return redirect
 
 
 def _plain_http_host(client: BaseClient) -> str | None:

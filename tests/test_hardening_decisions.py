@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from s3crypt.buckets.configuration import Configuration, Unseen
+from s3crypt.buckets.configuration import Configuration
 from s3crypt.buckets.settings import (
     AccessControlList,
     BucketPolicy,
@@ -28,9 +28,11 @@ from s3crypt.buckets.settings import (
 from s3crypt.errors import ConfigError, StorageError
 from s3crypt.hardening import OBSTACLES, Plan, Wanted, replication, statements
 from s3crypt.hardening.decisions import plan_of
-from s3crypt.hardening.values import ReplicateKey, Seen, SeenKey, SeenRole, SeenTrail, WriteSetting
+from s3crypt.hardening.values import ReplicateKey, Seen, SeenKey, SeenRole, WriteSetting
 from s3crypt.objects.sampling import Sample
 from s3crypt.policy import Document
+from s3crypt.trail_settings import SeenTrail
+from s3crypt.unseen import Unseen
 
 ACCOUNT, OTHER = "111122223333", "123456789012"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1"

@@ -43,9 +43,11 @@ ALLOWED = {
     "replies": {"operations"},
     "requests": {"aws", "aws_errors", "errors", "local", "logs", "operations", "replies"},
     "policy": {"errors"},
-    "buckets": {"aws", "aws_errors", "errors", "operations", "policy", "requests"},
+    "unseen": set(),
+    "buckets": {"aws", "aws_errors", "errors", "operations", "policy", "requests", "unseen"},
     "iam": {"aws", "errors", "operations", "policy", "requests"},
-    "kms": {"aws", "errors", "keyrings", "operations", "policy", "requests"},
+    "kms": {"aws", "errors", "keyrings", "local", "operations", "policy", "requests", "unseen"},
+    "trail_settings": {"errors", "requests", "unseen"},
     "caller": {"aws", "errors", "policy", "requests"},
     "policy_reading": {"aws", "buckets", "errors", "kms", "policy", "requests"},
     "policy_changes": {
@@ -70,7 +72,9 @@ ALLOWED = {
         "local", "location", "logs", "metadata", "modes", "operations", "requests", "s3ec",
         "transfer",
     },
-    "hardening": {"aws", "buckets", "errors", "kms", "objects", "policy", "requests"},
+    "hardening": {
+        "aws", "buckets", "errors", "kms", "objects", "policy", "requests", "trail_settings",
+    },
     "jobs": {"aws_errors", "errors", "local", "logs"},
     "rotation": {
         "aws_errors", "errors", "formats", "jobs", "keyrings", "local", "location", "logs",
@@ -96,8 +100,8 @@ ALLOWED = {
         "errors", "formats", "key_references", "keyrings", "local", "message", "parquet_footer",
     },
     "audit": {
-        "aws", "buckets", "caller", "errors", "hardening", "jobs", "kms", "local", "operations",
-        "policy", "requests",
+        "aws", "aws_errors", "buckets", "caller", "errors", "hardening", "jobs", "kms", "policy",
+        "requests", "trail_settings", "unseen",
     },
     "sandbox": {"errors"},
 }  # fmt: skip
@@ -105,6 +109,7 @@ ALLOWED = {
 OUTSIDE = {
     # The sandbox in its pytest fixture only, which has to forget boto3's default session.
     "boto3": {
+        "audit",
         "aws",
         "configuration",
         "filesystem",
@@ -121,10 +126,12 @@ OUTSIDE = {
     },
     "botocore": {"aws", "aws_errors", "connections", "kms", "objects", "requests", "transfer"},
     "types_boto3_accessanalyzer": {"policy_reading"},
-    "types_boto3_cloudtrail": {"hardening"},
-    "types_boto3_iam": {"caller", "hardening", "iam", "policy_changes"},
-    "types_boto3_kms": {"keyrings", "kms", "objects", "policy_changes", "policy_reading"},
+    "types_boto3_cloudtrail": {"audit", "hardening", "trail_settings"},
+    "types_boto3_iam": {"audit", "caller", "hardening", "iam", "policy_changes"},
+    "types_boto3_kms": {"audit", "keyrings", "kms", "objects", "policy_changes", "policy_reading"},
+    "types_boto3_s3control": {"audit", "buckets"},
     "types_boto3_s3": {
+        "audit",
         "buckets",
         "filesystem",
         "hardening",
@@ -134,7 +141,7 @@ OUTSIDE = {
         "store",
         "transfer",
     },
-    "types_boto3_sts": {"caller", "hardening", "policy_changes", "policy_reading"},
+    "types_boto3_sts": {"audit", "caller", "hardening", "policy_changes", "policy_reading"},
     "cryptography": {"message", "keyrings", "parquet_footer"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from s3crypt.aws_errors import reply_headers
 from s3crypt.errors import ConfigError, S3CryptError, StorageError
 from s3crypt.requests import call
+from s3crypt.unseen import Unseen
 
 from . import policies
 from .settings import (
@@ -39,22 +41,12 @@ NOT_SEEN = frozenset({"403", "AccessDenied", "MethodNotAllowed", "NotImplemented
 """The codes of a service that does not show a setting to the caller, or does not know it."""
 # Services that know no Object Lock answer so; AWS, where a bucket has none.
 _NO_LOCK = frozenset({"InvalidArgument", "InvalidRequest"})
+# Of a HEAD that is refused, or that another Region has to answer.
+_ELSEWHERE = NOT_SEEN | {"301", "400", "AuthorizationHeaderMalformed", "PermanentRedirect"}
+_REFUSED = frozenset({"403", "AccessDenied"})
 _READERS = 8
 # Seconds between looks at a setting that was just written; S3 may still answer with the old one.
 _SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """A setting that could not be read.
-
-    Attributes:
-        action: The IAM action that reads it.
-        reason: What the service said.
-    """
-
-    action: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +114,22 @@ def region_of(client: "S3Client", bucket: str) -> str:
     return str(reply.get("BucketRegion") or client.meta.region_name)
 
 
+def home_of(client: "S3Client", bucket: str) -> str | None:
+    """Return the Region of a bucket, even where the caller may not look at the bucket itself.
+
+    S3 names the Region in its refusals too. None stands for a refusal that does not.
+
+    Raises:
+        StorageError: There is no such bucket, or S3 failed.
+    """
+    try:
+        return region_of(client, bucket)
+    except StorageError as error:
+        if error.code not in _ELSEWHERE:
+            raise
+        return reply_headers(error).get("x-amz-bucket-region") or None
+
+
 def read(client: "S3Client", bucket: str, kind: type[S]) -> S:
     """Return one setting of a bucket; the value that stands for "not set" where it has none.
 
@@ -173,7 +181,15 @@ def read_all(client: "S3Client", bucket: str) -> Configuration:
         StorageError: The bucket itself may not be looked at, or S3 failed otherwise than by
             refusing to show a setting.
     """
-    region = region_of(client, bucket)
+    return read_in(client, bucket, region_of(client, bucket))
+
+
+def read_in(client: "S3Client", bucket: str, region: str) -> Configuration:
+    """Return the whole configuration of a bucket whose Region is known, eight requests at a time.
+
+    Raises:
+        StorageError: S3 failed otherwise than by refusing to show a setting.
+    """
     with ThreadPoolExecutor(_READERS, thread_name_prefix="s3crypt-bucket") as pool:
         found = pool.map(partial(_seen, client, bucket), SETTINGS)
         return Configuration(bucket, region, dict(zip(SETTINGS, found, strict=True)))
@@ -183,8 +199,8 @@ def _seen(client: "S3Client", bucket: str, kind: type[Setting]) -> Setting | Uns
     try:
         return read(client, bucket, kind)
     except ConfigError as error:
-        return Unseen(kind.ACTION, str(error))
+        return Unseen(kind.ACTION, str(error), is_refused=False)
     except S3CryptError as error:
         if error.code not in NOT_SEEN:
             raise
-        return Unseen(kind.ACTION, str(error))
+        return Unseen(kind.ACTION, str(error), is_refused=error.code in _REFUSED)

@@ -29,6 +29,7 @@ from s3crypt.buckets.settings import (
 )
 from s3crypt.errors import ConfigError, StorageError
 from s3crypt.policy import Document, Kind, Statement, check_size, open_key_policy
+from s3crypt.trail_settings import SeenTrail
 
 from . import lines, replication, statements
 from .obstacles import is_own_default, obstacles_beside, obstacles_of
@@ -48,7 +49,6 @@ from .values import (
     ReplicateKey,
     Seen,
     SeenKey,
-    SeenTrail,
     Wanted,
     WriteRolePolicy,
     WriteSetting,

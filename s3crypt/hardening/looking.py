@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is there: a bucket and all that belongs to it, looked at. Changes nothing."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,10 @@ from s3crypt.errors import KeyUnavailableError, StorageError
 from s3crypt.objects.sampling import Sample, sample_of
 from s3crypt.policy import Document
 from s3crypt.requests import call
+from s3crypt.trail_settings import SeenTrail, read_trails
 
 from .replication import POLICY
-from .values import TAG, Seen, SeenKey, SeenRole, SeenTrail, Wanted
+from .values import TAG, Seen, SeenKey, SeenRole, Wanted
 
 if TYPE_CHECKING:
     from s3crypt.kms import Key
@@ -39,7 +39,7 @@ def look(services: "Services", wanted: Wanted) -> Seen:
     """
     region = services.region
     bucket = _bucket(services, wanted.bucket, region)
-    trails = tuple(_trails(services, region)) if wanted.trail else None
+    trails = _trails(services, region) if wanted.trail else None
     lacks_trail = trails is not None and not any(each.records_all for each in trails)
     logs = None
     # A trail delivers to a bucket by its name alone: it has to be the caller's own.
@@ -196,47 +196,17 @@ def _role(services: "Services", wanted: Wanted) -> SeenRole | None:
     return SeenRole(str(role["Arn"]), tags.get(TAG) == wanted.bucket, trust, policy)
 
 
-def _trails(services: "Services", region: str) -> Iterator[SeenTrail]:
-    """Yield the trails that record the session's Region, with what they record of objects."""
-    client = services.cloudtrail(region)
-    reply: Any = call(client, "describe_trails", {}, "the trails of the account")
-    for trail in reply["trailList"]:
-        arn, home = str(trail["TrailARN"]), str(trail.get("HomeRegion") or region)
-        there = services.cloudtrail(home)
-        status: Any = call(there, "get_trail_status", {"Name": arn}, arn)
-        selectors: Any = call(there, "get_event_selectors", {"TrailName": arn}, arn)
-        recorded = set(_recorded(selectors, services.partition))
-        yield SeenTrail(
-            arn=arn,
-            name=str(trail.get("Name", "")),
-            region=home,
-            is_multi_region=bool(trail.get("IsMultiRegionTrail")),
-            is_encrypted=bool(trail.get("KmsKeyId")),
-            is_logging=bool(status.get("IsLogging")),
-            reads=bool(recorded & {"All", "ReadOnly"}),
-            writes=bool(recorded & {"All", "WriteOnly"}),
-            selectors={
-                name: selectors[name]
-                for name in ("EventSelectors", "AdvancedEventSelectors")
-                if selectors.get(name)
-            },
-        )
+def _trails(services: "Services", region: str) -> tuple[SeenTrail, ...]:
+    """Return the trails that record the session's Region.
 
-
-def _recorded(selectors: Any, partition: str) -> Iterator[str]:
-    """Yield what a trail records of all objects of all buckets: `All`, `ReadOnly`, `WriteOnly`.
-
-    An advanced selector counts where nothing narrows it but the kind of resource and whether events
-    read or write.
+    Raises:
+        StorageError: CloudTrail refuses to show what one of them records.
     """
-    everything = {f"arn:{partition}:s3", f"arn:{partition}:s3:::"}
-    for each in selectors.get("EventSelectors") or ():
-        for resource in each.get("DataResources") or ():
-            if resource.get("Type") == "AWS::S3::Object" and everything & set(resource["Values"]):
-                yield str(each.get("ReadWriteType", "All"))
-    for each in selectors.get("AdvancedEventSelectors") or ():
-        fields = {one["Field"]: one.get("Equals") for one in each.get("FieldSelectors") or ()}
-        read_only = fields.pop("readOnly", None)
-        if fields == {"eventCategory": ["Data"], "resources.type": ["AWS::S3::Object"]}:
-            kinds = {("true",): "ReadOnly", ("false",): "WriteOnly"}
-            yield kinds.get(tuple(read_only or ()), "All")
+    trails = tuple(read_trails(services.cloudtrail, region, services.partition))
+    unseen = [each for trail in trails for each in trail.unseen]
+    if unseen:
+        actions = ", ".join(dict.fromkeys(each.action for each in unseen))
+        raise StorageError(
+            unseen[0].reason, hint=f"Ask for these permissions: {actions}.", code="AccessDenied"
+        )
+    return trails

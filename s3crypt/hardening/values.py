@@ -8,13 +8,14 @@ and `mechanisms` acts on each `Change`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from s3crypt.buckets.configuration import Configuration
 from s3crypt.buckets.settings import Setting, check_bucket_name
 from s3crypt.errors import ConfigError
 from s3crypt.objects.sampling import Sample
 from s3crypt.policy import Document
+from s3crypt.trail_settings import SeenTrail
 
 ObstacleName: TypeAlias = Literal[
     "acl-grants",
@@ -148,37 +149,6 @@ class SeenRole:
     is_ours: bool
     trust: Document
     policy: Document | None
-
-
-@dataclass(frozen=True, slots=True)
-class SeenTrail:
-    """A trail as CloudTrail described it.
-
-    Attributes:
-        arn: Its ARN.
-        name: Its name.
-        region: Its home Region.
-        is_multi_region: Whether it records every Region.
-        is_encrypted: Whether its files are under a KMS key.
-        is_logging: Whether it records now.
-        reads, writes: Whether it records the read and the write data events of every bucket.
-        selectors: All that it records, as CloudTrail's arguments.
-    """
-
-    arn: str
-    name: str
-    region: str
-    is_multi_region: bool
-    is_encrypted: bool
-    is_logging: bool
-    reads: bool
-    writes: bool
-    selectors: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def records_all(self) -> bool:
-        """Whether it records all data events of all buckets, in every Region."""
-        return self.is_multi_region and self.is_logging and self.reads and self.writes
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,3 +203,27 @@ def clock() -> float:
     A deadline by this clock counts attempts and the pauses between them, however long the queue is.
     """
     return time.monotonic() - _waited()
+
+
+class Pace:
+    """Turns at a fixed rate, for requests whose quota is known and shared with others.
+
+    A turn that nobody waits for is not kept: no burst follows a lull.
+
+    Args:
+        per_second: Turns a second.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        self._seconds = 1.0 / per_second
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Wait for the next turn of all threads; end at once where this thread is to stop."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + self._seconds
+        if turn > now:
+            pause(turn - now)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The block of public access of a whole account, which holds for all of its buckets. Read only."""
+
+from typing import TYPE_CHECKING
+
+from s3crypt.errors import StorageError
+from s3crypt.requests import call
+
+from .settings import PublicAccessBlock
+
+if TYPE_CHECKING:
+    from types_boto3_s3control.client import S3ControlClient
+
+ACTION = "s3:GetAccountPublicAccessBlock"
+"""The IAM action that reads it."""
+
+
+def read_public_access_block(client: "S3ControlClient", account: str) -> PublicAccessBlock:
+    """Return the block of an account; one without any has none of the four on.
+
+    Raises:
+        StorageError: S3 refused.
+    """
+    subject = f"account {account} (public access block)"
+    try:
+        reply = call(client, "get_public_access_block", {"AccountId": account}, subject)
+    except StorageError as error:
+        if error.code in PublicAccessBlock.ABSENT:
+            return PublicAccessBlock()
+        raise
+    return PublicAccessBlock.of(reply)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the account's trails record of objects, as CloudTrail has them configured. Read only.
+
+The files that trails deliver are not read here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.errors import StorageError
+from s3crypt.requests import call
+from s3crypt.unseen import Unseen
+
+if TYPE_CHECKING:
+    from types_boto3_cloudtrail.client import CloudTrailClient
+
+_REFUSED = frozenset({"AccessDenied", "AccessDeniedException"})
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTrail:
+    """A trail as CloudTrail described it.
+
+    Attributes:
+        arn: Its ARN.
+        name: Its name.
+        region: Its home Region.
+        is_multi_region: Whether it records every Region.
+        is_encrypted: Whether its files are under a KMS key.
+        is_logging: Whether it records now; False where that is among `unseen`.
+        reads, writes: Whether it records the read and the write data events of every bucket; False
+            where that is among `unseen`.
+        selectors: All that it records, as CloudTrail's arguments.
+        unseen: What CloudTrail refused to show.
+    """
+
+    arn: str
+    name: str
+    region: str
+    is_multi_region: bool
+    is_encrypted: bool
+    is_logging: bool
+    reads: bool
+    writes: bool
+    selectors: Mapping[str, Any] = field(default_factory=dict)
+    unseen: tuple[Unseen, ...] = ()
+
+    @property
+    def records_all(self) -> bool:
+        """Whether it records all data events of all buckets, in every Region."""
+        return self.is_multi_region and self.is_logging and self.reads and self.writes
+
+
+def read_trails(
+    client_of: "Callable[[str], CloudTrailClient]", region: str, partition: str
+) -> Iterator[SeenTrail]:
+    """Yield the trails that record a Region, with what they record of objects.
+
+    Args:
+        client_of: Returns the client of a Region; a trail is asked for in its home Region.
+        region: The Region.
+        partition: Its partition, such as `aws`.
+
+    Raises:
+        StorageError: CloudTrail refused to list the trails, or failed.
+    """
+    reply: Any = call(client_of(region), "describe_trails", {}, "the trails of the account")
+    for trail in reply["trailList"]:
+        yield _read(client_of, trail, region, partition)
+
+
+def _read(
+    client_of: "Callable[[str], CloudTrailClient]", trail: Any, region: str, partition: str
+) -> SeenTrail:
+    arn, home = str(trail["TrailARN"]), str(trail.get("HomeRegion") or region)
+    there = client_of(home)
+    status = _shown(
+        "cloudtrail:GetTrailStatus", lambda: call(there, "get_trail_status", {"Name": arn}, arn)
+    )
+    selectors = _shown(
+        "cloudtrail:GetEventSelectors",
+        lambda: call(there, "get_event_selectors", {"TrailName": arn}, arn),
+    )
+    unseen = tuple(each for each in (status, selectors) if isinstance(each, Unseen))
+    status = {} if isinstance(status, Unseen) else status
+    selectors = {} if isinstance(selectors, Unseen) else selectors
+    recorded = set(_recorded(selectors, partition))
+    return SeenTrail(
+        arn=arn,
+        name=str(trail.get("Name", "")),
+        region=home,
+        is_multi_region=bool(trail.get("IsMultiRegionTrail")),
+        is_encrypted=bool(trail.get("KmsKeyId")),
+        is_logging=bool(status.get("IsLogging")),
+        reads=bool(recorded & {"All", "ReadOnly"}),
+        writes=bool(recorded & {"All", "WriteOnly"}),
+        selectors={
+            name: selectors[name]
+            for name in ("EventSelectors", "AdvancedEventSelectors")
+            if selectors.get(name)
+        },
+        unseen=unseen,
+    )
+
+
+def _shown(action: str, read: Callable[[], Any]) -> Any:
+    """Return CloudTrail's reply, or `Unseen` where it refuses it."""
+    try:
+        return read()
+    except StorageError as error:
+        if error.code not in _REFUSED:
+            raise
+        return Unseen(action, str(error))
+
+
+def _recorded(selectors: Any, partition: str) -> Iterator[str]:
+    """Yield what a trail records of all objects of all buckets: `All`, `ReadOnly`, `WriteOnly`.
+
+    An advanced selector counts where nothing narrows it but the kind of resource and whether events
+    read or write.
+    """
+    everything = {f"arn:{partition}:s3", f"arn:{partition}:s3:::"}
+    for each in selectors.get("EventSelectors") or ():
+        for resource in each.get("DataResources") or ():
+            if resource.get("Type") == "AWS::S3::Object" and everything & set(resource["Values"]):
+                yield str(each.get("ReadWriteType", "All"))
+    for each in selectors.get("AdvancedEventSelectors") or ():
+        fields = {one["Field"]: one.get("Equals") for one in each.get("FieldSelectors") or ()}
+        read_only = fields.pop("readOnly", None)
+        if fields == {"eventCategory": ["Data"], "resources.type": ["AWS::S3::Object"]}:
+            kinds = {("true",): "ReadOnly", ("false",): "WriteOnly"}
+            yield kinds.get(tuple(read_only or ()), "All")
