@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s3crypt.buckets import configuration
-from s3crypt.buckets.configuration import SETTINGS, Configuration, Unseen
+from s3crypt.buckets.configuration import SETTINGS, Configuration
 from s3crypt.buckets.settings import (
     AccessControlList,
     BucketPolicy,
@@ -25,6 +25,7 @@ from s3crypt.buckets.settings import (
     check_bucket_name,
 )
 from s3crypt.errors import ConfigError, StorageError
+from s3crypt.unseen import Unseen
 
 OWNER = {"ID": "owner"}
 RULE = {

@@ -6,10 +6,24 @@ counts as the more dangerous of the two readings.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
-from s3crypt.policy import Condition, Document, Principal, Statement
+from s3crypt.policy import (
+    Caller,
+    Condition,
+    Document,
+    Policies,
+    Principal,
+    Request,
+    Scope,
+    Statement,
+    Verdict,
+    bucket_policy,
+    decide,
+)
 from s3crypt.policy import statements as policy_statements
+from s3crypt.policy.documents import OWN_SID
 from s3crypt.policy.patterns import Style, compile_texts
 
 LOG_DELIVERY = "S3cryptAllowLogDelivery"
@@ -76,6 +90,71 @@ def refuses_plain_http(document: Document | None, partition: str, bucket: str) -
         and _only_condition(each) == ("bool", "aws:securetransport", ("false",))
         for each in (document.statements if document else ())
     )
+
+
+def refuses_other_keys(document: Document | None, partition: str, bucket: str, key: str) -> bool:
+    """Return whether a policy refuses every put that names a mode of KMS, and not this key.
+
+    Only statements count that are for everyone, for every object of the bucket, and under no
+    condition but those on the encryption of the put; the services of AWS may be spared. Whether
+    these refuse is then decided put by put: under a key of the account, under one of another
+    account, and under the key that AWS manages, which a put without the name of a key gets.
+    """
+    bare = tuple(each for each in (document.statements if document else ()) if _is_bare(each))
+    arn = f"arn:{partition}:s3:::{bucket}/"
+    if not bare:
+        return False
+    whole = Statement("Allow", principals=_EVERYONE, actions=("s3:*",), resources=(f"{arn}*",))
+    named = tuple(each for each in bare if _covers(each.resources or (), (f"{arn}*",)))
+    policies = Policies(bucket=Document((*named, whole)))
+    account = key.split(":")[4]
+    region = key.split(":")[3]
+    others = (
+        f"arn:{partition}:kms:{region}:{account}:key/00000000-0000-4000-8000-000000000000",
+        f"arn:{partition}:kms:{region}:{_NOBODY}:key/00000000-0000-4000-8000-000000000000",
+        None,
+    )
+    puts = (
+        _put(owner, f"{arn}a", account, {_MODE: mode, **({_KEY: other} if other else {})})
+        for owner in (account, _NOBODY)
+        for mode in ("aws:kms", "aws:kms:dsse")
+        for other in others
+    )
+    return all(decide(put, policies).verdict is Verdict.DENIED for put in puts)
+
+
+def other_keys_denied(partition: str, bucket: str, key: str) -> tuple[Statement, ...]:
+    """Return the statements that refuse puts under other keys than one, as `bucket_policy` has."""
+    scope = Scope.of(bucket, key_arns=(key,), partition=partition)
+    wanted = {f"{OWN_SID}DenyWrongKey", f"{OWN_SID}DenyUnnamedKey"}
+    return tuple(each for each in bucket_policy(scope).statements if each.sid in wanted)
+
+
+_EVERYONE = (Principal("*", "*"),)
+_MODE = "s3:x-amz-server-side-encryption"
+_KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+_OF_PUTS = frozenset({_MODE, _KEY, "aws:principalisawsservice"})
+# An account that no policy names: accounts of AWS customers do not begin with so many zeros.
+_NOBODY = "000000000001"
+
+
+def _is_bare(statement: Statement) -> bool:
+    """Return whether a Deny of puts is for everyone, and looks at nothing but the encryption."""
+    return (
+        statement.effect == "Deny"
+        and not statement.unknown
+        and statement.actions is not None
+        and _is_everyone(statement)
+        and statement.not_principals is None
+        and _allows(statement, ("s3:putobject",))
+        and all(each.key.lower() in _OF_PUTS for each in statement.conditions)
+    )
+
+
+def _put(account: str, arn: str, owner: str, headers: Mapping[str, str]) -> Request:
+    caller = Caller("role", f"arn:aws:iam::{account}:role/writer", account)
+    context = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3", **headers}
+    return Request(caller, "s3:PutObject", arn, owner, context)
 
 
 def log_delivery(
@@ -160,6 +239,34 @@ def foreign_administrators(document: Document | None, account: str) -> tuple[str
         for name, each in _allowing(document)
         if _is_foreign(each, account) and _allows(each, ADMINISTRATION)
     )
+
+
+def without_foreign_administration(document: Document | None, account: str) -> Document | None:
+    """Return a policy without what lets other accounts administer the bucket.
+
+    A statement that names the actions one by one keeps its other ones. One with a wildcard goes
+    whole, and a policy of which nothing is left is None.
+    """
+    if document is None:
+        return None
+    kept = tuple(
+        left for each in document.statements if (left := _without(each, account)) is not None
+    )
+    return replace(document, statements=kept) if kept else None
+
+
+def _without(statement: Statement, account: str) -> Statement | None:
+    is_one = statement.effect == "Allow" and _is_foreign(statement, account)
+    if not is_one or not _allows(statement, ADMINISTRATION):
+        return statement
+    matching = (each for each in statement.actions or () if not _administers(each))
+    actions = tuple(matching)
+    return replace(statement, actions=actions) if actions else None
+
+
+def _administers(action: str) -> bool:
+    matches = compile_texts((action,), Style.LIKE, variables=False, ignore_case=True)
+    return any(matches(each, {}) is True for each in ADMINISTRATION)
 
 
 def service_writers(document: Document | None) -> tuple[str, ...]:

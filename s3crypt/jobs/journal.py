@@ -113,6 +113,19 @@ class Journal:
             return None
         return str(rows[0][1])
 
+    def detail_of(self, key: str, version: str = "") -> str | None:
+        """Return the detail noted for an item that is done, or None where it is still to be done.
+
+        Raises:
+            StorageError: The file is damaged or cannot be read.
+        """
+        rows = self._rows(
+            "SELECT detail FROM items WHERE key = ? AND version = ? AND action <> ?",
+            (_encode(key), _encode(version), FAILED),
+        )
+        detail: bytes | None = rows[0][0] if rows else None
+        return None if detail is None else detail.decode("utf-8", "surrogatepass")
+
     def note(self, key: str, action: str, detail: str | None = None, *, version: str = "") -> None:
         """Note an item's outcome, in place of the one noted before.
 

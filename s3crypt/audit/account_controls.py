@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controls of an account: its block of public access, its trails, its IAM policies.
+
+Judged from what was read. Makes no request.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from s3crypt.buckets.settings import PublicAccessBlock
+from s3crypt.errors import ConfigError
+from s3crypt.hardening import lines
+from s3crypt.policy import Document, Kind, Status, findings
+from s3crypt.trail_settings import SeenTrail
+from s3crypt.unseen import Unseen
+
+from .values import Finding
+from .verdicts import Judged
+
+_KMS = {Kind.MANAGED: "KMS.1", Kind.ROLE: "KMS.2", Kind.USER: "KMS.2", Kind.GROUP: "KMS.2"}
+# The most selectors of the basic kind that CloudTrail takes.
+# https://docs.aws.amazon.com/awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html
+_MOST_SELECTORS = 5
+
+Half: TypeAlias = Literal["reads", "writes"]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPolicy:
+    """An IAM policy as it was read.
+
+    Attributes:
+        judged: As a resource: a managed policy itself, or the identity that has an inline policy.
+        kind: Managed, or the kind of identity that has it.
+        name: Its name.
+        document: As IAM sends it.
+        since: When it was last changed, if IAM says so.
+    """
+
+    judged: Judged
+    kind: Kind
+    name: str
+    document: str | Mapping[str, Any]
+    since: datetime | None = None
+
+
+def judge_public_access(judged: Judged, block: PublicAccessBlock | Unseen) -> Finding:
+    """Return the finding about an account's block of public access."""
+    if isinstance(block, Unseen):
+        return judged.unknown("S3.1", block)
+    if block.is_whole:
+        return judged.passes("S3.1", "Public access is blocked in all four ways.")
+    fix = lines.aws(
+        "s3control",
+        "put_public_access_block",
+        judged.resource.region,
+        AccountId=judged.resource.account,
+        PublicAccessBlockConfiguration=dict.fromkeys(_FOUR, True),
+    )
+    return judged.fails("S3.1", "Public access is not blocked in all four ways.", fix=fix)
+
+
+_FOUR = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+
+def judge_recording(
+    judged: Judged, trails: Sequence[SeenTrail] | Unseen, harden: str | None
+) -> Iterator[Finding]:
+    """Yield the findings about what an account's trails record of objects.
+
+    Args:
+        judged: The account.
+        trails: Those that record its Region.
+        harden: The line that makes a trail, where there is a bucket to make it beside.
+    """
+    halves: tuple[tuple[str, Half, str], ...] = (
+        ("S3.22", "writes", "write"),
+        ("S3.23", "reads", "read"),
+    )
+    for control, half, word in halves:
+        if isinstance(trails, Unseen):
+            yield judged.unknown(control, trails)
+        else:
+            yield _recording(judged, control, trails, (half, word, harden))
+
+
+def _recording(
+    judged: Judged, control: str, trails: Sequence[SeenTrail], asked: tuple[Half, str, str | None]
+) -> Finding:
+    half, word, harden = asked
+    wide = [each for each in trails if each.is_multi_region]
+    for trail in wide:
+        if trail.is_logging and getattr(trail, half):
+            return judged.passes(control, f"The trail {trail.name} records every {word}.")
+    unseen = [each for trail in wide for each in trail.unseen]
+    if unseen:
+        return judged.unknown(control, unseen[0])
+    why = f"No multi-Region trail records every {word} of the objects of all buckets."
+    fix = _recorded(wide[0]) if wide else harden
+    return judged.fails(control, why, fix=fix)
+
+
+def _recorded(trail: SeenTrail) -> str | None:
+    """Return the line by which a trail also records the events of all objects, if it has room."""
+    partition = trail.arn.split(":")[1]
+    advanced = trail.selectors.get("AdvancedEventSelectors")
+    if advanced:
+        fields = (("eventCategory", "Data"), ("resources.type", "AWS::S3::Object"))
+        added = [{"Field": name, "Equals": [value]} for name, value in fields]
+        arguments = {"AdvancedEventSelectors": [*advanced, {"FieldSelectors": added}]}
+    else:
+        basic = list(trail.selectors.get("EventSelectors") or ())
+        if len(basic) >= _MOST_SELECTORS:
+            return None
+        resource = {"Type": "AWS::S3::Object", "Values": [f"arn:{partition}:s3"]}
+        selector = {
+            "ReadWriteType": "All",
+            "IncludeManagementEvents": False,
+            "DataResources": [resource],
+        }
+        arguments = {"EventSelectors": [*basic, selector]}
+    line = lines.aws(
+        "cloudtrail", "put_event_selectors", trail.region, TrailName=trail.arn, **arguments
+    )
+    if trail.is_logging:
+        return line
+    return f"{line} && {lines.aws('cloudtrail', 'start_logging', trail.region, Name=trail.arn)}"
+
+
+def judge_trail(judged: Judged, trail: SeenTrail) -> Finding:
+    """Return the finding about the encryption of a trail's files."""
+    if trail.is_encrypted:
+        return judged.passes("CloudTrail.2", "The files are under a KMS key.")
+    return judged.fails("CloudTrail.2", "The files are under SSE-S3.")
+
+
+def judge_policy(seen: SeenPolicy) -> Finding:
+    """Return the finding about an IAM policy."""
+    control = _KMS[seen.kind]
+    cause = "" if seen.kind is Kind.MANAGED else f"policy:{seen.name}"
+    try:
+        found = findings(Document.parse(seen.document), seen.kind)
+    except ConfigError as error:
+        unseen = Unseen("", f"The policy {seen.name}: {error}", is_refused=False)
+        return seen.judged.unknown(control, unseen, cause=cause)
+    for status in (Status.FAILED, Status.NOT_UNDERSTOOD):
+        for each in found:
+            if each.status is status:
+                told = f"The policy {seen.name}, {each.statement}: {each.reason}"
+                if status is Status.FAILED:
+                    return seen.judged.fails(control, told, since=seen.since, cause=cause)
+                unclear = Unseen("", f"Not understood. {told}", is_refused=False)
+                return seen.judged.unknown(control, unclear, cause=cause)
+    return seen.judged.passes(control, f"The policy {seen.name}: {found[0].reason}", cause=cause)

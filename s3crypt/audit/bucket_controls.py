@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controls of a bucket, judged from its configuration as it was read. Makes no request."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from s3crypt.buckets.configuration import Configuration
+from s3crypt.buckets.settings import (
+    AES256,
+    KMS,
+    BucketPolicy,
+    Encryption,
+    Lifecycle,
+    Logging,
+    ObjectLock,
+    PublicAccessBlock,
+    Replication,
+    Setting,
+    Versioning,
+)
+from s3crypt.hardening import lines, replication, statements
+from s3crypt.unseen import Unseen
+
+from .values import Finding
+from .verdicts import Judged
+
+_AWS_KEY = "alias/aws/s3"
+_KEY_ALIAS = ":alias/"
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultKey:
+    """The KMS key of a bucket's default encryption.
+
+    Attributes:
+        arn: Its ARN, or what the bucket names it by where KMS does not describe it.
+        manager: `CUSTOMER` or `AWS`, or why that could not be seen.
+    """
+
+    arn: str
+    manager: str | Unseen
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBucket:
+    """A bucket as it was read.
+
+    Attributes:
+        judged: The bucket as a resource.
+        configuration: Its settings, each a value or `Unseen`.
+        default_key: The key of its default encryption; None where there is none of its own.
+    """
+
+    judged: Judged
+    configuration: Configuration
+    default_key: DefaultKey | None = None
+
+    @property
+    def name(self) -> str:
+        """The bucket's name."""
+        return self.configuration.bucket
+
+    @property
+    def account(self) -> str:
+        """The account that the bucket belongs to."""
+        return self.judged.resource.account
+
+    @property
+    def partition(self) -> str:
+        """The bucket's partition."""
+        return self.judged.resource.arn.split(":")[1]
+
+    def hardened(self, *options: str) -> str:
+        """Return the line that hardens the bucket, which shows its changes and asks."""
+        words = ("s3crypt", "bucket", "harden", self.name, *options)
+        return " ".join((*words, "--region", self.configuration.region))
+
+    def set(self, setting: Setting) -> str:
+        """Return the line that writes one setting."""
+        return lines.setting(self.name, self.configuration.region, setting)
+
+
+Rule: TypeAlias = Callable[[SeenBucket, Any], Iterator[Finding]]
+
+
+def judge_bucket(seen: SeenBucket) -> Iterator[Finding]:
+    """Yield the findings about a bucket, one per control that applies to it."""
+    for control, kind, rule in _RULES:
+        setting = seen.configuration.seen(kind)
+        if isinstance(setting, Unseen):
+            yield seen.judged.unknown(control, setting)
+        else:
+            yield from rule(seen, setting)
+
+
+def unseen_bucket(judged: Judged, unseen: Unseen) -> Iterator[Finding]:
+    """Yield an unknown finding per control, for a bucket of which nothing could be read."""
+    for control, _, _ in _RULES:
+        yield judged.unknown(control, unseen)
+
+
+def _tls(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
+    if statements.refuses_plain_http(policy.document, seen.partition, seen.name):
+        yield seen.judged.passes("S3.5", "A statement refuses every request without TLS.")
+        return
+    why = "The bucket has no policy."
+    if policy.document is not None:
+        why = "No statement refuses every request without TLS, from everyone, to all objects."
+    yield seen.judged.fails("S3.5", why, fix=seen.hardened())
+
+
+def _administration(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
+    names = statements.foreign_administrators(policy.document, seen.account)
+    if not names:
+        why = "No statement lets another account administer the bucket."
+        yield seen.judged.passes("S3.6", why)
+        return
+    why = f"Other accounts may administer the bucket ({', '.join(names)})."
+    document = statements.without_foreign_administration(policy.document, seen.account)
+    yield seen.judged.fails("S3.6", why, fix=seen.set(BucketPolicy(document)))
+
+
+def _public_access(seen: SeenBucket, block: PublicAccessBlock) -> Iterator[Finding]:
+    if block.is_whole:
+        yield seen.judged.passes("S3.8", "Public access is blocked in all four ways.")
+        return
+    why = "Public access is not blocked in all four ways."
+    yield seen.judged.fails("S3.8", why, fix=seen.hardened())
+
+
+def _logging(seen: SeenBucket, logging: Logging) -> Iterator[Finding]:
+    if logging.target is not None:
+        yield seen.judged.passes("S3.9", f"The access log goes to s3://{logging.target}.")
+        return
+    yield seen.judged.fails("S3.9", "No access log is delivered.", fix=seen.hardened())
+
+
+def _versioning(seen: SeenBucket, versioning: Versioning) -> Iterator[Finding]:
+    if versioning.is_enabled:
+        yield seen.judged.passes("S3.14", "Every version is kept.")
+        return
+    why = f"Versioning is {(versioning.status or 'off').lower()}."
+    yield seen.judged.fails("S3.14", why, fix=seen.hardened())
+
+
+def _object_lock(seen: SeenBucket, lock: ObjectLock) -> Iterator[Finding]:
+    if lock.is_enabled:
+        yield seen.judged.passes("S3.15", "Object Lock is on.")
+        return
+    yield seen.judged.fails("S3.15", "Object Lock is off.", fix=seen.hardened("--lock"))
+
+
+def _default(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
+    if encryption.algorithm == AES256:
+        why = "New objects are encrypted by SSE-S3."
+        yield seen.judged.fails("S3.17", why, fix=seen.hardened())
+        return
+    yield seen.judged.passes("S3.17", f"New objects are encrypted by {encryption.algorithm}.")
+
+
+def _mfa_delete(seen: SeenBucket, versioning: Versioning) -> Iterator[Finding]:
+    """S3 takes no MFA delete beside lifecycle rules, so that the control does not apply then."""
+    lifecycle = seen.configuration.seen(Lifecycle)
+    if versioning.mfa_delete:
+        yield seen.judged.passes("S3.20", "Deleting a version takes the second factor.")
+    elif isinstance(lifecycle, Unseen):
+        yield seen.judged.unknown("S3.20", lifecycle)
+    elif not lifecycle.rules:
+        # Only the root user can turn it on, with the serial number and a code of a device.
+        yield seen.judged.fails("S3.20", "Deleting a version takes no second factor.")
+
+
+def _sse_c(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
+    if encryption.blocks_sse_c:
+        yield seen.judged.passes("S3CRYPT.1", "SSE-C is blocked.")
+        return
+    why = "SSE-C is not blocked."
+    if encryption.blocked is None:
+        why = "SSE-C is not blocked: S3 reports no blocked mode."
+    yield seen.judged.fails("S3CRYPT.1", why, fix=seen.hardened())
+
+
+def _bucket_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
+    # DSSE-KMS has no Bucket Keys, and SSE-S3 needs none.
+    if encryption.algorithm != KMS:
+        return
+    if encryption.bucket_key:
+        yield seen.judged.passes("S3CRYPT.2", "A Bucket Key is used.")
+        return
+    yield seen.judged.fails("S3CRYPT.2", "No Bucket Key is used.", fix=seen.hardened())
+
+
+def _own_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
+    if encryption.algorithm == AES256:
+        return
+    key = seen.default_key
+    if key is None or _is_aws_key(key) or key.manager == "AWS":
+        why = "The default key is aws/s3, which AWS manages."
+        yield seen.judged.fails("S3CRYPT.3", why, fix=seen.hardened())
+    elif isinstance(key.manager, Unseen) and _is_of(key, seen.account):
+        yield seen.judged.unknown("S3CRYPT.3", key.manager)
+    else:
+        # A key that AWS manages cannot be used from another account.
+        yield seen.judged.passes("S3CRYPT.3", f"The default key is {key.arn}.")
+
+
+def _is_aws_key(key: DefaultKey) -> bool:
+    return key.arn.endswith(_AWS_KEY)
+
+
+def _is_of(key: DefaultKey, account: str) -> bool:
+    parts = key.arn.split(":")
+    return len(parts) < 6 or parts[4] == account
+
+
+def _wrong_keys(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
+    """Judge what a bucket with a KMS key of its own does with puts under other keys."""
+    encryption = seen.configuration.seen(Encryption)
+    if isinstance(encryption, Unseen):
+        yield seen.judged.unknown("S3CRYPT.4", encryption)
+        return
+    key = seen.default_key
+    if encryption.algorithm == AES256 or key is None or _is_aws_key(key) or key.manager == "AWS":
+        return
+    if not key.arn.startswith("arn:") or _KEY_ALIAS in key.arn:
+        # Policies name keys by their ARNs.
+        reason = "The ARN of the default key could not be seen."
+        unseen = key.manager if isinstance(key.manager, Unseen) else Unseen("", reason)
+        yield seen.judged.unknown("S3CRYPT.4", replace(unseen, reason=reason))
+        return
+    if statements.refuses_other_keys(policy.document, seen.partition, seen.name, key.arn):
+        yield seen.judged.passes("S3CRYPT.4", "Puts under other keys are refused.")
+        return
+    added = statements.other_keys_denied(seen.partition, seen.name, key.arn)
+    document = statements.with_statements(policy.document, added)
+    why = "No statement refuses every put under another key, from everyone, to all objects."
+    yield seen.judged.fails("S3CRYPT.4", why, fix=seen.set(BucketPolicy(document)))
+
+
+def _uploads(seen: SeenBucket, lifecycle: Lifecycle) -> Iterator[Finding]:
+    if lifecycle.aborts_uploads:
+        yield seen.judged.passes("S3CRYPT.5", "Incomplete uploads are aborted.")
+        return
+    versioning = seen.configuration.seen(Versioning)
+    # S3 takes no lifecycle rules beside MFA delete.
+    can_be = isinstance(versioning, Unseen) or not versioning.mfa_delete
+    why = "No rule for the whole bucket aborts incomplete uploads."
+    yield seen.judged.fails("S3CRYPT.5", why, fix=seen.hardened() if can_be else None)
+
+
+def _replication(seen: SeenBucket, found: Replication) -> Iterator[Finding]:
+    if not found.enabled:
+        return
+    reasons = [reason for rule in found.enabled for reason in _faults(rule, seen.account)]
+    if reasons:
+        yield seen.judged.fails("S3CRYPT.6", f"{'; '.join(reasons)}.")
+        return
+    yield seen.judged.passes("S3CRYPT.6", "Every rule replicates SSE-KMS objects, under own keys.")
+
+
+def _faults(rule: Mapping[str, Any], account: str) -> Iterator[str]:
+    """Yield what a rule of replication does to a mode or a key."""
+    name, key = str(rule.get("ID") or "unnamed"), replication.key_of(rule)
+    if not replication.takes_kms(rule):
+        yield f"The rule {name} leaves SSE-KMS objects out"
+    elif key is not None and key.endswith(_AWS_KEY):
+        yield f"The rule {name} puts replicas under aws/s3"
+    elif key is not None and key.startswith("arn:") and key.split(":")[4] != account:
+        yield f"The rule {name} puts replicas under a key of account {key.split(':')[4]}"
+
+
+_RULES: tuple[tuple[str, type[Setting], Rule], ...] = (
+    ("S3.5", BucketPolicy, _tls),
+    ("S3.6", BucketPolicy, _administration),
+    ("S3.8", PublicAccessBlock, _public_access),
+    ("S3.9", Logging, _logging),
+    ("S3.14", Versioning, _versioning),
+    ("S3.15", ObjectLock, _object_lock),
+    ("S3.17", Encryption, _default),
+    ("S3.20", Versioning, _mfa_delete),
+    ("S3CRYPT.1", Encryption, _sse_c),
+    ("S3CRYPT.2", Encryption, _bucket_key),
+    ("S3CRYPT.3", Encryption, _own_key),
+    ("S3CRYPT.4", BucketPolicy, _wrong_keys),
+    ("S3CRYPT.5", Lifecycle, _uploads),
+    ("S3CRYPT.6", Replication, _replication),
+)

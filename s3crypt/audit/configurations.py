@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit of the configuration, resource by resource, in parallel and resumable.
+
+Memory grows with the number of buckets and Regions by their names alone.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from s3crypt.errors import ObjectNotFoundError, S3CryptError
+from s3crypt.jobs.journal import Journal
+from s3crypt.jobs.window import run
+from s3crypt.unseen import Unseen
+
+from .account_controls import (
+    judge_policy,
+    judge_public_access,
+    judge_recording,
+    judge_trail,
+)
+from .bucket_controls import judge_bucket, unseen_bucket
+from .key_controls import judge_key, unseen_key
+from .looking import Look, ends_everything, unseen_by
+from .records import from_record, to_record
+from .services import Services
+from .values import Finding, Verdict
+
+# A bucket's settings are read eight at a time by themselves.
+_BUCKETS_AT_ONCE = 4
+_KEYS_AT_ONCE = 8
+_AHEAD = 64
+_JUDGED = "judged"
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What became of one bucket or key.
+
+    Attributes:
+        findings: Its findings.
+        region: The Region of a bucket.
+        key: The ARN of a bucket's default key.
+    """
+
+    findings: tuple[Finding, ...]
+    region: str | None = None
+    key: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was unknown, so that a resumed audit need not look again."""
+        return all(each.verdict is not Verdict.UNKNOWN for each in self.findings)
+
+    def to_json(self) -> str:
+        """Return it as a journal keeps it."""
+        findings = [to_record(each) for each in self.findings]
+        return json.dumps({"findings": findings, "region": self.region, "key": self.key})
+
+    @classmethod
+    def of(cls, text: str) -> "_Judged":
+        """Return what a journal kept."""
+        found = json.loads(text)
+        return cls(tuple(map(from_record, found["findings"])), found["region"], found["key"])
+
+
+Work: TypeAlias = Callable[[str], _Judged]
+
+
+class Configurations:
+    """One audit of the configuration.
+
+    Args:
+        services: Makes the requests.
+        names: The buckets to look at; all of the account's if `whole` is set.
+        whole: Whether the whole account is audited: its settings, all buckets, keys, trails and
+            IAM policies.
+        journal: What the audit resumes from, or None.
+    """
+
+    def __init__(
+        self, services: Services, names: Sequence[str], *, whole: bool, journal: Journal | None
+    ) -> None:
+        self._look = Look(services)
+        self._region = services.region
+        self._names = tuple(dict.fromkeys(names))
+        self._whole = whole
+        self._journal = journal
+        self._regions = {self._region} if whole else set[str]()
+        self._keys: dict[str, None] = {}
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield the findings; those of one resource follow each other.
+
+        Raises:
+            ObjectNotFoundError: There is no bucket of a name that was given.
+            S3CryptError: An error would meet every request, or the journal cannot be written.
+        """
+        names = self._names
+        if self._whole:
+            listed = self._look.bucket_names()
+            if isinstance(listed, Unseen):
+                yield from unseen_bucket(self._look.account, listed)
+            else:
+                names = tuple(dict.fromkeys((*names, *listed)))
+            yield from self._of_account(names)
+        yield from self._of_buckets(names)
+        yield from self._of_keys()
+
+    def _of_account(self, names: Sequence[str]) -> Iterator[Finding]:
+        look = self._look
+        yield judge_public_access(look.account, look.public_access())
+        trails = look.trails()
+        harden = None
+        if names:
+            harden = f"s3crypt bucket harden {names[0]} --trail"
+        yield from judge_recording(look.account, trails, harden)
+        if isinstance(trails, Unseen):
+            yield look.account.unknown("CloudTrail.2", trails)
+        else:
+            yield from (judge_trail(look.trail_as_resource(each), each) for each in trails)
+        try:
+            yield from map(judge_policy, look.policies())
+        except S3CryptError as error:
+            unseen = unseen_by(error, "iam:GetAccountAuthorizationDetails")
+            yield from (look.account.unknown(control, unseen) for control in ("KMS.1", "KMS.2"))
+
+    def _of_buckets(self, names: Sequence[str]) -> Iterator[Finding]:
+        for judged in self._each("bucket", names, self._bucket, _BUCKETS_AT_ONCE):
+            if judged.region is not None and self._whole:
+                self._regions.add(judged.region)
+            if judged.key is not None:
+                self._keys[judged.key] = None
+            yield from judged.findings
+
+    def _bucket(self, name: str) -> _Judged:
+        try:
+            seen = self._look.bucket(name)
+        except ObjectNotFoundError:
+            if name in self._names:
+                raise
+            # It was deleted since it was listed.
+            return _Judged(())
+        except S3CryptError as error:
+            unseen = unseen_by(error, "")
+            judged = self._look.bucket_as_resource(name, self._region)
+            return _Judged(tuple(unseen_bucket(judged, unseen)))
+        key = seen.default_key
+        is_named = key is not None and key.arn.startswith("arn:") and key.manager != "AWS"
+        arn = key.arn if key is not None and is_named else None
+        return _Judged(tuple(judge_bucket(seen)), seen.configuration.region, arn)
+
+    def _of_keys(self) -> Iterator[Finding]:
+        try:
+            for judged in self._each("key", self._key_arns(), self._key, _KEYS_AT_ONCE):
+                yield from judged.findings
+        except _ListingRefusedError as refused:
+            yield from unseen_key(self._look.account, refused.unseen)
+
+    def _key_arns(self) -> Iterator[str]:
+        """Yield the keys to look at: all of the Regions, and those of buckets that are elsewhere.
+
+        A key that a bucket uses and that is of another account is listed only if RAM shares it.
+        """
+        left = dict(self._keys)
+        try:
+            for region in sorted(self._regions):
+                for arn in self._look.key_arns(region):
+                    left.pop(arn, None)
+                    yield arn
+        except S3CryptError as error:
+            yield from left
+            raise _ListingRefusedError(unseen_by(error, "kms:ListKeys")) from error
+        yield from left
+
+    def _key(self, arn: str) -> _Judged:
+        seen = self._look.key(arn)
+        if seen is None:
+            return _Judged(())
+        if isinstance(seen, Unseen):
+            return _Judged(tuple(unseen_key(self._look.key_as_resource(arn), seen)))
+        return _Judged(tuple(judge_key(seen)))
+
+    def _each(
+        self, kind: str, items: Sequence[str] | Iterator[str], work: Work, most: int
+    ) -> Iterator[_Judged]:
+        """Yield what becomes of each item, from the journal where it has it."""
+        noted = self._noting(kind, work)
+        outcomes = run(items, noted, most=most, stops_at=ends_everything, ahead=_AHEAD)
+        with ExitStack() as stack:
+            stack.callback(outcomes.close)
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    raise outcome.error
+                if outcome.result is None:
+                    raise AssertionError("unreachable: work without an error has a result")
+                yield outcome.result
+
+    def _noting(self, kind: str, work: Work) -> Work:
+        """Return work that takes what the journal has of an item, and notes what it has not."""
+        journal = self._journal
+        if journal is None:
+            return work
+
+        def noted(item: str) -> _Judged:
+            key = f"{kind}:{item}"
+            detail = journal.detail_of(key)
+            if detail is not None:
+                return _Judged.of(detail)
+            judged = work(item)
+            if judged.is_whole:
+                journal.note(key, _JUDGED, judged.to_json())
+            return judged
+
+        return noted
+
+
+class _ListingRefusedError(Exception):
+    """The keys of a Region cannot be listed.
+
+    Attributes:
+        unseen: What stands for them.
+    """
+
+    def __init__(self, unseen: Unseen) -> None:
+        super().__init__(unseen.reason)
+        self.unseen = unseen

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controls of a KMS key, judged from what KMS showed of it. Makes no request."""
+
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from s3crypt.errors import ConfigError
+from s3crypt.hardening import lines
+from s3crypt.kms.examination import Examined, Grant, LastUse
+from s3crypt.policy import Condition, Document, Kind, Status, findings
+from s3crypt.unseen import Unseen
+
+from .values import Finding
+from .verdicts import Judged
+
+DAYS_TO_EXPIRY = 30
+"""Imported material that expires within so many days is a finding."""
+
+DAYS_UNUSED = 90
+"""A key without a use for so many days is a finding."""
+
+_DYING = frozenset({"PendingDeletion", "PendingReplicaDeletion"})
+_UNUSABLE = frozenset({"Disabled", "PendingImport", "Unavailable"})
+_OPENING = frozenset({"Decrypt", "ReEncryptFrom", "DeriveSharedSecret", "Decapsulate"})
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SeenKey:
+    """A key as it was read.
+
+    Attributes:
+        judged: The key as a resource.
+        key: What KMS showed of it.
+        account: The account that is audited.
+        now: The moment of the audit.
+    """
+
+    judged: Judged
+    key: Examined
+    account: str
+    now: datetime
+
+    def aws(self, operation: str, **arguments: object) -> str:
+        """Return the line that makes a request about the key."""
+        return lines.aws("kms", operation, self.key.region, KeyId=self.key.arn, **arguments)
+
+
+Rule: TypeAlias = Callable[[SeenKey], Iterator[Finding]]
+
+
+def judge_key(seen: SeenKey) -> Iterator[Finding]:
+    """Yield the findings about a key, one per control that applies to it."""
+    for rule in _RULES.values():
+        yield from rule(seen)
+
+
+def unseen_key(judged: Judged, unseen: Unseen) -> Iterator[Finding]:
+    """Yield an unknown finding per control, for keys of which nothing could be read."""
+    for control in _RULES:
+        yield judged.unknown(control, unseen)
+
+
+def _deletion(seen: SeenKey) -> Iterator[Finding]:
+    yield _of_deletion(seen, "KMS.3")
+
+
+def _dying(seen: SeenKey) -> Iterator[Finding]:
+    yield _of_deletion(seen, "S3CRYPT.8")
+
+
+def _of_deletion(seen: SeenKey, control: str) -> Finding:
+    key = seen.key
+    if key.state not in _DYING:
+        return seen.judged.passes(control, "No deletion is scheduled.")
+    day = f" for {key.deletion:%Y-%m-%d}" if key.deletion else ""
+    # A key whose deletion was cancelled is disabled.
+    fix = f"{seen.aws('cancel_key_deletion')} && {seen.aws('enable_key')}"
+    return seen.judged.fails(control, f"The deletion is scheduled{day}.", fix=fix)
+
+
+def _rotation(seen: SeenKey) -> Iterator[Finding]:
+    rotates = seen.key.rotates
+    if isinstance(rotates, Unseen):
+        yield seen.judged.unknown("KMS.4", rotates)
+    elif rotates:
+        yield seen.judged.passes("KMS.4", "KMS rotates the key by itself.")
+    elif rotates is False:
+        # KMS changes the rotation of an enabled key only.
+        fix = f"s3crypt keys enable-rotation {shlex.quote(seen.key.arn)}"
+        can_be = seen.key.state == "Enabled"
+        why = "Automatic rotation is off."
+        yield seen.judged.fails("KMS.4", why, fix=fix if can_be else None)
+
+
+def _public(seen: SeenKey) -> Iterator[Finding]:
+    text = seen.key.policy
+    if isinstance(text, Unseen):
+        yield seen.judged.unknown("KMS.5", text)
+        return
+    try:
+        document = Document.parse(text)
+    except ConfigError as error:
+        yield seen.judged.unknown("KMS.5", Unseen("", str(error), is_refused=False))
+        return
+    found = findings(document, Kind.KEY)
+    open_ = [each for each in found if each.status is Status.FAILED]
+    unclear = [each for each in found if each.status is Status.NOT_UNDERSTOOD]
+    if open_:
+        names = {str(each.statement) for each in open_}
+        why = f"{open_[0].reason} ({', '.join(sorted(names))})"
+        mended = _closed(document, names, seen.key.account).render(indent=None)
+        fix = seen.aws("put_key_policy", PolicyName="default", Policy=mended)
+        yield seen.judged.fails("KMS.5", why, fix=fix)
+    elif unclear:
+        why = f"Not understood: {unclear[0].reason} ({unclear[0].statement})"
+        yield seen.judged.unknown("KMS.5", Unseen("", why, is_refused=False))
+    else:
+        yield seen.judged.passes("KMS.5", "No statement allows everyone.")
+
+
+def _closed(document: Document, names: set[str], account: str) -> Document:
+    """Return a key's policy whose open statements hold for the key's own account alone."""
+    own = Condition("StringEquals", "kms:CallerAccount", (account,))
+    return replace(
+        document,
+        statements=tuple(
+            replace(each, conditions=(*each.conditions, own)) if name in names else each
+            for name, each in document.named()
+        ),
+    )
+
+
+def _usable(seen: SeenKey) -> Iterator[Finding]:
+    state = seen.key.state
+    if state in _DYING:
+        return
+    if state not in _UNUSABLE:
+        yield seen.judged.passes("S3CRYPT.7", f"The key's state is {state}.")
+        return
+    fix = seen.aws("enable_key") if state == "Disabled" else None
+    yield seen.judged.fails("S3CRYPT.7", f"The key's state is {state}.", fix=fix)
+
+
+def _expiring(seen: SeenKey) -> Iterator[Finding]:
+    key = seen.key
+    if key.origin != "EXTERNAL" or key.state in _DYING:
+        return
+    if key.state == "PendingImport":
+        why = "The key has no material: it has expired, was deleted, or was never imported."
+        yield seen.judged.fails("S3CRYPT.9", why)
+    elif key.expiry is None:
+        yield seen.judged.passes("S3CRYPT.9", "The imported material does not expire.")
+    else:
+        told = f"The imported material expires on {key.expiry:%Y-%m-%d}."
+        is_soon = key.expiry <= seen.now + timedelta(days=DAYS_TO_EXPIRY)
+        make = seen.judged.fails if is_soon else seen.judged.passes
+        yield make("S3CRYPT.9", told)
+
+
+def _in_use(seen: SeenKey) -> Iterator[Finding]:
+    use = seen.key.last_use
+    if use is None:
+        return
+    if isinstance(use, Unseen):
+        yield seen.judged.unknown("S3CRYPT.10", use)
+        return
+    limit = seen.now - timedelta(days=DAYS_UNUSED)
+    since = _unused_since(use)
+    if use.moment is not None and use.moment > limit:
+        told = f"The last use was {use.operation} on {use.moment:%Y-%m-%d}."
+        yield seen.judged.passes("S3CRYPT.10", told)
+    elif since is None or since > limit:
+        tracked = f"since {since:%Y-%m-%d} only" if since else "from an unknown date on"
+        reason = f"KMS saw no use, and has looked {tracked}."
+        yield seen.judged.unknown("S3CRYPT.10", Unseen("", reason, is_refused=False))
+    else:
+        told = f"No use since {since:%Y-%m-%d}"
+        if use.tracked_since is not None:
+            told += f"; KMS has looked since {use.tracked_since:%Y-%m-%d}"
+        why = f"{told}. That alone is no reason to delete it."
+        yield seen.judged.fails("S3CRYPT.10", why, since=since)
+
+
+def _unused_since(use: LastUse) -> datetime | None:
+    return use.moment or use.tracked_since
+
+
+def _shared(seen: SeenKey) -> Iterator[Finding]:
+    if seen.key.account == seen.account:
+        yield seen.judged.passes("S3CRYPT.11", "The key is of this account.")
+        return
+    why = f"The key is of account {seen.key.account}, which shares it."
+    yield seen.judged.fails("S3CRYPT.11", why)
+
+
+def _unconstrained(seen: SeenKey) -> Iterator[Finding]:
+    grants = seen.key.grants
+    if isinstance(grants, Unseen):
+        yield seen.judged.unknown("S3CRYPT.12", grants)
+        return
+    open_ = tuple(
+        each
+        for each in grants
+        if not each.is_service and not each.constraints and _OPENING & set(each.operations)
+    )
+    what = "lets open everything under the key, without a constraint"
+    yield _of_grants(seen, "S3CRYPT.12", open_, what)
+
+
+def _to_services(seen: SeenKey) -> Iterator[Finding]:
+    grants = seen.key.grants
+    if isinstance(grants, Unseen):
+        yield seen.judged.unknown("S3CRYPT.13", grants)
+        return
+    open_ = tuple(
+        each for each in grants if each.is_service and not each.constraints.get("SourceArn")
+    )
+    what = "is to a service, without a SourceArn"
+    yield _of_grants(seen, "S3CRYPT.13", open_, what)
+
+
+def _of_grants(seen: SeenKey, control: str, grants: tuple[Grant, ...], what: str) -> Finding:
+    """Return the finding about those grants of a key that are open, or that there are none."""
+    if not grants:
+        return seen.judged.passes(control, "There is no such grant.")
+    grantees = sorted({each.grantee for each in grants})
+    told = ", ".join(grantees[:_NAMED])
+    told += f" and {len(grantees) - _NAMED} more" if len(grantees) > _NAMED else ""
+    count = f"{len(grants)} grants" if len(grants) > 1 else "A grant"
+    fix = " && ".join(seen.aws("revoke_grant", GrantId=each.id) for each in grants)
+    dates = [each.created for each in grants if each.created is not None]
+    since = min(dates) if len(dates) == len(grants) else None
+    return seen.judged.fails(control, f"{count} {what}: {told}.", fix=fix, since=since)
+
+
+_RULES: dict[str, Rule] = {
+    "KMS.3": _deletion,
+    "KMS.4": _rotation,
+    "KMS.5": _public,
+    "S3CRYPT.7": _usable,
+    "S3CRYPT.8": _dying,
+    "S3CRYPT.9": _expiring,
+    "S3CRYPT.10": _in_use,
+    "S3CRYPT.11": _shared,
+    "S3CRYPT.12": _unconstrained,
+    "S3CRYPT.13": _to_services,
+}

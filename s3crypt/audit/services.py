@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The clients of an audit, of one session. Every request that is made with them only reads."""
+
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.aws import Clients, Observer
+from s3crypt.caller import Identity, identify
+from s3crypt.kms.examination import KeyExaminer
+from s3crypt.kms.service import KMS
+
+if TYPE_CHECKING:
+    import boto3
+    from types_boto3_cloudtrail.client import CloudTrailClient
+    from types_boto3_iam.client import IAMClient
+    from types_boto3_kms.client import KMSClient
+    from types_boto3_s3.client import S3Client
+    from types_boto3_s3control.client import S3ControlClient
+    from types_boto3_sts.client import STSClient
+
+
+class Services:
+    """The services of one session.
+
+    Attributes:
+        identity: Who makes the requests.
+        keys: Reads keys.
+
+    Args:
+        session: boto3 session to make clients from; the default one if left out.
+        allow_plain_http: Let requests go to other machines over plain HTTP.
+        observe: Called with each client that is made.
+
+    Raises:
+        ConfigError: There are no credentials, or the session cannot be used.
+        StorageError: STS could not be reached.
+    """
+
+    def __init__(
+        self,
+        session: "boto3.Session | None",
+        *,
+        allow_plain_http: bool,
+        observe: Observer | None,
+    ) -> None:
+        how: dict[str, Any] = {
+            "session": session,
+            "allow_plain_http": allow_plain_http,
+            "observe": observe,
+        }
+        sts: Clients[STSClient] = Clients("sts", **how)
+        self._iam: Clients[IAMClient] = Clients("iam", **how)
+        self.identity: Identity = identify(sts, self._iam)
+        kms: Clients[KMSClient] = Clients("kms", **how)
+        self.keys = KeyExaminer(KMS(kms))
+        # S3 refuses every request about a bucket of another account.
+        self._s3: Clients[S3Client] = Clients("s3", expected_bucket_owner=self.account, **how)
+        self._s3control: Clients[S3ControlClient] = Clients("s3control", **how)
+        self._cloudtrail: Clients[CloudTrailClient] = Clients("cloudtrail", **how)
+
+    @property
+    def account(self) -> str:
+        """The account that is audited: the caller's."""
+        return str(self.identity.caller.account)
+
+    @property
+    def partition(self) -> str:
+        """The caller's partition, such as `aws`."""
+        return self.identity.arn.split(":")[1]
+
+    @property
+    def region(self) -> str:
+        """The session's Region."""
+        return self._s3.get().meta.region_name
+
+    @property
+    def iam(self) -> "IAMClient":
+        """The IAM client."""
+        return self._iam.get()
+
+    @property
+    def s3control(self) -> "S3ControlClient":
+        """The client of S3's settings of accounts."""
+        return self._s3control.get()
+
+    def s3(self, region: str | None = None) -> "S3Client":
+        """Return the S3 client of a Region, or of the session's."""
+        return self._s3.get(region)
+
+    def cloudtrail(self, region: str) -> "CloudTrailClient":
+        """Return the CloudTrail client of a Region."""
+        return self._cloudtrail.get(region)
