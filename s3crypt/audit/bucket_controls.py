@@ -19,7 +19,10 @@ from s3crypt.buckets.settings import (
     Setting,
     Versioning,
 )
-from s3crypt.hardening import lines, replication, statements
+from s3crypt.errors import ConfigError
+from s3crypt.hardening import Obstacle, Wanted, lines, replication, statements
+from s3crypt.hardening.obstacles import obstacles_of
+from s3crypt.hardening.values import Part, Seen, SeenKey
 from s3crypt.unseen import Unseen
 
 from .values import Finding
@@ -27,6 +30,7 @@ from .verdicts import Judged
 
 _AWS_KEY = "alias/aws/s3"
 _KEY_ALIAS = ":alias/"
+_SOME_BUCKET = "logs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +75,35 @@ class SeenBucket:
         """The bucket's partition."""
         return self.judged.resource.arn.split(":")[1]
 
-    def hardened(self, *options: str) -> str:
-        """Return the line that hardens the bucket, which shows its changes and asks."""
+    def hardened(self, control: str, why: str, part: Part | None, *options: str) -> Finding:
+        """Return the finding that a control fails, mended by hardening the bucket.
+
+        `bucket harden` shows its changes and asks. A part that it would leave as it is, because
+        something would stop working, has no line: the finding names the obstacle.
+        """
+        for each in self._obstacles():
+            if part in each.holds:
+                told = f"{why} `bucket harden` leaves it so ({each.name}): {each.what}"
+                return self.judged.fails(control, told)
         words = ("s3crypt", "bucket", "harden", self.name, *options)
-        return " ".join((*words, "--region", self.configuration.region))
+        line = " ".join((*words, "--region", self.configuration.region))
+        return self.judged.fails(control, why, fix=line)
+
+    def _obstacles(self) -> tuple[Obstacle, ...]:
+        """Return what stands against hardening; nothing that cannot be seen does."""
+        if self.configuration.unseen:
+            return ()
+        key = None
+        if self.default_key is not None and isinstance(self.default_key.manager, str):
+            key = SeenKey(self.default_key.arn, "Enabled", False, self.default_key.manager)
+        bucket = self.configuration
+        seen = Seen(self.account, self.partition, bucket.region, bucket, default_key=key)
+        try:
+            wanted = Wanted(self.name, logs=_SOME_BUCKET)
+        except ConfigError:
+            # A name that S3 gives no bucket any more.
+            return ()
+        return obstacles_of(seen, wanted)
 
     def set(self, setting: Setting) -> str:
         """Return the line that writes one setting."""
@@ -107,7 +136,7 @@ def _tls(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
     why = "The bucket has no policy."
     if policy.document is not None:
         why = "No statement refuses every request without TLS, from everyone, to all objects."
-    yield seen.judged.fails("S3.5", why, fix=seen.hardened())
+    yield seen.hardened("S3.5", why, None)
 
 
 def _administration(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
@@ -126,14 +155,14 @@ def _public_access(seen: SeenBucket, block: PublicAccessBlock) -> Iterator[Findi
         yield seen.judged.passes("S3.8", "Public access is blocked in all four ways.")
         return
     why = "Public access is not blocked in all four ways."
-    yield seen.judged.fails("S3.8", why, fix=seen.hardened())
+    yield seen.hardened("S3.8", why, "public-access")
 
 
 def _logging(seen: SeenBucket, logging: Logging) -> Iterator[Finding]:
     if logging.target is not None:
         yield seen.judged.passes("S3.9", f"The access log goes to s3://{logging.target}.")
         return
-    yield seen.judged.fails("S3.9", "No access log is delivered.", fix=seen.hardened())
+    yield seen.hardened("S3.9", "No access log is delivered.", None)
 
 
 def _versioning(seen: SeenBucket, versioning: Versioning) -> Iterator[Finding]:
@@ -141,20 +170,20 @@ def _versioning(seen: SeenBucket, versioning: Versioning) -> Iterator[Finding]:
         yield seen.judged.passes("S3.14", "Every version is kept.")
         return
     why = f"Versioning is {(versioning.status or 'off').lower()}."
-    yield seen.judged.fails("S3.14", why, fix=seen.hardened())
+    yield seen.hardened("S3.14", why, "versioning")
 
 
 def _object_lock(seen: SeenBucket, lock: ObjectLock) -> Iterator[Finding]:
     if lock.is_enabled:
         yield seen.judged.passes("S3.15", "Object Lock is on.")
         return
-    yield seen.judged.fails("S3.15", "Object Lock is off.", fix=seen.hardened("--lock"))
+    yield seen.hardened("S3.15", "Object Lock is off.", "versioning", "--lock")
 
 
 def _default(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
     if encryption.algorithm == AES256:
         why = "New objects are encrypted by SSE-S3."
-        yield seen.judged.fails("S3.17", why, fix=seen.hardened())
+        yield seen.hardened("S3.17", why, "kms-default")
         return
     yield seen.judged.passes("S3.17", f"New objects are encrypted by {encryption.algorithm}.")
 
@@ -178,7 +207,7 @@ def _sse_c(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
     why = "SSE-C is not blocked."
     if encryption.blocked is None:
         why = "SSE-C is not blocked: S3 reports no blocked mode."
-    yield seen.judged.fails("S3CRYPT.1", why, fix=seen.hardened())
+    yield seen.hardened("S3CRYPT.1", why, "sse-c-block")
 
 
 def _bucket_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
@@ -188,7 +217,7 @@ def _bucket_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
     if encryption.bucket_key:
         yield seen.judged.passes("S3CRYPT.2", "A Bucket Key is used.")
         return
-    yield seen.judged.fails("S3CRYPT.2", "No Bucket Key is used.", fix=seen.hardened())
+    yield seen.hardened("S3CRYPT.2", "No Bucket Key is used.", None)
 
 
 def _own_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
@@ -197,7 +226,7 @@ def _own_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
     key = seen.default_key
     if key is None or _is_aws_key(key) or key.manager == "AWS":
         why = "The default key is aws/s3, which AWS manages."
-        yield seen.judged.fails("S3CRYPT.3", why, fix=seen.hardened())
+        yield seen.hardened("S3CRYPT.3", why, "kms-default")
     elif isinstance(key.manager, Unseen) and _is_of(key, seen.account):
         yield seen.judged.unknown("S3CRYPT.3", key.manager)
     else:
@@ -242,11 +271,13 @@ def _uploads(seen: SeenBucket, lifecycle: Lifecycle) -> Iterator[Finding]:
     if lifecycle.aborts_uploads:
         yield seen.judged.passes("S3CRYPT.5", "Incomplete uploads are aborted.")
         return
-    versioning = seen.configuration.seen(Versioning)
-    # S3 takes no lifecycle rules beside MFA delete.
-    can_be = isinstance(versioning, Unseen) or not versioning.mfa_delete
     why = "No rule for the whole bucket aborts incomplete uploads."
-    yield seen.judged.fails("S3CRYPT.5", why, fix=seen.hardened() if can_be else None)
+    versioning = seen.configuration.seen(Versioning)
+    if isinstance(versioning, Versioning) and versioning.mfa_delete:
+        # S3 takes no lifecycle rules beside MFA delete.
+        yield seen.judged.fails("S3CRYPT.5", why)
+    else:
+        yield seen.hardened("S3CRYPT.5", why, None)
 
 
 def _replication(seen: SeenBucket, found: Replication) -> Iterator[Finding]:
