@@ -18,7 +18,7 @@ from functools import cache, partial
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 import boto3
@@ -38,8 +38,6 @@ from .local.rate import Turns
 
 C = TypeVar("C", bound=BaseClient)
 Service: TypeAlias = Literal["accessanalyzer", "cloudtrail", "iam", "kms", "s3", "s3control", "sts"]
-Observer: TypeAlias = Callable[[BaseClient], None]
-"""Called with each client that is made, before its first request."""
 
 # One a process: a fork may happen while another thread holds its parent's.
 _MAKING: dict[int, threading.Lock] = {}
@@ -273,8 +271,7 @@ class Clients(Generic[C]):
         client = client_of(config)
         _POLICIES[client] = policy
         client.meta.events.register_last("before-call.s3", _without_expect)
-        if self._service == "s3control" and _is_address(client.meta.endpoint_url):
-            client.meta.events.register("before-sign.s3-control", _to_endpoint(client))
+        client.meta.events.register_first("request-created.s3-control", _to_an_address)
         _parse_timestamps_quickly(client)
         demand_whole_headers(client)
         if self._observe is not None:
@@ -311,6 +308,19 @@ class Clients(Generic[C]):
             request_payer=self._added.get("RequestPayer"),
         )
         return make, (self._service,)
+
+
+def _to_an_address(request: Any, **_: Any) -> None:
+    """Send a request of S3 Control to the address that is its endpoint.
+
+    botocore puts the account before the endpoint's host, which gives no name where that host is an
+    address: http://123456789012.127.0.0.1.
+    """
+    parts = urlsplit(request.url)
+    _, _, host = parts.netloc.partition(".")
+    with suppress(ValueError):
+        ip_address(host.partition(":")[0])
+        request.url = urlunsplit(parts._replace(netloc=host))
 
 
 def make_session(profile: str | None, region: str | None) -> boto3.Session:

@@ -47,6 +47,7 @@ __all__ = [
     "environment",
     "reset",
     "running",
+    "share_key",
     "start",
     "status",
     "stop",
@@ -62,7 +63,7 @@ TOKEN_HEADER = "x-s3crypt-token"  # noqa: S105  a header's name
 # In every reply, so that a client can tell the sandbox from services that know less of S3.
 SANDBOX_HEADER = "x-s3crypt-sandbox"
 # As botocore spells them in the names of variables.
-_SERVICES = ("ACCESSANALYZER", "CLOUDTRAIL", "IAM", "KMS", "S3", "STS")
+_SERVICES = ("ACCESSANALYZER", "CLOUDTRAIL", "IAM", "KMS", "S3", "S3_CONTROL", "STS")
 _READY_SECONDS = 30
 _STOP_SECONDS = 10
 _PROFILE = "s3crypt-sandbox"
@@ -130,6 +131,15 @@ def reset(running: Running) -> None:
         raise ConfigError(f"The sandbox at {running.endpoint_url} does not answer.") from error
     if code != 204:
         raise ConfigError(f"The sandbox at {running.endpoint_url} refused to be reset ({code}).")
+
+
+def share_key(running: Running, region: str = REGION) -> str:
+    """Have another account share a new KMS key through RAM, and return its ARN.
+
+    Raises:
+        ConfigError: The sandbox does not answer, or does not know the token.
+    """
+    return str(_told(running, f"shared-keys?region={region}")["arn"])
 
 
 def status() -> Running | None:
@@ -342,6 +352,22 @@ def _ask(target: Running, method: str, path: str, *, seconds: float = 5) -> tupl
         return answer.status, answer.read()
     finally:
         connection.close()
+
+
+def _told(target: Running, page: str) -> dict[str, Any]:
+    """Have a sandbox do something, and return what it says.
+
+    Raises:
+        ConfigError: The sandbox does not answer, or refuses.
+    """
+    try:
+        code, body = _ask(target, "POST", f"/_s3crypt/{page}", seconds=_READY_SECONDS)
+        said: dict[str, Any] = json.loads(body)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ConfigError(f"The sandbox at {target.endpoint_url} does not answer.") from error
+    if code != 200:
+        raise ConfigError(f"The sandbox at {target.endpoint_url} refused ({code}).")
+    return said
 
 
 def _answers(target: Running) -> bool:

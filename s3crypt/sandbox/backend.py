@@ -36,12 +36,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+# The account that shares keys with the sandbox's own.
+OTHER_ACCOUNT = "111122223333"
+
+
 class Moto:
     """moto's application, and a look into its tables."""
 
     def __init__(self) -> None:
         _mend()
         self.account = str(DEFAULT_ACCOUNT_ID)
+        # The flags of the account's public access block; None if it has no block.
+        self.account_block: frozenset[str] | None = None
         # moto's own dispatcher would look through its folder of services at every request.
         self._applications: dict[str, Any] = {name: _CREATE(name) for name in ("s3", "kms")}
         self._guard = threading.Lock()
@@ -64,6 +70,7 @@ class Moto:
 
     def reset(self) -> None:
         """Forget every bucket, key, role and trail, in every region."""
+        self.account_block = None
         # A service whose application was never made holds nothing.
         for name in self._applications:
             for account in _BACKENDS(name).values():
@@ -72,6 +79,10 @@ class Moto:
     def bucket(self, name: str) -> Any | None:
         """Return moto's bucket."""
         return self._s3.buckets.get(name)
+
+    def buckets(self) -> list[Any]:
+        """Return all of moto's buckets."""
+        return list(self._s3.buckets.values())
 
     def object(self, bucket: str, key: str, version: str | None = None) -> Any | None:
         """Return moto's object version; None if there is none or it is a delete marker."""
@@ -150,7 +161,10 @@ class Moto:
     def key(self, reference: str, region: str) -> Any | None:
         """Return moto's KMS key for an id, an ARN of this region and account, or an alias."""
         if reference.startswith("arn:"):
+            arn = reference
             _, _, _, where, account, reference = reference.split(":", 5)
+            if account == OTHER_ACCOUNT:
+                return next((key for key in self.shared_keys(region) if key.arn == arn), None)
             if (where, account) != (region, self.account):
                 return None
             reference = reference.removeprefix("key/")
@@ -163,6 +177,19 @@ class Moto:
         if found is not None and found.multi_region:
             _name_replica(found)
         return found
+
+    def keys(self, region: str) -> list[Any]:
+        """Return moto's KMS keys of a Region, oldest first."""
+        return list(self._kms[region].keys.values())
+
+    def share_key(self, region: str) -> Any:
+        """Make a KMS key in another account that shares it with this one, and return it."""
+        backend = kms_models.kms_backends[OTHER_ACCOUNT][region]
+        return backend.create_key(None, "ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT", "Shared", None)
+
+    def shared_keys(self, region: str) -> list[Any]:
+        """Return the KMS keys of a Region that another account shares with this one."""
+        return list(kms_models.kms_backends[OTHER_ACCOUNT][region].keys.values())
 
     def tag_key(self, key: Any, region: str, tags: Mapping[str, str]) -> None:
         """Add tags to moto's KMS key."""

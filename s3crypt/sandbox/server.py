@@ -15,20 +15,24 @@ import threading
 import traceback
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
-from . import SANDBOX_HEADER, TOKEN_HEADER, examples
+from . import REGION, SANDBOX_HEADER, TOKEN_HEADER, examples
 from .access_analyzer import AccessAnalyzer
 from .backend import Moto
 from .cloudtrail import CloudTrail
 from .iam import IAM
-from .kms import KMS
+from .kms.service import KMS
 from .s3.customer_keys import SOURCE_SSE_C, SSE_C
 from .s3.encryption import MANAGED
 from .s3.service import S3
+from .s3_control import S3Control
 from .sts import STS
 from .wire import Refusal, Reply, Request, Service, incomplete, json_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Server(ThreadingHTTPServer):
@@ -47,6 +51,7 @@ class Server(ThreadingHTTPServer):
             "iam": IAM(self._moto),
             "kms": KMS(self._moto),
             "s3": S3(self._moto),
+            "s3control": S3Control(self._moto),
             "sts": STS(self._moto),
         }
         self.log: deque[dict[str, Any]] = deque(maxlen=10_000)
@@ -72,28 +77,40 @@ class Server(ThreadingHTTPServer):
         return self._page(request)
 
     def _page(self, request: Request) -> Reply:
-        match request.method, request.raw_path.removeprefix("/_s3crypt/"):
-            case "GET", "requests":
-                return json_reply(200, list(self.log))
-            case "DELETE", "requests":
-                self.log.clear()
-                return Reply(204)
-            case "GET", "health":
-                return json_reply(200, {"pid": os.getpid()})
-            case "POST", "reset":
-                self._moto.reset()
-                examples.make(lambda wanted: self.aws(wanted, is_whole=True))
-                self.log.clear()
-                return Reply(204)
-            case "POST", "stop":
-                threading.Thread(target=self.shutdown, daemon=True).start()
-                return json_reply(200, {"pid": os.getpid()})
-            case _:
-                return json_reply(404, {"error": "no such page"})
+        page = self._PAGES.get((request.method, request.raw_path.removeprefix("/_s3crypt/")))
+        return page(self, request) if page else json_reply(404, {"error": "no such page"})
+
+    def _forget(self) -> Reply:
+        self.log.clear()
+        return Reply(204)
+
+    def _reset(self) -> Reply:
+        self._moto.reset()
+        examples.make(lambda wanted: self.aws(wanted, is_whole=True))
+        return self._forget()
+
+    def _share(self, request: Request) -> Reply:
+        region = request.query.get("region", REGION)
+        return json_reply(200, {"arn": self._moto.share_key(region).arn})
+
+    def _stop(self) -> Reply:
+        threading.Thread(target=self.shutdown, daemon=True).start()
+        return json_reply(200, {"pid": os.getpid()})
+
+    # Method and name of each of the server's own pages.
+    _PAGES: ClassVar[dict[tuple[str, str], Callable[[Server, Request], Reply]]] = {
+        ("DELETE", "requests"): lambda self, _: self._forget(),
+        ("GET", "health"): lambda _, __: json_reply(200, {"pid": os.getpid()}),
+        ("GET", "requests"): lambda self, _: json_reply(200, list(self.log)),
+        ("POST", "reset"): lambda self, _: self._reset(),
+        ("POST", "shared-keys"): lambda self, request: self._share(request),
+        ("POST", "stop"): lambda self, _: self._stop(),
+    }
 
 
-# A page's own name can be led here by DNS. An address, or localhost, is not a page's to choose.
-_OWN_HOST = re.compile(r"(localhost|\d+(\.\d+){3})(:\d+)?", re.ASCII | re.IGNORECASE)
+# A page's own name can be led here by DNS. An address, or localhost, is not a page's to choose, and
+# neither is one of those with the account that clients of S3 Control put before it.
+_OWN_HOST = re.compile(r"(\d{12}\.)?(localhost|\d+(\.\d+){3})(:\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def _check_sender(request: Request) -> None:

@@ -65,6 +65,9 @@ class Request:
     @property
     def service(self) -> str:
         """The name of the AWS service that the request is for."""
+        # A bucket may have the same name as the first part of the path.
+        if self.raw_path.startswith("/v20180820/") and "x-amz-account-id" in self.headers:
+            return "s3control"
         target = _TARGETS.get(self.headers.get("x-amz-target", "").partition(".")[0])
         signed = self.scope[3] if self.scope else ""
         return target or (signed if signed in _SIGNED else "s3")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from s3crypt.sandbox.backend import Moto
     from s3crypt.sandbox.wire import Refusal, Reply, Request
 
-_FLAGS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+FLAGS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 _ENFORCED = "BucketOwnerEnforced"
 _OWNERSHIPS = frozenset({_ENFORCED, "BucketOwnerPreferred", "ObjectWriter"})
 _PUBLIC_ACLS = frozenset({"public-read", "public-read-write", "authenticated-read"})
@@ -27,9 +27,11 @@ _ACL, _GRANT = "x-amz-acl", "x-amz-grant-"
 _OWNERSHIP = "x-amz-object-ownership"
 
 
-def blocks(bucket: Any, flag: str) -> bool:
-    """Return whether a bucket's public access block has a flag set."""
+def blocks(moto: Moto, bucket: Any, flag: str) -> bool:
+    """Return whether the public access block of a bucket, or of the account, has a flag set."""
     found = kept(bucket, "publicAccessBlock")
+    if moto.account_block is not None and flag in moto.account_block:
+        return True
     return found is not None and text_of(found, flag) == "true"
 
 
@@ -55,7 +57,7 @@ def check_acl_headers(moto: Moto, request: Request) -> None:
     is_public = canned in _PUBLIC_ACLS or any(
         group in text for text in grants for group in _PUBLIC_GROUPS
     )
-    if is_public and blocks(bucket, "BlockPublicAcls"):
+    if is_public and blocks(moto, bucket, "BlockPublicAcls"):
         raise access_denied()
 
 
@@ -84,7 +86,7 @@ def _create(moto: Moto, request: Request) -> Reply:
     bucket = moto.bucket(request.bucket)
     if is_new and bucket is not None:
         block = ET.Element("PublicAccessBlockConfiguration")
-        for flag in _FLAGS:
+        for flag in FLAGS:
             ET.SubElement(block, flag).text = "true"
         keep(bucket, "publicAccessBlock", block)
         controls = ET.Element("OwnershipControls")
@@ -96,9 +98,9 @@ def _create(moto: Moto, request: Request) -> Reply:
 
 def _check_block(_: Moto, __: Any, document: ET.Element) -> None:
     """Complete a public access block: a flag that is not given is off."""
-    if any(child.tag not in _FLAGS or child.text not in {"true", "false"} for child in document):
+    if any(child.tag not in FLAGS or child.text not in {"true", "false"} for child in document):
         raise malformed()
-    for flag in _FLAGS:
+    for flag in FLAGS:
         if document.find(flag) is None:
             ET.SubElement(document, flag).text = "false"
 
@@ -121,7 +123,7 @@ def _put_acl(moto: Moto, request: Request) -> Reply:
     if bucket is not None and disables_acls(bucket):
         raise _no_acls()
     is_public = any(group.encode() in request.body for group in _PUBLIC_GROUPS)
-    if bucket is not None and is_public and blocks(bucket, "BlockPublicAcls"):
+    if bucket is not None and is_public and blocks(moto, bucket, "BlockPublicAcls"):
         raise access_denied()
     return moto(request)
 

@@ -45,7 +45,7 @@ def _put(moto: Moto, request: Request) -> Reply:
         _check_statement(statement, bucket.name)
     if unknown_principal(moto, statements) is not None:
         raise _malformed("Invalid principal in policy")
-    if is_public(statements) and blocks(bucket, "BlockPublicPolicy"):
+    if is_public(statements) and blocks(moto, bucket, "BlockPublicPolicy"):
         raise access_denied(
             f"User: {moto.caller(request)} is not authorized to perform: s3:PutBucketPolicy on "
             f'resource: "arn:aws:s3:::{bucket.name}" because public policies are prevented by '

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from s3crypt.sandbox.kms import check_key
+from s3crypt.sandbox.kms.keys import check_key
 from s3crypt.sandbox.wire import Refusal, Reply, Request
 
 from .bucket_encryption import ALGORITHMS, KMS_ALGORITHMS, BucketDefault, default_of

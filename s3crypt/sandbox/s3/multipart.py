@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from s3crypt.sandbox.wire import Refusal
@@ -45,6 +46,7 @@ def _create(moto: Moto, request: Request) -> Reply:
     upload = moto.upload(request.bucket, identity[1].decode("ascii"))
     assert upload is not None
     upload.s3crypt_seal = seal
+    upload.s3crypt_begun = datetime.now(UTC)
     upload.s3crypt_hold = hold
     # moto has locks of whole objects only.
     upload.s3crypt_lock = tuple(request.headers.get(name) for name in LOCK_HEADERS)

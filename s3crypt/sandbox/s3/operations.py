@@ -9,12 +9,12 @@ from typing import NamedTuple, TypeAlias
 from s3crypt.sandbox.backend import Moto
 from s3crypt.sandbox.wire import Reply, Request
 
-BUCKET, OBJECT = "bucket", "object"
+ACCOUNT, BUCKET, OBJECT = "account", "bucket", "object"
 ANY = "*"
 
 
 class Operation(NamedTuple):
-    """Operations on a bucket or an object by `method`, which may be ANY.
+    """Operations on the account, a bucket or an object by `method`, which may be ANY.
 
     `parameter` is the query parameter that names what is read or changed; it is empty if that is
     the bucket or the object itself.

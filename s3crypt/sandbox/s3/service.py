@@ -18,6 +18,8 @@ from . import (
     bucket_settings,
     deleting,
     encryption,
+    inventories,
+    listings,
     locks,
     multipart,
     object_annotations,
@@ -26,7 +28,7 @@ from . import (
 )
 from .access import check_access
 from .names import check_names
-from .operations import ANY, BUCKET, OBJECT, Operation, Rule, Rules
+from .operations import ACCOUNT, ANY, BUCKET, OBJECT, Operation, Rule, Rules
 from .refusals import error_reply
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ _RULES: Rules = {
     **bucket_policy.RULES,
     **bucket_settings.RULES,
     **replication.RULES,
+    **inventories.RULES,
+    **listings.RULES,
     **encryption.RULES,
     **locks.RULES,
     **multipart.RULES,
@@ -53,7 +57,7 @@ _RULES: Rules = {
 _MOTOS = ("acl", "tagging", "legal-hold", "restore", "select", "torrent")
 _PARAMETERS = {
     level: (*(rule.parameter for rule in _RULES if rule.level == level and rule.parameter), *_MOTOS)
-    for level in (BUCKET, OBJECT)
+    for level in (ACCOUNT, BUCKET, OBJECT)
 }
 
 
@@ -100,7 +104,7 @@ class S3:
 
 
 def _rule_for(request: Request) -> Rule | None:
-    level = OBJECT if request.key else BUCKET
+    level = OBJECT if request.key else BUCKET if request.bucket else ACCOUNT
     asked = request.query
     parameter = next((name for name in _PARAMETERS[level] if name in asked), "")
     exact = _RULES.get(Operation(request.method, level, parameter))

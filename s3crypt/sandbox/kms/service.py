@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KMS's rules: what it refuses and moto lets pass, and rotation as it really goes.
+"""The KMS service: reads each request, finds its rule, and answers one request at a time.
 
 It must not know S3, which asks it whether a key may be used, nor how a request came here.
 """
@@ -11,23 +11,26 @@ import json
 import secrets
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .policies import (
+from s3crypt.sandbox.policies import (
     denies_everybody,
     form_fault,
-    is_about,
     is_for,
     statements_of,
     unknown_principal,
 )
-from .wire import Refusal, Reply, Request, json_reply
+from s3crypt.sandbox.wire import Refusal, Reply, Request, json_reply
+
+from . import grants, imports, materials
+from .calls import Call, check_range, invalid, key_of, page, unsupported
+from .keys import check_caller, check_state, permission, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .backend import Moto
+    from s3crypt.sandbox.backend import Moto
 
 # Operations -> the use that their key must have been made for, as KMS fixes it at creation.
 _USES = {
@@ -51,7 +54,6 @@ _USES_OF_SPECS = {
 }
 _WITH_ALIASES = {*_USES, "DescribeKey", "GetPublicKey"}
 _REFUSED_WHEN_DYING = (
-    "CreateGrant",
     "DisableKey",
     "DisableKeyRotation",
     "EnableKey",
@@ -61,8 +63,12 @@ _REFUSED_WHEN_DYING = (
 )
 # Operations that a key's policy does not decide: they are the account's, or a grant's.
 _WITHOUT_POLICY = {"ListAliases", "ListRetirableGrants", "RetireGrant"}
-# What the policies of AWS's own keys let anybody but their service do.
-_READING = ("kms:Describe", "kms:Get", "kms:List")
+_MAKES_CIPHERTEXTS = frozenset(
+    {"Encrypt", "GenerateDataKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
+    | {"GenerateDataKeyWithoutPlaintext", "ReEncrypt"}
+)
+_BLOB = "CiphertextBlob"
+_SHARED = "OTHER_ACCOUNTS_VIA_RAM"
 _DAY = 86_400
 _ON_DEMAND_ROTATIONS = 25
 _ROTATION_DAYS = range(90, 2561)
@@ -70,14 +76,22 @@ _DELETION_DAYS = range(7, 31)
 _POLICY_BYTES = 32_768
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A request, read: `body` is its JSON."""
+_FAMILIES: dict[str, Callable[[Moto, Call], dict[str, Any]]] = {
+    "CreateGrant": grants.create,
+    "DeleteImportedKeyMaterial": imports.delete,
+    "GetKeyLastUsage": materials.last_use,
+    "GetParametersForImport": imports.parameters,
+    "ImportKeyMaterial": imports.take,
+    "ListGrants": grants.listed,
+    "ListKeyRotations": materials.rotations,
+    "ListRetirableGrants": grants.retirable,
+    "RetireGrant": grants.retire,
+    "RevokeGrant": grants.revoke,
+}
 
-    operation: str
-    region: str
-    caller: frozenset[str]
-    body: dict[str, Any] = field(repr=False)
+
+def _of_family(rule: Callable[[Moto, Call], dict[str, Any]]) -> Callable[[KMS, Call], Any]:
+    return lambda service, call: rule(service._moto, call)  # noqa: SLF001
 
 
 class KMS:
@@ -94,8 +108,9 @@ class KMS:
             raise Refusal(400, "MissingAuthenticationTokenException", "Request is not signed.")
         operation = request.headers["x-amz-target"].partition(".")[2]
         caller = self._moto.caller_arns(request)
-        call = _Call(operation, request.region, caller, json.loads(request.body or b"{}"))
+        call = Call(operation, request.region, caller, json.loads(request.body or b"{}"))
         with self._lock:
+            self._check_shared(call)
             resolved = self._resolved(call)
             rule = self._RULES.get(operation)
             answer = rule(self, call) if rule is not None else None
@@ -104,9 +119,7 @@ class KMS:
             if answer is not None:
                 return json_reply(200, answer)
             reply = self._moto(replace(request, body=resolved))
-            if operation == "ReplicateKey" and reply.status == 200:
-                self._finish_replica(call)
-            return reply
+            return self._finished(call, reply) if reply.status == 200 else reply
 
     def refused(self, request: Request, refusal: Refusal) -> Reply:
         """Say a refusal the way KMS does."""
@@ -117,7 +130,7 @@ class KMS:
         )
         return Reply(refusal.status, headers, json.dumps(content).encode("utf-8"))
 
-    def _resolved(self, call: _Call) -> bytes:
+    def _resolved(self, call: Call) -> bytes:
         """Return the body with keys' ids for all references, and with defaults that moto lacks.
 
         Raises:
@@ -130,54 +143,47 @@ class KMS:
                 continue
             if "alias/" in reference and call.operation not in _WITH_ALIASES:
                 raise Refusal(400, "NotFoundException", f"Invalid keyId {reference}")
-            key = self._key(call, name)
+            key = key_of(self._moto, call, name)
             if call.operation not in {*_WITHOUT_POLICY, "ReEncrypt"}:
-                _check_caller(key, f"kms:{call.operation}")
+                check_caller(key, f"kms:{call.operation}")
             body[name] = key.id
         if call.operation in {"GetKeyPolicy", "PutKeyPolicy"}:
             body["PolicyName"] = body.get("PolicyName") or "default"
         if call.operation == "CreateKey":
             body["KeyUsage"] = body.get("KeyUsage") or "ENCRYPT_DECRYPT"
+        if call.operation in {"Decrypt", "ReEncrypt"} and not _ignores_ciphertext(call):
+            blob, _ = materials.unnumbered(self._key_of_ciphertext(call), call.blob(_BLOB))
+            body[_BLOB] = base64.b64encode(blob).decode("ascii")
         return json.dumps(body).encode("utf-8")
 
-    def _key(self, call: _Call, name: str = "KeyId") -> Any:
-        reference = str(call.body.get(name, ""))
-        key = self._moto.key(reference, call.region)
-        if key is None:
-            raise Refusal(400, "NotFoundException", f"Key '{reference}' does not exist")
-        return key
-
-    def _key_of_ciphertext(self, call: _Call) -> Any:
+    def _key_of_ciphertext(self, call: Call) -> Any:
         # moto's blobs begin with the key's id.
-        blob = base64.b64decode(call.body.get("CiphertextBlob", ""))
-        key = self._moto.key(blob[:36].decode("ascii", "replace"), call.region)
+        key = self._moto.key(call.blob(_BLOB)[:36].decode("ascii", "replace"), call.region)
         if key is None:
             raise Refusal(400, "InvalidCiphertextException", "")
         return key
 
-    def _with_one_key(self, call: _Call) -> None:
-        key = self._key(call)
-        _check_state(key)
+    def _with_one_key(self, call: Call) -> None:
+        key = key_of(self._moto, call)
+        check_state(key)
         _check_use(call, key, call.body.get("EncryptionAlgorithm"))
 
-    def _public_key(self, call: _Call) -> None:
-        key = self._key(call)
+    def _public_key(self, call: Call) -> None:
+        key = key_of(self._moto, call)
         if key.key_spec.startswith(("HMAC", "SYMMETRIC")):
-            raise Refusal(400, "UnsupportedOperationException", f"{key.arn} has no public key.")
+            raise unsupported(f"{key.arn} has no public key.")
 
-    def _create(self, call: _Call) -> None:
+    def _create(self, call: Call) -> None:
         asked = call.body
         spec = asked.get("KeySpec") or asked.get("CustomerMasterKeySpec") or "SYMMETRIC_DEFAULT"
         use = asked.get("KeyUsage") or "ENCRYPT_DECRYPT"
         uses = _USES_OF_SPECS.get(str(spec).partition("_")[0])
         # An unknown spec is refused by moto.
         if uses is not None and use not in uses:
-            raise Refusal(
-                400, "ValidationException", f"KeyUsage {use} is not compatible with {spec}."
-            )
+            raise invalid(f"KeyUsage {use} is not compatible with {spec}.")
         self._check_policy(call)
 
-    def _check_policy(self, call: _Call) -> None:
+    def _check_policy(self, call: Call) -> None:
         """Refuse a key policy that says nothing, or that its author could not change again."""
         text = call.body.get("Policy")
         if text is None:
@@ -190,37 +196,86 @@ class KMS:
             )
         callers = [one for one in statements if is_for(one, call.caller)]
         denied = any(denies_everybody(one, "kms:PutKeyPolicy") for one in statements)
-        may_change = not denied and _permission(callers, "kms:PutKeyPolicy") is None
+        may_change = not denied and permission(callers, "kms:PutKeyPolicy") is None
         if not may_change and not call.body.get("BypassPolicyLockoutSafetyCheck"):
             raise _malformed_policy(
                 "The new key policy will not allow you to update the key policy in the future."
             )
 
-    def _replicate(self, call: _Call) -> None:
+    def _replicate(self, call: Call) -> None:
         self._check_policy(call)
-        key, region = self._key(call), str(call.body.get("ReplicaRegion", ""))
-        _check_state(key)
+        key, region = key_of(self._moto, call), str(call.body.get("ReplicaRegion", ""))
+        check_state(key)
         if not key.multi_region or key.multi_region_configuration["PrimaryKey"]["Arn"] != key.arn:
-            raise Refusal(
-                400, "UnsupportedOperationException", f"{key.arn} is no multi-Region primary key."
-            )
+            raise unsupported(f"{key.arn} is no multi-Region primary key.")
         if self._moto.key(key.id, region) is not None:
             raise Refusal(400, "AlreadyExistsException", f"{key.id} exists in {region} already.")
 
-    def _finish_replica(self, call: _Call) -> None:
+    def _check_shared(self, call: Call) -> None:
+        """Refuse to do anything but describe a key that another account shares."""
+        reference = str(call.body.get("KeyId") or "")
+        found = {key.arn: key for key in self._moto.shared_keys(call.region)}
+        if reference in found and call.operation != "DescribeKey":
+            raise Refusal(
+                400,
+                "AccessDeniedException",
+                f"The resource {reference} belongs to another account.",
+            )
+
+    def _finished(self, call: Call, reply: Reply) -> Reply:
+        """Return moto's reply with what it lacks: the material of a ciphertext, or a replica's."""
+        if call.operation == "ReplicateKey":
+            self._finish_replica(call)
+        if call.operation == "CreateKey":
+            content = json.loads(reply.body)
+            key = self._moto.key(content["KeyMetadata"]["KeyId"], call.region)
+            imports.begin(key)
+            described = self._describe(replace(call, body={"KeyId": content["KeyMetadata"]["Arn"]}))
+            return json_reply(200, described)
+        if call.operation in _MAKES_CIPHERTEXTS or call.operation == "Decrypt":
+            return json_reply(200, self._with_material(call, json.loads(reply.body)))
+        return reply
+
+    def _with_material(self, call: Call, said: dict[str, Any]) -> dict[str, Any]:
+        """Return a reply with its ciphertext numbered and the ids of key materials."""
+        key = self._moto.key(str(said["KeyId"]), call.region)
+        assert key is not None
+        for name in (_BLOB, "PrivateKeyCiphertextBlob"):
+            if name in said:
+                blob = materials.numbered(key, base64.b64decode(said[name]))
+                said[name] = base64.b64encode(blob).decode("ascii")
+        opened = None
+        if call.operation in {"Decrypt", "ReEncrypt"}:
+            source = self._key_of_ciphertext(call)
+            opened = materials.material_id(
+                source, materials.unnumbered(source, call.blob(_BLOB))[1]
+            )
+        if call.operation == "ReEncrypt":
+            said["SourceKeyMaterialId"] = opened
+            said["DestinationKeyMaterialId"] = materials.material_id(key)
+        elif key.key_spec == "SYMMETRIC_DEFAULT":
+            said["KeyMaterialId"] = opened or materials.material_id(key)
+        return said
+
+    def _finish_replica(self, call: Call) -> None:
         """Give a replica its own policy, tags, grants and aliases; moto shares the primary's."""
         region = str(call.body["ReplicaRegion"])
-        replica = self._moto.key(self._key(call).id, region)
+        replica = self._moto.key(key_of(self._moto, call).id, region)
         assert replica is not None
         tags = {tag["TagKey"]: tag["TagValue"] for tag in call.body.get("Tags", [])}
         self._moto.tag_key(replica, region, tags)
         replica.policy = call.body.get("Policy") or replica.generate_default_policy()
         replica.grants, replica.aliases = {}, {}
 
-    def _opened(self, call: _Call, *, named: str, action: str) -> None:
+    def _opened(self, call: Call, *, named: str, action: str) -> None:
         """Check the key a ciphertext is under, and that it is the one named, if one is."""
-        wanted = self._key(call, named) if call.body.get(named) else None
-        key = self._key_of_ciphertext(call)
+        wanted = key_of(self._moto, call, named) if call.body.get(named) else None
+        if not _ignores_ciphertext(call):
+            key = self._key_of_ciphertext(call)
+        elif wanted is not None:
+            key = wanted
+        else:
+            raise invalid(f"{named} must be given with IGNORE_CIPHERTEXT.")
         if wanted is not None and wanted is not key:
             raise Refusal(
                 400,
@@ -228,44 +283,70 @@ class KMS:
                 "The key ID in the request does not identify a CMK that can perform this "
                 "operation.",
             )
-        _check_caller(key, action)
-        _check_state(key)
+        check_caller(key, action)
+        check_state(key)
         algorithm = "SourceEncryptionAlgorithm" if named == "SourceKeyId" else "EncryptionAlgorithm"
         _check_use(call, key, call.body.get(algorithm))
 
-    def _decrypt(self, call: _Call) -> None:
+    def _decrypt(self, call: Call) -> None:
         self._opened(call, named="KeyId", action="kms:Decrypt")
 
-    def _re_encrypt(self, call: _Call) -> None:
+    def _re_encrypt(self, call: Call) -> None:
         self._opened(call, named="SourceKeyId", action="kms:ReEncryptFrom")
-        key = self._key(call, "DestinationKeyId")
-        _check_caller(key, "kms:ReEncryptTo")
-        _check_state(key)
+        key = key_of(self._moto, call, "DestinationKeyId")
+        check_caller(key, "kms:ReEncryptTo")
+        check_state(key)
         _check_use(call, key, call.body.get("DestinationEncryptionAlgorithm"))
 
-    def _not_dying(self, call: _Call) -> None:
-        key = self._key(call)
+    def _not_dying(self, call: Call) -> None:
+        key = key_of(self._moto, call)
         if key.key_state == "PendingDeletion":
-            _check_state(key)
+            check_state(key)
 
-    def _schedule_deletion(self, call: _Call) -> None:
+    def _describe(self, call: Call) -> dict[str, Any]:
+        key = key_of(self._moto, call)
+        state_of(key)
+        metadata = {**key.to_dict()["KeyMetadata"], **imports.described(key)}
+        if key.key_spec == "SYMMETRIC_DEFAULT" and key.key_state != "PendingImport":
+            metadata["CurrentKeyMaterialId"] = materials.material_id(key)
+        return {"KeyMetadata": metadata}
+
+    def _list(self, call: Call) -> dict[str, Any]:
+        """Return a page of the account's own keys, or of those that others share with it."""
+        owners = call.body.get("ResourceOwners") or ["SELF"]
+        if set(owners) - {"SELF", _SHARED}:
+            raise invalid(f"Value '{owners}' at 'resourceOwners' failed to satisfy constraint.")
+        own = self._moto.keys(call.region) if "SELF" in owners else []
+        shared = self._moto.shared_keys(call.region) if _SHARED in owners else []
+        answer = page(call, _entries([*own, *shared]), "Keys")
+        start = int(call.body.get("Marker") or 0)
+        # One reply has keys of one kind of owner.
+        if start < len(own) < start + len(answer["Keys"]):
+            answer = {
+                "Keys": answer["Keys"][: len(own) - start],
+                "Truncated": True,
+                "NextMarker": str(len(own)),
+            }
+        return answer
+
+    def _schedule_deletion(self, call: Call) -> None:
         self._not_dying(call)
-        _check_range(call, "PendingWindowInDays", _DELETION_DAYS)
+        check_range(call, "PendingWindowInDays", _DELETION_DAYS)
 
-    def _rotatable(self, call: _Call) -> Any:
-        key = self._key(call)
-        _check_state(key)
+    def _rotatable(self, call: Call) -> Any:
+        key = key_of(self._moto, call)
+        check_state(key)
         if key.key_spec != "SYMMETRIC_DEFAULT" or key.origin != "AWS_KMS":
-            raise Refusal(400, "UnsupportedOperationException", f"{key.arn} cannot be rotated.")
+            raise unsupported(f"{key.arn} cannot be rotated.")
         return key
 
-    def _enable_rotation(self, call: _Call) -> None:
-        _check_range(call, "RotationPeriodInDays", _ROTATION_DAYS)
+    def _enable_rotation(self, call: Call) -> None:
+        check_range(call, "RotationPeriodInDays", _ROTATION_DAYS)
         key = self._rotatable(call)
         key.s3crypt_period = call.body.get("RotationPeriodInDays", 365)
         key.s3crypt_rotates_from = time.time()
 
-    def _rotate_on_demand(self, call: _Call) -> None:
+    def _rotate_on_demand(self, call: Call) -> None:
         key = self._rotatable(call)
         done = sum(rotation["RotationType"] == "ON_DEMAND" for rotation in key.rotations)
         if done >= _ON_DEMAND_ROTATIONS:
@@ -275,8 +356,8 @@ class KMS:
                 f"{key.arn} has reached the limit of {_ON_DEMAND_ROTATIONS} on-demand rotations.",
             )
 
-    def _rotation_status(self, call: _Call) -> dict[str, Any]:
-        key = self._key(call)
+    def _rotation_status(self, call: Call) -> dict[str, Any]:
+        key = key_of(self._moto, call)
         on = bool(key.key_rotation_status) and key.key_state != "PendingDeletion"
         status: dict[str, Any] = {"KeyId": key.arn, "KeyRotationEnabled": on}
         if on:
@@ -285,7 +366,7 @@ class KMS:
         return status
 
     # A rule checks; if it returns something, that is the answer, else moto answers.
-    _RULES: ClassVar[dict[str, Callable[[KMS, _Call], dict[str, Any] | None]]] = {
+    _RULES: ClassVar[dict[str, Callable[[KMS, Call], dict[str, Any] | None]]] = {
         **dict.fromkeys(_USES, _with_one_key),
         "GetPublicKey": _public_key,
         "CreateKey": _create,
@@ -298,18 +379,10 @@ class KMS:
         "EnableKeyRotation": _enable_rotation,
         "RotateKeyOnDemand": _rotate_on_demand,
         "GetKeyRotationStatus": _rotation_status,
+        "DescribeKey": _describe,
+        "ListKeys": _list,
+        **{name: _of_family(rule) for name, rule in _FAMILIES.items()},
     }
-
-
-def _check_range(call: _Call, name: str, allowed: range) -> None:
-    value = call.body.get(name)
-    if value is not None and value not in allowed:
-        raise Refusal(
-            400,
-            "ValidationException",
-            f"1 validation error detected: Value '{value}' at '{name}' failed to satisfy "
-            f"constraint: it must be between {allowed.start} and {allowed.stop - 1}",
-        )
 
 
 def _check_policy_form(text: str) -> None:
@@ -326,52 +399,20 @@ def _check_policy_form(text: str) -> None:
         raise _malformed_policy(fault)
 
 
-def _permission(statements: list[dict[str, Any]], action: str) -> str | None:
-    """Return why a policy does not permit an action, or None if it does.
-
-    The sandbox has no users: a Deny counts if it is for everyone and without any condition, and an
-    Allow counts whoever it is for.
-    """
-    about = [statement for statement in statements if is_about(statement, action)]
-    if any(denies_everybody(statement, action) for statement in about):
-        return "with an explicit deny in a resource-based policy"
-    if not any(statement.get("Effect") == "Allow" for statement in about):
-        return f"because no resource-based policy allows the {action} action"
-    return None
+def _malformed_policy(message: str) -> Refusal:
+    return Refusal(400, "MalformedPolicyDocumentException", message)
 
 
-def check_key(key: Any, action: str) -> None:
-    """Refuse unless the key may be used for `action` now; with KMS's own codes."""
-    _check_permitted(key, action)
-    _check_state(key)
+def _ignores_ciphertext(call: Call) -> bool:
+    modifiers = call.body.get("DryRunModifiers") or []
+    return bool(call.body.get("DryRun")) and "IGNORE_CIPHERTEXT" in modifiers
 
 
-def _check_permitted(key: Any, action: str) -> None:
-    granted = {operation for grant in key.grants.values() for operation in grant.operations}
-    grants = [{"Effect": "Allow", "Action": [f"kms:{operation}" for operation in granted]}]
-    reason = _permission(statements_of(key.policy) + grants, action)
-    if reason is not None:
-        raise _not_authorized(key, action, reason)
+def _entries(keys: list[Any]) -> list[dict[str, str]]:
+    return [{"KeyId": key.id, "KeyArn": key.arn} for key in keys]
 
 
-def _check_caller(key: Any, action: str) -> None:
-    """Refuse what KMS refuses of a caller that is no service of AWS."""
-    if key.key_manager == "AWS" and not action.startswith(_READING):
-        reason = f"because no resource-based policy allows the {action} action"
-        raise _not_authorized(key, action, reason)
-    _check_permitted(key, action)
-
-
-def _not_authorized(key: Any, action: str, reason: str) -> Refusal:
-    return Refusal(
-        400,
-        "AccessDeniedException",
-        f"User: arn:aws:iam::{key.account_id}:user/sandbox is not authorized to perform: "
-        f"{action} on resource: {key.arn} {reason}",
-    )
-
-
-def _check_use(call: _Call, key: Any, algorithm: str | None) -> None:
+def _check_use(call: Call, key: Any, algorithm: str | None) -> None:
     """Refuse a key of another use, or of another algorithm than is asked for or the default."""
     if key.key_usage != _USES[call.operation]:
         raise _wrong_use(
@@ -384,15 +425,3 @@ def _check_use(call: _Call, key: Any, algorithm: str | None) -> None:
 
 def _wrong_use(message: str) -> Refusal:
     return Refusal(400, "InvalidKeyUsageException", message)
-
-
-def _malformed_policy(message: str) -> Refusal:
-    return Refusal(400, "MalformedPolicyDocumentException", message)
-
-
-def _check_state(key: Any) -> None:
-    if key.key_state == "Disabled":
-        raise Refusal(400, "DisabledException", f"{key.arn} is disabled.")
-    if key.key_state != "Enabled":
-        words = {"PendingDeletion": "pending deletion"}.get(key.key_state, key.key_state)
-        raise Refusal(400, "KMSInvalidStateException", f"{key.arn} is {words}.")

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request to KMS, read, and what most of its families need from one: the key, a page, a number.
+
+This module must not know what an operation does.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.sandbox.wire import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from s3crypt.sandbox.backend import Moto
+
+_PAGE = range(1, 1001)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to KMS: `body` is its JSON, `caller` has the ARNs of who sent it."""
+
+    operation: str
+    region: str
+    caller: frozenset[str]
+    body: dict[str, Any] = field(repr=False)
+
+    def blob(self, name: str) -> bytes:
+        """Return bytes that the request has in base64; none of a text that is none."""
+        try:
+            return base64.b64decode(self.body.get(name) or "", validate=True)
+        except (binascii.Error, ValueError):
+            return b""
+
+
+def key_of(moto: Moto, call: Call, name: str = "KeyId") -> Any:
+    """Return moto's key that a parameter names, or refuse."""
+    reference = str(call.body.get(name, ""))
+    key = moto.key(reference, call.region)
+    if key is None:
+        raise Refusal(400, "NotFoundException", f"Key '{reference}' does not exist")
+    return key
+
+
+def check_range(call: Call, name: str, allowed: range) -> None:
+    """Refuse a number that is outside of its bounds; one that is not given fits."""
+    value = call.body.get(name)
+    if value is not None and value not in allowed:
+        raise invalid(
+            f"Value '{value}' at '{name}' failed to satisfy constraint: it must be between "
+            f"{allowed.start} and {allowed.stop - 1}"
+        )
+
+
+def page(call: Call, found: Sequence[Any], member: str, *, size: int = 100) -> dict[str, Any]:
+    """Return the page of a listing that a request asks for, as the reply to it.
+
+    `size` is the length of a page that the request names no Limit for.
+    """
+    check_range(call, "Limit", _PAGE)
+    marker = str(call.body.get("Marker") or "0")
+    if not marker.isdigit() or int(marker) > len(found):
+        raise Refusal(400, "InvalidMarkerException", f"Invalid marker: {marker}")
+    start = int(marker)
+    end = start + int(call.body.get("Limit") or size)
+    answer: dict[str, Any] = {member: list(found[start:end]), "Truncated": end < len(found)}
+    if end < len(found):
+        answer["NextMarker"] = str(end)
+    return answer
+
+
+def invalid(message: str) -> Refusal:
+    """Return the refusal of a parameter that KMS's model does not allow."""
+    return Refusal(400, "ValidationException", f"1 validation error detected: {message}")
+
+
+def unsupported(message: str) -> Refusal:
+    """Return the refusal of an operation that a key is not made for."""
+    return Refusal(400, "UnsupportedOperationException", message)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grants: made, listed, retired and revoked, also those for service principals.
+
+A grant is kept with moto's key. Whether it allows a request is not decided here.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.sandbox.wire import Refusal
+
+from .calls import invalid, key_of, page
+from .keys import check_state
+
+if TYPE_CHECKING:
+    from s3crypt.sandbox.backend import Moto
+
+    from .calls import Call
+
+_OPERATIONS = frozenset(
+    {"CreateGrant", "Decapsulate", "Decrypt", "DeriveSharedSecret", "DescribeKey", "Encapsulate"}
+    | {"Encrypt", "GenerateDataKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
+    | {"GenerateDataKeyWithoutPlaintext", "GenerateMac", "GetPublicKey", "ReEncryptFrom"}
+    | {"ReEncryptTo", "RetireGrant", "Sign", "Verify", "VerifyMac"}
+)
+_CONSTRAINTS = frozenset({"EncryptionContextEquals", "EncryptionContextSubset", "SourceArn"})
+_SERVICE = re.compile(r"[a-z0-9.-]+\.amazonaws\.com(\.cn)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A grant: `said` has the parameters of its request that ListGrants returns."""
+
+    key_arn: str
+    account: str
+    said: dict[str, Any]
+    id: str = field(default_factory=lambda: secrets.token_hex(32))
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(64), repr=False)
+    created: float = field(default_factory=time.time)
+
+    @property
+    def operations(self) -> list[str]:
+        """What it allows."""
+        return list(self.said["Operations"])
+
+    @property
+    def grantee(self) -> str | None:
+        """The ARN of the role, user or account that it allows something; None of a service."""
+        return self.said.get("GranteePrincipal")
+
+    @property
+    def constraints(self) -> dict[str, Any]:
+        """What requests have to fit."""
+        return dict(self.said.get("Constraints") or {})
+
+    def entry(self) -> dict[str, Any]:
+        """Return it as ListGrants does."""
+        return {
+            **self.said,
+            "KeyId": self.key_arn,
+            "GrantId": self.id,
+            "CreationDate": self.created,
+            "IssuingAccount": f"arn:aws:iam::{self.account}:root",
+        }
+
+
+_KEPT = (
+    "Name",
+    "GranteePrincipal",
+    "GranteeServicePrincipal",
+    "RetiringPrincipal",
+    "RetiringServicePrincipal",
+    "Operations",
+    "Constraints",
+)
+
+
+def create(moto: Moto, call: Call) -> dict[str, Any]:
+    """Make a grant; return the one that is there if the same was made before under this name."""
+    key = key_of(moto, call)
+    check_state(key)
+    _check_principals(call.body)
+    _check_operations(call.body)
+    said = {name: call.body[name] for name in _KEPT if call.body.get(name)}
+    grant = next(
+        (each for each in key.grants.values() if "Name" in said and each.said == said), None
+    )
+    grant = grant or Grant(key.arn, key.account_id, said)
+    if not call.body.get("DryRun"):
+        key.grants[grant.id] = grant
+    return {"GrantId": grant.id, "GrantToken": grant.token}
+
+
+def listed(moto: Moto, call: Call) -> dict[str, Any]:
+    """Return a page of a key's grants, those of one grantee or of one id if it is named."""
+    wanted = {
+        name: call.body[name]
+        for name in ("GrantId", "GranteePrincipal", "GranteeServicePrincipal")
+        if call.body.get(name)
+    }
+    key = key_of(moto, call)
+    if wanted.get("GrantId", next(iter(key.grants), None)) not in {None, *key.grants}:
+        raise Refusal(400, "InvalidGrantIdException", f"Invalid grant id: {wanted['GrantId']}")
+    entries = [
+        entry
+        for entry in (grant.entry() for grant in key.grants.values())
+        if wanted.items() <= {name: entry.get(name) for name in wanted}.items()
+    ]
+    return page(call, entries, "Grants", size=50)
+
+
+def retirable(moto: Moto, call: Call) -> dict[str, Any]:
+    """Return a page of the grants in a Region that a principal may retire."""
+    names = ("RetiringPrincipal", "RetiringServicePrincipal")
+    wanted = {name: call.body[name] for name in names if call.body.get(name)}
+    if not wanted:
+        raise invalid("A retiring principal must be specified.")
+    entries = [
+        grant.entry()
+        for key in moto.keys(call.region)
+        for grant in key.grants.values()
+        if wanted.items() <= grant.said.items()
+    ]
+    return page(call, entries, "Grants", size=50)
+
+
+def revoke(moto: Moto, call: Call) -> dict[str, Any]:
+    """Delete a grant of a key."""
+    key, identity = key_of(moto, call), str(call.body.get("GrantId", ""))
+    if identity not in key.grants:
+        raise Refusal(400, "NotFoundException", f"Grant ID {identity} not found")
+    if not call.body.get("DryRun"):
+        del key.grants[identity]
+    return {}
+
+
+def retire(moto: Moto, call: Call) -> dict[str, Any]:
+    """Delete a grant that is named by its token, or by its key and id."""
+    token = call.body.get("GrantToken")
+    if not token:
+        return revoke(moto, call)
+    for key in moto.keys(call.region):
+        for grant in list(key.grants.values()):
+            if grant.token == token:
+                if not call.body.get("DryRun"):
+                    del key.grants[grant.id]
+                return {}
+    raise Refusal(400, "InvalidGrantTokenException", "The grant token is not valid.")
+
+
+def _check_principals(body: dict[str, Any]) -> None:
+    service = body.get("GranteeServicePrincipal")
+    if bool(service) == bool(body.get("GranteePrincipal")):
+        raise invalid("Specify either GranteePrincipal or GranteeServicePrincipal.")
+    if body.get("RetiringPrincipal") and body.get("RetiringServicePrincipal"):
+        raise invalid("Specify either RetiringPrincipal or RetiringServicePrincipal.")
+    for name in ("GranteeServicePrincipal", "RetiringServicePrincipal"):
+        if body.get(name) and _SERVICE.fullmatch(str(body[name])) is None:
+            raise invalid(f"Value '{body[name]}' at '{name}' is no service principal.")
+    if service is None:
+        return
+    if not (body.get("Constraints") or {}).get("SourceArn"):
+        raise invalid("A grant for a service principal needs a SourceArn constraint.")
+    if not (body.get("RetiringPrincipal") or body.get("RetiringServicePrincipal")):
+        raise invalid("A grant for a service principal needs a retiring principal.")
+
+
+def _check_operations(body: dict[str, Any]) -> None:
+    operations = body.get("Operations") or []
+    if not operations or set(operations) - _OPERATIONS:
+        raise invalid(f"Value '{operations}' at 'operations' failed to satisfy constraint.")
+    if set(body.get("Constraints") or {}) - _CONSTRAINTS:
+        raise invalid("Value at 'constraints' failed to satisfy constraint.")
