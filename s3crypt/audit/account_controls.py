@@ -65,31 +65,18 @@ def judge_public_access(judged: Judged, block: PublicAccessBlock | Unseen) -> Fi
 _FOUR = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 
 
-def judge_recording(
-    judged: Judged, trails: Sequence[SeenTrail] | Unseen, harden: str | None
-) -> Iterator[Finding]:
-    """Yield the findings about what an account's trails record of objects.
-
-    Args:
-        judged: The account.
-        trails: Those that record its Region.
-        harden: The line that makes a trail, where there is a bucket to make it beside.
-    """
-    halves: tuple[tuple[str, Half, str], ...] = (
-        ("S3.22", "writes", "write"),
-        ("S3.23", "reads", "read"),
-    )
-    for control, half, word in halves:
+def judge_recording(judged: Judged, trails: Sequence[SeenTrail] | Unseen) -> Iterator[Finding]:
+    """Yield the findings about what an account's trails record of objects."""
+    halves: tuple[tuple[str, Half], ...] = (("S3.22", "writes"), ("S3.23", "reads"))
+    for control, half in halves:
         if isinstance(trails, Unseen):
             yield judged.unknown(control, trails)
         else:
-            yield _recording(judged, control, trails, (half, word, harden))
+            yield _recording(judged, control, half, trails)
 
 
-def _recording(
-    judged: Judged, control: str, trails: Sequence[SeenTrail], asked: tuple[Half, str, str | None]
-) -> Finding:
-    half, word, harden = asked
+def _recording(judged: Judged, control: str, half: Half, trails: Sequence[SeenTrail]) -> Finding:
+    word = half.removesuffix("s")
     wide = [each for each in trails if each.is_multi_region]
     for trail in wide:
         if trail.is_logging and getattr(trail, half):
@@ -98,8 +85,9 @@ def _recording(
     if unseen:
         return judged.unknown(control, unseen[0])
     why = f"No multi-Region trail records every {word} of the objects of all buckets."
-    fix = _recorded(wide[0]) if wide else harden
-    return judged.fails(control, why, fix=fix)
+    if wide:
+        return judged.fails(control, why, fix=_recorded(wide[0]))
+    return judged.fails(control, f"{why} `s3crypt bucket harden BUCKET --trail` makes one.")
 
 
 def _recorded(trail: SeenTrail) -> str | None:

@@ -105,18 +105,15 @@ class Configurations:
                 yield from unseen_bucket(self._look.account, listed)
             else:
                 names = tuple(dict.fromkeys((*names, *listed)))
-            yield from self._of_account(names)
+            yield from self._of_account()
         yield from self._of_buckets(names)
         yield from self._of_keys()
 
-    def _of_account(self, names: Sequence[str]) -> Iterator[Finding]:
+    def _of_account(self) -> Iterator[Finding]:
         look = self._look
         yield judge_public_access(look.account, look.public_access())
         trails = look.trails()
-        harden = None
-        if names:
-            harden = f"s3crypt bucket harden {names[0]} --trail"
-        yield from judge_recording(look.account, trails, harden)
+        yield from judge_recording(look.account, trails)
         if isinstance(trails, Unseen):
             yield look.account.unknown("CloudTrail.2", trails)
         else:

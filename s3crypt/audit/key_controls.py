@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from s3crypt.errors import ConfigError
 from s3crypt.hardening import lines
-from s3crypt.kms.examination import Examined, Grant, LastUse
+from s3crypt.kms.examination import Examined, Grant
 from s3crypt.policy import Condition, Document, Kind, Status, findings
 from s3crypt.unseen import Unseen
 
@@ -169,7 +169,7 @@ def _in_use(seen: SeenKey) -> Iterator[Finding]:
         yield seen.judged.unknown("S3CRYPT.10", use)
         return
     limit = seen.now - timedelta(days=DAYS_UNUSED)
-    since = _unused_since(use)
+    since = use.moment or _tracked(use.tracked_since, seen.key.created)
     if use.moment is not None and use.moment > limit:
         told = f"The last use was {use.operation} on {use.moment:%Y-%m-%d}."
         yield seen.judged.passes("S3CRYPT.10", told)
@@ -185,8 +185,9 @@ def _in_use(seen: SeenKey) -> Iterator[Finding]:
         yield seen.judged.fails("S3CRYPT.10", why, since=since)
 
 
-def _unused_since(use: LastUse) -> datetime | None:
-    return use.moment or use.tracked_since
+def _tracked(since: datetime | None, created: datetime) -> datetime | None:
+    """Return since when KMS would know of a use: it tracks all keys, younger ones from the first day."""
+    return None if since is None else max(since, created)
 
 
 def _shared(seen: SeenKey) -> Iterator[Finding]:
