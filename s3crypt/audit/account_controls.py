@@ -65,17 +65,27 @@ def judge_public_access(judged: Judged, block: PublicAccessBlock | Unseen) -> Fi
 _FOUR = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 
 
-def judge_recording(judged: Judged, trails: Sequence[SeenTrail] | Unseen) -> Iterator[Finding]:
-    """Yield the findings about what an account's trails record of objects."""
+def judge_recording(
+    judged: Judged, trails: Sequence[SeenTrail] | Unseen, new: str | None
+) -> Iterator[Finding]:
+    """Yield the findings about what an account's trails record of objects.
+
+    Args:
+        judged: The account.
+        trails: Those that record its Region.
+        new: The line that makes a trail, where there is a bucket to make it beside.
+    """
     halves: tuple[tuple[str, Half], ...] = (("S3.22", "writes"), ("S3.23", "reads"))
     for control, half in halves:
         if isinstance(trails, Unseen):
             yield judged.unknown(control, trails)
         else:
-            yield _recording(judged, control, half, trails)
+            yield _recording(judged, control, half, trails, new)
 
 
-def _recording(judged: Judged, control: str, half: Half, trails: Sequence[SeenTrail]) -> Finding:
+def _recording(
+    judged: Judged, control: str, half: Half, trails: Sequence[SeenTrail], new: str | None
+) -> Finding:
     word = half.removesuffix("s")
     wide = [each for each in trails if each.is_multi_region]
     for trail in wide:
@@ -85,9 +95,7 @@ def _recording(judged: Judged, control: str, half: Half, trails: Sequence[SeenTr
     if unseen:
         return judged.unknown(control, unseen[0])
     why = f"No multi-Region trail records every {word} of the objects of all buckets."
-    if wide:
-        return judged.fails(control, why, fix=_recorded(wide[0]))
-    return judged.fails(control, f"{why} `s3crypt bucket harden BUCKET --trail` makes one.")
+    return judged.fails(control, why, fix=_recorded(wide[0]) if wide else new)
 
 
 def _recorded(trail: SeenTrail) -> str | None:

@@ -90,6 +90,7 @@ class Configurations:
         self._journal = journal
         self._regions = {self._region} if whole else set[str]()
         self._keys: dict[str, None] = {}
+        self._new_trail: str | None = None
 
     def findings(self) -> Iterator[Finding]:
         """Yield the findings; those of one resource follow each other.
@@ -107,27 +108,34 @@ class Configurations:
                 names = tuple(dict.fromkeys((*names, *listed)))
             yield from self._of_account()
         yield from self._of_buckets(names)
+        if self._whole:
+            yield from self._of_trails()
         yield from self._of_keys()
 
     def _of_account(self) -> Iterator[Finding]:
         look = self._look
         yield judge_public_access(look.account, look.public_access())
-        trails = look.trails()
-        yield from judge_recording(look.account, trails)
-        if isinstance(trails, Unseen):
-            yield look.account.unknown("CloudTrail.2", trails)
-        else:
-            yield from (judge_trail(look.trail_as_resource(each), each) for each in trails)
         try:
             yield from map(judge_policy, look.policies())
         except S3CryptError as error:
             unseen = unseen_by(error, "iam:GetAccountAuthorizationDetails")
             yield from (look.account.unknown(control, unseen) for control in ("KMS.1", "KMS.2"))
 
+    def _of_trails(self) -> Iterator[Finding]:
+        look, trails = self._look, self._look.trails()
+        yield from judge_recording(look.account, trails, self._new_trail)
+        if isinstance(trails, Unseen):
+            yield look.account.unknown("CloudTrail.2", trails)
+        else:
+            yield from (judge_trail(look.trail_as_resource(each), each) for each in trails)
+
     def _of_buckets(self, names: Sequence[str]) -> Iterator[Finding]:
         for judged in self._each("bucket", names, self._bucket, _BUCKETS_AT_ONCE):
             if judged.region is not None and self._whole:
                 self._regions.add(judged.region)
+                name = judged.findings[0].resource.arn.rpartition(":")[2]
+                line = f"s3crypt bucket harden {name} --trail --region {judged.region}"
+                self._new_trail = self._new_trail or line
             if judged.key is not None:
                 self._keys[judged.key] = None
             yield from judged.findings

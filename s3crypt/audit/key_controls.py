@@ -186,7 +186,7 @@ def _in_use(seen: SeenKey) -> Iterator[Finding]:
 
 
 def _tracked(since: datetime | None, created: datetime) -> datetime | None:
-    """Return since when KMS would know of a use: it tracks all keys, younger ones from the first day."""
+    """Return since when KMS would know of a use; it tracks younger keys from their first day."""
     return None if since is None else max(since, created)
 
 
