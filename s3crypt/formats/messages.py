@@ -266,6 +266,7 @@ def _written(sealer: Sealer, wrapped: tuple[EncryptedDataKey, ...], size: int) -
 def _facts(header: Header, wrapped: tuple[EncryptedDataKey, ...], **more: Any) -> Facts:
     return Facts(
         suite=header.suite.name,
+        committing=header.suite.committing,
         signed=header.suite.curve is not None,
         frame_length=header.frame_length or None,
         key_location="metadata" if wrapped else "header",

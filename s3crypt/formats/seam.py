@@ -46,10 +46,15 @@ class Stored(ByteReader, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a client-side object says of itself, without keys; `ObjectInfo` explains the fields."""
+    """What a client-side object says of itself, without keys; `ObjectInfo` explains the fields.
+
+    Attributes:
+        committing: Whether its suite commits to the data key; None where the suite is not known.
+    """
 
     size: int | None = None
     suite: str | None = None
+    committing: bool | None = None
     signed: bool = False
     frame_length: int | None = None
     frames: int | None = None

@@ -275,7 +275,7 @@ class Objects:
                 self.keys.check_mode(mode, stream.reply, location)
                 refuse_client_side(mode, stream)
                 if mode is None:
-                    self._refuse_headless_ciphertext(location, stream, demand.neighbour)
+                    self.refuse_headless_ciphertext(location, stream, demand.neighbour)
             info = describe(location, stream, envelope)
             yield Reading(location, stream, plain, info, demand)
 
@@ -289,15 +289,18 @@ class Objects:
         ):
             envelope = classify(stream)
             if envelope is None and demand.mode is None:
-                self._refuse_headless_ciphertext(location, stream, demand.neighbour)
+                self.refuse_headless_ciphertext(location, stream, demand.neighbour)
             return describe(location, stream, envelope)
 
-    def _refuse_headless_ciphertext(
+    def refuse_headless_ciphertext(
         self, location: Location, stream: ObjectStream, neighbour: Neighbour | None
     ) -> None:
         """Refuse an object without a mark whose key an instruction file beside it holds.
 
         A listing says whether to look for the file; without one, the object's first bytes do.
+
+        Raises:
+            FormatError: There is such a file.
         """
         if neighbour and neighbour.etag == stream.reply["ETag"]:
             if neighbour.is_there:
