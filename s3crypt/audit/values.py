@@ -168,6 +168,27 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectVerdict:
+    """The verdict of one control about one object that failed it, or could not be judged.
+
+    Attributes:
+        name: The object's name.
+        version_id: The version; None for the current one.
+        control: The id of the control.
+        verdict: Fail or unknown.
+        cause: As the finding has it that counts the object.
+        seen: What is so, as the end of a sentence about the object.
+    """
+
+    name: str
+    version_id: str | None
+    control: str
+    verdict: Verdict
+    cause: str
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
 class Demands:
     """What is demanded of the objects of a bucket; what is left out is not demanded.
 
