@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that mend what objects failed by. Pure.
+
+Up to ten objects are named one by one; of more, the command is about all below the prefix, and
+leaves those as they are that are as wanted. `FILE` stands for the file of a raw key, and
+`kms:alias/NAME` for a key where none is approved. A line that begins with `#` is for a person.
+"""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from . import object_controls as controls
+from .values import Demands, Fix
+
+_ANY_KEY = "kms:alias/NAME"
+_UPLOADED_ANEW = "# Fetched and stored anew, an object loses its tags and its metadata."
+_S3EC = """\
+# s3crypt does not rewrite this format. Read each object with the S3 Encryption Client V4, under the
+# commitment policy REQUIRE_ENCRYPT_ALLOW_DECRYPT, and write it again with {}."""
+_THAT_CLIENT, _S3CRYPT = "that client", "s3crypt put"
+_NOT_IN_PLACE = (
+    "# Versions that are not current cannot be changed: have a lifecycle rule expire them."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Objects that failed a control for one cause.
+
+    Attributes:
+        control: The id of the control.
+        cause: The cause.
+        abouts: The modes or keys that it is about.
+        prefix: The URI that all objects begin with.
+        names: URIs of some of the objects, or of all.
+        is_whole: Whether they are all.
+    """
+
+    control: str
+    cause: str
+    abouts: Sequence[str]
+    prefix: str
+    names: Sequence[str]
+    is_whole: bool
+
+    def each(self, verb: str, options: str) -> Iterator[str]:
+        """Yield a line for each object, or one for all below the prefix."""
+        if not self.is_whole:
+            yield f"s3crypt {verb} -r {shlex.quote(self.prefix)} {options}"
+            return
+        for uri in self.names:
+            yield f"s3crypt {verb} {shlex.quote(uri)} {options}"
+
+
+def fix_of(failed: Failed, demands: Demands) -> Fix:
+    """Return what mends the objects."""
+    if failed.is_whole and not failed.names:
+        return Fix("command", _NOT_IN_PLACE)
+    lines = _FIXES[failed.control](failed, demands)
+    return Fix("command", "\n".join(lines))
+
+
+def _mode(failed: Failed, demands: Demands) -> Iterator[str]:
+    target = next((each for each in _TARGETS if each in demands.modes), "sse-c")
+    to = _TARGETS.get(target, "--mode sse-c --sse-c-key-file FILE")
+    if target in ("sse-kms", "dsse-kms", controls.CLIENT):
+        to += f" --key {_approved(demands) or _ANY_KEY}"
+    source = failed.cause.removeprefix("mode-").removesuffix("-claimed")
+    if source == controls.CLIENT:
+        to += f" --from-mode client {_keys('--from-key', failed.abouts)}"
+    elif source == "sse-c":
+        to += " --from-mode sse-c --from-sse-c-key-file FILE"
+    elif source == "none" or target == controls.CLIENT:
+        to += f" --from-mode {source}"
+    yield from failed.each("rotate", to)
+
+
+_TARGETS = {
+    "sse-kms": "--mode sse-kms",
+    "dsse-kms": "--mode dsse-kms",
+    "sse-s3": "--mode sse-s3",
+    "client": "--mode client",
+}
+
+
+def _key(failed: Failed, demands: Demands) -> Iterator[str]:
+    yield from failed.each("rotate", _to_key(failed, _approved(demands) or _ANY_KEY))
+
+
+def _to_key(failed: Failed, key: str) -> str:
+    _, layer, old = failed.cause.removesuffix("-claimed").split(":", 2)
+    if layer != controls.CLIENT:
+        return f"--mode {layer} --key {key}"
+    return f"--mode client --key {key} {_keys('--from-key', [old])}"
+
+
+def _state(failed: Failed, demands: Demands) -> Iterator[str]:
+    kind, _, arn = failed.cause.removesuffix("-claimed").split(":", 2)
+    region = arn.split(":")[3]
+    named = f"--key-id {arn} --region {region}"
+    if kind == "key-gone":
+        yield "# Nothing opens these objects: restore them from a copy under another key."
+        return
+    if kind == "key-without-material":
+        yield f"# Import the same key material into {arn} again."
+    elif kind == "key-unavailable":
+        yield f"# Connect the key store of {arn} again."
+    if kind == "key-dying":
+        yield f"aws kms cancel-key-deletion {named}"
+    if kind in ("key-dying", "key-disabled"):
+        yield f"aws kms enable-key {named}"
+    approved = _approved(demands)
+    if approved and approved != f"kms:{arn}":
+        yield from failed.each("rotate", _to_key(failed, approved))
+
+
+def _anew(failed: Failed, get: str, put: str) -> Iterator[str]:
+    """Yield lines that fetch objects and store them anew, for what no rotation reads."""
+    yield _UPLOADED_ANEW
+    if not failed.is_whole:
+        prefix = shlex.quote(failed.prefix)
+        yield f"s3crypt get -r {prefix} FOLDER {get} && s3crypt put -r FOLDER {prefix} {put}"
+        return
+    for uri in failed.names:
+        quoted = shlex.quote(uri)
+        yield f"s3crypt get {quoted} FILE {get} && s3crypt put FILE {quoted} {put}"
+
+
+def _commitment(failed: Failed, demands: Demands) -> Iterator[str]:
+    if "s3ec" in failed.abouts:
+        yield _S3EC.format(_THAT_CLIENT)
+        return
+    keys = _keys("--key", failed.abouts)
+    yield from _anew(failed, f"{keys} --allow-uncommitted --no-bind-name", _written(keys, demands))
+
+
+def _signature(failed: Failed, _: Demands) -> Iterator[str]:
+    if "s3ec" in failed.abouts:
+        yield _S3EC.format(_S3CRYPT)
+        return
+    options = f"--mode client {_keys('--key', failed.abouts)} --signed --allow-unsigned"
+    yield from failed.each("rotate", options)
+
+
+def _name(failed: Failed, demands: Demands) -> Iterator[str]:
+    if "s3ec" in failed.abouts:
+        yield _S3EC.format(_S3CRYPT)
+        return
+    keys = _keys("--key", failed.abouts)
+    if failed.cause.startswith("other-name"):
+        yield "# Find out who moved the object: under another name it may be another one's content."
+        for uri in failed.names:
+            quoted = shlex.quote(uri)
+            yield f"s3crypt cp {quoted} {quoted} --written-as OLD_NAME {keys}"
+        return
+    yield from _anew(failed, f"{keys} --no-bind-name", _written(keys, demands))
+
+
+def _written(keys: str, demands: Demands) -> str:
+    return f"{keys} --signed" if demands.signed else keys
+
+
+def _escrow(failed: Failed, demands: Demands) -> Iterator[str]:
+    needed = [each for each in demands.required_keys if each not in failed.abouts]
+    both = _keys("--key", [*failed.abouts, *needed])
+    yield from failed.each("rotate", f"--mode client {both} {_keys('--from-key', failed.abouts)}")
+
+
+def _customer_key(failed: Failed, _: Demands) -> Iterator[str]:
+    yield "# Find the key; without it nobody reads these objects. With its FILE:"
+    yield from failed.each(
+        "rotate", f"--mode sse-kms --key {_ANY_KEY} --from-mode sse-c --from-sse-c-key-file FILE"
+    )
+
+
+def _approved(demands: Demands) -> str | None:
+    """Return the first approved key, as the command line writes it."""
+    for key in sorted(demands.keys):
+        return _spelled(key)
+    return None
+
+
+def _keys(option: str, names: Sequence[str]) -> str:
+    """Return the option once for each key; each name may be several, separated by spaces."""
+    found = dict.fromkeys(key for name in names for key in name.split(" ") if key)
+    return " ".join(f"{option} {shlex.quote(_spelled(key))}" for key in found or [_ANY_KEY])
+
+
+def _spelled(key: str) -> str:
+    """Return a key as the command line takes it, with FILE for the file of a raw key."""
+    if key.startswith(("arn:", "alias/")):
+        return f"kms:{key}"
+    return f"{key}=FILE" if key.startswith(("aes:", "rsa:")) and "=" not in key else key
+
+
+_FIXES: dict[str, Callable[[Failed, Demands], Iterator[str]]] = {
+    controls.MODE: _mode,
+    controls.KEY: _key,
+    controls.STATE: _state,
+    controls.COMMITMENT: _commitment,
+    controls.SIGNATURE: _signature,
+    controls.NAME: _name,
+    controls.ESCROW: _escrow,
+    controls.CUSTOMER_KEY: _customer_key,
+}

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judgements of many objects counted, and made findings of. Memory does not grow with the objects.
+
+Equal judgements are one finding. It keeps ten names and the count. Nothing here makes a request.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TypeAlias
+
+from .controls import CONTROLS
+from .object_controls import Judgement
+from .object_fixes import Failed, fix_of
+from .values import MAX_EXAMPLES, Demands, Finding, Fix, ObjectVerdict, Resource, Verdict
+
+Named: TypeAlias = tuple[str, str | None]
+"""The name of an object, and its version's id."""
+
+# Objects under so many different keys are counted apart; those under further keys together.
+_MOST_GROUPS = 500
+_MOST_ABOUTS = 10
+
+Each: TypeAlias = Callable[[ObjectVerdict], None]
+
+
+@dataclass(slots=True)
+class _Group:
+    judgement: Judgement
+    count: int = 0
+    names: list[Named] = field(default_factory=list)
+    abouts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the findings are about.
+
+    Attributes:
+        resource: The objects of a bucket, or below a prefix.
+        bucket: The name of the bucket.
+        prefix: The URI that all objects begin with.
+        demands: What is demanded of them.
+        remark: Ends every sentence about what was seen: of a sample, how it was drawn.
+        sampled_from: Objects that a sample was drawn from; None if all were looked at.
+    """
+
+    resource: Resource
+    bucket: str
+    prefix: str
+    demands: Demands
+    remark: str = ""
+    sampled_from: int | None = None
+
+
+class Tally:
+    """Counts judgements; safe in several threads.
+
+    Args:
+        each: Called with every object that failed or stayed unknown, by one thread at a time.
+    """
+
+    def __init__(self, each: Each | None = None) -> None:
+        self._each = each
+        self._groups: dict[tuple[str, Verdict, str], _Group] = {}
+        self._looked_at: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def wants_names(self) -> bool:
+        """Whether every name is wanted, not the first ones alone."""
+        return self._each is not None
+
+    def add(self, judgement: Judgement, count: int, names: Iterable[Named]) -> None:
+        """Count a judgement of so many objects. Of `names`, few are taken unless all are wanted."""
+        with self._lock:
+            group = self._group(judgement)
+            group.count += count
+            known = self._looked_at.get(judgement.control, 0)
+            self._looked_at[judgement.control] = known + count
+            if judgement.about not in group.abouts and len(group.abouts) < _MOST_ABOUTS:
+                group.abouts.append(judgement.about)
+            left = iter(names)
+            first = list(islice(left, MAX_EXAMPLES - len(group.names)))
+            group.names += first
+            if self._each is not None and judgement.verdict is not Verdict.PASS:
+                for name, version_id in (*first, *left):
+                    told = judgement.verdict, judgement.cause, judgement.words
+                    self._each(ObjectVerdict(name, version_id, judgement.control, *told))
+
+    def _group(self, judgement: Judgement) -> _Group:
+        key = (judgement.control, judgement.verdict, judgement.cause)
+        if key not in self._groups and len(self._groups) >= _MOST_GROUPS:
+            kind = judgement.cause.partition(":")[0]
+            judgement = replace(judgement, cause=f"{kind}:others", words="fail for other keys")
+            key = (judgement.control, judgement.verdict, judgement.cause)
+        return self._groups.setdefault(key, _Group(judgement))
+
+    def findings(self, scope: Scope) -> Iterator[Finding]:
+        """Yield a finding for each kind of judgement, in the order of the controls."""
+        order = {control: number for number, control in enumerate(CONTROLS)}
+        rank = {Verdict.FAIL: 0, Verdict.UNKNOWN: 1, Verdict.PASS: 2}
+        groups = sorted(
+            self._groups.values(),
+            key=lambda each: (
+                order[each.judgement.control],
+                rank[each.judgement.verdict],
+                each.judgement.cause,
+            ),
+        )
+        for group in groups:
+            yield _finding(group, self._looked_at[group.judgement.control], scope)
+
+
+def _finding(group: _Group, looked_at: int, scope: Scope) -> Finding:
+    judgement = group.judgement
+    claim = ", as their metadata claims" if judgement.is_claimed else ""
+    seen = f"{group.count:,} of {looked_at:,} objects {judgement.words}{claim}{scope.remark}."
+    return Finding(
+        control=CONTROLS[judgement.control],
+        resource=scope.resource,
+        verdict=judgement.verdict,
+        seen=seen,
+        cause=judgement.cause,
+        fix=_fix(group, scope) if judgement.verdict is Verdict.FAIL else None,
+        count=group.count,
+        looked_at=looked_at,
+        sampled_from=scope.sampled_from,
+        examples=tuple(name for name, _ in group.names),
+        is_claimed=judgement.is_claimed,
+        missing_actions=judgement.denied,
+    )
+
+
+def _fix(group: _Group, scope: Scope) -> Fix:
+    current = [name for name, version_id in group.names if version_id is None]
+    failed = Failed(
+        control=group.judgement.control,
+        cause=group.judgement.cause,
+        abouts=tuple(group.abouts),
+        prefix=scope.prefix,
+        names=tuple(f"s3://{scope.bucket}/{name}" for name in current),
+        is_whole=group.count <= MAX_EXAMPLES and scope.sampled_from is None,
+    )
+    return fix_of(failed, scope.demands)
