@@ -100,8 +100,8 @@ ALLOWED = {
         "errors", "formats", "key_references", "keyrings", "local", "message", "parquet_footer",
     },
     "audit": {
-        "aws", "aws_errors", "buckets", "caller", "errors", "hardening", "jobs", "kms", "policy",
-        "requests", "trail_settings", "unseen",
+        "aws", "aws_errors", "buckets", "caller", "errors", "hardening", "jobs", "kms", "local",
+        "location", "modes", "objects", "operations", "policy", "requests",
     },
     "sandbox": {"errors"},
 }  # fmt: skip
@@ -147,7 +147,7 @@ OUTSIDE = {
     "moto": {"sandbox"},
     "pytest": {"sandbox"},
     "fsspec": {"filesystem"},
-    "pyarrow": {"filesystem", "parquet"},
+    "pyarrow": {"audit", "filesystem", "parquet"},
     "click": set(),
     "rich": set(),
 }

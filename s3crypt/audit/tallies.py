@@ -117,6 +117,9 @@ def _finding(group: _Group, looked_at: int, scope: Scope) -> Finding:
     judgement = group.judgement
     claim = ", as their metadata claims" if judgement.is_claimed else ""
     seen = f"{group.count:,} of {looked_at:,} objects {judgement.words}{claim}{scope.remark}."
+    if not group.count:
+        reason = judgement.words.removeprefix("cannot be judged: ")
+        seen = f"Not all objects were judged: {reason}{scope.remark}."
     return Finding(
         control=CONTROLS[judgement.control],
         resource=scope.resource,

@@ -119,11 +119,11 @@ class Journal:
         Raises:
             StorageError: The file is damaged or cannot be read.
         """
-        rows = self._rows(
-            "SELECT detail FROM items WHERE key = ? AND version = ? AND action <> ?",
-            (_encode(key), _encode(version), FAILED),
-        )
-        detail: bytes | None = rows[0][0] if rows else None
+        statement = "SELECT version, action, detail FROM items WHERE key = ?"
+        rows = self._rows(statement, (_encode(key),))
+        if not rows or rows[0][0] != _encode(version) or rows[0][1] == FAILED:
+            return None
+        detail = rows[0][2]
         return None if detail is None else detail.decode("utf-8", "surrogatepass")
 
     def note(self, key: str, action: str, detail: str | None = None, *, version: str = "") -> None:

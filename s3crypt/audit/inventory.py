@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""S3 Inventory reports: the manifest and its parts, fetched and verified.
+
+    manifest.json       source bucket, time, format, columns, and each part with its size and MD5
+    manifest.checksum   the MD5 of manifest.json, in hex
+
+The order of columns is the schema's own. A part is fetched to a temporary file and compared with
+its MD5 before a row of it is read. MD5 finds damage, not forgery: whoever may write to the
+destination bucket can write a report. `inventory_rows` reads the rows. Nothing here judges.
+
+Layout: https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html
+"""
+
+import hashlib
+import io
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, BinaryIO, Literal, TypeAlias, cast
+
+from s3crypt.errors import ConfigError, FormatError, IntegrityError, StorageError
+from s3crypt.location import Location
+from s3crypt.objects.access import Objects
+from s3crypt.objects.opened import Demand
+
+Format: TypeAlias = Literal["CSV", "ORC", "Parquet"]
+
+_MAX_MANIFEST_LENGTH = 64 * 2**20
+# Clocks of S3's servers differ, and a part's time has whole seconds.
+_SLACK = timedelta(minutes=5)
+_HEX_MD5 = re.compile("[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file of a report.
+
+    Attributes:
+        key: Its name in the destination bucket.
+        size: Bytes.
+        md5: Of the file as it is stored, in hex.
+    """
+
+    key: str
+    size: int
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A report's manifest, whose checksum was verified.
+
+    Attributes:
+        location: Where it is.
+        source: The bucket that was listed.
+        created: When the listing began.
+        format: Of the parts.
+        columns: Of a CSV part, in order; empty for the other formats, whose parts say them.
+        parts: The parts.
+    """
+
+    location: Location
+    source: str
+    created: datetime
+    format: Format
+    columns: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+
+def read_manifest(objects: Objects, uri: str) -> Manifest:
+    """Return a report's manifest, once it has the MD5 that `manifest.checksum` says.
+
+    Raises:
+        ConfigError: That is not the URI of a manifest.
+        ObjectNotFoundError: There is no such manifest.
+        IntegrityError: It has another MD5, no checksum beside it, or a time later than its own.
+        FormatError: It is no manifest that this version reads.
+    """
+    location = Location.parse_object(uri)
+    folder, _, file = location.name.rpartition("/")
+    if file != "manifest.json":
+        raise ConfigError(
+            f"{uri} is not the manifest of an S3 Inventory report.",
+            hint="Give s3://BUCKET/.../YYYY-MM-DDTHH-MMZ/manifest.json.",
+        )
+    text, stored = _small(objects, location)
+    beside = Location(location.bucket, f"{folder}/manifest.checksum")
+    try:
+        checksum = _small(objects, beside)[0].decode("ascii", "replace").strip().lower()
+    except StorageError as error:
+        raise IntegrityError(f"{uri}: its manifest.checksum cannot be read") from error
+    if hashlib.md5(text, usedforsecurity=False).hexdigest() != checksum:
+        raise IntegrityError(f"{uri}: its MD5 is not the one in manifest.checksum")
+    manifest = _parsed(location, text)
+    if stored is not None and stored + _SLACK < manifest.created:
+        raise IntegrityError(f"{uri}: it was stored at {stored:%Y-%m-%d}, before the time it says")
+    return manifest
+
+
+def _small(objects: Objects, location: Location) -> tuple[bytes, datetime | None]:
+    """Return the bytes of a small object, and when it was stored."""
+    target = _Limited(io.BytesIO(), _MAX_MANIFEST_LENGTH)
+    info = objects.fetch(location, Demand(None), cast("BinaryIO", target))
+    return target.file.getvalue(), info.last_modified
+
+
+class _Limited(io.RawIOBase):
+    """A target in memory that refuses to grow beyond a limit."""
+
+    def __init__(self, file: io.BytesIO, limit: int) -> None:
+        super().__init__()
+        self.file = file
+        self._limit = limit
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self.file.tell() + len(data) > self._limit:
+            raise FormatError(f"It is longer than {self._limit} bytes.")
+        return self.file.write(data)
+
+
+def _parsed(location: Location, text: bytes) -> Manifest:
+    try:
+        said = json.loads(text)
+        created = datetime.fromtimestamp(int(said["creationTimestamp"]) / 1000, UTC)
+        parts = tuple(
+            Part(str(each["key"]), int(each["size"]), str(each["MD5checksum"]).lower())
+            for each in said["files"]
+        )
+        source, kind, schema = str(said["sourceBucket"]), said["fileFormat"], said["fileSchema"]
+    except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError) as error:
+        raise FormatError(f"{location}: it is no manifest of S3 Inventory") from error
+    formats: dict[str, Format] = {"csv": "CSV", "orc": "ORC", "parquet": "Parquet"}
+    found = formats.get(str(kind).lower())
+    if found is None:
+        raise FormatError(f"{location}: its format {str(kind)[:40]!r} is not known")
+    if not all(_HEX_MD5.fullmatch(part.md5) for part in parts):
+        raise FormatError(f"{location}: a part has no MD5")
+    columns: tuple[str, ...] = ()
+    if found == "CSV":
+        columns = tuple(plain(name) for name in str(schema).split(","))
+        check_columns(columns, location)
+    return Manifest(location, source, created, found, columns, parts)
+
+
+def plain(column: str) -> str:
+    """Return the same name for a column of every format: `encryptionstatus`."""
+    return column.strip().replace("_", "").lower()
+
+
+def check_columns(columns: Sequence[str], subject: object) -> None:
+    """Refuse a schema that has no column of names."""
+    if "key" not in columns:
+        raise FormatError(f"{subject}: it has no column of names")
+
+
+@contextmanager
+def opened_part(objects: Objects, manifest: Manifest, part: Part) -> Iterator[BinaryIO]:
+    """Give a part as a temporary file, once its size and MD5 are those of the manifest.
+
+    Raises:
+        ObjectNotFoundError: The part is missing.
+        IntegrityError: It has another size or MD5, or is older than the manifest.
+    """
+    # The destination bucket in the manifest is not believed: a copied report would lead elsewhere.
+    location = Location(manifest.location.bucket, part.key)
+    with tempfile.TemporaryFile() as file:
+        target = _Hashed(file)
+        info = objects.fetch(location, Demand(None), cast("BinaryIO", target))
+        if target.length != part.size or target.md5 != part.md5:
+            raise IntegrityError(f"{part.key}: its size or MD5 is not the manifest's")
+        if info.last_modified and info.last_modified + _SLACK < manifest.created:
+            raise IntegrityError(f"{part.key}: it is older than the manifest says")
+        file.seek(0)
+        yield file
+
+
+class _Hashed(io.RawIOBase):
+    """A target that keeps the length and the MD5 of what is written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self.length = 0
+        self._file = file
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    @property
+    def md5(self) -> str:
+        return self._md5.hexdigest()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._md5.update(data)
+        count = self._file.write(data)
+        self.length += count
+        return count

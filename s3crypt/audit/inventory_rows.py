@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of a part of an S3 Inventory report: CSV, ORC and Parquet, in bounded memory.
+
+Of ORC and Parquet, rows are counted by columns, and only those that are asked for are made. Delete
+markers are left out. `inventory` fetches and verifies the parts; nothing here makes a request.
+"""
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import unquote_plus
+
+from s3crypt.errors import ConfigError, IntegrityError
+from s3crypt.objects.sightings import UNSEEN
+
+from .inventory import Manifest, check_columns, plain
+
+BATCH_ROWS = 2**16
+"""Rows that are in memory at once."""
+
+_MODES = {
+    "SSE-S3": "sse-s3",
+    "SSE-KMS": "sse-kms",
+    "DSSE-KMS": "dsse-kms",
+    "SSE-C": "sse-c",
+    "NOT-SSE": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a report says of one version of an object.
+
+    Attributes:
+        name: The object's name.
+        version_id: The version; None in a report of current versions alone.
+        is_latest: Whether it was the current version.
+        etag: The ETag, with quotes as S3 replies have it; empty if the report has none.
+        storage_class: The storage class; empty if the report has none.
+        status: The encryption status as the report has it; None if it has none.
+    """
+
+    name: str
+    version_id: str | None
+    is_latest: bool
+    etag: str
+    storage_class: str
+    status: str | None
+
+
+class Batch(Protocol):
+    """Rows of a part, without delete markers."""
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        ...
+
+    def statuses(self) -> Mapping[str | None, int]:
+        """Return how many rows have each encryption status."""
+        ...
+
+    def rows(self) -> Iterator[Row]:
+        """Yield all rows, in order."""
+        ...
+
+    def of_status(self, status: str | None) -> Iterator[Row]:
+        """Yield the rows of one status, in order."""
+        ...
+
+    def take(self, indices: Sequence[int]) -> Iterator[Row]:
+        """Yield the rows at these places."""
+        ...
+
+
+def mode_of(status: str | None) -> str | None:
+    """Return the server-side mode of an encryption status, None for no encryption, or `unknown`."""
+    return _MODES.get((status or "").upper(), UNSEEN)
+
+
+def as_batch(rows: Sequence[Row]) -> Batch:
+    """Return rows as a batch."""
+    return _Rows(rows)
+
+
+def batches(manifest: Manifest, file: BinaryIO, prefix: str) -> Iterator[Batch]:
+    """Yield the rows of a part whose names begin with a prefix.
+
+    Raises:
+        IntegrityError: The part cannot be read to its end.
+        FormatError: It lacks the column of names.
+        ConfigError: It needs pyarrow.
+    """
+    if manifest.format == "CSV":
+        return _csv_batches(manifest, file, prefix)
+    return _arrow_batches(manifest, file, prefix)
+
+
+# --- CSV -----------------------------------------------------------------------------------------
+
+
+class _Rows:
+    """Rows of CSV."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
+    def statuses(self) -> Mapping[str | None, int]:
+        found: dict[str | None, int] = {}
+        for row in self._rows:
+            found[row.status] = found.get(row.status, 0) + 1
+        return found
+
+    def rows(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+    def of_status(self, status: str | None) -> Iterator[Row]:
+        return (row for row in self._rows if row.status == status)
+
+    def take(self, indices: Sequence[int]) -> Iterator[Row]:
+        return (self._rows[index] for index in indices)
+
+
+def _csv_batches(manifest: Manifest, file: BinaryIO, prefix: str) -> Iterator[Batch]:
+    try:
+        with gzip.open(file, "rt", encoding="utf-8", newline="") as text:
+            lines = csv.reader(text, strict=True)
+            found = filter(None, (_row_of(manifest, line) for line in lines if line))
+            rows = (row for row in found if row.name.startswith(prefix))
+            while batch := list(islice(rows, BATCH_ROWS)):
+                yield _Rows(batch)
+    except (EOFError, OSError, zlib.error, csv.Error, UnicodeDecodeError) as error:
+        raise IntegrityError(f"it cannot be read to its end ({type(error).__name__})") from error
+
+
+def _row_of(manifest: Manifest, line: Sequence[str]) -> Row | None:
+    """Return a row, or None for a delete marker."""
+    if len(line) != len(manifest.columns):
+        raise IntegrityError("a row has more or fewer fields than the schema")
+    said = dict(zip(manifest.columns, line, strict=True))
+    if said.get("isdeletemarker", "").lower() == "true":
+        return None
+    said["key"] = unquote_plus(said["key"])
+    return _row(said, is_latest=said.get("islatest", "true").lower() == "true")
+
+
+def _row(said: Mapping[str, Any], *, is_latest: bool) -> Row:
+    etag = (said.get("etag") or "").strip('"')
+    # The null version is written as nothing.
+    version = (said["versionid"] or "null") if "versionid" in said else None
+    status = said.get("encryptionstatus") or None
+    kept = f'"{etag}"' if etag else ""
+    return Row(said["key"], version, is_latest, kept, said.get("storageclass") or "", status)
+
+
+# --- ORC and Parquet -----------------------------------------------------------------------------
+
+_WANTED = frozenset(
+    {
+        "key",
+        "versionid",
+        "islatest",
+        "isdeletemarker",
+        "etag",
+        "storageclass",
+        "encryptionstatus",
+    }
+)
+
+
+class _Table:
+    """Rows of Arrow, whose columns have plain names. Only the rows that are asked for are made."""
+
+    def __init__(self, table: Any, compute: Any) -> None:
+        self._table = table
+        self._compute = compute
+
+    @property
+    def count(self) -> int:
+        return int(self._table.num_rows)
+
+    def statuses(self) -> Mapping[str | None, int]:
+        if "encryptionstatus" not in self._table.schema.names:
+            return {None: self.count} if self.count else {}
+        found: dict[str | None, int] = {}
+        for each in self._compute.value_counts(self._table["encryptionstatus"]):
+            status = each["values"].as_py() or None
+            found[status] = found.get(status, 0) + each["counts"].as_py()
+        return found
+
+    def rows(self) -> Iterator[Row]:
+        return self._made(self._table)
+
+    def of_status(self, status: str | None) -> Iterator[Row]:
+        if "encryptionstatus" not in self._table.schema.names:
+            return self.rows()
+        column = self._compute.fill_null(self._table["encryptionstatus"], "")
+        return self._made(self._table.filter(self._compute.equal(column, status or "")))
+
+    def take(self, indices: Sequence[int]) -> Iterator[Row]:
+        return self._made(self._table.take(list(indices)))
+
+    def _made(self, table: Any) -> Iterator[Row]:
+        for start in range(0, table.num_rows, 1000):
+            for said in table.slice(start, 1000).to_pylist():
+                yield _row(said, is_latest=said.get("islatest") is not False)
+
+
+def _arrow_batches(manifest: Manifest, file: BinaryIO, prefix: str) -> Iterator[Batch]:
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+        from pyarrow import compute  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(
+            f"An inventory of format {manifest.format} needs pyarrow.",
+            hint="pip install 's3crypt[parquet]', or have the inventory written as CSV.",
+        ) from error
+    read = _parquet_tables if manifest.format == "Parquet" else _orc_tables
+    try:
+        for table in read(pa, file):
+            yield _Table(_selected(table, compute, prefix), compute)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise IntegrityError(f"it cannot be read to its end ({type(error).__name__})") from error
+
+
+def _selected(table: Any, compute: Any, prefix: str) -> Any:
+    """Return the rows that are no delete markers and whose names begin with a prefix."""
+    names = [plain(name) for name in table.schema.names]
+    check_columns(names, "a part")
+    table = table.rename_columns(names)
+    if "isdeletemarker" in names:
+        is_marker = compute.fill_null(table["isdeletemarker"], False)
+        if compute.any(is_marker).as_py():
+            table = table.filter(compute.invert(is_marker))
+    if prefix:
+        table = table.filter(compute.starts_with(table["key"], pattern=prefix))
+    return table
+
+
+def _parquet_tables(pa: Any, file: BinaryIO) -> Iterator[Any]:
+    from pyarrow import parquet  # noqa: PLC0415
+
+    # Buffering ahead would hold a row group's columns whole.
+    found = parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
+    names = [name for name in found.schema_arrow.names if plain(name) in _WANTED]
+    for batch in found.iter_batches(batch_size=BATCH_ROWS, columns=names):
+        yield pa.Table.from_batches([batch])
+
+
+def _orc_tables(pa: Any, file: BinaryIO) -> Iterator[Any]:
+    from pyarrow import orc  # noqa: PLC0415
+
+    found = orc.ORCFile(file)
+    names = [name for name in found.schema.names if plain(name) in _WANTED]
+    for number in range(found.nstripes):
+        yield pa.Table.from_batches([found.read_stripe(number, columns=names)])

@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The objects of a bucket looked at and judged: by a listing or an inventory, all or a sample.
+
+Requests only read: ListBucket, GetObject (HEAD and first bytes) and kms:DescribeKey. No key is ever
+unwrapped. `object_controls` judges, `tallies` counts, `object_fixes` has the commands.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, Unpack
+
+from s3crypt.aws_errors import http_status
+from s3crypt.buckets.configuration import region_of
+from s3crypt.errors import (
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    ObjectNotFoundError,
+    S3CryptError,
+    StorageError,
+)
+from s3crypt.jobs import Journal, run
+from s3crypt.location import Location
+from s3crypt.modes import SSEC
+from s3crypt.objects.access import Objects
+from s3crypt.objects.sightings import Candidate, Sighting, candidates, is_archived, sight
+
+from . import inventory, inventory_rows
+from .inventory import Manifest
+from .inventory_rows import Batch, Row, mode_of
+from .key_states import KeyStates
+from .object_controls import Judgement, KeyState, Rules, applicable, judge, unseen
+from .sampling import Reservoir
+from .tallies import Each, Scope, Tally
+from .values import Demands, Finding, Resource, Verdict
+
+if TYPE_CHECKING:
+    from s3crypt.kms.description import KeyReader
+
+Look: TypeAlias = Literal["inventory", "head", "header"]
+"""How closely objects are looked at: not beyond the inventory, by HEAD, or by their first bytes."""
+
+STALE_DAYS = 8
+"""Days after which an inventory proves nothing any more; a weekly one is at most so old."""
+
+_SEEN, _ABSENT = "seen", "null"
+# What S3 answers where the caller may not list a bucket, or asks in another Region.
+_UNLISTED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "PermanentRedirect", "301"})
+
+
+class ObjectOptions(TypedDict, total=False):
+    """How objects are looked at.
+
+    Attributes:
+        jobs: Objects under way at once, at most.
+        journal: Keeps what was seen; a run that is resumed counts that again without a request.
+        sample: Look at so many objects, drawn at random from all.
+        seed: Draws the same sample again; it is reported with the sample.
+        inventory: The URI of an S3 Inventory manifest, in place of a listing.
+        look: How closely; at first bytes if left out.
+        each: Called with every object that failed or stayed unknown.
+    """
+
+    jobs: int | None
+    journal: Journal | None
+    sample: int | None
+    seed: int | None
+    inventory: str | None
+    look: Look
+    each: Each | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The services that an audit of objects asks, and who asks.
+
+    Attributes:
+        objects: The engine.
+        keys: Describes KMS keys.
+        account: The account that the buckets are taken to belong to.
+        partition: Its partition, such as `aws`.
+    """
+
+    objects: Objects
+    keys: "KeyReader"
+    account: str
+    partition: str = "aws"
+
+
+def audit_objects(
+    reach: Reach, uri: str, demands: Demands, **options: Unpack[ObjectOptions]
+) -> Iterator[Finding]:
+    """Yield what the objects below a prefix are found to be, once all were looked at.
+
+    Equal verdicts of many objects are one finding. Of a listing the current versions are judged, of
+    an inventory all versions that it has.
+
+    Args:
+        reach: The services.
+        uri: A bucket, or a prefix that ends with a slash.
+        demands: What is demanded of the objects.
+        options: How they are looked at.
+
+    Raises:
+        ConfigError: The arguments contradict each other, or there are no credentials.
+        ObjectNotFoundError: There is no such bucket or inventory.
+        StorageError: The journal cannot be written.
+    """
+    location = Location.parse(uri)
+    if not location.is_prefix:
+        raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")
+    if options.get("look") == "inventory" and options.get("inventory") is None:
+        raise ConfigError("No inventory was given to look at.", hint="Name its manifest.")
+    yield from _Audit(reach, location, demands, options).findings()
+
+
+@dataclass(slots=True)
+class _Audit:
+    """One run."""
+
+    reach: Reach
+    location: Location
+    demands: Demands
+    options: ObjectOptions
+    tally: Tally = field(init=False)
+    states: KeyStates = field(init=False)
+    rules: Rules = field(init=False)
+    reservoir: Reservoir[Candidate | Row] | None = field(init=False, default=None)
+    manifest: Manifest | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.tally = Tally(self.options.get("each"))
+        self.states = KeyStates(self.reach.keys)
+        size = self.options.get("sample")
+        if size is not None:
+            self.reservoir = Reservoir(size, seed=self.options.get("seed"))
+
+    @property
+    def look(self) -> Look:
+        return self.options.get("look", "header")
+
+    def findings(self) -> Iterator[Finding]:
+        now = datetime.now(UTC)
+        escrow = tuple(self.states.escrow(each) for each in self.demands.required_keys)
+        self.rules = Rules(self.demands, escrow, now)
+        try:
+            self._look(self._found())
+        except StorageError as error:
+            if error.code not in _UNLISTED and http_status(error) != 403:
+                raise
+            denied = () if error.code in ("PermanentRedirect", "301") else ("s3:ListBucket",)
+            self._trouble(f"S3 refuses to list the bucket ({error.code})", denied)
+        yield from self.tally.findings(self._scope())
+
+    # --- which objects ---------------------------------------------------------------------------
+
+    def _found(self) -> Iterator[Candidate]:
+        """Yield the objects to be looked at; count those of an inventory that need no look."""
+        manifest_uri = self.options.get("inventory")
+        if manifest_uri is not None:
+            yield from self._of_inventory(manifest_uri)
+            return
+        listed = candidates(self.reach.objects, self.location)
+        if self.reservoir is None:
+            yield from listed
+            return
+        for candidate in listed:
+            for _ in self.reservoir.places(1):
+                self.reservoir.put(candidate)
+        yield from (each for each in self.reservoir.items if isinstance(each, Candidate))
+
+    def _of_inventory(self, uri: str) -> Iterator[Candidate]:
+        try:
+            self.manifest = inventory.read_manifest(self.reach.objects, uri)
+        except (FormatError, IntegrityError) as error:
+            self._trouble(f"the inventory cannot be used: {_short(error, uri)}")
+            return
+        except StorageError as error:
+            if isinstance(error, ObjectNotFoundError) or http_status(error) != 403:
+                raise
+            self._trouble("S3 refuses the inventory's manifest", ("s3:GetObject",))
+            return
+        if self.manifest.source != self.location.bucket:
+            raise ConfigError(
+                f"{uri} is an inventory of s3://{self.manifest.source}/, not of {self.location}.",
+                hint="Name the bucket's own inventory.",
+            )
+        for batch in self._batches(self.manifest):
+            if self.reservoir is None:
+                yield from self._of_batch(batch)
+                continue
+            for place in self.reservoir.places(batch.count):
+                self.reservoir.put(next(batch.take([place])))
+        if self.reservoir is not None:
+            rows = [each for each in self.reservoir.items if isinstance(each, Row)]
+            yield from self._of_batch(inventory_rows.as_batch(rows))
+
+    def _batches(self, manifest: Manifest) -> Iterator[Batch]:
+        """Yield the rows of all parts; a part that cannot be read leaves all controls unknown."""
+        for part in manifest.parts:
+            try:
+                with inventory.opened_part(self.reach.objects, manifest, part) as file:
+                    yield from inventory_rows.batches(manifest, file, self.location.name)
+            except (FormatError, IntegrityError, StorageError) as error:
+                if isinstance(error, StorageError) and not _is_of_part(error):
+                    raise
+                name = part.key.rpartition("/")[2]
+                is_missing = isinstance(error, ObjectNotFoundError)
+                why = "it is missing" if is_missing else _short(error, part.key)
+                self._trouble(f"the part {name} of the inventory cannot be used: {why}")
+
+    def _of_batch(self, batch: Batch) -> Iterator[Candidate]:
+        for status, count in batch.statuses().items():
+            mode = mode_of(status)
+            # Without a customer key, HEAD shows no more of an SSE-C object.
+            is_known = mode == SSEC.name and not self.demands.key_files
+            if self.look != "inventory" and not is_known:
+                yield from (self._candidate(row) for row in batch.of_status(status))
+                continue
+            for judgement in self._of_inventory_alone(mode, status):
+                self.tally.add(judgement, count, map(_named, batch.of_status(status)))
+
+    def _candidate(self, row: Row) -> Candidate:
+        at = Location(self.location.bucket, row.name)
+        return Candidate(at, row.version_id, row.etag, None, is_archived(row.storage_class))
+
+    # --- how they are ----------------------------------------------------------------------------
+
+    def _look(self, found: Iterable[Candidate]) -> None:
+        """Look at objects side by side, and count what they are found to be."""
+        objects = self.reach.objects
+        looked_at = run(
+            found,
+            self._sight,
+            most=self.options.get("jobs"),
+            is_far=lambda: objects.is_far,
+            stops_at=lambda _: True,
+        )
+        for outcome in looked_at:
+            if outcome.result is None:
+                continue
+            seen, keys = outcome.result
+            at = outcome.item.location.name
+            for judgement in judge(at, seen, self.rules, keys):
+                self.tally.add(judgement, 1, [(at, outcome.item.version_id)])
+
+    def _sight(self, candidate: Candidate) -> tuple[Sighting, dict[str, KeyState]] | None:
+        journal = self.options.get("journal")
+        key = f"{candidate.location} {candidate.version_id or ''}"
+        noted = journal.detail_of(key, candidate.etag) if journal else None
+        if noted is not None:
+            seen = None if noted == _ABSENT else Sighting.load(noted)
+        else:
+            keys = [SSEC(each) for each in self.demands.key_files]
+            by_head = self.look == "head"
+            seen = sight(self.reach.objects, candidate, customer_keys=keys, by_head=by_head)
+            if journal:
+                told = _ABSENT if seen is None else seen.dump()
+                journal.note(key, _SEEN, told, version=candidate.etag)
+        return None if seen is None else (seen, self.states.of_all(seen))
+
+    def _of_inventory_alone(self, mode: str | None, status: str | None) -> Iterator[Judgement]:
+        hidden = "an inventory does not show it"
+        if status is None or mode_of(status) == "unknown":
+            hidden = "the inventory does not have its encryption status"
+        for found in judge("", Sighting(server_mode=mode, hidden=hidden), self.rules, {}):
+            if found.verdict is Verdict.PASS and self._age_days > STALE_DAYS:
+                yield unseen(found.control, f"the inventory is {self._age_days} days old")
+            else:
+                yield found
+
+    @property
+    def _age_days(self) -> int:
+        return (self.rules.now - self.manifest.created).days if self.manifest else 0
+
+    # --- what is said of it ----------------------------------------------------------------------
+
+    def _trouble(self, hidden: str, denied: tuple[str, ...] = ()) -> None:
+        for control in applicable(self.demands):
+            self.tally.add(unseen(control, hidden, denied), 0, ())
+
+    def _scope(self) -> Scope:
+        remark, sampled_from = "", None
+        if self.manifest is not None:
+            days = self._age_days
+            remark = f"; by the inventory of {self.manifest.created:%Y-%m-%d}, {days} days old"
+        if self.reservoir is not None:
+            sampled_from = self.reservoir.seen
+            size = len(self.reservoir.items)
+            remark += f"; a sample of {size:,} of {sampled_from:,}, seed {self.reservoir.seed}"
+        bucket, name = self.location.bucket, self.location.name
+        arn = f"arn:{self.reach.partition}:s3:::{bucket}/{name}*"
+        resource = Resource("objects", arn, self.reach.account, self._region())
+        return Scope(resource, bucket, str(self.location), self.demands, remark, sampled_from)
+
+    def _region(self) -> str:
+        client = self.reach.objects.client
+        try:
+            return region_of(client, self.location.bucket)
+        except S3CryptError:
+            return str(client.meta.region_name)
+
+
+def _named(row: Row) -> tuple[str, str | None]:
+    return row.name, None if row.is_latest else row.version_id
+
+
+def _is_of_part(error: StorageError) -> bool:
+    return isinstance(error, ObjectNotFoundError) or http_status(error) == 403
+
+
+def _short(error: S3CryptError, subject: str) -> str:
+    """Return an error's message without the subject that it begins with."""
+    text = str(error)
+    for begin in (subject, f"s3://{subject}"):
+        text = text.removeprefix(f"{begin}: ")
+    return text.rstrip(".")
