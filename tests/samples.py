@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import random
+import struct
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from s3crypt import DSSEKMS, SSEC, SSEKMS, SSES3, AESKeyring, ClientSide, KMSKeyring, S3Crypt
+from s3crypt.message.header import serialize_context
 from s3crypt.transfer import PART_LENGTH
 
 if TYPE_CHECKING:
@@ -114,3 +117,23 @@ def rewrite(s3: Any, bucket: str, name: str, body: bytes) -> None:
 def files(folder: Path) -> list[str]:
     """Return the names of all files in a folder, hidden ones too."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def uncommitted(plaintext: bytes, name: str) -> bytes:
+    """Return a version 1 message without key commitment (suite 0x0078), in one block."""
+    context = {"s3crypt:key": name}
+    data_key, message_id, iv = bytes(range(32)), bytes(range(16)), bytes(12)
+    (edk,) = aes().wrap(data_key, context)
+    fields = [edk.provider.encode(), edk.info, edk.ciphertext]
+    serialized = serialize_context(context)
+    header = b"\x01\x80\x00\x78" + message_id + struct.pack(">H", len(serialized)) + serialized
+    header += struct.pack(">H", 1) + b"".join(struct.pack(">H", len(f)) + f for f in fields)
+    header += b"\x01" + bytes(4) + b"\x0c" + bytes(4)
+    cipher = AESGCM(data_key)
+    aad = (
+        message_id + b"AWSKMSEncryptionClient Single Block" + struct.pack(">IQ", 1, len(plaintext))
+    )
+    block_iv = bytes(11) + b"\x01"
+    sealed = cipher.encrypt(block_iv, plaintext, aad)
+    block = block_iv + struct.pack(">Q", len(plaintext)) + sealed
+    return header + iv + cipher.encrypt(iv, b"", header) + block

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from relay import relaying
 from samples import (
     CLIENT_SIDE,
@@ -21,6 +19,7 @@ from samples import (
     make_mode,
     payload,
     stored,
+    uncommitted,
 )
 
 from s3crypt import (
@@ -37,7 +36,6 @@ from s3crypt import (
     S3CryptError,
     StorageError,
 )
-from s3crypt.message.header import serialize_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,31 +78,11 @@ def test_a_client_side_store_refuses_a_plain_object(
     assert f"s3://{bucket}/x" in str(error)
 
 
-def _uncommitted(plaintext: bytes, name: str) -> bytes:
-    """Return a version 1 message without key commitment (suite 0x0078), in one block."""
-    context = {"s3crypt:key": name}
-    data_key, message_id, iv = bytes(range(32)), bytes(range(16)), bytes(12)
-    (edk,) = aes().wrap(data_key, context)
-    fields = [edk.provider.encode(), edk.info, edk.ciphertext]
-    serialized = serialize_context(context)
-    header = b"\x01\x80\x00\x78" + message_id + struct.pack(">H", len(serialized)) + serialized
-    header += struct.pack(">H", 1) + b"".join(struct.pack(">H", len(f)) + f for f in fields)
-    header += b"\x01" + bytes(4) + b"\x0c" + bytes(4)
-    cipher = AESGCM(data_key)
-    aad = (
-        message_id + b"AWSKMSEncryptionClient Single Block" + struct.pack(">IQ", 1, len(plaintext))
-    )
-    block_iv = bytes(11) + b"\x01"
-    sealed = cipher.encrypt(block_iv, plaintext, aad)
-    block = block_iv + struct.pack(">Q", len(plaintext)) + sealed
-    return header + iv + cipher.encrypt(iv, b"", header) + block
-
-
 def test_an_uncommitted_message_is_read_only_where_named(
     bucket: str, s3: Any, tmp_path: Path
 ) -> None:
     """Key commitment is demanded unless the caller names its lack."""
-    s3.put_object(Bucket=bucket, Key="x", Body=_uncommitted(b"plain", "x"))
+    s3.put_object(Bucket=bucket, Key="x", Body=uncommitted(b"plain", "x"))
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
     error = refused(store, uri, tmp_path, PolicyError)
     assert "allow_uncommitted" in str(error.hint)

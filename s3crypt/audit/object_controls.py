@@ -175,7 +175,7 @@ def _failed(control: str, cause: str, words: str, about: str = "") -> Judgement:
 
 
 def _unseen(control: str, seen: Sighting) -> Judgement:
-    return unseen(control, seen.hidden or "it was not looked at", seen.denied)
+    return unseen(control, seen.hidden or "nobody looked", seen.denied)
 
 
 def _keys(seen: Sighting) -> tuple[str, ...]:
@@ -193,7 +193,7 @@ def _has_unseen_key(seen: Sighting) -> bool:
 
 def _hidden_key(control: str, seen: Sighting) -> Judgement:
     if seen.layer == "s3ec" and not seen.hidden:
-        return unseen(control, "its envelope does not name the key that wrapped the data key")
+        return unseen(control, "the envelope does not name the key that wrapped the data key")
     return _unseen(control, seen)
 
 
@@ -353,4 +353,4 @@ _CONTROLS: tuple[Callable[[str, Sighting, Rules, _Keys], Judgement | None], ...]
     _escrow,
     _customer_key,
 )
-_OF_LAYER = frozenset({KEY, STATE, COMMITMENT, SIGNATURE, NAME, ESCROW})
+_OF_LAYER = frozenset({KEY, STATE, MATERIAL, COMMITMENT, SIGNATURE, NAME, ESCROW})

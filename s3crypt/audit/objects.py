@@ -261,9 +261,9 @@ class _Audit:
         return None if seen is None else (seen, self.states.of_all(seen))
 
     def _of_inventory_alone(self, mode: str | None, status: str | None) -> Iterator[Judgement]:
-        hidden = "an inventory does not show it"
+        hidden = "no inventory shows it"
         if status is None or mode_of(status) == "unknown":
-            hidden = "the inventory does not have its encryption status"
+            hidden = "the inventory has no encryption status that is known"
         for found in judge("", Sighting(server_mode=mode, hidden=hidden), self.rules, {}):
             if found.verdict is Verdict.PASS and self._age_days > STALE_DAYS:
                 yield unseen(found.control, f"the inventory is {self._age_days} days old")

@@ -185,7 +185,7 @@ def _of_body(objects: Objects, candidate: Candidate, stream: ObjectStream) -> di
         if envelope is not None:
             return _of_facts(envelope.facts(stream))
     except (FormatError, IntegrityError) as error:
-        hidden = f"its header cannot be read, or contradicts its metadata ({type(error).__name__})"
+        hidden = f"the header cannot be read, or contradicts the metadata ({type(error).__name__})"
         return {"layer": "message", "hidden": hidden}
     try:
         objects.refuse_headless_ciphertext(candidate.location, stream, candidate.neighbour)
@@ -225,7 +225,7 @@ def _under_customer_key(
         if not is_enough and not candidate.is_archived:
             seen = _by_get(objects, candidate, arguments)
         return replace(seen or _of_head(reply, candidate, is_enough=is_enough), opens=True)
-    why = "no given customer key opens it" if customer_keys else "no customer key was given"
+    why = "no given customer key fits" if customer_keys else "no customer key was given"
     return Sighting(server_mode=SSEC.name, opens=False if customer_keys else None, hidden=why)
 
 
@@ -237,11 +237,11 @@ def _of_head(reply: Mapping[str, Any], candidate: Candidate, *, is_enough: bool)
         return Sighting(**server, **inside)
     denied: tuple[str, ...] = ()
     if candidate.is_archived:
-        hidden = "it is archived, so that its first bytes cannot be fetched"
+        hidden = "archived objects have no first bytes to fetch"
     elif is_enough:
-        hidden = "its first bytes were not asked for"
+        hidden = "the first bytes were not asked for"
     else:
-        hidden = "S3 refuses its first bytes"
+        hidden = "S3 refuses the first bytes"
         denied = (_action(candidate), *(("kms:Decrypt",) if server["kms_key"] else ()))
     return Sighting(**server, **inside, hidden=hidden, denied=denied)
 
