@@ -139,8 +139,8 @@ def _signature(failed: Failed, _: Demands) -> Iterator[str]:
     if "s3ec" in failed.abouts:
         yield _S3EC.format(_S3CRYPT)
         return
-    options = f"--mode client {_keys('--key', failed.abouts)} --signed --allow-unsigned"
-    yield from failed.each("rotate", options)
+    keys = f"{_keys('--key', failed.abouts)} {_keys('--from-key', failed.abouts)}"
+    yield from failed.each("rotate", f"--mode client {keys} --signed --allow-unsigned")
 
 
 def _name(failed: Failed, demands: Demands) -> Iterator[str]:

@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: Apache-2.0
+"""S3 Inventory reports: the same findings in every format, and damage is never a pass."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from audit_samples import COLUMNS, Line, Report, audit, of, verdicts
+from hardening_samples import DENIED, watched
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from relay import Answer
+
+from s3crypt import SSEC, SSES3, ConfigError, ObjectNotFoundError, S3Crypt
+from s3crypt.audit.values import Demands, ObjectVerdict, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from relay import Asked
+
+    from s3crypt.audit.values import Finding
+
+FORMATS = ("CSV", "ORC", "Parquet")
+STATUSES = ("SSE-S3", "SSE-KMS", "DSSE-KMS", "SSE-C", "NOT-SSE", "", "SSE-NEW", None)
+APPROVED = Demands(modes=frozenset({"sse-kms", "dsse-kms"}))
+LINES = (
+    Line("a"),
+    Line("b c+d", "SSE-KMS"),
+    Line("\u00e4/%2F", "NOT-SSE"),
+    Line("old", "SSE-S3", version_id="v1", is_latest=False),
+    Line("gone", is_marker=True),
+)
+
+
+def alone(uri: str, manifest: str, demands: Demands = APPROVED, **options: Any) -> list[Finding]:
+    """Return what the inventory alone shows."""
+    return audit(uri, demands, inventory=manifest, look="inventory", **options)
+
+
+def told(findings: Sequence[Finding]) -> list[tuple[Any, ...]]:
+    """Return what findings say, without the sentence."""
+    return [(e.id, e.verdict, e.count, e.looked_at, sorted(e.examples)) for e in findings]
+
+
+def unknown(findings: Sequence[Finding]) -> str:
+    """Return what is said of the mode where no object's is known."""
+    assert {each.verdict for each in findings} == {Verdict.UNKNOWN}
+    return " ".join(each.seen for each in of(findings, 14))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_a_report_tells(s3: Any, bucket: str, kind: str) -> None:
+    """Modes are judged, versions too; delete markers are no objects; names are decoded once."""
+    names: list[ObjectVerdict] = []
+    manifest = Report(bucket, bucket, LINES, kind).store(s3)
+    found = alone(f"s3://{bucket}/", manifest, each=names.append)
+    modes = {each.cause: each for each in of(found, 14)}
+    assert modes["mode-sse-s3"].examples == ("a", "old")
+    assert modes["mode-none"].examples == ("\u00e4/%2F",)
+    assert modes[""].examples == ("b c+d",)
+    assert {each.looked_at for each in modes.values()} == {4}
+    failed = {(e.name, e.version_id) for e in names if e.verdict is Verdict.FAIL}
+    assert failed == {("a", None), ("\u00e4/%2F", None), ("old", "v1")}
+    assert verdicts(found, 18) == {"unknown": 4}
+
+
+def test_a_fix_is_about_current_versions(s3: Any, bucket: str) -> None:
+    """A version that is not current is not named in a command, which would change another one."""
+    manifest = Report(bucket, bucket, [Line("old", version_id="v1", is_latest=False)]).store(s3)
+    (failed,) = of(alone(f"s3://{bucket}/", manifest), 14)
+    assert failed.fix is not None
+    assert failed.fix.text.startswith("# Versions that are not current")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("columns", [COLUMNS[1:2], COLUMNS[::-1], ("Key", "EncryptionStatus")])
+def test_columns_in_any_order(s3: Any, bucket: str, kind: str, columns: Sequence[str]) -> None:
+    """Columns are found by their names; a mode that has no column is unknown."""
+    manifest = Report(bucket, bucket, LINES[:2], kind, columns).store(s3)
+    found = alone(f"s3://{bucket}/", manifest)
+    if "EncryptionStatus" in columns:
+        assert verdicts(found, 14) == {"fail": 1, "pass": 1}
+    else:
+        assert "no encryption status" in unknown(found)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_prefix(s3: Any, bucket: str, kind: str) -> None:
+    """Of a report of the whole bucket, the objects below the prefix are judged."""
+    manifest = Report(bucket, bucket, [Line("p/a"), Line("q/a"), Line("p/b")], kind).store(s3)
+    assert verdicts(alone(f"s3://{bucket}/p/", manifest), 14) == {"fail": 2}
+
+
+@pytest.fixture(scope="module")
+def shared(s3: Any) -> str:
+    """Make a bucket for many reports."""
+    s3.create_bucket(Bucket="acme-inventories")
+    return "acme-inventories"
+
+
+_NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
+_LINES = st.lists(
+    st.builds(
+        Line,
+        _NAMES,
+        st.sampled_from(STATUSES),
+        version_id=st.sampled_from(("", "v1")),
+        is_latest=st.booleans(),
+        is_marker=st.booleans(),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=25)
+@given(lines=_LINES, parts=st.integers(1, 3))
+def test_formats_agree(s3: Any, shared: str, lines: list[Line], parts: int) -> None:
+    """CSV, ORC and Parquet of the same rows give the same findings."""
+    found = [
+        told(alone(f"s3://{shared}/", Report(shared, shared, lines, kind, parts=parts).store(s3)))
+        for kind in FORMATS
+    ]
+    assert found[0] == found[1] == found[2]
+
+
+# --- looks at the objects of a report ------------------------------------------------------------
+
+
+def test_objects_of_a_report_are_looked_at(s3: Any, bucket: str) -> None:
+    """What is there now counts, not what the report says; an object that is gone does not."""
+    S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
+    lines = [Line("a", "SSE-KMS"), Line("vanished", "SSE-KMS")]
+    manifest = Report(bucket, bucket, lines, columns=COLUMNS[:2] + COLUMNS[5:]).store(s3)
+    found = audit(f"s3://{bucket}/", APPROVED, inventory=manifest)
+    assert verdicts(found, 14) == {"fail": 1}
+    assert verdicts(audit(f"s3://{bucket}/", APPROVED, inventory=manifest, look="head"), 14)
+
+
+def test_versions_are_looked_at(s3: Any, versioned_bucket: str) -> None:
+    """Each version of the report is asked for by its id, the null version too."""
+    uri = f"s3://{versioned_bucket}/"
+    ids = [
+        s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"x", ServerSideEncryption=mode)
+        for mode in ("AES256", "aws:kms")
+    ]
+    lines = [
+        Line("x", "SSE-S3", ids[0]["VersionId"], is_latest=False),
+        Line("x", "SSE-KMS", ids[1]["VersionId"]),
+    ]
+    manifest = Report(versioned_bucket, versioned_bucket, lines).store(s3)
+    found = audit(uri, APPROVED, inventory=manifest)
+    assert verdicts(found, 14) == {"fail": 1, "pass": 1}
+    with watched() as relay:
+        audit(uri, APPROVED, inventory=manifest)
+    asked = {each.query.get("versionId") for each in relay.asked if each.path.endswith("/x")}
+    assert asked == {reply["VersionId"] for reply in ids}
+
+
+def test_customer_keys_decide_whether_to_look(s3: Any, bucket: str) -> None:
+    """Without a customer key an SSE-C object is not asked for; with one it is."""
+    S3Crypt(SSEC(bytes(32))).put(b"x", f"s3://{bucket}/x")
+    lines = [Line("x", "SSE-C")]
+    manifest = Report(bucket, bucket, lines, columns=("Key", "EncryptionStatus")).store(s3)
+    with watched() as relay:
+        found = audit(f"s3://{bucket}/", Demands(), inventory=manifest)
+    assert not any(each.path == f"/{bucket}/x" for each in relay.asked)
+    assert verdicts(found, 22) == {"unknown": 1}
+    found = audit(f"s3://{bucket}/", Demands(key_files=(bytes(32),)), inventory=manifest)
+    assert verdicts(found, 22) == {"pass": 1}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_sample_of_a_report(s3: Any, bucket: str, kind: str) -> None:
+    """A sample is drawn over all parts, and says of how many."""
+    lines = [Line(f"{number:03}") for number in range(50)]
+    manifest = Report(bucket, bucket, lines, kind, parts=2).store(s3)
+    (failed,) = of(alone(f"s3://{bucket}/", manifest, sample=9), 14)
+    assert (failed.count, failed.sampled_from) == (9, 50)
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+def test_an_old_report_proves_nothing(s3: Any, bucket: str) -> None:
+    """After eight days what passed is unknown, with the age; what failed stays so."""
+    manifest = Report(bucket, bucket, LINES, age_seconds=9 * 86400 + 60).store(s3)
+    found = alone(f"s3://{bucket}/", manifest)
+    assert verdicts(found, 14) == {"fail": 3, "unknown": 1}
+    assert all("9 days old" in each.seen for each in found)
+
+
+def test_a_report_that_is_older_than_it_says(s3: Any, bucket: str) -> None:
+    """A manifest that S3 stored before the time in it was changed."""
+    manifest = Report(bucket, bucket, LINES, age_seconds=-86400).store(s3)
+    assert "before the time it says" in unknown(alone(f"s3://{bucket}/", manifest))
+
+
+def _missing(s3: Any, report: Report) -> None:
+    s3.delete_object(Bucket=report.target, Key=report.manifest["files"][0]["key"])
+
+
+def _changed(s3: Any, report: Report) -> None:
+    s3.put_object(Bucket=report.target, Key=report.manifest["files"][0]["key"], Body=b"x" * 300)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"), [(_missing, "it is missing"), (_changed, "size or MD5 is not the manifest's")]
+)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_damaged_part(
+    s3: Any, bucket: str, spoil: Callable[[Any, Report], None], why: str, kind: str
+) -> None:
+    """The other part is judged, and the damage leaves every control unknown."""
+    report = Report(bucket, bucket, [Line("a"), Line("b", "SSE-KMS")], kind, parts=2)
+    manifest = report.store(s3)
+    spoil(s3, report)
+    found = alone(f"s3://{bucket}/", manifest)
+    assert verdicts(found, 14) == {"pass": 1, "unknown": 0}
+    assert any(why in each.seen for each in found)
+    damaged = {each.control.id for each in found if why in each.seen}
+    assert "S3CRYPT.14" in damaged
+    assert "S3CRYPT.16" in damaged
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("cut", [0, 1, 20, -1, -9])
+def test_a_truncated_part_of_the_right_md5(s3: Any, bucket: str, kind: str, cut: int) -> None:
+    """A part whose MD5 is right and that breaks off is not believed to be whole."""
+    report = Report(bucket, bucket, LINES, kind)
+    body = report.body(LINES)[:cut]
+    key = "cut"
+    s3.put_object(Bucket=bucket, Key=key, Body=body)
+    md5 = hashlib.md5(body).hexdigest()
+    report.manifest = {"files": [{"key": key, "size": len(body), "MD5checksum": md5}]}
+    found = alone(f"s3://{bucket}/", report.store(s3))
+    if kind == "CSV" and cut == 0:
+        # An empty file is an empty gzip.
+        assert not found
+        return
+    assert any("cannot be read to its end" in each.seen for each in of(found, 14))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'"a"\n',
+        b'"a","b","c"\n',
+        b'"a","SSE-S3"\n"b\n',
+        b'"\xff","SSE-S3"\n',
+    ],
+)
+def test_csv_of_another_shape(s3: Any, bucket: str, text: bytes) -> None:
+    """A row that does not fit the schema, or is no CSV of UTF-8, ends the part as damaged."""
+    body = gzip.compress(text)
+    report = Report(bucket, bucket, [], columns=("Key", "EncryptionStatus"))
+    s3.put_object(Bucket=bucket, Key="part", Body=body)
+    md5 = hashlib.md5(body).hexdigest()
+    report.manifest = {"files": [{"key": "part", "size": len(body), "MD5checksum": md5}]}
+    found = of(alone(f"s3://{bucket}/", report.store(s3)), 14)
+    assert any("part of the inventory cannot be used" in each.seen for each in found) or any(
+        "the part part" in each.seen for each in found
+    )
+
+
+def test_gzip_of_several_members(s3: Any, bucket: str) -> None:
+    """Members follow one another, with empty lines between them."""
+    body = gzip.compress(b'"a","SSE-S3"\n\n') + gzip.compress(b'\n"b","SSE-KMS"\n')
+    report = Report(bucket, bucket, [], columns=("Key", "EncryptionStatus"))
+    s3.put_object(Bucket=bucket, Key="part", Body=body)
+    md5 = hashlib.md5(body).hexdigest()
+    report.manifest = {"files": [{"key": "part", "size": len(body), "MD5checksum": md5}]}
+    assert verdicts(alone(f"s3://{bucket}/", report.store(s3)), 14) == {"fail": 1, "pass": 1}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fileFormat": "Avro"},
+        {"files": [{"key": "x", "size": 1, "MD5checksum": "none"}]},
+        {"files": None},
+        {"creationTimestamp": "soon"},
+        {"fileSchema": "Bucket, Size"},
+    ],
+)
+def test_an_unknown_manifest(s3: Any, bucket: str, changed: dict[str, Any]) -> None:
+    """A manifest of another form leaves every control unknown, and says why."""
+    manifest = Report(bucket, bucket, LINES, manifest=changed).store(s3)
+    assert "the inventory cannot be used" in unknown(alone(f"s3://{bucket}/", manifest))
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "manifest.checksum"])
+def test_a_tampered_manifest(s3: Any, bucket: str, file: str) -> None:
+    """The checksum of the manifest is compared, whichever of the two was changed."""
+    uri = Report(bucket, bucket, LINES).store(s3)
+    key = uri.removeprefix(f"s3://{bucket}/").replace("manifest.json", file)
+    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    s3.put_object(Bucket=bucket, Key=key, Body=body.replace(b"1", b"2").replace(b"a", b"b"))
+    assert "its MD5 is not the one" in unknown(alone(f"s3://{bucket}/", uri))
+
+
+def test_a_manifest_without_checksum(s3: Any, bucket: str) -> None:
+    """Without its checksum a manifest is not believed."""
+    uri = Report(bucket, bucket, LINES).store(s3)
+    key = uri.removeprefix(f"s3://{bucket}/").replace("manifest.json", "manifest.checksum")
+    s3.delete_object(Bucket=bucket, Key=key)
+    assert "manifest.checksum cannot be read" in unknown(alone(f"s3://{bucket}/", uri))
+
+
+def test_a_manifest_that_may_not_be_read(s3: Any, bucket: str) -> None:
+    """A refusal leaves every control unknown, and names the action."""
+    uri = Report(bucket, bucket, LINES).store(s3)
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.path.endswith("manifest.json"):
+            return Answer(403, dict(DENIED.headers), DENIED.body)
+        return forward()
+
+    with watched(spoil):
+        found = alone(f"s3://{bucket}/", uri)
+    unknown(found)
+    assert {each.missing_actions for each in found} == {("s3:GetObject",)}
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda uri: uri.replace("manifest.json", "other.json"), ConfigError),
+        (lambda uri: uri.replace("/all/", "/none/"), ObjectNotFoundError),
+    ],
+)
+def test_what_is_no_manifest(
+    s3: Any, bucket: str, change: Callable[[str], str], error: type[Exception]
+) -> None:
+    """A URI that leads to no manifest is the caller's error."""
+    uri = Report(bucket, bucket, LINES).store(s3)
+    with pytest.raises(error):
+        alone(f"s3://{bucket}/", change(uri))
+
+
+def test_the_inventory_of_another_bucket(s3: Any, bucket: str) -> None:
+    """A report about another bucket is refused before a row is counted."""
+    uri = Report("somebody-elses", bucket, LINES).store(s3)
+    with pytest.raises(ConfigError, match="somebody-elses"):
+        alone(f"s3://{bucket}/", uri)
+
+
+def test_without_pyarrow(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CSV needs no pyarrow; Parquet says what to install."""
+    reports = {kind: Report(bucket, bucket, LINES, kind).store(s3) for kind in ("CSV", "Parquet")}
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert alone(f"s3://{bucket}/", reports["CSV"])
+    with pytest.raises(ConfigError, match="pyarrow") as caught:
+        alone(f"s3://{bucket}/", reports["Parquet"])
+    assert "s3crypt[parquet]" in str(caught.value.hint)
+
+
+def test_the_destination_in_a_manifest_is_not_followed(s3: Any, bucket: str) -> None:
+    """Parts are read from the bucket that the manifest is in, wherever it says they are."""
+    changed = {"destinationBucket": "arn:aws:s3:::somewhere-else"}
+    uri = Report(bucket, bucket, LINES, manifest=changed).store(s3)
+    assert json.loads(
+        s3.get_object(Bucket=bucket, Key=uri.removeprefix(f"s3://{bucket}/"))["Body"].read()
+    )["destinationBucket"].endswith("somewhere-else")
+    assert verdicts(alone(f"s3://{bucket}/", uri), 14) == {"fail": 3, "pass": 1}
