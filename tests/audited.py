@@ -344,6 +344,27 @@ def granted(**more: Any) -> Made:
     return made
 
 
+def granted_to_service() -> Made:
+    """Make a key with a grant to a service for one resource."""
+    resource = {"SourceArn": "arn:aws:backup:us-east-1:123456789012:backup-vault:acme"}
+    return granted(GranteeServicePrincipal="backup.amazonaws.com", Constraints=resource)
+
+
+def granted_to_any_source() -> Made:
+    """Make a key with a grant to a service, of which KMS says that it has no constraint."""
+    made = granted_to_service()
+
+    def says(asked: Asked, answer: Answer) -> Answer:
+        if operation_of(asked) == "ListGrants":
+            said = json.loads(answer.body)
+            for each in said["Grants"]:
+                each.pop("Constraints", None)
+            reply(answer, json.dumps(said))
+        return answer
+
+    return Made(made.arn, made.bucket, says)
+
+
 # --- The account -------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from relay import Answer, Asked, relaying
 from s3crypt_cli.main import run
 from sandbox_samples import ssec
 
+from s3crypt.aws import Clients
 from s3crypt.buckets import configuration
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def undo(line: str) -> None:
         assert words[0] == "aws", part
         service = words[1].replace("s3api", "s3")
         options = dict(zip(words[3::2], words[4::2], strict=True))
-        client = boto3.client(service, region_name=options.pop("--region"))  # type: ignore[call-overload]
+        client: Any = _client(service, options.pop("--region"))
         method = words[2].replace("-", "_")
         operation = client.meta.method_to_api_mapping[method]
         members = client.meta.service_model.operation_model(operation).input_shape.members
@@ -96,6 +97,13 @@ def undo(line: str) -> None:
             is_text = members[name].type_name == "string"
             arguments[name] = text if is_text else json.loads(text)
         getattr(client, method)(**arguments)
+
+
+def _client(service: str, region: str) -> Any:
+    if service == "s3control":
+        # botocore puts the account before the sandbox's address, which gives no name.
+        return Clients[Any]("s3control").get(region)
+    return boto3.client(service, region_name=region)  # type: ignore[call-overload]
 
 
 def plain(s3: Any) -> str:

@@ -191,10 +191,11 @@ class Look:
     def _managed(self, policy: Any) -> Iterator[SeenPolicy]:
         for version in policy.get("PolicyVersionList") or ():
             if version.get("IsDefaultVersion"):
-                judged = self._judged("policy", str(policy["Arn"]), self._services.region)
+                arn = str(policy["Arn"])
+                judged = self._judged("policy", arn, self._services.region)
                 changed = version.get("CreateDate") or policy.get("UpdateDate")
                 since = changed.astimezone(UTC) if changed else None
-                name = str(policy["PolicyName"])
+                name = arn.rpartition("/")[2]
                 yield SeenPolicy(judged, Kind.MANAGED, name, version["Document"], since)
 
     def _policy(self, kind: Kind, arn: str, policy: Any) -> SeenPolicy:
