@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import audited
@@ -18,14 +24,18 @@ from s3crypt import sandbox as sandboxes
 from s3crypt.audit import Auditor
 from s3crypt.audit.actions import ACTIONS, OPERATIONS
 from s3crypt.audit.controls import CONTROLS
-from s3crypt.audit.values import Verdict
+from s3crypt.audit.records import from_record, to_record
+from s3crypt.audit.responsibility import DUTIES, fill
+from s3crypt.audit.values import Finding, Fix, Resource, Verdict
+from s3crypt.hardening import statements
+from s3crypt.jobs import Journal
+from s3crypt.policy import Document, Scope, bucket_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from relay import Answer, Asked
-
-    from s3crypt.audit.values import Finding
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b6a"
 
@@ -303,3 +313,135 @@ def test_a_bucket_that_is_not_there_is_an_error() -> None:
     """A name that was given has to exist."""
     with pytest.raises(ObjectNotFoundError):
         list(Auditor().configuration([new_name()], account=False))
+
+
+# --- Resuming ----------------------------------------------------------------------------------
+
+_KILLED = """if True:
+    import os, signal, sys
+    from s3crypt.audit import Auditor
+    from s3crypt.jobs import Journal
+
+    path, *names = sys.argv[1:]
+    with Journal.open(path, {"verb": "audit"}) as journal:
+        for finding in Auditor().configuration(names, account=False, journal=journal):
+            if finding.resource.kind == "key":
+                os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_an_audit_that_was_killed_goes_on(tmp_path: Path) -> None:
+    """The findings are those of an audit that was not, and no bucket is asked for again."""
+    names = [str(audited.of_key(audited.key()).bucket) for _ in range(3)]
+    command = [sys.executable, "-c", _KILLED, str(tmp_path / "journal"), *names]
+    done = subprocess.run(command, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    whole = list(Auditor().configuration(names, account=False))
+    with watched() as relay, Journal.open(tmp_path / "journal", {"verb": "audit"}) as journal:
+        resumed = list(Auditor().configuration(names, account=False, journal=journal))
+    order = attrgetter("id")
+    assert sorted(resumed, key=order) == sorted(whole, key=order)
+    asked = [each.target for each in relay.asked if any(name in each.target for name in names)]
+    assert asked == []
+
+
+def test_what_was_unknown_is_looked_at_again(tmp_path: Path) -> None:
+    """A right that was given meanwhile counts."""
+    made = audited.good_key()
+    path = tmp_path / "journal"
+    for hidden, expected in (("GetKeyPolicy", Verdict.UNKNOWN), ("", Verdict.PASS)):
+        with watched(hiding(hidden)), Journal.open(path, {"verb": "audit"}) as journal:
+            names = [str(made.bucket)]
+            found = list(Auditor().configuration(names, account=False, journal=journal))
+        (policy,) = [each for each in found if each.control.id == "KMS.5"]
+        assert policy.verdict is expected
+
+
+# --- A Deny is read whole ----------------------------------------------------------------------
+
+
+def _partly(change: Callable[[dict[str, Any]], None]) -> Document:
+    """Return the policy that s3crypt makes, each of its statements changed."""
+    document = bucket_policy(Scope.of("acme", key_arns=(KEY,))).to_json()
+    for statement in document["Statement"]:
+        change(statement)
+    return Document.parse(document)
+
+
+PARTS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "a prefix": lambda each: each.update(Resource="arn:aws:s3:::acme/logs/*"),
+    "all but a prefix": lambda each: each.update(
+        NotResource=str(each.pop("Resource")) and "arn:aws:s3:::acme/logs/*"
+    ),
+    "one account": lambda each: each.update(Principal={"AWS": audited.ROOT}),
+    "all but one account": lambda each: each.update(
+        NotPrincipal={"AWS": each.pop("Principal") and audited.ROOT}
+    ),
+    "a part of the actions": lambda each: each.update(Action="s3:PutObjectAcl"),
+    "one network": lambda each: each["Condition"].update(IpAddress={"aws:SourceIp": "10.0.0.0/8"}),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_deny_of_a_part_does_not_pass(part: str) -> None:
+    """Neither for TLS nor for other keys."""
+    document = _partly(PARTS[part])
+    assert not statements.refuses_plain_http(document, "aws", "acme")
+    assert not statements.refuses_other_keys(document, "aws", "acme", KEY)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_policy_that_s3crypt_makes_passes(strict: bool) -> None:
+    """For TLS and for other keys, and for these even where it is wider."""
+    document = bucket_policy(Scope.of("acme", key_arns=(KEY,), strict=strict))
+    assert statements.refuses_plain_http(document, "aws", "acme")
+    assert statements.refuses_other_keys(document, "aws", "acme", KEY)
+    wider = _partly(lambda each: each.update(Action="s3:*", Resource="*"))
+    assert statements.refuses_other_keys(wider, "aws", "acme", KEY)
+
+
+# --- Records and responsibility ----------------------------------------------------------------
+
+
+def test_a_record_is_the_finding() -> None:
+    """Every field is back, as a journal reads it."""
+    finding = Finding(
+        CONTROLS["S3CRYPT.18"],
+        Resource("objects", "arn:aws:s3:::acme/*", audited.ACCOUNT, "us-east-1"),
+        Verdict.FAIL,
+        "2 of 3 objects have no commitment.",
+        "suite",
+        since=datetime(2026, 11, 1, tzinfo=UTC),
+        fix=Fix("command", "s3crypt rotate s3://acme/"),
+        count=2,
+        looked_at=3,
+        sampled_from=0,
+        examples=("a", "b"),
+        is_claimed=True,
+        missing_actions=("s3:GetObject",),
+    )
+    assert from_record(json.loads(json.dumps(to_record(finding)))) == finding
+    plain = Finding(finding.control, finding.resource, Verdict.PASS, "All have commitment.")
+    assert from_record(json.loads(json.dumps(to_record(plain)))) == plain
+
+
+def test_responsibility_is_filled_from_findings() -> None:
+    """A failed control decides, then an unknown one; duties without a control have no verdict."""
+    resource = Resource("bucket", "arn:aws:s3:::acme", audited.ACCOUNT, "us-east-1")
+    found = [
+        Finding(CONTROLS[control], resource, verdict, "")
+        for control, verdict in (
+            ("S3.5", Verdict.PASS),
+            ("S3.14", Verdict.PASS),
+            ("S3.15", Verdict.UNKNOWN),
+            ("S3.22", Verdict.UNKNOWN),
+            ("S3.23", Verdict.FAIL),
+        )
+    ]
+    rows = {(row.duty.duty, row.duty.mode, row.duty.owner): row.verdict for row in fill(found)}
+    assert rows["in transit", "every mode", "you"] is Verdict.PASS
+    assert rows["recovery", "every mode", "you"] is Verdict.UNKNOWN
+    assert rows["logging", "every mode", "you"] is Verdict.FAIL
+    assert rows["physical", "every mode", "AWS"] is None
+    named = {control for duty in DUTIES for control in duty.controls}
+    assert named <= CONTROLS.keys()
