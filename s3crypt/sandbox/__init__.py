@@ -44,6 +44,7 @@ __all__ = [
     "EXAMPLE_BUCKET",
     "REGION",
     "Running",
+    "deliver_trails",
     "environment",
     "reset",
     "running",
@@ -60,6 +61,8 @@ EXAMPLE_ALIAS = "alias/reports"
 # What the server's modules must know as well; the public face is `__all__`.
 HOST = "127.0.0.1"
 TOKEN_HEADER = "x-s3crypt-token"  # noqa: S105  a header's name
+# Whoever signs with it is the root user of the account.
+ROOT_ACCESS_KEY = "s3crypt-sandbox-root"  # an example, no secret
 # In every reply, so that a client can tell the sandbox from services that know less of S3.
 SANDBOX_HEADER = "x-s3crypt-sandbox"
 # As botocore spells them in the names of variables.
@@ -140,6 +143,18 @@ def share_key(running: Running, region: str = REGION) -> str:
         ConfigError: The sandbox does not answer, or does not know the token.
     """
     return str(_told(running, f"shared-keys?region={region}")["arn"])
+
+
+def deliver_trails(running: Running) -> list[str]:
+    """Write the log files of all trails that log, as CloudTrail does every few minutes.
+
+    Returns:
+        The URIs of the new files, each with the events since the last call.
+
+    Raises:
+        ConfigError: The sandbox does not answer, or does not know the token.
+    """
+    return list(_told(running, "trails")["files"])
 
 
 def status() -> Running | None:

@@ -28,7 +28,8 @@ from moto.s3.exceptions import AccessDeniedByLock
 from moto.s3.models import OWNER, FakeBucket, FakeDeleteMarker, s3_backends
 from moto.sts.models import sts_backends
 
-from . import HOST
+from . import HOST, ROOT_ACCESS_KEY
+from .key_uses import KeyUses
 from .policies import denies_everybody, statements_of
 from .wire import Refusal, Reply, Request
 
@@ -51,6 +52,7 @@ class Moto:
         # moto's own dispatcher would look through its folder of services at every request.
         self._applications: dict[str, Any] = {name: _CREATE(name) for name in ("s3", "kms")}
         self._guard = threading.Lock()
+        self.key_uses = KeyUses()
         self._kms = kms_models.kms_backends[self.account]
         self._s3 = s3_backends[self.account]["aws"]
         self._iam = iam_models.iam_backends[self.account]["aws"]
@@ -195,20 +197,29 @@ class Moto:
         """Add tags to moto's KMS key."""
         self._kms[region].tag_resource(key.id, dict(tags))
 
+    def session(self, access_key: str) -> Any | None:
+        """Return moto's session of a role whose access key this is."""
+        return self._sts.get_assumed_role_from_access_key(access_key)
+
+    def user_of(self, access_key: str) -> Any | None:
+        """Return moto's IAM user whose access key this is."""
+        return self._iam.get_user_from_access_key_id(access_key)
+
     def caller(self, request: Request) -> str:
         """Return the ARN of the user, or of the role's session, whose access key signed a request.
 
         A key that was not made here is that of a user named sandbox.
         """
         key = request.scope[0] if request.scope else ""
-        found: Any = self._sts.get_assumed_role_from_access_key(key)
-        found = found or self._iam.get_user_from_access_key_id(key)
+        if key == ROOT_ACCESS_KEY:
+            return f"arn:aws:iam::{self.account}:root"
+        found: Any = self.session(key) or self.user_of(key)
         return str(found.arn) if found else f"arn:aws:iam::{self.account}:user/sandbox"
 
     def caller_arns(self, request: Request) -> frozenset[str]:
         """Return the ARNs by which a policy may name the caller: also the role of a session."""
         arn = self.caller(request)
-        session = self._sts.get_assumed_role_from_access_key(request.scope[0])
+        session = self.session(request.scope[0])
         return frozenset({arn} if session is None else {arn, session.role_arn})
 
     def role(self, name: str) -> Any | None:
@@ -235,6 +246,11 @@ class Moto:
         """Return moto's trail of this name or ARN in its home region."""
         held = _BACKENDS("cloudtrail")[self.account][region].trails.values()
         return next((trail for trail in held if name in {trail.trail_name, trail.arn}), None)
+
+    def trails(self) -> list[Any]:
+        """Return all of moto's trails, each from its home region."""
+        regions = _BACKENDS("cloudtrail")[self.account].values()
+        return [trail for held in regions for trail in held.trails.values()]
 
     def has_principal(self, arn: str) -> bool:
         """Return whether an ARN of this account is that of a role or user; True for others."""

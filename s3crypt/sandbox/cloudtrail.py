@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CloudTrail's rules: trails whose bucket takes their logs, and the events they select.
 
-moto keeps the trails. Nothing is logged: a trail here is a configuration, and no log is delivered.
+moto keeps the trails. What they log, and what LookupEvents answers, is in `events`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .events.delivery import begin, status
+from .events.lookup import Lookup
 from .policies import is_about, listed, principals_of, statements_of
 from .wire import Refusal, Reply, Request, json_reply
 
 if TYPE_CHECKING:
     from .backend import Moto
+    from .events.store import Events
 
 _PRINCIPAL = ("Service", "cloudtrail.amazonaws.com")
 _DEFAULT_SELECTORS = (
@@ -32,17 +35,25 @@ _DEFAULT_SELECTORS = (
 class CloudTrail:
     """The CloudTrail rules, applied one request at a time."""
 
-    def __init__(self, moto: Moto) -> None:
+    def __init__(self, moto: Moto, events: Events) -> None:
         self._moto = moto
+        self._events = events
+        self._lookup = Lookup(events)
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
         """Answer, or let moto; raise Refusal for requests that CloudTrail would refuse."""
         asked: dict[str, Any] = json.loads(request.body or b"{}")
+        if request.operation == "LookupEvents":
+            return _reply(self._lookup(request.region, asked))
         with self._lock:
             match request.operation:
                 case "CreateTrail":
                     self._check_trail(request, asked)
+                case "StartLogging":
+                    begin(self._trail(request, asked), self._events)
+                case "GetTrailStatus":
+                    return self._status(request, asked)
                 case "PutEventSelectors":
                     return self._put_selectors(request, asked)
                 case "GetEventSelectors":
@@ -117,6 +128,11 @@ class CloudTrail:
             said["EventSelectors"] = trail.event_selectors or list(_DEFAULT_SELECTORS)
         return _reply(said)
 
+    def _status(self, request: Request, asked: dict[str, Any]) -> Reply:
+        """Return whether a trail logs, and how its last delivery went."""
+        trail, reply = self._trail(request, asked), self._moto(request)
+        return _reply(json.loads(reply.body) | status(trail))
+
     def _trails(self, request: Request, asked: dict[str, Any]) -> Reply:
         """Return the descriptions of all trails, or of those that are named."""
         reply = self._moto(request)
@@ -133,7 +149,7 @@ class CloudTrail:
         return bool(getattr(trail, "s3crypt_selects", False))
 
     def _trail(self, request: Request, asked: dict[str, Any]) -> Any:
-        name = str(asked.get("TrailName", ""))
+        name = str(asked.get("TrailName") or asked.get("Name", ""))
         trail = self._moto.trail(name, request.region)
         if trail is None:
             raise Refusal(

@@ -22,6 +22,9 @@ from . import REGION, SANDBOX_HEADER, TOKEN_HEADER, examples
 from .access_analyzer import AccessAnalyzer
 from .backend import Moto
 from .cloudtrail import CloudTrail
+from .events.delivery import PRINCIPAL, deliver
+from .events.recorder import Recorder
+from .events.store import Events
 from .iam import IAM
 from .kms.service import KMS
 from .s3.customer_keys import SOURCE_SSE_C, SSE_C
@@ -45,9 +48,11 @@ class Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], token: str) -> None:
         self._token = token.encode("latin-1")
         self._moto = Moto()
+        self._events = Events()
+        self._recorder = Recorder(self._moto, self._events)
         self._services: dict[str, Service] = {
             "access-analyzer": AccessAnalyzer(),
-            "cloudtrail": CloudTrail(self._moto),
+            "cloudtrail": CloudTrail(self._moto, self._events),
             "iam": IAM(self._moto),
             "kms": KMS(self._moto),
             "s3": S3(self._moto),
@@ -62,11 +67,16 @@ class Server(ThreadingHTTPServer):
         service = self._services[request.service]
         try:
             _check_sender(request)
-            if not is_whole:
-                raise incomplete()
-            return service(request)
         except Refusal as refusal:
             return service.refused(request, refusal)
+        try:
+            if not is_whole:
+                raise incomplete()
+            reply = service(request)
+        except Refusal as refusal:
+            reply = service.refused(request, refusal)
+        self._recorder.record(request, reply)
+        return reply
 
     def own(self, request: Request) -> Reply:
         """Answer a path under /_s3crypt/, to the holder of the token only."""
@@ -87,11 +97,25 @@ class Server(ThreadingHTTPServer):
     def _reset(self) -> Reply:
         self._moto.reset()
         examples.make(lambda wanted: self.aws(wanted, is_whole=True))
+        self._recorder.clear()
         return self._forget()
 
     def _share(self, request: Request) -> Reply:
         region = request.query.get("region", REGION)
         return json_reply(200, {"arn": self._moto.share_key(region).arn})
+
+    def _deliver(self) -> Reply:
+        return json_reply(200, {"files": deliver(self._moto, self._events, self._put_of_trail)})
+
+    def _put_of_trail(self, request: Request) -> Reply:
+        """Answer CloudTrail's own request to S3."""
+        service = self._services["s3"]
+        try:
+            reply = service(request)
+        except Refusal as refusal:
+            reply = service.refused(request, refusal)
+        self._recorder.record(request, reply, service=PRINCIPAL)
+        return reply
 
     def _stop(self) -> Reply:
         threading.Thread(target=self.shutdown, daemon=True).start()
@@ -104,6 +128,7 @@ class Server(ThreadingHTTPServer):
         ("GET", "requests"): lambda self, _: json_reply(200, list(self.log)),
         ("POST", "reset"): lambda self, _: self._reset(),
         ("POST", "shared-keys"): lambda self, request: self._share(request),
+        ("POST", "trails"): lambda self, _: self._deliver(),
         ("POST", "stop"): lambda self, _: self._stop(),
     }
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from s3crypt.sandbox.key_uses import KeyUse
 from s3crypt.sandbox.kms.keys import check_key
 from s3crypt.sandbox.wire import Refusal, Reply, Request
 
@@ -20,6 +21,8 @@ from .operations import ANY, OBJECT, Operation, Rules
 from .refusals import access_denied, invalid, invalid_request
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from s3crypt.sandbox.backend import Moto
 
 SSE = "x-amz-server-side-encryption"
@@ -70,12 +73,14 @@ def wanted_seal(moto: Moto, request: Request) -> Seal:
     if algorithm == "AES256":
         return Seal("AES256")
     wants_bucket_key = default.bucket_key if bucket_key is None else bucket_key == "true"
-    return Seal(
-        algorithm,
-        kms_key(moto, key or "alias/aws/s3", request.region, "kms:GenerateDataKey").arn,
-        wants_bucket_key and algorithm == "aws:kms",
-        context,
+    has_bucket_key = wants_bucket_key and algorithm == "aws:kms"
+    named = kms_key(
+        moto,
+        key or "alias/aws/s3",
+        request.region,
+        Purpose.of("GenerateDataKey", request.bucket, request.key, context, has_bucket_key),
     )
+    return Seal(algorithm, named.arn, has_bucket_key, context)
 
 
 def check_managed_headers_absent(request: Request) -> None:
@@ -97,17 +102,18 @@ def check_customer_key(seal: Seal, given_md5: str | None) -> None:
         raise access_denied()
 
 
-def check_decrypting(moto: Moto, seal: Seal) -> None:
-    """Refuse unless S3 may decrypt with the KMS key of a seal, if that has one."""
+def check_decrypting(moto: Moto, seal: Seal, bucket: str, name: str) -> None:
+    """Refuse unless S3 may decrypt an object with the KMS key of its seal, if that has one."""
     if seal.key_arn is not None:
-        kms_key(moto, seal.key_arn, seal.key_arn.split(":")[3], "kms:Decrypt")
+        purpose = Purpose.of("Decrypt", bucket, name, seal.context, seal.bucket_key)
+        kms_key(moto, seal.key_arn, seal.key_arn.split(":")[3], purpose)
 
 
 def check_readable(moto: Moto, thing: Any, given_md5: str | None) -> None:
     """Refuse unless an object's bytes may be read with the SSE-C key of this MD5, or none."""
     seal = seal_of(thing)
     check_customer_key(seal, given_md5)
-    check_decrypting(moto, seal)
+    check_decrypting(moto, seal, thing.bucket_name, thing.name)
 
 
 def check_source_readable(moto: Moto, request: Request, source: Any) -> None:
@@ -162,19 +168,43 @@ def _check_context(context: str | None, algorithm: str | None) -> None:
         )
 
 
-def kms_key(moto: Moto, reference: str, region: str, action: str) -> Any:
-    """Return a usable KMS key, refusing as S3 does: KMS's code after a `KMS.`."""
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What S3 asks KMS for: an operation, and the encryption context that it sends."""
+
+    operation: str
+    context: Mapping[str, str] = field(default_factory=dict)
+    has_bucket_key: bool = False
+
+    @classmethod
+    def of(
+        cls, operation: str, bucket: str, name: str, extra: str | None, has_bucket_key: bool
+    ) -> Purpose:
+        """Return the purpose of an object; a Bucket Key's context has the bucket only."""
+        arn = f"arn:aws:s3:::{bucket}" if has_bucket_key else f"arn:aws:s3:::{bucket}/{name}"
+        pairs = json.loads(base64.b64decode(extra)) if extra else {}
+        return cls(operation, {**pairs, "aws:s3:arn": arn}, has_bucket_key)
+
+
+def kms_key(moto: Moto, reference: str, region: str, purpose: Purpose) -> Any:
+    """Return a usable KMS key, refusing as S3 does: KMS's code after a `KMS.`.
+
+    The use is noted, for the record of what S3 asked KMS.
+    """
     key = moto.key(reference, region)
     if key is None:
         raise invalid(f"Key '{reference}' does not exist", "KMS.NotFoundException")
     if key.key_spec != "SYMMETRIC_DEFAULT":
         raise invalid(f"{key.arn} is not a symmetric key.", "KMS.UnsupportedOperationException")
+    noted = KeyUse(purpose.operation, key, purpose.context, purpose.has_bucket_key)
     try:
-        check_key(key, action)
+        check_key(key, f"kms:{purpose.operation}")
     except Refusal as refusal:
+        moto.key_uses.note(replace(noted, refusal=refusal))
         if refusal.code == "AccessDeniedException":
             raise access_denied(refusal.message) from None
         raise invalid(refusal.message, f"KMS.{refusal.code}") from None
+    moto.key_uses.note(noted)
     return key
 
 

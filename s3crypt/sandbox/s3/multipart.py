@@ -57,7 +57,7 @@ def _upload_part(moto: Moto, request: Request) -> Reply:
     upload = _open_upload(moto, request)
     seal = seal_of(upload)
     _check_key_given(seal, customer_md5(request))
-    check_decrypting(moto, seal)
+    check_decrypting(moto, seal, request.bucket, request.key)
     check_part(request, upload)
     if request.copy_source is not None:
         source = moto.object(*request.copy_source)

@@ -19,7 +19,7 @@ from s3crypt.sandbox.wire import Refusal
 
 from .bucket_documents import Kind, documents_of, kept, malformed, text_of
 from .bucket_encryption import default_of
-from .encryption import Seal, check_decrypting, kms_key, seal_of
+from .encryption import Purpose, Seal, check_decrypting, kms_key, seal_of
 from .refusals import access_denied, invalid, invalid_request
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ def replicate(moto: Moto, bucket: str, thing: Any) -> None:
         if seal_of(thing).key_arn is not None and not rule.takes_kms:
             continue
         try:
-            replica_seal = _replica_seal(moto, rule, thing)
+            with moto.key_uses.apart():
+                replica_seal = _replica_seal(moto, rule, thing)
             _check_role(moto, found)
         except Refusal:
             thing.s3crypt_replication = "FAILED"
@@ -202,8 +203,9 @@ def _replica_seal(moto: Moto, rule: _Rule, thing: Any) -> Seal:
     if seal.key_arn is None:
         return seal
     assert target is not None
-    check_decrypting(moto, seal)
-    key = kms_key(moto, rule.replica_key or "", target.region_name, "kms:Encrypt")
+    check_decrypting(moto, seal, thing.bucket_name, thing.name)
+    purpose = Purpose.of("Encrypt", rule.destination, thing.name, None, seal.bucket_key)
+    key = kms_key(moto, rule.replica_key or "", target.region_name, purpose)
     return replace(seal, key_arn=key.arn)
 
 

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes a record of each request and its reply, and of what S3 asked KMS to answer it.
+
+Form: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.sandbox.kms.materials import Use
+from s3crypt.sandbox.wire import xml_text
+
+from . import kms, others, s3
+from .identities import Identities, Identity, of_service
+from .store import Event, Events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from s3crypt.sandbox.backend import Moto
+    from s3crypt.sandbox.key_uses import KeyUse
+    from s3crypt.sandbox.wire import Reply, Request
+
+    from .facts import Facts
+
+# Who asks KMS where S3 does so for a caller; as records name it since 2026.
+S3_FOR_A_CALLER = "fas.s3.amazonaws.com"
+_INTERNAL = "AWS Internal"
+_ADDRESS = "127.0.0.1"
+# A Bucket Key serves the requests of one caller for a while.
+_BUCKET_KEY_SECONDS = 300
+_BUCKET_KEYS = 10_000
+_CODES = {403: "AccessDenied", 404: "NoSuchKey", 412: "PreconditionFailed", 304: "NotModified"}
+_TYPE = re.compile(rb'"__type"\s*:\s*"(?:[^"#]*#)?([^"]+)"')
+
+
+class Recorder:
+    """Records the requests to a sandbox's services."""
+
+    def __init__(self, moto: Moto, events: Events) -> None:
+        self._moto = moto
+        self._events = events
+        self._identities = Identities(moto)
+        self._bucket_keys: dict[tuple[str, ...], float] = {}
+        self._facts: dict[str, Callable[[Request, Reply], Facts | None]] = {
+            "access-analyzer": _other("access-analyzer.amazonaws.com", "ValidatePolicy"),
+            "cloudtrail": _other("cloudtrail.amazonaws.com"),
+            "iam": lambda request, reply: others.iam_facts(moto, request, reply),
+            "kms": lambda request, reply: kms.facts(moto, request, reply),
+            "s3": lambda request, reply: s3.facts(moto, request, reply),
+            "s3control": lambda request, _: s3.control_facts(moto, request),
+            "sts": lambda request, reply: others.sts_facts(moto, request, reply),
+        }
+
+    def clear(self) -> None:
+        """Forget all events and who sent them."""
+        self._events.clear()
+        self._identities.clear()
+        self._bucket_keys.clear()
+
+    def record(self, request: Request, reply: Reply, *, service: str | None = None) -> None:
+        """Keep the events of a request.
+
+        `service` is the principal of a service of AWS that sent it; None stands for the caller.
+        """
+        uses = self._moto.key_uses.take()
+        facts = self._facts[request.service](request, reply)
+        if facts is None:
+            return
+        identity = self._identity(request) if service is None else of_service(service)
+        sender = None if service is None else {"sourceIPAddress": service, "userAgent": service}
+        made = self._add(request, reply, facts, identity, sender)
+        if request.service == "kms":
+            self._after_kms(request, reply, made)
+        for use in uses:
+            self._add_use(request, identity, use)
+
+    def _identity(self, request: Request) -> Identity:
+        scope = request.scope
+        key = scope[0] if scope else request.query.get("AWSAccessKeyId", "")
+        return self._identities.of(key)
+
+    def _add(
+        self,
+        request: Request,
+        reply: Reply,
+        facts: Facts,
+        identity: Identity,
+        more: dict[str, Any] | None = None,
+    ) -> Event:
+        record = {**_common(request, facts, identity, self._moto.account), **(more or {})}
+        record["requestID"] = _request_id(reply)
+        if reply.status >= 300:
+            record |= _error(reply)
+        return self._keep(facts, identity, record)
+
+    def _keep(self, facts: Facts, identity: Identity, record: dict[str, Any]) -> Event:
+        moment = time.time()
+        record["eventTime"] = _written(moment)
+        # A long name or policy is the same text as the one in the request: no copy is made.
+        text = json.dumps(record, separators=(",", ":"))
+        event = Event(
+            self._events.next_number(),
+            moment,
+            facts.region,
+            facts.is_management,
+            facts.is_read_only,
+            facts.name,
+            facts.source,
+            record["eventID"],
+            identity.username,
+            identity.access_key,
+            facts.named,
+            text,
+        )
+        self._events.add(event)
+        return event
+
+    def _after_kms(self, request: Request, reply: Reply, made: Event) -> None:
+        """Keep the last use of the keys of a request, or the event of the rotation it caused."""
+        if reply.status != 200:
+            return
+        if request.operation in kms.CRYPTOGRAPHIC:
+            use = Use(request.operation, made.moment, made.id, _request_id(reply))
+            for key in kms.used_keys(self._moto, request):
+                key.s3crypt_last_use = use
+        if request.operation == "RotateKeyOnDemand":
+            (key,) = kms.used_keys(self._moto, request)
+            self._add_rotation(request, key)
+
+    def _add_rotation(self, request: Request, key: Any) -> None:
+        facts, details = kms.rotation(key)
+        account = self._moto.account
+        identity = Identity({"accountId": account, "invokedBy": _INTERNAL})
+        record = _common(request, facts, identity, account)
+        record |= {"sourceIPAddress": _INTERNAL, "userAgent": _INTERNAL}
+        record |= {"eventType": "AwsServiceEvent", "serviceEventDetails": details}
+        self._keep(facts, identity, record)
+
+    def _add_use(self, request: Request, identity: Identity, use: KeyUse) -> None:
+        facts = kms.facts_of_use(use)
+        if use.has_bucket_key and use.refusal is None and self._is_cached(request, identity, use):
+            return
+        said = {**identity.said, "invokedBy": S3_FOR_A_CALLER}
+        caller = replace(identity, said=said)
+        record = _common(request, facts, caller, self._moto.account)
+        record |= {"sourceIPAddress": S3_FOR_A_CALLER, "userAgent": S3_FOR_A_CALLER}
+        record["requestID"] = str(uuid.uuid4())
+        if use.refusal is not None:
+            code = use.refusal.code.removesuffix("Exception")
+            is_denied = code == "AccessDenied"
+            record["errorCode"] = code if is_denied else use.refusal.code
+            record["errorMessage"] = use.refusal.message
+        event = self._keep(facts, caller, record)
+        if use.refusal is None:
+            last = Use(use.operation, event.moment, event.id, record["requestID"])
+            use.key.s3crypt_last_use = last
+
+    def _is_cached(self, request: Request, identity: Identity, use: KeyUse) -> bool:
+        """Return whether a Bucket Key is there for a caller, so that KMS is not asked."""
+        now = time.monotonic()
+        who = str(identity.said.get("arn") or identity.said.get("invokedBy"))
+        what = (who, request.bucket, use.key.arn, use.operation, use.context["aws:s3:arn"])
+        until = self._bucket_keys.get(what, 0.0)
+        if until > now:
+            return True
+        if len(self._bucket_keys) >= _BUCKET_KEYS:
+            self._bucket_keys.clear()
+        self._bucket_keys[what] = now + _BUCKET_KEY_SECONDS
+        return False
+
+
+def _common(request: Request, facts: Facts, identity: Identity, account: str) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "eventVersion": "1.11",
+        "userIdentity": identity.said,
+        "eventTime": "",
+        "eventSource": facts.source,
+        "eventName": facts.name,
+        "awsRegion": facts.region,
+        "sourceIPAddress": _ADDRESS,
+        "userAgent": f"[{request.headers.get('user-agent', '')}]"
+        if facts.source.startswith("s3.")
+        else request.headers.get("user-agent", ""),
+        "requestParameters": facts.parameters,
+        "responseElements": facts.elements,
+    }
+    if facts.additional:
+        record["additionalEventData"] = facts.additional
+    record |= {
+        "eventID": str(uuid.uuid4()),
+        "readOnly": facts.is_read_only,
+    }
+    if facts.resources:
+        record["resources"] = facts.resources
+    if facts.api_version:
+        record["apiVersion"] = facts.api_version
+    return record | {
+        "eventType": "AwsApiCall",
+        "managementEvent": facts.is_management,
+        "recipientAccountId": account,
+        "eventCategory": "Management" if facts.is_management else "Data",
+    }
+
+
+def _request_id(reply: Reply) -> str:
+    for name in ("x-amz-request-id", "x-amzn-requestid"):
+        found = reply.header(name)
+        if found:
+            return found
+    return str(uuid.uuid4())
+
+
+def _error(reply: Reply) -> dict[str, str]:
+    """Return code and message of a reply that refuses, in any service's form."""
+    of_json = _TYPE.search(reply.body)
+    if of_json is not None:
+        code = of_json[1].decode("utf-8")
+        message = str(json.loads(reply.body).get("message", ""))
+        # KMS's own name for it is the exception's; records mostly have the short one.
+        short = "AccessDenied" if code == "AccessDeniedException" else code
+        return {"errorCode": short, "errorMessage": message}
+    text = reply.body.decode("utf-8", "replace")
+    code = xml_text(text, "Code") or _CODES.get(reply.status, "InternalError")
+    return {"errorCode": code, "errorMessage": xml_text(text, "Message") or code}
+
+
+def _written(moment: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+
+
+def _other(source: str, operation: str | None = None) -> Callable[[Request, Reply], Facts]:
+    return lambda request, _: others.json_facts(source, operation or request.operation, request)

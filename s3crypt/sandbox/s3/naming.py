@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The names of S3's operations, which its requests do not carry: that of events, and IAM's action.
+
+It must not know what an operation does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from s3crypt.sandbox.wire import Request
+
+_VERBS = {"GET": "Get", "PUT": "Put", "DELETE": "Delete", "HEAD": "Head", "POST": "Post"}
+# Query parameter -> what CloudTrail calls that part of a bucket.
+_OF_BUCKETS = {
+    "accelerate": "AccelerateConfiguration",
+    "acl": "BucketAcl",
+    "analytics": "BucketAnalyticsConfiguration",
+    "cors": "BucketCors",
+    "encryption": "BucketEncryption",
+    "intelligent-tiering": "BucketIntelligentTieringConfiguration",
+    "inventory": "BucketInventoryConfiguration",
+    "lifecycle": "BucketLifecycle",
+    "location": "BucketLocation",
+    "logging": "BucketLogging",
+    "metrics": "BucketMetricsConfiguration",
+    "notification": "BucketNotification",
+    "object-lock": "BucketObjectLockConfiguration",
+    "ownershipControls": "BucketOwnershipControls",
+    "policy": "BucketPolicy",
+    "policyStatus": "BucketPolicyStatus",
+    "publicAccessBlock": "BucketPublicAccessBlock",
+    "replication": "BucketReplication",
+    "requestPayment": "BucketRequestPayment",
+    "tagging": "BucketTagging",
+    "versioning": "BucketVersioning",
+    "website": "BucketWebsite",
+}
+# Likewise of an object.
+_OF_OBJECTS = {
+    "acl": "ObjectAcl",
+    "annotation": "ObjectAnnotation",
+    "attributes": "ObjectAttributes",
+    "legal-hold": "ObjectLegalHold",
+    "retention": "ObjectRetention",
+    "tagging": "ObjectTagging",
+    "torrent": "ObjectTorrent",
+}
+# Method and parameter -> name, where it follows from no rule.
+_BUCKET_OPERATIONS = {
+    ("DELETE", ""): "DeleteBucket",
+    ("GET", ""): "ListObjects",
+    ("GET", "uploads"): "ListMultipartUploads",
+    ("GET", "versions"): "ListObjectVersions",
+    ("HEAD", ""): "HeadBucket",
+    ("POST", "delete"): "DeleteObjects",
+    ("PUT", ""): "CreateBucket",
+}
+_OBJECT_OPERATIONS = {
+    ("DELETE", ""): "DeleteObject",
+    ("DELETE", "uploadId"): "AbortMultipartUpload",
+    ("GET", ""): "GetObject",
+    ("GET", "uploadId"): "ListParts",
+    ("HEAD", ""): "HeadObject",
+    ("POST", "restore"): "RestoreObject",
+    ("POST", "select"): "SelectObjectContent",
+    ("POST", "uploadId"): "CompleteMultipartUpload",
+    ("POST", "uploads"): "CreateMultipartUpload",
+    ("PUT", ""): "PutObject",
+    ("PUT", "encryption"): "UpdateObjectEncryption",
+    ("PUT", "uploadId"): "UploadPart",
+}
+_LEVELS = (
+    (_OF_BUCKETS, _BUCKET_OPERATIONS),
+    (_OF_OBJECTS, _OBJECT_OPERATIONS),
+)
+_PARAMETERS = tuple(
+    (*parts, *(parameter for _, parameter in operations if parameter))
+    for parts, operations in _LEVELS
+)
+_COPIES = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
+# Operation -> IAM's action, where that is not its name.
+_ACTIONS = {
+    "CompleteMultipartUpload": "PutObject",
+    "CopyObject": "PutObject",
+    "CreateMultipartUpload": "PutObject",
+    "DeleteBucketEncryption": "PutEncryptionConfiguration",
+    "DeleteBucketInventoryConfiguration": "PutInventoryConfiguration",
+    "DeleteBucketLifecycle": "PutLifecycleConfiguration",
+    "DeleteBucketOwnershipControls": "PutBucketOwnershipControls",
+    "DeleteBucketPublicAccessBlock": "PutBucketPublicAccessBlock",
+    "DeleteBucketReplication": "PutReplicationConfiguration",
+    "DeleteBucketTagging": "PutBucketTagging",
+    "DeleteObjects": "DeleteObject",
+    "GetBucketEncryption": "GetEncryptionConfiguration",
+    "GetBucketInventoryConfiguration": "GetInventoryConfiguration",
+    "GetBucketLifecycle": "GetLifecycleConfiguration",
+    "GetBucketReplication": "GetReplicationConfiguration",
+    "HeadBucket": "ListBucket",
+    "HeadObject": "GetObject",
+    "ListBuckets": "ListAllMyBuckets",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
+    "ListObjectVersions": "ListBucketVersions",
+    "ListObjects": "ListBucket",
+    "ListParts": "ListMultipartUploadParts",
+    "PutBucketEncryption": "PutEncryptionConfiguration",
+    "PutBucketInventoryConfiguration": "PutInventoryConfiguration",
+    "PutBucketLifecycle": "PutLifecycleConfiguration",
+    "PutBucketReplication": "PutReplicationConfiguration",
+    "UploadPart": "PutObject",
+    "UploadPartCopy": "PutObject",
+}
+
+
+def api_name(request: Request) -> str | None:
+    """Return the operation that a request to S3 is, as CloudTrail names it; None if it is none."""
+    if not request.bucket:
+        return "ListBuckets" if request.method == "GET" else None
+    is_object = bool(request.key)
+    parts, operations = _LEVELS[is_object]
+    asked = request.query
+    parameter = next((name for name in _PARAMETERS[is_object] if name in asked), "")
+    name = operations.get((request.method, parameter))
+    if name is None and parameter in parts and request.method in _VERBS:
+        name = f"{_VERBS[request.method]}{parts[parameter]}"
+    if name is not None and request.copy_source is not None:
+        return _COPIES.get(name, name)
+    return name
+
+
+def iam_action(operation: str) -> str:
+    """Return the IAM action that an operation of S3 needs."""
+    return f"s3:{_ACTIONS.get(operation, operation)}"
