@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -23,11 +24,12 @@ _TARGETS = {"TrentService": "kms"}
 _SIGNED = frozenset({"access-analyzer", "cloudtrail", "iam", "sts"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
     """One HTTP request, its body complete; header names are in lower case.
 
-    `spelling` has the names as they came.
+    `spelling` has the names as they came. What is read from path, headers and body is computed
+    once, since each rule asks for it: hence no slots. It must not be changed.
     """
 
     method: str
@@ -37,22 +39,22 @@ class Request:
     body: bytes = field(repr=False, default=b"")
     spelling: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def query(self) -> dict[str, str]:
         """The parameters, decoded; of a repeated one the last."""
         return dict(parse_qsl(self.raw_query, keep_blank_values=True))
 
-    @property
+    @cached_property
     def bucket(self) -> str:
         """The S3 bucket's name, which stands in the path; empty if there is none."""
         return unquote(self.raw_path[1:].partition("/")[0])
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The S3 object's name; empty if the request is not about an object."""
         return unquote(self.raw_path[1:].partition("/")[2])
 
-    @property
+    @cached_property
     def copy_source(self) -> tuple[str, str, str | None] | None:
         """Bucket, key and version id of the S3 object to copy; None if the request copies none."""
         source = self.headers.get("x-amz-copy-source")
@@ -62,7 +64,7 @@ class Request:
         bucket, _, key = unquote(path).lstrip("/").partition("/")
         return bucket, key, dict(parse_qsl(query)).get("versionId")
 
-    @property
+    @cached_property
     def service(self) -> str:
         """The name of the AWS service that the request is for."""
         # A bucket may have the same name as the first part of the path.
@@ -72,19 +74,19 @@ class Request:
         signed = self.scope[3] if self.scope else ""
         return target or (signed if signed in _SIGNED else "s3")
 
-    @property
+    @cached_property
     def form(self) -> dict[str, str]:
         """The parameters in the body of a request in the query protocol, IAM's and STS's."""
         return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
 
-    @property
+    @cached_property
     def operation(self) -> str:
         """The operation that the request names; S3's requests, and those in REST, name none."""
         if self.service in {"iam", "sts"}:
             return self.form.get("Action", "")
         return self.headers.get("x-amz-target", "").rpartition(".")[2]
 
-    @property
+    @cached_property
     def scope(self) -> list[str]:
         """The credential's scope: access key, date, region, service, terminator; or nothing."""
         signed = re.search(r"Credential=([^,\s]+)", self.headers.get("authorization", ""))
@@ -92,7 +94,7 @@ class Request:
         scope = credential.rsplit("/", 4)
         return scope if len(scope) == 5 else []
 
-    @property
+    @cached_property
     def region(self) -> str:
         """The region the request was signed for."""
         return self.scope[2] if self.scope else REGION
