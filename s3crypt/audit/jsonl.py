@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A report as JSON Lines: one object per finding, then one per note, then a summary."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from .baseline import Acceptance
+from .report import Report, baseline_notes
+from .values import Finding
+
+
+def jsonl(report: Report) -> Iterator[str]:
+    """Yield the lines of a report, each with its end."""
+    yield from finding_lines(report)
+    for note in (*report.run.notes, *baseline_notes(report.baseline)):
+        yield line({"type": "note", "note": note})
+    yield line({"type": "summary", **summary(report)})
+
+
+def finding_lines(report: Report) -> Iterator[str]:
+    """Yield a line per finding, in the same order in every run."""
+    for finding in report.findings:
+        yield line({"type": "finding", **fields(report, finding)})
+
+
+def summary(report: Report) -> dict[str, Any]:
+    """Return the run and its counts, as JSON takes them."""
+    run = report.run
+    return {
+        "tool": "s3crypt",
+        "version": run.version,
+        "python": run.python,
+        "identity": run.identity,
+        "account": run.account,
+        "region": run.region,
+        "arguments": list(run.arguments),
+        "began": moment(run.began),
+        "ended": moment(run.ended),
+        "counts": report.counts(),
+        "open": report.severities(),
+    }
+
+
+def fields(report: Report, finding: Finding) -> dict[str, Any]:
+    """Return a finding as JSON takes it; documented in docs/audit.md."""
+    control, resource = finding.control, finding.resource
+    return {
+        "id": finding.id,
+        "control": control.id,
+        "title": control.title,
+        "severity": control.severity.label,
+        "verdict": finding.verdict.value,
+        "accepted": _acceptance(report.acceptance(finding)),
+        "resource": {
+            "kind": resource.kind,
+            "arn": resource.arn,
+            "account": resource.account,
+            "region": resource.region,
+        },
+        "seen": finding.seen,
+        "why": control.why,
+        "cause": finding.cause,
+        "since": moment(finding.since) if finding.since else None,
+        "fix": {"kind": finding.fix.kind, "text": finding.fix.text} if finding.fix else None,
+        "count": finding.count,
+        "looked_at": finding.looked_at,
+        "sampled_from": finding.sampled_from,
+        "examples": list(finding.examples),
+        "is_claimed": finding.is_claimed,
+        "missing_actions": list(finding.missing_actions),
+        "config_rule": control.config_rule,
+        "prowler_check": control.prowler_check,
+        "requirements": [
+            {"standard": each.standard, "number": each.number, "source": each.source}
+            for each in control.requirements
+        ],
+    }
+
+
+def moment(when: datetime) -> str:
+    """Return a moment in UTC as RFC 3339 writes it, with milliseconds and Z."""
+    return utc(when).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def utc(when: datetime) -> datetime:
+    """Return a moment in UTC; one without a zone is in UTC already."""
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def line(value: Any) -> str:
+    """Return a value as one line of JSON, with its end."""
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _acceptance(entry: Acceptance | None) -> dict[str, str] | None:
+    if entry is None:
+        return None
+    return {"reason": entry.reason, "owner": entry.owner, "expires": entry.expires.isoformat()}
