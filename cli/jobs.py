@@ -120,7 +120,7 @@ class Job:
 
     def __enter__(self) -> Self:
         if not self._settings.silent and sys.stderr.isatty():
-            self._stack.enter_context(_drawn(self.line))
+            self._stack.enter_context(drawn(self.line))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -255,7 +255,7 @@ def _cause(error: Exception) -> str:
 
 
 @contextmanager
-def _drawn(line: Callable[[int], str]) -> Iterator[None]:
+def drawn(line: Callable[[int], str]) -> Iterator[None]:
     """Draw a line on stderr, which changes some times a second, below all that is said."""
     # rich takes 60 ms to import: only who sees a terminal pays for it.
     from rich.console import Console  # noqa: PLC0415

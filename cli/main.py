@@ -53,6 +53,7 @@ _COMMANDS = {
     "bucket": "bucket",
     "iam": "iam",
     "policy": "policy",
+    "audit": "audit",
     "encrypt": "files",
     "decrypt": "files",
     "uploads": "uploads",

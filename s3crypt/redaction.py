@@ -16,7 +16,7 @@ REDACTED = "[redacted]"
 # boto3 and s3transfer log the arguments of a call, urllib3 the query of a presigned URL.
 _PACKAGES = ("botocore", "boto3", "s3transfer", "urllib3")
 # Members that botocore's models call sensitive, and the headers and settings that carry them.
-_SECRETS = (
+SECRETS = (
     "x-amz-server-side-encryption-customer-key",
     "x-amz-copy-source-server-side-encryption-customer-key",
     "SSECustomerKey",
@@ -53,7 +53,7 @@ _SECRETS = (
 # S3's InvalidArgument names a header in one element and has its value in the next one.
 _SECRET = re.compile(
     rf"""
-    (?<![A-Za-z0-9]) (?<!</) (?P<name> {"|".join(map(re.escape, _SECRETS))} )
+    (?<![A-Za-z0-9]) (?<!</) (?P<name> {"|".join(map(re.escape, SECRETS))} )
     (?:
         (?P<xml> (?: </ArgumentName> (?: \s | \\n )* <ArgumentValue )? > ) [^<]*
     |

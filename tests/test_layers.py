@@ -100,8 +100,8 @@ ALLOWED = {
         "errors", "formats", "key_references", "keyrings", "local", "message", "parquet_footer",
     },
     "audit": {
-        "aws", "aws_errors", "buckets", "caller", "errors", "hardening", "jobs", "kms", "local",
-        "location", "modes", "objects", "operations", "policy", "requests",
+        "aws", "buckets", "caller", "errors", "hardening", "jobs", "kms", "local", "operations",
+        "policy", "redaction", "requests",
     },
     "sandbox": {"errors"},
 }  # fmt: skip
@@ -153,8 +153,8 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "configuration", "errors", "files", "hardening", "iam", "kms", "location",
-    "message", "policy", "policy_changes", "policy_reading", "sandbox",
+    "__version__", "audit", "configuration", "errors", "files", "hardening", "iam", "kms",
+    "location", "message", "policy", "policy_changes", "policy_reading", "sandbox",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .jsonl import line, moment
-from .report import Report, numbers, required_by
+from .report import Report, required_by
 from .values import Finding, Severity, Verdict
 
 _BATCH = 100
@@ -38,7 +38,9 @@ def asff(report: Report) -> Iterator[str]:
 def _finding(report: Report, finding: Finding) -> dict[str, Any]:
     run, control = report.run, finding.control
     partition = run.identity.split(":")[1]
-    product = f"arn:{partition}:securityhub:{run.region}:{run.account}:product/{run.account}/default"
+    product = (
+        f"arn:{partition}:securityhub:{run.region}:{run.account}:product/{run.account}/default"
+    )
     made: dict[str, Any] = {
         "SchemaVersion": "2018-10-08",
         "Id": f"s3crypt/{control.id}/{finding.id}",
@@ -50,7 +52,7 @@ def _finding(report: Report, finding: Finding) -> dict[str, Any]:
         "UpdatedAt": moment(run.ended),
         "Severity": _severity(finding),
         "Title": cut(f"{control.id} {control.title}", 256),
-        "Description": cut(_description(finding), 1024),
+        "Description": cut(f"{report.seen(finding)} {control.why}", 1024),
         "Resources": [_resource(finding, partition)],
         "Compliance": _compliance(finding),
         "ProductFields": _product_fields(report, finding),
@@ -68,13 +70,10 @@ def _severity(finding: Finding) -> dict[str, str]:
     return {"Label": shown, "Original": label}
 
 
-def _description(finding: Finding) -> str:
-    counted = numbers(finding)
-    return " ".join((finding.seen, *([f"({counted})"] if counted else []), finding.control.why))
-
-
 def _recommendation(fix: str) -> str:
-    return fix if len(fix) <= 512 else "Run `s3crypt audit`: its command is too long for this field."
+    return (
+        fix if len(fix) <= 512 else "Run `s3crypt audit`: its command is too long for this field."
+    )
 
 
 def _resource(finding: Finding, partition: str) -> dict[str, Any]:

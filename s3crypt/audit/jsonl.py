@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .baseline import Acceptance
-from .report import Report, baseline_notes
+from .report import Report
 from .values import Finding
 
 
 def jsonl(report: Report) -> Iterator[str]:
     """Yield the lines of a report, each with its end."""
     yield from finding_lines(report)
-    for note in (*report.run.notes, *baseline_notes(report.baseline)):
+    for note in report.notes():
         yield line({"type": "note", "note": note})
     yield line({"type": "summary", **summary(report)})
 
@@ -91,7 +91,7 @@ def utc(when: datetime) -> datetime:
 
 def line(value: Any) -> str:
     """Return a value as one line of JSON, with its end."""
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return json.dumps(value) + "\n"
 
 
 def _acceptance(entry: Acceptance | None) -> dict[str, str] | None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from .jsonl import fields, utc
-from .report import Report, numbers
+from .report import Report
 from .values import Finding, Severity, Verdict
 
 _VERSION = "1.5.0"
@@ -37,7 +37,7 @@ def ocsf(report: Report) -> Iterator[str]:
     yield "["
     for place, finding in enumerate(report.findings):
         yield ",\n" if place else "\n"
-        yield json.dumps(_finding(report, finding), ensure_ascii=False)
+        yield json.dumps(_finding(report, finding))
     yield "\n]\n"
 
 
@@ -67,7 +67,7 @@ def _finding(report: Report, finding: Finding) -> dict[str, Any]:
         "status": status,
         "status_code": _CODES[finding.verdict],
         "status_detail": finding.seen,
-        "message": _message(finding),
+        "message": report.seen(finding),
         "finding_info": _info(report, finding),
         "resources": [_resource(finding)],
         "cloud": {
@@ -84,11 +84,6 @@ def _finding(report: Report, finding: Finding) -> dict[str, Any]:
     if entry := report.acceptance(finding):
         made["comment"] = f"{entry.reason} ({entry.owner}, until {entry.expires})"
     return made
-
-
-def _message(finding: Finding) -> str:
-    counted = numbers(finding)
-    return f"{finding.seen} ({counted})" if counted else finding.seen
 
 
 def _info(report: Report, finding: Finding) -> dict[str, Any]:

@@ -86,6 +86,25 @@ class Report:
             return "open" if self.is_open(finding) else "accepted"
         return finding.verdict.value
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what the reader should know of the run and of the baseline, a sentence each."""
+        return (*self.run.notes, *baseline_notes(self.baseline))
+
+    def numbers(self, finding: Finding) -> str:
+        """Return how many objects a finding speaks of, with the sample's size; else nothing."""
+        if finding.resource.kind != "objects":
+            return ""
+        counted = f"{finding.count:,} of {finding.looked_at:,} objects"
+        if finding.sampled_from is None:
+            return counted
+        total = f"{finding.sampled_from:,}" if finding.sampled_from else "an unknown number"
+        return f"{counted} in a sample of {finding.looked_at:,} from {total}"
+
+    def seen(self, finding: Finding) -> str:
+        """Return what was seen, with the number of objects if there are any."""
+        counted = self.numbers(finding)
+        return f"{finding.seen} ({counted})" if counted else finding.seen
+
     def by_resource(self) -> Iterator[tuple[Resource, list[Finding]]]:
         """Yield each resource with its findings; the worst resource and the worst finding first."""
         groups: dict[Resource, list[Finding]] = {}
@@ -98,9 +117,7 @@ class Report:
         return state, -finding.control.severity, finding.resource.arn, finding.control.id
 
 
-def make_report(
-    run: Run, findings: Iterable[Finding], baseline: Baseline | None = None
-) -> Report:
+def make_report(run: Run, findings: Iterable[Finding], baseline: Baseline | None = None) -> Report:
     """Return the report of a run: its findings sorted, and accepted where the baseline says so."""
     ordered = tuple(
         sorted(findings, key=lambda f: (f.resource.kind, f.resource.arn, f.control.id, f.cause))
@@ -121,20 +138,6 @@ def exit_code(report: Report, fail_on: Severity = Severity.HIGH) -> int:
         return EXIT_OPEN
     unknown = any(finding.verdict is Verdict.UNKNOWN for finding in report.findings)
     return EXIT_UNKNOWN if unknown or report.baseline.mistakes else 0
-
-
-def numbers(finding: Finding) -> str:
-    """Return the number of objects that a finding speaks of, with the sample's size beside it.
-
-    It is empty for a finding that is not about objects.
-    """
-    if finding.resource.kind != "objects":
-        return ""
-    looked_at = f"{finding.count:,} of {finding.looked_at:,} objects"
-    if finding.sampled_from is None:
-        return looked_at
-    total = f"{finding.sampled_from:,}" if finding.sampled_from else "an unknown number"
-    return f"{looked_at} in a sample of {finding.looked_at:,} from {total}"
 
 
 def required_by(requirements: Iterable[Requirement]) -> str:

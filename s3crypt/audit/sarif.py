@@ -12,10 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from .jsonl import moment
-from .report import Report, baseline_notes, numbers, required_by
+from .report import Report, required_by
 from .values import Control, Finding, Severity, Verdict
 
-_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+_SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
 _LEVELS = {
     Severity.CRITICAL: "error",
     Severity.HIGH: "error",
@@ -53,11 +55,10 @@ def sarif(report: Report) -> Iterator[str]:
         "results": [_result(report, each, places[each.control.id]) for each in report.findings],
     }
     document = {"version": "2.1.0", "$schema": _SCHEMA, "runs": [run]}
-    yield json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    yield json.dumps(document, indent=1) + "\n"
 
 
 def _invocation(report: Report) -> dict[str, Any]:
-    notes = [*report.run.notes, *baseline_notes(report.baseline)]
     return {
         "executionSuccessful": True,
         "account": report.run.identity,
@@ -65,7 +66,7 @@ def _invocation(report: Report) -> dict[str, Any]:
         "startTimeUtc": moment(report.run.began),
         "endTimeUtc": moment(report.run.ended),
         "toolExecutionNotifications": [
-            {"level": "warning", "message": {"text": note}} for note in notes
+            {"level": "warning", "message": {"text": note}} for note in report.notes()
         ],
         "properties": {"python": report.run.python, "counts": report.counts()},
     }
@@ -96,7 +97,7 @@ def _result(report: Report, finding: Finding, place: int) -> dict[str, Any]:
         "kind": kind,
         # SARIF 2.1.0, 3.27.10: any other kind has no level.
         "level": _LEVELS[finding.control.severity] if kind == "fail" else "none",
-        "message": {"text": message(finding)},
+        "message": {"text": _message(report, finding)},
         "locations": [_location(finding)],
         "partialFingerprints": {"s3cryptFinding/v1": finding.id},
         "properties": {
@@ -114,11 +115,9 @@ def _result(report: Report, finding: Finding, place: int) -> dict[str, Any]:
     return result
 
 
-def message(finding: Finding) -> str:
-    """Return what was seen, of how many objects, and what mends it."""
-    parts = [finding.seen, numbers(finding) and f"({numbers(finding)})"]
-    parts += [f"To mend it: {finding.fix.text}"] if finding.fix else []
-    return " ".join(part for part in parts if part)
+def _message(report: Report, finding: Finding) -> str:
+    seen = report.seen(finding)
+    return f"{seen} To mend it: {finding.fix.text}" if finding.fix else seen
 
 
 def _location(finding: Finding) -> dict[str, Any]:

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt audit`: judge buckets, keys, policies and objects, and report what is out of line."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from .audit_options import Asked, arguments_of, audit_options
+from .audit_text import summary, text
+from .jobs import drawn
+from .options import Settings, common_options
+from .output import Output, print_line, say
+
+if TYPE_CHECKING:
+    from s3crypt.audit.objects import ObjectVerdict
+
+    from s3crypt import Journal
+    from s3crypt.audit import Auditor
+    from s3crypt.audit.baseline import Baseline
+    from s3crypt.audit.evidence import Evidence
+    from s3crypt.audit.report import Report
+    from s3crypt.audit.values import Finding
+
+_HELP = """Judge buckets, keys, policies and objects, and report what is out of line.
+
+Only actions that read are used, and no object is opened. What may not be seen is unknown, never
+a pass. Each finding that fails has the command or the policy that mends it.
+
+Named buckets are audited with the keys that they name and with their objects; --account audits
+all buckets, keys, trails and IAM policies.
+
+Exit code 3: a finding of the severity --fail-on or above is open. 1: something is unknown.
+
+\b
+s3crypt audit acme
+s3crypt audit s3://acme/2026/ --approve sse-kms --approve kms:alias/reports --sample 1000
+s3crypt audit --account --format html --output audit.html
+"""
+
+
+@click.command(help=_HELP, short_help="Report what is out of line, and what mends it.")
+@audit_options
+@common_options(service="aws")
+def audit(settings: Settings, *, asked: Asked) -> None:
+    """Judge buckets, keys, policies and objects, and report what is out of line."""
+    from s3crypt.audit.baseline import read_baseline  # noqa: PLC0415 - boto3, here and below
+    from s3crypt.audit.controls import CONTROLS  # noqa: PLC0415
+    from s3crypt.audit.report import exit_code  # noqa: PLC0415
+    from s3crypt.audit.values import Severity  # noqa: PLC0415
+
+    asked.check(CONTROLS)
+    form = asked.format_for(settings)
+    baseline = read_baseline(asked.baseline, CONTROLS) if asked.baseline else None
+    with _collecting(asked) as evidence:
+        report = _report(settings, asked, baseline, evidence)
+        _write(report, form, asked)
+        if evidence is not None:
+            evidence.finish(report, asked.baseline)
+    if not settings.silent and (form != "terminal" or asked.output):
+        say(summary(report))
+    if code := exit_code(report, Severity.parse(asked.fail_on)):
+        raise click.exceptions.Exit(code)
+
+
+def _collecting(asked: Asked) -> "AbstractContextManager[Evidence | None]":
+    from s3crypt.audit.evidence import collecting  # noqa: PLC0415
+
+    return collecting(asked.evidence) if asked.evidence else nullcontext()
+
+
+def _report(
+    settings: Settings, asked: Asked, baseline: "Baseline | None", evidence: "Evidence | None"
+) -> "Report":
+    """Return the report of the findings that were asked for."""
+    from s3crypt.audit import Auditor  # noqa: PLC0415
+    from s3crypt.audit.report import Run, make_report  # noqa: PLC0415
+
+    auditor = Auditor(
+        session=settings.session,
+        allow_plain_http=settings.allow_plain_http,
+        observe=evidence.observe if evidence else None,
+    )
+    began, identity = datetime.now(UTC), auditor.identity
+    with ExitStack() as stack:
+        found = _Found(asked, settings, stack)
+        findings = [finding for finding in found.by(auditor) if asked.wants(finding.control.id)]
+    run = Run(
+        identity=identity.arn,
+        account=identity.caller.account,
+        region=settings.session.region_name or "",
+        arguments=arguments_of(click.get_current_context()),
+        began=began,
+        ended=datetime.now(UTC),
+    )
+    return make_report(run, findings, baseline)
+
+
+class _Found:
+    """The findings of one command, as they come: counted on a terminal.
+
+    Args:
+        asked: What to judge.
+        settings: How to report.
+        stack: Closes the journal, the list and the line of progress.
+    """
+
+    def __init__(self, asked: Asked, settings: Settings, stack: ExitStack) -> None:
+        self._asked = asked
+        self._demands = asked.demands(settings)
+        self._journal = stack.enter_context(_journal(asked, settings))
+        self._each = stack.enter_context(_listing(asked))
+        self._count = 0
+        self._resources: dict[str, None] = {}
+        if not settings.silent and sys.stderr.isatty():
+            stack.enter_context(drawn(self._line))
+
+    def by(self, auditor: "Auditor") -> Iterator["Finding"]:
+        """Yield an auditor's findings: of the configuration, then of the objects."""
+        for finding in self._all(auditor):
+            self._count += 1
+            self._resources[finding.resource.arn] = None
+            yield finding
+
+    def _all(self, auditor: "Auditor") -> Iterator["Finding"]:
+        asked = self._asked
+        yield from auditor.configuration(
+            asked.buckets, account=asked.account, journal=self._journal
+        )
+        for uri in self._uris():
+            yield from auditor.objects(
+                uri,
+                self._demands,
+                jobs=asked.jobs,
+                journal=self._journal,
+                sample=asked.sample,
+                inventory=asked.inventory,
+                each=self._each,
+            )
+
+    def _uris(self) -> Sequence[str]:
+        """Return the buckets and prefixes whose objects are judged."""
+        asked = self._asked
+        if not asked.with_objects:
+            return ()
+        names = [arn.partition(":s3:::")[2] for arn in self._resources]
+        others = [name for name in names if name and "/" not in name and name not in asked.buckets]
+        # Those of the account are judged where --objects was given.
+        return (*asked.uris, *(f"s3://{name}/" for name in others if asked.objects))
+
+    def _line(self, columns: int) -> str:
+        return f"audit {self._count:,} findings  {len(self._resources):,} resources"[:columns]
+
+
+@contextmanager
+def _journal(asked: Asked, settings: Settings) -> "Iterator[Journal | None]":
+    if asked.journal is None:
+        yield None
+        return
+    from s3crypt import Journal  # noqa: PLC0415 - SQLite takes 10 ms
+
+    told = {name: str(getattr(settings, name)) for name in ("profile", "region", "endpoint_url")}
+    with Journal.open(asked.journal, {"verb": "audit", "asked": asked.told(), **told}) as journal:
+        yield journal
+
+
+@contextmanager
+def _listing(asked: Asked) -> "Iterator[Callable[[ObjectVerdict], None] | None]":
+    """Give what writes an object's verdict to --list, or None."""
+    if asked.list is None:
+        yield None
+        return
+    from s3crypt.files import atomic_write  # noqa: PLC0415 - it loads cryptography
+
+    with atomic_write(asked.list) as file:
+        yield lambda verdict: _write_line(file, verdict)
+
+
+def _write_line(file: BinaryIO, verdict: "ObjectVerdict") -> None:
+    file.write(json.dumps(asdict(verdict), default=str).encode() + b"\n")
+
+
+def _write(report: "Report", form: str, asked: Asked) -> None:
+    """Write the report to --output, which appears complete or not at all, or to stdout."""
+    chunks = _chunks(report, form)
+    if asked.output is not None:
+        from s3crypt.files import atomic_write  # noqa: PLC0415 - it loads cryptography
+
+        with atomic_write(asked.output) as file:
+            file.writelines(chunk.encode() for chunk in chunks)
+    elif form == "terminal":
+        for chunk in chunks:
+            print_line(chunk.removesuffix("\n"))
+    else:
+        out = Output()
+        for chunk in chunks:
+            out.write(chunk.encode())
+        out.flush()
+
+
+def _chunks(report: "Report", form: str) -> Iterator[str]:
+    if form == "terminal":
+        return (f"{line}\n" for line in text(report))
+    from s3crypt.audit.rendering import FORMATS  # noqa: PLC0415
+
+    return FORMATS[form](report)

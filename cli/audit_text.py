@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A report of `s3crypt audit` as text: the worst resource first, commands whole and copyable."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from s3crypt.audit.report import Report
+    from s3crypt.audit.values import Finding
+
+_WIDTH = 80
+_WORDS = {"open": "fails", "accepted": "fails, accepted", "unknown": "unknown"}
+
+
+def text(report: "Report") -> Iterator[str]:
+    """Yield the lines of a report."""
+    for resource, findings in report.by_resource():
+        where = f" ({resource.region})" if resource.region else ""
+        yield f"{resource.arn}{where}"
+        for finding in findings:
+            if report.state(finding) != "pass":
+                yield from _finding(report, finding)
+        passed = [f.control.id for f in findings if report.state(f) == "pass"]
+        if passed:
+            yield from _wrapped(f"passes {', '.join(dict.fromkeys(passed))}")
+        yield ""
+    for note in report.notes():
+        yield f"note: {note}"
+    yield summary(report)
+
+
+def summary(report: "Report") -> str:
+    """Return the counts in one line."""
+    counts = report.counts()
+    severities = [f"{count:,} {name}" for name, count in report.severities().items() if count]
+    worst = f" ({', '.join(severities)})" if severities else ""
+    resources = len({finding.resource for finding in report.findings})
+    return (
+        f"{len(report.findings):,} findings about {resources:,} resources: "
+        f"{counts['open']:,} open{worst}, {counts['unknown']:,} unknown, "
+        f"{counts['accepted']:,} accepted, {counts['pass']:,} pass"
+    )
+
+
+def _finding(report: "Report", finding: "Finding") -> Iterator[str]:
+    control = finding.control
+    yield from _wrapped(
+        f"{_WORDS[report.state(finding)]}  {control.severity.label}  {control.id}  {control.title}"
+    )
+    for name, value in _facts(report, finding):
+        yield from _wrapped(f"{name}: {value}", indent="    ")
+    if finding.fix:
+        yield f"    mend it with{' this policy' if finding.fix.kind == 'policy' else ''}:"
+        # Lines as they are: a shell reads them, and within a here-document spaces count.
+        yield from finding.fix.text.splitlines()
+
+
+def _facts(report: "Report", finding: "Finding") -> Iterator[tuple[str, str]]:
+    yield "seen", finding.seen
+    if counted := report.numbers(finding):
+        yield "objects", counted
+    if finding.is_claimed:
+        yield "claimed", "the writers of the objects chose the metadata that this rests on"
+    if finding.examples:
+        yield "such as", ", ".join(finding.examples)
+    if finding.since:
+        yield "since", finding.since.isoformat(timespec="seconds")
+    yield "why", finding.control.why
+    if finding.missing_actions:
+        yield "needs", ", ".join(finding.missing_actions)
+    if entry := report.acceptance(finding):
+        yield "accepted", f"by {entry.owner} until {entry.expires}: {entry.reason}"
+
+
+def _wrapped(line: str, indent: str = "  ") -> Iterator[str]:
+    yield from textwrap.wrap(
+        line,
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
