@@ -1,229 +1,103 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of all sorts to be audited, inventories of them, and commands carried out as printed."""
+"""Findings made by hand, of every verdict, severity and kind of resource, some of them hostile."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
-import json
-import os
-import shlex
-import time
-import uuid
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote_plus
+from datetime import UTC, date, datetime
+from typing import Any
 
-import boto3
-from hardening_samples import undo
-from s3crypt_cli.main import run
-
-from s3crypt.audit.objects import Reach, audit_objects
-from s3crypt.audit.values import Demands, Finding, Verdict
-from s3crypt.aws import Clients
-from s3crypt.kms.description import KeyReader
-from s3crypt.kms.service import KMS
-from s3crypt.objects.access import Objects
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+from s3crypt.audit.baseline import Acceptance, Baseline
+from s3crypt.audit.controls import CONTROLS
+from s3crypt.audit.report import Report, Run, make_report
+from s3crypt.audit.values import Control, Finding, Fix, Resource, ResourceKind, Severity, Verdict
 
 ACCOUNT = "123456789012"
-COLUMNS = (
-    "Bucket",
-    "Key",
-    "VersionId",
-    "IsLatest",
-    "IsDeleteMarker",
-    "Size",
-    "LastModifiedDate",
-    "ETag",
-    "StorageClass",
-    "EncryptionStatus",
-    "BucketKeyStatus",
+BEGAN = datetime(2026, 11, 28, 9, 0, tzinfo=UTC)
+ENDED = datetime(2026, 11, 28, 9, 5, 30, tzinfo=UTC)
+# What the owner of a bucket may have in a name: markup, quotes, line ends, reordering of text.
+HOSTILE = "</script><img src=x onerror=alert(1)>'\"&\n\u202egnp.exe\x1b[2J\x85"
+BUCKET = Resource("bucket", "arn:aws:s3:::acme", ACCOUNT, "us-east-1")
+OTHER_BUCKET = Resource("bucket", "arn:aws:s3:::logs", ACCOUNT, "eu-west-1")
+OBJECTS = Resource("objects", f"arn:aws:s3:::acme/{HOSTILE}/*", ACCOUNT, "us-east-1")
+KEY = Resource("key", f"arn:aws:kms:us-east-1:{ACCOUNT}:key/12-34", ACCOUNT, "us-east-1")
+TRAIL = Resource("trail", f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/t", ACCOUNT, "us-east-1")
+POLICY = Resource("policy", f"arn:aws:iam::{ACCOUNT}:policy/team/all", ACCOUNT, "")
+ACCOUNT_ITSELF = Resource("account", f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, "us-east-1")
+UNBROKEN = "s3crypt policy apply " + "a-long-name-" * 12 + " s3://acme --yes"
+
+
+def finding(
+    control: str = "S3.5",
+    verdict: Verdict = Verdict.FAIL,
+    resource: Resource = BUCKET,
+    **more: Any,
+) -> Finding:
+    """Return a finding."""
+    return Finding(CONTROLS[control], resource, verdict, more.pop("seen", "It was seen."), **more)
+
+
+def of_severity(severity: Severity, verdict: Verdict = Verdict.FAIL) -> Finding:
+    """Return a finding of a control that has this severity."""
+    control = Control(f"TEST.{severity}", "A title", severity, "A reason.")
+    return Finding(control, BUCKET, verdict, "It was seen.")
+
+
+FINDINGS = (
+    finding(
+        "S3.5",
+        seen="The policy of the bucket has no statement that denies requests without TLS.",
+        fix=Fix("command", UNBROKEN),
+        since=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    ),
+    finding("S3.17", Verdict.PASS, seen="The default encryption is SSE-KMS."),
+    finding("S3.8", Verdict.PASS, OTHER_BUCKET),
+    finding(
+        "S3.1",
+        Verdict.UNKNOWN,
+        ACCOUNT_ITSELF,
+        seen="Access denied.",
+        missing_actions=("s3:GetAccountPublicAccessBlock",),
+    ),
+    finding("KMS.3", resource=KEY, seen="The key is to be deleted on 2026-12-05."),
+    finding("KMS.1", resource=POLICY, fix=Fix("policy", '{\n  "Version": "2012-10-17"\n}')),
+    finding("CloudTrail.2", resource=TRAIL, seen="x" * 3000, fix=Fix("command", "y" * 3000)),
+    finding(
+        "S3CRYPT.18",
+        resource=OBJECTS,
+        cause="no commitment",
+        seen=f"Objects such as {HOSTILE} are without key commitment.",
+        fix=Fix("command", f"s3crypt rotate '{HOSTILE}'"),
+        count=3,
+        looked_at=1000,
+        sampled_from=1_000_000,
+        examples=(HOSTILE, "2026/q3.csv"),
+        is_claimed=True,
+    ),
+    finding("S3CRYPT.14", Verdict.PASS, OBJECTS, count=1000, looked_at=1000, sampled_from=0),
 )
+ACCEPTED = Acceptance("Old data.", "data team", date(2026, 12, 31), "KMS.1", "*")
 
 
-def reach() -> Reach:
-    """Return the services, asked as an auditor asks them."""
-    session = boto3.Session()
-    objects = Objects(
-        session=session,
-        client=None,
-        endpoint_url=None,
-        workers=32,
-        allow_plain_http=False,
-        written_in=None,
-        expected_bucket_owner=None,
-        request_payer=None,
-    )
-    return Reach(objects, KeyReader(KMS(Clients("kms", session=session))), ACCOUNT)
-
-
-def audit(uri: str, demands: Demands | None = None, **options: Any) -> list[Finding]:
-    """Return all findings."""
-    return list(audit_objects(reach(), uri, demands or Demands(), **options))
-
-
-def of(findings: Sequence[Finding], number: int) -> list[Finding]:
-    """Return the findings of one of our controls."""
-    return [each for each in findings if each.control.id == f"S3CRYPT.{number}"]
-
-
-def verdicts(findings: Sequence[Finding], number: int) -> dict[str, int]:
-    """Return how many objects have each verdict of one of our controls."""
-    found: dict[str, int] = {}
-    for each in of(findings, number):
-        found[each.verdict.value] = found.get(each.verdict.value, 0) + each.count
-    return found
-
-
-def carry_out(text: str, file: Path, key_file: str = "") -> None:
-    """Execute the lines of a fix as they are printed, with FILE and FOLDER filled in."""
-    for line in text.splitlines():
-        if line.startswith("#"):
-            continue
-        for part in line.split(" && "):
-            if part.startswith("aws "):
-                undo(part)
-                continue
-            words = [
-                word.replace("=FILE", f"={key_file}").replace("FOLDER", f"{file}.d")
-                for word in shlex.split(part)
-            ]
-            words = [str(file) if word == "FILE" else word for word in words]
-            assert words[0] == "s3crypt"
-            assert run([*words[1:], "--quiet"]) == 0, part
-
-
-@dataclass
-class Line:
-    """A row of an inventory."""
-
-    name: str
-    status: str | None = "SSE-S3"
-    version_id: str = ""
-    is_latest: bool = True
-    is_marker: bool = False
-    storage_class: str = "STANDARD"
-    etag: str = "0" * 32
-
-
-@dataclass
-class Report:
-    """An inventory report to be stored in a bucket."""
-
-    source: str
-    target: str
-    lines: Sequence[Line]
-    format: str = "CSV"
-    columns: Sequence[str] = COLUMNS
-    age_seconds: float = 3600
-    parts: int = 1
-    manifest: dict[str, Any] = field(default_factory=dict)
-
-    def store(self, s3: Any) -> str:
-        """Store the report; return the URI of its manifest."""
-        folder = f"reports/{self.source}/all/{uuid.uuid4().hex}"
-        files = []
-        for number in range(self.parts):
-            body = self.body(self.lines[number :: self.parts])
-            key = f"reports/{self.source}/all/data/{uuid.uuid4()}.{self.format.lower()}"
-            s3.put_object(Bucket=self.target, Key=key, Body=body)
-            md5 = hashlib.md5(body).hexdigest()
-            files.append({"key": key, "size": len(body), "MD5checksum": md5})
-        self.manifest = {
-            "sourceBucket": self.source,
-            "destinationBucket": f"arn:aws:s3:::{self.target}",
-            "version": "2016-11-30",
-            "creationTimestamp": str(int((time.time() - self.age_seconds) * 1000)),
-            "fileFormat": self.format,
-            "fileSchema": ", ".join(self.columns) if self.format == "CSV" else "struct<>",
-            "files": files,
-            **self.manifest,
-        }
-        text = json.dumps(self.manifest).encode()
-        s3.put_object(Bucket=self.target, Key=f"{folder}/manifest.json", Body=text)
-        checksum = f"{hashlib.md5(text).hexdigest()}\n".encode()
-        s3.put_object(Bucket=self.target, Key=f"{folder}/manifest.checksum", Body=checksum)
-        return f"s3://{self.target}/{folder}/manifest.json"
-
-    def body(self, lines: Sequence[Line]) -> bytes:
-        """Return a part as it is stored."""
-        if self.format == "CSV":
-            return gzip.compress(_csv(self, lines))
-        return _arrow(self, lines)
-
-
-def _values(report: Report, line: Line) -> dict[str, Any]:
-    return {
-        "Bucket": report.source,
-        "Key": line.name,
-        "VersionId": line.version_id,
-        "IsLatest": line.is_latest,
-        "IsDeleteMarker": line.is_marker,
-        "Size": None if line.is_marker else 11,
-        "LastModifiedDate": "2026-04-12T06:45:57.000Z",
-        "ETag": None if line.is_marker else line.etag,
-        "StorageClass": None if line.is_marker else line.storage_class,
-        "EncryptionStatus": None if line.is_marker else line.status,
-        "BucketKeyStatus": "DISABLED",
+def run(**more: Any) -> Run:
+    """Return a run."""
+    values: dict[str, Any] = {
+        "identity": f"arn:aws:sts::{ACCOUNT}:assumed-role/auditor/me",
+        "account": ACCOUNT,
+        "region": "us-east-1",
+        "arguments": ("--account", "--fail-on", "high"),
+        "began": BEGAN,
+        "ended": ENDED,
+        **more,
     }
+    return Run(**values)
 
 
-def _csv(report: Report, lines: Sequence[Line]) -> bytes:
-    text = io.StringIO()
-    for line in lines:
-        values = _values(report, line)
-        values["Key"] = quote_plus(line.name, safe="/")
-        said = [values[name] for name in report.columns]
-        cells = ["" if each is None else str(each) for each in said]
-        cells = [each.lower() if each in ("True", "False") else each for each in cells]
-        text.write(",".join(f'"{each}"' for each in cells) + "\n")
-    return f"{text.getvalue()}\n".encode()
+def report(*findings: Finding, baseline: Baseline | None = None) -> Report:
+    """Return the report of these findings, or of all samples with one accepted."""
+    given = findings or FINDINGS
+    return make_report(run(), given, baseline or Baseline(() if findings else (ACCEPTED,)))
 
 
-_SNAKE = {
-    "Bucket": "bucket",
-    "Key": "key",
-    "VersionId": "version_id",
-    "IsLatest": "is_latest",
-    "IsDeleteMarker": "is_delete_marker",
-    "Size": "size",
-    "LastModifiedDate": "last_modified_date",
-    "ETag": "e_tag",
-    "StorageClass": "storage_class",
-    "EncryptionStatus": "encryption_status",
-    "BucketKeyStatus": "bucket_key_status",
-}
-
-
-def _arrow(report: Report, lines: Sequence[Line]) -> bytes:
-    import pyarrow as pa  # noqa: PLC0415
-    from pyarrow import orc, parquet  # noqa: PLC0415
-
-    rows = [_values(report, line) for line in lines]
-    types = {"IsLatest": pa.bool_(), "IsDeleteMarker": pa.bool_(), "Size": pa.int64()}
-    columns = {
-        _SNAKE[name]: pa.array([row[name] for row in rows], types.get(name, pa.string()))
-        for name in report.columns
-    }
-    sink = io.BytesIO()
-    table = pa.table(columns)
-    if report.format == "ORC":
-        orc.write_table(table, sink, compression="zlib")
-    else:
-        parquet.write_table(table, sink, compression="snappy", row_group_size=1000)
-    return sink.getvalue()
-
-
-def count_of(findings: Sequence[Finding], verdict: Verdict) -> int:
-    """Return how many findings have a verdict."""
-    return sum(each.verdict is verdict for each in findings)
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of a process of its own."""
-    return dict(os.environ)
+def kinds() -> set[ResourceKind]:
+    """Return the kinds of resources among the samples."""
+    return {each.resource.kind for each in FINDINGS}

@@ -121,17 +121,15 @@ def _message(report: Report, finding: Finding) -> str:
 
 
 def _location(finding: Finding) -> dict[str, Any]:
-    resource = finding.resource
+    arn = finding.resource.arn
+    # Names of objects may hold characters that validators take in no URI, escaped or not.
+    place = arn.partition("/")[0] if finding.resource.kind == "objects" else arn
     return {
         "physicalLocation": {
-            "artifactLocation": {"uri": quote(resource.arn, safe="/:*@-._~")},
+            "artifactLocation": {"uri": quote(place, safe="/:*@-._~")},
             "region": {"startLine": 1},
         },
         "logicalLocations": [
-            {
-                "fullyQualifiedName": resource.arn,
-                "name": resource.arn.rpartition(":")[2],
-                "kind": "resource",
-            }
+            {"fullyQualifiedName": arn, "name": arn.rpartition(":")[2], "kind": "resource"}
         ],
     }
