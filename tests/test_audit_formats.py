@@ -23,6 +23,7 @@ from botocore.validate import ParamValidator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from s3crypt.audit.rendering import FORMATS
+from s3crypt.audit.report import make_report
 from s3crypt.audit.values import ResourceKind
 
 TESTS = Path(__file__).parent
@@ -283,7 +284,7 @@ def test_a_format_has_no_characters_that_a_terminal_obeys(name: str) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_report_without_findings_is_one_too(name: str) -> None:
     """Each format renders a report in which there is nothing."""
-    empty = samples.make_report(samples.run(), [])
+    empty = make_report(samples.run(), [])
     text = "".join(FORMATS[name](empty))
     if name in ("sarif", "ocsf"):
         json.loads(text)
@@ -292,6 +293,6 @@ def test_a_report_without_findings_is_one_too(name: str) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_order_of_findings_does_not_matter(name: str) -> None:
     """Two runs that found the same write the same."""
-    backwards = samples.make_report(samples.run(), reversed(samples.FINDINGS))
-    forwards = samples.make_report(samples.run(), samples.FINDINGS)
+    backwards = make_report(samples.run(), reversed(samples.FINDINGS))
+    forwards = make_report(samples.run(), samples.FINDINGS)
     assert "".join(FORMATS[name](backwards)) == "".join(FORMATS[name](forwards))

@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A report's order, counts and exit code; baselines; and the evidence that an auditor keeps."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from base64 import b64encode
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import audit_samples as samples
+import boto3
+import pytest
+from audit_samples import finding, of_severity
+
+from s3crypt.audit.baseline import Acceptance, Baseline, apply_baseline, read_baseline
+from s3crypt.audit.controls import CONTROLS
+from s3crypt.audit.evidence import Evidence, collecting
+from s3crypt.audit.report import exit_code, make_report
+from s3crypt.audit.values import Answer, Severity, Verdict
+from s3crypt.errors import ConfigError, LocalFileNotFoundError, StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TODAY = date(2026, 11, 28)
+ENTRY = """
+[[accept]]
+control = "S3.5"
+resource = "arn:aws:s3:::acme"
+reason = "An old client."
+owner = "data team"
+expires = 2026-12-31
+"""
+FAIL, UNKNOWN, PASS = Verdict.FAIL, Verdict.UNKNOWN, Verdict.PASS
+
+
+# --- exit codes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("findings", "fail_on", "code"),
+    [
+        ([], "high", 0),
+        ([(Severity.CRITICAL, PASS)], "high", 0),
+        ([(Severity.HIGH, FAIL)], "high", 3),
+        ([(Severity.CRITICAL, FAIL)], "high", 3),
+        ([(Severity.MEDIUM, FAIL)], "high", 0),
+        ([(Severity.MEDIUM, FAIL)], "medium", 3),
+        ([(Severity.INFORMATIONAL, FAIL)], "informational", 3),
+        ([(Severity.HIGH, FAIL)], "critical", 0),
+        ([(Severity.INFORMATIONAL, UNKNOWN)], "critical", 1),
+        ([(Severity.MEDIUM, FAIL), (Severity.LOW, UNKNOWN)], "high", 1),
+        ([(Severity.HIGH, FAIL), (Severity.LOW, UNKNOWN)], "high", 3),
+    ],
+)
+def test_the_exit_code(findings: list[tuple[Severity, Verdict]], fail_on: str, code: int) -> None:
+    """3 for what is open at the severity or above, else 1 for what is unknown, else 0."""
+    report = make_report(samples.run(), [of_severity(*each) for each in findings])
+    assert exit_code(report, Severity.parse(fail_on)) == code
+
+
+def test_an_accepted_finding_is_not_open() -> None:
+    """It is counted as accepted, and the exit code is 0."""
+    entry = Acceptance("r", "o", TODAY, "S3CRYPT.7", samples.KEY.arn)
+    failing = finding("S3CRYPT.7", resource=samples.KEY)
+    report = samples.report(failing, baseline=Baseline((entry,)))
+    assert exit_code(report) == 0
+    assert report.counts() == {"open": 0, "unknown": 0, "accepted": 1, "pass": 0}
+
+
+def test_what_is_unknown_cannot_be_accepted() -> None:
+    """An entry that names an unknown finding changes nothing."""
+    entry = Acceptance("r", "o", TODAY, "S3.5", "*")
+    report = samples.report(finding(verdict=UNKNOWN), baseline=Baseline((entry,)))
+    assert exit_code(report) == 1
+    assert report.baseline.unmatched == (entry,)
+
+
+def test_a_mistake_in_the_baseline_is_unknown() -> None:
+    """Nothing is open, and the exit code is not 0."""
+    report = samples.report(finding(verdict=PASS), baseline=Baseline((), ("Entry 1 is wrong.",)))
+    assert exit_code(report) == 1
+    assert "Entry 1 is wrong." in report.notes()
+
+
+# --- order -------------------------------------------------------------------------------------
+
+
+def test_the_worst_comes_first() -> None:
+    """Resources and their findings: open by severity, unknown, accepted, passes."""
+    ordered = [
+        (resource, [each.control.id for each in found])
+        for resource, found in samples.report().by_resource()
+    ]
+    assert [resource for resource, _ in ordered] == [
+        samples.KEY,  # critical
+        samples.OBJECTS,  # high
+        samples.TRAIL,  # medium
+        samples.BUCKET,  # medium
+        samples.ACCOUNT_ITSELF,  # unknown
+        samples.POLICY,  # accepted
+        samples.OTHER_BUCKET,  # passes
+    ]
+    assert dict(ordered)[samples.BUCKET] == ["S3.5", "S3.17"]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"count": 3, "looked_at": 7}, "3 of 7 objects"),
+        (
+            {"count": 3, "looked_at": 1000, "sampled_from": 1_000_000},
+            "3 of 1,000 objects in a sample of 1,000 from 1,000,000",
+        ),
+        (
+            {"count": 3, "looked_at": 1000, "sampled_from": 0},
+            "3 of 1,000 objects in a sample of 1,000 from an unknown number",
+        ),
+    ],
+)
+def test_a_number_has_its_sample_beside_it(values: dict[str, Any], text: str) -> None:
+    """Whether all objects or a sample were looked at is said with every number."""
+    failing = finding("S3CRYPT.14", resource=samples.OBJECTS, **values)
+    assert samples.report(failing).numbers(failing) == text
+
+
+# --- baselines ---------------------------------------------------------------------------------
+
+
+def _baseline(folder: Path, text: str) -> Baseline:
+    path = folder / "baseline.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_baseline(path, CONTROLS)
+
+
+def test_an_entry_is_read(tmp_path: Path) -> None:
+    """With all that it says."""
+    assert _baseline(tmp_path, ENTRY) == Baseline(
+        (
+            Acceptance(
+                "An old client.", "data team", date(2026, 12, 31), "S3.5", "arn:aws:s3:::acme"
+            ),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"S3.5"', '"S3.4"', "there is no control S3.4"),
+        ('reason = "An old client."\n', "", "it has no reason"),
+        ('owner = "data team"\n', "", "it has no owner"),
+        ("expires = 2026-12-31\n", "", "it has no expires"),
+        ('owner = "data team"', 'owner = " "', "its owner is no text"),
+        ('owner = "data team"', "owner = 1", "its owner is no text"),
+        ("2026-12-31", '"2026-12-31"', "its expires is no date"),
+        ("2026-12-31", "2026-12-31T00:00:00Z", "its expires is no date"),
+        ('resource = "arn:aws:s3:::acme"\n', "", "it has no resource"),
+        ("[[accept]]", "[[accept]]\nid = 'x'", "an id and a control or resource"),
+        ("[[accept]]", "[[accept]]\nbecause = 'x'", "it has because"),
+    ],
+)
+def test_a_malformed_entry_accepts_nothing(tmp_path: Path, old: str, new: str, said: str) -> None:
+    """It is stated with its number, and the entries beside it count."""
+    assert old in ENTRY
+    found = _baseline(tmp_path, ENTRY.replace(old, new) + ENTRY)
+    (mistake,) = found.mistakes
+    assert mistake.startswith("Entry 1 of ")
+    assert said in mistake
+    assert len(found.entries) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[[accept]", "accept = 1", "[accept]\nx = 1", "[[accepted]]", "\xff", "a = " + "[" * 9999],
+)
+def test_a_file_that_is_no_baseline_is_an_error(tmp_path: Path, text: str) -> None:
+    """Before anything is asked of AWS."""
+    path = tmp_path / "baseline.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match="baseline"):
+        read_baseline(path, CONTROLS)
+
+
+def test_a_baseline_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """A folder in its place too."""
+    with pytest.raises(LocalFileNotFoundError):
+        read_baseline(tmp_path / "no.toml", CONTROLS)
+    with pytest.raises(StorageError):
+        read_baseline(tmp_path, CONTROLS)
+
+
+@pytest.mark.parametrize(
+    ("expires", "is_accepted"),
+    [(date(2026, 11, 27), False), (date(2026, 11, 28), True), (date(2026, 11, 29), True)],
+)
+def test_an_acceptance_lasts_to_the_end_of_its_day(expires: date, is_accepted: bool) -> None:
+    """The day after, the finding is open again, and the entry is said to have expired."""
+    failing, entry = finding(), Acceptance("r", "o", expires, "S3.5", "*")
+    applied = apply_baseline(Baseline((entry,)), [failing], TODAY)
+    assert bool(applied.accepted) == is_accepted
+    assert applied.expired == (() if is_accepted else (entry,))
+
+
+@pytest.mark.parametrize(
+    ("control", "pattern", "is_accepted"),
+    [
+        ("S3.5", "arn:aws:s3:::acme", True),
+        ("S3.5", "arn:aws:s3:::ac*", True),
+        ("S3.5", "arn:aws:s3:::acm?", True),
+        ("S3.5", "arn:aws:s3:::acm", False),
+        ("S3.5", "arn:aws:s3:::acme2", False),
+        ("S3.5", "arn:aws:s3:::[a]cme", False),
+        ("S3.5", "arn.aws:s3:::acme", False),
+        ("S3.6", "*", False),
+    ],
+)
+def test_a_resource_is_matched_whole(control: str, pattern: str, is_accepted: bool) -> None:
+    """`*` is any text and `?` one character; nothing else is a wildcard."""
+    entry = Acceptance("r", "o", TODAY, control, pattern)
+    assert entry.accepts(finding()) == is_accepted
+
+
+def test_an_id_names_one_finding() -> None:
+    """Another cause of the same control and resource is another finding."""
+    one, other = finding(cause="a"), finding(cause="b")
+    applied = apply_baseline(
+        Baseline((Acceptance("r", "o", TODAY, id=one.id),)), [one, other], TODAY
+    )
+    assert applied.accepted.keys() == {one.id}
+
+
+def test_an_expired_entry_and_one_without_a_finding_are_noted() -> None:
+    """Each with its owner."""
+    old = Acceptance("r", "data team", date(2026, 1, 1), "S3.5", "*")
+    idle = Acceptance("r", "web team", TODAY, "S3.6", "*")
+    notes = samples.report(finding(), baseline=Baseline((old, idle))).notes()
+    assert notes == (
+        "The acceptance of S3.5 of * by data team expired on 2026-01-01.",
+        "The acceptance of S3.6 of * by web team matches no finding that fails.",
+    )
+
+
+# --- evidence ----------------------------------------------------------------------------------
+
+
+def _collected(folder: Path, *clients: Any, ask: Any = None) -> Path:
+    """Return the folder with the evidence of what `ask` asks these clients."""
+    with collecting(folder) as evidence:
+        for client in clients:
+            evidence.observe(client)
+        if ask:
+            ask()
+        evidence.finish(samples.report())
+    return folder
+
+
+def _texts(folder: Path) -> str:
+    return "".join(path.read_text("utf-8") for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def client() -> Any:
+    """Return an S3 client of its own, since events stay registered."""
+    return boto3.client("s3")
+
+
+def test_the_manifest_has_every_file(tmp_path: Path) -> None:
+    """`sha256sum -c` finds each as it was written, and notices a changed one."""
+    folder = _collected(tmp_path / "evidence")
+    command = ["sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS"]
+    assert subprocess.run(command, cwd=folder, check=False).returncode == 0
+    listed = {line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()}
+    there = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert listed == there - {"SHA256SUMS"}
+    (folder / "findings.jsonl").write_text("")
+    assert subprocess.run(command, cwd=folder, check=False, capture_output=True).returncode == 1
+
+
+def test_a_reply_is_kept_with_its_request(tmp_path: Path, client: Any, bucket: str) -> None:
+    """Sorted by request, with the hash under which `moments.jsonl` has its time."""
+
+    def ask() -> None:
+        client.get_bucket_versioning(Bucket=bucket)
+        with pytest.raises(client.exceptions.ClientError):
+            client.get_bucket_policy(Bucket=bucket)
+
+    folder = _collected(tmp_path / "evidence", client, ask=ask)
+    kept = json.loads((folder / "replies/s3-GetBucketPolicy.jsonl").read_text())
+    assert kept["request"] == {"Bucket": bucket}
+    assert kept["reply"]["Error"]["Code"] == "NoSuchBucketPolicy"
+    assert kept["reply"]["HTTPStatusCode"] == 404
+    moments = [json.loads(each) for each in (folder / "moments.jsonl").read_text().splitlines()]
+    line = (folder / "replies/s3-GetBucketPolicy.jsonl").read_bytes().rstrip(b"\n")
+    said = subprocess.run(["sha256sum"], input=line, capture_output=True, check=True).stdout
+    assert moments[1]["sha256"] == said.decode().split()[0]
+
+
+def test_neither_keys_nor_bytes_of_objects_are_kept(
+    tmp_path: Path, client: Any, bucket: str
+) -> None:
+    """Of a request with a customer key, and of an object that is read in part."""
+    key = bytes(range(100, 132))
+    arguments = {"Bucket": bucket, "Key": "a", "SSECustomerAlgorithm": "AES256"}
+    client.delete_bucket_encryption(Bucket=bucket)
+
+    def ask() -> None:
+        client.put_object(**{**arguments, "SSECustomerAlgorithm": "AES256"}, SSECustomerKey=key,
+                          Body=b"plaintext of the object")  # fmt: skip
+        client.head_object(**arguments, SSECustomerKey=key)
+        client.get_object(**arguments, SSECustomerKey=key, Range="bytes=0-8")["Body"].read()
+
+    folder = _collected(tmp_path / "evidence", client, ask=ask)
+    text = _texts(folder)
+    for secret in (b64encode(key).decode(), key.decode("latin-1"), "plaintext"):
+        assert secret not in text
+    assert '"SSECustomerKey": "[redacted]"' in text
+    assert '"Body": "[bytes left out]"' in text
+    put = json.loads((folder / "replies/s3-PutObject.jsonl").read_text())
+    assert put["reply"] == {"HTTPStatusCode": 200}
+
+
+def test_a_token_is_not_kept(tmp_path: Path) -> None:
+    """However deep in a reply."""
+    with collecting(tmp_path / "evidence") as evidence:
+        credentials = {"Credentials": [{"SessionToken": "hush", "SecretAccessKey": "hush"}]}
+        moment = datetime(2026, 11, 28, tzinfo=UTC)
+        evidence.record(Answer("sts", "GetSessionToken", "us-east-1", {}, credentials, moment))
+        evidence.finish(samples.report())
+    assert "hush" not in _texts(tmp_path / "evidence")
+
+
+def test_two_runs_that_saw_the_same_differ_in_their_times_alone(
+    tmp_path: Path, client: Any, bucket: str
+) -> None:
+    """As README.txt in the folder says, whatever the order of the requests."""
+    names = ["get_bucket_versioning", "get_bucket_location"]
+
+    def asking(asked: Any, order: list[str]) -> Any:
+        return lambda: [getattr(asked, name)(Bucket=bucket) for name in order]
+
+    one = _collected(tmp_path / "one", client, ask=asking(client, names))
+    other_client = boto3.client("s3")
+    other = _collected(tmp_path / "other", other_client, ask=asking(other_client, names[::-1]))
+    done = subprocess.run(["diff", "-rq", one, other], capture_output=True, text=True, check=False)
+    differing = {line.split()[1].rpartition("/")[2] for line in done.stdout.splitlines()}
+    assert differing == {"moments.jsonl", "SHA256SUMS"}
+
+
+def test_evidence_is_complete_or_not_there(tmp_path: Path) -> None:
+    """An error leaves nothing behind, beside the folder neither."""
+
+    def fail() -> None:
+        raise StorageError("S3 refused.")
+
+    with pytest.raises(StorageError):
+        _collected(tmp_path / "evidence", ask=fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evidence_overwrites_nothing(tmp_path: Path) -> None:
+    """A folder that exists is refused, and one in no folder."""
+    with pytest.raises(ConfigError, match="exists"):
+        _collected(tmp_path)
+    with pytest.raises(LocalFileNotFoundError):
+        _collected(tmp_path / "no" / "evidence")
+
+
+def test_evidence_is_its_owners_alone(tmp_path: Path) -> None:
+    """The configuration of an account is nothing for other users."""
+    assert _collected(tmp_path / "evidence").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_baseline_is_part_of_the_evidence(tmp_path: Path) -> None:
+    """As it was."""
+    (tmp_path / "accepted.toml").write_text(ENTRY)
+    with collecting(tmp_path / "evidence") as evidence:
+        assert isinstance(evidence, Evidence)
+        evidence.finish(samples.report(), tmp_path / "accepted.toml")
+    assert (tmp_path / "evidence/baseline.toml").read_text() == ENTRY
