@@ -94,8 +94,8 @@ def run(**more: Any) -> Run:
 
 def report(*findings: Finding, baseline: Baseline | None = None) -> Report:
     """Return the report of these findings, or of all samples with one accepted."""
-    given = findings or FINDINGS
-    return make_report(run(), given, baseline or Baseline(() if findings else (ACCEPTED,)))
+    accepted = Baseline(() if findings else (ACCEPTED,))
+    return make_report(run(), findings or FINDINGS, baseline or accepted)
 
 
 def kinds() -> set[ResourceKind]:

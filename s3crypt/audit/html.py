@@ -77,8 +77,8 @@ def _sentence(report: Report) -> str:
     severities = [f"{count:,} {name}" for name, count in report.severities().items() if count]
     worst = f" ({', '.join(severities)})" if severities else ""
     return (
-        f"{counts['open']:,} findings are open{worst}, {counts['unknown']:,} are unknown, "
-        f"{counts['accepted']:,} are accepted and {counts['pass']:,} pass."
+        f"Findings: {counts['open']:,} open{worst}, {counts['unknown']:,} unknown, "
+        f"{counts['accepted']:,} accepted, {counts['pass']:,} passed."
     )
 
 
@@ -155,7 +155,7 @@ def _rest(report: Report, finding: Finding) -> Iterator[str]:
         items = "".join(f"<li><code>{_text(name)}</code></li>" for name in finding.examples)
         yield f'<p class="label">objects, for example</p><ul>{items}</ul>\n'
     if finding.fix:
-        yield f'<p class="label">mend it with</p><pre>{_text(finding.fix.text)}</pre>\n'
+        yield f'<p class="label">mend it with</p><pre>{_lines(finding.fix.text)}</pre>\n'
 
 
 def _facts(report: Report, finding: Finding) -> Iterator[tuple[str, str]]:
@@ -173,12 +173,15 @@ def _facts(report: Report, finding: Finding) -> Iterator[tuple[str, str]]:
         yield "asked by", required_by(finding.control.requirements)
 
 
+def _lines(text: str) -> str:
+    return "\n".join(map(_text, text.split("\n")))
+
+
 def _text(text: str) -> str:
     """Return a text escaped for HTML; a character that could hide or reorder text is spelled."""
-    spelled = (
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    return escape(
+        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     )
-    return escape("".join(spelled))
 
 
 def _hash(text: str) -> str:

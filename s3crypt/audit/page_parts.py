@@ -27,9 +27,11 @@ dl { margin: .3rem 0; }
 dl div { display: flex; gap: .8rem; }
 dt { flex: 0 0 5.5rem; color: var(--soft); }
 dd { margin: 0; flex: 1; min-width: 0; overflow-wrap: anywhere; }
-.filters { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap; gap: .3rem 1.6rem;
-  margin: 1rem 0 0; padding: .6rem 0; background: var(--ground);
-  border-bottom: 1px solid var(--line); }
+.filters { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: 1rem 0 0; padding: .6rem 0;
+  background: var(--ground); border-bottom: 1px solid var(--line); }
+@media (min-width: 48rem) and (min-height: 36rem) {
+  .filters { position: sticky; top: 0; z-index: 1; }
+}
 .filters[hidden] { display: none; }
 fieldset { display: flex; flex-wrap: wrap; align-items: center; gap: .2rem .9rem; margin: 0;
   padding: 0; border: 0; min-width: 0; }
