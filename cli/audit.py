@@ -18,14 +18,12 @@ from .options import Settings, common_options
 from .output import Output, print_line, say
 
 if TYPE_CHECKING:
-    from s3crypt.audit.objects import ObjectVerdict
-
     from s3crypt import Journal
     from s3crypt.audit import Auditor
     from s3crypt.audit.baseline import Baseline
     from s3crypt.audit.evidence import Evidence
     from s3crypt.audit.report import Report
-    from s3crypt.audit.values import Finding
+    from s3crypt.audit.values import Finding, ObjectVerdict
 
 _HELP = """Judge buckets, keys, policies and objects, and report what is out of line.
 
@@ -92,7 +90,7 @@ def _report(
         findings = [finding for finding in found.by(auditor) if asked.wants(finding.control.id)]
     run = Run(
         identity=identity.arn,
-        account=identity.caller.account,
+        account=identity.caller.account or "",
         region=settings.session.region_name or "",
         arguments=arguments_of(click.get_current_context()),
         began=began,

@@ -271,8 +271,9 @@ def audit_options(command: Command) -> Command:
     names = [field.name for field in fields(Asked)]
 
     @functools.wraps(command)
-    def wrapper(settings: Settings, **values: Any) -> Any:
-        return command(settings, asked=Asked(**{name: values[name] for name in names}))
+    def wrapper(**values: Any) -> Any:
+        asked = Asked(**{name: values.pop(name) for name in names})
+        return command(**values, asked=asked)
 
     given: Command = wrapper
     for add in reversed(_OPTIONS):

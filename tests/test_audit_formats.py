@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
 
-import audit_samples as samples
+import audit_report_samples as samples
 import botocore.session
 import jsonschema
 import pytest

@@ -9,10 +9,10 @@ from base64 import b64encode
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-import audit_samples as samples
+import audit_report_samples as samples
 import boto3
 import pytest
-from audit_samples import finding, of_severity
+from audit_report_samples import finding, of_severity
 
 from s3crypt.audit.baseline import Acceptance, Baseline, apply_baseline, read_baseline
 from s3crypt.audit.controls import CONTROLS

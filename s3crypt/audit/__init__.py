@@ -10,11 +10,12 @@ Only actions that read are used, and no key is ever unwrapped.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from .configurations import Configurations
+from .objects import ObjectOptions, audit_objects
 from .services import Services
-from .values import Finding
+from .values import Demands, Finding
 
 if TYPE_CHECKING:
     import boto3
@@ -74,3 +75,22 @@ class Auditor:
         """
         audit = Configurations(self._services, buckets, whole=account, journal=journal)
         return audit.findings()
+
+    def objects(
+        self, uri: str, demands: Demands, **options: Unpack[ObjectOptions]
+    ) -> Iterator[Finding]:
+        """Yield what the objects below a prefix are found to be, once all were looked at.
+
+        Equal verdicts about many objects are one finding. No object is opened.
+
+        Args:
+            uri: A bucket, or a prefix that ends with a slash.
+            demands: What is demanded of the objects.
+            options: How they are looked at: see `ObjectOptions`.
+
+        Raises:
+            ConfigError: The arguments contradict each other.
+            ObjectNotFoundError: There is no such bucket or inventory.
+            StorageError: The journal cannot be written.
+        """
+        return audit_objects(self._services.reach(), uri, demands, **options)

@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from s3crypt.aws import Clients, Observer
 from s3crypt.caller import Identity, identify
+from s3crypt.kms.description import KeyReader
 from s3crypt.kms.examination import KeyExaminer
 from s3crypt.kms.service import KMS
+from s3crypt.objects.access import Objects
+
+from .objects import Reach
 
 if TYPE_CHECKING:
     import boto3
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
     from types_boto3_s3control.client import S3ControlClient
     from types_boto3_sts.client import STSClient
+
+# Connections that the audit of objects keeps, which are as many as `--jobs` uses at most.
+_WORKERS = 64
 
 
 class Services:
@@ -51,7 +58,9 @@ class Services:
         self._iam: Clients[IAMClient] = Clients("iam", **how)
         self.identity: Identity = identify(sts, self._iam)
         kms: Clients[KMSClient] = Clients("kms", **how)
-        self.keys = KeyExaminer(KMS(kms))
+        self._kms = KMS(kms)
+        self.keys = KeyExaminer(self._kms)
+        self._how = how
         # S3 refuses every request about a bucket of another account.
         self._s3: Clients[S3Client] = Clients("s3", expected_bucket_owner=self.account, **how)
         self._s3control: Clients[S3ControlClient] = Clients("s3control", **how)
@@ -89,3 +98,19 @@ class Services:
     def cloudtrail(self, region: str) -> "CloudTrailClient":
         """Return the CloudTrail client of a Region."""
         return self._cloudtrail.get(region)
+
+    def reach(self) -> Reach:
+        """Return the services that an audit of objects asks; their clients are observed too."""
+        objects = Objects(
+            session=self._how["session"],
+            client=None,
+            endpoint_url=None,
+            workers=_WORKERS,
+            allow_plain_http=self._how["allow_plain_http"],
+            written_in=None,
+            expected_bucket_owner=self.account,
+            request_payer=None,
+        )
+        if observe := self._how["observe"]:
+            observe(objects.client)
+        return Reach(objects, KeyReader(self._kms), self.account, self.partition)

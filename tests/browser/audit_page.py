@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import audit_samples as samples
+import audit_report_samples as samples
 
 from s3crypt.audit.baseline import Baseline
 from s3crypt.audit.html import html
