@@ -15,15 +15,19 @@ _WORDS = {"open": "fails", "accepted": "fails, accepted", "unknown": "unknown"}
 
 def text(report: "Report") -> Iterator[str]:
     """Yield the lines of a report."""
+    from s3crypt.audit.report import control_order  # noqa: PLC0415 - it loads boto3
+
     for resource, findings in report.by_resource():
         where = f" ({resource.region})" if resource.region else ""
         yield f"{resource.arn}{where}"
         for finding in findings:
             if report.state(finding) != "pass":
                 yield from _finding(report, finding)
-        passed = [f.control.id for f in findings if report.state(f) == "pass"]
+        passed = sorted(
+            {f.control.id for f in findings if report.state(f) == "pass"}, key=control_order
+        )
         if passed:
-            yield from _wrapped(f"passes {', '.join(dict.fromkeys(passed))}")
+            yield from _wrapped(f"passes {', '.join(passed)}")
         yield ""
     for note in report.notes():
         yield f"note: {note}"
@@ -52,8 +56,9 @@ def _finding(report: "Report", finding: "Finding") -> Iterator[str]:
         yield from _wrapped(f"{name}: {value}", indent="    ")
     if finding.fix:
         yield f"    mend it with{' this policy' if finding.fix.kind == 'policy' else ''}:"
-        # Lines as they are: a shell reads them, and within a here-document spaces count.
-        yield from finding.fix.text.splitlines()
+        # Never wrapped. Of several lines each stands as it is: within a here-document spaces count.
+        lines = finding.fix.text.splitlines()
+        yield from lines if len(lines) > 1 else [f"    {line}" for line in lines]
 
 
 def _facts(report: "Report", finding: "Finding") -> Iterator[tuple[str, str]]:

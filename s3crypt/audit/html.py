@@ -12,7 +12,7 @@ from html import escape
 
 from .jsonl import moment
 from .page_parts import SCRIPT, STYLE
-from .report import STATES, Report, required_by
+from .report import STATES, Report, control_order, required_by
 from .values import Finding, Resource, Severity
 
 _WORDS = {
@@ -95,7 +95,7 @@ def _filters(report: Report) -> Iterator[str]:
     yield "</fieldset>\n<fieldset><legend>which</legend>"
     yield '<label>resource <input name="resource" type="search" autocomplete="off"></label>'
     yield '<label>control <select name="control"><option value="">all</option>'
-    for control in sorted({finding.control.id for finding in report.findings}, key=_natural):
+    for control in sorted({finding.control.id for finding in report.findings}, key=control_order):
         yield f'<option value="{_text(control)}">{_text(control)}</option>'
     yield '</select></label><button type="reset">reset</button></fieldset>\n</form>\n'
     yield f'<p class="shown" aria-live="polite">{len(report.findings):,} findings</p>\n'
@@ -114,11 +114,6 @@ def _severities(findings: Iterable[Finding]) -> dict[Severity, int]:
     for finding in findings:
         counted[finding.control.severity] = counted.get(finding.control.severity, 0) + 1
     return counted
-
-
-def _natural(control: str) -> tuple[str, int]:
-    family, _, number = control.partition(".")
-    return family, int(number) if number.isdigit() else 0
 
 
 def _resource(report: Report, resource: Resource, findings: Iterable[Finding]) -> Iterator[str]:

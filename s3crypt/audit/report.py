@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import s3crypt
 
@@ -112,15 +113,19 @@ class Report:
             groups.setdefault(finding.resource, []).append(finding)
         yield from groups.items()
 
-    def _badness(self, finding: Finding) -> tuple[int, int, str, str]:
+    def _badness(self, finding: Finding) -> tuple[Any, ...]:
         state = STATES.index(self.state(finding))
-        return state, -finding.control.severity, finding.resource.arn, finding.control.id
+        control = finding.control
+        return state, -control.severity, finding.resource.arn, control_order(control.id)
 
 
 def make_report(run: Run, findings: Iterable[Finding], baseline: Baseline | None = None) -> Report:
     """Return the report of a run: its findings sorted, and accepted where the baseline says so."""
     ordered = tuple(
-        sorted(findings, key=lambda f: (f.resource.kind, f.resource.arn, f.control.id, f.cause))
+        sorted(
+            findings,
+            key=lambda f: (f.resource.kind, f.resource.arn, control_order(f.control.id), f.cause),
+        )
     )
     applied = NOTHING_ACCEPTED
     if baseline is not None:
@@ -138,6 +143,12 @@ def exit_code(report: Report, fail_on: Severity = Severity.HIGH) -> int:
         return EXIT_OPEN
     unknown = any(finding.verdict is Verdict.UNKNOWN for finding in report.findings)
     return EXIT_UNKNOWN if unknown or report.baseline.mistakes else 0
+
+
+def control_order(control: str) -> tuple[str, int]:
+    """Return what sorts ids of controls by their numbers: S3.5 before S3.15."""
+    family, _, number = control.partition(".")
+    return family, int(number) if number.isdigit() else 0
 
 
 def required_by(requirements: Iterable[Requirement]) -> str:
