@@ -91,7 +91,7 @@ class Asked:
         Raises:
             ConfigError: It does not.
         """
-        if not self.targets and not self.account:
+        if not self.uris and not self.account:
             raise ConfigError(
                 "Nothing names what to audit.", hint="Name buckets, or give --account."
             )
@@ -109,6 +109,12 @@ class Asked:
         self._check_runs()
 
     def _check_runs(self) -> None:
+        for text in self.approve:
+            if text not in configuration.MODES and not text.startswith("kms:"):
+                known = ", ".join(configuration.MODES)
+                raise ConfigError(
+                    f"--approve takes a mode or kms:KEY, not {text!r}.", hint=f"Modes: {known}."
+                )
         if self.inventory and len(self.uris) != 1:
             raise ConfigError(
                 "--inventory is the list of the objects of one bucket.", hint="Name that bucket."
@@ -127,12 +133,6 @@ class Asked:
 
         modes = {text for text in self.approve if text in configuration.MODES}
         keys = [text for text in self.approve if text not in modes]
-        for text in keys:
-            if not text.startswith("kms:"):
-                known = ", ".join(configuration.MODES)
-                raise ConfigError(
-                    f"--approve takes a mode or kms:KEY, not {text!r}.", hint=f"Modes: {known}."
-                )
         reader = reader_of(settings) if keys else None
         arns = [reader.key_arn(text.removeprefix("kms:")) for text in keys] if reader else []
         return Demands(

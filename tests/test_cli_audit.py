@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt audit` over HTTP: what it prints, writes and keeps, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from hardening_samples import DENIED, is_write, new_name, watched
+from s3crypt_cli.main import run
+
+from s3crypt.audit.controls import CONTROLS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import RequestsLog
+    from relay import Answer, Asked
+
+
+@pytest.fixture(scope="module")
+def acme(s3: Any) -> str:
+    """Return a bucket as S3 makes one, with two objects under SSE-S3."""
+    name = new_name()
+    s3.create_bucket(Bucket=name)
+    for key in ("2026/a", "2026/b"):
+        s3.put_object(Bucket=name, Key=key, Body=b"x")
+    return name
+
+
+@pytest.fixture
+def dying(s3: Any, kms: Any) -> str:
+    """Return a bucket whose default key is to be deleted."""
+    name = new_name()
+    s3.create_bucket(Bucket=name)
+    arn = kms.create_key()["KeyMetadata"]["Arn"]
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": arn}
+    rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}
+    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
+    return name
+
+
+def audited(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[dict[str, Any]]]:
+    """Return the exit code of an audit, and what it printed as JSON Lines."""
+    capsys.readouterr()
+    code = run(["audit", *words, "--json"])
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def verdicts(lines: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the verdict of each control."""
+    return {line["control"]: line["verdict"] for line in lines if line["type"] == "finding"}
+
+
+def hiding(word: str) -> Callable[[Asked, Callable[[], Answer]], Answer]:
+    """Return what denies every request whose target has a word."""
+    return lambda asked, forward: DENIED if word in asked.target else forward()
+
+
+# --- exit codes --------------------------------------------------------------------------------
+
+
+def test_findings_below_the_severity_are_no_failure(acme: str) -> None:
+    """A bucket as S3 makes one has findings of medium severity."""
+    assert run(["audit", acme]) == 0
+    assert run(["audit", acme, "--fail-on", "medium"]) == 3
+
+
+def test_a_dying_key_is_a_failure(capsys: pytest.CaptureFixture[str], dying: str) -> None:
+    """The key that the bucket names is audited with it."""
+    code, lines = audited(capsys, dying)
+    assert code == 3
+    assert verdicts(lines)["KMS.3"] == "fail"
+
+
+def test_what_may_not_be_seen_is_unknown(capsys: pytest.CaptureFixture[str], acme: str) -> None:
+    """The exit code is 1, and the finding names the action that is missing."""
+    with watched(hiding("?logging")):
+        code, lines = audited(capsys, acme)
+    assert code == 1
+    (unknown,) = [line for line in lines if line.get("verdict") == "unknown"]
+    assert (unknown["control"], unknown["missing_actions"]) == ("S3.9", ["s3:GetBucketLogging"])
+
+
+def test_what_fails_weighs_more_than_what_is_unknown(acme: str) -> None:
+    """Both are there: 3."""
+    with watched(hiding("?logging")):
+        assert run(["audit", acme, "--fail-on", "medium"]) == 3
+
+
+def test_a_bucket_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named, and nothing is reported."""
+    name = new_name()
+    assert run(["audit", name]) == 5
+    captured = capsys.readouterr()
+    assert name in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Nothing names what to audit"),
+        (["a/b"], "s3://a/b"),
+        (["acme", "--control", "S3.4"], "There is no control S3.4"),
+        (["acme", "--no-objects", "--sample", "5"], "--sample is about objects"),
+        (["--account", "--approve", "sse-kms"], "--approve is about objects"),
+        (["a", "b", "--inventory", "s3://i/manifest.json"], "--inventory"),
+        (["acme", "--evidence", "e", "--journal", "j"], "exclude each other"),
+        (["acme", "--json", "--format", "html"], "exclude each other"),
+        (["acme", "--approve", "rot13"], "not 'rot13'"),
+        (["acme", "--fail-on", "dire"], "dire"),
+        (["acme", "--sample", "0"], "--sample"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    capsys: pytest.CaptureFixture[str],
+    requests_log: RequestsLog,
+    words: list[str],
+    said: str,
+) -> None:
+    """Exit code 2, before any request is made."""
+    requests_log.clear()
+    assert run(["audit", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert requests_log.list() == []
+
+
+def test_evidence_overwrites_no_folder(
+    tmp_path: Path, acme: str, requests_log: RequestsLog
+) -> None:
+    """Which is found out before any request is made."""
+    requests_log.clear()
+    assert run(["audit", acme, "--evidence", str(tmp_path)]) == 2
+    assert requests_log.list() == []
+
+
+# --- what is audited ---------------------------------------------------------------------------
+
+
+def test_nothing_is_changed_and_no_key_used(acme: str, dying: str) -> None:
+    """Every request of an audit of the account and of objects only reads."""
+    with watched() as relay:
+        run(["audit", acme, dying, "--account", "--quiet"])
+    assert len(relay.asked) > 20
+    assert not [each.target for each in relay.asked if is_write(each)]
+    targets = {each.headers.get("x-amz-target", "").rpartition(".")[2] for each in relay.asked}
+    assert not targets & {"Decrypt", "GenerateDataKey", "ReEncrypt", "Encrypt"}
+
+
+def test_objects_are_those_of_named_buckets(capsys: pytest.CaptureFixture[str], acme: str) -> None:
+    """Unless --no-objects is given, and with --account only those of named ones."""
+
+    def looked_at(*words: str) -> set[str]:
+        _, lines = audited(capsys, *words)
+        found = [line["resource"] for line in lines if line["type"] == "finding"]
+        return {each["arn"] for each in found if each["kind"] == "objects"}
+
+    approved = ("--approve", "sse-s3")
+    assert looked_at(acme, *approved) == {f"arn:aws:s3:::{acme}/*"}
+    assert looked_at(f"s3://{acme}/2026/", *approved) == {f"arn:aws:s3:::{acme}/2026/*"}
+    assert looked_at(acme, "--no-objects") == set()
+    assert looked_at("--account") == set()
+    assert looked_at("--account", acme, *approved) == {f"arn:aws:s3:::{acme}/*"}
+    assert f"arn:aws:s3:::{acme}/*" in looked_at("--account", "--objects", *approved)
+
+
+def test_demands_reach_the_objects(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, acme: str
+) -> None:
+    """Objects in another mode than the approved one fail, and --list has each of them."""
+    listed = tmp_path / "objects.jsonl"
+    code, lines = audited(capsys, acme, "--approve", "sse-kms", "--list", str(listed))
+    assert code == 3
+    (failing,) = [line for line in lines if line.get("control") == "S3CRYPT.14"]
+    assert (failing["verdict"], failing["count"], failing["looked_at"]) == ("fail", 2, 2)
+    found = [json.loads(line) for line in listed.read_text().splitlines()]
+    assert sorted(each["name"] for each in found) == ["2026/a", "2026/b"]
+    assert {(each["control"], each["verdict"]) for each in found} == {("S3CRYPT.14", "fail")}
+
+
+def test_the_size_of_a_sample_is_beside_the_number(
+    capsys: pytest.CaptureFixture[str], acme: str
+) -> None:
+    """In the report for people too."""
+    run(["audit", acme, "--approve", "sse-kms", "--sample", "1"])
+    assert "1 of 1 objects in a sample of 1 from 2" in capsys.readouterr().out
+
+
+def test_a_key_is_approved_by_its_alias(
+    capsys: pytest.CaptureFixture[str], s3: Any, kms: Any
+) -> None:
+    """KMS is asked for its ARN."""
+    name, (arn, other) = new_name(), [kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
+    kms.create_alias(AliasName=f"alias/{name}", TargetKeyId=arn)
+    s3.create_bucket(Bucket=name)
+    for key in (arn, other):
+        s3.put_object(Bucket=name, Key=key[-3:], ServerSideEncryption="aws:kms", SSEKMSKeyId=key)
+    _, lines = audited(capsys, name, "--approve", f"kms:alias/{name}", "--control", "S3CRYPT.15")
+    assert [line["count"] for line in lines if line.get("verdict") == "fail"] == [1]
+
+
+def test_one_control_can_be_asked_for(capsys: pytest.CaptureFixture[str], acme: str) -> None:
+    """The exit code is about it alone."""
+    code, lines = audited(capsys, acme, "--control", "S3.6", "--fail-on", "medium")
+    assert (code, verdicts(lines)) == (0, {"S3.6": "pass"})
+
+
+# --- reports -----------------------------------------------------------------------------------
+
+
+def test_a_command_that_mends_is_one_line(capsys: pytest.CaptureFixture[str], acme: str) -> None:
+    """However long it is: it can be copied."""
+    _, lines = audited(capsys, acme, "--account")
+    fixes = {line["fix"]["text"] for line in lines if line.get("fix")}
+    assert any(len(fix) > 100 for fix in fixes)
+    run(["audit", acme, "--account"])
+    printed = {line.strip() for line in capsys.readouterr().out.splitlines()}
+    assert {line for fix in fixes for line in map(str.strip, fix.splitlines())} <= printed
+
+
+@pytest.mark.parametrize("form", ["terminal", "jsonl", "sarif", "asff", "ocsf", "html"])
+def test_a_report_is_written_to_a_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, acme: str, form: str
+) -> None:
+    """As it would be printed; the summary is said beside it."""
+    target = tmp_path / "report"
+    assert run(["audit", acme, "--format", form, "--output", str(target)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "open" in captured.err
+    assert "S3.5" in target.read_text("utf-8")
+
+
+def test_no_report_is_half_written(tmp_path: Path, acme: str) -> None:
+    """Where the audit fails, the file that was there stays."""
+    target = tmp_path / "report"
+    target.write_text("before")
+    assert run(["audit", acme, new_name(), "--output", str(target)]) == 5
+    assert target.read_text() == "before"
+
+
+def test_a_run_says_what_was_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, acme: str
+) -> None:
+    """What came from the environment too, and who asked."""
+    monkeypatch.setenv("S3CRYPT_FAIL_ON", "critical")
+    _, lines = audited(capsys, acme, "--no-objects")
+    said = lines[-1]
+    assert said["arguments"] == [acme, "--no-objects", "--fail-on", "critical", "--json"]
+    assert said["identity"] == boto3.client("sts").get_caller_identity()["Arn"]
+
+
+# --- baselines and evidence --------------------------------------------------------------------
+
+
+def _entry(control: str, **more: Any) -> str:
+    expires = more.pop("expires", datetime.now(UTC).date() + timedelta(days=1))
+    return (
+        f'[[accept]]\ncontrol = "{control}"\nresource = "*"\nreason = "r"\n'
+        f'owner = "data team"\nexpires = {expires}\n'
+    )
+
+
+def test_a_baseline_accepts(tmp_path: Path, acme: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it names is no failure any more; an expired entry is said, and fails."""
+    words = ["audit", acme, "--fail-on", "medium", "--no-objects"]
+    _, lines = audited(capsys, *words[1:])
+    failing = [name for name, verdict in verdicts(lines).items() if verdict == "fail"]
+    path = tmp_path / "baseline.toml"
+    path.write_text("".join(map(_entry, failing)))
+    assert run([*words, "--baseline", str(path)]) == 0
+    old = _entry(failing[0], expires="2026-01-01")
+    path.write_text("".join([old, *map(_entry, failing[1:])]))
+    capsys.readouterr()
+    run([*words, "--baseline", str(path)])
+    assert "by data team expired on 2026-01-01" in capsys.readouterr().out
+
+
+def test_a_baseline_with_an_unknown_control_is_no_pass(
+    tmp_path: Path, acme: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is stated, and the exit code is 1."""
+    path = tmp_path / "baseline.toml"
+    path.write_text(_entry("S3.4"))
+    assert run(["audit", acme, "--baseline", str(path)]) == 1
+    assert "there is no control S3.4" in capsys.readouterr().out
+
+
+def test_evidence_has_what_the_findings_rest_on(tmp_path: Path, acme: str) -> None:
+    """The replies about the bucket and about its objects, all in the manifest."""
+    folder = tmp_path / "evidence"
+    assert run(["audit", acme, "--evidence", str(folder), "--quiet"]) == 0
+    there = {path.stem for path in (folder / "replies").iterdir()}
+    assert {"s3-GetBucketPolicy", "s3-GetBucketEncryption", "s3-ListObjectsV2"} <= there
+    assert {"s3-HeadObject", "s3-GetObject"} & there
+    subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+    page = (folder / "report.html").read_text()
+    for line in (folder / "findings.jsonl").read_text().splitlines():
+        assert f'id="f{json.loads(line)["id"]}"' in page
+
+
+def test_no_evidence_of_an_audit_that_failed(tmp_path: Path) -> None:
+    """Neither the folder nor what was collected beside it."""
+    assert run(["audit", new_name(), "--evidence", str(tmp_path / "evidence")]) == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- journal -----------------------------------------------------------------------------------
+
+
+def test_a_journal_spares_requests(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, acme: str
+) -> None:
+    """The second run finds the same with fewer requests; another audit is refused its journal."""
+    words = (acme, "--journal", str(tmp_path / "journal"))
+    with watched() as first:
+        code, lines = audited(capsys, *words)
+    with watched() as second:
+        code_again, lines_again = audited(capsys, *words)
+    assert (code, lines[:-1]) == (code_again, lines_again[:-1])
+    assert len(second.asked) < len(first.asked)
+    assert run(["audit", *words, "--approve", "sse-kms"]) == 2
+
+
+# --- the help ----------------------------------------------------------------------------------
+
+
+def test_the_help_needs_no_aws() -> None:
+    """`s3crypt audit --help` loads neither boto3 nor cryptography."""
+    code = (
+        "import sys; from s3crypt_cli.main import run; run(['audit', '--help']); "
+        "sys.exit(bool({'boto3', 'cryptography', 'sqlite3'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False)
+    assert done.returncode == 0
+
+
+def test_the_controls_are_those_of_the_issue() -> None:
+    """Security Hub's, and ours from 1 to 22."""
+    assert {f"S3CRYPT.{number}" for number in range(1, 23)} <= CONTROLS.keys()
