@@ -4,25 +4,25 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from base64 import b64encode
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import audit_report_samples as samples
 import boto3
 import pytest
 from audit_report_samples import finding, of_severity
 
+from s3crypt.audit.actions import ACTIONS
 from s3crypt.audit.baseline import Acceptance, Baseline, apply_baseline, read_baseline
 from s3crypt.audit.controls import CONTROLS
 from s3crypt.audit.evidence import Evidence, collecting
 from s3crypt.audit.report import exit_code, make_report
-from s3crypt.audit.values import Answer, Severity, Verdict
+from s3crypt.audit.values import Answer, Control, Severity, Verdict
 from s3crypt.errors import ConfigError, LocalFileNotFoundError, StorageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TODAY = date(2026, 11, 28)
 ENTRY = """
@@ -380,3 +380,32 @@ def test_a_baseline_is_part_of_the_evidence(tmp_path: Path) -> None:
         assert isinstance(evidence, Evidence)
         evidence.finish(samples.report(), tmp_path / "accepted.toml")
     assert (tmp_path / "evidence/baseline.toml").read_text() == ENTRY
+
+
+# --- the page ----------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[1] / "docs/audit.md"
+
+
+def _row(control: Control) -> str:
+    numbers: dict[str, list[str]] = {}
+    for each in control.requirements:
+        if not each.standard.startswith("NIST"):
+            standard = each.standard.replace("AWS Foundations ", "")
+            numbers.setdefault(standard, []).append(each.number)
+    asked = "; ".join(f"{standard} {', '.join(found)}" for standard, found in numbers.items())
+    return f"| {control.id} | {control.severity.label} | {control.title} | {asked} |"
+
+
+def test_the_documented_controls_are_those_that_judge() -> None:
+    """The table of docs/audit.md has each control, as it is."""
+    section = PAGE.read_text("utf-8").partition("## Controls")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert rows == [_row(control) for control in CONTROLS.values()]
+
+
+def test_the_documented_actions_are_those_that_are_needed() -> None:
+    """Of the configuration, every one."""
+    section = PAGE.read_text("utf-8").partition("## What the caller needs")[2]
+    listed = section.partition("For objects")[0]
+    assert tuple(re.findall(r"`([a-z0-9]+:[A-Za-z]+)`", listed)) == ACTIONS
