@@ -15,7 +15,7 @@ from .audit_options import Asked, arguments_of, audit_options
 from .audit_text import summary, text
 from .jobs import drawn
 from .options import Settings, common_options
-from .output import Output, print_line, say
+from .output import Output, print_json, print_line, print_table, say
 
 if TYPE_CHECKING:
     from s3crypt import Journal
@@ -57,7 +57,10 @@ def audit(settings: Settings, *, asked: Asked) -> None:
     baseline = read_baseline(asked.baseline, CONTROLS) if asked.baseline else None
     with _collecting(asked) as evidence:
         report = _report(settings, asked, baseline, evidence)
-        _write(report, form, asked)
+        if asked.responsibility:
+            _show_responsibility(settings, report)
+        else:
+            _write(report, form, asked)
         if evidence is not None:
             evidence.finish(report, asked.baseline)
     if not settings.silent and (form != "terminal" or asked.output):
@@ -199,6 +202,25 @@ def _write(report: "Report", form: str, asked: Asked) -> None:
         for chunk in chunks:
             out.write(chunk.encode())
         out.flush()
+
+
+def _show_responsibility(settings: Settings, report: "Report") -> None:
+    """Print docs/responsibility.md's table with what the audit found."""
+    from s3crypt.audit.responsibility import fill  # noqa: PLC0415
+
+    rows = fill(report.findings)
+    if settings.json:
+        for row in rows:
+            print_json({**asdict(row.duty), "verdict": row.verdict, "passed": row.passed,
+                        "failed": row.failed, "unknown": row.unknown})  # fmt: skip
+        return
+    headers = ("mode", "duty", "owner", "what", "verdict", "controls")
+    cells = [
+        (duty.mode, duty.duty, duty.owner, duty.what, row.verdict or "-", ", ".join(duty.controls))
+        for row in rows
+        for duty in (row.duty,)
+    ]
+    print_table(headers, cells)
 
 
 def _chunks(report: "Report", form: str) -> Iterator[str]:

@@ -119,6 +119,11 @@ class Asked:
             raise ConfigError(
                 "--inventory is the list of the objects of one bucket.", hint="Name that bucket."
             )
+        if self.responsibility and (self.output or self.format):
+            raise ConfigError(
+                "--responsibility prints a table, for which there is no --format and no --output.",
+                hint="Give --json for programs.",
+            )
         if self.evidence and self.journal:
             raise ConfigError(
                 "--evidence and --journal exclude each other: findings from a journal come "

@@ -117,6 +117,7 @@ def test_a_bucket_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[st
         (["acme", "--evidence", "e", "--journal", "j"], "exclude each other"),
         (["acme", "--json", "--format", "html"], "exclude each other"),
         (["acme", "--approve", "rot13"], "not 'rot13'"),
+        (["acme", "--responsibility", "--format", "html"], "--responsibility"),
         (["acme", "--fail-on", "dire"], "dire"),
         (["acme", "--sample", "0"], "--sample"),
     ],
@@ -257,6 +258,20 @@ def test_a_run_says_what_was_asked(
     said = lines[-1]
     assert said["arguments"] == [acme, "--no-objects", "--fail-on", "critical", "--json"]
     assert said["identity"] == boto3.client("sts").get_caller_identity()["Arn"]
+
+
+def test_the_table_of_responsibility_is_filled(
+    capsys: pytest.CaptureFixture[str], acme: str
+) -> None:
+    """A duty without a control, or whose controls do not apply, has no verdict."""
+    code, rows = audited(capsys, acme, "--responsibility", "--fail-on", "medium")
+    assert code == 3
+    found = {(row["mode"], row["duty"], row["owner"]): row["verdict"] for row in rows}
+    assert found["every mode", "in transit", "you"] == "fail"
+    assert found["sse-c", "access", "you"] == "pass"
+    assert found["every mode", "physical", "AWS"] is None
+    run(["audit", acme, "--responsibility"])
+    assert "the refusal of requests without TLS" in capsys.readouterr().out
 
 
 # --- baselines and evidence --------------------------------------------------------------------
