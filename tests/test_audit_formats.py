@@ -186,7 +186,8 @@ def _ocsf_errors(text: str) -> list[str]:
 def test_ocsf_is_valid() -> None:
     """Every finding is a Detection Finding of OCSF 1.5.0 with the profile cloud."""
     assert _ocsf_errors(rendered("ocsf")) == []
-    assert len(json.loads(rendered("ocsf"))) == len(samples.FINDINGS)
+    found = json.loads(rendered("ocsf"))
+    assert [each["metadata"]["profiles"] for each in found] == [["cloud"]] * len(samples.FINDINGS)
 
 
 @pytest.mark.parametrize(
