@@ -433,7 +433,11 @@ def test_no_key_is_unwrapped(bucket: str, key: str) -> None:
     )
     with watched() as relay:
         audit(f"s3://{bucket}/", demands)
-    asked = [each.headers.get("x-amz-target", each.method) for each in relay.asked]
+    asked = [
+        each.headers.get("x-amz-target", each.method)
+        for each in relay.asked
+        if b"GetCallerIdentity" not in each.body
+    ]
     assert set(asked) == {"GET", "HEAD", "TrentService.DescribeKey"}
     assert asked.count("TrentService.DescribeKey") == 1
 

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an audit of objects costs: by an inventory of 10^6 rows, and by HEAD far away.
+
+    python audits.py inventory [--rounds 5] [--tiny]
+    python audits.py heads [--rounds 5] [--tiny] [--delay 30]
+    python audits.py one URL FOLDER ROWS
+
+Prints JSON, an entry a round. `inventory`: seconds of our audit of a Parquet report, fetched over
+http and verified, and of pyarrow's bare read of the same file; and our peak RSS for a tenth of the
+rows and for all, each in a process of its own, which `one` is. `heads`: seconds of our audit of
+2,000 objects by HEAD, and of boto3's HEADs one after another, of a tenth of them and times ten.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import canned
+import nullserver
+import workload
+
+_HERE = Path(__file__).parent
+_BUCKET = "inventory"
+_STATUSES = ("SSE-KMS", "SSE-S3", "SSE-KMS", "NOT-SSE")
+
+
+def _write(path: Path, rows: int) -> None:
+    """Write a Parquet report as S3 does, with the columns that most configurations have."""
+    import pyarrow as pa  # noqa: PLC0415 - not for `heads`
+    from pyarrow import parquet  # noqa: PLC0415
+
+    schema = pa.schema(
+        [
+            ("bucket", pa.string()),
+            ("key", pa.string()),
+            ("version_id", pa.string()),
+            ("is_latest", pa.bool_()),
+            ("is_delete_marker", pa.bool_()),
+            ("size", pa.int64()),
+            ("last_modified_date", pa.timestamp("ms")),
+            ("e_tag", pa.string()),
+            ("storage_class", pa.string()),
+            ("encryption_status", pa.string()),
+            ("bucket_key_status", pa.string()),
+        ]
+    )
+    with parquet.ParquetWriter(path, schema, compression="snappy") as writer:
+        for start in range(0, rows, 100_000):
+            numbers = range(start, min(start + 100_000, rows))
+            count = len(numbers)
+            digests = [hashlib.md5(number.to_bytes(8)).hexdigest() for number in numbers]
+            columns: list[Any] = [
+                ["acme-data"] * count,
+                [
+                    f"2026/{n % 365:03}/{n:09}-{digest[:8]}"
+                    for n, digest in zip(numbers, digests, strict=True)
+                ],
+                digests,
+                [True] * count,
+                [number % 50 == 0 for number in numbers],
+                [number * 7919 % 10**7 for number in numbers],
+                [
+                    datetime.fromtimestamp(1.7e9 + number, UTC).replace(tzinfo=None)
+                    for number in numbers
+                ],
+                digests,
+                ["STANDARD"] * count,
+                [_STATUSES[number % 4] for number in numbers],
+                ["ENABLED"] * count,
+            ]
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def _store(server: nullserver.NullServer, folder: str, rows: int) -> Path:
+    """Serve a report of so many rows; return its part."""
+    part = server.serve(_BUCKET, f"{folder}/part.parquet")
+    _write(part, rows)
+    with part.open("rb") as file:
+        md5 = hashlib.file_digest(file, "md5").hexdigest()
+    manifest = {
+        "sourceBucket": _BUCKET,
+        "destinationBucket": f"arn:aws:s3:::{_BUCKET}",
+        "version": "2016-11-30",
+        "creationTimestamp": str(int((time.time() - 60) * 1000)),
+        "fileFormat": "Parquet",
+        "fileSchema": "message s3.inventory { }",
+        "files": [
+            {
+                "key": f"{folder}/part.parquet",
+                "size": part.stat().st_size,
+                "MD5checksum": md5,
+            }
+        ],
+    }
+    text = json.dumps(manifest).encode()
+    server.serve(_BUCKET, f"{folder}/manifest.json").write_bytes(text)
+    checksum = hashlib.md5(text).hexdigest()
+    server.serve(_BUCKET, f"{folder}/manifest.checksum").write_text(checksum)
+    return part
+
+
+def _audit(url: str, uri: str, **options: Any) -> dict[str, int]:
+    """Audit what is below a URI; return how many objects have each verdict of their mode."""
+    import boto3  # noqa: PLC0415
+
+    from s3crypt.audit.objects import Reach, audit_objects  # noqa: PLC0415
+    from s3crypt.audit.values import Demands  # noqa: PLC0415
+    from s3crypt.aws import Clients  # noqa: PLC0415
+    from s3crypt.kms.description import KeyReader  # noqa: PLC0415
+    from s3crypt.kms.service import KMS  # noqa: PLC0415
+    from s3crypt.objects.access import DEFAULT_WORKERS, Objects  # noqa: PLC0415
+
+    session = boto3.Session()
+    how: dict[str, Any] = {
+        "written_in": None,
+        "expected_bucket_owner": None,
+        "request_payer": None,
+    }
+    objects = Objects(
+        session=session,
+        client=None,
+        endpoint_url=url,
+        workers=DEFAULT_WORKERS,
+        allow_plain_http=True,
+        **how,
+    )
+    keys = KeyReader(KMS(Clients("kms", session=session, endpoint_url=url, allow_plain_http=True)))
+    demands = Demands(modes=frozenset({"sse-kms", "sse-s3"}))
+    found = audit_objects(Reach(objects, keys, "111122223333"), uri, demands, **options)
+    modes = [each for each in found if each.control.id == "S3CRYPT.14"]
+    return {each.verdict.value: each.count for each in modes}
+
+
+def _by_inventory(url: str, folder: str, rows: int) -> float:
+    began = time.perf_counter()
+    manifest = f"s3://{_BUCKET}/{folder}/manifest.json"
+    counts = _audit(url, f"s3://{_BUCKET}/", inventory=manifest, look="inventory")
+    seconds = time.perf_counter() - began
+    # One in fifty is a delete marker.
+    if sum(counts.values()) != rows - -(-rows // 50):
+        raise workload.BenchmarkError(f"the audit counted {counts} of {rows} rows")
+    return seconds
+
+
+def _bare(part: Path) -> float:
+    from pyarrow import parquet  # noqa: PLC0415
+
+    began = time.perf_counter()
+    parquet.read_table(part)
+    return time.perf_counter() - began
+
+
+def inventory(rounds: int, *, tiny: bool) -> list[dict[str, float]]:
+    """Measure an audit by an inventory."""
+    rows = 2000 if tiny else 1_000_000
+    with nullserver.running(workload.memory_folder(2**30)) as server:
+        parts = {name: _store(server, name, count) for name, count in _sizes(rows).items()}
+        url, found = server.endpoint_url, []
+        _by_inventory(url, "few", rows // 10)
+        _bare(parts["few"])
+        for _ in range(rounds):
+            seconds = {"ours": _by_inventory(url, "all", rows), "bare": _bare(parts["all"])}
+            peaks = {
+                f"peak_{name}": _peak(url, name, count) for name, count in _sizes(rows).items()
+            }
+            found.append({**seconds, **peaks})
+        return found
+
+
+def _sizes(rows: int) -> dict[str, int]:
+    return {"few": rows // 10, "all": rows}
+
+
+def _peak(url: str, folder: str, rows: int) -> float:
+    """Return the peak RSS, in MiB, of a process that makes one audit."""
+    words = [sys.executable, str(_HERE / "audits.py"), "one", url, folder, str(rows)]
+    return float(workload.output(words, dict(os.environ)))
+
+
+def heads(rounds: int, delay: float, *, tiny: bool) -> list[dict[str, float]]:
+    """Measure an audit by HEAD of objects in a service so many milliseconds away."""
+    import boto3  # noqa: PLC0415
+
+    count = 20 if tiny else 2000
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(canned.running(folder, delay))
+        words = [sys.executable, str(_HERE / "templates.py"), str(folder)]
+        workload.output(
+            [*words, "--endpoint-url", server.endpoint_url, "--size", "1KiB"], dict(os.environ)
+        )
+        client = boto3.client("s3", endpoint_url=server.endpoint_url)
+        listed = client.list_objects_v2(Bucket="sse-s3", Prefix=f"{count}/")["Contents"]
+        names = [each["Key"] for each in listed][: max(1, count // 10)]
+        found = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            counts = _audit(server.endpoint_url, f"s3://sse-s3/{count}/", look="head")
+            ours = time.perf_counter() - began
+            if counts != {"pass": count}:
+                raise workload.BenchmarkError(f"the audit counted {counts} of {count} objects")
+            began = time.perf_counter()
+            for name in names:
+                client.head_object(Bucket="sse-s3", Key=name)
+            theirs = (time.perf_counter() - began) * count / len(names)
+            found.append({"ours": ours, "one_by_one": theirs})
+        return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Measure audits of objects.")
+    parser.add_argument("what", choices=["inventory", "heads", "one"])
+    parser.add_argument("one", nargs="*")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--delay", type=float, default=30, metavar="MS")
+    parser.add_argument("--tiny", action="store_true")
+    asked = parser.parse_args()
+    os.environ.update(
+        AWS_ACCESS_KEY_ID="none",
+        AWS_SECRET_ACCESS_KEY="none",
+        AWS_REGION="us-east-1",
+        AWS_DEFAULT_REGION="us-east-1",
+        # The servers know no HeadBucket, by which an audit asks for the Region of a bucket.
+        S3CRYPT_RETRY_SECONDS="0",
+    )
+    if asked.what == "one":
+        url, folder, rows = asked.one
+        _by_inventory(url, folder, int(rows))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    elif asked.what == "inventory":
+        print(json.dumps(inventory(asked.rounds, tiny=asked.tiny)))
+    else:
+        print(json.dumps(heads(asked.rounds, asked.delay, tiny=asked.tiny)))
+
+
+if __name__ == "__main__":
+    main()
