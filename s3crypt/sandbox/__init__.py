@@ -3,8 +3,9 @@
 
 moto answers; a strict front before it refuses what AWS refuses and moto lets pass: SSE-C without
 its key, disabled keys, lost races, bodies that were cut short or are not those of their checksums.
-IAM, STS, CloudTrail and Access Analyzer's ValidatePolicy answer as well, as far as setting up a
-bucket and its roles needs them. No policy is evaluated.
+IAM, STS, CloudTrail, S3 Control's public access block and Access Analyzer's ValidatePolicy answer
+as well, as far as setting up and auditing a bucket and its roles needs them. CloudTrail records all
+requests. No policy is evaluated.
 Everything is held in memory and gone when it stops. It checks
 no signatures and isolates no users: nothing in it is a secret worth keeping. It takes no request
 that a web page made a browser send.
@@ -43,6 +44,7 @@ __all__ = [
     "EXAMPLE_ALIAS",
     "EXAMPLE_BUCKET",
     "REGION",
+    "ROOT_ACCESS_KEY",
     "Running",
     "deliver_trails",
     "environment",

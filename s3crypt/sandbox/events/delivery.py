@@ -6,6 +6,7 @@ Names: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-fin
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import secrets
@@ -104,6 +105,9 @@ def _request(moto: Moto, trail: Any, name: str, batch: list[Event]) -> Request:
     if trail.kms_key_id:
         headers["x-amz-server-side-encryption"] = "aws:kms"
         headers["x-amz-server-side-encryption-aws-kms-key-id"] = trail.kms_key_id
+        context = json.dumps({"aws:cloudtrail:arn": trail.arn}).encode()
+        encoded = base64.b64encode(context).decode("ascii")
+        headers["x-amz-server-side-encryption-context"] = encoded
     return Request("PUT", f"/{trail.bucket_name}/{quote(name)}", "", headers, body)
 
 

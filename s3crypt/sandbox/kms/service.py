@@ -14,18 +14,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from s3crypt.sandbox.policies import (
-    denies_everybody,
-    form_fault,
-    is_for,
-    statements_of,
-    unknown_principal,
-)
 from s3crypt.sandbox.wire import Refusal, Reply, Request, json_reply
 
-from . import grants, imports, materials
+from . import grants, imports, materials, policies
 from .calls import Call, check_range, invalid, key_of, page, unsupported
-from .keys import check_caller, check_state, permission, state_of
+from .keys import check_caller, check_state, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +66,6 @@ _DAY = 86_400
 _ON_DEMAND_ROTATIONS = 25
 _ROTATION_DAYS = range(90, 2561)
 _DELETION_DAYS = range(7, 31)
-_POLICY_BYTES = 32_768
 
 
 _FAMILIES: dict[str, Callable[[Moto, Call], dict[str, Any]]] = {
@@ -181,29 +173,10 @@ class KMS:
         # An unknown spec is refused by moto.
         if uses is not None and use not in uses:
             raise invalid(f"KeyUsage {use} is not compatible with {spec}.")
-        self._check_policy(call)
-
-    def _check_policy(self, call: Call) -> None:
-        """Refuse a key policy that says nothing, or that its author could not change again."""
-        text = call.body.get("Policy")
-        if text is None:
-            return
-        statements = statements_of(text)
-        _check_policy_form(text)
-        if unknown_principal(self._moto, statements) is not None:
-            raise _malformed_policy(
-                "Policy contains a statement with one or more invalid principals."
-            )
-        callers = [one for one in statements if is_for(one, call.caller)]
-        denied = any(denies_everybody(one, "kms:PutKeyPolicy") for one in statements)
-        may_change = not denied and permission(callers, "kms:PutKeyPolicy") is None
-        if not may_change and not call.body.get("BypassPolicyLockoutSafetyCheck"):
-            raise _malformed_policy(
-                "The new key policy will not allow you to update the key policy in the future."
-            )
+        policies.check(self._moto, call)
 
     def _replicate(self, call: Call) -> None:
-        self._check_policy(call)
+        policies.check(self._moto, call)
         key, region = key_of(self._moto, call), str(call.body.get("ReplicaRegion", ""))
         check_state(key)
         if not key.multi_region or key.multi_region_configuration["PrimaryKey"]["Arn"] != key.arn:
@@ -370,7 +343,7 @@ class KMS:
         **dict.fromkeys(_USES, _with_one_key),
         "GetPublicKey": _public_key,
         "CreateKey": _create,
-        "PutKeyPolicy": _check_policy,
+        "PutKeyPolicy": lambda self, call: policies.check(self._moto, call),
         "ReplicateKey": _replicate,
         **dict.fromkeys(_REFUSED_WHEN_DYING, _not_dying),
         "Decrypt": _decrypt,
@@ -383,24 +356,6 @@ class KMS:
         "ListKeys": _list,
         **{name: _of_family(rule) for name, rule in _FAMILIES.items()},
     }
-
-
-def _check_policy_form(text: str) -> None:
-    """Refuse a key policy that is too long or that is none."""
-    if len(text.encode("utf-8")) > _POLICY_BYTES:
-        raise Refusal(
-            400, "LimitExceededException", f"A key policy has {_POLICY_BYTES} bytes at most."
-        )
-    try:
-        fault = form_fault(json.loads(text), resources=True, principals=True)
-    except ValueError:
-        fault = "Policy is not valid JSON."
-    if fault is not None:
-        raise _malformed_policy(fault)
-
-
-def _malformed_policy(message: str) -> Refusal:
-    return Refusal(400, "MalformedPolicyDocumentException", message)
 
 
 def _ignores_ciphertext(call: Call) -> bool:

@@ -49,7 +49,8 @@ def check_acl_headers(moto: Moto, request: Request) -> None:
         return
     bucket = moto.bucket(request.bucket)
     if bucket is None:
-        _check_new(request, canned)
+        if not request.key:
+            _check_new(request, canned)
         return
     is_harmless = canned == "bucket-owner-full-control" and not grants
     if disables_acls(bucket) and not is_harmless:

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policies of keys that KMS refuses to keep.
+
+This module must not decide what a policy allows a caller to do with a key.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from s3crypt.sandbox.policies import (
+    denies_everybody,
+    form_fault,
+    is_for,
+    statements_of,
+    unknown_principal,
+)
+from s3crypt.sandbox.wire import Refusal
+
+from .keys import permission
+
+if TYPE_CHECKING:
+    from s3crypt.sandbox.backend import Moto
+
+    from .calls import Call
+
+_POLICY_BYTES = 32_768
+
+
+def check(moto: Moto, call: Call) -> None:
+    """Refuse a key policy that says nothing, or that its author could not change again."""
+    text = call.body.get("Policy")
+    if text is None:
+        return
+    statements = statements_of(text)
+    _check_policy_form(text)
+    if unknown_principal(moto, statements) is not None:
+        raise _malformed_policy("Policy contains a statement with one or more invalid principals.")
+    callers = [one for one in statements if is_for(one, call.caller)]
+    denied = any(denies_everybody(one, "kms:PutKeyPolicy") for one in statements)
+    may_change = not denied and permission(callers, "kms:PutKeyPolicy") is None
+    if not may_change and not call.body.get("BypassPolicyLockoutSafetyCheck"):
+        raise _malformed_policy(
+            "The new key policy will not allow you to update the key policy in the future."
+        )
+
+
+def _check_policy_form(text: str) -> None:
+    """Refuse a key policy that is too long or that is none."""
+    if len(text.encode("utf-8")) > _POLICY_BYTES:
+        raise Refusal(
+            400, "LimitExceededException", f"A key policy has {_POLICY_BYTES} bytes at most."
+        )
+    try:
+        fault = form_fault(json.loads(text), resources=True, principals=True)
+    except ValueError:
+        fault = "Policy is not valid JSON."
+    if fault is not None:
+        raise _malformed_policy(fault)
+
+
+def _malformed_policy(message: str) -> Refusal:
+    return Refusal(400, "MalformedPolicyDocumentException", message)
