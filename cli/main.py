@@ -53,7 +53,7 @@ _COMMANDS = {
     "bucket": "bucket",
     "iam": "iam",
     "policy": "policy",
-    "audit": "audit",
+    "who": "who",
     "encrypt": "files",
     "decrypt": "files",
     "uploads": "uploads",

@@ -5,6 +5,8 @@ Knows nothing of S3, keys or messages.
 """
 
 import codecs
+import csv
+import io
 import json
 import os
 import sys
@@ -66,6 +68,14 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     _print(click.style(header, bold=True) if sys.stdout.isatty() else header)
     for row in cells:
         _print(_join(row, widths, right))
+
+
+def print_csv(cells: Sequence[str]) -> None:
+    """Print one row of comma-separated values; control characters are escaped on a terminal."""
+    row = io.StringIO()
+    shown = [_printable(cell) for cell in cells] if sys.stdout.isatty() else cells
+    csv.writer(row, lineterminator="").writerow(shown)
+    _print(row.getvalue())
 
 
 def say(text: str) -> None:

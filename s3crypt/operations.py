@@ -101,6 +101,7 @@ CloudTrailOperation: TypeAlias = Literal[
     "describe_trails",
     "get_event_selectors",
     "get_trail_status",
+    "lookup_events",
     "put_event_selectors",
     "start_logging",
 ]

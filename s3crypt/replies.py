@@ -47,6 +47,7 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "upload_part_copy": ("CopyPartResult.ETag",),
     "validate_policy": ("findings",),
     "create_trail": ("TrailARN",),
+    "lookup_events": ("Events",),
     "describe_trails": ("trailList",),
     "get_event_selectors": ("TrailARN",),
     "get_trail_status": ("IsLogging",),

@@ -47,7 +47,7 @@ Reply = Mapping[str, Any]
 _NOT_REPEATED: frozenset[Operation] = frozenset({"create_key", "rotate_key_on_demand"})
 _READS = (
     "get_", "head_", "list_", "describe_", "decrypt", "generate_", "encrypt", "re_encrypt",
-    "validate_",
+    "validate_", "lookup_",
 )  # fmt: skip
 
 _PASSING = frozenset(

@@ -76,6 +76,9 @@ ALLOWED = {
         "aws", "buckets", "errors", "kms", "objects", "policy", "requests", "trail_settings",
     },
     "jobs": {"aws_errors", "errors", "local", "logs"},
+    "trails": {
+        "aws", "errors", "jobs", "kms", "local", "location", "objects", "requests", "transfer",
+    },
     "rotation": {
         "aws_errors", "errors", "formats", "jobs", "keyrings", "local", "location", "logs",
         "metadata", "modes", "objects", "requests", "transfer",
@@ -123,13 +126,20 @@ OUTSIDE = {
         "policy_reading",
         "sandbox",
         "store",
+        "trails",
     },
     "botocore": {"aws", "aws_errors", "connections", "kms", "objects", "requests", "transfer"},
     "types_boto3_accessanalyzer": {"policy_reading"},
-    "types_boto3_cloudtrail": {"audit", "hardening", "trail_settings"},
-    "types_boto3_iam": {"audit", "caller", "hardening", "iam", "policy_changes"},
-    "types_boto3_kms": {"audit", "keyrings", "kms", "objects", "policy_changes", "policy_reading"},
-    "types_boto3_s3control": {"audit", "buckets"},
+    "types_boto3_cloudtrail": {"hardening", "trails"},
+    "types_boto3_iam": {"caller", "hardening", "iam", "policy_changes"},
+    "types_boto3_kms": {
+        "keyrings",
+        "kms",
+        "objects",
+        "policy_changes",
+        "policy_reading",
+        "trails",
+    },
     "types_boto3_s3": {
         "audit",
         "buckets",
@@ -153,8 +163,8 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "audit", "configuration", "errors", "files", "hardening", "iam", "kms",
-    "location", "message", "policy", "policy_changes", "policy_reading", "sandbox",
+    "__version__", "configuration", "errors", "files", "hardening", "iam", "kms", "location",
+    "message", "policy", "policy_changes", "policy_reading", "sandbox", "trails",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",

@@ -449,9 +449,12 @@ class Objects:
             return self.look(location, demand)
         return info or describe_plain(location, reply)
 
-    def list(self, location: Location) -> Iterator[ListedObject]:
-        """Yield the objects whose URI begins with that of `location`, in S3's order."""
-        for found in self._listed(location):
+    def list(self, location: Location, *, after: str = "") -> Iterator[ListedObject]:
+        """Yield the objects whose URI begins with that of `location`, in S3's order.
+
+        With `after` only those whose names follow it.
+        """
+        for found in self._listed(location, **({"StartAfter": after} if after else {})):
             if isinstance(found, ListedObject):
                 yield found
 

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who opened what, and when: CloudTrail's records of KMS and S3, joined.
+
+    from s3crypt.trails import Question, Trails
+
+    for access in Trails().search(Question(principal="arn:aws:iam::123456789012:role/reader")):
+        print(access.time, access.actions, access.bucket, access.name)
+
+Nothing here changes anything or unwraps a key. The requests are `cloudtrail:LookupEvents`, or, of
+the bucket of a trail, `s3:ListBucket` and `s3:GetObject` (S3 needs `kms:Decrypt` where its files
+are under a KMS key); and `kms:DescribeKey` where a key is named by an alias.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.aws import Clients
+from s3crypt.errors import ConfigError, S3CryptError
+from s3crypt.kms.policies import KeyPolicies
+from s3crypt.kms.service import KMS
+from s3crypt.location import Location
+from s3crypt.objects.access import Objects
+
+from .accesses import Access, Level, Outcome
+from .files import Period, TrailFile, fetched, files_in_bucket, local_files
+from .joining import WINDOW
+from .lookup import KEPT, looked_up
+from .questions import Question
+from .reading import Reading
+from .records import Principal
+from .tally import Gap, Tally
+from .unpacking import MAX_UNPACKED
+
+if TYPE_CHECKING:
+    import boto3
+    from types_boto3_cloudtrail.client import CloudTrailClient
+    from types_boto3_kms.client import KMSClient
+
+__all__ = [
+    "KEPT",
+    "MAX_UNPACKED",
+    "WINDOW",
+    "Access",
+    "Gap",
+    "Level",
+    "Outcome",
+    "Principal",
+    "Question",
+    "Search",
+    "Tally",
+    "Trails",
+]
+
+# Events that wait to be joined, about 1.5 KB each.
+_WAITING = 20_000
+_RIGHTS_OF_TRAIL = (
+    "The trail's bucket needs s3:ListBucket and s3:GetObject, and its key kms:Decrypt."
+)
+_RIGHTS_OF_LOOKUP = "It needs cloudtrail:LookupEvents; or name trail files with --trail."
+
+
+class Trails:
+    """CloudTrail's records, as one session reaches them.
+
+    Args:
+        session: boto3 session to make clients from; the default one if left out.
+        allow_plain_http: Let requests go to other machines over plain HTTP.
+    """
+
+    def __init__(
+        self, *, session: "boto3.Session | None" = None, allow_plain_http: bool = False
+    ) -> None:
+        how: dict[str, Any] = {"session": session, "allow_plain_http": allow_plain_http}
+        self._cloudtrail: Clients[CloudTrailClient] = Clients("cloudtrail", **how)
+        kms: Clients[KMSClient] = Clients("kms", **how)
+        self._keys = KeyPolicies(KMS(kms))
+        self._objects = Objects(
+            client=None,
+            endpoint_url=None,
+            workers=1,
+            written_in=None,
+            expected_bucket_owner=None,
+            request_payer=None,
+            **how,
+        )
+
+    def search(self, question: Question, trails: Sequence[str | Path] = ()) -> "Search":
+        """Return the accesses that answer a question, to iterate over once.
+
+        Args:
+            question: The question. Its key may be an alias.
+            trails: `s3://bucket/prefix` of a trail, folders or files. Without any, LookupEvents
+                is asked in the Region of the key or else of the session.
+
+        Raises:
+            ConfigError: A trail is no URI and no path.
+            KeyUnavailableError: KMS did not tell the key of an alias.
+        """
+        key = question.key
+        if key and (not trails or "alias/" in key):
+            question = replace(question, key=self._keys.resolve(key))
+        if trails:
+            reading = Reading(question, most=_WAITING)
+            found = self._in_files(reading, [_parsed(each) for each in trails])
+        else:
+            # There is nothing to join, and the newest event comes first.
+            reading = Reading(question, most=0)
+            found = self._looked_up(reading)
+        return Search(question, reading.tally, found, is_lookup=not trails)
+
+    def _looked_up(self, reading: Reading) -> Iterator[Access]:
+        question = reading.question
+        client = self._cloudtrail.get(question.key.split(":")[3] if question.key else None)
+        where = f"the events of CloudTrail in {client.meta.region_name}"
+        if question.since and question.since < datetime.now(UTC) - KEPT:
+            reading.tally.missed("begin 90 days ago, and before that nothing is kept", where)
+        try:
+            for value in looked_up(client, question):
+                yield from reading.take(value, where)
+        except ConfigError:
+            raise
+        except S3CryptError as error:
+            reading.tally.refused(error, where, _RIGHTS_OF_LOOKUP)
+        yield from reading.end()
+
+    def _in_files(self, reading: Reading, trails: Iterable[Location | Path]) -> Iterator[Access]:
+        for trail in trails:
+            for file in self._files(reading, trail):
+                yield from reading.read(file, _RIGHTS_OF_TRAIL)
+        yield from reading.end()
+
+    def _files(self, reading: Reading, trail: Location | Path) -> Iterator[TrailFile]:
+        period = Period(reading.question.since, reading.question.until)
+        try:
+            if isinstance(trail, Path):
+                yield from local_files(trail, period, reading.tally.left_out)
+            else:
+                listed = files_in_bucket(self._objects, trail, period)
+                yield from fetched(listed, lambda: self._objects.is_far)
+        except (ConfigError, FileNotFoundError):
+            raise
+        except S3CryptError as error:
+            reading.tally.refused(error, str(trail), _RIGHTS_OF_TRAIL)
+
+
+class Search:
+    """The accesses that answer a question, in about the order of their time.
+
+    Iterate over it once; `tally` and `limits` are whole at the end. Memory does not grow with the
+    number of files, records or accesses.
+
+    Attributes:
+        question: The question; its key is an ARN or an id.
+        tally: What was read so far, and what could not be.
+    """
+
+    def __init__(
+        self, question: Question, tally: Tally, found: Iterator[Access], *, is_lookup: bool
+    ) -> None:
+        self.question = question
+        self.tally = tally
+        self._found = found
+        self._is_lookup = is_lookup
+
+    def __iter__(self) -> Iterator[Access]:
+        for access in self._found:
+            if self.question.is_answered_by(access):
+                self.tally.accesses += 1
+                yield access
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What the records that were read cannot show, in whole sentences."""
+        is_object = self.question.location is not None
+        return tuple(self.tally.limits(is_lookup=self._is_lookup, is_object=is_object))
+
+
+def _parsed(trail: str | Path) -> Location | Path:
+    if isinstance(trail, str) and "://" in trail:
+        return Location.parse(trail)
+    return Path(trail)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accesses: one request, as the records of S3, of KMS or of both services show it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from .records import NOWHERE, Event, Place, Principal, is_denial
+
+Level: TypeAlias = Literal["object", "bucket", "key"]
+Outcome: TypeAlias = Literal["allowed", "denied", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One request, as the records of S3, of KMS or of both show it.
+
+    Attributes:
+        time: When, to the second. S3's, where both recorded it.
+        principal: Who.
+        address: The source address, or the name of a service that made the request.
+        actions: What was asked of each service, such as `s3:GetObject` and `kms:Decrypt`.
+        bucket: The bucket; None if no record shows it.
+        name: The object's name; None if no record shows it.
+        keys: The ARNs of the KMS keys; two for a re-encryption, from the first to the second.
+        outcome: `denied` for lack of a permission, `failed` for any other error.
+        error: The error's code.
+        level: What the records show at least: the object by its name, its bucket, or the key alone.
+        is_joined: Whether records of both services are behind it.
+        event_ids: The ids of the records.
+    """
+
+    time: datetime
+    principal: Principal
+    address: str
+    actions: tuple[str, ...]
+    bucket: str | None
+    name: str | None
+    keys: tuple[str, ...]
+    outcome: Outcome
+    error: str | None
+    level: Level
+    is_joined: bool
+    event_ids: tuple[str, ...]
+
+
+def access_of(event: Event, place: Place | None = None, partner: Event | None = None) -> Access:
+    """Return the access that an event shows, at one of its places, with its partner's part."""
+    place = place or next(iter(event.places), NOWHERE)
+    both = (event,) if partner is None else (event, partner)
+    error = next((each.error for each in both if each.error), None)
+    return Access(
+        time=event.time,
+        principal=event.principal,
+        address=event.address,
+        actions=tuple(f"{each.service}:{each.action}" for each in both),
+        bucket=place.bucket,
+        name=place.name,
+        keys=tuple(dict.fromkeys(key for each in reversed(both) for key in each.keys)),
+        outcome="allowed" if error is None else "denied" if is_denial(error) else "failed",
+        error=error,
+        level="object" if place.name is not None else "bucket" if place.bucket else "key",
+        is_joined=partner is not None,
+        event_ids=tuple(each.id for each in both),
+    )

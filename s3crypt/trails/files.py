@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where trail files are: in the bucket of a trail, in a local folder, or a single file.
+
+CloudTrail's names of files have the account, the Region and the time of delivery, so that files of
+another time are neither fetched nor opened. This module reads no record.
+https://docs.aws.amazon.com/awscloudtrail/latest/userguide/get-and-view-cloudtrail-log-files.html
+"""
+
+import io
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from s3crypt.errors import LocalFileNotFoundError, S3CryptError, StorageError
+from s3crypt.jobs import FoundFile, files_below
+from s3crypt.local.width import FAR, NEAR
+from s3crypt.local.workers import Pool
+from s3crypt.location import Location
+from s3crypt.objects.access import ListedObject, ListedPrefix, Objects
+from s3crypt.transfer import ObjectStream
+
+LATE = timedelta(days=1)
+"""How much later than an event the file with its record may be delivered."""
+
+_EARLY = timedelta(minutes=15)
+# Files that are fetched ahead have so many bytes together at most. A longer one is not fetched
+# ahead, but read as it comes.
+_AHEAD = 64 * 2**20
+_FETCHED = 8 * 2**20
+_NAME = re.compile(
+    r"([0-9]{12})_CloudTrail_([a-z0-9-]+)_([0-9]{8}T[0-9]{4})Z_[A-Za-z0-9]+\.json(?:\.gz)?"
+)
+_KINDS = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
+# The levels of CloudTrail's layout above the Regions.
+_LEVELS = re.compile(r"AWSLogs|o-[a-z0-9]{10,32}|[0-9]{12}|CloudTrail")
+_DIGEST = "_CloudTrail-Digest_"
+
+Opener = Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The time whose events are wanted; None is without an end."""
+
+    since: datetime | None
+    until: datetime | None
+
+    def has(self, name: str) -> bool:
+        """Return whether a file of this name may hold an event of the period."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return True
+        delivered = datetime.strptime(match[3], "%Y%m%dT%H%M").replace(tzinfo=UTC)
+        if self.since and delivered < self.since - _EARLY:
+            return False
+        return not self.until or delivered <= self.until + LATE
+
+
+@dataclass(frozen=True, slots=True)
+class TrailFile:
+    """A file that may hold records.
+
+    Attributes:
+        name: For people: a path or a URI.
+        group: The account and the Region, where the name has them. Within a group, files follow
+            each other in time.
+        size: Bytes, as they are stored.
+        open: Returns the stored bytes as a file. It raises S3CryptError.
+    """
+
+    name: str
+    group: str
+    size: int
+    open: Opener
+
+
+def local_files(path: Path, period: Period, left_out: Callable[[str], None]) -> Iterator[TrailFile]:
+    """Yield the trail files below a local folder, or the one file that the path names.
+
+    Args:
+        path: A folder or a file.
+        period: Files that were delivered at another time are left out.
+        left_out: Called with the name of what cannot be looked at: a link to a folder, for one.
+
+    Raises:
+        LocalFileNotFoundError: There is no such path.
+        StorageError: The folder cannot be read.
+    """
+    if not path.exists():
+        raise LocalFileNotFoundError(f"{path}: no such file or folder.", hint="Check the path.")
+    if not path.is_dir():
+        yield _local(path, path.stat().st_size)
+        return
+    for found in files_below(path, report=lambda each, _: left_out(str(each))):
+        if not isinstance(found, FoundFile):
+            left_out(str(found.path))
+        elif _is_wanted(found.path.name, period):
+            yield _local(found.path, found.size)
+
+
+def _local(path: Path, size: int) -> TrailFile:
+    return TrailFile(str(path), _group(path.name), size, partial(_open_local, path))
+
+
+def _open_local(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}.") from error
+
+
+def files_in_bucket(objects: Objects, location: Location, period: Period) -> Iterator[TrailFile]:
+    """Yield the trail files below a prefix of a bucket.
+
+    Where CloudTrail's layout is found there, only the days of the period are listed, one account
+    and Region after the other. Otherwise all that is below the prefix is listed.
+
+    Raises:
+        StorageError: S3 refused a listing.
+    """
+    root = location
+    if root.name and not root.name.endswith("/"):
+        root = Location(root.bucket, f"{root.name}/")
+    regions = _regions(objects, root)
+    first = next(regions, None)
+    if first is None:
+        # A prefix within the layout, one file, or files that were copied elsewhere.
+        for listed in objects.list(location):
+            yield from _listed(objects, listed, period)
+        return
+    yield from _of_days(objects, first, period)
+    for region in regions:
+        yield from _of_days(objects, region, period)
+
+
+def _regions(objects: Objects, root: Location) -> Iterator[Location]:
+    """Yield the prefixes of Regions in CloudTrail's layout, wherever below it the root is."""
+    is_of_trail = root.name.endswith("CloudTrail/")
+    for found in objects.list_level(root):
+        if isinstance(found, ListedPrefix):
+            below = Location.parse(found.uri)
+            if is_of_trail:
+                yield below
+            elif _LEVELS.fullmatch(below.name.rstrip("/").rpartition("/")[2]):
+                yield from _regions(objects, below)
+
+
+def _of_days(objects: Objects, region: Location, period: Period) -> Iterator[TrailFile]:
+    """Yield the files of a Region; their names begin with the day, and S3 lists them in order."""
+    after = f"{region.name}{period.since - _EARLY:%Y/%m/%d/}" if period.since else ""
+    last = f"{region.name}{period.until + LATE:%Y/%m/%d/~}" if period.until else ""
+    for listed in objects.list(region, after=after):
+        if last and Location.parse(listed.uri).name > last:
+            return
+        yield from _listed(objects, listed, period)
+
+
+def _listed(objects: Objects, listed: ListedObject, period: Period) -> Iterator[TrailFile]:
+    name = listed.uri.rpartition("/")[2]
+    if _is_wanted(name, period):
+        fetch = partial(_open_object, objects, Location.parse(listed.uri))
+        yield TrailFile(listed.uri, _group(name), listed.stored_size, fetch)
+
+
+def _open_object(objects: Objects, location: Location) -> BinaryIO:
+    return io.BufferedReader(ObjectStream.open(objects.client, location, {}, first=_FETCHED))
+
+
+def _is_wanted(name: str, period: Period) -> bool:
+    return name.endswith(_KINDS) and _DIGEST not in name and period.has(name)
+
+
+def _group(name: str) -> str:
+    match = _NAME.fullmatch(name)
+    return f"{match[1]} {match[2]}" if match else ""
+
+
+def fetched(files: Iterable[TrailFile], is_far: Callable[[], bool]) -> Iterator[TrailFile]:
+    """Yield the files in their order, the next ones fetched by other threads meanwhile.
+
+    Args:
+        files: Objects in S3.
+        is_far: Returns whether S3 is far away: more of them are then fetched at once.
+    """
+    pool = Pool(FAR)
+    waiting: deque[tuple[TrailFile, Future[None], list[Opener]]] = deque()
+    ahead = 0
+    try:
+        for file in files:
+            opened: list[Opener] = []
+            waiting.append((file, pool.submit(partial(_fetch, file, opened)), opened))
+            ahead += file.size
+            while waiting and (len(waiting) > (FAR if is_far() else NEAR) or ahead > _AHEAD):
+                ahead -= waiting[0][0].size
+                yield _ready(*waiting.popleft())
+        while waiting:
+            yield _ready(*waiting.popleft())
+    finally:
+        pool.close()
+
+
+def _fetch(file: TrailFile, opened: list[Opener]) -> None:
+    if file.size > _FETCHED:
+        opened.append(file.open)
+        return
+    try:
+        with closing(file.open()) as source:
+            data = source.read()
+    except S3CryptError as error:
+        opened.append(partial(_fail, error))
+    else:
+        opened.append(lambda: io.BytesIO(data))
+
+
+def _fail(error: S3CryptError) -> BinaryIO:
+    raise error
+
+
+def _ready(file: TrailFile, done: Future[None], opened: list[Opener]) -> TrailFile:
+    done.result()
+    return TrailFile(file.name, file.group, file.size, opened[0])

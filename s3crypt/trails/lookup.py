@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records of the last 90 days from CloudTrail's LookupEvents: those of management events alone.
+
+KMS's events are among them, S3's requests about objects are not. CloudTrail answers two requests a
+second for an account in a Region, with 50 events each.
+https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.local.workers import pause
+from s3crypt.requests import call
+
+if TYPE_CHECKING:
+    from types_boto3_cloudtrail.client import CloudTrailClient
+
+    from .questions import Question
+
+KEPT = timedelta(days=90)
+"""How long CloudTrail keeps what LookupEvents returns."""
+
+_SECONDS_BETWEEN = 0.5
+_MOST = 50
+_NAME_OF_SESSION = re.compile(r"arn:[a-z-]+:sts::[0-9]{12}:assumed-role/[^/]+/(.+)")
+_NAME_OF_USER = re.compile(r"arn:[a-z-]+:iam::[0-9]{12}:user/(?:.*/)?([^/]+)")
+
+
+def looked_up(client: "CloudTrailClient", question: "Question") -> Iterator[Any]:
+    """Yield events, the newest first, at no more requests a second than CloudTrail takes.
+
+    Raises:
+        StorageError: CloudTrail refused, or could not be reached.
+    """
+    request: dict[str, Any] = {"LookupAttributes": [_attribute(question)], "MaxResults": _MOST}
+    if question.since:
+        request["StartTime"] = max(question.since, datetime.now(UTC) - KEPT)
+    if question.until:
+        request["EndTime"] = question.until
+    token: str | None = None
+    asked = -_SECONDS_BETWEEN
+    while True:
+        pause(max(0.0, asked + _SECONDS_BETWEEN - time.monotonic()))
+        asked = time.monotonic()
+        more = {"NextToken": token} if token else {}
+        page = call(client, "lookup_events", {**request, **more}, "the events of CloudTrail")
+        yield from page["Events"]
+        before, token = token, page.get("NextToken")
+        if not token or token == before:
+            return
+
+
+def _attribute(question: "Question") -> dict[str, str]:
+    """Return the one attribute that may be asked for, the narrowest that loses no event."""
+    if question.key:
+        return {"AttributeKey": "ResourceName", "AttributeValue": question.key}
+    for pattern in (_NAME_OF_SESSION, _NAME_OF_USER):
+        match = pattern.fullmatch(question.principal or "")
+        if match:
+            return {"AttributeKey": "Username", "AttributeValue": match[1]}
+    return {"AttributeKey": "EventSource", "AttributeValue": "kms.amazonaws.com"}

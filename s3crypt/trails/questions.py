@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of a trail: who opened an object, used a key, or what a principal did.
+
+A question looks at a record twice: `look` as it comes, cheaply and before a value is made of it,
+and `is_answered_by` at the access that came of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeAlias
+
+from s3crypt.errors import ConfigError
+from s3crypt.location import Location
+
+from .accesses import Access
+from .joining import WINDOW
+from .records import (
+    CRYPTOGRAPHIC,
+    SERVICES,
+    Place,
+    Record,
+    copy_source,
+    keys_of,
+    places_of_contexts,
+)
+
+Look: TypeAlias = Literal["wanted", "other", "nameless"]
+
+_HINT = "Name one: s3://bucket/name, --key or --principal."
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: exactly one of an object, a key and a principal.
+
+    Attributes:
+        location: An object.
+        key: The ARN or the id of a KMS key.
+        principal: An ARN of a user, of a role or of a role's session; the name of a service or
+            CloudTrail's id of a principal count too.
+        bucket: Only accesses in this bucket, and those whose bucket is not known.
+        since, until: Only accesses in this time, both ends included.
+
+    Raises:
+        ConfigError: None of the three is given, or several are, or the time is empty.
+    """
+
+    location: Location | None = None
+    key: str | None = None
+    principal: str | None = None
+    bucket: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        given = [each for each in (self.location, self.key, self.principal) if each]
+        if len(given) != 1:
+            raise ConfigError("A question is about one object, key or principal.", hint=_HINT)
+        if self.location and self.location.is_prefix:
+            raise ConfigError(f"{self.location} names no object.", hint="s3://bucket/name")
+        if self.location and self.bucket:
+            raise ConfigError("The bucket of an object is a part of its URI.")
+        if self.since and self.until and self.since > self.until:
+            raise ConfigError("The time that is asked for ends before it begins.")
+
+    def __str__(self) -> str:
+        return str(self.location or self.key or self.principal)
+
+    def is_answered_by(self, access: Access) -> bool:
+        """Return whether an access answers the question."""
+        if (self.since and access.time < self.since) or (self.until and access.time > self.until):
+            return False
+        if self.bucket and access.bucket not in (None, self.bucket):
+            return False
+        if self.location:
+            return self._is_about_object(access)
+        if self.key:
+            return any(_is_key(arn, self.key) for arn in access.keys)
+        return self.principal in (
+            access.principal.name,
+            access.principal.issuer,
+            access.principal.service,
+            access.principal.id,
+        )
+
+    def _is_about_object(self, access: Access) -> bool:
+        where = self.location
+        if where is None or access.bucket not in (None, where.bucket):
+            return False
+        return access.name == where.name or (access.name is None and access.level == "bucket")
+
+
+class Looker:
+    """Looks at records for one question, as they come.
+
+    Args:
+        question: The question.
+    """
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        # Times of records sort as text. An access is at the time of its S3 event, so that the
+        # KMS events around the ends are wanted too.
+        self._since = _text(question.since, -WINDOW)
+        self._until = _text(question.until, WINDOW)
+        self._name = question.location.name if question.location else None
+        self._bucket = question.location.bucket if question.location else None
+        self._account = (question.principal or "").split(":")[4:5]
+
+    def look(self, record: Record) -> Look:
+        """Return whether a record may be a part of an answer.
+
+        `nameless` is one that may be about what is asked for, and does not show it.
+        """
+        service = SERVICES.get(record.get("eventSource", ""))
+        time = record.get("eventTime")
+        if service is None or not isinstance(time, str):
+            return "other"
+        if time < self._since or (self._until and time > self._until):
+            return "other"
+        if service == "s3":
+            return self._look_at_s3(record)
+        return self._look_at_kms(record)
+
+    def _look_at_s3(self, record: Record) -> Look:
+        asked = record.get("requestParameters")
+        if not isinstance(asked, dict):
+            return "other"
+        name = asked.get("key")
+        if name is None and record.get("eventName") != "DeleteObjects":
+            # A request about the bucket.
+            return "other"
+        if self._name is None:
+            return self._look_at_principal(record)
+        if name == self._name:
+            return "wanted"
+        if name is None:
+            return "wanted" if asked.get("bucketName") == self._bucket else "other"
+        source = copy_source(record) if "x-amz-copy-source" in asked else None
+        return "wanted" if source and source.name == self._name else "other"
+
+    def _look_at_kms(self, record: Record) -> Look:
+        is_use = record.get("eventName") in CRYPTOGRAPHIC
+        if not is_use and str(record.get("readOnly")).lower() == "true":
+            # A request about the key, such as DescribeKey, which opens and changes nothing.
+            return "other"
+        if self._question.key:
+            keys = keys_of(record)
+            if not keys:
+                return "nameless" if is_use else "other"
+            return "wanted" if any(_is_key(arn, self._question.key) for arn in keys) else "other"
+        if self._question.principal:
+            return self._look_at_principal(record)
+        places = places_of_contexts(record)
+        if not places:
+            return "nameless" if is_use else "other"
+        return "wanted" if any(self._may_be(place) for place in places) else "other"
+
+    def _may_be(self, place: Place) -> bool:
+        if place.bucket not in (None, self._bucket):
+            return False
+        return place.name in (None, self._name)
+
+    def _look_at_principal(self, record: Record) -> Look:
+        asked = self._question.principal
+        if asked is None:
+            return "wanted"
+        identity = record.get("userIdentity")
+        if not isinstance(identity, dict):
+            return "other"
+        arn = identity.get("arn")
+        if asked in (arn, identity.get("principalId"), identity.get("invokedBy")):
+            return "wanted"
+        if _issuer(identity) == asked:
+            return "wanted"
+        # In its own records, the owner of a bucket or key sees only a foreign caller's account.
+        is_hidden = not arn and identity.get("type") == "AWSAccount"
+        return "nameless" if is_hidden and [identity.get("accountId")] == self._account else "other"
+
+
+def _issuer(identity: Mapping[str, Any]) -> object:
+    session = identity.get("sessionContext")
+    issuer = session.get("sessionIssuer") if isinstance(session, dict) else None
+    return issuer.get("arn") if isinstance(issuer, dict) else None
+
+
+def _is_key(arn: str, asked: str) -> bool:
+    return arn == asked or arn.endswith(f":key/{asked}")
+
+
+def _text(time: datetime | None, margin: timedelta) -> str:
+    return (time + margin).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time else ""

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records, read one after the other for one question: counted, looked at, joined."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from s3crypt.errors import ConfigError, S3CryptError
+
+from .accesses import Access
+from .files import TrailFile
+from .joining import Join
+from .questions import Looker, Question
+from .records import Record, event_of, kind_of, unwrapped
+from .tally import Tally
+from .unpacking import MAX_UNPACKED, BrokenFileError, Cause, values
+
+# Ids by which duplicates are known, some 200 bytes each.
+_KNOWN = 100_000
+_CAUSES: dict[Cause, str] = {
+    "broken": "breaks off or is damaged, and the rest of it is not known",
+    "too long": f"has more than {MAX_UNPACKED // 2**20} MiB, and the rest of it is not known",
+    "record too long": "has a value that is no record, and the rest of it is not known",
+}
+_OTHER_FORM = "has a record of another form than CloudTrail's"
+_OTHER_VERSION = "has a record of another event version than 1"
+
+
+class Reading:
+    """The reading of records for one question, in bounded memory.
+
+    Args:
+        question: The question.
+        most: Events that wait to be joined, at most.
+
+    Attributes:
+        question: The question.
+        tally: What was read so far, and what could not be.
+    """
+
+    def __init__(self, question: Question, *, most: int) -> None:
+        self.question = question
+        self._join = Join(most)
+        self.tally = Tally(joined=self._join.counts)
+        self._looker = Looker(question)
+        self._known: dict[tuple[object, object], None] = {}
+        self._group = ""
+
+    def read(self, file: TrailFile, hint: str) -> Iterator[Access]:
+        """Yield the accesses that are decided after a file's records, answers or not.
+
+        What cannot be read is counted, with the hint where a service refused it.
+        """
+        if file.group != self._group:
+            self._group = file.group
+            yield from self._join.turn()
+        self.tally.files += 1
+        try:
+            with closing(file.open()) as source:
+                for value in values(source):
+                    yield from self.take(value, file.name)
+        except BrokenFileError as error:
+            self.tally.missed(_CAUSES[error.cause], file.name)
+        except ConfigError:
+            raise
+        except S3CryptError as error:
+            self.tally.refused(error, file.name, hint)
+        except OSError as error:
+            self.tally.missed(f"cannot be read: {error.strerror}", file.name)
+
+    def take(self, value: object, where: str) -> Iterator[Access]:
+        """Yield the accesses that are decided after one record, answers or not."""
+        tally = self.tally
+        tally.records += 1
+        record = unwrapped(value)
+        kind = kind_of(record) if record is not None else "other form"
+        if record is None or kind == "other form":
+            tally.missed(_OTHER_FORM, where)
+        elif kind == "other version":
+            tally.missed(_OTHER_VERSION, where)
+        elif kind == "summary":
+            tally.summaries += 1
+        else:
+            tally.saw(record)
+            look = self._looker.look(record)
+            if look == "nameless":
+                tally.nameless += 1
+            elif look == "wanted":
+                yield from self._add(record, where)
+
+    def end(self) -> Iterator[Access]:
+        """Yield the accesses of all events that wait."""
+        yield from self._join.end()
+
+    def _add(self, record: Record, where: str) -> Iterator[Access]:
+        identity = record.get("recipientAccountId"), record.get("eventID")
+        try:
+            event = event_of(record)
+        except ValueError:
+            self.tally.missed(_OTHER_FORM, where)
+            return
+        if identity in self._known:
+            self.tally.duplicates += 1
+            return
+        self._known[identity] = None
+        if len(self._known) > _KNOWN:
+            del self._known[next(iter(self._known))]
+        yield from self._join.add(event)

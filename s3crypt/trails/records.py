@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CloudTrail records as values, whatever carried them: a trail file, LookupEvents or EventBridge.
+
+Fields that are not known are accepted, and fields of an unexpected type count as absent. The rules
+are those of CloudTrail's record contents, event version 1.
+https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+
+This module reads one record at a time. It makes no request, and knows no question.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+from urllib.parse import unquote
+
+Record: TypeAlias = Mapping[str, Any]
+Kind: TypeAlias = Literal["call", "summary", "other version", "other form"]
+Service: TypeAlias = Literal["s3", "kms"]
+
+SERVICES: Mapping[str, Service] = {
+    "kms.amazonaws.com": "kms",
+    "s3.amazonaws.com": "s3",
+    "s3express.amazonaws.com": "s3",
+}
+"""The event sources that tell who opened what."""
+
+CRYPTOGRAPHIC = frozenset(
+    {
+        "Decrypt",
+        "DeriveSharedSecret",
+        "Encrypt",
+        "GenerateDataKey",
+        "GenerateDataKeyPair",
+        "GenerateDataKeyPairWithoutPlaintext",
+        "GenerateDataKeyWithoutPlaintext",
+        "GenerateMac",
+        "ReEncrypt",
+        "Sign",
+        "Verify",
+        "VerifyMac",
+    }
+)
+"""The actions of KMS that use a key; CloudTrail calls all of them read-only."""
+
+_CONTEXTS = (
+    "encryptionContext",
+    "sourceEncryptionContext",
+    "destinationEncryptionContext",
+)
+_S3_ARN = "aws:s3:arn"
+# As `s3crypt.modes` binds them.
+_BOUND_NAME, _BOUND_BUCKET = "s3crypt:key", "s3crypt:bucket"
+# Of a bucket or an object, in a directory bucket too.
+_ARN_OF_S3 = re.compile(
+    r"arn:aws[a-z-]*:(?:s3:::|s3express:[^:]*:[^:]*:bucket/)([^/]+)(?:/(.*))?", re.DOTALL
+)
+_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]*:[0-9]{12}:key/[A-Za-z0-9-]+")
+_DENIALS = ("AccessDenied", "Unauthorized", "NotAuthorized", "AuthorizationError", "Forbidden")
+_ANONYMOUS = frozenset({"ANONYMOUS_PRINCIPAL", "anonymous"})
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who made a request, as the record names them.
+
+    Attributes:
+        kind: CloudTrail's type, such as `AssumedRole`; empty where the record has none.
+        name: The ARN, or what the record has instead: a service's name, an account with the id of
+            a principal in it, `anonymous`.
+        has_arn: Whether `name` is an ARN. In the record of a bucket's or key's owner, the ARN of
+            a caller of another account is hidden.
+        account: The account of the caller; empty for a service.
+        id: CloudTrail's principal id, which is the same in the records of both accounts.
+        issuer: The ARN of the role whose session it is, with its path.
+        service: The service that made the request for the caller, or by itself.
+    """
+
+    kind: str
+    name: str
+    has_arn: bool
+    account: str
+    id: str
+    issuer: str | None
+    service: str | None
+
+    @property
+    def mark(self) -> str:
+        """What tells this caller's requests from those of others, in either account's records."""
+        return self.id or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an event is about, as far as its record shows: an object, a bucket, or neither.
+
+    Attributes:
+        bucket: The bucket; None if it is not known.
+        name: The object's name in it; None if it is not known.
+    """
+
+    bucket: str | None = None
+    name: str | None = None
+
+
+NOWHERE = Place()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One request to S3 or KMS.
+
+    Attributes:
+        id: CloudTrail's id of the record.
+        shared_id: The id that the records of two accounts about one request share.
+        time: When the request was made, to the second.
+        service: The service that was asked.
+        action: The API's name of the operation.
+        principal: Who asked.
+        address: The source address, or the name of the service that stands for it.
+        error: The error's code; None for a success.
+        keys: The ARNs of the KMS keys. Those of ReEncrypt are source and destination.
+        places: What it is about; the first is written or read, the second a copy's source.
+        is_for_s3: Whether S3 made a request to KMS for its caller, or by itself.
+    """
+
+    id: str
+    shared_id: str | None
+    time: datetime
+    service: Service
+    action: str
+    principal: Principal
+    address: str
+    error: str | None
+    keys: tuple[str, ...]
+    places: tuple[Place, ...]
+    is_for_s3: bool
+
+
+def unwrapped(value: object) -> Record | None:
+    """Return the record in a value of a file, in an event of LookupEvents or of EventBridge.
+
+    None stands for a value that is no JSON object.
+    """
+    if not isinstance(value, dict):
+        return None
+    if "CloudTrailEvent" in value:
+        try:
+            inside = json.loads(value["CloudTrailEvent"])
+        except (ValueError, TypeError, RecursionError):
+            return {}
+        return inside if isinstance(inside, dict) else {}
+    if "detail" in value and "detail-type" in value:
+        detail = value["detail"]
+        return detail if isinstance(detail, dict) else {}
+    return value
+
+
+def kind_of(record: Record) -> Kind:
+    """Return what a record is: `summary` for aggregated and insight events, which name no call."""
+    if record.get("eventCategory") in ("Aggregated", "Insight") or record.get("eventType") in (
+        "AwsAggregatedEvent",
+        "AwsCloudTrailInsight",
+    ):
+        return "summary"
+    version = record.get("eventVersion")
+    if not isinstance(version, str) or not isinstance(record.get("eventName"), str):
+        return "other form"
+    return "call" if version.startswith("1.") else "other version"
+
+
+def event_of(record: Record) -> Event:
+    """Return the value of a record of S3 or KMS.
+
+    Raises:
+        ValueError: It lacks what every record has, or its time has another form.
+    """
+    service = SERVICES.get(record.get("eventSource", ""))
+    identity, action = record.get("eventID"), record.get("eventName")
+    if service is None or not isinstance(identity, str) or not isinstance(action, str):
+        raise ValueError("no record of a call to S3 or KMS")
+    who = principal_of(record)
+    for_s3 = who.service or _text(record.get("sourceIPAddress"))
+    return Event(
+        id=identity,
+        shared_id=record.get("sharedEventID"),
+        time=time_of(record),
+        service=service,
+        action=action,
+        principal=who,
+        address=_text(record.get("sourceIPAddress")),
+        error=_text(record.get("errorCode")) or None,
+        keys=keys_of(record),
+        places=_places_in_s3(record) if service == "s3" else places_of_contexts(record),
+        is_for_s3=service == "kms" and _is_s3(for_s3),
+    )
+
+
+def time_of(record: Record) -> datetime:
+    """Return when the request was made.
+
+    Raises:
+        ValueError: The record's time is absent or has another form.
+    """
+    time = datetime.fromisoformat(_text(record.get("eventTime")))
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def principal_of(record: Record) -> Principal:
+    """Return who made a request."""
+    identity = _object(record.get("userIdentity"))
+    arn, account = _text(identity.get("arn")), _text(identity.get("accountId"))
+    principal_id, service = _text(identity.get("principalId")), _text(identity.get("invokedBy"))
+    issuer = _object(_object(identity.get("sessionContext")).get("sessionIssuer"))
+    on_behalf = _object(identity.get("onBehalfOf"))
+    within = principal_id or _text(identity.get("userName")) or _text(on_behalf.get("userId"))
+    other = " ".join(part for part in (account, within) if part) or service or "unknown"
+    return Principal(
+        kind=_text(identity.get("type")),
+        name=arn or ("anonymous" if account in _ANONYMOUS else other),
+        has_arn=bool(arn),
+        account=account,
+        id=principal_id,
+        issuer=_text(issuer.get("arn")) or None,
+        service=service or None,
+    )
+
+
+def keys_of(record: Record) -> tuple[str, ...]:
+    """Return the ARNs of the KMS keys that a record names, in its order."""
+    found = dict.fromkeys(
+        arn for arn in _resources(record) if ":kms:" in arn and _KEY_ARN.fullmatch(arn)
+    )
+    if not found:
+        # A request that was denied may name its key in the message alone; a write of an object
+        # has it among its headers.
+        texts = [_text(record.get("errorMessage"))]
+        for part in ("requestParameters", "responseElements"):
+            inside = _object(record.get(part))
+            texts += [_text(inside.get(name)) for name in _NAMES_OF_KEYS]
+        found = dict.fromkeys(arn for text in texts if text for arn in _KEY_ARN.findall(text))
+    return tuple(found)
+
+
+_NAMES_OF_KEYS = ("keyId", "x-amz-server-side-encryption-aws-kms-key-id")
+
+
+def places_of_contexts(record: Record) -> tuple[Place, ...]:
+    """Return what the encryption contexts of a request to KMS name.
+
+    S3 names the object, or with a Bucket Key only the bucket; s3crypt names the object, and its
+    bucket where the writer bound it.
+    """
+    asked = _object(record.get("requestParameters"))
+    found: dict[Place, None] = {}
+    for name in _CONTEXTS:
+        context = _object(asked.get(name))
+        if not context:
+            continue
+        place = _place_of_arn(_text(context.get(_S3_ARN)))
+        if place == NOWHERE and _BOUND_NAME in context:
+            place = Place(_text(context.get(_BOUND_BUCKET)) or None, _text(context[_BOUND_NAME]))
+        if place != NOWHERE:
+            found[place] = None
+    return tuple(found)
+
+
+def _places_in_s3(record: Record) -> tuple[Place, ...]:
+    asked = _object(record.get("requestParameters"))
+    bucket, name = _text(asked.get("bucketName")) or None, _text(asked.get("key")) or None
+    if name is not None:
+        # Of an access point the parameters have the alias, and the resources the bucket.
+        for arn in _resources(record):
+            place = _place_of_arn(arn)
+            if place.name == name:
+                bucket = place.bucket
+    source = copy_source(record)
+    return tuple(dict.fromkeys(place for place in (Place(bucket, name), source) if place))
+
+
+def copy_source(record: Record) -> Place | None:
+    """Return the object that a copy reads, or None for another request."""
+    asked = _object(record.get("requestParameters"))
+    header = _text(asked.get("x-amz-copy-source"))
+    if not header:
+        return None
+    path = unquote(header.partition("?versionId=")[0]).removeprefix("/")
+    if path.startswith("arn:"):
+        return _place_of_arn(path)
+    bucket, _, name = path.partition("/")
+    return Place(bucket, name)
+
+
+def is_denial(error: str) -> bool:
+    """Return whether an error's code says that the caller lacked the permission."""
+    return any(word in error for word in _DENIALS)
+
+
+def _resources(record: Record) -> Iterator[str]:
+    listed = record.get("resources")
+    for each in listed if isinstance(listed, list) else ():
+        if isinstance(each, dict):
+            arn = each.get("ARN") or each.get("arn")
+            if isinstance(arn, str):
+                yield arn
+
+
+def _place_of_arn(arn: str) -> Place:
+    match = _ARN_OF_S3.fullmatch(arn)
+    return Place(match[1], match[2] or None) if match else NOWHERE
+
+
+def _is_s3(service: str) -> bool:
+    """Return whether a service's name is S3's: `s3.amazonaws.com`, of a Region, or `fas.` before.
+
+    Older records have `AWS Internal`, which stands for any service.
+    """
+    return bool(_S3_NAME.fullmatch(service)) or service == "AWS Internal"
+
+
+_S3_NAME = re.compile(r"(?:fas\.)?s3(?:\.[a-z0-9-]+)?\.amazonaws\.com(?:\.cn)?")
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    """Return a text; a header's value may be a list of one."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was read of the trails, what of it could not be, and what records cannot show at all."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from s3crypt.errors import S3CryptError
+
+from .joining import Joined
+from .records import CRYPTOGRAPHIC, SERVICES, Record
+
+_EXAMPLES = 3
+
+
+@dataclass(slots=True)
+class Gap:
+    """Evidence that is there and was not read, so that accesses may be missing from the answer.
+
+    Attributes:
+        cause: What is wrong with it, in a clause.
+        count: How many files or records it is wrong with.
+        examples: Where: names of files, a few at most.
+        hint: What to do, or None.
+    """
+
+    cause: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        such = f", such as {', '.join(self.examples)}" if self.count > 1 else ""
+        one = f": {self.examples[0]}" if self.count == 1 and self.examples else ""
+        return f"{self.cause} ({self.count}{such}){one}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a search has read so far.
+
+    Attributes:
+        files: Files that were opened.
+        records: Records of any service.
+        accesses: Answers.
+        duplicates: Records that came a second time, and were left out.
+        summaries: Aggregated and insight events, which name no single request.
+        nameless: Records that may be about what is asked for and do not show it.
+        of_kms, of_s3: Records of uses of KMS keys, and of requests about objects in S3.
+        first, last: The times of the earliest and the latest record of S3 or KMS.
+        joined: What the join found.
+        gaps: What was not read, by cause.
+    """
+
+    files: int = 0
+    records: int = 0
+    accesses: int = 0
+    duplicates: int = 0
+    summaries: int = 0
+    nameless: int = 0
+    of_kms: int = 0
+    of_s3: int = 0
+    first: str = ""
+    last: str = ""
+    joined: Joined = field(default_factory=Joined)
+    gaps: dict[str, Gap] = field(default_factory=dict)
+
+    def saw(self, record: Record) -> None:
+        """Count a record by its service and its time."""
+        service = SERVICES.get(record.get("eventSource", ""))
+        if service is None:
+            return
+        time = record.get("eventTime")
+        if isinstance(time, str):
+            self.first = min(self.first or time, time)
+            self.last = max(self.last, time)
+        if service == "kms":
+            self.of_kms += record.get("eventName") in CRYPTOGRAPHIC
+        else:
+            self.of_s3 += record.get("managementEvent") is not True
+
+    def missed(self, cause: str, where: str, hint: str | None = None) -> None:
+        """Count evidence that was not read."""
+        gap = self.gaps.setdefault(cause, Gap(cause, hint=hint))
+        gap.count += 1
+        if len(gap.examples) < _EXAMPLES and where not in gap.examples:
+            gap.examples.append(where)
+
+    def left_out(self, where: str) -> None:
+        """Count a path that is neither a file nor a folder to look into."""
+        self.missed("was not looked into", where)
+
+    def refused(self, error: S3CryptError, where: str, hint: str) -> None:
+        """Count evidence that a service or the system did not let us read."""
+        code = f" ({error.code})" if error.code else ""
+        self.missed(f"could not be read{code}", where, hint if error.code else error.hint)
+
+    def limits(self, *, is_lookup: bool, is_object: bool) -> Iterator[str]:
+        """Yield what the records that were read cannot show, in whole sentences.
+
+        Args:
+            is_lookup: Whether they came from LookupEvents.
+            is_object: Whether the question is about an object.
+        """
+        if is_lookup:
+            yield (
+                "LookupEvents has no S3 data events. Accesses in modes without KMS (sse-s3, sse-c, "
+                "client-side under other keys) are not known from it."
+            )
+        elif not self.of_s3:
+            yield (
+                "The files have no S3 data events. Accesses in modes without KMS are not known; "
+                "does the trail select data events?"
+            )
+        if not is_lookup and not self.of_kms:
+            yield (
+                "The files have no uses of KMS keys. The trail may exclude kms.amazonaws.com: "
+                "this is no evidence that no key was used."
+            )
+        if self.of_kms:
+            yield (
+                "A data key that is cached, by a caching keyring or a Bucket Key, is used without "
+                "a further event of KMS: fewer uses are shown than there were."
+            )
+        if self.joined.without_bucket:
+            yield (
+                f"The bucket of {self.joined.without_bucket} uses of a KMS key is not known: they "
+                "name the object alone, and no single S3 data event of the same caller, object "
+                "and minute was found."
+            )
+        if self.nameless:
+            about = "name no object" if is_object else "do not name the key or the caller"
+            yield f"{self.nameless} records {about}, and may belong to the answer."
