@@ -54,8 +54,8 @@ __all__ = [
     "Trails",
 ]
 
-# Events that wait to be joined, about 1.5 KB each.
-_WAITING = 20_000
+# Records that may come between two of one access. Twice as many wait, about 4 KB each.
+_OTHERS = 10_000
 _RIGHTS_OF_TRAIL = (
     "The trail's bucket needs s3:ListBucket and s3:GetObject, and its key kms:Decrypt."
 )
@@ -103,11 +103,11 @@ class Trails:
         if key and (not trails or "alias/" in key):
             question = replace(question, key=self._keys.resolve(key))
         if trails:
-            reading = Reading(question, most=_WAITING)
+            reading = Reading(question, others=_OTHERS)
             found = self._in_files(reading, [_parsed(each) for each in trails])
         else:
-            # There is nothing to join, and the newest event comes first.
-            reading = Reading(question, most=0)
+            # There is nothing to join.
+            reading = Reading(question, others=0)
             found = self._looked_up(reading)
         return Search(question, reading.tally, found, is_lookup=not trails)
 

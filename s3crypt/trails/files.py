@@ -69,14 +69,11 @@ class TrailFile:
 
     Attributes:
         name: For people: a path or a URI.
-        group: The account and the Region, where the name has them. Within a group, files follow
-            each other in time.
         size: Bytes, as they are stored.
         open: Returns the stored bytes as a file. It raises S3CryptError.
     """
 
     name: str
-    group: str
     size: int
     open: Opener
 
@@ -106,7 +103,7 @@ def local_files(path: Path, period: Period, left_out: Callable[[str], None]) -> 
 
 
 def _local(path: Path, size: int) -> TrailFile:
-    return TrailFile(str(path), _group(path.name), size, partial(_open_local, path))
+    return TrailFile(str(path), size, partial(_open_local, path))
 
 
 def _open_local(path: Path) -> BinaryIO:
@@ -166,7 +163,7 @@ def _listed(objects: Objects, listed: ListedObject, period: Period) -> Iterator[
     name = listed.uri.rpartition("/")[2]
     if _is_wanted(name, period):
         fetch = partial(_open_object, objects, Location.parse(listed.uri))
-        yield TrailFile(listed.uri, _group(name), listed.stored_size, fetch)
+        yield TrailFile(listed.uri, listed.stored_size, fetch)
 
 
 def _open_object(objects: Objects, location: Location) -> BinaryIO:
@@ -175,11 +172,6 @@ def _open_object(objects: Objects, location: Location) -> BinaryIO:
 
 def _is_wanted(name: str, period: Period) -> bool:
     return name.endswith(_KINDS) and _DIGEST not in name and period.has(name)
-
-
-def _group(name: str) -> str:
-    match = _NAME.fullmatch(name)
-    return f"{match[1]} {match[2]}" if match else ""
 
 
 def fetched(files: Iterable[TrailFile], is_far: Callable[[], bool]) -> Iterator[TrailFile]:
@@ -225,4 +217,4 @@ def _fail(error: S3CryptError) -> BinaryIO:
 
 def _ready(file: TrailFile, done: Future[None], opened: list[Opener]) -> TrailFile:
     done.result()
-    return TrailFile(file.name, file.group, file.size, opened[0])
+    return TrailFile(file.name, file.size, opened[0])

@@ -1,30 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The join of KMS's events with S3's, in bounded memory.
+"""The join of KMS's records with S3's, in bounded memory.
 
 S3 and KMS each record their own part of an access. The encryption context in KMS's record names
 the object, its bucket or both. The record of S3 about the same object, of the same caller and at
-about the same time, shows the bucket where the context lacks it. This module reads no record.
+about the same time, shows the bucket where the context lacks it.
 """
 
-import heapq
-from collections import Counter
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from itertools import count
+from datetime import timedelta
 
 from .accesses import Access, access_of
-from .records import NOWHERE, Event, Place
+from .records import (
+    NOWHERE,
+    Event,
+    Place,
+    Record,
+    essence_of,
+    event_of,
+    mark_of,
+    places_of,
+    principal_of,
+    time_of,
+)
 
 WINDOW = timedelta(seconds=60)
 """How far apart the records of S3 and of KMS about one access may be."""
 
+_SECONDS = int(WINDOW.total_seconds())
 # What is asked of S3 for a read, and for a write whose data key is new.
 _OF_READS = frozenset({"GetObject", "HeadObject", "SelectObjectContent"})
 _OF_WRITES = frozenset({"PutObject", "CreateMultipartUpload", "PostObject"})
-_SECONDS = int(WINDOW.total_seconds())
-# Seconds from an event to others, the nearest first.
-_NEAREST_FIRST = sorted(range(-_SECONDS, _SECONDS + 1), key=abs)
 
 
 @dataclass(slots=True)
@@ -42,173 +49,198 @@ class Joined:
     ambiguous: int = 0
 
 
-@dataclass(slots=True)
-class _Entry:
-    """An event that waits, and whether an event of KMS has been joined with it."""
+@dataclass(slots=True, eq=False)
+class Sighting:
+    """A record that waits. Its value is made once it is known to be a part of an access.
 
-    event: Event
+    Attributes:
+        record: The record of S3 or KMS.
+        second: When the request was made, in seconds since 1970.
+        mark: The caller's.
+        places: What the record is about.
+        is_partner: Whether it only completes an access that KMS's record shows.
+        is_taken: Whether a record of KMS was joined with it.
+        number: Its place in the order in which the records came.
+    """
+
+    record: Record
+    second: int
+    mark: str
+    places: tuple[Place, ...]
+    is_partner: bool
     is_taken: bool = False
+    number: int = 0
+
+    @classmethod
+    def of(cls, record: Record, *, is_partner: bool) -> "Sighting":
+        """Return what waits of a record.
+
+        Raises:
+            ValueError: The record has no time.
+        """
+        second = int(time_of(record).timestamp())
+        return cls(essence_of(record), second, mark_of(record), places_of(record), is_partner)
+
+    @property
+    def is_of_kms(self) -> bool:
+        """Whether KMS made the record."""
+        return bool(self.record["eventSource"] == "kms.amazonaws.com")
+
+    @property
+    def action(self) -> str:
+        """The operation."""
+        return str(self.record["eventName"])
 
 
 class Join:
-    """Joins events as they come.
+    """Joins records as they come.
 
-    Up to `most` events wait, and the earliest is decided first. Whatever order the records have,
-    those of one access are joined unless more than `most` others came between them.
+    A record of KMS waits until `others` further ones have come, one of S3 until twice as many
+    have. Records of one access are therefore joined unless more than `others` came between them,
+    whatever the order of their times.
 
     Args:
-        most: Events that wait, at most. With 0 nothing is joined.
+        others: The number. With 0 nothing is joined.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, others: int) -> None:
         self.counts = Joined()
-        self._most = most
-        self._heap: list[tuple[datetime, int, _Entry]] = []
-        self._numbers = count()
-        self._of_s3 = _OfS3()
-        self._shared: dict[str, _Entry] = {}
+        self._others = others
+        self._number = 0
+        self._of_kms: deque[Sighting] = deque()
+        self._of_s3: deque[Sighting] = deque()
+        self._found = _OfS3()
+        self._shared: dict[str, Sighting] = {}
 
-    def add(self, event: Event) -> Iterator[Access]:
-        """Let an event wait; yield what is decided by now."""
-        if event.shared_id and self._is_second_record(event, event.shared_id):
-            return
-        entry = _Entry(event)
-        if event.shared_id:
-            self._shared[event.shared_id] = entry
-        due = event.time
-        if event.service == "s3":
-            # Later than every event of KMS that it may be joined with.
-            due += WINDOW
-            self._of_s3.add(entry)
-        heapq.heappush(self._heap, (due, next(self._numbers), entry))
-        yield from self._decide_until(self._most)
-
-    def turn(self) -> Iterator[Access]:
-        """Yield the accesses of events that wait, where records of an earlier time follow.
-
-        Those would be decided before the ones that wait, and too early. A buffer that is less
-        than half full has room for them.
-        """
-        if len(self._heap) > self._most // 2:
-            yield from self.end()
+    def add(self, seen: Sighting) -> Iterator[Access]:
+        """Let a record wait; yield what is decided by now."""
+        shared_id = seen.record.get("sharedEventID")
+        if isinstance(shared_id, str):
+            if self._is_second_record(seen, shared_id):
+                return
+            self._shared[shared_id] = seen
+        self._number += 1
+        seen.number = self._number
+        if seen.is_of_kms:
+            self._of_kms.append(seen)
+        else:
+            self._of_s3.append(seen)
+            self._found.add(seen)
+        yield from self._decide(self._number - self._others)
 
     def end(self) -> Iterator[Access]:
-        """Yield the accesses of all events that wait."""
-        yield from self._decide_until(0)
+        """Yield the accesses of all records that wait."""
+        yield from self._decide(self._number + self._others)
 
-    def _decide_until(self, most: int) -> Iterator[Access]:
-        while len(self._heap) > most:
-            entry = heapq.heappop(self._heap)[2]
-            if entry.event.shared_id:
-                self._shared.pop(entry.event.shared_id, None)
-            if entry.event.service == "kms":
-                for place in entry.event.places or (NOWHERE,):
-                    yield self._of_kms(entry.event, place)
-                continue
-            self._of_s3.remove(entry)
-            if not entry.is_taken:
+    def _decide(self, until: int) -> Iterator[Access]:
+        """Decide the records of KMS up to a number, and those of S3 that none of them needs."""
+        while self._of_kms and self._of_kms[0].number <= until:
+            seen = self._forgotten(self._of_kms)
+            event = event_of(seen.record)
+            for place in seen.places or (NOWHERE,):
+                yield self._joined(seen, event, place)
+        while self._of_s3 and self._of_s3[0].number <= until - self._others:
+            seen = self._forgotten(self._of_s3)
+            self._found.remove(seen)
+            if not seen.is_taken and not seen.is_partner:
                 # A copy is an access to its source as well.
-                for place in entry.event.places:
-                    yield access_of(entry.event, place)
+                event = event_of(seen.record)
+                for place in seen.places:
+                    yield access_of(event, place)
 
-    def _is_second_record(self, event: Event, shared_id: str) -> bool:
-        """Return whether an event that waits is the same one, recorded for another account.
+    def _forgotten(self, waiting: deque[Sighting]) -> Sighting:
+        seen = waiting.popleft()
+        self._shared.pop(seen.record.get("sharedEventID", ""), None)
+        return seen
+
+    def _is_second_record(self, seen: Sighting, shared_id: str) -> bool:
+        """Return whether a record that waits is about the same request, for another account.
 
         The record that names the caller by an ARN is kept.
         """
-        entry = self._shared.get(shared_id)
-        if entry is None:
+        known = self._shared.get(shared_id)
+        if known is None:
             return False
-        if event.principal.has_arn and not entry.event.principal.has_arn:
-            # Both have the same mark, by which the entry is found.
-            entry.event = replace(entry.event, principal=event.principal, id=event.id)
+        if principal_of(seen.record).has_arn and not principal_of(known.record).has_arn:
+            # Both have the same mark, by which the sighting is found.
+            known.record = seen.record
         return True
 
-    def _of_kms(self, event: Event, place: Place) -> Access:
-        bucket, entry = self._of_s3.find(event, place)
-        if bucket is None or entry is None:
+    def _joined(self, seen: Sighting, event: Event, place: Place) -> Access:
+        bucket, partner = self._found.find(seen, place)
+        if bucket is None or partner is None:
             if place.name is not None and place.bucket is None:
                 self.counts.without_bucket += 1
-                self.counts.ambiguous += entry is not None
+                self.counts.ambiguous += partner is not None
             return access_of(event, place)
         self.counts.joined += 1
-        where = Place(bucket, place.name)
-        if entry.is_taken or len(entry.event.places) > 1:
-            # The record of S3 stands for itself: another event has it, or it is about two objects.
+        where, other = Place(bucket, place.name), event_of(partner.record)
+        if partner.is_taken or len(partner.places) > 1:
+            # The record of S3 stands for itself: it is another's, or it is about two objects.
             alone = access_of(event, where)
-            return replace(alone, is_joined=True, event_ids=(event.id, entry.event.id))
-        entry.is_taken = True
-        return access_of(entry.event, where, event)
+            return replace(alone, is_joined=True, event_ids=(event.id, other.id))
+        partner.is_taken = True
+        return access_of(other, where, event)
 
 
 class _OfS3:
-    """The events of S3 that wait, by caller, object, second and bucket."""
+    """The records of S3 that wait, by caller, object and second."""
 
     def __init__(self) -> None:
-        self._names: Counter[tuple[str, str]] = Counter()
-        self._entries: dict[tuple[str, str, int], dict[str, list[_Entry]]] = {}
+        self._seen: dict[tuple[str, str], dict[int, list[Sighting]]] = {}
 
-    def add(self, entry: _Entry) -> None:
-        """Let an event be found."""
-        for mark, second, bucket in _marks(entry.event):
-            self._names[mark] += 1
-            at_once = self._entries.setdefault((*mark, second), {})
-            at_once.setdefault(bucket, []).append(entry)
+    def add(self, seen: Sighting) -> None:
+        """Let a record be found."""
+        for place in seen.places:
+            if place.name is not None:
+                seconds = self._seen.setdefault((seen.mark, place.name), {})
+                seconds.setdefault(seen.second, []).append(seen)
 
-    def remove(self, entry: _Entry) -> None:
-        """Forget an event."""
-        for mark, second, bucket in _marks(entry.event):
-            self._names[mark] -= 1
-            if not self._names[mark]:
-                del self._names[mark]
-            at_once = self._entries[*mark, second]
-            at_once[bucket] = [each for each in at_once[bucket] if each is not entry]
-            if not at_once[bucket]:
-                del at_once[bucket]
-            if not at_once:
-                del self._entries[*mark, second]
+    def remove(self, seen: Sighting) -> None:
+        """Forget a record."""
+        for place in seen.places:
+            if place.name is not None:
+                seconds = self._seen[seen.mark, place.name]
+                seconds[seen.second].remove(seen)
+                if not seconds[seen.second]:
+                    del seconds[seen.second]
+                    if not seconds:
+                        del self._seen[seen.mark, place.name]
 
-    def find(self, event: Event, place: Place) -> tuple[str | None, _Entry | None]:
-        """Return the bucket and the nearest event of S3 that one of KMS may belong to.
+    def find(self, of_kms: Sighting, place: Place) -> tuple[str | None, Sighting | None]:
+        """Return the bucket and the nearest record of S3 that one of KMS may belong to.
 
-        An event that none of KMS has is preferred. The bucket is None where there is no event, or
-        where there are events about several buckets.
+        A record that no other of KMS has is preferred. The bucket is None where there is no
+        record, or where there are records about several buckets.
         """
-        if place.name is None or not self._names.get((event.principal.mark, place.name)):
-            return None, None
-        nearest: dict[str, _Entry] = {}
-        for bucket, entry in self._around(event, place.name):
-            if place.bucket not in (None, bucket):
-                continue
-            if place.bucket and not entry.is_taken:
-                return bucket, entry
-            known = nearest.setdefault(bucket, entry)
-            if known.is_taken and not entry.is_taken:
-                nearest[bucket] = entry
+        nearest: dict[str, Sighting] = {}
+        for bucket, seen in self._around(of_kms, place):
+            if place.bucket and not seen.is_taken:
+                return bucket, seen
+            known = nearest.setdefault(bucket, seen)
+            if known.is_taken and not seen.is_taken:
+                nearest[bucket] = seen
         first = next(iter(nearest), None)
         if first is None:
             return None, None
         return (first if len(nearest) == 1 else None), nearest[first]
 
-    def _around(self, event: Event, name: str) -> Iterator[tuple[str, _Entry]]:
-        second = int(event.time.timestamp())
-        for distance in _NEAREST_FIRST:
-            at_once = self._entries.get((event.principal.mark, name, second + distance), {})
-            for bucket, entries in at_once.items():
-                fitting = [each for each in entries if _fit(event, each.event)]
-                if fitting:
-                    # All that are taken serve alike.
-                    yield bucket, next((each for each in fitting if not each.is_taken), fitting[0])
+    def _around(self, of_kms: Sighting, place: Place) -> Iterator[tuple[str, Sighting]]:
+        """Yield the records that fit, the nearest first, with the bucket of the object in each."""
+        if place.name is None:
+            return
+        seconds = self._seen.get((of_kms.mark, place.name), {})
+        near = (each for each in seconds if abs(each - of_kms.second) <= _SECONDS)
+        for second in sorted(near, key=lambda each: abs(each - of_kms.second)):
+            for seen in seconds[second]:
+                for each in seen.places if _fit(of_kms.action, seen.action) else ():
+                    is_it = each.name == place.name and place.bucket in (None, each.bucket)
+                    if is_it and each.bucket:
+                        yield each.bucket, seen
 
 
-def _marks(event: Event) -> Iterator[tuple[tuple[str, str], int, str]]:
-    for place in event.places:
-        if place.name is not None and place.bucket is not None:
-            yield (event.principal.mark, place.name), int(event.time.timestamp()), place.bucket
-
-
-def _fit(kms: Event, s3: Event) -> bool:
+def _fit(of_kms: str, of_s3: str) -> bool:
     """Return whether a request to KMS can belong to one to S3."""
-    if kms.action.startswith("GenerateDataKey"):
-        return s3.action not in _OF_READS
-    return kms.action != "Decrypt" or s3.action not in _OF_WRITES
+    if of_kms.startswith("GenerateDataKey"):
+        return of_s3 not in _OF_READS
+    return of_kms != "Decrypt" or of_s3 not in _OF_WRITES

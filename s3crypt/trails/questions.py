@@ -21,11 +21,12 @@ from .records import (
     Place,
     Record,
     copy_source,
+    key_of_write,
     keys_of,
     places_of_contexts,
 )
 
-Look: TypeAlias = Literal["wanted", "other", "nameless"]
+Look: TypeAlias = Literal["wanted", "partner", "nameless", "other"]
 
 _HINT = "Name one: s3://bucket/name, --key or --principal."
 
@@ -111,7 +112,8 @@ class Looker:
     def look(self, record: Record) -> Look:
         """Return whether a record may be a part of an answer.
 
-        `nameless` is one that may be about what is asked for, and does not show it.
+        `partner` is one that only completes a record of KMS. `nameless` is one that may be about
+        what is asked for, and does not show it.
         """
         service = SERVICES.get(record.get("eventSource", ""))
         time = record.get("eventTime")
@@ -131,8 +133,15 @@ class Looker:
         if name is None and record.get("eventName") != "DeleteObjects":
             # A request about the bucket.
             return "other"
-        if self._name is None:
-            return self._look_at_principal(record)
+        if self._question.key:
+            arn = key_of_write(record)
+            return "wanted" if arn and _is_key(arn, self._question.key) else "partner"
+        return (
+            self._look_at_object(record, asked) if self._name else self._look_at_principal(record)
+        )
+
+    def _look_at_object(self, record: Record, asked: Mapping[str, Any]) -> Look:
+        name = asked.get("key")
         if name == self._name:
             return "wanted"
         if name is None:
@@ -164,8 +173,6 @@ class Looker:
 
     def _look_at_principal(self, record: Record) -> Look:
         asked = self._question.principal
-        if asked is None:
-            return "wanted"
         identity = record.get("userIdentity")
         if not isinstance(identity, dict):
             return "other"

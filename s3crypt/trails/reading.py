@@ -8,9 +8,9 @@ from s3crypt.errors import ConfigError, S3CryptError
 
 from .accesses import Access
 from .files import TrailFile
-from .joining import Join
+from .joining import Join, Sighting
 from .questions import Looker, Question
-from .records import Record, event_of, kind_of, unwrapped
+from .records import Record, kind_of, unwrapped
 from .tally import Tally
 from .unpacking import MAX_UNPACKED, BrokenFileError, Cause, values
 
@@ -30,29 +30,25 @@ class Reading:
 
     Args:
         question: The question.
-        most: Events that wait to be joined, at most.
+        others: Records that may come between two of one access, which are joined all the same.
 
     Attributes:
         question: The question.
         tally: What was read so far, and what could not be.
     """
 
-    def __init__(self, question: Question, *, most: int) -> None:
+    def __init__(self, question: Question, *, others: int) -> None:
         self.question = question
-        self._join = Join(most)
+        self._join = Join(others)
         self.tally = Tally(joined=self._join.counts)
         self._looker = Looker(question)
         self._known: dict[tuple[object, object], None] = {}
-        self._group = ""
 
     def read(self, file: TrailFile, hint: str) -> Iterator[Access]:
         """Yield the accesses that are decided after a file's records, answers or not.
 
         What cannot be read is counted, with the hint where a service refused it.
         """
-        if file.group != self._group:
-            self._group = file.group
-            yield from self._join.turn()
         self.tally.files += 1
         try:
             with closing(file.open()) as source:
@@ -84,17 +80,17 @@ class Reading:
             look = self._looker.look(record)
             if look == "nameless":
                 tally.nameless += 1
-            elif look == "wanted":
-                yield from self._add(record, where)
+            elif look != "other":
+                yield from self._add(record, where, is_partner=look == "partner")
 
     def end(self) -> Iterator[Access]:
         """Yield the accesses of all events that wait."""
         yield from self._join.end()
 
-    def _add(self, record: Record, where: str) -> Iterator[Access]:
+    def _add(self, record: Record, where: str, *, is_partner: bool) -> Iterator[Access]:
         identity = record.get("recipientAccountId"), record.get("eventID")
         try:
-            event = event_of(record)
+            seen = Sighting.of(record, is_partner=is_partner)
         except ValueError:
             self.tally.missed(_OTHER_FORM, where)
             return
@@ -104,4 +100,4 @@ class Reading:
         self._known[identity] = None
         if len(self._known) > _KNOWN:
             del self._known[next(iter(self._known))]
-        yield from self._join.add(event)
+        yield from self._join.add(seen)

@@ -86,11 +86,6 @@ class Principal:
     issuer: str | None
     service: str | None
 
-    @property
-    def mark(self) -> str:
-        """What tells this caller's requests from those of others, in either account's records."""
-        return self.id or self.name
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -192,8 +187,8 @@ def event_of(record: Record) -> Event:
         principal=who,
         address=_text(record.get("sourceIPAddress")),
         error=_text(record.get("errorCode")) or None,
-        keys=keys_of(record),
-        places=_places_in_s3(record) if service == "s3" else places_of_contexts(record),
+        keys=keys_of(record) if service == "kms" else _only(key_of_write(record)),
+        places=places_of(record),
         is_for_s3=service == "kms" and _is_s3(for_s3),
     )
 
@@ -206,6 +201,41 @@ def time_of(record: Record) -> datetime:
     """
     time = datetime.fromisoformat(_text(record.get("eventTime")))
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def mark_of(record: Record) -> str:
+    """Return what tells one caller's requests from others', in the records of either account."""
+    identity = record.get("userIdentity")
+    found = identity.get("principalId") if isinstance(identity, dict) else None
+    return found if isinstance(found, str) and found else principal_of(record).name
+
+
+def places_of(record: Record) -> tuple[Place, ...]:
+    """Return what a record of S3 or KMS is about, as far as it shows."""
+    if record.get("eventSource") == "kms.amazonaws.com":
+        return places_of_contexts(record)
+    return _places_in_s3(record)
+
+
+def essence_of(record: Record) -> Record:
+    """Return the part of a record that `event_of` reads, about half of it."""
+    return {name: record[name] for name in _READ if name in record}
+
+
+_READ = (
+    "errorCode",
+    "errorMessage",
+    "eventID",
+    "eventName",
+    "eventSource",
+    "eventTime",
+    "requestParameters",
+    "resources",
+    "responseElements",
+    "sharedEventID",
+    "sourceIPAddress",
+    "userIdentity",
+)
 
 
 def principal_of(record: Record) -> Principal:
@@ -228,23 +258,32 @@ def principal_of(record: Record) -> Principal:
     )
 
 
+def key_of_write(record: Record) -> str:
+    """Return the ARN of the KMS key that the headers of a write to S3 name, or an empty text."""
+    for part in ("responseElements", "requestParameters"):
+        headers = record.get(part)
+        if isinstance(headers, dict) and _KEY_HEADER in headers:
+            arn = _text(headers[_KEY_HEADER])
+            if _KEY_ARN.fullmatch(arn):
+                return arn
+    return ""
+
+
 def keys_of(record: Record) -> tuple[str, ...]:
-    """Return the ARNs of the KMS keys that a record names, in its order."""
+    """Return the ARNs of the KMS keys that a record of KMS names, in its order."""
     found = dict.fromkeys(
         arn for arn in _resources(record) if ":kms:" in arn and _KEY_ARN.fullmatch(arn)
     )
     if not found:
-        # A request that was denied may name its key in the message alone; a write of an object
-        # has it among its headers.
-        texts = [_text(record.get("errorMessage"))]
-        for part in ("requestParameters", "responseElements"):
-            inside = _object(record.get(part))
-            texts += [_text(inside.get(name)) for name in _NAMES_OF_KEYS]
+        # A request that was denied may name its key in the message alone.
+        parts = (record.get("requestParameters"), record.get("responseElements"))
+        texts = [_text(_object(part).get("keyId")) for part in parts]
+        texts.append(_text(record.get("errorMessage")))
         found = dict.fromkeys(arn for text in texts if text for arn in _KEY_ARN.findall(text))
     return tuple(found)
 
 
-_NAMES_OF_KEYS = ("keyId", "x-amz-server-side-encryption-aws-kms-key-id")
+_KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
 
 
 def places_of_contexts(record: Record) -> tuple[Place, ...]:
@@ -270,14 +309,15 @@ def places_of_contexts(record: Record) -> tuple[Place, ...]:
 def _places_in_s3(record: Record) -> tuple[Place, ...]:
     asked = _object(record.get("requestParameters"))
     bucket, name = _text(asked.get("bucketName")) or None, _text(asked.get("key")) or None
-    if name is not None:
-        # Of an access point the parameters have the alias, and the resources the bucket.
-        for arn in _resources(record):
-            place = _place_of_arn(arn)
-            if place.name == name:
-                bucket = place.bucket
-    source = copy_source(record)
+    if bucket is None or bucket.endswith(_ACCESS_POINTS) or ":" in bucket:
+        of_resources = map(_place_of_arn, _resources(record))
+        bucket = next((place.bucket for place in of_resources if place.bucket), bucket)
+    source = copy_source(record) if "x-amz-copy-source" in asked else None
     return tuple(dict.fromkeys(place for place in (Place(bucket, name), source) if place))
+
+
+# Ends of an access point's names, of which the resources have the bucket.
+_ACCESS_POINTS = ("-s3alias", "--ol-s3", "--xa-s3")
 
 
 def copy_source(record: Record) -> Place | None:
@@ -321,6 +361,10 @@ def _is_s3(service: str) -> bool:
 
 
 _S3_NAME = re.compile(r"(?:fas\.)?s3(?:\.[a-z0-9-]+)?\.amazonaws\.com(?:\.cn)?")
+
+
+def _only(text: str) -> tuple[str, ...]:
+    return (text,) if text else ()
 
 
 def _object(value: object) -> Mapping[str, Any]:
