@@ -1,0 +1,723 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CloudTrail's records: every kind of caller and event, through every carrier, and bad files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+import trail_samples as samples
+from trail_samples import (
+    ACCOUNT,
+    ALICE,
+    AT_HOME,
+    BOB,
+    BUCKET,
+    DAVE,
+    FEDERATED,
+    FOREIGN,
+    KEY,
+    NAME,
+    NEW_KEY,
+    PEOPLE,
+    ROLE,
+    ROOT,
+    SERVICE,
+    SESSION,
+    USER,
+    by_s3,
+    deliver,
+    kms,
+    ours,
+    packed,
+    s3,
+)
+
+from s3crypt import ConfigError, LocalFileNotFoundError
+from s3crypt.location import Location
+from s3crypt.trails import Access, Question, Search, Trails, reading, unpacking
+from s3crypt.trails import lookup as lookups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+OBJECT = f"arn:aws:s3:::{BUCKET}/{NAME}"
+OF_BUCKET = f"arn:aws:s3:::{BUCKET}"
+ABOUT_OBJECT = Question(location=Location(BUCKET, NAME))
+ABOUT_KEY = Question(key=KEY)
+Found = tuple[list[Access], Search]
+
+
+def answers(search: Search) -> Found:
+    """Return what a search finds, and the search at its end."""
+    return list(search), search
+
+
+# --- Carriers ----------------------------------------------------------------------------------
+
+
+class _Served(BaseHTTPRequestHandler):
+    """Answers LookupEvents with the server's records, 50 a page, newest first."""
+
+    def do_POST(self) -> None:
+        """Answer one page."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        records: list[samples.Record] = getattr(self.server, "records", [])
+        start = int(asked.get("NextToken", 0))
+        events = [
+            {
+                "EventId": record.get("eventID", "none"),
+                "EventTime": 1793527200,
+                "CloudTrailEvent": json.dumps(record),
+            }
+            for record in records[start : start + 50]
+        ]
+        reply: dict[str, Any] = {"Events": events}
+        if len(records) > start + 50:
+            reply["NextToken"] = str(start + 50)
+        body = json.dumps(reply).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def cloudtrail(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    """Serve LookupEvents with given records, of whatever age."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Served)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDTRAIL", url)
+    monkeypatch.setattr(lookups, "_SECONDS_BETWEEN", 0.0)
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(
+    params=["gzip", "members", "json", "pretty", "lines", "EventBridge", "LookupEvents file",
+            "bucket", "LookupEvents"],
+)  # fmt: skip
+def carried(
+    request: pytest.FixtureRequest, tmp_path: Path, bucket: str, s3: Any, cloudtrail: Any
+) -> Any:
+    """Return a search of records that came in one of the ways in which records come."""
+
+    def search(records: Sequence[samples.Record], question: Question) -> Found:
+        carrier = str(request.param)
+        if carrier == "LookupEvents":
+            cloudtrail.records = records
+            return answers(Trails().search(question))
+        if carrier == "bucket":
+            name = f"AWSLogs/{ACCOUNT}/CloudTrail/us-east-1/2026/11/01/{samples.event_name()}"
+            s3.put_object(Bucket=bucket, Key=f"trail/{name}", Body=packed(records))
+            return answers(Trails().search(question, [f"s3://{bucket}/trail"]))
+        path = tmp_path / ("records.json.gz" if carrier in ("gzip", "members") else "records.json")
+        path.write_bytes(_content(carrier, records))
+        return answers(Trails().search(question, [path]))
+
+    return search
+
+
+def _content(carrier: str, records: Sequence[samples.Record]) -> bytes:
+    whole = {"Records": list(records)}
+    if carrier == "gzip":
+        return packed(records)
+    if carrier == "members":
+        text = json.dumps(whole).encode()
+        return gzip.compress(text[:700]) + gzip.compress(text[700:]) + b"\0" * 512
+    if carrier == "pretty":
+        return b"\xef\xbb\xbf" + json.dumps(whole, indent=2).encode() + b"\n"
+    if carrier in ("lines", "EventBridge"):
+        kind = {"version": "0", "detail-type": "AWS API Call via CloudTrail"}
+        lines = records if carrier == "lines" else [{**kind, "detail": each} for each in records]
+        return "\n".join(json.dumps(each) for each in lines).encode()
+    if carrier == "LookupEvents file":
+        events = [{"EventId": "x", "CloudTrailEvent": json.dumps(each)} for each in records]
+        return json.dumps({"NextToken": "x", "Events": events, "More": {"a": [1]}}).encode()
+    return json.dumps(whole, ensure_ascii=False).encode()
+
+
+def test_every_carrier_brings_the_same(carried: Any) -> None:
+    """What KMS did for a client-side object is read from each, with all that is known of it."""
+    record = ours(bucket=BUCKET)
+    records = [samples.AGGREGATED, record, samples.INSIGHT, record, kms(keys=[NEW_KEY])]
+    found, search = carried(records, ABOUT_KEY)
+    (access,) = found
+    assert access.time == datetime(2026, 11, 1, 10, tzinfo=UTC)
+    assert (access.principal.name, access.principal.issuer) == (SESSION, ROLE)
+    assert (access.address, access.actions, access.keys) == (
+        "198.51.100.7", ("kms:Decrypt",), (KEY,),
+    )  # fmt: skip
+    assert (access.bucket, access.name, access.outcome) == (BUCKET, NAME, "allowed")
+    assert (access.level, access.is_joined) == ("object", False)
+    assert access.event_ids == (record["eventID"],)
+    tally = search.tally
+    assert (tally.records, tally.summaries, tally.duplicates) == (5, 2, 1)
+    assert not tally.gaps
+
+
+def searched(folder: Path, records: Sequence[Any], question: Question = ABOUT_KEY) -> Found:
+    """Return what is found in one trail file with these records."""
+    return answers(Trails().search(question, [deliver(folder, records)]))
+
+
+# --- Callers and events ------------------------------------------------------------------------
+
+WHO: list[tuple[str, samples.Record, str, str | None]] = [
+    ("role", ALICE, SESSION, ROLE),
+    ("user", BOB, USER, None),
+    ("federated", FEDERATED, f"arn:aws:sts::{ACCOUNT}:federated-user/carol", USER),
+    ("service", SERVICE, "cloudtrail.amazonaws.com", None),
+    ("root", ROOT, f"arn:aws:iam::{ACCOUNT}:root", None),
+    ("another account", FOREIGN, "210987654321 AROAFOREIGN:dave", None),
+    ("identity center", PEOPLE, f"{ACCOUNT} 94482488-3041-7026", None),
+    ("anonymous", {"type": "AWSAccount", "principalId": "", "accountId": "ANONYMOUS_PRINCIPAL"},
+     "anonymous", None),
+    ("no type", {"accountId": ACCOUNT, "invokedBy": "kms.amazonaws.com"}, ACCOUNT, None),
+    ("nothing", {}, "unknown", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("who", "name", "issuer"), [each[1:] for each in WHO], ids=[each[0] for each in WHO]
+)
+def test_a_caller_of_each_kind(
+    tmp_path: Path, who: samples.Record, name: str, issuer: str | None
+) -> None:
+    """A caller is named by the ARN, or else by what the record has instead."""
+    (access,), _ = searched(tmp_path, [kms(who=who)])
+    assert (access.principal.name, access.principal.issuer) == (name, issuer)
+
+
+ERRORS = [
+    (None, "allowed"),
+    ("AccessDenied", "denied"),
+    ("AccessDeniedException", "denied"),
+    ("VpceAccessDenied", "denied"),
+    ("KMSInvalidStateException", "failed"),
+    ("DryRunOperationException", "failed"),
+]
+
+
+@pytest.mark.parametrize(("code", "outcome"), ERRORS)
+def test_an_outcome(tmp_path: Path, code: str | None, outcome: str) -> None:
+    """Without an error it is allowed; a denial is told from other failures."""
+    more: samples.Record = {"errorCode": code, "errorMessage": "..."} if code else {}
+    (access,), _ = searched(tmp_path, [kms(**more)])
+    assert (access.outcome, access.error) == (outcome, code)
+
+
+def test_a_denied_use_names_its_key_in_the_message(tmp_path: Path) -> None:
+    """A denied request may have neither parameters nor resources."""
+    said = f"User: {SESSION} is not authorized to perform: kms:Decrypt on resource: {KEY} because"
+    record = kms(
+        keys=(), requestParameters=None, resources=None,
+        errorCode="AccessDenied", errorMessage=said,
+    )  # fmt: skip
+    (access,), _ = searched(tmp_path, [record])
+    assert (access.outcome, access.keys, access.level) == ("denied", (KEY,), "key")
+
+
+def test_a_reencryption_has_two_keys(tmp_path: Path) -> None:
+    """Source and destination are told in their order, and either finds it."""
+    asked = {
+        "sourceEncryptionContext": {"s3crypt:key": NAME},
+        "destinationEncryptionContext": {"s3crypt:key": NAME},
+        "destinationKeyId": NEW_KEY,
+    }
+    record = kms("ReEncrypt", keys=[KEY, NEW_KEY], requestParameters=asked)
+    for key in (KEY, NEW_KEY.rpartition("/")[2]):
+        (access,), _ = searched(tmp_path, [record], Question(key=key))
+        assert (access.keys, access.name) == ((KEY, NEW_KEY), NAME)
+
+
+def test_lower_case_arns_of_resources(tmp_path: Path) -> None:
+    """Older records spell the field `arn`."""
+    record = kms(resources=[{"arn": KEY, "accountId": ACCOUNT}])
+    assert len(searched(tmp_path, [record])[0]) == 1
+
+
+def test_a_change_of_the_key_is_told_and_a_look_at_it_is_not(tmp_path: Path) -> None:
+    """DisableKey answers who did something to a key; DescribeKey opens nothing."""
+    records = [kms("DisableKey", readOnly=False), kms("DescribeKey", readOnly="true")]
+    found, _ = searched(tmp_path, records)
+    assert [access.actions for access in found] == [("kms:DisableKey",)]
+
+
+CONTEXTS = [
+    (by_s3(ALICE, OBJECT), (BUCKET, NAME, "object")),
+    (by_s3(ALICE, OF_BUCKET), (BUCKET, None, "bucket")),
+    (ours(), (None, NAME, "object")),
+    (ours(bucket=BUCKET), (BUCKET, NAME, "object")),
+    (kms(context={"aws:x-amz-cek-alg": "AES/GCM/NoPadding"}), (None, None, "key")),
+    (kms(context={"aws:s3:arn": "arn:aws:s3express:us-east-1:1:bucket/a--use1-az1--x-s3"}),
+     ("a--use1-az1--x-s3", None, "bucket")),
+    (kms(context={"aws:s3:arn": "no arn"}), (None, None, "key")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("record", "expected"), CONTEXTS)
+def test_a_context_says_what_was_opened(
+    tmp_path: Path, record: samples.Record, expected: tuple[str | None, ...]
+) -> None:
+    """S3's names an object, or with a Bucket Key the bucket; ours the object, mostly alone."""
+    (access,), _ = searched(tmp_path, [record])
+    assert (access.bucket, access.name, access.level) == expected
+
+
+SOURCE = f"{BUCKET}/2026/q3%20%C3%A9.parquet"
+OF_OBJECT = [
+    (s3(), ("s3:GetObject", NAME, "object")),
+    (s3("PutObject", BOB, readOnly=False), ("s3:PutObject", NAME, "object")),
+    (s3(bucket="alias-s3alias", resources=[{"ARN": OBJECT}]), ("s3:GetObject", NAME, "object")),
+    (s3("CopyObject", key="copy", asked={"x-amz-copy-source": SOURCE}),
+     ("s3:CopyObject", NAME, "object")),
+    (s3("DeleteObjects", key=None, resources=[{"ARNPrefix": f"{OF_BUCKET}/"}]),
+     ("s3:DeleteObjects", None, "bucket")),
+    (by_s3(ALICE, OBJECT), ("kms:Decrypt", NAME, "object")),
+    (by_s3(ALICE, OF_BUCKET), ("kms:Decrypt", None, "bucket")),
+    (ours(), ("kms:Decrypt", NAME, "object")),
+]  # fmt: skip
+NOT_OF_OBJECT = [
+    s3(key="2026/q3"),
+    s3(bucket="acme-other"),
+    s3("ListObjects", key=None),
+    s3("DeleteObjects", key=None, bucket="acme-other"),
+    by_s3(ALICE, f"{OBJECT}2"),
+    by_s3(ALICE, "arn:aws:s3:::acme-dat"),
+    ours(key="q3"),
+    ours(bucket="acme-other"),
+    samples.call("ec2", "RunInstances", BOB),
+]
+
+
+@pytest.mark.parametrize(("record", "expected"), OF_OBJECT)
+def test_an_event_about_the_object(
+    tmp_path: Path, record: samples.Record, expected: tuple[str | None, ...]
+) -> None:
+    """Of either service, as far as its record shows: the object, a copy's source, the bucket."""
+    (access,), _ = searched(tmp_path, [record], ABOUT_OBJECT)
+    assert (access.actions[0], access.name, access.level) == expected
+
+
+@pytest.mark.parametrize("record", NOT_OF_OBJECT)
+def test_an_event_about_another_object(tmp_path: Path, record: samples.Record) -> None:
+    """It is no answer."""
+    assert searched(tmp_path, [record], ABOUT_OBJECT)[0] == []
+
+
+PRINCIPALS = [
+    (SESSION, {"alice"}), (ROLE, {"alice"}), (USER, {"bob"}), ("AIDAEXAMPLE", {"bob"}),
+    ("cloudtrail.amazonaws.com", {"cloudtrail"}), (f"{USER}by", set()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "expected"), PRINCIPALS)
+def test_what_a_principal_did(tmp_path: Path, asked: str, expected: set[str]) -> None:
+    """A role's ARN stands for its sessions, a session's for itself."""
+    records = [s3(who=ALICE), kms(who=BOB), by_s3(SERVICE, OBJECT), kms(who=SERVICE)]
+    records[2]["userIdentity"] = ROOT
+    found, _ = searched(tmp_path, records, Question(principal=asked))
+    names = {access.principal.name for access in found}
+    assert {name.partition(".")[0].rpartition("/")[2] for name in names} == expected
+
+
+def test_a_foreign_caller_is_hidden_in_the_owners_record(tmp_path: Path) -> None:
+    """What may be theirs is counted and said, not left out in silence."""
+    found, search = searched(tmp_path, [kms(who=FOREIGN)], Question(principal=DAVE))
+    assert (found, search.tally.nameless) == ([], 1)
+    assert any("may belong to the answer" in line for line in search.limits)
+
+
+def test_one_request_in_the_records_of_two_accounts(tmp_path: Path) -> None:
+    """Both have their own event id; the one that names the caller is kept."""
+    owner = {**by_s3(FOREIGN, OBJECT), "sharedEventID": "one"}
+    caller = {
+        **by_s3(AT_HOME, OBJECT),
+        "sharedEventID": "one",
+        "recipientAccountId": "210987654321",
+    }
+    for records in ([owner, caller], [caller, owner]):
+        (access,), _ = searched(tmp_path, records)
+        assert access.principal.name == DAVE
+
+
+def test_the_time_that_is_asked_for(tmp_path: Path) -> None:
+    """Both ends are in it; a time with another offset is the same moment."""
+    records = [kms(time=f"10:0{minute}:00") for minute in range(6)]
+    question = Question(
+        key=KEY,
+        since=datetime.fromisoformat("2026-11-01T11:01:00+01:00"),
+        until=datetime(2026, 11, 1, 10, 3, tzinfo=UTC),
+    )
+    found, _ = searched(tmp_path, records, question)
+    assert [access.time.minute for access in found] == [1, 2, 3]
+
+
+def test_a_bucket_narrows_a_key(tmp_path: Path) -> None:
+    """What is known to be elsewhere is left out; what may be there is not."""
+    records = [by_s3(ALICE, OBJECT), ours(), by_s3(ALICE, "arn:aws:s3:::acme-other/x")]
+    found, _ = searched(tmp_path, records, Question(key=KEY, bucket=BUCKET))
+    assert [access.bucket for access in found] == [BUCKET, None]
+
+
+def test_a_question_is_one() -> None:
+    """Of an object, a key or a principal."""
+    for given in ({}, {"key": KEY, "principal": ROLE}, {"location": Location(BUCKET, "")}):
+        with pytest.raises(ConfigError):
+            Question(**given)
+    with pytest.raises(ConfigError, match="ends before"):
+        Question(
+            key=KEY, since=datetime.max.replace(tzinfo=UTC), until=datetime.min.replace(tzinfo=UTC)
+        )
+
+
+# --- Joining -----------------------------------------------------------------------------------
+
+
+def test_the_bucket_of_a_client_side_object_comes_from_s3(tmp_path: Path) -> None:
+    """One access, with both actions, the key from KMS and the bucket from S3."""
+    found, search = searched(tmp_path, [ours(time="10:00:01"), s3(time="10:00:00")])
+    (access,) = found
+    assert access.actions == ("s3:GetObject", "kms:Decrypt")
+    assert (access.bucket, access.keys, access.is_joined) == (BUCKET, (KEY,), True)
+    assert search.tally.joined.joined == 1
+
+
+NOT_JOINED = [
+    ("61 seconds", s3(time="10:01:01")),
+    ("another caller", s3(who=BOB)),
+    ("another name", s3(key="x")),
+    ("a write", s3("PutObject")),
+]
+
+
+@pytest.mark.parametrize(("_", "record"), NOT_JOINED, ids=[each[0] for each in NOT_JOINED])
+def test_what_is_not_joined(tmp_path: Path, _: str, record: samples.Record) -> None:
+    """The bucket is then not known, and that is counted."""
+    found, search = searched(tmp_path, [record, ours()])
+    assert [(access.bucket, access.is_joined) for access in found] == [(None, False)]
+    assert search.tally.joined.without_bucket == 1
+
+
+def test_two_buckets_with_the_same_name_are_not_guessed_between(tmp_path: Path) -> None:
+    """Both reads are at the time: the bucket stays unknown, and each read is an access."""
+    records = [s3(), s3(bucket="acme-other"), ours()]
+    found, search = searched(tmp_path, records, ABOUT_OBJECT)
+    assert [(access.bucket, access.is_joined) for access in found] == [
+        (None, False),
+        (BUCKET, False),
+    ]
+    assert search.tally.joined.ambiguous == 1
+
+
+def test_a_bucket_key_names_no_object(tmp_path: Path) -> None:
+    """KMS's record stays at the bucket's level; S3's names the object."""
+    found, _ = searched(tmp_path, [s3(), by_s3(ALICE, OF_BUCKET)], ABOUT_OBJECT)
+    assert [(access.level, access.is_joined) for access in found] == [
+        ("bucket", False), ("object", False),
+    ]  # fmt: skip
+
+
+def test_ranges_of_one_read_are_accesses_of_their_own(tmp_path: Path) -> None:
+    """One data key serves three requests: one is joined, no one is lost."""
+    records = [s3(time=f"10:00:0{second}") for second in range(3)]
+    found, _ = searched(tmp_path, [*records, ours()], ABOUT_OBJECT)
+    assert sorted(access.is_joined for access in found) == [False, False, True]
+
+
+def test_a_copy_reads_and_writes(tmp_path: Path) -> None:
+    """Both uses of keys are joined with it, each with the object that it is for."""
+    copy = s3("CopyObject", key="copy", asked={"x-amz-copy-source": f"/{BUCKET}/a?versionId=1"})
+    uses = [
+        by_s3(ALICE, f"arn:aws:s3:::{BUCKET}/a"),
+        by_s3(ALICE, f"arn:aws:s3:::{BUCKET}/copy", "GenerateDataKey"),
+    ]
+    found, _ = searched(tmp_path, [*uses, copy])
+    assert [(access.name, access.is_joined) for access in found] == [("a", True), ("copy", True)]
+
+
+def test_records_that_are_too_far_apart_in_the_files(tmp_path: Path) -> None:
+    """Memory is bounded: with more between them than that, two records are not joined."""
+    between = [kms(time="09:00:00") for _ in range(30)]
+    records = [ours(), *between, s3()]
+    path = deliver(tmp_path, records)
+    for others, expected in ((29, False), (31, True)):
+        trail = reading.Reading(ABOUT_KEY, others=others)
+        found = [
+            access
+            for record in records
+            for access in trail.take(record, str(path))
+        ]  # fmt: skip
+        found += trail.end()
+        assert any(access.is_joined for access in found) is expected
+
+
+def test_shuffled_records_are_joined_alike(tmp_path: Path) -> None:
+    """Files are unordered, within and among each other."""
+    records = [
+        record
+        for number in range(200)
+        for record in (
+            s3(key=f"{number}", time=f"10:{number % 60:02}:00"),
+            ours(key=f"{number}", time=f"10:{number % 60:02}:01"),
+        )
+    ]
+    random.Random(7).shuffle(records)
+    for number in range(4):
+        deliver(tmp_path, records[number::4])
+    found, search = answers(Trails().search(ABOUT_KEY, [tmp_path]))
+    assert (len(found), search.tally.joined.joined) == (200, 200)
+
+
+# --- Files -------------------------------------------------------------------------------------
+
+GOOD = packed([kms(), kms()])
+BAD: list[tuple[str, bytes, int, str]] = [
+    ("empty", b"", 0, "breaks off"),
+    ("truncated gzip", GOOD[:-20], 1, "breaks off"),
+    ("truncated JSON", gzip.decompress(GOOD)[:-30], 1, "breaks off"),
+    ("damaged gzip", GOOD[:40] + b"\xff" + GOOD[41:], 0, "breaks off"),
+    ("no JSON", b"\x00\x01\x02", 0, "breaks off"),
+    ("not UTF-8", b'{"Records": ["\xff"]}', 0, "breaks off"),
+    ("text after", json.dumps({"Records": [kms()]}).encode() + b" x", 1, "breaks off"),
+    ("nested", b'{"Records": [' + b"[" * 200_000, 0, "breaks off"),
+    ("a long value", b'{"Records": ["' + b"x" * 9_000_000 + b'"]}', 0, "no record"),
+    ("digest", json.dumps({"digestS3Object": "x", "logFiles": []}).encode(), 0, "another form"),
+    ("other records", json.dumps({"Records": [1, None, {"a": 1}, kms()]}).encode(), 1,
+     "another form"),
+    ("no time", json.dumps({"Records": [kms(eventTime="soon"), kms()]}).encode(), 1,
+     "another form"),
+    ("version 2", json.dumps({"Records": [kms(eventVersion="2.0"), kms()]}).encode(), 1,
+     "another event version"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "count", "cause"), [each[1:] for each in BAD], ids=[each[0] for each in BAD]
+)
+def test_a_bad_file_is_said_and_its_good_records_are_kept(
+    tmp_path: Path, content: bytes, count: int, cause: str
+) -> None:
+    """The next file is read all the same."""
+    (tmp_path / "a.json").write_bytes(content)
+    (tmp_path / "b.json").write_bytes(packed([kms(), kms()]))
+    records = Trails().search(ABOUT_KEY, [tmp_path])
+    found = list(records)
+    (gap,) = records.tally.gaps.values()
+    assert cause in gap.cause
+    assert gap.examples == [str(tmp_path / "a.json")]
+    assert len(found) == count + 2
+
+
+def test_a_file_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes are counted as they are unpacked; what came before the bound is kept."""
+    monkeypatch.setattr(unpacking, "MAX_UNPACKED", 2**21)
+    text = json.dumps({"Records": [kms()]}).encode()
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(text + b" " * 2**22))
+    found, search = answers(Trails().search(ABOUT_KEY, [tmp_path]))
+    (gap,) = search.tally.gaps.values()
+    assert len(found) == 1
+    assert "256 MiB" in gap.cause
+
+
+@pytest.mark.slow
+def test_a_bomb(tmp_path: Path) -> None:
+    """A file of 1 MB that would be 1 GiB is unpacked piece by piece, up to the bound."""
+    packer, path = gzip.compress(b" " * 2**24), tmp_path / "a.json.gz"
+    path.write_bytes(gzip.compress(json.dumps({"Records": [kms()]}).encode()) + packer * 64)
+    found, search = answers(Trails().search(ABOUT_KEY, [path]))
+    assert (len(found), len(search.tally.gaps)) == (1, 1)
+
+
+@pytest.mark.slow
+def test_a_million_records_in_one_file(tmp_path: Path) -> None:
+    """They are read one by one; the file has fewer bytes than are allowed."""
+    short = '{"eventVersion":"1.11","eventName":"x","eventSource":"ec2.amazonaws.com"}'
+    path = tmp_path / "a.json.gz"
+    with gzip.open(path, "wb", 1) as file:
+        file.write(b'{"Records":[')
+        for _ in range(100):
+            file.write((f"{short}," * 10_000).encode())
+        file.write(f"{json.dumps(kms())}]}}".encode())
+    found, search = answers(Trails().search(ABOUT_KEY, [path]))
+    assert (len(found), search.tally.records) == (1, 1_000_001)
+
+
+def test_many_bad_files_take_no_memory(tmp_path: Path) -> None:
+    """They are counted, with a few examples."""
+    for number in range(50):
+        (tmp_path / f"{number}.json").write_bytes(b"{")
+    _, search = answers(Trails().search(ABOUT_KEY, [tmp_path]))
+    (gap,) = search.tally.gaps.values()
+    assert (gap.count, len(gap.examples)) == (50, 3)
+
+
+def test_what_is_no_trail_file_is_not_read(tmp_path: Path) -> None:
+    """Digests, and files of other kinds."""
+    (tmp_path / f"{ACCOUNT}_CloudTrail-Digest_us-east-1_x.json.gz").write_bytes(b"x")
+    (tmp_path / "readme.txt").write_bytes(b"x")
+    _, search = answers(Trails().search(ABOUT_KEY, [tmp_path]))
+    assert (search.tally.files, search.tally.gaps) == (0, {})
+
+
+def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+    """It is an error at once, not an empty answer."""
+    with pytest.raises(LocalFileNotFoundError):
+        list(Trails().search(ABOUT_KEY, [tmp_path / "none"]))
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    """It is said; a link to nowhere stands for it here, since root may read all."""
+    (tmp_path / "a.json").symlink_to(tmp_path / "none")
+    deliver(tmp_path, [kms()])
+    found, search = answers(Trails().search(ABOUT_KEY, [tmp_path]))
+    assert (len(found), len(search.tally.gaps)) == (1, 1)
+
+
+# --- The bucket of a trail ---------------------------------------------------------------------
+
+
+def store(s3: Any, bucket: str, day: str, records: Sequence[Any], **of: str) -> str:
+    """Store a trail file where CloudTrail would; return its name."""
+    account, region = of.get("account", ACCOUNT), of.get("region", "us-east-1")
+    file = samples.event_name(f"{day.replace('/', '')}T1005", region, account)
+    org = f"{of['org']}/" if "org" in of else ""
+    name = f"logs/AWSLogs/{org}{account}/CloudTrail/{region}/{day}/{file}"
+    s3.put_object(Bucket=bucket, Key=name, Body=packed(records))
+    return name
+
+
+def test_only_the_days_that_are_asked_for_are_fetched(
+    s3: Any, bucket: str, requests_log: Any
+) -> None:
+    """Files of other days are neither listed nor fetched; the next day's may be late ones."""
+    days = [f"2026/{month:02}/{day:02}" for month in (10, 11) for day in range(1, 29)]
+    for day in days:
+        store(s3, bucket, day, [kms()])
+    requests_log.clear()
+    question = Question(
+        key=KEY,
+        since=datetime(2026, 11, 1, 9, tzinfo=UTC),
+        until=datetime(2026, 11, 1, 12, tzinfo=UTC),
+    )
+    found, search = answers(Trails().search(question, [f"s3://{bucket}/logs/"]))
+    fetched = [each for each in requests_log.list() if each["path"].endswith(".json.gz")]
+    assert len(found) == search.tally.files == len(fetched) == 2
+
+
+PLACES = ["", "/logs", "/logs/", "/logs/AWSLogs/", f"/logs/AWSLogs/o-abcdefghij/{ACCOUNT}",
+          f"/logs/AWSLogs/o-abcdefghij/{ACCOUNT}/CloudTrail/us-east-1/2026/11/01/"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_prefix_anywhere_in_the_layout(s3: Any, bucket: str, place: str) -> None:
+    """The trail's own, an account's, or a day's."""
+    store(s3, bucket, "2026/11/01", [kms()], org="o-abcdefghij")
+    digest = (
+        f"{ACCOUNT}/CloudTrail-Digest/us-east-1/2026/11/01/{ACCOUNT}_CloudTrail-Digest_x.json.gz"
+    )
+    s3.put_object(Bucket=bucket, Key=f"logs/AWSLogs/o-abcdefghij/{digest}", Body=b"x")
+    found, search = answers(Trails().search(ABOUT_KEY, [f"s3://{bucket}{place}"]))
+    assert (len(found), search.tally.gaps) == (1, {})
+
+
+def test_accounts_and_regions(s3: Any, bucket: str) -> None:
+    """All of an organization's are read."""
+    for account in (ACCOUNT, "210987654321"):
+        for region in ("us-east-1", "eu-west-1"):
+            store(s3, bucket, "2026/11/01", [kms()], account=account, region=region)
+    assert len(answers(Trails().search(ABOUT_KEY, [f"s3://{bucket}/logs"]))[0]) == 4
+
+
+@pytest.mark.usefixtures("far_service")
+def test_a_service_far_away(s3: Any, bucket: str) -> None:
+    """Files are fetched side by side, and read in their order."""
+    days = [f"2026/11/{day:02}" for day in range(1, 21)]
+    for day in days:
+        store(s3, bucket, day, [kms(eventTime=f"{day.replace('/', '-')}T10:00:00Z")])
+    found, _ = answers(Trails().search(ABOUT_KEY, [f"s3://{bucket}"]))
+    assert [access.time.day for access in found] == list(range(1, 21))
+
+
+def test_a_bucket_that_may_not_be_read() -> None:
+    """It is said with what is missing, and never an empty answer alone."""
+    _, search = answers(Trails().search(ABOUT_KEY, ["s3://no-such-bucket-of-trails"]))
+    (gap,) = search.tally.gaps.values()
+    assert "could not be read" in gap.cause
+    assert gap.hint
+    assert "s3:ListBucket" in gap.hint
+
+
+def test_a_file_that_s3_does_not_give(s3: Any, bucket: str) -> None:
+    """One that is archived is said, and the next one is read."""
+    s3.put_object(Bucket=bucket, Key="a.json.gz", Body=GOOD, StorageClass="GLACIER")
+    s3.put_object(Bucket=bucket, Key="b.json.gz", Body=GOOD)
+    found, search = answers(Trails().search(ABOUT_KEY, [f"s3://{bucket}"]))
+    assert len(found) == 2
+    (gap,) = search.tally.gaps.values()
+    assert gap.examples == [f"s3://{bucket}/a.json.gz"]
+
+
+# --- LookupEvents ------------------------------------------------------------------------------
+
+
+def test_pages_of_lookup_events(cloudtrail: Any) -> None:
+    """All of them, fifty events each."""
+    cloudtrail.records = [kms() for _ in range(120)]
+    found, search = answers(Trails().search(ABOUT_KEY))
+    assert len(found) == search.tally.records == 120
+    assert any("no S3 data events" in line for line in search.limits)
+
+
+def test_two_requests_a_second(cloudtrail: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses between requests add up to half a second each."""
+    pauses: list[float] = []
+    monkeypatch.setattr(lookups, "_SECONDS_BETWEEN", 0.5)
+    monkeypatch.setattr(lookups, "pause", pauses.append)
+    cloudtrail.records = [kms() for _ in range(120)]
+    list(Trails().search(ABOUT_KEY))
+    assert len(pauses) == 3
+    assert pauses[0] == 0.0
+    assert all(0.2 < each <= 0.5 for each in pauses[1:])
+
+
+def test_what_lookup_events_has_forgotten(cloudtrail: Any) -> None:
+    """More than 90 days ago nothing is kept, which is said."""
+    cloudtrail.records = []
+    question = Question(key=KEY, since=datetime(2020, 1, 1, tzinfo=UTC))
+    _, search = answers(Trails().search(question))
+    assert "90 days" in next(iter(search.tally.gaps))
+
+
+def test_lookup_events_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the permission the answer says so, and what is needed."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDTRAIL", "http://127.0.0.1:1")
+    _, search = answers(Trails().search(ABOUT_KEY, []))
+    assert search.tally.gaps
+
+
+def test_an_alias_is_resolved(kms_key: str, tmp_path: Path) -> None:
+    """Its key is described, and asked for."""
+    name = f"alias/who-{kms_key[-12:]}"
+    boto3.client("kms").create_alias(AliasName=name, TargetKeyId=kms_key)
+    found, search = searched(tmp_path, [kms(keys=[kms_key])], Question(key=name))
+    assert (len(found), search.question.key) == (1, kms_key)
