@@ -53,7 +53,7 @@ _COMMANDS = {
     "bucket": "bucket",
     "iam": "iam",
     "policy": "policy",
-    "who": "who",
+    "doctor": "doctor",
     "encrypt": "files",
     "decrypt": "files",
     "uploads": "uploads",

@@ -524,12 +524,20 @@ def _plain_http_host(client: BaseClient) -> str | None:
     if not _is_loopback(parts.hostname):
         return parts.hostname or url
     # A proxy gets requests for this machine, too, unless NO_PROXY names it.
-    proxies = config_of(client).proxies
-    proxy = (get_environ_proxies(url) if proxies is None else proxies).get("http")
-    if not proxy:
+    proxy = proxy_of(client)
+    if proxy is None:
         return None
-    host = urlsplit(proxy if "://" in proxy else f"http://{proxy}").hostname
+    host = urlsplit(proxy).hostname
     return None if _is_loopback(host) else host or proxy
+
+
+def proxy_of(client: BaseClient) -> str | None:
+    """Return the URL of the proxy that a client's requests go through, or None."""
+    url = str(client.meta.endpoint_url)
+    proxies = config_of(client).proxies
+    found = get_environ_proxies(url) if proxies is None else proxies
+    proxy = found.get(urlsplit(url).scheme)
+    return None if not proxy else str(proxy) if "://" in proxy else f"http://{proxy}"
 
 
 def _is_loopback(host: str | None) -> bool:

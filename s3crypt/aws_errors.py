@@ -412,6 +412,15 @@ def reply_headers(error: BaseException | None) -> Mapping[str, str]:
     return headers
 
 
+def is_of_clock(error: BaseException | None) -> bool:
+    """Return whether a request was refused for this machine's time; ours for such a refusal too."""
+    if isinstance(error, S3CryptError):
+        error = error.__cause__
+    if not isinstance(error, ClientError):
+        return False
+    return _is_refused_for_clock(error, str(error.response.get("Error", {}).get("Message", "")))
+
+
 def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -> S3CryptError:
     reply = error.response
     code = error_code(error)
@@ -424,7 +433,7 @@ def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -
     kind, what, advice = _CODES.get(
         code.removeprefix("KMS."), _by_status(status, code, said, is_kms=is_kms)
     )
-    if _is_of_clock(error, said):
+    if _is_refused_for_clock(error, said):
         kind, what, advice = _CLOCK
     elif code == "InvalidObjectState" and told.get("StorageClass"):
         what = f"{what} ({told['StorageClass']})"
@@ -445,7 +454,7 @@ _CLOCK: tuple[type[S3CryptError], str, _Advice] = (
 _MOST_SKEW_SECONDS = 15 * 60
 
 
-def _is_of_clock(error: ClientError, said: str) -> bool:
+def _is_refused_for_clock(error: ClientError, said: str) -> bool:
     """Return whether a request was refused because this machine's time is not the service's."""
     code = error_code(error)
     if code in ("RequestTimeTooSkewed", "RequestExpired"):
@@ -453,11 +462,11 @@ def _is_of_clock(error: ClientError, said: str) -> bool:
     if "Signature expired" in said or "Signature not yet current" in said:
         return True
     # The reply to a HEAD has no code, but the service's time.
-    skew = _seconds_behind(reply_headers(error).get("date"))
+    skew = seconds_behind(reply_headers(error).get("date"))
     return code == "403" and abs(skew) > _MOST_SKEW_SECONDS
 
 
-def _seconds_behind(date: str | None) -> float:
+def seconds_behind(date: str | None) -> float:
     """Return by how much this machine's time is behind that of a reply's header; 0 without one."""
     try:
         said = parsedate_to_datetime(date or "")

@@ -20,7 +20,7 @@ from botocore.awsrequest import (
     AWSHTTPSConnectionPool,
 )
 from botocore.client import BaseClient
-from botocore.httpsession import URLLib3Session
+from botocore.httpsession import URLLib3Session, get_cert_path
 
 _LAST_LINES = frozenset({b"\r\n", b"\n"})
 
@@ -98,3 +98,11 @@ def demand_whole_headers(client: BaseClient) -> None:
     pools = getattr(session, "_pool_classes_by_scheme", None)
     if isinstance(session, URLLib3Session) and isinstance(pools, dict):
         pools.update(http=_Pool, https=_TLSPool)
+
+
+def trusted_certificates(client: BaseClient) -> str | None:
+    """Return the file of the authorities that a client trusts; None where it verifies nothing."""
+    # As above: only the client's own session of connections has it.
+    session: Any = getattr(getattr(client, "_endpoint", None), "http_session", None)
+    found = get_cert_path(getattr(session, "_verify", True))
+    return str(found) if found else None

@@ -72,8 +72,10 @@ ALLOWED = {
         "local", "location", "logs", "metadata", "modes", "operations", "requests", "s3ec",
         "transfer",
     },
-    "hardening": {
-        "aws", "buckets", "errors", "kms", "objects", "policy", "requests", "trail_settings",
+    "hardening": {"aws", "buckets", "errors", "kms", "objects", "policy", "requests"},
+    "doctor": {
+        "aws", "aws_errors", "buckets", "caller", "connections", "errors", "formats", "kms",
+        "location", "modes", "objects", "policy", "requests", "transfer",
     },
     "jobs": {"aws_errors", "errors", "local", "logs"},
     "trails": {
@@ -115,6 +117,7 @@ OUTSIDE = {
         "audit",
         "aws",
         "configuration",
+        "doctor",
         "filesystem",
         "hardening",
         "iam",
@@ -128,21 +131,24 @@ OUTSIDE = {
         "store",
         "trails",
     },
-    "botocore": {"aws", "aws_errors", "connections", "kms", "objects", "requests", "transfer"},
-    "types_boto3_accessanalyzer": {"policy_reading"},
-    "types_boto3_cloudtrail": {"hardening", "trails"},
-    "types_boto3_iam": {"caller", "hardening", "iam", "policy_changes"},
-    "types_boto3_kms": {
-        "keyrings",
+    "botocore": {
+        "aws",
+        "aws_errors",
+        "connections",
+        "doctor",
         "kms",
         "objects",
-        "policy_changes",
-        "policy_reading",
-        "trails",
+        "requests",
+        "transfer",
     },
+    "types_boto3_accessanalyzer": {"policy_reading"},
+    "types_boto3_cloudtrail": {"hardening"},
+    "types_boto3_iam": {"caller", "doctor", "hardening", "iam", "policy_changes"},
+    "types_boto3_kms": {"doctor", "keyrings", "kms", "objects", "policy_changes", "policy_reading"},
     "types_boto3_s3": {
         "audit",
         "buckets",
+        "doctor",
         "filesystem",
         "hardening",
         "objects",
@@ -151,8 +157,8 @@ OUTSIDE = {
         "store",
         "transfer",
     },
-    "types_boto3_sts": {"caller", "hardening", "policy_changes", "policy_reading"},
-    "cryptography": {"message", "keyrings", "parquet_footer", "sandbox"},
+    "types_boto3_sts": {"caller", "doctor", "hardening", "policy_changes", "policy_reading"},
+    "cryptography": {"doctor", "message", "keyrings", "parquet_footer"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},
     "pytest": {"sandbox"},
@@ -163,8 +169,8 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "configuration", "errors", "files", "hardening", "iam", "kms", "location",
-    "message", "policy", "policy_changes", "policy_reading", "sandbox", "trails",
+    "__version__", "configuration", "doctor", "errors", "files", "hardening", "iam", "kms",
+    "location", "message", "policy", "policy_changes", "policy_reading", "sandbox",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",

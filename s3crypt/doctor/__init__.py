@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a put, get or rotate fails here: checks from this machine outwards, and the first cause.
+
+A diagnosis only reads, and never unwraps a key: permissions on KMS keys are tried by DryRun, and of
+an object its head and the bytes that name its keys are fetched. `s3crypt.audit` judges whether a
+set-up is right; this package says why it does not work.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import boto3
+
+from s3crypt.location import Location
+from s3crypt.modes import Mode
+
+from .identity import check_credentials, check_identity
+from .keys import check_keys
+from .known import Known, Services
+from .machine import check_machine
+from .network import check_clock, check_endpoint, check_tls
+from .policies import check_bucket_policy
+from .reading import check_reading, look
+from .storage import check_bucket, check_encryption, check_object
+from .values import Area, Case, Diagnosis, Outcome, Purpose, cause_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Area", "Diagnosis", "Doctor", "Outcome", "Purpose", "cause_of"]
+
+_AFTER_IDENTITY = (
+    check_bucket,
+    check_clock,
+    check_encryption,
+    check_bucket_policy,
+    check_object,
+)
+
+
+class Doctor:
+    """Finds out why operations on objects fail.
+
+    Args:
+        session: boto3 session to make clients from; the default one if left out.
+        allow_plain_http: Let requests go to other machines over plain HTTP.
+        expected_bucket_owner: The account that the bucket is to be of.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: boto3.Session | None = None,
+        allow_plain_http: bool = False,
+        expected_bucket_owner: str | None = None,
+    ) -> None:
+        self._session = session or boto3.Session()
+        self._services = Services(
+            self._session,
+            allow_plain_http=allow_plain_http,
+            expected_bucket_owner=expected_bucket_owner,
+        )
+
+    def diagnose(
+        self,
+        uri: str | None = None,
+        *,
+        purpose: Purpose = "get",
+        mode: Mode | None = None,
+        keys: "Sequence[str]" = (),
+    ) -> Iterator[Diagnosis]:
+        """Yield what each check finds, in order; no check is left out because another one failed.
+
+        Args:
+            uri: The object or the bucket; None for this machine, its credentials and network.
+            purpose: The operation that fails.
+            mode: The mode that it was given.
+            keys: The key references that it was given, as on the command line.
+
+        Raises:
+            ConfigError: The URI is none, or the AWS settings cannot be read.
+        """
+        location = None if uri is None else Location.parse(uri)
+        case = Case(purpose=purpose, location=location, mode=mode, keys=tuple(keys))
+        known = Known()
+        yield from check_credentials(self._session, known)
+        yield from check_endpoint(case, self._services, known)
+        yield from check_tls(case, self._services, known)
+        yield from check_identity(self._session, self._services, known)
+        for check in _AFTER_IDENTITY:
+            yield from check(case, self._services, known)
+        look(case, self._services, known)
+        yield from check_keys(case, self._services, known)
+        yield from check_reading(known)
+        yield from check_machine(case, self._services, known)

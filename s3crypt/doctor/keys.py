@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The KMS keys of an operation: their state, the caller's permissions, their policies and grants.
+
+Permissions are tried by KMS's DryRun: KMS decides and does nothing. No data key is unwrapped.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
+from s3crypt.modes import BOUND_NAME, DSSEKMS, SSEKMS, ClientSide
+from s3crypt.objects.info import ObjectInfo
+from s3crypt.policy import Document, Policies, Request, Statement, Verdict, decide
+from s3crypt.policy.expectations import ADMINISTRATOR
+
+from .mending import key_policy_with, key_policy_without, region_of_arn
+from .policies import network_conditions
+from .refusals import is_denied, of_error
+from .storage import reason_to_skip
+from .values import Area, Case, Diagnosis, Outcome
+
+if TYPE_CHECKING:
+    from .known import Known, Services
+
+_DRY_RUN = "DryRunOperationException"
+_GENERATE, _DECRYPT = "kms:GenerateDataKey", "kms:Decrypt"
+_FROM, _TO = "kms:ReEncryptFrom", "kms:ReEncryptTo"
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A key, as it is named, and what the operation does with it.
+
+    Attributes:
+        key: As KMS takes it.
+        by_s3: Whether S3 asks KMS, in the caller's name, and not this process.
+        actions: What KMS is asked for.
+    """
+
+    key: str
+    by_s3: bool
+    actions: tuple[str, ...]
+
+
+def check_keys(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
+    """Describe each KMS key of the operation, try its uses by DryRun, and read its policy."""
+    if reason_to_skip(known) or (known.identity is None and not services.are_of_one_provider):
+        yield Diagnosis("KMS key", Outcome.SKIPPED, Area.KMS, _why_skipped(known))
+        return
+    uses = list(_uses(case, known))
+    if not uses:
+        yield Diagnosis("KMS key", Outcome.SKIPPED, Area.KMS, "no KMS key has a part in it")
+    for use in uses:
+        yield from _of_key(use, case, services, known)
+
+
+def _why_skipped(known: "Known") -> str:
+    return reason_to_skip(known) or "KMS is another provider's than S3"
+
+
+def _uses(case: Case, known: "Known") -> Iterator[_Use]:
+    if case.reads:
+        yield from _read_keys(case, known.info)
+    if case.writes:
+        yield from _written_keys(case, known)
+
+
+def _read_keys(case: Case, info: ObjectInfo | None) -> Iterator[_Use]:
+    is_moved = case.purpose == "rotate" and isinstance(case.mode, ClientSide)
+    if info is not None and info.mode != ClientSide.name and info.kms_key:
+        yield _Use(info.kms_key, by_s3=True, actions=(_DECRYPT,))
+    elif info is not None:
+        mine = (_DECRYPT, _FROM) if is_moved and info.key_location == "metadata" else (_DECRYPT,)
+        for key in info.keys:
+            if key.startswith("kms:"):
+                yield _Use(key.removeprefix("kms:"), by_s3=False, actions=mine)
+    elif case.purpose == "get":
+        yield from _given(case, (_DECRYPT,))
+
+
+def _written_keys(case: Case, known: "Known") -> Iterator[_Use]:
+    mode = case.mode
+    if isinstance(mode, SSEKMS | DSSEKMS):
+        # S3 decrypts the data key of a multipart upload for each of its parts.
+        yield _Use(mode.key, by_s3=True, actions=(_GENERATE, _DECRYPT))
+    elif mode is None and not case.keys and known.default_key and case.purpose == "put":
+        yield _Use(known.default_key, by_s3=True, actions=(_GENERATE, _DECRYPT))
+    else:
+        moved = known.info is not None and known.info.key_location == "metadata"
+        is_rewrapped = case.purpose == "rotate" and moved
+        yield from _given(case, (_TO,) if is_rewrapped else (_GENERATE,))
+
+
+def _given(case: Case, actions: tuple[str, ...]) -> Iterator[_Use]:
+    by_s3 = isinstance(case.mode, SSEKMS | DSSEKMS)
+    for key in case.keys:
+        name = key.removeprefix("kms:")
+        if not name.startswith(("aes:", "rsa:")):
+            yield _Use(name, by_s3=by_s3, actions=actions)
+
+
+def _of_key(use: _Use, case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
+    metadata = None
+    try:
+        metadata = services.keys.metadata(use.key)
+        known.key_metadata[use.key] = metadata
+    except (KeyUnavailableError, ConfigError) as error:
+        yield _undescribed(use, case, services, error)
+        if not is_denied(error):
+            return
+    except S3CryptError as error:
+        yield of_error("KMS key", Area.KMS, error)
+        return
+    if metadata is not None:
+        yield from _state(use, metadata)
+        if not _is_in_region(use, metadata, known):
+            yield _elsewhere(use, metadata, known)
+    arn = str(metadata["Arn"]) if metadata else use.key
+    document = _policy(arn, services, known)
+    if metadata is None or metadata.get("KeyState") == "Enabled":
+        for action in use.actions:
+            yield from _permission(action, use, arn, case, services, known)
+    if isinstance(document, Document):
+        yield from _of_policy(arn, document)
+    elif document is not None:
+        yield document
+    yield from _grants(arn, services, known)
+
+
+def _undescribed(use: _Use, case: Case, services: "Services", error: S3CryptError) -> Diagnosis:
+    if error.code == "NotFoundException":
+        region = (
+            region_of_arn(use.key)
+            if use.key.startswith("arn:")
+            else (services.kms.get().meta.region_name)
+        )
+        seen = f"there is no KMS key {use.key} in {region}"
+        name = use.key.removeprefix("alias/")
+        if name == use.key or case.purpose == "get":
+            return Diagnosis("KMS key", Outcome.WRONG, Area.KMS, seen, "s3crypt keys list")
+        return Diagnosis(
+            "KMS key", Outcome.WRONG, Area.KMS, seen, f"s3crypt keys create --alias {name}"
+        )
+    if is_denied(error):
+        seen = f"{use.key} is not shown: kms:DescribeKey lacks"
+        return Diagnosis("KMS key", Outcome.UNKNOWN, Area.POLICY, seen, "Ask for kms:DescribeKey.")
+    return of_error("KMS key", Area.KMS, error)
+
+
+def _state(use: _Use, metadata: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    arn, state = metadata["Arn"], metadata.get("KeyState")
+    called = arn if use.key == arn else f"{use.key} ({arn})"
+    where = f"--key-id {arn} --region {region_of_arn(arn)}"
+    if (
+        metadata.get("KeySpec") != "SYMMETRIC_DEFAULT"
+        or metadata.get("KeyUsage") != "ENCRYPT_DECRYPT"
+    ):
+        seen = f"{called} is {metadata.get('KeySpec')} for {metadata.get('KeyUsage')}"
+        yield Diagnosis(
+            "KMS key", Outcome.WRONG, Area.KEY, seen, "s3crypt keys create --alias NAME"
+        )
+    elif state == "Enabled":
+        yield Diagnosis("KMS key", Outcome.OK, Area.KEY, f"{called} is enabled")
+    elif state == "PendingDeletion":
+        on = metadata.get("DeletionDate")
+        when = f", on {on:%Y-%m-%d}" if on else ""
+        yield Diagnosis(
+            "KMS key",
+            Outcome.WRONG,
+            Area.KEY,
+            f"{called} is pending deletion{when}",
+            f"aws kms cancel-key-deletion {where} && aws kms enable-key {where}",
+        )
+    else:
+        following = {
+            "Disabled": f"aws kms enable-key {where}",
+            "PendingImport": f"aws kms get-parameters-for-import {where} "
+            "--wrapping-algorithm RSA_AES_KEY_WRAP_SHA_256 --wrapping-key-spec RSA_4096",
+            "Unavailable": "Connect the custom key store that holds it.",
+        }.get(str(state), "Wait: KMS is changing the key.")
+        words = "pending import" if state == "PendingImport" else str(state).lower()
+        yield Diagnosis("KMS key", Outcome.WRONG, Area.KEY, f"{called} is {words}", following)
+
+
+def _is_in_region(use: _Use, metadata: Mapping[str, Any], known: "Known") -> bool:
+    is_free = not use.by_s3 or known.bucket_region is None
+    return is_free or region_of_arn(metadata["Arn"]) == known.bucket_region
+
+
+def _elsewhere(use: _Use, metadata: Mapping[str, Any], known: "Known") -> Diagnosis:
+    arn, there = metadata["Arn"], known.bucket_region
+    seen = f"{arn} is in {region_of_arn(arn)}; S3 takes keys of the bucket's Region alone, {there}"
+    alias = use.key.removeprefix("alias/") if use.key.startswith("alias/") else "NAME"
+    return Diagnosis(
+        "Region of key",
+        Outcome.WRONG,
+        Area.REGION,
+        seen,
+        f"s3crypt keys create --alias {alias} --region {there}",
+    )
+
+
+def _permission(
+    action: str, use: _Use, arn: str, case: Case, services: "Services", known: "Known"
+) -> Iterator[Diagnosis]:
+    name = action.removeprefix("kms:")
+    try:
+        _tried(action, arn, case, use, services)
+    except S3CryptError as error:
+        if error.code == _DRY_RUN:
+            yield Diagnosis(name, Outcome.OK, Area.KMS, f"KMS allows it (DryRun) with {arn}")
+        elif is_denied(error):
+            known.denied.setdefault(arn, set()).add(action)
+            yield _denied(action, use, arn, case, known, error)
+        elif error.code in ("InvalidCiphertextException", "ValidationException"):
+            yield Diagnosis(
+                name, Outcome.UNKNOWN, Area.KMS, "this KMS tries no permission without a ciphertext"
+            )
+        else:
+            yield of_error(name, Area.KMS, error)
+        return
+    yield Diagnosis(name, Outcome.UNKNOWN, Area.KMS, "this KMS ignores DryRun")
+
+
+def _tried(action: str, arn: str, case: Case, use: _Use, services: "Services") -> None:
+    context = _context(case, use)
+    without = ["IGNORE_CIPHERTEXT"]
+    ask = services.ask_kms.ask
+    if action == _GENERATE:
+        ask(
+            "generate_data_key",
+            arn,
+            KeyId=arn,
+            KeySpec="AES_256",
+            EncryptionContext=context,
+            DryRun=True,
+        )
+    elif action == _DECRYPT:
+        ask(
+            "decrypt",
+            arn,
+            KeyId=arn,
+            EncryptionContext=context,
+            DryRun=True,
+            DryRunModifiers=without,
+        )
+    else:
+        # KMS decides both sides of it together, here for the same key.
+        ask(
+            "re_encrypt",
+            arn,
+            SourceKeyId=arn,
+            DestinationKeyId=arn,
+            DryRun=True,
+            SourceEncryptionContext=context,
+            DestinationEncryptionContext=context,
+            DryRunModifiers=without,
+        )
+
+
+def _context(case: Case, use: _Use) -> dict[str, str]:
+    """Return the encryption context of the request, which policies may have conditions on."""
+    if case.location is None:
+        return {}
+    if use.by_s3:
+        return {"aws:s3:arn": f"arn:aws:s3:::{case.location.bucket}/{case.location.name}"}
+    if isinstance(case.mode, ClientSide):
+        return case.mode.object_context(case.location.name, case.location.bucket)
+    return {BOUND_NAME: case.location.name}
+
+
+def _denied(
+    action: str, use: _Use, arn: str, case: Case, known: "Known", error: S3CryptError
+) -> Diagnosis:
+    name = action.removeprefix("kms:")
+    said = " ".join(str(error).removeprefix(f"{arn}: ").split())
+    document = known.key_policies.get(arn)
+    if use.by_s3 and document and _is_allowed_through_s3(action, arn, case, document, known):
+        seen = "denied to you directly; the key policy allows it through S3"
+        return Diagnosis(name, Outcome.UNKNOWN, Area.POLICY, seen)
+    following = _mended(action, arn, document, known)
+    return Diagnosis(name, Outcome.WRONG, Area.POLICY, said, following)
+
+
+def _mended(action: str, arn: str, document: Document | None, known: "Known") -> str:
+    if document is None or known.identity is None:
+        return f"Ask for {action} on {arn}: in its policy, or by a grant."
+    caller = known.identity.caller
+    request = Request(caller, action, arn, str(arn.split(":")[4]), {"aws:SecureTransport": "true"})
+
+    def denies(statement: Statement) -> bool:
+        decision = decide(request, Policies((ADMINISTRATOR,), key=Document((statement,))))
+        return decision.verdict is Verdict.DENIED and bool(decision.statements)
+
+    if any(denies(each) for each in document.statements):
+        return key_policy_without(arn, document, denies)
+    if (
+        decide(request, Policies(identity=(ADMINISTRATOR,), key=document)).verdict
+        is Verdict.ALLOWED
+    ):
+        return f"Ask for {action} on {arn} in your own policies."
+    return key_policy_with(arn, document, caller, (action,))
+
+
+def _is_allowed_through_s3(
+    action: str, arn: str, case: Case, document: Document, known: "Known"
+) -> bool:
+    if known.identity is None or case.location is None:
+        return False
+    _, _, _, region, account, _ = arn.split(":", 5)
+    context = {
+        "aws:SecureTransport": "true",
+        "kms:ViaService": f"s3.{region}.amazonaws.com",
+        "kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{case.location.bucket}/"
+        f"{case.location.name}",
+    }
+    request = Request(known.identity.caller, action, arn, account, context)
+    direct = Request(known.identity.caller, action, arn, account, {"aws:SecureTransport": "true"})
+    policies = Policies((ADMINISTRATOR,), key=document)
+    # A policy that treats both ways alike says nothing of the difference.
+    verdicts = [decide(each, policies).verdict for each in (request, direct)]
+    return verdicts == [Verdict.ALLOWED, Verdict.DENIED]
+
+
+def _policy(arn: str, services: "Services", known: "Known") -> Document | Diagnosis | None:
+    """Return the policy of a key, or why it was not read; None for a key named otherwise."""
+    if ":key/" not in arn:
+        return None
+    try:
+        known.key_policies[arn] = services.key_policies.read(arn)
+    except S3CryptError as error:
+        if not is_denied(error):
+            return of_error("key policy", Area.KMS, error)
+        seen = "the key policy is not shown: kms:GetKeyPolicy lacks"
+        return Diagnosis("key policy", Outcome.UNKNOWN, Area.POLICY, seen)
+    return known.key_policies[arn]
+
+
+def _of_policy(arn: str, document: Document) -> Iterator[Diagnosis]:
+    account = arn.split(":")[4]
+    delegates = any(
+        each.effect == "Allow"
+        and principal.type in ("AWS", "*")
+        and (principal.value in (account, "*") or principal.value.endswith(f"::{account}:root"))
+        for each in document.statements
+        for principal in each.principals or ()
+    )
+    seen = (
+        "leaves the decision to IAM's policies of its account as well"
+        if delegates
+        else ("leaves nothing to IAM: only callers that the key policy names may use the key")
+    )
+    yield Diagnosis("key policy", Outcome.OK, Area.POLICY, seen)
+    yield from network_conditions("key policy", document)
+
+
+def _grants(arn: str, services: "Services", known: "Known") -> Iterator[Diagnosis]:
+    """Say which grants of the key are the caller's; there may be others that are not shown."""
+    caller = known.identity.caller.arn if known.identity else None
+    if ":key/" not in arn or caller is None:
+        return
+    try:
+        found = services.ask_kms.ask("list_grants", arn, KeyId=arn, GranteePrincipal=caller)
+    except S3CryptError as error:
+        if not is_denied(error):
+            yield of_error("grants", Area.KMS, error)
+        else:
+            seen = "the grants of the key are not shown: kms:ListGrants lacks"
+            yield Diagnosis("grants", Outcome.UNKNOWN, Area.POLICY, seen)
+        return
+    operations = sorted({name for each in found["Grants"] for name in each["Operations"]})
+    seen = f"to you: {', '.join(operations)}" if operations else "none is to you"
+    yield Diagnosis("grants", Outcome.OK, Area.POLICY, seen)

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the bucket's policy decides about the requests that a put, get or rotate makes.
+
+The caller's own policies and those of the organization are not read: a request that no policy here
+denies may be denied there. The caller's own policies count as allowing everything here.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from s3crypt.buckets import policies as bucket_policies
+from s3crypt.buckets.configuration import NOT_SEEN
+from s3crypt.errors import ConfigError, S3CryptError
+from s3crypt.policy import Decision, Document, Policies, Request, Statement, Verdict, decide
+from s3crypt.policy.expectations import ADMINISTRATOR
+
+from .mending import bucket_policy_without
+from .refusals import of_error
+from .storage import reason_to_skip
+from .values import Area, Case, Diagnosis, Outcome
+
+if TYPE_CHECKING:
+    from s3crypt.modes import Mode
+
+    from .known import Known, Services
+
+_NAME = "bucket policy"
+_ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "put": ("s3:PutObject",),
+    "get": ("s3:GetObject",),
+    "rotate": ("s3:GetObject", "s3:PutObject"),
+}
+# Arguments of a put -> the condition keys that they are seen as.
+_SEEN_AS: Mapping[str, str] = {
+    "ServerSideEncryption": "s3:x-amz-server-side-encryption",
+    "SSEKMSKeyId": "s3:x-amz-server-side-encryption-aws-kms-key-id",
+    "SSECustomerAlgorithm": "s3:x-amz-server-side-encryption-customer-algorithm",
+}
+_ENDPOINT = re.compile(r"vpce-[0-9a-f]+")
+# Conditions on the network that a request comes from.
+_OF_NETWORK = frozenset({"aws:sourcevpc", "aws:sourcevpce", "aws:sourceip", "aws:vpcsourceip"})
+
+
+def check_bucket_policy(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
+    """Decide the operation's requests about the object by the policy of the bucket."""
+    at = case.location
+    if at is None or reason_to_skip(known):
+        return
+    try:
+        known.bucket_policy = bucket_policies.read(services.s3.get(known.bucket_region), at.bucket)
+    except (S3CryptError, ConfigError) as error:
+        yield from _unread(error)
+        return
+    if known.bucket_policy is None:
+        yield from _judged(case, services, known, None)
+        return
+    yield from _judged(case, services, known, known.bucket_policy)
+    yield from network_conditions(_NAME, known.bucket_policy)
+
+
+def network_conditions(name: str, document: Document) -> Iterator[Diagnosis]:
+    """Say which networks a policy demands: requests from elsewhere are refused."""
+    found = {
+        f"{condition.key} {' or '.join(condition.values)}"
+        for each in document.statements
+        for condition in each.conditions
+        if condition.key.lower() in _OF_NETWORK
+    }
+    if found:
+        seen = f"the {name} has conditions on the network: {', '.join(sorted(found))}"
+        yield Diagnosis(
+            "network conditions",
+            Outcome.UNKNOWN,
+            Area.POLICY,
+            seen,
+            "Check that the request comes through that VPC endpoint or address.",
+        )
+
+
+def _unread(error: S3CryptError) -> Iterator[Diagnosis]:
+    if error.code == "MethodNotAllowed":
+        seen = "the bucket is of another account, which alone reads its policy"
+        yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen, "Ask the bucket's owner.")
+    elif error.code in NOT_SEEN:
+        seen = f"the policy is not shown: s3:GetBucketPolicy lacks ({error.code})"
+        yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen, "Ask for s3:GetBucketPolicy.")
+    elif error.code not in ("404", "NoSuchBucket"):
+        yield of_error(_NAME, Area.S3, error)
+
+
+def _judged(
+    case: Case, services: "Services", known: "Known", document: Document | None
+) -> Iterator[Diagnosis]:
+    if document is None and known.is_own_bucket is not False:
+        yield Diagnosis(_NAME, Outcome.OK, Area.POLICY, "the bucket has none that could deny")
+        return
+    for action in _ACTIONS[case.purpose]:
+        request = _request(action, case, services, known, case.mode)
+        if request is None:
+            seen = "not decided: it is not known who calls"
+            yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen)
+            return
+        decision = _decided(request, document)
+        if decision.verdict is Verdict.ALLOWED:
+            seen = f"no statement denies {action}"
+            yield Diagnosis(_NAME, Outcome.OK, Area.POLICY, seen)
+        elif decision.verdict is Verdict.DENIED:
+            yield _denied(case, services, known, request, decision)
+        else:
+            yield Diagnosis(
+                _NAME, Outcome.UNKNOWN, Area.POLICY, f"{action}: {decision.reason.rstrip('.')}"
+            )
+
+
+def _decided(request: Request, document: Document | None) -> Decision:
+    return decide(request, Policies(identity=(ADMINISTRATOR,), bucket=document))
+
+
+def _request(
+    action: str, case: Case, services: "Services", known: "Known", mode: "Mode | None"
+) -> Request | None:
+    """Return the request as policies see it; None where nobody knows who calls."""
+    if known.identity is None or case.location is None:
+        return None
+    caller = known.identity.caller
+    own = known.is_own_bucket is not False
+    owner = str(caller.account) if own else "another account"
+    partition = str(caller.arn).split(":")[1]
+    name = case.location.name or "*"
+    context = {**_network(services, known), **(_headers(mode, known) if "Put" in action else {})}
+    resource = f"arn:{partition}:s3:::{case.location.bucket}/{name}"
+    return Request(caller, action, resource, owner, context)
+
+
+def _network(services: "Services", known: "Known") -> dict[str, str]:
+    url = urlsplit(services.s3.get().meta.endpoint_url)
+    endpoint = _ENDPOINT.search(url.hostname or "")
+    through = {"aws:SourceVpce": endpoint[0]} if endpoint else {}
+    if url.scheme != "https":
+        return {"aws:SecureTransport": "false", **through}
+    tls = {"s3:TlsVersion": known.tls_version} if known.tls_version else {}
+    return {"aws:SecureTransport": "true", **tls, **through}
+
+
+def _headers(mode: "Mode | None", known: "Known") -> dict[str, str]:
+    arguments = mode.write_arguments() if mode else {}
+    found = {_SEEN_AS[name]: str(value) for name, value in arguments.items() if name in _SEEN_AS}
+    key = _SEEN_AS["SSEKMSKeyId"]
+    if found.get(key) in known.key_metadata:
+        # s3crypt sends a key as it is named. S3 resolves the name before it decides.
+        found[key] = str(known.key_metadata[found[key]]["Arn"])
+    return found
+
+
+def _denied(
+    case: Case, services: "Services", known: "Known", request: Request, decision: Decision
+) -> Diagnosis:
+    names = " and ".join(decision.statements)
+    seen = (
+        f"{request.action} is denied by {names}"
+        if names
+        else (f"{request.action}: {decision.reason.rstrip('.')}")
+    )
+    following = _in_another_way(case, services, known, request) or _without(case, known, request)
+    return Diagnosis(_NAME, Outcome.WRONG, Area.POLICY, seen, following)
+
+
+def _in_another_way(case: Case, services: "Services", known: "Known", request: Request) -> str:
+    """Return the command that the policy allows: with TLS, or in another mode. Empty if none."""
+    if request.context.get("aws:SecureTransport") == "false" and _allows(
+        known, request, {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
+    ):
+        host = urlsplit(services.s3.get().meta.endpoint_url).netloc
+        return f"export AWS_ENDPOINT_URL_S3=https://{host}"
+    if "Put" not in request.action or case.location is None:
+        return ""
+    for option, context in _modes(known):
+        if _allows(known, request, context):
+            return f"s3crypt put FILE {shlex.quote(str(case.location))} {option}"
+    return ""
+
+
+def _modes(known: "Known") -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the modes that a put could name, with what policies see of them."""
+    mode, key = _SEEN_AS["ServerSideEncryption"], _SEEN_AS["SSEKMSKeyId"]
+    if known.default_key:
+        given = f"--key kms:{known.default_key}"
+        for name, value in (("sse-kms", "aws:kms"), ("dsse-kms", "aws:kms:dsse")):
+            yield f"--mode {name} {given}", {mode: value, key: known.default_key}
+    yield "--mode sse-s3", {mode: "AES256"}
+
+
+def _allows(known: "Known", request: Request, context: Mapping[str, str]) -> bool:
+    others = {
+        name: value for name, value in request.context.items() if name not in _SEEN_AS.values()
+    }
+    changed = Request(
+        request.caller, request.action, request.resource, request.owner, {**others, **context}
+    )
+    return _decided(changed, known.bucket_policy).verdict is Verdict.ALLOWED
+
+
+def _without(case: Case, known: "Known", request: Request) -> str:
+    """Return the line that takes the denying statements away, or that asks the owner."""
+    document, at = known.bucket_policy, case.location
+    if document is None or at is None or known.is_own_bucket is False:
+        return f"Ask the bucket's owner to allow {request.action} to {request.caller.arn}."
+
+    def denies(statement: Statement) -> bool:
+        is_deny = statement.effect == "Deny"
+        return is_deny and _decided(request, Document((statement,))).verdict is Verdict.DENIED
+
+    region = str(known.bucket_region)
+    return bucket_policy_without(at.bucket, region, document, denies)
