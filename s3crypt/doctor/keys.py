@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
 from s3crypt.modes import BOUND_NAME, DSSEKMS, SSEKMS, ClientSide
-from s3crypt.objects.info import ObjectInfo
 from s3crypt.policy import Document, Policies, Request, Statement, Verdict, decide
 from s3crypt.policy.expectations import ADMINISTRATOR
 
@@ -61,21 +60,24 @@ def _why_skipped(known: "Known") -> str:
 
 def _uses(case: Case, known: "Known") -> Iterator[_Use]:
     if case.reads:
-        yield from _read_keys(case, known.info)
+        yield from _read_keys(case, known)
     if case.writes:
         yield from _written_keys(case, known)
 
 
-def _read_keys(case: Case, info: ObjectInfo | None) -> Iterator[_Use]:
-    is_moved = case.purpose == "rotate" and isinstance(case.mode, ClientSide)
-    if info is not None and info.mode != ClientSide.name and info.kms_key:
-        yield _Use(info.kms_key, by_s3=True, actions=(_DECRYPT,))
-    elif info is not None:
-        mine = (_DECRYPT, _FROM) if is_moved and info.key_location == "metadata" else (_DECRYPT,)
+def _read_keys(case: Case, known: "Known") -> Iterator[_Use]:
+    info = known.info
+    # A disabled key hides the object's bytes and not its head.
+    of_s3 = known.head and known.head.get("SSEKMSKeyId")
+    if of_s3:
+        yield _Use(str(of_s3), by_s3=True, actions=(_DECRYPT,))
+    is_rewrapped = case.purpose == "rotate" and isinstance(case.mode, ClientSide)
+    if info is not None:
+        mine = (_FROM,) if is_rewrapped and info.key_location == "metadata" else (_DECRYPT,)
         for key in info.keys:
             if key.startswith("kms:"):
                 yield _Use(key.removeprefix("kms:"), by_s3=False, actions=mine)
-    elif case.purpose == "get":
+    elif case.purpose == "get" and not of_s3:
         yield from _given(case, (_DECRYPT,))
 
 

@@ -71,13 +71,12 @@ def network_conditions(name: str, document: Document) -> Iterator[Diagnosis]:
     }
     if found:
         seen = f"the {name} has conditions on the network: {', '.join(sorted(found))}"
-        yield Diagnosis(
-            "network conditions",
-            Outcome.UNKNOWN,
-            Area.POLICY,
-            seen,
-            "Check that the request comes through that VPC endpoint or address.",
-        )
+        following = "Check that the requests come through that VPC endpoint or from that address."
+        yield Diagnosis("network conditions", Outcome.UNKNOWN, Area.POLICY, seen, following)
+
+
+def _depends_on_network(statement: Statement) -> bool:
+    return any(condition.key.lower() in _OF_NETWORK for condition in statement.conditions)
 
 
 def _unread(error: S3CryptError) -> Iterator[Diagnosis]:
@@ -107,12 +106,24 @@ def _judged(
         if decision.verdict is Verdict.ALLOWED:
             seen = f"no statement denies {action}"
             yield Diagnosis(_NAME, Outcome.OK, Area.POLICY, seen)
+        elif document and decision.statements and not _is_denied_anywhere(request, document):
+            # A VPC endpoint of AWS's usual name is not seen from here.
+            seen = f"{action} is denied by {' and '.join(decision.statements)}, unless it comes "
+            seen += "through the network that the policy names"
+            yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen)
         elif decision.verdict is Verdict.DENIED:
             yield _denied(case, services, known, request, decision)
         else:
             yield Diagnosis(
                 _NAME, Outcome.UNKNOWN, Area.POLICY, f"{action}: {decision.reason.rstrip('.')}"
             )
+
+
+def _is_denied_anywhere(request: Request, document: Document) -> bool:
+    """Return whether a request is denied, or not understood, from whichever network it comes."""
+    kept = tuple(each for each in document.statements if not _depends_on_network(each))
+    rest = Document(kept) if kept else None
+    return _decided(request, rest).verdict is not Verdict.ALLOWED
 
 
 def _decided(request: Request, document: Document | None) -> Decision:

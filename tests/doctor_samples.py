@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Diagnoses of broken set-ups, and the next commands carried out as they are printed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from hardening_samples import undo
+from relay import Answer, Relay, _Handler, relaying, serving
+from s3crypt_cli.main import run
+
+from s3crypt.doctor import Area, Diagnosis, Doctor, cause_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pytest
+    from relay import Asked
+
+    from s3crypt import Mode
+    from s3crypt.doctor import Purpose
+
+XML = {"content-type": "application/xml"}
+JSON = {"content-type": "application/x-amz-json-1.1"}
+
+
+def diagnose(
+    uri: str | None = None,
+    purpose: Purpose = "get",
+    mode: Mode | None = None,
+    keys: tuple[str, ...] = (),
+    **how: Any,
+) -> list[Diagnosis]:
+    """Return all diagnoses of an operation, asked with the environment's session."""
+    how.setdefault("session", boto3.Session())
+    return list(Doctor(**how).diagnose(uri, purpose=purpose, mode=mode, keys=keys))
+
+
+def cause(*arguments: Any, **options: Any) -> Diagnosis:
+    """Return the first cause of a failing operation."""
+    found = diagnose(*arguments, **options)
+    first = cause_of(found)
+    assert first is not None, found
+    return first
+
+
+def told(found: list[Diagnosis], name: str) -> Diagnosis:
+    """Return the one diagnosis of a name."""
+    (one,) = [each for each in found if each.name == name]
+    return one
+
+
+def follow(line: str, patch: pytest.MonkeyPatch) -> None:
+    """Do what a line of a shell says: it sets variables, or is a command of aws or of s3crypt."""
+    words = shlex.split(line, comments=True)
+    if words[0] == "export":
+        for word in words[1:]:
+            name, _, value = word.partition("=")
+            patch.setenv(name, value)
+    elif words[0] == "unset":
+        for name in words[1:]:
+            patch.delenv(name, raising=False)
+    elif words[0] == "s3crypt":
+        assert run(words[1:]) == 0, line
+    else:
+        undo(line)
+
+
+def refusing(
+    service: str, status: int, code: str
+) -> Callable[[Asked, Callable[[], Answer]], Answer]:
+    """Return what has a relay refuse the requests of a service, and forward all others."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if f"/{service}/aws4_request" not in asked.headers.get("authorization", ""):
+            return forward()
+        if service == "kms":
+            return Answer(status, dict(JSON), f'{{"__type":"{code}","message":"no"}}'.encode())
+        error = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
+        if service in ("sts", "iam"):
+            error = f"<ErrorResponse>{error}</ErrorResponse>"
+        return Answer(status, dict(XML), error.encode())
+
+    return spoil
+
+
+@contextmanager
+def leading_to(url: str, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lead the clients that are made within the block to another endpoint."""
+    with patch.context() as patched:
+        for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]:
+            patched.setenv(name, url)
+        yield
+
+
+@contextmanager
+def through(
+    spoil: Callable[[Asked, Callable[[], Answer]], Answer], patch: pytest.MonkeyPatch
+) -> Iterator[Relay]:
+    """Lead this process through a relay before the sandbox, whose answers are spoilt."""
+    with (
+        relaying(os.environ["AWS_ENDPOINT_URL"], spoil) as relay,
+        leading_to(relay.url, patch),
+    ):
+        yield relay
+
+
+class _Late(_Handler):
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return a time that is an hour before the present."""
+        return BaseHTTPRequestHandler.date_time_string(self, (timestamp or time.time()) - 3600)
+
+
+@contextmanager
+def an_hour_late(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lead this process through a relay whose clock is an hour late."""
+    relay = Relay(os.environ["AWS_ENDPOINT_URL"], lambda _, forward: forward())
+    relay.RequestHandlerClass = _Late
+    with serving(relay), leading_to(relay.url, patch):
+        yield
+
+
+def closed_port() -> int:
+    """Return a port of this machine at which nothing listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def areas(found: list[Diagnosis]) -> set[Area]:
+    """Return the areas of all faults."""
+    return {each.area for each in found if each.outcome == "wrong"}

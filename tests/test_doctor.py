@@ -1,0 +1,543 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Set-ups that are broken in one way each: the doctor names the cause and what mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from doctor_samples import (
+    an_hour_late,
+    areas,
+    cause,
+    closed_port,
+    diagnose,
+    follow,
+    refusing,
+    through,
+    told,
+)
+from hardening_samples import with_policy
+from tls import make_certificate, tls_relaying
+
+from s3crypt import SSEC, SSEKMS, SSES3, ClientSide, S3Crypt
+from s3crypt.doctor import Area, Outcome, cause_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from relay import Answer, Asked
+
+    from s3crypt.sandbox import Running
+
+KEY = bytes(range(32))
+
+
+def _policy(*statements: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def _denying(bucket: str, sid: str = "Stop", **more: Any) -> str:
+    statement = {
+        "Sid": sid,
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*Object",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+        **more,
+    }
+    return _policy(statement)
+
+
+def _key_policy(*statements: dict[str, Any]) -> str:
+    everything = {
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+        "Action": "kms:*",
+        "Resource": "*",
+    }
+    return _policy(everything, *statements)
+
+
+# --- This machine and the way to S3 -----------------------------------------------------------
+
+
+def test_nothing_is_wrong_in_the_sandbox(bucket: str, key: str) -> None:
+    """Without a fault no check finds one, for each of the three operations."""
+    mode = SSEKMS(key)
+    uri = f"s3://{bucket}/a"
+    S3Crypt(mode).put(b"x", uri)
+    for purpose in ("put", "get", "rotate"):
+        found = diagnose(uri, purpose, mode, (key,))
+        assert cause_of(found) is None, found
+        assert told(found, "bucket policy" if purpose == "get" else "object").outcome == "ok"
+
+
+def test_there_are_no_credentials(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked of AWS without credentials; the checks of this machine are made."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    found = diagnose(f"s3://{bucket}/a")
+    first = cause_of(found)
+    assert first is not None
+    assert (first.area, first.next.split()[:2]) == (Area.CREDENTIALS, ["aws", "configure"])
+    assert told(found, "bucket").outcome is Outcome.SKIPPED
+    assert told(found, "encryption").outcome is Outcome.OK
+
+
+def test_the_token_has_expired(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STS says so first; credentials of the environment are to be exported anew."""
+    with through(refusing("sts", 403, "ExpiredToken"), monkeypatch):
+        found = cause(f"s3://{bucket}/a")
+    assert found.area is Area.CREDENTIALS
+    assert "expired" in found.seen
+    assert found.next.startswith("unset AWS_ACCESS_KEY_ID")
+
+
+@pytest.mark.parametrize("code", ["InvalidClientTokenId", "SignatureDoesNotMatch"])
+def test_the_credentials_are_wrong(code: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown access key and a wrong secret key are faults of the credentials."""
+    with through(refusing("sts", 403, code), monkeypatch):
+        found = cause(f"s3://{bucket}/a")
+    assert (found.area, found.next) == (Area.CREDENTIALS, "aws configure")
+
+
+def test_the_endpoint_is_unreachable(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed port is a fault of the network, and the variable that names it is to be unset."""
+    url = f"http://127.0.0.1:{closed_port()}"
+    with monkeypatch.context() as patched:
+        patched.setenv("AWS_ENDPOINT_URL_S3", url)
+        found = cause(f"s3://{bucket}/a")
+        assert (found.area, found.name) == (Area.NETWORK, "endpoint")
+        assert "refuses connections" in found.seen
+        follow(found.next, patched)
+        assert cause_of(diagnose(f"s3://{bucket}")) is None
+
+
+def test_the_name_of_the_endpoint_does_not_resolve(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS is named as such."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.invalid")
+    assert "does not resolve" in cause(f"s3://{bucket}/a", allow_plain_http=True).seen
+
+
+def test_tls_is_spoken_to_a_plain_port(
+    sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The endpoint with http:// is the next step, and works."""
+    url = sandbox.endpoint_url.replace("http:", "https:")
+    with monkeypatch.context() as patched:
+        patched.setenv("AWS_ENDPOINT_URL_S3", url)
+        found = cause(f"s3://{bucket}/a")
+        assert (found.area, found.name) == (Area.NETWORK, "TLS")
+        follow(found.next, patched)
+        assert cause_of(diagnose(f"s3://{bucket}")) is None
+
+
+def test_the_certificate_is_not_trusted(
+    sandbox: Running, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its authority in AWS_CA_BUNDLE, the same endpoint is trusted."""
+    certificate = make_certificate(tmp_path / "both.pem")
+    with tls_relaying(sandbox.endpoint_url, certificate) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", relay.url)
+        found = cause(f"s3://{bucket}/a")
+        assert (found.area, found.name) == (Area.NETWORK, "TLS")
+        mended = found.next.replace("FILE_OF_ITS_AUTHORITY.pem", str(tmp_path / "certificate.pem"))
+        follow(mended, monkeypatch)
+        after = diagnose(f"s3://{bucket}")
+    assert cause_of(after) is None
+    assert told(after, "TLS").seen.startswith("TLSv1.3, its certificate is valid until")
+    assert "X25519MLKEM768" in told(after, "post-quantum TLS").seen
+
+
+def test_the_clock_is_wrong(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Date headers of the replies show it."""
+    with an_hour_late(monkeypatch):
+        found = cause(f"s3://{bucket}/a")
+    assert (found.area, found.next) == (Area.CLOCK, "sudo timedatectl set-ntp true")
+    assert "60 minutes ahead" in found.seen
+
+
+def test_the_clock_is_refused(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that refuses the signature for its time is believed."""
+    with through(refusing("sts", 403, "RequestExpired"), monkeypatch):
+        assert cause(f"s3://{bucket}/a").area is Area.CLOCK
+
+
+def test_the_proxy_is_wrong(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that does not answer is named with its variable; without it S3 is reached."""
+    with monkeypatch.context() as patched:
+        for name in ("NO_PROXY", "no_proxy"):
+            patched.delenv(name, raising=False)
+        patched.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
+        found = cause(f"s3://{bucket}/a")
+        assert (found.area, found.name) == (Area.NETWORK, "proxy")
+        assert "HTTP_PROXY" in found.next
+        follow(found.next, patched)
+        assert cause_of(diagnose(f"s3://{bucket}")) is None
+
+
+# --- The bucket -------------------------------------------------------------------------------
+
+
+def test_the_bucket_is_missing() -> None:
+    """The next command makes it."""
+    found = cause("s3://there-is-no-such-bucket/a")
+    assert (found.area, found.next) == (Area.S3, "s3crypt bucket init there-is-no-such-bucket")
+
+
+def test_the_bucket_is_of_another_account(bucket: str) -> None:
+    """An owner that was demanded and is another one is the cause."""
+    found = cause(f"s3://{bucket}/a", expected_bucket_owner="999999999999")
+    assert (found.area, found.name) == (Area.S3, "bucket")
+    assert "not of account 999999999999" in found.seen
+
+
+def test_a_bucket_that_is_not_shown_is_unknown(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without s3:ListBucket nobody knows whose it is; the refused object is the fault."""
+    S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
+    with through(refusing("s3", 403, "AccessDenied"), monkeypatch):
+        found = diagnose(f"s3://{bucket}/a")
+    assert told(found, "bucket").outcome is Outcome.UNKNOWN
+    assert not [each for each in found if each.outcome == "ok" and each.name == "bucket policy"]
+
+
+def test_the_region_is_wrong_for_the_key(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 redirects requests to the bucket's Region; KMS looks for an alias in the client's."""
+    name = "acme-in-ireland-of-doctor"
+    there = session.client("s3", region_name="eu-west-1")
+    there.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    kms = session.client("kms", region_name="eu-west-1")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    kms.create_alias(AliasName="alias/irish", TargetKeyId=key)
+    mode = SSEKMS("alias/irish")
+    found = cause(f"s3://{name}/a", "put", mode, ("kms:alias/irish",))
+    assert (found.area, found.name) == (Area.REGION, "Region")
+    follow(found.next, monkeypatch)
+    assert cause_of(diagnose(f"s3://{name}/a", "put", mode, ("kms:alias/irish",))) is None
+
+
+def test_the_key_is_of_another_region(session: Any, bucket: str) -> None:
+    """S3 takes keys of the bucket's Region alone."""
+    key = session.client("kms", region_name="eu-west-1").create_key()["KeyMetadata"]["Arn"]
+    found = cause(f"s3://{bucket}/a", "put", SSEKMS(key), (key,))
+    assert (found.area, found.name) == (Area.REGION, "Region of key")
+    assert found.next == "s3crypt keys create --alias NAME --region us-east-1"
+
+
+# --- Policies ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("purpose", ["put", "get", "rotate"])
+def test_the_bucket_policy_denies(
+    purpose: Any, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The statement is named, and the policy without it lets the operation through."""
+    S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
+    s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket))
+    found = cause(f"s3://{bucket}/a", purpose, SSES3())
+    assert (found.area, found.name) == (Area.POLICY, "bucket policy")
+    assert "Stop" in found.seen
+    follow(found.next, monkeypatch)
+    assert cause_of(diagnose(f"s3://{bucket}/a", purpose, SSES3())) is None
+
+
+def test_only_the_denying_statement_is_taken_away(
+    s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statements that deny other requests stay."""
+    both = json.loads(_denying(bucket, "Gets", Action="s3:GetObject"))
+    both["Statement"] += json.loads(_denying(bucket, "Tags", Action="s3:PutObjectTagging"))[
+        "Statement"
+    ]
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(both))
+    follow(cause(f"s3://{bucket}/a").next, monkeypatch)
+    kept = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    assert [each["Sid"] for each in kept] == ["Tags"]
+
+
+def test_the_bucket_policy_demands_a_mode(s3: Any, bucket: str, key: str) -> None:
+    """A mode that the policy allows is named, rather than a policy without the statement."""
+    rule = {
+        "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    }
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    condition = {"StringNotEquals": {"s3:x-amz-server-side-encryption": "aws:kms"}}
+    s3.put_bucket_policy(
+        Bucket=bucket, Policy=_denying(bucket, "Kms", Action="s3:PutObject", Condition=condition)
+    )
+    found = cause(f"s3://{bucket}/a", "put", SSES3())
+    assert found.next == f"s3crypt put FILE s3://{bucket}/a --mode sse-kms --key kms:{key}"
+
+
+def test_the_bucket_policy_demands_tls(s3: Any, bucket: str) -> None:
+    """Over plain HTTP the endpoint with https:// is the next step."""
+    condition = {"Bool": {"aws:SecureTransport": "false"}}
+    s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Tls", Condition=condition))
+    found = cause(f"s3://{bucket}/a")
+    assert found.area is Area.POLICY
+    assert found.next.startswith("export AWS_ENDPOINT_URL_S3=https://")
+
+
+def test_a_condition_on_the_network_is_unknown(s3: Any, bucket: str) -> None:
+    """This machine does not know through which endpoint its requests come; it is said."""
+    condition = {"StringNotEquals": {"aws:SourceVpce": "vpce-1a2b3c"}}
+    s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Net", Condition=condition))
+    found = diagnose(f"s3://{bucket}/a")
+    assert told(found, "bucket policy").outcome is Outcome.UNKNOWN
+    assert "vpce-1a2b3c" in told(found, "network conditions").seen
+
+
+def test_an_allow_denies_nothing(s3: Any, bucket: str) -> None:
+    """A policy that lets others in does not keep its own account out."""
+    with_policy(s3, bucket, {"AWS": "arn:aws:iam::123456789012:root"})
+    assert told(diagnose(f"s3://{bucket}"), "bucket policy").outcome is Outcome.OK
+
+
+def test_the_bucket_blocks_customer_keys(
+    blocked_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next command allows SSE-C and keeps the default encryption."""
+    uri = f"s3://{blocked_bucket}/a"
+    found = cause(uri, "put", SSEC(KEY))
+    assert (found.area, found.seen) == (Area.S3, "the bucket blocks SSE-C")
+    follow(found.next, monkeypatch)
+    assert cause_of(diagnose(uri, "put", SSEC(KEY))) is None
+    S3Crypt(SSEC(KEY)).put(b"x", uri)
+
+
+# --- The object -------------------------------------------------------------------------------
+
+
+def test_the_object_is_absent(bucket: str) -> None:
+    """What is there is listed next; for a put nothing is wrong."""
+    found = cause(f"s3://{bucket}/2026/q3.csv")
+    assert (found.area, found.next) == (Area.OBJECT, f"s3crypt ls s3://{bucket}/2026/")
+    assert cause_of(diagnose(f"s3://{bucket}/2026/q3.csv", "put", SSES3())) is None
+
+
+def test_the_object_needs_a_customer_key(bucket: str) -> None:
+    """A HEAD without the key is refused; with it nothing is wrong."""
+    uri = f"s3://{bucket}/a"
+    S3Crypt(SSEC(KEY)).put(b"x", uri)
+    found = cause(uri)
+    assert found.area is Area.OBJECT
+    assert found.next == f"s3crypt get {uri} --sse-c-key-file ITS_KEY_FILE"
+    assert cause_of(diagnose(uri, "get", SSEC(KEY))) is None
+
+
+def test_the_customer_key_is_another_one(bucket: str) -> None:
+    """The key is the cause, not a permission."""
+    uri = f"s3://{bucket}/a"
+    S3Crypt(SSEC(KEY)).put(b"x", uri)
+    found = cause(uri, "get", SSEC(KEY[::-1]))
+    assert found.area is Area.OBJECT
+    assert "customer key" in found.seen
+
+
+def test_the_object_is_in_another_mode(bucket: str) -> None:
+    """The mode that it is in is named."""
+    uri = f"s3://{bucket}/a"
+    S3Crypt(SSES3()).put(b"x", uri)
+    assert cause(uri, "get", SSEKMS("alias/reports")).next == f"s3crypt get {uri} . --mode sse-s3"
+
+
+def test_the_object_is_archived(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next command restores it."""
+    S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a", storage_class="GLACIER")
+    found = cause(f"s3://{bucket}/a")
+    assert (found.area, found.name) == (Area.OBJECT, "archive")
+    follow(found.next, monkeypatch)
+    assert cause_of(diagnose(f"s3://{bucket}/a")) is None
+
+
+def test_a_legal_hold_keeps_the_old_version(
+    s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rotation leaves the version under its old key; without the hold it is all right."""
+    _lock(s3, bucket)
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x", ObjectLockLegalHoldStatus="ON")
+    uri = f"s3://{bucket}/a"
+    found = cause(uri, "rotate", SSES3())
+    assert (found.area, found.name) == (Area.OBJECT, "lock")
+    follow(found.next, monkeypatch)
+    assert cause_of(diagnose(uri, "rotate", SSES3())) is None
+
+
+def test_retention_keeps_the_old_version(s3: Any, bucket: str) -> None:
+    """The date until which the old key is needed is said; a get is not held up."""
+    _lock(s3, bucket)
+    until = datetime.now(UTC) + timedelta(days=3)
+    s3.put_object(
+        Bucket=bucket, Key="a", Body=b"x", ObjectLockMode="GOVERNANCE",
+        ObjectLockRetainUntilDate=until,
+    )  # fmt: skip
+    uri = f"s3://{bucket}/a"
+    assert cause(uri, "rotate", SSES3()).next == f"Keep the old key until {until:%Y-%m-%d}."
+    assert told(diagnose(uri), "lock").outcome is Outcome.OK
+
+
+def _lock(s3: Any, bucket: str) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object_lock_configuration(
+        Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+    )
+
+
+# --- Keys -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["sse-kms", "client"])
+def use(request: pytest.FixtureRequest, bucket: str, kms_key: str) -> tuple[str, Any, str]:
+    """Return an object under a key, its mode and the key's ARN."""
+    made: Callable[[str], Any] = SSEKMS if request.param == "sse-kms" else ClientSide
+    mode = made(f"kms:{kms_key}")
+    uri = f"s3://{bucket}/a"
+    S3Crypt(mode).put(b"x", uri)
+    return uri, mode, kms_key
+
+
+def test_the_key_is_disabled(
+    use: tuple[str, Any, str], kms: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next command enables it, for a get that knows the key from the object alone."""
+    uri, _, key = use
+    kms.disable_key(KeyId=key)
+    found = cause(uri)
+    assert (found.area, found.name) == (Area.KEY, "KMS key")
+    assert found.seen == f"{key} is disabled"
+    follow(found.next, monkeypatch)
+    assert cause_of(diagnose(uri)) is None
+
+
+def test_the_key_is_pending_deletion(
+    use: tuple[str, Any, str], kms: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next command cancels the deletion and enables the key."""
+    uri, mode, key = use
+    kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+    found = cause(uri, "rotate", mode, (key,))
+    assert found.area is Area.KEY
+    assert "pending deletion" in found.seen
+    follow(found.next, monkeypatch)
+    assert cause_of(diagnose(uri, "rotate", mode, (key,))) is None
+
+
+def test_the_alias_leads_nowhere(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next command makes a key of that alias."""
+    mode, keys = SSEKMS("alias/absent-of-doctor"), ("kms:alias/absent-of-doctor",)
+    found = cause(f"s3://{bucket}/a", "put", mode, keys)
+    assert found.area is Area.KMS
+    assert found.next == "s3crypt keys create --alias absent-of-doctor"
+    follow(found.next, monkeypatch)
+    assert cause_of(diagnose(f"s3://{bucket}/a", "put", mode, keys)) is None
+
+
+def test_the_key_policy_denies_decrypt_alone(
+    use: tuple[str, Any, str], kms: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DryRun tells Decrypt from GenerateDataKey; the policy without the statement allows both."""
+    uri, mode, key = use
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"}
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=_key_policy(deny))
+    found = diagnose(uri, "rotate", mode, (key,))
+    first = cause_of(found)
+    assert first is not None
+    assert (first.area, first.name) == (Area.POLICY, "Decrypt")
+    assert {each.outcome for each in found if each.name == "GenerateDataKey"} == {Outcome.OK}
+    follow(first.next, monkeypatch)
+    assert cause_of(diagnose(uri, "rotate", mode, (key,))) is None
+
+
+def test_the_key_policy_does_not_allow(bucket: str, kms: Any, kms_key: str) -> None:
+    """The next command adds a statement for the caller to the policy."""
+    administration = {
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+        "Action": ["kms:Describe*", "kms:Get*", "kms:List*", "kms:Put*"],
+        "Resource": "*",
+    }
+    kms.put_key_policy(KeyId=kms_key, PolicyName="default", Policy=_policy(administration))
+    mode = ClientSide(f"kms:{kms_key}")
+    found = cause(f"s3://{bucket}/a", "put", mode, (kms_key,))
+    assert (found.area, found.name) == (Area.POLICY, "GenerateDataKey")
+    assert "kms:GenerateDataKey" in found.next
+    assert "put-key-policy" in found.next
+
+
+def test_kms_throttles(bucket: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said that KMS throttles, and that fewer requests mend it."""
+    with through(refusing("kms", 400, "ThrottlingException"), monkeypatch):
+        found = cause(f"s3://{bucket}/a", "put", SSEKMS(key), (key,))
+    assert found.area is Area.KMS
+    assert "throttled" in found.seen
+    assert "fewer requests" in found.next
+
+
+def test_s3_throttles(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reply to a HEAD has no code; its status says it."""
+    with through(refusing("s3", 503, "SlowDown"), monkeypatch):
+        found = cause(f"s3://{bucket}/a")
+    assert found.area is Area.S3
+    assert "fewer requests" in found.next
+
+
+def test_without_rights_nothing_is_ok(
+    bucket: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a key that KMS does not show, no check says that it is all right."""
+    with through(refusing("kms", 400, "AccessDeniedException"), monkeypatch):
+        found = diagnose(f"s3://{bucket}/a", "put", SSEKMS(key), (key,))
+    of_keys = [each for each in found if each.area in (Area.KMS, Area.KEY)]
+    assert not [each for each in of_keys if each.outcome is Outcome.OK]
+    assert told(found, "KMS key").outcome is Outcome.UNKNOWN
+    assert areas(found) == {Area.POLICY}
+
+
+def test_a_diagnosis_writes_nothing(bucket: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No request of any purpose changes anything, and no KMS request is without DryRun."""
+    asked: list[Asked] = []
+
+    def note(one: Asked, forward: Callable[[], Answer]) -> Answer:
+        asked.append(one)
+        return forward()
+
+    S3Crypt(ClientSide(f"kms:{key}")).put(b"x", f"s3://{bucket}/a")
+    with through(note, monkeypatch):
+        for purpose in ("put", "get", "rotate"):
+            diagnose(f"s3://{bucket}/a", purpose, ClientSide(f"kms:{key}"), (key,))
+    targets = [each.headers.get("x-amz-target", "") for each in asked]
+    used = [
+        json.loads(each.body)
+        for each, target in zip(asked, targets, strict=True)
+        if target.endswith(("Decrypt", "GenerateDataKey", "ReEncrypt"))
+    ]
+    assert used
+    assert all(each["DryRun"] for each in used)
+    assert {each.method for each in asked if not each.headers.get("x-amz-target")} <= {
+        "GET", "HEAD", "POST",
+    }  # fmt: skip
+    posts = [each.body for each in asked if each.method == "POST"]
+    assert all(b"Action=Get" in body or body.startswith(b"{") for body in posts)
+
+
+def test_credentials_of_other_servers_are_not_sent_to_aws(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the endpoint of S3 alone is another provider's, STS and KMS are not asked."""
+    S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
+    for service in ("", "_STS", "_KMS", "_IAM"):
+        monkeypatch.delenv(f"AWS_ENDPOINT_URL{service}")
+    assert "AWS_ENDPOINT_URL_S3" in os.environ
+    found = diagnose(f"s3://{bucket}/a")
+    assert told(found, "identity").outcome is Outcome.SKIPPED
+    assert told(found, "KMS key").outcome is Outcome.SKIPPED
+    assert told(found, "reading").outcome is Outcome.OK
