@@ -30,7 +30,7 @@ from .output import (
     say,
     silence_stdout,
 )
-from .remedies import reword
+from .remedies import remember_words, reword, suggest_doctor
 
 _EPILOG = (
     "Options can come from the environment: --sse-c-key-file is S3CRYPT_SSE_C_KEY_FILE.  "
@@ -72,6 +72,7 @@ class _Lazy(click.Group):
     def resolve_command(
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        remember_words(context, arguments)
         if arguments[0] not in self.list_commands(context):
             # What was meant is looked for among those that are loaded.
             for name in _COMMANDS:
@@ -79,12 +80,13 @@ class _Lazy(click.Group):
         return super().resolve_command(context, arguments)
 
     def invoke(self, context: click.Context) -> Any:
-        """Run a command; its errors name its own options."""
+        """Run a command; its errors name its own options, and the doctor if it was refused."""
         try:
             return super().invoke(context)
         except S3CryptError as error:
             # The command's context is closed by now.
             reword(error, self.get_command(context, context.invoked_subcommand or ""))
+            suggest_doctor(error)
             raise
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:

@@ -26,7 +26,7 @@ from s3crypt.errors import (
     StorageError,
 )
 
-from .remedies import reword
+from .remedies import reword, suggest_doctor
 
 EXIT_OTHER = 1
 EXIT_USAGE = 2
@@ -95,6 +95,7 @@ def print_error(message: str, hint: str | None = None) -> None:
 def report(error: Exception) -> int:
     """Print an error of the library or of the system on stderr; return its exit code."""
     reword(error)
+    suggest_doctor(error)
     message = str(error)
     if isinstance(error, OSError) and error.strerror:
         message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror

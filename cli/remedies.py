@@ -5,7 +5,8 @@ Knows no error's text: a remedy is a value, and a command is known by the option
 """
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
@@ -98,6 +99,64 @@ WORDS: Mapping[Action, tuple[str, ...]] = MappingProxyType(
 )
 _OTHER_COMMAND = re.compile("`[^`]*`")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+
+
+# The codes of refusals that a permission, a key's state or an encryption may be the reason of.
+_REFUSALS = frozenset(
+    {
+        "403",
+        "AccessDenied",
+        "AccessDeniedException",
+        "DisabledException",
+        "KMSInvalidStateException",
+        "NotFoundException",
+    }
+)
+_WORDS, _WAS_SUGGESTED = "s3crypt_cli.words", "s3crypt_cli.was_suggested"
+# The commands on objects, and the operation that the doctor is asked about.
+_OPERATIONS: Mapping[str, str] = MappingProxyType(
+    {"cat": "get", "cp": "rotate", "get": "get", "inspect": "get", "put": "put", "rotate": "rotate"}
+)
+# The options of a command that the doctor takes as well.
+_TAKEN = frozenset(
+    {"--endpoint-url", "--expected-bucket-owner", "--key", "--mode", "--profile", "--region"}
+    | {"--sse-c-key-file"}
+)
+
+
+def remember_words(context: click.Context, words: Sequence[str]) -> None:
+    """Keep the words of the command line, of which a suggestion is made."""
+    context.find_root().meta[_WORDS] = tuple(words)
+
+
+def suggest_doctor(error: BaseException) -> None:
+    """Add to the hint of a refusal the command that says why; once for each command line.
+
+    The hint stays as it is where no URI is known, or no command runs.
+    """
+    context = click.get_current_context(silent=True)
+    meta = context.find_root().meta if context else {}
+    is_refusal = isinstance(error, S3CryptError) and (
+        (error.code or "").removeprefix("KMS.") in _REFUSALS
+    )
+    line = _doctor(meta.get(_WORDS, ()), str(error)) if context and is_refusal else None
+    if line and isinstance(error, S3CryptError) and not meta.get(_WAS_SUGGESTED):
+        meta[_WAS_SUGGESTED] = True
+        error.hint = f"{error.hint or ''} To see why: {line}".strip()
+
+
+def _doctor(words: Sequence[str], message: str) -> str | None:
+    """Return the doctor's command about the URI among some words, or None without one."""
+    uris = [word for word in words if word.startswith("s3://")]
+    if not uris or not words or words[0] not in _OPERATIONS:
+        return None
+    uri = next((each for each in uris if each in message), uris[0])
+    options = ["--for", _OPERATIONS[words[0]]]
+    for number, word in enumerate(words):
+        name, equals, _ = word.partition("=")
+        if name in _TAKEN:
+            options += [word] if equals else words[number : number + 2]
+    return shlex.join(["s3crypt", "doctor", uri, *options])
 
 
 def reword(error: BaseException, command: click.Command | None = None) -> None:
