@@ -39,6 +39,7 @@ S3Operation: TypeAlias = Literal[
     "list_buckets",
     "list_multipart_uploads",
     "list_object_annotations",
+    "list_object_versions",
     "list_objects_v2",
     "put_bucket_acl",
     "put_bucket_encryption",

@@ -40,6 +40,7 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "get_object_tagging": ("TagSet",),
     "list_buckets": ("Buckets",),
     "list_object_annotations": ("AnnotationCount",),
+    "list_object_versions": ("IsTruncated",),
     "list_objects_v2": ("IsTruncated",),
     "put_object": ("ETag",),
     "put_object_annotation": ("ETag",),

@@ -350,6 +350,10 @@ _PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
         {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"},
     ),
     "list_object_annotations": (None, _CONTINUATION),
+    "list_object_versions": (
+        "IsTruncated",
+        {"NextKeyMarker": "KeyMarker", "NextVersionIdMarker": "VersionIdMarker"},
+    ),
     "list_objects_v2": ("IsTruncated", _CONTINUATION),
     "get_account_authorization_details": ("IsTruncated", _SAME_MARKER),
     "list_aliases": ("Truncated", _MARKER),

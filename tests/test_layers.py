@@ -197,8 +197,8 @@ OF_OBJECTS = {
     "create_multipart_upload", "delete_object", "delete_object_annotation", "delete_objects",
     "get_object", "get_object_annotation", "get_object_legal_hold", "get_object_retention",
     "get_object_tagging", "head_object", "list_multipart_uploads", "list_object_annotations",
-    "list_objects_v2", "put_object", "put_object_annotation", "put_object_tagging",
-    "upload_part", "upload_part_copy",
+    "list_object_versions", "list_objects_v2", "put_object", "put_object_annotation",
+    "put_object_tagging", "upload_part", "upload_part_copy",
 }  # fmt: skip
 OF_BUCKETS = {
     "create_bucket", "delete_bucket", "delete_bucket_policy", "get_bucket_policy",
