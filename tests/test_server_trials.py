@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt doctor --server`: what a service keeps, tried on scratch objects that are removed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from doctor_samples import through
+from relay import Answer
+from s3crypt_cli.main import run
+
+from s3crypt import ConfigError, StorageError
+from s3crypt.doctor import Doctor, Verdict
+from s3crypt.doctor.server import TRIALS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay import Asked
+
+PAGE = Path(__file__).parents[1] / "docs" / "doctor.md"
+SANDBOX = "the sandbox"
+_CONDITIONS = ("if-match", "if-none-match", "x-amz-copy-source-if-match")
+
+
+def table() -> dict[str, dict[str, str]]:
+    """Return the cells of the page's table, by trial and server."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    start = next(number for number, row in enumerate(rows) if row[0] == "trial")
+    servers = rows[start][1:]
+    return {trial: dict(zip(servers, cells, strict=True)) for trial, *cells in rows[start + 2 :]}
+
+
+def verdicts(bucket: str) -> dict[str, str]:
+    """Return the verdict of each trial in a bucket."""
+    return {each.trial: str(each.verdict) for each in Doctor().try_server(f"s3://{bucket}/")}
+
+
+def is_empty(s3: Any, bucket: str) -> bool:
+    """Return whether a bucket holds no version, marker or upload."""
+    found = s3.list_object_versions(Bucket=bucket)
+    uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads")
+    return not (found.get("Versions") or found.get("DeleteMarkers") or uploads)
+
+
+def test_the_table_has_every_trial_and_only_verdicts() -> None:
+    """A trial that is added is missing here until it was measured on every server."""
+    cells = table()
+    assert list(cells) == list(TRIALS)
+    assert {cell for row in cells.values() for cell in row.values()} <= set(Verdict)
+
+
+def test_the_sandbox_keeps_what_the_table_says(s3: Any, versioned_bucket: str) -> None:
+    """Every version of the scratch objects is removed."""
+    expected = {trial: row[SANDBOX] for trial, row in table().items()}
+    assert verdicts(versioned_bucket) == expected
+    assert is_empty(s3, versioned_bucket)
+
+
+def test_a_server_that_ignores_conditions_is_found_out(
+    s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers 200, and its object is another one."""
+
+    def ignoring(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        for name in _CONDITIONS:
+            asked.headers.pop(name, None)
+        return forward()
+
+    with through(ignoring, monkeypatch):
+        found = verdicts(bucket)
+    refused = {trial for trial, verdict in found.items() if verdict == "no"}
+    assert refused == {trial for trial in TRIALS if trial.startswith("If-")}
+    assert is_empty(s3, bucket)
+
+
+def test_a_server_that_says_no_encryption_is_found_out(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header that a reply lacks is looked for in every one of them."""
+
+    def silent(_asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        for name in [name for name in answer.headers if "server-side-encryption" in name]:
+            del answer.headers[name]
+        return answer
+
+    with through(silent, monkeypatch):
+        found = {each.trial: each for each in Doctor().try_server(f"s3://{bucket}/")}
+    for trial in ("SSE-S3 in every reply", "SSE-C in every reply"):
+        assert found[trial].verdict == "no"
+        assert found[trial].note.endswith("put, HEAD, GET, upload, part, copy")
+
+
+def test_what_a_server_refuses_is_not_supported(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the status and the code that it refuses it with."""
+
+    def without_tags(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if "x-amz-tagging" in asked.headers:
+            body = b"<Error><Code>NotImplemented</Code><Message>no</Message></Error>"
+            return Answer(501, {"content-type": "application/xml"}, body)
+        return forward()
+
+    with through(without_tags, monkeypatch):
+        found = {each.trial: each for each in Doctor().try_server(f"s3://{bucket}/")}
+    assert (found["tags"].verdict, found["tags"].note) == ("not supported", "501 NotImplemented")
+
+
+def test_an_interrupt_leaves_nothing(s3: Any, versioned_bucket: str) -> None:
+    """The scratch objects of the trials so far are removed on the way out."""
+    trials = Doctor().try_server(f"s3://{versioned_bucket}/tmp/")
+    for _ in range(len(TRIALS) // 2):
+        next(trials)
+    assert not is_empty(s3, versioned_bucket)
+    with pytest.raises(KeyboardInterrupt):
+        trials.throw(KeyboardInterrupt())  # type: ignore[attr-defined]
+    assert is_empty(s3, versioned_bucket)
+
+
+def test_an_object_that_cannot_be_removed_is_named(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the command that removes it."""
+
+    def keeping(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.method == "DELETE" and "uploadId" not in asked.query:
+            body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+            return Answer(403, {"content-type": "application/xml"}, body)
+        return forward()
+
+    with (
+        through(keeping, monkeypatch),
+        pytest.raises(StorageError, match="could not be removed") as caught,
+    ):
+        verdicts(bucket)
+    assert f"s3crypt rm -r s3://{bucket}/s3crypt-doctor-" in str(caught.value.hint)
+
+
+def test_a_bucket_that_locks_objects_is_refused(s3: Any, versioned_bucket: str) -> None:
+    """Nothing is written to it."""
+    s3.put_object_lock_configuration(
+        Bucket=versioned_bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+    )
+    with pytest.raises(ConfigError, match="Object Lock"):
+        verdicts(versioned_bucket)
+    assert is_empty(s3, versioned_bucket)
+
+
+def test_the_command_says_that_it_writes(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """On stderr; a line for each trial is on stdout, and the conclusion last."""
+    assert run(("doctor", f"s3://{bucket}/", "--server")) == 0
+    said = capsys.readouterr()
+    assert said.err == f"Scratch objects are written below s3://{bucket}/, and removed.\n"
+    lines = said.out.splitlines()
+    assert [line for line in lines if line.startswith("yes            If-None-Match on put")]
+    assert lines[-1] == "Nothing is wrong."
+
+
+def test_the_command_prints_trials_as_json(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An object for each trial."""
+    assert run(("doctor", f"s3://{bucket}/", "--server", "--json")) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["trial"] for line in lines if "trial" in line] == list(TRIALS)
+
+
+def test_a_server_is_tried_in_a_bucket_alone() -> None:
+    """Without a URI nothing is written anywhere."""
+    assert run(("doctor", "--server")) == 2
