@@ -4,6 +4,7 @@
 Permissions are tried by KMS's DryRun: KMS decides and does nothing. No data key is unwrapped.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _DRY_RUN = "DryRunOperationException"
 _GENERATE, _DECRYPT = "kms:GenerateDataKey", "kms:Decrypt"
-_FROM, _TO = "kms:ReEncryptFrom", "kms:ReEncryptTo"
+_RE_ENCRYPT = "kms:ReEncryptFrom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,13 @@ class _Use:
         key: As KMS takes it.
         by_s3: Whether S3 asks KMS, in the caller's name, and not this process.
         actions: What KMS is asked for.
+        into: The key that KMS moves the data key to, if it is asked to re-encrypt it.
     """
 
     key: str
     by_s3: bool
     actions: tuple[str, ...]
+    into: str | None = None
 
 
 def check_keys(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
@@ -52,6 +55,32 @@ def check_keys(case: Case, services: "Services", known: "Known") -> Iterator[Dia
         yield Diagnosis("KMS key", Outcome.SKIPPED, Area.KMS, "no KMS key has a part in it")
     for use in uses:
         yield from _of_key(use, case, services, known)
+    yield from _fitting(case, services, known)
+
+
+def _fitting(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
+    """Say whether one of the given keys is one of the client-side object's."""
+    wrapped = known.info.keys if known.info else ()
+    if case.purpose != "get" or not isinstance(case.mode, ClientSide) or not wrapped:
+        return
+    given = [_resolved(key, services) for key in case.keys]
+    if any(name == key or key.startswith(f"{name}=") for key in given for name in wrapped):
+        yield Diagnosis("keys of object", Outcome.OK, Area.KMS, "one of them is given")
+        return
+    seen = f"none of the given keys is one of the object's: {', '.join(wrapped)}"
+    following = f"s3crypt get {shlex.quote(str(case.location))} . --key {shlex.quote(wrapped[0])}"
+    yield Diagnosis("keys of object", Outcome.WRONG, Area.KMS, seen, following)
+
+
+def _resolved(key: str, services: "Services") -> str:
+    """Return a key reference with the ARN of a KMS key in the place of its id or alias."""
+    if key.startswith(("aes:", "rsa:")):
+        return key
+    name = key.removeprefix("kms:")
+    try:
+        return f"kms:{services.keys.metadata(name)['Arn']}"
+    except S3CryptError:
+        return f"kms:{name}"
 
 
 def _why_skipped(known: "Known") -> str:
@@ -71,12 +100,12 @@ def _read_keys(case: Case, known: "Known") -> Iterator[_Use]:
     of_s3 = known.head and known.head.get("SSEKMSKeyId")
     if of_s3:
         yield _Use(str(of_s3), by_s3=True, actions=(_DECRYPT,))
-    is_rewrapped = case.purpose == "rotate" and isinstance(case.mode, ClientSide)
+    into = _rewrapped_into(case, known)
     if info is not None:
-        mine = (_FROM,) if is_rewrapped and info.key_location == "metadata" else (_DECRYPT,)
+        mine = (_RE_ENCRYPT,) if into else (_DECRYPT,)
         for key in info.keys:
             if key.startswith("kms:"):
-                yield _Use(key.removeprefix("kms:"), by_s3=False, actions=mine)
+                yield _Use(key.removeprefix("kms:"), by_s3=False, actions=mine, into=into)
     elif case.purpose == "get" and not of_s3:
         yield from _given(case, (_DECRYPT,))
 
@@ -89,9 +118,16 @@ def _written_keys(case: Case, known: "Known") -> Iterator[_Use]:
     elif mode is None and not case.keys and known.default_key and case.purpose == "put":
         yield _Use(known.default_key, by_s3=True, actions=(_GENERATE, _DECRYPT))
     else:
-        moved = known.info is not None and known.info.key_location == "metadata"
-        is_rewrapped = case.purpose == "rotate" and moved
-        yield from _given(case, (_TO,) if is_rewrapped else (_GENERATE,))
+        # A data key that KMS moves is not generated.
+        yield from _given(case, () if _rewrapped_into(case, known) else (_GENERATE,))
+
+
+def _rewrapped_into(case: Case, known: "Known") -> str | None:
+    """Return the KMS key that a rotation moves the object's data key to, or None."""
+    is_kept = known.info is not None and known.info.key_location == "metadata"
+    if case.purpose != "rotate" or not is_kept or not isinstance(case.mode, ClientSide):
+        return None
+    return next((use.key for use in _given(case, ())), None)
 
 
 def _given(case: Case, actions: tuple[str, ...]) -> Iterator[_Use]:
@@ -248,12 +284,13 @@ def _tried(action: str, arn: str, case: Case, use: _Use, services: "Services") -
             DryRunModifiers=without,
         )
     else:
-        # KMS decides both sides of it together, here for the same key.
+        # KMS decides both sides of it together.
+        into = use.into or arn
         ask(
             "re_encrypt",
             arn,
             SourceKeyId=arn,
-            DestinationKeyId=arn,
+            DestinationKeyId=into,
             DryRun=True,
             SourceEncryptionContext=context,
             DestinationEncryptionContext=context,
