@@ -347,7 +347,9 @@ def granted(**more: Any) -> Made:
 def granted_to_service() -> Made:
     """Make a key with a grant to a service for one resource."""
     resource = {"SourceArn": "arn:aws:backup:us-east-1:123456789012:backup-vault:acme"}
-    return granted(GranteeServicePrincipal="backup.amazonaws.com", Constraints=resource)
+    service = "backup.amazonaws.com"
+    services = {"GranteeServicePrincipal": service, "RetiringServicePrincipal": service}
+    return granted(**services, Constraints=resource)
 
 
 def granted_to_any_source() -> Made:

@@ -85,6 +85,8 @@ def refuses_plain_http(document: Document | None, partition: str, bucket: str) -
         each.effect == "Deny"
         and not each.unknown
         and _is_everyone(each)
+        # A Deny of everyone but a few lets these few through.
+        and each.not_principals is None
         and set(each.actions or ()) & {"*", wanted.actions and wanted.actions[0]}
         and _covers(each.resources or (), wanted.resources or ())
         and _only_condition(each) == ("bool", "aws:securetransport", ("false",))
