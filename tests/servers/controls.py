@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Print whether Prowler passes the bucket that `s3crypt bucket init` makes.
+"""Compare s3crypt's controls with Prowler's checks, over HTTP.
 
     python tests/servers/controls.py PROWLER
 
 PROWLER is Prowler's command, from an environment of its own; README.md in this folder says how to
-install it. A sandbox is started, and a bucket is made in it and looked at by Prowler over HTTP. The
-exit code is 1 if a check does not pass, or says nothing of the bucket, its key or its trail.
+install it. Sandboxes are started, and three things are printed:
 
-S3.1 is about the account: `bucket init` does not set it, and names it.
+- Whether Prowler passes the bucket that `s3crypt bucket init` makes. S3.1 is about the account:
+  `bucket init` does not set it, and names it.
+- The verdicts of `s3crypt audit` and of Prowler about an account with resources that pass and
+  resources that fail each shared check, where they differ.
+- Numbers of standards in `s3crypt.audit.controls` that are not in Prowler's files.
+
+The exit code is 1 if a check does not pass the new bucket, or says nothing of it, if a difference
+has no reason in this file, or if a number is not in the files.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,14 +29,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s3crypt import sandbox
+from s3crypt.audit import Auditor
+from s3crypt.audit.controls import (
+    CIS_3,
+    CIS_5,
+    CIS_6,
+    CIS_7,
+    CONTROLS,
+    ISO,
+    NIST,
+    PROWLER,
+)
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS)]
 
-from relay import Answer, Asked, relaying  # noqa: E402 - found by the path above
+import audited  # noqa: E402 - found by the path above
+from relay import Answer, Asked, relaying  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+
+    from s3crypt.audit.values import Control
+    from s3crypt.sandbox import Running
 
 BUCKET = "acme-controls"
 # What `bucket init` is asked for, so that there is a trail for S3.22 and S3.23.
@@ -65,16 +87,23 @@ def with_regions(asked: Asked, forward: Callable[[], Answer]) -> Answer:
     return forward()
 
 
-def findings(prowler: str, environment: dict[str, str], folder: Path) -> list[dict[str, Any]]:
-    """Return what Prowler finds in the sandbox."""
-    command = [prowler, "aws", "-f", sandbox.REGION, "-c", *CHECKS.values()]
-    command += ["-M", "json-ocsf", "-o", str(folder), "-F", "found", "--no-banner"]
-    # Its exit code is 3 if a check fails.
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    files = list(folder.rglob("found*.ocsf.json"))
-    if not files:
-        sys.exit(f"Prowler wrote no findings:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    found: list[dict[str, Any]] = json.loads(files[0].read_text())
+def findings(prowler: str, running: Running, checks: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what Prowler finds in a sandbox."""
+    environment = {**os.environ, **sandbox.environment(running)}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        relaying(running.endpoint_url, with_regions) as relay,
+    ):
+        leading = [name for name in environment if name.startswith("AWS_ENDPOINT_URL")]
+        environment |= dict.fromkeys(leading, relay.url)
+        command = [prowler, "aws", "-f", sandbox.REGION, "-c", *checks]
+        command += ["-M", "json-ocsf", "-o", folder, "-F", "found", "--no-banner"]
+        # Its exit code is 3 if a check fails.
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        files = list(Path(folder).rglob("found*.ocsf.json"))
+        if not files:
+            sys.exit(f"Prowler wrote no findings:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        found: list[dict[str, Any]] = json.loads(files[0].read_text())
     return found
 
 
@@ -90,30 +119,134 @@ def verdicts(found: list[dict[str, Any]]) -> dict[str, list[tuple[str, str, str]
     return told
 
 
-def main() -> int:
-    """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(description="Have Prowler look at what bucket init makes.")
-    parser.add_argument("prowler")
-    prowler = parser.parse_args().prowler
-    with sandbox.running() as running, tempfile.TemporaryDirectory() as folder:
+def of_new_bucket(prowler: str) -> bool:
+    """Print what Prowler says of a bucket that `bucket init` makes; return whether it passes."""
+    with sandbox.running() as running:
         environment = {**os.environ, **sandbox.environment(running)}
         command = [sys.executable, "-m", "s3crypt_cli", *INIT]
-        subprocess.run(
-            command,
-            env=environment,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        with relaying(running.endpoint_url, with_regions) as relay:
-            leading = [name for name in environment if name.startswith("AWS_ENDPOINT_URL")]
-            environment |= dict.fromkeys(leading, relay.url)
-            told = verdicts(findings(prowler, environment, Path(folder)))
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        told = verdicts(findings(prowler, running, tuple(CHECKS.values())))
     for control, rows in told.items():
         for verdict, name, reason in rows or [("NOTHING", "", "Prowler says nothing of it.")]:
             sys.stdout.write(f"{control:<6} {CHECKS[control]:<40} {verdict:<8} {name}: {reason}\n")
-    passed = [rows and all(verdict == "PASS" for verdict, _, _ in rows) for rows in told.values()]
-    return 0 if all(passed) else 1
+    return all(rows and all(verdict == "PASS" for verdict, _, _ in rows) for rows in told.values())
+
+
+SHARED = {each.id: each.prowler_check for each in CONTROLS.values() if each.prowler_check}
+# Security Hub judges the account here, Prowler a trail: the verdicts are compared, not the ARNs.
+OF_TRAILS = frozenset({"S3.22", "S3.23"})
+
+
+def explanation(control: str, ours: str, theirs: str) -> str | None:
+    """Return why s3crypt and Prowler differ about a resource, or None if nothing explains it."""
+    if (control, ours, theirs) == ("S3.20", "nothing", "fail"):
+        return "Security Hub has no finding for a bucket with lifecycle rules"
+    if (control, theirs) == ("S3.1", "nothing"):
+        return "Prowler asks a host that begins with the account, which no address has"
+    if theirs == "nothing" and control.startswith("KMS."):
+        return "Prowler leaves out keys that are not enabled"
+    return None
+
+
+def make_account() -> None:
+    """Make resources that pass and resources that fail each shared check."""
+    audited.hardened("--lock")
+    for make in (audited.bare, audited.administered, audited.dying, audited.unrotated):
+        make()
+    for make in (audited.public, audited.disabled, audited.good_key, audited.closed_to_public):
+        make()
+    audited.trail(recording=["WriteOnly"])
+    audited.trail(key_arn=audited.key())
+
+
+def compared(prowler: str) -> bool:
+    """Print where s3crypt and Prowler differ about an account; return whether all is explained."""
+    with sandbox.running() as running:
+        os.environ.update(sandbox.environment(running))
+        make_account()
+        ours = dict(of_s3crypt())
+        theirs = dict(of_prowler(findings(prowler, running, tuple(SHARED.values()))))
+    pairs = sorted(ours.keys() | theirs.keys())
+    differing = [pair for pair in pairs if ours.get(pair) != theirs.get(pair)]
+    is_explained = True
+    for control, name in differing:
+        mine = ours.get((control, name), "nothing")
+        other = theirs.get((control, name), "nothing")
+        why = explanation(control, mine, other)
+        is_explained = is_explained and why is not None
+        sys.stdout.write(f"{control:<12} {name}: {mine}, Prowler {other}: {why or 'WHY?'}\n")
+    sys.stdout.write(f"{len(pairs)} verdicts, {len(pairs) - len(differing)} the same\n")
+    return is_explained
+
+
+def of_s3crypt() -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield our verdict about each resource, for the shared checks."""
+    for each in Auditor().configuration([], account=True):
+        if each.control.id in SHARED:
+            name = "" if each.control.id in OF_TRAILS else each.resource.arn
+            yield (each.control.id, name), each.verdict.value
+
+
+def of_prowler(found: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield Prowler's verdict about each resource."""
+    controls = {check: control for control, check in SHARED.items()}
+    for each in found:
+        control = controls[each["metadata"]["event_code"]]
+        name = "" if control in OF_TRAILS else str(each["resources"][0]["uid"])
+        yield (control, name), str(each["status_code"]).lower()
+
+
+# Standard -> Prowler's file of it.
+FILES = {
+    CIS_3: "cis_3.0_aws",
+    CIS_5: "cis_5.0_aws",
+    CIS_6: "cis_6.0_aws",
+    CIS_7: "cis_7.0_aws",
+    ISO: "iso27001_2022_aws",
+    NIST: "nist_800_53_revision_5_aws",
+}
+
+
+def are_numbers_there(prowler: str) -> bool:
+    """Print the numbers that are said to be from Prowler's files, and are not in them."""
+    python = Path(prowler).with_name("python")
+    told = subprocess.run(
+        [python, "-c", "import prowler; print(prowler.__path__[0])"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    folder = Path(told.stdout.strip()) / "compliance" / "aws"
+    missing = [
+        f"{control.id}: {each.standard} {each.number}"
+        for control in CONTROLS.values()
+        for each in control.requirements
+        if each.source == PROWLER
+        and each.number not in numbers_of(folder / f"{FILES[each.standard]}.json", control)
+    ]
+    for each in missing:
+        sys.stdout.write(f"{each} is not in Prowler's file\n")
+    return not missing
+
+
+def numbers_of(file: Path, control: Control) -> set[str]:
+    """Return the numbers under which a file of Prowler's has the check of a control."""
+    found = set()
+    for each in json.loads(file.read_text())["Requirements"]:
+        if control.prowler_check in each["Checks"]:
+            # NIST's numbers are in the name: "AC-4(22) Access Only", "Logging (AU-2)".
+            name = re.search(r"[A-Z]{2}-\d+(\(\w+\))*", str(each.get("Name") or ""))
+            found.add(name[0] if file.name.startswith("nist") and name else each["Id"])
+    return found
+
+
+def main() -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(
+        description="Compare s3crypt's controls with Prowler's checks."
+    )
+    parser.add_argument("prowler")
+    prowler = parser.parse_args().prowler
+    done = [are_numbers_there(prowler), of_new_bucket(prowler), compared(prowler)]
+    return 0 if all(done) else 1
 
 
 if __name__ == "__main__":
