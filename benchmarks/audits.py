@@ -3,12 +3,13 @@
 
     python audits.py inventory [--rounds 5] [--tiny]
     python audits.py heads [--rounds 5] [--tiny] [--delay 30]
-    python audits.py one URL FOLDER ROWS
+    python audits.py one URL FOLDER ROWS | bare FILE | write FILE ROWS
 
 Prints JSON, an entry a round. `inventory`: seconds of our audit of a Parquet report, fetched over
 http and verified, and of pyarrow's bare read of the same file; and our peak RSS for a tenth of the
-rows and for all, each in a process of its own, which `one` is. `heads`: seconds of our audit of
-2,000 objects by HEAD, and of boto3's HEADs one after another, of a tenth of them and times ten.
+rows and for all. Each is a process of its own, which `one`, `bare` and `write` are, and is measured
+the second time, without what is loaded and connected. `heads`: seconds of our audit of 2,000
+objects by HEAD, and of boto3's HEADs one after another, of a tenth of them and times ten.
 """
 
 import argparse
@@ -83,7 +84,7 @@ def _write(path: Path, rows: int) -> None:
 def _store(server: nullserver.NullServer, folder: str, rows: int) -> Path:
     """Serve a report of so many rows; return its part."""
     part = server.serve(_BUCKET, f"{folder}/part.parquet")
-    _write(part, rows)
+    _child("write", part, rows)
     with part.open("rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
     manifest = {
@@ -108,82 +109,108 @@ def _store(server: nullserver.NullServer, folder: str, rows: int) -> Path:
     return part
 
 
-def _audit(url: str, uri: str, **options: Any) -> dict[str, int]:
-    """Audit what is below a URI; return how many objects have each verdict of their mode."""
-    import boto3  # noqa: PLC0415
+def _reach(url: str) -> Any:
+    import boto3  # noqa: PLC0415 - large, and not for the process that starts the others
 
-    from s3crypt.audit.objects import Reach, audit_objects  # noqa: PLC0415
-    from s3crypt.audit.values import Demands  # noqa: PLC0415
+    from s3crypt.audit.objects import Reach  # noqa: PLC0415
     from s3crypt.aws import Clients  # noqa: PLC0415
     from s3crypt.kms.description import KeyReader  # noqa: PLC0415
     from s3crypt.kms.service import KMS  # noqa: PLC0415
     from s3crypt.objects.access import DEFAULT_WORKERS, Objects  # noqa: PLC0415
 
     session = boto3.Session()
-    how: dict[str, Any] = {
-        "written_in": None,
-        "expected_bucket_owner": None,
-        "request_payer": None,
-    }
     objects = Objects(
         session=session,
         client=None,
         endpoint_url=url,
         workers=DEFAULT_WORKERS,
         allow_plain_http=True,
-        **how,
+        written_in=None,
+        expected_bucket_owner=None,
+        request_payer=None,
     )
-    keys = KeyReader(KMS(Clients("kms", session=session, endpoint_url=url, allow_plain_http=True)))
+    kms: Any = Clients("kms", session=session, endpoint_url=url, allow_plain_http=True)
+    return Reach(objects, KeyReader(KMS(kms)), "111122223333")
+
+
+def _audit(reach: Any, uri: str, **options: Any) -> dict[str, int]:
+    """Audit what is below a URI; return how many objects have each verdict of their mode."""
+    from s3crypt.audit.objects import audit_objects  # noqa: PLC0415
+    from s3crypt.audit.values import Demands  # noqa: PLC0415
+
     demands = Demands(modes=frozenset({"sse-kms", "sse-s3"}))
-    found = audit_objects(Reach(objects, keys, "111122223333"), uri, demands, **options)
+    found = audit_objects(reach, uri, demands, **options)
     modes = [each for each in found if each.control.id == "S3CRYPT.14"]
     return {each.verdict.value: each.count for each in modes}
 
 
-def _by_inventory(url: str, folder: str, rows: int) -> float:
-    began = time.perf_counter()
+def _told(began: tuple[float, float]) -> dict[str, float]:
+    """Return what this process took since then, and its peak RSS in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "seconds": time.perf_counter() - began[0],
+        "cpu": time.process_time() - began[1],
+        "peak": peak,
+    }
+
+
+def one(url: str, folder: str, rows: int) -> dict[str, float]:
+    """Audit by one report, in this process."""
+    from pyarrow import compute, parquet  # noqa: F401, PLC0415 - not in what is measured
+
+    reach = _reach(url)
     manifest = f"s3://{_BUCKET}/{folder}/manifest.json"
-    counts = _audit(url, f"s3://{_BUCKET}/", inventory=manifest, look="inventory")
-    seconds = time.perf_counter() - began
+    _audit(reach, f"s3://{_BUCKET}/", inventory=manifest, look="inventory")
+    began = time.perf_counter(), time.process_time()
+    counts = _audit(reach, f"s3://{_BUCKET}/", inventory=manifest, look="inventory")
     # One in fifty is a delete marker.
     if sum(counts.values()) != rows - -(-rows // 50):
         raise workload.BenchmarkError(f"the audit counted {counts} of {rows} rows")
-    return seconds
+    return _told(began)
 
 
-def _bare(part: Path) -> float:
+def bare(path: str) -> dict[str, float]:
+    """Read a Parquet file as pyarrow does, in this process."""
     from pyarrow import parquet  # noqa: PLC0415
 
-    began = time.perf_counter()
-    parquet.read_table(part)
-    return time.perf_counter() - began
+    parquet.read_table(path)
+    began = time.perf_counter(), time.process_time()
+    parquet.read_table(path)
+    return _told(began)
 
 
 def inventory(rounds: int, *, tiny: bool) -> list[dict[str, float]]:
-    """Measure an audit by an inventory."""
+    """Measure an audit by an inventory; each measurement is a process of its own."""
     rows = 2000 if tiny else 1_000_000
+    sizes = {"few": rows // 10, "all": rows}
     with nullserver.running(workload.memory_folder(2**30)) as server:
-        parts = {name: _store(server, name, count) for name, count in _sizes(rows).items()}
-        url, found = server.endpoint_url, []
-        _by_inventory(url, "few", rows // 10)
-        _bare(parts["few"])
+        parts = {name: _store(server, name, count) for name, count in sizes.items()}
+        found = []
         for _ in range(rounds):
-            seconds = {"ours": _by_inventory(url, "all", rows), "bare": _bare(parts["all"])}
-            peaks = {
-                f"peak_{name}": _peak(url, name, count) for name, count in _sizes(rows).items()
+            ours = {
+                name: _child("one", server.endpoint_url, name, count)
+                for name, count in sizes.items()
             }
-            found.append({**seconds, **peaks})
+            theirs = _child("bare", parts["all"])
+            found.append(
+                {
+                    "ours": ours["all"]["seconds"],
+                    "bare": theirs["seconds"],
+                    "ours_cpu": ours["all"]["cpu"],
+                    "bare_cpu": theirs["cpu"],
+                    "peak_few": ours["few"]["peak"],
+                    "peak_all": ours["all"]["peak"],
+                    "peak_bare": theirs["peak"],
+                }
+            )
         return found
 
 
-def _sizes(rows: int) -> dict[str, int]:
-    return {"few": rows // 10, "all": rows}
-
-
-def _peak(url: str, folder: str, rows: int) -> float:
-    """Return the peak RSS, in MiB, of a process that makes one audit."""
-    words = [sys.executable, str(_HERE / "audits.py"), "one", url, folder, str(rows)]
-    return float(workload.output(words, dict(os.environ)))
+def _child(*words: object) -> dict[str, float]:
+    # On Linux a child's peak memory begins with that of its parent, which stays small.
+    command = [sys.executable, str(_HERE / "audits.py"), *map(str, words)]
+    said: dict[str, float] = json.loads(workload.output(command, dict(os.environ)))
+    return said
 
 
 def heads(rounds: int, delay: float, *, tiny: bool) -> list[dict[str, float]]:
@@ -198,13 +225,14 @@ def heads(rounds: int, delay: float, *, tiny: bool) -> list[dict[str, float]]:
         workload.output(
             [*words, "--endpoint-url", server.endpoint_url, "--size", "1KiB"], dict(os.environ)
         )
+        reach = _reach(server.endpoint_url)
         client = boto3.client("s3", endpoint_url=server.endpoint_url)
         listed = client.list_objects_v2(Bucket="sse-s3", Prefix=f"{count}/")["Contents"]
         names = [each["Key"] for each in listed][: max(1, count // 10)]
         found = []
         for _ in range(rounds):
             began = time.perf_counter()
-            counts = _audit(server.endpoint_url, f"s3://sse-s3/{count}/", look="head")
+            counts = _audit(reach, f"s3://sse-s3/{count}/", look="head")
             ours = time.perf_counter() - began
             if counts != {"pass": count}:
                 raise workload.BenchmarkError(f"the audit counted {counts} of {count} objects")
@@ -219,8 +247,8 @@ def heads(rounds: int, delay: float, *, tiny: bool) -> list[dict[str, float]]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure audits of objects.")
-    parser.add_argument("what", choices=["inventory", "heads", "one"])
-    parser.add_argument("one", nargs="*")
+    parser.add_argument("what", choices=["inventory", "heads", "one", "bare", "write"])
+    parser.add_argument("arguments", nargs="*")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--delay", type=float, default=30, metavar="MS")
     parser.add_argument("--tiny", action="store_true")
@@ -233,14 +261,20 @@ def main() -> None:
         # The servers know no HeadBucket, by which an audit asks for the Region of a bucket.
         S3CRYPT_RETRY_SECONDS="0",
     )
+    said: Any = None
     if asked.what == "one":
-        url, folder, rows = asked.one
-        _by_inventory(url, folder, int(rows))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        url, folder, rows = asked.arguments
+        said = one(url, folder, int(rows))
+    elif asked.what == "bare":
+        said = bare(asked.arguments[0])
+    elif asked.what == "write":
+        _write(Path(asked.arguments[0]), int(asked.arguments[1]))
+        said = {}
     elif asked.what == "inventory":
-        print(json.dumps(inventory(asked.rounds, tiny=asked.tiny)))
+        said = inventory(asked.rounds, tiny=asked.tiny)
     else:
-        print(json.dumps(heads(asked.rounds, asked.delay, tiny=asked.tiny)))
+        said = heads(asked.rounds, asked.delay, tiny=asked.tiny)
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":
