@@ -312,7 +312,7 @@ def test_keys_that_another_account_shares(session: boto3.Session) -> None:
     """They are listed when asked for, in replies of their own, and may be described."""
     with sandboxes.running() as other:
         shared = sandboxes.share_key(other)
-        client = session.client("kms", endpoint_url=other.endpoint_url)
+        client: Any = session.client("kms", endpoint_url=other.endpoint_url)
         own = client.create_key()["KeyMetadata"]["Arn"]
         assert arns(client) == [own]
         assert arns(client, ResourceOwners=["OTHER_ACCOUNTS_VIA_RAM"]) == [shared]

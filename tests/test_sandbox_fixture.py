@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
-EXAMPLE, UNDER_MOTO = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+EXAMPLE, TRAIL, UNDER_MOTO = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 _TESTS = """
 import os, sys
@@ -109,8 +109,8 @@ def _passed(project: Path, tests: str, *options: str) -> int:
 
 
 def test_the_example_and_each_test_begin_anew(project: Path) -> None:
-    """The page's example passes; a test finds what a new sandbox has, and leaves nothing."""
-    assert _passed(project, f"{EXAMPLE}\n{_TESTS}") == 4
+    """The page's examples pass; a test finds what a new sandbox has, and leaves nothing."""
+    assert _passed(project, f"{EXAMPLE}\n{TRAIL}\n{_TESTS}") == 5
 
 
 def test_nothing_heavy_is_loaded_for_tests_that_do_not_ask(

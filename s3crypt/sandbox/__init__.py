@@ -130,12 +130,7 @@ def reset(running: Running) -> None:
     Raises:
         ConfigError: The sandbox does not answer, or does not know the token.
     """
-    try:
-        code, _ = _ask(running, "POST", "/_s3crypt/reset", seconds=_READY_SECONDS)
-    except (OSError, http.client.HTTPException) as error:
-        raise ConfigError(f"The sandbox at {running.endpoint_url} does not answer.") from error
-    if code != 204:
-        raise ConfigError(f"The sandbox at {running.endpoint_url} refused to be reset ({code}).")
+    _told(running, "reset")
 
 
 def share_key(running: Running, region: str = REGION) -> str:
@@ -379,11 +374,11 @@ def _told(target: Running, page: str) -> dict[str, Any]:
     """
     try:
         code, body = _ask(target, "POST", f"/_s3crypt/{page}", seconds=_READY_SECONDS)
-        said: dict[str, Any] = json.loads(body)
+        said: dict[str, Any] = json.loads(body or b"{}")
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ConfigError(f"The sandbox at {target.endpoint_url} does not answer.") from error
-    if code != 200:
-        raise ConfigError(f"The sandbox at {target.endpoint_url} refused ({code}).")
+    if code not in {200, 204}:
+        raise ConfigError(f"The sandbox at {target.endpoint_url} refused: {page} ({code}).")
     return said
 
 
