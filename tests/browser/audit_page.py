@@ -79,7 +79,10 @@ def check(folder: Path) -> None:
 
 def _use_filters(page: Any, report: Report) -> None:
     """Compare what is shown after each change with what the report has."""
-    shown = lambda: page.locator("article:visible").count()  # noqa: E731
+
+    def shown() -> int:
+        return int(page.locator("article:visible").count())
+
     found = report.findings
     assert shown() == sum(report.state(each) != "pass" for each in found)
     page.check('input[value="pass"]')
