@@ -579,31 +579,27 @@ def _decisions(bench: Bench) -> Samples:
     return _share([({"CPU": each["ours"]}, {"CPU": each["allowed"]}) for each in rounds], "CPU")
 
 
-# --- audits --------------------------------------------------------------------------------------
+# --- trails ------------------------------------------------------------------------------------
 
 
-def _audits(bench: Bench, what: str) -> list[dict[str, float]]:
-    command: list[str | Path] = [sys.executable, _HERE / "audits.py", what]
-    command += ["--rounds", str(bench.rounds), *["--tiny"] * bench.tiny]
-    rounds: list[dict[str, float]] = json.loads(workload.output(command, workload.environment()))
-    return rounds
+def _trails(bench: Bench) -> dict[str, Any]:
+    def said() -> dict[str, Any]:
+        command: list[str | Path] = [sys.executable, _HERE / "trails.py"]
+        command += ["--rounds", str(bench.rounds), *["--tiny"] * bench.tiny]
+        found: dict[str, Any] = json.loads(workload.output(command, workload.environment()))
+        return found
+
+    return bench.once("trails", said)
 
 
-def _inventory(bench: Bench) -> Samples:
-    rounds = bench.once("inventory", lambda: _audits(bench, "inventory"))
-    return _share([({"seconds": each["ours"]}, {"seconds": each["bare"]}) for each in rounds])
+def _trail_files(bench: Bench) -> Samples:
+    rounds = _trails(bench)["rounds"]
+    return _share([({"CPU": each["ours"]}, {"CPU": each["bare"]}) for each in rounds], "CPU")
 
 
-def _inventory_memory(bench: Bench) -> Samples:
-    rounds = bench.once("inventory", lambda: _audits(bench, "inventory"))
-    return _share(
-        [({"MiB": each["peak_all"]}, {"MiB": each["peak_few"]}) for each in rounds], "MiB"
-    )
-
-
-def _heads(bench: Bench) -> Samples:
-    rounds = _audits(bench, "heads")
-    return _share([({"seconds": each["one_by_one"]}, {"seconds": each["ours"]}) for each in rounds])
+def _trail_memory(bench: Bench) -> Samples:
+    few, many = _trails(bench)["peaks"].values()
+    return Samples([many / few], remark=f"{few >> 20} and {many >> 20} MiB")
 
 
 # --- the promises ------------------------------------------------------------------------------
@@ -746,22 +742,16 @@ ROWS = (
         at_most=1,
     ),
     Row(
-        "audit-inventory",
-        "audit 10^6 objects by a Parquet inventory over http, pyarrow's bare read: time",
-        _inventory,
-        at_most=5,
+        "trail-files",
+        "who opened an object, by 20 trail files, json.loads(gzip.decompress()) of them: CPU",
+        _trail_files,
+        at_most=1.5,
     ),
     Row(
-        "audit-memory",
-        "audit by a Parquet inventory of 10^6 rows, of 10^5: peak RSS",
-        _inventory_memory,
-        at_most=1.2,
-    ),
-    Row(
-        "audit-heads",
-        "audit 2,000 objects by HEAD 30 ms away, one HEAD after another: time",
-        _heads,
-        at_least=15,
+        "trail-memory",
+        "who opened an object, by 200 trail files, by 20: peak memory",
+        _trail_memory,
+        at_most=1.1,
     ),
     Row("version", "s3crypt --version, python -c pass: time", _version, at_most=2.5),
     *(

@@ -39,7 +39,7 @@ _COLUMNS = (
 )  # fmt: skip
 # Rows whose columns are aligned with each other; further ones follow as a table of their own.
 _ROWS = 1000
-_SESSION = re.compile(r"arn:[a-z-]+:sts::([0-9]{12}):assumed-role/(.+)")
+_ARN = re.compile(r"arn:[a-z-]+:(?:sts|iam)::([0-9]{12}):(?:assumed-role/)?(.+)")
 
 
 @click.command(help=_HELP, short_help="Show who opened an object or used a key.")
@@ -154,7 +154,7 @@ def _cells(access: "Access") -> tuple[str, ...]:
         access.address or "-",
         " + ".join(access.actions),
         _where(access),
-        " -> ".join(key.rpartition("/")[2] for key in access.keys) or "-",
+        _keys(access),
         f"{access.outcome} ({access.error})" if access.error else access.outcome,
         access.level,
         "yes" if access.is_joined else "no",
@@ -162,9 +162,15 @@ def _cells(access: "Access") -> tuple[str, ...]:
 
 
 def _who(access: "Access") -> str:
-    """Return a role's session as the role's name and the session's, and others in full."""
-    match = _SESSION.fullmatch(access.principal.name)
-    return match[2] if match else access.principal.name
+    """Return the account and the rest of an ARN, such as `123456789012 reader/alice`."""
+    match = _ARN.fullmatch(access.principal.name)
+    return f"{match[1]} {match[2]}" if match else access.principal.name
+
+
+def _keys(access: "Access") -> str:
+    """Return the ids of the keys; an arrow stands for a re-encryption."""
+    sign = " -> " if "kms:ReEncrypt" in access.actions else " + "
+    return sign.join(key.rpartition("/")[2] for key in access.keys) or "-"
 
 
 def _where(access: "Access") -> str:

@@ -147,10 +147,10 @@ class Trails:
 
 
 class Search:
-    """The accesses that answer a question, in about the order of their time.
+    """The accesses that answer a question, in about the order of their records.
 
-    Iterate over it once; `tally` and `limits` are whole at the end. Memory does not grow with the
-    number of files, records or accesses.
+    LookupEvents has the newest first. Iterate over it once; `tally` and `limits` are whole at the
+    end. Memory does not grow with the number of files, records or accesses.
 
     Attributes:
         question: The question; its key is an ARN or an id.

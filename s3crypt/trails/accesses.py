@@ -22,7 +22,8 @@ class Access:
         actions: What was asked of each service, such as `s3:GetObject` and `kms:Decrypt`.
         bucket: The bucket; None if no record shows it.
         name: The object's name; None if no record shows it.
-        keys: The ARNs of the KMS keys; two for a re-encryption, from the first to the second.
+        keys: The ARNs of the KMS keys. Those of a re-encryption are source and destination; a
+            client-side object may have the client's and S3's.
         outcome: `denied` for lack of a permission, `failed` for any other error.
         error: The error's code.
         level: What the records show at least: the object by its name, its bucket, or the key alone.
