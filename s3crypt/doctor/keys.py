@@ -181,7 +181,7 @@ def _undescribed(use: _Use, case: Case, services: "Services", error: S3CryptErro
             "KMS key", Outcome.WRONG, Area.KMS, seen, f"s3crypt keys create --alias {name}"
         )
     if is_denied(error):
-        seen = f"{use.key} is not shown: kms:DescribeKey lacks"
+        seen = f"{use.key} is not shown: you lack kms:DescribeKey"
         return Diagnosis("KMS key", Outcome.UNKNOWN, Area.POLICY, seen, "Ask for kms:DescribeKey.")
     return of_error("KMS key", Area.KMS, error)
 
@@ -371,7 +371,7 @@ def _policy(arn: str, services: "Services", known: "Known") -> Document | Diagno
     except S3CryptError as error:
         if not is_denied(error):
             return of_error("key policy", Area.KMS, error)
-        seen = "the key policy is not shown: kms:GetKeyPolicy lacks"
+        seen = "the key policy is not shown: you lack kms:GetKeyPolicy"
         return Diagnosis("key policy", Outcome.UNKNOWN, Area.POLICY, seen)
     return known.key_policies[arn]
 
@@ -405,7 +405,7 @@ def _grants(arn: str, services: "Services", known: "Known") -> Iterator[Diagnosi
         if not is_denied(error):
             yield of_error("grants", Area.KMS, error)
         else:
-            seen = "the grants of the key are not shown: kms:ListGrants lacks"
+            seen = "the grants of the key are not shown: you lack kms:ListGrants"
             yield Diagnosis("grants", Outcome.UNKNOWN, Area.POLICY, seen)
         return
     operations = sorted({name for each in found["Grants"] for name in each["Operations"]})

@@ -84,7 +84,7 @@ def _unread(error: S3CryptError) -> Iterator[Diagnosis]:
         seen = "the bucket is of another account, which alone reads its policy"
         yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen, "Ask the bucket's owner.")
     elif error.code in NOT_SEEN:
-        seen = f"the policy is not shown: s3:GetBucketPolicy lacks ({error.code})"
+        seen = f"the policy is not shown: you lack s3:GetBucketPolicy ({error.code})"
         yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen, "Ask for s3:GetBucketPolicy.")
     elif error.code not in ("404", "NoSuchBucket"):
         yield of_error(_NAME, Area.S3, error)

@@ -62,7 +62,9 @@ def _missing_bucket(at: "Location", known: "Known", error: S3CryptError) -> Diag
     if is_denied(error):
         known.is_own_bucket = None
         where = f" in {known.bucket_region}" if known.bucket_region else ""
-        seen = f"{at.bucket}{where} is not shown: it is of another account, or s3:ListBucket lacks"
+        seen = (
+            f"{at.bucket}{where} is not shown: it is of another account, or you lack s3:ListBucket"
+        )
         return Diagnosis(
             "bucket",
             Outcome.UNKNOWN,
@@ -121,7 +123,7 @@ def check_encryption(case: Case, services: "Services", known: "Known") -> Iterat
         found = read(services.s3.get(), at.bucket, Encryption)
     except S3CryptError as error:
         if error.code in NOT_SEEN:
-            seen = "the bucket's encryption is not shown: s3:GetEncryptionConfiguration lacks"
+            seen = "the bucket's encryption is not shown: you lack s3:GetEncryptionConfiguration"
             yield Diagnosis("encryption of bucket", Outcome.UNKNOWN, Area.POLICY, seen)
         else:
             yield of_error("encryption of bucket", Area.S3, error)
@@ -183,7 +185,7 @@ def _unseen_object(case: Case, at: "Location", error: S3CryptError) -> Diagnosis
     if error.code in ("400", "InvalidRequest", "InvalidArgument"):
         return _under_customer_key(case, at)
     if is_denied(error) and isinstance(case.mode, SSEC):
-        seen = "S3 refuses the customer key: it is another one, or s3:GetObject lacks"
+        seen = "S3 refuses the customer key: it is another one, or you lack s3:GetObject"
         return Diagnosis(
             "object",
             Outcome.WRONG,
@@ -193,7 +195,7 @@ def _unseen_object(case: Case, at: "Location", error: S3CryptError) -> Diagnosis
         )
     if is_denied(error):
         outcome = Outcome.WRONG if case.reads else Outcome.UNKNOWN
-        seen = f"S3 refuses to show {at}: s3:GetObject or s3:ListBucket lacks ({error.code})"
+        seen = f"S3 refuses to show {at}: you lack s3:GetObject or s3:ListBucket ({error.code})"
         return Diagnosis(
             "object",
             outcome,
