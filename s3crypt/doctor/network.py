@@ -176,7 +176,7 @@ def _other_endpoint(client: "S3Client") -> str:
     if given:
         return f"unset {given}  # or start the service there"
     if not client.meta.endpoint_url.endswith((".amazonaws.com", ".amazonaws.com.cn")):
-        return "Check --endpoint-url, and whether the service runs."
+        return "Check the endpoint URL, and whether the service runs."
     return f"Check the network and DNS: curl -sv {client.meta.endpoint_url}"
 
 

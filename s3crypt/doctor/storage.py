@@ -82,7 +82,7 @@ def _owned(at: "Location", services: "Services", known: "Known") -> Diagnosis:
     wanted = services.expected_bucket_owner
     if wanted and not (known.is_own_bucket if wanted == mine else _is_of(at, services, wanted)):
         seen = f"{at.bucket} is not of account {wanted}, as it is expected to be"
-        following = "Check the bucket's name, and leave --expected-bucket-owner out if it is meant."
+        following = "Check the bucket's name, or expect its own account."
         return Diagnosis("bucket", Outcome.WRONG, Area.S3, seen, following)
     whose = {True: "yours", False: "of another account", None: "there"}[known.is_own_bucket]
     return Diagnosis(
