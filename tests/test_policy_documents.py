@@ -222,7 +222,7 @@ def test_statements_have_names() -> None:
     [
         ("", "it is not JSON, line 1"),
         ("{", "it is not JSON, line 1"),
-        ('{"Version": "2012-10-17",\n}', "it is not JSON, line 2"),
+        ('{"Version":\n"2012-10-17"', "it is not JSON, line 2"),
         ("\ufeff" + json.dumps(policy()), "it is not JSON, line 1"),
         ("[]", "it is not a JSON object"),
         ('"*"', "it is not a JSON object"),
