@@ -62,6 +62,8 @@ WORDS: Mapping[Action, tuple[str, ...]] = MappingProxyType(
         "name_bucket": ("Give --written-in with the bucket behind it.",),
         "name_mode": ("Give --key or --mode.",),
         "name_source_mode": ("Where they are trusted, give --from-mode {mode}.",),
+        "name_subject": ("Name one: s3://bucket/name, --key or --principal.",),
+        "name_trail_files": ("Or name the files of a trail with --trail.",),
         "pipe_what_is_there": (
             (
                 "Where it keeps growing, pipe what it holds by now, with - in its place: "

@@ -4,6 +4,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, time
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from s3crypt.location import Location
 
 from .options import Settings, common_options, option
 from .output import EXIT_OTHER, print_csv, print_json, print_line, print_table, say
+from .remedies import words_for
 
 if TYPE_CHECKING:
     from s3crypt.trails import Access, Gap, Question, Search
@@ -211,7 +213,7 @@ def _print_jsonl(search: "Search", _settings: Settings) -> None:
         print_json({"not_known": line})
     for gap in search.tally.gaps.values():
         print_json(
-            {"not_read": gap.cause, "count": gap.count, "such_as": gap.examples, "hint": gap.hint}
+            {"not_read": gap.cause, "count": gap.count, "such_as": gap.examples, "hint": _hint(gap)}
         )
     tally = search.tally
     print_json(
@@ -259,8 +261,13 @@ def _print_gaps(search: "Search", show: Callable[[str], None]) -> None:
     gaps: Iterable[Gap] = search.tally.gaps.values()
     for gap in gaps:
         show(f"not read: {gap}")
-    for hint in dict.fromkeys(gap.hint for gap in gaps if gap.hint):
+    for hint in dict.fromkeys(filter(None, map(_hint, gaps))):
         say(f"hint: {hint}")
+
+
+def _hint(gap: "Gap") -> str | None:
+    """Return what to do about a gap, in the options of this command."""
+    return gap.worded(partial(words_for, command=who))
 
 
 _PRINTERS: Mapping[str, Callable[["Search", Settings], None]] = {

@@ -150,6 +150,8 @@ Action: TypeAlias = Literal[
     "name_bucket",
     "name_mode",
     "name_source_mode",
+    "name_subject",
+    "name_trail_files",
     "pipe_what_is_there",
     "raise_max_edks",
     "raise_max_frame_length",
@@ -182,6 +184,8 @@ _WORDS: Mapping[Action, str] = MappingProxyType(
         "name_bucket": "Name the bucket behind it as written_in.",
         "name_mode": "S3Crypt(ClientSide(...)), or put(..., mode=...).",
         "name_source_mode": "Where they are trusted, name the store's mode: {mode}.",
+        "name_subject": "Name one of location, key and principal.",
+        "name_trail_files": "Or name the files of a trail as trails.",
         "pipe_what_is_there": "Where it keeps growing, pass what it holds by now as a pipe: the "
         "stdout of subprocess.Popen(['cat', '{file}'], stdout=subprocess.PIPE).",
         "raise_max_edks": "Where that many are expected, read the message with "

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s3crypt.aws import Clients
-from s3crypt.errors import ConfigError, S3CryptError
+from s3crypt.errors import ConfigError, Remedy, S3CryptError
 from s3crypt.kms.policies import KeyPolicies
 from s3crypt.kms.service import KMS
 from s3crypt.location import Location
@@ -59,7 +59,7 @@ _OTHERS = 10_000
 _RIGHTS_OF_TRAIL = (
     "The trail's bucket needs s3:ListBucket and s3:GetObject, and its key kms:Decrypt."
 )
-_RIGHTS_OF_LOOKUP = "It needs cloudtrail:LookupEvents; or name trail files with --trail."
+_RIGHTS_OF_LOOKUP = "It needs cloudtrail:LookupEvents."
 
 
 class Trails:
@@ -123,7 +123,8 @@ class Trails:
         except ConfigError:
             raise
         except S3CryptError as error:
-            reading.tally.refused(error, where, _RIGHTS_OF_LOOKUP)
+            other = Remedy("name_trail_files")
+            reading.tally.refused(error, where, _RIGHTS_OF_LOOKUP, other)
         yield from reading.end()
 
     def _in_files(self, reading: Reading, trails: Iterable[Location | Path]) -> Iterator[Access]:

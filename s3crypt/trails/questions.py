@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
-from s3crypt.errors import ConfigError
+from s3crypt.errors import ConfigError, Remedy
 from s3crypt.location import Location
 
 from .accesses import Access
@@ -27,8 +27,6 @@ from .records import (
 )
 
 Look: TypeAlias = Literal["wanted", "partner", "nameless", "other"]
-
-_HINT = "Name one: s3://bucket/name, --key or --principal."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,9 @@ class Question:
     def __post_init__(self) -> None:
         given = [each for each in (self.location, self.key, self.principal) if each]
         if len(given) != 1:
-            raise ConfigError("A question is about one object, key or principal.", hint=_HINT)
+            raise ConfigError(
+                "A question is about one object, key or principal.", remedy=Remedy("name_subject")
+            )
         if self.location and self.location.is_prefix:
             raise ConfigError(f"{self.location} names no object.", hint="s3://bucket/name")
         if self.location and self.bucket:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was read of the trails, what of it could not be, and what records cannot show at all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from s3crypt.errors import S3CryptError
+from s3crypt.errors import Remedy, S3CryptError
 
 from .joining import Joined
 from .records import CRYPTOGRAPHIC, SERVICES, Record
@@ -20,13 +20,25 @@ class Gap:
         cause: What is wrong with it, in a clause.
         count: How many files or records it is wrong with.
         examples: Where: names of files, a few at most.
-        hint: What to do, or None.
+        explanation: What it needs, or None.
+        remedy: Another way to the answer, or None.
     """
 
     cause: str
     count: int = 0
     examples: list[str] = field(default_factory=list)
-    hint: str | None = None
+    explanation: str | None = None
+    remedy: Remedy | None = None
+
+    @property
+    def hint(self) -> str | None:
+        """What to do: the explanation, then the remedy in Python's words; None without both."""
+        return self.worded(str)
+
+    def worded(self, words: Callable[[Remedy], str]) -> str | None:
+        """Return the hint with the remedy in a face's words."""
+        remedy = words(self.remedy) if self.remedy else None
+        return " ".join(part for part in (self.explanation, remedy) if part) or None
 
     def __str__(self) -> str:
         such = f", such as {', '.join(self.examples)}" if self.count > 1 else ""
@@ -78,9 +90,11 @@ class Tally:
         else:
             self.of_s3 += record.get("managementEvent") is not True
 
-    def missed(self, cause: str, where: str, hint: str | None = None) -> None:
+    def missed(
+        self, cause: str, where: str, explanation: str | None = None, remedy: Remedy | None = None
+    ) -> None:
         """Count evidence that was not read."""
-        gap = self.gaps.setdefault(cause, Gap(cause, hint=hint))
+        gap = self.gaps.setdefault(cause, Gap(cause, explanation=explanation, remedy=remedy))
         gap.count += 1
         if len(gap.examples) < _EXAMPLES and where not in gap.examples:
             gap.examples.append(where)
@@ -89,10 +103,20 @@ class Tally:
         """Count a path that is neither a file nor a folder to look into."""
         self.missed("was not looked into", where)
 
-    def refused(self, error: S3CryptError, where: str, hint: str) -> None:
-        """Count evidence that a service or the system did not let us read."""
+    def refused(
+        self, error: S3CryptError, where: str, rights: str, remedy: Remedy | None = None
+    ) -> None:
+        """Count evidence that a service or the system did not let us read.
+
+        Args:
+            error: The refusal.
+            where: The evidence.
+            rights: The actions that it takes, in a sentence.
+            remedy: Another way to the answer, or None.
+        """
         code = f" ({error.code})" if error.code else ""
-        self.missed(f"could not be read{code}", where, hint if error.code else error.hint)
+        explanation = rights if error.code else error.hint
+        self.missed(f"could not be read{code}", where, explanation, remedy)
 
     def limits(self, *, is_lookup: bool, is_object: bool) -> Iterator[str]:
         """Yield what the records that were read cannot show, in whole sentences.
