@@ -8,8 +8,10 @@ import shlex
 import socket
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 from hardening_samples import undo
@@ -89,6 +91,32 @@ def refusing(
         return Answer(status, dict(XML), error.encode())
 
     return spoil
+
+
+@contextmanager
+def as_aws_over_http(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lead this process to AWS's endpoints over plain HTTP, through a proxy to the sandbox."""
+
+    def spoil(asked: Asked, _: Callable[[], Answer]) -> Answer:
+        url = urlsplit(asked.target)
+        bucket, dot, _rest = (url.hostname or "").partition(".s3.")
+        path = f"/{bucket}{url.path}" if dot else url.path
+        query = f"?{url.query}" if url.query else ""
+        headers = {**asked.headers, "host": relay.behind}
+        return relay.forward(replace(asked, target=f"{path}{query}", headers=headers))
+
+    behind = os.environ["AWS_ENDPOINT_URL"]
+    relay = Relay(behind, spoil)
+    with serving(relay), patch.context() as patched:
+        for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]:
+            patched.delenv(name)
+        for name in ("NO_PROXY", "no_proxy"):
+            patched.delenv(name, raising=False)
+        for service in ("s3", "kms", "sts", "iam"):
+            host = f"{service}.us-east-1.amazonaws.com"
+            patched.setenv(f"AWS_ENDPOINT_URL_{service.upper()}", f"http://{host}")
+        patched.setenv("HTTP_PROXY", relay.url)
+        yield
 
 
 @contextmanager

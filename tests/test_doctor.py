@@ -13,6 +13,7 @@ import pytest
 from doctor_samples import (
     an_hour_late,
     areas,
+    as_aws_over_http,
     cause,
     closed_port,
     diagnose,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from s3crypt.sandbox import Running
 
 KEY = bytes(range(32))
+WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
 def _policy(*statements: dict[str, Any]) -> str:
@@ -279,13 +281,58 @@ def test_the_bucket_policy_demands_a_mode(s3: Any, bucket: str, key: str) -> Non
     assert found.next == f"s3crypt put FILE s3://{bucket}/a --mode sse-kms --key kms:{key}"
 
 
-def test_the_bucket_policy_demands_tls(s3: Any, bucket: str) -> None:
-    """Over plain HTTP the endpoint with https:// is the next step."""
-    condition = {"Bool": {"aws:SecureTransport": "false"}}
-    s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Tls", Condition=condition))
-    found = cause(f"s3://{bucket}/a")
-    assert found.area is Area.POLICY
-    assert found.next.startswith("export AWS_ENDPOINT_URL_S3=https://")
+def test_a_read_that_was_served_is_not_denied(s3: Any, bucket: str) -> None:
+    """The sandbox ignores conditions on TLS, and the object's head is the proof."""
+    S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
+    s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Tls", Condition=WITHOUT_TLS))
+    found = diagnose(f"s3://{bucket}/a")
+    assert told(found, "bucket policy").outcome is Outcome.OK
+    assert "has just served s3:GetObject" in told(found, "bucket policy").seen
+    assert cause_of(found) is None
+
+
+@pytest.mark.parametrize("purpose", ["put", "get"])
+def test_the_bucket_policy_demands_tls(
+    purpose: Any, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over plain HTTP to AWS the endpoint with https:// is the next step."""
+    s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Tls", Condition=WITHOUT_TLS))
+    with as_aws_over_http(monkeypatch):
+        found = cause(f"s3://{bucket}/a", purpose, allow_plain_http=True)
+    assert (found.area, found.name) == (Area.POLICY, "bucket policy")
+    assert found.next == "export AWS_ENDPOINT_URL_S3=https://s3.us-east-1.amazonaws.com"
+
+
+@pytest.mark.parametrize("purpose", ["put", "get"])
+def test_whether_another_service_demands_tls_is_unknown(purpose: Any, s3: Any, bucket: str) -> None:
+    """The policy's condition is AWS's: another service may ignore it, as the sandbox does."""
+    s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Tls", Condition=WITHOUT_TLS))
+    found = diagnose(f"s3://{bucket}/a", purpose)
+    of_policy = told(found, "bucket policy")
+    assert of_policy.outcome is Outcome.UNKNOWN
+    assert "Tls denies" in of_policy.seen
+    assert "not known" in of_policy.seen
+
+
+def test_a_service_that_serves_the_policy_over_plain_http_ignores_it(s3: Any, bucket: str) -> None:
+    """The statement of `bucket harden` denies that request too."""
+    resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    s3.put_bucket_policy(
+        Bucket=bucket,
+        Policy=_denying(bucket, "Tls", Action="s3:*", Resource=resources, Condition=WITHOUT_TLS),
+    )
+    found = diagnose(f"s3://{bucket}/a", "put", SSES3())
+    assert told(found, "bucket policy").outcome is Outcome.OK
+    assert cause_of(found) is None
+
+
+def test_a_denial_for_another_reason_is_the_cause_over_plain_http_too(s3: Any, bucket: str) -> None:
+    """TLS alone would not let the request through."""
+    tls = json.loads(_denying(bucket, "Tls", Condition=WITHOUT_TLS))["Statement"]
+    writes = json.loads(_denying(bucket, "Writes", Action="s3:PutObject"))["Statement"]
+    s3.put_bucket_policy(Bucket=bucket, Policy=_policy(*tls, *writes))
+    found = cause(f"s3://{bucket}/a", "put", SSES3())
+    assert "Writes" in found.seen
 
 
 def test_a_condition_on_the_network_is_unknown(s3: Any, bucket: str) -> None:

@@ -21,21 +21,14 @@ from .machine import check_machine
 from .network import check_clock, check_endpoint, check_tls
 from .policies import check_bucket_policy
 from .reading import check_reading, look
-from .storage import check_bucket, check_encryption, check_object
+from .server import Kept, Verdict, try_server
+from .storage import ask_for_head, check_bucket, check_encryption, check_object
 from .values import Area, Case, Diagnosis, Outcome, Purpose, cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Area", "Diagnosis", "Doctor", "Outcome", "Purpose", "cause_of"]
-
-_AFTER_IDENTITY = (
-    check_bucket,
-    check_clock,
-    check_encryption,
-    check_bucket_policy,
-    check_object,
-)
 
 
 class Doctor:
@@ -87,8 +80,12 @@ class Doctor:
         yield from check_endpoint(case, self._services, known)
         yield from check_tls(case, self._services, known)
         yield from check_identity(self._session, self._services, known)
-        for check in _AFTER_IDENTITY:
-            yield from check(case, self._services, known)
+        yield from check_bucket(case, self._services, known)
+        yield from check_clock(case, self._services, known)
+        yield from check_encryption(case, self._services, known)
+        ask_for_head(case, self._services, known)
+        yield from check_bucket_policy(case, self._services, known)
+        yield from check_object(case, known)
         look(case, self._services, known)
         yield from check_keys(case, self._services, known)
         yield from check_reading(known)

@@ -118,6 +118,7 @@ class Known:
         bucket_policy: The policy of the bucket; None if it has none or it was not read.
         default_key: The KMS key of the bucket's default encryption, or None.
         head: S3's reply to a HEAD of the object.
+        head_error: Why that HEAD failed, or None.
         info: What the object's first bytes show, which names its keys.
         read_error: Why the first bytes could not be read.
         key_metadata: KMS's description of each key, by the name that the case has for it.
@@ -135,6 +136,7 @@ class Known:
     bucket_policy: "Document | None" = None
     default_key: str | None = None
     head: Mapping[str, Any] | None = None
+    head_error: S3CryptError | None = None
     info: "ObjectInfo | None" = None
     read_error: S3CryptError | None = None
     key_metadata: dict[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -8,9 +8,11 @@ denies may be denied there. The caller's own policies count as allowing everythi
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from s3crypt.aws import is_aws
 from s3crypt.buckets import policies as bucket_policies
 from s3crypt.buckets.configuration import NOT_SEEN
 from s3crypt.errors import ConfigError, S3CryptError
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 
     from .known import Known, Services
 
-_NAME = "bucket policy"
+_NAME, _READ = "bucket policy", "s3:GetObject"
+_TLS = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
 _ACTIONS: Mapping[str, tuple[str, ...]] = {
     "put": ("s3:PutObject",),
-    "get": ("s3:GetObject",),
-    "rotate": ("s3:GetObject", "s3:PutObject"),
+    "get": (_READ,),
+    "rotate": (_READ, "s3:PutObject"),
 }
 # Arguments of a put -> the condition keys that they are seen as.
 _SEEN_AS: Mapping[str, str] = {
@@ -106,6 +109,11 @@ def _judged(
         if decision.verdict is Verdict.ALLOWED:
             seen = f"no statement denies {action}"
             yield Diagnosis(_NAME, Outcome.OK, Area.POLICY, seen)
+        elif action == _READ and known.head is not None:
+            seen = f"S3 has just served {action}, so that nothing denies it"
+            yield Diagnosis(_NAME, Outcome.OK, Area.POLICY, seen)
+        elif document and _is_for_want_of_tls(request, document, services):
+            yield _plain(request, document, decision)
         elif document and decision.statements and not _is_denied_anywhere(request, document):
             # A VPC endpoint of AWS's usual name is not seen from here.
             seen = f"{action} is denied by {' and '.join(decision.statements)}, unless it comes "
@@ -117,6 +125,44 @@ def _judged(
             yield Diagnosis(
                 _NAME, Outcome.UNKNOWN, Area.POLICY, f"{action}: {decision.reason.rstrip('.')}"
             )
+
+
+def _is_for_want_of_tls(request: Request, document: Document, services: "Services") -> bool:
+    """Return whether a service other than AWS would allow a request if it came with TLS.
+
+    AWS holds every request to the policy. Other services may ignore `aws:SecureTransport`, as the
+    sandbox does, or set it by a proxy that ends TLS before them.
+    """
+    if request.context["aws:SecureTransport"] == "true" or is_aws(services.s3.get()):
+        return False
+    return _decided(_with_tls(request), document).verdict is Verdict.ALLOWED
+
+
+def _with_tls(request: Request) -> Request:
+    return replace(request, context={**request.context, **_TLS})
+
+
+def _plain(request: Request, document: Document, decision: Decision) -> Diagnosis:
+    """Say whether the service holds requests over plain HTTP to the policy.
+
+    It served the policy itself. If the statements deny that request too, it ignores them.
+    """
+    names = set(decision.statements)
+    reading = replace(
+        request, action="s3:GetBucketPolicy", resource=request.resource.partition("/")[0]
+    )
+    ignored = set(_decided(reading, document).statements)
+    without_tls = f"{' and '.join(decision.statements)} denies {request.action} over plain HTTP"
+    if (
+        names
+        and names <= ignored
+        and _decided(_with_tls(reading), document).verdict is Verdict.ALLOWED
+    ):
+        seen = f"{without_tls}, to which this service does not hold requests"
+        return Diagnosis(_NAME, Outcome.OK, Area.POLICY, seen)
+    seen = f"{without_tls}; it is not known whether this service holds requests to that"
+    following = "If the operation is refused, use the service's https:// endpoint."
+    return Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen, following)
 
 
 def _is_denied_anywhere(request: Request, document: Document) -> bool:
@@ -181,9 +227,7 @@ def _denied(
 
 def _in_another_way(case: Case, services: "Services", known: "Known", request: Request) -> str:
     """Return the command that the policy allows: with TLS, or in another mode. Empty if none."""
-    if request.context.get("aws:SecureTransport") == "false" and _allows(
-        known, request, {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
-    ):
+    if request.context.get("aws:SecureTransport") == "false" and _allows(known, request, _TLS):
         host = urlsplit(services.s3.get().meta.endpoint_url).netloc
         return f"export AWS_ENDPOINT_URL_S3=https://{host}"
     if "Put" not in request.action or case.location is None:

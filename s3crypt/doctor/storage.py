@@ -151,18 +151,30 @@ def _unblocked(at: "Location", known: "Known", found: Encryption) -> str:
     )
 
 
-def check_object(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
-    """Ask for the object's head: its mode, whether it is archived, and its locks."""
+def ask_for_head(case: Case, services: "Services", known: "Known") -> None:
+    """Ask for the object's head. `check_object` reports the reply.
+
+    The request precedes the check of the policy: a read that S3 serves is not denied.
+    """
     at = case.location
     if at is None or not at.name or known.bucket_region is None or reason_to_skip(known):
-        why = "no object was named" if at and not at.name else "the bucket was not seen"
-        yield Diagnosis("object", Outcome.SKIPPED, Area.OBJECT, why)
         return
     arguments = case.mode.read_arguments() if case.mode and case.reads else {}
     try:
         known.head = head(services.s3.get(), at, arguments)
     except S3CryptError as error:
-        yield _unseen_object(case, at, error)
+        known.head_error = error
+
+
+def check_object(case: Case, known: "Known") -> Iterator[Diagnosis]:
+    """Say what the object's head shows: its mode, whether it is archived, and its locks."""
+    at = case.location
+    if at is None or not at.name or known.bucket_region is None or reason_to_skip(known):
+        why = "no object was named" if at and not at.name else "the bucket was not seen"
+        yield Diagnosis("object", Outcome.SKIPPED, Area.OBJECT, why)
+        return
+    if known.head_error is not None:
+        yield _unseen_object(case, at, known.head_error)
         return
     yield _mode(case, at, known)
     yield from _archive(case, at, known)
