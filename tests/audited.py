@@ -13,6 +13,7 @@ import pty
 import shlex
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import dataclass
 from functools import cache, partial
@@ -318,6 +319,28 @@ def unused() -> Made:
         if operation_of(asked) == "DescribeKey":
             said = json.loads(answer.body)
             said["KeyMetadata"]["CreationDate"] -= 3 * 365 * 86_400
+            reply(answer, json.dumps(said))
+        return answer
+
+    return Made(made.arn, made.bucket, says)
+
+
+def used(*, created: int, used: int | None = None, tracked: int | None = None) -> Made:
+    """Make a key, of which KMS says how many days ago it was made, used and first tracked."""
+    made = of_key(key())
+    now = time.time()
+
+    def says(asked: Asked, answer: Answer) -> Answer:
+        said = json.loads(answer.body) if answer.body.startswith(b"{") else {}
+        if operation_of(asked) == "DescribeKey":
+            said["KeyMetadata"]["CreationDate"] = now - created * 86_400
+            reply(answer, json.dumps(said))
+        elif operation_of(asked) == "GetKeyLastUsage":
+            said = {"KeyId": made.arn}
+            if used is not None:
+                said["KeyLastUsage"] = {"Operation": "Decrypt", "Timestamp": now - used * 86_400}
+            if tracked is not None:
+                said["TrackingStartDate"] = now - tracked * 86_400
             reply(answer, json.dumps(said))
         return answer
 

@@ -179,6 +179,31 @@ def test_what_may_not_be_seen_is_unknown(control: str) -> None:
     assert actions
 
 
+@pytest.mark.parametrize(
+    ("days", "verdict", "seen"),
+    [
+        ({"created": 400, "used": 89, "tracked": 400}, Verdict.PASS, "The last use was Decrypt"),
+        ({"created": 400, "used": 89}, Verdict.PASS, "The last use was Decrypt"),
+        ({"created": 400, "used": 91, "tracked": 400}, Verdict.FAIL, "No use since"),
+        ({"created": 400, "used": 91}, Verdict.FAIL, "No use since"),
+        ({"created": 89, "tracked": 400}, Verdict.PASS, "Too young to be called unused: created"),
+        ({"created": 89}, Verdict.PASS, "Too young to be called unused: created"),
+        ({"created": 400, "tracked": 89}, Verdict.PASS, "Tracked too briefly"),
+        ({"created": 91, "tracked": 400}, Verdict.FAIL, "No use since"),
+        ({"created": 400, "tracked": 91}, Verdict.FAIL, "No use since"),
+        ({"created": 400}, Verdict.UNKNOWN, "does not tell since when"),
+    ],
+)
+@pytest.mark.usefixtures("alone")
+def test_a_key_is_unused_after_ninety_days(
+    days: dict[str, int], verdict: Verdict, seen: str
+) -> None:
+    """From its last use, or from the day on which KMS would have seen one."""
+    (found,) = verdicts(audited.used(**days))["S3CRYPT.10"]
+    assert found.verdict is verdict
+    assert seen in found.seen
+
+
 def test_every_control_of_the_configuration_is_in_the_table() -> None:
     """Those beyond are about objects, and the shared key has a test of its own."""
     of_objects = {f"S3CRYPT.{number}" for number in range(14, 23)}

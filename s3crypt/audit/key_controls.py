@@ -20,7 +20,7 @@ DAYS_TO_EXPIRY = 30
 """Imported material that expires within so many days is a finding."""
 
 DAYS_UNUSED = 90
-"""A key without a use for so many days is a finding."""
+"""A key without a use for so many days is a finding; a younger one is not called unused."""
 
 _DYING = frozenset({"PendingDeletion", "PendingReplicaDeletion"})
 _UNUSABLE = frozenset({"Disabled", "PendingImport", "Unavailable"})
@@ -169,25 +169,33 @@ def _in_use(seen: SeenKey) -> Iterator[Finding]:
         yield seen.judged.unknown("S3CRYPT.10", use)
         return
     limit = seen.now - timedelta(days=DAYS_UNUSED)
-    since = use.moment or _tracked(use.tracked_since, seen.key.created)
     if use.moment is not None and use.moment > limit:
         told = f"The last use was {use.operation} on {use.moment:%Y-%m-%d}."
         yield seen.judged.passes("S3CRYPT.10", told)
-    elif since is None or since > limit:
-        tracked = f"since {since:%Y-%m-%d} only" if since else "from an unknown date on"
-        reason = f"KMS saw no use, and has looked {tracked}."
-        yield seen.judged.unknown("S3CRYPT.10", Unseen("", reason, is_refused=False))
+    elif use.moment is None and (young := _too_young(seen.key.created, use.tracked_since, limit)):
+        yield seen.judged.passes("S3CRYPT.10", young)
+    elif since := use.moment or use.tracked_since:
+        yield _unused(seen, max(since, seen.key.created), use.tracked_since)
     else:
-        told = f"No use since {since:%Y-%m-%d}"
-        if use.tracked_since is not None:
-            told += f"; KMS has looked since {use.tracked_since:%Y-%m-%d}"
-        why = f"{told}. That alone is no reason to delete it."
-        yield seen.judged.fails("S3CRYPT.10", why, since=since)
+        reason = "KMS saw no use, and does not tell since when it has looked."
+        yield seen.judged.unknown("S3CRYPT.10", Unseen("", reason, is_refused=False))
 
 
-def _tracked(since: datetime | None, created: datetime) -> datetime | None:
-    """Return since when KMS would know of a use; it tracks younger keys from their first day."""
-    return None if since is None else max(since, created)
+def _too_young(created: datetime, tracked: datetime | None, limit: datetime) -> str | None:
+    """Return why a key without a use cannot be called unused yet, or None."""
+    if created > limit:
+        return f"Too young to be called unused: created on {created:%Y-%m-%d}."
+    if tracked is not None and tracked > limit:
+        return f"Tracked too briefly to be called unused: since {tracked:%Y-%m-%d}."
+    return None
+
+
+def _unused(seen: SeenKey, since: datetime, tracked: datetime | None) -> Finding:
+    told = f"No use since {since:%Y-%m-%d}"
+    if tracked is not None:
+        told += f"; KMS has looked since {tracked:%Y-%m-%d}"
+    why = f"{told}. That alone is no reason to delete it."
+    return seen.judged.fails("S3CRYPT.10", why, since=since)
 
 
 def _shared(seen: SeenKey) -> Iterator[Finding]:
