@@ -12,10 +12,12 @@ import json
 import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from s3crypt.audit.actions import ACTIONS
 from s3crypt.errors import ConfigError
 from s3crypt.policy import (
     OTHERS,
@@ -375,6 +377,43 @@ def test_an_auditor_has_no_object_reads_and_an_object_auditor_is_no_auditor() ->
         "arn:aws:s3:::acme/2027/*",
         "arn:aws:s3:::acme",
     }
+
+
+# Actions that audit, who or doctor can use and that the auditor's policy leaves out on purpose.
+NOT_OF_AUDITORS = {
+    "s3:GetObject": "An auditor of settings reads no data. Headers of objects are for the role "
+    "object-auditor, files of a trail for who may read its bucket: LookupEvents needs neither.",
+    "s3:GetObjectVersion": "The same, for the versions that an inventory names.",
+    "kms:Decrypt": "It would open data. The doctor tries it by DryRun, for the role that fails.",
+}
+
+
+def actions_in(page: str) -> set[str]:
+    """Return the IAM actions that a page of the documentation names."""
+    text = (Path(__file__).parent.parent / "docs" / page).read_text()
+    found = set(re.findall(r"`([a-z0-9-]+:[A-Z][A-Za-z]+)`", text))
+    return {action for action in found if not action.startswith("aws:")}
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_an_auditor_may_make_every_request_of_the_evidence(name: str) -> None:
+    """What audit, who and doctor ask for is allowed on everything, but for three actions."""
+    pages = {page: actions_in(page) for page in ("audit.md", "who.md", "doctor.md")}
+    assert set(ACTIONS) <= pages["audit.md"]
+    needed = set().union(*pages.values())
+    # Reads of S3 and KMS that `who` makes are in its module alone.
+    needed |= {"cloudtrail:LookupEvents", "kms:DescribeKey", "s3:ListBucket"}
+    allowing = [
+        action
+        for each in iam_policy(Role.AUDITOR, SCOPES[name]).statements
+        if each.effect == "Allow" and each.resources == ("*",) and not each.conditions
+        for action in each.actions or ()
+    ]
+    missing = {
+        action for action in needed if not any(fnmatchcase(action, pattern) for pattern in allowing)
+    }
+    assert missing == NOT_OF_AUDITORS.keys() & needed
+    assert not {action for action in ACTIONS if action in NOT_OF_AUDITORS}
 
 
 def test_an_object_auditor_needs_prefixes() -> None:

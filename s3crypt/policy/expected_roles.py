@@ -263,16 +263,24 @@ def _reads_settings(asker: Asker) -> Iterator[Expectation]:
         "cloudtrail:LookupEvents",
         "config:DescribeConfigRules",
         "config:GetComplianceDetailsByConfigRule",
+        "iam:GetAccountAuthorizationDetails",
+        "iam:GetRole",
         "securityhub:GetFindings",
+        "sts:GetCallerIdentity",
     ):
         yield allowed(asker.elsewhere(action), "look at the account")
     for action in (
         "access-analyzer:DeleteAnalyzer",
         "cloudtrail:StopLogging",
         "config:DeleteConfigRule",
+        "iam:CreateAccessKey",
+        "iam:PassRole",
         "securityhub:DisableSecurityHub",
+        "sts:GetFederationToken",
     ):
-        yield denied(asker.elsewhere(action), "change what watches the account", "identity")
+        yield denied(
+            asker.elsewhere(action), "change what watches or rules the account", "identity"
+        )
 
 
 def _names(scope: Scope) -> list[str]:

@@ -222,7 +222,10 @@ def _auditor(scope: Scope) -> Iterator[Statement]:
             "cloudtrail:LookupEvents",
             "config:Describe*",
             "config:Get*",
+            "iam:GetAccountAuthorizationDetails",
+            "iam:GetRole",
             "securityhub:Get*",
+            "sts:GetCallerIdentity",
         ),
         _EVERYTHING,
     )
