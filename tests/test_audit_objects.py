@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from s3crypt.audit.values import Finding
 
 AES = AESKeyring("tests", "one", random.Random("one").randbytes(32))
+OWNER = "x-amz-expected-bucket-owner"
 CUSTOMER_KEY, OTHER_KEY = bytes(range(32)), bytes(32)
 REFUSED_BY_KMS = Answer(
     400,
@@ -98,6 +99,25 @@ def mended(
 
 
 # --- each control: pass, fail, unreadable, mended ------------------------------------------------
+
+
+def test_objects_of_another_account_are_unknown(bucket: str) -> None:
+    """S3 refuses requests that expect another owner, as the audit of the configuration has it."""
+    put(SSES3(), f"s3://{bucket}/x")
+
+    def refuse(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        is_of_bucket = asked.path.strip("/").partition("/")[0] == bucket
+        if is_of_bucket and OWNER in asked.headers:
+            return Answer(403, dict(DENIED.headers), DENIED.body)
+        return forward()
+
+    with watched(refuse) as relay:
+        found = audit(f"s3://{bucket}/", Demands(modes=frozenset({"sse-s3"})))
+    assert found
+    assert {each.verdict for each in found} == {Verdict.UNKNOWN}
+    assert {each.missing_actions for each in found} == {()}
+    assert all("the bucket is of another account than 123456789012" in each.seen for each in found)
+    assert not [asked for asked in relay.asked if asked.path == f"/{bucket}/x"]
 
 
 def test_mode(bucket: str, key: str, tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from audit_samples import COLUMNS, Line, Report, audit, of, verdicts
-from hardening_samples import DENIED, watched
+from hardening_samples import DENIED, new_name, watched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from relay import Answer
@@ -140,6 +139,29 @@ def test_objects_of_a_report_are_looked_at(s3: Any, bucket: str) -> None:
     found = audit(f"s3://{bucket}/", APPROVED, inventory=manifest)
     assert verdicts(found, 14) == {"fail": 1}
     assert verdicts(audit(f"s3://{bucket}/", APPROVED, inventory=manifest, look="head"), 14)
+
+
+@pytest.mark.parametrize("is_source", [True, False])
+def test_a_bucket_of_another_account(s3: Any, bucket: str, *, is_source: bool) -> None:
+    """It may hold the report. Of its own objects nothing is said."""
+    target = new_name()
+    s3.create_bucket(Bucket=target)
+    S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
+    manifest = Report(bucket, target, [Line("a", "SSE-KMS")]).store(s3)
+    foreign = bucket if is_source else target
+
+    def refuse(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        is_there = asked.path.strip("/").partition("/")[0] == foreign
+        if is_there and "x-amz-expected-bucket-owner" in asked.headers:
+            return Answer(403, dict(DENIED.headers), DENIED.body)
+        return forward()
+
+    with watched(refuse):
+        found = audit(f"s3://{bucket}/", APPROVED, inventory=manifest)
+    if is_source:
+        assert "of another account" in unknown(found)
+    else:
+        assert verdicts(found, 14) == {"fail": 1}
 
 
 def test_versions_are_looked_at(s3: Any, versioned_bucket: str) -> None:

@@ -76,16 +76,23 @@ class Reach:
     """The services that an audit of objects asks, and who asks.
 
     Attributes:
-        objects: The engine.
+        objects: The engine, whose requests S3 refuses for buckets of another account.
         keys: Describes KMS keys.
-        account: The account that the buckets are taken to belong to.
+        account: The account that the buckets have to belong to.
         partition: Its partition, such as `aws`.
+        anyones: The engine for inventories, in buckets of any account; `objects` if left out.
     """
 
     objects: Objects
     keys: "KeyReader"
     account: str
     partition: str = "aws"
+    anyones: Objects | None = None
+
+    @property
+    def inventories(self) -> Objects:
+        """The engine for inventories."""
+        return self.anyones or self.objects
 
 
 def audit_objects(
@@ -149,8 +156,7 @@ class _Audit:
         except StorageError as error:
             if error.code not in _UNLISTED and http_status(error) != 403:
                 raise
-            denied = () if error.code in ("PermanentRedirect", "301") else ("s3:ListBucket",)
-            self._trouble(f"S3 refuses to list the bucket ({error.code})", denied)
+            self._unlisted(error)
         yield from self.tally.findings(self._scope())
 
     # --- which objects ---------------------------------------------------------------------------
@@ -158,6 +164,9 @@ class _Audit:
     def _found(self) -> Iterator[Candidate]:
         """Yield the objects to be looked at; count those of an inventory that need no look."""
         manifest_uri = self.options.get("inventory")
+        if manifest_uri is not None and self._is_foreign():
+            self._foreign()
+            return
         if manifest_uri is not None:
             yield from self._of_inventory(manifest_uri)
             return
@@ -170,9 +179,35 @@ class _Audit:
                 self.reservoir.put(candidate)
         yield from (each for each in self.reservoir.items if isinstance(each, Candidate))
 
+    def _unlisted(self, error: StorageError) -> None:
+        """Count a bucket that S3 refused to list, because of its owner, its Region or a right."""
+        if error.code in ("PermanentRedirect", "301"):
+            self._trouble(f"S3 refuses to list the bucket ({error.code})")
+        elif self._is_foreign():
+            self._foreign()
+        else:
+            self._trouble(f"S3 refuses to list the bucket ({error.code})", ("s3:ListBucket",))
+
+    def _foreign(self) -> None:
+        self._trouble(f"the bucket is of another account than {self.reach.account}")
+
+    def _is_foreign(self) -> bool:
+        """Return whether S3 shows the bucket, but not as one of the account."""
+        if self.reach.anyones is None:
+            return False
+        try:
+            region_of(self.reach.anyones.client, self.location.bucket)
+        except S3CryptError:
+            return False
+        try:
+            region_of(self.reach.objects.client, self.location.bucket)
+        except S3CryptError as error:
+            return http_status(error) == 403
+        return False
+
     def _of_inventory(self, uri: str) -> Iterator[Candidate]:
         try:
-            self.manifest = inventory.read_manifest(self.reach.objects, uri)
+            self.manifest = inventory.read_manifest(self.reach.inventories, uri)
         except (FormatError, IntegrityError) as error:
             self._trouble(f"the inventory cannot be used: {_short(error, uri)}")
             return
@@ -200,7 +235,7 @@ class _Audit:
         """Yield the rows of all parts; a part that cannot be read leaves all controls unknown."""
         for part in manifest.parts:
             try:
-                with inventory.opened_part(self.reach.objects, manifest, part) as file:
+                with inventory.opened_part(self.reach.inventories, manifest, part) as file:
                     yield from inventory_rows.batches(manifest, file, self.location.name)
             except (FormatError, IntegrityError, StorageError) as error:
                 if isinstance(error, StorageError) and not _is_of_part(error):

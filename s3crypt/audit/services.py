@@ -81,6 +81,29 @@ class Services:
         """The session's Region."""
         return self._s3.get().meta.region_name
 
+    def reach(self, workers: int) -> Reach:
+        """Return the services that an audit of objects asks, so many objects at once."""
+        keys = KeyReader(KMS(self._kms))
+        return Reach(
+            self._objects(workers, self.account),
+            keys,
+            self.account,
+            self.partition,
+            # A bucket of another account may collect the inventories.
+            anyones=self._objects(workers, None),
+        )
+
+    def _objects(self, workers: int, owner: str | None) -> Objects:
+        return Objects(
+            **self._how,
+            client=None,
+            endpoint_url=None,
+            workers=workers,
+            written_in=None,
+            expected_bucket_owner=owner,
+            request_payer=None,
+        )
+
     @property
     def iam(self) -> "IAMClient":
         """The IAM client."""
