@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from s3crypt.audit.baseline import Baseline
     from s3crypt.audit.evidence import Evidence
     from s3crypt.audit.report import Report
-    from s3crypt.audit.values import Finding, ObjectVerdict
+    from s3crypt.audit.values import Coverage, Finding, ObjectVerdict
 
 _HELP = """Judge buckets, keys, policies and objects, and report what is out of line.
 
@@ -98,6 +98,7 @@ def _report(
         arguments=arguments_of(click.get_current_context()),
         began=began,
         ended=datetime.now(UTC),
+        objects=tuple(found.covered),
     )
     return make_report(run, findings, baseline)
 
@@ -109,6 +110,9 @@ class _Found:
         asked: What to judge.
         settings: How to report.
         stack: Closes the journal, the list and the line of progress.
+
+    Attributes:
+        covered: How many objects of each bucket or prefix were looked at.
     """
 
     def __init__(self, asked: Asked, settings: Settings, stack: ExitStack) -> None:
@@ -117,6 +121,7 @@ class _Found:
         self._journal = stack.enter_context(_journal(asked, settings))
         self._each = stack.enter_context(_listing(asked))
         self._count = 0
+        self.covered: list[Coverage] = []
         self._resources: dict[str, None] = {}
         if not settings.silent and sys.stderr.isatty():
             stack.enter_context(drawn(self._line))
@@ -142,6 +147,7 @@ class _Found:
                 sample=asked.sample,
                 inventory=asked.inventory,
                 each=self._each,
+                covered=self.covered.append,
             )
 
     def _uris(self) -> Sequence[str]:

@@ -29,6 +29,8 @@ def text(report: "Report") -> Iterator[str]:
         if passed:
             yield from _wrapped(f"passes {', '.join(passed)}")
         yield ""
+    for covered in report.run.objects:
+        yield f"objects: {covered}"
     for note in report.notes():
         yield f"note: {note}"
     yield summary(report)

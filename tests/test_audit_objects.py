@@ -32,7 +32,7 @@ from s3crypt import (
     StorageError,
 )
 from s3crypt.audit.sampling import Reservoir
-from s3crypt.audit.values import MAX_EXAMPLES, Demands, ObjectVerdict, Verdict
+from s3crypt.audit.values import MAX_EXAMPLES, Coverage, Demands, ObjectVerdict, Verdict
 from s3crypt.jobs import Journal
 
 if TYPE_CHECKING:
@@ -385,11 +385,13 @@ def test_a_bucket_that_may_not_be_listed(bucket: str) -> None:
             else forward()
         )
 
+    covered: list[Coverage] = []
     with watched(spoil):
-        found = audit(f"s3://{bucket}/")
+        found = audit(f"s3://{bucket}/", covered=covered.append)
     assert found
     assert {each.verdict for each in found} == {Verdict.UNKNOWN}
     assert {each.missing_actions for each in found} == {("s3:ListBucket",)}
+    assert str(covered[0]) == f"s3://{bucket}/: 0 objects looked at; others could not be seen"
 
 
 def test_archived_objects_are_not_fetched(s3: Any, bucket: str) -> None:

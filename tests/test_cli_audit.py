@@ -15,6 +15,7 @@ import pytest
 from hardening_samples import DENIED, is_write, new_name, watched
 from s3crypt_cli.main import run
 
+from s3crypt import SSES3, S3Crypt
 from s3crypt.audit.controls import CONTROLS
 
 if TYPE_CHECKING:
@@ -172,6 +173,26 @@ def test_objects_are_those_of_named_buckets(capsys: pytest.CaptureFixture[str], 
     assert looked_at("--account") == set()
     assert looked_at("--account", acme, *approved) == {f"arn:aws:s3:::{acme}/*"}
     assert f"arn:aws:s3:::{acme}/*" in looked_at("--account", "--objects", *approved)
+
+
+def test_the_objects_looked_at_are_counted(
+    capsys: pytest.CaptureFixture[str], bucket: str, tmp_path: Path
+) -> None:
+    """Without demands no finding is about them; an empty prefix is said too."""
+    prefix = f"s3://{bucket}/full/"
+    for number in range(3):
+        S3Crypt(SSES3()).put(b"x", f"{prefix}{number}")
+    uris = (prefix, f"s3://{bucket}/empty/")
+    run(["audit", *uris])
+    out = capsys.readouterr().out
+    assert f"objects: {prefix}: 3 objects looked at\n" in out
+    assert f"objects: s3://{bucket}/empty/: 0 objects are there\n" in out
+    run(["audit", *uris, "--sample", "2", "--json", "--evidence", str(tmp_path / "evidence")])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])["objects"]
+    assert [(each["looked_at"], each["sampled_from"]) for each in told] == [(2, 3), (0, 0)]
+    assert json.loads((tmp_path / "evidence/run.json").read_text())["objects"] == told
+    page = (tmp_path / "evidence/report.html").read_text()
+    assert f"{prefix}: 2 objects looked at, a sample of 3; " in page
 
 
 def test_demands_reach_the_objects(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from relay import Answer
 
 from s3crypt import SSEC, SSES3, ConfigError, ObjectNotFoundError, S3Crypt
-from s3crypt.audit.values import Demands, ObjectVerdict, Verdict
+from s3crypt.audit.values import Coverage, Demands, ObjectVerdict, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,7 +138,11 @@ def test_objects_of_a_report_are_looked_at(s3: Any, bucket: str) -> None:
     manifest = Report(bucket, bucket, lines, columns=COLUMNS[:2] + COLUMNS[5:]).store(s3)
     found = audit(f"s3://{bucket}/", APPROVED, inventory=manifest)
     assert verdicts(found, 14) == {"fail": 1}
-    assert verdicts(audit(f"s3://{bucket}/", APPROVED, inventory=manifest, look="head"), 14)
+    covered: list[Coverage] = []
+    options: dict[str, Any] = {"inventory": manifest, "covered": covered.append}
+    assert verdicts(audit(f"s3://{bucket}/", APPROVED, look="head", **options), 14)
+    audit(f"s3://{bucket}/", APPROVED, look="inventory", **options)
+    assert [each.objects for each in covered] == [1, 2]
 
 
 @pytest.mark.parametrize("is_source", [True, False])

@@ -65,6 +65,8 @@ def _head(report: Report) -> Iterator[str]:
         "tool": f"s3crypt {run.version}, Python {run.python}",
         "arguments": " ".join(run.arguments),
     }
+    if run.objects:
+        rows["objects"] = "; ".join(map(str, run.objects))
     yield "<details open><summary>The run</summary>\n<dl>"
     yield "".join(
         f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in rows.items()

@@ -40,6 +40,15 @@ def summary(report: Report) -> dict[str, Any]:
         "ended": moment(run.ended),
         "counts": report.counts(),
         "open": report.severities(),
+        "objects": [
+            {
+                "uri": each.uri,
+                "looked_at": each.objects,
+                "sampled_from": each.sampled_from,
+                "is_whole": each.is_whole,
+            }
+            for each in run.objects
+        ],
     }
 
 

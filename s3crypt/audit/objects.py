@@ -5,7 +5,7 @@ Requests only read: ListBucket, GetObject (HEAD and first bytes) and kms:Describ
 unwrapped. `object_controls` judges, `tallies` counts, `object_fixes` has the commands.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, Unpack
@@ -33,7 +33,7 @@ from .key_states import KeyStates
 from .object_controls import Judgement, KeyState, Rules, applicable, judge, unseen
 from .sampling import Reservoir
 from .tallies import Each, Scope, Tally
-from .values import Demands, Finding, Resource, Verdict
+from .values import Coverage, Demands, Finding, Resource, Verdict
 
 if TYPE_CHECKING:
     from s3crypt.kms.description import KeyReader
@@ -60,6 +60,7 @@ class ObjectOptions(TypedDict, total=False):
         inventory: The URI of an S3 Inventory manifest, in place of a listing.
         look: How closely; at first bytes if left out.
         each: Called with every object that failed or stayed unknown.
+        covered: Called with the number of objects that were looked at, before the findings.
     """
 
     jobs: int | None
@@ -69,6 +70,7 @@ class ObjectOptions(TypedDict, total=False):
     inventory: str | None
     look: Look
     each: Each | None
+    covered: Callable[[Coverage], None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,8 @@ class _Audit:
     rules: Rules = field(init=False)
     reservoir: Reservoir[Candidate | Row] | None = field(init=False, default=None)
     manifest: Manifest | None = field(init=False, default=None)
+    count: int = field(init=False, default=0)
+    is_whole: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
         self.tally = Tally(self.options.get("each"))
@@ -157,7 +161,10 @@ class _Audit:
             if error.code not in _UNLISTED and http_status(error) != 403:
                 raise
             self._unlisted(error)
-        yield from self.tally.findings(self._scope())
+        scope = self._scope()
+        if covered := self.options.get("covered"):
+            covered(Coverage(scope.prefix, self.count, scope.sampled_from, self.is_whole))
+        yield from self.tally.findings(scope)
 
     # --- which objects ---------------------------------------------------------------------------
 
@@ -253,6 +260,7 @@ class _Audit:
             if self.look != "inventory" and not is_known:
                 yield from (self._candidate(row) for row in batch.of_status(status))
                 continue
+            self.count += count
             for judgement in self._of_inventory_alone(mode, status):
                 self.tally.add(judgement, count, map(_named, batch.of_status(status)))
 
@@ -275,6 +283,7 @@ class _Audit:
         for outcome in looked_at:
             if outcome.result is None:
                 continue
+            self.count += 1
             seen, keys = outcome.result
             at = outcome.item.location.name
             for judgement in judge(at, seen, self.rules, keys):
@@ -312,6 +321,7 @@ class _Audit:
     # --- what is said of it ----------------------------------------------------------------------
 
     def _trouble(self, hidden: str, denied: tuple[str, ...] = ()) -> None:
+        self.is_whole = False
         for control in applicable(self.demands):
             self.tally.add(unseen(control, hidden, denied), 0, ())
 

@@ -14,7 +14,7 @@ from typing import Any
 import s3crypt
 
 from .baseline import NOTHING_ACCEPTED, Acceptance, Applied, Baseline, apply_baseline
-from .values import Finding, Requirement, Resource, Severity, Verdict
+from .values import Coverage, Finding, Requirement, Resource, Severity, Verdict
 
 EXIT_OPEN = 3
 EXIT_UNKNOWN = 1
@@ -35,6 +35,7 @@ class Run:
         ended: When it ended.
         version: The version of s3crypt.
         python: The version of Python.
+        objects: How many objects of each bucket or prefix were looked at.
         notes: What the reader of the report should know, such as a seed; a sentence each.
     """
 
@@ -46,6 +47,7 @@ class Run:
     ended: datetime
     version: str = s3crypt.__version__
     python: str = platform.python_version()
+    objects: tuple[Coverage, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -189,6 +189,32 @@ class ObjectVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many objects of a bucket or prefix an audit looked at.
+
+    Attributes:
+        uri: The bucket or prefix.
+        objects: Objects looked at, each version of an inventory for itself.
+        sampled_from: Objects that a sample was drawn from; None if all were to be looked at.
+        is_whole: Whether the listing, or the inventory, could be read to its end.
+    """
+
+    uri: str
+    objects: int
+    sampled_from: int | None = None
+    is_whole: bool = True
+
+    def __str__(self) -> str:
+        noun = "object" if self.objects == 1 else "objects"
+        counted = f"{self.objects:,} {noun} looked at"
+        if self.sampled_from is not None:
+            counted += f", a sample of {self.sampled_from:,}"
+        elif self.is_whole and not self.objects:
+            counted = "0 objects are there"
+        return f"{self.uri}: {counted}{'' if self.is_whole else '; others could not be seen'}"
+
+
+@dataclass(frozen=True, slots=True)
 class Demands:
     """What is demanded of the objects of a bucket; what is left out is not demanded.
 
