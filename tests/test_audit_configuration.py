@@ -23,8 +23,8 @@ from s3crypt import ObjectNotFoundError
 from s3crypt import sandbox as sandboxes
 from s3crypt.audit import Auditor
 from s3crypt.audit.actions import ACTIONS, OPERATIONS
+from s3crypt.audit.configurations import from_record, to_record
 from s3crypt.audit.controls import CONTROLS
-from s3crypt.audit.records import from_record, to_record
 from s3crypt.audit.responsibility import DUTIES, fill
 from s3crypt.audit.values import Finding, Fix, Resource, Verdict
 from s3crypt.hardening import statements

@@ -16,8 +16,8 @@ from s3crypt.policy import Document, Kind, Status, findings
 from s3crypt.trail_settings import SeenTrail
 from s3crypt.unseen import Unseen
 
+from .controls import Judged
 from .values import Finding
-from .verdicts import Judged
 
 _KMS = {Kind.MANAGED: "KMS.1", Kind.ROLE: "KMS.2", Kind.USER: "KMS.2", Kind.GROUP: "KMS.2"}
 # The most selectors of the basic kind that CloudTrail takes.

@@ -25,8 +25,8 @@ from s3crypt.hardening.obstacles import obstacles_of
 from s3crypt.hardening.values import Part, Seen, SeenKey
 from s3crypt.unseen import Unseen
 
+from .controls import Judged
 from .values import Finding
-from .verdicts import Judged
 
 _AWS_KEY = "alias/aws/s3"
 _KEY_ALIAS = ":alias/"

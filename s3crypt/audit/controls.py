@@ -2,7 +2,8 @@
 """The table of all controls: Security Hub's, under its ids, and ours, `S3CRYPT.n`.
 
 The numbers of standards are those that a source names for the same check. A standard for which no
-source names a number is left out. Nothing here judges.
+source names a number is left out. `Judged` makes findings of a resource by the ids of controls.
+Nothing here judges.
 
 The sources:
 
@@ -13,9 +14,13 @@ The sources:
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias
 
-from .values import Control, Requirement, Severity
+from s3crypt.unseen import Unseen
+
+from .values import Control, Finding, Fix, Requirement, Resource, Severity, Verdict
 
 HUB = "AWS Security Hub user guide"
 PROWLER = "Prowler 5.46.0"
@@ -387,3 +392,45 @@ _TABLE = (
 
 CONTROLS: Mapping[str, Control] = {each.id: each for each in _TABLE}
 """Every control by its id, Security Hub's first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A resource whose findings are made.
+
+    Attributes:
+        resource: The resource.
+    """
+
+    resource: Resource
+
+    def passes(self, control: str, seen: str, *, cause: str = "") -> Finding:
+        """Return the finding that a control passes."""
+        return Finding(CONTROLS[control], self.resource, Verdict.PASS, seen, cause)
+
+    def fails(
+        self,
+        control: str,
+        seen: str,
+        *,
+        fix: str | None = None,
+        since: datetime | None = None,
+        cause: str = "",
+    ) -> Finding:
+        """Return the finding that a control fails; `fix` is the line of a shell that mends it."""
+        mended = None if fix is None else Fix("command", fix)
+        return Finding(
+            CONTROLS[control], self.resource, Verdict.FAIL, seen, cause, since=since, fix=mended
+        )
+
+    def unknown(self, control: str, unseen: Unseen, *, cause: str = "") -> Finding:
+        """Return the finding that a control could not be judged."""
+        actions = (unseen.action,) if unseen.is_refused and unseen.action else ()
+        return Finding(
+            CONTROLS[control],
+            self.resource,
+            Verdict.UNKNOWN,
+            unseen.reason,
+            cause,
+            missing_actions=actions,
+        )

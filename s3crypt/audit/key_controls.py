@@ -13,8 +13,8 @@ from s3crypt.kms.examination import Examined, Grant
 from s3crypt.policy import Condition, Document, Kind, Status, findings
 from s3crypt.unseen import Unseen
 
+from .controls import Judged
 from .values import Finding
-from .verdicts import Judged
 
 DAYS_TO_EXPIRY = 30
 """Imported material that expires within so many days is a finding."""

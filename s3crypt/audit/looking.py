@@ -21,10 +21,10 @@ from s3crypt.unseen import Unseen
 
 from .account_controls import SeenPolicy
 from .bucket_controls import DefaultKey, SeenBucket
+from .controls import Judged
 from .key_controls import SeenKey
 from .services import Services
 from .values import Resource, ResourceKind
-from .verdicts import Judged
 
 _REFUSED = frozenset({"403", "AccessDenied", "AccessDeniedException"})
 _GONE = "NotFoundException"

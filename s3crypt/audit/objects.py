@@ -5,10 +5,11 @@ Requests only read: ListBucket, GetObject (HEAD and first bytes) and kms:Describ
 unwrapped. `object_controls` judges, `tallies` counts, `object_fixes` has the commands.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from s3crypt.aws_errors import http_status
 from s3crypt.buckets.configuration import region_of
@@ -16,6 +17,7 @@ from s3crypt.errors import (
     ConfigError,
     FormatError,
     IntegrityError,
+    KeyUnavailableError,
     ObjectNotFoundError,
     S3CryptError,
     StorageError,
@@ -29,8 +31,17 @@ from s3crypt.objects.sightings import Candidate, Sighting, candidates, is_archiv
 from . import inventory, inventory_rows
 from .inventory import Manifest
 from .inventory_rows import Batch, Row, mode_of
-from .key_states import KeyStates
-from .object_controls import Judgement, KeyState, Rules, applicable, judge, unseen
+from .object_controls import (
+    GONE,
+    Escrow,
+    Judgement,
+    KeyState,
+    Rules,
+    applicable,
+    judge,
+    kms_keys,
+    unseen,
+)
 from .sampling import Reservoir
 from .tallies import Each, Scope, Tally
 from .values import Coverage, Demands, Finding, Resource, Verdict
@@ -47,6 +58,11 @@ STALE_DAYS = 8
 _SEEN, _ABSENT = "seen", "null"
 # What S3 answers where the caller may not list a bucket, or asks in another Region.
 _UNLISTED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "PermanentRedirect", "301"})
+
+_DENIED, _NOT_FOUND = "AccessDeniedException", "NotFoundException"
+_DESCRIBE = ("kms:DescribeKey",)
+# Objects can be under any number of keys; of so many the states are kept.
+_MOST_KEYS = 10_000
 
 
 class ObjectOptions(TypedDict, total=False):
@@ -95,6 +111,74 @@ class Reach:
     def inventories(self) -> Objects:
         """The engine for inventories."""
         return self.anyones or self.objects
+
+
+class KeyStates:
+    """What KMS says of keys; safe in several threads.
+
+    Args:
+        reader: Asks KMS.
+    """
+
+    def __init__(self, reader: "KeyReader") -> None:
+        self._reader = reader
+        self._known: dict[str, KeyState] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def of_all(self, seen: Sighting) -> dict[str, KeyState]:
+        """Return the state of each key that an object is under."""
+        return {arn: self._of(arn) for arn in kms_keys(seen)}
+
+    def _of(self, arn: str) -> KeyState:
+        known = self._known.get(arn)
+        if known is not None:
+            return known
+        with self._lock:
+            if len(self._known) >= _MOST_KEYS:
+                self._known.clear()
+                self._locks.clear()
+            lock = self._locks.setdefault(arn, threading.Lock())
+        with lock:
+            # Another thread may have asked meanwhile.
+            known = self._known.get(arn) or self._asked(arn)
+            self._known[arn] = known
+        return known
+
+    def _asked(self, arn: str) -> KeyState:
+        try:
+            metadata = self._reader.metadata(arn)
+        except S3CryptError as error:
+            if error.code == _NOT_FOUND:
+                return KeyState(GONE)
+            if error.code == _DENIED:
+                return KeyState(hidden="KMS refuses to describe it", denied=_DESCRIBE)
+            return KeyState(hidden=f"KMS failed ({error.code or type(error).__name__})")
+        made = metadata["CreationDate"].astimezone(UTC) if _has_own_material(metadata) else None
+        return KeyState(metadata.get("KeyState"), made)
+
+    def escrow(self, reference: str) -> Escrow:
+        """Return a required key by the name that objects have for it."""
+        name = reference.removeprefix("kms:")
+        if reference.startswith(("aes:", "rsa:")):
+            return Escrow(reference, reference.partition("=")[0])
+        if ":key/" in name:
+            return Escrow(reference, name)
+        try:
+            return Escrow(reference, str(self._reader.metadata(name)["Arn"]))
+        except KeyUnavailableError as error:
+            denied = _DESCRIBE if error.code == _DENIED else ()
+            hidden = f"KMS does not say which key {reference} is ({error.code})"
+            return Escrow(reference, None, hidden, denied)
+
+
+def _has_own_material(metadata: Any) -> bool:
+    """Return whether all material of a key is younger than the key itself.
+
+    Imported material and that of an external key store can be of any age. A replica has the
+    material of its primary key, and a primary key may have been a replica before.
+    """
+    return metadata.get("Origin") == "AWS_KMS" and not metadata.get("MultiRegion")
 
 
 def audit_objects(
