@@ -19,8 +19,8 @@ from .service import KMS
 
 T = TypeVar("T")
 
-# Requests a second, below KMS's quotas of 5 and 100 for an account: the replies to requests that
-# wait for each other come at uneven times, and others may need some too.
+# Requests a second, below KMS's quotas of 5 and 100 for an account: threads that wait for their
+# turns wake at uneven times, and others may need some too.
 # https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html
 _LAST_USES_PER_SECOND = 4.0
 _GRANT_LISTS_PER_SECOND = 50.0
