@@ -748,10 +748,16 @@ ROWS = (
         at_most=1.5,
     ),
     Row(
-        "trail-memory",
-        "who opened an object, by 200 trail files, by 20: peak memory",
-        _trail_memory,
-        at_most=1.1,
+        "audit-memory",
+        "audit by a Parquet inventory of 10^6 rows, of 10^5: peak RSS",
+        _inventory_memory,
+        at_most=1.3,
+    ),
+    Row(
+        "audit-heads",
+        "audit 2,000 objects by HEAD 30 ms away, one HEAD after another: time",
+        _heads,
+        at_least=15,
     ),
     Row("version", "s3crypt --version, python -c pass: time", _version, at_most=2.5),
     *(
