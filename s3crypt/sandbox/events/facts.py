@@ -29,6 +29,7 @@ class Facts:
     resources: list[dict[str, Any]] = field(default_factory=list)
     named: tuple[tuple[str, str], ...] = ()
     api_version: str | None = None
+    keys: tuple[Any, ...] = ()  # moto's KMS keys, of a request to KMS
 
 
 def key_resource(key: Any) -> dict[str, Any]:

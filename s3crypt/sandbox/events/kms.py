@@ -67,6 +67,7 @@ def facts(moto: Moto, request: Request, reply: Reply) -> Facts:
         additional=_additional(operation, keys, asked) if is_crypto and is_fine else None,
         resources=[key_resource(key) for key in keys],
         named=tuple((KMS_KEY, key.arn) for key in keys),
+        keys=tuple(keys),
     )
 
 
@@ -112,19 +113,13 @@ def rotation(key: Any) -> tuple[Facts, dict[str, Any]]:
     return event, details
 
 
-def used_keys(moto: Moto, request: Request) -> list[Any]:
-    """Return the keys that a successful cryptographic request has used."""
-    asked: dict[str, Any] = json.loads(request.body)
-    return _keys(moto, request, asked, None)
-
-
-def _keys(moto: Moto, request: Request, asked: dict[str, Any], reply: Reply | None) -> list[Any]:
+def _keys(moto: Moto, request: Request, asked: dict[str, Any], reply: Reply) -> list[Any]:
     references = [str(asked.get("KeyId") or asked.get("TargetKeyId") or "")]
     if "CiphertextBlob" in asked:
         references = [_prefix(asked) or str(asked.get("SourceKeyId") or references[0])]
     if request.operation == "ReEncrypt":
         references.append(str(asked.get("DestinationKeyId") or ""))
-    if request.operation == "CreateKey" and reply is not None and reply.status == 200:
+    if request.operation == "CreateKey" and reply.status == 200:
         references = [json.loads(reply.body)["KeyMetadata"]["KeyId"]]
     found = [moto.key(each, request.region) for each in references if each]
     return [key for key in found if key is not None]

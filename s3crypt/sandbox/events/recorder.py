@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
-import uuid
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from s3crypt.sandbox.kms.materials import Use
@@ -37,6 +38,7 @@ _ADDRESS = "127.0.0.1"
 _BUCKET_KEY_SECONDS = 300
 _BUCKET_KEYS = 10_000
 _CODES = {403: "AccessDenied", 404: "NoSuchKey", 412: "PreconditionFailed", 304: "NotModified"}
+_JSON = json.JSONEncoder(separators=(",", ":"))
 _TYPE = re.compile(rb'"__type"\s*:\s*"(?:[^"#]*#)?([^"]+)"')
 
 
@@ -77,7 +79,7 @@ class Recorder:
         sender = None if service is None else {"sourceIPAddress": service, "userAgent": service}
         made = self._add(request, reply, facts, identity, sender)
         if request.service == "kms":
-            self._after_kms(request, reply, made)
+            self._after_kms(request, reply, facts, made)
         for use in uses:
             self._add_use(request, identity, use)
 
@@ -103,8 +105,7 @@ class Recorder:
     def _keep(self, facts: Facts, identity: Identity, record: dict[str, Any]) -> Event:
         moment = time.time()
         record["eventTime"] = _written(moment)
-        # A long name or policy is the same text as the one in the request: no copy is made.
-        text = json.dumps(record, separators=(",", ":"))
+        text = _JSON.encode(record)
         event = Event(
             self._events.next_number(),
             moment,
@@ -122,17 +123,16 @@ class Recorder:
         self._events.add(event)
         return event
 
-    def _after_kms(self, request: Request, reply: Reply, made: Event) -> None:
+    def _after_kms(self, request: Request, reply: Reply, facts: Facts, made: Event) -> None:
         """Keep the last use of the keys of a request, or the event of the rotation it caused."""
         if reply.status != 200:
             return
         if request.operation in kms.CRYPTOGRAPHIC:
             use = Use(request.operation, made.moment, made.id, _request_id(reply))
-            for key in kms.used_keys(self._moto, request):
+            for key in facts.keys:
                 key.s3crypt_last_use = use
         if request.operation == "RotateKeyOnDemand":
-            (key,) = kms.used_keys(self._moto, request)
-            self._add_rotation(request, key)
+            self._add_rotation(request, facts.keys[0])
 
     def _add_rotation(self, request: Request, key: Any) -> None:
         facts, details = kms.rotation(key)
@@ -151,7 +151,7 @@ class Recorder:
         caller = replace(identity, said=said)
         record = _common(request, facts, caller, self._moto.account)
         record |= {"sourceIPAddress": S3_FOR_A_CALLER, "userAgent": S3_FOR_A_CALLER}
-        record["requestID"] = str(uuid.uuid4())
+        record["requestID"] = _new_id()
         if use.refusal is not None:
             code = use.refusal.code.removesuffix("Exception")
             is_denied = code == "AccessDenied"
@@ -194,7 +194,7 @@ def _common(request: Request, facts: Facts, identity: Identity, account: str) ->
     if facts.additional:
         record["additionalEventData"] = facts.additional
     record |= {
-        "eventID": str(uuid.uuid4()),
+        "eventID": _new_id(),
         "readOnly": facts.is_read_only,
     }
     if facts.resources:
@@ -214,7 +214,7 @@ def _request_id(reply: Reply) -> str:
         found = reply.header(name)
         if found:
             return found
-    return str(uuid.uuid4())
+    return _new_id()
 
 
 def _error(reply: Reply) -> dict[str, str]:
@@ -231,8 +231,19 @@ def _error(reply: Reply) -> dict[str, str]:
     return {"errorCode": code, "errorMessage": xml_text(text, "Message") or code}
 
 
+def _new_id() -> str:
+    # A random UUID, in a fifth of the time that uuid.uuid4 takes.
+    text = secrets.token_hex(16)
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-8{text[17:20]}-{text[20:]}"
+
+
 def _written(moment: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    return _of_second(int(moment))
+
+
+@lru_cache(maxsize=8)
+def _of_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
 
 def _other(source: str, operation: str | None = None) -> Callable[[Request, Reply], Facts]:
