@@ -112,6 +112,13 @@ def within(deed: Callable[[], Any]) -> Any:
     return results[0]
 
 
+def wait_for(seconds: float, is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, or the time is over."""
+    until = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < until:
+        time.sleep(0.02)
+
+
 def ended(prefix: str) -> bool:
     """Wait for the threads whose name begins so; return whether all have ended."""
     threads = [thread for thread in threading.enumerate() if thread.name.startswith(prefix)]

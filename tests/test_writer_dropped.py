@@ -259,7 +259,12 @@ while True:
     del cycle
     state["dropped"].set()
     thread = next(t for t in threading.enumerate() if t.name in ("s3crypt-write", "hung"))
-    thread.join(1 if state["where"] or at > 1 else 0.2)
+    while thread.is_alive():
+        before = dict(state)
+        # A thread that is slow still gets to further lines; one that hangs does not.
+        thread.join(20 if state["where"] else 3)
+        if thread.is_alive() and state == before:
+            break
     if thread.is_alive() and not state["where"]:
         break  # it waits for bytes: there are no more lines before that
     if thread.is_alive():
