@@ -191,6 +191,8 @@ def _in_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+REDIRECTED_NOWHERE = "RedirectWithoutRegion"
+"""Our code of a service that answers every request with a redirect, and names no Region."""
 # What is wrong with the bucket, the account or the credentials is wrong for every object.
 _FOR_ALL = frozenset(
     {
@@ -209,6 +211,7 @@ _FOR_ALL = frozenset(
         "NoSuchMultiRegionAccessPoint",
         "PermanentRedirect",
         "QuotaExceeded",
+        REDIRECTED_NOWHERE,
         "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
@@ -345,6 +348,11 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     "XMinioAdminBucketQuotaExceeded": (StorageError, "the bucket's quota is used up", _QUOTA_HINT),
     "XMinioStorageFull": (StorageError, "the server's disks are full", "Free space there."),
     "PermanentRedirect": (StorageError, "the bucket is in another region", _SET_REGION),
+    REDIRECTED_NOWHERE: (
+        StorageError,
+        "the service answers each request with a redirect that names no Region",
+        "Check the endpoint URL: a server may redirect from http:// to https://, or elsewhere.",
+    ),
     "AuthorizationHeaderMalformed": (StorageError, "wrong region", _SET_REGION),
     "IllegalLocationConstraintException": (StorageError, "wrong region", _SET_REGION),
     "InvalidAccessKeyId": (StorageError, "the access key is unknown", _CREDENTIALS_HINT),

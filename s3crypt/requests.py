@@ -8,6 +8,7 @@ mode or message: a caller whose write must not be done twice passes a `look`.
 """
 
 import random
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -31,7 +32,15 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from .aws import policy_of
-from .aws_errors import THROTTLES, error_code, http_status, is_unsendable, raise_settings, translate
+from .aws_errors import (
+    REDIRECTED_NOWHERE,
+    THROTTLES,
+    error_code,
+    http_status,
+    is_unsendable,
+    raise_settings,
+    translate,
+)
 from .errors import ConfigError, ConflictError, S3CryptError, StorageError
 from .local.rate import clock
 from .local.workers import pause
@@ -266,6 +275,8 @@ def attempt(client: BaseClient, operation: Operation, arguments: Mapping[str, An
     except (BotoCoreError, S3CryptError):
         raise
     except (*_UNPARSED, HTTPError, OSError) as error:
+        if _is_redirected_without_end(error):
+            raise _redirected_nowhere(operation) from error
         if isinstance(error, OSError) and error.filename:
             # No connection has a file: it is one that credentials come from.
             raise_settings(error)
@@ -288,6 +299,24 @@ def _is_the_object(operation: Operation, reply: Reply) -> bool:
     """
     headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return operation == "get_object_tagging" and "etag" in headers
+
+
+def _is_redirected_without_end(error: Exception) -> bool:
+    """Return whether botocore asked for a bucket's Region until Python's stack ended.
+
+    botocore answers a redirect by HeadBucket, whose reply is to name the Region. If that request is
+    redirected too and no reply names a Region, botocore sends it again from within its own answer.
+    """
+    if not isinstance(error, RecursionError):
+        return False
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_name == "get_bucket_region" for frame, _ in frames)
+
+
+def _redirected_nowhere(operation: Operation) -> ClientError:
+    said = {"Code": REDIRECTED_NOWHERE, "Message": "a redirect that names no Region"}
+    metadata = {"HTTPStatusCode": int(HTTPStatus.MOVED_PERMANENTLY)}
+    return ClientError({"Error": said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
 
 
 def _not_implemented(operation: Operation, reply: Reply) -> ClientError:

@@ -491,3 +491,30 @@ def test_a_hint_names_no_variable_of_credentials(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigError) as caught, map_aws_errors("the S3 client"):
         raise boto_errors.ProfileNotFound(profile="same-text")
     assert caught.value.hint == "Check AWS_PROFILE. See `aws configure list-profiles`."
+
+
+@pytest.mark.parametrize("operation", ["put", "read", "inspect", "delete"])
+def test_a_redirect_that_names_no_region_is_not_repeated(
+    operation: str, session: boto3.Session
+) -> None:
+    """A proxy that leads from http:// to https:// answers so, each request and the next."""
+
+    def redirect(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        del forward
+        headers = {"location": f"https://s3.example.com{asked.path}", "content-length": "0"}
+        return Answer(301, headers, b"")
+
+    with relaying("http://127.0.0.1:9", redirect) as server:
+        store = S3Crypt(SSES3(), client=session.client("s3", endpoint_url=server.url))
+        calls: dict[str, Callable[[], Any]] = {
+            "put": lambda: store.put(b"plain", "s3://acme/x"),
+            "read": lambda: store.read("s3://acme/x"),
+            "inspect": lambda: store.inspect("s3://acme/x"),
+            "delete": lambda: store.delete("s3://acme/x"),
+        }
+        with pytest.raises(StorageError, match="redirect that names no Region") as refused:
+            calls[operation]()
+        assert "endpoint URL" in str(refused.value.hint)
+        assert is_for_all(refused.value)
+        # botocore's own repetitions end where Python's stack does.
+        assert len(server.asked) < 200
