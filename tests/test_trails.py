@@ -225,6 +225,30 @@ def test_an_outcome(tmp_path: Path, code: str | None, outcome: str) -> None:
     assert (access.outcome, access.error) == (outcome, code)
 
 
+@pytest.mark.parametrize("told", [{"errorCode": 403}, {"errorCode": ["a", "b"]},
+                                  {"errorMessage": "no"}])  # fmt: skip
+def test_an_error_of_another_form_is_no_success(tmp_path: Path, told: samples.Record) -> None:
+    """What the record says of an error is never taken for an allowed access."""
+    ((access,), _) = searched(tmp_path, [kms(**told)])
+    assert access.outcome == "failed"
+
+
+ODD: list[samples.Record] = [
+    {"sharedEventID": ["x"]},
+    {"recipientAccountId": ["x"]},
+    {"userIdentity": {"arn": 5, "accountId": {}, "principalId": []}},
+    {"requestParameters": [1], "responseElements": "x"},
+    {"sourceIPAddress": {"a": 1}, "errorMessage": None},
+]
+
+
+@pytest.mark.parametrize("told", ODD)
+def test_fields_of_unexpected_types_count_as_absent(tmp_path: Path, told: samples.Record) -> None:
+    """The access is found by the rest of the record."""
+    found, _ = searched(tmp_path, [kms(**told), kms(**told)])
+    assert [access.keys for access in found] == [(KEY,)] * 2
+
+
 def test_a_denied_use_names_its_key_in_the_message(tmp_path: Path) -> None:
     """A denied request may have neither parameters nor resources."""
     said = f"User: {SESSION} is not authorized to perform: kms:Decrypt on resource: {KEY} because"
@@ -506,6 +530,15 @@ BAD: list[tuple[str, bytes, int, str]] = [
      "another form"),
     ("no time", json.dumps({"Records": [kms(eventTime="soon"), kms()]}).encode(), 1,
      "another form"),
+    *(
+        (f"{name} {value!r}", json.dumps({"Records": [kms(**{name: value}), kms()]}).encode(), 1,
+         "another form")
+        for name, value in (
+            ("eventTime", None), ("eventTime", "2026-11-01"), ("eventTime", "2026-13-01T10:00:00Z"),
+            ("eventTime", "0001-01-01T00:00:00+23:00"), ("eventTime", "2026\x1b[2J"),
+            ("eventID", None), ("eventID", ["x"]), ("eventSource", ["kms.amazonaws.com"]),
+        )
+    ),
     ("version 2", json.dumps({"Records": [kms(eventVersion="2.0"), kms()]}).encode(), 1,
      "another event version"),
 ]  # fmt: skip

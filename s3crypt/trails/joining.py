@@ -73,11 +73,7 @@ class Sighting:
 
     @classmethod
     def of(cls, record: Record, *, is_partner: bool) -> "Sighting":
-        """Return what waits of a record.
-
-        Raises:
-            ValueError: The record has no time.
-        """
+        """Return what waits of a record."""
         second = int(time_of(record).timestamp())
         return cls(essence_of(record), second, mark_of(record), places_of(record), is_partner)
 
@@ -150,7 +146,9 @@ class Join:
 
     def _forgotten(self, waiting: deque[Sighting]) -> Sighting:
         seen = waiting.popleft()
-        self._shared.pop(seen.record.get("sharedEventID", ""), None)
+        shared_id = seen.record.get("sharedEventID")
+        if isinstance(shared_id, str):
+            self._shared.pop(shared_id, None)
         return seen
 
     def _is_second_record(self, seen: Sighting, shared_id: str) -> bool:

@@ -42,7 +42,7 @@ class Reading:
         self._join = Join(others)
         self.tally = Tally(joined=self._join.counts)
         self._looker = Looker(question)
-        self._known: dict[tuple[object, object], None] = {}
+        self._known: dict[tuple[str, str], None] = {}
 
     def read(self, file: TrailFile, hint: str) -> Iterator[Access]:
         """Yield the accesses that are decided after a file's records, answers or not.
@@ -81,23 +81,18 @@ class Reading:
             if look == "nameless":
                 tally.nameless += 1
             elif look != "other":
-                yield from self._add(record, where, is_partner=look == "partner")
+                yield from self._add(record, is_partner=look == "partner")
 
     def end(self) -> Iterator[Access]:
         """Yield the accesses of all events that wait."""
         yield from self._join.end()
 
-    def _add(self, record: Record, where: str, *, is_partner: bool) -> Iterator[Access]:
-        identity = record.get("recipientAccountId"), record.get("eventID")
-        try:
-            seen = Sighting.of(record, is_partner=is_partner)
-        except ValueError:
-            self.tally.missed(_OTHER_FORM, where)
-            return
+    def _add(self, record: Record, *, is_partner: bool) -> Iterator[Access]:
+        identity = str(record.get("recipientAccountId")), str(record["eventID"])
         if identity in self._known:
             self.tally.duplicates += 1
             return
         self._known[identity] = None
         if len(self._known) > _KNOWN:
             del self._known[next(iter(self._known))]
-        yield from self._join.add(seen)
+        yield from self._join.add(Sighting.of(record, is_partner=is_partner))

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote
 
@@ -109,7 +109,6 @@ class Event:
 
     Attributes:
         id: CloudTrail's id of the record.
-        shared_id: The id that the records of two accounts about one request share.
         time: When the request was made, to the second.
         service: The service that was asked.
         action: The API's name of the operation.
@@ -122,7 +121,6 @@ class Event:
     """
 
     id: str
-    shared_id: str | None
     time: datetime
     service: Service
     action: str
@@ -160,47 +158,63 @@ def kind_of(record: Record) -> Kind:
         "AwsCloudTrailInsight",
     ):
         return "summary"
-    version = record.get("eventVersion")
-    if not isinstance(version, str) or not isinstance(record.get("eventName"), str):
+    version, source = record.get("eventVersion"), record.get("eventSource")
+    texts = (version, source, record.get("eventName"))
+    if not all(isinstance(each, str) for each in texts):
         return "other form"
-    return "call" if version.startswith("1.") else "other version"
+    if not str(version).startswith("1."):
+        return "other version"
+    if source in SERVICES and not (
+        isinstance(record.get("eventID"), str) and _is_time(record.get("eventTime"))
+    ):
+        return "other form"
+    return "call"
+
+
+def _is_time(value: object) -> bool:
+    """Return whether a value is a time as CloudTrail writes it; such times sort as text."""
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z")
 
 
 def event_of(record: Record) -> Event:
-    """Return the value of a record of S3 or KMS.
-
-    Raises:
-        ValueError: It lacks what every record has, or its time has another form.
-    """
-    service = SERVICES.get(record.get("eventSource", ""))
-    identity, action = record.get("eventID"), record.get("eventName")
-    if service is None or not isinstance(identity, str) or not isinstance(action, str):
-        raise ValueError("no record of a call to S3 or KMS")
+    """Return the value of a record of S3 or KMS that `kind_of` calls a call."""
+    service = SERVICES[record["eventSource"]]
     who = principal_of(record)
     for_s3 = who.service or _text(record.get("sourceIPAddress"))
     return Event(
-        id=identity,
-        shared_id=record.get("sharedEventID"),
+        id=record["eventID"],
         time=time_of(record),
         service=service,
-        action=action,
+        action=record["eventName"],
         principal=who,
         address=_text(record.get("sourceIPAddress")),
-        error=_text(record.get("errorCode")) or None,
+        error=_error_of(record),
         keys=keys_of(record) if service == "kms" else _only(key_of_write(record)),
         places=places_of(record),
         is_for_s3=service == "kms" and _is_s3(for_s3),
     )
 
 
-def time_of(record: Record) -> datetime:
-    """Return when the request was made.
+def _error_of(record: Record) -> str | None:
+    """Return the error's code; one in an unexpected form is an error all the same."""
+    code = record.get("errorCode")
+    if code is None or code == "":
+        return "UnknownError" if record.get("errorMessage") else None
+    return _text(code) or str(code)
 
-    Raises:
-        ValueError: The record's time is absent or has another form.
-    """
-    time = datetime.fromisoformat(_text(record.get("eventTime")))
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+def time_of(record: Record) -> datetime:
+    """Return when the request of a record that `kind_of` calls a call was made."""
+    return datetime.fromisoformat(record["eventTime"])
 
 
 def mark_of(record: Record) -> str:
