@@ -453,6 +453,55 @@ def test_two_buckets_with_the_same_name_are_not_guessed_between(tmp_path: Path) 
     assert search.tally.joined.ambiguous == 1
 
 
+def test_a_second_use_is_not_joined_with_the_same_request(tmp_path: Path) -> None:
+    """It may be of a request that is not recorded, in another bucket: its bucket is not known."""
+    found, search = searched(tmp_path, [s3(), ours(time="10:00:01"), ours(time="10:00:02")])
+    assert [(access.bucket, access.is_joined) for access in found] == [
+        (BUCKET, True), (None, False),
+    ]  # fmt: skip
+    assert search.tally.joined.without_bucket == 1
+
+
+def test_keys_of_one_write_are_joined_with_it(tmp_path: Path) -> None:
+    """Several keyrings wrap one data key: one generates it, the others encrypt it."""
+    uses = [ours(name="GenerateDataKey"), ours(name="Encrypt")]
+    found, _ = searched(tmp_path, [s3("PutObject"), *uses])
+    assert [(access.bucket, access.is_joined) for access in found] == [(BUCKET, True)] * 2
+
+
+def test_a_dry_run_is_not_joined(tmp_path: Path) -> None:
+    """It opened nothing, and takes no other request's place."""
+    dry = {**ours(), "errorCode": "DryRunOperationException"}
+    found, _ = searched(tmp_path, [dry, s3(), ours(time="10:00:03")])
+    assert [(access.outcome, access.error, access.is_joined) for access in found] == [
+        ("failed", "DryRunOperationException", False), ("allowed", None, True),
+    ]  # fmt: skip
+
+
+DENIED: samples.Record = {"errorCode": "AccessDenied"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (by_s3(ALICE, OBJECT, time="10:00:01"), by_s3(ALICE, OBJECT, time="10:00:02")),
+        (ours(time="10:00:01"), ours(time="10:00:02")),
+    ],
+    ids=["S3's", "the client's"],
+)
+def test_a_refusal_is_not_joined_with_a_success(
+    tmp_path: Path, first: samples.Record, second: samples.Record
+) -> None:
+    """A read that failed and its repetition, in the same seconds, keep their own outcomes."""
+    of_client = "invokedBy" not in first["userIdentity"]
+    # S3 refuses the one itself, or because KMS refused S3.
+    records = [s3(time="10:00:01", **({} if of_client else DENIED)), s3(time="10:00:01")]
+    refused = [s3(time="10:00:02", **DENIED)] if of_client else []
+    found, _ = searched(tmp_path, [{**first, **DENIED}, second, *records, *refused])
+    assert sorted(access.outcome for access in found) == ["allowed", "denied"]
+    assert all(access.is_joined for access in found)
+
+
 def test_a_bucket_key_names_no_object(tmp_path: Path) -> None:
     """KMS's record stays at the bucket's level; S3's names the object."""
     found, _ = searched(tmp_path, [s3(), by_s3(ALICE, OF_BUCKET)], ABOUT_OBJECT)

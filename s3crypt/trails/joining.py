@@ -8,17 +8,21 @@ about the same time, shows the bucket where the context lacks it.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from .accesses import Access, access_of
 from .records import (
+    DRY_RUN,
     NOWHERE,
     Event,
     Place,
     Record,
+    error_of,
     essence_of,
     event_of,
+    is_for_s3,
+    keys_of,
     mark_of,
     places_of,
     principal_of,
@@ -59,7 +63,7 @@ class Sighting:
         mark: The caller's.
         places: What the record is about.
         is_partner: Whether it only completes an access that KMS's record shows.
-        is_taken: Whether a record of KMS was joined with it.
+        uses: The operations and keys of the records of KMS that were joined with it.
         number: Its place in the order in which the records came.
     """
 
@@ -68,7 +72,7 @@ class Sighting:
     mark: str
     places: tuple[Place, ...]
     is_partner: bool
-    is_taken: bool = False
+    uses: list[str] = field(default_factory=list)
     number: int = 0
 
     @classmethod
@@ -81,6 +85,26 @@ class Sighting:
     def is_of_kms(self) -> bool:
         """Whether KMS made the record."""
         return bool(self.record["eventSource"] == "kms.amazonaws.com")
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a record of KMS was joined with it."""
+        return bool(self.uses)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the request failed."""
+        return self.error is not None
+
+    @property
+    def error(self) -> str | None:
+        """The error's code; None for a success."""
+        return error_of(self.record)
+
+    @property
+    def use(self) -> str:
+        """The operation and the keys of a record of KMS."""
+        return " ".join((self.action, *keys_of(self.record)))
 
     @property
     def action(self) -> str:
@@ -173,11 +197,13 @@ class Join:
             return access_of(event, place)
         self.counts.joined += 1
         where, other = Place(bucket, place.name), event_of(partner.record)
-        if partner.is_taken or len(partner.places) > 1:
+        is_taken = partner.is_taken
+        # A use that failed may be repeated.
+        partner.uses.append("" if seen.has_failed else seen.use)
+        if is_taken or len(partner.places) > 1:
             # The record of S3 stands for itself: it is another's, or it is about two objects.
             alone = access_of(event, where)
             return replace(alone, is_joined=True, event_ids=(event.id, other.id))
-        partner.is_taken = True
         return access_of(other, where, event)
 
 
@@ -215,6 +241,10 @@ class _OfS3:
         for bucket, seen in self._around(of_kms, place):
             if place.bucket and not seen.is_taken:
                 return bucket, seen
+            if place.bucket is None and of_kms.use in seen.uses:
+                # One request to S3 needs each use once: this one is of a request that no record
+                # shows, perhaps in another bucket.
+                continue
             known = nearest.setdefault(bucket, seen)
             if known.is_taken and not seen.is_taken:
                 nearest[bucket] = seen
@@ -231,14 +261,25 @@ class _OfS3:
         near = (each for each in seconds if abs(each - of_kms.second) <= _SECONDS)
         for second in sorted(near, key=lambda each: abs(each - of_kms.second)):
             for seen in seconds[second]:
-                for each in seen.places if _fit(of_kms.action, seen.action) else ():
+                for each in seen.places if _fit(of_kms, seen) else ():
                     is_it = each.name == place.name and place.bucket in (None, each.bucket)
                     if is_it and each.bucket:
                         yield each.bucket, seen
 
 
-def _fit(of_kms: str, of_s3: str) -> bool:
-    """Return whether a request to KMS can belong to one to S3."""
-    if of_kms.startswith("GenerateDataKey"):
-        return of_s3 not in _OF_READS
-    return of_kms != "Decrypt" or of_s3 not in _OF_WRITES
+def _fit(of_kms: Sighting, of_s3: Sighting) -> bool:
+    """Return whether a request to KMS can belong to one to S3.
+
+    A request that S3 made fails S3's own request if KMS refuses it. A client asks KMS to decrypt
+    only what S3 gave it.
+    """
+    if of_kms.error == DRY_RUN:
+        return False
+    by_s3 = is_for_s3(of_kms.record)
+    if by_s3 and of_kms.has_failed and not of_s3.has_failed:
+        return False
+    if of_kms.action.startswith("GenerateDataKey"):
+        return of_s3.action not in _OF_READS
+    if of_kms.action != "Decrypt":
+        return True
+    return of_s3.action not in _OF_WRITES and (by_s3 or not of_s3.has_failed)

@@ -59,6 +59,8 @@ _ARN_OF_S3 = re.compile(
 )
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]*:[0-9]{12}:key/[A-Za-z0-9-]+")
 _DENIALS = ("AccessDenied", "Unauthorized", "NotAuthorized", "AuthorizationError", "Forbidden")
+DRY_RUN = "DryRunOperationException"
+"""The error of a request to KMS that would have been allowed, and was only tried."""
 _ANONYMOUS = frozenset({"ANONYMOUS_PRINCIPAL", "anonymous"})
 
 
@@ -117,7 +119,6 @@ class Event:
         error: The error's code; None for a success.
         keys: The ARNs of the KMS keys. Those of ReEncrypt are source and destination.
         places: What it is about; the first is written or read, the second a copy's source.
-        is_for_s3: Whether S3 made a request to KMS for its caller, or by itself.
     """
 
     id: str
@@ -129,7 +130,6 @@ class Event:
     error: str | None
     keys: tuple[str, ...]
     places: tuple[Place, ...]
-    is_for_s3: bool
 
 
 def unwrapped(value: object) -> Record | None:
@@ -188,28 +188,35 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[
 def event_of(record: Record) -> Event:
     """Return the value of a record of S3 or KMS that `kind_of` calls a call."""
     service = SERVICES[record["eventSource"]]
-    who = principal_of(record)
-    for_s3 = who.service or _text(record.get("sourceIPAddress"))
     return Event(
         id=record["eventID"],
         time=time_of(record),
         service=service,
         action=record["eventName"],
-        principal=who,
+        principal=principal_of(record),
         address=_text(record.get("sourceIPAddress")),
-        error=_error_of(record),
+        error=error_of(record),
         keys=keys_of(record) if service == "kms" else _only(key_of_write(record)),
         places=places_of(record),
-        is_for_s3=service == "kms" and _is_s3(for_s3),
     )
 
 
-def _error_of(record: Record) -> str | None:
+def error_of(record: Record) -> str | None:
     """Return the error's code; one in an unexpected form is an error all the same."""
     code = record.get("errorCode")
     if code is None or code == "":
         return "UnknownError" if record.get("errorMessage") else None
     return _text(code) or str(code)
+
+
+def is_for_s3(record: Record) -> bool:
+    """Return whether S3 made a request to KMS, for its caller or by itself.
+
+    Older records have `AWS Internal`, which stands for any service.
+    """
+    identity = _object(record.get("userIdentity"))
+    service = _text(identity.get("invokedBy")) or _text(record.get("sourceIPAddress"))
+    return bool(_S3_NAME.fullmatch(service)) or service == "AWS Internal"
 
 
 def time_of(record: Record) -> datetime:
@@ -366,14 +373,7 @@ def _place_of_arn(arn: str) -> Place:
     return Place(match[1], match[2] or None) if match else NOWHERE
 
 
-def _is_s3(service: str) -> bool:
-    """Return whether a service's name is S3's: `s3.amazonaws.com`, of a Region, or `fas.` before.
-
-    Older records have `AWS Internal`, which stands for any service.
-    """
-    return bool(_S3_NAME.fullmatch(service)) or service == "AWS Internal"
-
-
+# Also of a Region, and with `fas.` before it.
 _S3_NAME = re.compile(r"(?:fas\.)?s3(?:\.[a-z0-9-]+)?\.amazonaws\.com(?:\.cn)?")
 
 
