@@ -123,7 +123,7 @@ def _moment(text: str | None, name: str, of_day: time) -> datetime | None:
         raise ConfigError(
             f"{name} takes a time, not {text!r}.", hint="Write 2026-11-01 or 2026-11-01T08:30."
         ) from None
-    if re.fullmatch(r"[0-9-]{8,10}", text):
+    if len(text) <= len("2026-11-01"):
         moment = datetime.combine(moment.date(), of_day)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -396,6 +396,15 @@ def test_the_time_that_is_asked_for(tmp_path: Path) -> None:
     assert [access.time.minute for access in found] == [1, 2, 3]
 
 
+def test_the_ends_of_the_calendar_are_no_bounds(tmp_path: Path) -> None:
+    """A file's name with a time that is none is read as well."""
+    (tmp_path / samples.event_name("20261399T9999")).write_bytes(packed([kms()]))
+    for since in (1, 999):
+        ends = (datetime(since, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+        question = Question(key=KEY, since=ends[0], until=ends[1])
+        assert len(answers(Trails().search(question, [tmp_path]))[0]) == 1
+
+
 def test_a_bucket_narrows_a_key(tmp_path: Path) -> None:
     """What is known to be elsewhere is left out; what may be there is not."""
     records = [by_s3(ALICE, OBJECT), ours(), by_s3(ALICE, "arn:aws:s3:::acme-other/x")]

@@ -57,10 +57,31 @@ class Period:
         match = _NAME.fullmatch(name)
         if match is None:
             return True
-        delivered = datetime.strptime(match[3], "%Y%m%dT%H%M").replace(tzinfo=UTC)
-        if self.since and delivered < self.since - _EARLY:
+        try:
+            delivered = datetime.strptime(match[3], "%Y%m%dT%H%M").replace(tzinfo=UTC)
+        except ValueError:
+            return True
+        if (first := self.first) and delivered < first:
             return False
-        return not self.until or delivered <= self.until + LATE
+        return (last := self.last) is None or delivered <= last
+
+    @property
+    def first(self) -> datetime | None:
+        """When a file with an event of the period is delivered at the earliest."""
+        return shifted(self.since, -_EARLY)
+
+    @property
+    def last(self) -> datetime | None:
+        """When a file with an event of the period is delivered at the latest."""
+        return shifted(self.until, LATE)
+
+
+def shifted(time: datetime | None, by: timedelta) -> datetime | None:
+    """Return a later or earlier time, in UTC; None, which is no bound, if the calendar ends."""
+    try:
+        return (time + by).astimezone(UTC) if time else None
+    except OverflowError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +172,16 @@ def _regions(objects: Objects, root: Location) -> Iterator[Location]:
 
 def _of_days(objects: Objects, region: Location, period: Period) -> Iterator[TrailFile]:
     """Yield the files of a Region; their names begin with the day, and S3 lists them in order."""
-    after = f"{region.name}{period.since - _EARLY:%Y/%m/%d/}" if period.since else ""
-    last = f"{region.name}{period.until + LATE:%Y/%m/%d/~}" if period.until else ""
+    after = f"{region.name}{_day(period.first)}" if period.first else ""
+    last = f"{region.name}{_day(period.last)}~" if period.last else ""
     for listed in objects.list(region, after=after):
         if last and Location.parse(listed.uri).name > last:
             return
         yield from _listed(objects, listed, period)
+
+
+def _day(time: datetime) -> str:
+    return f"{time.date().isoformat().replace('-', '/')}/"
 
 
 def _listed(objects: Objects, listed: ListedObject, period: Period) -> Iterator[TrailFile]:

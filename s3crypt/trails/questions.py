@@ -7,13 +7,14 @@ and `is_answered_by` at the access that came of it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 from s3crypt.errors import ConfigError, Remedy
 from s3crypt.location import Location
 
 from .accesses import Access
+from .files import shifted
 from .joining import WINDOW
 from .records import (
     CRYPTOGRAPHIC,
@@ -197,4 +198,5 @@ def _is_key(arn: str, asked: str) -> bool:
 
 
 def _text(time: datetime | None, margin: timedelta) -> str:
-    return (time + margin).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time else ""
+    moved = shifted(time, margin)
+    return f"{moved.replace(tzinfo=None, microsecond=0).isoformat()}Z" if moved else ""
