@@ -41,6 +41,8 @@ _COLUMNS = (
 )  # fmt: skip
 # Rows whose columns are aligned with each other; further ones follow as a table of their own.
 _ROWS = 1000
+# https://owasp.org/www-community/attacks/CSV_Injection
+_OF_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 _ARN = re.compile(r"arn:[a-z-]+:(?:sts|iam)::([0-9]{12}):(?:assumed-role/)?(.+)")
 
 
@@ -198,11 +200,12 @@ def _print_csv(search: "Search", settings: Settings) -> None:
 
 
 def _csv_cell(value: object) -> str:
-    if isinstance(value, list):
-        return " ".join(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else str(value)
+    text = " ".join(value) if isinstance(value, list) else "" if value is None else str(value)
+    # Text comes from others: spreadsheets take it for a formula, and stdout no half characters.
+    text = text.encode(errors="backslashreplace").decode()
+    return f"'{text}" if text.startswith(_OF_FORMULAS) else text
 
 
 def _print_jsonl(search: "Search", _settings: Settings) -> None:

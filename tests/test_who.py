@@ -84,6 +84,15 @@ def test_csv(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (second["outcome"], second["error"], second["bucket"]) == ("denied", "AccessDenied", "")
 
 
+def test_csv_has_no_formulas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What others wrote is text to a spreadsheet, and half a character ends no output."""
+    who = {**samples.BOB, "arn": "@SUM(1)"}
+    deliver(tmp_path, [s3(who=who, key="=cmd|x", sourceIPAddress="\ud800")])
+    assert run(["who", "--principal", "@SUM(1)", "--trail", str(tmp_path), "--format", "csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (row["principal"], row["object"], row["address"]) == ("'@SUM(1)", "'=cmd|x", "\\ud800")
+
+
 def test_jsonl(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Accesses, then what is not known, then the counts; --json is the same."""
     for option in (["--format", "jsonl"], ["--json"]):
@@ -321,7 +330,7 @@ def test_lookup_events_shows_uses_of_keys_alone(
 
 
 def test_an_empty_trail(team: Team, capsys: pytest.CaptureFixture[str]) -> None:
-    """No file yet: nothing was read, and that is said."""
+    """No file yet, or the wrong prefix: nothing was read, which is no answer."""
     team.begin(1)
-    assert run(["who", "--key", team.key, "--trail", f"s3://{team.trail}"]) == 0
+    assert run(["who", "--key", team.key, "--trail", f"s3://{team.trail}"]) == 1
     assert "0 accesses found in 0 records" in capsys.readouterr().err

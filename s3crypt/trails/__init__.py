@@ -27,7 +27,7 @@ from s3crypt.objects.access import Objects
 from .accesses import Access, Level, Outcome
 from .files import Period, TrailFile, fetched, files_in_bucket, local_files
 from .joining import WINDOW
-from .lookup import KEPT, looked_up
+from .lookup import KEPT, UnfinishedError, looked_up
 from .questions import Question
 from .reading import Reading
 from .records import Principal
@@ -59,7 +59,8 @@ _OTHERS = 10_000
 _RIGHTS_OF_TRAIL = (
     "The trail's bucket needs s3:ListBucket and s3:GetObject, and its key kms:Decrypt."
 )
-_RIGHTS_OF_LOOKUP = "It needs cloudtrail:LookupEvents."
+_NO_FILES = "CloudTrail's files end in .json.gz and are below AWSLogs/ of the trail's prefix."
+_RIGHTS_OF_LOOKUP = "It needs cloudtrail:LookupEvents; or name trail files with --trail."
 
 
 class Trails:
@@ -120,6 +121,8 @@ class Trails:
         try:
             for value in looked_up(client, question):
                 yield from reading.take(value, where)
+        except UnfinishedError:
+            reading.tally.missed("break off: a page names itself as the next one", where)
         except ConfigError:
             raise
         except S3CryptError as error:
@@ -129,8 +132,11 @@ class Trails:
 
     def _in_files(self, reading: Reading, trails: Iterable[Location | Path]) -> Iterator[Access]:
         for trail in trails:
+            before = reading.tally.files, len(reading.tally.gaps)
             for file in self._files(reading, trail):
                 yield from reading.read(file, _RIGHTS_OF_TRAIL)
+            if before == (reading.tally.files, len(reading.tally.gaps)):
+                reading.tally.missed("has no trail file of that time", str(trail), _NO_FILES)
         yield from reading.end()
 
     def _files(self, reading: Reading, trail: Location | Path) -> Iterator[TrailFile]:
@@ -175,8 +181,7 @@ class Search:
     @property
     def limits(self) -> tuple[str, ...]:
         """What the records that were read cannot show, in whole sentences."""
-        is_object = self.question.location is not None
-        return tuple(self.tally.limits(is_lookup=self._is_lookup, is_object=is_object))
+        return tuple(self.tally.limits(self.question, is_lookup=self._is_lookup))
 
 
 def _parsed(trail: str | Path) -> Location | Path:

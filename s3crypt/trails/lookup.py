@@ -29,16 +29,21 @@ _NAME_OF_SESSION = re.compile(r"arn:[a-z-]+:sts::[0-9]{12}:assumed-role/[^/]+/(.
 _NAME_OF_USER = re.compile(r"arn:[a-z-]+:iam::[0-9]{12}:user/(?:.*/)?([^/]+)")
 
 
+class UnfinishedError(Exception):
+    """A page of events names itself as the next one."""
+
+
 def looked_up(client: "CloudTrailClient", question: "Question") -> Iterator[Any]:
     """Yield events, the newest first, at no more requests a second than CloudTrail takes.
 
     Raises:
         StorageError: CloudTrail refused, or could not be reached.
+        UnfinishedError: Further pages cannot be reached.
     """
     request: dict[str, Any] = {"LookupAttributes": [_attribute(question)], "MaxResults": _MOST}
     if question.since:
         request["StartTime"] = max(question.since, datetime.now(UTC) - KEPT)
-    if question.until:
+    if question.until and question.until < datetime.now(UTC):
         request["EndTime"] = question.until
     token: str | None = None
     asked = -_SECONDS_BETWEEN
@@ -49,8 +54,10 @@ def looked_up(client: "CloudTrailClient", question: "Question") -> Iterator[Any]
         page = call(client, "lookup_events", {**request, **more}, "the events of CloudTrail")
         yield from page["Events"]
         before, token = token, page.get("NextToken")
-        if not token or token == before:
+        if not token:
             return
+        if token == before:
+            raise UnfinishedError
 
 
 def _attribute(question: "Question") -> dict[str, str]:

@@ -24,6 +24,7 @@ from .records import (
     copy_source,
     key_of_write,
     keys_of,
+    places_of,
     places_of_contexts,
 )
 
@@ -146,7 +147,9 @@ class Looker:
         if name == self._name:
             return "wanted"
         if name is None:
-            return "wanted" if asked.get("bucketName") == self._bucket else "other"
+            # The bucket of an access point is among the resources.
+            is_there = any(place.bucket == self._bucket for place in places_of(record))
+            return "wanted" if is_there else "other"
         source = copy_source(record) if "x-amz-copy-source" in asked else None
         return "wanted" if source and source.name == self._name else "other"
 

@@ -42,6 +42,7 @@ class Reading:
         self._join = Join(others)
         self.tally = Tally(joined=self._join.counts)
         self._looker = Looker(question)
+        self._bucket = question.location.bucket if question.location else question.bucket
         self._known: dict[tuple[str, str], None] = {}
 
     def read(self, file: TrailFile, hint: str) -> Iterator[Access]:
@@ -76,7 +77,7 @@ class Reading:
         elif kind == "summary":
             tally.summaries += 1
         else:
-            tally.saw(record)
+            tally.saw(record, self._bucket)
             look = self._looker.look(record)
             if look == "nameless":
                 tally.nameless += 1

@@ -3,11 +3,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from s3crypt.errors import Remedy, S3CryptError
 
 from .joining import Joined
-from .records import CRYPTOGRAPHIC, SERVICES, Record
+from .records import CRYPTOGRAPHIC, SERVICES, Record, places_of
+
+if TYPE_CHECKING:
+    from .questions import Question
 
 _EXAMPLES = 3
 
@@ -58,6 +62,7 @@ class Tally:
         summaries: Aggregated and insight events, which name no single request.
         nameless: Records that may be about what is asked for and do not show it.
         of_kms, of_s3: Records of uses of KMS keys, and of requests about objects in S3.
+        of_bucket: Those of S3 in the bucket that is asked for.
         first, last: The times of the earliest and the latest record of S3 or KMS.
         joined: What the join found.
         gaps: What was not read, by cause.
@@ -71,13 +76,14 @@ class Tally:
     nameless: int = 0
     of_kms: int = 0
     of_s3: int = 0
+    of_bucket: int = 0
     first: str = ""
     last: str = ""
     joined: Joined = field(default_factory=Joined)
     gaps: dict[str, Gap] = field(default_factory=dict)
 
-    def saw(self, record: Record) -> None:
-        """Count a record by its service and its time."""
+    def saw(self, record: Record, bucket: str | None) -> None:
+        """Count a record by its service and its time, and by the bucket that is asked for."""
         service = SERVICES.get(record.get("eventSource", ""))
         if service is None:
             return
@@ -87,8 +93,10 @@ class Tally:
             self.last = max(self.last, time)
         if service == "kms":
             self.of_kms += record.get("eventName") in CRYPTOGRAPHIC
-        else:
-            self.of_s3 += record.get("managementEvent") is not True
+        elif record.get("managementEvent") is not True:
+            self.of_s3 += 1
+            if bucket:
+                self.of_bucket += any(place.bucket == bucket for place in places_of(record))
 
     def missed(
         self, cause: str, where: str, explanation: str | None = None, remedy: Remedy | None = None
@@ -118,22 +126,33 @@ class Tally:
         explanation = rights if error.code else error.hint
         self.missed(f"could not be read{code}", where, explanation, remedy)
 
-    def limits(self, *, is_lookup: bool, is_object: bool) -> Iterator[str]:
+    def limits(self, question: "Question", *, is_lookup: bool) -> Iterator[str]:
         """Yield what the records that were read cannot show, in whole sentences.
 
         Args:
+            question: The question.
             is_lookup: Whether they came from LookupEvents.
-            is_object: Whether the question is about an object.
         """
+        bucket = question.location.bucket if question.location else question.bucket
         if is_lookup:
             yield (
                 "LookupEvents has no S3 data events. Accesses in modes without KMS (sse-s3, sse-c, "
                 "client-side under other keys) are not known from it."
             )
+            if question.key:
+                yield (
+                    "LookupEvents finds a key's events by the resources in their records. Refused "
+                    "requests whose records list none are not known from it."
+                )
         elif not self.of_s3:
             yield (
                 "The files have no S3 data events. Accesses in modes without KMS are not known; "
                 "does the trail select data events?"
+            )
+        elif bucket and not self.of_bucket:
+            yield (
+                f"The files have no S3 data events of {bucket}. Accesses in modes without KMS are "
+                "not known; does the trail select data events of that bucket?"
             )
         if not is_lookup and not self.of_kms:
             yield (
@@ -152,5 +171,5 @@ class Tally:
                 "and minute was found."
             )
         if self.nameless:
-            about = "name no object" if is_object else "do not name the key or the caller"
+            about = "name no object" if question.location else "do not name the key or the caller"
             yield f"{self.nameless} records {about}, and may belong to the answer."
