@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 import threading
@@ -634,6 +635,16 @@ def test_a_file_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.Mon
     (gap,) = search.tally.gaps.values()
     assert len(found) == 1
     assert "256 MiB" in gap.cause
+
+
+def test_short_members_of_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are put together, so that no value is parsed again for each; empty ones count too."""
+    content = json.dumps({"Records": [{"a": "x" * 500}]}).encode()
+    members = b"".join(gzip.compress(content[at : at + 1]) for at in range(len(content)))
+    assert list(unpacking.unpacked(io.BytesIO(members))) == [content]
+    monkeypatch.setattr(unpacking, "MAX_UNPACKED", 2**16)
+    with pytest.raises(unpacking.BrokenFileError, match="too long"):
+        list(unpacking.unpacked(io.BytesIO(gzip.compress(b"") * 2**13)))
 
 
 @pytest.mark.slow

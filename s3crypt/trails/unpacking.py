@@ -20,6 +20,8 @@ MAX_UNPACKED = 256 * 2**20
 # CloudTrail's records are 1 MB at most; a longer value is no record, and would be held whole.
 _MAX_VALUE = 4 * 2**20
 _CHUNK = 2**20
+# Stored bytes at a time. What follows a member of gzip is copied, once for every member.
+_PACKED = 2**16
 _GZIP = b"\x1f\x8b"
 _BEGINNING = re.compile(r'\{\s*"(?:Records|Events)"\s*:\s*\[')
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -61,20 +63,41 @@ def unpacked(source: BinaryIO) -> Iterator[bytes]:
     Raises:
         BrokenFileError: The file breaks off, is damaged, or has more than `MAX_UNPACKED` bytes.
     """
-    first = source.read(_CHUNK)
-    pieces = _pieces(source, first)
+    first = source.read(_PACKED)
+    # The stored bytes count as well: gzip's members may be empty.
+    pieces = _counted(_pieces(source, first))
+    yield from _counted(_joined(_inflated(pieces) if first.startswith(_GZIP) else pieces))
+
+
+def _pieces(source: BinaryIO, piece: bytes) -> Iterator[bytes]:
+    while piece:
+        yield piece
+        piece = source.read(_PACKED)
+
+
+def _counted(pieces: Iterator[bytes]) -> Iterator[bytes]:
     count = 0
-    for piece in _inflated(pieces) if first.startswith(_GZIP) else pieces:
+    for piece in pieces:
         count += len(piece)
         if count > MAX_UNPACKED:
             raise BrokenFileError("too long")
         yield piece
 
 
-def _pieces(source: BinaryIO, piece: bytes) -> Iterator[bytes]:
-    while piece:
-        yield piece
-        piece = source.read(_CHUNK)
+def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in pieces of `_CHUNK` at least, however short gzip's members are."""
+    waiting = bytearray()
+    try:
+        for piece in pieces:
+            waiting += piece
+            if len(waiting) >= _CHUNK:
+                yield bytes(waiting)
+                waiting.clear()
+    except BrokenFileError:
+        # What came before the place where it breaks off is good.
+        yield bytes(waiting)
+        raise
+    yield bytes(waiting)
 
 
 def _inflated(packed: Iterator[bytes]) -> Iterator[bytes]:
