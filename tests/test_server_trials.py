@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from doctor_samples import through
+from doctor_samples import XML, through
 from relay import Answer
 from s3crypt_cli.main import run
 
@@ -121,6 +121,48 @@ def test_an_interrupt_leaves_nothing(s3: Any, versioned_bucket: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         trials.throw(KeyboardInterrupt())  # type: ignore[attr-defined]
     assert is_empty(s3, versioned_bucket)
+
+
+@pytest.mark.parametrize("kept", ["upload", "version"])
+def test_what_an_interrupt_or_a_refusal_hides_is_removed_or_named(
+    kept: str, s3: Any, versioned_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload whose reply did not arrive is removed; versions that are not listed are named."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if kept == "version" and "versions" in asked.query:
+            return Answer(403, dict(XML), b"<Error><Code>AccessDenied</Code></Error>")
+        answer = forward()
+        is_upload = asked.method == "POST" and "uploads" in asked.query
+        return Answer(500, {}, b"") if kept == "upload" and is_upload else answer
+
+    with through(spoil, monkeypatch):
+        trials = Doctor().try_server(f"s3://{versioned_bucket}/")
+        for _ in range(7):
+            next(trials)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            trials.throw(KeyboardInterrupt())  # type: ignore[attr-defined]
+    notes = getattr(caught.value, "__notes__", [])
+    if kept == "upload":
+        assert is_empty(s3, versioned_bucket)
+        assert notes == []
+    else:
+        assert f"left behind below s3://{versioned_bucket}/s3crypt-doctor-" in notes[0]
+
+
+def test_without_the_permission_nothing_is_known(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the caller may not write does not say what the service can do."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.method == "PUT":
+            return Answer(403, dict(XML), b"<Error><Code>AccessDenied</Code></Error>")
+        return forward()
+
+    with through(spoil, monkeypatch):
+        found = verdicts(bucket)
+    assert set(found.values()) == {"not known"}
 
 
 def test_an_object_that_cannot_be_removed_is_named(

@@ -22,6 +22,8 @@ from s3crypt.operations import S3Operation
 from s3crypt.requests import BrokenReplyError
 from s3crypt.transfer.scratch import Scratch, scratch
 
+from .refusals import is_denied, is_throttled
+
 if TYPE_CHECKING:
     from s3crypt.location import Location
 
@@ -42,6 +44,7 @@ class Verdict(StrEnum):
     KEPT = "yes"
     NOT_KEPT = "no"
     UNSUPPORTED = "not supported"
+    UNKNOWN = "not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ class Kept:
     Attributes:
         trial: What was tried.
         verdict: `no` where the service answers as if it had done it, and has not; `not supported`
-            where it says that it cannot.
+            where it says that it cannot; `not known` where it refuses the caller, is asked too
+            often, or does not answer.
         note: Why it is not `yes`.
     """
 
@@ -96,8 +100,21 @@ def _tried(name: str, trial: Trial, made: Scratch) -> Kept:
     try:
         why = trial(made)
     except S3CryptError as error:
-        return Kept(name, Verdict.UNSUPPORTED, _said(error))
+        return Kept(name, _verdict(error), _said(error))
     return Kept(name, Verdict.NOT_KEPT if why else Verdict.KEPT, why or "")
+
+
+def _verdict(error: S3CryptError) -> Verdict:
+    is_broken = isinstance(error.__cause__, BrokenReplyError)
+    is_unanswered = http_status(error) == 0 and not is_broken
+    # A refusal of the caller, or none at all, says nothing of what the service can do.
+    is_unknown = is_denied(error) or is_throttled(error) or is_unanswered
+    return Verdict.UNKNOWN if is_unknown else Verdict.UNSUPPORTED
+
+
+def _is_of_server(error: S3CryptError) -> bool:
+    """Return whether a request failed for no fault of its own, or was not answered."""
+    return http_status(error) in (0, *range(HTTPStatus.INTERNAL_SERVER_ERROR, 600))
 
 
 def _said(error: S3CryptError) -> str:
@@ -249,7 +266,10 @@ def _demands_customer_key(made: Scratch) -> str | None:
     for arguments in ({}, other):
         try:
             made.ask("head_object", name, **arguments)
-        except S3CryptError:
+        except S3CryptError as error:
+            # S3 answers 400 without a key and 403 with another one.
+            if is_throttled(error) or _is_of_server(error):
+                raise
             continue
         return f"a HEAD {'with another' if arguments else 'without its'} key was answered"
     return None
@@ -282,7 +302,7 @@ def _takes_wrong(made: Scratch, checksum: dict[str, str]) -> str | None:
     try:
         _put(made, name, **checksum)
     except S3CryptError as error:
-        if http_status(error) >= HTTPStatus.NOT_IMPLEMENTED:
+        if _verdict(error) is Verdict.UNKNOWN or _is_of_server(error):
             raise
         return None
     return "a body of another checksum was stored"

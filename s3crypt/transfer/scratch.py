@@ -9,8 +9,10 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from s3crypt.aws_errors import http_status
 from s3crypt.errors import S3CryptError
 from s3crypt.location import Location
 from s3crypt.operations import S3Operation
@@ -40,6 +42,7 @@ class Scratch:
         self._count = 0
         self._uploads: dict[str, str] = {}
         self._made: dict[str, None] = {}
+        self._has_versions = False
 
     def new(self, ending: str = "") -> str:
         """Return the name of an object that is not there yet."""
@@ -59,6 +62,7 @@ class Scratch:
         reply = call(self.client, operation, request, f"s3://{self._bucket}/{name}", is_look=True)
         if operation == "create_multipart_upload":
             self._uploads[str(reply["UploadId"])] = name
+        self._has_versions |= reply.get("VersionId", "null") != "null"
         return reply
 
     def read(self, name: str, **arguments: Any) -> tuple[Reply, bytes]:
@@ -90,21 +94,49 @@ class Scratch:
 
     def remove(self) -> list[Location]:
         """Remove all that was made, versions and uploads too; return what could not be removed."""
-        for upload, name in self._uploads.items():
-            with contextlib.suppress(S3CryptError):
-                self.ask("abort_multipart_upload", name, UploadId=upload)
-        left = []
-        for name, version in self._versions():
-            request = {"Bucket": self._bucket, "Key": name}
-            request |= {"VersionId": version} if version else {}
-            try:
-                call(self.client, "delete_object", request, f"s3://{self._bucket}/{name}")
-            except S3CryptError:
-                left.append(Location(self._bucket, name))
-        return left
+        left = [name for upload, name in self._all_uploads() if not self._is_aborted(upload, name)]
+        versions = self._versions()
+        for name, version in versions or ():
+            left += [] if self._is_deleted(name, VersionId=version) else [name]
+        if versions is None and self._has_versions:
+            # A delete without a version would only hide them.
+            left += self._made
+        else:
+            left += [name for name in self._shown() if not self._is_deleted(name)]
+        return [Location(self._bucket, name) for name in dict.fromkeys(left)]
 
-    def _versions(self) -> list[tuple[str, str | None]]:
-        """Return all versions below the prefix; the names that were used if none are listed."""
+    def _all_uploads(self) -> list[tuple[str, str]]:
+        """Return the uploads that are known, and those whose replies an interrupt kept away."""
+        known = dict(self._uploads)
+        request = {"Bucket": self._bucket, "Prefix": self.prefix}
+        subject = f"s3://{self._bucket}/{self.prefix}"
+        # Services without such a list, and callers without the permission.
+        with contextlib.suppress(S3CryptError):
+            for page in pages(self.client, "list_multipart_uploads", request, subject):
+                known |= {
+                    str(each["UploadId"]): str(each["Key"]) for each in page.get("Uploads", ())
+                }
+        return list(known.items())
+
+    def _is_aborted(self, upload: str, name: str) -> bool:
+        request = {"Bucket": self._bucket, "Key": name, "UploadId": upload}
+        try:
+            call(self.client, "abort_multipart_upload", request, f"s3://{self._bucket}/{name}")
+        except S3CryptError as error:
+            # A completed one is gone.
+            return http_status(error) == HTTPStatus.NOT_FOUND
+        return True
+
+    def _is_deleted(self, name: str, **version: str) -> bool:
+        request = {"Bucket": self._bucket, "Key": name, **version}
+        try:
+            call(self.client, "delete_object", request, f"s3://{self._bucket}/{name}")
+        except S3CryptError:
+            return False
+        return True
+
+    def _versions(self) -> list[tuple[str, str]] | None:
+        """Return all versions below the prefix; None if they are not listed."""
         request = {"Bucket": self._bucket, "Prefix": self.prefix}
         subject = f"s3://{self._bucket}/{self.prefix}"
         try:
@@ -115,7 +147,14 @@ class Scratch:
             ]
         except S3CryptError:
             # Services without versions, and callers without the permission to list them.
-            return [(name, None) for name in self._made]
+            return None
+
+    def _shown(self) -> list[str]:
+        """Return the objects that a listing shows; the names that were used if it is refused."""
+        try:
+            return self.names()
+        except S3CryptError:
+            return list(self._made)
 
 
 @contextmanager
@@ -124,5 +163,9 @@ def scratch(client: "S3Client", bucket: str, below: str) -> Iterator[Scratch]:
     made = Scratch(client, bucket, below)
     try:
         yield made
-    finally:
+    except BaseException as error:
         made.left = tuple(made.remove())
+        if made.left:
+            error.add_note(f"Scratch objects were left behind below s3://{bucket}/{made.prefix}")
+        raise
+    made.left = tuple(made.remove())
