@@ -243,7 +243,7 @@ def test_the_key_is_of_another_region(session: Any, bucket: str) -> None:
 def test_the_bucket_policy_denies(
     purpose: Any, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The statement is named, and the policy without it lets the operation through."""
+    """The statement is named, and the policy that excepts the caller lets the operation through."""
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket))
     found = cause(f"s3://{bucket}/a", purpose, SSES3())
@@ -253,10 +253,8 @@ def test_the_bucket_policy_denies(
     assert cause_of(diagnose(f"s3://{bucket}/a", purpose, SSES3())) is None
 
 
-def test_only_the_denying_statement_is_taken_away(
-    s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Statements that deny other requests stay."""
+def test_no_statement_is_taken_away(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller is excepted from what denies the request; all else stays, also for others."""
     both = json.loads(_denying(bucket, "Gets", Action="s3:GetObject"))
     both["Statement"] += json.loads(_denying(bucket, "Tags", Action="s3:PutObjectTagging"))[
         "Statement"
@@ -264,7 +262,38 @@ def test_only_the_denying_statement_is_taken_away(
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(both))
     follow(cause(f"s3://{bucket}/a").next, monkeypatch)
     kept = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
-    assert [each["Sid"] for each in kept] == ["Tags"]
+    condition = kept[0].pop("Condition")
+    assert kept == both["Statement"]
+    (caller,) = condition["ArnNotEquals"].values()
+    assert caller.startswith("arn:aws:iam::123456789012:")
+
+
+def test_a_further_exception_is_added(
+    s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers that were excepted before stay so, and other conditions stay."""
+    other = "arn:aws:iam::123456789012:role/other"
+    condition = {
+        "ArnNotEquals": {"aws:PrincipalArn": other},
+        "StringNotEquals": {"aws:PrincipalTag/team": "ledger"},
+    }
+    s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, Condition=condition))
+    S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/b")
+    found = diagnose(f"s3://{bucket}/a", "put", SSES3())
+    first = cause_of(found)
+    assert first is not None, found
+    follow(first.next, monkeypatch)
+    (kept,) = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    assert other in kept["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+    assert len(kept["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]) == 2
+    assert kept["Condition"]["StringNotEquals"] == condition["StringNotEquals"]
+
+
+def test_a_protection_of_ours_is_never_changed(s3: Any, bucket: str) -> None:
+    """What it demands is the next step, not a policy without it."""
+    s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "S3cryptDenyAll"))
+    found = cause(f"s3://{bucket}/a", "put", SSES3())
+    assert found.next.startswith("S3cryptDenyAll protects the bucket: ")
 
 
 def test_the_bucket_policy_demands_a_mode(s3: Any, bucket: str, key: str) -> None:

@@ -14,7 +14,7 @@ from s3crypt.modes import BOUND_NAME, DSSEKMS, SSEKMS, ClientSide
 from s3crypt.policy import Document, Policies, Request, Statement, Verdict, decide
 from s3crypt.policy.expectations import ADMINISTRATOR
 
-from .mending import key_policy_with, key_policy_without, region_of_arn
+from .mending import key_policy_with, put_key_policy, region_of_arn, sparing
 from .policies import network_conditions
 from .refusals import is_denied, of_error
 from .storage import reason_to_skip
@@ -332,8 +332,12 @@ def _mended(action: str, arn: str, document: Document | None, known: "Known") ->
         decision = decide(request, Policies((ADMINISTRATOR,), key=Document((statement,))))
         return decision.verdict is Verdict.DENIED and bool(decision.statements)
 
-    if any(denies(each) for each in document.statements):
-        return key_policy_without(arn, document, denies)
+    denying = [each for each in document.statements if denies(each)]
+    if any(each.is_ours for each in denying):
+        names = " and ".join(str(each.sid) for each in denying if each.is_ours)
+        return f"{names} protects the key: ask its administrator for {action}."
+    if denying:
+        return put_key_policy(arn, sparing(document, denies, caller))
     if (
         decide(request, Policies(identity=(ADMINISTRATOR,), key=document)).verdict
         is Verdict.ALLOWED

@@ -1,32 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies as they would have to be: lines of the AWS command line interface that mend them.
 
-Makes no request. Whether a statement that denies a request is meant is for its owner to say.
+Makes no request. A statement that denies a request may protect what it is about: none is taken
+out, and none of s3crypt's own is changed.
 """
 
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
-from s3crypt.policy import Caller, Document, Principal, Statement
+from s3crypt.policy import Caller, Condition, Document, Principal, Statement
+
+_OTHERS, _CALLER = "ArnNotEquals", "aws:PrincipalArn"
 
 
-def bucket_policy_without(
-    bucket: str, region: str, document: Document, denies: Callable[[Statement], bool]
-) -> str:
-    """Return the line that takes the statements that deny a request out of a bucket's policy."""
-    kept = tuple(each for each in document.statements if not denies(each))
-    where = f"--bucket {bucket}"
-    if not kept:
-        return f"aws s3api delete-bucket-policy {where} --region {region}"
-    text = shlex.quote(replace(document, statements=kept).render(indent=None))
-    return f"aws s3api put-bucket-policy {where} --policy {text} --region {region}"
+def sparing(document: Document, denies: Callable[[Statement], bool], caller: Caller) -> Document:
+    """Return a policy whose statements that deny a request except the caller. None is taken out."""
+    arn = str(caller.arn)
+    changed = (
+        replace(each, conditions=_sparing(each.conditions, arn)) if denies(each) else each
+        for each in document.statements
+    )
+    return replace(document, statements=tuple(changed))
 
 
-def key_policy_without(arn: str, document: Document, denies: Callable[[Statement], bool]) -> str:
-    """Return the line that takes the statements that deny a request out of a key's policy."""
-    kept = tuple(each for each in document.statements if not denies(each))
-    return _put_key_policy(arn, replace(document, statements=kept))
+def _sparing(conditions: tuple[Condition, ...], arn: str) -> tuple[Condition, ...]:
+    of_others = [each for each in conditions if _is_of_others(each)]
+    kept = tuple(each for each in conditions if not _is_of_others(each))
+    values = tuple(value for each in of_others for value in each.values)
+    return (*kept, Condition(_OTHERS, _CALLER, (*values, arn)))
+
+
+def _is_of_others(condition: Condition) -> bool:
+    return condition.operator == _OTHERS and condition.key.lower() == _CALLER.lower()
+
+
+def put_bucket_policy(bucket: str, region: str, document: Document) -> str:
+    """Return the line that writes a bucket's policy."""
+    text = shlex.quote(document.render(indent=None))
+    where = f"--bucket {bucket} --region {shlex.quote(region)}"
+    return f"aws s3api put-bucket-policy {where} --policy {text}"
 
 
 def key_policy_with(arn: str, document: Document, caller: Caller, actions: tuple[str, ...]) -> str:
@@ -37,7 +50,7 @@ def key_policy_with(arn: str, document: Document, caller: Caller, actions: tuple
         actions=actions,
         resources=("*",),
     )
-    return _put_key_policy(arn, replace(document, statements=(*document.statements, allowing)))
+    return put_key_policy(arn, replace(document, statements=(*document.statements, allowing)))
 
 
 def region_of_arn(arn: str) -> str:
@@ -45,7 +58,8 @@ def region_of_arn(arn: str) -> str:
     return arn.split(":")[3]
 
 
-def _put_key_policy(arn: str, document: Document) -> str:
+def put_key_policy(arn: str, document: Document) -> str:
+    """Return the line that writes a key's policy."""
     text = shlex.quote(document.render(indent=None))
     where = f"--key-id {arn} --policy-name default"
     return f"aws kms put-key-policy {where} --policy {text} --region {region_of_arn(arn)}"

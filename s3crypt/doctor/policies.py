@@ -19,7 +19,7 @@ from s3crypt.errors import ConfigError, S3CryptError
 from s3crypt.policy import Decision, Document, Policies, Request, Statement, Verdict, decide
 from s3crypt.policy.expectations import ADMINISTRATOR
 
-from .mending import bucket_policy_without
+from .mending import put_bucket_policy, sparing
 from .refusals import of_error
 from .storage import reason_to_skip
 from .values import Area, Case, Diagnosis, Outcome
@@ -221,7 +221,7 @@ def _denied(
         if names
         else (f"{request.action}: {decision.reason.rstrip('.')}")
     )
-    following = _in_another_way(case, services, known, request) or _without(case, known, request)
+    following = _in_another_way(case, services, known, request) or _spared(case, known, request)
     return Diagnosis(_NAME, Outcome.WRONG, Area.POLICY, seen, following)
 
 
@@ -258,15 +258,24 @@ def _allows(known: "Known", request: Request, context: Mapping[str, str]) -> boo
     return _decided(changed, known.bucket_policy).verdict is Verdict.ALLOWED
 
 
-def _without(case: Case, known: "Known", request: Request) -> str:
-    """Return the line that takes the denying statements away, or that asks the owner."""
+def _spared(case: Case, known: "Known", request: Request) -> str:
+    """Return the line that excepts the caller from the denying statements, or what to ask for."""
     document, at = known.bucket_policy, case.location
+    asked = f"Ask the bucket's owner to allow {request.action} to {request.caller.arn}."
     if document is None or at is None or known.is_own_bucket is False:
-        return f"Ask the bucket's owner to allow {request.action} to {request.caller.arn}."
+        return asked
 
     def denies(statement: Statement) -> bool:
         is_deny = statement.effect == "Deny"
         return is_deny and _decided(request, Document((statement,))).verdict is Verdict.DENIED
 
-    region = str(known.bucket_region)
-    return bucket_policy_without(at.bucket, region, document, denies)
+    ours = [str(each.sid) for each in document.statements if each.is_ours and denies(each)]
+    if ours:
+        return (
+            f"{' and '.join(ours)} protects the bucket: use the mode, the key and the way that it "
+            f"demands: aws s3api get-bucket-policy --bucket {at.bucket} --query Policy"
+        )
+    changed = sparing(document, denies, request.caller)
+    if _decided(request, changed).verdict is not Verdict.ALLOWED:
+        return asked
+    return put_bucket_policy(at.bucket, str(known.bucket_region), changed)
