@@ -18,7 +18,7 @@ from .output import (
 )
 
 if TYPE_CHECKING:
-    from s3crypt.doctor import Diagnosis
+    from s3crypt.doctor import Diagnosis, Doctor, Purpose
 
 _HELP = """Say why a put, get or rotate fails here, and which command mends it.
 
@@ -31,7 +31,7 @@ s3crypt doctor                                  this machine, its credentials an
 s3crypt doctor s3://acme/q3.csv                 why a get fails
 s3crypt doctor s3://acme/q3.csv --for put --mode sse-kms --key kms:alias/reports
 
-Exit codes: 0 nothing is wrong, 1 something could not be seen, 2 credentials, clock or Region,
+Exit codes: 0 no fault was found, 1 something could not be seen, 2 credentials, clock or Region,
 3 policy, 4 key, 5 network, bucket or object.
 """
 # Area of the first cause -> exit code.
@@ -77,7 +77,23 @@ def doctor(settings: Settings, *, uri: str | None, options: ModeOptions, purpose
         mode=options.mode_for(settings),
         keys=options.values.get("key", ()),
     )
-    return _conclude(settings, _shown(settings, found))
+    diagnoses = _shown(settings, found)
+    if server:
+        _show_server(settings, examiner, uri)
+    return _conclude(settings, diagnoses, purpose)
+
+
+def _show_server(settings: Settings, examiner: "Doctor", uri: str | None) -> None:
+    """Print what the service keeps."""
+    if uri is None:
+        raise ConfigError("--server needs a bucket to write to.", hint="s3crypt doctor s3://BUCKET")
+    if not settings.silent:
+        say(f"Scratch objects are written below {uri}, and removed.")
+    for each in examiner.try_server(uri):
+        if settings.json:
+            print_json({"trial": each.trial, "verdict": str(each.verdict), "note": each.note})
+        else:
+            print_line(f"{each.verdict:<13}  {each.trial:<34}  {each.note}".rstrip())
 
 
 def _shown(settings: Settings, found: "Iterable[Diagnosis]") -> "list[Diagnosis]":
@@ -92,7 +108,7 @@ def _shown(settings: Settings, found: "Iterable[Diagnosis]") -> "list[Diagnosis]
     return kept
 
 
-def _conclude(settings: Settings, found: "list[Diagnosis]") -> int:
+def _conclude(settings: Settings, found: "list[Diagnosis]", purpose: "Purpose") -> int:
     """Print the first cause and the next command; return the exit code."""
     from s3crypt.doctor import Outcome, cause_of  # noqa: PLC0415 - boto3
 
@@ -103,6 +119,10 @@ def _conclude(settings: Settings, found: "list[Diagnosis]") -> int:
         print_json({"conclusion": cause and _fields(cause), "unknown": len(unknown), "exit": code})
         return code
     if cause is not None:
+        others = [each for each in found if each.outcome is Outcome.WRONG and each is not cause]
+        if others:
+            names = ", ".join(dict.fromkeys(each.name for each in others))
+            print_line(f"Further faults, which may be of their own: {names}.")
         print_line(f"Cause ({cause.area}): {cause.seen}.")
         if cause.next:
             print_line(f"Next: {cause.next}")
@@ -111,8 +131,11 @@ def _conclude(settings: Settings, found: "list[Diagnosis]") -> int:
         for each in unknown:
             if each.next:
                 print_line(f"Next ({each.name}): {each.next}")
+    elif purpose == "get":
+        is_read = any(each.name == "reading" for each in found)
+        print_line("Nothing is wrong." if is_read else "No fault was found.")
     else:
-        print_line("Nothing is wrong.")
+        print_line("No fault was found; nothing was written, so your own policies were not tried.")
     return code
 
 

@@ -50,6 +50,32 @@ def test_the_cause_and_the_next_command_come_last(
     assert [line for line in lines if line.startswith("ok") and "FIPS endpoints" in line]
 
 
+def test_a_put_that_was_not_tried_is_not_called_right(
+    uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is written, so that the caller's own policies may still refuse it."""
+    assert run(("doctor", uri, "--for", "put", "--quiet")) == 0
+    assert "your own policies were not tried" in capsys.readouterr().out
+
+
+def test_further_faults_are_named(
+    s3: Any, kms: Any, bucket: str, kms_key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two faults that are true at once are both in the conclusion; the first one is the cause."""
+    S3Crypt(SSEKMS(kms_key)).put(b"x", f"s3://{bucket}/a")
+    kms.disable_key(KeyId=kms_key)
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "*"}
+    statement["Resource"] = f"arn:aws:s3:::{bucket}/*"
+    s3.put_bucket_policy(
+        Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    )
+    put = ("doctor", f"s3://{bucket}/a", "--for", "put", "--mode", "sse-kms", "--key", kms_key)
+    assert run((*put, "--quiet")) == 3
+    further, cause, _ = capsys.readouterr().out.splitlines()
+    assert further.endswith("KMS key.")
+    assert cause.startswith("Cause (policy): ")
+
+
 def test_json_is_an_object_a_line(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The conclusion is the last one; its cause has the fields of a check."""
     assert run(("doctor", f"{uri}-not-there", "--json")) == 5

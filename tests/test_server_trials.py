@@ -201,7 +201,7 @@ def test_the_command_says_that_it_writes(bucket: str, capsys: pytest.CaptureFixt
     assert said.err == f"Scratch objects are written below s3://{bucket}/, and removed.\n"
     lines = said.out.splitlines()
     assert [line for line in lines if line.startswith("yes            If-None-Match on put")]
-    assert lines[-1] == "Nothing is wrong."
+    assert lines[-1] == "No fault was found."
 
 
 def test_the_command_prints_trials_as_json(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:

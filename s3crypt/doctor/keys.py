@@ -178,7 +178,11 @@ def _undescribed(use: _Use, case: Case, services: "Services", error: S3CryptErro
         if name == use.key or case.purpose == "get":
             return Diagnosis("KMS key", Outcome.WRONG, Area.KMS, seen, "s3crypt keys list")
         return Diagnosis(
-            "KMS key", Outcome.WRONG, Area.KMS, seen, f"s3crypt keys create --alias {name}"
+            "KMS key",
+            Outcome.WRONG,
+            Area.KMS,
+            seen,
+            f"s3crypt keys create --alias {shlex.quote(name)}",
         )
     if is_denied(error):
         seen = f"{use.key} is not shown: you lack kms:DescribeKey"
@@ -235,7 +239,7 @@ def _elsewhere(use: _Use, metadata: Mapping[str, Any], known: "Known") -> Diagno
         Outcome.WRONG,
         Area.REGION,
         seen,
-        f"s3crypt keys create --alias {alias} --region {there}",
+        f"s3crypt keys create --alias {shlex.quote(alias)} --region {shlex.quote(str(there))}",
     )
 
 
@@ -404,7 +408,9 @@ def _grants(arn: str, services: "Services", known: "Known") -> Iterator[Diagnosi
     if ":key/" not in arn or caller is None:
         return
     try:
-        found = services.ask_kms.ask("list_grants", arn, KeyId=arn, GranteePrincipal=caller)
+        found = list(
+            services.ask_kms.pages("list_grants", arn, "Grants", KeyId=arn, GranteePrincipal=caller)
+        )
     except S3CryptError as error:
         if not is_denied(error):
             yield of_error("grants", Area.KMS, error)
@@ -412,6 +418,6 @@ def _grants(arn: str, services: "Services", known: "Known") -> Iterator[Diagnosi
             seen = "the grants of the key are not shown: you lack kms:ListGrants"
             yield Diagnosis("grants", Outcome.UNKNOWN, Area.POLICY, seen)
         return
-    operations = sorted({name for each in found["Grants"] for name in each["Operations"]})
+    operations = sorted({name for each in found for name in each["Operations"]})
     seen = f"to you: {', '.join(operations)}" if operations else "none is to you"
     yield Diagnosis("grants", Outcome.OK, Area.POLICY, seen)

@@ -46,19 +46,21 @@ def check_bucket(case: Case, services: "Services", known: "Known") -> Iterator[D
     try:
         known.bucket_region = region_of(client, at.bucket)
     except S3CryptError as error:
-        yield _missing_bucket(at, known, error)
+        yield _missing_bucket(case, at, known, error)
         return
     yield _owned(at, services, known)
     yield from _region(case, services, known)
 
 
-def _missing_bucket(at: "Location", known: "Known", error: S3CryptError) -> Diagnosis:
+def _missing_bucket(case: Case, at: "Location", known: "Known", error: S3CryptError) -> Diagnosis:
     headers = reply_headers(error)
     known.bucket_region = headers.get("x-amz-bucket-region")
     known.dates += [headers["date"]] if headers.get("date") else []
     if error.code in ("404", "NoSuchBucket"):
         seen = f"there is no bucket {at.bucket}"
-        return Diagnosis("bucket", Outcome.WRONG, Area.S3, seen, f"s3crypt bucket init {at.bucket}")
+        # A new one would not have the object.
+        following = "aws s3api list-buckets" if case.reads else f"s3crypt bucket init {at.bucket}"
+        return Diagnosis("bucket", Outcome.WRONG, Area.S3, seen, following)
     if is_denied(error):
         known.is_own_bucket = None
         where = f" in {known.bucket_region}" if known.bucket_region else ""
@@ -111,7 +113,9 @@ def _region(case: Case, services: "Services", known: "Known") -> Iterator[Diagno
     else:
         seen += ": S3 redirects them, which costs a round trip"
     outcome = Outcome.WRONG if by_name else Outcome.OK
-    yield Diagnosis("Region", outcome, Area.REGION, seen, f"export AWS_DEFAULT_REGION={there}")
+    yield Diagnosis(
+        "Region", outcome, Area.REGION, seen, f"export AWS_DEFAULT_REGION={shlex.quote(str(there))}"
+    )
 
 
 def check_encryption(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
@@ -140,6 +144,11 @@ def check_encryption(case: Case, services: "Services", known: "Known") -> Iterat
     yield Diagnosis(name, Outcome.OK, Area.S3, seen)
 
 
+def _region_of(known: "Known") -> str:
+    # It is from a header of the service.
+    return shlex.quote(str(known.bucket_region))
+
+
 def _unblocked(at: "Location", known: "Known", found: Encryption) -> str:
     _, arguments = Encryption(found.algorithm, found.key, found.bucket_key, ()).call(at.bucket)
     text = shlex.quote(
@@ -147,7 +156,7 @@ def _unblocked(at: "Location", known: "Known", found: Encryption) -> str:
     )
     return (
         f"aws s3api put-bucket-encryption --bucket {at.bucket} "
-        f"--server-side-encryption-configuration {text} --region {known.bucket_region}"
+        f"--server-side-encryption-configuration {text} --region {_region_of(known)}"
     )
 
 
@@ -266,7 +275,7 @@ def _archive(case: Case, at: "Location", known: "Known") -> Iterator[Diagnosis]:
         seen = f"{at} is archived in {kind}"
         following = (
             f"aws s3api restore-object --bucket {at.bucket} --key {shlex.quote(at.name)}"
-            f"{days} --region {known.bucket_region}"
+            f"{days} --region {_region_of(known)}"
         )
     yield Diagnosis("archive", Outcome.WRONG, Area.OBJECT, seen, following)
 
@@ -286,10 +295,7 @@ def _locks(case: Case, known: "Known") -> Iterator[Diagnosis]:
         f"this version is locked ({told}) and stays under its old key; rotate writes a new version"
     )
     following = f"Keep the old key until {until:%Y-%m-%d}." if until else "Keep the old key."
-    if list(held) == ["ObjectLockLegalHoldStatus"] and case.location:
-        following = (
-            f"aws s3api put-object-legal-hold --bucket {case.location.bucket} "
-            f'--key {shlex.quote(case.location.name)} --legal-hold \'{{"Status":"OFF"}}\' '
-            f"--region {known.bucket_region}"
-        )
+    if "ObjectLockLegalHoldStatus" in held:
+        # A hold is evidence: whether it ends is not for a rotation to decide.
+        following = "Keep the old key until the legal hold has ended."
     yield Diagnosis("lock", Outcome.WRONG, Area.OBJECT, seen, following)
