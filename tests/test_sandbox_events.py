@@ -10,6 +10,7 @@ import base64
 import gzip
 import json
 import re
+import threading
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from botocore.exceptions import ClientError
 from sandbox_samples import KEY, got, refusal, ssec
 
 from s3crypt import sandbox as sandboxes
+from s3crypt.sandbox.events.store import Event, Events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -484,6 +486,27 @@ def test_cloudtrail_writes_as_a_service(s3: Any, idle_trail: Trail, key: str) ->
     context = asked["requestParameters"]["encryptionContext"]
     trail_arn = f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/{made.name}"
     assert context["aws:cloudtrail:arn"] == trail_arn
+
+
+def test_events_are_numbered_as_they_are_kept() -> None:
+    """Of requests at the same time the later event never has the lower number: pages rely on it."""
+    events = Events()
+    threads = [
+        threading.Thread(target=lambda: [events.add(_event("x")) for _ in range(500)])
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    numbers = [each.number for each in events.newest_first("us-east-1")]
+    assert numbers == list(range(2000, 0, -1))
+    assert [each.number for each in events.after(10, 12)] == [11, 12]
+
+
+def _event(name: str) -> Event:
+    said = ("Decrypt", "kms.amazonaws.com", name, "bob", "AKIA", (), "{}")
+    return Event(1.0, "us-east-1", True, True, *said)
 
 
 # --- LookupEvents ------------------------------------------------------------------------------

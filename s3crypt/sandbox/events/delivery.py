@@ -54,7 +54,7 @@ def deliver(moto: Moto, events: Events, put: Callable[[Request], Reply]) -> list
             continue
         since = getattr(trail, "s3crypt_position", 0)
         trail.s3crypt_position = until
-        taken = [event for event in events.after(since) if _takes(trail, event)]
+        taken = [event for event in events.after(since, until) if _takes(trail, event)]
         for region, batch in _batches(taken):
             name = _name(moto.account, region, trail.s3_key_prefix)
             reply = put(_request(moto, trail, name, batch))

@@ -107,7 +107,6 @@ class Recorder:
         record["eventTime"] = _written(moment)
         text = _JSON.encode(record)
         event = Event(
-            self._events.next_number(),
             moment,
             facts.region,
             facts.is_management,

@@ -76,7 +76,9 @@ def control_facts(moto: Moto, request: Request) -> Facts:
 
 def _parameters(request: Request) -> dict[str, Any]:
     said: dict[str, Any] = {
-        name: text for name, text in request.query.items() if name not in _HIDDEN
+        name: text
+        for name, text in request.query.items()
+        if name not in _HIDDEN and not name.lower().startswith(f"{SSE_C}key")
     }
     said["Host"] = request.headers.get("host", "")
     if request.bucket:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ KEPT = 50_000
 class Event:
     """An event: `text` is its record as JSON, the rest what events are selected by.
 
-    `number` counts from 1 and grows with time. `resources` has types and names.
+    `number` counts from 1 and grows with time; 0 is that of an event that is not kept yet.
+    `resources` has types and names.
     """
 
-    number: int
     moment: float
     region: str
     is_management: bool
@@ -37,6 +37,7 @@ class Event:
     access_key: str
     resources: tuple[tuple[str, str], ...]
     text: str = field(repr=False)
+    number: int = 0
 
 
 class Events:
@@ -54,15 +55,14 @@ class Events:
         """How many events there have been."""
         return self._count
 
-    def next_number(self) -> int:
-        """Return the number of a new event."""
-        with self._guard:
-            self._count += 1
-            return self._count
-
     def add(self, event: Event) -> None:
-        """Keep an event, and forget the oldest of its category if there are too many."""
-        self._kept[event.is_management].append(event)
+        """Keep an event under the next number, and forget the oldest of its category if there are too many.
+
+        Numbers are in the order in which events are kept, so that no page or file leaves one out.
+        """
+        with self._guard:
+            self._kept[event.is_management].append(replace(event, number=self._count + 1))
+            self._count += 1
 
     def clear(self) -> None:
         """Forget all events; the numbers go on."""
@@ -71,11 +71,16 @@ class Events:
 
     def newest_first(self, region: str, before: int | None = None) -> Iterator[Event]:
         """Yield the management events of a Region, those below a number if one is given."""
-        for event in reversed(tuple(self._kept[True])):
+        with self._guard:
+            kept = tuple(self._kept[True])
+        for event in reversed(kept):
             if event.region == region and (before is None or event.number < before):
                 yield event
 
-    def after(self, number: int) -> list[Event]:
-        """Return all events since the one of a number, oldest first."""
-        kept = [each for held in self._kept.values() for each in tuple(held)]
-        return sorted((each for each in kept if each.number > number), key=lambda one: one.number)
+    def after(self, number: int, until: int) -> list[Event]:
+        """Return all events since the one of a number, up to another one's, oldest first."""
+        with self._guard:
+            kept = [each for held in self._kept.values() for each in held]
+        return sorted(
+            (each for each in kept if number < each.number <= until), key=lambda one: one.number
+        )
