@@ -13,6 +13,7 @@ import re
 import threading
 import time
 import uuid
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -492,7 +493,7 @@ def test_events_are_numbered_as_they_are_kept() -> None:
     """Of requests at the same time the later event never has the lower number: pages rely on it."""
     events = Events()
     threads = [
-        threading.Thread(target=lambda: [events.add(_event("x")) for _ in range(500)])
+        threading.Thread(target=lambda: deque(map(events.add, map(_event, "x" * 500)), 0))
         for _ in range(4)
     ]
     for thread in threads:

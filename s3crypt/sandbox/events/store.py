@@ -56,7 +56,7 @@ class Events:
         return self._count
 
     def add(self, event: Event) -> None:
-        """Keep an event under the next number, and forget the oldest of its category if there are too many.
+        """Keep an event under the next number; forget the oldest of its category if too many are.
 
         Numbers are in the order in which events are kept, so that no page or file leaves one out.
         """
