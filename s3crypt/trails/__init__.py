@@ -54,7 +54,7 @@ __all__ = [
     "Trails",
 ]
 
-# Records that may come between two of one access. Twice as many wait, about 4 KB each.
+# Records that may come between two of one access. Twice as many wait, about 1 KB each.
 _OTHERS = 10_000
 _RIGHTS_OF_TRAIL = (
     "The trail's bucket needs s3:ListBucket and s3:GetObject, and its key kms:Decrypt."

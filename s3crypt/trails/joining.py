@@ -6,9 +6,10 @@ the object, its bucket or both. The record of S3 about the same object, of the s
 about the same time, shows the bucket where the context lacks it.
 """
 
+import marshal
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from .accesses import Access, access_of
@@ -53,38 +54,56 @@ class Joined:
     ambiguous: int = 0
 
 
-@dataclass(slots=True, eq=False)
 class Sighting:
-    """A record that waits. Its value is made once it is known to be a part of an access.
+    """A record that waits, packed. Its value is made once it is known to be a part of an access.
 
     Attributes:
-        record: The record of S3 or KMS.
-        second: When the request was made, in seconds since 1970.
-        mark: The caller's.
-        places: What the record is about.
+        shared_id: The id that the records of two accounts about one request share; None for most.
+        is_of_kms: Whether KMS made the record.
         is_partner: Whether it only completes an access that KMS's record shows.
         uses: The operations and keys of the records of KMS that were joined with it.
         number: Its place in the order in which the records came.
+        found_by: The second, and the callers and names of objects by which a record of S3 is found;
+            None while no record of KMS has been looked for.
     """
 
-    record: Record
-    second: int
-    mark: str
-    places: tuple[Place, ...]
-    is_partner: bool
-    uses: list[str] = field(default_factory=list)
-    number: int = 0
+    __slots__ = (
+        "_packed", "_record", "found_by", "is_of_kms", "is_partner", "number", "shared_id", "uses",
+    )  # fmt: skip
 
-    @classmethod
-    def of(cls, record: Record, *, is_partner: bool) -> "Sighting":
-        """Return what waits of a record."""
-        second = int(time_of(record).timestamp())
-        return cls(essence_of(record), second, mark_of(record), places_of(record), is_partner)
+    def __init__(self, record: Record, *, is_partner: bool) -> None:
+        shared_id = record.get("sharedEventID")
+        self.shared_id = shared_id if isinstance(shared_id, str) else None
+        self.is_of_kms = record["eventSource"] == "kms.amazonaws.com"
+        self.is_partner = is_partner
+        self.uses: list[str] = []
+        self.number = 0
+        self.found_by: tuple[int, list[tuple[str, str]]] | None = None
+        # Most records are never looked at again. As objects they would take 4 KB and much longer.
+        self._packed = marshal.dumps(essence_of(record))
+        self._record: Record | None = None
 
     @property
-    def is_of_kms(self) -> bool:
-        """Whether KMS made the record."""
-        return bool(self.record["eventSource"] == "kms.amazonaws.com")
+    def record(self) -> Record:
+        """The part of the record that values are made of."""
+        if self._record is None:
+            self._record = marshal.loads(self._packed)  # noqa: S302 - our own bytes
+            self._packed = b""
+        return self._record
+
+    @record.setter
+    def record(self, record: Record) -> None:
+        self._record = record
+
+    @property
+    def second(self) -> int:
+        """When the request was made, in seconds since 1970."""
+        return int(time_of(self.record).timestamp())
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """What the record is about."""
+        return places_of(self.record)
 
     @property
     def is_taken(self) -> bool:
@@ -129,23 +148,24 @@ class Join:
         self._number = 0
         self._of_kms: deque[Sighting] = deque()
         self._of_s3: deque[Sighting] = deque()
+        # The last of them, which are not found yet.
+        self._new: deque[Sighting] = deque()
         self._found = _OfS3()
         self._shared: dict[str, Sighting] = {}
 
     def add(self, seen: Sighting) -> Iterator[Access]:
         """Let a record wait; yield what is decided by now."""
-        shared_id = seen.record.get("sharedEventID")
-        if isinstance(shared_id, str):
-            if self._is_second_record(seen, shared_id):
+        if seen.shared_id is not None:
+            if self._is_second_record(seen, seen.shared_id):
                 return
-            self._shared[shared_id] = seen
+            self._shared[seen.shared_id] = seen
         self._number += 1
         seen.number = self._number
         if seen.is_of_kms:
             self._of_kms.append(seen)
         else:
             self._of_s3.append(seen)
-            self._found.add(seen)
+            self._new.append(seen)
         yield from self._decide(self._number - self._others)
 
     def end(self) -> Iterator[Access]:
@@ -155,13 +175,18 @@ class Join:
     def _decide(self, until: int) -> Iterator[Access]:
         """Decide the records of KMS up to a number, and those of S3 that none of them needs."""
         while self._of_kms and self._of_kms[0].number <= until:
+            while self._new:
+                self._found.add(self._new.popleft())
             seen = self._forgotten(self._of_kms)
             event = event_of(seen.record)
             for place in seen.places or (NOWHERE,):
                 yield self._joined(seen, event, place)
         while self._of_s3 and self._of_s3[0].number <= until - self._others:
             seen = self._forgotten(self._of_s3)
-            self._found.remove(seen)
+            if self._new and self._new[0] is seen:
+                self._new.popleft()
+            else:
+                self._found.remove(seen)
             if not seen.is_taken and not seen.is_partner:
                 # A copy is an access to its source as well.
                 event = event_of(seen.record)
@@ -170,9 +195,8 @@ class Join:
 
     def _forgotten(self, waiting: deque[Sighting]) -> Sighting:
         seen = waiting.popleft()
-        shared_id = seen.record.get("sharedEventID")
-        if isinstance(shared_id, str):
-            self._shared.pop(shared_id, None)
+        if seen.shared_id is not None:
+            self._shared.pop(seen.shared_id, None)
         return seen
 
     def _is_second_record(self, seen: Sighting, shared_id: str) -> bool:
@@ -215,21 +239,22 @@ class _OfS3:
 
     def add(self, seen: Sighting) -> None:
         """Let a record be found."""
-        for place in seen.places:
-            if place.name is not None:
-                seconds = self._seen.setdefault((seen.mark, place.name), {})
-                seconds.setdefault(seen.second, []).append(seen)
+        second, mark = seen.second, mark_of(seen.record)
+        found_by = [(mark, place.name) for place in seen.places if place.name is not None]
+        seen.found_by = second, found_by
+        for each in found_by:
+            self._seen.setdefault(each, {}).setdefault(second, []).append(seen)
 
     def remove(self, seen: Sighting) -> None:
         """Forget a record."""
-        for place in seen.places:
-            if place.name is not None:
-                seconds = self._seen[seen.mark, place.name]
-                seconds[seen.second].remove(seen)
-                if not seconds[seen.second]:
-                    del seconds[seen.second]
-                    if not seconds:
-                        del self._seen[seen.mark, place.name]
+        second, found_by = seen.found_by or (0, [])
+        for each in found_by:
+            seconds = self._seen[each]
+            seconds[second].remove(seen)
+            if not seconds[second]:
+                del seconds[second]
+                if not seconds:
+                    del self._seen[each]
 
     def find(self, of_kms: Sighting, place: Place) -> tuple[str | None, Sighting | None]:
         """Return the bucket and the nearest record of S3 that one of KMS may belong to.
@@ -257,9 +282,12 @@ class _OfS3:
         """Yield the records that fit, the nearest first, with the bucket of the object in each."""
         if place.name is None:
             return
-        seconds = self._seen.get((of_kms.mark, place.name), {})
-        near = (each for each in seconds if abs(each - of_kms.second) <= _SECONDS)
-        for second in sorted(near, key=lambda each: abs(each - of_kms.second)):
+        seconds = self._seen.get((mark_of(of_kms.record), place.name))
+        if seconds is None:
+            return
+        at = of_kms.second
+        near = (each for each in seconds if abs(each - at) <= _SECONDS)
+        for second in sorted(near, key=lambda each: abs(each - at)):
             for seen in seconds[second]:
                 for each in seen.places if _fit(of_kms, seen) else ():
                     is_it = each.name == place.name and place.bucket in (None, each.bucket)

@@ -96,4 +96,4 @@ class Reading:
         self._known[identity] = None
         if len(self._known) > _KNOWN:
             del self._known[next(iter(self._known))]
-        yield from self._join.add(Sighting.of(record, is_partner=is_partner))
+        yield from self._join.add(Sighting(record, is_partner=is_partner))

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote
 
@@ -159,10 +160,13 @@ def kind_of(record: Record) -> Kind:
     ):
         return "summary"
     version, source = record.get("eventVersion"), record.get("eventSource")
-    texts = (version, source, record.get("eventName"))
-    if not all(isinstance(each, str) for each in texts):
+    if not (
+        isinstance(version, str)
+        and isinstance(source, str)
+        and isinstance(record.get("eventName"), str)
+    ):
         return "other form"
-    if not str(version).startswith("1."):
+    if not version.startswith("1."):
         return "other version"
     if source in SERVICES and not (
         isinstance(record.get("eventID"), str) and _is_time(record.get("eventTime"))
@@ -172,8 +176,14 @@ def kind_of(record: Record) -> Kind:
 
 
 def _is_time(value: object) -> bool:
-    """Return whether a value is a time as CloudTrail writes it; such times sort as text."""
-    if not isinstance(value, str) or not _TIME.fullmatch(value):
+    return isinstance(value, str) and _is_written_time(value)
+
+
+# Many records are of the same second.
+@lru_cache(maxsize=1024)
+def _is_written_time(value: str) -> bool:
+    """Return whether a text is a time as CloudTrail writes it; such times sort as text."""
+    if not _TIME.fullmatch(value):
         return False
     try:
         datetime.fromisoformat(value)
@@ -238,7 +248,7 @@ def places_of(record: Record) -> tuple[Place, ...]:
     return _places_in_s3(record)
 
 
-def essence_of(record: Record) -> Record:
+def essence_of(record: Record) -> dict[str, Any]:
     """Return the part of a record that `event_of` reads, about half of it."""
     return {name: record[name] for name in _READ if name in record}
 
