@@ -25,7 +25,7 @@ from doctor_samples import (
 from hardening_samples import with_policy
 from tls import make_certificate, tls_relaying
 
-from s3crypt import SSEC, SSEKMS, SSES3, ClientSide, S3Crypt
+from s3crypt import SSEC, SSEKMS, SSES3, AESKeyring, ClientSide, S3Crypt
 from s3crypt.doctor import Area, Outcome, cause_of
 
 if TYPE_CHECKING:
@@ -415,7 +415,7 @@ def test_the_object_needs_a_customer_key(bucket: str) -> None:
     S3Crypt(SSEC(KEY)).put(b"x", uri)
     found = cause(uri)
     assert found.area is Area.OBJECT
-    assert found.next == f"s3crypt get {uri} --sse-c-key-file ITS_KEY_FILE"
+    assert found.next == f"s3crypt get {uri} . --sse-c-key-file ITS_KEY_FILE"
     assert cause_of(diagnose(uri, "get", SSEC(KEY))) is None
 
 
@@ -490,14 +490,14 @@ def use(request: pytest.FixtureRequest, bucket: str, kms_key: str) -> tuple[str,
 def test_the_key_is_disabled(
     use: tuple[str, Any, str], kms: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next command enables it, for a get that knows the key from the object alone."""
-    uri, _, key = use
+    """The next command enables it; which key it is, the object says."""
+    uri, mode, key = use
     kms.disable_key(KeyId=key)
     found = cause(uri)
     assert (found.area, found.name) == (Area.KEY, "KMS key")
     assert found.seen == f"{key} is disabled"
     follow(found.next, monkeypatch)
-    assert cause_of(diagnose(uri)) is None
+    assert cause_of(diagnose(uri, "get", mode, (f"kms:{key}",))) is None
 
 
 def test_the_key_is_pending_deletion(
@@ -581,6 +581,39 @@ def test_the_key_is_none_of_the_objects(bucket: str, key: str, new_key: str) -> 
     found = cause(uri, "get", ClientSide(f"kms:{new_key}"), (f"kms:{new_key}",))
     assert (found.area, found.next) == (Area.KMS, f"s3crypt get {uri} . --key kms:{key}")
     assert cause_of(diagnose(uri, "get", ClientSide(f"kms:{key}"), (f"kms:{key}",))) is None
+
+
+def test_a_client_side_object_needs_a_key(bucket: str, key: str) -> None:
+    """A get without a key is refused, so that nothing given is a fault."""
+    uri = f"s3://{bucket}/a"
+    S3Crypt(ClientSide(f"kms:{key}")).put(b"x", uri)
+    found = cause(uri)
+    assert (found.name, found.next) == ("keys of object", f"s3crypt get {uri} . --key kms:{key}")
+    S3Crypt(ClientSide(AESKeyring("n", "k", KEY))).put(b"x", uri)
+    assert cause(uri).next == f"s3crypt get {uri} . --key aes:n/k=FILE"
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "seen"),
+    [
+        ({}, {}, "it was written as 'a'"),
+        ({"bind_name": False}, {}, "it is not bound to its name"),
+        ({"context": {"team": "x"}}, {"context": {"team": "y"}}, "context has team='x', not 'y'"),
+    ],
+)
+def test_an_object_has_another_context_than_a_get_demands(
+    written: dict[str, Any], read: dict[str, Any], seen: str, s3: Any, bucket: str, key: str
+) -> None:
+    """The first bytes have the context, unverified; the get would be refused for it."""
+    mode = ClientSide(f"kms:{key}", **written)
+    S3Crypt(mode).put(b"x", f"s3://{bucket}/a")
+    s3.copy_object(Bucket=bucket, Key="b", CopySource=f"{bucket}/a")
+    assert cause_of(diagnose(f"s3://{bucket}/a", "get", mode, (f"kms:{key}",))) is None
+    name = "a" if read else "b"
+    mode = ClientSide(f"kms:{key}", **read)
+    found = cause(f"s3://{bucket}/{name}", "get", mode, (f"kms:{key}",))
+    assert (found.name, found.area) == ("context of object", Area.OBJECT)
+    assert seen in found.seen
 
 
 def test_the_key_waits_for_its_material(bucket: str, kms: Any) -> None:

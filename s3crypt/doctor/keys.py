@@ -5,7 +5,7 @@ Permissions are tried by KMS's DryRun: KMS decides and does nothing. No data key
 """
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,20 +56,54 @@ def check_keys(case: Case, services: "Services", known: "Known") -> Iterator[Dia
     for use in uses:
         yield from _of_key(use, case, services, known)
     yield from _fitting(case, services, known)
+    yield from _bound(case, known)
 
 
 def _fitting(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
     """Say whether one of the given keys is one of the client-side object's."""
     wrapped = known.info.keys if known.info else ()
-    if case.purpose != "get" or not isinstance(case.mode, ClientSide) or not wrapped:
+    # A get in a server-side mode is refused for its mode, which another check says.
+    if case.purpose != "get" or not isinstance(case.mode, ClientSide | None) or not wrapped:
+        return
+    if case.mode is None:
+        seen = f"the object is encrypted client-side, and no key is given: {', '.join(wrapped)}"
+        yield Diagnosis("keys of object", Outcome.WRONG, Area.KMS, seen, _with_key(case, wrapped))
         return
     given = [_resolved(key, services) for key in case.keys]
     if any(name == key or key.startswith(f"{name}=") for key in given for name in wrapped):
         yield Diagnosis("keys of object", Outcome.OK, Area.KMS, "one of them is given")
         return
     seen = f"none of the given keys is one of the object's: {', '.join(wrapped)}"
-    following = f"s3crypt get {shlex.quote(str(case.location))} . --key {shlex.quote(wrapped[0])}"
-    yield Diagnosis("keys of object", Outcome.WRONG, Area.KMS, seen, following)
+    yield Diagnosis("keys of object", Outcome.WRONG, Area.KMS, seen, _with_key(case, wrapped))
+
+
+def _bound(case: Case, known: "Known") -> Iterator[Diagnosis]:
+    """Say where the object's header has another encryption context than the get demands."""
+    mode, info, at = case.mode, known.info, case.location
+    if case.purpose != "get" or not isinstance(mode, ClientSide) or at is None:
+        return
+    if info is None or not info.keys:
+        return
+    uri = shlex.quote(str(at))
+    for name, wanted in mode.object_context(at.name, at.bucket).items():
+        found = info.context.get(name)
+        if found == wanted:
+            continue
+        if name != BOUND_NAME:
+            seen = f"its encryption context has {name}={found!r}, not {wanted!r}"
+            following = f"s3crypt inspect {uri}  # and give its --context, if you know it"
+        elif found is None:
+            seen, following = "it is not bound to its name", f"s3crypt get {uri} . --no-bind-name"
+        else:
+            seen = f"it was written as {found!r}: it was moved, or replaced by another object"
+            following = f"s3crypt get {uri} . --written-as OLD_NAME  # if you know who moved it"
+        yield Diagnosis("context of object", Outcome.WRONG, Area.OBJECT, seen, following)
+
+
+def _with_key(case: Case, wrapped: Sequence[str]) -> str:
+    key = wrapped[0]
+    spelled = f"{key}=FILE" if key.startswith(("aes:", "rsa:")) else key
+    return f"s3crypt get {shlex.quote(str(case.location))} . --key {shlex.quote(spelled)}"
 
 
 def _resolved(key: str, services: "Services") -> str:

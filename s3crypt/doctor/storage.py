@@ -212,7 +212,7 @@ def _unseen_object(case: Case, at: "Location", error: S3CryptError) -> Diagnosis
             Outcome.WRONG,
             Area.OBJECT,
             seen,
-            f"s3crypt {case.purpose} {shlex.quote(str(at))} --sse-c-key-file ITS_KEY_FILE",
+            f"s3crypt {_verb(case, at)} --sse-c-key-file ITS_KEY_FILE",
         )
     if is_denied(error):
         outcome = Outcome.WRONG if case.reads else Outcome.UNKNOWN
@@ -240,9 +240,14 @@ def _under_customer_key(case: Case, at: "Location") -> Diagnosis:
         "object",
         outcome,
         Area.OBJECT,
-        f"{at} is under a customer key (SSE-C), which none was given of",
-        f"s3crypt {case.purpose} {shlex.quote(str(at))} --{option} ITS_KEY_FILE",
+        f"{at} is under a customer key (SSE-C), and no key file is given",
+        f"s3crypt {_verb(case, at)} --{option} ITS_KEY_FILE",
     )
+
+
+def _verb(case: Case, at: "Location") -> str:
+    """Return the operation with its arguments, as the command takes it."""
+    return f"{case.purpose} {shlex.quote(str(at))}{' .' if case.purpose == 'get' else ''}"
 
 
 def _mode(case: Case, at: "Location", known: "Known") -> Diagnosis:
