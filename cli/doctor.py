@@ -2,11 +2,21 @@
 """`s3crypt doctor`: why a put, get or rotate fails here, and the next command."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import ModeOptions, Settings, common_options, describing_options, option
+from s3crypt.errors import ConfigError
+
+from .options import (
+    ModeOptions,
+    Settings,
+    common_options,
+    describing_options,
+    is_from_environment,
+    option,
+)
 from .output import (
     EXIT_INTEGRITY,
     EXIT_KEY,
@@ -77,10 +87,25 @@ def doctor(settings: Settings, *, uri: str | None, options: ModeOptions, purpose
         mode=options.mode_for(settings),
         keys=options.values.get("key", ()),
     )
-    diagnoses = _shown(settings, found)
+    diagnoses = _shown(settings, (_without_option(settings, each) for each in found))
     if server:
         _show_server(settings, examiner, uri)
     return _conclude(settings, diagnoses, purpose)
+
+
+def _without_option(settings: Settings, each: "Diagnosis") -> "Diagnosis":
+    """Return a diagnosis whose next step changes --endpoint-url where the command line has one.
+
+    The option precedes the variables of the shell, which the library would have changed.
+    """
+    what, _, rest = each.next.partition(" AWS_ENDPOINT_URL")
+    if not settings.endpoint_url or is_from_environment("endpoint_url"):
+        return each
+    if what == "unset":
+        return replace(each, next="Leave --endpoint-url out, or start the service there.")
+    if what == "export":
+        return replace(each, next=f"Give --endpoint-url {rest.partition('=')[2]}")
+    return each
 
 
 def _show_server(settings: Settings, examiner: "Doctor", uri: str | None) -> None:

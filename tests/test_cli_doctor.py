@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,16 @@ def test_exit_codes_say_the_kind_of_cause(
     if not value:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "")
     assert run(("doctor", uri)) == code
+
+
+def test_the_next_step_is_about_the_option_that_led_elsewhere(
+    uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The shell has no variable to unset where --endpoint-url was given."""
+    # The command sets it in this process.
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL"])
+    assert run(("doctor", uri, "--endpoint-url", f"http://127.0.0.1:{closed_port()}")) == 5
+    assert "Next: Leave --endpoint-url out, or start the service" in capsys.readouterr().out
 
 
 def test_a_denied_request_exits_with_3(s3: Any, uri: str) -> None:
