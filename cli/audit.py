@@ -226,7 +226,7 @@ def _show_responsibility(settings: Settings, report: "Report") -> None:
         for row in rows
         for duty in (row.duty,)
     ]
-    print_table(headers, cells)
+    print_table(headers, cells, folded=True)
 
 
 def _chunks(report: "Report", form: str) -> Iterator[str]:

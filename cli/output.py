@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,15 +60,39 @@ def print_script(text: str) -> None:
     _print(text)
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns on stdout, numbers to the right; cells are never cut."""
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[object]], *, folded: bool = False
+) -> None:
+    """Print aligned columns on stdout, numbers to the right; cells are never cut.
+
+    Args:
+        headers: The names of the columns.
+        rows: A cell per column.
+        folded: Print a row per paragraph, with a line per cell, on a terminal that is narrower
+            than the table.
+    """
     cells = [[_printable(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    if folded and sys.stdout.isatty() and sum(widths) + 2 * len(widths) - 2 > _columns():
+        _print_paragraphs(headers, cells)
+        return
     right = [_is_numeric([row[i] for row in cells]) for i in range(len(headers))]
     header = _join(headers, widths, right)
     _print(click.style(header, bold=True) if sys.stdout.isatty() else header)
     for row in cells:
         _print(_join(row, widths, right))
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _print_paragraphs(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    width = max(map(len, headers))
+    for row in rows:
+        for header, cell in zip(headers, row, strict=True):
+            _print(f"{click.style(f'{header:<{width}}', bold=True)}  {cell}")
+        _print("")
 
 
 def print_csv(cells: Sequence[str]) -> None:

@@ -134,7 +134,7 @@ def _print_table(search: "Search", settings: Settings) -> None:
     """Print what is found as aligned columns, a thousand rows at a time."""
     rows = iter(search)
     while some := sorted(islice(rows, _ROWS), key=lambda access: access.time):
-        print_table(_HEADERS, [_cells(access) for access in some])
+        print_table(_HEADERS, [_cells(access) for access in some], folded=True)
     tally = search.tally
     read = (
         f"{tally.records} records of {tally.files} files"

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import click
 import pytest
 import trail_samples as samples
 from s3crypt_cli.main import run
@@ -117,7 +118,10 @@ def test_a_bad_file_is_exit_code_1(trail: Path, capsys: pytest.CaptureFixture[st
     assert run(["who", URI, "--trail", str(trail)]) == 1
     out = capsys.readouterr().out
     assert "allowed" in out
-    assert "not read: breaks off" in out
+    assert f"not read: {trail / 'bad.json.gz'} breaks off" in out
+    (trail / "worse.json").write_bytes(b"x")
+    assert run(["who", URI, "--trail", str(trail)]) == 1
+    assert "not read: 2 times, such as " in capsys.readouterr().out
 
 
 def test_nothing_is_no_proof(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,6 +134,29 @@ def test_nothing_is_no_proof(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "0 accesses found" in err
 
 
+def test_no_file_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a folder has no file of a trail, the answer says so, and nothing about the files."""
+    assert run(["who", URI, "--trail", str(tmp_path)]) == 0
+    out, _ = capsys.readouterr()
+    assert out.startswith("not known: No file of a trail was found")
+    assert "data events" not in out
+
+
+def test_a_narrow_terminal_has_a_line_per_cell(
+    trail: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table that is wider than the terminal is folded; in a pipe it stays a table."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["who", URI, "--trail", str(trail)]) == 0
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert lines[0] == "time       2026-11-01T10:00:00Z"
+    assert f"object     {URI}" in lines
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run(["who", URI, "--trail", str(trail)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("2026-11-01T10:00:00Z  ")
+
+
 WRONG = [
     [],
     [URI, "--key", KEY],
@@ -139,6 +166,7 @@ WRONG = [
     [URI, "--from", "2026-11-02", "--to", "2026-11-01"],
     [URI, "--json", "--format", "csv"],
     [URI, "--trail", "none.json"],
+    ["--principal", "alice"],
 ]
 
 

@@ -5,6 +5,7 @@ A question looks at a record twice: `look` as it comes, cheaply and before a val
 and `is_answered_by` at the access that came of it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,9 @@ from .records import (
 
 Look: TypeAlias = Literal["wanted", "partner", "nameless", "other"]
 
+# An ARN, a service's name, or CloudTrail's id. The bare name of a user or role is in no record.
+_PRINCIPAL = re.compile(r"[:.]|^[A-Z0-9]{8,}$")
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -44,7 +48,8 @@ class Question:
         since, until: Only accesses in this time, both ends included.
 
     Raises:
-        ConfigError: None of the three is given, or several are, or the time is empty.
+        ConfigError: None of the three is given, or several are, the principal is a bare name, or
+            the time is empty.
     """
 
     location: Location | None = None
@@ -64,6 +69,11 @@ class Question:
             raise ConfigError(f"{self.location} names no object.", hint="s3://bucket/name")
         if self.location and self.bucket:
             raise ConfigError("The bucket of an object is a part of its URI.")
+        if self.principal and not _PRINCIPAL.search(self.principal):
+            raise ConfigError(
+                f"{self.principal!r} is no principal as CloudTrail records it.",
+                hint="Give an ARN, such as arn:aws:iam::123456789012:user/NAME.",
+            )
         if self.since and self.until and self.since > self.until:
             raise ConfigError("The time that is asked for ends before it begins.")
 

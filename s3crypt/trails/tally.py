@@ -21,7 +21,7 @@ class Gap:
     """Evidence that is there and was not read, so that accesses may be missing from the answer.
 
     Attributes:
-        cause: What is wrong with it, in a clause.
+        cause: What is wrong with it: a predicate, whose subject the examples are.
         count: How many files or records it is wrong with.
         examples: Where: names of files, a few at most.
         explanation: What it needs, or None.
@@ -45,9 +45,9 @@ class Gap:
         return " ".join(part for part in (self.explanation, remedy) if part) or None
 
     def __str__(self) -> str:
-        such = f", such as {', '.join(self.examples)}" if self.count > 1 else ""
-        one = f": {self.examples[0]}" if self.count == 1 and self.examples else ""
-        return f"{self.cause} ({self.count}{such}){one}"
+        if self.count == 1:
+            return f"{self.examples[0]} {self.cause}"
+        return f"{self.count} times, such as {', '.join(self.examples)}: {self.cause}"
 
 
 @dataclass(slots=True)
@@ -144,6 +144,12 @@ class Tally:
                     "LookupEvents finds a key's events by the resources in their records. Refused "
                     "requests whose records list none are not known from it."
                 )
+        elif not self.files:
+            yield (
+                "No file of a trail was found there for the time that is asked for: the answer is "
+                "no evidence of anything."
+            )
+            return
         elif not self.of_s3:
             yield (
                 "The files have no S3 data events. Accesses in modes without KMS are not known; "
