@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,8 +32,11 @@ from s3crypt import (
     S3Crypt,
     StorageError,
 )
+from s3crypt.audit.object_controls import Judgement
+from s3crypt.audit.object_fixes import Failed, fix_of
 from s3crypt.audit.sampling import Reservoir
-from s3crypt.audit.values import MAX_EXAMPLES, Coverage, Demands, ObjectVerdict, Verdict
+from s3crypt.audit.tallies import Scope, Tally
+from s3crypt.audit.values import MAX_EXAMPLES, Coverage, Demands, ObjectVerdict, Resource, Verdict
 from s3crypt.jobs import Journal
 
 if TYPE_CHECKING:
@@ -493,6 +497,41 @@ def test_equal_verdicts_are_one_finding(s3: Any, bucket: str, key: str, tmp_path
     assert failed.fix is not None
     assert failed.fix.text.startswith(f"s3crypt rotate -r {uri} ")
     mended(found, 14, lambda: audit(uri, demands), tmp_path / "x")
+
+
+def test_a_fix_keeps_each_object_under_its_own_keys(bucket: str) -> None:
+    """Objects that fail for one cause may be under different keys, which no line mixes."""
+    for number, name in enumerate("ab"):
+        key = bytes([number]) * 32
+        S3Crypt(ClientSide(AESKeyring("n", name, key))).put(b"x", f"s3://{bucket}/{name}")
+    fix = only(audit(f"s3://{bucket}/", Demands(signed=True)), 19).fix
+    assert fix is not None
+    lines = fix.text.splitlines()
+    assert ["aes:n/a=FILE" in line for line in lines] == [True, False]
+    assert ["aes:n/b=FILE" in line for line in lines] == [False, True]
+
+
+def test_no_line_is_about_many_objects_under_different_keys() -> None:
+    """One line for all below the prefix would put each of them under the keys of all."""
+    failed = Failed("S3CRYPT.19", "unsigned-message", ("a", "b"), "s3://acme/", (), is_whole=False)
+    assert all(line.startswith("# ") for line in fix_of(failed, Demands()).text.splitlines())
+    one = fix_of(replace(failed, abouts=("aes:n/a",)), Demands()).text
+    assert one.startswith("s3crypt rotate -r s3://acme/ ")
+
+
+def test_a_finding_does_not_depend_on_the_order_of_the_objects() -> None:
+    """Threads see objects in any order, and the evidence of two runs is compared."""
+    findings: list[Finding] = []
+    for names in (range(20), reversed(range(20))):
+        tally = Tally()
+        for number in names:
+            about = f"aes:n/{number:02}"
+            judgement = Judgement("S3CRYPT.19", Verdict.FAIL, "unsigned", "are not signed", about)
+            tally.add(judgement, 1, [(f"{number:02}", None)])
+        resource = Resource("objects", "arn:aws:s3:::acme/*", "123456789012", "us-east-1")
+        findings += tally.findings(Scope(resource, "acme", "s3://acme/", Demands(signed=True)))
+    assert findings[0] == findings[1]
+    assert findings[0].examples == tuple(f"{number:02}" for number in range(MAX_EXAMPLES))
 
 
 def test_a_finding_keeps_its_id(bucket: str) -> None:

@@ -2,13 +2,15 @@
 """The commands that mend what objects failed by. Pure.
 
 Up to ten objects are named one by one; of more, the command is about all below the prefix, and
-leaves those as they are that are as wanted. `FILE` stands for the file of a raw key, and
-`kms:alias/NAME` for a key where none is approved. A line that begins with `#` is for a person.
+leaves those as they are that are as wanted. Objects keep the keys that they are under: no line puts
+an object under another one's key. `FILE` stands for the file of a raw key, `COPY` for that of an
+object, and `kms:alias/NAME` for a key where none is approved. A line that begins with `#` is for a
+person.
 """
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from . import object_controls as controls
 from .values import Demands, Fix
@@ -19,6 +21,9 @@ _S3EC = """\
 # s3crypt does not rewrite this format. Read each object with the S3 Encryption Client V4, under the
 # commitment policy REQUIRE_ENCRYPT_ALLOW_DECRYPT, and write it again with {}."""
 _THAT_CLIENT, _S3CRYPT = "that client", "s3crypt put"
+_DIFFERENT_KEYS = """\
+# The objects are under different keys, and one line would put each of them under all of these.
+# `s3crypt inspect -r {} --json` names the keys: rotate those of each by themselves."""
 _NOT_IN_PLACE = (
     "# Versions that are not current cannot be changed: have a lifecycle rule expire them."
 )
@@ -35,6 +40,7 @@ class Failed:
         prefix: The URI that all objects begin with.
         names: URIs of some of the objects, or of all.
         is_whole: Whether they are all.
+        own: The mode or keys of each of `names`.
     """
 
     control: str
@@ -43,6 +49,14 @@ class Failed:
     prefix: str
     names: Sequence[str]
     is_whole: bool
+    own: Mapping[str, str] = field(default_factory=dict)
+
+    def by_keys(self) -> "Iterator[Failed]":
+        """Yield the objects of each set of keys by themselves."""
+        for about in self.abouts:
+            names = [name for name in self.names if self.own.get(name, about) == about]
+            if names:
+                yield replace(self, abouts=(about,), names=names)
 
     def each(self, verb: str, options: str) -> Iterator[str]:
         """Yield a line for each object, or one for all below the prefix."""
@@ -57,8 +71,18 @@ def fix_of(failed: Failed, demands: Demands) -> Fix:
     """Return what mends the objects."""
     if failed.is_whole and not failed.names:
         return Fix("command", _NOT_IN_PLACE)
-    lines = _FIXES[failed.control](failed, demands)
-    return Fix("command", "\n".join(lines))
+    return Fix("command", "\n".join(dict.fromkeys(_lines(failed, demands))))
+
+
+def _lines(failed: Failed, demands: Demands) -> Iterator[str]:
+    mend = _FIXES[failed.control]
+    if failed.control not in _KEEPING_KEYS or len(failed.abouts) < 2:
+        yield from mend(failed, demands)
+    elif failed.is_whole:
+        for each in failed.by_keys():
+            yield from mend(each, demands)
+    else:
+        yield _DIFFERENT_KEYS.format(shlex.quote(failed.prefix))
 
 
 def _mode(failed: Failed, demands: Demands) -> Iterator[str]:
@@ -124,7 +148,7 @@ def _anew(failed: Failed, get: str, put: str) -> Iterator[str]:
         return
     for uri in failed.names:
         quoted = shlex.quote(uri)
-        yield f"s3crypt get {quoted} FILE {get} && s3crypt put FILE {quoted} {put}"
+        yield f"s3crypt get {quoted} COPY {get} && s3crypt put COPY {quoted} {put}"
 
 
 def _commitment(failed: Failed, demands: Demands) -> Iterator[str]:
@@ -204,3 +228,5 @@ _FIXES: dict[str, Callable[[Failed, Demands], Iterator[str]]] = {
     controls.ESCROW: _escrow,
     controls.CUSTOMER_KEY: _customer_key,
 }
+# Their commands write objects under the keys that these are under already.
+_KEEPING_KEYS = frozenset((controls.COMMITMENT, controls.SIGNATURE, controls.NAME, controls.ESCROW))

@@ -27,10 +27,34 @@ Each: TypeAlias = Callable[[ObjectVerdict], None]
 
 @dataclass(slots=True)
 class _Group:
+    """Equal judgements. The first names and abouts by their order are kept.
+
+    Which thread came first must not change a finding: evidence of two runs is compared.
+    """
+
     judgement: Judgement
     count: int = 0
-    names: list[Named] = field(default_factory=list)
     abouts: list[str] = field(default_factory=list)
+    own: dict[Named, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[Named]:
+        """The names that are kept."""
+        return list(self.own)
+
+    def take(self, about: str, names: Iterable[Named]) -> None:
+        """Keep those of the names, and the about, that are among the first."""
+        if about not in self.abouts:
+            self.abouts = sorted((*self.abouts, about))[:_MOST_ABOUTS]
+        for name in names:
+            if len(self.own) < MAX_EXAMPLES or _order(name) < _order(next(reversed(self.own))):
+                kept = sorted((*self.own, name), key=_order)[:MAX_EXAMPLES]
+                self.own = {each: self.own.get(each, about) for each in kept}
+
+
+def _order(named: Named) -> tuple[str, str]:
+    name, version_id = named
+    return name, version_id or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +103,9 @@ class Tally:
             group.count += count
             known = self._looked_at.get(judgement.control, 0)
             self._looked_at[judgement.control] = known + count
-            if judgement.about not in group.abouts and len(group.abouts) < _MOST_ABOUTS:
-                group.abouts.append(judgement.about)
             left = iter(names)
-            first = list(islice(left, MAX_EXAMPLES - len(group.names)))
-            group.names += first
+            first = list(islice(left, MAX_EXAMPLES))
+            group.take(judgement.about, first)
             if self._each is not None and judgement.verdict is not Verdict.PASS:
                 for name, version_id in (*first, *left):
                     told = judgement.verdict, judgement.cause, judgement.words
@@ -137,7 +159,7 @@ def _finding(group: _Group, looked_at: int, scope: Scope) -> Finding:
 
 
 def _fix(group: _Group, scope: Scope) -> Fix:
-    current = [name for name, version_id in group.names if version_id is None]
+    current = {name: about for (name, version), about in group.own.items() if version is None}
     failed = Failed(
         control=group.judgement.control,
         cause=group.judgement.cause,
@@ -145,5 +167,6 @@ def _fix(group: _Group, scope: Scope) -> Fix:
         prefix=scope.prefix,
         names=tuple(f"s3://{scope.bucket}/{name}" for name in current),
         is_whole=group.count <= MAX_EXAMPLES and scope.sampled_from is None,
+        own={f"s3://{scope.bucket}/{name}": about for name, about in current.items()},
     )
     return fix_of(failed, scope.demands)
