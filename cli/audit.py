@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from s3crypt.audit.baseline import Baseline
     from s3crypt.audit.evidence import Evidence
     from s3crypt.audit.report import Report
+    from s3crypt.audit.responsibility import Row
     from s3crypt.audit.values import Coverage, Finding, ObjectVerdict
 
 _HELP = """Judge buckets, keys, policies and objects, and report what is out of line.
@@ -218,15 +219,23 @@ def _show_responsibility(settings: Settings, report: "Report") -> None:
     if settings.json:
         for row in rows:
             print_json({**asdict(row.duty), "verdict": row.verdict, "passed": row.passed,
-                        "failed": row.failed, "unknown": row.unknown})  # fmt: skip
+                        "failed": row.failed, "unknown": row.unknown,
+                        "judged": row.judged})  # fmt: skip
         return
     headers = ("mode", "duty", "owner", "what", "verdict", "controls")
     cells = [
-        (duty.mode, duty.duty, duty.owner, duty.what, row.verdict or "-", ", ".join(duty.controls))
+        (duty.mode, duty.duty, duty.owner, duty.what, row.verdict or "-", _controls(row))
         for row in rows
         for duty in (row.duty,)
     ]
     print_table(headers, cells, folded=True)
+
+
+def _controls(row: "Row") -> str:
+    """Return the controls that were judged; in parentheses those that were not."""
+    others = [each for each in row.duty.controls if each not in row.judged]
+    left_out = f"(not judged: {', '.join(others)})" if others else ""
+    return " ".join(filter(None, (", ".join(row.judged), left_out)))
 
 
 def _chunks(report: "Report", form: str) -> Iterator[str]:

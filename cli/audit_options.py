@@ -104,7 +104,11 @@ class Asked:
         if given and not self.with_objects:
             raise ConfigError(
                 f"--{given[0].replace('_', '-')} is about objects, which are not looked at.",
-                hint="Name a bucket, or give --objects.",
+                hint=(
+                    "Name a bucket, or give --objects."
+                    if self.objects is None
+                    else "Leave --no-objects out."
+                ),
             )
         self._check_runs()
 
@@ -319,5 +323,7 @@ def _uri(target: str) -> str:
     uri = target if target.startswith("s3://") else f"s3://{target}"
     name, slash, rest = uri.removeprefix("s3://").partition("/")
     if not target.startswith("s3://") and slash:
-        raise ConfigError(f"{target} names no bucket.", hint=f"Write s3://{name}/{rest}")
+        raise ConfigError(
+            f"{target} names no bucket.", hint=f"Write s3://{name}/{rest.rstrip('/')}/"
+        )
     return uri if slash else f"{uri}/"

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from s3crypt.aws_errors import reply_headers
-from s3crypt.errors import ConfigError, S3CryptError, StorageError
+from s3crypt.errors import ConfigError, ObjectNotFoundError, S3CryptError, StorageError
 from s3crypt.requests import call
 from s3crypt.unseen import Unseen
 
@@ -110,7 +110,16 @@ def region_of(client: "S3Client", bucket: str) -> str:
         StorageError: There is no such bucket (code `404`), it is in another Region than the client
             (`301`, `AuthorizationHeaderMalformed`), or it is not the caller's to look at (`403`).
     """
-    reply = call(client, "head_bucket", {"Bucket": bucket}, f"s3://{bucket}")
+    try:
+        reply = call(client, "head_bucket", {"Bucket": bucket}, f"s3://{bucket}")
+    except ObjectNotFoundError as error:
+        # A HEAD has no body that says what is missing.
+        raise ObjectNotFoundError(
+            f"s3://{bucket}: no such bucket",
+            hint="Check the name; `aws s3 ls` lists the buckets of the account.",
+            code=error.code,
+            request_id=error.request_id,
+        ) from error.__cause__
     return str(reply.get("BucketRegion") or client.meta.region_name)
 
 
