@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .output import counted
+
 if TYPE_CHECKING:
     from s3crypt.audit.report import Report
     from s3crypt.audit.values import Finding
@@ -43,7 +45,7 @@ def summary(report: "Report") -> str:
     worst = f" ({', '.join(severities)})" if severities else ""
     resources = len({finding.resource for finding in report.findings})
     return (
-        f"{len(report.findings):,} findings about {resources:,} resources: "
+        f"{counted(len(report.findings), 'finding')} about {counted(resources, 'resource')}: "
         f"{counts['open']:,} open{worst}, {counts['unknown']:,} unknown, "
         f"{counts['accepted']:,} accepted, {counts['pass']:,} pass"
     )
@@ -58,9 +60,9 @@ def _finding(report: "Report", finding: "Finding") -> Iterator[str]:
         yield from _wrapped(f"{name}: {value}", indent="    ")
     if finding.fix:
         yield f"    mend it with{' this policy' if finding.fix.kind == 'policy' else ''}:"
-        # Never wrapped. Of several lines each stands as it is: within a here-document spaces count.
-        lines = finding.fix.text.splitlines()
-        yield from lines if len(lines) > 1 else [f"    {line}" for line in lines]
+        # Never wrapped. Within a here-document spaces count.
+        indent = "" if "<<" in finding.fix.text else "    "
+        yield from (f"{indent}{line}" for line in finding.fix.text.splitlines())
 
 
 def _facts(report: "Report", finding: "Finding") -> Iterator[tuple[str, str]]:

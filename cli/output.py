@@ -55,6 +55,11 @@ def print_wrapped(text: str) -> None:
         print_line(f"  {line}")
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, such as `1 file` or `2,000 files`."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def print_script(text: str) -> None:
     """Print on stdout, as it is, what a shell is to read."""
     _print(text)

@@ -14,7 +14,7 @@ from s3crypt.errors import ConfigError
 from s3crypt.location import Location
 
 from .options import Settings, common_options, option
-from .output import EXIT_OTHER, print_csv, print_json, print_line, print_table, say
+from .output import EXIT_OTHER, counted, print_csv, print_json, print_line, print_table, say
 from .remedies import words_for
 
 if TYPE_CHECKING:
@@ -136,14 +136,12 @@ def _print_table(search: "Search", settings: Settings) -> None:
     while some := sorted(islice(rows, _ROWS), key=lambda access: access.time):
         print_table(_HEADERS, [_cells(access) for access in some], folded=True)
     tally = search.tally
-    read = (
-        f"{tally.records} records of {tally.files} files"
-        if tally.files
-        else (f"{tally.records} records")
-    )
+    read = counted(tally.records, "record")
+    if tally.files:
+        read += f" of {counted(tally.files, 'file')}"
     span = f", of S3 and KMS from {tally.first} to {tally.last}" if tally.first else ""
     if not settings.quiet:
-        say(f"{tally.accesses} accesses found in {read}{span}.")
+        say(f"{counted(tally.accesses, 'access', 'accesses')} found in {read}{span}.")
         for remark in _remarks(search):
             say(remark)
     for line in search.limits:

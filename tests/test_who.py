@@ -62,7 +62,7 @@ def test_a_table(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ):  # fmt: skip
         assert cell in row
     assert all(line.startswith("not known: ") for line in rest)
-    assert "1 accesses found in 4 records of 1 files" in err
+    assert "1 access found in 4 records of 1 file" in err
 
 
 def test_what_a_cached_data_key_hides_is_said(

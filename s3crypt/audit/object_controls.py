@@ -230,8 +230,8 @@ def _key(_: str, seen: Sighting, rules: Rules, __: _Keys) -> Judgement | None:
     names = _keys(seen)
     for key in names:
         if key not in approved:
-            words = f"are under {key}, which is not approved"
             layer = str(seen.server_mode) if key == seen.kms_key else CLIENT
+            words = f"are in mode {layer} under {key}, which is not approved"
             return _failed(KEY, f"key-not-approved:{layer}:{key}", words, key)
     if _has_unseen_key(seen):
         return _hidden_key(KEY, seen)
@@ -248,7 +248,8 @@ def _state(_: str, seen: Sighting, __: Rules, keys: _Keys) -> Judgement | None:
             is_one_of_several = layer == CLIENT and others
             end = "; another key opens them too" if is_one_of_several else ""
             cause = f"{cause}:{layer}:{arn}"
-            return _failed(STATE, cause, f"are under {arn}, which {words}{end}", arn)
+            words = f"are in mode {layer} under {arn}, which {words}{end}"
+            return _failed(STATE, cause, words, arn)
     for arn in arns:
         if keys[arn].state is None:
             hidden = f"the state of {arn} is not known, as {keys[arn].hidden}"
