@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 from s3crypt.objects.sightings import UNSEEN, Sighting
 
@@ -19,6 +20,7 @@ COMMITMENT, SIGNATURE, NAME = "S3CRYPT.18", "S3CRYPT.19", "S3CRYPT.20"
 ESCROW, CUSTOMER_KEY = "S3CRYPT.21", "S3CRYPT.22"
 
 CLIENT = "client"
+_LONGEST_CODE = 60
 GONE = "Gone"
 """The state of a key that KMS does not know any more."""
 
@@ -154,8 +156,12 @@ def applicable(demands: Demands) -> tuple[str, ...]:
 
 
 def slug(text: str) -> str:
-    """Return a short code made of a text's words."""
-    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-")
+    """Return a short code made of a text's words; two texts have two codes."""
+    words = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+    if len(words) <= _LONGEST_CODE:
+        return words
+    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{words[:_LONGEST_CODE].rstrip('-')}-{digest}"
 
 
 def unseen(
@@ -182,6 +188,12 @@ def _keys(seen: Sighting) -> tuple[str, ...]:
     """Return the names of all keys that an object is under; KMS keys by their ARNs."""
     server = (seen.kms_key,) if seen.kms_key else ()
     return (*server, *(key.removeprefix("kms:") for key in seen.keys or ()))
+
+
+def _is_unnamed(key: str) -> bool:
+    """Return whether a KMS key may have wrapped the data key that nothing can be asked about."""
+    may_be_of_kms = key.startswith(("kms:", "aws-kms", "unknown:"))
+    return may_be_of_kms and not key.startswith("kms:arn:")
 
 
 def _has_unseen_key(seen: Sighting) -> bool:
@@ -248,8 +260,9 @@ def _state(_: str, seen: Sighting, __: Rules, keys: _Keys) -> Judgement | None:
             is_one_of_several = layer == CLIENT and others
             end = "; another key opens them too" if is_one_of_several else ""
             cause = f"{cause}:{layer}:{arn}"
-            words = f"are in mode {layer} under {arn}, which {words}{end}"
-            return _failed(STATE, cause, words, arn)
+            return _failed(STATE, cause, f"are under {arn}, which {words}{end}", arn)
+    if any(_is_unnamed(key) for key in seen.keys or ()):
+        return unseen(STATE, "the header names a key of which KMS cannot be asked")
     for arn in arns:
         if keys[arn].state is None:
             hidden = f"the state of {arn} is not known, as {keys[arn].hidden}"
@@ -266,6 +279,8 @@ def _material(_: str, seen: Sighting, rules: Rules, keys: _Keys) -> Judgement | 
     if _has_unseen_key(seen):
         return _hidden_key(MATERIAL, seen)
     arns = kms_keys(seen)
+    if any(_is_unnamed(key) for key in seen.keys or ()):
+        return unseen(MATERIAL, _NO_IDS)
     if not arns:
         return None
     oldest = rules.now - timedelta(days=days)

@@ -15,7 +15,11 @@ from dataclasses import dataclass, field, replace
 from . import object_controls as controls
 from .values import Demands, Fix
 
+OTHERS = "others"
+"""The cause of objects that failed for more reasons than are counted apart."""
+
 _ANY_KEY = "kms:alias/NAME"
+_SEVERAL = "# These objects failed for many reasons. Mend the findings above, and audit again."
 _UPLOADED_ANEW = "# Fetched and stored anew, an object loses its tags and its metadata."
 _S3EC = """\
 # s3crypt does not rewrite this format. Read each object with the S3 Encryption Client V4, under the
@@ -71,25 +75,17 @@ def fix_of(failed: Failed, demands: Demands) -> Fix:
     """Return what mends the objects."""
     if failed.is_whole and not failed.names:
         return Fix("command", _NOT_IN_PLACE)
-    return Fix("command", "\n".join(dict.fromkeys(_lines(failed, demands))))
-
-
-def _lines(failed: Failed, demands: Demands) -> Iterator[str]:
-    mend = _FIXES[failed.control]
-    if failed.control not in _KEEPING_KEYS or len(failed.abouts) < 2:
-        yield from mend(failed, demands)
-    elif failed.is_whole:
-        for each in failed.by_keys():
-            yield from mend(each, demands)
-    else:
-        yield _DIFFERENT_KEYS.format(shlex.quote(failed.prefix))
+    if failed.cause == OTHERS:
+        return Fix("command", _SEVERAL)
+    lines = _FIXES[failed.control](failed, demands)
+    return Fix("command", "\n".join(lines))
 
 
 def _mode(failed: Failed, demands: Demands) -> Iterator[str]:
     target = next((each for each in _TARGETS if each in demands.modes), "sse-c")
     to = _TARGETS.get(target, "--mode sse-c --sse-c-key-file FILE")
     if target in ("sse-kms", "dsse-kms", controls.CLIENT):
-        to += f" --key {_approved(demands) or _ANY_KEY}"
+        to += f" --key {shlex.quote(_approved(demands) or _ANY_KEY)}"
     source = failed.cause.removeprefix("mode-").removesuffix("-claimed")
     if source == controls.CLIENT:
         to += f" --from-mode client {_keys('--from-key', failed.abouts)}"
@@ -115,14 +111,15 @@ def _key(failed: Failed, demands: Demands) -> Iterator[str]:
 def _to_key(failed: Failed, key: str) -> str:
     _, layer, old = failed.cause.removesuffix("-claimed").split(":", 2)
     if layer != controls.CLIENT:
-        return f"--mode {layer} --key {key}"
-    return f"--mode client --key {key} {_keys('--from-key', [old])}"
+        return f"--mode {layer} --key {shlex.quote(key)}"
+    return f"--mode client --key {shlex.quote(key)} {_keys('--from-key', [old])}"
 
 
 def _state(failed: Failed, demands: Demands) -> Iterator[str]:
     kind, _, arn = failed.cause.removesuffix("-claimed").split(":", 2)
-    region = arn.split(":")[3]
-    named = f"--key-id {arn} --region {region}"
+    # Whoever writes an object chooses the names of keys in its header.
+    region = shlex.quote(arn.split(":")[3])
+    named = f"--key-id {shlex.quote(arn)} --region {region}"
     if kind == "key-gone":
         yield "# Nothing opens these objects: restore them from a copy under another key."
         return

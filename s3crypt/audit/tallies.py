@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from .controls import CONTROLS
 from .object_controls import Judgement
-from .object_fixes import Failed, fix_of
+from .object_fixes import OTHERS, Failed, fix_of
 from .values import MAX_EXAMPLES, Demands, Finding, Fix, ObjectVerdict, Resource, Verdict
 
 Named: TypeAlias = tuple[str, str | None]
@@ -21,6 +21,11 @@ Named: TypeAlias = tuple[str, str | None]
 # Objects under so many different keys are counted apart; those under further keys together.
 _MOST_GROUPS = 500
 _MOST_ABOUTS = 10
+_WORDS_OF_OTHERS = {
+    Verdict.PASS: "pass for other reasons",
+    Verdict.FAIL: "fail for other keys or modes",
+    Verdict.UNKNOWN: "cannot be judged: there are too many reasons to count each",
+}
 
 Each: TypeAlias = Callable[[ObjectVerdict], None]
 
@@ -113,9 +118,10 @@ class Tally:
 
     def _group(self, judgement: Judgement) -> _Group:
         key = (judgement.control, judgement.verdict, judgement.cause)
-        if key not in self._groups and len(self._groups) >= _MOST_GROUPS:
-            kind = judgement.cause.partition(":")[0]
-            judgement = replace(judgement, cause=f"{kind}:others", words="fail for other keys")
+        is_new = judgement.cause and key not in self._groups
+        if is_new and len(self._groups) >= _MOST_GROUPS:
+            words = _WORDS_OF_OTHERS[judgement.verdict]
+            judgement = replace(judgement, cause=OTHERS, words=words)
             key = (judgement.control, judgement.verdict, judgement.cause)
         return self._groups.setdefault(key, _Group(judgement))
 

@@ -164,7 +164,7 @@ class Finding:
     def id(self) -> str:
         """The same for the same control, resource and cause in every run: 32 hex digits."""
         parts = (self.control.id, self.resource.arn, self.cause)
-        return sha256("\0".join(parts).encode()).hexdigest()[:32]
+        return sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judgements of objects without a server: what many of them become, and what a header hides."""
+
+import random
+import shlex
+from datetime import UTC, datetime
+
+import pytest
+
+from s3crypt.audit.object_controls import KeyState, Rules, judge, slug
+from s3crypt.audit.tallies import Scope, Tally
+from s3crypt.audit.values import Demands, Finding, Resource, Verdict
+from s3crypt.objects.sightings import Sighting
+
+ACCOUNT = "111122223333"
+KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b6a"
+SCOPE = Scope(
+    Resource("objects", "arn:aws:s3:::acme/*", ACCOUNT, "us-east-1"),
+    "acme",
+    "s3://acme/",
+    Demands(),
+)
+
+
+def found(sightings: dict[str, Sighting], states: dict[str, KeyState]) -> list[Finding]:
+    """Return the findings about objects as they were seen."""
+    rules, tally = Rules(Demands(), (), datetime.now(UTC)), Tally()
+    for name, seen in sightings.items():
+        for judgement in judge(name, seen, rules, states):
+            tally.add(judgement, 1, [(name, None)])
+    return list(tally.findings(SCOPE))
+
+
+def of(findings: list[Finding], control: str) -> list[Finding]:
+    """Return the findings of one control."""
+    return [each for each in findings if each.control.id == control]
+
+
+def test_objects_under_more_keys_than_are_counted_apart_stay_failed() -> None:
+    """The keys beyond the bound share one finding, whose fix names no key."""
+    arns = [KEY.replace("8a1f0c7e", f"{number:08x}") for number in range(502)]
+    sightings = {arn: Sighting(server_mode="sse-kms", kms_key=arn, layer="none") for arn in arns}
+    failed = of(found(sightings, dict.fromkeys(arns, KeyState("Disabled"))), "S3CRYPT.16")
+    assert sum(each.count for each in failed) == len(arns)
+    (last,) = (each for each in failed if each.cause == "others")
+    assert last.fix is not None
+    assert last.fix.text.startswith("#")
+
+
+def test_a_bound_on_reasons_makes_no_failure_of_what_is_unknown() -> None:
+    """What cannot be judged for too many reasons says so, and stays unknown."""
+    arns = [KEY.replace("8a1f0c7e", f"{number:08x}") for number in range(502)]
+    sightings = {arn: Sighting(server_mode="sse-kms", kms_key=arn, layer="none") for arn in arns}
+    unknown = of(
+        found(sightings, {arn: KeyState(hidden="KMS failed") for arn in arns}), "S3CRYPT.16"
+    )
+    assert {each.verdict for each in unknown} == {Verdict.UNKNOWN}
+    assert not [each for each in unknown if "fail" in each.seen.partition("as KMS")[0]]
+
+
+def test_unknown_for_two_keys_is_two_findings() -> None:
+    """Long reasons that begin alike have two causes: no finding speaks for another key."""
+    other = KEY.replace("8a1f0c7e", "8a1f0c7f")
+    sightings = {
+        key: Sighting(server_mode="sse-kms", kms_key=key, layer="none") for key in (KEY, other)
+    }
+    states = dict.fromkeys((KEY, other), KeyState(hidden="KMS refuses to describe it"))
+    unknown = of(found(sightings, states), "S3CRYPT.16")
+    assert [(each.count, each.examples[0] in each.seen) for each in unknown] == [(1, True)] * 2
+    assert slug("x" * 61) != slug("x" * 62)
+
+
+@pytest.mark.parametrize("name", ["kms:8a1f0c7e", "aws-kms-hierarchy:branch", "unknown:x/y"])
+def test_a_key_that_a_header_names_without_its_arn_is_unknown(name: str) -> None:
+    """Nothing can be asked about the key, so that a good key beside it proves nothing."""
+    seen = Sighting(server_mode="sse-s3", layer="message", keys=(f"kms:{KEY}", name))
+    (state,) = of(found({"a": seen}, {KEY: KeyState("Enabled")}), "S3CRYPT.16")
+    assert state.verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("state", ["Disabled", "PendingDeletion"])
+def test_a_key_that_a_header_names_is_quoted_in_commands(state: str) -> None:
+    """The writer of an object chooses the names of its keys, and no part of a command."""
+    evil = f"arn:aws:kms:us-east-1; true:{ACCOUNT}:key/a $(touch {random.random()})"
+    seen = Sighting(server_mode="sse-s3", layer="message", keys=(f"kms:{evil}",))
+    (failed,) = of(found({"a": seen}, {evil: KeyState(state)}), "S3CRYPT.16")
+    assert failed.fix is not None
+    for line in failed.fix.text.splitlines():
+        words = shlex.split(line)
+        assert words[words.index("--key-id") + 1] == evil
