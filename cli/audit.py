@@ -3,13 +3,16 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
+
+from s3crypt.errors import ConfigError
 
 from .audit_options import Asked, arguments_of, audit_options
 from .audit_text import summary, text
@@ -41,6 +44,10 @@ s3crypt audit acme
 s3crypt audit s3://acme/2026/ --approve sse-kms --approve kms:alias/reports --sample 1000
 s3crypt audit --account --format html --output audit.html
 """
+
+# The journal's item that has the moment at which its audit began.
+_BEGAN = "began"
+_JOURNAL_DAYS = 7
 
 
 @click.command(help=_HELP, short_help="Report what is out of line, and what mends it.")
@@ -89,17 +96,18 @@ def _report(
         observe=evidence.observe if evidence else None,
     )
     began, identity = datetime.now(UTC), auditor.identity
+    account = identity.caller.account or ""
     with ExitStack() as stack:
-        found = _Found(asked, settings, stack)
+        found = _Found(asked, settings, account, stack)
         findings = [finding for finding in found.by(auditor) if asked.wants(finding.control.id)]
     run = Run(
         identity=identity.arn,
-        account=identity.caller.account or "",
+        account=account,
         region=settings.session.region_name or "",
         arguments=arguments_of(click.get_current_context()),
-        began=began,
+        began=found.resumed or began,
         ended=datetime.now(UTC),
-        objects=tuple(found.covered),
+        notes=tuple(found.notes()),
     )
     return make_report(run, findings, baseline)
 
@@ -110,22 +118,33 @@ class _Found:
     Args:
         asked: What to judge.
         settings: How to report.
+        account: The caller's.
         stack: Closes the journal, the list and the line of progress.
 
     Attributes:
-        covered: How many objects of each bucket or prefix were looked at.
+        resumed: When the audit began that goes on here; None if this one is new.
     """
 
-    def __init__(self, asked: Asked, settings: Settings, stack: ExitStack) -> None:
+    def __init__(self, asked: Asked, settings: Settings, account: str, stack: ExitStack) -> None:
         self._asked = asked
         self._demands = asked.demands(settings)
-        self._journal = stack.enter_context(_journal(asked, settings))
+        told = {"account": account, "keys": [_digest(key) for key in self._demands.key_files]}
+        self._journal = stack.enter_context(_journal(asked, settings, told))
+        self.resumed = _begin(self._journal)
         self._each = stack.enter_context(_listing(asked))
         self._count = 0
         self.covered: list[Coverage] = []
         self._resources: dict[str, None] = {}
         if not settings.silent and sys.stderr.isatty():
             stack.enter_context(drawn(self._line))
+
+    def notes(self) -> Iterator[str]:
+        """Yield what the reader of the report should know, a sentence each."""
+        if self.resumed is not None:
+            yield (
+                f"This audit began on {self.resumed:%Y-%m-%d at %H:%M} UTC and was resumed from "
+                "its journal: what had been judged by then was not looked at again."
+            )
 
     def by(self, auditor: "Auditor") -> Iterator["Finding"]:
         """Yield an auditor's findings: of the configuration, then of the objects."""
@@ -166,15 +185,45 @@ class _Found:
 
 
 @contextmanager
-def _journal(asked: Asked, settings: Settings) -> "Iterator[Journal | None]":
+def _journal(
+    asked: Asked, settings: Settings, told: Mapping[str, object]
+) -> "Iterator[Journal | None]":
     if asked.journal is None:
         yield None
         return
     from s3crypt import Journal  # noqa: PLC0415 - SQLite takes 10 ms
 
-    told = {name: str(getattr(settings, name)) for name in ("profile", "region", "endpoint_url")}
-    with Journal.open(asked.journal, {"verb": "audit", "asked": asked.told(), **told}) as journal:
+    names = ("profile", "region", "endpoint_url")
+    where = {name: str(getattr(settings, name)) for name in names}
+    job = {"verb": "audit", "asked": asked.told(), **where, **told}
+    with Journal.open(asked.journal, job) as journal:
         yield journal
+
+
+def _begin(journal: "Journal | None") -> datetime | None:
+    """Return when the audit of a journal began, or note that it begins now and return None.
+
+    Raises:
+        ConfigError: It began so long ago that its notes prove nothing any more.
+    """
+    if journal is None:
+        return None
+    now, noted = datetime.now(UTC), journal.detail_of(_BEGAN)
+    if noted is None:
+        journal.note(_BEGAN, _BEGAN, now.isoformat())
+        return None
+    began = datetime.fromisoformat(noted)
+    if now - began > timedelta(days=_JOURNAL_DAYS):
+        raise ConfigError(
+            f"The audit of this journal began on {began:%Y-%m-%d}: what it noted may have changed.",
+            hint=f"A journal counts for {_JOURNAL_DAYS} days. Delete it, or name another file.",
+        )
+    return began
+
+
+def _digest(key: bytes) -> str:
+    """Return what tells a key from others; nothing of a random key can be learnt from it."""
+    return sha256(b"s3crypt audit " + key).hexdigest()[:16]
 
 
 @contextmanager

@@ -560,6 +560,39 @@ def test_a_resumed_run_asks_for_nothing_again(bucket: str, key: str, tmp_path: P
     assert of(before, 18) == of(after, 18)
 
 
+def test_a_resumed_run_asks_again_for_what_was_refused(bucket: str, tmp_path: Path) -> None:
+    """A journal keeps no refusal: with the permission, the next run sees the object."""
+    put(ClientSide(AES), f"s3://{bucket}/a")
+    with refusing("GET", "HEAD"), Journal.open(tmp_path / "journal", {"job": 1}) as journal:
+        before = audit(f"s3://{bucket}/", journal=journal)
+    with Journal.open(tmp_path / "journal", {"job": 1}) as journal:
+        after = audit(f"s3://{bucket}/", journal=journal)
+    assert verdicts(before, 18) == {"unknown": 1}
+    assert verdicts(after, 18) == {"pass": 1}
+
+
+def test_an_object_that_comes_back_is_looked_at(s3: Any, bucket: str, tmp_path: Path) -> None:
+    """A journal does not keep that an object was gone, which its ETag says nothing of."""
+    demands = Demands(modes=frozenset({"sse-kms"}))
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x")
+    gone = Answer(
+        404, {"content-type": "application/xml"}, b"<Error><Code>NoSuchKey</Code></Error>"
+    )
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        return gone if asked.path.strip("/").count("/") > 0 else forward()
+
+    with (
+        watched(spoil),
+        Journal.open(tmp_path / "journal", {"job": 1}) as journal,
+    ):
+        before = audit(f"s3://{bucket}/", demands, journal=journal)
+    with Journal.open(tmp_path / "journal", {"job": 1}) as journal:
+        after = audit(f"s3://{bucket}/", demands, journal=journal)
+    assert verdicts(before, 14) == {}
+    assert verdicts(after, 14) == {"fail": 1}
+
+
 _AUDIT = """
 import sys
 sys.path.insert(0, sys.argv[3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -364,9 +365,50 @@ def test_a_journal_spares_requests(
         code, lines = audited(capsys, *words)
     with watched() as second:
         code_again, lines_again = audited(capsys, *words)
+    note = lines_again.pop(-2)
     assert (code, lines[:-1]) == (code_again, lines_again[:-1])
+    assert "was resumed from its journal" in note["note"]
+    assert lines_again[-1]["began"][:16] == lines[-1]["began"][:16]
     assert len(second.asked) < len(first.asked)
     assert run(["audit", *words, "--approve", "sse-kms"]) == 2
+
+
+def test_a_journal_counts_for_a_week(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, acme: str
+) -> None:
+    """What an older one noted may have changed: it is refused, not reported as of today."""
+    words = ["audit", acme, "--no-objects", "--journal", str(tmp_path / "journal")]
+    assert run(words) == 0
+    long_ago = (datetime.now(UTC) - timedelta(days=8)).isoformat()
+    with sqlite3.connect(tmp_path / "journal") as file:
+        file.execute("UPDATE items SET detail = ? WHERE action = 'began'", (long_ago.encode(),))
+    file.close()
+    assert run(words) == 2
+    assert "may have changed" in capsys.readouterr().err
+
+
+def test_a_journal_is_of_one_account_and_one_customer_key(tmp_path: Path, acme: str) -> None:
+    """Another account's verdicts, or those by another key in the same file, are no answer."""
+    key = tmp_path / "key"
+    key.write_bytes(bytes(32))
+    words = ["audit", acme, "--sse-c-key-file", str(key), "--journal", str(tmp_path / "journal")]
+    assert run(words) == 0
+    assert bytes(32).hex().encode() not in (tmp_path / "journal").read_bytes()
+    key.write_bytes(bytes(31) + b"x")
+    assert run(words) == 2
+    key.write_bytes(bytes(32))
+    assert run(words) == 0
+
+    def as_another(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if b"GetCallerIdentity" not in asked.body:
+            return answer
+        body = answer.body.replace(b"123456789012", b"444455556666")
+        assert body != answer.body
+        return type(answer)(answer.status, dict(answer.headers), body)
+
+    with watched(as_another):
+        assert run(words) == 2
 
 
 # --- the help ----------------------------------------------------------------------------------

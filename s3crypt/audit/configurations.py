@@ -216,7 +216,7 @@ class Configurations:
             if detail is not None:
                 return _Judged.of(detail)
             judged = work(item)
-            if judged.is_whole:
+            if judged.findings and judged.is_whole:
                 journal.note(key, _JUDGED, judged.to_json())
             return judged
 

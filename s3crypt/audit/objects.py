@@ -55,7 +55,7 @@ Look: TypeAlias = Literal["inventory", "head", "header"]
 STALE_DAYS = 8
 """Days after which an inventory proves nothing any more; a weekly one is at most so old."""
 
-_SEEN, _ABSENT = "seen", "null"
+_SEEN = "seen"
 # What S3 answers where the caller may not list a bucket, or asks in another Region.
 _UNLISTED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "PermanentRedirect", "301"})
 
@@ -71,6 +71,7 @@ class ObjectOptions(TypedDict, total=False):
     Attributes:
         jobs: Objects under way at once, at most.
         journal: Keeps what was seen; a run that is resumed counts that again without a request.
+            What S3 refused to show, or failed to, is asked for again.
         sample: Look at so many objects, drawn at random from all.
         seed: Draws the same sample again; it is reported with the sample.
         inventory: The URI of an S3 Inventory manifest, in place of a listing.
@@ -383,14 +384,14 @@ class _Audit:
         key = f"{candidate.location} {candidate.version_id or ''}"
         noted = journal.detail_of(key, candidate.etag) if journal else None
         if noted is not None:
-            seen = None if noted == _ABSENT else Sighting.load(noted)
+            seen: Sighting | None = Sighting.load(noted)
         else:
             keys = [SSEC(each) for each in self.demands.key_files]
             by_head = self.look == "head"
             seen = sight(self.reach.objects, candidate, customer_keys=keys, by_head=by_head)
-            if journal:
-                told = _ABSENT if seen is None else seen.dump()
-                journal.note(key, _SEEN, told, version=candidate.etag)
+            # An object that is gone may come back with the ETag that it had.
+            if journal and seen is not None and seen.is_settled:
+                journal.note(key, _SEEN, seen.dump(), version=candidate.etag)
         return None if seen is None else (seen, self.states.of_all(seen))
 
     def _of_inventory_alone(self, mode: str | None, status: str | None) -> Iterator[Judgement]:

@@ -35,6 +35,7 @@ UNSEEN = "unknown"
 # The header of a message with several keys; a longer one takes another request.
 _FIRST_LENGTH = 4 * 2**10
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_FAILED = "S3 failed"
 _KMS_CONTEXT_KEY = "kms_cmk_id"
 
 
@@ -69,6 +70,11 @@ class Sighting:
     bound_name: str | None = None
     hidden: str = ""
     denied: tuple[str, ...] = ()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether another look would show the same: nothing was refused, and no request failed."""
+        return not self.denied and not self.hidden.startswith(_FAILED)
 
     def dump(self) -> str:
         """Return the sighting as one line of JSON, without the fields that have their defaults."""
@@ -155,7 +161,7 @@ def sight(
             raise
         if http_status(error) == HTTPStatus.METHOD_NOT_ALLOWED:
             return None
-        return Sighting(hidden=f"S3 failed ({error.code or type(error).__name__})")
+        return Sighting(hidden=f"{_FAILED} ({error.code or type(error).__name__})")
 
 
 def _by_get(objects: Objects, candidate: Candidate, key: Mapping[str, object]) -> Sighting | None:
