@@ -60,9 +60,9 @@ def _finding(report: "Report", finding: "Finding") -> Iterator[str]:
         yield from _wrapped(f"{name}: {value}", indent="    ")
     if finding.fix:
         yield f"    mend it with{' this policy' if finding.fix.kind == 'policy' else ''}:"
-        # Never wrapped. Within a here-document spaces count.
-        indent = "" if "<<" in finding.fix.text else "    "
-        yield from (f"{indent}{line}" for line in finding.fix.text.splitlines())
+        # Never wrapped. Of several lines each stands as it is: within a here-document spaces count.
+        lines = finding.fix.text.split("\n")
+        yield from lines if len(lines) > 1 else [f"    {line}" for line in lines]
 
 
 def _facts(report: "Report", finding: "Finding") -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,8 +32,7 @@ from s3crypt import (
     S3Crypt,
     StorageError,
 )
-from s3crypt.audit.object_controls import Judgement
-from s3crypt.audit.object_fixes import Failed, fix_of
+from s3crypt.audit.report import Run, make_report
 from s3crypt.audit.sampling import Reservoir
 from s3crypt.audit.tallies import Scope, Tally
 from s3crypt.audit.values import MAX_EXAMPLES, Coverage, Demands, ObjectVerdict, Resource, Verdict
@@ -640,6 +639,19 @@ def test_a_sample_says_its_size(s3: Any, bucket: str) -> None:
     assert (first.count, first.looked_at, first.sampled_from) == (7, 7, 30)
     assert sorted(first.examples) == sorted(again.examples)
     assert "a sample of 7 of 30, seed 5" in first.seen
+
+
+def test_the_objects_of_a_control_are_not_the_sample(s3: Any, bucket: str) -> None:
+    """Of 5 sampled objects one is client-side: no number makes that one the sample's size."""
+    put(ClientSide(AES), f"s3://{bucket}/client")
+    for number in range(4):
+        s3.put_object(Bucket=bucket, Key=f"{number:03}", Body=b"x")
+    found = only(audit(f"s3://{bucket}/", sample=5), 18)
+    now = datetime.now(UTC)
+    run = Run("arn:aws:iam::123456789012:root", "123456789012", "us-east-1", (), now, now)
+    assert (found.looked_at, found.sampled_from) == (1, 5)
+    assert "a sample of 5 of 5" in found.seen
+    assert "sample of 1" not in make_report(run, [found]).seen(found)
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])

@@ -112,11 +112,11 @@ def test_the_worst_comes_first() -> None:
         ({"count": 3, "looked_at": 7}, "3 of 7 objects"),
         (
             {"count": 3, "looked_at": 1000, "sampled_from": 1_000_000},
-            "3 of 1,000 objects in a sample of 1,000 from 1,000,000",
+            "3 of 1,000 objects in a sample from 1,000,000",
         ),
         (
             {"count": 3, "looked_at": 1000, "sampled_from": 0},
-            "3 of 1,000 objects in a sample of 1,000 from an unknown number",
+            "3 of 1,000 objects in a sample from an unknown number",
         ),
     ],
 )

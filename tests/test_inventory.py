@@ -5,21 +5,25 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from hardening_samples import DENIED, new_name, watched
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from object_audit_samples import COLUMNS, Line, Report, audit, of, verdicts
+from pyarrow import parquet
 from relay import Answer
 
 from s3crypt import SSEC, SSES3, ConfigError, ObjectNotFoundError, S3Crypt
 from s3crypt.audit.values import Coverage, Demands, ObjectVerdict, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from relay import Asked
 
@@ -94,6 +98,44 @@ def test_a_prefix(s3: Any, bucket: str, kind: str) -> None:
     """Of a report of the whole bucket, the objects below the prefix are judged."""
     manifest = Report(bucket, bucket, [Line("p/a"), Line("q/a"), Line("p/b")], kind).store(s3)
     assert verdicts(alone(f"s3://{bucket}/p/", manifest), 14) == {"fail": 2}
+
+
+def _other_types() -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    yield "bytes that are no UTF-8", {"key": [b"\xff"], "encryption_status": ["SSE-KMS"]}
+    yield "a list of names", {"key": [["a"]], "encryption_status": ["SSE-KMS"]}
+    yield "no name", {"key": [None, "a"], "encryption_status": ["SSE-KMS", "SSE-KMS"]}
+    yield "twice", {"key": ["a"], "Key": ["b"], "encryption_status": ["SSE-KMS"]}
+    yield "a status of bytes", {"key": ["a"], "encryption_status": [b"\xff"]}
+    yield "a flag of text", {"key": ["a"], "is_delete_marker": ["perhaps"]}
+
+
+@pytest.mark.parametrize(("what", "columns"), list(_other_types()))
+def test_columns_of_other_types_are_unknown(
+    s3: Any, bucket: str, what: str, columns: dict[str, list[Any]]
+) -> None:
+    """A part that S3 did not write is no pass and no traceback."""
+    sink = io.BytesIO()
+    arrays = [pa.array(each) for each in columns.values()]
+    parquet.write_table(pa.table(arrays, names=list(columns)), sink)
+    manifest = Report(bucket, bucket, [], "Parquet", whole=sink.getvalue()).store(s3)
+    assert "cannot be used" in unknown(alone(f"s3://{bucket}/", manifest)), what
+
+
+def test_a_name_that_cannot_be_decoded_is_unknown(s3: Any, bucket: str) -> None:
+    """It is not replaced by the name of an object that is not there."""
+    part = gzip.compress(f'"{bucket}","%FF","SSE-KMS"\n'.encode())
+    columns = ("Bucket", "Key", "EncryptionStatus")
+    manifest = Report(bucket, bucket, [], "CSV", columns, whole=part).store(s3)
+    assert "cannot be used" in unknown(alone(f"s3://{bucket}/", manifest))
+
+
+def test_an_old_report_says_nothing_of_newer_objects(s3: Any, bucket: str) -> None:
+    """Objects are looked at themselves, but those that came since are not in the report."""
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x")
+    manifest = Report(bucket, bucket, [Line("a")], age_seconds=9 * 86400)
+    demands = Demands(modes=frozenset({"sse-s3"}))
+    found = audit(f"s3://{bucket}/", demands, inventory=manifest.store(s3))
+    assert verdicts(found, 14) == {"pass": 1, "unknown": 0}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote_plus
 
-from s3crypt.errors import ConfigError, IntegrityError
+from s3crypt.errors import ConfigError, FormatError, IntegrityError
 from s3crypt.objects.sightings import UNSEEN
 
 from .inventory import Manifest, check_columns, plain
@@ -148,7 +148,7 @@ def _row_of(manifest: Manifest, line: Sequence[str]) -> Row | None:
     said = dict(zip(manifest.columns, line, strict=True))
     if said.get("isdeletemarker", "").lower() == "true":
         return None
-    said["key"] = unquote_plus(said["key"])
+    said["key"] = unquote_plus(said["key"], errors="strict")
     return _row(said, is_latest=said.get("islatest", "true").lower() == "true")
 
 
@@ -174,6 +174,9 @@ _WANTED = frozenset(
         "encryptionstatus",
     }
 )
+
+
+_FLAGS = frozenset({"islatest", "isdeletemarker"})
 
 
 class _Table:
@@ -235,13 +238,34 @@ def _selected(table: Any, compute: Any, prefix: str) -> Any:
     """Return the rows that are no delete markers and whose names begin with a prefix."""
     names = [plain(name) for name in table.schema.names]
     check_columns(names, "a part")
-    table = table.rename_columns(names)
+    table = _as_written(table.rename_columns(names))
     if "isdeletemarker" in names:
         is_marker = compute.fill_null(table["isdeletemarker"], False)
         if compute.any(is_marker).as_py():
             table = table.filter(compute.invert(is_marker))
     if prefix:
         table = table.filter(compute.starts_with(table["key"], pattern=prefix))
+    return table
+
+
+def _as_written(table: Any) -> Any:
+    """Return a table whose columns have the types that S3 writes.
+
+    Raises:
+        FormatError: A column is there twice, or holds something else; or a row has no name.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    names = table.schema.names
+    if len(set(names)) < len(names):
+        raise FormatError("a part: a column is there twice")
+    fields = [pa.field(name, pa.bool_() if name in _FLAGS else pa.string()) for name in names]
+    try:
+        table = table.cast(pa.schema(fields))
+    except (pa.ArrowException, ValueError) as error:
+        raise FormatError("a part: a column has another type than S3 writes") from error
+    if table["key"].null_count:
+        raise FormatError("a part: a row has no name")
     return table
 
 

@@ -313,6 +313,9 @@ class _Audit:
                 f"{uri} is an inventory of s3://{self.manifest.source}/, not of {self.location}.",
                 hint="Name the bucket's own inventory.",
             )
+        if self._age_days > STALE_DAYS:
+            days = self._age_days
+            self._trouble(f"the inventory is {days} days old, and newer objects are not in it")
         for batch in self._batches(self.manifest):
             if self.reservoir is None:
                 yield from self._of_batch(batch)

@@ -94,14 +94,17 @@ class Report:
         return (*self.run.notes, *baseline_notes(self.baseline))
 
     def numbers(self, finding: Finding) -> str:
-        """Return how many objects a finding speaks of, with the sample's size; else nothing."""
+        """Return how many objects a finding speaks of, and whether of a sample; else nothing.
+
+        The control may apply to a part of the sample only, whose size is among what was seen.
+        """
         if finding.resource.kind != "objects":
             return ""
         counted = f"{finding.count:,} of {finding.looked_at:,} objects"
         if finding.sampled_from is None:
             return counted
         total = f"{finding.sampled_from:,}" if finding.sampled_from else "an unknown number"
-        return f"{counted} in a sample of {finding.looked_at:,} from {total}"
+        return f"{counted} in a sample from {total}"
 
     def seen(self, finding: Finding) -> str:
         """Return what was seen, with the number of objects if there are any."""
