@@ -425,6 +425,37 @@ def test_the_policy_that_s3crypt_makes_passes(strict: bool) -> None:
     assert statements.refuses_other_keys(wider, "aws", "acme", KEY)
 
 
+OWN = KEY.rpartition("/")[0]
+KEYS_LET_THROUGH = {
+    "a pattern of own keys": ("StringNotLike", [KEY, f"{OWN}/a*"]),
+    "a pattern of one sign": ("ArnNotLike", [KEY, f"{OWN}/?aaaaaaa-*"]),
+    "any own key": ("StringNotLike", [f"{OWN}/*"]),
+    "a key of another account": (
+        "StringNotEquals",
+        [KEY, KEY.replace(KEY.split(":")[4], "4" * 12)],
+    ),
+    "all but one key": ("StringLike", ["*00000000-0000-4000-8000-000000000000"]),
+}
+
+
+@pytest.mark.parametrize("what", KEYS_LET_THROUGH)
+def test_a_deny_that_lets_other_keys_through_does_not_pass(what: str) -> None:
+    """What a pattern spares is put under it, whatever key that is."""
+    operator, values = KEYS_LET_THROUGH[what]
+    document = bucket_policy(Scope.of("acme", key_arns=(KEY,))).to_json()
+    for statement in document["Statement"]:
+        if statement["Sid"] == "S3cryptDenyWrongKey":
+            named = {"s3:x-amz-server-side-encryption-aws-kms-key-id": values}
+            statement["Condition"] = {operator: named}
+    assert not statements.refuses_other_keys(Document.parse(document), "aws", "acme", KEY)
+
+
+def test_a_second_key_that_is_named_in_full_passes() -> None:
+    """Whoever wrote the policy approved the key; so does a pattern of the default key itself."""
+    document = bucket_policy(Scope.of("acme", key_arns=(KEY, f"{OWN}/second")))
+    assert statements.refuses_other_keys(document, "aws", "acme", KEY)
+
+
 # --- Records and responsibility ----------------------------------------------------------------
 
 

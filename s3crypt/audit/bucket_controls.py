@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controls of a bucket, judged from its configuration as it was read. Makes no request."""
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -86,7 +87,7 @@ class SeenBucket:
                 told = f"{why} `bucket harden` leaves it so ({each.name}): {each.what}"
                 return self.judged.fails(control, told)
         words = ("s3crypt", "bucket", "harden", self.name, *options)
-        line = " ".join((*words, "--region", self.configuration.region))
+        line = shlex.join((*words, "--region", self.configuration.region))
         return self.judged.fails(control, why, fix=line)
 
     def _obstacles(self) -> tuple[Obstacle, ...]:
@@ -224,7 +225,10 @@ def _own_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
     if encryption.algorithm == AES256:
         return
     key = seen.default_key
-    if key is None or _is_aws_key(key) or key.manager == "AWS":
+    if key is not None and key.manager == "":
+        unseen = Unseen("", "KMS does not say who manages the default key.", is_refused=False)
+        yield seen.judged.unknown("S3CRYPT.3", unseen)
+    elif key is None or _is_aws_key(key) or key.manager == "AWS":
         why = "The default key is aws/s3, which AWS manages."
         yield seen.hardened("S3CRYPT.3", why, "kms-default")
     elif isinstance(key.manager, Unseen) and _is_of(key, seen.account):
@@ -239,8 +243,12 @@ def _is_aws_key(key: DefaultKey) -> bool:
 
 
 def _is_of(key: DefaultKey, account: str) -> bool:
-    parts = key.arn.split(":")
-    return len(parts) < 6 or parts[4] == account
+    return not key.arn.startswith("arn:") or _owner(key.arn) == account
+
+
+def _owner(arn: str) -> str:
+    """Return the account in an ARN; nothing of one that is too short."""
+    return "".join(arn.split(":")[4:5])
 
 
 def _wrong_keys(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
@@ -259,7 +267,9 @@ def _wrong_keys(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
         yield seen.judged.unknown("S3CRYPT.4", replace(unseen, reason=reason))
         return
     if statements.refuses_other_keys(policy.document, seen.partition, seen.name, key.arn):
-        yield seen.judged.passes("S3CRYPT.4", "Puts under other keys are refused.")
+        yield seen.judged.passes(
+            "S3CRYPT.4", "Puts under keys that the policy does not name are refused."
+        )
         return
     added = statements.other_keys_denied(seen.partition, seen.name, key.arn)
     document = statements.with_statements(policy.document, added)
@@ -297,8 +307,8 @@ def _faults(rule: Mapping[str, Any], account: str) -> Iterator[str]:
         yield f"The rule {name} leaves SSE-KMS objects out"
     elif key is not None and key.endswith(_AWS_KEY):
         yield f"The rule {name} puts replicas under aws/s3"
-    elif key is not None and key.startswith("arn:") and key.split(":")[4] != account:
-        yield f"The rule {name} puts replicas under a key of account {key.split(':')[4]}"
+    elif key is not None and key.startswith("arn:") and (owner := _owner(key)) != account:
+        yield f"The rule {name} puts replicas under a key of account {owner}"
 
 
 _RULES: tuple[tuple[str, type[Setting], Rule], ...] = (

@@ -87,7 +87,7 @@ def refuses_plain_http(document: Document | None, partition: str, bucket: str) -
         and _is_everyone(each)
         # A Deny of everyone but a few lets these few through.
         and each.not_principals is None
-        and set(each.actions or ()) & {"*", wanted.actions and wanted.actions[0]}
+        and {action.lower() for action in each.actions or ()} & {"*", "s3:*"}
         and _covers(each.resources or (), wanted.resources or ())
         and _only_condition(each) == ("bool", "aws:securetransport", ("false",))
         for each in (document.statements if document else ())
@@ -100,7 +100,8 @@ def refuses_other_keys(document: Document | None, partition: str, bucket: str, k
     Only statements count that are for everyone, for every object of the bucket, and under no
     condition but those on the encryption of the put; the services of AWS may be spared. Whether
     these refuse is then decided put by put: under a key of the account, under one of another
-    account, and under the key that AWS manages, which a put without the name of a key gets.
+    account, under each further key that a pattern lets through, and under the key that AWS manages,
+    which a put without the name of a key gets.
     """
     bare = tuple(each for each in (document.statements if document else ()) if _is_bare(each))
     arn = f"arn:{partition}:s3:::{bucket}/"
@@ -110,12 +111,7 @@ def refuses_other_keys(document: Document | None, partition: str, bucket: str, k
     named = tuple(each for each in bare if _covers(each.resources or (), (f"{arn}*",)))
     policies = Policies(bucket=Document((*named, whole)))
     account = key.split(":")[4]
-    region = key.split(":")[3]
-    others = (
-        f"arn:{partition}:kms:{region}:{account}:key/00000000-0000-4000-8000-000000000000",
-        f"arn:{partition}:kms:{region}:{_NOBODY}:key/00000000-0000-4000-8000-000000000000",
-        None,
-    )
+    others = (*_other_keys(bare, partition, key), None)
     puts = (
         _put(owner, f"{arn}a", account, {_MODE: mode, **({_KEY: other} if other else {})})
         for owner in (account, _NOBODY)
@@ -151,6 +147,27 @@ def _is_bare(statement: Statement) -> bool:
         and _allows(statement, ("s3:putobject",))
         and all(each.key.lower() in _OF_PUTS for each in statement.conditions)
     )
+
+
+def _other_keys(statements: Iterable[Statement], partition: str, key: str) -> Iterator[str]:
+    """Yield ARNs of keys that a put may name, among them one for each pattern of the statements.
+
+    A key of the same account that a statement names in full was named on purpose.
+    """
+    region, account = key.split(":")[3:5]
+    for digit in "0f":
+        name = "-".join(digit * length for length in (8, 4, 4, 4, 12))
+        for owner in (account, _NOBODY):
+            yield f"arn:{partition}:kms:{region}:{owner}:key/{name}"
+    for condition in (each for one in statements for each in one.conditions):
+        for value in condition.values if condition.key.lower() == _KEY else ():
+            if not value.startswith("arn:") or len(parts := value.split(":", 5)) < 6:
+                continue
+            is_named = "*" not in value and "?" not in value
+            # S3 uses keys of the bucket's Region alone.
+            filled = ":".join((*parts[:3], region, *parts[4:])).replace("*", "0").replace("?", "0")
+            if filled != key and not (is_named and parts[4] == account):
+                yield filled
 
 
 def _put(account: str, arn: str, owner: str, headers: Mapping[str, str]) -> Request:
