@@ -26,6 +26,8 @@ _DYING = frozenset({"PendingDeletion", "PendingReplicaDeletion"})
 _UNUSABLE = frozenset({"Disabled", "PendingImport", "Unavailable"})
 _OPENING = frozenset({"Decrypt", "ReEncryptFrom", "DeriveSharedSecret", "Decapsulate"})
 _NAMED = 3
+# https://docs.aws.amazon.com/kms/latest/developerguide/kms-api-permissions-reference.html
+_ACROSS_ACCOUNTS = frozenset({"revoke_grant"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,15 @@ class SeenKey:
     account: str
     now: datetime
 
-    def aws(self, operation: str, **arguments: object) -> str:
-        """Return the line that makes a request about the key."""
+    @property
+    def is_own(self) -> bool:
+        """Whether the key is of the account that is audited; another one's cannot be changed."""
+        return self.key.account == self.account
+
+    def aws(self, operation: str, **arguments: object) -> str | None:
+        """Return the line that makes a request about the key, if KMS takes it from this account."""
+        if not self.is_own and operation not in _ACROSS_ACCOUNTS:
+            return None
         return lines.aws("kms", operation, self.key.region, KeyId=self.key.arn, **arguments)
 
 
@@ -54,8 +63,12 @@ Rule: TypeAlias = Callable[[SeenKey], Iterator[Finding]]
 
 def judge_key(seen: SeenKey) -> Iterator[Finding]:
     """Yield the findings about a key, one per control that applies to it."""
-    for rule in _RULES.values():
-        yield from rule(seen)
+    for control, rule in _RULES.items():
+        if control in _OF_STATE and not seen.key.state:
+            unseen = Unseen("", "KMS does not say the key's state.", is_refused=False)
+            yield seen.judged.unknown(control, unseen)
+        else:
+            yield from rule(seen)
 
 
 def unseen_key(judged: Judged, unseen: Unseen) -> Iterator[Finding]:
@@ -78,8 +91,14 @@ def _of_deletion(seen: SeenKey, control: str) -> Finding:
         return seen.judged.passes(control, "No deletion is scheduled.")
     day = f" for {key.deletion:%Y-%m-%d}" if key.deletion else ""
     # A key whose deletion was cancelled is disabled.
-    fix = f"{seen.aws('cancel_key_deletion')} && {seen.aws('enable_key')}"
+    fix = _all_of(seen.aws("cancel_key_deletion"), seen.aws("enable_key"))
     return seen.judged.fails(control, f"The deletion is scheduled{day}.", fix=fix)
+
+
+def _all_of(*parts: str | None) -> str | None:
+    """Return one line of several; None where one of them cannot be."""
+    found = [each for each in parts if each is not None]
+    return " && ".join(found) if len(found) == len(parts) else None
 
 
 def _rotation(seen: SeenKey) -> Iterator[Finding]:
@@ -89,9 +108,11 @@ def _rotation(seen: SeenKey) -> Iterator[Finding]:
     elif rotates:
         yield seen.judged.passes("KMS.4", "KMS rotates the key by itself.")
     elif rotates is False:
+        # A replica rotates as its primary key does, and KMS takes the request for that one alone.
+        primary = seen.key.primary or seen.key.arn
+        fix = f"s3crypt keys enable-rotation {shlex.quote(primary)}"
         # KMS changes the rotation of an enabled key only.
-        fix = f"s3crypt keys enable-rotation {shlex.quote(seen.key.arn)}"
-        can_be = seen.key.state == "Enabled"
+        can_be = seen.key.state == "Enabled" and seen.is_own
         why = "Automatic rotation is off."
         yield seen.judged.fails("KMS.4", why, fix=fix if can_be else None)
 
@@ -214,7 +235,7 @@ def _unconstrained(seen: SeenKey) -> Iterator[Finding]:
     open_ = tuple(
         each
         for each in grants
-        if not each.is_service and not each.constraints and _OPENING & set(each.operations)
+        if not each.is_service and not each.is_constrained and _OPENING & set(each.operations)
     )
     what = "lets open everything under the key, without a constraint"
     yield _of_grants(seen, "S3CRYPT.12", open_, what)
@@ -240,7 +261,7 @@ def _of_grants(seen: SeenKey, control: str, grants: tuple[Grant, ...], what: str
     told = ", ".join(grantees[:_NAMED])
     told += f" and {len(grantees) - _NAMED} more" if len(grantees) > _NAMED else ""
     count = f"{len(grants)} grants" if len(grants) > 1 else "A grant"
-    fix = " && ".join(seen.aws("revoke_grant", GrantId=each.id) for each in grants)
+    fix = _all_of(*(seen.aws("revoke_grant", GrantId=each.id) for each in grants))
     dates = [each.created for each in grants if each.created is not None]
     since = min(dates) if len(dates) == len(grants) else None
     return seen.judged.fails(control, f"{count} {what}: {told}.", fix=fix, since=since)
@@ -258,3 +279,4 @@ _RULES: dict[str, Rule] = {
     "S3CRYPT.12": _unconstrained,
     "S3CRYPT.13": _to_services,
 }
+_OF_STATE = frozenset({"KMS.3", "S3CRYPT.7", "S3CRYPT.8"})

@@ -13,14 +13,14 @@ from s3crypt.errors import KeyUnavailableError
 from s3crypt.local.rate import Pace
 from s3crypt.unseen import Unseen
 
-from .description import KeyReader
+from .description import KeyReader, replica_of
 from .policies import KeyPolicies
 from .service import KMS
 
 T = TypeVar("T")
 
-# Requests a second, below KMS's quotas of 5 and 100 for an account: threads that wait for their
-# turns wake at uneven times, and others may need some too.
+# Requests a second, below KMS's quotas of 5 and 100 for an account: the replies to requests that
+# wait for each other come at uneven times, and other processes may need some too.
 # https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html
 _LAST_USES_PER_SECOND = 4.0
 _GRANT_LISTS_PER_SECOND = 50.0
@@ -45,6 +45,11 @@ class Grant:
     operations: tuple[str, ...]
     constraints: Mapping[str, Any] = field(default_factory=dict)
     created: datetime | None = None
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether it demands something; an empty encryption context is part of every one."""
+        return any(self.constraints.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class Examined:
         policy: Its policy, as text.
         grants: Its grants.
         last_use: None where it was not asked for, because the key cannot be used.
+        primary: The ARN of the key that this one is a replica of, or None.
     """
 
     arn: str
@@ -93,6 +99,7 @@ class Examined:
     policy: str | Unseen
     grants: tuple[Grant, ...] | Unseen
     last_use: LastUse | Unseen | None
+    primary: str | None = None
 
     @property
     def account(self) -> str:
@@ -156,6 +163,7 @@ class KeyExaminer:
             policy=_shown("kms:GetKeyPolicy", lambda: self._policies.read_text(arn)),
             grants=_shown("kms:ListGrants", lambda: self._grants(arn)),
             last_use=self._last_use(arn, metadata),
+            primary=replica_of(metadata),
         )
 
     def _rotates(self, arn: str, metadata: Any) -> bool | Unseen | None:

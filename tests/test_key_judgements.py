@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controls of keys without a server: what is judged of odd ones, and which lines they get."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from s3crypt.audit.key_controls import SeenKey, judge_key
+from s3crypt.audit.values import Finding, Resource, Verdict
+from s3crypt.audit.verdicts import Judged
+from s3crypt.kms.examination import Examined, Grant
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
+ACCOUNT, OTHER = "111122223333", "444455556666"
+ARN = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/mrk-8a1f0c7e5f6d4c0b9f4e1f2e3d4c5b6a"
+POLICY = (
+    '{"Version": "2012-10-17", "Statement": [{"Sid": "Own", "Effect": "Allow", "Action": "kms:*",'
+    f' "Resource": "*", "Principal": {{"AWS": "arn:aws:iam::{ACCOUNT}:root"}}}}]}}'
+)
+GOOD = Examined(
+    arn=ARN, manager="CUSTOMER", state="Enabled", spec="SYMMETRIC_DEFAULT", origin="AWS_KMS",
+    created=NOW, deletion=None, expiry=None, rotates=True, policy=POLICY, grants=(), last_use=None,
+)  # fmt: skip
+GRANT = Grant("g1", "arn:aws:iam::111122223333:role/reader", False, ("Decrypt",))
+
+
+def judged(account: str = ACCOUNT, **changed: Any) -> dict[str, Finding]:
+    """Return the finding of each control about a key, for an audit of an account."""
+    key = replace(GOOD, **changed)
+    resource = Judged(Resource("key", key.arn, key.account, key.region))
+    return {each.control.id: each for each in judge_key(SeenKey(resource, key, account, NOW))}
+
+
+def test_a_good_key_passes() -> None:
+    """Nothing else of this module fails by the key it changes."""
+    assert {each.verdict for each in judged().values()} == {Verdict.PASS}
+
+
+@pytest.mark.parametrize("control", ["KMS.3", "S3CRYPT.7", "S3CRYPT.8"])
+def test_a_key_without_a_state_is_unknown(control: str) -> None:
+    """A reply that leaves the state out proves neither that it can be used nor that it stays."""
+    assert judged(state="")[control].verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("control", "changed"),
+    [
+        ("KMS.3", {"state": "PendingDeletion"}),
+        ("S3CRYPT.7", {"state": "Disabled"}),
+        ("KMS.4", {"rotates": False}),
+        ("KMS.5", {"policy": POLICY.replace(f"arn:aws:iam::{ACCOUNT}:root", "*")}),
+    ],
+)
+def test_a_key_of_another_account_has_no_line(control: str, changed: dict[str, Any]) -> None:
+    """KMS takes none of these requests from another account; the owner's audit has the line."""
+    theirs, own = judged(OTHER, **changed)[control], judged(**changed)[control]
+    assert (theirs.verdict, own.verdict) == (Verdict.FAIL, Verdict.FAIL)
+    assert theirs.fix is None
+    assert own.fix is not None
+
+
+def test_a_replica_is_rotated_by_its_primary() -> None:
+    """KMS refuses to enable the rotation of a replica."""
+    primary = ARN.replace("eu-west-1", "us-east-1")
+    fix = judged(rotates=False, primary=primary)["KMS.4"].fix
+    assert fix is not None
+    assert fix.text == f"s3crypt keys enable-rotation {primary}"
+
+
+@pytest.mark.parametrize(
+    ("constraints", "verdict"),
+    [
+        ({}, Verdict.FAIL),
+        ({"EncryptionContextSubset": {}}, Verdict.FAIL),
+        ({"EncryptionContextSubset": {"a": "b"}}, Verdict.PASS),
+    ],
+)
+def test_an_empty_constraint_constrains_nothing(
+    constraints: dict[str, Any], verdict: Verdict
+) -> None:
+    """Every encryption context has an empty one as its subset."""
+    found = judged(grants=(replace(GRANT, constraints=constraints),))["S3CRYPT.12"]
+    assert found.verdict is verdict
