@@ -123,11 +123,25 @@ def _recorded(selectors: Any, partition: str) -> Iterator[str]:
     everything = {f"arn:{partition}:s3", f"arn:{partition}:s3:::"}
     for each in selectors.get("EventSelectors") or ():
         for resource in each.get("DataResources") or ():
-            if resource.get("Type") == "AWS::S3::Object" and everything & set(resource["Values"]):
+            values = set(resource.get("Values") or ())
+            if resource.get("Type") == "AWS::S3::Object" and everything & values:
                 yield str(each.get("ReadWriteType", "All"))
     for each in selectors.get("AdvancedEventSelectors") or ():
-        fields = {one["Field"]: one.get("Equals") for one in each.get("FieldSelectors") or ()}
-        read_only = fields.pop("readOnly", None)
+        # An operator other than Equals narrows the selector by what is not judged here.
+        fields = {
+            one["Field"]: one["Equals"] if one.keys() == {"Field", "Equals"} else None
+            for one in each.get("FieldSelectors") or ()
+        }
+        read_only = fields.pop("readOnly", [])
         if fields == {"eventCategory": ["Data"], "resources.type": ["AWS::S3::Object"]}:
-            kinds = {("true",): "ReadOnly", ("false",): "WriteOnly"}
-            yield kinds.get(tuple(read_only or ()), "All")
+            kind = _KINDS.get(tuple(read_only)) if read_only is not None else None
+            yield from (kind,) if kind else ()
+
+
+_KINDS = {
+    (): "All",
+    ("true",): "ReadOnly",
+    ("false",): "WriteOnly",
+    ("false", "true"): "All",
+    ("true", "false"): "All",
+}

@@ -220,6 +220,53 @@ def test_a_key_that_another_account_shares(alone: sandboxes.Running) -> None:
     assert [each.verdict for each in verdicts(audited.good_key())["S3CRYPT.11"]] == [Verdict.PASS]
 
 
+_DATA = [
+    {"Field": "eventCategory", "Equals": ["Data"]},
+    {"Field": "resources.type", "Equals": ["AWS::S3::Object"]},
+]
+SELECTORS: dict[str, tuple[list[dict[str, Any]], set[str]]] = {
+    "every event": (_DATA, {"S3.22", "S3.23"}),
+    "reads and writes": (
+        [*_DATA, {"Field": "readOnly", "Equals": ["true", "false"]}],
+        {"S3.22", "S3.23"},
+    ),
+    "writes": ([*_DATA, {"Field": "readOnly", "Equals": ["false"]}], {"S3.22"}),
+    "all but reads": ([*_DATA, {"Field": "readOnly", "NotEquals": ["true"]}], set()),
+    "all but a bucket": (
+        [*_DATA, {"Field": "resources.ARN", "NotStartsWith": ["arn:aws:s3:::acme/"]}],
+        set(),
+    ),
+    "all but a kind": (
+        [_DATA[0], {**_DATA[1], "NotEquals": ["AWS::S3::Object"]}],
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SELECTORS)
+def test_a_selector_that_leaves_something_out_does_not_pass(
+    what: str, alone: sandboxes.Running
+) -> None:
+    """An operator that is not judged narrows what a trail records."""
+    emptied(alone)
+    made = audited.recording("ReadOnly", "WriteOnly")
+    fields, expected = SELECTORS[what]
+
+    def says(asked: Asked, answer: Answer) -> Answer:
+        if audited.operation_of(asked) == "GetEventSelectors":
+            said = json.loads(answer.body)
+            said.pop("EventSelectors", None)
+            audited.reply(
+                answer,
+                json.dumps({**said, "AdvancedEventSelectors": [{"FieldSelectors": fields}]}),
+            )
+        return answer
+
+    found = verdicts(Made(made.arn, made.bucket, says))
+    passed = {name for name in ("S3.22", "S3.23") if found[name][0].verdict is Verdict.PASS}
+    assert passed == expected
+
+
 @pytest.mark.parametrize("kind", ["role", "user", "group"])
 def test_an_inline_policy_is_named(kind: str, alone: sandboxes.Running) -> None:
     """The finding is about the identity, and names the policy."""

@@ -95,7 +95,9 @@ def _recording(
     if unseen:
         return judged.unknown(control, unseen[0])
     why = f"No multi-Region trail records every {word} of the objects of all buckets."
-    return judged.fails(control, why, fix=_recorded(wide[0]) if wide else new)
+    # The trail of an organization is changed by its own account alone.
+    own = [each for each in wide if each.arn.split(":")[4] == judged.resource.account]
+    return judged.fails(control, why, fix=_recorded(own[0]) if own else new)
 
 
 def _recorded(trail: SeenTrail) -> str | None:
