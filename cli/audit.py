@@ -135,6 +135,7 @@ class _Found:
         self._count = 0
         self.covered: list[Coverage] = []
         self._resources: dict[str, None] = {}
+        self._controls: set[str] = set()
         if not settings.silent and sys.stderr.isatty():
             stack.enter_context(drawn(self._line))
 
@@ -145,12 +146,16 @@ class _Found:
                 f"This audit began on {self.resumed:%Y-%m-%d at %H:%M} UTC and was resumed from "
                 "its journal: what had been judged by then was not looked at again."
             )
+        for control in self._asked.control:
+            if control not in self._controls:
+                yield f"Nothing that was looked at has anything to do with {control}."
 
     def by(self, auditor: "Auditor") -> Iterator["Finding"]:
         """Yield an auditor's findings: of the configuration, then of the objects."""
         for finding in self._all(auditor):
             self._count += 1
             self._resources[finding.resource.arn] = None
+            self._controls.add(finding.control.id)
             yield finding
 
     def _all(self, auditor: "Auditor") -> Iterator["Finding"]:

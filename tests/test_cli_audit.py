@@ -353,6 +353,16 @@ def test_no_evidence_of_an_audit_that_failed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_control_that_judged_nothing_is_named(
+    capsys: pytest.CaptureFixture[str], acme: str
+) -> None:
+    """A report of one control does not look as if that had passed."""
+    code, lines = audited(capsys, acme, "--control", "S3.1", "--control", "S3.14")
+    assert code == 0
+    notes = [line["note"] for line in lines if line["type"] == "note"]
+    assert notes == ["Nothing that was looked at has anything to do with S3.1."]
+
+
 # --- journal -----------------------------------------------------------------------------------
 
 

@@ -100,6 +100,22 @@ def test_a_prefix(s3: Any, bucket: str, kind: str) -> None:
     assert verdicts(alone(f"s3://{bucket}/p/", manifest), 14) == {"fail": 2}
 
 
+@pytest.mark.parametrize("key", ["", "k" * 1025, "\ud800", None])
+def test_a_part_without_a_name_is_unknown(s3: Any, bucket: str, key: str | None) -> None:
+    """No request is made for a name that no object can have."""
+    files = [{"key": key, "size": 1, "MD5checksum": "0" * 32}]
+    if key is None:
+        files = [{"size": 1, "MD5checksum": "0" * 32}]
+    manifest = Report(bucket, bucket, [], manifest={"files": files}).store(s3)
+    assert "cannot be used" in unknown(alone(f"s3://{bucket}/", manifest))
+
+
+def test_a_report_without_parts_is_unknown(s3: Any, bucket: str) -> None:
+    """It is no report of an empty bucket, whose one part is empty."""
+    manifest = Report(bucket, bucket, [], parts=0).store(s3)
+    assert "no parts" in unknown(alone(f"s3://{bucket}/", manifest))
+
+
 def _other_types() -> Iterator[tuple[str, dict[str, list[Any]]]]:
     yield "bytes that are no UTF-8", {"key": [b"\xff"], "encryption_status": ["SSE-KMS"]}
     yield "a list of names", {"key": [["a"]], "encryption_status": ["SSE-KMS"]}

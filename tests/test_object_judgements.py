@@ -3,6 +3,7 @@
 
 import random
 import shlex
+import subprocess
 from datetime import UTC, datetime
 
 import pytest
@@ -88,3 +89,20 @@ def test_a_key_that_a_header_names_is_quoted_in_commands(state: str) -> None:
     for line in failed.fix.text.splitlines():
         words = shlex.split(line)
         assert words[words.index("--key-id") + 1] == evil
+
+
+@pytest.mark.parametrize(
+    "name", ["a\x1b[31mb", "it's\nnew", "b\u202er\u2028", "\\x41 '", "\x85f", "$(true)`x`"]
+)
+def test_a_name_in_a_command_is_the_name_of_the_object(name: str) -> None:
+    """A shell reads the same name, and a terminal shows all of it."""
+    rules = Rules(Demands(modes=frozenset({"sse-kms"})), (), datetime.now(UTC))
+    tally = Tally()
+    for judgement in judge(name, Sighting(server_mode="sse-s3", layer="none"), rules, {}):
+        tally.add(judgement, 1, [(name, None)])
+    (failed,) = of(list(tally.findings(SCOPE)), "S3CRYPT.14")
+    assert failed.fix is not None
+    assert failed.fix.text.isprintable()
+    script = f's3crypt() {{ printf %s "$2"; }}\n{failed.fix.text}'
+    done = subprocess.run(["bash", "-c", script], check=True, capture_output=True)
+    assert done.stdout.decode() == f"s3://acme/{name}"

@@ -73,7 +73,11 @@ class Evidence:
         events.register("after-call", self._note_reply)
 
     def record(self, answer: Answer, request_id: str = "") -> None:
-        """Record one reply."""
+        """Record one reply.
+
+        Raises:
+            StorageError: There is no room for it.
+        """
         body = {
             "service": answer.service,
             "operation": answer.operation,
@@ -84,7 +88,7 @@ class Evidence:
         text = json.dumps(body, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         row = (f"{answer.service}-{answer.operation}", text, digest, moment(answer.moment))
-        with self._lock:
+        with self._lock, _storing(self._folder):
             self._store.execute("INSERT INTO replies VALUES (?, ?, ?, ?, ?)", (*row, request_id))
 
     def finish(self, report: Report, baseline: Path | None = None) -> None:
@@ -93,7 +97,7 @@ class Evidence:
         Raises:
             StorageError: A file cannot be written.
         """
-        with _reporting(self._folder):
+        with _reporting(self._folder), _storing(self._folder):
             self._write("README.txt", [_README])
             described = {**summary(report), "notes": report.notes()}
             self._write("run.json", [json.dumps(described, indent=1), "\n"])
@@ -188,6 +192,16 @@ def _reporting(folder: str | Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise StorageError(f"{folder}: {error.strerror}.", hint=hint_for(error)) from error
+
+
+@contextmanager
+def _storing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"{folder}: the replies cannot be kept: {error}.", hint="Make room on the disk."
+        ) from error
 
 
 def _note_request(params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:

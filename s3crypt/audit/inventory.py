@@ -30,6 +30,7 @@ from s3crypt.objects.opened import Demand
 Format: TypeAlias = Literal["CSV", "ORC", "Parquet"]
 
 _MAX_MANIFEST_LENGTH = 64 * 2**20
+_LONGEST_NAME = 1024
 # Clocks of S3's servers differ, and a part's time has whole seconds.
 _SLACK = timedelta(minutes=5)
 _HEX_MD5 = re.compile("[0-9a-f]{32}")
@@ -142,11 +143,21 @@ def _parsed(location: Location, text: bytes) -> Manifest:
         raise FormatError(f"{location}: its format {str(kind)[:40]!r} is not known")
     if not all(_HEX_MD5.fullmatch(part.md5) for part in parts):
         raise FormatError(f"{location}: a part has no MD5")
+    if not all(_is_name(part.key) for part in parts):
+        raise FormatError(f"{location}: a part has a name that no object can have")
     columns: tuple[str, ...] = ()
     if found == "CSV":
         columns = tuple(plain(name) for name in str(schema).split(","))
         check_columns(columns, location)
     return Manifest(location, source, created, found, columns, parts)
+
+
+def _is_name(text: str) -> bool:
+    """Return whether S3 takes a text as an object's name: 1 to 1024 bytes of UTF-8."""
+    try:
+        return 0 < len(text.encode()) <= _LONGEST_NAME
+    except UnicodeEncodeError:
+        return False
 
 
 def plain(column: str) -> str:

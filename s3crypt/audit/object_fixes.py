@@ -65,10 +65,26 @@ class Failed:
     def each(self, verb: str, options: str) -> Iterator[str]:
         """Yield a line for each object, or one for all below the prefix."""
         if not self.is_whole:
-            yield f"s3crypt {verb} -r {shlex.quote(self.prefix)} {options}"
+            yield f"s3crypt {verb} -r {_quoted(self.prefix)} {options}"
             return
         for uri in self.names:
-            yield f"s3crypt {verb} {shlex.quote(uri)} {options}"
+            yield f"s3crypt {verb} {_quoted(uri)} {options}"
+
+
+def _quoted(uri: str) -> str:
+    """Return a URI as a word of a shell, with nothing in it that a terminal would not show.
+
+    `$'...'` is of POSIX.1-2024, and of Bash and Zsh long before.
+    """
+    if uri.isprintable():
+        return shlex.quote(uri)
+    return f"$'{''.join(map(_spelled_out, uri))}'"
+
+
+def _spelled_out(sign: str) -> str:
+    if sign.isprintable() and sign not in "'\\":
+        return sign
+    return "".join(f"\\x{byte:02x}" for byte in sign.encode("utf-8", "surrogatepass"))
 
 
 def fix_of(failed: Failed, demands: Demands) -> Fix:
@@ -140,12 +156,12 @@ def _anew(failed: Failed, get: str, put: str) -> Iterator[str]:
     """Yield lines that fetch objects and store them anew, for what no rotation reads."""
     yield _UPLOADED_ANEW
     if not failed.is_whole:
-        prefix = shlex.quote(failed.prefix)
+        prefix = _quoted(failed.prefix)
         yield f"s3crypt get -r {prefix} FOLDER {get} && s3crypt put -r FOLDER {prefix} {put}"
         return
     for uri in failed.names:
-        quoted = shlex.quote(uri)
-        yield f"s3crypt get {quoted} COPY {get} && s3crypt put COPY {quoted} {put}"
+        quoted = _quoted(uri)
+        yield f"s3crypt get {quoted} FILE {get} && s3crypt put FILE {quoted} {put}"
 
 
 def _commitment(failed: Failed, demands: Demands) -> Iterator[str]:
@@ -172,7 +188,7 @@ def _name(failed: Failed, demands: Demands) -> Iterator[str]:
     if failed.cause.startswith("other-name"):
         yield "# Find out who moved the object: under another name it may be another one's content."
         for uri in failed.names:
-            quoted = shlex.quote(uri)
+            quoted = _quoted(uri)
             yield f"s3crypt cp {quoted} {quoted} --written-as OLD_NAME {keys}"
         return
     yield from _anew(failed, f"{keys} --no-bind-name", _written(keys, demands))

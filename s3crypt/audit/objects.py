@@ -313,9 +313,8 @@ class _Audit:
                 f"{uri} is an inventory of s3://{self.manifest.source}/, not of {self.location}.",
                 hint="Name the bucket's own inventory.",
             )
-        if self._age_days > STALE_DAYS:
-            days = self._age_days
-            self._trouble(f"the inventory is {days} days old, and newer objects are not in it")
+        for hidden in self._limits(self.manifest):
+            self._trouble(hidden)
         for batch in self._batches(self.manifest):
             if self.reservoir is None:
                 yield from self._of_batch(batch)
@@ -325,6 +324,13 @@ class _Audit:
         if self.reservoir is not None:
             rows = [each for each in self.reservoir.items if isinstance(each, Row)]
             yield from self._of_batch(inventory_rows.as_batch(rows))
+
+    def _limits(self, manifest: Manifest) -> Iterator[str]:
+        """Yield why an inventory does not have all objects, a clause each."""
+        if self._age_days > STALE_DAYS:
+            yield f"the inventory is {self._age_days} days old, and newer objects are not in it"
+        if not manifest.parts:
+            yield "the inventory has no parts"
 
     def _batches(self, manifest: Manifest) -> Iterator[Batch]:
         """Yield the rows of all parts; a part that cannot be read leaves all controls unknown."""
