@@ -353,6 +353,21 @@ def test_no_evidence_of_an_audit_that_failed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_an_error(tmp_path: Path, acme: str) -> None:
+    """Evidence that cannot be kept is said, and no part of it stays."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); "
+        "from s3crypt_cli.main import run; sys.exit(run(sys.argv[1:]))"
+    )
+    words = ["audit", acme, "--evidence", str(tmp_path / "evidence")]
+    done = subprocess.run([sys.executable, "-c", code, *words], check=False, capture_output=True)
+    assert done.returncode == 5
+    assert b"cannot be kept" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_control_that_judged_nothing_is_named(
     capsys: pytest.CaptureFixture[str], acme: str
 ) -> None:

@@ -5,13 +5,19 @@ import random
 import shlex
 import subprocess
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from s3crypt.audit.key_states import KeyStates
 from s3crypt.audit.object_controls import KeyState, Rules, judge, slug
 from s3crypt.audit.tallies import Scope, Tally
 from s3crypt.audit.values import Demands, Finding, Resource, Verdict
+from s3crypt.errors import StorageError
 from s3crypt.objects.sightings import Sighting
+
+if TYPE_CHECKING:
+    from s3crypt.kms.description import KeyReader
 
 ACCOUNT = "111122223333"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b6a"
@@ -106,3 +112,26 @@ def test_a_name_in_a_command_is_the_name_of_the_object(name: str) -> None:
     script = f's3crypt() {{ printf %s "$2"; }}\n{failed.fix.text}'
     done = subprocess.run(["bash", "-c", script], check=True, capture_output=True)
     assert done.stdout.decode() == f"s3://acme/{name}"
+
+
+class _Unreachable:
+    """A reader of keys whose Regions are none."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def metadata(self, key: str) -> Any:
+        """Fail as a name that has no address does."""
+        self.asked.append(key)
+        raise StorageError("Could not reach the service.")
+
+
+def test_a_region_that_cannot_be_reached_is_asked_once() -> None:
+    """Headers that name keys of invented Regions cost a wait per Region, not one per key."""
+    reader = _Unreachable()
+    states = KeyStates(cast("KeyReader", reader))
+    for number in range(5):
+        arn = KEY.replace("us-east-1", "nowhere-1").replace("8a1f0c7e", f"{number:08x}")
+        state = states.of_all(Sighting(server_mode="sse-kms", kms_key=arn, layer="none"))[arn]
+        assert (state.state, state.hidden) == (None, "KMS of nowhere-1 cannot be reached")
+    assert len(reader.asked) == 1

@@ -173,7 +173,8 @@ def collecting(folder: str | Path) -> Iterator[Evidence]:
         # The configuration of an account is nothing for other users of the machine.
         staging.mkdir(mode=0o700)
     try:
-        evidence = Evidence(path, staging)
+        with _storing(path):
+            evidence = Evidence(path, staging)
         try:
             yield evidence
         finally:
