@@ -119,6 +119,12 @@ class Asked:
                 raise ConfigError(
                     f"--approve takes a mode or kms:KEY, not {text!r}.", hint=f"Modes: {known}."
                 )
+        for text in self.require_key:
+            if not text.startswith(("kms:", "aes:", "rsa:")):
+                raise ConfigError(
+                    f"--require-key takes a key, not {text!r}.",
+                    hint="Write kms:KEY, aes:NAMESPACE/NAME or rsa:NAMESPACE/NAME.",
+                )
         if self.inventory and len(self.uris) != 1:
             raise ConfigError(
                 "--inventory is the list of the objects of one bucket.", hint="Name that bucket."
@@ -323,7 +329,7 @@ def _uri(target: str) -> str:
     uri = target if target.startswith("s3://") else f"s3://{target}"
     name, slash, rest = uri.removeprefix("s3://").partition("/")
     if not target.startswith("s3://") and slash:
-        raise ConfigError(
-            f"{target} names no bucket.", hint=f"Write s3://{name}/{rest.rstrip('/')}/"
-        )
+        raise ConfigError(f"{target} names no bucket.", hint=f"Write s3://{name}/{rest}")
+    if rest and not rest.endswith("/"):
+        raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")
     return uri if slash else f"{uri}/"

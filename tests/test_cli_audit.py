@@ -120,6 +120,8 @@ def test_a_bucket_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[st
         (["acme", "--json", "--format", "html"], "exclude each other"),
         (["acme", "--approve", "rot13"], "not 'rot13'"),
         (["acme", "--responsibility", "--format", "html"], "--responsibility"),
+        (["acme", "--require-key", "escrow"], "not 'escrow'"),
+        (["s3://acme/object"], "names an object"),
         (["acme", "--fail-on", "dire"], "dire"),
         (["acme", "--sample", "0"], "--sample"),
     ],
@@ -410,6 +412,18 @@ def test_a_journal_counts_for_a_week(
     file.close()
     assert run(words) == 2
     assert "may have changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", ["[1]", "no JSON", '{"layer": "new", "later": 1}'])
+def test_what_another_version_noted_is_judged_anew(tmp_path: Path, acme: str, kept: str) -> None:
+    """A note that is not understood counts as none, for buckets and for objects."""
+    words = ["audit", acme, "--journal", str(tmp_path / "journal"), "--json"]
+    assert run(words) == 0
+    with sqlite3.connect(tmp_path / "journal") as file:
+        statement = "UPDATE items SET detail = ? WHERE action <> 'began'"
+        assert file.execute(statement, (kept.encode(),)).rowcount >= 3
+    file.close()
+    assert run(words) == 0
 
 
 def test_a_journal_is_of_one_account_and_one_customer_key(tmp_path: Path, acme: str) -> None:

@@ -5,6 +5,7 @@ An entry accepts findings that fail. It never accepts an unknown one, and never 
 finding. An entry that cannot be read accepts nothing and is reported as a mistake.
 """
 
+import fnmatch
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
@@ -176,5 +177,5 @@ def apply_baseline(baseline: Baseline, findings: Iterable[Finding], today: date)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    wildcards = {"*": ".*", "?": "."}
-    return re.compile("".join(wildcards.get(c) or re.escape(c) for c in text), re.DOTALL)
+    # fnmatch's expressions do not go back over what a wildcard took. It knows brackets too.
+    return re.compile(fnmatch.translate(text.replace("[", "[[]")))

@@ -61,10 +61,13 @@ class _Judged:
         return json.dumps({"findings": findings, "region": self.region, "key": self.key})
 
     @classmethod
-    def of(cls, text: str) -> "_Judged":
-        """Return what a journal kept."""
-        found = json.loads(text)
-        return cls(tuple(map(from_record, found["findings"])), found["region"], found["key"])
+    def of(cls, text: str) -> "_Judged | None":
+        """Return what a journal kept; None of what another version of s3crypt wrote."""
+        try:
+            found = json.loads(text)
+            return cls(tuple(map(from_record, found["findings"])), found["region"], found["key"])
+        except (KeyError, TypeError, ValueError):
+            return None
 
 
 Work: TypeAlias = Callable[[str], _Judged]
@@ -210,17 +213,18 @@ class Configurations:
         if journal is None:
             return work
 
-        def noted(item: str) -> _Judged:
+        def noting(item: str) -> _Judged:
             key = f"{kind}:{item}"
             detail = journal.detail_of(key)
-            if detail is not None:
-                return _Judged.of(detail)
+            noted = None if detail is None else _Judged.of(detail)
+            if noted is not None:
+                return noted
             judged = work(item)
             if judged.findings and judged.is_whole:
                 journal.note(key, _JUDGED, judged.to_json())
             return judged
 
-        return noted
+        return noting
 
 
 class _ListingRefusedError(Exception):

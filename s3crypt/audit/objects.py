@@ -392,9 +392,8 @@ class _Audit:
         journal = self.options.get("journal")
         key = f"{candidate.location} {candidate.version_id or ''}"
         noted = journal.detail_of(key, candidate.etag) if journal else None
-        if noted is not None:
-            seen: Sighting | None = Sighting.load(noted)
-        else:
+        seen = None if noted is None else Sighting.load(noted)
+        if seen is None:
             keys = [SSEC(each) for each in self.demands.key_files]
             by_head = self.look == "head"
             seen = sight(self.reach.objects, candidate, customer_keys=keys, by_head=by_head)

@@ -83,11 +83,14 @@ class Sighting:
         return json.dumps({name: value for name, value in said.items() if value != defaults[name]})
 
     @classmethod
-    def load(cls, text: str) -> Self:
-        """Return the sighting that `dump` wrote."""
-        said = json.loads(text).items()
-        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said}
-        return cls(**values)
+    def load(cls, text: str) -> Self | None:
+        """Return the sighting that `dump` wrote; None of what another version of s3crypt wrote."""
+        try:
+            said = json.loads(text).items()
+            values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said}
+            return cls(**values)
+        except (AttributeError, TypeError, ValueError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
