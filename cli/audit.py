@@ -14,7 +14,7 @@ import click
 
 from s3crypt.errors import ConfigError
 
-from .audit_options import Asked, arguments_of, audit_options
+from .audit_options import Asked, arguments_of, audit_options, without_password
 from .audit_text import summary, text
 from .jobs import drawn
 from .options import Settings, common_options
@@ -199,7 +199,7 @@ def _journal(
     from s3crypt import Journal  # noqa: PLC0415 - SQLite takes 10 ms
 
     names = ("profile", "region", "endpoint_url")
-    where = {name: str(getattr(settings, name)) for name in names}
+    where = {name: without_password(str(getattr(settings, name))) for name in names}
     job = {"verb": "audit", "asked": asked.told(), **where, **told}
     with Journal.open(asked.journal, job) as journal:
         yield journal

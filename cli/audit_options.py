@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import click
 
@@ -317,7 +318,15 @@ def _option(parameter: click.Option, value: Any) -> list[str]:
         return [parameter.opts[0] if value else (parameter.secondary_opts or parameter.opts)[0]]
     long = next((name for name in parameter.opts if name.startswith("--")), parameter.opts[0])
     values = value if parameter.multiple else (value,)
-    return [part for each in values for part in (long, str(each))]
+    return [part for each in values for part in (long, without_password(str(each)))]
+
+
+def without_password(text: str) -> str:
+    """Return a URL without the user and the password in it, as reports and journals keep it."""
+    parts = urlsplit(text) if "://" in text else None
+    if parts is None or parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return text
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _uri(target: str) -> str:

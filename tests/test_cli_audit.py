@@ -370,6 +370,25 @@ def test_a_full_disk_is_an_error(tmp_path: Path, acme: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_password_of_an_endpoint_is_kept(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    acme: str,
+) -> None:
+    """Neither a report nor a journal has the user and the password of a URL."""
+    # The option sets the variable for the rest of the process.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", os.environ["AWS_ENDPOINT_URL"])
+    url = os.environ["AWS_ENDPOINT_URL"].replace("://", "://ann:hunter2@")
+    journal = tmp_path / "journal"
+    words = (acme, "--no-objects", "--endpoint-url", url, "--journal", str(journal))
+    code, lines = audited(capsys, *words)
+    assert code == 0
+    assert url.replace("ann:hunter2@", "") in lines[-1]["arguments"]
+    assert "hunter2" not in json.dumps(lines)
+    assert b"hunter2" not in journal.read_bytes()
+
+
 def test_a_control_that_judged_nothing_is_named(
     capsys: pytest.CaptureFixture[str], acme: str
 ) -> None:
