@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -114,6 +115,18 @@ def test_a_report_without_parts_is_unknown(s3: Any, bucket: str) -> None:
     """It is no report of an empty bucket, whose one part is empty."""
     manifest = Report(bucket, bucket, [], parts=0).store(s3)
     assert "no parts" in unknown(alone(f"s3://{bucket}/", manifest))
+
+
+def test_a_line_without_an_end_is_unknown(s3: Any, bucket: str) -> None:
+    """A small file that unpacks to one line of 256 MiB is not held in memory."""
+    part = gzip.compress(bytes(2**20)) * 256
+    manifest = Report(bucket, bucket, [], "CSV", whole=part).store(s3)
+    tracemalloc.start()
+    found = alone(f"s3://{bucket}/", manifest)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "cannot be used" in unknown(found)
+    assert peak < 32 * 2**20
 
 
 def _other_types() -> Iterator[tuple[str, dict[str, list[Any]]]]:

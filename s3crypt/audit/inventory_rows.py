@@ -19,6 +19,9 @@ from s3crypt.objects.sightings import UNSEEN
 
 from .inventory import Manifest, check_columns, plain
 
+# A name of 1024 bytes takes three times as many characters, and the other columns some hundred.
+_LONGEST_LINE = 2**16
+
 BATCH_ROWS = 2**16
 """Rows that are in memory at once."""
 
@@ -132,7 +135,8 @@ class _Rows:
 def _csv_batches(manifest: Manifest, file: BinaryIO, prefix: str) -> Iterator[Batch]:
     try:
         with gzip.open(file, "rt", encoding="utf-8", newline="") as text:
-            lines = csv.reader(text, strict=True)
+            # A longer line ends within a row, which then lacks fields.
+            lines = csv.reader(iter(lambda: text.readline(_LONGEST_LINE), ""), strict=True)
             found = filter(None, (_row_of(manifest, line) for line in lines if line))
             rows = (row for row in found if row.name.startswith(prefix))
             while batch := list(islice(rows, BATCH_ROWS)):
