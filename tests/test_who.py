@@ -136,9 +136,9 @@ def test_nothing_is_no_proof(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_no_file_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where a folder has no file of a trail, the answer says so, and nothing about the files."""
-    assert run(["who", URI, "--trail", str(tmp_path)]) == 0
+    assert run(["who", URI, "--trail", str(tmp_path)]) == 1
     out, _ = capsys.readouterr()
-    assert out.startswith("not known: No file of a trail was found")
+    assert out.startswith(f"not read: {tmp_path} has no trail file")
     assert "data events" not in out
 
 

@@ -31,8 +31,8 @@ from .records import (
 
 Look: TypeAlias = Literal["wanted", "partner", "nameless", "other"]
 
-# An ARN, a service's name, or CloudTrail's id. The bare name of a user or role is in no record.
-_PRINCIPAL = re.compile(r"[:.]|^[A-Z0-9]{8,}$")
+# The bare name of a user or role, which is in no record; CloudTrail's ids have capitals and digits.
+_BARE_NAME = re.compile(r"(?![A-Z0-9]{8,}$)[\w+=,@-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Question:
             raise ConfigError(f"{self.location} names no object.", hint="s3://bucket/name")
         if self.location and self.bucket:
             raise ConfigError("The bucket of an object is a part of its URI.")
-        if self.principal and not _PRINCIPAL.search(self.principal):
+        if self.principal and _BARE_NAME.fullmatch(self.principal):
             raise ConfigError(
                 f"{self.principal!r} is no principal as CloudTrail records it.",
                 hint="Give an ARN, such as arn:aws:iam::123456789012:user/NAME.",

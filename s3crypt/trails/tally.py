@@ -145,10 +145,7 @@ class Tally:
                     "requests whose records list none are not known from it."
                 )
         elif not self.files:
-            yield (
-                "No file of a trail was found there for the time that is asked for: the answer is "
-                "no evidence of anything."
-            )
+            # A gap says so. There are no records that could lack something.
             return
         elif not self.of_s3:
             yield (
