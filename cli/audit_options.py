@@ -2,6 +2,7 @@
 """The options of `s3crypt audit`, checked before any request is made."""
 
 import functools
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("terminal", "jsonl", "sarif", "asff", "ocsf", "html")
 SEVERITIES = ("informational", "low", "medium", "high", "critical")
+_ARN = re.compile(r"arn:[a-z-]+:s3:::([a-z0-9.-]+(/.*/)?)(?:/?\*)?")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -335,6 +337,9 @@ def _uri(target: str) -> str:
     Raises:
         ConfigError: It names neither a bucket nor a prefix.
     """
+    # A report names buckets, and the objects below a prefix, by their ARNs.
+    if found := _ARN.fullmatch(target):
+        target = f"s3://{found[1]}"
     uri = target if target.startswith("s3://") else f"s3://{target}"
     name, slash, rest = uri.removeprefix("s3://").partition("/")
     if not target.startswith("s3://") and slash:

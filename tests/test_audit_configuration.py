@@ -160,6 +160,14 @@ def test_a_control_fails_and_its_fix_mends_it(control: str) -> None:
         assert mended.verdict is Verdict.PASS, mended
 
 
+def test_a_log_bucket_gets_no_log_of_its_own() -> None:
+    """The bucket for it would lack one in turn: nothing is printed that leads there."""
+    made = audited.hardened()
+    (found,) = verdicts(audited.of_bucket(f"{made.bucket}-logs"))["S3.9"]
+    assert (found.verdict, found.fix) == (Verdict.FAIL, None)
+    assert "baseline" in found.seen
+
+
 # Nothing but a person decides these: which keys a policy needs, a device of the root user, a copy
 # of imported material, a key for a trail or for replicas, what a key is for.
 WITHOUT_FIX = frozenset(

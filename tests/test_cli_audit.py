@@ -172,6 +172,8 @@ def test_objects_are_those_of_named_buckets(capsys: pytest.CaptureFixture[str], 
     approved = ("--approve", "sse-s3")
     assert looked_at(acme, *approved) == {f"arn:aws:s3:::{acme}/*"}
     assert looked_at(f"s3://{acme}/2026/", *approved) == {f"arn:aws:s3:::{acme}/2026/*"}
+    assert looked_at(f"arn:aws:s3:::{acme}/2026/*", *approved) == {f"arn:aws:s3:::{acme}/2026/*"}
+    assert looked_at(f"arn:aws:s3:::{acme}", *approved) == {f"arn:aws:s3:::{acme}/*"}
     assert looked_at(acme, "--no-objects") == set()
     assert looked_at("--account") == set()
     assert looked_at("--account", acme, *approved) == {f"arn:aws:s3:::{acme}/*"}
@@ -242,13 +244,16 @@ def test_one_control_can_be_asked_for(capsys: pytest.CaptureFixture[str], acme: 
 # --- reports -----------------------------------------------------------------------------------
 
 
-def test_a_command_that_mends_is_one_line(capsys: pytest.CaptureFixture[str], acme: str) -> None:
+def test_a_command_that_mends_is_one_line(
+    capsys: pytest.CaptureFixture[str], acme: str, tmp_path: Path
+) -> None:
     """However long it is: it can be copied."""
-    _, lines = audited(capsys, acme, "--account")
+    folder = tmp_path / "evidence"
+    run(["audit", acme, "--account", "--evidence", str(folder)])
+    printed = {line.strip() for line in capsys.readouterr().out.splitlines()}
+    lines = map(json.loads, (folder / "findings.jsonl").read_text("utf-8").splitlines())
     fixes = {line["fix"]["text"] for line in lines if line.get("fix")}
     assert any(len(fix) > 100 for fix in fixes)
-    run(["audit", acme, "--account"])
-    printed = {line.strip() for line in capsys.readouterr().out.splitlines()}
     assert {line for fix in fixes for line in map(str.strip, fix.splitlines())} <= printed
 
 

@@ -90,6 +90,11 @@ class SeenBucket:
         line = shlex.join((*words, "--region", self.configuration.region))
         return self.judged.fails(control, why, fix=line)
 
+    @property
+    def receives_deliveries(self) -> bool:
+        """Whether an AWS service writes to the bucket, as S3 does to a log bucket."""
+        return any(each.name == "service-writers" for each in self._obstacles())
+
     def _obstacles(self) -> tuple[Obstacle, ...]:
         """Return what stands against hardening; nothing that cannot be seen does."""
         if self.configuration.unseen:
@@ -162,6 +167,11 @@ def _public_access(seen: SeenBucket, block: PublicAccessBlock) -> Iterator[Findi
 def _logging(seen: SeenBucket, logging: Logging) -> Iterator[Finding]:
     if logging.target is not None:
         yield seen.judged.passes("S3.9", f"The access log goes to s3://{logging.target}.")
+        return
+    if seen.receives_deliveries:
+        why = "No access log is delivered. An AWS service delivers its own files to this bucket:"
+        # A bucket for the log of a log bucket would lack a log in turn, and so on.
+        yield seen.judged.fails("S3.9", f"{why} accept the finding in a baseline.")
         return
     yield seen.hardened("S3.9", "No access log is delivered.", None)
 
