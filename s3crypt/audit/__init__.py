@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is out of line in buckets, keys and objects, and the command that sets it right.
+"""The audit of buckets, keys and objects: each misconfiguration, and the command that fixes it.
 
     from s3crypt.audit import Auditor
 
     for finding in Auditor().configuration(["acme"], account=False):
         print(finding.control.id, finding.verdict, finding.seen)
 
-Only actions that read are used, and no key is ever unwrapped.
+The audit uses read-only API actions. It never asks KMS to unwrap a data key.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,12 +28,12 @@ __all__ = ["Auditor"]
 
 
 class Auditor:
-    """Judge the configuration of an account, its buckets and keys, and the objects of buckets.
+    """Audits the configuration of an account, its buckets and keys, and the objects of buckets.
 
     Args:
-        session: boto3 session to make clients from; the default one if left out.
-        allow_plain_http: Let requests go to other machines over plain HTTP.
-        observe: Called with each client that is made, before its first request.
+        session: boto3 session that creates the clients; by default boto3's default session.
+        allow_plain_http: Allow requests to other machines over plain HTTP.
+        observe: Called with each new client, before its first request.
 
     Raises:
         ConfigError: There are no credentials, or the session cannot be used.
@@ -51,7 +51,7 @@ class Auditor:
 
     @property
     def identity(self) -> "Identity":
-        """Who makes the requests."""
+        """The identity whose credentials sign the requests."""
         return self._services.identity
 
     def configuration(
@@ -59,19 +59,20 @@ class Auditor:
     ) -> Iterator[Finding]:
         """Yield the findings about buckets and the keys of their default encryption.
 
-        What may not be seen is unknown, never a pass.
+        A setting that the caller may not read gives an unknown finding, never a pass.
 
         Args:
-            buckets: Their names.
-            account: Look at the whole account too: its block of public access, all of its buckets,
-                the keys of the session's Region and of those of the buckets, its trails and its
-                IAM policies.
-            journal: Keeps the findings of each bucket and key that was judged whole. A resumed
-                audit yields them again without a request.
+            buckets: The names of the buckets.
+            account: Audit the whole account too: its block of public access, all of its buckets,
+                its trails, its IAM policies, and all keys in the session's Region and in the
+                Regions of the buckets.
+            journal: Stores the findings of each bucket and key that has no unknown finding. A
+                resumed audit yields these findings again without a request.
 
         Raises:
-            ObjectNotFoundError: There is no bucket of a name that was given.
-            S3CryptError: An error would meet every request, or the journal cannot be written.
+            ObjectNotFoundError: One of the named buckets does not exist.
+            S3CryptError: An error would fail every other request too, or the journal cannot be
+                written.
         """
         audit = Configurations(self._services, buckets, whole=account, journal=journal)
         return audit.findings()
@@ -79,18 +80,18 @@ class Auditor:
     def objects(
         self, uri: str, demands: Demands, **options: Unpack[ObjectOptions]
     ) -> Iterator[Finding]:
-        """Yield what the objects below a prefix are found to be, once all were looked at.
+        """Yield the findings about the objects below a prefix, after all objects were examined.
 
         Equal verdicts about many objects are one finding. No object is opened.
 
         Args:
             uri: A bucket, or a prefix that ends with a slash.
-            demands: What is demanded of the objects.
-            options: How they are looked at: see `ObjectOptions`.
+            demands: The requirements for the objects.
+            options: Which objects are examined, how closely, and by how many workers.
 
         Raises:
-            ConfigError: The arguments contradict each other.
-            ObjectNotFoundError: There is no such bucket or inventory.
+            ConfigError: The arguments contradict each other, or there are no credentials.
+            ObjectNotFoundError: The bucket or the inventory does not exist.
             StorageError: The journal cannot be written.
         """
         return audit_objects(self._services.reach(), uri, demands, **options)

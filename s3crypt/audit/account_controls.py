@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controls of an account: its block of public access, its trails, its IAM policies.
 
-Judged from what was read. Makes no request.
+The functions judge values that `looking` has read. They make no request.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from .controls import Judged
 from .values import Finding
 
 _KMS = {Kind.MANAGED: "KMS.1", Kind.ROLE: "KMS.2", Kind.USER: "KMS.2", Kind.GROUP: "KMS.2"}
-# The most selectors of the basic kind that CloudTrail takes.
+# CloudTrail accepts at most this many basic event selectors per trail.
 # https://docs.aws.amazon.com/awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html
 _MOST_SELECTORS = 5
 
@@ -29,14 +29,15 @@ Half: TypeAlias = Literal["reads", "writes"]
 
 @dataclass(frozen=True, slots=True)
 class SeenPolicy:
-    """An IAM policy as it was read.
+    """An IAM policy as IAM returned it.
 
     Attributes:
-        judged: As a resource: a managed policy itself, or the identity that has an inline policy.
-        kind: Managed, or the kind of identity that has it.
-        name: Its name.
-        document: As IAM sends it.
-        since: When it was last changed, if IAM says so.
+        judged: The resource of the finding: the managed policy itself, or the identity in which
+            an inline policy is embedded.
+        kind: Managed, or the kind of identity in which the policy is embedded.
+        name: The policy's name.
+        document: The policy document, in the form in which IAM returns it.
+        since: The time of the last change, if IAM returns it.
     """
 
     judged: Judged
@@ -68,12 +69,12 @@ _FOUR = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPu
 def judge_recording(
     judged: Judged, trails: Sequence[SeenTrail] | Unseen, new: str | None
 ) -> Iterator[Finding]:
-    """Yield the findings about what an account's trails record of objects.
+    """Yield the findings on whether an account's trails record each read and write of an object.
 
     Args:
         judged: The account.
-        trails: Those that record its Region.
-        new: The line that makes a trail, where there is a bucket to make it beside.
+        trails: The trails that record the session's Region.
+        new: The command that creates a trail for a bucket; None if no bucket was read.
     """
     halves: tuple[tuple[str, Half], ...] = (("S3.22", "writes"), ("S3.23", "reads"))
     for control, half in halves:
@@ -95,13 +96,16 @@ def _recording(
     if unseen:
         return judged.unknown(control, unseen[0])
     why = f"No multi-Region trail records every {word} of the objects of all buckets."
-    # The trail of an organization is changed by its own account alone.
+    # Only the account that owns an organization's trail can change it.
     own = [each for each in wide if each.arn.split(":")[4] == judged.resource.account]
     return judged.fails(control, why, fix=_recorded(own[0]) if own else new)
 
 
 def _recorded(trail: SeenTrail) -> str | None:
-    """Return the line by which a trail also records the events of all objects, if it has room."""
+    """Return the command that adds the events of all objects to a trail.
+
+    Returns None if the trail already has as many basic event selectors as CloudTrail accepts.
+    """
     partition = trail.arn.split(":")[1]
     advanced = trail.selectors.get("AdvancedEventSelectors")
     if advanced:

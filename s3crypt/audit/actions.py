@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The IAM actions that an audit needs, each of which only reads."""
+"""The IAM actions that an audit needs. Every action is read-only."""
 
 from collections.abc import Mapping
 
@@ -33,4 +33,4 @@ OPERATIONS: Mapping[str, str] = {
 """Every operation that the audit of the configuration requests, and the IAM action it needs."""
 
 ACTIONS: tuple[str, ...] = tuple(sorted(set(OPERATIONS.values())))
-"""The IAM actions of the audit of the configuration. All of them only read."""
+"""The IAM actions of the audit of the configuration. Every action is read-only."""

@@ -2,8 +2,9 @@
 """A report in the AWS Security Finding Format: one request of BatchImportFindings per line.
 
 Source: https://docs.aws.amazon.com/securityhub/latest/userguide/securityhub-findings-format-syntax.html
-A request takes 100 findings. Texts are cut at the lengths that the service takes, but a command is
-left out instead: half of one would do something else.
+BatchImportFindings accepts 100 findings per request. Texts are truncated to the lengths that the
+service accepts. A command that is too long is omitted, because a truncated command would do
+something else.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ _TYPES = {
     "key": "AwsKmsKey",
     "trail": "AwsCloudTrailTrail",
 }
-# Policies are those of IAM: managed ones, and inline ones of these owners.
+# Resources of the kind `policy` are IAM's: managed policies, and the owners of inline policies.
 _POLICY_TYPES = {"policy": "AwsIamPolicy", "role": "AwsIamRole", "user": "AwsIamUser",
                  "group": "AwsIamGroup"}  # fmt: skip
 _FINDING_TYPE = "Software and Configuration Checks/AWS Security Best Practices"
@@ -65,7 +66,7 @@ def _finding(report: Report, finding: Finding) -> dict[str, Any]:
 
 def _severity(finding: Finding) -> dict[str, str]:
     label = finding.control.severity.name
-    # As Security Hub's own controls do where a resource passes.
+    # Security Hub's own controls label a passed finding INFORMATIONAL, too.
     shown = Severity.INFORMATIONAL.name if finding.verdict is Verdict.PASS else label
     return {"Label": shown, "Original": label}
 
@@ -124,5 +125,5 @@ def _product_fields(report: Report, finding: Finding) -> dict[str, str]:
 
 
 def cut(text: str, most: int) -> str:
-    """Return a text of so many characters at most; three dots stand for what is left out."""
+    """Return a text truncated to `most` characters; three dots mark a truncation."""
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings that an owner has accepted for a time, read from a TOML file.
+"""Findings that an owner has accepted until a date, read from a TOML file.
 
-An entry accepts findings that fail. It never accepts an unknown one, and never makes a pass of a
-finding. An entry that cannot be read accepts nothing and is reported as a mistake.
+An entry accepts failed findings. It never accepts an unknown finding, and it never turns a finding
+into a pass. An invalid entry accepts nothing and is reported as a mistake.
 """
 
 import fnmatch
@@ -33,11 +33,11 @@ class Acceptance:
 
     Attributes:
         reason: Why the findings are accepted.
-        owner: Who has accepted them.
-        expires: The last day, in UTC, on which they are accepted.
-        control: The id of the control; empty where `id` names the finding.
+        owner: The person or team that has accepted the findings.
+        expires: The last day, in UTC, on which the findings are accepted.
+        control: The id of the control; empty if `id` names the finding.
         resource: The ARN of the resource; `*` stands for any text and `?` for one character.
-        id: The id of one finding; empty where `control` and `resource` name findings.
+        id: The id of one finding; empty if `control` and `resource` name the findings.
     """
 
     reason: str
@@ -48,14 +48,14 @@ class Acceptance:
     id: str = ""
 
     def accepts(self, finding: Finding) -> bool:
-        """Return whether the entry names a finding; whether it has expired is not looked at."""
+        """Return whether the entry names a finding. The expiry date is not checked."""
         if self.id:
             return finding.id == self.id
         same = finding.control.id == self.control
         return same and _pattern(self.resource).fullmatch(finding.resource.arn) is not None
 
     def __str__(self) -> str:
-        """Return what the entry names, for messages."""
+        """Return the finding id, or the control and the resource, for messages."""
         return self.id or f"{self.control} of {self.resource}"
 
 
@@ -64,8 +64,8 @@ class Baseline:
     """The entries of a file.
 
     Attributes:
-        entries: The entries that could be read, in the order of the file.
-        mistakes: Why each of the other entries could not be read, in one sentence.
+        entries: The valid entries, in the order of the file.
+        mistakes: One sentence per invalid entry: the reason why it is invalid.
     """
 
     entries: tuple[Acceptance, ...] = ()
@@ -74,13 +74,13 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a baseline means for the findings of one run.
+    """A baseline applied to the findings of one run.
 
     Attributes:
         accepted: The id of each accepted finding, with the entry that accepts it.
-        expired: The entries that name failing findings and have expired.
-        unmatched: The entries that name no failing finding.
-        mistakes: Why the other entries could not be read.
+        expired: The entries that name failed findings and have expired.
+        unmatched: The entries that name no failed finding.
+        mistakes: One sentence per invalid entry: the reason why it is invalid.
     """
 
     accepted: Mapping[str, Acceptance]
@@ -97,11 +97,11 @@ def read_baseline(path: str | Path, controls: Collection[str]) -> Baseline:
 
     Args:
         path: The file.
-        controls: The ids of all controls; an entry that names another one is a mistake.
+        controls: The ids of all controls; an entry with an unlisted id is a mistake.
 
     Raises:
-        ConfigError: The file is no TOML, or has no list of entries.
-        LocalFileNotFoundError: There is no such file.
+        ConfigError: The file is longer than 16 MiB, is not TOML, or has no list of entries.
+        LocalFileNotFoundError: The file does not exist.
         StorageError: The file cannot be read.
     """
     try:
@@ -136,7 +136,7 @@ def _baseline(document: Mapping[str, Any], path: str, controls: Collection[str])
 
 
 def _entry(entry: Any, controls: Collection[str]) -> Acceptance:
-    """Return one entry; a ConfigError says why it cannot be read."""
+    """Return one entry. An invalid entry raises a ConfigError with the reason."""
     if not isinstance(entry, Mapping):
         raise ConfigError("it is no table.")
     if unknown := sorted(entry.keys() - _KNOWN):
@@ -152,14 +152,14 @@ def _entry(entry: Any, controls: Collection[str]) -> Acceptance:
     if "control" in entry and entry["control"] not in controls:
         raise ConfigError(f"there is no control {entry['control']}.")
     expires = entry["expires"]
-    # A datetime is a date for Python, and has an hour that would not count.
+    # Python's datetime is a subclass of date; its time of day would be ignored.
     if type(expires) is not date:
         raise ConfigError("its expires is no date such as 2027-01-31, without quotes.")
     return Acceptance(expires=expires, **{name: entry[name] for name in _TEXTS if name in entry})
 
 
 def apply_baseline(baseline: Baseline, findings: Iterable[Finding], today: date) -> Applied:
-    """Return which of the findings are accepted on a day, and which entries did not count."""
+    """Return the findings that are accepted on a day, and the entries that had no effect."""
     failing = [finding for finding in findings if finding.verdict is Verdict.FAIL]
     accepted: dict[str, Acceptance] = {}
     expired: list[Acceptance] = []
@@ -171,11 +171,12 @@ def apply_baseline(baseline: Baseline, findings: Iterable[Finding], today: date)
         elif entry.expires < today:
             expired.append(entry)
         else:
-            # Of several entries the first one counts.
+            # If several entries name a finding, the first entry accepts it.
             accepted = {**dict.fromkeys(named, entry), **accepted}
     return Applied(accepted, tuple(expired), tuple(unmatched), baseline.mistakes)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    # fnmatch's expressions do not go back over what a wildcard took. It knows brackets too.
+    # fnmatch uses atomic groups, so that wildcards do not backtrack. Brackets are no wildcards
+    # here, but fnmatch would interpret them.
     return re.compile(fnmatch.translate(text.replace("[", "[[]")))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controls of a bucket, judged from its configuration as it was read. Makes no request."""
+"""The controls of a bucket. The rules judge its configuration and make no request."""
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -39,8 +39,10 @@ class DefaultKey:
     """The KMS key of a bucket's default encryption.
 
     Attributes:
-        arn: Its ARN, or what the bucket names it by where KMS does not describe it.
-        manager: `CUSTOMER` or `AWS`, or why that could not be seen.
+        arn: The key's ARN. If KMS does not describe the key, the ARN is made from the bucket's
+            setting, and may be that of an alias.
+        manager: `CUSTOMER` or `AWS`; empty if KMS does not return it; `Unseen` if KMS does not
+            describe the key.
     """
 
     arn: str
@@ -49,12 +51,12 @@ class DefaultKey:
 
 @dataclass(frozen=True, slots=True)
 class SeenBucket:
-    """A bucket as it was read.
+    """A bucket and its settings as S3 returned them.
 
     Attributes:
         judged: The bucket as a resource.
-        configuration: Its settings, each a value or `Unseen`.
-        default_key: The key of its default encryption; None where there is none of its own.
+        configuration: The bucket's settings, each a value or `Unseen`.
+        default_key: The key of its default encryption; None if the bucket names no KMS key.
     """
 
     judged: Judged
@@ -77,10 +79,11 @@ class SeenBucket:
         return self.judged.resource.arn.split(":")[1]
 
     def hardened(self, control: str, why: str, part: Part | None, *options: str) -> Finding:
-        """Return the finding that a control fails, mended by hardening the bucket.
+        """Return a failed finding whose fix is the command `bucket harden`.
 
-        `bucket harden` shows its changes and asks. A part that it would leave as it is, because
-        something would stop working, has no line: the finding names the obstacle.
+        `bucket harden` shows its changes and asks before it makes them. It skips a part whose
+        change would break a use of the bucket. The finding about such a part names the obstacle
+        and has no fix.
         """
         for each in self._obstacles():
             if part in each.holds:
@@ -96,7 +99,7 @@ class SeenBucket:
         return any(each.name == "service-writers" for each in self._obstacles())
 
     def _obstacles(self) -> tuple[Obstacle, ...]:
-        """Return what stands against hardening; nothing that cannot be seen does."""
+        """Return the obstacles to hardening; empty if a setting could not be read."""
         if self.configuration.unseen:
             return ()
         key = None
@@ -107,12 +110,12 @@ class SeenBucket:
         try:
             wanted = Wanted(self.name, logs=_SOME_BUCKET)
         except ConfigError:
-            # A name that S3 gives no bucket any more.
+            # An old bucket's name may break the rules that S3 applies to new names.
             return ()
         return obstacles_of(seen, wanted)
 
     def set(self, setting: Setting) -> str:
-        """Return the line that writes one setting."""
+        """Return the command that writes one setting."""
         return lines.setting(self.name, self.configuration.region, setting)
 
 
@@ -130,7 +133,7 @@ def judge_bucket(seen: SeenBucket) -> Iterator[Finding]:
 
 
 def unseen_bucket(judged: Judged, unseen: Unseen) -> Iterator[Finding]:
-    """Yield an unknown finding per control, for a bucket of which nothing could be read."""
+    """Yield an unknown finding per control, for a bucket that could not be read at all."""
     for control, _, _ in _RULES:
         yield judged.unknown(control, unseen)
 
@@ -170,7 +173,7 @@ def _logging(seen: SeenBucket, logging: Logging) -> Iterator[Finding]:
         return
     if seen.receives_deliveries:
         why = "No access log is delivered. An AWS service delivers its own files to this bucket:"
-        # A bucket for the log of a log bucket would lack a log in turn, and so on.
+        # No command is given: a second log bucket, for the log of this one, would need a third.
         yield seen.judged.fails("S3.9", f"{why} accept the finding in a baseline.")
         return
     yield seen.hardened("S3.9", "No access log is delivered.", None)
@@ -200,14 +203,15 @@ def _default(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
 
 
 def _mfa_delete(seen: SeenBucket, versioning: Versioning) -> Iterator[Finding]:
-    """S3 takes no MFA delete beside lifecycle rules, so that the control does not apply then."""
+    """Judge MFA delete. S3 does not allow it beside lifecycle rules: the control does not apply."""
     lifecycle = seen.configuration.seen(Lifecycle)
     if versioning.mfa_delete:
         yield seen.judged.passes("S3.20", "Deleting a version takes the second factor.")
     elif isinstance(lifecycle, Unseen):
         yield seen.judged.unknown("S3.20", lifecycle)
     elif not lifecycle.rules:
-        # Only the root user can turn it on, with the serial number and a code of a device.
+        # No command is given: only the root user can enable MFA delete, with the serial number
+        # and a code of an MFA device.
         yield seen.judged.fails("S3.20", "Deleting a version takes no second factor.")
 
 
@@ -222,7 +226,7 @@ def _sse_c(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
 
 
 def _bucket_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
-    # DSSE-KMS has no Bucket Keys, and SSE-S3 needs none.
+    # Bucket Keys exist for SSE-KMS only, not for DSSE-KMS or SSE-S3.
     if encryption.algorithm != KMS:
         return
     if encryption.bucket_key:
@@ -244,7 +248,8 @@ def _own_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
     elif isinstance(key.manager, Unseen) and _is_of(key, seen.account):
         yield seen.judged.unknown("S3CRYPT.3", key.manager)
     else:
-        # A key that AWS manages cannot be used from another account.
+        # The key is a customer's. If its manager is unseen, it belongs to another account, and an
+        # AWS managed key cannot be used across accounts.
         yield seen.judged.passes("S3CRYPT.3", f"The default key is {key.arn}.")
 
 
@@ -257,12 +262,12 @@ def _is_of(key: DefaultKey, account: str) -> bool:
 
 
 def _owner(arn: str) -> str:
-    """Return the account in an ARN; nothing of one that is too short."""
+    """Return the account in an ARN, or an empty string if the ARN is too short."""
     return "".join(arn.split(":")[4:5])
 
 
 def _wrong_keys(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
-    """Judge what a bucket with a KMS key of its own does with puts under other keys."""
+    """Judge whether a bucket with a customer managed default key refuses puts under other keys."""
     encryption = seen.configuration.seen(Encryption)
     if isinstance(encryption, Unseen):
         yield seen.judged.unknown("S3CRYPT.4", encryption)
@@ -271,7 +276,7 @@ def _wrong_keys(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
     if encryption.algorithm == AES256 or key is None or _is_aws_key(key) or key.manager == "AWS":
         return
     if not key.arn.startswith("arn:") or _KEY_ALIAS in key.arn:
-        # Policies name keys by their ARNs.
+        # A bucket policy can name a key by its ARN only.
         reason = "The ARN of the default key could not be seen."
         unseen = key.manager if isinstance(key.manager, Unseen) else Unseen("", reason)
         yield seen.judged.unknown("S3CRYPT.4", replace(unseen, reason=reason))
@@ -294,7 +299,7 @@ def _uploads(seen: SeenBucket, lifecycle: Lifecycle) -> Iterator[Finding]:
     why = "No rule for the whole bucket aborts incomplete uploads."
     versioning = seen.configuration.seen(Versioning)
     if isinstance(versioning, Versioning) and versioning.mfa_delete:
-        # S3 takes no lifecycle rules beside MFA delete.
+        # No command is given: S3 does not allow lifecycle rules beside MFA delete.
         yield seen.judged.fails("S3CRYPT.5", why)
     else:
         yield seen.hardened("S3CRYPT.5", why, None)
@@ -311,7 +316,7 @@ def _replication(seen: SeenBucket, found: Replication) -> Iterator[Finding]:
 
 
 def _faults(rule: Mapping[str, Any], account: str) -> Iterator[str]:
-    """Yield what a rule of replication does to a mode or a key."""
+    """Yield each fault of a replication rule: it skips SSE-KMS objects, or uses a wrong key."""
     name, key = str(rule.get("ID") or "unnamed"), replication.key_of(rule)
     if not replication.takes_kms(rule):
         yield f"The rule {name} leaves SSE-KMS objects out"
