@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The audit of the configuration, resource by resource, in parallel and resumable.
 
-Memory grows with the number of buckets and Regions by their names alone.
+The audit yields findings without keeping them. Memory grows only by the names of the buckets, their
+default keys and their Regions.
 """
 
 import json
@@ -29,7 +30,7 @@ from .looking import Look, ends_everything, unseen_by
 from .services import Services
 from .values import Finding, Fix, Resource, Verdict
 
-# A bucket's settings are read eight at a time by themselves.
+# For each bucket, eight settings are read in parallel: four buckets make up to 32 requests at once.
 _BUCKETS_AT_ONCE = 4
 _KEYS_AT_ONCE = 8
 _AHEAD = 64
@@ -38,12 +39,12 @@ _JUDGED = "judged"
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """What became of one bucket or key.
+    """The result of the audit of one bucket or key.
 
     Attributes:
-        findings: Its findings.
-        region: The Region of a bucket.
-        key: The ARN of a bucket's default key.
+        findings: The findings about the bucket or key.
+        region: The Region of a bucket; None for a key.
+        key: The ARN of a bucket's default key, if AWS does not manage the key.
     """
 
     findings: tuple[Finding, ...]
@@ -52,17 +53,17 @@ class _Judged:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing was unknown, so that a resumed audit need not look again."""
+        """Whether no finding is unknown. A resumed audit does not read such a resource again."""
         return all(each.verdict is not Verdict.UNKNOWN for each in self.findings)
 
     def to_json(self) -> str:
-        """Return it as a journal keeps it."""
+        """Return the JSON text that the journal stores for this result."""
         findings = [to_record(each) for each in self.findings]
         return json.dumps({"findings": findings, "region": self.region, "key": self.key})
 
     @classmethod
     def of(cls, text: str) -> "_Judged | None":
-        """Return what a journal kept; None of what another version of s3crypt wrote."""
+        """Return the result in a journal's text, or None if this version cannot read the text."""
         try:
             found = json.loads(text)
             return cls(tuple(map(from_record, found["findings"])), found["region"], found["key"])
@@ -77,11 +78,12 @@ class Configurations:
     """One audit of the configuration.
 
     Args:
-        services: Makes the requests.
-        names: The buckets to look at; all of the account's if `whole` is set.
+        services: The clients for the requests.
+        names: The names of the buckets to audit. If `whole` is set, all other buckets of the
+            account are audited too.
         whole: Whether the whole account is audited: its settings, all buckets, keys, trails and
             IAM policies.
-        journal: What the audit resumes from, or None.
+        journal: The journal that the audit resumes from and writes to, or None.
     """
 
     def __init__(
@@ -97,11 +99,12 @@ class Configurations:
         self._new_trail: str | None = None
 
     def findings(self) -> Iterator[Finding]:
-        """Yield the findings; those of one resource follow each other.
+        """Yield the findings. All findings about a bucket or a key are consecutive.
 
         Raises:
-            ObjectNotFoundError: There is no bucket of a name that was given.
-            S3CryptError: An error would meet every request, or the journal cannot be written.
+            ObjectNotFoundError: One of the named buckets does not exist.
+            S3CryptError: An error would fail every other request too, or the journal cannot be
+                written.
         """
         names = self._names
         if self._whole:
@@ -150,7 +153,7 @@ class Configurations:
         except ObjectNotFoundError:
             if name in self._names:
                 raise
-            # It was deleted since it was listed.
+            # The bucket was deleted after the listing.
             return _Judged(())
         except S3CryptError as error:
             unseen = unseen_by(error, "")
@@ -169,9 +172,10 @@ class Configurations:
             yield from unseen_key(self._look.account, refused.unseen)
 
     def _key_arns(self) -> Iterator[str]:
-        """Yield the keys to look at: all of the Regions, and those of buckets that are elsewhere.
+        """Yield the ARNs of the keys to audit, each once.
 
-        A key that a bucket uses and that is of another account is listed only if RAM shares it.
+        These are all keys that KMS lists in the audited Regions, then the default keys of buckets
+        that KMS did not list. KMS lists a key of another account only if RAM shares the key.
         """
         left = dict(self._keys)
         try:
@@ -195,7 +199,7 @@ class Configurations:
     def _each(
         self, kind: str, items: Sequence[str] | Iterator[str], work: Work, most: int
     ) -> Iterator[_Judged]:
-        """Yield what becomes of each item, from the journal where it has it."""
+        """Yield the result of each item. A result in the journal is used again."""
         noted = self._noting(kind, work)
         outcomes = run(items, noted, most=most, stops_at=ends_everything, ahead=_AHEAD)
         with ExitStack() as stack:
@@ -208,7 +212,7 @@ class Configurations:
                 yield outcome.result
 
     def _noting(self, kind: str, work: Work) -> Work:
-        """Return work that takes what the journal has of an item, and notes what it has not."""
+        """Return work that reuses results in the journal, and adds new results without unknowns."""
         journal = self._journal
         if journal is None:
             return work
@@ -231,7 +235,7 @@ class _ListingRefusedError(Exception):
     """The keys of a Region cannot be listed.
 
     Attributes:
-        unseen: What stands for them.
+        unseen: The reason, and the IAM action that lists keys.
     """
 
     def __init__(self, unseen: Unseen) -> None:
@@ -240,7 +244,7 @@ class _ListingRefusedError(Exception):
 
 
 def to_record(finding: Finding) -> dict[str, Any]:
-    """Return a finding in values of JSON, without the fields that have their default."""
+    """Return a finding as JSON values, without the fields that have their default value."""
     resource, fix = finding.resource, finding.fix
     record: dict[str, Any] = {
         "control": finding.control.id,
@@ -262,7 +266,7 @@ def to_record(finding: Finding) -> dict[str, Any]:
         "is_claimed": finding.is_claimed,
         "missing_actions": list(finding.missing_actions),
     }
-    # A sample from an unknown number of objects has a 0 there, which is no default.
+    # `sampled_from` is 0 for a sample from an unknown number of objects. Its default is None.
     return {
         name: value
         for name, value in record.items()
@@ -274,8 +278,8 @@ def from_record(record: Mapping[str, Any]) -> Finding:
     """Return the finding of a record.
 
     Raises:
-        KeyError: There is no such control, or the record is no finding's.
-        ValueError: A value is none of those that findings have.
+        KeyError: The control is unknown, or the record lacks a field of findings.
+        ValueError: A field has a value that is not valid in a finding.
     """
     resource = record["resource"]
     fix, since = record.get("fix"), record.get("since")

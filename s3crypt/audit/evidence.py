@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder that an auditor keeps: the report, the API replies that it rests on, and a manifest.
+"""The evidence folder: the report, the API replies that support its findings, and a manifest.
 
-Replies are recorded by botocore's events on the auditor's own clients. Customer keys, tokens and
-object bytes are never recorded. Two runs that saw the same write the same files but for `run.json`,
-`report.html` and `moments.jsonl`, so that `diff -r` compares them.
+Event handlers on the auditor's own botocore clients record the replies. Customer keys, tokens and
+object bytes are never recorded. Two runs that received the same replies write identical files,
+except for `run.json`, `report.html`, `moments.jsonl` and the manifest. `diff -r` can therefore
+compare two folders.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from .report import Report
 from .values import Answer
 
 MANIFEST = "SHA256SUMS"
-# An MD5 of a customer key tells whether two objects are under the same one.
+# The MD5 of a customer key would reveal whether two objects are under the same key.
 _SECRETS = frozenset(
     {*SECRETS, "SSECustomerKeyMD5", "CopySourceSSECustomerKeyMD5", "SSEKMSEncryptionContext"}
 )
@@ -53,13 +54,16 @@ diff -r -x run.json -x report.html -x moments.jsonl -x SHA256SUMS THIS LATER
 
 
 class Evidence:
-    """Collects replies beside the folder that `finish` makes of them; `collecting` makes one."""
+    """Collects replies in a staging folder. `finish` writes the files and renames the folder.
+
+    `collecting` creates an instance.
+    """
 
     def __init__(self, folder: Path, staging: Path) -> None:
         self._folder = folder
         self._staging = staging
         self._lock = threading.Lock()
-        # Replies may be millions: they are sorted on disk.
+        # There may be millions of replies, so that SQLite sorts them on disk.
         self._store = sqlite3.connect(staging / "replies.sqlite", check_same_thread=False)
         self._store.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
@@ -67,7 +71,7 @@ class Evidence:
         )
 
     def observe(self, client: BaseClient) -> None:
-        """Record every reply that a client gets from now on."""
+        """Record every reply that the client receives from now on."""
         events = client.meta.events
         events.register("provide-client-params", _note_request)
         events.register("after-call", self._note_reply)
@@ -76,7 +80,7 @@ class Evidence:
         """Record one reply.
 
         Raises:
-            StorageError: There is no room for it.
+            StorageError: The reply cannot be stored on disk.
         """
         body = {
             "service": answer.service,
@@ -92,7 +96,7 @@ class Evidence:
             self._store.execute("INSERT INTO replies VALUES (?, ?, ?, ?, ?)", (*row, request_id))
 
     def finish(self, report: Report, baseline: Path | None = None) -> None:
-        """Write the report and the manifest, and give the folder its name.
+        """Write the report, the replies and the manifest, and rename the staging folder.
 
         Raises:
             StorageError: A file cannot be written.
@@ -111,7 +115,7 @@ class Evidence:
             self._staging.rename(self._folder)
 
     def close(self) -> None:
-        """Forget the recorded replies."""
+        """Delete the database of recorded replies."""
         self._store.close()
         (self._staging / "replies.sqlite").unlink(missing_ok=True)
 
@@ -158,19 +162,19 @@ class Evidence:
 
 @contextmanager
 def collecting(folder: str | Path) -> Iterator[Evidence]:
-    """Give what collects evidence for a folder, which is there complete or not at all.
+    """Yield an `Evidence` for a new folder, which appears complete or not at all.
 
     Raises:
         ConfigError: The folder exists.
-        LocalFileNotFoundError: There is no folder to make it in.
-        StorageError: It cannot be made.
+        LocalFileNotFoundError: The parent folder does not exist.
+        StorageError: The folder cannot be created.
     """
     path = Path(os.path.abspath(folder))  # noqa: PTH100 - links stay as they are
     if os.path.lexists(path):
         raise ConfigError(f"{folder} exists.", hint="Name a folder that does not exist yet.")
     staging = path.parent / f".{path.name}.{token_hex(6)}.s3crypt"
     with _reporting(folder):
-        # The configuration of an account is nothing for other users of the machine.
+        # Other users of the machine must not read the configuration of the account.
         staging.mkdir(mode=0o700)
     try:
         with _storing(path):
@@ -206,19 +210,19 @@ def _storing(folder: Path) -> Iterator[None]:
 
 
 def _note_request(params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
-    # The request as it was made; botocore's handlers change their copy of it.
+    # Copy the parameters as the caller passed them: botocore's handlers modify theirs later.
     context["s3crypt_request"] = dict(params)
 
 
 def _reply(answer: Answer) -> object:
-    """Return a reply without secrets; of an operation that does not read, only its status."""
+    """Return a reply without secrets. For an operation that is not a read, return its status."""
     if not answer.operation.startswith(_READS):
         return {"HTTPStatusCode": answer.reply.get("HTTPStatusCode")}
     return _without_secrets(answer.reply)
 
 
 def _without_secrets(value: object) -> object:
-    """Return a value as JSON takes it: no secrets, no bytes."""
+    """Return a value that JSON can represent, without secrets and without bytes."""
     if isinstance(value, Mapping):
         return {
             str(name): REDACTED if name in _SECRETS else _without_secrets(each)

@@ -4,9 +4,10 @@
     manifest.json       source bucket, time, format, columns, and each part with its size and MD5
     manifest.checksum   the MD5 of manifest.json, in hex
 
-The order of columns is the schema's own. A part is fetched to a temporary file and compared with
-its MD5 before a row of it is read. MD5 finds damage, not forgery: whoever may write to the
-destination bucket can write a report. `inventory_rows` reads the rows. Nothing here judges.
+The schema of the report defines the order of the columns. A part is fetched to a temporary file and
+its MD5 is verified before a row is read. MD5 detects damage, not forgery: any principal with write
+access to the destination bucket can write a report. `inventory_rows` reads the rows. This module
+judges nothing.
 
 Layout: https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html
 """
@@ -31,7 +32,7 @@ Format: TypeAlias = Literal["CSV", "ORC", "Parquet"]
 
 _MAX_MANIFEST_LENGTH = 64 * 2**20
 _LONGEST_NAME = 1024
-# Clocks of S3's servers differ, and a part's time has whole seconds.
+# The clocks of S3's servers differ, and `LastModified` is in whole seconds.
 _SLACK = timedelta(minutes=5)
 _HEX_MD5 = re.compile("[0-9a-f]{32}")
 
@@ -41,9 +42,9 @@ class Part:
     """A file of a report.
 
     Attributes:
-        key: Its name in the destination bucket.
-        size: Bytes.
-        md5: Of the file as it is stored, in hex.
+        key: The file's name in the destination bucket.
+        size: The file's size in bytes.
+        md5: The MD5 of the stored file, in hex.
     """
 
     key: str
@@ -56,11 +57,12 @@ class Manifest:
     """A report's manifest, whose checksum was verified.
 
     Attributes:
-        location: Where it is.
+        location: The bucket and name of the manifest.
         source: The bucket that was listed.
         created: When the listing began.
-        format: Of the parts.
-        columns: Of a CSV part, in order; empty for the other formats, whose parts say them.
+        format: The format of the parts.
+        columns: The columns of a CSV part, in order. Empty for ORC and Parquet, whose parts contain
+            their schema.
         parts: The parts.
     """
 
@@ -73,13 +75,14 @@ class Manifest:
 
 
 def read_manifest(objects: Objects, uri: str) -> Manifest:
-    """Return a report's manifest, once it has the MD5 that `manifest.checksum` says.
+    """Return a report's manifest after verifying its MD5 against `manifest.checksum`.
 
     Raises:
-        ConfigError: That is not the URI of a manifest.
-        ObjectNotFoundError: There is no such manifest.
-        IntegrityError: It has another MD5, no checksum beside it, or a time later than its own.
-        FormatError: It is no manifest that this version reads.
+        ConfigError: The URI is not that of a manifest.
+        ObjectNotFoundError: The manifest does not exist.
+        IntegrityError: The MD5 differs, `manifest.checksum` cannot be read, or the manifest was
+            stored before the creation time that it states.
+        FormatError: This version cannot read the manifest.
     """
     location = Location.parse_object(uri)
     folder, _, file = location.name.rpartition("/")
@@ -103,14 +106,14 @@ def read_manifest(objects: Objects, uri: str) -> Manifest:
 
 
 def _small(objects: Objects, location: Location) -> tuple[bytes, datetime | None]:
-    """Return the bytes of a small object, and when it was stored."""
+    """Return the bytes of a small object, and the time at which it was stored."""
     target = _Limited(io.BytesIO(), _MAX_MANIFEST_LENGTH)
     info = objects.fetch(location, Demand(None), cast("BinaryIO", target))
     return target.file.getvalue(), info.last_modified
 
 
 class _Limited(io.RawIOBase):
-    """A target in memory that refuses to grow beyond a limit."""
+    """An in-memory target that raises a FormatError if it would grow beyond a limit."""
 
     def __init__(self, file: io.BytesIO, limit: int) -> None:
         super().__init__()
@@ -153,7 +156,7 @@ def _parsed(location: Location, text: bytes) -> Manifest:
 
 
 def _is_name(text: str) -> bool:
-    """Return whether S3 takes a text as an object's name: 1 to 1024 bytes of UTF-8."""
+    """Return whether S3 accepts a text as an object's name: 1 to 1024 bytes of UTF-8."""
     try:
         return 0 < len(text.encode()) <= _LONGEST_NAME
     except UnicodeEncodeError:
@@ -161,25 +164,29 @@ def _is_name(text: str) -> bool:
 
 
 def plain(column: str) -> str:
-    """Return the same name for a column of every format: `encryptionstatus`."""
+    """Return the name of a column without underscores, in lower case: `encryptionstatus`.
+
+    The formats spell the columns' names differently; the result is the same for all formats.
+    """
     return column.strip().replace("_", "").lower()
 
 
 def check_columns(columns: Sequence[str], subject: object) -> None:
-    """Refuse a schema that has no column of names."""
+    """Raise a FormatError if the schema has no column of object names."""
     if "key" not in columns:
         raise FormatError(f"{subject}: it has no column of names")
 
 
 @contextmanager
 def opened_part(objects: Objects, manifest: Manifest, part: Part) -> Iterator[BinaryIO]:
-    """Give a part as a temporary file, once its size and MD5 are those of the manifest.
+    """Yield a part as a temporary file after verifying its size and MD5 against the manifest.
 
     Raises:
         ObjectNotFoundError: The part is missing.
-        IntegrityError: It has another size or MD5, or is older than the manifest.
+        IntegrityError: The size or the MD5 differs, or the part is older than the manifest.
     """
-    # The destination bucket in the manifest is not believed: a copied report would lead elsewhere.
+    # The manifest names its destination bucket, too. It is ignored: the manifest of a copied report
+    # still names the original bucket.
     location = Location(manifest.location.bucket, part.key)
     with tempfile.TemporaryFile() as file:
         target = _Hashed(file)
@@ -193,7 +200,7 @@ def opened_part(objects: Objects, manifest: Manifest, part: Part) -> Iterator[Bi
 
 
 class _Hashed(io.RawIOBase):
-    """A target that keeps the length and the MD5 of what is written to it."""
+    """A target that counts and hashes the bytes that are written to it."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__()

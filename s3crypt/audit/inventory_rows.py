@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of a part of an S3 Inventory report: CSV, ORC and Parquet, in bounded memory.
 
-Of ORC and Parquet, rows are counted by columns, and only those that are asked for are made. Delete
-markers are left out. `inventory` fetches and verifies the parts; nothing here makes a request.
+For ORC and Parquet, rows are counted in Arrow columns, and a `Row` is created only for the rows
+that the caller requests. Delete markers are omitted. `inventory` fetches and verifies the parts;
+this module makes no request.
 """
 
 import csv
@@ -19,11 +20,12 @@ from s3crypt.objects.sightings import UNSEEN
 
 from .inventory import Manifest, check_columns, plain
 
-# A name of 1024 bytes takes three times as many characters, and the other columns some hundred.
+# A name of 1024 bytes has up to 3072 characters when URL-encoded; the other columns have some
+# hundreds.
 _LONGEST_LINE = 2**16
 
 BATCH_ROWS = 2**16
-"""Rows that are in memory at once."""
+"""The maximum number of rows in memory at once."""
 
 _MODES = {
     "SSE-S3": "sse-s3",
@@ -36,15 +38,16 @@ _MODES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a report says of one version of an object.
+    """A row of a report: one version of an object.
 
     Attributes:
         name: The object's name.
-        version_id: The version; None in a report of current versions alone.
-        is_latest: Whether it was the current version.
-        etag: The ETag, with quotes as S3 replies have it; empty if the report has none.
-        storage_class: The storage class; empty if the report has none.
-        status: The encryption status as the report has it; None if it has none.
+        version_id: The version; None in a report of current versions only.
+        is_latest: Whether the version was the current one.
+        etag: The ETag, in quotes as in S3's replies; empty if the report does not contain it.
+        storage_class: The storage class; empty if the report does not contain it.
+        status: The encryption status in the report's spelling; None if the report does not contain
+            it.
     """
 
     name: str
@@ -64,7 +67,7 @@ class Batch(Protocol):
         ...
 
     def statuses(self) -> Mapping[str | None, int]:
-        """Return how many rows have each encryption status."""
+        """Return the number of rows per encryption status."""
         ...
 
     def rows(self) -> Iterator[Row]:
@@ -72,11 +75,11 @@ class Batch(Protocol):
         ...
 
     def of_status(self, status: str | None) -> Iterator[Row]:
-        """Yield the rows of one status, in order."""
+        """Yield the rows with this encryption status, in order."""
         ...
 
     def take(self, indices: Sequence[int]) -> Iterator[Row]:
-        """Yield the rows at these places."""
+        """Yield the rows at these indices."""
         ...
 
 
@@ -94,9 +97,10 @@ def batches(manifest: Manifest, file: BinaryIO, prefix: str) -> Iterator[Batch]:
     """Yield the rows of a part whose names begin with a prefix.
 
     Raises:
-        IntegrityError: The part cannot be read to its end.
-        FormatError: It lacks the column of names.
-        ConfigError: It needs pyarrow.
+        IntegrityError: The part cannot be read to its end, or a row does not match the schema.
+        FormatError: The column of names is missing, two columns have the same name, a column has
+            another type than S3 writes, or a row has no name.
+        ConfigError: The format needs pyarrow, which is not installed.
     """
     if manifest.format == "CSV":
         return _csv_batches(manifest, file, prefix)
@@ -107,7 +111,7 @@ def batches(manifest: Manifest, file: BinaryIO, prefix: str) -> Iterator[Batch]:
 
 
 class _Rows:
-    """Rows of CSV."""
+    """A batch of rows in memory, such as the rows of a CSV part."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows = rows
@@ -135,7 +139,7 @@ class _Rows:
 def _csv_batches(manifest: Manifest, file: BinaryIO, prefix: str) -> Iterator[Batch]:
     try:
         with gzip.open(file, "rt", encoding="utf-8", newline="") as text:
-            # A longer line ends within a row, which then lacks fields.
+            # `readline` cuts a longer line within a row. The row then lacks fields and is refused.
             lines = csv.reader(iter(lambda: text.readline(_LONGEST_LINE), ""), strict=True)
             found = filter(None, (_row_of(manifest, line) for line in lines if line))
             rows = (row for row in found if row.name.startswith(prefix))
@@ -158,7 +162,7 @@ def _row_of(manifest: Manifest, line: Sequence[str]) -> Row | None:
 
 def _row(said: Mapping[str, Any], *, is_latest: bool) -> Row:
     etag = (said.get("etag") or "").strip('"')
-    # The null version is written as nothing.
+    # In a report, the version id of the null version is an empty field.
     version = (said["versionid"] or "null") if "versionid" in said else None
     status = said.get("encryptionstatus") or None
     kept = f'"{etag}"' if etag else ""
@@ -184,7 +188,10 @@ _FLAGS = frozenset({"islatest", "isdeletemarker"})
 
 
 class _Table:
-    """Rows of Arrow, whose columns have plain names. Only the rows that are asked for are made."""
+    """A batch in an Arrow table, whose columns have `plain` names.
+
+    A `Row` is created only for the rows that the caller requests.
+    """
 
     def __init__(self, table: Any, compute: Any) -> None:
         self._table = table
@@ -239,7 +246,7 @@ def _arrow_batches(manifest: Manifest, file: BinaryIO, prefix: str) -> Iterator[
 
 
 def _selected(table: Any, compute: Any, prefix: str) -> Any:
-    """Return the rows that are no delete markers and whose names begin with a prefix."""
+    """Return the rows whose names begin with a prefix, without delete markers."""
     names = [plain(name) for name in table.schema.names]
     check_columns(names, "a part")
     table = _as_written(table.rename_columns(names))
@@ -253,10 +260,11 @@ def _selected(table: Any, compute: Any, prefix: str) -> Any:
 
 
 def _as_written(table: Any) -> Any:
-    """Return a table whose columns have the types that S3 writes.
+    """Return the table with its columns cast to the types that S3 writes.
 
     Raises:
-        FormatError: A column is there twice, or holds something else; or a row has no name.
+        FormatError: Two columns have the same name, a column has another type, or a row has no
+            name.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -276,7 +284,7 @@ def _as_written(table: Any) -> Any:
 def _parquet_tables(pa: Any, file: BinaryIO) -> Iterator[Any]:
     from pyarrow import parquet  # noqa: PLC0415
 
-    # Buffering ahead would hold a row group's columns whole.
+    # With `pre_buffer`, pyarrow would hold whole columns of a row group in memory.
     found = parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
     names = [name for name in found.schema_arrow.names if plain(name) in _WANTED]
     for batch in found.iter_batches(batch_size=BATCH_ROWS, columns=names):

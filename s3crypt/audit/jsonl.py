@@ -12,7 +12,7 @@ from .values import Finding
 
 
 def jsonl(report: Report) -> Iterator[str]:
-    """Yield the lines of a report, each with its end."""
+    """Yield the lines of a report, each with its newline."""
     yield from finding_lines(report)
     for note in report.notes():
         yield line({"type": "note", "note": note})
@@ -26,7 +26,7 @@ def finding_lines(report: Report) -> Iterator[str]:
 
 
 def summary(report: Report) -> dict[str, Any]:
-    """Return the run and its counts, as JSON takes them."""
+    """Return the run and its counts as JSON values."""
     run = report.run
     return {
         "tool": "s3crypt",
@@ -53,7 +53,7 @@ def summary(report: Report) -> dict[str, Any]:
 
 
 def fields(report: Report, finding: Finding) -> dict[str, Any]:
-    """Return a finding as JSON takes it; documented in docs/audit.md."""
+    """Return a finding as JSON values. docs/audit.md documents the fields."""
     control, resource = finding.control, finding.resource
     return {
         "id": finding.id,
@@ -89,17 +89,17 @@ def fields(report: Report, finding: Finding) -> dict[str, Any]:
 
 
 def moment(when: datetime) -> str:
-    """Return a moment in UTC as RFC 3339 writes it, with milliseconds and Z."""
+    """Return a time in UTC in the format of RFC 3339, with milliseconds and Z."""
     return utc(when).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def utc(when: datetime) -> datetime:
-    """Return a moment in UTC; one without a zone is in UTC already."""
+    """Return a time in UTC. A time without a zone is taken as UTC."""
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 def line(value: Any) -> str:
-    """Return a value as one line of JSON, with its end."""
+    """Return a value as one line of JSON, with its newline."""
     return json.dumps(value) + "\n"
 
 

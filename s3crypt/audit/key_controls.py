@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controls of a KMS key, judged from what KMS showed of it. Makes no request."""
+"""The controls of a KMS key. The rules judge the replies of KMS and make no request."""
 
 import shlex
 from collections.abc import Callable, Iterator
@@ -17,10 +17,10 @@ from .controls import Judged
 from .values import Finding
 
 DAYS_TO_EXPIRY = 30
-"""Imported material that expires within so many days is a finding."""
+"""Imported key material that expires within this number of days fails its control."""
 
 DAYS_UNUSED = 90
-"""A key without a use for so many days is a finding; a younger one is not called unused."""
+"""A key that was not used for this number of days fails its control. A younger key passes."""
 
 _DYING = frozenset({"PendingDeletion", "PendingReplicaDeletion"})
 _UNUSABLE = frozenset({"Disabled", "PendingImport", "Unavailable"})
@@ -32,13 +32,13 @@ _ACROSS_ACCOUNTS = frozenset({"revoke_grant"})
 
 @dataclass(frozen=True, slots=True)
 class SeenKey:
-    """A key as it was read.
+    """A key as KMS described it.
 
     Attributes:
         judged: The key as a resource.
-        key: What KMS showed of it.
-        account: The account that is audited.
-        now: The moment of the audit.
+        key: The key's properties, read from KMS.
+        account: The audited account.
+        now: The time of the audit.
     """
 
     judged: Judged
@@ -48,11 +48,11 @@ class SeenKey:
 
     @property
     def is_own(self) -> bool:
-        """Whether the key is of the account that is audited; another one's cannot be changed."""
+        """Whether the key belongs to the audited account, which can change no other account's."""
         return self.key.account == self.account
 
     def aws(self, operation: str, **arguments: object) -> str | None:
-        """Return the line that makes a request about the key, if KMS takes it from this account."""
+        """Return the command for a KMS request, or None if KMS would refuse it to this account."""
         if not self.is_own and operation not in _ACROSS_ACCOUNTS:
             return None
         return lines.aws("kms", operation, self.key.region, KeyId=self.key.arn, **arguments)
@@ -72,7 +72,7 @@ def judge_key(seen: SeenKey) -> Iterator[Finding]:
 
 
 def unseen_key(judged: Judged, unseen: Unseen) -> Iterator[Finding]:
-    """Yield an unknown finding per control, for keys of which nothing could be read."""
+    """Yield an unknown finding per control, for keys that could not be read at all."""
     for control in _RULES:
         yield judged.unknown(control, unseen)
 
@@ -90,13 +90,13 @@ def _of_deletion(seen: SeenKey, control: str) -> Finding:
     if key.state not in _DYING:
         return seen.judged.passes(control, "No deletion is scheduled.")
     day = f" for {key.deletion:%Y-%m-%d}" if key.deletion else ""
-    # A key whose deletion was cancelled is disabled.
+    # KMS leaves a key disabled after its deletion was cancelled.
     fix = _all_of(seen.aws("cancel_key_deletion"), seen.aws("enable_key"))
     return seen.judged.fails(control, f"The deletion is scheduled{day}.", fix=fix)
 
 
 def _all_of(*parts: str | None) -> str | None:
-    """Return one line of several; None where one of them cannot be."""
+    """Return the commands joined by `&&`, or None if one of them is missing."""
     found = [each for each in parts if each is not None]
     return " && ".join(found) if len(found) == len(parts) else None
 
@@ -108,10 +108,10 @@ def _rotation(seen: SeenKey) -> Iterator[Finding]:
     elif rotates:
         yield seen.judged.passes("KMS.4", "KMS rotates the key by itself.")
     elif rotates is False:
-        # A replica rotates as its primary key does, and KMS takes the request for that one alone.
+        # A replica rotates with its primary key, and KMS accepts the request for the primary only.
         primary = seen.key.primary or seen.key.arn
         fix = f"s3crypt keys enable-rotation {shlex.quote(primary)}"
-        # KMS changes the rotation of an enabled key only.
+        # KMS can change the rotation of enabled keys only.
         can_be = seen.key.state == "Enabled" and seen.is_own
         why = "Automatic rotation is off."
         yield seen.judged.fails("KMS.4", why, fix=fix if can_be else None)
@@ -144,7 +144,7 @@ def _public(seen: SeenKey) -> Iterator[Finding]:
 
 
 def _closed(document: Document, names: set[str], account: str) -> Document:
-    """Return a key's policy whose open statements hold for the key's own account alone."""
+    """Return a key's policy with its open statements restricted to the key's own account."""
     own = Condition("StringEquals", "kms:CallerAccount", (account,))
     return replace(
         document,
@@ -203,7 +203,7 @@ def _in_use(seen: SeenKey) -> Iterator[Finding]:
 
 
 def _too_young(created: datetime, tracked: datetime | None, limit: datetime) -> str | None:
-    """Return why a key without a use cannot be called unused yet, or None."""
+    """Return why it is too early to call a key unused, or None if it is not too early."""
     if created > limit:
         return f"Too young to be called unused: created on {created:%Y-%m-%d}."
     if tracked is not None and tracked > limit:
@@ -254,7 +254,14 @@ def _to_services(seen: SeenKey) -> Iterator[Finding]:
 
 
 def _of_grants(seen: SeenKey, control: str, grants: tuple[Grant, ...], what: str) -> Finding:
-    """Return the finding about those grants of a key that are open, or that there are none."""
+    """Return a failed finding about grants that break a control, or a pass if there are no grants.
+
+    Args:
+        seen: The key.
+        control: The id of the control.
+        grants: The grants that break the control.
+        what: The fault of each grant, as the end of a sentence.
+    """
     if not grants:
         return seen.judged.passes(control, "There is no such grant.")
     grantees = sorted({each.grantee for each in grants})

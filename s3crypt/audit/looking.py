@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The account, its buckets, keys, trails and IAM policies as they are now. Changes nothing.
+"""Reads the current account settings, buckets, keys, trails and IAM policies. Changes nothing.
 
-What a service refuses to show is `Unseen`. Nothing here judges.
+A setting that a service refuses to return is `Unseen`. This module judges nothing.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,8 @@ from .values import Resource, ResourceKind
 
 _REFUSED = frozenset({"403", "AccessDenied", "AccessDeniedException"})
 _GONE = "NotFoundException"
-# Codes that `is_for_all` knows of one bucket, and that do not concern the next one.
+# Error codes for which `is_for_all` returns True, because they concern every object of a bucket.
+# They do not concern other buckets, and do not end an audit.
 _OF_ONE_BUCKET = frozenset(
     {
         "AllAccessDisabled",
@@ -47,10 +48,11 @@ _FILTER = ("User", "Role", "Group", "LocalManagedPolicy")
 
 
 def unseen_by(error: S3CryptError, action: str) -> Unseen:
-    """Return what stands for a part that a service did not show.
+    """Return the `Unseen` for a setting whose request failed.
 
     Raises:
-        S3CryptError: The error would meet every other request too: credentials that expired.
+        S3CryptError: The error itself, if it would fail every other request too, as expired
+            credentials do.
     """
     if ends_everything(error):
         raise error
@@ -58,15 +60,15 @@ def unseen_by(error: S3CryptError, action: str) -> Unseen:
 
 
 def ends_everything(error: S3CryptError) -> bool:
-    """Return whether an error would meet every other request too."""
+    """Return whether an error would fail every other request too."""
     return is_for_all(error) and error.code not in _OF_ONE_BUCKET
 
 
 class Look:
-    """Looks at one account.
+    """Reads the configuration of one account.
 
     Args:
-        services: Makes the requests.
+        services: The clients for the requests.
     """
 
     def __init__(self, services: Services) -> None:
@@ -111,11 +113,11 @@ class Look:
         return Judged(Resource("trail", trail.arn, account, trail.region))
 
     def bucket(self, name: str) -> SeenBucket:
-        """Return a bucket as it is, read in its own Region.
+        """Return a bucket with its settings, read in its own Region.
 
         Raises:
-            ObjectNotFoundError: There is no such bucket.
-            S3CryptError: S3 failed.
+            ObjectNotFoundError: The bucket does not exist.
+            S3CryptError: A request to S3 failed.
         """
         services = self._services
         region = configuration.home_of(services.s3(), name) or services.region
@@ -141,10 +143,10 @@ class Look:
         return DefaultKey(str(metadata["Arn"]), str(metadata.get("KeyManager", "")))
 
     def key_arns(self, region: str) -> Iterator[str]:
-        """Yield the ARNs of all keys of a Region, those shared through RAM too.
+        """Yield the ARNs of all keys of a Region, including keys that RAM shares.
 
         Raises:
-            KeyUnavailableError: KMS refused to list them.
+            KeyUnavailableError: KMS refused to list the keys.
         """
         services = self._services
         place = f"arn:{services.partition}:kms:{region}:{services.account}:key/"
@@ -156,7 +158,7 @@ class Look:
         return Judged(Resource("key", arn, parts[4], parts[3]))
 
     def key(self, arn: str) -> SeenKey | Unseen | None:
-        """Return a key as it is; None of one that AWS manages, or that is gone."""
+        """Return a key as KMS describes it, or None if AWS manages the key or it is gone."""
         try:
             found = self._services.keys.examine(arn)
         except KeyUnavailableError as error:
@@ -166,12 +168,13 @@ class Look:
         return SeenKey(self.key_as_resource(found.arn), found, self._services.account, self.now)
 
     def policies(self) -> Iterator[SeenPolicy]:
-        """Yield the customer managed policies of the account, and the inline ones.
+        """Yield the customer managed policies and the inline policies of the account.
 
-        Managed policies that bound permissions are left out, as KMS.1 leaves them out.
+        Managed policies that are used as permissions boundaries are skipped, as the control KMS.1
+        skips them.
 
         Raises:
-            StorageError: IAM refused.
+            StorageError: IAM refused the request.
         """
         found = pages(
             self._services.iam,

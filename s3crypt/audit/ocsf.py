@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report as a list of OCSF Detection Findings (class 2004), as Prowler writes them too.
+"""A report as a list of OCSF Detection Findings (class 2004), the class that Prowler writes, too.
 
 Source: https://schema.ocsf.io/1.5.0/classes/detection_finding
 """
@@ -28,7 +28,7 @@ _STATES = {
     "accepted": (3, "Suppressed"),
     "pass": (4, "Resolved"),
 }
-# Prowler's words, which its readers filter by.
+# Tools that read Prowler's reports filter by these words.
 _CODES = {Verdict.FAIL: "FAIL", Verdict.UNKNOWN: "MANUAL", Verdict.PASS: "PASS"}
 
 

@@ -17,4 +17,4 @@ FORMATS: Mapping[str, Callable[[Report], Iterator[str]]] = {
     "ocsf": ocsf,
     "html": html,
 }
-"""Each yields the text of a report in pieces."""
+"""Each function yields the text of a report in pieces."""
