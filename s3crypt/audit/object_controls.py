@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the controls S3CRYPT.14 to .22 say of one object, from what was seen of it. Pure.
+"""The controls S3CRYPT.14 to .22, applied to the `Sighting` of one object. Pure functions.
 
 An object can have two layers: a server-side mode, and inside it a client-side format. A control
-that does not apply to an object says nothing of it. What was not seen is unknown, never a pass.
+that does not apply to an object has no judgement about it. A property that could not be read gives
+an unknown judgement, never a pass.
 """
 
 import re
@@ -22,10 +23,10 @@ ESCROW, CUSTOMER_KEY = "S3CRYPT.21", "S3CRYPT.22"
 CLIENT = "client"
 _LONGEST_CODE = 60
 GONE = "Gone"
-"""The state of a key that KMS does not know any more."""
+"""The state of a key that does not exist any more."""
 
 _NEEDS_KEY = frozenset({"sse-kms", "dsse-kms"})
-# KMS's state of a key -> the cause, and the clause of a finding.
+# Maps KMS's state of a key to the cause of a finding, and to the clause that describes the key.
 _UNUSABLE = {
     "Disabled": ("key-disabled", "is disabled"),
     "PendingDeletion": ("key-dying", "is about to be deleted"),
@@ -39,13 +40,14 @@ _NO_IDS = "the id of the key material that wrapped the data key is kept nowhere"
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """What KMS says of a key.
+    """The state of a KMS key.
 
     Attributes:
-        state: KMS's word for it, `Gone`, or None if it is not known.
-        made: When all of its material is known to be younger than; None if that is not known.
-        hidden: Why the state is not known, in a clause.
-        denied: The IAM actions without which it stays unknown.
+        state: The state in KMS's spelling, or `Gone`, or None if the state is unknown.
+        made: A time before which no material of the key existed, or None if the age of its
+            material is unknown.
+        hidden: Why the state is unknown, in a clause.
+        denied: The IAM actions that the caller lacks to read the state.
     """
 
     state: str | None = None
@@ -56,13 +58,13 @@ class KeyState:
 
 @dataclass(frozen=True, slots=True)
 class Escrow:
-    """A key of which every client-side object needs a wrapped data key.
+    """A required key: it must have wrapped a data key of every client-side object.
 
     Attributes:
-        reference: As the caller wrote it.
-        name: As objects name it; None where the reference could not be resolved.
-        hidden: Why not, in a clause.
-        denied: The IAM actions without which it stays so.
+        reference: The key reference as the caller wrote it.
+        name: The key's name in the headers of objects; None if the reference could not be resolved.
+        hidden: Why the reference could not be resolved, in a clause.
+        denied: The IAM actions that the caller lacks to resolve the reference.
     """
 
     reference: str
@@ -73,12 +75,12 @@ class Escrow:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What objects are judged by.
+    """The rules by which objects are judged.
 
     Attributes:
-        demands: What is demanded of them.
+        demands: The requirements for the objects.
         escrow: The keys that `demands.required_keys` names.
-        now: The moment that ages are counted to.
+        now: The time at which ages are computed.
     """
 
     demands: Demands
@@ -88,16 +90,16 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one control says of one object. Equal judgements of many objects become one finding.
+    """The verdict of one control about one object. Equal judgements become one finding.
 
     Attributes:
         control: The id of the control.
         verdict: The verdict.
-        cause: A short code; empty for a pass.
-        words: What is so, as the end of a sentence about the objects.
-        about: The mode or the key that it is about, for the command that mends it.
-        is_claimed: Whether it rests on metadata, which any writer chooses.
-        denied: The IAM actions without which the verdict stays unknown.
+        cause: A short code for the reason; empty for a pass that does not rest on a claim.
+        words: The predicate of a sentence about the objects, such as `are signed`.
+        about: The mode or the keys that the command of the fix needs.
+        is_claimed: Whether the verdict rests on metadata, which any writer can choose.
+        denied: The IAM actions that the caller lacks to reach a verdict.
     """
 
     control: str
@@ -112,12 +114,12 @@ class Judgement:
 def judge(
     name: str, seen: Sighting, rules: Rules, keys: Mapping[str, KeyState]
 ) -> Iterator[Judgement]:
-    """Yield what each control that applies says of an object.
+    """Yield the judgement of each control that applies to an object.
 
     Args:
         name: The object's name.
-        seen: What was seen of it.
-        rules: What is demanded.
+        seen: The object's properties, read from S3 or from an inventory.
+        rules: The rules by which the object is judged.
         keys: The state of each key that `kms_keys` returns.
     """
     for control in _CONTROLS:
@@ -137,12 +139,12 @@ def _rests_on_claim(found: Judgement, seen: Sighting) -> bool:
 
 
 def kms_keys(seen: Sighting) -> tuple[str, ...]:
-    """Return the ARNs of the KMS keys that an object is under, in both layers."""
+    """Return the ARNs of the KMS keys that encrypt an object, in both layers."""
     return tuple(key for key in _keys(seen) if key.startswith("arn:"))
 
 
 def applicable(demands: Demands) -> tuple[str, ...]:
-    """Return the ids of the controls that objects are judged by."""
+    """Return the ids of the controls that these demands apply to objects."""
     demanded = {
         MODE: bool(demands.modes),
         KEY: bool(demands.keys),
@@ -156,7 +158,10 @@ def applicable(demands: Demands) -> tuple[str, ...]:
 
 
 def slug(text: str) -> str:
-    """Return a short code made of a text's words; two texts have two codes."""
+    """Return a short code made of a text's words.
+
+    A long code is truncated and ends in a hash of the text, so that long texts keep distinct codes.
+    """
     words = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
     if len(words) <= _LONGEST_CODE:
         return words
@@ -167,7 +172,7 @@ def slug(text: str) -> str:
 def unseen(
     control: str, hidden: str, denied: tuple[str, ...] = (), *, about: str = ""
 ) -> Judgement:
-    """Return that a control stays unknown for this reason."""
+    """Return an unknown judgement with this reason."""
     words = f"cannot be judged: {hidden}"
     return Judgement(control, Verdict.UNKNOWN, slug(hidden), words, about=about, denied=denied)
 
@@ -185,19 +190,19 @@ def _unseen(control: str, seen: Sighting) -> Judgement:
 
 
 def _keys(seen: Sighting) -> tuple[str, ...]:
-    """Return the names of all keys that an object is under; KMS keys by their ARNs."""
+    """Return the names of all keys that encrypt an object. KMS keys are named by their ARNs."""
     server = (seen.kms_key,) if seen.kms_key else ()
     return (*server, *(key.removeprefix("kms:") for key in seen.keys or ()))
 
 
 def _is_unnamed(key: str) -> bool:
-    """Return whether a KMS key may have wrapped the data key that nothing can be asked about."""
+    """Return whether this may be a KMS key without an ARN, which KMS cannot describe."""
     may_be_of_kms = key.startswith(("kms:", "aws-kms", "unknown:"))
     return may_be_of_kms and not key.startswith("kms:arn:")
 
 
 def _has_unseen_key(seen: Sighting) -> bool:
-    """Return whether the object may be under a key beside those that were seen."""
+    """Return whether further keys, which were not seen, may encrypt the object."""
     is_server_unseen = seen.server_mode in _NEEDS_KEY and seen.kms_key is None
     is_layer_unseen = seen.layer == "unknown" or (seen.layer != "none" and seen.keys is None)
     return seen.server_mode == UNSEEN or is_server_unseen or is_layer_unseen

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that mend what objects failed by. Pure.
+"""The commands that fix objects which failed a control. Pure functions.
 
-Up to ten objects are named one by one; of more, the command is about all below the prefix, and
-leaves those as they are that are as wanted. Objects keep the keys that they are under: no line puts
-an object under another one's key. `FILE` stands for the file of a raw key, `COPY` for that of an
-object, and `kms:alias/NAME` for a key where none is approved. A line that begins with `#` is for a
-person.
+Up to ten objects have one command each. For more objects, one command covers the whole prefix, and
+leaves objects unchanged that already meet the requirement. Commands that do not replace the key
+keep each object under its own keys: no command encrypts an object under another object's keys.
+
+Placeholders: `FILE` is the file of a raw key, `COPY` is a local copy of an object, and
+`kms:alias/NAME` is a key that the reader chooses if no key is approved. A line that begins with `#`
+is an instruction for a person.
 """
 
 import shlex
@@ -16,7 +18,7 @@ from . import object_controls as controls
 from .values import Demands, Fix
 
 OTHERS = "others"
-"""The cause of objects that failed for more reasons than are counted apart."""
+"""The common cause of all objects whose own cause came after the limit of separate causes."""
 
 _ANY_KEY = "kms:alias/NAME"
 _SEVERAL = "# These objects failed for many reasons. Mend the findings above, and audit again."
@@ -40,11 +42,11 @@ class Failed:
     Attributes:
         control: The id of the control.
         cause: The cause.
-        abouts: The modes or keys that it is about.
-        prefix: The URI that all objects begin with.
-        names: URIs of some of the objects, or of all.
-        is_whole: Whether they are all.
-        own: The mode or keys of each of `names`.
+        abouts: The modes or keys of the objects, each once.
+        prefix: The URI prefix of all objects.
+        names: The URIs of all or some of the objects.
+        is_whole: Whether `names` has all of the objects, except for versions that are not current.
+        own: The mode or keys of each object in `names`.
     """
 
     control: str
@@ -56,14 +58,14 @@ class Failed:
     own: Mapping[str, str] = field(default_factory=dict)
 
     def by_keys(self) -> "Iterator[Failed]":
-        """Yield the objects of each set of keys by themselves."""
+        """Yield one `Failed` per set of keys, with the objects under these keys."""
         for about in self.abouts:
             names = [name for name in self.names if self.own.get(name, about) == about]
             if names:
                 yield replace(self, abouts=(about,), names=names)
 
     def each(self, verb: str, options: str) -> Iterator[str]:
-        """Yield a line for each object, or one for all below the prefix."""
+        """Yield one command per object, or one command for the whole prefix."""
         if not self.is_whole:
             yield f"s3crypt {verb} -r {_quoted(self.prefix)} {options}"
             return
@@ -72,9 +74,9 @@ class Failed:
 
 
 def _quoted(uri: str) -> str:
-    """Return a URI as a word of a shell, with nothing in it that a terminal would not show.
+    """Return a URI quoted for the shell, with every unprintable character escaped.
 
-    `$'...'` is of POSIX.1-2024, and of Bash and Zsh long before.
+    The form `$'...'` is part of POSIX.1-2024. Bash and Zsh have had it for much longer.
     """
     if uri.isprintable():
         return shlex.quote(uri)
@@ -88,7 +90,7 @@ def _spelled_out(sign: str) -> str:
 
 
 def fix_of(failed: Failed, demands: Demands) -> Fix:
-    """Return what mends the objects."""
+    """Return the fix for the objects."""
     if failed.is_whole and not failed.names:
         return Fix("command", _NOT_IN_PLACE)
     if failed.cause == OTHERS:
@@ -133,7 +135,7 @@ def _to_key(failed: Failed, key: str) -> str:
 
 def _state(failed: Failed, demands: Demands) -> Iterator[str]:
     kind, _, arn = failed.cause.removesuffix("-claimed").split(":", 2)
-    # Whoever writes an object chooses the names of keys in its header.
+    # The writer of an object chooses the key names in its header, so that the Region is quoted.
     region = shlex.quote(arn.split(":")[3])
     named = f"--key-id {shlex.quote(arn)} --region {region}"
     if kind == "key-gone":
@@ -153,7 +155,10 @@ def _state(failed: Failed, demands: Demands) -> Iterator[str]:
 
 
 def _anew(failed: Failed, get: str, put: str) -> Iterator[str]:
-    """Yield lines that fetch objects and store them anew, for what no rotation reads."""
+    """Yield commands that download objects and upload them again.
+
+    The commands are for objects that `s3crypt rotate` cannot read.
+    """
     yield _UPLOADED_ANEW
     if not failed.is_whole:
         prefix = _quoted(failed.prefix)
@@ -212,20 +217,20 @@ def _customer_key(failed: Failed, _: Demands) -> Iterator[str]:
 
 
 def _approved(demands: Demands) -> str | None:
-    """Return the first approved key, as the command line writes it."""
+    """Return the first approved key in the command line's form, or None if no key is approved."""
     for key in sorted(demands.keys):
         return _spelled(key)
     return None
 
 
 def _keys(option: str, names: Sequence[str]) -> str:
-    """Return the option once for each key; each name may be several, separated by spaces."""
+    """Return the option once per key. Each of the names holds keys, separated by spaces."""
     found = dict.fromkeys(key for name in names for key in name.split(" ") if key)
     return " ".join(f"{option} {shlex.quote(_spelled(key))}" for key in found or [_ANY_KEY])
 
 
 def _spelled(key: str) -> str:
-    """Return a key as the command line takes it, with FILE for the file of a raw key."""
+    """Return a key in the command line's form, with FILE as the file of a raw key."""
     if key.startswith(("arn:", "alias/")):
         return f"kms:{key}"
     return f"{key}=FILE" if key.startswith(("aes:", "rsa:")) and "=" not in key else key
@@ -241,5 +246,5 @@ _FIXES: dict[str, Callable[[Failed, Demands], Iterator[str]]] = {
     controls.ESCROW: _escrow,
     controls.CUSTOMER_KEY: _customer_key,
 }
-# Their commands write objects under the keys that these are under already.
+# The commands for these controls write an object under the keys that already encrypt it.
 _KEEPING_KEYS = frozenset((controls.COMMITMENT, controls.SIGNATURE, controls.NAME, controls.ESCROW))

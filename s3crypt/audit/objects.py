@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objects of a bucket looked at and judged: by a listing or an inventory, all or a sample.
+"""The audit of the objects of a bucket, found by a listing or an inventory: all, or a sample.
 
-Requests only read: ListBucket, GetObject (HEAD and first bytes) and kms:DescribeKey. No key is ever
-unwrapped. `object_controls` judges, `tallies` counts, `object_fixes` has the commands.
+All requests are read-only: ListBucket, GetObject (HEAD and first bytes) and kms:DescribeKey. No
+data key is ever unwrapped. `object_controls` judges the objects, `tallies` counts the judgements,
+and `object_fixes` makes the commands.
 """
 
 import threading
@@ -50,34 +51,34 @@ if TYPE_CHECKING:
     from s3crypt.kms.description import KeyReader
 
 Look: TypeAlias = Literal["inventory", "head", "header"]
-"""How closely objects are looked at: not beyond the inventory, by HEAD, or by their first bytes."""
+"""How closely objects are examined: by the inventory alone, by HEAD, or by their first bytes."""
 
 STALE_DAYS = 8
-"""Days after which an inventory proves nothing any more; a weekly one is at most so old."""
+"""The age in days beyond which an inventory proves no pass. A weekly one is at most this old."""
 
 _SEEN = "seen"
-# What S3 answers where the caller may not list a bucket, or asks in another Region.
+# S3's error codes if the caller may not list a bucket, or sends the request to another Region.
 _UNLISTED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "PermanentRedirect", "301"})
 
 _DENIED, _NOT_FOUND = "AccessDeniedException", "NotFoundException"
 _DESCRIBE = ("kms:DescribeKey",)
-# Objects can be under any number of keys; of so many the states are kept.
+# Objects can be under any number of keys. The cache of their states is cleared at this size.
 _MOST_KEYS = 10_000
 
 
 class ObjectOptions(TypedDict, total=False):
-    """How objects are looked at.
+    """The options of an audit of objects.
 
     Attributes:
-        jobs: Objects under way at once, at most.
-        journal: Keeps what was seen; a run that is resumed counts that again without a request.
-            What S3 refused to show, or failed to, is asked for again.
-        sample: Look at so many objects, drawn at random from all.
-        seed: Draws the same sample again; it is reported with the sample.
-        inventory: The URI of an S3 Inventory manifest, in place of a listing.
-        look: How closely; at first bytes if left out.
-        each: Called with every object that failed or stayed unknown.
-        covered: Called with the number of objects that were looked at, before the findings.
+        jobs: The maximum number of objects that are examined at once.
+        journal: Stores the properties of each examined object. A resumed run reads them from the
+            journal without a request to S3. It repeats requests that S3 refused or that failed.
+        sample: The number of objects to examine, drawn at random from all; by default all objects.
+        seed: The seed of the random sample, which reproduces it; it is reported with the sample.
+        inventory: The URI of an S3 Inventory manifest, which replaces the listing.
+        look: How closely objects are examined; by default by their first bytes.
+        each: Called with the verdict on every object that failed a control or stayed unknown.
+        covered: Called with the number of examined objects, before the findings are yielded.
     """
 
     jobs: int | None
@@ -92,14 +93,15 @@ class ObjectOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The services that an audit of objects asks, and who asks.
+    """The services that an audit of objects uses, and the caller's account.
 
     Attributes:
-        objects: The engine, whose requests S3 refuses for buckets of another account.
-        keys: Describes KMS keys.
-        account: The account that the buckets have to belong to.
-        partition: Its partition, such as `aws`.
-        anyones: The engine for inventories, in buckets of any account; `objects` if left out.
+        objects: The engine for objects. S3 refuses its requests to buckets of another account.
+        keys: The reader that describes KMS keys.
+        account: The account to which the buckets must belong.
+        partition: The account's partition, such as `aws`.
+        anyones: The engine for inventories, which may be in buckets of any account; by default
+            `objects`.
     """
 
     objects: Objects
@@ -115,10 +117,10 @@ class Reach:
 
 
 class KeyStates:
-    """What KMS says of keys; safe in several threads.
+    """A thread-safe cache of the states of KMS keys.
 
     Args:
-        reader: Asks KMS.
+        reader: The reader that describes KMS keys.
     """
 
     def __init__(self, reader: "KeyReader") -> None:
@@ -128,7 +130,7 @@ class KeyStates:
         self._lock = threading.Lock()
 
     def of_all(self, seen: Sighting) -> dict[str, KeyState]:
-        """Return the state of each key that an object is under."""
+        """Return the state of each KMS key that encrypts an object."""
         return {arn: self._of(arn) for arn in kms_keys(seen)}
 
     def _of(self, arn: str) -> KeyState:
@@ -141,12 +143,17 @@ class KeyStates:
                 self._locks.clear()
             lock = self._locks.setdefault(arn, threading.Lock())
         with lock:
-            # Another thread may have asked meanwhile.
+            # Another thread may have fetched the state while this one waited for the lock.
             known = self._known.get(arn) or self._asked(arn)
             self._known[arn] = known
         return known
 
     def _asked(self, arn: str) -> KeyState:
+        # The writer of an object chooses the ARNs in its header. A request to a Region that does
+        # not exist takes a minute to fail, so that each Region is tried only once.
+        region = "".join(arn.split(":")[3:4])
+        if region in self._unreachable:
+            return KeyState(hidden=f"KMS of {region} cannot be reached")
         try:
             metadata = self._reader.metadata(arn)
         except S3CryptError as error:
@@ -159,7 +166,7 @@ class KeyStates:
         return KeyState(metadata.get("KeyState"), made)
 
     def escrow(self, reference: str) -> Escrow:
-        """Return a required key by the name that objects have for it."""
+        """Return a required key with its name in the headers of objects."""
         name = reference.removeprefix("kms:")
         if reference.startswith(("aes:", "rsa:")):
             return Escrow(reference, reference.partition("=")[0])
@@ -174,10 +181,10 @@ class KeyStates:
 
 
 def _has_own_material(metadata: Any) -> bool:
-    """Return whether all material of a key is younger than the key itself.
+    """Return whether no material of a key is older than the key itself.
 
-    Imported material and that of an external key store can be of any age. A replica has the
-    material of its primary key, and a primary key may have been a replica before.
+    Imported material and the material in a custom or external key store can be of any age. A
+    replica has the material of its primary key, and a primary key may have been a replica before.
     """
     return metadata.get("Origin") == "AWS_KMS" and not metadata.get("MultiRegion")
 
@@ -185,20 +192,20 @@ def _has_own_material(metadata: Any) -> bool:
 def audit_objects(
     reach: Reach, uri: str, demands: Demands, **options: Unpack[ObjectOptions]
 ) -> Iterator[Finding]:
-    """Yield what the objects below a prefix are found to be, once all were looked at.
+    """Yield the findings about the objects below a prefix, after all objects were examined.
 
-    Equal verdicts of many objects are one finding. Of a listing the current versions are judged, of
-    an inventory all versions that it has.
+    Equal verdicts about many objects become one finding. A listing covers the current versions; an
+    inventory covers all versions that it lists.
 
     Args:
         reach: The services.
         uri: A bucket, or a prefix that ends with a slash.
-        demands: What is demanded of the objects.
-        options: How they are looked at.
+        demands: The requirements for the objects.
+        options: Which objects are examined, how closely, and by how many workers.
 
     Raises:
         ConfigError: The arguments contradict each other, or there are no credentials.
-        ObjectNotFoundError: There is no such bucket or inventory.
+        ObjectNotFoundError: The bucket or the inventory does not exist.
         StorageError: The journal cannot be written.
     """
     location = Location.parse(uri)
@@ -211,7 +218,7 @@ def audit_objects(
 
 @dataclass(slots=True)
 class _Audit:
-    """One run."""
+    """One audit of the objects below one prefix."""
 
     reach: Reach
     location: Location
@@ -251,10 +258,10 @@ class _Audit:
             covered(Coverage(scope.prefix, self.count, scope.sampled_from, self.is_whole))
         yield from self.tally.findings(scope)
 
-    # --- which objects ---------------------------------------------------------------------------
+    # --- finding the objects ---------------------------------------------------------------------
 
     def _found(self) -> Iterator[Candidate]:
-        """Yield the objects to be looked at; count those of an inventory that need no look."""
+        """Yield the objects to examine. Objects that the inventory alone can judge are counted."""
         manifest_uri = self.options.get("inventory")
         if manifest_uri is not None and self._is_foreign():
             self._foreign()
@@ -272,7 +279,10 @@ class _Audit:
         yield from (each for each in self.reservoir.items if isinstance(each, Candidate))
 
     def _unlisted(self, error: StorageError) -> None:
-        """Count a bucket that S3 refused to list, because of its owner, its Region or a right."""
+        """Make all controls unknown, because S3 refused to list the bucket.
+
+        The reason is the bucket's owner, its Region, or a permission that the caller lacks.
+        """
         if error.code in ("PermanentRedirect", "301"):
             self._trouble(f"S3 refuses to list the bucket ({error.code})")
         elif self._is_foreign():
@@ -284,7 +294,7 @@ class _Audit:
         self._trouble(f"the bucket is of another account than {self.reach.account}")
 
     def _is_foreign(self) -> bool:
-        """Return whether S3 shows the bucket, but not as one of the account."""
+        """Return whether the bucket exists and belongs to another account."""
         if self.reach.anyones is None:
             return False
         try:
@@ -326,14 +336,14 @@ class _Audit:
             yield from self._of_batch(inventory_rows.as_batch(rows))
 
     def _limits(self, manifest: Manifest) -> Iterator[str]:
-        """Yield why an inventory does not have all objects, a clause each."""
+        """Yield the reasons why an inventory may lack objects, as clauses."""
         if self._age_days > STALE_DAYS:
             yield f"the inventory is {self._age_days} days old, and newer objects are not in it"
         if not manifest.parts:
             yield "the inventory has no parts"
 
     def _batches(self, manifest: Manifest) -> Iterator[Batch]:
-        """Yield the rows of all parts; a part that cannot be read leaves all controls unknown."""
+        """Yield the rows of all parts. An unreadable part adds an unknown finding per control."""
         for part in manifest.parts:
             try:
                 with inventory.opened_part(self.reach.inventories, manifest, part) as file:
@@ -349,7 +359,8 @@ class _Audit:
     def _of_batch(self, batch: Batch) -> Iterator[Candidate]:
         for status, count in batch.statuses().items():
             mode = mode_of(status)
-            # Without a customer key, HEAD shows no more of an SSE-C object.
+            # Without its customer key, HEAD returns nothing about an SSE-C object that the
+            # inventory does not have.
             is_known = mode == SSEC.name and not self.demands.key_files
             if self.look != "inventory" and not is_known:
                 yield from (self._candidate(row) for row in batch.of_status(status))
@@ -362,12 +373,12 @@ class _Audit:
         at = Location(self.location.bucket, row.name)
         return Candidate(at, row.version_id, row.etag, None, is_archived(row.storage_class))
 
-    # --- how they are ----------------------------------------------------------------------------
+    # --- examining the objects -------------------------------------------------------------------
 
     def _look(self, found: Iterable[Candidate]) -> None:
-        """Look at objects side by side, and count what they are found to be."""
+        """Examine objects in parallel, and count their judgements."""
         if self.look == "inventory":
-            # Finding them has counted them; none is left to look at.
+            # Iterating runs `_of_batch`, which counts every object and yields no candidate.
             for candidate in found:
                 raise AssertionError(f"unreachable: {candidate.location} is looked at")
             return
@@ -397,7 +408,7 @@ class _Audit:
             keys = [SSEC(each) for each in self.demands.key_files]
             by_head = self.look == "head"
             seen = sight(self.reach.objects, candidate, customer_keys=keys, by_head=by_head)
-            # An object that is gone may come back with the ETag that it had.
+            # A deleted object is not noted: it may be stored again, with the same ETag.
             if journal and seen is not None and seen.is_settled:
                 journal.note(key, _SEEN, seen.dump(), version=candidate.etag)
         return None if seen is None else (seen, self.states.of_all(seen))
@@ -416,7 +427,7 @@ class _Audit:
     def _age_days(self) -> int:
         return (self.rules.now - self.manifest.created).days if self.manifest else 0
 
-    # --- what is said of it ----------------------------------------------------------------------
+    # --- reporting -------------------------------------------------------------------------------
 
     def _trouble(self, hidden: str, denied: tuple[str, ...] = ()) -> None:
         self.is_whole = False
@@ -454,7 +465,7 @@ def _is_of_part(error: StorageError) -> bool:
 
 
 def _short(error: S3CryptError, subject: str) -> str:
-    """Return an error's message without the subject that it begins with."""
+    """Return an error's message without the subject at its beginning."""
     text = str(error)
     for begin in (subject, f"s3://{subject}"):
         text = text.removeprefix(f"{begin}: ")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The findings of one run with what is needed to repeat it: who, when, what was asked, which tool.
+"""The findings of one run, with the caller, the time, the arguments and the version of the run.
 
-This module judges nothing and makes no request. The modules beside it render a report.
+This module judges nothing and makes no request. Other modules of the package render the report:
+`html`, `jsonl`, `sarif`, `asff` and `ocsf`.
 """
 
 import platform
@@ -18,25 +19,25 @@ from .values import Coverage, Finding, Requirement, Resource, Severity, Verdict
 
 EXIT_OPEN = 3
 EXIT_UNKNOWN = 1
-# The states of a finding, the worst first.
+# The states of a finding, from the worst to the best.
 STATES = ("open", "unknown", "accepted", "pass")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a report says of its run.
+    """The facts about a run that its report contains.
 
     Attributes:
         identity: The ARN of the caller, as STS reports it.
         account: The account of the caller.
         region: The Region of the session.
-        arguments: What was asked for, without secrets.
+        arguments: The arguments of the command, without secrets.
         began: When the run began.
-        ended: When it ended.
+        ended: When the run ended.
         version: The version of s3crypt.
         python: The version of Python.
-        objects: How many objects of each bucket or prefix were looked at.
-        notes: What the reader of the report should know, such as a seed; a sentence each.
+        objects: The number of examined objects per bucket or prefix.
+        notes: Remarks for the reader of the report, one sentence each.
     """
 
     identity: str
@@ -53,12 +54,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The findings of a run, in the same order in every run; `make_report` makes one.
+    """The findings of a run, in the same order in every run. `make_report` creates a report.
 
     Attributes:
-        run: Who asked, when and how.
-        findings: By resource and control. `by_resource` has the worst first.
-        baseline: What was accepted.
+        run: The caller, the time and the arguments of the run.
+        findings: The findings, sorted by resource and control. `by_resource` sorts them by state
+            and severity instead.
+        baseline: The baseline as applied to the findings.
     """
 
     run: Run
@@ -79,7 +81,7 @@ class Report:
         return {state: counted[state] for state in STATES}
 
     def severities(self) -> dict[str, int]:
-        """Return the number of open findings of each severity, the worst first."""
+        """Return the number of open findings of each severity, the highest severity first."""
         counted = Counter(f.control.severity for f in self.findings if self.is_open(f))
         return {each.label: counted[each] for each in reversed(Severity)}
 
@@ -90,13 +92,14 @@ class Report:
         return finding.verdict.value
 
     def notes(self) -> tuple[str, ...]:
-        """Return what the reader should know of the run and of the baseline, a sentence each."""
+        """Return the notes on the run and on the baseline, one sentence each."""
         return (*self.run.notes, *baseline_notes(self.baseline))
 
     def numbers(self, finding: Finding) -> str:
-        """Return how many objects a finding speaks of, and whether of a sample; else nothing.
+        """Return the number of objects in a finding, and the size of the sampled population.
 
-        The control may apply to a part of the sample only, whose size is among what was seen.
+        The result is empty for a finding that is not about objects. The control may apply to only
+        a part of the sample; the finding's `seen` has the size of the sample.
         """
         if finding.resource.kind != "objects":
             return ""
@@ -107,12 +110,12 @@ class Report:
         return f"{counted} in a sample from {total}"
 
     def seen(self, finding: Finding) -> str:
-        """Return what was seen, with the number of objects if there are any."""
+        """Return the sentence of a finding, with the number of objects if it is about objects."""
         counted = self.numbers(finding)
         return f"{finding.seen} ({counted})" if counted else finding.seen
 
     def by_resource(self) -> Iterator[tuple[Resource, list[Finding]]]:
-        """Yield each resource with its findings; the worst resource and the worst finding first."""
+        """Yield each resource with its findings. The worst resource and finding come first."""
         groups: dict[Resource, list[Finding]] = {}
         for finding in sorted(self.findings, key=self._badness):
             groups.setdefault(finding.resource, []).append(finding)
@@ -125,7 +128,7 @@ class Report:
 
 
 def make_report(run: Run, findings: Iterable[Finding], baseline: Baseline | None = None) -> Report:
-    """Return the report of a run: its findings sorted, and accepted where the baseline says so."""
+    """Return the report of a run, with sorted findings and the baseline applied to them."""
     ordered = tuple(
         sorted(
             findings,
@@ -139,9 +142,9 @@ def make_report(run: Run, findings: Iterable[Finding], baseline: Baseline | None
 
 
 def exit_code(report: Report, fail_on: Severity = Severity.HIGH) -> int:
-    """Return 3 if a finding of this severity or above is open, else 1 if something is unknown.
+    """Return 3 if a finding of this severity or above is open, else 1 if a finding is unknown.
 
-    A mistake in the baseline counts as unknown. Otherwise the exit code is 0.
+    A mistake in the baseline counts like an unknown finding. Otherwise the exit code is 0.
     """
     is_open = (f.control.severity >= fail_on and report.is_open(f) for f in report.findings)
     if any(is_open):
@@ -151,13 +154,13 @@ def exit_code(report: Report, fail_on: Severity = Severity.HIGH) -> int:
 
 
 def control_order(control: str) -> tuple[str, int]:
-    """Return what sorts ids of controls by their numbers: S3.5 before S3.15."""
+    """Return a sort key that orders the ids of controls by their numbers: S3.5 before S3.15."""
     family, _, number = control.partition(".")
     return family, int(number) if number.isdigit() else 0
 
 
 def required_by(requirements: Iterable[Requirement]) -> str:
-    """Return the numbers of the standards in one line: `CIS AWS Foundations 5.0 2.1.1, ...`."""
+    """Return the requirements in one line, by standard: `CIS AWS Foundations 5.0 2.1.1, ...`."""
     grouped: dict[str, list[str]] = {}
     for each in requirements:
         grouped.setdefault(each.standard, []).append(each.number)
@@ -165,7 +168,7 @@ def required_by(requirements: Iterable[Requirement]) -> str:
 
 
 def baseline_notes(applied: Applied) -> Iterator[str]:
-    """Yield a sentence for each entry of the baseline that did not count."""
+    """Yield a sentence for each entry of the baseline that had no effect."""
     yield from applied.mistakes
     for entry in applied.expired:
         yield f"The acceptance of {entry} by {entry.owner} expired on {entry.expires}."
