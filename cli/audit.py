@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt audit`: judge buckets, keys, policies and objects, and report what is out of line."""
+"""`s3crypt audit`: judge buckets, keys, policies and objects, and report the findings."""
 
 import json
 import sys
@@ -45,7 +45,7 @@ s3crypt audit s3://acme/2026/ --approve sse-kms --approve kms:alias/reports --sa
 s3crypt audit --account --format html --output audit.html
 """
 
-# The journal's item that has the moment at which its audit began.
+# The name of the journal item that stores the time at which the audit began.
 _BEGAN = "began"
 _JOURNAL_DAYS = 7
 
@@ -86,7 +86,7 @@ def _collecting(asked: Asked) -> "AbstractContextManager[Evidence | None]":
 def _report(
     settings: Settings, asked: Asked, baseline: "Baseline | None", evidence: "Evidence | None"
 ) -> "Report":
-    """Return the report of the findings that were asked for."""
+    """Run the audit and return its report, with the findings of the requested controls."""
     from s3crypt.audit import Auditor  # noqa: PLC0415
     from s3crypt.audit.report import Run, make_report  # noqa: PLC0415
 
@@ -113,16 +113,17 @@ def _report(
 
 
 class _Found:
-    """The findings of one command, as they come: counted on a terminal.
+    """The findings of one command. A line of progress on a terminal counts them.
 
     Args:
-        asked: What to judge.
-        settings: How to report.
-        account: The caller's.
-        stack: Closes the journal, the list and the line of progress.
+        asked: The arguments of the command.
+        settings: The common settings of the command.
+        account: The caller's account.
+        stack: The stack that closes the journal, the list and the line of progress.
 
     Attributes:
-        resumed: When the audit began that goes on here; None if this one is new.
+        covered: The number of examined objects per bucket or prefix.
+        resumed: When the resumed audit began; None if this audit is new.
     """
 
     def __init__(self, asked: Asked, settings: Settings, account: str, stack: ExitStack) -> None:
@@ -140,7 +141,7 @@ class _Found:
             stack.enter_context(drawn(self._line))
 
     def notes(self) -> Iterator[str]:
-        """Yield what the reader of the report should know, a sentence each."""
+        """Yield the notes for the reader of the report, one sentence each."""
         if self.resumed is not None:
             yield (
                 f"This audit began on {self.resumed:%Y-%m-%d at %H:%M} UTC and was resumed from "
@@ -151,7 +152,7 @@ class _Found:
                 yield f"Nothing that was looked at has anything to do with {control}."
 
     def by(self, auditor: "Auditor") -> Iterator["Finding"]:
-        """Yield an auditor's findings: of the configuration, then of the objects."""
+        """Yield an auditor's findings: first on the configuration, then on the objects."""
         for finding in self._all(auditor):
             self._count += 1
             self._resources[finding.resource.arn] = None
@@ -182,7 +183,7 @@ class _Found:
             return ()
         names = [arn.partition(":s3:::")[2] for arn in self._resources]
         others = [name for name in names if name and "/" not in name and name not in asked.buckets]
-        # Those of the account are judged where --objects was given.
+        # The objects of buckets that only --account found are judged if --objects was given.
         return (*asked.uris, *(f"s3://{name}/" for name in others if asked.objects))
 
     def _line(self, columns: int) -> str:
@@ -206,10 +207,10 @@ def _journal(
 
 
 def _begin(journal: "Journal | None") -> datetime | None:
-    """Return when the audit of a journal began, or note that it begins now and return None.
+    """Return when the audit of a journal began. For a new journal, note the time and return None.
 
     Raises:
-        ConfigError: It began so long ago that its notes prove nothing any more.
+        ConfigError: The audit began so long ago that the journal's entries may be out of date.
     """
     if journal is None:
         return None
@@ -227,13 +228,13 @@ def _begin(journal: "Journal | None") -> datetime | None:
 
 
 def _digest(key: bytes) -> str:
-    """Return what tells a key from others; nothing of a random key can be learnt from it."""
+    """Return a fingerprint of a key. It reveals nothing about a key with full entropy."""
     return sha256(b"s3crypt audit " + key).hexdigest()[:16]
 
 
 @contextmanager
 def _listing(asked: Asked) -> "Iterator[Callable[[ObjectVerdict], None] | None]":
-    """Give what writes an object's verdict to --list, or None."""
+    """Yield a function that writes an object's verdict to the --list file, or None without it."""
     if asked.list is None:
         yield None
         return
@@ -266,7 +267,7 @@ def _write(report: "Report", form: str, asked: Asked) -> None:
 
 
 def _show_responsibility(settings: Settings, report: "Report") -> None:
-    """Print docs/responsibility.md's table with what the audit found."""
+    """Print the table of docs/responsibility.md with the verdicts of the audit."""
     from s3crypt.audit.responsibility import fill  # noqa: PLC0415
 
     rows = fill(report.findings)
@@ -286,7 +287,7 @@ def _show_responsibility(settings: Settings, report: "Report") -> None:
 
 
 def _controls(row: "Row") -> str:
-    """Return the controls that were judged; in parentheses those that were not."""
+    """Return the controls that were judged, then in parentheses the controls that were not."""
     others = [each for each in row.duty.controls if each not in row.judged]
     left_out = f"(not judged: {', '.join(others)})" if others else ""
     return " ".join(filter(None, (", ".join(row.judged), left_out)))

@@ -30,7 +30,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The arguments of the command, as given."""
+    """The arguments of the command, before they are interpreted."""
 
     targets: tuple[str, ...]
     account: bool
@@ -61,12 +61,12 @@ class Asked:
 
     @property
     def uris(self) -> tuple[str, ...]:
-        """The targets as URIs; a bucket's ends in a slash."""
+        """The targets as URIs, each once. The URI of a bucket ends in a slash."""
         return tuple(dict.fromkeys(map(_uri, self.targets)))
 
     @property
     def with_objects(self) -> bool:
-        """Whether objects are judged: those of named buckets, unless --no-objects was given."""
+        """Whether objects are judged. By default, they are if a bucket or a prefix is named."""
         return bool(self.targets) if self.objects is None else self.objects
 
     def wants(self, control: str) -> bool:
@@ -74,14 +74,14 @@ class Asked:
         return not self.control or control in self.control
 
     def told(self) -> dict[str, str]:
-        """Return what tells this audit from others, for its journal."""
+        """Return the arguments that must be the same when the audit is resumed from its journal."""
         names = ("account", "buckets", "uris", "with_objects", "inventory", "sample", "approve",
                  "require_key", "require_signed", "allow_unbound_names", "material_days",
                  "sse_c_key_file")  # fmt: skip
         return {name: str(getattr(self, name)) for name in names}
 
     def format_for(self, settings: Settings) -> str:
-        """Return the format: that of --format, or JSON Lines with --json."""
+        """Return the report's format: JSON Lines if --json was given, else the --format."""
         if settings.json and self.format not in (None, "jsonl"):
             raise ConfigError(
                 f"--json and --format {self.format} exclude each other.", hint="Give one of them."
@@ -89,10 +89,10 @@ class Asked:
         return "jsonl" if settings.json else self.format or "terminal"
 
     def check(self, controls: Collection[str]) -> None:
-        """Refuse what does not go together, before any request is made.
+        """Check the arguments before any request is made.
 
         Raises:
-            ConfigError: It does not.
+            ConfigError: An argument is missing or invalid, or two arguments exclude each other.
         """
         if not self.uris and not self.account:
             raise ConfigError(
@@ -145,7 +145,7 @@ class Asked:
             )
 
     def demands(self, settings: Settings) -> "Demands":
-        """Return what is demanded of objects; aliases of keys are looked up in KMS."""
+        """Return the requirements for objects. Aliases of keys are resolved by requests to KMS."""
         from s3crypt import SSEC  # noqa: PLC0415 - cryptography
         from s3crypt.audit.values import Demands  # noqa: PLC0415 - boto3
 
@@ -164,7 +164,7 @@ class Asked:
         )
 
 
-# What only counts where objects are looked at.
+# The options that apply only if objects are examined.
 _OF_OBJECTS = (
     "inventory", "sample", "list", "jobs", "approve", "require_key", "require_signed",
     "allow_unbound_names", "material_days", "sse_c_key_file",
@@ -285,7 +285,7 @@ _OPTIONS = (
 
 
 def audit_options(command: Command) -> Command:
-    """Give a command the targets and options of an audit, as its argument `asked`."""
+    """Add the targets and options of an audit to a command, which gets them as `asked`."""
     names = [field.name for field in fields(Asked)]
 
     @functools.wraps(command)
@@ -300,7 +300,10 @@ def audit_options(command: Command) -> Command:
 
 
 def arguments_of(context: click.Context) -> tuple[str, ...]:
-    """Return the arguments that a command got, from the environment too, in a fixed order."""
+    """Return the arguments of a command, in the order of its parameters.
+
+    Values from the environment are included. Defaults are omitted.
+    """
     given: list[str] = []
     for parameter in context.command.params:
         name = parameter.name or ""
@@ -324,7 +327,7 @@ def _option(parameter: click.Option, value: Any) -> list[str]:
 
 
 def without_password(text: str) -> str:
-    """Return a URL without the user and the password in it, as reports and journals keep it."""
+    """Return a URL without the user and the password in it, for reports and journals."""
     parts = urlsplit(text) if "://" in text else None
     if parts is None or parts.scheme not in ("http", "https") or "@" not in parts.netloc:
         return text
@@ -332,12 +335,12 @@ def without_password(text: str) -> str:
 
 
 def _uri(target: str) -> str:
-    """Return a target as a URI; a bucket without a prefix ends in a slash.
+    """Return a target as a URI. The URI of a bucket without a prefix ends in a slash.
 
     Raises:
-        ConfigError: It names neither a bucket nor a prefix.
+        ConfigError: The target names neither a bucket nor a prefix.
     """
-    # A report names buckets, and the objects below a prefix, by their ARNs.
+    # ARNs are accepted because reports name buckets and prefixes by their ARNs.
     if found := _ARN.fullmatch(target):
         target = f"s3://{found[1]}"
     uri = target if target.startswith("s3://") else f"s3://{target}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report of `s3crypt audit` as text: the worst resource first, commands whole and copyable."""
+"""A report of `s3crypt audit` as text. The worst resource comes first; commands are not wrapped."""
 
 import textwrap
 from collections.abc import Iterator
@@ -60,9 +60,9 @@ def _finding(report: "Report", finding: "Finding") -> Iterator[str]:
         yield from _wrapped(f"{name}: {value}", indent="    ")
     if finding.fix:
         yield f"    mend it with{' this policy' if finding.fix.kind == 'policy' else ''}:"
-        # Never wrapped. Of several lines each stands as it is: within a here-document spaces count.
-        lines = finding.fix.text.split("\n")
-        yield from lines if len(lines) > 1 else [f"    {line}" for line in lines]
+        # Commands are never wrapped, and not indented if a here-document would include the spaces.
+        indent = "" if "<<" in finding.fix.text else "    "
+        yield from (f"{indent}{line}" for line in finding.fix.text.splitlines())
 
 
 def _facts(report: "Report", finding: "Finding") -> Iterator[tuple[str, str]]:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of all controls: Security Hub's, under its ids, and ours, `S3CRYPT.n`.
+"""The table of all controls: Security Hub's controls under its ids, and our own, `S3CRYPT.n`.
 
-The numbers of standards are those that a source names for the same check. A standard for which no
-source names a number is left out. `Judged` makes findings of a resource by the ids of controls.
-Nothing here judges.
+A control refers to a requirement of a standard only if a source maps the same check to its number.
+`Judged` creates findings about a resource from the ids of controls. This module judges nothing.
 
 The sources:
 
@@ -29,10 +28,10 @@ CIS_3, CIS_5 = "CIS AWS Foundations 3.0", "CIS AWS Foundations 5.0"
 CIS_6, CIS_7 = "CIS AWS Foundations 6.0", "CIS AWS Foundations 7.0"
 ISO, NIST, PCI = "ISO 27001:2022", "NIST 800-53 r5", "PCI DSS 4.0.1"
 STANDARDS = (CIS_3, CIS_5, CIS_6, CIS_7, PCI, ISO, NIST)
-"""The standards whose numbers are given, in the order in which a report names them."""
+"""The standards to which controls refer, in the order in which a report names them."""
 
 _Numbers: TypeAlias = Mapping[str, str]
-"""Of one source: a standard and its numbers, separated by spaces."""
+"""The mapping of one source: each standard, with its numbers separated by spaces."""
 
 LOW, MEDIUM, HIGH, CRITICAL = Severity.LOW, Severity.MEDIUM, Severity.HIGH, Severity.CRITICAL
 _PUBLIC = "AC-3 AC-3(7) AC-4 AC-4(21) AC-6 AC-21 SC-7 SC-7(3) SC-7(4) SC-7(9) SC-7(11) SC-7(16) "
@@ -58,7 +57,7 @@ def _hub(  # noqa: PLR0913 - a row of the table
     hub: _Numbers | None = None,
     prowler: _Numbers | None = None,
 ) -> Control:
-    """Return a control of Security Hub, with the numbers that each source names."""
+    """Return a control of Security Hub, with the requirements that each source maps to it."""
     found = (*_required(HUB, hub or {}), *_required(PROWLER, prowler or {}))
     ordered = sorted(found, key=lambda each: STANDARDS.index(each.standard))
     return Control(control_id, title, severity, why, rule, check, tuple(ordered))
@@ -391,12 +390,12 @@ _TABLE = (
 )
 
 CONTROLS: Mapping[str, Control] = {each.id: each for each in _TABLE}
-"""Every control by its id, Security Hub's first."""
+"""Every control by its id. Security Hub's controls come first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A resource whose findings are made.
+    """Creates the findings about one resource.
 
     Attributes:
         resource: The resource.
@@ -405,7 +404,7 @@ class Judged:
     resource: Resource
 
     def passes(self, control: str, seen: str, *, cause: str = "") -> Finding:
-        """Return the finding that a control passes."""
+        """Return a finding with the verdict pass."""
         return Finding(CONTROLS[control], self.resource, Verdict.PASS, seen, cause)
 
     def fails(
@@ -417,14 +416,14 @@ class Judged:
         since: datetime | None = None,
         cause: str = "",
     ) -> Finding:
-        """Return the finding that a control fails; `fix` is the line of a shell that mends it."""
+        """Return a finding with the verdict fail. `fix` is the shell command that fixes it."""
         mended = None if fix is None else Fix("command", fix)
         return Finding(
             CONTROLS[control], self.resource, Verdict.FAIL, seen, cause, since=since, fix=mended
         )
 
     def unknown(self, control: str, unseen: Unseen, *, cause: str = "") -> Finding:
-        """Return the finding that a control could not be judged."""
+        """Return a finding with the verdict unknown, because a property could not be read."""
         actions = (unseen.action,) if unseen.is_refused and unseen.action else ()
         return Finding(
             CONTROLS[control],

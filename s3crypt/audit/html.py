@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report as one HTML page that loads nothing, filters by itself and prints in whole pages.
+"""A report as one self-contained HTML page, with filters and a style for print.
 
-Every text of the account is escaped. The page's policy lets it run the one script below, by its
-hash, and load nothing.
+Every text from the account is escaped. The page's content security policy allows only the style and
+the script in this module, by their hashes. The page loads no other resource.
 """
 
 import base64
@@ -86,7 +86,7 @@ def _sentence(report: Report) -> str:
 def _filters(report: Report) -> Iterator[str]:
     counts, severities = report.counts(), _severities(report.findings)
     yield '<form class="filters" hidden>\n<fieldset><legend>verdict</legend>'
-    # Passes are most of a report, and read by few.
+    # Most findings of a report pass, and few readers want to see these. They are hidden at first.
     for state in STATES:
         yield _box("state", state, _WORDS[state], counts[state], is_checked=state != "pass")
     yield "</fieldset>\n<fieldset><legend>severity</legend>"
@@ -142,7 +142,7 @@ def _finding(report: Report, finding: Finding) -> str:
 
 
 def _rest(report: Report, finding: Finding) -> Iterator[str]:
-    """Yield the facts of a finding, and what mends it."""
+    """Yield the facts of a finding, its example objects and its fix."""
     facts = [(name, value) for name, value in _facts(report, finding) if value]
     if facts:
         pairs = (f"<div><dt>{n}</dt><dd>{_text(v)}</dd></div>" for n, v in facts)
@@ -174,7 +174,10 @@ def _lines(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text escaped for HTML; a character that could hide or reorder text is spelled."""
+    """Return a text escaped for HTML.
+
+    Unprintable characters, which could hide or reorder text, are shown as Python escapes.
+    """
     return escape(
         "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     )
@@ -185,7 +188,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-# Constants, which hold no text of a report.
+# The style and the script are constants, which contain no text from a report.
 _STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --text: #1f2328; --soft: #59636e;
   --line: #d8dee4; --box: #f6f8fa; --critical: #a40e26; --high: #bc4c00; --medium: #7d5a00;

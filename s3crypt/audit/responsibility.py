@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is responsible for what, and whether it is met: docs/responsibility.md filled in.
+"""The shared-responsibility table of docs/responsibility.md, with the verdicts of an audit.
 
-A row is a duty in a mode, its owner, and the controls that show whether it is met. Duties that no
-control shows have no verdict. Makes no request.
+A row is a duty in a mode, its owner, and the controls that show whether the owner meets the duty. A
+duty without controls has no verdict. This module makes no request.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,11 +21,11 @@ class Duty:
     """One duty of one owner.
 
     Attributes:
-        duty: As the table calls it, such as `key custody`.
+        duty: The duty's name in the table, such as `key custody`.
         mode: The mode's name, or `every mode`.
-        owner: Whose it is.
-        what: What the owner does.
-        controls: The ids of the controls that show whether it is met.
+        owner: The party that is responsible for the duty.
+        what: The owner's task, in a few words.
+        controls: The ids of the controls that show whether the owner meets the duty.
     """
 
     duty: str
@@ -37,14 +37,15 @@ class Duty:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A duty, and what an audit found of it.
+    """A duty, and the verdict of an audit on it.
 
     Attributes:
         duty: The duty.
-        verdict: Fail if a control failed; else unknown if one was unknown; else pass. None if no
-            control of it was judged.
-        passed, failed, unknown: Findings of its controls, by verdict.
-        judged: The controls of it that were judged. The others do not apply, or were not looked at.
+        verdict: Fail if a finding of its controls failed; else unknown if a finding was unknown;
+            else pass. None if no control of the duty was judged.
+        passed, failed, unknown: The number of findings of its controls, by verdict.
+        judged: The controls of the duty that were judged. Its other controls do not apply, or their
+            resources were not audited.
     """
 
     duty: Duty
@@ -130,11 +131,11 @@ DUTIES: tuple[Duty, ...] = (
     Duty("access", "client", "you", "who may use the wrapping keys", _KEY_ACCESS),
     Duty("recovery", "client", "you", "a second way back", ("S3CRYPT.16", "S3CRYPT.21")),
 )
-"""The duties of docs/responsibility.md, in its order."""
+"""The duties in docs/responsibility.md, in the same order."""
 
 
 def fill(findings: Iterable[Finding]) -> tuple[Row, ...]:
-    """Return a row per duty, with what an audit found of it."""
+    """Return one row per duty, with the verdict that the findings give it."""
     counts: dict[str, dict[Verdict, int]] = {}
     for each in findings:
         of_control = counts.setdefault(each.control.id, dict.fromkeys(Verdict, 0))

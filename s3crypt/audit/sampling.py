@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sample of fixed size, drawn evenly from a stream whose length is not known before its end."""
+"""A uniform random sample of fixed size, drawn from a stream of unknown length."""
 
 import math
 import random
@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 
 class Reservoir(Generic[T]):
-    """A sample of which every item of the stream is with the same probability.
+    """A sample that contains each item of the stream with the same probability.
 
-    Algorithm L of Kim-Hung Li (1994): it draws random numbers for the items that enter the sample,
-    and skips the others without a look.
+    The class implements algorithm L of Kim-Hung Li (1994). The algorithm draws random numbers only
+    for items that enter the sample, and skips all items between them without a random number.
 
     Attributes:
-        seed: Draws the same sample of the same stream again.
-        seen: Items of the stream so far.
+        seed: The seed, which reproduces the sample if the stream is the same.
+        seen: The number of items in the stream so far.
         items: The sample.
     """
 
@@ -36,13 +36,16 @@ class Reservoir(Generic[T]):
         self._weight = 1.0
 
     def places(self, count: int) -> Iterator[int]:
-        """Yield which of the next `count` items enter the sample; each has to be `put` at once."""
+        """Yield the indices, among the next `count` items, of the items that enter the sample.
+
+        The caller must call `put` with each of these items before it requests the next index.
+        """
         begin, self.seen = self.seen, self.seen + count
         while self._next < self.seen:
             yield self._next - begin
 
     def put(self, item: T) -> None:
-        """Put the item into the sample whose place was yielded."""
+        """Add the item whose index `places` has just yielded to the sample."""
         if len(self.items) < self._size:
             self.items.append(item)
         else:

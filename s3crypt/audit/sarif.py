@@ -2,8 +2,8 @@
 """A report as SARIF 2.1.0, for code scanning and viewers.
 
 Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
-A resource is a logical location. GitHub refuses results without a physical one, so that the ARN is
-also the URI of an artifact.
+A resource is a logical location. GitHub rejects results without a physical location. The ARN is
+therefore also the URI of an artifact.
 """
 
 import json
@@ -33,7 +33,7 @@ _SCORES = {
     Severity.LOW: "2.0",
     Severity.INFORMATIONAL: "0.0",
 }
-# `open`: there was not enough to decide by.
+# In SARIF, the kind `open` means that there was not enough information for a decision.
 _KINDS = {Verdict.FAIL: "fail", Verdict.UNKNOWN: "open", Verdict.PASS: "pass"}
 
 
@@ -95,7 +95,7 @@ def _result(report: Report, finding: Finding, place: int) -> dict[str, Any]:
         "ruleId": finding.control.id,
         "ruleIndex": place,
         "kind": kind,
-        # SARIF 2.1.0, 3.27.10: any other kind has no level.
+        # SARIF 2.1.0, 3.27.10: a result of any kind but `fail` has the level `none`.
         "level": _LEVELS[finding.control.severity] if kind == "fail" else "none",
         "message": {"text": _message(report, finding)},
         "locations": [_location(finding)],
@@ -122,7 +122,7 @@ def _message(report: Report, finding: Finding) -> str:
 
 def _location(finding: Finding) -> dict[str, Any]:
     arn = finding.resource.arn
-    # Names of objects may hold characters that validators take in no URI, escaped or not.
+    # Object names may contain characters that validators reject in a URI even when escaped.
     place = arn.partition("/")[0] if finding.resource.kind == "objects" else arn
     return {
         "physicalLocation": {

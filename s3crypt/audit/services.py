@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clients of an audit, of one session. Every request that is made with them only reads."""
+"""The API clients of an audit, created from one session. The audit's requests are read-only."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,13 @@ class Services:
     """The services of one session.
 
     Attributes:
-        identity: Who makes the requests.
-        keys: Reads keys.
+        identity: The identity whose credentials sign the requests.
+        keys: The reader of KMS keys.
 
     Args:
-        session: boto3 session to make clients from; the default one if left out.
-        allow_plain_http: Let requests go to other machines over plain HTTP.
-        observe: Called with each client that is made.
+        session: boto3 session that creates the clients; by default boto3's default session.
+        allow_plain_http: Allow requests to other machines over plain HTTP.
+        observe: Called with each new client, before its first request.
 
     Raises:
         ConfigError: There are no credentials, or the session cannot be used.
@@ -61,14 +61,14 @@ class Services:
         self._kms = KMS(kms)
         self.keys = KeyExaminer(self._kms)
         self._how = how
-        # S3 refuses every request about a bucket of another account.
+        # With the expected owner, S3 refuses every request to a bucket of another account.
         self._s3: Clients[S3Client] = Clients("s3", expected_bucket_owner=self.account, **how)
         self._s3control: Clients[S3ControlClient] = Clients("s3control", **how)
         self._cloudtrail: Clients[CloudTrailClient] = Clients("cloudtrail", **how)
 
     @property
     def account(self) -> str:
-        """The account that is audited: the caller's."""
+        """The audited account, which is the caller's."""
         return str(self.identity.caller.account)
 
     @property
@@ -82,14 +82,14 @@ class Services:
         return self._s3.get().meta.region_name
 
     def reach(self, workers: int) -> Reach:
-        """Return the services that an audit of objects asks, so many objects at once."""
+        """Return the services for an audit of objects that examines `workers` objects at once."""
         keys = KeyReader(KMS(self._kms))
         return Reach(
             self._objects(workers, self.account),
             keys,
             self.account,
             self.partition,
-            # A bucket of another account may collect the inventories.
+            # Inventories may be delivered to a bucket of another account.
             anyones=self._objects(workers, None),
         )
 
@@ -111,11 +111,11 @@ class Services:
 
     @property
     def s3control(self) -> "S3ControlClient":
-        """The client of S3's settings of accounts."""
+        """The S3 Control client, which reads an account's S3 settings."""
         return self._s3control.get()
 
     def s3(self, region: str | None = None) -> "S3Client":
-        """Return the S3 client of a Region, or of the session's."""
+        """Return the S3 client of a Region; by default of the session's Region."""
         return self._s3.get(region)
 
     def cloudtrail(self, region: str) -> "CloudTrailClient":

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judgements of many objects counted, and made findings of. Memory does not grow with the objects.
+"""Counts the judgements of objects and turns them into findings, in bounded memory.
 
-Equal judgements are one finding. It keeps ten names and the count. Nothing here makes a request.
+Equal judgements become one finding, which has their number and the names of at most ten objects.
+Memory does not grow with the number of objects. This module makes no request.
 """
 
 import threading
@@ -16,9 +17,10 @@ from .object_fixes import OTHERS, Failed, fix_of
 from .values import MAX_EXAMPLES, Demands, Finding, Fix, ObjectVerdict, Resource, Verdict
 
 Named: TypeAlias = tuple[str, str | None]
-"""The name of an object, and its version's id."""
+"""The name of an object, and its version id; None for the current version."""
 
-# Objects under so many different keys are counted apart; those under further keys together.
+# The limit of groups that are counted separately. Judgements with further causes, such as further
+# keys, are counted together.
 _MOST_GROUPS = 500
 _MOST_ABOUTS = 10
 _WORDS_OF_OTHERS = {
@@ -32,9 +34,10 @@ Each: TypeAlias = Callable[[ObjectVerdict], None]
 
 @dataclass(slots=True)
 class _Group:
-    """Equal judgements. The first names and abouts by their order are kept.
+    """Equal judgements, with the names and abouts that come first in sorted order.
 
-    Which thread came first must not change a finding: evidence of two runs is compared.
+    The order in which threads finish must not change a finding, because the evidence of two runs is
+    compared.
     """
 
     judgement: Judgement
@@ -44,11 +47,11 @@ class _Group:
 
     @property
     def names(self) -> list[Named]:
-        """The names that are kept."""
+        """The names of the group's example objects, in order."""
         return list(self.own)
 
     def take(self, about: str, names: Iterable[Named]) -> None:
-        """Keep those of the names, and the about, that are among the first."""
+        """Add `about` and the names, then keep only the first few of each in sorted order."""
         if about not in self.abouts:
             self.abouts = sorted((*self.abouts, about))[:_MOST_ABOUTS]
         for name in names:
@@ -64,15 +67,17 @@ def _order(named: Named) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What the findings are about.
+    """The objects that the findings are about.
 
     Attributes:
-        resource: The objects of a bucket, or below a prefix.
+        resource: The objects of a bucket or below a prefix, as one resource.
         bucket: The name of the bucket.
-        prefix: The URI that all objects begin with.
-        demands: What is demanded of them.
-        remark: Ends every sentence about what was seen: of a sample, how it was drawn.
-        sampled_from: Objects that a sample was drawn from; None if all were looked at.
+        prefix: The URI prefix of all objects.
+        demands: The requirements for the objects.
+        remark: The end of the `seen` sentence of each finding: the age of the inventory, and the
+            size and the seed of the sample. Empty for a complete listing.
+        sampled_from: The number of objects from which a sample was drawn; None if all objects were
+            examined.
     """
 
     resource: Resource
@@ -84,10 +89,11 @@ class Scope:
 
 
 class Tally:
-    """Counts judgements; safe in several threads.
+    """Counts judgements. The methods are thread-safe.
 
     Args:
-        each: Called with every object that failed or stayed unknown, by one thread at a time.
+        each: Called with the verdict on every object that failed or stayed unknown, by one thread
+            at a time.
     """
 
     def __init__(self, each: Each | None = None) -> None:
@@ -98,11 +104,18 @@ class Tally:
 
     @property
     def wants_names(self) -> bool:
-        """Whether every name is wanted, not the first ones alone."""
+        """Whether `add` reads all names of a judgement, not only the first `MAX_EXAMPLES`."""
         return self._each is not None
 
     def add(self, judgement: Judgement, count: int, names: Iterable[Named]) -> None:
-        """Count a judgement of so many objects. Of `names`, few are taken unless all are wanted."""
+        """Count a judgement of `count` objects.
+
+        Args:
+            judgement: The judgement, which is the same for all of the objects.
+            count: The number of objects.
+            names: The names of the objects. Only the first `MAX_EXAMPLES` are read, unless the
+                callback needs the verdict on each object.
+        """
         with self._lock:
             group = self._group(judgement)
             group.count += count
@@ -126,7 +139,7 @@ class Tally:
         return self._groups.setdefault(key, _Group(judgement))
 
     def findings(self, scope: Scope) -> Iterator[Finding]:
-        """Yield a finding for each kind of judgement, in the order of the controls."""
+        """Yield one finding per group of equal judgements, in the order of the controls."""
         order = {control: number for number, control in enumerate(CONTROLS)}
         rank = {Verdict.FAIL: 0, Verdict.UNKNOWN: 1, Verdict.PASS: 2}
         groups = sorted(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Controls, findings and what is demanded of objects: frozen values.
+"""Frozen values: controls, findings, and the requirements for objects.
 
-Nothing here makes a request or decides. The modules that judge return `Finding`; the modules that
-write a report read it.
+This module makes no request and judges nothing. The modules that judge return `Finding`; the
+modules that write a report read it.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ ResourceKind: TypeAlias = Literal["account", "bucket", "key", "objects", "policy
 FixKind: TypeAlias = Literal["command", "policy"]
 
 MAX_EXAMPLES = 10
-"""Names of objects that a finding keeps at most."""
+"""The maximum number of object names in a finding."""
 
 
 class Severity(IntEnum):
-    """How bad a failed control is, in the words of Security Hub."""
+    """The severity of a failed control, on Security Hub's scale."""
 
     INFORMATIONAL = 0
     LOW = 1
@@ -32,15 +32,15 @@ class Severity(IntEnum):
 
     @property
     def label(self) -> str:
-        """The word for it, in lower case."""
+        """The severity's name in lower case."""
         return self.name.lower()
 
     @classmethod
     def parse(cls, label: str) -> "Severity":
-        """Return the severity of a word.
+        """Return the severity with a label.
 
         Raises:
-            ConfigError: There is no such severity.
+            ConfigError: No severity has this label.
         """
         try:
             return cls[label.upper()]
@@ -50,7 +50,7 @@ class Severity(IntEnum):
 
 
 class Verdict(StrEnum):
-    """What a control says of a resource. A control that does not apply has no finding."""
+    """The verdict of a control about a resource. A control that does not apply has no finding."""
 
     PASS = "pass"  # noqa: S105 - a verdict, no password
     FAIL = "fail"
@@ -59,12 +59,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """The number under which a standard asks for what a control checks.
+    """A requirement of a standard that a control checks.
 
     Attributes:
-        standard: Its name and version, such as `CIS AWS Foundations 5.0`.
-        number: As the standard writes it, such as `2.1.1`.
-        source: Where the number was found.
+        standard: The standard's name and version, such as `CIS AWS Foundations 5.0`.
+        number: The requirement's number in the standard's spelling, such as `2.1.1`.
+        source: The document that maps the control to this number.
     """
 
     standard: str
@@ -74,16 +74,16 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A rule that resources are judged by.
+    """A rule by which resources are judged.
 
     Attributes:
-        id: The id of Security Hub, such as `S3.5`, or our own, such as `S3CRYPT.1`.
-        title: What the control demands, in one line.
-        severity: Of a finding that fails.
-        why: What can happen where the control fails, in one sentence.
-        config_rule: The rule of AWS Config that checks the same, or None.
-        prowler_check: Prowler's check of the same, or None.
-        requirements: The numbers of standards, each with its source.
+        id: Security Hub's id, such as `S3.5`, or our own, such as `S3CRYPT.1`.
+        title: The requirement that a resource must meet, in one line.
+        severity: The severity of a failed finding.
+        why: The possible consequence of a failure, in one sentence.
+        config_rule: The AWS Config rule with the same check, or None.
+        prowler_check: Prowler's check with the same purpose, or None.
+        requirements: The requirements of standards that the control checks.
     """
 
     id: str
@@ -97,13 +97,13 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What a finding is about.
+    """The resource that a finding is about.
 
     Attributes:
-        kind: `objects` stands for the objects of a bucket or below a prefix, together.
-        arn: Its ARN. That of objects ends in the prefix and `*`.
-        account: The account that it belongs to, 12 digits.
-        region: Its Region.
+        kind: The kind of resource. `objects` means all objects of a bucket or below a prefix.
+        arn: The resource's ARN. For objects, the ARN ends in the prefix and `*`.
+        account: The 12-digit id of the account that owns the resource.
+        region: The resource's Region.
     """
 
     kind: ResourceKind
@@ -114,11 +114,12 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """What mends a finding.
+    """The fix for a failed finding.
 
     Attributes:
-        kind: `command` for lines of a shell, executed as they are printed; `policy` for a document.
-        text: The lines.
+        kind: `command` for shell commands that can be run as printed; `policy` for a policy
+            document.
+        text: The commands or the document.
     """
 
     kind: FixKind
@@ -131,19 +132,20 @@ class Finding:
 
     Attributes:
         control: The control.
-        resource: What it is about.
-        verdict: Pass, fail, or unknown where something could not be seen.
-        seen: What the verdict rests on, in one sentence; why not where the verdict is unknown.
-        cause: A short code that tells findings of one control and resource apart; stable.
-        since: The moment since when it is so, if known.
-        fix: What mends it, for a finding that fails.
-        count: Objects that the finding speaks of; 0 for other resources.
-        looked_at: Objects that the control was applied to; 0 for other resources.
-        sampled_from: Objects in the bucket or prefix that a sample was drawn from; None if all
-            were looked at. It is 0 if their number is not known.
-        examples: Names of some of the objects, at most `MAX_EXAMPLES`.
-        is_claimed: Whether it rests on metadata that whoever wrote the object could choose.
-        missing_actions: The IAM actions without which the verdict stays unknown.
+        resource: The resource.
+        verdict: Pass or fail; unknown if a property of the resource could not be read.
+        seen: The observation behind the verdict, in one sentence. For an unknown verdict, the
+            reason why the control could not be judged.
+        cause: A short, stable code that distinguishes findings of one control and resource.
+        since: The time since which the observation holds, if known.
+        fix: The fix for a failed finding, if there is one.
+        count: The number of objects with this verdict and cause; 0 for other resources.
+        looked_at: The number of objects to which the control was applied; 0 for other resources.
+        sampled_from: The number of objects from which a sample was drawn; None if all objects were
+            examined; 0 if the number is unknown.
+        examples: The names of some of the objects, at most `MAX_EXAMPLES`.
+        is_claimed: Whether the verdict rests on metadata, which the object's writer could choose.
+        missing_actions: The IAM actions that the caller lacks to reach a verdict.
     """
 
     control: Control
@@ -162,22 +164,25 @@ class Finding:
 
     @property
     def id(self) -> str:
-        """The same for the same control, resource and cause in every run: 32 hex digits."""
+        """The finding's id, 32 hex digits: a hash of its control, resource ARN and cause.
+
+        The id is the same in every run.
+        """
         parts = (self.control.id, self.resource.arn, self.cause)
         return sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectVerdict:
-    """The verdict of one control about one object that failed it, or could not be judged.
+    """The verdict of one control about one object that failed or could not be judged.
 
     Attributes:
         name: The object's name.
         version_id: The version; None for the current one.
         control: The id of the control.
         verdict: Fail or unknown.
-        cause: As the finding has it that counts the object.
-        seen: What is so, as the end of a sentence about the object.
+        cause: The cause of the judgement, as in the finding that counts the object.
+        seen: The predicate of a sentence about the objects, such as `are not signed`.
     """
 
     name: str
@@ -190,13 +195,14 @@ class ObjectVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many objects of a bucket or prefix an audit looked at.
+    """The number of objects of a bucket or prefix that an audit examined.
 
     Attributes:
         uri: The bucket or prefix.
-        objects: Objects looked at, each version of an inventory for itself.
-        sampled_from: Objects that a sample was drawn from; None if all were to be looked at.
-        is_whole: Whether the listing, or the inventory, could be read to its end.
+        objects: The number of examined objects. In an inventory, each version counts.
+        sampled_from: The number of objects from which a sample was drawn; None if no sample was
+            requested.
+        is_whole: Whether the listing or the inventory was complete.
     """
 
     uri: str
@@ -216,16 +222,17 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What is demanded of the objects of a bucket; what is left out is not demanded.
+    """The requirements for the objects of a bucket. An empty field demands nothing.
 
     Attributes:
         modes: The names of the approved modes, such as `sse-kms`.
         keys: The ARNs of the approved KMS keys.
-        required_keys: Key references of which every client-side object needs a wrapped data key.
-        signed: Whether client-side objects have to be signed.
-        bound_names: Whether client-side objects have to be bound to their names.
-        material_days: The age in days up to which key material may have wrapped a data key.
-        key_files: The SSE-C keys, 32 bytes each, one of which has to open every SSE-C object.
+        required_keys: References to keys, such as an escrow key. Each of these keys must have
+            wrapped a data key of every client-side object.
+        signed: Whether client-side objects must be signed.
+        bound_names: Whether client-side objects must be bound to their names.
+        material_days: The maximum age in days of key material that wraps data keys.
+        key_files: SSE-C keys, 32 bytes each. Every SSE-C object must open with one of these keys.
     """
 
     modes: frozenset[str] = frozenset()
@@ -241,13 +248,16 @@ class Demands:
 class Answer:
     """One reply of an API, kept as evidence.
 
+    `Evidence` removes secrets and object bytes from the request and the reply before it stores
+    them.
+
     Attributes:
-        service: As botocore names it, such as `s3`.
+        service: Botocore's name of the service, such as `s3`.
         operation: The API's name of the operation, such as `GetBucketPolicy`.
-        region: The Region that was asked.
-        request: The parameters, without secrets.
-        reply: The reply as botocore parsed it, or its error; no object's bytes.
-        moment: When the reply came.
+        region: The Region to which the request was sent.
+        request: The parameters of the request.
+        reply: The reply or the error as botocore parsed it, without response metadata.
+        moment: When the reply arrived.
     """
 
     service: str
