@@ -56,7 +56,8 @@ class SeenBucket:
     Attributes:
         judged: The bucket as a resource.
         configuration: The bucket's settings, each a value or `Unseen`.
-        default_key: The key of its default encryption; None if the bucket names no KMS key.
+        default_key: The key of its default encryption; None if the bucket names no KMS key, or if
+            the setting could not be read.
     """
 
     judged: Judged

@@ -48,7 +48,7 @@ class SeenKey:
 
     @property
     def is_own(self) -> bool:
-        """Whether the key belongs to the audited account, which can change no other account's."""
+        """Whether the key belongs to the audited account. Only such a key can be changed."""
         return self.key.account == self.account
 
     def aws(self, operation: str, **arguments: object) -> str | None:
