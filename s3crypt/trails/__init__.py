@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who opened what, and when: CloudTrail's records of KMS and S3, joined.
+"""Finds which principal opened which object, and when, by joining CloudTrail's KMS and S3 records.
 
     from s3crypt.trails import Question, Trails
 
     for access in Trails().search(Question(principal="arn:aws:iam::123456789012:role/reader")):
         print(access.time, access.actions, access.bucket, access.name)
 
-Nothing here changes anything or unwraps a key. The requests are `cloudtrail:LookupEvents`, or, of
-the bucket of a trail, `s3:ListBucket` and `s3:GetObject` (S3 needs `kms:Decrypt` where its files
-are under a KMS key); and `kms:DescribeKey` where a key is named by an alias.
+The package is read-only and never unwraps a key. Without trail files it calls
+`cloudtrail:LookupEvents`. To read a trail's bucket it needs `s3:ListBucket` and `s3:GetObject`, and
+`kms:Decrypt` if the trail files are encrypted under a KMS key. A key that is named by an alias is
+resolved with `kms:DescribeKey`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -54,7 +55,8 @@ __all__ = [
     "Trails",
 ]
 
-# Records that may come between two of one access. Twice as many wait, about 1 KB each.
+# The join tolerates this many records between the two records of one access. Up to twice as many
+# records wait in memory, about 1 KB each.
 _OTHERS = 10_000
 _RIGHTS_OF_TRAIL = (
     "The trail's bucket needs s3:ListBucket and s3:GetObject, and its key kms:Decrypt."
@@ -64,11 +66,11 @@ _RIGHTS_OF_LOOKUP = "It needs cloudtrail:LookupEvents; or name trail files with 
 
 
 class Trails:
-    """CloudTrail's records, as one session reaches them.
+    """Searches the CloudTrail records that one boto3 session can reach.
 
     Args:
-        session: boto3 session to make clients from; the default one if left out.
-        allow_plain_http: Let requests go to other machines over plain HTTP.
+        session: The boto3 session that clients are created from; the default session if omitted.
+        allow_plain_http: Allow requests to other machines over plain HTTP.
     """
 
     def __init__(
@@ -93,12 +95,13 @@ class Trails:
 
         Args:
             question: The question. Its key may be an alias.
-            trails: `s3://bucket/prefix` of a trail, folders or files. Without any, LookupEvents
-                is asked in the Region of the key or else of the session.
+            trails: The `s3://bucket/prefix` of a trail, folders, or files. If the sequence is
+                empty, LookupEvents is called in the Region of the key, or in the session's Region
+                if the question has no key.
 
         Raises:
-            ConfigError: A trail is no URI and no path.
-            KeyUnavailableError: KMS did not tell the key of an alias.
+            ConfigError: A trail is neither a URI nor a path.
+            KeyUnavailableError: KMS did not resolve the alias.
         """
         key = question.key
         if key and (not trails or "alias/" in key):
@@ -107,7 +110,7 @@ class Trails:
             reading = Reading(question, others=_OTHERS)
             found = self._in_files(reading, [_parsed(each) for each in trails])
         else:
-            # There is nothing to join.
+            # LookupEvents returns no S3 data events, so there is nothing to join.
             reading = Reading(question, others=0)
             found = self._looked_up(reading)
         return Search(question, reading.tally, found, is_lookup=not trails)
@@ -154,14 +157,15 @@ class Trails:
 
 
 class Search:
-    """The accesses that answer a question, in about the order of their records.
+    """The accesses that answer a question, approximately in the order of their records.
 
-    LookupEvents has the newest first. Iterate over it once; `tally` and `limits` are whole at the
-    end. Memory does not grow with the number of files, records or accesses.
+    LookupEvents returns the newest records first. A search can be iterated over once; `tally` and
+    `limits` are complete when the iteration has ended. Memory use does not grow with the number of
+    files, records or accesses.
 
     Attributes:
         question: The question; its key is an ARN or an id.
-        tally: What was read so far, and what could not be.
+        tally: Counts of the evidence read so far, and the evidence that could not be read.
     """
 
     def __init__(
@@ -180,7 +184,7 @@ class Search:
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """What the records that were read cannot show, in whole sentences."""
+        """The facts that the records read cannot show, as complete sentences."""
         return tuple(self.tally.limits(self.question, is_lookup=self._is_lookup))
 
 

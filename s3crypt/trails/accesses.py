@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accesses: one request, as the records of S3, of KMS or of both services show it."""
+"""Accesses: each is one request, as the records of S3, KMS or both services show it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,21 +13,23 @@ Outcome: TypeAlias = Literal["allowed", "denied", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One request, as the records of S3, of KMS or of both show it.
+    """One request, as the records of S3, KMS or both services show it.
 
     Attributes:
-        time: When, to the second. S3's, where both recorded it.
-        principal: Who.
-        address: The source address, or the name of a service that made the request.
-        actions: What was asked of each service, such as `s3:GetObject` and `kms:Decrypt`.
+        time: The time of the request, to the second. If both services recorded it, the time in S3's
+            record.
+        principal: The principal that made the request.
+        address: The source address, or the name of the service that made the request.
+        actions: The operation requested of each service, such as `s3:GetObject` and `kms:Decrypt`.
         bucket: The bucket; None if no record shows it.
         name: The object's name; None if no record shows it.
-        keys: The ARNs of the KMS keys. Those of a re-encryption are source and destination; a
-            client-side object may have the client's and S3's.
-        outcome: `denied` for lack of a permission, `failed` for any other error.
-        error: The error's code.
-        level: What the records show at least: the object by its name, its bucket, or the key alone.
-        is_joined: Whether records of both services are behind it.
+        keys: The ARNs of the KMS keys. A re-encryption has its source key and its destination key;
+            a read or write of a client-side object may have the client's key and S3's key.
+        outcome: `denied` if the caller lacked a permission, `failed` after any other error.
+        error: The error's code; None for a success.
+        level: The most specific resource that the records identify: the object by its name, the
+            bucket, or only the key.
+        is_joined: Whether records of both services were joined.
         event_ids: The ids of the records.
     """
 
@@ -46,7 +48,7 @@ class Access:
 
 
 def access_of(event: Event, place: Place | None = None, partner: Event | None = None) -> Access:
-    """Return the access that an event shows, at one of its places, with its partner's part."""
+    """Return the access to one of an event's places, completed from the joined partner event."""
     place = place or next(iter(event.places), NOWHERE)
     both = (event,) if partner is None else (event, partner)
     error = next((each.error for each in both if each.error), None)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where trail files are: in the bucket of a trail, in a local folder, or a single file.
+"""Finds trail files: in the bucket of a trail, in a local folder, or a single file.
 
-CloudTrail's names of files have the account, the Region and the time of delivery, so that files of
-another time are neither fetched nor opened. This module reads no record.
+CloudTrail's file names contain the account, the Region and the time of delivery, so files outside
+the requested period are neither fetched nor opened. This module parses no records.
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/get-and-view-cloudtrail-log-files.html
 """
 
@@ -27,11 +27,11 @@ from s3crypt.objects.access import ListedObject, ListedPrefix, Objects
 from s3crypt.transfer import ObjectStream
 
 LATE = timedelta(days=1)
-"""How much later than an event the file with its record may be delivered."""
+"""The maximum delay between an event and the delivery of the file with its record."""
 
 _EARLY = timedelta(minutes=15)
-# Files that are fetched ahead have so many bytes together at most. A longer one is not fetched
-# ahead, but read as it comes.
+# Prefetched files take at most _AHEAD bytes in total. A file longer than _FETCHED bytes is not
+# prefetched but streamed.
 _AHEAD = 64 * 2**20
 _FETCHED = 8 * 2**20
 _NAME = re.compile(
@@ -47,7 +47,7 @@ Opener = Callable[[], BinaryIO]
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The time whose events are wanted; None is without an end."""
+    """The period whose events are requested; a bound of None leaves that end open."""
 
     since: datetime | None
     until: datetime | None
@@ -67,17 +67,17 @@ class Period:
 
     @property
     def first(self) -> datetime | None:
-        """When a file with an event of the period is delivered at the earliest."""
+        """The earliest delivery time of a file with an event of the period."""
         return shifted(self.since, -_EARLY)
 
     @property
     def last(self) -> datetime | None:
-        """When a file with an event of the period is delivered at the latest."""
+        """The latest delivery time of a file with an event of the period."""
         return shifted(self.until, LATE)
 
 
 def shifted(time: datetime | None, by: timedelta) -> datetime | None:
-    """Return a later or earlier time, in UTC; None, which is no bound, if the calendar ends."""
+    """Return the shifted time in UTC, or None (no bound) if it is outside `datetime`'s range."""
     try:
         return (time + by).astimezone(UTC) if time else None
     except OverflowError:
@@ -89,9 +89,9 @@ class TrailFile:
     """A file that may hold records.
 
     Attributes:
-        name: For people: a path or a URI.
-        size: Bytes, as they are stored.
-        open: Returns the stored bytes as a file. It raises S3CryptError.
+        name: The path or URI, for messages.
+        size: The stored size in bytes, before unpacking.
+        open: Returns the stored bytes as a file object, or raises S3CryptError.
     """
 
     name: str
@@ -104,11 +104,12 @@ def local_files(path: Path, period: Period, left_out: Callable[[str], None]) -> 
 
     Args:
         path: A folder or a file.
-        period: Files that were delivered at another time are left out.
-        left_out: Called with the name of what cannot be looked at: a link to a folder, for one.
+        period: Files delivered outside this period are skipped.
+        left_out: Called with the name of each path that cannot be inspected, such as a link to a
+            folder.
 
     Raises:
-        LocalFileNotFoundError: There is no such path.
+        LocalFileNotFoundError: The path does not exist.
         StorageError: The folder cannot be read.
     """
     if not path.exists():
@@ -137,8 +138,8 @@ def _open_local(path: Path) -> BinaryIO:
 def files_in_bucket(objects: Objects, location: Location, period: Period) -> Iterator[TrailFile]:
     """Yield the trail files below a prefix of a bucket.
 
-    Where CloudTrail's layout is found there, only the days of the period are listed, one account
-    and Region after the other. Otherwise all that is below the prefix is listed.
+    If CloudTrail's layout is found below the prefix, only the days of the period are listed, for
+    one account and Region at a time. Otherwise every object below the prefix is listed.
 
     Raises:
         StorageError: S3 refused a listing.
@@ -149,7 +150,7 @@ def files_in_bucket(objects: Objects, location: Location, period: Period) -> Ite
     regions = _regions(objects, root)
     first = next(regions, None)
     if first is None:
-        # A prefix within the layout, one file, or files that were copied elsewhere.
+        # The location is a prefix within the layout, a single file, or a prefix of copied files.
         for listed in objects.list(location):
             yield from _listed(objects, listed, period)
         return
@@ -159,7 +160,7 @@ def files_in_bucket(objects: Objects, location: Location, period: Period) -> Ite
 
 
 def _regions(objects: Objects, root: Location) -> Iterator[Location]:
-    """Yield the prefixes of Regions in CloudTrail's layout, wherever below it the root is."""
+    """Yield the prefixes of Regions in CloudTrail's layout; the root may be at any level of it."""
     is_of_trail = root.name.endswith("CloudTrail/")
     for found in objects.list_level(root):
         if isinstance(found, ListedPrefix):
@@ -171,7 +172,7 @@ def _regions(objects: Objects, root: Location) -> Iterator[Location]:
 
 
 def _of_days(objects: Objects, region: Location, period: Period) -> Iterator[TrailFile]:
-    """Yield the files of a Region; their names begin with the day, and S3 lists them in order."""
+    """Yield the files of a Region. Their names begin with the day, and S3 lists them in order."""
     after = f"{region.name}{_day(period.first)}" if period.first else ""
     last = f"{region.name}{_day(period.last)}~" if period.last else ""
     for listed in objects.list(region, after=after):
@@ -200,11 +201,11 @@ def _is_wanted(name: str, period: Period) -> bool:
 
 
 def fetched(files: Iterable[TrailFile], is_far: Callable[[], bool]) -> Iterator[TrailFile]:
-    """Yield the files in their order, the next ones fetched by other threads meanwhile.
+    """Yield the files in their order while other threads prefetch the files that follow.
 
     Args:
         files: Objects in S3.
-        is_far: Returns whether S3 is far away: more of them are then fetched at once.
+        is_far: Returns whether S3 is far away; then more files are prefetched in parallel.
     """
     pool = Pool(FAR)
     waiting: deque[tuple[TrailFile, Future[None], list[Opener]]] = deque()

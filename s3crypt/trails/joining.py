@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The join of KMS's records with S3's, in bounded memory.
+"""Joins KMS's records with S3's, in bounded memory.
 
 S3 and KMS each record their own part of an access. The encryption context in KMS's record names
-the object, its bucket or both. The record of S3 about the same object, of the same caller and at
-about the same time, shows the bucket where the context lacks it.
+the object, its bucket or both. If the context lacks the bucket, it is taken from an S3 record with
+the same object name and the same caller, within `WINDOW` of the KMS record.
 """
 
 import marshal
@@ -31,22 +31,22 @@ from .records import (
 )
 
 WINDOW = timedelta(seconds=60)
-"""How far apart the records of S3 and of KMS about one access may be."""
+"""The maximum time between S3's and KMS's records of one access."""
 
 _SECONDS = int(WINDOW.total_seconds())
-# What is asked of S3 for a read, and for a write whose data key is new.
+# The S3 operations that read an object, and those that write one under a new data key.
 _OF_READS = frozenset({"GetObject", "HeadObject", "SelectObjectContent"})
 _OF_WRITES = frozenset({"PutObject", "CreateMultipartUpload", "PostObject"})
 
 
 @dataclass(slots=True)
 class Joined:
-    """How many of KMS's events found S3's.
+    """Counts of KMS events that were joined with S3 records, or could not be.
 
     Attributes:
-        joined: Events of KMS with a record of S3 beside them.
-        without_bucket: Those that name an object, and of which no record shows the bucket.
-        ambiguous: Those among them that fit records of S3 about several buckets.
+        joined: KMS events that were joined with an S3 record.
+        without_bucket: KMS events that name an object whose bucket no record shows.
+        ambiguous: Events counted in `without_bucket` that match S3 records about several buckets.
     """
 
     joined: int = 0
@@ -55,16 +55,18 @@ class Joined:
 
 
 class Sighting:
-    """A record that waits, packed. Its value is made once it is known to be a part of an access.
+    """A record that waits for its partner, serialized to save memory.
+
+    The record is deserialized on first use, so a record that is never matched stays packed.
 
     Attributes:
-        shared_id: The id that the records of two accounts about one request share; None for most.
-        is_of_kms: Whether KMS made the record.
-        is_partner: Whether it only completes an access that KMS's record shows.
-        uses: The operations and keys of the records of KMS that were joined with it.
-        number: Its place in the order in which the records came.
-        found_by: The second, and the callers and names of objects by which a record of S3 is found;
-            None while no record of KMS has been looked for.
+        shared_id: The id that two accounts' records of one request share; None for most records.
+        is_of_kms: Whether this is a record of KMS.
+        is_partner: Whether the record only completes an access that a KMS record shows.
+        uses: The operations and keys of the KMS records that were joined with this record.
+        number: The record's position in the order of arrival.
+        found_by: The second, and the pairs of caller and object name, under which an S3 record is
+            indexed; None while the record is not indexed.
     """
 
     __slots__ = (
@@ -79,13 +81,14 @@ class Sighting:
         self.uses: list[str] = []
         self.number = 0
         self.found_by: tuple[int, list[tuple[str, str]]] | None = None
-        # Most records are never looked at again. As objects they would take 4 KB and much longer.
+        # Most records are never inspected again. Kept as Python objects, each would take 4 KB and
+        # far more time.
         self._packed = marshal.dumps(essence_of(record))
         self._record: Record | None = None
 
     @property
     def record(self) -> Record:
-        """The part of the record that values are made of."""
+        """The fields of the record that `event_of` reads."""
         if self._record is None:
             self._record = marshal.loads(self._packed)  # noqa: S302 - our own bytes
             self._packed = b""
@@ -97,17 +100,17 @@ class Sighting:
 
     @property
     def second(self) -> int:
-        """When the request was made, in seconds since 1970."""
+        """The time of the request, in seconds since 1970."""
         return int(time_of(self.record).timestamp())
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """What the record is about."""
+        """The objects and buckets that the record is about."""
         return places_of(self.record)
 
     @property
     def is_taken(self) -> bool:
-        """Whether a record of KMS was joined with it."""
+        """Whether a KMS record was joined with this record."""
         return bool(self.uses)
 
     @property
@@ -122,7 +125,7 @@ class Sighting:
 
     @property
     def use(self) -> str:
-        """The operation and the keys of a record of KMS."""
+        """The operation and the keys of a KMS record."""
         return " ".join((self.action, *keys_of(self.record)))
 
     @property
@@ -132,14 +135,14 @@ class Sighting:
 
 
 class Join:
-    """Joins records as they come.
+    """Joins records as they arrive.
 
-    A record of KMS waits until `others` further ones have come, one of S3 until twice as many
-    have. Records of one access are therefore joined unless more than `others` came between them,
-    whatever the order of their times.
+    A KMS record waits until `others` more records have arrived, an S3 record until twice as many
+    have. The records of one access are therefore joined unless more than `others` records arrived
+    between them; the order of their times does not matter.
 
     Args:
-        others: The number. With 0 nothing is joined.
+        others: The number of records that a KMS record waits for. With 0 nothing is joined.
     """
 
     def __init__(self, others: int) -> None:
@@ -148,13 +151,13 @@ class Join:
         self._number = 0
         self._of_kms: deque[Sighting] = deque()
         self._of_s3: deque[Sighting] = deque()
-        # The last of them, which are not found yet.
+        # The latest S3 records, which are not in the index yet.
         self._new: deque[Sighting] = deque()
         self._found = _OfS3()
         self._shared: dict[str, Sighting] = {}
 
     def add(self, seen: Sighting) -> Iterator[Access]:
-        """Let a record wait; yield what is decided by now."""
+        """Queue a record, and yield the accesses whose records have waited long enough."""
         if seen.shared_id is not None:
             if self._is_second_record(seen, seen.shared_id):
                 return
@@ -169,11 +172,11 @@ class Join:
         yield from self._decide(self._number - self._others)
 
     def end(self) -> Iterator[Access]:
-        """Yield the accesses of all records that wait."""
+        """Yield the accesses of all records that are still waiting."""
         yield from self._decide(self._number + self._others)
 
     def _decide(self, until: int) -> Iterator[Access]:
-        """Decide the records of KMS up to a number, and those of S3 that none of them needs."""
+        """Yield the accesses of KMS records up to a number, and of S3 records no longer needed."""
         while self._of_kms and self._of_kms[0].number <= until:
             while self._new:
                 self._found.add(self._new.popleft())
@@ -188,7 +191,7 @@ class Join:
             else:
                 self._found.remove(seen)
             if not seen.is_taken and not seen.is_partner:
-                # A copy is an access to its source as well.
+                # A copy is also an access to its source.
                 event = event_of(seen.record)
                 for place in seen.places:
                     yield access_of(event, place)
@@ -200,15 +203,15 @@ class Join:
         return seen
 
     def _is_second_record(self, seen: Sighting, shared_id: str) -> bool:
-        """Return whether a record that waits is about the same request, for another account.
+        """Return whether a waiting record is about the same request, delivered to another account.
 
-        The record that names the caller by an ARN is kept.
+        Of the two records, the one that names the caller by an ARN is kept.
         """
         known = self._shared.get(shared_id)
         if known is None:
             return False
         if principal_of(seen.record).has_arn and not principal_of(known.record).has_arn:
-            # Both have the same mark, by which the sighting is found.
+            # Both records have the same mark, so the index of sightings stays valid.
             known.record = seen.record
         return True
 
@@ -222,23 +225,24 @@ class Join:
         self.counts.joined += 1
         where, other = Place(bucket, place.name), event_of(partner.record)
         is_taken = partner.is_taken
-        # A use that failed may be repeated.
+        # A failed use may be repeated for the same S3 request, so it is not remembered.
         partner.uses.append("" if seen.has_failed else seen.use)
         if is_taken or len(partner.places) > 1:
-            # The record of S3 stands for itself: it is another's, or it is about two objects.
+            # The S3 record was already joined with another KMS record, or is about two objects:
+            # this access takes only its bucket and its id.
             alone = access_of(event, where)
             return replace(alone, is_joined=True, event_ids=(event.id, other.id))
         return access_of(other, where, event)
 
 
 class _OfS3:
-    """The records of S3 that wait, by caller, object and second."""
+    """The waiting S3 records, indexed by caller, object name and second."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], dict[int, list[Sighting]]] = {}
 
     def add(self, seen: Sighting) -> None:
-        """Let a record be found."""
+        """Add a record to the index."""
         second, mark = seen.second, mark_of(seen.record)
         found_by = [(mark, place.name) for place in seen.places if place.name is not None]
         seen.found_by = second, found_by
@@ -246,7 +250,7 @@ class _OfS3:
             self._seen.setdefault(each, {}).setdefault(second, []).append(seen)
 
     def remove(self, seen: Sighting) -> None:
-        """Forget a record."""
+        """Remove a record from the index."""
         second, found_by = seen.found_by or (0, [])
         for each in found_by:
             seconds = self._seen[each]
@@ -257,18 +261,18 @@ class _OfS3:
                     del self._seen[each]
 
     def find(self, of_kms: Sighting, place: Place) -> tuple[str | None, Sighting | None]:
-        """Return the bucket and the nearest record of S3 that one of KMS may belong to.
+        """Return the bucket and the nearest S3 record that a KMS record may belong to.
 
-        A record that no other of KMS has is preferred. The bucket is None where there is no
-        record, or where there are records about several buckets.
+        An S3 record that has not been joined yet is preferred. The bucket is None if no record
+        matches, or if the matching records are about several buckets.
         """
         nearest: dict[str, Sighting] = {}
         for bucket, seen in self._around(of_kms, place):
             if place.bucket and not seen.is_taken:
                 return bucket, seen
             if place.bucket is None and of_kms.use in seen.uses:
-                # One request to S3 needs each use once: this one is of a request that no record
-                # shows, perhaps in another bucket.
+                # One S3 request causes each use only once. This use therefore belongs to an S3
+                # request that no record shows, perhaps in another bucket.
                 continue
             known = nearest.setdefault(bucket, seen)
             if known.is_taken and not seen.is_taken:
@@ -279,7 +283,7 @@ class _OfS3:
         return (first if len(nearest) == 1 else None), nearest[first]
 
     def _around(self, of_kms: Sighting, place: Place) -> Iterator[tuple[str, Sighting]]:
-        """Yield the records that fit, the nearest first, with the bucket of the object in each."""
+        """Yield the bucket and the S3 record of each match, nearest in time first."""
         if place.name is None:
             return
         seconds = self._seen.get((mark_of(of_kms.record), place.name))
@@ -296,10 +300,10 @@ class _OfS3:
 
 
 def _fit(of_kms: Sighting, of_s3: Sighting) -> bool:
-    """Return whether a request to KMS can belong to one to S3.
+    """Return whether a request to KMS can belong to a request to S3.
 
-    A request that S3 made fails S3's own request if KMS refuses it. A client asks KMS to decrypt
-    only what S3 gave it.
+    If KMS refuses a request that S3 made, the caller's request to S3 fails too. A client asks KMS
+    to decrypt a data key only after S3 has returned it.
     """
     if of_kms.error == DRY_RUN:
         return False

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of the last 90 days from CloudTrail's LookupEvents: those of management events alone.
+"""Fetches the management events of the last 90 days from CloudTrail's LookupEvents.
 
-KMS's events are among them, S3's requests about objects are not. CloudTrail answers two requests a
-second for an account in a Region, with 50 events each.
+They include the KMS events, but not the S3 requests about objects, which are data events.
+CloudTrail answers two requests per second, account and Region, with 50 events each.
 https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .questions import Question
 
 KEPT = timedelta(days=90)
-"""How long CloudTrail keeps what LookupEvents returns."""
+"""How long CloudTrail keeps the events that LookupEvents returns."""
 
 _SECONDS_BETWEEN = 0.5
 _MOST = 50
@@ -34,11 +34,11 @@ class UnfinishedError(Exception):
 
 
 def looked_up(client: "CloudTrailClient", question: "Question") -> Iterator[Any]:
-    """Yield events, the newest first, at no more requests a second than CloudTrail takes.
+    """Yield events, newest first, within CloudTrail's limit of requests per second.
 
     Raises:
-        StorageError: CloudTrail refused, or could not be reached.
-        UnfinishedError: Further pages cannot be reached.
+        StorageError: CloudTrail refused the request, or could not be reached.
+        UnfinishedError: A page names itself as the next page, so the rest cannot be fetched.
     """
     request: dict[str, Any] = {"LookupAttributes": [_attribute(question)], "MaxResults": _MOST}
     if question.since:
@@ -61,7 +61,7 @@ def looked_up(client: "CloudTrailClient", question: "Question") -> Iterator[Any]
 
 
 def _attribute(question: "Question") -> dict[str, str]:
-    """Return the one attribute that may be asked for, the narrowest that loses no event."""
+    """Return the one lookup attribute that a request may have: the narrowest losing no event."""
     if question.key:
         return {"AttributeKey": "ResourceName", "AttributeValue": question.key}
     for pattern in (_NAME_OF_SESSION, _NAME_OF_USER):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of a trail: who opened an object, used a key, or what a principal did.
+"""Questions to a trail, about the accesses to an object, with a key or by a principal.
 
-A question looks at a record twice: `look` as it comes, cheaply and before a value is made of it,
-and `is_answered_by` at the access that came of it.
+A question is applied twice. `Looker.look` filters each raw record cheaply as it arrives, before it
+is parsed. `Question.is_answered_by` then filters the accesses made from the remaining records.
 """
 
 import re
@@ -31,25 +31,27 @@ from .records import (
 
 Look: TypeAlias = Literal["wanted", "partner", "nameless", "other"]
 
-# The bare name of a user or role, which is in no record; CloudTrail's ids have capitals and digits.
+# The bare name of a user or role. No record identifies a principal by it; CloudTrail's principal
+# ids consist of capitals and digits.
 _BARE_NAME = re.compile(r"(?![A-Z0-9]{8,}$)[\w+=,@-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: exactly one of an object, a key and a principal.
+    """A question about exactly one object, key or principal.
 
     Attributes:
         location: An object.
         key: The ARN or the id of a KMS key.
-        principal: An ARN of a user, of a role or of a role's session; the name of a service or
-            CloudTrail's id of a principal count too.
-        bucket: Only accesses in this bucket, and those whose bucket is not known.
-        since, until: Only accesses in this time, both ends included.
+        principal: The ARN of a user, a role or a role's session, the name of a service, or
+            CloudTrail's id of a principal.
+        bucket: Restricts the answer to accesses in this bucket or in an unknown bucket.
+        since, until: Restrict the answer to accesses in this period, both ends included.
 
     Raises:
-        ConfigError: None of the three is given, or several are, the principal is a bare name, or
-            the time is empty.
+        ConfigError: Not exactly one object, key or principal is given, the location is a prefix,
+            an object and `bucket` are both given, the principal is a bare name, or the period ends
+            before it begins.
     """
 
     location: Location | None = None
@@ -105,7 +107,7 @@ class Question:
 
 
 class Looker:
-    """Looks at records for one question, as they come.
+    """Classifies raw records for one question, as they arrive.
 
     Args:
         question: The question.
@@ -113,8 +115,8 @@ class Looker:
 
     def __init__(self, question: Question) -> None:
         self._question = question
-        # Times of records sort as text. An access is at the time of its S3 event, so that the
-        # KMS events around the ends are wanted too.
+        # The times of records sort as text. An access has the time of its S3 event, so KMS events
+        # up to WINDOW outside the period are needed too.
         self._since = _text(question.since, -WINDOW)
         self._until = _text(question.until, WINDOW)
         self._name = question.location.name if question.location else None
@@ -122,10 +124,10 @@ class Looker:
         self._account = (question.principal or "").split(":")[4:5]
 
     def look(self, record: Record) -> Look:
-        """Return whether a record may be a part of an answer.
+        """Return whether a record may be part of an answer.
 
-        `partner` is one that only completes a record of KMS. `nameless` is one that may be about
-        what is asked for, and does not show it.
+        A `partner` record only completes a KMS record. A `nameless` record may be about the
+        question's object, key or principal but does not name it.
         """
         service = SERVICES.get(record.get("eventSource", ""))
         time = record.get("eventTime")
@@ -143,7 +145,7 @@ class Looker:
             return "other"
         name = asked.get("key")
         if name is None and record.get("eventName") != "DeleteObjects":
-            # A request about the bucket.
+            # The request is about the bucket, not about an object.
             return "other"
         if self._question.key:
             arn = key_of_write(record)
@@ -157,7 +159,7 @@ class Looker:
         if name == self._name:
             return "wanted"
         if name is None:
-            # The bucket of an access point is among the resources.
+            # If the request named an access point, the record's resources name the bucket.
             is_there = any(place.bucket == self._bucket for place in places_of(record))
             return "wanted" if is_there else "other"
         source = copy_source(record) if "x-amz-copy-source" in asked else None
@@ -166,7 +168,7 @@ class Looker:
     def _look_at_kms(self, record: Record) -> Look:
         is_use = record.get("eventName") in CRYPTOGRAPHIC
         if not is_use and str(record.get("readOnly")).lower() == "true":
-            # A request about the key, such as DescribeKey, which opens and changes nothing.
+            # A read-only request about the key, such as DescribeKey, does not use it.
             return "other"
         if self._question.key:
             keys = keys_of(record)
@@ -195,7 +197,8 @@ class Looker:
             return "wanted"
         if _issuer(identity) == asked:
             return "wanted"
-        # In its own records, the owner of a bucket or key sees only a foreign caller's account.
+        # The records in the account that owns the bucket or key show only the account id of a
+        # caller from another account.
         is_hidden = not arn and identity.get("type") == "AWSAccount"
         return "nameless" if is_hidden and [identity.get("accountId")] == self._account else "other"
 

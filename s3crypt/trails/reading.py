@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records, read one after the other for one question: counted, looked at, joined."""
+"""Reads records for one question, one at a time: counts, filters and joins them."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +14,7 @@ from .records import Record, kind_of, unwrapped
 from .tally import Tally
 from .unpacking import MAX_UNPACKED, BrokenFileError, Cause, values
 
-# Ids by which duplicates are known, some 200 bytes each.
+# The number of record ids kept to detect duplicates, about 200 bytes each.
 _KNOWN = 100_000
 _CAUSES: dict[Cause, str] = {
     "broken": "breaks off or is damaged, and the rest of it is not known",
@@ -26,15 +26,15 @@ _OTHER_VERSION = "has a record of another event version than 1"
 
 
 class Reading:
-    """The reading of records for one question, in bounded memory.
+    """Reads records for one question, in bounded memory.
 
     Args:
         question: The question.
-        others: Records that may come between two of one access, which are joined all the same.
+        others: The maximum number of records between two records of one access that are joined.
 
     Attributes:
         question: The question.
-        tally: What was read so far, and what could not be.
+        tally: Counts of the evidence read so far, and the evidence that could not be read.
     """
 
     def __init__(self, question: Question, *, others: int) -> None:
@@ -46,9 +46,9 @@ class Reading:
         self._known: dict[tuple[str, str], None] = {}
 
     def read(self, file: TrailFile, hint: str) -> Iterator[Access]:
-        """Yield the accesses that are decided after a file's records, answers or not.
+        """Read a file and yield the accesses that are complete so far, unfiltered.
 
-        What cannot be read is counted, with the hint where a service refused it.
+        A file that cannot be read is counted in the tally, with the hint if a service refused it.
         """
         self.tally.files += 1
         try:
@@ -65,7 +65,7 @@ class Reading:
             self.tally.missed(f"cannot be read: {error.strerror}", file.name)
 
     def take(self, value: object, where: str) -> Iterator[Access]:
-        """Yield the accesses that are decided after one record, answers or not."""
+        """Read one record and yield the accesses that are complete so far, unfiltered."""
         tally = self.tally
         tally.records += 1
         record = unwrapped(value)
@@ -85,7 +85,7 @@ class Reading:
                 yield from self._add(record, is_partner=look == "partner")
 
     def end(self) -> Iterator[Access]:
-        """Yield the accesses of all events that wait."""
+        """Yield the accesses of all records that are still waiting to be joined."""
         yield from self._join.end()
 
     def _add(self, record: Record, *, is_partner: bool) -> Iterator[Access]:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CloudTrail records as values, whatever carried them: a trail file, LookupEvents or EventBridge.
+"""Parses CloudTrail records into values, from a trail file, LookupEvents or EventBridge.
 
-Fields that are not known are accepted, and fields of an unexpected type count as absent. The rules
-are those of CloudTrail's record contents, event version 1.
+Unknown fields are ignored, and fields of an unexpected type count as absent. The rules follow
+CloudTrail's documentation of record contents, event version 1.
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 
-This module reads one record at a time. It makes no request, and knows no question.
+Each function reads a single record. This module makes no requests and does not depend on questions.
 """
 
 import json
@@ -26,7 +26,7 @@ SERVICES: Mapping[str, Service] = {
     "s3.amazonaws.com": "s3",
     "s3express.amazonaws.com": "s3",
 }
-"""The event sources that tell who opened what."""
+"""The event sources whose records show accesses to objects and keys."""
 
 CRYPTOGRAPHIC = frozenset(
     {
@@ -44,7 +44,7 @@ CRYPTOGRAPHIC = frozenset(
         "VerifyMac",
     }
 )
-"""The actions of KMS that use a key; CloudTrail calls all of them read-only."""
+"""The KMS actions that use a key; CloudTrail marks all of them as read-only."""
 
 _CONTEXTS = (
     "encryptionContext",
@@ -52,33 +52,34 @@ _CONTEXTS = (
     "destinationEncryptionContext",
 )
 _S3_ARN = "aws:s3:arn"
-# As `s3crypt.modes` binds them.
+# The encryption context entries by which `s3crypt.modes` binds an object's name and bucket.
 _BOUND_NAME, _BOUND_BUCKET = "s3crypt:key", "s3crypt:bucket"
-# Of a bucket or an object, in a directory bucket too.
+# The ARN of a bucket or an object, including directory buckets.
 _ARN_OF_S3 = re.compile(
     r"arn:aws[a-z-]*:(?:s3:::|s3express:[^:]*:[^:]*:bucket/)([^/]+)(?:/(.*))?", re.DOTALL
 )
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]*:[0-9]{12}:key/[A-Za-z0-9-]+")
 _DENIALS = ("AccessDenied", "Unauthorized", "NotAuthorized", "AuthorizationError", "Forbidden")
 DRY_RUN = "DryRunOperationException"
-"""The error of a request to KMS that would have been allowed, and was only tried."""
+"""The error code of a DryRun request that KMS would have allowed."""
 _ANONYMOUS = frozenset({"ANONYMOUS_PRINCIPAL", "anonymous"})
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who made a request, as the record names them.
+    """The principal that made a request, as the record names it.
 
     Attributes:
-        kind: CloudTrail's type, such as `AssumedRole`; empty where the record has none.
-        name: The ARN, or what the record has instead: a service's name, an account with the id of
-            a principal in it, `anonymous`.
-        has_arn: Whether `name` is an ARN. In the record of a bucket's or key's owner, the ARN of
-            a caller of another account is hidden.
+        kind: CloudTrail's type, such as `AssumedRole`; empty if the record has no type.
+        name: The ARN. A record without one has a service's name, an account with the id of a
+            principal in it, or `anonymous` instead.
+        has_arn: Whether `name` is an ARN. The records of the bucket's or key's owner hide the ARN
+            of a caller from another account.
         account: The account of the caller; empty for a service.
         id: CloudTrail's principal id, which is the same in the records of both accounts.
-        issuer: The ARN of the role whose session it is, with its path.
-        service: The service that made the request for the caller, or by itself.
+        issuer: The ARN, including the path, of the role whose session made the request; None
+            without a session.
+        service: The service that made the request, for the caller or on its own behalf, or None.
     """
 
     kind: str
@@ -92,11 +93,11 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What an event is about, as far as its record shows: an object, a bucket, or neither.
+    """The object or bucket that an event is about, as far as its record shows it.
 
     Attributes:
-        bucket: The bucket; None if it is not known.
-        name: The object's name in it; None if it is not known.
+        bucket: The bucket; None if it is unknown.
+        name: The object's name in the bucket; None if it is unknown.
     """
 
     bucket: str | None = None
@@ -112,14 +113,15 @@ class Event:
 
     Attributes:
         id: CloudTrail's id of the record.
-        time: When the request was made, to the second.
-        service: The service that was asked.
+        time: The time of the request, to the second.
+        service: The service that received the request.
         action: The API's name of the operation.
-        principal: Who asked.
-        address: The source address, or the name of the service that stands for it.
+        principal: The principal that made the request.
+        address: The source address, or the service name that CloudTrail records in its place.
         error: The error's code; None for a success.
-        keys: The ARNs of the KMS keys. Those of ReEncrypt are source and destination.
-        places: What it is about; the first is written or read, the second a copy's source.
+        keys: The ARNs of the KMS keys; for ReEncrypt, the source and then the destination.
+        places: The objects or buckets that the event is about. For a copy, the destination comes
+            first and the source second.
     """
 
     id: str
@@ -134,9 +136,9 @@ class Event:
 
 
 def unwrapped(value: object) -> Record | None:
-    """Return the record in a value of a file, in an event of LookupEvents or of EventBridge.
+    """Return the record inside a file's value, a LookupEvents event or an EventBridge event.
 
-    None stands for a value that is no JSON object.
+    The result is None if the value is not a JSON object.
     """
     if not isinstance(value, dict):
         return None
@@ -153,7 +155,7 @@ def unwrapped(value: object) -> Record | None:
 
 
 def kind_of(record: Record) -> Kind:
-    """Return what a record is: `summary` for aggregated and insight events, which name no call."""
+    """Return a record's kind; aggregated and insight events, which name no call, are `summary`."""
     if record.get("eventCategory") in ("Aggregated", "Insight") or record.get("eventType") in (
         "AwsAggregatedEvent",
         "AwsCloudTrailInsight",
@@ -179,10 +181,10 @@ def _is_time(value: object) -> bool:
     return isinstance(value, str) and _is_written_time(value)
 
 
-# Many records are of the same second.
+# Cached because many records have the same second.
 @lru_cache(maxsize=1024)
 def _is_written_time(value: str) -> bool:
-    """Return whether a text is a time as CloudTrail writes it; such times sort as text."""
+    """Return whether a string is a time in CloudTrail's format; such times sort as strings."""
     if not _TIME.fullmatch(value):
         return False
     try:
@@ -196,7 +198,7 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[
 
 
 def event_of(record: Record) -> Event:
-    """Return the value of a record of S3 or KMS that `kind_of` calls a call."""
+    """Return the event of an S3 or KMS record whose kind is `call`."""
     service = SERVICES[record["eventSource"]]
     return Event(
         id=record["eventID"],
@@ -212,7 +214,7 @@ def event_of(record: Record) -> Event:
 
 
 def error_of(record: Record) -> str | None:
-    """Return the error's code; one in an unexpected form is an error all the same."""
+    """Return the error's code; an error field of an unexpected form still counts as an error."""
     code = record.get("errorCode")
     if code is None or code == "":
         return "UnknownError" if record.get("errorMessage") else None
@@ -220,9 +222,10 @@ def error_of(record: Record) -> str | None:
 
 
 def is_for_s3(record: Record) -> bool:
-    """Return whether S3 made a request to KMS, for its caller or by itself.
+    """Return whether S3 made a request to KMS, for its caller or on its own behalf.
 
-    Older records have `AWS Internal`, which stands for any service.
+    Older records have `AWS Internal` instead of the service's name. It may stand for any service
+    and is taken for S3.
     """
     identity = _object(record.get("userIdentity"))
     service = _text(identity.get("invokedBy")) or _text(record.get("sourceIPAddress"))
@@ -230,26 +233,26 @@ def is_for_s3(record: Record) -> bool:
 
 
 def time_of(record: Record) -> datetime:
-    """Return when the request of a record that `kind_of` calls a call was made."""
+    """Return the time of the request in a record whose kind is `call`."""
     return datetime.fromisoformat(record["eventTime"])
 
 
 def mark_of(record: Record) -> str:
-    """Return what tells one caller's requests from others', in the records of either account."""
+    """Return an identifier of the caller that is the same in the records of both accounts."""
     identity = record.get("userIdentity")
     found = identity.get("principalId") if isinstance(identity, dict) else None
     return found if isinstance(found, str) and found else principal_of(record).name
 
 
 def places_of(record: Record) -> tuple[Place, ...]:
-    """Return what a record of S3 or KMS is about, as far as it shows."""
+    """Return the objects and buckets that a record of S3 or KMS names."""
     if record.get("eventSource") == "kms.amazonaws.com":
         return places_of_contexts(record)
     return _places_in_s3(record)
 
 
 def essence_of(record: Record) -> dict[str, Any]:
-    """Return the part of a record that `event_of` reads, about half of it."""
+    """Return the fields of a record that `event_of` reads, about half of the record."""
     return {name: record[name] for name in _READ if name in record}
 
 
@@ -270,7 +273,7 @@ _READ = (
 
 
 def principal_of(record: Record) -> Principal:
-    """Return who made a request."""
+    """Return the principal that made a request."""
     identity = _object(record.get("userIdentity"))
     arn, account = _text(identity.get("arn")), _text(identity.get("accountId"))
     principal_id, service = _text(identity.get("principalId")), _text(identity.get("invokedBy"))
@@ -290,7 +293,7 @@ def principal_of(record: Record) -> Principal:
 
 
 def key_of_write(record: Record) -> str:
-    """Return the ARN of the KMS key that the headers of a write to S3 name, or an empty text."""
+    """Return the ARN of the KMS key in the headers of a write to S3, or an empty string."""
     for part in ("responseElements", "requestParameters"):
         headers = record.get(part)
         if isinstance(headers, dict) and _KEY_HEADER in headers:
@@ -301,12 +304,12 @@ def key_of_write(record: Record) -> str:
 
 
 def keys_of(record: Record) -> tuple[str, ...]:
-    """Return the ARNs of the KMS keys that a record of KMS names, in its order."""
+    """Return the ARNs of the KMS keys that a KMS record names, in the record's order."""
     found = dict.fromkeys(
         arn for arn in _resources(record) if ":kms:" in arn and _KEY_ARN.fullmatch(arn)
     )
     if not found:
-        # A request that was denied may name its key in the message alone.
+        # The record of a denied request may name its key only in the error message.
         parts = (record.get("requestParameters"), record.get("responseElements"))
         texts = [_text(_object(part).get("keyId")) for part in parts]
         texts.append(_text(record.get("errorMessage")))
@@ -318,10 +321,10 @@ _KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
 
 
 def places_of_contexts(record: Record) -> tuple[Place, ...]:
-    """Return what the encryption contexts of a request to KMS name.
+    """Return the objects and buckets in the encryption contexts of a request to KMS.
 
-    S3 names the object, or with a Bucket Key only the bucket; s3crypt names the object, and its
-    bucket where the writer bound it.
+    S3's contexts name the object, or only the bucket if a Bucket Key is used. s3crypt's contexts
+    name the object, and also the bucket if the writer bound the object to it.
     """
     asked = _object(record.get("requestParameters"))
     found: dict[Place, None] = {}
@@ -347,7 +350,7 @@ def _places_in_s3(record: Record) -> tuple[Place, ...]:
     return tuple(dict.fromkeys(place for place in (Place(bucket, name), source) if place))
 
 
-# Ends of an access point's names, of which the resources have the bucket.
+# Suffixes of access point aliases. The bucket behind an access point is in the resources.
 _ACCESS_POINTS = ("-s3alias", "--ol-s3", "--xa-s3")
 
 
@@ -365,7 +368,7 @@ def copy_source(record: Record) -> Place | None:
 
 
 def is_denial(error: str) -> bool:
-    """Return whether an error's code says that the caller lacked the permission."""
+    """Return whether an error's code means that the caller lacked a permission."""
     return any(word in error for word in _DENIALS)
 
 
@@ -383,7 +386,7 @@ def _place_of_arn(arn: str) -> Place:
     return Place(match[1], match[2] or None) if match else NOWHERE
 
 
-# Also of a Region, and with `fas.` before it.
+# S3's service name, optionally with a Region and with the prefix `fas.`.
 _S3_NAME = re.compile(r"(?:fas\.)?s3(?:\.[a-z0-9-]+)?\.amazonaws\.com(?:\.cn)?")
 
 
@@ -396,7 +399,7 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _text(value: object) -> str:
-    """Return a text; a header's value may be a list of one."""
+    """Return a value if it is a string, or else ""; a header's value may be a one-element list."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value if isinstance(value, str) else ""

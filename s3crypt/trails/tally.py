@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was read of the trails, what of it could not be, and what records cannot show at all."""
+"""Counts of the evidence that a search read, its gaps, and the limits of the records."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,13 +18,13 @@ _EXAMPLES = 3
 
 @dataclass(slots=True)
 class Gap:
-    """Evidence that is there and was not read, so that accesses may be missing from the answer.
+    """Existing evidence that was not read, so that accesses may be missing from the answer.
 
     Attributes:
-        cause: What is wrong with it: a predicate, whose subject the examples are.
-        count: How many files or records it is wrong with.
-        examples: Where: names of files, a few at most.
-        explanation: What it needs, or None.
+        cause: The problem, worded as a predicate whose subject is an example.
+        count: The number of affected files or records.
+        examples: The names of at most a few of the affected files.
+        explanation: The requirement that was not met, such as a permission, or None.
         remedy: Another way to the answer, or None.
     """
 
@@ -36,11 +36,11 @@ class Gap:
 
     @property
     def hint(self) -> str | None:
-        """What to do: the explanation, then the remedy in Python's words; None without both."""
+        """The explanation, then the remedy in Python's words; None if there is neither."""
         return self.worded(str)
 
     def worded(self, words: Callable[[Remedy], str]) -> str | None:
-        """Return the hint with the remedy in a face's words."""
+        """Return the hint with the remedy in the words of one user interface."""
         remedy = words(self.remedy) if self.remedy else None
         return " ".join(part for part in (self.explanation, remedy) if part) or None
 
@@ -52,20 +52,20 @@ class Gap:
 
 @dataclass(slots=True)
 class Tally:
-    """What a search has read so far.
+    """The counts of a search so far.
 
     Attributes:
         files: Files that were opened.
         records: Records of any service.
-        accesses: Answers.
-        duplicates: Records that came a second time, and were left out.
+        accesses: Accesses that answer the question.
+        duplicates: Records that arrived a second time and were skipped.
         summaries: Aggregated and insight events, which name no single request.
-        nameless: Records that may be about what is asked for and do not show it.
+        nameless: Records that may be about the question's subject but do not name it.
         of_kms, of_s3: Records of uses of KMS keys, and of requests about objects in S3.
-        of_bucket: Those of S3 in the bucket that is asked for.
+        of_bucket: S3 records about the bucket of the question.
         first, last: The times of the earliest and the latest record of S3 or KMS.
-        joined: What the join found.
-        gaps: What was not read, by cause.
+        joined: The counts of the join.
+        gaps: The evidence that was not read, by cause.
     """
 
     files: int = 0
@@ -83,7 +83,7 @@ class Tally:
     gaps: dict[str, Gap] = field(default_factory=dict)
 
     def saw(self, record: Record, bucket: str | None) -> None:
-        """Count a record by its service and its time, and by the bucket that is asked for."""
+        """Count a record by its service, its time and the bucket of the question."""
         service = SERVICES.get(record.get("eventSource", ""))
         if service is None:
             return
@@ -108,18 +108,18 @@ class Tally:
             gap.examples.append(where)
 
     def left_out(self, where: str) -> None:
-        """Count a path that is neither a file nor a folder to look into."""
+        """Count a path that is neither a file nor a folder that is searched."""
         self.missed("was not looked into", where)
 
     def refused(
         self, error: S3CryptError, where: str, rights: str, remedy: Remedy | None = None
     ) -> None:
-        """Count evidence that a service or the system did not let us read.
+        """Count evidence that a service or the operating system refused to return.
 
         Args:
             error: The refusal.
-            where: The evidence.
-            rights: The actions that it takes, in a sentence.
+            where: The name of the evidence.
+            rights: The permissions that reading it needs, in a sentence.
             remedy: Another way to the answer, or None.
         """
         code = f" ({error.code})" if error.code else ""
@@ -127,11 +127,11 @@ class Tally:
         self.missed(f"could not be read{code}", where, explanation, remedy)
 
     def limits(self, question: "Question", *, is_lookup: bool) -> Iterator[str]:
-        """Yield what the records that were read cannot show, in whole sentences.
+        """Yield the facts that the records read cannot show, as complete sentences.
 
         Args:
             question: The question.
-            is_lookup: Whether they came from LookupEvents.
+            is_lookup: Whether the records came from LookupEvents.
         """
         bucket = question.location.bucket if question.location else question.bucket
         if is_lookup:
@@ -145,7 +145,7 @@ class Tally:
                     "requests whose records list none are not known from it."
                 )
         elif not self.files:
-            # A gap says so. There are no records that could lack something.
+            # A gap already reports that no file was read, and there are no records to qualify.
             return
         elif not self.of_s3:
             yield (

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON values of a trail file, one after the other, in bounded memory.
+"""Yields the JSON values of a trail file, one at a time, in bounded memory.
 
-A file is JSON, as it is or packed by gzip. It holds `{"Records": [...]}`, as CloudTrail delivers
-it, `{"Events": [...]}`, as LookupEvents prints it, or one value a line. This module knows no field
-of a record, and neither S3 nor the file system.
+A file is plain or gzip-compressed JSON. It holds `{"Records": [...]}` (the form that CloudTrail
+delivers), `{"Events": [...]}` (the output of LookupEvents), or one value per line. This module does
+not know the fields of a record, S3 or the file system.
 """
 
 import codecs
@@ -16,11 +16,13 @@ from typing import BinaryIO, Literal, TypeAlias
 Cause: TypeAlias = Literal["broken", "too long", "record too long"]
 
 MAX_UNPACKED = 256 * 2**20
-"""The bytes of one file that are unpacked at most."""
-# CloudTrail's records are 1 MB at most; a longer value is no record, and would be held whole.
+"""The maximum number of bytes unpacked from one file."""
+# CloudTrail's records have at most 1 MB. A longer value is not a record, and parsing would hold all
+# of it in memory.
 _MAX_VALUE = 4 * 2**20
 _CHUNK = 2**20
-# Stored bytes at a time. What follows a member of gzip is copied, once for every member.
+# The number of stored bytes per read. After each gzip member the rest of the piece is copied, so a
+# larger piece makes files of many short members slow.
 _PACKED = 2**16
 _GZIP = b"\x1f\x8b"
 _BEGINNING = re.compile(r'\{\s*"(?:Records|Events)"\s*:\s*\[')
@@ -28,11 +30,11 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class BrokenFileError(Exception):
-    """A file cannot be read to its end; the values before that place have been yielded.
+    """A file cannot be read to its end; the values before the fault have been yielded.
 
     Attributes:
-        cause: `broken` where it breaks off, or is neither gzip nor JSON; `too long` where it has
-            more bytes than `MAX_UNPACKED`; `record too long` for one value.
+        cause: `broken` if the file is truncated, or is neither gzip nor JSON; `too long` if it has
+            more than `MAX_UNPACKED` bytes; `record too long` if one value is too long for a record.
     """
 
     def __init__(self, cause: Cause) -> None:
@@ -41,7 +43,7 @@ class BrokenFileError(Exception):
 
 
 def values(source: BinaryIO) -> Iterator[object]:
-    """Yield the values of a file: the elements of its list, or those of its lines.
+    """Yield the values of a file: the elements of its list, or the values of its lines.
 
     Raises:
         BrokenFileError: The rest of the file cannot be read.
@@ -58,13 +60,13 @@ def values(source: BinaryIO) -> Iterator[object]:
 
 
 def unpacked(source: BinaryIO) -> Iterator[bytes]:
-    """Yield the bytes of a file, unpacked if they are gzip's, and counted as they come.
+    """Yield the bytes of a file, unpacked if the file is gzip, and limited while they are read.
 
     Raises:
-        BrokenFileError: The file breaks off, is damaged, or has more than `MAX_UNPACKED` bytes.
+        BrokenFileError: The file is truncated or damaged, or has more than `MAX_UNPACKED` bytes.
     """
     first = source.read(_PACKED)
-    # The stored bytes count as well: gzip's members may be empty.
+    # The stored bytes are limited as well, because gzip members may be empty.
     pieces = _counted(_pieces(source, first))
     yield from _counted(_joined(_inflated(pieces) if first.startswith(_GZIP) else pieces))
 
@@ -85,7 +87,7 @@ def _counted(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes in pieces of `_CHUNK` at least, however short gzip's members are."""
+    """Yield the same bytes in pieces of at least `_CHUNK`, even if the gzip members are short."""
     waiting = bytearray()
     try:
         for piece in pieces:
@@ -94,14 +96,14 @@ def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
                 yield bytes(waiting)
                 waiting.clear()
     except BrokenFileError:
-        # What came before the place where it breaks off is good.
+        # The bytes before the fault are valid.
         yield bytes(waiting)
         raise
     yield bytes(waiting)
 
 
 def _inflated(packed: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield what gzip has packed, of every member, at most `_CHUNK` bytes at a time."""
+    """Yield the unpacked bytes of all gzip members, at most `_CHUNK` bytes at a time."""
     inflater = None
     for data in packed:
         while data:
@@ -110,14 +112,14 @@ def _inflated(packed: Iterator[bytes]) -> Iterator[bytes]:
                 data = data.lstrip(b"\0")  # noqa: PLW2901 - what is left of it
                 if not data:
                     break
-                # 16: with gzip's header and checksum.
+                # Adding 16 selects the gzip format, with its header and checksum.
                 inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
             yield _inflate(inflater, data)
             is_over = inflater.eof
             data = inflater.unused_data if is_over else inflater.unconsumed_tail  # noqa: PLW2901
             inflater = None if is_over else inflater
     while inflater is not None and not inflater.eof:
-        # A last piece may be longer than what may be unpacked at once.
+        # The last piece may unpack to more than `_CHUNK` bytes.
         piece = _inflate(inflater, b"")
         if not piece and not inflater.eof:
             raise BrokenFileError("broken")
@@ -132,7 +134,7 @@ def _inflate(inflater: "zlib._Decompress", data: bytes) -> bytes:
 
 
 class _Text:
-    """The text of a file, of which only the part that is being parsed is held."""
+    """The text of a file; only the part that is being parsed is held in memory."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -142,7 +144,7 @@ class _Text:
         self._at = 0
 
     def next_character(self) -> str:
-        """Return the next character that is no white space, or "" at the end."""
+        """Return the next character that is not white space, or "" at the end."""
         while True:
             match = _SPACE.match(self._text, self._at)
             self._at = match.end() if match else self._at
@@ -152,14 +154,14 @@ class _Text:
                 return ""
 
     def take(self, character: str) -> bool:
-        """Step over the next character if it is this one; return whether it was."""
+        """Skip the next character if it is the given one, and return whether it was."""
         if self.next_character() != character:
             return False
         self._at += 1
         return True
 
     def begins(self, pattern: re.Pattern[str]) -> bool:
-        """Step over what the pattern matches here; return whether it matches."""
+        """Skip the text that the pattern matches here, and return whether it matches."""
         match = pattern.match(self._text, self._at)
         self._at = match.end() if match else self._at
         return match is not None
@@ -168,13 +170,13 @@ class _Text:
         """Return the next JSON value.
 
         Raises:
-            BrokenFileError: There is no whole value.
+            BrokenFileError: The value is incomplete, invalid or too long.
         """
         while True:
             try:
                 value, self._at = self._parse(self._text, self._at)
             except (ValueError, RecursionError):
-                # The value may go on in the next piece.
+                # The value may continue in the next piece.
                 if len(self._text) - self._at > _MAX_VALUE:
                     raise BrokenFileError("record too long") from None
                 if not self._grow():
@@ -194,7 +196,7 @@ class _Text:
 
 
 def _elements(text: _Text) -> Iterator[object]:
-    """Yield the elements of the list that was entered, and leave it."""
+    """Yield the elements of the list that was entered, and skip its closing bracket."""
     if text.take("]"):
         return
     while True:
@@ -207,7 +209,7 @@ def _elements(text: _Text) -> Iterator[object]:
 
 
 def _skip_members(text: _Text) -> None:
-    """Step over the other members of the object that the list was in, and leave it."""
+    """Skip the object's members after the list, and its closing brace."""
     while text.take(","):
         text.next_character()
         text.value()
