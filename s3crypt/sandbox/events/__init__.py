@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CloudTrail's events: what each request leaves behind, in the form in which AWS documents it.
+"""CloudTrail's events: the record of each request, in the form that AWS documents.
 
-`recorder` receives each request with its reply. `s3`, `kms` and `others` say what a record has of
-the request to their service, `identities` who sent it. `store` keeps the last events in memory;
-`lookup` answers LookupEvents from it, and `delivery` writes the files of trails. No record has
-plaintext, ciphertext or a customer key.
+`recorder` receives each request with its reply. `s3`, `kms` and `others` return the fields of a
+record that depend on the service, and `identities` returns the sender. `store` keeps the latest
+events in memory, `lookup` answers LookupEvents from it, and `delivery` writes the trails' files. No
+record contains plaintext, ciphertext or a customer key.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log files of trails, written when they are asked for.
+"""Writes the log files of trails, on demand.
 
 Names: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-find-log-files.html
 """
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from .store import Event, Events
 
 PRINCIPAL = "cloudtrail.amazonaws.com"
-# CloudTrail begins another file about every five minutes, and where one would be too long.
+# CloudTrail starts a new file about every five minutes, and when a file would become too long.
 _SLOT_SECONDS = 300
 _RECORDS = 5_000
 _LETTERS = string.ascii_letters + string.digits
 
 
 def begin(trail: Any, events: Events) -> None:
-    """Have a trail that is started take the events from now on."""
+    """Let a trail that is being started log events from now on; do nothing if it already logs."""
     if not trail.status.is_logging:
         trail.s3crypt_position = events.count
 
 
 def deliver(moto: Moto, events: Events, put: Callable[[Request], Reply]) -> list[str]:
-    """Write what each trail that logs has taken since the last call; return the files' URIs.
+    """Write the events that each logging trail selected since the last call; return the URIs.
 
-    `put` answers a request to S3 that CloudTrail makes. A file that S3 refuses is lost, as in AWS
-    after its retries; the trail's status says why.
+    `put` performs CloudTrail's requests to S3. A file that S3 refuses is lost, as in AWS after the
+    retries have failed; the trail's status then has the error.
     """
     until = events.count
     written: list[str] = []
@@ -65,7 +65,7 @@ def deliver(moto: Moto, events: Events, put: Callable[[Request], Reply]) -> list
 
 
 def status(trail: Any) -> dict[str, Any]:
-    """Return what GetTrailStatus says of a trail's deliveries."""
+    """Return the fields of GetTrailStatus about a trail's deliveries."""
     return dict(getattr(trail, "s3crypt_delivery", {}))
 
 

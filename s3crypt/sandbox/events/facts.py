@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a service's module says of one request, and the recorder makes a record of."""
+"""The facts about one request from which the recorder makes a record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ KMS_KEY, S3_BUCKET, S3_OBJECT = "AWS::KMS::Key", "AWS::S3::Bucket", "AWS::S3::Ob
 class Facts:
     """The part of a record that depends on the service and its operation.
 
-    `resources` is the record's list; `named` has the types and names that LookupEvents finds it by.
+    `resources` is the record's list of resources. `named` has the types and names by which
+    LookupEvents finds the event.
     """
 
     source: str
@@ -29,7 +30,7 @@ class Facts:
     resources: list[dict[str, Any]] = field(default_factory=list)
     named: tuple[tuple[str, str], ...] = ()
     api_version: str | None = None
-    keys: tuple[Any, ...] = ()  # moto's KMS keys, of a request to KMS
+    keys: tuple[Any, ...] = ()  # The moto keys of a request to KMS.
 
 
 def key_resource(key: Any) -> dict[str, Any]:
@@ -38,10 +39,10 @@ def key_resource(key: Any) -> dict[str, Any]:
 
 
 def lower_first(name: str) -> str:
-    """Return a parameter's name as records spell it."""
+    """Return a parameter's name as records spell it, with a lower-case first letter."""
     return name[:1].lower() + name[1:]
 
 
 def is_reading(operation: str) -> bool:
-    """Return whether an operation's name is one that changes nothing."""
+    """Return whether an operation, judged by its name, is read-only."""
     return operation.startswith(("Describe", "Get", "Head", "List", "Lookup", "Validate"))

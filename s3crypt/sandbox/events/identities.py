@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who sent a request, as records say it: `userIdentity`.
+"""The sender of a request, in the form of a record's `userIdentity`.
 
-It must not know requests: an access key says who it is.
+This module must not depend on requests: the access key alone identifies the sender.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SANDBOX = "AIDASANDBOXEXAMPLE00"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A sender: `said` is `userIdentity`, `username` the name that LookupEvents searches by."""
+    """A sender: `said` is its `userIdentity`, `username` the name that LookupEvents searches by."""
 
     said: dict[str, Any]
     username: str = ""
@@ -39,7 +39,7 @@ class Identities:
         self._known.clear()
 
     def of(self, access_key: str) -> Identity:
-        """Return the identity of an access key; the empty one is nobody's."""
+        """Return the identity of an access key; an empty key means an anonymous sender."""
         found = self._known.get(access_key)
         if found is None:
             if len(self._known) >= _KEPT:
@@ -71,7 +71,7 @@ class Identities:
 
 
 def of_service(name: str) -> Identity:
-    """Return the identity of a service that acts for itself."""
+    """Return the identity of a service that acts on its own behalf."""
     return Identity({"type": "AWSService", "invokedBy": name})
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What records have of a request to KMS, from a caller or from S3 in a caller's name."""
+"""The facts recorded of requests to KMS, from a caller or from S3 on a caller's behalf."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SECRET = frozenset(
     | {"Recipient", "Signature", "GrantTokens"}
 )
 _DEFAULT = "SYMMETRIC_DEFAULT"
-# Operation -> parameters that its record has even if the request does not.
+# Operation -> parameters that its record contains even if the request omits them.
 _ALGORITHMS = {
     "Decrypt": ("encryptionAlgorithm",),
     "Encrypt": ("encryptionAlgorithm",),
@@ -45,7 +45,7 @@ _ANSWERED = {
 
 
 def facts(moto: Moto, request: Request, reply: Reply) -> Facts:
-    """Return what a record has of a caller's request."""
+    """Return the facts recorded of a caller's request."""
     operation = request.operation
     try:
         asked: dict[str, Any] = json.loads(request.body or b"{}")
@@ -72,7 +72,7 @@ def facts(moto: Moto, request: Request, reply: Reply) -> Facts:
 
 
 def facts_of_use(use: KeyUse) -> Facts:
-    """Return what a record has of a request that S3 made."""
+    """Return the facts recorded of a request that S3 made."""
     key = use.key
     parameters: dict[str, Any] = {"encryptionContext": dict(use.context)}
     if use.operation == "Decrypt":
@@ -93,7 +93,7 @@ def facts_of_use(use: KeyUse) -> Facts:
 
 
 def rotation(key: Any) -> tuple[Facts, dict[str, Any]]:
-    """Return the event of a rotation, and its details, which come from KMS itself."""
+    """Return the facts of the event that KMS itself emits after a rotation, and its details."""
     now = len(key.rotations)
     details = {
         "keyId": key.id,
@@ -126,7 +126,7 @@ def _keys(moto: Moto, request: Request, asked: dict[str, Any], reply: Reply) -> 
 
 
 def _prefix(asked: dict[str, Any]) -> str:
-    """Return the id of a ciphertext's key, with which it begins."""
+    """Return the id of a ciphertext's key, which is the ciphertext's prefix."""
     try:
         blob = base64.b64decode(asked["CiphertextBlob"] or "")
     except ValueError:
@@ -151,7 +151,7 @@ def _additional(operation: str, keys: list[Any], asked: dict[str, Any]) -> dict[
 
 
 def _elements(operation: str, keys: list[Any], reply: Reply) -> dict[str, Any] | None:
-    """Return what a record repeats of the reply to a change; of others KMS adds the key."""
+    """Return the response elements of a change: parts of the reply, and the ARN of the key."""
     if is_reading(operation) or not keys:
         return None
     wanted = _ANSWERED.get(operation)
@@ -165,7 +165,7 @@ def _elements(operation: str, keys: list[Any], reply: Reply) -> dict[str, Any] |
 
 
 def _spoken(moment: float) -> str:
-    """Return a moment as KMS's records write it: Apr 12, 2026 6:58:30 PM."""
+    """Return a moment in the format of KMS's records: Apr 12, 2026 6:58:30 PM."""
     found = datetime.fromtimestamp(moment, UTC)
     hour = found.hour % 12 or 12
     return f"{found:%b} {found.day}, {found.year} {hour}:{found:%M:%S %p}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LookupEvents: the management events of a Region, newest first, in pages and at a slow rate.
+"""LookupEvents: returns a Region's management events, newest first, in pages and rate-limited.
 
 Operation: https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
 """
@@ -42,14 +42,14 @@ class Lookup:
     def __init__(self, events: Events) -> None:
         self._events = events
         self._guard = threading.Lock()
-        # Region -> the moments of its last requests.
+        # Region -> the times of its latest requests.
         self._asked: dict[str, list[float]] = {}
 
     def __call__(self, region: str, asked: dict[str, Any]) -> dict[str, Any]:
         """Return a page of events.
 
         Raises:
-            Refusal: The request makes no sense, or comes too soon after others.
+            Refusal: The request is invalid, or exceeds the rate limit.
         """
         self._check_rate(region)
         size = _size(asked)
@@ -66,7 +66,7 @@ class Lookup:
         return answer
 
     def _check_rate(self, region: str) -> None:
-        """Refuse the third request of a second, per Region as in AWS."""
+        """Refuse the third request within a second, per Region as in AWS."""
         now = time.monotonic()
         with self._guard:
             last = [moment for moment in self._asked.get(region, []) if now - moment < 1]
@@ -84,7 +84,7 @@ def _filter(asked: dict[str, Any]) -> Callable[[Event], bool]:
             "Specify one lookup attribute, with a valid key.",
         )
     start = max(float(asked.get("StartTime") or 0), time.time() - _DAYS * 86_400)
-    # Times have whole seconds.
+    # The end is inclusive and has whole seconds, so events within that second match too.
     end = float(asked.get("EndTime") or time.time()) + 1
     if asked.get("StartTime") and asked.get("EndTime") and asked["StartTime"] > asked["EndTime"]:
         raise Refusal(400, "InvalidTimeRangeException", "The start time is after the end time.")
@@ -128,7 +128,7 @@ def _token(asked: dict[str, Any], number: int) -> str:
 
 
 def _fingerprint(asked: dict[str, Any]) -> str:
-    """Return what two requests have in common if they differ in their pages only."""
+    """Return a hash that is the same for all pages of one query."""
     kept = {name: asked[name] for name in asked if name not in {"MaxResults", "NextToken"}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What records have of a request to IAM, STS, CloudTrail or Access Analyzer."""
+"""The facts recorded of requests to IAM, STS, CloudTrail and Access Analyzer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from s3crypt.sandbox.wire import Reply, Request
 
 _ROLE = "AWS::IAM::Role"
-# IAM's parameter -> the type of what it names, for LookupEvents.
+# IAM's parameter -> the type of the resource that it names, for LookupEvents.
 _NAMED = {
     "GroupName": "AWS::IAM::Group",
     "PolicyArn": "AWS::IAM::Policy",
@@ -27,7 +27,7 @@ _KEPT_FROM_FORM = {"Action", "Version"}
 
 
 def iam_facts(_: Moto, request: Request, __: Reply) -> Facts:
-    """Return what a record has of a request to IAM, which is recorded in one Region."""
+    """Return the facts recorded of a request to IAM; a single Region records all of them."""
     asked = request.form
     return Facts(
         "iam.amazonaws.com",
@@ -41,7 +41,7 @@ def iam_facts(_: Moto, request: Request, __: Reply) -> Facts:
 
 
 def sts_facts(moto: Moto, request: Request, reply: Reply) -> Facts:
-    """Return what a record has of a request to STS; no secret of the credentials that it gave."""
+    """Return the facts recorded of a request to STS, without the secrets of issued credentials."""
     operation, asked = request.operation, request.form
     is_assuming = operation == "AssumeRole"
     arn = asked.get("RoleArn", "")
@@ -60,7 +60,7 @@ def sts_facts(moto: Moto, request: Request, reply: Reply) -> Facts:
 
 
 def json_facts(source: str, operation: str, request: Request) -> Facts:
-    """Return what a record has of a request whose body is JSON."""
+    """Return the facts recorded of a request with a JSON body."""
     try:
         asked: dict[str, Any] = json.loads(request.body or b"{}")
     except ValueError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a record of each request and its reply, and of what S3 asked KMS to answer it.
+"""Records each request with its reply, and the requests that S3 made to KMS to answer it.
 
 Form: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 """
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     from .facts import Facts
 
-# Who asks KMS where S3 does so for a caller; as records name it since 2026.
+# The name in records since 2026 for S3 when it calls KMS on a caller's behalf.
 S3_FOR_A_CALLER = "fas.s3.amazonaws.com"
 _INTERNAL = "AWS Internal"
 _ADDRESS = "127.0.0.1"
-# A Bucket Key serves the requests of one caller for a while.
+# S3 reuses a Bucket Key for one caller's requests for a limited time, without asking KMS.
 _BUCKET_KEY_SECONDS = 300
 _BUCKET_KEYS = 10_000
 _CODES = {403: "AccessDenied", 404: "NoSuchKey", 412: "PreconditionFailed", 304: "NotModified"}
@@ -61,15 +61,15 @@ class Recorder:
         }
 
     def clear(self) -> None:
-        """Forget all events and who sent them."""
+        """Forget all events, identities and Bucket Keys."""
         self._events.clear()
         self._identities.clear()
         self._bucket_keys.clear()
 
     def record(self, request: Request, reply: Reply, *, service: str | None = None) -> None:
-        """Keep the events of a request.
+        """Store the events of a request.
 
-        `service` is the principal of a service of AWS that sent it; None stands for the caller.
+        `service` is the principal of the AWS service that sent the request; None means the caller.
         """
         uses = self._moto.key_uses.take()
         facts = self._facts[request.service](request, reply)
@@ -123,7 +123,7 @@ class Recorder:
         return event
 
     def _after_kms(self, request: Request, reply: Reply, facts: Facts, made: Event) -> None:
-        """Keep the last use of the keys of a request, or the event of the rotation it caused."""
+        """Set the keys' last use after a cryptographic request, or store a rotation's event."""
         if reply.status != 200:
             return
         if request.operation in kms.CRYPTOGRAPHIC:
@@ -162,7 +162,7 @@ class Recorder:
             use.key.s3crypt_last_use = last
 
     def _is_cached(self, request: Request, identity: Identity, use: KeyUse) -> bool:
-        """Return whether a Bucket Key is there for a caller, so that KMS is not asked."""
+        """Return whether the caller has a valid Bucket Key, so that S3 does not call KMS."""
         now = time.monotonic()
         who = str(identity.said.get("arn") or identity.said.get("invokedBy"))
         what = (who, request.bucket, use.key.arn, use.operation, use.context["aws:s3:arn"])
@@ -217,12 +217,12 @@ def _request_id(reply: Reply) -> str:
 
 
 def _error(reply: Reply) -> dict[str, str]:
-    """Return code and message of a reply that refuses, in any service's form."""
+    """Return the error code and message of a failed request, from JSON or XML."""
     of_json = _TYPE.search(reply.body)
     if of_json is not None:
         code = of_json[1].decode("utf-8")
         message = str(json.loads(reply.body).get("message", ""))
-        # KMS's own name for it is the exception's; records mostly have the short one.
+        # KMS replies with `AccessDeniedException`, while most records have `AccessDenied`.
         short = "AccessDenied" if code == "AccessDeniedException" else code
         return {"errorCode": short, "errorMessage": message}
     text = reply.body.decode("utf-8", "replace")
@@ -231,7 +231,7 @@ def _error(reply: Reply) -> dict[str, str]:
 
 
 def _new_id() -> str:
-    # A random UUID, in a fifth of the time that uuid.uuid4 takes.
+    # This makes a random UUID in a fifth of the time that uuid.uuid4 takes.
     text = secrets.token_hex(16)
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-8{text[17:20]}-{text[20:]}"
 

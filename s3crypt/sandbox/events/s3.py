@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What records have of a request to S3 or S3 Control: its name, parameters, headers, resources."""
+"""The facts recorded of requests to S3 and S3 Control: name, parameters, headers, resources."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from s3crypt.sandbox.wire import Reply, Request
 
 _SOURCE = "s3.amazonaws.com"
-# Operations on a bucket that are data events, as those on objects are.
+# The operations on a bucket that are data events, like all operations on objects.
 _DATA = frozenset(
     {"DeleteObjects", "HeadBucket", "ListMultipartUploads", "ListObjects", "ListObjectVersions"}
 )
 _MAKING = frozenset({"CopyObject", "CreateMultipartUpload", "PutObject"})
-# Headers that records show; customer keys and the encryption context are none of them.
+# The headers that records show. Customer keys and the encryption context are left out.
 _SHOWN = (
     "x-amz-acl",
     "x-amz-bypass-governance-retention",
@@ -35,13 +35,13 @@ _SHOWN = (
     f"{SSE}-bucket-key-enabled",
     f"{SSE_C}algorithm",
 )
-# Parameters of a presigned request that would let a reader repeat it.
+# The parameters of a presigned request with which a reader of the record could repeat it.
 _HIDDEN = ("X-Amz-Credential", "X-Amz-Security-Token", "X-Amz-Signature", "Signature")
 _SSE_APPLIED = {"AES256": "SSE_S3", "aws:kms": "SSE_KMS", "aws:kms:dsse": "SSE_DSSE_KMS"}
 
 
 def facts(moto: Moto, request: Request, reply: Reply) -> Facts | None:
-    """Return what a record has of a request; None of one that is no operation of S3."""
+    """Return the facts recorded of a request, or None if it is not an operation of S3."""
     name = api_name(request)
     if name is None:
         return None
@@ -62,7 +62,7 @@ def facts(moto: Moto, request: Request, reply: Reply) -> Facts | None:
 
 
 def control_facts(moto: Moto, request: Request) -> Facts:
-    """Return what a record has of a request about the account's public access block."""
+    """Return the facts recorded of a request about the account's public access block."""
     verb = {"GET": "Get", "PUT": "Put", "DELETE": "Delete"}.get(request.method, "Get")
     return Facts(
         _SOURCE,
@@ -91,7 +91,7 @@ def _parameters(request: Request) -> dict[str, Any]:
 
 
 def _elements(reply: Reply, name: str) -> dict[str, Any] | None:
-    """Return the headers of a write's reply; those of a read are in no record."""
+    """Return the recorded headers of a write's reply; the reply to a read is not recorded."""
     if is_reading(name) or reply.status >= 300:
         return None
     shown = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which events a trail takes: its event selectors, basic or advanced.
+"""Decides which events a trail logs, by its basic or advanced event selectors.
 
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _OBJECT = "AWS::S3::Object"
-# Operator of a field -> whether a value fits one of those that are wanted.
+# Operator of a field selector -> whether an event's value matches a selector's value.
 _OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
     "Equals": lambda value, wanted: value == wanted,
     "StartsWith": lambda value, wanted: value.startswith(wanted),
@@ -21,7 +21,7 @@ _OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
 
 
 def selects(trail: Any, record: Mapping[str, Any]) -> bool:
-    """Return whether moto's trail takes an event of this record."""
+    """Return whether a moto trail logs the event of this record."""
     if trail.advanced_event_selectors:
         return any(_fits_fields(one, record) for one in trail.advanced_event_selectors)
     if trail.event_selectors:
@@ -76,7 +76,7 @@ def _fits_field(field: Mapping[str, Any], values: Iterable[str]) -> bool:
 
 
 def _arns(record: Mapping[str, Any]) -> list[str]:
-    """Return the ARNs of the objects that a record is about; of a listing its bucket's."""
+    """Return the ARN of the object, or else of the prefix or bucket, that a record is about."""
     resources = record.get("resources") or ()
     objects = [str(one.get("ARN") or one.get("ARNPrefix") or "") for one in resources]
     return [arn if "/" in arn else f"{arn}/" for arn in objects[:1]]

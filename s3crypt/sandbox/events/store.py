@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last events, in memory: management events and data events, each up to a number.
+"""Keeps the latest events in memory, with one limit for each category: management and data.
 
-It must not know what a record says.
+This module must not depend on the content of records.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Of each category. A record has about 1.2 kB, so that both take 150 MB at most.
+# The number of events kept per category. A record takes about 1.2 kB, so that both categories
+# together take at most 150 MB.
 KEPT = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event: `text` is its record as JSON, the rest what events are selected by.
+    """An event: `text` is its record as JSON; the other fields are for selecting events.
 
-    `number` counts from 1 and grows with time; 0 is that of an event that is not kept yet.
-    `resources` has types and names.
+    `number` counts from 1 in order of storage; it is 0 until the event is stored. `resources` has
+    pairs of type and name.
     """
 
     moment: float
@@ -41,7 +42,7 @@ class Event:
 
 
 class Events:
-    """The events of a sandbox; many threads may add at once."""
+    """The events of a sandbox; several threads may add events concurrently."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._guard = threading.Lock()
@@ -52,25 +53,25 @@ class Events:
 
     @property
     def count(self) -> int:
-        """How many events there have been."""
+        """The number of events added so far, including events no longer kept."""
         return self._count
 
     def add(self, event: Event) -> None:
-        """Keep an event under the next number; forget the oldest of its category if too many are.
+        """Store an event under the next number; if its category is full, drop the oldest event.
 
-        Numbers are in the order in which events are kept, so that no page or file leaves one out.
+        Events are numbered in the order of storage, so no page or file skips an event.
         """
         with self._guard:
             self._kept[event.is_management].append(replace(event, number=self._count + 1))
             self._count += 1
 
     def clear(self) -> None:
-        """Forget all events; the numbers go on."""
+        """Forget all events; the numbering continues."""
         for kept in self._kept.values():
             kept.clear()
 
     def newest_first(self, region: str, before: int | None = None) -> Iterator[Event]:
-        """Yield the management events of a Region, those below a number if one is given."""
+        """Yield the management events of a Region, newest first, starting below a given number."""
         with self._guard:
             kept = tuple(self._kept[True])
         for event in reversed(kept):
@@ -78,7 +79,7 @@ class Events:
                 yield event
 
     def after(self, number: int, until: int) -> list[Event]:
-        """Return all events since the one of a number, up to another one's, oldest first."""
+        """Return the events after one number up to and including another, oldest first."""
         with self._guard:
             kept = [each for held in self._kept.values() for each in held]
         return sorted(
