@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a put, get or rotate fails here: checks from this machine outwards, and the first cause.
+"""Finds why a put, get or rotate fails here: runs checks from this machine outwards to the service.
 
-A diagnosis only reads, and never unwraps a key: permissions on KMS keys are tried by DryRun, and of
-an object its head and the bytes that name its keys are fetched. `s3crypt.audit` judges whether a
-set-up is right; this package says why it does not work.
+A diagnosis is read-only and never unwraps a key: permissions on KMS keys are tested by DryRun, and
+of an object only its head and the bytes that name its keys are fetched. `s3crypt.audit` judges
+whether a set-up is right; this package reports why a set-up does not work.
 """
 
 from collections.abc import Iterator
@@ -35,9 +35,9 @@ class Doctor:
     """Finds out why operations on objects fail.
 
     Args:
-        session: boto3 session to make clients from; the default one if left out.
-        allow_plain_http: Let requests go to other machines over plain HTTP.
-        expected_bucket_owner: The account that the bucket is to be of.
+        session: The boto3 session that clients are created from; the default session if omitted.
+        allow_plain_http: Allow requests to other machines over plain HTTP.
+        expected_bucket_owner: The account that is expected to own the bucket.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class Doctor:
         mode: Mode | None = None,
         keys: "Sequence[str]" = (),
     ) -> Iterator[Diagnosis]:
-        """Yield what each check finds, in order; no check is left out because another one failed.
+        """Yield the diagnoses of all checks, in order; all checks run even if one of them fails.
 
         Args:
-            uri: The object or the bucket; None for this machine, its credentials and network.
+            uri: The object or the bucket; None to check only this machine, credentials and network.
             purpose: The operation that fails.
-            mode: The mode that it was given.
-            keys: The key references that it was given, as on the command line.
+            mode: The mode that the operation was given.
+            keys: The key references that the operation was given, as on the command line.
 
         Raises:
-            ConfigError: The URI is none, or the AWS settings cannot be read.
+            ConfigError: The URI is invalid, or the AWS settings cannot be read.
         """
         location = None if uri is None else Location.parse(uri)
         case = Case(purpose=purpose, location=location, mode=mode, keys=tuple(keys))
@@ -90,3 +90,15 @@ class Doctor:
         yield from check_keys(case, self._services, known)
         yield from check_reading(known)
         yield from check_machine(case, self._services, known)
+
+    def try_server(self, uri: str) -> Iterator[Kept]:
+        """Yield the results of trials of the service, on scratch objects below a bucket or prefix.
+
+        The trials write objects. All of them are removed, even if the iterator is closed early or
+        an interrupt ends it.
+
+        Raises:
+            ConfigError: The URI is invalid, or the bucket has Object Lock.
+            StorageError: The bucket cannot be inspected, or scratch objects were left behind.
+        """
+        yield from try_server(self._services, Location.parse(uri))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The credentials: whether there are any, where they are from, and whose they are."""
+"""Checks the credentials: whether there are any, their source, and the identity they belong to."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .known import Known, Services
 
-# botocore's names of the sources of credentials, and what renews those of each.
+# botocore's names of credential sources -> the command that renews the credentials.
 _RENEWALS = {
     "env": "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN  # and export new ones",
     "login": "aws login",
@@ -28,7 +28,7 @@ _RENEWALS = {
 
 
 def check_credentials(session: "boto3.Session", known: "Known") -> Iterator[Diagnosis]:
-    """Say where the credentials are from, and whether there are any."""
+    """Report whether there are credentials, and their source."""
     try:
         found: Any = session.get_credentials()
         frozen = found and found.get_frozen_credentials()
@@ -52,7 +52,7 @@ def check_credentials(session: "boto3.Session", known: "Known") -> Iterator[Diag
 def check_identity(
     session: "boto3.Session", services: "Services", known: "Known"
 ) -> Iterator[Diagnosis]:
-    """Ask STS whose credentials they are, which needs no permission."""
+    """Ask STS for the identity of the caller; the request needs no permission."""
     if not known.has_credentials:
         yield _of_identity(Outcome.SKIPPED, "there are no credentials")
         return

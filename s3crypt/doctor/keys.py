@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The KMS keys of an operation: their state, the caller's permissions, their policies and grants.
+"""Checks the KMS keys of an operation: state, the caller's permissions, policies and grants.
 
-Permissions are tried by KMS's DryRun: KMS decides and does nothing. No data key is unwrapped.
+Permissions are tested by KMS's DryRun: KMS authorizes the request but does not perform it. No data
+key is unwrapped.
 """
 
 import shlex
@@ -30,13 +31,13 @@ _RE_ENCRYPT = "kms:ReEncryptFrom"
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """A key, as it is named, and what the operation does with it.
+    """A key reference and the operation's use of the key.
 
     Attributes:
-        key: As KMS takes it.
-        by_s3: Whether S3 asks KMS, in the caller's name, and not this process.
-        actions: What KMS is asked for.
-        into: The key that KMS moves the data key to, if it is asked to re-encrypt it.
+        key: The id, ARN or alias, as KMS accepts it.
+        by_s3: Whether S3 calls KMS on the caller's behalf, instead of this process.
+        actions: The KMS actions that the operation needs.
+        into: The destination key if the operation re-encrypts the data key, or None.
     """
 
     key: str
@@ -46,7 +47,7 @@ class _Use:
 
 
 def check_keys(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
-    """Describe each KMS key of the operation, try its uses by DryRun, and read its policy."""
+    """Describe each KMS key of the operation, test its uses by DryRun, and read its policy."""
     if reason_to_skip(known) or (known.identity is None and not services.are_of_one_provider):
         yield Diagnosis("KMS key", Outcome.SKIPPED, Area.KMS, _why_skipped(known))
         return
@@ -60,9 +61,9 @@ def check_keys(case: Case, services: "Services", known: "Known") -> Iterator[Dia
 
 
 def _fitting(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
-    """Say whether one of the given keys is one of the client-side object's."""
+    """Report whether a given key is among the keys of the client-side object."""
     wrapped = known.info.keys if known.info else ()
-    # A get in a server-side mode is refused for its mode, which another check says.
+    # A get in a server-side mode is refused because of its mode, which another check reports.
     if case.purpose != "get" or not isinstance(case.mode, ClientSide | None) or not wrapped:
         return
     if case.mode is None:
@@ -78,7 +79,7 @@ def _fitting(case: Case, services: "Services", known: "Known") -> Iterator[Diagn
 
 
 def _bound(case: Case, known: "Known") -> Iterator[Diagnosis]:
-    """Say where the object's header has another encryption context than the get demands."""
+    """Report each entry of the header's encryption context that differs from the get's demand."""
     mode, info, at = case.mode, known.info, case.location
     if case.purpose != "get" or not isinstance(mode, ClientSide) or at is None:
         return
@@ -107,7 +108,7 @@ def _with_key(case: Case, wrapped: Sequence[str]) -> str:
 
 
 def _resolved(key: str, services: "Services") -> str:
-    """Return a key reference with the ARN of a KMS key in the place of its id or alias."""
+    """Return a key reference with a KMS key's id or alias replaced by its ARN."""
     if key.startswith(("aes:", "rsa:")):
         return key
     name = key.removeprefix("kms:")
@@ -130,7 +131,7 @@ def _uses(case: Case, known: "Known") -> Iterator[_Use]:
 
 def _read_keys(case: Case, known: "Known") -> Iterator[_Use]:
     info = known.info
-    # A disabled key hides the object's bytes and not its head.
+    # With a disabled key S3 refuses the object's bytes but not its head.
     of_s3 = known.head and known.head.get("SSEKMSKeyId")
     if of_s3:
         yield _Use(str(of_s3), by_s3=True, actions=(_DECRYPT,))
@@ -147,17 +148,17 @@ def _read_keys(case: Case, known: "Known") -> Iterator[_Use]:
 def _written_keys(case: Case, known: "Known") -> Iterator[_Use]:
     mode = case.mode
     if isinstance(mode, SSEKMS | DSSEKMS):
-        # S3 decrypts the data key of a multipart upload for each of its parts.
+        # S3 decrypts the data key of a multipart upload for each part, which takes kms:Decrypt.
         yield _Use(mode.key, by_s3=True, actions=(_GENERATE, _DECRYPT))
     elif mode is None and not case.keys and known.default_key and case.purpose == "put":
         yield _Use(known.default_key, by_s3=True, actions=(_GENERATE, _DECRYPT))
     else:
-        # A data key that KMS moves is not generated.
+        # A rotation that re-encrypts the data key in KMS does not generate a new data key.
         yield from _given(case, () if _rewrapped_into(case, known) else (_GENERATE,))
 
 
 def _rewrapped_into(case: Case, known: "Known") -> str | None:
-    """Return the KMS key that a rotation moves the object's data key to, or None."""
+    """Return the KMS key that a rotation re-encrypts the object's data key to, or None."""
     is_kept = known.info is not None and known.info.key_location == "metadata"
     if case.purpose != "rotate" or not is_kept or not isinstance(case.mode, ClientSide):
         return None
@@ -322,7 +323,7 @@ def _tried(action: str, arn: str, case: Case, use: _Use, services: "Services") -
             DryRunModifiers=without,
         )
     else:
-        # KMS decides both sides of it together.
+        # KMS authorizes the source and the destination of a re-encryption together.
         into = use.into or arn
         ask(
             "re_encrypt",
@@ -337,7 +338,7 @@ def _tried(action: str, arn: str, case: Case, use: _Use, services: "Services") -
 
 
 def _context(case: Case, use: _Use) -> dict[str, str]:
-    """Return the encryption context of the request, which policies may have conditions on."""
+    """Return the encryption context of the request, because policies may have conditions on it."""
     if case.location is None:
         return {}
     if use.by_s3:
@@ -399,13 +400,14 @@ def _is_allowed_through_s3(
     request = Request(known.identity.caller, action, arn, account, context)
     direct = Request(known.identity.caller, action, arn, account, {"aws:SecureTransport": "true"})
     policies = Policies((ADMINISTRATOR,), key=document)
-    # A policy that treats both ways alike says nothing of the difference.
+    # The policy explains a denied direct request only if it allows the request through S3 and
+    # denies the direct one.
     verdicts = [decide(each, policies).verdict for each in (request, direct)]
     return verdicts == [Verdict.ALLOWED, Verdict.DENIED]
 
 
 def _policy(arn: str, services: "Services", known: "Known") -> Document | Diagnosis | None:
-    """Return the policy of a key, or why it was not read; None for a key named otherwise."""
+    """Return the policy of a key, or a diagnosis if it cannot be read; None without a key ARN."""
     if ":key/" not in arn:
         return None
     try:
@@ -437,7 +439,7 @@ def _of_policy(arn: str, document: Document) -> Iterator[Diagnosis]:
 
 
 def _grants(arn: str, services: "Services", known: "Known") -> Iterator[Diagnosis]:
-    """Say which grants of the key are the caller's; there may be others that are not shown."""
+    """Report the grants whose grantee is the caller's ARN; KMS may have further relevant grants."""
     caller = known.identity.caller.arn if known.identity else None
     if ":key/" not in arn or caller is None:
         return

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The services that a diagnosis asks, and what their replies showed so far. Only reads.
+"""The services that a diagnosis calls, and the facts from their replies so far. Read-only.
 
-Every request is repeated for a few seconds at most: a diagnosis reports a fault, it does not wait
-for the fault to pass.
+A request is retried for a few seconds at most: a diagnosis reports a fault and does not wait for
+the fault to pass.
 """
 
 from collections.abc import Mapping
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound="BaseClient")
 
-# No attempt of a request begins later than so many seconds after the first one failed.
+# No retry of a request starts later than this many seconds after the first attempt failed.
 _PATIENCE_SECONDS = 3.0
 
 
 class _Impatient(Clients[C]):
-    """Clients whose requests are given up soon."""
+    """Clients that retry a request only for `_PATIENCE_SECONDS`."""
 
     def get(self, region: str | None = None) -> C:
-        """Return the client of a Region (None: the session's own)."""
+        """Return the client of a Region, or of the session's Region if `region` is None."""
         client = super().get(region)
         policy = policy_of(client)
         policy.deadline = min(policy.deadline, _PATIENCE_SECONDS)
@@ -49,11 +49,11 @@ class Services:
     """The services of one session.
 
     Attributes:
-        s3, sts, kms, iam: Make the clients of the session.
+        s3, sts, kms, iam: Create the clients of the session.
         keys: Describes KMS keys.
-        key_policies: Reads their policies.
+        key_policies: Reads the policies of KMS keys.
         ask_kms: Makes other requests about KMS keys.
-        expected_bucket_owner: The account that the bucket is to be of, or None.
+        expected_bucket_owner: The account that is expected to own the bucket, or None.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Services:
         self.key_policies = KeyPolicies(self.ask_kms)
 
     def s3_of_owner(self, account: str) -> "S3Client":
-        """Return an S3 client whose requests S3 refuses for buckets of another account."""
+        """Return an S3 client whose requests S3 refuses for buckets of any other account."""
         clients: Clients[S3Client] = _Impatient("s3", expected_bucket_owner=account, **self._how)
         return clients.get()
 
     def objects(self) -> Objects:
-        """Return the engine of objects, which recognises what is in them."""
+        """Return the object engine, which recognises the format of an object."""
         made = Objects(
             client=None,
             endpoint_url=None,
@@ -95,9 +95,9 @@ class Services:
 
     @property
     def are_of_one_provider(self) -> bool:
-        """Return whether S3, STS and KMS are of AWS together, or none of them is.
+        """Return whether the endpoints of S3, STS and KMS are all AWS's, or all not AWS's.
 
-        Credentials of another provider are not sent to AWS.
+        This keeps credentials of another provider from being sent to AWS.
         """
         kinds = {is_aws(self.s3.get()), is_aws(self.sts.get()), is_aws(self.kms.get())}
         return len(kinds) == 1
@@ -105,25 +105,25 @@ class Services:
 
 @dataclass(slots=True)
 class Known:
-    """What the checks so far have learnt. A check writes only what is its own.
+    """The facts that the checks have found so far. Each check writes only its own attributes.
 
     Attributes:
         has_credentials: Whether there are credentials at all.
-        is_reachable: False where no connection to S3 could be made.
-        identity: Who makes the requests.
+        is_reachable: False if no connection to S3 could be made.
+        identity: The identity of the caller, or None if it is unknown.
         dates: The Date headers of replies.
-        tls_version: Such as `1.3`; None over plain HTTP, and where it was not seen.
-        bucket_region: The Region of the bucket.
-        is_own_bucket: Whether the bucket is of the caller's account.
-        bucket_policy: The policy of the bucket; None if it has none or it was not read.
+        tls_version: The version of TLS, such as `1.3`; None over plain HTTP, or if it is unknown.
+        bucket_region: The Region of the bucket, or None if it is unknown.
+        is_own_bucket: Whether the caller's account owns the bucket; None if that is unknown.
+        bucket_policy: The policy of the bucket; None if there is no policy or it was not read.
         default_key: The KMS key of the bucket's default encryption, or None.
-        head: S3's reply to a HEAD of the object.
-        head_error: Why that HEAD failed, or None.
-        info: What the object's first bytes show, which names its keys.
-        read_error: Why the first bytes could not be read.
+        head: S3's reply to a HEAD of the object, or None.
+        head_error: The error of that HEAD, or None.
+        info: The facts in the object's first bytes, which include its keys, or None.
+        read_error: The error of the read of the first bytes, or None.
         key_metadata: KMS's description of each key, by the name that the case has for it.
-        key_policies: The policies of keys that were read, by ARN.
-        denied: The KMS actions that a DryRun was refused, by ARN of the key.
+        key_policies: The key policies that were read, by ARN of the key.
+        denied: The KMS actions that KMS denied in a DryRun, by ARN of the key.
     """
 
     has_credentials: bool = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cryptographic modules of this machine. Makes no request."""
+"""Reports the cryptographic modules of this machine. Makes no requests."""
 
 import hashlib
 import platform
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from .known import Known, Services
 
 POST_QUANTUM = "X25519MLKEM768"
-# The first OpenSSL that offers X25519MLKEM768 by default.
+# The first version of OpenSSL that offers X25519MLKEM768 by default.
 # https://openssl-library.org/news/openssl-3.5-notes/
 _FIRST_POST_QUANTUM = (3, 5)
 
 
 def check_machine(_case: Case, services: "Services", _known: "Known") -> Iterator[Diagnosis]:
-    """Say which cryptographic modules run, and whether they are in their FIPS mode."""
+    """Report which cryptographic modules are loaded, and whether they are in FIPS mode."""
     yield _seen(
         "encryption",
         f"{backend.openssl_version_text()} in cryptography "
@@ -44,7 +44,7 @@ def check_machine(_case: Case, services: "Services", _known: "Known") -> Iterato
 
 
 def offers_post_quantum() -> bool:
-    """Return whether the OpenSSL of `ssl` offers a post-quantum key exchange by default."""
+    """Return whether the OpenSSL behind `ssl` offers a post-quantum key exchange by default."""
     found = re.match(r"OpenSSL (\d+)\.(\d+)", ssl.OPENSSL_VERSION)
     return found is not None and (int(found[1]), int(found[2])) >= _FIRST_POST_QUANTUM
 
@@ -57,7 +57,7 @@ def _fips_endpoints(services: "Services") -> Diagnosis:
 
 
 def _is_fips_of_cryptography() -> bool:
-    # An OpenSSL whose FIPS provider is the default one has no MD5.
+    # OpenSSL has no MD5 if its FIPS provider is the default provider.
     try:
         hashes.Hash(hashes.MD5())  # noqa: S303 - asked for, not used
     except UnsupportedAlgorithm:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies as they would have to be: lines of the AWS command line interface that mend them.
+"""Builds corrected policies, and the AWS CLI commands that would install them.
 
-Makes no request. A statement that denies a request may protect what it is about: none is taken
-out, and none of s3crypt's own is changed.
+Makes no requests. A statement that denies a request may protect its resource, so no statement is
+ever removed, and s3crypt's own statements are not changed.
 """
 
 import shlex
@@ -15,7 +15,10 @@ _OTHERS, _CALLER = "ArnNotEquals", "aws:PrincipalArn"
 
 
 def sparing(document: Document, denies: Callable[[Statement], bool], caller: Caller) -> Document:
-    """Return a policy whose statements that deny a request except the caller. None is taken out."""
+    """Return a policy in which the statements that deny a request except the caller.
+
+    No statement is removed.
+    """
     arn = str(caller.arn)
     changed = (
         replace(each, conditions=_sparing(each.conditions, arn)) if denies(each) else each
@@ -36,14 +39,14 @@ def _is_of_others(condition: Condition) -> bool:
 
 
 def put_bucket_policy(bucket: str, region: str, document: Document) -> str:
-    """Return the line that writes a bucket's policy."""
+    """Return the command line that writes a bucket's policy."""
     text = shlex.quote(document.render(indent=None))
     where = f"--bucket {bucket} --region {shlex.quote(region)}"
     return f"aws s3api put-bucket-policy {where} --policy {text}"
 
 
 def key_policy_with(arn: str, document: Document, caller: Caller, actions: tuple[str, ...]) -> str:
-    """Return the line that lets a caller use a key."""
+    """Return the command line that adds a statement to a key policy: the caller may use the key."""
     allowing = Statement(
         "Allow",
         principals=(Principal("AWS", str(caller.arn)),),
@@ -54,12 +57,12 @@ def key_policy_with(arn: str, document: Document, caller: Caller, actions: tuple
 
 
 def region_of_arn(arn: str) -> str:
-    """Return the Region in an ARN."""
+    """Return the Region that an ARN names."""
     return arn.split(":")[3]
 
 
 def put_key_policy(arn: str, document: Document) -> str:
-    """Return the line that writes a key's policy."""
+    """Return the command line that writes a key's policy."""
     text = shlex.quote(document.render(indent=None))
     where = f"--key-id {arn} --policy-name default"
     return f"aws kms put-key-policy {where} --policy {text} --region {region_of_arn(arn)}"

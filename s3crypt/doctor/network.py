@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way to S3: its endpoint, a proxy, TLS and this machine's clock.
+"""Checks the network path to S3: the endpoint, a proxy, TLS and this machine's clock.
 
-Connections are made and closed without a request. The requests of other checks go the way that
-every request of the library goes.
+These checks open and close connections without sending a request. The other checks send their
+requests over the same path as every request of the library.
 """
 
 import os
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from .known import Known, Services
 
 _CONNECT_SECONDS = 5.0
-# S3 takes signatures that are up to 15 minutes old, other services of AWS 5 minutes.
+# S3 accepts signatures up to 15 minutes old, and other AWS services up to 5 minutes.
 _MOST_SKEW_SECONDS = 300
 _NEARLY_EXPIRED_DAYS = 14
 
 
 def check_endpoint(_case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
-    """Connect to the endpoint of S3, or to the proxy before it."""
+    """Connect to the endpoint of S3, or to the proxy in front of it."""
     client = services.s3.get()
     proxy = proxy_of(client)
     target = urlsplit(proxy or client.meta.endpoint_url)
@@ -53,7 +53,7 @@ def check_endpoint(_case: Case, services: "Services", known: "Known") -> Iterato
 
 
 def check_tls(_case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
-    """Shake hands with the endpoint of S3; report the version of TLS and the certificate."""
+    """Do a TLS handshake with S3's endpoint; report the TLS version and the certificate."""
     client = services.s3.get()
     url = urlsplit(client.meta.endpoint_url)
     if url.scheme != "https":
@@ -105,8 +105,8 @@ def _connected(url: SplitResult) -> socket.socket:
 
 
 def _handshake(url: SplitResult, trusted: str | None) -> tuple[str, dict[str, Any]]:
-    """Return the version of TLS and the certificate, which is empty if none is verified."""
-    # A directory of certificates is given as one file is.
+    """Return the TLS version and the certificate, which is empty if it is not verified."""
+    # The same setting may name a file or a directory of certificates.
     is_directory = trusted is not None and os.path.isdir(trusted)  # noqa: PTH112
     context = ssl.create_default_context(
         cafile=None if is_directory else trusted, capath=trusted if is_directory else None
@@ -133,7 +133,7 @@ def _validity(certificate: dict[str, Any]) -> str:
 
 
 def _post_quantum() -> Diagnosis:
-    # Python shows the negotiated group from 3.15 on.
+    # Python exposes the negotiated group only since 3.15.
     offered = f"{POST_QUANTUM} is {'offered' if offers_post_quantum() else 'not offered'}"
     why = "" if offers_post_quantum() else ", which OpenSSL does from 3.5 on"
     seen = f"{offered} by {ssl.OPENSSL_VERSION}{why}; this Python does not show what was agreed on"

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the bucket's policy decides about the requests that a put, get or rotate makes.
+"""Evaluates the bucket's policy for the requests that a put, get or rotate makes.
 
-The caller's own policies and those of the organization are not read: a request that no policy here
-denies may be denied there. The caller's own policies count as allowing everything here.
+The caller's own policies and the organization's policies are not read, so they may still deny a
+request that the bucket's policy allows. The evaluation assumes that the caller's own policies allow
+everything.
 """
 
 import re
@@ -36,19 +37,19 @@ _ACTIONS: Mapping[str, tuple[str, ...]] = {
     "get": (_READ,),
     "rotate": (_READ, "s3:PutObject"),
 }
-# Arguments of a put -> the condition keys that they are seen as.
+# Arguments of a put -> the condition keys through which policies see them.
 _SEEN_AS: Mapping[str, str] = {
     "ServerSideEncryption": "s3:x-amz-server-side-encryption",
     "SSEKMSKeyId": "s3:x-amz-server-side-encryption-aws-kms-key-id",
     "SSECustomerAlgorithm": "s3:x-amz-server-side-encryption-customer-algorithm",
 }
 _ENDPOINT = re.compile(r"vpce-[0-9a-f]+")
-# Conditions on the network that a request comes from.
+# The condition keys for the network that a request comes from.
 _OF_NETWORK = frozenset({"aws:sourcevpc", "aws:sourcevpce", "aws:sourceip", "aws:vpcsourceip"})
 
 
 def check_bucket_policy(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
-    """Decide the operation's requests about the object by the policy of the bucket."""
+    """Evaluate the operation's requests about the object against the bucket's policy."""
     at = case.location
     if at is None or reason_to_skip(known):
         return
@@ -65,7 +66,7 @@ def check_bucket_policy(case: Case, services: "Services", known: "Known") -> Ite
 
 
 def network_conditions(name: str, document: Document) -> Iterator[Diagnosis]:
-    """Say which networks a policy demands: requests from elsewhere are refused."""
+    """Report a policy's conditions on the network that a request comes from."""
     found = {
         f"{condition.key} {' or '.join(condition.values)}"
         for each in document.statements
@@ -115,7 +116,8 @@ def _judged(
         elif document and _is_for_want_of_tls(request, document, services):
             yield _plain(request, document, decision)
         elif document and decision.statements and not _is_denied_anywhere(request, document):
-            # A VPC endpoint of AWS's usual name is not seen from here.
+            # With the usual AWS host name, the endpoint URL does not show whether requests pass
+            # through a VPC endpoint.
             seen = f"{action} is denied by {' and '.join(decision.statements)}, unless it comes "
             seen += "through the network that the policy names"
             yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen)
@@ -128,10 +130,10 @@ def _judged(
 
 
 def _is_for_want_of_tls(request: Request, document: Document, services: "Services") -> bool:
-    """Return whether a service other than AWS would allow a request if it came with TLS.
+    """Return whether the policy of a service other than AWS denies a request only for lack of TLS.
 
-    AWS holds every request to the policy. Other services may ignore `aws:SecureTransport`, as the
-    sandbox does, or set it by a proxy that ends TLS before them.
+    AWS enforces the policy for every request. Another service may ignore `aws:SecureTransport`, as
+    the sandbox does, or a proxy that terminates TLS may set it.
     """
     if request.context["aws:SecureTransport"] == "true" or is_aws(services.s3.get()):
         return False
@@ -143,9 +145,10 @@ def _with_tls(request: Request) -> Request:
 
 
 def _plain(request: Request, document: Document, decision: Decision) -> Diagnosis:
-    """Say whether the service holds requests over plain HTTP to the policy.
+    """Report whether the service enforces the policy for requests over plain HTTP.
 
-    It served the policy itself. If the statements deny that request too, it ignores them.
+    The service has served the policy itself over plain HTTP. If the statements deny that request
+    too, the service ignores them.
     """
     names = set(decision.statements)
     reading = replace(
@@ -166,7 +169,7 @@ def _plain(request: Request, document: Document, decision: Decision) -> Diagnosi
 
 
 def _is_denied_anywhere(request: Request, document: Document) -> bool:
-    """Return whether a request is denied, or not understood, from whichever network it comes."""
+    """Return whether a request is denied or undecided without the conditions on the network."""
     kept = tuple(each for each in document.statements if not _depends_on_network(each))
     rest = Document(kept) if kept else None
     return _decided(request, rest).verdict is not Verdict.ALLOWED
@@ -179,7 +182,7 @@ def _decided(request: Request, document: Document | None) -> Decision:
 def _request(
     action: str, case: Case, services: "Services", known: "Known", mode: "Mode | None"
 ) -> Request | None:
-    """Return the request as policies see it; None where nobody knows who calls."""
+    """Return the request as policies see it, or None if the caller's identity is unknown."""
     if known.identity is None or case.location is None:
         return None
     caller = known.identity.caller
@@ -207,7 +210,7 @@ def _headers(mode: "Mode | None", known: "Known") -> dict[str, str]:
     found = {_SEEN_AS[name]: str(value) for name, value in arguments.items() if name in _SEEN_AS}
     key = _SEEN_AS["SSEKMSKeyId"]
     if found.get(key) in known.key_metadata:
-        # s3crypt sends a key as it is named. S3 resolves the name before it decides.
+        # s3crypt sends the key's name unchanged, and S3 resolves it before it evaluates the policy.
         found[key] = str(known.key_metadata[found[key]]["Arn"])
     return found
 
@@ -226,7 +229,7 @@ def _denied(
 
 
 def _in_another_way(case: Case, services: "Services", known: "Known", request: Request) -> str:
-    """Return the command that the policy allows: with TLS, or in another mode. Empty if none."""
+    """Return a command that the policy allows, with TLS or in another mode, or an empty string."""
     if request.context.get("aws:SecureTransport") == "false" and _allows(known, request, _TLS):
         host = urlsplit(services.s3.get().meta.endpoint_url).netloc
         return f"export AWS_ENDPOINT_URL_S3=https://{host}"
@@ -239,7 +242,7 @@ def _in_another_way(case: Case, services: "Services", known: "Known", request: R
 
 
 def _modes(known: "Known") -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the modes that a put could name, with what policies see of them."""
+    """Yield the options of the modes that a put could use, with their values of condition keys."""
     mode, key = _SEEN_AS["ServerSideEncryption"], _SEEN_AS["SSEKMSKeyId"]
     if known.default_key:
         given = f"--key kms:{known.default_key}"
@@ -259,7 +262,7 @@ def _allows(known: "Known", request: Request, context: Mapping[str, str]) -> boo
 
 
 def _spared(case: Case, known: "Known", request: Request) -> str:
-    """Return the line that excepts the caller from the denying statements, or what to ask for."""
+    """Return the command line that excepts the caller from the denying statements, or advice."""
     document, at = known.bucket_policy, case.location
     asked = f"Ask the bucket's owner to allow {request.action} to {request.caller.arn}."
     if document is None or at is None or known.is_own_bucket is False:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first bytes of the object, as a get would fetch them; they name a client-side object's keys.
+"""Fetches the object's first bytes as a get would; they name a client-side object's keys.
 
-S3 opens its own encryption for that; nothing is decrypted here.
+S3 decrypts its server-side encryption to serve them; this module decrypts nothing.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def look(case: Case, services: "Services", known: "Known") -> None:
-    """Fetch the first bytes of the object; `check_reading` says what came of it."""
+    """Fetch the first bytes of the object; `check_reading` reports the result."""
     at = case.location
     if at is None or known.head is None or not case.reads:
         return
@@ -32,7 +32,7 @@ def look(case: Case, services: "Services", known: "Known") -> None:
 
 
 def check_reading(known: "Known") -> Iterator[Diagnosis]:
-    """Say whether the first bytes could be read."""
+    """Report whether the first bytes could be read."""
     error = known.read_error
     if error is None:
         if known.info is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A failed request as a diagnosis: which part of the set-up a service's refusal is about."""
+"""Turns a failed request into a diagnosis, which names the part of the set-up at fault."""
 
 from botocore.exceptions import (
     ConnectTimeoutError,
@@ -42,12 +42,12 @@ SIGN_IN = "aws sso login"
 
 
 def is_denied(error: S3CryptError) -> bool:
-    """Return whether a service refused for want of a permission."""
+    """Return whether a service refused a request for lack of a permission."""
     return (error.code or "").removeprefix("KMS.") in _DENIED and not is_of_clock(error)
 
 
 def is_throttled(error: S3CryptError) -> bool:
-    """Return whether a service was asked too often."""
+    """Return whether a service throttled a request."""
     code = (error.code or "").removeprefix("KMS.")
     return code in THROTTLES or code in ("429", "503")
 
@@ -57,7 +57,7 @@ def of_error(name: str, area: Area, error: S3CryptError) -> Diagnosis:
 
     Args:
         name: The check.
-        area: The part that the request is about, unless the refusal is about another one.
+        area: The area of the request, used unless the error points to another area.
         error: The library's error.
     """
     found, outcome, following = _classified(area, error)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a service keeps of what s3crypt relies on, tried with requests on scratch objects.
+"""Tests whether a service behaves as s3crypt relies on, with requests on scratch objects.
 
-Each trial makes single requests and compares what came of them; s3crypt's own workarounds have no
-part in it. Which promises of s3crypt hold on a server with them is what tests/servers measures.
+Each trial makes single requests and compares their results, without s3crypt's workarounds.
+tests/servers measures which of s3crypt's promises hold on a server with the workarounds.
 """
 
 import base64
@@ -39,7 +39,7 @@ _CUSTOMER_KEY = SSEC(bytes(range(32)))
 
 
 class Verdict(StrEnum):
-    """What a service does with what it is asked for."""
+    """Whether a service behaves as it should in one trial."""
 
     KEPT = "yes"
     NOT_KEPT = "no"
@@ -52,11 +52,11 @@ class Kept:
     """The result of one trial.
 
     Attributes:
-        trial: What was tried.
-        verdict: `no` where the service answers as if it had done it, and has not; `not supported`
-            where it says that it cannot; `not known` where it refuses the caller, is asked too
-            often, or does not answer.
-        note: Why it is not `yes`.
+        trial: The name of the trial.
+        verdict: `no` if the service reports success but did not do as requested; `not supported` if
+            it refuses the operation; `not known` if it denies the caller, throttles the request, or
+            does not reply.
+        note: The reason for a verdict other than `yes`.
     """
 
     trial: str
@@ -65,19 +65,22 @@ class Kept:
 
 
 Trial = Callable[[Scratch], str | None]
-"""Tries one thing; returns why it is not kept, None if it is. Raises where it is refused."""
+"""Tests one behaviour; returns why it is not as it should be, or None if it is.
+
+Raises S3CryptError if the service refuses a request.
+"""
 
 
 def try_server(services: "Services", at: "Location") -> Iterator[Kept]:
-    """Yield what the service keeps, one trial after the other; the scratch objects are removed.
+    """Run the trials one after the other, yield their results, and remove the scratch objects.
 
     Args:
-        services: Make the client.
-        at: The bucket, and the prefix below which the scratch objects are made.
+        services: Create the S3 client.
+        at: The bucket, and the prefix below which the scratch objects are created.
 
     Raises:
-        ConfigError: The bucket locks its objects, which could then not be removed.
-        StorageError: Scratch objects could not be removed, or the bucket cannot be looked at.
+        ConfigError: The bucket has Object Lock, so scratch objects might not be removable.
+        StorageError: Scratch objects could not be removed, or the bucket cannot be inspected.
     """
     client = services.s3.get()
     if buckets.may_lock_objects(client, at.bucket):
@@ -107,13 +110,14 @@ def _tried(name: str, trial: Trial, made: Scratch) -> Kept:
 def _verdict(error: S3CryptError) -> Verdict:
     is_broken = isinstance(error.__cause__, BrokenReplyError)
     is_unanswered = http_status(error) == 0 and not is_broken
-    # A refusal of the caller, or none at all, says nothing of what the service can do.
+    # A denied caller, a throttled request or a missing reply does not show whether the service
+    # supports the operation.
     is_unknown = is_denied(error) or is_throttled(error) or is_unanswered
     return Verdict.UNKNOWN if is_unknown else Verdict.UNSUPPORTED
 
 
 def _is_of_server(error: S3CryptError) -> bool:
-    """Return whether a request failed for no fault of its own, or was not answered."""
+    """Return whether a request failed because of the server (5xx), or got no reply."""
     return http_status(error) in (0, *range(HTTPStatus.INTERNAL_SERVER_ERROR, 600))
 
 
@@ -130,10 +134,10 @@ def _put(made: Scratch, name: str, **arguments: Any) -> Any:
 
 
 def _is_refused(made: Scratch, operation: S3Operation, name: str, **arguments: Any) -> bool:
-    """Return whether a request whose condition does not hold is refused for that.
+    """Return whether the service refuses a request because its condition does not hold.
 
     Raises:
-        S3CryptError: It is refused for another reason.
+        S3CryptError: The service refused the request for another reason.
     """
     try:
         made.ask(operation, name, **arguments)
@@ -183,7 +187,7 @@ def _copy_source_if_match(made: Scratch) -> str | None:
 
 
 def _complete(made: Scratch, name: str, **conditions: str) -> bool:
-    """Upload an object in one part; return whether its completion was refused."""
+    """Upload an object in one part; return whether its completion was refused by its conditions."""
     upload = made.ask("create_multipart_upload", name)["UploadId"]
     part = made.ask("upload_part", name, UploadId=upload, PartNumber=1, Body=b"other")
     parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
@@ -225,7 +229,7 @@ def _delete_many_if_match(made: Scratch) -> str | None:
 
 
 def _echoes(made: Scratch, arguments: dict[str, Any], mode: str) -> str | None:
-    """Return which replies do not say the mode that was asked for."""
+    """Return which replies do not report the requested mode, or None if all report it."""
     name, large = made.new(), made.new()
     again = _CUSTOMER_KEY.read_arguments() if mode == "sse-c" else {}
     of_source = _CUSTOMER_KEY.copy_source_arguments() if mode == "sse-c" else {}
@@ -244,7 +248,7 @@ def _echoes(made: Scratch, arguments: dict[str, Any], mode: str) -> str | None:
 
 
 def _copied(made: Scratch, name: str, arguments: dict[str, Any]) -> Any:
-    """Return the reply to a copy, an empty one if the copy is refused."""
+    """Return the reply to a copy, or an empty reply if the copy is refused."""
     try:
         return made.ask("copy_object", made.new(), CopySource=made.source(name), **arguments)
     except S3CryptError:
@@ -267,7 +271,7 @@ def _demands_customer_key(made: Scratch) -> str | None:
         try:
             made.ask("head_object", name, **arguments)
         except S3CryptError as error:
-            # S3 answers 400 without a key and 403 with another one.
+            # S3 replies 400 to a request without a key, and 403 to one with a wrong key.
             if is_throttled(error) or _is_of_server(error):
                 raise
             continue
@@ -308,7 +312,7 @@ def _takes_wrong(made: Scratch, checksum: dict[str, str]) -> str | None:
     return "a body of another checksum was stored"
 
 
-# --- What is kept beside the bytes ------------------------------------------------------------
+# --- Metadata, tags, annotations and names ----------------------------------------------------
 
 
 def _keeps_metadata(made: Scratch) -> str | None:
@@ -325,7 +329,7 @@ def _lowers_names(made: Scratch) -> str | None:
 
 
 def _keeps_encoded_text(made: Scratch) -> str | None:
-    # As S3 itself sends text that is not ASCII.
+    # S3 itself returns text that is not ASCII in this encoding (RFC 2047).
     text = "=?UTF-8?B?w6k=?="
     name = made.new()
     _put(made, name, Metadata={"text": text})
@@ -333,7 +337,7 @@ def _keeps_encoded_text(made: Scratch) -> str | None:
 
 
 def _difference(given: Mapping[str, str], found: Mapping[str, str]) -> str | None:
-    # Whether the names keep their case is a trial of its own.
+    # Names are compared without case, because their case has a trial of its own.
     kept = {name.lower(): value for name, value in found.items()}
     changed = sorted(name for name in given if kept.get(name.lower()) != given[name])
     return f"not kept: {', '.join(changed)}" if changed else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bucket and the object: whether they are there, whose, how encrypted, archived or locked."""
+"""Checks the bucket and the object: existence, owner, Region, encryption, archival and locks."""
 
 import json
 import shlex
@@ -29,14 +29,14 @@ _NO_CREDENTIALS = "there are no credentials"
 
 
 def reason_to_skip(known: "Known") -> str | None:
-    """Return why S3 is not asked, or None."""
+    """Return why no requests to S3 are made, or None if they are made."""
     if not known.has_credentials:
         return _NO_CREDENTIALS
     return None if known.is_reachable else _UNREACHABLE
 
 
 def check_bucket(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
-    """Ask whether the bucket is there, whose it is, and in which Region."""
+    """Check that the bucket exists, which account owns it, and its Region."""
     at = case.location
     if at is None or (why := reason_to_skip(known)):
         why = "no bucket was named" if at is None else why
@@ -58,7 +58,7 @@ def _missing_bucket(case: Case, at: "Location", known: "Known", error: S3CryptEr
     known.dates += [headers["date"]] if headers.get("date") else []
     if error.code in ("404", "NoSuchBucket"):
         seen = f"there is no bucket {at.bucket}"
-        # A new one would not have the object.
+        # A new bucket would not contain the object that is to be read.
         following = "aws s3api list-buckets" if case.reads else f"s3crypt bucket init {at.bucket}"
         return Diagnosis("bucket", Outcome.WRONG, Area.S3, seen, following)
     if is_denied(error):
@@ -78,7 +78,7 @@ def _missing_bucket(case: Case, at: "Location", known: "Known", error: S3CryptEr
 
 
 def _owned(at: "Location", services: "Services", known: "Known") -> Diagnosis:
-    """Say whose bucket it is, by asking with the account that it is expected to be of."""
+    """Report the bucket's owner, found by requests that name the account expected to own it."""
     mine = known.identity.caller.account if known.identity else None
     known.is_own_bucket = None if mine is None else _is_of(at, services, mine)
     wanted = services.expected_bucket_owner
@@ -108,7 +108,8 @@ def _region(case: Case, services: "Services", known: "Known") -> Iterator[Diagno
     seen = f"the bucket is in {there}, and the requests are for {mine}"
     by_name = isinstance(case.mode, SSEKMS | DSSEKMS) and not case.mode.key.startswith("arn:")
     if by_name:
-        # S3 redirects requests, and KMS does not: the key's name would be of the wrong Region.
+        # S3 redirects requests to the bucket's Region, but KMS does not: KMS would look up the
+        # key's name in the wrong Region.
         seen += f", where KMS would look for {getattr(case.mode, 'key', '')}"
     else:
         seen += ": S3 redirects them, which costs a round trip"
@@ -145,7 +146,7 @@ def check_encryption(case: Case, services: "Services", known: "Known") -> Iterat
 
 
 def _region_of(known: "Known") -> str:
-    # It is from a header of the service.
+    # Quoted because the Region comes from a header of the service's reply.
     return shlex.quote(str(known.bucket_region))
 
 
@@ -161,9 +162,10 @@ def _unblocked(at: "Location", known: "Known", found: Encryption) -> str:
 
 
 def ask_for_head(case: Case, services: "Services", known: "Known") -> None:
-    """Ask for the object's head. `check_object` reports the reply.
+    """Fetch the object's head. `check_object` reports the reply.
 
-    The request precedes the check of the policy: a read that S3 serves is not denied.
+    The request precedes the check of the policy, because a served HEAD proves that no policy denies
+    the read.
     """
     at = case.location
     if at is None or not at.name or known.bucket_region is None or reason_to_skip(known):
@@ -176,7 +178,7 @@ def ask_for_head(case: Case, services: "Services", known: "Known") -> None:
 
 
 def check_object(case: Case, known: "Known") -> Iterator[Diagnosis]:
-    """Say what the object's head shows: its mode, whether it is archived, and its locks."""
+    """Report the facts in the object's head: its mode, whether it is archived, and its locks."""
     at = case.location
     if at is None or not at.name or known.bucket_region is None or reason_to_skip(known):
         why = "no object was named" if at and not at.name else "the bucket was not seen"
@@ -246,7 +248,7 @@ def _under_customer_key(case: Case, at: "Location") -> Diagnosis:
 
 
 def _verb(case: Case, at: "Location") -> str:
-    """Return the operation with its arguments, as the command takes it."""
+    """Return the operation with its arguments, as on s3crypt's command line."""
     return f"{case.purpose} {shlex.quote(str(at))}{' .' if case.purpose == 'get' else ''}"
 
 
@@ -286,7 +288,7 @@ def _archive(case: Case, at: "Location", known: "Known") -> Iterator[Diagnosis]:
 
 
 def _locks(case: Case, known: "Known") -> Iterator[Diagnosis]:
-    """Say whether a lock keeps the version that is to be rotated, with its old key."""
+    """Report a lock. It keeps a version that is to be rotated, and so its old key, in use."""
     reply: Any = known.head
     held = {name: reply[name] for name in LOCKS if reply.get(name) not in (None, "OFF")}
     if not held:
@@ -301,6 +303,6 @@ def _locks(case: Case, known: "Known") -> Iterator[Diagnosis]:
     )
     following = f"Keep the old key until {until:%Y-%m-%d}." if until else "Keep the old key."
     if "ObjectLockLegalHoldStatus" in held:
-        # A hold is evidence: whether it ends is not for a rotation to decide.
+        # A legal hold preserves evidence, so a rotation must not decide when it ends.
         following = "Keep the old key until the legal hold has ended."
     yield Diagnosis("lock", Outcome.WRONG, Area.OBJECT, seen, following)

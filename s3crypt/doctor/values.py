@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is diagnosed and what was found: frozen values, and the conclusion drawn from them.
+"""The values of a diagnosis, all frozen: the failing operation, the results, and the first cause.
 
-Nothing here makes a request.
+This module makes no requests.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ class Outcome(StrEnum):
 
 
 class Area(StrEnum):
-    """The part of a set-up that a check is about, and that a fault is in."""
+    """The part of a set-up that a check examines, and that a fault is in."""
 
     CREDENTIALS = "credentials"
     NETWORK = "network"
@@ -46,10 +46,10 @@ class Diagnosis:
 
     Attributes:
         name: The check, such as `bucket policy`; several diagnoses may have the same name.
-        outcome: `unknown` where the check could not see what it looks for; never `ok` then.
-        area: The part of the set-up that the fault is in.
-        seen: What the check saw, in one sentence without a period.
-        next: The next command, or the next step in words; empty where nothing is to be done.
+        outcome: The result. It is `unknown`, never `ok`, if the check could not see its subject.
+        area: The part of the set-up that the check examined, or that the fault is in.
+        seen: The check's observation, in one sentence without a period.
+        next: The next command, or the next step in words; empty if nothing needs to be done.
     """
 
     name: str
@@ -61,13 +61,13 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What fails: the operation, the object, and the requested encryption.
+    """The failing operation with its object and the requested encryption.
 
     Attributes:
         purpose: The operation that fails.
         location: The object, or the bucket alone; None for a diagnosis of this machine.
         mode: The mode that the operation was given, or None.
-        keys: The key references that it was given, as on the command line.
+        keys: The key references that the operation was given, as on the command line.
     """
 
     purpose: Purpose = "get"
@@ -87,8 +87,8 @@ class Case:
 
 
 def cause_of(diagnoses: Iterable[Diagnosis]) -> Diagnosis | None:
-    """Return the first cause: the first check that found a fault, or None.
+    """Return the first cause, which is the first diagnosis of a fault, or None.
 
-    The checks run from the machine outwards, so that a fault is found before its consequences.
+    The checks run from this machine outwards, so a fault is found before its consequences.
     """
     return next((each for each in diagnoses if each.outcome is Outcome.WRONG), None)
