@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an audit reads of a key beyond its description: policy, grants, last use, expiry.
+"""Reads a key's facts for an audit: description, policy, grants, rotation, last use, expiry.
 
-Every request here only reads, and what KMS refuses to show is `Unseen`. Nothing here judges.
+Every request is read-only, and a part that KMS refuses to show is `Unseen`. This module does not
+judge the facts.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,8 +20,8 @@ from .service import KMS
 
 T = TypeVar("T")
 
-# Requests a second, below KMS's quotas of 5 and 100 for an account: the replies to requests that
-# wait for each other come at uneven times, and other processes may need some too.
+# Requests per second, below KMS's quotas of 5 and 100 per account, because the requests reach KMS
+# at uneven intervals and other processes may need a share of the quota.
 # https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html
 _LAST_USES_PER_SECOND = 4.0
 _GRANT_LISTS_PER_SECOND = 50.0
@@ -31,12 +32,12 @@ class Grant:
     """A grant of a key.
 
     Attributes:
-        id: Its id.
+        id: The grant's id.
         grantee: The ARN or the service principal that may use the key.
         is_service: Whether the grantee is a service principal.
-        operations: As KMS names them, such as `Decrypt`.
-        constraints: As KMS has them; empty where there are none.
-        created: When it was made, if KMS says so.
+        operations: The allowed operations, by KMS's names, such as `Decrypt`.
+        constraints: The grant's constraints in KMS's form; empty without constraints.
+        created: The time of creation, or None if KMS does not report it.
     """
 
     id: str
@@ -48,18 +49,18 @@ class Grant:
 
     @property
     def is_constrained(self) -> bool:
-        """Whether it demands something; an empty encryption context is part of every one."""
+        """Whether a constraint restricts the grant; an empty encryption context does not."""
         return any(self.constraints.values())
 
 
 @dataclass(frozen=True, slots=True)
 class LastUse:
-    """When a key was last used for cryptography.
+    """The last cryptographic use of a key.
 
     Attributes:
-        moment: The moment; None where there was no use since `tracked_since`.
-        operation: What it was used for.
-        tracked_since: Since when KMS keeps that.
+        moment: The time of the use; None if there was no use since `tracked_since`.
+        operation: The operation that used the key, or None.
+        tracked_since: The time since which KMS records uses of the key.
     """
 
     moment: datetime | None
@@ -69,22 +70,22 @@ class LastUse:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A key as KMS showed it; each part that it refused to show is `Unseen`.
+    """A key as KMS shows it; each part that KMS refused to show is `Unseen`.
 
     Attributes:
-        arn: Its ARN, which has its account and Region.
-        manager: `CUSTOMER` or `AWS`.
-        state: KMS's own word, such as `Enabled`.
-        spec: Such as `SYMMETRIC_DEFAULT`.
-        origin: Such as `AWS_KMS` or `EXTERNAL`.
-        created: When it was made.
-        deletion: When KMS deletes it, or None.
-        expiry: When KMS deletes its imported material, or None.
-        rotates: Whether KMS rotates it by itself; None where it cannot.
-        policy: Its policy, as text.
-        grants: Its grants.
-        last_use: None where it was not asked for, because the key cannot be used.
-        primary: The ARN of the key that this one is a replica of, or None.
+        arn: The key's ARN, which contains its account and Region.
+        manager: The manager of the key, `CUSTOMER` or `AWS`.
+        state: The key state by KMS's name, such as `Enabled`.
+        spec: The key spec, such as `SYMMETRIC_DEFAULT`.
+        origin: The origin of the key material, such as `AWS_KMS` or `EXTERNAL`.
+        created: The time of creation.
+        deletion: The time at which KMS deletes the key, or None.
+        expiry: The time at which KMS deletes the imported key material, or None.
+        rotates: Whether KMS rotates the key automatically; None if KMS cannot rotate it.
+        policy: The key policy, as JSON text.
+        grants: The key's grants.
+        last_use: The last use; None if it was not requested because the key cannot be used.
+        primary: The ARN of the primary key if this key is a replica, or None.
     """
 
     arn: str
@@ -113,13 +114,13 @@ class Examined:
 
 
 class KeyExaminer:
-    """Reads all that an audit needs of keys, within KMS's quotas.
+    """Reads the facts about keys that an audit needs, within KMS's quotas.
 
     Args:
-        kms: Makes the requests.
+        kms: Sends the requests.
 
     Raises from every method:
-        KeyUnavailableError: There is no such key, or KMS refused.
+        KeyUnavailableError: The key does not exist, or KMS refused the request.
         StorageError: KMS could not be reached.
     """
 
@@ -131,21 +132,21 @@ class KeyExaminer:
         self._grant_lists = Pace(_GRANT_LISTS_PER_SECOND)
 
     def arns(self, region_arn: str) -> Iterator[str]:
-        """Yield the ARNs of all keys of a Region: the account's own, and those shared through RAM.
+        """Yield the ARNs of all keys of a Region: the account's own keys, and keys shared by RAM.
 
         Args:
-            region_arn: The ARN of anything in KMS of that Region; only its Region counts.
+            region_arn: The ARN of any KMS resource in that Region; only its Region is used.
         """
         owners = ["SELF", "OTHER_ACCOUNTS_VIA_RAM"]
         found = self._kms.pages("list_keys", region_arn, "Keys", ResourceOwners=owners)
         yield from (str(entry["KeyArn"]) for entry in found)
 
     def metadata(self, key: str) -> Any:
-        """Return the metadata of a key as KMS describes it."""
+        """Return the metadata of a key, from DescribeKey."""
         return self._reader.metadata(key)
 
     def examine(self, key: str) -> Examined | None:
-        """Return what KMS shows of a key; None of a key that AWS manages."""
+        """Return the facts about a key, or None for a key that AWS manages."""
         metadata = self._reader.metadata(key)
         if metadata.get("KeyManager") == "AWS":
             return None
@@ -167,7 +168,7 @@ class KeyExaminer:
         )
 
     def _rotates(self, arn: str, metadata: Any) -> bool | Unseen | None:
-        """Return whether KMS rotates a key; None where KMS can never rotate one of its kind."""
+        """Return whether KMS rotates a key; None if the key's kind or state excludes rotation."""
         kind = (metadata.get("KeySpec"), metadata.get("Origin"))
         if kind != ("SYMMETRIC_DEFAULT", "AWS_KMS") or metadata.get("KeyState") not in _USABLE:
             return None
@@ -197,15 +198,15 @@ class KeyExaminer:
         )
 
 
-# KMS reports no rotation of a key in another state than these.
+# KMS reports the rotation status only for keys in these states.
 _USABLE = ("Enabled", "Disabled")
 
 
 def _shown(action: str, read: Callable[[], T]) -> T | Unseen:
-    """Return what KMS shows, or `Unseen` where it refuses or does not know the operation.
+    """Return the result of a read, or `Unseen` if KMS refuses or does not know the operation.
 
     Raises:
-        KeyUnavailableError: The key is gone.
+        KeyUnavailableError: The key no longer exists.
     """
     try:
         return read()

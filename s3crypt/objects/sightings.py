@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How one object is encrypted, as far as that can be seen without opening it. Unwraps no key.
+"""Reports how one object is encrypted, as far as is visible without decryption. Unwraps no key.
 
-A GET of the first bytes shows all that a HEAD does, and the header of a client-side object. Where
-S3 refuses the GET, a HEAD shows the rest. What a refusal hides is unknown, and `hidden` says why.
-Nothing here judges.
+A GET of the first bytes shows everything that a HEAD shows, and also the header of a client-side
+object. If S3 refuses the GET, a HEAD shows the server-side encryption and the metadata. Facts that
+a refusal hides are unknown, and `hidden` has the reason. This module does not judge the encryption.
 """
 
 import json
@@ -27,12 +27,12 @@ from .checks import classify
 from .opened import Neighbour
 
 Layer: TypeAlias = Literal["none", "message", "s3ec", "unknown"]
-"""The client-side format of an object: none, an Encryption SDK message, the S3 Encryption
-Client's, or one that was not seen."""
+"""The client-side format of an object: no client-side encryption, an Encryption SDK message, the
+format of the S3 Encryption Client, or unknown because it was not seen."""
 
 UNSEEN = "unknown"
 
-# The header of a message with several keys; a longer one takes another request.
+# Enough for the header of a message with several keys; a longer header costs a second request.
 _FIRST_LENGTH = 4 * 2**10
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _FAILED = "S3 failed"
@@ -41,21 +41,22 @@ _KMS_CONTEXT_KEY = "kms_cmk_id"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """What was seen of one object.
+    """The visible facts about the encryption of one object.
 
     Attributes:
-        server_mode: The server-side mode that S3 reports; None for no encryption; `unknown`.
-        kms_key: The KMS key of the server-side mode; None where there is none, or it is unknown.
-        opens: Whether one of the given customer keys opens an SSE-C object; None if none was given.
+        server_mode: The server-side mode that S3 reports; None without encryption; `unknown` if no
+            reply shows it.
+        kms_key: The KMS key of the server-side mode; None if there is no KMS key or it is unknown.
+        opens: Whether a given customer key fits an SSE-C object; None if no key was given or tried.
         layer: The client-side format.
-        is_claimed: Whether the client-side facts are from metadata, which any writer chooses.
-        commits: Whether the client-side format has key commitment; None if unknown, as below.
-        signed: Whether it is signed.
-        keys: The keys that wrapped the data key, as the command line writes them.
-        is_bound: Whether the encryption context has a name.
-        bound_name: That name.
-        hidden: Why something is unknown, in a clause; empty if all was seen.
-        denied: The IAM actions without which it stays unknown.
+        is_claimed: Whether the client-side facts come from metadata, which any writer chooses.
+        commits: Whether the client-side format has key commitment; None if unknown.
+        signed: Whether the message is signed; None if unknown.
+        keys: The keys that wrapped the data key, in the form of the command line; None if unknown.
+        is_bound: Whether the encryption context contains the object's name; None if unknown.
+        bound_name: The name in the encryption context, or None.
+        hidden: Why facts are unknown, in a clause; empty if everything was seen.
+        denied: The missing IAM actions that would show the hidden facts.
     """
 
     server_mode: str | None = UNSEEN
@@ -73,18 +74,18 @@ class Sighting:
 
     @property
     def is_settled(self) -> bool:
-        """Whether another look would show the same: nothing was refused, and no request failed."""
+        """Whether the result is final: no permission was missing, and no request failed."""
         return not self.denied and not self.hidden.startswith(_FAILED)
 
     def dump(self) -> str:
-        """Return the sighting as one line of JSON, without the fields that have their defaults."""
+        """Return the sighting as one line of JSON, without fields that have their default value."""
         said = {each.name: getattr(self, each.name) for each in fields(self)}
         defaults = {each.name: each.default for each in fields(self)}
         return json.dumps({name: value for name, value in said.items() if value != defaults[name]})
 
     @classmethod
     def load(cls, text: str) -> Self | None:
-        """Return the sighting that `dump` wrote; None of what another version of s3crypt wrote."""
+        """Return the sighting that `dump` wrote, or None if the text has another format."""
         try:
             said = json.loads(text).items()
             values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said}
@@ -95,14 +96,14 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An object to be looked at.
+    """An object to be examined.
 
     Attributes:
         location: The object.
-        version_id: The version; None for the current one.
-        etag: Its ETag, if known.
-        neighbour: What a listing says of its instruction file, if known.
-        is_archived: Whether its bytes cannot be fetched.
+        version_id: The id of the version; None for the current version.
+        etag: The object's ETag, or an empty string if unknown.
+        neighbour: The listing's facts about the object's instruction file; None if unknown.
+        is_archived: Whether the object is archived, so that its bytes cannot be fetched.
     """
 
     location: Location
@@ -118,10 +119,10 @@ class Candidate:
 
 
 def candidates(objects: Objects, location: Location) -> Iterator[Candidate]:
-    """Yield the current objects below a prefix, as a listing has them.
+    """Yield the current objects below a prefix, from a listing.
 
     Raises:
-        StorageError: S3 refused to list them, or failed.
+        StorageError: S3 refused the listing, or failed.
     """
     for listed, neighbour in objects.list_with_neighbours(location):
         at = Location.parse(listed.uri)
@@ -140,16 +141,16 @@ def sight(
     customer_keys: Sequence[SSEC] = (),
     by_head: bool = False,
 ) -> Sighting | None:
-    """Return what can be seen of an object; None where it is gone, or is a delete marker.
+    """Return the visible facts about an object; None if it is gone or is a delete marker.
 
     Args:
-        objects: The engine.
+        objects: The object engine.
         candidate: The object.
-        customer_keys: Tried one after the other on an SSE-C object.
-        by_head: Ask by HEAD alone: no byte of the object is fetched.
+        customer_keys: The keys to try on an SSE-C object, one after the other.
+        by_head: Use only HEAD requests, which fetch no byte of the object.
 
     Raises:
-        S3CryptError: The refusal would meet every object, such as credentials that expired.
+        S3CryptError: A failure that would affect every object, such as expired credentials.
     """
     try:
         if not by_head and not candidate.is_archived:
@@ -168,7 +169,7 @@ def sight(
 
 
 def _by_get(objects: Objects, candidate: Candidate, key: Mapping[str, object]) -> Sighting | None:
-    """Return what the first bytes show; None where S3 refuses to send them."""
+    """Return the facts from a GET of the first bytes, or None if S3 refuses the GET."""
     at, arguments = candidate.location, {**candidate.version, **key}
     try:
         stream = ObjectStream.open(objects.client, at, arguments, first=_FIRST_LENGTH)
@@ -182,7 +183,7 @@ def _by_get(objects: Objects, candidate: Candidate, key: Mapping[str, object]) -
 
 
 def _of_body(objects: Objects, candidate: Candidate, stream: ObjectStream) -> dict[str, Any]:
-    """Return what an open object's metadata and first bytes say of its client-side encryption."""
+    """Return the client-side facts in an open object's metadata and first bytes."""
     metadata = entries.of_reply(stream.reply)
     if formats.is_instruction_file(metadata, stream):
         return {"layer": "none"}
@@ -199,7 +200,8 @@ def _of_body(objects: Objects, candidate: Candidate, stream: ObjectStream) -> di
     try:
         objects.refuse_headless_ciphertext(candidate.location, stream, candidate.neighbour)
     except FormatError:
-        # Of format V1 or V2: an object of V3 has marks of its own.
+        # The instruction file belongs to format V1 or V2, because objects in V3 have their own
+        # metadata marks.
         return _of_s3ec({})
     return {"layer": "none"}
 
@@ -221,7 +223,7 @@ def _by_head(
 def _under_customer_key(
     objects: Objects, candidate: Candidate, customer_keys: Sequence[SSEC], *, is_enough: bool
 ) -> Sighting:
-    """Return what is seen of an object whose HEAD without a key was refused with 400."""
+    """Return the facts about an object whose HEAD without a customer key was refused with 400."""
     for key in customer_keys:
         arguments = key.read_arguments()
         try:
@@ -239,7 +241,7 @@ def _under_customer_key(
 
 
 def _of_head(reply: Mapping[str, Any], candidate: Candidate, *, is_enough: bool) -> Sighting:
-    """Return what a HEAD shows, with the reason why the first bytes are not known."""
+    """Return the facts in the reply to a HEAD, and the reason why the first bytes are unknown."""
     server = _of_server(reply)
     inside = _of_metadata(entries.of_reply(reply))
     if inside.get("layer") in ("none", "s3ec"):
@@ -274,7 +276,7 @@ def _of_facts(facts: Facts) -> dict[str, Any]:
 
 
 def _of_s3ec(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the envelope of the S3 Encryption Client says; none is kept in the metadata."""
+    """Return the facts in the S3 Encryption Client's envelope; `metadata` may lack an envelope."""
     older = any(metadata.get(name) for name in ("x-amz-key", "x-amz-key-v2", "x-amz-iv"))
     newer = bool(metadata.get("x-amz-d")) and bool(metadata.get("x-amz-i"))
     key = _kms_key(metadata.get("x-amz-matdesc", ""))
@@ -288,7 +290,7 @@ def _of_s3ec(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _kms_key(description: str) -> str | None:
-    """Return the KMS key in a material description; only the first clients wrote one."""
+    """Return the KMS key in a material description, or None; only the oldest clients wrote it."""
     try:
         said = json.loads(description)
     except (ValueError, RecursionError):
@@ -298,7 +300,7 @@ def _kms_key(description: str) -> str | None:
 
 
 def _of_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the metadata alone says of the client-side encryption."""
+    """Return the client-side facts that the metadata alone shows."""
     if s3ec.INSTRUCTION_MARK in metadata:
         return {"layer": "none"}
     if s3ec.marks(metadata):
@@ -312,7 +314,7 @@ def _of_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         envelope = formats.of_metadata(metadata)
     except (FormatError, IntegrityError):
-        # Malformed: it claims no more than that there is a message.
+        # The metadata is malformed. It claims only that the object is a message.
         return claimed
     return {**claimed, "keys": envelope.keys, **_bound(envelope.context)} if envelope else claimed
 
@@ -322,6 +324,6 @@ def _bound(context: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _is_refusal(error: S3CryptError) -> bool:
-    """Return whether S3 refused this request, and may answer another one about the object."""
+    """Return whether S3 refused only this request, and may still answer another for the object."""
     statuses = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN)
     return http_status(error) in statuses and not is_for_all(error)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scratch objects: single requests whose effect is looked at, and the removal of all they made.
+"""Scratch objects: makes single requests to observe their effect, and removes everything they made.
 
-Each request is made once, as it is given: nothing here checks, repeats or works around what the
-service does with it, since that is what is tried.
+Each request is sent once and unchanged. This module does not verify, retry or work around the
+service's behaviour, because that behaviour is being tested.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ _MAKING = frozenset({"complete_multipart_upload", "copy_object", "put_object"})
 
 
 class Scratch:
-    """Objects of one bucket below a prefix that nobody else uses.
+    """The scratch objects in one bucket, below a unique prefix.
 
     Attributes:
-        prefix: Below the prefix that was given; each trial's object has a name of its own.
-        client: Makes the requests.
-        left: What could not be removed at the end of the block.
+        prefix: The unique prefix, below the given one. Each trial's object has a name of its own.
+        client: The client that sends the requests.
+        left: The objects that could not be removed at the end of the block.
     """
 
     left: tuple[Location, ...] = ()
@@ -45,19 +45,19 @@ class Scratch:
         self._has_versions = False
 
     def new(self, ending: str = "") -> str:
-        """Return the name of an object that is not there yet."""
+        """Return an unused object name."""
         self._count += 1
         return f"{self.prefix}{self._count:02}{ending}"
 
     def ask(self, operation: S3Operation, name: str, **arguments: Any) -> Reply:
-        """Make one request about an object, once.
+        """Send one request about an object, without retries.
 
         Raises:
-            S3CryptError: The service refused, or its reply is not whole.
+            S3CryptError: The service refused the request, or its reply is incomplete.
         """
         request = {"Bucket": self._bucket, "Key": name, **arguments}
         if operation in _MAKING:
-            # Before the request: an interrupt may come before its reply.
+            # Recorded before the request, because an interrupt may arrive before the reply.
             self._made[name] = None
         reply = call(self.client, operation, request, f"s3://{self._bucket}/{name}", is_look=True)
         if operation == "create_multipart_upload":
@@ -66,13 +66,13 @@ class Scratch:
         return reply
 
     def read(self, name: str, **arguments: Any) -> tuple[Reply, bytes]:
-        """Return the reply to a GET, and the bytes."""
+        """Return the reply to a GET and the object's bytes."""
         reply = self.ask("get_object", name, **arguments)
         with contextlib.closing(reply["Body"]) as body:
             return reply, body.read()
 
     def delete_many(self, entry: dict[str, str]) -> Reply:
-        """Delete one object by the request for many."""
+        """Delete one object with a DeleteObjects request."""
         request = {"Bucket": self._bucket, "Delete": {"Objects": [entry]}}
         return call(
             self.client,
@@ -89,28 +89,28 @@ class Scratch:
         return [str(each["Key"]) for each in found.get("Contents", ())]
 
     def source(self, name: str) -> dict[str, str]:
-        """Return an object as the source of a copy."""
+        """Return the `CopySource` argument for an object."""
         return {"Bucket": self._bucket, "Key": name}
 
     def remove(self) -> list[Location]:
-        """Remove all that was made, versions and uploads too; return what could not be removed."""
+        """Remove all objects, versions and uploads; return the objects that are left behind."""
         left = [name for upload, name in self._all_uploads() if not self._is_aborted(upload, name)]
         versions = self._versions()
         for name, version in versions or ():
             left += [] if self._is_deleted(name, VersionId=version) else [name]
         if versions is None and self._has_versions:
-            # A delete without a version would only hide them.
+            # A delete without a version id would only hide the objects behind delete markers.
             left += self._made
         else:
             left += [name for name in self._shown() if not self._is_deleted(name)]
         return [Location(self._bucket, name) for name in dict.fromkeys(left)]
 
     def _all_uploads(self) -> list[tuple[str, str]]:
-        """Return the uploads that are known, and those whose replies an interrupt kept away."""
+        """Return the known uploads, and the listed ones whose replies were lost to an interrupt."""
         known = dict(self._uploads)
         request = {"Bucket": self._bucket, "Prefix": self.prefix}
         subject = f"s3://{self._bucket}/{self.prefix}"
-        # Services without such a list, and callers without the permission.
+        # The service may not support this listing, or the caller may lack the permission.
         with contextlib.suppress(S3CryptError):
             for page in pages(self.client, "list_multipart_uploads", request, subject):
                 known |= {
@@ -123,7 +123,7 @@ class Scratch:
         try:
             call(self.client, "abort_multipart_upload", request, f"s3://{self._bucket}/{name}")
         except S3CryptError as error:
-            # A completed one is gone.
+            # A completed upload no longer exists, so 404 counts as success.
             return http_status(error) == HTTPStatus.NOT_FOUND
         return True
 
@@ -136,7 +136,7 @@ class Scratch:
         return True
 
     def _versions(self) -> list[tuple[str, str]] | None:
-        """Return all versions below the prefix; None if they are not listed."""
+        """Return all versions below the prefix, or None if they cannot be listed."""
         request = {"Bucket": self._bucket, "Prefix": self.prefix}
         subject = f"s3://{self._bucket}/{self.prefix}"
         try:
@@ -146,11 +146,11 @@ class Scratch:
                 for each in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
             ]
         except S3CryptError:
-            # Services without versions, and callers without the permission to list them.
+            # The service may not support versions, or the caller may lack the permission.
             return None
 
     def _shown(self) -> list[str]:
-        """Return the objects that a listing shows; the names that were used if it is refused."""
+        """Return the listed names, or all names that were used if the listing is refused."""
         try:
             return self.names()
         except S3CryptError:
@@ -159,7 +159,7 @@ class Scratch:
 
 @contextmanager
 def scratch(client: "S3Client", bucket: str, below: str) -> Iterator[Scratch]:
-    """Have scratch objects within a block; all of them are removed at its end, however it ends."""
+    """Provide scratch objects for a block; they are removed at its end, even after an error."""
     made = Scratch(client, bucket, below)
     try:
         yield made
