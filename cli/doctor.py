@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt doctor`: why a put, get or rotate fails here, and the next command."""
+"""`s3crypt doctor`: reports why a put, get or rotate fails here, and the next command."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -94,9 +94,9 @@ def doctor(settings: Settings, *, uri: str | None, options: ModeOptions, purpose
 
 
 def _without_option(settings: Settings, each: "Diagnosis") -> "Diagnosis":
-    """Return a diagnosis whose next step changes --endpoint-url where the command line has one.
+    """Return a diagnosis whose next step changes --endpoint-url if the command line has the option.
 
-    The option precedes the variables of the shell, which the library would have changed.
+    The option takes precedence over the environment variables that the library's advice changes.
     """
     what, _, rest = each.next.partition(" AWS_ENDPOINT_URL")
     if not settings.endpoint_url or is_from_environment("endpoint_url"):
@@ -109,7 +109,7 @@ def _without_option(settings: Settings, each: "Diagnosis") -> "Diagnosis":
 
 
 def _show_server(settings: Settings, examiner: "Doctor", uri: str | None) -> None:
-    """Print what the service keeps."""
+    """Run the trials of the service, and print their results."""
     if uri is None:
         raise ConfigError("--server needs a bucket to write to.", hint="s3crypt doctor s3://BUCKET")
     if not settings.silent:
@@ -122,7 +122,7 @@ def _show_server(settings: Settings, examiner: "Doctor", uri: str | None) -> Non
 
 
 def _shown(settings: Settings, found: "Iterable[Diagnosis]") -> "list[Diagnosis]":
-    """Print each diagnosis as it comes; return all."""
+    """Print each diagnosis as it is made, and return all of them."""
     kept = []
     for each in found:
         kept.append(each)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt who`: who opened an object, used a key, or what a principal did."""
+"""`s3crypt who`: shows the accesses to an object, with a key or by a principal, from CloudTrail."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,7 +39,7 @@ _COLUMNS = (
     "time", "principal", "issuer", "address", "actions", "bucket", "object", "keys", "outcome",
     "error", "level", "joined", "event_ids",
 )  # fmt: skip
-# Rows whose columns are aligned with each other; further ones follow as a table of their own.
+# The number of rows per table. Columns are aligned within a table; further rows start a new table.
 _ROWS = 1000
 # https://owasp.org/www-community/attacks/CSV_Injection
 _OF_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -116,7 +116,7 @@ def _question(uri: str | None, given: Mapping[str, Any]) -> "Question":
 
 
 def _moment(text: str | None, name: str, of_day: time) -> datetime | None:
-    """Return the time of an option, UTC unless it says otherwise; a day has a first and a last."""
+    """Return the time of an option, by default in UTC; a bare date gets the time `of_day`."""
     if text is None:
         return None
     try:
@@ -131,7 +131,7 @@ def _moment(text: str | None, name: str, of_day: time) -> datetime | None:
 
 
 def _print_table(search: "Search", settings: Settings) -> None:
-    """Print what is found as aligned columns, a thousand rows at a time."""
+    """Print the accesses as tables of aligned columns, a thousand rows at a time."""
     rows = iter(search)
     while some := sorted(islice(rows, _ROWS), key=lambda access: access.time):
         print_table(_HEADERS, [_cells(access) for access in some], folded=True)
@@ -186,7 +186,7 @@ def _where(access: "Access") -> str:
 
 
 def _print_csv(search: "Search", settings: Settings) -> None:
-    """Print rows of comma-separated values as they are found; the rest goes to stderr."""
+    """Print the accesses as CSV rows as they are found; remarks, limits and gaps go to stderr."""
     print_csv(_COLUMNS)
     for access in search:
         fields = _fields(access)
@@ -201,13 +201,14 @@ def _csv_cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = " ".join(value) if isinstance(value, list) else "" if value is None else str(value)
-    # Text comes from others: spreadsheets take it for a formula, and stdout no half characters.
+    # The text is not ours. A spreadsheet would evaluate it as a formula (quoted below), and stdout
+    # cannot encode lone surrogates (escaped here).
     text = text.encode(errors="backslashreplace").decode()
     return f"'{text}" if text.startswith(_OF_FORMULAS) else text
 
 
 def _print_jsonl(search: "Search", _settings: Settings) -> None:
-    """Print one JSON object a line as they are found: accesses, then what is not known."""
+    """Print one JSON object per line: accesses as they are found, then limits, gaps and counts."""
     for access in search:
         print_json(_fields(access))
     for line in search.limits:
@@ -267,7 +268,7 @@ def _print_gaps(search: "Search", show: Callable[[str], None]) -> None:
 
 
 def _hint(gap: "Gap") -> str | None:
-    """Return what to do about a gap, in the options of this command."""
+    """Return a gap's hint, worded with the options of this command."""
     return gap.worded(partial(words_for, command=who))
 
 
