@@ -31,7 +31,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from .aws import policy_of
+from .aws import RetryPolicy, policy_of
 from .aws_errors import (
     REDIRECTED_NOWHERE,
     THROTTLES,
@@ -269,20 +269,13 @@ def attempt(client: BaseClient, operation: Operation, arguments: Mapping[str, An
         if _is_the_object(operation, error.response):
             raise _not_implemented(operation, error.response) from error
         raise
-    except InvalidRegionError as error:
-        # Of a bucket's Region in the reply's headers, to which botocore is redirected.
-        raise BrokenReplyError(error) from error
-    except (BotoCoreError, S3CryptError):
+    except S3CryptError:
         raise
-    except (*_UNPARSED, HTTPError, OSError) as error:
-        if _is_redirected_without_end(error):
-            raise _redirected_nowhere(operation) from error
-        if isinstance(error, OSError) and error.filename:
-            # No connection has a file: it is one that credentials come from.
-            raise_settings(error)
-        # The body of a refusal, too, is read here where the operation streams its body.
-        policy.was_answered = True
-        raise BrokenReplyError(error) from error
+    except (BotoCoreError, *_UNPARSED, HTTPError, OSError) as error:
+        failure = _failure_of(error, operation, policy)
+        if failure is error:
+            raise
+        raise failure from error
     policy.was_answered = True
     if _is_the_object(operation, reply):
         raise _not_implemented(operation, reply)
@@ -301,16 +294,33 @@ def _is_the_object(operation: Operation, reply: Reply) -> bool:
     return operation == "get_object_tagging" and "etag" in headers
 
 
+def _failure_of(error: Exception, operation: Operation, policy: RetryPolicy) -> Exception:
+    """Return the error of botocore's that stands for what ended an attempt."""
+    if _is_redirected_without_end(error):
+        policy.was_answered = True
+        return _redirected_nowhere(operation)
+    if isinstance(error, InvalidRegionError):
+        # The reply's headers name the bucket's Region, to which botocore follows a redirect.
+        return BrokenReplyError(error)
+    if isinstance(error, BotoCoreError):
+        return error
+    if isinstance(error, OSError) and error.filename:
+        # No connection has a file: credentials were read from this one.
+        raise_settings(error)
+    # botocore reads the body of a refusal here, even where the operation streams its body.
+    policy.was_answered = True
+    return BrokenReplyError(error)
+
+
 def _is_redirected_without_end(error: Exception) -> bool:
     """Return whether botocore asked for a bucket's Region until Python's stack ended.
 
     botocore answers a redirect by HeadBucket, whose reply is to name the Region. If that request is
     redirected too and no reply names a Region, botocore sends it again from within its own answer.
     """
-    if not isinstance(error, RecursionError):
-        return False
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code.co_name == "get_bucket_region" for frame, _ in frames)
+    asking = (frame for frame, _ in frames if frame.f_code.co_name == "get_bucket_region")
+    return len(tuple(asking)) > 1
 
 
 def _redirected_nowhere(operation: Operation) -> ClientError:

@@ -63,7 +63,7 @@ def verdicts(findings: Sequence[Finding], number: int) -> dict[str, int]:
 
 
 def carry_out(text: str, file: Path, key_file: str = "") -> None:
-    """Execute the lines of a fix as they are printed, with FILE and FOLDER filled in."""
+    """Execute the lines of a fix as they are printed, with FILE, COPY and FOLDER filled in."""
     for line in text.splitlines():
         if line.startswith("#"):
             continue
@@ -75,7 +75,7 @@ def carry_out(text: str, file: Path, key_file: str = "") -> None:
                 word.replace("=FILE", f"={key_file}").replace("FOLDER", f"{file}.d")
                 for word in shlex.split(part)
             ]
-            words = [str(file) if word == "FILE" else word for word in words]
+            words = [str(file) if word == "COPY" else word for word in words]
             assert words[0] == "s3crypt"
             assert run([*words[1:], "--quiet"]) == 0, part
 

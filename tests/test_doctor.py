@@ -686,7 +686,7 @@ def test_credentials_of_other_servers_are_not_sent_to_aws(
     """Where the endpoint of S3 alone is another provider's, STS and KMS are not asked."""
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     for service in ("", "_STS", "_KMS", "_IAM"):
-        monkeypatch.delenv(f"AWS_ENDPOINT_URL{service}")
+        monkeypatch.delenv(f"AWS_ENDPOINT_URL{service}", raising=False)
     assert "AWS_ENDPOINT_URL_S3" in os.environ
     found = diagnose(f"s3://{bucket}/a")
     assert told(found, "identity").outcome is Outcome.SKIPPED

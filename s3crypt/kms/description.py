@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from s3crypt.errors import ConfigError, KeyUnavailableError
 
-from .service import KMS
+from .service import KMS, MAX_KEYS
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class KeyReader:
         managed = {key for key, names in aliases.items() if any(map(is_aws_alias, names))}
         mine = [
             (entry["KeyArn"], entry["KeyId"], aliases.get(entry["KeyId"], set()))
-            for entry in self._kms.pages("list_keys", "the KMS keys", "Keys")
+            for entry in self._kms.pages("list_keys", "the KMS keys", "Keys", Limit=MAX_KEYS)
             if entry["KeyId"] not in managed
         ]
         pool = ThreadPoolExecutor(8, thread_name_prefix="s3crypt-kms")
@@ -120,7 +120,7 @@ class KeyReader:
         """
         aliases = self._kms.pages("list_aliases", "the KMS aliases", "Aliases")
         named = {alias.get("TargetKeyId") for alias in aliases}
-        for entry in self._kms.pages("list_keys", "the KMS keys", "Keys"):
+        for entry in self._kms.pages("list_keys", "the KMS keys", "Keys", Limit=MAX_KEYS):
             if entry["KeyId"] not in named:
                 metadata = self._described_if_possible(entry["KeyArn"]) or {}
                 is_one = metadata.get("Description") == description

@@ -16,7 +16,7 @@ from s3crypt.unseen import Unseen
 
 from .description import KeyReader, replica_of
 from .policies import KeyPolicies
-from .service import KMS
+from .service import KMS, MAX_KEYS
 
 T = TypeVar("T")
 
@@ -138,7 +138,9 @@ class KeyExaminer:
             region_arn: The ARN of any KMS resource in that Region; only its Region is used.
         """
         owners = ["SELF", "OTHER_ACCOUNTS_VIA_RAM"]
-        found = self._kms.pages("list_keys", region_arn, "Keys", ResourceOwners=owners)
+        found = self._kms.pages(
+            "list_keys", region_arn, "Keys", ResourceOwners=owners, Limit=MAX_KEYS
+        )
         yield from (str(entry["KeyArn"]) for entry in found)
 
     def metadata(self, key: str) -> Any:
