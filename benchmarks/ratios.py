@@ -579,6 +579,35 @@ def _decisions(bench: Bench) -> Samples:
     return _share([({"CPU": each["ours"]}, {"CPU": each["allowed"]}) for each in rounds], "CPU")
 
 
+# --- audits --------------------------------------------------------------------------------------
+
+
+def _audits(bench: Bench, what: str) -> list[dict[str, float]]:
+    command: list[str | Path] = [sys.executable, _HERE / "audits.py", what]
+    command += ["--rounds", str(bench.rounds), *["--tiny"] * bench.tiny]
+    rounds: list[dict[str, float]] = json.loads(workload.output(command, workload.environment()))
+    return rounds
+
+
+def _inventory(bench: Bench) -> Samples:
+    rounds = bench.once("inventory", lambda: _audits(bench, "inventory"))
+    return _share([({"seconds": each["ours"]}, {"seconds": each["bare"]}) for each in rounds])
+
+
+def _inventory_memory(bench: Bench) -> Samples:
+    rounds = bench.once("inventory", lambda: _audits(bench, "inventory"))
+    last = rounds[-1]
+    return Samples(
+        [each["peak_all"] / each["peak_few"] for each in rounds],
+        remark=f"{last['peak_few']:.0f} and {last['peak_all']:.0f} MiB",
+    )
+
+
+def _heads(bench: Bench) -> Samples:
+    rounds = _audits(bench, "heads")
+    return _share([({"seconds": each["one_by_one"]}, {"seconds": each["ours"]}) for each in rounds])
+
+
 # --- trails ------------------------------------------------------------------------------------
 
 
