@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy of a bucket: it only denies. What roles may do is allowed by their own policies.
+"""The policy of a bucket. It only denies requests; the policies of the roles allow them.
 
-A statement that looks at the encryption of a put spares AWS's own services, which deliver logs and
-inventories and send a header of their own, or none. Replication is spared because it asks for
-`s3:ReplicateObject` and `s3:GetObjectVersionForReplication`, which no statement names but those
-about TLS. It lists the bucket too: statements about listing except the roles of replication.
+A statement about the encryption of a put does not apply to AWS's own services: they deliver logs
+and inventories with a header of their own, or without a header. Nor does it apply to replication,
+whose actions are `s3:ReplicateObject` and `s3:GetObjectVersionForReplication`: only the statements
+about TLS cover these actions. Replication also lists the bucket, so the statements about listing
+except the roles of replication.
 
 Condition keys: https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html
 """
@@ -19,7 +20,7 @@ _MODE = "s3:x-amz-server-side-encryption"
 _KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
 _CUSTOMER_KEY = "s3:x-amz-server-side-encryption-customer-algorithm"
 _HEADERS = {"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws:kms:dsse"}
-# What reads, writes, lists and deletes objects. Actions of replication are none of them.
+# The actions that read, write, list and delete objects, without the actions of replication.
 _OF_OBJECTS = (
     "s3:GetObject",
     "s3:GetObjectVersion",
@@ -35,7 +36,7 @@ _ANNOTATING = (
     "s3:DeleteObjectAnnotation",
     "s3:DeleteObjectVersionAnnotation",
 )
-# IfExists, because the key is absent from anonymous requests: they are denied too.
+# IfExists: anonymous requests do not have the key, and must be denied too.
 _NO_SERVICE = when("BoolIfExists", "aws:PrincipalIsAWSService", "false")
 
 
@@ -43,7 +44,7 @@ def bucket_policy(scope: Scope) -> Document:
     """Return the policy of the bucket.
 
     Raises:
-        ConfigError: It is longer than AWS takes.
+        ConfigError: The policy is longer than AWS accepts.
     """
     document = Document(
         (
@@ -81,7 +82,8 @@ def _encryption(scope: Scope) -> Iterator[Statement]:
     header = _HEADERS.get(scope.mode)
     if header is None:
         return
-    # A negated operator holds where the header is absent: lenient is to demand its presence first.
+    # A negated operator holds if the header is absent. A scope that is not strict must not deny
+    # such a put, so its statement also requires that the header is present.
     lenient = () if scope.strict else (when("Null", _MODE, "false"),)
     wrong = when("StringNotEquals", _MODE, header)
     yield deny(
@@ -100,7 +102,7 @@ def _keys(scope: Scope, objects: tuple[str, ...]) -> Iterator[Statement]:
         principals=EVERYONE,
     )  # fmt: skip
     if not scope.strict:
-        # With a mode and without a key S3 takes the key that AWS manages, not the bucket's.
+        # For a put with a mode and no key, S3 uses the AWS managed key, not the bucket's.
         yield deny(
             "DenyUnnamedKey",
             ("s3:PutObject",),
@@ -126,7 +128,7 @@ def _duties(scope: Scope) -> Iterator[Statement]:
             scope.all_objects,
             (Role.ROTATOR,),
         ),
-        # s3crypt keeps no key in annotations; whoever may replace an object may annotate it.
+        # s3crypt stores no key in annotations. A role that may replace an object may annotate it.
         ("OnlyWritersAnnotate", _ANNOTATING, scope.all_objects, (Role.WRITER, Role.ROTATOR)),
     ):
         others = when("ArnNotLike", "aws:PrincipalArn", *scope.arns_of(*roles))
@@ -161,9 +163,10 @@ def _environment(scope: Scope) -> Iterator[Statement]:
 
 
 def _no_replication(scope: Scope) -> tuple[Condition, ...]:
-    """Return the condition that excepts the roles of replication, which S3 alone assumes.
+    """Return the condition that excepts the roles of replication, which only S3 assumes.
 
-    They list the bucket: https://docs.aws.amazon.com/AmazonS3/latest/userguide/setting-repl-config-perm-overview.html
+    These roles list the bucket:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/setting-repl-config-perm-overview.html
     """
     arns = scope.replication_roles
     return (when("ArnNotLike", "aws:PrincipalArn", *arns),) if arns else ()

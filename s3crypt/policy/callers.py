@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who makes a request: the condition keys that follow from it, and the principals that name it.
+"""The caller of a request: the condition keys that it implies, and the principals that name it.
 
 Principals: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
 """
@@ -27,12 +27,12 @@ _TYPES: Mapping[CallerKind, str] = {"role": "AssumedRole", "user": "User", "root
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request.
+    """The caller of a request.
 
     Attributes:
         arn: The ARN of the role (not of its session), of the user or of the root user; the name of
-            a service, such as `logging.s3.amazonaws.com`; None of an anonymous caller.
-        account: The caller's account, of 12 digits; None of services and anonymous callers.
+            a service, such as `logging.s3.amazonaws.com`; None for an anonymous caller.
+        account: The caller's account, 12 digits; None for services and anonymous callers.
         tags: The tags of the role or user, and of the session.
     """
 
@@ -65,8 +65,9 @@ class Naming:
     """Whether a statement's principals name a caller.
 
     Attributes:
-        itself: By its own name, or as one of everyone.
-        account: By its account. An Allow then leaves it to the account's policies to allow.
+        itself: Whether a principal is the caller's own name, or stands for everyone.
+        account: Whether a principal is the caller's account. For an Allow, the policies of the
+            account must then allow the request too.
     """
 
     itself: Truth
@@ -87,7 +88,7 @@ def derived_keys(caller: Caller) -> dict[str, Value]:
             "aws:username": ABSENT,
         }
     if caller.kind == "service":
-        # The ARN and the account of a service are AWS's own affair: they stay unspecified.
+        # AWS does not document the ARN and the account of a service: they stay unspecified.
         return {
             "aws:principalisawsservice": "true",
             "aws:principalservicename": str(caller.arn),
@@ -106,7 +107,7 @@ def derived_keys(caller: Caller) -> dict[str, Value]:
 
 
 def principal_fault(principal: Principal) -> NotUnderstood | None:
-    """Return what is not understood about a principal, whoever calls; None if it is understood."""
+    """Return why a principal is not understood for any caller, or None if it is understood."""
     kind, value = principal.type, principal.value
     is_understood = (
         value == _EVERYONE

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Statements that are compiled once and matched against many requests.
 
-This module knows where a document is attached, and not in which order documents decide.
+This module handles the place where a document is attached. The order in which documents decide is
+in `evaluation`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +18,14 @@ from .truth import NotUnderstood, Truth, conjunction, disjunction, negation
 
 _VERSIONS = frozenset({None, "2008-10-17", "2012-10-17"})
 _WITH_VARIABLES = "2012-10-17"
-# Statements are remembered for so many actions.
+# The number of actions whose matching statements are cached.
 _REMEMBERED = 1024
 
 _Names: TypeAlias = Callable[[Caller], Naming]
 
 
 class Place(Enum):
-    """Where a document is attached, which decides the elements that its statements need."""
+    """The place where a document is attached. It determines which elements a statement needs."""
 
     IDENTITY = "identity policy"
     BUCKET = "bucket policy"
@@ -38,7 +39,7 @@ class Match:
 
     Attributes:
         statement: The document and the statement's Sid or number.
-        naming: Whether it applies, by how it names the caller.
+        naming: Whether the statement applies, for each way to name the caller.
     """
 
     statement: str
@@ -47,7 +48,7 @@ class Match:
 
     @property
     def applies(self) -> Truth:
-        """Whether it applies, to the caller itself or by its account."""
+        """Whether the statement applies, by the caller's own name or by its account."""
         return disjunction((self.naming.itself, self.naming.account))
 
 
@@ -90,12 +91,12 @@ class _Compiled:
 
 
 class CompiledDocument:
-    """A document, ready to be matched against requests.
+    """A document that is compiled to be matched against requests.
 
     Args:
         document: The document.
-        place: Where it is attached.
-        label: What its statements are called by; by default as the place.
+        place: The place where the document is attached.
+        label: The prefix of the names of its statements; by default the name of the place.
     """
 
     __slots__ = ("_by_action", "_statements")
@@ -110,7 +111,7 @@ class CompiledDocument:
     def matching(
         self, caller: Caller, action: str, resource: str, values: Values
     ) -> Iterator[Match]:
-        """Yield the statements that apply to a request, or that may."""
+        """Yield the statements that apply, or may apply, to a request."""
         for each in self._about(action):
             found = each.match(caller, resource, values)
             if found:
@@ -128,9 +129,9 @@ class CompiledDocument:
 
 
 def faults(document: Document, place: Place) -> dict[str, str]:
-    """Return what is not understood in a document whatever the request: Sid or number -> what.
+    """Return the faults of a document that no request resolves: Sid or number -> description.
 
-    Condition keys that are not known are among it: a request that names such a key is decided.
+    An unknown condition key is such a fault too, although a request that names the key is decided.
     """
     found: dict[str, str] = {}
     for name, statement in document.named():
@@ -159,7 +160,7 @@ def _faults(statement: Statement, version: str | None, place: Place) -> Iterator
 
 
 def _fault(statement: Statement, version: str | None, place: Place) -> NotUnderstood | None:
-    # What makes all of a statement unclear, whatever its other elements say.
+    # A fault that leaves the whole statement unclear, regardless of its other elements.
     names = statement.principals is not None or statement.not_principals is not None
     listed = (statement.actions, statement.not_actions, statement.resources)
     more = (statement.not_resources, statement.principals, statement.not_principals)
@@ -237,8 +238,8 @@ def _resources(statement: Statement, *, variables: bool) -> Matches:
 
 
 def _matches_arn(texts: Sequence[str], *, variables: bool, without: Truth) -> Matches:
-    # AWS recommends wildcards within the parts of an ARN, and says that one at the end of a part
-    # can reach beyond it; whether it does is not clear but for the last one of a text.
+    # AWS recommends wildcards within the parts of an ARN, and says that a wildcard at a part's end
+    # can match beyond that part. Whether it does is clear only for the last part of an ARN.
     def compiled(some: Sequence[str], style: Style) -> Matches:
         return compile_texts(
             some, style, variables=variables, unspecified=unspecified, valueless=without

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a condition of a policy holds for a request: operators, and what is known of the keys.
+"""Conditions of policies, tested against requests: the operators, and the known condition keys.
 
-An operator, a value or a condition key that is not in the tables here is not understood; nothing
-about it is guessed.
+An operator, a value or a condition key that is not in the tables here is not understood. This
+module never guesses its meaning.
 
 Operators: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 Several values: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
@@ -26,7 +26,7 @@ from .truth import NotUnderstood, Truth, conjunction, disjunction, negation
 Test: TypeAlias = Callable[[Values], Truth]
 """Whether a condition holds for a request with these condition keys."""
 
-# Keys that a request has only where it says so: it does not have them if they are not specified.
+# Keys that depend on the request's own content: a key that is not specified is absent.
 _OPTIONAL = frozenset(
     {
         "aws:calledvia",
@@ -93,8 +93,8 @@ _OPTIONAL_PREFIXES = (
     "kms:encryptioncontext:",
     "s3:requestobjecttag/",
 )
-# Keys that every request has, or whose presence depends on what only AWS knows: what they are is
-# not known if they are not specified.
+# Keys that every request has, or whose presence depends on facts that only AWS knows. The value of
+# such a key is unknown if it is not specified.
 _UNSPECIFIED = frozenset(
     {
         "aws:currenttime",
@@ -140,7 +140,7 @@ _UNSPECIFIED = frozenset(
         "s3:x-amz-content-sha256",
     }
 )
-# Tags that the bucket, key or object has: the same is true of them.
+# Tags of the bucket, key or object: their values are unknown too if they are not specified.
 _UNSPECIFIED_PREFIXES = ("aws:resourcetag/", "s3:existingobjecttag/")
 _OPERATOR = re.compile(r"(ForAllValues:|ForAnyValue:)?([A-Za-z]+?)(IfExists)?")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
@@ -148,7 +148,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _EPOCH = re.compile(r"[0-9]{9,11}")
 _TIME = r"T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})"
 _DATE = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({_TIME})?")
-# Of an ARN, at least.
+# An ARN has at least this many colons.
 _COLONS = 5
 _SWITCH = {"true": True, "false": False}
 
@@ -156,7 +156,8 @@ _SWITCH = {"true": True, "false": False}
 def unspecified(key: str) -> Value:
     """Return the value of a key, in lower case, that a request does not specify.
 
-    It is absent if the key is one that a request has only on demand, and otherwise not understood.
+    The value is `ABSENT` for a key that depends on the request's own content, and otherwise not
+    understood.
     """
     if key in _OPTIONAL or key.startswith(_OPTIONAL_PREFIXES):
         return ABSENT
@@ -177,14 +178,14 @@ def _is_unspecified(key: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Operator:
-    """What an operator compares, and the answer where the request does not have the key."""
+    """An operator: its comparison, and whether it is negated and thus holds for an absent key."""
 
     matches: Callable[[Sequence[str], bool, bool], Matches]
     is_negated: bool = False
 
 
 def compile_condition(condition: Condition, *, variables: bool) -> Test | NotUnderstood:
-    """Return a test of the requests for which a condition holds, or what is not understood.
+    """Return a test of whether a condition holds for a request, or why it is not understood.
 
     Args:
         variables: Whether `${key}` is a variable, which depends on the document's version.
@@ -237,7 +238,7 @@ def _test(key: str, default: Value, is_met: Matches, *, absent: bool) -> Test:
             return is_met(value, values)
         if isinstance(value, NotUnderstood):
             return value
-        # Plain operators are for keys of one value; AWS does not say what they do with several.
+        # Plain operators are for keys with one value. For several, AWS documents no result.
         return NotUnderstood(f"{key}, which has several values") if value else absent
 
     return holds
@@ -292,7 +293,7 @@ def _texts(
 
 
 def _of_arns(matches: Matches) -> Matches:
-    # It is not documented whether a text that is no ARN differs from one.
+    # AWS does not document whether a text that is not an ARN counts as different from an ARN.
     def matches_arn(text: str, values: Values) -> Truth:
         if text.count(":") < _COLONS:
             return NotUnderstood(f"the request's value {text!r}, which is no ARN")
@@ -401,7 +402,7 @@ _OPERATORS: Mapping[str, _Operator] = {
         partial(_texts, style=Style.EXACT, ignore_case=True),
     ),
     **_pair("StringLike", "StringNotLike", partial(_texts, style=Style.LIKE)),
-    # The two behave identically, wildcards included.
+    # ArnEquals and ArnLike behave identically, wildcards included.
     **_pair("ArnEquals", "ArnNotEquals", partial(_texts, style=Style.ARN)),
     **_pair("ArnLike", "ArnNotLike", partial(_texts, style=Style.ARN)),
     **_pair("IpAddress", "NotIpAddress", _in_networks),

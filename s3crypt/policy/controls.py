@@ -24,7 +24,7 @@ _CONTROLS = {
     Kind.KEY: _PUBLIC,
 }
 _SOME_KEY = "arn:aws:kms:us-east-1:111122223333:key/8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b6a"
-# A condition on one of these, with fixed values, leaves nobody but those whom it names.
+# A condition on one of these keys, with fixed values, limits the callers to the named ones.
 _NAMING_KEYS = frozenset(
     {
         "aws:principalaccount",
@@ -39,7 +39,7 @@ _NAMING_KEYS = frozenset(
         "kms:calleraccount",
     }
 )
-# Operators that hold only for the values that they name, and not for a request without the key.
+# Operators that hold only for the listed values, and not for a request without the key.
 _POSITIVE = frozenset(
     {
         "ArnEquals",
@@ -54,7 +54,7 @@ _EVERYWHERE = frozenset({"0.0.0.0/0", "::/0"})
 
 
 class Status(StrEnum):
-    """What a control finds; the first two as Security Hub names them."""
+    """The result of a control. `PASSED` and `FAILED` are Security Hub's own names."""
 
     PASSED = "PASSED"
     FAILED = "FAILED"
@@ -63,12 +63,12 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a control says of a document.
+    """The result of a control for a document.
 
     Attributes:
         control: `KMS.1`, `KMS.2` or `KMS.5`.
-        statement: The Sid of the statement that decides, or its number; None if no one does.
-        reason: A sentence.
+        statement: The Sid or the number of the statement that decides; None if no statement does.
+        reason: The explanation, as a sentence.
     """
 
     control: str
@@ -78,10 +78,11 @@ class Finding:
 
 
 def findings(document: Document, kind: Kind) -> tuple[Finding, ...]:
-    """Return what the controls that look at documents of this kind find.
+    """Return the findings of the control that checks documents of this kind.
 
-    A document passes, or each statement that fails it or is not understood has a finding. Trust
-    policies and bucket policies have no such control, so that nothing is returned.
+    A document that passes has one finding. Otherwise each statement that fails the control, or is
+    not understood, has a finding. No control checks trust policies and bucket policies: the result
+    is then empty.
     """
     control = _CONTROLS.get(kind)
     if control is None:
@@ -125,8 +126,8 @@ def _covers(statement: Statement, action: str) -> bool:
 
 
 def _key_pattern(resource: str) -> str | None:
-    # The part of a resource that names a key; None if it names none. All keys of one Region or
-    # account are as many as all keys: only the name of a key is looked at.
+    # Return the part of a resource that names a key, or None if it names no key. A pattern for all
+    # keys of one Region or account counts as all keys: only the name of the key is checked.
     parts = resource.split(":", 5)
     if len(parts) < 6:
         return "*" if _is_rest_of_keys(resource) or _matches(resource, _SOME_KEY) else None
@@ -142,7 +143,7 @@ def _key_pattern(resource: str) -> str | None:
 
 
 def _is_rest_of_keys(resource: str) -> bool:
-    # A wildcard at the end of a short ARN matches all the rest: here all keys of some place.
+    # A wildcard at the end of a short ARN matches the rest of an ARN: here, all keys of some place.
     head = resource.partition("*")[0]
     service = "".join(head.split(":")[2:3])
     return resource.endswith("*") and "arn:".startswith(head[:4]) and "kms".startswith(service)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policy documents as values: read from JSON, compared by meaning, rendered, and their sizes.
 
-This module knows the grammar of policies and no action, condition key or role. A document may hold
-elements that `evaluation` does not understand; they are kept as they were read, so that writing a
-document back changes nothing that was not asked for.
+This module knows the grammar of policies. It knows no action, condition key or role. A document may
+have elements that `evaluation` does not understand. They are kept as they were read, so that
+writing a document back makes no change that the caller did not request.
 
 Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 """
@@ -44,7 +44,7 @@ _STATEMENT_ELEMENTS = frozenset(
 )
 _EVERYONE = "*"
 _ACCOUNT_ROOT = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):root")
-# The grammar needs six levels; an element that is kept as it is may have a few more.
+# The grammar needs six levels; an element that is kept unchanged may have a few more.
 _LEVELS = 16
 _SID = re.compile(r"[A-Za-z0-9]*")
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
@@ -52,7 +52,7 @@ _CHARACTERS = re.compile(r"[\t\n\r\x20-\xff]*")
 
 
 class Kind(StrEnum):
-    """Where a document is attached, which decides its elements and how long it may be."""
+    """The place where a document is attached. It determines the elements and the length limit."""
 
     BUCKET = "bucket policy"
     KEY = "key policy"
@@ -63,8 +63,8 @@ class Kind(StrEnum):
     TRUST = "trust policy of a role"
 
 
-# Kind -> the longest document. The limits of IAM do not count white space, of which the shortest
-# rendering has none but inside texts; that is counted here.
+# Kind -> the length limit. IAM's limits do not count white space. The shortest rendering has white
+# space only inside texts, where it is counted here.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length
 _LIMITS: Mapping[Kind, int] = {
     Kind.BUCKET: 20 * 1024,
@@ -82,8 +82,8 @@ class Principal:
     """One principal of a statement.
 
     Attributes:
-        type: `AWS`, `Service`, `Federated`, `CanonicalUser`, or `*` where the statement has the
-            text `"*"`.
+        type: `AWS`, `Service`, `Federated`, `CanonicalUser`, or `*` if the principal is the text
+            `"*"`.
         value: An ARN, an account, a service's name, an id, or `*`.
     """
 
@@ -96,9 +96,10 @@ class Condition:
     """One condition key under one operator; a statement's conditions must all hold.
 
     Attributes:
-        operator: As it is written, such as `StringNotEqualsIfExists` or `ForAnyValue:StringLike`.
-        key: As it is written; the names of condition keys are compared without regard to case.
-        values: Numbers and booleans as JSON writes them.
+        operator: The operator as written, such as `StringNotEqualsIfExists` or
+            `ForAnyValue:StringLike`.
+        key: The key as written. The names of condition keys are compared without regard to case.
+        values: The values as texts; numbers and booleans as JSON spells them.
     """
 
     operator: str
@@ -111,8 +112,8 @@ class Statement:
     """One statement. Of each pair (`actions`, `not_actions`) at most one is not None.
 
     Attributes:
-        unknown: Names of elements that the grammar does not have. A statement with any is not
-            understood.
+        unknown: The names of elements that are not in the grammar. A statement with such an element
+            is not understood.
     """
 
     effect: Effect
@@ -128,15 +129,15 @@ class Statement:
 
     @property
     def is_ours(self) -> bool:
-        """Whether s3crypt wrote the statement, by its Sid."""
+        """Whether the Sid marks the statement as one of s3crypt's."""
         return self.sid is not None and self.sid.startswith(OWN_SID)
 
     @property
     def meaning(self) -> tuple[Any, ...]:
-        """A value that is equal for statements that mean the same, however they are written.
+        """A value that is equal for statements with the same meaning, regardless of spelling.
 
-        The order of lists, a list of one value, an account's two spellings and the case of action
-        names do not count. The Sid does.
+        It ignores the order of lists, the difference between a value and a list of one value, an
+        account's two spellings, and the case of action names. It includes the Sid.
         """
         return (
             self.sid,
@@ -159,7 +160,8 @@ class Statement:
         conditions: dict[str, dict[str, Any]] = {}
         for each in self.conditions:
             block = conditions.setdefault(each.operator, {})
-            # JSON has no place for a second one, and to drop it would allow more.
+            # A JSON object cannot have a key twice; without the second condition the statement
+            # would allow more.
             assert each.key not in block, f"{each.operator} has {each.key} twice"
             block[each.key] = _plain(each.values)
         elements = {
@@ -182,9 +184,9 @@ class Document:
     """A policy document.
 
     Attributes:
-        statements: In the order of the document; no decision depends on it.
-        version: None where the document has none, which stands for the language of 2008, without
-            policy variables.
+        statements: The statements in the document's order, which no decision depends on.
+        version: The version of the policy language. None if the document has no version, which
+            means the language of 2008, without policy variables.
         id: The document's `Id`, or None.
     """
 
@@ -194,11 +196,11 @@ class Document:
 
     @classmethod
     def parse(cls, policy: str | Mapping[str, Any]) -> Self:
-        """Return the document that JSON text, or its values, hold.
+        """Return the document that a JSON text, or the parsed JSON, contains.
 
         Raises:
-            ConfigError: It is no JSON, or no policy: the message names the statement and the
-                element.
+            ConfigError: The text is not JSON, or not a policy. The message names the statement and
+                the element.
         """
         content = _loaded(policy)
         if not isinstance(content, dict):
@@ -219,7 +221,7 @@ class Document:
     def named(self) -> Iterator[tuple[str, Statement]]:
         """Yield the statements with a name for each: its Sid, or its number, which starts at 1.
 
-        A Sid that several statements have is followed by the number.
+        If several statements have the same Sid, the number follows the Sid.
         """
         counts = Counter(each.sid for each in self.statements)
         for number, each in enumerate(self.statements, 1):
@@ -231,7 +233,7 @@ class Document:
 
     @property
     def meaning(self) -> tuple[Any, ...]:
-        """A value that is equal for documents that mean the same."""
+        """A value that is equal for documents with the same meaning."""
         version = self.version or _VERSION_OF_NONE
         return (version, frozenset(each.meaning for each in self.statements))
 
@@ -252,10 +254,10 @@ class Document:
 def check_size(document: Document, kind: Kind) -> int:
     """Return the length of a document as AWS counts it, in characters.
 
-    The shortest rendering is what counts, as that is what s3crypt sends.
+    The length is that of the shortest rendering, which s3crypt sends.
 
     Raises:
-        ConfigError: It is longer than AWS takes.
+        ConfigError: The document is longer than AWS accepts.
     """
     length = len(document.render(indent=None))
     if length > _LIMITS[kind]:
@@ -267,14 +269,14 @@ def check_size(document: Document, kind: Kind) -> int:
 
 
 def check_writable(document: Document, kind: Kind) -> int:
-    """Return the length of a document that AWS can be given.
+    """Return the length of a document, after a check that AWS accepts the document.
 
-    Only statements of s3crypt are checked for the characters of their Sids: S3 and KMS take others
-    as well.
+    The characters of a Sid are checked only in s3crypt's own statements: S3 and KMS accept other
+    characters in Sids as well.
 
     Raises:
-        ConfigError: It is longer than AWS takes, two statements have one Sid, or a text has a
-            character that policies cannot have.
+        ConfigError: The document is longer than AWS accepts, two statements have the same Sid, or a
+            text has a character that policies cannot have.
     """
     sids = [each.sid for each in document.statements if each.sid]
     twice = [sid for sid, count in Counter(sids).items() if count > 1]
@@ -318,7 +320,7 @@ def _loaded(policy: str | Mapping[str, Any]) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # The service and a reader could each take another one of two values.
+    # With two values for one key, the service and another reader could each use a different value.
     found = dict(pairs)
     if len(found) != len(pairs):
         name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
@@ -458,7 +460,7 @@ def _principals_meaning(principals: Sequence[Principal] | None) -> Any:
 
 
 def _principal_meaning(principal: Principal) -> tuple[str, str]:
-    # An account stands for its root, and {"AWS": "*"} for "*", in policies of buckets and keys.
+    # In the policies of buckets and keys, an account means its root, and {"AWS": "*"} means "*".
     kind, value = principal.type, principal.value
     if kind == "AWS" and value == _EVERYONE:
         return (_EVERYONE, _EVERYONE)
