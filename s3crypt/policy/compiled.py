@@ -239,7 +239,7 @@ def _resources(statement: Statement, *, variables: bool) -> Matches:
 
 def _matches_arn(texts: Sequence[str], *, variables: bool, without: Truth) -> Matches:
     # AWS recommends wildcards within the parts of an ARN, and says that a wildcard at a part's end
-    # can match beyond that part. Whether it does is clear only for the last part of an ARN.
+    # can match beyond that part. Whether it does is clear only for the last part of a text.
     def compiled(some: Sequence[str], style: Style) -> Matches:
         return compile_texts(
             some, style, variables=variables, unspecified=unspecified, valueless=without

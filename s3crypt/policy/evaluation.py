@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decision about a request, as IAM, S3 and KMS take it from policies.
+"""The decision about a request, as IAM, S3 and KMS derive it from policies.
 
-This module knows the order of decision and no role. Statements that are not understood count only
-where they could change the decision; the decision is then `not understood`.
+This module implements the order of decision and knows no role. A statement that is not understood
+counts only if it could change the decision; the decision is then `not understood`.
 
 Not part of the decision: service and resource control policies of an organization, permissions
 boundaries, session policies, policies of VPC endpoints, grants of KMS keys, access control lists,
@@ -23,7 +23,7 @@ from .documents import Document, Kind
 from .patterns import ABSENT, Value, Values
 from .truth import NotUnderstood, Truth, conjunction, disjunction
 
-# The root user of the bucket's account may make these whatever the bucket policy denies.
+# The root user of the bucket's account may make these requests even if the bucket policy denies it.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketPolicy.html
 _OF_ROOT = frozenset({"s3:getbucketpolicy", "s3:putbucketpolicy", "s3:deletebucketpolicy"})
 _PLACES: Mapping[Kind, Place] = {
@@ -38,15 +38,15 @@ class Request:
     """A request that is to be decided.
 
     Attributes:
-        action: As policies name it, such as `s3:PutObject`.
+        action: The action as policies name it, such as `s3:PutObject`.
         resource: The ARN of the object, bucket or key, or `*` for an action without a resource.
         owner: The account of the bucket or key.
-        context: Condition keys and their values, by names in any case: a text, or a tuple for a key
-            of several values. A request is expected to name `aws:SecureTransport`, and
-            `s3:TlsVersion` if it has TLS. Keys that follow from the caller and the owner are
-            derived; keys that a request has only on demand, as `s3:x-amz-server-side-encryption`,
-            are absent if they are not named. A condition on any other key that is not named is not
-            understood.
+        context: Condition keys, in upper or lower case, with their values: a text, or a tuple for a
+            key with several values. The context should have `aws:SecureTransport`, and
+            `s3:TlsVersion` if the request uses TLS. Keys that follow from the caller and the owner
+            are derived. Keys that depend on the request's own content, such as
+            `s3:x-amz-server-side-encryption`, are absent if the context does not have them. A
+            condition on any other missing key is not understood.
     """
 
     caller: Caller
@@ -57,7 +57,7 @@ class Request:
 
 
 class Verdict(StrEnum):
-    """What becomes of a request."""
+    """The result of a decision about a request."""
 
     ALLOWED = "allowed"
     DENIED = "denied"
@@ -69,10 +69,11 @@ class Decision:
     """A verdict and the statements that lead to it.
 
     Attributes:
-        statements: Each with its document, as `bucket policy: S3cryptDenyInsecureTransport`. Of a
-            denied request those that deny it, none if no statement allows it. If the verdict is
-            `not understood`, the statements that are not understood.
-        reason: A sentence.
+        statements: The statements with their documents, such as
+            `bucket policy: S3cryptDenyInsecureTransport`. For a denied request, the statements that
+            deny it; empty if the request is denied because no statement allows it. If the verdict
+            is `not understood`, the statements that are not understood.
+        reason: The explanation, as a sentence.
     """
 
     verdict: Verdict
@@ -82,13 +83,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """The documents that decide together. They are compiled here, once for many requests.
+    """The documents that together decide a request, compiled once for many requests.
 
     Attributes:
         identity: The policies of the caller: its own, and those of its groups.
         bucket: The policy of the bucket; None if it has none.
-        key: The policy of the key. Every key has one: requests about a key are not understood
-            without it.
+        key: The policy of the key. Every key has a policy: if it is missing here, requests about
+            the key are not understood.
     """
 
     identity: tuple[Document, ...] = ()
@@ -112,7 +113,7 @@ class Policies:
         object.__setattr__(self, "_key", key)
 
     def matching(self, request: Request, values: Values) -> tuple[list[Match], list[Match]]:
-        """Return the statements that may apply: those of the caller, and those of the resource."""
+        """Return the statements that may apply: the caller's, and the resource's."""
         about = (request.caller, request.action, request.resource, values)
         has_own = request.caller.kind in {"role", "user"}
         own = [match for each in self._identity for match in each.matching(*about)]
@@ -125,10 +126,10 @@ class Policies:
 
 
 def not_understood(document: Document, kind: Kind) -> dict[str, str]:
-    """Return the statements of a document that are not understood: Sid or number -> what is not.
+    """Return the statements of a document that are not understood: Sid or number -> the reason.
 
-    A statement whose elements do not fit the place where it is attached is one of them. A request
-    that names a condition key that is not known is decided all the same.
+    They include the statements whose elements do not fit the place where the document is attached,
+    and those with an unknown condition key, although a request that names the key is decided.
     """
     return faults(document, _PLACES.get(kind, Place.IDENTITY))
 
@@ -138,7 +139,7 @@ def decide(request: Request, policies: Policies) -> Decision:
 
     An explicit Deny wins. Within the account of a bucket, an Allow of the bucket policy or of the
     caller's policies suffices; a caller of another account needs both. A key's policy is the root
-    of trust: the caller's policies count only where it allows the caller's account.
+    of trust: the caller's policies count only if the key's policy allows the caller's account.
     """
     if _is_root_with_its_policy(request):
         return Decision(Verdict.ALLOWED, (), "The bucket's root user always may.")
@@ -171,7 +172,7 @@ def _values(request: Request) -> Values:
     if given.get("aws:securetransport") == "false":
         given.setdefault("s3:tlsversion", ABSENT)
     if request.caller.kind != "service":
-        # S3 asks KMS in the caller's name; other requests here come from the caller directly.
+        # S3 calls KMS on behalf of the caller; the caller makes all other requests itself.
         given.setdefault("aws:viaawsservice", "true" if "kms:viaservice" in given else "false")
     return {**given, **derived}
 
@@ -194,11 +195,11 @@ def _is_root_with_its_policy(request: Request) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Consent:
-    """Whether one side allows a request.
+    """Whether one side, such as the bucket policy, allows a request.
 
     Attributes:
-        side: The side, for people.
-        statements: Those that allow it, or may, and whether they do.
+        side: The name of the side, for people.
+        statements: The statements that allow the request, or may allow it, and whether they do.
     """
 
     side: str
@@ -207,7 +208,7 @@ class _Consent:
 
     @classmethod
     def of(cls, side: str, statements: Iterable[tuple[str, Truth]]) -> Self:
-        """Return the consent that statements give."""
+        """Return the consent that results from the statements of one side."""
         found = tuple(statements)
         return cls(side, disjunction(truth for _, truth in found), found)
 
@@ -218,13 +219,13 @@ _Route: TypeAlias = tuple[_Consent, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Consents:
-    """Who allows a request.
+    """The consents of all sides to a request.
 
     Attributes:
-        caller: The caller's policies; the root user needs none.
-        itself: The resource's policy, naming the caller itself or everyone.
-        account: The resource's policy, naming the caller's account.
-        either: The resource's policy, in one of these ways.
+        caller: The consent of the caller's policies. The root user always has it.
+        itself: The consent of the resource's policy by the caller's own name, or to everyone.
+        account: The consent of the resource's policy by the caller's account.
+        either: The consent of the resource's policy by the caller's own name or by its account.
     """
 
     caller: _Consent
@@ -276,8 +277,8 @@ def _routes_to_key(request: Request, policies: Policies, consents: _Consents) ->
 
 
 def _routes_elsewhere(request: Request, consents: _Consents) -> list[_Route]:
-    # No policies of other services' resources are given. Within an account they are not needed,
-    # but for the trust policy of a role that is to be assumed.
+    # The policies of other services' resources are not available here. Within an account they are
+    # not needed, except for the trust policy of a role that the caller assumes.
     other = _Consent("the resource's policy", NotUnderstood("a policy that is not given"))
     if request.action.lower().startswith("sts:assumerole") or not request.caller.account:
         return [(other,)]

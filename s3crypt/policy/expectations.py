@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What policies are expected to decide: a table of requests, and the documents that decide them.
+"""The expected decisions of policies: tables of requests, and the documents that decide them.
 
-The tables of roles are in `expected_roles`, that of everybody else in `expected_others`. They are
-written apart from the statements: a statement that changes does not change what is expected of it.
+The tables for the roles are in `expected_roles`, the table for all other callers in
+`expected_others`. The tables are independent of the statements: a changed statement does not change
+the expected decisions.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,18 +18,19 @@ from .scope import KeyARN, Scope, root_arn
 Part: TypeAlias = Literal["identity", "bucket", "key"]
 
 ADMINISTRATOR = Document((Statement("Allow", "AnotherPolicy", actions=("*",), resources=("*",)),))
-"""The policy of somebody who may do everything, as AWS's AdministratorAccess."""
+"""The policy of a caller that may do everything, like AWS's AdministratorAccess."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """A request, and what is to become of it.
+    """A request with its expected decision.
 
     Attributes:
-        words: What the request does, for people.
-        held_by: The documents each of which denies the request even if it is the only one.
-        granted: Whether somebody else's policy allows the request as well: another policy of the
-            caller, or, for a service and an anonymous caller, another statement of the bucket's.
+        words: A description of the request, for people.
+        held_by: The documents each of which alone suffices to deny the request.
+        granted: Whether a policy that is not s3crypt's also allows the request: another policy of
+            the caller or, for a service or an anonymous caller, another statement of the bucket
+            policy.
     """
 
     request: Request
@@ -43,10 +45,10 @@ class Documents:
     """The documents that decide about the requests of one caller.
 
     Attributes:
-        identity: The caller's own policy; None for a caller that is none of the roles.
+        identity: The policy of the caller's role; None for a caller without a role of the scope.
         bucket: The bucket's policy, or None.
-        keys: The policies of keys, by ARN. Another key has KMS's default policy, which leaves
-            everything to the policies of its account.
+        keys: The policies of keys, by ARN. A key that is not here has KMS's default policy, which
+            leaves all decisions to the IAM policies of its account.
     """
 
     identity: Document | None = None
@@ -57,7 +59,7 @@ class Documents:
 def judged(
     expected: Iterable[Expectation], documents: Documents
 ) -> Iterator[tuple[Expectation, Decision]]:
-    """Yield each expectation with what the documents decide together."""
+    """Yield each expectation with the decision of the documents together."""
     made: dict[tuple[bool, str, str], Policies] = {}
     for each in expected:
         caller = each.request.caller
@@ -69,7 +71,7 @@ def judged(
 
 
 def default_key_policy(key_arn: str) -> Document:
-    """Return the policy that KMS gives a key by default."""
+    """Return the default policy of a KMS key."""
     key = KeyARN.parse(key_arn)
     account = (Principal("AWS", root_arn(key.partition, key.account)),)
     return Document((Statement("Allow", principals=account, actions=("kms:*",), resources=("*",)),))
@@ -90,7 +92,7 @@ class Asker:
     def object(
         self, action: str, context: Mapping[str, str] | None = None, *, name: str | None = None
     ) -> Request:
-        """Return a request about an object, over TLS and the network that is allowed."""
+        """Return a request about an object, over TLS and through the allowed network."""
         resource = f"{self.scope.bucket_arn}/{self.name if name is None else name}"
         return self._request(action, resource, {**self._network(), **(context or {})})
 
@@ -99,13 +101,13 @@ class Asker:
         return self._request(action, self.scope.bucket_arn, {**self._network(), **(context or {})})
 
     def elsewhere(self, action: str, resource: str = "*") -> Request:
-        """Return a request about something that is not the scope's."""
+        """Return a request about a resource outside the scope."""
         return self._request(action, resource, {})
 
     def through_s3(
         self, action: str, key: str, context: Mapping[str, str] | None = None
     ) -> Request:
-        """Return the request about a key that S3 makes for a request about an object."""
+        """Return the request to KMS that S3 makes for a request about an object."""
         made = {
             "kms:ViaService": self.scope.s3_service,
             "kms:EncryptionContext:aws:s3:arn": f"{self.scope.bucket_arn}/{self.name}",
@@ -115,7 +117,7 @@ class Asker:
     def client_side(
         self, action: str, key: str, context: Mapping[str, str] | None = None
     ) -> Request:
-        """Return the request about a key that a process makes to encrypt or decrypt an object."""
+        """Return the request to KMS that a process makes to encrypt or decrypt an object."""
         made = {"kms:EncryptionContext:s3crypt:key": self.name}
         return self.of_key(action, key, {**made, **(context or {})})
 
@@ -144,19 +146,19 @@ def allowed(request: Request, words: str, *, granted: bool = False) -> Expectati
 
 
 def denied(request: Request, words: str, *held_by: Part, granted: bool = False) -> Expectation:
-    """Return the expectation that a request is denied, by each of these documents alone."""
+    """Return the expectation that a request is denied, by each document in `held_by` alone."""
     return Expectation(request, words, Verdict.DENIED, frozenset(held_by), granted)
 
 
 def other_key(key: str) -> str:
-    """Return the ARN of a key that is none of the scope's, beside one that is."""
+    """Return the ARN of a key outside the scope, in the account and Region of the given key."""
     found = KeyARN.parse(key)
     number = "00000000-0000-4000-8000-000000000000"
     return f"arn:{found.partition}:kms:{found.region}:{found.account}:key/{number}"
 
 
 def foreign_key(scope: Scope) -> str:
-    """Return the ARN of a key that is none of the scope's, whether or not it has any."""
+    """Return the ARN of a key outside the scope, even for a scope without keys."""
     first = f"arn:{scope.partition}:kms:{scope.region}:{scope.account}:key/1"
     return other_key((scope.all_keys or (first,))[0])
 
@@ -177,7 +179,7 @@ def _policies(each: Expectation, documents: Documents) -> Policies:
 
 
 def _granting(bucket: Document | None, caller: Caller) -> Document:
-    """Return a bucket's policy with a statement that lets a service or everybody in."""
+    """Return a bucket's policy with a statement that allows a service, or everyone, everything."""
     principal = Principal("Service", str(caller.arn)) if caller.arn else Principal("*", "*")
     more = Statement(
         "Allow", "Another", principals=(principal,), actions=("s3:*",), resources=("*",)

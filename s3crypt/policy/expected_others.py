@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the policies of a bucket and of its keys are expected to decide about everybody else.
+"""The expected decisions of a bucket's and its keys' policies about callers without a role.
 
-An administrator of the account has every right that its own policies can give. AWS's services
-deliver logs and inventories, a role replicates, and nobody is known by an anonymous request.
+These callers are an administrator of the account, with every right that its own policies can give;
+AWS's services, which deliver logs and inventories; the role of replication; and anonymous callers.
 """
 
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ _ADMINISTRATION = (
 
 
 def of_others(scope: Scope) -> Iterator[Expectation]:
-    """Yield what is expected of the requests of everybody who has none of the roles."""
+    """Yield the expectations for the requests of callers without a role of the scope."""
     yield from _administrator(scope)
     for service in _SERVICES:
         yield from _service(Asker(scope, Caller("service", service)), service)

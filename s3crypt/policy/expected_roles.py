@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the policies of a team are expected to decide about the requests of each role."""
+"""The expected decisions of a team's policies about the requests of each role."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ _ALL_CRYPTO = (
 
 
 def of_role(role: Role, scope: Scope) -> Iterator[Expectation]:
-    """Yield what is expected of a role's requests."""
+    """Yield the expectations for the requests of a role."""
     tags = {"env": scope.env} if scope.env else {}
     caller = Caller("role", scope.arns_of(role)[0], scope.account, tags)
     yield from _TABLES[role](Asker(scope, caller))
@@ -325,7 +325,7 @@ def _puts(asker: Asker) -> Iterator[Expectation]:
 
 
 def _network(asker: Asker, action: str, verb: str) -> Iterator[Expectation]:
-    """Yield requests about an object that differ in how they reach S3, and by whom."""
+    """Yield requests about an object over different networks and from different callers."""
     scope = asker.scope
     headers = _encryption(scope) if action == "s3:PutObject" else {}
     for context, words in (
@@ -416,7 +416,7 @@ def _nothing_else(asker: Asker, *actions: str, rotates: bool = False) -> Iterato
 def _uses(
     asker: Asker, *, through_s3: Sequence[str], client_side: Sequence[str]
 ) -> Iterator[Expectation]:
-    """Yield the uses of keys that a role needs, and those next to them that it does not."""
+    """Yield the uses of keys that a role needs, and similar uses that it does not need."""
     scope = asker.scope
     for key in scope.all_keys:
         yield allowed(asker.of_key("kms:DescribeKey", key), "look up the key of an alias")

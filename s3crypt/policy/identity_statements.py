@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policies of roles: what each may do, on explicit keys and objects, and what it never may.
+"""The policies of roles: the allowed actions on explicit keys and objects, and the denied actions.
 
-What an auditor and a security engineer never may is denied, so that it holds whatever else they are
-allowed. A writer and a reader are denied nothing: one role may have both policies.
+The policies of an auditor and of a security engineer have Deny statements, so that no other policy
+can allow the denied actions. The policies of a writer and a reader deny nothing: one IAM role may
+have both policies.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,7 @@ def iam_policy(role: Role, scope: Scope) -> Document:
     """Return the policy of a role.
 
     Raises:
-        ConfigError: It is longer than AWS takes, or an object-auditor has no prefixes.
+        ConfigError: The policy is longer than AWS accepts, or an object-auditor has no prefixes.
     """
     check_prefixes(role, scope)
     document = Document(tuple(_STATEMENTS[role](scope)))
@@ -34,10 +35,10 @@ def iam_policy(role: Role, scope: Scope) -> Document:
 
 
 def check_prefixes(role: Role, scope: Scope) -> None:
-    """Refuse an object-auditor who would read all objects.
+    """Refuse an object-auditor without prefixes, which could read all objects.
 
     Raises:
-        ConfigError: No prefix is named.
+        ConfigError: The scope has no prefixes.
     """
     if role is Role.OBJECT_AUDITOR and not scope.prefixes:
         raise ConfigError(
@@ -78,7 +79,7 @@ def _object_auditor(scope: Scope) -> Iterator[Statement]:
 
 
 def _rotator(scope: Scope) -> Iterator[Statement]:
-    # With the object go its tags, locks and annotations.
+    # The object's tags, locks and annotations are copied with it.
     yield allow(
         "RotateObjects",
         (
@@ -149,7 +150,7 @@ def _key_administration(scope: Scope) -> Iterator[Statement]:
         (*keys, *_aliases(keys)),
     )
     yield allow("SetKeyPolicy", ("kms:PutKeyPolicy",), keys, safe, *tagged)
-    # Absent values are KMS's defaults, which are these.
+    # IfExists: for an absent value, KMS uses its default, which equals this limit.
     yield allow(
         "RotateKeysYearly",
         ("kms:EnableKeyRotation",),
@@ -189,7 +190,7 @@ _ADMINISTRATION = (
 
 
 def _auditor(scope: Scope) -> Iterator[Statement]:
-    # On everything: an audit of named buckets alone would not find the others.
+    # On all resources: an audit of named buckets alone would not find the remaining buckets.
     yield allow(
         "ReadKeySettings",
         (
@@ -230,7 +231,7 @@ def _auditor(scope: Scope) -> Iterator[Statement]:
         _EVERYTHING,
     )
     yield deny("NeverUseKeys", CRYPTO, _EVERYTHING)
-    # The bucket's and every other: who audits configurations reads no object anywhere.
+    # In all buckets, not only the scope's: an auditor of configurations must not read any object.
     yield deny("NeverReadObjects", ("s3:GetObject*",), (f"arn:{scope.partition}:s3:::*",))
 
 
@@ -256,7 +257,7 @@ def _crypto(
     if scope.client_keys:
         yield allow(*client, scope.client_keys, *client_side(scope), *tagged)
     if scope.all_keys:
-        # An alias is resolved by DescribeKey.
+        # s3crypt resolves an alias with DescribeKey.
         yield allow("DescribeKeys", ("kms:DescribeKey",), scope.all_keys)
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy of a key: the account administers it, and named roles alone use it.
+"""The policy of a key: the account administers the key, and only named roles use it.
 
-Every Allow names the account, so that a role needs an Allow of its own policy too. Roles are named
-in conditions: a role that is not there yet, or no longer, does not make the policy invalid.
+Every Allow names the account, so that a role also needs an Allow in its own policy. The roles are
+named in conditions: a role that does not exist yet, or was deleted, does not make the policy
+invalid.
 
 Condition keys: https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
 """
@@ -17,7 +18,7 @@ from .statements import EVERYONE, allow, client_side, deny, through_s3, when
 
 # In the policy of a key, "*" is that key.
 _THIS_KEY = ("*",)
-# No action here uses the key, and none hands out its use; CreateGrant has a statement of its own.
+# These actions neither use the key nor delegate its use; CreateGrant has its own statement.
 _ADMINISTRATION = (
     "kms:CancelKeyDeletion",
     "kms:CreateAlias",
@@ -52,10 +53,10 @@ _REWRAP = ("kms:ReEncryptFrom", "kms:ReEncryptTo")
 
 
 def key_policy(scope: Scope, key_arn: str | None = None) -> Document:
-    """Return the policy of one of the scope's keys, the first one if none is named.
+    """Return the policy of one of the scope's keys, by default of the first key.
 
     Raises:
-        ConfigError: The scope has no such key, or the policy is longer than AWS takes.
+        ConfigError: The scope has no such key, or the policy is longer than AWS accepts.
     """
     if key_arn is None and scope.all_keys:
         key_arn = scope.all_keys[0]
@@ -75,10 +76,10 @@ def key_policy(scope: Scope, key_arn: str | None = None) -> Document:
 
 
 def open_key_policy(partition: str, account: str) -> Document:
-    """Return the policy of a key whose use the account's IAM policies alone decide.
+    """Return the policy of a key whose use is decided by the account's IAM policies alone.
 
-    It means what the policy means that KMS gives a new key. Its statement has a Sid of ours, so
-    that `key_policy` replaces it.
+    The policy has the same meaning as KMS's default policy of a new key. Its statement has a Sid of
+    s3crypt's, so that applying a `key_policy` replaces it.
     """
     root = (Principal("AWS", root_arn(partition, account)),)
     return Document((allow("EnableIAMPolicies", ("kms:*",), _THIS_KEY, principals=root),))
@@ -105,8 +106,8 @@ def _administration(account: tuple[Principal, ...]) -> Iterator[Statement]:
 def _use_through_s3(scope: Scope, account: tuple[Principal, ...]) -> Iterator[Statement]:
     conditions = (*through_s3(scope), *_environment(scope))
     uses = [
-        # S3 decrypts the parts of an upload to join them, so that a writer needs Decrypt. It does
-        # not read: that takes s3:GetObject too.
+        # S3 decrypts the parts of an upload to join them, so a writer needs Decrypt. A writer
+        # still cannot read objects: reading requires s3:GetObject too.
         ("WriteThroughS3", ("kms:GenerateDataKey", "kms:Decrypt"), scope.arns_of(Role.WRITER)),
         ("ReadThroughS3", ("kms:Decrypt",), _readers(scope)),
         (
@@ -118,7 +119,7 @@ def _use_through_s3(scope: Scope, account: tuple[Principal, ...]) -> Iterator[St
     for sid, actions, arns in uses:
         yield allow(sid, actions, _THIS_KEY, _by(arns), *conditions, principals=account)
     if scope.replication_roles:
-        # Replication's role has no tag that says an environment.
+        # The role of replication has no tag with an environment.
         yield allow(
             "ReplicateThroughS3",
             ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"),
@@ -132,7 +133,7 @@ def _use_through_s3(scope: Scope, account: tuple[Principal, ...]) -> Iterator[St
 def _use_client_side(scope: Scope, account: tuple[Principal, ...]) -> Iterator[Statement]:
     conditions = (*client_side(scope), *_environment(scope))
     for sid, actions, arns in (
-        # Encrypt, for a key that is not the first of several.
+        # Encrypt is for the second and later of several keys.
         ("WriteClientSide", ("kms:GenerateDataKey", "kms:Encrypt"), scope.arns_of(Role.WRITER)),
         ("ReadClientSide", ("kms:Decrypt",), _readers(scope)),
         (
@@ -145,7 +146,7 @@ def _use_client_side(scope: Scope, account: tuple[Principal, ...]) -> Iterator[S
 
 
 def _readers(scope: Scope) -> tuple[str, ...]:
-    # Without prefixes there is no object-auditor.
+    # A scope without prefixes has no object-auditor.
     roles = (Role.READER, Role.OBJECT_AUDITOR) if scope.prefixes else (Role.READER,)
     return scope.arns_of(*roles)
 

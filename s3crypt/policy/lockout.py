@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the writer of a policy keeps its control: may still read, replace and delete it.
+"""The check that the writer of a policy keeps its control: can still read, replace and delete it.
 
-A statement that is added or changed must certainly leave the caller that control. Statements that
-stay as they are count as far as they are understood; what is not understood of them is reported.
+An added or changed statement must leave the caller this control with certainty. Unchanged
+statements count if they are understood; unchanged statements that are not understood are reported.
 
-The caller's own policies are not known here. They are taken to allow everything, because the caller
-has just read the policy; a right that rests on a statement of the policy itself must stay there.
+The caller's own policies are not known here. They are assumed to allow everything, because the
+caller has just read the policy. A right that depends on a statement of the policy itself must stay
+in the policy.
 """
 
 import re
@@ -22,10 +23,10 @@ _ACTIONS: Mapping[Kind, tuple[str, ...]] = {
     Kind.BUCKET: ("s3:PutBucketPolicy", "s3:GetBucketPolicy", "s3:DeleteBucketPolicy"),
     Kind.KEY: ("kms:PutKeyPolicy", "kms:GetKeyPolicy"),
 }
-# A later request of the same caller, as far as it is certain. Services take nothing below TLS 1.2.
+# The certain part of a later request of the same caller. AWS refuses TLS versions below 1.2.
 # https://aws.amazon.com/blogs/security/tls-1-2-required-for-aws-endpoints/
 _CONTEXT = {"aws:SecureTransport": "true", "aws:ViaAWSService": "false", "s3:TlsVersion": "1.2"}
-# Keys of a later request that nobody knows now: its network, and tags of sessions and resources.
+# The unknown keys of a later request: its network, and the tags of sessions and resources.
 _UNCERTAIN = (
     "aws:multifactorauth",
     "aws:principaltag/",
@@ -42,13 +43,13 @@ _WILDCARD = re.compile(r"[*?]")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose policy it is, and who writes it.
+    """The resource of a policy, and the caller that writes the policy.
 
     Attributes:
         resource: The ARN of the bucket or the key.
         owner: The account of the bucket or the key.
         caller: The writer.
-        has_known_path: Whether the ARN of a role has the role's path for certain.
+        has_known_path: Whether a role's ARN certainly has the role's path.
     """
 
     kind: Kind
@@ -60,13 +61,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a merged policy means for its writer.
+    """The effect of a merged policy on its writer's control.
 
     Attributes:
-        refusals: Why it must not be written, each the middle of a sentence; none if it may be.
-        not_understood: Statements that stay as they are, that could touch the writer and that are
-            not understood.
-        hint: What to do about the refusals, or None.
+        refusals: The reasons not to write the policy, each the middle of a sentence; empty if the
+            policy may be written.
+        not_understood: The unchanged statements that are not understood and could affect the
+            writer.
+        hint: The advice about the refusals, or None.
     """
 
     refusals: tuple[str, ...]
@@ -75,7 +77,7 @@ class Judgement:
 
 
 def judge(merged: Merged, subject: Subject) -> Judgement:
-    """Return whether the writer keeps the control of a policy that is merged."""
+    """Return whether the writer keeps control of the merged policy."""
     callers = tuple(_possible_callers(merged, subject))
     reasons: dict[_Reason, list[str]] = {}
     for action in _ACTIONS[subject.kind]:
@@ -93,11 +95,11 @@ def judge(merged: Merged, subject: Subject) -> Judgement:
 
 
 _Reason: TypeAlias = tuple[str, str]
-"""Why an action might be lost: what is to be said before the action, and after it."""
+"""The reason why an action might be lost: the texts before and after the action's name."""
 
 
 def _reason(merged: Merged, subject: Subject, caller: Caller, action: str) -> _Reason | None:
-    """Return why a caller might lose an action, or None if the caller keeps it or had it not."""
+    """Return why a caller might lose an action; None if it keeps the action or never had it."""
     request = Request(caller, action, subject.resource, subject.owner, _CONTEXT)
     if _decided(merged.current, subject.kind, request).verdict is Verdict.DENIED:
         return None
@@ -106,7 +108,7 @@ def _reason(merged: Merged, subject: Subject, caller: Caller, action: str) -> _R
         by = ", ".join(after.statements) or "no statement allows it"
         return f"{caller.arn} could no longer call ", f" ({by})"
     if after.verdict is Verdict.NOT_UNDERSTOOD:
-        # What stays as it is may be misunderstood; what is new or changed must not be.
+        # Unchanged statements need not be understood; new and changed statements must be.
         after = _decided(_without_unclear(merged, subject, request), subject.kind, request)
         if after.verdict is not Verdict.ALLOWED:
             by = ", ".join(after.statements)
@@ -135,7 +137,7 @@ def _policies(document: Document | None, kind: Kind, identity: tuple[Document, .
 
 
 def _with_uncertain_keys(document: Document) -> Document:
-    """Return a document whose conditions on uncertain keys are on keys that nothing understands."""
+    """Return a document in which the uncertain condition keys are replaced by unknown keys."""
     return replace(
         document,
         statements=tuple(
@@ -152,7 +154,7 @@ def _with_uncertain_key(condition: Condition) -> Condition:
 
 
 def _without_unclear(merged: Merged, subject: Subject, request: Request) -> Document:
-    """Return the merged policy without those kept statements that are not understood."""
+    """Return the merged policy without the unchanged statements that are not understood."""
     unclear = [each for each in merged.kept if _is_unclear(each, merged, subject.kind, request)]
     statements = tuple(each for each in merged.document.statements if each not in unclear)
     return replace(merged.document, statements=statements)
@@ -162,7 +164,8 @@ def _is_unclear(statement: Statement, merged: Merged, kind: Kind, request: Reque
     """Return whether a statement, on its own, could decide a request and is not understood."""
     alone = replace(merged.document, statements=(statement,))
     if statement.effect == "Deny":
-        # Without an Allow in the policy of a key, nothing is left to deny.
+        # Without an Allow in the key's policy, the request is denied anyway, so the effect of a
+        # Deny would not show.
         alone = replace(alone, statements=(_EVERYTHING_FOR_ALL, statement))
         return _decided(alone, kind, request).verdict is Verdict.NOT_UNDERSTOOD
     return decide(request, _policies(alone, kind, ())).verdict is Verdict.NOT_UNDERSTOOD
@@ -180,7 +183,7 @@ def _not_understood(merged: Merged, subject: Subject, callers: tuple[Caller, ...
 
 
 def _possible_callers(merged: Merged, subject: Subject) -> Iterator[Caller]:
-    """Yield the caller; if its path is not known, with every path that the policies name too."""
+    """Yield the caller; if its path is unknown, also the caller with every path in the policies."""
     yield subject.caller
     arn = subject.caller.arn or ""
     if subject.has_known_path or _ROLE not in arn:
@@ -201,7 +204,7 @@ def _texts(document: Document) -> Iterator[str]:
 
 
 def _path(named: str, name: str) -> str | None:
-    """Return a path with which the ARN of a role of this name matches a text of a policy."""
+    """Return a path with which the ARN of a role of this name matches a text in a policy."""
     _, _, rest = named.partition(_ROLE)
     if "*" in rest:
         # The wildcard matches slashes too.

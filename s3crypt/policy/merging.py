@@ -19,7 +19,7 @@ from .documents import OWN_SID, VERSION, Document, Statement
 
 
 class Change(StrEnum):
-    """What happens to a statement of ours."""
+    """The kind of change to one of s3crypt's statements."""
 
     ADDED = "added"
     CHANGED = "changed"
@@ -28,7 +28,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One statement of ours that the merge adds, changes or removes.
+    """One of s3crypt's statements that the merge adds, changes or removes.
 
     Attributes:
         was: The statement in the current policy, or None.
@@ -40,7 +40,7 @@ class Difference:
 
     @property
     def change(self) -> Change:
-        """What happens to the statement."""
+        """The kind of change to the statement."""
         if self.was is None:
             return Change.ADDED
         return Change.REMOVED if self.becomes is None else Change.CHANGED
@@ -54,8 +54,8 @@ class Difference:
     def lines(self) -> Iterator[str]:
         """Yield the statement as lines of JSON.
 
-        A line begins with `-` if it goes, with `+` if it comes and with a space if it stays. Lists
-        are sorted, so that a service that returns a list in another order makes no difference.
+        A removed line begins with `-`, an added line with `+`, an unchanged line with a space.
+        Lists are sorted, so that a list that a service returns in another order is no difference.
         """
         for line in difflib.ndiff(_json_lines(self.was), _json_lines(self.becomes)):
             if not line.startswith("?"):
@@ -67,10 +67,10 @@ class Merged:
     """The result of a merge.
 
     Attributes:
-        current: The policy before, or None if there is none.
-        document: The policy after. It may have no statements, which stands for no policy.
+        current: The policy before the merge, or None if the resource has no policy.
+        document: The policy after the merge. A document without statements means no policy.
         differences: The statements that change, in the order of the document.
-        kept: The statements that stay as they are, ours included.
+        kept: The unchanged statements, s3crypt's own included.
     """
 
     current: Document | None
@@ -85,28 +85,28 @@ class Merged:
 
     @property
     def changes_version(self) -> bool:
-        """Whether the document moves to another version of the policy language."""
+        """Whether the merged policy has another version of the policy language."""
         return self.current is not None and self.current.version != self.document.version
 
     @property
     def perhaps_edited(self) -> tuple[str, ...]:
-        """The Sids of statements of ours that the current policy has in another form.
+        """The Sids of s3crypt's statements that differ in the current and the wanted policy.
 
-        Nothing in a policy says who wrote a statement. A statement of ours that is not as it is
-        wanted was generated with other options or by another version, or was edited by hand.
+        A policy does not record the author of a statement. A differing statement of s3crypt's was
+        generated with other options or by another version, or was edited by hand.
         """
         return tuple(each.sid for each in self.differences if each.was is not None)
 
 
 NO_POLICY = Document(())
-"""What stands for no policy at all; as text, the saved copy where there was none."""
+"""The absence of a policy as a document. Its text is the saved copy if there was no policy."""
 
 
 def parse_wanted(text: str) -> Document:
-    """Return the policy that a file has, or `NO_POLICY` if it is the saved copy of none.
+    """Return the policy in a file's text; `NO_POLICY` for a copy saved when there was no policy.
 
     Raises:
-        ConfigError: It is no policy.
+        ConfigError: The text is not a policy.
     """
     with suppress(ValueError):
         if json.loads(text) == NO_POLICY.to_json():
@@ -117,13 +117,13 @@ def parse_wanted(text: str) -> Document:
 def merge(current: Document | None, wanted: Document) -> Merged:
     """Return a wanted policy merged into the current one.
 
-    A statement of `wanted` that is not ours must be in the current policy with the same meaning:
-    the saved copy of a policy can then be merged to restore our statements.
+    A statement of `wanted` that is not s3crypt's must be in the current policy with the same
+    meaning. The saved copy of a policy can therefore be merged to restore s3crypt's statements.
 
     Raises:
         ConfigError: Two statements of `wanted` have the same Sid.
-        PolicyError: A statement of `wanted` is neither ours nor in the current policy, or the
-            version of the language cannot change because a statement that is kept has a variable.
+        PolicyError: A statement of `wanted` is neither s3crypt's nor in the current policy, or the
+            version of the language cannot change because an unchanged statement has a variable.
     """
     old = current.statements if current else ()
     _check_others(old, wanted)
@@ -149,7 +149,7 @@ def merge(current: Document | None, wanted: Document) -> Merged:
 
 
 def name_of(statement: Statement, document: Document) -> str:
-    """Return a statement's Sid, or its number in its document if it has none."""
+    """Return a statement's Sid, or its number in the document if it has no Sid."""
     return statement.sid or f"statement {document.statements.index(statement) + 1}"
 
 

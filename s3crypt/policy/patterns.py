@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Texts of policies with wildcards and policy variables, compiled once and matched often.
 
-This module knows no operator and no element of a statement.
+This module does not know operators or elements of statements.
 
 Wildcards: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
 Variables: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
@@ -17,9 +17,9 @@ from typing import TypeAlias
 from .truth import NotUnderstood, Truth, disjunction
 
 Value: TypeAlias = str | tuple[str, ...] | NotUnderstood
-"""One value, the values of a key that has several, or a value that is not known.
+"""A single value, a tuple of values, or an unknown value of a condition key.
 
-The empty tuple says that the request does not have the key.
+The empty tuple means that the request does not have the key.
 """
 
 Values: TypeAlias = Mapping[str, Value]
@@ -32,13 +32,13 @@ ABSENT: tuple[str, ...] = ()
 
 _ARN_PARTS = 6
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
-# The texts that stand for characters which would otherwise be special.
+# `${*}`, `${?}` and `${$}` are escapes: they match these otherwise special characters.
 _ESCAPED = frozenset("*?$")
 _WITH_DEFAULT = re.compile(r"\s*([^\s,]+)\s*(?:,\s*'([^']*)'\s*)?")
 
 
 class Style(Enum):
-    """Which characters of a policy's text are wildcards, and how far they reach."""
+    """The wildcards of a policy's text: which characters they are, and how far they match."""
 
     EXACT = "no wildcards"
     LIKE = "wildcards match any text"
@@ -70,13 +70,13 @@ def compile_texts(
 ) -> Matches:
     """Return a function that matches a text of a request against the texts of a policy.
 
-    The function takes time that grows with the text's length times the number of texts, however
-    many wildcards there are.
+    The function's time is proportional to the text's length times the number of texts, regardless
+    of the number of wildcards.
 
     Args:
         variables: Whether `${key}` is a variable, which depends on the document's version.
-        unspecified: The value of a key, in lower case, that a request does not specify.
-        valueless: Whether a text matches that has a variable without a value.
+        unspecified: Returns the value of a key, in lower case, that a request does not specify.
+        valueless: Whether a text that has a variable without a value matches.
     """
     parsed = [tuple(_tokens(each, style, variables=variables)) for each in texts]
     fixed = [each for each in parsed if not _has_variable(each)]
@@ -122,7 +122,7 @@ def _plain_tokens(text: str, style: Style) -> Iterator[_Token]:
 
 def _variable(content: str) -> _Variable:
     found = _WITH_DEFAULT.fullmatch(content)
-    # A variable that is not well formed has a name which no request has.
+    # The name of a malformed variable is no condition key, so no request has a value for it.
     return _Variable(found[1].lower(), found[2]) if found else _Variable(content.lower(), None)
 
 
@@ -133,7 +133,7 @@ def _has_variable(tokens: Sequence[_Token]) -> bool:
 def _with_values(
     tokens: Sequence[_Token], values: Values, unspecified: Callable[[str], Value]
 ) -> Sequence[_Token] | NotUnderstood | None:
-    # None where a variable has no value.
+    # Return None if a variable has no value.
     resolved: list[_Token] = []
     for each in tokens:
         if not isinstance(each, _Variable):
@@ -183,8 +183,9 @@ def _arn_parts(tokens: Sequence[_Token]) -> list[list[_Token]]:
 
 
 def _glob(tokens: Sequence[_Token], character: str) -> str:
-    # Each "*" takes as little as the text after it allows and never tries again, which is right
-    # for all but the last one. Otherwise n of them would take the n-th power of the text's length.
+    # Each "*" except the last one matches as little as possible and never backtracks, which gives
+    # the right result. With backtracking, the time for n "*" would be the n-th power of the text's
+    # length.
     chunks = [""]
     for each in tokens:
         if each is _Wildcard.ANY:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a document says of itself: where it is attached, and which bucket and keys it names.
+"""Facts derived from a document alone: its place, and the bucket and keys that it names.
 
-Only names are taken from a document. What it is to demand is never concluded from what it demands.
+Only names are taken from a document. The demands of a wanted policy are never derived from the
+demands of a present one.
 """
 
 import re
@@ -25,7 +26,7 @@ class Facts:
     Attributes:
         buckets: The names of buckets, in the order of the documents.
         keys: The ARNs of keys.
-        accounts: The accounts that principals stand for.
+        accounts: The accounts that the documents name by the ARN of their root.
     """
 
     buckets: tuple[str, ...] = ()
@@ -34,10 +35,10 @@ class Facts:
 
 
 def kind_of(document: Document) -> Kind:
-    """Return where a document is attached. One without principals is a role's.
+    """Return the place of a document. A document without principals is the policy of a role.
 
     Raises:
-        ConfigError: Its statements are about several services, or about another one.
+        ConfigError: Its statements are about several services, or about an unsupported service.
     """
     if not any(each.principals or each.not_principals for each in document.statements):
         return Kind.ROLE

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policies of a team, made of one `Scope`, and what they are expected to decide.
+"""The policies of a team, made from one `Scope`, and their expected decisions.
 
-Each kind of policy has a module of its own; this one gathers their functions.
+Each kind of policy has its own module; this module re-exports their functions.
 """
 
 from typing import Final, Literal, TypeAlias
@@ -36,13 +36,13 @@ __all__ = [
 ]
 
 OTHERS: Final = "others"
-"""Everybody who has none of the roles: administrators, services, replication, anonymous callers."""
+"""All callers without a role: administrators, services, replication, anonymous callers."""
 
 Who: TypeAlias = Role | Literal["others"]
 
 
 def expectations(who: Who, scope: Scope) -> tuple[Expectation, ...]:
-    """Return the requests of a role, or of everybody else, with what is to become of each.
+    """Return the requests of a role, or of callers without a role, with the expected decisions.
 
     Raises:
         ConfigError: An object-auditor has no prefixes.

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bucket, keys and roles that a set of policies is about, as one checked value.
+"""The bucket, keys and roles of a set of policies, as one checked value.
 
-This module knows names and ARNs and no statement. The modules of statements make policies of it.
+This module handles names and ARNs, not statements. The `*_statements` modules make policies from a
+`Scope`.
 """
 
 import re
@@ -27,9 +28,9 @@ _KEY = re.compile(r"arn:(aws[a-z-]*):kms:([a-z0-9-]+):(\d{12}):key/([A-Za-z0-9-]
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _PROVIDER = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(saml|oidc)-provider/(.+)")
 _ENDPOINT = re.compile(r"vpce-[0-9a-f]+")
-# Anybody can have a token of these, so that the audience alone names nobody.
+# Any customer can get a token of these providers, so the audience alone identifies no caller.
 _SHARED_PROVIDERS = ("token.actions.githubusercontent.com", "gitlab.com", "accounts.google.com")
-# A policy reads these as patterns and variables.
+# In a policy, these characters begin wildcards and variables.
 _SPECIAL = frozenset("*?$")
 
 
@@ -58,7 +59,8 @@ class KeyARN:
         """Return the parts of an ARN.
 
         Raises:
-            ConfigError: It is not the ARN of a key. An alias's ARN is none: policies name keys.
+            ConfigError: The text is not the ARN of a key. The ARN of an alias is refused too,
+                because policies name keys.
         """
         match = _KEY.fullmatch(arn)
         if match is None:
@@ -71,24 +73,26 @@ class KeyARN:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What a set of policies is about: one bucket, its keys, and the roles that use it.
+    """The subject of a set of policies: one bucket, its keys, and the roles that use it.
 
     Attributes:
-        account: The bucket's account, whose roles these are.
+        account: The account of the bucket and of the roles.
         region: The bucket's Region.
         bucket: The bucket's name.
-        key_arns: The keys of `mode`, in the order old to new if there are several.
-        client_key_arns: More keys, by which processes encrypt client-side in the same bucket.
-        mode: Who encrypts. For `client`, `key_arns` are the keys of client-side encryption.
-        prefixes: The beginnings of object names that roles may use; none stands for all names.
+        key_arns: The keys of `mode`; several keys are in order from old to new.
+        client_key_arns: Additional keys for client-side encryption in the same bucket.
+        mode: The mode of encryption. For `client`, `key_arns` are the keys of client-side
+            encryption.
+        prefixes: The prefixes of object names that roles may use; empty for all names.
         env: The tag `env` that callers and keys must have, or None.
-        vpc_endpoints: The endpoints through which objects must be requested; none for any network.
+        vpc_endpoints: The endpoints through which objects must be requested; empty for any network.
         identity_provider: The ARN of the SAML or OpenID Connect provider that people sign in at.
         audience: The audience of an OpenID Connect provider's tokens.
         subject: The subject of an OpenID Connect provider's tokens; `*` and `?` are wildcards.
-        role_arns: The ARNs of roles with other names than `s3crypt iam init` gives them.
+        role_arns: The ARNs of the roles whose names differ from those of `s3crypt iam init`.
         replication_roles: The ARNs of the roles that replicate the bucket.
-        strict: Whether a put must name the encryption, instead of falling to the bucket's default.
+        strict: Whether a put must name the encryption. If False, a put may also use the bucket's
+            default.
 
     Raises:
         ConfigError: A value is malformed, or values contradict each other.
@@ -131,12 +135,12 @@ class Scope:
 
         Args:
             bucket: The bucket's name.
-            account: The bucket's account, if there is no key.
-            region: The bucket's Region, if there is no key or the key is in another one.
-            more: The other attributes.
+            account: The bucket's account; required without a key.
+            region: The bucket's Region; required without a key, or if the key's Region differs.
+            more: The remaining attributes.
 
         Raises:
-            ConfigError: As for a scope itself, or there is no key to derive them from.
+            ConfigError: The scope refuses a value, or no key is given to derive missing values.
         """
         arns = (*more.get("key_arns", ()), *more.get("client_key_arns", ()))
         if arns:
@@ -173,12 +177,12 @@ class Scope:
 
     @property
     def sse_keys(self) -> tuple[str, ...]:
-        """The keys by which S3 encrypts."""
+        """The keys of server-side encryption, which S3 uses."""
         return self.key_arns if self.mode in _KMS_MODES else ()
 
     @property
     def client_keys(self) -> tuple[str, ...]:
-        """The keys by which processes encrypt client-side."""
+        """The keys of client-side encryption, which processes use."""
         own = self.key_arns if self.mode == "client" else ()
         return tuple(dict.fromkeys((*own, *self.client_key_arns)))
 
@@ -189,7 +193,7 @@ class Scope:
 
     @property
     def s3_service(self) -> str:
-        """The value of `kms:ViaService` where S3 uses a key for a request to the bucket."""
+        """The value of `kms:ViaService` when S3 uses a key for a request to the bucket."""
         return f"s3.{self.region}.amazonaws.com"
 
     @property
@@ -198,7 +202,7 @@ class Scope:
         return root_arn(self.partition, self.account)
 
     def arns_of(self, *roles: Role) -> tuple[str, ...]:
-        """Return the ARNs of roles: the given ones, or those that `s3crypt iam init` makes."""
+        """Return the ARNs of roles: from `role_arns`, or as `s3crypt iam init` names them."""
         return tuple(
             arn for role in roles for arn in self.role_arns.get(role) or (self._conventional(role),)
         )
@@ -214,7 +218,7 @@ def root_arn(partition: str, account: str) -> str:
 
 
 def provider_host(provider: str) -> str | None:
-    """Return the host of an OpenID Connect provider's ARN, or None of a SAML provider's."""
+    """Return the host in an OpenID Connect provider's ARN, or None for a SAML provider."""
     match = _PROVIDER.fullmatch(provider)
     return match[2] if match and match[1] == "oidc" else None
 
@@ -288,7 +292,7 @@ def _check_provider(scope: Scope) -> None:
 
 
 def _is_anybody(subject: str) -> bool:
-    # What these providers give to one customer alone comes after the first colon, up to a slash.
+    # In a subject of these providers, the part from the first colon to a slash names the customer.
     fixed = re.split(r"[*?]|\$\{", subject, maxsplit=1)[0]
     return fixed != subject and "/" not in fixed.partition(":")[2].lstrip("/")
 

@@ -11,11 +11,11 @@ CRYPTO = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"
 """The actions that use a key, as patterns."""
 
 S3_CONTEXT = "kms:EncryptionContext:aws:s3:arn"
-"""The condition key of the encryption context that S3 makes."""
+"""The condition key for the encryption context that S3 uses."""
 
 NAME_CONTEXT = "kms:EncryptionContext:s3crypt:key"
 BUCKET_CONTEXT = "kms:EncryptionContext:s3crypt:bucket"
-"""The condition keys of the pairs by which s3crypt binds client-side objects."""
+"""The condition keys for the encryption context by which s3crypt binds client-side objects."""
 
 
 def allow(
@@ -25,7 +25,7 @@ def allow(
     *conditions: Condition,
     principals: tuple[Principal, ...] | None = None,
 ) -> Statement:
-    """Return a statement that allows; `principals` is for policies of buckets, keys and trust."""
+    """Return an Allow; `principals` is for bucket policies, key policies and trust policies."""
     return Statement(
         effect="Allow",
         sid=f"{OWN_SID}{sid}",
@@ -43,7 +43,7 @@ def deny(
     *conditions: Condition,
     principals: tuple[Principal, ...] | None = None,
 ) -> Statement:
-    """Return a statement that denies; `principals` is for policies of buckets and keys."""
+    """Return a Deny; `principals` is for bucket policies and key policies."""
     return Statement(
         effect="Deny",
         sid=f"{OWN_SID}{sid}",
@@ -62,8 +62,8 @@ def when(operator: str, key: str, *values: str) -> Condition:
 def through_s3(scope: Scope) -> tuple[Condition, ...]:
     """Return the conditions under which S3 uses a key for the bucket's objects.
 
-    With a Bucket Key, S3's context has the bucket's ARN instead of the object's, so that both are
-    allowed. DSSE-KMS has no Bucket Keys.
+    With a Bucket Key, S3's encryption context has the bucket's ARN instead of the object's ARN, so
+    both are allowed. DSSE-KMS has no Bucket Keys.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html
     """
     bucket = () if scope.mode == "dsse-kms" else (scope.bucket_arn,)
@@ -76,7 +76,7 @@ def through_s3(scope: Scope) -> tuple[Condition, ...]:
 def client_side(scope: Scope) -> tuple[Condition, ...]:
     """Return the conditions under which a process uses a key for the bucket's objects.
 
-    s3crypt's context names the object, and on request the bucket (`bind_bucket`).
+    s3crypt's encryption context names the object and, with `bind_bucket`, the bucket.
     """
     return (
         when("StringLike", NAME_CONTEXT, *scope.name_patterns),
@@ -85,10 +85,10 @@ def client_side(scope: Scope) -> tuple[Condition, ...]:
 
 
 def tls_only(bucket_arn: str) -> Statement:
-    """Return the statement that refuses requests without TLS, as every checker spells it.
+    """Return the statement that denies requests without TLS, in the form that checkers expect.
 
-    Security Hub's S3.5 and Prowler want a condition of this spelling, alone in its statement, and
-    both ARNs. The services that deliver logs, inventories and replicas use TLS.
+    Security Hub's S3.5 and Prowler require exactly this condition, as the statement's only
+    condition, and both ARNs. The services that deliver logs, inventories and replicas use TLS.
     """
     return deny(
         "DenyInsecureTransport",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may assume a role: its trust policy."""
+"""The trust policy of a role: the principals that may assume the role."""
 
 from .documents import Condition, Document, Kind, Principal, Statement, check_size
 from .scope import Role, Scope, provider_host
@@ -11,12 +11,13 @@ _SIGN_IN = "https://signin.aws.amazon.com/saml"
 def trust_policy(role: Role, scope: Scope) -> Document:
     """Return the trust policy of a role.
 
-    Without an identity provider, principals of the account whose own policies let them may assume
-    the role; a security engineer has to have signed in with MFA. With one, people come from there
-    alone. A rotator is a machine, and of the account in both cases.
+    Without an identity provider, every principal of the account whose own policies allow it may
+    assume the role; a security engineer must have signed in with MFA. With an identity provider,
+    people assume roles only through the provider. A rotator is a machine: in both cases it is a
+    principal of the account.
 
     Raises:
-        ConfigError: It is longer than AWS takes.
+        ConfigError: The policy is longer than AWS accepts.
     """
     if scope.identity_provider and role is not Role.ROTATOR:
         statement = _federated(scope, scope.identity_provider)

@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class NotUnderstood:
-    """The third truth value, of what may or may not hold.
+    """The third truth value: it is unknown whether a part of a policy holds.
 
     Attributes:
-        reason: What is not understood, as the end of a sentence.
+        reason: The text, element or key that is not understood, as the end of a sentence.
     """
 
     reason: str
@@ -21,7 +21,7 @@ Truth: TypeAlias = bool | NotUnderstood
 
 
 def conjunction(truths: Iterable[Truth]) -> Truth:
-    """Return whether all hold. One that does not hold decides, whatever is not understood."""
+    """Return whether all truths hold: False if any is False, even if another is not understood."""
     unclear: Truth = True
     for each in truths:
         if each is False:
@@ -32,7 +32,7 @@ def conjunction(truths: Iterable[Truth]) -> Truth:
 
 
 def disjunction(truths: Iterable[Truth]) -> Truth:
-    """Return whether any holds. One that holds decides, whatever is not understood."""
+    """Return whether any truth holds: True if any is True, even if another is not understood."""
     unclear: Truth = False
     for each in truths:
         if each is True:
@@ -43,5 +43,5 @@ def disjunction(truths: Iterable[Truth]) -> Truth:
 
 
 def negation(truth: Truth) -> Truth:
-    """Return the opposite; the opposite of what is not understood is not understood."""
+    """Return the opposite truth. The opposite of a value that is not understood is that value."""
     return truth if isinstance(truth, NotUnderstood) else not truth
