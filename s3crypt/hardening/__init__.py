@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bucket made, or made safer: `s3crypt bucket init` and `s3crypt bucket harden`.
+"""The creation and hardening of buckets: `s3crypt bucket init` and `s3crypt bucket harden`.
 
-`looking` reads what is there, `decisions` decides without a request, and `mechanisms` makes the
-changes. Only `s3crypt.buckets` asks for the configuration of buckets.
+`looking` reads the present state, `decisions` plans the changes without a request, and `mechanisms`
+makes them. Only `s3crypt.buckets` requests the configuration of buckets.
 """
 
 from collections.abc import Iterator
@@ -34,14 +34,14 @@ __all__ = ["OBSTACLES", "BucketManager", "Change", "Obstacle", "Plan", "Shortfal
 
 
 class BucketManager:
-    """Look what a bucket lacks, and make the changes.
+    """Plan the changes that harden a bucket, and make them.
 
     Args:
         session: boto3 session to make clients from; the default one if left out.
         allow_plain_http: Let requests go to other machines over plain HTTP.
 
     Raises from every method:
-        ConfigError: What is wanted contradicts what is there. Nothing was changed.
+        ConfigError: The wanted state contradicts the present one. Nothing was changed.
         KeyUnavailableError: KMS refused.
         StorageError: Another service refused or failed.
     """
@@ -52,19 +52,20 @@ class BucketManager:
         self._services = Services(session, allow_plain_http=allow_plain_http)
 
     def plan(self, wanted: Wanted) -> Plan:
-        """Return what makes a bucket as it is wanted. Nothing is changed."""
+        """Return the changes that bring a bucket to the wanted state. Nothing is changed."""
         return plan_of(look(self._services, wanted), wanted)
 
     def make(self, wanted: Wanted, plan: Plan) -> Iterator[Change]:
-        """Make the changes of a plan in their order; yield each one once S3 answers with it.
+        """Make the changes of a plan in their order; yield each change once S3 returns it.
 
-        The bucket is looked at again first, and after a key was made, whose ARN later changes name.
-        A change that was not in `plan` is not made. An error in the middle has a note that names
-        the changes that were made and those that were not; to go on, make a plan and run it again.
+        The bucket's state is read again before the first change, and after the creation of a key,
+        whose ARN later changes name. A change that is not in `plan` is not made. An error in the
+        middle has a note with the changes that were made and those that were not. To continue, make
+        a new plan and run it.
 
         Raises:
-            ConflictError: The bucket was changed by somebody else meanwhile, so that it lacks
-                something that the plan does not have.
+            ConflictError: The bucket was changed meanwhile by another writer, so that it now needs
+                a change that is not in the plan.
         """
         made: list[Change] = []
         try:
@@ -78,7 +79,7 @@ class BucketManager:
             raise
 
     def _agreed(self, wanted: Wanted, plan: Plan, made: list[Change]) -> tuple[Change, ...]:
-        """Return the changes that are left to make, all of them in the plan."""
+        """Return the changes that remain to be made, after a check that all are in the plan."""
         changes = self.plan(wanted).changes
         agreed = {change.identity for change in plan.changes}
         agreed -= {change.identity for change in made}
@@ -91,7 +92,7 @@ class BucketManager:
 
 
 def _round(changes: tuple[Change, ...]) -> tuple[Change, ...]:
-    """Return the changes to make before the bucket is looked at again."""
+    """Return the changes to make before the bucket's state is read again."""
     first = changes[0].act
     if isinstance(first, CreateBucket):
         return tuple(takewhile(lambda each: isinstance(each.act, CreateBucket), changes))
@@ -99,7 +100,7 @@ def _round(changes: tuple[Change, ...]) -> tuple[Change, ...]:
 
 
 def _told(made: list[Change], plan: Plan) -> str:
-    """Return what was done and what was not, after a failure in the middle."""
+    """Return a text about the changes made and not made, after a failure in the middle."""
     done = {change.identity for change in made}
     open_ = [each for each in plan.changes if each.identity not in done]
     return (

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be done to a bucket: decided from what was seen of it. Makes no request.
+"""The plan of a bucket's changes, decided from its present state without a request.
 
-Deciding twice from the same values gives the same plan, and deciding from what a whole plan leaves
-behind gives an empty one. An interrupted run is therefore finished by running it again.
+The same values always give the same plan, and the state after a complete plan gives an empty plan.
+An interrupted run can therefore be completed by running it again.
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ from .values import (
 S = TypeVar("S", bound=Setting)
 
 UPLOAD_DAYS = 7
-"""Incomplete uploads are aborted after so many days."""
+"""The number of days after which incomplete uploads are aborted."""
 
 _CONTROLS: dict[type[Setting], tuple[str, ...]] = {
     Encryption: ("S3.17",),
@@ -70,11 +70,11 @@ _CONTROLS: dict[type[Setting], tuple[str, ...]] = {
 
 
 def plan_of(seen: Seen, wanted: Wanted) -> Plan:
-    """Return what makes the bucket as it is wanted, except for what an obstacle holds back.
+    """Return the changes that bring the bucket to the wanted state, as far as no obstacle stands.
 
     Raises:
         StorageError: There is no such bucket, or a setting could not be read.
-        ConfigError: What is wanted contradicts what is there, so that nothing can be decided.
+        ConfigError: The wanted state contradicts the present one, so that no plan is possible.
     """
     _check(seen, wanted)
     found = obstacles_of(seen, wanted)
@@ -96,7 +96,7 @@ def plan_of(seen: Seen, wanted: Wanted) -> Plan:
 
 
 def _check(seen: Seen, wanted: Wanted) -> None:
-    """Refuse what cannot be decided."""
+    """Refuse a state for which no plan can be made."""
     if seen.bucket is None and not wanted.may_create:
         raise StorageError(
             f"s3://{wanted.bucket}: no such bucket.",
@@ -120,9 +120,10 @@ def _check(seen: Seen, wanted: Wanted) -> None:
 
 
 def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
-    """Refuse a key that the alias leads to and that was not made for the bucket.
+    """Refuse a key that the alias leads to but that was not made for the bucket.
 
-    Who may make aliases could otherwise have new objects encrypted under a key of theirs.
+    Otherwise a user with the right to make aliases could have new objects encrypted under the
+    user's own key.
     """
     if not key.is_ours:
         tag = {"TagKey": TAG, "TagValue": wanted.bucket}
@@ -136,7 +137,7 @@ def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
 
 
 def _check_replica_key(seen: Seen, wanted: Wanted, region: str) -> None:
-    """Refuse a key in the other Region that is neither ours, nor a replica, nor in use there."""
+    """Refuse a key in the other Region unless it is s3crypt's, a replica, or in use there."""
     key, source = seen.replica_key, _source_key(seen)
     if key is None or (source and key.arn.rpartition("/")[2] == source.arn.rpartition("/")[2]):
         return
@@ -173,13 +174,13 @@ def _not_seen(configuration: Configuration) -> StorageError:
 
 
 def _source_key(seen: Seen) -> SeenKey | None:
-    """Return the key that new objects are, or will be, under; None before it is made."""
+    """Return the present or future default key of the bucket, or None before it is made."""
     encryption = seen.bucket.get(Encryption) if seen.bucket else Encryption()
     return seen.default_key if is_own_default(seen, encryption) else seen.key
 
 
 def _creations(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Change]:
-    """Yield what makes buckets, and then keys, which later changes name."""
+    """Yield the creations of buckets, then those of keys. Later changes name both."""
     replicates = wanted.replica is not None and "replication" not in held
     if seen.bucket is None:
         yield _creation(wanted.bucket, seen.region, "create the bucket")
@@ -231,7 +232,7 @@ def _new_replica_key(seen: Seen, wanted: Wanted, region: str) -> Change:
 
 
 def _write(now: Configuration, before: S, after: S, name: str, what: str) -> Iterator[Change]:
-    """Yield the change of one setting, if it is one."""
+    """Yield the change of one setting, unless the setting stays the same."""
     if after.is_kept_by(before):
         return
     undo = None
@@ -244,7 +245,7 @@ def _write(now: Configuration, before: S, after: S, name: str, what: str) -> Ite
 def _of_bucket(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Change]:
     """Yield the changes of the bucket itself."""
     now = seen.bucket or Configuration(wanted.bucket, seen.region)
-    # The policy comes first: S3 takes none that is public once public access is blocked.
+    # The policy comes first: once public access is blocked, S3 refuses a public policy.
     yield from _of_policy(now, (), seen.partition)
     yield from _of_access(now, held)
     if "versioning" not in held:
@@ -306,7 +307,7 @@ def _of_encryption(
 def _of_policy(
     now: Configuration, added: tuple[Statement, ...], partition: str
 ) -> Iterator[Change]:
-    """Yield the change of a policy: the statement about TLS, and others that it is to have."""
+    """Yield the change that adds the statement about TLS, and the given ones, to a policy."""
     before = now.get(BucketPolicy)
     wanted, told = list(added), []
     if not statements.refuses_plain_http(before.document, partition, now.bucket):
@@ -329,7 +330,7 @@ _DELIVERIES = {
 
 
 def _of_lifecycle(now: Configuration) -> Iterator[Change]:
-    # S3 takes no lifecycle rules while deleting takes the root user's second factor.
+    # With MFA Delete, S3 refuses lifecycle rules.
     before = now.get(Lifecycle)
     if before.aborts_uploads or now.get(Versioning).mfa_delete:
         return
@@ -346,18 +347,18 @@ def _of_logging(wanted: Wanted, now: Configuration) -> Iterator[Change]:
 
 
 def _logs_bucket(seen: Seen, wanted: Wanted) -> str:
-    """Return the bucket that receives the access log, or will: the present one is kept."""
+    """Return the bucket for the access log: the present one if there is one, else the wanted."""
     present = seen.bucket.get(Logging).target if seen.bucket else None
     return present or wanted.logs
 
 
 def _uses_logs(seen: Seen, wanted: Wanted) -> bool:
-    """Return whether the bucket for logs receives something: the access log, or a new trail."""
+    """Return whether the bucket for logs receives the access log or a new trail."""
     return _logs_bucket(seen, wanted) == wanted.logs or _lacks_trail(seen, wanted)
 
 
 def _of_logs(seen: Seen, wanted: Wanted) -> Iterator[Change]:
-    """Yield the changes of the bucket for logs; one that receives nothing is not touched."""
+    """Yield the changes of the bucket for logs; a bucket that receives no logs is not changed."""
     if not _uses_logs(seen, wanted):
         return
     now = seen.logs or Configuration(wanted.logs, seen.region)
@@ -373,18 +374,18 @@ def _of_logs(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     if not before.blocks_sse_c and "sse-c-block" not in held:
         after = replace(before, blocked=(SSE_C,))
         for change in _write(now, before, after, "encryption", "block SSE-C"):
-            # Logs are delivered under SSE-S3 only, which does not pass S3.17.
+            # S3 delivers logs only under SSE-S3, with which a bucket does not pass S3.17.
             yield replace(change, controls=())
     yield from _of_lifecycle(now)
 
 
 def _held_of_logs(seen: Seen) -> frozenset[Part]:
-    # Logs are never under a KMS key, whatever stands against one.
+    # The bucket for logs never gets a KMS key as its default, so obstacles to one do not matter.
     return _held_beside(seen, seen.logs) - {"kms-default"}
 
 
 def _held_beside(seen: Seen, bucket: Configuration | None) -> frozenset[Part]:
-    """Return what is left as it is of a bucket that was there before, and may serve others."""
+    """Return the parts that stay unchanged in an existing bucket, which may have other uses."""
     found = obstacles_beside(seen, bucket) if bucket else ()
     return frozenset(part for each in found for part in each.holds)
 
@@ -422,7 +423,7 @@ def _check_logs(seen: Seen, now: Configuration) -> None:
 
 
 def _lacks_trail(seen: Seen, wanted: Wanted) -> bool:
-    """Return whether a trail is wanted and none records all."""
+    """Return whether a trail is wanted and no existing trail records all data events."""
     return wanted.trail and not any(each.records_all for each in seen.trails or ())
 
 
@@ -456,7 +457,7 @@ def _of_trail(seen: Seen, wanted: Wanted) -> Iterator[Change]:
 
 
 def _unrecording(found: SeenTrail | None, arn: str, region: str) -> str | None:
-    """Return the line that takes the recording back; a trail that was there gets its selectors."""
+    """Return the line that undoes the recording; it restores an existing trail's selectors."""
     undo = []
     if found is None or not found.is_logging:
         undo.append(lines.aws("cloudtrail", "stop_logging", region, Name=arn))
@@ -467,7 +468,7 @@ def _unrecording(found: SeenTrail | None, arn: str, region: str) -> str | None:
 
 
 def _of_replica(seen: Seen, wanted: Wanted) -> Iterator[Change]:
-    """Yield the changes of the bucket of the replicas, its role and the rule itself."""
+    """Yield the changes of the bucket for the replicas, of the role, and of the rule."""
     if wanted.replica is None:
         return
     now = seen.replica or Configuration(wanted.replica_bucket, wanted.replica)
@@ -483,7 +484,7 @@ def _of_replica(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     yield from _of_encryption(there, wanted, now, held)
     yield from _of_lifecycle(now)
     here = seen.bucket or Configuration(wanted.bucket, seen.region)
-    # S3 replicates from a bucket with Object Lock into one that has it too.
+    # From a bucket with Object Lock, S3 replicates only into a bucket with it.
     if wanted.lock or here.get(ObjectLock).is_enabled:
         yield from _of_lock(now)
     yield from _of_role(seen, wanted, wanted.replica, key)
@@ -537,7 +538,7 @@ def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Itera
 
 
 def _remarks_of_keys(seen: Seen, changes: tuple[Change, ...]) -> Iterator[str]:
-    """Yield who loses rights where the default of a bucket that was there becomes a KMS key."""
+    """Yield remarks about lost rights, for existing buckets whose default becomes a KMS key."""
     there = {each.bucket: each for each in (seen.bucket, seen.replica) if each is not None}
     for act in (change.act for change in changes):
         if not isinstance(act, WriteSetting) or not isinstance(act.setting, Encryption):
@@ -552,7 +553,7 @@ def _remarks_of_keys(seen: Seen, changes: tuple[Change, ...]) -> Iterator[str]:
 
 
 def _remarks(seen: Seen) -> tuple[str, ...]:
-    """Return what was left as it is, beyond obstacles."""
+    """Return remarks about the parts that stay unchanged for reasons other than obstacles."""
     remarks = []
     for bucket, sample in seen.samples.items():
         if not sample.is_whole and not sample.sse_c:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests as lines of the AWS command line interface, which a shell reads as they are."""
+"""Requests as lines of the AWS command line interface, quoted for a shell."""
 
 import json
 import re
@@ -14,7 +14,7 @@ _UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def aws(service: str, operation: str, region: str, **arguments: Any) -> str:
-    """Return the line that makes a request; arguments are named as in botocore's models."""
+    """Return the line that makes a request; the arguments have the names of botocore's models."""
     named = {**arguments, "Region": region}
     words = [f"--{_dashed(name)} {_value(value)}" for name, value in named.items()]
     return " ".join(("aws", service, operation.replace("_", "-"), *words))

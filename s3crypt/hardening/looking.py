@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is there: a bucket and all that belongs to it, looked at. Changes nothing."""
+"""Reads the present state: a bucket with its keys, roles, trails and related buckets.
+
+This module changes nothing.
+"""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -26,12 +29,12 @@ _FORBIDDEN = frozenset({"403", "AccessDenied"})
 
 
 def description_of(bucket: str) -> str:
-    """Return the description of a bucket's own key, by which a key without an alias is found."""
+    """Return the description of a bucket's own key. A key without an alias is found by it."""
     return f"s3crypt: objects of s3://{bucket}"
 
 
 def look(services: "Services", wanted: Wanted) -> Seen:
-    """Return all that the decision about a bucket rests on.
+    """Return the present state on which the decision about a bucket depends.
 
     Raises:
         StorageError: A bucket is not the caller's, or a service failed.
@@ -42,7 +45,7 @@ def look(services: "Services", wanted: Wanted) -> Seen:
     trails = _trails(services, region) if wanted.trail else None
     lacks_trail = trails is not None and not any(each.records_all for each in trails)
     logs = None
-    # A trail delivers to a bucket by its name alone: it has to be the caller's own.
+    # A trail is given only the bucket's name, so the bucket must be verified as the caller's own.
     if bucket is None or _target(bucket) in (None, wanted.logs) or lacks_trail:
         logs = _bucket(services, wanted.logs, region)
     seen = Seen(
@@ -75,7 +78,7 @@ def _bucket(services: "Services", bucket: str, region: str) -> Configuration | N
     """Return the configuration of a bucket, or None if there is no such bucket.
 
     Raises:
-        StorageError: It is not the caller's, is in another Region, or S3 failed.
+        StorageError: The bucket is not the caller's, is in another Region, or S3 failed.
     """
     client = services.s3(region)
     try:
@@ -106,7 +109,7 @@ def _target(bucket: Configuration) -> str | None:
 
 
 def _samples(services: "Services", *looked_at: Configuration | None) -> dict[str, Sample]:
-    """Look at the objects of those buckets for which blocking SSE-C is still to be decided."""
+    """Sample the objects of the buckets for which blocking SSE-C is not yet decided."""
     samples = {}
     for bucket in looked_at:
         encryption = bucket.seen(Encryption) if bucket else None
@@ -116,7 +119,7 @@ def _samples(services: "Services", *looked_at: Configuration | None) -> dict[str
 
 
 def _own_key(services: "Services", wanted: Wanted, region: str) -> SeenKey | None:
-    """Return the key that the alias leads to, or one that an interrupted run left without it."""
+    """Return the key of the alias, or a key that an interrupted run left without the alias."""
     found = _key(services, services.alias_arn(region, wanted.alias), wanted.bucket)
     if found is not None:
         return found
@@ -125,7 +128,7 @@ def _own_key(services: "Services", wanted: Wanted, region: str) -> SeenKey | Non
             if key.tags.get(TAG) == wanted.bucket:
                 return _seen(key, wanted.bucket, is_named=False)
     except KeyUnavailableError as error:
-        # Without the permission to list keys, a key that was left behind stays behind.
+        # Without the permission to list keys, a key of an interrupted run is not found.
         if error.code != "AccessDeniedException":
             raise
     return None
@@ -140,14 +143,14 @@ def _default_key(services: "Services", bucket: Configuration | None) -> SeenKey 
     try:
         return _key(services, encryption.key, bucket.bucket if bucket else "")
     except KeyUnavailableError as error:
-        # Of another account, which may not let us describe it.
+        # A key of another account may refuse the caller its description.
         if error.code != "AccessDeniedException":
             raise
         return None
 
 
 def _replica_key(services: "Services", wanted: Wanted, seen: Seen) -> SeenKey | None:
-    """Return the replica of the bucket's key in the other Region, named by the alias or not yet."""
+    """Return the replica of the bucket's key in the other Region, with or without the alias."""
     there = str(wanted.replica)
     named = _key(services, services.alias_arn(there, wanted.alias), wanted.bucket)
     if named is not None:
@@ -200,7 +203,7 @@ def _trails(services: "Services", region: str) -> tuple[SeenTrail, ...]:
     """Return the trails that record the session's Region.
 
     Raises:
-        StorageError: CloudTrail refuses to show what one of them records.
+        StorageError: CloudTrail refused to return the event selectors of a trail.
     """
     trails = tuple(read_trails(services.cloudtrail, region, services.partition))
     unseen = [each for trail in trails for each in trail.unseen]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each act of a plan is carried out. Nothing is decided here.
+"""The requests that carry out each act of a plan. Decisions do not belong here.
 
-Every act may be repeated: a second attempt finds what the first one made, or writes it again.
+Every act may be repeated: a second attempt finds the result of the first, or writes it again.
 """
 
 from functools import partial
@@ -33,12 +33,12 @@ from .values import (
 if TYPE_CHECKING:
     from .services import Services
 
-# S3 -> what its refusal to create a bucket means.
+# The codes of S3's refusals to create a bucket that mean that the name is taken.
 _TAKEN = frozenset({"BucketAlreadyExists", "OperationAborted"})
 
 
 def carry_out(act: Act, services: "Services") -> str | None:
-    """Do one thing; return the line that undoes it where it is known only now.
+    """Carry out an act; return the line that undoes it if the line is known only afterwards.
 
     Raises:
         S3CryptError: A service refused or failed.
@@ -74,7 +74,7 @@ def _create_bucket(act: CreateBucket, services: "Services") -> None:
 
 
 def _of_key(act: CreateKey | NameKey | ReplicateKey, services: "Services") -> str:
-    """Make or finish a key; the alias comes last, so that a key that is found by it is complete."""
+    """Make or complete a key. The alias is made last, so that a key with the alias is complete."""
     match act:
         case CreateKey():
             key = services.keys.create(

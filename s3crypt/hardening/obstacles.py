@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What would stop working if a bucket were hardened. Decided from what was seen, without a request.
+"""The obstacles to hardening a bucket: present uses that would stop working.
 
-What cannot be seen is no obstacle here: clients that speak plain HTTP, or that will one day write
-under customer keys. docs/buckets.md says so.
+They are decided from the state that was read, without a request. Uses that this state does not show
+are no obstacles here: clients that use plain HTTP, or that will later write under customer keys.
+docs/buckets.md documents this limit.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +29,7 @@ _NAMED = 3
 
 
 def obstacles_of(seen: Seen, wanted: Wanted) -> tuple[Obstacle, ...]:
-    """Return what stands against hardening the bucket; nothing stands against a new one."""
+    """Return the obstacles to hardening the bucket. A new bucket has no obstacles."""
     if seen.bucket is None:
         return ()
     replication = _of_replication(wanted, seen.bucket)
@@ -36,7 +37,7 @@ def obstacles_of(seen: Seen, wanted: Wanted) -> tuple[Obstacle, ...]:
 
 
 def obstacles_beside(seen: Seen, bucket: Configuration) -> tuple[Obstacle, ...]:
-    """Return what stands against hardening the bucket of the logs or of the replicas."""
+    """Return the obstacles to hardening the bucket for the logs or for the replicas."""
     return _open(seen, bucket, tuple(_of_any(seen, bucket)))
 
 
@@ -47,14 +48,14 @@ def _of_any(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
 
 
 def _open(seen: Seen, bucket: Configuration, found: tuple[Obstacle, ...]) -> tuple[Obstacle, ...]:
-    """Return the obstacles against parts that are not yet as they are wanted."""
+    """Return the obstacles that concern parts not yet in the wanted state."""
     done = _done(seen, bucket)
     parts = ((each, tuple(part for part in each.holds if part not in done)) for each in found)
     return tuple(Obstacle(each.name, each.what, holds) for each, holds in parts if holds)
 
 
 def is_own_default(seen: Seen, encryption: Encryption) -> bool:
-    """Return whether new objects are under a KMS key that AWS does not manage."""
+    """Return whether new objects are encrypted under a KMS key that AWS does not manage."""
     if encryption.algorithm == "AES256" or encryption.key is None:
         return False
     is_managed = seen.default_key is not None and seen.default_key.manager == "AWS"
@@ -62,7 +63,7 @@ def is_own_default(seen: Seen, encryption: Encryption) -> bool:
 
 
 def _done(seen: Seen, bucket: Configuration) -> frozenset[Part]:
-    """Return the parts that are as they are wanted."""
+    """Return the parts that are already in the wanted state."""
     encryption = bucket.get(Encryption)
     parts: dict[Part, bool] = {
         "kms-default": is_own_default(seen, encryption),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The replication of a bucket into another Region: its rule, and the role that S3 assumes for it.
 
-Pure. SSE-KMS objects are replicated only where the rule says so and names the key of the replicas.
+This module makes no request. S3 replicates SSE-KMS objects only if the rule requests it and names
+the key of the replicas.
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication-config-for-kms-objects.html
 """
 
@@ -20,8 +21,8 @@ def trust() -> Document:
     """Return the trust policy of the role.
 
     S3's documentation states no condition key for this service's AssumeRole, and a condition that
-    the service does not meet would stop replication without an error. `iam:PassRole` is what keeps
-    others from using the role.
+    the service does not meet would stop replication without an error. The permission `iam:PassRole`
+    limits which principals can use the role.
     """
     allowed = Statement(
         "Allow",
@@ -40,13 +41,13 @@ def permissions(
 ) -> Document:
     """Return the policy of the role.
 
-    Each KMS statement holds for its key, through S3 of its Region, and for the encryption context
-    of its bucket: the bucket's ARN under a Bucket Key, an object's without one.
+    Each KMS statement is limited to its key, to requests through S3 in the key's Region, and to the
+    encryption context of its bucket: the bucket's ARN with a Bucket Key, an object's ARN without.
 
     Args:
-        partition: Of both buckets.
-        source: Bucket, Region and key ARN of what is replicated.
-        target: Bucket, Region and key ARN of the replicas.
+        partition: The partition of both buckets.
+        source: The bucket, Region and key ARN of the replicated objects.
+        target: The bucket, Region and key ARN of the replicas.
     """
     origin, copy = (f"arn:{partition}:s3:::{bucket}" for bucket in (source[0], target[0]))
     return Document(
@@ -74,7 +75,7 @@ def permissions(
                 resources=(f"{copy}/*",),
             ),
             _of_key("S3cryptOpen", ("kms:Decrypt",), origin, source),
-            # A Bucket Key of the replicas is opened too; SSE-S3 objects get a new data key.
+            # S3 also decrypts the replicas' Bucket Key; SSE-S3 objects get a new data key.
             _of_key(
                 "S3cryptSeal", ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"), copy, target
             ),
@@ -85,10 +86,10 @@ def permissions(
 def with_rule(
     current: Replication, partition: str, role: str, target: str, key: str
 ) -> Replication:
-    """Return a replication that has our rule beside those of the same role.
+    """Return the replication with s3crypt's rule added to the present rules of the same role.
 
-    Markers of deletion are not replicated: who deletes objects here, by mistake or on purpose, does
-    not hide the replicas.
+    Delete markers are not replicated: a deletion in the source bucket, by mistake or on purpose,
+    does not hide the replicas.
     """
     kept = tuple(each for each in current.rules if each.get("ID") != RULE)
     highest = max((int(each.get("Priority") or 0) for each in kept), default=0)
@@ -108,7 +109,7 @@ def with_rule(
 
 
 def has_rule(current: Replication, partition: str, target: str, key: str) -> bool:
-    """Return whether a rule in force replicates the whole bucket, SSE-KMS too, to the target."""
+    """Return whether an enabled rule replicates the whole bucket, with SSE-KMS, to the target."""
     arn = f"arn:{partition}:s3:::{target}"
     return any(
         each.get("Destination", {}).get("Bucket") == arn

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The AWS services that hardening a bucket asks, each for the caller's own account alone."""
+"""The clients of the AWS services for hardening a bucket, all for the caller's own account."""
 
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,9 @@ class Services:
     """The services of one session.
 
     Attributes:
-        account: The caller's account. S3 refuses every request about a bucket of another one.
+        account: The caller's account. S3 refuses every request about another account's bucket.
         partition: The caller's partition, such as `aws`.
-        keys: Administers KMS keys.
+        keys: The administration of KMS keys.
 
     Args:
         session: boto3 session to make clients from; the default one if left out.
@@ -70,5 +70,5 @@ class Services:
         return self._cloudtrail.get(region)
 
     def alias_arn(self, region: str, alias: str) -> str:
-        """Return the ARN of an alias, by which KMS is asked in the Region of the alias."""
+        """Return the ARN of an alias, with which requests go to KMS in the alias's Region."""
         return f"arn:{self.partition}:kms:{region}:{self.account}:{alias}"

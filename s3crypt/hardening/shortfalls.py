@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controls of Security Hub that a bucket does not pass after a plan, each with the reason.
+"""The controls of Security Hub that a bucket will not pass after a plan, each with the reason.
 
 Controls: https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html
 """
@@ -19,7 +19,7 @@ _HELD: Mapping[Part, tuple[str, str]] = {
 
 
 def shortfalls_of(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> tuple[Shortfall, ...]:
-    """Return the controls that stay unmet once a plan was carried out, by their numbers."""
+    """Return the controls that the bucket will not pass after the plan, in numerical order."""
     found = (
         *_of_account(seen),
         *(Shortfall(*_HELD[part]) for part in sorted(held & _HELD.keys())),

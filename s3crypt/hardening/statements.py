@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statements of bucket policies: those that a hardened bucket has, and what those of others allow.
+"""Statements of bucket policies: a hardened bucket's own, and the effects of all other ones.
 
-Pure. A statement is judged by what it certainly does: one with elements that are not judged here
-counts as the more dangerous of the two readings.
+This module makes no request. A statement is judged by its certain effect: if it has elements that
+are not judged here, it counts as the more dangerous of the two readings.
 """
 
 import re
@@ -29,7 +29,7 @@ from s3crypt.policy.patterns import Style, compile_texts
 LOG_DELIVERY = "S3cryptAllowLogDelivery"
 TRAIL_CHECK, TRAIL_DELIVERY = "S3cryptAllowTrailCheck", "S3cryptAllowTrailDelivery"
 LOGGING_SERVICE, TRAIL_SERVICE = "logging.s3.amazonaws.com", "cloudtrail.amazonaws.com"
-# Config rule s3-bucket-blacklisted-actions-prohibited, as Security Hub's S3.6 sets it.
+# The actions of the Config rule s3-bucket-blacklisted-actions-prohibited, as configured for S3.6.
 # https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-6
 ADMINISTRATION = (
     "s3:deletebucketpolicy",
@@ -39,7 +39,7 @@ ADMINISTRATION = (
     "s3:putobjectacl",
 )
 _OBJECTS = ("s3:getobject", "s3:getobjectversion", "s3:putobject")
-# Conditions of fixed values on these keep a statement for everyone from being public.
+# A statement for everyone is not public if it has a condition on one of these with fixed values.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
 _NARROWING = frozenset(
     {
@@ -63,7 +63,7 @@ _ACCOUNT = re.compile(r"(?:arn:[a-z-]+:(?:iam|sts)::)?([0-9]{12})(?::.*)?")
 
 
 def with_statements(document: Document | None, added: Iterable[Statement]) -> Document:
-    """Return a policy with statements added, each in the place of the one with its Sid."""
+    """Return a policy with statements added. Each replaces the statement with the same Sid."""
     statements = tuple(added)
     replaced = {each.sid for each in statements}
     kept = () if document is None else document.statements
@@ -74,18 +74,18 @@ def with_statements(document: Document | None, added: Iterable[Statement]) -> Do
 
 
 def tls_only(partition: str, bucket: str) -> Statement:
-    """Return the statement that refuses requests without TLS to a bucket and its objects."""
+    """Return the statement that denies requests without TLS to a bucket and its objects."""
     return policy_statements.tls_only(f"arn:{partition}:s3:::{bucket}")
 
 
 def refuses_plain_http(document: Document | None, partition: str, bucket: str) -> bool:
-    """Return whether a statement refuses every request without TLS, to the bucket and objects."""
+    """Return whether a statement denies all requests without TLS, to the bucket and its objects."""
     wanted = tls_only(partition, bucket)
     return any(
         each.effect == "Deny"
         and not each.unknown
         and _is_everyone(each)
-        # A Deny of everyone but a few lets these few through.
+        # A Deny with NotPrincipal does not apply to the principals that it names.
         and each.not_principals is None
         and {action.lower() for action in each.actions or ()} & {"*", "s3:*"}
         and _covers(each.resources or (), wanted.resources or ())
@@ -95,13 +95,13 @@ def refuses_plain_http(document: Document | None, partition: str, bucket: str) -
 
 
 def refuses_other_keys(document: Document | None, partition: str, bucket: str, key: str) -> bool:
-    """Return whether a policy refuses every put that names a mode of KMS, and not this key.
+    """Return whether a policy denies every put that names a mode of KMS but not this key.
 
-    Only statements count that are for everyone, for every object of the bucket, and under no
-    condition but those on the encryption of the put; the services of AWS may be spared. Whether
-    these refuse is then decided put by put: under a key of the account, under one of another
-    account, under each further key that a pattern lets through, and under the key that AWS manages,
-    which a put without the name of a key gets.
+    A statement counts only if it is for everyone and for every object of the bucket, and if all its
+    conditions are about the encryption of the put; it may except the services of AWS. The denial is
+    then tested with sample puts: under a key of the account, under a key of another account, under
+    each key that a pattern would let through, and under the AWS managed key, which S3 uses for a
+    put that names no key.
     """
     bare = tuple(each for each in (document.statements if document else ()) if _is_bare(each))
     arn = f"arn:{partition}:s3:::{bucket}/"
@@ -122,7 +122,7 @@ def refuses_other_keys(document: Document | None, partition: str, bucket: str, k
 
 
 def other_keys_denied(partition: str, bucket: str, key: str) -> tuple[Statement, ...]:
-    """Return the statements that refuse puts under other keys than one, as `bucket_policy` has."""
+    """Return the statements of `bucket_policy` that deny puts under any key but the given one."""
     scope = Scope.of(bucket, key_arns=(key,), partition=partition)
     wanted = {f"{OWN_SID}DenyWrongKey", f"{OWN_SID}DenyUnnamedKey"}
     return tuple(each for each in bucket_policy(scope).statements if each.sid in wanted)
@@ -132,12 +132,12 @@ _EVERYONE = (Principal("*", "*"),)
 _MODE = "s3:x-amz-server-side-encryption"
 _KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
 _OF_PUTS = frozenset({_MODE, _KEY, "aws:principalisawsservice"})
-# An account that no policy names: accounts of AWS customers do not begin with so many zeros.
+# An account that no policy names: no AWS customer's account begins with this many zeros.
 _NOBODY = "000000000001"
 
 
 def _is_bare(statement: Statement) -> bool:
-    """Return whether a Deny of puts is for everyone, and looks at nothing but the encryption."""
+    """Return whether a Deny of puts is for everyone, with conditions only about the encryption."""
     return (
         statement.effect == "Deny"
         and not statement.unknown
@@ -150,9 +150,9 @@ def _is_bare(statement: Statement) -> bool:
 
 
 def _other_keys(statements: Iterable[Statement], partition: str, key: str) -> Iterator[str]:
-    """Yield ARNs of keys that a put may name, among them one for each pattern of the statements.
+    """Yield ARNs of keys that a put may name, including one for each pattern of the statements.
 
-    A key of the same account that a statement names in full was named on purpose.
+    A key of the same account that a statement names in full is left out: it was named on purpose.
     """
     region, account = key.split(":")[3:5]
     for digit in "0f":
@@ -164,7 +164,7 @@ def _other_keys(statements: Iterable[Statement], partition: str, key: str) -> It
             if not value.startswith("arn:") or len(parts := value.split(":", 5)) < 6:
                 continue
             is_named = "*" not in value and "?" not in value
-            # S3 uses keys of the bucket's Region alone.
+            # S3 uses only keys of the bucket's Region.
             filled = ":".join((*parts[:3], region, *parts[4:])).replace("*", "0").replace("?", "0")
             if filled != key and not (is_named and parts[4] == account):
                 yield filled
@@ -181,7 +181,7 @@ def log_delivery(
 ) -> Statement:
     """Return the statement that lets S3 deliver a bucket's access log.
 
-    Where the policy has the statement for other buckets already, they stay in it.
+    If the policy already has this statement for other buckets, the result keeps these buckets.
     """
     arn = f"arn:{partition}:s3:::{source}"
     sources = {value for each in _with_sid(document, LOG_DELIVERY) for value in _sources(each)}
@@ -228,7 +228,7 @@ def trail_delivery(partition: str, account: str, logs: str, trail: str) -> tuple
 
 
 def lacks(document: Document | None, wanted: Iterable[Statement]) -> tuple[Statement, ...]:
-    """Return those of the statements that a policy does not have in the same meaning."""
+    """Return the wanted statements for which a policy has no statement of the same meaning."""
     has = {each.meaning for each in (document.statements if document else ())}
     return tuple(each for each in wanted if each.meaning not in has)
 
@@ -261,10 +261,10 @@ def foreign_administrators(document: Document | None, account: str) -> tuple[str
 
 
 def without_foreign_administration(document: Document | None, account: str) -> Document | None:
-    """Return a policy without what lets other accounts administer the bucket.
+    """Return a policy without the permissions of other accounts to administer the bucket.
 
-    A statement that names the actions one by one keeps its other ones. One with a wildcard goes
-    whole, and a policy of which nothing is left is None.
+    A statement that lists the actions in full keeps its other actions. A statement with a wildcard
+    is removed as a whole. The result is None if no statement is left.
     """
     if document is None:
         return None
@@ -310,7 +310,7 @@ def _allowing(document: Document | None) -> Iterator[tuple[str, Statement]]:
 
 
 def _is_everyone(statement: Statement) -> bool:
-    # NotPrincipal in an Allow is everyone but a few.
+    # An Allow with NotPrincipal allows everyone except the named principals.
     return statement.not_principals is not None or any(
         one.value == "*" and one.type in ("*", "AWS") for one in statement.principals or ()
     )
@@ -340,7 +340,7 @@ def _account_of(principal: str) -> str | None:
 
 def _allows(statement: Statement, actions: Iterable[str]) -> bool:
     if statement.actions is None:
-        # NotAction: all but a few.
+        # An Allow with NotAction allows all actions except the named ones.
         return True
     matches = compile_texts(statement.actions, Style.LIKE, variables=False, ignore_case=True)
     return any(matches(action, {}) is True for action in actions)

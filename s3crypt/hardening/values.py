@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wanted of a bucket, what was seen, and what is to be done about it: frozen values.
+"""Frozen values: the wanted state of a bucket, its present state, and the plan of its changes.
 
-Nothing here makes a request or decides. `looking` fills `Seen`, `decisions` makes a `Plan` of it,
-and `mechanisms` acts on each `Change`.
+Requests and decisions do not belong here. `looking` fills `Seen`, `decisions` makes a `Plan` from
+it, and `mechanisms` carries out each `Change`.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ ObstacleName: TypeAlias = Literal[
 Part: TypeAlias = Literal[
     "kms-default", "ownership", "public-access", "replication", "sse-c-block", "versioning"
 ]
-"""A part of the configuration that an obstacle holds back."""
+"""A part of the configuration that an obstacle can keep unchanged."""
 
 OBSTACLES: Mapping[ObstacleName, str] = {
     "acl-grants": "the access list grants rights to somebody else than the owner",
@@ -44,25 +44,25 @@ OBSTACLES: Mapping[ObstacleName, str] = {
 }
 ROLE_PATH = "/s3crypt/"
 TAG = "s3crypt:bucket"
-"""The tag of the keys and roles that were made for a bucket; its value is the bucket."""
+"""The tag of the keys and roles that s3crypt made for a bucket; its value is the bucket's name."""
 _LONGEST_ROLE_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What `bucket init` and `bucket harden` are asked for.
+    """The wanted state of a bucket, from the options of `bucket init` and `bucket harden`.
 
     Attributes:
-        bucket: Its name.
-        may_create: Whether the bucket is made if it is absent.
-        logs: The bucket that receives the access log where none receives it yet.
+        bucket: The name of the bucket.
+        may_create: Whether the bucket is created if it is absent.
+        logs: The bucket for the access log, used if the access log is not delivered yet.
         trail: Whether a trail records the data events of all buckets.
         lock: Whether Object Lock is turned on, which cannot be undone.
         replica: The Region to replicate to, or None.
-        despite: The obstacles that hold nothing back.
+        despite: The names of the obstacles to ignore.
 
     Raises:
-        ConfigError: A name is not one that AWS takes, or an obstacle is unknown.
+        ConfigError: AWS does not accept a name, or an obstacle is unknown.
     """
 
     bucket: str
@@ -126,11 +126,11 @@ class SeenKey:
 
     Attributes:
         arn: Its ARN.
-        state: KMS's own word, such as `Enabled`.
-        multi_region: Whether it can have replicas in other Regions.
+        state: The key's state as KMS names it, such as `Enabled`.
+        multi_region: Whether the key can have replicas in other Regions.
         manager: `CUSTOMER` or `AWS`.
-        is_named: Whether the alias leads to it. An interrupted run leaves a key without one.
-        is_ours: Whether it has our tag with the bucket's name.
+        is_named: Whether the alias leads to the key. An interrupted run leaves a key without alias.
+        is_ours: Whether the key has s3crypt's tag with the bucket's name.
     """
 
     arn: str
@@ -143,7 +143,7 @@ class SeenKey:
 
 @dataclass(frozen=True, slots=True)
 class SeenRole:
-    """The role of a replication: its ARN, whether our tag is on it, its trust policy, and ours."""
+    """The role of a replication: its ARN, whether it has s3crypt's tag, and its two policies."""
 
     arn: str
     is_ours: bool
@@ -153,21 +153,21 @@ class SeenRole:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """All that the decision rests on, as it was read.
+    """The present state on which the decision depends.
 
     Attributes:
         account: The caller's account, which the buckets must belong to.
         partition: `aws`, `aws-cn` or `aws-us-gov`.
-        region: The Region of the bucket, or the one where it will be.
-        bucket: Its configuration; None where there is no such bucket.
-        logs: The configuration of the bucket of the access log, or None.
-        replica: The configuration of the bucket of the replicas, or None.
-        key: The key that is, or is to be, named by `Wanted.alias`.
+        region: The present or future Region of the bucket.
+        bucket: The configuration of the bucket; None if there is no such bucket.
+        logs: The configuration of the bucket for the access log, or None.
+        replica: The configuration of the bucket for the replicas, or None.
+        key: The key that `Wanted.alias` leads to, or will lead to.
         default_key: The key of the bucket's default encryption, or None.
         replica_key: The key of the replicas.
         role: The role of the replication.
-        trails: The trails of the account; None where they were not looked for.
-        samples: Objects that were looked at, by their bucket.
+        trails: The trails of the account; None if they were not read.
+        samples: The samples of objects, by their bucket.
     """
 
     account: str
@@ -214,7 +214,7 @@ class CreateKey:
 
 @dataclass(frozen=True, slots=True)
 class NameKey:
-    """Finish a key that an interrupted run left without its alias."""
+    """Complete a key that an interrupted run left without its alias."""
 
     arn: str
     alias: str
@@ -225,8 +225,8 @@ class ReplicateKey:
     """Make a replica of a multi-Region key in another Region, and name it.
 
     Attributes:
-        is_there: Whether the replica was there before and only lacks the name. It may serve others,
-            so that undoing this does not delete it.
+        is_there: Whether the replica existed before and only lacks the name. It may have other
+            uses, so that undoing this act does not delete the replica.
     """
 
     arn: str
@@ -237,7 +237,7 @@ class ReplicateKey:
 
 @dataclass(frozen=True, slots=True)
 class CreateRole:
-    """Create the role of a replication, with our tag."""
+    """Create the role of a replication, with s3crypt's tag."""
 
     name: str
     trust: Document
@@ -263,7 +263,7 @@ class CreateTrail:
 
 @dataclass(frozen=True, slots=True)
 class RecordDataEvents:
-    """Have a trail record the data events of every bucket, and record at all."""
+    """Make a trail record the data events of every bucket, and start its recording."""
 
     arn: str
     region: str
@@ -282,20 +282,20 @@ Act: TypeAlias = (
     | RecordDataEvents
 )
 KEY_ACTS = (CreateKey, NameKey, ReplicateKey)
-"""The acts after which the ARN of a key is known, which later changes name."""
+"""The acts after which the ARN of a key is known. Later changes name this ARN."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing to do.
+    """One change of a plan.
 
     Attributes:
-        subject: What is changed: `s3://acme`, a key's alias, a role.
-        name: Which part of it; subject and name are unique in a plan.
-        what: What is done, in words.
-        controls: The controls of Security Hub that it serves.
+        subject: The changed resource: `s3://acme`, a key's alias, a role.
+        name: The changed part of the subject; subject and name are unique in a plan.
+        what: The description of the change, for people.
+        controls: The controls of Security Hub that the change serves.
         act: The request, as a value.
-        undo: The command line that takes it back; None where nothing does.
+        undo: The command line that undoes the change; None if the change cannot be undone.
     """
 
     subject: str
@@ -307,18 +307,18 @@ class Change:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What makes it the same change in a later plan, whose ARNs may be known by then."""
+        """The subject and name, which identify the change in a later plan with more known ARNs."""
         return self.subject, self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What would stop working.
+    """A present use of the bucket that hardening would stop.
 
     Attributes:
-        name: What `--despite` names.
-        what: What was seen and what would stop working.
-        holds: The parts that are left as they are because of it.
+        name: The obstacle's name for `--despite`.
+        what: The description of the use, and of the failure that hardening would cause.
+        holds: The parts that stay unchanged because of the obstacle.
     """
 
     name: ObstacleName
@@ -328,7 +328,7 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """A control that the bucket does not pass after the plan, and why."""
+    """A control that the bucket will not pass after the plan, with the reason."""
 
     control: str
     why: str
@@ -336,15 +336,15 @@ class Shortfall:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done to a bucket, decided from what was seen.
+    """The changes of a bucket, decided from its present state.
 
     Attributes:
-        bucket: Its name.
-        changes: In the order in which they are made; empty where nothing is left to do.
-        obstacles: Those that hold something back.
-        accepted: Those that were seen and hold nothing back, because they were named.
-        shortfalls: The controls that stay unmet.
-        remarks: Sentences about what was left as it is.
+        bucket: The name of the bucket.
+        changes: The changes in the order in which they are made; empty if no change is left.
+        obstacles: The obstacles because of which parts stay unchanged.
+        accepted: The obstacles that were found and are ignored, because `--despite` names them.
+        shortfalls: The controls that the bucket will not pass.
+        remarks: Sentences about the parts that stay unchanged.
     """
 
     bucket: str
