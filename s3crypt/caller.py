@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who makes the requests of a session: a role, a user or the root user of an account.
+"""The caller of a session's requests: a role, a user or the root user of an account.
 
-STS names an assumed role by its session, whose ARN has the name of the role and not its path.
-Policies name the role itself, path included. IAM is therefore asked for the role; where it refuses,
-the path stays unknown, and `Identity.has_known_path` says so.
+For an assumed role, STS returns the ARN of the session, which has the role's name but not its path.
+Policies name the role itself, with its path. The path is therefore requested from IAM. If IAM
+refuses, the path stays unknown, and `Identity.has_known_path` is False.
 """
 
 import re
@@ -28,13 +28,13 @@ _ROOT = re.compile(r"arn:[a-z-]+:iam::[0-9]{12}:root")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who makes the requests.
+    """The caller of a session's requests.
 
     Attributes:
-        caller: The caller as policies name it: a role by its own ARN, not by its session's.
-        arn: The ARN that STS reports, which is a session's for an assumed role.
-        has_known_path: False for a role whose path could not be looked up. Its ARN in `caller` is
-            then the one without a path, which is right unless the role was made with one.
+        caller: The caller as policies name it: for a role, the role's ARN, not the session's.
+        arn: The ARN that STS reports: for an assumed role, the session's ARN.
+        has_known_path: False for a role whose path could not be read. The ARN in `caller` then has
+            no path, which is right unless the role was made with a path.
     """
 
     caller: Caller
@@ -43,9 +43,10 @@ class Identity:
 
 
 def identify(sts: "Clients[STSClient]", iam: "Clients[IAMClient]") -> Identity:
-    """Return who makes the requests of these clients' session.
+    """Return the caller of the requests of these clients' session.
 
-    `sts:GetCallerIdentity` needs no permission. `iam:GetRole` is asked for an assumed role alone.
+    `sts:GetCallerIdentity` needs no permission. `iam:GetRole` is requested only for an assumed
+    role.
 
     Raises:
         ConfigError: There are no credentials.
@@ -70,9 +71,9 @@ def _kind(arn: str) -> Literal["user", "root"]:
 
 
 def _role_arn(iam: "Clients[IAMClient]", name: str) -> str | None:
-    """Return the ARN of a role with its path, or None if IAM does not tell it."""
+    """Return the ARN of a role with its path, or None if IAM refuses or cannot be reached."""
     try:
-        # Asked once: a private network may have no way to IAM, which has no endpoint in a Region.
+        # No retries: a private network may have no route to IAM, which has no Regional endpoints.
         reply = call(iam.get(), "get_role", {"RoleName": name}, f"role {name}", is_look=True)
     except StorageError:
         return None

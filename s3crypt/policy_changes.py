@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes to the policies of buckets and keys: read, merged, judged, saved, written, read back.
+"""Changes the policies of buckets and keys, with a saved copy and a check of the written policy.
 
     from s3crypt.policy import Document
     from s3crypt.policy_changes import PolicyWriter
@@ -10,7 +10,7 @@
         print(line)
     print(writer.apply(plan).saved)
 
-What a merge keeps and what locks the caller out is decided in `s3crypt.policy`, without a request.
+The rules for merging policies, and for not locking the caller out, are in `s3crypt.policy`.
 """
 
 import os
@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
     from types_boto3_sts.client import STSClient
 
-# KMS says that a new policy may take minutes to be everywhere, and that most take seconds.
+# According to KMS's documentation, a new policy takes effect everywhere within seconds in most
+# cases, but may take minutes.
 # https://docs.aws.amazon.com/kms/latest/developerguide/accessing-kms.html#programming-eventual-consistency
 _SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 _OWNER_ALONE = 0o600
@@ -60,10 +61,10 @@ _OWNER_ALONE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bucket or a key whose policy is to change.
+    """The bucket or the key whose policy changes.
 
     Attributes:
-        kind: Whether it is the policy of a bucket or of a key.
+        kind: The kind of the policy: a bucket's or a key's.
         id: The name of the bucket, or the ARN of the key.
     """
 
@@ -76,14 +77,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A change to a policy that was worked out and not made.
+    """A planned change to a policy, not made yet.
 
     Attributes:
         target: The bucket or the key.
-        before: The current policy as the service sent it, or None if there is none.
-        merged: The current policy, the wanted one merged into it, and the difference.
-        identity: Who would make the change.
-        judgement: Whether the caller keeps the policy's control.
+        before: The text of the current policy as the service sent it, or None if there is none.
+        merged: The current policy, the merged policy, and the differences between them.
+        identity: The caller that would make the change.
+        judgement: Whether the caller keeps control of the policy.
     """
 
     target: Target
@@ -94,7 +95,7 @@ class Plan:
 
     @property
     def changes(self) -> bool:
-        """Whether there is anything to write."""
+        """Whether the policy would change."""
         return self.merged.changes
 
     @property
@@ -103,7 +104,7 @@ class Plan:
         return self.merged.differences
 
     def lines(self) -> Iterator[str]:
-        """Yield the difference as lines for people: `-` goes, `+` comes."""
+        """Yield the difference as lines for people: `-` marks removed lines, `+` added lines."""
         merged = self.merged
         if merged.changes_version and merged.current is not None:
             old, new = merged.current.version, merged.document.version
@@ -113,7 +114,7 @@ class Plan:
             yield from (f"  {line}" for line in each.lines())
 
     def check(self) -> None:
-        """Refuse a change that would or might take the policy's control from the caller.
+        """Refuse a change after which the caller would, or might, lose control of the policy.
 
         Raises:
             PolicyError: The message names the statement and the action.
@@ -134,11 +135,11 @@ _HEADS = {
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A change that was made and read back.
+    """A change that was made and verified by reading the policy back.
 
     Attributes:
-        saved: The file with the policy before, or None if nothing had to be written. Where there
-            was no policy, the file has one without statements.
+        saved: The file with the policy before the change, or None if no change was needed. If there
+            was no policy, the file has a policy without statements.
     """
 
     plan: Plan
@@ -146,19 +147,19 @@ class Applied:
 
     @property
     def before(self) -> Document:
-        """The policy to plan with in order to take the change back."""
+        """The policy to pass to `PolicyWriter.plan` in order to undo the change."""
         return self.plan.merged.current or NO_POLICY
 
     @property
     def undo(self) -> str | None:
-        """The command line that takes the change back, or None if nothing was written."""
+        """The command line that undoes the change, or None if nothing was written."""
         if self.saved is None:
             return None
         return f"s3crypt policy apply {shlex.quote(str(self.saved))} {self.plan.target}"
 
 
 class PolicyWriter:
-    """Change the policies of buckets and keys, by statements whose Sids begin with `S3crypt`.
+    """Change the statements whose Sids begin with `S3crypt` in the policies of buckets and keys.
 
     Args:
         session: boto3 session to make clients from; the default one if left out.
@@ -185,12 +186,12 @@ class PolicyWriter:
         self._keys = KeyPolicies(KMS(kms))
 
     def plan(self, wanted: Document, target: str) -> Plan:
-        """Return the change that makes the policy of a target have the statements of `wanted`.
+        """Return the change that gives the policy of a target the statements of `wanted`.
 
         Nothing is changed. `target` is `s3://BUCKET`, or a key's id, ARN or `alias/NAME`.
 
         Raises:
-            ConfigError: A statement of ours in `wanted` is not for this target: it has no
+            ConfigError: One of s3crypt's statements in `wanted` is not for this target: it has no
                 principal, no action of the target's service, or the resource of another bucket.
         """
         kind, name = _parsed(target)
@@ -206,14 +207,14 @@ class PolicyWriter:
         return Plan(where, before, merged, identity, _judged(where, merged, identity))
 
     def apply(self, plan: Plan, *, folder: str | Path = ".") -> Applied:
-        """Make a planned change: save the policy before, write, and read back.
+        """Make a planned change: save the current policy, write the new one, and read it back.
 
-        The policy is saved to a new file in `folder`, which only its owner can read. An error or an
-        interrupt after the write began has a note that names the file.
+        The current policy is saved to a new file in `folder` that only its owner can read. An error
+        or an interrupt after that has a note that names the file.
 
         Raises:
-            ConflictError: The policy is not as it was when the change was planned, and nothing was
-                written; or it is not what was written.
+            ConflictError: The policy has changed since the plan was made, and nothing was written;
+                or the policy that was read back is not the written one.
         """
         plan.check()
         if not plan.changes:
@@ -252,7 +253,10 @@ class PolicyWriter:
             )
 
     def _read_back(self, plan: Plan) -> None:
-        """Read the policy until it is the written one; any third policy is another writer's."""
+        """Read the policy until it is the written one.
+
+        A policy that is neither the previous nor the written one comes from another writer.
+        """
         target, written = plan.target, plan.merged.document
         expected = (written.meaning, written.id) if written.statements else None
         before = _meaning(plan.before, target)
@@ -276,7 +280,7 @@ class PolicyWriter:
 
 
 def _check_fits(wanted: Document, kind: Kind, name: str) -> None:
-    """Refuse our statements where they are for another kind of policy, or for another bucket."""
+    """Refuse statements of s3crypt's that are for another kind of policy, or another bucket."""
     service, word = ("s3", "bucket") if kind is Kind.BUCKET else ("kms", "key")
     for each in wanted.statements:
         if not each.is_ours:
@@ -301,7 +305,7 @@ def _is_about(statement: Statement, service: str) -> bool:
 
 
 def _parsed(target: str) -> tuple[Kind, str]:
-    """Return the kind of a target and its name: a bucket's, or what the caller calls the key."""
+    """Return the kind of a target, and the bucket's name or the given name of the key."""
     if "://" not in target:
         return Kind.KEY, target
     location = Location.parse(target)
@@ -315,7 +319,7 @@ def _parsed(target: str) -> tuple[Kind, str]:
 
 
 def _check_account(target: Target, identity: Identity) -> None:
-    """Refuse a key of another account, whose policy KMS shows to nobody of this one.
+    """Refuse a key of another account: KMS returns a policy only within the key's account.
 
     https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyPolicy.html
     """
@@ -338,9 +342,10 @@ def _parse(text: str, target: Target) -> Document:
 
 
 def _meaning(text: str | None, target: Target) -> object:
-    """Return a value that is equal for policies that mean the same; of none, that of an empty one.
+    """Return a value that is equal for policies with the same meaning.
 
-    The version of a policy without statements means nothing.
+    The value is None both for no policy and for a policy without statements, whose version has no
+    effect.
     """
     if text is None:
         return None
@@ -363,13 +368,13 @@ def _judged(target: Target, merged: Merged, identity: Identity) -> Judgement:
 
 
 def _save(plan: Plan, folder: Path) -> Path:
-    """Write the policy before to a new file that only its owner can read; return its path."""
+    """Write the current policy to a new file that only its owner can read; return the path."""
     text = NO_POLICY.render() if plan.before is None else plan.before
     name = plan.target.id.rpartition("/")[2]
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     path = folder / f"{name}-policy-{moment}.json"
     try:
-        # Never over another file, whoever made it.
+        # O_EXCL: an existing file is never overwritten.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(f"{text}\n")
@@ -383,10 +388,10 @@ def _save(plan: Plan, folder: Path) -> Path:
 
 @contextmanager
 def _noting(note: str, if_refused: str | None = None) -> Iterator[None]:
-    """Give an error or an interrupt of the block a note that says what is left.
+    """Add a note to an error or an interrupt in the block.
 
-    `if_refused` is the note where the service has refused the request, which had no effect then,
-    unless the reply to an earlier attempt was lost.
+    `if_refused` replaces the note if the service refused the request. A refused request had no
+    effect, unless the reply to an earlier attempt was lost: then the note is `note`.
     """
     try:
         yield

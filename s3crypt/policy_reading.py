@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What AWS says of policies: those of buckets and keys, the names that new ones need, and findings.
+"""Reads policies of buckets and keys, the names for new policies, and Access Analyzer's findings.
 
     from s3crypt.policy import bucket_policy
     from s3crypt.policy_reading import PolicyReader
@@ -7,7 +7,7 @@
     scope = PolicyReader().scope("acme")
     print(bucket_policy(scope).render())
 
-Nothing here changes anything. `s3crypt.policy` makes and judges policies without a request, and
+This module changes nothing. `s3crypt.policy` makes and judges policies without a request, and
 `s3crypt.policy_changes` writes them.
 """
 
@@ -37,7 +37,7 @@ _MODES: Mapping[str, str] = {
     "aws:kms": "sse-kms",
     "aws:kms:dsse": "dsse-kms",
 }
-# How ValidatePolicy names a document's place.
+# The kind of a document -> the arguments of ValidatePolicy for it.
 # https://docs.aws.amazon.com/access-analyzer/latest/APIReference/API_ValidatePolicy.html
 _TYPES: Mapping[Kind, Mapping[str, str]] = {
     Kind.BUCKET: {
@@ -55,12 +55,12 @@ _OF_IDENTITIES = {"policyType": "IDENTITY_POLICY"}
 
 @dataclass(frozen=True, slots=True)
 class AnalyzerFinding:
-    """What IAM Access Analyzer says of a document.
+    """A finding of IAM Access Analyzer about a document.
 
     Attributes:
         type: `ERROR`, `SECURITY_WARNING`, `WARNING` or `SUGGESTION`.
         code: AWS's name of the issue.
-        details: A sentence.
+        details: The explanation, as a sentence.
     """
 
     type: str
@@ -69,11 +69,11 @@ class AnalyzerFinding:
 
 
 class PolicyReader:
-    """Reads policies, and what is needed to make some.
+    """Reads policies, and the names and ARNs that new policies need.
 
     Args:
         session: boto3 session to make clients from; the default one if left out.
-        expected_bucket_owner: Refuse a bucket of another account than this one.
+        expected_bucket_owner: The account that buckets must belong to.
         allow_plain_http: Let requests go to other machines over plain HTTP.
 
     Raises from every method:
@@ -100,19 +100,19 @@ class PolicyReader:
         self._keys = KeyPolicies(KMS(kms))
 
     def scope(self, bucket: str, **given: Any) -> Scope:
-        """Return the scope of a bucket's policies; AWS is asked only for what is not given.
+        """Return the scope of a bucket's policies, with requests to AWS only for missing values.
 
-        Without keys and without a mode, both are those of the bucket's default encryption, and the
-        role of replication is the one that the bucket's replication names, where the caller may
-        read that. The account and the Region are those of the first key; without keys, the
-        caller's account and the bucket's Region.
+        Without keys, the keys and the mode default to the bucket's default encryption, and the role
+        of replication to the role in the bucket's replication, if the caller may read that. The
+        mode `sse-s3` needs no keys. The account and the Region are those of the first key or,
+        without keys, the caller's account and the bucket's Region.
 
         Args:
             bucket: The bucket's name.
-            given: Attributes of the scope. Keys may be aliases; None stands for what is not given.
+            given: Attributes of the scope. Keys may be aliases; None means not given.
 
         Raises:
-            ConfigError: The bucket's default encryption is under the key that AWS manages.
+            ConfigError: The bucket's default encryption uses the AWS managed key.
         """
         known = {name: value for name, value in given.items() if value not in (None, ())}
         if "key_arns" not in known and known.get("mode") != "sse-s3":
@@ -144,7 +144,7 @@ class PolicyReader:
     def findings(self, document: Document, kind: Kind) -> tuple[AnalyzerFinding, ...]:
         """Return what IAM Access Analyzer's ValidatePolicy finds in a document.
 
-        It needs the permission access-analyzer:ValidatePolicy.
+        The caller needs the permission access-analyzer:ValidatePolicy.
         """
         request = {
             "policyDocument": document.render(indent=None),
@@ -152,7 +152,7 @@ class PolicyReader:
         }
         found: list[AnalyzerFinding] = []
         while True:
-            # Asked once: the verdicts do not wait for a service that is not there.
+            # No retries: the verdicts do not wait for an unreachable service.
             reply = call(
                 self._analyzer.get(), "validate_policy", request, f"the {kind}", is_look=True
             )
@@ -169,18 +169,18 @@ class PolicyReader:
         return str(reply["Account"])
 
     def _replication_roles(self, bucket: str) -> tuple[str, ...]:
-        """Return the role of a bucket's replication; none where it may not be read."""
+        """Return the role of a bucket's replication; empty if the caller may not read it."""
         try:
             role = read(self._s3.get(), bucket, Replication).role
         except StorageError as error:
             if error.code not in NOT_SEEN:
                 raise
             return ()
-        # Other servers than AWS put other things than a role there.
+        # Servers other than AWS's may return a value that is not the ARN of a role.
         return (role,) if role and ":role/" in role else ()
 
     def _add_default(self, bucket: str, known: dict[str, Any]) -> None:
-        """Add the mode and the key of a bucket's default encryption to what is known."""
+        """Add the mode and the key of a bucket's default encryption to the known attributes."""
         default = read(self._s3.get(), bucket, Encryption)
         if default.key is not None:
             known["key_arns"] = (default.key,)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The roles by which people share a bucket, and the group `Auditors`, made in IAM.
+"""The roles with which people share a bucket, and the group `Auditors`, made in IAM.
 
-`team_of` says what is wanted, `RoleManager.plan` what IAM lacks of it, and `RoleManager.make` makes
-that. What each role may do is decided in `s3crypt.policy`.
+`team_of` returns the wanted roles and group, `RoleManager.plan` returns the changes that IAM needs
+for them, and `RoleManager.make` makes these changes. The policies of the roles are in
+`s3crypt.policy`.
 
-This package changes nothing that s3crypt has not made: a role must have the tag `s3crypt`, and the
-group must be below the path `/s3crypt/`, because groups have no tags.
+This package changes only roles and groups that s3crypt has made: a role must have the tag
+`s3crypt`, and the group must be below the path `/s3crypt/`, because groups have no tags.
 """
 
 from .manager import RoleManager

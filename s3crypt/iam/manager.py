@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IAM, looked at and changed: roles, their policies, and the group `Auditors`.
+"""Reads and changes IAM: roles, their policies, and the group `Auditors`.
 
-What is to be changed is decided in `plan`.
+The module `plan` decides on the changes.
 """
 
 import time
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
 
 _ABSENT = "NoSuchEntity"
-# IAM is eventually consistent: for some seconds a new role can be unknown to the next request.
+# IAM is eventually consistent: for some seconds, the next request may not find a new role.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 _SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
-# IAM's code -> what happened, and what to do.
+# IAM's error code -> the explanation and the hint.
 _EXPLANATIONS: Mapping[str, tuple[str, str]] = {
     "EntityAlreadyExists": ("the name was taken meanwhile", "Run it again to see by whom."),
     "LimitExceeded": (
@@ -41,7 +41,7 @@ _EXPLANATIONS: Mapping[str, tuple[str, str]] = {
 
 
 class RoleManager:
-    """Look which roles IAM has, and make those that it lacks.
+    """Compare the roles in IAM with a wanted team, and make the missing ones.
 
     Args:
         session: boto3 session to make the IAM client from; the default one if left out.
@@ -49,7 +49,8 @@ class RoleManager:
         allow_plain_http: Let requests go to other machines over plain HTTP.
 
     Raises from every method:
-        ConfigError: A name is taken by a role or group of somebody else. Nothing was changed.
+        ConfigError: A role or group that is not s3crypt's has one of the names. Nothing was
+            changed.
         StorageError: IAM refused, or could not be reached.
     """
 
@@ -67,20 +68,21 @@ class RoleManager:
     def plan(self, team: Team) -> Plan:
         """Return the changes that make IAM have a team. Nothing is changed.
 
-        A role is adopted if it has the tag `s3crypt` with its role's name and the wanted path, and
-        the group if it is below the path `/s3crypt/`.
+        An existing role is used if it has the wanted path and the tag `s3crypt` with the name of
+        its duty, such as `writer`. An existing group is used if its path is `/s3crypt/`.
         """
         roles = {wanted.name: self._role(wanted) for wanted in team.roles}
         return plan_of(team, roles, self._group(team.group) if team.group else None)
 
     def make(self, plan: Plan) -> Generator[Change, None, None]:
-        """Make the changes of a plan in their order; yield each one once it is made.
+        """Make the changes of a plan in their order; yield each change once it is made.
 
-        IAM is looked at again first. An error in the middle has a note that names the changes that
-        were made; `plan` then returns the rest.
+        The state of IAM is read again first. An error in the middle has a note that names the
+        changes that were made; `plan` then returns the remaining changes.
 
         Raises:
-            ConflictError: IAM is not as it was when the plan was made. Nothing was changed.
+            ConflictError: The state of IAM has changed since the plan was made. Nothing was
+                changed.
         """
         if self.plan(plan.team) != plan:
             raise ConflictError(
@@ -112,7 +114,7 @@ class RoleManager:
                 return
 
     def _created(self, change: Change, attempts: Attempts) -> Reply | None:
-        """Return IAM's reply if an attempt whose reply was lost created the role."""
+        """Return IAM's reply if an earlier attempt, whose reply was lost, created the role."""
         request = {"RoleName": change.arguments["RoleName"]}
         reply = call(
             self._clients.get(), "get_role", request, change.subject, within=attempts, is_look=True
@@ -150,7 +152,7 @@ class RoleManager:
     def _others(
         self, kind: str, subject: str, request: Mapping[str, str], ours: str
     ) -> tuple[str, ...]:
-        """Return the other policies: the names of inline ones, the ARNs of attached ones."""
+        """Return all other policies: the names of inline policies, the ARNs of attached ones."""
         inline: IAMOperation = "list_role_policies"
         attached: IAMOperation = "list_attached_role_policies"
         if kind == "group":
@@ -172,7 +174,7 @@ class RoleManager:
     def _found(
         self, operation: IAMOperation, subject: str, request: Mapping[str, str]
     ) -> Reply | None:
-        """Return IAM's reply, or None where IAM has no such role, group or policy."""
+        """Return IAM's reply, or None if IAM has no such role, group or policy."""
         try:
             return self._ask(operation, subject, request)
         except StorageError as error:
@@ -208,7 +210,7 @@ def _tags(holder: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _told(made: list[Change], changes: tuple[Change, ...]) -> str:
-    """Return what exists after a failure in the middle."""
+    """Return a text about the changes that were made before a failure in the middle."""
     done = ", ".join(f"{change.subject} ({change.action})" for change in made) or "nothing"
     return (
         f"Of {len(changes)} changes {len(made)} were made: {done}. Run it again to make the rest."

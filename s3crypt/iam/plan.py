@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decision which roles, groups and policies IAM lacks, and how each change is taken back.
+"""The plan of changes to roles, groups and policies in IAM, each with the line that undoes it.
 
-This module makes no request. `manager` looks at IAM and makes the changes.
+This module makes no request. `manager` reads the state of IAM and makes the changes.
 """
 
 import json
@@ -16,16 +16,16 @@ from s3crypt.operations import IAMOperation
 from s3crypt.policy import Document, Kind, Role, Scope, check_size, iam_policy, trust_policy
 
 PATH = "/s3crypt/"
-"""The path of the group that s3crypt makes. A group has no tags, so that its path marks it."""
+"""The path of the group that s3crypt makes. Groups have no tags: the path marks the group."""
 
 TAG = "s3crypt"
-"""The name of the tag that marks a role of s3crypt; its value is the role, such as `writer`."""
+"""The name of the tag that marks a role of s3crypt. Its value is the duty, such as `writer`."""
 
 GROUP = "Auditors"
 """The name of the group whose users have the policy of the role `auditor`."""
 
-# An auditor's policy is about all buckets, so that the group has one for all of them. A role that
-# several buckets share has a policy for each.
+# An auditor's policy is about all buckets, so the group has a single policy. A role that several
+# buckets share has a policy for each bucket.
 _GROUP_POLICY = "s3crypt-auditor"
 
 _NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
@@ -33,16 +33,16 @@ _NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class WantedRole:
-    """A role as it is to be in IAM.
+    """The wanted state of a role in IAM.
 
     Attributes:
-        role: Which of s3crypt's roles it is.
-        path: Its path in IAM, which begins and ends with a slash.
-        name: Its name in IAM.
+        role: The duty that s3crypt assigns to the role.
+        path: The role's path in IAM, which begins and ends with a slash.
+        name: The role's name in IAM.
         policy_name: The name of its inline policy.
-        trust: Who may assume it.
-        policy: What it may do.
-        tags: Its tags, the mark of s3crypt among them.
+        trust: Its trust policy.
+        policy: Its inline policy.
+        tags: Its tags, including the tag that marks it as a role of s3crypt.
     """
 
     role: Role
@@ -56,7 +56,7 @@ class WantedRole:
 
 @dataclass(frozen=True, slots=True)
 class WantedGroup:
-    """A group as it is to be in IAM, below `PATH`, with one inline policy of ours."""
+    """The wanted state of a group in IAM: below `PATH`, with one inline policy of s3crypt."""
 
     name: str
     policy_name: str
@@ -65,7 +65,7 @@ class WantedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """The roles and the group that people share a bucket by."""
+    """The wanted roles and group of the people who share a bucket."""
 
     roles: tuple[WantedRole, ...]
     group: WantedGroup | None
@@ -73,14 +73,14 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class FoundRole:
-    """A role as IAM has it.
+    """The present state of a role in IAM.
 
     Attributes:
-        trust: Who may assume it.
-        policy: The inline policy of the wanted name, or None.
+        trust: Its trust policy.
+        policy: The inline policy with the wanted name, or None.
         tags: All its tags.
         path: Its path in IAM.
-        others: The names and ARNs of its other policies.
+        others: The names of its other inline policies, and the ARNs of its attached policies.
     """
 
     trust: Document
@@ -92,7 +92,7 @@ class FoundRole:
 
 @dataclass(frozen=True, slots=True)
 class FoundGroup:
-    """A group as IAM has it; the attributes are those of `FoundRole`, and its path."""
+    """The present state of a group in IAM. The attributes mean the same as in `FoundRole`."""
 
     path: str
     policy: Document | None
@@ -104,14 +104,14 @@ class Change:
     """One request that changes IAM.
 
     Attributes:
-        subject: What is changed: `role acme-writer`.
-        action: What is done: `create`, `put the policy`, `replace the policy`.
+        subject: The changed role or group, such as `role acme-writer`.
+        action: The kind of change, such as `create`, `put the policy` or `replace the policy`.
         before: The policy document that is replaced, or None.
         after: The policy document that is written, or None.
         operation: The request's operation.
         arguments: The request's arguments.
-        undo: The line of the AWS command line interface that takes the change back. Lines are to
-            be run in the reverse order of the changes.
+        undo: The line of the AWS command line interface that undoes the change. To undo several
+            changes, the lines must be run in the reverse order of the changes.
     """
 
     subject: str
@@ -124,18 +124,18 @@ class Change:
 
     @property
     def replaces(self) -> bool:
-        """Whether the change overwrites something that is there."""
+        """Whether the change overwrites an existing policy."""
         return self.before is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The changes that IAM lacks, in the order in which they are made.
+    """The changes that bring IAM to the wanted state, in the order in which they are made.
 
     Attributes:
-        team: What is wanted.
-        changes: Empty where everything is as it is wanted.
-        remarks: Sentences about policies that others have attached and that stay.
+        team: The wanted roles and group.
+        changes: The changes; empty if IAM already is in the wanted state.
+        remarks: Sentences about policies that are not s3crypt's and stay unchanged.
     """
 
     team: Team
@@ -144,15 +144,15 @@ class Plan:
 
 
 def team_of(scope: Scope, roles: Iterable[Role]) -> Team:
-    """Return the roles of a bucket, and the group `Auditors` where `auditor` is one of them.
+    """Return the roles of a bucket, and the group `Auditors` if `auditor` is among the roles.
 
     Args:
         scope: The bucket, the keys, the conditions of the policies, and the ARNs of the roles.
-        roles: Which roles; one that is named twice counts once.
+        roles: The wanted duties; duplicates are ignored.
 
     Raises:
-        ConfigError: IAM does not take a name or the length of a document, a role is of another
-            account, or a policy needs what the scope does not name.
+        ConfigError: IAM does not accept a name or the length of a document, a role belongs to
+            another account, or the scope lacks a value that a policy needs.
     """
     policy_name = f"s3crypt-{scope.bucket}"
     chosen = tuple(dict.fromkeys(roles))
@@ -165,19 +165,20 @@ def team_of(scope: Scope, roles: Iterable[Role]) -> Team:
 
 
 def plan_of(team: Team, roles: Mapping[str, FoundRole | None], group: FoundGroup | None) -> Plan:
-    """Return the changes that make IAM have the team.
+    """Return the changes that bring the roles and group in IAM to the state that `team` has.
 
     Args:
-        team: What is wanted.
-        roles: What IAM has, by the names of the wanted roles.
-        group: What IAM has of the group.
+        team: The wanted roles and group.
+        roles: The present roles by the names of the wanted roles; None for a missing role.
+        group: The present group, or None.
 
     Raises:
-        ConfigError: A name is taken by a role or group that s3crypt has not made, or by a role of
+        ConfigError: A role or group that s3crypt has not made has one of the names, or a role has
             another path than the wanted one.
     """
     pairs = [(wanted, roles[wanted.name]) for wanted in team.roles]
-    # Every name is checked before the first change is decided: a refusal leaves nothing half made.
+    # All names are checked before the first change is planned: a refusal thus leaves no partial
+    # plan.
     for wanted, found in pairs:
         if found is not None:
             _check_is_ours(wanted, found)
@@ -201,10 +202,11 @@ def _wanted(role: Role, scope: Scope, policy_name: str) -> WantedRole:
 
 
 def _path_and_name(role: Role, scope: Scope) -> tuple[str, str]:
-    """Return the path and the name of the one role that the scope has for a duty.
+    """Return the path and the name of the scope's only role for a duty.
 
     Raises:
-        ConfigError: The scope has several, or one of another account, or a name that is too long.
+        ConfigError: The scope has several roles for the duty, or the role belongs to another
+            account, or its name is not valid.
     """
     arn, *others = scope.arns_of(role)
     _, _, _, _, account, resource = arn.split(":", 5)
@@ -238,7 +240,7 @@ def _check_is_ours(wanted: WantedRole, found: FoundRole) -> None:
 
 
 def _check_path(wanted: WantedRole, found: FoundRole) -> None:
-    """Refuse a role whose ARN is not the one that the policies of buckets and keys name."""
+    """Refuse a role whose path, and thus ARN, differs from that in bucket and key policies."""
     if found.path != wanted.path:
         raise ConfigError(
             f"The role {wanted.name} exists, and its path is {found.path}, not {wanted.path}. "
@@ -321,7 +323,7 @@ def _of_group(wanted: WantedGroup, found: FoundGroup | None) -> Iterator[Change]
 def _of_policy(
     subject: str, kind: str, wanted: WantedRole | WantedGroup, before: Document | None
 ) -> Iterator[Change]:
-    """Yield the change of an inline policy; of a role and of a group it differs in names alone."""
+    """Yield the change of an inline policy. Roles and groups differ only in the operation names."""
     if before is not None and before.meaning == wanted.policy.meaning:
         return
     named = {f"{kind}_name": wanted.name, "policy_name": wanted.policy_name}
@@ -360,6 +362,6 @@ def _trusting(role: str, trust: Document) -> str:
 
 
 def _aws(command: str, **options: str) -> str:
-    """Return a line of the AWS command line interface that a shell reads as it is."""
+    """Return a line of the AWS command line interface, quoted for a shell."""
     words = [f"--{name.replace('_', '-')} {shlex.quote(text)}" for name, text in options.items()]
     return " ".join(["aws iam", command, *words])
