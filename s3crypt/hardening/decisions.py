@@ -70,7 +70,7 @@ _CONTROLS: dict[type[Setting], tuple[str, ...]] = {
 
 
 def plan_of(seen: Seen, wanted: Wanted) -> Plan:
-    """Return the changes that bring the bucket to the wanted state, as far as no obstacle stands.
+    """Return the changes to the wanted state, except for parts that an obstacle keeps unchanged.
 
     Raises:
         StorageError: There is no such bucket, or a setting could not be read.
@@ -180,7 +180,7 @@ def _source_key(seen: Seen) -> SeenKey | None:
 
 
 def _creations(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Change]:
-    """Yield the creations of buckets, then those of keys. Later changes name both."""
+    """Yield the creations of buckets, then of keys. Later changes name both."""
     replicates = wanted.replica is not None and "replication" not in held
     if seen.bucket is None:
         yield _creation(wanted.bucket, seen.region, "create the bucket")

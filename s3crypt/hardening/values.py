@@ -143,7 +143,7 @@ class SeenKey:
 
 @dataclass(frozen=True, slots=True)
 class SeenRole:
-    """The role of a replication: its ARN, whether it has s3crypt's tag, and its two policies."""
+    """The role of a replication, with its trust policy and the inline policy of s3crypt."""
 
     arn: str
     is_ours: bool

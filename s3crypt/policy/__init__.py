@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Access policies as values: documents, the decision about a request, and the policies of roles.
 
-Nothing here makes a request. `s3crypt.buckets` writes the policies of buckets, `s3crypt.kms` those
-of keys and `s3crypt.iam` those of roles.
+This package makes no request. `s3crypt.buckets` writes the policies of buckets, `s3crypt.kms` the
+policies of keys, and `s3crypt.iam` the policies of roles.
 """
 
 from .callers import Caller

@@ -167,7 +167,7 @@ def unspecified(key: str) -> Value:
 
 
 def is_known(key: str) -> bool:
-    """Return whether a condition key is one of those whose presence in a request is understood."""
+    """Return whether this module knows a condition key, and thus when requests have it."""
     lower = key.lower()
     return _is_unspecified(lower) or unspecified(lower) == ABSENT
 

@@ -179,7 +179,7 @@ def _policies(each: Expectation, documents: Documents) -> Policies:
 
 
 def _granting(bucket: Document | None, caller: Caller) -> Document:
-    """Return a bucket's policy with a statement that allows a service, or everyone, everything."""
+    """Return a bucket's policy with a statement that allows a service or everyone all of S3."""
     principal = Principal("Service", str(caller.arn)) if caller.arn else Principal("*", "*")
     more = Statement(
         "Allow", "Another", principals=(principal,), actions=("s3:*",), resources=("*",)
