@@ -143,7 +143,14 @@ class SeenKey:
 
 @dataclass(frozen=True, slots=True)
 class SeenRole:
-    """The role of a replication, with its trust policy and the inline policy of s3crypt."""
+    """The present role of a replication.
+
+    Attributes:
+        arn: The ARN of the role.
+        is_ours: Whether the role has s3crypt's tag.
+        trust: Its trust policy.
+        policy: The inline policy of s3crypt, or None.
+    """
 
     arn: str
     is_ours: bool
