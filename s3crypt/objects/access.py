@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine: objects written, read, copied, listed and deleted, by location and typed values.
 
-It must not know how an argument is spelled, nor a default mode: these belong to the public face in
-`s3crypt.store`. It decides which requests S3 gets and which replies are believed. Bytes move in
-`transfer`, and ciphers are in `message`.
+This module must know neither the spelling of an argument nor a default mode: these belong to the
+public face in `s3crypt.store`. It decides which requests are sent to S3 and which replies are
+accepted. `transfer` moves the bytes, and `message` has the ciphers.
 """
 
 import os
@@ -62,13 +62,15 @@ if TYPE_CHECKING:
     from types_boto3_kms.client import KMSClient
     from types_boto3_s3.client import S3Client
 
-# Longer than the header of all but few messages.
+    from s3crypt.aws import Observer
+
+# Longer than the headers of almost all messages.
 _HEAD_LENGTH = 16 * 2**10
-# A service far away gives a connection some 25 to 90 MB/s.
+# A distant service delivers some 25 to 90 MB/s per connection.
 DEFAULT_WORKERS = 32
-# Of a job: 64 objects under way, and three requests at once for each while it is rotated.
+# For one job: 64 objects at a time, with three concurrent requests per object during a rotation.
 _CONNECTIONS = 192
-# Threads that fetch ranges of one open file side by side.
+# Threads that fetch ranges of one open file in parallel.
 _RANGE_WORKERS = 10
 # HEAD has no body to carry a code.
 _UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "InvalidRequest")
@@ -76,7 +78,7 @@ _UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "Inval
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """What a listing says of an object; it never says how it is encrypted."""
+    """An object as S3 lists it. S3's listings never say how an object is encrypted."""
 
     uri: str
     stored_size: int
@@ -87,15 +89,15 @@ class ListedObject:
 
 @dataclass(frozen=True, slots=True)
 class ListedPrefix:
-    """What the names of several objects have in common, up to and with a slash."""
+    """The common prefix of several objects' names, up to and including a slash."""
 
     uri: str
 
 
 class Objects:
-    """Objects in S3 as one store reaches them; safe in several threads, and after a fork.
+    """The S3 objects that one store can access; usable from several threads, and after a fork.
 
-    Arguments are those of `S3Crypt`, which has a mode besides.
+    The arguments are those of `S3Crypt`, except for the mode.
     """
 
     def __init__(  # noqa: PLR0913 - how it reaches AWS, by name
@@ -114,7 +116,7 @@ class Objects:
         self.written_in = written_in
         self.workers = workers
         self._max_memory = default_limit() if max_memory is None else max_memory
-        # One a process: a fork may happen while another thread holds its parent's lock.
+        # One per process: during a fork, another thread of the parent may hold the memory's lock.
         self._memories: dict[int, Memory] = {}
         self._clients = Clients(
             "s3",
@@ -159,11 +161,11 @@ class Objects:
         written_in: str | None = None,
         complete: Callable[[], "Description"] | None = None,
     ) -> ObjectInfo:
-        """Store plaintext at `location` under `conditions`, described as given.
+        """Store plaintext at `location` under `conditions`, with the description `described`.
 
-        With `IfMatch` it replaces an object that must not be lost. `written_in` is the bucket
-        behind an access point. `complete` returns the description where some of it is not known
-        yet: it is asked right before the request that makes the object.
+        With `IfMatch`, the write replaces an object that must not be lost. `written_in` is the
+        bucket behind an access point. If `described` is still incomplete, `complete` returns the
+        whole description. It is called right before the request that creates the object.
         """
         mode = self._with_session(mode)
         sealing, ours = None, {}
@@ -173,7 +175,7 @@ class Objects:
             ours = dict(sealing.metadata)
         mark = None
         if conditions and not sealing:
-            # The object's content would not tell it from another writer's.
+            # The content alone could not distinguish this object from another writer's.
             ours = entries.new_token(described.metadata)
             mark = Mark(metadata=ours) if ours else None
 
@@ -212,17 +214,17 @@ class Objects:
         mode: Mode,
         described: Mapping[str, Any],
     ) -> tuple[ObjectInfo, ObjectInfo]:
-        """Store an object, verified, under another name too; return what is known of both.
+        """Verify an object and store it under another name; return the facts about both.
 
-        Its metadata, tags, content headers and storage class are copied; its locks, event hold,
-        annotations and ACL are not.
+        The object's metadata, tags, content headers and storage class are copied. Its locks, event
+        hold, annotations and ACL are not.
 
         Args:
             source: The object.
-            demand: What is demanded of it.
-            target: Where its copy goes.
-            mode: Of the copy.
-            described: As `describe_target` has it, where the copy is to differ.
+            demand: The demands on the source.
+            target: The location of the copy.
+            mode: The mode of the copy.
+            described: Arguments of `describe_target`, for properties in which the copy differs.
 
         Raises:
             ObjectNotFoundError, IntegrityError, PolicyError, ConflictError: As `S3Crypt.get`.
@@ -234,7 +236,7 @@ class Objects:
                 formats.refuse_s3ec(info.metadata)
             kept = {
                 "metadata": info.metadata,
-                # S3 counts those that the caller may read.
+                # S3 reports a count only if the caller may read the tags.
                 "tags": self.tags(source, info.version_id) if reply.get("TagCount") else None,
             }
             given = describe_target(target, **{**kept, **described})
@@ -255,9 +257,10 @@ class Objects:
         first: int = PART_LENGTH,
         opened: ObjectStream | None = None,
     ) -> "Iterator[Reading]":
-        """Open an object whose encryption is as demanded; ask for `first` bytes at first.
+        """Open an object whose encryption is as demanded; the first request fetches `first` bytes.
 
-        With `opened`, which was opened with the arguments of that mode, nothing is asked for again.
+        `opened` is a stream that was opened with the arguments of the demanded mode. If it is
+        given, this method sends no new request for the object.
         """
         mode = demand.mode and self._with_session(demand.mode)
         context = self.context_demanded(location, demand)
@@ -280,7 +283,7 @@ class Objects:
             yield Reading(location, stream, plain, info, demand)
 
     def look(self, location: Location, demand: Demand, *, first: int = _HEAD_LENGTH) -> ObjectInfo:
-        """Return what an object's head and its first bytes show; decrypts nothing."""
+        """Return the facts that an object's headers and first bytes show, without decrypting it."""
         arguments = read_arguments(demand.mode, demand.version_id)
         with (
             location.named_in_errors(),
@@ -295,9 +298,10 @@ class Objects:
     def refuse_headless_ciphertext(
         self, location: Location, stream: ObjectStream, neighbour: Neighbour | None
     ) -> None:
-        """Refuse an object without a mark whose key an instruction file beside it holds.
+        """Refuse an unmarked object whose key is in an instruction file beside it.
 
-        A listing says whether to look for the file; without one, the object's first bytes do.
+        A listing shows whether to fetch that file. Without a listing, the object's first bytes
+        decide.
 
         Raises:
             FormatError: There is such a file.
@@ -309,17 +313,17 @@ class Objects:
             self.refuse_instruction_file_of(location)
 
     def refuse_instruction_file_of(self, location: Location, *, is_listed: bool = False) -> None:
-        """Refuse an object beside which there is an instruction file of the S3 Encryption Client.
+        """Refuse an object that has an instruction file of the S3 Encryption Client beside it.
 
-        A name that ends like that of one is not enough: metadata or body must show it. A neighbour
-        that may not be read is taken for none.
+        The name of the neighbour is not enough: its metadata or body must show that it is an
+        instruction file. A neighbour that the caller may not read is treated as missing.
 
         Args:
             location: The object.
-            is_listed: `NAME.instruction` is known to be there, so no HEAD asks for it.
+            is_listed: A listing contained `NAME.instruction`, so no HEAD is needed.
 
         Raises:
-            FormatError: There is one: the object's bytes are that client's ciphertext.
+            FormatError: There is an instruction file: the object is that client's ciphertext.
         """
         name = s3ec.beside(location.name)
         if name is None:
@@ -380,7 +384,7 @@ class Objects:
     ) -> ObjectReader:
         """Open an object to be read at any offset; see `S3Crypt.open`.
 
-        `first` is how many bytes to ask for at first.
+        The first request fetches `first` bytes.
         """
         if not isinstance(cache_length, SupportsIndex) or cache_length < 0:
             raise ConfigError(f"A cache has a length of 0 bytes or more, not {cache_length}.")
@@ -398,7 +402,7 @@ class Objects:
         *,
         if_absent: bool,
     ) -> ObjectWriter:
-        """Open an object to be written in order; see `S3Crypt.open`."""
+        """Open an object to be written sequentially; see `S3Crypt.open`."""
         store = partial(
             self.write,
             location=location,
@@ -437,9 +441,9 @@ class Objects:
             return reading.info
 
     def head(self, location: Location, demand: Demand) -> ObjectInfo:
-        """Return an object's size and all else that one request shows; see `S3Crypt.head`."""
+        """Return an object's size and the other facts in one reply; see `S3Crypt.head`."""
         if demand.mode is None:
-            # Only its first bytes tell whose it is.
+            # Only the object's first bytes show its format.
             return self.look(location, demand)
         with location.named_in_errors(), explaining(demand.mode):
             arguments = read_arguments(demand.mode, demand.version_id)
@@ -452,14 +456,14 @@ class Objects:
     def list(self, location: Location, *, after: str = "") -> Iterator[ListedObject]:
         """Yield the objects whose URI begins with that of `location`, in S3's order.
 
-        With `after` only those whose names follow it.
+        With `after`, only objects whose names follow it are yielded.
         """
         for found in self._listed(location, **({"StartAfter": after} if after else {})):
             if isinstance(found, ListedObject):
                 yield found
 
     def list_level(self, location: Location) -> Iterator[ListedObject | ListedPrefix]:
-        """Yield as `list` does, with all that follows a later slash as one prefix."""
+        """Yield like `list`, but yield all names that share a further slash as one prefix."""
         return self._listed(location, Delimiter="/")
 
     def first(self, location: Location) -> ListedObject | None:
@@ -487,9 +491,9 @@ class Objects:
     def list_with_neighbours(
         self, location: Location
     ) -> Iterator[tuple[ListedObject, Neighbour | None]]:
-        """Yield as `list` does, each object with its neighbour, None where none is known of."""
+        """Yield each object that `list` yields, with its neighbour, or None if that is unknown."""
         for listed, is_there in s3ec.with_neighbours(self.list(location), lambda item: item.uri):
-            # A directory bucket lists in no order.
+            # A directory bucket's listing is unordered.
             is_unknown = is_there is None or location.is_in_directory_bucket
             yield listed, None if is_unknown else Neighbour(listed.etag, bool(is_there))
 
@@ -498,9 +502,9 @@ class Objects:
         delete_object(self.client, location, version_id)
 
     def pinned(self, mode: Mode) -> Mode:
-        """Return the mode with KMS aliases resolved, for a job during which they must not move.
+        """Return the mode with KMS aliases resolved, so that a moved alias cannot affect a job.
 
-        Keyrings without a session get the store's.
+        Keyrings without a session get the store's session.
         """
         mode = self._with_session(mode)
         if isinstance(mode, ClientSide):
@@ -508,7 +512,7 @@ class Objects:
         return self.keys.pinned(mode) if isinstance(mode, SSEKMS | DSSEKMS) else mode
 
     def _with_session(self, mode: Mode) -> Mode:
-        """Return the mode whose keyrings ask KMS with the store's session, if it was given one."""
+        """Return the mode with keyrings that call KMS in the store's session, if it has one."""
         if self._keyrings is None or not isinstance(mode, ClientSide):
             return mode
         keyring = self._keyrings.of(mode.keyring)
@@ -517,13 +521,13 @@ class Objects:
     def context_here(
         self, mode: ClientSide, location: Location, written_in: str | None = None
     ) -> dict[str, str]:
-        """Return the context that an object is sealed under when it is written at `location`."""
+        """Return the encryption context for an object that is written at `location`."""
         behind = written_in if is_access_point(location.bucket) else None
         bucket = self.written_in or behind or location.bucket
         return mode.object_context(location.name, bucket)
 
     def context_demanded(self, location: Location, demand: Demand) -> dict[str, str]:
-        """Return the pairs that the context of an object read at `location` must have."""
+        """Return the pairs that the encryption context of the object at `location` must contain."""
         if demand.written_in:
             check_written_in(demand.mode, demand.written_in)
         if not isinstance(demand.mode, ClientSide):
@@ -541,10 +545,10 @@ def describe_target(
     content_type: str | None = None,
     storage_class: str | None = None,
 ) -> Description:
-    """Return what goes along with an object that is to be written at `location`.
+    """Return the description of an object that is to be written at `location`.
 
     Raises:
-        ConfigError: The location is no object's, or S3 cannot hold what is said of it.
+        ConfigError: The location is a prefix, or S3 cannot store the description.
     """
     if location.is_prefix:
         raise ConfigError(
@@ -563,7 +567,7 @@ def describe_target(
 
 
 class _LateArguments(Mapping[str, Any]):
-    """Arguments of a request that are made when it is; the attempts of one request share them."""
+    """Request arguments that are computed on first use; all attempts of a request share them."""
 
     def __init__(self, make: Callable[[], Mapping[str, Any]]) -> None:
         self._made = cache(make)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Annotations: named texts that AWS keeps beside an object version, apart from its bytes.
 
-CopyObject copies them. An object that is put, or copied by parts, begins without any, and gets its
-own afterwards, one request each. This module lists and copies them. It must not know modes, nor
-when an object may lose its annotations.
+CopyObject copies them. An object that is put, or copied by parts, has no annotations at first; each
+annotation is then written by a request of its own. This module lists and copies annotations. It
+must know neither modes nor when an object may lose its annotations.
 
-A copy that is complete is noted at its source, in an annotation `copied-to.s3crypt` with the
-target's version id. Without that note, a copy that was interrupted could not be told from one
-whose annotations the user has deleted since.
+A complete copy is noted at its source, in an annotation `copied-to.s3crypt` with the target's
+version id. Without that note, an interrupted copy would look like a complete copy whose annotations
+the user has deleted since.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, call, pages
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
-# The header by which the sandbox, which has annotations, can be told from other services.
+# The header that identifies the sandbox, which supports annotations.
 _SANDBOX = "x-s3crypt-sandbox"
-# What AWS answers where a Region has no annotations.
+# AWS's error codes in a Region without annotations.
 _UNKNOWN = frozenset({"MethodNotAllowed", "NotImplemented"})
-# What S3 answers where the version is gone. Another 404, such as a proxy's, does not say so.
+# S3's error codes if the version is gone. Any other 404, such as a proxy's, does not prove that.
 _GONE = frozenset({"NoSuchKey", "NoSuchVersion"})
 # Names that begin with "s3" or "aws" are Amazon's.
 _COPIED_TO = "copied-to.s3crypt"
 
-# botocore repeats no read of a body.
+# botocore does not retry the read of a body.
 _READ_ATTEMPTS = 5
 
 
 def may_exist(client: "S3Client", location: Location, head: Mapping[str, Any]) -> bool:
     """Return whether an object can have annotations: in AWS and in the sandbox, without SSE-C.
 
-    Other services take the request for one about the object itself.
+    Other services mistake a request for an annotation for a request for the object itself.
     """
     if head.get("SSECustomerAlgorithm") or not are_taken_at(location):
         return False
@@ -49,12 +49,12 @@ def may_exist(client: "S3Client", location: Location, head: Mapping[str, Any]) -
 
 
 def are_taken_at(location: Location) -> bool:
-    """Return whether objects there may have annotations; those of directory buckets have none."""
+    """Return whether objects there may have annotations: directory buckets do not support them."""
     return not location.is_in_directory_bucket
 
 
 def names(client: "S3Client", location: Location, version_id: str | None) -> tuple[str, ...]:
-    """Return the names of an object version's annotations, in order; none if the version is gone.
+    """Return the sorted names of a version's annotations; an empty tuple if the version is gone.
 
     Raises:
         StorageError: S3 refused or failed.
@@ -86,10 +86,10 @@ def copy(
     target: tuple[Location, str | None],
     wanted: Sequence[str],
 ) -> None:
-    """Copy annotations between two versions, each a location and its version id, one by one.
+    """Copy annotations between two versions, each given as a location and a version id, in order.
 
     Raises:
-        StorageError: S3 refused or failed; the target has those that come before.
+        StorageError: S3 refused or failed. The annotations before the failed one were copied.
     """
     (location, version_id), (destination, target_version) = source, target
     for name in wanted:
@@ -125,7 +125,7 @@ def is_copied(
     """Return whether a copy from one version to the other is complete, or its source is gone.
 
     Raises:
-        StorageError: S3 refused or failed, or did not say which of them is missing.
+        StorageError: S3 refused or failed, or did not say whether the note or version is missing.
     """
     note, subject = _note(location, source_version), f"{location} (its annotations)"
     try:
@@ -154,7 +154,7 @@ def _read(client: "S3Client", arguments: Mapping[str, Any], subject: str) -> byt
         try:
             payload: bytes = reply["AnnotationPayload"].read()
         except (*BROKEN, FlexibleChecksumError, ValueError) as error:
-            # botocore's ValueError is of a checksum that is no base64.
+            # botocore raises ValueError if a checksum is not base64.
             attempts.after(BrokenReplyError(error))
             continue
         if len(payload) == reply["ContentLength"]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an object is, by S3's reply and its first bytes, against what is demanded of it.
+"""Checks of an object, by S3's reply and the object's first bytes, against the reader's demands.
 
-Makes no request, and knows no store: a reply and its stream are all that is looked at.
+This module makes no requests and knows no store: it examines only a reply and its stream.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from s3crypt.transfer import ObjectStream
 
 
 def check_written_in(mode: Mode | None, written_in: str | None) -> None:
-    """Refuse a bucket that objects are said to be bound to where nobody would compare it."""
+    """Refuse the name of a bound bucket if the mode does not bind buckets and would ignore it."""
     if written_in and not binds_bucket(mode):
         raise ConfigError(
             "The bucket that objects are bound to was named, and no bucket is bound.",
@@ -40,7 +40,7 @@ def demanded(mode: Mode | None) -> Mode:
     """Return the mode to write with.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No mode was given.
     """
     if mode is None:
         raise ConfigError("Writing needs a mode.", remedy=Remedy("name_mode"))
@@ -48,13 +48,14 @@ def demanded(mode: Mode | None) -> Mode:
 
 
 def refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
-    """Refuse an object that is encrypted client-side, where its reader has no such mode.
+    """Refuse a client-side encrypted object if its reader has no client-side mode.
 
     Raises:
-        PolicyError: The object is a message, or its metadata says so.
+        PolicyError: The object's bytes or its metadata show that it is encrypted client-side.
     """
-    # S3 knows nothing of client-side encryption, so a reader without keys would get ciphertext
-    # for plaintext. Our own objects say so; without a mode, others' are looked at too.
+    # S3 does not recognise client-side encryption, so a reader without keys would get ciphertext
+    # instead of plaintext. s3crypt's objects are marked in their metadata. Without a mode, the
+    # first bytes of unmarked objects are examined too.
     if mode is not None and not formats.claims_client_side(entries.of_reply(stream.reply)):
         return
     if envelope := classify(stream):
@@ -64,18 +65,18 @@ def refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
 
 
 def classify(stream: ObjectStream) -> Envelope | None:
-    """Return the envelope of a client-side object; None for any other. See `formats.classify`."""
+    """Return the envelope of a client-side object, or None. See `formats.classify`."""
     return formats.classify(entries.of_reply(stream.reply), stream)
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Something of an object's server-side encryption that is not as a mode would have it.
+    """A property of an object's server-side encryption that differs from a mode.
 
     Attributes:
         what: `mode`, `key`, `bucket key` or `customer key`.
-        wanted: What the mode has: its name, its key's ARN, the MD5 of its customer key.
-        reported: What S3 reports.
+        wanted: The mode's value: its name, its key's ARN, or the MD5 of its customer key.
+        reported: The value that S3 reports.
     """
 
     what: Literal["mode", "key", "bucket key", "customer key"]
@@ -84,9 +85,9 @@ class Mismatch:
 
 
 def compare(mode: ServerSide, reply: Mapping[str, Any]) -> tuple[Mismatch, ...]:
-    """Return how the encryption that S3 reports differs from what `mode` would write.
+    """Return the differences between the encryption that S3 reports and that of `mode`.
 
-    A KMS key is compared as it is written: one named by alias or id must be resolved before.
+    KMS keys are compared as text, so an alias or id must be resolved to an ARN beforehand.
     """
     reported = reported_mode(reply)
     if reported != mode.name:
@@ -105,7 +106,7 @@ def compare(mode: ServerSide, reply: Mapping[str, Any]) -> tuple[Mismatch, ...]:
 
 
 def _bare(key: str) -> str:
-    """Return a key's name without the prefix that MinIO puts before the names of its own keys."""
+    """Return a key's name without the prefix that MinIO adds to the names of its own keys."""
     name = key.removeprefix("arn:aws:kms:")
     return key if ":" in name else name
 
@@ -113,18 +114,18 @@ def _bare(key: str) -> str:
 def check_read(
     mode: ServerSide, reply: Mapping[str, Any], location: Location, *, arn: str | None = None
 ) -> None:
-    """Refuse an object that S3 does not report to be in this mode and under this key.
+    """Refuse an object unless S3 reports this mode and this key.
 
-    S3 itself compares customer keys, and a bucket key is no matter of who reads.
+    Customer keys are compared by S3 itself, and bucket keys do not matter to readers.
 
     Args:
-        mode: What is demanded.
-        reply: S3's, to a GET or HEAD.
+        mode: The demanded mode.
+        reply: S3's reply to a GET or HEAD.
         location: The object.
-        arn: The ARN of the mode's key, where the mode names it otherwise.
+        arn: The ARN of the mode's key, if the mode names the key by alias or id.
 
     Raises:
-        PolicyError: It is in another mode, or under another key.
+        PolicyError: The object is in another mode, or under another key.
     """
     resolved = replace(mode, key=arn) if arn and isinstance(mode, SSEKMS | DSSEKMS) else mode
     for found in compare(resolved, reply):
@@ -143,7 +144,8 @@ def check_read(
 def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> None:
     """Refuse a reply that does not confirm the encryption that a write asked for.
 
-    Some servers accept the headers, answer 200, and store plaintext; only AWS's echo tells.
+    Some servers accept the headers, answer 200, and store plaintext. Only the headers in the reply
+    confirm the encryption.
     """
     if isinstance(mode, ClientSide):
         return
@@ -157,6 +159,7 @@ def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> N
 def _is_unconfirmed(found: Mismatch) -> bool:
     if found.what == "key":
         wanted, reported = str(found.wanted), str(found.reported)
-        # An ARN is compared whole; of an id or alias nothing else is known without asking KMS.
+        # A full ARN is compared here. A key id is compared with the end of the reported ARN. An
+        # alias cannot be compared without asking KMS.
         return "alias/" not in wanted and wanted != reported.rpartition(":key/")[2]
     return found.what != "bucket key"
