@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects deleted: one by a request, or up to 1,000.
+"""Deletion of objects, singly or up to 1,000 per request.
 
 S3 answers DeleteObjects key by key. An object counts as deleted only if the reply names its key;
-each object that the reply leaves out gets a request of its own. This module decides which keys may
-go together, what each entry of a reply means, and which requests are safe to repeat. It knows no
-listing. It runs one batch at a time; callers may run several batches in threads.
+each object that the reply omits gets a request of its own. This module decides which keys may
+share a request, how each entry of a reply is interpreted, and which requests are safe to repeat. It
+knows no listing. It runs one batch at a time; callers may run several batches in threads.
 
 An ETag makes a delete conditional. On the first request only the service checks it, and a service
 that ignores ETags deletes any content: a HEAD for each object would turn one request into 1,001.
-A HEAD goes before every repetition, because a second delete could remove an object that another
-writer has stored since the first.
+A HEAD precedes every repetition, because a second delete could remove an object that another writer
+has stored since the first.
 
-A request names a version only where the caller does: S3 then deletes the version for good.
+A request names a version only if the caller does: S3 then deletes the version permanently.
 """
 
 import copy
@@ -59,11 +59,11 @@ _NOT_TOGETHER = frozenset(
         "NotImplemented",
     }
 )
-# Requests for throttled keys, at least: to botocore the reply is a success, so that a client of the
-# caller's does not repeat the request.
+# The minimum number of requests for throttled keys. botocore treats the reply as a success, so the
+# caller's client does not retry the request.
 _ROUNDS = 5
-# After as many failed objects in a row the service is taken to be down. Each object takes the whole
-# time of the retry policy, and a batch of 1,000 would take 16 hours.
+# After this many consecutive failures the service is assumed to be down. Each object would use up
+# the whole time of the retry policy, and a batch of 1,000 would take 16 hours.
 _FAILURES_IN_A_ROW = 3
 
 
@@ -80,7 +80,7 @@ def delete_object(
     version = {"VersionId": version_id} if version_id else {}
 
     def look(attempts: Attempts) -> Reply | None:
-        # A second delete would remove what another writer has stored since the first one.
+        # A second delete would remove an object that another writer has stored since the first.
         with suppress(ObjectNotFoundError):
             head(client, location, version, within=attempts)
             return None
@@ -90,11 +90,11 @@ def delete_object(
 
 
 def batches(items: Iterable[Item], bucket_of: Callable[[Item], str | None]) -> Iterator[list[Item]]:
-    """Yield consecutive items of one bucket, as many together as one request deletes.
+    """Yield consecutive items of one bucket in batches that fit into one request.
 
     Args:
-        items: Read a batch at a time.
-        bucket_of: Returns the bucket of an item, or None for an item that has to go alone.
+        items: The items, consumed one batch at a time.
+        bucket_of: Returns an item's bucket, or None for an item that needs a batch of its own.
     """
     for bucket, neighbours in groupby(items, key=bucket_of):
         most = 1 if bucket is None else MAX_BATCH
@@ -115,7 +115,7 @@ def delete_batch(
         client: The S3 client.
         bucket: The bucket.
         items: Names with ETags, or None to delete any content.
-        workers: The most requests at once, where objects are deleted singly.
+        workers: The maximum number of concurrent requests when objects are deleted singly.
 
     Raises:
         ValueError: There are more than 1,000 items.
@@ -129,7 +129,7 @@ def delete_batch(
 
 
 class _UnknownEffectError(Exception):
-    """The reply to a request is lost, which may have deleted any of its objects."""
+    """The reply to a request is lost, and the request may have deleted any of its objects."""
 
 
 class _Batch:
@@ -153,7 +153,7 @@ class _Batch:
         self._failures: list[S3CryptError] = []
 
     def delete_together(self) -> None:
-        """Delete the objects that can share a request, and note the others."""
+        """Delete the objects that can share a request; leave the rest to `delete_singly`."""
         waiting: dict[str, int] = {}
         for place, (location, _) in enumerate(self._items):
             # Of two items with one name, a reply does not say which one an entry is about.
@@ -199,7 +199,7 @@ class _Batch:
             self._fail(waiting, error)
 
     def _fail(self, waiting: Mapping[str, int], error: S3CryptError) -> None:
-        """Give each of these objects the error of their request, naming the object."""
+        """Record the request's error for each of these objects, with the object's own name."""
         for place in waiting.values():
             mine = copy.copy(error)
             text = str(error).replace(self._subject, str(self._items[place][0]), 1)
@@ -236,11 +236,11 @@ class _Batch:
         """Record a refusal of one object, or leave the object to be deleted singly."""
         location, etag = self._items[place]
         if code == "NoSuchKey":
-            # S3's answer where there is an ETag, and somebody else has deleted the object.
+            # S3's reply to a delete with an ETag if another client has deleted the object.
             return
         if is_transient(error) or code == "PreconditionFailed":
-            # A HEAD tells another writer's object from a delete marker, which matches no ETag, and
-            # from an unchanged object whose ETag the service compares without its quotes.
+            # A HEAD distinguishes another writer's object from a delete marker, which matches no
+            # ETag, and from an unchanged object whose ETag the service compares without its quotes.
             self._single[place] = True
         elif code in _NOT_TOGETHER:
             self._single[place] = False
@@ -258,7 +258,7 @@ class _Batch:
         self._single |= single
 
     def delete_singly(self, workers: int) -> None:
-        """Delete each object that is left by a request of its own."""
+        """Delete each remaining object by a request of its own."""
         if workers == 1 or len(self._single) < 2:
             for place in self._single:
                 self._delete_single(place)
@@ -286,7 +286,7 @@ class _Batch:
 
 
 def _stop(_: Attempts) -> Reply | None:
-    # One look cannot show which of the objects are gone.
+    # A single HEAD cannot show which of the objects are gone.
     raise _UnknownEffectError
 
 
@@ -323,8 +323,8 @@ def _is_gone(client: "S3Client", location: Location, etag: str | None) -> bool:
     except ObjectNotFoundError:
         return True
     except StorageError as error:
-        # A caller who may delete need not be allowed to read, and an object under a customer key
-        # answers with 400. Then the service checks the ETag.
+        # A caller who may delete may lack the permission to read, and S3 answers 400 for an object
+        # under a customer key. In these cases the service checks the ETag.
         if http_status(error) not in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN):
             raise
     return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of an object: by its writer, by S3's answers, and by the header of its message."""
+"""Facts about an object: from its writer, from S3's replies, and from its message's header."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,8 @@ from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode, reported_mode
 from s3crypt.transfer import ObjectStream
 
-# What S3 tells of an object, and forgets of one that is written anew unless it is said again.
+# Headers that S3 keeps with an object, and drops when the object is rewritten unless the request
+# repeats them.
 DESCRIBING_HEADERS = (
     "CacheControl",
     "ContentDisposition",
@@ -30,26 +31,26 @@ DESCRIBING_HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What is known of one object without its plaintext.
+    """The facts about one object that are known without its plaintext.
 
     Attributes:
-        uri: Where it is.
-        mode: `sse-s3`, `sse-kms`, `dsse-kms`, `sse-c` or `client`; None where S3 reports none.
-        size: Plaintext bytes, by arithmetic on the stored size; None where that cannot tell.
+        uri: The object's URI.
+        mode: `sse-s3`, `sse-kms`, `dsse-kms`, `sse-c` or `client`; None if S3 reports no mode.
+        size: Plaintext bytes, computed from the stored size; None if they cannot be computed.
         stored_size: Bytes in S3.
         etag: S3's tag of this content, with its quotes.
-        version_id: None in buckets without versioning.
-        last_modified: When it was stored; None right after a put.
+        version_id: The version; None in buckets without versioning.
+        last_modified: The time at which the object was stored; None right after a put.
         content_type, storage_class, metadata: As given to `put`.
-        kms_key: ARN of the key S3 encrypts with, in any mode.
+        kms_key: ARN of the key that S3 encrypts with, in any mode.
         bucket_key: Whether S3 uses a bucket key.
-        suite: Algorithm suite of a client-side object, and likewise the following.
-        signed: Whether it has a signature.
-        frame_length: Plaintext bytes of a frame.
-        frames: How many frames.
+        suite: Algorithm suite. This and the following attributes are set for client-side objects.
+        signed: Whether the object has a signature.
+        frame_length: Plaintext bytes per frame.
+        frames: The number of frames.
         key_location: `header` or `metadata`.
-        keys: Who wrapped its key, as written on the command line.
-        context: Its encryption context; unverified unless the object was decrypted.
+        keys: The keys that wrap the object's data key, as written on the command line.
+        context: The encryption context; unverified unless the object was decrypted.
     """
 
     uri: str
@@ -75,12 +76,12 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What S3 keeps beside an object's bytes, as request arguments.
+    """The properties that S3 stores beside an object's bytes, as request arguments.
 
     Attributes:
         metadata: User metadata.
         tags: Object tags.
-        headers: Content headers, storage class, object lock, by request argument.
+        headers: Content headers, storage class and Object Lock settings, by request argument.
     """
 
     metadata: Mapping[str, str]
@@ -88,7 +89,7 @@ class Description:
     headers: Mapping[str, Any]
 
     def arguments(self, metadata: Mapping[str, str]) -> dict[str, Any]:
-        """Return the arguments of a request that makes the object, with all its metadata."""
+        """Return the arguments of a request that creates the object; `metadata` is complete."""
         arguments: dict[str, Any] = dict(self.headers)
         if metadata:
             arguments["Metadata"] = dict(metadata)
@@ -98,12 +99,12 @@ class Description:
 
 
 def describing(reply: Mapping[str, Any], more: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return those headers of a reply, and `more` of them, that a new object is to have as well."""
+    """Return the headers of a reply, with those in `more`, that a new object must have as well."""
     return {name: reply[name] for name in (*DESCRIBING_HEADERS, *more) if reply.get(name)}
 
 
 def check_metadata(location: Location, reply: Mapping[str, Any]) -> None:
-    """Refuse an object whose metadata a reply has not whole: it is about to be written anew."""
+    """Refuse to rewrite an object if S3's reply does not contain all its metadata."""
     if reply.get("MissingMeta"):
         raise StorageError(
             f"{location} has metadata that S3 cannot send, and that would be lost.",
@@ -112,7 +113,7 @@ def check_metadata(location: Location, reply: Mapping[str, Any]) -> None:
 
 
 def describe(location: Location, stream: ObjectStream, envelope: Envelope | None) -> ObjectInfo:
-    """Return what an open object's reply and envelope say."""
+    """Return the facts in an open object's reply and envelope."""
     common = _of_reply(location, stream.reply, stream.size)
     if envelope is None:
         return ObjectInfo(mode=reported_mode(stream.reply), size=stream.size, **common)
@@ -121,15 +122,15 @@ def describe(location: Location, stream: ObjectStream, envelope: Envelope | None
 
 
 def describe_plain(location: Location, head: Mapping[str, Any]) -> ObjectInfo:
-    """Return what a HEAD tells of an object that S3 decrypts."""
+    """Return the facts in a HEAD's reply about an object that S3 decrypts."""
     size = head["ContentLength"]
     return ObjectInfo(mode=reported_mode(head), size=size, **_of_reply(location, head, size))
 
 
 def describe_head(location: Location, head: Mapping[str, Any]) -> ObjectInfo | None:
-    """Return what a HEAD tells of a client-side object; None where its metadata does not do.
+    """Return the facts in a HEAD's reply about a client-side object, or None if they are too few.
 
-    The size is what the metadata claims; whoever opens the object compares them with its header.
+    The size is claimed by the metadata. The claim is compared with the header on reading.
     """
     stored_size = head["ContentLength"]
     facts = formats.measure(entries.of_reply(head), stored_size)
@@ -173,7 +174,7 @@ def describe_written(
     reply: Mapping[str, Any],
     stored: tuple[int, int, Facts | None],
 ) -> ObjectInfo:
-    """Return what the writer of an object knows of it; `stored` has its sizes and its facts."""
+    """Return the facts about an object that was just written; `stored` has its sizes and facts."""
     size, stored_size, facts = stored
     return ObjectInfo(
         uri=str(location),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KMS keys by their ARNs: what the id or alias in a mode names now, and what S3 reports."""
+"""KMS keys by their ARNs: resolves the id or alias in a mode and compares it with S3's report."""
 
 import re
 from collections.abc import Mapping
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from s3crypt.aws import Clients
 
 
-# What AWS KMS calls a key beside its ARNs and aliases.
+# A key id of AWS KMS, as opposed to an ARN or an alias.
 _KEY_ID = re.compile(r"mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class KeyARNs:
-    """Compares the modes and keys that S3 reports with those demanded, asking KMS where it must.
+    """Compares the modes and keys that S3 reports with the demanded ones, with KMS if necessary.
 
-    Ceph, MinIO and others have a KMS of their own, whose keys no other KMS knows. Their names are
-    compared as they are.
+    Services such as Ceph and MinIO have a KMS of their own, whose keys no other KMS knows. The
+    names of such keys are compared as text.
 
     Args:
-        s3: The clients whose own Region counts.
+        s3: The S3 clients; their own Region is the default for KMS requests.
         kms: The clients that resolve ids and aliases.
     """
 
@@ -43,7 +43,7 @@ class KeyARNs:
         self._known: dict[tuple[str, str | None], str] = {}
 
     def check_mode(self, mode: Mode | None, reply: Mapping[str, Any], location: Location) -> None:
-        """Refuse an object that S3 does not report to be in this server-side mode and key."""
+        """Refuse an object unless S3 reports this server-side mode and key."""
         if mode is None or isinstance(mode, ClientSide):
             return
         arn = None
@@ -54,7 +54,7 @@ class KeyARNs:
     def of(self, key: str, like: str) -> str:
         """Return the ARN of a key named by id, alias or ARN, in the Region of the ARN `like`.
 
-        An id is resolved like an alias: another account's key may have an equal one.
+        An id is resolved like an alias, because another account's key may have the same id.
         """
         if key == like:
             return like
@@ -62,17 +62,17 @@ class KeyARNs:
             return key
         region = self._region(like)
         if self._known.get((key, region)) != like:
-            # Asked once where it holds, and again where it does not: the alias may have moved.
+            # A match is cached. After a mismatch, KMS is asked again, as the alias may have moved.
             arn = resolve_key_arn(self._kms.get(region), key)
             self._known[key, region] = arn
         return self._known[key, region]
 
     def _region(self, arn: str) -> str | None:
-        """Return the Region of a key's ARN in a reply, or None to ask in the session's own."""
+        """Return the Region of a key's ARN in a reply, or None for the session's own Region."""
         if not _is_arn(arn):
             return None
         _, partition, _, region, *_ = arn.split(":")
-        # A server that lies must not choose the host that is asked.
+        # A malicious server must not choose the host that KMS requests are sent to.
         own = self._s3.get().meta.region_name
         if region == own:
             return region
@@ -80,7 +80,7 @@ class KeyARNs:
         return region if is_near and region in self._kms.regions(partition) else None
 
     def _is_of_service(self, key: str, *, reported: str | None = None) -> bool:
-        """Return whether a key is of the service's own KMS, by the key reported or by its name."""
+        """Return whether a key is in the service's own KMS, by the reported key or by its name."""
         s3 = self._s3.get()
         if is_aws(s3):
             return False
@@ -88,21 +88,21 @@ class KeyARNs:
             return not _is_arn(reported)
         if "alias/" in key or KeyARN.parse(key):
             return False
-        # An id may be of either KMS. AWS's knows no key of another service.
+        # An id may belong to either KMS. AWS KMS knows no key of another service.
         return not _KEY_ID.fullmatch(key) or is_aws(self._kms.get(s3.meta.region_name))
 
     def check_written(self, mode: Mode, reply: Mapping[str, Any], location: Location) -> None:
-        """Refuse a reply that does not confirm the encryption, nor the key that is known of it.
+        """Refuse a reply that does not confirm the encryption, or names a key known to differ.
 
-        What an alias or an id names is compared where it was resolved before: writers need no
-        kms:DescribeKey.
+        An alias or id is compared only if it was resolved before, so writers do not need the
+        permission kms:DescribeKey.
         """
         check_written(mode, reply, location)
         if not isinstance(mode, SSEKMS | DSSEKMS):
             return
         key = str(reply.get("SSEKMSKeyId"))
         if (mode.key, self._region(key)) in self._known:
-            # Where KMS does not answer now, the object stays: no reply says that it is wrong.
+            # If KMS does not answer now, the object is kept: no reply shows that its key is wrong.
             with suppress(KeyUnavailableError):
                 self.check_mode(mode, reply, location)
 
@@ -115,5 +115,5 @@ class KeyARNs:
 
 
 def _is_arn(text: str) -> bool:
-    """Return whether a key's name in a reply has the parts of an ARN; MinIO's have three."""
+    """Return whether a key's name in a reply has the parts of an ARN; MinIO's names have three."""
     return text.startswith("arn:") and text.count(":") >= 5

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an object's Object Lock settings can be read, so that a rotation loses none of them.
+"""Checks that an object's Object Lock settings can be read, so that a rotation loses no setting.
 
-S3 leaves the headers of a lock out of its replies for callers without the permission to read it,
-so a HEAD without them proves nothing in a bucket with Object Lock. Such an object's settings are
-then asked for by their own requests, whose refusal cannot be taken for "none".
+S3 omits the headers of a lock from its replies if the caller lacks the permission to read them.
+In a bucket with Object Lock, a HEAD without these headers therefore proves nothing. The settings
+are then fetched by their own requests, whose refusal cannot be mistaken for a missing lock.
 """
 
 import threading
@@ -20,7 +20,7 @@ from s3crypt.requests import call
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
-# As HEAD returns them, and as the requests that make an object take them.
+# These names occur in replies to HEAD and in requests that create an object.
 RETENTION = (
     "ObjectLockMode",
     "ObjectLockRetainUntilDate",
@@ -35,7 +35,7 @@ _DENIED = frozenset({"403", "AccessDenied"})
 
 
 class Locks:
-    """Checks that locks can be read; a bucket's setting is asked for once, by any thread."""
+    """Checks that locks can be read; each bucket's setting is fetched once for all threads."""
 
     def __init__(self, client: "S3Client") -> None:
         self._client = client
@@ -43,11 +43,11 @@ class Locks:
         self._may_lock: dict[str, bool] = {}
 
     def check(self, location: Location, head: Mapping[str, Any]) -> None:
-        """Refuse an object whose lock, if it has one, its HEAD may not have shown.
+        """Refuse an object if its HEAD may have omitted a lock.
 
         Raises:
-            StorageError: The lock may not be read.
-            ConflictError: It was locked since the HEAD.
+            StorageError: The caller may not read the lock.
+            ConflictError: The object was locked after the HEAD.
         """
         # Object Lock needs versioning, which gives every object a version id.
         if not head.get("VersionId") or not self._may_be_locked(location):
@@ -63,11 +63,11 @@ class Locks:
     def _may_be_locked(self, location: Location) -> bool:
         bucket = location.bucket
         if is_access_point(bucket):
-            # It has no such setting to ask for: that is the bucket's behind it.
+            # An access point has no such setting; only the bucket behind it has.
             return True
         with self._asking:
             if bucket not in self._may_lock:
-                # If the caller may not know, each object is asked about.
+                # If the caller may not read the setting, each object's lock is requested.
                 self._may_lock[bucket] = buckets.may_lock_objects(self._client, bucket)
             return self._may_lock[bucket]
 
@@ -87,12 +87,12 @@ class Locks:
                     "Lock, s3:GetBucketObjectLockConfiguration does."
                 )
             raise
-        # An object that never had a legal hold has an empty one at some services.
+        # Some services return an empty legal hold for an object that never had a legal hold.
         return any((reply.get(field) or {}).values())
 
 
 def _says_none(error: StorageError) -> bool:
-    # AWS answers 404 where an object has no such setting.
+    # AWS answers 404 if an object has no such setting.
     return isinstance(error, ObjectNotFoundError) or error.code in buckets.NO_SUCH_SETTING
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An object that is being read: what is demanded of it, its stream, and its plaintext."""
+"""An object that is being read: the reader's demands, the object's stream, and its plaintext."""
 
 import io
 from collections.abc import Mapping
@@ -38,10 +38,10 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is demanded of an object to be read.
+    """The reader's demands on an object.
 
     Attributes:
-        etag: The tag that it must have, for a caller who has seen it; another is a ConflictError.
+        etag: The ETag that the caller has seen; a different ETag is a ConflictError.
     """
 
     mode: Mode | None
@@ -62,7 +62,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An object being read: its stored bytes, and what decrypts them, where it is client-side."""
+    """An object being read: its stored bytes and, for client-side objects, their decryption."""
 
     location: Location
     stream: ObjectStream
@@ -72,7 +72,7 @@ class Reading:
 
     @property
     def plaintext(self) -> ByteReader:
-        """Return the plaintext as a stream; its end is only reached once all is verified."""
+        """Return the plaintext as a stream; it ends only after all bytes are verified."""
         return self.opened.reader if self.opened else WholeStream(self.stream)
 
     def into_stream(self, target: BinaryIO, progress: Progress | None) -> ObjectInfo:
@@ -82,7 +82,7 @@ class Reading:
             write_all(target, view)
 
         if self.opened and self.opened.is_sequential:
-            # Only its reader finds out where the body ends.
+            # Only the object's own reader detects the end of the body.
             buffer = reserve(RUN_LENGTH)
             while count := self.opened.reader.readinto(buffer):
                 check_stop()
@@ -96,7 +96,7 @@ class Reading:
     def into_file(
         self, file: BinaryIO, resources: Resources, progress: Progress | None
     ) -> ObjectInfo:
-        """Write the plaintext in place, sections side by side where the format allows it."""
+        """Write the plaintext to a file, with parallel sections if the format allows it."""
         if (self.opened and self.opened.is_sequential) or not is_regular(file):
             return self.into_stream(file, progress)
         plaintext = self.stream, self._opener, file
@@ -104,7 +104,7 @@ class Reading:
         return self.info
 
     def cached(self, workers: int, limit: int) -> PlaintextCache:
-        """Return the plaintext at any offset, of which `limit` bytes are kept."""
+        """Return a cache that reads the plaintext at any offset and keeps up to `limit` bytes."""
         plaintext = self._plaintext()
         return PlaintextCache(plaintext, name=str(self.location), limit=limit, workers=workers)
 
@@ -117,7 +117,7 @@ class Reading:
                 allow_unverified_signature=self.demand.allow_unverified_signature
             )
         if found is None:
-            # No byte is verified before all are.
+            # The format verifies no byte before it has verified all bytes.
             return BytesPlaintext(self.opened.reader.readall())
         self.stream.hold()
         return RangedPlaintext(self.stream, *found, self.location)
@@ -129,7 +129,8 @@ class Reading:
 
 def write_all(target: BinaryIO, view: memoryview) -> None:
     """Write all bytes of the view."""
-    # An unbuffered file may take less than it is given, and says so; others take all.
+    # An unbuffered file may write fewer bytes than given, and returns their number. Files of other
+    # kinds write all bytes.
     while len(view):
         taken = target.write(view)
         if taken is None and isinstance(target, io.RawIOBase):
@@ -140,11 +141,11 @@ def write_all(target: BinaryIO, view: memoryview) -> None:
 def decrypting(
     mode: ClientSide, context: Mapping[str, str], stream: ObjectStream, demand: Demand
 ) -> tuple[Envelope, OpenObject]:
-    """Return an object's envelope and what decrypts it, once its header is as demanded.
+    """Return an object's envelope and the opened object, whose header meets the demands.
 
     Raises:
-        FormatError: It is of no format that this version reads.
-        IntegrityError, PolicyError, KeyUnavailableError: It is not as demanded.
+        FormatError: The object has no format that this version reads.
+        IntegrityError, PolicyError, KeyUnavailableError: The object does not meet the demands.
     """
     try:
         envelope = formats.read(entries.of_reply(stream.reply), stream)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refusals of S3 that are about keys, explained by the mode of the request.
+"""S3's key-related errors, explained by the mode of the request.
 
-S3 says little of customer keys, and a service with a KMS of its own says it in other words than
-AWS: Ceph answers that there is no object where there is no such key. This module makes no request.
+S3's errors about customer keys have little detail, and a service with a KMS of its own uses other
+codes than AWS: Ceph reports a missing key as a missing object. This module makes no requests.
 """
 
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, Mode
 # HEAD has no body to carry a code.
 _DENIED = ("AccessDenied", "403")
 _INVALID = ("InvalidRequest", "InvalidArgument", "400")
-# What services with a KMS of their own answer to the name of a key that it has not.
+# The error codes for unknown keys of services with a KMS of their own.
 _UNKNOWN_KEY = (*_INVALID, "InvalidAccessKeyId", "KMS.NotFoundException")
-# Requests that make an object, for which there need be none before.
+# Requests that create an object, so that a missing object is no reason for them to fail.
 _WRITES = ("PutObject", "CreateMultipartUpload")
 _OWN_NAMES = "A service with a KMS of its own has its own names of keys."
 
 
 @contextmanager
 def explaining(mode: Mode | None, *, is_write: bool = False) -> Iterator[None]:
-    """Add to an error what its mode tells of its cause.
+    """Add a hint about the likely cause to an error, by the mode of the request.
 
     Raises:
-        KeyUnavailableError: The service has no such KMS key, and said that it has no such object.
+        KeyUnavailableError: The service has no such KMS key, and reported a missing object.
     """
     try:
         yield
@@ -52,7 +52,7 @@ def _is_of_missing_key(error: S3CryptError) -> bool:
 
 
 def _subject(error: S3CryptError) -> str:
-    """Return what an error is about, which its message begins with."""
+    """Return the subject of an error: the beginning of its message."""
     return str(error).rpartition(": ")[0]
 
 
@@ -60,7 +60,7 @@ def _hint(mode: Mode | None, error: S3CryptError, *, is_write: bool) -> str | No
     if isinstance(mode, SSEC):
         return _customer_key_hint(error, is_write=is_write)
     if isinstance(mode, SSEKMS | DSSEKMS) and is_write:
-        # An ARN is AWS's own name of a key.
+        # Only AWS names keys by ARN.
         may_be_name = error.code in _UNKNOWN_KEY and not mode.key.startswith("arn:")
         return f"Or it has no KMS key {mode.key}. {_OWN_NAMES}" if may_be_name else None
     if is_write or error.code not in _INVALID:
@@ -81,7 +81,7 @@ def _customer_key_hint(error: S3CryptError, *, is_write: bool) -> str | None:
     if error.code in _INVALID and is_write:
         return "The service may take customer keys by https:// only, or not at all."
     if error.code in _INVALID:
-        # AWS answers a wrong key with 403, and Ceph with 400.
+        # AWS answers 403 for a wrong key, and Ceph answers 400.
         return (
             "The customer key may be the wrong one, or the object may be stored in another mode "
             "than sse-c."

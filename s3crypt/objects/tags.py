@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tags of objects, on services that answer like S3 and on those that do not."""
+"""Tags of objects, on services that behave like S3 and on services that do not."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -23,7 +23,8 @@ def tags_of(client: "S3Client", location: Location, version_id: str | None) -> d
     try:
         return _asked_tags(client, location, version_id)
     except StorageError as error:
-        # A service without tags has none to lose. A denied permission must not lose them.
+        # A service without tags cannot lose tags. A denied permission, however, is an error:
+        # otherwise the tags would be lost.
         if error.code == "NotImplemented":
             return _tags_in_headers(error)
         raise
@@ -36,14 +37,14 @@ def ensure_tags(
     tags: Mapping[str, str],
     reply: Mapping[str, Any],
 ) -> None:
-    """Set the tags of an object that was just made by parts, where the service dropped them.
+    """Set the tags of an object that was just uploaded by parts, if the service dropped them.
 
-    Ceph 16.2 drops those that an upload by parts begins with; AWS does not. An object that
-    another writer replaced or deleted meanwhile is left as it is; a service whose reply has no ETag
-    does not show that.
+    Ceph 16.2 drops the tags in the request that begins a multipart upload; AWS does not. An object
+    that another writer replaced or deleted meanwhile is not changed. This cannot be detected if the
+    service's reply has no ETag.
 
     Raises:
-        StorageError: They could not be set. The object is there.
+        StorageError: The tags could not be set. The object itself is stored.
     """
     if not tags or "UploadId" not in reply or is_aws(client):
         return
@@ -53,7 +54,7 @@ def ensure_tags(
     except ObjectNotFoundError:
         return
     except StorageError as error:
-        # A service without tags would take them for the object's new content.
+        # A service without tags would store a PutObjectTagging request as new content.
         if error.code == "NotImplemented" or http_status(error) == HTTPStatus.FORBIDDEN:
             return
         raise
@@ -63,7 +64,7 @@ def ensure_tags(
     pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
     request = {**location.arguments, **version, "Tagging": {"TagSet": pairs}}
     try:
-        # A version of this name is whichever object was written last.
+        # "null" may name an object that another writer has stored since.
         if reply.get("VersionId", "null") == "null" and reply.get("ETag"):
             check_unchanged(client, location, reply["ETag"], mode.read_arguments())
         call(client, "put_object_tagging", request, f"{location} (its tags)")
@@ -75,8 +76,8 @@ def _asked_tags(client: "S3Client", location: Location, version_id: str | None) 
     version = {"VersionId": version_id} if version_id else {}
 
     def look(attempts: Attempts) -> Reply | None:
-        # Ceph drops the tags of an upload by parts, and answers with nothing instead. AWS
-        # leaves the count out where it is 0.
+        # Ceph drops the tags of an upload by parts, and then sends an empty reply. AWS omits the
+        # count if it is 0.
         count = head(client, location, version, within=attempts).get("TagCount")
         return {"TagSet": []} if count == 0 else None
 
@@ -87,5 +88,5 @@ def _asked_tags(client: "S3Client", location: Location, version_id: str | None) 
 
 
 def _tags_in_headers(error: S3CryptError) -> dict[str, str]:
-    """Return the tags of a put that a service without tags repeats as a header, as rclone does."""
+    """Return the tags of a put that a service without tags returns as a header (rclone does)."""
     return dict(parse_qsl(reply_headers(error).get("x-amz-tagging", ""), keep_blank_values=True))
