@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plaintext by ranges: the blocks that a range touches, fetched by one request and verified.
 
-Keeps nothing: what is fetched once more is requested once more. `spans` caches.
+This module caches nothing: each fetch sends a request. `spans` has the cache.
 """
 
 import re
@@ -24,11 +24,11 @@ _RANGE = re.compile(r"(\d{0,19})-(\d{0,19})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """A range as HTTP and S3 have it: `0-99`, `100-` or, of the last bytes, `-100`.
+    """A range in the notation of HTTP and S3: `0-99`, `100-`, or `-100` for the last 100 bytes.
 
     Attributes:
-        first: Its first byte; None for the last bytes.
-        last: Its last byte, included; how many bytes, where `first` is None.
+        first: The first byte; None for a range of the last bytes.
+        last: The last byte, included. If `first` is None, this is the number of bytes.
     """
 
     first: int | None
@@ -36,10 +36,10 @@ class ByteRange:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the range of a text.
+        """Return the range that a text describes.
 
         Raises:
-            ConfigError: It is none.
+            ConfigError: The text is not a range.
         """
         match = _RANGE.fullmatch(text) if isinstance(text, str) else None
         first, last = (
@@ -55,10 +55,10 @@ class ByteRange:
         return cls(first, last)
 
     def within(self, size: int, name: str) -> tuple[int, int]:
-        """Return where it begins and ends in an object of `size` bytes, as S3 would.
+        """Return the range's start and end in an object of `size` bytes, by S3's rules.
 
         Raises:
-            StorageError: No byte of it is there; code `InvalidRange`.
+            StorageError: The object has no byte in the range; code `InvalidRange`.
         """
         start, end = (
             (size - min(self.last or 0, size), size)
@@ -78,9 +78,9 @@ class Plaintext(Protocol):
     """The plaintext of one version of an object.
 
     Attributes:
-        size: Its bytes, as the object's size claims.
-        block: What is verified, and kept, in one piece: plaintext bytes of a frame.
-        is_far: Whether the service takes long to answer.
+        size: Plaintext bytes, as claimed by the object's size.
+        block: The unit of verification and caching, in bytes: the plaintext of a frame.
+        is_far: Whether the service is slow to answer.
     """
 
     size: int
@@ -90,13 +90,13 @@ class Plaintext(Protocol):
     def is_far(self) -> bool: ...  # noqa: D102
 
     def fetch(self, start: int, end: int, sink: Sink, buffers: Buffers) -> None:
-        """Let the sink have the verified blocks of a range, in order, by one request."""
+        """Pass the verified blocks of a range to the sink, in order, with one request."""
         ...
 
     def fetch_tail(self, length: int, sink: Sink, buffers: Buffers) -> None:
-        """Let it have the last blocks, those of `length` bytes; that they come proves the size.
+        """Pass the blocks of the last `length` bytes to the sink, which proves the size.
 
-        Nothing where it needs no proof.
+        If the size needs no proof, nothing is fetched.
         """
         ...
 
@@ -106,7 +106,7 @@ class RangedPlaintext:
 
     Args:
         stream: The object, pinned to one version.
-        opener: Opens its frames; None where S3 decrypts.
+        opener: Opens the object's frames; None if S3 decrypts the object.
         footer_length: Bytes after the final frame.
         location: The object, for errors.
     """
@@ -125,7 +125,7 @@ class RangedPlaintext:
 
     @property
     def is_far(self) -> bool:
-        """Tell whether even the quickest request took as long as to a service far away."""
+        """Return whether even the fastest request took as long as one to a distant service."""
         return self._quickest is not None and self._quickest > _FAR
 
     def fetch(self, start: int, end: int, sink: Sink, buffers: Buffers) -> None:
@@ -133,11 +133,11 @@ class RangedPlaintext:
         self._fetch(self._layout.covering(start, end), sink, buffers)
 
     def fetch_tail(self, length: int, sink: Sink, buffers: Buffers) -> None:
-        """Fetch the final frame, and those before it."""
-        # S3 vouches for the size of what it decrypts.
+        """Fetch the final frame, and the frames before it."""
+        # If S3 decrypts the object, S3's word is trusted for the size.
         if self._opener:
             start = max(0, self.size - length)
-            # Of an empty final frame too: `size` itself is in no other.
+            # `size + 1` includes an empty final frame, since no other frame contains offset `size`.
             self._fetch(self._layout.covering(start, self.size + 1), sink, buffers)
 
     def _fetch(self, run: Run, sink: Sink, buffers: Buffers) -> None:
@@ -158,13 +158,13 @@ class BytesPlaintext:
 
     @property
     def is_far(self) -> bool:
-        """Return False: it is here."""
+        """Return False: the plaintext is in memory."""
         return False
 
     def fetch(self, start: int, end: int, sink: Sink, buffers: Buffers) -> None:
-        """Give it."""
+        """Pass the bytes of the range to the sink."""
         del buffers
         sink.take(start, self._data[start:end])
 
     def fetch_tail(self, length: int, sink: Sink, buffers: Buffers) -> None:
-        """Give nothing: it is proved."""
+        """Pass nothing to the sink: the size is proved already."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An object's plaintext as a seekable binary file: `ObjectReader`, and the raw file below it.
 
-A read fetches the frames that it touches, neighbours by one request, and opens them before it
-returns a byte. The plaintext's length follows from the object's size by arithmetic, and is believed
-once the final frame has been opened. What is fetched and kept is up to `spans`.
+A read fetches the frames that it touches, with one request for adjacent frames, and opens them
+before it returns a byte. The plaintext's length is computed from the object's size, and is trusted
+once the final frame has been opened. `spans` decides which frames are fetched and cached.
 """
 
 import io
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 # The first request's length: a header, and all of a small object.
 FIRST_LENGTH = 64 * 2**10
-# Of an object that may be small it brings more: a small Parquet file is longer than that, and the
-# 20 ms that 512 KiB take from far away are less than another request does.
+# If the object may be small, the first request fetches more. A small Parquet file is longer than
+# 64 KiB, and 512 KiB from a distant service take 20 ms, which is less than a second request takes.
 FIRST_LENGTH_OF_SMALL = 512 * 2**10
 _MOST_SMALL = 4 * 2**20
 DEFAULT_CACHE_LENGTH = 32 * 2**20
 
 
 def first_length(stored_size: int) -> int:
-    """Return how many bytes to ask for first, of an object of so many."""
+    """Return the length of the first request for an object of `stored_size` bytes."""
     return FIRST_LENGTH if stored_size > _MOST_SMALL else FIRST_LENGTH_OF_SMALL
 
 
 class RawReader(io.RawIOBase):
-    """The plaintext as a raw file; may return less than asked for where a block ends.
+    """The plaintext as a raw file; a read may return fewer bytes than requested at a block's end.
 
-    Closing it closes the cache.
+    Closing the file closes the cache.
     """
 
     mode = "rb"
@@ -48,7 +48,7 @@ class RawReader(io.RawIOBase):
 
     @property
     def size(self) -> int:
-        """Return the plaintext's bytes, once they are proved."""
+        """Return the number of plaintext bytes, after the final frame has proved it."""
         self.cache.check_open()
         return self.cache.size
 
@@ -66,7 +66,7 @@ class RawReader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a position, beyond the end if need be."""
+        """Set the position, which may lie beyond the end."""
         self.cache.check_open()
         if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
             raise ValueError(f"whence is 0, 1 or 2, not {whence}")
@@ -88,14 +88,14 @@ class RawReader(io.RawIOBase):
             # writing, and the caller may have reused its buffer.
             view[:] = self.cache.read_from(start, len(view))
         elif len(view):
-            # Asked for by a buffer: what lies in the next block, no one may ever want.
+            # A buffer requested these bytes. The caller may never read the next block.
             view = view[: self.cache.block - start % self.cache.block]
             self.cache.read_at(start, view)
         self._position = start + len(view)
         return len(view)
 
     def readall(self) -> bytes:
-        """Return the rest."""
+        """Return the bytes from the position to the end."""
         self.cache.check_open()
         data = self.cache.read_from(self._position, max(0, self.size - self._position))
         self._position += len(data)
@@ -110,17 +110,17 @@ class RawReader(io.RawIOBase):
 class ObjectReader(io.BufferedReader):
     """An object's plaintext as a seekable binary file; made by `S3Crypt.open`.
 
-    Every byte it returns is of a verified frame. All are of one version of the object: when it
-    is replaced, reads fail. Reads that follow each other are fetched ahead, side by side; what was
-    read last is kept. Several threads may use it at once: what one reads after its own `seek`
-    begins there, and `read_ranges` needs no position.
+    Every byte it returns is from a verified frame. All bytes are from one version of the object:
+    after the object is replaced, reads fail. For sequential reads, the following bytes are fetched
+    ahead, in parallel; recently read bytes are cached. Several threads may use the file at once: a
+    thread's read after its own `seek` begins at that position, and `read_ranges` needs no position.
 
     Attributes:
-        info: What is known of the object.
-        name: Its URI.
+        info: The facts about the object.
+        name: The object's URI.
 
     Raises:
-        IntegrityError: While reading: a frame that is read was changed.
+        IntegrityError: While reading: a frame of the read was changed.
         ConflictError: While reading: the object was replaced since it was opened.
         StorageError: While reading: S3 refused or failed.
     """
@@ -128,7 +128,7 @@ class ObjectReader(io.BufferedReader):
     def __init__(self, cache: PlaintextCache, info: ObjectInfo) -> None:
         super().__init__(RawReader(cache), BLOCK_LENGTH)
         self._cache = cache
-        # Some libraries (DuckDB) seek and read from several threads, and hold no lock in between.
+        # Some libraries (DuckDB) seek and read from several threads without a lock in between.
         self._moving = threading.RLock()
         self._local = threading.local()
         self._reads = 0
@@ -136,12 +136,13 @@ class ObjectReader(io.BufferedReader):
         self.info = info
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next bytes, `size` of them where there are as many."""
+        """Return the next `size` bytes, or fewer at the end."""
         with self._moving_here():
             self._go()
             if size is None or size <= self._buffered:
                 return super().read(size)
-            # In one piece: through the buffer it would be two, and the last frame fetched twice.
+            # Read in one piece. The buffer would split the read in two and fetch the last frame
+            # twice.
             start = super().tell()
             end = super().seek(max(start, min(start + size, self._cache.claimed_size)))
         try:
@@ -154,19 +155,19 @@ class ObjectReader(io.BufferedReader):
             raise
 
     def read1(self, size: int = -1, /) -> bytes:
-        """Return the next bytes, by one request at most."""
+        """Return the next bytes, with at most one request."""
         with self._moving_here():
             self._go()
             return super().read1(size)
 
     def readinto(self, buffer: "Buffer", /) -> int:
-        """Fill `buffer` with the next bytes; return how many."""
+        """Fill `buffer` with the next bytes; return their number."""
         with self._moving_here():
             self._go()
             return super().readinto(buffer)
 
     def readinto1(self, buffer: "Buffer", /) -> int:
-        """Read the next bytes into `buffer`, by one request at most; return how many."""
+        """Read the next bytes into `buffer`, with at most one request; return their number."""
         with self._moving_here():
             self._go()
             return super().readinto1(buffer)
@@ -178,7 +179,7 @@ class ObjectReader(io.BufferedReader):
             return super().readline(size)
 
     def peek(self, size: int = 0, /) -> bytes:
-        """Return some of the next bytes, and stay."""
+        """Return some of the next bytes without moving the position."""
         with self._moving_here():
             self._go()
             return super().peek(size)
@@ -190,7 +191,7 @@ class ObjectReader(io.BufferedReader):
             return super().tell() if sought is None else sought
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a position; the next read of this thread begins there, whatever others do."""
+        """Set the position. This thread's next read begins there, even if other threads seek."""
         with self._moving_here():
             if whence == io.SEEK_CUR:
                 self._go()
@@ -199,7 +200,7 @@ class ObjectReader(io.BufferedReader):
             return position
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file and its cache."""
         if not self._cache.is_of_this_process:
             # The thread that holds the lock may be in the other process.
             self.raw.close()
@@ -208,18 +209,22 @@ class ObjectReader(io.BufferedReader):
             super().close()
 
     def _moving_here(self) -> threading.RLock:
-        """Return the lock, which in a forked process nobody might ever release."""
+        """Return the lock, unless this process was forked: there, it might never be released."""
         self._cache.check_open()
         return self._moving
 
     @property
     def _sought(self) -> int | None:
-        """Return where this thread has gone, not read since, and no other has read on."""
+        """Return the position of this thread's pending seek.
+
+        Return None if this thread has read since the seek, or another thread has read from the
+        shared position.
+        """
         position, reads = getattr(self._local, "sought", (None, 0))
         return position if reads == self._reads else None
 
     def _go(self) -> None:
-        """Go where this thread has gone before others went elsewhere."""
+        """Restore the position of this thread's pending seek, if another thread has moved it."""
         sought, self._local.sought = self._sought, (None, 0)
         if sought is None:
             # No pending seek of our own: continue from the shared position, which another thread
@@ -230,16 +235,17 @@ class ObjectReader(io.BufferedReader):
 
     @property
     def size(self) -> int:
-        """Return the plaintext's bytes; verified."""
+        """Return the number of plaintext bytes, after the final frame has proved it."""
         self._cache.check_open()
         return self._cache.size
 
     def read_ranges(self, ranges: Iterable[tuple[int | None, int | None]]) -> list[bytes]:
-        """Return the bytes of several ranges, fetched side by side.
+        """Return the bytes of several ranges, fetched in parallel.
 
         Args:
-            ranges: `(start, end)` each, as slices are: `end` excluded, negative ones from the
-                end, None for the object's, clipped to what there is.
+            ranges: Pairs `(start, end)` with the rules of slices: `end` is excluded, negative
+                numbers count from the end, None is the object's start or end, and ranges are
+                clipped to the object.
         """
         self._cache.check_open()
         return self._cache.read_ranges(ranges)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects written as files: what one thread writes, the part engine reads in another."""
+"""Objects written as files: one thread writes bytes, and the part engine reads them in another."""
 
 import atexit
 import io
@@ -27,17 +27,17 @@ _COLLECTIONS = Collections()
 
 
 class _Pipe(io.RawIOBase):
-    """Bytes on their way from a writer to a reader, without a buffer of its own.
+    """A pipe from a writer to a reader, without a buffer of its own.
 
-    The reader lends its buffer, and the writer fills it: what is written waits for no memory but
-    the parts'.
+    The writer fills the reader's buffer directly, so that written bytes need no memory besides that
+    of the parts.
 
     Attributes:
         name: The object's URI.
         position: Bytes written so far.
-        is_aborted: Whether the reader is to fail.
-        is_kept: Whether the bytes are stored though the file was dropped without `close`.
-        is_told: Whether the caller knows already that nothing is stored.
+        is_aborted: Whether the reader must fail.
+        is_kept: Whether the bytes are stored although the file was dropped without `close`.
+        is_told: Whether the caller was already told that nothing is stored.
         stop: Ends the pauses between the attempts of a request.
     """
 
@@ -46,13 +46,14 @@ class _Pipe(io.RawIOBase):
         self.name = name
         self.position = 0
         self.is_aborted = self.is_kept = self.is_told = False
-        # The lock itself is held, not its condition: leaving that may be interrupted in between.
-        # And a file that is collected in here, by this thread, aborts in here.
+        # Callers hold the lock itself, not the condition, whose exit an interrupt may leave half
+        # done. The lock is reentrant because the garbage collector may run in this thread while the
+        # lock is held, and the file that it collects then aborts.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._room = memoryview(b"")
         self._filled = 0
-        # Bytes of a finalizer, which must not wait for the reader's buffer.
+        # Bytes written by a finalizer, which must not wait for the reader's buffer.
         self._rest = bytearray()
         self._has_ended = False
         self._is_read = True
@@ -63,7 +64,7 @@ class _Pipe(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
-        """Wait until `buffer` is full or the writer has ended; return the bytes in it."""
+        """Wait until `buffer` is full or the writer has ended; return the number of bytes in it."""
         room = memoryview(buffer).cast("B")
         with self._lock:
             self._room, self._filled = room, 0
@@ -79,16 +80,16 @@ class _Pipe(io.RawIOBase):
             return self._filled
 
     def _fill(self, data: memoryview) -> int:
-        """Copy as much of `data` as the reader's buffer has room for; return its bytes."""
+        """Copy as much of `data` as fits into the reader's buffer; return the number of bytes."""
         count = min(len(data), len(self._room) - self._filled)
         self._room[self._filled : self._filled + count] = data[:count]
         self._filled += count
         return count
 
     def feed(self, data: memoryview) -> None:
-        """Hand over all of `data`; return early where nobody reads any more.
+        """Pass all of `data` to the reader; return early if the reader has left.
 
-        In a finalizer that the garbage collector calls, it keeps `data` and does not wait.
+        In a finalizer that the garbage collector calls, this method keeps `data` and does not wait.
         """
         with self._lock:
             if _COLLECTIONS.is_here():
@@ -105,51 +106,51 @@ class _Pipe(io.RawIOBase):
                     self._changed.notify_all()
 
     def end(self) -> None:
-        """Let the reader come to its end."""
+        """Signal the end of the file to the reader."""
         with self._lock:
             self._has_ended = True
             self._changed.notify_all()
 
     def keep(self) -> None:
-        """Let the reader come to its end, though the writer was dropped."""
+        """Signal the end of the file to the reader, although the writer was dropped."""
         with self._lock:
             self.is_kept = True
             self.end()
 
     def abort(self) -> None:
-        """Let the reader fail."""
+        """Make the reader fail."""
         with self._lock:
             self.is_aborted = True
             self.stop.set()
             self._changed.notify_all()
 
     def fail(self) -> None:
-        """Let the reader fail, after an error that the caller gets."""
+        """Make the reader fail, after an error that is raised to the caller."""
         self.is_told = True
         self.abort()
 
     def leave(self) -> None:
-        """Let the writer know that nobody reads any more."""
+        """Signal to the writer that the reader has left."""
         with self._lock:
             self._is_read = False
             self._changed.notify_all()
 
 
 class ObjectWriter(io.BufferedIOBase):
-    """An object as a binary file to write to, in order; made by `S3Crypt.open`.
+    """An object as a binary file that is written sequentially; made by `S3Crypt.open`.
 
-    `close` stores it; until then nothing is visible, and what was written is in memory or in
-    parts of an upload. An exception that leaves the `with` block aborts. A file that is dropped
-    without `close` is discarded, since its bytes may be half of a file: a `RuntimeWarning` and a
-    log record say so, with its name and its bytes.
+    `close` stores the object. Until then the object is not visible, and the written bytes are in
+    memory or in parts of an upload. An exception that leaves the `with` block aborts the file. A
+    file that is dropped without `close` is discarded, since it may be incomplete. A
+    `RuntimeWarning` and a log record then report its name and the number of bytes.
 
     Attributes:
         name: The object's URI.
-        advice: What the warning about a dropped file says to do.
+        advice: The advice in the warning about a dropped file.
 
     Raises:
         StorageError, KeyUnavailableError, PolicyError, ConflictError: By `write` or `close`, as
-            `S3Crypt.put`; nothing was stored then.
+            by `S3Crypt.put`. Nothing is stored in this case.
     """
 
     mode = "wb"
@@ -166,7 +167,8 @@ class ObjectWriter(io.BufferedIOBase):
         self._stored: Future[ObjectInfo] = Future()
         self._before = id(sys.exception())
         self._pid = os.getpid()
-        # It must not know this file: a file that nobody has any more is to be aborted.
+        # The thread must not refer to this file, so that a file without other references is
+        # finalized and aborted.
         thread = threading.Thread(
             target=_store, args=(store, self._pipe, self._stored), name="s3crypt-write", daemon=True
         )
@@ -181,10 +183,10 @@ class ObjectWriter(io.BufferedIOBase):
             ) from error
 
     def keep_dropped(self) -> None:
-        """Have the file stored as it is where it is dropped without `close`.
+        """Store the file's bytes if the file is dropped without `close`.
 
-        A file that is still there when the interpreter ends is discarded all the same, and so is
-        one that is dropped while an exception is handled which came after it was opened.
+        A file that still exists when the interpreter exits is discarded nevertheless. So is a file
+        that is dropped during the handling of an exception that was raised after it was opened.
         """
         _COLLECTIONS.watch()
         self._keeps_dropped = True
@@ -194,7 +196,7 @@ class ObjectWriter(io.BufferedIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Return True, though `seek` raises: text has a position and a byte order mark only so."""
+        """Return True, although `seek` raises: text files need this for `tell` and their BOM."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
@@ -202,16 +204,17 @@ class ObjectWriter(io.BufferedIOBase):
         raise io.UnsupportedOperation(f"{self.name} is written in order: it cannot be sought in.")
 
     def tell(self) -> int:
-        """Return the bytes written so far."""
+        """Return the number of bytes written so far."""
         self._check_open()
         return self._pipe.position
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]  # typeshed's Buffer has no cast
-        """Write all of `data`; return its bytes."""
+        """Write all of `data`; return the number of bytes."""
         self._check_open()
         view = as_bytes(data)
         if self._is_dropped and self._pipe.is_aborted:
-            # The last bytes of a wrapper that is being finalized: discarded with the others.
+            # A wrapper that is being finalized flushes its last bytes. They are discarded with the
+            # rest of the file.
             self._pipe.position += len(view)
             return len(view)
         try:
@@ -221,16 +224,21 @@ class ObjectWriter(io.BufferedIOBase):
             self._pipe.position += len(view)
             return len(view)
         except BaseException as error:
-            # An interrupt: how much of it was taken nobody knows, so it cannot be written again.
+            # After an interrupt it is unknown how much of `data` the pipe took, so the caller
+            # cannot repeat the write.
             self._pipe.fail()
             if self._is_dropped:
-                # The finalizer of its wrapper, which writes, keeps the error to itself.
+                # The wrapper's finalizer called this method, and it suppresses the error.
                 _tell_lost(self._pipe, str(error))
             raise
 
     @property
     def info(self) -> ObjectInfo:
-        """Return what is known of the object, once it is stored."""
+        """Return the facts about the stored object.
+
+        Raises:
+            ValueError: The object is not stored yet.
+        """
         if not self._stored.done():
             raise ValueError("The object is known once the file is closed.")
         return self._stored.result()
@@ -238,8 +246,9 @@ class ObjectWriter(io.BufferedIOBase):
     def close(self) -> None:
         """Store the object; raise if that fails.
 
-        Called while an exception is on its way or handled, as by wrappers whose own `with` block
-        fails, it aborts and lets the exception go on: leave the file's own `with` block instead.
+        During the propagation or handling of an exception, `close` aborts the file and re-raises
+        the exception. Wrappers call it so when their own `with` block fails. To store a file in an
+        exception handler, leave the file's own `with` block instead of calling `close`.
         """
         if self.closed:
             return
@@ -255,8 +264,9 @@ class ObjectWriter(io.BufferedIOBase):
             return
         self.abort()
         message = f"{self.name}: {_ABORTED}"
-        # Where it was there already, whether it goes on cannot be told; and one that ends an
-        # iterator would be taken for that.
+        # If the exception was there before the file was opened, it may be handled or still
+        # propagating, which cannot be distinguished. And a StopIteration that is raised here would
+        # be mistaken for the end of an iterator.
         if id(error) == self._before or isinstance(error, StopIteration | StopAsyncIteration):
             raise StorageError(
                 message,
@@ -273,7 +283,7 @@ class ObjectWriter(io.BufferedIOBase):
         try:
             self._stored.exception()
         except BaseException:
-            # An interrupt: what is not stored by now is not going to be.
+            # After an interrupt, an object that is not stored yet must not be stored later.
             self._pipe.fail()
             raise
         finally:
@@ -281,7 +291,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._raise_failure()
 
     def abort(self) -> None:
-        """Store nothing; return once what was sent is discarded."""
+        """Store nothing; return after the parts that were sent are discarded."""
         if not self.closed:
             super().close()
             if os.getpid() == self._pid:
@@ -301,8 +311,8 @@ class ObjectWriter(io.BufferedIOBase):
         self.drop()
 
     def _dealloc_warn(self, source: object) -> None:
-        # Python's own wrappers, when they are dropped unclosed, call this, then write what they
-        # have left, then close this file.
+        # Python's own wrappers call this when they are dropped without `close`. They then flush
+        # their remaining bytes and close this file.
         del source
         self._is_dropped = True
         if os.getpid() != self._pid:
@@ -311,13 +321,13 @@ class ObjectWriter(io.BufferedIOBase):
             self._pipe.abort()
 
     def drop(self, on_stored: Callable[[], None] | None = None) -> None:
-        """Discard the file, or store it if it is to be kept; finalizers call this.
+        """Discard the file, or store it after `keep_dropped`; finalizers call this.
 
-        It waits until the object is stored, unless the garbage collector calls it, or a thread
-        that transfers objects: waiting, either could hold up the upload itself.
+        It waits until the object is stored, except in the garbage collector and in a thread that
+        transfers objects: there, waiting could block the upload itself.
 
         Args:
-            on_stored: Called once a file that is kept was stored, or could not be.
+            on_stored: Called after a kept file was stored, or its storing failed.
         """
         if not self.closed and not self._is_settled:
             self._is_dropped = self._is_settled = True
@@ -335,12 +345,12 @@ class ObjectWriter(io.BufferedIOBase):
         if not self._keeps_dropped or self._pipe.is_aborted:
             return False
         error = sys.exception()
-        # The collector may run while any exception is handled, which has nothing to do with this.
+        # The collector may run during the handling of an exception unrelated to this file.
         return error is None or id(error) == self._before or _COLLECTIONS.is_here()
 
     def _keep(self) -> None:
         if _COLLECTIONS.is_here():
-            # Not before its wrappers, which are garbage too, have written what they have left.
+            # The file's wrappers are garbage too, and must flush their remaining bytes first.
             _COLLECTIONS.afterwards(self._pipe.keep)
         else:
             self._pipe.keep()
@@ -352,7 +362,8 @@ class ObjectWriter(io.BufferedIOBase):
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         if os.getpid() != self._pid:
-            # The thread that stores it is not in this process: nobody would read what is written.
+            # The thread that stores the file is not in this process, so it would not read the
+            # written bytes.
             raise StorageError(
                 f"{self.name} was opened before this process was forked.",
                 hint="Open it in the process that writes it.",
@@ -364,7 +375,7 @@ class ObjectWriter(io.BufferedIOBase):
             raise failure
 
 
-# Uploads under way, and the threads that they are in.
+# The pipe of each running upload, and the upload's thread.
 _UNDER_WAY: dict[_Pipe, threading.Thread] = {}
 
 
@@ -385,8 +396,8 @@ def _tell_lost(pipe: _Pipe, reason: str) -> None:
     pipe.is_told = True
     told = pipe.name, pipe.position
     _log.warning("%s: dropped without close; nothing is stored of %d bytes", *told)
-    # Of a category that Python shows unless told otherwise, unlike ResourceWarning; at the line
-    # that dropped the file: above this function, `drop` and the method that called that.
+    # Unlike ResourceWarning, Python shows a RuntimeWarning by default. The stack level selects the
+    # line that dropped the file: above this function, `drop`, and the caller of `drop`.
     warnings.warn(
         f"{pipe.name}: nothing is stored of the {pipe.position} bytes written to it: {reason}",
         RuntimeWarning,
@@ -409,7 +420,7 @@ def _tell_kept(pipe: _Pipe, stored: Future[ObjectInfo]) -> None:
 
 @atexit.register
 def _abort_all() -> None:
-    """Where the interpreter ends first, leave no upload open either."""
+    """Abort the uploads that are still open when the interpreter exits."""
     under_way = [(pipe, thread) for pipe, thread in list(_UNDER_WAY.items()) if thread.is_alive()]
     lost = [pipe for pipe, _ in under_way if not (pipe.is_kept or pipe.is_aborted)]
     for pipe in lost:
