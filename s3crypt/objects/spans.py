@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cache of an object's plaintext: spans that are kept, read ahead and fetched side by side.
+"""A cache of an object's plaintext: spans that are kept, read ahead and fetched in parallel.
 
-It knows offsets, not positions: `reader` has the files.
+This module knows offsets but no file positions: `reader` has the files.
 """
 
 import io
@@ -21,25 +21,25 @@ from s3crypt.local.workers import Pool
 
 from .ranges import Plaintext
 
-# Longer reads than this are not kept: they go where they belong, without a copy.
+# Longer reads are not cached: they are fetched directly into their target, without a copy.
 _IN_PLACE = 2**20
-# One request brings this much at most; read ahead, half as much.
+# The most bytes that one request fetches; for reading ahead, half as many.
 _SECTION = 16 * 2**20
 _FAR_SECTION = 2**20
 # Parallel requests to a nearby service; two saturate both sides' cores.
 _NEAR_WIDTH = 2
-# Of so many reads that follow each other, twice their bytes are fetched ahead.
+# After three sequential reads, twice as many bytes as they read are fetched ahead.
 _IN_ORDER, _AHEAD = 3, 2
-# What a span takes beside its plaintext: with short frames that is most of it.
+# A span's memory beside its plaintext; with short frames this is most of the span's memory.
 _SPAN_COST = 1024
-# Formats that keep their index at the end (Parquet, ORC, ZIP) read about this much of it first, so
-# it comes with the final frame.
+# Readers of formats with an index at the end (Parquet, ORC, ZIP) first read about this many bytes
+# there, so these bytes are fetched together with the final frame.
 _TAIL = 64 * 2**10
 
 
 @dataclass(slots=True)
 class _Span:
-    """Whole blocks of plaintext, here or on their way."""
+    """Whole blocks of plaintext, in memory or being fetched."""
 
     start: int
     end: int
@@ -48,14 +48,15 @@ class _Span:
 
     @property
     def cost(self) -> int:
-        """Return the bytes of memory that it takes."""
+        """Return the bytes of memory that the span takes."""
         return self.end - self.start + _SPAN_COST
 
 
 class _Spans:
-    """The spans of one file: none overlaps another, and the least used go first.
+    """The spans of one file. They do not overlap, and the least recently used are evicted first.
 
-    Not to be used by two threads at a time. An interrupt leaves it in order.
+    The caller must ensure that only one thread uses it at a time. An interrupt leaves it
+    consistent.
     """
 
     def __init__(self, limit: int) -> None:
@@ -64,7 +65,7 @@ class _Spans:
         self._clock = 0
 
     def at(self, position: int) -> _Span | None:
-        """Return the span that has the byte at `position`, now the last used."""
+        """Return the span that has the byte at `position`, and mark it as just used."""
         index = bisect_right(self._spans, position, key=_start) - 1
         if index < 0 or self._spans[index].end <= position:
             return None
@@ -82,7 +83,7 @@ class _Spans:
         return None
 
     def add(self, span: _Span) -> None:
-        """Keep a span unless some of it is kept; forget others, as long as all are too many."""
+        """Keep a span unless it overlaps a kept one; evict old ones above the limit."""
         if self.between(span.start, span.end):
             return
         self._clock += 1
@@ -95,7 +96,7 @@ class _Spans:
             self.drop(oldest)
 
     def drop(self, span: _Span) -> None:
-        """Forget a span, if it is still there."""
+        """Remove a span, if it is still kept."""
         self._spans = [kept for kept in self._spans if kept is not span]
 
 
@@ -103,16 +104,16 @@ _start = attrgetter("start")
 
 
 class PlaintextCache:
-    """One object's plaintext at any offset, for any thread; nothing here has a position.
+    """One object's plaintext at any offset, for any thread; the cache has no file position.
 
-    What was read last is kept, and reads that follow each other are fetched ahead, side by side.
-    Every byte is of a verified block.
+    Recently read bytes are kept. For sequential reads, the following bytes are fetched ahead, in
+    parallel. Every byte is from a verified block.
 
     Args:
-        plaintext: Where blocks are fetched.
-        name: The object's, for errors.
+        plaintext: Fetches and verifies blocks.
+        name: The object's name, for errors.
         limit: Bytes of plaintext that are kept; half as many are read ahead.
-        workers: Threads that fetch side by side, at most.
+        workers: The maximum number of threads that fetch in parallel.
     """
 
     def __init__(self, plaintext: Plaintext, *, name: str, limit: int, workers: int) -> None:
@@ -127,28 +128,28 @@ class PlaintextCache:
         self._pid = os.getpid()
         self._is_closed = False
         self._is_verified = False
-        # Reads follow each other from `began` to `expected`; up to `horizon` all is fetched.
+        # Sequential reads have covered `began` to `expected`; fetches have begun up to `horizon`.
         self._began = self._expected = self._horizon = -1
         self._reads = 0
 
     @property
     def block(self) -> int:
-        """Return the bytes that are verified in one piece."""
+        """Return the number of bytes that are verified together."""
         return self._plaintext.block
 
     @property
     def claimed_size(self) -> int:
-        """Return the plaintext's bytes as the object's size claims them."""
+        """Return the number of plaintext bytes that the object's size claims."""
         return self._plaintext.size
 
     @property
     def size(self) -> int:
-        """Return the plaintext's bytes, once they are proved."""
+        """Return the number of plaintext bytes, after the final frame has proved it."""
         self.verify_size()
         return self._plaintext.size
 
     def verify_size(self) -> None:
-        """Let the final frame prove the size, once.
+        """Verify the size by fetching the final frame, once.
 
         Raises:
             IntegrityError: The object is truncated.
@@ -158,7 +159,8 @@ class PlaintextCache:
                 try:
                     self._keep_tail(_TAIL)
                 except IntegrityError:
-                    # It is the final frame that counts; nobody has asked for the others.
+                    # Only the final frame proves the size. Earlier frames in the tail were fetched
+                    # in advance, so a failure of one of them does not matter here.
                     self._keep_tail(0)
                 self._is_verified = True
 
@@ -168,14 +170,14 @@ class PlaintextCache:
         self._keep(tail.start, b"".join(tail.pieces))
 
     def _keep(self, start: int, data: bytes) -> None:
-        """Keep verified plaintext that is here already: whole blocks from `start` on."""
+        """Keep verified plaintext that is in memory already: whole blocks from `start` on."""
         if data:
             span = _Span(start, start + len(data))
             span.data.set_result(memoryview(data))
             self._spans.add(span)
 
     def close(self) -> None:
-        """Forget all plaintext; requests under way end by themselves."""
+        """Drop all plaintext; running requests end by themselves."""
         self._is_closed = True
         if self.is_of_this_process:
             with self._lock:
@@ -184,32 +186,33 @@ class PlaintextCache:
 
     @property
     def is_of_this_process(self) -> bool:
-        """Tell whether the object was opened here, and not before a fork."""
+        """Return whether the object was opened in this process, and not before a fork."""
         return os.getpid() == self._pid
 
     def check_open(self) -> None:
-        """Refuse to go on where the object is closed, or was opened before a fork.
+        """Refuse to continue if the object is closed, or was opened before a fork.
 
         Raises:
-            ValueError, StorageError: As the case may be.
+            ValueError: The object is closed.
+            StorageError: The object was opened before this process was forked.
         """
         if self._is_closed:
             raise ValueError("I/O operation on closed file.")
         if not self.is_of_this_process:
-            # Both processes would read from one connection, each parts of the other's answers;
-            # and what is on its way is on its way to the other.
+            # Both processes would read from one connection, and each would get parts of the other's
+            # replies. Running fetches deliver their bytes to the parent process only.
             raise StorageError(
                 f"{self.name} was opened before this process was forked.",
                 hint="Open it in the process that reads it.",
             )
 
     def clip(self, start: int, end: int) -> int:
-        """Return the end of a read; that there is no more is only said once it is proved."""
+        """Return the end of a read, clipped to the size; a read at the end verifies the size."""
         is_within = end <= self._plaintext.size or start < self._plaintext.size
         return min(end, self._plaintext.size if is_within else self.size)
 
     def read_at(self, start: int, view: memoryview) -> None:
-        """Fill `view` with verified bytes, which must be there."""
+        """Fill `view` with verified bytes; the range must lie within the object."""
         end = start + len(view)
         self._look_ahead(start, end)
         position = start
@@ -227,14 +230,14 @@ class PlaintextCache:
                 position += gap
 
     def read_from(self, start: int, length: int) -> bytes:
-        """Return as many bytes from `start` on, fewer only at the end."""
+        """Return `length` bytes from `start` on, fewer only at the end."""
         end = start + length
-        # Fewer bytes than asked for say that there are no more.
+        # A short read signals the end, so the size must be verified first.
         size = self._plaintext.size if end <= self._plaintext.size else self.size
         return build(max(0, min(end, size) - start), lambda view: self.read_at(start, view))
 
     def read_ranges(self, ranges: Iterable[tuple[int | None, int | None]]) -> list[bytes]:
-        """Return the bytes of several ranges, fetched side by side, neighbours at once."""
+        """Return the bytes of several ranges, fetched in parallel; neighbours share requests."""
         bounds = [self._bounds(start, end) for start, end in ranges]
         results = [io.BytesIO(bytes(end - start)) for start, end in bounds]
         wanted = [
@@ -247,14 +250,14 @@ class PlaintextCache:
         return [result.getvalue() for result in results]
 
     def _bounds(self, start: int | None, end: int | None) -> tuple[int, int]:
-        """Return a range as Python's slices have it, within the object."""
+        """Return a range by the rules of Python's slices, within the object."""
         is_within = (start or 0) >= 0 and end is not None and 0 <= end <= self._plaintext.size
         size = self._plaintext.size if is_within else self.size
         first, last, _ = slice(start, end).indices(size)
         return first, max(first, last)
 
     def _fill_gap(self, start: int, view: memoryview) -> None:
-        """Fill `view`; keep the block that it ends within, where another read may go on."""
+        """Fill `view`; keep the block that it ends within, where the next read may continue."""
         end, block = start + len(view), self._plaintext.block
         wanted = _Edge(start, end, view, end // block * block, block)
         self._fill([wanted])
@@ -262,7 +265,7 @@ class PlaintextCache:
             self._keep(wanted.edge, wanted.rest)
 
     def _block_at(self, position: int, end: int) -> memoryview:
-        """Return bytes from `position` on, fetching the blocks that have those before `end`."""
+        """Return bytes from `position` on; fetch the blocks up to `end` unless they are kept."""
         while True:
             with self._lock:
                 kept = self._spans.at(position)
@@ -270,12 +273,12 @@ class PlaintextCache:
             if not kept:
                 self._load(span)
                 return span.data.result()[position - span.start :]
-            # Another's span may have failed by a block that this read does not touch.
+            # Another read's span may have failed at a block that this read does not touch.
             with suppress(S3CryptError):
                 return span.data.result()[position - span.start :]
 
     def _new_span(self, position: int, end: int) -> _Span:
-        """Return a span, still to be loaded, that begins with the block at `position`."""
+        """Return a new span, not loaded yet, that begins with the block at `position`."""
         block, size = self._plaintext.block, self._plaintext.size
         start = position - position % block
         longest = start + max(block, self._section // block * block)
@@ -284,7 +287,7 @@ class PlaintextCache:
         return _Span(start, min(stop, following.start if following else stop))
 
     def _load(self, span: _Span) -> None:
-        """Fetch a span's plaintext; whoever waits for it gets that, or what failed."""
+        """Fetch a span's plaintext; waiting threads get the plaintext or the error."""
         try:
             with self._lock:
                 self._spans.add(span)
@@ -294,7 +297,7 @@ class PlaintextCache:
             raise
 
     def _load_ahead(self, span: _Span) -> None:
-        """Fetch a span that is kept already, and that nobody may ever want."""
+        """Fetch a span that is kept already; an error is raised only by a read of this span."""
         try:
             self._fetch(span)
         except BaseException as error:  # noqa: BLE001 - whoever reads there gets it
@@ -314,7 +317,7 @@ class PlaintextCache:
             span.data.set_exception(error)
 
     def _look_ahead(self, start: int, end: int) -> None:
-        """Let threads fetch what comes next, where reads follow each other."""
+        """If reads are sequential, start threads that fetch the following bytes."""
         with self._lock:
             if start != self._expected:
                 self._began, self._horizon, self._reads = start, end, 0
@@ -322,8 +325,8 @@ class PlaintextCache:
             self._horizon = max(self._horizon, end)
             self._reads += 1
             ahead = min(self._most_ahead, _AHEAD * (start - self._began))
-            # Not at every read a little, but now and then a whole request's worth; and nothing
-            # where a block ahead would push out the one being read.
+            # Do not fetch a little at every read, but a whole request's worth from time to time.
+            # Fetch nothing if a block ahead would evict the block that is being read.
             if (
                 self._reads < _IN_ORDER
                 or self._horizon - end >= ahead / 2
@@ -348,9 +351,9 @@ class PlaintextCache:
             raise
 
     def _fill(self, wanted: Sequence["_Wanted"]) -> None:
-        """Fill what is wanted, neighbours by one request; side by side where that is quicker."""
+        """Fill the wanted ranges: adjacent ones by one request, in parallel if that is faster."""
         sections = self._sections(wanted)
-        # From a near service one request in two pieces is not worth a second thread.
+        # For a nearby service, two requests are not worth a second thread.
         least, most = (2, self._workers) if self._plaintext.is_far else (3, _NEAR_WIDTH)
         width = min(len(sections), most) if len(sections) >= least else 1
         waiting = iter(sections)
@@ -370,7 +373,8 @@ class PlaintextCache:
             for other in others:
                 other.result()
         except BaseException:
-            # What the others still write to is ours, and nobody's when they end.
+            # The other threads may still be writing, but only to buffers of our own. The buffers
+            # are freed when the threads end.
             stop.set()
             raise
 
@@ -386,7 +390,7 @@ class PlaintextCache:
             self._plaintext.fetch(section.start, section.end, sink, self._buffers)
 
     def _sections(self, wanted: Iterable["_Wanted"]) -> list["_Section"]:
-        """Return the blocks that are wanted, once each, in pieces for a request each."""
+        """Return the wanted blocks, each block once, in sections of one request each."""
         block, size = self._plaintext.block, self._plaintext.size
         merged: list[_Section] = []
         for one in sorted(filter(len, wanted), key=_start):
@@ -398,7 +402,7 @@ class PlaintextCache:
                 merged.append(_Section(low, high, [one]))
         longest = _SECTION
         if self._plaintext.is_far:
-            # A connection to S3 gives some 25 to 90 MB/s: the more, the sooner.
+            # S3 delivers some 25 to 90 MB/s per connection, so more connections are faster.
             total = sum(section.end - section.start for section in merged)
             longest = min(_SECTION, max(_FAR_SECTION, total // self._workers))
         step = max(1, longest // block) * block
@@ -406,12 +410,12 @@ class PlaintextCache:
 
     @property
     def _section(self) -> int:
-        """Return the bytes that a request brings at most, where more of them are under way."""
+        """Return the maximum length of a request, when several requests run at the same time."""
         return _FAR_SECTION if self._plaintext.is_far else _SECTION // 2
 
     @property
     def _buffers(self) -> Buffers:
-        """Return this thread's."""
+        """Return this thread's buffers."""
         if not hasattr(self._local, "buffers"):
             self._local.buffers = Buffers()
         return self._local.buffers  # type: ignore[no-any-return]  # a thread's own attributes
@@ -419,7 +423,7 @@ class PlaintextCache:
 
 @dataclass(slots=True)
 class _Wanted:
-    """A range of the plaintext, and where its bytes go."""
+    """A range of the plaintext, and the buffer that its bytes are written to."""
 
     start: int
     end: int
@@ -429,13 +433,13 @@ class _Wanted:
         return self.end - self.start
 
     def room(self, start: int, length: int) -> memoryview | None:
-        """Return where a piece goes that is wanted whole."""
+        """Return the buffer's slice for a piece, or None unless the whole piece is wanted."""
         if start < self.start or start + length > self.end:
             return None
         return self.view[start - self.start : start - self.start + length]
 
     def take(self, start: int, piece: memoryview) -> None:
-        """Copy what is wanted of a piece."""
+        """Copy the wanted bytes of a piece."""
         low, high = max(self.start, start), min(self.end, start + len(piece))
         if low < high:
             self.view[low - self.start : high - self.start] = piece[low - start : high - start]
@@ -450,7 +454,7 @@ class _Edge(_Wanted):
     rest: bytes = b""
 
     def take(self, start: int, piece: memoryview) -> None:
-        """Copy what is wanted of a piece, and the block at the edge."""
+        """Copy the wanted bytes of a piece, and the block at the edge."""
         _Wanted.take(self, start, piece)
         if start <= self.edge < min(self.end, start + len(piece)):
             self.rest = bytes(piece[self.edge - start : self.edge - start + self.block])
@@ -458,14 +462,14 @@ class _Edge(_Wanted):
 
 @dataclass(slots=True)
 class _Section:
-    """Whole blocks to be fetched by one request, and the ranges that want some of them."""
+    """Whole blocks to be fetched by one request, and the ranges that need bytes of them."""
 
     start: int
     end: int
     members: list[_Wanted]
 
     def cut(self, step: int, size: int) -> "Iterator[_Section]":
-        """Yield it in pieces of `step` bytes, none beyond `size`."""
+        """Yield the section in pieces of `step` bytes, clipped to `size`."""
         if self.end - self.start <= step:
             yield _Section(self.start, min(self.end, size), self.members)
             return
@@ -477,30 +481,30 @@ class _Section:
 
 @dataclass(frozen=True, slots=True)
 class _Several:
-    """Ranges that may overlap, so that each gets a copy."""
+    """Ranges that may overlap, so that each range gets a copy."""
 
     wanted: Sequence[_Wanted]
 
     def room(self, start: int, length: int) -> None:
-        """Return none."""
+        """Return None: several ranges may need the piece."""
 
     def take(self, start: int, piece: memoryview) -> None:
-        """Give each what it wants of a piece."""
+        """Copy the wanted bytes of a piece to each range."""
         for one in self.wanted:
             one.take(start, piece)
 
 
 @dataclass(slots=True)
 class _Tail:
-    """The last blocks, from wherever the first of them begins."""
+    """The last blocks of the plaintext; `start` is the offset of the first block."""
 
     start: int = 0
     pieces: list[bytes] = field(default_factory=list)
 
     def room(self, start: int, length: int) -> None:
-        """Return none."""
+        """Return None: the tail has no buffer, and keeps copies."""
 
     def take(self, start: int, piece: memoryview) -> None:
-        """Keep it."""
+        """Keep a copy of the piece."""
         self.start = self.start if self.pieces else start
         self.pieces.append(bytes(piece))

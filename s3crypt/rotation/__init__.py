@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotation: objects brought to another mode or key, each by the cheapest sound mechanism.
+"""Rotation: changes objects to another mode or key, each by the cheapest sound mechanism.
 
-    server side to server side       copied: S3 rewrites it onto itself; no body byte comes here
+    server side to server side       copied: S3 copies the object onto itself; no body is downloaded
     client, key in metadata, both    rewrapped: the wrapped key is replaced, the body stays
-    everything else                  re-encrypted: streamed through here, with a new data key
+    all other cases                  re-encrypted: streamed through this process with a new key
 
 A header is never edited in place: two headers for one message would share a nonce. Every step
-is conditional on the ETag seen first, so a concurrent writer wins and nothing is lost.
-Rotating a *key* (new key material in KMS) is `s3crypt.kms`, and changes no object.
+is conditional on the ETag seen first, so a concurrent writer wins and no data is lost.
+The rotation of a *key* (new key material in KMS) is in `s3crypt.kms`, and changes no object.
 """
 
 import time
@@ -36,23 +36,23 @@ from .steps import Action, Origin, Seen, Step, decide
 
 __all__ = ["Origin", "RotationOutcome", "copy", "needs_rotation", "rotate", "rotate_each"]
 
-# Beyond this an error would take more memory than its reader has patience: it then carries the
-# failures, and counts the rest.
+# With more outcomes than this, an error would take too much memory, and more than its reader would
+# look at. It then contains only the failures, and counts the other outcomes.
 _MOST_IN_ERROR = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class RotationOutcome:
-    """What a rotation did to one object, or with `dry_run` would do.
+    """The outcome of a rotation for one object; with `dry_run`, the planned outcome.
 
     Attributes:
         uri: The object.
         action: `unchanged`, `copied`, `rewrapped`, `re-encrypted` or `failed`.
-        seconds: How long it took.
-        bytes_moved: Body bytes that came through this process.
-        version_id: The new version, in a versioned bucket. The old one is still there, under
-            the old key, until it is deleted.
-        error: Why it failed.
+        seconds: The duration.
+        bytes_moved: Body bytes that were streamed through this process.
+        version_id: The new version, in a versioned bucket. The old version remains, under the old
+            key, until it is deleted.
+        error: The error of a failed rotation.
     """
 
     uri: str
@@ -74,7 +74,7 @@ def rotate(  # noqa: PLR0913 - as the store's method has them
     drop_annotations: bool,
     on_outcome: Callable[[RotationOutcome], None] | None,
 ) -> tuple[RotationOutcome, ...]:
-    """Rotate one object, or all below a prefix; see `S3Crypt.rotate`."""
+    """Rotate one object, or all objects below a prefix; see `S3Crypt.rotate`."""
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
     if not location.is_prefix:
         outcome, _ = _rotate_one(job, location, None, dry_run=dry_run)
@@ -88,7 +88,7 @@ def rotate(  # noqa: PLR0913 - as the store's method has them
             outcomes.append(outcome)
             if on_outcome:
                 on_outcome(outcome)
-    # As S3 lists them, whichever was done first.
+    # In the order of S3's listing, independent of the order of completion.
     outcomes.sort(key=lambda outcome: outcome.uri.encode())
     failed = [outcome for outcome in outcomes if outcome.action == "failed"]
     if failed:
@@ -104,7 +104,7 @@ def rotate(  # noqa: PLR0913 - as the store's method has them
 def needs_rotation(
     objects: Objects, source: Mode | None, location: Location, to: Mode, origin: Origin
 ) -> bool:
-    """Tell whether the object is other than `to` would write it; see `S3Crypt`."""
+    """Return whether the object differs from one that `to` would write; see `S3Crypt`."""
     job = _job(objects, source, to, origin)
     seen = look(job, location)
     step = _decide(job, seen)
@@ -161,10 +161,10 @@ def rotate_each(  # noqa: PLR0913 - as the store's method has them
     journal: Journal | None = None,
     found: Callable[[int | None], None] | None = None,
 ) -> Iterator[RotationOutcome]:
-    """Rotate all objects below a prefix, and yield each outcome as it is known; see `Many`.
+    """Rotate all objects below a prefix; yield each outcome on completion; see `Many`.
 
     Raises:
-        ObjectNotFoundError: There is no object below it.
+        ObjectNotFoundError: There is no object below the prefix.
     """
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
     listed = at_least_one(objects.list_with_neighbours(location), str(location))
@@ -185,21 +185,21 @@ def _rotate_all(
 ) -> Generator[RotationOutcome, None, None]:
     def rotate_one(item: _Listed) -> tuple[RotationOutcome, str]:
         listed, neighbour = item
-        # A body that needs a second GET anyway need not begin with the first one.
+        # If the body needs a second GET anyway, the first GET need not fetch the body's beginning.
         is_large = listed.stored_size > PART_LENGTH
         location = Location.parse(listed.uri)
         return _rotate_one(job, location, neighbour, dry_run=dry_run, is_large=is_large)
 
     work: Callable[[_Listed], tuple[RotationOutcome, str]] = rotate_one
     if journal is not None and not dry_run:
-        # Of the resolved modes: an alias may have come to name another key since.
+        # The journal has a hash of the resolved modes, since an alias may name another key later.
         modes = sha256(repr((job.source, job.to)).encode()).hexdigest()[:16]
         items, work = journaled(
             journal,
             items,
             work,
             named=lambda item: (item[0].uri, f"{item[0].etag} {modes}"),
-            # By its new ETag a later run knows the object that this one has made.
+            # By the new ETag, a later run recognises the object that this run has written.
             done=lambda rotated: (rotated[0].action, rotated[1] and f"{rotated[1]} {modes}"),
         )
     items = telling(items, lambda item: item[0].stored_size, found)
@@ -219,7 +219,7 @@ def _rotate_one(
     dry_run: bool,
     is_large: bool = False,
 ) -> tuple[RotationOutcome, str]:
-    """Rotate one object; return its outcome, and its ETag from now on, if that is known."""
+    """Rotate one object; return its outcome, and its ETag after the rotation, if that is known."""
     started = time.perf_counter()
 
     def rotate_as(seen: Seen, stream: ObjectStream | None) -> tuple[Done, str]:
@@ -228,7 +228,7 @@ def _rotate_one(
         done = _act(job, step, stream, dry_run=dry_run)
         return done, step.etag if done.action == "unchanged" else done.etag
 
-    # A plan needs no body.
+    # A dry run needs no body.
     first = SHOWN_LENGTH if dry_run or is_large else PART_LENGTH
     done, etag = until_whole(job, location, rotate_as, first=first)
     moved, seconds = done.bytes_moved, time.perf_counter() - started
@@ -243,10 +243,10 @@ def _decide(job: Job, seen: Seen) -> Step:
 
 
 def _confirm(job: Job, step: Step, neighbour: Neighbour | None) -> None:
-    """Refuse to encrypt an object that the S3 Encryption Client encrypted already.
+    """Refuse to encrypt an object that the S3 Encryption Client has already encrypted.
 
-    No client would open it again. Unlike a read, this looks for an instruction file whatever the
-    object's bytes look like.
+    No client could decrypt it again. Unlike a read, this function looks for an instruction file
+    regardless of the object's bytes.
     """
     is_sealed_anew = isinstance(job.to, ClientSide) and not step.is_client_side
     if step.action == "unchanged" or not is_sealed_anew:

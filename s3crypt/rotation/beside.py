@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that are made while others are, each in a thread that its block does not outlive."""
+"""Concurrent requests, each in a thread that ends before the `with` block does."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -11,22 +11,22 @@ from s3crypt.local.workers import current_stop, stopping
 
 Result = TypeVar("Result")
 
-# How soon it is noticed that the thread that waits is to stop.
+# The interval at which a waiting thread checks whether it must stop.
 _NOTICED_SECONDS = 0.05
 
 
 @contextmanager
 def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
-    """Do work in a thread; give a function that waits for its result, or raises its failure.
+    """Run `work` in a thread; yield a function that waits for its result or raises its error.
 
-    Leaving the block, for whatever reason, ends the work's pauses between attempts and waits for
-    its request. A failure that nobody asks for is not raised.
+    On every exit from the block, the work's pauses between attempts end and its running request is
+    awaited. If the function is not called, an error of the work is not raised.
     """
     done: Future[Result] = Future()
     stop, above = threading.Event(), current_stop()
 
     def run() -> None:
-        # Cancelled where an interrupt came before the thread did.
+        # The future is cancelled if an interrupt came before the thread began.
         if not done.set_running_or_notify_cancel():
             return
         try:
@@ -47,7 +47,7 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
         try:
             threading.Thread(target=run, name="s3crypt-beside", daemon=True).start()
         except RuntimeError:
-            # No thread is to be had.
+            # No thread can be started, so the work runs here.
             run()
         yield result
     finally:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A copy of an object under another name: a step whose new object goes elsewhere."""
+"""Copies an object to another name: a step whose new object has another location."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -26,7 +26,7 @@ from .mechanisms import (
 )
 from .steps import Seen, Step, decide_copy
 
-# Headers that a new version has of its own, and not from what it was copied from.
+# Headers that belong to the new version itself and are not copied from the source.
 _OF_A_VERSION = (
     "BucketKeyEnabled",
     "SSECustomerAlgorithm",
@@ -39,7 +39,7 @@ _log = logger_of(__name__)
 
 
 def copy(job: Job, source: Location, target: Location, *, if_absent: bool) -> ObjectInfo:
-    """Copy one object; return what is known of the copy. See `S3Crypt.copy`."""
+    """Copy one object; return the facts about the copy. See `S3Crypt.copy`."""
     if source == target and job.origin.version_id is None:
         raise ConfigError(
             f"{source} is both the source and the target of the copy.",
@@ -59,7 +59,7 @@ def copy(job: Job, source: Location, target: Location, *, if_absent: bool) -> Ob
             _log.info("%s: re-encrypted as %s in mode %s, which S3 cannot make by copying", *told)
         return _described(job, seen, step, _act(job, step, stream))
 
-    # What is demanded of the source is the store's mode, whatever it is to become.
+    # The source must be in the store's mode, regardless of the copy's mode.
     first = formats.MAX_HEADER_LENGTH
     return until_whole(job, source, copy_as, may_be_done=False, first=first)
 
@@ -67,7 +67,7 @@ def copy(job: Job, source: Location, target: Location, *, if_absent: bool) -> Ob
 def _confirm(job: Job, seen: Seen, step: Step) -> None:
     if seen.envelope is None:
         if job.source is None or isinstance(job.to, ClientSide):
-            # Elsewhere, its instruction file would not be beside it.
+            # The copy at another location would have no instruction file beside it.
             job.objects.refuse_instruction_file_of(step.location)
     elif step.action == "copied":
         check_context(job, step, seen.envelope)
@@ -75,11 +75,11 @@ def _confirm(job: Job, seen: Seen, step: Step) -> None:
 
 
 def _act(job: Job, step: Step, stream: ObjectStream | None) -> Done:
-    # An interrupted rotation may have left some of the source's at an older version.
+    # An interrupted rotation may have left some of the source's annotations at an older version.
     finish_annotations(job, step)
     if not step.if_absent:
         return act(job, step, stream)
-    # A copy without its annotations would keep the next attempt from being made.
+    # With `if_absent`, a copy without its annotations would prevent the next attempt.
     done, annotated = write(job, step, stream)
     try:
         copy_annotations(job, step, annotated, done)
@@ -96,7 +96,7 @@ def _act(job: Job, step: Step, stream: ObjectStream | None) -> Done:
 
 
 def _described(job: Job, seen: Seen, step: Step, done: Done) -> ObjectInfo:
-    """Return what is known of the copy, by S3's reply and what it was copied from."""
+    """Return the facts about the copy, from S3's reply and the source."""
     if done.info is not None:
         return done.info
     kept = {name: value for name, value in step.head.items() if name not in _OF_A_VERSION}
@@ -111,7 +111,7 @@ def _described(job: Job, seen: Seen, step: Step, done: Done) -> ObjectInfo:
         return describe_plain(step.target, head)
     info = describe_head(step.target, head)
     if info is None:
-        # Another writer's message: only its header has its lengths.
+        # A message that s3crypt did not write: only its header has the lengths.
         version_id = None if done.version_id == "null" else done.version_id
         with suppress(S3CryptError):
             found = job.objects.look(step.target, Demand(job.to, version_id))

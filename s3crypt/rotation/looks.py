@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an object looks before a rotation, and whether it still looks so: the requests that ask."""
+"""Requests that inspect an object before a rotation, and check that it is still unchanged."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -29,23 +29,23 @@ Result = TypeVar("Result")
 
 # On a connection that breaks often, one HEAD's reply in twenty breaks off within its headers.
 LOOKS = 4
-# Longer than the header of all but few messages: enough to decide by.
+# Longer than the headers of almost all messages, and therefore enough for a decision.
 SHOWN_LENGTH = 16 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Who rotates, from which mode to which.
+    """The engine, modes and options of one rotation.
 
-    Aliases are resolved in both modes: one that moved meanwhile would have one half of the objects
-    under one key and the other half under another, and all of them "unchanged".
+    Aliases are resolved in both modes. If an alias moved during the job, some objects would end up
+    under the old key and the rest under the new key, and all of them would count as "unchanged".
 
     Attributes:
         objects: The engine.
-        source: The mode that objects are demanded to be in; None demands nothing.
-        to: The mode that they become.
-        origin: What the caller says of them besides.
-        locks: Looks for locks that a caller is not shown.
+        source: The mode that objects must be in; None accepts any mode.
+        to: The mode to rotate to.
+        origin: The caller's other statements about the objects.
+        locks: Detects locks that S3's replies may have omitted.
         drop_annotations: Whether annotations that cannot be kept may be lost.
     """
 
@@ -57,7 +57,7 @@ class Job:
     drop_annotations: bool
 
     def mode(self, read_with: ReadWith) -> Mode | None:
-        """Return the mode that a step names."""
+        """Return the mode that a step refers to."""
         return {"source": self.source, "to": self.to, None: None}[read_with]
 
 
@@ -199,9 +199,9 @@ def _by_get(
 
 
 def _as_head(stream: ObjectStream) -> dict[str, Any]:
-    """Return the reply to a GET as HEAD's reply is: the length of a range is not the object's.
+    """Return the reply to a GET in the form of a HEAD's reply, with the whole object's length.
 
-    HEAD alone says which archive tier an object is in, and none that is gets this far.
+    Only HEAD shows an object's archive tier, but S3 refuses a GET of an archived object.
     """
     shown = {name: stream.reply[name] for name in stream.reply.keys() - {"Body", "ContentRange"}}
     return {**shown, "ContentLength": stream.size}
