@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A look at some objects of a bucket: which of them are under customer keys (SSE-C).
+"""Samples some objects of a bucket to find objects under customer keys (SSE-C).
 
-A listing does not say how an object is encrypted. A HEAD without the key of an SSE-C object is
-refused with 400, which is the only sign that needs no key.
+A listing does not say how an object is encrypted. S3 refuses a HEAD of an SSE-C object without its
+key with 400. This status is the only sign that needs no key.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
 MOST = 100
-"""Objects of a bucket that are looked at, at most."""
+"""The maximum number of objects in a sample."""
 
 _WORKERS = 8
 _DENIED = frozenset({"403", "AccessDenied"})
@@ -29,12 +29,12 @@ _DENIED = frozenset({"403", "AccessDenied"})
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Objects that were looked at.
+    """The result of a sample.
 
     Attributes:
-        looked_at: How many.
-        sse_c: The names of those under customer keys.
-        is_whole: Whether these are all objects of the bucket.
+        looked_at: The number of objects whose encryption was seen.
+        sse_c: The names of the objects under customer keys.
+        is_whole: Whether the sample covers all objects of the bucket.
     """
 
     looked_at: int = 0
@@ -43,12 +43,12 @@ class Sample:
 
 
 def sample_of(client: "S3Client", bucket: str) -> Sample:
-    """Look at up to 100 of the first 1,000 objects, spread evenly.
+    """Sample up to 100 of the first 1,000 objects, at even intervals.
 
-    Where the caller may not list the bucket, nothing is looked at.
+    If the caller may not list the bucket, the sample is empty.
 
     Raises:
-        StorageError: S3 failed otherwise.
+        StorageError: S3 failed for another reason.
     """
     try:
         page = call(client, "list_objects_v2", {"Bucket": bucket}, f"s3://{bucket}")
@@ -72,7 +72,7 @@ def _spread(names: Sequence[str]) -> Sequence[str]:
 
 
 def _is_sse_c(client: "S3Client", bucket: str, name: str) -> bool | None:
-    """Return whether an object is under a customer key; None where it could not be looked at."""
+    """Return whether an object is under a customer key, or None if its HEAD does not show that."""
     subject = str(Location(bucket, name))
     try:
         call(client, "head_object", {"Bucket": bucket, "Key": name}, subject)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Uploads by parts that were begun and neither completed nor aborted: listed, and aborted.
+"""Lists and aborts uploads by parts that were begun and neither completed nor aborted.
 
-S3 keeps the parts of such an upload, and charges for them, until it is aborted. Uploads that this
-process works on belong to `transfer`.
+S3 keeps the parts of such an upload, and charges for them, until the upload is aborted. The running
+uploads of this process belong to `transfer`.
 """
 
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedUpload:
-    """An upload by parts that is under way, or was left behind.
+    """An upload by parts that is still running, or was abandoned.
 
     Attributes:
-        uri: The object that it would become.
-        upload_id: Tells it from other uploads of that object.
-        initiated: When it began.
+        uri: The object that the upload would create.
+        upload_id: The id that distinguishes the upload from other uploads of that object.
+        initiated: The time at which the upload began.
     """
 
     uri: str
@@ -47,7 +47,7 @@ def unfinished_uploads(client: "S3Client", location: Location) -> Iterator[Unfin
 
 
 def abort_upload(client: "S3Client", upload: UnfinishedUpload) -> None:
-    """Abort an upload; S3 forgets its parts. One that is not there any more counts as aborted.
+    """Abort an upload, so that S3 deletes its parts. A missing upload counts as aborted.
 
     Raises:
         StorageError: S3 refused or failed.
@@ -57,6 +57,6 @@ def abort_upload(client: "S3Client", upload: UnfinishedUpload) -> None:
     try:
         call(client, "abort_multipart_upload", request, f"{location} upload {upload.upload_id}")
     except StorageError as error:
-        # An attempt whose reply was lost may have aborted it.
+        # An earlier attempt whose reply was lost may have aborted the upload.
         if error.code != "NoSuchUpload":
             raise

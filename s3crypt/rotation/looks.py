@@ -62,7 +62,7 @@ class Job:
 
 
 def look(job: Job, location: Location) -> Seen:
-    """Return how the object looks; its plaintext is not wanted."""
+    """Return the object's state, without its plaintext."""
     with looking(job, location) as (seen, _):
         return seen
 
@@ -76,18 +76,18 @@ def looking(
     first: int = SHOWN_LENGTH,
     by_head: bool = False,
 ) -> Iterator[tuple[Seen, ObjectStream | None]]:
-    """Give the object as it looks now, and its bytes where they were asked for.
+    """Yield the object's current state, and its stream if one was opened.
 
-    Where the object may have to be re-encrypted, a GET shows all that a HEAD does, and brings the
-    header and the body too. An object that GET does not give is shown by HEAD: an archived one, or
-    one under a KMS key that the caller may not use.
+    If the object may have to be re-encrypted, a GET is sent: it shows the same facts as a HEAD, and
+    fetches the header and the body too. If S3 refuses the GET, a HEAD is sent instead: the object
+    may be archived, or be under a KMS key that the caller may not use.
 
     Args:
         job: The rotation or copy.
         location: The object.
-        may_be_done: Also ask with the customer key of the mode that the object is to become.
-        first: Bytes that the first GET asks for, at most.
-        by_head: Ask by HEAD first, whatever the modes.
+        may_be_done: Also try the customer key of the target mode.
+        first: The maximum number of bytes that the first GET fetches.
+        by_head: Send a HEAD first, regardless of the modes.
     """
     client, attempts = job.objects.client, _attempts(job, may_be_done=may_be_done)
     with ExitStack() as stack:
@@ -122,18 +122,19 @@ def looking(
 
 
 def _may_need_body(job: Job) -> bool:
-    """Return whether the modes alone leave open that the header or the body is needed."""
+    """Return whether the header or the body may be needed, as far as the modes alone show."""
     modes = [mode for mode in (job.source, job.to) if isinstance(mode, ClientSide)]
-    # A wrapped key that stays in the metadata is shown by HEAD, and the body is left alone.
+    # HEAD shows a wrapped key that stays in the metadata, and the body does not change.
     return bool(modes) and not (
         len(modes) == 2 and all(mode.key_location == "metadata" for mode in modes)
     )
 
 
 def _attempts(job: Job, *, may_be_done: bool) -> list[tuple[ReadWith, dict[str, Any]]]:
-    """Return the arguments to ask with, one customer key after the other, and whose they are.
+    """Return the request arguments to try, one customer key after the other, each with its mode.
 
-    With `may_be_done`, that of the mode that the object is to become too: it then is as wanted.
+    With `may_be_done`, the target mode's key is tried too: if it fits, the object is rotated
+    already.
     """
     modes: tuple[tuple[ReadWith, Mode | None], ...] = (
         ("source", job.source),
@@ -144,7 +145,8 @@ def _attempts(job: Job, *, may_be_done: bool) -> list[tuple[ReadWith, dict[str, 
     for name, mode in modes:
         arguments = mode.read_arguments() if mode else {}
         if all(arguments != tried for _, tried in found):
-            # Only `to`'s customer key may stand in for the source's: the object then is as wanted.
+            # Only the customer key of `to` may replace the source's key: if it fits, the object is
+            # rotated already.
             found.append((name if arguments else "source", arguments))
     return found
 
@@ -155,7 +157,7 @@ def _answered(
     attempts: list[tuple[ReadWith, dict[str, Any]]],
     ask: Callable[[dict[str, Any]], Result],
 ) -> tuple[ReadWith, dict[str, Any], Result]:
-    """Return the first answer that is no refusal, and which mode's customer key it took."""
+    """Return the first reply that is not a refusal, with the mode and arguments of its request."""
     refusal: S3CryptError | None = None
     for read_with, arguments in attempts:
         try:
@@ -175,7 +177,7 @@ def _answered(
 
 
 def _is_refusal(error: S3CryptError) -> bool:
-    """Return whether a wrong or missing customer key may be why: a bare 400 or 403."""
+    """Return whether a wrong or missing customer key may be the cause: a bare 400 or 403."""
     return http_status(error) in (400, 403) and not is_for_all(error)
 
 
@@ -185,7 +187,7 @@ def _by_get(
     attempts: list[tuple[ReadWith, dict[str, Any]]],
     first: int,
 ) -> tuple[ReadWith, dict[str, Any], ObjectStream] | None:
-    """Return the open object; None where GET is refused."""
+    """Return the open object, or None if S3 refuses the GET."""
 
     def ask(arguments: dict[str, Any]) -> ObjectStream:
         return ObjectStream.open(job.objects.client, location, arguments, first=first)
@@ -215,13 +217,14 @@ def until_whole(
     may_be_done: bool = True,
     first: int = SHOWN_LENGTH,
 ) -> Result:
-    """Return the result of work on an object as it was seen; begin anew if a reply was cut short.
+    """Return the result of `work` on an object's state; start again if a reply was cut short.
 
-    Without another writer, a HEAD's reply broke off within its headers; a later one is whole. Or
-    the service's GET shows other headers than its HEAD, which then is asked first.
+    A conflict without another writer has one of two causes. A HEAD's reply broke off within its
+    headers, and a later reply is complete. Or the service's GET shows other headers than its HEAD,
+    so a HEAD is sent first from then on.
 
     Raises:
-        ConflictError: Another writer was there.
+        ConflictError: Another writer changed the object.
     """
     before: Seen | None = None
     conflict: ConflictError | None = None
@@ -241,7 +244,7 @@ def until_whole(
 
 
 def _is_cut(one: Seen, other: Seen) -> bool:
-    """Return whether two looks differ only as one does whose reply was cut short."""
+    """Return whether a reply that was cut short explains all differences between two looks."""
     return lacks_headers_of(one.head, other.head) or lacks_headers_of(other.head, one.head)
 
 
@@ -251,7 +254,7 @@ def _envelope(
     metadata = entries.of_reply(shown)
     envelope = formats.of_metadata(metadata)
     if envelope is not None:
-        # The metadata has all of it: not even the header has to be fetched.
+        # The metadata has the whole envelope, so not even the header has to be fetched.
         return envelope
     if not formats.claims_client_side(metadata) and not any(
         isinstance(mode, ClientSide) for mode in (job.source, job.to)
@@ -269,7 +272,7 @@ def opened(
     *,
     first: int = formats.MAX_HEADER_LENGTH,
 ) -> Iterator[ObjectStream]:
-    """Open the object for its header; refuse another one that has taken its place."""
+    """Open the object for its header; refuse an object that has replaced it."""
     client, pinned = job.objects.client, {**arguments, **job.origin.version}
     with ObjectStream.open(client, location, pinned, first=first) as stream:
         check_etag(location, stream.reply, etag)
@@ -277,7 +280,7 @@ def opened(
 
 
 def check_etag(location: Location, reply: Mapping[str, Any], etag: str) -> None:
-    """Refuse a reply about another object than the one seen first."""
+    """Refuse a reply whose ETag differs from that of the first look."""
     if reply.get("ETag") != etag:
         raise ConflictError(
             f"{location} was replaced meanwhile; the new object was left alone.",
@@ -286,9 +289,9 @@ def check_etag(location: Location, reply: Mapping[str, Any], etag: str) -> None:
 
 
 def lacks_headers_of(cut: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
-    """Return whether a reply to HEAD differs from another only as one that was cut short does.
+    """Return whether two replies to HEAD differ only because the first was cut short.
 
-    It lacks headers, and its last one may lack the end of the value.
+    A reply that was cut short lacks headers, and its last header may lack the end of the value.
     """
     old, new = cut.get("Metadata", {}), whole.get("Metadata", {})
     shown = [name for name in SHOWS_A_WRITE if name in cut and name != "Metadata"]
@@ -300,7 +303,7 @@ def lacks_headers_of(cut: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
 
 
 def _begins(whole: object, cut: object) -> bool:
-    """Return whether a header's value is the other one, or the beginning of it."""
+    """Return whether the value `cut` of a header equals the value `whole` or begins it."""
     is_text = isinstance(cut, str | int) and not isinstance(cut, bool)
     return whole == cut or (is_text and whole is not None and str(whole).startswith(str(cut)))
 
@@ -310,25 +313,26 @@ def _show_the_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def check_replaced(job: Job, step: Step, error: S3CryptError) -> None:
-    """Raise ConflictError where the object that could not be read is not the one first seen.
+    """Raise ConflictError if the object that could not be read is not the object first seen.
 
-    Another writer's object may be a plain one, or wrapped by another key. The reader's error is
-    then about that object, not about the one that was to be rotated.
+    Another writer's object may be plain, or wrapped by another key. The reader's error is then
+    about that object, and not about the object that was to be rotated.
     """
     try:
         check_unchanged(job, step)
     except ConflictError as conflict:
         raise conflict from error
     except S3CryptError:
-        # HEAD shows no ETag: the object is gone, or answers to another customer key only.
+        # HEAD shows no ETag: the object is gone, or needs another customer key.
         return
 
 
 def check_unchanged(job: Job, step: Step) -> None:
-    """Refuse to go on where anything that HEAD shows is other than at the first look.
+    """Refuse to continue if any fact that HEAD shows has changed since the first look.
 
-    S3's conditions compare ETags, and where S3 keeps the keys an ETag is the body's MD5: it
-    does not change for who only writes other metadata. This leaves the moment of one request.
+    S3's conditions compare only ETags. In modes whose keys S3 keeps, an ETag is the body's MD5,
+    which does not change when a writer replaces only the metadata. After this check, such a writer
+    can interfere only during the one request that follows.
     """
     mode = job.mode(step.read_with)
     arguments = {**(mode.read_arguments() if mode else {}), **job.origin.version}
@@ -336,15 +340,16 @@ def check_unchanged(job: Job, step: Step) -> None:
         found = head(job.objects.client, step.location, arguments)
         if _show_the_same(step.head, found):
             return
-        # This reply broke off within its headers: ask again. If the first look's reply did, the job
-        # begins anew with a whole one, since a rotation would lose the headers that it lacked.
+        # If this reply broke off within its headers, send the HEAD again. If the first look's reply
+        # did, the job starts again with a complete reply, since a rotation would lose the headers
+        # that the first reply lacked.
         if not lacks_headers_of(found, step.head):
             break
     raise replaced(step.location)
 
 
 def replaced(location: Location) -> ConflictError:
-    """Return the refusal to go on where another writer has been."""
+    """Return the error for an object that another writer has changed."""
     return ConflictError(
         f"{location} was written by someone else meanwhile; theirs was left alone.",
         hint="Run it again.",

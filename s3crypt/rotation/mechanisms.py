@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a step is done: objects copied, rewrapped or re-encrypted, each on condition of its ETag."""
+"""Performs steps: copies, rewraps or re-encrypts objects, if their ETag is unchanged."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -39,19 +39,19 @@ from .steps import Action, Step
 
 _log = logger_of(__name__)
 
-# How much older than the new object the last look at the old one may be, beyond one request.
+# The maximum age of the last look at the old object when the request for the new object is sent.
 _LATE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was done to an object.
+    """The result of a step.
 
     Attributes:
-        action: What was done, which may be more than was planned.
-        reply: S3's reply about the new object; empty where nothing was done.
-        bytes_moved: Plaintext bytes that came through this process.
-        info: What is known of an object that was written here.
+        action: The action that was performed, which may be costlier than the planned one.
+        reply: S3's reply about the new object; empty if the object was not changed.
+        bytes_moved: Plaintext bytes that were streamed through this process.
+        info: The facts about an object that this process wrote.
     """
 
     action: Action
@@ -61,7 +61,7 @@ class Done:
 
     @property
     def version_id(self) -> str | None:
-        """Return the new version's id, in a bucket that has versions."""
+        """Return the new version's id, in a versioned bucket."""
         return self.info.version_id if self.info else self.reply.get("VersionId")
 
     @property
@@ -72,18 +72,18 @@ class Done:
 
 
 def act(job: Job, step: Step, stream: ObjectStream | None = None) -> Done:
-    """Do what was planned; `stream` is the object, where it is open."""
+    """Perform a step; `stream` is the object's stream, if it is open."""
     done, annotated = write(job, step, stream)
     copy_annotations(job, step, annotated, done)
     return done
 
 
 def write(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done, tuple[str, ...]]:
-    """Write the new object; return what was done, and the annotations still to be copied."""
+    """Write the new object; return the result and the annotations that still must be copied."""
     if step.action == "re-encrypted":
         return _re_encrypt(job, step, stream)
     if stream is not None:
-        # Its connection is free for the requests that follow.
+        # This frees the stream's connection for the requests that follow.
         stream.leave()
     if step.action == "unchanged":
         return Done(step.action), ()
@@ -93,7 +93,7 @@ def write(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done, tupl
 
 def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tuple[str, ...]]:
     metadata = {**entries.without_token(step.metadata), **_annotations_of(step, annotated)}
-    # Where nothing is demanded of the target, a copy that is done twice is the same copy.
+    # Without a condition on the target, a repeated copy gives the same result and needs no token.
     token = entries.new_token(metadata) if _conditions(step) else {}
     encryption = {} if step.is_client_side else job.to.write_arguments()
     try:
@@ -101,7 +101,8 @@ def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tuple
     except StorageError as error:
         if error.code != "NotImplemented":
             raise
-        # Some S3 services cannot copy encrypted objects; the bytes then go through here.
+        # Some S3 services cannot copy encrypted objects. The bytes are then streamed through this
+        # process.
         told = step.location, cause_of(error)
         _log.info("%s: re-encrypted, as the service does not copy it (%s)", *told)
         return write(job, replace(step, action="re-encrypted"), None)
@@ -116,7 +117,7 @@ def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tup
         raise AssertionError("unreachable: only client-side objects are rewrapped")
     check_context(job, step, sealed)
     with step.location.named_in_errors():
-        # Newly wrapped keys are on no object that another writer made.
+        # Newly wrapped keys identify our object: no other writer's object can have them.
         mark = sealed.rewrapped(source, job.to, lambda: opened(job, step.location, {}, step.etag))
     kept = entries.without_token(step.metadata)
     metadata = {**kept, **mark, **_annotations_of(step, annotated)}
@@ -126,12 +127,13 @@ def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tup
 
 
 def check_context(job: Job, step: Step, envelope: Envelope) -> None:
-    """Demand the context that reading demands, of an object that is not decrypted.
+    """Refuse an object whose encryption context a reader would refuse, without decrypting it.
 
-    Otherwise KMS and S3 would move keys and objects for anyone who can write.
+    Otherwise anyone who can write to the bucket could make the caller's rotation rewrap or copy an
+    object that belongs elsewhere.
 
     Raises:
-        IntegrityError: Its context is another one.
+        IntegrityError: The context does not contain the expected pairs.
     """
     expected = job.objects.context_demanded(step.location, _demand(job, step))
     if not expected.items() <= envelope.context.items():
@@ -142,7 +144,7 @@ def check_context(job: Job, step: Step, envelope: Envelope) -> None:
 
 
 def _at_rest(head: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what keeps S3's own encryption of a client-side object as it is."""
+    """Return the request arguments that preserve S3's own encryption of a client-side object."""
     kept = {name: head[name] for name in ("ServerSideEncryption", "SSEKMSKeyId") if head.get(name)}
     if head.get("BucketKeyEnabled"):
         kept["BucketKeyEnabled"] = True
@@ -158,7 +160,7 @@ def _copy_inside_s3(
 ) -> Mapping[str, Any]:
     client, to = job.objects.client, job.to
     size = int(step.head["ContentLength"])
-    # CopyObject keeps the tags by itself; a copy by parts is a new object without them.
+    # CopyObject keeps the tags by itself; a copy by parts is a new object without tags.
     tags = _tags(job, step) if step.is_large else {}
     described = Description(entries.of_user(step.metadata), tags, _headers(step))
     upload = Upload(
@@ -192,16 +194,16 @@ def _copy_inside_s3(
 
 
 def _source_version(job: Job, step: Step) -> str | None:
-    """Return the version that is read; None for the current one of a bucket without versions.
+    """Return the version to read; None for the current object of a bucket without versioning.
 
-    Some services call that "null", and know no version of this id. A caller who names "null" means
-    the version from before the bucket had versioning.
+    Some services report the id "null" for such an object, but refuse this id in requests. A caller
+    who names "null" means the version from before the bucket had versioning.
     """
     return job.origin.version_id or step.version_id
 
 
 def _shown_version(job: Job, step: Step) -> str | None:
-    """Return the version that S3 showed, "null" too: what is read beside the object is pinned."""
+    """Return the version that S3 showed, even if "null": tags and annotations are read from it."""
     return job.origin.version_id or step.head.get("VersionId")
 
 
@@ -218,8 +220,8 @@ def _demand(job: Job, step: Step) -> Demand:
         version_id=job.origin.version_id,
         written_as=job.origin.written_as,
         allow_unsigned=job.origin.unsigned,
-        # The plan has looked for an instruction file; a copy inside S3 needs no look, nor its
-        # fallback.
+        # The plan has already looked for an instruction file. A copy inside S3 does not need this
+        # look, and neither does the re-encryption in its place.
         neighbour=Neighbour(step.etag, is_there=False),
         written_in=job.origin.written_in if binds_bucket(mode) else None,
     )
@@ -227,14 +229,15 @@ def _demand(job: Job, step: Step) -> Demand:
 
 def _re_encrypt(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done, tuple[str, ...]]:
     headers = _headers(step)
-    # In its own place, S3's encryption of a client-side object stays as it is.
+    # A re-encryption in place preserves S3's own encryption of a client-side object.
     is_in_place = step.copy_to is None
     if isinstance(job.to, ClientSide) and step.is_client_side and is_in_place:
         headers |= _at_rest(step.head)
     user = entries.of_user(step.metadata)
     with ExitStack() as stack:
-        # Asked after the first look, so that they are of this object or a later one, which the
-        # condition of the write refuses; beside what follows, so that nothing waits for them.
+        # Tags and annotations are requested after the first look. They therefore belong to this
+        # object or to a later one, and the write's condition detects a later one. The requests run
+        # concurrently with the following ones, so that these need not wait.
         tags = stack.enter_context(beside(lambda: _tags(job, step)))
         annotated: Callable[[], tuple[str, ...]] = tuple
         if step.may_have_annotations:
@@ -260,7 +263,8 @@ def _re_encrypt(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done
         if reading.info.metadata != user:
             raise replaced(step.location)
         source = StreamSource(reading.plaintext, reading.info.size, last_check)
-        # In a server-side mode, a token needs what room the metadata leaves.
+        # In a server-side mode the description must be complete now, because the token must fit
+        # into the space that the metadata leaves.
         is_late = isinstance(job.to, ClientSide)
         written = job.objects.write(
             source,
@@ -278,10 +282,10 @@ def _headers(step: Step) -> dict[str, Any]:
     headers = describing(step.head, _LOCKS)
     until = headers.get("ObjectLockRetainUntilDate")
     if step.copy_to and headers.get("ObjectLockLegalHoldStatus") == "OFF":
-        # The same as none, which a bucket without Object Lock takes too.
+        # OFF means the same as no header, and a bucket without Object Lock accepts only the latter.
         headers.pop("ObjectLockLegalHoldStatus")
     if until is not None and until <= datetime.now(UTC):
-        # S3 refuses a date that is past, and there is nothing left to retain.
+        # S3 refuses a date in the past, and the retention has ended anyway.
         for name in ("ObjectLockRetainUntilDate", "ObjectLockMode"):
             headers.pop(name, None)
     return headers
@@ -292,20 +296,20 @@ def _tags(job: Job, step: Step) -> dict[str, str]:
 
 
 def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
-    """Return the annotations that are to be written to the new version one by one.
+    """Return the names of the annotations that must be written to the new version one by one.
 
-    Where S3 copies an object in one request, it copies them too, and nothing is asked.
+    If S3 copies the object in one request, it copies the annotations too, and no request is sent.
 
     Raises:
-        PolicyError: They would be lost: the new object replaces the old one for good, or takes
-            none.
+        PolicyError: Annotations would be lost: the new object replaces the old one permanently, or
+            cannot have annotations.
     """
     is_one_copy = step.action in ("copied", "rewrapped") and not step.is_large
     takes_any = _takes_annotations(job, step)
     is_kept = step.action == "unchanged" or (is_one_copy and takes_any)
     if is_kept or not step.may_have_annotations:
         return ()
-    # In place, an old version must be left to take them from.
+    # In place, annotations can be copied only from an old version that remains.
     can_be_kept = takes_any and (step.copy_to is not None or step.version_id is not None)
     if job.drop_annotations and not can_be_kept:
         return ()
@@ -329,7 +333,8 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
 def _annotation_directive(job: Job, step: Step) -> Literal["COPY", "EXCLUDE"] | None:
     if not step.may_have_annotations:
         return None
-    # Only where they may be dropped: otherwise S3 is to refuse rather than lose one.
+    # Exclude annotations only if they may be dropped. Otherwise S3 must refuse the copy rather than
+    # lose an annotation.
     is_dropped = job.drop_annotations and not _takes_annotations(job, step)
     return "EXCLUDE" if is_dropped else "COPY"
 
@@ -340,7 +345,7 @@ def _takes_annotations(job: Job, step: Step) -> bool:
 
 
 def _annotations_of(step: Step, annotated: tuple[str, ...]) -> dict[str, str]:
-    """Return the entry by which a later run finds annotations that this run did not get to."""
+    """Return the metadata entry by which a later run finds annotations that were not copied yet."""
     is_in_place = step.copy_to is None
     return {entries.ANNOTATIONS_OF: str(step.version_id)} if annotated and is_in_place else {}
 
@@ -350,14 +355,14 @@ def copy_annotations(job: Job, step: Step, annotated: tuple[str, ...], done: Don
 
     Raises:
         ConflictError: The new object was replaced meanwhile.
-        StorageError: S3 refused or failed; the new object has some of them.
+        StorageError: S3 refused or failed; the new object has some of the annotations.
     """
     if not annotated:
         return
     client, source = job.objects.client, (step.location, _source_version(job, step))
     if step.copy_to is not None:
         if done.version_id in (None, "null"):
-            # They would go to whichever object was written last.
+            # Without a version id, S3 would attach the annotations to the latest object.
             check_current(client, step.target, done.etag, job.to.read_arguments())
         annotations.copy(client, source, (step.target, done.version_id), annotated)
         return
@@ -373,7 +378,7 @@ def copy_annotations(job: Job, step: Step, annotated: tuple[str, ...], done: Don
 
 
 def finish_annotations(job: Job, step: Step) -> None:
-    """Copy those annotations that an interrupted rotation has left at the version before."""
+    """Copy the annotations that an interrupted rotation has left at the previous version."""
     source = entries.of_reply(step.head).get(entries.ANNOTATIONS_OF)
     if source is None or step.version_id is None or not step.may_have_annotations:
         return
