@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Client-side formats: what is inside an object, told by its metadata and first bytes.
+"""Client-side formats: recognises an object's format by its metadata and first bytes.
 
-The engine knows formats by the protocols in `seam`, and no codec. AWS Encryption SDK messages are
-the format that is written; Amazon S3 Encryption Client objects are recognised and refused.
+The engine uses formats through the protocols in `seam`, and knows no codec. New objects are AWS
+Encryption SDK messages. Amazon S3 Encryption Client objects are recognised and refused.
 """
 
 from collections.abc import Mapping
@@ -41,21 +41,23 @@ __all__ = [
     "unsigned",
 ]
 
-# In the order in which they are tried. The first is the one that is written.
+# The formats in the order in which they are tried. New objects have the first format.
 FORMATS: tuple[Format, ...] = (messages.MESSAGES,)
 
 
 def claims_client_side(metadata: Mapping[str, str]) -> bool:
-    """Return whether the metadata says that the body is ciphertext, ours or another client's."""
+    """Return whether the metadata marks the body as ciphertext, of s3crypt or another client."""
     return is_marked(metadata) or any(one.claims(metadata) for one in FORMATS)
 
 
 def classify(metadata: Mapping[str, str], stored: Stored) -> Envelope | None:
-    """Return the envelope of a client-side object, or None, at the first byte, for any other.
+    """Return the envelope of a client-side object, or None for an object of another kind.
+
+    In the latter case, `stored` is back at its first byte.
 
     Raises:
-        FormatError, IntegrityError: The object is encrypted client-side, and cannot be read: as a
-            plain object its ciphertext would pass for plaintext.
+        FormatError, IntegrityError: The object is encrypted client-side, and cannot be read. It is
+            not treated as plain, because its ciphertext would be mistaken for plaintext.
     """
     refuse_s3ec(metadata)
     envelope = _first(metadata, stored)
@@ -72,11 +74,11 @@ def classify(metadata: Mapping[str, str], stored: Stored) -> Envelope | None:
 
 
 def read(metadata: Mapping[str, str], stored: Stored) -> Envelope:
-    """Return the envelope of an object that has to be encrypted client-side.
+    """Return the envelope of an object that must be encrypted client-side.
 
     Raises:
-        FormatError: It is of no format that this version reads.
-        IntegrityError: It ends within its header.
+        FormatError: The object has no format that this version reads.
+        IntegrityError: The object ends within its header.
     """
     try:
         return _first(metadata, stored) or messages.refuse(stored)
@@ -86,13 +88,13 @@ def read(metadata: Mapping[str, str], stored: Stored) -> Envelope:
 
 
 def measure(metadata: Mapping[str, str], stored_size: int) -> Facts | None:
-    """Return what a client-side object's metadata claims, or None where it does not say enough."""
+    """Return the facts that a client-side object's metadata claims, or None if they are too few."""
     found = (one.measure(metadata, stored_size) for one in FORMATS)
     return next(filter(None, found), None)
 
 
 def seal(mode: ClientSide, context: Mapping[str, str], plaintext_length: int | None) -> Sealing:
-    """Begin an object of the format that is written; see `Format.seal`."""
+    """Begin an object in the format of new objects; see `Format.seal`."""
     return FORMATS[0].seal(mode, context, plaintext_length)
 
 
@@ -107,7 +109,7 @@ def _first(metadata: Mapping[str, str], stored: Stored) -> Envelope | None:
 
 
 def of_metadata(metadata: Mapping[str, str]) -> Envelope | None:
-    """Return the envelope of an object whose metadata has all of it; None for any other.
+    """Return the envelope of an object if its metadata contains the whole envelope, or None.
 
     Raises:
         FormatError: The metadata is malformed.

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What messages keep in an object's S3 metadata, and the keyring that keeps the key there.
+"""The S3 metadata entries of messages, and the keyring that stores the object key in them.
 
-    s3crypt-header-length   bytes before the first frame        } hints: with these a HEAD tells
+    s3crypt-header-length   bytes before the first frame        } hints: with these a HEAD shows
     s3crypt-frame-length    plaintext bytes of a frame          } the plaintext's size; compared
-    s3crypt-footer-length   bytes after the final frame         } with the header when it is read
+    s3crypt-footer-length   bytes after the final frame         } with the header on reading
     s3crypt-edks            the object key, wrapped: JSON list of provider, info, ciphertext
-    s3crypt-context         the encryption context it is wrapped under, as JSON
+    s3crypt-context         the encryption context that the object key is wrapped under, as JSON
 
-`s3crypt-edks` and `s3crypt-context` are there with `key_location="metadata"` only: the message's
-header then has one EDK, of a raw AES key made for this object (the *object key*). Changing who
-wraps the object key changes metadata only; a message's header is never written twice.
+`s3crypt-edks` and `s3crypt-context` exist only with `key_location="metadata"`. The message's header
+then has one EDK, of a raw AES key that was generated for this object (the *object key*). A change
+of the keys that wrap the object key changes only metadata; a message's header is never rewritten.
 
-With a `CachingKeyring`, objects of one context share an object key, each with a data key of its
-own under it. The IVs of those wrappings are random: 2**32 of them under one key, the limit of
-NIST SP 800-38D 8.3, is also the most messages that a cached key can serve.
+With a `CachingKeyring`, objects with the same context share an object key, and each has a data key
+of its own under it. The IVs of these wrappings are random. NIST SP 800-38D 8.3 limits them to
+2**32 under one key, which is also the maximum number of messages that a cached key can serve.
 """
 
 import json
@@ -33,13 +33,13 @@ FOOTER_LENGTH = "s3crypt-footer-length"
 EDKS = "s3crypt-edks"
 CONTEXT = "s3crypt-context"
 
-# The header's only EDK names this raw AES key; any SDK opens it, given the unwrapped object key.
+# The header's only EDK names this raw AES key. Any SDK with the unwrapped object key can open it.
 OBJECT_KEY = ("s3crypt", "object-key")
 OBJECT_KEY_LENGTH = 32
 
 
 class ObjectKeyring:
-    """Wraps the data key with a key of this object's own, and that key with a keyring.
+    """Wraps the data key with an object key, and the object key with a keyring.
 
     Args:
         keyring: Wraps the object key.
@@ -53,7 +53,7 @@ class ObjectKeyring:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Return a data key wrapped by a new object key, which `wrapped` then has wrapped."""
+        """Return a data key wrapped by a new object key; store the wrapped object key."""
         object_key = self._keyring.generate(
             OBJECT_KEY_LENGTH, context, plaintext_length=plaintext_length
         )
@@ -67,7 +67,7 @@ class ObjectKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key, by way of the object key."""
+        """Unwrap the object key, and return the data key that it unwraps."""
         return self.unwrap_fitting(edks, context, length, lambda _: True)
 
     def unwrap_fitting(
@@ -77,7 +77,7 @@ class ObjectKeyring:
         length: int,
         fits: Callable[[bytes], bool],
     ) -> bytes:
-        """Return the data key that fits, by way of the object key that opens it."""
+        """Return the data key that fits, unwrapped by one of the unwrapped object keys."""
         opened: list[bytes] = []
 
         def opens(object_key: bytes) -> bool:
@@ -97,7 +97,7 @@ class ObjectKeyring:
         return opened[0]
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Tell whether the header's EDK is an object key's."""
+        """Return whether the header's only EDK was wrapped by an object key."""
         return len(edks) == 1 and edks[0].provider == OBJECT_KEY[0]
 
 
@@ -119,12 +119,13 @@ def _lengths(header: Header) -> dict[str, str]:
 
 
 def recorded_geometry(metadata: Mapping[str, str]) -> tuple[Geometry, int] | None:
-    """Return where the frames lie and the footer's bytes, as an object's metadata has them.
+    """Return the frames' geometry and the footer's length that an object's metadata records.
 
-    None where they are not all there, or are no such numbers.
+    Return None if an entry is missing or is not a valid length.
     """
     texts = [metadata.get(name, "") for name in (HEADER_LENGTH, FRAME_LENGTH, FOOTER_LENGTH)]
-    # Longer numbers are no lengths, and int() is not meant for what strangers write.
+    # Longer numbers are not valid lengths, and int() must not parse arbitrarily long text from an
+    # untrusted writer.
     if not all(text.isascii() and text.isdigit() and len(text) < 12 for text in texts):
         return None
     header_length, frame_length, footer_length = map(int, texts)
@@ -132,10 +133,10 @@ def recorded_geometry(metadata: Mapping[str, str]) -> tuple[Geometry, int] | Non
 
 
 def check_recorded(metadata: Mapping[str, str], header: Header) -> None:
-    """Refuse metadata whose lengths are not the header's: sizes were told by them.
+    """Refuse metadata whose lengths differ from the header's: reported sizes depend on them.
 
     Raises:
-        IntegrityError: They differ.
+        IntegrityError: A length differs.
     """
     for name, length in _lengths(header).items():
         if metadata.get(name, length) != length:
@@ -159,10 +160,10 @@ def dump_edks(edks: Sequence[EncryptedDataKey]) -> str:
 
 
 def load_edks(metadata: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-    """Return the wrapped object key in an object's metadata; none where the header has the key.
+    """Return the wrapped object key in an object's metadata, or () if the header has the key.
 
     Raises:
-        FormatError: The entry is not what `dump_edks` writes, or has too many keys.
+        FormatError: The entry does not have the form that `dump_edks` writes, or has too many keys.
     """
     if EDKS not in metadata:
         return ()
@@ -186,7 +187,7 @@ def load_context(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the encryption context in an object's metadata.
 
     Raises:
-        FormatError: It is missing or not a JSON object of text.
+        FormatError: The entry is missing, or is not a JSON object with text values.
     """
     try:
         context = json.loads(metadata[CONTEXT])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AWS Encryption SDK messages as objects, with their wrapped keys in the header or the metadata."""
+"""AWS Encryption SDK messages as objects, with the wrapped keys in the header or the metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ class MessageEnvelope:
     """A message's header, and the entries of its object's metadata.
 
     Attributes:
-        metadata: The object's.
-        wrapped: The object key, wrapped, where the metadata has it.
-        header: The header; None where `wrapped` made it unnecessary to fetch it.
+        metadata: The object's metadata.
+        wrapped: The wrapped object key; empty if the metadata does not have one.
+        header: The header; None if it was not fetched because `wrapped` is enough.
     """
 
     metadata: Mapping[str, str]
@@ -47,12 +47,12 @@ class MessageEnvelope:
 
     @property
     def edks(self) -> tuple[EncryptedDataKey, ...]:
-        """Return the wrapped key that the mode's keyring opens."""
+        """Return the wrapped key that the mode's keyring unwraps."""
         return self.wrapped or self._known.edks
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Return who wrapped its key, as written on the command line."""
+        """Return the keys that wrap the object's key, as written on the command line."""
         return key_names(self.edks)
 
     @property
@@ -62,7 +62,7 @@ class MessageEnvelope:
 
     @property
     def is_signed(self) -> bool:
-        """Return whether it has a signature."""
+        """Return whether the object has a signature."""
         return PUBLIC_KEY_PAIR in self.context
 
     @property
@@ -71,7 +71,7 @@ class MessageEnvelope:
         return "metadata" if self.wrapped else "header"
 
     def facts(self, stored: Stored) -> Facts:
-        """Return all that it says; the size follows from that of the object, by arithmetic."""
+        """Return all facts that the envelope shows; the size is computed from the stored size."""
         header = self._known
         entries.check_recorded(self.metadata, header)
         size, frames = _extent(header, self.metadata, stored)
@@ -102,12 +102,12 @@ class MessageEnvelope:
         return OpenMessage(reader, stored, self.metadata)
 
     def difference(self, mode: ClientSide, context: Mapping[str, str]) -> Difference:
-        """Return what differs between this object and one that `mode` writes under `context`."""
+        """Return the difference between this object and one that `mode` writes under `context`."""
         is_alike = (
             mode.key_location == self.key_location
             and mode.signed == self.is_signed
             and context.items() <= self.context.items()
-            # The keys in the metadata are s3crypt's, which writes with commitment only.
+            # Only s3crypt stores keys in the metadata, and it writes only suites with commitment.
             and (self.header is None or self.header.suite.committing)
         )
         if not is_alike:
@@ -118,8 +118,8 @@ class MessageEnvelope:
 
     def rewrapped(self, source: ClientSide, target: ClientSide, fetch: Fetch) -> dict[str, str]:
         """Return the metadata entry of the object key wrapped by the target's keyring."""
-        # KMS opens the object key under the context that it was wrapped with and no other, so
-        # that the header's need not be compared.
+        # KMS unwraps the object key only under the context that it was wrapped with, so the
+        # header's context need not be compared.
         wrapped = rewrap(self.wrapped, self.context, source=source.keyring, target=target.keyring)
         if wrapped is None:
             wrapped = self._rewrapped_here(source.keyring, target.keyring, fetch)
@@ -128,13 +128,13 @@ class MessageEnvelope:
     def _rewrapped_here(
         self, source: Keyring, target: Keyring, fetch: Fetch
     ) -> tuple[EncryptedDataKey, ...]:
-        """Return the object key wrapped again, once it is proved to open the header."""
+        """Return the object key wrapped again, after verifying that it opens the header."""
         with fetch() as stored:
             header = find_header(stored)
         context = self.context
         if header is None or dict(header.context) != dict(context):
-            # RSA binds no context, so nothing else would notice; the reader would then find
-            # neither.
+            # RSA binds no context, so no other check would detect the mismatch here, and readers
+            # of the rewrapped object would fail.
             raise IntegrityError("The object's metadata and its header contradict each other.")
 
         def opens(object_key: bytes) -> bool:
@@ -167,16 +167,16 @@ class OpenMessage:
 
     @property
     def opener(self) -> RunOpener:
-        """Return what opens the frames."""
+        """Return the opener of the frames."""
         return self.reader.opener
 
     @property
     def is_sequential(self) -> bool:
-        """Return whether it must be read from end to end: it is signed, or one block."""
+        """Return whether the message must be read from end to end: it is signed, or one block."""
         return self.reader.header.is_in_order
 
     def seekable(self, *, allow_unverified_signature: bool) -> tuple[RunOpener, int] | None:
-        """Return what opens frames in any order; None for a message of one block."""
+        """Return an opener of frames in any order, or None for a message of one block."""
         header = self.reader.header
         if not header.frame_length:
             # The signature is verified with the block.
@@ -194,10 +194,10 @@ class OpenMessage:
 
 
 class _Messages:
-    """The format; it has no state."""
+    """The format of AWS Encryption SDK messages; it has no state."""
 
     def claims(self, metadata: Mapping[str, str]) -> bool:
-        """Return whether an entry that only messages have is there."""
+        """Return whether the metadata has an entry that only messages have."""
         return entries.FRAME_LENGTH in metadata or entries.EDKS in metadata
 
     def classify(
@@ -213,7 +213,7 @@ class _Messages:
         return MessageEnvelope(metadata, entries.load_edks(metadata), header)
 
     def measure(self, metadata: Mapping[str, str], stored_size: int) -> Facts | None:
-        """Return what the recorded lengths say."""
+        """Return the facts that the recorded lengths show."""
         recorded = entries.recorded_geometry(metadata)
         if recorded is None:
             return None
@@ -253,7 +253,7 @@ MESSAGES = _Messages()
 
 
 def refuse(stored: Stored) -> NoReturn:
-    """Raise a FormatError that says what an object that is no message looks like."""
+    """Raise a FormatError that describes the first bytes of an object that is not a message."""
     stored.rewind()
     read_header(stored)
     raise AssertionError("unreachable: the object is no message")
@@ -279,7 +279,7 @@ def _facts(header: Header, wrapped: tuple[EncryptedDataKey, ...], **more: Any) -
 def _extent(
     header: Header, metadata: Mapping[str, str], stored: Stored
 ) -> tuple[int | None, int | None]:
-    """Return plaintext bytes and frames by arithmetic on the stored size."""
+    """Return the numbers of plaintext bytes and frames, computed from the stored size."""
     footer_length = _footer_length(header, metadata, stored)
     if footer_length is None:
         return None, None
@@ -299,17 +299,17 @@ def _size_of(geometry: Geometry, length: int) -> tuple[int | None, int | None]:
 
 
 def _footer_length(header: Header, metadata: Mapping[str, str], stored: Stored) -> int | None:
-    """Return the bytes after the final frame; None where what is there is no signature.
+    """Return the number of bytes after the final frame, or None if they are not a signature.
 
-    It is what the object's metadata or its last bytes claim: the final frame, once it is opened
-    where it must lie then, proves it.
+    The object's metadata or its last bytes claim this number. It is proved when the final frame has
+    been opened at the position that follows from it.
     """
     if header.suite.curve is None:
         return 0
     recorded = entries.recorded_geometry(metadata)
     if recorded:
         return recorded[1]
-    # Its own length field and DER's agree.
+    # In a footer, the footer's own length field and DER's length field agree.
     start = max(0, stored.size - MAX_FOOTER_LENGTH)
     end = bytearray(stored.size - start)
     with stored.section(start, stored.size) as tail, memoryview(end) as view:

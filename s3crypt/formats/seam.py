@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client-side format is to the engine: protocols, and the values that they exchange.
+"""The engine's interface to client-side formats: protocols, and the values that they exchange.
 
 A format recognises an object by its metadata and first bytes, describes it without keys, seals,
 opens and rewraps.
@@ -14,21 +14,22 @@ from s3crypt.framing import PartSealer, RunOpener
 from s3crypt.local.readers import ByteReader
 from s3crypt.modes import ClientSide
 
-# What differs between an object and how a mode would write it: only who wrapped its key, or more.
+# The difference between an object and one that a mode would write: `wrapping` if only the wrapping
+# keys of its data key differ, `content` if more differs.
 Difference = Literal["nothing", "wrapping", "content"]
 
 
 class Stored(ByteReader, Protocol):
-    """An object's stored bytes, read in order from the first one, and by ranges."""
+    """An object's stored bytes, readable sequentially from the first byte, and by ranges."""
 
     @property
     def size(self) -> int:
-        """Return the stored bytes."""
+        """Return the number of stored bytes."""
         ...
 
     @property
     def beginning(self) -> bytes:
-        """Return the first 4 KiB, or all."""
+        """Return the first 4 KiB, or all bytes of a shorter object."""
         ...
 
     def rewind(self) -> None:
@@ -40,16 +41,16 @@ class Stored(ByteReader, Protocol):
         ...
 
     def section(self, start: int, end: int) -> AbstractContextManager[ByteReader]:
-        """Return the bytes from `start` to before `end`, by a request of their own."""
+        """Return the bytes from `start` to before `end`, with a request of their own."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a client-side object says of itself, without keys; `ObjectInfo` explains the fields.
+    """The facts that a client-side object shows without keys; `ObjectInfo` explains the fields.
 
     Attributes:
-        committing: Whether its suite commits to the data key; None where the suite is not known.
+        committing: Whether the suite commits to the data key; None if the suite is not known.
     """
 
     size: int | None = None
@@ -68,9 +69,9 @@ class Sealing:
     """An object that is being written.
 
     Attributes:
-        sealer: Makes its stored bytes.
+        sealer: Produces the object's stored bytes.
         metadata: Entries of the format in the object's metadata.
-        facts: Returns what is known of it, by the plaintext bytes that were sealed.
+        facts: Returns the facts about the object, given the number of sealed plaintext bytes.
     """
 
     sealer: PartSealer
@@ -83,7 +84,7 @@ class OpenObject(Protocol):
 
     @property
     def opener(self) -> RunOpener:
-        """Return what opens the frames."""
+        """Return the opener of the frames."""
         ...
 
     @property
@@ -93,13 +94,13 @@ class OpenObject(Protocol):
 
     @property
     def reader(self) -> "PlaintextReader":
-        """Return the plaintext in order; its end is only reached once all is verified."""
+        """Return the plaintext sequentially; it ends only after all bytes are verified."""
         ...
 
     def seekable(self, *, allow_unverified_signature: bool) -> tuple[RunOpener, int] | None:
-        """Return what opens frames in any order, and the stored bytes after the final frame.
+        """Return an opener of frames in any order, and the number of bytes after the final frame.
 
-        None where no byte is verified before all are.
+        Return None if no byte is verified before all bytes are.
 
         Raises:
             PolicyError: The object is signed, and frames alone do not verify its signature.
@@ -108,40 +109,40 @@ class OpenObject(Protocol):
 
 
 class PlaintextReader(ByteReader, Protocol):
-    """Plaintext in order."""
+    """Sequential plaintext."""
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill `buffer` with the next verified bytes; 0 at the end."""
+        """Fill `buffer` with the next verified bytes; return their number, 0 at the end."""
         ...
 
     def readall(self) -> bytes:
-        """Return the rest."""
+        """Return the remaining bytes."""
         ...
 
 
 class Envelope(Protocol):
-    """What a client-side object says of itself; nothing of it is verified before it is opened."""
+    """A client-side object's description of itself, which is not verified before `open`."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Return who wrapped its key, as written on the command line."""
+        """Return the keys that wrap the object's key, as written on the command line."""
         ...
 
     @property
     def context(self) -> Mapping[str, str]:
-        """Return its encryption context."""
+        """Return the object's encryption context."""
         ...
 
     @property
     def is_signed(self) -> bool:
-        """Return whether it has a signature."""
+        """Return whether the object has a signature."""
         ...
 
     def facts(self, stored: Stored) -> Facts:
-        """Return all that it says.
+        """Return all facts that the envelope shows.
 
         Raises:
-            IntegrityError: Its metadata and its header contradict each other.
+            IntegrityError: The object's metadata and its header contradict each other.
         """
         ...
 
@@ -158,10 +159,10 @@ class Envelope(Protocol):
 
         Args:
             stored: The object.
-            mode: Its keyring unwraps.
-            context: Pairs that its context must have.
-            signed: Demand a signature.
-            allow_uncommitted: Read suites without key commitment too.
+            mode: The mode whose keyring unwraps the key.
+            context: Pairs that the object's context must contain.
+            signed: Whether to demand a signature.
+            allow_uncommitted: Whether to accept suites without key commitment.
 
         Raises:
             IntegrityError, FormatError, PolicyError, KeyUnavailableError: As `message.decrypt`.
@@ -169,13 +170,13 @@ class Envelope(Protocol):
         ...
 
     def difference(self, mode: ClientSide, context: Mapping[str, str]) -> Difference:
-        """Return what differs between this object and one that `mode` writes under `context`."""
+        """Return the difference between this object and one that `mode` writes under `context`."""
         ...
 
     def rewrapped(self, source: ClientSide, target: ClientSide, fetch: "Fetch") -> dict[str, str]:
         """Return the metadata entries of the same object with its key wrapped by `target`.
 
-        For a difference of `wrapping` only. `fetch` opens the stored object, where it is needed.
+        The difference must be `wrapping`. `fetch` opens the stored object if it is needed.
         """
         ...
 
@@ -194,22 +195,22 @@ class Format(Protocol):
         """Return the envelope of an object of this format, read up to its first frame.
 
         Args:
-            metadata: The object's, with names in lower case.
-            stored: The object at its first byte; without it, the metadata alone must do.
+            metadata: The object's metadata, with names in lower case.
+            stored: The object at its first byte; None to use the metadata alone.
 
         Raises:
-            FormatError, IntegrityError: The object is of this format, and cannot be read.
+            FormatError, IntegrityError: The object has this format, and cannot be read.
         """
         ...
 
     def measure(self, metadata: Mapping[str, str], stored_size: int) -> Facts | None:
-        """Return what the metadata claims, sizes included; None where it does not say them."""
+        """Return the facts and sizes that the metadata claims, or None if it has no sizes."""
         ...
 
     def seal(
         self, mode: ClientSide, context: Mapping[str, str], plaintext_length: int | None
     ) -> Sealing:
-        """Begin an object under this context, of so many bytes where that is known.
+        """Begin an object under this context; `plaintext_length` is None if it is unknown.
 
         Raises:
             KeyUnavailableError: A wrapping key cannot be used.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a rotation does to an object: decided here, from what was seen of it. Makes no request.
+"""Decides which action a rotation takes for an object, from its inspected state. No requests.
 
-A `Step` can be pickled and holds no secret: it names the modes, and so their keys, by reference.
-Whoever acts on it resolves them from the modes, files and sessions of its own.
+A `Step` can be pickled and contains no secret: it refers to the modes, and so to their keys, by
+name. The process that performs the step resolves the names from its own modes, files and sessions.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ from s3crypt.objects.locks import HEADERS as _LOCKS
 from s3crypt.transfer import MAX_COPY_LENGTH
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted"]
-# Of a job's two modes, the one that an object is read with; None for neither.
+# The one of a job's two modes that an object is read with; None for neither mode.
 ReadWith = Literal["source", "to"] | None
 
-# Headers of a HEAD's reply that another write may change, and all that a rotation keeps or goes by:
-# if the first reply was cut short, the new object would lack the headers that the reply lacked.
+# Headers of a HEAD's reply that another write may change, or that a rotation preserves or depends
+# on. If the first reply was cut short, the new object would lack the headers that the reply lacked.
 SHOWS_A_WRITE = (
     "BucketKeyEnabled",
     "ContentLength",
@@ -43,14 +43,14 @@ SHOWS_A_WRITE = (
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a caller says of the objects to be rotated, beside the store's mode.
+    """The caller's statements about the objects to be rotated, beside the store's mode.
 
     Attributes:
-        unsigned: They may be unsigned where the mode demands a signature.
-        unencrypted: S3 may report no encryption of those that are not client-side.
-        written_in: The bucket that they are bound to, if not the one where they are.
-        written_as: The name that the object is bound to, if not the one that it has.
-        version_id: Of the object, if not the current one.
+        unsigned: Whether objects may be unsigned although the mode demands a signature.
+        unencrypted: Whether objects may be neither client-side nor encrypted by S3.
+        written_in: The bucket that the objects are bound to, if it is not their present bucket.
+        written_as: The name that the object is bound to, if it is not its present name.
+        version_id: The version of the object, if it is not the current version.
     """
 
     unsigned: bool = False
@@ -67,14 +67,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An object as it was first seen.
+    """The state of an object at the first look.
 
     Attributes:
-        location: Where it is.
+        location: The object's location.
         head: S3's reply to the first HEAD, or to the GET in its place, with the object's length.
-        read_with: The mode that it is read with; it decides what is demanded of the object.
-        envelope: What it says of its client-side encryption; None where it is not client-side.
-        may_have_annotations: Whether the service has annotations, and the object may.
+        read_with: The mode that the object is read with; the demands on the object follow from it.
+        envelope: The client-side envelope; None if the object is not encrypted client-side.
+        may_have_annotations: Whether the service supports annotations for this object.
     """
 
     location: Location
@@ -86,17 +86,17 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to do to one object, on condition that it is still as it was seen.
+    """The planned action for one object, on condition that the object has not changed.
 
     Attributes:
-        location: Where it is.
-        action: What to do.
+        location: The object's location.
+        action: The action to perform.
         head: The headers that show whether the object was written meanwhile.
-        read_with: The mode to read it with.
-        is_client_side: Whether it is encrypted client-side now.
-        may_have_annotations: Whether the service has annotations, and the object may.
-        copy_to: Where the new object goes; None where it replaces the old one.
-        if_absent: For copies: only where there is no object yet.
+        read_with: The mode to read the object with.
+        is_client_side: Whether the object is encrypted client-side now.
+        may_have_annotations: Whether the service supports annotations for this object.
+        copy_to: The location of the new object; None if it replaces the old object.
+        if_absent: For copies: write only if the target does not exist yet.
     """
 
     location: Location
@@ -110,7 +110,7 @@ class Step:
 
     @property
     def target(self) -> Location:
-        """Return where the new object goes."""
+        """Return the location of the new object."""
         return self.copy_to or self.location
 
     @property
@@ -120,40 +120,41 @@ class Step:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Return all entries but the one that is about this version only."""
+        """Return all entries except the one that concerns only this version."""
         found = entries.of_reply(self.head)
         found.pop(entries.ANNOTATIONS_OF, None)
         return found
 
     @property
     def version_id(self) -> str | None:
-        """Return the version's id, None where another object takes this one's place."""
+        """Return the version's id, or None if a new object would replace this version."""
         version_id = self.head.get("VersionId")
         return None if version_id == "null" else version_id
 
     @property
     def is_large(self) -> bool:
-        """Return whether S3 copies it by parts only."""
+        """Return whether S3 can copy the object only by parts."""
         return int(self.head["ContentLength"]) > MAX_COPY_LENGTH
 
 
 def decide(
     seen: Seen, source: Mode | None, to: Mode, origin: Origin, context: Mapping[str, str]
 ) -> Step:
-    """Return the cheapest sound step that makes an object what `to` would write.
+    """Return the cheapest sound step that changes an object to the form that `to` would write.
 
     Args:
-        seen: The object.
-        source: The mode that objects are demanded to be in; None demands nothing.
-        to: The mode that they become.
-        origin: What the caller says of them besides.
+        seen: The object's state.
+        source: The mode that objects must be in; None accepts any mode.
+        to: The mode to rotate to.
+        origin: The caller's other statements about the objects.
         context: The encryption context that `to` writes this object under.
 
-    The keys of server-side modes must be ARNs, since aliases are compared with what S3 reports.
+    The keys of server-side modes must be ARNs, since they are compared with the ARNs in S3's
+    replies.
 
     Raises:
-        PolicyError: The object is not as demanded. A rotation must not lend its keys to an object
-            that somebody without any put there.
+        PolicyError: The object does not meet the demands. A rotation must not apply its keys to an
+            object that was written by someone without these keys.
     """
     action = _action(seen, to, context)
     if action != "unchanged":
@@ -163,7 +164,7 @@ def decide(
 
 
 def _has_only(envelope: Envelope, context: Mapping[str, str]) -> bool:
-    """Return whether an object's context has no pair beside `context` but the format's own."""
+    """Return whether an object's context has only pairs of `context` and the format's own pairs."""
     return all(
         name in context or name.startswith(formats.RESERVED_PREFIX) for name in envelope.context
     )
@@ -192,11 +193,11 @@ def decide_copy(  # noqa: PLR0913 - as `decide`, and where the copy goes
 ) -> Step:
     """Return the step that makes a copy in mode `to`, sealed under `context` if client-side.
 
-    S3 copies server-side encrypted objects itself. It copies a client-side one where the copy
-    would have the same keys, context and bindings; any other copy is re-encrypted.
+    S3 itself copies server-side encrypted objects. It also copies a client-side object if the copy
+    would have the same keys, context and bindings. Any other copy is re-encrypted.
 
     Raises:
-        PolicyError: The object is not as demanded.
+        PolicyError: The object does not meet the demands.
     """
     if isinstance(to, ClientSide) and seen.envelope:
         is_alike = _action(seen, to, context) == "unchanged" and _has_only(seen.envelope, context)
@@ -226,7 +227,7 @@ _BY_DIFFERENCE: dict[formats.Difference, Action] = {
 
 
 def _check_readable(seen: Seen, mode: Mode | None, to: Mode, origin: Origin) -> None:
-    """Demand what reading demands."""
+    """Refuse an object that a reader in this mode would refuse."""
     if isinstance(mode, ClientSide):
         if seen.envelope is None:
             raise PolicyError(f"{seen.location} is not encrypted client-side, as it was to be.")
@@ -244,10 +245,10 @@ def _check_readable(seen: Seen, mode: Mode | None, to: Mode, origin: Origin) -> 
 
 
 def _check_named(seen: Seen, origin: Origin) -> None:
-    """Refuse to seal an object whose mode nobody named.
+    """Refuse to seal an object whose present mode the caller did not name.
 
-    Whoever can write to the bucket can put a plain object there. Sealed, it would be believed as
-    what a holder of the key wrote.
+    Any writer to the bucket can put a plain object there. After sealing, readers would trust the
+    object as if a holder of the key had written it.
     """
     reported = reported_mode(seen.head)
     if reported is None and origin.unencrypted:
