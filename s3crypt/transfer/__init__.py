@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts to and from S3: the only module that moves object bytes.
 
-A worker owns a part: it reads the part's plaintext run by run, seals it in its one buffer and
-sends that; on the way back it fetches, opens and writes run by run, in place. A part is made once
-and kept until S3 has it, so that a retry sends the same bytes. A put takes
-about 3 MiB and a part for each worker, with parts of 8 MiB up to objects of 78 GiB; a get takes 3.
+In an upload, a worker owns a part: it reads the part's plaintext run by run, seals it in its one
+buffer and sends the buffer. In a download, a worker fetches, opens and writes run by run, in place.
+A part is made once and kept until S3 has it, so that a retry sends the same bytes. A put takes
+about 3 MiB and one part per worker; parts have 8 MiB for objects of up to 78 GiB. A get takes
+about 3 MiB per worker.
 """
 
 from .checksums import Checksums

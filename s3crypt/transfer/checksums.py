@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CRC-64/NVME of what is sent, by whatever way a service takes it.
+"""CRC-64/NVME checksums of uploaded bodies, sent in the best way that the service accepts.
 
-S3 keeps this checksum of every object, and of one made in parts it can be combined from theirs.
-awscrt computes it ten times as fast as zlib does CRC-32. It says what the network changed;
-against an attacker stand TLS and the cipher.
+S3 keeps this checksum of every object. The checksum of an object made in parts can be combined
+from those of its parts. awscrt computes it ten times as fast as zlib computes CRC-32. The checksum
+detects bytes that the network changed; TLS and the cipher protect against an attacker.
 """
 
 from base64 import b64decode, b64encode
@@ -31,10 +31,11 @@ ALGORITHM = "CRC64NVME"
 _PARAMETER = "ChecksumCRC64NVME"
 _TYPE = "FULL_OBJECT"
 
-# What services answer that know no checksums, or none of this kind. S3 says BadDigest where the
-# bytes are wrong: that is not among them.
+# Error codes of services that do not support checksums, or not this algorithm. BadDigest is not
+# among them: S3 returns it if the bytes are wrong.
 _REFUSALS = {"BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented"}
-# And what those answer that know no trailers: they take the body's frame for the body.
+# Error codes of services that do not support trailers: they treat the body's chunk framing as part
+# of the body.
 _TRAILER_REFUSALS = {
     "IncompleteBody",
     "InvalidTrailer",
@@ -42,7 +43,7 @@ _TRAILER_REFUSALS = {
     "SignatureDoesNotMatch",
     "XAmzContentSHA256Mismatch",
 }
-# Length required, and not implemented: a proxy says no more.
+# "Length Required" and "Not Implemented": a proxy returns only the status, without a code.
 _STATUS_REFUSALS = {411, 501}
 # Codes of a body that does not match its checksum or its signature.
 _CHANGED = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
@@ -54,22 +55,22 @@ _NOT_COMBINED_HINT = (
 
 
 class _Way(IntEnum):
-    """How a checksum goes along, from the best to none."""
+    """How a request carries its checksum, from the best way to no checksum at all."""
 
-    # botocore's, after the body. A client that was not made here hashes a body with SHA-256 for
-    # the signature, over TLS too, unless the checksum goes this way.
+    # botocore computes the checksum and sends it after the body. A client that was not made here
+    # hashes a body with SHA-256 for the signature, over TLS too, unless it sends a trailer.
     TRAILER = 0
     HEADER = 1
     NONE = 2
 
 
-# How checksums go from then on, for the log.
+# How checksums are sent after a refusal, in the log's words.
 _TOLD = {_Way.HEADER: "in a header", _Way.NONE: "no more"}
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent: S3's reply, and the checksum where one went along."""
+    """A sent body: S3's reply, and the checksum if the request carried it."""
 
     reply: Mapping[str, Any]
     crc: int | None
@@ -80,11 +81,11 @@ class Part:
     """A part that S3 has.
 
     Attributes:
-        number: Its number, from 1.
-        etag: S3's tag of it.
-        length: Its plaintext bytes where it was sealed here, the stored ones where copied.
-        stored_length: Bytes that S3 has of it.
-        crc: Its checksum, where one went along.
+        number: The part's number, from 1.
+        etag: The part's ETag.
+        length: Plaintext bytes of a part that was sealed here; stored bytes of a copied part.
+        stored_length: The part's length in S3, in bytes.
+        crc: The part's checksum; None if the request carried no checksum.
     """
 
     number: int
@@ -95,17 +96,19 @@ class Part:
 
 
 class Checksums:
-    """Sends with a checksum, and remembers what the service of one store takes.
+    """Sends bodies with checksums, and remembers which way the store's service accepts.
 
     Args:
-        clients: Where the store's clients come from; what it is called with is one of them.
+        clients: The source of the store's clients. The methods are called with one of its clients.
     """
 
     def __init__(self, clients: "Clients[S3Client] | None" = None) -> None:
         self._clients = clients
-        # What was taken, of whole objects and of those by parts: some take it of one of them.
+        # The accepted way by whether an object is sent in parts: some services accept checksums
+        # for whole objects only, or for parts only.
         self._taken: dict[bool, _Way] = {}
-        # The uploads under way that were begun without; an aborted one, which is rare, stays.
+        # Ids of the open uploads that were begun without checksums. The ids of aborted uploads,
+        # which are rare, stay here.
         self._without: set[str] = set()
         # The buckets whose service demands Content-MD5.
         self._with_md5: set[str] = set()
@@ -119,7 +122,7 @@ class Checksums:
         *,
         look: Look | None = None,
     ) -> Mapping[str, Any]:
-        """Make an object of one body; return S3's reply. `look` is as `requests.call` has it."""
+        """Store an object by one request; return S3's reply. `look` is that of `requests.call`."""
         way = self._way(client, by_parts=False)
 
         def send(request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,7 +133,7 @@ class Checksums:
     def begin(
         self, client: "S3Client", arguments: Mapping[str, Any], subject: str
     ) -> Mapping[str, Any]:
-        """Begin an upload by parts that go with checksums; return S3's reply."""
+        """Begin an upload whose parts carry checksums; return S3's reply."""
         way, refused = self._way(client, by_parts=True), ""
         if way is not _Way.NONE:
             asked = {"ChecksumAlgorithm": ALGORITHM, "ChecksumType": _TYPE}
@@ -155,7 +158,8 @@ class Checksums:
         if arguments["UploadId"] in self._without:
             way = _Way.NONE
         elif way is _Way.NONE:
-            # Another upload was refused them; this one was promised some.
+            # The service has since refused checksums of another upload, but this upload was begun
+            # with them.
             way = _Way.HEADER
 
         def send(request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -173,9 +177,9 @@ class Checksums:
         look: Look | None = None,
         repeats_first: bool = False,
     ) -> Mapping[str, Any]:
-        """Complete an upload of these parts, in order; S3 compares the whole's checksum.
+        """Complete an upload of these parts, in order; S3 verifies the whole object's checksum.
 
-        `look` and `repeats_first` are as `requests.call` has them.
+        `look` and `repeats_first` are those of `requests.call`.
         """
 
         def complete(listed: list[dict[str, Any]], whole: Mapping[str, str]) -> Mapping[str, Any]:
@@ -218,7 +222,7 @@ class Checksums:
         *,
         by_parts: bool,
     ) -> Sent:
-        """Send a body, again and in a plainer way where the service refuses the way it goes.
+        """Send a body. If the service refuses the checksum, send it again in the next plainer way.
 
         The bytes are the same each time.
         """
@@ -233,7 +237,8 @@ class Checksums:
                     continue
                 if error.code in _CHANGED:
                     error.hint = _CHANGED_HINT
-                # Another thread may have found a plainer way meanwhile: then this one was late.
+                # Another thread may have found a plainer way meanwhile: then this refusal proves
+                # nothing about that way.
                 is_proven = way >= self._taken.get(by_parts, _Way.NONE)
                 if is_proven or not _is_refusal(error, way):
                     raise
@@ -253,11 +258,10 @@ class Checksums:
         _log.info("s3://%s/%s: refused without a checksum (%s); Content-MD5 is sent", *told)
 
     def _digest(self, body: bytes, bucket: str) -> dict[str, str]:
-        """Return the argument with the body's MD5, where the bucket's service demands it.
+        """Return the argument with the body's MD5 if the bucket's service demands it.
 
-        S3 refuses a body without a checksum in a bucket with Object Lock, and only that refusal
-        shows that objects are retained by default. Content-MD5 is the checksum that all services
-        know.
+        S3 refuses a body without a checksum in a bucket that retains objects by default (Object
+        Lock), and only that refusal shows the retention. All services support Content-MD5.
         """
         if bucket not in self._with_md5:
             return {}
@@ -279,24 +283,24 @@ class Checksums:
 
 
 def full_object_crc(reply: Mapping[str, Any]) -> int | None:
-    """Return the CRC-64/NVME of a whole object that a reply carries; None where it has none."""
+    """Return the CRC-64/NVME of the whole object from a reply; None if the reply lacks it."""
     if reply.get("ChecksumType") != _TYPE:
         return None
     try:
         value = b64decode(reply.get(_PARAMETER, ""), validate=True)
     except ValueError:
-        # Also of letters beyond ASCII, for which base64 has no error of its own.
+        # base64 raises a plain ValueError for characters beyond ASCII.
         return None
     return int.from_bytes(value) if len(value) == 8 else None
 
 
 def begin(client: "S3Client", arguments: Mapping[str, Any], subject: str) -> Mapping[str, Any]:
-    """Begin an upload by parts that go without checksums; return S3's reply."""
+    """Begin an upload whose parts carry no checksums; return S3's reply."""
     return call(client, "create_multipart_upload", arguments, subject)
 
 
 def _is_refusal(error: S3CryptError, way: _Way) -> bool:
-    """Tell whether a service may have refused for the way a checksum went."""
+    """Return whether the way of the checksum may be the reason for the service's refusal."""
     return way is not _Way.NONE and (
         error.code in _REFUSALS
         or (way is _Way.TRAILER and error.code in _TRAILER_REFUSALS)
@@ -305,9 +309,9 @@ def _is_refusal(error: S3CryptError, way: _Way) -> bool:
 
 
 def _demands_md5(error: S3CryptError) -> bool:
-    """Return whether a service refused a body because it had no checksum that it knows.
+    """Return whether a service refused a body for the lack of a checksum that it supports.
 
-    S3's code for it serves for much else, so its message decides.
+    S3 uses the same code for many other errors, so the message decides.
     """
     cause = error.__cause__
     told = cause.response["Error"] if isinstance(cause, ClientError) else {}
@@ -317,7 +321,7 @@ def _demands_md5(error: S3CryptError) -> bool:
 
 
 def _of_whole(parts: Sequence[Part]) -> dict[str, str]:
-    """Return the arguments that have S3 compare the whole object's checksum, if all parts had."""
+    """Return the arguments that make S3 verify the whole's checksum, if all parts have one."""
     whole: int | None = None
     for part in parts:
         if part.crc is None:
@@ -329,7 +333,7 @@ def _of_whole(parts: Sequence[Part]) -> dict[str, str]:
 
 
 def _parameter(crc: int | None) -> dict[str, str]:
-    """Return a checksum as S3 writes it, as a request's argument."""
+    """Return a checksum in S3's notation, as a request's argument."""
     return {} if crc is None else {_PARAMETER: b64encode(crc.to_bytes(8)).decode()}
 
 

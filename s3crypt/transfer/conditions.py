@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conditional requests: what must be there, or not, for a write or a delete to be done.
+"""Conditional requests: writes and deletes that require the object to be absent or unchanged.
 
-S3 itself checks the conditions. Other services ignore some of them without a word, so that there a
-HEAD goes before the request; a moment stays between the two, in which another writer is not
-noticed. `docs/modes.md` lists which service checks which condition.
+S3 itself checks the conditions. Other services silently ignore some of them, so a HEAD precedes the
+request there; another writer's change between the HEAD and the request is not noticed.
+`docs/modes.md` lists which service checks which condition.
 """
 
 from collections.abc import Mapping
@@ -28,12 +28,12 @@ IF_ABSENT: Mapping[str, str] = {"IfNoneMatch": "*"}
 
 
 def if_unchanged(etag: str) -> dict[str, str]:
-    """Return the condition that the object there still has this ETag."""
+    """Return the condition that the object still has this ETag."""
     return {"IfMatch": etag}
 
 
 def must_be_absent(conditions: Mapping[str, str]) -> bool:
-    """Return whether the conditions demand that there is no object."""
+    """Return whether the conditions demand that the object does not exist."""
     return "IfNoneMatch" in conditions
 
 
@@ -46,21 +46,21 @@ def check_first(
     by_parts: bool,
     within: Attempts | None = None,
 ) -> None:
-    """Ask for the object before it is written, where the write must find none.
+    """Check by HEAD, before a write that must not replace an object, that the object is absent.
 
-    A service that is not AWS's may ignore the condition. AWS checks it only when an upload by
-    parts is completed, and the parts would have been sent in vain.
+    A service that is not AWS's may ignore the condition. AWS checks the condition of an upload by
+    parts only at its completion, after all parts have been sent.
 
     Args:
         client: The S3 client.
         location: The object.
-        conditions: Of the write.
-        arguments: Of a HEAD: the customer key of SSE-C.
+        conditions: The write's conditions.
+        arguments: Further arguments of the HEAD: the customer key of SSE-C.
         by_parts: Whether the object is written by parts.
-        within: The attempts of the write, where it is to be repeated.
+        within: The attempts of the write, if it is about to be repeated.
 
     Raises:
-        ConflictError: There is an object.
+        ConflictError: The object exists.
     """
     if not must_be_absent(conditions) or (is_aws(client) and not by_parts):
         return
@@ -71,8 +71,8 @@ def check_first(
     except ObjectNotFoundError:
         return
     except StorageError as error:
-        # A writer need not be allowed to read, and an object under another customer key answers
-        # with 400: then the condition decides.
+        # A writer may lack the permission to read (403), and S3 answers 400 for an object under
+        # another customer key: then only the service checks the condition.
         if http_status(error) in (400, 403):
             told = location, cause_of(error)
             _log.info("%s: HEAD was refused (%s); the service alone checks the condition", *told)
@@ -91,10 +91,10 @@ def in_another_spelling(
     conditions: Mapping[str, str],
     arguments: Mapping[str, Any],
 ) -> dict[str, str] | None:
-    """Return conditions for a service that refused them though they hold; None where they do not.
+    """Return conditions for a service that refused them although they hold; None if they do not.
 
-    Ceph compares `If-Match` with the ETag without its quotes, so that the ETag as S3 writes it
-    never matches.
+    Ceph compares `If-Match` with the ETag without its quotes, so the quoted ETag of S3 never
+    matches.
     """
     wanted = conditions.get("IfMatch", "")
     if is_aws(client) or not wanted.startswith('"'):
@@ -123,16 +123,17 @@ def delete_unchanged(
         client: The S3 client.
         location: The object.
         etag: The ETag.
-        arguments: Of a HEAD: the customer key of SSE-C.
-        looks_first: Whether a HEAD goes before the request where the service may ignore the ETag.
+        arguments: Further arguments of a HEAD: the customer key of SSE-C.
+        looks_first: Whether a HEAD precedes the request if the service may ignore the ETag.
 
     Raises:
-        ConflictError: It has another one; it was kept.
+        ConflictError: The object has another ETag; it was kept.
         StorageError: S3 refused or failed.
     """
 
     def look(attempts: Attempts | None) -> Reply | None:
-        # A delete whose reply was lost left nothing there, or what came after it.
+        # After a delete whose reply was lost, the object is absent, or another writer has made a
+        # new one since.
         try:
             check_unchanged(client, location, etag, arguments, within=attempts)
         except ObjectNotFoundError:
@@ -151,7 +152,8 @@ def delete_unchanged(
     except StorageError as error:
         if error.code != "NotImplemented":
             raise
-        # The service knows no such condition. The refusal has taken its time.
+        # The service does not support the condition. Look again: the object may have changed since
+        # the first HEAD.
         told = location, cause_of(error)
         _log.info("%s: the condition was refused (%s); deleted after a HEAD alone", *told)
         if look(None) is None:
@@ -166,9 +168,9 @@ def delete_written(
     etag: str,
     arguments: Mapping[str, Any],
 ) -> None:
-    """Delete an object just written: this very version, or this very content.
+    """Delete an object just written, by its version id, or by its ETag if it has no version id.
 
-    The version "null" is whichever object was written last, so that its content is compared.
+    The version "null" is always the object written last, so its ETag is compared.
 
     Raises:
         ConflictError: Another writer's object took its place; it was kept.
@@ -184,7 +186,7 @@ def delete_written(
 def with_etag(
     client: "S3Client", location: Location, reply: Mapping[str, Any], arguments: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Return a reply to a write with the ETag, which some services leave out of a completion's."""
+    """Return a write's reply with the ETag, which some services omit when completing an upload."""
     if reply.get("ETag"):
         return reply
     return {**reply, "ETag": head(client, location, arguments)["ETag"]}
@@ -198,11 +200,11 @@ def check_unchanged(
     *,
     within: Attempts | None = None,
 ) -> None:
-    """Refuse to go on where the object there has another ETag.
+    """Check by HEAD that the object still has this ETag.
 
     Raises:
-        ConflictError: It has.
-        ObjectNotFoundError: There is no object.
+        ConflictError: The object has another ETag.
+        ObjectNotFoundError: The object does not exist.
     """
     found = str(head(client, location, arguments, within=within)["ETag"])
     if found.strip('"') != etag.strip('"'):
@@ -221,10 +223,10 @@ def check_again(
     *,
     within: Attempts | None = None,
 ) -> None:
-    """Check a write's conditions by HEAD, where the service may ignore them: not on AWS.
+    """Check a write's conditions by HEAD if the service may ignore them; AWS does not.
 
     Raises:
-        ConflictError: They do not hold.
+        ConflictError: The conditions do not hold.
     """
     if is_aws(client):
         return
@@ -237,7 +239,7 @@ def check_again(
         except (ConflictError, ObjectNotFoundError):
             raise
         except StorageError as error:
-            # The object there may be under another customer key than the new one is to be.
+            # The existing object may be under another customer key than the new object.
             if http_status(error) not in (400, 403):
                 raise
 

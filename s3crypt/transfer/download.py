@@ -20,7 +20,7 @@ from .stream import ObjectStream
 from .upload import Progress
 from .whole import Whole
 
-# What the buffers of a worker take: a run as it came, joined of its pieces, and opened.
+# Memory of a worker's buffers: a run's pieces as received, the pieces joined, and the plaintext.
 _WORKER_LENGTH = 3 * 2**20
 
 
@@ -32,17 +32,17 @@ def download(
     resources: Resources,
     progress: Progress | None,
 ) -> int:
-    """Write the object's plaintext to `target` in place; return its bytes.
+    """Write the object's plaintext to `target` in place; return the plaintext's length.
 
-    Every frame is verified before it is written, the final one too: once this returns, the
-    file is whole. While it has not, the file is not to be believed. What S3 decrypts has no frames:
-    all of it is compared with S3's checksum at the end, where there is one.
+    Every frame, the final one too, is verified before it is written. The file is whole once this
+    function returns, and must not be used before. An object that S3 decrypts has no frames: all of
+    its bytes are compared with S3's checksum at the end, if S3 has a checksum.
 
     Args:
         stream: The object, read up to its first frame (or not at all, without an opener).
-        opener: Opens its frames; None where the stored bytes are the plaintext.
+        opener: Opens the object's frames; None if the stored bytes are the plaintext.
         target: A regular file, empty.
-        resources: Threads and memory, at most.
+        resources: The limits of threads and memory.
         progress: Called with plaintext bytes written.
 
     Raises:
@@ -52,7 +52,7 @@ def download(
     layout = _layout(stream, opener)
     whole = Whole(stream, is_compared=opener is None)
     to = _InPlace(target.fileno(), layout, opener, whole, progress)
-    # What the first request already brings is taken from it; small objects need no other.
+    # The first sections are taken from the first request; small objects need no other request.
     at_once, later = _by_first_request(layout, min(stream.size, PART_LENGTH))
     if not at_once:
         stream.close()
@@ -82,7 +82,7 @@ def download(
 
 
 class _InPlace:
-    """A file that sections of an object are written to, each at its place, by several threads."""
+    """The target file: several threads write sections of the object to it, each at its offset."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class _InPlace:
         self._written = 0
 
     def write(self, section: Run, source: ObjectStream, buffers: Buffers) -> None:
-        """Fetch a section, open it run by run, and write it."""
+        """Fetch a section, open it run by run, and write its plaintext."""
         for run in self._layout.runs(RUN_LENGTH, within=section):
             plain = _fetch(run, source, self._opener, buffers)
             self._whole.add(run.start, plain)
@@ -112,7 +112,7 @@ class _InPlace:
                 self._progress(len(plain))
 
     def check_whole(self) -> None:
-        """Refuse a file that a section is missing from."""
+        """Refuse a file in which a section is missing."""
         if self._written != self._layout.plaintext_length:
             raise AssertionError("unreachable: a crew that has not failed has written all sections")
 
@@ -134,9 +134,9 @@ def _fetch_each(
 
 
 def _by_first_request(layout: Layout, brought: int) -> tuple[list[Run], Iterator[Run] | None]:
-    """Return the sections that the first request brings, and the later ones if there are any."""
+    """Return the sections that the first request brings, and the later sections; None if absent."""
     at_once: list[Run] = []
-    # The header's bytes come off the first request too, hence one frame less fits it.
+    # The first request brings the header's bytes too, so one frame less fits it.
     sections = layout.runs(PART_LENGTH - layout.header_length)
     for section in sections:
         if section.end > brought:
@@ -148,9 +148,9 @@ def _by_first_request(layout: Layout, brought: int) -> tuple[list[Run], Iterator
 def _shorter_at_the_end(
     layout: Layout, sections: Iterable[Run], stream: ObjectStream
 ) -> Iterator[Run]:
-    """Yield the sections; of a service far away the last ones, one for each worker, in halves.
+    """Yield the sections; from a distant service, the last ones (one per worker) are halved.
 
-    Otherwise all workers but a few would wait for the last sections.
+    Otherwise most workers would be idle while a few fetch the last sections.
     """
     for section in sections:
         is_near_the_end = layout.size - section.start <= 2 * FAR * PART_LENGTH
@@ -169,10 +169,10 @@ def pour(
     *,
     progress: Progress | None,
 ) -> None:
-    """Give the object's plaintext to `write`, in order; arguments and errors as `download`.
+    """Pass the object's plaintext to `write`, in order; arguments and errors as `download`.
 
-    Every byte is of a verified frame; only once this returns were they all. What S3 decrypts is
-    compared with S3's checksum after the last byte.
+    Every byte passed belongs to a verified frame. Only once this function returns is the plaintext
+    complete. An object that S3 decrypts is compared with S3's checksum after the last byte.
     """
     layout = _layout(stream, opener)
     buffers = Buffers()
@@ -188,18 +188,18 @@ def pour(
 
 
 class Sink(Protocol):
-    """Where fetched plaintext goes."""
+    """A receiver of fetched plaintext."""
 
     def room(self, start: int, length: int) -> memoryview | None:
-        """Return where `length` bytes from `start` on go; None where only some of them go anywhere.
+        """Return a buffer for `length` bytes from `start`; None if the sink does not want them all.
 
-        What is written there is not to be used before all of the run is fetched: where that fails,
-        it is not verified.
+        The buffer's content must not be used before the whole run is fetched: if that fails, the
+        content is not verified.
         """
         ...
 
     def take(self, start: int, piece: memoryview) -> None:
-        """Take what is wanted of bytes from `start` on, which are verified, and soon gone."""
+        """Take the wanted bytes of a verified piece at `start`; its buffer is reused afterwards."""
         ...
 
 
@@ -211,7 +211,7 @@ def fetch(
     sink: Sink,
     buffers: Buffers,
 ) -> None:
-    """Fetch a run by one request, and let the sink have its plaintext, in order.
+    """Fetch a run by one request, and pass its plaintext to the sink, in order.
 
     Raises:
         IntegrityError: A frame failed.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the writer of an object knows it again when the reply to its write was lost.
+"""Marks by which a writer recognizes its own object when the reply to its write was lost.
 
 Equal content proves nothing: two writers may store the same bytes. A mark is on the object of one
-write and on no other, so whoever finds it there has been successful.
+write and on no other object, so a writer that finds its mark knows that its write succeeded.
 """
 
 import re
@@ -24,7 +24,7 @@ _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What only the object of one write has; one of these fields at least.
+    """A property that only the object of one write has; at least one field is set.
 
     Attributes:
         metadata: Entries of the object's S3 metadata: a random token, or newly wrapped keys.
@@ -44,16 +44,17 @@ class Mark:
         arguments: Mapping[str, Any],
         attempts: Attempts,
     ) -> Reply | None:
-        """Return a reply about the object where it has this mark, or None.
+        """Return a reply about the object if it has this mark, or None.
 
         Args:
             client: The S3 client.
             location: The object.
-            arguments: Of a request that reads it: the customer key of SSE-C.
-            attempts: Of the write that this looks for.
+            arguments: Further arguments of a request that reads the object: the customer key of
+                SSE-C.
+            attempts: The attempts of the write whose reply was lost.
 
         Raises:
-            S3CryptError: As `requests.call`.
+            S3CryptError: As in `requests.call`.
         """
         if self.beginning:
             return self._at_the_beginning(client, location, arguments, attempts)

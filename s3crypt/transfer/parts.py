@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts: how long each is, and their bytes, read from a source and sealed, each exactly once."""
+"""Parts: their lengths, and their bytes, read from a source and sealed exactly once per part."""
 
 import threading
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from s3crypt.local.sources import Source, StreamSource
 
 PART_LENGTH = 8 * 2**20
 MAX_PARTS = 10_000
-# All but the last. To a service far away objects go in parts of this length, so that more of them
-# fit the memory, and are under way.
+# S3's minimum for all parts but the last. Uploads to a distant service use parts of this length, so
+# that more parts fit the memory and are sent in parallel.
 MIN_PART_LENGTH = 5 * 2**20
 MAX_PART_LENGTH = 5 * 2**30
-# No header and no footer of a format is longer.
+# More than the header or the footer of any format takes.
 _BESIDE_FRAMES = 160 * 2**10
 # A stream's length is not known, so its parts double every 1,250: 8 MiB up to 9.8 GiB sent, and
 # room for 2.4 TiB in 10,000 parts.
@@ -36,13 +36,14 @@ def part_length(
 
     Args:
         size: The object's plaintext bytes; None for a stream.
-        number: Which part; all parts but the last of an object of known size are equal.
+        number: The part's number. All parts but the last of an object of known size are equal.
         unit: The frame length, or 1.
         stride: Stored bytes of a frame.
-        least: Bytes of a part, about, of an object of known size that is not too long for them.
+        least: The approximate length of a part of an object of known size; parts of an object that
+            is too long for 10,000 such parts are longer.
 
     Raises:
-        StorageError: No 10,000 parts hold that much.
+        StorageError: The object or stream is too long for 10,000 parts.
     """
     if size is None:
         if number > MAX_PARTS:
@@ -53,7 +54,7 @@ def part_length(
     length = max(1, wanted // unit) * unit
     if length < MIN_PART_LENGTH or (size is not None and length * MAX_PARTS < size):
         length += unit
-    # The first and the last part have more than their frames.
+    # The first part has the header, the last part the footer, besides their frames.
     sealed = length // unit * stride + (_BESIDE_FRAMES if unit > 1 else 0)
     if sealed > MAX_PART_LENGTH:
         raise StorageError(f"S3 does not take objects of {size} bytes.")
@@ -62,7 +63,7 @@ def part_length(
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A part as it is sent, and the plaintext bytes in it."""
+    """A part's body as it is sent, and the length of its plaintext."""
 
     number: int
     body: bytes
@@ -73,13 +74,13 @@ class Body:
 class PartMaker:
     """Makes the parts of one object, each exactly once; shared by the workers.
 
-    Streams and signed messages are made in order, under the lock; everything else by the
-    workers side by side. Sending always goes side by side.
+    Parts of streams and of signed messages are made in order, under the lock; the workers make all
+    other parts in parallel. Parts are always sent in parallel.
 
     Args:
         source: The plaintext.
-        sealer: Seals it; None where S3 encrypts.
-        is_far: Returns whether the service is far away; asked once, for the first part.
+        sealer: Seals the plaintext; None if S3 encrypts.
+        is_far: Returns whether the service is far away; called once, for the first part.
     """
 
     def __init__(
@@ -107,15 +108,15 @@ class PartMaker:
 
     @cached_property
     def least(self) -> int:
-        """Return the bytes of a part, about; all parts of an object are of one length."""
+        """Return the approximate length of a part; all parts of an object have the same length."""
         is_short = self._source.size is not None and not self.is_one_part and self._is_far()
         return MIN_PART_LENGTH if is_short else PART_LENGTH
 
     @property
     def worker_length(self) -> int:
-        """Return the bytes that a worker's buffers take: its part, and a run of plaintext.
+        """Return the memory of a worker's buffers, in bytes: its part, and a run of plaintext.
 
-        Of a stream, those that they take up to 9.8 GiB of it.
+        For a stream, this is the memory for its first 9.8 GiB.
         """
         size, cut = self._source.size, (self._unit, self._stride)
         length = part_length(size, 1, *cut, least=self.least)
@@ -123,7 +124,7 @@ class PartMaker:
 
     @property
     def is_waiting(self) -> bool:
-        """Tell whether a part is being made in order: workers then wait for it, not for S3."""
+        """Return whether a part is being made in order: workers then wait for it, not for S3."""
         return self._in_order and self._lock.locked()
 
     def make(self, buffers: Buffers) -> Body | None:
@@ -147,7 +148,7 @@ class PartMaker:
         try:
             return self._fill(buffers, number, offset, length)
         except BaseException:
-            # What a broken stream gives next is not the next part.
+            # Bytes that a broken stream yields later are not the next part.
             self._done = True
             raise
 
@@ -161,11 +162,11 @@ class PartMaker:
         return Body(number, buffers.part.getvalue(), filled, is_final)
 
     def _ends(self, offset: int) -> bool:
-        """Tell whether the plaintext ends at `offset`; of a stream, whether it has ended."""
+        """Return whether the plaintext ends at `offset`; for a stream, whether it has ended."""
         return self._done if self._source.size is None else offset == self._source.size
 
     def _room(self, number: int, length: int, *, is_final: bool) -> int:
-        """Return the bytes that a part takes; of a stream, those that it takes at most."""
+        """Return the length of a part's body; for a stream, the maximum length."""
         sealer = self._sealer
         if sealer is None:
             return length
@@ -178,21 +179,21 @@ class PartMaker:
     def _read(
         self, view: memoryview, buffers: Buffers, offset: int, length: int
     ) -> tuple[int, int]:
-        del buffers  # what is not sealed needs no second one
+        del buffers  # plaintext that is not sealed needs no second buffer
         filled = self._take(view[:length], offset)
         return filled, filled
 
     def _seal(
         self, view: memoryview, buffers: Buffers, offset: int, length: int
     ) -> tuple[int, int]:
-        """Read and seal a part, run by run; return its plaintext bytes and its own."""
+        """Read and seal a part, run by run; return the lengths of its plaintext and its body."""
         sealer = self._sealer
         if sealer is None:
             raise AssertionError("unreachable: only sealed parts are sealed")
         header = b"" if offset else sealer.header
         view[: len(header)] = header
         written, filled = len(header), 0
-        # Half of what is opened at a time: sealing more at once took 5 % more CPU.
+        # Seal half as much at a time as a download opens: longer runs took 5 % more CPU.
         run = max(1, RUN_LENGTH // 2 // self._unit) * self._unit
         while True:
             wanted = min(run, length - filled)
@@ -210,10 +211,10 @@ class PartMaker:
                 return filled, written
 
     def _take(self, view: memoryview, offset: int) -> int:
-        """Fill `view` from the source; note where a stream has ended."""
+        """Fill `view` from the source, and note whether a stream has ended; return the length."""
         filled = self._source.read_into(view, offset)
         if self._source.size is None:
-            # Whether a frame is the final one must be known before it is sealed.
+            # The final frame is sealed differently, so the end must be known before sealing.
             self._done = filled < len(view) or self._source.at_end()
         elif filled < len(view):
             raise StorageError("The source ended early; nothing was stored.", hint="Put it again.")

@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 _log = logger_of(__name__)
 
-# botocore repeats no read of a body, not even for a client of the caller's.
+# botocore never retries the read of a body, not even with the caller's own client.
 _READ_ATTEMPTS = 5
-# Reads shorter than this are a header's fields; they are served from one of this length.
+# Shorter reads are for a header's fields; they are served from one read of this length.
 _AHEAD = 4096
-# To receive this much takes less time than to open another connection.
+# Receiving this many bytes takes less time than opening another connection.
 _DRAINED = 64 * 2**10
 
 
 class ObjectStream(io.RawIOBase):
     """The stored bytes of one object, from `position` to `end`, pinned to one version.
 
-    A connection that breaks is taken up again where it broke. Every request demands the ETag
-    of the first, so the bytes are those of one version or an error.
+    After a connection breaks, the read is resumed at the same byte. Every request demands the
+    first reply's ETag, so all bytes belong to one version, or the read fails.
 
     Attributes:
         reply: The first reply's headers: metadata, ETag, encryption.
@@ -109,7 +109,7 @@ class ObjectStream(io.RawIOBase):
         return stream
 
     def hold(self) -> None:
-        """Keep what the first request brings from here on; sections of it make no request."""
+        """Keep the rest of the first request's bytes; sections within them make no request."""
         rest = bytearray(max(0, self._brought - self._position))
         start = self._position
         with memoryview(rest) as view:
@@ -117,7 +117,10 @@ class ObjectStream(io.RawIOBase):
         self._held = start, memoryview(rest)[:count]
 
     def section(self, start: int, end: int) -> "ObjectStream":
-        """Return the same version's bytes from `start` to before `end`, not yet requested."""
+        """Return a stream of the same version's bytes from `start` to before `end`.
+
+        The bytes are not requested before they are read.
+        """
         section = ObjectStream(
             self._client, self._location, self._pinned, self.reply, start=start, end=end
         )
@@ -133,7 +136,7 @@ class ObjectStream(io.RawIOBase):
 
     @property
     def validates_checksums(self) -> bool:
-        """Return whether the client's configuration has checksums of replies validated."""
+        """Return whether the client is configured to validate the checksums of replies."""
         config = config_of(self._client)
         return bool(config.response_checksum_validation != "when_required")
 
@@ -144,17 +147,17 @@ class ObjectStream(io.RawIOBase):
 
     @property
     def first_checksum(self) -> int | None:
-        """Return S3's CRC-64/NVME of the whole object, where the first reply carries it.
+        """Return S3's CRC-64/NVME of the whole object, or None if the first reply lacks it.
 
-        Not where that reply is a part of the object: some services repeat the whole's checksum
-        there, and S3 may send the part's.
+        The checksum of a reply with a part of the object is ignored: some services repeat the
+        whole object's checksum there, and S3 may send the part's.
         """
         return full_object_crc(self.reply) if self.came_at_once else None
 
     def ask_checksum(self) -> int | None:
-        """Ask for S3's CRC-64/NVME of the whole object; None where it has none or does not say.
+        """Request S3's CRC-64/NVME of the whole object; return None if S3 does not return it.
 
-        A refused HEAD is no failure of the read. A reply that is not whole is asked for again.
+        A refused HEAD does not fail the read. If the reply is incomplete, the HEAD is repeated.
         """
         request = {**self._pinned, "ChecksumMode": "ENABLED"}
         for _ in range(_READ_ATTEMPTS):
@@ -171,7 +174,7 @@ class ObjectStream(io.RawIOBase):
     def rewind(self) -> None:
         """Go back to the object's first byte."""
         if self._position + len(self._ahead) == len(self._beginning):
-            # Nothing else has been read of the connection.
+            # Only these bytes have been read from the connection.
             self._position, self._ahead = 0, self._beginning
             return
         self._drop()
@@ -179,7 +182,7 @@ class ObjectStream(io.RawIOBase):
 
     @property
     def beginning(self) -> bytes:
-        """Return the object's first bytes that came with the first reply: 4 KiB, or all."""
+        """Return the object's first 4 KiB (all bytes of a shorter object), from the first reply."""
         return bytes(self._beginning)
 
     @property
@@ -193,7 +196,7 @@ class ObjectStream(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         """Return the next bytes, `size` at most."""
-        # A header's fields: as many calls less as it has.
+        # A shortcut for a header's fields, which saves calls for each of them.
         if 0 <= size <= len(self._ahead):
             data = bytes(self._ahead[:size])
             self._ahead = self._ahead[size:]
@@ -214,7 +217,7 @@ class ObjectStream(io.RawIOBase):
         return len(data)
 
     def take(self, length: int) -> memoryview:
-        """Return the next `length` bytes, fewer only at the end: as they came, not copied."""
+        """Return the next `length` bytes, without a copy if possible; fewer only at the end."""
         length = min(length, self._end - self._position)
         if self._ahead or not length:
             taken = reserve(length)
@@ -239,18 +242,18 @@ class ObjectStream(io.RawIOBase):
         return count
 
     def _receive(self, length: int) -> bytes:
-        """Return some bytes of the connection, taking it up again where it breaks."""
+        """Return some bytes from the connection; open another connection after a break."""
         subject = f"{self._location}: reading broke at byte {self._position}"
         attempts = Attempts(self._client, subject, least=_READ_ATTEMPTS)
         while True:
             try:
                 if self._body is None or self._position == self._body_end:
-                    # Without a pause where the first reply had all that it was asked for.
+                    # No pause here: the first reply had all requested bytes, so nothing broke.
                     self._drop()
                     self._body, self._body_end = self._request(attempts), self._end
                 data: bytes = self._body.read(length)
             except S3CryptError:
-                # A refusal; some are an OSError's kind, for who reads files.
+                # A refusal is final. Some of these errors are OSErrors too, so they come first.
                 raise
             except (*BROKEN, *_WRONG_CHECKSUM) as error:
                 self._pause_after(str(error), attempts)
@@ -262,7 +265,7 @@ class ObjectStream(io.RawIOBase):
             self._pause_after("S3 sent fewer bytes than it announced.", attempts)
 
     def _pause_after(self, failure: str, attempts: Attempts) -> None:
-        """Drop the connection that broke, and pause before another takes up where it did."""
+        """Drop the broken connection, and pause before another one resumes at the same byte."""
         self._drop()
         attempts.after(_BrokenBodyError(failure))
         told = self._location, self._position, self.size, attempts.made
@@ -274,7 +277,7 @@ class ObjectStream(io.RawIOBase):
         super().close()
 
     def leave(self) -> None:
-        """Close the stream; keep the connection where little of its reply is still to come."""
+        """Close the stream; keep the connection if only little of its reply is still to come."""
         left = self._body_end - self._position - len(self._ahead)
         while self._body is not None and left <= _DRAINED and _next_of(self._body, _DRAINED):
             pass
@@ -292,7 +295,7 @@ class ObjectStream(io.RawIOBase):
                 code=error.code,
                 request_id=error.request_id,
             ) from error.__cause__
-        # A service that ignores ranges or If-Match would otherwise pass off other bytes.
+        # A service that ignores ranges or If-Match would otherwise deliver wrong bytes unnoticed.
         if reply.get("ETag") != self.reply["ETag"] or not _begins_at(
             self._position, reply, self.size
         ):
@@ -305,7 +308,7 @@ class ObjectStream(io.RawIOBase):
         return reply["Body"]
 
     def _verify_checksum(self) -> None:
-        # Where S3 sent a checksum of these bytes, botocore compares it at a read past their end.
+        # If S3 sent a checksum of these bytes, botocore compares it at a read past their end.
         if not isinstance(self._body, StreamingChecksumBody) or not self._is_checksum_of_body:
             return
         try:
@@ -313,11 +316,11 @@ class ObjectStream(io.RawIOBase):
         except _WRONG_CHECKSUM as error:
             raise self.changed_error() from error
         except BROKEN:
-            # All bytes are here; what breaks after them changes none.
+            # All bytes are here; a connection that breaks after them changes no byte.
             self._drop()
 
     def changed_error(self) -> IntegrityError:
-        """Return the error of bytes that are not those S3 has."""
+        """Return the error for bytes that do not match S3's checksum."""
         return IntegrityError(
             f"{self._location}: the bytes that came are not those S3 has a checksum of.",
             hint="Get it again; the network may have changed them.",
@@ -330,21 +333,22 @@ class ObjectStream(io.RawIOBase):
 
 
 class _BrokenBodyError(OSError):
-    """A body that ended before its last byte, or that could not be read on."""
+    """A body that ended before its last byte, or whose read failed."""
 
 
-# Of a body that ended early, or whose headers did; that of a whole one is asked for apart. botocore
-# raises ValueError, or base64's kind of it, where the header is no base64.
+# Checksum errors of a body or of headers that ended early; `_verify_checksum` handles those of a
+# complete body. botocore raises ValueError, or base64's subclass of it, if the checksum header is
+# no base64.
 _WRONG_CHECKSUM = (FlexibleChecksumError, ValueError)
 
 
 def _first_reply(
     client: "S3Client", location: Location, request: dict[str, Any]
 ) -> tuple[Mapping[str, Any], bytes]:
-    """Return a reply whose headers are whole, and the first bytes of its body.
+    """Return a reply whose headers are complete, and the first bytes of its body.
 
-    Python takes the headers of a connection that breaks within them for all there are, the length
-    or the key too short or missing. A byte that comes after them shows that they were whole.
+    If a connection breaks within the headers, Python accepts the headers received so far; the
+    length or the key may be cut or missing. A byte of the body proves that they are complete.
     """
     requests = Attempts(client, str(location))
     subject = f"{location}: reading broke at byte 0"
@@ -356,7 +360,7 @@ def _first_reply(
             bodies.after(error)
             continue
         except (ClientError, BotoCoreError) as error:
-            # An empty object has no first byte to ask for.
+            # An empty object has no first byte, so S3 refuses the range.
             is_empty = http_status(error) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
             if not is_empty or not request.pop("Range", None):
                 requests.after(error)
@@ -370,7 +374,7 @@ def _first_reply(
 
 
 def _next_of(body: Any, length: int) -> bytes:
-    """Return the next bytes of a reply; none where the connection broke."""
+    """Return the next bytes of a reply; no bytes if the connection broke."""
     try:
         data: bytes = body.read(length)
     except (*BROKEN, *_WRONG_CHECKSUM):
@@ -378,12 +382,15 @@ def _next_of(body: Any, length: int) -> bytes:
     return data
 
 
-# Of a range of an object whose length is known; numbers as long as any object's.
+# The header of a range of an object of known length; 20 digits suffice for any object's length.
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,20})-\d{1,20}/(\d{1,20})", re.ASCII)
 
 
 def _begins_at(position: int, reply: Mapping[str, Any], size: int | None = None) -> bool:
-    """Tell whether a reply is a range that begins there, of an object of that size, or of any."""
+    """Return whether a reply is a range that begins at `position`, of an object of this size.
+
+    A size of None stands for any size.
+    """
     begins = _CONTENT_RANGE.fullmatch(reply.get("ContentRange", ""))
     return (
         begins is not None
@@ -400,7 +407,7 @@ def _other_bytes(location: Location) -> StorageError:
 
 
 def _is_checksum_of_body(reply: Mapping[str, Any], size: int) -> bool:
-    """Return whether a reply's checksum is of its body, which then is the whole object.
+    """Return whether a reply's checksum is that of its body, which then is the whole object.
 
     rclone repeats the object's checksum on ranges, and its replies do not name the type.
     """
@@ -408,9 +415,9 @@ def _is_checksum_of_body(reply: Mapping[str, Any], size: int) -> bool:
 
 
 def _end_of(reply: Mapping[str, Any], size: int) -> int:
-    """Return the offset behind the last byte of a reply's body, which begins at the first one."""
+    """Return the offset behind the last byte of a reply whose body begins at the object's start."""
     content_range = reply.get("ContentRange")
-    # A service that ignores Range sends the whole.
+    # A service that ignores Range sends the whole object.
     return int(content_range.partition("/")[0].rpartition("-")[2]) + 1 if content_range else size
 
 

@@ -46,33 +46,34 @@ _log = logger_of(__name__)
 Progress = Callable[[int], None]
 _Begin = Callable[["S3Client", Mapping[str, Any], str], Mapping[str, Any]]
 
-# CopyObject takes 5 GB; which giga S3 means is not worth finding out.
+# CopyObject accepts up to 5 GB. Whether S3 means GB or GiB is unclear; the lower limit is safe.
 MAX_COPY_LENGTH = 5 * 10**9
-# botocore waits a minute for a reply: time enough for ten copies side by side where a service
-# copies 11 MiB/s in all.
+# botocore waits a minute for a reply: this suffices for ten parallel copies if a service copies
+# 11 MiB/s in total.
 _COPY_PART_LENGTH = 64 * 2**20
 _STREAM_WORKERS = 10
-# Looks for an object of one's own that show it missing, if it is.
+# The number of looks after which an upload's own object counts as missing.
 _LOOKS = 3
-# Of this many replies in a row, one at least is whole, however bad the wire is.
+# Of this many consecutive replies, at least one is assumed complete, even on a bad connection.
 _REPLIES_WITHOUT_ECHO = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Where an object goes and what goes along.
+    """The destination of an object, and the arguments, conditions and checks of its requests.
 
     Attributes:
         client: The S3 client.
         location: The object.
-        arguments: Of the request that makes the object: mode, metadata, tags.
-        part_arguments: Of every part and of the completion: the customer key of SSE-C.
+        arguments: Arguments of the request that makes the object: mode, metadata, tags.
+        part_arguments: Arguments of every part and of the completion: the customer key of SSE-C.
         conditions: `IfNoneMatch` or `IfMatch`, checked by S3 when the object would appear.
-        check: Raises where S3's reply shows another encryption than asked for.
-        confirm_first: What is there must not be lost: encryption is confirmed before anything
-            is overwritten.
-        checksums: How checksums go along, so that S3 refuses what the network changed.
-        mark: Metadata that no other write's object has; None where there is none.
+        check: Raises if S3's reply shows another encryption than requested.
+        confirm_first: Whether encryption is confirmed before an existing object is overwritten,
+            because that object must not be lost.
+        checksums: Sends the bodies with checksums, so that S3 refuses bodies that the network
+            changed.
+        mark: Metadata that no other write's object has; None if there is no such metadata.
     """
 
     client: "S3Client"
@@ -86,16 +87,16 @@ class Upload:
     mark: Mark | None = None
 
     def look(self, mark: Mark | None) -> Look | None:
-        """Return how to look for an object with this mark, before a request is repeated.
+        """Return a function that looks for an object with this mark before a request is repeated.
 
-        Where the service may ignore the conditions, they are checked anew; None where there is
-        nothing to look for.
+        The function also checks the conditions again if the service may ignore them. Without a
+        mark and conditions, return None.
         """
         if mark is None and not self.conditions:
             return None
 
         def look(attempts: Attempts) -> Reply | None:
-            # A look's reply may break off, too, before what shows the mark.
+            # The reply to a look may also break off before the mark.
             for _ in range(_LOOKS):
                 if mark is None:
                     break
@@ -109,7 +110,7 @@ class Upload:
         return look
 
     def check_again(self, *, within: Attempts | None = None) -> None:
-        """Check the conditions by HEAD where the service may ignore them."""
+        """Check the conditions by HEAD if the service may ignore them."""
         check_again(self.client, self.location, self.conditions, self.part_arguments, within=within)
 
 
@@ -121,23 +122,23 @@ def upload(
     resources: Resources,
     progress: Progress | None,
 ) -> tuple[Mapping[str, Any], int]:
-    """Store the source as one object, sealed where a sealer is given, or store nothing.
+    """Store the source as one object, sealed if a sealer is given, or store nothing.
 
-    An upload of known length begins before its first part is made: how long S3 takes to begin it
-    decides how long parts are.
+    An upload by parts of known length is begun before its first part is made: S3's response time
+    decides the length of the parts.
 
     Returns:
         S3's last reply, and the plaintext bytes that were stored.
 
     Raises:
         StorageError: S3 refused or failed, or the source changed. No upload is left open.
-        PolicyError: S3 did not encrypt as asked; what it stored was removed again.
+        PolicyError: S3 did not encrypt as requested; the stored object was removed again.
     """
     # A message's header has a random id, so a sealed object needs no other mark.
     to = replace(to, mark=Mark(beginning=sealer.header) if sealer else to.mark)
     maker = PartMaker(source, sealer, lambda: is_far(to.client))
-    # An upload by parts is confirmed when it begins, and appears when it is complete; a
-    # PutObject has overwritten what was there by the time it shows what it did.
+    # S3 confirms the encryption of an upload by parts when the upload begins, and the object
+    # appears at completion. A PutObject's reply comes after the previous object was overwritten.
     by_parts = source.size is not None and (to.confirm_first or not maker.is_one_part)
     with resources.memory.share(_first_length(source.size)):
         check_stop()
@@ -148,10 +149,10 @@ def upload(
 
 
 def _first_length(size: int | None) -> int:
-    """Return the bytes of the first worker's buffers that are counted.
+    """Return the memory of the first worker's buffers that is counted, in bytes.
 
-    Those of a stream are not: its caller may feed several streams in turn, and would wait for
-    memory that only the end of another one returns.
+    Buffers of a stream are not counted: its caller may feed several streams in turn, and would
+    wait for memory that only the end of another stream releases.
     """
     if size is None:
         return 0
@@ -165,7 +166,7 @@ def _put_measured(
     resources: Resources,
     progress: Progress | None,
 ) -> tuple[Mapping[str, Any], int]:
-    """Store a source whose first part shows whether it is the only one."""
+    """Make the first part; if it is the whole source, store it by one request, else by parts."""
     buffers = Buffers()
     first = maker.make(buffers)
     if first is None:
@@ -176,7 +177,7 @@ def _put_measured(
         source.verify()
         return _put_whole(to, first, to.mark, progress), first.plaintext_length
     made = [(first, buffers)]
-    # Whoever sends it lets go of it; kept here, it would take 8 MiB until the end.
+    # The sending worker frees the part; a reference here would hold 8 MiB until the end.
     del first, buffers
     return _put_parts(to, source, maker, made, resources, progress)
 
@@ -186,8 +187,8 @@ def _put_whole(
 ) -> Mapping[str, Any]:
     stored = [_put(to, part, mark)]
     refusal = _refusal(to, stored[0])
-    # A PUT's reply has no body, so nothing shows that its headers came whole. A service that does
-    # not encrypt leaves the confirmation out of every reply.
+    # The reply to a PUT has no body, so nothing proves that its headers are complete. A service
+    # that does not encrypt omits the confirmation from every reply.
     while refusal is not None and len(stored) < _REPLIES_WITHOUT_ECHO:
         stored.append(_put_again(to, part, mark, stored[-1]))
         refusal = _refusal(to, stored[-1])
@@ -221,7 +222,7 @@ def _put(to: Upload, part: Body, mark: Mark | None) -> Mapping[str, Any]:
 def _put_again(
     to: Upload, part: Body, mark: Mark | None, doubted: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Store the same bytes over those whose encryption a reply did not confirm."""
+    """Store the same bytes again, over the object whose encryption a reply did not confirm."""
     again = replace(to, conditions=if_unchanged(doubted["ETag"]))
     try:
         again.check_again()
@@ -279,7 +280,7 @@ def _put_parts(
         send,
         begin=to.checksums.begin,
         crew_of=lambda work: Crew(
-            # Parts of a stream become longer, and workers that have one already keep it.
+            # Parts of a stream become longer, and each worker holds one, so fewer workers run.
             min(resources.workers, _STREAM_WORKERS) if source.size is None else resources.workers,
             work,
             may_grow=lambda: not maker.is_waiting,
@@ -318,12 +319,12 @@ def _by_parts(
     """Make an object of the parts that `send` sends, or nothing, and leave no upload open.
 
     Args:
-        to: Where it goes.
-        send: Called by each worker with the upload's id and its buffers, until it has no more.
+        to: The object, and the arguments of its requests.
+        send: Called by each worker with the upload's id and its buffers, until it returns None.
         begin: Begins the upload, given the client and the request's arguments.
-        crew_of: Returns the crew that does such work.
-        size: Bytes of all parts together, as they count them; None where only the end tells.
-        last_check: Called before the object appears; raises if it must not.
+        crew_of: Returns the crew whose workers call the given function.
+        size: The sum of all parts' lengths; None for a stream.
+        last_check: Called before the object appears; raises if it must not appear.
 
     Returns:
         S3's replies, and the length of all parts together.
@@ -347,7 +348,8 @@ def _by_parts(
         last_check()
         reply = _complete(to, created, done)
     except BaseException as error:
-        # Who interrupts does not want to wait for a second attempt.
+        # After an interrupt, the upload is aborted by a single attempt: the user does not want to
+        # wait.
         in_haste = not isinstance(error, Exception) or stop.is_set()
         if above is None:
             stop.set()
@@ -364,10 +366,10 @@ def _check_all_sent(done: list[Part], size: int | None) -> None:
 def _begin(
     to: Upload, begin: _Begin, begun: Future[Mapping[str, Any]], stop: threading.Event
 ) -> Mapping[str, Any]:
-    """Begin an upload by parts and return S3's reply; `begun` has it whatever happens here.
+    """Begin an upload by parts and return S3's reply; `begun` has it even after an interrupt.
 
-    In a thread, because an interrupt only reaches the main one: in the middle of the request
-    it would leave an upload behind that S3 has made and whose id nobody here knows.
+    The request runs in a thread, because an interrupt reaches only the main thread: in the middle
+    of the request, it would leave behind an upload in S3 whose id is unknown here.
     """
 
     def request() -> None:
@@ -382,7 +384,7 @@ def _begin(
     try:
         threading.Thread(target=request, name="s3crypt-begin", daemon=True).start()
     except RuntimeError:
-        # No thread is to be had.
+        # No thread could be started.
         request()
     created = begun.result()
     to.check(created)
@@ -397,7 +399,7 @@ def _complete(to: Upload, created: Mapping[str, Any], done: list[Part]) -> Mappi
         **to.part_arguments,
         **to.conditions,
     }
-    # Parts may have taken hours: what was checked before them may have changed.
+    # Sending the parts may have taken hours, and the object may have changed since the first check.
     to.check_again()
     mark = to.mark
     if mark is None and not to.conditions:
@@ -408,8 +410,8 @@ def _complete(to: Upload, created: Mapping[str, Any], done: list[Part]) -> Mappi
         arguments,
         str(to.location),
         look=to.look(mark),
-        # Another upload of the same bytes has the same ETag. Only where this one is gone, is the
-        # object with that ETag its.
+        # Another upload of the same bytes has the same ETag. The object with that ETag is this
+        # upload's only if this upload no longer exists.
         repeats_first=mark is not None and mark.etag is not None,
     )
 
@@ -440,14 +442,14 @@ def _abort(
 
 @dataclass(frozen=True, slots=True)
 class CopySource:
-    """One version of an object, pinned, that S3 itself is to copy.
+    """The source of a copy inside S3: one pinned version of an object.
 
     Attributes:
         location: The object.
-        etag: Its ETag; the copy fails where the object has another by then.
-        version_id: Its version, in a versioned bucket.
+        etag: The object's ETag; the copy fails if the object has another ETag by then.
+        version_id: The object's version, in a versioned bucket.
         size: Stored bytes.
-        arguments: The customer key of SSE-C, as a copy's source takes it.
+        arguments: The customer key of SSE-C, as arguments of a copy's source.
     """
 
     location: Location
@@ -474,28 +476,28 @@ def copy_inside_s3(
     copy_limit: int = MAX_COPY_LENGTH,
     annotations: Literal["COPY", "EXCLUDE"] | None = None,
 ) -> Mapping[str, Any]:
-    """Have S3 copy an object, onto itself or elsewhere; no body byte comes here.
+    """Copy an object inside S3, onto itself or elsewhere; its bytes are not transferred here.
 
     Args:
-        to: Where it goes, all that the object is to have (tags too), and the conditions.
+        to: The destination, all attributes of the new object (tags too), and the conditions.
         source: The version that is copied.
-        workers: Part copies at once, at most, where the object needs them.
-        last_check: Called right before the object appears; raises if it must not.
-        copy_limit: Stored bytes up to which one request serves; larger objects go by parts.
-        annotations: What one request is to do with them; None for services without. A copy by
-            parts has none.
+        workers: Maximum of parallel part copies, for an object that is copied by parts.
+        last_check: Called right before the object appears; raises if it must not appear.
+        copy_limit: Stored bytes up to which one request copies; larger objects are copied by parts.
+        annotations: The annotation directive of CopyObject; None for services without annotations.
+            An object copied by parts has no annotations.
 
     Raises:
-        ConflictError: The object was replaced meanwhile; the other writer's is kept.
-        PolicyError: S3 did not encrypt as asked; a copy elsewhere was removed again.
-        StorageError: S3 refused or failed; the object is as it was.
+        ConflictError: The object was replaced meanwhile; the other writer's object is kept.
+        PolicyError: S3 did not encrypt as requested; a copy elsewhere was removed again.
+        StorageError: S3 refused or failed; the object is unchanged.
     """
     if source.size > copy_limit:
         return _copy_parts(
             to, source, workers=workers, last_check=last_check, copy_limit=copy_limit
         )
     last_check()
-    # CopyObject keeps the tags by itself; the tag argument is for objects made anew.
+    # CopyObject keeps the tags by default; the tag argument is for newly made objects.
     arguments = {name: value for name, value in to.arguments.items() if name != "Tagging"}
     request = {
         **to.location.arguments,
@@ -511,7 +513,7 @@ def copy_inside_s3(
     refusal = _refusal(to, reply)
     looks = 0
     while refusal is not None and "CopyObjectResult" not in reply and looks < _LOOKS:
-        # A HEAD found the copy whose reply was lost, and HEAD's reply may break off, too.
+        # A HEAD found the copy whose reply was lost; the HEAD's reply may also break off.
         reply, looks = head(to.client, to.location, to.part_arguments), looks + 1
         refusal = _refusal(to, reply)
     if refusal is not None:
@@ -524,7 +526,7 @@ def copy_inside_s3(
 
 @contextmanager
 def _explaining_timeouts() -> Iterator[None]:
-    """Say how a service gets more time for a copy, which it may make before it replies at all."""
+    """Add a hint to timeouts: how to allow a service more time, as it may reply after the copy."""
     try:
         yield
     except S3CryptError as error:
@@ -564,7 +566,7 @@ def _copy_parts(
             reply = call(to.client, "upload_part_copy", request, f"{to.location} part {number}")
         return Part(number, reply["CopyPartResult"]["ETag"], end - start, end - start)
 
-    # S3 copies the bytes, so there is nothing that a checksum of ours could tell it.
+    # The bytes stay inside S3, so a checksum of ours would verify nothing.
     def crew_of(work: Callable[[Buffers], bool]) -> Crew:
         return Crew(workers, work, is_far=lambda: is_far(to.client))
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An object read whole, compared with the CRC-64/NVME that S3 has of it.
+"""Verification of an object that is read whole, against S3's CRC-64/NVME checksum of it.
 
-For what S3 decrypts: a message proves itself by its tags. Says what the network changed; against
-an attacker stands TLS.
+This is for objects that S3 decrypts; a client-side message is verified by its tags. The checksum
+detects bytes that the network changed; TLS protects against an attacker.
 """
 
 import io
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 class Whole:
     """The checksum of an object's stored bytes, all of which are added, in any order.
 
-    Where the first reply does not carry S3's checksum of the whole, a HEAD asks for it, while the
-    other bytes come. An object without one is not compared, nor is any where the client's
-    configuration is `response_checksum_validation = when_required`.
+    If the first reply does not carry S3's checksum of the whole object, a HEAD fetches it while
+    the other bytes are received. Objects without a checksum are not compared. With the client's
+    configuration `response_checksum_validation = when_required`, no object is compared.
 
     Args:
-        stream: The object, of which the first reply has come.
-        is_compared: False for a message: then this does nothing.
+        stream: The object, whose first reply has been received.
+        is_compared: False for a message: then all methods do nothing.
     """
 
     def __init__(self, stream: "ObjectStream", *, is_compared: bool = True) -> None:
         self._stream = stream
         self._is_compared = bool(is_compared and stream.size and stream.validates_checksums)
         self._lock = threading.Lock()
-        # The checksum of the first bytes, up to `end`, and those of runs behind a gap.
+        # The checksum of the first bytes, up to `end`, and the checksums of runs behind a gap.
         self._end, self._crc = 0, 0
         self._waiting: dict[int, tuple[int, int]] = {}
         self._expected: Future[int | None] = Future()
@@ -53,7 +53,7 @@ class Whole:
     def _ask(self) -> None:
         try:
             found = self._stream.ask_checksum()
-        except BaseException as error:  # noqa: BLE001 - raised by who compares, and waits for it
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting verify()
             self._expected.set_exception(error)
         else:
             self._expected.set_result(found)
@@ -71,10 +71,10 @@ class Whole:
                 self._end = end
 
     def verify(self) -> None:
-        """Compare, once all bytes were added.
+        """Compare the checksums, after all bytes were added.
 
         Raises:
-            IntegrityError: They are not those that S3 has a checksum of.
+            IntegrityError: The bytes do not match S3's checksum.
         """
         if not self._is_compared:
             return
@@ -87,9 +87,9 @@ class Whole:
 
 
 class WholeStream(io.RawIOBase):
-    """An object's stored bytes, in order; the read that would return the last compares them all.
+    """An object's stored bytes, in order; the read of the last bytes verifies all bytes first.
 
-    So whoever stores them elsewhere fails before all of them are stored.
+    A caller that stores the bytes elsewhere thus gets the error before it has stored all of them.
     """
 
     def __init__(self, stream: "ObjectStream") -> None:
@@ -106,7 +106,7 @@ class WholeStream(io.RawIOBase):
         """Read the next bytes; 0 at the end.
 
         Raises:
-            IntegrityError: They are the last, and some byte was changed on its way.
+            IntegrityError: The last bytes were read, and the network changed some byte.
         """
         view = memoryview(buffer).cast("B")
         count = self._stream.readinto(view)
