@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connections that refuse a reply whose headers end before the empty line after them.
 
-The standard library takes a connection that ends within the headers for the end of the headers. The
-last header may then be half: `Content-Length: 70000` cut by one byte is 7,000. Only the clients
-that the library makes have these connections. A client of the caller's is never changed; for it,
-the fields that a whole reply has must do.
+The standard library treats a connection that ends within the headers as the end of the headers. The
+last header may then be cut: `Content-Length: 70000` cut by one byte is 7,000. Only the clients that
+the library makes have these connections. The caller's own client is never changed; its replies are
+only checked for the fields that a whole reply has (`replies`).
 
-This module knows no operation and no retry: such a reply is an `http.client.HTTPException`, which
-botocore reports as a closed connection.
+This module depends on no operation and makes no retries: a cut reply is an
+`http.client.HTTPException`, which botocore reports as a closed connection.
 """
 
 from http.client import HTTPException, HTTPResponse
@@ -66,14 +66,14 @@ class _WholeHeaders(HTTPResponse):
         try:
             super().begin()
         finally:
-            # It is None if the reply has no status line, which closes it.
+            # `self.fp` is None if the reply has no status line: http.client then closes the reply.
             if self.fp is lines:
                 self.fp = file
         if lines.line not in _LAST_LINES:
             raise HTTPException("the connection broke within the reply's headers")
 
 
-# The stubs know one class of replies only; urllib3 takes any that the standard library does.
+# The stubs declare one class of replies only; urllib3 accepts every class that http.client accepts.
 class _Connection(AWSHTTPConnection):
     response_class = _WholeHeaders  # type: ignore[assignment]
 
@@ -91,9 +91,9 @@ class _TLSPool(AWSHTTPSConnectionPool):
 
 
 def demand_whole_headers(client: BaseClient) -> None:
-    """Have the connections of this one client refuse replies whose headers are cut."""
-    # No public way leads to one client's connections. Where botocore has other names for them, the
-    # fields that a whole reply has must do.
+    """Make the connections of this one client refuse replies whose headers are cut."""
+    # botocore has no public API for one client's connections. If a version of botocore has other
+    # names for them, only the fields of a whole reply are checked (`replies`).
     session: Any = getattr(getattr(client, "_endpoint", None), "http_session", None)
     pools = getattr(session, "_pool_classes_by_scheme", None)
     if isinstance(session, URLLib3Session) and isinstance(pools, dict):
@@ -101,8 +101,8 @@ def demand_whole_headers(client: BaseClient) -> None:
 
 
 def trusted_certificates(client: BaseClient) -> str | None:
-    """Return the file of the authorities that a client trusts; None where it verifies nothing."""
-    # As above: only the client's own session of connections has it.
+    """Return the file of the CAs that a client trusts; None if it verifies no certificates."""
+    # As above, botocore has no public API for this: only the client's HTTP session has the file.
     session: Any = getattr(getattr(client, "_endpoint", None), "http_session", None)
     found = get_cert_path(getattr(session, "_verify", True))
     return str(found) if found else None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a reply is whole: the fields that each operation's reply must have.
 
-botocore takes the headers of a connection that breaks within them for all the headers there are,
-and an empty body for a reply without content. A success is therefore believed only where the reply
-carries a field that proves it. This module makes no request, and knows no retry.
+If a connection breaks within the headers, botocore accepts the headers received so far, and treats
+an empty body as a reply without content. A success therefore counts only if the reply carries a
+field that proves it. This module makes no requests and no retries.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from typing import Any
 
 from .operations import Operation
 
-# The documents of some settings are empty while nothing was ever set. The reply still has a body,
-# and so one of the two headers that say where it ends.
+# The documents of some settings are empty until the setting is written for the first time. The
+# reply still has a body, and therefore one of the two headers that state where the body ends.
 _WITH_A_BODY = (
     "ResponseMetadata.HTTPHeaders.content-length",
     "ResponseMetadata.HTTPHeaders.transfer-encoding",
 )
-# Operation -> the fields of which a whole reply has at least one. A dot leads into a structure.
+# Operation -> the fields of which a whole reply has at least one. A dot separates nested names.
 # A whole 200 of CompleteMultipartUpload may lack the ETag: Ceph sends an empty one.
 _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "copy_object": ("CopyObjectResult.ETag",),
@@ -73,7 +73,7 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "list_role_policies": ("PolicyNames",),
 }
 _KEY_FIELDS = ("KeyMetadata.Arn", "KeyMetadata.KeyId", "KeyMetadata.CreationDate")
-# Operation -> the fields that a whole reply has all of.
+# Operation -> the fields that a whole reply must all have.
 _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
     "get_bucket_acl": ("Owner.ID", "Grants"),
     "get_object": ("ETag",),
@@ -88,7 +88,7 @@ _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
     "replicate_key": ("ReplicaKeyMetadata.Arn",),
     "get_caller_identity": ("Account", "Arn"),
 }
-# Operation -> a list in its reply -> the fields that each entry has, be they empty.
+# Operation -> a list in its reply -> the fields that each entry has, which may be empty.
 _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
     "describe_trails": {"trailList": ("TrailARN",)},
     "delete_objects": {"Deleted": ("Key",), "Errors": ("Key", "Code")},
@@ -120,7 +120,7 @@ def is_whole(operation: Operation, reply: Mapping[str, Any]) -> bool:
 
 
 def _are_whole(operation: Operation, reply: Mapping[str, Any]) -> bool:
-    """Return whether the entries of a reply's lists carry the fields that are read of them."""
+    """Return whether the entries of a reply's lists carry the fields that their readers use."""
     return all(
         isinstance(entry, Mapping) and all(entry.get(name) is not None for name in fields)
         for listed, fields in _OF_ENTRIES.get(operation, {}).items()
@@ -137,5 +137,5 @@ def _has(reply: Any, path: str) -> bool:
 
 
 def _is_whole_etag(etag: str) -> bool:
-    """Return whether an ETag that begins with a quote ends with one: headers break anywhere."""
+    """Return whether an ETag that begins with a quote ends with one; a cut ETag does not."""
     return not etag.startswith('"') or (etag.endswith('"') and len(etag) > 2)

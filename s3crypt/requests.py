@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests to AWS, under one retry policy.
 
-Every request of the library goes through `call`, or, where a body is read as it comes, counts its
-attempts with `Attempts`. This module knows which failures a later attempt may mend, and how long to
-go on. A reply that `replies` does not find whole is such a failure. This module knows no object,
-mode or message: a caller whose write must not be done twice passes a `look`.
+Every request of the library goes through `call`, or counts its attempts with `Attempts` if its body
+is read as a stream. This module decides which failures are retried, and for how long. A reply that
+`replies` finds incomplete is such a failure. This module does not depend on objects, modes or
+messages: a caller whose write must not be done twice passes a `look`.
 """
 
 import random
@@ -52,7 +52,8 @@ _log = logger_of(__name__)
 
 Reply = Mapping[str, Any]
 
-# A second attempt would do these again: another key, another of the 25 rotations of a key.
+# Operations whose repetition would have a second effect: another key, or another of a key's 25
+# rotations.
 _NOT_REPEATED: frozenset[Operation] = frozenset({"create_key", "rotate_key_on_demand"})
 _READS = (
     "get_", "head_", "list_", "describe_", "decrypt", "generate_", "encrypt", "re_encrypt",
@@ -75,16 +76,16 @@ _PASSING = frozenset(
 )
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504, 509})
 
-# Looks before a request is given up.
+# The number of looks before a request is given up.
 _LAST_LOOKS = 3
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 8.0
 _ATTEMPTS_AT_BROKEN_REPLIES = 5
-# A service that never answered is more likely named wrongly than down.
+# If a service never answered, its name is probably wrong, so there are few attempts.
 _ATTEMPTS_WITHOUT_ANSWER = 3
 
 
 class BrokenReplyError(HTTPClientError):
-    """The connection broke within a reply, or the reply is not what the service sends."""
+    """The connection broke within a reply, or the reply is incomplete or malformed."""
 
     fmt = "the connection broke within the reply{detail}"
 
@@ -93,18 +94,18 @@ class BrokenReplyError(HTTPClientError):
 
 
 class Attempts:
-    """The attempts of one request: counts them, pauses between them, and knows when to give up.
+    """The attempts of one request: counts them, pauses between them, and decides when to give up.
 
     Args:
-        client: Asked by every attempt. Where the caller made it, its own retries count, and no
-            attempt is added here.
+        client: The client that sends every attempt. A client that the caller made retries by
+            itself, so no attempt is added here.
         subject: The object or key that the request is about.
         failure: The type of a failure that has no type of its own.
-        least: Attempts to be made at least, whoever made the client: botocore repeats no read of a
-            body.
+        least: The minimum number of attempts, even with the caller's own client: botocore never
+            retries the read of a body.
         within: The attempts of a request that this one belongs to; their deadline counts.
         is_look: Whether that request repeats this one too, which then has one attempt.
-        operation: What is asked for, for the log.
+        operation: The operation's name, for the log.
     """
 
     def __init__(  # noqa: PLR0913 - by name
@@ -137,7 +138,7 @@ class Attempts:
         return self._began or self._failed_first
 
     def after(self, error: Exception, *, is_final: bool = False) -> None:
-        """Pause before the next attempt, or raise: the error, with what was tried.
+        """Pause before the next attempt, or raise the error, with the number of attempts.
 
         Raises:
             S3CryptError: The error is final, or the attempts or the time are used up.
@@ -156,7 +157,7 @@ class Attempts:
             raise self.given_up(error) from error
 
     def given_up(self, error: Exception) -> S3CryptError:
-        """Return our error for botocore's, saying how many attempts there were in what time."""
+        """Return our error for botocore's; its message has the number and duration of attempts."""
         translated = as_ours(error, self.subject, self.failure)
         if self.made > 1:
             seconds = clock() - (self._failed_first or clock())
@@ -176,8 +177,8 @@ class Attempts:
     def _most(self, error: Exception) -> int:
         most = self._attempts
         if isinstance(error, BrokenReplyError) and not self._is_look:
-            # botocore does not notice a reply that broke off, so that a client of the caller's
-            # does not repeat the request.
+            # botocore does not notice a reply that broke off, so the caller's own client does not
+            # repeat the request.
             most = most if self.policy.is_ours else max(most, _ATTEMPTS_AT_BROKEN_REPLIES)
         elif isinstance(error, ClientError) and _is_half(error):
             # Some services never send a code.
@@ -188,7 +189,7 @@ class Attempts:
 
     def _pause_seconds(self) -> float:
         longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (self.made - 1))
-        # Between half and all of it: clients that failed together do not come back together.
+        # Jitter between half and all of the pause: clients that failed together retry apart.
         return longest * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
 
@@ -207,24 +208,24 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
     within: Attempts | None = None,
     is_look: bool = False,
 ) -> Reply:
-    """Make a request until its reply is whole; return the reply.
+    """Repeat a request until its reply is whole; return the reply.
 
     Args:
         client: A boto3 client.
-        operation: The name of its method.
-        arguments: The request's.
+        operation: The name of the client's method.
+        arguments: The request's arguments.
         subject: The object or key that the request is about, for errors.
         failure: The type of an error that has no type of its own.
-        look: Called after an attempt whose effect is not known, and when a later attempt is
-            refused: returns a reply that proves that the effect is there, or None.
-        repeats_first: Do not look before a repetition, which does no harm, but only when it is
-            refused.
+        look: Called after an attempt whose effect is unknown, and when a later attempt is refused:
+            returns a reply that proves the effect, or None.
+        repeats_first: Whether the request may be repeated without harm. `look` is then called only
+            after a repetition is refused.
         within: The attempts of a request that this one belongs to; their deadline counts.
-        is_look: Whether it is a look of that request, and is made once.
+        is_look: Whether this request is a look of that request, and is made once.
 
     Raises:
         S3CryptError: The service refused, or no attempt brought a whole reply. botocore's error
-            is its cause. Where a write's effect is not known, the message says so.
+            is its cause. If a write's effect is unknown, the message says so.
     """
     attempts = Attempts(
         client, subject, failure, within=within, is_look=is_look, operation=operation
@@ -244,7 +245,8 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
             try:
                 attempts.after(error, is_final=is_unsure and operation in _NOT_REPEATED)
             except S3CryptError as final:
-                # A client's own attempts may have met what an earlier one of them did.
+                # The client's own retries may have been refused because an earlier attempt had
+                # succeeded.
                 may_be_there = is_unsure or _was_retried(error)
                 found = _looked_at_last(look, attempts) if look and may_be_there else None
                 if found is not None:
@@ -254,7 +256,7 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
 
 
 def attempt(client: BaseClient, operation: Operation, arguments: Mapping[str, Any]) -> Reply:
-    """Make a request once; return its reply, whole.
+    """Make a request once; return its reply, which is whole.
 
     Raises:
         ClientError: The service refused.
@@ -269,13 +271,20 @@ def attempt(client: BaseClient, operation: Operation, arguments: Mapping[str, An
         if _is_the_object(operation, error.response):
             raise _not_implemented(operation, error.response) from error
         raise
-    except S3CryptError:
+    except InvalidRegionError as error:
+        # The bucket's Region in the redirecting reply's headers is malformed or was cut.
+        raise BrokenReplyError(error) from error
+    except (BotoCoreError, S3CryptError):
         raise
-    except (BotoCoreError, *_UNPARSED, HTTPError, OSError) as error:
-        failure = _failure_of(error, operation, policy)
-        if failure is error:
-            raise
-        raise failure from error
+    except (*_UNPARSED, HTTPError, OSError) as error:
+        if _is_redirected_without_end(error):
+            raise _redirected_nowhere(operation) from error
+        if isinstance(error, OSError) and error.filename:
+            # An error of a connection names no file: the file is a source of credentials.
+            raise_settings(error)
+        # If the operation streams its body, the body of a refusal is read here too.
+        policy.was_answered = True
+        raise BrokenReplyError(error) from error
     policy.was_answered = True
     if _is_the_object(operation, reply):
         raise _not_implemented(operation, reply)
@@ -285,10 +294,10 @@ def attempt(client: BaseClient, operation: Operation, arguments: Mapping[str, An
 
 
 def _is_the_object(operation: Operation, reply: Reply) -> bool:
-    """Return whether a service that knows no tags sent the object itself, as rclone does.
+    """Return whether a service without object tags sent the object itself, as rclone does.
 
-    Only then does the reply have an ETag. botocore calls it a failure of the service, which would
-    be repeated for a minute.
+    Only such a reply has an ETag. botocore reports it as a failure of the service, which would be
+    retried for a minute.
     """
     headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return operation == "get_object_tagging" and "etag" in headers
@@ -313,10 +322,10 @@ def _failure_of(error: Exception, operation: Operation, policy: RetryPolicy) -> 
 
 
 def _is_redirected_without_end(error: Exception) -> bool:
-    """Return whether botocore asked for a bucket's Region until Python's stack ended.
+    """Return whether botocore requested a bucket's Region until Python's stack overflowed.
 
-    botocore answers a redirect by HeadBucket, whose reply is to name the Region. If that request is
-    redirected too and no reply names a Region, botocore sends it again from within its own answer.
+    After a redirect, botocore sends HeadBucket to get the bucket's Region. If that request is
+    redirected too and no reply names a Region, botocore's redirect handler calls itself again.
     """
     frames = traceback.walk_tb(error.__traceback__)
     asking = (frame for frame, _ in frames if frame.f_code.co_name == "get_bucket_region")
@@ -335,7 +344,7 @@ def _not_implemented(operation: Operation, reply: Reply) -> ClientError:
     return ClientError({"Error": said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
 
 
-# What botocore's parsers raise, given half a number, date or document, or what no service sends.
+# Errors that botocore's parsers raise for a cut or malformed number, date or document.
 _UNPARSED = (
     ResponseParserError,
     ValueError,
@@ -354,13 +363,13 @@ def pages(
     *,
     failure: type[S3CryptError] = StorageError,
 ) -> Iterator[Reply]:
-    """Yield every page of a listing, each of them whole.
+    """Yield every page of a listing; each page is whole.
 
-    The end is believed only of a page that says that it is the last one, or, where pages have no
-    field for that, of one that names no next one.
+    The listing ends at a page that states that it is the last page. If the operation's pages have
+    no field for that, the listing ends at a page that names no next page.
 
     Raises:
-        S3CryptError: As `call`; or a page names no next one, or the same one again.
+        S3CryptError: As `call`; or a page that is not the last names no next page, or itself.
     """
     more, tokens = _PAGING[operation]
     current: dict[str, Any] = {}
@@ -381,8 +390,8 @@ def pages(
 _CONTINUATION = {"NextContinuationToken": "ContinuationToken"}
 _MARKER = {"NextMarker": "Marker"}
 _SAME_MARKER = {"Marker": "Marker"}
-# Operation -> the field that says whether there are more pages (None: only the tokens do), and the
-# next page's tokens: their names in the reply, and in the request.
+# Operation -> the field that says whether there are more pages (None: only the tokens show it), and
+# the next page's tokens: their names in the reply, and in the request.
 _PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
     "list_multipart_uploads": (
         "IsTruncated",
@@ -413,7 +422,8 @@ def is_transient(error: Exception) -> bool:
         # S3 prefixes KMS's codes.
         code = error_code(error).removeprefix("KMS.")
         if code == "ConditionalRequestConflict":
-            # Two writes at once; completing an upload again would not do.
+            # Two writers wrote at once. The upload of a refused completion cannot be completed
+            # again, so only a PutObject is repeated.
             return str(error.operation_name) == "PutObject"
         return (
             code in THROTTLES | _PASSING
@@ -425,7 +435,7 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, BROKEN)
 
 
-# Connections that break, also while a body is read: urllib3's own errors then.
+# Errors of a broken connection; while a body is read, urllib3's own errors are raised.
 BROKEN = (
     BotoConnectionError,
     HTTPClientError,
@@ -438,10 +448,10 @@ BROKEN = (
 
 
 def _is_half(error: ClientError) -> bool:
-    """Return whether a refusal broke off before the code that says what it is.
+    """Return whether a refusal broke off before its error code.
 
-    botocore takes the status for the code then. A HEAD has no body to carry one, and that a GET
-    finds no object needs none.
+    botocore then uses the status as the code. The reply to a HEAD has no body for a code, and a GET
+    with status 404 needs no code.
     """
     status, operation = http_status(error), str(error.operation_name)
     return (
@@ -470,7 +480,7 @@ def as_ours(error: Exception, subject: str, failure: type[S3CryptError]) -> S3Cr
 
 
 def cause_of(error: BaseException) -> str:
-    """Return what a log says of a failure: codes and types. Its text may quote what was sent."""
+    """Return a failure's codes and types, for a log. Its text may quote the request's contents."""
     if isinstance(error, S3CryptError) and error.__cause__ is not None:
         return cause_of(error.__cause__)
     if not isinstance(error, ClientError):
@@ -481,14 +491,14 @@ def cause_of(error: BaseException) -> str:
 
 
 def _warn_of_an_upload(operation: str, subject: str, error: Exception) -> None:
-    """Log that an upload may be left behind whose id nobody knows; a repetition begins another."""
+    """Warn that an upload with an unknown id may be left behind; a repetition begins another."""
     if operation == "create_multipart_upload" and _may_be_done(error):
         told = subject, cause_of(error)
         _log.warning("%s: an upload may have been begun and be left behind (%s)", *told)
 
 
 def _final(final: S3CryptError, operation: Operation, *, may_be_there: bool) -> S3CryptError:
-    """Return the error of a request that is given up; it says where a write may have been done."""
+    """Return the error of an abandoned request; its text says if a write may have been done."""
     if not may_be_there or isinstance(final, ConfigError):
         return final
     if isinstance(final, ConflictError):
@@ -503,23 +513,24 @@ _UNSURE = "It is not known whether it was done."
 
 
 def is_unsure(error: BaseException) -> bool:
-    """Return whether an error of `call` says that a write may have been done all the same.
+    """Return whether an error of `call` says that a write may have been done nevertheless.
 
-    A refusal says so where the reply to an earlier attempt was lost.
+    A refusal says so if the reply to an earlier attempt was lost.
     """
     return isinstance(error, S3CryptError) and _UNSURE in str(error)
 
 
-# The reply to the first attempt was lost; the second one then meets what the first one did.
+# The reply to the first attempt was lost, and the second attempt conflicts with the first one's
+# effect.
 _RETRIED_HINT = "The request was sent twice, so the object there may be this very one: look at it."
 
 
 def _looked(look: Look, attempts: Attempts) -> Reply | None:
-    """Return what a look found; None where it found nothing, or is refused.
+    """Return the reply that a look found; None if it found no reply, or is refused.
 
     Raises:
-        ConflictError: Another object is there, over which the service would write all the same.
-        ClientError, BotoCoreError: The look failed in passing; nothing is known yet.
+        ConflictError: Another object exists, and the service would overwrite it nevertheless.
+        ClientError, BotoCoreError: The look had a transient failure; the effect is still unknown.
     """
     try:
         return look(attempts)
@@ -538,7 +549,7 @@ def _looked(look: Look, attempts: Attempts) -> Reply | None:
 
 
 def _looked_at_last(look: Look, attempts: Attempts) -> Reply | None:
-    """Look before a request is given up; again where the look fails, or its reply may be half."""
+    """Look before a request is given up; look again after a failed look or one without result."""
     for number in range(_LAST_LOOKS):
         if number and not pause(_FIRST_PAUSE_SECONDS * 2**number):
             break
@@ -552,7 +563,7 @@ def _looked_at_last(look: Look, attempts: Attempts) -> Reply | None:
 
 
 def _may_be_done(error: Exception) -> bool:
-    """Return whether an attempt that failed may have had its effect."""
+    """Return whether a failed attempt may have had its effect."""
     if isinstance(error, ClientError):
         status = http_status(error)
         was_refused = error_code(error) in THROTTLES or status == HTTPStatus.NOT_IMPLEMENTED

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the account's trails record of objects, as CloudTrail has them configured. Read only.
+"""The configuration of the account's trails: which data events of objects they record. Read only.
 
-The files that trails deliver are not read here.
+This module does not read the log files that trails deliver.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,16 +23,16 @@ class SeenTrail:
     """A trail as CloudTrail described it.
 
     Attributes:
-        arn: Its ARN.
-        name: Its name.
-        region: Its home Region.
-        is_multi_region: Whether it records every Region.
-        is_encrypted: Whether its files are under a KMS key.
-        is_logging: Whether it records now; False where that is among `unseen`.
-        reads, writes: Whether it records the read and the write data events of every bucket; False
-            where that is among `unseen`.
-        selectors: All that it records, as CloudTrail's arguments.
-        unseen: What CloudTrail refused to show.
+        arn: The trail's ARN.
+        name: The trail's name.
+        region: The trail's home Region.
+        is_multi_region: Whether the trail records every Region.
+        is_encrypted: Whether the trail's files are encrypted under a KMS key.
+        is_logging: Whether the trail records now; False if `unseen` has the trail's status.
+        reads, writes: Whether the trail records the read and the write data events of every bucket;
+            False if `unseen` has the event selectors.
+        selectors: The trail's event selectors, as CloudTrail's arguments.
+        unseen: The status or the selectors, if CloudTrail refused to show them.
     """
 
     arn: str
@@ -48,19 +48,19 @@ class SeenTrail:
 
     @property
     def records_all(self) -> bool:
-        """Whether it records all data events of all buckets, in every Region."""
+        """Whether the trail records all data events of all buckets, in every Region."""
         return self.is_multi_region and self.is_logging and self.reads and self.writes
 
 
 def read_trails(
     client_of: "Callable[[str], CloudTrailClient]", region: str, partition: str
 ) -> Iterator[SeenTrail]:
-    """Yield the trails that record a Region, with what they record of objects.
+    """Yield the trails that record a Region, with the data events of objects that they record.
 
     Args:
-        client_of: Returns the client of a Region; a trail is asked for in its home Region.
+        client_of: Returns the client of a Region; each trail is read in its home Region.
         region: The Region.
-        partition: Its partition, such as `aws`.
+        partition: The Region's partition, such as `aws`.
 
     Raises:
         StorageError: CloudTrail refused to list the trails, or failed.
@@ -105,7 +105,7 @@ def _read(
 
 
 def _shown(action: str, read: Callable[[], Any]) -> Any:
-    """Return CloudTrail's reply, or `Unseen` where it refuses it."""
+    """Return CloudTrail's reply, or `Unseen` if CloudTrail refuses the request."""
     try:
         return read()
     except StorageError as error:
@@ -115,10 +115,10 @@ def _shown(action: str, read: Callable[[], Any]) -> Any:
 
 
 def _recorded(selectors: Any, partition: str) -> Iterator[str]:
-    """Yield what a trail records of all objects of all buckets: `All`, `ReadOnly`, `WriteOnly`.
+    """Yield the kinds of recorded events that cover all objects: `All`, `ReadOnly`, `WriteOnly`.
 
-    An advanced selector counts where nothing narrows it but the kind of resource and whether events
-    read or write.
+    An advanced selector counts only if its conditions are the resource type and, optionally,
+    whether events read or write.
     """
     everything = {f"arn:{partition}:s3", f"arn:{partition}:s3:::"}
     for each in selectors.get("EventSelectors") or ():
@@ -127,7 +127,7 @@ def _recorded(selectors: Any, partition: str) -> Iterator[str]:
             if resource.get("Type") == "AWS::S3::Object" and everything & values:
                 yield str(each.get("ReadWriteType", "All"))
     for each in selectors.get("AdvancedEventSelectors") or ():
-        # An operator other than Equals narrows the selector by what is not judged here.
+        # An operator other than Equals narrows the selector in a way that is not evaluated here.
         fields = {
             one["Field"]: one["Equals"] if one.keys() == {"Field", "Equals"} else None
             for one in each.get("FieldSelectors") or ()

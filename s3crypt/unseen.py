@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A value that stands for a setting that could not be read: never the same as one that is absent.
 
-Knows no service.
+The value is the same for all services.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Unseen:
 
     Attributes:
         action: The IAM action that reads it.
-        reason: What the service said.
-        is_refused: Whether the service refused to show it, so that the action is what is missing.
-            Otherwise the service failed, or does not have the operation.
+        reason: The service's error message.
+        is_refused: Whether the service refused to show the setting, so that the caller lacks the
+            action. Otherwise the service failed, or does not have the operation.
     """
 
     action: str
