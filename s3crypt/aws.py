@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AWS clients per process, and the one place where botocore's errors become ours.
 
-Knows nothing of objects, modes or messages.
+This module does not depend on objects, modes or messages.
 """
 
 import copy
@@ -39,7 +39,7 @@ from .local.rate import Turns
 C = TypeVar("C", bound=BaseClient)
 Service: TypeAlias = Literal["accessanalyzer", "cloudtrail", "iam", "kms", "s3", "s3control", "sts"]
 
-# One a process: a fork may happen while another thread holds its parent's.
+# One lock per process: a fork may happen while another thread holds the parent process's lock.
 _MAKING: dict[int, threading.Lock] = {}
 
 RETRY_SECONDS = 60.0
@@ -47,17 +47,17 @@ RETRY_SECONDS = 60.0
 
 @dataclass(slots=True)
 class RetryPolicy:
-    """How long the requests of one client are repeated.
+    """The limits of the retries of one client's requests, and the measurements of its service.
 
     Attributes:
-        attempts: Attempts of one request, at most; `AWS_MAX_ATTEMPTS` or the like sets it.
+        attempts: Maximum attempts of one request, set by `AWS_MAX_ATTEMPTS` or similar settings.
         deadline: Seconds from a request's first failure, after which no attempt begins.
-        is_ours: Whether the client was made here; one of the caller's retries by itself.
+        is_ours: Whether the client was made here; the caller's own client retries by itself.
         was_answered: Whether the service has answered this client in this process. Before that, a
             request that gets no answer at all gives up after three attempts.
         distance: How far away the service is.
-        turns: Paces the requests once the service throttles; None where botocore paces them, and
-            for a client of the caller's.
+        turns: Paces the requests once the service throttles; None if botocore paces them, and for
+            the caller's own client.
     """
 
     attempts: int
@@ -68,7 +68,7 @@ class RetryPolicy:
     turns: Turns | None = None
 
     def asking(self) -> AbstractContextManager[None]:
-        """Make the request of the block in its turn, and measure it without that wait."""
+        """Run the block's request in its turn; its measured time excludes the wait for the turn."""
         turn = self.turns.taken() if self.turns else nullcontext()
         return turn if self.distance.is_known else self._measuring(turn)
 
@@ -78,13 +78,13 @@ class RetryPolicy:
             yield
 
 
-# What the clients made here are to do. A client of the caller's retries by itself, so that no
-# attempt is added to its own.
+# The policies of the clients made here. The caller's own client retries by itself, so its policy
+# has a single attempt.
 _POLICIES: "WeakKeyDictionary[BaseClient, RetryPolicy]" = WeakKeyDictionary()
 
 
 def policy_of(client: BaseClient) -> RetryPolicy:
-    """Return how the requests of a client are repeated: once for one that was not made here."""
+    """Return a client's retry policy; a client that was not made here has a single attempt."""
     made = client.made if isinstance(client, _Arranged) else client
     policy = _POLICIES.get(made)
     return policy or _POLICIES.setdefault(made, RetryPolicy(1, RETRY_SECONDS))
@@ -156,9 +156,9 @@ class Clients(Generic[C]):
     def get(self, region: str | None = None) -> C:
         """Return the client for `region` (None: the session's own).
 
-        Where its requests leave this machine over plain HTTP, and that was not allowed, a client
-        is refused, but an S3 client refuses only requests that carry a customer key. An S3
-        client adds the expected owner and the payer to every request that takes them.
+        If the client's requests would leave this machine over plain HTTP, and that was not allowed,
+        the client is refused; an S3 client instead refuses only requests that carry a customer key.
+        An S3 client adds the expected owner and the payer to every request that accepts them.
 
         Raises:
             ConfigError: The client cannot be made, or is refused.
@@ -170,7 +170,8 @@ class Clients(Generic[C]):
             )
         wanted = (os.getpid(), region if self._given is None else None)
         if wanted not in self._clients:
-            # boto3's sessions make one client at a time, and several of us may share one.
+            # A boto3 session can make only one client at a time, and several `Clients` may share
+            # a session.
             with _MAKING.setdefault(os.getpid(), threading.Lock()):
                 if wanted not in self._clients:
                     self._clients[wanted] = self._guarded(self._given or self._make(region))
@@ -182,7 +183,7 @@ class Clients(Generic[C]):
             raise _over_plain_http(_CARRIED.get(self._service, "Policies and identities"), host)
         added = self._added
         if isinstance(client, _Arranged):
-            # Another store's client: what it demands counts as well.
+            # The client comes from another store, whose owner and payer apply too.
             if any(client.added.get(name, value) != value for name, value in added.items()):
                 raise ConfigError(
                     "The client that was given expects another bucket owner or payer."
@@ -190,8 +191,8 @@ class Clients(Generic[C]):
             client, added = client.made, {**client.added, **added}
         if not host and not added:
             return client
-        # Every attribute of the client is one of the arranged client too, which `__getattr__`
-        # hides from mypy. The type is therefore asserted, here alone.
+        # The arranged client has every attribute of the client, but mypy cannot see this through
+        # `__getattr__`. The type is therefore asserted, only here.
         return cast("C", _Arranged(client, host, added))
 
     def _make(self, region: str | None) -> C:
@@ -200,9 +201,9 @@ class Clients(Generic[C]):
             return self._client_of(session, region)
 
     def regions(self, partition: str) -> frozenset[str]:
-        """Return the service's Regions in a partition, as botocore's data has them.
+        """Return the service's Regions in a partition, according to botocore's data.
 
-        For the others botocore makes up a host's name, which is then asked for in the DNS.
+        For any other Region, botocore constructs a host name, which is then looked up in the DNS.
         """
         if partition not in self._regions:
             with _MAKING.setdefault(os.getpid(), threading.Lock()), _of_settings():
@@ -212,13 +213,13 @@ class Clients(Generic[C]):
         return self._regions[partition]
 
     def partition(self, region: str) -> str:
-        """Return the partition whose hosts botocore asks for a Region, known to it or not."""
+        """Return the partition whose hosts botocore uses for a Region, known to it or not."""
         with _of_settings():
             session: Any = self._session or boto3.Session()
             try:
                 return str(session.get_partition_for_region(region))
             except UnknownRegionError:
-                # Names of Regions that have no known form go to amazonaws.com.
+                # botocore sends requests to amazonaws.com if a Region's name has no known form.
                 return "aws"
 
     @property
@@ -227,7 +228,7 @@ class Clients(Generic[C]):
         return self._session is None and self._given is None
 
     def with_session(self, session: boto3.Session) -> "Clients[C]":
-        """Return clients of `session`, made as these; theirs is the default session."""
+        """Return clients of `session` with these settings; these use the default session."""
         if not self.are_of_the_default_session:
             raise AssertionError("unreachable: a session or client that was given is kept")
         other = copy.copy(self)
@@ -236,12 +237,12 @@ class Clients(Generic[C]):
 
     @property
     def are_ours(self) -> bool:
-        """Tell whether they are made here, not given."""
+        """Return whether the clients are made here, not given by the caller."""
         return self._given is None
 
     @property
     def want_checksums(self) -> bool:
-        """Tell whether nobody has set that S3 requests go without; known once there is one."""
+        """Return whether S3 requests carry checksums; the setting is known once a client exists."""
         return self._want_checksums
 
     def _client_of(self, session: Any, region: str | None) -> C:
@@ -253,8 +254,8 @@ class Clients(Generic[C]):
 
         client = client_of(Config())
         config = self._pool(config_of(client)).merge(_timeouts(config_of(client)))
-        # botocore makes one attempt, and `requests` repeats it; botocore's retry mode stays, since
-        # "adaptive" paces requests in botocore's own way.
+        # botocore makes one attempt, and `requests` retries. botocore's retry mode is kept, because
+        # "adaptive" also makes botocore pace the requests.
         set_here = config_of(client)
         retries: Any = dict(set_here.retries or {})
         mode = retries.get("mode", "standard")
@@ -283,13 +284,14 @@ class Clients(Generic[C]):
         return Config(max_pool_connections=kept)
 
     def _s3_config(self, client: BaseClient) -> Config:
-        # What is set of checksums is for whoever sends to obey: botocore knows one kind only.
+        # `transfer.checksums` obeys the checksum setting: botocore itself computes one kind only.
         set_here = config_of(client)
         self._want_checksums = set_here.request_checksum_calculation != "when_required"
         s3: Any = dict(set_here.s3 or {})
         if client.meta.endpoint_url.startswith("https:") and self._want_checksums:
-            # Under TLS, a hash of the body for the signature would cost more than its encryption:
-            # SHA-256 takes a core at one or two GB/s. Without TLS nothing else protects it.
+            # Under TLS, hashing the body for the signature would cost more than encrypting it:
+            # SHA-256 needs a core for one or two GB/s. Without TLS only this hash protects the
+            # body.
             s3.setdefault("payload_signing_enabled", False)
         return Config(s3=s3, request_checksum_calculation="when_required")
 
@@ -311,10 +313,10 @@ class Clients(Generic[C]):
 
 
 def _to_an_address(request: Any, **_: Any) -> None:
-    """Send a request of S3 Control to the address that is its endpoint.
+    """Send a request of S3 Control to the endpoint itself if its host is an IP address.
 
-    botocore puts the account before the endpoint's host, which gives no name where that host is an
-    address: http://123456789012.127.0.0.1.
+    botocore prefixes the endpoint's host with the account, which is not a valid host name if the
+    host is an address: http://123456789012.127.0.0.1.
     """
     parts = urlsplit(request.url)
     _, _, host = parts.netloc.partition(".")
@@ -324,7 +326,7 @@ def _to_an_address(request: Any, **_: Any) -> None:
 
 
 def make_session(profile: str | None, region: str | None) -> boto3.Session:
-    """Return a boto3 session of a profile and a Region, each as boto3 finds it where it is None.
+    """Return a boto3 session of a profile and a Region; for None, boto3's own default applies.
 
     Raises:
         ConfigError: There is no such profile, or the AWS configuration cannot be read.
@@ -335,22 +337,22 @@ def make_session(profile: str | None, region: str | None) -> boto3.Session:
 
 @contextmanager
 def _of_settings() -> Iterator[None]:
-    """Turn whatever sessions and clients fail of, when they are made, into a ConfigError."""
+    """Turn all errors of making sessions and clients into a ConfigError."""
     try:
         with map_aws_errors("AWS settings", ConfigError):
             yield
     except S3CryptError:
         raise
     except (OSError, ValueError) as error:
-        # Of a file that the settings name, or of a malformed number, URL or JSON document.
+        # The settings name an unusable file, or have a malformed number, URL or JSON document.
         raise_settings(error)
 
 
 def _check_kinds(service: str, session: object, client: object) -> None:
-    """Refuse what is no session of boto3, or no client of the service.
+    """Check that the session is a boto3 session and the client is a client of the service.
 
     Raises:
-        ConfigError: It is something else.
+        ConfigError: The session or the client has another type.
     """
     if session is not None and not callable(getattr(session, "client", None)):
         raise ConfigError(
@@ -365,28 +367,29 @@ def _check_kinds(service: str, session: object, client: object) -> None:
         )
 
 
-# botocore keeps ten connections of a client, and opens those of further threads anew each time.
-# Callers may have many threads, whatever one transfer has; a place that is empty takes no memory.
+# By default botocore keeps ten connections per client; each request of a further thread opens a new
+# connection. Callers may have more threads than one transfer. An unused place in the pool takes no
+# memory.
 _LEAST_CONNECTIONS = 64
 
 
 def _without_expect(params: dict[str, Any], **_: Any) -> None:
-    """Have a body sent at once: its sender would wait for "100 Continue", a round trip a write.
+    """Send bodies without waiting for "100 Continue", which takes one round trip per write.
 
-    botocore asks for that wherever the body is a file, as which it wraps bytes too. A body sent in
-    vain, where S3 refuses or redirects, is one part at most.
+    botocore asks for "100 Continue" if the body is a file, and it wraps bytes as a file too. If S3
+    refuses or redirects, the body sent in vain is at most one part.
     """
     params["headers"].pop("Expect", None)
 
 
 def _parse_timestamps_quickly(client: BaseClient) -> None:
-    """Have this one client parse the two forms of a time that S3 sends by the standard library.
+    """Make this one client parse S3's two time formats with the standard library.
 
-    botocore's parser knows every form that there is, and takes 150 microseconds for a time: a
-    twentieth of a small GET's CPU time, and 0.15 s for each page of a listing.
+    botocore's parser supports every time format, and takes 150 microseconds per timestamp: a
+    twentieth of a small GET's CPU time, and 0.15 s per page of a listing.
     """
-    # No public way leads to one client's parsers. Where botocore has other names for them, the
-    # client parses as slowly as before.
+    # botocore has no public API for one client's parsers. If a version of botocore has other names
+    # for them, the client keeps the slow parser.
     endpoint = getattr(client, "_endpoint", None)
     factory = copy.deepcopy(getattr(endpoint, "_response_parser_factory", None))
     if isinstance(factory, ResponseParserFactory):
@@ -406,7 +409,7 @@ def _timestamp(value: Any) -> datetime:
 
 
 def _added(expected_bucket_owner: str | None, request_payer: str | None) -> dict[str, str]:
-    """Return the arguments that every S3 request is to have, where its operation takes them.
+    """Return the arguments that are added to every S3 request whose operation accepts them.
 
     Raises:
         ConfigError: The owner is no account id, or the payer is unknown.
@@ -435,12 +438,13 @@ _CUSTOMER_KEYS = frozenset({"SSECustomerKey", "CopySourceSSECustomerKey"})
 
 
 class _Arranged(Generic[C]):
-    """An S3 client as one store uses it; the client itself is not changed.
+    """A wrapper of an S3 client with one store's rules; the client itself is not changed.
 
     Args:
         client: The client that makes the requests.
-        host: Where its requests go over plain HTTP, which refuses customer keys; or None.
-        added: Arguments of every request whose operation takes them.
+        host: The host that the requests reach over plain HTTP, so that requests with customer keys
+            are refused; or None.
+        added: Arguments that are added to every request whose operation accepts them.
     """
 
     def __init__(self, client: C, host: str | None, added: Mapping[str, str]) -> None:
@@ -451,7 +455,7 @@ class _Arranged(Generic[C]):
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            # `copy` and `pickle` ask before there is a client.
+            # `copy` and `pickle` look up attributes before `made` is set.
             raise AttributeError(name)
         attribute = getattr(self.made, name)
         if not callable(attribute):
@@ -481,7 +485,7 @@ class _Arranged(Generic[C]):
         return {name: value for name, value in self.added.items() if name in taken}
 
     def _name_owner(self, error: ClientError) -> None:
-        """Say that the owner may be the reason: S3 refuses both with the same words."""
+        """Add to the message that the owner may be the reason: S3's message does not tell."""
         said = error.response.get("Error", {})
         said["Message"] = (
             f"{said.get('Message', 'Forbidden')}; or the bucket is not of account "
@@ -550,7 +554,7 @@ def _is_loopback(host: str | None) -> bool:
 
 
 _LOOPBACK_4 = ip_network("127.0.0.0/8")
-# What the requests and replies of a service carry that nobody else is to read or to change.
+# The confidential contents of each service's requests and replies.
 _CARRIED: Mapping[str, str] = {"kms": "Data keys"}
 
 
@@ -565,7 +569,7 @@ def _over_plain_http(what: str, host: str) -> ConfigError:
 _UNLIMITED = 2**31
 
 
-# botocore waits 60 seconds for a connection, three times for a name that nobody answers to.
+# botocore's default: it waits 60 seconds for a connection, three times for an unreachable host.
 _BOTOCORE_CONNECT_TIMEOUT, _CONNECT_TIMEOUT = 60, 10
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of AWS and of botocore as s3crypt's own, with the service's code and request id."""
+"""Translation of AWS's and botocore's errors into ours, with the service's code and request id."""
 
 import os
 import re
@@ -73,12 +73,12 @@ from .errors import (
 
 @contextmanager
 def map_aws_errors(subject: str, failure: type[S3CryptError] = StorageError) -> Iterator[None]:
-    """Turn any botocore error raised inside into ours.
+    """Turn any botocore error raised in the block into ours.
 
     Args:
         subject: The object or key that the request is about.
-        failure: What a refusal or failure is that has no type of its own: KeyUnavailableError
-            where KMS is asked.
+        failure: The type of a refusal or failure that has no type of its own: KeyUnavailableError
+            for requests to KMS.
     """
     try:
         yield
@@ -111,20 +111,20 @@ def translate(
 
 
 def raise_settings(error: OSError | ValueError) -> NoReturn:
-    """Raise the ConfigError of AWS settings of which botocore has raised Python's own error.
+    """Raise a ConfigError for an error of Python's that botocore raised because of AWS settings.
 
-    That error is not its cause: it may hold the document in which a key is.
+    Python's error does not become the cause: it may hold a document that contains a key.
     """
     found = _settings_error(error)
     raise found from InvalidConfigError(error_msg=str(found))
 
 
 def _settings_error(error: Exception) -> ConfigError:
-    """Return the error of AWS settings that cannot be used: a line that names a file or a setting.
+    """Return the error of unusable AWS settings: one line that names a file or a setting.
 
     Args:
-        error: What botocore raised: an error of its own, an OSError of a file that the settings
-            name, or a bare ValueError.
+        error: The error that botocore raised: one of its own types, an OSError of a file that the
+            settings name, or a bare ValueError.
     """
     text = _explained_setting(error)
     named = _quoted_variables(text)
@@ -140,7 +140,8 @@ def _explained_setting(error: Exception) -> str:
     if isinstance(error, BotoCoreError):
         return _explained_by_botocore(error)
     if isinstance(error, JSONDecodeError):
-        # Nothing else in the settings is JSON. What it printed may be a key.
+        # Only the credential_process yields JSON. Its output may contain a key, so it is not
+        # quoted.
         return "the credential_process printed no JSON"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}, which they name, cannot be used: {error.strerror}"
@@ -152,7 +153,7 @@ def _explained_by_botocore(error: BotoCoreError) -> str:
     if isinstance(error, ProfileNotFound):
         return f"There is no AWS profile named {kwargs['profile']}."
     if isinstance(error, ConfigParseError):
-        # Not the line itself: it may hold a key.
+        # The line itself is not quoted: it may contain a key.
         line = _line_of(kwargs.get("error"))
         return f"{kwargs['path']} cannot be read{f', line {line}' if line else ''}"
     if isinstance(error, InvalidRetryModeError):
@@ -180,7 +181,7 @@ def _quoted_variables(text: str) -> list[str]:
         name
         for name, value in sorted(os.environ.items())
         if name.startswith("AWS_")
-        # Nothing that is quoted comes from credentials; a sandbox's may have the same text.
+        # Messages never quote credentials, but a sandbox's credentials may have the same text.
         and not name.endswith(("_ACCESS_KEY", "_ACCESS_KEY_ID", "_TOKEN"))
         and len(value) > 1
         and re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text)
@@ -192,8 +193,8 @@ def _in_one_line(text: str) -> str:
 
 
 REDIRECTED_NOWHERE = "RedirectWithoutRegion"
-"""Our code of a service that answers every request with a redirect, and names no Region."""
-# What is wrong with the bucket, the account or the credentials is wrong for every object.
+"""Our code for a service that answers every request with a redirect, and names no Region."""
+# Codes of errors of the bucket, the account or the credentials, which affect every object.
 _FOR_ALL = frozenset(
     {
         "AccountProblem",
@@ -220,17 +221,18 @@ _FOR_ALL = frozenset(
 
 
 def is_for_all(error: S3CryptError) -> bool:
-    """Return whether an error would meet every other object of the bucket too."""
+    """Return whether an error would affect every other object of the bucket too."""
     cause = error.__cause__
     if isinstance(cause, BotoCoreError):
-        # Before a request was made, or without an answer; a reply that breaks off is one object's.
+        # Errors before the request, and unanswered requests, affect all objects; a reply that
+        # breaks off affects one object.
         is_of_item = isinstance(cause, ParamValidationError) or is_unsendable(cause)
         never_sent = isinstance(error, ConfigError) and not is_of_item
         return never_sent or isinstance(cause, EndpointConnectionError)
     return (error.code or "").removeprefix("KMS.") in _FOR_ALL
 
 
-# Codes of requests that came too fast; S3 prefixes KMS's.
+# Codes of throttled requests; S3 prefixes KMS's codes.
 THROTTLES = frozenset(
     {
         "BandwidthLimitExceeded",
@@ -249,14 +251,14 @@ THROTTLES = frozenset(
 
 
 def is_throttle(error: BaseException) -> bool:
-    """Return whether the service that sent a refusal was asked too often."""
+    """Return whether the service refused a request in order to throttle."""
     code = error_code(error).removeprefix("KMS.")
     # The reply to a HEAD has no body for a code, and a 503 of S3 is "Slow Down".
     return code in THROTTLES or code == "503" or http_status(error) == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def is_unsendable(error: BaseException) -> bool:
-    """Return whether a request was never sent because of what a header of it contains."""
+    """Return whether a request was never sent because of invalid characters in a header."""
     if not isinstance(error, HTTPClientError):
         return False
     return isinstance(error.kwargs.get("error"), ValueError)
@@ -264,7 +266,7 @@ def is_unsendable(error: BaseException) -> bool:
 
 _Advice: TypeAlias = str | Remedy | None
 _SIGN_IN = Remedy("sign_in")
-# What goes wrong before a service answers.
+# Errors that occur on this machine, before a service answers.
 _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, _Advice], ...] = (
     ((NoCredentialsError, PartialCredentialsError), "No AWS credentials.", _SIGN_IN),
     (
@@ -281,7 +283,7 @@ _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, _Advice], ...] = (
     ((NoRegionError,), "{error}", "Set AWS_DEFAULT_REGION or AWS_PROFILE."),
     ((ParamValidationError,), "{subject}: {error}", None),
 )
-# What the configuration, the environment or the source of credentials is to blame for.
+# Errors that the configuration, the environment or the source of credentials causes.
 _OF_SETTINGS = (
     ConfigNotFound,
     ConfigParseError,
@@ -319,7 +321,7 @@ _ARCHIVED_HINT = "Restore it first, and wait for that: `aws s3api restore-object
 _QUOTA_HINT = "Delete what is not needed, or ask for a higher quota."
 _CREDENTIALS_HINT = "Check the credentials."
 _DENIED_HINT = "Ask for the permission named in the service's message."
-# code -> (type, what happened, what to do). S3 prefixes KMS's codes with "KMS.".
+# code -> (type, description, advice). S3 prefixes KMS's codes with "KMS.".
 _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     "NoSuchKey": (ObjectNotFoundError, "no such object", Remedy("list_objects")),
     "NoSuchVersion": (ObjectNotFoundError, "no such version", "Check the version id."),
@@ -343,7 +345,7 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     ),
     "InvalidObjectState": (StorageError, "it is archived", _ARCHIVED_HINT),
     "ObjectNotInActiveTierError": (StorageError, "it is archived", _ARCHIVED_HINT),
-    # Ceph's, then MinIO's.
+    # Ceph's code, then MinIO's codes.
     "QuotaExceeded": (StorageError, "the bucket's or the user's quota is used up", _QUOTA_HINT),
     "XMinioAdminBucketQuotaExceeded": (StorageError, "the bucket's quota is used up", _QUOTA_HINT),
     "XMinioStorageFull": (StorageError, "the server's disks are full", "Free space there."),
@@ -402,7 +404,7 @@ def error_code(error: BaseException) -> str:
 
 
 def http_status(error: BaseException | None) -> int:
-    """Return the HTTP status of a service's refusal, of ours for it too; 0 for anything else."""
+    """Return the HTTP status of a service's refusal or of our error for it; otherwise 0."""
     if isinstance(error, S3CryptError):
         error = error.__cause__
     if not isinstance(error, ClientError):
@@ -411,7 +413,7 @@ def http_status(error: BaseException | None) -> int:
 
 
 def reply_headers(error: BaseException | None) -> Mapping[str, str]:
-    """Return the headers of a service's refusal, of ours for it too, names in lower case."""
+    """Return the headers of a service's refusal or of our error for it, names in lower case."""
     if isinstance(error, S3CryptError):
         error = error.__cause__
     if not isinstance(error, ClientError):
@@ -421,7 +423,7 @@ def reply_headers(error: BaseException | None) -> Mapping[str, str]:
 
 
 def is_of_clock(error: BaseException | None) -> bool:
-    """Return whether a request was refused for this machine's time; ours for such a refusal too."""
+    """Return whether an error, botocore's or ours, is a refusal because of this machine's clock."""
     if isinstance(error, S3CryptError):
         error = error.__cause__
     if not isinstance(error, ClientError):
@@ -448,7 +450,7 @@ def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -
     if is_kms and kind is StorageError:
         kind = KeyUnavailableError
     if code.startswith("KMS."):
-        # Through S3, `subject` is the object; what happened, happened to its KMS key.
+        # S3 passed on KMS's error: `subject` is the object, and the error is about its KMS key.
         what = f"its KMS key: {what}"
     return kind(f"{subject}: {what}", **_advised(advice), code=code, request_id=request_id)
 
@@ -458,24 +460,24 @@ _CLOCK: tuple[type[S3CryptError], str, _Advice] = (
     "this machine's clock is wrong, and signatures of another time are refused",
     "Set the clock: `timedatectl` shows whether it is synchronised.",
 )
-# AWS takes a signature within five or fifteen minutes of its own time, each service its own.
+# AWS accepts a signature within five or fifteen minutes of its own time, depending on the service.
 _MOST_SKEW_SECONDS = 15 * 60
 
 
 def _is_refused_for_clock(error: ClientError, said: str) -> bool:
-    """Return whether a request was refused because this machine's time is not the service's."""
+    """Return whether a request was refused because this machine's clock differs too much."""
     code = error_code(error)
     if code in ("RequestTimeTooSkewed", "RequestExpired"):
         return True
     if "Signature expired" in said or "Signature not yet current" in said:
         return True
-    # The reply to a HEAD has no code, but the service's time.
+    # The reply to a HEAD has no error code, but has the service's time.
     skew = seconds_behind(reply_headers(error).get("date"))
     return code == "403" and abs(skew) > _MOST_SKEW_SECONDS
 
 
 def seconds_behind(date: str | None) -> float:
-    """Return by how much this machine's time is behind that of a reply's header; 0 without one."""
+    """Return how far this machine's clock is behind the date of a reply's header; 0 without it."""
     try:
         said = parsedate_to_datetime(date or "")
     except ValueError:
@@ -490,7 +492,7 @@ def _advised(advice: _Advice) -> dict[str, Any]:
 def _by_status(
     status: int, code: str, said: str, *, is_kms: bool
 ) -> tuple[type[S3CryptError], str, _Advice]:
-    # Other services than AWS use other codes, and HEAD has no body to carry one.
+    # Services other than AWS use other codes, and the reply to a HEAD has no body for a code.
     if status == 404 and not is_kms:
         return ObjectNotFoundError, "no such object", "Check the bucket's and the object's name."
     if status == 412:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error s3crypt raises: one family, shaped by what the caller can do about it. And a warning.
+"""Every error that s3crypt raises: one family, one type per possible reaction. And one warning.
 
-Where that is to pass another argument, or to use another part of s3crypt, the error carries a
-`Remedy`: a value that Python, the command and the file system word each in its own terms.
+If the caller can pass another argument, or use another part of s3crypt, the error carries a
+`Remedy`: a value that Python, the command and the file system each put into their own words.
 
 No message, repr or attribute of an error holds a key, a data key or plaintext.
 """
@@ -17,13 +17,13 @@ class S3CryptError(Exception):
     """Base of the family; never raised itself.
 
     Attributes:
-        hint: What to do next, a sentence or two, or None.
-        remedy: The same as a value for programs, or None. It is the last part of `hint`; setting
-            a hint takes it away.
+        hint: Advice for the caller, a sentence or two, or None.
+        remedy: The same advice as a value for programs, or None. Its words are the last part of
+            `hint`; setting a hint removes the remedy.
         code: The service's error code (`NoSuchKey`, `AccessDeniedException`), or None.
         request_id: The service's request id, for support, or None.
 
-    The service's own exception, where there was one, is `__cause__`. An error keeps its attributes
+    The service's own exception, if there was one, is `__cause__`. An error keeps its attributes
     when it is pickled or copied, but not its cause.
     """
 
@@ -45,7 +45,7 @@ class S3CryptError(Exception):
 
     @property
     def hint(self) -> str | None:
-        """What to do next: the explanation that the error was given, then the remedy in words."""
+        """Advice for the caller: the explanation given to the error, then the remedy in words."""
         parts = (self._explanation, self._words or (self.remedy and str(self.remedy)))
         return " ".join(part for part in parts if part) or None
 
@@ -55,36 +55,36 @@ class S3CryptError(Exception):
         self._words = self.remedy = None
 
     def reword(self, words: Callable[["Remedy"], str]) -> None:
-        """Have `hint` say the remedy in another face's words."""
+        """Put the remedy in `hint` into the words of another interface."""
         if self.remedy is not None:
             self._words = words(self.remedy)
 
 
 class ConfigError(S3CryptError, ValueError):
-    """The call or the set-up is wrong; raised before any byte is read, written or sent."""
+    """The call or the configuration is wrong; raised before any byte is read, written or sent."""
 
 
 class IntegrityError(S3CryptError):
-    """The data is not what was written: tampered, truncated, swapped, or a key does not fit.
+    """The data differs from the written data (tampered, truncated, swapped), or a key does not fit.
 
-    One type for all of these on purpose: telling them apart helps an attacker, not a reader. Only
-    the names of an object's keys, which anyone can read, decide between this and
+    All of these deliberately have one type: distinguishing them helps an attacker, not a reader.
+    Only the names of an object's keys, which are public, decide between this error and
     `KeyUnavailableError`.
     """
 
 
 class FormatError(S3CryptError):
-    """The bytes are not a message this version reads: not ours, or too new."""
+    """The bytes are not a message that this version can read: not ours, or too new."""
 
 
 class PolicyError(S3CryptError):
-    """Readable, but not what was demanded: another mode, another key, no key commitment."""
+    """The object is readable, but has another mode or key than demanded, or no key commitment."""
 
 
 class KeyUnavailableError(S3CryptError):
-    """No given key is one of the object's, or one cannot be used now: denied, disabled, throttled.
+    """No given key fits the object, or a key cannot be used now: denied, disabled, throttled.
 
-    Where no given key is one of the object's, the hint names the object's keys.
+    If no given key is one of the object's keys, the hint names the object's keys.
     """
 
 
@@ -93,31 +93,31 @@ class StorageError(S3CryptError):
 
 
 class ObjectNotFoundError(StorageError, FileNotFoundError):
-    """There is no such object, or no such version of it."""
+    """The object, or the version of it, does not exist."""
 
 
 class LocalFileNotFoundError(StorageError, FileNotFoundError):
-    """There is no such local file, or no such folder to write it in."""
+    """The local file, or the folder in which it would be written, does not exist."""
 
 
 class KeyFileNotFoundError(LocalFileNotFoundError, ConfigError):
-    """There is no such file of a key."""
+    """The key file does not exist."""
 
 
 class KeyFileWarning(UserWarning):
-    """Other users can read the file of a secret key. It is read all the same."""
+    """Other users can read a secret key's file. s3crypt reads it nevertheless."""
 
 
 class ConflictError(StorageError):
-    """Someone else wrote the object first; theirs was kept and nothing of ours was stored."""
+    """Another writer wrote the object first; their object was kept, and ours was not stored."""
 
 
 class RotationError(S3CryptError):
     """Some objects of a rotation were not rotated.
 
     Attributes:
-        outcomes: Every object's result; beyond 100,000 objects only of those that failed.
-        counts: How many objects had which action.
+        outcomes: Every object's result; beyond 100,000 objects, only the results of failed objects.
+        counts: The number of objects per action.
     """
 
     # pickle and copy call the class with the message alone, then restore the attributes.
@@ -163,7 +163,7 @@ Action: TypeAlias = Literal[
 ]
 Value: TypeAlias = bool | int | str | tuple[str, ...]
 
-# What Python callers are told. The command and the file system have words of their own.
+# The remedies in words for Python callers. The command and the file system have their own words.
 _WORDS: Mapping[Action, str] = MappingProxyType(
     {
         "accept_plain_http": "Where the network is trusted, name allow_plain_http.",
@@ -207,12 +207,12 @@ _WORDS: Mapping[Action, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, init=False)
 class Remedy:
-    """What to do about an error, as a value: each face words it in its own terms.
+    """A remedy for an error, as a value that each interface puts into its own words.
 
     Attributes:
-        action: The name of what to do.
-        arguments: Pairs of names and values: what to pass to the library, as in
-            `allow_uncommitted=True`, or what the action is about.
+        action: The action's name.
+        arguments: Pairs of names and values: the arguments to pass to the library, such as
+            `allow_uncommitted=True`, or the things that the action is about.
     """
 
     action: Action
@@ -223,7 +223,7 @@ class Remedy:
         object.__setattr__(self, "arguments", tuple(arguments.items()))
 
     def worded(self, words: str) -> str:
-        """Return a face's words for the action, with the arguments in the place of `{name}`."""
+        """Return an interface's words for the action, with the arguments in place of `{name}`."""
         texts: dict[str, object] = {
             name: ", ".join(value) if isinstance(value, tuple) else value
             for name, value in self.arguments
