@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Buckets, and their configuration: the only module that asks for either or changes them."""
+"""Buckets and their configuration: the only package that reads or changes either."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
 _DENIED = frozenset({"403", "AccessDenied"})
-# The service knows no Object Lock, or the bucket has no such configuration.
+# Codes of a service that does not support Object Lock, or of a bucket without this configuration.
 NO_SUCH_SETTING = frozenset(
     {"InvalidArgument", "InvalidRequest", "MethodNotAllowed", "NotImplemented"}
 )
@@ -44,7 +44,7 @@ def delete(client: "S3Client", bucket: str) -> None:
     """Delete an empty bucket.
 
     Raises:
-        ObjectNotFoundError: There is no such bucket.
+        ObjectNotFoundError: The bucket does not exist.
         StorageError: S3 refused; the bucket may not be empty.
     """
     look = partial(_deleted, client, bucket)
@@ -52,7 +52,7 @@ def delete(client: "S3Client", bucket: str) -> None:
 
 
 def may_lock_objects(client: "S3Client", bucket: str) -> bool:
-    """Return whether objects of a bucket may be locked: True too where the caller may not know.
+    """Return whether objects of a bucket may be locked; True also if the caller may not read it.
 
     Raises:
         StorageError: S3 refused for another reason.
@@ -61,7 +61,7 @@ def may_lock_objects(client: "S3Client", bucket: str) -> bool:
     try:
         reply = call(client, "get_object_lock_configuration", {"Bucket": bucket}, subject)
     except ObjectNotFoundError:
-        # AWS answers 404 where a bucket has no such setting.
+        # AWS answers 404 if a bucket has no such setting.
         return False
     except StorageError as error:
         if error.code in NO_SUCH_SETTING:

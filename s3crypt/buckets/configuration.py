@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bucket's configuration read and written, one setting at a time, each write read back.
+"""A bucket's configuration, read and written one setting at a time; each write is read back.
 
-`settings` has the values. This module decides nothing: who calls it says which setting is written.
-A setting that may not be read is `Unseen`, which is never the same as one that is absent.
+`settings` has the values. This module decides nothing: its callers choose the settings to write.
+A setting that may not be read is `Unseen`, which always differs from an absent setting.
 """
 
 import time
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Setting)
 
 NOT_SEEN = frozenset({"403", "AccessDenied", "MethodNotAllowed", "NotImplemented"})
-"""The codes of a service that does not show a setting to the caller, or does not know it."""
-# Services that know no Object Lock answer so; AWS, where a bucket has none.
+"""The codes of a service that does not show a setting to the caller, or does not support it."""
+# Codes of services that do not support Object Lock, and of AWS for a bucket without it.
 _NO_LOCK = frozenset({"InvalidArgument", "InvalidRequest"})
-# Of a HEAD that is refused, or that another Region has to answer.
+# Codes of a HEAD that is refused, or that must be sent to another Region.
 _ELSEWHERE = NOT_SEEN | {"301", "400", "AuthorizationHeaderMalformed", "PermanentRedirect"}
 _REFUSED = frozenset({"403", "AccessDenied"})
 _READERS = 8
-# Seconds between looks at a setting that was just written; S3 may still answer with the old one.
+# Seconds between reads of a setting just written; S3 may still answer with the old setting.
 _SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
@@ -54,9 +54,9 @@ class Configuration:
     """The settings of one bucket as they were read.
 
     Attributes:
-        bucket: Its name.
-        region: Its Region.
-        settings: By their class, each a value or `Unseen`. One that is left out is not set.
+        bucket: The bucket's name.
+        region: The bucket's Region.
+        settings: The settings by class, each a value or `Unseen`. An omitted setting is not set.
     """
 
     bucket: str
@@ -71,7 +71,7 @@ class Configuration:
         """Return a setting that was read.
 
         Raises:
-            StorageError: It could not be read.
+            StorageError: The setting could not be read.
         """
         found = self.seen(kind)
         if isinstance(found, Unseen):
@@ -100,20 +100,20 @@ SETTINGS: tuple[type[Setting], ...] = (
     Replication,
     Versioning,
 )
-"""Every setting that is read."""
+"""All settings that are read."""
 
 
 def region_of(client: "S3Client", bucket: str) -> str:
-    """Return the Region of a bucket that the caller may look at.
+    """Return the Region of a bucket that the caller may read.
 
     Raises:
-        StorageError: There is no such bucket (code `404`), it is in another Region than the client
-            (`301`, `AuthorizationHeaderMalformed`), or it is not the caller's to look at (`403`).
+        StorageError: The bucket does not exist (code `404`), is in another Region than the client
+            (`301`, `AuthorizationHeaderMalformed`), or may not be read by the caller (`403`).
     """
     try:
         reply = call(client, "head_bucket", {"Bucket": bucket}, f"s3://{bucket}")
     except ObjectNotFoundError as error:
-        # A HEAD has no body that says what is missing.
+        # The reply to a HEAD has no body that names the missing thing.
         raise ObjectNotFoundError(
             f"s3://{bucket}: no such bucket",
             hint="Check the name; `aws s3 ls` lists the buckets of the account.",
@@ -124,12 +124,12 @@ def region_of(client: "S3Client", bucket: str) -> str:
 
 
 def home_of(client: "S3Client", bucket: str) -> str | None:
-    """Return the Region of a bucket, even where the caller may not look at the bucket itself.
+    """Return the Region of a bucket, even if the caller may not read the bucket itself.
 
-    S3 names the Region in its refusals too. None stands for a refusal that does not.
+    S3 names the Region in its refusals too. None stands for a refusal without a Region.
 
     Raises:
-        StorageError: There is no such bucket, or S3 failed.
+        StorageError: The bucket does not exist, or S3 failed.
     """
     try:
         return region_of(client, bucket)
@@ -140,14 +140,15 @@ def home_of(client: "S3Client", bucket: str) -> str | None:
 
 
 def read(client: "S3Client", bucket: str, kind: type[S]) -> S:
-    """Return one setting of a bucket; the value that stands for "not set" where it has none.
+    """Return one setting of a bucket, or the value for "not set" if the bucket lacks the setting.
 
     Raises:
         StorageError: S3 refused.
         ConfigError: The bucket's policy is not in the grammar of policies.
     """
     if issubclass(kind, BucketPolicy):
-        # botocore returns the part of a policy that came; `policies` notices that it broke off.
+        # If a reply breaks off, botocore returns the received part of a policy; `policies` detects
+        # this.
         return kind(policies.read(client, bucket))
     subject = f"s3://{bucket} ({kind.READ.removeprefix('get_').replace('_', ' ')})"
     absent = kind.ABSENT | (_NO_LOCK if kind is ObjectLock else frozenset())
@@ -161,7 +162,7 @@ def read(client: "S3Client", bucket: str, kind: type[S]) -> S:
 
 
 def write(client: "S3Client", bucket: str, setting: S) -> None:
-    """Write one setting of a bucket, and return once S3 answers with it.
+    """Write one setting of a bucket, and return once S3 answers with the new setting.
 
     Raises:
         StorageError: S3 refused, or still answers with another value after three seconds.
@@ -187,8 +188,8 @@ def read_all(client: "S3Client", bucket: str) -> Configuration:
     """Return the whole configuration of a bucket, eight requests at a time.
 
     Raises:
-        StorageError: The bucket itself may not be looked at, or S3 failed otherwise than by
-            refusing to show a setting.
+        StorageError: The bucket itself may not be read, or S3 failed otherwise than by refusing to
+            show a setting.
     """
     return read_in(client, bucket, region_of(client, bucket))
 

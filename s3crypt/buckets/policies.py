@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policy of a bucket: read, written and deleted.
 
-Which statements a policy is to have is decided in `s3crypt.policy`, and whether it may be written
-in `s3crypt.policy_changes`. `ConfirmRemoveSelfBucketAccess` is never sent, so that S3 keeps its own
-check that a new policy leaves its author the bucket.
+`s3crypt.policy` decides the statements of a policy, and `s3crypt.policy_changes` decides whether it
+may be written. `ConfirmRemoveSelfBucketAccess` is never sent, so S3 always checks that a new policy
+does not lock its author out of the bucket.
 """
 
 import json
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
 _NO_POLICY = "NoSuchBucketPolicy"
-# S3's code -> what happened, and what to do.
+# S3's code -> description and advice.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketPolicy.html
 _EXPLANATIONS: Mapping[str, tuple[str, str]] = {
     "MethodNotAllowed": (
@@ -46,8 +46,8 @@ def read_text(client: "S3Client", bucket: str) -> str | None:
             return None
         raise _explained(error, bucket) from error.__cause__
     text = str(reply["Policy"])
-    # The policy is the bare body of the reply, and botocore returns the part of it that came. No
-    # part of a JSON object is JSON.
+    # The policy is the bare body of the reply, and botocore returns the received part if the reply
+    # breaks off. A cut JSON object is never valid JSON.
     if not _is_json(text):
         raise StorageError(f"{subject}: S3's reply broke off.", hint="Run it again.")
     return text
@@ -68,7 +68,7 @@ def write(client: "S3Client", bucket: str, document: Document) -> None:
     """Replace the policy of a bucket. The caller reads it back.
 
     Raises:
-        StorageError: S3 refused. Where the effect of the request is not known, the message says so.
+        StorageError: S3 refused. If the effect of the request is unknown, the message says so.
     """
     request = {"Bucket": bucket, "Policy": document.render(indent=None)}
     try:
@@ -78,10 +78,10 @@ def write(client: "S3Client", bucket: str, document: Document) -> None:
 
 
 def delete(client: "S3Client", bucket: str) -> None:
-    """Delete the policy of a bucket, which then has none; there need not have been one.
+    """Delete the policy of a bucket. A bucket without a policy is not an error.
 
     Raises:
-        StorageError: S3 refused. Where the effect of the request is not known, the message says so.
+        StorageError: S3 refused. If the effect of the request is unknown, the message says so.
     """
     try:
         call(client, "delete_bucket_policy", {"Bucket": bucket}, _subject(bucket))
@@ -106,7 +106,7 @@ def _explained(error: StorageError, bucket: str) -> StorageError:
     if code not in _EXPLANATIONS or is_unsure(error):
         return error
     what, hint = _EXPLANATIONS[code]
-    # S3's own words say what is wrong with a policy.
+    # S3's own message explains the policy's fault.
     said = f" ({error.__cause__})" if code == "MalformedPolicy" else ""
     return type(error)(
         f"{_subject(bucket)}: {what}{said}",

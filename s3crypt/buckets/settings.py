@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of a bucket as values: read from S3's replies, and turned into requests.
 
-Nothing here makes a request; `configuration` does. A setting holds all that the write of it would
-replace, so that a value that was read, changed in one field and written loses nothing else.
+This module makes no requests; `configuration` makes them. A setting holds every field that its
+write would replace, so a setting that is read, changed in one field and written keeps the rest.
 """
 
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ class Setting(Protocol):
     """One setting of a bucket.
 
     Attributes:
-        READ: The operation that reads it.
-        ACTION: The IAM action that allows that.
-        ABSENT: S3's codes where the bucket has no such setting.
+        READ: The operation that reads the setting.
+        ACTION: The IAM action that allows the operation.
+        ABSENT: S3's error codes for a bucket without this setting.
     """
 
     READ: ClassVar[S3Operation]
@@ -32,15 +32,15 @@ class Setting(Protocol):
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply; of an empty one, the value that stands for "not set"."""
+        """Return the setting of a reply; for an empty reply, the value for "not set"."""
         ...
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this, or that deletes the setting where it is "not set"."""
+        """Return the request that writes this setting, or deletes it if the value is "not set"."""
         ...
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether S3 answers with this setting, in its own words, by `found`."""
+        """Return whether `found`, read from S3, means the same; S3 may return another notation."""
         ...
 
 
@@ -57,13 +57,14 @@ class Encryption:
     """The default encryption of new objects, and the modes that the bucket refuses.
 
     PutBucketEncryption replaces the whole rule, `BlockedEncryptionTypes` included. A value of this
-    class therefore has them.
+    class therefore includes the refused modes.
 
     Attributes:
         algorithm: `AES256`, `aws:kms` or `aws:kms:dsse`.
-        key: As it was given to S3; None stands for `aws/s3` under the two algorithms of KMS.
+        key: The key as it was given to S3; None stands for `aws/s3` under KMS's two algorithms.
         bucket_key: Whether S3 uses a Bucket Key.
-        blocked: The refused modes, `SSE-C` or none; None where the service reports no such field.
+        blocked: The refused modes: `SSE-C`, or empty; None if the service does not report the
+            field.
     """
 
     READ: ClassVar[S3Operation] = "get_bucket_encryption"
@@ -82,7 +83,7 @@ class Encryption:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply; of an empty one, S3's default before 2023."""
+        """Return the setting of a reply; for an empty reply, S3's default before 2023."""
         rules = reply.get("ServerSideEncryptionConfiguration", {}).get("Rules") or [{}]
         default = rules[0].get("ApplyServerSideEncryptionByDefault", {})
         blocked = rules[0].get("BlockedEncryptionTypes")
@@ -110,13 +111,13 @@ class Encryption:
         return "put_bucket_encryption", arguments
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether a bucket with the setting `found` has all that this one asks for."""
+        """Return whether `found` is the same."""
         return self == found
 
 
 @dataclass(frozen=True, slots=True)
 class PublicAccessBlock:
-    """Which ways of making a bucket public are closed."""
+    """The blocked ways of making a bucket public."""
 
     READ: ClassVar[S3Operation] = "get_public_access_block"
     ACTION: ClassVar[str] = "s3:GetBucketPublicAccessBlock"
@@ -134,7 +135,7 @@ class PublicAccessBlock:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply; of an empty one, none is on."""
+        """Return the setting of a reply; for an empty reply, all four are off."""
         found = reply.get("PublicAccessBlockConfiguration", {})
         return cls(
             block_public_acls=bool(found.get("BlockPublicAcls")),
@@ -164,7 +165,7 @@ class Versioning:
     """Whether a bucket keeps versions.
 
     Attributes:
-        status: `Enabled`, `Suspended`, or None where it was never enabled.
+        status: `Enabled`, `Suspended`, or None if versioning was never enabled.
         mfa_delete: Whether a version is deleted only with the root user's second factor. The
             setting is read and never written.
     """
@@ -187,7 +188,7 @@ class Versioning:
         return cls(reply.get("Status") or None, reply.get("MFADelete") == "Enabled")
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this. Versioning that was on can only be suspended."""
+        """Return the request that sets this. Versioning cannot be turned off, only suspended."""
         configuration = {"Status": self.status or "Suspended"}
         arguments = {"Bucket": bucket, "VersioningConfiguration": configuration}
         return "put_bucket_versioning", arguments
@@ -199,10 +200,10 @@ class Versioning:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Who owns new objects; `BucketOwnerEnforced` also turns every ACL off.
+    """The ownership rule of new objects; `BucketOwnerEnforced` also turns every ACL off.
 
     Attributes:
-        rule: S3's own word, or None where the bucket has no ownership controls.
+        rule: The rule's name in S3, or None if the bucket has no ownership controls.
     """
 
     READ: ClassVar[S3Operation] = "get_bucket_ownership_controls"
@@ -237,12 +238,12 @@ class Ownership:
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """Where S3 delivers a bucket's access log.
+    """The destination of a bucket's access log.
 
     Attributes:
-        target: The bucket that receives the log; None where no log is delivered.
-        prefix: What the names of the log's objects begin with.
-        details: The fields of S3's `LoggingEnabled` beside these two, kept as they were read.
+        target: The bucket that receives the log; None if no log is delivered.
+        prefix: The prefix of the names of the log's objects.
+        details: The other fields of S3's `LoggingEnabled`, kept as they were read.
     """
 
     READ: ClassVar[S3Operation] = "get_bucket_logging"
@@ -279,10 +280,10 @@ class Logging:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """A bucket's lifecycle rules, each as S3 has it.
+    """A bucket's lifecycle rules, in S3's form.
 
     Attributes:
-        rules: In S3's own form, so that the fields that nothing here reads are kept.
+        rules: The rules in S3's form, so that fields which are not read here are kept.
         minimum_size: S3's `TransitionDefaultMinimumObjectSize`, or None.
     """
 
@@ -305,10 +306,10 @@ class Lifecycle:
         )
 
     def aborting(self, days: int) -> Self:
-        """Return these rules and one that aborts incomplete uploads after so many days.
+        """Return these rules with a rule that aborts incomplete uploads after this many days.
 
         S3 refuses rules with a `Filter` beside rules in the old form, with a `Prefix`: "Filter
-        element can only be used in Lifecycle V2". The new rule has the form of the others.
+        element can only be used in Lifecycle V2". The new rule has the form of the existing rules.
         """
         others = [each for each in self.rules if each.get("ID") != self.RULE]
         is_old = any("Prefix" in each for each in others)
@@ -338,9 +339,9 @@ class Lifecycle:
         return "put_bucket_lifecycle_configuration", arguments
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` has these rules by their ids, in force or not; S3 words them anew.
+        """Return whether `found` has rules of the same ids and status; S3 may reword their rest.
 
-        Rules that abort incomplete uploads of the whole bucket stay so.
+        Both must also agree on whether incomplete uploads of the whole bucket are aborted.
         """
         return _ids(self.rules) == _ids(found.rules) and self.aborts_uploads == found.aborts_uploads
 
@@ -350,8 +351,8 @@ class ObjectLock:
     """Whether the objects of a bucket can be locked.
 
     Attributes:
-        is_enabled: Once true, it stays so.
-        rule: The default retention in S3's own form, or None.
+        is_enabled: Whether Object Lock is enabled; it can never be disabled.
+        rule: The default retention in S3's form, or None.
     """
 
     READ: ClassVar[S3Operation] = "get_object_lock_configuration"
@@ -382,11 +383,11 @@ class ObjectLock:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """Where S3 replicates a bucket's objects.
+    """The replication of a bucket's objects.
 
     Attributes:
-        role: The ARN of the role that S3 assumes, or None where nothing is replicated.
-        rules: In S3's own form.
+        role: The ARN of the role that S3 assumes, or None without replication.
+        rules: The replication rules in S3's form.
     """
 
     READ: ClassVar[S3Operation] = "get_bucket_replication"
@@ -416,13 +417,13 @@ class Replication:
         return "put_bucket_replication", arguments
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` has the same role and rules: ids, places and keys of replicas."""
+        """Return whether `found` has the same role and rules: ids, destinations, replica keys."""
         return self.role == found.role and _places(self.rules) == _places(found.rules)
 
 
 @dataclass(frozen=True, slots=True)
 class BucketPolicy:
-    """A bucket's policy; None where it has none."""
+    """A bucket's policy; its document is None if the bucket has no policy."""
 
     READ: ClassVar[S3Operation] = "get_bucket_policy"
     ACTION: ClassVar[str] = "s3:GetBucketPolicy"
@@ -435,7 +436,7 @@ class BucketPolicy:
         """Return the policy of a reply.
 
         Raises:
-            ConfigError: It is not in the grammar of policies.
+            ConfigError: The policy is not in the grammar of policies.
         """
         text = reply.get("Policy")
         return cls(Document.parse(text) if text else None)
@@ -448,21 +449,21 @@ class BucketPolicy:
         return "put_bucket_policy", {"Bucket": bucket, "Policy": text}
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` means the same; S3 words policies anew."""
+        """Return whether `found` means the same; S3 may return another notation of the policy."""
         ours, theirs = self.document, found.document
         return (ours and ours.meaning) == (theirs and theirs.meaning)
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One entry of an access control list, in S3's own form."""
+    """One entry of an access control list, in S3's form."""
 
     grantee: Mapping[str, Any]
     permission: str
 
     @property
     def is_public(self) -> bool:
-        """Whether it is for everyone, or for everyone with an AWS account."""
+        """Whether the grantee is everyone, or everyone with an AWS account."""
         return self.grantee.get("URI") in _ALL_USERS
 
     @property
@@ -485,12 +486,12 @@ class AccessControlList:
 
     @property
     def to_others(self) -> tuple[Grant, ...]:
-        """The grants to anybody but the owner."""
+        """The grants to grantees other than the owner."""
         return tuple(each for each in self.grants if each.grantee.get("ID") != self.owner)
 
     @property
     def private(self) -> Self:
-        """The list that S3 calls private: all rights to the owner, and to nobody else."""
+        """The list that S3 calls private: only the owner has rights, and has all of them."""
         owner = Grant({"ID": self.owner, "Type": "CanonicalUser"}, "FULL_CONTROL")
         return type(self)(self.owner, (owner,))
 
@@ -516,7 +517,7 @@ class AccessControlList:
 
 
 def check_bucket_name(name: str) -> None:
-    """Refuse a name that S3 gives no general purpose bucket.
+    """Check that S3 allows the name for a general purpose bucket.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 

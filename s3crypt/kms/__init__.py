@@ -2,11 +2,11 @@
 """The lifecycle of AWS KMS keys: create, show, rotate now, rotate on a schedule.
 
 Using a key (`keyrings`), reading its description (`description`) and administering it (`manager`)
-take different IAM rights, held by different people. Each is apart from the other two for that
-reason. This package knows no objects, messages or data keys.
+require different IAM permissions, held by different people, and are therefore separate modules.
+This package does not depend on objects, messages or data keys.
 
-*Rotating a key* gives it new key material under the same id; KMS keeps the old material to open
-what it wrapped. Nothing in S3 changes, and no data key does. For that, see `S3Crypt.rotate`.
+*Rotating a key* gives it new key material under the same id; KMS keeps the old material to unwrap
+existing data keys. Objects in S3 and their data keys do not change; `S3Crypt.rotate` changes them.
 """
 
 from .description import Key, KeySummary, Rotation

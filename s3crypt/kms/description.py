@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KMS keys described: a key in full, a line for each key of the account, completed rotations.
+"""Descriptions of KMS keys: a key in full, a line per key of the account, completed rotations.
 
 Every request here only reads. Administration is in `manager`.
 """
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class KeySummary:
-    """One line about a key; a field is None if KMS did not permit it or it does not apply."""
+    """One line about a key; a field is None if KMS refused to show it or it does not apply."""
 
     arn: str
     key_id: str
@@ -34,14 +34,15 @@ class KeySummary:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A KMS key as it was when asked; strings such as `state` are AWS's own (`Enabled`).
+    """A KMS key as it was when read; strings such as `state` are AWS's own (`Enabled`).
 
     Attributes:
         replica_of: The primary key's ARN, if this is a multi-Region replica.
-        material_id: The current key material, if KMS tells.
-        rotation_enabled: Automatic rotation; None if the key cannot have it or KMS did not tell.
-        rotating_since: When a rotation on demand began that is not finished yet.
-        on_demand_rotations: How many of `MAX_ON_DEMAND_ROTATIONS` were used, or None.
+        material_id: The id of the current key material, if KMS reports it.
+        rotation_enabled: Whether KMS rotates the key automatically; None if the key cannot be
+            rotated or KMS did not report it.
+        rotating_since: The begin of an on-demand rotation that is not finished yet, or None.
+        on_demand_rotations: The used number of the `MAX_ON_DEMAND_ROTATIONS`, or None.
         not_permitted: IAM actions that KMS refused; the fields that they fill are empty or None.
     """
 
@@ -78,10 +79,10 @@ class Rotation:
 
 
 class KeyReader:
-    """Reads what KMS has of keys, and changes nothing.
+    """Reads descriptions of keys from KMS, and changes nothing.
 
-    A key is named by its id, its ARN, `alias/NAME` or an alias's ARN; an ARN is asked for in its
-    own Region.
+    A key is named by its id, its ARN, `alias/NAME` or an alias's ARN; a request about an ARN is
+    sent to the ARN's Region.
 
     Args:
         kms: Makes the requests.
@@ -91,13 +92,14 @@ class KeyReader:
         self._kms = kms
 
     def list(self) -> Iterator[KeySummary]:
-        """Yield the account's own keys in the session's Region, without those that AWS manages.
+        """Yield the account's own keys in the session's Region, without keys that AWS manages.
 
-        Two requests a key, eight at a time; keys that we may list but not describe have no state.
+        Two requests per key, eight in parallel; keys that the caller may list but not describe have
+        no state.
         """
         aliases: dict[str, set[str]] = {}
         for alias in self._kms.pages("list_aliases", "the KMS aliases", "Aliases"):
-            # An alias without a target is reserved by AWS for a key that it has not made yet.
+            # AWS reserves an alias without a target for a key that AWS has not made yet.
             aliases.setdefault(alias.get("TargetKeyId", ""), set()).add(alias["AliasName"])
         managed = {key for key, names in aliases.items() if any(map(is_aws_alias, names))}
         mine = [
@@ -114,9 +116,9 @@ class KeyReader:
             pool.shutdown(cancel_futures=True)
 
     def unnamed(self, description: str) -> Iterator[Key]:
-        """Yield the enabled keys of this description that no alias leads to.
+        """Yield the enabled keys with this description and without an alias.
 
-        A request per key without an alias, beside those that list keys and aliases.
+        One request per key without an alias, besides the listings of keys and aliases.
         """
         aliases = self._kms.pages("list_aliases", "the KMS aliases", "Aliases")
         named = {alias.get("TargetKeyId") for alias in aliases}
@@ -148,10 +150,10 @@ class KeyReader:
         return self._rotations(self.metadata(key))
 
     def metadata(self, key: str) -> Any:
-        """Return the metadata of a key as KMS describes it.
+        """Return the metadata of a key, from DescribeKey.
 
         Raises:
-            ConfigError: That cannot be the name of a key.
+            ConfigError: The text cannot be the name of a key.
         """
         _check_key_name(key)
         return self._kms.ask("describe_key", key, KeyId=key)["KeyMetadata"]
@@ -208,7 +210,7 @@ class KeyReader:
         )
 
     def _described_if_possible(self, arn: str) -> Any:
-        """Return the key's metadata, an empty mapping if refused, None if it is gone."""
+        """Return the key's metadata, an empty mapping if refused, None if the key was deleted."""
         try:
             return _unless_refused(set(), "kms:DescribeKey", lambda: self.metadata(arn), {})
         except KeyUnavailableError as error:
@@ -255,7 +257,7 @@ def described(
     rotations: tuple[Rotation, ...] | None,
     refused: set[str],
 ) -> Key:
-    """Return a key's description, made of replies of KMS.
+    """Return a key's description, combined from KMS's replies.
 
     `refused` are the IAM actions that KMS did not permit; `rotations` are None if they are unknown.
     """
@@ -299,7 +301,7 @@ def _unless_refused(refused: set[str], action: str, read: Callable[[], T], other
         if error.code == "AccessDeniedException":
             refused.add(action)
             return otherwise
-        # The key is of a kind, or in a state, that the question does not apply to.
+        # The request does not apply to a key of this kind or in this state.
         if error.code in {"UnsupportedOperationException", "KMSInvalidStateException"}:
             return otherwise
         raise

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KMS keys administered: create, rotate now, rotate on a schedule.
+"""Administration of KMS keys: create, rotate now, rotate on a schedule.
 
-Keys are read in `description`, which takes other IAM rights.
+`description` reads keys, which requires other IAM permissions.
 """
 
 import json
@@ -41,17 +41,17 @@ MAX_ROTATION_PERIOD_DAYS = 2560
 class KeyManager:
     """Create, inspect and rotate KMS keys.
 
-    A key is named by its id, its ARN, `alias/NAME` or an alias's ARN; an ARN is asked for in its
-    own Region.
+    A key is named by its id, its ARN, `alias/NAME` or an alias's ARN; a request about an ARN is
+    sent to the ARN's Region.
 
     Args:
-        session: boto3 session to make KMS clients from; the default one if left out.
+        session: The boto3 session that makes the KMS clients; by default the default session.
         client: A KMS client to use instead of making one.
         allow_plain_http: Let requests go to other machines over plain HTTP.
 
     Raises from every method:
         ConfigError: An argument is wrong; nothing was sent.
-        KeyUnavailableError: There is no such key, or KMS refused.
+        KeyUnavailableError: The key does not exist, or KMS refused.
         StorageError: KMS could not be reached.
     """
 
@@ -78,8 +78,8 @@ class KeyManager:
     ) -> Key:
         """Create a symmetric key that rotates itself every `rotation_period_days` (None: never).
 
-        An alias in use is found out before anything is created. If a later step fails, the key
-        exists; the error names it and its hint says how to finish.
+        An alias in use is detected before the key is created. If a later step fails, the key
+        exists; the error names it, and its hint says how to finish.
         """
         request = _creation(description, tags, policy, multi_region=multi_region)
         name = None if alias is None else _alias_name(alias)
@@ -99,7 +99,7 @@ class KeyManager:
         )
 
     def add_alias(self, key: str, alias: str) -> Key:
-        """Give `key` another alias, which no key has yet, and return the key."""
+        """Give `key` another alias, which must be unused, and return the key."""
         name = _alias_name(alias)
         arn = self._reader.metadata(key)["Arn"]
         _patiently(lambda: self._name(arn, name))
@@ -108,7 +108,7 @@ class KeyManager:
     def replicate(self, key: str, region: str) -> Key:
         """Make a replica of a multi-Region key in another Region, and return it once it is usable.
 
-        A replica that is there already is returned as it is.
+        An existing replica is returned unchanged.
         """
         metadata = self._reader.metadata(key)
         arn = metadata["Arn"]
@@ -130,7 +130,7 @@ class KeyManager:
         """Return a key once KMS has made it: a replica takes some seconds.
 
         Raises:
-            KeyUnavailableError: KMS is still at it after a minute.
+            KeyUnavailableError: KMS has not finished after a minute.
         """
         for seconds in (*_SETTLING_SECONDS, *(6.4,) * 8, None):
             shown = _patiently(lambda: self.show(arn))
@@ -143,16 +143,17 @@ class KeyManager:
         )
 
     def list(self) -> Iterator[KeySummary]:
-        """Yield the account's own keys in the session's Region, without those that AWS manages.
+        """Yield the account's own keys in the session's Region, without keys that AWS manages.
 
-        Two requests a key, eight at a time; keys that we may list but not describe have no state.
+        Two requests per key, eight in parallel; keys that the caller may list but not describe have
+        no state.
         """
         return self._reader.list()
 
     def unnamed(self, description: str) -> Iterator[Key]:
-        """Yield the enabled keys of this description that no alias leads to.
+        """Yield the enabled keys with this description and without an alias.
 
-        `create` names a key last, so that an interrupted one leaves such a key.
+        `create` makes the alias last, so an interrupted `create` leaves such a key.
         """
         return self._reader.unnamed(description)
 
@@ -163,8 +164,8 @@ class KeyManager:
     def rotate(self, key: str) -> Key:
         """Give `key` new key material now; KMS finishes in the background (`rotating_since`).
 
-        A key can be rotated so 25 times in its life. The schedule of automatic rotation stays.
-        Objects already in S3 keep the data keys they have, and stay readable.
+        A key can be rotated on demand 25 times in its life. The schedule of automatic rotation is
+        unchanged. Objects already in S3 keep their data keys, and stay readable.
         """
         metadata = self._reader.metadata(key)
         _check_rotatable(metadata, automatic=False)
@@ -173,7 +174,7 @@ class KeyManager:
         try:
             return self.show(arn)
         except S3CryptError as error:
-            # The key is rotated, and repeating that would cost one of the 25.
+            # The key is rotated, and a repetition would use up another of the 25 rotations.
             raise retold(
                 error,
                 f"{arn} was rotated, but could not be shown: {error}",
@@ -186,7 +187,7 @@ class KeyManager:
         metadata = self._reader.metadata(key)
         _check_rotatable(metadata, automatic=True)
         self._enable(metadata["Arn"], period_days)
-        # KMS may still report the schedule of before: state the one that was just set.
+        # KMS may still report the previous schedule, so the new schedule is filled in.
         shown = self.show(metadata["Arn"])
         return replace(shown, rotation_enabled=True, rotation_period_days=period_days)
 
@@ -215,7 +216,7 @@ class KeyManager:
         )
 
     def _finish(self, arn: str, alias: str | None, period_days: int | None) -> None:
-        # The alias comes last: a key that is found by it is complete.
+        # The alias is made last, so a key that has its alias is complete.
         steps: list[tuple[str, Callable[[], None]]] = []
         region = arn.split(":")[3]
         if period_days is not None:
@@ -246,7 +247,7 @@ class KeyManager:
 
     def _name(self, arn: str, alias: str) -> None:
         def look(attempts: Attempts) -> Reply | None:
-            # The alias that a second attempt meets may be the first one's.
+            # If the alias exists at the second attempt, the first attempt may have made it.
             request = {"KeyId": alias}
             found = call(
                 self._kms.client(arn), "describe_key", request, alias, within=attempts, is_look=True
@@ -259,7 +260,7 @@ class KeyManager:
         if period_days is None:
             return {"KeyRotationEnabled": False}
         asked: Mapping[str, Any] = {}
-        # The key is complete; not knowing its next rotation must not look like a failure.
+        # The key is complete, so a failure to read its next rotation is ignored.
         with suppress(S3CryptError):
             asked = _patiently(lambda: self._kms.ask("get_key_rotation_status", arn, KeyId=arn))
         return {**asked, "KeyRotationEnabled": True, "RotationPeriodInDays": period_days}
@@ -356,7 +357,7 @@ def _check_rotatable(metadata: Any, *, automatic: bool) -> None:
         raise KeyUnavailableError(f"{metadata['Arn']}: KMS does not rotate it: {why}", hint=hint)
 
 
-# KMS is eventually consistent: a new key can be unknown to the next request, for a few seconds.
+# KMS is eventually consistent: for a few seconds, requests may not find a new key.
 _SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policy of a KMS key: read and written.
 
-Which statements a policy is to have is decided in `s3crypt.policy`, and whether it may be written
-in `s3crypt.policy_changes`. `BypassPolicyLockoutSafetyCheck` is never sent, so that KMS keeps its
-own check that a new policy leaves its author the key.
+`s3crypt.policy` decides the statements of a policy, and `s3crypt.policy_changes` decides whether it
+may be written. `BypassPolicyLockoutSafetyCheck` is never sent, so KMS always checks that a new
+policy does not lock its author out of the key.
 """
 
 from s3crypt.errors import KeyUnavailableError
@@ -13,7 +13,7 @@ from s3crypt.requests import is_unsure
 from .description import KeyReader
 from .service import KMS, retold
 
-# KMS has no other name for a key's policy.
+# The only policy name that KMS accepts.
 _NAME = "default"
 
 
@@ -35,8 +35,8 @@ class KeyPolicies:
 
         Raises:
             ConfigError: The text cannot be the name of a key.
-            KeyUnavailableError: There is no such key, or KMS refused to describe it. A key that is
-                named by its own ARN need not be described.
+            KeyUnavailableError: The key does not exist, or KMS refused to describe it. A key that
+                is named by its own ARN is not described.
         """
         if key.startswith("arn:") and key.split(":", 5)[-1].startswith("key/"):
             return key
@@ -64,8 +64,8 @@ class KeyPolicies:
         """Replace the policy of a key. The caller reads it back.
 
         Raises:
-            KeyUnavailableError: KMS refused. Where the effect of the request is not known, the
-                message says so.
+            KeyUnavailableError: KMS refused. If the effect of the request is unknown, the message
+                says so.
         """
         text = document.render(indent=None)
         try:

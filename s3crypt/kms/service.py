@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests about KMS keys, each to the key's own Region, and explanations of KMS's errors.
 
-This module decides nothing, and which requests are made is up to its users.
+This module decides nothing: its callers choose the requests.
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,13 @@ if TYPE_CHECKING:
     from s3crypt.aws import Clients
 
 MAX_ON_DEMAND_ROTATIONS = 25
-"""The number of times that KMS lets one key be rotated by hand in its life."""
-MAX_KEYS = 1000
-"""The maximum number of keys in one reply to ListKeys."""
+"""The maximum number of on-demand rotations in a key's life."""
 
 NEW_KEY_HINT = "Create another key and rotate the objects to it."
 
 
 class KMS:
-    """KMS, asked about keys by their names.
+    """Sends requests about keys, which are given by name, to KMS.
 
     Args:
         clients: Makes a client for each Region.
@@ -35,7 +33,7 @@ class KMS:
         self._clients = clients
 
     def client(self, key: str) -> "KMSClient":
-        """Return the client of the Region that an ARN names, or else of the session's own."""
+        """Return the client of the Region in an ARN, or of the session's Region for other names."""
         return self._clients.get(_region(key))
 
     def ask(
@@ -44,7 +42,7 @@ class KMS:
         """Make a request about a key and return KMS's reply.
 
         Raises:
-            KeyUnavailableError: There is no such key, or KMS refused.
+            KeyUnavailableError: The key does not exist, or KMS refused.
             StorageError: KMS could not be reached.
         """
         client = self.client(subject)
@@ -72,7 +70,8 @@ def _region(key: str) -> str | None:
     return parts[3] if parts[0] == "arn" and len(parts) >= 6 else None
 
 
-# (operation, KMS's code) -> (what happened, what to do), where more is known than in general.
+# (operation, KMS's code) -> (description, advice), if the operation allows a more precise
+# explanation than the code alone.
 _EXPLANATIONS = {
     ("create_key", "LimitExceededException"): (
         "the account has as many KMS keys in this region as its quota allows",
