@@ -485,7 +485,7 @@ class _Arranged(Generic[C]):
         return {name: value for name, value in self.added.items() if name in taken}
 
     def _name_owner(self, error: ClientError) -> None:
-        """Add to the message that the owner may be the reason: S3's message does not tell."""
+        """Add to the message that the owner may be the reason: S3's message does not say so."""
         said = error.response.get("Error", {})
         said["Message"] = (
             f"{said.get('Message', 'Forbidden')}; or the bucket is not of account "
