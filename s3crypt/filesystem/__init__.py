@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypted objects as a file system of fsspec: `s3crypt://bucket/name`, for whatever reads those.
+"""Encrypted objects as an fsspec file system: `s3crypt://bucket/name`, for tools that use fsspec.
 
     pandas.read_parquet("s3crypt://acme/sales", storage_options={"key": "kms:alias/sales"})
 
-Knows paths, listings and what fsspec's users expect. How objects are encrypted, and what of them
-is believed, is up to `s3crypt.objects`. A size here is the plaintext's, and None rather than a
-guess.
+This package has paths, listings and the behaviour that fsspec's users expect. Encryption and
+verification of objects belong in `s3crypt.objects`. A size here is the plaintext's, and None rather
+than a guess.
 """
 
 import io
@@ -54,45 +54,45 @@ __all__ = ["S3CryptFileSystem"]
 class S3CryptFileSystem(NamesFileSystem):
     """Objects of S3, encrypted in one of five modes, as files in directories.
 
-    A directory is what the names of objects have in common up to a slash: there is no empty one.
-    A path that looks like a pattern is a name, where something has that name.
+    A directory is a prefix, up to a slash, that names of objects share: it is never empty. A path
+    that looks like a pattern is a name if an object or a directory has that name.
 
     Args:
-        encryption: Who encrypts: the mode's name, as on the command line, or a mode object; or
-            `any`, to read whatever S3 decrypts, and write nothing. It may be left out where a
-            key is given; with neither, there are names here and no content.
-        mode: Another name of it, and the one argument that may be positional. fsspec keeps it
-            for itself in storage options: `encryption` is the one to use there.
+        encryption: The mode: its name, as on the command line, or a mode object; or `any`, to
+            read every object that S3 decrypts, and write nothing. It may be left out if a key
+            is given. Without an encryption and a key, only names are available, no content.
+        mode: Another name of `encryption`, and the only argument that may be positional. fsspec
+            reserves `mode` in storage options: use `encryption` there.
         key, context and the mode's other options: As on the command line, by the names that
             `s3crypt.configuration.ModeChoice` has. Files are read when content is first asked
             for.
-        written_in: With `bind_bucket`: the bucket that all objects are bound to, read and
-            written, where paths name its replica or an access point.
+        written_in: With `bind_bucket`: the bucket that all objects are bound to, on read and
+            on write, if paths name its replica or an access point.
         allow_uncommitted: Read client-side objects without key commitment too.
-        allow_unsigned: Read unsigned objects too where `signed` demands a signature.
-        allow_unverified_signature: Read parts of signed objects, whose signature only a reader
-            of the whole can check.
+        allow_unsigned: Read unsigned objects too, although `signed` demands a signature.
+        allow_unverified_signature: Read parts of signed objects. Their signature can be verified
+            only by reading the whole object.
         allow_plain_http: Let customer keys and requests to KMS go to other machines over plain
             HTTP.
         expected_bucket_owner, request_payer: As `s3crypt.S3Crypt`.
         endpoint_url: The S3 service's address, if not AWS's.
-        profile, region: Of AWS's configuration.
-        workers: Threads of one transfer, and files read side by side, at most.
-        unclosed: What becomes of a file that is dropped without `close`: `discard`, with a
-            warning, or `store`, for tools that do not close. Half a file can be stored then.
-        use_listings_cache, listings_expiry_time, max_paths: fsspec's own; listings are kept on
-            demand only, since others write too. Each of them demands it.
-        skip_instance_cache: Make everything anew, and read the key's file again.
+        profile, region: The profile and region of AWS's configuration.
+        workers: Maximum threads of one transfer, and maximum files read in parallel.
+        unclosed: What happens to a file that is dropped without `close`: `discard`, with a
+            warning, or `store`, for tools that do not close files. `store` can store half a file.
+        use_listings_cache, listings_expiry_time, max_paths: fsspec's own. Listings are cached
+            only if one of these options is given, since other processes write to buckets too.
+        skip_instance_cache: Make a new file system and engine, and read the key's file again.
 
     Raises:
-        ConfigError: The options do not fit together, or there is no such option: what is
-            misspelt must not end as plaintext.
+        ConfigError: The options do not fit together, or there is no such option: a misspelt
+            option must not lead to plaintext in S3.
     """
 
     transaction_type = Transaction
 
     def __init__(self, mode: Any = None, *, connection: Any = None, **options: Any) -> None:
-        # Not `mode`: it has become `encryption` by now, and the connection's; see `Instances`.
+        # `mode` is not used: `Instances` has made it the connection's `encryption`.
         keeps_listings = not options.keys().isdisjoint(LISTING_OPTIONS)
         super().__init__(connection, {"use_listings_cache": keeps_listings, **options})
         own = connection.options
@@ -118,16 +118,16 @@ class S3CryptFileSystem(NamesFileSystem):
     ) -> Any:
         """Open an object: `rb`, `wb` or `xb`, or the same as text.
 
-        What is written appears when the file is closed. An exception inside its `with` block
-        leaves everything as it was. A file that is never closed is discarded with a warning, or
-        stored, as the storage option `unclosed` says.
+        The object is stored when the file is closed. An exception inside the file's `with` block
+        stores nothing. A file that is never closed is discarded with a warning, or stored, as
+        the storage option `unclosed` says.
 
         Args:
-            path: Of the object.
-            mode: As Python's `open`; objects cannot be appended to.
-            block_size, cache_options: Not needed; frames and read-ahead decide.
-            compression: Of fsspec's, or `infer`.
-            options: Those of `S3Crypt.open`; of text: encoding, errors, newline.
+            path: The object's path.
+            mode: As for Python's `open`; objects cannot be appended to.
+            block_size, cache_options: Ignored; frames and read-ahead decide how much is fetched.
+            compression: The name of an fsspec compression, or `infer`.
+            options: The options of `S3Crypt.open`; for text also encoding, errors and newline.
         """
         if "b" not in mode:
             names = [name for name in ("encoding", "errors", "newline") if name in options]
@@ -150,7 +150,8 @@ class S3CryptFileSystem(NamesFileSystem):
         uri = object_uri(path)
         if mode == "rb":
             reader = self._reader(path, options)
-            # `open` drops it, so it is the layer `blockcache::` that puts a cache of its own here.
+            # `open` drops `cache_type` as a hint, so this call comes from the layer
+            # `blockcache::`, which installs its own cache in the file.
             if options.get("cache_type") == "none":
                 return BlockFile(self, path, reader, block_size, options.get("size"))
             return reader
@@ -168,7 +169,7 @@ class S3CryptFileSystem(NamesFileSystem):
                 location, chosen, described, if_absent=mode == "xb"
             )
         if mode == "wb" and autocommit:
-            # An object that must be new is never half of one; a transaction refuses open files.
+            # `xb` never stores an unclosed file, and a transaction refuses unclosed files.
             writer.advice = (
                 "Close it; where a tool does not, the storage option unclosed='store' stores it."
             )
@@ -203,7 +204,7 @@ class S3CryptFileSystem(NamesFileSystem):
         on_error: str = "raise",
         **options: Any,
     ) -> Any:
-        """Return the plaintext of one object, or of several by name, fetched side by side."""
+        """Return the plaintext of one object, or of several by name, fetched in parallel."""
         path = stringify_path(path)
         found = self._expanded(path, recursive, None)
         paths = sorted(name for name, entry in found.items() if not is_directory_entry(entry))
@@ -231,7 +232,7 @@ class S3CryptFileSystem(NamesFileSystem):
         on_error: str = "return",
         **options: Any,
     ) -> list[Any]:
-        """Return slices of objects, each opened once and all fetched side by side."""
+        """Return slices of objects, opening each object once and reading objects in parallel."""
         if max_gap is not None:
             raise NotImplementedError("max_gap: neighbouring frames are fetched together anyway.")
         if not isinstance(paths, list):
@@ -276,7 +277,7 @@ class S3CryptFileSystem(NamesFileSystem):
             except IntegrityError:
                 if not keep_errors:
                     raise
-                # One frame is not what was written: that is no reason to withhold the others.
+                # One damaged frame must not hide the ranges that are intact: read each by itself.
                 return [or_error(lambda one: reader.read_ranges([one])[0], one) for one in ranges]
 
     def get(
@@ -288,10 +289,12 @@ class S3CryptFileSystem(NamesFileSystem):
         maxdepth: int | None = None,
         **options: Any,
     ) -> None:
-        """Fetch objects to local files, side by side; a directory ends in a slash, or exists.
+        """Fetch objects to local files in parallel.
+
+        A target is a directory if it ends in a slash or exists as a directory.
 
         Raises:
-            ValueError: Two would become one file; nothing was fetched.
+            ValueError: Two objects would become the same file; nothing was fetched.
         """
         targets, entries = stringify_path(lpath), {}
         if isinstance(rpath, list) and isinstance(targets, list):
@@ -344,15 +347,15 @@ class S3CryptFileSystem(NamesFileSystem):
     # Writing.
 
     def pipe_file(self, path: str, value: Any, mode: str = "overwrite", **options: Any) -> None:
-        """Store bytes, or what has them as its buffer; with mode `create` only as a new object.
+        """Store bytes or a buffer of bytes; with mode `create` only as a new object.
 
         Raises:
-            TypeError: It is neither; a text is no name of a file here.
+            TypeError: The value is neither; a text is not taken as the name of a file.
         """
         self._put(bytes_of(value), self._strip_protocol(path), mode, options)
 
     def pipe(self, path: "str | dict[str, Any]", value: Any = None, **options: Any) -> None:
-        """Store bytes as an object, or those of a dictionary as objects, side by side."""
+        """Store bytes as an object, or each item of a dictionary as an object, in parallel."""
         if not isinstance(path, dict):
             super().pipe(path, value, **options)
             return
@@ -371,10 +374,12 @@ class S3CryptFileSystem(NamesFileSystem):
         maxdepth: int | None = None,
         **options: Any,
     ) -> None:
-        """Store local files, side by side; a directory ends in a slash, or exists.
+        """Store local files as objects in parallel.
+
+        A target is a directory if it ends in a slash or exists as a directory.
 
         Raises:
-            ValueError: Two would become one object; nothing was stored.
+            ValueError: Two files would become the same object; nothing was stored.
         """
         pairs = self._local_pairs(lpath, rpath, recursive, maxdepth)
         check_targets(pairs)
@@ -383,7 +388,7 @@ class S3CryptFileSystem(NamesFileSystem):
     def _transfer(
         self, work: Callable[..., None], pairs: list[tuple[Any, Any]], callback: Any
     ) -> None:
-        """Fetch or store files, given pairs of a source and a target."""
+        """Fetch or store one file for each pair of a source and a target."""
         told = OneAtATime(callback)
         told.set_size(len(pairs))
 
@@ -396,7 +401,7 @@ class S3CryptFileSystem(NamesFileSystem):
 
     @property
     def _most(self) -> int:
-        """Return how many files are worked on at once, at most."""
+        """Return the maximum number of files that are transferred at once."""
         # A transaction stores its files in the order in which they were opened.
         return 1 if self._intrans else self._connection.options.workers
 
@@ -408,9 +413,9 @@ class S3CryptFileSystem(NamesFileSystem):
         mode: str = "overwrite",
         **options: Any,
     ) -> None:
-        """Store a local file; with mode `create` only where there is no object yet."""
+        """Store a local file; with mode `create` only if the object does not exist yet."""
         if Path(lpath).is_dir():
-            # Its files come one by one, and make the directory.
+            # A directory exists through its objects, which are stored by calls of their own.
             return
         callback.set_size(Path(lpath).stat().st_size)
         path = self._strip_protocol(rpath)
@@ -444,7 +449,7 @@ class S3CryptFileSystem(NamesFileSystem):
         self._forget([path])
 
     def touch(self, path: str, truncate: bool = True, **options: Any) -> None:
-        """Store an empty object; with `truncate=False` only where there is none yet."""
+        """Store an empty object; with `truncate=False` only if the object does not exist yet."""
         if truncate:
             self.pipe_file(path, b"", **options)
             return
@@ -456,16 +461,16 @@ class S3CryptFileSystem(NamesFileSystem):
             ) from error
 
     def to_arrow(self) -> Any:
-        """Return an Arrow file system of it, which asks for many files side by side.
+        """Return an Arrow file system of this one, which requests many files in parallel.
 
-        Arrow takes this file system as it is, too, and then asks for one file after the other.
+        Arrow also accepts this file system itself, but then requests one file after the other.
         """
         from .arrow import arrow_file_system  # noqa: PLC0415 - it needs pyarrow, and nothing else does
 
         return arrow_file_system(self)
 
     def start_transaction(self) -> Transaction:
-        """Begin to hold back what is written until `end_transaction`."""
+        """Start a transaction: files written in it are stored by `end_transaction`."""
         transaction: Transaction = self.transaction
         transaction.start()
         return transaction
@@ -473,18 +478,18 @@ class S3CryptFileSystem(NamesFileSystem):
     # Copying, moving and removing.
 
     def cp_file(self, path1: str, path2: str, **options: Any) -> None:
-        """Copy an object: decrypted and encrypted anew, since it is bound to its name.
+        """Copy an object. It is decrypted and encrypted anew, since it is bound to its name.
 
-        Metadata, tags, content headers and storage class go along; locks and ACLs do not.
+        Metadata, tags, content headers and storage class are copied; locks and ACLs are not.
 
         Args:
-            path1, path2: Of the object and of its copy.
-            options: Those of `S3Crypt.open`, for the copy.
+            path1, path2: The paths of the object and of its copy.
+            options: The options of `S3Crypt.open`, for the copy.
         """
         self._copy_one(self._strip_protocol(path1), self._strip_protocol(path2), options)
 
     def _copy_one(self, source: str, target: str, options: Mapping[str, Any]) -> str | None:
-        """Copy an object; return its tag, or None where it is a directory."""
+        """Copy an object; return the source's ETag, or None if the source is a directory."""
         with as_files():
             demand = Demand(self._connection.mode, **self._allowances)
             try:
@@ -495,7 +500,7 @@ class S3CryptFileSystem(NamesFileSystem):
                 info, _ = self._connection.objects.copy(location, demand, other, mode, said)
             except (FileNotFoundError, IsADirectoryError):
                 if self.isdir(source):
-                    # Its files make the other directory.
+                    # The target directory exists once the objects in it are copied.
                     return None
                 raise
         self._forget([target])
@@ -510,17 +515,20 @@ class S3CryptFileSystem(NamesFileSystem):
         on_error: str | None = None,
         **options: Any,
     ) -> None:
-        """Copy objects, a directory's with `recursive`; one that is just gone is then left out.
+        """Copy objects; with `recursive`, all objects of a directory.
+
+        With `recursive`, an object that was removed after it was listed is left out.
 
         Raises:
-            ValueError: Two would become one, or one would replace another that is to be copied.
+            ValueError: Two objects would become the same object, or a copy would replace an
+                object that is itself to be copied.
         """
         may_miss = on_error == "ignore" or (on_error is None and recursive)
         for source, target in self._pairs(path1, path2, recursive, maxdepth):
             try:
                 self._copy_one(source, target, options)
             except ObjectNotFoundError as error:
-                # A bucket that is missing is the target's, where something was found to copy.
+                # The source was found, so a missing bucket is the target's.
                 if not may_miss or error.code == "NoSuchBucket":
                     raise
 
@@ -532,11 +540,11 @@ class S3CryptFileSystem(NamesFileSystem):
         maxdepth: int | None = None,
         **options: Any,
     ) -> None:
-        """Move objects: copy all of them, then remove what was copied, and nothing else.
+        """Move objects: copy all of them, then remove exactly the objects that were copied.
 
         Raises:
-            ConflictError: An object was replaced after it was copied; the new one is kept.
-            ValueError: As `copy`, before anything is copied.
+            ConflictError: An object was replaced after it was copied; the new object is kept.
+            ValueError: As `copy`; nothing was copied.
         """
         pairs = self._pairs(path1, path2, recursive, maxdepth)
         moved = [pair for pair in pairs if pair[0] != pair[1]]
@@ -560,7 +568,7 @@ class S3CryptFileSystem(NamesFileSystem):
         recursive: bool,
         maxdepth: int | None,
     ) -> list[tuple[str, str]]:
-        """Return what is to be copied, and where to."""
+        """Return each object to copy with its target."""
         entries: dict[str, Any] = {}
         if isinstance(path1, list) and isinstance(path2, list):
             sources = self._strip_protocol(path1)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One engine for all file systems of the same options, made once somebody needs it.
+"""One engine for all file systems of the same options, made at its first use.
 
-fsspec makes a file system for each thread, and another wherever one is unpickled; clients, and what
-is known of objects, are worth sharing.
+fsspec makes a file system for each thread, and another for each unpickling. Clients and facts about
+objects are expensive, so these file systems share them.
 """
 
 import os
@@ -47,19 +47,19 @@ if TYPE_CHECKING:
     from s3crypt.objects.info import Description, ObjectInfo
     from s3crypt.objects.reader import ObjectReader
 
-# How many objects are remembered, at about 1 KiB each.
+# Maximum number of remembered objects, at about 1 KiB each.
 _MOST_KNOWN = 100_000
-# What callers may demand of an object; its tag is demanded here alone.
+# The fields of a demand that callers may set. Only this module sets the ETag.
 _DEMANDS = {field.name for field in fields(Demand)} - {"etag"}
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An object as it was when S3 told of it last; another may have taken its place.
+    """An object as S3 last reported it. It may have been replaced since.
 
     Attributes:
-        last_modified: As S3 said it there: a listing's times may be finer than those of a HEAD.
-        info: What else is known; None after a listing, which tells no plaintext's size.
+        last_modified: The time in that reply: a listing's times may be finer than those of a HEAD.
+        info: Further facts; None after a listing, which does not report the plaintext's size.
     """
 
     etag: str
@@ -69,10 +69,12 @@ class Seen:
 
 
 class Connection:
-    """An engine, and a mode that is made when content is asked for: only then is a key's file read.
+    """An engine, and a mode that is made when content is first requested.
+
+    A key's file is not read before that.
 
     Attributes:
-        is_size_listed: Whether listings have the plaintext's size: that of what S3 encrypts.
+        is_size_listed: Whether listings report the plaintext's size, as they do if S3 encrypts.
         known: Objects seen so far, by path.
     """
 
@@ -83,12 +85,12 @@ class Connection:
         self._objects: Objects | None = None
         self._mode: Mode | None = None
         self._has_mode = False
-        # One a process: a fork may happen while another thread has it.
+        # One lock per process: a fork may happen while another thread holds the lock.
         self._locks: dict[int, threading.Lock] = {}
 
     @classmethod
     def of(cls, options: Options) -> "Connection":
-        """Return the one that is in use with the same options, or a new one."""
+        """Return the connection in use with the same options, or a new connection."""
         text = os.getpid(), repr(options)
         connection = _SHARED.get(text)
         if connection is None:
@@ -97,29 +99,29 @@ class Connection:
 
     @property
     def client(self) -> "S3Client":
-        """Return the S3 client, which no key is needed for."""
+        """Return the S3 client. No key is read for it."""
         return self.objects.client
 
     @property
     def objects(self) -> Objects:
-        """Return the engine; what lists and deletes needs no mode."""
+        """Return the engine. Listing and deleting need no mode."""
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             return self._made()
 
     @property
     def is_far(self) -> bool:
         """Return whether the service is known to be far away."""
-        # Where no client can be made, the work itself says why, for each path.
+        # If no client can be made, the work on each path raises the reason.
         with suppress(S3CryptError):
             return self.objects.is_far
         return False
 
     @property
     def mode(self) -> "Mode | None":
-        """Return the mode to read, write and measure with; None reads whatever is there.
+        """Return the mode to read, write and measure with; None reads every mode.
 
         Raises:
-            ConfigError: Nobody said how content is encrypted, or a key's file cannot be read.
+            ConfigError: No encryption was given, or a key's file cannot be read.
         """
         options = self.options
         if options.mode_name is None:
@@ -137,7 +139,7 @@ class Connection:
             return self._mode
 
     def head(self, path: str, version_id: str | None = None) -> "ObjectInfo":
-        """Return an object's plaintext size, and what else one request tells."""
+        """Return an object's plaintext size and all further facts that one request yields."""
         with in_storage_options():
             demand = Demand(self.mode, version_id)
             info = self.objects.head(Location.parse_object(uri_of(path)), demand)
@@ -146,18 +148,18 @@ class Connection:
         return info
 
     def remember(self, path: str, seen: Seen) -> None:
-        """Keep what was seen of an object, and forget the oldest where that is too much."""
+        """Remember facts about an object, and forget the oldest objects beyond the limit."""
         self.known[path] = seen
         with suppress(RuntimeError, StopIteration):
-            # Raised where another thread forgets something too; there is always a next time.
+            # Raised if another thread changes the dictionary too; the next call removes the rest.
             while len(self.known) > _MOST_KNOWN:
                 self.known.pop(next(iter(self.known)), None)
 
     def mode_of(self, given: "Mode | str | None") -> "Mode | None":
-        """Return the mode of one call: the given one, or else the file system's.
+        """Return the mode of one call: the given mode, or else the file system's.
 
         Raises:
-            ConfigError: As `mode`, whatever the call gives.
+            ConfigError: As `mode`, even if the call gives a mode.
         """
         mode = self.mode
         with _missing_key_files_named():
@@ -166,7 +168,7 @@ class Connection:
     def demand(
         self, allowances: Mapping[str, Any], options: Mapping[str, Any]
     ) -> tuple[Demand, dict[str, Any]]:
-        """Return what is demanded of an object, and the options that are about something else."""
+        """Return a call's demand of an object, and the options that are no part of a demand."""
         asked = {**allowances, **without_hints(options)}
         mode = self.mode_of(asked.pop("mode", None))
         names = _DEMANDS & asked.keys()
@@ -175,7 +177,7 @@ class Connection:
     def described(
         self, location: Location, options: Mapping[str, Any]
     ) -> "tuple[Mode, Description]":
-        """Return how an object is to be written, and what goes along with it."""
+        """Return the mode to write an object in, and the description stored with it."""
         said = without_hints(options)
         mode = self.mode_of(said.pop("mode", None))
         return demanded(mode), describe_target(location, **said)
@@ -187,15 +189,16 @@ class Connection:
         options: Mapping[str, Any],
         first: int | None = None,
     ) -> "ObjectReader":
-        """Open an object to be read; options as `S3Crypt.open`.
+        """Open an object for reading; options as `S3Crypt.open`.
 
-        An object that was seen is to be the same still; one that took its place is opened anew.
+        A remembered object is opened on condition of its ETag. If it was replaced since, the new
+        object is opened without that condition.
 
         Args:
-            path: Of the object.
-            allowances: What is allowed where the options do not say.
-            options: Of the call.
-            first: How many bytes to ask for first; None leaves it to the object's size.
+            path: The object's path.
+            allowances: The allowances that apply unless the options override them.
+            options: The options of the call.
+            first: Bytes to fetch by the first request; None derives it from the object's size.
         """
         location = Location.parse_object(object_uri(path))
         demand, more = self.demand(allowances, options)
@@ -233,8 +236,8 @@ class Connection:
         if self._objects is None:
             options = self.options
             self._objects = Objects(
-                # Keyrings use the engine's session, and mode objects keep their own default one
-                # where the options name none: a CachingKeyring then serves all from one cache.
+                # Keyrings use the engine's session. If the options name no session, mode objects
+                # keep their default one: a CachingKeyring then serves all engines from one cache.
                 session=self._session() if options.profile or options.region else None,
                 client=None,
                 endpoint_url=options.endpoint_url,
@@ -249,7 +252,7 @@ class Connection:
     def _chosen(self) -> "Mode | None":
         options = self.options
         with _missing_key_files_named():
-            # A session a keyring: boto3's must not make two clients at a time.
+            # Each keyring gets its own session: a boto3 session must not make two clients at once.
             return options.choice.make(self._session, allow_plain_http=options.allow_plain_http)
 
     def _session(self) -> "boto3.Session":
@@ -257,7 +260,7 @@ class Connection:
 
 
 def _of_the_command() -> str | None:
-    """Return a hint where the environment has options of a mode that only the command reads."""
+    """Return a hint if the environment sets options of a mode, which only the command reads."""
     for name in ("mode", *OPTIONS):
         variable = f"S3CRYPT_{name.upper()}"
         if os.environ.get(variable):
@@ -271,10 +274,10 @@ def _of_the_command() -> str | None:
 
 @contextmanager
 def _missing_key_files_named() -> Iterator[None]:
-    """Turn the error of a missing key file into one that is no FileNotFoundError.
+    """Turn the error of a missing key file into a ConfigError, which is no FileNotFoundError.
 
-    To fsspec's users that is an object that is not there, which they go on without, and which zarr
-    fills in.
+    fsspec's users take a FileNotFoundError for a missing object and continue without the object;
+    zarr fills in its content.
     """
     try:
         yield
@@ -282,19 +285,19 @@ def _missing_key_files_named() -> Iterator[None]:
         raise ConfigError(str(error), hint=error.hint) from error
 
 
-# As long as a file system has it, and no longer: clients take memory and sockets.
+# A connection lives only as long as a file system uses it: clients hold memory and sockets.
 _SHARED: "WeakValueDictionary[tuple[int, str], Connection]" = WeakValueDictionary()
 
 
 class Instances(type(AbstractFileSystem)):  # type: ignore[misc]  # fsspec has no types
-    """Makes file systems of options in one spelling, and lets those of mode objects go again.
+    """Makes file systems from normalized options, and does not cache those of mode objects.
 
-    fsspec keeps what it made for good. Of text there are few; of mode objects each unpickled task
-    may bring one.
+    fsspec never evicts a file system from its cache. Options in text are few, but each unpickled
+    task may bring a new mode object.
     """
 
     def __call__(cls, *args: Any, **given: Any) -> Any:
-        """Return a file system of these options, the first of which is the mode."""
+        """Return a file system of these options; a positional argument is the mode."""
         if args:
             if len(args) > 1 or "mode" in given:
                 raise TypeError("Only the mode is positional, once.")
@@ -302,7 +305,7 @@ class Instances(type(AbstractFileSystem)):  # type: ignore[misc]  # fsspec has n
         configured = apply_config(cls, {})
         options = anchored({**spelled(configured), **spelled(given)})
         if "mode" in configured:
-            # fsspec is about to add it once more, though another may have been given.
+            # fsspec is about to add the configured mode again, although the call may name another.
             options["mode"] = None
         own = Options.of(spelled(options))
         if given.get("skip_instance_cache"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects being written, as fsspec's users expect files, and transactions of them."""
+"""Files of objects being written, as fsspec's users expect them, and transactions of files."""
 
 import io
 import sys
@@ -26,14 +26,15 @@ class WritableFile(io.BufferedIOBase):
     """An object being written.
 
     Args:
-        path: Of the object.
+        path: The object's path.
         mode: `wb` or `xb`.
-        writer: Stores it.
-        on_stored: Called once it is there.
-        is_held: Closing it stores nothing: its transaction does that, by `commit`, or it
-            calls `discard`.
+        writer: Stores the object.
+        on_stored: Called once the object is stored.
+        is_held: Whether `close` stores nothing, because a transaction stores the object by
+            `commit`, or drops it by `discard`.
 
-    A file that is dropped without `close` is discarded, or stored, as its writer was told.
+    A file that is dropped without `close` is discarded, or stored if the writer's `keep_dropped`
+    was called.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class WritableFile(io.BufferedIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Return True, though `seek` raises, as its writer does."""
+        """Return True, although `seek` raises, as the writer's does."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
@@ -67,19 +68,20 @@ class WritableFile(io.BufferedIOBase):
         return self._writer.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the bytes written so far."""
+        """Return the number of bytes written so far."""
         return self._writer.tell()
 
     def write(self, data: Any, /) -> int:
-        """Write all of `data`; return its bytes."""
+        """Write all of `data`; return the number of its bytes."""
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         return self._writer.write(data)
 
     def close(self) -> None:
-        """Store the object; in a transaction, say that its content is whole.
+        """Store the object; in a transaction, mark its content as complete.
 
-        Called by wrappers that an exception cuts short, it stores nothing.
+        In a transaction, a call while an exception propagates, as a wrapper makes it, discards
+        the object.
         """
         if self.closed:
             return
@@ -100,9 +102,9 @@ class WritableFile(io.BufferedIOBase):
             super().close()
 
     def commit(self) -> None:
-        """Store the object of a transaction, unless it was discarded before."""
+        """Store the object of a transaction, unless the file was discarded before."""
         if not self._writer.closed:
-            # Not its close, which would give up where this is called by an error's handler.
+            # The writer's `close` would discard the object if an error's handler calls this.
             self._complete(partial(self._writer.__exit__, None, None, None))
 
     def _complete(self, complete: Callable[[], None]) -> None:
@@ -123,22 +125,22 @@ class WritableFile(io.BufferedIOBase):
 
     @property
     def is_unclosed(self) -> bool:
-        """Tell whether nobody has said that it is whole, nor that it is to be discarded."""
+        """Return whether the file was neither closed nor discarded by its user."""
         return self._is_dropped or not self.closed
 
     def __del__(self) -> None:
-        # The base class would close it, and so store what may be half of it.
+        # The base class would close the file, and so might store half of the content.
         if not self.closed:
             self._writer.drop(self._on_stored)
 
     def _dealloc_warn(self, source: object) -> None:
-        # Python's own wrappers, when they are dropped unclosed, call this before they close it.
+        # Python's own wrappers, if they are dropped unclosed, call this before they close the file.
         self._is_dropped = True
         self._writer._dealloc_warn(source)  # noqa: SLF001 - a wrapper of it, too
 
 
 class CompressedFile(io.BufferedIOBase):
-    """A compressor and the file it writes to, closed together, which fsspec leaves to chance."""
+    """A compressor and the file it writes to, closed together: fsspec does not ensure that."""
 
     def __init__(self, compressor: Any, file: WritableFile) -> None:
         self._compressor = compressor
@@ -158,19 +160,19 @@ class CompressedFile(io.BufferedIOBase):
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the bytes written so far, uncompressed."""
+        """Return the number of bytes written so far, uncompressed."""
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         return self._position
 
     def write(self, data: Any, /) -> int:
-        """Compress all of `data`; return its bytes."""
+        """Compress all of `data`; return the number of its bytes."""
         count = int(self._compressor.write(data))
         self._position += count
         return count
 
     def close(self) -> None:
-        """End what is compressed, and close the file."""
+        """Write the end of the compressed stream, and close the file."""
         if self.closed:
             return
         try:
@@ -188,7 +190,8 @@ class CompressedFile(io.BufferedIOBase):
             super().close()
 
     def __del__(self) -> None:
-        # The file is dropped with the last bytes of the compressor, and tells what becomes of it.
+        # Flush the compressor into the file, marked as dropped: the file is then discarded with a
+        # warning, or stored.
         if not self.closed:
             self._dealloc_warn(self)
             with suppress(Exception):
@@ -200,7 +203,7 @@ class CompressedFile(io.BufferedIOBase):
 
 
 def compressed(file: Any, method: str) -> Any:
-    """Return a file that compresses what is written to `file`, or decompresses what is read."""
+    """Return a file that compresses bytes written to `file`, or decompresses bytes read."""
     if isinstance(file, WritableFile):
         return _or_discard(file, lambda: CompressedFile(compr[method](file, mode="w"), file))
     return compr[method](file, mode="r")
@@ -212,7 +215,7 @@ def as_text(file: Any, options: Mapping[str, Any]) -> io.TextIOWrapper:
 
 
 def _or_discard(file: Any, wrap: Callable[[], _Wrapped]) -> _Wrapped:
-    """Return the wrapper of a file; where it cannot be made, leave no file open."""
+    """Return the wrapper of a file; if it cannot be made, discard or close the file."""
     try:
         return wrap()
     except BaseException:
@@ -221,10 +224,10 @@ def _or_discard(file: Any, wrap: Callable[[], _Wrapped]) -> _Wrapped:
 
 
 def bytes_of(value: Any) -> bytes | memoryview:
-    """Return bytes, or what has them as its buffer, as bytes.
+    """Return the bytes of a bytes-like object.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: The value is not bytes-like, or it is an array of Python objects.
     """
     try:
         view = memoryview(value)
@@ -248,23 +251,23 @@ def pieces(source: Path | bytes | memoryview, length: int) -> Iterator[bytes | m
 
 
 class Transaction(transaction.Transaction):  # type: ignore[misc]  # fsspec has no types
-    """Files that are stored one after the other once all of them are whole, or not at all."""
+    """Files that are stored one after the other once all are complete, or not at all."""
 
     def start(self) -> None:
-        """Begin; there is one at a time.
+        """Begin the transaction. A file system has at most one transaction at a time.
 
         Raises:
-            ConfigError: One is under way.
+            ConfigError: Another transaction is under way, or this one is over.
         """
         if self.fs is None or self.fs._intrans:  # noqa: SLF001 - fsspec's own flag
             raise ConfigError("A transaction is under way, or over: they are not nested.")
         super().start()
 
     def complete(self, commit: bool = True) -> None:
-        """Store all files, or none.
+        """Store all files; with `commit=False`, store nothing.
 
         Raises:
-            ConfigError: Some were not closed; nothing was stored.
+            ConfigError: Some files were not closed; nothing was stored.
         """
         unclosed = [file.path for file in self.files if file.is_unclosed]
         super().complete(commit and not unclosed)
