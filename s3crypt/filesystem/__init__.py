@@ -52,7 +52,7 @@ __all__ = ["S3CryptFileSystem"]
 
 
 class S3CryptFileSystem(NamesFileSystem):
-    """Objects of S3, encrypted in one of five modes, as files in directories.
+    """Objects in S3, encrypted in one of five modes, as files in directories.
 
     A directory is a prefix, up to a slash, that names of objects share: it is never empty. A path
     that looks like a pattern is a name if an object or a directory has that name.

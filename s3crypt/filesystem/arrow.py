@@ -10,16 +10,16 @@ from .parallel import parallel_map
 
 
 class ArrowHandler(FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
-    """Arrow's handler of fsspec's file systems, with fewer requests, and these side by side."""
+    """Arrow's handler of fsspec file systems, with fewer requests, made in parallel."""
 
     def get_file_info(self, paths: list[str]) -> list[FileInfo]:
-        """Return what is known of each path."""
+        """Return the type, size and time of each path, requested in parallel."""
         of_some = super().get_file_info
         connection = self.fs._connection  # noqa: SLF001 - this is its file system, for Arrow
         return parallel_map(connection, lambda path: of_some([path])[0], list(paths))
 
     def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
-        """Remove all objects below a directory, many by a request."""
+        """Remove all objects below a directory, up to 1,000 per request."""
         if not path.strip("/"):
             raise ValueError("Name the directory to be emptied; this is all there is.")
         try:
@@ -29,14 +29,14 @@ class ArrowHandler(FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
                 raise
 
     def open_input_stream(self, path: str) -> PythonFile:
-        """Open an object to be read in order."""
+        """Open an object for sequential reading."""
         return self.open_input_file(path)
 
     def open_input_file(self, path: str) -> PythonFile:
-        """Open an object, without a look beforehand whether it is one."""
+        """Open an object for reading, without a prior request that checks whether it exists."""
         return PythonFile(self.fs.open(path, mode="rb"), mode="r")
 
 
 def arrow_file_system(fs: Any) -> PyFileSystem:
-    """Return Arrow's file system of one of ours."""
+    """Return an Arrow file system of an S3CryptFileSystem."""
     return PyFileSystem(ArrowHandler(fs))

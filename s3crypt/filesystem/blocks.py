@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 
 
 class BlockFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
-    """An object read through a cache of fsspec's, which the layer puts in place once it is open.
+    """An object read through an fsspec cache, which the layer sets after this file is opened.
 
-    Beside the file of blocks it keeps one with the object's ETag. The layer itself, even where it
-    notices that an object was replaced, adds blocks of the new one to those of the old one.
+    Next to the cache's file of blocks, this class keeps a file with the object's ETag. The layer
+    itself, even if it notices that an object was replaced, mixes blocks of the new object with
+    blocks of the old one.
 
     Args:
         fs: The file system.
-        path: Of the object.
+        path: The object's path.
         reader: The open object, which this file closes.
         block_size: Bytes of a block; fsspec's 5 MiB if left out.
-        size: What the layer knows of the object's size from blocks that it has.
+        size: The object's size as recorded with the cached blocks, if there are any.
 
     Raises:
-        ConflictError: The blocks are of an object that this one replaced.
+        ConflictError: The cached blocks are of an earlier object, which was replaced.
     """
 
     def __init__(
@@ -52,8 +53,8 @@ class BlockFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no ty
     def cache(self, cache: Any) -> None:
         if isinstance(cache, MMapCache):
             self._check_version(Path(f"{cache.location}.etag"))
-            # The layer's own function opens the object anew for each read, and returns errors in
-            # place of bytes.
+            # The layer's own function would open the object anew for each read, and return errors
+            # in place of bytes.
             cache.multi_fetcher = self._reader.read_ranges
         self._cache = cache
 
@@ -72,7 +73,7 @@ class BlockFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no ty
         return self._reader.read_ranges([(start, end)])[0]
 
     def read(self, length: int | None = -1) -> bytes:
-        """Return the next bytes, `length` of them where there are as many."""
+        """Return the next `length` bytes, or fewer at the end of the object."""
         start: int = self.loc
         try:
             content: bytes = super().read(length)
@@ -83,13 +84,13 @@ class BlockFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no ty
         return content
 
     def _forget(self, blocks: Iterable[int]) -> None:
-        # The cache takes blocks for present before it fetches them. Read again after an error,
-        # they would be zeros.
+        # The cache marks blocks as present before it fetches them. After an error, a second read
+        # would return them as zeros.
         if isinstance(self._cache, MMapCache):
             self._cache.blocks.difference_update(blocks)
 
     def close(self) -> None:
-        """Close the object too."""
+        """Close the file and the object's reader."""
         try:
             super().close()
         finally:

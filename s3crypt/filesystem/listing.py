@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What S3 lists, as entries of fsspec: directories of names, and the plaintext's size of objects.
+"""S3's listings as fsspec entries: directories, and objects with the size of their plaintext.
 
-A directory is what names have in common up to a slash; some tools store an empty object for one,
-with a name that ends in it.
+A directory is a prefix, up to a slash, that names share. Some tools mark a directory by an empty
+object whose name ends in that slash.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,13 +24,16 @@ Kind = Literal["file", "directory"]
 
 
 class Listing:
-    """Asks S3 for names, and for the size of each object where names do not come with it."""
+    """Lists names, and requests the plaintext's size of each object if the listing lacks it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def kind(self, path: str) -> Kind | None:
-        """Tell what there is, by listing a name or two: no object is asked for."""
+        """Return whether a path is a file or a directory, by one or two listings of one name.
+
+        No object is requested, unless the caller may not list names.
+        """
         bucket, name = split(path)
         if not bucket:
             return "directory"
@@ -38,7 +41,7 @@ class Listing:
             listed = self._first(bucket, name)
             first = _name(bucket, listed) if listed else None
             if name and listed and first == name:
-                # The first of all names that begin with it.
+                # The exact name sorts before all longer names that begin with it.
                 self._remember(path, listed)
                 return "file"
             if name and first and not first.startswith(f"{name}/"):
@@ -52,7 +55,7 @@ class Listing:
         return "directory" if first or not name else None
 
     def _kind_unlisted(self, path: str) -> Kind | None:
-        # Who may read objects need not be allowed to list them.
+        # A caller may have the permission to read objects and lack the one to list them.
         try:
             self._connection.head(path)
         except FileNotFoundError:
@@ -60,7 +63,7 @@ class Listing:
         return "file"
 
     def _remember(self, path: str, listed: ListedObject) -> None:
-        """Keep what a listing says of an object that is about to be opened, perhaps."""
+        """Remember a listed object's facts, since a caller may open the object next."""
         seen = self._connection.known.get(path)
         if not seen or (seen.etag, seen.last_modified) != (listed.etag, listed.last_modified):
             told = Seen(listed.etag, listed.last_modified, listed.stored_size)
@@ -72,7 +75,7 @@ class Listing:
         return _name(bucket, listed) if listed else None
 
     def object(self, path: str) -> Entry | None:
-        """Return an object as its listing has it."""
+        """Return the entry of an object as listed, or None if the object does not exist."""
         bucket, name = split(path)
         listed = self._first(bucket, name)
         return self._entry(listed) if name and listed and _name(bucket, listed) == name else None
@@ -82,13 +85,13 @@ class Listing:
             return self._connection.objects.first(Location(bucket, prefix))
 
     def stored(self, path: str) -> Iterator[tuple[str, str]]:
-        """Yield path and ETag of each object below a directory, those that stand for one too."""
+        """Yield path and ETag of all objects below a directory, those that mark directories too."""
         bucket, name = split(path)
         for listed in self._listed(bucket, f"{name}/" if name else ""):
             yield _path(listed.uri), listed.etag
 
     def level(self, path: str, prefix: str = "") -> list[Entry] | None:
-        """List one directory without sizes; None where there is none."""
+        """List one directory without sizes; return None if the directory does not exist."""
         bucket, name = split(path)
         if not bucket:
             return self._buckets()
@@ -108,7 +111,7 @@ class Listing:
         return entries if entries or is_there else None
 
     def below(self, path: str, maxdepth: int | None, prefix: str) -> dict[str, Entry]:
-        """Return all below a directory without sizes, directories too, by name."""
+        """Return the entries below a directory by name, directories included, without sizes."""
         if maxdepth is None:
             return self._all_below(path, prefix)
         found: dict[str, Entry] = {}
@@ -118,7 +121,7 @@ class Listing:
             listings = parallel_map(self._connection, list_one, level)
             entries = [entry for listing in listings for entry in listing or ()]
             for entry in entries:
-                # An object may have the name of a directory; it is the one that is found.
+                # An object may have the same name as a directory: the result has the object.
                 if entry["type"] == "file" or entry["name"] not in found:
                     found[entry["name"]] = entry
             level = [entry["name"] for entry in entries if entry["type"] == "directory"]
@@ -162,7 +165,7 @@ class Listing:
         }
 
     def measured(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Return listed entries with their plaintext's size; what is gone by now is left out."""
+        """Return listed entries with their plaintext's size, without objects removed meanwhile."""
         if self._connection.is_size_listed:
             return [dict(entry) for entry in entries]
         known = self._connection.known
@@ -195,8 +198,8 @@ class Listing:
         except FileNotFoundError:
             return name, None
         except FormatError:
-            # Of the S3 Encryption Client, or damaged: reading it says so. What lies beside it is
-            # to be found all the same.
+            # The object is damaged, or of the S3 Encryption Client: reading it raises the error.
+            # A listing must still show the objects beside it.
             return name, _unmeasured(entry)
         if info.etag == entry["ETag"]:
             told = Seen(info.etag, entry["LastModified"], info.stored_size, info)
@@ -230,12 +233,12 @@ def directory(path: str) -> Entry:
 
 
 def is_directory_entry(entry: Entry | None) -> bool:
-    """Return whether an entry is a directory's; nothing is known of None."""
+    """Return whether an entry is known to be a directory's; for None it is not."""
     return entry is not None and entry["type"] == "directory"
 
 
 def described(path: str, info: ObjectInfo) -> Entry:
-    """Return the entry of an object that was asked for."""
+    """Return the entry of an object from the facts that a request for it yielded."""
     return {
         "name": path,
         "size": info.size,
@@ -243,7 +246,7 @@ def described(path: str, info: ObjectInfo) -> Entry:
         "stored_size": info.stored_size,
         "ETag": info.etag,
         "LastModified": info.last_modified,
-        # As pyarrow looks for it.
+        # pyarrow reads the time from this key.
         "mtime": info.last_modified,
         "StorageClass": info.storage_class,
         "VersionId": info.version_id,

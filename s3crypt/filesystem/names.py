@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The half of the file system that knows names, kinds and sizes, and no content."""
+"""The half of the file system for names, kinds and sizes; it never reads or writes content."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -23,11 +23,11 @@ from .removal import Removal, remove
 
 
 class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[misc]
-    """What there is; `S3CryptFileSystem` does the rest."""
+    """Lists, finds and removes objects; `S3CryptFileSystem` adds reading, writing and copying."""
 
     protocol = "s3crypt"
     root_marker = ""
-    # Shared by all that the same options make, so it is none that tells them apart.
+    # File systems of the same options share a connection, so it must not distinguish instances.
     _strip_tokenize_options = ("connection",)
     _connection: Connection
 
@@ -38,7 +38,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
 
     @property
     def fsid(self) -> str:
-        """Return the name that generic code tells file systems by."""
+        """Return the name by which generic code distinguishes file systems."""
         return "s3crypt"
 
     @classmethod
@@ -49,7 +49,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     # One object or directory.
 
     def info(self, path: str, *, version_id: str | None = None, **_: Any) -> Entry:
-        """Return what is known of an object, its plaintext's size among it, or of a directory."""
+        """Return the entry of an object, with its plaintext's size, or of a directory."""
         path = self._strip_protocol(path)
         bucket, name = split(path)
         if not name:
@@ -64,7 +64,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             raise
 
     def exists(self, path: str, *, version_id: str | None = None, **_: Any) -> bool:
-        """Tell whether there is an object or a directory; what cannot be known is raised."""
+        """Return whether an object or a directory exists; raise if that cannot be determined."""
         if version_id is None:
             return self._kind(path) is not None
         try:
@@ -74,11 +74,11 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         return True
 
     def isfile(self, path: str) -> bool:
-        """Tell whether there is an object of this name."""
+        """Return whether an object of this name exists."""
         return self._kind(path) == "file"
 
     def isdir(self, path: str) -> bool:
-        """Tell whether objects' names begin with this and a slash, or whether it is a bucket."""
+        """Return whether a path is a bucket, or a prefix, up to a slash, of objects' names."""
         return self._kind(path) == "directory"
 
     def _kind(self, path: str) -> Kind | None:
@@ -93,15 +93,15 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         return stored
 
     def created(self, path: str) -> datetime:
-        """Return when an object was stored: what replaces an object is a new one."""
+        """Return when an object was stored; S3 replaces objects and never modifies them."""
         return self.modified(path)
 
     def checksum(self, path: str) -> int:
-        """Return a number that is another once the content is."""
+        """Return a number that changes with the content."""
         return int(self.ukey(path), 16)
 
     def ukey(self, path: str) -> str:
-        """Return a text that is another once the content is: of S3's tag and version."""
+        """Return a text that changes with the content: a hash of name, ETag and version."""
         entry = self.info(path)
         parts = [entry["name"], *(str(entry.get(part)) for part in ("ETag", "VersionId"))]
         return sha256("\n".join(parts).encode()).hexdigest()
@@ -109,7 +109,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     # Several.
 
     def sizes(self, paths: list[str]) -> list[int | None]:
-        """Return the plaintext's size of each object, asked for side by side."""
+        """Return the plaintext's size of each object, requested in parallel."""
         return parallel_map(self._connection, self.size, paths)
 
     def ls(
@@ -124,10 +124,11 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         """List a directory, or one object.
 
         Args:
-            path: Of the directory.
-            detail: Return what `info` does of each, instead of names.
-            refresh: Ask S3, whatever has been listed before.
-            measured: Find out sizes, which where this process encrypts is a request an object.
+            path: The directory's path.
+            detail: Return entries as `info` does, instead of names.
+            refresh: List anew, even if the listing is cached.
+            measured: Determine sizes. Listings report them if S3 encrypts; otherwise this takes
+                a request per object.
         """
         path = self._strip_protocol(path)
         entries = None if refresh else self.dircache.get(path)
@@ -147,7 +148,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         return self._told([entry], detail=detail, measured=measured)
 
     def _told(self, entries: list[Entry], *, detail: bool, measured: bool) -> list[Any]:
-        """Return names, or copies of what is kept."""
+        """Return names, or copies of the entries, which may be cached."""
         if not detail:
             return [entry["name"] for entry in entries]
         return self._listing.measured(entries) if measured else [dict(entry) for entry in entries]
@@ -160,7 +161,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         on_error: Any = "omit",
         **options: Any,
     ) -> Iterator[Any]:
-        """Yield each directory with what is in it; sizes are found out with `detail` only."""
+        """Yield each directory with its entries; sizes are determined only with `detail`."""
         options.setdefault("measured", options.get("detail", False))
         yield from super().walk(path, maxdepth, topdown, on_error, **options)
 
@@ -175,14 +176,14 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         measured: bool = True,
         **_: Any,
     ) -> Any:
-        """List all objects below a directory, and the object that has its name.
+        """List all objects below a directory, and the object that has the directory's name.
 
         Args:
-            path: Of the directory.
-            maxdepth: How many levels at most.
-            withdirs: Directories too, the one itself included.
-            detail: Return what `info` does of each, by name, instead of a list of names.
-            prefix: Only what begins with it, inside the directory.
+            path: The directory's path.
+            maxdepth: Maximum number of levels.
+            withdirs: Include directories, the given directory too.
+            detail: Return entries as `info` does, by name, instead of a list of names.
+            prefix: Only names that begin with this prefix inside the directory.
             measured: As `ls`.
         """
         path = self._strip_protocol(path)
@@ -212,10 +213,10 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def glob(
         self, path: str, maxdepth: int | None = None, *, detail: bool = False, **options: Any
     ) -> Any:
-        """Find what matches a pattern; sizes are found out of matches, with `detail` only.
+        """Find names that match a pattern; sizes of matches are determined only with `detail`.
 
-        A pattern that ends in `**` finds files, since tools such as DuckDB open whatever it finds;
-        with `withdirs=True` it finds directories too, as other patterns do.
+        A pattern that ends in `**` matches files only, since tools such as DuckDB open each match.
+        With `withdirs=True` it matches directories too, as other patterns do.
         """
         measured = options.pop("measured", True)
         stripped = self._strip_protocol(path)
@@ -237,7 +238,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         withdirs: bool = False,
         **options: Any,
     ) -> "int | dict[str, int]":
-        """Return the plaintext bytes below a directory, or those of each object."""
+        """Return the total plaintext size below a directory, or the size of each object."""
         found = self.find(path, maxdepth, withdirs, detail=True, **options)
         sizes = {name: entry["size"] for name, entry in found.items()}
         if not total:
@@ -247,7 +248,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             raise StorageError(f"{uri_of(unknown[0])}: its plaintext's size cannot be told.")
         return sum(int(size) for size in sizes.values())
 
-    # What callers' paths stand for.
+    # Expanding callers' paths.
 
     def expand_path(
         self,
@@ -257,9 +258,9 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         assume_literal: bool = False,
         **_: Any,
     ) -> list[str]:
-        """Return the names that paths stand for: patterns, and with `recursive` directories.
+        """Return paths with patterns expanded, and with `recursive` also directories.
 
-        What exists under a pattern's own name is meant literally.
+        A path that looks like a pattern is a literal name if something of that name exists.
         """
         return sorted(
             self._expanded(path, recursive, maxdepth, is_literal=True)
@@ -270,7 +271,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def _expanded(
         self, path: Any, recursive: bool, maxdepth: int | None, *, is_literal: bool = False
     ) -> dict[str, Entry | None]:
-        """Return what paths stand for; nothing is known of one that nobody had to ask about."""
+        """Return the entries of expanded paths; None for a literal path that was not looked up."""
         if maxdepth is not None and maxdepth < 1:
             raise ValueError("maxdepth must be at least 1")
         deeper = maxdepth and maxdepth - 1
@@ -303,7 +304,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         return found
 
     def _is_pattern(self, path: str) -> bool:
-        """Tell whether a path is a pattern and not the name of something."""
+        """Return whether a path is a pattern and not the name of an object or a directory."""
         if not has_magic(path):
             return False
         if has_magic(split(path)[0]):
@@ -313,7 +314,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def _sources(
         self, path: "str | list[str]", recursive: bool, maxdepth: int | None
     ) -> dict[str, Entry | None]:
-        """Return what is to be copied: as fsspec has it, directories where all of one is."""
+        """Return the sources of a copy, directories only if whole directories are copied."""
         found = self._expanded(path, recursive, maxdepth)
         if isinstance(path, str) and (not recursive or maxdepth is not None):
             return {
@@ -326,7 +327,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def _targets(
         self, path: "str | list[str]", sources: list[str], target: str, *, is_directory: bool
     ) -> list[str]:
-        """Return where copies go: fsspec's rules, with patterns told from names that look so."""
+        """Return the targets of copies by fsspec's rules, telling patterns from literal names."""
         if not sources:
             return []
         is_one = isinstance(path, str)
@@ -339,7 +340,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def _local_pairs(
         self, lpath: Any, rpath: Any, recursive: bool, maxdepth: int | None
     ) -> list[tuple[Any, str]]:
-        """Return local files and the objects that they become, by fsspec's rules."""
+        """Return each local file with the object that it becomes, by fsspec's rules."""
         source = stringify_path(lpath)
         if isinstance(source, list) and isinstance(rpath, list):
             return equally_many(source, self._strip_protocol(rpath))
@@ -359,7 +360,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
                 is_directory = trailing_sep(rpath) or self.isdir(rpath)
                 goes_inside = is_one and is_directory and not trailing_sep(source)
             targets = other_paths(found, targets, exists=goes_inside, flatten=not is_one)
-        # Directories come with the objects in them.
+        # A directory exists through the objects in it, and is not stored itself.
         return [pair for pair in equally_many(found, targets) if not local.isdir(pair[0])]
 
     # Removing.
@@ -371,20 +372,21 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def rm(
         self, path: "str | list[str]", recursive: bool = False, maxdepth: int | None = None
     ) -> None:
-        """Remove objects, a thousand by a request. A bucket is emptied and stays.
+        """Remove objects, up to 1,000 per request. A bucket is emptied but not removed.
 
-        An object that a pattern or a directory stands for is removed as it was listed; one that was
-        named is removed whatever it contains.
+        An object found by a pattern or in a directory is removed only if it still has the listed
+        ETag. An object given by its own name is removed whatever its content.
 
         Args:
-            path: One or several, or patterns.
-            recursive: Directories with all below them too.
-            maxdepth: How many levels at most.
+            path: One or several paths or patterns.
+            recursive: Remove directories too, with all objects below them.
+            maxdepth: Maximum number of levels.
 
         Raises:
-            ConflictError: An object was replaced after it was listed; the new one is kept.
-            FileNotFoundError: There is none; nothing was removed.
-            IsADirectoryError: It is a directory, and `recursive` was not given; nothing was
+            ConflictError: An object was replaced after it was listed; the new object is kept.
+            FileNotFoundError: A path does not exist, or a pattern matches nothing. Nothing was
+                removed.
+            IsADirectoryError: A path is a directory, and `recursive` was not given. Nothing was
                 removed.
         """
         paths = self._strip_protocol(path if isinstance(path, list) else [path])
@@ -398,7 +400,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         remove(self._connection, removal.listed(self._listing), self._forget)
 
     def _removable(self, path: str, recursive: bool, maxdepth: int | None) -> Removal:
-        """Return what a path or a pattern stands for."""
+        """Return the objects and directories to remove for a path or a pattern."""
         if not self._is_pattern(path):
             return self._named(path, recursive, maxdepth)
         found = self._matches(path, maxdepth)
@@ -424,15 +426,15 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         return removal
 
     def _all_in(self, path: str, maxdepth: int | None) -> Removal:
-        """Return all in a directory: objects that only mark directories too, if all levels."""
+        """Return a directory's objects; without `maxdepth`, objects that mark directories too."""
         if maxdepth is None:
             return Removal(directories={path})
         return Removal(_etags(self.find(path, maxdepth=maxdepth, detail=True, measured=False)))
 
-    # Buckets, and what is kept.
+    # Buckets, and the caches.
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
-        """Make a bucket, where the path is one. Directories come with the objects in them."""
+        """Make a bucket, if the path is one. A directory exists through the objects in it."""
         bucket, name = split(self._strip_protocol(path))
         if name:
             return
@@ -443,16 +445,16 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         self._forget([bucket])
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """Make a bucket, where the path is one and may not exist.
+        """Make a bucket, if the path is one and `exist_ok` is false.
 
-        With `exist_ok` nothing is done: `fsspec.open` asks for it with each file to be written,
-        and a misspelt bucket must not come into being.
+        With `exist_ok` nothing is done: `fsspec.open` makes such a call for each file to be
+        written, and a misspelt bucket name must not create a bucket.
         """
         if not exist_ok:
             self.mkdir(path)
 
     def rmdir(self, path: str) -> None:
-        """Remove an empty bucket, where the path is one. An empty directory is none."""
+        """Remove an empty bucket, if the path is one. An empty directory does not exist in S3."""
         bucket, name = split(self._strip_protocol(path))
         if not name:
             with as_files():
@@ -460,7 +462,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             self._forget([bucket])
 
     def invalidate_cache(self, path: str | None = None) -> None:
-        """Forget listings and sizes: all of them, or those of a path and below, and above."""
+        """Forget listings and sizes: all, or those of a path, and of paths below and above it."""
         path = "" if path is None else self._strip_protocol(path)
         for cache in (self.dircache, self._connection.known):
             for name in [name for name in list(cache) if is_within(name, path)]:
@@ -468,7 +470,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         self._forget([path])
 
     def _forget(self, paths: "list[str]") -> None:
-        """Forget objects just written or removed, and listings that they are, or would be, in."""
+        """Forget objects just written or removed, and the listings of directories above them."""
         for path in paths:
             self._connection.known.pop(path, None)
         if not self.dircache:
@@ -481,7 +483,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             self._forget_listing("")
 
     def _forget_listing(self, path: str) -> None:
-        # Not `pop`, which fails where another thread removes the listing at the same time.
+        # `pop` would fail if another thread removes the listing at the same time.
         with suppress(KeyError):
             del self.dircache[path]
 
@@ -491,6 +493,6 @@ def _etags(found: Mapping[str, Entry]) -> dict[str, str | None]:
 
 
 def _literal_beginning(pattern: str) -> str:
-    """Return what every match begins with in the directory that the pattern's matches are below."""
+    """Return the literal text between the last slash and the first wildcard of a pattern."""
     start = min(pattern.find(sign) for sign in "*?[" if sign in pattern)
     return pattern[pattern.rfind("/", 0, start) + 1 : start]

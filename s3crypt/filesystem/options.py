@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Storage options: what they are called, whether they fit together, and which are the same.
+"""Storage options: their names, whether they fit together, and which options mean the same.
 
-Reads no key's file: whoever only passes a file system on need not have the file.
+No key's file is read here: a process that only passes a file system on need not have the file.
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ from s3crypt.objects.access import DEFAULT_WORKERS
 from s3crypt.options import MODES, OPTIONS, ModeChoice, given_among
 
 _PROTOCOL = "s3crypt"
-# The encryption of who reads whatever is there.
+# The value of `encryption` that reads objects of every mode.
 ANY = "any"
 # fsspec's own options; the last two are for file systems that are asynchronous inside.
 LISTING_OPTIONS = ("use_listings_cache", "listings_expiry_time", "max_paths")
 _FSSPECS = (*LISTING_OPTIONS, "skip_instance_cache", "asynchronous", "loop")
-# What fsspec's users say of caches that this file system does not have: all are hints.
+# fsspec's options for caches that this file system does not have. All are hints, and ignored.
 _CACHE_HINTS = ("cache_type", "default_cache", "default_cache_type", "fill_cache", "size")
 
 _FLAGS = (
@@ -35,14 +35,14 @@ _FLAGS = (
     "allow_plain_http",
 )
 
-# While anybody has a mode object there is one of these for it, by the object's id and by name.
+# The `Live` of each mode object in use, by the object's id and by the `Live`'s name.
 _LIVE: "WeakValueDictionary[int | str, Live]" = WeakValueDictionary()
 
 
 class Live:
-    """A mode object among storage options, told from every other by a name that never comes again.
+    """A mode object among storage options, with a unique name that is never reused.
 
-    fsspec compares options by their text, and that of a keyring does not say its key.
+    fsspec compares options by their text, and the text of a keyring does not contain its key.
     """
 
     def __init__(self, mode: Mode, name: str) -> None:
@@ -57,7 +57,7 @@ class Live:
 
 
 def named(mode: Mode, name: str | None = None) -> Live:
-    """Return the one of a mode object, or, where that comes from a pickle, of its name."""
+    """Return the `Live` of a mode object, or, for a mode object from a pickle, of its name."""
     live = _LIVE.get(id(mode) if name is None else name)
     if live is None:
         live = Live(mode, name or uuid4().hex)
@@ -67,11 +67,11 @@ def named(mode: Mode, name: str | None = None) -> Live:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The options that are this file system's own; `S3CryptFileSystem` says what they mean.
+    """The options of this file system, without fsspec's; `S3CryptFileSystem` documents them.
 
     Attributes:
         encryption: As given: text, or a mode object.
-        choice: What is said of the mode as text, which is nothing beside a mode object.
+        choice: The options of the mode that were given as text; empty beside a mode object.
     """
 
     encryption: str | Live | None = None
@@ -96,7 +96,7 @@ class Options:
             raise ConfigError("The storage option workers is a number, 1 at least.")
         for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
-                # The text "false", from some setting, is true.
+                # The text "false", for example from an environment variable, would count as true.
                 raise ConfigError(f"The storage option {name} is True or False.")
         if self.written_in is not None:
             self._check_written_in()
@@ -113,17 +113,17 @@ class Options:
 
     @property
     def mode_name(self) -> str | None:
-        """Return the mode's name, or `any`, or None where nothing was said."""
+        """Return the mode's name, or `any`, or None if neither a mode nor a key was given."""
         if isinstance(self.encryption, Live):
             return self.encryption.mode.name
         return ANY if self.encryption == ANY else self.choice.mode
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Options":
-        """Return those among all that a file system was given.
+        """Return this file system's own options among all given options.
 
         Raises:
-            ConfigError: There is no such option: what is misspelt must not end as plaintext.
+            ConfigError: An option is unknown: a misspelt option must not lead to plaintext in S3.
         """
         own = {field.name for field in fields(cls)} - {"choice"}
         known = [*own, *OPTIONS, *_FSSPECS]
@@ -151,7 +151,7 @@ def _what_was_meant(name: str, known: list[str]) -> str | None:
 
 
 def _choice(given: Mapping[str, Any]) -> ModeChoice:
-    """Return what is said of the mode as text, and refuse it beside a mode object or `any`."""
+    """Return the mode's options in text; refuse them beside a mode object or `any`."""
     encryption = given.get("encryption")
     options = {name: value for name, value in given.items() if name in OPTIONS}
     if encryption == "":
@@ -166,10 +166,10 @@ def _choice(given: Mapping[str, Any]) -> ModeChoice:
 
 
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with `encryption` for `mode`, and with a mode object under its own name.
+    """Return options with `mode` renamed to `encryption`, and a mode object as its `Live`.
 
     Raises:
-        ConfigError: They differ, or that is none.
+        ConfigError: `mode` and `encryption` differ, or the value is neither a text nor a mode.
     """
     options = dict(given)
     mode, encryption = (_as_option(options.pop(name, None)) for name in ("mode", "encryption"))
@@ -184,7 +184,7 @@ def anchored(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options that mean the same in other directories: key files by absolute paths.
 
     Raises:
-        ConfigError: They do not fit together, or there is no such option.
+        ConfigError: The options do not fit together, or an option is unknown.
     """
     return {**options, **Options.of(options).choice.paths()}
 
@@ -193,7 +193,7 @@ def _as_option(encryption: Any) -> str | Live | None:
     if encryption is None or isinstance(encryption, str | Live):
         return encryption
     if not isinstance(encryption, Mode):
-        # Not repeated: it may be a key.
+        # The error does not repeat the value, which may be a key.
         raise ConfigError(f"encryption is a mode object, or one of {', '.join(MODES)}, {ANY}.")
     return named(encryption)
 
@@ -203,5 +203,5 @@ def _spell(name: str, value: str | bool | None = None) -> str:
 
 
 def without_hints(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is not about caches."""
+    """Return the options without hints for caches."""
     return {name: value for name, value in options.items() if name not in _CACHE_HINTS}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same work for many paths, as a job, with each result in its place."""
+"""The same work for many paths in parallel, with results in the order of the paths."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -23,14 +23,15 @@ def parallel_map(
 ) -> list[Any]:
     """Return the result of each item, in order.
 
-    At the first failure no further item is begun; it is raised once those under way are done.
+    After the first failure no further item is started. The error is raised once the items under
+    way have ended.
 
     Args:
-        connection: It says how far away the service is, and so how many items are under way.
+        connection: Its `is_far` decides how many items are under way at once.
         work: Called with an item, in several threads at once.
-        items: All of them.
-        most: Items under way at once, at most; 64 if left out.
-        keep_errors: Return errors in the places of results, and raise none.
+        items: The items to work on.
+        most: Maximum number of items under way at once; 64 if left out.
+        keep_errors: Return errors in the places of results instead of raising the first one.
     """
 
     def work_on(place: int) -> Any:
@@ -50,7 +51,7 @@ def parallel_map(
 
 
 def or_error(work: Callable[[_Item], _Result], item: _Item) -> "_Result | Exception":
-    """Return the result, or the error."""
+    """Return the result of `work`, or the error that it raised."""
     try:
         return work(item)
     except Exception as error:  # noqa: BLE001 - handed to the caller, who asked for it

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths of fsspec, `bucket/name`, and errors as Python's files raise them."""
+"""fsspec's paths, `bucket/name`, and errors of the types that Python's files raise."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,17 +15,17 @@ from .remedies import in_storage_options
 
 
 def split(path: str) -> tuple[str, str]:
-    """Return the bucket and the name in it, which is empty for the bucket itself."""
+    """Return the bucket and the object's name, which is empty for the bucket itself."""
     return split_bucket(path)
 
 
 def uri_of(path: str) -> str:
-    """Return what the store calls it."""
+    """Return the S3 URI of a path."""
     return f"s3://{path}"
 
 
 def object_uri(path: str) -> str:
-    """Return what the store calls an object; refuse what can be none."""
+    """Return the S3 URI of an object; raise IsADirectoryError for a path without a name."""
     bucket, name = split(path)
     if not name:
         raise IsADirectoryError(f"{bucket or 'This'} is a bucket or all of them, not an object.")
@@ -33,22 +33,22 @@ def object_uri(path: str) -> str:
 
 
 def is_within(name: str, path: str) -> bool:
-    """Tell whether a name is a directory's, or of something in it."""
+    """Return whether a name is `path` itself or below it."""
     return not path or name == path or name.startswith(f"{path}/")
 
 
 def equally_many(sources: Sequence[Any], targets: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """Return pairs of a source and its target."""
+    """Return pairs of a source and its target; raise ValueError if the numbers differ."""
     if len(sources) != len(targets):
         raise ValueError("Paths and their targets must be equally many.")
     return list(zip(sources, targets, strict=True))
 
 
 def check_targets(pairs: Iterable[tuple[Any, Any]]) -> None:
-    """Check that no two sources have one target: chance would decide which of them it gets.
+    """Check that no two sources have the same target: timing would decide which source it gets.
 
     Raises:
-        ValueError: Two have.
+        ValueError: Two sources have the same target.
     """
     taken: dict[Any, Any] = {}
     for source, target in pairs:
@@ -57,10 +57,10 @@ def check_targets(pairs: Iterable[tuple[Any, Any]]) -> None:
 
 
 def check_copies(pairs: Sequence[tuple[str, str]]) -> None:
-    """Check that each copy has a target of its own, which is not to be copied itself.
+    """Check that each copy has a target of its own, which is not itself the source of another.
 
     Raises:
-        ValueError: It has not.
+        ValueError: A target is shared, or is another copy's source.
     """
     sources = {source for source, _ in pairs}
     taken: set[str] = set()
@@ -73,13 +73,13 @@ def check_copies(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def check_inside(root: str, targets: Sequence[str]) -> None:
-    """Check that neither the names of objects nor links that are there lead out of a directory.
+    """Check that neither names of objects nor existing links lead out of a directory.
 
     Raises:
-        ValueError: A name would.
-        PolicyError: A link would.
+        ValueError: A name leads out of the directory.
+        PolicyError: A link leads out of the directory.
     """
-    # The names are of whoever may write objects, and may lead anywhere.
+    # Anyone who may write objects chooses their names, which may contain `..`.
     check_contained(root, targets)
     real_root = Path(root).resolve()
     below = [Path(target) for target in targets if target.rstrip("/") != root.rstrip("/")]
@@ -94,7 +94,7 @@ def check_inside(root: str, targets: Sequence[str]) -> None:
 
 @contextmanager
 def as_files(*, is_exclusive: bool = False) -> Iterator[None]:
-    """Raise what Python's files do: to their users a bucket is a directory, missing as one."""
+    """Raise errors as Python's files do: a missing bucket as FileNotFoundError, for example."""
     try:
         with in_storage_options():
             yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Callbacks of fsspec, which are not made for threads, told of what several threads do."""
+"""Progress of several threads, reported to fsspec's callbacks, which are not thread-safe."""
 
 import threading
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from fsspec.callbacks import Callback, NoOpCallback
 
 
 class OneAtATime(Callback):  # type: ignore[misc]  # fsspec has no types
-    """A callback for several threads: its calls, and those of its branches, come one at a time."""
+    """A thread-safe callback: calls to it and to its branches are made one at a time."""
 
     def __init__(self, callback: Any, lock: "threading.RLock | None" = None) -> None:
         super().__init__()
         self._callback = callback
-        # Reentrant, since a callback may branch, or update another, in its own call.
+        # Reentrant, since a callback may branch, or update another callback, during a call.
         self._lock = lock or threading.RLock()
 
     def __enter__(self) -> Self:
@@ -27,17 +27,17 @@ class OneAtATime(Callback):  # type: ignore[misc]  # fsspec has no types
             self._callback.__exit__(*error)
 
     def set_size(self, size: int) -> None:
-        """Say how much there is in all."""
+        """Set the total amount of work."""
         with self._lock:
             self._callback.set_size(size)
 
     def absolute_update(self, value: int) -> None:
-        """Say how much is done."""
+        """Set the amount of completed work."""
         with self._lock:
             self._callback.absolute_update(value)
 
     def relative_update(self, inc: int = 1) -> None:
-        """Say how much more is done."""
+        """Add to the amount of completed work."""
         with self._lock:
             self._callback.relative_update(inc)
 
@@ -49,7 +49,7 @@ class OneAtATime(Callback):  # type: ignore[misc]  # fsspec has no types
 
 
 def counter_of(callback: Any) -> Callable[[int], None] | None:
-    """Return the function that tells a callback of more bytes, or None if it does not listen."""
+    """Return the function that adds bytes to a callback, or None for a callback without effect."""
     if isinstance(callback, NoOpCallback):
         return None
     count: Callable[[int], None] = OneAtATime(callback).relative_update

@@ -7,7 +7,8 @@ from types import MappingProxyType
 
 from s3crypt.errors import Action, Remedy, S3CryptError
 
-# Options have the names of the library's arguments, whose words serve where these have none.
+# Remedies that need other words than the library's. Storage options have the names of the
+# library's arguments, so that its own words fit all other remedies.
 WORDS: Mapping[Action, str] = MappingProxyType(
     {
         "check_context": "The object was moved (written_as, written_in) or replaced, or the "
@@ -27,7 +28,7 @@ WORDS: Mapping[Action, str] = MappingProxyType(
 
 @contextmanager
 def in_storage_options() -> Iterator[None]:
-    """Have the hints of errors name storage options."""
+    """Reword the hints of errors to name storage options."""
     try:
         yield
     except S3CryptError as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objects that one call removes: up to 1,000 by a request, and requests side by side.
+"""The objects that one call removes: up to 1,000 per request, with requests in parallel.
 
-Which objects a path stands for is decided in `names`.
+`names` decides which objects a path stands for.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,10 +24,10 @@ Listed = tuple[str, str | None]
 
 @dataclass(slots=True)
 class Removal:
-    """What one call removes.
+    """The objects and directories that one call removes.
 
     Attributes:
-        objects: Paths of objects, with ETags as `Listed` has them.
+        objects: The ETag of each object by path, or None, as in `Listed`.
         directories: Paths of directories, whose objects are listed while they are removed.
     """
 
@@ -35,14 +35,14 @@ class Removal:
     directories: set[str] = field(default_factory=set)
 
     def add(self, other: "Removal") -> None:
-        """Add what another has, without what is then meant twice."""
+        """Add the objects and directories of another removal, without duplicates."""
         self.objects |= other.objects
         self.directories |= other.directories
 
     def listed(self, listing: Listing) -> Iterator[Listed]:
-        """Yield each object once. A directory is listed when it is its turn."""
-        # A second removal of a name could meet an object that was stored since the first.
-        # In order, the objects of a bucket are neighbours and share requests.
+        """Yield each object once. A directory is listed only when its turn comes."""
+        # A second removal of the same name could remove an object stored after the first. Sorting
+        # puts objects of a bucket next to each other, so that they share requests.
         for path in sorted(self.objects):
             if not self._has_above(path):
                 yield path, self.objects[path]
@@ -63,15 +63,15 @@ class Removal:
 def remove(
     connection: Connection, found: Iterable[Listed], forget: Callable[[list[str]], None]
 ) -> None:
-    """Remove objects; at the first failure no further request is begun, and it is raised.
+    """Remove objects. After the first failure no further request is started; it is raised.
 
     Args:
-        connection: Where they are.
-        found: The objects.
-        forget: Called with the paths of each request, from several threads, once it has ended.
+        connection: The connection to the objects' service.
+        found: The objects to remove.
+        forget: Called, from several threads, with the paths of each request that has ended.
 
     Raises:
-        ConflictError: Another object has replaced one that was listed. It is kept.
+        ConflictError: A listed object was replaced; the new object is kept.
         StorageError: S3 refused or failed.
     """
 
@@ -94,7 +94,7 @@ def remove(
                     _raise(outcome.error or outcome.result)
 
 
-# Of a thousand names each, as two pages of a listing are.
+# Batches listed ahead of the work. A batch has up to a thousand names, like a page of a listing.
 _AHEAD = 2
 
 
