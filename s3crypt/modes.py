@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The five ways to encrypt, as frozen values that become request arguments.
 
-Knows which header goes with which operation, and makes no request.
+This module defines which header belongs to which operation. It makes no request.
 """
 
 from base64 import b64encode
@@ -22,8 +22,9 @@ from .message.frames import check_context
 MIN_FRAME_LENGTH = 4 * 2**10
 BOUND_NAME = "s3crypt:key"
 BOUND_BUCKET = "s3crypt:bucket"
-# What names of access points end with, where a bucket may be named: plain ones, those of Object
-# Lambda, of Outposts and of directory buckets, and multi-Region ones. No bucket's name may.
+# The suffixes of names that access points have in a bucket's place: plain access points, those of
+# Object Lambda, Outposts and directory buckets, and multi-Region ones. S3 refuses bucket names with
+# these suffixes.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _ACCESS_POINTS = ("-s3alias", "--ol-s3", "--op-s3", "--xa-s3", ".mrap")
 
@@ -39,7 +40,7 @@ class SSES3:
         return {"ServerSideEncryption": "AES256"}
 
     def read_arguments(self) -> dict[str, object]:
-        """Return the arguments of every other request about the object: none."""
+        """Return no arguments: requests that make no object need none in this mode."""
         return {}
 
 
@@ -71,7 +72,7 @@ class SSEKMS:
         }
 
     def read_arguments(self) -> dict[str, object]:
-        """Return the arguments of every other request: none, S3 refuses KMS headers there."""
+        """Return no arguments: S3 refuses KMS headers in requests that make no object."""
         return {}
 
 
@@ -100,16 +101,16 @@ class DSSEKMS:
         }
 
     def read_arguments(self) -> dict[str, object]:
-        """Return the arguments of every other request: none, S3 refuses KMS headers there."""
+        """Return no arguments: S3 refuses KMS headers in requests that make no object."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
 class SSEC:
-    """S3 encrypts under the caller's key, which goes with every request and is not kept.
+    """S3 encrypts under the caller's key, which every request contains and S3 does not keep.
 
     Attributes:
-        key: 32 random bytes, the *customer key*. Lost key, lost objects.
+        key: 32 random bytes, the *customer key*. Objects cannot be read without it.
     """
 
     key: bytes = field(repr=False)
@@ -129,7 +130,7 @@ class SSEC:
         return self.read_arguments()
 
     def read_arguments(self) -> dict[str, object]:
-        """Return the arguments of every other request about the object: the key again."""
+        """Return the arguments of all other requests about the object, which need the key too."""
         return {
             "SSECustomerAlgorithm": "AES256",
             "SSECustomerKey": b64encode(self.key).decode(),
@@ -142,7 +143,7 @@ class SSEC:
 
     @property
     def key_md5(self) -> str:
-        """Return the base64 MD5 by which S3 tells keys apart."""
+        """Return the base64 MD5 by which S3 distinguishes keys."""
         return b64encode(md5(self.key, usedforsecurity=False).digest()).decode()
 
 
@@ -151,21 +152,22 @@ class ClientSide:
     """This process encrypts, before S3 sees a byte: an AWS Encryption SDK message.
 
     Attributes:
-        keyring: Wraps each object's data key. Or the text of a key, as on the command line:
-            `kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE`.
-        context: Pairs bound to each object and stored in it *in the clear*; a reader that gives
-            pairs demands them.
-        signed: Add an ECDSA P-384 signature over the whole object, and demand one of objects
-            read. Slower, read in order, and of use only where readers must not be able to
-            write: with a KMS key that they may use to decrypt, and not to generate data keys.
+        keyring: Wraps each object's data key. The text of a key is accepted too, as on the
+            command line: `kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE`.
+        context: Pairs bound to each object and stored in it *in the clear*. On read, an object
+            must have these pairs.
+        signed: Add an ECDSA P-384 signature over the whole object, and demand a signature on read.
+            Signed objects are slower and read in order. A signature helps only if readers must
+            not be able to write: if their KMS permissions allow decryption of data keys, but not
+            generation.
         frame_length: Plaintext bytes of a frame: a multiple of 128, 4 KiB to 64 MiB.
         key_location: `header`: the object is self-contained. `metadata`: the wrapped key is in
             the object's S3 metadata, and changing the wrapping key moves no object byte.
         bind_name: Bind the object's name, so that two objects of a bucket cannot be swapped. A
             `CachingKeyring` needs False.
-        bind_bucket: Bind the bucket too, so that objects of one name cannot be swapped between
-            buckets. A reader then refuses objects that are not bound to a bucket. Replication and
-            failover change it: `written_in` says which bucket an object is bound to.
+        bind_bucket: Bind the bucket too, so that objects of the same name cannot be swapped between
+            buckets. A reader then refuses objects that are not bound to a bucket. After replication
+            or failover the bucket differs: `written_in` names the bucket an object is bound to.
     """
 
     keyring: Keyring
@@ -177,7 +179,7 @@ class ClientSide:
     bind_bucket: bool
     name: ClassVar[str] = "client"
 
-    # Written out, since it takes text too where an attribute is a keyring.
+    # Not generated by dataclass, since the argument `keyring` may be text, the attribute may not.
     def __init__(  # noqa: PLR0913, PLR0917 - what a message may have
         self,
         keyring: Keyring | str,
@@ -222,7 +224,7 @@ class ClientSide:
         """Return the encryption context of the object of this name in this bucket.
 
         Raises:
-            ConfigError: The bucket is to be bound, and that is an access point's name.
+            ConfigError: The bucket is to be bound, but an access point's name was given.
         """
         bound = {BOUND_NAME: object_name} if self.bind_name else {}
         if self.bind_bucket:
@@ -235,28 +237,28 @@ class ClientSide:
         return {**self.context, **bound}
 
     def write_arguments(self) -> dict[str, object]:
-        """Return none: to S3 the message is a plain object, under the bucket's default."""
+        """Return no arguments: S3 stores the message as an object under the bucket's default."""
         return {}
 
     def read_arguments(self) -> dict[str, object]:
-        """Return none."""
+        """Return no arguments."""
         return {}
 
 
 ServerSide = SSES3 | SSEKMS | DSSEKMS | SSEC
 Mode = ServerSide | ClientSide
 
-# What S3 reports in x-amz-server-side-encryption, by mode name. SSE-C reports its own header.
+# The value that S3 reports in x-amz-server-side-encryption for each mode. SSE-C has its own header.
 REPORTED = {"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws:kms:dsse"}
 
 
 def is_access_point(bucket: str) -> bool:
-    """Tell whether an access point is named in a bucket's place, by its ARN or alias."""
+    """Return whether a bucket's name is really an access point's ARN or alias."""
     return bucket.startswith("arn:") or bucket.endswith(_ACCESS_POINTS)
 
 
 def binds_bucket(mode: Mode | None) -> bool:
-    """Tell whether the objects of a mode are bound to their bucket."""
+    """Return whether objects of a mode are bound to their bucket."""
     return isinstance(mode, ClientSide) and mode.bind_bucket
 
 
@@ -269,7 +271,7 @@ def reported_mode(reply: Mapping[str, object]) -> str | None:
 
 
 def _service_key(key: object, mode: str) -> str:
-    """Return the name that KMS has for a key; it may be given as the command line has it."""
+    """Return the KMS name of a key, which may be given with `kms:`, as on the command line."""
     name = kms_name(key) or key
     if not name or not isinstance(name, str) or name.startswith(("aes:", "rsa:", "kms:")):
         raise ConfigError(
@@ -289,7 +291,7 @@ def _text_pairs(context: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _object_context(context: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the caller's pairs of a client-side context; those of the binding are not theirs."""
+    """Return the caller's pairs of a client-side context; refuse names reserved for binding."""
     pairs = _text_pairs(context)
     check_context(pairs)
     for bound, option in ((BOUND_NAME, "bind_name"), (BOUND_BUCKET, "bind_bucket")):

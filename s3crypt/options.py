@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The options of a mode, once: `ModeChoice` has a field for each.
 
-The field's `Option` says how the option is written, and all that writes options is a rendering of
-this table: the command line and the environment (`s3crypt_cli.options`), the storage options of the
-file system, and text. A new option is a new field here, and an argument of its mode in `modes`.
+The field's `Option` defines how the option is written. Every interface with options derives them
+from this table: the command line and the environment (`s3crypt_cli.options`), the file system's
+storage options, and text. A new option needs a field here, and an argument of its mode in `modes`.
 
-Loads neither boto3 nor a cipher before a mode is made: the command reads the table to print its
+Neither boto3 nor a cipher is loaded before a mode is made: the command reads the table to print its
 help, and a program that only passes options on need not have the files of their keys.
 """
 
@@ -36,8 +36,8 @@ from .key_references import (
 if TYPE_CHECKING:
     from .modes import Mode
 
-# What a command does with an object: write it, read it, describe it, rotate it from what it is; or
-# with a bare message: seal it, open it.
+# The use of an option in a command: to write, read or describe an object, to rotate it from its
+# present mode or key, or to seal or open a message without S3.
 Use: TypeAlias = Literal["write", "read", "describe", "rotate-from", "seal", "open"]
 Kind: TypeAlias = Literal["keys", "pairs", "file", "flag", "size", "seconds", "choice"]
 _CLIENT = frozenset({"client"})
@@ -46,18 +46,18 @@ _WITH_KEY = frozenset({"sse-kms", "dsse-kms", "client"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """How an option is written; its name, its type and its default are those of its field.
+    """How an option is written. Its name, type and default are those of its field.
 
     Attributes:
-        kind: What its value is. `keys`: one key, or several. `pairs`: NAME=VALUE on the command
-            line. `file`: the name of a file. `flag`: True or False; one that is True by default
+        kind: The kind of value. `keys`: one key, or several. `pairs`: NAME=VALUE on the command
+            line. `file`: the name of a file. `flag`: True or False; a flag that is True by default
             is `--no-NAME` on the command line. `size`: bytes, also as 64KiB. `seconds`: a number
-            above 0. `choice`: one of `choices`.
-        modes: The names of the modes that take it.
-        help: What the command says of it, for each use. A command of another use has it not.
-        choices: The values of a `choice`.
-        in_environment: Whether the environment may set it for the command. What loosens reading
-            is asked for each time.
+            above 0. `choice`: a value of `choices`.
+        modes: The names of the modes that take the option.
+        help: The command's help text for each use. Commands of other uses lack the option.
+        choices: The possible values of a `choice`.
+        in_environment: Whether the environment may set the option for the command. An option that
+            weakens checks on reading must be given with each command instead.
     """
 
     kind: Kind
@@ -77,7 +77,7 @@ def _option(  # noqa: PLR0913 - a row of the table
     choices: tuple[str, ...] = (),
     in_environment: bool = True,
 ) -> Mapping[str, Option]:
-    """Return a field's metadata: its option, with one help text for `uses`, and others' own."""
+    """Return a field's metadata: its option, with a help text for `uses` and for each other use."""
     return {
         "option": Option(
             kind=kind,
@@ -91,20 +91,21 @@ def _option(  # noqa: PLR0913 - a row of the table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeChoice:
-    """A mode as text says it, checked, while no key's file is read before `make`.
+    """A mode given by options in text, checked. No key's file is read before `make`.
 
     Attributes:
-        mode: One of `MODES`. Without it a key means `client`, a customer key's file `sse-c`.
-        key: As `keyring_of`; for `sse-kms` and `dsse-kms` one KMS key.
+        mode: A name in `MODES`. If left out, a key implies `client`, and a customer key's file
+            implies `sse-c`.
+        key: As for `keyring_of`; for `sse-kms` and `dsse-kms` one KMS key.
         context: Encryption context.
-        sse_c_key_file: Holds the customer key: 32 raw bytes, hex or base64.
-        signed, frame_length, key_location, bind_name, bind_bucket: As `ClientSide`; its defaults
-            if left out.
-        cache_data_keys: Seconds, as `keyring_of`. It needs `bind_name=False`.
-        spell: Writes options as errors are to show them.
+        sse_c_key_file: The file with the customer key: 32 raw bytes, hex or base64.
+        signed, frame_length, key_location, bind_name, bind_bucket: As for `ClientSide`, with the
+            same defaults.
+        cache_data_keys: Seconds, as for `keyring_of`. It needs `bind_name=False`.
+        spell: Formats an option for errors.
 
     Raises:
-        ConfigError: What was given does not fit together.
+        ConfigError: The options do not fit together.
     """
 
     mode: str | None = None
@@ -178,7 +179,7 @@ class ModeChoice:
             _CLIENT,
             "Do not bind the object's name into the message.",
             ("write", "read", "describe"),
-            # On reading it lets an object pass under any name.
+            # On read, this option accepts an object under any name.
             in_environment=False,
         ),
     )
@@ -202,7 +203,7 @@ class ModeChoice:
             _CLIENT,
             "Let a data key serve objects of one context for so long; needs --no-bind-name.",
             ("write", "read"),
-            # It gives up as much as --no-bind-name does.
+            # This option weakens the same check as --no-bind-name.
             in_environment=False,
         ),
     )
@@ -234,7 +235,7 @@ class ModeChoice:
             _service_key(self.mode, keys, self.spell)
 
     def _check_cacheable(self) -> None:
-        """Refuse a cache beside what gives each object a context, and so a data key, of its own."""
+        """Refuse a cache beside options that give each object a context of its own."""
         cache = self.spell("cache_data_keys")
         if self.bind_name:
             raise ConfigError(
@@ -250,16 +251,16 @@ class ModeChoice:
             )
 
     def __str__(self) -> str:
-        """Return what was given, as Python and storage options have it."""
+        """Return the given options, written as in Python and storage options."""
         given = {"mode": self.mode, **{name: getattr(self, name) for name in asked_of(self)}}
         return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
     def anchored(self) -> Self:
-        """Return the same with absolute paths, which other directories and processes share."""
+        """Return the same choice with absolute paths, for other directories and processes."""
         return replace(self, **self.paths())
 
     def paths(self) -> dict[str, Any]:
-        """Return the options that name files, as far as they are given, with absolute paths."""
+        """Return the given options that name files, with absolute paths."""
         found: dict[str, Any] = {}
         for name in asked_of(self):
             value = getattr(self, name)
@@ -272,7 +273,7 @@ class ModeChoice:
     def make(
         self, session: SessionSource = None, *, allow_plain_http: bool = False
     ) -> "Mode | None":
-        """Return the mode, or None if nothing was asked for. The arguments are `keyring_of`'s.
+        """Return the mode, or None if no option was given. The arguments are as for `keyring_of`.
 
         Raises:
             ConfigError: A key's file cannot be read.
@@ -301,14 +302,14 @@ class ModeChoice:
         return kind(_service_key(self.mode, keys, self.spell), **more)
 
 
-# Every option by its name, in the order in which help and errors have them.
+# Every option by its name, in the order of help texts and errors.
 OPTIONS: Mapping[str, Option] = MappingProxyType(
     {each.name: each.metadata["option"] for each in fields(ModeChoice) if each.metadata}
 )
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {each.name: each.default for each in fields(ModeChoice)}
 )
-# Every mode -> the options that it takes.
+# The options that each mode takes.
 MODES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         mode: frozenset(name for name, option in OPTIONS.items() if mode in option.modes)
@@ -318,12 +319,12 @@ MODES: Mapping[str, frozenset[str]] = MappingProxyType(
 
 
 def asked_of(options: Any) -> list[str]:
-    """Return which options of a mode, attributes here, ask for something."""
+    """Return the names of the options, attributes of an object here, that differ from defaults."""
     return given_among({name: getattr(options, name) for name in OPTIONS})
 
 
 def given_among(values: Mapping[str, Any]) -> list[str]:
-    """Return which options of a mode, by their names here, ask for something."""
+    """Return the names of the options, items of a mapping here, that differ from defaults."""
     return [
         name
         for name, option in OPTIONS.items()
@@ -332,10 +333,10 @@ def given_among(values: Mapping[str, Any]) -> list[str]:
 
 
 def implied_mode(options: Collection[str], *, spell: Spell = as_keyword) -> str | None:
-    """Return the mode that the names of the options given stand for, if they stand for one.
+    """Return the mode that the given options imply, or None if they imply no mode.
 
     Raises:
-        ConfigError: They stand for two.
+        ConfigError: The options imply two modes.
     """
     implied = {"key": "client", "sse_c_key_file": "sse-c"}
     found = [mode for name, mode in implied.items() if name in options]
@@ -354,10 +355,10 @@ def _asks(option: Option, value: object, default: object) -> bool:
 
 
 def _check_type(option: Option, value: object, spelled: str) -> None:
-    """Refuse a value of another type: settings and the environment may have it as text."""
+    """Refuse a value of the wrong type: settings and the environment often yield text."""
     if option.kind == "flag":
         if not isinstance(value, bool):
-            # The text "false", from some setting, is true.
+            # The text "false", for example from a setting, would count as true.
             raise ConfigError(f"{spelled} is True or False.")
     elif value is None:
         return

@@ -3,12 +3,13 @@
 
     factory = crypto_factory({"footer": KMSKeyring("alias/lake"), "pay": KMSKeyring("alias/hr")})
 
-Knows keys only: pyarrow asks for them, and writes and reads the files. For readers that take plain
-keys, `file_keys` unwraps those of one file. What is stored of a key is
+This module handles keys only: pyarrow requests them, and writes and reads the files. For readers
+that take plain keys, `file_keys` unwraps the keys of one file. A wrapped key is stored as
 
     s3crypt-1:LENGTH:EDKS    bytes of the key, 16, 24 or 32; the EDKS as in an object's metadata
 
-wrapped under the encryption context {"s3crypt:parquet-master-key": the master key's identifier}.
+and wrapped under the encryption context {"s3crypt:parquet-master-key": IDENTIFIER}, with the
+identifier of the master key.
 """
 
 import io
@@ -43,28 +44,28 @@ __all__ = ["FileKeys", "ParquetKmsClient", "crypto_factory", "file_keys"]
 MASTER_KEY = "s3crypt:parquet-master-key"
 _FORMAT = "s3crypt-1"
 _LENGTHS = (16, 24, 32)
-# The file beside a Parquet file that has its wrapped keys (internal_key_material=False).
+# The file beside a Parquet file that stores its wrapped keys (internal_key_material=False).
 _BESIDE = "_KEY_MATERIAL_FOR_{name}.json"
 
 
 def crypto_factory(keyrings: Mapping[str, Keyring | str]) -> CryptoFactory:
-    """Return pyarrow's factory of encryption properties, its master keys held by keyrings.
+    """Return a pyarrow factory of encryption properties, with master keys held by keyrings.
 
-    Keep it and use it for many files: it caches keys, for ten minutes unless told otherwise.
+    Use one factory for many files: it caches keys, for ten minutes by default.
 
     Args:
-        keyrings: A keyring for each master key, by the identifier that files name it by; or the
-            text of a key, as `s3crypt.configuration.keyring_of` takes it.
+        keyrings: A keyring for each master key, by the identifier that files use for the key. The
+            text of a key is accepted too, as by `s3crypt.configuration.keyring_of`.
     """
-    # One client for all time: pyarrow never frees a client, and would ask for another whenever
-    # its cache expires. The connection's settings are not needed: a keyring knows its KMS.
+    # Return the same client each time: pyarrow never frees a client, and requests another one
+    # whenever its cache expires. The connection's settings are not needed: a keyring has its KMS.
     client = ParquetKmsClient(keyrings)
     return CryptoFactory(lambda _: client)
 
 
 @dataclass(frozen=True, slots=True)
 class FileKeys:
-    """The data keys of one Parquet file, in the clear. They open that file only.
+    """The data keys of one Parquet file, in the clear. They decrypt only that file.
 
     Attributes:
         footer: The key of the footer, and of encrypted columns without a key of their own.
@@ -83,16 +84,16 @@ def file_keys(source: str | Path | BinaryIO, keyrings: Mapping[str, Keyring | st
     once. No page is read.
 
     Args:
-        source: A path, or a seekable file open for reading bytes. Where the wrapped keys are in a
-            file beside it, a path.
-        keyrings: As of `crypto_factory`; the footer's master key must be among them.
+        source: A path, or a seekable file open for reading bytes. If the wrapped keys are in a
+            file beside the Parquet file, it must be a path.
+        keyrings: As for `crypto_factory`; the footer's master key must be among them.
 
     Raises:
-        ConfigError: No keyring is known for the footer's master key, or the source is no file.
-        FormatError: This is no Parquet file, or its keys were not wrapped by s3crypt.
+        ConfigError: No keyring was given for the footer's master key, or the source is no file.
+        FormatError: The source is no Parquet file, or its keys were not wrapped by s3crypt.
         IntegrityError: The footer or a wrapped key was changed, or a keyring's key does not fit.
         KeyUnavailableError: A wrapping key cannot be used now, or has another name.
-        LocalFileNotFoundError: There is no such file.
+        LocalFileNotFoundError: The file does not exist.
         PolicyError: The file is not encrypted.
     """
     unwrapping = _Unwrapping(keyrings, source)
@@ -110,15 +111,15 @@ def file_keys(source: str | Path | BinaryIO, keyrings: Mapping[str, Keyring | st
 class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no types
     """Wraps the keys of Parquet files with keyrings, each key bound to its master key.
 
-    A key that was wrapped for one identifier does not open as another's, even where both have
-    the same keyring; of an `RSAKeyring`, which binds nothing, each identifier needs its own.
+    A key that was wrapped for one identifier does not unwrap for another, even if both identifiers
+    have the same keyring. `RSAKeyring` cannot bind a key, so each identifier needs its own one.
 
     Args:
-        keyrings: A keyring for each master key. A mapping and not a function, because a file
-            says which master keys are asked for, and anyone can make a file.
+        keyrings: A keyring for each master key. It is a mapping and not a function, because a file
+            names the master keys that are looked up, and anyone can make a file.
 
     Raises:
-        ConfigError: A keyring unwraps PKCS #1 v1.5: nothing in a file proves what comes of that.
+        ConfigError: A keyring uses PKCS #1 v1.5: a file has no proof of the key it unwraps.
     """
 
     def __init__(self, keyrings: Mapping[str, Keyring | str]) -> None:
@@ -137,10 +138,10 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
                 )
 
     def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:
-        """Return the key wrapped, as text.
+        """Return the wrapped key as text.
 
         Raises:
-            ConfigError: No keyring is known for the master key, or it cannot wrap.
+            ConfigError: No keyring was given for the master key, or the keyring cannot wrap.
             KeyUnavailableError: The wrapping key cannot be used now.
         """
         if len(key_bytes) not in _LENGTHS:
@@ -154,12 +155,12 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
         """Return the key that was wrapped for this master key.
 
         Raises:
-            ConfigError: No keyring is known for the master key.
-            FormatError: The key is not as `wrap_key` returns it.
-            IntegrityError: It was changed, or is another master key's, or the keyring's key of
-                this name is not the one that wrapped it.
-            KeyUnavailableError: The keyring's keys have other names than the one that wrapped it,
-                or the wrapping key cannot be used now.
+            ConfigError: No keyring was given for the master key.
+            FormatError: The text does not have the form that `wrap_key` returns.
+            IntegrityError: The text was changed, or belongs to another master key, or the keyring's
+                key of this name is not the wrapping key.
+            KeyUnavailableError: The keyring has no key with the name of the wrapping key, or the
+                wrapping key cannot be used now.
         """
         keyring, context = self._keyring(master_key_identifier), _context(master_key_identifier)
         with _noting(master_key_identifier):
@@ -179,8 +180,9 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
 class _Unwrapping:
     """Unwraps the data keys of one file.
 
-    Key material is pyarrow's and Spark's: JSON of the type PKMT1, in the file or in a file beside
-    it. With double wrapping the keyring's key wraps a key encryption key, which wraps the data key.
+    Key material has pyarrow's and Spark's format: JSON of the type PKMT1, in the Parquet file or in
+    a file beside it. With double wrapping, the keyring's key wraps a key encryption key, which
+    wraps the data key.
     """
 
     def __init__(
@@ -191,7 +193,7 @@ class _Unwrapping:
         self._unwrap_key = cache(ParquetKmsClient(keyrings).unwrap_key)
 
     def material(self, key_metadata: bytes) -> Mapping[str, Any]:
-        """Return the key material that a footer has, or refers to."""
+        """Return the key material that a footer's key metadata contains or refers to."""
         found = self._parse(key_metadata)
         if found.get("internalStorage") is False:
             found = self._parse(self._beside.get(str(found.get("keyReference"))))
@@ -203,7 +205,7 @@ class _Unwrapping:
         return found
 
     def data_key(self, material: Mapping[str, Any]) -> bytes:
-        """Return the data key of key material."""
+        """Return the data key that key material contains, unwrapped."""
         identifier, wrapped = material["masterKeyID"], material["wrappedDEK"]
         if not material.get("doubleWrapping"):
             return self._unwrap(wrapped, identifier)
@@ -253,7 +255,7 @@ class _Unwrapping:
 
 @contextmanager
 def _opened(source: str | Path | BinaryIO) -> Iterator[BinaryIO]:
-    """Give the file that a caller named, or has opened."""
+    """Yield the source as an open file; a file that the caller opened stays open."""
     if isinstance(source, str | os.PathLike):
         if "://" in str(source):
             raise ConfigError(
@@ -280,7 +282,7 @@ def _parse(wrapped_key: str) -> tuple[tuple[EncryptedDataKey, ...], int]:
     form, _, rest = wrapped_key.partition(":")
     length, _, edks = rest.partition(":")
     if form == _FORMAT and length in map(str, _LENGTHS):
-        with suppress(FormatError):  # It would speak of an object's metadata.
+        with suppress(FormatError):  # Its text is about an object's metadata.
             return load_edks({EDKS: edks}), int(length)
     raise FormatError(
         "The file has a key that s3crypt did not wrap, or a newer version of it did.",
@@ -290,7 +292,7 @@ def _parse(wrapped_key: str) -> tuple[tuple[EncryptedDataKey, ...], int]:
 
 @contextmanager
 def _noting(identifier: str) -> Iterator[None]:
-    """Add to an error which of a file's keys it is about."""
+    """Add the master key's identifier to errors, as a note."""
     try:
         yield
     except S3CryptError as error:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The footer of an encrypted Parquet file: which data keys it has, and how each is wrapped.
 
-Parses bytes, and verifies them with a key that the caller unwrapped. Knows no keyring, no KMS and
-no page. The format is "Parquet Modular Encryption" (Encryption.md and parquet.thrift of
-parquet-format), in Thrift's compact protocol.
+The module parses bytes, and verifies them with a key that the caller unwrapped. Keyrings, KMS and
+pages do not belong here. The format is "Parquet Modular Encryption" (Encryption.md and
+parquet.thrift of parquet-format), in Thrift's compact protocol.
 """
 
 import hmac
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .errors import FormatError, IntegrityError, PolicyError
 
-# A file ends with the footer, the footer's length and one of these.
+# A file ends with the footer, the footer's length and one of these two values.
 _MAGIC_OF_ENCRYPTED, _MAGIC_OF_PLAIN = b"PARE", b"PAR1"
 _TAIL_LENGTH = 8
 _NONCE_LENGTH, _TAG_LENGTH = 12, 16
@@ -30,30 +30,30 @@ _DEEPEST = 16
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """A footer as it is stored; nothing of it is verified yet.
+    """A footer as it is stored, not yet verified.
 
     Attributes:
-        name: Names the file in errors.
-        key_metadata: What the writer stored about the footer's key; of another writer, perhaps
-            nothing.
+        name: The name of the file in errors.
+        key_metadata: The writer's description of the footer's key; other writers than s3crypt may
+            leave it empty.
     """
 
     name: str
     key_metadata: bytes
     _aad: bytes = field(repr=False)
-    # Nonce, ciphertext and tag; of a footer in plain, nonce and tag, which are its signature.
+    # Nonce, ciphertext and tag; for a plaintext footer, nonce and tag, which are its signature.
     _sealed: bytes = field(repr=False)
     _plain: bytes | None = field(repr=False)
 
     def column_keys(self, key: bytes) -> dict[str, bytes]:
-        """Verify the footer with its key; return what it says of the keys of columns.
+        """Verify the footer with its key; return the key metadata of columns.
 
         Returns:
-            The stored key metadata of each column that has a key of its own, by the column's path,
+            The stored key metadata of each column with a key of its own, by the column's path,
             whose parts are joined by dots.
 
         Raises:
-            IntegrityError: The key or the footer is not the one that was written.
+            IntegrityError: The key does not fit the footer, or the footer was changed.
             FormatError: The footer cannot be parsed.
         """
         metadata = self._verified(key)
@@ -65,7 +65,7 @@ class Footer:
             if self._plain is None:
                 return open_sealed(key, self._sealed, self._aad)
             nonce, tag = self._sealed[:_NONCE_LENGTH], self._sealed[_NONCE_LENGTH:]
-            # The signature is the tag alone; the ciphertext of a public footer goes nowhere.
+            # Only the tag is the signature. The ciphertext of a plaintext footer is not stored.
             signed = AESGCM(key).encrypt(nonce, self._plain, self._aad)
         except ValueError:
             raise _failed(self.name) from None
@@ -75,7 +75,7 @@ class Footer:
 
 
 def read_footer(file: BinaryIO, name: str) -> Footer:
-    """Return the footer of an encrypted Parquet file, which is open and seekable.
+    """Return the footer of an encrypted Parquet file that is open and seekable.
 
     Raises:
         FormatError: The file is no Parquet file, was cut short, or needs an AAD prefix.
@@ -103,7 +103,7 @@ def open_sealed(key: bytes, sealed: bytes, aad: bytes) -> bytes:
     """Return the plaintext of a nonce, a ciphertext and its tag.
 
     Raises:
-        ValueError: The key does not open them, or they are too short.
+        ValueError: The tag does not verify with the key, or the input is too short.
     """
     try:
         return AESGCM(key).decrypt(sealed[:_NONCE_LENGTH], sealed[_NONCE_LENGTH:], aad)
@@ -112,7 +112,7 @@ def open_sealed(key: bytes, sealed: bytes, aad: bytes) -> bytes:
 
 
 def _encrypted(stored: bytes, name: str) -> Footer:
-    """Return an encrypted footer: FileCryptoMetaData, then a length and what is sealed."""
+    """Return an encrypted footer: FileCryptoMetaData, a length and the encrypted bytes."""
     reader = _Compact(stored)
     crypto = reader.struct()
     sealed = stored[reader.position + 4 :]
@@ -122,7 +122,7 @@ def _encrypted(stored: bytes, name: str) -> Footer:
 
 
 def _plain(stored: bytes, name: str) -> Footer:
-    """Return a footer in plain: FileMetaData, then the signature."""
+    """Return a plaintext footer: FileMetaData, then the signature."""
     reader = _Compact(stored)
     metadata = reader.struct()
     if 8 not in metadata:
@@ -137,7 +137,7 @@ def _plain(stored: bytes, name: str) -> Footer:
 
 
 def _aad(algorithm: dict[int, Any], name: str) -> bytes:
-    """Return the AAD of a footer, of either algorithm (a union of two like structs)."""
+    """Return the AAD of a footer of either algorithm (a union of two equal structs)."""
     (fields,) = algorithm.values()
     if fields.get(3):
         raise FormatError(
@@ -148,11 +148,11 @@ def _aad(algorithm: dict[int, Any], name: str) -> bytes:
 
 
 def _column_keys(metadata: dict[int, Any]) -> dict[str, bytes]:
-    """Return the key metadata of columns, of a FileMetaData."""
+    """Return the key metadata of columns from a FileMetaData."""
     found: dict[str, bytes] = {}
     for group in metadata[4]:
         for chunk in group[1]:
-            # ColumnCryptoMetaData, a union: 1 is the footer's key, 2 a key of the column's own.
+            # ColumnCryptoMetaData is a union: 1 is the footer's key, 2 the column's own key.
             own = chunk.get(8, {}).get(2)
             if own is not None:
                 path = ".".join(part.decode() for part in own[1])
@@ -163,9 +163,9 @@ def _column_keys(metadata: dict[int, Any]) -> dict[str, bytes]:
 
 
 class _Compact:
-    """A reader of Thrift's compact protocol. A struct is a dictionary by the fields' numbers.
+    """A reader of Thrift's compact protocol. It returns a struct as a dictionary by field number.
 
-    Each value takes a byte or more of the data, so that a forged length cannot take memory.
+    Each value consumes at least one byte of the data, so a forged length cannot exhaust memory.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -173,18 +173,18 @@ class _Compact:
         self.position = 0
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
-        """Return the struct at the position, and go behind it."""
+        """Return the struct at the position, and advance the position past it."""
         fields: dict[int, Any] = {}
         number = 0
         while head := self._byte():
             delta, kind = head >> 4, head & 15
             number = number + delta if delta else self._integer()
-            # A field's type says which boolean it is.
+            # The type of a boolean field is its value: 1 is true, 2 is false.
             fields[number] = kind == 1 if kind in {1, 2} else self._value(kind, depth + 1)
         return fields
 
     def _value(self, kind: int, depth: int) -> Any:
-        """Return a value of a type: an item of a list, or a field."""
+        """Return the next value, a list's item or a field, of the given type."""
         if depth > _DEEPEST:
             raise ValueError("too deep")
         match kind:
@@ -245,7 +245,7 @@ def _failed(name: str) -> IntegrityError:
 
 @contextmanager
 def _parsing(name: str) -> Iterator[None]:
-    """Raise FormatError for what is not as parquet.thrift has it."""
+    """Raise FormatError if the bytes do not conform to parquet.thrift."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
