@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments of the public face as callers write them: accepted, or refused with what to write.
+"""Checks of the public face's arguments; an error's hint says how to write the argument.
 
-An error names the type of what it refuses and never repeats it: it may be a key.
+An error names the type of a refused value and never repeats the value, which may be a key.
 """
 
 import os
@@ -16,7 +16,7 @@ from .modes import SSES3, Mode
 from .objects.reader import DEFAULT_CACHE_LENGTH
 from .options import MODES, ModeChoice
 
-# How Python has each mode.
+# The Python expression for each mode.
 _WRITTEN = {
     "sse-s3": "SSES3()",
     "sse-kms": 'SSEKMS("kms:alias/NAME")',
@@ -24,7 +24,7 @@ _WRITTEN = {
     "sse-c": 'SSEC.from_file("FILE")',
     "client": 'ClientSide("kms:alias/NAME")',
 }
-# The arguments of `S3Crypt.open` that only one of its two forms has.
+# The arguments of `S3Crypt.open` for readers only, and for writers only.
 _OF_READERS = (
     "version_id",
     "written_as",
@@ -40,12 +40,12 @@ _FILE_MODES = frozenset("rwaxbt+")
 
 
 def given_mode(mode: Mode | str | None) -> Mode | None:
-    """Return the mode that a caller gave: a mode, or the command's text for one.
+    """Return the mode that a caller gave as a mode object or as the command's text.
 
-    Text is `sse-s3`, which needs nothing else, or a key, which stands for `client`.
+    The text is `sse-s3`, which needs no key, or a key, which implies `client`.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: The value is neither a mode nor such a text.
     """
     if mode is None or isinstance(mode, Mode):
         return mode
@@ -64,7 +64,7 @@ def given_mode(mode: Mode | str | None) -> Mode | None:
 
 
 def required_mode(mode: Mode | str) -> Mode:
-    """Return the mode that a caller gave, as `given_mode`; None is refused too."""
+    """Return the mode that a caller gave, like `given_mode`, but refuse None."""
     found = given_mode(mode)
     if found is None:
         raise _no_mode(mode)
@@ -72,10 +72,10 @@ def required_mode(mode: Mode | str) -> Mode:
 
 
 def check_open(arguments: Mapping[str, object]) -> None:
-    """Refuse arguments of `S3Crypt.open`, by name here, that do not belong together.
+    """Refuse arguments of `S3Crypt.open`, given by name, that do not fit together.
 
     Raises:
-        ConfigError: Objects cannot be opened in this way, or `mode` says how to open them.
+        ConfigError: `how` is not supported, or `mode` has the value meant for `how`.
         TypeError: An argument is not for a reader, or not for a writer.
     """
     how, mode = arguments["how"], arguments["mode"]
@@ -93,10 +93,10 @@ def check_open(arguments: Mapping[str, object]) -> None:
 
 
 def check_target(target: object) -> None:
-    """Refuse what plaintext cannot be written to.
+    """Refuse a target that plaintext cannot be written to.
 
     Raises:
-        ConfigError: It is neither a path nor a binary file that is open to be written.
+        ConfigError: The target is neither a path nor a binary file open for writing.
     """
     if isinstance(target, str | os.PathLike):
         path_text(target)
@@ -110,10 +110,10 @@ def check_target(target: object) -> None:
 
 
 def check_resources(workers: int, max_memory: int | None) -> None:
-    """Refuse a store that may use no thread, or no memory.
+    """Refuse numbers of workers and of buffer bytes that are below one.
 
     Raises:
-        ConfigError: It is no number, or too small.
+        ConfigError: A value is no number, or too small.
     """
     for name, number in (("workers", workers), ("max_memory", max_memory)):
         if isinstance(number, bool) or not isinstance(number, int | None):
@@ -142,7 +142,7 @@ def _cannot_open(how: object) -> ConfigError:
 
 
 def _binary(how: str) -> str:
-    """Return the way to open an object that is nearest to a file mode."""
+    """Return the supported way to open an object that is nearest to a file mode."""
     return next((f"{letter}b" for letter in "xrw" if letter in how), "wb")
 
 

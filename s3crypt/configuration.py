@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keyrings and modes made of text: for the command's options, and for storage options.
+"""Keyrings and modes made from text: for the command's options, and for storage options.
 
-This is the public name of what `options` and `key_references` have. Keys never come in the text
-itself, only the names of their files do; no error repeats a key that was put there all the same.
+This module is the public name of `options` and `key_references`. The text contains the names of key
+files and never a key. If a caller puts a key there by mistake, no error repeats it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -34,10 +34,10 @@ __all__ = [
 
 
 def session_of(profile: str | None = None, region: str | None = None) -> "boto3.Session":
-    """Return a boto3 session of a profile and a Region, each as boto3 finds it if left out.
+    """Return a boto3 session for a profile and a Region; boto3 chooses each if left out.
 
     Raises:
-        ConfigError: There is no such profile, or the AWS configuration cannot be read.
+        ConfigError: The profile does not exist, or the AWS configuration cannot be read.
     """
     from .aws import make_session  # noqa: PLC0415 - it loads boto3
 
@@ -55,8 +55,8 @@ def mode_of(
     """Return the requested mode, or None if no option was given.
 
     An option that does not apply is an error, never ignored. Options and errors are those of
-    `ModeChoice`, whose types a type checker knows; `session` and `allow_plain_http` are as
-    `keyring_of` has them.
+    `ModeChoice`, which has their types for a type checker; `session` and `allow_plain_http` are as
+    for `keyring_of`.
     """
     choice = ModeChoice(mode=mode, spell=spell, **options)
     return choice.make(session, allow_plain_http=allow_plain_http)

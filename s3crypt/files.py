@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of local files: `encrypt_file` and `decrypt_file`, and the `atomic_write` they use.
+"""Messages in local files: `encrypt_file` and `decrypt_file`, and the `atomic_write` they use.
 
-`leftovers` finds the temporary files that killed writers left, and `remove_leftover` removes one.
+`leftovers` finds temporary files of killed writers, and `remove_leftover` removes a temporary file.
 """
 
 import io
@@ -27,7 +27,8 @@ from .message import (
 
 __all__ = ["atomic_write", "decrypt_file", "encrypt_file", "leftovers", "remove_leftover"]
 
-# One reads and seals while the other writes; a file is written by one at a time anyway.
+# One thread reads and seals while the other writes. More would not help, since only one thread at
+# a time can write to a file.
 _WORKERS = 2
 _SHORT = "The source became shorter while it was read; nothing was written."
 
@@ -42,12 +43,12 @@ def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
     frame_length: int = DEFAULT_FRAME_LENGTH,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Write a file's AWS Encryption SDK message to another file; return its bytes.
+    """Encrypt a file to an AWS Encryption SDK message in another file; return the message's length.
 
     Args:
-        source: A path, of a pipe too.
+        source: A path; it may be a pipe's.
         target: A path; the file appears complete, or not at all.
-        keyring: Wraps the message's data key. Or the text of a key: `kms:alias/NAME`,
+        keyring: Wraps the message's data key. The text of a key is accepted too: `kms:alias/NAME`,
             `aes:NAMESPACE/NAME=FILE`.
         context: Pairs bound to the message and stored in it *in the clear*.
         signed: Add an ECDSA P-384 signature over the whole message.
@@ -55,10 +56,11 @@ def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
         progress: Called with bytes written since the last call, from any thread.
 
     Raises:
-        ConfigError: The keyring, the frame length or the context is not possible.
+        ConfigError: The keyring, the frame length or the context is invalid.
         KeyUnavailableError: A wrapping key cannot be used.
-        LocalFileNotFoundError: There is no such source.
-        StorageError: The source cannot be read or changed meanwhile, or the target not written.
+        LocalFileNotFoundError: The source does not exist.
+        StorageError: The source cannot be read, or changed meanwhile, or the target cannot be
+            written.
     """
     keyring = given_keyring(keyring)
     with opening(source) as file, atomic_write(target) as out:
@@ -89,21 +91,22 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
     allow_uncommitted: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Write a message's plaintext to a file, verified; return its bytes.
+    """Decrypt and verify a message in a file to another file; return the plaintext's length.
 
     Args:
-        source: A path, of a pipe too.
+        source: A path; it may be a pipe's.
         target: A path; the file appears complete and verified, or not at all.
-        keyring: Unwraps the message's data key. Or the text of a key.
-        context: Pairs that its encryption context must have.
-        signed: Demand a signature, as `message.decrypt` says.
-        allow_uncommitted: Read suites without key commitment too, as `message.decrypt` says.
+        keyring: Unwraps the message's data key. The text of a key is accepted too.
+        context: Pairs that the message's encryption context must have.
+        signed: Demand a signature, as for `message.decrypt`.
+        allow_uncommitted: Read suites without key commitment too, as for `message.decrypt`.
         progress: Called with bytes written since the last call, from any thread.
 
     Raises:
         IntegrityError, FormatError, PolicyError, KeyUnavailableError: As `message.decrypt`.
-        LocalFileNotFoundError: There is no such source.
-        StorageError: The source cannot be read or changed meanwhile, or the target not written.
+        LocalFileNotFoundError: The source does not exist.
+        StorageError: The source cannot be read, or changed meanwhile, or the target cannot be
+            written.
     """
     keyring = given_keyring(keyring)
     with opening(source) as file:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames: how stored bytes are cut into them, and what seals and opens them, whatever the format.
+"""Frames: the layout of stored bytes in frames, and protocols to seal and open frames.
 
-`transfer` and `objects` move runs of frames by these and know no codec. Plaintext that S3 encrypts
-is cut likewise. Pure: no byte is read here.
+`transfer` and `objects` move runs of frames by these types, independent of the format. Plaintext
+that S3 encrypts has a layout too. No I/O belongs here.
 """
 
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from typing import Protocol, Self
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The frames `first` to `last` of an object, its stored bytes `start` to before `end`.
+    """The frames `first` to `last` of an object: its stored bytes from `start` to before `end`.
 
     Attributes:
-        plaintext_offset: Where their plaintext begins in the object's.
-        is_final: Whether the last of them is the object's.
+        plaintext_offset: The offset of the run's plaintext in the object's plaintext.
+        is_final: Whether the run's last frame is the object's final frame.
     """
 
     first: int
@@ -34,10 +34,11 @@ class Layout:
     Attributes:
         size: Stored bytes up to the end of the final frame.
         header_length: Bytes before the first frame.
-        frame_length: Plaintext bytes of a frame that is not the final one.
-        stride: Stored bytes of such a frame.
-        frames: How many frames there are.
-        plaintext_length: What `size` claims; only the final frame, once opened, proves it.
+        frame_length: Plaintext bytes of each frame before the final frame.
+        stride: Stored bytes of each frame before the final frame.
+        frames: The number of frames.
+        plaintext_length: The length derived from `size`; it is proved only by opening the final
+            frame.
     """
 
     size: int
@@ -49,7 +50,7 @@ class Layout:
 
     @classmethod
     def of_plaintext(cls, size: int) -> Self:
-        """Return the layout of bytes that are stored as they are: each counts as a frame."""
+        """Return the layout of an object stored without framing: each byte counts as a frame."""
         return cls(size, 0, 1, 1, size, size)
 
     def runs(self, length: int, *, within: Run | None = None) -> Iterator[Run]:
@@ -60,15 +61,15 @@ class Layout:
             yield self._run(start, min(start + count - 1, last))
 
     def covering(self, start: int, end: int) -> Run:
-        """Return the run of frames that have the plaintext from `start` to before `end`.
+        """Return the run of frames that contain the plaintext from `start` to before `end`.
 
-        Where that is empty, the frame that `start` would be in; the final one at the end.
+        For an empty range, return the frame at `start`, or the final frame at or past the end.
         """
         first = min(start // self.frame_length + 1, self.frames)
         return self._run(first, max(first, min(-(-end // self.frame_length), self.frames)))
 
     def plaintext_of(self, run: Run) -> int:
-        """Return the bytes of a run's plaintext."""
+        """Return the number of plaintext bytes of a run."""
         return min(run.last * self.frame_length, self.plaintext_length) - run.plaintext_offset
 
     def _run(self, first: int, last: int) -> Run:
@@ -90,20 +91,20 @@ class PartSealer(Protocol):
     """Makes the stored bytes of one object out of its plaintext, each frame exactly once.
 
     Attributes:
-        header: The stored bytes before the first frame. They are random in part, so that they tell
-            this object from any other.
+        header: The stored bytes before the first frame. They are partly random, and so identify
+            this object.
     """
 
     header: bytes
 
     @property
     def frame_length(self) -> int:
-        """Return the plaintext bytes of a frame that is not the final one."""
+        """Return the number of plaintext bytes of each frame before the final frame."""
         ...
 
     @property
     def stride(self) -> int:
-        """Return the stored bytes of such a frame."""
+        """Return the number of stored bytes of each frame before the final frame."""
         ...
 
     @property
@@ -112,13 +113,13 @@ class PartSealer(Protocol):
         ...
 
     def sealed_length(self, plaintext_length: int) -> int:
-        """Return the bytes of an object of that plaintext, from its header to its footer."""
+        """Return the stored length, header and footer included, of a plaintext of that length."""
         ...
 
     def seal(self, plaintext: memoryview, out: memoryview, *, first: int, is_final: bool) -> int:
         """Seal a run of frames, the first numbered `first` (from 1); return the bytes written.
 
-        All are full but the final frame of the object, with which a run that `is_final` ends.
+        Every frame is full except the object's final frame, with which a run that `is_final` ends.
         """
         ...
 
@@ -131,7 +132,7 @@ class RunOpener(Protocol):
     """Verifies and decrypts frames of one object, in any order and from several threads."""
 
     def layout(self, size: int) -> Layout:
-        """Return how `size` stored bytes, from the header to the final frame, are cut.
+        """Return the layout of `size` stored bytes, from the header to the final frame.
 
         Raises:
             IntegrityError: No object has this size.
@@ -139,10 +140,10 @@ class RunOpener(Protocol):
         ...
 
     def open(self, run: memoryview, out: memoryview, *, first: int, is_final: bool = False) -> int:
-        """Open a run of frames, the first numbered `first`; return the plaintext bytes.
+        """Open a run of frames, the first numbered `first`; return the number of plaintext bytes.
 
         Raises:
-            IntegrityError: A frame is not the one that was sealed there; `out` holds nothing that
-                may be used.
+            IntegrityError: A frame is not the frame that was sealed at its place. The content of
+                `out` must not be used.
         """
         ...

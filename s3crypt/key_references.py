@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrapping keys by reference: `kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE` and their like.
+"""Wrapping keys by reference: `kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE` and similar texts.
 
-The text names a key and never holds one, and no error repeats a key that was put there all the
-same. Loads neither boto3 nor a cipher before a key asks for it. Modes are not known here.
+The text names a key and never contains one. If a caller puts a key there by mistake, no error
+repeats it. boto3 and ciphers are loaded only when a key needs them. Modes do not belong here.
 """
 
 import os
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
     from .message import Keyring
 
 FORMS = "kms:alias/NAME, kms:ARN, aes:NAMESPACE/NAME=FILE or rsa:NAMESPACE/NAME=FILE.pem"
-# No file of a key is longer than these; /dev/zero and a mistyped disk image are.
+# Limits on the length of key files, against /dev/zero or a mistyped disk image.
 _MAX_KEY_FILE_LENGTH = 4 * 2**10
 _MAX_PEM_LENGTH = 65536
-# Only its owner may read a file that is made under this umask.
+# Under this umask only the owner can read the new file.
 _MAKE_KEY = "`(umask 077; openssl rand -out FILE 32)` makes a key."
 _STRICT = "S3CRYPT_STRICT_KEY_FILES"
 _YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
-# What one data key may open, where a cache is asked for by a number of seconds alone.
+# Limits on the use of one cached data key, if the option gives only a number of seconds.
 _MAX_CACHED_OBJECTS, _MAX_CACHED_BYTES = 10_000, 64 * 2**30
-# An alias, and the id of a key.
+# An alias, or the id of a key.
 _KMS_NAME = re.compile(
     r"alias/[A-Za-z0-9/_-]{1,250}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
 )
 _RAW = re.compile(r"(aes|rsa):([^/=]+)/([^=]+)=(.+)", re.DOTALL)
-# Keys in hex or in base64, as part of a text too, so that a quote or a letter more does not hide
-# them; PEM; raw bytes.
+# Keys in hex, in base64, in PEM or as raw bytes. The pattern also matches inside a longer text, so
+# that an additional quote or letter does not hide a key.
 _KEY_INSIDE = re.compile(
     r"[0-9A-Fa-f]{31}|[A-Za-z0-9+/_-]{20}={1,2}.{0,2}\Z|-----BEGIN |\0", re.DOTALL
 )
-# 32 bytes in URL-safe base64 without its padding, give or take a character.
+# 32 bytes in URL-safe base64 without padding, with up to one character too many or missing.
 _KEY_UNPADDED = re.compile(r"[A-Za-z0-9_-]{42,44}")
 _NO_PART_OF_KEYS = re.compile(r"[^A-Za-z0-9+/_=-]")
 
 # A function makes the session only when a KMS key needs one.
 SessionSource: TypeAlias = "boto3.Session | Callable[[], boto3.Session] | None"
-# Writes an option, or an option with a value, as errors are to show it.
+# Formats an option, or an option with a value, for errors.
 Spell = Callable[..., str]
 
 
 def as_keyword(name: str, value: str | bool | None = None) -> str:
-    """Return an option as Python and storage options have it: mode="client"."""
+    """Return an option as written in Python and storage options: mode="client"."""
     if value is None:
         return name
     return f"{name}={value}" if isinstance(value, bool) else f'{name}="{value}"'
@@ -68,20 +68,20 @@ def keyring_of(
     allow_plain_http: bool = False,
     cache_data_keys: float | None = None,
 ) -> "Keyring":
-    """Return the keyring of a key, or of several: the first makes the data key, any one opens it.
+    """Return the keyring of one or several keys. The first makes data keys; each unwraps them.
 
     Args:
-        keys: Each `kms:alias/NAME`, `kms:ARN`, `aes:NAMESPACE/NAME=FILE` or
-            `rsa:NAMESPACE/NAME=FILE.pem`; the ARN alone will do.
-        session: For KMS keys; a function is called only where there is one. boto3's default if
-            left out.
-        spell: Writes options as errors are to show them.
-        allow_plain_http: As `KMSKeyring`.
-        cache_data_keys: Seconds for which a `CachingKeyring` lets a data key serve, for 10,000
-            objects and 64 GiB at most; no cache if left out.
+        keys: Each key is `kms:alias/NAME`, `kms:ARN`, `aes:NAMESPACE/NAME=FILE` or
+            `rsa:NAMESPACE/NAME=FILE.pem`. An ARN may be given without `kms:`.
+        session: The session for KMS keys; boto3's default if left out. A function is called only if
+            there is a KMS key.
+        spell: Formats an option for errors.
+        allow_plain_http: As for `KMSKeyring`.
+        cache_data_keys: Seconds for which a `CachingKeyring` reuses a data key, for at most 10,000
+            objects and 64 GiB; no cache if left out.
 
     Raises:
-        ConfigError: That is not a key, or its file cannot be read.
+        ConfigError: A text is not a key, or a key's file cannot be read.
     """
     from .keyrings import CachingKeyring, MultiKeyring  # noqa: PLC0415 - it loads cryptography
 
@@ -102,10 +102,10 @@ def keyring_of(
 
 
 def given_keyring(keyring: "Keyring | str") -> "Keyring":
-    """Return the keyring that a caller gave, or that of the key that the caller's text names.
+    """Return the keyring that a caller gave as a keyring or as the text of a key.
 
     Raises:
-        ConfigError: It is neither, or the key's file cannot be read.
+        ConfigError: The value is neither, or the key's file cannot be read.
     """
     if isinstance(keyring, str):
         return keyring_of(keyring)
@@ -116,7 +116,7 @@ def given_keyring(keyring: "Keyring | str") -> "Keyring":
 
 
 def as_tuple(keys: Any) -> tuple[str, ...]:
-    """Return one key, several or None as a tuple; what is no text is refused as a key later."""
+    """Return one key, several or None as a tuple. Values that are no text are refused later."""
     if keys is None:
         return ()
     is_one = isinstance(keys, str | bytes) or not isinstance(keys, Iterable)
@@ -129,26 +129,26 @@ def names_key(text: str) -> bool:
 
 
 def did_you_mean(text: object) -> str | None:
-    """Return the hint for a KMS key's name without `kms:` before it; None for any other text."""
+    """Return a hint for a KMS key's name without `kms:` before it, or None for other texts."""
     name = _text(text)
     is_name = _KMS_NAME.fullmatch(name) and not _looks_like_a_key(name)
     return f"Did you mean kms:{name}?" if is_name else None
 
 
 def kms_name(key: object) -> str | None:
-    """Return the name that KMS has for a key, or None where the text names no key of KMS."""
+    """Return the KMS name of a key, or None if the text does not name a KMS key."""
     if _text(key).startswith("arn:"):
         return _text(key)
     return _text(key).removeprefix("kms:") if re.match("kms:.", _text(key)) else None
 
 
 def check_reference(key: str, spell: Spell = as_keyword) -> None:
-    """Raise ConfigError where a text is in none of the forms of a key; no file is read."""
+    """Raise ConfigError if a text has no form of a key. No file is read."""
     _parse(key, spell)
 
 
 def anchored(key: str, spell: Spell = as_keyword) -> str:
-    """Return a key whose file, if it has one, is named by its absolute path."""
+    """Return the text of a key with the path of its file, if it has a file, made absolute."""
     parsed = _parse(key, spell)
     if isinstance(parsed, str):
         return key
@@ -157,20 +157,20 @@ def anchored(key: str, spell: Spell = as_keyword) -> str:
 
 
 def anchored_file(file: str | Path) -> str:
-    """Return the absolute path of a key file; a key in its place is refused and not repeated."""
-    # One that is absolute may be another machine's: whether it is there, its reader finds out.
+    """Return the absolute path of a key file; refuse a key in its place without repeating it."""
+    # An absolute path may be meant for another machine, so its existence is not checked here.
     is_absolute = isinstance(file, str | os.PathLike) and Path(file).is_absolute()
     return str(file if is_absolute else key_file(file).absolute())
 
 
 def key_file(file: Any) -> Path:
-    """Return the path of a key file; a key in its place is refused and not repeated.
+    """Return the path of a key file; refuse a key in its place without repeating it.
 
     A shell expands `~` at the beginning of a word only, so it is expanded here.
     """
     is_name = isinstance(file, str | os.PathLike)
     path = os.path.expanduser(file) if is_name else ""  # noqa: PTH111 - Path's raises without a home
-    # Path.exists raises where the name is too long, and its error repeats it.
+    # Path.exists raises if the name is too long, and its error repeats the name.
     if not is_name or (_looks_like_a_key(str(file)) and not os.path.exists(path)):  # noqa: PTH110
         raise ConfigError(
             "A key is given as the name of a file, never itself; and no file has this name.",
@@ -183,7 +183,7 @@ def read_key_file(path: str | Path) -> bytes:
     """Return the 32-byte key in a file: raw, or in hex or base64.
 
     Raises:
-        KeyFileNotFoundError: There is no such file.
+        KeyFileNotFoundError: The file does not exist.
         ConfigError: The file cannot be read, holds no such key, or other users can write to it.
     """
     path = key_file(path)
@@ -207,9 +207,9 @@ def read_key_file(path: str | Path) -> bytes:
 
 
 def _check_is_private(path: Path, file: BinaryIO) -> None:
-    """Refuse the file of a secret key that other users can write; warn of one that they can read.
+    """Refuse a secret key's file that other users can write; warn if other users can read it.
 
-    S3CRYPT_STRICT_KEY_FILES=1 refuses both. Pipes and devices are not looked at.
+    S3CRYPT_STRICT_KEY_FILES=1 refuses both. Pipes and devices are not checked.
 
     Raises:
         ConfigError: The file is refused.
@@ -259,13 +259,13 @@ def _keyring(
 
 
 def _parse(key: str, spell: Spell) -> str | tuple[str, str, str, str]:
-    """Return the name of a KMS key, or the parts of another: kind, namespace, name and file."""
+    """Return a KMS key's name, or the kind, namespace, name and file of a key in a file."""
     kms = kms_name(key)
     if kms is not None:
         return kms
     match = _RAW.fullmatch(_text(key))
     if match is None:
-        # Not repeated: somebody may have put the key itself there.
+        # The error does not repeat the value, which may be the key itself.
         raise ConfigError(
             f"The value of {spell('key')} is not a key.",
             hint=did_you_mean(key) or f"Write {FORMS}.",

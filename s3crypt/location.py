@@ -9,9 +9,10 @@ from typing import Self
 
 from .errors import ConfigError, FormatError, IntegrityError, KeyUnavailableError, PolicyError
 
-# The ARNs that S3 takes in a bucket's place: of access points, multi-Region and Object Lambda ones,
-# and of those of Outposts. Their resources may have slashes; the object's name begins after the
-# next one. https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
+# The ARNs that S3 accepts in a bucket's place: of access points, including multi-Region, Object
+# Lambda and Outposts ones. An ARN's resource may contain slashes. The object's name begins after
+# the slash that follows the ARN.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
 _ACCESS_POINT = re.compile(
     r"arn:aws[a-z-]*:(?:"
     r"(?:s3|s3-object-lambda):[a-z0-9-]*:[0-9]{12}:accesspoint[:/][A-Za-z0-9.-]{1,63}"
@@ -19,13 +20,13 @@ _ACCESS_POINT = re.compile(
     r"[:/]accesspoint[:/][A-Za-z0-9-]{1,63})(?=/|\Z)"
 )
 _BUCKET_ARN = re.compile(r"arn:aws[a-z-]*:s3:::([A-Za-z0-9.-]+)(/.*)?", re.DOTALL)
-# Objects in directory buckets (S3 Express), by the names of the buckets and of access points.
+# The suffixes of names of directory buckets (S3 Express), and of their access points.
 _DIRECTORY_BUCKETS = ("--x-s3", "--xa-s3")
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A bucket and an object's name in it (what S3 calls its key), or a prefix of names.
+    """A bucket and an object's name in it (S3's term is key), or a prefix of names.
 
     Attributes:
         bucket: A bucket's name, an access point's alias, or its ARN as the caller wrote it.
@@ -40,7 +41,7 @@ class Location:
         """Return the location of `s3://bucket/name`.
 
         Raises:
-            ConfigError: It has another form, or the ARN in it is not an access point's.
+            ConfigError: The URI has another form, or contains an ARN that is not an access point's.
         """
         scheme, separator, rest = str(uri).partition("://")
         bucket, name = split_bucket(rest)
@@ -60,7 +61,7 @@ class Location:
 
     @classmethod
     def parse_object(cls, uri: str) -> Self:
-        """Return the location of one object; a bucket or a `prefix/` alone is refused."""
+        """Return the location of one object; refuse a URI without a name."""
         location = cls.parse(uri)
         if not location.name:
             raise ConfigError(f"{uri!r} names a bucket, not an object.", hint="s3://bucket/name")
@@ -68,7 +69,7 @@ class Location:
 
     @property
     def is_prefix(self) -> bool:
-        """Tell whether it names a bucket or ends with a slash."""
+        """Return whether the location is a bucket, or its name ends with a slash."""
         return not self.name or self.name.endswith("/")
 
     @property
@@ -83,7 +84,7 @@ class Location:
 
     @contextmanager
     def named_in_errors(self) -> Iterator[None]:
-        """Name the object in errors that know only its bytes."""
+        """Add the object's URI to errors that do not contain it."""
         try:
             yield
         except (IntegrityError, FormatError, PolicyError, KeyUnavailableError) as error:
@@ -96,9 +97,9 @@ class Location:
 
 
 def split_bucket(text: str) -> tuple[str, str]:
-    """Return the bucket that a text begins with, or the ARN in its place, and what follows it.
+    """Return the bucket, or the ARN in its place, at the start of a text, and the rest.
 
-    The slash that ends the bucket belongs to neither.
+    The slash between the two is in neither.
     """
     arn = _ACCESS_POINT.match(text)
     bucket = arn[0] if arn else text.partition("/")[0]
@@ -106,7 +107,7 @@ def split_bucket(text: str) -> tuple[str, str]:
 
 
 def _meant(text: str) -> str | None:
-    """Return what to write instead of an ARN, or None where the text is none of S3's."""
+    """Return a hint with the URI to write instead of an ARN, or None if the text is no S3 ARN."""
     if found := _BUCKET_ARN.fullmatch(text):
         return f"Did you mean s3://{found[1]}{found[2] or '/'}?"
     return f"Did you mean s3://{text}?" if _ACCESS_POINT.match(text) else None

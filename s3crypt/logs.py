@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The library's loggers: one a module that decides something, named after it, below `s3crypt`.
+"""The library's loggers, below `s3crypt`: one per module that makes decisions, with its name.
 
-docs/logging.md lists what they log. Records have locations, operations, codes and counts in them,
-never bytes, keys, metadata or the text of a failure, which may quote what was sent.
+docs/logging.md lists their records. Records contain locations, operations, codes and counts, and
+never bytes, keys, metadata or the text of a failure, which may quote the sent bytes.
 
-Not in the package itself: `s3crypt --version` does not wait for `logging`, which takes 10 ms.
+This code is not in `s3crypt/__init__.py`, so that `s3crypt --version` need not import `logging`,
+which takes 10 ms.
 """
 
 import logging
 
-# Otherwise Python prints warnings on stderr in programs that set up no logging.
+# Without this handler, Python prints warnings on stderr in programs that do not set up logging.
 logging.getLogger("s3crypt").addHandler(logging.NullHandler())
 
 

@@ -47,23 +47,24 @@ if TYPE_CHECKING:
     from .rotation import RotationOutcome
 
 Source: TypeAlias = str | Path | bytes
-# A URI, or what `S3Crypt.list` or `list_with_neighbours` yields: the latter saves a request of
-# some objects that no mode was named for.
+# A URI, or an item of `S3Crypt.list` or of `list_with_neighbours`. An item of the latter saves a
+# request for some objects that are read without a mode.
 Object: TypeAlias = str | ListedObject | tuple[ListedObject, Neighbour | None]
-# Of a thousand objects each, as two pages of a listing are.
+# Batches listed ahead of the work. A batch has up to a thousand objects, like a page of a listing.
 _BATCHES_AHEAD = 2
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 class JobOptions(TypedDict, total=False):
-    """How a job is done.
+    """Options of every job.
 
     Attributes:
-        jobs: Objects under way at once, at most; 64 if left out. There are as many as are worth it.
-        journal: Keeps what is done. A job that is run again leaves out what its journal has.
-        found: Called, from another thread, with the bytes of each object that the job finds: of a
-            file, or those that S3 has stored; and with None once all are found.
+        jobs: Maximum number of objects under way at once; 64 if left out. The job starts fewer if
+            more would not make it faster.
+        journal: Records completed objects. A repeated job skips objects in its journal.
+        found: Called, from another thread, with the size of each object that the job finds: the
+            size of a file, or the stored bytes in S3. Called with None once all objects are found.
     """
 
     jobs: int | None
@@ -72,7 +73,7 @@ class JobOptions(TypedDict, total=False):
 
 
 class PutOptions(JobOptions, total=False):
-    """What is said of all objects that are stored; see `S3Crypt.put`.
+    """Options that apply to all objects to store; see `S3Crypt.put`.
 
     With `dry_run` files are only opened, and nothing is stored.
     """
@@ -88,7 +89,7 @@ class PutOptions(JobOptions, total=False):
 
 
 class GetOptions(JobOptions, total=False):
-    """What is demanded of all objects that are fetched; see `S3Crypt.get`.
+    """Options that apply to all objects to fetch; see `S3Crypt.get`.
 
     With `dry_run` objects are only inspected, and no file is written.
     """
@@ -105,10 +106,10 @@ class GetOptions(JobOptions, total=False):
 class Many:
     """Work on many objects at once: `S3Crypt.many`.
 
-    Each method yields an `Outcome` for each object as its work ends, in any order; work begins with
-    the first outcome that is asked for. One object's failure is its outcome's `error`. An error
-    that would meet every object, such as a bucket that does not exist, ends the job: it is raised
-    once the work under way is done. Memory does not grow with the number of objects.
+    Each method yields an `Outcome` for each object as soon as its work ends, in any order. Work
+    begins when the first outcome is requested. If one object fails, its outcome has the `error`. An
+    error that would affect every object, such as a bucket that does not exist, ends the job: it is
+    raised once the work under way is done. Memory does not grow with the number of objects.
     """
 
     def __init__(self, objects: Objects, mode: Callable[[], Mode | None]) -> None:
@@ -132,13 +133,13 @@ class Many:
         left_out: Callable[[Path, str], None] = lambda _path, _why: None,
         **options: Unpack[PutOptions],
     ) -> Iterator[Outcome[tuple[Source, str], ObjectInfo]]:
-        """Store the files below a folder; the path of each from there is added to `uri`.
+        """Store the files below a folder. An object's URI is `uri` plus the file's relative path.
 
         Args:
             folder: The folder. Links to folders in it are not followed.
             uri: A prefix: a bucket, or a URI that ends with a slash.
-            left_out: Called, from another thread, with a path that is left out, and the reason.
-            options: As `put` has them.
+            left_out: Called, from another thread, with each path that is skipped and the reason.
+            options: As for `put`.
         """
         prefix, journal = _prefix(uri), options.get("journal")
 
@@ -160,7 +161,7 @@ class Many:
     ) -> Iterator[Outcome[tuple[Object, str | Path], ObjectInfo]]:
         """Fetch objects, given pairs of an object and a path; see `S3Crypt.get`.
 
-        Folders are made where they are missing.
+        Missing folders are created.
         """
         folder = nullcontext if options.get("dry_run") else _with_folder
         yield from self._get(
@@ -170,18 +171,18 @@ class Many:
     def get_folder(
         self, uri: str, folder: str | Path, **options: Unpack[GetOptions]
     ) -> Iterator[Outcome[tuple[str, Path], ObjectInfo]]:
-        """Fetch the objects below a prefix into a folder, each by the rest of its name.
+        """Fetch the objects below a prefix into a folder. The rest of a name is the file's path.
 
-        No object is written outside the folder, nor over another object's file: `a//b` goes to
-        `a/b`, unless there is an object of that name.
+        No object is written outside the folder, or over another object's file: `a//b` is written to
+        `a/b` only if no object has the name `a/b`.
 
         Raises:
-            ObjectNotFoundError: There is no object below the prefix.
+            ObjectNotFoundError: No object is below the prefix.
         """
         prefix = _prefix(uri)
 
         def is_there(name: str) -> bool:
-            # A listing, since a HEAD would need the customer key of an SSE-C object.
+            # List the name, since a HEAD would need the customer key of an SSE-C object.
             listed = self._objects.first(Location.parse(name))
             return listed is not None and listed.uri == name
 
@@ -205,7 +206,7 @@ class Many:
         mode: Mode | str | None = None,
         **options: Unpack[JobOptions],
     ) -> Iterator[Outcome[Object, ObjectInfo]]:
-        """Say how objects are encrypted; see `S3Crypt.inspect`."""
+        """Return how objects are encrypted; see `S3Crypt.inspect`."""
         demand = Demand(self._mode_of(mode))
 
         def inspect(item: Object) -> ObjectInfo:
@@ -217,10 +218,10 @@ class Many:
     def delete(
         self, objects: Iterable[Object], **options: Unpack[JobOptions]
     ) -> Iterator[Outcome[Object, None]]:
-        """Delete objects, a thousand by a request; in a versioned bucket they are hidden.
+        """Delete objects, up to 1,000 per request; in a versioned bucket, hide them.
 
-        A listed object is deleted on condition of its ETag, so that what another writer has stored
-        since is kept: its outcome is a `ConflictError`.
+        A listed object is deleted on condition of its ETag. If another writer has replaced it, the
+        new object is kept, and the outcome has a `ConflictError`.
         """
 
         def delete(batch: list[Object]) -> list[S3CryptError | None]:
@@ -255,9 +256,9 @@ class Many:
         drop_annotations: bool = False,
         **options: Unpack[JobOptions],
     ) -> "Iterator[RotationOutcome]":
-        """Bring all objects below a prefix to another mode or key; see `S3Crypt.rotate`.
+        """Change the mode or key of all objects below a prefix; see `S3Crypt.rotate`.
 
-        A failure is the outcome's `error`; no `RotationError` is raised.
+        The outcome of a failed object has its `error`; no `RotationError` is raised.
         """
         from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
 
@@ -280,12 +281,13 @@ class Many:
         *,
         failed: Callable[[str, StorageError], None] | None = None,
     ) -> Iterator[UnfinishedUpload]:
-        """Yield the uploads by parts that were begun and neither completed nor aborted.
+        """Yield multipart uploads that were neither completed nor aborted.
 
         Args:
-            uri: Of objects whose URI begins so; of all buckets of the account if left out.
-            failed: Called with the URI of a bucket that could not be listed, and the error; the
-                others are listed. Without it, the error is raised.
+            uri: Yield only uploads of objects whose URI begins with this text; uploads in all
+                buckets of the account if left out.
+            failed: Called with the URI of a bucket that could not be listed, and the error; all
+                remaining buckets are listed. Without it, the error is raised.
         """
         client = self._objects.client
         uris = [uri] if uri is not None else [f"s3://{name}" for name in buckets.names(client)]
@@ -300,7 +302,7 @@ class Many:
     def abort(
         self, uploads: Iterable[UnfinishedUpload], **options: Unpack[JobOptions]
     ) -> Iterator[Outcome[UnfinishedUpload, None]]:
-        """Abort uploads that `uploads` has yielded, also those that another writer works on."""
+        """Abort uploads that `uploads` yielded, even those that another writer still uses."""
         found = telling(uploads, lambda _: 0, options.get("found"))
         yield from self._run(found, lambda each: abort_upload(self._objects.client, each), options)
 
@@ -383,10 +385,10 @@ class Many:
         return run(items, work, most=most, is_far=is_far, stops_at=stops_at, **more)
 
     def _with_content(self, uri: str) -> Iterator[Object]:
-        """Yield the objects below a prefix but the empty ones that consoles show folders by.
+        """Yield the objects below a prefix, except empty objects by which consoles mark folders.
 
         Raises:
-            ObjectNotFoundError: There is no object.
+            ObjectNotFoundError: No object is below the prefix.
         """
         found = self._objects.list_with_neighbours(Location.parse(uri))
         for listed, neighbour in at_least_one(found, uri):
@@ -455,13 +457,13 @@ def _bucket(item: Object) -> str | None:
     try:
         return Location.parse_object(_uri(item)).bucket
     except S3CryptError:
-        # The work on the item raises it.
+        # The work on the item raises the error.
         return None
 
 
 @contextmanager
 def _named_in_errors(location: Location) -> Iterator[None]:
-    """Name the object in errors that only know its file: of many, the file is not enough."""
+    """Add the object's URI to errors that name only its file."""
     try:
         yield
     except S3CryptError as error:
@@ -483,7 +485,7 @@ def _with_folder(target: Path) -> Iterator[Path]:
 
 
 def _state(source: object) -> str:
-    """Return a text that differs once a file has been written to."""
+    """Return a text that changes whenever the file is written to."""
     if isinstance(source, FoundFile):
         return source.version
     if not isinstance(source, str | Path):
@@ -493,6 +495,6 @@ def _state(source: object) -> str:
     try:
         state = Path(source).stat()
     except OSError:
-        # The work on it says why.
+        # The work on the file raises the error.
         return ""
     return f"{state.st_size} bytes, {state.st_mtime_ns} ns"

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An object's S3 metadata: the user's entries, and those that s3crypt adds in every mode.
+"""An object's S3 metadata: the user's entries, and entries that s3crypt adds in every mode.
 
-    s3crypt-write           of a conditional write of a server-side mode: a random token, by which
-                            its writer knows the object again when S3's reply was lost
+    s3crypt-write           for a conditional write in a server-side mode: a random token, by which
+                            the writer recognizes its object if S3's reply was lost
     s3crypt-annotations-of  the version whose annotations a rotation copies to this one
 
-Entries of a client-side format belong to the format.
+Entries of a client-side format belong in the format's module.
 """
 
 import re
@@ -22,7 +22,7 @@ WRITE = "s3crypt-write"
 ANNOTATIONS_OF = "s3crypt-annotations-of"
 
 MAX_METADATA_LENGTH = 2048  # S3's limit on names and values together
-# Names and values go as HTTP headers, whose values lose spaces at their ends on the way.
+# Names and values are sent as HTTP headers, whose values lose leading and trailing spaces.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"([!-~]([\t -~]*[!-~])?)?")
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
@@ -31,7 +31,7 @@ _TAG_SIGNS = "+-=._:/@"
 
 
 def new_token(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the entry of a new write token, or nothing where S3's 2 KB have no room for it."""
+    """Return the entry of a new write token, or no entry if it would exceed S3's limit of 2 KB."""
     entry = {WRITE: token_hex(16)}
     return entry if _length({**metadata, **entry}) <= MAX_METADATA_LENGTH else {}
 
@@ -42,25 +42,25 @@ def without_token(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def of_reply(reply: Mapping[str, Any]) -> dict[str, str]:
-    """Return an object's metadata, its names in lower case as S3 has them.
+    """Return an object's metadata with names in lower case, as S3 returns them.
 
-    HTTP is indifferent to case, and servers written in Go send `X-Amz-Meta-S3crypt-Edks`.
+    HTTP headers are case-insensitive, and servers written in Go send `X-Amz-Meta-S3crypt-Edks`.
     """
     return {name.lower(): value for name, value in reply.get("Metadata", {}).items()}
 
 
 def of_user(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the entries that are not ours."""
+    """Return the user's entries, without those of s3crypt."""
     return {name: value for name, value in metadata.items() if not name.startswith(PREFIX)}
 
 
 def check_user(metadata: Mapping[str, str]) -> None:
-    """Refuse entries that S3 cannot hold, or would not return as they are.
+    """Refuse entries that S3 cannot store, or would not return unchanged.
 
     Raises:
-        ConfigError: An entry is not text that a header can have, or two names differ by case
-            alone; a name begins with `s3crypt-`, or is one of the Amazon S3 Encryption Client's;
-            or they take more than 2 KB.
+        ConfigError: An entry is not valid text of a header; two names differ only by case; a name
+            begins with `s3crypt-`, or is a name of the Amazon S3 Encryption Client; or the entries
+            take more than 2 KB.
     """
     _check_texts("metadata", metadata)
     for name in metadata:
@@ -99,7 +99,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
     """Refuse tags that S3 would refuse.
 
     Raises:
-        ConfigError: They are too many, too long, or have other characters than tags may.
+        ConfigError: The tags are too many or too long, or have characters that tags must not have.
     """
     _check_texts("tags", tags)
     if len(tags) > _MAX_TAGS:
@@ -127,14 +127,14 @@ def check_headers(headers: Mapping[str, str]) -> None:
     """Refuse a content type or a storage class that cannot be sent.
 
     Raises:
-        ConfigError: It is not text that a header can have.
+        ConfigError: The value is not valid text of a header.
     """
     for name, value in headers.items():
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise ConfigError(f"{_ARGUMENTS[name]} is a line of ASCII text.")
 
 
-# Request argument -> its name as callers have it.
+# The name in the public API of each request argument.
 _ARGUMENTS = {"ContentType": "content_type", "StorageClass": "storage_class"}
 
 

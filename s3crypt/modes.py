@@ -40,7 +40,7 @@ class SSES3:
         return {"ServerSideEncryption": "AES256"}
 
     def read_arguments(self) -> dict[str, object]:
-        """Return no arguments: requests that make no object need none in this mode."""
+        """Return no arguments: this mode needs them only in requests that make an object."""
         return {}
 
 

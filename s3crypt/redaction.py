@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A logging filter that hides keys and tokens in the records of boto3 and the packages below it.
 
-At DEBUG they log requests and replies whole: customer keys of SSE-C, KMS's plaintext data keys,
-session tokens. The filter changes the text of such records, and neither levels nor handlers. It
-acts on every client of the process. Knows no client, object or keyring.
+At DEBUG these packages log complete requests and replies, with customer keys of SSE-C, KMS's
+plaintext data keys and session tokens. The filter changes the text of such records, but neither
+levels nor handlers. It acts on every client of the process. Nothing about clients, objects or
+keyrings belongs here.
 """
 
 import logging
@@ -15,7 +16,7 @@ from importlib.util import find_spec
 REDACTED = "[redacted]"
 # boto3 and s3transfer log the arguments of a call, urllib3 the query of a presigned URL.
 _PACKAGES = ("botocore", "boto3", "s3transfer", "urllib3")
-# Members that botocore's models call sensitive, and the headers and settings that carry them.
+# Members that botocore's models mark as sensitive, and the headers and settings that contain them.
 SECRETS = (
     "x-amz-server-side-encryption-customer-key",
     "x-amz-copy-source-server-side-encryption-customer-key",
@@ -50,7 +51,7 @@ SECRETS = (
     # S3's SignatureDoesNotMatch returns the signed headers in hex.
     "CanonicalRequestBytes",
 )
-# S3's InvalidArgument names a header in one element and has its value in the next one.
+# S3's InvalidArgument names a header in one element and has its value in the next element.
 _SECRET = re.compile(
     rf"""
     (?<![A-Za-z0-9]) (?<!</) (?P<name> {"|".join(map(re.escape, SECRETS))} )
@@ -74,12 +75,12 @@ _SECRET = re.compile(
 )
 
 
-# Python's error of a header that has a line break: its value has no name beside it.
+# Python's error for a header with a line break has the value without the header's name.
 _UNSENDABLE = re.compile(r"(Invalid header value ).*", re.DOTALL)
 
 
 def redacted(text: str) -> str:
-    """Return the text of a log record with `[redacted]` in the place of every secret's value."""
+    """Return the text of a log record with every secret's value replaced by `[redacted]`."""
     return _SECRET.sub(_without_value, _UNSENDABLE.sub(rf"\1{REDACTED}", text))
 
 
@@ -90,14 +91,14 @@ def _without_value(match: re.Match[str]) -> str:
 
 
 class RedactingFilter(logging.Filter):
-    """Lets every record pass, its text redacted. It never raises."""
+    """Passes every record, with its text redacted. It never raises."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Redact the record's message and traceback; a record without secrets is not changed."""
         try:
             _redact(record)
         except Exception:  # noqa: BLE001 - arguments are of any type, and logging must not raise
-            # The handler would fail likewise, and logging then prints the arguments.
+            # The handler would fail in the same way, and logging would then print the arguments.
             record.msg, record.args = f"{REDACTED}: this record has no readable message.", ()
             record.exc_info = record.exc_text = None
         return True
@@ -107,7 +108,7 @@ def _redact(record: logging.LogRecord) -> None:
     message = record.getMessage()
     safe = redacted(message)
     if safe != message:
-        # Arguments too: some handlers send them apart from the message.
+        # Remove the arguments too: some handlers send them separately from the message.
         record.msg, record.args = safe, ()
     traceback = record.exc_text
     if record.exc_info and not traceback:
@@ -123,15 +124,15 @@ _FILTER = RedactingFilter()
 def install() -> None:
     """Add the filter to every logger of boto3 and the packages below it, once per process.
 
-    A filter acts only on the logger that it was added to, not on that logger's children. Hence
-    every module of the packages is looked up, loaded or not: its name is its logger's.
+    A filter acts only on the logger that it was added to, not on that logger's children. Hence the
+    filter is added for every module of the packages, loaded or not: a logger has its module's name.
     """
     first = logging.getLogger(_PACKAGES[0])
     if _FILTER in first.filters:
         return
     for name in {*_module_names(), *_logger_names()} - {first.name}:
         logging.getLogger(name).addFilter(_FILTER)
-    # Last, since its filter says that all loggers have theirs.
+    # This logger is last, since the check above takes its filter as proof that all are installed.
     first.addFilter(_FILTER)
 
 
@@ -153,7 +154,7 @@ def _modules_of(package: str, folders: Sequence[str]) -> Iterator[str]:
 
 
 def _logger_names() -> Iterator[str]:
-    # Loggers that no module of theirs is named after.
+    # These packages' existing loggers, including those not named after a module.
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] in _PACKAGES:
             yield name

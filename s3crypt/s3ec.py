@@ -2,7 +2,7 @@
 """The marks of Amazon S3 Encryption Client objects. Their format is not read yet.
 
 The envelope (wrapped key, IV, algorithms) is in the object's metadata, or in a second object, the
-*instruction file*: `NAME.instruction`, one JSON object of text. Knows names and bytes, no requests.
+*instruction file*: `NAME.instruction`, one JSON object of text. No requests belong here.
 Source: the S3 Encryption Client specification, `content-metadata.md` and `metadata-strategy.md`.
 """
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 SUFFIX = ".instruction"
 # An instruction file may have this entry, with any value; Java, C++ and .NET write it.
 INSTRUCTION_MARK = "x-amz-crypto-instr-file"
-# Longer than the wrapped key and the description of any key.
+# Enough for the wrapped key and the description of any key.
 MAX_INSTRUCTION_LENGTH = 64 * 2**10
-# A GCM tag, or a block of CBC padding, is there even where the plaintext is empty.
+# Even for an empty plaintext, the object has a GCM tag or a block of CBC padding.
 MIN_CIPHERTEXT_LENGTH = 16
 MAX_NAME_LENGTH = 1024  # S3's limit, in bytes of UTF-8
 
 _KEYS = ("x-amz-key", "x-amz-key-v2", "x-amz-3")
-# Ruby leaves x-amz-unencrypted-content-length on an object whose instruction file has the rest.
+# Ruby keeps x-amz-unencrypted-content-length on the object, even with an instruction file.
 ENTRIES = frozenset(
     {
         *_KEYS,
@@ -42,7 +42,7 @@ ENTRIES = frozenset(
         INSTRUCTION_MARK,
     }
 )
-# What an instruction file of V1, V2, V3, or of old .NET clients has at least.
+# The minimal entries of an instruction file of V1, of V2, of V3, and of old .NET clients.
 _ENVELOPES = (
     {"x-amz-key", "x-amz-iv"},
     {"x-amz-key-v2", "x-amz-iv"},
@@ -52,9 +52,9 @@ _ENVELOPES = (
 
 
 def marks(metadata: Mapping[str, str]) -> list[str]:
-    """Return the names of an object's entries that are the S3 Encryption Client's, in order.
+    """Return the sorted names of an object's entries that are the S3 Encryption Client's.
 
-    Go writes some of them without a value, which counts as absent.
+    The Go client writes some entries without a value; these count as absent.
     """
     return sorted(
         name
@@ -69,14 +69,14 @@ def has_key(metadata: Mapping[str, str]) -> bool:
 
 
 def may_begin_instruction_file(start: bytes) -> bool:
-    """Return whether a file's first bytes (4 KiB, or all) may be those of an instruction file."""
+    """Return whether a file's first bytes (4 KiB, or all) may begin an instruction file."""
     return start.lstrip()[:1] == b"{" and any(
         f'"{name}"'.encode() in start for envelope in _ENVELOPES for name in envelope
     )
 
 
 def is_instruction_file(body: bytes) -> bool:
-    """Return whether a whole body is that of an instruction file."""
+    """Return whether a complete body is an instruction file's."""
     try:
         entries = json.loads(body)
     except (ValueError, RecursionError):
@@ -87,7 +87,7 @@ def is_instruction_file(body: bytes) -> bool:
 
 
 def beside(name: str) -> str | None:
-    """Return the name of an object's instruction file; None where S3 can have none of that name."""
+    """Return the name of an object's instruction file, or None if it is too long for S3."""
     instruction = name + SUFFIX
     return instruction if len(instruction.encode()) <= MAX_NAME_LENGTH else None
 
@@ -97,9 +97,9 @@ def with_neighbours(
 ) -> Iterator[tuple[T, bool | None]]:
     """Yield each item of a listing, in order, with whether its instruction file is listed too.
 
-    None says that this is not known: the listing is not in S3's order. Otherwise an item is held
-    back until the listing has passed the place of its instruction file, so only the items between
-    the two are in memory.
+    The flag is None (unknown) if the listing is not in S3's order. Otherwise an item is held back
+    until the listing has passed the place of its instruction file, so only the items between the
+    two are in memory.
     """
     waiting: deque[tuple[T, str]] = deque()
     found: set[str] = set()
@@ -119,5 +119,5 @@ def with_neighbours(
 
 
 def _place(name: str) -> bytes:
-    """Return what S3 sorts a listing by."""
+    """Return the bytes by which S3 sorts a listing."""
     return name.encode("utf-8", "surrogateescape")

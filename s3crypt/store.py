@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """S3Crypt: the public face. It checks arguments, documents, and delegates.
 
-What is done to objects is in `objects`, and in `rotation` where they are brought to another mode or
-key. Nothing in the library imports this module.
+Operations on objects belong in `objects`; changes of an object's mode or key belong in `rotation`.
+No module of the library imports this module.
 """
 
 import io
@@ -34,50 +34,53 @@ if TYPE_CHECKING:
 
 
 class S3Crypt:
-    """Objects in S3, encrypted in one of five modes; for several threads, and after a fork.
+    """Objects in S3, encrypted in one of five modes; for use in several threads, and after a fork.
 
     Args:
-        mode: How objects are written, and what is demanded of those read: the same mode, its
-            key, its context. Without a mode nothing is written, and what can be read is read.
-            The command's text does where it says all: `sse-s3`, or a key (`kms:alias/NAME`,
-            `aes:NAMESPACE/NAME=FILE`), which stands for `ClientSide`.
-        session: boto3 session to make clients from; the default one if left out. Keyrings
-            that were given no session use it too, by copies that the store makes of them.
+        mode: The mode that objects are written in. On read, an object must have the same mode,
+            key and context. Without a mode, every object that can be decrypted is read, and
+            writing is refused. Text is accepted if it is enough: `sse-s3`, or a key
+            (`kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE`), which implies `ClientSide`.
+        session: The boto3 session to make clients from; the default one if left out. Keyrings
+            that were given no session use it too: the store copies them for that.
         client: An S3 client to use instead. It is not changed. Keyrings that were given no
             session then use the default one.
-        endpoint_url: The S3 service's address, if not AWS's; KMS keeps its own.
-        workers: Threads of one transfer, at most; there are more, the further away the server is.
-        max_memory: Bytes of all buffers; the least of 192 MiB and a quarter of the memory if None.
-        allow_plain_http: Let customer keys (`SSEC`), and this store's own requests to KMS, go to
-            other machines over plain HTTP. Keyrings have an argument of their own.
-        written_in: Where the mode binds buckets: the bucket that all objects of this store are
-            bound to, read and written, whatever bucket or access point their URIs name. For a
-            replica, and for access points.
+        endpoint_url: The S3 service's address, if not AWS's. It does not apply to KMS.
+        workers: Maximum threads of one transfer. More of them are used for a more distant server.
+        max_memory: Maximum bytes of all buffers. None means 192 MiB or a quarter of the memory,
+            whichever is less.
+        allow_plain_http: Allow sending customer keys (`SSEC`), and this store's own requests to
+            KMS, to other machines over plain HTTP. Keyrings have an argument of their own.
+        written_in: For a mode that binds buckets, with a replica or an access point: the bucket
+            that all objects of this store are bound to, on read and on write, regardless of the
+            bucket or access point that their URIs name.
         expected_bucket_owner: The id of the AWS account that owns the buckets. S3 refuses every
-            request to the bucket of another account, so that a bucket that was deleted and made
-            anew by somebody else is neither read nor written. Copies demand it of both buckets.
+            request to the bucket of another account. A bucket that was deleted and then created by
+            another account is therefore neither read nor written. Copies check both buckets.
         request_payer: `requester`, for buckets whose reader pays.
 
     Methods share these arguments:
         uri: `s3://bucket/name`.
-        mode, version_id: Instead of the store's, and of the current version.
-        written_as: The name under which the object was put, where it was moved since.
-        written_in: The bucket that the object is bound to, where that is another: this one is its
-            replica, or the URI names an access point.
+        mode: Replaces the store's mode for this call.
+        version_id: The version to use instead of the current one.
+        written_as: The name that the object was written under, if it was moved since.
+        written_in: The bucket that the object is bound to, if the URI names a replica of that
+            bucket or an access point.
         allow_uncommitted: Read client-side objects without key commitment too.
-        allow_unsigned: Read unsigned objects too where the mode demands a signature.
-        allow_unverified_signature: Read parts of signed objects too. Their signature covers the
-            whole and is not verified: whoever may read such objects can forge what is read.
-        neighbour: As `list_with_neighbours` yields it, where the object was listed.
+        allow_unsigned: Read unsigned objects too, although the mode demands a signature.
+        allow_unverified_signature: Read parts of signed objects too. The signature covers the whole
+            object and is then not verified, so anyone who may read such objects can forge them.
+        neighbour: The value that `list_with_neighbours` yielded with the object.
         metadata, tags: User metadata, in the clear in S3, and object tags.
-        content_type, storage_class: Of the plaintext, `text/csv`; S3's name of it, `STANDARD_IA`.
+        content_type: The content type of the plaintext, for example `text/csv`.
+        storage_class: S3's name of the storage class, for example `STANDARD_IA`.
         progress: Called with plaintext bytes moved since the last call, from any thread.
 
-    Every method raises `ConfigError` for what is wrong with the call, `StorageError` for what S3
-    refuses, `KeyUnavailableError` for what KMS refuses. Methods that read raise
-    `ObjectNotFoundError`; `IntegrityError`: it is not what was written, or not under this name;
-    `PolicyError`: it is not encrypted as demanded; `FormatError`: the Amazon S3 Encryption Client
-    encrypted it; `ConflictError`: it was replaced while it was read.
+    Every method raises `ConfigError` for a wrong call, `StorageError` if S3 refuses a request, and
+    `KeyUnavailableError` if KMS refuses one. Methods that read an object also raise
+    `ObjectNotFoundError`; `IntegrityError`, if the object was changed or was not written under this
+    name; `PolicyError`, if it is not encrypted as demanded; `FormatError`, if the Amazon S3
+    Encryption Client encrypted it; and `ConflictError`, if it was replaced during the read.
     """
 
     def __init__(  # noqa: PLR0913 - how it reaches AWS, by name
@@ -117,14 +120,14 @@ class S3Crypt:
 
     @property
     def many(self) -> "Many":
-        """Return the same verbs for many objects at once, with an outcome for each."""
+        """Return the same operations for many objects at once, with an outcome for each object."""
         from .many import Many  # noqa: PLC0415 - jobs, which one object does without
 
         return Many(self._objects, lambda: self.mode)
 
     @property
     def written_in(self) -> str | None:
-        """Return the bucket that all objects of this store are bound to, if it was named."""
+        """Return the bucket that all objects of this store are bound to, or None if not given."""
         return self._objects.written_in
 
     def put(  # noqa: PLR0913 - what S3 lets one say of an object, by name
@@ -140,18 +143,18 @@ class S3Crypt:
         if_absent: bool = False,
         progress: Progress | None = None,
     ) -> ObjectInfo:
-        """Store an object, encrypted; it appears whole or not at all.
+        """Encrypt and store an object. It appears complete or not at all.
 
         Args:
-            source: A path, bytes, or a binary file, read from its position to its end. A
-                stream of unknown length is read once, in bounded memory; an interrupt waits for
-                the read under way.
-            if_absent: Fail where the object exists.
+            source: A path, bytes, or a binary file, which is read from its position to its end. A
+                stream of unknown length is read once, in bounded memory. An interrupt takes
+                effect only after the current read of the stream.
+            if_absent: Fail if the object exists.
 
         Raises:
-            ConflictError: It exists, and `if_absent` was given.
-            LocalFileNotFoundError: There is no such source.
-            PolicyError: S3 did not encrypt as asked; what it stored was removed again.
+            ConflictError: The object exists, and `if_absent` was given.
+            LocalFileNotFoundError: The source does not exist.
+            PolicyError: S3 did not encrypt as requested; the stored object was removed again.
         """
         location = Location.parse_object(uri)
         described = describe_target(location, metadata, tags, content_type, storage_class)
@@ -178,14 +181,15 @@ class S3Crypt:
         neighbour: Neighbour | None = None,
         progress: Progress | None = None,
     ) -> ObjectInfo:
-        """Fetch an object's plaintext, verified.
+        """Fetch and verify an object's plaintext.
 
         Args:
-            target: A path: the file appears complete and verified, or not at all. Or a binary
-                file to write to: it gets verified bytes in order, and *only when this returns*
-                has it got all of them.
-            byte_range: Only these bytes of the plaintext, as in HTTP: `0-99`, `100-` or, for the
-                last ones, `-100`. Their frames are fetched and verified, and the final one.
+            target: A path or a binary file. A file at a path appears complete and verified, or not
+                at all. A binary file receives verified bytes in order, and is complete *only when
+                this method returns*.
+            byte_range: The range of plaintext bytes to fetch, as in HTTP: `0-99`, `100-` or, for
+                the last 100 bytes, `-100`. Only frames of the range and the final frame are
+                fetched and verified.
         """
         allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
         demand = Demand(self._mode(mode), version_id, written_as, *allowed, neighbour, written_in)
@@ -275,18 +279,19 @@ class S3Crypt:
         content_type: str | None = None,
         storage_class: str | None = None,
     ) -> ObjectReader | ObjectWriter:
-        """Open an object as a binary file, to be read at any offset or written in order.
+        """Open an object as a binary file, for reading at any offset or writing in order.
 
-        An `ObjectWriter` stores the object when it is closed. A signed object is not read in
-        parts, unless `allow_unverified_signature` is given.
+        An `ObjectWriter` stores the object when it is closed. Parts of a signed object are read
+        only if `allow_unverified_signature` is given.
 
         Args:
-            how: `rb` to read; `wb` to write, and `xb` to write only where there is none. Each of
-                the two takes its own arguments.
-            allow_unverified_length: Return bytes before the final frame has proved the length:
-                one request less, for who reads a known range. A truncated object is then
-                noticed only once its end, or its size, is asked for.
-            cache_length: Plaintext bytes that are kept of what was read, and read ahead.
+            how: `rb` to read; `wb` to write; `xb` to write only if the object does not exist.
+                Readers and writers take different arguments.
+            allow_unverified_length: Return bytes before the final frame has proved the object's
+                length. This saves one request for a reader of a known range. Truncation is then
+                detected only when the end or the size of the object is read.
+            cache_length: Plaintext bytes to keep in memory, both bytes read before and bytes read
+                ahead.
         """
         check_open(locals())
         location, mode = Location.parse_object(uri), self._mode(mode)
@@ -316,16 +321,17 @@ class S3Crypt:
         allow_unencrypted: bool = False,
         drop_annotations: bool = False,
     ) -> ObjectInfo:
-        """Store an object under another name too, in any mode; return what is known of the copy.
+        """Copy an object to another name, in any mode; return a description of the copy.
 
-        S3 copies objects of server-side modes itself, and a client-side one where the copy keeps
-        its keys and what it is bound to; any other copy is decrypted, verified and encrypted anew.
-        Metadata, tags, content headers, storage class, locks and annotations are kept.
+        S3 itself copies objects of server-side modes, and client-side objects whose copy keeps the
+        keys and the bound name and bucket. Any other object is decrypted, verified and encrypted
+        anew. Metadata, tags, content headers, storage class, locks and annotations are kept.
 
         Args:
-            to: The mode of the copy; the store's if left out. The other arguments are the source's.
-            if_absent: Fail where there is an object at `destination`.
-            allow_unencrypted, drop_annotations: As `rotate`.
+            to: The mode of the copy; the store's mode if left out. All other arguments that
+                describe an object are about the source.
+            if_absent: Fail if the object at `destination` exists.
+            allow_unencrypted, drop_annotations: As for `rotate`.
         """
         from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
 
@@ -343,11 +349,11 @@ class S3Crypt:
     def head(
         self, uri: str, *, mode: Mode | str | None = None, version_id: str | None = None
     ) -> ObjectInfo:
-        """Say how large an object's plaintext is, and what else one request tells.
+        """Return an object's plaintext size and all further facts that one request yields.
 
-        The size is computed, not measured. For objects that s3crypt wrote, it follows from lengths
-        in the metadata, which reading compares with the header; for others, the header is fetched.
-        What only the header has (`keys`, `context`, `suite`) may be missing.
+        The size is computed, not measured. For objects that s3crypt wrote, it comes from lengths in
+        the metadata, which are checked against the header on read. For other objects, the header is
+        fetched. Fields that only the header contains (`keys`, `context`, `suite`) may be missing.
         """
         demand = Demand(self._mode(mode), version_id)
         return self._objects.head(Location.parse_object(uri), demand)
@@ -360,7 +366,7 @@ class S3Crypt:
         version_id: str | None = None,
         neighbour: Neighbour | None = None,
     ) -> ObjectInfo:
-        """Say how, by whose key an object is encrypted, how large it is. `sse-c` needs its mode."""
+        """Return an object's mode, keys and size. An `sse-c` object is read only with its mode."""
         location = Location.parse_object(uri)
         demand = Demand(self._mode(mode), version_id, neighbour=neighbour)
         return self._objects.look(location, demand, first=MAX_HEADER_LENGTH)
@@ -370,10 +376,11 @@ class S3Crypt:
         return self._objects.list(Location.parse(uri))
 
     def list_with_neighbours(self, uri: str) -> "Iterator[tuple[ListedObject, Neighbour | None]]":
-        """Yield as `list` does, each object with what `get` and `inspect` take as `neighbour`.
+        """Yield objects as `list` does, each with the `neighbour` argument for `get` and `inspect`.
 
-        Those then know, without a request, of most objects that the Amazon S3 Encryption Client
-        did not encrypt them. None where the listing cannot tell.
+        For most objects, the neighbour shows without a request that the Amazon S3 Encryption Client
+        did not encrypt the object. It is None if the listing does not show whether the object has
+        an instruction file.
         """
         return self._objects.list_with_neighbours(Location.parse(uri))
 
@@ -390,7 +397,7 @@ class S3Crypt:
         allow_unencrypted: bool = False,
         written_in: str | None = None,
     ) -> bool:
-        """Tell whether `rotate` with the same arguments would change it; reads no plaintext."""
+        """Return whether `rotate` would change the object, without reading its plaintext."""
         from . import rotation  # noqa: PLC0415
 
         origin = rotation.Origin(allow_unsigned, allow_unencrypted, written_in)
@@ -409,27 +416,30 @@ class S3Crypt:
         drop_annotations: bool = False,
         on_outcome: "Callable[[RotationOutcome], None] | None" = None,
     ) -> "tuple[RotationOutcome, ...]":
-        """Bring an object, or all below a prefix, to another mode or key.
+        """Change the mode or key of an object, or of all objects below a prefix.
 
-        Each by the cheapest sound way: copied inside S3, rewrapped (only the wrapped key
-        changes), or re-encrypted through this process. Objects that are as `to` says already
-        are left alone. A concurrent writer wins.
+        Each object is changed by the cheapest sound method: a copy inside S3, a rewrap (which
+        replaces only the wrapped key), or re-encryption through this process. Objects that already
+        match `to` are not changed. If another writer replaces an object meanwhile, its version is
+        kept.
 
         Args:
             uri: An object, or a prefix: a bucket, or a URI that ends with a slash.
-            to: The mode to bring them to. The store's own mode is what they are read with.
-                Where `to` is client-side it must have one, since without a mode anyone who can
-                write to the bucket chooses what is sealed: `S3Crypt(SSES3()).rotate(...)`.
-            dry_run: Only say what would be done.
-            allow_unencrypted: Take objects too that S3 reports no encryption of.
-            written_in: The bucket that the objects are bound to now. With `to` they are bound to
-                the bucket that they are in, or to the store's `written_in`.
-            drop_annotations: Rotate also objects whose annotations cannot be kept, without them:
-                in buckets without versioning where the object is written anew, and to SSE-C.
-            on_outcome: Called with each object's outcome as it is known.
+            to: The new mode. Objects are read in the store's own mode. If `to` is client-side, the
+                store must have a mode: otherwise anyone who can write to the bucket chooses the
+                content that is sealed. For example: `S3Crypt(SSES3()).rotate(...)`.
+            dry_run: Change nothing; only report the changes that would be made.
+            allow_unencrypted: Include objects for which S3 reports no encryption.
+            written_in: The bucket that the objects are bound to now. The new binding is to the
+                bucket that contains the objects, or to the store's `written_in`.
+            drop_annotations: Also rotate objects whose annotations cannot be kept, and drop these
+                annotations: in buckets without versioning if the object is rewritten, and for
+                SSE-C.
+            on_outcome: Called with each object's outcome as soon as it is known.
 
         Raises:
-            RotationError: Some objects below a prefix failed. One object's is raised as it is.
+            RotationError: Some objects below a prefix failed. For a single object, its own error is
+                raised instead.
         """
         from . import rotation  # noqa: PLC0415
 

@@ -60,20 +60,20 @@ class S3CryptFileSystem(NamesFileSystem):
     Args:
         encryption: The mode: its name, as on the command line, or a mode object; or `any`, to
             read every object that S3 decrypts, and write nothing. It may be left out if a key
-            is given. Without an encryption and a key, only names are available, no content.
+            is given. Without both, names can be listed, but content is not accessible.
         mode: Another name of `encryption`, and the only argument that may be positional. fsspec
             reserves `mode` in storage options: use `encryption` there.
-        key, context and the mode's other options: As on the command line, by the names that
-            `s3crypt.configuration.ModeChoice` has. Files are read when content is first asked
-            for.
+        key, context and the mode's other options: As on the command line, with the names of
+            `s3crypt.configuration.ModeChoice`. Key files are read when content is first
+            requested.
         written_in: With `bind_bucket`: the bucket that all objects are bound to, on read and
             on write, if paths name its replica or an access point.
         allow_uncommitted: Read client-side objects without key commitment too.
         allow_unsigned: Read unsigned objects too, although `signed` demands a signature.
         allow_unverified_signature: Read parts of signed objects. Their signature can be verified
             only by reading the whole object.
-        allow_plain_http: Let customer keys and requests to KMS go to other machines over plain
-            HTTP.
+        allow_plain_http: Allow sending customer keys and requests to KMS to other machines over
+            plain HTTP.
         expected_bucket_owner, request_payer: As `s3crypt.S3Crypt`.
         endpoint_url: The S3 service's address, if not AWS's.
         profile, region: The profile and region of AWS's configuration.
@@ -85,8 +85,8 @@ class S3CryptFileSystem(NamesFileSystem):
         skip_instance_cache: Make a new file system and engine, and read the key's file again.
 
     Raises:
-        ConfigError: The options do not fit together, or there is no such option: a misspelt
-            option must not lead to plaintext in S3.
+        ConfigError: The options do not fit together, or an option is unknown: a misspelt option
+            must not lead to plaintext in S3.
     """
 
     transaction_type = Transaction
