@@ -54,18 +54,18 @@ _FINAL_AAD = b"AWSKMSEncryptionClient Final Frame"
 _BLOCK_AAD = b"AWSKMSEncryptionClient Single Block"
 _IV_PREFIX = bytes(IV_LENGTH - 4)  # before the sequence number
 _NO_COPY = "A sealer is not copied: two would seal different frames with one nonce; make another."
-# The forks between the first process and this one. The process's id would cost a system call for
-# each message and run, and may come again: in another PID namespace, or once a parent has ended.
+# The forks between the first process and this one. A process id would cost a system call for each
+# message and run, and the system may reuse it: in another PID namespace, or after a parent's end.
 _FORKS: list[int] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _FORKS.append(os.getpid()))
 
 
 def check_context(context: Mapping[str, str]) -> None:
-    """Refuse what the format reserves in an encryption context.
+    """Refuse an encryption context with a reserved key, or with a key or a value that is no text.
 
     Raises:
-        ConfigError: A key begins with `aws-crypto-`, or something is not text.
+        ConfigError: A key begins with `aws-crypto-`, or a key or a value is not text.
     """
     for key, value in context.items():
         if not isinstance(key, str) or not isinstance(value, str):
@@ -75,7 +75,7 @@ def check_context(context: Mapping[str, str]) -> None:
 
 
 def unsigned() -> PolicyError:
-    """Return the refusal of a message without a signature where one is demanded."""
+    """Return the error for a message without a signature if the caller demands a signature."""
     return PolicyError(
         "The message is not signed, and a signature is demanded.",
         hint="Whoever may open messages of its key can have made it.",
@@ -89,12 +89,12 @@ class Sealer:
     Runs of frames of an unsigned message may be sealed in any order and from several threads:
     IVs and offsets follow from the sequence numbers. A signed message is sealed in order.
 
-    A sealer cannot be copied, and seals in the process that made it only: two copies would not
-    know of each other's frames, and seal different plaintexts with one nonce.
+    A sealer cannot be copied, and seals only in the process that made it: two copies would not
+    know of each other's frames, and would seal different plaintexts with the same nonce.
 
     Attributes:
-        header: The message's first bytes, final as they are.
-        geometry: Where its frames lie.
+        header: The serialized header, the message's first bytes. It does not change any more.
+        geometry: The positions of the message's frames.
     """
 
     def __init__(
@@ -127,8 +127,8 @@ class Sealer:
             suite, message_id, serialized, data_key.edks, frame_length, commitment
         )
         self._cipher = AESGCM(content_key)
-        # The one and only header under this key and the fixed zero IV; a second one would
-        # give the authentication key away.
+        # Only this header is authenticated under this key and the fixed zero IV: a second header
+        # would reveal the authentication key.
         iv = bytes(IV_LENGTH)
         tag = self._cipher.encrypt(iv, b"", body)
         self.header = body + tag
@@ -155,15 +155,15 @@ class Sealer:
     def seal(self, plaintext: memoryview, out: memoryview, *, first: int, is_final: bool) -> int:
         """Seal a run of frames, the first numbered `first`, into `out`; return the bytes written.
 
-        All frames of a run are full, except for the final frame of the message. A run that
-        `is_final` ends with that frame, which is empty behind a plaintext of whole frames: the
-        official Python SDK 3.x refuses a final frame that is full.
+        All frames of a run are full, except for the final frame of the message. A run with
+        `is_final` ends with the final frame. If the plaintext fills whole frames, an empty final
+        frame follows them: the official Python SDK 3.x refuses a full final frame.
 
         Raises:
             ConfigError: The process was forked after the sealer was made.
-            AssertionError: A frame of the run was sealed before: its nonce must not serve twice.
-                Or the run does not fit what was sealed: a short frame that is not final, a
-                second final frame, a signed message's frames out of order.
+            AssertionError: A frame of the run was sealed before, and its nonce must not be used
+                twice; or a short frame is not the final frame, or the message already has a
+                final frame, or frames of a signed message are out of order.
         """
         self.check_process()
         length = self.geometry.frame_length
@@ -181,45 +181,45 @@ class Sealer:
 
     @property
     def frame_length(self) -> int:
-        """Return the plaintext bytes of a regular frame."""
+        """Return the number of plaintext bytes in a regular frame."""
         return self.geometry.frame_length
 
     @property
     def stride(self) -> int:
-        """Return the bytes that a regular frame takes in the message."""
+        """Return the number of bytes of a regular frame in the message."""
         return self.geometry.stride
 
     def sealed_length(self, plaintext_length: int) -> int:
-        """Return the length of the message of that many bytes, with its signature."""
+        """Return the length of the message for that many plaintext bytes, with its signature."""
         return self.geometry.message_length(plaintext_length) + self.footer_length
 
     @property
     def fields(self) -> Header:
-        """Return what the header says."""
+        """Return the header's fields."""
         return self._fields()
 
     @property
     def is_sequential(self) -> bool:
-        """Return whether frames must be sealed in order: those of a signed message."""
+        """Return whether frames must be sealed in order, because the message is signed."""
         return self._signer is not None
 
     @property
     def footer_length(self) -> int:
-        """Return the bytes of the footer."""
+        """Return the length of the footer in bytes."""
         return 2 + SIGNATURE_LENGTH if self._signer else 0
 
     def footer(self) -> bytes:
-        """Return what follows the final frame: the signature, or nothing."""
+        """Return the footer: the signature, or no bytes if the message is not signed."""
         if self._signer is None:
             return b""
         self.check_process()
         return self._signer.footer()
 
     def check_process(self) -> None:
-        """Refuse to go on in a process that was forked after the sealer was made.
+        """Refuse to seal in a process that was forked after the sealer was made.
 
         Raises:
-            ConfigError: It was.
+            ConfigError: The process was forked after the sealer was made.
         """
         if len(_FORKS) != self._forks:
             raise ConfigError(
@@ -238,8 +238,8 @@ class Sealer:
         raise TypeError(_NO_COPY)
 
     def _regular(self, plaintext: memoryview, out: memoryview, first: int) -> int:
-        # The loop that all else waits for: what it does for a short frame costs as much as the
-        # cipher, so it makes no more slices and calls than the bytes need.
+        # This loop bounds the throughput: for a short frame, its own steps cost as much as the
+        # cipher. It therefore makes as few slices and calls as possible.
         length, stride = self.geometry.frame_length, self.geometry.stride
         aad, size, encrypt_into = self._frame_aad, length.to_bytes(8), self._cipher.encrypt_into
         start = position = 0
@@ -285,7 +285,7 @@ class Sealer:
             self._end = last if is_final else self._end
 
     def _check_order(self, first: int, last: int, *, is_final: bool) -> None:
-        # Two final frames would be two messages, one the other's truncation, both valid.
+        # A second final frame would make two valid messages, where one truncates the other.
         if is_final:
             misplaced = self._end or (self._sealed and any(high > last for _, high in self._sealed))
         else:
@@ -308,7 +308,7 @@ def _generate(
 
 
 class _HeaderProof:
-    """Tries data keys against one header: by its commitment, or by its tag where it has none."""
+    """Tries data keys against one header: by its commitment, if any, and by its tag."""
 
     __slots__ = ("_aad", "_cipher", "_header")
 
@@ -318,7 +318,7 @@ class _HeaderProof:
         self._cipher: AESGCM | None = None
 
     def fits(self, data_key: bytes) -> bool:
-        """Return whether the header is under this data key; the content key is then kept."""
+        """Return whether this data key opens the header; if so, keep the content key's cipher."""
         header, suite = self._header, self._header.suite
         if len(data_key) != suite.key_length:
             return False
@@ -329,7 +329,7 @@ class _HeaderProof:
         try:
             cipher.decrypt(header.iv, header.tag, self._aad)
         except InvalidTag:
-            # A key that is committed to is the right one, and the header is not.
+            # The commitment proves the key, so the header was changed.
             return suite.committing
         self._cipher = cipher
         return True
@@ -349,7 +349,7 @@ class Opener:
     Attributes:
         header: The verified header.
         context: The verified encryption context, with the pairs that are not stored.
-        geometry: Where its frames lie; without meaning where the body is one block.
+        geometry: The positions of the frames; without meaning if the body is one block.
     """
 
     def __init__(
@@ -363,7 +363,7 @@ class Opener:
     ) -> None:
         check_keyring(keyring)
         suite = header.suite
-        # Before a wrapping key is asked: a refused message costs no request.
+        # These checks precede the unwrapping of a data key: a refused message costs no request.
         if signed and suite.curve is None:
             raise unsigned()
         if not suite.committing and not allow_uncommitted:
@@ -375,7 +375,7 @@ class Opener:
             raise FormatError("The message is half signed: its suite and context contradict.")
         self.header = header
         self.context, required = _expect(header, context or {})
-        # Over the bytes received: other writers' contexts need not be in canonical order.
+        # The tag covers the received bytes: other writers' contexts may not be in canonical order.
         proof = _HeaderProof(header, header.body + serialize_context(required))
         unwrap_fitting(keyring, header.edks, self.context, suite.key_length, proof.fits)
         self._cipher = proof.verified()
@@ -386,38 +386,39 @@ class Opener:
             self._verifier.update(header.serialized)
 
     def layout(self, size: int) -> Layout:
-        """Return how a message of `size` bytes, without its signature, is cut."""
+        """Return the layout of a message of `size` bytes, which exclude its signature."""
         return self.geometry.layout(size)
 
     def without_signature(self) -> "Opener":
         """Return an opener of the same frames, in any order, that verifies no signature.
 
-        Frames of a signed message are as authentic as those of any other; that their writer is
-        who signed, only the whole can tell.
+        Frames of a signed message are as authentic as frames of an unsigned message. Only the
+        whole message proves that the signer wrote it.
         """
         opener = copy(self)
         opener._verifier = None  # noqa: SLF001 - its own
         return opener
 
     def open(self, run: memoryview, out: memoryview, *, first: int, is_final: bool = False) -> int:
-        """Open a run of frames, the first numbered `first`; return the plaintext bytes.
+        """Open a run of frames, the first numbered `first`; return the number of plaintext bytes.
 
-        All are regular but the last one of a run that `is_final`: it must be the message's.
+        All frames are regular, except for the last frame of a run with `is_final`, which must be
+        the message's final frame.
 
         Raises:
-            IntegrityError: A frame is not the one that was sealed there; `out` holds nothing
-                that may be used.
+            IntegrityError: A frame is not the frame that was sealed at its position. No byte in
+                `out` may be used.
         """
         if not is_final:
             return self._open_regular(run, out, first)
         regular = self.geometry.split(self.geometry.header_length + len(run))[0]
         cut = regular * self.geometry.stride
-        # Most messages that are opened often have one frame.
+        # No call for an empty run: short messages have only the final frame.
         written = self._open_regular(run[:cut], out, first) if cut else 0
         return written + self.open_final(run[cut:], out[written:], sequence=first + regular)
 
     def _open_regular(self, run: memoryview, out: memoryview, first: int) -> int:
-        # As lean as its counterpart in Sealer, for the same reason.
+        # As few slices and calls as in `Sealer._regular`, for the same reason.
         length, stride = self.geometry.frame_length, self.geometry.stride
         aad, size, decrypt_into = self._frame_aad, length.to_bytes(8), self._cipher.decrypt_into
         if first + len(run) // stride > MAX_FRAMES:
@@ -438,7 +439,7 @@ class Opener:
         return written
 
     def open_final(self, frame: memoryview, out: memoryview, *, sequence: int) -> int:
-        """Open the final frame, which must be number `sequence`; return the plaintext bytes."""
+        """Open the final frame, which must be number `sequence`; return its plaintext length."""
         if len(frame) < FINAL_FRAME_OVERHEAD:
             raise IntegrityError("The message ends within its final frame.")
         length: int
@@ -455,7 +456,7 @@ class Opener:
         return length
 
     def open_block(self, block: memoryview, out: memoryview) -> int:
-        """Open the body of a non-framed message; return the plaintext bytes."""
+        """Open the body of a non-framed message; return the number of plaintext bytes."""
         length = len(block) - BLOCK_OVERHEAD
         if length < 0 or int.from_bytes(block[12:20]) != length:
             raise IntegrityError("The message ends within its body.")
@@ -465,7 +466,7 @@ class Opener:
         return length
 
     def verify_footer(self, footer: bytes) -> None:
-        """Verify all that follows the body: the signature, or nothing.
+        """Verify the signature after the body, or that no bytes follow an unsigned message's body.
 
         Raises:
             IntegrityError: The signature does not match, or bytes follow the message.
@@ -490,7 +491,7 @@ def _frame_failed(sequence: int) -> str:
 
 
 def is_final(start: memoryview) -> bool:
-    """Tell whether a frame that starts with these four bytes is the final one."""
+    """Return whether a frame that starts with these four bytes is the final one."""
     return int.from_bytes(start[:4]) == _FINAL
 
 
@@ -502,8 +503,8 @@ def final_frame_length(start: memoryview) -> int:
 def _expect(header: Header, expected: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     if not expected:
         return dict(header.context), {}
-    # Pairs that are stored must be equal; the others are those that the writer authenticated
-    # without storing, and the header's tag will tell.
+    # An expected pair that is stored must be equal. An expected pair that is not stored must be a
+    # pair that the writer authenticated without storing it: the header's tag verifies that.
     required = {key: value for key, value in expected.items() if key not in header.context}
     for key, value in expected.items():
         if header.context.get(key, value) != value:
@@ -516,13 +517,14 @@ def _expect(header: Header, expected: Mapping[str, str]) -> tuple[dict[str, str]
     try:
         serialize_context(whole)
     except ConfigError:
-        # The caller's own pairs fit; with the stored ones no writer could have bound them.
+        # The caller's pairs alone fit the format, but together with the stored pairs they do not:
+        # no writer can have authenticated them.
         raise IntegrityError(HEADER_FAILED) from None
     return whole, required
 
 
 class _Signer:
-    """Signs one message with a key pair of its own; the public key is in its context."""
+    """Signs one message with a key pair made for it; the public key is in the message's context."""
 
     def __init__(self, suite: Suite) -> None:
         if suite.curve is None:
@@ -536,13 +538,14 @@ class _Signer:
         self.public_key = b64encode(point).decode()
 
     def update(self, data: bytes | memoryview) -> None:
-        """Take the message's next bytes."""
+        """Add the message's next bytes to the digest."""
         self._digest.update(data)
 
     def footer(self) -> bytes:
-        """Return the length-prefixed signature of all bytes taken."""
+        """Return the length-prefixed signature over all bytes of the message so far."""
         digest = self._digest.finalize()
-        # Other SDKs write 103 bytes always, and some readers rely on it; DER gives 101 to 104.
+        # Other SDKs always write 103 bytes, and some readers rely on it. DER encodes signatures in
+        # 101 to 104 bytes.
         while len(signature := self._sign(digest)) != SIGNATURE_LENGTH:
             pass
         return struct.pack(">H", len(signature)) + signature

@@ -47,10 +47,10 @@ class Geometry:
         return self.offset(regular + 1) + final + FINAL_FRAME_OVERHEAD
 
     def split(self, message_length: int) -> tuple[int, int]:
-        """Return the regular frames and the final frame's plaintext bytes of any writer's message.
+        """Return the number of regular frames and the final frame's plaintext length.
 
-        Unique for a full and for an empty final frame alike. It is what the length claims: only
-        the final frame, once opened, proves it.
+        This holds for any writer's message: a full and an empty final frame give different
+        lengths. The result is a claim of the length until the final frame has been opened.
 
         Raises:
             IntegrityError: No message has this length.
@@ -63,12 +63,12 @@ class Geometry:
         return regular, final
 
     def plaintext_length(self, message_length: int) -> int:
-        """Return the plaintext bytes of a message of this length; the inverse of message_length."""
+        """Return a message's plaintext length from its length; the inverse of message_length."""
         regular, final = self.split(message_length)
         return regular * self.frame_length + final
 
     def layout(self, message_length: int) -> Layout:
-        """Return how a message of this length is cut.
+        """Return the layout of a message of this length.
 
         Raises:
             IntegrityError: No message has this length.

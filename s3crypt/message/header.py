@@ -27,7 +27,7 @@ RESERVED_PREFIX = "aws-crypto-"
 MAX_EDKS = 10
 MAX_FRAME_LENGTH = 64 * 2**20
 # A full context is 64 KiB and an EDK under 1.5 KiB (KMS: ~400 bytes; RSA-8192: ~1.2 KiB), so
-# ten of them and a full context fit twice over. Without a bound, ten EDKs could claim 2 MiB.
+# twice the size of ten EDKs and a full context fits. Without a bound, ten EDKs could claim 2 MiB.
 MAX_HEADER_LENGTH = 160 * 2**10
 
 _NON_FRAMED, _FRAMED = 1, 2
@@ -37,14 +37,14 @@ _V1_FIXED = bytes([0, 0, 0, 0, IV_LENGTH])  # between its content type and its f
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a message says about itself; nothing of it is verified until an `Opener` is made.
+    """The fields of a message's header; they are claims until an `Opener` has verified them.
 
     Attributes:
         suite: Algorithm suite.
         message_id: 32 random bytes (16 in version 1).
         context: The stored encryption context.
         edks: The wrapped data keys.
-        frame_length: Plaintext bytes of a regular frame; 0 where the body is one block.
+        frame_length: Plaintext bytes of a regular frame; 0 if the body is one block.
         commitment: The key commitment; empty in version 1.
         body: The header's bytes as received, without its authentication.
         iv: The IV of the header's tag.
@@ -62,22 +62,22 @@ class Header:
     tag: bytes
 
     def __len__(self) -> int:
-        """Return the bytes before the first frame."""
+        """Return the length of the header, which is the position of the first frame."""
         return len(self.body) + (0 if self.suite.committing else IV_LENGTH) + TAG_LENGTH
 
     @property
     def is_in_order(self) -> bool:
-        """Tell whether the message must be read from end to end: signed, or in one block."""
+        """Return whether the message must be read in order: it is signed, or has one block."""
         return self.suite.curve is not None or not self.frame_length
 
     @property
     def geometry(self) -> Geometry:
-        """Return where the frames lie; without meaning where the body is one block."""
+        """Return the positions of the frames; without meaning if the body is one block."""
         return Geometry(len(self), self.frame_length)
 
     @property
     def serialized(self) -> bytes:
-        """Return the header as it stands in the message."""
+        """Return the header's bytes in the message."""
         return self.body + (b"" if self.suite.committing else self.iv) + self.tag
 
 
@@ -85,7 +85,7 @@ def serialize_context(context: Mapping[str, str]) -> bytes:
     """Return the canonical bytes of an encryption context: pairs sorted by their UTF-8 key.
 
     Raises:
-        ConfigError: It is not text, or does not fit the format's 65,535 bytes.
+        ConfigError: The context is not text, or does not fit the format's 65,535 bytes.
     """
     if not context:
         return b""
@@ -114,7 +114,7 @@ def serialize_body(
     """Return a framed version 2 header without its tag; the context is serialized.
 
     Raises:
-        ConfigError: An EDK does not fit the format, or the header is longer than readers take.
+        ConfigError: An EDK does not fit the format, or the header is longer than readers accept.
     """
     parts = [struct.pack(">BH", 2, suite.id), message_id, _sized(context), len(edks).to_bytes(2)]
     for edk in edks:
@@ -129,12 +129,12 @@ def serialize_body(
 def read_header(
     source: ByteReader, *, max_edks: int = MAX_EDKS, max_frame_length: int = MAX_FRAME_LENGTH
 ) -> Header:
-    """Read a header from the current position of `source`, and not a byte more.
+    """Read a header from the current position of `source`, and no byte beyond it.
 
-    Nothing is verified: the values are what the message claims.
+    The function verifies no value: the fields are the message's claims.
 
     Raises:
-        FormatError: Not a message, a newer one, or one beyond the limits.
+        FormatError: The source is not a message, or has a newer format or exceeds a limit.
         IntegrityError: The source ends within the header.
     """
     fields = _Fields(source)
@@ -150,13 +150,14 @@ def read_header(
 
 
 def find_header(source: ByteReader) -> Header | None:
-    """Read a header where the source begins like a message; return None where it does not.
+    """Read a header if the source begins like a message; return None if it does not.
 
-    A message begins with a version and a suite that belong together: chance makes one in
-    six million other files begin like that.
+    A message begins with a version and a suite that belong together. By chance, one file in six
+    million that is no message begins like that.
 
     Raises:
-        FormatError, IntegrityError: It begins like one, and its header cannot be read.
+        FormatError, IntegrityError: The source begins like a message, but its header cannot be
+            read.
     """
     fields = _Fields(source)
     start = _read_start(fields)
@@ -166,7 +167,7 @@ def find_header(source: ByteReader) -> Header | None:
 
 
 def _read_start(fields: "_Fields") -> tuple[int, Suite] | None:
-    """Return the version and the suite; None where these are not the first bytes of a message."""
+    """Return the version and the suite, or None if the source does not begin like a message."""
     try:
         start = fields.take(3)
         version, identifier = start[0], start[1:]
@@ -175,7 +176,8 @@ def _read_start(fields: "_Fields") -> tuple[int, Suite] | None:
         elif version != 2:
             return None
     except IntegrityError:
-        # A source that is too short is no message; one that cannot be believed is an error.
+        # A source that is too short is no message. An IntegrityError that the source itself raised
+        # is passed on.
         if not fields.has_ended:
             raise
         return None
@@ -206,7 +208,7 @@ def _read_rest(
 
 
 class _Fields:
-    """Takes fields off a source, remembers their bytes, and stops at the header's bound."""
+    """Reads fields from a source, keeps their bytes, and stops at the header's maximum length."""
 
     def __init__(self, source: ByteReader) -> None:
         self._source = source
@@ -238,9 +240,9 @@ class _Fields:
         return field
 
     def take_and_number(self, length: int) -> tuple[bytes, int]:
-        """Take a field and the two-byte number after it, mostly the next one's length."""
-        # In one read: sources are asked half as often, and most are another layer's. `take` is
-        # written out, since five calls are two hundredths of what a short message costs.
+        """Read a field and the two-byte number after it, mostly the next field's length."""
+        # One read for both halves the calls to the source, which is mostly another layer. The code
+        # of `take` is repeated here: five calls are 2 % of a short message's time.
         total = length + 2
         self._left -= total
         if self._left < 0:
@@ -296,7 +298,7 @@ def _read_edks(fields: _Fields, count: int, max_edks: int) -> tuple[EncryptedDat
     if not count:
         raise FormatError("The message has no wrapped data key.")
     if count > max_edks:
-        # Each may cost a call to KMS, so a forged header must not choose how many.
+        # Each EDK may cost a call to KMS, so a forged header must not choose their number.
         raise FormatError(
             f"The message has {count} wrapped data keys; at most {max_edks} are read.",
             remedy=Remedy("raise_max_edks", max_edks=count),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data keys, their wrapped forms, and what a message asks of a keyring.
+"""Data keys, their wrapped forms, and the protocol between a message and a keyring.
 
-Knows no key source: KMS, files and HSMs are behind the `Keyring` protocol.
+This module knows no key source: KMS, files and HSMs are behind the `Keyring` protocol.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,8 @@ class EncryptedDataKey:
     """A data key wrapped by one wrapping key, as a header carries it ("EDK").
 
     Attributes:
-        provider: Who wrapped it: `aws-kms`, or the namespace of a raw key.
-        info: Which key: the KMS key's ARN, or the raw key's name and parameters.
+        provider: The provider of the wrapping key: `aws-kms`, or the namespace of a raw key.
+        info: The wrapping key: the KMS key's ARN, or the raw key's name and parameters.
         ciphertext: The wrapped data key.
     """
 
@@ -30,17 +30,17 @@ class EncryptedDataKey:
 
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """A data key in the clear, with every wrapped form of it."""
+    """A data key in the clear, with all its wrapped forms."""
 
     plaintext: bytes = field(repr=False)
     edks: tuple[EncryptedDataKey, ...]
 
 
 class Keyring(Protocol):
-    """Wraps and unwraps data keys; `AESKeyring` is the short example of one.
+    """Wraps and unwraps data keys; `AESKeyring` is a short example of a keyring.
 
-    `context` is the message's encryption context: authenticated with the wrapped key wherever
-    the wrapping algorithm can, and never secret.
+    `context` is the message's encryption context. It is authenticated with the wrapped key if the
+    wrapping algorithm supports that, and it is never secret.
     """
 
     def generate(
@@ -48,8 +48,8 @@ class Keyring(Protocol):
     ) -> DataKey:
         """Return a random data key of `length` bytes with its wrapped forms.
 
-        `plaintext_length` is the bytes of the message that it is for, None where only the
-        message's end will tell. Only a keyring that lets data keys serve again needs it.
+        `plaintext_length` is the plaintext length of the key's message, or None if it is unknown
+        until the message's end. Only a keyring that reuses data keys needs it.
         """
         ...
 
@@ -63,22 +63,22 @@ class Keyring(Protocol):
         """Return the data key of `length` bytes from the first EDK that can be opened.
 
         Raises:
-            IntegrityError: EDKs are for this keyring, and none of them opens.
+            IntegrityError: EDKs are for this keyring, but they cannot be unwrapped.
             KeyUnavailableError: No EDK is for this keyring, or its key cannot be used now.
         """
         ...
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Tell whether `edks` name exactly the wrapping keys that this keyring writes."""
+        """Return whether `edks` name exactly the wrapping keys that this keyring writes."""
         ...
 
 
 class FittingKeyring(Keyring, Protocol):
-    """A keyring whose unwrapping yields several candidates, of which the message proves one.
+    """A keyring whose unwrapping yields several candidates; the message's header proves the key.
 
-    The method is optional: of a keyring without it, the key that `unwrap` returns is the only
-    candidate. RSA needs it (PKCS #1 v1.5 answers a failure with random bytes), and so does every
-    keyring that asks other keyrings, so that one of them is not believed before it is proved.
+    The method is optional: if a keyring lacks it, the key that `unwrap` returns is the only
+    candidate. RSA needs it, because PKCS #1 v1.5 returns random bytes on a failure. Every keyring
+    that asks other keyrings needs it too, so that it does not trust a key before it is proved.
     """
 
     def unwrap_fitting(
@@ -91,18 +91,18 @@ class FittingKeyring(Keyring, Protocol):
         """Return the first candidate for which `fits` returns True.
 
         Raises:
-            IntegrityError, KeyUnavailableError: As `unwrap`; no candidate fits is an
-                IntegrityError, whatever the reason for each.
+            IntegrityError, KeyUnavailableError: As `unwrap`. If no candidate fits, the error is
+                an IntegrityError, regardless of each candidate's reason.
         """
         ...
 
 
 def check_keyring(keyring: object) -> None:
-    """Refuse what is no keyring, before anything is read or asked.
+    """Refuse an object that is no keyring, before a read or a request.
 
     Raises:
-        ConfigError: It is no keyring. The error names its type and does not repeat it: it may be
-            a key.
+        ConfigError: The object is no keyring. The error names its type but not its value, which
+            may be a key.
     """
     if is_keyring(keyring):
         return
@@ -115,19 +115,19 @@ def check_keyring(keyring: object) -> None:
 
 
 def is_keyring(value: object) -> bool:
-    """Return whether an object makes, wraps or unwraps data keys; a class of keyrings is none.
+    """Return whether an object makes, wraps or unwraps data keys; a class is no keyring.
 
-    A keyring of the caller's own may have fewer methods than the protocol, where it only reads or
-    only writes.
+    A keyring that the caller wrote may lack methods of the protocol, if it only reads or only
+    writes.
     """
-    # Spelled out: a loop over the names is a tenth of what is done to a message of 1 KiB.
+    # No loop over the names: it would take 10 % of the time of a message of 1 KiB.
     return not isinstance(value, type) and (
         hasattr(value, "generate") or hasattr(value, "unwrap") or hasattr(value, "wrap")
     )
 
 
 def type_name(value: object) -> str:
-    """Return how errors name an argument of a wrong type, whose value may be a key."""
+    """Return the type's name for an error about an argument, whose value may be a key."""
     if value is None:
         return "None"
     if isinstance(value, type):

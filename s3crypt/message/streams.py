@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages as streams and in one piece. Sources are binary files; nothing else is known of them."""
+"""Messages as streams and in one piece. A source is a binary file of which only `read` is used."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +33,7 @@ from .header import (
 from .keys import Keyring, check_keyring
 
 # Frames are sealed and opened in runs of about this many bytes: small enough for a CPU's
-# cache, large enough that short frames do not cost a call each.
+# cache, large enough that a call handles many short frames.
 _RUN = 2**20
 _LONG_MESSAGE, _LONG_FRAME = 16 * 2**20, 64 * 2**10
 # The first byte of the final frame's mark.
@@ -59,7 +59,7 @@ def encrypt(
         frame_length: Plaintext bytes of a frame, a multiple of 128.
 
     Raises:
-        ConfigError: The frame length or the context is not possible.
+        ConfigError: The frame length or the context is invalid.
         KeyUnavailableError: A wrapping key cannot be used.
     """
     plaintext = as_bytes(data)
@@ -101,28 +101,29 @@ def decrypt(  # noqa: PLR0913 - every demand and limit is an argument of its own
     """Return the plaintext of one whole message, verified to its last byte.
 
     Args:
-        data: The message, of any AWS Encryption SDK's writing.
+        data: The message, written by any AWS Encryption SDK.
         keyring: Unwraps its data key.
-        context: Pairs that its encryption context must have. Those that are not stored in it
-            must be what the writer authenticated without storing.
-        signed: Demand a signature. Without it a signature is verified where there is one, and
-            whoever can open a message can make another that has none.
-        allow_uncommitted: Read suites without key commitment too. Such a message can be made
-            to open differently under two keys; name it only where the writers are trusted.
-        max_edks: Wrapped data keys that are accepted; each may cost a call to KMS.
-        max_frame_length: Plaintext bytes of a frame that are accepted.
+        context: Pairs that its encryption context must have. A pair that is not stored in the
+            message must be a pair that the writer authenticated without storing it.
+        signed: Demand a signature. If False, a signature is verified only if the message has it,
+            and every holder of the key can write a message without a signature.
+        allow_uncommitted: Read suites without key commitment too. An attacker can make such a
+            message open to different plaintexts under two keys; set it only for trusted writers.
+        max_edks: Maximum number of wrapped data keys; each may cost a call to KMS.
+        max_frame_length: Maximum number of plaintext bytes in a frame.
 
     Raises:
-        IntegrityError: Tampered, truncated, a wrong key or context, or bytes after the end.
-        FormatError: Not a message, or one beyond the limits.
-        PolicyError: It has no key commitment, or no signature where one is demanded.
+        IntegrityError: The message was changed or truncated, the key or context is wrong, or
+            bytes follow the message.
+        FormatError: The data is not a message, or exceeds a limit.
+        PolicyError: The message has no key commitment, or lacks a signature that is demanded.
         KeyUnavailableError: The wrapping key cannot be used.
     """
     message = as_bytes(data)
     source = io.BytesIO(message[:MAX_HEADER_LENGTH])
     header = read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
     if header.is_in_order:
-        # Where the body ends is for the reader to find out.
+        # The reader finds the end of the body.
         source = io.BytesIO(data)
         source.seek(len(header))
         with DecryptingReader(
@@ -155,13 +156,13 @@ def decrypt(  # noqa: PLR0913 - every demand and limit is an argument of its own
 
 
 def _is_long(size: int, geometry: Geometry) -> bool:
-    """Tell whether a message is worth a second thread; more would only wait for memory."""
-    # The interpreter's lock is released for frames of some length only.
+    """Return whether a second thread makes a message faster; a third would only wait for memory."""
+    # The cipher releases the interpreter's lock for long frames only.
     return size >= _LONG_MESSAGE and geometry.frame_length >= _LONG_FRAME
 
 
 def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) -> None:
-    """Do the work of both halves of a message; raise the first failure."""
+    """Run `work` for both halves of a message in parallel; raise the first failure."""
     first, second = _halves(geometry.layout(size))
     if second is None:
         work(first)
@@ -170,7 +171,7 @@ def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) ->
         try:
             other = pool.submit(work, second)
         except RuntimeError:
-            # No thread is to be had: too many there are, or the interpreter is ending.
+            # No thread can be started: the limit is reached, or the interpreter is ending.
             work(first)
             work(second)
             return
@@ -179,20 +180,20 @@ def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) ->
 
 
 def _halves(layout: Layout) -> tuple[Run, Run | None]:
-    """Cut a message into two runs, or one where the second would have no plaintext."""
+    """Split a message into two runs, or one run if the second would have no plaintext."""
     length, frame_length = layout.plaintext_length, layout.frame_length
     middle = -(-length // (2 * frame_length)) * frame_length
-    # The final frame may be empty; a byte beyond the plaintext is in that frame only.
+    # The final frame may be empty. A byte position beyond the plaintext is in that frame only.
     if middle >= length:
         return layout.covering(0, length + 1), None
     return layout.covering(0, middle), layout.covering(middle, length + 1)
 
 
 class _Runs:
-    """Hands out the bytes of an iterator's runs; once it has failed, it fails for good.
+    """Returns the bytes of an iterator's runs; after a failed read, every later read fails too.
 
-    A failed read has lost bytes of the source, and a later one cannot know which: what follows
-    must not look like the rest, or like the end.
+    A failed read has lost an unknown number of the source's bytes. A later read must not return
+    bytes as if they were the next bytes, nor signal the end.
     """
 
     def __init__(self, runs: Iterator[memoryview]) -> None:
@@ -238,18 +239,19 @@ class EncryptingReader(io.RawIOBase):
     """The message of a plaintext source, to be read as a binary file, in bounded memory.
 
     Args:
-        source: The plaintext; read once, from its position to its end. Not closed.
+        source: The plaintext. It is read once, from its position to its end, and not closed.
         keyring: Wraps the message's data key.
-        length: Plaintext bytes, where known: a source that gives another number is an error.
+        length: Plaintext length, if known. A source of another length is an error.
         context: Pairs bound to the message and stored in it *in the clear*.
         signed: Add a signature over the whole message.
         frame_length: Plaintext bytes of a frame, a multiple of 128.
 
-    It cannot be copied, and is read in the process that made it only, as its `Sealer`.
+    The reader cannot be copied, and can be read only in the process that made it, like its
+    `Sealer`.
 
     Raises:
-        StorageError: While reading: the source gave another length than announced, or failed
-            in an earlier read.
+        StorageError: While reading: the source has another length than announced, or an earlier
+            read failed.
         ConfigError: While reading: the process was forked after the reader was made.
     """
 
@@ -280,7 +282,7 @@ class EncryptingReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
-        """Fill `buffer` with the message's next bytes; 0 at its end."""
+        """Read the message's next bytes into `buffer`; return their number, 0 at the end."""
         self._sealer.check_process()
         return self._runs.readinto(buffer)
 
@@ -303,7 +305,8 @@ class EncryptingReader(io.RawIOBase):
         geometry = self._sealer.geometry
         frames = max(1, _RUN // geometry.frame_length)
         run = frames * geometry.frame_length
-        # One byte more than a run tells whether the run has the final frame.
+        # The buffer holds one byte more than a run: if that byte stays empty, the source has ended
+        # and the run has the final frame.
         plain = reserve(run + 1)
         sealed = reserve(frames * geometry.stride + FINAL_FRAME_OVERHEAD)
         read, held, sequence, is_last = 0, 0, 1, False
@@ -327,25 +330,25 @@ class EncryptingReader(io.RawIOBase):
 class DecryptingReader(io.RawIOBase):
     """The plaintext of a message source, to be read as a binary file, in bounded memory.
 
-    Every byte it returns is of a verified frame. That the message is *whole*, and its signature
-    right where it has one, is only known at the end: the final frame is released after all
-    that follows it has been checked, and a changed or truncated message raises instead of
-    ending. Use nothing for good before the end has been reached; `close` before it raises
-    nothing, so a caller who stops early knows that the rest is unverified.
+    Every byte that the reader returns is from a verified frame. Only the end proves that the
+    message is *complete*, and that its signature matches if it is signed: the final frame's
+    plaintext is returned after the footer has been verified, and a changed or truncated message
+    raises an error instead of ending. Do not act on the plaintext before the end. An early
+    `close` raises no error, so a caller that stops early leaves the rest unverified.
 
-    A body of one block (other writers' non-framed messages) is released once it is verified
-    whole, and so is limited by `max_frame_length`.
+    A body of one block (a non-framed message of another writer) is returned after the whole block
+    has been verified, so `max_frame_length` limits its length.
 
-    `signed` demands a signature, as `decrypt` says. `header` is the message's header where the
-    caller has read it off `source` already.
+    `signed` demands a signature, as in `decrypt`. `header` is the message's header if the caller
+    has already read it from `source`.
 
     Attributes:
         header: The verified header.
         context: The verified encryption context, with the pairs that are not stored.
 
     Raises:
-        IntegrityError, FormatError, PolicyError, KeyUnavailableError: as `decrypt`; what
-            concerns the header is raised by the constructor.
+        IntegrityError, FormatError, PolicyError, KeyUnavailableError: As `decrypt`. The
+            constructor raises the errors about the header.
     """
 
     def __init__(  # noqa: PLR0913 - every limit is an argument of its own, by name
@@ -375,7 +378,7 @@ class DecryptingReader(io.RawIOBase):
 
     @property
     def opener(self) -> Opener:
-        """Return what opens the frames, for a caller who fetches them in an order of its own."""
+        """Return the opener of the frames, for a caller that fetches frames in its own order."""
         return self._opener
 
     @property
@@ -393,11 +396,11 @@ class DecryptingReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
-        """Fill `buffer` with the next verified bytes; 0 once the whole message is verified."""
+        """Read verified bytes into `buffer`; return their number, 0 after the verified end."""
         return self._runs.readinto(buffer)
 
     def readall(self) -> bytes:
-        """Return the rest of the plaintext, once all of it is verified."""
+        """Return the rest of the plaintext, after all of it has been verified."""
         return self._runs.readall()
 
     def _open(self) -> Iterator[memoryview]:
@@ -408,7 +411,7 @@ class DecryptingReader(io.RawIOBase):
         stride = length + FRAME_OVERHEAD
         frames = max(1, _RUN // stride)
         self._plain = reserve(frames * length)
-        # Room for a final frame and all that may follow it, wherever it begins.
+        # Room for the final frame and the footer behind the last regular frame of a run.
         self._sealed = reserve(frames * stride + FINAL_FRAME_OVERHEAD + MAX_FOOTER_LENGTH)
         sequence = 1
         while True:
@@ -424,10 +427,11 @@ class DecryptingReader(io.RawIOBase):
         yield self._open_final(sequence)
 
     def _regular_frames(self, stride: int, limit: int) -> int:
-        """Count the whole frames that are held before one that is marked final."""
+        """Return the number of complete frames in the buffer before the final frame."""
         count = min(self._held // stride, limit)
         for index in range(count):
-            # Most frames' sequence numbers do not begin like the mark; one look is enough.
+            # The first byte of most sequence numbers differs from the mark, so one comparison is
+            # mostly enough.
             start = index * stride
             if self._sealed[start] == _MARKED and is_final(self._sealed[start : start + 4]):
                 return index
@@ -459,16 +463,16 @@ class DecryptingReader(io.RawIOBase):
         return self._finish(read_exactly(self._source, MAX_FOOTER_LENGTH + 1), plain[:written])
 
     def _finish(self, footer: bytes | memoryview, plaintext: memoryview) -> memoryview:
-        """Verify what follows the body, and only then let its last bytes go."""
+        """Verify the footer, and only then return the body's last bytes."""
         self._opener.verify_footer(bytes(footer))
         return plaintext
 
     def _fill(self) -> None:
-        """Read until the buffer is full, or all that the source has left."""
+        """Read from the source until the buffer is full or the source has ended."""
         self._held += read_into(self._source, self._sealed[self._held :])
 
     def _drop(self, count: int) -> None:
-        """Forget the first `count` bytes that are held."""
+        """Remove the first `count` bytes from the buffer."""
         rest = bytes(self._sealed[count : self._held])
         self._sealed[: len(rest)] = rest
         self._held = len(rest)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The eleven algorithm suites of the AWS Encryption SDK: what an id in a header stands for.
+"""The eleven algorithm suites of the AWS Encryption SDK, by their ids in a header.
 
 Source: aws-encryption-sdk-specification, framework/algorithm-suites.md and commitment-policy.md.
 """
@@ -62,16 +62,16 @@ class Suite:
         if not self.committing:
             info = suite_id + message_id
             return HKDF(self.kdf, self.key_length, None, info).derive(data_key), b""
-        # One extract serves both expansions; the fresh message id as salt makes every
-        # message's content key its own, even where a data key is reused.
+        # Both expansions share one extract. The salt is the random message id, so that every
+        # message has a content key of its own, even if a data key is reused.
         secret = HMAC(HKDF.extract(self.kdf, message_id, data_key), self.kdf)
         content_key = _expand(secret, suite_id + b"DERIVEKEY")[: self.key_length]
         return content_key, _expand(secret, b"COMMITKEY")[:COMMITMENT_LENGTH]
 
 
 def _expand(secret: HMAC, info: bytes) -> bytes:
-    # HKDF's first block, RFC 5869 section 2.3, which is longer than any key: HKDFExpand would set
-    # the HMAC up anew for each of the two, which is a tenth of what a short message costs.
+    # The first block of HKDF (RFC 5869 section 2.3) is longer than any key. HKDFExpand would set up
+    # the HMAC for each of the two expansions, which takes 10 % of a short message's time.
     block = secret.copy()
     block.update(info + b"\x01")
     return block.finalize()
