@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work on many objects: a lazy source of items, a bounded window of work, an outcome for each.
 
-`window` does the work side by side, `sources` finds files, `targets` says where objects go, and
-`journal` keeps what is done. The verbs themselves are in `objects` and `rotation`.
+`window` runs the work in parallel, `sources` finds files, `targets` assigns paths to objects, and
+`journal` stores the outcomes. The verbs themselves are in `objects` and `rotation`.
 """
 
 from .journal import Journal

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal of a job: a SQLite file with its items and their outcomes, from which it resumes.
 
-It knows neither S3 nor files: an item is a text, its key, beside the text of its version.
+The journal knows neither S3 nor files: an item is a text, its key, with a second text, its version.
 
 A note is in the file when `note` returns, and SIGKILL does not undo it. A resumed job repeats
 the items that were in flight, and no other item.
@@ -25,7 +25,7 @@ from s3crypt.errors import ConfigError, LocalFileNotFoundError, S3CryptError, St
 
 FAILED = "failed"
 
-# What `file` and SQLite's own tools show of a database that is a journal: "s3cj".
+# The application id "s3cj", by which `file` and SQLite's own tools recognise a journal.
 _APPLICATION_ID = 0x7333636A
 _SCHEMA = 1
 _JOB_TABLE = "CREATE TABLE job (identity TEXT NOT NULL)"
@@ -40,27 +40,27 @@ _ANEW = "Delete it and run the job again: all items are then done again, which i
 
 
 class Journal:
-    """The items of one job that were noted, used by one process and any of its threads.
+    """The noted items of one job, used by one process and any of its threads.
 
-    Memory does not grow with the number of items. A process that forked keeps its journal; the
+    Memory does not grow with the number of items. A process that forks keeps its journal, and the
     child can only close it.
     """
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], job: Mapping[str, object]) -> Self:
-        """Open the journal of a job, or create it, readable by its owner alone.
+        """Open the journal of a job, or create a journal that only its owner can read.
 
-        The file is locked until the journal is closed or the process ends, however it ends.
+        The file is locked until the journal is closed or the process ends, even by SIGKILL.
 
         Args:
             path: The file. SQLite keeps a second file beside it, `path-journal`, while the journal
                 is open. After SIGKILL both belong together.
-            job: Tells this job from others, in values of JSON: verb, source, target, modes. It is
-                stored in clear, and must hold no secret.
+            job: The job's identity in values of JSON: verb, source, target, modes. It is stored in
+                clear, and must hold no secret.
 
         Raises:
-            ConfigError: The file is another job's or a newer version's journal, is in use, or is
-                no journal.
+            ConfigError: The file is no journal, is in use, or is the journal of another job or of
+                a newer version.
             StorageError: The file is damaged, or cannot be read or written.
         """
         file = Path(path)
@@ -92,16 +92,16 @@ class Journal:
         if os.getpid() != self._process:
             self._connection.close()
             return
-        # A thread of a job may still be about to note something.
+        # A thread of the job may still be about to note an outcome.
         with self._lock:
-            # SQLite's second file is of no use any more; should it stay, that does no harm.
+            # SQLite's second file is no longer needed; if it cannot be removed, it does no harm.
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA locking_mode = NORMAL")
                 self._connection.execute("PRAGMA journal_mode = DELETE")
             self._connection.close()
 
     def outcome_of(self, key: str, version: str = "") -> str | None:
-        """Return the action noted for an item, or None where the item is still to be done.
+        """Return the action noted for an item, or None if the item is still to be done.
 
         An item that failed, or that was noted in another version, is still to be done.
 
@@ -114,7 +114,7 @@ class Journal:
         return str(rows[0][1])
 
     def detail_of(self, key: str, version: str = "") -> str | None:
-        """Return the detail noted for an item that is done, or None where it is still to be done.
+        """Return the detail noted for an item that is done, or None if it is still to be done.
 
         Raises:
             StorageError: The file is damaged or cannot be read.
@@ -127,30 +127,30 @@ class Journal:
         return None if detail is None else detail.decode("utf-8", "surrogatepass")
 
     def note(self, key: str, action: str, detail: str | None = None, *, version: str = "") -> None:
-        """Note an item's outcome, in place of the one noted before.
+        """Note an item's outcome, which replaces the item's earlier outcome.
 
         Args:
             key: The item.
-            action: What was done, or `FAILED`.
-            detail: For people; of a failure, its message.
-            version: Tells the item's states apart, as an ETag does.
+            action: The action that was done, or `FAILED`.
+            detail: A text for people; for a failure, the error's message.
+            version: Identifies the item's state, as an ETag does.
 
         Raises:
-            StorageError: The disk is full, or the file is damaged or cannot be written. The notes
-                before stay.
+            StorageError: The disk is full, or the file is damaged or cannot be written. Earlier
+                notes stay.
         """
         row = (_encode(key), _encode(version), action, None if detail is None else _encode(detail))
         self._rows("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)", row)
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Return how many items have each action; it takes 0.5 s for a million."""
+        """Return the number of items per action; a million items take 0.5 s."""
         return dict(self._rows("SELECT action, count(*) FROM items GROUP BY action ORDER BY 1"))
 
     def owns(self, path: str | os.PathLike[str]) -> bool:
         """Return whether a path leads to one of the journal's two files.
 
-        A job must leave these out: closing a descriptor of the first would end the lock on it.
+        A job must not open these files: closing a descriptor of the first would end its lock.
         """
         own = (self._file, Path(f"{self._file}-journal"))
         with suppress(OSError):
@@ -178,10 +178,10 @@ def _encode(text: str) -> bytes:
 
 
 def _create_private(file: Path) -> None:
-    """Create the file, if there is none, for its owner alone: names of objects will be in it."""
+    """Create the file if it is missing, readable by its owner only: it will hold objects' names."""
     try:
-        # A file that is there must not be opened: closing any descriptor of a file ends the locks
-        # on it that this process has, those of SQLite too.
+        # An existing file must not be opened: closing any descriptor of a file ends all locks that
+        # this process has on it, including SQLite's locks.
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         if not file.is_file():
@@ -216,8 +216,8 @@ def _connect(file: Path, identity: str) -> sqlite3.Connection:
 
 
 def _begin(connection: sqlite3.Connection, file: Path, identity: str) -> None:
-    """Lock the file, and check that it is the job's journal or make it so."""
-    # SQLite then keeps the lock that the first transaction takes, until the connection is closed.
+    """Lock the file; make an empty file the job's journal, and check any other file."""
+    # SQLite then keeps the lock of the first transaction until the connection is closed.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     # No flush: see the module's docstring. The order of writes is enough against SIGKILL.
     connection.execute("PRAGMA synchronous = OFF")

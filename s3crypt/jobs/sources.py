@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the items of a job come from: the files below a folder.
+"""The files below a folder, as the items of a job.
 
-Knows nothing of S3 but that its names are UTF-8 and listed in the order of their bytes.
+This module knows only two facts about S3: its names are UTF-8, and it lists them in byte order.
 """
 
 import os
@@ -12,20 +12,20 @@ from pathlib import Path
 
 from s3crypt.errors import ConfigError, LocalFileNotFoundError, S3CryptError, StorageError
 
-# A directory is scanned anew for each lot of so many names, so that one of a million takes a few
-# tens of MB of memory, and ten scans of about a second.
+# Names per lot: a directory is scanned again for each lot. A directory of a million files takes a
+# few tens of MB of memory, and ten scans of about a second each.
 _LOT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A regular file below a folder, as the walk saw it.
+    """A regular file below a folder, with its state at the time of the walk.
 
     Attributes:
-        path: Where it is.
-        name: Its path from the folder on, with slashes, in UTF-8.
-        size: Bytes.
-        mtime_ns: When it was last written, in nanoseconds since 1970.
+        path: The file's path.
+        name: Its path relative to the folder, with slashes, in UTF-8.
+        size: Its size in bytes.
+        mtime_ns: The time of the last write, in nanoseconds since 1970.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class FoundFile:
 
     @property
     def version(self) -> str:
-        """Return a text that differs once the file has been written to, for a journal."""
+        """Return the version for a journal: a text that changes when the file is written to."""
         return f"{self.size} bytes, {self.mtime_ns} ns"
 
 
@@ -44,8 +44,8 @@ class Unusable:
     """A path below a folder whose content cannot become objects.
 
     Attributes:
-        path: A file, or a directory with all that is below it.
-        error: Why.
+        path: A file, or a directory with its whole content.
+        error: The reason.
     """
 
     path: Path
@@ -55,19 +55,19 @@ class Unusable:
 def files_below(
     root: str | Path, *, report: Callable[[Path, str], None]
 ) -> Iterator[FoundFile | Unusable]:
-    """Yield the files below a folder, in the order in which S3 lists names like theirs.
+    """Yield the files below a folder, in the order in which S3 would list their names.
 
-    Links to files count as these. What cannot be read is yielded with its error, and the walk goes
-    on. Names are held for one lot of each directory on the way down, whatever the folder's size.
+    A link to a file counts as a file. An unreadable path is yielded with its error, and the walk
+    continues. Memory holds one lot of names per directory level, regardless of the folder's size.
 
     Args:
         root: The folder. It may be a link.
-        report: Is told what is left out, with a reason: links to directories, which may lead out of
-            the folder or round in it, and what is no regular file.
+        report: Is called with each skipped path and the reason. Links to directories are skipped,
+            since they may leave the folder or form a cycle, and so are special files.
 
     Raises:
-        LocalFileNotFoundError: There is no such folder.
-        StorageError: It cannot be read.
+        LocalFileNotFoundError: The folder does not exist.
+        StorageError: The folder cannot be read.
     """
     on_the_way = [("", _names_in_order(Path(root)))]
     while on_the_way:
@@ -94,7 +94,7 @@ def files_below(
 def _look(
     root: str | Path, name: str, report: Callable[[Path, str], None]
 ) -> FoundFile | Unusable | str | None:
-    """Return the file, what is wrong, or the name itself where it is a directory's."""
+    """Return a file or an unusable path, the name of a directory, or None for a skipped path."""
     path = Path(root, name)
     is_link = False
     try:
@@ -118,7 +118,7 @@ def _look(
 
 
 def _names_in_order(directory: Path) -> Iterator[str]:
-    """Yield the names in a directory, those of directories with a slash, as they are sorted."""
+    """Yield the names in a directory in sorted order; a subdirectory's name ends with a slash."""
     after, is_last = "", False
     while not is_last:
         names, is_last = _next_names(directory, after)
@@ -127,7 +127,7 @@ def _names_in_order(directory: Path) -> Iterator[str]:
 
 
 def _next_names(directory: Path, after: str) -> tuple[list[str], bool]:
-    """Return the first names after another one, at most a lot, and whether these are the last."""
+    """Return the first lot of names that follow `after`, and whether no name follows the lot."""
     names: list[str] = []
     until = ""
     with os.scandir(directory) as entries:

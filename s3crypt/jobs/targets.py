@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the objects of a job go: paths below a folder, each of which only one object gets.
+"""Paths below a folder for the objects of a job; each path belongs to only one object.
 
-Knows nothing of S3 but that an object's URI ends in its name. Writes no file.
+This module knows only one fact about S3: an object's URI ends in its name. It writes no file.
 """
 
 import os
@@ -16,26 +16,26 @@ from pathlib import Path
 from s3crypt.errors import PolicyError, StorageError
 from s3crypt.local.files import hint_for
 
-# On the way of a path these change nothing: a//b and a/./b are a/b.
+# Parts that do not change a path: a//b and a/./b are the same path as a/b.
 _IDLE = frozenset(("", "."))
-# Neighbours in a listing share their folder.
+# Consecutive objects in a listing mostly share their folder.
 _FOLDERS_KNOWN = 1024
-# Listings are only held where a file system takes several spellings for one name.
+# Listings are only cached if the file system treats several spellings as the same name.
 _LISTINGS_KNOWN = 8
 
 
 class TargetFolder:
     """The folder that the objects below a prefix are written to, used by several threads.
 
-    What is checked of the folders in it is remembered: a job that writes objects to files makes
-    folders and files, never links. So are the paths of objects whose names are no plain paths, as
-    `a//b` is not: another object may come to the same path.
+    Checks of subfolders are cached: a job that writes objects to files makes folders and files,
+    never links. The paths of objects whose names are no plain paths, such as `a//b`, are
+    remembered too: a second object may have the same path.
 
     Args:
-        root: The folder. It need not be there, and may be a link.
+        root: The folder. It may be missing, and may be a link.
         prefix: The URI that the objects' URIs begin with, with its slash at the end.
-        is_there: Returns whether an object has this URI; asked of the plain spelling of a name that
-            is no plain path, which is the one that the path belongs to.
+        is_there: Returns whether an object has this URI. It is called with the plain spelling of a
+            name that is no plain path: the path belongs to the object with the plain spelling.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class TargetFolder:
         self._claims_changed = threading.Condition()
 
     def path_below(self, uri: str) -> Path:
-        """Return the path that an object's name stands for; nothing is made.
+        """Return the path of an object; no folder or file is made.
 
         Raises:
-            PolicyError: The name, or a link that is there, would lead out of the folder.
+            PolicyError: The name, or an existing link on the path, leads out of the folder.
             StorageError: The folder cannot be read.
         """
         path = self._path_of_name(uri)
@@ -66,7 +66,7 @@ class TargetFolder:
         return Path(path)
 
     def told_path(self, uri: str) -> Path:
-        """Return the path to name in a report: of a name that is refused too, unchecked."""
+        """Return the path for a report, unchecked: also for a name that is refused."""
         try:
             return Path(self._path_of_name(uri))
         except PolicyError:
@@ -74,20 +74,21 @@ class TargetFolder:
 
     @contextmanager
     def claimed(self, uri: str) -> Iterator[Path]:
-        """Give an object the path to write it to, with its folder made; other objects wait.
+        """Yield the path for an object, after making its folder; objects of the same path wait.
 
-        Several objects may come to one path: `a` and `a/b`, `a/b` and `a//b`, `a` and `A` where the
-        file system takes these for one name, or two that a link joins. One of them is written, and
-        the others are refused. A file that is there in the object's own spelling may be replaced.
+        Paths of several objects may collide: `a` and `a/b`, `a/b` and `a//b`, `a` and `A` if the
+        file system ignores case, or two paths that a link joins. Only one of these objects is
+        written, and the rest are refused. An existing file in the object's own spelling may be
+        replaced.
 
         Raises:
             PolicyError: As `path_below`.
-            StorageError: Another object's file or folder is in the way, or the folder cannot be
-                made.
+            StorageError: The path belongs to another object's file or folder, or the folder cannot
+                be made.
         """
         path = self._path_of_name(uri)
-        # A guess at which spellings a file system takes for one: a wrong one only makes an object
-        # wait for another. Whether they are one file is then seen in the folder.
+        # The claim guesses which spellings the file system treats as the same name. A wrong guess
+        # only makes an object wait; `_check_free` then compares the files themselves.
         claim = unicodedata.normalize("NFC", path.casefold())
         with self._claims_changed:
             while claim in self._claims:
@@ -103,13 +104,13 @@ class TargetFolder:
                 self._claims.remove(claim)
                 self._claims_changed.notify_all()
 
-    # Paths are texts from here on: of an object's time here, making Paths of them took a third.
+    # Paths are str from here on: making Path objects took a third of this module's time per object.
 
     def _path_of_name(self, uri: str) -> str:
         relative = uri.removeprefix(self._prefix)
         parts = relative.split("/")
         is_below = uri.startswith(self._prefix) and ".." not in parts and "\0" not in relative
-        # A name that ends with a slash is a folder's, and most often has others below it.
+        # A name that ends with a slash is a folder's name, and mostly has objects below it.
         if not is_below or parts[-1] in _IDLE:
             raise PolicyError(f"{uri}: its name is not a path below {self._root}; not written.")
         if not _IDLE.isdisjoint(parts):
@@ -117,7 +118,7 @@ class TargetFolder:
         return f"{self._root}/{relative}"
 
     def _check_alone(self, uri: str, path: str) -> None:
-        """Refuse a name that is no plain path where another object's name leads to its path."""
+        """Refuse a name that is no plain path if another object has the same path."""
         plain = f"{self._prefix}{path[len(self._root) + 1 :]}"
         if uri == plain:
             return
@@ -126,7 +127,7 @@ class TargetFolder:
             raise _in_the_way(uri, f"{other} is an object, too, and has the same path, {path}")
 
     def _look(self, uri: str, path: str) -> os.stat_result | None:
-        """Return what is at a path, or None; refuse a path that leads out of the root."""
+        """Return the state of a path's entry, or None; refuse a path that leads out of the root."""
         leads_out = self._leads_out(_folder_of(path))
         try:
             found = os.lstat(path)
@@ -142,9 +143,9 @@ class TargetFolder:
         return not Path(os.path.realpath(path)).is_relative_to(self._real_root)
 
     def _check_free(self, uri: str, path: str) -> None:
-        """Make the folder; refuse to replace what is not this object's file."""
+        """Make the folder; refuse to replace an entry that is not this object's file."""
         folder = _folder_of(path)
-        # No folder is made behind a link that leads out, which `_look` then refuses.
+        # No folder is made behind a link that leads out of the root; `_look` then refuses the path.
         if not self._leads_out(folder) and (fault := self._fault_of_folder(folder)):
             raise _in_the_way(uri, fault)
         found = self._look(uri, path)
@@ -157,7 +158,7 @@ class TargetFolder:
             raise _in_the_way(uri, f"this file system has another file's name for {path}")
 
     def _fault_of_folder_now(self, folder: str) -> str | None:
-        """Make a folder, and return what keeps files from being written there under its name."""
+        """Make a folder; return the reason why no file can be written below its name, or None."""
         above = [Path(folder), *Path(folder).parents]
         try:
             above[0].mkdir(parents=True, exist_ok=True)
@@ -170,11 +171,11 @@ class TargetFolder:
         return None
 
     def _is_named_so(self, path: str, found: os.stat_result) -> bool:
-        """Return whether what is at a path has the name that the path ends in."""
+        """Return whether the entry at a path has exactly the spelling of the path's last part."""
         folder, _, name = path.rpartition("/")
         if not _has_other_spelling(folder, name, found) or name in self._names_in(folder):
             return True
-        # It may have been written after its folder was listed.
+        # The entry may have been written after its folder was listed.
         return name in _names_in_now(folder)
 
 

@@ -18,11 +18,11 @@ from .journal import FAILED, Journal
 
 _log = logger_of(__name__)
 
-# Pieces of work under way at once, at most: one process of Python does no more than this many
-# small requests in the time of one that goes far.
+# Maximum number of items in progress: a Python process cannot make more small requests than this
+# within one round trip to a distant service.
 MOST = 64
-# Items that are found ahead of the work, and outcomes that wait for the caller: two pages of a
-# listing.
+# Maximum number of items found ahead of the work, and of outcomes that wait for the caller: two
+# pages of a listing.
 _AHEAD = 2000
 _LOOK_SECONDS = 0.05
 
@@ -32,13 +32,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Item, Result]):
-    """What became of one item.
+    """The outcome of one item.
 
     Attributes:
         item: The item.
-        result: What the work returned; None where it failed.
-        error: Why it failed.
-        seconds: How long it took.
+        result: The return value of the work; None if the work failed.
+        error: The error of the work; None if the work succeeded.
+        seconds: The duration of the work.
     """
 
     item: Item
@@ -56,24 +56,26 @@ def run(
     stops_at: Callable[[S3CryptError], bool] = is_for_all,
     ahead: int = _AHEAD,
 ) -> Generator[Outcome[Item, Result], None, None]:
-    """Yield the outcome of each item as its work ends; one item's failure stops no other.
+    """Yield the outcome of each item when its work ends; a failed item does not stop the job.
 
-    Items are found in a thread of their own, ahead of the work. Closing the iterator begins no
-    further item and waits for those under way; transfers of several parts among them are aborted.
+    A separate thread finds items ahead of the work. Closing the iterator begins no further item
+    and waits for the items in progress, whose multipart transfers are aborted.
 
     Args:
-        items: Found one by one, in a thread; an exception ends the source, and is raised at last.
-        work: Called with an item, in several threads at once.
-        most: Items under way at once, at most; 64 if left out.
-        is_far: Returns whether the service is known to be far away: more items are then under way.
-        stops_at: Returns whether an error will meet every item. No further item is begun then, and
-            the error is raised once the items under way are done.
-        ahead: Items that are found ahead of the work, and outcomes that wait for the caller.
+        items: The items, iterated in a separate thread. An exception of the iterator ends the
+            items, and is raised after the outcomes.
+        work: Called with an item, in several threads in parallel.
+        most: Maximum number of items in progress; 64 by default.
+        is_far: Returns whether the service is known to be far away: if so, more items are in
+            progress.
+        stops_at: Returns whether an error would also occur for every other item. If so, no further
+            item is begun, and the error is raised after the items in progress have ended.
+        ahead: Maximum number of items found ahead of the work, and of outcomes that wait for the
+            caller.
 
     Raises:
-        S3CryptError: An error at which the job stops.
-        Exception: What the source of items raised, or what the work raised that is no
-            `S3CryptError`.
+        S3CryptError: An error for which `stops_at` returned True.
+        Exception: The exception of `items`, or an exception of `work` other than `S3CryptError`.
     """
     window = _Window(items, work, stops_at, ahead)
     try:
@@ -82,7 +84,7 @@ def run(
             try:
                 yield from window.outcomes(crew)
             finally:
-                # Before the crew is waited for: its threads wait for room.
+                # Close the window before the crew ends: its threads may wait for room in a queue.
                 window.close()
     finally:
         window.close()
@@ -96,15 +98,15 @@ def journaled(
     named: Callable[[Item], tuple[str, str]],
     done: Callable[[Result], tuple[str, str]],
 ) -> tuple[Iterator[Item], Callable[[Item], Result]]:
-    """Return the items that the journal does not have as done, and work that notes its outcome.
+    """Return the items that the journal does not note as done, and work that notes its outcomes.
 
     Args:
-        journal: The job's.
-        items: All of them.
-        work: What is done to an item.
+        journal: The job's journal.
+        items: All items of the job.
+        work: The work per item, without notes.
         named: Returns an item's key and its version.
-        done: Returns the action to note for a result, and the version that the item has now; the
-            version is empty where it is still the item's.
+        done: Returns the action to note for a result, and the item's new version, which is
+            empty if the version has not changed.
     """
 
     def note(key: str, action: str, version: str, detail: str | None = None) -> None:
@@ -128,10 +130,10 @@ def journaled(
 
 
 class _JournalFailedError(Exception):
-    """A journal cannot be written any more, so that the job must not go on.
+    """The journal cannot be written any more, so the job must stop.
 
     Attributes:
-        error: Why.
+        error: The error of the write.
     """
 
     def __init__(self, error: S3CryptError) -> None:
@@ -143,7 +145,7 @@ def at_least_one(items: Iterable[Item], prefix: str) -> Iterator[Item]:
     """Yield the objects that were listed below a prefix.
 
     Raises:
-        ObjectNotFoundError: There is no object.
+        ObjectNotFoundError: No object was listed.
     """
     is_empty = True
     for item in items:
@@ -158,7 +160,7 @@ def telling(
     size_of: Callable[[Item], int],
     found: Callable[[int | None], None] | None,
 ) -> Iterator[Item]:
-    """Yield the items; call `found` with the size of each that is found, and with None at last."""
+    """Yield the items; call `found` with the size of each item, and with None after the last."""
     for item in items:
         if found:
             found(size_of(item))
@@ -182,14 +184,14 @@ class _Window(Generic[Item, Result]):
         self._stops_at = stops_at
         self._found: queue.Queue[tuple[Item] | None] = queue.Queue(ahead)
         self._ended: queue.Queue[Outcome[Item, Result]] = queue.Queue(ahead)
-        # No further item begins; and then: nobody takes outcomes any more.
+        # `_is_stopped`: no further item begins. `_is_closed`: the caller takes no further outcome.
         self._is_stopped = threading.Event()
         self._is_closed = threading.Event()
         self._count: int | None = None
         self._failure: BaseException | None = None
         self._error: S3CryptError | None = None
         self._bug: Exception | None = None
-        # Not waited for: a listing under way changes nothing.
+        # The thread is not joined: an unfinished listing changes no object.
         threading.Thread(target=self._find, name="s3crypt-find", daemon=True).start()
 
     def _find(self) -> None:
@@ -207,7 +209,7 @@ class _Window(Generic[Item, Result]):
             _put(self._found, None, unless=self._is_stopped)
 
     def work_on_next(self, _: Buffers) -> bool:
-        """Work on the next item; return False where there is none."""
+        """Work on the next item; return False if the items have ended or the job has stopped."""
         found = self._next()
         if found is None:
             return False
@@ -240,13 +242,13 @@ class _Window(Generic[Item, Result]):
             except queue.Empty:
                 continue
             if found is None:
-                # For the other workers.
+                # Put the end mark back for the remaining workers.
                 _put(self._found, None, unless=self._is_stopped)
             return found
         return None
 
     def outcomes(self, crew: Crew) -> Iterator[Outcome[Item, Result]]:
-        """Yield the outcomes of all items; then raise what ended the job early."""
+        """Yield the outcomes of all items; then raise the error that ended the job early."""
         count, looked, is_at_work = 0, time.monotonic(), True
         while count != self._count and (is_at_work or not self._ended.empty()):
             try:
@@ -267,7 +269,7 @@ class _Window(Generic[Item, Result]):
             raise StorageError("The job was stopped before it was done.", hint="Run it again.")
 
     def _look(self, crew: Crew) -> bool:
-        """Return whether a worker is at work; keep what has ended one for after the outcomes."""
+        """Return whether a worker is alive; keep a worker's exception until after the outcomes."""
         try:
             return crew.look()
         except Exception as error:  # noqa: BLE001 - raised after the outcomes
@@ -275,13 +277,13 @@ class _Window(Generic[Item, Result]):
             return False
 
     def close(self) -> None:
-        """Begin no further item, and drop the outcomes of those under way."""
+        """Begin no further item, and drop the outcomes of the items in progress."""
         self._is_stopped.set()
         self._is_closed.set()
 
 
 def _put(where: "queue.Queue[Any]", what: object, *, unless: threading.Event) -> bool:
-    """Put something into a queue, once it has room; return False if the event is set before."""
+    """Put an entry into a queue when it has room; return False if the event is set before."""
     while not unless.is_set():
         try:
             where.put(what, timeout=_LOOK_SECONDS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages as streams and in one piece. A source is a binary file of which only `read` is used."""
+"""Messages as streams and in one piece. A source is any object with a `read` method."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping
