@@ -13,26 +13,26 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-# What is read, sealed or opened, and written at a time: few enough bytes that both they and what
-# becomes of them stay in a core's cache, enough that a call more or less does not matter. A little
-# more than a power of two, since frames take some bytes more than their plaintext.
+# Bytes per step of reading, sealing or opening, and writing: few enough that input and output fit
+# a core's cache, and enough that the cost of a call does not matter. The length is a little more
+# than a power of two, since frames are some bytes longer than their plaintext.
 RUN_LENGTH = 2**20 + 2**13
 
-# The kernel clears and maps fresh memory page by page. Beyond some MiB that, not the cipher, is
-# what a message waits for: with pages of 2 MiB, 256 MiB take half the time.
+# The kernel clears and maps fresh memory page by page. Beyond some MiB this takes longer than the
+# cipher: with pages of 2 MiB, a message of 256 MiB takes half the time.
 _LARGE = 4 * 2**20
-# From this version on the garbage collector knows the link between a BytesIO and its views.
+# Since Python 3.12 the garbage collector knows the link between a BytesIO and its views.
 _IS_GUARDED = sys.version_info >= (3, 12)
-# Up to here a copy of the result costs less than a BytesIO with a guarded view.
+# Up to this length a copy of the result costs less than a BytesIO with a guarded view.
 _COPIED = 8 * 2**10 if _IS_GUARDED else -1
-# Up to here clearing a bytearray costs less than a BytesIO with its guarded view.
+# Up to this length clearing a bytearray costs less than a BytesIO with a guarded view.
 _CLEARED = 64 * 2**10
 
 
 def build(length: int, fill: Callable[[memoryview], object]) -> bytes:
-    """Return `length` bytes that `fill` has written to the view it is given, zero before that.
+    """Return `length` bytes that `fill` writes through a view, which initially has zero bytes.
 
-    A BytesIO hands its bytes out as they are, and copies them only where someone still writes.
+    A BytesIO returns its bytes without a copy, unless a view can still write to them.
     """
     if length <= _COPIED:
         short = bytearray(length)
@@ -48,40 +48,40 @@ def build(length: int, fill: Callable[[memoryview], object]) -> bytes:
 
 
 def reserve(length: int) -> memoryview:
-    """Return a buffer of `length` zero bytes; a long one takes memory only where it is written.
+    """Return a buffer of `length` zero bytes; a long buffer takes memory only for written pages.
 
-    A bytearray is cleared when it is made, and all of it is then there: for a short message in
-    buffers of a MiB that would be most of the work.
+    A bytearray is cleared when it is made, which takes memory for its whole length: for a short
+    message in buffers of a MiB, clearing would be most of the work.
     """
     if length <= _CLEARED:
         return memoryview(bytearray(length))
-    # Not an anonymous mapping, whose pages the kernel maps anew each time: a reader of a message
-    # of a MiB took three times as long.
+    # Not an anonymous mapping: the kernel maps its pages again for each buffer, which made reading
+    # a message of a MiB take three times as long.
     return writable(io.BytesIO(bytes(length)))
 
 
 def writable(memory: io.BytesIO) -> memoryview:
     """Return a view to write to a BytesIO's bytes, as `getbuffer` does, safe in reference cycles.
 
-    From Python 3.12 on, the garbage collector knows the link between a BytesIO and its views. Where
+    From Python 3.12 on, the garbage collector knows the link between a BytesIO and its views. If
     it finds all of them in one cycle, 3.12.0 and 3.12.1 clear the link before the view that
     returns the memory through it, and crash (CPython issue 111049); versions up to 3.14 print
     "Exception ignored", since the BytesIO cannot be closed while it has views (issue 111331).
-    Such a cycle needs no more than a caught exception: its traceback has the frames, which have
-    pieces of the view. So every view leads to the BytesIO through an exporter here, and the link
-    itself is referenced from outside any cycle until the exporter is gone.
+    A caught exception is enough for such a cycle: its traceback has the frames, which have
+    pieces of the view. Therefore every view refers to the BytesIO through an exporter, and the
+    link itself is referenced from outside any cycle until the exporter is freed.
     """
     return memoryview(_Exporter(memory)) if _IS_GUARDED else memory.getbuffer()
 
 
 class _Exporter:
-    """What views of a BytesIO refer to instead of the BytesIO."""
+    """The object that views refer to instead of the BytesIO."""
 
     __slots__ = ("__weakref__", "_view")
 
     def __init__(self, memory: io.BytesIO) -> None:
         self._view = memory.getbuffer()
-        # Removed when this object is freed or found in a cycle, before the collector clears it.
+        # The entry is removed when this object is freed, or found in a cycle but not yet cleared.
         _EXPORTED[weakref.ref(self, _EXPORTED.pop)] = self._view
 
     def __buffer__(self, flags: int) -> memoryview:
@@ -93,25 +93,25 @@ _EXPORTED: dict[weakref.ref[_Exporter], memoryview] = {}
 
 @atexit.register
 def _keep_exported() -> None:
-    """Keep the references: this module is soon garbage itself, the main thread's context last."""
+    """Keep the references past this module's end: the main thread's context is freed last."""
     contextvars.ContextVar[Any]("s3crypt exported views").set(_EXPORTED)
 
 
 def _ask_for_large_pages(view: memoryview) -> None:
-    """Ask for large pages under `view`: a hint, which changes nothing but speed."""
+    """Ask the kernel for large pages under `view`: a hint that affects only speed."""
     madvise = _madvise()
     if madvise is None:
         return
     import ctypes  # noqa: PLC0415 - not every Python has it
 
-    # Whole pages only: what lies beside the view in its first and last one is not ours.
+    # Whole pages only: the first and the last page may also hold memory outside the view.
     start = -(-ctypes.addressof(ctypes.c_char.from_buffer(view)) // mmap.PAGESIZE) * mmap.PAGESIZE
     madvise(start, len(view) // mmap.PAGESIZE * mmap.PAGESIZE - mmap.PAGESIZE, mmap.MADV_HUGEPAGE)
 
 
 @cache
 def _madvise() -> Any:
-    """Return the C library's madvise, or None where there are no large pages, or no way to ask."""
+    """Return the C library's madvise, or None without large pages or without access to madvise."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return None
     try:
@@ -126,11 +126,11 @@ def _madvise() -> Any:
 
 @dataclass(slots=True)
 class Buffers:
-    """One worker's memory: runs of plaintext and of frames, and the part that is sent.
+    """One worker's memory: runs of plaintext and of frames, and the part that is uploaded.
 
-    `part` is a BytesIO because it hands its bytes out without a copy, and keeps them as they are
-    for whoever still has them when the next part is written: then, and only then, it copies.
-    botocore takes bytes whole; a view of a longer buffer it would copy.
+    `part` is a BytesIO because it returns its bytes without a copy. If a caller still holds the
+    bytes when the next part is written, the BytesIO copies them first, so that they do not change.
+    botocore sends bytes without a copy, but would copy a view of a longer buffer.
     """
 
     plain: memoryview = field(default_factory=lambda: reserve(0))
@@ -138,13 +138,13 @@ class Buffers:
     part: io.BytesIO = field(default_factory=io.BytesIO)
 
     def plain_of(self, length: int) -> memoryview:
-        """Return `length` bytes for plaintext, made when first needed."""
+        """Return a buffer of `length` bytes for plaintext, allocated at its first use."""
         if len(self.plain) < length:
             self.plain = reserve(length)
         return self.plain[:length]
 
     def sealed_of(self, length: int) -> memoryview:
-        """Return `length` bytes for frames, made when first needed."""
+        """Return a buffer of `length` bytes for frames, allocated at its first use."""
         if len(self.sealed) < length:
             self.sealed = reserve(length)
         return self.sealed[:length]
@@ -155,7 +155,7 @@ class Buffers:
         if now > length:
             self.part.truncate(length)
         elif not now:
-            # Fresh memory: bytes that are never touched take none.
+            # Fresh memory: pages that are never touched take no memory.
             self.part = io.BytesIO(bytes(length))
         elif now < length:
             self.part.seek(length - 1)

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far away a service is, by what its quickest request waited for it."""
+"""Measures the distance of a service, by the shortest wait for its reply."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# A request that waited longer than this, in seconds, went to a service far away: parallel requests
-# then hide its distance, while beside a near one they only fight for the cores.
+# A service is far away if its requests wait at least this many seconds. Parallel requests then hide
+# the distance. To a nearby service, parallel requests would only compete for the cores.
 FAR_SECONDS = 0.005
-# A reply may be late once, and the first request of a client sets up its connection.
+# Number of measurements: a single reply may be late, and a client's first request connects first.
 _MEASURED = 8
 
 
 class Distance:
-    """The distance of one service, as this process has measured it.
+    """The distance of one service, as measured by this process.
 
-    Waiting for a core counts as near: on a busy machine every request takes long.
+    Time that a thread waits for a core is not counted: on a busy machine every request takes long.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Distance:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Measure the request that the block makes; one that raises is not measured."""
+        """Measure the request that the block makes, unless the request raises an error."""
         began, at_work = time.monotonic(), _seconds_at_work()
         yield
         waited = time.monotonic() - began - (_seconds_at_work() - at_work)
@@ -44,7 +44,7 @@ class Distance:
 
 
 def _seconds_at_work() -> float:
-    """Return how long this thread has run, or has waited for a core."""
+    """Return the seconds that this thread has run, or has waited for a core."""
     seconds = time.thread_time()
     # Linux only: nanoseconds run, nanoseconds runnable but waiting for a core, time slices.
     with suppress(OSError, IndexError, ValueError):

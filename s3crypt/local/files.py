@@ -24,8 +24,8 @@ from s3crypt.errors import ConfigError, LocalFileNotFoundError, S3CryptError, St
 
 from .sources import path_text
 
-# Temporary files of a target have these names first, so that its leftovers are found without a scan
-# of the folder, which may have a million files. More writers at once take random names.
+# Number of fixed names for a target's temporary files. Fixed names make leftovers found without a
+# scan of the folder, which may have a million files. Further parallel writers use random names.
 _NAMES = 2
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}\.s3crypt", re.DOTALL)
 _NOT_PLAIN = "it is no plain file"
@@ -43,7 +43,7 @@ _HINTS = {
 
 
 def hint_for(error: OSError) -> str:
-    """Return what to do where the system refused to make or to write a file."""
+    """Return the hint for an error of making or writing a file."""
     return _HINTS.get(error.errno or 0, "Check the folder, its permissions and the space left.")
 
 
@@ -56,13 +56,13 @@ def write_at(descriptor: int, view: memoryview, offset: int) -> None:
 
 @contextmanager
 def atomic_write(target: str | Path) -> Iterator[BinaryIO]:
-    """Give a file that becomes `target` when the block ends well, and vanishes when it does not.
+    """Yield a file that becomes `target` if the block succeeds, and is removed if it fails.
 
-    It is written beside the target and renamed over it; leftovers of the same target are removed.
-    Where the target is a device or a pipe there is nothing to rename: it is written directly.
+    The file is written beside the target and renamed over it; leftovers of the same target are
+    removed. A device or a pipe cannot be replaced by a rename, so it is written directly.
 
     Raises:
-        LocalFileNotFoundError: There is no such folder.
+        LocalFileNotFoundError: The target's folder does not exist.
         StorageError: The target is a directory or cannot be written.
     """
     with _reporting(target):
@@ -74,7 +74,7 @@ def atomic_write(target: str | Path) -> Iterator[BinaryIO]:
         if there is not None and S_ISDIR(there.st_mode):
             raise StorageError(f"{target} is a directory.", hint="Name a file in it.")
         if there is not None and _is_written_directly(path, there):
-            # Appended, so that what others have written to it stays.
+            # Append mode, so that earlier output of other processes stays.
             with open(path, "ab") as device:
                 yield device
             return
@@ -94,11 +94,11 @@ def leftovers(folder: str | Path, *, report: Callable[[StorageError], None]) -> 
 
     Args:
         folder: The folder.
-        report: Is told of a folder that cannot be read; the walk goes on.
+        report: Is called with the error of each unreadable folder; the walk continues.
 
     Raises:
-        ConfigError: It is a file.
-        LocalFileNotFoundError: There is no such folder.
+        ConfigError: The path is a file.
+        LocalFileNotFoundError: The folder does not exist.
     """
     if not os.path.lexists(folder):
         raise LocalFileNotFoundError(f"{folder}: no such folder.", hint="Check the path.")
@@ -114,10 +114,10 @@ def leftovers(folder: str | Path, *, report: Callable[[StorageError], None]) -> 
 
 
 def remove_leftover(path: str | Path, *, dry_run: bool = False) -> str | None:
-    """Remove a temporary file that a killed writer left; return why it stays, or None.
+    """Remove a temporary file of a killed writer; return the reason to keep it, or None.
 
-    It stays as long as its writer lives, and where it is no plain file or another user's. With
-    `dry_run` it stays, and None says that it would be removed.
+    The file is kept while its writer lives, and if it is no plain file or belongs to another user.
+    With `dry_run` it is always kept, and None means that it would be removed.
     """
     try:
         with _opened_to_lock(path) as descriptor:
@@ -128,14 +128,14 @@ def remove_leftover(path: str | Path, *, dry_run: bool = False) -> str | None:
     except BlockingIOError:
         return "its writer is at work"
     except OSError as error:
-        # Links and sockets are not opened.
+        # The open fails for links and sockets.
         is_special = error.errno in (errno.ELOOP, errno.ENXIO)
         return _NOT_PLAIN if is_special else error.strerror
 
 
 @contextmanager
 def _opened_to_lock(path: str | Path) -> Iterator[int]:
-    # An open of a pipe would wait for its other end.
+    # Without O_NONBLOCK, opening a pipe would wait for its other end.
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         # Network file systems only lock files that are open for writing.
@@ -149,14 +149,14 @@ def _opened_to_lock(path: str | Path) -> Iterator[int]:
 
 
 def _reason_to_keep(path: str | Path, descriptor: int) -> str | None:
-    """Lock a file; return why it is no leftover, or None. BlockingIOError: its writer lives."""
+    """Lock a file; return the reason to keep it, or None. BlockingIOError: its writer lives."""
     found = os.fstat(descriptor)
     if not S_ISREG(found.st_mode):
         return _NOT_PLAIN
     if found.st_uid != os.geteuid():
         return "it is another user's"
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    # Its writer may have renamed it before the lock was taken.
+    # The writer may have renamed the file before the lock was taken.
     is_same = os.path.samestat(os.lstat(path), found)
     return None if is_same else "it was replaced meanwhile"
 
@@ -166,12 +166,12 @@ class _Temporary:
     """A temporary file, which is locked until it is renamed or removed.
 
     Attributes:
-        path: Where it is.
-        file: Open for reading and writing.
-        lock: Another descriptor of it, since the lock has to outlive `file`: it is renamed once all
-            that was written has reached the file system.
-        state: Tells it from another file of its name.
-        is_renamed: Whether it has become another file.
+        path: The file's path.
+        file: The file, open for reading and writing.
+        lock: Another descriptor of the file, since the lock must outlive `file`: the rename follows
+            the close of `file`, which writes its buffer.
+        state: The file's state, which identifies it if another file takes its name.
+        is_renamed: Whether the file was renamed to its target.
     """
 
     path: str
@@ -181,9 +181,9 @@ class _Temporary:
     is_renamed: bool = False
 
     def rename(self, path: str) -> None:
-        """Have it take the place of another file."""
+        """Rename the file to `path`, and replace the file there."""
         if not os.path.samestat(os.lstat(self.path), self.state):
-            # A file system that shares its files with other machines, and not its locks.
+            # The file system is shared with other machines, but its locks are not.
             raise StorageError(
                 f"Cannot write {path}: another process replaced the temporary file {self.path}.",
                 hint="Write to it from one machine at a time.",
@@ -192,7 +192,7 @@ class _Temporary:
         self.is_renamed = True
 
     def discard(self) -> None:
-        """Remove it, if it was not renamed, and unlock it."""
+        """Remove the file, unless it was renamed, and unlock it."""
         with suppress(OSError):
             self.file.close()
         with suppress(OSError):
@@ -203,10 +203,10 @@ class _Temporary:
 
 @contextmanager
 def _temporary_beside(path: str, replaced: os.stat_result | None) -> Iterator[_Temporary]:
-    """Give a temporary file in the folder of `path`, and remove it unless it was renamed."""
+    """Yield a temporary file in the folder of `path`, and remove it unless it was renamed."""
     names = _names_beside(path)
     for name in names[:_NAMES]:
-        # An open that fails takes ten times as long, and hardly ever is there one.
+        # A leftover is rare, and `access` takes a tenth of the time of a failing open.
         if os.access(name, os.F_OK):
             remove_leftover(name)
     made, name = None, ""
@@ -221,7 +221,7 @@ def _temporary_beside(path: str, replaced: os.stat_result | None) -> Iterator[_T
         if made is not None:
             made.discard()
         else:
-            # An interrupt came while it was made. The file of another writer is locked.
+            # An interrupt came while the file was made. Another writer's file is locked and stays.
             remove_leftover(name)
 
 
@@ -229,7 +229,7 @@ def _names_beside(path: str) -> list[str]:
     """Return the names for the temporary file of a path, in the order in which they are tried."""
     folder, _, name = path.rpartition("/")
     encoded = os.fsencode(name)
-    # File systems limit a name's bytes, mostly to 255; not its characters.
+    # File systems limit a name's bytes, mostly to 255, not its characters.
     stem = f"{folder}/.{encoded[:80].decode(errors='ignore')}."
     checksum = crc32(encoded)
     known = [f"{stem}{checksum:08x}{number:04x}.s3crypt" for number in range(_NAMES)]
@@ -237,9 +237,9 @@ def _names_beside(path: str) -> list[str]:
 
 
 def _make(path: str, replaced: os.stat_result | None) -> _Temporary | None:
-    """Make and lock a temporary file; None where another process has the name."""
+    """Make and lock a temporary file; return None if another process uses the name."""
     try:
-        # Of no given length, Python would ask whether it is a terminal.
+        # With a buffer length given, Python does not check whether the file is a terminal.
         file = open(  # noqa: SIM115 - the caller closes it
             path, "x+b", io.DEFAULT_BUFFER_SIZE, opener=partial(_open_new, replaced=replaced)
         )
@@ -249,7 +249,7 @@ def _make(path: str, replaced: os.stat_result | None) -> _Temporary | None:
     try:
         lock = os.dup(file.fileno())
         state = _lock_new(lock)
-        # Some file systems count no links.
+        # Some file systems do not count links, so the name is checked too.
         if state.st_nlink or os.path.samestat(os.lstat(path), state):
             return _Temporary(path, file, lock, state)
     except (BlockingIOError, FileNotFoundError):
@@ -257,7 +257,7 @@ def _make(path: str, replaced: os.stat_result | None) -> _Temporary | None:
     except BaseException:
         _close(file, lock)
         raise
-    # `remove_leftover` was faster.
+    # Another process's `remove_leftover` locked or removed the file first.
     _close(file, lock)
     return None
 
@@ -266,8 +266,8 @@ def _open_new(path: str, flags: int, *, replaced: os.stat_result | None) -> int:
     if replaced is None:
         return os.open(path, flags, 0o666)
     if replaced.st_uid != os.geteuid():
-        # Neither more open than that user's file nor than a new one: who may read it is not for
-        # another user to say.
+        # The permissions are at most those of the other user's file and those of a new file:
+        # another user must not decide who may read this file.
         return os.open(path, flags, 0o600 | replaced.st_mode & 0o666)
     descriptor = os.open(path, flags, 0o600)
     os.fchmod(descriptor, replaced.st_mode & 0o777)
@@ -275,13 +275,13 @@ def _open_new(path: str, flags: int, *, replaced: os.stat_result | None) -> int:
 
 
 def _lock_new(descriptor: int) -> os.stat_result:
-    """Lock a new file and return its state. BlockingIOError: it is about to be removed."""
+    """Lock a new file and return its state. BlockingIOError: another process is removing it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError:
-        # A file system without locks, where no leftover is removed.
+        # The file system has no locks; no leftover is removed there.
         pass
     return os.fstat(descriptor)
 
@@ -293,10 +293,10 @@ def _close(file: BinaryIO, lock: int | None) -> None:
 
 
 def _absolute(target: str | Path) -> str:
-    """Return a path that means the same file when the working directory is another one."""
+    """Return an absolute path, which stays valid if the working directory changes."""
     path = path_text(target)
     if not path or path.endswith("/") or "//" in path or "/." in path:
-        # pathlib knows what these mean, and takes as long as a system call.
+        # pathlib normalizes these paths; it takes as long as a system call, so only for these.
         path = str(Path(path))
     return path if path.startswith("/") else os.path.join(os.getcwd(), path)
 
@@ -309,7 +309,7 @@ def _stat(path: str, *, follow_symlinks: bool = True) -> os.stat_result | None:
 
 
 def _is_written_directly(path: str, there: os.stat_result) -> bool:
-    """Tell whether a target is a device, a pipe, or a descriptor by its name in /dev or /proc."""
+    """Return whether a target is a device, a pipe, or a descriptor's name in /dev or /proc."""
     _, top, *below = path.split("/", 3)
     of_the_system = top == "proc" or (top == "dev" and below[:1] != ["shm"])
     return of_the_system or not S_ISREG(there.st_mode)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 
 
 class Collections:
-    """Knows in which thread Python collects garbage, once `watch` was called.
+    """Knows the thread in which Python is collecting garbage, after `watch` was called.
 
     A finalizer that the collector calls must not wait: its thread may hold a lock that the awaited
-    work needs. Nor may it end what other garbage still uses: their finalizers run in any order.
+    work needs. It must not close a resource that other garbage uses either: finalizers run in any
+    order.
     """
 
     def __init__(self) -> None:
@@ -18,7 +19,7 @@ class Collections:
         self._later: list[Callable[[], None]] = []
 
     def watch(self) -> None:
-        """Have Python report each collection from now on, which costs about a microsecond."""
+        """Make Python report each collection from now on, which costs about a microsecond each."""
         if self._notice not in gc.callbacks:
             gc.callbacks.append(self._notice)
 
@@ -27,7 +28,7 @@ class Collections:
         return self._thread == threading.get_ident()
 
     def afterwards(self, call: Callable[[], None]) -> None:
-        """Call `call` when this collection has ended: all finalizers have run then."""
+        """Call `call` after this collection has ended and all its finalizers have run."""
         self._later.append(call)
 
     def _notice(self, phase: str, _: Mapping[str, int]) -> None:

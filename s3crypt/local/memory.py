@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bound on memory: what all buffers of a store's transfers may take together."""
+"""A bound on the memory of all buffers of a store's transfers together."""
 
 import os
 import threading
@@ -9,19 +9,19 @@ from pathlib import Path
 
 _MIB = 2**20
 _MOST = 192 * _MIB
-# What cgroups say that have no limit: version 1 an absurd number of bytes, version 2 "max".
+# Files with the limit of a cgroup. Without a limit, version 2 has "max", version 1 a huge number.
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-# Buffers shorter than this are not counted: there are at most as many as threads.
+# Buffers shorter than this are not counted: their number is at most the number of threads.
 UNCOUNTED = 256 * 2**10
 
 
 def default_limit() -> int:
-    """Return the least of 192 MiB and a quarter of the memory that this process may have."""
+    """Return the smaller of 192 MiB and a quarter of the memory that this process may use."""
     return min(_MOST, _machine() // 4)
 
 
 def _machine() -> int:
-    """Return the bytes of memory of this machine, or of this process's cgroup if it has less."""
+    """Return this machine's memory in bytes, or the limit of this process's cgroup if lower."""
     found = []
     with suppress(AttributeError, OSError, ValueError):
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -34,11 +34,11 @@ def _machine() -> int:
 class Memory:
     """Counts the bytes of buffers; safe in several threads.
 
-    The first worker of a transfer waits for its share. Further workers come only while a quarter
-    is free, so that a long transfer does not keep others from beginning.
+    The first worker of a transfer waits for its share. Further workers are started only while a
+    quarter of the limit is free, so that a long transfer does not keep a new transfer waiting.
 
     Args:
-        limit: Bytes, in all.
+        limit: Maximum number of bytes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -48,10 +48,10 @@ class Memory:
 
     @contextmanager
     def share(self, length: int) -> Iterator[None]:
-        """Hold `length` bytes during the block, once they are free.
+        """Wait until `length` bytes are free, and hold them during the block.
 
-        A quarter of the limit is counted at most, which `spare` leaves free: who feeds a stream
-        whose workers hold the rest would otherwise wait for its own end.
+        At most a quarter of the limit is counted, which `spare` leaves free. Otherwise a transfer
+        that feeds a stream would wait for memory that the stream's own workers hold.
         """
         counted, held = min(self._counted(length), self.limit // 4), 0
         try:
@@ -65,7 +65,7 @@ class Memory:
             self._add(held)
 
     def spare(self, length: int) -> bool:
-        """Take `length` bytes for a further worker if enough is free; `give` returns them."""
+        """Take `length` bytes for a further worker if they are free; return whether they were."""
         counted = self._counted(length)
         with self._freed:
             if self._free - counted < self.limit // 4:
@@ -80,8 +80,8 @@ class Memory:
     def _add(self, counted: int) -> None:
         if counted:
             with self._freed:
-                # Never more than there was: an interrupt may make a thread and its starter give
-                # both.
+                # Never more than the limit: after an interrupt, both a thread and its starter may
+                # return the same bytes.
                 self._free = min(self.limit, self._free + counted)
                 self._freed.notify_all()
 

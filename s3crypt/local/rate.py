@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many requests a second a service takes, and the turns of the threads that make them.
+"""The rate of requests that a service accepts, and the turns of the threads that make them.
 
-`Rate` is pure: it reads no clock. `Turns` has the clock, the lock and the waiting. Neither knows a
-service, nor which of its refusals is a throttle.
+`Rate` is pure: it reads no clock. `Turns` has the clock, the lock and the waiting. Both know no
+service, and do not know which errors are throttles.
 """
 
 import threading
@@ -17,32 +17,32 @@ from .workers import pause
 
 _log = logger_of(__name__)
 
-# What came through is counted over as many seconds as quotas are for. The replies to requests that
-# were sent so soon after a decrease do not show its effect yet.
+# Seconds over which passed requests are counted, as quotas are per second. Replies to requests that
+# were sent within this time after a decrease do not show its effect yet.
 _SPAN = 1.0
-# A busy service throttles single requests, whatever the rate: so few of all change nothing.
+# A busy service throttles single requests at any rate: up to this share changes nothing.
 _NOISE = 0.02
-# The rate falls to what came through, less the share that was throttled, but no further.
+# The rate falls to the rate of passed requests, less the throttled share, but at most this share.
 _LARGEST_CUT = 0.1
-# The rate grows by this share of what it fell to in the first second, or by one request a second.
+# In the first second after a decrease, the rate grows by this share, at least by one request.
 _GROWTH = 0.05
-# Requests a second, at least: quotas are hundreds, and the pauses between attempts are longer.
+# Minimum requests per second: quotas are hundreds, and the pauses between attempts are longer.
 _LEAST = 5.0
-# Seconds after a decrease until there is no limit again; the rate has grown far beyond it by then.
+# Seconds after a decrease until the limit ends; the limit has grown many times over by then.
 _QUIET_SECONDS = 10.0
-# The rate may have grown since a wait began.
+# Longest single wait: the rate may have grown since a wait began.
 _LONGEST_WAIT_SECONDS = 1.0
 
 
 class Rate:
-    """Requests a second: no limit before the first throttle, then learned from what comes through.
+    """Requests per second: unlimited before the first throttle, then learned from passed requests.
 
-    A throttle lowers the rate to what came through in the second before, or up to a tenth below,
-    once a second at most. Then the rate grows, twice as fast each second, and after ten seconds
-    there is no limit again. Single throttles among many requests change nothing.
+    A throttle lowers the rate to the rate of passed requests in the last second, or up to a tenth
+    below, at most once per second. Then the rate grows, twice as fast each second, and after ten
+    seconds the limit ends. Single throttles among many requests change nothing.
 
-    Turns are numbered and come up in order. One that nobody waits for is kept and further ones are
-    not, so that no burst follows a lull.
+    Turns are numbered and come up in order. At most one unused turn is kept, so that no burst
+    follows a lull.
 
     Every `now` is the time in seconds, by any clock that never goes back.
     """
@@ -58,7 +58,7 @@ class Rate:
         self._throttled: deque[float] = deque()
 
     def limit(self, now: float) -> float | None:
-        """Return the requests a second that there may be, or None without a limit."""
+        """Return the limit in requests per second, or None without a limit."""
         self._reckon(now)
         return self._limit
 
@@ -69,17 +69,17 @@ class Rate:
         return self._taken
 
     def wait_for(self, turn: int, now: float) -> float:
-        """Return the seconds until a turn comes up at the rate of now; 0.0 if it has."""
+        """Return the seconds until a turn comes up at the present rate; 0.0 if it has come up."""
         self._reckon(now)
         return max(0.0, turn - self._come_up) / self._limit if self._limit else 0.0
 
     def sent(self, now: float) -> None:
-        """Count a request that is sent."""
+        """Count a request that is being sent."""
         _forget(self._sent, now)
         self._sent.append(now)
 
     def throttled(self, sent: float, now: float) -> None:
-        """Count a request that was throttled; lower the rate unless a decrease came just before.
+        """Count a throttled request; lower the rate, unless it was sent just after a decrease.
 
         Requests without a reply count as passed: a service refuses faster than it serves.
         """
@@ -97,13 +97,13 @@ class Rate:
         lowered = max(_LEAST, passed * (1 - min(share, _LARGEST_CUT)))
         if self._limit is None:
             self._come_up = self._taken + 1.0
-        # What came through can exceed the limit of now: the limit was higher a second ago.
+        # The rate of passed requests may exceed the present limit, which was higher a second ago.
         self._limit = lowered if self._limit is None else min(self._limit, lowered)
         self._growth = max(1.0, self._limit * _GROWTH)
         self._lowered = now
 
     def _reckon(self, now: float) -> None:
-        """Let the rate grow, and turns come up, for the time since this was last done."""
+        """Advance the rate and the turns by the time since the last call."""
         seconds, self._reckoned = max(0.0, now - self._reckoned), max(now, self._reckoned)
         if self._limit is None:
             return
@@ -121,11 +121,11 @@ def _forget(times: deque[float], now: float) -> None:
 
 
 class Turns:
-    """The turns of all threads that ask one service by one client, at the rate that it takes.
+    """The turns of all threads that ask one service by one client, at the rate it accepts.
 
     Args:
-        service: What a log calls the service.
-        is_throttle: Returns whether a request's failure says that there were too many requests.
+        service: The service's name in logs.
+        is_throttle: Returns whether the error of a request is a throttle.
     """
 
     def __init__(self, service: str, is_throttle: Callable[[Exception], bool]) -> None:
@@ -137,9 +137,9 @@ class Turns:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Make the request of the block in its turn, and learn from how it ends.
+        """Wait for a turn to make the block's request; lower the rate if it is throttled.
 
-        The wait ends at once where this thread is to stop; `clock` does not count it.
+        The wait ends at once if this thread is told to stop. `clock` does not count the wait.
         """
         sent = self._wait()
         try:
@@ -150,7 +150,7 @@ class Turns:
             raise
 
     def _wait(self) -> float:
-        """Wait for a turn; return the time at which it came, and count its request as sent."""
+        """Wait for a turn; count its request as sent, and return the time."""
         began = time.monotonic()
         with self._lock:
             turn, seconds = self._rate.take(began), 0.0
@@ -200,18 +200,18 @@ def _waited() -> float:
 def clock() -> float:
     """Return this thread's time in seconds, which stands still while the thread waits for a turn.
 
-    A deadline by this clock counts attempts and the pauses between them, however long the queue is.
+    A deadline by this clock counts attempts and the pauses between them, but not the queue.
     """
     return time.monotonic() - _waited()
 
 
 class Pace:
-    """Turns at a fixed rate, for requests whose quota is known and shared with others.
+    """Turns at a fixed rate, for requests whose quota is known and shared with other processes.
 
-    A turn that nobody waits for is not kept: no burst follows a lull.
+    An unused turn is not kept, so that no burst follows a lull.
 
     Args:
-        per_second: Turns a second.
+        per_second: Turns per second.
     """
 
     def __init__(self, per_second: float) -> None:
@@ -220,7 +220,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Wait for the next turn of all threads; end at once where this thread is to stop."""
+        """Wait for the next turn of all threads; return at once if this thread is told to stop."""
         with self._lock:
             now = time.monotonic()
             turn = max(now, self._next)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads that fill their buffers, from files and anything else that has a `read` method."""
+"""Reads that fill their buffers, from files and other objects with a `read` method."""
 
 import io
 from typing import Protocol
@@ -7,7 +7,7 @@ from typing import Protocol
 from s3crypt.errors import StorageError
 
 _FILES = (io.BytesIO, io.FileIO, io.BufferedReader, io.BufferedRandom)
-# A whole buffer's worth in one more piece of memory would double what a reader takes.
+# Bytes per `read`: reading a whole buffer's length at once would double a reader's memory.
 _PIECE = 2**20
 _NOT_BLOCKING = "The source does not block."
 _NOT_BLOCKING_HINT = "Open it in blocking mode."
@@ -17,12 +17,12 @@ class ByteReader(Protocol):
     """A source of bytes, read in order: a binary file, a pipe, a reply's body."""
 
     def read(self, size: int, /) -> bytes | None:
-        """Return at most `size` bytes: none at the end, None where a read would block."""
+        """Return at most `size` bytes: no bytes at the end, None if the read would block."""
         ...
 
 
 def read_exactly(source: ByteReader, length: int) -> bytes:
-    """Read `length` bytes, or fewer at the source's end, however short its reads are.
+    """Return `length` bytes, or fewer at the source's end, even if a single read is short.
 
     Raises:
         StorageError: The source does not block, so that its end cannot be told from a pause.
@@ -34,7 +34,7 @@ def read_exactly(source: ByteReader, length: int) -> bytes:
 
 
 def read_on(source: ByteReader, chunk: bytes | None, length: int) -> bytes:
-    """Return what a first read gave and the rest of `length` bytes; fewer at the end."""
+    """Return the first read's `chunk`, continued to `length` bytes, or to the source's end."""
     chunks: list[bytes] = []
     while chunk:
         chunks.append(chunk)
@@ -48,7 +48,7 @@ def read_on(source: ByteReader, chunk: bytes | None, length: int) -> bytes:
 
 
 def read_into(source: ByteReader, view: memoryview) -> int:
-    """Fill `view`, or read what the source has left; return the bytes read.
+    """Read into `view` until it is full or the source has ended; return the number of bytes.
 
     Raises:
         StorageError: The source does not block, so that its end cannot be told from a pause.
@@ -76,8 +76,9 @@ def _read_some_into(source: ByteReader, view: memoryview) -> int:
 
 
 def _fills(source: ByteReader) -> bool:
-    """Tell whether a source fills a buffer of ours with the bytes that `read` would give."""
-    # Python's own, and raw files whose class says itself how. Others promise `read` only: what
-    # they inherit beside it need not give the same bytes, nor count them.
+    """Return whether a source's `readinto` gives the same bytes as its `read`."""
+    # This holds for Python's own files, and for raw files whose class defines `readinto` itself.
+    # Any other source promises `read` only: an inherited `readinto` may give other bytes, or not
+    # count them.
     kind = type(source)
     return kind in _FILES or (issubclass(kind, io.RawIOBase) and "readinto" in vars(kind))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes to be read: in memory, in files and from streams, and what each may promise.
+"""Sources of bytes: memory, files and streams, with the guarantees of each.
 
-Callers' sources and files are checked here, before anything is asked of S3.
+This module checks callers' sources and files before the first request to S3.
 """
 
 import codecs
@@ -25,28 +25,31 @@ from s3crypt.errors import (
 from .readers import ByteReader, read_exactly, read_into
 
 _BUFFERED = (io.BufferedReader, io.BufferedRandom)
-# Longer texts, and those with line breaks, are rather content than paths.
+# A longer text, or a text with line breaks, is more likely content than a path.
 _MAX_SHOWN = 1024
 
 
 class Source(Protocol):
-    """Bytes to be read."""
+    """A source of bytes."""
 
     @property
     def size(self) -> int | None:
-        """Return its bytes, or None where only its end will tell."""
+        """Return the size in bytes, or None if it is unknown until the end."""
         ...
 
     def read_into(self, view: memoryview, offset: int) -> int:
-        """Fill `view` from `offset`; fewer bytes only at the end. Streams ignore the offset."""
+        """Read into `view` from `offset`; return fewer bytes only at the end.
+
+        Streams ignore the offset.
+        """
         ...
 
     def at_end(self) -> bool:
-        """Tell whether a stream has no byte left; asked of streams only."""
+        """Return whether a stream has ended; called for streams only."""
         ...
 
     def verify(self) -> None:
-        """Raise StorageError if what was read is not one state of the source."""
+        """Raise StorageError if the source changed while its bytes were read."""
         ...
 
 
@@ -82,12 +85,12 @@ class BytesSource:
 
 
 def as_bytes(data: bytes | bytearray | memoryview) -> memoryview:
-    """Return the bytes of data in the order of its elements; a view with gaps is copied."""
+    """Return a view of the data's bytes, in element order; data with gaps is copied."""
     view = memoryview(data)
     try:
         return view.cast("B")
     except TypeError:
-        # Also where the elements have a foreign byte order, or a dimension has none.
+        # This also copies data with a foreign byte order, or with an empty dimension.
         return memoryview(view.tobytes())
 
 
@@ -96,11 +99,11 @@ class FileSource:
 
     @classmethod
     def of(cls, file: BinaryIO, name: str) -> Self | None:
-        """Return a file's bytes from its position on; None where only `read` can give them.
+        """Return a source of a file's bytes from its position on, or None if it needs `read`.
 
-        Only of Python's own files does the descriptor have the bytes that `read` gives: a
-        GzipFile's has the compressed ones, and a subclass may count or change them. And not every
-        file is as long as it says: those of /proc claim to be empty, those of /sys to be longer.
+        Only for Python's own files, the descriptor has the same bytes as `read`: a GzipFile's
+        descriptor has the compressed bytes, and a subclass may count or change the bytes. Also,
+        some files report a wrong size: files in /proc report 0, and files in /sys too much.
         """
         raw = file.raw if type(file) in _BUFFERED else file  # type: ignore[attr-defined]  # they have
         if type(raw) is not io.FileIO or not is_regular(file):
@@ -118,7 +121,7 @@ class FileSource:
         self.size: int | None = max(0, self._state.st_size - self._start)
 
     def _has_its_size(self) -> bool:
-        """Return whether the file's last byte is where its size says, and no byte after it."""
+        """Return whether the file ends exactly at its reported size."""
         if not self.size:
             return False
         with _reading(self._name):
@@ -152,25 +155,26 @@ class FileSource:
 
 
 def is_regular(file: BinaryIO) -> bool:
-    """Tell whether a file has a size, and offsets to read and write at."""
+    """Return whether a file has a size, and can be read and written at offsets."""
     descriptor = file.fileno()
-    # Where bytes are appended, they are wherever they are said to go.
+    # With O_APPEND, every write goes to the end, regardless of its offset.
     appends = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND
     return not appends and stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 @contextmanager
 def opening(path: str | Path, *, or_content: bool = False) -> Iterator[BinaryIO]:
-    """Give a file open for reading.
+    """Yield a file open for reading.
 
     Args:
-        path: The file's.
-        or_content: Whether the caller takes content too, as bytes: text may have been meant so.
+        path: The file's path.
+        or_content: Whether the caller also accepts content as bytes: a text may have been meant as
+            content, which the error's hint then says.
 
     Raises:
-        ConfigError: That is no path.
-        LocalFileNotFoundError: There is no such file.
-        StorageError: It is a directory or cannot be read.
+        ConfigError: `path` is no path.
+        LocalFileNotFoundError: The file does not exist.
+        StorageError: The file is a directory or cannot be read.
     """
     name = path_text(path)
     try:
@@ -192,7 +196,7 @@ def path_text(path: object) -> str:
     """Return a path as text.
 
     Raises:
-        ConfigError: It is neither text nor a `Path`, or no file can have that name.
+        ConfigError: `path` is neither text nor a `Path`, or no file can have that name.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str):
@@ -206,17 +210,18 @@ def path_text(path: object) -> str:
 
 
 def _shown(path: str) -> str:
-    """Return a path for a message; not what is more likely content, given in its place."""
+    """Return a path for an error message, or a substitute if the text is more likely content."""
     is_likely = path.isprintable() and len(path) <= _MAX_SHOWN
     return path if is_likely else "the file that is named"
 
 
 @contextmanager
 def given(source: str | Path | bytes | bytearray | memoryview | BinaryIO) -> Iterator["Source"]:
-    """Give what a caller named as a source: a path, bytes, or a binary file from its position on.
+    """Yield the source for a path, for bytes, or for a binary file from its position on.
 
     Raises:
-        ConfigError: It is none of these, or a file that is closed, open as text, or not to read.
+        ConfigError: `source` has another type, or is a file that is closed, open as text, or not
+            readable.
         LocalFileNotFoundError, StorageError: As `opening`.
     """
     if isinstance(source, bytes | bytearray | memoryview):
@@ -241,7 +246,7 @@ def check_file(file: object, role: Literal["source", "target"]) -> None:
     """Refuse a caller's file from which bytes cannot be read, or to which they cannot be written.
 
     Raises:
-        ConfigError: It is open as text, closed, or open for the other direction alone.
+        ConfigError: The file is open as text, closed, or open only for the other direction.
     """
     mode, wanted = ("rb", "readable") if role == "source" else ("wb", "writable")
     if isinstance(file, _TEXT) or isinstance(getattr(file, "encoding", None), str):
@@ -254,12 +259,12 @@ def check_file(file: object, role: Literal["source", "target"]) -> None:
 
 
 _TEXT = (io.TextIOBase, codecs.StreamReader, codecs.StreamWriter, codecs.StreamReaderWriter)
-# Files of these kinds give bytes; others may give anything.
+# The `read` of these classes returns bytes; other classes may return any type.
 _BINARY = (io.RawIOBase, io.BufferedIOBase)
 
 
 def _stream(file: BinaryIO) -> "StreamSource":
-    """Return a stream of which, unless its kind promises bytes, the first one has been read."""
+    """Return a stream; unless its class guarantees bytes, check the type of its first byte."""
     stream = StreamSource(file)
     if isinstance(file, _BINARY):
         return stream
@@ -273,7 +278,7 @@ def _stream(file: BinaryIO) -> "StreamSource":
 
 
 def _as_read(chunk: object) -> bytes:
-    """Return what a stream's `read` gave; refuse what is no bytes."""
+    """Return the result of a stream's `read` as bytes; refuse any other type."""
     if not isinstance(chunk, bytes | bytearray | memoryview):
         raise ConfigError(
             f"The source's read gives {type(chunk).__name__}, not bytes.",
@@ -286,9 +291,10 @@ class StreamSource:
     """A pipe, socket or other file that is read once, in order.
 
     Args:
-        file: Where to read.
-        size: Its bytes where they are known; then it must give just as many.
-        last_check: Called once all is read and before the object appears; raises if it must not.
+        file: The file to read.
+        size: Its size in bytes, if known; a stream of another size is an error.
+        last_check: Called after the last read and before the object appears. It raises an error if
+            the object must not appear.
     """
 
     def __init__(
@@ -303,7 +309,7 @@ class StreamSource:
         self.size = size
 
     def read_into(self, view: memoryview, offset: int) -> int:
-        """Read on; `offset` is where the stream is."""
+        """Read the next bytes; `offset` is the stream's position."""
         del offset
         filled = len(self._ahead)
         view[:filled] = self._ahead
@@ -312,13 +318,13 @@ class StreamSource:
             return filled + read_into(self._file, view[filled:])
 
     def at_end(self) -> bool:
-        """Read one byte ahead."""
+        """Return whether the stream has ended, by reading one byte ahead."""
         with _reading("the source"):
             self._ahead = self._ahead or _as_read(read_exactly(self._file, 1))
         return not self._ahead
 
     def verify(self) -> None:
-        """Read to the end: what is still to be verified there must be."""
+        """Read to the end, so that the source verifies its last bytes; then call `last_check`."""
         if not self.at_end():
             raise StorageError(f"The stream is longer than the {self.size} bytes announced.")
         if self._last_check:

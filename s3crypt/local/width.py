@@ -4,26 +4,26 @@
 import os
 
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-# Workers beside a near service: they keep the cores of both sides busy.
+# Workers for a nearby service: they keep the cores of both sides busy.
 NEAR = max(2, _CORES)
-# Workers to begin with, where the service is far away.
+# Workers at the start, if the service is far away.
 FAR = 16
-# Twice the workers must bring so much more, or they only take memory.
+# Twice the workers must raise the rate by this factor, or they only take memory.
 _GAIN = 1.1
-# Small requests are Python's work, which one core does at a time: once it does little else, further
-# workers bring nothing.
+# Small requests are Python's work, which uses one core at a time: above this share of a core,
+# further workers do not raise the rate.
 _OCCUPIED = 0.8
 
 
 class Width:
-    """Decides how many workers there should be, from how fast work was done with those there were.
+    """Decides the number of workers, from the rate of work with the present number.
 
-    A near service is given as many workers as there are cores. A service far away is given 16, and
-    twice as many each time, as long as the rate grows by a tenth and a core has time left; the
-    workers that brought nothing go again.
+    For a nearby service, the number of workers is the number of cores. For a service far away, it
+    starts at 16 and doubles as long as the rate grows by a tenth and a core has time left. Workers
+    that did not raise the rate are dismissed.
 
     Args:
-        most: Workers, at most.
+        most: Maximum number of workers.
     """
 
     def __init__(self, most: int) -> None:
@@ -34,13 +34,13 @@ class Width:
         self._is_settled = False
 
     def wanted(self, now: float, done: int, *, is_far: bool, cpu: float = 0.0) -> int:
-        """Return how many workers there should be.
+        """Return the number of workers that are wanted now.
 
         Args:
             now: The time in seconds, by any clock that never goes back.
-            done: Pieces of work that were done so far.
+            done: Number of pieces of work that were done so far.
             is_far: Whether the service is known to be far away.
-            cpu: CPU seconds that were used so far, where one core does all the work.
+            cpu: CPU seconds that were used so far, if one core does all the work.
         """
         if self._is_settled or not is_far:
             return self._wanted
@@ -48,7 +48,7 @@ class Width:
             self._grow(max(self._wanted, FAR), now, done, cpu)
             return self._wanted
         began, before, cpu_before = self._began
-        # A piece of work for each worker: before that, the rate is that of fewer workers.
+        # Each worker must have done a piece of work first: until then, the rate is too low.
         if done - before < self._wanted or now <= began:
             return self._wanted
         rate = (done - before) / (now - began)

@@ -27,7 +27,7 @@ _here = threading.local()
 
 @contextmanager
 def stopping(stop: threading.Event) -> Iterator[None]:
-    """Let `stop` end the pauses of this thread, and of the crews that it waits for."""
+    """Make `stop` end the pauses of this thread, and the crews that it waits for."""
     before = getattr(_here, "stop", None)
     _here.stop = stop
     try:
@@ -43,10 +43,10 @@ def current_stop() -> threading.Event | None:
 
 
 def check_stop() -> None:
-    """Refuse to go on where this thread is to stop.
+    """Refuse to continue if this thread is told to stop.
 
     Raises:
-        StorageError: It is.
+        StorageError: This thread is told to stop.
     """
     stop = current_stop()
     if stop is not None and stop.is_set():
@@ -54,7 +54,7 @@ def check_stop() -> None:
 
 
 def pause(seconds: float) -> bool:
-    """Wait before another attempt; return False at once where this thread is to stop."""
+    """Wait before another attempt; return False at once if this thread is told to stop."""
     stop = current_stop()
     if stop is None:
         time.sleep(seconds)
@@ -64,10 +64,10 @@ def pause(seconds: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the transfers of one store may use of this machine.
+    """The limits on threads and memory for the transfers of one store.
 
     Attributes:
-        workers: Threads of one transfer, at most.
+        workers: Maximum number of threads of one transfer.
         memory: Counts the buffers of all transfers.
     """
 
@@ -76,22 +76,23 @@ class Resources:
 
 
 class Crew:
-    """Threads that each call `work(buffers)` until it returns False, or one of them fails.
+    """Threads that each call `work(buffers)` until it returns False, or a thread fails.
 
-    There are as many as `Width` decides, `most` at most, while `may_grow` says that more would help
-    and `memory` has room for their buffers. A thread too many ends after its piece of work.
+    `Width` decides the number of threads, up to `most`. A thread is added only if `may_grow`
+    returns True and `memory` has room for its buffers. A surplus thread ends after its present
+    piece of work.
 
-    Leaving the block, for whatever reason, waits for the parts under way: an upload may only
-    be aborted, and a file only be removed, when nothing writes to it any more.
+    Leaving the block, with or without an error, waits for the pieces of work in progress: an upload
+    must not be aborted, nor a file be removed, while a thread still writes to it.
 
     Args:
-        most: Threads, at most.
-        work: Does one piece of work; returns False where none is left.
+        most: Maximum number of threads.
+        work: Does one piece of work; returns False if no work is left.
         may_grow: Returns whether more threads would help.
         is_far: Returns whether the service is known to be far away.
-        memory: What the buffers are counted by; the caller holds the share of the first thread.
-        length: Bytes that the buffers of a thread take.
-        cpu: Returns the CPU seconds used so far, where the work is Python's own.
+        memory: Counts the buffers; the caller holds the share of the first thread.
+        length: Number of bytes of a thread's buffers.
+        cpu: Returns the CPU seconds used so far, if the work is Python's own.
     """
 
     def __init__(  # noqa: PLR0913 - by name
@@ -132,7 +133,7 @@ class Crew:
                 ) from error
             self._grow()
         except BaseException:
-            # An interrupt; without __enter__'s end there is no __exit__.
+            # An interrupt: Python does not call __exit__ if __enter__ raises.
             self._halt()
             raise
         return self
@@ -141,17 +142,17 @@ class Crew:
         self._halt()
 
     def _halt(self) -> None:
-        # By count, since a thread whose start was interrupted can be running and not be joined.
+        # A count, not `join`: a thread whose start was interrupted may run without being listed.
         with self._idle:
             self._stop.set()
             self._idle.wait_for(lambda: not self._busy)
 
     def wait(self) -> None:
-        """Return when all is done.
+        """Wait until all work is done.
 
         Raises:
             BaseException: The first failure of a thread.
-            StorageError: The thread that waits was to stop, and work may be left.
+            StorageError: The waiting thread was told to stop, so work may be left.
         """
         for thread in self._threads:
             while thread.is_alive():
@@ -159,14 +160,14 @@ class Crew:
                 self.look()
         if self._failures:
             raise self._failures[0]
-        # The threads may have left work undone, and the caller must not take it for done.
+        # If stopped, the threads may have left work undone; the caller must not treat it as done.
         check_stop()
 
     def look(self) -> bool:
-        """Start more threads if they are worth it; return whether a thread is at work.
+        """Start more threads if they would help; return whether a thread is alive.
 
         Raises:
-            BaseException: The first failure, once no thread is at work any more.
+            BaseException: The first failure of a thread, after all threads have ended.
         """
         if self._stop_above and self._stop_above.is_set():
             self._stop.set()
@@ -215,7 +216,7 @@ class Crew:
                 if self._memory:
                     self._memory.give(self._length)
                 if isinstance(error, RuntimeError):
-                    # A thread more than the system allows would be a pity, not a failure.
+                    # The system allows no further thread; the present threads do the work.
                     break
                 raise
         if len(self._threads) > before > 1:
@@ -233,10 +234,11 @@ class Crew:
 
 
 class Pool:
-    """Threads that wait for work, for a file that stays open; they keep no process from ending.
+    """Threads that wait for work, for a file that stays open; they do not block a process's end.
 
     Args:
-        most: Threads, at most; each is made when there is work that no other waits for.
+        most: Maximum number of threads. A thread is started when work arrives and no thread is
+            idle.
     """
 
     def __init__(self, most: int) -> None:
@@ -247,23 +249,23 @@ class Pool:
         self._waiting = threading.Semaphore(0)
         self._threads = 0
         self._is_closed = False
-        # A pool that is closed while work is submitted would leave the work, or a thread, behind.
+        # Without the lock, closing during `submit` could leave work undone or a thread running.
         # The lock is reentrant, since a signal's handler may close the pool in the same thread.
         self._lock = threading.RLock()
 
     def submit(self, work: Callable[[], None]) -> Future[None]:
-        """Let a thread do the work, or do it here where none is to be had; return its end."""
+        """Run the work in a thread, or here if no thread can be started; return its future."""
         done: Future[None] = Future()
         with self._lock:
             if self._is_closed:
                 raise ValueError("The pool is closed.")
-            # A thread first, then its work: what nobody will do must not be waited for.
+            # Start the thread before the work is queued: queued work needs a thread to run it.
             if not self._waiting.acquire(blocking=False) and self._threads < self._most:
                 with suppress(RuntimeError):
                     threading.Thread(target=self._run, name="s3crypt-read", daemon=True).start()
                     self._threads += 1
             if self._is_closed:
-                # By a signal's handler, which did not know of the new thread.
+                # A signal's handler closed the pool, without counting the new thread.
                 self._work.put(None)
                 raise ValueError("The pool is closed.")
             if self._threads:
@@ -273,7 +275,7 @@ class Pool:
         return done
 
     def close(self) -> None:
-        """Let the threads end once all that was submitted is done."""
+        """Make the threads end after all submitted work is done."""
         with self._lock:
             self._is_closed = True
             for _ in range(self._threads):
@@ -304,9 +306,9 @@ def each(
     workers: int,
     **about: Any,
 ) -> None:
-    """Do the work of each item, begun in their order, by a Crew; raise the first failure.
+    """Run `work` for each item in a Crew, begun in the items' order; raise the first failure.
 
-    `about` is what `Crew` takes besides.
+    `about` are further arguments of `Crew`.
     """
     lock = threading.Lock()
 
