@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keyrings: they generate, wrap and unwrap the data keys of messages.
 
-A key source of your own is a class with the four methods of `Keyring`; `AESKeyring` is the short
-example, and `capabilities` has what a keyring may do beyond them. A wrapping key (`raw_keys`,
-`kms_key`) knows no EDK: its keyring (`raw`, `kms`) frames the wrapped data key as one.
+A custom key source is a class with the four methods of `Keyring`; `AESKeyring` is a short example,
+and `capabilities` has the optional methods. A wrapping key (`raw_keys`, `kms_key`) knows no EDK:
+its keyring (`raw`, `kms`) frames the wrapped data key as an EDK.
 
 `KMSKeyring` is in `kms`, which loads boto3; the modules that are imported here do not.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cache of key material: values that a call brought, each served within limits.
+"""A cache of key material: it keeps the results of calls, and serves each within limits.
 
 It knows no keyring, message or context: its user makes the ids of entries and the calls.
 """
@@ -18,13 +18,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how often one value serves.
+    """The limits on the age and the uses of a value, and on the number of values.
 
     Attributes:
-        max_age: Seconds, counted from the end of the call that brought the value.
-        max_uses: Uses that have a size.
-        max_bytes: The sum of their sizes.
-        capacity: Values held, the least recently used given up first.
+        max_age: Maximum age in seconds, counted from the end of the call that returned the value.
+        max_uses: Maximum number of uses that have a size.
+        max_bytes: Maximum sum of their sizes.
+        capacity: Maximum number of values; the least recently used value is dropped first.
     """
 
     max_age: float
@@ -39,8 +39,8 @@ class Counts:
 
     Attributes:
         hits: Values served from the cache, by kind.
-        calls: Calls for a value, by kind; failed ones too.
-        entries: Values held now.
+        calls: Calls for a value, by kind, including failed calls.
+        entries: Number of values in the cache now.
     """
 
     hits: Mapping[str, int]
@@ -52,15 +52,15 @@ class Cache(Generic[T]):
     """Values that may be secret, each kept for a while. They are never None.
 
     The first use of a value is exempt from the limits; a value is dropped by the first use that
-    would exceed one. A use without a size is limited by `max_age` only. Failures are not kept.
+    would exceed a limit. A use without a size is limited by `max_age` only. Failures are not kept.
 
-    Threads may share it: limits and counts are exact. A thread waits only for a call that another
-    one makes for the same entry, and if that fails, makes its own. No lock is held during a call.
-    After a fork the child begins with an empty cache, so that a value's limits hold for all
-    processes together.
+    Threads may share the cache: limits and counts are exact. A thread waits only for another
+    thread's call for the same entry, and makes its own call if that call fails. No lock is held
+    during a call. After a fork the child begins with an empty cache, so that a value's limits hold
+    for all processes together.
 
-    A value past its age is never served. It leaves memory when the next one is stored, or with
-    `clear()`; an idle process keeps it until then.
+    A value past its maximum age is never served. It leaves memory when the next value is stored,
+    or with `clear()`; an idle process keeps it until then.
     """
 
     def __init__(self, limits: Limits, _groups: "_PerProcess[_Group[T]] | None" = None) -> None:
@@ -70,18 +70,18 @@ class Cache(Generic[T]):
         self._entries = _PerProcess(lambda: groups.get().add(_Entries(limits, groups.get())))
 
     def get(self, kind: str, entry_id: bytes, call: Callable[[], T], size: int | None = None) -> T:
-        """Return the entry's value, or the call's, which becomes the entry.
+        """Return the entry's value, or the result of `call`, which becomes the entry.
 
         Args:
-            kind: What the use is counted as.
-            entry_id: Tells the entry from all others, those of other kinds too.
-            call: Brings the value if the cache has none for this use.
-            size: Bytes that the value is used for; None if only age limits this use.
+            kind: The kind under which the use is counted.
+            entry_id: Identifies the entry among the entries of all kinds.
+            call: Returns the value if the cache has no value for this use.
+            size: Number of bytes of this use; None if only age limits this use.
         """
         return self._entries.get().get(kind, entry_id, call, size)
 
     def ask(self, kind: str, call: Callable[[], T]) -> T:
-        """Return the call's value, counted, and keep nothing."""
+        """Return the result of `call`, count the call, and do not keep the result."""
         return self._entries.get().ask(kind, call)
 
     def sibling(self) -> "Cache[T]":
@@ -93,15 +93,15 @@ class Cache(Generic[T]):
         return self._groups.get().report()
 
     def clear(self) -> None:
-        """Drop every value, and those that calls in progress are about to bring."""
+        """Drop every value, and do not keep the results of calls in progress."""
         self._groups.get().clear()
 
 
 class _PerProcess(Generic[T]):
-    """One value for each process, made at its first use there.
+    """One value for each process, made at its first use in the process.
 
-    A fork may happen while another thread holds its parent's lock, and a call that it waits for
-    would never end in the child.
+    A fork may happen while another thread of the parent holds a lock or makes a call. In the child
+    the lock would never be released, and the call would never end.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -133,7 +133,7 @@ class _Entry(Generic[T]):
 
 @dataclass(slots=True, eq=False)
 class _Call(Generic[T]):
-    """A call in progress. If it ended without a value, it failed."""
+    """A call for a value. A call that has ended without a value has failed."""
 
     ended: threading.Event = field(default_factory=threading.Event)
     value: T | None = field(default=None, repr=False)
@@ -149,7 +149,7 @@ class _Group(Generic[T]):
         self._members: WeakSet[_Entries[T]] = WeakSet()
 
     def add(self, entries: "_Entries[T]") -> "_Entries[T]":
-        """Count these entries too, for as long as their cache is in use."""
+        """Count these entries in this group, as long as their cache is in use."""
         with self.lock:
             self._members.add(entries)
         return entries
@@ -190,7 +190,7 @@ class _Entries(Generic[T]):
                     shared = not self._serves_once(size)
                     running = self._calls.setdefault(entry_id, mine) if shared else mine
                     if running.ended.is_set():
-                        # That call was interrupted before it could remove itself.
+                        # The running call was interrupted before it was removed.
                         running = self._calls[entry_id] = mine
                 if running is mine:
                     mine.value = self.ask(kind, call)
@@ -200,8 +200,8 @@ class _Entries(Generic[T]):
                     self._end(entry_id, mine, size)
             running.ended.wait()
             if running.value is None:
-                # The service may be timing out: the threads that waited then call it together,
-                # not in turn.
+                # The service may be timing out: waiting threads then make their calls in parallel,
+                # not one after the other.
                 return self.ask(kind, call)
 
     def ask(self, kind: str, call: Callable[[], T]) -> T:
@@ -210,7 +210,7 @@ class _Entries(Generic[T]):
         return call()
 
     def clear(self) -> None:
-        """Drop every entry, and the values that calls in progress will bring.
+        """Drop every entry, and do not keep the results of calls in progress.
 
         The caller has the lock.
         """
@@ -218,7 +218,7 @@ class _Entries(Generic[T]):
         self._calls.clear()
 
     def _serves_once(self, size: int | None) -> bool:
-        # No thread would gain by waiting for a value that can serve no second use.
+        # A thread gains nothing by waiting for a value that allows no second use.
         return size is not None and (size >= self._limits.max_bytes or self._limits.max_uses == 1)
 
     def _take(self, entry_id: bytes, size: int | None) -> T | None:
@@ -239,7 +239,7 @@ class _Entries(Generic[T]):
     def _end(self, entry_id: bytes, mine: _Call[T], size: int | None) -> None:
         try:
             with self._lock:
-                # clear() disowns the calls that began before it.
+                # `clear` removes the calls that began before it.
                 if self._calls.get(entry_id) is mine:
                     del self._calls[entry_id]
                     if mine.value is not None:

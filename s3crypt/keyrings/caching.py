@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data keys kept for a while, so that not every message costs a call to KMS.
+"""A cache of data keys, so that not every message costs a call to KMS.
 
-A caching keyring stands before any other keyring and knows no key source and no object. The limits
-are kept by `cache`. Source: aws-encryption-sdk-specification, framework/caching-cmm.md.
+A caching keyring wraps any other keyring and knows no key source and no object. The module `cache`
+enforces the limits. Source: aws-encryption-sdk-specification, framework/caching-cmm.md.
 """
 
 import math
@@ -28,18 +28,19 @@ _Verb = Literal["generate", "unwrap"]
 
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """What a CachingKeyring was asked in this process, and what it asked in turn.
+    """The cache hits of a CachingKeyring in this process, and its calls to the inner keyring.
 
-    A message written is one generate hit or one generate call; a message read likewise, of
-    unwrap. With a KMSKeyring, a generate call is a kms:GenerateDataKey and an unwrap call a
-    kms:Decrypt, failed ones and those of messages that cannot be cached counted too.
+    Each written message is one generate hit or one generate call; each read message is one unwrap
+    hit or one unwrap call. With a KMSKeyring, a generate call is a kms:GenerateDataKey and an
+    unwrap call is a kms:Decrypt. Failed calls, and calls for messages that cannot be cached, count
+    too.
 
     Attributes:
         generate_hits: Data keys for writing that were served from the cache.
         generate_calls: Calls to the keyring for a new data key.
         unwrap_hits: Data keys for reading that were served from the cache.
         unwrap_calls: Calls to the keyring to unwrap a data key.
-        entries: Data keys held now.
+        entries: Number of data keys in the cache now.
     """
 
     generate_hits: int
@@ -53,30 +54,32 @@ class CacheStatistics:
 class CachingKeyring:
     """Lets a data key of another keyring serve several messages of one encryption context.
 
-    Each message still has a content key of its own: the suites written here derive it from the
-    data key and a fresh 32-byte message id. What the messages share is the wrapped data key, so
-    who unwraps it for one can open all of them. Messages of other contexts never share it.
+    Each message still has a content key of its own: the suites that s3crypt writes derive it from
+    the data key and a random 32-byte message id. The messages share the wrapped data key, so a
+    reader that can unwrap it for one message can open all of them. Messages of different contexts
+    never share a data key.
 
     Limits are those of the AWS Encryption SDK's caching materials manager. The first message of
     a data key is exempt from them; a data key is dropped by the first message that would exceed
-    one. Messages of unknown length, of `max_bytes` or more, and signed ones are not cached.
-    Failures are not cached. Reading is limited by `max_age` only.
+    a limit. The data keys of signed messages, and of messages of unknown length or of at least
+    `max_bytes`, are not cached. Failures are not cached. Reading is limited by `max_age` only.
 
-    Threads may share it: limits and statistics are exact. A thread waits only for a call that
-    another one makes for the same data key, and if that fails, makes its own. After a fork the
+    Threads may share the keyring: limits and statistics are exact. A thread waits only for another
+    thread's call for the same data key, and makes its own call if that call fails. After a fork the
     child begins with an empty cache, so that a data key's limits hold for all processes together.
 
-    A data key past its age is never served. It leaves memory when the next one is stored, or
-    with `clear()`; an idle process keeps it until then.
+    A data key past its maximum age is never served. It leaves memory when the next data key is
+    stored, or with `clear()`; an idle process keeps it until then.
 
     Attributes:
-        keyring: Makes, wraps and unwraps the data keys. Several: a MultiKeyring, in here.
-        max_age: Seconds for which a data key serves, counted from its making or unwrapping.
-            A wrapping key that was disabled, or a permission withdrawn, is noticed that late.
-        max_messages: Messages written with one data key, at most 2**32.
-        max_bytes: Plaintext bytes written with one data key, at most 2**63 - 1.
-        capacity: Data keys held, the least recently used given up first; each takes about 1 KB
-            for one wrapping key.
+        keyring: Makes, wraps and unwraps the data keys. To cache several keyrings, pass a
+            MultiKeyring.
+        max_age: Maximum age of a data key in seconds, counted from its generation or unwrapping.
+            A disabled wrapping key or a withdrawn permission may take effect that much later.
+        max_messages: Maximum number of messages written with one data key, up to 2**32.
+        max_bytes: Maximum number of plaintext bytes written with one data key, up to 2**63 - 1.
+        capacity: Maximum number of data keys in the cache; the least recently used is dropped
+            first. Each takes about 1 KB for one wrapping key.
     """
 
     keyring: Keyring
@@ -105,9 +108,9 @@ class CachingKeyring:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Return a data key that has served this context before and may again, or a new one."""
+        """Return a cached data key of this context that may be used again, or a new data key."""
         if plaintext_length is None or PUBLIC_KEY_PAIR in context:
-            # A signed message's context is its own: its data key could only take up room here.
+            # A signed message's context is unique: a cached data key would never be used again.
             return self._cache.ask(
                 "generate",
                 lambda: self.keyring.generate(length, context, plaintext_length=plaintext_length),
@@ -120,16 +123,16 @@ class CachingKeyring:
         )
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Return the data key wrapped by the keyring; nothing of it is kept."""
+        """Return the data key wrapped by the inner keyring; the cache does not keep it."""
         return self.keyring.wrap(data_key, context)
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key of exactly these EDKs and this context, unwrapped before or now.
+        """Return the data key of exactly these EDKs and this context, from the cache or a call.
 
-        Messages without a key derivation are served too, as by the Python SDK: nothing is
-        encrypted with what comes from here, and the keyring would return the same.
+        Data keys of messages without a key derivation are cached too, as in the Python SDK: an
+        unwrapped data key encrypts no message, and the inner keyring would return the same key.
         """
         data_key = self._cache.get(
             "unwrap",
@@ -145,10 +148,10 @@ class CachingKeyring:
         length: int,
         fits: Callable[[bytes], bool],
     ) -> bytes:
-        """Return the data key of these EDKs and this context that fits, unwrapped before or now.
+        """Return the fitting data key of these EDKs and this context, from the cache or a call.
 
-        A data key is kept after it has fitted. One that is at hand and does not fit this message
-        is passed over: the keyring is asked as it would be without a cache, and nothing is kept.
+        A data key is cached only after it has fitted a message. If the cached data key does not fit
+        this message, the inner keyring is asked, and its data key is not cached.
         """
         asked: list[DataKey] = []
 
@@ -162,37 +165,37 @@ class CachingKeyring:
         return data_key.plaintext
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether the keyring did."""
+        """Return whether `edks` name exactly the wrapping keys that the inner keyring writes."""
         return self.keyring.wrote(edks)
 
     def before(self, keyring: Keyring) -> "CachingKeyring":
-        """Return a copy before another keyring, with a cache of its own and the same limits.
+        """Return a copy that wraps another keyring, with a cache of its own and the same limits.
 
-        The data keys of one keyring are not served to users of the other one, who may have
-        other rights. The work of the copy is counted in `statistics` here, and `clear()` clears
-        its cache too.
+        The data keys of one keyring are not served to users of the other keyring, who may have
+        different permissions. The `statistics` of this keyring include the copy's work, and
+        `clear()` clears the copy's cache too.
         """
         other = replace(self, keyring=keyring)
         object.__setattr__(other, "_cache", self._cache.sibling())
         return other
 
     def with_inner(self, change: Callable[[Keyring], Keyring]) -> "CachingKeyring":
-        """Return a copy before the changed keyring, or this one if that does not change.
+        """Return a copy that wraps the changed inner keyring, or this keyring if unchanged.
 
-        This cache may hold data keys under the key that an alias named before, or that another
-        session's rights opened. The copy does not serve them.
+        This cache may hold data keys under the earlier key of an alias, or data keys that were
+        unwrapped with another session's permissions. The copy does not serve them.
         """
         keyring = change(self.keyring)
         return self if keyring is self.keyring else self.before(keyring)
 
     @property
     def uncached(self) -> Keyring:
-        """The keyring that makes, wraps and unwraps the data keys."""
+        """The inner keyring, which makes, wraps and unwraps the data keys."""
         return self.keyring
 
     @property
     def needs_proof(self) -> bool:
-        """Whether the keyring may return a wrong data key without an error."""
+        """Whether the inner keyring may return a wrong data key without an error."""
         return needs_proof(self.keyring)
 
     @property
@@ -212,7 +215,7 @@ class CachingKeyring:
         )
 
     def clear(self) -> None:
-        """Drop every data key, and those that calls in progress are about to bring."""
+        """Drop every data key, and do not keep the results of calls in progress."""
         self._cache.clear()
 
     def __reduce__(self) -> NoReturn:
@@ -231,13 +234,13 @@ def _check_count(name: str, value: object, low: int, high: int) -> None:
 def _entry_id(
     verb: _Verb, length: int, context: Mapping[str, str], edks: Sequence[EncryptedDataKey] = ()
 ) -> bytes:
-    """Return a digest of all that the keyring is told, so of all that its answer depends on.
+    """Return a digest of all arguments of the call, on which the keyring's answer depends.
 
-    A digest, because contexts and EDKs may take 64 KiB each. EDKs in the order given, where the
-    SDK sorts them: a keyring returns the first that opens.
+    Contexts and EDKs may take 64 KiB each, so the id is a digest. It depends on the order of the
+    EDKs, which the SDK sorts: a keyring returns the data key of the first EDK that it can unwrap.
     """
     fields = [verb.encode(), struct.pack(">I", length), serialize_context(context)]
     for edk in edks:
-        # Names from a header are UTF-8; those from an object's metadata are any JSON text.
+        # Names from a header are UTF-8; names from an object's metadata may be any JSON text.
         fields += [edk.provider.encode(errors="surrogatepass"), edk.info, edk.ciphertext]
     return sha384(b"".join(struct.pack(">Q", len(text)) + text for text in fields)).digest()

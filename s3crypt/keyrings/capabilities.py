@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optional capabilities of keyrings: what a keyring may do beyond `Keyring`, each a protocol.
+"""Optional capabilities of keyrings beyond `Keyring`, each a protocol.
 
-A keyring of the caller's own needs none of them; the functions here say what holds without them.
-A capability counts only where the keyring's class has it. A wrapper that passes unknown attributes
-on to a keyring inside it would otherwise lend that keyring's capability, and be led around.
+A caller's keyring may lack all of them; the functions here return the default then. A capability
+counts only if the keyring's class has it. Otherwise, a wrapper that passes unknown attributes on
+to its inner keyring would seem to have the inner keyring's capability, and would be bypassed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ class LocalKeyring(Keyring, Protocol):
 
 
 class RecognisingKeyring(Keyring, Protocol):
-    """A keyring that knows by an EDK's names whether the EDK is for it."""
+    """A keyring that recognises by an EDK's names whether the EDK is for this keyring."""
 
     def opens(self, edk: EncryptedDataKey) -> bool:
         """Return whether a key of this keyring wrapped the EDK, or may have."""
@@ -37,15 +37,15 @@ class UnprovenKeyring(Keyring, Protocol):
 
     @property
     def needs_proof(self) -> bool:
-        """Whether a data key must be proved, by the message that it is for."""
+        """Whether a data key must be proved by its message."""
         ...
 
 
 class AliasKeyring(Keyring, Protocol):
-    """A keyring whose key may be named by an alias, which can come to name another key."""
+    """A keyring whose key may be named by an alias, which may later refer to another key."""
 
     def with_resolved_aliases(self) -> Keyring:
-        """Return a keyring of the key that the alias names now, whatever it names later."""
+        """Return a keyring of the alias's present key; it ignores later changes of the alias."""
         ...
 
 
@@ -53,7 +53,7 @@ class SessionKeyring(Keyring, Protocol):
     """A keyring that asks AWS. It is hashable by identity and takes weak references."""
 
     def with_session(self, session: "boto3.Session") -> Keyring:
-        """Return a copy that uses the session, or this keyring if it was given one before."""
+        """Return a copy that uses the session, or this keyring if it already has a session."""
         ...
 
 
@@ -61,14 +61,15 @@ class CompositeKeyring(Keyring, Protocol):
     """A keyring of other keyrings. It is hashable by identity and takes weak references."""
 
     def with_inner(self, change: Callable[[Keyring], Keyring]) -> Keyring:
-        """Return a copy of the changed inner keyrings, or this keyring if none of them changes."""
+        """Return a copy with the changed inner keyrings, or this keyring if all are unchanged."""
         ...
 
 
 class CachingDataKeys(Keyring, Protocol):
     """A keyring that lets one data key serve several messages of one encryption context.
 
-    Messages whose contexts vary, by a name or a public key of their own, would never share one.
+    Messages never share a data key if their contexts differ, for example by an object's name or a
+    public key.
     """
 
     @property
@@ -80,8 +81,8 @@ class CachingDataKeys(Keyring, Protocol):
 class RewrappingKeyring(Keyring, Protocol):
     """A keyring whose key service moves a data key to another key by itself.
 
-    The service binds the encryption context: it opens a data key under the context that the key
-    was wrapped with, and under no other one.
+    The service binds the encryption context: it unwraps a data key only under the context with
+    which the data key was wrapped.
     """
 
     def rewrap(
@@ -89,35 +90,36 @@ class RewrappingKeyring(Keyring, Protocol):
     ) -> tuple[EncryptedDataKey, ...] | None:
         """Return the data key of these EDKs, which `source` opens, wrapped under this key.
 
-        This process does not see the data key. None where the key service cannot do that.
+        This process does not see the data key. The result is None if the key service cannot
+        rewrap.
         """
         ...
 
 
 def is_local(keyring: Keyring) -> bool:
-    """Return whether the keyring unwraps without a request; it may make one if it does not say."""
+    """Return whether the keyring unwraps without a request; False if it lacks `is_local`."""
     return _may_be_local(keyring) and keyring.is_local
 
 
 def may_open(keyring: Keyring, edks: Sequence[EncryptedDataKey]) -> bool:
-    """Return whether one of the EDKs is for the keyring; it may be if the keyring does not say.
+    """Return whether an EDK is for the keyring; True if the keyring lacks `opens`.
 
-    A keyring that passes the question on to another one answers too: nothing is led around.
+    A wrapper may pass `opens` on to its inner keyring: the call bypasses no wrapper.
     """
     opens: Callable[[EncryptedDataKey], bool] | None = getattr(keyring, "opens", None)
     return opens is None or any(map(opens, edks))
 
 
 def needs_proof(keyring: Keyring) -> bool:
-    """Return whether a keyring, or one inside it, may unwrap a wrong data key without an error.
+    """Return whether a keyring, or its inner keyring, may return a wrong data key without an error.
 
-    A caller who cannot prove a data key must not ask such a keyring.
+    A caller that cannot prove a data key must not use such a keyring.
     """
     return _may_need_proof(keyring) and keyring.needs_proof
 
 
 def with_resolved_aliases(keyring: Keyring) -> Keyring:
-    """Return the keyring with its aliases resolved, for a job that must not see them move."""
+    """Return the keyring with its aliases resolved, so that a job uses the same keys throughout."""
     if _names_aliases(keyring):
         return keyring.with_resolved_aliases()
     if is_composite(keyring):
@@ -126,7 +128,7 @@ def with_resolved_aliases(keyring: Keyring) -> Keyring:
 
 
 def uncached(keyring: Keyring) -> Keyring:
-    """Return the keyring that wraps, without the cache that may stand before it."""
+    """Return the inner keyring of a caching keyring, or the keyring itself."""
     return keyring.uncached if caches_data_keys(keyring) else keyring
 
 
@@ -139,10 +141,10 @@ def rewrap(
 ) -> tuple[EncryptedDataKey, ...] | None:
     """Return the data key of these EDKs, which `source` opens, wrapped under `target`'s key.
 
-    The key service does it, and this process does not see the data key. None where that cannot
-    be done: the caller then unwraps the data key and wraps it.
+    The key service rewraps, and this process does not see the data key. The result is None if
+    the service cannot rewrap: the caller then unwraps the data key and wraps it.
     """
-    # A cache on either side has no part in it: no data key is needed here.
+    # Caches on either side are skipped: this process needs no data key.
     wrapping = uncached(target)
     if not _rewraps(wrapping):
         return None

@@ -13,10 +13,10 @@ from s3crypt.message.keys import EncryptedDataKey
 from s3crypt.message.suites import IV_LENGTH, TAG_LENGTH
 
 KMS_PROVIDER = "aws-kms"
-# The providers of the AWS keyrings that have fixed ones; every other is the namespace of a raw key.
+# The fixed providers of AWS keyrings; every other provider is the namespace of a raw key.
 _ECDH_PROVIDERS = ("aws-kms-ecdh", "raw-ecdh")
 _AWS_PROVIDERS = (KMS_PROVIDER, "aws-kms-rsa", "aws-kms-hierarchy", *_ECDH_PROVIDERS)
-INCORRECT_KEY = "IncorrectKeyException"  # KMS: another key wrapped it than the one named
+INCORRECT_KEY = "IncorrectKeyException"  # KMS: a key other than the named key wrapped the blob
 # In the info of a raw AES key's EDK, between the name and the IV: bits of the tag, bytes of the IV.
 AES_PARAMETERS = struct.pack(">II", TAG_LENGTH * 8, IV_LENGTH)
 _UNOPENED = "No key given opens this data key: it is wrapped by another key, or was changed."
@@ -25,12 +25,13 @@ _UNOPENED = "No key given opens this data key: it is wrapped by another key, or 
 def key_names(edks: Sequence[EncryptedDataKey]) -> tuple[str, ...]:
     """Return the names of the keys that wrapped these data keys.
 
-    A key that a keyring here can be is named as on the command line: `kms:ARN`,
+    A key of a supported keyring is named as on the command line: `kms:ARN`,
     `aes:NAMESPACE/NAME` or `rsa:NAMESPACE/NAME`. A key of another AWS keyring is named by its
-    provider (`aws-kms-hierarchy:BRANCH`, `raw-ecdh:HEX`), any other is `unknown:PROVIDER/INFO`.
+    provider (`aws-kms-hierarchy:BRANCH`, `raw-ecdh:HEX`), any other key is
+    `unknown:PROVIDER/INFO`.
 
-    Headers are anyone's bytes, and names are shown on terminals: characters that do not print
-    are replaced.
+    Headers are untrusted, and names are shown on terminals: characters that do not print are
+    replaced.
     """
     return tuple(_printable(_key_name(edk)) for edk in edks)
 
@@ -47,7 +48,7 @@ def check_name(namespace: str, name: str) -> None:
     """Refuse a raw key without a name, or in the namespace of an AWS keyring.
 
     Raises:
-        ConfigError: The key cannot be named so.
+        ConfigError: The namespace or the name is not allowed.
     """
     if not namespace or not name:
         raise ConfigError("A key needs a namespace and a name.")
@@ -58,7 +59,7 @@ def check_name(namespace: str, name: str) -> None:
 def not_named(
     edks: Sequence[EncryptedDataKey], *, said: S3CryptError | None = None
 ) -> S3CryptError:
-    """Return the error for EDKs of which none is for the keyring; `said` is KMS's own error."""
+    """Return the error if no EDK is for the keyring; `said` is KMS's own error."""
     error = KeyUnavailableError(
         "No key given is one of the message's keys.",
         hint=_names_hint(edks),
@@ -70,15 +71,15 @@ def not_named(
 
 
 def unopened(edks: Sequence[EncryptedDataKey]) -> S3CryptError:
-    """Return the error for EDKs that name the keyring's key and that it does not open."""
+    """Return the error if EDKs name the keyring's key but the key does not unwrap them."""
     return IntegrityError(_UNOPENED, hint=_names_hint(edks))
 
 
 def heavier(first: S3CryptError | None, second: S3CryptError) -> S3CryptError:
-    """Return the failure to report of two: the first of the heavier kind.
+    """Return the failure to report: the heavier of two, or the first if they weigh the same.
 
-    A key that is denied, disabled or out of reach is for its owner to mend; it outweighs an EDK
-    that does not open, and that outweighs an EDK of another key.
+    A key that is denied, disabled or unreachable can be repaired by its owner, so its failure
+    outweighs an EDK that cannot be unwrapped. The latter outweighs an EDK of another key.
     """
     return second if first is None or _weight(second) > _weight(first) else first
 
@@ -90,7 +91,7 @@ def _weight(error: S3CryptError) -> int:
 
 
 def _names_hint(edks: Sequence[EncryptedDataKey]) -> str:
-    """Return the hint that names the keys of a header, the first few."""
+    """Return a hint with the names of the header's first few keys."""
     names = ", ".join(name[:200] for name in key_names(edks[:4]))
     return f"The unverified header names {names}."
 
@@ -117,9 +118,9 @@ def _key_name(edk: EncryptedDataKey) -> str:
 
 
 def _recipient(info: bytes) -> bytes:
-    """Return the recipient's public key in an ECDH keyring's info, or all of an info without one.
+    """Return the recipient's public key in an ECDH keyring's info, or the whole info without it.
 
-    The info is a version, 01, then the recipient's and the sender's public key, each behind its
+    The info is a version, 01, then the recipient's and the sender's public key, each after its
     four-byte length.
     """
     end = 5 + int.from_bytes(info[1:5])
@@ -127,8 +128,8 @@ def _recipient(info: bytes) -> bytes:
 
 
 def _may_be_rsa(edk: EncryptedDataKey) -> bool:
-    # An RSA key's EDK has no mark of its own. Its info is a name, and its ciphertext as long as
-    # the modulus: of 1024 to 16384 bits.
+    # An RSA key's EDK has no mark. Its info is a name, and its ciphertext has the length of the
+    # modulus: 1024 to 16384 bits.
     return 128 <= len(edk.ciphertext) <= 2048 and _is_text(edk.info)
 
 

@@ -28,9 +28,9 @@ _MAX_BLOB_LENGTH = 6144
 class KMSKeyring:
     """Wraps data keys with one AWS KMS key, which never leaves KMS.
 
-    One GenerateDataKey (or Encrypt) a message written, one Decrypt a message read. Decrypt is
-    always told the key, so a message cannot choose another key for the reader; a multi-Region
-    key opens what any of its replicas wrapped.
+    Writing makes one GenerateDataKey (or Encrypt) request per message, reading one Decrypt. Every
+    Decrypt request names the key, so a message cannot choose another key for the reader. A
+    multi-Region key unwraps the data keys that any of its replicas wrapped.
 
     Args:
         key: Key ARN, key id, alias (`alias/reports`) or alias ARN, with `kms:` before it or
@@ -41,7 +41,7 @@ class KMSKeyring:
         allow_plain_http: Let requests, which hold data keys, go to other machines over plain
             HTTP.
         grant_tokens: Tokens of grants that were just made, ten at most, sent with every request
-            about the key: a grant takes up to five minutes to be known to all of KMS.
+            about the key: a grant may take up to five minutes to reach all of KMS.
     """
 
     def __init__(
@@ -67,15 +67,15 @@ class KMSKeyring:
         session: "boto3.Session | None" = None,
         allow_plain_http: bool = False,
     ) -> "DiscoveryKeyring":
-        """Return a keyring that opens whatever any KMS key of these accounts wrapped.
+        """Return a keyring that unwraps the data keys of every KMS key in these accounts.
 
         Args:
             accounts: Twelve-digit account ids whose keys are trusted.
             partition: `aws`, `aws-cn` or `aws-us-gov`.
-            regions: Regions asked; None for the one each message names, if botocore knows it as
-                one of the partition: name a Region that is newer than botocore. A multi-Region
-                key of another Region is looked for in the first of them.
-            session: boto3 session to make KMS clients from; as for `KMSKeyring` if left out.
+            regions: Regions to ask. If None, each message's own Region is asked, if botocore
+                knows it in the partition; a Region newer than botocore must be named. A
+                multi-Region key of another Region is asked for in the first Region named.
+            session: boto3 session to make KMS clients from; if left out, as for `KMSKeyring`.
             allow_plain_http: As for `KMSKeyring`.
         """
         clients: Clients[KMSClient] = Clients(
@@ -90,7 +90,7 @@ class KMSKeyring:
 
     @property
     def key(self) -> str:
-        """The key as it was named: by its ARN, id or alias."""
+        """The key's name as the caller gave it: its ARN, id or alias."""
         return self._key.name
 
     @property
@@ -104,11 +104,11 @@ class KMSKeyring:
         return self._key.client
 
     def with_resolved_aliases(self) -> "KMSKeyring":
-        """Return a keyring of the key that the alias names now, whatever it names later."""
+        """Return a keyring of the alias's present key; it ignores later changes of the alias."""
         return self._with(self._key.resolved())
 
     def with_session(self, session: "boto3.Session") -> "KMSKeyring":
-        """Return a copy that uses `session`, or this keyring if it was given one or a client."""
+        """Return a copy that uses `session`, or this keyring if it has a session or a client."""
         clients = self._key.clients
         if not clients.are_of_the_default_session:
             return self
@@ -128,7 +128,7 @@ class KMSKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key from the first EDK that KMS opens with this key."""
+        """Return the data key from the first EDK that KMS unwraps with this key."""
         candidates = [(self._key, edk) for edk in edks if self.opens(edk)]
         return _first_opened(candidates, context, length, edks)
 
@@ -137,8 +137,9 @@ class KMSKeyring:
     ) -> tuple[EncryptedDataKey, ...] | None:
         """Return the data key of `source`'s EDK under this key, by kms:ReEncrypt.
 
-        KMS sees the data key, this process does not. None where KMS cannot do that: `source` has
-        no KMS key of this Region, no EDK is of its key, or the grant tokens of both are too many.
+        KMS sees the data key, this process does not. The result is None if KMS cannot do that:
+        `source` has no KMS key in this Region, no EDK names its key, or the grant tokens of both
+        keys are too many for one request.
         """
         if not isinstance(source, KMSKeyring):
             return None
@@ -149,7 +150,7 @@ class KMSKeyring:
         return (_edk(wrapped),)
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether the one EDK names this key."""
+        """Return whether there is exactly one EDK, and it names this key."""
         return (
             len(edks) == 1
             and edks[0].provider == KMS_PROVIDER
@@ -157,7 +158,7 @@ class KMSKeyring:
         )
 
     def opens(self, edk: EncryptedDataKey) -> bool:
-        """Return whether this key or a multi-Region sibling wrapped the EDK, or may have."""
+        """Return whether this key or a multi-Region sibling wrapped or may have wrapped the EDK."""
         arn = _edk_arn(edk)
         return arn is not None and self._key.may_be(arn)
 
@@ -171,7 +172,10 @@ class KMSKeyring:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class DiscoveryKeyring:
-    """Opens what any KMS key of some accounts wrapped; wraps nothing. See KMSKeyring.discovery."""
+    """Unwraps the data keys of every KMS key in some accounts, but cannot wrap data keys.
+
+    See KMSKeyring.discovery.
+    """
 
     accounts: tuple[str, ...]
     partition: str
@@ -195,7 +199,7 @@ class DiscoveryKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key from the first EDK of a trusted account's key that KMS opens."""
+        """Return the data key from the first EDK of a trusted account's key that KMS unwraps."""
         candidates = []
         for edk in edks:
             arn = _edk_arn(edk)
@@ -215,7 +219,7 @@ class DiscoveryKeyring:
         raise ConfigError(_READ_ONLY, hint=_READ_ONLY_HINT)
 
     def with_session(self, session: "boto3.Session") -> "DiscoveryKeyring":
-        """Return a copy that uses `session`, or this keyring if it was given one."""
+        """Return a copy that uses `session`, or this keyring if it already has a session."""
         if not self._clients.are_of_the_default_session:
             return self
         return replace(self, _clients=self._clients.with_session(session))
@@ -231,8 +235,8 @@ class DiscoveryKeyring:
     def _trusts_region(self, arn: KeyARN) -> bool:
         if self.regions:
             return arn.region in self.regions or arn.id.startswith("mrk-")
-        # A message is anyone's bytes: it must not choose hosts of another partition, nor names
-        # that are nobody's yet.
+        # Messages are untrusted: they must not choose hosts of another partition, nor host names
+        # that are not registered yet.
         return arn.region in self._clients.regions(self.partition)
 
     def _region(self, arn: KeyARN) -> str:
@@ -268,7 +272,7 @@ def _first_opened(
     length: int,
     edks: Sequence[EncryptedDataKey],
 ) -> bytes:
-    """Return the data key of the first EDK that its key opens, or raise the heaviest failure."""
+    """Return the data key of the first EDK that its key unwraps, or raise the heaviest failure."""
     failure: S3CryptError | None = None
     for key, edk in candidates:
         try:
@@ -276,7 +280,7 @@ def _first_opened(
         except S3CryptError as error:
             refusal = error
             if error.code == INCORRECT_KEY and not key.is_named_by_arn:
-                # Only KMS could tell which key an alias names: not the one that wrapped this.
+                # Only KMS knows the key of an alias, and that key did not wrap this EDK.
                 refusal = not_named(edks, said=error)
             failure = heavier(failure, refusal)
             continue

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A KMS key as data keys are wrapped with it, apart from any form in which they are stored.
+"""A KMS key that wraps data keys, independent of any format of wrapped keys.
 
-Its wrapped form is KMS's own blob. It knows no EDK: a format says where blobs are kept. The life
-of KMS keys (creation, rotation) is `s3crypt.kms`.
+The wrapped form is KMS's own blob. The key knows no EDK: the format decides where blobs are stored.
+The life of KMS keys (creation, rotation) is `s3crypt.kms`.
 """
 
 import re
@@ -23,7 +23,7 @@ _ARN = re.compile(
     r"arn:(?P<partition>aws[a-z-]*):kms:(?P<region>[a-z]+(?:-[a-z0-9]+)+):(?P<account>[0-9]{12})"
     r":(?P<kind>key|alias)/(?P<id>[A-Za-z0-9/_-]{1,256})"
 )
-# The bound that keeps a forged region out of host names.
+# The maximum length of a DNS label: a longer, forged Region must not get into a host name.
 _MAX_REGION_LENGTH = 63
 _MAX_GRANT_TOKENS = 10
 
@@ -40,14 +40,14 @@ class KeyARN:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Return the parts, or None if the text is no such ARN."""
+        """Return the parts, or None if the text is no ARN of a KMS key or alias."""
         match = _ARN.fullmatch(text)
         if not match or len(match["region"]) > _MAX_REGION_LENGTH:
             return None
         return cls(**match.groupdict())
 
     def is_sibling(self, other: "KeyARN") -> bool:
-        """Return whether both are one key, or replicas of one multi-Region key."""
+        """Return whether both ARNs are of the same key, or of replicas of one multi-Region key."""
         if self == other:
             return True
         same = (self.partition, self.account, self.kind, self.id)
@@ -60,7 +60,7 @@ class KeyARN:
 
 
 class KMSBlob(NamedTuple):
-    """A data key as KMS wraps it, with the ARN of the key that it is wrapped under."""
+    """A data key that KMS wrapped, with the ARN of the wrapping key."""
 
     arn: str
     blob: bytes
@@ -68,7 +68,7 @@ class KMSBlob(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KMSKey:
-    """One KMS key, named by its ARN, id or alias, and the clients that ask KMS for its use.
+    """One KMS key, named by its ARN, id or alias, and the clients for requests about it.
 
     Attributes:
         name: Key ARN, key id, alias or alias ARN.
@@ -105,22 +105,22 @@ class KMSKey:
 
     @property
     def is_named_by_arn(self) -> bool:
-        """Whether the name is the key's ARN, which cannot come to name another key."""
+        """Whether the name is the key's ARN, which never refers to another key."""
         return self._arn is not None and self._arn.kind == "key"
 
     def resolved(self) -> "KMSKey":
-        """Return the key that the name stands for now, named by its ARN."""
+        """Return the present key of the name, named by its ARN."""
         arn = self.arn
         return self if arn == self.name else replace(self, name=arn)
 
     def may_be(self, arn: KeyARN) -> bool:
-        """Return whether an ARN is this key's or a multi-Region sibling's, or may be."""
+        """Return whether an ARN is, or may be, the ARN of this key or of a multi-Region sibling."""
         if arn.kind != "key":
             return False
         if self._arn and self.is_named_by_arn:
             return self._arn.is_sibling(arn)
-        # An alias says nothing about the ARN, and an id nothing about account and Region; KMS
-        # itself then compares the keys.
+        # An alias does not determine the ARN, and an id does not determine account and Region.
+        # KMS itself compares the keys then.
         return "alias/" in self.name or arn.id == self.name
 
     def generate(self, length: int, context: Mapping[str, str]) -> tuple[bytes, KMSBlob]:
@@ -138,7 +138,7 @@ class KMSKey:
         return _blob(self._ask("encrypt", KeyId=self.name, Plaintext=data_key, **_bound(context)))
 
     def unwrap(self, blob: bytes, context: Mapping[str, str]) -> tuple[bytes, KeyARN | None]:
-        """Return the data key in a blob, and the ARN of the key that KMS opened it with."""
+        """Return the data key in a blob, and the ARN of the key with which KMS decrypted it."""
         reply = self._ask("decrypt", KeyId=self.name, CiphertextBlob=blob, **_bound(context))
         return bytes(reply["Plaintext"]), KeyARN.parse(str(reply["KeyId"]))
 
@@ -162,9 +162,9 @@ class KMSKey:
         return _blob(reply)
 
     def is_reachable_from(self, other: "KMSKey") -> bool:
-        """Return whether one kms:ReEncrypt can go from another key to this one.
+        """Return whether one kms:ReEncrypt can rewrap from another key to this key.
 
-        Both are of one Region, and their grant tokens are not too many for one request.
+        This needs both keys in one Region, and not too many grant tokens for one request.
         """
         tokens = {*self.grant_tokens, *other.grant_tokens}
         is_near = self.client.meta.region_name == other.client.meta.region_name
@@ -178,9 +178,9 @@ class KMSKey:
 
 
 def resolve_key_arn(client: "KMSClient", key: str, **more: Any) -> str:
-    """Return the ARN of a KMS key named by id, alias or ARN; asks KMS unless it is an ARN.
+    """Return the ARN of a KMS key named by id, alias or ARN; ask KMS unless it is an ARN.
 
-    `more` are arguments of the request.
+    `more` are further arguments of the request.
     """
     arn = KeyARN.parse(key)
     if arn and arn.kind == "key":
@@ -192,15 +192,15 @@ def resolve_key_arn(client: "KMSClient", key: str, **more: Any) -> str:
 def ask_kms(
     client: "KMSClient", operation: KMSOperation, subject: str, **arguments: Any
 ) -> Mapping[str, Any]:
-    """Make a KMS request; an error that has no type of its own is a `KeyUnavailableError`."""
+    """Make a KMS request; an error without a type of its own becomes a `KeyUnavailableError`."""
     return call(client, operation, arguments, subject, failure=KeyUnavailableError)
 
 
 def _distinct(tokens: Sequence[str]) -> tuple[str, ...]:
-    """Return grant tokens, each once.
+    """Return the grant tokens without duplicates.
 
     Raises:
-        ConfigError: They are no list of tokens, or more than KMS takes.
+        ConfigError: `tokens` is no list of tokens, or has more tokens than KMS accepts.
     """
     is_list = isinstance(tokens, Sequence) and not isinstance(tokens, str)
     different = tuple(dict.fromkeys(tokens)) if is_list else ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several keyrings as one: each wraps every data key, and any of them opens it.
+"""Several keyrings as one: each wraps every data key, and any of them unwraps it.
 
 Source: aws-encryption-sdk-specification, framework/multi-keyring.md.
 """
@@ -14,20 +14,20 @@ from .edks import heavier, not_named
 
 
 class MultiKeyring:
-    """Wraps each data key under several keys; any one of them opens it again.
+    """Wraps each data key under several keys; any single key unwraps it again.
 
     Args:
         generator: Generates the data key.
-        others: Wrap the same data key too, in this order.
+        others: Further keyrings that wrap the same data key, in this order.
 
-    Keys at hand (`AESKeyring`, `RSAKeyring`) are tried before any other keyring is asked to
-    unwrap, whatever their order.
+    To unwrap, local keyrings (`AESKeyring`, `RSAKeyring`) are tried before any keyring that makes
+    a request, regardless of their order.
     """
 
     def __init__(self, generator: Keyring, *others: Keyring) -> None:
         for keyring in (generator, *others):
             check_keyring(keyring)
-        # Flat, so that each keyring wraps one data key: nested ones mean the same.
+        # Nested MultiKeyrings are flattened, so that each keyring writes one EDK.
         self.keyrings: tuple[Keyring, ...] = tuple(
             inner
             for keyring in (generator, *others)
@@ -35,7 +35,7 @@ class MultiKeyring:
         )
         self._in_turn = sorted(self.keyrings, key=is_local, reverse=True)
         if any(map(caches_data_keys, self.keyrings)):
-            # The other keyrings would wrap each message's data key anew, cached or not.
+            # The uncached keyrings would wrap the data key again for each message.
             raise ConfigError(
                 "A CachingKeyring cannot be one keyring of several.",
                 hint="Cache them together: CachingKeyring(MultiKeyring(...), max_age=...).",
@@ -63,10 +63,10 @@ class MultiKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key from the first keyring that opens one.
+        """Return the data key from the first keyring that unwraps an EDK.
 
-        A keyring that cannot be asked (denied, unreachable, no credentials) keeps none of the
-        others from being asked; its error is raised only if no other opens the data key.
+        If a keyring fails (denied, unreachable, no credentials), the next keyring is asked; the
+        error is raised only if no keyring unwraps the data key.
         """
         return self._first(edks, lambda keyring: keyring.unwrap(edks, context, length))
 
@@ -77,9 +77,9 @@ class MultiKeyring:
         length: int,
         fits: Callable[[bytes], bool],
     ) -> bytes:
-        """Return the data key that fits, from the first keyring that has it.
+        """Return the data key that fits, from the first keyring that can unwrap it.
 
-        As with `unwrap`, a keyring that cannot be asked keeps none of the others from being asked.
+        If a keyring fails, the next keyring is asked, as in `unwrap`.
         """
         return self._first(
             edks, lambda keyring: unwrap_fitting(keyring, edks, context, length, fits)
@@ -96,13 +96,13 @@ class MultiKeyring:
         raise failure or not_named(edks)
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether each EDK is of one keyring and each keyring has one, in this order."""
+        """Return whether each keyring wrote one EDK, in the keyrings' order."""
         return len(edks) == len(self.keyrings) and all(
             keyring.wrote([edk]) for keyring, edk in zip(self.keyrings, edks, strict=True)
         )
 
     def with_inner(self, change: Callable[[Keyring], Keyring]) -> "MultiKeyring":
-        """Return a keyring of the changed keyrings, or this one if none of them changes."""
+        """Return a keyring of the changed keyrings, or this keyring if all are unchanged."""
         inner = tuple(map(change, self.keyrings))
         if all(new is old for new, old in zip(inner, self.keyrings, strict=True)):
             return self
@@ -110,5 +110,5 @@ class MultiKeyring:
 
     @property
     def needs_proof(self) -> bool:
-        """Whether a keyring of these may return a wrong data key without an error."""
+        """Whether any of the keyrings may return a wrong data key without an error."""
         return any(map(needs_proof, self.keyrings))

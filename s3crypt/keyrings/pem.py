@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are given for RSA keys and hold something else: what they hold, and what to do.
+"""Recognises files that hold no RSA key in PEM, and gives a hint for each kind of content.
 
-Looks at labels and object identifiers only. A key is loaded, and its kind is checked, in
-`raw_keys`.
+This module looks at labels and object identifiers only. The module `raw_keys` loads keys and
+checks their kind.
 """
 
 import re
@@ -12,16 +12,16 @@ from collections.abc import Iterator
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END ", re.DOTALL)
 _SSH_PUBLIC = (b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-", b"---- BEGIN SSH2 PUBLIC KEY")
-# id-RSASSA-PSS of RFC 4055, in DER, and the bytes in which it comes first: before the key itself.
+# id-RSASSA-PSS of RFC 4055, in DER, and the length of a key's start, in which it must be.
 _PSS_ONLY = bytes.fromhex("06092a864886f70d01010a")
 _IDENTIFIER_LENGTH = 64
-# DER's SEQUENCE, with which keys and certificates begin.
+# The DER tag SEQUENCE, the first byte of keys and certificates.
 _DER_START = b"\x30"
 
 MAKE_KEY = "`(umask 077; openssl genrsa -out FILE.pem 4096)` makes a key."
 _OF_CERTIFICATE = "`openssl x509 -in FILE -noout -pubkey > FILE.pem` takes its public key out."
 _OF_REQUEST = "`openssl req -in FILE -noout -pubkey > FILE.pem` takes its public key out."
-# Label -> what the block is, and what to do.
+# PEM label -> description of the block, and a hint.
 _OTHERS = {
     "OPENSSH PRIVATE KEY": (
         "an OpenSSH private key",
@@ -40,9 +40,9 @@ _OTHERS = {
 
 
 def found_instead(content: bytes) -> tuple[str, str] | None:
-    """Return what a file holds instead of an RSA key in PEM, and what to do about it.
+    """Return a description of a file that holds no RSA key in PEM, and a hint.
 
-    None where it may be such a key. A key with a certificate beside it is one.
+    The result is None if the file may hold such a key, even with a certificate beside the key.
     """
     blocks = dict(_blocks(content))
     if any(_is_for_signatures(body) for body in blocks.values()):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrapping keys that the caller holds, AES and RSA, apart from any form in which they are stored.
+"""Wrapping keys that the caller holds, AES and RSA, independent of any format of wrapped keys.
 
-A key turns a data key into bytes and back. It knows no EDK and no encryption context: a format
-says which bytes are authenticated with a data key, and where the wrapped ones are kept.
+A key turns a data key into wrapped bytes and back. It knows no EDK and no encryption context: the
+format decides which bytes are authenticated with a data key, and where wrapped bytes are stored.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from .pem import MAKE_KEY, found_instead
 # NIST SP 800-38D 8.3: the number of times that one key may be used with random IVs of 96 bits.
 MAX_WRAPS = 2**32
 AES_IV_LENGTH = 12
-# NIST SP 800-131A: shorter keys must encrypt nothing new, and may decrypt what there is.
+# NIST SP 800-131A: shorter keys must not encrypt new data, and may decrypt existing data.
 MIN_RSA_BITS = 2048
 
 
@@ -30,7 +30,7 @@ class AESKey:
     """An AES-GCM key. It wraps at most 2**32 data keys, because its IVs are random.
 
     Args:
-        name: Names the key in errors, as on the command line: `aes:NAMESPACE/NAME`.
+        name: The key's name in errors, as on the command line: `aes:NAMESPACE/NAME`.
         key_bytes: 16, 24 or 32 random bytes.
     """
 
@@ -42,9 +42,9 @@ class AESKey:
         if len(key_bytes) not in (16, 24, 32):
             raise ConfigError(f"An AES key has 16, 24 or 32 bytes, not {len(key_bytes)}.")
         self.name = name
-        # Made once: setting a key up takes as long as wrapping with it.
+        # Made once: setting up the cipher takes as long as wrapping with it.
         self._cipher = AESGCM(key_bytes)
-        # Another thread cannot interrupt one step of this counter.
+        # `next` on this counter is atomic: no thread can interrupt it.
         self._wraps = count(1)
 
     def wrap(self, data_key: bytes, aad: bytes) -> tuple[bytes, bytes]:
@@ -66,11 +66,11 @@ class AESKey:
         """Return the data key.
 
         Raises:
-            IntegrityError: Another key wrapped it, or it or `aad` was changed.
+            IntegrityError: Another key wrapped the data key, or `wrapped` or `aad` was changed.
         """
         try:
             return self._cipher.decrypt(iv, wrapped, aad)
-        except (InvalidTag, ValueError):  # ValueError: even the IV is cut short
+        except (InvalidTag, ValueError):  # ValueError: the IV is too short
             raise IntegrityError(f"The key {self.name} does not open this data key.") from None
 
 
@@ -89,12 +89,12 @@ _RSA_PADDINGS: dict[str, Callable[[], rsa_padding.AsymmetricPadding]] = {
 
 
 class RSAKey:
-    """An RSA key pair, or its public half. RSA authenticates nothing beside the data key.
+    """An RSA key pair, or its public half. RSA authenticates no bytes beside the data key.
 
     Args:
-        name: Names the key in errors, as on the command line: `rsa:NAMESPACE/NAME`.
+        name: The key's name in errors, as on the command line: `rsa:NAMESPACE/NAME`.
         public: PEM of the public key; if left out, the private key's is used.
-        private: PEM of the unencrypted private key; if left out, nothing can be unwrapped.
+        private: PEM of the unencrypted private key; if left out, the key cannot unwrap.
         padding: `OAEP-SHA256`, `OAEP-SHA384`, `OAEP-SHA512`, `OAEP-SHA1` or `PKCS1`.
     """
 
@@ -123,7 +123,7 @@ class RSAKey:
         """Return the data key encrypted with the public key.
 
         Raises:
-            ConfigError: The RSA key is too short to protect anything.
+            ConfigError: The RSA key is too short to encrypt new data keys.
         """
         bits = self._encryptor.key_size
         if bits < MIN_RSA_BITS:
@@ -135,10 +135,10 @@ class RSAKey:
         return self._encryptor.encrypt(data_key, _RSA_PADDINGS[self.padding]())
 
     def unwrap(self, wrapped: bytes) -> bytes:
-        """Return a candidate for the data key: the decrypted bytes, or no bytes if that failed.
+        """Return a candidate for the data key: the decrypted bytes, or no bytes on a failure.
 
-        The caller must compare the length. PKCS #1 v1.5 answers a failure with random bytes, so
-        that the caller must also prove the candidate, by the message that it is for.
+        The caller must compare the length. PKCS #1 v1.5 returns random bytes on a failure, so the
+        caller must also prove the candidate with its message.
 
         Raises:
             KeyUnavailableError: The private key was not given.
@@ -177,7 +177,7 @@ def _load_public(pem: bytes) -> rsa.RSAPublicKey:
 
 
 def _check_kind(pem: bytes) -> None:
-    """Refuse what is no RSA key for encryption: OpenSSH's files, certificates, keys for PSS."""
+    """Refuse files without an RSA key for encryption: OpenSSH files, certificates, PSS keys."""
     if not isinstance(pem, bytes | bytearray):
         raise ConfigError(
             "The key of an RSAKeyring is the bytes of a PEM file.",

@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 
 class SessionKeyrings:
-    """Copies of keyrings that ask KMS with one session, where the keyrings were given none.
+    """Copies of keyrings without a session of their own, which ask KMS with one session.
 
-    There is one copy per keyring, kept for as long as the keyring is in use: a CachingKeyring's
-    copy keeps its cache, and each copy its clients. The keyrings themselves are not changed.
+    There is one copy per keyring, kept as long as the keyring is in use: a CachingKeyring's copy
+    keeps its cache, and each copy keeps its clients. The keyrings themselves are not changed.
     """
 
     def __init__(self, session: "boto3.Session") -> None:
         self._session = session
-        # By identity: none of these types compares by value, since sessions and rights differ.
+        # Keyrings are compared by identity, not by value, since their sessions may differ.
         self._copies: WeakKeyDictionary[Keyring, Keyring] = WeakKeyDictionary()
 
     def of(self, keyring: Keyring) -> Keyring:
-        """Return the copy of a keyring, or the keyring itself where no session is missing."""
+        """Return the copy of a keyring, or the keyring itself if it lacks no session."""
         if not takes_session(keyring) and not is_composite(keyring):
             return keyring
         made = self._copies.get(keyring)
         if made is None:
             made = self._made(keyring)
             if made is keyring:
-                # It would keep itself alive.
+                # As the value of its own weak key, the keyring would keep itself alive.
                 return keyring
             made = self._copies.setdefault(keyring, made)
         return made
