@@ -291,7 +291,7 @@ class Pool:
 def _settle(done: Future[None], work: Callable[[], None]) -> None:
     try:
         work()
-    except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+    except BaseException as error:  # noqa: BLE001 - raised to the waiting thread
         done.set_exception(error)
     else:
         done.set_result(None)
