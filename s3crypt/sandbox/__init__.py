@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """An S3 and a KMS of your own on 127.0.0.1, for trying s3crypt out and for its tests.
 
-moto answers; a strict front before it refuses what AWS refuses and moto lets pass: SSE-C without
-its key, disabled keys, lost races, bodies that were cut short or are not those of their checksums.
+moto answers the requests. A strict layer in front of it refuses requests that AWS refuses and moto
+accepts: SSE-C without its key, disabled keys, lost races, truncated bodies, wrong checksums.
 IAM, STS, CloudTrail, S3 Control's public access block and Access Analyzer's ValidatePolicy answer
 as well, as far as setting up and auditing a bucket and its roles needs them. CloudTrail records all
 requests. No policy is evaluated.
-Everything is held in memory and gone when it stops. It checks
-no signatures and isolates no users: nothing in it is a secret worth keeping. It takes no request
-that a web page made a browser send.
+Everything is held in memory and is lost when the sandbox stops. The sandbox checks no signatures
+and isolates no users, so it must not hold secrets. It refuses requests that a web page made a
+browser send.
 
-This module starts, finds and stops the server, which is a process of its own. It must not import
-the package's other modules, which are the server's, and takes nothing from elsewhere but the
-standard library and our errors, so that it loads fast.
+This module starts, finds and stops the server, which is a process of its own. It loads fast: it
+must import only the standard library and our errors, and none of the package's other modules,
+which belong to the server.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ __all__ = [
 ]
 
 REGION = "us-east-1"
-# What a started sandbox has, and the documentation's examples use.
+# The bucket and the key of a started sandbox; the documentation's examples use them.
 EXAMPLE_BUCKET = "acme"
 EXAMPLE_ALIAS = "alias/reports"
-# What the server's modules must know as well; the public face is `__all__`.
+# Constants without an underscore are shared with the server's modules; `__all__` is the public API.
 HOST = "127.0.0.1"
 TOKEN_HEADER = "x-s3crypt-token"  # noqa: S105  a header's name
-# Whoever signs with it is the root user of the account.
+# A request signed with this access key comes from the account's root user.
 ROOT_ACCESS_KEY = "s3crypt-sandbox-root"  # an example, no secret
 # In every reply, so that a client can tell the sandbox from services that know less of S3.
 SANDBOX_HEADER = "x-s3crypt-sandbox"
@@ -92,7 +92,7 @@ def start(*, port: int = 0) -> Running:
     has a sandbox of its own.
 
     Raises:
-        ConfigError: moto is not installed, or the port cannot be had.
+        ConfigError: moto is not installed, or the port is not available.
     """
     found = status()
     if found is not None:
@@ -115,7 +115,7 @@ def start(*, port: int = 0) -> Running:
 
 
 def stop() -> bool:
-    """End the recorded sandbox and all it holds; return False if none ran."""
+    """End the recorded sandbox, deleting its contents; return whether a sandbox was running."""
     found = status()
     if found is None:
         return False
@@ -125,7 +125,7 @@ def stop() -> bool:
 
 
 def reset(running: Running) -> None:
-    """Forget all that a sandbox holds, its log too, but for a new EXAMPLE_BUCKET and EXAMPLE_ALIAS.
+    """Delete a sandbox's contents and its log, and create EXAMPLE_BUCKET and EXAMPLE_ALIAS anew.
 
     Raises:
         ConfigError: The sandbox does not answer, or does not know the token.
@@ -173,10 +173,10 @@ def status() -> Running | None:
 def environment(running: Running) -> dict[str, str]:
     """Return the variables that send every AWS SDK of a process to the sandbox.
 
-    They also overrule what the process inherited: an empty AWS_SESSION_TOKEN counts as none; since
-    an empty AWS_PROFILE does not, AWS_PROFILE names the one profile of a configuration file that
-    this function writes and that has no other content. NO_PROXY is what this process has, and the
-    sandbox's address: no proxy is to see these requests, or could forward them.
+    They also overrule the variables that the process inherited. An empty AWS_SESSION_TOKEN counts
+    as unset. An empty AWS_PROFILE does not, so AWS_PROFILE names the only profile of a
+    configuration file that this function writes. NO_PROXY is this process's value plus the
+    sandbox's address: proxies must not see these requests, and could not forward them.
     """
     config = _runtime_directory() / "aws-config"
     if not config.exists():
@@ -216,7 +216,7 @@ def running() -> Iterator[Running]:
     try:
         yield mine
     finally:
-        # The server ends at the end of its standard input, so that no death of ours leaves it.
+        # The server ends when its standard input ends, so it cannot outlive this process.
         _close_pipes(process)
         try:
             process.wait(timeout=_STOP_SECONDS)
@@ -232,7 +232,7 @@ def _spawn(*, port: int, detached: bool) -> tuple[subprocess.Popen[bytes], Runni
             hint="Run: pip install 's3crypt[sandbox]'",
         )
     token = secrets.token_urlsafe(32)
-    # -P: or Python would take a checkout in the current directory for this one.
+    # -P: without it, Python would import s3crypt from a checkout in the current directory.
     command = [sys.executable, "-P", "-m", "s3crypt.sandbox", "--port", str(port)]
     process = subprocess.Popen(  # noqa: S603  our own interpreter and module
         command + ["--detached"] * detached,
@@ -268,7 +268,7 @@ def _server_environment() -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": path,
         "MOTO_DISABLE_GLOBAL_CORS": "true",
-        # Bodies of more than so many bytes go to a temporary file; 0 means that none does.
+        # moto writes bodies larger than this many bytes to a temporary file; 0 means never.
         "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "0",
     }
 
@@ -280,7 +280,7 @@ def _first_words(process: subprocess.Popen[bytes], token: str) -> dict[str, Any]
     deadline.daemon = True
     deadline.start()
     try:
-        # By pipe, since others can read a process's arguments.
+        # By pipe, since other users can read a process's arguments.
         process.stdin.write(token.encode("ascii") + b"\n")
         process.stdin.flush()
         said: dict[str, Any] = json.loads(process.stdout.readline() or b"{}")
@@ -310,7 +310,7 @@ def _runtime_directory() -> Path:
     path = path or Path(tempfile.gettempdir()) / f"s3crypt-{user}"
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
-    # In a shared temporary directory someone else may have made it first, to read the token.
+    # In a shared temporary directory another user may have created it first, to read the token.
     private = not hasattr(os, "getuid") or (
         found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077
     )
@@ -323,13 +323,13 @@ def _runtime_directory() -> Path:
 
 
 def _state_file() -> Path:
-    # One checkout must not use, nor stop, a sandbox that runs another one's code.
+    # One checkout must neither use nor stop a sandbox that runs another checkout's code.
     checkout = hashlib.sha256(os.fsencode(_PACKAGE)).hexdigest()[:16]
     return _runtime_directory() / f"sandbox-{checkout}.json"
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 at once, replacing what was there."""
+    """Write a file of mode 0600 atomically, replacing an existing one."""
     handle, name = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
@@ -337,13 +337,13 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _record(mine: Running) -> Running:
-    """Write the state file unless another live sandbox is in it; return the one that is."""
+    """Write the state file unless it names another live sandbox; return the recorded sandbox."""
     state = json.dumps(asdict(mine))
     draft = _state_file().with_suffix(f".{mine.pid}")
     _write_private(draft, state)
     try:
         while True:
-            # A link is made only if the name is free, unlike a rename.
+            # Unlike a rename, a link fails if the name exists.
             with contextlib.suppress(FileExistsError):
                 os.link(draft, _state_file())
                 return mine
@@ -367,7 +367,7 @@ def _ask(target: Running, method: str, path: str, *, seconds: float = 5) -> tupl
 
 
 def _told(target: Running, page: str) -> dict[str, Any]:
-    """Have a sandbox do something, and return what it says.
+    """Send a command to a sandbox, and return its JSON reply.
 
     Raises:
         ConfigError: The sandbox does not answer, or refuses.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server's process: reads its token, says its port, serves.
 
-Its other end is `s3crypt.sandbox`; the two agree on the lines they exchange and on nothing else.
+It is started by `s3crypt.sandbox`; the two share only the format of the lines they exchange.
 It must not know how requests are answered.
 """
 
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     token = sys.stdin.readline().strip()
     try:
-        # Only now, so that what moto lacks is said on the pipe.
+        # Imported here, so that a dependency that moto lacks is reported on the pipe.
         from .server import Server  # noqa: PLC0415
 
         server = Server((HOST, chosen.port), token)
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     sys.stdout.write(json.dumps({"port": server.server_port, "pid": os.getpid()}) + "\n")
     sys.stdout.flush()
-    # Nobody reads the pipe from now on; a write into it must not fail.
+    # The parent stops reading the pipe here; a later write to stdout must not fail.
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
     if not chosen.detached:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Access Analyzer's ValidatePolicy, as far as a document's form goes.
 
-It finds that a document is no policy, and nothing else; it has none of AWS's other checks.
+It reports documents that are not policies; AWS's other checks are not implemented.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AccessAnalyzer:
         """Return the findings about a policy.
 
         Raises:
-            Refusal: The request is another one, or names no type of policy.
+            Refusal: The request is not ValidatePolicy, or its policy type is unknown.
         """
         if (request.method, request.raw_path) != ("POST", "/policy/validation"):
             raise Refusal(501, "NotImplemented", "The sandbox answers ValidatePolicy only.")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""moto, mended where it answers wrongly; the only module that imports it.
+"""moto, patched where it answers wrongly; the only module that imports it.
 
-It must not know what AWS refuses: it answers each request, and shows the rules what it holds.
+It must not know which requests AWS refuses: it answers every request, and lets the rules read
+moto's tables.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ OTHER_ACCOUNT = "111122223333"
 
 
 class Moto:
-    """moto's application, and a look into its tables."""
+    """moto's application, and read access to its tables."""
 
     def __init__(self) -> None:
         _mend()
         self.account = str(DEFAULT_ACCOUNT_ID)
         # The flags of the account's public access block; None if it has no block.
         self.account_block: frozenset[str] | None = None
-        # moto's own dispatcher would look through its folder of services at every request.
+        # moto's own dispatcher would search its folder of services on every request.
         self._applications: dict[str, Any] = {name: _CREATE(name) for name in ("s3", "kms")}
         self._guard = threading.Lock()
         self.key_uses = KeyUses()
@@ -87,13 +88,13 @@ class Moto:
         return list(self._s3.buckets.values())
 
     def object(self, bucket: str, key: str, version: str | None = None) -> Any | None:
-        """Return moto's object version; None if there is none or it is a delete marker."""
+        """Return moto's object version, or None if it does not exist or is a delete marker."""
         if self.bucket(bucket) is None:
             return None
         return self._s3.get_object(bucket, key, version_id=version)
 
     def marker(self, bucket: str, key: str, version: str | None = None) -> str | None:
-        """Return the version id of a delete marker: `version`, or what is on top of the object."""
+        """Return the version id if `version`, or by default the latest, is a delete marker."""
         if self.bucket(bucket) is None:
             return None
         held = self._s3.buckets[bucket].keys.getlist(key) or []
@@ -110,7 +111,7 @@ class Moto:
         """Delete moto's object, or a version; return the delete marker that was made or removed.
 
         Raises:
-            Refusal: A lock of moto's is on the version.
+            Refusal: The version is locked in moto.
         """
         is_marker = version is not None and self.marker(bucket, key, version) is not None
         try:
@@ -128,7 +129,7 @@ class Moto:
         return frozenset(found.items())
 
     def grants_to_others(self, bucket: Any) -> bool:
-        """Return whether the ACL of moto's bucket has a grant that is not its owner's."""
+        """Return whether the ACL of moto's bucket grants access to anyone but its owner."""
         grants = [] if bucket.acl is None else bucket.acl.grants
         return any(each.id != OWNER for grant in grants for each in grant.grantees)
 
@@ -198,17 +199,17 @@ class Moto:
         self._kms[region].tag_resource(key.id, dict(tags))
 
     def session(self, access_key: str) -> Any | None:
-        """Return moto's session of a role whose access key this is."""
+        """Return moto's session of a role by its access key."""
         return self._sts.get_assumed_role_from_access_key(access_key)
 
     def user_of(self, access_key: str) -> Any | None:
-        """Return moto's IAM user whose access key this is."""
+        """Return moto's IAM user by an access key."""
         return self._iam.get_user_from_access_key_id(access_key)
 
     def caller(self, request: Request) -> str:
         """Return the ARN of the user, or of the role's session, whose access key signed a request.
 
-        A key that was not made here is that of a user named sandbox.
+        An access key that the sandbox did not create belongs to a user named sandbox.
         """
         key = request.scope[0] if request.scope else ""
         if key == ROOT_ACCESS_KEY:
@@ -253,7 +254,7 @@ class Moto:
         return [trail for held in regions for trail in held.trails.values()]
 
     def has_principal(self, arn: str) -> bool:
-        """Return whether an ARN of this account is that of a role or user; True for others."""
+        """Return whether a role or user of this account exists; True for any other ARN."""
         _, _, service, _, account, resource = arn.split(":", 5)
         if service != "iam" or account != self.account or resource == "root":
             return True
@@ -261,7 +262,7 @@ class Moto:
         return any(thing.arn == arn for thing in things)
 
     def _application(self, service: str) -> Any:
-        """Return moto's application for a service; those that few programs use are made late."""
+        """Return moto's application for a service, created on first use."""
         with self._guard:
             if service not in self._applications:
                 self._applications[service] = _CREATE(service)
@@ -299,28 +300,28 @@ class Moto:
 
 
 _ATTACH: Any = iam_models.ManagedPolicy.attach_to
-# Their parameters are typed as one of two hundred literal names.
+# Any, because their parameters are typed as one of two hundred literal names.
 _BACKENDS: Any = get_backend
 _CREATE: Any = create_backend_app
 
 
 def _mend() -> None:
-    # moto's multi-Region ids are longer than AWS's, and than the room its blobs have for them.
+    # moto's multi-Region ids are longer than AWS's, and too long for the field in moto's blobs.
     mended: Any = kms_models
     mended.generate_key_id = _new_key_id
-    # It writes pairs one after the other, so that {"ab": "c"} would open {"a": "bc"}.
+    # moto concatenates the pairs without separators: {"ab": "c"} would decrypt {"a": "bc"}.
     mended = kms_utils
     mended._serialize_encryption_context = _context_bytes  # noqa: SLF001
-    # It would refuse our shorter ids; the KMS rules resolve every reference before moto sees it.
+    # moto would refuse our shorter ids; the KMS rules resolve every reference before moto sees it.
     mended = KmsResponse
     mended._validate_cmk_id = lambda *_: None  # noqa: SLF001
-    # It counts a policy that is attached twice to a role as two attachments.
+    # moto counts a policy that is attached twice to a role as two attachments.
     mended = iam_models.ManagedPolicy
     mended.attach_to = _attach_once
-    # It encodes every document in a reply but this one, which clients decode all the same.
+    # moto URL-encodes every policy document in a reply except this one; clients decode all of them.
     mended = IamResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER
     mended["GetPolicyVersionResponse.PolicyVersion.Document"] = url_encode
-    # It takes every statement with a condition for one that denies, even one that allows.
+    # moto treats every statement with a condition as a Deny, even if its effect is Allow.
     mended = FakeBucket
     mended.get_permission = _permission
 
@@ -342,7 +343,7 @@ def _named(things: Iterable[Any], name: str) -> Any | None:
 
 
 def _name_replica(key: Any) -> None:
-    # In moto a replica shares the description of its primary, which then says REPLICA as well.
+    # In moto a replica shares the configuration of its primary, so both would have the same type.
     shared = key.multi_region_configuration
     if key.arn != shared["PrimaryKey"]["Arn"] and shared["MultiRegionKeyType"] == "PRIMARY":
         key.multi_region_configuration = {**shared, "MultiRegionKeyType": "REPLICA"}

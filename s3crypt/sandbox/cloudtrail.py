@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CloudTrail's rules: trails whose bucket takes their logs, and the events they select.
 
-moto keeps the trails. What they log, and what LookupEvents answers, is in `events`.
+moto stores the trails. Their logs and the replies of LookupEvents are made in `events`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CloudTrail:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Answer, or let moto; raise Refusal for requests that CloudTrail would refuse."""
+        """Answer, or let moto answer; raise Refusal for requests that CloudTrail would refuse."""
         asked: dict[str, Any] = json.loads(request.body or b"{}")
         if request.operation == "LookupEvents":
             return _reply(self._lookup(request.region, asked))
@@ -106,7 +106,7 @@ class CloudTrail:
         )
 
     def _put_selectors(self, request: Request, asked: dict[str, Any]) -> Reply:
-        """Replace the selectors of a trail, which are of one kind or of the other."""
+        """Replace the selectors of a trail, which are either all basic or all advanced."""
         basic, advanced = asked.get("EventSelectors"), asked.get("AdvancedEventSelectors")
         if bool(basic) == bool(advanced):
             raise Refusal(
@@ -129,12 +129,12 @@ class CloudTrail:
         return _reply(said)
 
     def _status(self, request: Request, asked: dict[str, Any]) -> Reply:
-        """Return whether a trail logs, and how its last delivery went."""
+        """Return whether a trail is logging, and the result of its last delivery."""
         trail, reply = self._trail(request, asked), self._moto(request)
         return _reply(json.loads(reply.body) | status(trail))
 
     def _trails(self, request: Request, asked: dict[str, Any]) -> Reply:
-        """Return the descriptions of all trails, or of those that are named."""
+        """Return the descriptions of the trails named in the request, or of all trails."""
         reply = self._moto(request)
         names = set(asked.get("trailNameList") or ())
         described = [

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bucket and the KMS key that a started sandbox has, for the documentation's examples.
 
-They are made by requests, as a user would make them. It must not know how those are answered.
+Both are created by requests, as a user would create them. This module must not know how the
+requests are answered.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pytest fixture `s3crypt_sandbox`, for the tests of projects that use s3crypt.
 
-pytest loads this module wherever s3crypt is installed, by the entry point `pytest11`. So it imports
-nothing but pytest and the standard library until a test asks for the fixture, and it must not know
+pytest loads this module wherever s3crypt is installed, by the entry point `pytest11`. So it must
+import only pytest and the standard library until a test requests the fixture, and must not import
 the server.
 """
 
@@ -36,6 +36,6 @@ def s3crypt_sandbox(_s3crypt_sandbox_process: Running, monkeypatch: pytest.Monke
     reset(_s3crypt_sandbox_process)
     for name, value in environment(_s3crypt_sandbox_process).items():
         monkeypatch.setenv(name, value)
-    # A session that was made before has its credentials, and one that is made now would stay.
+    # An earlier default session has the old credentials; one created now would outlive the test.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     return _s3crypt_sandbox_process

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """IAM's rules: its limits on names, sizes and counts, which moto lacks, and complete listings.
 
-moto keeps roles, groups, users and policies, and checks the grammar of documents. It must not
-decide what a policy allows.
+moto stores roles, groups, users and policies, and checks the grammar of documents. This module
+must not decide which actions a policy allows.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class IAM:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Answer, or let moto; raise Refusal for requests that IAM would refuse."""
+        """Answer, or let moto answer; raise Refusal for requests that IAM would refuse."""
         operation, asked = request.operation, request.form
         with self._lock:
             _check_names(asked)
@@ -65,7 +65,7 @@ class IAM:
         return error_reply(request, refusal)
 
     def _groups(self, request: Request) -> Reply:
-        """Return the groups below a path; moto returns all of them."""
+        """Return only the groups below the requested path; moto returns all groups."""
         prefix = request.form.get("PathPrefix", "/")
         reply = _marked_whole(request.operation, self._moto(request))
         text = reply.body.decode("utf-8")
@@ -78,7 +78,7 @@ class IAM:
 
 
 def _marked_whole(operation: str, reply: Reply) -> Reply:
-    """Return a listing with IsTruncated, which IAM always says and moto sometimes does not."""
+    """Return a listing with IsTruncated, which IAM always includes and moto sometimes omits."""
     is_listing = operation.startswith("List") or operation == "GetGroup"
     if not is_listing or reply.status != 200 or b"<IsTruncated>" in reply.body:
         return reply
@@ -88,7 +88,7 @@ def _marked_whole(operation: str, reply: Reply) -> Reply:
 
 
 def _renamed(reply: Reply) -> Reply:
-    """Return the caller under the name that GetCallerIdentity has for it."""
+    """Return the reply with the user name that GetCallerIdentity returns for the caller."""
     body = reply.body.replace(b"default_user", b"sandbox")
     return replace(_without_length(reply), body=body)
 
@@ -126,7 +126,7 @@ def _check_names(asked: Mapping[str, str]) -> None:
 
 
 def _check_documents(moto: Moto, operation: str, asked: Mapping[str, str]) -> None:
-    """Refuse what moto's own check of a document's grammar lets pass."""
+    """Refuse invalid documents that moto's own grammar check accepts."""
     texts = [asked[name] for name in _DOCUMENTS if name in asked]
     is_trust = operation in {"CreateRole", "UpdateAssumeRolePolicy"}
     for text in texts:
@@ -143,7 +143,7 @@ def _check_documents(moto: Moto, operation: str, asked: Mapping[str, str]) -> No
 
 
 def _check_trust(moto: Moto, text: str) -> None:
-    """Refuse a trust policy that is too long, trusts nobody, or a principal that does not exist."""
+    """Refuse a trust policy that is too long, malformed, or names an unknown principal."""
     try:
         fault = form_fault(json.loads(text), resources=False, principals=True)
     except ValueError:
@@ -200,7 +200,7 @@ def _check_managed(_: Moto, asked: Mapping[str, str]) -> None:
 
 
 def _check_inline(kind: str) -> Callable[[Moto, Mapping[str, str]], None]:
-    """Return the check of an inline policy's size, together with the others of its entity."""
+    """Return the check of the total size of an entity's inline policies."""
 
     def check(moto: Moto, asked: Mapping[str, str]) -> None:
         entity = _entity(moto, kind, asked)
@@ -217,7 +217,7 @@ def _check_inline(kind: str) -> Callable[[Moto, Mapping[str, str]], None]:
 
 
 def _check_attaching(kind: str) -> Callable[[Moto, Mapping[str, str]], None]:
-    """Return the check that a policy exists and that its entity has room for it."""
+    """Return the check that a policy exists and that its entity may have one more attached."""
 
     def check(moto: Moto, asked: Mapping[str, str]) -> None:
         entity, arn = _entity(moto, kind, asked), asked.get("PolicyArn", "")
@@ -297,7 +297,7 @@ def _conflict(message: str) -> Refusal:
     return Refusal(409, "DeleteConflict", message)
 
 
-# The checks before moto answers; an operation that is not here has none of its own.
+# The checks before moto answers, by operation. Unlisted operations get only the common checks.
 _CHECKS: Mapping[str, Callable[[Moto, Mapping[str, str]], None]] = {
     "AddUserToGroup": _check_joining,
     "AttachGroupPolicy": _check_attaching("Group"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The uses of KMS keys that S3 makes for a caller while it answers one request.
 
-It must not know what becomes of them: CloudTrail's records are made of them in `events`.
+This module must not know how the uses are recorded: `events` makes CloudTrail's records from them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """One request from S3 to KMS; `refusal` is KMS's answer where it refused."""
+    """One request from S3 to KMS; `refusal` is KMS's error if KMS refused it."""
 
     operation: str  # "GenerateDataKey" or "Decrypt"
     key: Any
@@ -29,18 +29,18 @@ class KeyUse:
 
 
 class KeyUses(threading.local):
-    """The uses that the request of this thread has made."""
+    """The key uses of the request that the current thread is answering."""
 
     def __init__(self) -> None:
         self._made: list[KeyUse] = []
 
     def note(self, use: KeyUse) -> None:
-        """Keep a use until it is taken."""
+        """Add a use, for the next `take`."""
         self._made.append(use)
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """Note no use in the block: S3 makes it for itself, not for the caller."""
+        """Discard uses noted in the block: S3 makes them on its own behalf, not the caller's."""
         before = self.take()
         try:
             yield
@@ -48,6 +48,6 @@ class KeyUses(threading.local):
             self._made = before
 
     def take(self) -> list[KeyUse]:
-        """Return the uses since the last call."""
+        """Return the uses since the last call, and clear them."""
         made, self._made = self._made, []
         return made

@@ -2,7 +2,7 @@
 """The checks of AWS on a policy document that a request writes: form, principals, publicity.
 
 This module must not decide whether a request is allowed. The sandbox evaluates no conditions:
-`denies_everybody` finds the statements that need none.
+`denies_everybody` finds only statements without conditions.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ _POSITIVE = re.compile(
 
 
 def listed(found: Any) -> list[Any]:
-    """Return a value of a policy as a list: JSON may have a single value without one."""
+    """Return a policy element's values as a list; the JSON may have a single value instead."""
     return found if isinstance(found, list) else [found]
 
 
 def statements_of(policy: str) -> list[Statement]:
-    """Return the statements of a policy; none of a text that is no policy."""
+    """Return the statements of a policy, or an empty list if the text is not a policy."""
     try:
         found = listed(json.loads(policy)["Statement"])
     except (ValueError, TypeError, KeyError):
@@ -122,13 +122,13 @@ def principals_of(statement: Statement) -> Iterator[tuple[str, str]]:
 
 
 def unknown_principal(moto: Moto, statements: list[Statement]) -> str | None:
-    """Return a principal that does not exist or is none at all, None if all are fine."""
+    """Return the first principal that is malformed or does not exist, or None if all are valid."""
     pairs = (pair for statement in statements for pair in principals_of(statement))
     return next((value for kind, value in pairs if not _exists(moto, kind, value)), None)
 
 
 def form_fault(document: Any, *, resources: bool, principals: bool) -> str | None:
-    """Return why a parsed document is no policy, None if it is one.
+    """Return why a parsed document is not a valid policy, or None if it is valid.
 
     `resources` and `principals` say whether each statement needs those elements.
     """
@@ -144,7 +144,7 @@ def form_fault(document: Any, *, resources: bool, principals: bool) -> str | Non
 
 
 def is_public(statements: list[Statement]) -> bool:
-    """Return whether a bucket policy is public as S3 defines it: one statement opens the bucket."""
+    """Return whether a bucket policy is public by S3's definition: one public Allow suffices."""
     return any(
         statement.get("Effect") == "Allow"
         and (("AWS", "*") in principals_of(statement) or "NotPrincipal" in statement)
@@ -199,7 +199,7 @@ def _is_restricted(condition: Any) -> bool:
 
 
 def _is_open(value: str) -> bool:
-    """Return whether a value is not fixed, or is a network that S3 takes for the internet."""
+    """Return whether a value is not fixed, or is a network so large that S3 counts it as public."""
     network = re.fullmatch(r"([0-9.]+|[0-9a-fA-F:.]+)/(\d+)", value)
     if network is not None:
         return int(network[2]) < (32 if ":" in network[1] else 8)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """S3 Control, as far as the public access block of the account goes.
 
-The block is kept with moto's tables. What it blocks is in `s3.bucket_access`.
+The block is stored with moto's tables; `s3.bucket_access` enforces it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class S3Control:
         """Put, get or delete the block.
 
         Raises:
-            Refusal: The request is another one, or about another account.
+            Refusal: The request is for another operation or another account.
         """
         if request.raw_path != _PATH:
             raise Refusal(501, "NotImplemented", "The sandbox answers PublicAccessBlock only.")
@@ -63,7 +63,7 @@ class S3Control:
 
 
 def _flags(request: Request) -> frozenset[str]:
-    """Return the flags that a request sets; one that it does not name is off."""
+    """Return the flags that a request turns on; a flag that it does not name is off."""
     document = parsed(request.body, _ROOT)
     texts = {child.tag: (child.text or "").strip() for child in document}
     if set(texts) - set(FLAGS) or set(texts.values()) - {"true", "false"}:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The HTTP server: reads a request, has the rules or its own pages answer it, keeps the log.
 
-It must not know what a service refuses, nor anything of AWS but how to tell one service's
-requests from another's, and which of their headers are worth a line in the log.
+It must not know which requests a service refuses. Of AWS, it knows only which service a request
+is for and which of its headers are logged.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Server(ThreadingHTTPServer):
-    """Listens from its construction on; answers for AWS, and for its own pages and log."""
+    """Answers AWS requests and serves its own pages; listens as soon as it is constructed."""
 
     daemon_threads = True
     # socketserver's 5 would make a burst of parallel parts wait for retransmitted SYNs.
@@ -63,7 +63,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def aws(self, request: Request, *, is_whole: bool) -> Reply:
-        """Answer an AWS request by the rules of its service; a body cut short does nothing."""
+        """Answer an AWS request by the rules of its service; refuse it if its body is truncated."""
         service = self._services[request.service]
         try:
             _check_sender(request)
@@ -81,7 +81,7 @@ class Server(ThreadingHTTPServer):
     def own(self, request: Request) -> Reply:
         """Answer a path under /_s3crypt/, to the holder of the token only."""
         given = request.headers.get(TOKEN_HEADER, "").encode("latin-1")
-        # Without a token, as `python -m s3crypt.sandbox` may be started, nobody is its holder.
+        # A server that was started by hand may have an empty token; it refuses every request.
         if not self._token or not secrets.compare_digest(given, self._token):
             return json_reply(403, {"error": "wrong token"})
         return self._page(request)
@@ -133,18 +133,18 @@ class Server(ThreadingHTTPServer):
     }
 
 
-# A page's own name can be led here by DNS. An address, or localhost, is not a page's to choose, and
-# neither is one of those with the account that clients of S3 Control put before it.
+# DNS rebinding: a web page can make its own host name resolve to the sandbox, but it cannot use an
+# IP address or localhost as its name. Clients of S3 Control put the account id before the host.
 _OWN_HOST = re.compile(r"(\d{12}\.)?(localhost|\d+(\.\d+){3})(:\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def _check_sender(request: Request) -> None:
     """Refuse a request that a web page made its reader's browser send.
 
-    Signatures are not checked here, so that any page could sign one.
+    The sandbox checks no signatures, so a request of any web page would otherwise be accepted.
     """
     host, origin = request.headers.get("host", ""), request.headers.get("origin")
-    # Browsers add no Origin where a page embeds an image or a script, but say that it is foreign.
+    # For an image or script that a page embeds, browsers send Sec-Fetch-Site instead of Origin.
     embedded = (
         request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
         and request.headers.get("sec-fetch-mode") != "navigate"
@@ -158,7 +158,7 @@ def _check_sender(request: Request) -> None:
     raise Refusal(403, "AccessDenied", message)
 
 
-# All that tells one request from another, and no customer key.
+# Logged headers: those that distinguish requests, without customer keys.
 _LOGGED = (
     "if-match",
     "if-none-match",
@@ -179,9 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: Server
     protocol_version = "HTTP/1.1"
-    # Or the 40 ms of Nagle's algorithm and delayed acknowledgement would be in every reply.
+    # Nagle's algorithm with delayed acknowledgements would add 40 ms to every reply.
     disable_nagle_algorithm = True
-    # One write for head and small bodies.
+    # The buffer lets a reply's head and a small body go out in one write.
     wbufsize = 64 * 1024
 
     def _serve(self) -> None:
@@ -204,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
             reply = Reply(500)
         entry["status"] = reply.status
         entry["response_bytes"] = 0 if request.method == "HEAD" else len(reply.body)
-        # Before the reply is sent: a client that has it must find its request in the log.
+        # Logged before the reply is sent: a client that has the reply must find its request.
         self.server.log.append(entry)
         self._send(request, reply)
 
@@ -260,12 +260,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def handle(self) -> None:
-        """Serve a connection until its client leaves, however it leaves."""
+        """Serve a connection until its client closes or resets it."""
         with contextlib.suppress(ConnectionError, ValueError):
             super().handle()
 
     def handle_expect_100(self) -> bool:
-        """Tell the client to send the body, at once: it waits a second for this."""
+        """Tell the client to send the body; flush, since the client would wait a second."""
         granted = super().handle_expect_100()
         self.wfile.flush()
         return granted

@@ -28,7 +28,7 @@ class STS:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Answer, or let moto; raise Refusal for requests that STS would refuse."""
+        """Answer, or let moto answer; raise Refusal for requests that STS would refuse."""
         with self._lock:
             if request.operation == "AssumeRole":
                 self._check_assuming(request)

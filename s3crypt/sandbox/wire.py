@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests, replies and refusals, as the modules of the server pass them to each other.
 
-It must not know sockets, moto, or what any service does with a request.
+This module must not know sockets, moto, or how a service handles a request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Prefix of the x-amz-target header -> its service; S3's requests have no such header.
 _TARGETS = {"TrentService": "kms"}
-# Services that are recognized by the name in the credential's scope; all others are S3.
+# Services recognized by their name in the credential's scope; every other name means S3.
 _SIGNED = frozenset({"access-analyzer", "cloudtrail", "iam", "sts"})
 
 
@@ -28,8 +28,9 @@ _SIGNED = frozenset({"access-analyzer", "cloudtrail", "iam", "sts"})
 class Request:
     """One HTTP request, its body complete; header names are in lower case.
 
-    `spelling` has the names as they came. What is read from path, headers and body is computed
-    once, since each rule asks for it: hence no slots. It must not be changed.
+    `spelling` maps each name to its original spelling. Values derived from path, headers and body
+    are computed once, since each rule uses them; cached properties need a class without slots.
+    A request must not be modified.
     """
 
     method: str
@@ -46,7 +47,7 @@ class Request:
 
     @cached_property
     def bucket(self) -> str:
-        """The S3 bucket's name, which stands in the path; empty if there is none."""
+        """The S3 bucket's name, the first part of the path; empty if the path has no bucket."""
         return unquote(self.raw_path[1:].partition("/")[0])
 
     @cached_property
@@ -56,7 +57,7 @@ class Request:
 
     @cached_property
     def copy_source(self) -> tuple[str, str, str | None] | None:
-        """Bucket, key and version id of the S3 object to copy; None if the request copies none."""
+        """Bucket, key and version id of the S3 object to copy; None if this is not a copy."""
         source = self.headers.get("x-amz-copy-source")
         if source is None:
             return None
@@ -81,7 +82,7 @@ class Request:
 
     @cached_property
     def operation(self) -> str:
-        """The operation that the request names; S3's requests, and those in REST, name none."""
+        """The operation's name in the request; empty for S3 and other REST services."""
         if self.service in {"iam", "sts"}:
             return self.form.get("Action", "")
         return self.headers.get("x-amz-target", "").rpartition(".")[2]
@@ -119,7 +120,7 @@ class Reply:
 
 
 class Refusal(Exception):  # noqa: N818  it is an answer, not a fault
-    """What a rule answers instead of moto: its service's error, still without that one's form."""
+    """A rule's error reply in place of moto's reply, not yet in the format of its service."""
 
     def __init__(
         self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None
@@ -142,7 +143,7 @@ class Service(Protocol):
 
 
 def incomplete() -> Refusal:
-    """Return S3's answer to a body that ended too early."""
+    """Return S3's refusal of a truncated body."""
     return Refusal(
         400,
         "IncompleteBody",
@@ -168,5 +169,5 @@ def xml_texts(document: str, element: str) -> list[str]:
 
 
 def xml_text(document: str, element: str) -> str | None:
-    """Return the text of the first such element, None if there is none."""
+    """Return the text of the first element of this name, or None if there is no such element."""
     return next(iter(xml_texts(document, element)), None)
