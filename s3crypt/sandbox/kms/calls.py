@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A request to KMS, read, and what most of its families need from one: the key, a page, a number.
+"""A parsed request to KMS, and the helpers that most API families use: the key, a page, a number.
 
 This module must not know what an operation does.
 """
@@ -23,7 +23,7 @@ _PAGE = range(1, 1001)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to KMS: `body` is its JSON, `caller` has the ARNs of who sent it."""
+    """A request to KMS: `body` is its JSON, `caller` has the ARNs of its sender."""
 
     operation: str
     region: str
@@ -31,7 +31,7 @@ class Call:
     body: dict[str, Any] = field(repr=False)
 
     def blob(self, name: str) -> bytes:
-        """Return bytes that the request has in base64; none of a text that is none."""
+        """Return the decoded bytes of a base64 parameter, empty if it is not valid base64."""
         try:
             return base64.b64decode(self.body.get(name) or "", validate=True)
         except (binascii.Error, ValueError):
@@ -48,7 +48,7 @@ def key_of(moto: Moto, call: Call, name: str = "KeyId") -> Any:
 
 
 def check_range(call: Call, name: str, allowed: range) -> None:
-    """Refuse a number that is outside of its bounds; one that is not given fits."""
+    """Refuse a number outside its bounds; a missing number is accepted."""
     value = call.body.get(name)
     if value is not None and value not in allowed:
         raise invalid(
@@ -58,9 +58,9 @@ def check_range(call: Call, name: str, allowed: range) -> None:
 
 
 def page(call: Call, found: Sequence[Any], member: str, *, size: int = 100) -> dict[str, Any]:
-    """Return the page of a listing that a request asks for, as the reply to it.
+    """Return the reply with the page of a listing that the request asks for.
 
-    `size` is the length of a page that the request names no Limit for.
+    `size` is the page length if the request has no Limit.
     """
     check_range(call, "Limit", _PAGE)
     marker = str(call.body.get("Marker") or "0")
@@ -80,5 +80,5 @@ def invalid(message: str) -> Refusal:
 
 
 def unsupported(message: str) -> Refusal:
-    """Return the refusal of an operation that a key is not made for."""
+    """Return the refusal of an operation that a key does not support."""
     return Refusal(400, "UnsupportedOperationException", message)

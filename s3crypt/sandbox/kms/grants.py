@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grants: made, listed, retired and revoked, also those for service principals.
+"""Grants: created, listed, retired and revoked, including grants for service principals.
 
-A grant is kept with moto's key. Whether it allows a request is not decided here.
+A grant is stored on moto's key. This module must not decide whether a grant allows a request.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SERVICE = re.compile(r"[a-z0-9.-]+\.amazonaws\.com(\.cn)?")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A grant: `said` has the parameters of its request that ListGrants returns."""
+    """A grant; `said` has those parameters of its CreateGrant that ListGrants returns."""
 
     key_arn: str
     account: str
@@ -45,21 +45,21 @@ class Grant:
 
     @property
     def operations(self) -> list[str]:
-        """What it allows."""
+        """The operations that the grant allows."""
         return list(self.said["Operations"])
 
     @property
     def grantee(self) -> str | None:
-        """The ARN of the role, user or account that it allows something; None of a service."""
+        """The ARN of the role, user or account with the grant; None if a service has it."""
         return self.said.get("GranteePrincipal")
 
     @property
     def constraints(self) -> dict[str, Any]:
-        """What requests have to fit."""
+        """The constraints that a request must satisfy."""
         return dict(self.said.get("Constraints") or {})
 
     def entry(self) -> dict[str, Any]:
-        """Return it as ListGrants does."""
+        """Return the grant as an entry of ListGrants."""
         return {
             **self.said,
             "KeyId": self.key_arn,
@@ -81,7 +81,7 @@ _KEPT = (
 
 
 def create(moto: Moto, call: Call) -> dict[str, Any]:
-    """Make a grant; return the one that is there if the same was made before under this name."""
+    """Create a grant, or return the existing one that has the same name and parameters."""
     key = key_of(moto, call)
     check_state(key)
     _check_principals(call.body)
@@ -97,7 +97,7 @@ def create(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def listed(moto: Moto, call: Call) -> dict[str, Any]:
-    """Return a page of a key's grants, those of one grantee or of one id if it is named."""
+    """Return a page of a key's grants, filtered by a requested grantee or grant id."""
     wanted = {
         name: call.body[name]
         for name in ("GrantId", "GranteePrincipal", "GranteeServicePrincipal")
@@ -140,7 +140,7 @@ def revoke(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def retire(moto: Moto, call: Call) -> dict[str, Any]:
-    """Delete a grant that is named by its token, or by its key and id."""
+    """Delete a grant identified by its token, or by its key and id."""
     token = call.body.get("GrantToken")
     if not token:
         return revoke(moto, call)

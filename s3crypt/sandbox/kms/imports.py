@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imported key material: wrapped by the caller, unwrapped here, and gone when it expires.
+"""Imported key material: wrapped by the caller, unwrapped here, and deleted when it expires.
 
-A key of the origin EXTERNAL has one material at a time; a second one must be the same.
+A key of the origin EXTERNAL accepts only one material; a second import must repeat it.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class _Wrapping:
 
 
 def begin(key: Any) -> None:
-    """Have a new key of the origin EXTERNAL wait for its material."""
+    """Set a new key of the origin EXTERNAL to PendingImport."""
     if key.origin == "EXTERNAL":
         empty(key)
 
 
 def described(key: Any) -> dict[str, Any]:
-    """Return what DescribeKey says of imported material."""
+    """Return the elements of DescribeKey about imported material."""
     if key.origin != "EXTERNAL" or key.key_state == "PendingImport":
         return {}
     until = key.s3crypt_valid_to
@@ -65,7 +65,7 @@ def described(key: Any) -> dict[str, Any]:
 
 
 def parameters(moto: Moto, call: Call) -> dict[str, Any]:
-    """Return a public key to wrap material with, and the token of this import."""
+    """Return a public key that wraps the material, and the token of this import."""
     key = _external(moto, call)
     algorithm, spec = call.body.get("WrappingAlgorithm"), call.body.get("WrappingKeySpec")
     if algorithm not in _HASHES or spec not in _SPECS:
@@ -85,7 +85,7 @@ def parameters(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def take(moto: Moto, call: Call) -> dict[str, Any]:
-    """Import material of 32 bytes, until its time or for good."""
+    """Import 32 bytes of material, with or without an expiration time."""
     key = _external(moto, call)
     material = _unwrapped(key, call)
     until = _until(call)

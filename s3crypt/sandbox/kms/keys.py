@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a KMS key may be used: its state, its policy and its grants.
 
-S3 asks as well, in a caller's name. This module must not know requests.
+The S3 rules call this module too, on behalf of a caller. It must not know requests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from s3crypt.sandbox.policies import denies_everybody, is_about, statements_of
 from s3crypt.sandbox.wire import Refusal
 
-# What the policies of AWS's own keys let anybody but their service do.
+# The actions that the policy of an AWS managed key allows to callers other than its service.
 _READING = ("kms:Describe", "kms:Get", "kms:List")
 _WORDS = {
     "PendingDeletion": "pending deletion",
@@ -23,8 +23,8 @@ _WORDS = {
 def permission(statements: list[dict[str, Any]], action: str) -> str | None:
     """Return why a policy does not permit an action, or None if it does.
 
-    Of the sandbox's own user only what concerns everybody counts: a Deny counts if it is for
-    everyone and without any condition, and an Allow counts whoever it is for.
+    The check is approximate. A Deny counts only if it applies to every principal without a
+    condition. An Allow counts for every principal.
     """
     about = [statement for statement in statements if is_about(statement, action)]
     if any(denies_everybody(statement, action) for statement in about):
@@ -35,13 +35,13 @@ def permission(statements: list[dict[str, Any]], action: str) -> str | None:
 
 
 def check_key(key: Any, action: str) -> None:
-    """Refuse unless the key may be used for `action` now; with KMS's own codes."""
+    """Refuse, with KMS's error codes, unless the key may be used for `action` now."""
     _check_permitted(key, action)
     check_state(key)
 
 
 def check_caller(key: Any, action: str) -> None:
-    """Refuse what KMS refuses of a caller that is no service of AWS."""
+    """Refuse an action that KMS would refuse to a caller other than an AWS service."""
     if key.key_manager == "AWS" and not action.startswith(_READING):
         reason = f"because no resource-based policy allows the {action} action"
         raise _not_authorized(key, action, reason)
@@ -49,7 +49,7 @@ def check_caller(key: Any, action: str) -> None:
 
 
 def state_of(key: Any) -> str:
-    """Return the state of a key now; imported material whose time has come is deleted here."""
+    """Return a key's current state, after deleting imported material that has expired."""
     until = getattr(key, "s3crypt_valid_to", None)
     if until is not None and until <= time.time():
         empty(key)
@@ -57,7 +57,7 @@ def state_of(key: Any) -> str:
 
 
 def empty(key: Any) -> None:
-    """Take its imported material from a key, which then waits for it."""
+    """Delete a key's imported material; the key becomes PendingImport."""
     key.s3crypt_valid_to = None
     if key.key_state != "PendingDeletion":
         key.key_state, key.enabled = "PendingImport", False

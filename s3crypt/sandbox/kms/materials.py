@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Key material: which one a ciphertext is under, the history of rotations, and last uses.
+"""Key material: the material that encrypted a ciphertext, the rotation history, and last uses.
 
-moto has one secret per key, whatever its rotations. So a ciphertext that leaves the sandbox ends in
-the number of the material that was current, bound to the rest by a hash.
+moto has one secret per key, even after rotations. So every ciphertext that the sandbox returns ends
+in the number of the material that was current, bound to the rest by a hash.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .calls import Call
 
 _NUMBER, _TAG = 2, 6
-# Uses before this moment are not known: KMS began to record the last ones in April 2026.
+# Earlier uses are unknown: KMS began to record last uses in April 2026.
 TRACKED_SINCE = datetime(2026, 4, 1, tzinfo=UTC).timestamp()
 
 
@@ -37,20 +37,20 @@ class Use:
 
 
 def material_id(key: Any, number: int | None = None) -> str:
-    """Return the id of a key's material: the current one, or the first by number 0, and so on."""
+    """Return the id of a key's material by its number, counted from 0; by default the current."""
     which = len(key.rotations) if number is None else number
     seed = f"{key.id}:{getattr(key, 's3crypt_imported', '')}:{which}"
     return hashlib.sha256(seed.encode()).hexdigest()
 
 
 def numbered(key: Any, blob: bytes) -> bytes:
-    """Return moto's ciphertext with the number of the key's current material."""
+    """Return moto's ciphertext with the number of the key's current material appended."""
     number = len(key.rotations).to_bytes(_NUMBER)
     return blob + number + _tag(key, blob, number)
 
 
 def unnumbered(key: Any, blob: bytes) -> tuple[bytes, int]:
-    """Return moto's ciphertext and the number of its material, or refuse a changed one."""
+    """Return moto's ciphertext and its material's number; refuse a modified ciphertext."""
     end = len(blob) - _NUMBER - _TAG
     inner, number, tag = blob[:end], blob[end : end + _NUMBER], blob[end + _NUMBER :]
     if end < 0 or tag != _tag(key, inner, number):
@@ -59,7 +59,7 @@ def unnumbered(key: Any, blob: bytes) -> tuple[bytes, int]:
 
 
 def rotations(moto: Moto, call: Call) -> dict[str, Any]:
-    """Return a page of a key's rotations; with the material before the first one if asked."""
+    """Return a page of a key's rotations, including the initial material if requested."""
     key = key_of(moto, call)
     entries = [
         {
@@ -76,7 +76,7 @@ def rotations(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def last_use(moto: Moto, call: Call) -> dict[str, Any]:
-    """Return what is known of a key's last use."""
+    """Return the reply about a key's last use."""
     key = key_of(moto, call)
     answer: dict[str, Any] = {
         "KeyId": key.arn,

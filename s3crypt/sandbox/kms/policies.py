@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policies of keys that KMS refuses to keep.
+"""The key policies that KMS refuses to store.
 
-This module must not decide what a policy allows a caller to do with a key.
+This module must not decide which actions a policy allows on a key.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _POLICY_BYTES = 32_768
 
 
 def check(moto: Moto, call: Call) -> None:
-    """Refuse a key policy that says nothing, or that its author could not change again."""
+    """Refuse a key policy that is malformed, or that its author could not change later."""
     text = call.body.get("Policy")
     if text is None:
         return
@@ -47,7 +47,7 @@ def check(moto: Moto, call: Call) -> None:
 
 
 def _check_policy_form(text: str) -> None:
-    """Refuse a key policy that is too long or that is none."""
+    """Refuse a text that is too long or not a valid key policy."""
     if len(text.encode("utf-8")) > _POLICY_BYTES:
         raise Refusal(
             400, "LimitExceededException", f"A key policy has {_POLICY_BYTES} bytes at most."

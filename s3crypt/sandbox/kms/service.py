@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The KMS service: reads each request, finds its rule, and answers one request at a time.
 
-It must not know S3, which asks it whether a key may be used, nor how a request came here.
+This module must not know S3 or how a request arrived.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox.backend import Moto
 
-# Operations -> the use that their key must have been made for, as KMS fixes it at creation.
+# Operation -> the KeyUsage that its key must have; KMS fixes KeyUsage when a key is created.
 _USES = {
     "Decrypt": "ENCRYPT_DECRYPT",
     "Encrypt": "ENCRYPT_DECRYPT",
@@ -37,7 +37,7 @@ _USES = {
     "Verify": "SIGN_VERIFY",
     "VerifyMac": "GENERATE_VERIFY_MAC",
 }
-# The beginning of a key's spec -> the uses that such a key can be made for.
+# Prefix of a key spec -> the KeyUsages that such a key can have.
 _USES_OF_SPECS = {
     "ECC": {"KEY_AGREEMENT", "SIGN_VERIFY"},
     "HMAC": {"GENERATE_VERIFY_MAC"},
@@ -54,7 +54,7 @@ _REFUSED_WHEN_DYING = (
     "UntagResource",
     "UpdateKeyDescription",
 )
-# Operations that a key's policy does not decide: they are the account's, or a grant's.
+# Operations that a key's policy does not govern: they depend on the account or on a grant.
 _WITHOUT_POLICY = {"ListAliases", "ListRetirableGrants", "RetireGrant"}
 _MAKES_CIPHERTEXTS = frozenset(
     {"Encrypt", "GenerateDataKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
@@ -87,15 +87,15 @@ def _of_family(rule: Callable[[Moto, Call], dict[str, Any]]) -> Callable[[KMS, C
 
 
 class KMS:
-    """The KMS rules; the table at its end says which operation each is for."""
+    """The KMS rules; the table at the end of the class maps each operation to its rule."""
 
     def __init__(self, moto: Moto) -> None:
         self._moto = moto
-        # KMS requests are short; one at a time makes every check hold until its act is done.
+        # KMS requests are short. Serving one at a time keeps each check valid until its change.
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Answer, or let moto; raise Refusal for what KMS would refuse."""
+        """Answer, or let moto answer; raise Refusal for requests that KMS would refuse."""
         if not request.scope:
             raise Refusal(400, "MissingAuthenticationTokenException", "Request is not signed.")
         operation = request.headers["x-amz-target"].partition(".")[2]
@@ -114,7 +114,7 @@ class KMS:
             return self._finished(call, reply) if reply.status == 200 else reply
 
     def refused(self, request: Request, refusal: Refusal) -> Reply:
-        """Say a refusal the way KMS does."""
+        """Return KMS's reply to a request that it refuses."""
         content = {"__type": refusal.code, "message": refusal.message}
         headers = (
             ("Content-Type", "application/x-amz-json-1.1"),
@@ -123,10 +123,10 @@ class KMS:
         return Reply(refusal.status, headers, json.dumps(content).encode("utf-8"))
 
     def _resolved(self, call: Call) -> bytes:
-        """Return the body with keys' ids for all references, and with defaults that moto lacks.
+        """Return the body with key references replaced by ids, and with defaults that moto lacks.
 
         Raises:
-            Refusal: There is no such key, or the operation takes no aliases.
+            Refusal: The key does not exist, or the operation accepts no aliases.
         """
         body = dict(call.body)
         for name in ("KeyId", "DestinationKeyId", "TargetKeyId"):
@@ -170,7 +170,7 @@ class KMS:
         spec = asked.get("KeySpec") or asked.get("CustomerMasterKeySpec") or "SYMMETRIC_DEFAULT"
         use = asked.get("KeyUsage") or "ENCRYPT_DECRYPT"
         uses = _USES_OF_SPECS.get(str(spec).partition("_")[0])
-        # An unknown spec is refused by moto.
+        # moto refuses an unknown spec.
         if uses is not None and use not in uses:
             raise invalid(f"KeyUsage {use} is not compatible with {spec}.")
         policies.check(self._moto, call)
@@ -185,7 +185,7 @@ class KMS:
             raise Refusal(400, "AlreadyExistsException", f"{key.id} exists in {region} already.")
 
     def _check_shared(self, call: Call) -> None:
-        """Refuse to do anything but describe a key that another account shares."""
+        """Refuse every operation except DescribeKey on a key that another account shares."""
         reference = str(call.body.get("KeyId") or "")
         found = {key.arn: key for key in self._moto.shared_keys(call.region)}
         if reference in found and call.operation != "DescribeKey":
@@ -196,7 +196,7 @@ class KMS:
             )
 
     def _finished(self, call: Call, reply: Reply) -> Reply:
-        """Return moto's reply with what it lacks: the material of a ciphertext, or a replica's."""
+        """Return moto's reply, completed with material ids and the settings of a new replica."""
         if call.operation == "ReplicateKey":
             self._finish_replica(call)
         if call.operation == "CreateKey":
@@ -241,7 +241,7 @@ class KMS:
         replica.grants, replica.aliases = {}, {}
 
     def _opened(self, call: Call, *, named: str, action: str) -> None:
-        """Check the key a ciphertext is under, and that it is the one named, if one is."""
+        """Check the key of a ciphertext, and that it matches a key named in the request."""
         wanted = key_of(self._moto, call, named) if call.body.get(named) else None
         if not _ignores_ciphertext(call):
             key = self._key_of_ciphertext(call)
@@ -285,7 +285,7 @@ class KMS:
         return {"KeyMetadata": metadata}
 
     def _list(self, call: Call) -> dict[str, Any]:
-        """Return a page of the account's own keys, or of those that others share with it."""
+        """Return a page of the account's own keys, or of the keys shared with it."""
         owners = call.body.get("ResourceOwners") or ["SELF"]
         if set(owners) - {"SELF", _SHARED}:
             raise invalid(f"Value '{owners}' at 'resourceOwners' failed to satisfy constraint.")
@@ -293,7 +293,7 @@ class KMS:
         shared = self._moto.shared_keys(call.region) if _SHARED in owners else []
         answer = page(call, _entries([*own, *shared]), "Keys")
         start = int(call.body.get("Marker") or 0)
-        # One reply has keys of one kind of owner.
+        # A page has either own keys or shared keys, never both.
         if start < len(own) < start + len(answer["Keys"]):
             answer = {
                 "Keys": answer["Keys"][: len(own) - start],
@@ -338,7 +338,7 @@ class KMS:
             status["NextRotationDate"] = key.s3crypt_rotates_from + key.s3crypt_period * _DAY
         return status
 
-    # A rule checks; if it returns something, that is the answer, else moto answers.
+    # A rule checks a request. Its result, if not None, is the reply; otherwise moto answers.
     _RULES: ClassVar[dict[str, Callable[[KMS, Call], dict[str, Any] | None]]] = {
         **dict.fromkeys(_USES, _with_one_key),
         "GetPublicKey": _public_key,
@@ -368,7 +368,7 @@ def _entries(keys: list[Any]) -> list[dict[str, str]]:
 
 
 def _check_use(call: Call, key: Any, algorithm: str | None) -> None:
-    """Refuse a key of another use, or of another algorithm than is asked for or the default."""
+    """Refuse a key whose use or algorithm does not fit the request."""
     if key.key_usage != _USES[call.operation]:
         raise _wrong_use(
             f"{key.arn} key usage is {key.key_usage} which is not valid for {call.operation}."

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may ask, and where: signatures, a bucket's region and its expected owner.
+"""The access checks of every S3 request: its signature, the bucket's region and expected owner.
 
-It must not know operations: these checks come before any of them.
+This module must not know operations: these checks run before the operation is determined.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def check_access(moto: Moto, request: Request) -> None:
 
 
 def _check_signed(request: Request) -> None:
-    # The older signature in a URL is what boto3 makes when it presigns with an endpoint given.
+    # boto3 presigns URLs with the older signature version if it is given an endpoint.
     signed = request.scope or "Signature" in request.query
     if not signed and request.method != "OPTIONS":
         raise access_denied()

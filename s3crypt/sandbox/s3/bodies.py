@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bodies of S3 requests: aws-chunked unwrapped, and every checksum verified that came with one.
+"""Bodies of S3 requests: removes aws-chunked framing, and verifies every checksum sent with a body.
 
-It must not know moto, nor objects: it sees a request, and bytes. It takes no code from the part
-of the library that sends checksums, or one fault in both would go unseen.
+This module must not know moto or objects, only requests and bytes. It must not share code with the
+part of the library that sends checksums, or the tests would miss a bug in the shared code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PREFIX = "x-amz-checksum-"
 FULL_OBJECT, COMPOSITE = "FULL_OBJECT", "COMPOSITE"
-# The one that S3 computes of an object that came with none.
+# S3 computes this checksum for an object that was sent without a checksum.
 DEFAULT_ALGORITHM = "CRC64NVME"
 _COMPUTED: Mapping[str, Callable[[bytes], bytes]] = {
     "CRC32": lambda body: zlib.crc32(body).to_bytes(4),
@@ -37,21 +37,21 @@ _COMPUTED: Mapping[str, Callable[[bytes], bytes]] = {
     "SHA256": lambda body: hashlib.sha256(body).digest(),
     "SHA512": lambda body: hashlib.sha512(body).digest(),
 }
-# Names with the prefix that are no checksum.
+# Headers that have the prefix of checksums but are settings.
 _SETTINGS = frozenset({f"{PREFIX}{name}" for name in ("algorithm", "mode", "type")})
 _CONTENT_HASH = "x-amz-content-sha256"
 
 
 def verified(request: Request) -> Request:
-    """Return the request with its body as it is to be stored; trailers are among its headers.
+    """Return the request with its body unframed and verified; trailers are among its headers.
 
     Raises:
-        Refusal: The body is not the one that its headers or its trailers are about.
+        Refusal: The body does not match a checksum or length in its headers or trailers.
     """
     request = _unwrapped(request)
     _check_content_hash(request)
     _check_content_md5(request)
-    # With the request that completes an upload come the checksums of the whole object.
+    # The checksum headers of CompleteMultipartUpload are about the object, not about its body.
     is_completion = request.method == "POST" and "uploadId" in request.query
     sent = None if is_completion else checksum_of(request)
     if sent is not None and checksum(sent[0], request.body) != sent[1]:
@@ -60,7 +60,7 @@ def verified(request: Request) -> Request:
 
 
 def checksum_of(request: Request) -> tuple[str, str] | None:
-    """Return algorithm and value of the checksum that came with a request, None if none did."""
+    """Return algorithm and value of a request's checksum, or None if it has no checksum."""
     found = {name for name in request.headers if name.startswith(PREFIX)} - _SETTINGS
     if len(found) > 1:
         raise invalid_request(
@@ -76,19 +76,19 @@ def checksum_of(request: Request) -> tuple[str, str] | None:
         return None
     name = found.pop()
     value, algorithm = request.headers[name], name.removeprefix(PREFIX).upper()
-    # Of an object made in parts it may end with their number.
+    # The checksum of a multipart object may end with the number of parts.
     if not _is_base64(value.partition("-")[0], len(_digest(algorithm, b""))):
         raise invalid_request(f"Value for {name} header is invalid.")
     return algorithm, value
 
 
 def checksum(algorithm: str, body: bytes) -> str:
-    """Return a checksum as S3 writes it."""
+    """Return the base64 checksum of a body, in S3's format."""
     return base64.b64encode(_digest(algorithm, body)).decode("ascii")
 
 
 def checksum_of_parts(algorithm: str, kind: str, parts: Sequence[bytes]) -> str:
-    """Return the checksum of an object made of these parts, as a whole or of their checksums."""
+    """Return a multipart object's checksum: of all its bytes, or of its parts' checksums."""
     if kind == FULL_OBJECT:
         return checksum(algorithm, b"".join(parts))
     digests = b"".join(_digest(algorithm, part) for part in parts)
@@ -96,7 +96,7 @@ def checksum_of_parts(algorithm: str, kind: str, parts: Sequence[bytes]) -> str:
 
 
 def mismatch(algorithm: str) -> Refusal:
-    """Return S3's answer to bytes that are not those of their checksum."""
+    """Return S3's refusal of bytes that do not match their checksum."""
     return Refusal(
         400,
         "BadDigest",
@@ -107,7 +107,7 @@ def mismatch(algorithm: str) -> Refusal:
 def _digest(algorithm: str, body: bytes) -> bytes:
     compute = _COMPUTED.get(algorithm)
     if compute is None:
-        # To take it unverified would let a test pass that has verified nothing.
+        # If it were accepted unverified, a test could pass without any verification.
         raise Refusal(501, "NotImplemented", f"The sandbox does not compute {algorithm}.")
     return compute(body)
 
@@ -137,7 +137,7 @@ def _check_content_md5(request: Request) -> None:
 
 
 def _unwrapped(request: Request) -> Request:
-    """Return the request without the framing of aws-chunked, whose signatures nobody checks."""
+    """Return the request without the aws-chunked framing; chunk signatures are not verified."""
     headers = dict(request.headers)
     if not headers.get(_CONTENT_HASH, "").startswith("STREAMING-"):
         return request
@@ -164,7 +164,7 @@ def _unwrapped(request: Request) -> Request:
 
 
 def _unframed(framed: bytes) -> tuple[bytes, dict[str, str]]:
-    """Return the body and the trailers of a body in chunks."""
+    """Return the content and the trailers of an aws-chunked body."""
     chunks: list[bytes] = []
     position = 0
     while True:

@@ -36,13 +36,13 @@ def blocks(moto: Moto, bucket: Any, flag: str) -> bool:
 
 
 def disables_acls(bucket: Any) -> bool:
-    """Return whether the owner of a bucket owns every object in it, so that no ACL counts."""
+    """Return whether the bucket's ownership setting disables ACLs (BucketOwnerEnforced)."""
     found = kept(bucket, "ownershipControls")
     return found is not None and text_of(found, "Rule/ObjectOwnership") == _ENFORCED
 
 
 def check_acl_headers(moto: Moto, request: Request) -> None:
-    """Refuse an ACL in the headers of a request where the bucket takes none, or none so open."""
+    """Refuse ACL headers if the bucket disables ACLs, or a public ACL if it blocks these."""
     canned = request.headers.get(_ACL)
     grants = [text for name, text in request.headers.items() if name.startswith(_GRANT)]
     if canned is None and not grants:
@@ -78,7 +78,7 @@ def _no_acls() -> Refusal:
 
 
 def _create(moto: Moto, request: Request) -> Reply:
-    """Create a bucket; moto also answers the requests here that name no rule's parameter."""
+    """Create a bucket, or let moto answer a request with a parameter that no rule handles."""
     ownership = request.headers.get(_OWNERSHIP, _ENFORCED)
     if ownership not in _OWNERSHIPS:
         raise invalid(f"Invalid x-amz-object-ownership header: {ownership}")
@@ -98,7 +98,7 @@ def _create(moto: Moto, request: Request) -> Reply:
 
 
 def _check_block(_: Moto, __: Any, document: ET.Element) -> None:
-    """Complete a public access block: a flag that is not given is off."""
+    """Complete a public access block: a missing flag is off."""
     if any(child.tag not in FLAGS or child.text not in {"true", "false"} for child in document):
         raise malformed()
     for flag in FLAGS:
@@ -107,7 +107,7 @@ def _check_block(_: Moto, __: Any, document: ET.Element) -> None:
 
 
 def _check_ownership(moto: Moto, bucket: Any, document: ET.Element) -> None:
-    """Refuse to disable ACLs while the bucket's own ACL grants somebody else something."""
+    """Refuse to disable ACLs while the bucket's own ACL grants access to anyone but the owner."""
     ownership = text_of(document, "Rule/ObjectOwnership")
     if ownership not in _OWNERSHIPS:
         raise malformed()
@@ -119,7 +119,7 @@ def _check_ownership(moto: Moto, bucket: Any, document: ET.Element) -> None:
 
 
 def _put_acl(moto: Moto, request: Request) -> Reply:
-    """Put the ACL of a bucket or an object, where the bucket takes ACLs."""
+    """Put the ACL of a bucket or an object, or refuse if the bucket disables ACLs."""
     bucket = moto.bucket(request.bucket)
     if bucket is not None and disables_acls(bucket):
         raise _no_acls()

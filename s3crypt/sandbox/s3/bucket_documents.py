@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bucket configurations that S3 stores as XML and returns as they were written.
 
-A family says which documents it accepts; this module parses, keeps and returns them, so that no
-element is lost. It must not know what a configuration means.
+A family decides which documents it accepts; this module parses, stores and returns them without
+losing an element. It must not know the meaning of a configuration.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .refusals import invalid
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Refuses a document of a bucket, moto's, or completes it in place.
+# A check refuses a document of moto's bucket, or completes it in place.
 Check: TypeAlias = Callable[[Moto, Any, ET.Element], None]
 
 
@@ -29,7 +29,7 @@ Check: TypeAlias = Callable[[Moto, Any, ET.Element], None]
 class Kind:
     """A bucket configuration: its query parameter, its root element, its check.
 
-    `absent` is the code and the message with which S3 answers for a bucket that has none.
+    `absent` is the error code and message of S3 if a bucket does not have this configuration.
     """
 
     parameter: str
@@ -66,7 +66,7 @@ class Kind:
 
 
 def existing_bucket(moto: Moto, request: Request) -> Any:
-    """Return moto's bucket that a request names, or refuse."""
+    """Return moto's bucket that a request names, or refuse if it does not exist."""
     bucket = moto.bucket(request.bucket)
     if bucket is None:
         raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist")
@@ -74,7 +74,7 @@ def existing_bucket(moto: Moto, request: Request) -> Any:
 
 
 def documents_of(bucket: Any) -> dict[str, str]:
-    """Return the documents of moto's bucket by query parameter, to be changed in place."""
+    """Return the documents of moto's bucket by query parameter; the caller may modify them."""
     found: dict[str, str] | None = getattr(bucket, "s3crypt_documents", None)
     if found is None:
         found = bucket.s3crypt_documents = {}
@@ -87,7 +87,7 @@ def keep(bucket: Any, parameter: str, document: ET.Element) -> None:
 
 
 def kept(bucket: Any, parameter: str) -> ET.Element | None:
-    """Return a document of moto's bucket, None if it has none."""
+    """Return a document of moto's bucket, or None if the bucket does not have it."""
     found = documents_of(bucket).get(parameter)
     return None if found is None else ET.fromstring(found)  # noqa: S314  our own text
 
@@ -107,7 +107,7 @@ def parsed(body: bytes, root: str) -> ET.Element:
 
 
 def text_of(element: ET.Element, path: str) -> str | None:
-    """Return the text of an element below another; None if there is none."""
+    """Return the text of the first element at this path, or None if there is no such element."""
     found = element.find(path)
     return None if found is None else (found.text or "").strip()
 
@@ -118,7 +118,7 @@ def texts_of(element: ET.Element, path: str) -> Iterator[str]:
 
 
 def malformed() -> Refusal:
-    """Return S3's answer to a document that does not fit its schema."""
+    """Return S3's refusal of a document that does not match its schema."""
     return invalid(
         "The XML you provided was not well-formed or did not validate against our published schema",
         "MalformedXML",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bucket's encryption setting: the default of new objects, and the modes that it blocks.
 
-It must not know objects: `encryption` applies the setting to those.
+This module must not know objects: `encryption` applies the setting to them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALGORITHMS = KMS_ALGORITHMS | {"AES256"}
 
 @dataclass(frozen=True, slots=True)
 class BucketDefault:
-    """A bucket's encryption setting; the key stays as given, S3 does not look it up here."""
+    """A bucket's encryption setting; S3 stores the key reference without looking it up."""
 
     algorithm: str = "AES256"
     key: str | None = None
@@ -48,7 +48,7 @@ class BucketDefault:
         return cls(algorithm or "AES256", key, bucket_key == "true", blocked)
 
     def xml(self) -> str:
-        """Return the document that GetBucketEncryption answers."""
+        """Return the XML document of GetBucketEncryption."""
         key = f"<KMSMasterKeyID>{escape(self.key)}</KMSMasterKeyID>" if self.key else ""
         blocked = "".join(
             f"<EncryptionType>{kind}</EncryptionType>" for kind in self.blocked or ("NONE",)
@@ -65,7 +65,7 @@ class BucketDefault:
 
 
 def default_of(bucket: Any) -> BucketDefault:
-    """Return the setting of moto's bucket, or S3's for a bucket that has none."""
+    """Return the setting of moto's bucket, or S3's default if the bucket has no setting."""
     found = getattr(bucket, "s3crypt_default", None)
     return found if isinstance(found, BucketDefault) else BucketDefault()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bucket's policy: documents that S3 refuses, and the form in which it returns the others.
+"""A bucket's policy: the documents that S3 refuses, and the form in which it returns a stored one.
 
 It must not decide whether a policy allows a request; moto honours unconditional statements.
 """
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from s3crypt.sandbox.backend import Moto
 
 _MAX_BYTES = 20_480
-# Actions on objects whose names do not have the word, and the other way round.
+# Object actions without "object" in their names, and bucket actions whose names may have it.
 _ON_OBJECTS = frozenset({"s3:abortmultipartupload", "s3:listmultipartuploadparts"})
 _ON_BUCKETS = re.compile(r"s3:[a-z]*bucket[a-z]*")
 
 
 def _put(moto: Moto, request: Request) -> Reply:
-    """Keep a policy that S3 takes, in S3's spelling."""
+    """Store a policy in S3's spelling, or refuse it."""
     bucket = existing_bucket(moto, request)
     document = _document(request.body)
     statements = listed(document["Statement"])
@@ -58,7 +58,7 @@ def _put(moto: Moto, request: Request) -> Reply:
 
 
 def _document(body: bytes) -> dict[str, Any]:
-    """Return the policy of a request, or refuse one that is too long or has another form."""
+    """Return the policy of a request, or refuse it if it is too long or malformed."""
     if len(body) > _MAX_BYTES:
         raise _malformed(f"Policies must not be larger than {_MAX_BYTES} bytes")
     try:
@@ -80,7 +80,7 @@ def _status(moto: Moto, request: Request) -> Reply:
 
 
 def _check_statement(statement: Statement, bucket: str) -> None:
-    """Refuse actions and resources that are not this bucket's, or that do not fit each other."""
+    """Refuse resources outside this bucket, and actions that do not apply to their resources."""
     actions = [action.lower() for action in _texts(statement, "Action", "NotAction")]
     if not all(action == "*" or action.startswith("s3:") for action in actions):
         raise _malformed("Policy has invalid action")
@@ -104,7 +104,7 @@ def _texts(statement: Statement, *elements: str) -> list[str]:
 
 
 def _level(action: str) -> str | None:
-    """Return what an action is done to; None where a wildcard leaves it open."""
+    """Return "bucket" or "object", the resource of an action, or None if a wildcard hides it."""
     if "*" in action or "?" in action:
         return None
     if _ON_BUCKETS.fullmatch(action):
@@ -113,7 +113,7 @@ def _level(action: str) -> str | None:
 
 
 def _spelled(statement: Statement) -> Statement:
-    """Return a statement as S3 returns it: no list of one, and accounts by their ARN."""
+    """Return a statement as S3 returns it: single values without a list, accounts as ARNs."""
     spelled: Statement = {}
     for element, value in statement.items():
         if element in {"Principal", "NotPrincipal"} and isinstance(value, dict):

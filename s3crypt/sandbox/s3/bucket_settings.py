@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bucket's versioning, Object Lock, lifecycle and logging: what S3 refuses to set, and keeps.
+"""A bucket's versioning, Object Lock, lifecycle and logging: S3's checks, and the stored settings.
 
-The sandbox keeps lifecycle rules and the target of logs; it expires nothing and delivers no logs.
+The sandbox stores lifecycle rules and the target of logs; it expires no objects and delivers no
+logs.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _LOG_GROUP = "http://acs.amazonaws.com/groups/s3/LogDelivery"
 
 
 def _versioning(moto: Moto, request: Request) -> Reply:
-    """Set a bucket's versioning, unless its locks or its replication need it as it is."""
+    """Set a bucket's versioning; refuse to suspend it if Object Lock or replication needs it."""
     bucket = existing_bucket(moto, request)
     document = parsed(request.body, "VersioningConfiguration")
     status = text_of(document, "Status")
@@ -55,7 +56,7 @@ def _versioning(moto: Moto, request: Request) -> Reply:
             "IllegalVersioningConfigurationException",
         )
     if text_of(document, "MfaDelete") == "Enabled":
-        # No request here is signed with a device, and none by the root user.
+        # MFA delete needs the root user and an MFA device; the sandbox supports no MFA.
         raise access_denied("Mfa Authentication must be used for this request")
     if status == "Suspended" and bucket.object_lock_enabled:
         raise _bad_state(
@@ -74,7 +75,7 @@ def _versioning(moto: Moto, request: Request) -> Reply:
 
 
 def _object_lock(moto: Moto, request: Request) -> Reply:
-    """Set or return a bucket's Object Lock; an existing bucket can have it since 2023."""
+    """Set or return a bucket's Object Lock; since 2023 S3 allows it on existing buckets."""
     bucket = existing_bucket(moto, request)
     if request.method != "PUT":
         return _object_lock_of(bucket)
@@ -118,7 +119,7 @@ def _object_lock_of(bucket: Any) -> Reply:
 
 
 def _check_lifecycle(_: Moto, __: Any, document: ET.Element) -> None:
-    """Refuse rules that S3 would refuse, and give the others an id where they have none."""
+    """Refuse rules that S3 would refuse, and give each rule without an id one."""
     rules = document.findall("Rule")
     if not 0 < len(rules) <= _MAX_RULES:
         raise malformed()
@@ -155,7 +156,7 @@ def _check_lifecycle_rule(rule: ET.Element) -> None:
 
 
 def _logging(moto: Moto, request: Request) -> Reply:
-    """Set or return where a bucket's server access logs would go."""
+    """Set or return the target of a bucket's server access logs."""
     bucket = existing_bucket(moto, request)
     if request.method != "PUT":
         nothing = "<BucketLoggingStatus/>"
