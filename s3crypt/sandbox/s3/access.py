@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The access checks of every S3 request: its signature, the bucket's region and expected owner.
 
-This module must not know operations: these checks run before the operation is determined.
+This module must not know operations: these checks run before the rule of any operation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checksums of whole objects, which S3 keeps and returns to requests with x-amz-checksum-mode.
+"""Checksums of whole objects, which S3 stores and returns to requests with x-amz-checksum-mode.
 
-`bodies` verifies the checksum of a request's own body; this module, those of objects and uploads.
+`bodies` verifies the checksum of a request's own body; this module verifies the checksums of
+objects and uploads.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """The checksum that S3 keeps of an object's bytes."""
+    """The checksum that S3 stores for an object's bytes."""
 
     algorithm: str
     value: str
@@ -29,18 +30,18 @@ class Checksum:
 
     @classmethod
     def of(cls, body: bytes, algorithm: str = bodies.DEFAULT_ALGORITHM) -> Checksum:
-        """Return the checksum of these bytes as a whole."""
+        """Return the full-object checksum of these bytes."""
         return cls(algorithm, bodies.checksum(algorithm, body))
 
     @classmethod
     def of_request(cls, request: Request) -> Checksum:
-        """Return the checksum of a put object: the one that was sent, or S3's own."""
+        """Return the checksum of a PutObject: the checksum that was sent, or S3's default."""
         sent = bodies.checksum_of(request)
         return cls(*sent) if sent else cls.of(request.body)
 
     @classmethod
     def of_copy(cls, request: Request, source: Any) -> Checksum:
-        """Return the checksum of a copy, in the algorithm asked for or the source's."""
+        """Return the checksum of a copy, in the requested algorithm or the source's."""
         wanted = request.headers.get(f"{bodies.PREFIX}algorithm")
         return cls.of(source.value, wanted or checksum_of(source).algorithm)
 
@@ -52,10 +53,10 @@ def checksum_of(found: Any) -> Checksum:
 
 
 def with_checksum(request: Request, reply: Reply, checksum: Checksum) -> Reply:
-    """Return the reply with the object's checksum instead of moto's, if that is asked for."""
+    """Return the reply without moto's checksum, and with the object's checksum if requested."""
     prefixes = (bodies.PREFIX, "x-amz-sdk-checksum")
     kept = [pair for pair in reply.headers if not pair[0].lower().startswith(prefixes)]
-    # S3 promises none for a range, nor do we for a part.
+    # S3 does not promise a checksum for a range; the sandbox also omits it for a part.
     whole = reply.status == 200 and "partNumber" not in request.query
     if whole and request.headers.get(f"{bodies.PREFIX}mode", "").upper() == "ENABLED":
         kept.append((f"{bodies.PREFIX}{checksum.algorithm.lower()}", checksum.value))
@@ -64,7 +65,7 @@ def with_checksum(request: Request, reply: Reply, checksum: Checksum) -> Reply:
 
 
 def check_part(request: Request, upload: Any) -> None:
-    """Refuse a part whose checksum is of another algorithm than its upload's."""
+    """Refuse a part whose checksum algorithm differs from its upload's."""
     expected, _ = _settings_of(upload)
     sent = bodies.checksum_of(request)
     if expected is not None and sent is not None and sent[0] != expected:
@@ -75,7 +76,7 @@ def check_part(request: Request, upload: Any) -> None:
 
 
 def checked_whole(request: Request, upload: Any) -> Checksum:
-    """Return the checksum of the object that an upload completes, if it is the one announced.
+    """Return the checksum of a completed upload's object; refuse if the request's one differs.
 
     moto refuses parts that are missing or have another ETag.
     """
@@ -94,7 +95,7 @@ def checked_whole(request: Request, upload: Any) -> Checksum:
 
 
 def _settings_of(upload: Any) -> tuple[str | None, str]:
-    """Return the checksum algorithm that an upload was begun with, if any, and its type."""
+    """Return the checksum algorithm with which an upload was begun, if any, and its type."""
     algorithm = upload.metadata.get(f"{bodies.PREFIX}algorithm")
     usual = bodies.COMPOSITE
     if algorithm in {None, bodies.DEFAULT_ALGORITHM}:
@@ -103,7 +104,7 @@ def _settings_of(upload: Any) -> tuple[str | None, str]:
 
 
 def _checked_part(text: str, algorithm: str, upload: Any) -> bytes | None:
-    """Return a part's bytes, unless its checksum in the list of parts is another one."""
+    """Return a part's bytes; refuse if its checksum in the list of parts does not match."""
     part = upload.parts.get(int(xml_texts(text, "PartNumber")[0]))
     if part is None:
         return None
@@ -125,7 +126,7 @@ def _check_announced(request: Request, whole: Checksum, size: int) -> None:
             f"The upload was created using a {whole.algorithm.lower()} checksum. The complete "
             "request must use the same algorithm."
         )
-    # A composite checksum may come without the number of parts.
+    # A composite checksum may be sent without the number of parts.
     if sent is not None and sent[1] not in {whole.value, whole.value.partition("-")[0]}:
         raise bodies.mismatch(sent[0])
     if request.headers.get("x-amz-mp-object-size", str(size)) != str(size):

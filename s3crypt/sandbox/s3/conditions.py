@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must be in the bucket for a request to succeed: object versions, and their tags."""
+"""Conditions of requests on the bucket's contents: object versions that exist, and their ETags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def existing(moto: Moto, request: Request) -> Any:
-    """Return moto's object version that a request names, or refuse."""
+    """Return moto's object version that a request names, or refuse if it does not exist."""
     version = request.query.get("versionId")
     found = moto.object(request.bucket, request.key, version)
     if found is not None:
@@ -25,7 +25,7 @@ def existing(moto: Moto, request: Request) -> Any:
 
 
 def check_target(moto: Moto, request: Request) -> None:
-    """Refuse to write unless the object that is there meets If-Match and If-None-Match."""
+    """Refuse to write unless the existing object meets If-Match and If-None-Match."""
     present = moto.object(request.bucket, request.key)
     if request.headers.get("if-none-match") == "*" and present is not None:
         raise precondition_failed("If-None-Match")
@@ -35,7 +35,7 @@ def check_target(moto: Moto, request: Request) -> None:
 
 
 def check_tag(present: Any, wanted: str, condition: str) -> None:
-    """Refuse to replace or delete an object that is not there or has another tag."""
+    """Refuse to replace or delete an object that does not exist or has another ETag."""
     if present is None:
         raise no_such_key()
     if not _has_tag(present, wanted):
@@ -43,14 +43,14 @@ def check_tag(present: Any, wanted: str, condition: str) -> None:
 
 
 def check_source(request: Request, source: Any) -> None:
-    """Refuse to copy an object version of another tag than the request demands."""
+    """Refuse to copy an object version whose ETag does not meet the request's condition."""
     wanted = request.headers.get("x-amz-copy-source-if-match")
     if wanted is not None and not _has_tag(source, wanted):
         raise precondition_failed("x-amz-copy-source-If-Match")
 
 
 def check_annotated(request: Request, found: Any) -> None:
-    """Refuse to touch annotations of an object of another tag than the request demands."""
+    """Refuse access to annotations of an object whose ETag does not meet the condition."""
     wanted = request.headers.get("x-amz-object-if-match")
     if wanted is not None and not _has_tag(found, wanted):
         raise precondition_failed("x-amz-object-if-match")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SSE-C: the customer key that a request carries, of which S3 keeps no more than the MD5.
+"""SSE-C: the customer key in a request, of which S3 stores only the MD5.
 
-It must not know objects: `encryption` compares the key of a request with that of an object.
+This module must not know objects: `encryption` compares a request's key with an object's.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _PARTS = {
 
 
 def customer_md5(request: Request, prefix: str = SSE_C) -> str | None:
-    """Return the MD5 of the SSE-C key a request carries, None if it carries none.
+    """Return the MD5 of a request's SSE-C key, or None if the request has no SSE-C key.
 
     Raises:
-        Refusal: The three headers are incomplete, or do not fit each other.
+        Refusal: The three headers are incomplete or inconsistent.
     """
     given = {name: request.headers.get(prefix + name) for name in _PARTS}
     if not any(given.values()):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeleteObjects: up to 1,000 keys of a bucket, each with a result of its own.
+"""DeleteObjects: up to 1,000 keys of a bucket, each with its own result.
 
-One key alone is deleted by `objects`.
+`objects` has the rule of DeleteObject, which deletes one key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _MAX_KEYS = 1000
 _NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
-# Conditions that S3 has in directory buckets only.
+# Conditions that S3 supports only in directory buckets.
 _OF_DIRECTORY_BUCKETS = frozenset({"LastModifiedTime", "Size"})
 
 
@@ -41,7 +41,7 @@ class _Wanted:
 
     @classmethod
     def of(cls, element: ET.Element) -> _Wanted:
-        """Return what an <Object> asks for."""
+        """Return the key to delete from an <Object> element."""
         texts = {_name(child): child.text or "" for child in element}
         if texts.keys() & _OF_DIRECTORY_BUCKETS:
             raise Refusal(
@@ -55,14 +55,14 @@ class _Wanted:
 
 
 def keys_of(request: Request) -> set[str]:
-    """Return the keys that a DeleteObjects is about; none of any other request."""
+    """Return the keys of a DeleteObjects, or an empty set for any other request."""
     if request.method != "POST" or request.key or "delete" not in request.query:
         return set()
     return {wanted.key for wanted in _read(request)[0]}
 
 
 def _delete(moto: Moto, request: Request) -> Reply:
-    """Delete each key or say why it was not; a key that is not there counts as deleted."""
+    """Delete each key or report its error; a key that does not exist counts as deleted."""
     if moto.bucket(request.bucket) is None:
         return moto(request)
     if "content-md5" not in request.headers and bodies.checksum_of(request) is None:
@@ -83,7 +83,7 @@ def _delete(moto: Moto, request: Request) -> Reply:
 
 
 def _delete_one(moto: Moto, request: Request, wanted: _Wanted) -> Mapping[str, str]:
-    """Delete a key; return what S3 says of it beside its name and version."""
+    """Delete a key; return the elements of its result besides its name and version."""
     bucket, key, version = request.bucket, wanted.key, wanted.version
     if moto.denies(bucket, key, "s3:DeleteObjectVersion" if version else "s3:DeleteObject"):
         raise access_denied()
@@ -99,7 +99,7 @@ def _delete_one(moto: Moto, request: Request, wanted: _Wanted) -> Mapping[str, s
 
 
 def _read(request: Request) -> tuple[list[_Wanted], bool]:
-    """Return what a request asks for, and whether successes are to be left out of the reply."""
+    """Return the keys to delete, and whether the reply omits successes (Quiet)."""
     try:
         # expat bounds the expansion of entities, and the sandbox listens on loopback alone.
         root = ET.fromstring(request.body)  # noqa: S314
@@ -119,7 +119,7 @@ def _name(element: ET.Element) -> str:
 def _elements(wanted: _Wanted, more: Mapping[str, str]) -> str:
     version = {"VersionId": wanted.version} if wanted.version else {}
     parts = {"Key": wanted.key, **version, **more}
-    # A parser would take a carriage return for a newline.
+    # An XML parser would read an unescaped carriage return as a newline.
     return "".join(
         f"<{name}>{escape(value, {chr(13): '&#13;'})}</{name}>" for name, value in parts.items()
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How S3 encrypts an object version: as its request or its bucket says, and who may open it.
+"""How S3 encrypts an object version, by its request or its bucket, and who may decrypt it.
 
-It knows KMS only to ask whether a key may be used.
+This module calls KMS only to check whether a key may be used.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Seal:
     customer_md5: str | None = None
 
     def headers(self, *, context: bool = False) -> list[tuple[str, str]]:
-        """Return a reply's headers; `context` includes the context, which S3 repeats rarely."""
+        """Return a reply's headers; `context` adds the context, which S3 returns only at times."""
         if self.customer_md5 is not None:
             return [(f"{SSE_C}algorithm", "AES256"), (f"{SSE_C}key-md5", self.customer_md5)]
         said = [(SSE, self.algorithm)]
@@ -55,13 +55,13 @@ class Seal:
 
 def seal_of(thing: Any) -> Seal:
     """Return the seal of moto's object version or upload."""
-    # Kept on moto's own object, so that it lives exactly as long as that object version.
+    # The seal is stored on moto's object, so that it lives exactly as long as that version.
     found = getattr(thing, "s3crypt_seal", None)
     return found if isinstance(found, Seal) else Seal("AES256")
 
 
 def wanted_seal(moto: Moto, request: Request) -> Seal:
-    """Return how a request's object is to be encrypted, by its headers or its bucket."""
+    """Return the seal of a request's new object, from its headers or its bucket's setting."""
     default = default_of(moto.bucket(request.bucket))
     if any(name.startswith(SSE_C) for name in request.headers):
         return _customer_seal(request, default)
@@ -84,13 +84,13 @@ def wanted_seal(moto: Moto, request: Request) -> Seal:
 
 
 def check_managed_headers_absent(request: Request) -> None:
-    """Refuse a read with the headers of a write."""
+    """Refuse a read with encryption headers that only a write may have."""
     if any(name in request.headers for name in MANAGED):
         raise invalid(f"{SSE} header is not supported for this operation.")
 
 
 def check_customer_key(seal: Seal, given_md5: str | None) -> None:
-    """Refuse unless a request brought exactly the SSE-C key of its object, if that has one."""
+    """Refuse unless the request has exactly its object's SSE-C key, or neither has a key."""
     if seal.customer_md5 is None and given_md5 is not None:
         raise invalid_request("The encryption parameters are not applicable to this object.")
     if seal.customer_md5 is not None and given_md5 is None:
@@ -103,14 +103,14 @@ def check_customer_key(seal: Seal, given_md5: str | None) -> None:
 
 
 def check_decrypting(moto: Moto, seal: Seal, bucket: str, name: str) -> None:
-    """Refuse unless S3 may decrypt an object with the KMS key of its seal, if that has one."""
+    """Refuse if the seal has a KMS key and S3 may not decrypt the object with it."""
     if seal.key_arn is not None:
         purpose = Purpose.of("Decrypt", bucket, name, seal.context, seal.bucket_key)
         kms_key(moto, seal.key_arn, seal.key_arn.split(":")[3], purpose)
 
 
 def check_readable(moto: Moto, thing: Any, given_md5: str | None) -> None:
-    """Refuse unless an object's bytes may be read with the SSE-C key of this MD5, or none."""
+    """Refuse unless an object is readable with this SSE-C key, or None for a request without."""
     seal = seal_of(thing)
     check_customer_key(seal, given_md5)
     check_decrypting(moto, seal, thing.bucket_name, thing.name)
@@ -130,7 +130,7 @@ def with_seal(reply: Reply, seal: Seal, *, context: bool = False) -> Reply:
 
 
 def _customer_seal(request: Request, default: BucketDefault) -> Seal:
-    # A bucket's block is looked at before the key.
+    # S3 checks the bucket's block before the key.
     if "SSE-C" in default.blocked:
         raise access_denied(
             "User is not authorized to perform: s3:PutObject: server-side encryption with "
@@ -170,7 +170,7 @@ def _check_context(context: str | None, algorithm: str | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What S3 asks KMS for: an operation, and the encryption context that it sends."""
+    """The parameters of a request from S3 to KMS: its operation and encryption context."""
 
     operation: str
     context: Mapping[str, str] = field(default_factory=dict)
@@ -180,16 +180,16 @@ class Purpose:
     def of(
         cls, operation: str, bucket: str, name: str, extra: str | None, has_bucket_key: bool
     ) -> Purpose:
-        """Return the purpose of an object; a Bucket Key's context has the bucket only."""
+        """Return the purpose for an object; with a Bucket Key, the context is the bucket only."""
         arn = f"arn:aws:s3:::{bucket}" if has_bucket_key else f"arn:aws:s3:::{bucket}/{name}"
         pairs = json.loads(base64.b64decode(extra)) if extra else {}
         return cls(operation, {**pairs, "aws:s3:arn": arn}, has_bucket_key)
 
 
 def kms_key(moto: Moto, reference: str, region: str, purpose: Purpose) -> Any:
-    """Return a usable KMS key, refusing as S3 does: KMS's code after a `KMS.`.
+    """Return a usable KMS key, or refuse as S3 does: KMS's error code with the prefix `KMS.`.
 
-    The use is noted, for the record of what S3 asked KMS.
+    The use is noted, for CloudTrail's record of S3's request to KMS.
     """
     key = moto.key(reference, region)
     if key is None:
@@ -209,7 +209,7 @@ def kms_key(moto: Moto, reference: str, region: str, purpose: Purpose) -> Any:
 
 
 def _change_encryption(_: Moto, request: Request) -> Reply:
-    # moto takes these for a PUT of the object itself and overwrites its body.
+    # moto treats these requests as PutObject and overwrites the object's body.
     raise Refusal(
         501,
         "NotImplemented",

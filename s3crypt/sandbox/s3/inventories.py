@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inventory configurations of a bucket: up to 1,000, each kept and returned as it was written.
+"""Inventory configurations of a bucket: up to 1,000, each stored and returned as it was written.
 
-No inventory is delivered.
+The sandbox delivers no inventories.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _ROOT, _PARAMETER = "InventoryConfiguration", "inventory"
 _PAGE, _MOST = 100, 1000
 _DESTINATION = "Destination/S3BucketDestination"
-# Path -> the texts that S3 takes there.
+# Path of an element -> the texts that S3 accepts in it.
 _CHOICES = {
     "IsEnabled": {"true", "false"},
     "IncludedObjectVersions": {"All", "Current"},

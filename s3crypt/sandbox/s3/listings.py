@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings in pages that moto returns whole or without their marks: buckets, and open uploads."""
+"""Paged listings of buckets and open uploads; moto returns these unpaged or without markers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_BUCKETS, _MAX_UPLOADS = 10_000, 1000
 
 
 def _buckets(moto: Moto, request: Request) -> Reply:
-    """Return a page of the buckets by their names, those of a prefix or a Region if it is named."""
+    """Return a page of the buckets in order of name, filtered by a requested prefix or Region."""
     asked = request.query
     prefix, region = asked.get("prefix", ""), asked.get("bucket-region")
     limit = _number(asked, "max-buckets", _MAX_BUCKETS)
@@ -66,7 +66,7 @@ def _bucket(bucket: Any, shows_region: bool) -> str:
 
 
 def _uploads(moto: Moto, request: Request) -> Reply:
-    """Return a page of a bucket's open uploads, by name and then by age."""
+    """Return a page of a bucket's open uploads in order of name, then of age."""
     bucket, asked = existing_bucket(moto, request), request.query
     limit = _number(asked, "max-uploads", _MAX_UPLOADS)
     shown = _encoder(asked.get("encoding-type"))
@@ -114,7 +114,7 @@ def _uploads(moto: Moto, request: Request) -> Reply:
 
 def _after(uploads: Iterable[Any], prefix: str, after: tuple[str, str]) -> list[Any]:
     """Return the uploads of a prefix that come after a marker."""
-    # UTF-8, as S3 orders names.
+    # S3 orders names by their UTF-8 bytes.
     ordered = sorted(uploads, key=lambda one: (one.key_name.encode(), one.s3crypt_begun, one.id))
     matching = [one for one in ordered if one.key_name.startswith(prefix)]
     key, identity = after

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Object Lock: event holds, new in 2026 and unknown to moto, and the retention beside them.
+"""Object Lock: event holds, which S3 has since 2026 and moto lacks, combined with retention.
 
-Retention itself and legal holds are moto's.
+moto implements retention itself and legal holds.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _MAX_DURATION = {"Days": 36_500, "Years": 100}
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """An event hold: whether it is on, and how long it protects once it is released."""
+    """An event hold: its status, and how long it protects the version after its release."""
 
     status: str
     duration: tuple[str, int] | None = None  # ("Days" or "Years", how many)
 
     @classmethod
     def of_headers(cls, headers: Mapping[str, str]) -> Hold | None:
-        """Return the hold that a request gives its new object, None if it gives none."""
+        """Return the hold in a write's headers, or None if the headers have no hold."""
         durations = {
             unit: headers.get(f"{_HOLD}-duration-{unit.lower()}") for unit in _MAX_DURATION
         }
@@ -47,14 +47,14 @@ class Hold:
 
     @classmethod
     def of_xml(cls, text: str) -> Hold | None:
-        """Return the hold of a PutObjectRetention, None if that has a retention only."""
+        """Return the hold of a PutObjectRetention, or None if it has only a retention."""
         inside = re.search(r"<EventHoldDuration>(.*?)</EventHoldDuration>", text, re.DOTALL)
         durations = {unit: xml_text(inside[1] if inside else "", unit) for unit in _MAX_DURATION}
         return cls.checked(xml_text(text, "EventHold"), durations)
 
     @classmethod
     def checked(cls, status: str | None, durations: Mapping[str, str | None]) -> Hold | None:
-        """Return the hold, or refuse one that makes no sense."""
+        """Return the hold, or refuse an inconsistent one."""
         given = {unit: text for unit, text in durations.items() if text is not None}
         if status is None and not given:
             return None
@@ -67,7 +67,7 @@ class Hold:
         return cls(str(status))
 
     def headers(self) -> list[tuple[str, str]]:
-        """Return the headers of HEAD and GET, with the duration only while the hold is on."""
+        """Return the headers for HEAD and GET; the duration is included only while it is on."""
         said = [(_HOLD, self.status)]
         if self.status == "ON" and self.duration:
             unit, length = self.duration
@@ -84,13 +84,13 @@ class Hold:
 
 
 def hold_of(thing: Any) -> Hold | None:
-    """Return the event hold of moto's object version, or of an upload's object to be."""
+    """Return the event hold of moto's object version, or of an upload's future object."""
     found = getattr(thing, "s3crypt_hold", None)
     return found if isinstance(found, Hold) else None
 
 
 def wanted_hold(moto: Moto, request: Request) -> Hold | None:
-    """Return the event hold asked for, which only a bucket with Object Lock can give."""
+    """Return the requested event hold; refuse a hold in a bucket without Object Lock."""
     hold = Hold.of_headers(request.headers)
     if hold is not None:
         _check_lockable(moto, request)
@@ -98,7 +98,7 @@ def wanted_hold(moto: Moto, request: Request) -> Hold | None:
 
 
 def check_deletable(thing: Any) -> None:
-    """Refuse to delete an object version, if that is one, under an event hold."""
+    """Refuse to delete an object version under an event hold; `thing` may be None."""
     hold = hold_of(thing)
     if hold is not None and hold.status == "ON":
         raise access_denied("Access Denied because object protected by object lock.")
@@ -111,7 +111,7 @@ def _check_lockable(moto: Moto, request: Request) -> None:
 
 
 def _retention(moto: Moto, request: Request) -> Reply:
-    """Change or return an object version's retention and event hold; each may be there alone."""
+    """Change or return an object version's retention and event hold, either or both."""
     _check_lockable(moto, request)
     found = existing(moto, request)
     if request.method != "PUT":

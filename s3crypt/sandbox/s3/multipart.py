@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multipart uploads: created, filled and completed under the encryption they began with.
+"""Multipart uploads: created, filled and completed with the encryption of their creation.
 
-moto lists and aborts them.
+moto lists and aborts uploads.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _create(moto: Moto, request: Request) -> Reply:
     upload.s3crypt_seal = seal
     upload.s3crypt_begun = datetime.now(UTC)
     upload.s3crypt_hold = hold
-    # moto has locks of whole objects only.
+    # moto supports locks only on whole objects, so the upload stores them for its object.
     upload.s3crypt_lock = tuple(request.headers.get(name) for name in LOCK_HEADERS)
     return with_seal(reply, seal, context=True)
 
@@ -80,13 +80,13 @@ def _complete(moto: Moto, request: Request) -> Reply:
     check_target(moto, request)
     new = New(seal, checked_whole(request, upload), hold_of(upload), upload.s3crypt_lock)
     reply = write(moto, for_moto(request), new)
-    # S3 repeats a customer key's headers for every operation but this one.
+    # S3 returns a customer key's headers for every operation except this one.
     kept = [pair for pair in reply.headers if not pair[0].lower().startswith(SSE_C)]
     return replace(reply, headers=tuple(kept))
 
 
 def _open_upload(moto: Moto, request: Request) -> Any:
-    """Return moto's upload that a request names, or refuse."""
+    """Return moto's upload that a request names, or refuse if it does not exist."""
     upload = moto.upload(request.bucket, request.query["uploadId"])
     if upload is None or upload.key_name != request.key:
         raise Refusal(
@@ -99,7 +99,7 @@ def _open_upload(moto: Moto, request: Request) -> Any:
 
 
 def _check_key_given(seal: Seal, given_md5: str | None) -> None:
-    """Refuse unless a request's SSE-C key is the one that its upload began with."""
+    """Refuse unless a request's SSE-C key is the key of its upload's creation."""
     if given_md5 is None and seal.customer_md5 is not None:
         raise invalid_request(
             "The multipart upload initiate requested encryption. Subsequent part requests "

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a request may name: an object whose name is not too long, and no delete marker.
+"""Checks of the object named in a request: its name's length, and that it is not a delete marker.
 
-It must not know operations: these checks come before any of them.
+This module must not know operations: these checks run before the rule of any operation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def check_names(moto: Moto, request: Request) -> None:
     if len(unquote_to_bytes(request.raw_path[1:].partition("/")[2])) > _MAX_BYTES:
         raise invalid("Your key is too long", "KeyTooLongError")
     version = request.query.get("versionId")
-    # A delete marker can be deleted, and that is all.
+    # DELETE is the only method that S3 allows on a delete marker.
     if version and request.method != "DELETE" and moto.marker(request.bucket, request.key, version):
         raise Refusal(
             405,
@@ -42,7 +42,7 @@ def check_names(moto: Moto, request: Request) -> None:
 
 
 def check_not_hidden(moto: Moto, request: Request) -> None:
-    """Refuse to read an object that a delete marker hides, and name the marker."""
+    """Refuse to read an object hidden by a delete marker; the refusal has the marker's id."""
     marker = moto.marker(request.bucket, request.key)
     if marker is not None:
         refusal = no_such_key()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of S3's operations, which its requests do not carry: that of events, and IAM's action.
+"""The names of S3's operations, which its requests lack: in CloudTrail's events and IAM's actions.
 
-It must not know what an operation does.
+This module must not know how an operation works.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from s3crypt.sandbox.wire import Request
 
 _VERBS = {"GET": "Get", "PUT": "Put", "DELETE": "Delete", "HEAD": "Head", "POST": "Post"}
-# Query parameter -> what CloudTrail calls that part of a bucket.
+# Query parameter -> CloudTrail's name of that part of a bucket.
 _OF_BUCKETS = {
     "accelerate": "AccelerateConfiguration",
     "acl": "BucketAcl",
@@ -37,7 +37,7 @@ _OF_BUCKETS = {
     "versioning": "BucketVersioning",
     "website": "BucketWebsite",
 }
-# Likewise of an object.
+# Query parameter -> CloudTrail's name of that part of an object.
 _OF_OBJECTS = {
     "acl": "ObjectAcl",
     "annotation": "ObjectAnnotation",
@@ -47,7 +47,7 @@ _OF_OBJECTS = {
     "tagging": "ObjectTagging",
     "torrent": "ObjectTorrent",
 }
-# Method and parameter -> name, where it follows from no rule.
+# Method and parameter -> operation's name, if it is irregular.
 _BUCKET_OPERATIONS = {
     ("DELETE", ""): "DeleteBucket",
     ("GET", ""): "ListObjects",
@@ -80,7 +80,7 @@ _PARAMETERS = tuple(
     for parts, operations in _LEVELS
 )
 _COPIES = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
-# Operation -> IAM's action, where that is not its name.
+# Operation -> IAM's action, if its name differs from the operation's.
 _ACTIONS = {
     "CompleteMultipartUpload": "PutObject",
     "CopyObject": "PutObject",
@@ -114,7 +114,7 @@ _ACTIONS = {
 
 
 def api_name(request: Request) -> str | None:
-    """Return the operation that a request to S3 is, as CloudTrail names it; None if it is none."""
+    """Return CloudTrail's name of a request's operation, or None if S3 has no such operation."""
     if not request.bucket:
         return "ListBuckets" if request.method == "GET" else None
     is_object = bool(request.key)

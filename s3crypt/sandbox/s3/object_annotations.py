@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Annotations: named texts that S3 keeps beside an object version, since 2026.
+"""Annotations: named texts that S3 stores beside an object version, since 2026.
 
-moto does not know them. A copy has its source's, unless it is to leave them out.
+moto lacks annotations. A copy has its source's annotations, unless its request excludes them.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Annotation:
 
     @property
     def etag(self) -> str:
-        """Its tag, with quotes."""
+        """The annotation's ETag, with quotes."""
         return f'"{md5(self.payload, usedforsecurity=False).hexdigest()}"'
 
 
 def annotations_of(thing: Any) -> dict[str, Annotation]:
-    """Return the annotations of moto's object version, to be changed in place."""
+    """Return the annotations of moto's object version; the caller may modify them."""
     found: dict[str, Annotation] | None = getattr(thing, "s3crypt_annotations", None)
     if found is None:
         found = thing.s3crypt_annotations = {}
@@ -51,7 +51,7 @@ def annotations_of(thing: Any) -> dict[str, Annotation]:
 
 
 def copied_annotations(request: Request, source: Any, seal: Seal) -> Mapping[str, Annotation]:
-    """Return the annotations that a copy has: the source's, unless they are to be left out."""
+    """Return the annotations of a copy: the source's, unless the request excludes them."""
     directive = request.headers.get(_DIRECTIVE, "COPY")
     if directive not in {"COPY", "EXCLUDE"}:
         raise invalid("Unknown annotation directive.")
@@ -90,7 +90,7 @@ def _annotation(moto: Moto, request: Request) -> Reply:
 
 
 def _put(request: Request, found: dict[str, Annotation]) -> Reply:
-    """Add an annotation to those of an object version, or replace the one of that name."""
+    """Add an annotation to an object version, replacing an existing one of the same name."""
     name = _checked_name(request)
     if not 0 < len(request.body) <= _MAX_PAYLOAD:
         raise Refusal(400, "InvalidRequest", "An annotation has 1 byte to 1 MiB.")
@@ -117,7 +117,7 @@ def _get(request: Request, found: Mapping[str, Annotation]) -> Reply:
 
 
 def _list(request: Request, found: Mapping[str, Annotation]) -> Reply:
-    """Return a page of the annotations' names, in their order."""
+    """Return a page of the annotations in order of name."""
     prefix = request.query.get("annotation-prefix", "")
     after = request.query.get("continuation-token", "")
     limit = min(int(request.query.get("max-annotation-results", "1000")), 1000)
@@ -141,7 +141,7 @@ def _list(request: Request, found: Mapping[str, Annotation]) -> Reply:
 
 
 def _delete(request: Request, found: dict[str, Annotation]) -> Reply:
-    """Forget an annotation for good; there are no versions of one."""
+    """Delete an annotation permanently; annotations have no versions."""
     found.pop(_checked_name(request), None)
     return Reply(204)
 
@@ -155,7 +155,7 @@ def _checked_name(request: Request) -> str:
     return name
 
 
-# XML 1.0 has no place for other characters, which names may have.
+# Characters that XML 1.0 cannot represent; names may contain them.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

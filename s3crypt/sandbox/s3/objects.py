@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def _put(moto: Moto, request: Request) -> Reply:
-    """Put an object or copy one, which S3 tells apart by a header only."""
+    """Put an object, or copy one if the request has x-amz-copy-source."""
     if request.copy_source is not None:
         return _copy(moto, request, request.copy_source)
     if moto.bucket(request.bucket) is None:
@@ -55,14 +55,14 @@ def _copy(moto: Moto, request: Request, where: tuple[str, str, str | None]) -> R
     hold = wanted_hold(moto, request)
     annotations = copied_annotations(request, source, seal)
     check_target(moto, request)
-    # Before moto replaces the source, if that is the target as well.
+    # Computed before moto's write, which replaces the source if source and target are the same.
     new = New(seal, Checksum.of_copy(request, source), hold, annotations=annotations)
     return write(moto, _copy_for_moto(request, seal, source), new, context=True)
 
 
 def _copy_for_moto(request: Request, seal: Seal, source: Any) -> Request:
     bare = for_moto(request)
-    # moto never sees encryption, but another one is a reason to copy an object onto itself.
+    # S3 allows copying an object onto itself to change its encryption, which moto never sees.
     changes = replace(seal, context=None) != replace(seal_of(source), context=None)
     if changes or any(name.startswith(SSE) for name in request.headers):
         return replace(bare, headers={**bare.headers, SSE: "AES256"})
@@ -70,7 +70,7 @@ def _copy_for_moto(request: Request, seal: Seal, source: Any) -> Request:
 
 
 def _read(moto: Moto, request: Request) -> Reply:
-    """Return an object, or its head only."""
+    """Return an object, or only its headers for HEAD."""
     check_managed_headers_absent(request)
     given_md5 = customer_md5(request)
     version = request.query.get("versionId")
@@ -80,7 +80,7 @@ def _read(moto: Moto, request: Request) -> Reply:
             check_not_hidden(moto, request)
         return moto(request)
     if request.method == "HEAD":
-        # Metadata is not under the KMS key, so a disabled one does not hide it.
+        # The KMS key does not encrypt metadata, so HEAD works with a disabled key.
         check_customer_key(seal_of(found), given_md5)
     else:
         check_readable(moto, found, given_md5)
@@ -94,7 +94,7 @@ def _read(moto: Moto, request: Request) -> Reply:
 
 
 def _delete(moto: Moto, request: Request) -> Reply:
-    # moto checks If-Match itself, and the service holds the lock that it lacks.
+    # moto checks If-Match itself; the service holds the lock that moto lacks.
     version = request.query.get("versionId")
     if version:
         check_deletable(moto.object(request.bucket, request.key, version))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How S3 tells its operations apart, and the type of a rule that answers one."""
+"""How S3 distinguishes its operations, and the type of a rule that answers an operation."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ANY = "*"
 class Operation(NamedTuple):
     """Operations on the account, a bucket or an object by `method`, which may be ANY.
 
-    `parameter` is the query parameter that names what is read or changed; it is empty if that is
-    the bucket or the object itself.
+    `parameter` is the query parameter that names the part of the bucket or object; it is empty for
+    operations on the bucket or object itself.
     """
 
     method: str
@@ -25,6 +25,6 @@ class Operation(NamedTuple):
     parameter: str = ""
 
 
-# A rule answers a request, or lets moto answer; it raises Refusal where S3 would refuse.
+# A rule answers a request, or lets moto answer; it raises Refusal if S3 would refuse the request.
 Rule: TypeAlias = Callable[[Moto, Request], Reply]
 Rules: TypeAlias = Mapping[Operation, Rule]

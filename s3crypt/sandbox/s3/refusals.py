@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def invalid(message: str, code: str = "InvalidArgument") -> Refusal:
-    """Return the refusal of a request that makes no sense."""
+    """Return the refusal of a request with an invalid argument."""
     return Refusal(400, code, message)
 
 
 def invalid_request(message: str) -> Refusal:
-    """Return the refusal of a request that does not fit its object or upload."""
+    """Return the refusal of a request that does not apply to its object or upload."""
     return invalid(message, "InvalidRequest")
 
 
 def access_denied(message: str = "Access Denied") -> Refusal:
-    """Return the refusal of a request whose sender lacks a right."""
+    """Return the refusal of a request whose sender lacks a permission."""
     return Refusal(403, "AccessDenied", message)
 
 
@@ -44,7 +44,7 @@ def precondition_failed(condition: str) -> Refusal:
 
 
 def error_reply(request: Request, refusal: Refusal) -> Reply:
-    """Return the reply that S3 refuses a request with."""
+    """Return S3's reply to a request that it refuses."""
     request_id = secrets.token_hex(8).upper()
     region = refusal.headers.get("x-amz-bucket-region")
     parts: Mapping[str, str] = {

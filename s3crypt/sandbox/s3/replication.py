@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replication: configurations that S3 refuses, and replicas of new object versions.
 
-A replica is there when the reply to the write is: S3's delay is not imitated. The rights of the
-role are not evaluated, but it must exist and trust S3. Annotations and tags that change later are
-not replicated, nor are objects from before the configuration.
+A replica exists before the write's reply is sent: the sandbox does not imitate S3's delay. The
+role's permissions are not evaluated, but it must exist and trust S3. Later changes of annotations
+and tags, and objects older than the configuration, are not replicated.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Rule:
 
     @classmethod
     def of(cls, rule: ET.Element) -> _Rule:
-        """Return the rule of an element that was checked."""
+        """Return the rule of an element that `_check` has accepted."""
         tags = frozenset(
             (text_of(tag, "Key") or "", text_of(tag, "Value") or "") for tag in rule.iter("Tag")
         )
@@ -68,7 +68,7 @@ class _Rule:
 
 
 def _check(moto: Moto, bucket: Any, document: ET.Element) -> None:
-    """Refuse a configuration that S3 would refuse, and give its rules ids where they have none."""
+    """Refuse a configuration that S3 would refuse, and give each rule without an id one."""
     rules = document.findall("Rule")
     if _ROLE.fullmatch(text_of(document, "Role") or "") is None:
         raise invalid("Invalid Role specified in replication configuration")
@@ -135,13 +135,13 @@ def _takes_kms(rule: ET.Element) -> bool:
 
 
 def status_of(thing: Any) -> str | None:
-    """Return the replication status of moto's object version, None if no rule was about it."""
+    """Return the replication status of moto's object version, or None if no rule covered it."""
     found: str | None = getattr(thing, "s3crypt_replication", None)
     return found
 
 
 def replicate(moto: Moto, bucket: str, thing: Any) -> None:
-    """Store the replicas that the rules of a bucket demand of its new object version."""
+    """Store the replicas of a new object version that its bucket's rules require."""
     found = moto.bucket(bucket)
     for rule in _rules_for(moto, found, thing):
         if seal_of(thing).key_arn is not None and not rule.takes_kms:
@@ -163,7 +163,7 @@ def replicate(moto: Moto, bucket: str, thing: Any) -> None:
 
 
 def replicate_marker(moto: Moto, bucket: str, key: str) -> None:
-    """Put a delete marker on the replicas of an object, where the rules of a bucket demand it."""
+    """Put a delete marker on an object's replicas if its bucket's rules require it."""
     found = moto.bucket(bucket)
     for rule in _rules_for(moto, found, None, key):
         if rule.takes_markers and _takes_replicas(moto, rule):
@@ -190,10 +190,10 @@ def _rules_for(moto: Moto, bucket: Any, thing: Any, key: str | None = None) -> I
 
 
 def _replica_seal(moto: Moto, rule: _Rule, thing: Any) -> Seal:
-    """Return how a replica is encrypted: as its source, under the key of its rule.
+    """Return the seal of a replica: its source's mode, with the key of its rule.
 
     Raises:
-        Refusal: The replica cannot be made.
+        Refusal: S3 would not be able to create the replica.
     """
     if not _takes_replicas(moto, rule):
         raise access_denied()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The S3 service: checks each request, finds its rule, and lets no two requests race.
+"""The S3 service: checks each request, finds its rule, and prevents races between requests.
 
-It must not know what a rule does, nor how a request came here.
+This module must not know how a rule works or how a request arrived.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from s3crypt.sandbox.backend import Moto
     from s3crypt.sandbox.wire import Refusal, Reply, Request
 
-# Every rule there is, one line per family; moto alone answers all other operations.
+# All rules, one line per family; moto answers every operation that has no rule.
 _RULES: Rules = {
     **object_annotations.RULES,
     **bucket_encryption.RULES,
@@ -53,7 +53,7 @@ _RULES: Rules = {
     **objects.RULES,
     **deleting.RULES,
 }
-# Query parameters that name operations of moto's, which are none on the object itself.
+# Parameters of operations that moto answers on parts of an object, not on the object itself.
 _MOTOS = ("acl", "tagging", "legal-hold", "restore", "select", "torrent")
 _PARAMETERS = {
     level: (*(rule.parameter for rule in _RULES if rule.level == level and rule.parameter), *_MOTOS)
@@ -62,7 +62,7 @@ _PARAMETERS = {
 
 
 class S3:
-    """The S3 rules, applied to requests that may come at the same time."""
+    """The S3 rules, applied to concurrent requests."""
 
     def __init__(self, moto: Moto) -> None:
         self._moto = moto
@@ -91,7 +91,7 @@ class S3:
 
     @contextlib.contextmanager
     def _exclusive(self, request: Request) -> Iterator[None]:
-        """Keep other requests from the objects and a copy's source between a check and its act."""
+        """Lock the objects and a copy's source, so that a check holds until its change is made."""
         names = {(request.bucket, key) for key in (request.key, *deleting.keys_of(request))}
         if request.copy_source is not None:
             names.add(request.copy_source[:2])

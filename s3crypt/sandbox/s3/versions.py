@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""New object versions: moto stores their bytes, and the rest is kept beside those.
+"""New object versions: moto stores their bytes; this module stores the rest beside them.
 
-It must not know operations: `objects` and `multipart` decide what a new version is.
+This module must not know operations: `objects` and `multipart` define a new version.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .locks import Hold
     from .object_annotations import Annotation
 
-# `conditions` has checked these before moto is asked.
+# `conditions` checks these headers before moto receives the request.
 _CHECKED = frozenset({"if-match", "if-none-match", "x-amz-copy-source-if-match"})
 
 
@@ -40,9 +40,9 @@ class New:
 
 
 def write(moto: Moto, request: Request, new: New, *, context: bool = False) -> Reply:
-    """Have moto store a new object version, keep the rest beside it, and return the reply.
+    """Have moto store a new object version, store the rest beside it, and return the reply.
 
-    `request` is what `for_moto` returned; `context` includes the encryption context in the reply.
+    `request` is the result of `for_moto`; `context` adds the encryption context to the reply.
     """
     reply = moto(request)
     if reply.status != 200:
@@ -60,13 +60,13 @@ def write(moto: Moto, request: Request, new: New, *, context: bool = False) -> R
 
 
 def for_moto(request: Request) -> Request:
-    """Return the request without its encryption and conditions, which the rules deal with."""
+    """Return the request without encryption and condition headers, which the rules handle."""
     kept = {
         name: value
         for name, value in request.headers.items()
         if not name.startswith((SSE, SOURCE_SSE_C)) and name not in _CHECKED
     }
-    # With locks moto wants this header of copies too, and where the checksum itself is there.
+    # With a lock, moto requires this header even for copies and next to the checksum itself.
     sent = bodies.checksum_of(request) if request.method == "PUT" else None
     if sent is not None:
         kept["x-amz-sdk-checksum-algorithm"] = sent[0]
