@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bench`: what this machine can do, what s3crypt makes of it, and what became of it since.
+"""`bench`: the limits of this machine, s3crypt's speed on it, and changes since an earlier report.
 
-`command` is all that `s3crypt --help` loads. `codec`, `files` and `transfers` say what is measured,
-`measure` how; `report` holds the result, which `terminal` and `page` show and `compare` reads.
+`s3crypt --help` loads only `command`. `codec`, `files` and `transfers` define the measurements,
+`measure` takes them; `report` holds the result, which `terminal` and `page` show and `compare`
+reads.
 """
 
 from .command import bench

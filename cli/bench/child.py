@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One command line of s3crypt in a process of its own, which says how much memory it took.
+"""Runs one command line of s3crypt in a process of its own, and prints its memory use.
 
     python -m s3crypt_cli.bench.child encrypt IN OUT --key ...
 
-Prints the peak RSS in bytes, or 0 where the system does not tell. Not wait4's figure, which on
-Linux is never below that of the process that started this one.
+Prints the peak RSS in bytes, or 0 if the system does not report it. wait4's figure is unsuitable:
+on Linux it is never below the peak RSS of the parent process.
 """
 
 import sys

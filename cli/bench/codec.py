@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What needs no file and no network: the limits of this machine, frames, and small messages.
+"""Measurements without files or network: the limits of this machine, frames, and small messages.
 
-Frames are sealed and opened in runs, as transfers do: each thread has one buffer of plaintext and
-one of frames, and works through them again and again. The limit is a loop of nothing but
-`AESGCM.encrypt_into` and `decrypt_into` on the very same buffers, right before or after.
+Frames are sealed and opened in runs, as in transfers: each thread has one buffer of plaintext and
+one of frames, and processes them repeatedly. The limit is a loop that only calls
+`AESGCM.encrypt_into` and `decrypt_into` on the same buffers, right before or after.
 """
 
 import functools
@@ -30,10 +30,10 @@ FRAME_LENGTHS = (4 * 2**10, 64 * 2**10, 256 * 2**10, 2**20, 4 * 2**20)
 SMALL = 2**10
 # More threads share one memory bus, and each costs two buffers.
 MOST_THREADS = 8
-# Of a regular frame: where its ciphertext begins, and what follows it.
+# Offset of the ciphertext in a regular frame, and the length of the tag that follows it.
 _SEALED_AT = 16
 _TAG_LENGTH = 16
-# Rounds to aim at; what of the time is left over makes samples longer, up to this many runs.
+# Target number of rounds. Spare time makes samples longer, up to this many runs per sample.
 _ROUNDS = 15
 _MOST_RUNS = 8
 _MESSAGES = 40
@@ -74,12 +74,12 @@ class _Lane:
     def make(cls) -> "_Lane":
         """Make buffers of a run of random bytes and of all its frames."""
         original = secrets.token_bytes(RUN)
-        # The shortest frames take the most room.
+        # The shortest frames have the most overhead.
         room = RUN // FRAME_LENGTHS[0] * (FRAME_LENGTHS[0] + 64)
         return cls(original, memoryview(bytearray(original)), memoryview(bytearray(room)))
 
     def check(self) -> None:
-        """See that what was opened, a thousand times into the same buffer, is what was sealed."""
+        """Check that the plaintext buffer, overwritten by every `open`, still has the original."""
         if self.plain != self.original:
             raise IntegrityError("What was opened is not what was sealed.")
 
@@ -95,7 +95,7 @@ class _Rival(Protocol):
 
 
 class _Codec:
-    """s3crypt: one message that all threads work at, its frames numbered on and on."""
+    """s3crypt: one message shared by all threads, with consecutive frame numbers."""
 
     def __init__(self, frame_length: int, lanes: Sequence[_Lane]) -> None:
         keyring = AESKeyring("s3crypt-bench", "random", secrets.token_bytes(32))
@@ -109,7 +109,7 @@ class _Codec:
         self._first = [1] * len(lanes)
 
     def seal(self, lane: int) -> None:
-        # A sealer makes each frame once: every run is the next one of the message.
+        # A sealer seals each frame number only once, so every run continues the message.
         first = self._first[lane] = next(self._runs) * self._count + 1
         buffers = self._lanes[lane]
         self._sealer.seal(buffers.plain, buffers.frames, first=first, is_final=False)
@@ -121,10 +121,10 @@ class _Codec:
 
 
 class _Bare:
-    """The limit: the ciphers' calls alone, on views that were made beforehand."""
+    """The limit: only the cipher's calls, on views that were created beforehand."""
 
     def __init__(self, frame_length: int, lanes: Sequence[_Lane], stride: int) -> None:
-        # A key that protects nothing: its nonces may serve again and again.
+        # Nonces may repeat, since this key protects no data.
         self._cipher = AESGCM(secrets.token_bytes(32))
         self._pieces = [
             [
@@ -167,14 +167,14 @@ class _Contest:
         self._times = 1
 
     def calibrate(self, seconds: float) -> None:
-        """Warm everything up, and choose how long samples are so that a round takes `seconds`."""
+        """Warm up, and choose the length of samples so that a round takes `seconds`."""
         started = time.perf_counter()
         self.run(Record(), 0)
         fitting = seconds / (time.perf_counter() - started)
         self._times = max(1, min(_MOST_RUNS, int(fitting)))
 
     def run(self, record: Record, turn: int) -> None:
-        """Measure all once, the codec first in every other round."""
+        """Measure both on all thread counts once; the order alternates from round to round."""
         alone: dict[str, float] = {}
         for threads in self._threads:
             codec, bare = self._speeds(threads, turn)
@@ -216,7 +216,7 @@ class _Contest:
 
 
 class _Limits:
-    """What else every byte may have to pass: a copy, a checksum. One thread, one run."""
+    """The speed of other steps per byte, a copy and checksums, on one thread and one run."""
 
     def __init__(self, lane: _Lane, record: Record) -> None:
         self._record = record
@@ -243,12 +243,12 @@ def _copy(lane: _Lane) -> None:
 
 
 def _bytes_like(view: memoryview) -> bytes:
-    # awscrt declares bytes and takes any buffer.
+    # awscrt declares bytes but accepts any buffer.
     return cast("bytes", view)
 
 
 class _Small:
-    """Messages of 1 KiB, each with a key of its own as always."""
+    """Messages of 1 KiB, each with its own data key as always."""
 
     def __init__(self, record: Record) -> None:
         self._record = record

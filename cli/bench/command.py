@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bench`: the command line of it. All that measures is loaded when it runs."""
+"""The command line of `bench`; the measuring modules are loaded when it runs."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two reports held against each other: what changed beyond the noise. Pure."""
+"""Compares two reports, and finds the changes beyond the noise. Pure functions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from .report import Report
 
 # Two quiet runs on one machine differ by a few per cent: other pages of memory, another clock.
 LEAST_CHANGE = 0.05
-# Values that come by chance alone are all above others of the same kind once in 35 for four and
-# four; for three and three once in ten. Quartiles lie apart by chance less than twice in a hundred
-# from ten rounds on; before that they do so too often.
+# By chance alone, all values of one report exceed all values of the other once in 35 for four
+# rounds each, once in ten for three. The quartile ranges of ten or more rounds are disjoint by
+# chance less than twice in a hundred; with fewer rounds that happens too often.
 LEAST_ROUNDS = 4
 QUARTILES_FROM = 10
 RULE = (
@@ -27,7 +27,7 @@ class Change:
     """One subject in both reports.
 
     Attributes:
-        verdict: better, worse, same, or unknown where there were too few rounds to tell.
+        verdict: better, worse, same, or unknown if there were too few rounds.
     """
 
     subject: Subject
@@ -37,18 +37,18 @@ class Change:
 
     @property
     def ratio(self) -> float:
-        """Return new over old, of the medians."""
+        """Return the new median divided by the old one."""
         return self.new.median / self.old.median if self.old.median else float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What became of each subject that is in both reports.
+    """The changes of all subjects that are in both reports.
 
     Attributes:
-        taken: When the old report was.
-        warnings: What makes the reports hard to compare.
-        only_old, only_new: How many subjects are in one report only.
+        taken: The time of the old report.
+        warnings: Differences that make the reports hard to compare.
+        only_old, only_new: The numbers of subjects in only one report.
     """
 
     taken: str
@@ -58,15 +58,15 @@ class Comparison:
     only_new: int
 
     def beyond_noise(self) -> tuple[Change, ...]:
-        """Return the changes, without what stayed the same."""
+        """Return the changes whose verdict is better or worse."""
         return tuple(c for c in self.changes if c.verdict in ("better", "worse"))
 
     def verdict(self, subject: Subject) -> str | None:
-        """Return what became of a subject."""
+        """Return the verdict on a subject, or None if it is not in both reports."""
         return next((c.verdict for c in self.changes if c.subject == subject), None)
 
     def counts(self) -> str:
-        """Say in one line what became of how many."""
+        """Return one line with the number of subjects per verdict."""
         verdicts = [change.verdict for change in self.changes]
         said = [f"{verdicts.count(name)} {name}" for name in ("better", "worse", "same")]
         if unknown := verdicts.count("unknown"):
@@ -77,7 +77,7 @@ class Comparison:
 
 
 def compare(old: Report, new: Report) -> Comparison:
-    """Compare what is in both reports."""
+    """Compare the subjects that are in both reports."""
     before = {sample.subject: sample.spread for sample in old.samples}
     after = {sample.subject: sample.spread for sample in new.samples}
     common = [subject for subject in after if subject in before]

@@ -16,7 +16,7 @@ from .measure import Heat, Record, Subject, take_rounds
 
 SIZES = (16 * 2**20, 64 * 2**20, 256 * 2**20, 2**30)
 _BLOCK = 8 * 2**20
-# The source, its message, what was decrypted of it, and some to spare.
+# Disk space as a multiple of the source: source, message, decrypted file, and a reserve.
 _ROOM = 3.2
 _TOO_SLOW = "does not fit in the time (--seconds)"
 
@@ -50,7 +50,7 @@ def filesystem(folder: Path) -> str:
 
 
 def make_source(folder: Path, size: int) -> Path:
-    """Return a file of `size` bytes: random ones, the same again every 8 MiB."""
+    """Create a file of `size` random bytes, which repeat every 8 MiB, and return its path."""
     path = folder / f"{size}.plain"
     if not path.exists():
         block = secrets.token_bytes(min(_BLOCK, size))
@@ -71,7 +71,7 @@ def _run(record: Record, folder: Path, size: int, _turn: int) -> None:
         if not cmp(source, back, shallow=False):
             raise IntegrityError("What was decrypted is not what was encrypted.")
     finally:
-        # Overwriting a file is slower than writing one on some file systems.
+        # On some file systems, overwriting a file is slower than writing a new one.
         for path in (sealed, back):
             path.unlink(missing_ok=True)
 

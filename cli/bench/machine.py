@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What measured: the CPU and what it can, and the versions of what ran on it."""
+"""The measured machine: its CPU, the CPU's features, and the versions of the software."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ import s3crypt
 
 _CPUINFO = Path("/proc/cpuinfo")
 _STAT = Path("/proc/stat")
-# What AES-GCM, CRCs and SHA-256 are fast by, on x86-64 and on ARM.
+# CPU features that accelerate AES-GCM, CRCs and SHA-256, on x86-64 and on ARM.
 _FLAGS = {
     "flags": ("aes", "vaes", "pclmulqdq", "vpclmulqdq", "avx2", "avx512f", "sha_ni"),
     "Features": ("aes", "pmull", "crc32", "sha2", "sha3", "sve", "sve2"),
@@ -22,13 +22,13 @@ _FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The machine as far as it decides figures.
+    """The properties of the machine that affect the figures.
 
     Attributes:
-        cores: That this process may use.
-        flags: Of the CPU, those that matter; whether it has them.
-        others: Cores' worth of time that other processes took while it measured; None where
-            that is not known.
+        cores: The number of cores that this process may use.
+        flags: The relevant CPU features, and whether the CPU has each.
+        others: The average number of cores that other processes used during the measurement;
+            None if unknown.
     """
 
     cpu: str
@@ -58,7 +58,7 @@ def describe(others: float | None = None) -> Machine:
 
 
 class Others:
-    """Watches what other processes, and other guests of the same host, take of the CPUs."""
+    """Measures the CPU time of other processes, and of other guests of the same host."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -66,7 +66,7 @@ class Others:
         self._own = _own_seconds()
 
     def cores(self) -> float | None:
-        """Return the cores' worth of time that they took since this was made."""
+        """Return the average number of cores that they used since this object's creation."""
         busy = _busy_seconds()
         if busy is None or self._busy is None:
             return None
@@ -82,7 +82,7 @@ def cores() -> int:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of all that takes part."""
+    """Return the versions of the software that is measured."""
     found = {"python": platform.python_version(), "s3crypt": s3crypt.__version__}
     for package in ("cryptography", "boto3", "botocore", "awscrt"):
         try:
@@ -95,7 +95,7 @@ def versions() -> dict[str, str]:
 
 
 def _busy_seconds() -> float | None:
-    """Return the time that all CPUs together were not idle; Linux only."""
+    """Return the total non-idle time of all CPUs; Linux only."""
     try:
         first = _STAT.read_text(encoding="ascii").split("\n", 1)[0].split()
         ticks = [int(count) for count in first[1:9]]

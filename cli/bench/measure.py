@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounds, samples and their spread. Knows nothing of what is measured."""
+"""Rounds, samples and their spread. This module must not know the measured operations."""
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-# Of a median of fewer rounds nobody can say how far it is from the next one.
+# With fewer rounds, the uncertainty of a median cannot be estimated.
 LEAST_ROUNDS = 3
 MOST_ROUNDS = 25
 LESS_IS_BETTER = frozenset({"us", "ms", "MiB"})
@@ -14,15 +14,15 @@ LESS_IS_BETTER = frozenset({"us", "ms", "MiB"})
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a sample is of.
+    """The subject of a sample: an operation with its parameters.
 
     Attributes:
         group: limits, codec, small, files, memory or transfers.
-        what: What was done.
+        what: The operation.
         unit: GB/s (10^9 bytes of plaintext by wall clock), us, ms or MiB.
         size: Bytes of a frame, a message, a file or an object.
-        threads: Where they were varied.
-        mode: Where it was varied.
+        threads: The number of threads, in groups that vary it.
+        mode: The mode, in groups that vary it.
     """
 
     group: str
@@ -35,7 +35,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median of some values and how far they lay apart."""
+    """The median and the spread of some values."""
 
     median: float
     q1: float
@@ -56,11 +56,11 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was measured of one subject, over all rounds.
+    """The measurements of one subject, over all rounds.
 
     Attributes:
         of_limit: Ratio to the limit, of pairs measured one right after the other.
-        of_one_thread: Ratio to the same work on one thread, likewise.
+        of_one_thread: Ratio to the same work on one thread, of pairs measured likewise.
     """
 
     subject: Subject
@@ -71,7 +71,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Record:
-    """The values of all subjects, as they are taken."""
+    """The values of all subjects, collected during a run."""
 
     _values: dict[Subject, list[float]] = field(default_factory=dict)
     _ratios: dict[tuple[Subject, str], list[float]] = field(default_factory=dict)
@@ -84,18 +84,18 @@ class Record:
         limit: float | None = None,
         one_thread: float | None = None,
     ) -> None:
-        """Add one round's value, with the values it is to be held against."""
+        """Add one round's value, with the reference values of its ratios."""
         self._values.setdefault(subject, []).append(value)
         for name, base in (("limit", limit), ("one_thread", one_thread)):
             if base is not None:
                 self._ratios.setdefault((subject, name), []).append(value / base)
 
     def drop(self, subject: Subject) -> None:
-        """Forget a subject."""
+        """Remove a subject and its values."""
         self._values.pop(subject, None)
 
     def samples(self) -> tuple[Sample, ...]:
-        """Return all that was taken, in the order in which it was first added."""
+        """Return a sample per subject, in the order in which subjects were first added."""
         return tuple(
             Sample(
                 subject,
@@ -113,11 +113,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """Things that are compared, and so are measured one right after the other.
+    """A group of measurements that are compared, and so are taken one right after the other.
 
     Attributes:
-        run: Measures them once; gets the round's number.
-        weight: What its time grows with, or 0 if it always fits.
+        run: Takes the measurements once; its argument is the round's number.
+        weight: The quantity that determines the heat's time, or 0 if it always fits.
     """
 
     run: Callable[[int], None]
@@ -134,11 +134,12 @@ def take_rounds(
 ) -> int:
     """Run heats, the lightest first, round after round until `seconds` have passed.
 
-    A heat takes part only if `least` rounds of it and of those before fit, by what the lighter
-    ones took; the two lightest always do, and always get their `least` rounds.
+    A heat takes part only if `least` rounds of it and of all lighter heats fit into the time,
+    estimated from the times of the lighter heats. The two lightest heats always take part, with at
+    least `least` rounds.
 
     Returns:
-        How many of the heats took part.
+        The number of heats that took part.
     """
     deadline = clock() + seconds
     costs: list[float] = []
@@ -170,7 +171,7 @@ def _timed(heat: Heat, number: int, clock: Callable[[], float]) -> float:
 
 
 def _estimate(heats: Sequence[Heat], costs: Sequence[float]) -> float:
-    """Continue the line through the last two heats: a fixed cost, and one that grows."""
+    """Extrapolate the line through the last two heats: a fixed cost, and a cost per weight."""
     count = len(costs)
     if count < 2 or heats[count - 1].weight == heats[count - 2].weight:
         return costs[-1] if costs else 0.0

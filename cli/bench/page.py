@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report as one HTML page that loads nothing: plots, the numbers under them, and the machine."""
+"""A report as one self-contained HTML page: plots, the numbers under them, and the machine."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
@@ -12,7 +12,7 @@ from .style import STYLE
 from .tables import MARKS, Table, changes_table, number, of_limit_text, tables
 
 _FRAME = 256 * 2**10
-# Tables of so many rows stay on one sheet of paper.
+# Tables of at most this many rows are not split across printed pages.
 _WHOLE = 12
 
 
@@ -64,7 +64,7 @@ def _missing(report: Report) -> list[str]:
 
 
 def _in_short(report: Report) -> Iterator[str]:
-    """Say what most readers came for, in sentences."""
+    """Yield sentences with the most important results."""
     for sample in report.of_group("codec"):
         subject, speed = sample.subject, number(sample.spread.median)
         if (subject.size, subject.threads) != (_FRAME, 1) or sample.of_limit is None:
@@ -91,7 +91,7 @@ def _in_short(report: Report) -> Iterator[str]:
 
 
 def _headline(report: Report) -> list[str]:
-    """Return one chart of what most readers came for: frames against bare AES-GCM."""
+    """Return a chart of the most important result: frames compared with bare AES-GCM."""
     bars = []
     for what, call in (("seal", "encrypt_into"), ("open", "decrypt_into")):
         for group, kind, name in (
@@ -115,7 +115,7 @@ def _headline(report: Report) -> list[str]:
 
 
 def _plots(report: Report) -> dict[str, list[str]]:
-    """Return the plots of each table that has some."""
+    """Return the plots by table, for the tables that have plots."""
     return {
         "codec": _codec_plots(report),
         "limits": _limit_plots(report),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plots as SVG that needs nothing else: no font, no script, no other file.
+"""Plots as self-contained SVG, without fonts, scripts or other files. Needs matplotlib.
 
-Knows series of numbers and nothing of what they are; needs matplotlib.
+This module must know only series of numbers, not their meaning.
 """
 
 import io
@@ -19,13 +19,13 @@ from matplotlib.figure import Figure
 
 from .measure import size_name
 
-# Okabe and Ito's colours, told apart by every kind of eye; markers serve where there is none.
+# Okabe and Ito's palette, which colour-blind readers can distinguish; markers serve without colour.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _TEXT = "#1f2328"
 _QUIET = "#59636e"
 _SETTINGS: dict[Any, Any] = {
-    # Paths look the same whatever fonts a machine has.
+    # Text as paths looks the same on every machine, whichever fonts it has.
     "svg.fonttype": "path",
     "svg.hashsalt": "s3crypt",
     "font.family": "DejaVu Sans",
@@ -53,7 +53,7 @@ _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A median at `x`, and between what its quartiles are."""
+    """A median at `x`, with its quartiles."""
 
     x: float
     median: float
@@ -63,11 +63,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points that belong together.
+    """A named line of points.
 
     Attributes:
-        limit: Draw them as what the other series of the same `style` are held against.
-        style: Which colour and marker; its place among the series if left out.
+        limit: Draw the series as the limit of the other series of the same `style`.
+        style: The index of colour and marker; by default the series' index.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A named median, and between what its quartiles are."""
+    """A named median, with its quartiles."""
 
     name: str
     median: float
@@ -88,11 +88,11 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What a plot says in words.
+    """The texts of a plot.
 
     Attributes:
-        key: Names the plot in its page: letters and digits.
-        description: For those who cannot see it.
+        key: The plot's identifier in its page, of letters and digits.
+        description: The text for readers who cannot see the plot.
     """
 
     key: str
@@ -103,9 +103,9 @@ class Labels:
 
 
 def by_size(labels: Labels, series: Sequence[Series], *, top: float | None = None) -> str:
-    """Return a plot of values, from zero, over sizes in bytes, by doubling.
+    """Return a plot of values, from zero, over sizes in bytes on a logarithmic axis.
 
-    `top` is where the y axis ends at least, so that plots side by side can have the same.
+    `top` is the least upper end of the y axis, so that plots side by side can share one scale.
     """
     with mpl.rc_context(_SETTINGS):
         figure = Figure(figsize=_SIZE, layout="constrained")
@@ -132,7 +132,7 @@ def by_name(
 ) -> str:
     """Return a plot of horizontal bars, from zero, the first on top; `top` as for `by_size`.
 
-    A `wide` one takes the width of two.
+    A `wide` plot is as wide as two plots.
     """
     with mpl.rc_context(_SETTINGS):
         width = _SIZE[0] * (2 if wide else 1)
@@ -160,9 +160,9 @@ def by_name(
 
 
 def _beside(sizes: Sequence[float], count: int) -> list[float]:
-    """Return factors that put each series' points a little beside the others': bars must not hide.
+    """Return factors that shift each series' points slightly, so that error bars do not overlap.
 
-    Together they take a twentieth of the axis.
+    The shifts together span a twentieth of the axis.
     """
     doublings = math.log2(sizes[-1] / sizes[0]) if len(sizes) > 1 else 4.0
     step = doublings / 20 / max(count, 4)
@@ -197,7 +197,7 @@ def _draw(axes: Axes, series: Series, style: int, beside: float) -> None:
 def _size_axis(axes: Axes, sizes: Sequence[float]) -> None:
     axes.set_xscale("log", base=2)
     axes.minorticks_off()
-    # Where sizes lie close, every other one is named: names must not touch.
+    # If sizes lie close together, only every other size has a label, so that labels do not touch.
     steps = [math.log2(b / a) for a, b in itertools.pairwise(sizes)]
     crowded = len(sizes) > 7 and min(steps) <= 1
     named = sizes[:: 2 if crowded else 1]
@@ -209,13 +209,13 @@ def _size_axis(axes: Axes, sizes: Sequence[float]) -> None:
 def _svg(figure: Figure, labels: Labels) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata=_NO_METADATA)
-    # What is before it is for files: a page takes the element alone.
+    # An HTML page needs only the element, without the XML declaration before it.
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = svg.replace("xlink:href", "href").replace(
         ' xmlns:xlink="http://www.w3.org/1999/xlink"', ""
     )
-    # Plots of one page repeat matplotlib's names of glyphs and clips.
+    # The key makes matplotlib's ids of glyphs and clips unique among the plots of a page.
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{labels.key}-", svg)
     described = (
         f'<svg role="img" aria-label="{escape(labels.description)}"',

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report: all that was measured, where, and what was not; to JSON and back.
+"""A report: the samples, the machine, and the missing measurements; to JSON and back.
 
-docs/cli.md documents the JSON. What changes it must raise VERSION.
+docs/cli.md documents the JSON. A change of the JSON must raise VERSION.
 """
 
 import json
@@ -18,13 +18,13 @@ from .transfers import Endpoint
 
 SCHEMA = "s3crypt-bench"
 VERSION = 1
-# What others may take of the cores before it is said.
+# Share of the cores that other processes may use before the report mentions it.
 _QUIET = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What was not measured, and why."""
+    """A measurement that was not taken, and the reason."""
 
     group: str
     what: str
@@ -36,10 +36,10 @@ class Report:
     """One run of `s3crypt bench`.
 
     Attributes:
-        taken: When, in UTC, ISO 8601.
-        seconds: How long it took.
-        files_on: The file system that files were on.
-        endpoint: Where transfers went, if there were any.
+        taken: The time of the run in UTC, ISO 8601.
+        seconds: The duration of the run.
+        files_on: The type of the file system of the measured files.
+        endpoint: The service of the transfers, if any were measured.
     """
 
     taken: str
@@ -56,7 +56,7 @@ class Report:
         return tuple(sample for sample in self.samples if sample.subject.group == group)
 
     def remarks(self) -> tuple[str, ...]:
-        """Return what a reader must know to believe the figures no further than they go."""
+        """Return remarks on the limits of the figures."""
         said = [network_remark(self.endpoint)]
         if self.is_disturbed:
             server = ", the server among them" if self.is_loopback else ""
@@ -68,17 +68,17 @@ class Report:
 
     @property
     def is_disturbed(self) -> bool:
-        """Tell whether others took so much of the CPUs that figures suffered."""
+        """Whether other processes used so much CPU time that the figures are unreliable."""
         return (self.machine.others or 0) > _QUIET * self.machine.cores
 
     @property
     def is_loopback(self) -> bool:
-        """Tell whether transfers went to a server on this machine."""
+        """Whether the transfers went to a server on this machine."""
         return self.endpoint is not None and self.endpoint.kind == "loopback"
 
 
 def network_remark(endpoint: Endpoint | None) -> str:
-    """Say which figures have a network in them."""
+    """Return a remark on the figures that depend on a network."""
     if endpoint is None:
         return "Nothing here touched a network: all figures are of this machine alone."
     where = f"The transfers went to {endpoint.host}"
@@ -114,7 +114,7 @@ def load(path: Path) -> Report:
     """Read a report that `--json` printed.
 
     Raises:
-        ConfigError: It is none, or of another version.
+        ConfigError: The file is not a report, or is of another version.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -159,7 +159,7 @@ def _from_json(value: dict[str, Any]) -> Report:
 
 
 def _from(kind: Any, value: dict[str, Any]) -> Any:
-    """Make a value of its fields; fields that a later s3crypt added are left out."""
+    """Return an instance with these fields; unknown fields, of a later s3crypt, are dropped."""
     return kind(**{name: value[name] for name in kind.__dataclass_fields__ if name in value})
 
 

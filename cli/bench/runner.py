@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run: all that is measured, in the time there is, and what is made of it."""
+"""One run of `bench`: takes the measurements in the given time, and outputs the report."""
 
 import tempfile
 import time
@@ -22,7 +22,7 @@ from .measure import Record, size_name
 from .report import Missing, Report
 from .terminal import show
 
-# Shares of the time: what is not used goes to those that follow.
+# Shares of the time; each part passes unused time on to the following parts.
 _WITHOUT_S3 = {"codec": 0.6, "files": 0.4}
 _WITH_S3 = {"codec": 0.35, "files": 0.2, "transfers": 0.45}
 
@@ -38,8 +38,8 @@ def run(
     html: Path | None,
     old: Path | None,
 ) -> None:
-    """Measure, compare, and show it in every way asked for."""
-    # Whatever can be wrong is found before a minute is spent.
+    """Measure, compare, and output the report in every requested form."""
+    # Options are checked before any time is spent on measuring.
     before = report.load(old) if old else None
     if html is not None:
         _check_page(html)
@@ -103,7 +103,7 @@ def _measure(
 
 
 class _Taking:
-    """The parts of one run, each in its share of the time that is left."""
+    """The parts of one run, each in its share of the remaining time."""
 
     def __init__(self, folder: Path, seconds: float, cores: int, tell: Tell) -> None:
         self.record = Record()
@@ -114,7 +114,7 @@ class _Taking:
         self._tell = tell
 
     def all(self, settings: Settings, uri: str, kms_key: str | None) -> transfers.Endpoint:
-        """Measure transfers below `uri` too; return where they went."""
+        """Take all measurements, including transfers below `uri`; return the transfers' service."""
         transfers.check_uri(uri)
         chosen = transfers.modes(settings, kms_key)
         store = s3crypt.S3Crypt(
@@ -135,7 +135,7 @@ class _Taking:
         return endpoint
 
     def local(self, shares: Mapping[str, float]) -> None:
-        """Measure what needs no network."""
+        """Take the measurements that need no network."""
         seconds = self._share("codec", shares)
         codec.measure(self.record, cores=self._cores, seconds=seconds)
         seconds = self._share("files", shares)

@@ -10,7 +10,7 @@ from .report import Report
 
 _UNITS = {"us": "\u00b5s"}
 _MARKS = {"better": " +", "worse": " !"}
-# Nothing is faster than its limit: what is so near to it, and cannot be told from it, is as fast.
+# A ratio above this that is indistinguishable from 1 counts as reaching the limit.
 _AS_FAST = 0.95
 MARKS = "+ better, ! worse than before, beyond the noise"
 
@@ -20,7 +20,7 @@ class Table:
     """Headers and cells; numbers are right-aligned.
 
     Attributes:
-        texts: How many columns, from the left, are words.
+        texts: The number of columns, from the left, that contain words.
     """
 
     group: str
@@ -32,7 +32,7 @@ class Table:
 
 
 def tables(report: Report, comparison: Comparison | None = None) -> tuple[Table, ...]:
-    """Return the tables of all that was measured."""
+    """Return the tables of all measurements."""
     mark = _marker(comparison)
     made = (
         _codec(report, mark),
@@ -45,7 +45,7 @@ def tables(report: Report, comparison: Comparison | None = None) -> tuple[Table,
 
 
 def changes_table(changes: Sequence[Change]) -> Table:
-    """Return a table of what changed: first what is worse, and the largest change first."""
+    """Return a table of changes: worse before better, and the largest change first."""
     ordered = sorted(
         changes, key=lambda change: (change.verdict != "worse", -abs(change.ratio - 1))
     )
@@ -76,7 +76,7 @@ def number(value: float) -> str:
 
 
 def subject_text(subject: Subject) -> str:
-    """Return what a subject is, in words."""
+    """Return the description of a subject."""
     words = [subject.group, subject.what, size_name(subject.size)]
     if subject.threads is not None:
         words.append(f"{subject.threads} thread{'s' if subject.threads > 1 else ''}")
@@ -228,12 +228,12 @@ def _ordered(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def quartiles(spread: Spread) -> str:
-    """Return where the middle half of the values lies; of one value nobody knows."""
+    """Return the range between the quartiles, or "1 round" for a single value."""
     return f"{number(spread.q1)}-{number(spread.q3)}" if spread.rounds > 1 else "1 round"
 
 
 def of_limit_text(ratio: Spread | None) -> str:
-    """Return how much of its limit something reaches, if the run can tell it from the limit."""
+    """Return the reached share of the limit, or a mark if it is indistinguishable from 100 %."""
     if ratio is None:
         return ""
     if ratio.q3 < 1:

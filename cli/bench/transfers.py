@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real transfers in every mode, under a fresh name of which nothing is left."""
+"""Real transfers in every mode, below a fresh prefix whose objects are all removed at the end."""
 
 import functools
 import ipaddress
@@ -26,7 +26,7 @@ from .files import make_source
 from .measure import Heat, Record, Subject, size_name, take_rounds
 
 SIZES = (2**10, 2**20, 16 * 2**20, 64 * 2**20)
-# Below this what counts is how long one object takes.
+# Below this size, latency per object is reported instead of throughput.
 LATENCY_BELOW = 2**20
 _TOO_SLOW = "does not fit in the time (--seconds)"
 _NEEDS_KEY = "needs a KMS key (--kms-key)"
@@ -34,11 +34,11 @@ _NEEDS_KEY = "needs a KMS key (--kms-key)"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the transfers went.
+    """The service that the transfers used.
 
     Attributes:
         uri: The bucket and prefix, as given.
-        host: The service's.
+        host: The service's host name.
         kind: aws, loopback or other.
     """
 
@@ -49,17 +49,17 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """The modes to measure by name, and those that cannot be, with the reason."""
+    """The modes to measure, and the modes that cannot be measured with the reason, by name."""
 
     usable: Mapping[str, "s3crypt.Mode"]
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def modes(settings: Settings, kms_key: str | None) -> Modes:
-    """Return every mode; the KMS key is also that of client-side encryption, or a random AES one.
+    """Return every mode; client-side encryption uses the KMS key too, or else a random AES key.
 
     Raises:
-        ConfigError: That is not a KMS key.
+        ConfigError: `kms_key` is not a KMS key.
     """
     usable: dict[str, s3crypt.Mode] = {"sse-s3": s3crypt.SSES3()}
     missing = {}
@@ -83,17 +83,17 @@ def modes(settings: Settings, kms_key: str | None) -> Modes:
 
 
 def check_uri(uri: str) -> None:
-    """Refuse what is not a bucket with or without a prefix.
+    """Refuse a URI that is not a bucket with or without a prefix.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: The URI is not of that form.
     """
     if not uri.startswith("s3://") or not uri[5:].partition("/")[0]:
         raise ConfigError(f"{uri!r} is not s3://BUCKET or s3://BUCKET/PREFIX.")
 
 
 def endpoint(store: "s3crypt.S3Crypt", uri: str) -> Endpoint:
-    """Say where a store's requests go."""
+    """Return the endpoint of a store's requests."""
     parts = urlsplit(str(store.client.meta.endpoint_url))
     host = parts.hostname or ""
     if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
@@ -111,7 +111,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class Transfers:
-    """Objects below one fresh prefix, put and got again in several modes."""
+    """Objects below one fresh prefix, put and fetched in several modes."""
 
     def __init__(
         self, store: "s3crypt.S3Crypt", uri: str, chosen: Mapping[str, "s3crypt.Mode"], folder: Path
@@ -122,16 +122,16 @@ class Transfers:
         self._modes = dict(chosen)
         self._folder = folder
         self._stored: set[tuple[str, str | None]] = set()
-        # Whose put did not end well, or was interrupted: S3 may have stored them all the same.
+        # Objects whose put failed or was interrupted; S3 may have stored them anyway.
         self._doubtful: dict[str, s3crypt.Mode] = {}
         self._versioned = False
         self._compared: set[str] = set()
 
     def probe(self) -> None:
-        """Try every mode once, and drop those that are refused; it warms connections up too.
+        """Try every mode once, and drop refused modes; this also warms up the connections.
 
         Raises:
-            S3CryptError: No mode works, or what is put cannot be removed again.
+            S3CryptError: No mode works, or stored objects cannot be removed.
         """
         failures: list[S3CryptError] = []
         for name in list(self._modes):
@@ -150,10 +150,10 @@ class Transfers:
 
     @contextmanager
     def removing(self) -> Iterator[None]:
-        """Remove all objects when the block ends, however it ends.
+        """Remove all objects when the block ends, even with an error.
 
         Raises:
-            StorageError: Some could not be removed.
+            StorageError: Some objects could not be removed.
         """
         try:
             yield
@@ -209,7 +209,7 @@ class Transfers:
         self._store.get(self._uri(name, size), self._folder / "back", mode=self._modes[name])
 
     def _compare(self, name: str, size: int) -> None:
-        # Once: verified modes say it each time by themselves.
+        # Compared only once, since verified modes check every transfer themselves.
         if (uri := self._uri(name, size)) not in self._compared:
             self._compared.add(uri)
             if not cmp(make_source(self._folder, size), self._folder / "back", shallow=False):
@@ -232,8 +232,8 @@ class Transfers:
             except ObjectNotFoundError:
                 continue
             except S3CryptError:
-                # Who may not list is forbidden to look at what is not there. Without versions
-                # deletion does no harm; with them it would leave a marker of its own.
+                # Without the permission to list, S3 answers 403 for an object that does not exist.
+                # Deleting it is harmless, except with versioning, where it adds a delete marker.
                 if self._versioned:
                     continue
             self._store.delete(uri, version_id=version_id)

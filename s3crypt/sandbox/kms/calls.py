@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A parsed request to KMS, and the helpers that most API families use: the key, a page, a number.
 
-This module must not know what an operation does.
+This module must not know operations.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def check_decrypting(moto: Moto, seal: Seal, bucket: str, name: str) -> None:
 
 
 def check_readable(moto: Moto, thing: Any, given_md5: str | None) -> None:
-    """Refuse unless an object is readable with this SSE-C key, or None for a request without."""
+    """Refuse unless a request whose SSE-C key has this MD5 may read the object's bytes."""
     seal = seal_of(thing)
     check_customer_key(seal, given_md5)
     check_decrypting(moto, seal, thing.bucket_name, thing.name)
