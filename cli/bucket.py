@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt bucket`: make a bucket that passes an audit, or harden one that is there."""
+"""`s3crypt bucket`: make a bucket that passes an audit, or harden an existing bucket."""
 
 import functools
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ def bucket() -> None:
 
 
 def _bucket_options(command: Command) -> Command:
-    """Give a command the options of both, as its argument `wanted`, without the bucket's name."""
+    """Give a command the options of `init` and `harden`, as its argument `wanted`."""
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> Any:
@@ -148,12 +148,12 @@ def _wanted(values: dict[str, Any], *, may_create: bool) -> "Wanted":
 
 
 def _run(settings: Settings, wanted: "Wanted", *, dry_run: bool, yes: int) -> None:
-    """Look, show, ask and make the changes."""
+    """Plan the changes, show them, ask for confirmation, and make them."""
     from s3crypt.hardening import BucketManager  # noqa: PLC0415 - boto3
 
     manager = BucketManager(session=settings.session, allow_plain_http=settings.allow_plain_http)
     plan = manager.plan(wanted)
-    # Changes that are about to be made without a question are shown once they are made.
+    # With --yes and without talk, changes are shown only after they are made.
     if dry_run or not (settings.silent and yes):
         _show_changes(settings, plan)
     if not settings.quiet:
@@ -165,7 +165,7 @@ def _run(settings: Settings, wanted: "Wanted", *, dry_run: bool, yes: int) -> No
 
 
 def _may(plan: "Plan", yes: int) -> bool:
-    """Return whether to make the changes; Object Lock is a question of its own."""
+    """Return whether to make the changes; Object Lock needs a separate confirmation."""
     question = f"Make {_changes(len(plan.changes))}?"
     if not is_agreed(question, yes=yes > 0):
         return False
@@ -200,7 +200,7 @@ def _show_changes(settings: Settings, plan: "Plan") -> None:
 
 
 def _show_rest(settings: Settings, plan: "Plan") -> None:
-    """Show what is left as it is, and the controls that stay unmet."""
+    """Show the settings that are left unchanged, and the controls that stay unmet."""
     for each in plan.obstacles:
         if settings.json:
             print_json({"obstacle": each.name, "why": each.what, "left": list(each.holds)})
@@ -219,7 +219,7 @@ def _show_rest(settings: Settings, plan: "Plan") -> None:
         _tell(settings, remark)
 
 
-# Control -> the option with which a bucket passes it.
+# Control -> the option that makes a bucket pass it.
 _PASSED_WITH = {"S3.15": "--lock", "S3.22": "--trail", "S3.23": "--trail"}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`demo`: one file through every mode, on a sandbox of this machine, compared bit for bit."""
+"""`demo`: sends one file through every mode on a local sandbox, and compares it bit for bit."""
 
 import os
 import secrets
@@ -26,21 +26,21 @@ _GENERATED = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One row: a mode with a first key, and what it is rotated to."""
+    """One row: a mode with a first key, and the mode and key of the rotation."""
 
     label: str
     key_holder: str
     first: "Mode"
     second: "Mode"
-    # The first KMS key, where there is one: what was rotated is then read without it.
+    # The first key, if it is a KMS key: it is disabled while the rotated object is read.
     kms_key: str | None = None
-    # With what a reader that has only the first key is refused, by S3 or by the message itself.
+    # The error of a reader that has only the first key, raised by S3 or by the message's check.
     refusal: type[S3CryptError] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What happened to the file in one mode."""
+    """The results of the file in one mode."""
 
     mode: str
     key_holder: str
@@ -90,7 +90,7 @@ def demo(file: Path | None, as_json: bool, quiet: bool, sandbox: bool) -> None:
 
 @contextmanager
 def _sandbox(*, must_run: bool) -> Iterator[bool]:
-    """Lead this process to the running sandbox, or to a private one (yields True)."""
+    """Send this process's requests to the running sandbox, or to a private one (yields True)."""
     from s3crypt import sandbox  # noqa: PLC0415 - only needed here
 
     if must_run or sandbox.status() is not None:
@@ -103,7 +103,7 @@ def _sandbox(*, must_run: bool) -> Iterator[bool]:
 
 
 def _bucket() -> str:
-    """Make a bucket that takes SSE-C too, which new buckets do not since April 2026."""
+    """Make a bucket that accepts SSE-C too; new buckets block it since April 2026."""
     import boto3  # noqa: PLC0415 - as everywhere in the command
 
     name = f"s3crypt-demo-{secrets.token_hex(4)}"
@@ -156,7 +156,7 @@ def _run(step: _Step, file: Path, bucket: str, scratch: Path, advance: Any) -> _
     uri = f"s3://{bucket}/{step.label.replace(', ', '-')}/{file.name}"
     size = file.stat().st_size
     store = s3crypt.S3Crypt(step.first)
-    # The first request pays for a client and its connections, which is not what is measured.
+    # The first request also creates a client and its connections, which must not be timed.
     store.put(b"first", uri)
     put_seconds, _ = _timed(lambda: store.put(file, uri, progress=advance))
     info = store.inspect(uri)
@@ -195,7 +195,7 @@ def _same(one: Path, other: Path) -> bool:
 
 @contextmanager
 def _disabled(key: str | None) -> Iterator[None]:
-    """Disable a KMS key for the length of a `with`: nothing that needs it can be read there."""
+    """Disable a KMS key for the length of a `with`, so that no read can use it."""
     if key is None:
         yield
         return
@@ -210,7 +210,7 @@ def _disabled(key: str | None) -> Iterator[None]:
 
 
 def _is_refused(store: "S3Crypt", uri: str, refusal: type[S3CryptError]) -> bool:
-    """Tell whether a reader with the first key alone is refused, and for that reason."""
+    """Return whether a reader that has only the first key is refused with this error."""
     try:
         store.read(uri)
     except refusal:
@@ -231,7 +231,7 @@ def _show(results: list[_Result], *, as_json: bool) -> None:
         for result in results:
             print_json({name: getattr(result, name) for name in _Result.__dataclass_fields__})
         return
-    # With files of any size, narrow enough for 80 columns.
+    # The table fits into 80 columns, whatever the file's size.
     headers = ("mode", "key", "stored", "put", "get", "rotation", "moved")
     rows = [
         (

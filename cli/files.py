@@ -156,7 +156,7 @@ def _convert(
     keyring: "Keyring",
     chosen: Mapping[str, Any],
 ) -> None:
-    # A pipe says that it has none.
+    # A pipe's size is reported as 0, which means unknown here.
     size = Path(source).stat().st_size or None
     with progress(source, size, quiet=settings.silent) as advance:
         written = convert(source, target, keyring, progress=advance, **chosen)
@@ -165,7 +165,7 @@ def _convert(
 
 
 def check_folder(target: str | Path) -> None:
-    """Refuse a target whose directory is not there, before anything is read."""
+    """Refuse a target whose directory does not exist, before any input is read."""
     folder = Path(target).parent
     if not os.path.lexists(folder):
         raise StorageError(
@@ -176,7 +176,7 @@ def check_folder(target: str | Path) -> None:
 
 @contextmanager
 def discarding(output: Output) -> Iterator[None]:
-    """Add to any error that what already went to stdout is incomplete."""
+    """Add a note to any error in the block: the output on stdout is incomplete."""
     try:
         yield
     except S3CryptError as error:
@@ -233,7 +233,7 @@ def _output(target: str, *, ciphertext: bool) -> "Iterator[BinaryIO | Output]":
 
 
 def _check(source: str, target: str) -> None:
-    """Refuse what cannot work, before anything is read."""
+    """Refuse a source and a target that cannot work, before any input is read."""
     check_folder(target)
     if source != "-" and Path(source).is_dir():
         raise ConfigError(
@@ -253,10 +253,10 @@ def _check(source: str, target: str) -> None:
 
 
 def _length(file: BinaryIO) -> int | None:
-    """Return a file's bytes from its position on; None where only its end tells."""
+    """Return the number of bytes after a file's position, or None if the size is unknown."""
     try:
         status = os.fstat(file.fileno())
-        # Files of /proc claim to be empty, and those of /sys to be longer than they are.
+        # Files in /proc report a size of 0, and files in /sys a larger size than their content.
         ends_there = status.st_size and len(os.pread(file.fileno(), 2, status.st_size - 1)) == 1
         return status.st_size - file.tell() if ends_there and stat.S_ISREG(status.st_mode) else None
     except (OSError, ValueError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs on many objects as a person or a pipe sees them: options, progress, outcomes, a summary."""
+"""The options and output of jobs on many objects: progress, outcomes and a summary."""
 
 import sys
 import threading
@@ -36,14 +36,14 @@ journal_option = option(
     help="Note in FILE what is done; the same command then does only what is left.",
 )
 _FAILED = "failed"
-# What is said of actions whose name is no participle.
+# The participles of actions whose name is not a participle.
 _PAST = {"get": "got", "would get": "would be got", "would put": "would be put"}
-# Columns of a terminal that the line of progress takes, at most.
+# Maximum width of the progress line in a terminal.
 _MOST_COLUMNS = 80
 
 
 def refuse_job_options(*, jobs: int | None, journal: str | None = None) -> None:
-    """Refuse the options of a job where there is one object."""
+    """Refuse the options of a job in a command on one object."""
     for name, value in (("--jobs", jobs), ("--journal", journal)):
         if value is not None:
             raise ConfigError(f"{name} is for many objects.", hint="It goes with -r.")
@@ -62,10 +62,10 @@ def opened_journal(
     how: Mapping[str, object] = MappingProxyType({}),
     **job: object,
 ) -> "Iterator[Journal | None]":
-    """Give the journal of a job, if one was asked for.
+    """Open the journal of a job if it was requested, else yield None.
 
-    The job is told from others by the service that the store asks, by the given values, and by the
-    text of `how`.
+    The job is identified by the store's endpoint and account settings, by `job`, and by the text of
+    the values in `how`.
     """
     if path is None:
         yield None
@@ -85,16 +85,16 @@ def opened_journal(
 
 
 class Job:
-    """Counts the outcomes of a job and shows them: as a context, around the job.
+    """Counts and shows the outcomes of a job; a context manager around the job.
 
-    On a terminal a line shows what is done of what was found. Objects are named one by one with -v,
-    with --json and with `names_all`.
+    On a terminal, a line shows the progress. Each object is named with -v, with --json and with
+    `names_all`.
 
     Args:
-        verb: What is done: `put`.
-        settings: How to report.
+        verb: The job's action, such as `put`.
+        settings: The settings of the output.
         names_all: Name each object.
-        tell: Says the name of an object and what was done: on stderr, or on stdout.
+        tell: Prints an object's name and outcome, on stderr or stdout.
     """
 
     def __init__(
@@ -129,12 +129,12 @@ class Job:
             self._say_counts("objects, then it stopped")
 
     def closing(self, outcomes: Iterator[_Outcome]) -> Iterator[_Outcome]:
-        """Return the outcomes; however this context ends, no work is under way afterwards."""
+        """Return the outcomes; when this context ends, even by an error, all work has stopped."""
         self._stack.callback(getattr(outcomes, "close", lambda: None))
         return outcomes
 
     def found(self, size: int | None) -> None:
-        """Count an object that the job has found, with its bytes; None: all were found."""
+        """Count a found object with its size; None means that all objects have been found."""
         with self._lock:
             if size is None:
                 self._is_all_found = True
@@ -143,7 +143,7 @@ class Job:
                 self._found_bytes += size
 
     def moved(self, count: int) -> None:
-        """Count bytes."""
+        """Count transferred bytes."""
         with self._lock:
             self._moved += count
 
@@ -157,10 +157,10 @@ class Job:
         """Count an outcome and show it.
 
         Args:
-            action: What was done, if nothing failed.
-            error: Why it failed.
-            fields: What --json prints.
-            told: What is said of a success.
+            action: The action of a success.
+            error: The error of a failure, or None.
+            fields: The fields that --json prints.
+            told: The text for a success.
         """
         self._count(action, error)
         if self._settings.json:
@@ -172,7 +172,7 @@ class Job:
             self._tell(told)
 
     def looked(self, error: S3CryptError | OSError | None) -> None:
-        """Count an object that was looked at; the caller shows what was seen."""
+        """Count an inspected object; the caller shows the result."""
         self._count("inspected", error)
         if error is not None:
             report(error)
@@ -185,7 +185,7 @@ class Job:
 
     @property
     def count(self) -> int:
-        """Return how many outcomes there were."""
+        """Return the number of outcomes."""
         return self._actions.total()
 
     def finish(self, *, unit: str = "objects") -> None:
@@ -214,13 +214,13 @@ class Job:
         return f"{self.count:,} {unit}: {counts}{moved} in {seconds:.1f} s"
 
     def line(self, columns: int) -> str:
-        """Return what is done of what was found, in one line of so many columns."""
+        """Return the progress in one line of at most this many columns."""
         with self._lock:
             done, found, moved = self.count, self._found, self._moved
             is_all, whole = self._is_all_found, self._found_bytes
         seconds = max(time.monotonic() - self._began, 1e-3)
         failed = self._actions[_FAILED]
-        # From the most to the least important: what does not fit is left out.
+        # Ordered from the most to the least important; pieces that do not fit are omitted.
         pieces = [f"{self._verb} {done:,} of {found:,}{'' if is_all else '+'}"]
         if failed:
             pieces.append(f"{failed:,} failed")
@@ -232,7 +232,8 @@ class Job:
         if done < found and whole and moved >= whole:
             pieces.append("completing")
         elif is_all and 0 < done < found:
-            # Small objects take requests, and large ones bytes: half of both is done.
+            # The time for small objects depends on requests, for large objects on bytes: the share
+            # done is the mean of both.
             share = (done / found + moved / whole) / 2 if moved and whole else done / found
             pieces.append(f"{_clock(seconds * (1 - share) / share)} left")
         text = pieces[0]
@@ -249,15 +250,15 @@ def _clock(seconds: float) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """Return a name that failures of one kind share."""
+    """Return the name of a failure's kind."""
     code = getattr(error, "code", None)
     return str(code or type(error).__name__)
 
 
 @contextmanager
 def drawn(line: Callable[[int], str]) -> Iterator[None]:
-    """Draw a line on stderr, which changes some times a second, below all that is said."""
-    # rich takes 60 ms to import: only who sees a terminal pays for it.
+    """Draw a line on stderr below all other output, and refresh it several times a second."""
+    # rich takes 60 ms to import, so it is imported only for a terminal.
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What -v and --debug print: the records of s3crypt's loggers, a line each on stderr.
+"""The output of -v and --debug: the records of s3crypt's loggers, one line each on stderr.
 
-Those of boto3 and the packages below it stay where they are: nowhere.
+Records of boto3 and the packages below it are not printed.
 """
 
 import logging
@@ -14,10 +14,10 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Talk(logging.Handler):
-    """Prints records as any other talk: escaped, a line each, and above a progress bar."""
+    """Prints records like all talk on stderr: escaped, one line each, above a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one; where stderr cannot be written to, the command goes on without."""
+        """Print a record; if stderr is not writable, the command continues without it."""
         with suppress(OSError):
             say(self.format(record))
 
@@ -29,7 +29,7 @@ def are_printed() -> bool:
 
 @contextmanager
 def printing(level: str) -> Iterator[None]:
-    """Print the records of this level and above; of two that are in force, the lower counts."""
+    """Print the records of this level and above; nested calls use the lower of their levels."""
     logger = logging.getLogger("s3crypt")
     before = logger.level
     handlers = [] if are_printed() else [_Talk()]

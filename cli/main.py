@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command: its subcommands, and every way it can end.
+"""The command: its subcommands, and all its exit codes.
 
-Imports neither boto3 nor cryptography, and its modules only do so inside commands.
+This module must not import boto3 or cryptography; the commands' modules import them only inside
+functions.
 """
 
 import signal
@@ -64,7 +65,7 @@ _COMMANDS = {
 
 
 class _Lazy(click.Group):
-    """A group that loads a command's module when the command is asked for."""
+    """A group that loads a command's module when the command is used."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(dict.fromkeys((*_COMMANDS, *self.commands)))
@@ -74,17 +75,17 @@ class _Lazy(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         remember_words(context, arguments)
         if arguments[0] not in self.list_commands(context):
-            # What was meant is looked for among those that are loaded.
+            # click suggests a command for a mistyped name only among the loaded commands.
             for name in _COMMANDS:
                 self.add_command(cast("click.Command", self.get_command(context, name)))
         return super().resolve_command(context, arguments)
 
     def invoke(self, context: click.Context) -> Any:
-        """Run a command; its errors name its own options, and the doctor if it was refused."""
+        """Run a command; its errors name its options, and a refusal also suggests the doctor."""
         try:
             return super().invoke(context)
         except S3CryptError as error:
-            # The command's context is closed by now.
+            # The command is passed explicitly, because its context is closed already.
             reword(error, self.get_command(context, context.invoked_subcommand or ""))
             suggest_doctor(error)
             raise
@@ -133,7 +134,7 @@ def completion(shell: str) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code; what went wrong is on stderr."""
+    """Run one command line and return its exit code; errors are printed on stderr."""
     try:
         with _talking_warnings():
             result = cli.main(arguments, prog_name="s3crypt", standalone_mode=False)
@@ -142,7 +143,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _usage(error)
     except (click.Abort, KeyboardInterrupt) as error:
         print_error("interrupted")
-        # click's own error stands for the interrupt, which is its cause.
+        # click replaces the interrupt by its own error, and makes the interrupt the cause.
         print_notes(error.__cause__ if isinstance(error, click.Abort) else error)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -155,20 +156,20 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> NoReturn:
-    """Run the process's command line; a polite kill cleans up just as ctrl-C does."""
+    """Run the process's command line; SIGTERM cleans up just as ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
     code = run()
     try:
         sys.stdout.flush()
     except OSError:
-        # A full disk was reported already; Python would do so again, at length.
+        # The error was reported already; Python would print it again at exit, with a traceback.
         silence_stdout()
     sys.exit(code)
 
 
 @contextmanager
 def _talking_warnings() -> Iterator[None]:
-    """Print the library's warnings once each, as any other talk, whatever Python is told."""
+    """Print each of the library's warnings once, as talk, whatever Python's warning filters are."""
     with warnings.catch_warnings():
         warnings.simplefilter("default", KeyFileWarning)
         show = warnings.showwarning
@@ -196,11 +197,11 @@ def _usage(error: click.ClickException) -> int:
 
 
 def _name_variables(error: Exception) -> None:
-    """Have the hint of a wrong set-up name the variables that its message quotes."""
+    """Add to a configuration error's hint the variables that its message quotes."""
     if isinstance(error, ConfigError):
         hint = _with_variables(error.hint or "", str(error))
         if hint != (error.hint or ""):
-            # The remedy is in the command's words by now.
+            # The hint's remedy already has the command's words.
             error.hint = hint
 
 

@@ -304,7 +304,7 @@ def cat(
         try:
             _stream(store, uri, how)
         except StorageError as error:
-            # An empty object has no such bytes; the first ten of it are none.
+            # S3 refuses any range of an empty object; --head and --tail then print no bytes.
             if not (head or tail) or error.code != "InvalidRange":
                 raise
 
@@ -441,7 +441,7 @@ def _plain(value: Any) -> str:
 
 
 def _destination(source: str, uri: str, *, recursive: bool) -> str:
-    """Return the URI of the object that a file or a pipe becomes."""
+    """Return the URI of the object for a file or a pipe."""
     is_prefix = name_of(uri) == "" or uri.endswith("/")
     if source == "-":
         if recursive or is_prefix:
@@ -454,7 +454,7 @@ def _destination(source: str, uri: str, *, recursive: bool) -> str:
 
 
 def _check_readable(file: str) -> None:
-    """Fail as opening the file would; a pipe is not opened, for that would wait for its writer."""
+    """Fail as opening the file would; a pipe is not opened, since that would block."""
     if file == "-":
         return
     try:
@@ -468,8 +468,8 @@ def _check_readable(file: str) -> None:
 
 
 def _check_exists(store: "S3Crypt", uri: str) -> None:
-    # S3 answers a deletion of nothing as it does any other; a mistyped name deserves better.
-    # A listing, since a HEAD would need the customer key of an SSE-C object.
+    # S3 reports success for deleting an object that does not exist; a mistyped name must be an
+    # error. The check lists, because a HEAD would need the customer key of an SSE-C object.
     try:
         found = next(iter(store.list(uri)), None)
     except StorageError as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options that several commands share, and the library's values made of them.
 
-Secrets never come from the command line or the environment: only the names of files do.
+Secrets are never on the command line or in the environment; only names of key files are.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ _IGNORE_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
 @dataclass(frozen=True)  # without slots: `session` is made once and kept
 class Settings:
-    """What every command accepts: where to talk to, and how to report."""
+    """The options of every command: the service to use, and the output."""
 
     json: bool = False
     quiet: bool = False
@@ -50,7 +50,7 @@ class Settings:
 
     @functools.cached_property
     def session(self) -> "boto3.Session":
-        """The boto3 session of --profile and --region; otherwise all is boto3's own."""
+        """The boto3 session with --profile and --region, and with boto3's defaults otherwise."""
         return configuration.session_of(self.profile, self.region)
 
     @property
@@ -62,9 +62,10 @@ class Settings:
 def option(
     *names: str, environment: bool = True, **attributes: Any
 ) -> Callable[[Command], Command]:
-    """Return click's option, read from the environment too: --frame-length: S3CRYPT_FRAME_LENGTH.
+    """Return click's option, also read from the environment, such as S3CRYPT_FRAME_LENGTH.
 
-    `environment=False` is for what must be asked for each time: which objects, and less safety.
+    `environment=False` is for options that must be given each time: those that choose objects and
+    those that reduce safety.
     """
     if environment:
         long = next(name for name in names if name.startswith("--"))
@@ -99,7 +100,7 @@ def common_options(
 ) -> Command:
     """Give a command --json, --quiet and the AWS options as its first argument, a `Settings`.
 
-    `service` is what --endpoint-url means; `aws` stands for every service. Use as
+    `service` is the service of --endpoint-url; `aws` stands for every service. Use as
     `@common_options` or with the service.
     """
     if command is None:
@@ -116,7 +117,7 @@ def common_options(
 
 
 def logging_options(command: Command) -> Command:
-    """Give a command, or the group of all, -v and --debug; before or after the verb is the same."""
+    """Give a command, or the top group, -v and --debug; their place on the line does not matter."""
     return _with_options(command, _LOGGING)
 
 
@@ -125,7 +126,7 @@ def _log_to_stderr(context: click.Context, parameter: click.Parameter, value: An
         return
     from .logs import printing  # noqa: PLC0415 - 10 ms that --help must not cost
 
-    # As long as the command line runs, whichever command the option was given to.
+    # The root context makes the option hold until the command line ends, wherever it was given.
     context.find_root().with_resource(printing("DEBUG" if parameter.name == "debug" else "INFO"))
 
 
@@ -187,13 +188,13 @@ _MODE = option(
 
 @dataclass(frozen=True, slots=True)
 class ModeOptions:
-    """--mode, --key and their companions, as given; `mode_for` makes the library's mode of them.
+    """The values of --mode, --key and related options; `mode_for` returns the library's mode.
 
     Attributes:
-        mode: Of --mode.
-        values: What was given of `configuration.OPTIONS`, by name; pairs are text still.
-        from_environment: Names of those that were read from the environment; `mode` too.
-        prefix: What the command's names of all of these begin with: `from-`.
+        mode: The value of --mode.
+        values: The given values of `configuration.OPTIONS` by name; pairs are not yet parsed.
+        from_environment: The names of values that were read from the environment, also `mode`.
+        prefix: The prefix of all these options on the command line: `from-`.
     """
 
     mode: str | None = None
@@ -219,9 +220,9 @@ class ModeOptions:
         )
 
     def told(self) -> dict[str, str]:
-        """Return what was given as text, and marks of the key files, to tell jobs apart by.
+        """Return the given values as text, with marks of the key files, to identify a job.
 
-        A mark tells one key from another and nothing else of it: 64 bits of a hash of the file.
+        A mark is 64 bits of a hash of the key file: it distinguishes keys without revealing them.
         """
         given: dict[str, object] = {"mode": self.mode, **self.values}
         files = [str(self.values.get("sse_c_key_file") or "")]
@@ -231,7 +232,7 @@ class ModeOptions:
         return {**told, f"{self.prefix}marks": " ".join(marks)}
 
     def check_none(self, reason: str) -> None:
-        """Refuse options on the command line, where what is there has no mode."""
+        """Refuse options on the command line for an object that has no mode."""
         for name in sorted(self.values.keys() - self.from_environment):
             raise ConfigError(f"{reason} takes no {self._spell(name)}.")
 
@@ -256,7 +257,7 @@ class ModeOptions:
         )
 
     def arguments(self) -> dict[str, Any]:
-        """Return all that was given but the key, as functions for messages take it."""
+        """Return the given values except the key, as arguments for functions on messages."""
         return {name: self._value(name) for name in self.values if name != "key"}
 
     def _value(self, name: str) -> Any:
@@ -269,7 +270,7 @@ class ModeOptions:
         return configuration.implied_mode(names, spell=self._spell)
 
     def _spell(self, name: str, value: str | bool | None = None) -> str:
-        """Return an option as errors name it: by its variable where that has set it."""
+        """Return an option's name for errors: its variable, if the environment set the option."""
         option = _as_option(name, value, prefix=self.prefix)
         if name not in self.from_environment:
             return option
@@ -281,7 +282,7 @@ def _mark(file: str) -> str:
     try:
         content = Path(os.path.expanduser(file)).read_bytes()  # noqa: PTH111 - as the key's reader
     except OSError:
-        # Whoever makes a key of it says why.
+        # The code that reads the key from this file reports the error.
         return ""
     return hashlib.sha256(b"s3crypt journal\0" + content).hexdigest()[:16]
 
@@ -292,7 +293,7 @@ def reading_options(command: Command) -> Command:
 
 
 def describing_options(command: Command) -> Command:
-    """Give a command that describes objects, and opens none, its `options: ModeOptions`."""
+    """Give a command that describes objects without opening them its `options: ModeOptions`."""
     return _mode_options(command, "describe", mode=_MODE)
 
 
@@ -302,7 +303,7 @@ def writing_options(command: Command) -> Command:
 
 
 def origin_options(command: Command) -> Command:
-    """Give a command that rotates objects `origin: ModeOptions`, of what they are: --from-key."""
+    """Give a command that rotates objects `origin: ModeOptions`, their current mode: --from-key."""
     mode = option(
         "--from-mode",
         type=click.Choice((*configuration.MODES, UNENCRYPTED)),
@@ -339,7 +340,7 @@ _UNITS = {"": 1, "b": 1, "k": 2**10, "kib": 2**10, "m": 2**20, "mib": 2**20, "gi
 
 
 def parse_size(text: str | None) -> int | None:
-    """Return the bytes of 64KiB, 1MiB or 65536."""
+    """Return the number of bytes in a text such as 64KiB, 1MiB or 65536."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,15}) ?([a-z]*)", text.strip().lower())
@@ -352,7 +353,7 @@ _AGES = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def parse_age(text: str | None) -> timedelta | None:
-    """Return the time span of 30m, 12h, 7d or 2w."""
+    """Return the time span in a text such as 30m, 12h, 7d or 2w."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,5}) ?([mhdw])", text.strip().lower())
@@ -364,12 +365,12 @@ def parse_age(text: str | None) -> timedelta | None:
 def _as_option(name: str, value: str | bool | None = None, *, prefix: str = "") -> str:
     """Return the command line's name of an option of a mode, or the option with a value."""
     option = f"--{prefix}{'no-' if _is_negated(name) else ''}{name.replace('_', '-')}"
-    # A flag's name says its value.
+    # A flag has no value besides its name.
     return f"{option} {value}" if isinstance(value, str) else option
 
 
 def _is_negated(name: str) -> bool:
-    """Return whether the command line only turns an option off: --no-bind-name."""
+    """Return whether the command line can only turn an option off, as with --no-bind-name."""
     return name in configuration.OPTIONS and configuration.DEFAULTS[name] is True
 
 
@@ -387,7 +388,7 @@ def _mode_options(
     prefix: str = "",
     parameter: str = "options",
 ) -> Command:
-    """Give a command the options of a mode that its use has, as the argument `parameter`."""
+    """Give a command the mode options that exist for `use`, as the argument `parameter`."""
     offered = {
         name: prefix.replace("-", "_") + name
         for name, each in configuration.OPTIONS.items()
@@ -446,14 +447,14 @@ def _rendered(
 
 
 def is_from_environment(name: str) -> bool:
-    """Tell whether an option of the running command was read from the environment."""
+    """Return whether an option of the running command was read from the environment."""
     source = click.get_current_context().get_parameter_source(name)
     return source is ParameterSource.ENVIRONMENT
 
 
 def _applied(settings: Settings, service: str) -> Settings:
     if settings.strict_key_files:
-        # Keys are read deep in the library, also for keyrings and modes that are made of text.
+        # A variable, since keys are read deep in the library, also by keyrings parsed from text.
         os.environ["S3CRYPT_STRICT_KEY_FILES"] = "1"
     if settings.sandbox:
         for name in ("endpoint_url", "profile"):
@@ -463,7 +464,7 @@ def _applied(settings: Settings, service: str) -> Settings:
                     hint="Give one of them.",
                 )
         enter_sandbox()
-        # What the environment says of other places must not lead out of the sandbox.
+        # Endpoint and profile may come from the environment and must not lead out of the sandbox.
         return dataclasses.replace(settings, endpoint_url=None, profile=None)
     if settings.endpoint_url:
         _use_endpoint(settings.endpoint_url, service)
@@ -474,12 +475,12 @@ def _use_endpoint(url: str, service: str) -> None:
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"--endpoint-url takes http://HOST:PORT or https://HOST, not {url!r}.")
     if os.environ.get(_IGNORE_ENDPOINTS, "").lower() == "true":
-        # The other service's endpoint stays ignored, as was asked for.
+        # The endpoints of other services must stay ignored, as the variable requests.
         for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]:
             del os.environ[name]
     os.environ[_IGNORE_ENDPOINTS] = "false"
     if service == "aws":
-        # A variable of one service would overrule that of all.
+        # A service's own variable would overrule the variable for all services.
         for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL_")]:
             del os.environ[name]
         os.environ["AWS_ENDPOINT_URL"] = url
@@ -488,10 +489,10 @@ def _use_endpoint(url: str, service: str) -> None:
 
 
 def enter_sandbox() -> None:
-    """Lead this process to the running sandbox.
+    """Send this process's requests to the running sandbox.
 
     Raises:
-        ConfigError: None runs.
+        ConfigError: No sandbox is running.
     """
     from s3crypt import sandbox  # noqa: PLC0415 - needs the sandbox extra
 
