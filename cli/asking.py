@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The question before a change: put on a terminal, and never answered by a pipe."""
+"""The confirmation before a change: asked only on a terminal, never read from a pipe."""
 
 import sys
 

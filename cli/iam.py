@@ -32,7 +32,7 @@ s3crypt iam init acme --dry-run
 s3crypt iam init acme --role writer --role reader --yes
 """
 
-# The object-auditor reads objects, on prefixes that must be named: it is made on request.
+# The object-auditor may read objects below named prefixes, so it is made only on request.
 _USUAL = tuple(role for role in Role if role is not Role.OBJECT_AUDITOR)
 
 
@@ -81,7 +81,7 @@ def init(
 
 
 def _show(settings: Settings, plan: "Plan", *, whole: bool) -> None:
-    """Show changes that were not made yet; `whole` shows new documents too, line by line."""
+    """Show the planned changes; `whole` shows new documents too, line by line."""
     for change in plan.changes:
         if settings.json:
             print_json({**_fields(change), "made": False})
@@ -120,7 +120,7 @@ def _sids(change: "Change") -> str:
 
 
 def _difference(before: "Document | None", after: "Document") -> Iterator[str]:
-    """Yield the lines of both documents: `-` before those that go, `+` before those that come."""
+    """Yield the lines of both documents as a diff: `-` before removed lines, `+` before added."""
     if before is None:
         yield from after.render().splitlines()
         return

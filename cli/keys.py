@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`s3crypt keys`: create, look at and rotate KMS keys.
 
-Rotating a key changes nothing in S3; `s3crypt rotate` is the command that moves objects to
-another key.
+Rotating a key changes no objects in S3; `s3crypt rotate` moves objects to another key.
 """
 
 import dataclasses
@@ -179,7 +178,7 @@ def _manager(settings: Settings) -> "KeyManager":
 
 
 def _named(key: str) -> str:
-    # As --key has it elsewhere.
+    # --key of other commands accepts a key with this prefix.
     return key.removeprefix("kms:")
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person or a pipe sees: data on stdout, talk on stderr.
+"""The command's output: data on stdout, talk on stderr.
 
-Knows nothing of S3, keys or messages.
+This module must not know S3, keys or messages.
 """
 
 import codecs
@@ -35,7 +35,7 @@ EXIT_INTEGRITY = 3
 EXIT_KEY = 4
 EXIT_STORAGE = 5
 EXIT_INTERRUPTED = 130
-# As a shell reports a process that SIGPIPE ended: the reader left, nothing else is wrong.
+# A shell reports this code for a process that SIGPIPE ended: only the pipe's reader ended early.
 BROKEN_PIPE = 141
 
 
@@ -50,7 +50,7 @@ def print_line(text: str) -> None:
 
 
 def print_wrapped(text: str) -> None:
-    """Print data on stdout, indented below its heading; words are kept whole, lines end at 80."""
+    """Print data on stdout, indented below its heading and wrapped between words at 80 columns."""
     for line in textwrap.wrap(text, 78, break_long_words=False, break_on_hyphens=False):
         print_line(f"  {line}")
 
@@ -61,7 +61,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def print_script(text: str) -> None:
-    """Print on stdout, as it is, what a shell is to read."""
+    """Print a script for a shell on stdout, without escaping."""
     _print(text)
 
 
@@ -110,13 +110,13 @@ def print_csv(cells: Sequence[str]) -> None:
 
 def say(text: str) -> None:
     """Print one line of talk on stderr, above a progress bar if there is one."""
-    # Not by click, which writes past the stream that rich puts in place while it draws a bar.
+    # click.echo would bypass the stream that rich puts in place of stderr while it draws a bar.
     sys.stderr.write(f"{_printable(text)}\n")
     sys.stderr.flush()
 
 
 def print_error(message: str, hint: str | None = None) -> None:
-    """Print what happened, and what to do next, on stderr."""
+    """Print an error and its hint on stderr."""
     say(f"s3crypt: {message}")
     if hint:
         say(f"hint: {hint}")
@@ -135,13 +135,13 @@ def report(error: Exception) -> int:
 
 
 def print_notes(error: BaseException | None) -> None:
-    """Print on stderr what an error has been given as notes: what it left behind."""
+    """Print an error's notes on stderr, such as the files that it left behind."""
     for note in getattr(error, "__notes__", ()):
         say(f"s3crypt: {note}")
 
 
 def exit_code(error: Exception) -> int:
-    """Return the exit code that an error stands for."""
+    """Return the exit code for an error."""
     if isinstance(error, ConfigError):
         return EXIT_USAGE
     if isinstance(error, IntegrityError | FormatError | PolicyError):
@@ -169,7 +169,7 @@ def progress(
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    # rich takes 60 ms to import: only who sees a bar pays for it.
+    # rich takes 60 ms to import, so it is imported only for a terminal.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
@@ -195,8 +195,8 @@ def progress(
 class Output:
     """The command's binary stdout: counts bytes, guards a terminal, and ends quietly with a pipe.
 
-    A terminal gets text only: binary would be unreadable, and control characters in somebody
-    else's object could reprogram the terminal. Pass `ciphertext=True` for what is never text.
+    A terminal gets only text: binary would be unreadable, and control characters in another
+    user's object could reprogram the terminal. Pass `ciphertext=True` for data that is never text.
     """
 
     def __init__(self, *, ciphertext: bool = False) -> None:
@@ -218,21 +218,21 @@ class Output:
         return len(data)
 
     def flush(self) -> None:
-        """Flush what was written."""
+        """Flush the written data."""
         with _ending_with_the_pipe():
             self._raw.flush()
 
     def writable(self) -> bool:
-        """Return True, as files for writing do."""
+        """Return True, like a file open for writing."""
         return True
 
     def seekable(self) -> bool:
-        """Return False: stdout is a stream even where it is a file."""
+        """Return False: stdout counts as a stream even if it is a file."""
         return False
 
 
 def silence_stdout() -> None:
-    """Point stdout at nothing, so that flushing it at exit cannot fail a second time."""
+    """Redirect stdout to the null device, so that the flush at exit cannot fail a second time."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):
@@ -241,7 +241,7 @@ def silence_stdout() -> None:
 
 @contextmanager
 def _ending_with_the_pipe() -> Iterator[None]:
-    # Not an OSError on its way up: the library would call it a storage failure.
+    # Converted here, since the library would report an OSError as a storage failure.
     try:
         yield
     except BrokenPipeError:
@@ -251,12 +251,12 @@ def _ending_with_the_pipe() -> Iterator[None]:
 
 def _print(text: str) -> None:
     with _ending_with_the_pipe():
-        # What may not go out was escaped before; click would drop it from a pipe, unsaid.
+        # Unsafe characters are escaped already; by default, click would strip ANSI codes in a pipe.
         click.echo(text, color=True)
 
 
 def _printable(text: str) -> str:
-    # Object names and messages come from others; a terminal obeys what they may contain.
+    # Object names and messages may contain control sequences, which a terminal would execute.
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pipes that commands read from: standard input, and the output of another command.
 
-A read of a silent pipe ends when a signal arrives, in any thread. Only the main thread gets
-KeyboardInterrupt, and before it can act on that, it waits for its workers, of which one may wait
-for the pipe. So signals wake the reader too.
+A blocked read of a pipe ends when a signal arrives, in any thread. Only the main thread gets
+KeyboardInterrupt, but it then waits for its workers, and a worker may be blocked on the pipe. So
+signals wake the reader too.
 """
 
 import os
@@ -22,20 +22,20 @@ import click
 from s3crypt.errors import ConfigError, StorageError
 
 _PIPE_CAPACITY = 2**18
-# A command that has closed its output ends at once, or writes to its disk for a while.
+# After closing its output, a command may still run for a while, for example to write to disk.
 _PAUSE_SECONDS = 0.005
 _PATIENCE_SECONDS = 5
 
 
 class TakingCommand(click.Command):
-    """A command whose source may be the output of another one, which comes after "--"."""
+    """A command whose source may be the output of another command, given after "--"."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        """Take the other command from the arguments, as `command`; the source is a pipe then."""
+        """Move the other command from the arguments to `command`; the source is then a pipe."""
         command: tuple[str, ...] | None = None
         if "--" in arguments:
             at = arguments.index("--")
-            # A file whose name begins with a dash comes after dashes as well.
+            # "--" may also precede a file whose name begins with a dash.
             if self._has_target_only(context, arguments[:at]):
                 command = tuple(arguments[at + 1 :])
                 arguments = ["-", *arguments[:at]]
@@ -52,9 +52,10 @@ class TakingCommand(click.Command):
 
 @contextmanager
 def opened_pipe(command: Sequence[str] | None, size: int | None) -> Iterator[BinaryIO]:
-    """Give the output of a command, or standard input without one.
+    """Open the output of a command, or standard input if `command` is None.
 
-    Its end is only believed if the command succeeds, and after `size` bytes, where that is given.
+    The end of the pipe is an error unless the command succeeds, and unless `size` bytes were read,
+    if a size is given.
     """
     with output_of(command) if command else standard_input() as pipe:
         yield pipe if size is None else cast("BinaryIO", _SizedPipe(pipe, size))
@@ -62,7 +63,7 @@ def opened_pipe(command: Sequence[str] | None, size: int | None) -> Iterator[Bin
 
 @contextmanager
 def standard_input() -> Iterator[BinaryIO]:
-    """Give the bytes of standard input."""
+    """Open standard input in binary mode."""
     raw = getattr(sys.stdin.buffer, "raw", None)
     if raw is None or stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         yield sys.stdin.buffer
@@ -73,13 +74,13 @@ def standard_input() -> Iterator[BinaryIO]:
 
 @contextmanager
 def output_of(command: Sequence[str]) -> Iterator[BinaryIO]:
-    """Run a command and give what it writes to its standard output.
+    """Run a command and open its standard output.
 
-    The read that finds the end of it fails, with StorageError, unless the command exits with 0. The
+    The read that reaches the end fails, with StorageError, unless the command exits with 0. The
     command does not outlive the block.
 
     Raises:
-        ConfigError: There is no such command.
+        ConfigError: The command cannot be run.
     """
     try:
         process = subprocess.Popen(  # noqa: S603 - the user's own command line
@@ -94,7 +95,7 @@ def output_of(command: Sequence[str]) -> Iterator[BinaryIO]:
 
 
 class _Pipe:
-    """A pipe read in pieces of what it can hold, until `signalled` can be read too."""
+    """A pipe that is read in pieces of its capacity; a read ends when `signalled` is readable."""
 
     def __init__(self, raw: FileIO, signalled: int, name: str) -> None:
         self._raw = raw
@@ -110,7 +111,7 @@ class _Pipe:
 
 
 class _CommandOutput(_Pipe):
-    """The output of a command, whose end is only believed if the command succeeded."""
+    """The output of a command; its end is an error unless the command succeeded."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", signalled: int, name: str) -> None:
         super().__init__(cast("FileIO", process.stdout), signalled, name)
@@ -132,7 +133,7 @@ class _CommandOutput(_Pipe):
 
 
 class _SizedPipe:
-    """A pipe whose end is only believed after a given number of bytes."""
+    """A pipe that must have exactly the given number of bytes."""
 
     def __init__(self, pipe: BinaryIO, size: int) -> None:
         self._pipe = pipe
@@ -141,7 +142,7 @@ class _SizedPipe:
         self.name = getattr(pipe, "name", "standard input")
 
     def read(self, length: int) -> bytes | None:
-        """Read on; StorageError at the end, if it comes too early, and after more bytes."""
+        """Read further bytes; raise StorageError if the pipe has fewer or more bytes than given."""
         chunk = self._pipe.read(length)
         self._count += len(chunk or b"")
         if self._count > self._size:
@@ -158,7 +159,7 @@ class _SizedPipe:
 
 @contextmanager
 def _signals() -> Iterator[int]:
-    """Give a descriptor that can be read once a signal has arrived."""
+    """Yield a descriptor that becomes readable when a signal arrives."""
     signalled, signal_end = os.pipe()
     os.set_blocking(signal_end, False)
     before = signal.set_wakeup_fd(signal_end, warn_on_full_buffer=False)
@@ -172,7 +173,7 @@ def _signals() -> Iterator[int]:
 
 @contextmanager
 def _ending(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """End a process with the block."""
+    """End a process when the block ends."""
     try:
         yield
     finally:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands on objects share: their stores, options, prefixes and loops over objects."""
+"""Helpers shared by the commands on objects: stores, options, prefixes, loops over objects."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ allow_unsigned_option = option(
 
 
 def make_store(mode: "Mode | None", settings: Settings, written_in: str | None = None) -> "S3Crypt":
-    """Return a store that reaches S3 as the settings say."""
+    """Return a store that connects to S3 with these settings."""
     return s3crypt.S3Crypt(
         mode,
         session=settings.session,
@@ -55,7 +55,7 @@ def make_store(mode: "Mode | None", settings: Settings, written_in: str | None =
 
 
 def common_code(codes: list[int]) -> int:
-    """Return the exit code of several failures: their own if all have the same."""
+    """Return the exit code of several failures: their common code, or a general one."""
     return codes[0] if len(set(codes)) == 1 else EXIT_OTHER
 
 
@@ -63,7 +63,7 @@ def split_uri(uri: str) -> tuple[str, str]:
     """Return the bucket and the name of a URI.
 
     Raises:
-        ConfigError: It is no URI of S3.
+        ConfigError: The text is not an S3 URI.
     """
     location = Location.parse(uri)
     return location.bucket, location.name
@@ -81,7 +81,7 @@ def prefix_of(uri: str) -> str:
 
 
 def found_below(found: Iterable[T], prefix: str) -> Iterator[T]:
-    """Yield the objects that were listed below a prefix; fail if there are none."""
+    """Yield the objects that were listed below a prefix; fail if the listing is empty."""
     nothing = True
     for item in found:
         nothing = False
@@ -95,18 +95,18 @@ def found_below(found: Iterable[T], prefix: str) -> Iterator[T]:
 def found_to_read(store: "S3Crypt", prefix: str) -> "Iterator[tuple[ListedObject, Any]]":
     """Yield the objects below a prefix that have content, with their neighbours."""
     for item, neighbour in found_below(store.list_with_neighbours(prefix), prefix):
-        # Consoles make empty objects "folder/" to show a folder.
+        # The S3 console creates empty objects named "folder/" to show a folder.
         if not (item.uri.endswith("/") and item.stored_size == 0):
             yield item, neighbour
 
 
 @contextmanager
 def suggesting_recursion(uri: str) -> Iterator[None]:
-    """Name -r where an object is missing whose URI ends with a slash."""
+    """Suggest -r if an object whose URI ends with a slash does not exist."""
     try:
         yield
     except ObjectNotFoundError as error:
-        # Not refused at first sight: consoles make objects of such names, to show a folder.
+        # Such a URI is not refused at once, since the S3 console creates objects of such names.
         if uri.endswith("/"):
             error.hint = "Give -r for all below it."
         raise

@@ -79,7 +79,7 @@ def _read(file: Path) -> "Document":
 
 
 def _show(settings: Settings, plan: "Plan") -> None:
-    """Show the difference, and the statements that a person should look at."""
+    """Show the difference, and the statements that a person should review."""
     if settings.json:
         return
     for line in plan.lines():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt policy check`: a table of requests, and what policies decide about each."""
+"""`s3crypt policy check`: a table of requests, with the verdict of the policies on each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -55,8 +55,8 @@ class _Given:
     """A document to be checked.
 
     Attributes:
-        target: As the command line names it.
-        id: The bucket's name or the key's ARN, where the document was read from there.
+        target: The document's name on the command line.
+        id: The bucket's name or the key's ARN, if the document was read from a bucket or key.
     """
 
     target: str
@@ -157,7 +157,7 @@ def _loaded(reader: "PolicyReader", target: str) -> _Given:
 
 
 def _check_places(found: Sequence[_Given]) -> None:
-    """Refuse a document that another one would take the place of: it would not be checked."""
+    """Refuse two documents for the same place: one of them would not be checked."""
     places: dict[tuple[Kind, str | None], str] = {}
     for each in found:
         place = (each.kind, each.id if each.kind is Kind.KEY else None)
@@ -174,14 +174,14 @@ def _is_key(target: str) -> bool:
 
 
 def _is_path(target: str) -> bool:
-    # The id of a key has neither a dot nor a slash.
+    # A key id has neither a dot nor a slash.
     return "." in target or "/" in target
 
 
 def _scope(
     reader: "PolicyReader", found: Sequence[_Given], bucket: str | None, given: dict[str, Any]
 ) -> "Scope":
-    """Return the scope that the options and the names in the documents give."""
+    """Return the scope from the options and the names in the documents."""
     facts = facts_of(each.document for each in found if each.document)
     names = [each.id for each in found if each.kind is Kind.BUCKET and each.id]
     buckets = [bucket] if bucket else list(dict.fromkeys([*names, *facts.buckets]))
@@ -198,7 +198,7 @@ def _scope(
 
 
 def _documents(found: Sequence[_Given], who: "Who", scope: "Scope") -> Documents:
-    """Return the documents that decide: the given ones, and those that s3crypt makes."""
+    """Return the documents that decide: given documents, completed by s3crypt's own."""
     made = Documents(
         iam_policy(who, scope) if isinstance(who, Role) else None,
         bucket_policy(scope),
@@ -239,7 +239,7 @@ def _show(settings: Settings, checked: _Checked) -> None:
 
 
 def _unexpected_last(checked: _Checked) -> _Checked:
-    """Return the verdicts in order, those that are not expected at the end, beside the error."""
+    """Return the verdicts with the unexpected ones last, next to the error message."""
     return sorted(checked, key=lambda each: each[2].verdict is not each[1].verdict)
 
 
@@ -266,7 +266,7 @@ def _fields(who: "Who", expected: "Expectation", decision: "Decision") -> dict[s
 
 
 def _show_controls(settings: Settings, found: Sequence[_Given]) -> list[str]:
-    """Show what Security Hub's controls find; return the names of those that fail."""
+    """Show the results of Security Hub's controls; return the names of failed controls."""
     failing = []
     for target, finding in _controls(found):
         if finding.status is Status.FAILED:
@@ -290,7 +290,7 @@ def _show_controls(settings: Settings, found: Sequence[_Given]) -> list[str]:
 
 def _controls(found: Sequence[_Given]) -> Iterator[tuple[str, Any]]:
     for each in found:
-        # Whether a role's policy is a managed one or inline, its document does not say.
+        # The document of a role's policy does not tell whether it is managed or inline.
         kinds = (Kind.MANAGED, Kind.ROLE) if each.kind is Kind.ROLE else (each.kind,)
         for kind in kinds if each.document else ():
             for finding in findings(each.document, kind) if each.document else ():
@@ -298,7 +298,7 @@ def _controls(found: Sequence[_Given]) -> Iterator[tuple[str, Any]]:
 
 
 def _show_analysis(settings: Settings, reader: "PolicyReader", found: Sequence[_Given]) -> None:
-    """Show what IAM Access Analyzer finds, or that it could not be asked."""
+    """Show IAM Access Analyzer's findings, or that it was not available."""
     for each in found:
         if each.document is None:
             continue

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What put, get, rm and inspect do with -r: jobs on all that is below a folder or a prefix."""
+"""put, get, rm and inspect with -r: jobs on all files below a folder or objects below a prefix."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -121,7 +121,7 @@ def delete_below(
 def inspect_below(
     store: "S3Crypt", settings: Settings, *, uri: str, jobs: int | None, show: Show
 ) -> None:
-    """Say how all objects below a prefix are encrypted."""
+    """Show how each object below a prefix is encrypted."""
     found: Iterator[Any] = found_to_read(store, prefix_of(uri))
     with Job("inspect", settings) as job:
         outcomes = store.many.inspect(found, jobs=jobs, found=job.found)

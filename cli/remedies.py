@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The library's remedies in the words of the command: options, and other commands.
 
-Knows no error's text: a remedy is a value, and a command is known by the options that it has.
+This module must not depend on error texts: a remedy is a value, and a command is a set of options.
 """
 
 import re
@@ -14,8 +14,8 @@ import click
 
 from s3crypt.errors import Action, Remedy, S3CryptError
 
-# For each action the command's words, in one form or in several: the first of which the command
-# that runs has all options is said. What is in backticks is another command.
+# Action -> one or more forms of the remedy's words. The first form is used of which the running
+# command has all options. A text in backticks is another command.
 WORDS: Mapping[Action, tuple[str, ...]] = MappingProxyType(
     {
         "accept_plain_http": ("Where the network is trusted, give --allow-plain-http.",),
@@ -103,7 +103,7 @@ _OTHER_COMMAND = re.compile("`[^`]*`")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 
-# The codes of refusals that a permission, a key's state or an encryption may be the reason of.
+# Error codes of refusals whose cause may be a permission, a key's state or an encryption setting.
 _REFUSALS = frozenset(
     {
         "403",
@@ -115,11 +115,11 @@ _REFUSALS = frozenset(
     }
 )
 _WORDS, _WAS_SUGGESTED = "s3crypt_cli.words", "s3crypt_cli.was_suggested"
-# The commands on objects, and the operation that the doctor is asked about.
+# Command on objects -> the operation that the doctor checks for it.
 _OPERATIONS: Mapping[str, str] = MappingProxyType(
     {"cat": "get", "cp": "rotate", "get": "get", "inspect": "get", "put": "put", "rotate": "rotate"}
 )
-# The options of a command that the doctor takes as well.
+# The options of a command that the doctor accepts as well.
 _TAKEN = frozenset(
     {"--endpoint-url", "--expected-bucket-owner", "--key", "--mode", "--profile", "--region"}
     | {"--sse-c-key-file"}
@@ -127,14 +127,14 @@ _TAKEN = frozenset(
 
 
 def remember_words(context: click.Context, words: Sequence[str]) -> None:
-    """Keep the words of the command line, of which a suggestion is made."""
+    """Store the words of the command line, for suggestions."""
     context.find_root().meta[_WORDS] = tuple(words)
 
 
 def suggest_doctor(error: BaseException) -> None:
-    """Add to the hint of a refusal the command that says why; once for each command line.
+    """Add the doctor's command to the hint of a refusal, once per command line.
 
-    The hint stays as it is where no URI is known, or no command runs.
+    The hint is left unchanged if no URI is known, or no command is running.
     """
     context = click.get_current_context(silent=True)
     meta = context.find_root().meta if context else {}
@@ -148,7 +148,7 @@ def suggest_doctor(error: BaseException) -> None:
 
 
 def _doctor(words: Sequence[str], message: str) -> str | None:
-    """Return the doctor's command about the URI among some words, or None without one."""
+    """Return the doctor's command for the URI in a command line, or None if it has no URI."""
     uris = [word for word in words if word.startswith("s3://")]
     if not uris or not words or words[0] not in _OPERATIONS:
         return None
@@ -162,9 +162,9 @@ def _doctor(words: Sequence[str], message: str) -> str | None:
 
 
 def reword(error: BaseException, command: click.Command | None = None) -> None:
-    """Have an error's hint name the options of a command, of the running one if it is left out.
+    """Make an error's hint name the options of a command, by default of the running command.
 
-    Without either the hint stays as it is.
+    The hint is left unchanged if `command` is None and no command is running.
     """
     if command is None and (context := click.get_current_context(silent=True)):
         command = context.command
@@ -173,19 +173,19 @@ def reword(error: BaseException, command: click.Command | None = None) -> None:
 
 
 def words_for(remedy: Remedy, command: click.Command) -> str:
-    """Return a remedy in the options of a command; the last words where no others fit."""
+    """Return a remedy in words that fit a command's options, by default in the last form."""
     forms, options = WORDS[remedy.action], options_of(command)
     fitting = (form for form in forms if named_options(form) <= options)
     return remedy.worded(next(fitting, forms[-1]))
 
 
 def named_options(words: str) -> frozenset[str]:
-    """Return the options that words tell to give to the command itself."""
+    """Return the options in a remedy's words, except those of other commands in backticks."""
     return frozenset(_OPTION.findall(_OTHER_COMMAND.sub("", words)))
 
 
 def options_of(command: click.Command) -> frozenset[str]:
-    """Return the names of a command's options; of a group, those of all its commands."""
+    """Return the names of a command's options, or of the options of all commands in a group."""
     if isinstance(command, click.Group):
         return frozenset().union(*(options_of(each) for each in command.commands.values()))
     return frozenset(name for parameter in command.params for name in parameter.opts)

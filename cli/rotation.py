@@ -176,8 +176,9 @@ def _origin_mode(
         origin.check_none("--from-mode none")
         return None
     if "key" in origin.values and origin.mode in (None, "client"):
-        # A signature made here must not vouch for what anyone who can read could have written.
-        # The data keys of what is there are cached as those of what is written.
+        # If the new object is signed, the old one must be too: otherwise our signature would vouch
+        # for content that any reader with the key could have written. Data keys are cached alike
+        # for reading and writing.
         inherited = ("bind_name", "signed", "cache_data_keys")
         more = {name: options.values[name] for name in inherited if name in options.values}
         if written_in is not None:

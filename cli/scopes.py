@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bucket, keys and conditions that policies are made of, as options."""
+"""The options for a policy's scope: its bucket, keys and conditions."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -124,14 +124,14 @@ def scope_options(command: Command) -> Command:
 
 
 def scope_value_options(command: Command) -> Command:
-    """Give a command the options of a scope; `taken` picks their values."""
+    """Give a command the options of a scope; `taken` extracts their values."""
     for add in reversed(_OPTIONS):
         command = add(command)
     return command
 
 
 def taken(values: dict[str, Any]) -> dict[str, Any]:
-    """Take the values of a scope's options out of a command's arguments, and return them.
+    """Remove the values of a scope's options from a command's arguments, and return them.
 
     Raises:
         ConfigError: A value of --role-arn is not ROLE=ARN.
@@ -149,7 +149,7 @@ def taken(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def reader_of(settings: Settings) -> "PolicyReader":
-    """Return what reads policies, as the settings say."""
+    """Return a reader of policies with these settings."""
     from s3crypt.policy_reading import PolicyReader  # noqa: PLC0415 - boto3
 
     return PolicyReader(
@@ -163,7 +163,7 @@ def bucket_name(text: str) -> str:
     """Return the bucket of NAME or s3://NAME.
 
     Raises:
-        ConfigError: It names an object.
+        ConfigError: The text names an object.
     """
     name, _, rest = text.removeprefix("s3://").partition("/")
     if rest or not name:

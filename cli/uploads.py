@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`uploads`: uploads by parts that were left behind, listed and aborted."""
+"""`uploads`: lists and aborts unfinished uploads by parts."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def uploads(
     def failed(_bucket: str, error: StorageError) -> None:
         codes.append(report(error))
 
-    # Where one bucket is named, its error is the command's.
+    # If one bucket is named, its error is the command's error.
     found = store.many.uploads(uri, failed=None if uri else failed)
     if ids or older_than is not None:
         missing = set(ids)
@@ -85,7 +85,7 @@ def uploads(
 
 
 def _chosen(found: Iterator[Any], missing: set[str], age: timedelta | None) -> Iterator[Any]:
-    """Yield the uploads that are named or old; those that are named are not missing then."""
+    """Yield the uploads that are named or older than `age`; remove named ones from `missing`."""
     latest = None if age is None else datetime.now(UTC) - age
     for upload in found:
         if upload.upload_id in missing or (latest is not None and upload.initiated < latest):
@@ -101,7 +101,7 @@ def _aborted(
         yield from ((upload, None) for upload in chosen)
         return
     outcomes: Any = store.many.abort(chosen)
-    # However this ends, no abort is under way afterwards.
+    # Closing ensures that no abort is still running, even after an error.
     with closing(outcomes):
         for outcome in outcomes:
             yield outcome.item, outcome.error
