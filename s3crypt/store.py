@@ -47,8 +47,7 @@ class S3Crypt:
             session then use the default one.
         endpoint_url: The S3 service's address, if not AWS's. It does not apply to KMS.
         workers: Maximum threads of one transfer. More of them are used for a more distant server.
-        max_memory: Maximum bytes of all buffers. None means 192 MiB or a quarter of the memory,
-            whichever is less.
+        max_memory: Maximum bytes of all buffers; None: 192 MiB, or a quarter of memory if less.
         allow_plain_http: Allow sending customer keys (`SSEC`), and this store's own requests to
             KMS, to other machines over plain HTTP. Keyrings have an argument of their own.
         written_in: For a mode that binds buckets, with a replica or an access point: the bucket
@@ -61,8 +60,7 @@ class S3Crypt:
 
     Methods share these arguments:
         uri: `s3://bucket/name`.
-        mode: Replaces the store's mode for this call.
-        version_id: The version to use instead of the current one.
+        mode, version_id: Replace the store's mode and the current version for this call.
         written_as: The name that the object was written under, if it was moved since.
         written_in: The bucket that the object is bound to, if the URI names a replica of that
             bucket or an access point.
@@ -72,8 +70,7 @@ class S3Crypt:
             object and is then not verified, so anyone who may read such objects can forge them.
         neighbour: The value that `list_with_neighbours` yielded with the object.
         metadata, tags: User metadata, in the clear in S3, and object tags.
-        content_type: The content type of the plaintext, for example `text/csv`.
-        storage_class: S3's name of the storage class, for example `STANDARD_IA`.
+        content_type, storage_class: For example `text/csv`, and `STANDARD_IA`, as S3 names it.
         progress: Called with plaintext bytes moved since the last call, from any thread.
 
     Every method raises `ConfigError` for a wrong call, `StorageError` if S3 refuses a request, and
@@ -187,9 +184,8 @@ class S3Crypt:
             target: A path or a binary file. A file at a path appears complete and verified, or not
                 at all. A binary file receives verified bytes in order, and is complete *only when
                 this method returns*.
-            byte_range: The range of plaintext bytes to fetch, as in HTTP: `0-99`, `100-` or, for
-                the last 100 bytes, `-100`. Only frames of the range and the final frame are
-                fetched and verified.
+            byte_range: Plaintext bytes to fetch, as in HTTP: `0-99`, `100-`, or `-100` for the
+                last 100. Only frames of the range and the final frame are fetched and verified.
         """
         allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
         demand = Demand(self._mode(mode), version_id, written_as, *allowed, neighbour, written_in)
@@ -290,8 +286,7 @@ class S3Crypt:
             allow_unverified_length: Return bytes before the final frame has proved the object's
                 length. This saves one request for a reader of a known range. Truncation is then
                 detected only when the end or the size of the object is read.
-            cache_length: Plaintext bytes to keep in memory, both bytes read before and bytes read
-                ahead.
+            cache_length: Plaintext bytes to keep in memory, of reads before and reads ahead.
         """
         check_open(locals())
         location, mode = Location.parse_object(uri), self._mode(mode)
@@ -328,8 +323,7 @@ class S3Crypt:
         anew. Metadata, tags, content headers, storage class, locks and annotations are kept.
 
         Args:
-            to: The mode of the copy; the store's mode if left out. All other arguments that
-                describe an object are about the source.
+            to: The mode of the copy; the store's if left out. Other arguments describe the source.
             if_absent: Fail if the object at `destination` exists.
             allow_unencrypted, drop_annotations: As for `rotate`.
         """
@@ -432,14 +426,12 @@ class S3Crypt:
             allow_unencrypted: Include objects for which S3 reports no encryption.
             written_in: The bucket that the objects are bound to now. The new binding is to the
                 bucket that contains the objects, or to the store's `written_in`.
-            drop_annotations: Also rotate objects whose annotations cannot be kept, and drop these
-                annotations: in buckets without versioning if the object is rewritten, and for
-                SSE-C.
+            drop_annotations: Also rotate objects whose annotations are lost: rewritten objects in
+                buckets without versioning, and objects that become SSE-C.
             on_outcome: Called with each object's outcome as soon as it is known.
 
         Raises:
-            RotationError: Some objects below a prefix failed. For a single object, its own error is
-                raised instead.
+            RotationError: Some objects below a prefix failed. A single object raises its own error.
         """
         from . import rotation  # noqa: PLC0415
 
