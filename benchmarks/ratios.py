@@ -771,10 +771,10 @@ ROWS = (
         at_most=1,
     ),
     Row(
-        "trail-files",
-        "who opened an object, by 20 trail files, json.loads(gzip.decompress()) of them: CPU",
-        _trail_files,
-        at_most=1.5,
+        "audit-inventory",
+        "audit 10^6 objects by a Parquet inventory over http, pyarrow's bare read: time",
+        _inventory,
+        at_most=5,
     ),
     Row(
         "audit-memory",
@@ -787,6 +787,18 @@ ROWS = (
         "audit 2,000 objects by HEAD 30 ms away, one HEAD after another: time",
         _heads,
         at_least=15,
+    ),
+    Row(
+        "trail-files",
+        "who opened an object, by 20 trail files, json.loads(gzip.decompress()) of them: CPU",
+        _trail_files,
+        at_most=1.5,
+    ),
+    Row(
+        "trail-memory",
+        "who opened an object, by 200 trail files, by 20: peak memory",
+        _trail_memory,
+        at_most=1.1,
     ),
     Row("version", "s3crypt --version, python -c pass: time", _version, at_most=2.5),
     *(

@@ -107,6 +107,7 @@ def _report(
         arguments=arguments_of(click.get_current_context()),
         began=found.resumed or began,
         ended=datetime.now(UTC),
+        objects=tuple(found.covered),
         notes=tuple(found.notes()),
     )
     return make_report(run, findings, baseline)

@@ -346,7 +346,9 @@ def _uri(target: str) -> str:
     uri = target if target.startswith("s3://") else f"s3://{target}"
     name, slash, rest = uri.removeprefix("s3://").partition("/")
     if not target.startswith("s3://") and slash:
-        raise ConfigError(f"{target} names no bucket.", hint=f"Write s3://{name}/{rest}")
+        raise ConfigError(
+            f"{target} names no bucket.", hint=f"Write s3://{name}/{rest.rstrip('/')}/"
+        )
     if rest and not rest.endswith("/"):
         raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")
     return uri if slash else f"{uri}/"

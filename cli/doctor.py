@@ -25,6 +25,7 @@ from .output import (
     EXIT_USAGE,
     print_json,
     print_line,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 _HELP = """Say why a put, get or rotate fails here, and which command mends it.
 
 Credentials, network, TLS, clock, Region, bucket, policies, the object's mode and the KMS keys
-are looked at, one after the other. Nothing is written, and no key is unwrapped: permissions
-on KMS keys are tried by DryRun. Give the options of the command that fails.
+are looked at, one after the other. No key is unwrapped: permissions on KMS keys are tried by
+DryRun. Nothing is written but with --server. Give the options of the command that fails.
 
 \b
 s3crypt doctor                                  this machine, its credentials and network
@@ -72,7 +73,15 @@ _CODES: Mapping[str, int] = {
     show_default=True,
     help="The operation that fails.",
 )
-def doctor(settings: Settings, *, uri: str | None, options: ModeOptions, purpose: Any) -> int:
+@option(
+    "--server",
+    is_flag=True,
+    environment=False,
+    help="Also try what the service keeps, on scratch objects below S3_URI, which are removed.",
+)
+def doctor(
+    settings: Settings, *, uri: str | None, options: ModeOptions, purpose: Any, server: bool
+) -> int:
     """Say why a put, get or rotate fails here."""
     from s3crypt.doctor import Doctor  # noqa: PLC0415 - boto3, which --help must not cost
 

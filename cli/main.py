@@ -54,6 +54,8 @@ _COMMANDS = {
     "bucket": "bucket",
     "iam": "iam",
     "policy": "policy",
+    "audit": "audit",
+    "who": "who",
     "doctor": "doctor",
     "encrypt": "files",
     "decrypt": "files",

@@ -38,6 +38,8 @@ from .local.rate import Turns
 
 C = TypeVar("C", bound=BaseClient)
 Service: TypeAlias = Literal["accessanalyzer", "cloudtrail", "iam", "kms", "s3", "s3control", "sts"]
+Observer: TypeAlias = Callable[[BaseClient], None]
+"""Called with each client that is made, before its first request."""
 
 # One lock per process: a fork may happen while another thread holds the parent process's lock.
 _MAKING: dict[int, threading.Lock] = {}
@@ -491,32 +493,6 @@ class _Arranged(Generic[C]):
             f"{said.get('Message', 'Forbidden')}; or the bucket is not of account "
             f"{self.added['ExpectedBucketOwner']}, as it was to be"
         )
-
-
-def _is_address(url: str) -> bool:
-    """Return whether a URL's host is an IP address or localhost, which no name can precede."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _to_endpoint(client: BaseClient) -> Callable[..., None]:
-    """Return a hook that sends requests to a client's endpoint itself.
-
-    S3 Control's host begins with the account, 111122223333.s3-control.us-east-1.amazonaws.com, and
-    botocore prefixes a custom endpoint too. The account is in a header as well.
-    """
-    netloc = urlsplit(client.meta.endpoint_url).netloc
-
-    def redirect(request: Any, **_: Any) -> None:
-        request.url = urlsplit(request.url)._replace(netloc=netloc).geturl()
-
-    return redirect
 
 
 def _plain_http_host(client: BaseClient) -> str | None:

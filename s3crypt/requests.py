@@ -271,20 +271,13 @@ def attempt(client: BaseClient, operation: Operation, arguments: Mapping[str, An
         if _is_the_object(operation, error.response):
             raise _not_implemented(operation, error.response) from error
         raise
-    except InvalidRegionError as error:
-        # The bucket's Region in the redirecting reply's headers is malformed or was cut.
-        raise BrokenReplyError(error) from error
-    except (BotoCoreError, S3CryptError):
+    except S3CryptError:
         raise
-    except (*_UNPARSED, HTTPError, OSError) as error:
-        if _is_redirected_without_end(error):
-            raise _redirected_nowhere(operation) from error
-        if isinstance(error, OSError) and error.filename:
-            # An error of a connection names no file: the file is a source of credentials.
-            raise_settings(error)
-        # If the operation streams its body, the body of a refusal is read here too.
-        policy.was_answered = True
-        raise BrokenReplyError(error) from error
+    except (BotoCoreError, *_UNPARSED, HTTPError, OSError) as error:
+        failure = _failure_of(error, operation, policy)
+        if failure is error:
+            raise
+        raise failure from error
     policy.was_answered = True
     if _is_the_object(operation, reply):
         raise _not_implemented(operation, reply)
@@ -309,12 +302,12 @@ def _failure_of(error: Exception, operation: Operation, policy: RetryPolicy) -> 
         policy.was_answered = True
         return _redirected_nowhere(operation)
     if isinstance(error, InvalidRegionError):
-        # The reply's headers name the bucket's Region, to which botocore follows a redirect.
+        # The bucket's Region in the redirecting reply's headers is malformed or was cut.
         return BrokenReplyError(error)
     if isinstance(error, BotoCoreError):
         return error
     if isinstance(error, OSError) and error.filename:
-        # No connection has a file: credentials were read from this one.
+        # An error of a connection names no file: the file is a source of credentials.
         raise_settings(error)
     # botocore reads the body of a refusal here, even where the operation streams its body.
     policy.was_answered = True

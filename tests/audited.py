@@ -6,7 +6,6 @@ Each maker makes one resource that the control is about, and returns what to aud
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import pty
@@ -18,7 +17,7 @@ import uuid
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import boto3
 from hardening_samples import DENIED, OTHER, new_name, plain, undo, with_replication
@@ -349,12 +348,7 @@ def used(*, created: int, used: int | None = None, tracked: int | None = None) -
 
 def shared(running: sandboxes.Running) -> Made:
     """Make a key in another account, which shares it."""
-    connection = http.client.HTTPConnection(urlsplit(running.endpoint_url).netloc, timeout=10)
-    token = {sandboxes.TOKEN_HEADER: running.token}
-    connection.request("POST", "/_s3crypt/shared-keys", headers=token)
-    arn = json.loads(connection.getresponse().read())["arn"]
-    connection.close()
-    return Made(str(arn))
+    return Made(sandboxes.share_key(running))
 
 
 def granted(**more: Any) -> Made:
@@ -398,9 +392,7 @@ def account() -> Made:
     return Made(ROOT)
 
 
-def trail(
-    *, recording: Sequence[str] = (), key_arn: str | None = None, is_multi: bool = True
-) -> str:
+def trail(*, recording: Sequence[str] = (), key_arn: str | None = None) -> str:
     """Make a trail that records the reads or writes of all objects; return its ARN."""
     s3, cloudtrail = boto3.client("s3"), boto3.client("cloudtrail")
     logs, name = plain(s3), f"trail-{uuid.uuid4().hex[:8]}"

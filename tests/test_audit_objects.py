@@ -10,12 +10,13 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from audit_samples import audit, carry_out, count_of, of, verdicts
 from hardening_samples import DENIED, watched
+from object_audit_samples import audit, carry_out, count_of, of, verdicts
 from relay import Answer
 from samples import uncommitted
 from test_s3ec import CIPHERTEXT, ENVELOPES, SPLIT
@@ -32,6 +33,8 @@ from s3crypt import (
     S3Crypt,
     StorageError,
 )
+from s3crypt.audit.object_controls import Judgement
+from s3crypt.audit.object_fixes import Failed, fix_of
 from s3crypt.audit.report import Run, make_report
 from s3crypt.audit.sampling import Reservoir
 from s3crypt.audit.tallies import Scope, Tally
@@ -595,7 +598,7 @@ def test_an_object_that_comes_back_is_looked_at(s3: Any, bucket: str, tmp_path: 
 _AUDIT = """
 import sys
 sys.path.insert(0, sys.argv[3])
-from audit_samples import audit
+from object_audit_samples import audit
 from s3crypt.jobs import Journal
 with Journal.open(sys.argv[2], {"job": 1}) as journal:
     audit(sys.argv[1], journal=journal, jobs=2)
@@ -619,7 +622,7 @@ def test_a_killed_run_is_resumed(s3: Any, bucket: str, tmp_path: Path) -> None:
 
     with watched(spoil):
         here = os.path.dirname(__file__)  # noqa: PTH120
-        words = [sys.executable, "-c", _AUDIT, f"s3://{bucket}/", tmp_path / "journal", here]
+        words = [sys.executable, "-c", _AUDIT, f"s3://{bucket}/", str(tmp_path / "journal"), here]
         process.append(subprocess.Popen(words))
         assert process[0].wait(60) == -signal.SIGKILL
     with Journal.open(tmp_path / "journal", {"job": 1}) as journal, watched() as relay:

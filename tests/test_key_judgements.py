@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from s3crypt.audit.controls import Judged
 from s3crypt.audit.key_controls import SeenKey, judge_key
 from s3crypt.audit.values import Finding, Resource, Verdict
-from s3crypt.audit.verdicts import Judged
 from s3crypt.kms.examination import Examined, Grant
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)

@@ -65,17 +65,20 @@ ALLOWED = {
         "errors", "framing", "keyrings", "local", "message", "modes", "s3ec",
     },
     "transfer": {
-        "aws", "aws_errors", "errors", "framing", "local", "location", "logs", "requests",
+        "aws", "aws_errors", "errors", "framing", "local", "location", "logs", "operations",
+        "requests",
     },
     "objects": {
         "aws", "aws_errors", "buckets", "errors", "formats", "framing", "keyrings",
         "local", "location", "logs", "metadata", "modes", "operations", "requests", "s3ec",
         "transfer",
     },
-    "hardening": {"aws", "buckets", "errors", "kms", "objects", "policy", "requests"},
+    "hardening": {
+        "aws", "buckets", "errors", "kms", "objects", "policy", "requests", "trail_settings",
+    },
     "doctor": {
         "aws", "aws_errors", "buckets", "caller", "connections", "errors", "formats", "kms",
-        "location", "modes", "objects", "policy", "requests", "transfer",
+        "location", "modes", "objects", "operations", "policy", "requests", "transfer",
     },
     "jobs": {"aws_errors", "errors", "local", "logs"},
     "trails": {
@@ -105,8 +108,9 @@ ALLOWED = {
         "errors", "formats", "key_references", "keyrings", "local", "message", "parquet_footer",
     },
     "audit": {
-        "aws", "buckets", "caller", "errors", "hardening", "jobs", "kms", "local", "operations",
-        "policy", "redaction", "requests",
+        "aws", "aws_errors", "buckets", "caller", "errors", "hardening", "jobs", "kms", "local",
+        "location", "modes", "objects", "operations", "policy", "redaction", "requests",
+        "trail_settings", "unseen",
     },
     "sandbox": {"errors"},
 }  # fmt: skip
@@ -132,6 +136,7 @@ OUTSIDE = {
         "trails",
     },
     "botocore": {
+        "audit",
         "aws",
         "aws_errors",
         "connections",
@@ -142,9 +147,19 @@ OUTSIDE = {
         "transfer",
     },
     "types_boto3_accessanalyzer": {"policy_reading"},
-    "types_boto3_cloudtrail": {"hardening"},
-    "types_boto3_iam": {"caller", "doctor", "hardening", "iam", "policy_changes"},
-    "types_boto3_kms": {"doctor", "keyrings", "kms", "objects", "policy_changes", "policy_reading"},
+    "types_boto3_cloudtrail": {"audit", "hardening", "trail_settings", "trails"},
+    "types_boto3_iam": {"audit", "caller", "doctor", "hardening", "iam", "policy_changes"},
+    "types_boto3_kms": {
+        "audit",
+        "doctor",
+        "keyrings",
+        "kms",
+        "objects",
+        "policy_changes",
+        "policy_reading",
+        "trails",
+    },
+    "types_boto3_s3control": {"audit", "buckets"},
     "types_boto3_s3": {
         "audit",
         "buckets",
@@ -157,8 +172,15 @@ OUTSIDE = {
         "store",
         "transfer",
     },
-    "types_boto3_sts": {"caller", "doctor", "hardening", "policy_changes", "policy_reading"},
-    "cryptography": {"doctor", "message", "keyrings", "parquet_footer"},
+    "types_boto3_sts": {
+        "audit",
+        "caller",
+        "doctor",
+        "hardening",
+        "policy_changes",
+        "policy_reading",
+    },
+    "cryptography": {"doctor", "keyrings", "message", "parquet_footer", "sandbox"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},
     "pytest": {"sandbox"},
@@ -169,8 +191,9 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "configuration", "doctor", "errors", "files", "hardening", "iam", "kms",
-    "location", "message", "policy", "policy_changes", "policy_reading", "sandbox",
+    "__version__", "audit", "configuration", "doctor", "errors", "files", "hardening", "iam",
+    "kms", "location", "message", "policy", "policy_changes", "policy_reading", "sandbox",
+    "trails",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from s3crypt.audit.key_states import KeyStates
 from s3crypt.audit.object_controls import KeyState, Rules, judge, slug
+from s3crypt.audit.objects import KeyStates
 from s3crypt.audit.tallies import Scope, Tally
 from s3crypt.audit.values import Demands, Finding, Resource, Verdict
 from s3crypt.errors import StorageError

@@ -12,6 +12,8 @@ The audit uses read-only API actions. It never asks KMS to unwrap a data key.
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Unpack
 
+from s3crypt.jobs.window import MOST
+
 from .configurations import Configurations
 from .objects import ObjectOptions, audit_objects
 from .services import Services
@@ -82,8 +84,6 @@ class Auditor:
     ) -> Iterator[Finding]:
         """Yield the findings about the objects below a prefix, after all objects were examined.
 
-        Equal verdicts about many objects are one finding. No object is opened.
-
         Args:
             uri: A bucket, or a prefix that ends with a slash.
             demands: The requirements for the objects.
@@ -94,4 +94,5 @@ class Auditor:
             ObjectNotFoundError: The bucket or the inventory does not exist.
             StorageError: The journal cannot be written.
         """
-        return audit_objects(self._services.reach(), uri, demands, **options)
+        reach = self._services.reach(options.get("jobs") or MOST)
+        return audit_objects(reach, uri, demands, **options)

@@ -265,7 +265,8 @@ def _state(_: str, seen: Sighting, __: Rules, keys: _Keys) -> Judgement | None:
             is_one_of_several = layer == CLIENT and others
             end = "; another key opens them too" if is_one_of_several else ""
             cause = f"{cause}:{layer}:{arn}"
-            return _failed(STATE, cause, f"are under {arn}, which {words}{end}", arn)
+            words = f"are in mode {layer} under {arn}, which {words}{end}"
+            return _failed(STATE, cause, words, arn)
     if any(_is_unnamed(key) for key in seen.keys or ()):
         return unseen(STATE, "the header names a key of which KMS cannot be asked")
     for arn in arns:

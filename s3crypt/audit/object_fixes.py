@@ -95,8 +95,18 @@ def fix_of(failed: Failed, demands: Demands) -> Fix:
         return Fix("command", _NOT_IN_PLACE)
     if failed.cause == OTHERS:
         return Fix("command", _SEVERAL)
-    lines = _FIXES[failed.control](failed, demands)
-    return Fix("command", "\n".join(lines))
+    return Fix("command", "\n".join(dict.fromkeys(_lines(failed, demands))))
+
+
+def _lines(failed: Failed, demands: Demands) -> Iterator[str]:
+    mend = _FIXES[failed.control]
+    if failed.control not in _KEEPING_KEYS or len(failed.abouts) < 2:
+        yield from mend(failed, demands)
+    elif failed.is_whole:
+        for each in failed.by_keys():
+            yield from mend(each, demands)
+    else:
+        yield _DIFFERENT_KEYS.format(shlex.quote(failed.prefix))
 
 
 def _mode(failed: Failed, demands: Demands) -> Iterator[str]:
@@ -166,7 +176,7 @@ def _anew(failed: Failed, get: str, put: str) -> Iterator[str]:
         return
     for uri in failed.names:
         quoted = _quoted(uri)
-        yield f"s3crypt get {quoted} FILE {get} && s3crypt put FILE {quoted} {put}"
+        yield f"s3crypt get {quoted} COPY {get} && s3crypt put COPY {quoted} {put}"
 
 
 def _commitment(failed: Failed, demands: Demands) -> Iterator[str]:

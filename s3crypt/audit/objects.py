@@ -128,6 +128,7 @@ class KeyStates:
         self._known: dict[str, KeyState] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._unreachable: set[str] = set()
 
     def of_all(self, seen: Sighting) -> dict[str, KeyState]:
         """Return the state of each KMS key that encrypts an object."""
@@ -156,6 +157,9 @@ class KeyStates:
             return KeyState(hidden=f"KMS of {region} cannot be reached")
         try:
             metadata = self._reader.metadata(arn)
+        except StorageError:
+            self._unreachable.add(region)
+            return KeyState(hidden=f"KMS of {region} cannot be reached")
         except S3CryptError as error:
             if error.code == _NOT_FOUND:
                 return KeyState(GONE)

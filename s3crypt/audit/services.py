@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from types_boto3_s3control.client import S3ControlClient
     from types_boto3_sts.client import STSClient
 
-# Connections that the audit of objects keeps, which are as many as `--jobs` uses at most.
-_WORKERS = 64
-
 
 class Services:
     """The services of one session.
@@ -58,8 +55,8 @@ class Services:
         self._iam: Clients[IAMClient] = Clients("iam", **how)
         self.identity: Identity = identify(sts, self._iam)
         kms: Clients[KMSClient] = Clients("kms", **how)
-        self._kms = KMS(kms)
-        self.keys = KeyExaminer(self._kms)
+        self.keys = KeyExaminer(KMS(kms))
+        self._kms = kms
         self._how = how
         # With the expected owner, S3 refuses every request to a bucket of another account.
         self._s3: Clients[S3Client] = Clients("s3", expected_bucket_owner=self.account, **how)
@@ -121,19 +118,3 @@ class Services:
     def cloudtrail(self, region: str) -> "CloudTrailClient":
         """Return the CloudTrail client of a Region."""
         return self._cloudtrail.get(region)
-
-    def reach(self) -> Reach:
-        """Return the services that an audit of objects asks; their clients are observed too."""
-        objects = Objects(
-            session=self._how["session"],
-            client=None,
-            endpoint_url=None,
-            workers=_WORKERS,
-            allow_plain_http=self._how["allow_plain_http"],
-            written_in=None,
-            expected_bucket_owner=self.account,
-            request_payer=None,
-        )
-        if observe := self._how["observe"]:
-            observe(objects.client)
-        return Reach(objects, KeyReader(self._kms), self.account, self.partition)

@@ -28,7 +28,7 @@ from .values import Area, Case, Diagnosis, Outcome, Purpose, cause_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Area", "Diagnosis", "Doctor", "Outcome", "Purpose", "cause_of"]
+__all__ = ["Area", "Diagnosis", "Doctor", "Kept", "Outcome", "Purpose", "Verdict", "cause_of"]
 
 
 class Doctor:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_ON_DEMAND_ROTATIONS = 25
 """The maximum number of on-demand rotations in a key's life."""
+MAX_KEYS = 1000
+"""The maximum number of keys in one reply to ListKeys."""
 
 NEW_KEY_HINT = "Create another key and rotate the objects to it."
 

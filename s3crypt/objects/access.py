@@ -112,6 +112,7 @@ class Objects:
         written_in: str | None,
         expected_bucket_owner: str | None,
         request_payer: Literal["requester"] | None,
+        observe: "Observer | None" = None,
     ) -> None:
         self.written_in = written_in
         self.workers = workers
@@ -127,8 +128,11 @@ class Objects:
             allow_plain_http=allow_plain_http,
             expected_bucket_owner=expected_bucket_owner,
             request_payer=request_payer,
+            observe=observe,
         )
-        kms: Clients[KMSClient] = Clients("kms", session=session, allow_plain_http=allow_plain_http)
+        kms: Clients[KMSClient] = Clients(
+            "kms", session=session, allow_plain_http=allow_plain_http, observe=observe
+        )
         self.keys = KeyARNs(self._clients, kms)
         self._keyrings = SessionKeyrings(session) if session is not None else None
         self._checksums = Checksums(self._clients)

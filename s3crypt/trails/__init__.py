@@ -62,7 +62,7 @@ _RIGHTS_OF_TRAIL = (
     "The trail's bucket needs s3:ListBucket and s3:GetObject, and its key kms:Decrypt."
 )
 _NO_FILES = "CloudTrail's files end in .json.gz and are below AWSLogs/ of the trail's prefix."
-_RIGHTS_OF_LOOKUP = "It needs cloudtrail:LookupEvents; or name trail files with --trail."
+_RIGHTS_OF_LOOKUP = "It needs cloudtrail:LookupEvents."
 
 
 class Trails:

@@ -28,10 +28,15 @@ from s3crypt.audit.report import Report, make_report
 from s3crypt.audit.values import Finding, Resource, Verdict
 
 # A closed network must not be asked for Chromium's own updates.
-_FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def many() -> Report:
