@@ -5,12 +5,4 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-version=$(sed -n 's|^ *"@microsoft/sarif-multitool": "\(.*\)"$|\1|p' package.json)
-folder=${S3CRYPT_FORMAT_ORACLE:-${XDG_CACHE_HOME:-$HOME/.cache}/s3crypt-tests/sarif-multitool-$version}
-if [ ! -e "$folder/installed" ]; then
-  mkdir -p "$folder"
-  cp package.json "$folder"
-  npm install --prefix "$folder" --no-audit --no-fund --silent >&2
-  touch "$folder/installed"
-fi
-echo "$folder"
+../install_npm.sh . @microsoft/sarif-multitool "${S3CRYPT_FORMAT_ORACLE:-}"

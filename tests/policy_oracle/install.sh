@@ -5,12 +5,4 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-version=$(sed -n 's|^ *"@cloud-copilot/iam-simulate": "\(.*\)",$|\1|p' package.json)
-folder=${S3CRYPT_POLICY_ORACLE:-${XDG_CACHE_HOME:-$HOME/.cache}/s3crypt-tests/iam-simulate-$version}
-if [ ! -e "$folder/installed" ]; then
-  mkdir -p "$folder"
-  cp package.json "$folder"
-  npm install --prefix "$folder" --no-audit --no-fund --silent >&2
-  touch "$folder/installed"
-fi
-echo "$folder"
+../install_npm.sh . @cloud-copilot/iam-simulate "${S3CRYPT_POLICY_ORACLE:-}"
