@@ -8,7 +8,7 @@ default keys and their Regions.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeAlias, cast
 
@@ -245,20 +245,14 @@ class _ListingRefusedError(Exception):
 
 def to_record(finding: Finding) -> dict[str, Any]:
     """Return a finding as JSON values, without the fields that have their default value."""
-    resource, fix = finding.resource, finding.fix
     record: dict[str, Any] = {
         "control": finding.control.id,
-        "resource": {
-            "kind": resource.kind,
-            "arn": resource.arn,
-            "account": resource.account,
-            "region": resource.region,
-        },
+        "resource": asdict(finding.resource),
         "verdict": finding.verdict.value,
         "seen": finding.seen,
         "cause": finding.cause,
         "since": finding.since.isoformat() if finding.since else None,
-        "fix": {"kind": fix.kind, "text": fix.text} if fix else None,
+        "fix": asdict(finding.fix) if finding.fix else None,
         "count": finding.count,
         "looked_at": finding.looked_at,
         "sampled_from": finding.sampled_from,

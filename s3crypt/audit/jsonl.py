@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,7 +55,7 @@ def summary(report: Report) -> dict[str, Any]:
 
 def fields(report: Report, finding: Finding) -> dict[str, Any]:
     """Return a finding as JSON values. docs/audit.md documents the fields."""
-    control, resource = finding.control, finding.resource
+    control = finding.control
     return {
         "id": finding.id,
         "control": control.id,
@@ -62,17 +63,12 @@ def fields(report: Report, finding: Finding) -> dict[str, Any]:
         "severity": control.severity.label,
         "verdict": finding.verdict.value,
         "accepted": _acceptance(report.acceptance(finding)),
-        "resource": {
-            "kind": resource.kind,
-            "arn": resource.arn,
-            "account": resource.account,
-            "region": resource.region,
-        },
+        "resource": asdict(finding.resource),
         "seen": finding.seen,
         "why": control.why,
         "cause": finding.cause,
         "since": moment(finding.since) if finding.since else None,
-        "fix": {"kind": finding.fix.kind, "text": finding.fix.text} if finding.fix else None,
+        "fix": asdict(finding.fix) if finding.fix else None,
         "count": finding.count,
         "looked_at": finding.looked_at,
         "sampled_from": finding.sampled_from,
@@ -81,10 +77,7 @@ def fields(report: Report, finding: Finding) -> dict[str, Any]:
         "missing_actions": list(finding.missing_actions),
         "config_rule": control.config_rule,
         "prowler_check": control.prowler_check,
-        "requirements": [
-            {"standard": each.standard, "number": each.number, "source": each.source}
-            for each in control.requirements
-        ],
+        "requirements": [asdict(each) for each in control.requirements],
     }
 
 
