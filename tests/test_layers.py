@@ -36,6 +36,7 @@ ALLOWED = {
     "location": {"errors"},
     "files": {"errors", "framing", "key_references", "local", "message"},
     "operations": set(),
+    "command_lines": set(),
     "redaction": set(),
     "aws_errors": {"errors"},
     "connections": set(),
@@ -44,9 +45,15 @@ ALLOWED = {
     "requests": {"aws", "aws_errors", "errors", "local", "logs", "operations", "replies"},
     "policy": {"errors"},
     "unseen": set(),
-    "buckets": {"aws", "aws_errors", "errors", "operations", "policy", "requests", "unseen"},
-    "iam": {"aws", "errors", "operations", "policy", "requests"},
-    "kms": {"aws", "errors", "keyrings", "local", "operations", "policy", "requests", "unseen"},
+    "buckets": {
+        "aws", "aws_errors", "command_lines", "errors", "operations", "policy", "requests",
+        "unseen",
+    },
+    "iam": {"aws", "command_lines", "errors", "operations", "policy", "requests"},
+    "kms": {
+        "aws", "command_lines", "errors", "keyrings", "local", "operations", "policy", "requests",
+        "unseen",
+    },
     "trail_settings": {"errors", "requests", "unseen"},
     "caller": {"aws", "errors", "policy", "requests"},
     "policy_reading": {"aws", "buckets", "errors", "kms", "policy", "requests"},
@@ -74,15 +81,18 @@ ALLOWED = {
         "transfer",
     },
     "hardening": {
-        "aws", "buckets", "errors", "kms", "objects", "policy", "requests", "trail_settings",
+        "aws", "buckets", "command_lines", "errors", "kms", "objects", "policy", "requests",
+        "trail_settings",
     },
     "doctor": {
-        "aws", "aws_errors", "buckets", "caller", "connections", "errors", "formats", "kms",
-        "location", "modes", "objects", "operations", "policy", "requests", "transfer",
+        "aws", "aws_errors", "buckets", "caller", "command_lines", "connections", "errors",
+        "formats", "kms", "location", "modes", "objects", "operations", "policy", "requests",
+        "transfer",
     },
     "jobs": {"aws_errors", "errors", "local", "logs"},
     "trails": {
-        "aws", "errors", "jobs", "kms", "local", "location", "objects", "requests", "transfer",
+        "aws", "errors", "jobs", "kms", "local", "location", "modes", "objects", "requests",
+        "transfer",
     },
     "rotation": {
         "aws_errors", "errors", "formats", "jobs", "keyrings", "local", "location", "logs",
@@ -108,9 +118,9 @@ ALLOWED = {
         "errors", "formats", "key_references", "keyrings", "local", "message", "parquet_footer",
     },
     "audit": {
-        "aws", "aws_errors", "buckets", "caller", "errors", "hardening", "jobs", "kms", "local",
-        "location", "modes", "objects", "operations", "policy", "redaction", "requests",
-        "trail_settings", "unseen",
+        "aws", "aws_errors", "buckets", "caller", "command_lines", "errors", "hardening", "jobs",
+        "kms", "local", "location", "modes", "objects", "operations", "policy", "redaction",
+        "requests", "trail_settings", "unseen",
     },
     "sandbox": {"errors"},
 }  # fmt: skip

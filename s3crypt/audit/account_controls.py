@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from s3crypt.buckets.settings import PublicAccessBlock
+from s3crypt.command_lines import aws
 from s3crypt.errors import ConfigError
-from s3crypt.hardening import lines
 from s3crypt.policy import Document, Kind, Status, findings
 from s3crypt.trail_settings import SeenTrail
 from s3crypt.unseen import Unseen
@@ -53,7 +53,7 @@ def judge_public_access(judged: Judged, block: PublicAccessBlock | Unseen) -> Fi
         return judged.unknown("S3.1", block)
     if block.is_whole:
         return judged.passes("S3.1", "Public access is blocked in all four ways.")
-    fix = lines.aws(
+    fix = aws(
         "s3control",
         "put_public_access_block",
         judged.resource.region,
@@ -123,12 +123,10 @@ def _recorded(trail: SeenTrail) -> str | None:
             "DataResources": [resource],
         }
         arguments = {"EventSelectors": [*basic, selector]}
-    line = lines.aws(
-        "cloudtrail", "put_event_selectors", trail.region, TrailName=trail.arn, **arguments
-    )
+    line = aws("cloudtrail", "put_event_selectors", trail.region, TrailName=trail.arn, **arguments)
     if trail.is_logging:
         return line
-    return f"{line} && {lines.aws('cloudtrail', 'start_logging', trail.region, Name=trail.arn)}"
+    return f"{line} && {aws('cloudtrail', 'start_logging', trail.region, Name=trail.arn)}"
 
 
 def judge_trail(judged: Judged, trail: SeenTrail) -> Finding:

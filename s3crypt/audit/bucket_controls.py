@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from s3crypt.buckets.configuration import Configuration
+from s3crypt.buckets.configuration import Configuration, line
 from s3crypt.buckets.settings import (
     AES256,
     KMS,
@@ -21,7 +21,7 @@ from s3crypt.buckets.settings import (
     Versioning,
 )
 from s3crypt.errors import ConfigError
-from s3crypt.hardening import Obstacle, Wanted, lines, replication, statements
+from s3crypt.hardening import Obstacle, Wanted, replication, statements
 from s3crypt.hardening.obstacles import obstacles_of
 from s3crypt.hardening.values import Part, Seen, SeenKey
 from s3crypt.unseen import Unseen
@@ -91,8 +91,8 @@ class SeenBucket:
                 told = f"{why} `bucket harden` leaves it so ({each.name}): {each.what}"
                 return self.judged.fails(control, told)
         words = ("s3crypt", "bucket", "harden", self.name, *options)
-        line = shlex.join((*words, "--region", self.configuration.region))
-        return self.judged.fails(control, why, fix=line)
+        fix = shlex.join((*words, "--region", self.configuration.region))
+        return self.judged.fails(control, why, fix=fix)
 
     @property
     def receives_deliveries(self) -> bool:
@@ -117,7 +117,7 @@ class SeenBucket:
 
     def set(self, setting: Setting) -> str:
         """Return the command that writes one setting."""
-        return lines.setting(self.name, self.configuration.region, setting)
+        return line(self.name, self.configuration.region, setting)
 
 
 Rule: TypeAlias = Callable[[SeenBucket, Any], Iterator[Finding]]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from s3crypt.command_lines import aws
 from s3crypt.errors import ConfigError
-from s3crypt.hardening import lines
 from s3crypt.kms.examination import Examined, Grant
 from s3crypt.policy import Condition, Document, Kind, Status, findings
 from s3crypt.unseen import Unseen
@@ -55,7 +55,7 @@ class SeenKey:
         """Return the command for a KMS request, or None if KMS would refuse it to this account."""
         if not self.is_own and operation not in _ACROSS_ACCOUNTS:
             return None
-        return lines.aws("kms", operation, self.key.region, KeyId=self.key.arn, **arguments)
+        return aws("kms", operation, self.key.region, KeyId=self.key.arn, **arguments)
 
 
 Rule: TypeAlias = Callable[[SeenKey], Iterator[Finding]]

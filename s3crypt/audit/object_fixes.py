@@ -14,6 +14,8 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from s3crypt.command_lines import aws
+
 from . import object_controls as controls
 from .values import Demands, Fix
 
@@ -145,9 +147,8 @@ def _to_key(failed: Failed, key: str) -> str:
 
 def _state(failed: Failed, demands: Demands) -> Iterator[str]:
     kind, _, arn = failed.cause.removesuffix("-claimed").split(":", 2)
-    # The writer of an object chooses the key names in its header, so that the Region is quoted.
-    region = shlex.quote(arn.split(":")[3])
-    named = f"--key-id {shlex.quote(arn)} --region {region}"
+    # The writer of an object chooses the key names in its header; `aws` quotes them.
+    region = arn.split(":")[3]
     if kind == "key-gone":
         yield "# Nothing opens these objects: restore them from a copy under another key."
         return
@@ -156,9 +157,9 @@ def _state(failed: Failed, demands: Demands) -> Iterator[str]:
     elif kind == "key-unavailable":
         yield f"# Connect the key store of {arn} again."
     if kind == "key-dying":
-        yield f"aws kms cancel-key-deletion {named}"
+        yield aws("kms", "cancel_key_deletion", region, KeyId=arn)
     if kind in ("key-dying", "key-disabled"):
-        yield f"aws kms enable-key {named}"
+        yield aws("kms", "enable_key", region, KeyId=arn)
     approved = _approved(demands)
     if approved and approved != f"kms:{arn}":
         yield from failed.each("rotate", _to_key(failed, approved))

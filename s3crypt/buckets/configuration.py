@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from s3crypt.aws_errors import reply_headers
+from s3crypt.command_lines import aws
 from s3crypt.errors import ConfigError, ObjectNotFoundError, S3CryptError, StorageError
 from s3crypt.requests import call
 from s3crypt.unseen import Unseen
@@ -182,6 +183,12 @@ def write(client: "S3Client", bucket: str, setting: S) -> None:
         f"{subject}: S3 took the setting and answers with another one.",
         hint="Another writer may have changed it, or the service does not keep it: look at it.",
     )
+
+
+def line(bucket: str, region: str, setting: Setting) -> str:
+    """Return the line of the AWS CLI that writes one setting of a bucket."""
+    operation, arguments = setting.call(bucket)
+    return aws("s3api", operation, region, **arguments)
 
 
 def read_all(client: "S3Client", bucket: str) -> Configuration:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from s3crypt.command_lines import aws
 from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
 from s3crypt.modes import BOUND_NAME, DSSEKMS, SSEKMS, ClientSide
 from s3crypt.policy import Document, Policies, Request, Statement, Verdict, decide
@@ -228,7 +229,7 @@ def _undescribed(use: _Use, case: Case, services: "Services", error: S3CryptErro
 def _state(use: _Use, metadata: Mapping[str, Any]) -> Iterator[Diagnosis]:
     arn, state = metadata["Arn"], metadata.get("KeyState")
     called = arn if use.key == arn else f"{use.key} ({arn})"
-    where = f"--key-id {arn} --region {region_of_arn(arn)}"
+    enable = aws("kms", "enable_key", region_of_arn(arn), KeyId=arn)
     if (
         metadata.get("KeySpec") != "SYMMETRIC_DEFAULT"
         or metadata.get("KeyUsage") != "ENCRYPT_DECRYPT"
@@ -247,13 +248,19 @@ def _state(use: _Use, metadata: Mapping[str, Any]) -> Iterator[Diagnosis]:
             Outcome.WRONG,
             Area.KEY,
             f"{called} is pending deletion{when}",
-            f"aws kms cancel-key-deletion {where} && aws kms enable-key {where}",
+            f"{aws('kms', 'cancel_key_deletion', region_of_arn(arn), KeyId=arn)} && {enable}",
         )
     else:
         following = {
-            "Disabled": f"aws kms enable-key {where}",
-            "PendingImport": f"aws kms get-parameters-for-import {where} "
-            "--wrapping-algorithm RSA_AES_KEY_WRAP_SHA_256 --wrapping-key-spec RSA_4096",
+            "Disabled": enable,
+            "PendingImport": aws(
+                "kms",
+                "get_parameters_for_import",
+                region_of_arn(arn),
+                KeyId=arn,
+                WrappingAlgorithm="RSA_AES_KEY_WRAP_SHA_256",
+                WrappingKeySpec="RSA_4096",
+            ),
             "Unavailable": "Connect the custom key store that holds it.",
         }.get(str(state), "Wait: KMS is changing the key.")
         words = "pending import" if state == "PendingImport" else str(state).lower()

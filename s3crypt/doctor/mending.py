@@ -5,10 +5,12 @@ Makes no requests. A statement that denies a request may protect its resource, s
 ever removed, and s3crypt's own statements are not changed.
 """
 
-import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
+from s3crypt.buckets.configuration import line
+from s3crypt.buckets.settings import BucketPolicy
+from s3crypt.command_lines import aws
 from s3crypt.policy import Caller, Condition, Document, Principal, Statement
 
 _OTHERS, _CALLER = "ArnNotEquals", "aws:PrincipalArn"
@@ -40,9 +42,7 @@ def _is_of_others(condition: Condition) -> bool:
 
 def put_bucket_policy(bucket: str, region: str, document: Document) -> str:
     """Return the command line that writes a bucket's policy."""
-    text = shlex.quote(document.render(indent=None))
-    where = f"--bucket {bucket} --region {shlex.quote(region)}"
-    return f"aws s3api put-bucket-policy {where} --policy {text}"
+    return line(bucket, region, BucketPolicy(document))
 
 
 def key_policy_with(arn: str, document: Document, caller: Caller, actions: tuple[str, ...]) -> str:
@@ -63,6 +63,5 @@ def region_of_arn(arn: str) -> str:
 
 def put_key_policy(arn: str, document: Document) -> str:
     """Return the command line that writes a key's policy."""
-    text = shlex.quote(document.render(indent=None))
-    where = f"--key-id {arn} --policy-name default"
-    return f"aws kms put-key-policy {where} --policy {text} --region {region_of_arn(arn)}"
+    named = {"KeyId": arn, "PolicyName": "default", "Policy": document.render(indent=None)}
+    return aws("kms", "put_key_policy", region_of_arn(arn), **named)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks the bucket and the object: existence, owner, Region, encryption, archival and locks."""
 
-import json
 import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from s3crypt.aws_errors import reply_headers
-from s3crypt.buckets.configuration import NOT_SEEN, read, region_of
+from s3crypt.buckets.configuration import NOT_SEEN, line, read, region_of
 from s3crypt.buckets.settings import AES256, Encryption
+from s3crypt.command_lines import aws
 from s3crypt.errors import ObjectNotFoundError, S3CryptError
 from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, ClientSide, reported_mode
 from s3crypt.objects.locks import HEADERS as LOCKS
@@ -151,14 +151,8 @@ def _region_of(known: "Known") -> str:
 
 
 def _unblocked(at: "Location", known: "Known", found: Encryption) -> str:
-    _, arguments = Encryption(found.algorithm, found.key, found.bucket_key, ()).call(at.bucket)
-    text = shlex.quote(
-        json.dumps(arguments["ServerSideEncryptionConfiguration"], separators=(",", ":"))
-    )
-    return (
-        f"aws s3api put-bucket-encryption --bucket {at.bucket} "
-        f"--server-side-encryption-configuration {text} --region {_region_of(known)}"
-    )
+    unblocked = Encryption(found.algorithm, found.key, found.bucket_key, ())
+    return line(at.bucket, str(known.bucket_region), unblocked)
 
 
 def ask_for_head(case: Case, services: "Services", known: "Known") -> None:
@@ -278,12 +272,10 @@ def _archive(case: Case, at: "Location", known: "Known") -> Iterator[Diagnosis]:
     if reply.get("Restore"):
         seen, following = f"{at} is being restored from {kind}", "Wait: a restore takes hours."
     else:
-        days = "" if reply.get("ArchiveStatus") else " --restore-request '{\"Days\":7}'"
+        days = {} if reply.get("ArchiveStatus") else {"RestoreRequest": {"Days": 7}}
         seen = f"{at} is archived in {kind}"
-        following = (
-            f"aws s3api restore-object --bucket {at.bucket} --key {shlex.quote(at.name)}"
-            f"{days} --region {_region_of(known)}"
-        )
+        region = str(known.bucket_region)
+        following = aws("s3api", "restore_object", region, Bucket=at.bucket, Key=at.name, **days)
     yield Diagnosis("archive", Outcome.WRONG, Area.OBJECT, seen, following)
 
 

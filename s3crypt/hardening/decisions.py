@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TypeVar
 
-from s3crypt.buckets.configuration import Configuration
+from s3crypt.buckets.configuration import Configuration, line
 from s3crypt.buckets.settings import (
     AES256,
     DSSE,
@@ -27,11 +27,12 @@ from s3crypt.buckets.settings import (
     Setting,
     Versioning,
 )
+from s3crypt.command_lines import aws
 from s3crypt.errors import ConfigError, StorageError
 from s3crypt.policy import Document, Kind, Statement, check_size, open_key_policy
 from s3crypt.trail_settings import SeenTrail
 
-from . import lines, replication, statements
+from . import replication, statements
 from .obstacles import is_own_default, obstacles_beside, obstacles_of
 from .shortfalls import shortfalls_of
 from .values import (
@@ -127,7 +128,7 @@ def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
     """
     if not key.is_ours:
         tag = {"TagKey": TAG, "TagValue": wanted.bucket}
-        tagging = lines.aws("kms", "tag_resource", region, KeyId=key.arn, Tags=[tag])
+        tagging = aws("kms", "tag_resource", region, KeyId=key.arn, Tags=[tag])
         raise ConfigError(
             f"The alias {wanted.alias} leads to the key {key.arn}, on which no tag "
             f"{TAG}={wanted.bucket} was seen. Nothing was changed.",
@@ -197,13 +198,13 @@ def _creations(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Ch
 
 
 def _creation(bucket: str, region: str, what: str) -> Change:
-    undo = lines.aws("s3api", "delete_bucket", region, Bucket=bucket)
+    undo = aws("s3api", "delete_bucket", region, Bucket=bucket)
     act = CreateBucket(bucket, region)
     return Change(f"s3://{bucket}", "bucket", f"{what} in {region}", (), act, undo)
 
 
 def _new_key(seen: Seen, wanted: Wanted) -> Change:
-    undo = lines.aws("kms", "delete_alias", seen.region, AliasName=wanted.alias)
+    undo = aws("kms", "delete_alias", seen.region, AliasName=wanted.alias)
     act: Act = CreateKey(
         wanted.alias,
         seen.region,
@@ -222,7 +223,7 @@ def _new_key(seen: Seen, wanted: Wanted) -> Change:
 
 def _new_replica_key(seen: Seen, wanted: Wanted, region: str) -> Change:
     key = _source_key(seen)
-    undo = lines.aws("kms", "delete_alias", region, AliasName=wanted.alias)
+    undo = aws("kms", "delete_alias", region, AliasName=wanted.alias)
     is_there = seen.replica_key is not None
     act = ReplicateKey(key.arn if key else wanted.alias, region, wanted.alias, is_there)
     what = f"replicate the key to {region}"
@@ -237,7 +238,7 @@ def _write(now: Configuration, before: S, after: S, name: str, what: str) -> Ite
         return
     undo = None
     if not isinstance(after, ObjectLock):
-        undo = lines.setting(now.bucket, now.region, before)
+        undo = line(now.bucket, now.region, before)
     act = WriteSetting(now.bucket, now.region, after)
     yield Change(f"s3://{now.bucket}", name, what, _CONTROLS.get(type(after), ()), act, undo)
 
@@ -440,7 +441,7 @@ def _of_trail(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     subject = f"trail {wanted.trail_name}"
     found = next((each for each in seen.trails or () if each.arn == arn), None)
     if found is None:
-        deletion = lines.aws("cloudtrail", "delete_trail", seen.region, Name=wanted.trail_name)
+        deletion = aws("cloudtrail", "delete_trail", seen.region, Name=wanted.trail_name)
         create = CreateTrail(wanted.trail_name, wanted.logs, seen.region)
         what = "create a trail of every Region"
         yield Change(subject, "trail", what, (), create, deletion)
@@ -460,10 +461,10 @@ def _unrecording(found: SeenTrail | None, arn: str, region: str) -> str | None:
     """Return the line that undoes the recording; it restores an existing trail's selectors."""
     undo = []
     if found is None or not found.is_logging:
-        undo.append(lines.aws("cloudtrail", "stop_logging", region, Name=arn))
+        undo.append(aws("cloudtrail", "stop_logging", region, Name=arn))
     if found is not None and found.selectors:
         before = {"TrailName": arn, **found.selectors}
-        undo.append(lines.aws("cloudtrail", "put_event_selectors", region, **before))
+        undo.append(aws("cloudtrail", "put_event_selectors", region, **before))
     return " && ".join(undo) or None
 
 
@@ -503,7 +504,7 @@ def _of_replica(seen: Seen, wanted: Wanted) -> Iterator[Change]:
 def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Iterator[Change]:
     name, subject = wanted.role_name, f"role {wanted.role_name}"
     if seen.role is None:
-        undo = lines.aws("iam", "delete_role", seen.region, RoleName=name)
+        undo = aws("iam", "delete_role", seen.region, RoleName=name)
         create = CreateRole(name, replication.trust(), wanted.bucket)
         yield Change(subject, "role", "create the role that S3 replicates with", (), create, undo)
     elif not seen.role.is_ours:
@@ -514,11 +515,11 @@ def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Itera
     elif seen.role.trust.meaning != replication.trust().meaning:
         text = replication.trust().render(indent=None)
         arguments = {"RoleName": name, "PolicyDocument": text}
-        line = lines.aws("iam", "update_assume_role_policy", seen.region, **arguments)
+        restoring = aws("iam", "update_assume_role_policy", seen.region, **arguments)
         raise ConfigError(
             f"The trust policy of the role {name} is not the one that s3crypt gave it: others than "
             "S3 may be able to assume the role. Nothing was changed.",
-            hint=f"Find out who changed it, and put it right: {line}",
+            hint=f"Find out who changed it, and put it right: {restoring}",
         )
     key = _source_key(seen)
     policy = replication.permissions(
@@ -529,10 +530,10 @@ def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Itera
     found = seen.role.policy if seen.role else None
     if found is None or found.meaning != policy.meaning:
         names = {"RoleName": name, "PolicyName": replication.POLICY}
-        undo = lines.aws("iam", "delete_role_policy", seen.region, **names)
+        undo = aws("iam", "delete_role_policy", seen.region, **names)
         if found is not None:
             text = found.render(indent=None)
-            undo = lines.aws("iam", "put_role_policy", seen.region, **names, PolicyDocument=text)
+            undo = aws("iam", "put_role_policy", seen.region, **names, PolicyDocument=text)
         what = "let it read this bucket and write replicas"
         yield Change(subject, "policy", what, (), WriteRolePolicy(name, policy), undo)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from s3crypt import buckets
 from s3crypt.buckets import configuration
+from s3crypt.command_lines import aws
 from s3crypt.errors import StorageError
 from s3crypt.requests import Attempts, Reply, call
 
-from . import lines
 from .looking import description_of
 from .replication import POLICY
 from .values import (
@@ -91,10 +91,10 @@ def _of_key(act: CreateKey | NameKey | ReplicateKey, services: "Services") -> st
             replica = services.keys.replicate(act.arn, act.region)
             key = services.keys.add_alias(replica.arn, act.alias)
     region = key.arn.split(":")[3]
-    name = lines.aws("kms", "delete_alias", region, AliasName=act.alias)
+    name = aws("kms", "delete_alias", region, AliasName=act.alias)
     if isinstance(act, ReplicateKey) and act.is_there:
         return name
-    return f"{name} && {lines.aws('kms', 'schedule_key_deletion', region, KeyId=key.arn)}"
+    return f"{name} && {aws('kms', 'schedule_key_deletion', region, KeyId=key.arn)}"
 
 
 def _of_role(act: CreateRole | WriteRolePolicy, services: "Services") -> None:

@@ -4,13 +4,13 @@
 This module makes no request. `manager` reads the state of IAM and makes the changes.
 """
 
-import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from s3crypt.command_lines import aws
 from s3crypt.errors import ConfigError
 from s3crypt.operations import IAMOperation
 from s3crypt.policy import Document, Kind, Role, Scope, check_size, iam_policy, trust_policy
@@ -256,7 +256,7 @@ def _check_group_is_ours(wanted: WantedGroup, found: FoundGroup) -> None:
             f"The group {wanted.name} exists and is not s3crypt's: its path is {found.path}, not "
             f"{PATH}. Nothing was changed.",
             hint="Only where the group is yours to hand over, move it: "
-            + _aws("update-group", group_name=wanted.name, new_path=PATH),
+            + aws("iam", "update_group", None, GroupName=wanted.name, NewPath=PATH),
         )
 
 
@@ -275,7 +275,7 @@ def _of_role(wanted: WantedRole, found: FoundRole | None) -> Iterator[Change]:
                 "AssumeRolePolicyDocument": wanted.trust.render(indent=None),
                 "Tags": _tag_list(wanted.tags),
             },
-            _aws("delete-role", role_name=wanted.name),
+            aws("iam", "delete_role", None, RoleName=wanted.name),
             after=wanted.trust,
         )
     else:
@@ -314,7 +314,7 @@ def _of_tags(wanted: WantedRole, found: FoundRole) -> Iterator[Change]:
 def _of_group(wanted: WantedGroup, found: FoundGroup | None) -> Iterator[Change]:
     subject = f"group {wanted.name}"
     if found is None:
-        undo = _aws("delete-group", group_name=wanted.name)
+        undo = aws("iam", "delete_group", None, GroupName=wanted.name)
         arguments = {"GroupName": wanted.name, "Path": PATH}
         yield Change(subject, "create", "create_group", arguments, undo)
     yield from _of_policy(subject, "group", wanted, found.policy if found else None)
@@ -326,17 +326,16 @@ def _of_policy(
     """Yield the change of an inline policy. Roles and groups differ only in the operation names."""
     if before is not None and before.meaning == wanted.policy.meaning:
         return
-    named = {f"{kind}_name": wanted.name, "policy_name": wanted.policy_name}
+    named = {f"{kind.capitalize()}Name": wanted.name, "PolicyName": wanted.policy_name}
     if before is None:
-        action, undo = "put the policy", _aws(f"delete-{kind}-policy", **named)
+        action, undo = "put the policy", aws("iam", f"delete_{kind}_policy", None, **named)
     else:
         action = "replace the policy"
         text = before.render(indent=None)
-        undo = _aws(f"put-{kind}-policy", **named, policy_document=text)
+        undo = aws("iam", f"put_{kind}_policy", None, **named, PolicyDocument=text)
     operation: IAMOperation = "put_role_policy" if kind == "role" else "put_group_policy"
     arguments = {
-        f"{kind.capitalize()}Name": wanted.name,
-        "PolicyName": wanted.policy_name,
+        **named,
         "PolicyDocument": wanted.policy.render(indent=None),
     }
     yield Change(subject, action, operation, arguments, undo, before, wanted.policy)
@@ -353,15 +352,9 @@ def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _tagging(role: str, tags: Mapping[str, str]) -> str:
-    return _aws("tag-role", role_name=role, tags=json.dumps(_tag_list(tags)))
+    return aws("iam", "tag_role", None, RoleName=role, Tags=_tag_list(tags))
 
 
 def _trusting(role: str, trust: Document) -> str:
     text = trust.render(indent=None)
-    return _aws("update-assume-role-policy", role_name=role, policy_document=text)
-
-
-def _aws(command: str, **options: str) -> str:
-    """Return a line of the AWS command line interface, quoted for a shell."""
-    words = [f"--{name.replace('_', '-')} {shlex.quote(text)}" for name, text in options.items()]
-    return " ".join(["aws iam", command, *words])
+    return aws("iam", "update_assume_role_policy", None, RoleName=role, PolicyDocument=text)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from s3crypt.aws import Clients
+from s3crypt.command_lines import aws
 from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
 from s3crypt.requests import Attempts, Reply, call
 
@@ -220,15 +221,11 @@ class KeyManager:
         steps: list[tuple[str, Callable[[], None]]] = []
         region = arn.split(":")[3]
         if period_days is not None:
-            command = (
-                f"aws kms enable-key-rotation --key-id {arn} "
-                f"--rotation-period-in-days {period_days} --region {region}"
-            )
+            days = {"RotationPeriodInDays": period_days}
+            command = aws("kms", "enable_key_rotation", region, KeyId=arn, **days)
             steps.append((command, lambda: self._enable(arn, period_days)))
         if alias is not None:
-            command = (
-                f"aws kms create-alias --alias-name {alias} --target-key-id {arn} --region {region}"
-            )
+            command = aws("kms", "create_alias", region, AliasName=alias, TargetKeyId=arn)
             steps.append((command, lambda: self._name(arn, alias)))
         for done, (_, step) in enumerate(steps):
             try:

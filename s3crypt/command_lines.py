@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests as lines of the AWS command line interface, quoted for a shell."""
+"""Requests as lines of the AWS command line interface, quoted for a shell.
+
+This module knows no service and no operation, and makes no request.
+"""
 
 import json
 import re
@@ -8,22 +11,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from s3crypt.buckets.settings import Setting
-
 _UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-def aws(service: str, operation: str, region: str, **arguments: Any) -> str:
-    """Return the line that makes a request; the arguments have the names of botocore's models."""
-    named = {**arguments, "Region": region}
+def aws(service: str, operation: str, region: str | None, **arguments: Any) -> str:
+    """Return the line that makes a request.
+
+    Args:
+        service: The name of the service in the command line interface, such as `s3api`.
+        operation: The name of botocore's method, such as `put_bucket_policy`.
+        region: The Region that is asked; None for the Region of the user's settings.
+        arguments: The arguments, under the names of botocore's models.
+    """
+    named = arguments if region is None else {**arguments, "Region": region}
     words = [f"--{_dashed(name)} {_value(value)}" for name, value in named.items()]
     return " ".join(("aws", service, operation.replace("_", "-"), *words))
-
-
-def setting(bucket: str, region: str, value: Setting) -> str:
-    """Return the line that writes a setting of a bucket."""
-    operation, arguments = value.call(bucket)
-    return aws("s3api", operation, region, **arguments)
 
 
 def _dashed(name: str) -> str:
