@@ -17,6 +17,8 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote
 
+from s3crypt.modes import BOUND_BUCKET, BOUND_NAME
+
 Record: TypeAlias = Mapping[str, Any]
 Kind: TypeAlias = Literal["call", "summary", "other version", "other form"]
 Service: TypeAlias = Literal["s3", "kms"]
@@ -52,8 +54,6 @@ _CONTEXTS = (
     "destinationEncryptionContext",
 )
 _S3_ARN = "aws:s3:arn"
-# The encryption context entries by which `s3crypt.modes` binds an object's name and bucket.
-_BOUND_NAME, _BOUND_BUCKET = "s3crypt:key", "s3crypt:bucket"
 # The ARN of a bucket or an object, including directory buckets.
 _ARN_OF_S3 = re.compile(
     r"arn:aws[a-z-]*:(?:s3:::|s3express:[^:]*:[^:]*:bucket/)([^/]+)(?:/(.*))?", re.DOTALL
@@ -333,8 +333,8 @@ def places_of_contexts(record: Record) -> tuple[Place, ...]:
         if not context:
             continue
         place = _place_of_arn(_text(context.get(_S3_ARN)))
-        if place == NOWHERE and _BOUND_NAME in context:
-            place = Place(_text(context.get(_BOUND_BUCKET)) or None, _text(context[_BOUND_NAME]))
+        if place == NOWHERE and BOUND_NAME in context:
+            place = Place(_text(context.get(BOUND_BUCKET)) or None, _text(context[BOUND_NAME]))
         if place != NOWHERE:
             found[place] = None
     return tuple(found)
