@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 _HELP = """Judge buckets, keys, policies and objects, and report what is out of line.
 
-Only actions that read are used, and no object is opened. What may not be seen is unknown, never
-a pass. Each finding that fails has the command or the policy that mends it.
+Only actions that read are used: of each object at most its first bytes, and no data key is
+unwrapped. What may not be seen is unknown, never a pass. Each finding that fails has the command
+or the policy that mends it.
 
 Named buckets are audited with the keys that they name and with their objects; --account audits
 all buckets, keys, trails and IAM policies.
