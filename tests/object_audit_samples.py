@@ -164,8 +164,8 @@ def _csv(report: Report, lines: Sequence[Line]) -> bytes:
         values = _values(report, line)
         values["Key"] = quote_plus(line.name, safe="/")
         said = [values[name] for name in report.columns]
+        said = [str(each).lower() if isinstance(each, bool) else each for each in said]
         cells = ["" if each is None else str(each) for each in said]
-        cells = [each.lower() if each in ("True", "False") else each for each in cells]
         text.write(",".join(f'"{each}"' for each in cells) + "\n")
     return f"{text.getvalue()}\n".encode()
 

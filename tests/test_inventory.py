@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from hardening_samples import DENIED, new_name, watched
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from object_audit_samples import COLUMNS, Line, Report, audit, of, verdicts
 from pyarrow import parquet
@@ -189,6 +189,7 @@ _LINES = st.lists(
 
 
 @settings(max_examples=25)
+@example(lines=[Line("True", "SSE-S3")], parts=1)
 @given(lines=_LINES, parts=st.integers(1, 3))
 def test_formats_agree(s3: Any, shared: str, lines: list[Line], parts: int) -> None:
     """CSV, ORC and Parquet of the same rows give the same findings."""
