@@ -98,6 +98,16 @@ def sandbox() -> Iterator[sandboxes.Running]:
             os.environ.update(before)
 
 
+@pytest.fixture(autouse=True)
+def environment_of_its_own(sandbox: sandboxes.Running) -> Iterator[None]:
+    """Put the environment back after each test: the command's `run` writes options into it."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def session(sandbox: sandboxes.Running) -> boto3.Session:
     """Return a plain boto3 session, as a user has; the environment leads to the sandbox."""
