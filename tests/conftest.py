@@ -99,7 +99,7 @@ def sandbox() -> Iterator[sandboxes.Running]:
 
 
 @pytest.fixture(autouse=True)
-def environment_of_its_own(sandbox: sandboxes.Running) -> Iterator[None]:
+def environment_of_its_own() -> Iterator[None]:
     """Put the environment back after each test: the command's `run` writes options into it."""
     before = dict(os.environ)
     yield

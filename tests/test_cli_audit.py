@@ -376,14 +376,9 @@ def test_a_full_disk_is_an_error(tmp_path: Path, acme: str) -> None:
 
 
 def test_no_password_of_an_endpoint_is_kept(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    acme: str,
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, acme: str
 ) -> None:
     """Neither a report nor a journal has the user and the password of a URL."""
-    # The option sets the variable for the rest of the process.
-    monkeypatch.setenv("AWS_ENDPOINT_URL", os.environ["AWS_ENDPOINT_URL"])
     url = os.environ["AWS_ENDPOINT_URL"].replace("://", "://ann:hunter2@")
     journal = tmp_path / "journal"
     words = (acme, "--no-objects", "--endpoint-url", url, "--journal", str(journal))
