@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt keys`: KMS keys through their whole life.
+
+Rotating a key changes no objects in S3; `s3crypt rotate` moves objects to another key.
+"""
+
+import click
+
+from . import creation, listing, rotation
+
+
+@click.group()
+def keys() -> None:
+    """Create, look at and rotate KMS keys.
+
+    KEY is a key id, a key ARN or alias/NAME.
+    """
+
+
+for _module in (creation, listing, rotation):
+    for _command in _module.COMMANDS:
+        keys.add_command(_command)
