@@ -9,14 +9,17 @@ This package does not depend on objects, messages or data keys.
 existing data keys. Objects in S3 and their data keys do not change; `S3Crypt.rotate` changes them.
 """
 
+from .clearance import MAX_CLEARANCE_AGE, Clearance
 from .description import Key, KeySummary, Rotation
 from .manager import MAX_ROTATION_PERIOD_DAYS, MIN_ROTATION_PERIOD_DAYS, KeyManager
 from .service import MAX_ON_DEMAND_ROTATIONS
 
 __all__ = [
+    "MAX_CLEARANCE_AGE",
     "MAX_ON_DEMAND_ROTATIONS",
     "MAX_ROTATION_PERIOD_DAYS",
     "MIN_ROTATION_PERIOD_DAYS",
+    "Clearance",
     "Key",
     "KeyManager",
     "KeySummary",

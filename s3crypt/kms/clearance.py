@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The evidence that nothing depends on a key, which a scheduled deletion demands.
+
+A report on the objects of an account makes the evidence. This module only judges it: it knows no
+objects and makes no request.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+MAX_CLEARANCE_AGE = timedelta(hours=24)
+"""The age up to which a report counts: objects may be written under the key at any time."""
+# The clocks of two machines may differ by this much.
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Clearance:
+    """The summary of a report on what would become unreadable without a key.
+
+    Attributes:
+        key_arn: The ARN of the key that the report is about.
+        account: The account whose buckets the report covers.
+        made: The time at which the report's walk began, with a time zone.
+        covers_account: Whether every bucket of the account was looked at.
+        is_sampled: Whether only a sample of the objects was looked at.
+        unknown: The number of buckets, objects and settings that could not be looked at.
+        dependents: The number of objects, versions, uploads and bucket defaults whose only way in
+            is the key.
+    """
+
+    key_arn: str
+    account: str
+    made: datetime
+    covers_account: bool
+    is_sampled: bool
+    unknown: int
+    dependents: int
+
+    def objections(self, arn: str, now: datetime) -> tuple[str, ...]:
+        """Return the reasons why the report does not clear the deletion of a key.
+
+        An empty tuple means that the report clears it.
+
+        Args:
+            arn: The ARN of the key that is to be deleted.
+            now: The present time, with a time zone.
+        """
+        age = now - self.made
+        found = (
+            (self.key_arn != arn, f"it is about another key, {self.key_arn}"),
+            (
+                self.account != arn.split(":")[4],
+                f"it covers the account {self.account}, not the key's",
+            ),
+            (age > MAX_CLEARANCE_AGE, f"it is {_hours(age)} hours old, and 24 are the most"),
+            (age < -_CLOCK_SKEW, f"its time lies in the future: {self.made.isoformat()}"),
+            (self.is_sampled, "it looked at a sample only"),
+            (not self.covers_account, "it does not cover every bucket of the account"),
+            (self.unknown > 0, f"it could not read {_counted(self.unknown, 'item')}"),
+            (
+                self.dependents > 0,
+                f"it found {_counted(self.dependents, 'dependent')} whose only way in is the key",
+            ),
+        )
+        return tuple(reason for is_so, reason in found if is_so)
+
+
+def _hours(age: timedelta) -> str:
+    # Rounded down, "24 hours old" would contradict the bound that it breaks.
+    return f"{max(age.total_seconds() / 3600, 24.1):,.1f}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
