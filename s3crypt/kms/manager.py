@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from s3crypt.aws import Clients
 from s3crypt.command_lines import aws
@@ -27,13 +27,11 @@ from .description import (
     replica_of,
     unrotatable,
 )
-from .service import KMS, NEW_KEY_HINT, retold
+from .service import KMS, NEW_KEY_HINT, SETTLING_SECONDS, patiently, retold
 
 if TYPE_CHECKING:
     import boto3
     from types_boto3_kms.client import KMSClient
-
-T = TypeVar("T")
 
 MIN_ROTATION_PERIOD_DAYS = 90
 MAX_ROTATION_PERIOD_DAYS = 2560
@@ -103,7 +101,7 @@ class KeyManager:
         """Give `key` another alias, which must be unused, and return the key."""
         name = _alias_name(alias)
         arn = self._reader.metadata(key)["Arn"]
-        _patiently(lambda: self._name(arn, name))
+        patiently(lambda: self._name(arn, name))
         return self.show(arn)
 
     def replicate(self, key: str, region: str) -> Key:
@@ -133,8 +131,8 @@ class KeyManager:
         Raises:
             KeyUnavailableError: KMS has not finished after a minute.
         """
-        for seconds in (*_SETTLING_SECONDS, *(6.4,) * 8, None):
-            shown = _patiently(lambda: self.show(arn))
+        for seconds in (*SETTLING_SECONDS, *(6.4,) * 8, None):
+            shown = patiently(lambda: self.show(arn))
             if shown.state != "Creating":
                 return shown
             if seconds is not None:
@@ -229,7 +227,7 @@ class KeyManager:
             steps.append((command, lambda: self._name(arn, alias)))
         for done, (_, step) in enumerate(steps):
             try:
-                _patiently(step)
+                patiently(step)
             except S3CryptError as error:
                 commands = "` and `".join(command for command, _ in steps[done:])
                 raise retold(
@@ -259,7 +257,7 @@ class KeyManager:
         asked: Mapping[str, Any] = {}
         # The key is complete, so a failure to read its next rotation is ignored.
         with suppress(S3CryptError):
-            asked = _patiently(lambda: self._kms.ask("get_key_rotation_status", arn, KeyId=arn))
+            asked = patiently(lambda: self._kms.ask("get_key_rotation_status", arn, KeyId=arn))
         return {**asked, "KeyRotationEnabled": True, "RotationPeriodInDays": period_days}
 
 
@@ -352,18 +350,3 @@ def _check_rotatable(metadata: Any, *, automatic: bool) -> None:
         why, hint = "it is a replica", f"Do it to the primary key, {primary}; replicas follow."
     if why is not None:
         raise KeyUnavailableError(f"{metadata['Arn']}: KMS does not rotate it: {why}", hint=hint)
-
-
-# KMS is eventually consistent: for a few seconds, requests may not find a new key.
-_SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-
-
-def _patiently(step: Callable[[], T]) -> T:
-    for seconds in _SETTLING_SECONDS:
-        try:
-            return step()
-        except KeyUnavailableError as error:
-            if error.code != "NotFoundException":
-                raise
-        time.sleep(seconds)
-    return step()

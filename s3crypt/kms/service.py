@@ -4,8 +4,9 @@
 This module decides nothing: its callers choose the requests.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from s3crypt.errors import KeyUnavailableError, S3CryptError
 from s3crypt.operations import KMSOperation
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from types_boto3_kms.client import KMSClient
 
     from s3crypt.aws import Clients
+
+T = TypeVar("T")
 
 MAX_ON_DEMAND_ROTATIONS = 25
 """The maximum number of on-demand rotations in a key's life."""
@@ -65,6 +68,26 @@ class KMS:
 def retold(error: S3CryptError, message: str, hint: str) -> S3CryptError:
     """Return an error of the same type, code and request with another message and hint."""
     return type(error)(message, hint=hint, code=error.code, request_id=error.request_id)
+
+
+# KMS is eventually consistent: for a few seconds, requests may not find a new key.
+SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+
+
+def patiently(step: Callable[[], T]) -> T:
+    """Return the result of a step that KMS may refuse for some seconds, because a key is new.
+
+    Raises:
+        KeyUnavailableError: KMS refused for another reason, or still does not find the key.
+    """
+    for seconds in SETTLING_SECONDS:
+        try:
+            return step()
+        except KeyUnavailableError as error:
+            if error.code != "NotFoundException":
+                raise
+        time.sleep(seconds)
+    return step()
 
 
 def _region(key: str) -> str | None:
