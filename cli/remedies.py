@@ -53,6 +53,7 @@ WORDS: Mapping[Action, tuple[str, ...]] = MappingProxyType(
             ),
             "The message was replaced, or --context is wrong.",
         ),
+        "confirm_key_name": ("Or take the risk: --without-impact-report {name}.",),
         "demand_bound_bucket": ("Give --bind-bucket as well.",),
         "drop_annotations": ("Save them elsewhere, then give --drop-annotations.",),
         "inspect_object": (

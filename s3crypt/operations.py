@@ -58,11 +58,15 @@ S3Operation: TypeAlias = Literal[
     "upload_part_copy",
 ]
 KMSOperation: TypeAlias = Literal[
+    "cancel_key_deletion",
     "create_alias",
     "create_key",
     "decrypt",
+    "delete_alias",
     "describe_key",
+    "disable_key",
     "disable_key_rotation",
+    "enable_key",
     "enable_key_rotation",
     "encrypt",
     "generate_data_key",
@@ -78,6 +82,11 @@ KMSOperation: TypeAlias = Literal[
     "re_encrypt",
     "replicate_key",
     "rotate_key_on_demand",
+    "schedule_key_deletion",
+    "tag_resource",
+    "untag_resource",
+    "update_alias",
+    "update_key_description",
 ]
 IAMOperation: TypeAlias = Literal[
     "create_group",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lifecycle of AWS KMS keys: create, show, rotate now, rotate on a schedule.
+"""The lifecycle of AWS KMS keys: created, named, rotated, disabled, deleted.
 
 Using a key (`keyrings`), reading its description (`description`) and administering it (`manager`)
 require different IAM permissions, held by different people, and are therefore separate modules.
@@ -10,18 +10,28 @@ existing data keys. Objects in S3 and their data keys do not change; `S3Crypt.ro
 """
 
 from .clearance import MAX_CLEARANCE_AGE, Clearance
-from .description import Key, KeySummary, Rotation
-from .manager import MAX_ROTATION_PERIOD_DAYS, MIN_ROTATION_PERIOD_DAYS, KeyManager
+from .description import Key, LastUse, Material, Rotation
+from .listing import KEY_STATES, KeySummary
+from .manager import KeyManager
+from .naming import AliasChange
+from .rotating import MAX_ROTATION_PERIOD_DAYS, MIN_ROTATION_PERIOD_DAYS
 from .service import MAX_ON_DEMAND_ROTATIONS
+from .states import MAX_WAITING_DAYS, MIN_WAITING_DAYS
 
 __all__ = [
+    "KEY_STATES",
     "MAX_CLEARANCE_AGE",
     "MAX_ON_DEMAND_ROTATIONS",
     "MAX_ROTATION_PERIOD_DAYS",
+    "MAX_WAITING_DAYS",
     "MIN_ROTATION_PERIOD_DAYS",
+    "MIN_WAITING_DAYS",
+    "AliasChange",
     "Clearance",
     "Key",
     "KeyManager",
     "KeySummary",
+    "LastUse",
+    "Material",
     "Rotation",
 ]

@@ -1,35 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Descriptions of KMS keys: a key in full, a line per key of the account, completed rotations.
+"""Descriptions of single KMS keys: the key itself, its materials, its completed rotations.
 
-Every request here only reads. Administration is in `manager`.
+Every request here only reads. `listing` reads all keys of an account, `examination` the parts of a
+key that say who may use it, and the other modules of the package change keys.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from s3crypt.errors import ConfigError, KeyUnavailableError
 
-from .service import KMS, MAX_KEYS
+from .service import KMS, MAX_ON_DEMAND_ROTATIONS
+
+if TYPE_CHECKING:
+    from .grants import Grant
 
 T = TypeVar("T")
 
+PENDING_DELETION = frozenset({"PendingDeletion", "PendingReplicaDeletion"})
+"""The states of a key whose deletion is scheduled."""
+
 
 @dataclass(frozen=True, slots=True)
-class KeySummary:
-    """One line about a key; a field is None if KMS refused to show it or it does not apply."""
+class Material:
+    """One key material of a key, as ListKeyRotations reports it.
 
-    arn: str
-    key_id: str
-    aliases: tuple[str, ...]
-    description: str
-    state: str | None
-    multi_region: bool | None
-    rotation_enabled: bool | None
-    rotation_period_days: int | None
+    Attributes:
+        id: The id of the key material; replies to Decrypt name it too.
+        state: `CURRENT`, `NON_CURRENT`, `PENDING_ROTATION` or
+            `PENDING_MULTI_REGION_IMPORT_AND_ROTATION`.
+        since: The time at which the rotation to this material completed; None for the first
+            material and for a material that waits for its rotation.
+        rotation_type: `AUTOMATIC` or `ON_DEMAND`, or None without a rotation.
+        is_present: Whether imported material is in KMS; None for material that KMS generated.
+        expires: The time at which KMS deletes imported material, or None.
+        description: The description that the material was imported with.
+    """
+
+    id: str
+    state: str
+    since: datetime | None = None
+    rotation_type: str | None = None
+    is_present: bool | None = None
+    expires: datetime | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LastUse:
+    """The last cryptographic use of a key.
+
+    Attributes:
+        moment: The time of the use; None if there was no use since `tracked_since`.
+        operation: The operation that used the key, or None.
+        tracked_since: The time since which KMS records uses of the key.
+    """
+
+    moment: datetime | None
+    operation: str | None
+    tracked_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +70,25 @@ class Key:
 
     Attributes:
         replica_of: The primary key's ARN, if this is a multi-Region replica.
+        deletion_date: The time at which KMS deletes the key. None if no deletion is scheduled, and
+            for a primary key that waits for the deletion of its replicas.
         material_id: The id of the current key material, if KMS reports it.
         rotation_enabled: Whether KMS rotates the key automatically; None if the key cannot be
             rotated or KMS did not report it.
         rotating_since: The begin of an on-demand rotation that is not finished yet, or None.
         on_demand_rotations: The used number of the `MAX_ON_DEMAND_ROTATIONS`, or None.
         not_permitted: IAM actions that KMS refused; the fields that they fill are empty or None.
+        replicas: The ARNs of the key's replicas in other Regions.
+        pending_window_days: The waiting period that begins when the last replica of a primary key
+            is deleted; None unless the deletion of such a key is scheduled.
+        custom_key_store: The id of the custom key store that holds the key, or None.
+        material_expires: The earliest time at which imported key material expires, or None.
+        materials: The key materials, newest first; empty for a key without rotations, None if KMS
+            refused to list them.
+        policy: The key policy as JSON text. Only `show` reads it; None elsewhere.
+        grants: The grants of the key. Only `show` reads them; None elsewhere.
+        last_use: The last use of the key. Only `show` reads it; None elsewhere, and for a key that
+            is not enabled.
     """
 
     arn: str
@@ -67,6 +112,25 @@ class Key:
     on_demand_rotations: int | None
     tags: Mapping[str, str] = field(hash=False)
     not_permitted: tuple[str, ...]
+    replicas: tuple[str, ...] = ()
+    pending_window_days: int | None = None
+    custom_key_store: str | None = None
+    material_expires: datetime | None = None
+    materials: tuple[Material, ...] | None = None
+    policy: str | None = None
+    grants: "tuple[Grant, ...] | None" = None
+    last_use: LastUse | None = None
+
+    @property
+    def on_demand_rotations_left(self) -> int | None:
+        """The number of rotations on demand that KMS still allows; None if it is unknown."""
+        used = self.on_demand_rotations
+        return None if used is None else MAX_ON_DEMAND_ROTATIONS - used
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the key: its aliases without `alias/`, then its id."""
+        return (*(alias.removeprefix("alias/") for alias in self.aliases), self.key_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,63 +155,37 @@ class KeyReader:
     def __init__(self, kms: KMS) -> None:
         self._kms = kms
 
-    def list(self) -> Iterator[KeySummary]:
-        """Yield the account's own keys in the session's Region, without keys that AWS manages.
-
-        Two requests per key, eight in parallel; keys that the caller may list but not describe have
-        no state.
-        """
-        aliases: dict[str, set[str]] = {}
-        for alias in self._kms.pages("list_aliases", "the KMS aliases", "Aliases"):
-            # AWS reserves an alias without a target for a key that AWS has not made yet.
-            aliases.setdefault(alias.get("TargetKeyId", ""), set()).add(alias["AliasName"])
-        managed = {key for key, names in aliases.items() if any(map(is_aws_alias, names))}
-        mine = [
-            (entry["KeyArn"], entry["KeyId"], aliases.get(entry["KeyId"], set()))
-            for entry in self._kms.pages("list_keys", "the KMS keys", "Keys", Limit=MAX_KEYS)
-            if entry["KeyId"] not in managed
-        ]
-        pool = ThreadPoolExecutor(8, thread_name_prefix="s3crypt-kms")
-        try:
-            found = pool.map(lambda key: self._summary(*key), mine)
-            yield from (summary for summary in found if summary is not None)
-        finally:
-            # A caller that stops iterating does not wait for the rest.
-            pool.shutdown(cancel_futures=True)
-
-    def unnamed(self, description: str) -> Iterator[Key]:
-        """Yield the enabled keys with this description and without an alias.
-
-        One request per key without an alias, besides the listings of keys and aliases.
-        """
-        aliases = self._kms.pages("list_aliases", "the KMS aliases", "Aliases")
-        named = {alias.get("TargetKeyId") for alias in aliases}
-        for entry in self._kms.pages("list_keys", "the KMS keys", "Keys", Limit=MAX_KEYS):
-            if entry["KeyId"] not in named:
-                metadata = self._described_if_possible(entry["KeyArn"]) or {}
-                is_one = metadata.get("Description") == description
-                if is_one and metadata.get("KeyState") == "Enabled":
-                    yield self.show(entry["KeyArn"])
-
     def show(self, key: str) -> Key:
-        """Return a key in full; actions that KMS refuses are in `not_permitted`."""
+        """Return a key without its policy, grants and last use.
+
+        Actions that KMS refuses are in `not_permitted`.
+        """
         metadata = self.metadata(key)
         arn = metadata["Arn"]
         refused: set[str] = set()
         return described(
             metadata,
-            aliases=_unless_refused(refused, "kms:ListAliases", lambda: self._aliases(arn), ()),
-            tags=_unless_refused(refused, "kms:ListResourceTags", lambda: self._tags(arn), {}),
-            status=self._rotation_status(metadata, refused),
-            rotations=_unless_refused(
-                refused, "kms:ListKeyRotations", lambda: self._rotations(metadata), None
+            aliases=unless_refused(refused, "kms:ListAliases", lambda: self._aliases(arn), ()),
+            tags=unless_refused(refused, "kms:ListResourceTags", lambda: self.tags(arn), {}),
+            status=self.rotation_status(metadata, refused),
+            materials=unless_refused(
+                refused, "kms:ListKeyRotations", lambda: self._materials(metadata), None
             ),
             refused=refused,
         )
 
     def rotations(self, key: str) -> tuple[Rotation, ...]:
         """Return the completed rotations of `key`, oldest first."""
-        return self._rotations(self.metadata(key))
+        return rotations_of(self._materials(self.metadata(key)))
+
+    def materials(self, key: str) -> tuple[Material, ...]:
+        """Return the key materials of `key`, newest first; empty for a key that cannot rotate."""
+        return self._materials(self.metadata(key))
+
+    def tags(self, arn: str) -> dict[str, str]:
+        """Return the tags of a key."""
+        found = self._kms.pages("list_resource_tags", arn, "Tags", KeyId=arn)
+        return {tag["TagKey"]: tag["TagValue"] for tag in found}
 
     def metadata(self, key: str) -> Any:
         """Return the metadata of a key, from DescribeKey.
@@ -158,11 +196,12 @@ class KeyReader:
         _check_key_name(key)
         return self._kms.ask("describe_key", key, KeyId=key)["KeyMetadata"]
 
-    def _rotation_status(self, metadata: Any, refused: set[str]) -> Mapping[str, Any]:
+    def rotation_status(self, metadata: Any, refused: set[str]) -> Mapping[str, Any]:
+        """Return KMS's reply about the rotation of a key; empty for a key that cannot rotate."""
         if unrotatable(metadata) is not None:
             return {}
         arn = metadata["Arn"]
-        return _unless_refused(
+        return unless_refused(
             refused,
             "kms:GetKeyRotationStatus",
             lambda: self._kms.ask("get_key_rotation_status", arn, KeyId=arn),
@@ -173,50 +212,14 @@ class KeyReader:
         found = self._kms.pages("list_aliases", arn, "Aliases", KeyId=arn)
         return tuple(sorted(alias["AliasName"] for alias in found))
 
-    def _tags(self, arn: str) -> dict[str, str]:
-        found = self._kms.pages("list_resource_tags", arn, "Tags", KeyId=arn)
-        return {tag["TagKey"]: tag["TagValue"] for tag in found}
-
-    def _rotations(self, metadata: Any) -> tuple[Rotation, ...]:
+    def _materials(self, metadata: Any) -> tuple[Material, ...]:
         if unrotatable(metadata) is not None:
             return ()
         arn = metadata["Arn"]
-        found = self._kms.pages("list_key_rotations", arn, "Rotations", KeyId=arn)
-        done = (
-            Rotation(
-                date=entry["RotationDate"].astimezone(UTC),
-                type=entry.get("RotationType", ""),
-                material_id=entry.get("KeyMaterialId"),
-            )
-            for entry in found
-            if "RotationDate" in entry
+        found = self._kms.pages(
+            "list_key_rotations", arn, "Rotations", KeyId=arn, IncludeKeyMaterial="ALL_KEY_MATERIAL"
         )
-        return tuple(sorted(done, key=lambda rotation: rotation.date))
-
-    def _summary(self, arn: str, key_id: str, aliases: set[str]) -> KeySummary | None:
-        metadata = self._described_if_possible(arn)
-        if metadata is None or metadata.get("KeyManager") == "AWS":
-            return None
-        status = self._rotation_status(metadata, set()) if metadata else {}
-        return KeySummary(
-            arn=arn,
-            key_id=key_id,
-            aliases=tuple(sorted(aliases)),
-            description=metadata.get("Description", ""),
-            state=metadata.get("KeyState"),
-            multi_region=bool(metadata.get("MultiRegion")) if metadata else None,
-            rotation_enabled=status.get("KeyRotationEnabled"),
-            rotation_period_days=status.get("RotationPeriodInDays"),
-        )
-
-    def _described_if_possible(self, arn: str) -> Any:
-        """Return the key's metadata, an empty mapping if refused, None if the key was deleted."""
-        try:
-            return _unless_refused(set(), "kms:DescribeKey", lambda: self.metadata(arn), {})
-        except KeyUnavailableError as error:
-            if error.code == "NotFoundException":
-                return None  # its deletion came due since it was listed
-            raise
+        return tuple(sorted(map(_material, found), key=_age_order, reverse=True))
 
 
 def is_aws_alias(name: str) -> bool:
@@ -248,23 +251,51 @@ def replica_of(metadata: Any) -> str | None:
     return str(regions["PrimaryKey"]["Arn"])
 
 
+def replicas_of(metadata: Any) -> tuple[str, ...]:
+    """Return the ARNs of the replicas of a multi-Region key; empty for any other key."""
+    regions = metadata.get("MultiRegionConfiguration") or {}
+    return tuple(sorted(str(each["Arn"]) for each in regions.get("ReplicaKeys") or ()))
+
+
+def check_own(metadata: Any, action: str) -> None:
+    """Refuse a key that AWS manages, whose settings nobody else may change.
+
+    Raises:
+        KeyUnavailableError: AWS manages the key.
+    """
+    if metadata.get("KeyManager") == "AWS":
+        raise KeyUnavailableError(
+            f"{metadata['Arn']}: {action} is refused: AWS manages the key",
+            hint="Create a key of your own: `s3crypt keys create --alias NAME`.",
+        )
+
+
+def rotations_of(materials: tuple[Material, ...]) -> tuple[Rotation, ...]:
+    """Return the completed rotations to these materials, oldest first."""
+    return tuple(
+        Rotation(each.since, each.rotation_type or "", each.id or None)
+        for each in reversed(materials)
+        if each.since is not None
+    )
+
+
 def described(
     metadata: Any,
     *,
     aliases: tuple[str, ...],
     tags: Mapping[str, str],
     status: Mapping[str, Any],
-    rotations: tuple[Rotation, ...] | None,
+    materials: tuple[Material, ...] | None,
     refused: set[str],
 ) -> Key:
     """Return a key's description, combined from KMS's replies.
 
-    `refused` are the IAM actions that KMS did not permit; `rotations` are None if they are unknown.
+    `refused` are the IAM actions that KMS did not permit; `materials` are None if they are unknown.
     """
     manager = metadata.get("KeyManager", "")
     on_demand = None
-    if rotations is not None and unrotatable(metadata) is None and manager == "CUSTOMER":
-        on_demand = sum(rotation.type == "ON_DEMAND" for rotation in rotations)
+    if materials is not None and unrotatable(metadata) is None and manager == "CUSTOMER":
+        on_demand = sum(each.rotation_type == "ON_DEMAND" for each in materials)
     return Key(
         arn=metadata["Arn"],
         key_id=metadata["KeyId"],
@@ -278,23 +309,57 @@ def described(
         multi_region=bool(metadata.get("MultiRegion")),
         replica_of=replica_of(metadata),
         created=metadata["CreationDate"].astimezone(UTC),
-        deletion_date=_utc(metadata.get("DeletionDate")),
+        deletion_date=utc(metadata.get("DeletionDate")),
         material_id=metadata.get("CurrentKeyMaterialId"),
         rotation_enabled=status.get("KeyRotationEnabled"),
         rotation_period_days=status.get("RotationPeriodInDays"),
-        next_rotation=_utc(status.get("NextRotationDate")),
-        rotating_since=_utc(status.get("OnDemandRotationStartDate")),
+        next_rotation=utc(status.get("NextRotationDate")),
+        rotating_since=utc(status.get("OnDemandRotationStartDate")),
         on_demand_rotations=on_demand,
         tags=tags,
         not_permitted=tuple(sorted(refused)),
+        replicas=replicas_of(metadata),
+        pending_window_days=metadata.get("PendingDeletionWindowInDays"),
+        custom_key_store=metadata.get("CustomKeyStoreId"),
+        material_expires=expiry_of(metadata),
+        materials=materials,
     )
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def expiry_of(metadata: Any) -> datetime | None:
+    """Return the time at which the first imported material of a key expires, or None."""
+    if metadata.get("ExpirationModel") != "KEY_MATERIAL_EXPIRES":
+        return None
+    return utc(metadata.get("ValidTo"))
+
+
+def _material(entry: Mapping[str, Any]) -> Material:
+    imported = entry.get("ImportState")
+    return Material(
+        id=str(entry.get("KeyMaterialId") or ""),
+        state=str(entry.get("KeyMaterialState") or ""),
+        since=utc(entry.get("RotationDate")),
+        rotation_type=entry.get("RotationType"),
+        is_present=None if imported is None else imported == "IMPORTED",
+        expires=utc(entry.get("ValidTo")),
+        description=str(entry.get("KeyMaterialDescription") or ""),
+    )
+
+
+# Material that waits for its rotation is newer than all others; the first material has no date.
+def _age_order(material: Material) -> tuple[bool, float, bool]:
+    is_waiting = material.state.startswith("PENDING_")
+    seconds = material.since.timestamp() if material.since else 0.0
+    return is_waiting, seconds, material.state == "CURRENT"
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """Return a time in UTC; None stays None."""
     return None if moment is None else moment.astimezone(UTC)
 
 
-def _unless_refused(refused: set[str], action: str, read: Callable[[], T], otherwise: T) -> T:
+def unless_refused(refused: set[str], action: str, read: Callable[[], T], otherwise: T) -> T:
+    """Return the result of a read. If KMS refuses the action, note that and return `otherwise`."""
     try:
         return read()
     except KeyUnavailableError as error:

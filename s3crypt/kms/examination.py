@@ -14,7 +14,7 @@ from s3crypt.errors import KeyUnavailableError
 from s3crypt.local.rate import Pace
 from s3crypt.unseen import Unseen
 
-from .description import KeyReader, replica_of
+from .description import KeyReader, LastUse, expiry_of, replica_of, utc
 from .policies import KeyPolicies
 from .service import KMS, MAX_KEYS
 
@@ -51,21 +51,6 @@ class Grant:
     def is_constrained(self) -> bool:
         """Whether a constraint restricts the grant; an empty encryption context does not."""
         return any(self.constraints.values())
-
-
-@dataclass(frozen=True, slots=True)
-class LastUse:
-    """The last cryptographic use of a key.
-
-    Attributes:
-        moment: The time of the use; None if there was no use since `tracked_since`.
-        operation: The operation that used the key, or None.
-        tracked_since: The time since which KMS records uses of the key.
-    """
-
-    moment: datetime | None
-    operation: str | None
-    tracked_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +145,8 @@ class KeyExaminer:
             spec=str(metadata.get("KeySpec", "")),
             origin=str(metadata.get("Origin", "")),
             created=metadata["CreationDate"].astimezone(UTC),
-            deletion=_utc(metadata.get("DeletionDate")),
-            expiry=_expiry(metadata),
+            deletion=utc(metadata.get("DeletionDate")),
+            expiry=expiry_of(metadata),
             rotates=self._rotates(arn, metadata),
             policy=_shown("kms:GetKeyPolicy", lambda: self._policies.read_text(arn)),
             grants=_shown("kms:ListGrants", lambda: self._grants(arn)),
@@ -194,9 +179,9 @@ class KeyExaminer:
         reply = self._kms.ask("get_key_last_usage", arn, KeyId=arn)
         used = reply.get("KeyLastUsage") or {}
         return LastUse(
-            moment=_utc(used.get("Timestamp")),
+            moment=utc(used.get("Timestamp")),
             operation=used.get("Operation"),
-            tracked_since=_utc(reply.get("TrackingStartDate")),
+            tracked_since=utc(reply.get("TrackingStartDate")),
         )
 
 
@@ -228,15 +213,5 @@ def _grant(entry: Mapping[str, Any]) -> Grant:
         is_service=bool(service) or grantee.endswith((".amazonaws.com", ".amazonaws.com.cn")),
         operations=tuple(entry.get("Operations") or ()),
         constraints=dict(entry.get("Constraints") or {}),
-        created=_utc(entry.get("CreationDate")),
+        created=utc(entry.get("CreationDate")),
     )
-
-
-def _expiry(metadata: Any) -> datetime | None:
-    if metadata.get("ExpirationModel") != "KEY_MATERIAL_EXPIRES":
-        return None
-    return _utc(metadata.get("ValidTo"))
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.astimezone(UTC)

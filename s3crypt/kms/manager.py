@@ -1,47 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Administration of KMS keys: create, rotate now, rotate on a schedule.
+"""The one face of the package: every verb on a KMS key.
 
-`description` reads keys, which requires other IAM permissions.
+A method documents what it guarantees; the modules of the package do it.
 """
 
-import json
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from s3crypt.aws import Clients
-from s3crypt.command_lines import aws
-from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
-from s3crypt.requests import Attempts, Reply, call
+from s3crypt.errors import KeyUnavailableError
 
-from .description import (
-    Key,
-    KeyReader,
-    KeySummary,
-    Rotation,
-    described,
-    is_aws_alias,
-    replica_of,
-    unrotatable,
-)
-from .service import KMS, NEW_KEY_HINT, SETTLING_SECONDS, patiently, retold
+from .clearance import Clearance
+from .creation import KeyCreator, creation
+from .description import Key, KeyReader, Rotation, replica_of
+from .listing import KeyLister, KeySummary
+from .naming import AliasChange, KeyNaming
+from .rotating import KeyRotator
+from .service import KMS, SETTLING_SECONDS, patiently
+from .states import KeyStates
 
 if TYPE_CHECKING:
     import boto3
     from types_boto3_kms.client import KMSClient
 
-MIN_ROTATION_PERIOD_DAYS = 90
-MAX_ROTATION_PERIOD_DAYS = 2560
-
 
 class KeyManager:
-    """Create, inspect and rotate KMS keys.
+    """Create, inspect, name, rotate, disable and delete KMS keys.
 
     A key is named by its id, its ARN, `alias/NAME` or an alias's ARN; a request about an ARN is
-    sent to the ARN's Region.
+    sent to the ARN's Region. A method that changes a key returns the key as it is afterwards.
 
     Args:
         session: The boto3 session that makes the KMS clients; by default the default session.
@@ -49,7 +37,7 @@ class KeyManager:
         allow_plain_http: Let requests go to other machines over plain HTTP.
 
     Raises from every method:
-        ConfigError: An argument is wrong; nothing was sent.
+        ConfigError: An argument is wrong; nothing was changed.
         KeyUnavailableError: The key does not exist, or KMS refused.
         StorageError: KMS could not be reached.
     """
@@ -64,6 +52,11 @@ class KeyManager:
         clients = Clients("kms", session=session, client=client, allow_plain_http=allow_plain_http)
         self._kms = KMS(clients)
         self._reader = KeyReader(self._kms)
+        self._lister = KeyLister(self._kms)
+        self._creator = KeyCreator(self._kms)
+        self._naming = KeyNaming(self._kms)
+        self._states = KeyStates(self._kms)
+        self._rotator = KeyRotator(self._kms)
 
     def create(
         self,
@@ -80,29 +73,161 @@ class KeyManager:
         An alias in use is detected before the key is created. If a later step fails, the key
         exists; the error names it, and its hint says how to finish.
         """
-        request = _creation(description, tags, policy, multi_region=multi_region)
-        name = None if alias is None else _alias_name(alias)
-        if rotation_period_days is not None:
-            _check_period(rotation_period_days)
-        if name is not None:
-            self._check_free(name)
-        made = self._kms.ask("create_key", "the new KMS key", **request)["KeyMetadata"]
-        self._finish(made["Arn"], name, rotation_period_days)
-        return described(
-            made,
-            aliases=() if name is None else (name,),
-            tags=dict(tags or {}),
-            status=self._new_status(made["Arn"], rotation_period_days),
-            rotations=(),
-            refused=set(),
-        )
+        request = creation(description, tags, policy, multi_region=multi_region)
+        return self._creator.create(request, alias=alias, rotation_period_days=rotation_period_days)
+
+    def list(
+        self,
+        *,
+        shared: bool = False,
+        states: Collection[str] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> Iterator[KeySummary]:
+        """Yield the account's own keys in the session's Region, without keys that AWS manages.
+
+        Two requests per key, eight in parallel; keys that the caller may list but not describe have
+        no state.
+
+        Args:
+            shared: Yield the keys that other accounts share through AWS RAM instead. KMS describes
+                such a key, and may refuse everything else about it.
+            states: Only keys in one of these states, by KMS's names.
+            tags: Only keys with all of these tags, which takes one more request per key.
+
+        A key whose state or tags KMS refuses to show is yielded too, with None for them: it may be
+        one of the wanted keys.
+        """
+        return self._lister.list(shared=shared, states=states, tags=tags)
+
+    def unnamed(self, description: str) -> Iterator[Key]:
+        """Yield the enabled keys with this description and without an alias.
+
+        `create` makes the alias last, so an interrupted `create` leaves such a key.
+        """
+        return self._lister.unnamed(description)
+
+    def show(self, key: str) -> Key:
+        """Return a key in full; actions that KMS refuses are in `not_permitted`."""
+        return self._reader.show(key)
+
+    # --- names
+
+    def describe_as(self, key: str, text: str) -> Key:
+        """Replace the description of `key`; an empty text removes it."""
+        return self._naming.describe_as(key, text)
+
+    def tag(self, key: str, tags: Mapping[str, str]) -> Key:
+        """Add tags to `key`, or replace their values; its other tags stay."""
+        return self._naming.tag(key, tags)
+
+    def untag(self, key: str, names: Collection[str]) -> Key:
+        """Remove the tags with these names from `key`; a missing tag is no error."""
+        return self._naming.untag(key, names)
 
     def add_alias(self, key: str, alias: str) -> Key:
-        """Give `key` another alias, which must be unused, and return the key."""
-        name = _alias_name(alias)
-        arn = self._reader.metadata(key)["Arn"]
-        patiently(lambda: self._name(arn, name))
-        return self.show(arn)
+        """Give `key` another alias, which no other key has, and return the key."""
+        return self.show(self._naming.add_alias(key, alias))
+
+    def move_alias(self, alias: str, to: str, *, dry_run: bool = False) -> AliasChange:
+        """Let `alias` name the key `to`, and return the keys that it named and names.
+
+        S3 objects name the ARN of their key and stay readable. A keyring or mode that names its key
+        by the alias uses only the alias's present key, and then refuses what was written under the
+        key before. KMS takes up to some minutes until every request finds the new key.
+
+        Args:
+            alias: An existing alias, or its ARN.
+            to: A key of the same account, Region, type and usage.
+            dry_run: Check everything, and change nothing.
+        """
+        change = self._naming.planned_move(alias, to)
+        if not dry_run:
+            self._naming.make(change)
+        return change
+
+    def delete_alias(self, alias: str, *, dry_run: bool = False) -> AliasChange:
+        """Delete `alias`, and return the key that it named; the key itself stays as it is.
+
+        Args:
+            alias: An existing alias, or its ARN.
+            dry_run: Check everything, and change nothing.
+        """
+        change = self._naming.planned_deletion(alias)
+        if not dry_run:
+            self._naming.make(change)
+        return change
+
+    # --- state
+
+    def enable(self, key: str) -> Key:
+        """Let a disabled `key` be used again; an enabled key stays as it is."""
+        return self._states.enable(key)
+
+    def disable(self, key: str) -> Key:
+        """Let no request use `key` until it is enabled; a disabled key stays as it is.
+
+        Until then, no object whose data key only `key` unwraps can be read or written.
+        """
+        return self._states.disable(key)
+
+    def schedule_deletion(
+        self,
+        key: str,
+        *,
+        days: int = 30,
+        clearance: Clearance | None = None,
+        confirmed_name: str | None = None,
+    ) -> Key:
+        """Schedule the deletion of `key`, which no request can use from now on.
+
+        After the deletion, nothing under the key can be read again. A primary key with replicas
+        waits for the deletion of its last replica (`PendingReplicaDeletion`), and has no date until
+        then. A deletion that is scheduled already stays as it is, with its own date.
+
+        Args:
+            key: The key.
+            days: The waiting period, 7 to 30 days, in which the deletion can be cancelled.
+            clearance: The evidence that nothing depends on the key, from `s3crypt.impact`.
+            confirmed_name: One of the names in `Key.names`, which takes the place of evidence.
+        """
+        return self._states.schedule_deletion(
+            key, days=days, clearance=clearance, confirmed_name=confirmed_name
+        )
+
+    def cancel_deletion(self, key: str) -> Key:
+        """Cancel the scheduled deletion of `key`, which is `Disabled` afterwards: `enable` it.
+
+        A key whose deletion is not scheduled stays as it is.
+        """
+        return self._states.cancel_deletion(key)
+
+    # --- rotation
+
+    def rotate(self, key: str, *, wait: bool = False) -> Key:
+        """Give `key` new key material now; KMS finishes in the background (`rotating_since`).
+
+        A key can be rotated on demand 25 times in its life. The schedule of automatic rotation is
+        unchanged. Objects already in S3 keep their data keys, and stay readable.
+
+        Args:
+            key: The key.
+            wait: Return once KMS has finished, within ten minutes.
+        """
+        return self._rotator.rotate(key, wait=wait)
+
+    def enable_rotation(self, key: str, *, period_days: int = 365) -> Key:
+        """Rotate `key` every `period_days` days (90 to 2560) from now on."""
+        return self._rotator.enable_schedule(key, period_days=period_days)
+
+    def disable_rotation(self, key: str) -> Key:
+        """Stop the automatic rotation of `key`; `rotate` still works."""
+        return self._rotator.disable_schedule(key)
+
+    def rotations(self, key: str) -> tuple[Rotation, ...]:
+        """Return the completed rotations of `key`, oldest first."""
+        return self._reader.rotations(key)
+
+    # --- grants, policies, material, Regions
 
     def replicate(self, key: str, region: str) -> Key:
         """Make a replica of a multi-Region key in another Region, and return it once it is usable.
@@ -141,212 +266,7 @@ class KeyManager:
             f"{arn}: KMS has not finished the replica yet.", hint="Run it again in a minute."
         )
 
-    def list(self) -> Iterator[KeySummary]:
-        """Yield the account's own keys in the session's Region, without keys that AWS manages.
-
-        Two requests per key, eight in parallel; keys that the caller may list but not describe have
-        no state.
-        """
-        return self._reader.list()
-
-    def unnamed(self, description: str) -> Iterator[Key]:
-        """Yield the enabled keys with this description and without an alias.
-
-        `create` makes the alias last, so an interrupted `create` leaves such a key.
-        """
-        return self._reader.unnamed(description)
-
-    def show(self, key: str) -> Key:
-        """Return a key in full; actions that KMS refuses are in `not_permitted`."""
-        return self._reader.show(key)
-
-    def rotate(self, key: str) -> Key:
-        """Give `key` new key material now; KMS finishes in the background (`rotating_since`).
-
-        A key can be rotated on demand 25 times in its life. The schedule of automatic rotation is
-        unchanged. Objects already in S3 keep their data keys, and stay readable.
-        """
-        metadata = self._reader.metadata(key)
-        _check_rotatable(metadata, automatic=False)
-        arn = metadata["Arn"]
-        self._kms.ask("rotate_key_on_demand", arn, KeyId=arn)
-        try:
-            return self.show(arn)
-        except S3CryptError as error:
-            # The key is rotated, and a repetition would use up another of the 25 rotations.
-            raise retold(
-                error,
-                f"{arn} was rotated, but could not be shown: {error}",
-                f"Do not repeat it; look later: `s3crypt keys show {arn}`.",
-            ) from error.__cause__
-
-    def enable_rotation(self, key: str, *, period_days: int = 365) -> Key:
-        """Rotate `key` every `period_days` days (90 to 2560) from now on."""
-        _check_period(period_days)
-        metadata = self._reader.metadata(key)
-        _check_rotatable(metadata, automatic=True)
-        self._enable(metadata["Arn"], period_days)
-        # KMS may still report the previous schedule, so the new schedule is filled in.
-        shown = self.show(metadata["Arn"])
-        return replace(shown, rotation_enabled=True, rotation_period_days=period_days)
-
-    def disable_rotation(self, key: str) -> Key:
-        """Stop the automatic rotation of `key`; `rotate` still works."""
-        metadata = self._reader.metadata(key)
-        _check_rotatable(metadata, automatic=True)
-        self._kms.ask("disable_key_rotation", metadata["Arn"], KeyId=metadata["Arn"])
-        shown = self.show(metadata["Arn"])
-        return replace(shown, rotation_enabled=False, rotation_period_days=None, next_rotation=None)
-
-    def rotations(self, key: str) -> tuple[Rotation, ...]:
-        """Return the completed rotations of `key`, oldest first."""
-        return self._reader.rotations(key)
-
-    def _check_free(self, alias: str) -> None:
-        try:
-            taken_by = self._reader.metadata(alias)["Arn"]
-        except KeyUnavailableError as error:
-            if error.code == "NotFoundException":
-                return
-            raise
-        raise ConfigError(
-            f"{alias} is already the alias of {taken_by}; nothing was created.",
-            hint="Choose another alias, or use that key.",
-        )
-
-    def _finish(self, arn: str, alias: str | None, period_days: int | None) -> None:
-        # The alias is made last, so a key that has its alias is complete.
-        steps: list[tuple[str, Callable[[], None]]] = []
-        region = arn.split(":")[3]
-        if period_days is not None:
-            days = {"RotationPeriodInDays": period_days}
-            command = aws("kms", "enable_key_rotation", region, KeyId=arn, **days)
-            steps.append((command, lambda: self._enable(arn, period_days)))
-        if alias is not None:
-            command = aws("kms", "create_alias", region, AliasName=alias, TargetKeyId=arn)
-            steps.append((command, lambda: self._name(arn, alias)))
-        for done, (_, step) in enumerate(steps):
-            try:
-                patiently(step)
-            except S3CryptError as error:
-                commands = "` and `".join(command for command, _ in steps[done:])
-                raise retold(
-                    error,
-                    f"The key {arn} was created, but not finished: {error}",
-                    f"Finish it with `{commands}`, or delete it with"
-                    f" `aws kms schedule-key-deletion --key-id {arn} --region {region}`.",
-                ) from error.__cause__
-
-    def _enable(self, arn: str, period_days: int) -> None:
-        self._kms.ask("enable_key_rotation", arn, KeyId=arn, RotationPeriodInDays=period_days)
-
-    def _name(self, arn: str, alias: str) -> None:
-        def look(attempts: Attempts) -> Reply | None:
-            # If the alias exists at the second attempt, the first attempt may have made it.
-            request = {"KeyId": alias}
-            found = call(
-                self._kms.client(arn), "describe_key", request, alias, within=attempts, is_look=True
-            )
-            return found if found["KeyMetadata"]["Arn"] == arn else None
-
-        self._kms.ask("create_alias", arn, look=look, AliasName=alias, TargetKeyId=arn)
-
-    def _new_status(self, arn: str, period_days: int | None) -> Mapping[str, Any]:
-        if period_days is None:
-            return {"KeyRotationEnabled": False}
-        asked: Mapping[str, Any] = {}
-        # The key is complete, so a failure to read its next rotation is ignored.
-        with suppress(S3CryptError):
-            asked = patiently(lambda: self._kms.ask("get_key_rotation_status", arn, KeyId=arn))
-        return {**asked, "KeyRotationEnabled": True, "RotationPeriodInDays": period_days}
-
 
 def _in_region(arn: str, region: str) -> str:
     parts = arn.split(":")
     return ":".join((*parts[:3], region, *parts[4:]))
-
-
-def _alias_name(alias: str) -> str:
-    name = alias if alias.startswith("alias/") else f"alias/{alias}"
-    if is_aws_alias(name):
-        raise ConfigError(f"{name}: names that begin with alias/aws/ belong to AWS.")
-    if not re.fullmatch(r"alias/[A-Za-z0-9/_-]{1,250}", name):
-        raise ConfigError(
-            f"{alias!r} cannot be an alias.",
-            hint="Use up to 250 letters, digits, hyphens, underscores and slashes.",
-        )
-    return name
-
-
-def _check_period(days: int) -> None:
-    whole = isinstance(days, int) and not isinstance(days, bool)
-    if not whole or not MIN_ROTATION_PERIOD_DAYS <= days <= MAX_ROTATION_PERIOD_DAYS:
-        raise ConfigError(
-            f"A key cannot be rotated every {days} days.",
-            hint=f"KMS takes {MIN_ROTATION_PERIOD_DAYS} to {MAX_ROTATION_PERIOD_DAYS} days.",
-        )
-
-
-def _creation(
-    description: str,
-    tags: Mapping[str, str] | None,
-    policy: str | Mapping[str, Any] | None,
-    *,
-    multi_region: bool,
-) -> dict[str, Any]:
-    if len(description) > 8192:
-        raise ConfigError("A key's description has at most 8192 characters.")
-    request: dict[str, Any] = {
-        "Description": description,
-        "KeySpec": "SYMMETRIC_DEFAULT",
-        "KeyUsage": "ENCRYPT_DECRYPT",
-        "MultiRegion": multi_region,
-    }
-    if tags:
-        _check_tags(tags)
-        request["Tags"] = [{"TagKey": name, "TagValue": value} for name, value in tags.items()]
-    if policy is not None:
-        request["Policy"] = _policy_text(policy)
-    return request
-
-
-def _check_tags(tags: Mapping[str, str]) -> None:
-    if len(tags) > 50:
-        raise ConfigError("A key takes at most 50 tags.")
-    for name, value in tags.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise ConfigError(f"The tag {name!r}: its name and value must both be text.")
-        if not 1 <= len(name) <= 128 or len(value) > 256:
-            raise ConfigError(
-                f"The tag {name!r} is too short or too long.",
-                hint="A tag's name has 1 to 128 characters, its value up to 256.",
-            )
-        if name.lower().startswith("aws:"):
-            raise ConfigError(f"The tag {name!r}: names that begin with aws: belong to AWS.")
-
-
-def _policy_text(policy: str | Mapping[str, Any]) -> str:
-    try:
-        text = policy if isinstance(policy, str) else json.dumps(dict(policy))
-        parsed = json.loads(text)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"The key policy is not JSON: {error}.") from error
-    if not isinstance(parsed, dict):
-        raise ConfigError("The key policy is not a JSON object.")
-    if len(text) > 32768:
-        raise ConfigError("A key policy has at most 32768 characters.")
-    return text
-
-
-def _check_rotatable(metadata: Any, *, automatic: bool) -> None:
-    primary = replica_of(metadata)
-    why, hint = unrotatable(metadata), NEW_KEY_HINT
-    if why is None and metadata.get("KeyManager") == "AWS":
-        why, hint = "it is managed by AWS, which rotates it every year", "Create a key of your own."
-    if why is None and automatic and metadata.get("Origin") == "EXTERNAL":
-        why = "its key material was imported"
-        hint = "Import new key material and rotate the key on demand."
-    if why is None and primary is not None:
-        why, hint = "it is a replica", f"Do it to the primary key, {primary}; replicas follow."
-    if why is not None:
-        raise KeyUnavailableError(f"{metadata['Arn']}: KMS does not rotate it: {why}", hint=hint)

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The names by which people find keys: aliases, descriptions and tags.
+
+An alias is a name of a key within one account and Region, and not a part of the key: moving it
+changes no key. S3 objects name the ARN of their key, so they stay readable when an alias moves.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from s3crypt.errors import ConfigError, KeyUnavailableError
+from s3crypt.requests import Attempts, Reply, call
+
+from .description import PENDING_DELETION, Key, KeyReader, check_own, is_aws_alias
+from .service import KMS, patiently, retold
+
+_MAX_DESCRIPTION = 8192
+_ALIAS_ARN = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:(alias/.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    """An alias that is moved or deleted.
+
+    Attributes:
+        alias: The alias, with `alias/`.
+        alias_arn: The ARN of the alias.
+        was: The ARN of the key that the alias names before the change.
+        becomes: The ARN of the key that it names afterwards; None if the alias is deleted.
+    """
+
+    alias: str
+    alias_arn: str
+    was: str
+    becomes: str | None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether there is anything to change."""
+        return self.was != self.becomes
+
+
+class KeyNaming:
+    """Changes the aliases, descriptions and tags of keys.
+
+    Args:
+        kms: Makes the requests.
+    """
+
+    def __init__(self, kms: KMS) -> None:
+        self._kms = kms
+        self._reader = KeyReader(kms)
+
+    def add_alias(self, key: str, alias: str) -> str:
+        """Give a key an alias and return the key's ARN; an alias of this key stays as it is."""
+        name = alias_name(alias)
+        metadata = self._reader.metadata(key)
+        check_own(metadata, "kms:CreateAlias")
+        arn = str(metadata["Arn"])
+        try:
+            patiently(lambda: create_alias(self._kms, arn, name))
+        except KeyUnavailableError as error:
+            if error.code != "AlreadyExistsException":
+                raise
+            taken_by = self._reader.metadata(_in_region_of(arn, name))["Arn"]
+            if taken_by != arn:
+                raise retold(
+                    error,
+                    f"{name} is already the alias of {taken_by}",
+                    f"Choose another alias, or move it: `s3crypt keys move-alias {name} {arn}`.",
+                ) from error.__cause__
+        return arn
+
+    def planned_move(self, alias: str, to: str) -> AliasChange:
+        """Return the change that a move would make, once all of KMS's rules allow it."""
+        name, current = self._current(alias)
+        target = self._reader.metadata(to)
+        _check_move(name, current, target)
+        return AliasChange(
+            name, _in_region_of(current["Arn"], name), str(current["Arn"]), str(target["Arn"])
+        )
+
+    def planned_deletion(self, alias: str) -> AliasChange:
+        """Return the change that the deletion of an alias would make."""
+        name, current = self._current(alias)
+        return AliasChange(name, _in_region_of(current["Arn"], name), str(current["Arn"]), None)
+
+    def make(self, change: AliasChange) -> None:
+        """Make a planned change; nothing is sent if there is nothing to change."""
+        if change.becomes is None:
+            self._delete(change)
+        elif change.is_change:
+            arn, name = change.becomes, change.alias
+            patiently(lambda: self._kms.ask("update_alias", arn, AliasName=name, TargetKeyId=arn))
+
+    def describe_as(self, key: str, text: str) -> Key:
+        """Replace the description of a key; an empty text removes it."""
+        check_description(text)
+        arn = self._changeable(key, "kms:UpdateKeyDescription")
+        self._kms.ask("update_key_description", arn, KeyId=arn, Description=text)
+        return replace(self._reader.show(arn), description=text)
+
+    def tag(self, key: str, tags: Mapping[str, str]) -> Key:
+        """Add tags to a key, or replace their values; other tags stay."""
+        if not tags:
+            raise ConfigError("There is no tag to add.", hint="Give at least one name and value.")
+        check_tags(tags)
+        arn = self._changeable(key, "kms:TagResource")
+        self._kms.ask("tag_resource", arn, KeyId=arn, Tags=tag_list(tags))
+        return self._with_tags(arn, added=tags)
+
+    def untag(self, key: str, names: Collection[str]) -> Key:
+        """Remove tags from a key; a tag that the key does not have is no error."""
+        if not names or isinstance(names, str):
+            raise ConfigError("There is no tag to remove.", hint="Give at least one name.")
+        check_tags(dict.fromkeys(names, ""))
+        arn = self._changeable(key, "kms:UntagResource")
+        self._kms.ask("untag_resource", arn, KeyId=arn, TagKeys=list(names))
+        return self._with_tags(arn, removed=names)
+
+    def _with_tags(
+        self, arn: str, *, added: Mapping[str, str] | None = None, removed: Collection[str] = ()
+    ) -> Key:
+        # KMS may still report the previous tags.
+        shown = self._reader.show(arn)
+        if "kms:ListResourceTags" in shown.not_permitted:
+            return shown
+        tags = {name: value for name, value in shown.tags.items() if name not in removed}
+        return replace(shown, tags={**tags, **(added or {})})
+
+    def _changeable(self, key: str, action: str) -> str:
+        metadata = self._reader.metadata(key)
+        check_own(metadata, action)
+        return str(metadata["Arn"])
+
+    def _current(self, alias: str) -> tuple[str, Any]:
+        """Return the name of an alias, and the metadata of the key that it names.
+
+        Raises:
+            KeyUnavailableError: There is no such alias.
+        """
+        is_arn = _ALIAS_ARN.fullmatch(alias)
+        name = alias_name(is_arn[1] if is_arn else alias)
+        try:
+            return name, self._reader.metadata(alias if is_arn else name)
+        except KeyUnavailableError as error:
+            if error.code != "NotFoundException":
+                raise
+            raise retold(
+                error,
+                f"{name}: no such alias; nothing was changed",
+                f"Make it: `s3crypt keys add-alias KEY {name}`, or check the Region.",
+            ) from error.__cause__
+
+    def _delete(self, change: AliasChange) -> None:
+        def look(attempts: Attempts) -> Reply | None:
+            # If the alias is gone at the second attempt, the first attempt may have deleted it.
+            client, request = self._kms.client(change.was), {"KeyId": change.was}
+            found = call(client, "list_aliases", request, change.was, within=attempts, is_look=True)
+            names = {each["AliasName"] for each in found["Aliases"]}
+            return None if change.alias in names or found.get("Truncated") else found
+
+        self._kms.ask("delete_alias", change.was, look=look, AliasName=change.alias)
+
+
+def create_alias(kms: KMS, arn: str, alias: str) -> None:
+    """Make an alias of a key. An alias that a lost attempt made is a success."""
+
+    def look(attempts: Attempts) -> Reply | None:
+        # If the alias exists at the second attempt, the first attempt may have made it.
+        request = {"KeyId": alias}
+        found = call(kms.client(arn), "describe_key", request, alias, within=attempts, is_look=True)
+        return found if found["KeyMetadata"]["Arn"] == arn else None
+
+    kms.ask("create_alias", arn, look=look, AliasName=alias, TargetKeyId=arn)
+
+
+def alias_name(alias: str) -> str:
+    """Return an alias with `alias/`.
+
+    Raises:
+        ConfigError: KMS takes no such alias, or it belongs to AWS.
+    """
+    name = alias if alias.startswith("alias/") else f"alias/{alias}"
+    if is_aws_alias(name):
+        raise ConfigError(f"{name}: names that begin with alias/aws/ belong to AWS.")
+    if not re.fullmatch(r"alias/[A-Za-z0-9/_-]{1,250}", name):
+        raise ConfigError(
+            f"{alias!r} cannot be an alias.",
+            hint="Use up to 250 letters, digits, hyphens, underscores and slashes.",
+        )
+    return name
+
+
+def check_description(text: str) -> None:
+    """Refuse a description that is too long for KMS."""
+    if len(text) > _MAX_DESCRIPTION:
+        raise ConfigError(f"A key's description has at most {_MAX_DESCRIPTION} characters.")
+
+
+def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return tags in the form of KMS's requests."""
+    return [{"TagKey": name, "TagValue": value} for name, value in tags.items()]
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Refuse tags that KMS does not take."""
+    if len(tags) > 50:
+        raise ConfigError("A key takes at most 50 tags.")
+    for name, value in tags.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ConfigError(f"The tag {name!r}: its name and value must both be text.")
+        if not 1 <= len(name) <= 128 or len(value) > 256:
+            raise ConfigError(
+                f"The tag {name!r} is too short or too long.",
+                hint="A tag's name has 1 to 128 characters, its value up to 256.",
+            )
+        if name.lower().startswith("aws:"):
+            raise ConfigError(f"The tag {name!r}: names that begin with aws: belong to AWS.")
+
+
+def _check_move(alias: str, current: Any, target: Any) -> None:
+    """Refuse a move that UpdateAlias would refuse, naming the rule."""
+    check_own(target, "kms:UpdateAlias")
+    was, becomes = str(current["Arn"]), str(target["Arn"])
+    rule = _broken_rule(current, target)
+    if rule is not None:
+        raise KeyUnavailableError(
+            f"{alias}: kms:UpdateAlias cannot move it from {was} to {becomes}: {rule}",
+            hint="Choose another key; the alias still names the first one.",
+        )
+
+
+def _broken_rule(current: Any, target: Any) -> str | None:
+    here, there = str(current["Arn"]).split(":"), str(target["Arn"]).split(":")
+    kinds = [_kind(each) for each in (current, target)]
+    state = target.get("KeyState")
+    if here[4] != there[4]:
+        return f"an alias names a key of its own account, {here[4]}"
+    if here[3] != there[3]:
+        return f"an alias names a key of its own Region, {here[3]}"
+    if kinds[0] != kinds[1]:
+        was, becomes = (" ".join(kind) for kind in kinds)
+        return f"both keys must be of one type and usage, and are {was} and {becomes}"
+    if state in PENDING_DELETION and here != there:
+        return f"the state of the new key is {state}"
+    return None
+
+
+def _kind(metadata: Any) -> tuple[str, str]:
+    # UpdateAlias takes any spec of the same type.
+    spec = str(metadata.get("KeySpec"))
+    types = {"SYMMETRIC": "symmetric", "HMAC": "HMAC"}
+    return types.get(spec.partition("_")[0], "asymmetric"), str(metadata.get("KeyUsage"))
+
+
+def _in_region_of(arn: str, alias: str) -> str:
+    """Return the ARN of an alias in the account and Region of a key."""
+    return f"{arn.rpartition(':')[0]}:{alias}"

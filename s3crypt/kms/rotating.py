@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rotation of keys: now, and on a schedule. A rotation gives a key new key material.
+
+The key keeps its id, and KMS keeps the old material, so nothing in S3 changes.
+"""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
+from s3crypt.requests import Attempts, Reply, call
+
+from .description import Key, KeyReader, replica_of, unrotatable
+from .service import KMS, NEW_KEY_HINT, retold
+
+MIN_ROTATION_PERIOD_DAYS = 90
+MAX_ROTATION_PERIOD_DAYS = 2560
+# KMS finishes a rotation in the background, usually within seconds: polled for ten minutes.
+_POLLING_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, *(15.0,) * 39)
+
+
+class KeyRotator:
+    """Rotates keys.
+
+    Args:
+        kms: Makes the requests.
+    """
+
+    def __init__(self, kms: KMS) -> None:
+        self._kms = kms
+        self._reader = KeyReader(kms)
+
+    def rotate(self, key: str, *, wait: bool) -> Key:
+        """Give a key new key material now; `KeyManager.rotate` documents it."""
+        before = self._rotatable_now(key)
+        arn = before.arn
+        self._kms.ask(
+            "rotate_key_on_demand",
+            arn,
+            look=lambda attempts: self._begun(before, attempts),
+            KeyId=arn,
+        )
+        shown = self._shown_after(arn)
+        for seconds in _POLLING_SECONDS if wait else ():
+            if _is_finished(before, shown):
+                return shown
+            time.sleep(seconds)
+            shown = self._shown_after(arn)
+        if wait and not _is_finished(before, shown):
+            raise KeyUnavailableError(
+                f"{arn}: its rotation was begun, and KMS has not finished it after "
+                f"{sum(_POLLING_SECONDS) / 60:.0f} minutes",
+                hint=f"Do not repeat it; look later: `s3crypt keys show {arn}`.",
+            )
+        return shown
+
+    def enable_schedule(self, key: str, *, period_days: int) -> Key:
+        """Rotate a key every `period_days` days."""
+        check_period(period_days)
+        metadata = self._reader.metadata(key)
+        _check_rotatable(metadata, "kms:EnableKeyRotation")
+        enable_rotation(self._kms, metadata["Arn"], period_days)
+        # KMS may still report the previous schedule, so the new schedule is filled in.
+        shown = self._reader.show(metadata["Arn"])
+        return replace(shown, rotation_enabled=True, rotation_period_days=period_days)
+
+    def disable_schedule(self, key: str) -> Key:
+        """Stop the automatic rotation of a key."""
+        metadata = self._reader.metadata(key)
+        _check_rotatable(metadata, "kms:DisableKeyRotation")
+        self._kms.ask("disable_key_rotation", metadata["Arn"], KeyId=metadata["Arn"])
+        shown = self._reader.show(metadata["Arn"])
+        return replace(shown, rotation_enabled=False, rotation_period_days=None, next_rotation=None)
+
+    def _rotatable_now(self, key: str) -> Key:
+        _check_rotatable(self._reader.metadata(key), _ON_DEMAND)
+        before = self._reader.show(key)
+        if before.rotating_since is not None:
+            raise KeyUnavailableError(
+                f"{before.arn}: {_ON_DEMAND} is refused: a rotation is in progress",
+                hint=f"Wait for it to finish: `s3crypt keys show {before.arn}`.",
+            )
+        return before
+
+    def _shown_after(self, arn: str) -> Key:
+        try:
+            return self._reader.show(arn)
+        except S3CryptError as error:
+            # The key is rotated, and a repetition would use up another of the 25 rotations.
+            raise retold(
+                error,
+                f"{arn} was rotated, but could not be shown: {error}",
+                f"Do not repeat it; look later: `s3crypt keys show {arn}`.",
+            ) from error.__cause__
+
+    def _begun(self, before: Key, attempts: Attempts) -> Reply | None:
+        """Return a reply that proves that an attempt whose reply was lost began a rotation."""
+        client, request = self._kms.client(before.arn), {"KeyId": before.arn}
+        how: dict[str, Any] = {"within": attempts, "is_look": True}
+        status = call(client, "get_key_rotation_status", request, before.arn, **how)
+        if status.get("OnDemandRotationStartDate"):
+            return status
+        found = call(client, "describe_key", request, before.arn, **how)
+        material = found["KeyMetadata"].get("CurrentKeyMaterialId")
+        return found if material and before.material_id not in {None, material} else None
+
+
+def enable_rotation(kms: KMS, arn: str, period_days: int) -> None:
+    """Let KMS rotate a key every `period_days` days."""
+    kms.ask("enable_key_rotation", arn, KeyId=arn, RotationPeriodInDays=period_days)
+
+
+def check_period(days: int) -> None:
+    """Refuse a number of days that KMS does not take as the period of rotation."""
+    whole = isinstance(days, int) and not isinstance(days, bool)
+    if not whole or not MIN_ROTATION_PERIOD_DAYS <= days <= MAX_ROTATION_PERIOD_DAYS:
+        raise ConfigError(
+            f"A key cannot be rotated every {days} days.",
+            hint=f"KMS takes {MIN_ROTATION_PERIOD_DAYS} to {MAX_ROTATION_PERIOD_DAYS} days.",
+        )
+
+
+def _is_finished(before: Key, now: Key) -> bool:
+    if now.rotating_since is not None:
+        return False
+    if before.material_id is not None and now.material_id is not None:
+        return before.material_id != now.material_id
+    if before.on_demand_rotations is not None and now.on_demand_rotations is not None:
+        return before.on_demand_rotations < now.on_demand_rotations
+    return True
+
+
+_ON_DEMAND = "kms:RotateKeyOnDemand"
+
+
+def _check_rotatable(metadata: Any, action: str) -> None:
+    primary = replica_of(metadata)
+    why, hint = unrotatable(metadata), NEW_KEY_HINT
+    if why is None and metadata.get("KeyManager") == "AWS":
+        why = "AWS manages the key and rotates it every year"
+        hint = "Create a key of your own: `s3crypt keys create --alias NAME`."
+    if why is None and action != _ON_DEMAND and metadata.get("Origin") == "EXTERNAL":
+        why = "its key material was imported"
+        hint = "Import new key material and rotate the key on demand."
+    if why is None and primary is not None:
+        why, hint = "it is a replica", f"Do it to the primary key, {primary}; replicas follow."
+    if why is not None:
+        raise KeyUnavailableError(f"{metadata['Arn']}: {action} is refused: {why}", hint=hint)
