@@ -18,6 +18,7 @@ from .documents import (
     check_writable,
 )
 from .evaluation import Decision, Policies, Request, Verdict, decide, not_understood
+from .key_rights import Holder, KeyRights, key_rights
 from .recognition import Facts, facts_of, kind_of
 from .roles import (
     OTHERS,
@@ -46,6 +47,8 @@ __all__ = [
     "Expectation",
     "Facts",
     "Finding",
+    "Holder",
+    "KeyRights",
     "Kind",
     "Policies",
     "Principal",
@@ -66,6 +69,7 @@ __all__ = [
     "iam_policy",
     "judged",
     "key_policy",
+    "key_rights",
     "kind_of",
     "not_understood",
     "open_key_policy",

@@ -120,6 +120,16 @@ def principal_fault(principal: Principal) -> NotUnderstood | None:
     return None if is_understood else NotUnderstood(f"the principal {kind} {value}")
 
 
+def account_of(principal: Principal) -> str | None:
+    """Return the account that a principal stands for as a whole, or None for other principals."""
+    if principal.type != "AWS":
+        return None
+    found = _ROOT.fullmatch(principal.value)
+    if found:
+        return found[1]
+    return principal.value if _ACCOUNT.fullmatch(principal.value) else None
+
+
 def naming(principal: Principal, caller: Caller) -> Naming:
     """Return whether a principal names a caller."""
     kind, value = principal.type, principal.value
@@ -138,9 +148,9 @@ def naming(principal: Principal, caller: Caller) -> Naming:
 def _naming_of_account(principal: Principal, caller: Caller) -> Naming:
     kind, value = principal.type, principal.value
     if kind == "AWS":
-        found = _ROOT.fullmatch(value)
-        if found or _ACCOUNT.fullmatch(value):
-            return Naming(itself=False, account=(found[1] if found else value) == caller.account)
+        account = account_of(principal)
+        if account is not None:
+            return Naming(itself=False, account=account == caller.account)
         if _NAMED.fullmatch(value):
             return Naming(itself=value == caller.arn)
         session = _SESSION.fullmatch(value)

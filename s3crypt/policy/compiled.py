@@ -141,6 +141,16 @@ def faults(document: Document, place: Place) -> dict[str, str]:
     return found
 
 
+def covers(statement: Statement, action: str) -> bool:
+    """Return whether a statement's Action or NotAction covers an action."""
+    return _actions(statement)(action, {}) is True
+
+
+def covers_resource(statement: Statement, arn: str) -> bool:
+    """Return whether a statement's Resource or NotResource certainly covers a resource."""
+    return _resources(statement, variables=False)(arn, {}) is True
+
+
 def _faults(statement: Statement, version: str | None, place: Place) -> Iterator[NotUnderstood]:
     whole = _fault(statement, version, place)
     if whole:

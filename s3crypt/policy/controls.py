@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .compiled import covers
 from .documents import Condition, Document, Kind, Principal, Statement
 from .patterns import Style, compile_texts
 
@@ -106,7 +107,7 @@ _PASSED = {
 
 def _decryption_of_every_key(statement: Statement) -> Iterator[tuple[Status, str]]:
     # A Deny in the same document is not credited: the control's text does not mention it.
-    allowed = [each for each in _DECRYPTING if _covers(statement, each)]
+    allowed = [each for each in _DECRYPTING if covers(statement, each)]
     if statement.effect != "Allow" or not allowed:
         return
     what = " and ".join(allowed)
@@ -117,12 +118,6 @@ def _decryption_of_every_key(statement: Statement) -> Iterator[tuple[Status, str
         yield Status.FAILED, f"It allows {what} on all keys."
     elif any(each is not None and _is_open(each) for each in keys):
         yield Status.NOT_UNDERSTOOD, f"It allows {what} on a pattern of keys."
-
-
-def _covers(statement: Statement, action: str) -> bool:
-    listed = statement.actions if statement.actions is not None else statement.not_actions
-    matches = compile_texts(listed or (), Style.LIKE, variables=False, ignore_case=True)
-    return (matches(action, {}) is True) == (statement.actions is not None)
 
 
 def _key_pattern(resource: str) -> str | None:

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A key policy in words: who may administer the key, use it, and grant its use.
+
+The words are those of the policy alone. IAM policies of the account, grants of the key, and
+policies of an organization are not part of them. A condition is repeated, not decided: `evaluation`
+decides requests.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from .callers import account_of
+from .compiled import Place, covers, covers_resource, faults
+from .documents import Condition, Document, Principal, Statement
+
+# Actions that change the key, its material, its policy or its grants. Reading is no administration.
+_ADMINISTRATION = (
+    "CancelKeyDeletion",
+    "DeleteImportedKeyMaterial",
+    "DisableKey",
+    "DisableKeyRotation",
+    "EnableKey",
+    "EnableKeyRotation",
+    "ImportKeyMaterial",
+    "PutKeyPolicy",
+    "ReplicateKey",
+    "RevokeGrant",
+    "RotateKeyOnDemand",
+    "ScheduleKeyDeletion",
+    "UpdateKeyDescription",
+    "UpdatePrimaryRegion",
+)
+_USE = (
+    "Decrypt",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+)
+_GRANT = ("CreateGrant",)
+_CALLER = "aws:principalarn"
+_EQUAL = frozenset({"ArnEquals", "ArnLike", "StringEquals", "StringLike"})
+# More action names than this are counted instead of listed.
+_LISTED_ACTIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A principal that a key policy allows some actions.
+
+    Attributes:
+        who: The principal: an ARN, `account 111122223333`, a service's name, or `everyone`.
+        needs_iam: Whether the principal also needs an Allow in its own IAM policies.
+        actions: The allowed actions without `kms:`; empty for all actions of the kind.
+        conditions: The conditions in words, which must all hold.
+    """
+
+    who: str
+    needs_iam: bool
+    actions: tuple[str, ...]
+    conditions: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """The holder on one line."""
+        who = f"{self.who} by its IAM policies" if self.needs_iam else self.who
+        more = len(self.actions) - _LISTED_ACTIONS
+        listed = ", ".join(self.actions[:_LISTED_ACTIONS]) + (f" and {more} more" * (more > 0))
+        limited = f"{who}: {listed}" if listed else who
+        return f"{limited}, if {' and '.join(self.conditions)}" if self.conditions else limited
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRights:
+    """Who may administer, use and grant a key by its policy.
+
+    Attributes:
+        administer: The principals that may change the key, its policy, material or grants.
+        use: The principals that may encrypt or decrypt with the key.
+        grant: The principals that may create grants.
+        denied: The Deny statements with conditions, in words. Unconditional ones have taken their
+            actions from the holders.
+        not_understood: The statements that s3crypt does not understand: name -> reason. They may
+            allow or deny more.
+    """
+
+    administer: tuple[Holder, ...]
+    use: tuple[Holder, ...]
+    grant: tuple[Holder, ...]
+    denied: tuple[str, ...]
+    not_understood: Mapping[str, str]
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield pairs for people: the kind of right, and one holder or statement in words."""
+        kinds = (("administer", self.administer), ("use", self.use), ("grant", self.grant))
+        for kind, holders in kinds:
+            yield from ((f"may {kind}", each.words) for each in holders)
+            if not holders:
+                yield f"may {kind}", "no one"
+        yield from (("denied", each) for each in self.denied)
+        yield from (("not understood", f"{k}: {v}") for k, v in self.not_understood.items())
+
+
+def key_rights(document: Document, key_arn: str) -> KeyRights:
+    """Return who may administer, use and grant a key by the statements of its policy."""
+    effective = [each for each in document.statements if covers_resource(each, key_arn)]
+    denies = [each for each in effective if each.effect == "Deny"]
+    allows = [each for each in effective if each.effect == "Allow"]
+    administer, use, grant = (
+        tuple(_holders(allows, denies, kind, key_arn)) for kind in (_ADMINISTRATION, _USE, _GRANT)
+    )
+    return KeyRights(
+        administer=administer,
+        use=use,
+        grant=grant,
+        denied=tuple(_denial(each) for each in denies if each.conditions),
+        not_understood=faults(document, Place.KEY),
+    )
+
+
+def _holders(
+    allows: Sequence[Statement], denies: Sequence[Statement], kind: tuple[str, ...], key_arn: str
+) -> Iterator[Holder]:
+    found: dict[Holder, set[str]] = {}
+    for statement in allows:
+        allowed = [each for each in kind if covers(statement, f"kms:{each}")]
+        for principal in statement.principals or ():
+            for one, conditions in _narrowed(principal, statement.conditions):
+                left = [each for each in allowed if not _is_denied(one, each, denies)]
+                holder = Holder(_who(one), _needs_iam(one, key_arn), (), conditions)
+                if left:
+                    found.setdefault(holder, set()).update(left)
+    for holder, actions in found.items():
+        yield holder if len(actions) == len(kind) else replace(holder, actions=(*sorted(actions),))
+
+
+def _narrowed(
+    principal: Principal, conditions: Iterable[Condition]
+) -> Iterator[tuple[Principal, tuple[str, ...]]]:
+    """Yield a principal with its conditions in words.
+
+    An account, or everyone, limited by aws:PrincipalArn stands for the ARNs in that condition.
+    """
+    given = tuple(conditions)
+    naming = [each for each in given if _names_callers(each)]
+    rest = tuple(_condition_words(each) for each in given if each not in naming[:1])
+    if not naming or (account_of(principal) is None and principal.value != "*"):
+        yield principal, tuple(map(_condition_words, given))
+        return
+    for value in naming[0].values:
+        yield Principal(_NARROWED if principal.value != "*" else "AWS", value), rest
+
+
+# A principal of an account that the statement names by the account and a condition.
+_NARROWED = "AWS, by account"
+
+
+def _names_callers(condition: Condition) -> bool:
+    return condition.key.lower() == _CALLER and condition.operator in _EQUAL
+
+
+def _is_denied(principal: Principal, action: str, denies: Sequence[Statement]) -> bool:
+    account = account_of(principal) or "".join(principal.value.split(":")[4:5])
+    return any(
+        not each.conditions
+        and covers(each, f"kms:{action}")
+        and any(
+            denied.value in {"*", principal.value} or (account and account_of(denied) == account)
+            for denied in each.principals or ()
+        )
+        for each in denies
+    )
+
+
+def _who(principal: Principal) -> str:
+    account = account_of(principal)
+    if account is not None:
+        return f"account {account}"
+    return "everyone" if principal.value == "*" else principal.value
+
+
+def _needs_iam(principal: Principal, key_arn: str) -> bool:
+    """Return whether an Allow for a principal has an effect only with an IAM policy's Allow."""
+    if principal.type == _NARROWED or account_of(principal) is not None:
+        return True
+    is_named = principal.type == "AWS" and principal.value.startswith("arn:")
+    return is_named and principal.value.split(":")[4] != key_arn.split(":")[4]
+
+
+def _denial(statement: Statement) -> str:
+    actions = statement.actions or tuple(f"not {each}" for each in statement.not_actions or ())
+    named = statement.principals or ()
+    who = ", ".join(map(_who, named)) or "everyone but some principals"
+    conditions = " and ".join(map(_condition_words, statement.conditions))
+    return f"{who}: {', '.join(actions)}, if {conditions}"
+
+
+_OPERATORS = {
+    "ArnEquals": "is",
+    "ArnLike": "is like",
+    "ArnNotEquals": "is not",
+    "ArnNotLike": "is not like",
+    "Bool": "is",
+    "IpAddress": "is in",
+    "NotIpAddress": "is not in",
+    "StringEquals": "is",
+    "StringLike": "is like",
+    "StringNotEquals": "is not",
+    "StringNotLike": "is not like",
+}
+
+
+def _condition_words(condition: Condition) -> str:
+    operator = condition.operator.removesuffix("IfExists")
+    words = _OPERATORS.get(operator, f"({operator})")
+    present = " (if present)" if operator != condition.operator else ""
+    return f"{condition.key}{present} {words} {' or '.join(condition.values)}"

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may administer, use and grant a key, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from policy_samples import AWAY, HOME, KEY, doc
+
+from s3crypt.policy import key_policy, key_rights, open_key_policy
+from s3crypt.policy.scope import Scope
+
+ROOT = {"AWS": f"arn:aws:iam::{HOME}:root"}
+ROLE = f"arn:aws:iam::{HOME}:role/writer"
+GUEST = f"arn:aws:iam::{AWAY}:role/guest"
+
+
+def words(*statements: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rights of a policy with these statements, in words."""
+    return list(key_rights(doc(*statements), KEY).lines())
+
+
+def test_the_default_policy_leaves_everything_to_iam() -> None:
+    """KMS's own policy of a new key names the account alone."""
+    rights = key_rights(open_key_policy("aws", HOME), KEY)
+    by_iam = f"account {HOME} by its IAM policies"
+    assert list(rights.lines()) == [
+        ("may administer", by_iam),
+        ("may use", by_iam),
+        ("may grant", by_iam),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ({"Principal": {"AWS": ROLE}, "Action": "kms:Decrypt"}, f"{ROLE}: Decrypt"),
+        ({"Principal": {"AWS": HOME}, "Action": "kms:*"}, f"account {HOME} by its IAM policies"),
+        ({"Principal": {"AWS": GUEST}, "Action": "kms:*"}, f"{GUEST} by its IAM policies"),
+        ({"Principal": "*", "NotAction": "kms:Put*"}, "everyone"),
+        (
+            {"Principal": {"Service": "logs.amazonaws.com"}, "Action": "kms:Encrypt"},
+            "logs.amazonaws.com: Encrypt",
+        ),
+        (
+            {
+                "Principal": ROOT,
+                "Action": "kms:Decrypt",
+                "Condition": {
+                    "ArnLike": {"aws:PrincipalArn": ROLE},
+                    "StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"},
+                },
+            },
+            f"{ROLE} by its IAM policies: Decrypt, if kms:ViaService is s3.us-east-1.amazonaws.com",
+        ),
+        ({"Principal": ROOT, "Action": "kms:Decrypt", "Resource": f"{KEY}x"}, "no one"),
+    ],
+)
+def test_users_of_a_key(statement: dict[str, Any], expected: str) -> None:
+    """A principal, its actions if they are not all, and the conditions."""
+    assert ("may use", expected) in words(statement)
+
+
+@pytest.mark.parametrize("denied", ["*", {"AWS": ROLE}, {"AWS": HOME}])
+def test_an_unconditional_deny_takes_actions_away(denied: object) -> None:
+    """A Deny counts for everyone, for the principal itself and for its account."""
+    allow = {"Principal": {"AWS": ROLE}, "Action": "kms:*"}
+    deny = {"Effect": "Deny", "Principal": denied, "Action": "kms:CreateGrant"}
+    assert ("may grant", "no one") in words(allow, deny)
+    assert ("may use", ROLE) in words(allow, deny)
+
+
+def test_a_deny_with_conditions_is_repeated() -> None:
+    """Whether its conditions hold is not known here."""
+    deny = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "kms:Decrypt",
+        "Condition": {"StringNotEquals": {"aws:PrincipalOrgID": "o-1"}},
+    }
+    found = words({"Principal": ROOT}, deny)
+    assert ("denied", "everyone: kms:Decrypt, if aws:PrincipalOrgID is not o-1") in found
+
+
+def test_a_statement_that_is_not_understood_is_named() -> None:
+    """An Allow with NotPrincipal may name anyone."""
+    found = words({"Sid": "Odd", "NotPrincipal": {"AWS": ROLE}})
+    assert ("not understood", "Odd: NotPrincipal") in found
+
+
+def test_our_own_policy_in_words() -> None:
+    """The roles are named in conditions, and appear as the holders."""
+    scope = Scope.of("acme", key_arns=(KEY,), mode="sse-kms")
+    found = list(key_rights(key_policy(scope), KEY).lines())
+    readers = [text for kind, text in found if kind == "may use" and "role/s3crypt" in text]
+    assert readers
+    assert ("may administer", f"account {HOME} by its IAM policies") in found
+    grants = f"account {HOME} by its IAM policies, if kms:GrantIsForAWSResource is true"
+    assert ("may grant", grants) in found
