@@ -7,16 +7,14 @@ repeats it. boto3 and ciphers are loaded only when a key needs them. Modes do no
 
 import os
 import re
-import shlex
-import stat
-import warnings
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .errors import ConfigError, KeyFileNotFoundError, KeyFileWarning
+from .errors import ConfigError
+from .local.key_files import check_is_private, key_file, looks_like_a_key, unreadable
 
 if TYPE_CHECKING:
     import boto3
@@ -29,8 +27,6 @@ _MAX_KEY_FILE_LENGTH = 4 * 2**10
 _MAX_PEM_LENGTH = 65536
 # Under this umask only the owner can read the new file.
 _MAKE_KEY = "`(umask 077; openssl rand -out FILE 32)` makes a key."
-_STRICT = "S3CRYPT_STRICT_KEY_FILES"
-_YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 # Limits on the use of one cached data key, if the option gives only a number of seconds.
 _MAX_CACHED_OBJECTS, _MAX_CACHED_BYTES = 10_000, 64 * 2**30
 # An alias, or the id of a key.
@@ -38,14 +34,6 @@ _KMS_NAME = re.compile(
     r"alias/[A-Za-z0-9/_-]{1,250}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
 )
 _RAW = re.compile(r"(aes|rsa):([^/=]+)/([^=]+)=(.+)", re.DOTALL)
-# Keys in hex, in base64, in PEM or as raw bytes. The pattern also matches inside a longer text, so
-# that an additional quote or letter does not hide a key.
-_KEY_INSIDE = re.compile(
-    r"[0-9A-Fa-f]{31}|[A-Za-z0-9+/_-]{20}={1,2}.{0,2}\Z|-----BEGIN |\0", re.DOTALL
-)
-# 32 bytes in URL-safe base64 without padding, with up to one character too many or missing.
-_KEY_UNPADDED = re.compile(r"[A-Za-z0-9_-]{42,44}")
-_NO_PART_OF_KEYS = re.compile(r"[^A-Za-z0-9+/_=-]")
 
 # A function makes the session only when a KMS key needs one.
 SessionSource: TypeAlias = "boto3.Session | Callable[[], boto3.Session] | None"
@@ -131,7 +119,7 @@ def names_key(text: str) -> bool:
 def did_you_mean(text: object) -> str | None:
     """Return a hint for a KMS key's name without `kms:` before it, or None for other texts."""
     name = _text(text)
-    is_name = _KMS_NAME.fullmatch(name) and not _looks_like_a_key(name)
+    is_name = _KMS_NAME.fullmatch(name) and not looks_like_a_key(name)
     return f"Did you mean kms:{name}?" if is_name else None
 
 
@@ -163,22 +151,6 @@ def anchored_file(file: str | Path) -> str:
     return str(file if is_absolute else key_file(file).absolute())
 
 
-def key_file(file: Any) -> Path:
-    """Return the path of a key file; refuse a key in its place without repeating it.
-
-    A shell expands `~` at the beginning of a word only, so it is expanded here.
-    """
-    is_name = isinstance(file, str | os.PathLike)
-    path = os.path.expanduser(file) if is_name else ""  # noqa: PTH111 - Path's raises without a home
-    # Path.exists raises if the name is too long, and its error repeats the name.
-    if not is_name or (_looks_like_a_key(str(file)) and not os.path.exists(path)):  # noqa: PTH110
-        raise ConfigError(
-            "A key is given as the name of a file, never itself; and no file has this name.",
-            hint="If that was a real key, replace it: command lines and settings are recorded.",
-        )
-    return Path(path)
-
-
 def read_key_file(path: str | Path) -> bytes:
     """Return the 32-byte key in a file: raw, or in hex or base64.
 
@@ -189,10 +161,10 @@ def read_key_file(path: str | Path) -> bytes:
     path = key_file(path)
     try:
         with path.open("rb") as file:
-            _check_is_private(path, file)
+            check_is_private(path, file)
             content = file.read(_MAX_KEY_FILE_LENGTH)
     except OSError as error:
-        raise _unreadable(path, error, f"Check the path; {_MAKE_KEY}") from error
+        raise unreadable(path, error, f"Check the path; {_MAKE_KEY}") from error
     if len(content) == 32:
         return content
     text = content.strip()
@@ -204,38 +176,6 @@ def read_key_file(path: str | Path) -> bytes:
         f"The key file {path} holds no 32-byte key.",
         hint=f"32 raw bytes, 64 hex digits or base64: {_MAKE_KEY}",
     )
-
-
-def _check_is_private(path: Path, file: BinaryIO) -> None:
-    """Refuse a secret key's file that other users can write; warn if other users can read it.
-
-    S3CRYPT_STRICT_KEY_FILES=1 refuses both. Pipes and devices are not checked.
-
-    Raises:
-        ConfigError: The file is refused.
-    """
-    mode = os.fstat(file.fileno()).st_mode
-    if not stat.S_ISREG(mode):
-        return
-    command = f"chmod 600 {shlex.quote(str(path))}"
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigError(
-            f"Other users can write to the key file {path}: the key may be theirs.",
-            hint=f"Make sure that it is yours, then: {command}",
-        )
-    if not mode & (stat.S_IRGRP | stat.S_IROTH):
-        return
-    message = f"Other users can read the key file {path}."
-    if _is_strict():
-        raise ConfigError(message, hint=command)
-    warnings.warn(f"{message} To end that: {command}", KeyFileWarning, stacklevel=2)
-
-
-def _is_strict() -> bool:
-    text = os.environ.get(_STRICT, "").lower()
-    if text not in (*_YES, *_NO):
-        raise ConfigError(f"{_STRICT} is 1 or 0, not {text!r}.")
-    return text in _YES
 
 
 def _keyring(
@@ -304,30 +244,15 @@ def _read_pem(path: Path) -> bytes:
         with path.open("rb") as file:
             pem = file.read(_MAX_PEM_LENGTH)
             if b"PRIVATE KEY-----" in pem:
-                _check_is_private(path, file)
+                check_is_private(path, file)
     except OSError as error:
-        raise _unreadable(
+        raise unreadable(
             path, error, "Check the path of the key file and its permissions."
         ) from error
     if found := found_instead(pem):
         what, hint = found
         raise ConfigError(f"{path} is {what}.", hint=hint)
     return pem
-
-
-def _unreadable(path: str | Path, error: OSError, hint: str) -> ConfigError:
-    is_missing = isinstance(error, FileNotFoundError)
-    kind = KeyFileNotFoundError if is_missing else ConfigError
-    return kind(f"Cannot read the key file {path}: {error.strerror}.", hint=hint)
-
-
-def _looks_like_a_key(text: str) -> bool:
-    squeezed = _NO_PART_OF_KEYS.sub("", text)
-    return bool(
-        _KEY_INSIDE.search(text)
-        or _KEY_INSIDE.search(squeezed)
-        or _KEY_UNPADDED.fullmatch(squeezed.rpartition("/")[2])
-    )
 
 
 def _from_hex(text: bytes) -> bytes | None:

@@ -60,6 +60,7 @@ S3Operation: TypeAlias = Literal[
 KMSOperation: TypeAlias = Literal[
     "cancel_key_deletion",
     "create_alias",
+    "create_grant",
     "create_key",
     "decrypt",
     "delete_alias",
@@ -81,12 +82,10 @@ KMSOperation: TypeAlias = Literal[
     "put_key_policy",
     "re_encrypt",
     "replicate_key",
+    "retire_grant",
+    "revoke_grant",
     "rotate_key_on_demand",
-    "schedule_key_deletion",
-    "tag_resource",
-    "untag_resource",
-    "update_alias",
-    "update_key_description",
+    "update_primary_region",
 ]
 IAMOperation: TypeAlias = Literal[
     "create_group",

@@ -27,11 +27,11 @@ from .key_references import (
     as_tuple,
     check_reference,
     did_you_mean,
-    key_file,
     keyring_of,
     kms_name,
     names_key,
 )
+from .local.key_files import key_file
 
 if TYPE_CHECKING:
     from .modes import Mode

@@ -80,6 +80,7 @@ _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
     "get_bucket_acl": ("Owner.ID", "Grants"),
     "get_object": ("ETag",),
     "head_object": ("ContentLength", "ETag", "LastModified"),
+    "create_grant": ("GrantId", "GrantToken"),
     "create_key": _KEY_FIELDS,
     "decrypt": ("Plaintext", "KeyId"),
     "describe_key": _KEY_FIELDS,

@@ -12,7 +12,8 @@ import pytest
 from s3crypt.audit.controls import Judged
 from s3crypt.audit.key_controls import SeenKey, judge_key
 from s3crypt.audit.values import Finding, Resource, Verdict
-from s3crypt.kms.examination import Examined, Grant
+from s3crypt.kms.examination import Examined
+from s3crypt.kms.grants import Grant
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 ACCOUNT, OTHER = "111122223333", "444455556666"

@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from s3crypt.command_lines import aws
 from s3crypt.errors import ConfigError
-from s3crypt.kms.examination import Examined, Grant
+from s3crypt.kms.examination import Examined
+from s3crypt.kms.grants import Grant
 from s3crypt.policy import Condition, Document, Kind, Status, findings
 from s3crypt.unseen import Unseen
 
@@ -24,7 +25,6 @@ DAYS_UNUSED = 90
 
 _DYING = frozenset({"PendingDeletion", "PendingReplicaDeletion"})
 _UNUSABLE = frozenset({"Disabled", "PendingImport", "Unavailable"})
-_OPENING = frozenset({"Decrypt", "ReEncryptFrom", "DeriveSharedSecret", "Decapsulate"})
 _NAMED = 3
 # https://docs.aws.amazon.com/kms/latest/developerguide/kms-api-permissions-reference.html
 _ACROSS_ACCOUNTS = frozenset({"revoke_grant"})
@@ -232,11 +232,7 @@ def _unconstrained(seen: SeenKey) -> Iterator[Finding]:
     if isinstance(grants, Unseen):
         yield seen.judged.unknown("S3CRYPT.12", grants)
         return
-    open_ = tuple(
-        each
-        for each in grants
-        if not each.is_service and not each.is_constrained and _OPENING & set(each.operations)
-    )
+    open_ = tuple(each for each in grants if each.opens_everything)
     what = "lets open everything under the key, without a constraint"
     yield _of_grants(seen, "S3CRYPT.12", open_, what)
 
@@ -246,9 +242,7 @@ def _to_services(seen: SeenKey) -> Iterator[Finding]:
     if isinstance(grants, Unseen):
         yield seen.judged.unknown("S3CRYPT.13", grants)
         return
-    open_ = tuple(
-        each for each in grants if each.is_service and not each.constraints.get("SourceArn")
-    )
+    open_ = tuple(each for each in grants if each.serves_any_source)
     what = "is to a service, without a SourceArn"
     yield _of_grants(seen, "S3CRYPT.13", open_, what)
 

@@ -5,8 +5,8 @@ Every request is read-only, and a part that KMS refuses to show is `Unseen`. Thi
 judge the facts.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -14,7 +14,8 @@ from s3crypt.errors import KeyUnavailableError
 from s3crypt.local.rate import Pace
 from s3crypt.unseen import Unseen
 
-from .description import KeyReader, LastUse, expiry_of, replica_of, utc
+from .description import KeyReader, replica_of
+from .grants import Grant, KeyGrants
 from .policies import KeyPolicies
 from .service import KMS, MAX_KEYS
 
@@ -28,29 +29,18 @@ _GRANT_LISTS_PER_SECOND = 50.0
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """A grant of a key.
+class LastUse:
+    """The last cryptographic use of a key.
 
     Attributes:
-        id: The grant's id.
-        grantee: The ARN or the service principal that may use the key.
-        is_service: Whether the grantee is a service principal.
-        operations: The allowed operations, by KMS's names, such as `Decrypt`.
-        constraints: The grant's constraints in KMS's form; empty without constraints.
-        created: The time of creation, or None if KMS does not report it.
+        moment: The time of the use; None if there was no use since `tracked_since`.
+        operation: The operation that used the key, or None.
+        tracked_since: The time since which KMS records uses of the key.
     """
 
-    id: str
-    grantee: str
-    is_service: bool
-    operations: tuple[str, ...]
-    constraints: Mapping[str, Any] = field(default_factory=dict)
-    created: datetime | None = None
-
-    @property
-    def is_constrained(self) -> bool:
-        """Whether a constraint restricts the grant; an empty encryption context does not."""
-        return any(self.constraints.values())
+    moment: datetime | None
+    operation: str | None
+    tracked_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +103,7 @@ class KeyExaminer:
         self._kms = kms
         self._reader = KeyReader(kms)
         self._policies = KeyPolicies(kms)
+        self._key_grants = KeyGrants(kms)
         self._last_uses = Pace(_LAST_USES_PER_SECOND)
         self._grant_lists = Pace(_GRANT_LISTS_PER_SECOND)
 
@@ -167,7 +158,7 @@ class KeyExaminer:
 
     def _grants(self, arn: str) -> tuple[Grant, ...]:
         self._grant_lists.wait()
-        return tuple(map(_grant, self._kms.pages("list_grants", arn, "Grants", KeyId=arn)))
+        return self._key_grants.list(arn)
 
     def _last_use(self, arn: str, metadata: Any) -> LastUse | Unseen | None:
         if metadata.get("KeyState") != "Enabled":
@@ -203,15 +194,11 @@ def _shown(action: str, read: Callable[[], T]) -> T | Unseen:
         return Unseen(action, str(error), is_refused=error.code == "AccessDeniedException")
 
 
-def _grant(entry: Mapping[str, Any]) -> Grant:
-    service = entry.get("GranteeServicePrincipal")
-    grantee = str(service or entry.get("GranteePrincipal") or "")
-    return Grant(
-        id=str(entry["GrantId"]),
-        grantee=grantee,
-        # KMS shows the grantee of some older grants of services as a plain principal.
-        is_service=bool(service) or grantee.endswith((".amazonaws.com", ".amazonaws.com.cn")),
-        operations=tuple(entry.get("Operations") or ()),
-        constraints=dict(entry.get("Constraints") or {}),
-        created=utc(entry.get("CreationDate")),
-    )
+def _expiry(metadata: Any) -> datetime | None:
+    if metadata.get("ExpirationModel") != "KEY_MATERIAL_EXPIRES":
+        return None
+    return _utc(metadata.get("ValidTo"))
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)

@@ -111,6 +111,22 @@ _EXPLANATIONS = {
         "the key has as many aliases as the quota allows",
         "Delete an alias.",
     ),
+    ("create_grant", "LimitExceededException"): (
+        "the key has as many grants as the quota allows",
+        "Revoke a grant: `s3crypt keys grants KEY` lists them.",
+    ),
+    ("revoke_grant", "NotFoundException"): (
+        "it has no such grant",
+        "`s3crypt keys grants KEY` lists them.",
+    ),
+    ("retire_grant", "NotFoundException"): (
+        "it has no such grant",
+        "`s3crypt keys grants KEY` lists them.",
+    ),
+    ("retire_grant", "InvalidGrantTokenException"): (
+        "KMS does not know it",
+        "Check the token, and the region: the token is that of a grant in one region.",
+    ),
     ("describe_key", "NotFoundException"): (
         "no such key",
         "Give a key id, a key ARN or alias/NAME, and check the region and the account.",

@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grants of a key: created, listed, revoked and retired.
+
+A grant gives a principal or a service the use of a key without a change of the key policy. KMS
+makes a second grant for a repeated request without a name. Hence every request from here has a
+name: the caller's, or one that follows from the grant's rights. Policies are not decided here.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from s3crypt.errors import ConfigError, KeyUnavailableError
+from s3crypt.requests import Attempts, Reply, call
+
+from .service import KMS, patiently, retold
+
+OPENING = frozenset({"Decrypt", "ReEncryptFrom", "DeriveSharedSecret", "Decapsulate"})
+"""The operations by which a grantee can read what the key protects."""
+
+# An account, a user, a role, a federated user or a session, as KMS takes a principal of a grant.
+_PRINCIPAL = re.compile(
+    r"arn:aws[a-z-]*:(iam::[0-9]{12}:(root|user/.+|role/.+)"
+    r"|sts::[0-9]{12}:(assumed-role|federated-user)/.+)"
+)
+# The pattern of botocore's model.
+_SERVICE = re.compile(r"[A-Za-z0-9-]+\.[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_NAME = re.compile(r"[a-zA-Z0-9:/_-]{1,256}")
+_SOURCE_ARN = re.compile(r"arn:aws[a-z0-9-]*:[a-z0-9-]+:[a-z0-9-]*:[0-9]{12}:.+")
+_CONTEXTS = ("EncryptionContextEquals", "EncryptionContextSubset")
+_MAX_PAIRS = 8
+_GENERATED = "s3crypt-"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A grant of a key.
+
+    Attributes:
+        id: The grant's id.
+        grantee: The ARN or the service principal that may use the key.
+        is_service: Whether the grantee is a service principal.
+        operations: The allowed operations, by KMS's names, such as `Decrypt`.
+        constraints: The grant's constraints in KMS's form; empty without constraints.
+        created: The time of creation, or None if KMS does not report it.
+        name: The grant's name; empty for a grant without one.
+        retiring: The ARN or the service principal that may retire the grant, or None.
+    """
+
+    id: str
+    grantee: str
+    is_service: bool
+    operations: tuple[str, ...]
+    constraints: Mapping[str, Any] = field(default_factory=dict)
+    created: datetime | None = None
+    name: str = ""
+    retiring: str | None = None
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether a constraint restricts the grant; an empty encryption context does not."""
+        return any(self.constraints.values())
+
+    @property
+    def opens_everything(self) -> bool:
+        """Whether a principal may open everything under the key: what S3CRYPT.12 reports."""
+        opens = bool(OPENING & set(self.operations))
+        return opens and not self.is_service and not self.is_constrained
+
+    @property
+    def serves_any_source(self) -> bool:
+        """Whether a service may use the key for any resource: what S3CRYPT.13 reports."""
+        return self.is_service and not self.constraints.get("SourceArn")
+
+    @property
+    def rights(self) -> tuple[object, ...]:
+        """A value that is equal for grants with the same rights, regardless of id and name."""
+        told = json.dumps(_given(self.constraints), sort_keys=True)
+        return self.grantee, tuple(sorted(set(self.operations))), told, self.retiring
+
+    @property
+    def words(self) -> str:
+        """The grant's rights on one line."""
+        constraints = _given(self.constraints)
+        limited = f" within {json.dumps(constraints, sort_keys=True)}" if constraints else ""
+        retiring = f", retired by {self.retiring}" if self.retiring else ""
+        return f"{', '.join(sorted(set(self.operations)))} for {self.grantee}{limited}{retiring}"
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRequest:
+    """A grant to be created, checked before any request.
+
+    Attributes:
+        grantee: The ARN of a user, role or account, or a service's name.
+        operations: The operations by KMS's names.
+        constraints: The constraints in KMS's form: `EncryptionContextEquals`,
+            `EncryptionContextSubset` (mappings) and `SourceArn`.
+        retiring: The ARN or service that may retire the grant. A grant to a service needs one.
+        name: The name; by default it follows from the rights.
+
+    Raises:
+        ConfigError: A value cannot be part of a grant.
+    """
+
+    grantee: str
+    operations: tuple[str, ...]
+    constraints: Mapping[str, Any] = field(default_factory=dict)
+    retiring: str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value that does not depend on the key."""
+        _check_principal(self.grantee)
+        if self.retiring is not None:
+            _check_principal(self.retiring)
+        _check_constraints(self.constraints)
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"{self.name!r} cannot be the name of a grant.",
+                hint="Use up to 256 letters, digits, colons, slashes, hyphens and underscores.",
+            )
+        if is_service(self.grantee):
+            _check_service(self)
+
+    @property
+    def as_grant(self) -> Grant:
+        """The grant, without an id."""
+        unnamed = Grant(
+            id="",
+            grantee=self.grantee,
+            is_service=is_service(self.grantee),
+            operations=self.operations,
+            constraints=_given(self.constraints),
+            retiring=self.retiring,
+        )
+        digest = hashlib.sha256(json.dumps(unnamed.rights).encode()).hexdigest()
+        return replace(unnamed, name=self.name or f"{_GENERATED}{digest[:32]}")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of CreateGrant except the key."""
+        kind = "GranteeServicePrincipal" if is_service(self.grantee) else "GranteePrincipal"
+        found: dict[str, Any] = {
+            kind: self.grantee,
+            "Operations": list(self.operations),
+            "Name": self.as_grant.name,
+        }
+        if constraints := _given(self.constraints):
+            found["Constraints"] = constraints
+        if self.retiring is not None:
+            by_service = is_service(self.retiring)
+            found["RetiringServicePrincipal" if by_service else "RetiringPrincipal"] = self.retiring
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedGrant:
+    """The result of creating a grant.
+
+    Attributes:
+        key_arn: The key.
+        grant: The grant.
+        token: The grant token, by which the grantee can use the grant before all of KMS knows it.
+            KMS documents it as not secret: only the grantee can use it.
+        existed: Whether the grant existed before; None if the caller may not list grants.
+    """
+
+    key_arn: str
+    grant: Grant
+    token: str = field(repr=False)
+    existed: bool | None
+
+
+class KeyGrants:
+    """Creates, lists, revokes and retires the grants of keys, which are given by their ARNs.
+
+    Args:
+        kms: Sends the requests.
+
+    Raises from every method:
+        KeyUnavailableError: The key or the grant does not exist, or KMS refused.
+        StorageError: KMS could not be reached.
+    """
+
+    def __init__(self, kms: KMS) -> None:
+        self._kms = kms
+
+    def list(self, arn: str) -> tuple[Grant, ...]:
+        """Return the grants of a key."""
+        return tuple(map(_grant, self._kms.pages("list_grants", arn, "Grants", KeyId=arn)))
+
+    def create(self, arn: str, wanted: GrantRequest) -> CreatedGrant:
+        """Create a grant, or return the existing grant of that name with the same rights.
+
+        Raises:
+            ConfigError: KMS has no such operation.
+            KeyUnavailableError: A grant of that name has other rights, and nothing was changed.
+        """
+        self._check_operations(arn, wanted.operations)
+        before = self._named(arn, wanted)
+        # The name makes a repetition after a lost reply safe: KMS returns the first grant.
+        arguments = wanted.arguments()
+        reply = patiently(lambda: self._kms.ask("create_grant", arn, KeyId=arn, **arguments))
+        made = replace(wanted.as_grant, id=str(reply["GrantId"]))
+        earlier = None if before is None else {each.id: each for each in before}.get(made.id)
+        existed = None if before is None else earlier is not None
+        return CreatedGrant(arn, earlier or made, str(reply["GrantToken"]), existed)
+
+    def find(self, arn: str, reference: str) -> Grant:
+        """Return the grant with an id, or the only grant with a name.
+
+        Raises:
+            KeyUnavailableError: There is no such grant.
+            ConfigError: Several grants have the name.
+        """
+        grants = self.list(arn)
+        found = [each for each in grants if each.id == reference]
+        found = found or [each for each in grants if each.name == reference]
+        if not found:
+            raise KeyUnavailableError(
+                f"{arn} has no grant {reference}.", hint=f"List them: s3crypt keys grants {arn}"
+            )
+        if len(found) > 1:
+            ids = ", ".join(each.id for each in found)
+            raise ConfigError(
+                f"{arn} has {len(found)} grants named {reference}.", hint=f"Give an id: {ids}"
+            )
+        return found[0]
+
+    def revoke(self, arn: str, grant_id: str) -> None:
+        """End a grant by the right to administer its key (kms:RevokeGrant)."""
+        look = self._look_for_end(arn, grant_id)
+        self._kms.ask("revoke_grant", arn, look=look, KeyId=arn, GrantId=grant_id)
+
+    def retire(self, arn: str, grant_id: str) -> None:
+        """End a grant by the grant's own right.
+
+        The retiring principal, a grantee with the operation RetireGrant, and the grant's account
+        have this right.
+        """
+        look = self._look_for_end(arn, grant_id)
+        self._kms.ask("retire_grant", arn, look=look, KeyId=arn, GrantId=grant_id)
+
+    def retire_by_token(self, token: str) -> None:
+        """End the grant with this token, in the Region of the session."""
+        self._kms.ask("retire_grant", "the grant of this token", GrantToken=token)
+
+    def _named(self, arn: str, wanted: GrantRequest) -> tuple[Grant, ...] | None:
+        """Return the existing grants with the wanted name; None if the caller may not list.
+
+        A generated name cannot belong to other rights, so only a given name needs the list.
+        """
+        try:
+            grants = patiently(lambda: self.list(arn))
+        except KeyUnavailableError as error:
+            if error.code != "AccessDeniedException":
+                raise
+            if wanted.name is None:
+                return None
+            raise retold(
+                error,
+                f"{arn}: it cannot be seen whether a grant is named {wanted.name}: {error}",
+                "A given name needs the permission kms:ListGrants; nothing was created.",
+            ) from error.__cause__
+        named = tuple(each for each in grants if each.name == wanted.as_grant.name)
+        for each in named:
+            _check_same(arn, each, wanted.as_grant)
+        return named
+
+    def _check_operations(self, arn: str, operations: Sequence[str]) -> None:
+        known = (
+            self._kms.client(arn).meta.service_model.shape_for("GrantOperation").metadata["enum"]
+        )
+        if not operations:
+            raise ConfigError("A grant needs an operation.", hint="Such as Decrypt.")
+        for each in operations:
+            if each not in known:
+                meant = [name for name in known if name.lower() == each.lower()]
+                raise ConfigError(
+                    f"KMS has no operation {each!r} for grants.",
+                    hint=f"Write {meant[0] if meant else ', '.join(sorted(known))}.",
+                )
+
+    def _look_for_end(self, arn: str, grant_id: str) -> Any:
+        def look(attempts: Attempts) -> Reply | None:
+            # If the grant is gone at the second attempt, the first attempt has ended it.
+            found = call(
+                self._kms.client(arn),
+                "list_grants",
+                {"KeyId": arn},
+                arn,
+                within=attempts,
+                is_look=True,
+            )
+            ids = {each["GrantId"] for each in found["Grants"]}
+            return None if grant_id in ids or found.get("Truncated") else {}
+
+        return look
+
+
+def is_service(principal: str) -> bool:
+    """Return whether a principal is the name of a service, such as `logs.amazonaws.com`."""
+    return _SERVICE.fullmatch(principal) is not None
+
+
+def _check_same(arn: str, existing: Grant, wanted: Grant) -> None:
+    if existing.rights == wanted.rights:
+        return
+    raise KeyUnavailableError(
+        f"{arn}: its grant {existing.id} is named {existing.name} too, and has other rights:"
+        f" {existing.words}; wanted: {wanted.words}. Nothing was created.",
+        hint="Give the new grant another name, or revoke the old one first:"
+        f" s3crypt keys revoke-grant {arn} {existing.id}",
+    )
+
+
+def _given(constraints: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the constraints that restrict a grant: KMS ignores empty ones."""
+    return {name: value for name, value in constraints.items() if value}
+
+
+def _check_principal(principal: object) -> None:
+    is_text = isinstance(principal, str)
+    if is_text and (_PRINCIPAL.fullmatch(str(principal)) or is_service(str(principal))):
+        return
+    raise ConfigError(
+        f"{principal!r} is neither an ARN of an IAM principal nor a service.",
+        hint="Give arn:aws:iam::ACCOUNT:role/NAME, arn:aws:iam::ACCOUNT:root or"
+        " NAME.amazonaws.com.",
+    )
+
+
+def _check_service(wanted: GrantRequest) -> None:
+    if not wanted.constraints.get("SourceArn"):
+        raise ConfigError(
+            f"A grant to the service {wanted.grantee} needs a SourceArn.",
+            hint="Name the resource for which the service uses the key (control S3CRYPT.13).",
+        )
+    if wanted.retiring is None:
+        raise ConfigError(
+            f"A grant to the service {wanted.grantee} needs a retiring principal.",
+            hint="Name an ARN or a service that may retire it; KMS requires one.",
+        )
+
+
+def _check_constraints(constraints: Mapping[str, Any]) -> None:
+    unknown = sorted(set(constraints) - {*_CONTEXTS, "SourceArn"})
+    if unknown:
+        raise ConfigError(f"KMS has no grant constraint {unknown[0]}.")
+    for name in _CONTEXTS:
+        pairs = constraints.get(name) or {}
+        if not all(isinstance(text, str) for pair in pairs.items() for text in pair):
+            raise ConfigError(f"{name}: names and values must be text.")
+        if len(pairs) > _MAX_PAIRS:
+            raise ConfigError(f"{name} has at most {_MAX_PAIRS} pairs, not {len(pairs)}.")
+    source = constraints.get("SourceArn")
+    if source and not _SOURCE_ARN.fullmatch(source):
+        raise ConfigError(
+            f"{source!r} is not the ARN of a resource with an account.",
+            hint="KMS demands the account in it: arn:aws:SERVICE:REGION:ACCOUNT:NAME.",
+        )
+
+
+def _grant(entry: Mapping[str, Any]) -> Grant:
+    service = entry.get("GranteeServicePrincipal")
+    grantee = str(service or entry.get("GranteePrincipal") or "")
+    created = entry.get("CreationDate")
+    return Grant(
+        id=str(entry["GrantId"]),
+        grantee=grantee,
+        # KMS shows the grantee of some older grants of services as a plain principal.
+        is_service=bool(service) or grantee.endswith((".amazonaws.com", ".amazonaws.com.cn")),
+        operations=tuple(entry.get("Operations") or ()),
+        constraints=dict(entry.get("Constraints") or {}),
+        created=None if created is None else created.astimezone(UTC),
+        name=str(entry.get("Name") or ""),
+        retiring=entry.get("RetiringServicePrincipal") or entry.get("RetiringPrincipal"),
+    )
