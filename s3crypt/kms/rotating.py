@@ -33,8 +33,9 @@ class KeyRotator:
 
     def rotate(self, key: str, *, wait: bool) -> Key:
         """Give a key new key material now; `KeyManager.rotate` documents it."""
-        before = self._rotatable_now(key)
-        arn = before.arn
+        before = self._reader.metadata(key)
+        _check_rotatable(before, _ON_DEMAND)
+        arn = str(before["Arn"])
         self._kms.ask(
             "rotate_key_on_demand",
             arn,
@@ -73,16 +74,6 @@ class KeyRotator:
         shown = self._reader.show(metadata["Arn"])
         return replace(shown, rotation_enabled=False, rotation_period_days=None, next_rotation=None)
 
-    def _rotatable_now(self, key: str) -> Key:
-        _check_rotatable(self._reader.metadata(key), _ON_DEMAND)
-        before = self._reader.show(key)
-        if before.rotating_since is not None:
-            raise KeyUnavailableError(
-                f"{before.arn}: {_ON_DEMAND} is refused: a rotation is in progress",
-                hint=f"Wait for it to finish: `s3crypt keys show {before.arn}`.",
-            )
-        return before
-
     def _shown_after(self, arn: str) -> Key:
         try:
             return self._reader.show(arn)
@@ -94,16 +85,16 @@ class KeyRotator:
                 f"Do not repeat it; look later: `s3crypt keys show {arn}`.",
             ) from error.__cause__
 
-    def _begun(self, before: Key, attempts: Attempts) -> Reply | None:
+    def _begun(self, before: Any, attempts: Attempts) -> Reply | None:
         """Return a reply that proves that an attempt whose reply was lost began a rotation."""
-        client, request = self._kms.client(before.arn), {"KeyId": before.arn}
+        arn = str(before["Arn"])
+        client, request = self._kms.client(arn), {"KeyId": arn}
         how: dict[str, Any] = {"within": attempts, "is_look": True}
-        status = call(client, "get_key_rotation_status", request, before.arn, **how)
+        status = call(client, "get_key_rotation_status", request, arn, **how)
         if status.get("OnDemandRotationStartDate"):
             return status
-        found = call(client, "describe_key", request, before.arn, **how)
-        material = found["KeyMetadata"].get("CurrentKeyMaterialId")
-        return found if material and before.material_id not in {None, material} else None
+        found = call(client, "describe_key", request, arn, **how)
+        return found if _is_new(before, found["KeyMetadata"].get(_MATERIAL)) else None
 
 
 def enable_rotation(kms: KMS, arn: str, period_days: int) -> None:
@@ -121,16 +112,19 @@ def check_period(days: int) -> None:
         )
 
 
-def _is_finished(before: Key, now: Key) -> bool:
+def _is_finished(before: Any, now: Key) -> bool:
     if now.rotating_since is not None:
         return False
-    if before.material_id is not None and now.material_id is not None:
-        return before.material_id != now.material_id
-    if before.on_demand_rotations is not None and now.on_demand_rotations is not None:
-        return before.on_demand_rotations < now.on_demand_rotations
-    return True
+    # KMS may not show yet that a rotation has begun. Some services have no ids of materials.
+    return before.get(_MATERIAL) is None or _is_new(before, now.material_id)
 
 
+def _is_new(before: Any, material_id: str | None) -> bool:
+    """Return whether a key has another material than its earlier metadata names."""
+    return None not in {material_id, before.get(_MATERIAL)} and material_id != before[_MATERIAL]
+
+
+_MATERIAL = "CurrentKeyMaterialId"
 _ON_DEMAND = "kms:RotateKeyOnDemand"
 
 
