@@ -16,9 +16,21 @@ def is_agreed(question: str, *, yes: bool) -> bool:
     """
     if yes:
         return True
-    if not sys.stdin.isatty():
+    if not is_terminal():
+        options = {each.name for each in click.get_current_context().command.params}
+        look = ", or --dry-run to look at them" if "dry_run" in options else ""
         raise ConfigError(
             "There is no terminal to ask on, and nothing was changed.",
-            hint="Give --yes to make the changes without a question, or --dry-run to look at them.",
+            hint=f"Give --yes to make the changes without a question{look}.",
         )
     return click.confirm(question, err=True)
+
+
+def is_terminal() -> bool:
+    """Return whether there is a person to ask."""
+    return sys.stdin.isatty()
+
+
+def typed(question: str) -> str:
+    """Return the line that the person at the terminal types as the answer."""
+    return str(click.prompt(question, err=True, default="", show_default=False)).strip()

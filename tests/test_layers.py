@@ -54,6 +54,7 @@ ALLOWED = {
         "aws", "command_lines", "errors", "keyrings", "local", "operations", "policy", "requests",
         "unseen",
     },
+    "alias_users": {"aws", "buckets", "errors"},
     "trail_settings": {"errors", "requests", "unseen"},
     "caller": {"aws", "errors", "policy", "requests"},
     "policy_reading": {"aws", "buckets", "errors", "kms", "policy", "requests"},
@@ -128,6 +129,7 @@ ALLOWED = {
 OUTSIDE = {
     # The sandbox in its pytest fixture only, which has to forget boto3's default session.
     "boto3": {
+        "alias_users",
         "audit",
         "aws",
         "configuration",
@@ -171,6 +173,7 @@ OUTSIDE = {
     },
     "types_boto3_s3control": {"audit", "buckets"},
     "types_boto3_s3": {
+        "alias_users",
         "audit",
         "buckets",
         "doctor",
@@ -201,9 +204,9 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "audit", "configuration", "doctor", "errors", "files", "hardening", "iam",
-    "kms", "location", "message", "policy", "policy_changes", "policy_reading", "sandbox",
-    "trails",
+    "__version__", "alias_users", "audit", "configuration", "doctor", "errors", "files",
+    "hardening", "iam", "kms", "location", "message", "policy", "policy_changes",
+    "policy_reading", "sandbox", "trails",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",

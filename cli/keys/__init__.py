@@ -6,17 +6,17 @@ Rotating a key changes no objects in S3; `s3crypt rotate` moves objects to anoth
 
 import click
 
-from . import creation, listing, rotation
+from . import creation, listing, naming, rotation, states
 
 
 @click.group()
 def keys() -> None:
-    """Create, look at and rotate KMS keys.
+    """KMS keys through their whole life.
 
     KEY is a key id, a key ARN or alias/NAME.
     """
 
 
-for _module in (creation, listing, rotation):
+for _module in (creation, listing, rotation, naming, states):
     for _command in _module.COMMANDS:
         keys.add_command(_command)

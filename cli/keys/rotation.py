@@ -1,35 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
 """`s3crypt keys rotate`, `enable-rotation` and `disable-rotation`."""
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import click
 
+from ..asking import is_agreed
 from ..options import Settings, common_options, option
-from ..output import print_json
-from .common import DEFAULT_PERIOD_DAYS, key_argument, manager_of, named, rotation_words, tell
+from .common import (
+    DEFAULT_PERIOD_DAYS,
+    called,
+    key_argument,
+    manager_of,
+    named,
+    report,
+    rotation_words,
+    tell,
+    yes_option,
+)
 
 if TYPE_CHECKING:
     from s3crypt.kms import Key
 
+# s3crypt.kms has the number too, and takes as long to import as boto3.
+_MOST = 25
+
 
 @click.command()
 @key_argument
+@option("--wait", environment=False, is_flag=True, help="End once KMS has finished.")
+@yes_option
 @common_options(service="kms")
-def rotate(settings: Settings, *, key: str) -> None:
+def rotate(settings: Settings, *, key: str, wait: bool, yes: bool) -> None:
     """Give a key new key material now, under the same id.
 
-    Nothing in S3 changes: objects keep their data keys and stay readable. To move objects to
-    another key: `s3crypt rotate`.
+    KMS allows this 25 times in a key's life. Nothing in S3 changes: objects keep their data keys
+    and stay readable. To move objects to another key: `s3crypt rotate`.
     """
-    rotated = manager_of(settings).rotate(named(key))
-    if settings.json:
-        print_json(dataclasses.asdict(rotated))
+    manager = manager_of(settings)
+    before = manager.show(named(key))
+    left = before.on_demand_rotations_left
+    # KMS explains why the 26th is refused, and why a key never rotates.
+    if left:
+        tell(settings, f"{left} of {_MOST} on-demand rotations are left to {before.arn}.")
+    if left != 0 and not is_agreed("Use one of them?", yes=yes):
+        report(settings, before, "The key was not rotated.")
         return
-    tell(settings, f"New key material for {rotated.arn}. Nothing in S3 changes.")
+    rotated = manager.rotate(before.arn, wait=wait)
+    report(settings, rotated, f"New key material for {rotated.arn}. Nothing in S3 changes.")
     if rotated.rotating_since is not None:
-        tell(settings, "KMS finishes it in the background; `s3crypt keys rotations` tells when.")
+        tell(settings, f"KMS finishes it in the background: s3crypt keys show {called(rotated)}")
 
 
 @click.command("enable-rotation")
@@ -57,10 +77,7 @@ def disable_rotation(settings: Settings, *, key: str) -> None:
 
 
 def _report(settings: Settings, key: "Key") -> None:
-    if settings.json:
-        print_json(dataclasses.asdict(key))
-    else:
-        tell(settings, f"{key.arn}: automatic rotation {rotation_words(key)}.")
+    report(settings, key, f"{key.arn}: automatic rotation {rotation_words(key)}.")
 
 
 COMMANDS = (rotate, enable_rotation, disable_rotation)

@@ -109,7 +109,20 @@ _EXPLANATIONS = {
     ),
     ("create_alias", "LimitExceededException"): (
         "the key has as many aliases as the quota allows",
-        "Delete an alias.",
+        "Delete an alias: `s3crypt keys delete-alias ALIAS`.",
+    ),
+    ("enable_key", "LimitExceededException"): (
+        "the account has as many enabled KMS keys in this region as its quota allows",
+        "Delete keys nobody needs, or ask AWS for a higher quota.",
+    ),
+    ("tag_resource", "LimitExceededException"): (
+        "the key has 50 tags, all that KMS allows",
+        "Remove a tag: `s3crypt keys untag KEY NAME`.",
+    ),
+    ("tag_resource", "TagException"): ("KMS refused the tags", "Check their characters."),
+    ("update_alias", "LimitExceededException"): (
+        "the key has as many aliases as the quota allows",
+        "Delete an alias: `s3crypt keys delete-alias ALIAS`.",
     ),
     ("create_grant", "LimitExceededException"): (
         "the key has as many grants as the quota allows",
@@ -142,8 +155,52 @@ _EXPLANATIONS = {
 }
 
 
-def _explained(error: S3CryptError, operation: str, subject: str) -> S3CryptError:
-    if (operation, error.code) not in _EXPLANATIONS:
+# Codes by which KMS refuses a request because of the caller, the kind or the state of a key.
+_REFUSALS = frozenset(
+    {
+        "AccessDeniedException",
+        "DisabledException",
+        "KMSInvalidStateException",
+        "UnsupportedOperationException",
+    }
+)
+# Operations that KMS allows to other accounts than the key's.
+# https://docs.aws.amazon.com/kms/latest/developerguide/kms-api-permissions-reference.html
+_ACROSS_ACCOUNTS: frozenset[KMSOperation] = frozenset(
+    {
+        "create_grant",
+        "describe_key",
+        "get_key_rotation_status",
+        "list_grants",
+        "retire_grant",
+        "revoke_grant",
+    }
+)
+
+
+def iam_action(operation: KMSOperation) -> str:
+    """Return the IAM action of an operation, such as `kms:DisableKey`."""
+    return f"kms:{operation.title().replace('_', '')}"
+
+
+def _explained(error: S3CryptError, operation: KMSOperation, subject: str) -> S3CryptError:
+    if (operation, error.code) in _EXPLANATIONS:
+        what, hint = _EXPLANATIONS[operation, str(error.code)]
+        return retold(error, f"{subject}: {what}", hint)
+    if error.code not in _REFUSALS:
         return error
-    what, hint = _EXPLANATIONS[operation, str(error.code)]
-    return retold(error, f"{subject}: {what}", hint)
+    reason = str(error).removeprefix(f"{subject}: ")
+    hint = str(error.hint or "")
+    if error.code == "AccessDeniedException":
+        hint = _permission_hint(operation, subject)
+    return retold(error, f"{subject}: {iam_action(operation)} is refused: {reason}", hint)
+
+
+def _permission_hint(operation: KMSOperation, subject: str) -> str:
+    action, account = iam_action(operation), subject.split(":")[4:5]
+    hint = (
+        f"Ask for {action} in the key policy, or in an IAM policy where that one lets IAM decide."
+    )
+    if account and operation not in _ACROSS_ACCOUNTS:
+        hint += f" KMS allows it to callers of the key's own account only, {account[0]}."
+    return hint

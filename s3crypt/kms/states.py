@@ -16,7 +16,7 @@ from s3crypt.requests import Attempts, Reply, call
 
 from .clearance import Clearance
 from .description import PENDING_DELETION, Key, KeyReader, check_own, utc
-from .service import KMS
+from .service import KMS, iam_action
 
 MIN_WAITING_DAYS = 7
 MAX_WAITING_DAYS = 30
@@ -101,7 +101,7 @@ class KeyStates:
 
     def _set(self, key: str, operation: KMSOperation, state: str) -> Key:
         shown = self._reader.show(key)
-        action = f"kms:{operation.title().replace('_', '')}"
+        action = iam_action(operation)
         check_own({"Arn": shown.arn, "KeyManager": shown.manager}, action)
         if shown.state == state:
             return shown
@@ -174,7 +174,7 @@ def _check_days(days: int) -> None:
 
 def _check_state(operation: KMSOperation, key: Key) -> None:
     if key.state not in _ACCEPTED[operation]:
-        action = f"kms:{operation.title().replace('_', '')}"
+        action = iam_action(operation)
         way_out = _WAYS_OUT.get(key.state, "Look at it: `s3crypt keys show {arn}`.")
         raise KeyUnavailableError(
             f"{key.arn}: {action} is refused: the state of the key is {key.state}",

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt keys enable`, `disable`, `schedule-deletion` and `cancel-deletion`."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from s3crypt.errors import ConfigError
+
+from ..asking import is_agreed, is_terminal, typed
+from ..options import Settings, common_options, option
+from .common import called, day_words, key_argument, manager_of, named, report, tell, yes_option
+
+if TYPE_CHECKING:
+    from s3crypt.kms import Clearance, Key
+
+_DYING = ("PendingDeletion", "PendingReplicaDeletion")
+
+
+@click.command()
+@key_argument
+@common_options(service="kms")
+def enable(settings: Settings, *, key: str) -> None:
+    """Let a disabled key be used again."""
+    shown = manager_of(settings).enable(named(key))
+    report(settings, shown, f"{shown.arn} is enabled.")
+
+
+@click.command()
+@key_argument
+@yes_option
+@common_options(service="kms")
+def disable(settings: Settings, *, key: str, yes: bool) -> None:
+    """Let no request use a key until it is enabled again.
+
+    Every object whose only way in is the key is unreadable until then. Which objects those are:
+    `s3crypt keys impact KEY`.
+    """
+    manager = manager_of(settings)
+    before = manager.show(named(key))
+    if before.state == "Disabled":
+        report(settings, before, f"{before.arn} is disabled already.")
+        return
+    name = called(before)
+    tell(settings, f"{before.arn} ({name})" if name != before.arn else before.arn)
+    tell(settings, "Every object only under this key becomes unreadable until it is enabled again.")
+    tell(settings, f"Which objects those are: s3crypt keys impact {name}")
+    if is_agreed("Disable the key?", yes=yes):
+        shown = manager.disable(before.arn)
+        again = f"To enable it again: s3crypt keys enable {name}"
+        report(settings, shown, f"{shown.arn} is disabled.", again)
+    else:
+        report(settings, before, "The key was not changed.")
+
+
+@click.command("schedule-deletion")
+@key_argument
+@option(
+    "--days",
+    environment=False,
+    type=int,
+    default=30,
+    show_default=True,
+    metavar="DAYS",
+    help="The waiting period, 7 to 30 days, in which the deletion can be cancelled.",
+)
+@option(
+    "--impact-report",
+    environment=False,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A report of `s3crypt keys impact KEY --report FILE` that found nothing.",
+)
+@option(
+    "--without-impact-report",
+    environment=False,
+    metavar="NAME",
+    help="The key's name, exactly: delete it although no report clears it.",
+)
+@yes_option
+@common_options(service="kms")
+def schedule_deletion(
+    settings: Settings,
+    *,
+    key: str,
+    days: int,
+    impact_report: Path | None,
+    without_impact_report: str | None,
+    yes: bool,
+) -> None:
+    r"""Schedule the deletion of a key, which no request can use from then on.
+
+    After the deletion, nothing under the key can ever be read again. So this demands a report that
+    looked at every object of every bucket of the account within the last 24 hours and found none
+    that needs the key, or else that you type the key's name.
+
+    \b
+    s3crypt keys impact alias/old --report old.json
+    s3crypt keys schedule-deletion alias/old --impact-report old.json
+    """
+    manager = manager_of(settings)
+    before = manager.show(named(key))
+    if before.state in _DYING:
+        report(settings, before, f"The deletion is scheduled already. {_when(before)}")
+        return
+    clearance = None if impact_report is None else _clearance(impact_report)
+    name = without_impact_report
+    if name is None:
+        name = _asked(settings, before, clearance, yes=yes)
+    if name is None and clearance is not None and not is_agreed(_question(before, days), yes=yes):
+        report(settings, before, "The key was not changed.")
+        return
+    shown = manager.schedule_deletion(
+        before.arn, days=days, clearance=clearance, confirmed_name=name
+    )
+    report(
+        settings,
+        shown,
+        f"{shown.arn} is scheduled for deletion. {_when(shown)}",
+        f"Until then: s3crypt keys cancel-deletion {shlex.quote(shown.arn)}",
+    )
+
+
+@click.command("cancel-deletion")
+@key_argument
+@common_options(service="kms")
+def cancel_deletion(settings: Settings, *, key: str) -> None:
+    """Cancel the scheduled deletion of a key, which is disabled afterwards."""
+    manager = manager_of(settings)
+    before = manager.show(named(key))
+    if before.state not in _DYING:
+        report(settings, before, f"{before.arn}: no deletion is scheduled; it is {before.state}.")
+        return
+    shown = manager.cancel_deletion(before.arn)
+    report(
+        settings,
+        shown,
+        f"The deletion of {shown.arn} is cancelled. The key is Disabled.",
+        f"To use it again: s3crypt keys enable {called(shown)}",
+    )
+
+
+def _clearance(path: Path) -> "Clearance":
+    from s3crypt.impact import read_report  # noqa: PLC0415 - boto3
+
+    return read_report(path).clearance()
+
+
+def _asked(
+    settings: Settings, key: "Key", clearance: "Clearance | None", *, yes: bool
+) -> str | None:
+    """Return the name that the person types for a key that no report clears, or None."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    objections = () if clearance is None else clearance.objections(key.arn, datetime.now(UTC))
+    if (clearance is not None and not objections) or yes or not is_terminal():
+        return None
+    reasons = "; ".join(objections) or "there is no report"
+    tell(settings, f"No report shows that nothing depends on {key.arn}: {reasons}.")
+    tell(settings, "After the deletion, nothing under the key can ever be read again.")
+    name = typed(f"Type the key's name, {key.names[0]}, to schedule its deletion nevertheless")
+    if not name:
+        raise ConfigError("No name was typed, and nothing was changed.")
+    return name
+
+
+def _question(key: "Key", days: int) -> str:
+    return f"The report found nothing under {key.names[0]}. Delete the key in {days} days?"
+
+
+def _when(key: "Key") -> str:
+    if key.deletion_date is not None:
+        return f"KMS deletes it after {day_words(key.deletion_date)}."
+    replicas = ", ".join(arn.split(":")[3] for arn in key.replicas)
+    return (
+        f"Its state is {key.state}: KMS deletes it {key.pending_window_days} days after its last "
+        f"replica is deleted ({replicas})."
+    )
+
+
+COMMANDS = (enable, disable, schedule_deletion, cancel_deletion)
