@@ -86,6 +86,7 @@ _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
     "describe_key": _KEY_FIELDS,
     "encrypt": ("CiphertextBlob", "KeyId"),
     "generate_data_key": ("Plaintext", "CiphertextBlob", "KeyId"),
+    "get_parameters_for_import": ("ImportToken", "PublicKey", "ParametersValidTo"),
     "get_role": ("Role.Arn", "Role.AssumeRolePolicyDocument", "Role.RoleName"),
     "re_encrypt": ("CiphertextBlob", "KeyId"),
     "replicate_key": ("ReplicaKeyMetadata.Arn",),

@@ -193,7 +193,7 @@ OUTSIDE = {
         "policy_changes",
         "policy_reading",
     },
-    "cryptography": {"doctor", "keyrings", "message", "parquet_footer", "sandbox"},
+    "cryptography": {"doctor", "keyrings", "kms", "message", "parquet_footer", "sandbox"},
     "urllib3": {"requests"},
     "moto": {"sandbox"},
     "pytest": {"sandbox"},

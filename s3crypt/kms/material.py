@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Key material that its owner brings: wrapped here, imported, listed, expired and deleted.
+
+Only keys of the origin EXTERNAL have such material, and only symmetric ones are handled. The bytes
+of the material are never logged, printed or sent: KMS gets them wrapped by RSAES_OAEP_SHA_256 under
+a public key of its own. Which objects need a material is not known here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
+from s3crypt.requests import Attempts, Reply, call, is_unsure
+
+from .description import KeyReader, replica_of
+from .service import KMS, patiently
+from .wrapping import (
+    MATERIAL_LENGTH,
+    WRAPPING_ALGORITHM,
+    WRAPPING_KEY_SPEC,
+    erase,
+    read_material,
+    wrap,
+)
+
+MAX_EXPIRY = timedelta(days=365)
+"""The longest time after which imported material may expire."""
+
+_PENDING = frozenset({"PENDING_ROTATION", "PENDING_MULTI_REGION_IMPORT_AND_ROTATION"})
+_FOR_REPLICAS = "PENDING_MULTI_REGION_IMPORT_AND_ROTATION"
+_EXPIRES = "KEY_MATERIAL_EXPIRES"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """One key material of a key.
+
+    Attributes:
+        id: The material's id.
+        state: The state by KMS's name: `CURRENT`, `NON_CURRENT`, `PENDING_ROTATION` or
+            `PENDING_MULTI_REGION_IMPORT_AND_ROTATION`.
+        is_imported: Whether KMS has the imported bytes now; None for material that KMS made.
+        description: The description given at the import.
+        expires: The time at which KMS deletes the bytes, or None.
+        rotated: The time at which the material became current by a rotation, or None.
+    """
+
+    id: str
+    state: str
+    is_imported: bool | None
+    description: str
+    expires: datetime | None
+    rotated: datetime | None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the material encrypts nothing yet, since the key was not rotated to it."""
+        return self.state in _PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class ImportParameters:
+    """The public key that wraps material for one key, and the token that belongs to it.
+
+    Attributes:
+        key_arn: The key that the material is for.
+        public_key: The RSA public key, as DER of a SubjectPublicKeyInfo.
+        token: The import token.
+        expires: The time until which KMS accepts both.
+    """
+
+    key_arn: str
+    public_key: bytes
+    token: bytes = field(repr=False)
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Importing:
+    """The manner of an import.
+
+    Attributes:
+        expires: The time at which KMS deletes the material, in any zone; None for never.
+        is_new: Whether the material is new to a key that has material already. It becomes current
+            by a rotation. Otherwise the material must be the key's first or an earlier one.
+        description: A description of the material; None keeps the earlier one.
+
+    Raises:
+        ConfigError: KMS does not accept the expiry or the description.
+    """
+
+    expires: datetime | None = None
+    is_new: bool = False
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the expiry against this machine's clock."""
+        if self.expires is None:
+            return
+        if self.expires.tzinfo is None:
+            raise ConfigError("The expiry of key material needs a time zone.")
+        left = self.expires - datetime.now(UTC)
+        if not timedelta(0) < left <= MAX_EXPIRY:
+            raise ConfigError(
+                f"Key material cannot expire on {self.expires:%Y-%m-%d %H:%M %Z}.",
+                hint=f"KMS takes a time within the next {MAX_EXPIRY.days} days, or none.",
+            )
+
+    def arguments(self, *, is_replica: bool) -> dict[str, Any]:
+        """Return the arguments of ImportKeyMaterial except the key, the material and the token."""
+        found: dict[str, Any] = {"ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}
+        if self.expires is not None:
+            found = {"ExpirationModel": _EXPIRES, "ValidTo": self.expires}
+        if self.is_new:
+            found["ImportType"] = "NEW_KEY_MATERIAL"
+        elif is_replica:
+            # Without a type, KMS would take the first import into a replica for new material.
+            found["ImportType"] = "EXISTING_KEY_MATERIAL"
+        if self.description is not None:
+            found["KeyMaterialDescription"] = self.description
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The result of an import.
+
+    Attributes:
+        key_arn: The key.
+        material: The imported material; None if the caller may not list it.
+        missing_in: The ARNs of the replicas into which the same material must be imported before
+            the primary key can be rotated to it.
+    """
+
+    key_arn: str
+    material: Material | None
+    missing_in: tuple[str, ...]
+
+
+class KeyMaterials:
+    """Imports, lists and deletes the material of keys.
+
+    Args:
+        kms: Sends the requests.
+
+    Raises from every method:
+        ConfigError: An argument is wrong; nothing was sent.
+        KeyUnavailableError: The key does not exist or takes no material, or KMS refused.
+        StorageError: KMS could not be reached.
+    """
+
+    def __init__(self, kms: KMS) -> None:
+        self._kms = kms
+        self._reader = KeyReader(kms)
+
+    def list(self, key: str) -> tuple[Material, ...]:
+        """Return every material of a key: the first, the rotated and the pending ones."""
+        return self._materials(str(self._reader.metadata(key)["Arn"]))
+
+    def parameters(self, key: str) -> ImportParameters:
+        """Return a public key and a token for an import, which are valid for 24 hours."""
+        metadata = patiently(lambda: self._reader.metadata(key))
+        _check_takes_material(metadata)
+        return self._parameters(str(metadata["Arn"]))
+
+    def import_file(self, key: str, file: str | Path, how: Importing) -> Imported:
+        """Import the 32 bytes in a file, wrapped here.
+
+        The file is read before the first request, and its permissions are checked as those of every
+        key file.
+        """
+        material = read_material(file)
+        try:
+            metadata = self._checked(key, how)
+            offer = self._parameters(str(metadata["Arn"]))
+            wrapped = wrap(material, offer.public_key)
+        finally:
+            erase(material)
+        return self._import(metadata, wrapped, offer.token, how)
+
+    def import_wrapped(self, key: str, wrapped: bytes, token: bytes, how: Importing) -> Imported:
+        """Import material that was wrapped elsewhere under the public key of `parameters`."""
+        return self._import(self._checked(key, how), wrapped, token, how)
+
+    def delete(self, key: str, material_id: str | None = None) -> str:
+        """Delete imported material at once, by default the current one; return the key's ARN.
+
+        What was encrypted under the key cannot be opened until the same bytes are imported again.
+        """
+        metadata = self._reader.metadata(key)
+        _check_takes_material(metadata, deletes=True)
+        arn = str(metadata["Arn"])
+        if material_id is None and metadata.get("KeyState") == "PendingImport":
+            raise KeyUnavailableError(
+                f"{arn} has no imported material to delete.",
+                hint=f"List what it had: s3crypt keys materials {arn}",
+            )
+        named = {} if material_id is None else {"KeyMaterialId": material_id}
+        look = self._look_for_deletion(arn, material_id)
+        self._kms.ask("delete_imported_key_material", arn, look=look, KeyId=arn, **named)
+        return arn
+
+    def _checked(self, key: str, how: Importing) -> Any:
+        """Return the key's metadata if it takes this material now."""
+        metadata = patiently(lambda: self._reader.metadata(key))
+        _check_takes_material(metadata)
+        if not how.is_new:
+            return metadata
+        arn, primary = str(metadata["Arn"]), replica_of(metadata)
+        if primary is not None:
+            raise KeyUnavailableError(
+                f"{arn} is a replica, which takes no new material of its own.",
+                hint=f"Import it into the primary key first: {primary}",
+            )
+        pending = [each for each in self._seen(arn) or () if each.is_pending]
+        if pending:
+            raise KeyUnavailableError(
+                f"{arn} has new material that is not in use yet: {pending[0].id}.",
+                hint=f"Rotate the key to it: s3crypt keys rotate {arn} -- or delete it:"
+                f" s3crypt keys delete-material {arn} --material {pending[0].id}",
+            )
+        return metadata
+
+    def _parameters(self, arn: str) -> ImportParameters:
+        reply = self._kms.ask(
+            "get_parameters_for_import",
+            arn,
+            KeyId=arn,
+            WrappingAlgorithm=WRAPPING_ALGORITHM,
+            WrappingKeySpec=WRAPPING_KEY_SPEC,
+        )
+        expires = reply["ParametersValidTo"].astimezone(UTC)
+        return ImportParameters(
+            arn, bytes(reply["PublicKey"]), bytes(reply["ImportToken"]), expires
+        )
+
+    def _import(self, metadata: Any, wrapped: bytes, token: bytes, how: Importing) -> Imported:
+        arn = str(metadata["Arn"])
+        before = {each.id for each in self._seen(arn) or ()} if how.is_new else None
+        request = how.arguments(is_replica=replica_of(metadata) is not None)
+        try:
+            reply = self._kms.ask(
+                "import_key_material",
+                arn,
+                look=None if before is None else self._look_for_new(arn, before),
+                KeyId=arn,
+                EncryptedKeyMaterial=wrapped,
+                ImportToken=token,
+                **request,
+            )
+        except S3CryptError as error:
+            raise _explained(error, arn, how) from error.__cause__
+        return self._imported(metadata, reply.get("KeyMaterialId"))
+
+    def _imported(self, metadata: Any, material_id: str | None) -> Imported:
+        arn = str(metadata["Arn"])
+        found = [each for each in self._seen(arn) or () if each.id == material_id]
+        material = found[0] if found else None
+        replicas: tuple[str, ...] = ()
+        if material is not None and material.state == _FOR_REPLICAS:
+            listed = metadata["MultiRegionConfiguration"].get("ReplicaKeys") or ()
+            replicas = tuple(sorted(str(each["Arn"]) for each in listed))
+        return Imported(arn, material, replicas)
+
+    def _materials(self, arn: str) -> tuple[Material, ...]:
+        entries = self._kms.pages(
+            "list_key_rotations", arn, "Rotations", KeyId=arn, IncludeKeyMaterial="ALL_KEY_MATERIAL"
+        )
+        return tuple(map(_material, entries))
+
+    def _seen(self, arn: str) -> tuple[Material, ...] | None:
+        """Return the materials of a key, or None if the caller may not list them."""
+        try:
+            return self._materials(arn)
+        except KeyUnavailableError as error:
+            if error.code != "AccessDeniedException":
+                raise
+            return None
+
+    def _look_for_new(self, arn: str, before: set[str]) -> Callable[[Attempts], Reply | None]:
+        def look(attempts: Attempts) -> Reply | None:
+            # If there is a pending material that was not there before, a lost attempt imported it.
+            request = {"KeyId": arn, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"}
+            found = self._look(arn, "list_key_rotations", request, attempts)
+            ids = [each["KeyMaterialId"] for each in found["Rotations"]]
+            new = [each for each in ids if each not in before]
+            return {"KeyMaterialId": new[0]} if new else None
+
+        return look
+
+    def _look_for_deletion(
+        self, arn: str, material_id: str | None
+    ) -> Callable[[Attempts], Reply | None]:
+        def look(attempts: Attempts) -> Reply | None:
+            if material_id is None:
+                found = self._look(arn, "describe_key", {"KeyId": arn}, attempts)
+                return {} if found["KeyMetadata"].get("KeyState") == "PendingImport" else None
+            request = {"KeyId": arn, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"}
+            found = self._look(arn, "list_key_rotations", request, attempts)
+            left = map(_material, found["Rotations"])
+            return {} if not any(e.id == material_id and e.is_imported for e in left) else None
+
+        return look
+
+    def _look(self, arn: str, operation: Any, request: Any, attempts: Attempts) -> Reply:
+        client = self._kms.client(arn)
+        return call(client, operation, request, arn, within=attempts, is_look=True)
+
+
+def _check_takes_material(metadata: Any, *, deletes: bool = False) -> None:
+    arn, origin, state = metadata["Arn"], metadata.get("Origin"), metadata.get("KeyState")
+    if origin != "EXTERNAL":
+        raise KeyUnavailableError(
+            f"{arn} takes no imported material: its origin is {origin}.",
+            hint="Create a key for it: s3crypt keys create --imported-material",
+        )
+    if metadata.get("KeySpec") != "SYMMETRIC_DEFAULT":
+        raise KeyUnavailableError(
+            f"{arn} is a key of the kind {metadata.get('KeySpec')}: s3crypt imports the material of"
+            " symmetric keys only.",
+            hint="Use the aws command for other kinds.",
+        )
+    if not deletes and state in _REFUSING_STATES:
+        raise KeyUnavailableError(
+            f"{arn}: its state is {state}, in which KMS imports no material.",
+            hint=f"{_REFUSING_STATES[state]} {arn}",
+        )
+
+
+_REFUSING_STATES: Mapping[str, str] = {
+    "Disabled": "Enable it: s3crypt keys enable",
+    "PendingDeletion": "Cancel its deletion: s3crypt keys cancel-deletion",
+    "PendingReplicaDeletion": "Cancel its deletion: s3crypt keys cancel-deletion",
+    "Creating": "Wait until it is made: s3crypt keys show",
+    "Updating": "Wait until its primary key is changed: s3crypt keys show",
+}
+
+
+def _explained(error: S3CryptError, arn: str, how: Importing) -> S3CryptError:
+    """Return KMS's refusal of an import with its cause and the next command."""
+    code = "NewKeyMaterial" if how.is_new and error.code == _INCORRECT else error.code
+    if code not in _REFUSALS or is_unsure(error):
+        return error
+    what, hint = _REFUSALS[str(code)]
+    return KeyUnavailableError(
+        f"{arn}: {what}; nothing was imported.",
+        hint=hint.format(arn=arn),
+        code=error.code,
+        request_id=error.request_id,
+    )
+
+
+_INCORRECT = "IncorrectKeyMaterialException"
+_AGAIN = (
+    "Get both anew, and wrap the material again: s3crypt keys import-parameters {arn} --out DIR"
+)
+_NOT_UNWRAPPED = (
+    "KMS cannot unwrap the material: it was wrapped under another public key than the token's, not"
+    f" by {WRAPPING_ALGORITHM}, or has not {MATERIAL_LENGTH} bytes"
+)
+# KMS's code -> (description, advice).
+_REFUSALS: Mapping[str, tuple[str, str]] = {
+    _INCORRECT: (
+        "it is not material that the key had before",
+        "Import the key's earlier bytes, or with --new the ones to rotate it to.",
+    ),
+    "NewKeyMaterial": (
+        "the key has this material already, so it is not new",
+        "Import other bytes, or leave --new out to import this material again.",
+    ),
+    "InvalidImportTokenException": (
+        "the import token is not the last one that KMS gave for this key",
+        _AGAIN,
+    ),
+    "ExpiredImportTokenException": ("the import token has expired after 24 hours", _AGAIN),
+    "InvalidCiphertextException": (_NOT_UNWRAPPED, _AGAIN),
+}
+
+
+def _material(entry: Mapping[str, Any]) -> Material:
+    state = entry.get("ImportState")
+    return Material(
+        id=str(entry.get("KeyMaterialId") or ""),
+        state=str(entry.get("KeyMaterialState") or ""),
+        is_imported=None if state is None else state == "IMPORTED",
+        description=str(entry.get("KeyMaterialDescription") or ""),
+        expires=_utc(entry.get("ValidTo")),
+        rotated=_utc(entry.get("RotationDate")),
+    )
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)
