@@ -40,9 +40,9 @@ from .kms.policies import KeyPolicies
 from .kms.service import KMS
 from .local.files import hint_for
 from .location import Location
-from .policy import Document, Kind, Statement, check_size
-from .policy.lockout import Judgement, Subject, judge
-from .policy.merging import NO_POLICY, Difference, Merged, merge
+from .policy import Document, Kind, Statement, check_size, check_writable
+from .policy.lockout import Judgement, Subject, judge, of_account
+from .policy.merging import NO_POLICY, Difference, Merged, merge, name_of, replacement
 from .requests import is_unsure
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ class Plan:
         before: The text of the current policy as the service sent it, or None if there is none.
         merged: The current policy, the merged policy, and the differences between them.
         identity: The caller that would make the change.
-        judgement: Whether the caller keeps control of the policy.
+        judgement: Whether the caller keeps control of the policy, and for a whole policy of a key
+            the key's account too.
+        is_whole: Whether the wanted policy takes the place of the current one.
     """
 
     target: Target
@@ -92,6 +94,7 @@ class Plan:
     merged: Merged
     identity: Identity
     judgement: Judgement
+    is_whole: bool = False
 
     @property
     def changes(self) -> bool:
@@ -155,7 +158,10 @@ class Applied:
         """The command line that undoes the change, or None if nothing was written."""
         if self.saved is None:
             return None
-        return f"s3crypt policy apply {shlex.quote(str(self.saved))} {self.plan.target}"
+        file, target = shlex.quote(str(self.saved)), self.plan.target
+        if self.plan.is_whole:
+            return f"s3crypt keys policy set {target} {file}"
+        return f"s3crypt policy apply {file} {target}"
 
 
 class PolicyWriter:
@@ -196,15 +202,34 @@ class PolicyWriter:
         """
         kind, name = _parsed(target)
         check_size(wanted, kind)
+        return self._planned(wanted, kind, name, is_whole=False)
+
+    def plan_whole(self, wanted: Document, key: str) -> Plan:
+        """Return the change that puts `wanted` in the place of a key's policy.
+
+        Nothing is changed. The plan is refused if the caller, or the key's account, would lose
+        control of the policy.
+
+        Raises:
+            ConfigError: KMS would not accept the document, or it is not the policy of a key.
+        """
+        check_writable(wanted, Kind.KEY)
+        return self._planned(wanted, Kind.KEY, key, is_whole=True)
+
+    def _planned(self, wanted: Document, kind: Kind, name: str, *, is_whole: bool) -> Plan:
         identity = identify(self._sts, self._iam)
         where = Target(kind, name if kind is Kind.BUCKET else self._keys.resolve(name))
         _check_account(where, identity)
         before = self._read(where)
-        _check_fits(wanted, kind, name)
-        merged = merge(None if before is None else _parse(before, where), wanted)
+        _check_fits(wanted, kind, name, is_whole=is_whole)
+        current = None if before is None else _parse(before, where)
+        merged = replacement(current, wanted) if is_whole else merge(current, wanted)
         if merged.document.statements:
             check_size(merged.document, kind)
-        return Plan(where, before, merged, identity, _judged(where, merged, identity))
+        judgement = _judged(where, merged, identity)
+        if is_whole:
+            judgement = _with_account(judgement, where, merged)
+        return Plan(where, before, merged, identity, judgement, is_whole)
 
     def apply(self, plan: Plan, *, folder: str | Path = ".") -> Applied:
         """Make a planned change: save the current policy, write the new one, and read it back.
@@ -279,15 +304,15 @@ class PolicyWriter:
         )
 
 
-def _check_fits(wanted: Document, kind: Kind, name: str) -> None:
-    """Refuse statements of s3crypt's that are for another kind of policy, or another bucket."""
+def _check_fits(wanted: Document, kind: Kind, name: str, *, is_whole: bool) -> None:
+    """Refuse statements to be written that are for another kind of policy, or another bucket."""
     service, word = ("s3", "bucket") if kind is Kind.BUCKET else ("kms", "key")
     for each in wanted.statements:
-        if not each.is_ours:
+        if not (each.is_ours or is_whole):
             continue
         if not (each.principals or each.not_principals) or not _is_about(each, service):
             raise ConfigError(
-                f"The policy is not that of a {word}: see its statement {each.sid}.",
+                f"The policy is not that of a {word}: see its statement {name_of(each, wanted)}.",
                 hint=f"Print the one that is meant: s3crypt policy {word} BUCKET",
             )
         named = (text.partition(":::")[2].partition("/")[0] for text in each.resources or ())
@@ -365,6 +390,20 @@ def _judged(target: Target, merged: Merged, identity: Identity) -> Judgement:
         has_known_path=identity.has_known_path,
     )
     return judge(merged, subject)
+
+
+def _with_account(judgement: Judgement, target: Target, merged: Merged) -> Judgement:
+    """Return a judgement with the reasons why a key's account would lose control of its policy."""
+    more = judge(merged, of_account(target.id))
+    new = tuple(each for each in more.refusals if each not in judgement.refusals)
+    hint = judgement.hint or (_ACCOUNT_HINT if new else None)
+    return Judgement((*judgement.refusals, *new), judgement.not_understood, hint)
+
+
+_ACCOUNT_HINT = (
+    "Keep an Allow of kms:* for the account's root: without it the key is lost with the principals"
+    " that the policy names."
+)
 
 
 def _save(plan: Plan, folder: Path) -> Path:

@@ -11,9 +11,12 @@ existing data keys. Objects in S3 and their data keys do not change; `S3Crypt.ro
 
 from .clearance import MAX_CLEARANCE_AGE, Clearance
 from .description import Key, LastUse, Material, Rotation
+from .grants import CreatedGrant, Grant, GrantRequest
 from .listing import KEY_STATES, KeySummary
 from .manager import KeyManager
+from .material import Imported, Importing, ImportParameters
 from .naming import AliasChange
+from .regions import RegionalKey
 from .rotating import MAX_ROTATION_PERIOD_DAYS, MIN_ROTATION_PERIOD_DAYS
 from .service import MAX_ON_DEMAND_ROTATIONS
 from .states import MAX_WAITING_DAYS, MIN_WAITING_DAYS
@@ -28,10 +31,17 @@ __all__ = [
     "MIN_WAITING_DAYS",
     "AliasChange",
     "Clearance",
+    "CreatedGrant",
+    "Grant",
+    "GrantRequest",
+    "ImportParameters",
+    "Imported",
+    "Importing",
     "Key",
     "KeyManager",
     "KeySummary",
     "LastUse",
     "Material",
+    "RegionalKey",
     "Rotation",
 ]

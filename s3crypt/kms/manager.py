@@ -4,20 +4,26 @@
 A method documents what it guarantees; the modules of the package do it.
 """
 
-import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s3crypt.aws import Clients
-from s3crypt.errors import KeyUnavailableError
+from s3crypt.policy import Document, KeyPolicyCheck, check_key_policy
 
 from .clearance import Clearance
 from .creation import KeyCreator, creation
-from .description import Key, KeyReader, Rotation, replica_of
+from .description import Key, KeyReader, Material, Rotation
+from .examination import KeyExaminer
+from .grants import CreatedGrant, Grant, GrantRequest, KeyGrants
 from .listing import KeyLister, KeySummary
+from .material import Imported, Importing, ImportParameters, KeyMaterials
 from .naming import AliasChange, KeyNaming
+from .policies import KeyPolicies
+from .regions import KeyRegions, RegionalKey
 from .rotating import KeyRotator
-from .service import KMS, SETTLING_SECONDS, patiently
+from .service import KMS
 from .states import KeyStates
 
 if TYPE_CHECKING:
@@ -57,8 +63,12 @@ class KeyManager:
         self._naming = KeyNaming(self._kms)
         self._states = KeyStates(self._kms)
         self._rotator = KeyRotator(self._kms)
+        self._grants = KeyGrants(self._kms)
+        self._policies = KeyPolicies(self._kms)
+        self._materials = KeyMaterials(self._kms)
+        self._regions = KeyRegions(self._kms)
 
-    def create(
+    def create(  # noqa: PLR0913 - by name
         self,
         *,
         alias: str | None = None,
@@ -67,13 +77,19 @@ class KeyManager:
         policy: str | Mapping[str, Any] | None = None,
         multi_region: bool = False,
         rotation_period_days: int | None = 365,
+        imported_material: bool = False,
     ) -> Key:
         """Create a symmetric key that rotates itself every `rotation_period_days` (None: never).
 
         An alias in use is detected before the key is created. If a later step fails, the key
         exists; the error names it, and its hint says how to finish.
+
+        A key with `imported_material` is `PendingImport` until `import_material`, and never rotates
+        itself.
         """
         request = creation(description, tags, policy, multi_region=multi_region)
+        if imported_material:
+            request["Origin"], rotation_period_days = "EXTERNAL", None
         return self._creator.create(request, alias=alias, rotation_period_days=rotation_period_days)
 
     def list(
@@ -229,44 +245,120 @@ class KeyManager:
 
     # --- grants, policies, material, Regions
 
+    def create_grant(
+        self,
+        key: str,
+        grantee: str,
+        operations: Sequence[str],
+        *,
+        constraints: Mapping[str, Any] | None = None,
+        retiring: str | None = None,
+        name: str | None = None,
+    ) -> CreatedGrant:
+        """Let a principal or a service use `key`; return the new grant, or the same existing one.
+
+        Args:
+            key: The key.
+            grantee: The ARN of a role, user or account, or a service such as `logs.amazonaws.com`.
+            operations: The operations by KMS's names, such as `Decrypt`.
+            constraints: `EncryptionContextEquals` or `EncryptionContextSubset` (a mapping), and
+                `SourceArn`, which a grant to a service needs.
+            retiring: The ARN or service that may retire the grant; a grant to a service needs one.
+            name: The grant's name. A grant of that name with other rights is an error. By default
+                the name follows from the rights, so a repetition makes no second grant.
+        """
+        wanted = GrantRequest(grantee, tuple(operations), dict(constraints or {}), retiring, name)
+        return self._grants.create(self._reader.metadata(key)["Arn"], wanted)
+
+    def grants(self, key: str) -> tuple[Grant, ...]:
+        """Return the grants of `key`."""
+        return self._grants.list(self._reader.metadata(key)["Arn"])
+
+    def find_grant(self, key: str, reference: str) -> Grant:
+        """Return the grant of `key` with an id, or the only one with a name."""
+        return self._grants.find(self._reader.metadata(key)["Arn"], reference)
+
+    def revoke_grant(self, key: str, grant_id: str) -> None:
+        """End a grant of `key`, as its administrator; KMS may honour it for some minutes."""
+        self._grants.revoke(self._reader.metadata(key)["Arn"], grant_id)
+
+    def retire_grant(self, key_arn: str, grant_id: str) -> None:
+        """End a grant by its own right: as its retiring principal, grantee or account.
+
+        The key is named by its ARN, since such a caller may not be allowed to describe it.
+        """
+        self._grants.retire(key_arn, grant_id)
+
+    def retire_grant_of(self, token: str) -> None:
+        """End the grant that has a grant token, in the session's Region."""
+        self._grants.retire_by_token(token)
+
+    def policy(self, key: str) -> Document:
+        """Return the policy of `key`. `s3crypt.policy_changes.PolicyWriter` replaces it."""
+        return self._policies.read(self._policies.resolve(key))
+
+    def check_policy(self, key: str) -> KeyPolicyCheck:
+        """Return who may administer, use and grant `key` by its policy, and what is wrong there."""
+        arn = self._policies.resolve(key)
+        return check_key_policy(self._policies.read(arn), arn)
+
+    def materials(self, key: str) -> tuple[Material, ...]:
+        """Return the key materials of `key`, newest first; empty for a key that cannot rotate."""
+        return self._materials.list(key)
+
+    def import_parameters(self, key: str) -> ImportParameters:
+        """Return a public key and a token to wrap material elsewhere, valid for 24 hours."""
+        return self._materials.parameters(key)
+
+    def import_material(
+        self,
+        key: str,
+        file: str | Path,
+        *,
+        expires: datetime | None = None,
+        is_new: bool = False,
+        description: str | None = None,
+    ) -> Imported:
+        """Import the 32 bytes in a file as the material of `key`, wrapped on this machine.
+
+        Args:
+            key: A key of the origin EXTERNAL: `create(imported_material=True)`.
+            file: The file, which should be readable by its owner alone.
+            expires: The time at which KMS deletes the material; None for never.
+            is_new: Whether the material is new to a key that has some. `rotate` makes it current.
+            description: A description of the material.
+        """
+        how = Importing(expires=expires, is_new=is_new, description=description)
+        return self._materials.import_file(key, file, how)
+
+    def import_wrapped_material(
+        self, key: str, wrapped: bytes, token: bytes, how: Importing | None = None
+    ) -> Imported:
+        """Import material that was wrapped elsewhere, with the token of `import_parameters`."""
+        return self._materials.import_wrapped(key, wrapped, token, how or Importing())
+
+    def delete_material(self, key: str, material_id: str | None = None) -> str:
+        """Delete imported material of `key` at once, by default the current; return the ARN.
+
+        Nothing that needs the material can be opened until the same bytes are imported again.
+        """
+        return self._materials.delete(key, material_id)
+
+    def replicas(self, key: str) -> tuple[RegionalKey, ...]:
+        """Return the keys of a multi-Region key's set, the primary key first."""
+        return self._regions.list(key)
+
     def replicate(self, key: str, region: str) -> Key:
         """Make a replica of a multi-Region key in another Region, and return it once it is usable.
 
-        An existing replica is returned unchanged.
+        An existing replica is returned unchanged. A new one has the default key policy, and neither
+        aliases, grants nor tags: KMS synchronises none of these.
         """
-        metadata = self._reader.metadata(key)
-        arn = metadata["Arn"]
-        if not metadata.get("MultiRegion"):
-            raise KeyUnavailableError(
-                f"{arn}: it is not a multi-Region key, and no key becomes one.",
-                hint="Create a multi-Region key.",
-            )
-        primary = replica_of(metadata) or arn
-        wanted = _in_region(primary, region)
-        try:
-            self._kms.ask("replicate_key", primary, KeyId=primary, ReplicaRegion=region)
-        except KeyUnavailableError as error:
-            if error.code != "AlreadyExistsException":
-                raise
-        return self._usable(wanted)
+        return self._reader.show(self._regions.replicate(key, region))
 
-    def _usable(self, arn: str) -> Key:
-        """Return a key once KMS has made it: a replica takes some seconds.
+    def set_primary(self, key: str, region: str, *, wait: bool = False) -> Key:
+        """Make the replica in a Region the primary key of its set, and return it.
 
-        Raises:
-            KeyUnavailableError: KMS has not finished after a minute.
+        KMS finishes in some seconds. Until then, both keys are `Updating`, and can be used.
         """
-        for seconds in (*SETTLING_SECONDS, *(6.4,) * 8, None):
-            shown = patiently(lambda: self.show(arn))
-            if shown.state != "Creating":
-                return shown
-            if seconds is not None:
-                time.sleep(seconds)
-        raise KeyUnavailableError(
-            f"{arn}: KMS has not finished the replica yet.", hint="Run it again in a minute."
-        )
-
-
-def _in_region(arn: str, region: str) -> str:
-    parts = arn.split(":")
-    return ":".join((*parts[:3], region, *parts[4:]))
+        return self._reader.show(self._regions.set_primary(key, region, wait=wait))

@@ -15,7 +15,7 @@ from typing import Any
 from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
 from s3crypt.requests import Attempts, Reply, call, is_unsure
 
-from .description import KeyReader, replica_of
+from .description import KeyReader, Material, replica_of
 from .service import KMS, patiently
 from .wrapping import (
     MATERIAL_LENGTH,
@@ -31,34 +31,8 @@ MAX_EXPIRY = timedelta(days=365)
 
 _PENDING = frozenset({"PENDING_ROTATION", "PENDING_MULTI_REGION_IMPORT_AND_ROTATION"})
 _FOR_REPLICAS = "PENDING_MULTI_REGION_IMPORT_AND_ROTATION"
+_HERE = "IMPORTED"
 _EXPIRES = "KEY_MATERIAL_EXPIRES"
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """One key material of a key.
-
-    Attributes:
-        id: The material's id.
-        state: The state by KMS's name: `CURRENT`, `NON_CURRENT`, `PENDING_ROTATION` or
-            `PENDING_MULTI_REGION_IMPORT_AND_ROTATION`.
-        is_imported: Whether KMS has the imported bytes now; None for material that KMS made.
-        description: The description given at the import.
-        expires: The time at which KMS deletes the bytes, or None.
-        rotated: The time at which the material became current by a rotation, or None.
-    """
-
-    id: str
-    state: str
-    is_imported: bool | None
-    description: str
-    expires: datetime | None
-    rotated: datetime | None
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether the material encrypts nothing yet, since the key was not rotated to it."""
-        return self.state in _PENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +131,8 @@ class KeyMaterials:
         self._reader = KeyReader(kms)
 
     def list(self, key: str) -> tuple[Material, ...]:
-        """Return every material of a key: the first, the rotated and the pending ones."""
-        return self._materials(str(self._reader.metadata(key)["Arn"]))
+        """Return every material of a key, newest first: the pending, current and earlier ones."""
+        return self._reader.materials(key)
 
     def parameters(self, key: str) -> ImportParameters:
         """Return a public key and a token for an import, which are valid for 24 hours."""
@@ -215,7 +189,7 @@ class KeyMaterials:
                 f"{arn} is a replica, which takes no new material of its own.",
                 hint=f"Import it into the primary key first: {primary}",
             )
-        pending = [each for each in self._seen(arn) or () if each.is_pending]
+        pending = [each for each in self._seen(arn) or () if each.state in _PENDING]
         if pending:
             raise KeyUnavailableError(
                 f"{arn} has new material that is not in use yet: {pending[0].id}.",
@@ -265,16 +239,10 @@ class KeyMaterials:
             replicas = tuple(sorted(str(each["Arn"]) for each in listed))
         return Imported(arn, material, replicas)
 
-    def _materials(self, arn: str) -> tuple[Material, ...]:
-        entries = self._kms.pages(
-            "list_key_rotations", arn, "Rotations", KeyId=arn, IncludeKeyMaterial="ALL_KEY_MATERIAL"
-        )
-        return tuple(map(_material, entries))
-
     def _seen(self, arn: str) -> tuple[Material, ...] | None:
         """Return the materials of a key, or None if the caller may not list them."""
         try:
-            return self._materials(arn)
+            return self._reader.materials(arn)
         except KeyUnavailableError as error:
             if error.code != "AccessDeniedException":
                 raise
@@ -300,8 +268,8 @@ class KeyMaterials:
                 return {} if found["KeyMetadata"].get("KeyState") == "PendingImport" else None
             request = {"KeyId": arn, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"}
             found = self._look(arn, "list_key_rotations", request, attempts)
-            left = map(_material, found["Rotations"])
-            return {} if not any(e.id == material_id and e.is_imported for e in left) else None
+            left = {e["KeyMaterialId"] for e in found["Rotations"] if e.get("ImportState") == _HERE}
+            return None if material_id in left else {}
 
         return look
 
@@ -378,19 +346,3 @@ _REFUSALS: Mapping[str, tuple[str, str]] = {
     "ExpiredImportTokenException": ("the import token has expired after 24 hours", _AGAIN),
     "InvalidCiphertextException": (_NOT_UNWRAPPED, _AGAIN),
 }
-
-
-def _material(entry: Mapping[str, Any]) -> Material:
-    state = entry.get("ImportState")
-    return Material(
-        id=str(entry.get("KeyMaterialId") or ""),
-        state=str(entry.get("KeyMaterialState") or ""),
-        is_imported=None if state is None else state == "IMPORTED",
-        description=str(entry.get("KeyMaterialDescription") or ""),
-        expires=_utc(entry.get("ValidTo")),
-        rotated=_utc(entry.get("RotationDate")),
-    )
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.astimezone(UTC)

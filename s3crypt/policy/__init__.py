@@ -18,7 +18,7 @@ from .documents import (
     check_writable,
 )
 from .evaluation import Decision, Policies, Request, Verdict, decide, not_understood
-from .key_rights import Holder, KeyRights, key_rights
+from .key_rights import Holder, KeyPolicyCheck, KeyRights, check_key_policy, key_rights
 from .recognition import Facts, facts_of, kind_of
 from .roles import (
     OTHERS,
@@ -48,6 +48,7 @@ __all__ = [
     "Facts",
     "Finding",
     "Holder",
+    "KeyPolicyCheck",
     "KeyRights",
     "Kind",
     "Policies",
@@ -60,6 +61,7 @@ __all__ = [
     "Verdict",
     "Who",
     "bucket_policy",
+    "check_key_policy",
     "check_size",
     "check_writable",
     "decide",

@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 
 from .callers import account_of
 from .compiled import Place, covers, covers_resource, faults
-from .documents import Condition, Document, Principal, Statement
+from .controls import Finding, Status, findings
+from .documents import Condition, Document, Kind, Principal, Statement
+from .evaluation import Decision, Verdict
+from .lockout import account_control
 
 # Actions that change the key, its material, its policy or its grants. Reading is no administration.
 _ADMINISTRATION = (
@@ -100,6 +103,47 @@ class KeyRights:
                 yield f"may {kind}", "no one"
         yield from (("denied", each) for each in self.denied)
         yield from (("not understood", f"{k}: {v}") for k, v in self.not_understood.items())
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPolicyCheck:
+    """A key policy, judged.
+
+    Attributes:
+        key_arn: The key.
+        rights: Who may administer, use and grant the key.
+        findings: The findings of Security Hub's control KMS.5.
+        control: Whether the key's account may replace the policy. If not, the key can be lost with
+            the last principal that the policy names.
+    """
+
+    key_arn: str
+    rights: KeyRights
+    findings: tuple[Finding, ...]
+    control: Decision
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """The reasons why the policy should change, as sentences; empty if there is none."""
+        failed = [each for each in self.findings if each.status is Status.FAILED]
+        public = [f"{each.control} ({each.statement}): {each.reason}" for each in failed]
+        if self.control.verdict is Verdict.DENIED:
+            account = self.key_arn.split(":")[4]
+            public.append(
+                f"The account {account} cannot replace the policy: if the principals that it names"
+                " are gone, the key cannot be administered any more."
+            )
+        return tuple(public)
+
+
+def check_key_policy(document: Document, key_arn: str) -> KeyPolicyCheck:
+    """Return a key policy's rights, its findings, and whether the account controls it."""
+    return KeyPolicyCheck(
+        key_arn,
+        key_rights(document, key_arn),
+        findings(document, Kind.KEY),
+        account_control(document, key_arn),
+    )
 
 
 def key_rights(document: Document, key_arn: str) -> KeyRights:

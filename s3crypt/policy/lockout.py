@@ -18,6 +18,7 @@ from .callers import Caller
 from .documents import Condition, Document, Kind, Principal, Statement
 from .evaluation import Decision, Policies, Request, Verdict, decide
 from .merging import Merged, name_of
+from .scope import root_arn
 
 _ACTIONS: Mapping[Kind, tuple[str, ...]] = {
     Kind.BUCKET: ("s3:PutBucketPolicy", "s3:GetBucketPolicy", "s3:DeleteBucketPolicy"),
@@ -92,6 +93,25 @@ def judge(merged: Merged, subject: Subject) -> Judgement:
         tuple(_not_understood(merged, subject, callers)),
         _hint(subject, callers) if reasons else None,
     )
+
+
+def account_control(document: Document, key_arn: str) -> Decision:
+    """Return whether a key's policy lets the key's account replace the policy.
+
+    Without this control, a key can be lost with the last principal that its policy names: neither
+    the account's root user nor an IAM policy helps.
+    https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
+    """
+    subject = of_account(key_arn)
+    request = Request(subject.caller, "kms:PutKeyPolicy", key_arn, subject.owner, _CONTEXT)
+    return _decided(document, Kind.KEY, request)
+
+
+def of_account(key_arn: str) -> Subject:
+    """Return a key with the root user of its account as the writer of its policy."""
+    _, partition, _, _, account, _ = key_arn.split(":", 5)
+    root = Caller("root", root_arn(partition, account), account)
+    return Subject(Kind.KEY, key_arn, account, root)
 
 
 _Reason: TypeAlias = tuple[str, str]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wanted policy merged into the current one, and the difference between the two for people.
+"""A wanted policy merged into the current one or put in its place, and the difference for people.
 
-Statements whose Sid begins with `S3crypt` are added, replaced and removed. All other statements
+A merge adds, replaces and removes statements whose Sid begins with `S3crypt`. All other statements
 stay as they are. Whether the result may be written is judged in `lockout`.
 """
 
@@ -19,7 +19,7 @@ from .documents import OWN_SID, VERSION, Document, Statement
 
 
 class Change(StrEnum):
-    """The kind of change to one of s3crypt's statements."""
+    """The kind of change to a statement."""
 
     ADDED = "added"
     CHANGED = "changed"
@@ -28,7 +28,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One of s3crypt's statements that the merge adds, changes or removes.
+    """A statement that is added, changed or removed.
 
     Attributes:
         was: The statement in the current policy, or None.
@@ -47,9 +47,9 @@ class Difference:
 
     @property
     def sid(self) -> str:
-        """The statement's Sid."""
+        """The statement's Sid, or words for a statement without one."""
         found = self.becomes or self.was
-        return str(found and found.sid)
+        return (found and found.sid) or "a statement without a Sid"
 
     def lines(self) -> Iterator[str]:
         """Yield the statement as lines of JSON.
@@ -146,6 +146,23 @@ def merge(current: Document | None, wanted: Document) -> Merged:
         current.id if current else wanted.id,
     )
     return Merged(current, document, tuple(differences), tuple(kept))
+
+
+def replacement(current: Document | None, wanted: Document) -> Merged:
+    """Return a wanted policy in the place of the current one, which keeps no other statement."""
+    old = list(current.statements) if current else []
+    meanings = [each.meaning for each in old]
+    kept = [each for each in wanted.statements if each.meaning in meanings]
+    left = [each for each in old if each.meaning not in {one.meaning for one in kept}]
+    differences = []
+    for each in wanted.statements:
+        if each in kept:
+            continue
+        was = next((one for one in left if one.sid and one.sid == each.sid), None)
+        left = [one for one in left if one is not was]
+        differences.append(Difference(was, each))
+    differences += [Difference(each, None) for each in left]
+    return Merged(current, wanted, tuple(differences), tuple(kept))
 
 
 def name_of(statement: Statement, document: Document) -> str:
