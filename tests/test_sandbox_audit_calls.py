@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import boto3
 
 ACCOUNT = "123456789012"
+CALLER = f"arn:aws:iam::{ACCOUNT}:user/sandbox"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/reader"
 SOURCE = f"arn:aws:rds:us-east-1:{ACCOUNT}:db:orders"
 INVALID = (400, "ValidationException")
@@ -167,10 +168,8 @@ def test_grants_that_are_refused(kms: Any, kms_key: str, changed: dict[str, Any]
 
 def test_grants_end(kms: Any, kms_key: str) -> None:
     """By retiring with the token, or the id, and by revoking; a dry run ends none."""
-    made = [
-        kms.create_grant(KeyId=kms_key, GranteePrincipal=ROLE, Operations=["Decrypt"])
-        for _ in range(3)
-    ]
+    asked = {"GranteePrincipal": ROLE, "RetiringPrincipal": CALLER, "Operations": ["Decrypt"]}
+    made = [kms.create_grant(KeyId=kms_key, **asked) for _ in range(3)]
     named = {"KeyId": kms_key, "GrantId": made[2]["GrantId"]}
     dry = refusal(kms.revoke_grant, **named, DryRun=True)
     assert dry == (412, "DryRunOperationException")
@@ -230,8 +229,8 @@ def test_a_ciphertext_names_its_material(kms: Any, kms_key: str) -> None:
 def test_the_last_use_of_a_key(kms: Any, s3: Any, bucket: str, kms_key: str) -> None:
     """None of a new key; then the last operation that succeeded, S3's too."""
     new = kms.get_key_last_usage(KeyId=kms_key)
-    assert "KeyLastUsage" not in new
-    assert new["TrackingStartDate"] < new["KeyCreationDate"]
+    assert new["KeyLastUsage"] == {}
+    assert new["TrackingStartDate"] == new["KeyCreationDate"]
     kms.encrypt(KeyId=kms_key, Plaintext=b"x")
     used = kms.get_key_last_usage(KeyId=kms_key)["KeyLastUsage"]
     assert used["Operation"] == "Encrypt"

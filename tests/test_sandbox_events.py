@@ -467,9 +467,16 @@ def test_users_and_root(
     assert identity["accessKeyId"] == access_key
 
 
-def test_cloudtrail_writes_as_a_service(s3: Any, idle_trail: Trail, key: str) -> None:
+def test_cloudtrail_writes_as_a_service(
+    s3: Any, kms: Any, idle_trail: Trail, kms_key: str
+) -> None:
     """Its files are under the trail's key, and the next ones have its own requests."""
-    made = idle_trail
+    made, key = idle_trail, kms_key
+    found = json.loads(kms.get_key_policy(KeyId=key)["Policy"])
+    service = {"Service": "cloudtrail.amazonaws.com"}
+    use = {"Effect": "Allow", "Principal": service, "Action": "kms:GenerateDataKey*"}
+    found["Statement"].append({**use, "Resource": "*"})
+    kms.put_key_policy(KeyId=key, Policy=json.dumps(found))
     made.start(KmsKeyId=key)
     (name,) = made.files()
     written = s3.head_object(Bucket=made.bucket, Key=name)

@@ -5,7 +5,8 @@ moto answers the requests. A strict layer in front of it refuses requests that A
 accepts: SSE-C without its key, disabled keys, lost races, truncated bodies, wrong checksums.
 IAM, STS, CloudTrail, S3 Control's public access block and Access Analyzer's ValidatePolicy answer
 as well, as far as setting up and auditing a bucket and its roles needs them. CloudTrail records all
-requests. No policy is evaluated.
+requests. A KMS key's policy and its grants are compared with the caller, without the policy's
+conditions; no other policy is evaluated.
 Everything is held in memory and is lost when the sandbox stops. The sandbox checks no signatures
 and isolates no users, so it must not hold secrets. It refuses requests that a web page made a
 browser send.
@@ -46,6 +47,8 @@ __all__ = [
     "REGION",
     "ROOT_ACCESS_KEY",
     "Running",
+    "advance_clock",
+    "delay_changes",
     "deliver_trails",
     "environment",
     "reset",
@@ -152,6 +155,29 @@ def deliver_trails(running: Running) -> list[str]:
         ConfigError: The sandbox does not answer, or does not know the token.
     """
     return list(_told(running, "trails")["files"])
+
+
+def advance_clock(running: Running, seconds: float) -> None:
+    """Move the sandbox's KMS ahead in time: keys and imported material end, and keys rotate.
+
+    Only KMS's clock moves, and only `reset` moves it back. S3 and CloudTrail keep the machine's.
+
+    Raises:
+        ConfigError: The sandbox does not answer, or does not know the token.
+    """
+    _told(running, f"clock?seconds={seconds}")
+
+
+def delay_changes(running: Running, seconds: float) -> None:
+    """Have KMS take this long for changes in the background, until `reset` or the next call.
+
+    These are rotations on demand, new replicas and changes of the primary key. Without a delay they
+    are finished by the next request. A delay ends early if `advance_clock` moves past it.
+
+    Raises:
+        ConfigError: The sandbox does not answer, or does not know the token.
+    """
+    _told(running, f"delays?seconds={seconds}")
 
 
 def status() -> Running | None:

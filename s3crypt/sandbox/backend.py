@@ -12,6 +12,7 @@ import json
 import sys
 import threading
 import uuid
+from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -30,6 +31,7 @@ from moto.s3.models import OWNER, FakeBucket, FakeDeleteMarker, s3_backends
 from moto.sts.models import sts_backends
 
 from . import HOST, ROOT_ACCESS_KEY
+from .clock import Clock
 from .key_uses import KeyUses
 from .policies import denies_everybody, statements_of
 from .wire import Refusal, Reply, Request
@@ -37,6 +39,7 @@ from .wire import Refusal, Reply, Request
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from .kms.materials import Rotated
 
 # The account that shares keys with the sandbox's own.
 OTHER_ACCOUNT = "111122223333"
@@ -54,6 +57,9 @@ class Moto:
         self._applications: dict[str, Any] = {name: _CREATE(name) for name in ("s3", "kms")}
         self._guard = threading.Lock()
         self.key_uses = KeyUses()
+        self.clock = Clock()
+        # Finished rotations of KMS keys that are not recorded yet, oldest first.
+        self.rotated: deque[Rotated] = deque()
         self._kms = kms_models.kms_backends[self.account]
         self._s3 = s3_backends[self.account]["aws"]
         self._iam = iam_models.iam_backends[self.account]["aws"]
@@ -74,6 +80,8 @@ class Moto:
     def reset(self) -> None:
         """Forget every bucket, key, role and trail, in every region."""
         self.account_block = None
+        self.clock.reset()
+        self.rotated.clear()
         # A service whose application was never made holds nothing.
         for name in self._applications:
             for account in _BACKENDS(name).values():
@@ -162,7 +170,11 @@ class Moto:
         return None if found is None else found.multiparts.get(upload_id)
 
     def key(self, reference: str, region: str) -> Any | None:
-        """Return moto's KMS key for an id, an ARN of this region and account, or an alias."""
+        """Return moto's KMS key for an id, an ARN of this region and account, or an alias.
+
+        Changes that are due are made first: the key may have been deleted by then.
+        """
+        self.clock.run()
         if reference.startswith("arn:"):
             arn = reference
             _, _, _, where, account, reference = reference.split(":", 5)
@@ -177,18 +189,35 @@ class Moto:
         found = backend.keys.get(reference)
         if found is not None and any(name.startswith("alias/aws/") for name in found.aliases):
             found.key_manager = "AWS"
-        if found is not None and found.multi_region:
-            _name_replica(found)
         return found
 
     def keys(self, region: str) -> list[Any]:
         """Return moto's KMS keys of a Region, oldest first."""
+        self.clock.run()
         return list(self._kms[region].keys.values())
+
+    def keys_of_set(self, identity: str) -> list[Any]:
+        """Return the keys of a multi-Region set: moto's KMS keys with this id in any Region."""
+        tables = [backend.keys for backend in self._kms.values()]
+        return [keys[identity] for keys in tables if identity in keys]
+
+    def copy_key(self, key: Any, region: str) -> Any:
+        """Make a replica of moto's KMS key in another Region; both share all attributes."""
+        return self._kms[key.region].replicate_key(key.id, region)
+
+    def delete_key(self, key: Any) -> None:
+        """Delete moto's KMS key with its aliases and tags."""
+        self._kms[key.region].delete_key(key.id)
 
     def share_key(self, region: str) -> Any:
         """Make a KMS key in another account that shares it with this one, and return it."""
+        accounts = [f"arn:aws:iam::{one}:root" for one in (OTHER_ACCOUNT, self.account)]
+        statement = {"Effect": "Allow", "Principal": {"AWS": accounts}, "Action": "kms:*"}
+        policy = {"Version": "2012-10-17", "Statement": [{**statement, "Resource": "*"}]}
         backend = kms_models.kms_backends[OTHER_ACCOUNT][region]
-        return backend.create_key(None, "ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT", "Shared", None)
+        return backend.create_key(
+            json.dumps(policy), "ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT", "Shared", None
+        )
 
     def shared_keys(self, region: str) -> list[Any]:
         """Return the KMS keys of a Region that another account shares with this one."""
@@ -211,16 +240,22 @@ class Moto:
 
         An access key that the sandbox did not create belongs to a user named sandbox.
         """
-        key = request.scope[0] if request.scope else ""
+        key = request.access_key
         if key == ROOT_ACCESS_KEY:
             return f"arn:aws:iam::{self.account}:root"
         found: Any = self.session(key) or self.user_of(key)
         return str(found.arn) if found else f"arn:aws:iam::{self.account}:user/sandbox"
 
     def caller_arns(self, request: Request) -> frozenset[str]:
-        """Return the ARNs by which a policy may name the caller: also the role of a session."""
-        arn = self.caller(request)
-        session = self.session(request.scope[0])
+        """Return the ARNs by which a policy may name the caller: also the role of a session.
+
+        The caller of an unsigned request has none.
+        """
+        key = request.access_key
+        if not key:
+            return frozenset()
+        session = self.session(key)
+        arn = self.caller(request) if session is None else session.arn
         return frozenset({arn} if session is None else {arn, session.role_arn})
 
     def role(self, name: str) -> Any | None:
@@ -340,13 +375,6 @@ def _attach_once(policy: Any, entity: Any) -> None:
 
 def _named(things: Iterable[Any], name: str) -> Any | None:
     return next((thing for thing in things if thing.name.lower() == name.lower()), None)
-
-
-def _name_replica(key: Any) -> None:
-    # In moto a replica shares the configuration of its primary, so both would have the same type.
-    shared = key.multi_region_configuration
-    if key.arn != shared["PrimaryKey"]["Arn"] and shared["MultiRegionKeyType"] == "PRIMARY":
-        key.multi_region_configuration = {**shared, "MultiRegionKeyType": "REPLICA"}
 
 
 def _context_bytes(encryption_context: Mapping[str, str]) -> bytes:

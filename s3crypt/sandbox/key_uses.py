@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from .wire import Refusal
+
+    # Computed only if a key is used: finding a user takes time.
+    Caller = Callable[[], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +32,33 @@ class KeyUse:
 
 
 class KeyUses(threading.local):
-    """The key uses of the request that the current thread is answering."""
+    """The caller and the key uses of the request that the current thread is answering."""
 
     def __init__(self) -> None:
         self._made: list[KeyUse] = []
+        self._caller: Caller = frozenset
+
+    def begin(self, caller: Caller) -> None:
+        """Set the caller on whose behalf S3 uses keys from now on."""
+        self._caller = caller
+
+    def caller(self) -> frozenset[str]:
+        """Return the ARNs by which a policy may name the caller, or the name of a service."""
+        return self._caller()
 
     def note(self, use: KeyUse) -> None:
         """Add a use, for the next `take`."""
         self._made.append(use)
 
     @contextlib.contextmanager
-    def apart(self) -> Iterator[None]:
-        """Discard uses noted in the block: S3 makes them on its own behalf, not the caller's."""
-        before = self.take()
+    def apart(self, role: str) -> Iterator[None]:
+        """Discard uses noted in the block: S3 makes them in a role of its own."""
+        before, caller = self.take(), self._caller
+        self._caller = lambda: frozenset({role})
         try:
             yield
         finally:
-            self._made = before
+            self._made, self._caller = before, caller
 
     def take(self) -> list[KeyUse]:
         """Return the uses since the last call, and clear them."""

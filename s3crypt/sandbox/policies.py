@@ -100,14 +100,18 @@ def denies_everybody(statement: Statement, action: str, resource: str | None = N
 
 
 def is_for(statement: Statement, caller: frozenset[str]) -> bool:
-    """Return whether a statement's Principal names a caller, its account or everybody.
+    """Return whether a statement is about a caller: by name, by its account or for everybody.
 
-    `caller` has the caller's ARNs: a user's, or those of a role and its session.
+    `caller` has the caller's ARNs: a user's, or those of a role and its session. Of an AWS service
+    it has the service's name, and of an anonymous caller nothing.
     """
-    accounts = {arn.split(":")[4] for arn in caller}
+    accounts = {arn.split(":")[4] for arn in caller if arn.startswith("arn:")}
     roots = {f"arn:aws:iam::{account}:root" for account in accounts}
     known = {"*", *caller, *accounts, *roots}
-    return any(value in known for kind, value in principals_of(statement) if kind == "AWS")
+    is_named = any(
+        value in known for kind, value in principals_of(statement) if kind in {"AWS", "Service"}
+    )
+    return is_named is not ("NotPrincipal" in statement)
 
 
 def principals_of(statement: Statement) -> Iterator[tuple[str, str]]:

@@ -72,6 +72,7 @@ class Server(ThreadingHTTPServer):
         try:
             if not is_whole:
                 raise incomplete()
+            self._moto.key_uses.begin(lambda: self._moto.caller_arns(request))
             reply = service(request)
         except Refusal as refusal:
             reply = service.refused(request, refusal)
@@ -104,12 +105,21 @@ class Server(ThreadingHTTPServer):
         region = request.query.get("region", REGION)
         return json_reply(200, {"arn": self._moto.share_key(region).arn})
 
+    def _advance(self, request: Request) -> Reply:
+        self._moto.clock.advance(float(request.query["seconds"]))
+        return Reply(204)
+
+    def _delay(self, request: Request) -> Reply:
+        self._moto.clock.delay(float(request.query["seconds"]))
+        return Reply(204)
+
     def _deliver(self) -> Reply:
         return json_reply(200, {"files": deliver(self._moto, self._events, self._put_of_trail)})
 
     def _put_of_trail(self, request: Request) -> Reply:
         """Answer CloudTrail's own request to S3."""
         service = self._services["s3"]
+        self._moto.key_uses.begin(lambda: frozenset({PRINCIPAL}))
         try:
             reply = service(request)
         except Refusal as refusal:
@@ -126,6 +136,8 @@ class Server(ThreadingHTTPServer):
         ("DELETE", "requests"): lambda self, _: self._forget(),
         ("GET", "health"): lambda _, __: json_reply(200, {"pid": os.getpid()}),
         ("GET", "requests"): lambda self, _: json_reply(200, list(self.log)),
+        ("POST", "clock"): lambda self, request: self._advance(request),
+        ("POST", "delays"): lambda self, request: self._delay(request),
         ("POST", "reset"): lambda self, _: self._reset(),
         ("POST", "shared-keys"): lambda self, request: self._share(request),
         ("POST", "trails"): lambda self, _: self._deliver(),

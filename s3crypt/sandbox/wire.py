@@ -95,6 +95,11 @@ class Request:
         scope = credential.rsplit("/", 4)
         return scope if len(scope) == 5 else []
 
+    @property
+    def access_key(self) -> str:
+        """The access key that signed the request; empty if it is unsigned."""
+        return self.scope[0] if self.scope else self.query.get("AWSAccessKeyId", "")
+
     @cached_property
     def region(self) -> str:
         """The region the request was signed for."""

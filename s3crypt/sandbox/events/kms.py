@@ -15,6 +15,7 @@ from .facts import KMS_KEY, Facts, is_reading, key_resource, lower_first
 if TYPE_CHECKING:
     from s3crypt.sandbox.backend import Moto
     from s3crypt.sandbox.key_uses import KeyUse
+    from s3crypt.sandbox.kms.materials import Rotated
     from s3crypt.sandbox.wire import Reply, Request
 
 SOURCE = "kms.amazonaws.com"
@@ -92,15 +93,15 @@ def facts_of_use(use: KeyUse) -> Facts:
     )
 
 
-def rotation(key: Any) -> tuple[Facts, dict[str, Any]]:
+def rotation(done: Rotated) -> tuple[Facts, dict[str, Any]]:
     """Return the facts of the event that KMS itself emits after a rotation, and its details."""
-    now = len(key.rotations)
+    key = done.key
     details = {
         "keyId": key.id,
-        "rotationType": "ON_DEMAND",
+        "rotationType": done.kind,
         "keyOrigin": key.origin,
-        "previousKeyMaterialId": materials.material_id(key, now - 1),
-        "currentKeyMaterialId": materials.material_id(key, now),
+        "previousKeyMaterialId": done.previous,
+        "currentKeyMaterialId": done.current,
     }
     event = Facts(
         SOURCE,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from s3crypt.sandbox.kms.materials import Use
+from s3crypt.sandbox.kms.uses import Use
 from s3crypt.sandbox.wire import xml_text
 
 from . import kms, others, s3
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox.backend import Moto
     from s3crypt.sandbox.key_uses import KeyUse
+    from s3crypt.sandbox.kms.materials import Rotated
     from s3crypt.sandbox.wire import Reply, Request
 
     from .facts import Facts
@@ -78,15 +79,17 @@ class Recorder:
         identity = self._identity(request) if service is None else of_service(service)
         sender = None if service is None else {"sourceIPAddress": service, "userAgent": service}
         made = self._add(request, reply, facts, identity, sender)
-        if request.service == "kms":
-            self._after_kms(request, reply, facts, made)
+        if request.operation in kms.CRYPTOGRAPHIC and reply.status == 200:
+            last = Use(request.operation, made.moment, made.id, _request_id(reply))
+            for key in facts.keys:
+                key.s3crypt_last_use = last
         for use in uses:
             self._add_use(request, identity, use)
+        while self._moto.rotated:
+            self._add_rotation(request, self._moto.rotated.popleft())
 
     def _identity(self, request: Request) -> Identity:
-        scope = request.scope
-        key = scope[0] if scope else request.query.get("AWSAccessKeyId", "")
-        return self._identities.of(key)
+        return self._identities.of(request.access_key)
 
     def _add(
         self,
@@ -122,19 +125,8 @@ class Recorder:
         self._events.add(event)
         return event
 
-    def _after_kms(self, request: Request, reply: Reply, facts: Facts, made: Event) -> None:
-        """Set the keys' last use after a cryptographic request, or store a rotation's event."""
-        if reply.status != 200:
-            return
-        if request.operation in kms.CRYPTOGRAPHIC:
-            use = Use(request.operation, made.moment, made.id, _request_id(reply))
-            for key in facts.keys:
-                key.s3crypt_last_use = use
-        if request.operation == "RotateKeyOnDemand":
-            self._add_rotation(request, facts.keys[0])
-
-    def _add_rotation(self, request: Request, key: Any) -> None:
-        facts, details = kms.rotation(key)
+    def _add_rotation(self, request: Request, done: Rotated) -> None:
+        facts, details = kms.rotation(done)
         account = self._moto.account
         identity = Identity({"accountId": account, "invokedBy": _INTERNAL})
         record = _common(request, facts, identity, account)

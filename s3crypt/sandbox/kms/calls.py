@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox.backend import Moto
 
+# Action -> the parameter with its encryption context.
+_CONTEXTS = {
+    "kms:Decrypt": "EncryptionContext",
+    "kms:Encrypt": "EncryptionContext",
+    "kms:GenerateDataKey": "EncryptionContext",
+    "kms:GenerateDataKeyPair": "EncryptionContext",
+    "kms:GenerateDataKeyPairWithoutPlaintext": "EncryptionContext",
+    "kms:GenerateDataKeyWithoutPlaintext": "EncryptionContext",
+    "kms:ReEncryptFrom": "SourceEncryptionContext",
+    "kms:ReEncryptTo": "DestinationEncryptionContext",
+}
 _PAGE = range(1, 1001)
 
 
@@ -29,6 +40,11 @@ class Call:
     region: str
     caller: frozenset[str]
     body: dict[str, Any] = field(repr=False)
+
+    def context(self, action: str) -> dict[str, str] | None:
+        """Return the encryption context of an action; None if the action has none."""
+        name = _CONTEXTS.get(action)
+        return None if name is None else dict(self.body.get(name) or {})
 
     def blob(self, name: str) -> bytes:
         """Return the decoded bytes of a base64 parameter, empty if it is not valid base64."""

@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Grants: created, listed, retired and revoked, including grants for service principals.
 
-A grant is stored on moto's key. This module must not decide whether a grant allows a request.
+A grant is stored on moto's key. `keys` asks it whether it permits a request.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from s3crypt.sandbox.policies import is_for
 from s3crypt.sandbox.wire import Refusal
 
 from .calls import invalid, key_of, page
 from .keys import check_state
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from s3crypt.sandbox.backend import Moto
 
     from .calls import Call
@@ -27,6 +29,11 @@ _OPERATIONS = frozenset(
     | {"Encrypt", "GenerateDataKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
     | {"GenerateDataKeyWithoutPlaintext", "GenerateMac", "GetPublicKey", "ReEncryptFrom"}
     | {"ReEncryptTo", "RetireGrant", "Sign", "Verify", "VerifyMac"}
+)
+_OF_SYMMETRIC_KEYS = frozenset(
+    {"CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyPair"}
+    | {"GenerateDataKeyPairWithoutPlaintext", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom"}
+    | {"ReEncryptTo", "RetireGrant"}
 )
 _CONSTRAINTS = frozenset({"EncryptionContextEquals", "EncryptionContextSubset", "SourceArn"})
 _SERVICE = re.compile(r"[a-z0-9.-]+\.amazonaws\.com(\.cn)?")
@@ -39,9 +46,9 @@ class Grant:
     key_arn: str
     account: str
     said: dict[str, Any]
+    created: float
     id: str = field(default_factory=lambda: secrets.token_hex(32))
     token: str = field(default_factory=lambda: secrets.token_urlsafe(64), repr=False)
-    created: float = field(default_factory=time.time)
 
     @property
     def operations(self) -> list[str]:
@@ -57,6 +64,29 @@ class Grant:
     def constraints(self) -> dict[str, Any]:
         """The constraints that a request must satisfy."""
         return dict(self.said.get("Constraints") or {})
+
+    def permits(
+        self, operation: str, caller: frozenset[str], context: Mapping[str, str] | None
+    ) -> bool:
+        """Return whether a caller may use the key for an operation in an encryption context.
+
+        `context` is None for an operation that has no context. Constraints of the context do not
+        apply to it. A request of a caller is made on behalf of no resource, so that a SourceArn
+        constraint is never satisfied.
+        """
+        grantee = self.grantee
+        return (
+            grantee is not None
+            and operation in self.operations
+            and is_for({"Principal": {"AWS": grantee}}, caller)
+            and "SourceArn" not in self.constraints
+            and (context is None or self._fits(context))
+        )
+
+    def _fits(self, context: Mapping[str, str]) -> bool:
+        equal = self.constraints.get("EncryptionContextEquals")
+        subset = self.constraints.get("EncryptionContextSubset") or {}
+        return (equal is None or equal == dict(context)) and subset.items() <= context.items()
 
     def entry(self) -> dict[str, Any]:
         """Return the grant as an entry of ListGrants."""
@@ -85,12 +115,12 @@ def create(moto: Moto, call: Call) -> dict[str, Any]:
     key = key_of(moto, call)
     check_state(key)
     _check_principals(call.body)
-    _check_operations(call.body)
+    _check_operations(key, call.body)
     said = {name: call.body[name] for name in _KEPT if call.body.get(name)}
     grant = next(
         (each for each in key.grants.values() if "Name" in said and each.said == said), None
     )
-    grant = grant or Grant(key.arn, key.account_id, said)
+    grant = grant or Grant(key.arn, key.account_id, said, moto.clock.now())
     if not call.body.get("DryRun"):
         key.grants[grant.id] = grant
     return {"GrantId": grant.id, "GrantToken": grant.token}
@@ -131,26 +161,58 @@ def retirable(moto: Moto, call: Call) -> dict[str, Any]:
 
 def revoke(moto: Moto, call: Call) -> dict[str, Any]:
     """Delete a grant of a key."""
-    key, identity = key_of(moto, call), str(call.body.get("GrantId", ""))
-    if identity not in key.grants:
-        raise Refusal(400, "NotFoundException", f"Grant ID {identity} not found")
+    key, grant = _named(moto, call)
     if not call.body.get("DryRun"):
-        del key.grants[identity]
+        del key.grants[grant.id]
     return {}
 
 
 def retire(moto: Moto, call: Call) -> dict[str, Any]:
-    """Delete a grant identified by its token, or by its key and id."""
+    """Delete a grant identified by its token, or by its key and id.
+
+    Only the account's root user, the retiring principal, and a grantee with the operation
+    RetireGrant may do so.
+    """
+    key, grant = _retired(moto, call)
+    if not _may_retire(grant, call.caller):
+        raise Refusal(
+            400,
+            "AccessDeniedException",
+            f"User: {max(call.caller)} is not authorized to perform: kms:RetireGrant on resource: "
+            f"{key.arn}",
+        )
+    if not call.body.get("DryRun"):
+        del key.grants[grant.id]
+    return {}
+
+
+def _retired(moto: Moto, call: Call) -> tuple[Any, Grant]:
+    """Return the grant that a request is to retire, and its key."""
     token = call.body.get("GrantToken")
     if not token:
-        return revoke(moto, call)
+        return _named(moto, call)
     for key in moto.keys(call.region):
-        for grant in list(key.grants.values()):
+        for grant in key.grants.values():
             if grant.token == token:
-                if not call.body.get("DryRun"):
-                    del key.grants[grant.id]
-                return {}
+                return key, grant
     raise Refusal(400, "InvalidGrantTokenException", "The grant token is not valid.")
+
+
+def _named(moto: Moto, call: Call) -> tuple[Any, Grant]:
+    """Return the key and the grant that a request names by their ids."""
+    key, identity = key_of(moto, call), str(call.body.get("GrantId", ""))
+    if identity not in key.grants:
+        raise Refusal(400, "NotFoundException", f"Grant ID {identity} not found")
+    return key, key.grants[identity]
+
+
+def _may_retire(grant: Grant, caller: frozenset[str]) -> bool:
+    retiring = grant.said.get("RetiringPrincipal")
+    return (
+        f"arn:aws:iam::{grant.account}:root" in caller
+        or (retiring is not None and is_for({"Principal": {"AWS": retiring}}, caller))
+        or grant.permits("RetireGrant", caller, None)
+    )
 
 
 def _check_principals(body: dict[str, Any]) -> None:
@@ -170,9 +232,11 @@ def _check_principals(body: dict[str, Any]) -> None:
         raise invalid("A grant for a service principal needs a retiring principal.")
 
 
-def _check_operations(body: dict[str, Any]) -> None:
+def _check_operations(key: Any, body: dict[str, Any]) -> None:
     operations = body.get("Operations") or []
     if not operations or set(operations) - _OPERATIONS:
         raise invalid(f"Value '{operations}' at 'operations' failed to satisfy constraint.")
+    if key.key_spec == "SYMMETRIC_DEFAULT" and set(operations) - _OF_SYMMETRIC_KEYS:
+        raise invalid(f"Value '{operations}' at 'operations' is not supported by {key.arn}.")
     if set(body.get("Constraints") or {}) - _CONSTRAINTS:
         raise invalid("Value at 'constraints' failed to satisfy constraint.")

@@ -6,90 +6,115 @@ The S3 rules call this module too, on behalf of a caller. It must not know reque
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from s3crypt.sandbox.policies import denies_everybody, is_about, statements_of
+from s3crypt.sandbox.policies import is_about, is_for, statements_of
 from s3crypt.sandbox.wire import Refusal
 
+from .materials import is_complete
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# The states of a key that is to be deleted.
+DYING = frozenset({"PendingDeletion", "PendingReplicaDeletion"})
 # The actions that the policy of an AWS managed key allows to callers other than its service.
 _READING = ("kms:Describe", "kms:Get", "kms:List")
 _WORDS = {
+    "Creating": "creating",
     "PendingDeletion": "pending deletion",
     "PendingImport": "pending import",
+    "PendingReplicaDeletion": "pending replica deletion",
+    "Updating": "updating",
 }
 
 
-def permission(statements: list[dict[str, Any]], action: str) -> str | None:
-    """Return why a policy does not permit an action, or None if it does.
+def refusal_of_policy(
+    statements: list[dict[str, Any]], action: str, caller: frozenset[str]
+) -> tuple[bool, str] | None:
+    """Return None if a key policy permits an action to a caller; else whether it denies, and why.
 
-    The check is approximate. A Deny counts only if it applies to every principal without a
-    condition. An Allow counts for every principal.
+    The check is approximate. A Deny with a condition does not count, and an Allow counts in spite
+    of its condition. An Allow for the account counts for all its users and roles, as if their IAM
+    policies allowed every action.
     """
-    about = [statement for statement in statements if is_about(statement, action)]
-    if any(denies_everybody(statement, action) for statement in about):
-        return "with an explicit deny in a resource-based policy"
-    if not any(statement.get("Effect") == "Allow" for statement in about):
-        return f"because no resource-based policy allows the {action} action"
+    about = [one for one in statements if is_about(one, action) and is_for(one, caller)]
+    if any(one.get("Effect") == "Deny" and "Condition" not in one for one in about):
+        return True, "with an explicit deny in a resource-based policy"
+    if not any(one.get("Effect") == "Allow" for one in about):
+        return False, f"because no resource-based policy allows the {action} action"
     return None
 
 
-def check_key(key: Any, action: str) -> None:
-    """Refuse, with KMS's error codes, unless the key may be used for `action` now."""
-    _check_permitted(key, action)
+def check_key(
+    key: Any, action: str, caller: frozenset[str], context: Mapping[str, str] | None = None
+) -> None:
+    """Refuse, with KMS's error codes, unless a caller may use the key for `action` now."""
+    _check_permitted(key, action, caller, context)
     check_state(key)
 
 
-def check_caller(key: Any, action: str) -> None:
+def check_caller(
+    key: Any, action: str, caller: frozenset[str], context: Mapping[str, str] | None = None
+) -> None:
     """Refuse an action that KMS would refuse to a caller other than an AWS service."""
     if key.key_manager == "AWS" and not action.startswith(_READING):
         reason = f"because no resource-based policy allows the {action} action"
-        raise _not_authorized(key, action, reason)
-    _check_permitted(key, action)
+        raise _not_authorized(key, action, caller, reason)
+    _check_permitted(key, action, caller, context)
 
 
-def state_of(key: Any) -> str:
-    """Return a key's current state, after deleting imported material that has expired."""
-    until = getattr(key, "s3crypt_valid_to", None)
-    if until is not None and until <= time.time():
-        empty(key)
-    return str(key.key_state)
-
-
-def empty(key: Any) -> None:
-    """Delete a key's imported material; the key becomes PendingImport."""
-    key.s3crypt_valid_to = None
-    if key.key_state != "PendingDeletion":
-        key.key_state, key.enabled = "PendingImport", False
+def refresh(key: Any) -> None:
+    """Set the state that follows from a key's imported materials; a dying key's stays."""
+    if key.origin != "EXTERNAL" or key.key_state in {*DYING, "Creating", "Updating"}:
+        return
+    if not is_complete(key):
+        key.key_state = "PendingImport"
+    elif key.key_state == "PendingImport":
+        key.key_state = "Enabled"
 
 
 def check_state(key: Any) -> None:
     """Refuse a key that is not enabled."""
-    state = state_of(key)
-    if state == "Disabled":
-        raise Refusal(400, "DisabledException", f"{key.arn} is disabled.")
+    # While its primary is being updated, a key is as usable as before.
+    state = key.s3crypt_state if key.key_state == "Updating" else key.key_state
     if state != "Enabled":
-        words = _WORDS.get(state, state)
-        raise Refusal(400, "KMSInvalidStateException", f"{key.arn} is {words}.")
+        refuse_state(key)
 
 
-def _check_permitted(key: Any, action: str) -> None:
-    granted = {
-        operation
-        for grant in key.grants.values()
-        if grant.grantee is not None
-        for operation in grant.operations
-    }
-    grants = [{"Effect": "Allow", "Action": [f"kms:{operation}" for operation in granted]}]
-    reason = permission(statements_of(key.policy) + grants, action)
-    if reason is not None:
-        raise _not_authorized(key, action, reason)
+def check_idle(key: Any) -> None:
+    """Refuse a key that KMS is changing in the background."""
+    if key.key_state in {"Creating", "Updating"}:
+        refuse_state(key)
 
 
-def _not_authorized(key: Any, action: str, reason: str) -> Refusal:
+def refuse_state(key: Any) -> NoReturn:
+    """Refuse a key because of its state."""
+    if key.key_state == "Disabled":
+        raise Refusal(400, "DisabledException", f"{key.arn} is disabled.")
+    words = _WORDS.get(key.key_state, key.key_state.lower())
+    raise Refusal(400, "KMSInvalidStateException", f"{key.arn} is {words}.")
+
+
+def _check_permitted(
+    key: Any, action: str, caller: frozenset[str], context: Mapping[str, str] | None
+) -> None:
+    refused = refusal_of_policy(statements_of(key.policy), action, caller)
+    if refused is None:
+        return
+    is_denied, reason = refused
+    operation = action.removeprefix("kms:")
+    if is_denied or not any(
+        grant.permits(operation, caller, context) for grant in key.grants.values()
+    ):
+        raise _not_authorized(key, action, caller, reason)
+
+
+def _not_authorized(key: Any, action: str, caller: frozenset[str], reason: str) -> Refusal:
+    # A session's ARN, in the service sts, is sorted after its role's.
+    who = max(caller, default="anonymous")
     return Refusal(
         400,
         "AccessDeniedException",
-        f"User: arn:aws:iam::{key.account_id}:user/sandbox is not authorized to perform: "
-        f"{action} on resource: {key.arn} {reason}",
+        f"User: {who} is not authorized to perform: {action} on resource: {key.arn} {reason}",
     )

@@ -1,51 +1,126 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Key material: the material that encrypted a ciphertext, the rotation history, and last uses.
+"""Key materials: their ids, which of them is current, and which encrypted a ciphertext.
 
 moto has one secret per key, even after rotations. So every ciphertext that the sandbox returns ends
-in the number of the material that was current, bound to the rest by a hash.
+in the number of the material that was current, bound to the rest by a hash. This module must not
+know requests.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
 
 from s3crypt.sandbox.wire import Refusal
 
-from .calls import key_of, page
-
-if TYPE_CHECKING:
-    from s3crypt.sandbox.backend import Moto
-
-    from .calls import Call
-
 _NUMBER, _TAG = 2, 6
-# Earlier uses are unknown: KMS began to record last uses in April 2026.
-TRACKED_SINCE = datetime(2026, 4, 1, tzinfo=UTC).timestamp()
+_SYMMETRIC = "SYMMETRIC_DEFAULT"
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """The last successful cryptographic operation with a key."""
+class Material:
+    """A key material; `rotation` has the date and type of the rotation that made it current."""
 
-    operation: str
-    moment: float
-    event_id: str
-    request_id: str
+    id: str
+    rotation: dict[str, Any] = field(default_factory=dict)
 
 
-def material_id(key: Any, number: int | None = None) -> str:
-    """Return the id of a key's material by its number, counted from 0; by default the current."""
-    which = len(key.rotations) if number is None else number
-    seed = f"{key.id}:{getattr(key, 's3crypt_imported', '')}:{which}"
-    return hashlib.sha256(seed.encode()).hexdigest()
+@dataclass(slots=True)
+class Materials:
+    """The materials of a key, oldest first; the keys of a multi-Region set share one object."""
+
+    held: list[Material]
+    # Imported, and not yet current.
+    pending: Material | None = None
+    # When an on-demand rotation in progress began.
+    rotating_since: float | None = None
+    # The days between automatic rotations and the next one; None: no automatic rotation.
+    period: int | None = None
+    next_rotation: float | None = None
+
+    @property
+    def current(self) -> Material | None:
+        """The material that encrypts; None before the first import."""
+        return self.held[-1] if self.held else None
+
+    def known(self) -> list[Material]:
+        """Return all materials, including the pending one."""
+        return [*self.held, *([] if self.pending is None else [self.pending])]
+
+    def find(self, identity: str) -> Material | None:
+        """Return the material with this id."""
+        return next((each for each in self.known() if each.id == identity), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One key's import of a material; `is_present` is False once it was deleted or expired."""
+
+    description: str
+    valid_to: float | None
+    is_present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """A finished rotation."""
+
+    key: Any
+    kind: str  # "ON_DEMAND" or "AUTOMATIC"
+    previous: str
+    current: str
+
+
+def materials_of(key: Any) -> Materials:
+    """Return the materials of a key; KMS makes the first one unless it is to be imported."""
+    found: Materials | None = getattr(key, "s3crypt_materials", None)
+    if found is None:
+        first = Material(secrets.token_hex(32))
+        found = key.s3crypt_materials = Materials([] if key.origin == "EXTERNAL" else [first])
+    return found
+
+
+def imports_of(key: Any) -> dict[str, Import]:
+    """Return a key's imports by material id; the caller may modify them."""
+    if not hasattr(key, "s3crypt_imports"):
+        key.s3crypt_imports = {}
+    found: dict[str, Import] = key.s3crypt_imports
+    return found
+
+
+def is_imported(key: Any, material: Material) -> bool:
+    """Return whether a key has a material now."""
+    found = imports_of(key).get(material.id)
+    return found is not None and found.is_present
+
+
+def is_complete(key: Any) -> bool:
+    """Return whether a key has all materials that may have encrypted something."""
+    held = materials_of(key).held
+    return key.origin != "EXTERNAL" or (bool(held) and all(is_imported(key, one) for one in held))
+
+
+def imported_id(key: Any, material: bytes) -> str:
+    """Return the id of an imported material: it depends on the key's id and the material only."""
+    return hashlib.sha256(key.id.encode() + hashlib.sha256(material).digest()).hexdigest()
+
+
+def material_id(key: Any, number: int | None = None) -> str | None:
+    """Return the id of a key's material by its number, counted from 0; by default the current.
+
+    None: the key is not symmetric, or has no material.
+    """
+    held = materials_of(key).held
+    if key.key_spec != _SYMMETRIC or not held:
+        return None
+    return held[-1 if number is None else number].id
 
 
 def numbered(key: Any, blob: bytes) -> bytes:
     """Return moto's ciphertext with the number of the key's current material appended."""
-    number = len(key.rotations).to_bytes(_NUMBER)
+    number = (len(materials_of(key).held) - 1).to_bytes(_NUMBER)
     return blob + number + _tag(key, blob, number)
 
 
@@ -56,42 +131,6 @@ def unnumbered(key: Any, blob: bytes) -> tuple[bytes, int]:
     if end < 0 or tag != _tag(key, inner, number):
         raise Refusal(400, "InvalidCiphertextException", "")
     return inner, int.from_bytes(number)
-
-
-def rotations(moto: Moto, call: Call) -> dict[str, Any]:
-    """Return a page of a key's rotations, including the initial material if requested."""
-    key = key_of(moto, call)
-    entries = [
-        {
-            "KeyId": key.id,
-            "KeyMaterialId": material_id(key, number),
-            "KeyMaterialState": "CURRENT" if number == len(key.rotations) else "NON_CURRENT",
-            **({} if rotation is None else rotation | {"KeyId": key.id}),
-        }
-        for number, rotation in enumerate([None, *key.rotations])
-    ]
-    if call.body.get("IncludeKeyMaterial", "ROTATIONS_ONLY") == "ROTATIONS_ONLY":
-        entries = entries[1:]
-    return page(call, entries, "Rotations")
-
-
-def last_use(moto: Moto, call: Call) -> dict[str, Any]:
-    """Return the reply about a key's last use."""
-    key = key_of(moto, call)
-    answer: dict[str, Any] = {
-        "KeyId": key.arn,
-        "TrackingStartDate": TRACKED_SINCE,
-        "KeyCreationDate": key.creation_date,
-    }
-    use: Use | None = getattr(key, "s3crypt_last_use", None)
-    if use is not None:
-        answer["KeyLastUsage"] = {
-            "Operation": use.operation,
-            "Timestamp": use.moment,
-            "CloudTrailEventId": use.event_id,
-            "KmsRequestId": use.request_id,
-        }
-    return answer
 
 
 def _tag(key: Any, blob: bytes, number: bytes) -> bytes:

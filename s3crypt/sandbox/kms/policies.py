@@ -9,16 +9,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from s3crypt.sandbox.policies import (
-    denies_everybody,
-    form_fault,
-    is_for,
-    statements_of,
-    unknown_principal,
-)
+from s3crypt.sandbox.policies import form_fault, statements_of, unknown_principal
 from s3crypt.sandbox.wire import Refusal
 
-from .keys import permission
+from .keys import refusal_of_policy
 
 if TYPE_CHECKING:
     from s3crypt.sandbox.backend import Moto
@@ -37,10 +31,8 @@ def check(moto: Moto, call: Call) -> None:
     _check_policy_form(text)
     if unknown_principal(moto, statements) is not None:
         raise _malformed_policy("Policy contains a statement with one or more invalid principals.")
-    callers = [one for one in statements if is_for(one, call.caller)]
-    denied = any(denies_everybody(one, "kms:PutKeyPolicy") for one in statements)
-    may_change = not denied and permission(callers, "kms:PutKeyPolicy") is None
-    if not may_change and not call.body.get("BypassPolicyLockoutSafetyCheck"):
+    refused = refusal_of_policy(statements, "kms:PutKeyPolicy", call.caller)
+    if refused is not None and not call.body.get("BypassPolicyLockoutSafetyCheck"):
         raise _malformed_policy(
             "The new key policy will not allow you to update the key policy in the future."
         )

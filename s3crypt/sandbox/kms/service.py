@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
 import threading
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from s3crypt.sandbox.wire import Refusal, Reply, Request, json_reply
 
-from . import grants, imports, materials, policies
-from .calls import Call, check_range, invalid, key_of, page, unsupported
-from .keys import check_caller, check_state, state_of
+from . import grants, imports, materials, policies, regions, rotations, states, uses
+from .calls import Call, invalid, key_of, page, unsupported
+from .keys import check_caller, check_state, refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,39 +46,38 @@ _USES_OF_SPECS = {
     "SYMMETRIC": {"ENCRYPT_DECRYPT"},
 }
 _WITH_ALIASES = {*_USES, "DescribeKey", "GetPublicKey"}
-_REFUSED_WHEN_DYING = (
-    "DisableKey",
-    "DisableKeyRotation",
-    "EnableKey",
-    "TagResource",
-    "UntagResource",
-    "UpdateKeyDescription",
-)
-# Operations that a key's policy does not govern: they depend on the account or on a grant.
-_WITHOUT_POLICY = {"ListAliases", "ListRetirableGrants", "RetireGrant"}
+_REFUSED_WHEN_DYING = ("TagResource", "UntagResource", "UpdateKeyDescription")
+# Operations that a key's policy does not govern, or whose rules check it themselves.
+_WITHOUT_POLICY = {"Decrypt", "ListAliases", "ListRetirableGrants", "ReEncrypt", "RetireGrant"}
 _MAKES_CIPHERTEXTS = frozenset(
     {"Encrypt", "GenerateDataKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
     | {"GenerateDataKeyWithoutPlaintext", "ReEncrypt"}
 )
 _BLOB = "CiphertextBlob"
 _SHARED = "OTHER_ACCOUNTS_VIA_RAM"
-_DAY = 86_400
-_ON_DEMAND_ROTATIONS = 25
-_ROTATION_DAYS = range(90, 2561)
-_DELETION_DAYS = range(7, 31)
-
+# A key id at the beginning of a ciphertext: of one Region, or of a multi-Region set.
+_KEY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
 
 _FAMILIES: dict[str, Callable[[Moto, Call], dict[str, Any]]] = {
+    "CancelKeyDeletion": states.cancel_deletion,
     "CreateGrant": grants.create,
     "DeleteImportedKeyMaterial": imports.delete,
-    "GetKeyLastUsage": materials.last_use,
+    "DisableKey": states.disable,
+    "DisableKeyRotation": rotations.disable,
+    "EnableKey": states.enable,
+    "EnableKeyRotation": rotations.enable,
+    "GetKeyLastUsage": uses.last_use,
+    "GetKeyRotationStatus": rotations.status,
     "GetParametersForImport": imports.parameters,
     "ImportKeyMaterial": imports.take,
     "ListGrants": grants.listed,
-    "ListKeyRotations": materials.rotations,
+    "ListKeyRotations": rotations.listed,
     "ListRetirableGrants": grants.retirable,
     "RetireGrant": grants.retire,
     "RevokeGrant": grants.revoke,
+    "RotateKeyOnDemand": rotations.rotate,
+    "ScheduleKeyDeletion": states.schedule_deletion,
+    "UpdatePrimaryRegion": regions.update_primary,
 }
 
 
@@ -102,6 +101,7 @@ class KMS:
         caller = self._moto.caller_arns(request)
         call = Call(operation, request.region, caller, json.loads(request.body or b"{}"))
         with self._lock:
+            self._moto.clock.run()
             self._check_shared(call)
             resolved = self._resolved(call)
             rule = self._RULES.get(operation)
@@ -136,8 +136,8 @@ class KMS:
             if "alias/" in reference and call.operation not in _WITH_ALIASES:
                 raise Refusal(400, "NotFoundException", f"Invalid keyId {reference}")
             key = key_of(self._moto, call, name)
-            if call.operation not in {*_WITHOUT_POLICY, "ReEncrypt"}:
-                check_caller(key, f"kms:{call.operation}")
+            if call.operation not in _WITHOUT_POLICY:
+                self._check_caller(call, key)
             body[name] = key.id
         if call.operation in {"GetKeyPolicy", "PutKeyPolicy"}:
             body["PolicyName"] = body.get("PolicyName") or "default"
@@ -148,9 +148,22 @@ class KMS:
             body[_BLOB] = base64.b64encode(blob).decode("ascii")
         return json.dumps(body).encode("utf-8")
 
+    def _check_caller(self, call: Call, key: Any, action: str | None = None) -> None:
+        """Refuse a caller that may not use a key for an action, by default for the operation."""
+        wanted = action or f"kms:{call.operation}"
+        check_caller(key, wanted, call.caller, call.context(wanted))
+
     def _key_of_ciphertext(self, call: Call) -> Any:
         # moto's blobs begin with the key's id.
-        key = self._moto.key(call.blob(_BLOB)[:36].decode("ascii", "replace"), call.region)
+        identity = call.blob(_BLOB)[:36].decode("ascii", "replace")
+        key = self._moto.key(identity, call.region)
+        if key is None and _KEY_ID.fullmatch(identity):
+            raise Refusal(
+                400,
+                "AccessDeniedException",
+                "The ciphertext refers to a customer master key that does not exist, does not "
+                "exist in this region, or you are not allowed to access.",
+            )
         if key is None:
             raise Refusal(400, "InvalidCiphertextException", "")
         return key
@@ -175,14 +188,24 @@ class KMS:
             raise invalid(f"KeyUsage {use} is not compatible with {spec}.")
         policies.check(self._moto, call)
 
-    def _replicate(self, call: Call) -> None:
-        policies.check(self._moto, call)
-        key, region = key_of(self._moto, call), str(call.body.get("ReplicaRegion", ""))
-        check_state(key)
-        if not key.multi_region or key.multi_region_configuration["PrimaryKey"]["Arn"] != key.arn:
-            raise unsupported(f"{key.arn} is no multi-Region primary key.")
-        if self._moto.key(key.id, region) is not None:
-            raise Refusal(400, "AlreadyExistsException", f"{key.id} exists in {region} already.")
+    def _replicate(self, call: Call) -> dict[str, Any]:
+        replica = regions.replicate(self._moto, call)
+        return {
+            "ReplicaKeyMetadata": {**self._metadata(replica), "KeyState": "Creating"},
+            "ReplicaPolicy": replica.policy,
+            "ReplicaTags": call.body.get("Tags") or [],
+        }
+
+    def _alias(self, call: Call) -> None:
+        """Check the key that an alias stands for; the caller needs permission for it as well."""
+        key = self._moto.key(str(call.body.get("AliasName", "")), call.region)
+        if key is not None:
+            self._check_caller(call, key)
+        if call.operation == "UpdateAlias":
+            self._new_alias(call)
+
+    def _new_alias(self, call: Call) -> None:
+        states.check_alive(key_of(self._moto, call, "TargetKeyId"))
 
     def _check_shared(self, call: Call) -> None:
         """Refuse every operation except DescribeKey on a key that another account shares."""
@@ -196,15 +219,14 @@ class KMS:
             )
 
     def _finished(self, call: Call, reply: Reply) -> Reply:
-        """Return moto's reply, completed with material ids and the settings of a new replica."""
-        if call.operation == "ReplicateKey":
-            self._finish_replica(call)
+        """Return moto's reply, completed with material ids."""
         if call.operation == "CreateKey":
             content = json.loads(reply.body)
             key = self._moto.key(content["KeyMetadata"]["KeyId"], call.region)
-            imports.begin(key)
-            described = self._describe(replace(call, body={"KeyId": content["KeyMetadata"]["Arn"]}))
-            return json_reply(200, described)
+            assert key is not None
+            key.creation_date = self._moto.clock.now()
+            refresh(key)
+            return json_reply(200, {"KeyMetadata": self._metadata(key)})
         if call.operation in _MAKES_CIPHERTEXTS or call.operation == "Decrypt":
             return json_reply(200, self._with_material(call, json.loads(reply.body)))
         return reply
@@ -230,16 +252,6 @@ class KMS:
             said["KeyMaterialId"] = opened or materials.material_id(key)
         return said
 
-    def _finish_replica(self, call: Call) -> None:
-        """Give a replica its own policy, tags, grants and aliases; moto shares the primary's."""
-        region = str(call.body["ReplicaRegion"])
-        replica = self._moto.key(key_of(self._moto, call).id, region)
-        assert replica is not None
-        tags = {tag["TagKey"]: tag["TagValue"] for tag in call.body.get("Tags", [])}
-        self._moto.tag_key(replica, region, tags)
-        replica.policy = call.body.get("Policy") or replica.generate_default_policy()
-        replica.grants, replica.aliases = {}, {}
-
     def _opened(self, call: Call, *, named: str, action: str) -> None:
         """Check the key of a ciphertext, and that it matches a key named in the request."""
         wanted = key_of(self._moto, call, named) if call.body.get(named) else None
@@ -256,7 +268,7 @@ class KMS:
                 "The key ID in the request does not identify a CMK that can perform this "
                 "operation.",
             )
-        check_caller(key, action)
+        self._check_caller(call, key, action)
         check_state(key)
         algorithm = "SourceEncryptionAlgorithm" if named == "SourceKeyId" else "EncryptionAlgorithm"
         _check_use(call, key, call.body.get(algorithm))
@@ -267,22 +279,24 @@ class KMS:
     def _re_encrypt(self, call: Call) -> None:
         self._opened(call, named="SourceKeyId", action="kms:ReEncryptFrom")
         key = key_of(self._moto, call, "DestinationKeyId")
-        check_caller(key, "kms:ReEncryptTo")
+        self._check_caller(call, key, "kms:ReEncryptTo")
         check_state(key)
         _check_use(call, key, call.body.get("DestinationEncryptionAlgorithm"))
 
     def _not_dying(self, call: Call) -> None:
-        key = key_of(self._moto, call)
-        if key.key_state == "PendingDeletion":
-            check_state(key)
+        states.check_alive(key_of(self._moto, call))
 
     def _describe(self, call: Call) -> dict[str, Any]:
-        key = key_of(self._moto, call)
-        state_of(key)
+        return {"KeyMetadata": self._metadata(key_of(self._moto, call))}
+
+    def _metadata(self, key: Any) -> dict[str, Any]:
+        """Return a key's metadata, as three operations reply it."""
         metadata = {**key.to_dict()["KeyMetadata"], **imports.described(key)}
-        if key.key_spec == "SYMMETRIC_DEFAULT" and key.key_state != "PendingImport":
-            metadata["CurrentKeyMaterialId"] = materials.material_id(key)
-        return {"KeyMetadata": metadata}
+        metadata |= states.described(key)
+        if key.multi_region:
+            metadata["MultiRegionConfiguration"] = regions.configuration(self._moto, key)
+        current = materials.material_id(key)
+        return metadata if current is None else {**metadata, "CurrentKeyMaterialId": current}
 
     def _list(self, call: Call) -> dict[str, Any]:
         """Return a page of the account's own keys, or of the keys shared with it."""
@@ -302,42 +316,6 @@ class KMS:
             }
         return answer
 
-    def _schedule_deletion(self, call: Call) -> None:
-        self._not_dying(call)
-        check_range(call, "PendingWindowInDays", _DELETION_DAYS)
-
-    def _rotatable(self, call: Call) -> Any:
-        key = key_of(self._moto, call)
-        check_state(key)
-        if key.key_spec != "SYMMETRIC_DEFAULT" or key.origin != "AWS_KMS":
-            raise unsupported(f"{key.arn} cannot be rotated.")
-        return key
-
-    def _enable_rotation(self, call: Call) -> None:
-        check_range(call, "RotationPeriodInDays", _ROTATION_DAYS)
-        key = self._rotatable(call)
-        key.s3crypt_period = call.body.get("RotationPeriodInDays", 365)
-        key.s3crypt_rotates_from = time.time()
-
-    def _rotate_on_demand(self, call: Call) -> None:
-        key = self._rotatable(call)
-        done = sum(rotation["RotationType"] == "ON_DEMAND" for rotation in key.rotations)
-        if done >= _ON_DEMAND_ROTATIONS:
-            raise Refusal(
-                400,
-                "LimitExceededException",
-                f"{key.arn} has reached the limit of {_ON_DEMAND_ROTATIONS} on-demand rotations.",
-            )
-
-    def _rotation_status(self, call: Call) -> dict[str, Any]:
-        key = key_of(self._moto, call)
-        on = bool(key.key_rotation_status) and key.key_state != "PendingDeletion"
-        status: dict[str, Any] = {"KeyId": key.arn, "KeyRotationEnabled": on}
-        if on:
-            status["RotationPeriodInDays"] = key.s3crypt_period
-            status["NextRotationDate"] = key.s3crypt_rotates_from + key.s3crypt_period * _DAY
-        return status
-
     # A rule checks a request. Its result, if not None, is the reply; otherwise moto answers.
     _RULES: ClassVar[dict[str, Callable[[KMS, Call], dict[str, Any] | None]]] = {
         **dict.fromkeys(_USES, _with_one_key),
@@ -345,13 +323,12 @@ class KMS:
         "CreateKey": _create,
         "PutKeyPolicy": lambda self, call: policies.check(self._moto, call),
         "ReplicateKey": _replicate,
+        "CreateAlias": _new_alias,
+        "DeleteAlias": _alias,
+        "UpdateAlias": _alias,
         **dict.fromkeys(_REFUSED_WHEN_DYING, _not_dying),
         "Decrypt": _decrypt,
         "ReEncrypt": _re_encrypt,
-        "ScheduleKeyDeletion": _schedule_deletion,
-        "EnableKeyRotation": _enable_rotation,
-        "RotateKeyOnDemand": _rotate_on_demand,
-        "GetKeyRotationStatus": _rotation_status,
         "DescribeKey": _describe,
         "ListKeys": _list,
         **{name: _of_family(rule) for name, rule in _FAMILIES.items()},

@@ -198,7 +198,8 @@ def kms_key(moto: Moto, reference: str, region: str, purpose: Purpose) -> Any:
         raise invalid(f"{key.arn} is not a symmetric key.", "KMS.UnsupportedOperationException")
     noted = KeyUse(purpose.operation, key, purpose.context, purpose.has_bucket_key)
     try:
-        check_key(key, f"kms:{purpose.operation}")
+        caller = moto.key_uses.caller()
+        check_key(key, f"kms:{purpose.operation}", caller, purpose.context)
     except Refusal as refusal:
         moto.key_uses.note(replace(noted, refusal=refusal))
         if refusal.code == "AccessDeniedException":

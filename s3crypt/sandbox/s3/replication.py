@@ -147,7 +147,7 @@ def replicate(moto: Moto, bucket: str, thing: Any) -> None:
         if seal_of(thing).key_arn is not None and not rule.takes_kms:
             continue
         try:
-            with moto.key_uses.apart():
+            with moto.key_uses.apart(_role_of(found)):
                 replica_seal = _replica_seal(moto, rule, thing)
             _check_role(moto, found)
         except Refusal:
@@ -214,11 +214,16 @@ def _takes_replicas(moto: Moto, rule: _Rule) -> bool:
     return target is not None and target.versioning_status == "Enabled"
 
 
-def _check_role(moto: Moto, bucket: Any) -> None:
-    """Refuse unless the role of a configuration exists and trusts S3."""
+def _role_of(bucket: Any) -> str:
+    """Return the ARN of the role in which S3 makes a bucket's replicas."""
     document = kept(bucket, "replication")
     assert document is not None
-    found = _ROLE.fullmatch(text_of(document, "Role") or "")
+    return text_of(document, "Role") or ""
+
+
+def _check_role(moto: Moto, bucket: Any) -> None:
+    """Refuse unless the role of a configuration exists and trusts S3."""
+    found = _ROLE.fullmatch(_role_of(bucket))
     assert found is not None
     if found[1] != moto.account:
         return
