@@ -16,7 +16,7 @@ from .places import dry_run_option
 
 if TYPE_CHECKING:
     from s3crypt.policy import Document
-    from s3crypt.policy_changes import Applied, Plan
+    from s3crypt.policy_changes import Applied, Plan, PolicyWriter
 
 _HELP = """Merge the policy in FILE into the policy of a bucket or a KMS key.
 
@@ -33,10 +33,7 @@ s3crypt policy apply key.json alias/reports --yes
 """
 
 
-@click.command(help=_HELP, short_help="Merge a policy into that of a bucket or a key.")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.argument("target", metavar="s3://BUCKET|KEY")
-@option(
+save_in_option = option(
     "--save-in",
     environment=False,
     type=click.Path(path_type=Path),
@@ -44,6 +41,12 @@ s3crypt policy apply key.json alias/reports --yes
     metavar="FOLDER",
     help="Where to save the policy that is replaced.  [default: the current folder]",
 )
+
+
+@click.command(help=_HELP, short_help="Merge a policy into that of a bucket or a key.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("target", metavar="s3://BUCKET|KEY")
+@save_in_option
 @dry_run_option
 @option("--yes", "-y", is_flag=True, environment=False, help="Write without asking.")
 @common_options(service="aws")
@@ -54,7 +57,25 @@ def apply(
     from s3crypt.policy_changes import PolicyWriter  # noqa: PLC0415 - boto3
 
     writer = PolicyWriter(session=settings.session, allow_plain_http=settings.allow_plain_http)
-    plan = writer.plan(_read(file), target.removeprefix("kms:"))
+    plan = writer.plan(read_policy(file), target.removeprefix("kms:"))
+    carry_out(settings, writer, plan, save_in=save_in, dry_run=dry_run, yes=yes)
+
+
+def carry_out(
+    settings: Settings,
+    writer: "PolicyWriter",
+    plan: "Plan",
+    *,
+    save_in: Path,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Show a planned change of a policy and, once it is agreed, make it.
+
+    Raises:
+        PolicyError: The change is refused.
+        ConfigError: Nobody can be asked.
+    """
     _show(settings, plan)
     plan.check()
     if not plan.changes or dry_run:
@@ -65,7 +86,8 @@ def apply(
         _tell(settings, f"The policy of {plan.target} was not changed.")
 
 
-def _read(file: Path) -> "Document":
+def read_policy(file: Path) -> "Document":
+    """Return the policy in a file."""
     try:
         return parse_wanted(file.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -87,7 +109,7 @@ def _show(settings: Settings, plan: "Plan") -> None:
     if plan.judgement.not_understood:
         names = ", ".join(plan.judgement.not_understood)
         _tell(settings, f"Not understood, and kept as they are: {names}.")
-    if plan.merged.perhaps_edited:
+    if plan.merged.perhaps_edited and not plan.is_whole:
         names = ", ".join(plan.merged.perhaps_edited)
         _tell(settings, f"Made with other options, or edited by hand: {names}.")
 

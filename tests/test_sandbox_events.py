@@ -467,9 +467,7 @@ def test_users_and_root(
     assert identity["accessKeyId"] == access_key
 
 
-def test_cloudtrail_writes_as_a_service(
-    s3: Any, kms: Any, idle_trail: Trail, kms_key: str
-) -> None:
+def test_cloudtrail_writes_as_a_service(s3: Any, kms: Any, idle_trail: Trail, kms_key: str) -> None:
     """Its files are under the trail's key, and the next ones have its own requests."""
     made, key = idle_trail, kms_key
     found = json.loads(kms.get_key_policy(KeyId=key)["Policy"])

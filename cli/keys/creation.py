@@ -31,6 +31,12 @@ from .common import DEFAULT_PERIOD_DAYS, manager_of, rotation_words, tell
     metavar="DAYS",
     help=f"Rotate automatically so often, 90 to 2560.  [default: {DEFAULT_PERIOD_DAYS}]",
 )
+@option(
+    "--imported-material",
+    environment=False,
+    is_flag=True,
+    help="A key for material of your own: `s3crypt keys import-material`.",
+)
 @option("--no-rotation", environment=False, is_flag=True, help="No automatic rotation.")
 @common_options(service="kms")
 def create(
@@ -43,6 +49,7 @@ def create(
     multi_region: bool,
     period_days: int | None,
     no_rotation: bool,
+    imported_material: bool,
 ) -> None:
     """Create a symmetric key and print its ARN."""
     key = manager_of(settings).create(
@@ -51,7 +58,8 @@ def create(
         tags=parse_pairs(tag, "--tag"),
         policy=None if policy is None else _read_policy(policy),
         multi_region=multi_region,
-        rotation_period_days=_period(period_days, no_rotation=no_rotation),
+        rotation_period_days=_period(period_days, no_rotation=no_rotation or imported_material),
+        imported_material=imported_material,
     )
     if settings.json:
         print_json(dataclasses.asdict(key))
@@ -59,6 +67,9 @@ def create(
     print_line(key.arn)
     name = key.aliases[0] if key.aliases else key.arn
     tell(settings, f"Created {name}. Automatic rotation: {rotation_words(key)}.")
+    if imported_material:
+        tell(settings, f"Its key material: s3crypt keys import-material {name} FILE")
+        return
     tell(settings, f"To encrypt with it: s3crypt put FILE s3://BUCKET/NAME --key kms:{name}")
 
 
@@ -67,7 +78,7 @@ def _period(days: int | None, *, no_rotation: bool) -> int | None:
         return DEFAULT_PERIOD_DAYS if days is None else days
     source = click.get_current_context().get_parameter_source("period_days")
     if source is click.core.ParameterSource.COMMANDLINE:
-        raise ConfigError("--period-days and --no-rotation exclude each other.")
+        raise ConfigError("--period-days excludes --no-rotation and --imported-material.")
     return None
 
 

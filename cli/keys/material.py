@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt keys import-material`, `import-parameters`, `materials` and `delete-material`."""
+
+import dataclasses
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from s3crypt.errors import ConfigError, LocalFileNotFoundError, StorageError
+
+from ..asking import is_agreed
+from ..options import Settings, common_options, option
+from ..output import print_json, print_line, print_table
+from .common import key_argument, manager_of, moment_words, named, tell
+
+if TYPE_CHECKING:
+    from s3crypt.kms import Imported, Importing, Material
+
+_PUBLIC_KEY, _TOKEN = "wrapping-key.der", "import-token.bin"
+# An import token and wrapped material have some hundred bytes, and no more than KMS's 6,144.
+_MAX_LENGTH = 6144
+_NEVER = "never"
+
+_IMPORT_HELP = """Import key material into a key made with --imported-material.
+
+FILE has exactly 32 bytes, and should be readable by you alone. They are wrapped on this
+machine by RSAES_OAEP_SHA_256, for KMS alone. KMS keeps no copy that you can get back: keep
+the file where it is safe as long as anything is encrypted under the key.
+
+The first import makes the key usable, and a repeated import restores material that expired
+or was deleted. New material for a key that has some already is imported with --new, and is
+used from the next rotation on.
+
+Material in a hardware security module is wrapped there: `s3crypt keys import-parameters`
+writes the public key and the token, and --wrapped and --token take the result back.
+
+\b
+s3crypt keys import-material alias/reports material.bin --expires 2027-06-30
+s3crypt keys import-material alias/reports next.bin --new
+s3crypt keys import-material alias/reports --wrapped wrapped.bin --token import-token.bin
+"""
+
+
+@click.command("import-material", help=_IMPORT_HELP, short_help="Import key material.")
+@key_argument
+@click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+@option(
+    "--expires",
+    environment=False,
+    metavar="WHEN",
+    default=_NEVER,
+    show_default=True,
+    help="When KMS deletes the material: a time, in UTC unless it says otherwise.",
+)
+@option("--new", "is_new", is_flag=True, environment=False, help="Material for the next rotation.")
+@option("--description", environment=False, metavar="TEXT", help="What the material is.")
+@option(
+    "--wrapped",
+    environment=False,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Material that was wrapped elsewhere.",
+)
+@option(
+    "--token",
+    environment=False,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The import token that belongs to --wrapped.",
+)
+@common_options(service="kms")
+def import_material(
+    settings: Settings,
+    *,
+    key: str,
+    file: Path | None,
+    wrapped: Path | None,
+    token: Path | None,
+    **how: Any,
+) -> None:
+    """Import key material."""
+    if (wrapped is None) != (token is None) or (file is None) == (wrapped is None):
+        raise ConfigError("Give either FILE, or --wrapped and --token.")
+    manager, importing = manager_of(settings), _importing(**how)
+    if file is not None:
+        done = manager.import_material(named(key), file, **dataclasses.asdict(importing))
+    else:
+        parts = (_read(Path(str(wrapped))), _read(Path(str(token))))
+        done = manager.import_wrapped_material(named(key), *parts, importing)
+    _tell_imported(settings, done, importing)
+
+
+@click.command("import-parameters")
+@key_argument
+@option(
+    "--out",
+    environment=False,
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Where to write the two files.",
+)
+@common_options(service="kms")
+def import_parameters(settings: Settings, *, key: str, out: Path) -> None:
+    """Write the public key and the token for an import of material that is wrapped elsewhere.
+
+    Wrap the 32 bytes by RSAES_OAEP_SHA_256 under the key in wrapping-key.der (RSA 4096, DER)
+    within 24 hours. Both files replace earlier ones in FOLDER.
+    """
+    _check_folder(out)
+    found = manager_of(settings).import_parameters(named(key))
+    public_key, token = out / _PUBLIC_KEY, out / _TOKEN
+    _write(public_key, found.public_key)
+    _write(token, found.token)
+    if settings.json:
+        files = {"public_key": str(public_key), "token": str(token)}
+        print_json({"key_arn": found.key_arn, **files, "expires": found.expires})
+        return
+    print_line(str(public_key))
+    print_line(str(token))
+    tell(settings, f"KMS takes them until {moment_words(found.expires)}. Then:")
+    command = f"s3crypt keys import-material {found.key_arn} --wrapped FILE --token {token}"
+    tell(settings, command)
+
+
+@click.command()
+@key_argument
+@common_options(service="kms")
+def materials(settings: Settings, *, key: str) -> None:
+    """List the key materials of a key, with their states and expiry."""
+    found = manager_of(settings).materials(named(key))
+    if settings.json:
+        for each in found:
+            print_json(dataclasses.asdict(each))
+        return
+    if not found:
+        tell(settings, "No key material.")
+        return
+    rows = [
+        (
+            each.id,
+            _state(each),
+            moment_words(each.since) or "-",
+            moment_words(each.expires) or _NEVER,
+            each.description or "-",
+        )
+        for each in found
+    ]
+    print_table(("key material", "state", "current since", "expires", "description"), rows)
+
+
+@click.command("delete-material")
+@key_argument
+@option(
+    "--material",
+    environment=False,
+    metavar="ID",
+    help="Which material.  [default: the current one]",
+)
+@option("--yes", "-y", is_flag=True, environment=False, help="Delete without asking.")
+@common_options(service="kms")
+def delete_material(settings: Settings, *, key: str, material: str | None, yes: bool) -> None:
+    """Delete imported key material at once.
+
+    Nothing that is encrypted under the key can be opened until the same bytes are imported
+    again, and without a copy of them never again. `s3crypt keys impact` lists what that is.
+    """
+    manager = manager_of(settings)
+    shown = manager.show(named(key))
+    tell(settings, _consequence(manager.materials(shown.arn), material, shown.arn))
+    if not is_agreed(f"Delete the material of {shown.arn}?", yes=yes):
+        tell(settings, "The material was not deleted.")
+        return
+    arn = manager.delete_material(shown.arn, material)
+    if settings.json:
+        print_json({"key_arn": arn, "material": material, "deleted": True})
+        return
+    tell(settings, f"Deleted. To restore it: s3crypt keys import-material {arn} FILE")
+
+
+def _consequence(found: "tuple[Material, ...]", material: str | None, arn: str) -> str:
+    is_pending = any(each.id == material and each.state.startswith("PENDING") for each in found)
+    if is_pending:
+        return "The material is not in use yet: nothing becomes unreadable."
+    return (
+        f"Everything that is encrypted under {arn} becomes unreadable, until the same bytes are "
+        f"imported again. What that is: s3crypt keys impact {arn}"
+    )
+
+
+def _importing(*, expires: str, is_new: bool, description: str | None) -> "Importing":
+    from s3crypt.kms import Importing  # noqa: PLC0415 - boto3
+
+    return Importing(expires=_moment(expires), is_new=is_new, description=description)
+
+
+def _moment(text: str) -> datetime | None:
+    if text == _NEVER:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"--expires takes a time or {_NEVER}, not {text!r}.",
+            hint="Write 2027-06-30 or 2027-06-30T18:00+02:00.",
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _tell_imported(settings: Settings, done: "Imported", how: "Importing") -> None:
+    if settings.json:
+        print_json(dataclasses.asdict(done))
+        return
+    material = done.material
+    print_line(material.id if material else done.key_arn)
+    expiry = moment_words(how.expires) or _NEVER
+    tell(settings, f"Imported into {done.key_arn}. Expires: {expiry}.")
+    for replica in done.missing_in:
+        tell(settings, f"Its replica needs it too: s3crypt keys import-material {replica} FILE")
+    if material is not None and material.state.startswith("PENDING"):
+        then = "Then rotate" if done.missing_in else "Rotate"
+        tell(settings, f"{then} the key to it: s3crypt keys rotate {done.key_arn}")
+
+
+def _state(material: "Material") -> str:
+    words = material.state.lower().replace("_", " ")
+    return f"{words}, not imported" if material.is_present is False else words
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise LocalFileNotFoundError(f"{folder}: no such folder.", hint="Make it first.")
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(content)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}.") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_LENGTH + 1)
+    except FileNotFoundError as error:
+        raise LocalFileNotFoundError(f"{path}: no such file.", hint="Check the path.") from error
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}.") from error
+    if not 0 < len(content) <= _MAX_LENGTH:
+        raise ConfigError(f"{path} is neither wrapped key material nor an import token.")
+    return content
+
+
+COMMANDS = (import_material, import_parameters, materials, delete_material)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt keys replicas`, `replicate` and `set-primary`: multi-Region keys."""
+
+import dataclasses
+
+import click
+
+from s3crypt.errors import S3CryptError
+
+from ..asking import is_agreed
+from ..options import Settings, common_options, option
+from ..output import print_json, print_line, print_table
+from .common import key_argument, manager_of, named, tell
+
+
+@click.command()
+@key_argument
+@common_options(service="kms")
+def replicas(settings: Settings, *, key: str) -> None:
+    """List the keys of a multi-Region key in all Regions."""
+    found = manager_of(settings).replicas(named(key))
+    if settings.json:
+        for each in found:
+            print_json({**dataclasses.asdict(each), "region": each.region})
+        return
+    rows = [
+        (
+            each.region,
+            "primary" if each.is_primary else "replica",
+            each.state or f"unknown: {each.reason}",
+            each.arn,
+        )
+        for each in found
+    ]
+    print_table(("region", "kind", "state", "key"), rows)
+
+
+@click.command()
+@key_argument
+@click.argument("region", metavar="REGION")
+@option("--alias", environment=False, metavar="NAME", help="An alias of the replica there.")
+@common_options(service="kms")
+def replicate(settings: Settings, *, key: str, region: str, alias: str | None) -> None:
+    """Make a replica of a multi-Region key in another Region, and print its ARN.
+
+    Both keys have the same id and key material, so each opens what the other encrypted. KMS
+    synchronises nothing else: the replica has KMS's default policy, and no aliases, grants or
+    tags. An existing replica stays as it is.
+    """
+    manager = manager_of(settings)
+    made = manager.replicate(named(key), region)
+    if alias is not None and f"alias/{alias.removeprefix('alias/')}" not in made.aliases:
+        try:
+            made = manager.add_alias(made.arn, alias)
+        except S3CryptError as error:
+            error.hint = (
+                f"The replica is made. To name it: s3crypt keys add-alias {made.arn} {alias}"
+            )
+            raise
+    if settings.json:
+        print_json(dataclasses.asdict(made))
+        return
+    print_line(made.arn)
+    tell(settings, "Its policy is its own, KMS's default one: policies are not synchronised.")
+    tell(settings, f"To look at it: s3crypt keys policy show {made.arn} --words")
+
+
+@click.command("set-primary")
+@key_argument
+@click.argument("region", metavar="REGION")
+@option("--wait", is_flag=True, environment=False, help="Return when KMS has finished.")
+@option("--yes", "-y", is_flag=True, environment=False, help="Change it without asking.")
+@common_options(service="kms")
+def set_primary(settings: Settings, *, key: str, region: str, wait: bool, yes: bool) -> None:
+    """Make the replica in REGION the primary key of a multi-Region key.
+
+    The primary key alone is replicated, rotated and given new material, and cannot be deleted
+    before its replicas. Encryption and decryption go on meanwhile in every Region.
+    """
+    manager = manager_of(settings)
+    if not is_agreed(f"Make the key in {region} the primary key of {named(key)}?", yes=yes):
+        tell(settings, "The primary key was not changed.")
+        return
+    found = manager.set_primary(named(key), region, wait=wait)
+    if settings.json:
+        print_json(dataclasses.asdict(found))
+        return
+    print_line(found.arn)
+    if found.state == "Updating" or found.replica_of is not None:
+        tell(settings, f"KMS finishes it in some seconds: s3crypt keys replicas {found.arn}")
+    else:
+        tell(settings, f"The primary key is {found.arn}.")
+
+
+COMMANDS = (replicas, replicate, set_primary)
