@@ -32,8 +32,12 @@ _TAG_SIGNS = "+-=._:/@"
 
 def new_token(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the entry of a new write token, or no entry if it would exceed S3's limit of 2 KB."""
-    entry = {WRITE: token_hex(16)}
-    return entry if _length({**metadata, **entry}) <= MAX_METADATA_LENGTH else {}
+    return fitting(metadata, {WRITE: token_hex(16)})
+
+
+def fitting(metadata: Mapping[str, str], entry: Mapping[str, str]) -> dict[str, str]:
+    """Return the entries in `entry`, or no entry if they would exceed S3's limit of 2 KB."""
+    return dict(entry) if _length({**metadata, **entry}) <= MAX_METADATA_LENGTH else {}
 
 
 def without_token(metadata: Mapping[str, str]) -> dict[str, str]:

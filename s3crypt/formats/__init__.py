@@ -16,7 +16,7 @@ from s3crypt.modes import ClientSide
 
 from . import messages
 from .s3ec import instruction_file_error, is_instruction_file, is_marked, refuse_s3ec
-from .seam import Difference, Envelope, Facts, Format, OpenObject, Sealing, Stored
+from .seam import Difference, Envelope, Facts, Format, OpenObject, Rewrapping, Sealing, Stored
 
 __all__ = [
     "FORMATS",
@@ -27,6 +27,7 @@ __all__ = [
     "Facts",
     "Format",
     "OpenObject",
+    "Rewrapping",
     "Sealing",
     "Stored",
     "claims_client_side",

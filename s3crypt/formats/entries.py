@@ -6,10 +6,14 @@
     s3crypt-footer-length   bytes after the final frame         } with the header on reading
     s3crypt-edks            the object key, wrapped: JSON list of provider, info, ciphertext
     s3crypt-context         the encryption context that the object key is wrapped under, as JSON
+    s3crypt-material        the ids of the KMS key material that wrapped the object key, if known
 
-`s3crypt-edks` and `s3crypt-context` exist only with `key_location="metadata"`. The message's header
+The last three exist only with `key_location="metadata"`. The message's header
 then has one EDK, of a raw AES key that was generated for this object (the *object key*). A change
 of the keys that wrap the object key changes only metadata; a message's header is never rewritten.
+
+`s3crypt-material` has the ids in the order of `s3crypt-edks`, separated by commas, empty for a key
+without an id. It is not authenticated, and is for reports only: reading does not depend on it.
 
 With a `CachingKeyring`, objects with the same context share an object key, and each has a data key
 of its own under it. The IVs of these wrappings are random. NIST SP 800-38D 8.3 limits them to
@@ -19,9 +23,11 @@ of its own under it. The IVs of these wrappings are random. NIST SP 800-38D 8.3 
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from s3crypt.errors import ConfigError, FormatError, IntegrityError, KeyUnavailableError
 from s3crypt.keyrings import AESKeyring
+from s3crypt.keyrings.materials import is_material_id
 from s3crypt.message import MAX_EDKS, DataKey, EncryptedDataKey, Header, Keyring
 from s3crypt.message.frames import SIGNATURE_LENGTH
 from s3crypt.message.geometry import Geometry
@@ -32,6 +38,7 @@ FRAME_LENGTH = "s3crypt-frame-length"
 FOOTER_LENGTH = "s3crypt-footer-length"
 EDKS = "s3crypt-edks"
 CONTEXT = "s3crypt-context"
+MATERIAL = "s3crypt-material"
 
 # The header's only EDK names this raw AES key. Any SDK with the unwrapped object key can open it.
 OBJECT_KEY = ("s3crypt", "object-key")
@@ -159,8 +166,27 @@ def dump_edks(edks: Sequence[EncryptedDataKey]) -> str:
     return json.dumps(entries, separators=(",", ":"))
 
 
+def dump_materials(edks: Sequence[EncryptedDataKey]) -> dict[str, str]:
+    """Return the metadata entry with the ids of the material of these EDKs; {} without an id."""
+    ids = (edk.material_id or "" for edk in edks)
+    text = ",".join(text if is_material_id(text) else "" for text in ids).rstrip(",")
+    return {MATERIAL: text} if text else {}
+
+
+def _load_materials(metadata: Mapping[str, str], count: int) -> list[str | None]:
+    """Return the recorded material id of each of the EDKs, None for an EDK without a valid id."""
+    found = metadata.get(MATERIAL, "").split(",")
+    if len(found) > count:
+        # The entry is not of these EDKs.
+        found = []
+    ids = [text if is_material_id(text) else None for text in found]
+    return [*ids, *[None] * (count - len(ids))]
+
+
 def load_edks(metadata: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
     """Return the wrapped object key in an object's metadata, or () if the header has the key.
+
+    The ids of key material are as the metadata claims; an entry of another form is ignored.
 
     Raises:
         FormatError: The entry does not have the form that `dump_edks` writes, or has too many keys.
@@ -180,7 +206,12 @@ def load_edks(metadata: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
         raise FormatError(f"The object's {EDKS} metadata is malformed.") from None
     if not 0 < len(edks) <= MAX_EDKS:
         raise FormatError(f"The object's {EDKS} metadata has {len(edks)} keys.")
-    return edks
+    if MATERIAL not in metadata:
+        return edks
+    ids = _load_materials(metadata, len(edks))
+    return tuple(
+        replace(edk, material_id=material_id) for edk, material_id in zip(edks, ids, strict=True)
+    )
 
 
 def load_context(metadata: Mapping[str, str]) -> dict[str, str]:

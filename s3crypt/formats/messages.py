@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from s3crypt.errors import IntegrityError, KeyUnavailableError, PolicyError, Remedy
 from s3crypt.framing import RunOpener
-from s3crypt.keyrings import AESKeyring, key_names
+from s3crypt.keyrings import AESKeyring, key_materials, key_names
 from s3crypt.keyrings.capabilities import rewrap
 from s3crypt.local.readers import read_into
 from s3crypt.message import (
@@ -28,7 +28,7 @@ from s3crypt.message.keys import unwrap_fitting
 from s3crypt.modes import ClientSide
 
 from . import entries
-from .seam import Difference, Facts, Fetch, Sealing, Stored
+from .seam import Difference, Facts, Fetch, Rewrapping, Sealing, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,11 @@ class MessageEnvelope:
     def keys(self) -> tuple[str, ...]:
         """Return the keys that wrap the object's key, as written on the command line."""
         return key_names(self.edks)
+
+    @property
+    def key_materials(self) -> Mapping[str, str]:
+        """Return the ids of the key material that wrapped the object's key, as metadata claims."""
+        return key_materials(self.wrapped)
 
     @property
     def context(self) -> Mapping[str, str]:
@@ -116,14 +121,18 @@ class MessageEnvelope:
             return "nothing"
         return "wrapping" if self.wrapped else "content"
 
-    def rewrapped(self, source: ClientSide, target: ClientSide, fetch: Fetch) -> dict[str, str]:
-        """Return the metadata entry of the object key wrapped by the target's keyring."""
+    def rewrapped(self, source: ClientSide, target: ClientSide, fetch: Fetch) -> Rewrapping:
+        """Return the metadata with the object key wrapped by the target's keyring."""
         # KMS unwraps the object key only under the context that it was wrapped with, so the
         # header's context need not be compared.
         wrapped = rewrap(self.wrapped, self.context, source=source.keyring, target=target.keyring)
         if wrapped is None:
             wrapped = self._rewrapped_here(source.keyring, target.keyring, fetch)
-        return {entries.EDKS: entries.dump_edks(wrapped)}
+        mark = {entries.EDKS: entries.dump_edks(wrapped)}
+        # The material of the earlier wrapping did not wrap this one.
+        kept = {name: text for name, text in self.metadata.items() if name != entries.MATERIAL}
+        materials = entries.dump_materials(wrapped)
+        return Rewrapping(mark, {**kept, **mark}, materials, key_materials(wrapped))
 
     def _rewrapped_here(
         self, source: Keyring, target: Keyring, fetch: Fetch
@@ -227,6 +236,7 @@ class _Messages:
             frames=frames,
             key_location="metadata" if wrapped else "header",
             keys=key_names(wrapped),
+            key_materials=key_materials(wrapped),
         )
 
     def seal(
@@ -246,7 +256,8 @@ class _Messages:
         )
         wrapped = object_keyring.wrapped if object_keyring else ()
         metadata = entries.described(sealer.fields, object_keyring)
-        return Sealing(sealer, metadata, partial(_written, sealer, wrapped))
+        advisory = entries.dump_materials(wrapped)
+        return Sealing(sealer, metadata, partial(_written, sealer, wrapped), advisory)
 
 
 MESSAGES = _Messages()
@@ -271,6 +282,7 @@ def _facts(header: Header, wrapped: tuple[EncryptedDataKey, ...], **more: Any) -
         frame_length=header.frame_length or None,
         key_location="metadata" if wrapped else "header",
         keys=key_names(wrapped or header.edks),
+        key_materials=key_materials(wrapped or header.edks),
         context=header.context,
         **more,
     )

@@ -61,6 +61,7 @@ class Facts:
     frames: int | None = None
     key_location: str = "header"
     keys: tuple[str, ...] = ()
+    key_materials: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -72,11 +73,30 @@ class Sealing:
         sealer: Produces the object's stored bytes.
         metadata: Entries of the format in the object's metadata.
         facts: Returns the facts about the object, given the number of sealed plaintext bytes.
+        advisory: Further entries, left out if the object's metadata has no room for them.
     """
 
     sealer: PartSealer
     metadata: Mapping[str, str]
     facts: Callable[[int], Facts]
+    advisory: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrapping:
+    """An object whose key was wrapped again; its body stays.
+
+    Attributes:
+        mark: The entries with the newly wrapped key, which no other writer's object can have.
+        metadata: The complete metadata of the object, with `mark`.
+        advisory: Further entries, left out if the object's metadata has no room for them.
+        key_materials: The key material that wrapped the key now; `ObjectInfo` explains the field.
+    """
+
+    mark: Mapping[str, str]
+    metadata: Mapping[str, str]
+    advisory: Mapping[str, str]
+    key_materials: Mapping[str, str]
 
 
 class OpenObject(Protocol):
@@ -129,6 +149,11 @@ class Envelope(Protocol):
         ...
 
     @property
+    def key_materials(self) -> Mapping[str, str]:
+        """Return the ids of the key material that wrapped the object's key, as metadata claims."""
+        ...
+
+    @property
     def context(self) -> Mapping[str, str]:
         """Return the object's encryption context."""
         ...
@@ -173,8 +198,8 @@ class Envelope(Protocol):
         """Return the difference between this object and one that `mode` writes under `context`."""
         ...
 
-    def rewrapped(self, source: ClientSide, target: ClientSide, fetch: "Fetch") -> dict[str, str]:
-        """Return the metadata entries of the same object with its key wrapped by `target`.
+    def rewrapped(self, source: ClientSide, target: ClientSide, fetch: "Fetch") -> Rewrapping:
+        """Return the metadata of the same object with its key wrapped by `target`.
 
         The difference must be `wrapping`. `fetch` opens the stored object if it is needed.
         """

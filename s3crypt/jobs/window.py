@@ -97,6 +97,7 @@ def journaled(
     *,
     named: Callable[[Item], tuple[str, str]],
     done: Callable[[Result], tuple[str, str]],
+    detail: Callable[[Result], str | None] = lambda _: None,
 ) -> tuple[Iterator[Item], Callable[[Item], Result]]:
     """Return the items that the journal does not note as done, and work that notes its outcomes.
 
@@ -107,6 +108,7 @@ def journaled(
         named: Returns an item's key and its version.
         done: Returns the action to note for a result, and the item's new version, which is
             empty if the version has not changed.
+        detail: Returns a further text to note for a result, or None.
     """
 
     def note(key: str, action: str, version: str, detail: str | None = None) -> None:
@@ -123,7 +125,7 @@ def journaled(
             note(key, FAILED, version, str(error))
             raise
         action, changed = done(result)
-        note(key, action, changed or version)
+        note(key, action, changed or version, detail(result))
         return result
 
     return (item for item in items if journal.outcome_of(*named(item)) is None), noted

@@ -12,7 +12,7 @@ from s3crypt.message.keys import Keyring
 
 from .caching import CacheStatistics, CachingKeyring
 from .capabilities import uncached
-from .edks import key_names, reading_remedy
+from .edks import key_materials, key_names, reading_remedy
 from .multi import MultiKeyring
 from .raw import AESKeyring, RSAKeyring
 
@@ -23,6 +23,7 @@ __all__ = [
     "Keyring",
     "MultiKeyring",
     "RSAKeyring",
+    "key_materials",
     "key_names",
     "reading_remedy",
     "uncached",

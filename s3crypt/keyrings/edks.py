@@ -36,6 +36,15 @@ def key_names(edks: Sequence[EncryptedDataKey]) -> tuple[str, ...]:
     return tuple(_printable(_key_name(edk)) for edk in edks)
 
 
+def key_materials(edks: Sequence[EncryptedDataKey]) -> dict[str, str]:
+    """Return the id of the material that wrapped the data key, per KMS key, by the key's name.
+
+    Keys whose material's id is not known are left out.
+    """
+    wrapped = [edk for edk in edks if edk.material_id and edk.provider == KMS_PROVIDER]
+    return dict(zip(key_names(wrapped), (str(edk.material_id) for edk in wrapped), strict=True))
+
+
 def reading_remedy(names: Sequence[str]) -> Remedy:
     """Return the remedy for a client-side object that was read without a keyring."""
     usable = tuple(name for name in names if name.startswith(("kms:", "aes:", "rsa:")))

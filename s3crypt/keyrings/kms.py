@@ -257,7 +257,9 @@ _READ_ONLY_HINT = "Name the key to write with: KMSKeyring(key)."
 
 
 def _edk(wrapped: KMSBlob) -> EncryptedDataKey:
-    return EncryptedDataKey(KMS_PROVIDER, wrapped.arn.encode(), wrapped.blob)
+    return EncryptedDataKey(
+        KMS_PROVIDER, wrapped.arn.encode(), wrapped.blob, material_id=wrapped.material_id
+    )
 
 
 def _edk_arn(edk: EncryptedDataKey) -> KeyARN | None:

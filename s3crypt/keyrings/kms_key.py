@@ -14,6 +14,8 @@ from s3crypt.errors import ConfigError, IntegrityError, KeyUnavailableError
 from s3crypt.operations import KMSOperation
 from s3crypt.requests import call
 
+from .materials import material_id_of, note_opened
+
 if TYPE_CHECKING:
     from types_boto3_kms.client import KMSClient
 
@@ -60,10 +62,14 @@ class KeyARN:
 
 
 class KMSBlob(NamedTuple):
-    """A data key that KMS wrapped, with the ARN of the wrapping key."""
+    """A data key that KMS wrapped, with the ARN of the wrapping key and the id of its material.
+
+    The id is None if KMS did not report it: Encrypt never does.
+    """
 
     arn: str
     blob: bytes
+    material_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +137,7 @@ class KMSKey:
         plaintext = bytes(reply["Plaintext"])
         if len(plaintext) != length:
             raise IntegrityError(f"{self}: KMS returned a data key of another length.")
-        return plaintext, _blob(reply)
+        return plaintext, _blob(reply, "KeyMaterialId")
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> KMSBlob:
         """Return the data key encrypted by KMS."""
@@ -140,6 +146,7 @@ class KMSKey:
     def unwrap(self, blob: bytes, context: Mapping[str, str]) -> tuple[bytes, KeyARN | None]:
         """Return the data key in a blob, and the ARN of the key with which KMS decrypted it."""
         reply = self._ask("decrypt", KeyId=self.name, CiphertextBlob=blob, **_bound(context))
+        note_opened(material_id_of(reply, "KeyMaterialId"))
         return bytes(reply["Plaintext"]), KeyARN.parse(str(reply["KeyId"]))
 
     def rewrap(self, blob: bytes, context: Mapping[str, str], *, source: "KMSKey") -> KMSBlob:
@@ -159,7 +166,8 @@ class KMSKey:
             DestinationEncryptionContext=dict(context),
             **_grants(_distinct(tokens)),
         )
-        return _blob(reply)
+        note_opened(material_id_of(reply, "SourceKeyMaterialId"))
+        return _blob(reply, "DestinationKeyMaterialId")
 
     def is_reachable_from(self, other: "KMSKey") -> bool:
         """Return whether one kms:ReEncrypt can rewrap from another key to this key.
@@ -221,5 +229,7 @@ def _bound(context: Mapping[str, str]) -> dict[str, Any]:
     return {"EncryptionContext": dict(context)}
 
 
-def _blob(reply: Mapping[str, Any]) -> KMSBlob:
-    return KMSBlob(str(reply["KeyId"]), bytes(reply["CiphertextBlob"]))
+def _blob(reply: Mapping[str, Any], material: str = "") -> KMSBlob:
+    """Return the wrapped data key in a reply; `material` names the field of its material's id."""
+    arn, blob = str(reply["KeyId"]), bytes(reply["CiphertextBlob"])
+    return KMSBlob(arn, blob, material_id_of(reply, material))

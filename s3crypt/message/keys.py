@@ -21,11 +21,14 @@ class EncryptedDataKey:
         provider: The provider of the wrapping key: `aws-kms`, or the namespace of a raw key.
         info: The wrapping key: the KMS key's ARN, or the raw key's name and parameters.
         ciphertext: The wrapped data key.
+        material_id: The id of the wrapping key's material, if the key service reported it. It is
+            no part of the EDK: headers do not carry it, and EDKs that differ by it are equal.
     """
 
     provider: str
     info: bytes
     ciphertext: bytes
+    material_id: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,8 @@ class Objects:
 
         def arguments(described: Description) -> dict[str, Any]:
             whole = {**described.metadata, **ours}
+            if sealing:
+                whole |= entries.fitting(whole, sealing.advisory)
             entries.check_length(whole)
             return {**described.arguments(whole), **mode.write_arguments()}
 

@@ -50,6 +50,9 @@ class ObjectInfo:
         frames: The number of frames.
         key_location: `header` or `metadata`.
         keys: The keys that wrap the object's data key, as written on the command line.
+        key_materials: The id of the KMS key material that wrapped the data key, per key in `keys`,
+            where it is known: right after writing, and later for objects with
+            `key_location="metadata"`. Then the metadata claims it, and any writer can change that.
         context: The encryption context; unverified unless the object was decrypted.
     """
 
@@ -71,6 +74,7 @@ class ObjectInfo:
     frames: int | None = None
     key_location: str | None = None
     keys: tuple[str, ...] = ()
+    key_materials: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -163,6 +167,7 @@ def _of_facts(facts: Facts) -> dict[str, Any]:
         "frames": facts.frames,
         "key_location": facts.key_location,
         "keys": facts.keys,
+        "key_materials": facts.key_materials,
         "context": facts.context,
     }
 

@@ -10,6 +10,7 @@ is conditional on the ETag seen first, so a concurrent writer wins and no data i
 The rotation of a *key* (new key material in KMS) is in `s3crypt.kms`, and changes no object.
 """
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -20,6 +21,7 @@ from typing import Literal, TypeAlias
 
 from s3crypt.errors import RotationError, S3CryptError
 from s3crypt.jobs import Journal, at_least_one, journaled, run, telling
+from s3crypt.keyrings.materials import opened_materials
 from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode, binds_bucket
 from s3crypt.objects.access import ListedObject, Objects
@@ -53,6 +55,10 @@ class RotationOutcome:
         version_id: The new version, in a versioned bucket. The old version remains, under the old
             key, until it is deleted.
         error: The error of a failed rotation.
+        from_material: The id of the KMS key material that unwrapped the data key of a rewrapped or
+            re-encrypted object, if KMS reported it.
+        material: The id of the KMS key material that wrapped the object's data key, if KMS reported
+            it: its replies to GenerateDataKey and ReEncrypt have it, that to Encrypt has not.
     """
 
     uri: str
@@ -61,6 +67,8 @@ class RotationOutcome:
     bytes_moved: int = 0
     version_id: str | None = None
     error: S3CryptError | None = None
+    from_material: str | None = None
+    material: str | None = None
 
 
 def rotate(  # noqa: PLR0913 - as the store's method has them
@@ -201,6 +209,7 @@ def _rotate_all(
             named=lambda item: (item[0].uri, f"{item[0].etag} {modes}"),
             # By the new ETag, a later run recognises the object that this run has written.
             done=lambda rotated: (rotated[0].action, rotated[1] and f"{rotated[1]} {modes}"),
+            detail=lambda rotated: _materials(rotated[0]),
         )
     items = telling(items, lambda item: item[0].stored_size, found)
     for outcome in run(items, work, most=jobs, is_far=lambda: job.objects.is_far):
@@ -209,6 +218,13 @@ def _rotate_all(
         else:
             uri, seconds = outcome.item[0].uri, outcome.seconds
             yield RotationOutcome(uri, "failed", seconds, error=outcome.error)
+
+
+def _materials(outcome: RotationOutcome) -> str | None:
+    """Return the ids of key material in an outcome as JSON, or None without an id."""
+    ids = {"from_material": outcome.from_material, "material": outcome.material}
+    known = {name: text for name, text in ids.items() if text}
+    return json.dumps(known) if known else None
 
 
 def _rotate_one(
@@ -230,9 +246,18 @@ def _rotate_one(
 
     # A dry run needs no body.
     first = SHOWN_LENGTH if dry_run or is_large else PART_LENGTH
-    done, etag = until_whole(job, location, rotate_as, first=first)
-    moved, seconds = done.bytes_moved, time.perf_counter() - started
-    return RotationOutcome(str(location), done.action, seconds, moved, done.version_id), etag
+    with opened_materials() as opened:
+        done, etag = until_whole(job, location, rotate_as, first=first)
+    outcome = RotationOutcome(
+        str(location),
+        done.action,
+        seconds=time.perf_counter() - started,
+        bytes_moved=done.bytes_moved,
+        version_id=done.version_id,
+        from_material=opened[-1] if opened else None,
+        material=done.material,
+    )
+    return outcome, etag
 
 
 def _decide(job: Job, seen: Seen) -> Step:

@@ -52,17 +52,25 @@ class Done:
         reply: S3's reply about the new object; empty if the object was not changed.
         bytes_moved: Plaintext bytes that were streamed through this process.
         info: The facts about an object that this process wrote.
+        rewrapped: The key material that wrapped the data key of a rewrapped object, per key.
     """
 
     action: Action
     reply: Mapping[str, Any] = field(default_factory=dict)
     bytes_moved: int = 0
     info: ObjectInfo | None = None
+    rewrapped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def version_id(self) -> str | None:
         """Return the new version's id, in a versioned bucket."""
         return self.info.version_id if self.info else self.reply.get("VersionId")
+
+    @property
+    def material(self) -> str | None:
+        """Return the id of the material that wrapped the data key now, or None if not reported."""
+        found = self.info.key_materials if self.info else self.rewrapped
+        return next(iter(found.values()), None)
 
     @property
     def etag(self) -> str:
@@ -117,13 +125,14 @@ def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tup
         raise AssertionError("unreachable: only client-side objects are rewrapped")
     check_context(job, step, sealed)
     with step.location.named_in_errors():
-        # Newly wrapped keys identify our object: no other writer's object can have them.
-        mark = sealed.rewrapped(source, job.to, lambda: opened(job, step.location, {}, step.etag))
-    kept = entries.without_token(step.metadata)
-    metadata = {**kept, **mark, **_annotations_of(step, annotated)}
+        done = sealed.rewrapped(source, job.to, lambda: opened(job, step.location, {}, step.etag))
+    kept = entries.without_token(done.metadata)
+    metadata = {**kept, **_annotations_of(step, annotated)}
+    metadata |= entries.fitting(metadata, done.advisory)
     entries.check_length(metadata)
-    reply = _copy_inside_s3(job, step, _at_rest(step.head), metadata, mark)
-    return Done("rewrapped", reply), annotated
+    # Newly wrapped keys identify our object: no other writer's object can have them.
+    reply = _copy_inside_s3(job, step, _at_rest(step.head), metadata, done.mark)
+    return Done("rewrapped", reply, rewrapped=done.key_materials), annotated
 
 
 def check_context(job: Job, step: Step, envelope: Envelope) -> None:
