@@ -219,7 +219,8 @@ WITH_AWS = {"s3crypt.keyrings.kms", "s3crypt.keyrings.kms_key"}
 WITHIN = {
     "keyrings/pem": set(),
     "keyrings/raw_keys": {"errors", "keyrings.pem"},
-    "keyrings/kms_key": {"aws", "errors", "operations", "requests"},
+    "keyrings/kms_key": {"aws", "errors", "keyrings.materials", "operations", "requests"},
+    "keyrings/materials": set(),
     "keyrings/cache": set(),
     "keyrings/capabilities": {"message.keys"},
     "kms/description": {"errors", "kms.service"},

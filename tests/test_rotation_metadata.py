@@ -94,7 +94,7 @@ def test_kms_sees_the_key_and_this_process_does_not(
 def test_the_header_is_never_written_twice(
     bucket: str, kms_key: str, new_key: str, s3: Any
 ) -> None:
-    """Only s3crypt-edks changes; the message, its context and the user's entries stay."""
+    """Only the wrapped key and its material change; message, context and user's entries stay."""
     uri = f"s3://{bucket}/x"
     connect(mode(kms_key, context={"team": "ä"})).put(b"plain", uri, metadata={"a": "b"})
     before, body = s3.head_object(Bucket=bucket, Key="x"), stored(s3, bucket, "x")
@@ -106,7 +106,7 @@ def test_the_header_is_never_written_twice(
         for name in before["Metadata"] | after["Metadata"]
         if before["Metadata"].get(name) != after["Metadata"].get(name)
     }
-    assert changed == {"s3crypt-edks"}
+    assert changed == {"s3crypt-edks", "s3crypt-material"}
 
 
 @pytest.mark.parametrize("size", [10, LARGE])
