@@ -232,6 +232,24 @@ def is_for_all(error: S3CryptError) -> bool:
     return (error.code or "").removeprefix("KMS.") in _FOR_ALL
 
 
+# Error codes for which `is_for_all` returns True, because they concern every object of a bucket.
+# They do not concern other buckets, and do not end an audit.
+_OF_ONE_BUCKET = frozenset(
+    {
+        "AllAccessDisabled",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "NoSuchBucket",
+        "PermanentRedirect",
+    }
+)
+
+
+def ends_everything(error: S3CryptError) -> bool:
+    """Return whether an error would fail every other request too."""
+    return is_for_all(error) and error.code not in _OF_ONE_BUCKET
+
+
 # Codes of throttled requests; S3 prefixes KMS's codes.
 THROTTLES = frozenset(
     {

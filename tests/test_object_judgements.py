@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from s3crypt.audit.object_controls import KeyState, Rules, judge, slug
-from s3crypt.audit.objects import KeyStates
+from s3crypt.audit.object_controls import Rules, judge, slug
 from s3crypt.audit.tallies import Scope, Tally
 from s3crypt.audit.values import Demands, Finding, Resource, Verdict
 from s3crypt.errors import StorageError
+from s3crypt.kms.states import KeyState, KeyStates
 from s3crypt.objects.sightings import Sighting
 
 if TYPE_CHECKING:
@@ -132,6 +132,6 @@ def test_a_region_that_cannot_be_reached_is_asked_once() -> None:
     states = KeyStates(cast("KeyReader", reader))
     for number in range(5):
         arn = KEY.replace("us-east-1", "nowhere-1").replace("8a1f0c7e", f"{number:08x}")
-        state = states.of_all(Sighting(server_mode="sse-kms", kms_key=arn, layer="none"))[arn]
+        state = states.of(arn)
         assert (state.state, state.hidden) == (None, "KMS of nowhere-1 cannot be reached")
     assert len(reader.asked) == 1

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeAlias, cast
 
+from s3crypt.aws_errors import ends_everything
 from s3crypt.errors import ObjectNotFoundError, S3CryptError
 from s3crypt.jobs.journal import Journal
 from s3crypt.jobs.window import run
@@ -26,7 +27,7 @@ from .account_controls import (
 from .bucket_controls import judge_bucket, unseen_bucket
 from .controls import CONTROLS
 from .key_controls import judge_key, unseen_key
-from .looking import Look, ends_everything, unseen_by
+from .looking import Look, unseen_by
 from .services import Services
 from .values import Finding, Fix, Resource, Verdict
 

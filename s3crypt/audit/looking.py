@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from s3crypt import buckets
-from s3crypt.aws_errors import is_for_all
+from s3crypt.aws_errors import ends_everything
 from s3crypt.buckets import configuration
 from s3crypt.buckets.account import ACTION, read_public_access_block
 from s3crypt.buckets.settings import AES256, Encryption, PublicAccessBlock
@@ -28,17 +28,6 @@ from .values import Resource, ResourceKind
 
 _REFUSED = frozenset({"403", "AccessDenied", "AccessDeniedException"})
 _GONE = "NotFoundException"
-# Error codes for which `is_for_all` returns True, because they concern every object of a bucket.
-# They do not concern other buckets, and do not end an audit.
-_OF_ONE_BUCKET = frozenset(
-    {
-        "AllAccessDisabled",
-        "AuthorizationHeaderMalformed",
-        "IllegalLocationConstraintException",
-        "NoSuchBucket",
-        "PermanentRedirect",
-    }
-)
 _POLICY_LISTS: tuple[tuple[str, str, Kind], ...] = (
     ("UserDetailList", "UserPolicyList", Kind.USER),
     ("GroupDetailList", "GroupPolicyList", Kind.GROUP),
@@ -57,11 +46,6 @@ def unseen_by(error: S3CryptError, action: str) -> Unseen:
     if ends_everything(error):
         raise error
     return Unseen(action, str(error), is_refused=error.code in _REFUSED)
-
-
-def ends_everything(error: S3CryptError) -> bool:
-    """Return whether an error would fail every other request too."""
-    return is_for_all(error) and error.code not in _OF_ONE_BUCKET
 
 
 class Look:

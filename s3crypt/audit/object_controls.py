@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+from s3crypt.kms.states import GONE, KeyState
 from s3crypt.objects.sightings import UNSEEN, Sighting
 
 from .values import Demands, Verdict
@@ -22,8 +23,6 @@ ESCROW, CUSTOMER_KEY = "S3CRYPT.21", "S3CRYPT.22"
 
 CLIENT = "client"
 _LONGEST_CODE = 60
-GONE = "Gone"
-"""The state of a key that does not exist any more."""
 
 _NEEDS_KEY = frozenset({"sse-kms", "dsse-kms"})
 # Maps KMS's state of a key to the cause of a finding, and to the clause that describes the key.
@@ -36,24 +35,6 @@ _UNUSABLE = {
     GONE: ("key-gone", "does not exist any more"),
 }
 _NO_IDS = "the id of the key material that wrapped the data key is kept nowhere"
-
-
-@dataclass(frozen=True, slots=True)
-class KeyState:
-    """The state of a KMS key.
-
-    Attributes:
-        state: The state in KMS's spelling, or `Gone`, or None if the state is unknown.
-        made: A time before which no material of the key existed, or None if the age of its
-            material is unknown.
-        hidden: Why the state is unknown, in a clause.
-        denied: The IAM actions that the caller lacks to read the state.
-    """
-
-    state: str | None = None
-    made: datetime | None = None
-    hidden: str = ""
-    denied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

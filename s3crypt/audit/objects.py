@@ -6,11 +6,10 @@ data key is ever unwrapped. `object_controls` judges the objects, `tallies` coun
 and `object_fixes` makes the commands.
 """
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, Unpack
 
 from s3crypt.aws_errors import http_status
 from s3crypt.buckets.configuration import region_of
@@ -24,6 +23,7 @@ from s3crypt.errors import (
     StorageError,
 )
 from s3crypt.jobs import Journal, run
+from s3crypt.kms.states import KeyState, KeyStates
 from s3crypt.location import Location
 from s3crypt.modes import SSEC
 from s3crypt.objects.access import Objects
@@ -33,10 +33,8 @@ from . import inventory, inventory_rows
 from .inventory import Manifest
 from .inventory_rows import Batch, Row, mode_of
 from .object_controls import (
-    GONE,
     Escrow,
     Judgement,
-    KeyState,
     Rules,
     applicable,
     judge,
@@ -60,10 +58,8 @@ _SEEN = "seen"
 # S3's error codes if the caller may not list a bucket, or sends the request to another Region.
 _UNLISTED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "PermanentRedirect", "301"})
 
-_DENIED, _NOT_FOUND = "AccessDeniedException", "NotFoundException"
+_DENIED = "AccessDeniedException"
 _DESCRIBE = ("kms:DescribeKey",)
-# Objects can be under any number of keys. The cache of their states is cleared at this size.
-_MOST_KEYS = 10_000
 
 
 class ObjectOptions(TypedDict, total=False):
@@ -116,81 +112,19 @@ class Reach:
         return self.anyones or self.objects
 
 
-class KeyStates:
-    """A thread-safe cache of the states of KMS keys.
-
-    Args:
-        reader: The reader that describes KMS keys.
-    """
-
-    def __init__(self, reader: "KeyReader") -> None:
-        self._reader = reader
-        self._known: dict[str, KeyState] = {}
-        self._locks: dict[str, threading.Lock] = {}
-        self._lock = threading.Lock()
-        self._unreachable: set[str] = set()
-
-    def of_all(self, seen: Sighting) -> dict[str, KeyState]:
-        """Return the state of each KMS key that encrypts an object."""
-        return {arn: self._of(arn) for arn in kms_keys(seen)}
-
-    def _of(self, arn: str) -> KeyState:
-        known = self._known.get(arn)
-        if known is not None:
-            return known
-        with self._lock:
-            if len(self._known) >= _MOST_KEYS:
-                self._known.clear()
-                self._locks.clear()
-            lock = self._locks.setdefault(arn, threading.Lock())
-        with lock:
-            # Another thread may have fetched the state while this one waited for the lock.
-            known = self._known.get(arn) or self._asked(arn)
-            self._known[arn] = known
-        return known
-
-    def _asked(self, arn: str) -> KeyState:
-        # The writer of an object chooses the ARNs in its header. A request to a Region that does
-        # not exist takes a minute to fail, so that each Region is tried only once.
-        region = "".join(arn.split(":")[3:4])
-        if region in self._unreachable:
-            return KeyState(hidden=f"KMS of {region} cannot be reached")
-        try:
-            metadata = self._reader.metadata(arn)
-        except StorageError:
-            self._unreachable.add(region)
-            return KeyState(hidden=f"KMS of {region} cannot be reached")
-        except S3CryptError as error:
-            if error.code == _NOT_FOUND:
-                return KeyState(GONE)
-            if error.code == _DENIED:
-                return KeyState(hidden="KMS refuses to describe it", denied=_DESCRIBE)
-            return KeyState(hidden=f"KMS failed ({error.code or type(error).__name__})")
-        made = metadata["CreationDate"].astimezone(UTC) if _has_own_material(metadata) else None
-        return KeyState(metadata.get("KeyState"), made)
-
-    def escrow(self, reference: str) -> Escrow:
-        """Return a required key with its name in the headers of objects."""
-        name = reference.removeprefix("kms:")
-        if reference.startswith(("aes:", "rsa:")):
-            return Escrow(reference, reference.partition("=")[0])
-        if ":key/" in name:
-            return Escrow(reference, name)
-        try:
-            return Escrow(reference, str(self._reader.metadata(name)["Arn"]))
-        except KeyUnavailableError as error:
-            denied = _DESCRIBE if error.code == _DENIED else ()
-            hidden = f"KMS does not say which key {reference} is ({error.code})"
-            return Escrow(reference, None, hidden, denied)
-
-
-def _has_own_material(metadata: Any) -> bool:
-    """Return whether no material of a key is older than the key itself.
-
-    Imported material and the material in a custom or external key store can be of any age. A
-    replica has the material of its primary key, and a primary key may have been a replica before.
-    """
-    return metadata.get("Origin") == "AWS_KMS" and not metadata.get("MultiRegion")
+def _escrow(reader: "KeyReader", reference: str) -> Escrow:
+    """Return a required key with its name in the headers of objects."""
+    name = reference.removeprefix("kms:")
+    if reference.startswith(("aes:", "rsa:")):
+        return Escrow(reference, reference.partition("=")[0])
+    if ":key/" in name:
+        return Escrow(reference, name)
+    try:
+        return Escrow(reference, str(reader.metadata(name)["Arn"]))
+    except KeyUnavailableError as error:
+        denied = _DESCRIBE if error.code == _DENIED else ()
+        hidden = f"KMS does not say which key {reference} is ({error.code})"
+        return Escrow(reference, None, hidden, denied)
 
 
 def audit_objects(
@@ -249,7 +183,7 @@ class _Audit:
 
     def findings(self) -> Iterator[Finding]:
         now = datetime.now(UTC)
-        escrow = tuple(self.states.escrow(each) for each in self.demands.required_keys)
+        escrow = tuple(_escrow(self.reach.keys, each) for each in self.demands.required_keys)
         self.rules = Rules(self.demands, escrow, now)
         try:
             self._look(self._found())
@@ -415,7 +349,11 @@ class _Audit:
             # A deleted object is not noted: it may be stored again, with the same ETag.
             if journal and seen is not None and seen.is_settled:
                 journal.note(key, _SEEN, seen.dump(), version=candidate.etag)
-        return None if seen is None else (seen, self.states.of_all(seen))
+        return None if seen is None else (seen, self._states(seen))
+
+    def _states(self, seen: Sighting) -> dict[str, KeyState]:
+        """Return the state of each KMS key that encrypts an object."""
+        return {arn: self.states.of(arn) for arn in kms_keys(seen)}
 
     def _of_inventory_alone(self, mode: str | None, status: str | None) -> Iterator[Judgement]:
         hidden = "no inventory shows it"

@@ -30,6 +30,10 @@ Layer: TypeAlias = Literal["none", "message", "s3ec", "unknown"]
 """The client-side format of an object: no client-side encryption, an Encryption SDK message, the
 format of the S3 Encryption Client, or unknown because it was not seen."""
 
+Wrap: TypeAlias = Literal["kms", "raw"]
+"""The kind of key that wraps the data key of an S3 Encryption Client object: a KMS key, or a raw
+AES or RSA key."""
+
 UNSEEN = "unknown"
 
 # Enough for the header of a message with several keys; a longer header costs a second request.
@@ -37,6 +41,8 @@ _FIRST_LENGTH = 4 * 2**10
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _FAILED = "S3 failed"
 _KMS_CONTEXT_KEY = "kms_cmk_id"
+# V3's codes of wrap algorithms that use a KMS key: `kms` and `kms+context`.
+_KMS_WRAP_CODES = frozenset({"11", "12"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,13 @@ class Sighting:
         commits: Whether the client-side format has key commitment; None if unknown.
         signed: Whether the message is signed; None if unknown.
         keys: The keys that wrapped the data key, in the form of the command line; None if unknown.
+        key_location: The place of a message's wrapped keys, `header` or `metadata`, or
+            None.
+        wrap: The kind of key that wrapped an S3 Encryption Client object's data key; None if
+            unknown.
+        named_key: The KMS key in such an object's material description, as its writer named it: an
+            ARN, an id or an alias; None if the description has no key.
+        size: The number of stored bytes; None if no reply shows it.
         is_bound: Whether the encryption context contains the object's name; None if unknown.
         bound_name: The name in the encryption context, or None.
         hidden: Why facts are unknown, in a clause; empty if everything was seen.
@@ -67,6 +80,10 @@ class Sighting:
     commits: bool | None = None
     signed: bool | None = None
     keys: tuple[str, ...] | None = None
+    key_location: str | None = None
+    wrap: Wrap | None = None
+    named_key: str | None = None
+    size: int | None = None
     is_bound: bool | None = None
     bound_name: str | None = None
     hidden: str = ""
@@ -179,7 +196,7 @@ def _by_get(objects: Objects, candidate: Candidate, key: Mapping[str, object]) -
         raise
     with stream:
         inside = _of_body(objects, candidate, stream)
-        return Sighting(**_of_server(stream.reply), **inside)
+        return Sighting(**_of_server(stream.reply), **inside, size=stream.size)
 
 
 def _of_body(objects: Objects, candidate: Candidate, stream: ObjectStream) -> dict[str, Any]:
@@ -242,7 +259,7 @@ def _under_customer_key(
 
 def _of_head(reply: Mapping[str, Any], candidate: Candidate, *, is_enough: bool) -> Sighting:
     """Return the facts in the reply to a HEAD, and the reason why the first bytes are unknown."""
-    server = _of_server(reply)
+    server = {**_of_server(reply), "size": reply["ContentLength"]}
     inside = _of_metadata(entries.of_reply(reply))
     if inside.get("layer") in ("none", "s3ec"):
         return Sighting(**server, **inside)
@@ -271,6 +288,7 @@ def _of_facts(facts: Facts) -> dict[str, Any]:
         "commits": facts.committing,
         "signed": facts.signed,
         "keys": facts.keys,
+        "key_location": facts.key_location,
         **_bound(facts.context),
     }
 
@@ -284,9 +302,21 @@ def _of_s3ec(metadata: Mapping[str, str]) -> dict[str, Any]:
         "layer": "s3ec",
         "commits": newer and not older,
         "signed": False,
-        "keys": (f"kms:{key}",) if key else None,
+        "keys": (f"kms:{key}",) if key and key.startswith("arn:") else None,
+        "wrap": _wrap(metadata),
+        "named_key": key,
         "is_bound": False,
     }
+
+
+def _wrap(metadata: Mapping[str, str]) -> Wrap | None:
+    """Return the kind of key that wrapped a data key; None if its instruction file has that."""
+    algorithm = metadata.get("x-amz-wrap-alg") or metadata.get("x-amz-w")
+    if algorithm:
+        is_kms = algorithm.lower().startswith("kms") or algorithm in _KMS_WRAP_CODES
+        return "kms" if is_kms else "raw"
+    # The first version names no algorithm, and wraps with raw keys only.
+    return "raw" if metadata.get("x-amz-key") else None
 
 
 def _kms_key(description: str) -> str | None:
@@ -296,7 +326,7 @@ def _kms_key(description: str) -> str | None:
     except (ValueError, RecursionError):
         return None
     key = said.get(_KMS_CONTEXT_KEY) if isinstance(said, dict) else None
-    return key if isinstance(key, str) and key.startswith("arn:") else None
+    return key if isinstance(key, str) and key else None
 
 
 def _of_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -316,7 +346,10 @@ def _of_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
     except (FormatError, IntegrityError):
         # The metadata is malformed. It claims only that the object is a message.
         return claimed
-    return {**claimed, "keys": envelope.keys, **_bound(envelope.context)} if envelope else claimed
+    if envelope is None:
+        return claimed
+    known = {"keys": envelope.keys, "key_location": "metadata"}
+    return {**claimed, **known, **_bound(envelope.context)}
 
 
 def _bound(context: Mapping[str, str]) -> dict[str, Any]:
