@@ -36,9 +36,9 @@ from s3crypt import (
 from s3crypt.audit.object_controls import Judgement
 from s3crypt.audit.object_fixes import Failed, fix_of
 from s3crypt.audit.report import Run, make_report
-from s3crypt.audit.sampling import Reservoir
 from s3crypt.audit.tallies import Scope, Tally
 from s3crypt.audit.values import MAX_EXAMPLES, Coverage, Demands, ObjectVerdict, Resource, Verdict
+from s3crypt.inventories import Reservoir
 from s3crypt.jobs import Journal
 
 if TYPE_CHECKING:

@@ -118,10 +118,11 @@ ALLOWED = {
     "parquet": {
         "errors", "formats", "key_references", "keyrings", "local", "message", "parquet_footer",
     },
+    "inventories": {"errors", "location", "objects"},
     "audit": {
-        "aws", "aws_errors", "buckets", "caller", "command_lines", "errors", "hardening", "jobs",
-        "kms", "local", "location", "modes", "objects", "operations", "policy", "redaction",
-        "requests", "trail_settings", "unseen",
+        "aws", "aws_errors", "buckets", "caller", "command_lines", "errors", "hardening",
+        "inventories", "jobs", "kms", "local", "location", "modes", "objects", "operations",
+        "policy", "redaction", "requests", "trail_settings", "unseen",
     },
     "sandbox": {"errors"},
 }  # fmt: skip
@@ -198,7 +199,7 @@ OUTSIDE = {
     "moto": {"sandbox"},
     "pytest": {"sandbox"},
     "fsspec": {"filesystem"},
-    "pyarrow": {"audit", "filesystem", "parquet"},
+    "pyarrow": {"inventories", "filesystem", "parquet"},
     "click": set(),
     "rich": set(),
 }

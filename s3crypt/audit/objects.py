@@ -22,6 +22,17 @@ from s3crypt.errors import (
     S3CryptError,
     StorageError,
 )
+from s3crypt.inventories import (
+    Batch,
+    Manifest,
+    Reservoir,
+    Row,
+    as_batch,
+    batches,
+    mode_of,
+    opened_part,
+    read_manifest,
+)
 from s3crypt.jobs import Journal, run
 from s3crypt.kms.states import KeyState, KeyStates
 from s3crypt.location import Location
@@ -29,9 +40,6 @@ from s3crypt.modes import SSEC
 from s3crypt.objects.access import Objects
 from s3crypt.objects.sightings import Candidate, Sighting, candidates, is_archived, sight
 
-from . import inventory, inventory_rows
-from .inventory import Manifest
-from .inventory_rows import Batch, Row, mode_of
 from .object_controls import (
     Escrow,
     Judgement,
@@ -41,7 +49,6 @@ from .object_controls import (
     kms_keys,
     unseen,
 )
-from .sampling import Reservoir
 from .tallies import Each, Scope, Tally
 from .values import Coverage, Demands, Finding, Resource, Verdict
 
@@ -247,7 +254,7 @@ class _Audit:
 
     def _of_inventory(self, uri: str) -> Iterator[Candidate]:
         try:
-            self.manifest = inventory.read_manifest(self.reach.inventories, uri)
+            self.manifest = read_manifest(self.reach.inventories, uri)
         except (FormatError, IntegrityError) as error:
             self._trouble(f"the inventory cannot be used: {_short(error, uri)}")
             return
@@ -271,7 +278,7 @@ class _Audit:
                 self.reservoir.put(next(batch.take([place])))
         if self.reservoir is not None:
             rows = [each for each in self.reservoir.items if isinstance(each, Row)]
-            yield from self._of_batch(inventory_rows.as_batch(rows))
+            yield from self._of_batch(as_batch(rows))
 
     def _limits(self, manifest: Manifest) -> Iterator[str]:
         """Yield the reasons why an inventory may lack objects, as clauses."""
@@ -284,8 +291,8 @@ class _Audit:
         """Yield the rows of all parts. An unreadable part adds an unknown finding per control."""
         for part in manifest.parts:
             try:
-                with inventory.opened_part(self.reach.inventories, manifest, part) as file:
-                    yield from inventory_rows.batches(manifest, file, self.location.name)
+                with opened_part(self.reach.inventories, manifest, part) as file:
+                    yield from batches(manifest, file, self.location.name)
             except (FormatError, IntegrityError, StorageError) as error:
                 if isinstance(error, StorageError) and not _is_of_part(error):
                     raise

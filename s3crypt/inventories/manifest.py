@@ -6,8 +6,8 @@
 
 The schema of the report defines the order of the columns. A part is fetched to a temporary file and
 its MD5 is verified before a row is read. MD5 detects damage, not forgery: any principal with write
-access to the destination bucket can write a report. `inventory_rows` reads the rows. This module
-judges nothing.
+access to the destination bucket can write a report. `rows` reads the rows. This module judges
+nothing.
 
 Layout: https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html
 """

@@ -2,7 +2,7 @@
 """The rows of a part of an S3 Inventory report: CSV, ORC and Parquet, in bounded memory.
 
 For ORC and Parquet, rows are counted in Arrow columns, and a `Row` is created only for the rows
-that the caller requests. Delete markers are omitted. `inventory` fetches and verifies the parts;
+that the caller requests. Delete markers are omitted. `manifest` fetches and verifies the parts;
 this module makes no request.
 """
 
@@ -18,7 +18,7 @@ from urllib.parse import unquote_plus
 from s3crypt.errors import ConfigError, FormatError, IntegrityError
 from s3crypt.objects.sightings import UNSEEN
 
-from .inventory import Manifest, check_columns, plain
+from .manifest import Manifest, check_columns, plain
 
 # A name of 1024 bytes has up to 3072 characters when URL-encoded; the other columns have some
 # hundreds.

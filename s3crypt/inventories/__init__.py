@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports of a bucket's objects that AWS writes, and random samples of them.
+
+    manifest = read_manifest(objects, "s3://reports/acme-data/daily/2026-04-12T01-00Z/manifest.json")
+    for part in manifest.parts:
+        with opened_part(objects, manifest, part) as file:
+            for batch in batches(manifest, file, prefix=""):
+                print(batch.statuses())
+
+A report is read in bounded memory, and its checksums are verified. The package judges nothing.
+"""
+
+from .manifest import Format, Manifest, Part, opened_part, read_manifest
+from .rows import BATCH_ROWS, Batch, Row, as_batch, batches, mode_of
+from .sampling import Reservoir
+
+__all__ = [
+    "BATCH_ROWS",
+    "Batch",
+    "Format",
+    "Manifest",
+    "Part",
+    "Reservoir",
+    "Row",
+    "as_batch",
+    "batches",
+    "mode_of",
+    "opened_part",
+    "read_manifest",
+]
