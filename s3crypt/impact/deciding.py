@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decides what one key means to one object: its only way in, one of several, none, or unknown.
+
+An object that S3 encrypts under the key cannot be read without it, whatever is inside. Any other
+object depends on the key only if its client-side data key does: each key that wrapped the data key
+opens the object alone. The functions are pure but for the states of other keys, which KMS tells.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from s3crypt.kms.states import KeyState
+from s3crypt.objects.sightings import UNSEEN, Sighting
+
+from .target import DYING, Target
+
+Kind: TypeAlias = Literal["only", "shared", "replica", "other", "unknown"]
+"""What a key means to an object: its only way in; another key opens the object, too; the key's own
+material in another Region does; the object does not need the key; or it is unknown."""
+
+_KMS, _KMS_RSA = "kms", "aws-kms-rsa"
+_BRANCH = "aws-kms-hierarchy"
+_S3EC = "s3ec"
+_OF_KMS = frozenset({"sse-kms", "dsse-kms"})
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a key means to one object.
+
+    Attributes:
+        kind: The meaning.
+        mode: How the object depends on the key: `sse-kms`, `dsse-kms`, `client (header)`,
+            `client (metadata)` or `s3ec`; empty if it does not.
+        hidden: Why the meaning is unknown, in a clause.
+        denied: The IAM actions that the caller lacks to decide it.
+        others: The providers of the other keys that open the object, such as `kms` or `aes`.
+    """
+
+    kind: Kind
+    mode: str = ""
+    hidden: str = ""
+    denied: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+_OTHER = Decision("other")
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """Decides what a key means to objects.
+
+    Attributes:
+        target: The key.
+        siblings: The keys in other Regions that have the same material and are not being deleted.
+        state_of: Returns the state of another KMS key.
+        arn_of: Returns the ARN of the key that an alias names now, or why it is unknown.
+    """
+
+    target: Target
+    siblings: tuple[str, ...]
+    state_of: Callable[[str], KeyState]
+    arn_of: Callable[[str], str | KeyState]
+
+    def decide(self, seen: Sighting) -> Decision:
+        """Return what the key means to an object."""
+        if self._is_under_key(seen):
+            return Decision("only", str(seen.server_mode))
+        if seen.layer == "none" and seen.server_mode != UNSEEN:
+            return _OTHER
+        if seen.server_mode == UNSEEN or seen.layer == "unknown":
+            return Decision("unknown", hidden=_why(seen), denied=seen.denied)
+        if seen.layer == _S3EC:
+            return self._of_s3ec(seen)
+        if seen.keys is None:
+            return Decision("unknown", hidden=_why(seen), denied=seen.denied)
+        return self._of_keys(f"client ({seen.key_location or 'header'})", seen.keys)
+
+    def _is_under_key(self, seen: Sighting) -> bool:
+        """Return whether S3 encrypts an object under the key."""
+        return (
+            seen.server_mode in _OF_KMS
+            and seen.kms_key is not None
+            and self.target.is_named_by(seen.kms_key)
+        )
+
+    def _of_keys(self, mode: str, names: tuple[str, ...]) -> Decision:
+        """Decide by the names of all keys that wrapped a client-side data key."""
+        ways = _Ways()
+        for name in dict.fromkeys(names):
+            self._sort(name, ways)
+        if not ways.is_under_key:
+            # Only a branch key may be under the key unseen. Any other key opens the object alone.
+            return ways.unknown() if ways.is_under_branch_key and not ways.others else _OTHER
+        if ways.others:
+            return Decision("shared", mode, others=tuple(dict.fromkeys(ways.others)))
+        if ways.is_under_branch_key or ways.hidden:
+            return ways.unknown()
+        return Decision("replica" if self.siblings else "only", mode)
+
+    def _sort(self, name: str, ways: "_Ways") -> None:
+        """Add one key that wrapped a data key to the ways into the object."""
+        provider, _, key = name.partition(":")
+        if provider == _BRANCH:
+            ways.is_under_branch_key = True
+        elif provider not in (_KMS, _KMS_RSA):
+            ways.others.append(provider)
+        elif self.target.is_named_by(key) or self.target.is_sibling(key):
+            ways.is_under_key = True
+        else:
+            state = self.state_of(key)
+            if state.state is None:
+                ways.hidden.append(state)
+            elif state.state not in DYING:
+                ways.others.append(provider)
+
+    def _of_s3ec(self, seen: Sighting) -> Decision:
+        """Decide about an object of the S3 Encryption Client, which has one wrapping key."""
+        if seen.wrap == "raw":
+            return _OTHER
+        if seen.named_key is None:
+            return Decision("unknown", hidden=_NO_FILE if seen.wrap is None else _NO_KEY)
+        name = seen.named_key
+        if "alias/" not in name:
+            return self._of_keys(_S3EC, (f"kms:{name}",))
+        arn = self.arn_of(name)
+        if isinstance(arn, str) and self.target.is_named_by(arn):
+            return self._of_keys(_S3EC, (f"kms:{arn}",))
+        return Decision("unknown", hidden=_MOVABLE)
+
+
+@dataclass(slots=True)
+class _Ways:
+    """The ways into one object, as they are found."""
+
+    is_under_key: bool = False
+    is_under_branch_key: bool = False
+    others: list[str] = field(default_factory=list)
+    hidden: list[KeyState] = field(default_factory=list)
+
+    def unknown(self) -> Decision:
+        """Return the decision if a key that wrapped the data key may be the key, or be gone."""
+        if self.is_under_branch_key:
+            return Decision("unknown", hidden=_BRANCH_KEY)
+        denied = tuple(dict.fromkeys(action for state in self.hidden for action in state.denied))
+        return Decision("unknown", hidden=_OTHER_KEY, denied=denied)
+
+
+_NO_FILE = "its instruction file has its key (Amazon S3 Encryption Client)"
+_NO_KEY = "the Amazon S3 Encryption Client stores no name of its KMS key"
+_MOVABLE = "the Amazon S3 Encryption Client named its key by an alias, which may have been moved"
+_BRANCH_KEY = "a branch key wraps its data key: the key store has the KMS key of the branch key"
+_OTHER_KEY = "another KMS key wraps its data key, too, and KMS does not show that key's state"
+_SSE_C = "it is under a customer key (SSE-C) that was not given, and its content is not visible"
+
+
+def _why(seen: Sighting) -> str:
+    """Return why it is unknown what is inside an object, in a clause."""
+    if seen.server_mode == "sse-c":
+        return _SSE_C
+    return seen.hidden or "no reply shows which key wrapped its data key"
