@@ -10,6 +10,7 @@
 A report is read in bounded memory, and its checksums are verified. The package judges nothing.
 """
 
+from .bounds import Bounds, Sizes, bounds, byte_bounds
 from .manifest import Format, Manifest, Part, opened_part, read_manifest
 from .rows import BATCH_ROWS, Batch, Row, as_batch, batches, mode_of
 from .sampling import Reservoir
@@ -17,13 +18,17 @@ from .sampling import Reservoir
 __all__ = [
     "BATCH_ROWS",
     "Batch",
+    "Bounds",
     "Format",
     "Manifest",
     "Part",
     "Reservoir",
     "Row",
+    "Sizes",
     "as_batch",
     "batches",
+    "bounds",
+    "byte_bounds",
     "mode_of",
     "opened_part",
     "read_manifest",
