@@ -11,7 +11,7 @@ from typing import Any
 
 from s3crypt.errors import KeyUnavailableError, S3CryptError
 from s3crypt.kms.description import KeyReader
-from s3crypt.kms.states import GONE, KeyState, KeyStates
+from s3crypt.kms.key_states import GONE, KeyState, KeyStates
 
 DYING = frozenset({GONE, "PendingDeletion", "PendingReplicaDeletion"})
 """The states of a key that is no way into an object, because KMS deletes its material."""
