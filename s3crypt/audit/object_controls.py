@@ -107,7 +107,7 @@ def judge(
         found = control(name, seen, rules, keys)
         if found is None:
             continue
-        if _rests_on_claim(found, seen):
+        if not found.is_claimed and _rests_on_claim(found, seen):
             cause = f"{found.cause}-claimed" if found.cause else "claimed"
             found = replace(found, is_claimed=True, cause=cause)
         yield found
@@ -122,6 +122,15 @@ def _rests_on_claim(found: Judgement, seen: Sighting) -> bool:
 def kms_keys(seen: Sighting) -> tuple[str, ...]:
     """Return the ARNs of the KMS keys that encrypt an object, in both layers."""
     return tuple(key for key in _keys(seen) if key.startswith("arn:"))
+
+
+def kept_materials(seen: Sighting) -> dict[str, str]:
+    """Return the ids of key material that an object's metadata claims, by the ARN of the key."""
+    named = {key.removeprefix("kms:"): id_ for key, id_ in (seen.key_materials or {}).items()}
+    # S3 reports no id. A key that encrypts both layers has the id for one of them only.
+    return {
+        key: id_ for key, id_ in named.items() if key.startswith("arn:") and key != seen.kms_key
+    }
 
 
 def applicable(demands: Demands) -> tuple[str, ...]:
@@ -270,10 +279,39 @@ def _material(_: str, seen: Sighting, rules: Rules, keys: _Keys) -> Judgement | 
         return unseen(MATERIAL, _NO_IDS)
     if not arns:
         return None
-    oldest = rules.now - timedelta(days=days)
-    if all((made := keys[arn].made) is not None and made >= oldest for arn in arns):
+    oldest, kept = rules.now - timedelta(days=days), kept_materials(seen)
+    old = [arn for arn in arns if (made := keys[arn].made) is None or made < oldest]
+    if not old:
         return _passed(MATERIAL, f"are under keys that were made within {days} days")
-    return unseen(MATERIAL, _NO_IDS)
+    judged = [_material_of(arn, kept.get(arn), keys[arn], oldest) for arn in old]
+    worst = (Verdict.FAIL, Verdict.UNKNOWN)
+    found = next((each for verdict in worst for each in judged if each.verdict is verdict), None)
+    words = f"were wrapped by key material that is younger than {days} days"
+    return found or Judgement(MATERIAL, Verdict.PASS, "claimed", words, is_claimed=True)
+
+
+def _material_of(arn: str, id_: str | None, key: KeyState, oldest: datetime) -> Judgement:
+    """Return the judgement of the material of one key, from the id that the metadata claims."""
+    listed = key.materials
+    if id_ is None or listed is None:
+        return unseen(MATERIAL, _NO_IDS)
+    if listed.hidden:
+        return unseen(
+            MATERIAL, f"the materials of {arn} are not known, as {listed.hidden}", listed.denied
+        )
+    age = listed.ages.get(id_)
+    if age is None:
+        return unseen(MATERIAL, f"KMS lists no material of {arn} that has the claimed id")
+    if age.by is not None and age.by < oldest:
+        now = "still wraps new data keys" if age.is_current else "wraps no new data keys"
+        words = (
+            f"were wrapped by key material {id_[:8]} of {arn}, of {age.by:%Y-%m-%d}, which {now}"
+        )
+        cause = f"old-material:{arn}:{id_}"
+        return Judgement(MATERIAL, Verdict.FAIL, cause, words, about=arn, is_claimed=True)
+    if not age.is_exact:
+        return unseen(MATERIAL, f"{arn} has imported or replicated material, which may be older")
+    return _passed(MATERIAL, "")
 
 
 def _commitment(_: str, seen: Sighting, __: Rules, ___: _Keys) -> Judgement | None:

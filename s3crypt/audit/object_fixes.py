@@ -32,6 +32,7 @@ _THAT_CLIENT, _S3CRYPT = "that client", "s3crypt put"
 _DIFFERENT_KEYS = """\
 # The objects are under different keys, and one line would put each of them under all of these.
 # `s3crypt inspect -r {} --json` names the keys: rotate those of each by themselves."""
+_SAME_KEY = "# Name another key: under the same key, `s3crypt rotate` leaves objects as they are."
 _NOT_IN_PLACE = (
     "# Versions that are not current cannot be changed: have a lifecycle rule expire them."
 )
@@ -165,6 +166,15 @@ def _state(failed: Failed, demands: Demands) -> Iterator[str]:
         yield from failed.each("rotate", _to_key(failed, approved))
 
 
+def _material(failed: Failed, demands: Demands) -> Iterator[str]:
+    old = failed.abouts[0]
+    approved = _approved(demands)
+    new = approved if approved and approved != f"kms:{old}" else _ANY_KEY
+    yield _SAME_KEY
+    to = f"--mode client --key-location metadata --key {shlex.quote(new)}"
+    yield from failed.each("rotate", f"{to} {_keys('--from-key', [old])}")
+
+
 def _anew(failed: Failed, get: str, put: str) -> Iterator[str]:
     """Yield commands that download objects and upload them again.
 
@@ -251,6 +261,7 @@ _FIXES: dict[str, Callable[[Failed, Demands], Iterator[str]]] = {
     controls.MODE: _mode,
     controls.KEY: _key,
     controls.STATE: _state,
+    controls.MATERIAL: _material,
     controls.COMMITMENT: _commitment,
     controls.SIGNATURE: _signature,
     controls.NAME: _name,

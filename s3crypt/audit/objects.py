@@ -7,7 +7,7 @@ and `object_fixes` makes the commands.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, Unpack
 
@@ -46,6 +46,7 @@ from .object_controls import (
     Rules,
     applicable,
     judge,
+    kept_materials,
     kms_keys,
     unseen,
 )
@@ -359,8 +360,15 @@ class _Audit:
         return None if seen is None else (seen, self._states(seen))
 
     def _states(self, seen: Sighting) -> dict[str, KeyState]:
-        """Return the state of each KMS key that encrypts an object."""
-        return {arn: self.states.of(arn) for arn in kms_keys(seen)}
+        """Return the state of each KMS key that encrypts an object.
+
+        The materials of a key are listed only if the age of the object's material is judged.
+        """
+        states = {arn: self.states.of(arn) for arn in kms_keys(seen)}
+        if self.demands.material_days is not None:
+            for arn in kept_materials(seen):
+                states[arn] = replace(states[arn], materials=self.states.materials(arn))
+        return states
 
     def _of_inventory_alone(self, mode: str | None, status: str | None) -> Iterator[Judgement]:
         hidden = "no inventory shows it"

@@ -16,6 +16,7 @@ MAX_EXAMPLES = 3
 
 FailureKind: TypeAlias = Literal["integrity", "storage"]
 
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Numbers of objects.

@@ -1,22 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cache of the states of the KMS keys that objects name. Every request here only reads."""
+"""A cache of the states and materials of the KMS keys that objects name.
+
+Every request here only reads.
+"""
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from s3crypt.errors import S3CryptError, StorageError
 
-from .description import KeyReader
+from .description import KeyReader, Material
+
+T = TypeVar("T")
 
 GONE = "Gone"
 """The state of a key that does not exist any more."""
 
 _DENIED, _NOT_FOUND = "AccessDeniedException", "NotFoundException"
-_DESCRIBE = ("kms:DescribeKey",)
+_DESCRIBE, _LIST = ("kms:DescribeKey",), ("kms:ListKeyRotations",)
 # Objects can be under any number of keys. The cache of their states is cleared at this size.
 _MOST_KEYS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class MaterialAge:
+    """The age of one key material.
+
+    Attributes:
+        by: A time at which the material existed already, or None if there is no such time.
+        is_exact: Whether the material did not exist before `by`. Imported and replicated material
+            may be older.
+        is_current: Whether the material wraps new data keys.
+    """
+
+    by: datetime | None
+    is_exact: bool
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMaterials:
+    """The materials of a KMS key that have wrapped data keys.
+
+    Attributes:
+        ages: The age of each material, by its id.
+        hidden: Why the materials are unknown, in a clause.
+        denied: The IAM actions that the caller lacks to list the materials.
+    """
+
+    ages: Mapping[str, MaterialAge] = field(default_factory=dict)
+    hidden: str = ""
+    denied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,30 +66,26 @@ class KeyState:
             material is unknown.
         hidden: Why the state is unknown, in a clause.
         denied: The IAM actions that the caller lacks to read the state.
+        materials: The key's materials; None if they were not requested.
     """
 
     state: str | None = None
     made: datetime | None = None
     hidden: str = ""
     denied: tuple[str, ...] = ()
+    materials: KeyMaterials | None = None
 
 
-class KeyStates:
-    """A thread-safe cache of the states of KMS keys.
+class _Known(Generic[T]):
+    """A bounded, thread-safe cache, which makes the request about each key once."""
 
-    Args:
-        reader: The reader that describes KMS keys.
-    """
-
-    def __init__(self, reader: KeyReader) -> None:
-        self._reader = reader
-        self._known: dict[str, KeyState] = {}
+    def __init__(self) -> None:
+        self._known: dict[str, T] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
-        self._unreachable: set[str] = set()
 
-    def of(self, arn: str) -> KeyState:
-        """Return the state of a key. Each key is described once."""
+    def get(self, arn: str, ask: Callable[[str], T]) -> T:
+        """Return the known value, or the result of `ask`."""
         known = self._known.get(arn)
         if known is not None:
             return known
@@ -62,10 +95,32 @@ class KeyStates:
                 self._locks.clear()
             lock = self._locks.setdefault(arn, threading.Lock())
         with lock:
-            # Another thread may have fetched the state while this one waited for the lock.
-            known = self._known.get(arn) or self._asked(arn)
+            # Another thread may have fetched the value while this one waited for the lock.
+            known = self._known.get(arn) or ask(arn)
             self._known[arn] = known
         return known
+
+
+class KeyStates:
+    """A thread-safe cache of the states of KMS keys, and of their materials.
+
+    Args:
+        reader: The reader that describes KMS keys.
+    """
+
+    def __init__(self, reader: KeyReader) -> None:
+        self._reader = reader
+        self._states: _Known[KeyState] = _Known()
+        self._materials: _Known[KeyMaterials] = _Known()
+        self._unreachable: set[str] = set()
+
+    def of(self, arn: str) -> KeyState:
+        """Return the state of a key. Each key is described once."""
+        return self._states.get(arn, self._asked)
+
+    def materials(self, arn: str) -> KeyMaterials:
+        """Return the materials of a key. They are listed once per key."""
+        return self._materials.get(arn, self._listed)
 
     def _asked(self, arn: str) -> KeyState:
         # The writer of an object chooses the ARNs in its header. A request to a Region that does
@@ -86,6 +141,34 @@ class KeyStates:
             return KeyState(hidden=f"KMS failed ({error.code or type(error).__name__})")
         made = metadata["CreationDate"].astimezone(UTC) if _has_own_material(metadata) else None
         return KeyState(metadata.get("KeyState"), made)
+
+    def _listed(self, arn: str) -> KeyMaterials:
+        state = self.of(arn)
+        if state.state in (None, GONE):
+            return KeyMaterials(
+                hidden=state.hidden or "the key does not exist", denied=state.denied
+            )
+        try:
+            metadata, found = self._reader.metadata(arn), self._reader.materials(arn)
+        except S3CryptError as error:
+            if error.code == _DENIED:
+                return KeyMaterials(hidden="KMS refuses to list them", denied=_LIST)
+            return KeyMaterials(hidden=f"KMS failed ({error.code or type(error).__name__})")
+        used = (each for each in found if each.state in ("CURRENT", "NON_CURRENT"))
+        return KeyMaterials({each.id: _age(each, metadata) for each in used})
+
+
+def _age(material: Material, metadata: Any) -> MaterialAge:
+    """Return the age of a material that is, or was, a key's current material.
+
+    KMS generates the material of a rotation at that time, and the first material with the key. The
+    primary key's rotation generates a replica's material. Only its first may be older than the
+    replica. Imported material is older than its rotation, and the date of its import is unknown.
+    """
+    is_generated = metadata.get("Origin") == "AWS_KMS"
+    created = metadata["CreationDate"].astimezone(UTC) if is_generated else None
+    is_exact = is_generated and (material.since is not None or not metadata.get("MultiRegion"))
+    return MaterialAge(material.since or created, is_exact, material.state == "CURRENT")
 
 
 def _has_own_material(metadata: Any) -> bool:

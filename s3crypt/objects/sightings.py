@@ -59,6 +59,8 @@ class Sighting:
         commits: Whether the client-side format has key commitment; None if unknown.
         signed: Whether the message is signed; None if unknown.
         keys: The keys that wrapped the data key, in the form of the command line; None if unknown.
+        key_materials: The ids of the KMS key material that wrapped the data key, by the key's name,
+            as the metadata claims; None without an id. Any writer chooses them.
         key_location: The place of a message's wrapped keys, `header` or `metadata`, or
             None.
         wrap: The kind of key that wrapped an S3 Encryption Client object's data key; None if
@@ -80,6 +82,7 @@ class Sighting:
     commits: bool | None = None
     signed: bool | None = None
     keys: tuple[str, ...] | None = None
+    key_materials: Mapping[str, str] | None = None
     key_location: str | None = None
     wrap: Wrap | None = None
     named_key: str | None = None
@@ -288,6 +291,7 @@ def _of_facts(facts: Facts) -> dict[str, Any]:
         "commits": facts.committing,
         "signed": facts.signed,
         "keys": facts.keys,
+        "key_materials": facts.key_materials or None,
         "key_location": facts.key_location,
         **_bound(facts.context),
     }
@@ -348,7 +352,8 @@ def _of_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
         return claimed
     if envelope is None:
         return claimed
-    known = {"keys": envelope.keys, "key_location": "metadata"}
+    known: dict[str, Any] = {"keys": envelope.keys, "key_location": "metadata"}
+    known["key_materials"] = envelope.key_materials or None
     return {**claimed, **known, **_bound(envelope.context)}
 
 
