@@ -383,16 +383,20 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     "InvalidToken": (StorageError, "the session token is wrong", _CREDENTIALS_HINT),
     "ExpiredToken": (StorageError, "the credentials have expired", "Sign in again."),
     "ExpiredTokenException": (StorageError, "the credentials have expired", "Sign in again."),
-    "DisabledException": (KeyUnavailableError, "the key is disabled", "Enable it in KMS."),
+    "DisabledException": (
+        KeyUnavailableError,
+        "the key is disabled",
+        "Enable it: `s3crypt keys enable {key}`.",
+    ),
     "KMSInvalidStateException": (
         KeyUnavailableError,
         "the key's state forbids it (disabled, pending deletion or import)",
-        "Cancel its deletion or enable it in KMS, while that is possible.",
+        "See its state and what ends it: `s3crypt keys show {key}`.",
     ),
     "NotFoundException": (
         KeyUnavailableError,
         "no such key",
-        "Check the key's ARN or alias, its region and account.",
+        "Check the key's ARN or alias, its region and account: `s3crypt keys list`.",
     ),
     "KeyUnavailableException": (KeyUnavailableError, "the key is not available now", "Try later."),
     "ThrottlingException": (KeyUnavailableError, "KMS throttled the requests", "Try later."),
@@ -412,6 +416,33 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
         Remedy("inspect_object"),
     ),
 }
+
+
+# A part of KMS's message about a key's state -> the advice, which is more precise than the code's.
+_KEY_STATES = (
+    ("pending deletion", "Cancel its deletion: `s3crypt keys cancel-deletion {key}`."),
+    ("pending import", "Import its key material: `s3crypt keys import-material {key} FILE`."),
+)
+_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+")
+_KEY_NAME = re.compile(r"(?:KMS key )?((?:alias/)?[A-Za-z0-9:/_-]+)")
+
+
+def _advice_about_key(advice: str, subject: str, said: str) -> str:
+    """Return the advice with the key that a refusal is about, or KEY if the key is not known.
+
+    Args:
+        advice: The advice, with `{key}` for the key.
+        subject: The key or the object that the request was about.
+        said: KMS's message, which S3 passes on.
+    """
+    for words, more_precise in _KEY_STATES:
+        if words in said.lower() and "keys show" in advice:
+            advice = more_precise
+    named = set(_KEY_ARN.findall(said)) or set(_KEY_ARN.findall(subject))
+    whole = _KEY_NAME.fullmatch(subject)
+    if len(named) != 1 and whole and not subject.startswith("s3:"):
+        named = {whole[1]}
+    return advice.replace("{key}", named.pop() if len(named) == 1 else "KEY")
 
 
 def error_code(error: BaseException) -> str:
@@ -465,6 +496,8 @@ def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -
         kind, what, advice = _CLOCK
     elif code == "InvalidObjectState" and told.get("StorageClass"):
         what = f"{what} ({told['StorageClass']})"
+    if isinstance(advice, str) and "{key}" in advice:
+        advice = _advice_about_key(advice, subject, said)
     if is_kms and kind is StorageError:
         kind = KeyUnavailableError
     if code.startswith("KMS."):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests as lines of the AWS command line interface, quoted for a shell.
+"""Requests as lines of the AWS command line interface or of ours, quoted for a shell.
 
 This module knows no service and no operation, and makes no request.
 """
@@ -26,6 +26,17 @@ def aws(service: str, operation: str, region: str | None, **arguments: Any) -> s
     named = arguments if region is None else {**arguments, "Region": region}
     words = [f"--{_dashed(name)} {_value(value)}" for name, value in named.items()]
     return " ".join(("aws", service, operation.replace("_", "-"), *words))
+
+
+def s3crypt_keys(verb: str, key: str, *words: str) -> str:
+    """Return the line of our command that changes a KMS key.
+
+    Args:
+        verb: The verb of `s3crypt keys`, such as `enable`.
+        key: The key. The Region of an ARN is the Region that is asked.
+        words: Further words: arguments and options.
+    """
+    return shlex.join(("s3crypt", "keys", verb, key, *words))
 
 
 def _dashed(name: str) -> str:

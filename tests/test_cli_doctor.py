@@ -46,7 +46,7 @@ def test_the_cause_and_the_next_command_come_last(
     assert run(("doctor", f"s3://{bucket}/a")) == 4
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2] == f"Cause (key state): {kms_key} is disabled."
-    assert lines[-1] == f"Next: aws kms enable-key --key-id {kms_key} --region us-east-1"
+    assert lines[-1] == f"Next: s3crypt keys enable {kms_key}"
     assert [line for line in lines if line.startswith("ok") and "FIPS endpoints" in line]
 
 

@@ -621,7 +621,7 @@ def test_the_key_waits_for_its_material(bucket: str, kms: Any) -> None:
     key = kms.create_key(Origin="EXTERNAL")["KeyMetadata"]["Arn"]
     found = cause(f"s3://{bucket}/a", "put", SSEKMS(key), (key,))
     assert (found.area, found.seen) == (Area.KEY, f"{key} is pending import")
-    assert found.next.startswith(f"aws kms get-parameters-for-import --key-id {key}")
+    assert found.next == f"s3crypt keys import-material {key} FILE"
 
 
 def test_kms_throttles(bucket: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from s3crypt.command_lines import aws
+from s3crypt.command_lines import aws, s3crypt_keys
 from s3crypt.errors import ConfigError
 from s3crypt.kms.examination import Examined
 from s3crypt.kms.grants import Grant
@@ -57,6 +57,10 @@ class SeenKey:
             return None
         return aws("kms", operation, self.key.region, KeyId=self.key.arn, **arguments)
 
+    def keys(self, verb: str) -> str | None:
+        """Return our command that changes the key, or None if the key is of another account."""
+        return s3crypt_keys(verb, self.key.arn) if self.is_own else None
+
 
 Rule: TypeAlias = Callable[[SeenKey], Iterator[Finding]]
 
@@ -91,7 +95,7 @@ def _of_deletion(seen: SeenKey, control: str) -> Finding:
         return seen.judged.passes(control, "No deletion is scheduled.")
     day = f" for {key.deletion:%Y-%m-%d}" if key.deletion else ""
     # KMS leaves a key disabled after its deletion was cancelled.
-    fix = _all_of(seen.aws("cancel_key_deletion"), seen.aws("enable_key"))
+    fix = _all_of(seen.keys("cancel-deletion"), seen.keys("enable"))
     return seen.judged.fails(control, f"The deletion is scheduled{day}.", fix=fix)
 
 
@@ -162,7 +166,7 @@ def _usable(seen: SeenKey) -> Iterator[Finding]:
     if state not in _UNUSABLE:
         yield seen.judged.passes("S3CRYPT.7", f"The key's state is {state}.")
         return
-    fix = seen.aws("enable_key") if state == "Disabled" else None
+    fix = seen.keys("enable") if state == "Disabled" else None
     yield seen.judged.fails("S3CRYPT.7", f"The key's state is {state}.", fix=fix)
 
 

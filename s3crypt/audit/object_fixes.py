@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from s3crypt.command_lines import aws
+from s3crypt.command_lines import s3crypt_keys
 
 from . import object_controls as controls
 from .values import Demands, Fix
@@ -148,19 +148,19 @@ def _to_key(failed: Failed, key: str) -> str:
 
 def _state(failed: Failed, demands: Demands) -> Iterator[str]:
     kind, _, arn = failed.cause.removesuffix("-claimed").split(":", 2)
-    # The writer of an object chooses the key names in its header; `aws` quotes them.
-    region = arn.split(":")[3]
+    # The writer of an object chooses the key names in its header; `s3crypt_keys` quotes them.
     if kind == "key-gone":
         yield "# Nothing opens these objects: restore them from a copy under another key."
         return
     if kind == "key-without-material":
-        yield f"# Import the same key material into {arn} again."
+        yield f"# FILE is the copy of the key material that {arn} had."
+        yield s3crypt_keys("import-material", arn, "FILE")
     elif kind == "key-unavailable":
         yield f"# Connect the key store of {arn} again."
     if kind == "key-dying":
-        yield aws("kms", "cancel_key_deletion", region, KeyId=arn)
+        yield s3crypt_keys("cancel-deletion", arn)
     if kind in ("key-dying", "key-disabled"):
-        yield aws("kms", "enable_key", region, KeyId=arn)
+        yield s3crypt_keys("enable", arn)
     approved = _approved(demands)
     if approved and approved != f"kms:{arn}":
         yield from failed.each("rotate", _to_key(failed, approved))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from s3crypt.command_lines import aws
+from s3crypt.command_lines import s3crypt_keys
 from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
 from s3crypt.modes import BOUND_NAME, DSSEKMS, SSEKMS, ClientSide
 from s3crypt.policy import Document, Policies, Request, Statement, Verdict, decide
@@ -229,7 +229,7 @@ def _undescribed(use: _Use, case: Case, services: "Services", error: S3CryptErro
 def _state(use: _Use, metadata: Mapping[str, Any]) -> Iterator[Diagnosis]:
     arn, state = metadata["Arn"], metadata.get("KeyState")
     called = arn if use.key == arn else f"{use.key} ({arn})"
-    enable = aws("kms", "enable_key", region_of_arn(arn), KeyId=arn)
+    enable = s3crypt_keys("enable", arn)
     if (
         metadata.get("KeySpec") != "SYMMETRIC_DEFAULT"
         or metadata.get("KeyUsage") != "ENCRYPT_DECRYPT"
@@ -248,19 +248,12 @@ def _state(use: _Use, metadata: Mapping[str, Any]) -> Iterator[Diagnosis]:
             Outcome.WRONG,
             Area.KEY,
             f"{called} is pending deletion{when}",
-            f"{aws('kms', 'cancel_key_deletion', region_of_arn(arn), KeyId=arn)} && {enable}",
+            f"{s3crypt_keys('cancel-deletion', arn)} && {enable}",
         )
     else:
         following = {
             "Disabled": enable,
-            "PendingImport": aws(
-                "kms",
-                "get_parameters_for_import",
-                region_of_arn(arn),
-                KeyId=arn,
-                WrappingAlgorithm="RSA_AES_KEY_WRAP_SHA_256",
-                WrappingKeySpec="RSA_4096",
-            ),
+            "PendingImport": s3crypt_keys("import-material", arn, "FILE"),
             "Unavailable": "Connect the custom key store that holds it.",
         }.get(str(state), "Wait: KMS is changing the key.")
         words = "pending import" if state == "PendingImport" else str(state).lower()

@@ -27,7 +27,7 @@ from s3crypt.buckets.settings import (
     Setting,
     Versioning,
 )
-from s3crypt.command_lines import aws
+from s3crypt.command_lines import aws, s3crypt_keys
 from s3crypt.errors import ConfigError, StorageError
 from s3crypt.policy import Document, Kind, Statement, check_size, open_key_policy
 from s3crypt.trail_settings import SeenTrail
@@ -110,7 +110,8 @@ def _check(seen: Seen, wanted: Wanted) -> None:
     if seen.key is not None and (seen.key.state != "Enabled" or seen.key.manager == "AWS"):
         raise ConfigError(
             f"The key {wanted.alias} cannot be used: its state is {seen.key.state}.",
-            hint="Enable it, or give the alias to another key; nothing was changed.",
+            hint=f"{_way_out(seen.key)}, or give the alias to another key: "
+            f"`s3crypt keys move-alias {wanted.alias} KEY`. Nothing was changed.",
         )
     encryption = seen.bucket.get(Encryption) if seen.bucket else Encryption()
     if seen.key is not None and not is_own_default(seen, encryption):
@@ -120,6 +121,16 @@ def _check(seen: Seen, wanted: Wanted) -> None:
         _check_replica_key(seen, wanted, wanted.replica)
 
 
+def _way_out(key: SeenKey) -> str:
+    """Return what makes a key usable again, as the begin of a sentence with a command."""
+    if key.state == "Disabled":
+        return f"Enable it: `{s3crypt_keys('enable', key.arn)}`"
+    if key.state.startswith("Pending") and key.state.endswith("Deletion"):
+        commands = (s3crypt_keys(verb, key.arn) for verb in ("cancel-deletion", "enable"))
+        return f"Cancel its deletion: `{' && '.join(commands)}`"
+    return f"See the key: `{s3crypt_keys('show', key.arn)}`"
+
+
 def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
     """Refuse a key that the alias leads to but that was not made for the bucket.
 
@@ -127,13 +138,13 @@ def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
     user's own key.
     """
     if not key.is_ours:
-        tag = {"TagKey": TAG, "TagValue": wanted.bucket}
-        tagging = aws("kms", "tag_resource", region, KeyId=key.arn, Tags=[tag])
+        tagging = s3crypt_keys("tag", key.arn, f"{TAG}={wanted.bucket}")
+        deletion = s3crypt_keys("delete-alias", wanted.alias, "--region", region)
         raise ConfigError(
             f"The alias {wanted.alias} leads to the key {key.arn}, on which no tag "
             f"{TAG}={wanted.bucket} was seen. Nothing was changed.",
-            hint="Delete the alias, or ask for the permission kms:ListResourceTags if it is "
-            f"missing. Only where the key is meant for this bucket, tag it: {tagging}",
+            hint=f"Delete the alias, `{deletion}`, or ask for the permission kms:ListResourceTags "
+            f"if it is missing. Only where the key is meant for this bucket, tag it: {tagging}",
         )
 
 
@@ -158,8 +169,9 @@ def _check_replicable(seen: Seen, wanted: Wanted) -> None:
     if key is not None and not key.multi_region:
         raise ConfigError(
             f"The key of s3://{wanted.bucket} has no replicas in other Regions: {key.arn}.",
-            hint="A key cannot become a multi-Region key. Create one, make it the bucket's "
-            "default, and move the objects to it.",
+            hint="A key cannot become a multi-Region key. Create one (`s3crypt keys create "
+            "--multi-region --alias NAME`), make it the bucket's default, and move the objects to "
+            "it: `s3crypt rotate`.",
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from s3crypt.command_lines import aws
+from s3crypt.command_lines import s3crypt_keys
 from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
 
 from .description import Key, KeyReader, described
@@ -61,13 +61,12 @@ class KeyCreator:
     def _finish(self, arn: str, alias: str | None, period_days: int | None) -> None:
         # The alias is made last, so a key that has its alias is complete.
         steps: list[tuple[str, Callable[[], None]]] = []
-        region = arn.split(":")[3]
         if period_days is not None:
-            days = {"RotationPeriodInDays": period_days}
-            command = aws("kms", "enable_key_rotation", region, KeyId=arn, **days)
+            days = str(period_days)
+            command = s3crypt_keys("enable-rotation", arn, "--period-days", days)
             steps.append((command, lambda: enable_rotation(self._kms, arn, period_days)))
         if alias is not None:
-            command = aws("kms", "create_alias", region, AliasName=alias, TargetKeyId=arn)
+            command = s3crypt_keys("add-alias", arn, alias)
             steps.append((command, lambda: create_alias(self._kms, arn, alias)))
         for done, (_, step) in enumerate(steps):
             try:
@@ -78,7 +77,7 @@ class KeyCreator:
                     error,
                     f"The key {arn} was created, but not finished: {error}",
                     f"Finish it with `{commands}`, or delete it with"
-                    f" `aws kms schedule-key-deletion --key-id {arn} --region {region}`.",
+                    f" `{s3crypt_keys('schedule-deletion', arn)}`.",
                 ) from error.__cause__
 
     def _new_status(self, arn: str, period_days: int | None) -> Mapping[str, Any]:
