@@ -37,7 +37,17 @@ from .local.distance import Distance
 from .local.rate import Turns
 
 C = TypeVar("C", bound=BaseClient)
-Service: TypeAlias = Literal["accessanalyzer", "cloudtrail", "iam", "kms", "s3", "s3control", "sts"]
+Service: TypeAlias = Literal[
+    "accessanalyzer",
+    "cloudtrail",
+    "iam",
+    "kms",
+    "s3",
+    "s3control",
+    "s3tables",
+    "s3vectors",
+    "sts",
+]
 Observer: TypeAlias = Callable[[BaseClient], None]
 """Called with each client that is made, before its first request."""
 

@@ -36,6 +36,7 @@ S3Operation: TypeAlias = Literal[
     "get_public_access_block",
     "head_bucket",
     "head_object",
+    "list_bucket_inventory_configurations",
     "list_buckets",
     "list_multipart_uploads",
     "list_object_annotations",
@@ -116,9 +117,23 @@ CloudTrailOperation: TypeAlias = Literal[
     "put_event_selectors",
     "start_logging",
 ]
+S3TablesOperation: TypeAlias = Literal[
+    "get_table_bucket_encryption",
+    "get_table_encryption",
+    "list_table_buckets",
+    "list_tables",
+]
+S3VectorsOperation: TypeAlias = Literal[
+    "get_index",
+    "get_vector_bucket",
+    "list_indexes",
+    "list_vector_buckets",
+]
 AccessAnalyzerOperation: TypeAlias = Literal["validate_policy"]
 Operation: TypeAlias = (
     S3Operation
+    | S3TablesOperation
+    | S3VectorsOperation
     | KMSOperation
     | IAMOperation
     | STSOperation

@@ -381,11 +381,16 @@ def pages(
 
 
 _CONTINUATION = {"NextContinuationToken": "ContinuationToken"}
+_SAME_TOKEN = {"ContinuationToken": "ContinuationToken"}
+_OWN_TOKEN = {"continuationToken": "continuationToken"}
+_NEXT_TOKEN = {"nextToken": "nextToken"}
 _MARKER = {"NextMarker": "Marker"}
 _SAME_MARKER = {"Marker": "Marker"}
 # Operation -> the field that says whether there are more pages (None: only the tokens show it), and
 # the next page's tokens: their names in the reply, and in the request.
 _PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
+    "list_bucket_inventory_configurations": ("IsTruncated", _CONTINUATION),
+    "list_buckets": (None, _SAME_TOKEN),
     "list_multipart_uploads": (
         "IsTruncated",
         {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"},
@@ -406,6 +411,10 @@ _PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
     "list_keys": ("Truncated", _MARKER),
     "list_resource_tags": ("Truncated", _MARKER),
     "list_role_policies": ("IsTruncated", _SAME_MARKER),
+    "list_indexes": (None, _NEXT_TOKEN),
+    "list_table_buckets": (None, _OWN_TOKEN),
+    "list_tables": (None, _OWN_TOKEN),
+    "list_vector_buckets": (None, _NEXT_TOKEN),
 }
 
 

@@ -118,11 +118,15 @@ ALLOWED = {
     "parquet": {
         "errors", "formats", "key_references", "keyrings", "local", "message", "parquet_footer",
     },
-    "inventories": {"errors", "location", "objects"},
+    "inventories": {"aws_errors", "errors", "location", "objects"},
     "audit": {
         "aws", "aws_errors", "buckets", "caller", "command_lines", "errors", "hardening",
         "inventories", "jobs", "kms", "local", "location", "modes", "objects", "operations",
         "policy", "redaction", "requests", "trail_settings", "unseen",
+    },
+    "impact": {
+        "aws", "aws_errors", "buckets", "caller", "errors", "inventories", "jobs", "kms",
+        "location", "modes", "objects", "requests", "unseen",
     },
     "sandbox": {"errors"},
 }  # fmt: skip
@@ -138,6 +142,7 @@ OUTSIDE = {
         "filesystem",
         "hardening",
         "iam",
+        "impact",
         "key_references",
         "keyrings",
         "kms",
@@ -154,6 +159,7 @@ OUTSIDE = {
         "aws_errors",
         "connections",
         "doctor",
+        "impact",
         "kms",
         "objects",
         "requests",
@@ -161,10 +167,19 @@ OUTSIDE = {
     },
     "types_boto3_accessanalyzer": {"policy_reading"},
     "types_boto3_cloudtrail": {"audit", "hardening", "trail_settings", "trails"},
-    "types_boto3_iam": {"audit", "caller", "doctor", "hardening", "iam", "policy_changes"},
+    "types_boto3_iam": {
+        "audit",
+        "caller",
+        "doctor",
+        "hardening",
+        "iam",
+        "impact",
+        "policy_changes",
+    },
     "types_boto3_kms": {
         "audit",
         "doctor",
+        "impact",
         "keyrings",
         "kms",
         "objects",
@@ -180,6 +195,7 @@ OUTSIDE = {
         "doctor",
         "filesystem",
         "hardening",
+        "impact",
         "objects",
         "policy_changes",
         "policy_reading",
@@ -191,6 +207,7 @@ OUTSIDE = {
         "caller",
         "doctor",
         "hardening",
+        "impact",
         "policy_changes",
         "policy_reading",
     },
@@ -205,9 +222,10 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "alias_users", "audit", "configuration", "doctor", "errors", "files",
-    "hardening", "iam", "kms", "location", "message", "policy", "policy_changes",
-    "policy_reading", "sandbox", "trails",
+    "__version__", "audit", "configuration", "doctor", "errors", "files", "hardening", "iam",
+    "impact",
+    "kms", "location", "message", "policy", "policy_changes", "policy_reading", "sandbox",
+    "trails",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
@@ -240,6 +258,7 @@ OF_OBJECTS = {
 }  # fmt: skip
 OF_BUCKETS = {
     "create_bucket", "delete_bucket", "delete_bucket_policy", "get_bucket_policy",
+    "list_bucket_inventory_configurations",
     "get_object_lock_configuration", "head_bucket", "list_buckets", "put_bucket_policy",
 }  # fmt: skip
 # boto3's own transfers, which nobody asks for.
@@ -413,6 +432,8 @@ def test_every_operation_exists_and_is_used() -> None:
         ("s3", operations.S3Operation),
         ("kms", operations.KMSOperation),
         ("iam", operations.IAMOperation),
+        ("s3tables", operations.S3TablesOperation),
+        ("s3vectors", operations.S3VectorsOperation),
         ("sts", operations.STSOperation),
         ("accessanalyzer", operations.AccessAnalyzerOperation),
         ("cloudtrail", operations.CloudTrailOperation),

@@ -27,18 +27,19 @@ from s3crypt.inventories import (
     Manifest,
     Reservoir,
     Row,
+    Unreadable,
     as_batch,
-    batches,
     mode_of,
-    opened_part,
     read_manifest,
+    readable_batches,
+    without_subject,
 )
 from s3crypt.jobs import Journal, run
 from s3crypt.kms.key_states import KeyState, KeyStates
 from s3crypt.location import Location
 from s3crypt.modes import SSEC
 from s3crypt.objects.access import Objects
-from s3crypt.objects.sightings import Candidate, Sighting, candidates, is_archived, sight
+from s3crypt.objects.sightings import Candidate, Sighting, candidates, is_archived, sight_once
 
 from .object_controls import (
     Escrow,
@@ -62,7 +63,6 @@ Look: TypeAlias = Literal["inventory", "head", "header"]
 STALE_DAYS = 8
 """The age in days beyond which an inventory proves no pass. A weekly one is at most this old."""
 
-_SEEN = "seen"
 # S3's error codes if the caller may not list a bucket, or sends the request to another Region.
 _UNLISTED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "PermanentRedirect", "301"})
 
@@ -257,7 +257,7 @@ class _Audit:
         try:
             self.manifest = read_manifest(self.reach.inventories, uri)
         except (FormatError, IntegrityError) as error:
-            self._trouble(f"the inventory cannot be used: {_short(error, uri)}")
+            self._trouble(f"the inventory cannot be used: {without_subject(error, uri)}")
             return
         except StorageError as error:
             if isinstance(error, ObjectNotFoundError) or http_status(error) != 403:
@@ -290,17 +290,12 @@ class _Audit:
 
     def _batches(self, manifest: Manifest) -> Iterator[Batch]:
         """Yield the rows of all parts. An unreadable part adds an unknown finding per control."""
-        for part in manifest.parts:
-            try:
-                with opened_part(self.reach.inventories, manifest, part) as file:
-                    yield from batches(manifest, file, self.location.name)
-            except (FormatError, IntegrityError, StorageError) as error:
-                if isinstance(error, StorageError) and not _is_of_part(error):
-                    raise
-                name = part.key.rpartition("/")[2]
-                is_missing = isinstance(error, ObjectNotFoundError)
-                why = "it is missing" if is_missing else _short(error, part.key)
-                self._trouble(f"the part {name} of the inventory cannot be used: {why}")
+        reading = readable_batches(self.reach.inventories, manifest, self.location.name)
+        for found in reading:
+            if isinstance(found, Unreadable):
+                self._trouble(f"the part {found.part} of the inventory cannot be used: {found.why}")
+            else:
+                yield found
 
     def _of_batch(self, batch: Batch) -> Iterator[Candidate]:
         for status, count in batch.statuses().items():
@@ -346,17 +341,13 @@ class _Audit:
                 self.tally.add(judgement, 1, [(at, outcome.item.version_id)])
 
     def _sight(self, candidate: Candidate) -> tuple[Sighting, dict[str, KeyState]] | None:
-        journal = self.options.get("journal")
-        key = f"{candidate.location} {candidate.version_id or ''}"
-        noted = journal.detail_of(key, candidate.etag) if journal else None
-        seen = None if noted is None else Sighting.load(noted)
-        if seen is None:
-            keys = [SSEC(each) for each in self.demands.key_files]
-            by_head = self.look == "head"
-            seen = sight(self.reach.objects, candidate, customer_keys=keys, by_head=by_head)
-            # A deleted object is not noted: it may be stored again, with the same ETag.
-            if journal and seen is not None and seen.is_settled:
-                journal.note(key, _SEEN, seen.dump(), version=candidate.etag)
+        seen = sight_once(
+            self.reach.objects,
+            candidate,
+            self.options.get("journal"),
+            customer_keys=[SSEC(each) for each in self.demands.key_files],
+            by_head=self.look == "head",
+        )
         return None if seen is None else (seen, self._states(seen))
 
     def _states(self, seen: Sighting) -> dict[str, KeyState]:
@@ -415,15 +406,3 @@ class _Audit:
 
 def _named(row: Row) -> tuple[str, str | None]:
     return row.name, None if row.is_latest else row.version_id
-
-
-def _is_of_part(error: StorageError) -> bool:
-    return isinstance(error, ObjectNotFoundError) or http_status(error) == 403
-
-
-def _short(error: S3CryptError, subject: str) -> str:
-    """Return an error's message without the subject at its beginning."""
-    text = str(error)
-    for begin in (subject, f"s3://{subject}"):
-        text = text.removeprefix(f"{begin}: ")
-    return text.rstrip(".")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from s3crypt.aws_errors import http_status
 from s3crypt.errors import ObjectNotFoundError, StorageError
-from s3crypt.requests import Attempts, Reply, call
+from s3crypt.requests import Attempts, Reply, call, pages
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -22,9 +22,27 @@ NO_SUCH_SETTING = frozenset(
 
 def names(client: "S3Client") -> Iterator[str]:
     """Yield the names of all buckets of the caller's account."""
-    reply = call(client, "list_buckets", {}, "the list of buckets")
-    for bucket in reply["Buckets"]:
-        yield str(bucket["Name"])
+    # Without MaxBuckets, S3 refuses the request to accounts with more than 10,000 buckets.
+    for page in pages(client, "list_buckets", {"MaxBuckets": 1000}, "the list of buckets"):
+        for bucket in page["Buckets"]:
+            yield str(bucket["Name"])
+
+
+def inventory_destinations(client: "S3Client", bucket: str) -> tuple[str, ...]:
+    """Return the KMS keys that encrypt a bucket's S3 Inventory reports, as they were given to S3.
+
+    Raises:
+        StorageError: S3 refused.
+    """
+    request = {"Bucket": bucket}
+    keys: list[str] = []
+    subject = f"s3://{bucket} (inventories)"
+    for page in pages(client, "list_bucket_inventory_configurations", request, subject):
+        for each in page.get("InventoryConfigurationList") or ():
+            encryption = each["Destination"]["S3BucketDestination"].get("Encryption") or {}
+            key = (encryption.get("SSEKMS") or {}).get("KeyId")
+            keys += [str(key)] if key else []
+    return tuple(keys)
 
 
 def create(client: "S3Client", bucket: str) -> None:

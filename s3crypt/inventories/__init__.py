@@ -12,6 +12,7 @@ A report is read in bounded memory, and its checksums are verified. The package 
 
 from .bounds import Bounds, Sizes, bounds, byte_bounds
 from .manifest import Format, Manifest, Part, opened_part, read_manifest
+from .reading import Unreadable, readable_batches, without_subject
 from .rows import BATCH_ROWS, Batch, Row, as_batch, batches, mode_of
 from .sampling import Reservoir
 
@@ -25,6 +26,7 @@ __all__ = [
     "Reservoir",
     "Row",
     "Sizes",
+    "Unreadable",
     "as_batch",
     "batches",
     "bounds",
@@ -32,4 +34,6 @@ __all__ = [
     "mode_of",
     "opened_part",
     "read_manifest",
+    "readable_batches",
+    "without_subject",
 ]

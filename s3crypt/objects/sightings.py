@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from http import HTTPStatus
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from s3crypt import formats, s3ec
 from s3crypt import metadata as entries
@@ -40,6 +40,7 @@ UNSEEN = "unknown"
 _FIRST_LENGTH = 4 * 2**10
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _FAILED = "S3 failed"
+_SEEN = "seen"
 _KMS_CONTEXT_KEY = "kms_cmk_id"
 # V3's codes of wrap algorithms that use a KMS key: `kms` and `kms+context`.
 _KMS_WRAP_CODES = frozenset({"11", "12"})
@@ -186,6 +187,41 @@ def sight(
         if http_status(error) == HTTPStatus.METHOD_NOT_ALLOWED:
             return None
         return Sighting(hidden=f"{_FAILED} ({error.code or type(error).__name__})")
+
+
+class Notes(Protocol):
+    """The notes of a job about items, such as its journal."""
+
+    def detail_of(self, key: str, version: str = "") -> str | None:
+        """Return the noted detail of an item in this version, or None."""
+        ...
+
+    def note(self, key: str, action: str, detail: str | None = None, *, version: str = "") -> None:
+        """Note an item with a detail."""
+        ...
+
+
+def sight_once(
+    objects: Objects,
+    candidate: Candidate,
+    notes: Notes | None,
+    *,
+    customer_keys: Sequence[SSEC] = (),
+    by_head: bool = False,
+) -> Sighting | None:
+    """Return what `sight` returns, from the notes if it is noted for this content.
+
+    A settled result is noted. A missing object is not noted: it may be stored again, with the same
+    ETag.
+    """
+    key = f"{candidate.location} {candidate.version_id or ''}"
+    noted = notes.detail_of(key, candidate.etag) if notes else None
+    seen = None if noted is None else Sighting.load(noted)
+    if seen is None:
+        seen = sight(objects, candidate, customer_keys=customer_keys, by_head=by_head)
+        if notes and seen is not None and seen.is_settled:
+            notes.note(key, _SEEN, seen.dump(), version=candidate.etag)
+    return seen
 
 
 def _by_get(objects: Objects, candidate: Candidate, key: Mapping[str, object]) -> Sighting | None:

@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The walk over all places of a scope, and the report that it makes.
+
+No data key is ever unwrapped: the walk reads listings, headers, the first bytes of objects, and
+settings. Its memory does not grow with the number of objects.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, TypedDict
+
+from s3crypt import buckets
+from s3crypt.aws_errors import ends_everything
+from s3crypt.buckets.configuration import home_of
+from s3crypt.errors import (
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    ObjectNotFoundError,
+    S3CryptError,
+)
+from s3crypt.inventories import (
+    Reservoir,
+    Sizes,
+    bounds,
+    byte_bounds,
+    read_manifest,
+    without_subject,
+)
+from s3crypt.jobs import Journal, run
+from s3crypt.jobs.window import MOST
+from s3crypt.kms.states import KeyStates
+from s3crypt.location import Location
+from s3crypt.modes import SSEC
+from s3crypt.objects.sightings import sight_once
+from s3crypt.unseen import Unseen
+
+from .deciding import Decider, Decision
+from .report import Dependent, Range, Report, Sampled, Scope
+from .services import Services
+from .settings import SettingsReader
+from .sources import VANISHED, Inventory, Item, Place, Sources
+from .surroundings import not_looked_at
+from .tallying import Tally
+from .target import KeyNames, find_target
+
+if TYPE_CHECKING:
+    import boto3
+
+_BEGAN, _SEED = "began", "seed"
+_BUCKETS_AT_ONCE = 8
+_METHOD = (
+    "99 % each: numbers exactly (hypergeometric), bytes by these numbers and the sizes of all "
+    "versions"
+)
+
+
+class Options(TypedDict, total=False):
+    """The options of a walk.
+
+    Attributes:
+        inventories: The URIs of S3 Inventory manifests. Each replaces the listing of its bucket.
+        sample: The number of versions to look at, drawn at random from all; by default all.
+        seed: The seed of the sample, which reproduces it; it is reported with the sample.
+        customer_keys: Keys to try on SSE-C objects, whose content is not visible without.
+        journal: Stores the properties of each version. A resumed walk lists again, and looks only
+            at versions that the journal does not have.
+        jobs: The maximum number of objects that are looked at at once.
+        each: Called with each version that the key opens.
+        progress: Called with the number of versions that have been looked at so far.
+        allow_plain_http: Allow requests to other machines over plain HTTP.
+    """
+
+    inventories: Sequence[str]
+    sample: int | None
+    seed: int | None
+    customer_keys: Sequence[SSEC]
+    journal: Journal | None
+    jobs: int | None
+    each: Callable[[Dependent], None] | None
+    progress: Callable[[int], None] | None
+    allow_plain_http: bool
+
+
+@dataclass(slots=True)
+class Walk:
+    """One walk.
+
+    Attributes:
+        key: The name of the key.
+        uris: The URIs of buckets and prefixes.
+        account: Whether every bucket of the account is in the scope.
+        session: The boto3 session; None for boto3's default session.
+        options: The options.
+    """
+
+    key: str
+    uris: Sequence[str]
+    account: bool
+    session: "boto3.Session | None"
+    options: Options
+    tally: Tally = field(default_factory=Tally)
+    hits: Sizes = field(default_factory=Sizes)
+    possible: Sizes = field(default_factory=Sizes)
+    seen: Sizes = field(default_factory=Sizes)
+    gone: set[str] = field(default_factory=set)
+
+    def report(self) -> Report:
+        """Walk, and return the report."""
+        scope = self._scope()
+        services = self._services()
+        target = find_target(services.reader, self.key)
+        names, states = KeyNames(services.reader, target), KeyStates(services.reader)
+        decider = Decider(
+            target,
+            tuple(target.live_siblings(states)),
+            states.of,
+            lambda alias: names.arn_of(alias, target.region, target.account),
+        )
+        now = datetime.now(UTC)
+        as_of = self._begin(now)
+        mine = self._buckets(services)
+        places = self._places(services, scope, () if isinstance(mine, Unseen) else mine)
+        self._read_settings(SettingsReader(services, target, names, self.tally), places)
+        sources = self._sources(places, now)
+        self._look(sources, decider)
+        self._check_gone(services)
+        others = mine if isinstance(mine, Unseen) else _others(mine, places)
+        return Report(
+            key=target,
+            account=services.account,
+            caller=services.identity.arn,
+            scope=scope,
+            as_of=min(as_of, sources.oldest or as_of),
+            ended=datetime.now(UTC),
+            buckets=len({place.location.bucket for place in places}),
+            looked_at=self.tally.looked_at,
+            groups=self.tally.groups,
+            other_providers=self.tally.providers,
+            settings=tuple(sorted(self.tally.settings, key=lambda s: (s.kind, s.resource))),
+            unknown=self.tally.unknown,
+            sample=self._sampled(sources),
+            not_looked_at=tuple(not_looked_at(services, target, scope, others)),
+            failures=tuple(self.tally.failures),
+        )
+
+    # --- the scope -------------------------------------------------------------------------------
+
+    def _scope(self) -> Scope:
+        inventories = tuple(self.options.get("inventories") or ())
+        if not self.uris and not self.account and not inventories:
+            raise ConfigError(
+                "Nothing names where to look.",
+                hint="Name buckets or prefixes, or give --account or --inventory.",
+            )
+        return Scope(self.account, _without_nested(self.uris), inventories)
+
+    def _services(self) -> Services:
+        return Services(
+            self.session,
+            allow_plain_http=self.options.get("allow_plain_http", False),
+            workers=self.options.get("jobs") or MOST,
+        )
+
+    def _begin(self, now: datetime) -> datetime:
+        """Return the time at which the walk began: that of the first run of a resumed walk."""
+        journal = self.options.get("journal")
+        if journal is None:
+            return now
+        noted = journal.detail_of(_BEGAN)
+        if noted is None:
+            journal.note(_BEGAN, _BEGAN, now.isoformat())
+            return now
+        return datetime.fromisoformat(noted)
+
+    def _buckets(self, services: Services) -> tuple[str, ...] | Unseen:
+        """Return the names of the account's buckets. With --account, a refusal is an error."""
+        try:
+            return tuple(buckets.names(services.s3()))
+        except S3CryptError as error:
+            if self.account or ends_everything(error):
+                raise
+            return Unseen("s3:ListAllMyBuckets", str(error))
+
+    def _places(self, services: Services, scope: Scope, mine: Sequence[str]) -> tuple[Place, ...]:
+        """Return the places of the scope, each with the source of its versions."""
+        inventories = dict(self._inventories(services, scope))
+        named = [Location.parse(uri) for uri in scope.uris]
+        known = {at.bucket for at in named}
+        named += [Location(name, "") for name in inventories if name not in known]
+        if scope.account:
+            named = [at for at in named if at.bucket not in mine]
+        listed = [Location(name, "") for name in mine] if scope.account else []
+        regions = self._regions(services, [at.bucket for at in named], is_listed=False)
+        regions |= self._regions(services, [at.bucket for at in listed], is_listed=True)
+        return tuple(
+            Place(at, services.objects(regions[at.bucket]), inventories.get(at.bucket))
+            for at in (*named, *listed)
+            if at.bucket in regions
+        )
+
+    def _inventories(self, services: Services, scope: Scope) -> Iterator[tuple[str, Inventory]]:
+        """Yield the inventories by their source bucket. An unusable one is noted as a failure."""
+        for uri in scope.inventories:
+            bucket = Location.parse_object(uri).bucket
+            region = self._regions(services, [bucket], is_listed=False)[bucket]
+            objects = services.objects(region)
+            try:
+                manifest = read_manifest(objects, uri)
+            except (FormatError, IntegrityError) as error:
+                self.tally.fail(uri, without_subject(error, uri), "integrity")
+                continue
+            yield manifest.source, Inventory(manifest, objects)
+
+    def _regions(
+        self, services: Services, names: Sequence[str], *, is_listed: bool
+    ) -> dict[str, str]:
+        """Return the Regions of buckets. A bucket that was listed may have vanished since."""
+        session_region = services.s3().meta.region_name
+
+        def region_of(name: str) -> str | None:
+            try:
+                return home_of(services.s3(), name) or session_region
+            except ObjectNotFoundError:
+                if not is_listed:
+                    raise
+                self.tally.fail(f"s3://{name}/", VANISHED, "storage")
+                return None
+
+        unique = tuple(dict.fromkeys(names))
+        with ThreadPoolExecutor(_BUCKETS_AT_ONCE, thread_name_prefix="s3crypt-buckets") as pool:
+            found = zip(unique, pool.map(region_of, unique), strict=True)
+            return {name: region for name, region in found if region is not None}
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def _read_settings(self, reader: SettingsReader, places: Sequence[Place]) -> None:
+        """Read the settings of all buckets, and with --account of tables and vectors."""
+        regions = {each.location.bucket: each.region for each in places}
+
+        def read(name: str) -> None:
+            try:
+                reader.read_bucket(name, regions[name])
+            except ObjectNotFoundError:
+                self.tally.fail(f"s3://{name}/", VANISHED, "storage")
+
+        with ThreadPoolExecutor(_BUCKETS_AT_ONCE, thread_name_prefix="s3crypt-buckets") as pool:
+            for _ in pool.map(read, regions):
+                pass
+        if self.account:
+            reader.read_tables()
+            reader.read_vectors()
+
+    def _sources(self, places: tuple[Place, ...], now: datetime) -> Sources:
+        size, reservoir = self.options.get("sample"), None
+        if size is not None:
+            reservoir = Reservoir[Item](size, seed=self._seed())
+        has_keys = bool(self.options.get("customer_keys"))
+        return Sources(places, self.tally, has_keys, now, reservoir)
+
+    def _seed(self) -> int:
+        """Return the seed of the sample; a resumed walk draws the same sample again."""
+        journal, seed = self.options.get("journal"), self.options.get("seed")
+        if seed is None:
+            noted = journal.detail_of(_SEED) if journal else None
+            seed = secrets.randbits(32) if noted is None else int(noted)
+        if journal:
+            journal.note(_SEED, _SEED, str(seed))
+        return seed
+
+    def _look(self, sources: Sources, decider: Decider) -> None:
+        """Look at the versions in parallel, and count what the key means to them."""
+        progress = self.options.get("progress")
+        outcomes = run(
+            sources.items(),
+            partial(self._decided, decider),
+            most=self.options.get("jobs"),
+            is_far=lambda: any(place.objects.is_far for place in sources.places[:1]),
+            stops_at=ends_everything,
+        )
+        for outcome in outcomes:
+            if outcome.error is not None:
+                bucket = f"s3://{outcome.item.candidate.location.bucket}/"
+                self.tally.fail(bucket, without_subject(outcome.error, bucket), "storage")
+            elif outcome.result is None:
+                self.gone.add(outcome.item.candidate.location.bucket)
+            else:
+                self._count(outcome.item, *outcome.result)
+            if progress:
+                progress(self.tally.looked_at.versions)
+
+    def _decided(self, decider: Decider, item: Item) -> tuple[Decision, int | None] | None:
+        """Return what the key means to a version, and its size; None if it is gone."""
+        seen = item.seen or sight_once(
+            item.objects,
+            item.candidate,
+            self.options.get("journal"),
+            customer_keys=self.options.get("customer_keys") or (),
+        )
+        if seen is None:
+            return None
+        return decider.decide(seen), seen.size if item.size is None else item.size
+
+    def _count(self, item: Item, decision: Decision, size: int | None) -> None:
+        self.tally.add(decision, item.name, size=size, is_latest=item.is_latest)
+        if size is not None:
+            self.seen.add(size)
+            if decision.kind in ("only", "unknown"):
+                self.possible.add(size)
+            if decision.kind == "only":
+                self.hits.add(size)
+        each = self.options.get("each")
+        if each and decision.kind in ("only", "shared", "replica"):
+            at = item.candidate
+            kind, mode, others = decision.kind, decision.mode, decision.others
+            uri = str(at.location)
+            each(Dependent(uri, at.version_id, item.is_latest, kind, mode, size, others))
+
+    def _check_gone(self, services: Services) -> None:
+        """Note the buckets that vanished: their objects look as if they had been deleted."""
+        for name in sorted(self.gone):
+            self._regions(services, [name], is_listed=True)
+
+    # --- the sample ------------------------------------------------------------------------------
+
+    def _sampled(self, sources: Sources) -> Sampled | None:
+        """Return the sample with its bounds; None if every version was looked at."""
+        reservoir = sources.reservoir
+        if reservoir is None or len(reservoir.items) == reservoir.seen:
+            return None
+        size, population = self.tally.looked_at.versions, reservoir.seen
+        sure = self.tally.count_of("only").versions
+        possible = sure + sum(each.count for each in self.tally.unknown if each.what == "version")
+        return Sampled(
+            size=size,
+            population=population,
+            seed=reservoir.seed,
+            versions=Range(
+                bounds(sure, size, population).low,
+                round(population * sure / size),
+                bounds(possible, size, population).high,
+            ),
+            stored_bytes=None if sources.unsized else self._sampled_bytes(sources.sizes),
+            method=_METHOD,
+        )
+
+    def _sampled_bytes(self, population: Sizes) -> Range:
+        low = byte_bounds(self.hits, self.seen, population).low
+        high = byte_bounds(self.possible, self.seen, population).high
+        estimate = population.count * self.hits.total / self.seen.count
+        return Range(low, min(max(round(estimate), low), high), high)
+
+
+def _without_nested(uris: Sequence[str]) -> tuple[str, ...]:
+    """Return the URIs of places, each once, without places inside another.
+
+    Raises:
+        ConfigError: A URI names an object.
+    """
+    found: dict[str, None] = {}
+    for uri in uris:
+        location = Location.parse(uri)
+        if not location.is_prefix:
+            raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")
+        found[str(location)] = None
+    return tuple(
+        uri for uri in found if not any(uri != other and uri.startswith(other) for other in found)
+    )
+
+
+def _others(mine: Sequence[str], places: Sequence[Place]) -> tuple[str, ...]:
+    """Return the URIs of the account's buckets that are not, or not as a whole, in the scope."""
+    whole = {each.location.bucket for each in places if not each.location.name}
+    return tuple(f"s3://{name}/" for name in mine if name not in whole)
