@@ -10,7 +10,7 @@ from s3crypt.errors import ConfigError
 from ..asking import is_agreed
 from ..options import Settings, common_options, option, parse_pairs
 from ..output import print_json, print_line, print_table
-from .common import key_argument, manager_of, moment_words, named, tell
+from .common import key_argument, manager_of, moment_words, named, tell, yes_option
 
 if TYPE_CHECKING:
     from s3crypt.kms import CreatedGrant, Grant
@@ -119,7 +119,7 @@ def grants(settings: Settings, *, key: str) -> None:
 @click.command("revoke-grant")
 @key_argument
 @click.argument("which", metavar="GRANT")
-@option("--yes", "-y", is_flag=True, environment=False, help="Revoke without asking.")
+@yes_option
 @common_options(service="kms")
 def revoke_grant(settings: Settings, *, key: str, which: str, yes: bool) -> None:
     """End a grant of a key, as an administrator of the key.
@@ -140,7 +140,7 @@ def revoke_grant(settings: Settings, *, key: str, which: str, yes: bool) -> None
 @click.argument("key_arn", metavar="[KEY_ARN", required=False)
 @click.argument("grant_id", metavar="GRANT_ID]", required=False)
 @option("--token", environment=False, metavar="TOKEN", help="The grant token of the grant.")
-@option("--yes", "-y", is_flag=True, environment=False, help="Retire without asking.")
+@yes_option
 @common_options(service="kms")
 def retire_grant(
     settings: Settings, *, key_arn: str | None, grant_id: str | None, token: str | None, yes: bool

@@ -14,7 +14,7 @@ from s3crypt.errors import ConfigError, LocalFileNotFoundError, StorageError
 from ..asking import is_agreed
 from ..options import Settings, common_options, option
 from ..output import print_json, print_line, print_table
-from .common import key_argument, manager_of, moment_words, named, tell
+from .common import key_argument, manager_of, moment_words, named, tell, yes_option
 
 if TYPE_CHECKING:
     from s3crypt.kms import Imported, Importing, Material
@@ -160,7 +160,7 @@ def materials(settings: Settings, *, key: str) -> None:
     metavar="ID",
     help="Which material.  [default: the current one]",
 )
-@option("--yes", "-y", is_flag=True, environment=False, help="Delete without asking.")
+@yes_option
 @common_options(service="kms")
 def delete_material(settings: Settings, *, key: str, material: str | None, yes: bool) -> None:
     """Delete imported key material at once.
@@ -169,25 +169,25 @@ def delete_material(settings: Settings, *, key: str, material: str | None, yes: 
     again, and without a copy of them never again. `s3crypt keys impact` lists what that is.
     """
     manager = manager_of(settings)
-    shown = manager.show(named(key))
-    tell(settings, _consequence(manager.materials(shown.arn), material, shown.arn))
-    if not is_agreed(f"Delete the material of {shown.arn}?", yes=yes):
+    listed = manager.materials(named(key)) if material else ()
+    tell(settings, _consequence(listed, material, named(key)))
+    if not is_agreed(f"Delete the material of {named(key)}?", yes=yes):
         tell(settings, "The material was not deleted.")
         return
-    arn = manager.delete_material(shown.arn, material)
+    arn = manager.delete_material(named(key), material)
     if settings.json:
         print_json({"key_arn": arn, "material": material, "deleted": True})
         return
     tell(settings, f"Deleted. To restore it: s3crypt keys import-material {arn} FILE")
 
 
-def _consequence(found: "tuple[Material, ...]", material: str | None, arn: str) -> str:
+def _consequence(found: "tuple[Material, ...]", material: str | None, key: str) -> str:
     is_pending = any(each.id == material and each.state.startswith("PENDING") for each in found)
     if is_pending:
         return "The material is not in use yet: nothing becomes unreadable."
     return (
-        f"Everything that is encrypted under {arn} becomes unreadable, until the same bytes are "
-        f"imported again. What that is: s3crypt keys impact {arn}"
+        f"Everything that is encrypted under {key} becomes unreadable, until the same bytes are "
+        f"imported again. What that is: s3crypt keys impact {key}"
     )
 
 

@@ -12,7 +12,7 @@ from ..options import Settings, common_options, option
 from ..output import print_json, print_line, print_script
 from ..places import dry_run_option
 from ..policy_apply import carry_out, read_policy, save_in_option
-from .common import key_argument, manager_of, named
+from .common import key_argument, manager_of, named, yes_option
 
 if TYPE_CHECKING:
     from s3crypt.policy import KeyPolicyCheck
@@ -74,7 +74,7 @@ def check(settings: Settings, *, key: str) -> None:
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @save_in_option
 @dry_run_option
-@option("--yes", "-y", is_flag=True, environment=False, help="Write without asking.")
+@yes_option
 @common_options(service="aws")
 def set_policy(
     settings: Settings, *, key: str, file: Path, save_in: Path, dry_run: bool, yes: bool

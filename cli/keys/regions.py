@@ -10,7 +10,7 @@ from s3crypt.errors import S3CryptError
 from ..asking import is_agreed
 from ..options import Settings, common_options, option
 from ..output import print_json, print_line, print_table
-from .common import key_argument, manager_of, named, tell
+from .common import key_argument, manager_of, named, tell, yes_option
 
 
 @click.command()
@@ -37,10 +37,10 @@ def replicas(settings: Settings, *, key: str) -> None:
 
 @click.command()
 @key_argument
-@click.argument("region", metavar="REGION")
+@click.argument("to_region", metavar="REGION")
 @option("--alias", environment=False, metavar="NAME", help="An alias of the replica there.")
 @common_options(service="kms")
-def replicate(settings: Settings, *, key: str, region: str, alias: str | None) -> None:
+def replicate(settings: Settings, *, key: str, to_region: str, alias: str | None) -> None:
     """Make a replica of a multi-Region key in another Region, and print its ARN.
 
     Both keys have the same id and key material, so each opens what the other encrypted. KMS
@@ -48,7 +48,7 @@ def replicate(settings: Settings, *, key: str, region: str, alias: str | None) -
     tags. An existing replica stays as it is.
     """
     manager = manager_of(settings)
-    made = manager.replicate(named(key), region)
+    made = manager.replicate(named(key), to_region)
     if alias is not None and f"alias/{alias.removeprefix('alias/')}" not in made.aliases:
         try:
             made = manager.add_alias(made.arn, alias)
@@ -67,21 +67,21 @@ def replicate(settings: Settings, *, key: str, region: str, alias: str | None) -
 
 @click.command("set-primary")
 @key_argument
-@click.argument("region", metavar="REGION")
+@click.argument("to_region", metavar="REGION")
 @option("--wait", is_flag=True, environment=False, help="Return when KMS has finished.")
-@option("--yes", "-y", is_flag=True, environment=False, help="Change it without asking.")
+@yes_option
 @common_options(service="kms")
-def set_primary(settings: Settings, *, key: str, region: str, wait: bool, yes: bool) -> None:
+def set_primary(settings: Settings, *, key: str, to_region: str, wait: bool, yes: bool) -> None:
     """Make the replica in REGION the primary key of a multi-Region key.
 
     The primary key alone is replicated, rotated and given new material, and cannot be deleted
     before its replicas. Encryption and decryption go on meanwhile in every Region.
     """
     manager = manager_of(settings)
-    if not is_agreed(f"Make the key in {region} the primary key of {named(key)}?", yes=yes):
+    if not is_agreed(f"Make the key in {to_region} the primary key of {named(key)}?", yes=yes):
         tell(settings, "The primary key was not changed.")
         return
-    found = manager.set_primary(named(key), region, wait=wait)
+    found = manager.set_primary(named(key), to_region, wait=wait)
     if settings.json:
         print_json(dataclasses.asdict(found))
         return

@@ -323,7 +323,7 @@ def _explained(error: S3CryptError, arn: str, how: Importing) -> S3CryptError:
 
 _INCORRECT = "IncorrectKeyMaterialException"
 _AGAIN = (
-    "Get both anew, and wrap the material again: s3crypt keys import-parameters {arn} --out DIR"
+    "Get both anew, and wrap the material again: s3crypt keys import-parameters {arn} --out FOLDER"
 )
 _NOT_UNWRAPPED = (
     "KMS cannot unwrap the material: it was wrapped under another public key than the token's, not"
@@ -333,11 +333,12 @@ _NOT_UNWRAPPED = (
 _REFUSALS: Mapping[str, tuple[str, str]] = {
     _INCORRECT: (
         "it is not material that the key had before",
-        "Import the key's earlier bytes, or with --new the ones to rotate it to.",
+        "Import the earlier bytes; or new ones, to rotate the key to: s3crypt keys import-material"
+        " {arn} FILE --new",
     ),
     "NewKeyMaterial": (
         "the key has this material already, so it is not new",
-        "Import other bytes, or leave --new out to import this material again.",
+        "Import other bytes; or these again: s3crypt keys import-material {arn} FILE",
     ),
     "InvalidImportTokenException": (
         "the import token is not the last one that KMS gave for this key",
