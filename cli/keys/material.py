@@ -222,7 +222,7 @@ def _tell_imported(settings: Settings, done: "Imported", how: "Importing") -> No
         tell(settings, f"Its replica needs it too: s3crypt keys import-material {replica} FILE")
     if material is not None and material.state.startswith("PENDING"):
         then = "Then rotate" if done.missing_in else "Rotate"
-        tell(settings, f"{then} the key to it: s3crypt keys rotate {done.key_arn}")
+        tell(settings, f"{then} the key to it: s3crypt keys rotate {done.primary_arn}")
 
 
 def _state(material: "Material") -> str:

@@ -63,6 +63,8 @@ def replicate(settings: Settings, *, key: str, to_region: str, alias: str | None
     print_line(made.arn)
     tell(settings, "Its policy is its own, KMS's default one: policies are not synchronised.")
     tell(settings, f"To look at it: s3crypt keys policy show {made.arn} --words")
+    if made.state == "PendingImport":
+        tell(settings, f"It needs the same material: s3crypt keys import-material {made.arn} FILE")
 
 
 @click.command("set-primary")

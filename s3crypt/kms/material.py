@@ -105,11 +105,14 @@ class Imported:
     Attributes:
         key_arn: The key.
         material: The imported material; None if the caller may not list it.
+        primary_arn: The key that is rotated to new material: the primary key of a multi-Region
+            set, otherwise the key itself.
         missing_in: The ARNs of the replicas into which the same material must be imported before
             the primary key can be rotated to it.
     """
 
     key_arn: str
+    primary_arn: str
     material: Material | None
     missing_in: tuple[str, ...]
 
@@ -237,7 +240,7 @@ class KeyMaterials:
         if material is not None and material.state == _FOR_REPLICAS:
             listed = metadata["MultiRegionConfiguration"].get("ReplicaKeys") or ()
             replicas = tuple(sorted(str(each["Arn"]) for each in listed))
-        return Imported(arn, material, replicas)
+        return Imported(arn, replica_of(metadata) or arn, material, replicas)
 
     def _seen(self, arn: str) -> tuple[Material, ...] | None:
         """Return the materials of a key, or None if the caller may not list them."""
@@ -333,8 +336,7 @@ _NOT_UNWRAPPED = (
 _REFUSALS: Mapping[str, tuple[str, str]] = {
     _INCORRECT: (
         "it is not material that the key had before",
-        "Import the earlier bytes; or new ones, to rotate the key to: s3crypt keys import-material"
-        " {arn} FILE --new",
+        "Import the earlier bytes; or new ones: s3crypt keys import-material {arn} FILE --new",
     ),
     "NewKeyMaterial": (
         "the key has this material already, so it is not new",

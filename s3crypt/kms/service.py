@@ -148,6 +148,10 @@ _EXPLANATIONS = {
         f"it was rotated on demand {MAX_ON_DEMAND_ROTATIONS} times, all that KMS allows a key",
         f"Leave it to automatic rotation, which has no such limit. {NEW_KEY_HINT}",
     ),
+    ("rotate_key_on_demand", "KMSInvalidStateException"): (
+        "its deletion is scheduled, or no imported material waits for a rotation in every Region",
+        "See its state, and that of its materials: `s3crypt keys materials KEY`.",
+    ),
     ("rotate_key_on_demand", "ConflictException"): (
         "a rotation is in progress",
         "Wait for it to finish: the key's description says so.",
