@@ -62,7 +62,7 @@ class Asked:
     @property
     def uris(self) -> tuple[str, ...]:
         """The targets as URIs, each once. The URI of a bucket ends in a slash."""
-        return tuple(dict.fromkeys(map(_uri, self.targets)))
+        return tuple(dict.fromkeys(map(target_uri, self.targets)))
 
     @property
     def with_objects(self) -> bool:
@@ -334,7 +334,7 @@ def without_password(text: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _uri(target: str) -> str:
+def target_uri(target: str) -> str:
     """Return a target as a URI. The URI of a bucket without a prefix ends in a slash.
 
     Raises:

@@ -6,7 +6,7 @@ Rotating a key changes no objects in S3; `s3crypt rotate` moves objects to anoth
 
 import click
 
-from . import creation, listing, naming, rotation, showing, states
+from . import creation, impact, listing, rotation
 
 
 @click.group()
@@ -17,6 +17,6 @@ def keys() -> None:
     """
 
 
-for _module in (creation, listing, showing, rotation, naming, states):
+for _module in (creation, listing, rotation, impact):
     for _command in _module.COMMANDS:
         keys.add_command(_command)

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt keys impact`: the objects and settings that depend on a key."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from s3crypt.errors import ConfigError
+
+from ..audit_options import target_uri
+from ..jobs import drawn, jobs_option, journal_option
+from ..options import Settings, common_options, option
+from ..output import EXIT_INTEGRITY, EXIT_STORAGE, print_error, print_json, print_line, say
+from .common import key_argument, named
+from .impact_text import text
+
+if TYPE_CHECKING:
+    from s3crypt import Journal
+    from s3crypt.impact import Dependent, Report
+
+_HELP = """Count the objects whose only way in is a key, and the settings that name it.
+
+Every version of every object in the named buckets and prefixes is looked at, in all modes: at S3's
+reply, and at the header of a client-side object. --account looks at every bucket of the account,
+at its table buckets and its vector buckets. Nothing is changed, and no data key is unwrapped. What
+may not be seen is undecided, never left out.
+
+Exit code 0: everything was looked at, whatever the numbers. 3: an inventory is damaged. 5: a bucket
+vanished meanwhile, or an inventory lacks parts. The report is made in both cases, and says so.
+
+\b
+s3crypt keys impact alias/reports s3://acme/2026/
+s3crypt keys impact alias/reports --account --report impact.json --journal impact.journal
+"""
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(help=_HELP, short_help="Count what would become unreadable without a key.")
+@key_argument
+@click.argument("targets", metavar="[BUCKET|s3://BUCKET/PREFIX]...", nargs=-1)
+@option(
+    "--account",
+    is_flag=True,
+    environment=False,
+    help="Every bucket, table bucket and vector bucket of the account.",
+)
+@option(
+    "--inventory",
+    "inventories",
+    multiple=True,
+    environment=False,
+    metavar="S3_URI",
+    help="Take a bucket's objects from the manifest.json of its S3 Inventory; repeatable.",
+)
+@option(
+    "--sample",
+    type=click.IntRange(min=1),
+    environment=False,
+    metavar="N",
+    help="Look at N versions, drawn at random from all, and give bounds.",
+)
+@option(
+    "--seed",
+    type=click.IntRange(min=0),
+    environment=False,
+    metavar="S",
+    help="Draw the sample that this seed gave before.",
+)
+@option(
+    "--sse-c-key-file",
+    "key_files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    environment=False,
+    metavar="FILE",
+    help="A customer key to try on SSE-C objects, whose content is hidden without; repeatable.",
+)
+@option(
+    "--list",
+    "list_file",
+    type=_FILE,
+    environment=False,
+    metavar="FILE",
+    help="Write every version that the key opens to FILE, as JSON Lines.",
+)
+@option(
+    "--report",
+    "report_file",
+    type=_FILE,
+    environment=False,
+    metavar="FILE",
+    help="Write the report to FILE, as JSON; `keys schedule-deletion` reads it.",
+)
+@jobs_option
+@journal_option
+@common_options(service="aws")
+def impact(
+    settings: Settings,
+    *,
+    key: str,
+    targets: tuple[str, ...],
+    account: bool,
+    inventories: tuple[str, ...],
+    sample: int | None,
+    seed: int | None,
+    key_files: tuple[Path, ...],
+    list_file: Path | None,
+    report_file: Path | None,
+    jobs: int | None,
+    journal: str | None,
+) -> None:
+    """Count the objects whose only way in is a key, and the settings that name it."""
+    from s3crypt import SSEC  # noqa: PLC0415 - boto3, here and below
+    from s3crypt.impact import document_of, find_dependents  # noqa: PLC0415
+
+    if seed is not None and sample is None:
+        raise ConfigError("--seed is of a sample.", hint="Give --sample N, too.")
+    uris = tuple(dict.fromkeys(map(target_uri, targets)))
+    scope = {"key": key, "uris": uris, "account": account, "inventories": inventories}
+    drawn_from = {"sample": sample, "seed": seed, "customer_keys": len(key_files)}
+    with ExitStack() as stack:
+        noted = stack.enter_context(_journal(journal, settings, {**scope, **drawn_from}))
+        written = stack.enter_context(_written(report_file))
+        each = stack.enter_context(_listing(list_file))
+        report = find_dependents(
+            named(key),
+            uris,
+            account=account,
+            session=settings.session,
+            inventories=inventories,
+            sample=sample,
+            seed=seed,
+            customer_keys=[SSEC.from_file(file) for file in key_files],
+            journal=noted,
+            jobs=jobs,
+            each=each,
+            progress=stack.enter_context(_progress(settings)),
+            allow_plain_http=settings.allow_plain_http,
+        )
+        if written:
+            written.write(json.dumps(document_of(report), indent=1).encode() + b"\n")
+    _show(settings, report, report_file)
+
+
+def _show(settings: Settings, report: "Report", report_file: Path | None) -> None:
+    """Print the report; exit with the code of its failures, if there are any."""
+    from s3crypt.impact import document_of  # noqa: PLC0415
+
+    if settings.json:
+        print_json(document_of(report))
+    else:
+        for line in text(report, report_file):
+            print_line(line)
+    for failure in report.failures:
+        print_error(f"{failure.subject}: {failure.reason}.")
+    if report.failures:
+        say("hint: The report is not complete. Mend this, and run the command again.")
+        is_damaged = any(failure.kind == "integrity" for failure in report.failures)
+        raise click.exceptions.Exit(EXIT_INTEGRITY if is_damaged else EXIT_STORAGE)
+
+
+@contextmanager
+def _journal(
+    path: str | None, settings: Settings, job: dict[str, object]
+) -> "Iterator[Journal | None]":
+    if path is None:
+        yield None
+        return
+    from s3crypt import Journal  # noqa: PLC0415 - SQLite takes 10 ms
+
+    where = {name: str(getattr(settings, name)) for name in ("profile", "region", "endpoint_url")}
+    told = {name: str(value) for name, value in job.items()}
+    with Journal.open(path, {"verb": "keys impact", **told, **where}) as journal:
+        yield journal
+
+
+@contextmanager
+def _written(path: Path | None) -> Iterator[BinaryIO | None]:
+    """Yield the report's file, which appears complete or not at all; None without one."""
+    if path is None:
+        yield None
+        return
+    from s3crypt.files import atomic_write  # noqa: PLC0415 - it loads cryptography
+
+    with atomic_write(path) as file:
+        yield file
+
+
+@contextmanager
+def _listing(path: Path | None) -> "Iterator[Callable[[Dependent], None] | None]":
+    """Yield a function that writes a dependent to the --list file, or None without it."""
+    with _written(path) as file:
+        yield None if file is None else lambda found: _write_line(file, found)
+
+
+def _write_line(file: BinaryIO, found: "Dependent") -> None:
+    file.write(json.dumps(asdict(found)).encode() + b"\n")
+
+
+@contextmanager
+def _progress(settings: Settings) -> Iterator[Callable[[int], None] | None]:
+    """Yield a function that draws the number of versions looked at; None without a terminal."""
+    if settings.silent or not sys.stderr.isatty():
+        yield None
+        return
+    count = 0
+
+    def progress(versions: int) -> None:
+        nonlocal count
+        count = versions
+
+    with drawn(lambda columns: f"impact: {count:,} versions looked at"[:columns]):
+        yield progress
+
+
+COMMANDS = (impact,)
