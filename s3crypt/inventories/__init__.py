@@ -10,17 +10,19 @@
 A report is read in bounded memory, and its checksums are verified. The package judges nothing.
 """
 
+from .batch import BATCH_ROWS, Amount, Batch, Group, Row, as_batch, mode_of
 from .bounds import Bounds, Sizes, bounds, byte_bounds
 from .manifest import Format, Manifest, Part, opened_part, read_manifest
-from .reading import Unreadable, readable_batches, without_subject
-from .rows import BATCH_ROWS, Batch, Row, as_batch, batches, mode_of
+from .rows import batches
 from .sampling import Reservoir
 
 __all__ = [
     "BATCH_ROWS",
+    "Amount",
     "Batch",
     "Bounds",
     "Format",
+    "Group",
     "Manifest",
     "Part",
     "Reservoir",

@@ -17,7 +17,7 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -151,7 +151,8 @@ def _parsed(location: Location, text: bytes) -> Manifest:
     columns: tuple[str, ...] = ()
     if found == "CSV":
         columns = tuple(plain(name) for name in str(schema).split(","))
-        check_columns(columns, location)
+        if "key" not in columns:
+            raise FormatError(f"{location}: it has no column of names")
     return Manifest(location, source, created, found, columns, parts)
 
 
@@ -169,12 +170,6 @@ def plain(column: str) -> str:
     The formats spell the columns' names differently; the result is the same for all formats.
     """
     return column.strip().replace("_", "").lower()
-
-
-def check_columns(columns: Sequence[str], subject: object) -> None:
-    """Raise a FormatError if the schema has no column of object names."""
-    if "key" not in columns:
-        raise FormatError(f"{subject}: it has no column of names")
 
 
 @contextmanager
