@@ -13,14 +13,18 @@ A report is read in bounded memory, and its checksums are verified. The package 
 from .batch import BATCH_ROWS, Amount, Batch, Group, Row, as_batch, mode_of
 from .bounds import Bounds, Sizes, bounds, byte_bounds
 from .manifest import Format, Manifest, Part, opened_part, read_manifest
+from .metadata_tables import TABLE_LAG, Export, ExportFile, find_export
 from .rows import batches
 from .sampling import Reservoir
 
 __all__ = [
     "BATCH_ROWS",
+    "TABLE_LAG",
     "Amount",
     "Batch",
     "Bounds",
+    "Export",
+    "ExportFile",
     "Format",
     "Group",
     "Manifest",
@@ -33,6 +37,7 @@ __all__ = [
     "batches",
     "bounds",
     "byte_bounds",
+    "find_export",
     "mode_of",
     "opened_part",
     "read_manifest",

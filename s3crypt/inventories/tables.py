@@ -7,6 +7,7 @@ caller requests. This module makes no request.
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
+from itertools import chain
 from typing import Any, BinaryIO, Literal, TypeAlias
 
 from s3crypt.errors import ConfigError, FormatError, IntegrityError
@@ -73,6 +74,9 @@ class _Table:
         # The rows that belong to the batch, as truth values; None if all do. Copying the columns
         # of these rows would cost more than all that is counted.
         self._kept = self._chosen(scope)
+        # The indices of the rows of each status, and the first of these rows. A caller that judges
+        # the same rows by several rules requests them once per rule.
+        self._begun: dict[str | None, tuple[Any, list[Row]]] = {}
 
     def _chosen(self, scope: Scope) -> Any:
         compute, found = self._compute, []
@@ -154,7 +158,12 @@ class _Table:
         return self._made(self._places_of_kept())
 
     def of_status(self, status: str | None) -> Iterator[Row]:
-        return self._made(self._places({"encryptionstatus": self._written(status)}))
+        if status not in self._begun:
+            places = self._places({"encryptionstatus": self._written(status)})
+            first = list(self._made(places.slice(0, _FEWEST_AT_ONCE)))
+            self._begun[status] = places, first
+        places, first = self._begun[status]
+        return chain(first, self._made(places.slice(_FEWEST_AT_ONCE)))
 
     def of_group(self, group: Group) -> Iterator[Row]:
         values = {

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exports of the inventory table of S3 Metadata, which alone names the KMS key of each object.
+
+The table is an Iceberg table in a table bucket. An export is the result of a query over it, such as
+Athena's `UNLOAD` or a CSV result: files of Parquet, CSV with a header or JSON lines, also gzipped,
+in a local folder or below a prefix in S3. AWS defines the columns and no file names, so that each
+file's format is recognised by its first bytes.
+
+An export has no manifest and no checksums: a file that is missing from it is not noticed. The table
+contains a new version about an hour after it was stored.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/metadata-tables-inventory-schema.html
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+from s3crypt.errors import (
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    LocalFileNotFoundError,
+    ObjectNotFoundError,
+    StorageError,
+)
+from s3crypt.location import Location
+from s3crypt.objects.access import Objects
+from s3crypt.objects.opened import Demand
+
+from .batch import FLAGS, UNENCRYPTED, Batch, Dialect, Scope
+from .manifest import plain
+from .rows import batches_of, csv_lines, fields
+from .tables import table_batches
+
+TABLE_LAG = timedelta(hours=1)
+"""The time after which the inventory table of S3 Metadata contains a new version, as a rule."""
+
+_COLUMNS = ("bucket", "key", "version_id", "is_delete_marker", "size", "encryption_status")
+_SELECT = f"SELECT {', '.join(_COLUMNS)}, kms_key_arn FROM inventory"
+# The table has no column that says which version is the current one.
+_DIALECT = Dialect(
+    status=UNENCRYPTED,
+    is_latest=False,
+    needed=tuple(plain(name) for name in (*_COLUMNS, "kms_key_arn")),
+)
+_GZIP, _PARQUET, _ORC = b"\x1f\x8b", b"PAR1", b"ORC"
+# Athena stores these files beside its results, Spark the ones that begin with `_` or a dot.
+_BESIDE = re.compile(r"[._].*|.*\.metadata|.*-manifest\.csv")
+# Tags and user metadata have 2 KB each; a longer line is none of the table's.
+_LONGEST_LINE = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFile:
+    """A file of an export.
+
+    Attributes:
+        name: The path or URI.
+        stored: When the file was stored.
+        open: Opens the file, with the position at its beginning.
+    """
+
+    name: str
+    stored: datetime
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """An export of the inventory table of S3 Metadata.
+
+    Attributes:
+        source: The path or URI.
+        files: The files, of which there is one at least.
+    """
+
+    source: str
+    files: tuple[ExportFile, ...]
+
+    @property
+    def covers_until(self) -> datetime:
+        """The time after which stored versions may be missing: `TABLE_LAG` before the oldest file.
+
+        It is too late if the files were copied after the query.
+        """
+        return min(file.stored for file in self.files) - TABLE_LAG
+
+    def batches(self, *, bucket: str | None = None, prefix: str = "") -> Iterator[Batch]:
+        """Yield the rows of all files, without delete markers; by default of every bucket.
+
+        Raises:
+            IntegrityError: A file cannot be read to its end.
+            FormatError: A file is no export of the inventory table.
+            ConfigError: A file is in Parquet, and pyarrow is not installed.
+            StorageError: A file cannot be fetched.
+        """
+        for file in self.files:
+            with file.open() as opened:
+                try:
+                    yield from _batches(opened, Scope(prefix, bucket))
+                except FormatError as error:
+                    hint = f"Export the inventory table: {_SELECT}"
+                    raise FormatError(f"{file.name}: {error}.", hint=hint) from error
+                except IntegrityError as error:
+                    raise IntegrityError(f"{file.name}: {error}.") from error
+
+
+def find_export(objects: Objects, source: str) -> Export:
+    """Return the export at a local path, in a local folder, or below a prefix in S3.
+
+    Args:
+        objects: The engine for objects.
+        source: A path, or a URI that begins with `s3://`.
+
+    Raises:
+        LocalFileNotFoundError: The path does not exist.
+        ObjectNotFoundError: No object has the prefix.
+        ConfigError: The folder contains no file of an export.
+        StorageError: S3 refused the listing.
+    """
+    is_remote = source.startswith("s3://")
+    files = tuple(_listed(objects, source) if is_remote else _local(Path(source)))
+    if files:
+        return Export(source, files)
+    if is_remote:
+        raise ObjectNotFoundError(f"{source}: there is no file of an export.")
+    raise ConfigError(f"{source}: the folder contains no file of an export.")
+
+
+def _local(path: Path) -> Iterator[ExportFile]:
+    if not path.exists():
+        raise LocalFileNotFoundError(f"{path}: no such file or folder.", hint="Check the path.")
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for file in found:
+        status = file.stat()
+        if file.is_file() and (file == path or (status.st_size and _is_data(file.name))):
+            stored = datetime.fromtimestamp(status.st_mtime, UTC)
+            yield ExportFile(str(file), stored, partial(_open_local, file))
+
+
+@contextmanager
+def _open_local(path: Path) -> Iterator[BinaryIO]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}.") from error
+    with file:
+        yield file
+
+
+def _listed(objects: Objects, source: str) -> Iterator[ExportFile]:
+    location = Location.parse(source)
+    for listed in objects.list(location):
+        at = Location.parse(listed.uri)
+        if at == location or (listed.stored_size and _is_data(at.name.rpartition("/")[2])):
+            yield ExportFile(listed.uri, listed.last_modified, partial(_fetched, objects, at))
+
+
+@contextmanager
+def _fetched(objects: Objects, location: Location) -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as file:
+        objects.fetch(location, Demand(None), file)
+        file.seek(0)
+        yield file
+
+
+def _is_data(name: str) -> bool:
+    return not _BESIDE.fullmatch(name)
+
+
+# --- the formats ---------------------------------------------------------------------------------
+
+
+def _batches(file: BinaryIO, scope: Scope) -> Iterator[Batch]:
+    first = file.read(4)
+    file.seek(0)
+    if first == _PARQUET:
+        return table_batches("Parquet", file, _DIALECT, scope)
+    if first.startswith(_ORC):
+        return table_batches("ORC", file, _DIALECT, scope)
+    return _text_batches(file, scope, is_packed=first.startswith(_GZIP))
+
+
+def _text_batches(file: BinaryIO, scope: Scope, *, is_packed: bool) -> Iterator[Batch]:
+    source: Any = gzip.open(file) if is_packed else file
+    try:
+        with io.TextIOWrapper(source, encoding="utf-8-sig", newline="") as text:
+            first = text.readline(_LONGEST_LINE)
+            is_json = first.lstrip().startswith("{")
+            text.seek(0)
+            yield from batches_of(_json(text) if is_json else _csv(text), _DIALECT, scope)
+    except (EOFError, OSError, zlib.error, csv.Error, UnicodeDecodeError) as error:
+        raise IntegrityError(f"it cannot be read to its end ({type(error).__name__})") from error
+
+
+def _csv(text: TextIO) -> Iterator[dict[str, Any]]:
+    lines = csv_lines(text)
+    columns = [plain(name) for name in next(lines, [])]
+    _DIALECT.check(columns)
+    for line in lines:
+        if line:
+            yield _checked(fields(columns, line))
+
+
+def _json(text: TextIO) -> Iterator[dict[str, Any]]:
+    for line in iter(lambda: text.readline(_LONGEST_LINE), ""):
+        if line.strip():
+            try:
+                read = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise FormatError("a line is no JSON object") from error
+            if not isinstance(read, dict):
+                raise FormatError("a line is no JSON object")
+            said = {plain(name): value for name, value in read.items()}
+            _DIALECT.check(said)
+            yield _checked(said)
+
+
+def _checked(said: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a row if they have the types of the table's columns."""
+    for name in _DIALECT.needed:
+        value = said[name]
+        kind = bool if name in FLAGS else int if name == "size" else str
+        if value is not None and type(value) is not kind:
+            raise FormatError(f"a column has another type than S3 writes: {name}")
+    if not said["bucket"] or not said["key"]:
+        raise FormatError("a row has no name")
+    if (said["size"] or 0) < 0:
+        raise FormatError("a size is negative")
+    return said
