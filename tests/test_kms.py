@@ -15,8 +15,7 @@ import pytest
 import urllib3
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
-from click.testing import CliRunner, Result
-from s3crypt_cli.keys import keys
+from kms_samples import command, unreachable
 
 from s3crypt.errors import ConfigError, KeyUnavailableError, StorageError
 from s3crypt.kms import KeyManager
@@ -164,10 +163,9 @@ def test_a_new_key_may_be_unknown_for_a_moment(session: boto3.Session, name: str
     ],
 )
 def test_wrong_arguments_send_nothing(call: Callable[[KeyManager], object]) -> None:
-    """What can be refused without asking KMS is; this client could not ask."""
-    client: Any = object()
+    """What can be refused without asking KMS is; a request fails with another type."""
     with pytest.raises(ConfigError):
-        call(KeyManager(client=client))
+        call(unreachable())
 
 
 @pytest.mark.parametrize("days", [90, 2560])
@@ -326,11 +324,6 @@ def test_a_dying_key_has_its_date(manager: KeyManager, kms: Any) -> None:
     assert shown.deletion_date > shown.created
 
 
-def command(*arguments: str) -> Result:
-    """Run `s3crypt keys` with `arguments`."""
-    return CliRunner().invoke(keys, arguments, catch_exceptions=True)
-
-
 def test_command_create_prints_the_arn_alone(manager: KeyManager, name: str) -> None:
     """Data on stdout, talk on stderr."""
     done = command("create", "--alias", name, "--tag", "team=finance", "--period-days", "90")
@@ -364,7 +357,7 @@ def test_command_rotate_and_rotations(manager: KeyManager, name: str) -> None:
     """A key is rotated and its history printed; stdout has nothing but the history."""
     key = manager.create(alias=name)
     assert command("rotations", f"alias/{name}").stdout == ""
-    done = command("rotate", f"kms:alias/{name}")
+    done = command("rotate", f"kms:alias/{name}", "--yes")
     assert (done.exit_code, done.stdout) == (0, "")
     assert f"New key material for {key.arn}. Nothing in S3 changes." in done.stderr
     heading, row = command("rotations", f"alias/{name}").stdout.splitlines()
@@ -390,7 +383,7 @@ def test_command_list_and_show_for_people(manager: KeyManager, name: str) -> Non
     shown = command("show", f"alias/{name}").stdout
     assert key.arn in shown
     assert "team=finance" in shown
-    assert "0 of at most 25 times" in shown
+    assert "25 of 25 rotations left" in shown
 
 
 @pytest.mark.parametrize("verb", ["show", "list", "rotate", "rotations", "create"])
@@ -398,7 +391,9 @@ def test_commands_print_one_json_object_a_line(manager: KeyManager, name: str, v
     """With --json stdout is JSON lines and stderr is empty."""
     key = manager.create()
     manager.rotate(key.arn)
-    arguments = {"list": (), "create": ("--alias", name)}.get(verb, (key.arn,))
+    arguments = {"list": (), "create": ("--alias", name), "rotate": (key.arn, "--yes")}.get(
+        verb, (key.arn,)
+    )
     done = command(verb, "--json", *arguments)
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.stderr == ""

@@ -39,8 +39,9 @@ def add_alias(settings: Settings, *, key: str, alias: str) -> None:
 def move_alias(settings: Settings, *, alias: str, to: str, dry_run: bool, yes: bool) -> None:
     """Let an alias name another key.
 
-    Objects name the ARN of their key and stay readable. Whoever names the key by the alias reads
-    only what is under the alias's present key: who that is, is shown first.
+    Objects name the ARN of their key and stay readable. Readers that name their key by the alias
+    then refuse what was written under the key before. The command shows first who they are, with
+    the buckets whose default encryption names the alias.
     """
     manager = manager_of(settings)
     change = manager.move_alias(alias, named(to), dry_run=True)
@@ -67,8 +68,8 @@ def move_alias(settings: Settings, *, alias: str, to: str, dry_run: bool, yes: b
 def delete_alias(settings: Settings, *, alias: str, dry_run: bool, yes: bool) -> None:
     """Delete an alias; the key stays as it is.
 
-    Whoever names the key by the alias can then neither read nor write: who that is, is shown
-    first.
+    Readers and writers that name their key by the alias then fail. The command shows first who
+    they are, with the buckets whose default encryption names the alias.
     """
     manager = manager_of(settings)
     change = manager.delete_alias(alias, dry_run=True)
@@ -131,13 +132,13 @@ def _shown(settings: Settings, change: "AliasChange") -> "AliasUsers":
 # Whether the alias is deleted -> the consequences for those who name the key by it.
 _WARNINGS = {
     False: (
-        "Objects name the ARN of their key and stay readable for who names that ARN.",
-        "Keyrings and modes that name the alias use only the key that it names: they write under",
-        "the new key and refuse to read what was written under the one before, until it is named",
-        "as well.",
+        "Objects name the ARN of their key and stay readable to all who name that ARN.",
+        "Keyrings and modes that name the alias use only the key that it names: they will write",
+        "under the new key, and refuse what was written under the one before until they name that",
+        "key as well.",
     ),
     True: (
-        "Objects name the ARN of their key and stay readable for who names that ARN.",
+        "Objects name the ARN of their key and stay readable to all who name that ARN.",
         "Keyrings and modes that name the alias can neither read nor write any more.",
     ),
 }

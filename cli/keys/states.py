@@ -55,7 +55,21 @@ def disable(settings: Settings, *, key: str, yes: bool) -> None:
         report(settings, before, "The key was not changed.")
 
 
-@click.command("schedule-deletion")
+_SCHEDULE_HELP = """Schedule the deletion of a key, which no request can use from then on.
+
+After the deletion, nothing under the key can ever be read again. So this demands a report that
+looked at every object of every bucket of the account within the last 24 hours and found none that
+needs the key, or else that you type the key's name.
+
+\b
+s3crypt keys impact alias/old --report old.json
+s3crypt keys schedule-deletion alias/old --impact-report old.json
+"""
+
+
+@click.command(
+    "schedule-deletion", help=_SCHEDULE_HELP, short_help="Schedule the deletion of a key."
+)
 @key_argument
 @option(
     "--days",
@@ -90,16 +104,7 @@ def schedule_deletion(
     without_impact_report: str | None,
     yes: bool,
 ) -> None:
-    r"""Schedule the deletion of a key, which no request can use from then on.
-
-    After the deletion, nothing under the key can ever be read again. So this demands a report that
-    looked at every object of every bucket of the account within the last 24 hours and found none
-    that needs the key, or else that you type the key's name.
-
-    \b
-    s3crypt keys impact alias/old --report old.json
-    s3crypt keys schedule-deletion alias/old --impact-report old.json
-    """
+    """Schedule the deletion of a key."""
     manager = manager_of(settings)
     before = manager.show(named(key))
     if before.state in _DYING:
