@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ from s3crypt import sandbox as sandboxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from botocore.model import OperationModel, Shape
 
 KEY = bytes(range(32))
 
@@ -55,3 +58,59 @@ def raw(
         return reply.status, reply.read().decode(), dict(reply.getheaders())
     finally:
         connection.close()
+
+
+def checked(client: Any) -> Any:
+    """Return the client, whose replies in JSON are compared with botocore's model from now on.
+
+    botocore itself ignores members that the model does not have, and values outside an enum.
+    """
+    name = client.meta.service_model.service_id.hyphenize()
+    client.meta.events.register(f"before-parse.{name}", _check_reply)
+    return client
+
+
+def _check_reply(operation_model: OperationModel, response_dict: dict[str, Any], **_: Any) -> None:
+    if response_dict["status_code"] >= 300 or operation_model.output_shape is None:
+        return
+    found = json.loads(response_dict["body"] or b"{}")
+    faults = list(_faults(operation_model.output_shape, found, operation_model.name))
+    assert not faults, faults
+
+
+def _faults(shape: Any, value: Any, where: str) -> Iterator[str]:
+    """Yield what in a value of parsed JSON does not fit its shape."""
+    types: Any = _TYPES.get(shape.type_name, str)
+    if not isinstance(value, types) or (
+        isinstance(value, bool) is not (shape.type_name == "boolean")
+    ):
+        yield f"{where}: {value!r} is no {shape.type_name}"
+    elif shape.type_name == "structure":
+        members = {_wire_name(name, one): one for name, one in shape.members.items()}
+        required = {_wire_name(name, shape.members[name]) for name in shape.required_members}
+        yield from (f"{where}.{name}: unknown" for name in value.keys() - members.keys())
+        yield from (f"{where}.{name}: missing" for name in required - value.keys())
+        for name in members.keys() & value.keys():
+            yield from _faults(members[name], value[name], f"{where}.{name}")
+    elif shape.type_name == "list":
+        for number, each in enumerate(value):
+            yield from _faults(shape.member, each, f"{where}[{number}]")
+    elif shape.type_name == "string" and shape.enum and value not in shape.enum:
+        yield f"{where}: {value!r} is not in the enum"
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "structure": dict,
+    "map": dict,
+    "list": list,
+    "boolean": bool,
+    "integer": int,
+    "long": int,
+    "float": (int, float),
+    "double": (int, float),
+    "timestamp": (int, float, str),
+}
+
+
+def _wire_name(name: str, shape: Shape) -> str:
+    return str(shape.serialization.get("name", name))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """STS's rules: the identity of the caller, and the assumption of roles that exist.
 
-It must not read a role's trust policy: the sandbox evaluates no policies.
+It must not read a role's trust policy: the sandbox evaluates no policies of roles.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from s3crypt.sandbox.policies import is_for
+from s3crypt.sandbox.policies import is_for, statements_of
 from s3crypt.sandbox.wire import Refusal
 
 from .calls import invalid, key_of, page
-from .keys import check_state
+from .keys import check_state, refusal_of_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +116,7 @@ def create(moto: Moto, call: Call) -> dict[str, Any]:
     check_state(key)
     _check_principals(call.body)
     _check_operations(key, call.body)
+    _check_delegated(key, call)
     said = {name: call.body[name] for name in _KEPT if call.body.get(name)}
     grant = next(
         (each for each in key.grants.values() if "Name" in said and each.said == said), None
@@ -230,6 +231,23 @@ def _check_principals(body: dict[str, Any]) -> None:
         raise invalid("A grant for a service principal needs a SourceArn constraint.")
     if not (body.get("RetiringPrincipal") or body.get("RetiringServicePrincipal")):
         raise invalid("A grant for a service principal needs a retiring principal.")
+
+
+def _check_delegated(key: Any, call: Call) -> None:
+    """Refuse a grant with more rights than the grant by which its creator may create grants."""
+    policy = statements_of(key.policy)
+    if refusal_of_policy(policy, "kms:CreateGrant", call.caller) is None:
+        return
+    parents = [one for one in key.grants.values() if one.permits("CreateGrant", call.caller, None)]
+    wanted = set(call.body.get("Operations") or ())
+    constraints = call.body.get("Constraints") or {}
+    if not any(
+        wanted <= set(one.operations) and one.constraints.items() <= constraints.items()
+        for one in parents
+    ):
+        raise Refusal(
+            400, "AccessDeniedException", "The grant allows more than the grant of its creator."
+        )
 
 
 def _check_operations(key: Any, body: dict[str, Any]) -> None:

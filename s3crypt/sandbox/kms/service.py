@@ -248,9 +248,10 @@ class KMS:
         if call.operation == "ReEncrypt":
             said["SourceKeyMaterialId"] = opened
             said["DestinationKeyMaterialId"] = materials.material_id(key)
-        elif key.key_spec == "SYMMETRIC_DEFAULT":
+        elif call.operation != "Encrypt":
             said["KeyMaterialId"] = opened or materials.material_id(key)
-        return said
+        # An asymmetric key has none.
+        return {name: value for name, value in said.items() if value is not None}
 
     def _opened(self, call: Call, *, named: str, action: str) -> None:
         """Check the key of a ciphertext, and that it matches a key named in the request."""
@@ -291,8 +292,10 @@ class KMS:
 
     def _metadata(self, key: Any) -> dict[str, Any]:
         """Return a key's metadata, as three operations reply it."""
-        metadata = {**key.to_dict()["KeyMetadata"], **imports.described(key)}
-        metadata |= states.described(key)
+        known = key.to_dict()["KeyMetadata"]
+        # moto has null, or an empty list, for what KMS omits.
+        metadata = {name: value for name, value in known.items() if value not in (None, [])}
+        metadata |= imports.described(key) | states.described(key)
         if key.multi_region:
             metadata["MultiRegionConfiguration"] = regions.configuration(self._moto, key)
         current = materials.material_id(key)
