@@ -59,6 +59,15 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Take a bucket's objects from the manifest.json of its S3 Inventory; repeatable.",
 )
 @option(
+    "--metadata-table",
+    "metadata_tables",
+    multiple=True,
+    environment=False,
+    metavar="FILE",
+    help="Take objects and their KMS keys from an export of S3 Metadata's inventory table: a file,"
+    " a folder or an S3_URI; repeatable.",
+)
+@option(
     "--sample",
     type=click.IntRange(min=1),
     environment=False,
@@ -107,6 +116,7 @@ def impact(
     targets: tuple[str, ...],
     account: bool,
     inventories: tuple[str, ...],
+    metadata_tables: tuple[str, ...],
     sample: int | None,
     seed: int | None,
     key_files: tuple[Path, ...],
@@ -122,10 +132,11 @@ def impact(
     if seed is not None and sample is None:
         raise ConfigError("--seed is of a sample.", hint="Give --sample N, too.")
     uris = tuple(dict.fromkeys(map(target_uri, targets)))
-    scope = {"key": key, "uris": uris, "account": account, "inventories": inventories}
+    scope = {"key": key, "uris": uris, "account": account}
+    tables = {"inventories": inventories, "metadata_tables": metadata_tables}
     drawn_from = {"sample": sample, "seed": seed, "customer_keys": len(key_files)}
     with ExitStack() as stack:
-        noted = stack.enter_context(_journal(journal, settings, {**scope, **drawn_from}))
+        noted = stack.enter_context(_journal(journal, settings, {**scope, **tables, **drawn_from}))
         written = stack.enter_context(_written(report_file))
         each = stack.enter_context(_listing(list_file))
         report = find_dependents(
@@ -134,6 +145,7 @@ def impact(
             account=account,
             session=settings.session,
             inventories=inventories,
+            metadata_tables=metadata_tables,
             sample=sample,
             seed=seed,
             customer_keys=[SSEC.from_file(file) for file in key_files],

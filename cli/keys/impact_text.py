@@ -82,11 +82,14 @@ def _table(report: "Report") -> Iterator[str]:
     line = "{:<17}  {:>9}  {:>9}  {:>10}   {:>9}  {:>10}"
     yield line.format("", "only this", "key opens", "", "another", "too").rstrip()
     yield line.format("mode", "objects", "versions", "bytes", "versions", "bytes")
+    # A table of S3 Metadata does not tell which version is the current one.
+    has_objects = not report.scope.metadata_tables
     rows = [(group.mode, group.only, group.shared + group.replica) for group in report.groups]
     if len(rows) > 1:
         rows.append(("all", report.only, report.shared + report.replica))
     for mode, only, others in rows:
-        yield line.format(mode, *_cells(only), *_cells(others)[1:])
+        objects, *cells = _cells(only)
+        yield line.format(mode, objects if has_objects else "-", *cells, *_cells(others)[1:])
     if report.other_providers:
         by = ", ".join(f"{name} {count:,}" for name, count in report.other_providers.items())
         yield from _wrapped(f"another key opens: {by}", indent="")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The versions of objects in a scope: from a listing, or from an S3 Inventory.
+"""The versions of objects in a scope: from a listing, an S3 Inventory, or an S3 Metadata table.
 
 A place that cannot be read to its end is noted in the tally, and does not end the walk.
 """
@@ -7,6 +7,7 @@ A place that cannot be read to its end is noted in the tally, and does not end t
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from s3crypt.aws_errors import ends_everything, http_status
 from s3crypt.buckets import configuration
@@ -18,6 +19,10 @@ from s3crypt.errors import (
     StorageError,
 )
 from s3crypt.inventories import (
+    Amount,
+    Batch,
+    Export,
+    Group,
     Manifest,
     Reservoir,
     Row,
@@ -35,6 +40,7 @@ from s3crypt.objects.sightings import Candidate, Sighting, is_archived
 from s3crypt.objects.uploads import unfinished_uploads
 
 from .tallying import Tally
+from .target import Target
 
 MAX_AGE = timedelta(hours=24)
 """The age of an inventory beyond which newer objects count as not looked at."""
@@ -59,9 +65,52 @@ class Inventory:
     objects: Objects
 
     @property
-    def uri(self) -> str:
+    def source(self) -> str:
         """The URI of the manifest."""
         return str(self.manifest.location)
+
+    @property
+    def until(self) -> datetime:
+        """The time after which stored versions are missing."""
+        return self.manifest.created
+
+    def flaws(self) -> Iterator[str]:
+        """Yield the reasons why versions may be missing, as clauses."""
+        if not self.manifest.parts:
+            yield "it has no parts"
+
+    def batches(self, location: Location) -> Iterator[Batch | Unreadable]:
+        """Yield the rows below a prefix, and the parts that cannot be read."""
+        return readable_batches(self.objects, self.manifest, location.name)
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataTable:
+    """An export of the inventory table of S3 Metadata, which was read to its end once.
+
+    Attributes:
+        export: The export.
+    """
+
+    export: Export
+
+    @property
+    def source(self) -> str:
+        """The path or URI of the export."""
+        return self.export.source
+
+    @property
+    def until(self) -> datetime:
+        """The time after which stored versions may be missing."""
+        return self.export.covers_until
+
+    def flaws(self) -> Iterator[str]:
+        """Yield the reasons why versions may be missing, as clauses."""
+        yield "an export has no checksums: a missing file is not noticed"
+
+    def batches(self, location: Location) -> Iterator[Batch | Unreadable]:
+        """Yield the rows below a prefix."""
+        return self.export.batches(bucket=location.bucket, prefix=location.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +120,12 @@ class Place:
     Attributes:
         location: The bucket and the prefix.
         objects: The engine for objects in the bucket's Region.
-        inventory: The inventory that replaces the listing; None to list.
+        table: The inventory or the export that replaces the listing; None to list.
     """
 
     location: Location
     objects: Objects
-    inventory: Inventory | None = None
+    table: Inventory | MetadataTable | None = None
 
     @property
     def region(self) -> str:
@@ -91,7 +140,7 @@ class Item:
     Attributes:
         candidate: The version.
         objects: The engine for objects in its bucket's Region.
-        is_latest: Whether the version is the current one.
+        is_latest: Whether the version is known to be the current one.
         size: The number of stored bytes; None if the inventory does not have it.
         seen: The facts that the inventory has; None if the object must be looked at.
     """
@@ -109,29 +158,51 @@ class Item:
         return f"{self.candidate.location}{version}"
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Rows of an inventory that need no look, because a look would show no more.
+
+    Attributes:
+        seen: The facts about each of the versions.
+        amount: The number of the versions and of their bytes.
+        items: Yields the versions.
+    """
+
+    seen: Sighting
+    amount: Amount
+    items: Callable[[], Iterator[Item]]
+
+
 @dataclass(slots=True)
 class Sources:
     """Finds the versions in all places.
 
     Attributes:
         places: The places.
+        target: The key.
         tally: Gets the places that could not be read to their end.
+        settle: Called with the rows of an inventory that need no look.
         has_customer_keys: Whether SSE-C objects are looked at. Without their keys, S3 shows no more
             than an inventory does.
         now: The time at which the walk began.
         reservoir: Draws a sample; None to look at every version.
         sizes: The sizes of all versions that were found, if a sample is drawn.
-        oldest: The creation time of the oldest inventory; None without an inventory.
+        unsized: The number of versions without a size, if a sample is drawn.
+        oldest: The time of the oldest inventory; None without an inventory.
+        checked: The inventories whose versions were checked.
     """
 
     places: tuple[Place, ...]
+    target: Target
     tally: Tally
+    settle: Callable[[Settled], None]
     has_customer_keys: bool
     now: datetime
     reservoir: Reservoir[Item] | None = None
     sizes: Sizes = field(default_factory=Sizes)
     unsized: int = 0
     oldest: datetime | None = None
+    checked: set[str] = field(default_factory=set)
 
     def items(self) -> Iterator[Item]:
         """Yield the versions to look at.
@@ -141,7 +212,7 @@ class Sources:
         """
         for place in self.places:
             try:
-                yield from self._kept(self._of(place))
+                yield from self._of(place)
                 self._count_uploads(place)
             except S3CryptError as error:
                 if isinstance(error, ConfigError) or ends_everything(error):
@@ -150,37 +221,18 @@ class Sources:
         if self.reservoir is not None:
             yield from self.reservoir.items
 
-    def _kept(self, found: Iterator[Item]) -> Iterator[Item]:
-        """Yield all versions, or offer them to the sample and yield nothing."""
-        if self.reservoir is None:
-            yield from found
+    def _of(self, place: Place) -> Iterator[Item]:
+        if place.table is not None:
+            yield from self._of_table(place, place.table)
             return
-        for item in found:
-            if item.size is None:
-                self.unsized += 1
-            else:
-                self.sizes.add(item.size)
+        listed = _listed(place)
+        if self.reservoir is None:
+            yield from listed
+            return
+        for item in listed:
+            self.sizes.add(item.size or 0)
             for _ in self.reservoir.places(1):
                 self.reservoir.put(item)
-
-    def _of(self, place: Place) -> Iterator[Item]:
-        if place.inventory is not None:
-            yield from self._of_inventory(place, place.inventory)
-        elif place.location.is_in_directory_bucket:
-            # Directory buckets have no versions.
-            for listed, neighbour in place.objects.list_with_neighbours(place.location):
-                version = ListedVersion(
-                    Location.parse(listed.uri),
-                    _UNVERSIONED,
-                    True,
-                    listed.stored_size,
-                    listed.etag,
-                    listed.storage_class,
-                )
-                yield _item(place, version, neighbour)
-        else:
-            for version, neighbour in place.objects.versions(place.location):
-                yield _item(place, version, neighbour)
 
     def _count_uploads(self, place: Place) -> None:
         """Count the unfinished uploads, whose key no request shows."""
@@ -209,62 +261,98 @@ class Sources:
         else:
             self.tally.fail(uri, without_subject(error, uri), "storage")
 
-    # --- inventories -----------------------------------------------------------------------------
+    # --- inventories and metadata tables ---------------------------------------------------------
 
-    def _of_inventory(self, place: Place, inventory: Inventory) -> Iterator[Item]:
-        self._check_age(inventory)
-        manifest, uri = inventory.manifest, inventory.uri
-        item = self._row_item(place, inventory)
-        for found in readable_batches(inventory.objects, manifest, place.location.name):
+    def _of_table(self, place: Place, table: Inventory | MetadataTable) -> Iterator[Item]:
+        self._check_table(table)
+        for found in table.batches(place.location):
             if isinstance(found, Unreadable):
                 why = f"the part {found.part} cannot be used: {found.why}"
-                self.tally.fail(uri, why, "integrity" if found.is_damaged else "storage")
+                is_damaged = found.is_damaged
+                self.tally.fail(table.source, why, "integrity" if is_damaged else "storage")
+                continue
+            if isinstance(table, Inventory):
+                self._check_versions(place, table, found)
+            if self.reservoir is None:
+                yield from self._of_batch(place, found)
             else:
-                yield from map(item, found.rows())
+                self._draw(place, found, self.reservoir)
 
-    def _check_age(self, inventory: Inventory) -> None:
-        """Note the reasons why an inventory may lack versions of objects."""
-        created = inventory.manifest.created
-        self.oldest = min(self.oldest or created, created)
-        if self.now - created > MAX_AGE:
-            hidden = f"it is of {created:%Y-%m-%d}: newer objects are not in it"
-            self.tally.add_unknown("inventory", hidden, inventory.uri)
-        if not inventory.manifest.parts:
-            self.tally.add_unknown("inventory", "it has no parts", inventory.uri)
+    def _of_batch(self, place: Place, batch: Batch) -> Iterator[Item]:
+        """Yield the rows to look at, and settle the others group by group."""
+        for group, amount in batch.groups().items():
+            seen = self._seen(group.status, group.kms_key)
+            items = partial(_rows, place, batch, group, seen)
+            if seen is None:
+                yield from items()
+            else:
+                self.settle(Settled(seen, amount, items))
 
-    def _row_item(self, place: Place, inventory: Inventory) -> Callable[[Row], Item]:
-        is_checked = False
+    def _draw(self, place: Place, batch: Batch, reservoir: Reservoir[Item]) -> None:
+        """Offer all rows to the sample."""
+        sizes = batch.sizes()
+        self.sizes.update(sizes)
+        self.unsized += batch.count - sizes.count
+        for index in reservoir.places(batch.count):
+            row = next(batch.take([index]))
+            reservoir.put(_row_item(place, row, self._seen(row.status, row.kms_key)))
 
-        def item(row: Row) -> Item:
-            nonlocal is_checked
-            if row.version_id is None and not is_checked:
-                is_checked = True
-                self._check_versioning(place, inventory)
-            at = Location(place.location.bucket, row.name)
-            version = None if row.is_latest and row.version_id == _UNVERSIONED else row.version_id
-            candidate = Candidate(at, version, row.etag, None, is_archived(row.storage_class))
-            return Item(
-                candidate, place.objects, row.is_latest, getattr(row, "size", None), self._seen(row)
-            )
+    def _check_table(self, table: Inventory | MetadataTable) -> None:
+        """Note the reasons why a table may lack versions of objects."""
+        self.oldest = min(self.oldest or table.until, table.until)
+        if self.now - table.until > MAX_AGE:
+            hidden = f"it is of {table.until:%Y-%m-%d}: newer objects are not in it"
+            self.tally.add_unknown("inventory", hidden, table.source)
+        for flaw in table.flaws():
+            self.tally.add_unknown("inventory", flaw, table.source)
 
-        return item
-
-    def _check_versioning(self, place: Place, inventory: Inventory) -> None:
-        """Note that an inventory of current versions lacks the others, if there may be any."""
-        bucket = place.location.bucket
+    def _check_versions(self, place: Place, inventory: Inventory, batch: Batch) -> None:
+        """Note once that an inventory of current versions lacks the others, if there may be any."""
+        if inventory.source in self.checked or not batch.count:
+            return
+        self.checked.add(inventory.source)
+        if next(batch.take([0])).version_id is not None:
+            return
         try:
+            bucket = place.location.bucket
             status = configuration.read(place.objects.client, bucket, Versioning).status
         except StorageError:
             status = "unknown"
         if status is not None:
-            hidden = "it lists current versions only, and the bucket has had versioning"
-            self.tally.add_unknown("inventory", hidden, inventory.uri)
+            hidden = "it lists current versions only, and the bucket may have others"
+            self.tally.add_unknown("inventory", hidden, inventory.source)
 
-    def _seen(self, row: Row) -> Sighting | None:
-        """Return the facts in a row if a request would show no more."""
-        if mode_of(row.status) == SSEC.name and not self.has_customer_keys:
-            return Sighting(server_mode=SSEC.name, size=getattr(row, "size", None))
+    def _seen(self, status: str | None, kms_key: str | None) -> Sighting | None:
+        """Return the facts in a row if a look would show no more."""
+        mode = mode_of(status)
+        if kms_key is not None and self.target.is_named_by(kms_key):
+            return Sighting(server_mode=mode, kms_key=kms_key)
+        if mode == SSEC.name and not self.has_customer_keys:
+            return Sighting(server_mode=mode)
         return None
+
+
+def _listed(place: Place) -> Iterator[Item]:
+    """Yield the versions that S3 lists. Directory buckets have no versions."""
+    if not place.location.is_in_directory_bucket:
+        for version, neighbour in place.objects.versions(place.location):
+            yield _item(place, version, neighbour)
+        return
+    for listed, neighbour in place.objects.list_with_neighbours(place.location):
+        at = Location.parse(listed.uri)
+        facts = (listed.stored_size, listed.etag, listed.storage_class)
+        yield _item(place, ListedVersion(at, _UNVERSIONED, True, *facts), neighbour)
+
+
+def _rows(place: Place, batch: Batch, group: Group, seen: Sighting | None) -> Iterator[Item]:
+    return (_row_item(place, row, seen) for row in batch.of_group(group))
+
+
+def _row_item(place: Place, row: Row, seen: Sighting | None) -> Item:
+    at = Location(place.location.bucket, row.name)
+    version = None if row.is_latest and row.version_id == _UNVERSIONED else row.version_id
+    candidate = Candidate(at, version, row.etag, None, is_archived(row.storage_class))
+    return Item(candidate, place.objects, row.is_latest, row.size, seen)
 
 
 def _item(place: Place, version: ListedVersion, neighbour: Neighbour | None) -> Item:

@@ -20,31 +20,28 @@ class Tally:
         looked_at: All versions that were looked at.
         settings: The settings that name the key.
         failures: The buckets and inventories that failed.
-        unsized: The number of versions whose number of bytes is unknown.
     """
 
     looked_at: Counts = field(default_factory=Counts)
     settings: list[Setting] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    unsized: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _found: dict[tuple[str, Kind], Counts] = field(default_factory=dict)
     _providers: Counter[str] = field(default_factory=Counter)
     _unknown: dict[tuple[str, str, tuple[str, ...]], Unknown] = field(default_factory=dict)
 
-    def add(self, decision: Decision, name: str, *, size: int | None, is_latest: bool) -> None:
-        """Count one version."""
-        one = Counts(int(is_latest), 1, size or 0)
-        where = decision.mode, decision.kind
+    def add(self, decision: Decision, counts: Counts, name: str) -> None:
+        """Count versions to which the key has the same meaning; `name` is one of them."""
+        where, count = (decision.mode, decision.kind), counts.versions
         with self._lock:
-            self.unsized += size is None
-            self.looked_at += one
+            self.looked_at += counts
             if decision.kind == "unknown":
-                self.add_unknown("version", decision.hidden, name, denied=decision.denied)
+                hidden, denied = decision.hidden, decision.denied
+                self.add_unknown("version", hidden, name, denied=denied, count=count)
             elif decision.kind != "other":
-                self._found[where] = self._found.get(where, Counts()) + one
+                self._found[where] = self._found.get(where, Counts()) + counts
             if decision.kind == "shared":
-                self._providers.update(decision.others)
+                self._providers.update(dict.fromkeys(decision.others, count))
 
     def add_unknown(
         self,

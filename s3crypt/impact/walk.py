@@ -6,12 +6,13 @@ settings. Its memory does not grow with the number of objects.
 """
 
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from s3crypt import buckets
 from s3crypt.aws_errors import ends_everything
@@ -25,9 +26,7 @@ from s3crypt.errors import (
 )
 from s3crypt.inventories import (
     Reservoir,
-    Sizes,
-    bounds,
-    byte_bounds,
+    find_export,
     read_manifest,
     without_subject,
 )
@@ -36,14 +35,16 @@ from s3crypt.jobs.window import MOST
 from s3crypt.kms.states import KeyStates
 from s3crypt.location import Location
 from s3crypt.modes import SSEC
+from s3crypt.objects.access import Objects
 from s3crypt.objects.sightings import sight_once
 from s3crypt.unseen import Unseen
 
 from .deciding import Decider, Decision
-from .report import Dependent, Range, Report, Sampled, Scope
+from .report import Counts, Dependent, Report, Sampled, Scope
+from .sampling import Sample
 from .services import Services
 from .settings import SettingsReader
-from .sources import VANISHED, Inventory, Item, Place, Sources
+from .sources import VANISHED, Inventory, Item, MetadataTable, Place, Settled, Sources
 from .surroundings import not_looked_at
 from .tallying import Tally
 from .target import KeyNames, find_target
@@ -51,12 +52,10 @@ from .target import KeyNames, find_target
 if TYPE_CHECKING:
     import boto3
 
+Table: TypeAlias = Inventory | MetadataTable
+
 _BEGAN, _SEED = "began", "seed"
 _BUCKETS_AT_ONCE = 8
-_METHOD = (
-    "99 % each: numbers exactly (hypergeometric), bytes by these numbers and the sizes of all "
-    "versions"
-)
 
 
 class Options(TypedDict, total=False):
@@ -64,6 +63,8 @@ class Options(TypedDict, total=False):
 
     Attributes:
         inventories: The URIs of S3 Inventory manifests. Each replaces the listing of its bucket.
+        metadata_tables: Paths or URIs of exports of the inventory table of S3 Metadata. Each
+            replaces the listing of its buckets.
         sample: The number of versions to look at, drawn at random from all; by default all.
         seed: The seed of the sample, which reproduces it; it is reported with the sample.
         customer_keys: Keys to try on SSE-C objects, whose content is not visible without.
@@ -76,6 +77,7 @@ class Options(TypedDict, total=False):
     """
 
     inventories: Sequence[str]
+    metadata_tables: Sequence[str]
     sample: int | None
     seed: int | None
     customer_keys: Sequence[SSEC]
@@ -96,6 +98,10 @@ class Walk:
         account: Whether every bucket of the account is in the scope.
         session: The boto3 session; None for boto3's default session.
         options: The options.
+        tally: The counts.
+        sample: The sizes of the versions that were looked at.
+        gone: The buckets with a version that was gone when it was looked at.
+        lock: Guards the counts, which several threads change.
     """
 
     key: str
@@ -104,10 +110,9 @@ class Walk:
     session: "boto3.Session | None"
     options: Options
     tally: Tally = field(default_factory=Tally)
-    hits: Sizes = field(default_factory=Sizes)
-    possible: Sizes = field(default_factory=Sizes)
-    seen: Sizes = field(default_factory=Sizes)
+    sample: Sample = field(default_factory=Sample)
     gone: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def report(self) -> Report:
         """Walk, and return the report."""
@@ -126,7 +131,7 @@ class Walk:
         mine = self._buckets(services)
         places = self._places(services, scope, () if isinstance(mine, Unseen) else mine)
         self._read_settings(SettingsReader(services, target, names, self.tally), places)
-        sources = self._sources(places, now)
+        sources = self._sources(places, decider, now)
         self._look(sources, decider)
         self._check_gone(services)
         others = mine if isinstance(mine, Unseen) else _others(mine, places)
@@ -152,12 +157,13 @@ class Walk:
 
     def _scope(self) -> Scope:
         inventories = tuple(self.options.get("inventories") or ())
-        if not self.uris and not self.account and not inventories:
+        exports = tuple(self.options.get("metadata_tables") or ())
+        if not (self.uris or self.account or inventories or exports):
             raise ConfigError(
                 "Nothing names where to look.",
-                hint="Name buckets or prefixes, or give --account or --inventory.",
+                hint="Name buckets or prefixes, or look at the whole account.",
             )
-        return Scope(self.account, _without_nested(self.uris), inventories)
+        return Scope(self.account, _without_nested(self.uris), inventories, exports)
 
     def _services(self) -> Services:
         return Services(
@@ -188,33 +194,49 @@ class Walk:
 
     def _places(self, services: Services, scope: Scope, mine: Sequence[str]) -> tuple[Place, ...]:
         """Return the places of the scope, each with the source of its versions."""
-        inventories = dict(self._inventories(services, scope))
+        tables = dict(self._tables(services, scope))
         named = [Location.parse(uri) for uri in scope.uris]
         known = {at.bucket for at in named}
-        named += [Location(name, "") for name in inventories if name not in known]
+        named += [Location(name, "") for name in tables if name not in known]
         if scope.account:
             named = [at for at in named if at.bucket not in mine]
         listed = [Location(name, "") for name in mine] if scope.account else []
         regions = self._regions(services, [at.bucket for at in named], is_listed=False)
         regions |= self._regions(services, [at.bucket for at in listed], is_listed=True)
         return tuple(
-            Place(at, services.objects(regions[at.bucket]), inventories.get(at.bucket))
+            Place(at, services.objects(regions[at.bucket]), tables.get(at.bucket))
             for at in (*named, *listed)
             if at.bucket in regions
         )
 
-    def _inventories(self, services: Services, scope: Scope) -> Iterator[tuple[str, Inventory]]:
-        """Yield the inventories by their source bucket. An unusable one is noted as a failure."""
-        for uri in scope.inventories:
-            bucket = Location.parse_object(uri).bucket
-            region = self._regions(services, [bucket], is_listed=False)[bucket]
-            objects = services.objects(region)
+    def _tables(self, services: Services, scope: Scope) -> Iterator[tuple[str, Table]]:
+        """Yield the inventories and exports by bucket. An unusable one is noted as a failure."""
+        for source in (*scope.inventories, *scope.metadata_tables):
+            read = self._inventory if source in scope.inventories else self._exports
             try:
-                manifest = read_manifest(objects, uri)
+                yield from read(services, source)
             except (FormatError, IntegrityError) as error:
-                self.tally.fail(uri, without_subject(error, uri), "integrity")
-                continue
-            yield manifest.source, Inventory(manifest, objects)
+                self.tally.fail(source, without_subject(error, source), "integrity")
+
+    def _inventory(self, services: Services, uri: str) -> Iterator[tuple[str, Table]]:
+        objects = self._engine(services, Location.parse_object(uri).bucket)
+        manifest = read_manifest(objects, uri)
+        yield manifest.source, Inventory(manifest, objects)
+
+    def _exports(self, services: Services, source: str) -> Iterator[tuple[str, Table]]:
+        """Yield an export by each of its buckets. It is read to its end, which finds damage."""
+        is_local = not source.startswith("s3://")
+        region = services.s3().meta.region_name
+        objects = services.objects(region)
+        if not is_local:
+            objects = self._engine(services, Location.parse(source).bucket)
+        export = find_export(objects, source)
+        groups = (group for batch in export.batches() for group in batch.groups())
+        for name in sorted({str(group.bucket) for group in groups}):
+            yield name, MetadataTable(export)
+
+    def _engine(self, services: Services, bucket: str) -> Objects:
+        return services.objects(self._regions(services, [bucket], is_listed=False)[bucket])
 
     def _regions(
         self, services: Services, names: Sequence[str], *, is_listed: bool
@@ -255,12 +277,19 @@ class Walk:
             reader.read_tables()
             reader.read_vectors()
 
-    def _sources(self, places: tuple[Place, ...], now: datetime) -> Sources:
+    def _sources(self, places: tuple[Place, ...], decider: Decider, now: datetime) -> Sources:
         size, reservoir = self.options.get("sample"), None
         if size is not None:
             reservoir = Reservoir[Item](size, seed=self._seed())
-        has_keys = bool(self.options.get("customer_keys"))
-        return Sources(places, self.tally, has_keys, now, reservoir)
+        return Sources(
+            places,
+            decider.target,
+            self.tally,
+            partial(self._settle, decider),
+            has_customer_keys=bool(self.options.get("customer_keys")),
+            now=now,
+            reservoir=reservoir,
+        )
 
     def _seed(self) -> int:
         """Return the seed of the sample; a resumed walk draws the same sample again."""
@@ -305,14 +334,25 @@ class Walk:
             return None
         return decider.decide(seen), seen.size if item.size is None else item.size
 
+    def _settle(self, decider: Decider, rows: Settled) -> None:
+        """Count rows that need no look, without a value per row unless a caller lists them."""
+        decision = decider.decide(rows.seen)
+        if self.options.get("each") and decision.kind != "unknown":
+            for item in rows.items():
+                self._count(item, decision, item.size)
+            return
+        first = next(rows.items())
+        counts = Counts(0, rows.amount.count, rows.amount.size)
+        self.tally.add(decision, counts, first.name)
+
     def _count(self, item: Item, decision: Decision, size: int | None) -> None:
-        self.tally.add(decision, item.name, size=size, is_latest=item.is_latest)
-        if size is not None:
-            self.seen.add(size)
-            if decision.kind in ("only", "unknown"):
-                self.possible.add(size)
-            if decision.kind == "only":
-                self.hits.add(size)
+        """Count one version, and tell the caller of it if the key opens it."""
+        with self.lock:
+            self._counted(item, decision, size)
+
+    def _counted(self, item: Item, decision: Decision, size: int | None) -> None:
+        self.tally.add(decision, Counts(int(item.is_latest), 1, size or 0), item.name)
+        self.sample.add(decision.kind, size)
         each = self.options.get("each")
         if each and decision.kind in ("only", "shared", "replica"):
             at = item.candidate
@@ -325,34 +365,13 @@ class Walk:
         for name in sorted(self.gone):
             self._regions(services, [name], is_listed=True)
 
-    # --- the sample ------------------------------------------------------------------------------
-
     def _sampled(self, sources: Sources) -> Sampled | None:
         """Return the sample with its bounds; None if every version was looked at."""
         reservoir = sources.reservoir
         if reservoir is None or len(reservoir.items) == reservoir.seen:
             return None
-        size, population = self.tally.looked_at.versions, reservoir.seen
-        sure = self.tally.count_of("only").versions
-        possible = sure + sum(each.count for each in self.tally.unknown if each.what == "version")
-        return Sampled(
-            size=size,
-            population=population,
-            seed=reservoir.seed,
-            versions=Range(
-                bounds(sure, size, population).low,
-                round(population * sure / size),
-                bounds(possible, size, population).high,
-            ),
-            stored_bytes=None if sources.unsized else self._sampled_bytes(sources.sizes),
-            method=_METHOD,
-        )
-
-    def _sampled_bytes(self, population: Sizes) -> Range:
-        low = byte_bounds(self.hits, self.seen, population).low
-        high = byte_bounds(self.possible, self.seen, population).high
-        estimate = population.count * self.hits.total / self.seen.count
-        return Range(low, min(max(round(estimate), low), high), high)
+        sizes = None if sources.unsized else sources.sizes
+        return self.sample.bounds(reservoir.seed, reservoir.seen, sizes)
 
 
 def _without_nested(uris: Sequence[str]) -> tuple[str, ...]:
