@@ -3,10 +3,10 @@
 
 moto answers the requests. A strict layer in front of it refuses requests that AWS refuses and moto
 accepts: SSE-C without its key, disabled keys, lost races, truncated bodies, wrong checksums.
-IAM, STS, CloudTrail, S3 Control's public access block and Access Analyzer's ValidatePolicy answer
-as well, as far as setting up and auditing a bucket and its roles needs them. CloudTrail records all
-requests. A KMS key's policy and its grants are compared with the caller, without the policy's
-conditions; no other policy is evaluated.
+IAM, STS, CloudTrail, S3 Tables, S3 Vectors, S3 Control's public access block and Access Analyzer's
+ValidatePolicy answer as well, as far as setting up and auditing buckets and roles needs them.
+CloudTrail records all requests. A KMS key's policy and its grants are compared with the caller,
+without the policy's conditions; no other policy is evaluated.
 Everything is held in memory and is lost when the sandbox stops. The sandbox checks no signatures
 and isolates no users, so it must not hold secrets. It refuses requests that a web page made a
 browser send.
@@ -71,7 +71,10 @@ ROOT_ACCESS_KEY = "s3crypt-sandbox-root"  # an example, no secret
 # In every reply, so that a client can tell the sandbox from services that know less of S3.
 SANDBOX_HEADER = "x-s3crypt-sandbox"
 # As botocore spells them in the names of variables.
-_SERVICES = ("ACCESSANALYZER", "CLOUDTRAIL", "IAM", "KMS", "S3", "S3_CONTROL", "STS")
+_SERVICES = (
+    *("ACCESSANALYZER", "CLOUDTRAIL", "IAM", "KMS", "S3", "S3TABLES", "S3VECTORS", "S3_CONTROL"),
+    "STS",
+)
 _READY_SECONDS = 30
 _STOP_SECONDS = 10
 _PROFILE = "s3crypt-sandbox"

@@ -7,12 +7,10 @@ It reports documents that are not policies; AWS's other checks are not implement
 from __future__ import annotations
 
 import json
-import uuid
-from dataclasses import replace
 from typing import Any
 
 from .policies import form_fault
-from .wire import Refusal, Reply, Request, json_reply
+from .wire import Refusal, Reply, Request, json_refusal, json_reply
 
 _TYPES = {
     "IDENTITY_POLICY": (True, False),
@@ -45,9 +43,7 @@ class AccessAnalyzer:
 
     def refused(self, request: Request, refusal: Refusal) -> Reply:
         """Return Access Analyzer's reply to a request that it refuses."""
-        reply = json_reply(refusal.status, {"message": refusal.message, "path": request.raw_path})
-        more = (("x-amzn-ErrorType", refusal.code), ("x-amzn-RequestId", str(uuid.uuid4())))
-        return replace(reply, headers=(*reply.headers, *more))
+        return json_refusal(request, refusal)
 
 
 def _findings(asked: dict[str, Any], resources: bool, principals: bool) -> list[dict[str, Any]]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .kms.materials import Rotated
+    from .tables import TableBucket
 
 # The account that shares keys with the sandbox's own.
 OTHER_ACCOUNT = "111122223333"
@@ -56,6 +57,10 @@ class Moto:
         # moto's own dispatcher would search its folder of services on every request.
         self._applications: dict[str, Any] = {name: _CREATE(name) for name in ("s3", "kms")}
         self._guard = threading.Lock()
+        # Table buckets by ARN; vector buckets and their indexes by the bucket's ARN.
+        self.table_buckets: dict[str, TableBucket] = {}
+        self.vector_buckets: dict[str, dict[str, Any]] = {}
+        self.vector_indexes: dict[str, dict[str, dict[str, Any]]] = {}
         self.key_uses = KeyUses()
         self.clock = Clock()
         # Finished rotations of KMS keys that are not recorded yet, oldest first.
@@ -78,8 +83,10 @@ class Moto:
         return Reply(int(head[0].split()[0]), tuple(head[1]), body)
 
     def reset(self) -> None:
-        """Forget every bucket, key, role and trail, in every region."""
+        """Forget every bucket, key, role and trail, in every region, and set the clock back."""
         self.account_block = None
+        for table in (self.table_buckets, self.vector_buckets, self.vector_indexes):
+            table.clear()
         self.clock.reset()
         self.rotated.clear()
         # A service whose application was never made holds nothing.

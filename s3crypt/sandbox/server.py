@@ -32,6 +32,8 @@ from .s3.encryption import MANAGED
 from .s3.service import S3
 from .s3_control import S3Control
 from .sts import STS
+from .tables import Tables
+from .vectors import Vectors
 from .wire import Refusal, Reply, Request, Service, incomplete, json_reply
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class Server(ThreadingHTTPServer):
             "kms": KMS(self._moto),
             "s3": S3(self._moto),
             "s3control": S3Control(self._moto),
+            "s3tables": Tables(self._moto),
+            "s3vectors": Vectors(self._moto),
             "sts": STS(self._moto),
         }
         self.log: deque[dict[str, Any]] = deque(maxlen=10_000)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+import uuid
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 # Prefix of the x-amz-target header -> its service; S3's requests have no such header.
 _TARGETS = {"TrentService": "kms"}
 # Services recognized by their name in the credential's scope; every other name means S3.
-_SIGNED = frozenset({"access-analyzer", "cloudtrail", "iam", "sts"})
+_SIGNED = frozenset({"access-analyzer", "cloudtrail", "iam", "s3tables", "s3vectors", "sts"})
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,13 @@ def json_reply(code: int, content: object) -> Reply:
     """Return a reply whose body is `content` as JSON."""
     body = json.dumps(content).encode("utf-8")
     return Reply(code, (("Content-Type", "application/json"),), body)
+
+
+def json_refusal(request: Request, refusal: Refusal) -> Reply:
+    """Return the reply that a service of REST and JSON refuses a request with."""
+    reply = json_reply(refusal.status, {"message": refusal.message, "path": request.raw_path})
+    more = (("x-amzn-ErrorType", refusal.code), ("x-amzn-RequestId", str(uuid.uuid4())))
+    return replace(reply, headers=(*reply.headers, *more))
 
 
 def xml_reply(status: int, content: str, headers: Iterable[tuple[str, str]] = ()) -> Reply:

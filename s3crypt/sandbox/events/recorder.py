@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from s3crypt.sandbox import tables, vectors
 from s3crypt.sandbox.kms.uses import Use
 from s3crypt.sandbox.wire import xml_text
 
@@ -58,6 +59,10 @@ class Recorder:
             "kms": lambda request, reply: kms.facts(moto, request, reply),
             "s3": lambda request, reply: s3.facts(moto, request, reply),
             "s3control": lambda request, _: s3.control_facts(moto, request),
+            "s3tables": lambda request, _: _rest("s3tables", tables.operation_of(request), request),
+            "s3vectors": lambda request, _: _rest(
+                "s3vectors", vectors.operation_of(request), request
+            ),
             "sts": lambda request, reply: others.sts_facts(moto, request, reply),
         }
 
@@ -235,6 +240,11 @@ def _written(moment: float) -> str:
 @lru_cache(maxsize=8)
 def _of_second(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+
+
+def _rest(name: str, operation: str, request: Request) -> Facts | None:
+    """Return the facts of a request to a REST service; None if its operation is unknown."""
+    return others.json_facts(f"{name}.amazonaws.com", operation, request) if operation else None
 
 
 def _other(source: str, operation: str | None = None) -> Callable[[Request, Reply], Facts]:
