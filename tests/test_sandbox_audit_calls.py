@@ -366,6 +366,21 @@ def test_open_uploads_come_in_pages(s3: Any, bucket: str) -> None:
     assert [each["Key"] for each in grouped["Uploads"]] == ["b", "b", "c"]
 
 
+def test_the_parts_of_an_upload_need_its_key(s3: Any, kms: Any, bucket: str, kms_key: str) -> None:
+    """Neither listing tells how an upload is encrypted; a key out of use shows in the refusal."""
+    where = {"Bucket": bucket, "Key": "k"}
+    mode = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
+    upload = s3.create_multipart_upload(**where, **mode)["UploadId"]
+    parts = s3.list_parts(**where, UploadId=upload)
+    (listed,) = s3.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    shown = {*parts, *listed, *parts["ResponseMetadata"]["HTTPHeaders"]}
+    assert not [name for name in shown if "encryption" in name.lower()]
+    kms.disable_key(KeyId=kms_key)
+    refused = refusal(s3.list_parts, **where, UploadId=upload)
+    assert refused == (400, "KMS.DisabledException")
+    assert s3.list_multipart_uploads(Bucket=bucket)["Uploads"] == [listed]
+
+
 # --- Inventories -------------------------------------------------------------------------------
 
 

@@ -96,6 +96,43 @@ def test_tables_that_are_refused(tables: Any) -> None:
     assert refusal(tables.get_table_encryption, **table) == absent
 
 
+def test_a_buckets_metadata_tables(s3: Any, tables: Any, bucket: str, key: str) -> None:
+    """They are in a table bucket that AWS manages, which alone tells how they are encrypted."""
+    absent = (404, "MetadataConfigurationNotFound")
+    read = s3.get_bucket_metadata_configuration
+    assert refusal(read, Bucket=bucket) == absent
+    mode = {"SseAlgorithm": "aws:kms", "KmsKeyArn": key}
+    expiration = {"RecordExpiration": {"Expiration": "DISABLED"}}
+    wanted = {
+        "JournalTableConfiguration": expiration,
+        "InventoryTableConfiguration": {
+            "ConfigurationState": "ENABLED",
+            "EncryptionConfiguration": mode,
+        },
+    }
+    s3.create_bucket_metadata_configuration(Bucket=bucket, MetadataConfiguration=wanted)
+    reply = read(Bucket=bucket)["GetBucketMetadataConfigurationResult"]
+    found = reply["MetadataConfigurationResult"]
+    assert found["JournalTableConfigurationResult"]["TableName"] == "journal"
+    assert found["JournalTableConfigurationResult"]["RecordExpiration"] == {
+        "Expiration": "DISABLED"
+    }
+    target = found["DestinationResult"]
+    where = {"tableBucketARN": target["TableBucketArn"], "namespace": target["TableNamespace"]}
+    modes = {
+        kind: tables.get_table_encryption(**where, name=kind)["encryptionConfiguration"]
+        for kind in ("inventory", "journal")
+    }
+    assert modes == {
+        "inventory": {"sseAlgorithm": "aws:kms", "kmsKeyArn": key},
+        "journal": {"sseAlgorithm": "AES256"},
+    }
+    managed = tables.list_table_buckets(type="aws")["tableBuckets"]
+    assert [each["arn"] for each in managed] == [target["TableBucketArn"]]
+    s3.delete_bucket_metadata_configuration(Bucket=bucket)
+    assert refusal(read, Bucket=bucket) == absent
+
+
 def test_a_vector_bucket_keeps_its_encryption(vectors: Any, key: str) -> None:
     """It is that of its indexes, too, unless they have their own; SSE-S3 is the default."""
     mode, own = {"sseType": "aws:kms", "kmsKeyArn": key}, {"sseType": "AES256"}

@@ -44,12 +44,16 @@ class Table:
 
 @dataclass(slots=True)
 class TableBucket:
-    """A table bucket: namespaces with their creation times, and tables."""
+    """A table bucket: namespaces with their creation times, and tables.
+
+    `kind` is "aws" for a bucket that AWS manages.
+    """
 
     name: str
     region: str
     arn: str
     encryption: dict[str, str]
+    kind: str = "customer"
     namespaces: dict[str, str] = field(default_factory=dict)
     tables: dict[tuple[str, str], Table] = field(default_factory=dict)
     identity: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -96,7 +100,7 @@ class Tables:
             for bucket in self._moto.table_buckets.values()
             if bucket.region == request.region
             and bucket.name.startswith(request.query.get("prefix", ""))
-            and request.query.get("type", "customer") == "customer"
+            and bucket.kind == request.query.get("type", bucket.kind)
         ]
         return _page(request, found, "tableBuckets", "maxBuckets")
 
@@ -148,7 +152,7 @@ class Tables:
             raise Refusal(409, "ConflictException", "A table with this name exists.")
         made = Table(namespace, name, _encryption(asked) or bucket.encryption)
         bucket.tables[namespace, name] = made
-        return {"tableARN": _table_arn(bucket, made), "versionToken": made.identity[:20]}
+        return {"tableARN": table_arn(bucket, made), "versionToken": made.identity[:20]}
 
     def _list_tables(self, request: Request, arn: str) -> dict[str, Any]:
         bucket, query = self._bucket(arn), request.query
@@ -156,8 +160,8 @@ class Tables:
             {
                 "namespace": [table.namespace],
                 "name": table.name,
-                "type": "customer",
-                "tableARN": _table_arn(bucket, table),
+                "type": bucket.kind,
+                "tableARN": table_arn(bucket, table),
                 "createdAt": table.created,
                 "modifiedAt": table.created,
                 "tableBucketId": bucket.identity,
@@ -189,7 +193,7 @@ class Tables:
             "ownerAccountId": self._moto.account,
             "createdAt": bucket.created,
             "tableBucketId": bucket.identity,
-            "type": "customer",
+            "type": bucket.kind,
         }
 
     # Name, method and path of each operation; a star stands for a part of the path.
@@ -246,7 +250,8 @@ def _page(request: Request, found: Sequence[Any], member: str, limit: str) -> di
     return answer | ({"continuationToken": str(end)} if end < len(found) else {})
 
 
-def _table_arn(bucket: TableBucket, table: Table) -> str:
+def table_arn(bucket: TableBucket, table: Table) -> str:
+    """Return the ARN of a table."""
     return f"{bucket.arn}/table/{table.identity}"
 
 

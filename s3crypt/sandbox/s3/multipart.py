@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multipart uploads: created, filled and completed with the encryption of their creation.
 
-moto lists and aborts uploads.
+moto aborts uploads.
 """
 
 from __future__ import annotations
@@ -68,6 +68,12 @@ def _upload_part(moto: Moto, request: Request) -> Reply:
     return with_seal(moto(for_moto(request)), seal)
 
 
+def _list_parts(moto: Moto, request: Request) -> Reply:
+    """Return the parts of an upload; S3 decrypts with its key, but names no key."""
+    check_decrypting(moto, seal_of(_open_upload(moto, request)), request.bucket, request.key)
+    return moto(request)
+
+
 def _complete(moto: Moto, request: Request) -> Reply:
     present = moto.object(request.bucket, request.key)
     made_by = getattr(present, "multipart", None)
@@ -113,6 +119,7 @@ def _check_key_given(seal: Seal, given_md5: str | None) -> None:
 
 RULES: Rules = {
     Operation("POST", OBJECT, "uploads"): _create,
+    Operation("GET", OBJECT, "uploadId"): _list_parts,
     Operation("PUT", OBJECT, "uploadId"): _upload_part,
     Operation("POST", OBJECT, "uploadId"): _complete,
 }

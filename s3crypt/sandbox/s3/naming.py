@@ -24,6 +24,7 @@ _OF_BUCKETS = {
     "lifecycle": "BucketLifecycle",
     "location": "BucketLocation",
     "logging": "BucketLogging",
+    "metadataConfiguration": "BucketMetadataConfiguration",
     "metrics": "BucketMetricsConfiguration",
     "notification": "BucketNotification",
     "object-lock": "BucketObjectLockConfiguration",
@@ -55,6 +56,7 @@ _BUCKET_OPERATIONS = {
     ("GET", "versions"): "ListObjectVersions",
     ("HEAD", ""): "HeadBucket",
     ("POST", "delete"): "DeleteObjects",
+    ("POST", "metadataConfiguration"): "CreateBucketMetadataConfiguration",
     ("PUT", ""): "CreateBucket",
 }
 _OBJECT_OPERATIONS = {
