@@ -136,10 +136,10 @@ class KeyNames:
         """
         if ":key/" in name:
             return name
-        kind = "" if name.startswith("alias/") else "key/"
-        place = f"arn:{self._target.partition}:kms:{region}:{account}"
-        full = name if name.startswith("arn:") else f"{place}:{kind}{name}"
-        if kind:
+        is_alias = "alias/" in name
+        place = f"arn:{self._target.partition}:kms:{region}:{account}:"
+        full = name if name.startswith("arn:") else place + ("" if is_alias else "key/") + name
+        if not is_alias:
             return full
         if full not in self._known:
             self._known[full] = self._resolved(full)

@@ -332,7 +332,7 @@ class Walk:
         )
         if seen is None:
             return None
-        return decider.decide(seen), seen.size if item.size is None else item.size
+        return decider.decide(seen), item.size if seen.size is None else seen.size
 
     def _settle(self, decider: Decider, rows: Settled) -> None:
         """Count rows that need no look, without a value per row unless a caller lists them."""

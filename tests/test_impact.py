@@ -1,0 +1,555 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What depends on a key, found in buckets over HTTP: exact against the truth, resumed, sampled."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hardening_samples import DENIED, watched
+from impact_samples import (
+    CUSTOMER_KEY,
+    Maker,
+    Truth,
+    depends,
+    fill,
+    found_in,
+    impact,
+)
+from object_audit_samples import Line
+from object_audit_samples import Report as Inventory
+from relay import Answer
+
+from s3crypt.impact import document_of, read_report
+from s3crypt.jobs import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from relay import Asked
+
+    from s3crypt.impact import Dependent, Report
+
+COUNT = 150
+
+
+@pytest.fixture(scope="module")
+def keys(kms: Any) -> tuple[str, str]:
+    """Make the key and another one; return their ARNs."""
+    first, second = (str(kms.create_key()["KeyMetadata"]["Arn"]) for _ in range(2))
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def filled(s3: Any, keys: tuple[str, str]) -> tuple[str, Truth]:
+    """Make a bucket with versions of all kinds; return its URI and the truth about the key."""
+    return made(s3, keys, "impact-all-kinds", COUNT)
+
+
+def made(s3: Any, keys: tuple[str, str], name: str, count: int) -> tuple[str, Truth]:
+    """Make a versioned bucket with so many versions; return its URI and the truth."""
+    s3.create_bucket(Bucket=name)
+    s3.put_bucket_encryption(
+        Bucket=name,
+        ServerSideEncryptionConfiguration={
+            "Rules": [
+                {
+                    "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"},
+                    "BlockedEncryptionTypes": {"EncryptionType": ["NONE"]},
+                }
+            ]
+        },
+    )
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    return f"s3://{name}/", fill(Maker(s3, name, *keys), s3, name, count)
+
+
+def unknown(report: Report, what: str = "version") -> int:
+    """Return the number of undecided items of a kind."""
+    return sum(each.count for each in report.unknown if each.what == what)
+
+
+def check(report: Report, truth: Truth) -> None:
+    """Compare the numbers of a report with the truth."""
+    assert found_in(report, "versions") == depends(truth.versions)
+    assert found_in(report, "objects") == depends(truth.objects)
+    assert found_in(report, "stored_bytes") == depends(truth.stored_bytes)
+    assert unknown(report) == truth.count("unknown")
+    assert report.looked_at.versions == truth.versions.total()
+    assert not report.failures
+
+
+def test_the_numbers_are_exact_in_all_modes(
+    keys: tuple[str, str], filled: tuple[str, Truth]
+) -> None:
+    """Versions, objects and bytes by mode and meaning are those that were stored."""
+    check(impact(keys[0], filled[0]), filled[1])
+
+
+@pytest.mark.slow
+def test_the_numbers_of_5000_versions_are_exact(s3: Any, keys: tuple[str, str]) -> None:
+    """In all modes; and 95 of 100 samples, at least, have the truth within their bounds."""
+    uri, truth = made(s3, keys, "impact-5000", 5000)
+    check(impact(keys[0], uri), truth)
+    total = sum(size for (_, kind), size in truth.stored_bytes.items() if kind == "only")
+    within = 0
+    for seed in range(100):
+        sample = impact(keys[0], uri, sample=200, seed=seed).sample
+        assert sample is not None
+        assert sample.stored_bytes is not None
+        is_within = sample.versions.low <= truth.count("only") <= sample.versions.high
+        within += is_within and sample.stored_bytes.low <= total <= sample.stored_bytes.high
+    assert within >= 95
+
+
+def test_each_dependent_version_is_told_once(
+    keys: tuple[str, str], filled: tuple[str, Truth]
+) -> None:
+    """Each version that the key opens is passed on, with its mode and its meaning."""
+    found: list[Dependent] = []
+    impact(keys[0], filled[0], each=found.append)
+    assert len({(each.uri, each.version_id) for each in found}) == len(found)
+    counts = Truth()
+    counts.versions.update((each.mode, each.kind) for each in found)
+    assert dict(counts.versions) == depends(filled[1].versions)
+
+
+def test_a_prefix_inside_another_is_counted_once(
+    keys: tuple[str, str], filled: tuple[str, Truth]
+) -> None:
+    """Overlapping places are one place."""
+    check(impact(keys[0], f"{filled[0]}a/", filled[0], filled[0]), filled[1])
+
+
+def test_prefixes_add_up(keys: tuple[str, str], filled: tuple[str, Truth]) -> None:
+    """Two prefixes and the rest have what the bucket has."""
+    parts = [impact(keys[0], f"{filled[0]}{name}/").only.versions for name in "abc"]
+    assert sum(parts) == filled[1].count("only")
+
+
+def test_a_customer_key_shows_what_is_inside(
+    keys: tuple[str, str], filled: tuple[str, Truth]
+) -> None:
+    """An SSE-C object is undecided without its key, and not with it."""
+    blind = impact(keys[0], filled[0])
+    (hidden,) = [each for each in blind.unknown if "SSE-C" in each.hidden]
+    sighted = impact(keys[0], filled[0], customer_keys=[CUSTOMER_KEY])
+    assert unknown(sighted) == unknown(blind) - hidden.count
+
+
+def test_another_key_that_is_being_deleted_is_no_way_in(
+    kms: Any, s3: Any, versioned_bucket: str
+) -> None:
+    """Two keys open an object, until the other one's deletion is scheduled."""
+    key, other = (str(kms.create_key()["KeyMetadata"]["Arn"]) for _ in range(2))
+    maker = Maker(s3, versioned_bucket, key, other)
+    maker.put("x", "two KMS keys", 1)
+    uri = f"s3://{versioned_bucket}/"
+    assert (impact(key, uri).shared.versions, impact(key, uri).only.versions) == (1, 0)
+    kms.schedule_key_deletion(KeyId=other, PendingWindowInDays=7)
+    assert (impact(key, uri).shared.versions, impact(key, uri).only.versions) == (0, 1)
+
+
+def test_a_key_that_is_being_deleted_is_found_all_the_same(
+    kms: Any, s3: Any, versioned_bucket: str
+) -> None:
+    """S3 refuses the bytes then, and HEAD still shows the key."""
+    key, other = (str(kms.create_key()["KeyMetadata"]["Arn"]) for _ in range(2))
+    maker = Maker(s3, versioned_bucket, key, other)
+    kinds = ("sse-kms", "dsse-kms", "header", "metadata", "sse-s3")
+    for kind in kinds:
+        maker.put(kind, kind, 1)
+    kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+    report = impact(key, f"s3://{versioned_bucket}/")
+    assert (report.only.versions, report.undecided) == (4, 0)
+    assert report.key.deletion is not None
+
+
+# --- settings and uploads ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named_by", ["arn", "id", "alias", "alias arn"])
+def test_a_default_that_names_the_key_is_a_dependent(
+    named_by: str, kms: Any, s3: Any, bucket: str, keys: tuple[str, str]
+) -> None:
+    """By its ARN, its id, an alias or an alias's ARN."""
+    alias = f"alias/{bucket}"
+    kms.create_alias(AliasName=alias, TargetKeyId=keys[0])
+    place = keys[0].rpartition(":")[0]
+    names = {"arn": keys[0], "id": keys[0].rpartition("/")[2], "alias": alias}
+    name = names.get(named_by, f"{place}:{alias}")
+    rule = {
+        "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": name}
+    }
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    report = impact(keys[0], f"s3://{bucket}/")
+    assert [(each.kind, each.resource) for each in report.settings] == [
+        ("default encryption", f"s3://{bucket}/")
+    ]
+    assert report.dependents == 1
+    assert not impact(keys[1], f"s3://{bucket}/").settings
+
+
+def test_an_unfinished_upload_is_undecided(s3: Any, bucket: str, keys: tuple[str, str]) -> None:
+    """S3 does not show its key."""
+    s3.create_multipart_upload(
+        Bucket=bucket, Key="x", ServerSideEncryption="aws:kms", SSEKMSKeyId=keys[0]
+    )
+    report = impact(keys[0], f"s3://{bucket}/")
+    assert (unknown(report, "upload"), report.dependents) == (1, 0)
+    assert report.clearance().unknown == 1
+
+
+# --- what may not be seen ------------------------------------------------------------------------
+
+
+def refused(method: str, needle: str) -> Callable[[Asked, Callable[[], Answer]], Answer]:
+    """Return a relay's function that refuses the requests whose path has a text."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        if asked.method == method and needle in asked.path:
+            return Answer(DENIED.status, dict(DENIED.headers), DENIED.body)
+        return forward()
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("needle", "what", "action"),
+    [
+        ("?versions", "bucket", "s3:ListBucketVersions"),
+        ("?uploads", "bucket", "s3:ListBucketMultipartUploads"),
+        ("?encryption", "setting", "s3:GetEncryptionConfiguration"),
+        ("?replication", "setting", "s3:GetReplicationConfiguration"),
+        ("?inventory", "setting", "s3:GetInventoryConfiguration"),
+    ],
+)
+def test_a_refusal_is_undecided_with_its_action(
+    needle: str, what: str, action: str, bucket: str, keys: tuple[str, str]
+) -> None:
+    """What S3 does not show is never counted as nothing."""
+    with watched(refused("GET", needle)):
+        report = impact(keys[0], f"s3://{bucket}/")
+    assert [(each.what, each.denied) for each in report.unknown] == [(what, (action,))]
+    assert not report.clearance().covers_account
+
+
+def test_an_object_that_may_not_be_read_is_undecided(
+    s3: Any, bucket: str, keys: tuple[str, str]
+) -> None:
+    """Without the first bytes, a message in an object that S3 encrypts itself is not seen."""
+    s3.put_object(Bucket=bucket, Key="x", Body=b"x")
+    with watched(refused("GET", f"{bucket}/x")):
+        (hidden,) = impact(keys[0], f"s3://{bucket}/").unknown
+    assert hidden.denied == ("s3:GetObject",)
+
+
+def test_a_bucket_that_vanishes_is_a_failure(
+    s3: Any, blocked_bucket: str, keys: tuple[str, str]
+) -> None:
+    """The report is made, says so, and never covers."""
+    s3.put_object(Bucket=blocked_bucket, Key="x", Body=b"x")
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if "?versions" in asked.path and blocked_bucket in asked.path:
+            s3.delete_object(Bucket=blocked_bucket, Key="x")
+            s3.delete_bucket(Bucket=blocked_bucket)
+        return answer
+
+    with watched(spoil):
+        report = impact(keys[0], f"s3://{blocked_bucket}/")
+    (failure,) = report.failures
+    assert (failure.subject, failure.kind) == (f"s3://{blocked_bucket}/", "storage")
+    assert "vanished" in failure.reason
+    assert not report.covers_account
+
+
+# --- inventories ---------------------------------------------------------------------------------
+
+
+def lines_of(s3: Any, uri: str) -> list[Line]:
+    """Return the rows of an inventory of a bucket, as S3 would list it."""
+    bucket, lines = uri.split("/")[2], []
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for each in page.get("Versions", ()):
+            try:
+                found = s3.head_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"])
+            except s3.exceptions.ClientError:
+                status = "SSE-C"
+            else:
+                statuses = {"AES256": "SSE-S3", "aws:kms": "SSE-KMS", "aws:kms:dsse": "DSSE-KMS"}
+                status = statuses[found["ServerSideEncryption"]]
+            etag = each["ETag"].strip('"')
+            line = Line(each["Key"], status, each["VersionId"], each["IsLatest"])
+            line.etag, line.storage_class = etag, each["StorageClass"]
+            lines.append(line)
+        lines += [
+            Line(each["Key"], None, each["VersionId"], is_marker=True)
+            for each in page.get("DeleteMarkers", ())
+        ]
+    return lines
+
+
+@pytest.mark.parametrize("kind", ["CSV", "Parquet", "ORC"])
+def test_an_inventory_gives_the_numbers_of_a_listing(
+    kind: str, s3: Any, bucket: str, keys: tuple[str, str], filled: tuple[str, Truth]
+) -> None:
+    """In each format; what must be looked at is looked at."""
+    uri, truth = filled
+    report = Inventory(uri.split("/")[2], bucket, lines_of(s3, uri), kind, parts=2)
+    found = impact(keys[0], inventories=[report.store(s3)])
+    check(found, truth)
+    assert (unknown(found, "inventory"), found.sample) == (0, None)
+
+
+def test_rows_under_customer_keys_are_not_looked_at(
+    s3: Any, bucket: str, keys: tuple[str, str]
+) -> None:
+    """Their status decides: no request would show more."""
+    lines = [Line(f"{number}", "SSE-C") for number in range(5)]
+    manifest = Inventory(bucket, bucket, lines).store(s3)
+    with watched() as relay:
+        report = impact(keys[0], inventories=[manifest])
+    assert (unknown(report), report.looked_at.versions) == (5, 5)
+    assert not [
+        each for each in relay.asked if each.method == "HEAD" and f"{bucket}/" in each.path[2:]
+    ]
+
+
+def test_an_old_inventory_does_not_clear(s3: Any, bucket: str, keys: tuple[str, str]) -> None:
+    """Newer objects are not in it, and the report's time is the inventory's."""
+    manifest = Inventory(bucket, bucket, [], age_seconds=3 * 86400).store(s3)
+    report = impact(keys[0], inventories=[manifest])
+    assert unknown(report, "inventory") == 1
+    assert (report.ended - report.as_of).days == 3
+
+
+def test_an_inventory_of_current_versions_lacks_the_others(
+    s3: Any, versioned_bucket: str, keys: tuple[str, str]
+) -> None:
+    """If the bucket has versions, which S3 tells."""
+    s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"x")
+    columns = ("Bucket", "Key", "Size", "ETag", "StorageClass", "EncryptionStatus")
+    lines = [Line("x")]
+    manifest = Inventory(versioned_bucket, versioned_bucket, lines, columns=columns).store(s3)
+    (flaw,) = impact(keys[0], inventories=[manifest]).unknown
+    assert "current versions only" in flaw.hidden
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "kind", "why"),
+    [
+        ({"size": 1}, "integrity", "MD5"),
+        ({"MD5checksum": "0" * 32}, "integrity", "MD5"),
+        ({"key": "no-such-part"}, "storage", "missing"),
+    ],
+)
+def test_a_damaged_inventory_is_a_failure(
+    spoiled: dict[str, Any], kind: str, why: str, s3: Any, bucket: str, keys: tuple[str, str]
+) -> None:
+    """A part with another checksum, or without a file, is in the report, which never covers."""
+    report = Inventory(bucket, bucket, [Line("x")])
+    report.store(s3)
+    report.manifest["files"][0] |= spoiled
+    found = impact(keys[0], inventories=[report.store(s3)])
+    (failure,) = found.failures
+    assert failure.kind == kind
+    assert why in failure.reason
+
+
+def test_a_manifest_with_another_checksum_is_a_failure(
+    s3: Any, bucket: str, keys: tuple[str, str]
+) -> None:
+    """It is not read at all."""
+    manifest = Inventory(bucket, bucket, [Line("x")]).store(s3)
+    beside = manifest.replace("manifest.json", "manifest.checksum").split("/", 3)[3]
+    s3.put_object(Bucket=bucket, Key=beside, Body=b"0" * 32)
+    (failure,) = impact(keys[0], inventories=[manifest]).failures
+    assert (failure.subject, failure.kind) == (manifest, "integrity")
+
+
+# --- samples -------------------------------------------------------------------------------------
+
+
+def test_a_sample_has_bounds_around_the_truth(
+    keys: tuple[str, str], filled: tuple[str, Truth]
+) -> None:
+    """Of 20 seeds, all but one at most have the truth between the bounds; a seed repeats."""
+    uri, truth = filled
+    samples = [impact(keys[0], uri, sample=40, seed=seed).sample for seed in range(5)]
+    total = sum(size for (_, kind), size in truth.stored_bytes.items() if kind == "only")
+    for sample in samples:
+        assert sample is not None
+        assert sample.stored_bytes is not None
+        assert (sample.size, sample.population) == (40, COUNT)
+        assert sample.versions.low <= truth.count("only") <= sample.versions.high
+        assert sample.stored_bytes.low <= total <= sample.stored_bytes.high
+        assert sample.versions.high - sample.versions.low < COUNT
+    assert impact(keys[0], uri, sample=40, seed=3).sample == samples[3]
+
+
+def test_a_sample_of_all_is_exact(keys: tuple[str, str], filled: tuple[str, Truth]) -> None:
+    """Every version was looked at, and the report has no bounds."""
+    report = impact(keys[0], filled[0], sample=COUNT)
+    assert report.sample is None
+    check(report, filled[1])
+
+
+# --- resumed -------------------------------------------------------------------------------------
+
+_WALK = """
+import sys
+sys.path.insert(0, sys.argv[4])
+from impact_samples import impact
+from s3crypt.jobs import Journal
+with Journal.open(sys.argv[3], {"job": 1}) as journal:
+    impact(sys.argv[1], sys.argv[2], journal=journal, jobs=2)
+"""
+
+
+def test_a_killed_walk_is_resumed(
+    keys: tuple[str, str], filled: tuple[str, Truth], tmp_path: Path
+) -> None:
+    """After SIGKILL the next walk has the same numbers, and looks at what is left."""
+    uri, truth = filled
+    asked, process = 0, list[subprocess.Popen[bytes]]()
+
+    def is_look(each: Asked) -> bool:
+        return f"{uri.split('/')[2]}/" in each.path and each.path.count("/") > 2
+
+    def spoil(each: Asked, forward: Callable[[], Answer]) -> Answer:
+        nonlocal asked
+        asked += is_look(each)
+        if asked == COUNT // 2:
+            process[0].send_signal(signal.SIGKILL)
+        return forward()
+
+    with watched(spoil):
+        here = os.path.dirname(__file__)  # noqa: PTH120
+        words = [sys.executable, "-c", _WALK, keys[0], uri, str(tmp_path / "journal"), here]
+        process.append(subprocess.Popen(words))
+        assert process[0].wait(60) == -signal.SIGKILL
+    with Journal.open(tmp_path / "journal", {"job": 1}) as journal, watched() as relay:
+        report = impact(keys[0], uri, journal=journal)
+    check(report, truth)
+    assert 0 < len([each for each in relay.asked if is_look(each)]) < COUNT
+
+
+def test_a_resumed_walk_is_as_old_as_its_begin(
+    s3: Any, bucket: str, keys: tuple[str, str], tmp_path: Path
+) -> None:
+    """The journal's facts may be out of date since then; a sample is drawn again with its seed."""
+    for number in range(20):
+        s3.put_object(Bucket=bucket, Key=f"{number}", Body=b"x")
+    reports = []
+    for _ in range(2):
+        with Journal.open(tmp_path / "journal", {"job": 1}) as journal:
+            reports.append(impact(keys[0], f"s3://{bucket}/", journal=journal, sample=5))
+    first, second = reports
+    assert first.as_of == second.as_of < first.ended < second.ended
+    assert first.sample == second.sample
+
+
+# --- the report ----------------------------------------------------------------------------------
+
+
+def test_a_report_is_read_as_it_was_written(
+    keys: tuple[str, str], filled: tuple[str, Truth], tmp_path: Path
+) -> None:
+    """The document has every value, and its clearance is bound to the key and the account."""
+    report = impact(keys[0], filled[0], sample=20)
+    file = tmp_path / "impact.json"
+    file.write_text(json.dumps(document_of(report)))
+    again = read_report(file)
+    assert again == report
+    clearance = again.clearance()
+    assert (clearance.key_arn, clearance.account) == (keys[0], keys[0].split(":")[4])
+    assert clearance.is_sampled
+    assert not clearance.covers_account
+    assert clearance.dependents == report.only.versions > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "another"},
+        {"version": 2},
+        {"groups": None},
+        {"as_of": "yesterday"},
+        {"as_of": "2026-11-28T20:00:00"},
+        {"buckets": -1},
+        {"buckets": "1"},
+        {"looked_at": {}},
+        {"scope": []},
+    ],
+    ids=str,
+)
+def test_a_file_that_is_no_report_is_refused(
+    change: dict[str, Any], bucket: str, keys: tuple[str, str], tmp_path: Path
+) -> None:
+    """Another format or version, and values of another type."""
+    document = document_of(impact(keys[0], f"s3://{bucket}/"))
+    file = tmp_path / "impact.json"
+    file.write_text(json.dumps({**document, **change}))
+    with pytest.raises(FormatError, match=r"no report|has version 2"):
+        read_report(file)
+
+
+def test_a_missing_report_is_an_error(tmp_path: Path) -> None:
+    """It names the file."""
+    with pytest.raises(LocalFileNotFoundError, match="no such file"):
+        read_report(tmp_path / "none.json")
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uris", "options", "why"),
+    [
+        ([], {}, "Nothing names where"),
+        (["s3://acme/object"], {}, "names an object"),
+        (["acme"], {}, "Not the URI"),
+        ([], {"inventories": ["s3://acme/list.csv"]}, "not the manifest"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    uris: list[str], options: dict[str, Any], why: str, keys: tuple[str, str], s3: Any
+) -> None:
+    """Before any object is looked at."""
+    if options:
+        s3.create_bucket(Bucket="acme")
+    with pytest.raises(ConfigError, match=why):
+        impact(keys[0], *uris, **options)
+
+
+def test_a_missing_bucket_is_an_error(keys: tuple[str, str]) -> None:
+    """Nothing is reported about a bucket that never was."""
+    with pytest.raises(ObjectNotFoundError, match="no such bucket"):
+        impact(keys[0], "s3://no-such-bucket-of-ours/")
+
+
+@pytest.mark.parametrize("name", ["alias/none", "00000000-0000-0000-0000-000000000000"])
+def test_an_unknown_key_is_an_error(name: str, bucket: str) -> None:
+    """It names the key."""
+    with pytest.raises(KeyUnavailableError, match=f"{name}: no such key"):
+        impact(name, f"s3://{bucket}/")
+
+
+@pytest.mark.parametrize(
+    ("spec", "usage"), [("RSA_2048", "ENCRYPT_DECRYPT"), ("HMAC_256", "GENERATE_VERIFY_MAC")]
+)
+def test_a_key_that_encrypts_no_object_is_an_error(
+    spec: str, usage: str, kms: Any, bucket: str
+) -> None:
+    """Asymmetric and HMAC keys: S3 and the keyrings take symmetric keys only."""
+    arn = kms.create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["Arn"]
+    with pytest.raises(KeyUnavailableError, match=f"its key spec is {spec}"):
+        impact(arn, f"s3://{bucket}/")
