@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 
 from s3crypt.aws_errors import ends_everything, http_status
 from s3crypt.buckets import configuration
@@ -241,7 +242,7 @@ class Sources:
                 name = f"{upload.uri} upload {upload.upload_id}"
                 self.tally.add_unknown("upload", _UPLOADS, name)
         except StorageError as error:
-            if isinstance(error, ObjectNotFoundError) or http_status(error) != 403:
+            if isinstance(error, ObjectNotFoundError) or http_status(error) != HTTPStatus.FORBIDDEN:
                 raise
             self.tally.add_unknown(
                 "bucket",
@@ -253,13 +254,11 @@ class Sources:
     def _give_up(self, place: Place, error: S3CryptError) -> None:
         """Note that a place could not be read to its end."""
         uri = str(place.location)
-        if isinstance(error, ObjectNotFoundError):
-            self.tally.fail(uri, VANISHED, "storage")
-        elif http_status(error) == 403:
+        if http_status(error) == HTTPStatus.FORBIDDEN:
             hidden = "S3 refuses to list it"
             self.tally.add_unknown("bucket", hidden, uri, denied=_LIST_ACTIONS)
         else:
-            self.tally.fail(uri, without_subject(error, uri), "storage")
+            self.tally.fail(uri, reason_of(error, uri), "storage")
 
     # --- inventories and metadata tables ---------------------------------------------------------
 
@@ -330,6 +329,13 @@ class Sources:
         if mode == SSEC.name and not self.has_customer_keys:
             return Sighting(server_mode=mode)
         return None
+
+
+def reason_of(error: S3CryptError, bucket: str) -> str:
+    """Return the reason why a bucket could not be looked at to its end."""
+    if isinstance(error, ObjectNotFoundError) or error.code == "NoSuchBucket":
+        return VANISHED
+    return without_subject(error, bucket)
 
 
 def _listed(place: Place) -> Iterator[Item]:

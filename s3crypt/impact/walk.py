@@ -44,7 +44,7 @@ from .report import Counts, Dependent, Report, Sampled, Scope
 from .sampling import Sample
 from .services import Services
 from .settings import SettingsReader
-from .sources import VANISHED, Inventory, Item, MetadataTable, Place, Settled, Sources
+from .sources import VANISHED, Inventory, Item, MetadataTable, Place, Settled, Sources, reason_of
 from .surroundings import not_looked_at
 from .tallying import Tally
 from .target import KeyNames, find_target
@@ -314,7 +314,7 @@ class Walk:
         for outcome in outcomes:
             if outcome.error is not None:
                 bucket = f"s3://{outcome.item.candidate.location.bucket}/"
-                self.tally.fail(bucket, without_subject(outcome.error, bucket), "storage")
+                self.tally.fail(bucket, reason_of(outcome.error, bucket), "storage")
             elif outcome.result is None:
                 self.gone.add(outcome.item.candidate.location.bucket)
             else:
