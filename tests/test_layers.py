@@ -118,7 +118,7 @@ ALLOWED = {
     "parquet": {
         "errors", "formats", "key_references", "keyrings", "local", "message", "parquet_footer",
     },
-    "inventories": {"aws_errors", "errors", "location", "objects"},
+    "inventories": {"errors", "jobs", "location", "objects"},
     "audit": {
         "aws", "aws_errors", "buckets", "caller", "command_lines", "errors", "hardening",
         "inventories", "jobs", "kms", "local", "location", "modes", "objects", "operations",

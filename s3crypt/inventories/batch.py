@@ -19,6 +19,9 @@ BATCH_ROWS = 2**16
 FLAGS = frozenset({"islatest", "isdeletemarker"})
 """The `plain` names of the columns of truth values that are read."""
 
+# An object of S3 has 50 TB at most. The sizes of a batch have a sum below 2**63.
+_SIZES = range(2**47)
+
 UNENCRYPTED = "NOT-SSE"
 """The encryption status of an object without server-side encryption."""
 
@@ -196,6 +199,12 @@ class Batch(Protocol):
     def take(self, indices: Sequence[int]) -> Iterator[Row]:
         """Yield the rows at these indices."""
         ...
+
+
+def check_size(size: int) -> None:
+    """Raise a FormatError unless an object can have this size in bytes."""
+    if size not in _SIZES:
+        raise FormatError("a size is not one that S3 writes")
 
 
 def mode_of(status: str | None) -> str | None:

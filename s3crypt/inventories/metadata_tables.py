@@ -35,11 +35,12 @@ from s3crypt.errors import (
     ObjectNotFoundError,
     StorageError,
 )
+from s3crypt.jobs import FoundFile, files_below
 from s3crypt.location import Location
 from s3crypt.objects.access import Objects
 from s3crypt.objects.opened import Demand
 
-from .batch import FLAGS, UNENCRYPTED, Batch, Dialect, Scope
+from .batch import FLAGS, UNENCRYPTED, Batch, Dialect, Scope, check_size
 from .manifest import plain
 from .rows import batches_of, csv_lines, fields
 from .tables import table_batches
@@ -47,13 +48,24 @@ from .tables import table_batches
 TABLE_LAG = timedelta(hours=1)
 """The time after which the inventory table of S3 Metadata contains a new version, as a rule."""
 
-_COLUMNS = ("bucket", "key", "version_id", "is_delete_marker", "size", "encryption_status")
-_SELECT = f"SELECT {', '.join(_COLUMNS)}, kms_key_arn FROM inventory"
+_NEEDED = (
+    "bucket",
+    "key",
+    "version_id",
+    "is_delete_marker",
+    "size",
+    "encryption_status",
+    "kms_key_arn",
+)
+_HINT = f"Export these columns of the inventory table: {', '.join(_NEEDED)}."
+_TEXTS = frozenset(
+    {"bucket", "key", "versionid", "etag", "storageclass", "encryptionstatus", "kmskeyarn"}
+)
 # The table has no column that says which version is the current one.
 _DIALECT = Dialect(
     status=UNENCRYPTED,
     is_latest=False,
-    needed=tuple(plain(name) for name in (*_COLUMNS, "kms_key_arn")),
+    needed=tuple(plain(name) for name in _NEEDED),
 )
 _GZIP, _PARQUET, _ORC = b"\x1f\x8b", b"PAR1", b"ORC"
 # Athena stores these files beside its results, Spark the ones that begin with `_` or a dot.
@@ -111,8 +123,7 @@ class Export:
                 try:
                     yield from _batches(opened, Scope(prefix, bucket))
                 except FormatError as error:
-                    hint = f"Export the inventory table: {_SELECT}"
-                    raise FormatError(f"{file.name}: {error}.", hint=hint) from error
+                    raise FormatError(f"{file.name}: {error}.", hint=_HINT) from error
                 except IntegrityError as error:
                     raise IntegrityError(f"{file.name}: {error}.") from error
 
@@ -142,12 +153,23 @@ def find_export(objects: Objects, source: str) -> Export:
 def _local(path: Path) -> Iterator[ExportFile]:
     if not path.exists():
         raise LocalFileNotFoundError(f"{path}: no such file or folder.", hint="Check the path.")
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    for file in found:
-        status = file.stat()
-        if file.is_file() and (file == path or (status.st_size and _is_data(file.name))):
-            stored = datetime.fromtimestamp(status.st_mtime, UTC)
-            yield ExportFile(str(file), stored, partial(_open_local, file))
+    if not path.is_dir():
+        yield _local_file(path)
+        return
+    for found in files_below(path, report=_refuse):
+        if not isinstance(found, FoundFile):
+            raise found.error
+        if found.size and _is_data(found.path.name):
+            yield _local_file(found.path)
+
+
+def _refuse(path: Path, why: str) -> None:
+    raise ConfigError(f"{path} is {why}, which may contain a part of the export.")
+
+
+def _local_file(path: Path) -> ExportFile:
+    stored = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return ExportFile(str(path), stored, partial(_open_local, path))
 
 
 @contextmanager
@@ -194,8 +216,8 @@ def _batches(file: BinaryIO, scope: Scope) -> Iterator[Batch]:
 
 
 def _text_batches(file: BinaryIO, scope: Scope, *, is_packed: bool) -> Iterator[Batch]:
-    source: Any = gzip.open(file) if is_packed else file
     try:
+        source: Any = gzip.GzipFile(fileobj=file) if is_packed else file
         with io.TextIOWrapper(source, encoding="utf-8-sig", newline="") as text:
             first = text.readline(_LONGEST_LINE)
             is_json = first.lstrip().startswith("{")
@@ -230,13 +252,11 @@ def _json(text: TextIO) -> Iterator[dict[str, Any]]:
 
 def _checked(said: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a row if they have the types of the table's columns."""
-    for name in _DIALECT.needed:
-        value = said[name]
-        kind = bool if name in FLAGS else int if name == "size" else str
-        if value is not None and type(value) is not kind:
-            raise FormatError(f"a column has another type than S3 writes: {name}")
+    kinds = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(FLAGS, bool), "size": int}
+    for name in kinds.keys() & said.keys():
+        if said[name] is not None and type(said[name]) is not kinds[name]:
+            raise FormatError("a column has another type than S3 writes")
     if not said["bucket"] or not said["key"]:
         raise FormatError("a row has no name")
-    if (said["size"] or 0) < 0:
-        raise FormatError("a size is negative")
+    check_size(said["size"] or 0)
     return said

@@ -12,16 +12,16 @@ from itertools import islice
 from typing import Any, BinaryIO, TextIO
 from urllib.parse import unquote_plus
 
-from s3crypt.errors import FormatError, IntegrityError
+from s3crypt.errors import IntegrityError
 
-from .batch import BATCH_ROWS, FLAGS, Batch, Dialect, Scope, as_batch
+from .batch import BATCH_ROWS, FLAGS, Batch, Dialect, Scope, as_batch, check_size
 from .manifest import Manifest
 from .tables import table_batches
 
 # A name of 1024 bytes has up to 3072 characters when URL-encoded; the other columns have some
 # hundreds.
 _LONGEST_LINE = 2**16
-_LONGEST_SIZE = 18
+_LONGEST_SIZE = 15
 
 
 def batches(manifest: Manifest, file: BinaryIO, prefix: str) -> Iterator[Batch]:
@@ -67,7 +67,7 @@ def fields(columns: Sequence[str], line: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         IntegrityError: The line has more or fewer fields than the schema.
-        FormatError: A size is no number.
+        FormatError: A size is no number, or too large.
     """
     if len(line) != len(columns):
         raise IntegrityError("a row has more or fewer fields than the schema")
@@ -82,10 +82,11 @@ def fields(columns: Sequence[str], line: Sequence[str]) -> dict[str, Any]:
 def _size(text: str) -> int | None:
     if not text:
         return None
-    # `int` accepts signs, spaces and underscores; a size has digits only.
-    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_SIZE):
-        raise FormatError("a size is no number")
-    return int(text)
+    # `int` accepts signs, spaces and underscores; a size has digits only, 15 at most.
+    is_number = text.isascii() and text.isdigit() and len(text) <= _LONGEST_SIZE
+    size = int(text) if is_number else -1
+    check_size(size)
+    return size
 
 
 def batches_of(

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 
 from s3crypt.errors import ConfigError, FormatError, IntegrityError
 
-from .batch import BATCH_ROWS, FLAGS, Amount, Batch, Dialect, Group, Row, Scope
+from .batch import BATCH_ROWS, FLAGS, Amount, Batch, Dialect, Group, Row, Scope, check_size
 from .bounds import Sizes
 from .manifest import plain
 
@@ -140,18 +140,14 @@ class _Table:
         if _SIZE not in self._names:
             return made
         compute, column = self._compute, self._column(_SIZE).drop_null()
-        # The number of bits of a size, less one; -1 for 0.
+        # The number of bits of a size, less one; -1 for 0. A double has the logarithms of whole
+        # numbers below 2**48 with enough digits to keep them apart from the next power of two.
         bits = compute.floor(compute.log2(compute.max_element_wise(column, 0.5)))
         table = self._kept_of([_SIZE]).drop_null().append_column("bits", bits)
         wanted = [(_SIZE, name) for name in ("min", "max", "count", "sum")]
         for said in table.group_by("bits", use_threads=False).aggregate(wanted).to_pylist():
             least, greatest, count, total = (said[f"size_{name}"] for _, name in wanted)
-            if least.bit_length() == greatest.bit_length():
-                made.add_class(least, greatest, count=count, total=total)
-                continue
-            # The logarithm of a size close below a power of two was rounded up to that power.
-            chosen = table.filter(compute.equal(table["bits"], said["bits"]))
-            made.update(Sizes.of(chosen[_SIZE].to_pylist()))
+            made.add_class(least, greatest, count=count, total=total)
         return made
 
     def rows(self) -> Iterator[Row]:
@@ -235,7 +231,8 @@ def _as_written(table: Any) -> Any:
     """Return the table under `plain` names, its columns cast to the types that S3 writes.
 
     Raises:
-        FormatError: A column has another type, a size is negative, or a row has no name.
+        FormatError: A column has another type, a size is not one of S3's, or a row has no
+            name.
     """
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import compute  # noqa: PLC0415
@@ -251,8 +248,9 @@ def _as_written(table: Any) -> Any:
         raise FormatError("a column has another type than S3 writes") from error
     if any(table[name].null_count for name in ("key", "bucket") if name in names):
         raise FormatError("a row has no name")
-    if _SIZE in names and (compute.min(table[_SIZE]).as_py() or 0) < 0:
-        raise FormatError("a size is negative")
+    if _SIZE in names:
+        for size in compute.min_max(table[_SIZE]).as_py().values():
+            check_size(size or 0)
     return table
 
 
@@ -270,13 +268,19 @@ def _type_of(pa: Any, field: Any) -> Any:
 def _parquet_tables(pa: Any, file: BinaryIO, dialect: Dialect) -> Iterator[Any]:
     from pyarrow import parquet  # noqa: PLC0415
 
-    names = _wanted(parquet.read_schema(file).names, dialect)
+    schema = parquet.read_schema(file)
+    names = _wanted(schema.names, dialect)
+    repeated = [name for name in names if plain(name) in _REPEATED and _is_text(pa, schema, name)]
     file.seek(0)
-    repeated = [name for name in names if plain(name) in _REPEATED]
     # With `pre_buffer`, pyarrow would hold whole columns of a row group in memory.
     found = parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20, read_dictionary=repeated)
     for batch in found.iter_batches(batch_size=BATCH_ROWS, columns=names):
         yield pa.Table.from_batches([batch])
+
+
+def _is_text(pa: Any, schema: Any, name: str) -> bool:
+    kind = schema.field(name).type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _orc_tables(pa: Any, file: BinaryIO, dialect: Dialect) -> Iterator[Any]:
@@ -285,4 +289,6 @@ def _orc_tables(pa: Any, file: BinaryIO, dialect: Dialect) -> Iterator[Any]:
     found = orc.ORCFile(file)
     names = _wanted(found.schema.names, dialect)
     for number in range(found.nstripes):
-        yield pa.Table.from_batches([found.read_stripe(number, columns=names)])
+        stripe = pa.Table.from_batches([found.read_stripe(number, columns=names)])
+        for start in range(0, stripe.num_rows, BATCH_ROWS):
+            yield stripe.slice(start, BATCH_ROWS)
