@@ -27,6 +27,9 @@ SECRETS = (
     "PrivateKeyPlaintext",
     "SharedSecret",
     "KeyStorePassword",
+    "GrantToken",
+    "ImportToken",
+    "EncryptedKeyMaterial",
     # Credentials: STS, S3 Express, IAM Identity Center, instance metadata.
     "SecretAccessKey",
     "RawSecretAccessKey",

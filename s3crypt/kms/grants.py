@@ -202,8 +202,10 @@ class KeyGrants:
         """
         self._check_operations(arn, wanted.operations)
         before = self._named(arn, wanted)
-        # The name makes a repetition after a lost reply safe: KMS returns the first grant.
-        arguments = wanted.arguments()
+        # The name makes a repetition after a lost reply safe: KMS returns the first grant. It does
+        # so for identical parameters, so an existing grant's operations are sent in their order.
+        operations = before[0].operations if before else tuple(sorted(set(wanted.operations)))
+        arguments = replace(wanted, operations=operations).arguments()
         reply = patiently(lambda: self._kms.ask("create_grant", arn, KeyId=arn, **arguments))
         made = replace(wanted.as_grant, id=str(reply["GrantId"]))
         earlier = None if before is None else {each.id: each for each in before}.get(made.id)

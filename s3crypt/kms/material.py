@@ -258,7 +258,7 @@ class KeyMaterials:
             found = self._look(arn, "list_key_rotations", request, attempts)
             ids = [each["KeyMaterialId"] for each in found["Rotations"]]
             new = [each for each in ids if each not in before]
-            return {"KeyMaterialId": new[0]} if new else None
+            return {"KeyId": arn, "KeyMaterialId": new[0]} if new else None
 
         return look
 

@@ -136,6 +136,10 @@ _EXPLANATIONS = {
         "it has no such grant",
         "`s3crypt keys grants KEY` lists them.",
     ),
+    ("retire_grant", "AccessDeniedException"): (
+        "kms:RetireGrant is refused: the caller is not the grant's retiring principal",
+        "An administrator of the key can revoke it: `s3crypt keys revoke-grant KEY GRANT`.",
+    ),
     ("retire_grant", "InvalidGrantTokenException"): (
         "KMS does not know it",
         "Check the token, and the region: the token is that of a grant in one region.",

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grants of keys: idempotent by name, checked before they are sent, and ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lost_replies import count, losing
+
+from s3crypt.errors import ConfigError, KeyUnavailableError
+from s3crypt.kms import GrantRequest, KeyManager
+
+if TYPE_CHECKING:
+    import boto3
+
+    from s3crypt.sandbox import Running
+
+READER = "arn:aws:iam::123456789012:role/reader"
+ADMIN = "arn:aws:iam::123456789012:role/admin"
+# The caller of the sandbox.
+CALLER = "arn:aws:iam::123456789012:user/sandbox"
+SERVICE = "logs.us-east-1.amazonaws.com"
+SOURCE = "arn:aws:logs:us-east-1:123456789012:log-group:app"
+LIMITED = {"EncryptionContextSubset": {"team": "sales"}}
+
+
+@pytest.fixture
+def manager(session: boto3.Session) -> KeyManager:
+    """Return a key manager of the sandbox."""
+    return KeyManager(session=session)
+
+
+@pytest.fixture
+def key(manager: KeyManager) -> str:
+    """Make a key."""
+    return manager.create(rotation_period_days=None).arn
+
+
+def test_a_repeated_grant_is_found(manager: KeyManager, key: str) -> None:
+    """Without a name as well: the name follows from the rights, in any order."""
+    first = manager.create_grant(key, READER, ["Encrypt", "Decrypt"], constraints=LIMITED)
+    again = manager.create_grant(key, READER, ["Decrypt", "Encrypt"], constraints=LIMITED)
+    assert (first.existed, again.existed) == (False, True)
+    assert [each.id for each in manager.grants(key)] == [first.grant.id] == [again.grant.id]
+    assert first.grant.name.startswith("s3crypt-")
+
+
+def test_other_rights_are_another_grant(manager: KeyManager, key: str) -> None:
+    """A name made from the rights never collides."""
+    manager.create_grant(key, READER, ["Decrypt"])
+    manager.create_grant(key, READER, ["Decrypt"], constraints=LIMITED)
+    assert len(manager.grants(key)) == 2
+
+
+def test_a_name_with_other_rights_is_refused(manager: KeyManager, key: str) -> None:
+    """KMS would make a second grant of that name; the error names both rights."""
+    made = manager.create_grant(key, READER, ["Decrypt"], name="reports")
+    with pytest.raises(KeyUnavailableError, match=r"Decrypt for .*; wanted: Encrypt for") as caught:
+        manager.create_grant(key, READER, ["Encrypt"], name="reports")
+    assert made.grant.id in str(caught.value)
+    assert "revoke-grant" in str(caught.value.hint)
+    assert len(manager.grants(key)) == 1
+
+
+def test_a_lost_reply_makes_no_second_grant(key: str, sandbox: Running) -> None:
+    """The request is repeated under the same name."""
+    with losing(sandbox, "CreateGrant") as (manager, relay):
+        manager.create_grant(key, READER, ["Decrypt"])
+        assert count(relay, "CreateGrant") == 2
+        assert len(manager.grants(key)) == 1
+
+
+def test_a_lost_reply_to_a_revocation(key: str, manager: KeyManager, sandbox: Running) -> None:
+    """The grant that is gone at the second attempt was revoked by the first one."""
+    made = manager.create_grant(key, READER, ["Decrypt"])
+    with losing(sandbox, "RevokeGrant") as (unlucky, _):
+        unlucky.revoke_grant(key, made.grant.id)
+    assert manager.grants(key) == ()
+
+
+def test_a_service_gets_a_grant(manager: KeyManager, key: str) -> None:
+    """With the resource that it serves, and a principal that may retire the grant."""
+    source = {"SourceArn": SOURCE}
+    manager.create_grant(key, SERVICE, ["Decrypt"], constraints=source, retiring=ADMIN)
+    (found,) = manager.grants(key)
+    assert (found.grantee, found.is_service, found.retiring) == (SERVICE, True, ADMIN)
+    assert dict(found.constraints) == source
+    assert not found.serves_any_source
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"grantee": "reader"}, "neither an ARN"),
+        ({"grantee": "123456789012"}, "neither an ARN"),
+        ({"grantee": "arn:aws:s3:::acme"}, "neither an ARN"),
+        ({"grantee": SERVICE}, "needs a SourceArn"),
+        ({"grantee": SERVICE, "constraints": {"SourceArn": SOURCE}}, "needs a retiring principal"),
+        ({"retiring": "somebody"}, "neither an ARN"),
+        ({"name": "two words"}, "cannot be the name"),
+        ({"name": "x" * 257}, "cannot be the name"),
+        ({"name": ""}, "cannot be the name"),
+        ({"constraints": {"Subset": {}}}, "no grant constraint Subset"),
+        ({"constraints": {"EncryptionContextSubset": {"a": 1}}}, "must be text"),
+        (
+            {"constraints": {"EncryptionContextEquals": {str(n): "" for n in range(9)}}},
+            "at most 8 pairs",
+        ),
+        ({"constraints": {"SourceArn": "arn:aws:s3:::acme"}}, "ARN of a resource with an account"),
+    ],
+)
+def test_what_cannot_be_a_grant_is_refused_before_a_request(
+    wanted: dict[str, Any], message: str
+) -> None:
+    """Each is an error of the arguments."""
+    with pytest.raises(ConfigError, match=message):
+        GrantRequest(**{"grantee": READER, "operations": ("Decrypt",), **wanted})
+
+
+@pytest.mark.parametrize(
+    ("operations", "hint"),
+    [(["decrypt"], "Write Decrypt."), (["PutKeyPolicy"], "GenerateDataKey, "), ([], "Decrypt")],
+)
+def test_operations_are_those_of_the_model(
+    manager: KeyManager, key: str, operations: list[str], hint: str
+) -> None:
+    """A misspelt operation is corrected in the hint."""
+    with pytest.raises(ConfigError) as caught:
+        manager.create_grant(key, READER, operations)
+    assert hint in str(caught.value.hint)
+    assert manager.grants(key) == ()
+
+
+@pytest.mark.parametrize(
+    ("constraints", "operations", "opens"),
+    [
+        ({}, ["Decrypt"], True),
+        ({"EncryptionContextEquals": {}}, ["ReEncryptFrom"], True),
+        (LIMITED, ["Decrypt"], False),
+        ({}, ["Encrypt"], False),
+    ],
+)
+def test_a_grant_without_a_constraint_is_known(
+    manager: KeyManager, key: str, constraints: Any, operations: list[str], *, opens: bool
+) -> None:
+    """What the control S3CRYPT.12 reports is told when the grant is made."""
+    made = manager.create_grant(key, READER, operations, constraints=constraints)
+    assert made.grant.opens_everything is opens
+
+
+def test_a_grant_is_found_by_id_and_by_name(manager: KeyManager, key: str) -> None:
+    """Grants that other tools made may share a name, which is then no reference."""
+    made = manager.create_grant(key, READER, ["Decrypt"], name="one").grant
+    assert manager.find_grant(key, made.id).id == made.id == manager.find_grant(key, "one").id
+    with pytest.raises(KeyUnavailableError, match="has no grant two"):
+        manager.find_grant(key, "two")
+
+
+def test_a_shared_name_is_no_reference(manager: KeyManager, key: str, kms: Any) -> None:
+    """The ids are named instead."""
+    for operation in ("Decrypt", "Encrypt"):
+        kms.create_grant(KeyId=key, GranteePrincipal=READER, Operations=[operation], Name="twice")
+    with pytest.raises(ConfigError, match="2 grants named twice"):
+        manager.find_grant(key, "twice")
+
+
+def test_a_grant_is_retired(manager: KeyManager, key: str) -> None:
+    """By its key and id, and by its token."""
+    by_id = manager.create_grant(key, READER, ["Decrypt"], retiring=CALLER)
+    by_token = manager.create_grant(key, READER, ["Encrypt"], retiring=CALLER)
+    manager.retire_grant(key, by_id.grant.id)
+    manager.retire_grant_of(by_token.token)
+    assert manager.grants(key) == ()
+
+
+def test_who_may_not_retire_a_grant_is_told_who_may(manager: KeyManager, key: str) -> None:
+    """The retiring principal alone, here; administrators revoke."""
+    made = manager.create_grant(key, READER, ["Decrypt"], retiring=ADMIN)
+    with pytest.raises(KeyUnavailableError, match="kms:RetireGrant is refused") as caught:
+        manager.retire_grant(key, made.grant.id)
+    assert "revoke-grant" in str(caught.value.hint)
+    assert len(manager.grants(key)) == 1
+
+
+@pytest.mark.parametrize("verb", ["revoke_grant", "retire_grant"])
+def test_a_missing_grant_is_no_missing_key(manager: KeyManager, key: str, verb: str) -> None:
+    """KMS's error code is the same for both."""
+    with pytest.raises(KeyUnavailableError, match="no such grant"):
+        getattr(manager, verb)(key, "0" * 64)
+
+
+def test_an_unlistable_key_takes_unnamed_grants_only(
+    manager: KeyManager, key: str, kms: Any
+) -> None:
+    """Without ListGrants a name with other rights could not be seen."""
+    policy = manager.policy(key).to_json()
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "kms:ListGrants", "Resource": "*"}
+    policy["Statement"].append(deny)
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
+    assert manager.create_grant(key, READER, ["Decrypt"]).existed is None
+    with pytest.raises(KeyUnavailableError, match="cannot be seen") as caught:
+        manager.create_grant(key, READER, ["Decrypt"], name="mine")
+    assert "kms:ListGrants" in str(caught.value.hint)
+
+
+def test_a_grant_token_is_in_no_repr_and_log(
+    manager: KeyManager, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no secret, and shown on demand only."""
+    with caplog.at_level(logging.DEBUG):
+        made = manager.create_grant(key, READER, ["Decrypt"])
+    assert made.token not in repr(made)
+    assert made.token not in caplog.text
