@@ -16,11 +16,12 @@ import pytest
 from kms_samples import command, key_of_kind, losing, new_alias, refusing, unreachable
 
 from s3crypt import SSEKMS, S3Crypt
-from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
+from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError, StorageError
 from s3crypt.kms import Clearance, KeyManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import boto3
 
@@ -259,6 +260,21 @@ def test_command_schedules_and_cancels_a_deletion(manager: KeyManager, key: str)
     cancelled = command("cancel-deletion", key)
     assert f"s3crypt keys enable {key}" in cancelled.stderr
     assert "no deletion is scheduled" in command("cancel-deletion", key).stderr
+
+
+def test_command_reads_the_report(
+    manager: KeyManager, bucket: str, key: str, tmp_path: Path
+) -> None:
+    """A report that does not cover the account is refused in words; no question is asked."""
+    path = tmp_path / "report.json"
+    assert command("impact", key, f"s3://{bucket}/", "--report", str(path)).exit_code == 0
+    for options in ((), ("--yes",)):
+        done = command("schedule-deletion", key, "--impact-report", str(path), *options)
+        assert isinstance(done.exception, ConfigError)
+        assert "it does not cover every bucket of the account" in str(done.exception)
+    missing = command("schedule-deletion", key, "--impact-report", str(tmp_path / "none"))
+    assert isinstance(missing.exception, StorageError)
+    assert manager.show(key).state == "Enabled"
 
 
 @pytest.mark.parametrize("answer", ["the name", "another name", ""])
