@@ -42,6 +42,7 @@ RAISED_BY: dict[Action, tuple[str, ...]] = {
     "accept_unsigned": (*READING, "decrypt"),
     "accept_unverified_signature": ("get", "cat"),
     "check_context": (*READING, "decrypt"),
+    "confirm_key_name": ("keys schedule-deletion",),
     "demand_bound_bucket": ("put", *READING),
     "drop_annotations": ("rotate",),
     "inspect_object": (*READING, "decrypt"),
@@ -60,9 +61,10 @@ RAISED_BY: dict[Action, tuple[str, ...]] = {
     "set_region": ("put", *READING, "ls", "inspect", "rm", "bench"),
     "sign_in": ("put", *READING, "ls", "inspect", "rm", "encrypt", "decrypt", "keys list", "bench"),
 }
-# A file system rotates nothing and reads no trail.
+# A file system rotates nothing, deletes no key and reads no trail.
 NOT_IN_STORAGE = {
-    "accept_unencrypted", "drop_annotations", "name_source_mode", "name_subject", "name_trail_files"
+    "accept_unencrypted", "confirm_key_name", "drop_annotations", "name_source_mode",
+    "name_subject", "name_trail_files",
 }  # fmt: skip
 VALUES: dict[str, Any] = {"mode": "sse-s3", "key": ("aes:acme/2026",), "max_edks": 100}
 # Not an option that a caller should give: whole command lines, the end of a bucket's name, and
