@@ -44,8 +44,7 @@ def next_command(report: "Report", report_file: Path | None) -> str:
     """Return the next step in one line, a command where there is one."""
     again = f"s3crypt keys impact {report.key.arn} --account --report impact.json"
     if report.only.versions:
-        place = report.scope.uris[0] if report.scope.uris else "s3://BUCKET/"
-        return f"s3crypt rotate {place} --key kms:alias/NEW --dry-run"
+        return _rotation(report)
     if report.sample is not None or not report.covers_account:
         return again
     if any(each.what == "upload" for each in report.unknown):
@@ -54,6 +53,15 @@ def next_command(report: "Report", report_file: Path | None) -> str:
         return f"mend the above, then {again}"
     file = report_file or "impact.json"
     return f"s3crypt keys schedule-deletion {report.key.arn} --impact-report {file}"
+
+
+def _rotation(report: "Report") -> str:
+    """Return the command that moves the objects of the mode with the most dependents."""
+    place = report.scope.uris[0] if report.scope.uris else "s3://BUCKET/"
+    most = max(report.groups, key=lambda group: group.only.versions)
+    if most.mode.endswith("-kms"):
+        return f"s3crypt rotate {place} --mode {most.mode} --key kms:alias/NEW --dry-run"
+    return f"s3crypt rotate {place} --key kms:alias/NEW --from-key kms:KEY --dry-run"
 
 
 def _head(report: "Report") -> Iterator[str]:
