@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
-EXAMPLE, TRAIL, UNDER_MOTO = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+_BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+EXAMPLE, TRAIL, CLOCK, UNDER_MOTO = _BLOCKS
 
 _TESTS = """
 import os, sys
@@ -110,7 +111,7 @@ def _passed(project: Path, tests: str, *options: str) -> int:
 
 def test_the_example_and_each_test_begin_anew(project: Path) -> None:
     """The page's examples pass; a test finds what a new sandbox has, and leaves nothing."""
-    assert _passed(project, f"{EXAMPLE}\n{TRAIL}\n{_TESTS}") == 5
+    assert _passed(project, f"{EXAMPLE}\n{TRAIL}\n{CLOCK}\n{_TESTS}") == 6
 
 
 def test_nothing_heavy_is_loaded_for_tests_that_do_not_ask(

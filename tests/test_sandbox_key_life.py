@@ -450,7 +450,7 @@ def test_import_tokens_expire(kms: Any, own: sandboxes.Running, external: str) -
     other = kms.create_key(Origin="EXTERNAL")["KeyMetadata"]["Arn"]
     theirs = {**request, "KeyId": other}
     assert refusal(kms.import_key_material, **theirs) == (400, "InvalidImportTokenException")
-    with pytest.raises(ClientError, match="InvalidCiphertextException"):
+    with pytest.raises(ClientError, match="IncorrectKeyMaterialException"):
         imported(kms, external, os.urandom(31))
     given = kms.get_parameters_for_import(KeyId=external, **asked)
     sandboxes.advance_clock(own, DAY + 1)

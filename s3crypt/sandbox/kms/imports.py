@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _HASHES = {"RSAES_OAEP_SHA_1": hashes.SHA1, "RSAES_OAEP_SHA_256": hashes.SHA256}
 _SPECS = {"RSA_2048": 2048, "RSA_3072": 3072, "RSA_4096": 4096}
+_BYTES = 32
 _DAY = 86_400
 _LONGEST_DAYS = 365
 _EXPIRES, _STAYS = "KEY_MATERIAL_EXPIRES", "KEY_MATERIAL_DOES_NOT_EXPIRE"
@@ -201,9 +202,12 @@ def _unwrapped(moto: Moto, key: Any, call: Call) -> bytes:
     try:
         material = found.key.decrypt(call.blob("EncryptedKeyMaterial"), scheme)
     except ValueError:
-        material = b""
-    if len(material) != 32:
-        raise Refusal(400, "InvalidCiphertextException", "The key material cannot be decrypted.")
+        message = "The key material cannot be decrypted."
+        raise Refusal(400, "InvalidCiphertextException", message) from None
+    if len(material) != _BYTES:
+        raise Refusal(
+            400, "IncorrectKeyMaterialException", f"The key material does not have {_BYTES} bytes."
+        )
     return material
 
 
