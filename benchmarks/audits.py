@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an audit of objects costs: by an inventory of 10^6 rows, and by HEAD far away.
 
-    python audits.py inventory [--rounds 5] [--tiny]
+    python audits.py inventory | counts | table [--rounds 5] [--tiny]
     python audits.py heads [--rounds 5] [--tiny] [--delay 30]
-    python audits.py one URL FOLDER ROWS | bare FILE | write FILE ROWS
+    python audits.py one WHAT URL FOLDER ROWS | bare FILE | write WHAT FILE ROWS
 
 Prints JSON, an entry a round. `inventory`: seconds of our audit of a Parquet report, fetched over
 http and verified, and of pyarrow's bare read of the same file; and our peak RSS for a tenth of the
-rows and for all. Each is a process of its own, which `one`, `bare` and `write` are, and is measured
-the second time, without what is loaded and connected. `heads`: seconds of our audit of 2,000
-objects by HEAD, and of boto3's HEADs one after another, of a tenth of them and times ten.
+rows and for all. `counts`: the same for counting the report's objects and bytes by status. `table`:
+the same for counting an export of S3 Metadata, a local file, by status and KMS key. Each is a
+process of its own, which `one`, `bare` and `write` are, and is measured the second time, without
+what is loaded and connected. `heads`: seconds of our audit of 2,000 objects by HEAD, and of boto3's
+HEADs one after another, of a tenth of them and times ten.
 """
 
 import argparse
@@ -31,60 +33,73 @@ import workload
 
 _HERE = Path(__file__).parent
 _BUCKET = "inventory"
+_MEASURED = ("inventory", "counts", "table")
+_KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890"
 _STATUSES = ("SSE-KMS", "SSE-S3", "SSE-KMS", "NOT-SSE")
 
 
-def _write(path: Path, rows: int) -> None:
-    """Write a Parquet report as S3 does, with the columns that most configurations have."""
+def _write(what: str, path: Path, rows: int) -> None:
+    """Write a Parquet report as S3 does, or an export of S3 Metadata, with the usual columns."""
     import pyarrow as pa  # noqa: PLC0415 - not for `heads`
     from pyarrow import parquet  # noqa: PLC0415
 
-    schema = pa.schema(
-        [
-            ("bucket", pa.string()),
-            ("key", pa.string()),
-            ("version_id", pa.string()),
-            ("is_latest", pa.bool_()),
-            ("is_delete_marker", pa.bool_()),
-            ("size", pa.int64()),
-            ("last_modified_date", pa.timestamp("ms")),
-            ("e_tag", pa.string()),
-            ("storage_class", pa.string()),
-            ("encryption_status", pa.string()),
-            ("bucket_key_status", pa.string()),
-        ]
-    )
+    columns = {
+        "bucket": pa.string(),
+        "key": pa.string(),
+        "version_id": pa.string(),
+        "is_latest": pa.bool_(),
+        "is_delete_marker": pa.bool_(),
+        "size": pa.int64(),
+        "last_modified_date": pa.timestamp("ms"),
+        "e_tag": pa.string(),
+        "storage_class": pa.string(),
+        "encryption_status": pa.string(),
+        "bucket_key_status": pa.string(),
+    }
+    if what == "table":
+        del columns["is_latest"], columns["bucket_key_status"]
+        columns |= {"is_bucket_key_enabled": pa.bool_(), "kms_key_arn": pa.string()}
+    schema = pa.schema(list(columns.items()))
     with parquet.ParquetWriter(path, schema, compression="snappy") as writer:
         for start in range(0, rows, 100_000):
-            numbers = range(start, min(start + 100_000, rows))
-            count = len(numbers)
-            digests = [hashlib.md5(number.to_bytes(8)).hexdigest() for number in numbers]
-            columns: list[Any] = [
-                ["acme-data"] * count,
-                [
-                    f"2026/{n % 365:03}/{n:09}-{digest[:8]}"
-                    for n, digest in zip(numbers, digests, strict=True)
-                ],
-                digests,
-                [True] * count,
-                [number % 50 == 0 for number in numbers],
-                [number * 7919 % 10**7 for number in numbers],
-                [
-                    datetime.fromtimestamp(1.7e9 + number, UTC).replace(tzinfo=None)
-                    for number in numbers
-                ],
-                digests,
-                ["STANDARD"] * count,
-                [_STATUSES[number % 4] for number in numbers],
-                ["ENABLED"] * count,
-            ]
-            writer.write_table(pa.table(columns, schema=schema))
+            made = _columns(range(start, min(start + 100_000, rows)))
+            writer.write_table(pa.table([made[name] for name in columns], schema=schema))
 
 
-def _store(server: nullserver.NullServer, folder: str, rows: int) -> Path:
+def _columns(numbers: range) -> dict[str, list[Any]]:
+    """Return the values of so many rows: one in fifty is a delete marker, half have KMS keys."""
+    count = len(numbers)
+    digests = [hashlib.md5(number.to_bytes(8)).hexdigest() for number in numbers]
+    statuses = [_STATUSES[number % 4] for number in numbers]
+    return {
+        "bucket": ["acme-data"] * count,
+        "key": [
+            f"2026/{n % 365:03}/{n:09}-{digest[:8]}"
+            for n, digest in zip(numbers, digests, strict=True)
+        ],
+        "version_id": digests,
+        "is_latest": [True] * count,
+        "is_delete_marker": [number % 50 == 0 for number in numbers],
+        "size": [number * 7919 % 10**7 for number in numbers],
+        "last_modified_date": [
+            datetime.fromtimestamp(1.7e9 + number, UTC).replace(tzinfo=None) for number in numbers
+        ],
+        "e_tag": digests,
+        "storage_class": ["STANDARD"] * count,
+        "encryption_status": statuses,
+        "bucket_key_status": ["ENABLED"] * count,
+        "is_bucket_key_enabled": [True] * count,
+        "kms_key_arn": [
+            f"{_KEY}{n % 50:02}" if status == "SSE-KMS" else None
+            for n, status in zip(numbers, statuses, strict=True)
+        ],
+    }
+
+
+def _store(server: nullserver.NullServer, what: str, folder: str, rows: int) -> Path:
     """Serve a report of so many rows; return its part."""
     part = server.serve(_BUCKET, f"{folder}/part.parquet")
-    _child("write", part, rows)
+    _child("write", what, part, rows)
     with part.open("rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
     manifest = {
@@ -154,18 +169,49 @@ def _told(began: tuple[float, float]) -> dict[str, float]:
     }
 
 
-def one(url: str, folder: str, rows: int) -> dict[str, float]:
-    """Audit by one report, in this process."""
+def _counted(what: str, reach: Any, source: str) -> dict[Any, int]:
+    """Count the objects of a report or of an export by bucket, status and key."""
+    from s3crypt.inventories import (  # noqa: PLC0415
+        batches,
+        find_export,
+        opened_part,
+        read_manifest,
+    )
+
+    found: dict[Any, int] = {}
+
+    def add(reading: Any) -> None:
+        for batch in reading:
+            for group, amount in batch.groups().items():
+                found[group] = found.get(group, 0) + amount.count
+
+    if what == "table":
+        add(find_export(reach.objects, source).batches())
+        return found
+    manifest = read_manifest(reach.objects, source)
+    for part in manifest.parts:
+        with opened_part(reach.objects, manifest, part) as file:
+            add(batches(manifest, file, ""))
+    return found
+
+
+def one(what: str, url: str, source: str, rows: int) -> dict[str, float]:
+    """Audit or count by one report, in this process."""
     from pyarrow import compute, parquet  # noqa: F401, PLC0415 - not in what is measured
 
     reach = _reach(url)
-    manifest = f"s3://{_BUCKET}/{folder}/manifest.json"
-    _audit(reach, f"s3://{_BUCKET}/", inventory=manifest, look="inventory")
+
+    def counts() -> dict[Any, int]:
+        if what != "inventory":
+            return _counted(what, reach, source)
+        return dict(_audit(reach, f"s3://{_BUCKET}/", inventory=source, look="inventory"))
+
+    counts()
     began = time.perf_counter(), time.process_time()
-    counts = _audit(reach, f"s3://{_BUCKET}/", inventory=manifest, look="inventory")
+    found = counts()
     # One in fifty is a delete marker.
-    if sum(counts.values()) != rows - -(-rows // 50):
-        raise workload.BenchmarkError(f"the audit counted {counts} of {rows} rows")
+    if sum(found.values()) != rows - -(-rows // 50):
+        raise workload.BenchmarkError(f"we counted {found} of {rows} rows")
     return _told(began)
 
 
@@ -179,17 +225,21 @@ def bare(path: str) -> dict[str, float]:
     return _told(began)
 
 
-def inventory(rounds: int, *, tiny: bool) -> list[dict[str, float]]:
-    """Measure an audit by an inventory; each measurement is a process of its own."""
+def inventory(what: str, rounds: int, *, tiny: bool) -> list[dict[str, float]]:
+    """Measure an audit or counts by an inventory; each measurement is a process of its own."""
     rows = 2000 if tiny else 1_000_000
     sizes = {"few": rows // 10, "all": rows}
     with nullserver.running(workload.memory_folder(2**30)) as server:
-        parts = {name: _store(server, name, count) for name, count in sizes.items()}
+        parts = {name: _store(server, what, name, count) for name, count in sizes.items()}
+        sources = {
+            name: part if what == "table" else f"s3://{_BUCKET}/{name}/manifest.json"
+            for name, part in parts.items()
+        }
         found = []
         for _ in range(rounds):
             ours = {
-                name: _child("one", server.endpoint_url, name, count)
-                for name, count in sizes.items()
+                name: _child("one", what, server.endpoint_url, source, sizes[name])
+                for name, source in sources.items()
             }
             theirs = _child("bare", parts["all"])
             found.append(
@@ -247,7 +297,7 @@ def heads(rounds: int, delay: float, *, tiny: bool) -> list[dict[str, float]]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure audits of objects.")
-    parser.add_argument("what", choices=["inventory", "heads", "one", "bare", "write"])
+    parser.add_argument("what", choices=[*_MEASURED, "heads", "one", "bare", "write"])
     parser.add_argument("arguments", nargs="*")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--delay", type=float, default=30, metavar="MS")
@@ -263,15 +313,16 @@ def main() -> None:
     )
     said: Any = None
     if asked.what == "one":
-        url, folder, rows = asked.arguments
-        said = one(url, folder, int(rows))
+        what, url, source, rows = asked.arguments
+        said = one(what, url, source, int(rows))
     elif asked.what == "bare":
         said = bare(asked.arguments[0])
     elif asked.what == "write":
-        _write(Path(asked.arguments[0]), int(asked.arguments[1]))
+        what, path, rows = asked.arguments
+        _write(what, Path(path), int(rows))
         said = {}
-    elif asked.what == "inventory":
-        said = inventory(asked.rounds, tiny=asked.tiny)
+    elif asked.what in _MEASURED:
+        said = inventory(asked.what, asked.rounds, tiny=asked.tiny)
     else:
         said = heads(asked.rounds, asked.delay, tiny=asked.tiny)
     print(json.dumps(said))
