@@ -118,6 +118,11 @@ def carry_out(line: str) -> None:
     if not line.startswith("s3crypt "):
         undo(line)
         return
+    first, also, rest = line.partition(" && ")
+    if also:
+        carry_out(first)
+        carry_out(rest)
+        return
     controller, terminal = pty.openpty()
     command = [*_COMMAND, *shlex.split(line)[1:]]
     with subprocess.Popen(

@@ -61,6 +61,10 @@ def told(found: list[Diagnosis], name: str) -> Diagnosis:
 
 def follow(line: str, patch: pytest.MonkeyPatch) -> None:
     """Do what a line of a shell says: it sets variables, or is a command of aws or of s3crypt."""
+    if line.startswith("s3crypt ") and " && " in line:
+        for part in line.split(" && "):
+            follow(part, patch)
+        return
     words = shlex.split(line, comments=True)
     if words[0] == "export":
         for word in words[1:]:
