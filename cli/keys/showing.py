@@ -134,7 +134,7 @@ def _last_use(key: "Key") -> str:
         return "unknown"
     since = day_words(use.tracked_since) or "an unknown date"
     if use.moment is None:
-        return f"none since {since}, when KMS began to record uses"
+        return f"none since {since}, when the record of its uses begins"
     return f"{use.operation} on {moment_words(use.moment)}; recorded since {since}"
 
 
