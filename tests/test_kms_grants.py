@@ -185,6 +185,13 @@ def test_who_may_not_retire_a_grant_is_told_who_may(manager: KeyManager, key: st
     assert len(manager.grants(key)) == 1
 
 
+@pytest.mark.parametrize("name", ["alias/reports", "8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b6a"])
+def test_a_grant_is_retired_by_the_arn_of_its_key(manager: KeyManager, name: str) -> None:
+    """The caller may not be allowed to describe the key, so no other name is resolved."""
+    with pytest.raises(ConfigError, match="not the ARN of a key"):
+        manager.retire_grant(name, "0" * 64)
+
+
 @pytest.mark.parametrize("verb", ["revoke_grant", "retire_grant"])
 def test_a_missing_grant_is_no_missing_key(manager: KeyManager, key: str, verb: str) -> None:
     """KMS's error code is the same for both."""

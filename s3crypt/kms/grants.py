@@ -243,7 +243,15 @@ class KeyGrants:
 
         The retiring principal, a grantee with the operation RetireGrant, and the grant's account
         have this right.
+
+        Raises:
+            ConfigError: The key is not named by its ARN, as KMS demands here.
         """
+        if not arn.startswith("arn:") or ":key/" not in arn:
+            raise ConfigError(
+                f"{arn} is not the ARN of a key, by which KMS finds a grant to retire.",
+                hint=f"It is in: s3crypt keys show {arn}",
+            )
         look = self._look_for_end(arn, grant_id)
         self._kms.ask("retire_grant", arn, look=look, KeyId=arn, GrantId=grant_id)
 
