@@ -91,6 +91,7 @@ class Line:
     is_marker: bool = False
     storage_class: str = "STANDARD"
     etag: str = "0" * 32
+    size: int = 11
 
 
 @dataclass
@@ -149,7 +150,7 @@ def _values(report: Report, line: Line) -> dict[str, Any]:
         "VersionId": line.version_id,
         "IsLatest": line.is_latest,
         "IsDeleteMarker": line.is_marker,
-        "Size": None if line.is_marker else 11,
+        "Size": None if line.is_marker else line.size,
         "LastModifiedDate": "2026-04-12T06:45:57.000Z",
         "ETag": None if line.is_marker else line.etag,
         "StorageClass": None if line.is_marker else line.storage_class,
