@@ -394,6 +394,51 @@ def test_a_manifest_with_another_checksum_is_a_failure(
     assert (failure.subject, failure.kind) == (manifest, "integrity")
 
 
+# --- exports of S3 Metadata ----------------------------------------------------------------------
+
+
+def export_of(s3: Any, uri: str, path: Path) -> None:
+    """Write an export of the inventory table of a bucket's S3 Metadata, as CSV."""
+    bucket = uri.split("/")[2]
+    rows = ["bucket,key,version_id,is_delete_marker,size,encryption_status,kms_key_arn"]
+    for each in lines_of(s3, uri):
+        arn = ""
+        if each.status in ("SSE-KMS", "DSSE-KMS"):
+            named = {"Key": each.name, "VersionId": each.version_id}
+            arn = s3.head_object(Bucket=bucket, **named)["SSEKMSKeyId"]
+        marker, status = str(each.is_marker).lower(), each.status or ""
+        rows.append(f"{bucket},{each.name},{each.version_id},{marker},{each.size},{status},{arn}")
+    path.write_text("\n".join(rows) + "\n")
+
+
+def test_an_export_gives_the_numbers_of_a_listing(
+    s3: Any, keys: tuple[str, str], filled: tuple[str, Truth], tmp_path: Path
+) -> None:
+    """What S3 encrypts under the key needs no request; the rest is looked at."""
+    uri, truth = filled
+    export = tmp_path / "export.csv"
+    export_of(s3, uri, export)
+    with watched() as relay:
+        report = impact(keys[0], metadata_tables=[str(export)])
+    assert found_in(report, "versions") == depends(truth.versions)
+    assert found_in(report, "stored_bytes") == depends(truth.stored_bytes)
+    looks = {
+        (each.path, each.query["versionId"]) for each in relay.asked if "versionId" in each.query
+    }
+    known = truth.versions["sse-kms", "only"] + truth.versions["dsse-kms", "only"]
+    assert len(looks) <= truth.versions.total() - known
+    (flaw,) = [each for each in report.unknown if each.what == "inventory"]
+    assert "checksums" in flaw.hidden
+
+
+def test_an_export_that_is_damaged_is_a_failure(keys: tuple[str, str], tmp_path: Path) -> None:
+    """Its bucket is not in the report, which says so."""
+    export = tmp_path / "export.csv"
+    export.write_text("bucket,key\nx,y\n")
+    (failure,) = impact(keys[0], metadata_tables=[str(export)]).failures
+    assert (failure.subject, failure.kind) == (str(export), "integrity")
+
+
 # --- samples -------------------------------------------------------------------------------------
 
 
