@@ -463,7 +463,7 @@ def test_a_key_without_our_tag_is_not_adopted() -> None:
     theirs = SeenKey(KEY, "Enabled", multi_region=False, is_ours=False)
     with pytest.raises(ConfigError, match=f"alias/s3crypt/acme leads to the key {KEY}") as refused:
         plan_of(seen(hardened(Encryption(blocked=("SSE-C",))), key=theirs), WANTED)
-    assert "tag-resource" in str(refused.value.hint)
+    assert "s3crypt keys tag" in str(refused.value.hint)
     with pytest.raises(ConfigError, match="Nothing was changed"):
         plan_of(seen(None, key=theirs), replace(WANTED, may_create=True))
     assert plan_of(seen(hardened(), key=theirs, default_key=theirs), WANTED).changes == ()

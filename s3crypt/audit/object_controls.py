@@ -133,6 +133,14 @@ def kept_materials(seen: Sighting) -> dict[str, str]:
     }
 
 
+def is_material_needed(key: KeyState, rules: Rules) -> bool:
+    """Return whether the age of a key's material is judged, and does not follow from the key's."""
+    days = rules.demands.material_days
+    if days is None:
+        return False
+    return key.made is None or key.made < rules.now - timedelta(days=days)
+
+
 def applicable(demands: Demands) -> tuple[str, ...]:
     """Return the ids of the controls that these demands apply to objects."""
     demanded = {
@@ -280,7 +288,7 @@ def _material(_: str, seen: Sighting, rules: Rules, keys: _Keys) -> Judgement | 
     if not arns:
         return None
     oldest, kept = rules.now - timedelta(days=days), kept_materials(seen)
-    old = [arn for arn in arns if (made := keys[arn].made) is None or made < oldest]
+    old = [arn for arn in arns if is_material_needed(keys[arn], rules)]
     if not old:
         return _passed(MATERIAL, f"are under keys that were made within {days} days")
     judged = [_material_of(arn, kept.get(arn), keys[arn], oldest) for arn in old]

@@ -46,6 +46,7 @@ from .object_controls import (
     Judgement,
     Rules,
     applicable,
+    is_material_needed,
     judge,
     kept_materials,
     kms_keys,
@@ -353,11 +354,12 @@ class _Audit:
     def _states(self, seen: Sighting) -> dict[str, KeyState]:
         """Return the state of each KMS key that encrypts an object.
 
-        The materials of a key are listed only if the age of the object's material is judged.
+        The materials of a key are listed only if the age of the object's material is judged, and
+        the key's own age is not enough for that.
         """
         states = {arn: self.states.of(arn) for arn in kms_keys(seen)}
-        if self.demands.material_days is not None:
-            for arn in kept_materials(seen):
+        for arn in kept_materials(seen):
+            if is_material_needed(states[arn], self.rules):
                 states[arn] = replace(states[arn], materials=self.states.materials(arn))
         return states
 

@@ -139,7 +139,7 @@ def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
     """
     if not key.is_ours:
         tagging = s3crypt_keys("tag", key.arn, f"{TAG}={wanted.bucket}")
-        deletion = s3crypt_keys("delete-alias", wanted.alias, "--region", region)
+        deletion = f"s3crypt keys delete-alias {wanted.alias} --region {region}"
         raise ConfigError(
             f"The alias {wanted.alias} leads to the key {key.arn}, on which no tag "
             f"{TAG}={wanted.bucket} was seen. Nothing was changed.",

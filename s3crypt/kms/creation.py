@@ -62,8 +62,7 @@ class KeyCreator:
         # The alias is made last, so a key that has its alias is complete.
         steps: list[tuple[str, Callable[[], None]]] = []
         if period_days is not None:
-            days = str(period_days)
-            command = s3crypt_keys("enable-rotation", arn, "--period-days", days)
+            command = f"s3crypt keys enable-rotation {arn} --period-days {period_days}"
             steps.append((command, lambda: enable_rotation(self._kms, arn, period_days)))
         if alias is not None:
             command = s3crypt_keys("add-alias", arn, alias)
