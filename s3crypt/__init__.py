@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from .files import decrypt_file, encrypt_file
-    from .jobs import Journal, Outcome
+    from .jobs import Journal, NameFilter, Outcome
     from .keyrings import (
         AESKeyring,
         CacheStatistics,
@@ -77,6 +77,7 @@ __all__ = [
     "Many",
     "Mode",
     "MultiKeyring",
+    "NameFilter",
     "ObjectInfo",
     "ObjectNotFoundError",
     "ObjectReader",
@@ -100,7 +101,7 @@ _HOMES = {
     "objects.info": ["ObjectInfo"],
     "keyrings": ["AESKeyring", "CacheStatistics", "CachingKeyring", "MultiKeyring", "RSAKeyring"],
     "keyrings.kms": ["KMSKeyring"],
-    "jobs": ["Journal", "Outcome"],
+    "jobs": ["Journal", "NameFilter", "Outcome"],
     "kms": ["KeyManager"],
     "many": ["Many"],
     "message": ["Keyring"],

@@ -13,6 +13,7 @@ from .key_references import FORMS, did_you_mean, names_key
 from .local.sources import check_file, path_text
 from .message.keys import is_keyring, type_name
 from .modes import SSES3, Mode
+from .objects.describing import DESCRIBED
 from .objects.reader import DEFAULT_CACHE_LENGTH
 from .options import MODES, ModeChoice
 
@@ -35,7 +36,7 @@ _OF_READERS = (
     "allow_unverified_signature",
     "cache_length",
 )
-_OF_WRITERS = ("metadata", "tags", "content_type", "storage_class")
+_OF_WRITERS = DESCRIBED
 _FILE_MODES = frozenset("rwaxbt+")
 
 

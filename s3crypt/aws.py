@@ -22,6 +22,7 @@ from urllib.parse import urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 import boto3
+from botocore import UNSIGNED
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import ClientError, UnknownRegionError
@@ -146,8 +147,11 @@ class Clients(Generic[C]):
         allow_plain_http: bool = False,
         expected_bucket_owner: str | None = None,
         request_payer: str | None = None,
+        no_sign_request: bool = False,
         observe: Observer | None = None,
     ) -> None:
+        if client is not None and no_sign_request:
+            raise ConfigError("A client that is given signs its requests or does not, by itself.")
         if client is not None and (session is not None or endpoint_url):
             raise ConfigError("Give a client, or what it is to be made of; not both.")
         _check_kinds(service, session, client)
@@ -159,6 +163,7 @@ class Clients(Generic[C]):
         self._connections = connections
         self._allow_plain_http = allow_plain_http
         self._added = _added(expected_bucket_owner, request_payer)
+        self._no_sign_request = no_sign_request
         self._observe = observe
         self._want_checksums = True
         self._pid = os.getpid()
@@ -281,6 +286,8 @@ class Clients(Generic[C]):
         config = config.merge(Config(retries={"total_max_attempts": 1, "mode": mode}))
         if self._service == "s3":
             config = config.merge(self._s3_config(client))
+        if self._no_sign_request:
+            config = config.merge(Config(signature_version=UNSIGNED))
         client = client_of(config)
         _POLICIES[client] = policy
         client.meta.events.register_last("before-call.s3", _without_expect)
@@ -320,6 +327,7 @@ class Clients(Generic[C]):
             allow_plain_http=self._allow_plain_http,
             expected_bucket_owner=self._added.get("ExpectedBucketOwner"),
             request_payer=self._added.get("RequestPayer"),
+            no_sign_request=self._no_sign_request,
         )
         return make, (self._service,)
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work on many objects at once: the public face of jobs. It checks arguments and delegates."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -13,14 +14,17 @@ from .arguments import given_mode, required_mode
 from .aws_errors import is_for_all
 from .errors import (
     ConfigError,
+    ConflictError,
     KeyUnavailableError,
     S3CryptError,
     StorageError,
 )
 from .formats import MAX_HEADER_LENGTH
 from .jobs import (
+    EVERY_NAME,
     FoundFile,
     Journal,
+    NameFilter,
     Outcome,
     TargetFolder,
     Unusable,
@@ -28,15 +32,19 @@ from .jobs import (
     files_below,
     journaled,
     run,
+    selected,
     telling,
 )
+from .local.files import file_exists
 from .local.sources import given
 from .location import Location
 from .modes import Mode
-from .objects.access import ListedObject, Objects, describe_target
+from .moves import move_into_s3, move_out_of_s3
+from .objects.access import ListedObject, Objects
 from .objects.checks import demanded
 from .objects.deleting import batches, delete_batch
-from .objects.info import ObjectInfo
+from .objects.describing import Described, changes_to, describe_new, described_among
+from .objects.info import ObjectInfo, copied
 from .objects.opened import Demand, Neighbour
 from .objects.uploads import UnfinishedUpload, abort_upload, unfinished_uploads
 from .requests import is_transient
@@ -72,18 +80,16 @@ class JobOptions(TypedDict, total=False):
     found: Callable[[int | None], None]
 
 
-class PutOptions(JobOptions, total=False):
+class PutOptions(JobOptions, Described, total=False):
     """Options that apply to all objects to store; see `S3Crypt.put`.
 
-    With `dry_run` files are only opened, and nothing is stored.
+    With `dry_run` files are only opened, and nothing is stored. With `move` each file is removed
+    once its object is stored; see `S3Crypt.move`.
     """
 
     mode: Mode | str | None
-    metadata: Mapping[str, str] | None
-    tags: Mapping[str, str] | None
-    content_type: str | None
-    storage_class: str | None
     if_absent: bool
+    move: bool
     dry_run: bool
     progress: Progress | None
 
@@ -91,7 +97,8 @@ class PutOptions(JobOptions, total=False):
 class GetOptions(JobOptions, total=False):
     """Options that apply to all objects to fetch; see `S3Crypt.get`.
 
-    With `dry_run` objects are only inspected, and no file is written.
+    With `dry_run` objects are only inspected, and no file is written. With `move` each object is
+    deleted once its file is written; see `S3Crypt.move`.
     """
 
     mode: Mode | str | None
@@ -99,8 +106,27 @@ class GetOptions(JobOptions, total=False):
     allow_uncommitted: bool
     allow_unsigned: bool
     allow_unverified_signature: bool
+    if_absent: bool
+    move: bool
     dry_run: bool
     progress: Progress | None
+
+
+class CopyOptions(JobOptions, Described, total=False):
+    """Options that apply to all objects to copy; see `S3Crypt.copy`.
+
+    With `dry_run` objects are only inspected. With `move` each source is deleted once its copy is
+    stored; see `S3Crypt.move`.
+    """
+
+    to: Mode | str | None
+    written_in: str | None
+    allow_unsigned: bool
+    allow_unencrypted: bool
+    drop_annotations: bool
+    if_absent: bool
+    move: bool
+    dry_run: bool
 
 
 class Many:
@@ -130,6 +156,7 @@ class Many:
         folder: str | Path,
         uri: str,
         *,
+        names: NameFilter = EVERY_NAME,
         left_out: Callable[[Path, str], None] = lambda _path, _why: None,
         **options: Unpack[PutOptions],
     ) -> Iterator[Outcome[tuple[Source, str], ObjectInfo]]:
@@ -138,13 +165,19 @@ class Many:
         Args:
             folder: The folder. Links to folders in it are not followed.
             uri: A prefix: a bucket, or a URI that ends with a slash.
+            names: Selects files by their relative paths. A folder that cannot be read is an
+                outcome with an error, whatever is selected.
             left_out: Called, from another thread, with each path that is skipped and the reason.
             options: As for `put`.
+
+        Raises:
+            ObjectNotFoundError: `names` selects no file.
         """
         prefix, journal = _prefix(uri), options.get("journal")
 
         def pairs() -> Iterator[tuple[FoundFile | Unusable, str]]:
-            for found in files_below(folder, report=left_out):
+            files = files_below(folder, report=left_out)
+            for found in selected(files, names, _relative_name, str(folder)):
                 if journal is not None and journal.owns(found.path):
                     left_out(found.path, "this job's journal")
                     continue
@@ -169,22 +202,25 @@ class Many:
         )
 
     def get_folder(
-        self, uri: str, folder: str | Path, **options: Unpack[GetOptions]
+        self,
+        uri: str,
+        folder: str | Path,
+        *,
+        names: NameFilter = EVERY_NAME,
+        **options: Unpack[GetOptions],
     ) -> Iterator[Outcome[tuple[str, Path], ObjectInfo]]:
         """Fetch the objects below a prefix into a folder. The rest of a name is the file's path.
 
         No object is written outside the folder, or over another object's file: `a//b` is written to
-        `a/b` only if no object has the name `a/b`.
+        `a/b` only if no object has the name `a/b`. `names` selects objects by the rest of the name.
 
         Raises:
-            ObjectNotFoundError: No object is below the prefix.
+            ObjectNotFoundError: No object is below the prefix, or `names` selects no object.
         """
         prefix = _prefix(uri)
 
         def is_there(name: str) -> bool:
-            # List the name, since a HEAD would need the customer key of an SSE-C object.
-            listed = self._objects.first(Location.parse(name))
-            return listed is not None and listed.uri == name
+            return self._objects.exists(Location.parse(name))
 
         targets = TargetFolder(folder, prefix, is_there)
 
@@ -193,11 +229,117 @@ class Many:
                 return nullcontext(targets.path_below(_uri(item)))
             return targets.claimed(_uri(item))
 
-        found = self._with_content(prefix)
+        found = self._with_content(prefix, names)
         for outcome in self._get(found, target, lambda item: item, options):
             name = _uri(outcome.item)
             item = name, targets.told_path(name)
             yield Outcome(item, outcome.result, outcome.error, outcome.seconds)
+
+    def copy(
+        self, pairs: Iterable[tuple[Object, str]], **options: Unpack[CopyOptions]
+    ) -> Iterator[Outcome[tuple[Object, str], ObjectInfo]]:
+        """Copy objects, given pairs of an object and a URI; see `S3Crypt.copy`."""
+        from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
+
+        origin = rotation.Origin(
+            options.get("allow_unsigned", False),
+            options.get("allow_unencrypted", False),
+            options.get("written_in"),
+        )
+        copy_one = rotation.copier(
+            self._objects,
+            self._mode(),
+            demanded(self._mode_of(options.get("to"))),
+            origin,
+            drop_annotations=options.get("drop_annotations", False),
+        )
+        flags = {name: options.get(name, False) for name in ("if_absent", "move", "dry_run")}
+        said = described_among(options)
+
+        def copy(pair: tuple[Object, str]) -> Any:
+            source, target = Location.parse_object(_uri(pair[0])), Location.parse_object(pair[1])
+            neighbour = pair[0][1] if isinstance(pair[0], tuple) else None
+            changes = changes_to(target, said)
+            return copy_one(source, target, changes=changes, neighbour=neighbour, **flags)
+
+        def named(pair: tuple[Object, str]) -> tuple[str, str]:
+            return pair[1], f"{_uri(pair[0])} {_etag(pair[0]) or ''}"
+
+        left, noted = _journaled(pairs, copy, options, named, "copy")
+        found = telling(left, lambda pair: _stored_size(pair[0]), options.get("found"))
+        yield from self._run(found, noted, options)
+
+    def copy_folder(
+        self,
+        uri: str,
+        to_uri: str,
+        *,
+        names: NameFilter = EVERY_NAME,
+        **options: Unpack[CopyOptions],
+    ) -> Iterator[Outcome[tuple[Object, str], ObjectInfo]]:
+        """Copy the objects below a prefix. A copy's URI is `to_uri` plus the rest of the name.
+
+        Args:
+            uri, to_uri: Prefixes, of which neither is below the other.
+            names: Selects objects by the rest of the name.
+            options: As for `copy`.
+
+        Raises:
+            ConfigError: One prefix is below the other.
+            ObjectNotFoundError: No object is below `uri`, or `names` selects no object.
+        """
+        source, target = _prefix(uri), _prefix(to_uri)
+        check_apart(source, target)
+        found = self._with_content(source, names)
+        pairs = ((item, f"{target}{_uri(item)[len(source) :]}") for item in found)
+        yield from self.copy(pairs, **options)
+
+    def move_one(  # noqa: PLR0913 - as `S3Crypt.move` has them
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        to: Mode | None,
+        if_absent: bool,
+        written_as: str | None,
+        written_in: str | None,
+        allow_unsigned: bool,
+        allow_unencrypted: bool,
+        drop_annotations: bool,
+    ) -> ObjectInfo:
+        """Move one object or file; see `S3Crypt.move`."""
+        if _is_uri(source) and _is_uri(target):
+            from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
+
+            origin = rotation.Origin(allow_unsigned, allow_unencrypted, written_in, written_as)
+            move = rotation.copier(
+                self._objects,
+                self._mode(),
+                demanded(to),
+                origin,
+                drop_annotations=drop_annotations,
+            )
+            places = Location.parse_object(str(source)), Location.parse_object(str(target))
+            return copied(move(*places, if_absent=if_absent, move=True))
+        if _is_uri(source):
+            demand = Demand(
+                self._mode(),
+                written_as=written_as,
+                written_in=written_in,
+                allow_unsigned=allow_unsigned,
+            )
+            location = Location.parse_object(str(source))
+            return move_out_of_s3(self._objects, location, demand, target, if_absent=if_absent)
+        if not _is_uri(target):
+            raise ConfigError(
+                "Neither the source nor the target of the move is in S3.", hint="s3://bucket/name"
+            )
+        location = Location.parse_object(str(target))
+        described = describe_new(location, {}, source)
+        conditions = IF_ABSENT if if_absent else {}
+        return move_into_s3(
+            self._objects, source, location, demanded(to), described, conditions=conditions
+        )
 
     def inspect(
         self,
@@ -310,8 +452,7 @@ class Many:
         self, pairs: Iterable[tuple[Any, str]], options: PutOptions
     ) -> Iterator[Outcome[tuple[Any, str], Any]]:
         chosen = demanded(self._mode_of(options.get("mode")))
-        names = ("metadata", "tags", "content_type", "storage_class")
-        said: dict[str, Any] = {name: options.get(name) for name in names}
+        said = described_among(options)
         conditions = IF_ABSENT if options.get("if_absent") else {}
         progress = options.get("progress")
 
@@ -320,10 +461,16 @@ class Many:
             if isinstance(source, Unusable):
                 raise source.error
             location = Location.parse_object(uri)
-            described = describe_target(location, **said)
             path = source.path if isinstance(source, FoundFile) else source
+            is_path = isinstance(path, str | Path)
+            described = describe_new(location, said, path if is_path else "")
+            if options.get("move") and is_path and not options.get("dry_run"):
+                how: Any = {"conditions": conditions, "progress": progress}
+                return move_into_s3(self._objects, path, location, chosen, described, **how)
             with given(path) as opened:
                 if options.get("dry_run"):
+                    if conditions and self._objects.exists(location):
+                        raise _exists(location)
                     return None
                 return self._objects.write(
                     opened, location, chosen, described, conditions=conditions, progress=progress
@@ -353,10 +500,13 @@ class Many:
         asked: dict[str, Any] = {name: how for name, how in options.items() if name in names}
         demand = Demand(self._mode_of(options.get("mode")), **asked)
         progress, journal = options.get("progress"), options.get("journal")
+        if_absent = options.get("if_absent", False)
 
         def get(item: _Item) -> ObjectInfo:
             location, demand_here = _to_read(found(item), demand)
             with _named_in_errors(location), target(item) as path:
+                if options.get("if_absent") and os.path.lexists(path):
+                    raise file_exists(path)
                 if options.get("dry_run"):
                     return self._objects.look(location, demand_here)
                 if journal is not None and journal.owns(path):
@@ -364,7 +514,10 @@ class Many:
                         f"{location}: {path} is this job's journal; not written.",
                         hint="Keep the journal in another folder.",
                     )
-                return self._objects.fetch(location, demand_here, path, progress=progress)
+                fetch = self._objects.fetch
+                if options.get("move"):
+                    fetch = partial(move_out_of_s3, self._objects)
+                return fetch(location, demand_here, path, progress=progress, if_absent=if_absent)
 
         def named(item: _Item) -> tuple[str, str]:
             return _uri(found(item)), _etag(found(item)) or ""
@@ -377,21 +530,23 @@ class Many:
         self,
         items: Iterable[_Item],
         work: Callable[[_Item], _Result],
-        options: JobOptions | PutOptions | GetOptions,
+        options: JobOptions | PutOptions | GetOptions | CopyOptions,
         stops_at: Callable[[S3CryptError], bool] = is_for_all,
         **more: Any,
     ) -> Generator[Outcome[_Item, _Result], None, None]:
         most, is_far = _jobs(options.get("jobs")), partial(getattr, self._objects, "is_far")
         return run(items, work, most=most, is_far=is_far, stops_at=stops_at, **more)
 
-    def _with_content(self, uri: str) -> Iterator[Object]:
-        """Yield the objects below a prefix, except empty objects by which consoles mark folders.
+    def _with_content(self, uri: str, names: NameFilter) -> Iterator[Object]:
+        """Yield selected objects below a prefix, except empty ones by which consoles mark folders.
 
         Raises:
-            ObjectNotFoundError: No object is below the prefix.
+            ObjectNotFoundError: No object is below the prefix, or none of them is selected.
         """
-        found = self._objects.list_with_neighbours(Location.parse(uri))
-        for listed, neighbour in at_least_one(found, uri):
+        listed_below = self._objects.list_with_neighbours(Location.parse(uri + names.beginning))
+        found = listed_below if names.beginning else at_least_one(listed_below, uri)
+        below = selected(found, names, lambda item: item[0].uri[len(uri) :], uri)
+        for listed, neighbour in below:
             if listed.stored_size or not listed.uri.endswith("/"):
                 yield listed, neighbour
 
@@ -402,7 +557,7 @@ class Many:
 def _journaled(
     items: Iterable[_Item],
     work: Callable[[_Item], _Result],
-    options: PutOptions | GetOptions,
+    options: PutOptions | GetOptions | CopyOptions,
     named: Callable[[_Item], tuple[str, str]],
     action: str,
 ) -> tuple[Iterable[_Item], Callable[[_Item], _Result]]:
@@ -451,6 +606,34 @@ def _size(source: object) -> int:
 def _to_read(item: Object, demand: Demand) -> tuple[Location, Demand]:
     location = Location.parse_object(_uri(item))
     return location, replace(demand, neighbour=item[1]) if isinstance(item, tuple) else demand
+
+
+def _is_uri(place: str | Path) -> bool:
+    return isinstance(place, str) and place.startswith("s3://")
+
+
+def _relative_name(found: FoundFile | Unusable) -> str | None:
+    """Return a file's name for a filter; None for an unreadable path, which no filter hides."""
+    return found.name if isinstance(found, FoundFile) else None
+
+
+def _exists(location: Location) -> ConflictError:
+    return ConflictError(f"{location}: it exists", hint="It is kept.", code="PreconditionFailed")
+
+
+def check_apart(source: str, target: str) -> None:
+    """Refuse a target prefix that is the source prefix, or is below or above it.
+
+    The copies would be found as sources, or be written over sources that are still to be copied.
+
+    Raises:
+        ConfigError: One of the prefixes is below the other.
+    """
+    if source.startswith(target) or target.startswith(source):
+        where = "the same as" if source == target else "inside or above"
+        raise ConfigError(
+            f"{target} is {where} the source, {source}.", hint="Name a prefix beside it."
+        )
 
 
 def _bucket(item: Object) -> str | None:

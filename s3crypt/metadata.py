@@ -127,19 +127,15 @@ def _is_of_tags(character: str) -> bool:
     return character in _TAG_SIGNS or unicodedata.category(character)[0] in "LNZ"
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuse a content type or a storage class that cannot be sent.
+def check_headers(headers: Mapping[str, object]) -> None:
+    """Refuse values of headers, by the names of their arguments, that cannot be sent.
 
     Raises:
-        ConfigError: The value is not valid text of a header.
+        ConfigError: A value is not valid text of a header.
     """
     for name, value in headers.items():
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
-            raise ConfigError(f"{_ARGUMENTS[name]} is a line of ASCII text.")
-
-
-# The name in the public API of each request argument.
-_ARGUMENTS = {"ContentType": "content_type", "StorageClass": "storage_class"}
+            raise ConfigError(f"{name} is a line of ASCII text.")
 
 
 def _check_texts(what: str, pairs: Mapping[str, str]) -> None:

@@ -15,9 +15,10 @@ from .formats import MAX_HEADER_LENGTH
 from .local.sources import given
 from .location import Location
 from .modes import Mode
-from .objects.access import DEFAULT_WORKERS, ListedObject, Objects, describe_target
+from .objects.access import DEFAULT_WORKERS, ListedObject, Objects
 from .objects.checks import check_written_in, demanded
-from .objects.info import ObjectInfo
+from .objects.describing import LockMode, changes_to, describe_new, described_among
+from .objects.info import ObjectInfo, copied
 from .objects.opened import Demand, Neighbour
 from .objects.ranges import ByteRange
 from .objects.reader import DEFAULT_CACHE_LENGTH, ObjectReader
@@ -26,6 +27,8 @@ from .transfer import Progress
 from .transfer.conditions import IF_ABSENT
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import boto3
     from types_boto3_s3.client import S3Client
 
@@ -57,6 +60,7 @@ class S3Crypt:
             request to the bucket of another account. A bucket that was deleted and then created by
             another account is therefore neither read nor written. Copies check both buckets.
         request_payer: `requester`, for buckets whose reader pays.
+        no_sign_request: Send unsigned requests to S3, for public buckets. It does not apply to KMS.
 
     Methods share these arguments:
         uri: `s3://bucket/name`.
@@ -70,7 +74,13 @@ class S3Crypt:
             object and is then not verified, so anyone who may read such objects can forge them.
         neighbour: The value that `list_with_neighbours` yielded with the object.
         metadata, tags: User metadata, in the clear in S3, and object tags.
-        content_type, storage_class: For example `text/csv`, and `STANDARD_IA`, as S3 names it.
+        content_type: For example `text/csv`. If left out for a new object, the suffix of its name,
+            or else of its file's, decides by a table of s3crypt's own.
+        content_encoding, cache_control, content_disposition: Headers of S3's replies.
+        storage_class: For example `STANDARD_IA`, as S3 names it.
+        object_lock_mode, object_lock_retain_until: `GOVERNANCE` or `COMPLIANCE`, and a datetime
+            with a time zone, until which the new version cannot be deleted.
+        object_lock_legal_hold: Whether the new version has a legal hold.
         progress: Called with plaintext bytes moved since the last call, from any thread.
 
     Every method raises `ConfigError` for a wrong call, `StorageError` if S3 refuses a request, and
@@ -93,6 +103,7 @@ class S3Crypt:
         written_in: str | None = None,
         expected_bucket_owner: str | None = None,
         request_payer: Literal["requester"] | None = None,
+        no_sign_request: bool = False,
     ) -> None:
         self.mode = given_mode(mode)
         if self.mode is not None:
@@ -108,6 +119,7 @@ class S3Crypt:
             written_in=written_in,
             expected_bucket_owner=expected_bucket_owner,
             request_payer=request_payer,
+            no_sign_request=no_sign_request,
         )
 
     @property
@@ -136,7 +148,13 @@ class S3Crypt:
         metadata: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         content_type: str | None = None,
+        content_encoding: str | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
         storage_class: str | None = None,
+        object_lock_mode: LockMode | None = None,
+        object_lock_retain_until: "datetime | None" = None,
+        object_lock_legal_hold: bool | None = None,
         if_absent: bool = False,
         progress: Progress | None = None,
     ) -> ObjectInfo:
@@ -153,8 +171,9 @@ class S3Crypt:
             LocalFileNotFoundError: The source does not exist.
             PolicyError: S3 did not encrypt as requested; the stored object was removed again.
         """
+        said = described_among(locals())
         location = Location.parse_object(uri)
-        described = describe_target(location, metadata, tags, content_type, storage_class)
+        described = describe_new(location, said, source if isinstance(source, str | Path) else "")
         chosen = demanded(self._mode(mode))
         conditions = IF_ABSENT if if_absent else {}
         with given(source) as opened:
@@ -175,6 +194,7 @@ class S3Crypt:
         allow_uncommitted: bool = False,
         allow_unsigned: bool = False,
         allow_unverified_signature: bool = False,
+        if_absent: bool = False,
         neighbour: Neighbour | None = None,
         progress: Progress | None = None,
     ) -> ObjectInfo:
@@ -186,13 +206,19 @@ class S3Crypt:
                 this method returns*.
             byte_range: Plaintext bytes to fetch, as in HTTP: `0-99`, `100-`, or `-100` for the
                 last 100. Only frames of the range and the final frame are fetched and verified.
+            if_absent: Fail if the file exists; never replace it.
+
+        Raises:
+            ConflictError: The file exists, and `if_absent` was given.
         """
         allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
         demand = Demand(self._mode(mode), version_id, written_as, *allowed, neighbour, written_in)
         location = Location.parse_object(uri)
         check_target(target)
         wanted = ByteRange.parse(byte_range) if byte_range is not None else None
-        return self._objects.fetch(location, demand, target, wanted=wanted, progress=progress)
+        return self._objects.fetch(
+            location, demand, target, wanted=wanted, if_absent=if_absent, progress=progress
+        )
 
     def read(  # noqa: PLR0913 - as `get` has them
         self,
@@ -252,7 +278,13 @@ class S3Crypt:
         metadata: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         content_type: str | None = None,
+        content_encoding: str | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
         storage_class: str | None = None,
+        object_lock_mode: LockMode | None = None,
+        object_lock_retain_until: "datetime | None" = None,
+        object_lock_legal_hold: bool | None = None,
     ) -> ObjectWriter: ...
 
     def open(  # noqa: PLR0913 - what may be demanded of an object or said of it, by name
@@ -273,7 +305,13 @@ class S3Crypt:
         metadata: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         content_type: str | None = None,
+        content_encoding: str | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
         storage_class: str | None = None,
+        object_lock_mode: LockMode | None = None,
+        object_lock_retain_until: "datetime | None" = None,
+        object_lock_legal_hold: bool | None = None,
     ) -> ObjectReader | ObjectWriter:
         """Open an object as a binary file, for reading at any offset or writing in order.
 
@@ -289,6 +327,7 @@ class S3Crypt:
             cache_length: Plaintext bytes to keep in memory, of reads before and reads ahead.
         """
         check_open(locals())
+        said = described_among(locals())
         location, mode = Location.parse_object(uri), self._mode(mode)
         if how == "rb":
             allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
@@ -299,7 +338,7 @@ class S3Crypt:
                 cache_length=cache_length,
                 allow_unverified_length=allow_unverified_length,
             )
-        described = describe_target(location, metadata, tags, content_type, storage_class)
+        described = describe_new(location, said)
         return self._objects.open_writer(location, demanded(mode), described, if_absent=how == "xb")
 
     def copy(  # noqa: PLR0913 - what may be said of an object, by name
@@ -315,12 +354,23 @@ class S3Crypt:
         allow_unsigned: bool = False,
         allow_unencrypted: bool = False,
         drop_annotations: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        storage_class: str | None = None,
+        object_lock_mode: LockMode | None = None,
+        object_lock_retain_until: "datetime | None" = None,
+        object_lock_legal_hold: bool | None = None,
     ) -> ObjectInfo:
         """Copy an object to another name, in any mode; return a description of the copy.
 
         S3 itself copies objects of server-side modes, and client-side objects whose copy keeps the
         keys and the bound name and bucket. Any other object is decrypted, verified and encrypted
-        anew. Metadata, tags, content headers, storage class, locks and annotations are kept.
+        anew. Metadata, tags, content headers, storage class, locks and annotations are kept, except
+        for those that are given.
 
         Args:
             to: The mode of the copy; the store's if left out. Other arguments describe the source.
@@ -329,16 +379,70 @@ class S3Crypt:
         """
         from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
 
-        return rotation.copy(
+        said = described_among(locals())
+        target = Location.parse_object(destination)
+        origin = rotation.Origin(
+            allow_unsigned, allow_unencrypted, written_in, written_as, version_id
+        )
+        copy = rotation.copier(
             self._objects,
             self.mode,
-            Location.parse_object(source),
-            Location.parse_object(destination),
             demanded(self._mode(to)),
-            rotation.Origin(allow_unsigned, allow_unencrypted, written_in, written_as, version_id),
-            if_absent=if_absent,
+            origin,
             drop_annotations=drop_annotations,
         )
+        changes, at = changes_to(target, said), Location.parse_object(source)
+        return copied(copy(at, target, if_absent=if_absent, changes=changes))
+
+    def move(  # noqa: PLR0913 - what may be said of an object, by name
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        to: Mode | str | None = None,
+        if_absent: bool = False,
+        written_as: str | None = None,
+        written_in: str | None = None,
+        allow_unsigned: bool = False,
+        allow_unencrypted: bool = False,
+        drop_annotations: bool = False,
+    ) -> ObjectInfo:
+        """Move an object to another name, a file into S3, or an object to a file.
+
+        The source is deleted once the target is stored (a file: flushed to the disk), and only if
+        it is still the source that was read: an object by its ETag, a file by its inode, size and
+        time. No version is named, so that a versioned bucket keeps the object's versions behind a
+        delete marker. A service that is not AWS's may ignore the condition; a HEAD then precedes
+        the deletion, and does not notice a writer that comes after it.
+
+        Args:
+            source, target: URIs or paths; one of them at least is a URI.
+            to: The mode of a new object; the store's if left out. Objects are read in the store's.
+            if_absent: Fail if the target exists.
+            written_as, written_in, allow_unsigned: Of an object that is read, as for `get`.
+            allow_unencrypted, drop_annotations: As for `rotate`, of an object that is moved in S3.
+
+        Raises:
+            ConflictError: The target exists and `if_absent` was given, or the source was replaced
+                meanwhile. In the latter case, source and target exist.
+        """
+        from .many import Many  # noqa: PLC0415 - jobs, which a put or get does without
+
+        return Many(self._objects, lambda: self.mode).move_one(
+            source,
+            target,
+            to=self._mode(to),
+            if_absent=if_absent,
+            written_as=written_as,
+            written_in=written_in,
+            allow_unsigned=allow_unsigned,
+            allow_unencrypted=allow_unencrypted,
+            drop_annotations=drop_annotations,
+        )
+
+    def exists(self, uri: str) -> bool:
+        """Return whether an object has this name. S3 lists the name; no key is needed."""
+        return self._objects.exists(Location.parse_object(uri))
 
     def head(
         self, uri: str, *, mode: Mode | str | None = None, version_id: str | None = None

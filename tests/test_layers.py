@@ -102,9 +102,10 @@ ALLOWED = {
     "arguments": {
         "errors", "key_references", "local", "message", "modes", "objects", "options",
     },
+    "moves": {"errors", "local", "location", "modes", "objects", "transfer"},
     "many": {
         "arguments", "aws_errors", "buckets", "errors", "formats", "jobs", "local", "location",
-        "modes", "objects", "requests", "rotation", "transfer",
+        "modes", "moves", "objects", "requests", "rotation", "transfer",
     },
     "store": {
         "arguments", "errors", "files", "formats", "local", "location", "many", "modes", "objects",

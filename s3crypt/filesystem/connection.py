@@ -26,8 +26,9 @@ from s3crypt.errors import (
     S3CryptError,
 )
 from s3crypt.location import Location
-from s3crypt.objects.access import Objects, describe_target
+from s3crypt.objects.access import Objects
 from s3crypt.objects.checks import demanded
+from s3crypt.objects.describing import describe_target
 from s3crypt.objects.opened import Demand
 from s3crypt.objects.ranges import ByteRange
 from s3crypt.objects.reader import FIRST_LENGTH_OF_SMALL, first_length

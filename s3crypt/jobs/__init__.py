@@ -2,17 +2,22 @@
 """Work on many objects: a lazy source of items, a bounded window of work, an outcome for each.
 
 `window` runs the work in parallel, `sources` finds files, `targets` assigns paths to objects, and
+`filters` selects names, and
 `journal` stores the outcomes. The verbs themselves are in `objects` and `rotation`.
 """
 
+from .filters import EVERY_NAME, NOTHING_SELECTED, NameFilter, selected, split_glob
 from .journal import Journal
 from .sources import FoundFile, Unusable, files_below
 from .targets import TargetFolder
 from .window import Outcome, at_least_one, journaled, run, telling
 
 __all__ = [
+    "EVERY_NAME",
+    "NOTHING_SELECTED",
     "FoundFile",
     "Journal",
+    "NameFilter",
     "Outcome",
     "TargetFolder",
     "Unusable",
@@ -20,5 +25,7 @@ __all__ = [
     "files_below",
     "journaled",
     "run",
+    "selected",
+    "split_glob",
     "telling",
 ]

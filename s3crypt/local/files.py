@@ -20,14 +20,22 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import BinaryIO
 from zlib import crc32
 
-from s3crypt.errors import ConfigError, LocalFileNotFoundError, S3CryptError, StorageError
+from s3crypt.errors import (
+    ConfigError,
+    ConflictError,
+    LocalFileNotFoundError,
+    S3CryptError,
+    StorageError,
+)
 
-from .sources import path_text
+from .sources import FileSource, Source, StreamSource, opening, path_text
 
 # Number of fixed names for a target's temporary files. Fixed names make leftovers found without a
 # scan of the folder, which may have a million files. Further parallel writers use random names.
 _NAMES = 2
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}\.s3crypt", re.DOTALL)
+# The code of the error for a file that must not be replaced.
+EXISTS = "FileExists"
 _NOT_PLAIN = "it is no plain file"
 _FULL = "Make room, or write elsewhere."
 _DENIED = "Check the permissions of the folder and of the file."
@@ -55,13 +63,16 @@ def write_at(descriptor: int, view: memoryview, offset: int) -> None:
 
 
 @contextmanager
-def atomic_write(target: str | Path) -> Iterator[BinaryIO]:
+def atomic_write(target: str | Path, *, if_absent: bool = False) -> Iterator[BinaryIO]:
     """Yield a file that becomes `target` if the block succeeds, and is removed if it fails.
+
+    With `if_absent`, a file that exists, or appears meanwhile, is never replaced.
 
     The file is written beside the target and renamed over it; leftovers of the same target are
     removed. A device or a pipe cannot be replaced by a rename, so it is written directly.
 
     Raises:
+        ConflictError: The target exists, and `if_absent` was given.
         LocalFileNotFoundError: The target's folder does not exist.
         StorageError: The target is a directory or cannot be written.
     """
@@ -73,6 +84,8 @@ def atomic_write(target: str | Path) -> Iterator[BinaryIO]:
             there = _stat(path)
         if there is not None and S_ISDIR(there.st_mode):
             raise StorageError(f"{target} is a directory.", hint="Name a file in it.")
+        if there is not None and if_absent:
+            raise file_exists(target)
         if there is not None and _is_written_directly(path, there):
             # Append mode, so that earlier output of other processes stays.
             with open(path, "ab") as device:
@@ -84,7 +97,80 @@ def atomic_write(target: str | Path) -> Iterator[BinaryIO]:
         with _temporary_beside(path, there) as temporary:
             with temporary.file as file:
                 yield file
-            temporary.rename(path)
+            if if_absent:
+                temporary.link(path, target)
+            else:
+                temporary.rename(path)
+
+
+def file_exists(target: str | Path) -> ConflictError:
+    """Return the error for a file that must not be replaced."""
+    return ConflictError(f"{target}: it exists", hint="It is kept.", code=EXISTS)
+
+
+@contextmanager
+def moved_away(path: str | Path, target: object) -> Iterator[Source]:
+    """Yield a file's source; remove the file if the block succeeds. See `remove_source`.
+
+    Raises:
+        ConfigError: The path is that of a pipe or a device.
+    """
+    with opening(path) as file:
+        state = os.fstat(file.fileno())
+        if not S_ISREG(state.st_mode):
+            raise ConfigError(f"{path} is no plain file, and cannot be moved.", hint="Copy it.")
+        yield FileSource.of(file, str(path)) or StreamSource(file)
+    remove_source(path, state, target)
+
+
+def remove_source(path: str | Path, state: os.stat_result, target: object) -> None:
+    """Remove the source of a move whose target is stored, if it is still the file that was read.
+
+    Args:
+        path: The source. The link is removed if it is a link.
+        state: The state of the file when it was opened: device, inode, size and time are compared.
+        target: The new object, for errors.
+
+    Raises:
+        ConflictError: The file was replaced or written to meanwhile.
+        StorageError: The file cannot be removed. In both cases source and target exist.
+    """
+    told = f"{path}: it is stored as {target}, but was not removed:"
+    try:
+        now = os.stat(path)
+        names = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
+        if any(getattr(now, name) != getattr(state, name) for name in names):
+            raise ConflictError(
+                f"{told} it changed meanwhile.", hint="Source and target are both there."
+            )
+        os.unlink(path)
+    except FileNotFoundError:
+        # Another process has removed it.
+        return
+    except OSError as error:
+        raise StorageError(
+            f"{told} {error.strerror}.", hint="Source and target are both there."
+        ) from error
+
+
+def flush_to_disk(path: str | Path) -> None:
+    """Flush a file that was written, and its name in its folder, to the disk.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    try:
+        for each in (path, Path(path).parent):
+            descriptor = os.open(each, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EROFS):
+            # A device or a pipe has no disk to flush to.
+            return
+        raise StorageError(f"Cannot flush {path} to the disk: {error.strerror}.") from error
 
 
 def leftovers(folder: str | Path, *, report: Callable[[StorageError], None]) -> Iterator[Path]:
@@ -190,6 +276,20 @@ class _Temporary:
             )
         os.replace(self.path, path)
         self.is_renamed = True
+
+    def link(self, path: str, target: str | Path) -> None:
+        """Give the file the name `path`, unless a file has that name."""
+        try:
+            os.link(self.path, path, follow_symlinks=False)
+        except FileExistsError as error:
+            raise file_exists(target) from error
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            # The file system has no links. Another writer is then noticed only if it came before.
+            if os.path.lexists(path):
+                raise file_exists(target) from error
+            self.rename(path)
 
     def discard(self) -> None:
         """Remove the file, unless it was renamed, and unlock it."""

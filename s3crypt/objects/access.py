@@ -39,6 +39,7 @@ from s3crypt.transfer.conditions import IF_ABSENT, head, with_etag
 
 from .checks import check_written_in, classify, refuse_client_side
 from .deleting import delete_object
+from .describing import describe_target
 from .info import (
     Description,
     ObjectInfo,
@@ -131,6 +132,7 @@ class Objects:
         written_in: str | None,
         expected_bucket_owner: str | None,
         request_payer: Literal["requester"] | None,
+        no_sign_request: bool = False,
         observe: "Observer | None" = None,
     ) -> None:
         self.written_in = written_in
@@ -147,6 +149,7 @@ class Objects:
             allow_plain_http=allow_plain_http,
             expected_bucket_owner=expected_bucket_owner,
             request_payer=request_payer,
+            no_sign_request=no_sign_request,
             observe=observe,
         )
         kms: Clients[KMSClient] = Clients(
@@ -387,12 +390,13 @@ class Objects:
         target: str | Path | BinaryIO,
         *,
         wanted: ByteRange | None = None,
+        if_absent: bool = False,
         progress: Progress | None = None,
     ) -> ObjectInfo:
         """Write an object's plaintext, or a range of it, to a file; see `S3Crypt.get`."""
         if not isinstance(target, str | os.PathLike):
             return self._read_into(target, location, demand, wanted, progress)
-        with atomic_write(target) as file:
+        with atomic_write(target, if_absent=if_absent) as file:
             if wanted:
                 return self._read_into(file, location, demand, wanted, progress)
             with self.reading(location, demand) as reading:
@@ -491,6 +495,14 @@ class Objects:
         """Yield like `list`, but yield all names that share a further slash as one prefix."""
         return self._listed(location, Delimiter="/")
 
+    def exists(self, location: Location) -> bool:
+        """Return whether an object has this name.
+
+        The name is listed, because a HEAD would need the customer key of an SSE-C object.
+        """
+        found = self.first(location)
+        return found is not None and found.uri == str(location)
+
     def first(self, location: Location) -> ListedObject | None:
         """Return the first object whose URI begins with that of `location`."""
         found = next(self._listed(location, MaxKeys=1), None)
@@ -588,34 +600,6 @@ class Objects:
         name = demand.written_as or location.name
         bucket = demand.written_in or self.written_in or location.bucket
         return demand.mode.object_context(name, bucket)
-
-
-def describe_target(
-    location: Location,
-    metadata: Mapping[str, str] | None = None,
-    tags: Mapping[str, str] | None = None,
-    content_type: str | None = None,
-    storage_class: str | None = None,
-) -> Description:
-    """Return the description of an object that is to be written at `location`.
-
-    Raises:
-        ConfigError: The location is a prefix, or S3 cannot store the description.
-    """
-    if location.is_prefix:
-        raise ConfigError(
-            f"{str(location)!r} names a prefix, not an object.", hint="Add a name to it."
-        )
-    headers = {"ContentType": content_type, "StorageClass": storage_class}
-    described = Description(
-        metadata=metadata or {},
-        tags=tags or {},
-        headers={name: value for name, value in headers.items() if value},
-    )
-    entries.check_user(described.metadata)
-    entries.check_tags(described.tags)
-    entries.check_headers(described.headers)
-    return described
 
 
 class _LateArguments(Mapping[str, Any]):

@@ -89,6 +89,37 @@ def delete_object(
     call(client, "delete_object", {**location.arguments, **version}, str(location), look=look)
 
 
+def delete_source(
+    client: "S3Client",
+    source: Location,
+    target: object,
+    etag: str,
+    arguments: Mapping[str, object],
+) -> None:
+    """Delete the source of a move whose target is stored, if the source still has this ETag.
+
+    A versioned bucket gets a delete marker, because no version is named. If the service may ignore
+    the condition, a HEAD precedes the request.
+
+    Args:
+        client: The S3 client.
+        source: The object that was read.
+        target: The location or path of the new object or file, for errors.
+        etag: The ETag of the bytes that were read.
+        arguments: Further arguments of a HEAD: the customer key of SSE-C.
+
+    Raises:
+        ConflictError: The source was replaced meanwhile.
+        StorageError: S3 refused or failed. In both cases source and target exist.
+    """
+    try:
+        delete_unchanged(client, source, etag, arguments)
+    except S3CryptError as error:
+        error.args = (f"{source}: it is stored as {target}, but was not deleted: {error}",)
+        error.hint = "Source and target are both there. Delete one of them."
+        raise
+
+
 def batches(items: Iterable[Item], bucket_of: Callable[[Item], str | None]) -> Iterator[list[Item]]:
     """Yield consecutive items of one bucket in batches that fit into one request.
 

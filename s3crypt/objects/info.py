@@ -102,6 +102,13 @@ class Description:
         return arguments
 
 
+def copied(info: ObjectInfo | None) -> ObjectInfo:
+    """Return the facts about a copy, which only a dry run has not."""
+    if info is None:
+        raise AssertionError("unreachable: only a dry run stores no copy")
+    return info
+
+
 def describing(reply: Mapping[str, Any], more: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the headers of a reply, with those in `more`, that a new object must have as well."""
     return {name: reply[name] for name in (*DESCRIBING_HEADERS, *more) if reply.get(name)}

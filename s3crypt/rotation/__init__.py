@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Literal, TypeAlias
 
@@ -36,7 +37,7 @@ from .looks import SHOWN_LENGTH, Job, look, until_whole
 from .mechanisms import Done, act, annotations_to_copy, finish_annotations
 from .steps import Action, Origin, Seen, Step, decide
 
-__all__ = ["Origin", "RotationOutcome", "copy", "needs_rotation", "rotate", "rotate_each"]
+__all__ = ["Origin", "RotationOutcome", "copier", "needs_rotation", "rotate", "rotate_each"]
 
 # With more outcomes than this, an error would take too much memory, and more than its reader would
 # look at. It then contains only the failures, and counts the other outcomes.
@@ -120,21 +121,21 @@ def needs_rotation(
     return step.action != "unchanged"
 
 
-def copy(  # noqa: PLR0913 - as the store's method has them
+def copier(
     objects: Objects,
     source: Mode | None,
-    location: Location,
-    target: Location,
     to: Mode,
     origin: Origin,
     *,
-    if_absent: bool,
     drop_annotations: bool,
-) -> ObjectInfo:
-    """Copy one object; see `S3Crypt.copy`."""
+) -> Callable[..., ObjectInfo | None]:
+    """Return a function that copies one object to another location; see `copies.copy`.
+
+    Aliases of keys are resolved once, for all copies.
+    """
     check_written_in(source, origin.written_in)
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
-    return copies.copy(job, location, target, if_absent=if_absent)
+    return partial(copies.copy, job)
 
 
 def _job(

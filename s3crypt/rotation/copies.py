@@ -5,20 +5,23 @@ from contextlib import suppress
 from dataclasses import replace
 
 from s3crypt import formats
-from s3crypt.errors import ConfigError, S3CryptError
+from s3crypt.errors import ConfigError, ConflictError, S3CryptError
 from s3crypt.location import Location
 from s3crypt.logs import logger_of
 from s3crypt.modes import ClientSide
+from s3crypt.objects.deleting import delete_source
+from s3crypt.objects.describing import NO_CHANGES, Changes
 from s3crypt.objects.info import ObjectInfo, describe_head, describe_plain
-from s3crypt.objects.opened import Demand
+from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.requests import cause_of
 from s3crypt.transfer import ObjectStream
 from s3crypt.transfer.conditions import delete_written
 
-from .looks import Job, until_whole
+from .looks import SHOWN_LENGTH, Job, until_whole
 from .mechanisms import (
     Done,
     act,
+    annotations_to_copy,
     check_context,
     copy_annotations,
     finish_annotations,
@@ -38,37 +41,81 @@ _OF_A_VERSION = (
 _log = logger_of(__name__)
 
 
-def copy(job: Job, source: Location, target: Location, *, if_absent: bool) -> ObjectInfo:
-    """Copy one object; return the facts about the copy. See `S3Crypt.copy`."""
-    if source == target and job.origin.version_id is None:
+def copy(  # noqa: PLR0913 - what may be said of one copy, by name
+    job: Job,
+    source: Location,
+    target: Location,
+    *,
+    if_absent: bool = False,
+    changes: Changes = NO_CHANGES,
+    neighbour: Neighbour | None = None,
+    move: bool = False,
+    dry_run: bool = False,
+) -> ObjectInfo | None:
+    """Copy one object; return the facts about the copy. See `S3Crypt.copy`.
+
+    With `move` the source is deleted once the copy is stored; see `S3Crypt.move`. With `dry_run`
+    nothing is stored, and None is returned.
+    """
+    if source == target and (job.origin.version_id is None or move):
         raise ConfigError(
-            f"{source} is both the source and the target of the copy.",
+            f"{source} is both the source and the target of the {'move' if move else 'copy'}.",
             hint="To bring an object to another mode or key, rotate it.",
         )
     context = {}
     if isinstance(job.to, ClientSide):
         context = job.objects.context_here(job.to, target)
 
-    def copy_as(seen: Seen, stream: ObjectStream | None) -> ObjectInfo:
+    def copy_as(seen: Seen, stream: ObjectStream | None) -> tuple[ObjectInfo | None, Step]:
         step = decide_copy(
-            seen, job.source, job.to, job.origin, context, target, if_absent=if_absent
+            seen,
+            job.source,
+            job.to,
+            job.origin,
+            context,
+            target,
+            if_absent=if_absent,
+            changes=changes,
         )
-        _confirm(job, seen, step)
+        _confirm(job, seen, step, neighbour)
+        if dry_run:
+            if stream is not None:
+                stream.leave()
+            _check_absent(job, step)
+            annotations_to_copy(job, step)
+            return None, step
         if step.action == "re-encrypted":
             told = source, target, job.to.name
             _log.info("%s: re-encrypted as %s in mode %s, which S3 cannot make by copying", *told)
-        return _described(job, seen, step, _act(job, step, stream))
+        return _described(job, seen, step, _act(job, step, stream)), step
 
     # The source must be in the store's mode, regardless of the copy's mode.
-    first = formats.MAX_HEADER_LENGTH
-    return until_whole(job, source, copy_as, may_be_done=False, first=first)
+    first = SHOWN_LENGTH if dry_run else formats.MAX_HEADER_LENGTH
+    info, step = until_whole(job, source, copy_as, may_be_done=False, first=first)
+    if move and info is not None:
+        mode = job.mode(step.read_with)
+        delete_source(
+            job.objects.client, source, target, step.etag, mode.read_arguments() if mode else {}
+        )
+    return info
 
 
-def _confirm(job: Job, seen: Seen, step: Step) -> None:
+def _check_absent(job: Job, step: Step) -> None:
+    """Refuse a dry run if the target exists although it must not."""
+    if step.if_absent and job.objects.exists(step.target):
+        raise ConflictError(
+            f"{step.target}: it exists", hint="It is kept.", code="PreconditionFailed"
+        )
+
+
+def _confirm(job: Job, seen: Seen, step: Step, neighbour: Neighbour | None) -> None:
     if seen.envelope is None:
-        if job.source is None or isinstance(job.to, ClientSide):
+        is_listed = neighbour is not None and neighbour.etag == step.etag
+        if (job.source is None or isinstance(job.to, ClientSide)) and not (
+            is_listed and neighbour is not None and not neighbour.is_there
+        ):
             # The copy at another location would have no instruction file beside it.
-            job.objects.refuse_instruction_file_of(step.location)
+            job.objects.refuse_instruction_file_of(step.location, is_listed=is_listed)
     elif step.action == "copied":
         check_context(job, step, seen.envelope)
     job.locks.check(step.location, step.head)
@@ -103,7 +150,9 @@ def _described(job: Job, seen: Seen, step: Step, done: Done) -> ObjectInfo:
     given = {name: done.reply[name] for name in _OF_A_VERSION if name in done.reply}
     head = {
         **kept,
+        **step.changes.headers,
         **given,
+        "Metadata": step.written_metadata,
         "ETag": done.etag,
         "LastModified": done.reply.get("CopyObjectResult", {}).get("LastModified"),
     }

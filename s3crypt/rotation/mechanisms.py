@@ -100,7 +100,8 @@ def write(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done, tupl
 
 
 def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tuple[str, ...]]:
-    metadata = {**entries.without_token(step.metadata), **_annotations_of(step, annotated)}
+    written = entries.without_token(step.written_metadata)
+    metadata = {**written, **_annotations_of(step, annotated)}
     # Without a condition on the target, a repeated copy gives the same result and needs no token.
     token = entries.new_token(metadata) if _conditions(step) else {}
     encryption = {} if step.is_client_side else job.to.write_arguments()
@@ -170,8 +171,9 @@ def _copy_inside_s3(
     client, to = job.objects.client, job.to
     size = int(step.head["ContentLength"])
     # CopyObject keeps the tags by itself; a copy by parts is a new object without tags.
-    tags = _tags(job, step) if step.is_large else {}
-    described = Description(entries.of_user(step.metadata), tags, _headers(step))
+    changes_tags = step.changes.tags is not None
+    tags = _tags(job, step) if step.is_large or changes_tags else {}
+    described = Description(entries.of_user(step.written_metadata), tags, _headers(step))
     upload = Upload(
         client,
         step.target,
@@ -197,6 +199,7 @@ def _copy_inside_s3(
         last_check=last_check,
         copy_limit=MAX_COPY_LENGTH,
         annotations=_annotation_directive(job, step),
+        replaces_tags=changes_tags,
     )
     ensure_tags(client, step.target, to, tags, reply)
     return reply
@@ -242,7 +245,7 @@ def _re_encrypt(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done
     is_in_place = step.copy_to is None
     if isinstance(job.to, ClientSide) and step.is_client_side and is_in_place:
         headers |= _at_rest(step.head)
-    user = entries.of_user(step.metadata)
+    user = entries.of_user(step.written_metadata)
     with ExitStack() as stack:
         # Tags and annotations are requested after the first look. They therefore belong to this
         # object or to a later one, and the write's condition detects a later one. The requests run
@@ -269,7 +272,7 @@ def _re_encrypt(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done
             check_replaced(job, step, error)
             raise
         check_etag(step.location, {"ETag": reading.info.etag}, step.etag)
-        if reading.info.metadata != user:
+        if reading.info.metadata != entries.of_user(step.metadata):
             raise replaced(step.location)
         source = StreamSource(reading.plaintext, reading.info.size, last_check)
         # In a server-side mode the description must be complete now, because the token must fit
@@ -297,10 +300,12 @@ def _headers(step: Step) -> dict[str, Any]:
         # S3 refuses a date in the past, and the retention has ended anyway.
         for name in ("ObjectLockRetainUntilDate", "ObjectLockMode"):
             headers.pop(name, None)
-    return headers
+    return {**headers, **step.changes.headers}
 
 
 def _tags(job: Job, step: Step) -> dict[str, str]:
+    if step.changes.tags is not None:
+        return dict(step.changes.tags)
     return job.objects.tags(step.location, _shown_version(job, step))
 
 

@@ -17,6 +17,7 @@ from s3crypt.keyrings import reading_remedy
 from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode, reported_mode
 from s3crypt.objects.checks import check_read, compare
+from s3crypt.objects.describing import NO_CHANGES, Changes
 from s3crypt.objects.info import DESCRIBING_HEADERS
 from s3crypt.objects.locks import HEADERS as _LOCKS
 from s3crypt.transfer import MAX_COPY_LENGTH
@@ -97,6 +98,7 @@ class Step:
         may_have_annotations: Whether the service supports annotations for this object.
         copy_to: The location of the new object; None if it replaces the old object.
         if_absent: For copies: write only if the target does not exist yet.
+        changes: For copies: the properties in which the copy differs.
     """
 
     location: Location
@@ -107,6 +109,7 @@ class Step:
     may_have_annotations: bool
     copy_to: Location | None = None
     if_absent: bool = False
+    changes: Changes = NO_CHANGES
 
     @property
     def target(self) -> Location:
@@ -124,6 +127,14 @@ class Step:
         found = entries.of_reply(self.head)
         found.pop(entries.ANNOTATIONS_OF, None)
         return found
+
+    @property
+    def written_metadata(self) -> dict[str, str]:
+        """Return all entries of the new object, before any that its mode adds."""
+        user, kept = self.changes.metadata, self.metadata
+        if user is None:
+            return dict(kept)
+        return {**{name: kept[name] for name in kept.keys() - entries.of_user(kept)}, **user}
 
     @property
     def version_id(self) -> str | None:
@@ -190,6 +201,7 @@ def decide_copy(  # noqa: PLR0913 - as `decide`, and where the copy goes
     copy_to: Location,
     *,
     if_absent: bool,
+    changes: Changes,
 ) -> Step:
     """Return the step that makes a copy in mode `to`, sealed under `context` if client-side.
 
@@ -206,7 +218,7 @@ def decide_copy(  # noqa: PLR0913 - as `decide`, and where the copy goes
     action: Action = "copied" if is_alike else "re-encrypted"
     mode = {"source": source, "to": to, None: None}[seen.read_with]
     _check_readable(seen, mode, to, origin)
-    return replace(_step(seen, action), copy_to=copy_to, if_absent=if_absent)
+    return replace(_step(seen, action), copy_to=copy_to, if_absent=if_absent, changes=changes)
 
 
 def _action(seen: Seen, to: Mode, context: Mapping[str, str]) -> Action:

@@ -467,7 +467,7 @@ class CopySource:
         return {"CopySource": named, "CopySourceIfMatch": self.etag, **self.arguments}
 
 
-def copy_inside_s3(
+def copy_inside_s3(  # noqa: PLR0913 - by name
     to: Upload,
     source: CopySource,
     *,
@@ -475,6 +475,7 @@ def copy_inside_s3(
     last_check: Callable[[], None],
     copy_limit: int = MAX_COPY_LENGTH,
     annotations: Literal["COPY", "EXCLUDE"] | None = None,
+    replaces_tags: bool = False,
 ) -> Mapping[str, Any]:
     """Copy an object inside S3, onto itself or elsewhere; its bytes are not transferred here.
 
@@ -486,6 +487,8 @@ def copy_inside_s3(
         copy_limit: Stored bytes up to which one request copies; larger objects are copied by parts.
         annotations: The annotation directive of CopyObject; None for services without annotations.
             An object copied by parts has no annotations.
+        replaces_tags: Whether the new object gets the tags of `to`. An object copied by parts gets
+            those in any case.
 
     Raises:
         ConflictError: The object was replaced meanwhile; the other writer's object is kept.
@@ -498,7 +501,11 @@ def copy_inside_s3(
         )
     last_check()
     # CopyObject keeps the tags by default; the tag argument is for newly made objects.
-    arguments = {name: value for name, value in to.arguments.items() if name != "Tagging"}
+    arguments = {
+        name: value for name, value in to.arguments.items() if replaces_tags or name != "Tagging"
+    }
+    if replaces_tags:
+        arguments["TaggingDirective"] = "REPLACE"
     request = {
         **to.location.arguments,
         **source.request,
