@@ -36,8 +36,18 @@ journal_option = option(
     help="Note in FILE what is done; the same command then does only what is left.",
 )
 _FAILED = "failed"
+_SKIPPED = "skipped"
 # The participles of actions whose name is not a participle.
-_PAST = {"get": "got", "would get": "would be got", "would put": "would be put"}
+_PAST = {
+    "cp": "copied",
+    "get": "got",
+    "mv": "moved",
+    "would cp": "would be copied",
+    "would delete": "would be deleted",
+    "would get": "would be got",
+    "would mv": "would be moved",
+    "would put": "would be put",
+}
 # Maximum width of the progress line in a terminal.
 _MOST_COLUMNS = 80
 
@@ -183,10 +193,23 @@ class Job:
             self._causes[_cause(error)] += 1
         self._actions[_FAILED if error is not None else action] += 1
 
+    def skipped(self, error: S3CryptError | OSError, fields: Mapping[str, Any]) -> None:
+        """Count an item that is left alone because its target exists."""
+        self._count(_SKIPPED, None)
+        if self._settings.json:
+            print_json({"action": _SKIPPED, **fields})
+        elif self._names:
+            self._tell(f"{_SKIPPED}  {error}")
+
     @property
     def count(self) -> int:
         """Return the number of outcomes."""
         return self._actions.total()
+
+    @property
+    def would_change(self) -> bool:
+        """Return whether a dry run found anything to do."""
+        return bool(self._actions.keys() - {_FAILED, _SKIPPED, "unchanged"})
 
     def finish(self, *, unit: str = "objects") -> None:
         """Print the counts; exit with the code of the failures, if there were any."""

@@ -46,6 +46,7 @@ class Settings:
     allow_plain_http: bool = False
     expected_bucket_owner: str | None = None
     request_payer: Literal["requester"] | None = None
+    no_sign_request: bool = False
     strict_key_files: bool = False
 
     @functools.cached_property
@@ -113,12 +114,12 @@ def common_options(
         settings = Settings(**{name: values.pop(name) for name in names})
         return run(_applied(settings, service), **values)
 
-    return _with_options(wrapper, (*_COMMON, *_BUCKETS) if service == "s3" else _COMMON)
+    return with_options(wrapper, (*_COMMON, *_BUCKETS) if service == "s3" else _COMMON)
 
 
 def logging_options(command: Command) -> Command:
     """Give a command, or the top group, -v and --debug; their place on the line does not matter."""
-    return _with_options(command, _LOGGING)
+    return with_options(command, _LOGGING)
 
 
 def _log_to_stderr(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -177,6 +178,11 @@ _BUCKETS = (
         "--request-payer",
         type=click.Choice(["requester"]),
         help="Pay for requests to buckets whose reader pays.",
+    ),
+    option(
+        "--no-sign-request",
+        is_flag=True,
+        help="Send S3 unsigned requests, without credentials, for public buckets.",
     ),
 )
 _MODE = option(
@@ -374,7 +380,8 @@ def _is_negated(name: str) -> bool:
     return name in configuration.OPTIONS and configuration.DEFAULTS[name] is True
 
 
-def _with_options(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
+def with_options(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
+    """Give a command several options, in this order."""
     for add in reversed(tuple(options)):
         command = add(command)
     return command
@@ -412,7 +419,7 @@ def _mode_options(
         return command(*arguments, **{parameter: chosen}, **values)
 
     rendered = [_rendered(name, argument, use, prefix) for name, argument in offered.items()]
-    return _with_options(wrapper, [mode, *rendered] if mode else rendered)
+    return with_options(wrapper, [mode, *rendered] if mode else rendered)
 
 
 def _is_given(value: Any) -> bool:

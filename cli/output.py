@@ -34,9 +34,13 @@ EXIT_USAGE = 2
 EXIT_INTEGRITY = 3
 EXIT_KEY = 4
 EXIT_STORAGE = 5
+# Of a dry run with --exit-code.
+EXIT_CHANGES = 6
 EXIT_INTERRUPTED = 130
 # A shell reports this code for a process that SIGPIPE ended: only the pipe's reader ended early.
 BROKEN_PIPE = 141
+# The code of the error for a filter that selected no name.
+NOTHING_SELECTED = "NothingSelected"
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -144,6 +148,8 @@ def exit_code(error: Exception) -> int:
     """Return the exit code for an error."""
     if isinstance(error, ConfigError):
         return EXIT_USAGE
+    if getattr(error, "code", None) == NOTHING_SELECTED:
+        return EXIT_OTHER
     if isinstance(error, IntegrityError | FormatError | PolicyError):
         return EXIT_INTEGRITY
     if isinstance(error, KeyUnavailableError):

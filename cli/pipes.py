@@ -21,13 +21,15 @@ import click
 
 from s3crypt.errors import ConfigError, StorageError
 
+from .selection import FilteringCommand
+
 _PIPE_CAPACITY = 2**18
 # After closing its output, a command may still run for a while, for example to write to disk.
 _PAUSE_SECONDS = 0.005
 _PATIENCE_SECONDS = 5
 
 
-class TakingCommand(click.Command):
+class TakingCommand(FilteringCommand):
     """A command whose source may be the output of another command, given after "--"."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
@@ -45,9 +47,9 @@ class TakingCommand(click.Command):
 
     def _has_target_only(self, context: click.Context, arguments: list[str]) -> bool:
         given, _, _ = self.make_parser(context).parse_args(list(arguments))
-        return str(given.get("source")).startswith("s3://") and not isinstance(
-            given.get("uri"), str
-        )
+        words = [*(given.get("sources") or ()), given.get("uri")]
+        named = [word for word in words if isinstance(word, str)]
+        return len(named) == 1 and named[0].startswith("s3://")
 
 
 @contextmanager

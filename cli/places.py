@@ -1,26 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Helpers shared by the commands on objects: stores, options, prefixes, loops over objects."""
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+
+import click
 
 import s3crypt
-from s3crypt.errors import ObjectNotFoundError
+from s3crypt.errors import ConfigError, ObjectNotFoundError
 from s3crypt.location import Location
 
-from .options import Settings, option
-from .output import EXIT_OTHER
+from .options import UNENCRYPTED, ModeOptions, Settings, option
+from .output import EXIT_CHANGES, EXIT_OTHER
 
 if TYPE_CHECKING:
-    from s3crypt import ListedObject, Mode, S3Crypt
-
-T = TypeVar("T")
+    from s3crypt import Mode, ObjectInfo, S3Crypt
 
 recursive_option = option(
     "-r", "--recursive", is_flag=True, environment=False, help="All objects below the prefix."
 )
 dry_run_option = option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
+exit_code_option = option(
+    "--exit-code",
+    is_flag=True,
+    environment=False,
+    help="With --dry-run: exit with 6 if anything would be changed.",
+)
 version_id_option = option("--version-id", environment=False, metavar="ID", help="That version.")
 written_as_option = option(
     "--written-as",
@@ -42,6 +49,32 @@ allow_unsigned_option = option(
 )
 
 
+allow_uncommitted_option = option(
+    "--allow-uncommitted",
+    is_flag=True,
+    environment=False,
+    help="Read messages without key commitment too, from writers you trust.",
+)
+allow_unverified_signature_option = option(
+    "--allow-unverified-signature",
+    is_flag=True,
+    environment=False,
+    help="Read parts of signed objects too: a signature covers the whole, and is not checked.",
+)
+drop_annotations_option = option(
+    "--drop-annotations",
+    is_flag=True,
+    environment=False,
+    help="Go on also where an object's annotations cannot be kept, and lose those.",
+)
+if_absent_option = option(
+    "--if-absent", is_flag=True, help="Fail if the object exists; never overwrite."
+)
+no_overwrite_option = option(
+    "--no-overwrite", is_flag=True, help="Leave targets alone that exist, and count them."
+)
+
+
 def make_store(mode: "Mode | None", settings: Settings, written_in: str | None = None) -> "S3Crypt":
     """Return a store that connects to S3 with these settings."""
     return s3crypt.S3Crypt(
@@ -51,12 +84,56 @@ def make_store(mode: "Mode | None", settings: Settings, written_in: str | None =
         written_in=written_in,
         expected_bucket_owner=settings.expected_bucket_owner,
         request_payer=settings.request_payer,
+        no_sign_request=settings.no_sign_request,
     )
+
+
+def origin_mode(
+    origin: ModeOptions, options: ModeOptions, settings: Settings, written_in: str | None
+) -> "Mode | None":
+    """Return the mode that objects to be rotated or copied are read in."""
+    if origin.mode == UNENCRYPTED:
+        origin.check_none("--from-mode none")
+        return None
+    if "key" in origin.values and origin.mode in (None, "client"):
+        # If the new object is signed, the old one must be too: otherwise our signature would vouch
+        # for content that any reader with the key could have written. Data keys are cached alike
+        # for reading and writing.
+        inherited = ("bind_name", "signed", "cache_data_keys")
+        more = {name: options.values[name] for name in inherited if name in options.values}
+        if written_in is not None:
+            more["bind_bucket"] = True
+        origin = dataclasses.replace(origin, values={**more, **origin.values})
+    return origin.mode_for(settings)
+
+
+def check_exit_code(*, exit_code: bool, dry_run: bool) -> None:
+    """Refuse --exit-code without --dry-run: 6 would not tell a change from a failure."""
+    if exit_code and not dry_run:
+        raise ConfigError("--exit-code is for --dry-run.", hint="Give both.")
+
+
+def end_dry_run(*, exit_code: bool, would_change: bool) -> None:
+    """Exit with the code of --exit-code if anything would be changed."""
+    if exit_code and would_change:
+        raise click.exceptions.Exit(EXIT_CHANGES)
 
 
 def common_code(codes: list[int]) -> int:
     """Return the exit code of several failures: their common code, or a general one."""
     return codes[0] if len(set(codes)) == 1 else EXIT_OTHER
+
+
+def info_fields(info: "ObjectInfo") -> dict[str, Any]:
+    """Return an object's properties under the names that --json prints."""
+    fields = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
+    return {name: _value(value) for name, value in fields.items()}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return list(value)
+    return dict(value) if hasattr(value, "items") else value
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -78,26 +155,6 @@ def prefix_of(uri: str) -> str:
     """Return a URI as a prefix: with a slash at its end."""
     split_uri(uri)
     return uri if uri.endswith("/") else uri + "/"
-
-
-def found_below(found: Iterable[T], prefix: str) -> Iterator[T]:
-    """Yield the objects that were listed below a prefix; fail if the listing is empty."""
-    nothing = True
-    for item in found:
-        nothing = False
-        yield item
-    if nothing:
-        raise ObjectNotFoundError(
-            f"{prefix}: no objects below it", hint="Check the name, or look above it: s3crypt ls."
-        )
-
-
-def found_to_read(store: "S3Crypt", prefix: str) -> "Iterator[tuple[ListedObject, Any]]":
-    """Yield the objects below a prefix that have content, with their neighbours."""
-    for item, neighbour in found_below(store.list_with_neighbours(prefix), prefix):
-        # The S3 console creates empty objects named "folder/" to show a folder.
-        if not (item.uri.endswith("/") and item.stored_size == 0):
-            yield item, neighbour
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that bring objects to another mode, key or name: rotate and cp."""
+"""The command that brings objects to another mode or key: rotate."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
@@ -9,38 +9,29 @@ import click
 from s3crypt.errors import ConfigError
 
 from .jobs import Job, jobs_option, journal_option, opened_journal, refuse_job_options
-from .objects import info_fields
 from .options import (
     UNENCRYPTED,
     ModeOptions,
     Settings,
     common_options,
-    option,
     origin_options,
     writing_options,
 )
 from .output import print_json, print_line, say, size_text
 from .places import (
     allow_unsigned_option,
+    drop_annotations_option,
     dry_run_option,
     make_store,
     name_of,
+    origin_mode,
     prefix_of,
     recursive_option,
-    version_id_option,
-    written_as_option,
     written_in_option,
 )
 
 if TYPE_CHECKING:
-    from s3crypt import Mode, RotationOutcome
-
-drop_annotations_option = option(
-    "--drop-annotations",
-    is_flag=True,
-    environment=False,
-    help="Go on also where an object's annotations cannot be kept, and lose those.",
-)
+    from s3crypt import RotationOutcome
 
 
 @click.command()
@@ -82,7 +73,7 @@ def rotate(
     re-encrypted.
     """
     to = options.required_mode_for(settings)
-    now = _origin_mode(origin, options, settings, written_in)
+    now = origin_mode(origin, options, settings, written_in)
     store = make_store(now, settings)
     if recursive:
         uri = prefix_of(uri)
@@ -122,69 +113,6 @@ def rotate(
             action = told.partition("  ")[0]
             job.ended(action, outcome.error, _fields(outcome, dry_run), told)
     job.finish()
-
-
-@click.command()
-@click.argument("source", metavar="S3_URI")
-@click.argument("destination", metavar="S3_URI")
-@common_options
-@writing_options
-@origin_options
-@version_id_option
-@written_as_option
-@written_in_option
-@allow_unsigned_option
-@drop_annotations_option
-@option("--if-absent", is_flag=True, help="Fail if the object exists; never overwrite.")
-def cp(
-    settings: Settings,
-    *,
-    options: ModeOptions,
-    origin: ModeOptions,
-    source: str,
-    destination: str,
-    **how: Any,
-) -> None:
-    """Copy an object under another name, key or mode.
-
-    --mode, --key and their companions say what the copy is to be, --from-... what the source is,
-    if that is something else.
-
-    SSE objects are copied inside S3. Client-side objects are too if the copy keeps their keys and
-    what they are bound to; others are streamed through this process and encrypted anew.
-    """
-    to = options.required_mode_for(settings)
-    now = _origin_mode(origin, options, settings, how["written_in"])
-    if now is None and origin.mode != UNENCRYPTED:
-        now = to
-    if destination.endswith("/") or name_of(destination) == "":
-        destination = f"{prefix_of(destination)}{name_of(source).rpartition('/')[2]}"
-    unencrypted = origin.mode == UNENCRYPTED
-    info = make_store(now, settings).copy(
-        source, destination, to=to, allow_unencrypted=unencrypted, **how
-    )
-    if settings.json:
-        print_json(info_fields(info))
-    elif not settings.quiet:
-        print_line(f"{source} -> {info.uri}")
-
-
-def _origin_mode(
-    origin: ModeOptions, options: ModeOptions, settings: Settings, written_in: str | None
-) -> "Mode | None":
-    if origin.mode == UNENCRYPTED:
-        origin.check_none("--from-mode none")
-        return None
-    if "key" in origin.values and origin.mode in (None, "client"):
-        # If the new object is signed, the old one must be too: otherwise our signature would vouch
-        # for content that any reader with the key could have written. Data keys are cached alike
-        # for reading and writing.
-        inherited = ("bind_name", "signed", "cache_data_keys")
-        more = {name: options.values[name] for name in inherited if name in options.values}
-        if written_in is not None:
-            more["bind_bucket"] = True
-        origin = dataclasses.replace(origin, values={**more, **origin.values})
-    return origin.mode_for(settings)
 
 
 def _show_outcome(settings: Settings, outcome: "RotationOutcome", dry_run: bool) -> None:

@@ -102,6 +102,7 @@ class GetOptions(JobOptions, total=False):
     """
 
     mode: Mode | str | None
+    written_as: str | None
     written_in: str | None
     allow_uncommitted: bool
     allow_unsigned: bool
@@ -120,6 +121,7 @@ class CopyOptions(JobOptions, Described, total=False):
     """
 
     to: Mode | str | None
+    written_as: str | None
     written_in: str | None
     allow_unsigned: bool
     allow_unencrypted: bool
@@ -141,6 +143,21 @@ class Many:
     def __init__(self, objects: Objects, mode: Callable[[], Mode | None]) -> None:
         self._objects = objects
         self._mode = mode
+
+    def list(
+        self, uri: str, *, names: NameFilter = EVERY_NAME
+    ) -> Iterator[tuple[ListedObject, Neighbour | None]]:
+        """Yield the objects below a prefix, as items for other methods, in S3's order.
+
+        `names` selects objects by the rest of the name.
+
+        Raises:
+            ObjectNotFoundError: No object is below the prefix, or `names` selects no object.
+        """
+        prefix = _prefix(uri)
+        below = self._objects.list_with_neighbours(Location.parse(prefix + names.beginning))
+        found = below if names.beginning else at_least_one(below, prefix)
+        return selected(found, names, lambda item: item[0].uri[len(prefix) :], prefix)
 
     def put(
         self, pairs: Iterable[tuple[Source, str]], **options: Unpack[PutOptions]
@@ -245,6 +262,7 @@ class Many:
             options.get("allow_unsigned", False),
             options.get("allow_unencrypted", False),
             options.get("written_in"),
+            options.get("written_as"),
         )
         copy_one = rotation.copier(
             self._objects,
@@ -292,7 +310,7 @@ class Many:
         check_apart(source, target)
         found = self._with_content(source, names)
         pairs = ((item, f"{target}{_uri(item)[len(source) :]}") for item in found)
-        yield from self.copy(pairs, **options)
+        return self.copy(pairs, **options)
 
     def move_one(  # noqa: PLR0913 - as `S3Crypt.move` has them
         self,
@@ -496,7 +514,13 @@ class Many:
         found: Callable[[_Item], Object],
         options: GetOptions,
     ) -> Iterator[Outcome[_Item, ObjectInfo]]:
-        names = ("allow_uncommitted", "allow_unsigned", "allow_unverified_signature", "written_in")
+        names = (
+            "allow_uncommitted",
+            "allow_unsigned",
+            "allow_unverified_signature",
+            "written_as",
+            "written_in",
+        )
         asked: dict[str, Any] = {name: how for name, how in options.items() if name in names}
         demand = Demand(self._mode_of(options.get("mode")), **asked)
         progress, journal = options.get("progress"), options.get("journal")
@@ -538,15 +562,8 @@ class Many:
         return run(items, work, most=most, is_far=is_far, stops_at=stops_at, **more)
 
     def _with_content(self, uri: str, names: NameFilter) -> Iterator[Object]:
-        """Yield selected objects below a prefix, except empty ones by which consoles mark folders.
-
-        Raises:
-            ObjectNotFoundError: No object is below the prefix, or none of them is selected.
-        """
-        listed_below = self._objects.list_with_neighbours(Location.parse(uri + names.beginning))
-        found = listed_below if names.beginning else at_least_one(listed_below, uri)
-        below = selected(found, names, lambda item: item[0].uri[len(uri) :], uri)
-        for listed, neighbour in below:
+        """Yield selected objects below a prefix, without the marks of folders that consoles make."""
+        for listed, neighbour in self.list(uri, names=names):
             if listed.stored_size or not listed.uri.endswith("/"):
                 yield listed, neighbour
 

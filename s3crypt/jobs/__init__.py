@@ -6,7 +6,7 @@
 `journal` stores the outcomes. The verbs themselves are in `objects` and `rotation`.
 """
 
-from .filters import EVERY_NAME, NOTHING_SELECTED, NameFilter, selected, split_glob
+from .filters import EVERY_NAME, NOTHING_SELECTED, NameFilter, selected
 from .journal import Journal
 from .sources import FoundFile, Unusable, files_below
 from .targets import TargetFolder
@@ -26,6 +26,5 @@ __all__ = [
     "journaled",
     "run",
     "selected",
-    "split_glob",
     "telling",
 ]

@@ -37,6 +37,18 @@ class NameFilter:
         if any(kind not in ("include", "exclude") for kind, _ in self.rules):
             raise ConfigError("A rule of a filter is ('include', PATTERN) or ('exclude', PATTERN).")
 
+    @staticmethod
+    def split(name: str) -> tuple[str, str] | None:
+        """Return the folder and the pattern of a name with wildcards; None for a name without.
+
+        The folder ends at the last slash before the first wildcard.
+        """
+        found = _WILDCARD.search(name)
+        if found is None:
+            return None
+        folder = name[: name.rfind("/", 0, found.start()) + 1]
+        return folder, name[len(folder) :]
+
     def __bool__(self) -> bool:
         """Return whether any name could be left out."""
         return bool(self.rules) or self.pattern != "*"
@@ -83,19 +95,6 @@ def selected(
             hint="Quote patterns, so that the shell leaves them alone.",
             code=NOTHING_SELECTED,
         )
-
-
-def split_glob(name: str) -> tuple[str, str] | None:
-    """Return the folder and the pattern of a name with wildcards; None for a name without.
-
-    The folder ends at the last slash before the first wildcard.
-    """
-    found = _WILDCARD.search(name)
-    if found is None:
-        return None
-    folder = name[: found.start()].rpartition("/")[0]
-    folder = f"{folder}/" if folder else ""
-    return folder, name[len(folder) :]
 
 
 def _fits(pattern: str, name: str) -> bool:

@@ -117,6 +117,8 @@ def delete_source(
     except S3CryptError as error:
         error.args = (f"{source}: it is stored as {target}, but was not deleted: {error}",)
         error.hint = "Source and target are both there. Delete one of them."
+        # The code would be taken for that of the target's write.
+        error.code = None
         raise
 
 

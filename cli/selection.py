@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which objects and files a command works on: several sources, wildcards, --include, --exclude."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import s3crypt
+from s3crypt.errors import ConfigError, StorageError
+
+from .options import Command, option
+from .places import prefix_of, split_uri
+
+if TYPE_CHECKING:
+    from s3crypt import ListedObject, NameFilter, S3Crypt
+
+Rules = tuple[tuple[str, str], ...]
+_KINDS = ("include", "exclude")
+
+
+class FilteringCommand(click.Command):
+    """A command with --include and --exclude, which it gets as `rules`, in their common order."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        """Parse the arguments; click itself forgets the order of two options."""
+        values, _, order = self.make_parser(context).parse_args(list(arguments))
+        given = {kind: iter(values.get(kind) or ()) for kind in _KINDS}
+        rules = [
+            (str(each.name), next(given[str(each.name)])) for each in order if each.name in _KINDS
+        ]
+        rest = super().parse_args(context, arguments)
+        for kind in _KINDS:
+            context.params.pop(kind, None)
+        context.params["rules"] = tuple(rules)
+        return rest
+
+
+def filter_options(command: Command) -> Command:
+    """Give a `FilteringCommand` --include and --exclude."""
+    for kind, text in (
+        ("exclude", "Leave out names that fit; the last rule that fits a name decides."),
+        ("include", "Take names that fit after all; * stands for slashes, too."),
+    ):
+        command = option(
+            f"--{kind}", multiple=True, environment=False, metavar="PATTERN", help=text
+        )(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Objects below a prefix, or those of them that a pattern fits.
+
+    Attributes:
+        prefix: The URI up to its last slash.
+        names: Selects objects by the rest of their names.
+        own_name: The name below which they go if there are several sources; empty for patterns.
+    """
+
+    prefix: str
+    names: "NameFilter"
+    own_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The sources of a command in S3: single objects, and trees."""
+
+    objects: tuple[str, ...]
+    trees: tuple[Tree, ...]
+
+    @property
+    def single(self) -> str | None:
+        """Return the URI of the only source if it is one object."""
+        return self.objects[0] if len(self.objects) == 1 and not self.trees else None
+
+
+def sources_of(
+    store: "S3Crypt", uris: Sequence[str], rules: Rules, *, recursive: bool, verb: str
+) -> Sources:
+    """Return the objects and trees that the URIs name.
+
+    A name with a wildcard is a pattern, unless an object has just that name.
+
+    Raises:
+        ConfigError: A URI is a prefix and -r is missing, or there are rules and no tree.
+    """
+    objects, trees = [], []
+    for uri in uris:
+        bucket, name = split_uri(uri)
+        if glob := _glob(store, uri, name):
+            folder, pattern = glob
+            names = _filter(rules, pattern)
+            trees.append(Tree(f"s3://{bucket}/{folder}", names, ""))
+        elif recursive:
+            prefix = prefix_of(uri)
+            own = prefix.rstrip("/").rpartition("/")[2]
+            trees.append(Tree(prefix, _filter(rules), own))
+        elif not name:
+            raise ConfigError(f"{uri} is a prefix.", hint=f"Give -r to {verb} all below it.")
+        else:
+            objects.append(uri)
+    if rules and not trees:
+        raise ConfigError("--include and --exclude choose among many.", hint="They go with -r.")
+    return Sources(tuple(objects), tuple(trees))
+
+
+def _glob(store: "S3Crypt", uri: str, name: str) -> tuple[str, str] | None:
+    glob = s3crypt.NameFilter.split(name)
+    try:
+        return None if glob is None or store.exists(uri) else glob
+    except StorageError as error:
+        # Without the permission to list, a pattern finds nothing anyway.
+        if error.code != "AccessDenied":
+            raise
+        return None
+
+
+def _filter(rules: Rules, pattern: str = "*") -> "NameFilter":
+    return s3crypt.NameFilter(rules, pattern)  # type: ignore[arg-type]  # click has checked them
+
+
+def local_filter(rules: Rules) -> "NameFilter":
+    """Return the filter for the files below a folder."""
+    return _filter(rules)
+
+
+def listed(store: "S3Crypt", sources: Sources) -> "Iterator[tuple[ListedObject, Any]]":
+    """Yield the objects of trees, with their neighbours."""
+    for tree in sources.trees:
+        yield from store.many.list(tree.prefix, names=tree.names)
+
+
+def last_part(uri: str) -> str:
+    """Return the last part of an object's name, which is its file's name.
+
+    Raises:
+        ConfigError: The name has no such part.
+    """
+    name = PurePosixPath(split_uri(uri)[1]).name
+    if not name or name == "..":
+        raise ConfigError(f"{uri} has no file name; name the target.")
+    return name
+
+
+def check_distinct(names: Iterable[str], told: Sequence[str]) -> None:
+    """Refuse several sources that would have the same target.
+
+    Raises:
+        ConfigError: Two names are equal.
+    """
+    seen: dict[str, str] = {}
+    for name, source in zip(names, told, strict=True):
+        if name in seen:
+            raise ConfigError(
+                f"{seen[name]} and {source} have the same target, {name}.",
+                hint="Give one of them another target.",
+            )
+        seen[name] = source
