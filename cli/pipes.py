@@ -47,9 +47,10 @@ class TakingCommand(FilteringCommand):
 
     def _has_target_only(self, context: click.Context, arguments: list[str]) -> bool:
         given, _, _ = self.make_parser(context).parse_args(list(arguments))
-        words = [*(given.get("sources") or ()), given.get("uri")]
-        named = [word for word in words if isinstance(word, str)]
-        return len(named) == 1 and named[0].startswith("s3://")
+        # Arguments that are missing have a mark of click's in their place.
+        sources, uri = given.get("sources"), given.get("uri")
+        is_alone = not (isinstance(sources, list | tuple) and sources)
+        return is_alone and isinstance(uri, str) and uri.startswith("s3://")
 
 
 @contextmanager

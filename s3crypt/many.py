@@ -562,7 +562,7 @@ class Many:
         return run(items, work, most=most, is_far=is_far, stops_at=stops_at, **more)
 
     def _with_content(self, uri: str, names: NameFilter) -> Iterator[Object]:
-        """Yield selected objects below a prefix, without the marks of folders that consoles make."""
+        """Yield selected objects below a prefix, without the marks of folders in consoles."""
         for listed, neighbour in self.list(uri, names=names):
             if listed.stored_size or not listed.uri.endswith("/"):
                 yield listed, neighbour
