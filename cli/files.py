@@ -8,18 +8,22 @@ import os
 import shlex
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import click
 
 import s3crypt
 from s3crypt.errors import ConfigError, S3CryptError, StorageError
 
+from .base64s import Decoder, Encoder
+from .jobs import Job
 from .options import (
+    Command,
     ModeOptions,
     Settings,
     common_options,
@@ -27,11 +31,13 @@ from .options import (
     message_reading_options,
     message_writing_options,
     option,
+    with_options,
 )
-from .output import Output, print_json, print_line, progress, report, say
+from .output import Output, print_json, print_line, progress, report, say, size_text
 from .pipes import standard_input
-from .places import common_code, dry_run_option
+from .places import common_code, dry_run_option, no_overwrite_option
 from .remedies import reword
+from .selection import FilteringCommand, Rules, filter_options, local_filter
 
 if TYPE_CHECKING:
     from s3crypt.message import Keyring
@@ -39,15 +45,49 @@ if TYPE_CHECKING:
 _CHUNK = 2**20
 
 
-@click.command()
+@dataclass(frozen=True, slots=True)
+class _Conversion:
+    """What is encrypted or decrypted, and how it is reported."""
+
+    verb: Literal["encrypt", "decrypt"]
+    settings: Settings
+    source: str
+    target: str
+    recursive: bool
+    rules: Rules
+    no_overwrite: bool
+    encode: bool
+    decode: bool
+
+    @property
+    def is_in_place(self) -> bool:
+        """Return whether both are files as they are, which two threads can read and write."""
+        return "-" not in (self.source, self.target) and not self.encode and not self.decode
+
+
+def _conversion_options(command: Command) -> Command:
+    """Give a command the options of `_Conversion`."""
+    added = (
+        option("-r", "--recursive", is_flag=True, environment=False, help="All files of a folder."),
+        filter_options,
+        no_overwrite_option,
+        option("--encode", is_flag=True, environment=False, help="Write base64."),
+        option("--decode", is_flag=True, environment=False, help="Read base64."),
+    )
+    return with_options(command, added)
+
+
+@click.command(cls=FilteringCommand)
 @click.argument("source", metavar="IN", type=click.Path(allow_dash=True))
 @click.argument("target", metavar="OUT", type=click.Path(allow_dash=True))
 @common_options(service="kms")
 @message_writing_options
-def encrypt(settings: Settings, *, options: ModeOptions, source: str, target: str) -> None:
-    """Encrypt a file or pipe, without S3.
+@_conversion_options
+def encrypt(settings: Settings, *, options: ModeOptions, **given: Any) -> None:
+    """Encrypt a file, a pipe or a folder, without S3.
 
-    IN becomes one AWS Encryption SDK message; "-" is a pipe.
+    IN becomes one AWS Encryption SDK message; "-" is a pipe. With -r each file below the folder IN
+    becomes one, of the same path below the folder OUT.
 
     OUT appears complete or not at all. Any AWS Encryption SDK reads it with the same key.
     """
@@ -55,21 +95,23 @@ def encrypt(settings: Settings, *, options: ModeOptions, source: str, target: st
 
     keyring = options.keyring_for(settings)
     chosen = options.arguments()
-    _check(source, target)
-    if "-" not in (source, target):
-        _convert(s3crypt.encrypt_file, settings, source, target, keyring, chosen)
+    conversion = _Conversion("encrypt", settings, **given)
+    if _converted(conversion, keyring, chosen):
         return
-    with _opened(source) as file, _output(target, ciphertext=True) as output:
-        length = _length(file)
+    with (
+        _opened(conversion) as (file, length),
+        _output(conversion, ciphertext=not conversion.encode) as output,
+    ):
         reader = message.EncryptingReader(file, keyring, length=length, **chosen)
-        _pump(reader, output, length, settings, source, target)
+        _pump(reader, output, length, conversion)
 
 
-@click.command()
+@click.command(cls=FilteringCommand)
 @click.argument("source", metavar="IN", type=click.Path(allow_dash=True))
 @click.argument("target", metavar="OUT", type=click.Path(allow_dash=True))
 @common_options(service="kms")
 @message_reading_options
+@_conversion_options
 @option(
     "--allow-uncommitted",
     is_flag=True,
@@ -86,14 +128,14 @@ def decrypt(
     settings: Settings,
     *,
     options: ModeOptions,
-    source: str,
-    target: str,
     allow_uncommitted: bool,
     allow_unsigned: bool,
+    **given: Any,
 ) -> None:
-    """Decrypt and verify a file or pipe, without S3.
+    """Decrypt and verify a file, a pipe or a folder, without S3.
 
-    IN is one AWS Encryption SDK message; "-" is a pipe.
+    IN is one AWS Encryption SDK message; "-" is a pipe. With -r it is a folder of messages, and so
+    is OUT of files.
 
     OUT appears complete and verified, or not at all. To a pipe, verified frames are streamed;
     should a later one be wrong, the exit code is 3 and what came out must be discarded.
@@ -104,14 +146,13 @@ def decrypt(
     chosen = {**options.arguments(), "allow_uncommitted": allow_uncommitted}
     if allow_unsigned:
         chosen["signed"] = False
-    _check(source, target)
-    if "-" not in (source, target):
-        _convert(s3crypt.decrypt_file, settings, source, target, keyring, chosen)
+    conversion = _Conversion("decrypt", settings, **given)
+    if _converted(conversion, keyring, chosen):
         return
-    with _opened(source) as file:
+    with _opened(conversion) as (file, length):
         reader = message.DecryptingReader(file, keyring, **chosen)
-        with _output(target, ciphertext=False) as output:
-            _pump(reader, output, _length(file), settings, source, target)
+        with _output(conversion, ciphertext=False) as output:
+            _pump(reader, output, length, conversion)
 
 
 @click.command()
@@ -148,20 +189,80 @@ def clean(folder: str, *, dry_run: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(common_code(codes))
 
 
-def _convert(
-    convert: Callable[..., int],
-    settings: Settings,
-    source: str,
-    target: str,
-    keyring: "Keyring",
-    chosen: Mapping[str, Any],
-) -> None:
+def _converted(conversion: _Conversion, keyring: "Keyring", chosen: Mapping[str, Any]) -> bool:
+    """Convert a folder or a file by two threads; return False for a pipe and for base64."""
+    settings, source, target = conversion.settings, conversion.source, conversion.target
+    if conversion.recursive:
+        _convert_folder(conversion, keyring, chosen)
+        return True
+    if conversion.rules:
+        raise ConfigError("--include and --exclude choose among many.", hint="They go with -r.")
+    _check(source, target)
+    if conversion.no_overwrite and target != "-" and os.path.lexists(target):
+        say(f"skipped  {target}: it exists")
+        return True
+    if not conversion.is_in_place:
+        return False
     # A pipe's size is reported as 0, which means unknown here.
     size = Path(source).stat().st_size or None
+    convert = getattr(s3crypt, f"{conversion.verb}_file")
     with progress(source, size, quiet=settings.silent) as advance:
-        written = convert(source, target, keyring, progress=advance, **chosen)
+        written = convert(
+            source,
+            target,
+            keyring,
+            if_absent=conversion.no_overwrite,
+            progress=advance,
+            **chosen,
+        )
+    _tell(conversion, written)
+    return True
+
+
+def _convert_folder(conversion: _Conversion, keyring: "Keyring", chosen: Mapping[str, Any]) -> None:
+    from s3crypt import folders  # noqa: PLC0415 - SQLite takes 10 ms
+
+    source, target = conversion.source, conversion.target
+    if conversion.encode or conversion.decode or "-" in (source, target):
+        raise ConfigError("-r takes two folders, and no base64.", hint="Convert the files singly.")
+    if not Path(source).is_dir():
+        raise ConfigError(f"{source} is not a folder.", hint="Leave -r out.")
+
+    def left_out(path: Path, why: str) -> None:
+        say(f"s3crypt: {path}: skipped, {why}")
+
+    convert = getattr(folders, f"{conversion.verb}_folder")
+    with Job(conversion.verb, conversion.settings) as job:
+        outcomes = convert(
+            source,
+            target,
+            keyring,
+            names=local_filter(conversion.rules),
+            left_out=left_out,
+            found=job.found,
+            progress=job.moved,
+            if_absent=conversion.no_overwrite,
+            **chosen,
+        )
+        for outcome in job.closing(outcomes):
+            path = Path(target, outcome.item.relative_to(source))
+            pair = {"source": str(outcome.item), "target": str(path)}
+            if conversion.no_overwrite and getattr(outcome.error, "code", None) == "FileExists":
+                job.skipped(outcome.error, pair)
+                continue
+            told = f"{outcome.item} -> {path}"
+            job.ended(f"{conversion.verb}ed", outcome.error, pair, told)
+    job.finish(unit="files")
+
+
+def _tell(conversion: _Conversion, written: int) -> None:
+    settings, source, target = conversion.settings, conversion.source, conversion.target
+    if target == "-":
+        return
     if settings.json:
         print_json({"source": source, "target": target, "bytes": written})
+    elif not settings.quiet:
+        say(f"{source} -> {target} ({size_text(written)})")
 
 
 def check_folder(target: str | Path) -> None:
@@ -193,42 +294,45 @@ def _pump(
     reader: RawIOBase,
     output: "BinaryIO | Output",
     total: int | None,
-    settings: Settings,
-    source: str,
-    target: str,
+    conversion: _Conversion,
 ) -> None:
     written = 0
     buffer = memoryview(bytearray(_CHUNK))
-    with progress(source, total, quiet=settings.silent) as advance:
+    quiet = conversion.settings.silent
+    with progress(conversion.source, total, quiet=quiet) as advance:
+        encoder = Encoder(output.write) if conversion.encode else None
+        write = encoder.write if encoder else output.write
         while count := reader.readinto(buffer):
-            output.write(buffer[:count])
+            write(buffer[:count])
             written += count
             if advance is not None:
                 advance(count)
-    if settings.json and target != "-":
-        print_json({"source": source, "target": target, "bytes": written})
+        if encoder:
+            encoder.finish()
+    _tell(conversion, written)
 
 
 @contextmanager
-def _opened(source: str) -> Iterator[BinaryIO]:
-    if source == "-":
-        with standard_input() as pipe:
-            yield pipe
-        return
-    with Path(source).open("rb") as file:
-        yield file
+def _opened(conversion: _Conversion) -> Iterator[tuple[BinaryIO, int | None]]:
+    """Open the input; yield it with its length, or None if that is unknown."""
+    source = conversion.source
+    with standard_input() if source == "-" else Path(source).open("rb") as opened:
+        if conversion.decode:
+            yield cast("BinaryIO", Decoder(opened, source)), None
+        else:
+            yield opened, _length(opened)
 
 
 @contextmanager
-def _output(target: str, *, ciphertext: bool) -> "Iterator[BinaryIO | Output]":
-    if target == "-":
+def _output(conversion: _Conversion, *, ciphertext: bool) -> "Iterator[BinaryIO | Output]":
+    if conversion.target == "-":
         output = Output(ciphertext=ciphertext)
         with discarding(output):
             yield output
         return
     from s3crypt.files import atomic_write  # noqa: PLC0415 - it loads cryptography
 
-    with atomic_write(target) as file:
+    with atomic_write(conversion.target, if_absent=conversion.no_overwrite) as file:
         yield file
 
 
@@ -238,7 +342,7 @@ def _check(source: str, target: str) -> None:
     if source != "-" and Path(source).is_dir():
         raise ConfigError(
             f"{source} is a directory.",
-            hint="Name a file. A directory goes into S3 with `s3crypt put -r`.",
+            hint="Give -r for all files below it. Into S3 they go with `s3crypt put -r`.",
         )
     path = Path(target)
     if target != "-" and path.is_dir():

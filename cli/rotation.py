@@ -14,14 +14,18 @@ from .options import (
     ModeOptions,
     Settings,
     common_options,
+    option,
     origin_options,
     writing_options,
 )
 from .output import print_json, print_line, say, size_text
 from .places import (
     allow_unsigned_option,
+    check_exit_code,
     drop_annotations_option,
     dry_run_option,
+    end_dry_run,
+    exit_code_option,
     make_store,
     name_of,
     origin_mode,
@@ -45,7 +49,14 @@ if TYPE_CHECKING:
 @recursive_option
 @jobs_option
 @journal_option
+@option(
+    "--skip-others",
+    is_flag=True,
+    environment=False,
+    help="Leave objects alone that are not what --from-... says, and count them.",
+)
 @dry_run_option
+@exit_code_option
 def rotate(
     settings: Settings,
     *,
@@ -59,6 +70,8 @@ def rotate(
     allow_unsigned: bool,
     written_in: str | None,
     drop_annotations: bool,
+    skip_others: bool,
+    exit_code: bool,
 ) -> None:
     """Bring objects under another key or mode.
 
@@ -72,6 +85,7 @@ def rotate(
     rewrapped by KMS and copied inside S3; others are streamed through this process and
     re-encrypted.
     """
+    check_exit_code(exit_code=exit_code, dry_run=dry_run)
     to = options.required_mode_for(settings)
     now = origin_mode(origin, options, settings, written_in)
     store = make_store(now, settings)
@@ -86,6 +100,7 @@ def rotate(
         "allow_unencrypted": origin.mode == UNENCRYPTED,
         "written_in": written_in,
         "drop_annotations": drop_annotations,
+        "skip_others": skip_others,
     }
     if not recursive:
         refuse_job_options(jobs=jobs, journal=journal)
@@ -94,6 +109,8 @@ def rotate(
         if not settings.silent and not dry_run:
             moved = size_text(outcome.bytes_moved)
             say(f"{moved} moved through here in {outcome.seconds:.1f} s")
+        would_change = outcome.action not in ("unchanged", "skipped")
+        end_dry_run(exit_code=exit_code, would_change=would_change)
         return
     notes = opened_journal(
         journal,
@@ -113,6 +130,7 @@ def rotate(
             action = told.partition("  ")[0]
             job.ended(action, outcome.error, _fields(outcome, dry_run), told)
     job.finish()
+    end_dry_run(exit_code=exit_code, would_change=job.would_change)
 
 
 def _show_outcome(settings: Settings, outcome: "RotationOutcome", dry_run: bool) -> None:
@@ -128,5 +146,6 @@ def _fields(outcome: "RotationOutcome", dry_run: bool) -> dict[str, Any]:
 
 
 def _told(outcome: "RotationOutcome", dry_run: bool) -> str:
-    would = "would be " if dry_run and outcome.action != "unchanged" else ""
+    is_left = outcome.action in ("unchanged", "skipped")
+    would = "would be " if dry_run and not is_left else ""
     return f"{would}{outcome.action}  {outcome.uri}"

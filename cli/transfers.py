@@ -317,7 +317,8 @@ def _get_one(transfer: Transfer, store: "S3Crypt", uri: str, how: Mapping[str, A
             _already(transfer, uri, str(path), f"{path}: it exists")
             return
         if transfer.dry_run:
-            store.inspect(uri, version_id=how.get("version_id"))
+            asked = {name: value for name, value in how.items() if name != "byte_range"}
+            _only(store.many.get([(uri, path)], dry_run=True, **asked))
             _would(transfer, uri, str(path), None)
             return
         with (

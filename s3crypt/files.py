@@ -41,6 +41,7 @@ def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
     context: Mapping[str, str] | None = None,
     signed: bool = False,
     frame_length: int = DEFAULT_FRAME_LENGTH,
+    if_absent: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """Encrypt a file to an AWS Encryption SDK message in another file; return the message's length.
@@ -53,9 +54,11 @@ def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
         context: Pairs bound to the message and stored in it *in the clear*.
         signed: Add an ECDSA P-384 signature over the whole message.
         frame_length: Plaintext bytes of a frame, a multiple of 128.
+        if_absent: Fail if the target exists; never replace it.
         progress: Called with bytes written since the last call, from any thread.
 
     Raises:
+        ConflictError: The target exists, and `if_absent` was given.
         ConfigError: The keyring, the frame length or the context is invalid.
         KeyUnavailableError: A wrapping key cannot be used.
         LocalFileNotFoundError: The source does not exist.
@@ -63,7 +66,7 @@ def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
             written.
     """
     keyring = given_keyring(keyring)
-    with opening(source) as file, atomic_write(target) as out:
+    with opening(source) as file, atomic_write(target, if_absent=if_absent) as out:
         plain = FileSource.of(file, str(source))
         if plain is None or signed or not is_regular(out):
             reader = EncryptingReader(
@@ -89,6 +92,7 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
     context: Mapping[str, str] | None = None,
     signed: bool = False,
     allow_uncommitted: bool = False,
+    if_absent: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """Decrypt and verify a message in a file to another file; return the plaintext's length.
@@ -100,9 +104,11 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
         context: Pairs that the message's encryption context must have.
         signed: Demand a signature, as for `message.decrypt`.
         allow_uncommitted: Read suites without key commitment too, as for `message.decrypt`.
+        if_absent: Fail if the target exists; never replace it.
         progress: Called with bytes written since the last call, from any thread.
 
     Raises:
+        ConflictError: The target exists, and `if_absent` was given.
         IntegrityError, FormatError, PolicyError, KeyUnavailableError: As `message.decrypt`.
         LocalFileNotFoundError: The source does not exist.
         StorageError: The source cannot be read, or changed meanwhile, or the target cannot be
@@ -114,7 +120,7 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
         reader = DecryptingReader(
             file, keyring, context=context, signed=signed, allow_uncommitted=allow_uncommitted
         )
-        with atomic_write(target) as out:
+        with atomic_write(target, if_absent=if_absent) as out:
             if sealed is None or reader.header.is_in_order or not is_regular(out):
                 return _stream(reader, out, progress)
             return _open_file(sealed, out, reader.opener, progress)

@@ -97,11 +97,13 @@ class PutOptions(JobOptions, Described, total=False):
 class GetOptions(JobOptions, total=False):
     """Options that apply to all objects to fetch; see `S3Crypt.get`.
 
-    With `dry_run` objects are only inspected, and no file is written. With `move` each object is
+    With `dry_run` no file is written: each object's mode is checked, and whether its key opens the
+    header. `version_id` and `written_as` are for a single object. With `move` each object is
     deleted once its file is written; see `S3Crypt.move`.
     """
 
     mode: Mode | str | None
+    version_id: str | None
     written_as: str | None
     written_in: str | None
     allow_uncommitted: bool
@@ -414,6 +416,7 @@ class Many:
         allow_unencrypted: bool = False,
         written_in: str | None = None,
         drop_annotations: bool = False,
+        skip_others: bool = False,
         **options: Unpack[JobOptions],
     ) -> "Iterator[RotationOutcome]":
         """Change the mode or key of all objects below a prefix; see `S3Crypt.rotate`.
@@ -430,6 +433,7 @@ class Many:
             rotation.Origin(allow_unsigned, allow_unencrypted, written_in),
             drop_annotations=drop_annotations,
             dry_run=dry_run,
+            skip_others=skip_others,
             jobs=_jobs(options.get("jobs")),
             journal=options.get("journal"),
             found=options.get("found"),
@@ -518,6 +522,7 @@ class Many:
             "allow_uncommitted",
             "allow_unsigned",
             "allow_unverified_signature",
+            "version_id",
             "written_as",
             "written_in",
         )
@@ -532,7 +537,7 @@ class Many:
                 if options.get("if_absent") and os.path.lexists(path):
                     raise file_exists(path)
                 if options.get("dry_run"):
-                    return self._objects.look(location, demand_here)
+                    return self._objects.check(location, demand_here)
                 if journal is not None and journal.owns(path):
                     raise StorageError(
                         f"{location}: {path} is this job's journal; not written.",

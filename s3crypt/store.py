@@ -512,6 +512,7 @@ class S3Crypt:
         allow_unencrypted: bool = False,
         written_in: str | None = None,
         drop_annotations: bool = False,
+        skip_others: bool = False,
         on_outcome: "Callable[[RotationOutcome], None] | None" = None,
     ) -> "tuple[RotationOutcome, ...]":
         """Change the mode or key of an object, or of all objects below a prefix.
@@ -526,12 +527,16 @@ class S3Crypt:
             to: The new mode. Objects are read in the store's own mode. If `to` is client-side, the
                 store must have a mode: otherwise anyone who can write to the bucket chooses the
                 content that is sealed. For example: `S3Crypt(SSES3()).rotate(...)`.
-            dry_run: Change nothing; only report the changes that would be made.
+            dry_run: Change nothing; only report the changes that would be made. Of objects that
+                would be re-encrypted or rewrapped, the key is checked to open the header.
             allow_unencrypted: Include objects for which S3 reports no encryption.
             written_in: The bucket that the objects are bound to now. The new binding is to the
                 bucket that contains the objects, or to the store's `written_in`.
             drop_annotations: Also rotate objects whose annotations are lost: rewritten objects in
                 buckets without versioning, and objects that become SSE-C.
+            skip_others: Skip objects that are in another mode, under other keys, or of another
+                client than the store's mode says, instead of failing. A signature that is
+                missing, and a binding that does not fit, fail nevertheless.
             on_outcome: Called with each object's outcome as soon as it is known.
 
         Raises:
@@ -547,6 +552,7 @@ class S3Crypt:
             rotation.Origin(allow_unsigned, allow_unencrypted, written_in),
             drop_annotations=drop_annotations,
             dry_run=dry_run,
+            skip_others=skip_others,
             on_outcome=on_outcome,
         )
 

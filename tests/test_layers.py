@@ -35,6 +35,7 @@ ALLOWED = {
     "message": {"errors", "framing", "local"},
     "location": {"errors"},
     "files": {"errors", "framing", "key_references", "local", "message"},
+    "folders": {"errors", "files", "jobs", "key_references", "message"},
     "operations": set(),
     "command_lines": set(),
     "redaction": set(),
@@ -223,9 +224,8 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "audit", "configuration", "doctor", "errors", "files", "hardening", "iam",
-    "impact",
-    "kms", "location", "message", "policy", "policy_changes", "policy_reading", "sandbox",
+    "__version__", "audit", "configuration", "doctor", "errors", "files", "folders", "hardening",
+    "iam", "kms", "location", "message", "policy", "policy_changes", "policy_reading", "sandbox",
     "trails",
 }  # fmt: skip
 WITHOUT_AWS = {

@@ -14,7 +14,8 @@ from typing import Literal, TypeVar
 from s3crypt.errors import ConfigError, ObjectNotFoundError
 
 Item = TypeVar("Item")
-_WILDCARD = re.compile(r"[*?[]")
+# An opening bracket that is never closed is no wildcard.
+_WILDCARD = re.compile(r"[*?]|\[[^\]/]+\]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -310,6 +310,15 @@ class Objects:
             info = describe(location, stream, envelope)
             yield Reading(location, stream, plain, info, demand)
 
+    def check(self, location: Location, demand: Demand) -> ObjectInfo:
+        """Check that an object would be read as demanded: its mode, and that its key opens it.
+
+        The first bytes are fetched, and of a client-side object the header is verified. No frame of
+        the content is.
+        """
+        with self.reading(location, demand, first=_HEAD_LENGTH) as reading:
+            return reading.info
+
     def look(self, location: Location, demand: Demand, *, first: int = _HEAD_LENGTH) -> ObjectInfo:
         """Return the facts that an object's headers and first bytes show, without decrypting it."""
         arguments = read_arguments(demand.mode, demand.version_id)

@@ -18,12 +18,21 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from http import HTTPStatus
 from typing import Literal, TypeAlias
 
-from s3crypt.errors import RotationError, S3CryptError
+from s3crypt.aws_errors import http_status
+from s3crypt.errors import (
+    FormatError,
+    KeyUnavailableError,
+    PolicyError,
+    RotationError,
+    S3CryptError,
+)
 from s3crypt.jobs import Journal, at_least_one, journaled, run, telling
 from s3crypt.keyrings.materials import opened_materials
 from s3crypt.location import Location
+from s3crypt.logs import logger_of
 from s3crypt.modes import ClientSide, Mode, binds_bucket
 from s3crypt.objects.access import ListedObject, Objects
 from s3crypt.objects.checks import check_written_in
@@ -34,10 +43,12 @@ from s3crypt.transfer import PART_LENGTH, ObjectStream
 
 from . import copies
 from .looks import SHOWN_LENGTH, Job, look, until_whole
-from .mechanisms import Done, act, annotations_to_copy, finish_annotations
+from .mechanisms import Done, act, annotations_to_copy, check_opens, finish_annotations
 from .steps import Action, Origin, Seen, Step, decide
 
 __all__ = ["Origin", "RotationOutcome", "copier", "needs_rotation", "rotate", "rotate_each"]
+
+_log = logger_of(__name__)
 
 # With more outcomes than this, an error would take too much memory, and more than its reader would
 # look at. It then contains only the failures, and counts the other outcomes.
@@ -50,7 +61,8 @@ class RotationOutcome:
 
     Attributes:
         uri: The object.
-        action: `unchanged`, `copied`, `rewrapped`, `re-encrypted` or `failed`.
+        action: `unchanged`, `copied`, `rewrapped`, `re-encrypted`, `failed`, or `skipped` for an
+            object that is not of the store's mode, with `skip_others`.
         seconds: The duration.
         bytes_moved: Body bytes that were streamed through this process.
         version_id: The new version, in a versioned bucket. The old version remains, under the old
@@ -63,7 +75,7 @@ class RotationOutcome:
     """
 
     uri: str
-    action: Action | Literal["failed"]
+    action: Action | Literal["failed", "skipped"]
     seconds: float = 0.0
     bytes_moved: int = 0
     version_id: str | None = None
@@ -81,18 +93,19 @@ def rotate(  # noqa: PLR0913 - as the store's method has them
     *,
     dry_run: bool,
     drop_annotations: bool,
+    skip_others: bool = False,
     on_outcome: Callable[[RotationOutcome], None] | None,
 ) -> tuple[RotationOutcome, ...]:
     """Rotate one object, or all objects below a prefix; see `S3Crypt.rotate`."""
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
     if not location.is_prefix:
-        outcome, _ = _rotate_one(job, location, None, dry_run=dry_run)
+        outcome, _ = _rotate_one(job, location, None, dry_run=dry_run, skip_others=skip_others)
         if on_outcome:
             on_outcome(outcome)
         return (outcome,)
     outcomes = []
     listed = objects.list_with_neighbours(location)
-    with closing(_rotate_all(job, listed, dry_run=dry_run)) as rotated:
+    with closing(_rotate_all(job, listed, dry_run=dry_run, skip_others=skip_others)) as rotated:
         for outcome in rotated:
             outcomes.append(outcome)
             if on_outcome:
@@ -166,6 +179,7 @@ def rotate_each(  # noqa: PLR0913 - as the store's method has them
     *,
     dry_run: bool,
     drop_annotations: bool,
+    skip_others: bool = False,
     jobs: int | None = None,
     journal: Journal | None = None,
     found: Callable[[int | None], None] | None = None,
@@ -177,17 +191,19 @@ def rotate_each(  # noqa: PLR0913 - as the store's method has them
     """
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
     listed = at_least_one(objects.list_with_neighbours(location), str(location))
-    return _rotate_all(job, listed, dry_run=dry_run, jobs=jobs, journal=journal, found=found)
+    how = {"dry_run": dry_run, "skip_others": skip_others}
+    return _rotate_all(job, listed, jobs=jobs, journal=journal, found=found, **how)
 
 
 _Listed: TypeAlias = tuple[ListedObject, Neighbour | None]
 
 
-def _rotate_all(
+def _rotate_all(  # noqa: PLR0913 - by name
     job: Job,
     items: Iterator[_Listed],
     *,
     dry_run: bool,
+    skip_others: bool,
     jobs: int | None = None,
     journal: Journal | None = None,
     found: Callable[[int | None], None] | None = None,
@@ -197,7 +213,8 @@ def _rotate_all(
         # If the body needs a second GET anyway, the first GET need not fetch the body's beginning.
         is_large = listed.stored_size > PART_LENGTH
         location = Location.parse(listed.uri)
-        return _rotate_one(job, location, neighbour, dry_run=dry_run, is_large=is_large)
+        how = {"dry_run": dry_run, "skip_others": skip_others, "is_large": is_large}
+        return _rotate_one(job, location, neighbour, **how)
 
     work: Callable[[_Listed], tuple[RotationOutcome, str]] = rotate_one
     if journal is not None and not dry_run:
@@ -234,6 +251,7 @@ def _rotate_one(
     neighbour: Neighbour | None,
     *,
     dry_run: bool,
+    skip_others: bool,
     is_large: bool = False,
 ) -> tuple[RotationOutcome, str]:
     """Rotate one object; return its outcome, and its ETag after the rotation, if that is known."""
@@ -247,18 +265,33 @@ def _rotate_one(
 
     # A dry run needs no body.
     first = SHOWN_LENGTH if dry_run or is_large else PART_LENGTH
-    with opened_materials() as opened:
+    try:
         done, etag = until_whole(job, location, rotate_as, first=first)
-    outcome = RotationOutcome(
-        str(location),
-        done.action,
-        seconds=time.perf_counter() - started,
-        bytes_moved=done.bytes_moved,
-        version_id=done.version_id,
-        from_material=opened[-1] if opened else None,
-        material=done.material,
-    )
-    return outcome, etag
+    except S3CryptError as error:
+        if not skip_others or not _is_of_another(error):
+            raise
+        _log.info("%s: skipped (%s)", location, error)
+        return RotationOutcome(str(location), "skipped", time.perf_counter() - started), ""
+    moved, seconds = done.bytes_moved, time.perf_counter() - started
+    return RotationOutcome(str(location), done.action, seconds, moved, done.version_id), etag
+
+
+def _is_of_another(error: S3CryptError) -> bool:
+    """Return whether an object is in another mode, under other keys, or of another client."""
+    if isinstance(error, PolicyError):
+        return error.remedy is None or error.remedy.action in _OTHER_MODES
+    if isinstance(error, KeyUnavailableError):
+        # A key that KMS refuses has a code, and is no reason to skip its objects.
+        return error.code is None and error.__cause__ is None
+    # S3 answers 400 for an object under a customer key that the request does not have.
+    return isinstance(error, FormatError) or http_status(error) == HTTPStatus.BAD_REQUEST
+
+
+# The remedies of objects in another mode. A missing signature, or annotations that would be lost,
+# have other remedies.
+_OTHER_MODES = frozenset(
+    {"name_source_mode", "read_in_mode", "read_with_key", "read_with_its_tool"}
+)
 
 
 def _decide(job: Job, seen: Seen) -> Step:
@@ -286,6 +319,7 @@ def _act(job: Job, step: Step, stream: ObjectStream | None, *, dry_run: bool) ->
     if step.action != "unchanged":
         job.locks.check(step.location, step.head)
     if dry_run:
+        check_opens(job, step, stream)
         if stream is not None:
             stream.leave()
         annotations_to_copy(job, step)

@@ -23,6 +23,7 @@ from .mechanisms import (
     act,
     annotations_to_copy,
     check_context,
+    check_opens,
     copy_annotations,
     finish_annotations,
     write,
@@ -79,6 +80,7 @@ def copy(  # noqa: PLR0913 - what may be said of one copy, by name
         )
         _confirm(job, seen, step, neighbour)
         if dry_run:
+            check_opens(job, step, stream)
             if stream is not None:
                 stream.leave()
             _check_absent(job, step)

@@ -34,7 +34,7 @@ from s3crypt.transfer.conditions import IF_ABSENT, if_unchanged, with_etag
 from s3crypt.transfer.conditions import check_unchanged as check_current
 
 from .beside import beside
-from .looks import Job, check_etag, check_replaced, check_unchanged, opened, replaced
+from .looks import SHOWN_LENGTH, Job, check_etag, check_replaced, check_unchanged, opened, replaced
 from .steps import Action, Step
 
 _log = logger_of(__name__)
@@ -134,6 +134,28 @@ def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tup
     # Newly wrapped keys identify our object: no other writer's object can have them.
     reply = _copy_inside_s3(job, step, _at_rest(step.head), metadata, done.mark)
     return Done("rewrapped", reply, rewrapped=done.key_materials), annotated
+
+
+def check_opens(job: Job, step: Step, stream: ObjectStream | None) -> None:
+    """Check, for a dry run, that the key opens the object; no frame of the content is read.
+
+    A rewrap is carried out up to its last request, which would store the newly wrapped key.
+
+    Raises:
+        S3CryptError: As the step itself would.
+    """
+    source = job.mode(step.read_with)
+    if not isinstance(source, ClientSide):
+        return
+    sealed = formats.of_metadata(step.metadata)
+    if step.action == "rewrapped" and isinstance(job.to, ClientSide) and sealed:
+        check_context(job, step, sealed)
+        with step.location.named_in_errors():
+            sealed.rewrapped(source, job.to, lambda: opened(job, step.location, {}, step.etag))
+    elif step.action == "re-encrypted":
+        demand = _demand(job, step)
+        with job.objects.reading(step.location, demand, first=SHOWN_LENGTH, opened=stream):
+            return
 
 
 def check_context(job: Job, step: Step, envelope: Envelope) -> None:

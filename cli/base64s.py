@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Base64 around messages, as a stream: one line without breaks out, any line breaks in."""
+
+import binascii
+from collections.abc import Callable
+from typing import BinaryIO
+
+from s3crypt.errors import FormatError
+
+_CHUNK = 2**16
+_BLANKS = b" \t\r\n"
+
+
+class Encoder:
+    """Writes the base64 of what is written to it; `finish` writes the end."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._rest = b""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write as much as makes whole groups of three bytes, and keep the rest."""
+        whole = self._rest + bytes(data)
+        length = len(whole) // 3 * 3
+        self._write(binascii.b2a_base64(whole[:length], newline=False))
+        self._rest = whole[length:]
+
+    def finish(self) -> None:
+        """Write the rest, padded, and a line break."""
+        self._write(binascii.b2a_base64(self._rest))
+
+
+class Decoder:
+    """A file of base64 that is read as the bytes it stands for."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file = file
+        self.name = name
+        self._text = b""
+        self._ready = b""
+        self._has_ended = False
+
+    def read(self, length: int = -1) -> bytes:
+        """Return the next bytes, at most `length`; nothing at the end.
+
+        Raises:
+            FormatError: The file is not base64.
+        """
+        while not self._has_ended and (length < 0 or len(self._ready) < length):
+            chunk = self._file.read(_CHUNK) or b""
+            self._has_ended = not chunk
+            self._text += chunk.translate(None, _BLANKS)
+            end = len(self._text) if self._has_ended else len(self._text) // 4 * 4
+            try:
+                self._ready += binascii.a2b_base64(self._text[:end], strict_mode=True)
+            except binascii.Error as error:
+                raise FormatError(
+                    f"{self.name} is not base64: {error}.", hint="Leave --decode out."
+                ) from error
+            self._text = self._text[end:]
+        end = len(self._ready) if length < 0 else length
+        found, self._ready = self._ready[:end], self._ready[end:]
+        return found

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies and moves between files and S3: a source goes only when its target is there."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from samples import CUSTOMER_KEY, MODES, aes, connect, make_mode, names, payload
+
+from s3crypt import (
+    SSEC,
+    SSES3,
+    ClientSide,
+    ConfigError,
+    ConflictError,
+    NameFilter,
+    ObjectNotFoundError,
+)
+from s3crypt.local import files as local_files
+
+if TYPE_CHECKING:
+    from conftest import RequestsLog
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_a_move_into_s3_within_it_and_out(
+    name: str, bucket: str, key: str, s3: Any, tmp_path: Path
+) -> None:
+    """In every mode; after each step only the target is there."""
+    store = connect(make_mode(name, key))
+    source, back = tmp_path / "q3.csv", tmp_path / "back.csv"
+    source.write_bytes(payload(1000))
+    store.move(source, f"s3://{bucket}/a.csv")
+    assert not source.exists()
+    assert names(s3, bucket) == ["a.csv"]
+    store.move(f"s3://{bucket}/a.csv", f"s3://{bucket}/b.csv")
+    assert names(s3, bucket) == ["b.csv"]
+    store.move(f"s3://{bucket}/b.csv", back)
+    assert names(s3, bucket) == []
+    assert back.read_bytes() == payload(1000)
+
+
+def test_a_move_in_a_versioned_bucket_leaves_a_marker(versioned_bucket: str, s3: Any) -> None:
+    """The version that was read stays behind it."""
+    store = connect(SSES3())
+    put = store.put(b"1", f"s3://{versioned_bucket}/a")
+    store.move(f"s3://{versioned_bucket}/a", f"s3://{versioned_bucket}/b")
+    found = s3.list_object_versions(Bucket=versioned_bucket, Prefix="a")
+    assert [version["VersionId"] for version in found["Versions"]] == [put.version_id]
+    assert [marker["Key"] for marker in found["DeleteMarkers"]] == ["a"]
+
+
+def test_a_move_between_modes(bucket: str, s3: Any) -> None:
+    """The source is read in the store's mode, and a HEAD of it has its customer key."""
+    connect(SSEC(CUSTOMER_KEY)).put(b"1", f"s3://{bucket}/a")
+    to = ClientSide(aes())
+    connect(SSEC(CUSTOMER_KEY)).move(f"s3://{bucket}/a", f"s3://{bucket}/b", to=to)
+    assert names(s3, bucket) == ["b"]
+    assert connect(to).read(f"s3://{bucket}/b") == b"1"
+
+
+class Replacing:
+    """A file object's progress that replaces the source once its bytes have moved."""
+
+    def __init__(self, replace: Any) -> None:
+        self._replace: Any = replace
+
+    def __call__(self, _: int) -> None:
+        replace, self._replace = self._replace, lambda: None
+        replace()
+
+
+def test_an_object_that_changes_is_not_deleted(bucket: str, s3: Any, tmp_path: Path) -> None:
+    """What another writer has stored meanwhile stays, and the error says what is where."""
+    store = connect(SSES3())
+    store.put(b"old", f"s3://{bucket}/a")
+    changing = Replacing(lambda: s3.put_object(Bucket=bucket, Key="a", Body=b"new"))
+    (outcome,) = store.many.get(
+        [(f"s3://{bucket}/a", tmp_path / "a")], move=True, progress=changing
+    )
+    assert isinstance(outcome.error, ConflictError)
+    assert f"it is stored as {tmp_path / 'a'}, but was not deleted" in str(outcome.error)
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"new"
+
+
+@pytest.mark.parametrize("change", ["write", "replace"])
+def test_a_file_that_changes_is_not_removed(
+    change: str, bucket: str, tmp_path: Path, s3: Any
+) -> None:
+    """Whether it was written to, or another file took its place with the same size and time."""
+    source, other = tmp_path / "a", tmp_path / "other"
+    source.write_bytes(b"old")
+    state = source.stat()
+    if change == "write":
+        source.write_bytes(b"new!")
+    else:
+        other.write_bytes(b"new")
+        os.utime(other, ns=(state.st_atime_ns, state.st_mtime_ns))
+        other.replace(source)
+    with pytest.raises(ConflictError, match="it is stored as s3://x/a, but was not removed"):
+        local_files.remove_source(source, state, "s3://x/a")
+    assert source.exists()
+    connect(SSES3()).move(source, f"s3://{bucket}/a")
+    assert names(s3, bucket) == ["a"]
+    assert not source.exists()
+
+
+def test_a_move_that_fails_leaves_its_source(bucket: str, tmp_path: Path, s3: Any) -> None:
+    """A target that must not be replaced, either way, and a copy that is refused."""
+    store, source = connect(SSES3()), tmp_path / "a"
+    source.write_bytes(b"1")
+    store.put(b"there", f"s3://{bucket}/a")
+    store.put(b"b", f"s3://{bucket}/b")
+    with pytest.raises(ConflictError):
+        store.move(source, f"s3://{bucket}/a", if_absent=True)
+    with pytest.raises(ConflictError):
+        store.move(f"s3://{bucket}/a", source, if_absent=True)
+    with pytest.raises(ConflictError):
+        store.move(f"s3://{bucket}/b", f"s3://{bucket}/a", if_absent=True)
+    with pytest.raises(ConfigError, match="both the source and the target of the move"):
+        store.move(f"s3://{bucket}/a", f"s3://{bucket}/a")
+    assert source.read_bytes() == b"1"
+    assert names(s3, bucket) == ["a", "b"]
+
+
+def test_a_move_to_a_device_or_from_a_pipe_is_refused(bucket: str, tmp_path: Path, s3: Any) -> None:
+    """What is written to /dev/null is nowhere, and a pipe is not removed."""
+    store = connect(SSES3())
+    store.put(b"1", f"s3://{bucket}/a")
+    with pytest.raises(ConfigError, match="no plain file"):
+        store.move(f"s3://{bucket}/a", "/dev/null")
+    with pytest.raises(ConfigError, match="no plain file"):
+        store.move("/dev/null", f"s3://{bucket}/b")
+    with pytest.raises(ConfigError, match="Neither"):
+        store.move(tmp_path / "a", tmp_path / "b")
+    assert names(s3, bucket) == ["a"]
+
+
+def test_a_tree_is_copied_and_moved_inside_s3(bucket: str, s3: Any) -> None:
+    """Between modes, selected by a filter, with an outcome for each object."""
+    store = connect(ClientSide(aes()))
+    for name in ("t/a.csv", "t/b.txt", "t/sub/c.csv"):
+        store.put(name.encode(), f"s3://{bucket}/{name}")
+    csv = NameFilter((("exclude", "*"), ("include", "*.csv")))
+    outcomes = list(
+        store.many.copy_folder(f"s3://{bucket}/t/", f"s3://{bucket}/u/", names=csv, to=SSES3())
+    )
+    assert sorted(outcome.item[1] for outcome in outcomes) == [
+        f"s3://{bucket}/u/a.csv",
+        f"s3://{bucket}/u/sub/c.csv",
+    ]
+    assert connect(SSES3()).read(f"s3://{bucket}/u/sub/c.csv") == b"t/sub/c.csv"
+    moved = store.many.copy_folder(f"s3://{bucket}/t/", f"s3://{bucket}/v/", move=True)
+    assert [outcome.error for outcome in moved] == [None] * 3
+    assert names(s3, bucket) == ["u/a.csv", "u/sub/c.csv", "v/a.csv", "v/b.txt", "v/sub/c.csv"]
+    assert store.read(f"s3://{bucket}/v/a.csv") == b"t/a.csv"
+
+
+@pytest.mark.parametrize("target", ["t/", "t/in/", ""])
+def test_a_tree_is_not_copied_into_itself(
+    target: str, bucket: str, requests_log: RequestsLog
+) -> None:
+    """Nothing is asked for first: the copies would be found as sources."""
+    requests_log.clear()
+    with pytest.raises(ConfigError, match="the source"):
+        connect(SSES3()).many.copy_folder(f"s3://{bucket}/t/", f"s3://{bucket}/{target}")
+    assert requests_log.list() == []
+
+
+def test_a_filter_that_selects_nothing_fails(bucket: str, tmp_path: Path) -> None:
+    """In every direction; nothing is stored or written."""
+    store, nothing = connect(SSES3()), NameFilter(pattern="x*")
+    store.put(b"1", f"s3://{bucket}/t/a")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_bytes(b"1")
+    for job in (
+        store.many.get_folder(f"s3://{bucket}/t/", tmp_path / "out", names=nothing),
+        store.many.copy_folder(f"s3://{bucket}/t/", f"s3://{bucket}/u/", names=nothing),
+        store.many.put_folder(tmp_path / "in", f"s3://{bucket}/u/", names=nothing),
+    ):
+        with pytest.raises(ObjectNotFoundError, match="fits x"):
+            list(job)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_exists_is_not_replaced(bucket: str, tmp_path: Path) -> None:
+    """Also one that appears while the object is read."""
+    store = connect(SSES3())
+    store.put(b"1", f"s3://{bucket}/a")
+    (tmp_path / "there").write_bytes(b"kept")
+    with pytest.raises(ConflictError, match="it exists"):
+        store.get(f"s3://{bucket}/a", tmp_path / "there", if_absent=True)
+    appears = Replacing(lambda: (tmp_path / "new").write_bytes(b"kept"))
+    with pytest.raises(ConflictError, match="it exists"):
+        store.get(f"s3://{bucket}/a", tmp_path / "new", if_absent=True, progress=appears)
+    assert (tmp_path / "there").read_bytes() == (tmp_path / "new").read_bytes() == b"kept"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "there"]
+    store.get(f"s3://{bucket}/a", tmp_path / "other", if_absent=True)
+    assert (tmp_path / "other").read_bytes() == b"1"
+
+
+_SAID: dict[str, Any] = {
+    "content_encoding": "gzip",
+    "cache_control": "max-age=60",
+    "content_disposition": 'attachment; filename="x"',
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_headers_are_stored_and_kept(name: str, bucket: str, key: str, s3: Any) -> None:
+    """By copies, rotations and moves, unless a copy says otherwise."""
+    store, uri = connect(make_mode(name, key)), f"s3://{bucket}/a.csv"
+    store.put(b"1", uri, metadata={"a": "1"}, tags={"t": "1"}, **_SAID)
+    store.copy(uri, f"s3://{bucket}/b")
+    store.rotate(f"s3://{bucket}/b", to=ClientSide(aes()) if name != "sse-c" else SSEC(bytes(32)))
+    store.copy(uri, f"s3://{bucket}/c", cache_control="no-cache", metadata={"b": "2"}, tags={})
+    asked = make_mode(name, key).read_arguments()
+    other = SSEC(bytes(32)).read_arguments() if name == "sse-c" else {}
+    kept = s3.head_object(Bucket=bucket, Key="b", **other)
+    changed = s3.head_object(Bucket=bucket, Key="c", **asked)
+    for reply, cache in ((kept, "max-age=60"), (changed, "no-cache")):
+        shown = [reply[each] for each in ("CacheControl", "ContentEncoding", "ContentType")]
+        assert shown == [cache, "gzip", "text/csv"]
+        assert reply["ContentDisposition"] == _SAID["content_disposition"]
+    user = {name: value for name, value in kept["Metadata"].items() if "s3crypt" not in name}
+    assert (user, kept["TagCount"]) == ({"a": "1"}, 1)
+    user = {name: value for name, value in changed["Metadata"].items() if "s3crypt" not in name}
+    assert (user, changed.get("TagCount", 0)) == ({"b": "2"}, 0)
+
+
+def test_a_given_content_type_wins(bucket: str) -> None:
+    """Else the object's name decides, then the file's."""
+    store = connect(SSES3())
+    for uri, said, wanted in (
+        (f"s3://{bucket}/a.csv", {"content_type": "a/b"}, "a/b"),
+        (f"s3://{bucket}/a.json", {}, "application/json"),
+        (f"s3://{bucket}/a", {}, "text/x-python"),
+    ):
+        store.put(__file__, uri, **said)  # type: ignore[arg-type]  # the description alone
+        assert store.inspect(uri).content_type == wanted
+
+
+def test_a_lock_is_set_and_kept(s3: Any) -> None:
+    """By a put, a writer and a copy; without --object-lock-... there is none."""
+    bucket = f"locked-{os.urandom(8).hex()}"
+    s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    store, until = connect(SSES3()), datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    lock: dict[str, Any] = {
+        "object_lock_mode": "GOVERNANCE",
+        "object_lock_retain_until": until,
+        "object_lock_legal_hold": True,
+    }
+    store.put(b"1", f"s3://{bucket}/put", **lock)
+    with store.open(f"s3://{bucket}/open", "wb", **lock) as file:
+        file.write(b"1")
+    store.copy(f"s3://{bucket}/put", f"s3://{bucket}/kept")
+    store.put(b"1", f"s3://{bucket}/free")
+    store.copy(f"s3://{bucket}/free", f"s3://{bucket}/copied", **lock)
+    for name in ("put", "open", "kept", "copied"):
+        found = s3.head_object(Bucket=bucket, Key=name)
+        assert (found["ObjectLockMode"], found["ObjectLockLegalHoldStatus"]) == ("GOVERNANCE", "ON")
+        assert found["ObjectLockRetainUntilDate"] == until
+    assert "ObjectLockMode" not in s3.head_object(Bucket=bucket, Key="free")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"object_lock_mode": "GOVERNANCE"}, "need each other"),
+        ({"object_lock_mode": "SOFT", "object_lock_retain_until": datetime.now(UTC)}, "GOVERNANCE"),
+        (
+            {"object_lock_mode": "COMPLIANCE", "object_lock_retain_until": datetime(2030, 1, 1)},
+            "time zone",
+        ),
+        ({"object_lock_legal_hold": "ON"}, "True or False"),
+        ({"cache_control": "a\nb"}, "cache_control is a line"),
+    ],
+)
+def test_descriptions_that_s3_would_refuse(
+    said: dict[str, Any], words: str, requests_log: RequestsLog
+) -> None:
+    """Before anything is sent, for puts and copies alike."""
+    store = connect(SSES3())
+    with pytest.raises(ConfigError, match=words):
+        store.put(b"", "s3://bucket/x", **said)
+    with pytest.raises(ConfigError, match=words):
+        store.copy("s3://bucket/x", "s3://bucket/y", **said)
+    assert requests_log.list() == []
+
+
+def test_unsigned_requests_have_no_signature(bucket: str, requests_log: RequestsLog) -> None:
+    """Neither of objects nor of listings."""
+    store = connect(SSES3(), no_sign_request=True)
+    store.put(b"1", f"s3://{bucket}/a")
+    list(store.list(f"s3://{bucket}/"))
+    headers = [entry["headers"] for entry in requests_log.list()]
+    assert headers
+    assert not any("authorization" in {name.lower() for name in each} for each in headers)
