@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import click
 
-from s3crypt.errors import Action, Remedy, S3CryptError
+from s3crypt.errors import Action, KeyUnavailableError, Remedy, S3CryptError
 
 # Action -> one or more forms of the remedy's words. The first form is used of which the running
 # command has all options. A text in backticks is another command.
@@ -171,6 +171,18 @@ def reword(error: BaseException, command: click.Command | None = None) -> None:
         command = context.command
     if command is not None and isinstance(error, S3CryptError):
         error.reword(partial(words_for, command=command))
+        _name_origin(error, command)
+
+
+def _name_origin(error: S3CryptError, command: click.Command) -> None:
+    """Add the option for an object's present key to the hint of an error about a key.
+
+    A key that KMS refuses has a code: another key would not help.
+    """
+    hint = error.hint or ""
+    is_key = isinstance(error, KeyUnavailableError) and error.code is None
+    if is_key and "--from-key" in options_of(command) and "--from-key" not in hint:
+        error.hint = f"{hint} The key of what is there now is given as --from-key.".strip()
 
 
 def words_for(remedy: Remedy, command: click.Command) -> str:

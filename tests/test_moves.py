@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,10 +18,13 @@ from s3crypt import (
     ConflictError,
     NameFilter,
     ObjectNotFoundError,
+    StorageError,
 )
 from s3crypt.local import files as local_files
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import RequestsLog
 
 
@@ -70,6 +72,7 @@ class Replacing:
         self._replace: Any = replace
 
     def __call__(self, _: int) -> None:
+        """Replace the source, once."""
         replace, self._replace = self._replace, lambda: None
         replace()
 
@@ -204,6 +207,7 @@ def test_a_file_that_exists_is_not_replaced(bucket: str, tmp_path: Path) -> None
     assert (tmp_path / "other").read_bytes() == b"1"
 
 
+NAIVE = datetime.now(UTC).replace(tzinfo=None)
 _SAID: dict[str, Any] = {
     "content_encoding": "gzip",
     "cache_control": "max-age=60",
@@ -274,7 +278,7 @@ def test_a_lock_is_set_and_kept(s3: Any) -> None:
         ({"object_lock_mode": "GOVERNANCE"}, "need each other"),
         ({"object_lock_mode": "SOFT", "object_lock_retain_until": datetime.now(UTC)}, "GOVERNANCE"),
         (
-            {"object_lock_mode": "COMPLIANCE", "object_lock_retain_until": datetime(2030, 1, 1)},
+            {"object_lock_mode": "COMPLIANCE", "object_lock_retain_until": NAIVE},
             "time zone",
         ),
         ({"object_lock_legal_hold": "ON"}, "True or False"),
@@ -294,10 +298,12 @@ def test_descriptions_that_s3_would_refuse(
 
 
 def test_unsigned_requests_have_no_signature(bucket: str, requests_log: RequestsLog) -> None:
-    """Neither of objects nor of listings."""
+    """Neither of objects nor of listings; the bucket is not public, so that S3 refuses them."""
     store = connect(SSES3(), no_sign_request=True)
-    store.put(b"1", f"s3://{bucket}/a")
-    list(store.list(f"s3://{bucket}/"))
+    with pytest.raises(StorageError, match="access denied"):
+        store.put(b"1", f"s3://{bucket}/a")
+    with pytest.raises(StorageError, match="access denied"):
+        list(store.list(f"s3://{bucket}/"))
     headers = [entry["headers"] for entry in requests_log.list()]
     assert headers
     assert not any("authorization" in {name.lower() for name in each} for each in headers)

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands cp and mv, and what put, get and rm take since: sources, patterns, filters."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from s3crypt_cli.main import run
+from samples import names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SSE = ("--mode", "sse-s3")
+
+
+class Said:
+    """What a command wrote, and its exit code."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def command(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Said]:
+    """Give a function that runs the command, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words: object) -> Said:
+        capfd.readouterr()
+        code = run([str(word) for word in words])
+        return Said(code, *capfd.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> dict[str, bytes]:
+    """Make a folder `tree` of files; return their contents by relative path."""
+    contents = {"a.csv": b"1", "b.txt": b"22", "sub/c.csv": b"333"}
+    for name, data in contents.items():
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return contents
+
+
+def below(folder: Path) -> dict[str, bytes]:
+    """Return the contents of the files below a folder."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@pytest.mark.usefixtures("tree")
+def test_several_sources_keep_their_names(
+    command: Callable[..., Said], bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """Files and folders, into S3 and inside it and out; of a folder alone the content goes."""
+    Path("one").write_bytes(b"one")
+    assert command("cp", "-r", "one", "tree", f"s3://{bucket}/t/", *SSE).code == 0
+    wanted = ["t/one", "t/tree/a.csv", "t/tree/b.txt", "t/tree/sub/c.csv"]
+    assert names(s3, bucket) == wanted
+    sources = (f"s3://{bucket}/t/tree/a.csv", f"s3://{bucket}/t/one")
+    assert command("cp", *sources, f"s3://{bucket}/u/", *SSE).code == 0
+    assert command("get", *sources, "out/").code == 0
+    assert below(tmp_path / "out") == {"a.csv": b"1", "one": b"one"}
+    assert command("mv", "-r", f"s3://{bucket}/t/tree/", f"s3://{bucket}/u/", "all/").code == 0
+    assert sorted(below(tmp_path / "all")) == [
+        "tree/a.csv",
+        "tree/b.txt",
+        "tree/sub/c.csv",
+        "u/a.csv",
+        "u/one",
+    ]
+    assert names(s3, bucket) == ["t/one"]
+
+
+@pytest.mark.usefixtures("tree")
+def test_patterns_select_objects(
+    command: Callable[..., Said], bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """* stands for slashes too; an object of just that name is that object."""
+    command("put", "-r", "tree", f"s3://{bucket}/t/", *SSE)
+    assert command("get", f"s3://{bucket}/t/*.csv", "out").code == 0
+    assert below(tmp_path / "out") == {"a.csv": b"1", "sub/c.csv": b"333"}
+    s3.put_object(Bucket=bucket, Key="t/*.csv", Body=b"star")
+    assert command("get", f"s3://{bucket}/t/*.csv", "star").code == 0
+    assert Path("star").read_bytes() == b"star"
+    assert command("inspect", f"s3://{bucket}/t/?.*", "--json").out.count('"uri"') == 3
+    assert command("rm", f"s3://{bucket}/t/[ab].*").code == 0
+    assert names(s3, bucket) == ["t/*.csv", "t/sub/c.csv"]
+    nothing = command("rm", f"s3://{bucket}/t/x*")
+    assert (nothing.code, "nothing below it has a name that fits x*" in nothing.err) == (1, True)
+
+
+@pytest.mark.usefixtures("tree")
+def test_the_order_of_filters_counts(command: Callable[..., Said], bucket: str, s3: Any) -> None:
+    """On the command line as in `aws s3 cp`; both spellings of an option's value."""
+    put = ("put", "-r", "tree", f"s3://{bucket}/", *SSE)
+    assert command(*put, "--exclude", "*", "--include=*.csv", "--exclude", "sub/*").code == 0
+    assert names(s3, bucket) == ["a.csv"]
+    assert command(*put, "--include", "*.csv", "--exclude", "*").code == 1
+    assert command(*put, "--exclude", "*.csv").code == 0
+    assert names(s3, bucket) == ["a.csv", "b.txt"]
+    assert command("rm", "-r", f"s3://{bucket}/", "--exclude", "*.csv").code == 0
+    assert names(s3, bucket) == ["a.csv"]
+    assert command("put", "tree/a.csv", f"s3://{bucket}/", *SSE, "--include", "*").code == 2
+
+
+def test_targets_that_exist_are_left_alone(
+    command: Callable[..., Said], bucket: str, s3: Any, tree: dict[str, bytes], tmp_path: Path
+) -> None:
+    """With --no-overwrite, counted, in each direction; a source that is not moved stays."""
+    s3.put_object(Bucket=bucket, Key="t/a.csv", Body=b"kept")
+    put = command("cp", "-r", "tree", f"s3://{bucket}/t/", *SSE, "--no-overwrite", "--json")
+    assert put.code == 0
+    assert json.loads(put.out.splitlines()[-1])["counts"] == {"cp": 2, "skipped": 1}
+    assert s3.get_object(Bucket=bucket, Key="t/a.csv")["Body"].read() == b"kept"
+    assert command("mv", "-r", f"s3://{bucket}/t/", "tree", "--no-overwrite").code == 0
+    assert below(tmp_path / "tree") == tree
+    assert len(names(s3, bucket)) == 3
+    copy = ("cp", "-r", f"s3://{bucket}/t/", f"s3://{bucket}/u/", *SSE, "--no-overwrite")
+    assert "3 copied" in command(*copy).err
+    assert "3 skipped" in command(*copy).err
+    assert command(*copy, "--dry-run", "--exit-code").code == 0
+    assert command("get", f"s3://{bucket}/t/a.csv", "tree/a.csv", "--no-overwrite").code == 0
+    assert below(tmp_path / "tree") == tree
+
+
+@pytest.mark.usefixtures("tree")
+def test_pipes_are_copied_and_not_moved(command: Callable[..., Said], bucket: str, s3: Any) -> None:
+    """From an object to standard output, and no move there."""
+    command("cp", "tree/a.csv", f"s3://{bucket}/a", *SSE)
+    assert command("cp", f"s3://{bucket}/a", "-").out == "1"
+    assert command("mv", f"s3://{bucket}/a", "-").code == 2
+    assert command("mv", "-", f"s3://{bucket}/b", *SSE).code == 2
+    assert names(s3, bucket) == ["a"]
+
+
+@pytest.mark.usefixtures("tree")
+def test_a_journal_goes_on(command: Callable[..., Said], bucket: str) -> None:
+    """Of copies inside S3 as well; another filter is another job."""
+    command("put", "-r", "tree", f"s3://{bucket}/t/", *SSE)
+    copy = ("cp", "-r", f"s3://{bucket}/t/", f"s3://{bucket}/u/", *SSE, "--journal", "j")
+    assert "3 copied" in command(*copy).err
+    assert "nothing to do" in command(*copy).err
+    assert command(*copy, "--exclude", "a*").code == 2
+
+
+def test_a_mixed_prefix_is_passed_through(command: Callable[..., Said], bucket: str) -> None:
+    """Rotate --skip-others counts what is not as --from-... says; without it, that fails."""
+    for name in ("one", "two"):
+        Path(name).write_bytes(os.urandom(32))
+        command("put", name, f"s3://{bucket}/{name}", "--key", f"aes:t/{name}={name}")
+    command("put", "one", f"s3://{bucket}/plain", *SSE)
+    Path("customer").write_bytes(os.urandom(32))
+    command("put", "one", f"s3://{bucket}/c", "--sse-c-key-file", "customer")
+    rotate = ("rotate", "-r", f"s3://{bucket}/", "--key", "aes:t/two=two")
+    mixed = command(*rotate, "--from-key", "aes:t/one=one")
+    assert (mixed.code, "failed" in mixed.err) == (1, True)
+    passed = command(*rotate, "--from-key", "aes:t/one=one", "--skip-others", "--json")
+    assert passed.code == 0, passed.err
+    counts = json.loads(passed.out.splitlines()[-1])["counts"]
+    assert counts == {"skipped": 2, "unchanged": 2}
+
+
+def test_a_wrong_key_names_the_option_for_it(command: Callable[..., Said], bucket: str) -> None:
+    """The key that a rotation lacks is the present one."""
+    for name in ("one", "two"):
+        Path(name).write_bytes(os.urandom(32))
+    command("put", "one", f"s3://{bucket}/x", "--key", "aes:t/one=one")
+    told = command(
+        "rotate", f"s3://{bucket}/x", "--key", "aes:t/n=one", "--from-key", "aes:t/two=two"
+    )
+    assert (told.code, "is given as --from-key" in told.err) == (4, True)
+    read = command("get", f"s3://{bucket}/x", "out", "--key", "aes:t/two=two")
+    assert (read.code, "--from-key" in read.err) == (4, False)
+
+
+def test_folders_are_encrypted_and_decrypted(
+    command: Callable[..., Said], tree: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Each file keeps its path; what is there can be left alone, and names be chosen."""
+    Path("key").write_bytes(os.urandom(32))
+    key = ("--key", "aes:t/k=key")
+    sealed = command("encrypt", "-r", "tree", "sealed", *key)
+    assert (sealed.code, "3 files: 3 encrypted" in sealed.err) == (0, True), sealed.err
+    assert below(tmp_path / "sealed").keys() == tree.keys()
+    assert command("decrypt", "-r", "sealed", "plain", *key, "--exclude", "*.txt").code == 0
+    assert below(tmp_path / "plain").keys() == {"a.csv", "sub/c.csv"}
+    Path("plain/a.csv").write_bytes(b"kept")
+    assert "2 skipped" in command("decrypt", "-r", "sealed", "plain", *key, "--no-overwrite").err
+    assert below(tmp_path / "plain") == {**tree, "a.csv": b"kept"}
+    assert command("encrypt", "-r", "tree", "tree/in", *key).code == 2
+    assert command("encrypt", "-r", "tree", "tree", *key).code == 2
+    assert not (tmp_path / "tree" / "in").exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 100_001])
+def test_base_64_around_messages(command: Callable[..., Said], size: int) -> None:
+    """Written in one line, read with line breaks; a file of something else is refused."""
+    Path("key").write_bytes(os.urandom(32))
+    Path("in").write_bytes(os.urandom(size))
+    key = ("--key", "aes:t/k=key")
+    done = command("encrypt", "in", "sealed", *key, "--encode")
+    assert (done.code, done.err.startswith("in -> sealed (")) == (0, True)
+    text = Path("sealed").read_text()
+    assert text.count("\n") == 1
+    Path("lines").write_text("\r\n".join(text[at : at + 76] for at in range(0, len(text), 76)))
+    for name in ("sealed", "lines"):
+        assert command("decrypt", name, "out", *key, "--decode").code == 0
+        assert Path("out").read_bytes() == Path("in").read_bytes()
+    Path("bad").write_text(f"!{text}")
+    assert command("decrypt", "bad", "other", *key, "--decode").code == 3
+    assert not Path("other").exists()
+
+
+LONG = "x" * 1024
+VERBS = ("cp", "mv", "put", "get", "rm", "inspect")
+_BAD: list[tuple[tuple[str, ...], int, str]] = [
+    *((((verb,)), 2, "Missing argument") for verb in VERBS),
+    (("put", "f", "s3://{no}/x", *SSE), 5, "{no}"),
+    (("get", "s3://{no}/x", "out"), 5, "{no}"),
+    (("cp", "f", "s3://{no}/x", *SSE), 5, "{no}"),
+    (("cp", "-r", "d", "s3://{no}/", *SSE), 5, "{no}"),
+    (("mv", "s3://{no}/x", "s3://{bucket}/y", *SSE), 5, "{no}"),
+    (("rm", "s3://{no}/x"), 5, "{no}"),
+    (("rm", "-r", "s3://{no}/"), 5, "{no}"),
+    (("get", "s3://{bucket}/absent", "out"), 5, "s3://{bucket}/absent"),
+    (("cp", "s3://{bucket}/absent", "out"), 5, "s3://{bucket}/absent"),
+    (("cp", "s3://{bucket}/absent", "s3://{bucket}/y", *SSE), 5, "s3://{bucket}/absent"),
+    (("mv", "s3://{bucket}/absent", "out"), 5, "s3://{bucket}/absent"),
+    (("rm", "s3://{bucket}/absent"), 5, "s3://{bucket}/absent"),
+    (("inspect", "s3://{bucket}/absent"), 5, "s3://{bucket}/absent"),
+    (("put", "absent", "s3://{bucket}/y", *SSE), 5, "absent"),
+    (("mv", "absent", "s3://{bucket}/y", *SSE), 5, "absent"),
+    (("cp", "-r", "s3://{bucket}/", "s3://{bucket}/in/", *SSE), 2, "s3://{bucket}/in/"),
+    (("mv", "-r", "s3://{bucket}/p/", "s3://{bucket}/", *SSE), 2, "s3://{bucket}/"),
+    (("mv", "-r", "s3://{bucket}/p/", "s3://{bucket}/p/", *SSE), 2, "s3://{bucket}/p/"),
+    (("mv", "s3://{bucket}/p/*", "s3://{bucket}/p/q/", *SSE), 2, "s3://{bucket}/p/q/"),
+    (("cp", "s3://{bucket}/p", "s3://{bucket}/p", *SSE), 2, "s3://{bucket}/p"),
+    (("mv", "s3://{bucket}/p", "s3://{bucket}/p", *SSE), 2, "s3://{bucket}/p"),
+    (("mv", "s3://{bucket}/p", "s3://{bucket}", *SSE), 2, "s3://{bucket}/p"),
+    (("cp", "f", "g"), 2, "g"),
+    (("cp", "f", "s3://{bucket}/p", "s3://{bucket}/y/", *SSE), 2, "files, and some are objects"),
+    (("cp", "f", "f", "s3://{bucket}/y/", *SSE), 2, "same target"),
+    (("cp", "f", "d/g", "s3://{bucket}/y", *SSE), 2, "s3://{bucket}/y"),
+    (("get", "s3://{bucket}/p", "s3://{bucket}/p/f", "absent"), 2, "absent"),
+    (("get", "s3://{bucket}/p", "s3://{bucket}/p", "d/"), 2, "same target"),
+    (("cp", "d", "s3://{bucket}/y/", *SSE), 2, "d is a directory"),
+    (("cp", "s3://{bucket}/p/", "out"), 5, "s3://{bucket}/p/"),
+    (("cp", "s3://{bucket}", "out"), 2, "s3://{bucket}"),
+    (("get", "-r", "s3://{bucket}/none/", "out"), 5, "s3://{bucket}/none/"),
+    (("cp", "-r", "s3://{bucket}/p/", "f"), 2, "f is a file"),
+    (("get", "s3://{bucket}/p", "readonly/out"), 5, "readonly/out"),
+    (("get", "s3://{bucket}/p", "/dev/full"), 5, "/dev/full"),
+    (("mv", "s3://{bucket}/p", "readonly/out"), 5, "readonly/out"),
+    (("mv", "s3://{bucket}/p", "/dev/full"), 2, "/dev/full"),
+    (("get", "s3://{bucket}/p", "s/../absent/out"), 5, "absent/out"),
+    (("cp", "s3://{bucket}/client", "out", *SSE), 3, "s3://{bucket}/client"),
+    (("cp", "s3://{bucket}/client", "out"), 3, "s3://{bucket}/client"),
+    (("mv", "s3://{bucket}/client", "s3://{bucket}/y", *SSE), 3, "s3://{bucket}/client"),
+    (("get", "s3://{bucket}/archived", "out"), 5, "s3://{bucket}/archived"),
+    (("mv", "s3://{bucket}/archived", "out"), 5, "s3://{bucket}/archived"),
+    (("mv", "s3://{bucket}/archived", "s3://{bucket}/y", *SSE), 5, "s3://{bucket}/archived"),
+    (("get", "s3://{bucket}/new\nline", "out"), 5, "new\\nline"),
+    (("cp", "f", f"s3://{{bucket}}/{LONG}x", *SSE), 5, "xxx"),
+    (("get", "s3://{bucket}/..", "d/"), 2, "s3://{bucket}/.."),
+    (("cp", "f", "s3://{bucket}/y", *SSE, "--metadata", "x"), 2, "--metadata"),
+    (("cp", "s3://{bucket}/p", "out", "--metadata", "x=y"), 2, "--metadata"),
+    (("cp", "f", "s3://{bucket}/y", *SSE, "--version-id", "1"), 2, "--version-id"),
+    (("cp", "f", "s3://{bucket}/y", *SSE, "--from-mode", "sse-s3"), 2, "--from-mode"),
+    (("cp", "f", "s3://{bucket}/y"), 2, "No encryption"),
+    (("put", "f", "s3://{bucket}/y", *SSE, "--object-lock-mode", "GOVERNANCE"), 2, "object_lock"),
+    (("put", "f", "s3://{bucket}/y", *SSE, "--object-lock-retain-until", "soon"), 2, "soon"),
+    (("put", "-r", "d", "s3://{bucket}/y/", *SSE, "--include", "z"), 1, "--include z"),
+    (("put", "f", "s3://{bucket}/y", *SSE, "--exit-code"), 2, "--exit-code"),
+]
+
+
+@pytest.fixture(scope="module")
+def bad_bucket(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Make a bucket with objects that commands refuse; the table's commands change nothing."""
+    bucket = f"bad-{os.urandom(8).hex()}"
+    s3.create_bucket(Bucket=bucket)
+    for name in ("p", "p/f", "in", ".."):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"1")
+    s3.put_object(Bucket=bucket, Key="archived", Body=b"1", StorageClass="GLACIER")
+    folder = tmp_path_factory.mktemp("keys")
+    (folder / "key").write_bytes(bytes(32))
+    (folder / "f").write_bytes(b"1")
+    put = ("put", str(folder / "f"), f"s3://{bucket}/client", "--key", f"aes:t/k={folder / 'key'}")
+    assert run([*put, "-q"]) == 0
+    return bucket
+
+
+@pytest.mark.parametrize(("words", "code", "told"), _BAD, ids=lambda value: str(value)[:60])
+def test_bad_input_is_one_line_and_changes_nothing(
+    words: tuple[str, ...],
+    code: int,
+    told: str,
+    command: Callable[..., Said],
+    bad_bucket: str,
+    s3: Any,
+) -> None:
+    """The line names the object, is short, and says no more than needed; a hint may follow."""
+    if os.geteuid() == 0 and "readonly/out" in words:
+        pytest.skip("root may write everywhere")
+    Path("f").write_bytes(b"f")
+    Path("d").mkdir()
+    Path("d/g").write_bytes(b"g")
+    Path("readonly").mkdir()
+    Path("readonly").chmod(stat.S_IRUSR | stat.S_IXUSR)
+    before = names(s3, bad_bucket), below(Path())
+    placed = {"bucket": bad_bucket, "no": f"no-{bad_bucket}"}
+    ended = command(*(word.format(**placed) for word in words))
+    lines = [line for line in ended.err.splitlines() if line.startswith("s3crypt: ")]
+    assert (ended.code, len(lines)) == (code, 1), ended.err
+    assert told.format(**placed) in lines[0]
+    assert len(lines[0]) <= 160 or LONG in lines[0] or "xxx" in told
+    assert (names(s3, bad_bucket), below(Path())) == before
