@@ -160,6 +160,8 @@ def _transfer(
     to = options.required_mode_for(settings)
     if not any(are_uris):
         origin.check_none("A file as source")
+        if origin.mode:
+            raise ConfigError("A file as source takes no --from-mode.")
         for name in reading:
             raise ConfigError(f"--{name.replace('_', '-')} is for an object that is read.")
         store = make_store(to, settings, written_in)

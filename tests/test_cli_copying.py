@@ -280,7 +280,7 @@ _BAD: list[tuple[tuple[str, ...], int, str]] = [
     (("cp", "f", "s3://{bucket}/y"), 2, "No encryption"),
     (("put", "f", "s3://{bucket}/y", *SSE, "--object-lock-mode", "GOVERNANCE"), 2, "object_lock"),
     (("put", "f", "s3://{bucket}/y", *SSE, "--object-lock-retain-until", "soon"), 2, "soon"),
-    (("put", "-r", "d", "s3://{bucket}/y/", *SSE, "--include", "z"), 1, "--include z"),
+    (("put", "-r", "d", "s3://{bucket}/y/", *SSE, "--exclude", "*"), 1, "--exclude *"),
     (("put", "f", "s3://{bucket}/y", *SSE, "--exit-code"), 2, "--exit-code"),
 ]
 

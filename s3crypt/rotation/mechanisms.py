@@ -2,8 +2,8 @@
 """Performs steps: copies, rewraps or re-encrypts objects, if their ETag is unchanged."""
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -214,17 +214,30 @@ def _copy_inside_s3(
     mode = job.mode(step.read_with)
     key = mode.copy_source_arguments() if isinstance(mode, SSEC) else {}
     source = CopySource(step.location, step.etag, _source_version(job, step), size, key)
-    reply = copy_inside_s3(
-        upload,
-        source,
-        workers=job.objects.workers,
-        last_check=last_check,
-        copy_limit=MAX_COPY_LENGTH,
-        annotations=_annotation_directive(job, step),
-        replaces_tags=changes_tags,
-    )
+    with _source_named(step):
+        reply = copy_inside_s3(
+            upload,
+            source,
+            workers=job.objects.workers,
+            last_check=last_check,
+            copy_limit=MAX_COPY_LENGTH,
+            annotations=_annotation_directive(job, step),
+            replaces_tags=changes_tags,
+        )
     ensure_tags(client, step.target, to, tags, reply)
     return reply
+
+
+@contextmanager
+def _source_named(step: Step) -> Iterator[None]:
+    """Name the source in the error of a copy whose source, and not its target, is archived."""
+    try:
+        yield
+    except StorageError as error:
+        if error.code == "InvalidObjectState":
+            text = str(error).replace(str(step.target), str(step.location), 1)
+            error.args = (text, *error.args[1:])
+        raise
 
 
 def _source_version(job: Job, step: Step) -> str | None:
