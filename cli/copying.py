@@ -146,11 +146,11 @@ def _transfer(
         raise ConfigError(
             "Some sources are files, and some are objects.", hint="Give a command for each kind."
         )
+    if not any(are_uris) and not target.startswith("s3://"):
+        raise ConfigError(
+            f"Neither a source nor {target} is in S3.", hint=f"{verb} of the system does that."
+        )
     if not target.startswith("s3://"):
-        if not any(are_uris):
-            raise ConfigError(
-                f"Neither a source nor {target} is in S3.", hint=f"{verb} of the system does that."
-            )
         refuse_description(said, f"{target} is a file")
         if "drop_annotations" in how:
             raise ConfigError("--drop-annotations is for copies inside S3; a file has none.")
@@ -159,11 +159,7 @@ def _transfer(
         return
     to = options.required_mode_for(settings)
     if not any(are_uris):
-        origin.check_none("A file as source")
-        if origin.mode:
-            raise ConfigError("A file as source takes no --from-mode.")
-        for name in reading:
-            raise ConfigError(f"--{name.replace('_', '-')} is for an object that is read.")
+        _refuse_reading(origin, reading)
         store = make_store(to, settings, written_in)
         into_s3(transfer, store, to, {**said, **({"if_absent": True} if if_absent else {})})
         return
@@ -174,3 +170,12 @@ def _transfer(
         now = to
     how |= {**said, "allow_unencrypted": origin.mode == UNENCRYPTED}
     inside_s3(transfer, make_store(now, settings), to, how)
+
+
+def _refuse_reading(origin: ModeOptions, reading: dict[str, Any]) -> None:
+    """Refuse options that say how an object is read where files are."""
+    origin.check_none("A file as source")
+    if origin.mode:
+        raise ConfigError("A file as source takes no --from-mode.")
+    for name in reading:
+        raise ConfigError(f"--{name.replace('_', '-')} is for an object that is read.")

@@ -7,23 +7,39 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from . import buckets
 from .arguments import given_mode, required_mode
 from .aws_errors import is_for_all
 from .errors import (
     ConfigError,
-    ConflictError,
     KeyUnavailableError,
     S3CryptError,
     StorageError,
 )
 from .formats import MAX_HEADER_LENGTH
+from .job_items import (
+    CopyOptions,
+    GetOptions,
+    JobOptions,
+    Object,
+    PutOptions,
+    Source,
+    bucket_of,
+    check_apart,
+    etag_of,
+    object_exists,
+    prefix_of,
+    relative_name_of,
+    size_of,
+    stored_size_of,
+    to_read,
+    uri_of,
+)
 from .jobs import (
     EVERY_NAME,
     FoundFile,
-    Journal,
     NameFilter,
     Outcome,
     TargetFolder,
@@ -43,94 +59,20 @@ from .moves import move_into_s3, move_out_of_s3
 from .objects.access import ListedObject, Objects
 from .objects.checks import demanded
 from .objects.deleting import batches, delete_batch
-from .objects.describing import Described, changes_to, describe_new, described_among
-from .objects.info import ObjectInfo, copied
+from .objects.describing import changes_to, describe_new, described_among
+from .objects.info import ObjectInfo
 from .objects.opened import Demand, Neighbour
 from .objects.uploads import UnfinishedUpload, abort_upload, unfinished_uploads
 from .requests import is_transient
-from .transfer import Progress
 from .transfer.conditions import IF_ABSENT
 
 if TYPE_CHECKING:
     from .rotation import RotationOutcome
 
-Source: TypeAlias = str | Path | bytes
-# A URI, or an item of `S3Crypt.list` or of `list_with_neighbours`. An item of the latter saves a
-# request for some objects that are read without a mode.
-Object: TypeAlias = str | ListedObject | tuple[ListedObject, Neighbour | None]
 # Batches listed ahead of the work. A batch has up to a thousand objects, like a page of a listing.
 _BATCHES_AHEAD = 2
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-
-class JobOptions(TypedDict, total=False):
-    """Options of every job.
-
-    Attributes:
-        jobs: Maximum number of objects under way at once; 64 if left out. The job starts fewer if
-            more would not make it faster.
-        journal: Records completed objects. A repeated job skips objects in its journal.
-        found: Called, from another thread, with the size of each object that the job finds: the
-            size of a file, or the stored bytes in S3. Called with None once all objects are found.
-    """
-
-    jobs: int | None
-    journal: Journal | None
-    found: Callable[[int | None], None]
-
-
-class PutOptions(JobOptions, Described, total=False):
-    """Options that apply to all objects to store; see `S3Crypt.put`.
-
-    With `dry_run` files are only opened, and nothing is stored. With `move` each file is removed
-    once its object is stored; see `S3Crypt.move`.
-    """
-
-    mode: Mode | str | None
-    if_absent: bool
-    move: bool
-    dry_run: bool
-    progress: Progress | None
-
-
-class GetOptions(JobOptions, total=False):
-    """Options that apply to all objects to fetch; see `S3Crypt.get`.
-
-    With `dry_run` no file is written: each object's mode is checked, and whether its key opens the
-    header. `version_id` and `written_as` are for a single object. With `move` each object is
-    deleted once its file is written; see `S3Crypt.move`.
-    """
-
-    mode: Mode | str | None
-    version_id: str | None
-    written_as: str | None
-    written_in: str | None
-    allow_uncommitted: bool
-    allow_unsigned: bool
-    allow_unverified_signature: bool
-    if_absent: bool
-    move: bool
-    dry_run: bool
-    progress: Progress | None
-
-
-class CopyOptions(JobOptions, Described, total=False):
-    """Options that apply to all objects to copy; see `S3Crypt.copy`.
-
-    With `dry_run` objects are only inspected. With `move` each source is deleted once its copy is
-    stored; see `S3Crypt.move`.
-    """
-
-    to: Mode | str | None
-    written_as: str | None
-    written_in: str | None
-    allow_unsigned: bool
-    allow_unencrypted: bool
-    drop_annotations: bool
-    if_absent: bool
-    move: bool
-    dry_run: bool
 
 
 class Many:
@@ -156,7 +98,7 @@ class Many:
         Raises:
             ObjectNotFoundError: No object is below the prefix, or `names` selects no object.
         """
-        prefix = _prefix(uri)
+        prefix = prefix_of(uri)
         below = self._objects.list_with_neighbours(Location.parse(prefix + names.beginning))
         found = below if names.beginning else at_least_one(below, prefix)
         return selected(found, names, lambda item: item[0].uri[len(prefix) :], prefix)
@@ -192,11 +134,11 @@ class Many:
         Raises:
             ObjectNotFoundError: `names` selects no file.
         """
-        prefix, journal = _prefix(uri), options.get("journal")
+        prefix, journal = prefix_of(uri), options.get("journal")
 
         def pairs() -> Iterator[tuple[FoundFile | Unusable, str]]:
             files = files_below(folder, report=left_out)
-            for found in selected(files, names, _relative_name, str(folder)):
+            for found in selected(files, names, relative_name_of, str(folder)):
                 if journal is not None and journal.owns(found.path):
                     left_out(found.path, "this job's journal")
                     continue
@@ -236,7 +178,7 @@ class Many:
         Raises:
             ObjectNotFoundError: No object is below the prefix, or `names` selects no object.
         """
-        prefix = _prefix(uri)
+        prefix = prefix_of(uri)
 
         def is_there(name: str) -> bool:
             return self._objects.exists(Location.parse(name))
@@ -245,12 +187,12 @@ class Many:
 
         def target(item: Object) -> AbstractContextManager[Path]:
             if options.get("dry_run"):
-                return nullcontext(targets.path_below(_uri(item)))
-            return targets.claimed(_uri(item))
+                return nullcontext(targets.path_below(uri_of(item)))
+            return targets.claimed(uri_of(item))
 
         found = self._with_content(prefix, names)
         for outcome in self._get(found, target, lambda item: item, options):
-            name = _uri(outcome.item)
+            name = uri_of(outcome.item)
             item = name, targets.told_path(name)
             yield Outcome(item, outcome.result, outcome.error, outcome.seconds)
 
@@ -277,16 +219,16 @@ class Many:
         said = described_among(options)
 
         def copy(pair: tuple[Object, str]) -> Any:
-            source, target = Location.parse_object(_uri(pair[0])), Location.parse_object(pair[1])
+            source, target = Location.parse_object(uri_of(pair[0])), Location.parse_object(pair[1])
             neighbour = pair[0][1] if isinstance(pair[0], tuple) else None
             changes = changes_to(target, said)
             return copy_one(source, target, changes=changes, neighbour=neighbour, **flags)
 
         def named(pair: tuple[Object, str]) -> tuple[str, str]:
-            return pair[1], f"{_uri(pair[0])} {_etag(pair[0]) or ''}"
+            return pair[1], f"{uri_of(pair[0])} {etag_of(pair[0]) or ''}"
 
         left, noted = _journaled(pairs, copy, options, named, "copy")
-        found = telling(left, lambda pair: _stored_size(pair[0]), options.get("found"))
+        found = telling(left, lambda pair: stored_size_of(pair[0]), options.get("found"))
         yield from self._run(found, noted, options)
 
     def copy_folder(
@@ -308,58 +250,11 @@ class Many:
             ConfigError: One prefix is below the other.
             ObjectNotFoundError: No object is below `uri`, or `names` selects no object.
         """
-        source, target = _prefix(uri), _prefix(to_uri)
+        source, target = prefix_of(uri), prefix_of(to_uri)
         check_apart(source, target)
         found = self._with_content(source, names)
-        pairs = ((item, f"{target}{_uri(item)[len(source) :]}") for item in found)
+        pairs = ((item, f"{target}{uri_of(item)[len(source) :]}") for item in found)
         return self.copy(pairs, **options)
-
-    def move_one(  # noqa: PLR0913 - as `S3Crypt.move` has them
-        self,
-        source: str | Path,
-        target: str | Path,
-        *,
-        to: Mode | None,
-        if_absent: bool,
-        written_as: str | None,
-        written_in: str | None,
-        allow_unsigned: bool,
-        allow_unencrypted: bool,
-        drop_annotations: bool,
-    ) -> ObjectInfo:
-        """Move one object or file; see `S3Crypt.move`."""
-        if _is_uri(source) and _is_uri(target):
-            from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
-
-            origin = rotation.Origin(allow_unsigned, allow_unencrypted, written_in, written_as)
-            move = rotation.copier(
-                self._objects,
-                self._mode(),
-                demanded(to),
-                origin,
-                drop_annotations=drop_annotations,
-            )
-            places = Location.parse_object(str(source)), Location.parse_object(str(target))
-            return copied(move(*places, if_absent=if_absent, move=True))
-        if _is_uri(source):
-            demand = Demand(
-                self._mode(),
-                written_as=written_as,
-                written_in=written_in,
-                allow_unsigned=allow_unsigned,
-            )
-            location = Location.parse_object(str(source))
-            return move_out_of_s3(self._objects, location, demand, target, if_absent=if_absent)
-        if not _is_uri(target):
-            raise ConfigError(
-                "Neither the source nor the target of the move is in S3.", hint="s3://bucket/name"
-            )
-        location = Location.parse_object(str(target))
-        described = describe_new(location, {}, source)
-        conditions = IF_ABSENT if if_absent else {}
-        return move_into_s3(
-            self._objects, source, location, demanded(to), described, conditions=conditions
-        )
 
     def inspect(
         self,
@@ -372,10 +267,12 @@ class Many:
         demand = Demand(self._mode_of(mode))
 
         def inspect(item: Object) -> ObjectInfo:
-            location, demand_here = _to_read(item, demand)
+            location, demand_here = to_read(item, demand)
             return self._objects.look(location, demand_here, first=MAX_HEADER_LENGTH)
 
-        yield from self._run(telling(objects, _stored_size, options.get("found")), inspect, options)
+        yield from self._run(
+            telling(objects, stored_size_of, options.get("found")), inspect, options
+        )
 
     def delete(
         self, objects: Iterable[Object], **options: Unpack[JobOptions]
@@ -387,14 +284,14 @@ class Many:
         """
 
         def delete(batch: list[Object]) -> list[S3CryptError | None]:
-            locations = [Location.parse_object(_uri(item)) for item in batch]
-            named = [(at.name, _etag(item)) for at, item in zip(locations, batch, strict=True)]
+            locations = [Location.parse_object(uri_of(item)) for item in batch]
+            named = [(at.name, etag_of(item)) for at, item in zip(locations, batch, strict=True)]
             return delete_batch(self._objects.client, locations[0].bucket, named)
 
         found = telling(objects, lambda _: 0, options.get("found"))
         for_all: S3CryptError | None = None
         with closing(
-            self._run(batches(found, _bucket), delete, options, ahead=_BATCHES_AHEAD)
+            self._run(batches(found, bucket_of), delete, options, ahead=_BATCHES_AHEAD)
         ) as deleted:
             for batch in deleted:
                 errors = batch.result or [batch.error] * len(batch.item)
@@ -428,7 +325,7 @@ class Many:
         yield from rotation.rotate_each(
             self._objects,
             self._mode(),
-            Location.parse(_prefix(uri)),
+            Location.parse(prefix_of(uri)),
             required_mode(to),
             rotation.Origin(allow_unsigned, allow_unencrypted, written_in),
             drop_annotations=drop_annotations,
@@ -492,7 +389,7 @@ class Many:
             with given(path) as opened:
                 if options.get("dry_run"):
                     if conditions and self._objects.exists(location):
-                        raise _exists(location)
+                        raise object_exists(location)
                     return None
                 return self._objects.write(
                     opened, location, chosen, described, conditions=conditions, progress=progress
@@ -508,7 +405,7 @@ class Many:
             return pair[1], f"{pair[0]!s} {_state(pair[0])}"
 
         left, noted = _journaled(pairs, put, options, named, "put")
-        found = telling(left, lambda pair: _size(pair[0]), options.get("found"))
+        found = telling(left, lambda pair: size_of(pair[0]), options.get("found"))
         return self._run(found, noted, options, stops_at)
 
     def _get(
@@ -532,7 +429,7 @@ class Many:
         if_absent = options.get("if_absent", False)
 
         def get(item: _Item) -> ObjectInfo:
-            location, demand_here = _to_read(found(item), demand)
+            location, demand_here = to_read(found(item), demand)
             with _named_in_errors(location), target(item) as path:
                 if options.get("if_absent") and os.path.lexists(path):
                     raise file_exists(path)
@@ -549,10 +446,10 @@ class Many:
                 return fetch(location, demand_here, path, progress=progress, if_absent=if_absent)
 
         def named(item: _Item) -> tuple[str, str]:
-            return _uri(found(item)), _etag(found(item)) or ""
+            return uri_of(found(item)), etag_of(found(item)) or ""
 
         left, noted = _journaled(items, get, options, named, "get")
-        told = telling(left, lambda item: _stored_size(found(item)), options.get("found"))
+        told = telling(left, lambda item: stored_size_of(found(item)), options.get("found"))
         return self._run(told, noted, options)
 
     def _run(
@@ -593,77 +490,6 @@ def _jobs(jobs: int | None) -> int | None:
     if jobs is not None and jobs < 1:
         raise ConfigError(f"A job works on one object at least at once, not on {jobs}.")
     return jobs
-
-
-def _prefix(uri: str) -> str:
-    if not Location.parse(uri).is_prefix:
-        raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")
-    return uri if uri.endswith("/") else f"{uri}/"
-
-
-def _uri(item: Object) -> str:
-    if isinstance(item, str):
-        return item
-    return item.uri if isinstance(item, ListedObject) else item[0].uri
-
-
-def _etag(item: Object) -> str | None:
-    if isinstance(item, str):
-        return None
-    return item.etag if isinstance(item, ListedObject) else item[0].etag
-
-
-def _stored_size(item: Object) -> int:
-    if isinstance(item, str):
-        return 0
-    return item.stored_size if isinstance(item, ListedObject) else item[0].stored_size
-
-
-def _size(source: object) -> int:
-    if isinstance(source, bytes):
-        return len(source)
-    return source.size if isinstance(source, FoundFile) else 0
-
-
-def _to_read(item: Object, demand: Demand) -> tuple[Location, Demand]:
-    location = Location.parse_object(_uri(item))
-    return location, replace(demand, neighbour=item[1]) if isinstance(item, tuple) else demand
-
-
-def _is_uri(place: str | Path) -> bool:
-    return isinstance(place, str) and place.startswith("s3://")
-
-
-def _relative_name(found: FoundFile | Unusable) -> str | None:
-    """Return a file's name for a filter; None for an unreadable path, which no filter hides."""
-    return found.name if isinstance(found, FoundFile) else None
-
-
-def _exists(location: Location) -> ConflictError:
-    return ConflictError(f"{location}: it exists", hint="It is kept.", code="PreconditionFailed")
-
-
-def check_apart(source: str, target: str) -> None:
-    """Refuse a target prefix that is the source prefix, or is below or above it.
-
-    The copies would be found as sources, or be written over sources that are still to be copied.
-
-    Raises:
-        ConfigError: One of the prefixes is below the other.
-    """
-    if source.startswith(target) or target.startswith(source):
-        where = "the same as" if source == target else "inside or above"
-        raise ConfigError(
-            f"{target} is {where} the source, {source}.", hint="Name a prefix beside it."
-        )
-
-
-def _bucket(item: Object) -> str | None:
-    try:
-        return Location.parse_object(_uri(item)).bucket
-    except S3CryptError:
-        # The work on the item raises the error.
-        return None
 
 
 @contextmanager

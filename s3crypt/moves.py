@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moves of one object or file: the source is deleted once its target is stored and confirmed.
 
-A source is deleted only if it is still the one that was read. Moves inside S3 are in `rotation`,
-because a move there is a copy with a deletion.
+A source is deleted only if it is still the one that was read. A move inside S3 is a copy with a
+deletion, which `rotation` performs.
 """
 
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ConfigError
@@ -15,10 +16,72 @@ from .local.files import flush_to_disk, moved_away
 from .location import Location
 from .modes import Mode
 from .objects.access import Objects
+from .objects.checks import demanded
 from .objects.deleting import delete_source
-from .objects.info import Description, ObjectInfo
+from .objects.describing import describe_new
+from .objects.info import Description, ObjectInfo, copied
 from .objects.opened import Demand
 from .transfer import Progress
+from .transfer.conditions import IF_ABSENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """The arguments of `S3Crypt.move`, beside the source and the target."""
+
+    to: Mode | None
+    if_absent: bool
+    written_as: str | None
+    written_in: str | None
+    allow_unsigned: bool
+    allow_unencrypted: bool
+    drop_annotations: bool
+
+
+def move(
+    objects: Objects, mode: Mode | None, source: str | Path, target: str | Path, how: Move
+) -> ObjectInfo:
+    """Move one object or file; `mode` is the mode that an object is read in. See `S3Crypt.move`."""
+    if is_uri(source) and is_uri(target):
+        return _move_inside_s3(objects, mode, str(source), str(target), how)
+    if is_uri(source):
+        demand = Demand(
+            mode,
+            written_as=how.written_as,
+            written_in=how.written_in,
+            allow_unsigned=how.allow_unsigned,
+        )
+        location = Location.parse_object(str(source))
+        return move_out_of_s3(objects, location, demand, target, if_absent=how.if_absent)
+    if not is_uri(target):
+        raise ConfigError(
+            "Neither the source nor the target of the move is in S3.", hint="s3://bucket/name"
+        )
+    location = Location.parse_object(str(target))
+    described = describe_new(location, {}, source)
+    conditions = IF_ABSENT if how.if_absent else {}
+    to = demanded(how.to)
+    return move_into_s3(objects, source, location, to, described, conditions=conditions)
+
+
+def is_uri(place: str | Path) -> bool:
+    """Return whether a source or target is in S3."""
+    return isinstance(place, str) and place.startswith("s3://")
+
+
+def _move_inside_s3(
+    objects: Objects, mode: Mode | None, source: str, target: str, how: Move
+) -> ObjectInfo:
+    from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
+
+    origin = rotation.Origin(
+        how.allow_unsigned, how.allow_unencrypted, how.written_in, how.written_as
+    )
+    copy = rotation.copier(
+        objects, mode, demanded(how.to), origin, drop_annotations=how.drop_annotations
+    )
+    places = Location.parse_object(source), Location.parse_object(target)
+    return copied(copy(*places, if_absent=how.if_absent, move=True))
 
 
 def move_into_s3(  # noqa: PLR0913 - as `Objects.write` has them

@@ -15,6 +15,7 @@ from .formats import MAX_HEADER_LENGTH
 from .local.sources import given
 from .location import Location
 from .modes import Mode
+from .moves import Move, move
 from .objects.access import DEFAULT_WORKERS, ListedObject, Objects
 from .objects.checks import check_written_in, demanded
 from .objects.describing import LockMode, changes_to, describe_new, described_among
@@ -426,11 +427,7 @@ class S3Crypt:
             ConflictError: The target exists and `if_absent` was given, or the source was replaced
                 meanwhile. In the latter case, source and target exist.
         """
-        from .many import Many  # noqa: PLC0415 - jobs, which a put or get does without
-
-        return Many(self._objects, lambda: self.mode).move_one(
-            source,
-            target,
+        how = Move(
             to=self._mode(to),
             if_absent=if_absent,
             written_as=written_as,
@@ -439,6 +436,7 @@ class S3Crypt:
             allow_unencrypted=allow_unencrypted,
             drop_annotations=drop_annotations,
         )
+        return move(self._objects, self.mode, source, target, how)
 
     def exists(self, uri: str) -> bool:
         """Return whether an object has this name. S3 lists the name; no key is needed."""

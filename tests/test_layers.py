@@ -103,14 +103,15 @@ ALLOWED = {
     "arguments": {
         "errors", "key_references", "local", "message", "modes", "objects", "options",
     },
-    "moves": {"errors", "local", "location", "modes", "objects", "transfer"},
+    "moves": {"errors", "local", "location", "modes", "objects", "rotation", "transfer"},
+    "job_items": {"errors", "jobs", "location", "modes", "objects", "transfer"},
     "many": {
-        "arguments", "aws_errors", "buckets", "errors", "formats", "jobs", "local", "location",
-        "modes", "moves", "objects", "requests", "rotation", "transfer",
+        "arguments", "aws_errors", "buckets", "errors", "formats", "job_items", "jobs", "local",
+        "location", "modes", "moves", "objects", "requests", "rotation", "transfer",
     },
     "store": {
-        "arguments", "errors", "files", "formats", "local", "location", "many", "modes", "objects",
-        "rotation", "transfer",
+        "arguments", "errors", "files", "formats", "local", "location", "many", "modes", "moves",
+        "objects", "rotation", "transfer",
     },
     "filesystem": {
         "arguments", "aws", "aws_errors", "buckets", "errors", "jobs", "key_references", "local",

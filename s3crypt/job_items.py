@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The items and options of `Many`'s methods: how objects and files are named, and what applies."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias, TypedDict
+
+from .errors import ConfigError, ConflictError, S3CryptError
+from .jobs import FoundFile, Journal, Unusable
+from .location import Location
+from .modes import Mode
+from .objects.access import ListedObject
+from .objects.describing import Described
+from .objects.opened import Demand, Neighbour
+from .transfer import Progress
+
+Source: TypeAlias = str | Path | bytes
+# A URI, or an item of `S3Crypt.list` or of `list_with_neighbours`. An item of the latter saves a
+# request for some objects that are read without a mode.
+Object: TypeAlias = str | ListedObject | tuple[ListedObject, Neighbour | None]
+
+
+class JobOptions(TypedDict, total=False):
+    """Options of every job.
+
+    Attributes:
+        jobs: Maximum number of objects under way at once; 64 if left out. The job starts fewer if
+            more would not make it faster.
+        journal: Records completed objects. A repeated job skips objects in its journal.
+        found: Called, from another thread, with the size of each object that the job finds: the
+            size of a file, or the stored bytes in S3. Called with None once all objects are found.
+    """
+
+    jobs: int | None
+    journal: Journal | None
+    found: Callable[[int | None], None]
+
+
+class PutOptions(JobOptions, Described, total=False):
+    """Options that apply to all objects to store; see `S3Crypt.put`.
+
+    With `dry_run` files are only opened, and nothing is stored. With `move` each file is removed
+    once its object is stored; see `S3Crypt.move`.
+    """
+
+    mode: Mode | str | None
+    if_absent: bool
+    move: bool
+    dry_run: bool
+    progress: Progress | None
+
+
+class GetOptions(JobOptions, total=False):
+    """Options that apply to all objects to fetch; see `S3Crypt.get`.
+
+    With `dry_run` no file is written: each object's mode is checked, and whether its key opens the
+    header. `version_id` and `written_as` are for a single object. With `move` each object is
+    deleted once its file is written; see `S3Crypt.move`.
+    """
+
+    mode: Mode | str | None
+    version_id: str | None
+    written_as: str | None
+    written_in: str | None
+    allow_uncommitted: bool
+    allow_unsigned: bool
+    allow_unverified_signature: bool
+    if_absent: bool
+    move: bool
+    dry_run: bool
+    progress: Progress | None
+
+
+class CopyOptions(JobOptions, Described, total=False):
+    """Options that apply to all objects to copy; see `S3Crypt.copy`.
+
+    With `dry_run` objects are only inspected. With `move` each source is deleted once its copy is
+    stored; see `S3Crypt.move`.
+    """
+
+    to: Mode | str | None
+    written_as: str | None
+    written_in: str | None
+    allow_unsigned: bool
+    allow_unencrypted: bool
+    drop_annotations: bool
+    if_absent: bool
+    move: bool
+    dry_run: bool
+
+
+def prefix_of(uri: str) -> str:
+    """Return a URI as a prefix, with a slash at its end; refuse an object's."""
+    if not Location.parse(uri).is_prefix:
+        raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")
+    return uri if uri.endswith("/") else f"{uri}/"
+
+
+def uri_of(item: Object) -> str:
+    """Return an object's URI."""
+    if isinstance(item, str):
+        return item
+    return item.uri if isinstance(item, ListedObject) else item[0].uri
+
+
+def etag_of(item: Object) -> str | None:
+    """Return a listed object's ETag."""
+    if isinstance(item, str):
+        return None
+    return item.etag if isinstance(item, ListedObject) else item[0].etag
+
+
+def stored_size_of(item: Object) -> int:
+    """Return a listed object's bytes in S3; 0 for a URI."""
+    if isinstance(item, str):
+        return 0
+    return item.stored_size if isinstance(item, ListedObject) else item[0].stored_size
+
+
+def size_of(source: object) -> int:
+    """Return the size of bytes or of a found file; 0 for any other source."""
+    if isinstance(source, bytes):
+        return len(source)
+    return source.size if isinstance(source, FoundFile) else 0
+
+
+def to_read(item: Object, demand: Demand) -> tuple[Location, Demand]:
+    """Return an object's location, and the demand with its neighbour."""
+    location = Location.parse_object(uri_of(item))
+    return location, replace(demand, neighbour=item[1]) if isinstance(item, tuple) else demand
+
+
+def relative_name_of(found: FoundFile | Unusable) -> str | None:
+    """Return a file's name for a filter; None for an unreadable path, which no filter hides."""
+    return found.name if isinstance(found, FoundFile) else None
+
+
+def object_exists(location: Location) -> ConflictError:
+    """Return the error for an object that must not be replaced."""
+    return ConflictError(f"{location}: it exists", hint="It is kept.", code="PreconditionFailed")
+
+
+def check_apart(source: str, target: str) -> None:
+    """Refuse a target prefix that is the source prefix, or is below or above it.
+
+    The copies would be found as sources, or be written over sources that are still to be copied.
+
+    Raises:
+        ConfigError: One of the prefixes is below the other.
+    """
+    if source.startswith(target) or target.startswith(source):
+        where = "the same as" if source == target else "inside or above"
+        raise ConfigError(
+            f"{target} is {where} the source, {source}.", hint="Name a prefix beside it."
+        )
+
+
+def bucket_of(item: Object) -> str | None:
+    """Return an object's bucket, or None for a URI that the work on it refuses."""
+    try:
+        return Location.parse_object(uri_of(item)).bucket
+    except S3CryptError:
+        # The work on the item raises the error.
+        return None
