@@ -52,11 +52,13 @@ _PAST = {
 _MOST_COLUMNS = 80
 
 
-def refuse_job_options(*, jobs: int | None, journal: str | None = None) -> None:
+def refuse_job_options(
+    *, jobs: int | None, journal: str | None = None, hint: str = "It goes with -r."
+) -> None:
     """Refuse the options of a job in a command on one object."""
     for name, value in (("--jobs", jobs), ("--journal", journal)):
         if value is not None:
-            raise ConfigError(f"{name} is for many objects.", hint="It goes with -r.")
+            raise ConfigError(f"{name} is for many objects.", hint=hint)
 
 
 _Outcome = TypeVar("_Outcome")

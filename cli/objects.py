@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on objects: put, get, cat, ls, rm and inspect."""
+"""Commands on objects: put, get, cat, rm and inspect."""
 
-import dataclasses
-from typing import TYPE_CHECKING, Any
+import errno
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
 from s3crypt.errors import ConfigError, ObjectNotFoundError, StorageError
 
-from .descriptions import describing_new_options
-from .jobs import jobs_option, journal_option, refuse_job_options
+from .facts import info_fields, plain_text
+from .files import check_folder, discarding
+from .jobs import jobs_option, journal_option, opened_journal, refuse_job_options
 from .options import (
     ModeOptions,
     Settings,
@@ -46,7 +51,22 @@ from .selection import FilteringCommand, Rules, filter_options, sources_of
 from .transfers import Transfer, into_s3, out_of_s3, stream
 
 if TYPE_CHECKING:
-    from s3crypt import ListedObject, ObjectInfo, S3Crypt
+    from s3crypt import Mode, ObjectInfo, S3Crypt
+
+T = TypeVar("T")
+
+_allow_uncommitted = option(
+    "--allow-uncommitted",
+    is_flag=True,
+    environment=False,
+    help="Read messages without key commitment too, from writers you trust.",
+)
+_allow_unverified_signature = option(
+    "--allow-unverified-signature",
+    is_flag=True,
+    environment=False,
+    help="Read parts of signed objects too: a signature covers the whole, and is not checked.",
+)
 
 
 @click.command(cls=TakingCommand)
@@ -235,29 +255,6 @@ def cat(
 @click.command()
 @click.argument("uri", metavar="S3_URI")
 @common_options
-@recursive_option
-def ls(settings: Settings, *, uri: str, recursive: bool) -> None:
-    """List objects below a prefix.
-
-    A line has when it was stored, the bytes stored, and the name.
-
-    Without -r one level only, with what is deeper as prefixes.
-    """
-    seen: set[str] = set()
-    base = uri if name_of(uri) or uri.endswith("/") else uri + "/"
-    for item in make_store(None, settings).list(base):
-        rest = item.uri[len(base) :]
-        deeper, slash, _ = rest.partition("/")
-        if recursive or not slash:
-            _list_object(settings, item)
-        elif deeper not in seen:
-            seen.add(deeper)
-            _list_prefix(settings, base + deeper + "/")
-
-
-@click.command(cls=FilteringCommand)
-@click.argument("uris", metavar="S3_URI...", nargs=-1, required=True)
-@common_options
 @version_id_option
 @recursive_option
 @filter_options
@@ -342,26 +339,43 @@ def inspect(
             return
         for field, value in info_fields(info).items():
             if value not in (None, {}, []):
-                print_line(f"{field.replace('_', ' '):<14} {_plain(value)}")
-        if sources.single is None:
+                print_line(f"{field.replace('_', ' '):<14} {plain_text(value)}")
+        if recursive:
             print_line("")
 
     if sources.single is None:
         inspect_all(store, settings, sources, jobs=jobs, show=show)
         return
     refuse_job_options(jobs=jobs)
-    with suggesting_recursion(sources.single):
-        show(store.inspect(sources.single, version_id=version_id))
+    with suggesting_recursion(uri):
+        show(store.inspect(uri, version_id=version_id))
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={text}" for name, text in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
+def _destination(source: str, uri: str, *, recursive: bool) -> str:
+    """Return the URI of the object for a file or a pipe."""
+    is_prefix = name_of(uri) == "" or uri.endswith("/")
+    if source == "-":
+        if recursive or is_prefix:
+            raise ConfigError("A pipe has no name.", hint="Name the object: s3://BUCKET/NAME.")
+        return uri
+    name = Path(source).name
+    if not is_prefix:
+        return uri
+    return f"{prefix_of(uri)}{name}"
+
+
+def _check_readable(file: str) -> None:
+    """Fail as opening the file would; a pipe is not opened, since that would block."""
+    if file == "-":
+        return
+    try:
+        if not os.access(file, os.R_OK):
+            Path(file).stat()
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise StorageError(
+            f"Cannot read {file}: {error.strerror}.", hint="Check the path and its permissions."
+        ) from error
 
 
 def _check_exists(store: "S3Crypt", uri: str) -> None:
@@ -384,15 +398,46 @@ def _count(text: str | None, name: str) -> int | None:
     return size
 
 
-def _list_object(settings: Settings, item: "ListedObject") -> None:
-    if settings.json:
-        print_json(dataclasses.asdict(item))
-        return
-    print_line(f"{item.last_modified:%Y-%m-%d %H:%M:%S}  {item.stored_size:>14}  {item.uri}")
+def _download_bar(store: "S3Crypt", uri: str, how: dict[str, Any], settings: Settings) -> Any:
+    total = None
+    if sys.stderr.isatty() and not settings.silent and how["byte_range"] is None:
+        total = store.inspect(uri, version_id=how["version_id"]).size
+    return progress(uri, total, quiet=settings.silent)
 
 
-def _list_prefix(settings: Settings, uri: str) -> None:
+def _file_size(file: str) -> int | None:
+    try:
+        return None if file == "-" else Path(file).stat().st_size
+    except OSError:
+        return None
+
+
+def _tell(
+    settings: Settings,
+    verb: str,
+    source: str,
+    target: str,
+    info: "ObjectInfo",
+    *,
+    byte_range: str | None = None,
+) -> None:
     if settings.json:
-        print_json({"prefix": uri})
+        part = {} if byte_range is None else {"range": byte_range}
+        told = {"action": verb, "source": source, "target": target}
+        print_json(told | part | info_fields(info))
+    elif not settings.quiet:
+        what = "" if info.size is None else f", {size_text(info.size)}"
+        if byte_range is not None:
+            what = f", bytes {byte_range}"
+        say(f"{source} -> {target} ({_mode_name(info.mode)}{what})")
+
+
+def _mode_name(mode: Any) -> str:
+    return str(getattr(mode, "name", mode))
+
+
+def _would(settings: Settings, verb: str, source: str, target: str, mode: "Mode | None") -> None:
+    if settings.json:
+        print_json({"action": f"would {verb}", "source": source, "target": target})
     else:
-        print_line(f"{'':19}  {'-':>14}  {uri}")
+        say(f"would {verb} {source} -> {target}{f' ({mode.name})' if mode else ''}")

@@ -342,11 +342,16 @@ def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, str]:
     return values
 
 
-_UNITS = {"": 1, "b": 1, "k": 2**10, "kib": 2**10, "m": 2**20, "mib": 2**20, "gib": 2**30}
+# Powers of two under every name, as in aws-cli: 1KB is 1KiB.
+_UNITS: Mapping[str, int] = {"": 1, "b": 1} | {
+    f"{letter}{end}": 2**power
+    for letter, power in (("k", 10), ("m", 20), ("g", 30), ("t", 40))
+    for end in ("", "b", "ib")
+}
 
 
 def parse_size(text: str | None) -> int | None:
-    """Return the number of bytes in a text such as 64KiB, 1MiB or 65536."""
+    """Return the number of bytes in a text such as 64KiB, 64KB, 1M or 65536."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,15}) ?([a-z]*)", text.strip().lower())

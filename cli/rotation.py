@@ -8,6 +8,7 @@ import click
 
 from s3crypt.errors import ConfigError
 
+from .facts import info_fields
 from .jobs import Job, jobs_option, journal_option, opened_journal, refuse_job_options
 from .options import (
     UNENCRYPTED,

@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .buckets import ListedBucket
     from .errors import (
         ConfigError,
         ConflictError,
@@ -45,8 +46,9 @@ if TYPE_CHECKING:
     from .many import Many
     from .message import Keyring
     from .modes import DSSEKMS, SSEC, SSEKMS, SSES3, ClientSide, Mode
-    from .objects.access import ListedObject
+    from .objects.access import ListedObject, ListedPrefix
     from .objects.info import ObjectInfo
+    from .objects.listing import ListedVersion, Usage
     from .objects.reader import ObjectReader
     from .objects.writer import ObjectWriter
     from .rotation import RotationOutcome
@@ -72,7 +74,10 @@ __all__ = [
     "KeyManager",
     "KeyUnavailableError",
     "Keyring",
+    "ListedBucket",
     "ListedObject",
+    "ListedPrefix",
+    "ListedVersion",
     "LocalFileNotFoundError",
     "Many",
     "Mode",
@@ -90,6 +95,7 @@ __all__ = [
     "S3Crypt",
     "S3CryptError",
     "StorageError",
+    "Usage",
     "decrypt_file",
     "encrypt_file",
 ]
@@ -97,6 +103,7 @@ __all__ = [
 # Names are imported when first used: `s3crypt --help` must not wait for boto3 (340 ms).
 _HOMES = {
     "errors": [name for name in __all__ if name.endswith("Error")],
+    "buckets": ["ListedBucket"],
     "files": ["decrypt_file", "encrypt_file"],
     "objects.info": ["ObjectInfo"],
     "keyrings": ["AESKeyring", "CacheStatistics", "CachingKeyring", "MultiKeyring", "RSAKeyring"],
@@ -108,7 +115,8 @@ _HOMES = {
     "modes": ["DSSEKMS", "SSEC", "SSEKMS", "SSES3", "ClientSide", "Mode"],
     "rotation": ["RotationOutcome"],
     "objects.reader": ["ObjectReader"],
-    "objects.access": ["ListedObject"],
+    "objects.access": ["ListedObject", "ListedPrefix"],
+    "objects.listing": ["ListedVersion", "Usage"],
     "store": ["S3Crypt"],
     "objects.writer": ["ObjectWriter"],
 }

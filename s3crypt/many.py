@@ -4,7 +4,7 @@
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from . import buckets
 from .arguments import given_mode, required_mode
 from .aws_errors import is_for_all
+from .buckets import ListedBucket
+from .buckets.configuration import read as read_setting
+from .buckets.settings import Encryption
 from .errors import (
     ConfigError,
     KeyUnavailableError,
@@ -48,19 +51,20 @@ from .jobs import (
     files_below,
     journaled,
     run,
-    selected,
+    run_in_order,
     telling,
 )
 from .local.files import file_exists
 from .local.sources import given
 from .location import Location
-from .modes import Mode
-from .moves import move_into_s3, move_out_of_s3
-from .objects.access import ListedObject, Objects
+from .modes import Mode, reported_mode
+from .objects.access import ListedObject, ListedPrefix, Objects, describe_target
 from .objects.checks import demanded
 from .objects.deleting import batches, delete_batch
 from .objects.describing import changes_to, describe_new, described_among
 from .objects.info import ObjectInfo
+from .objects.listing import Described, ListedVersion, Sized, Usage, describe_listed, summed
+from .objects.listing import versions as list_versions
 from .objects.opened import Demand, Neighbour
 from .objects.uploads import UnfinishedUpload, abort_upload, unfinished_uploads
 from .requests import is_transient
@@ -72,7 +76,70 @@ if TYPE_CHECKING:
 # Batches listed ahead of the work. A batch has up to a thousand objects, like a page of a listing.
 _BATCHES_AHEAD = 2
 _Item = TypeVar("_Item")
+_Entry = TypeVar("_Entry", bound=Described)
 _Result = TypeVar("_Result")
+
+
+class JobOptions(TypedDict, total=False):
+    """Options of every job.
+
+    Attributes:
+        jobs: Maximum number of objects under way at once; 64 if left out. The job starts fewer if
+            more would not make it faster.
+        journal: Records completed objects. A repeated job skips objects in its journal.
+        found: Called, from another thread, with the size of each object that the job finds: the
+            size of a file, or the stored bytes in S3. Called with None once all objects are found.
+    """
+
+    jobs: int | None
+    journal: Journal | None
+    found: Callable[[int | None], None]
+
+
+class PutOptions(JobOptions, total=False):
+    """Options that apply to all objects to store; see `S3Crypt.put`.
+
+    With `dry_run` files are only opened, and nothing is stored.
+    """
+
+    mode: Mode | str | None
+    metadata: Mapping[str, str] | None
+    tags: Mapping[str, str] | None
+    content_type: str | None
+    storage_class: str | None
+    if_absent: bool
+    dry_run: bool
+    progress: Progress | None
+
+
+class GetOptions(JobOptions, total=False):
+    """Options that apply to all objects to fetch; see `S3Crypt.get`.
+
+    With `dry_run` objects are only inspected, and no file is written.
+    """
+
+    mode: Mode | str | None
+    written_in: str | None
+    allow_uncommitted: bool
+    allow_unsigned: bool
+    allow_unverified_signature: bool
+    dry_run: bool
+    progress: Progress | None
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultEncryption:
+    """A bucket's encryption of new objects that ask for none.
+
+    Attributes:
+        mode: `sse-s3`, `sse-kms` or `dsse-kms`; None if the service reports another one.
+        kms_key: The key as it was given to S3; None stands for `aws/s3` in the two KMS modes.
+        blocks_sse_c: Whether the bucket refuses objects under customer keys.
+    """
+
+    mode: str | None
+    kms_key: str | None
+    blocks_sse_c: bool
 
 
 class Many:
@@ -274,6 +341,96 @@ class Many:
             telling(objects, stored_size_of, options.get("found")), inspect, options
         )
 
+    def describe(
+        self,
+        entries: Iterable[Described],
+        *,
+        mode: Mode | str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Iterator[Outcome[Described, ObjectInfo | None]]:
+        """Return the mode, key and plaintext size of listed objects, in the order of the listing.
+
+        An object in another mode than `mode` is described too, and so is an SSE-C object without
+        its key, whose plaintext size is then None. The result for a prefix and for a delete marker
+        is None.
+
+        Args:
+            entries: The entries of `S3Crypt.list`, `list_level`, `list_versions` or
+                `list_with_neighbours`.
+            mode: Only the customer key of an `SSEC` matters.
+            options: As for every job.
+        """
+        yield from self._describe(entries, mode, options)
+
+    def describe_buckets(
+        self, **options: Unpack[JobOptions]
+    ) -> Iterator[Outcome[ListedBucket, DefaultEncryption]]:
+        """Return the default encryption of the account's buckets, in the order of their listing."""
+        client = self._objects.client
+        found = telling(buckets.listed(client), lambda _: 0, options.get("found"))
+
+        def describe(bucket: ListedBucket) -> DefaultEncryption:
+            setting = read_setting(client, bucket.name, Encryption)
+            mode = reported_mode({"ServerSideEncryption": setting.algorithm})
+            return DefaultEncryption(mode, setting.key, blocks_sse_c=setting.blocks_sse_c)
+
+        # A bucket may be deleted meanwhile; the error of one bucket affects no other.
+        yield from self._run(found, describe, options, lambda _: False, run=run_in_order)
+
+    def usage(
+        self,
+        uri: str,
+        *,
+        depth: int = 1,
+        versions: bool = False,
+        plaintext: bool = False,
+        mode: Mode | str | None = None,
+        failed: Callable[[str, S3CryptError], None] | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Iterator[Usage]:
+        """Yield the bytes below each prefix at most `depth` levels below `uri`, and of `uri` last.
+
+        Memory does not grow with the number of objects. A directory bucket's listing is unordered,
+        so that a prefix of it may be yielded several times, each time with a part of its objects.
+
+        Args:
+            uri: A prefix: a bucket, or a URI that ends with a slash.
+            depth: The number of levels below `uri`; 0 for `uri` only.
+            versions: Count all versions, not only the current ones.
+            plaintext: Count plaintext bytes too, by a request per object. A listing shows only the
+                bytes in S3.
+            mode: The mode of `describe`, with `plaintext`.
+            failed: Called with the URI of an object that could not be inspected, and the error. The
+                object counts as one of unknown size.
+            options: As for every job.
+
+        Raises:
+            ObjectNotFoundError: No object is below the prefix, and it is no bucket.
+        """
+        prefix, location = _prefix(uri), Location.parse(_prefix(uri))
+        listed: Iterable[ListedObject | ListedVersion] = (
+            list_versions(self._objects.client, location)
+            if versions
+            else self._objects.list(location)
+        )
+        if location.name:
+            listed = at_least_one(listed, prefix)
+        if not plaintext:
+            told = telling(listed, _listed_size, options.get("found"))
+            yield from summed(
+                ((each, None) for each in told), prefix, depth=depth, is_inspected=False
+            )
+            return
+
+        def sized() -> Iterator[Sized]:
+            with closing(self._describe(listed, mode, options)) as outcomes:
+                for outcome in outcomes:
+                    if outcome.error is not None and failed is not None:
+                        failed(outcome.item.uri, outcome.error)
+                    yield outcome.item, outcome.result.size if outcome.result else None
+
+        yield from summed(sized(), prefix, depth=depth, is_inspected=True)
+
     def delete(
         self, objects: Iterable[Object], **options: Unpack[JobOptions]
     ) -> Iterator[Outcome[Object, None]]:
@@ -367,6 +524,17 @@ class Many:
         found = telling(uploads, lambda _: 0, options.get("found"))
         yield from self._run(found, lambda each: abort_upload(self._objects.client, each), options)
 
+    def _describe(
+        self, entries: Iterable[_Entry], mode: Mode | str | None, options: JobOptions
+    ) -> Generator[Outcome[_Entry, ObjectInfo | None], None, None]:
+        chosen = self._mode_of(mode)
+
+        def describe(item: _Entry) -> ObjectInfo | None:
+            return describe_listed(self._objects, item, chosen)
+
+        told = telling(entries, _listed_size, options.get("found"))
+        return self._run(told, describe, options, run=run_in_order)
+
     def _put(
         self, pairs: Iterable[tuple[Any, str]], options: PutOptions
     ) -> Iterator[Outcome[tuple[Any, str], Any]]:
@@ -458,9 +626,11 @@ class Many:
         work: Callable[[_Item], _Result],
         options: JobOptions | PutOptions | GetOptions | CopyOptions,
         stops_at: Callable[[S3CryptError], bool] = is_for_all,
+        run: Callable[..., Generator[Outcome[_Item, _Result], None, None]] = run,
         **more: Any,
     ) -> Generator[Outcome[_Item, _Result], None, None]:
-        most, is_far = _jobs(options.get("jobs")), partial(getattr, self._objects, "is_far")
+        most = _jobs(options.get("jobs"))
+        is_far = partial(getattr, self._objects, "is_far")
         return run(items, work, most=most, is_far=is_far, stops_at=stops_at, **more)
 
     def _with_content(self, uri: str, names: NameFilter) -> Iterator[Object]:
@@ -490,6 +660,54 @@ def _jobs(jobs: int | None) -> int | None:
     if jobs is not None and jobs < 1:
         raise ConfigError(f"A job works on one object at least at once, not on {jobs}.")
     return jobs
+
+
+def _prefix(uri: str) -> str:
+    if not Location.parse(uri).is_prefix:
+        raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")
+    return uri if uri.endswith("/") else f"{uri}/"
+
+
+def _uri(item: Object) -> str:
+    if isinstance(item, str):
+        return item
+    return item.uri if isinstance(item, ListedObject) else item[0].uri
+
+
+def _etag(item: Object) -> str | None:
+    if isinstance(item, str):
+        return None
+    return item.etag if isinstance(item, ListedObject) else item[0].etag
+
+
+def _stored_size(item: Object) -> int:
+    if isinstance(item, str):
+        return 0
+    return item.stored_size if isinstance(item, ListedObject) else item[0].stored_size
+
+
+def _listed_size(item: Described) -> int:
+    entry = item[0] if isinstance(item, tuple) else item
+    return 0 if isinstance(entry, ListedPrefix) else entry.stored_size
+
+
+def _size(source: object) -> int:
+    if isinstance(source, bytes):
+        return len(source)
+    return source.size if isinstance(source, FoundFile) else 0
+
+
+def _to_read(item: Object, demand: Demand) -> tuple[Location, Demand]:
+    location = Location.parse_object(_uri(item))
+    return location, replace(demand, neighbour=item[1]) if isinstance(item, tuple) else demand
+
+
+def _bucket(item: Object) -> str | None:
+    try:
+        return Location.parse_object(_uri(item)).bucket
+    except S3CryptError:
+        # The work on the item raises the error.
+        return None
 
 
 @contextmanager

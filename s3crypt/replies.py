@@ -110,6 +110,10 @@ _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
     "get_object_tagging": {"TagSet": ("Key", "Value")},
     "list_buckets": {"Buckets": ("Name",)},
     "list_object_annotations": {"Annotations": ("AnnotationName",)},
+    "list_object_versions": {
+        "Versions": ("Key", "VersionId", "Size", "ETag", "LastModified"),
+        "DeleteMarkers": ("Key", "VersionId", "LastModified"),
+    },
     "list_objects_v2": {
         "Contents": ("Key", "Size", "ETag", "LastModified"),
         "CommonPrefixes": ("Prefix",),

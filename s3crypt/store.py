@@ -10,13 +10,21 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
+from . import buckets
 from .arguments import check_open, check_resources, check_target, given_mode, required_mode
+from .buckets import ListedBucket
 from .formats import MAX_HEADER_LENGTH
 from .local.sources import given
 from .location import Location
 from .modes import Mode
-from .moves import Move, move
-from .objects.access import DEFAULT_WORKERS, ListedObject, Objects
+from .objects import listing
+from .objects.access import (
+    DEFAULT_WORKERS,
+    ListedObject,
+    ListedPrefix,
+    Objects,
+    describe_target,
+)
 from .objects.checks import check_written_in, demanded
 from .objects.describing import LockMode, changes_to, describe_new, described_among
 from .objects.info import ObjectInfo, copied
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
     from .many import Many
+    from .objects.listing import ListedVersion
     from .rotation import RotationOutcome
 
 
@@ -480,8 +489,56 @@ class S3Crypt:
         """
         return self._objects.list_with_neighbours(Location.parse(uri))
 
+    def list_level(self, uri: str) -> "Iterator[ListedObject | ListedPrefix]":
+        """Yield like `list`, but yield all names that share a further slash as one prefix."""
+        return self._objects.list_level(Location.parse(uri))
+
+    def list_versions(self, uri: str) -> "Iterator[ListedVersion]":
+        """Yield all versions and delete markers of the objects whose URI begins with `uri`.
+
+        Names are in S3's order, and the versions of a name from the newest to the oldest. In a
+        bucket without versioning, each object has one version.
+        """
+        return listing.versions(self.client, Location.parse(uri))
+
+    def list_versions_level(self, uri: str) -> "Iterator[ListedVersion | ListedPrefix]":
+        """Yield like `list_versions`, but yield names that share a further slash as one prefix."""
+        return listing.versions_level(self.client, Location.parse(uri))
+
+    def buckets(self) -> Iterator[ListedBucket]:
+        """Yield the buckets of the caller's account, in S3's order.
+
+        Raises:
+            StorageError: S3 refused, for lack of `s3:ListAllMyBuckets`, or failed.
+        """
+        return buckets.listed(self.client)
+
+    def exists(self, uri: str, *, version_id: str | None = None) -> bool:
+        """Return whether an object, or a version of it, exists. A delete marker does not count.
+
+        No key is needed. The request needs `s3:GetObject`, and `s3:ListBucket` to see that an
+        object is missing: without the latter, S3 refuses the request for a missing object.
+
+        Raises:
+            ConfigError: `uri` names no object.
+            ObjectNotFoundError: The bucket does not exist.
+            StorageError: S3 refused or failed, so that it is not known (code `403`).
+        """
+        return listing.exists(self._objects, Location.parse_object(uri), version_id)
+
     def delete(self, uri: str, *, version_id: str | None = None) -> None:
-        """Delete an object (in a versioned bucket: hide it), or one version for good."""
+        """Delete an object (in a versioned bucket: hide it), or one version for good.
+
+        S3 does not report whether there was such an object: deleting a missing one succeeds, and in
+        a versioned bucket adds a delete marker.
+
+        Raises:
+            ConfigError: `uri` names no object.
+            ObjectNotFoundError: The bucket does not exist.
+            StorageError: S3 refused: the caller lacks `s3:DeleteObject` (or
+                `s3:DeleteObjectVersion`), or the version is locked (code `AccessDenied`). Or S3
+                failed; the message says if the object may have been deleted nevertheless.
+        """
         self._objects.delete(Location.parse_object(uri), version_id)
 
     def needs_rotation(

@@ -110,7 +110,7 @@ ALLOWED = {
         "location", "modes", "moves", "objects", "requests", "rotation", "transfer",
     },
     "store": {
-        "arguments", "errors", "files", "formats", "local", "location", "many", "modes", "moves",
+        "arguments", "buckets", "errors", "files", "formats", "local", "location", "many", "modes",
         "objects", "rotation", "transfer",
     },
     "filesystem": {

@@ -130,7 +130,7 @@ def test_every_later_get_is_pinned(
     assert later
     for entry in later:
         assert entry["status"] == 206
-        assert entry["headers"]["if-match"] == info.etag
+        assert entry["headers"]["if-match"] == f'"{info.etag}"'
         assert (f"versionId={info.version_id}" in entry["query"]) == versioned
     assert bool(info.version_id) == versioned
 

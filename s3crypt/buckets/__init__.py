@@ -2,6 +2,8 @@
 """Buckets and their configuration: the only package that reads or changes either."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -20,29 +22,29 @@ NO_SUCH_SETTING = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ListedBucket:
+    """A bucket as S3 lists it.
+
+    Attributes:
+        name: The bucket's name.
+        created: The time at which it was created; None if the service does not report the time.
+    """
+
+    name: str
+    created: datetime | None
+
+
+def listed(client: "S3Client") -> Iterator[ListedBucket]:
+    """Yield all buckets of the caller's account."""
+    reply = call(client, "list_buckets", {}, "the list of buckets")
+    for bucket in reply["Buckets"]:
+        yield ListedBucket(str(bucket["Name"]), bucket.get("CreationDate"))
+
+
 def names(client: "S3Client") -> Iterator[str]:
     """Yield the names of all buckets of the caller's account."""
-    # Without MaxBuckets, S3 refuses the request to accounts with more than 10,000 buckets.
-    for page in pages(client, "list_buckets", {"MaxBuckets": 1000}, "the list of buckets"):
-        for bucket in page["Buckets"]:
-            yield str(bucket["Name"])
-
-
-def inventory_destinations(client: "S3Client", bucket: str) -> tuple[str, ...]:
-    """Return the KMS keys that encrypt a bucket's S3 Inventory reports, as they were given to S3.
-
-    Raises:
-        StorageError: S3 refused.
-    """
-    request = {"Bucket": bucket}
-    keys: list[str] = []
-    subject = f"s3://{bucket} (inventories)"
-    for page in pages(client, "list_bucket_inventory_configurations", request, subject):
-        for each in page.get("InventoryConfigurationList") or ():
-            encryption = each["Destination"]["S3BucketDestination"].get("Encryption") or {}
-            key = (encryption.get("SSEKMS") or {}).get("KeyId")
-            keys += [str(key)] if key else []
-    return tuple(keys)
+    return (bucket.name for bucket in listed(client))
 
 
 def create(client: "S3Client", bucket: str) -> None:

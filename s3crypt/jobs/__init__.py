@@ -8,6 +8,7 @@
 
 from .filters import EVERY_NAME, NOTHING_SELECTED, NameFilter, selected
 from .journal import Journal
+from .order import run_in_order
 from .sources import FoundFile, Unusable, files_below
 from .targets import TargetFolder
 from .window import Outcome, at_least_one, journaled, run, telling
@@ -25,6 +26,6 @@ __all__ = [
     "files_below",
     "journaled",
     "run",
-    "selected",
+    "run_in_order",
     "telling",
 ]

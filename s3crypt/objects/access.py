@@ -35,7 +35,7 @@ from s3crypt.location import Location
 from s3crypt.modes import DSSEKMS, SSEKMS, ClientSide, Mode, is_access_point
 from s3crypt.requests import pages
 from s3crypt.transfer import PART_LENGTH, Checksums, Mark, ObjectStream, Progress, Upload, upload
-from s3crypt.transfer.conditions import IF_ABSENT, head, with_etag
+from s3crypt.transfer.conditions import IF_ABSENT, bare_etag, head, with_etag
 
 from .checks import check_written_in, classify, refuse_client_side
 from .deleting import delete_object
@@ -79,7 +79,10 @@ _UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "Inval
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """An object as S3 lists it. S3's listings never say how an object is encrypted."""
+    """An object as S3 lists it. S3's listings never say how an object is encrypted.
+
+    The ETag has no quotes around it.
+    """
 
     uri: str
     stored_size: int
@@ -343,7 +346,7 @@ class Objects:
         Raises:
             FormatError: There is such a file.
         """
-        if neighbour and neighbour.etag == stream.reply["ETag"]:
+        if neighbour and neighbour.etag == bare_etag(stream.reply["ETag"]):
             if neighbour.is_there:
                 self.refuse_instruction_file_of(location, is_listed=True)
         elif stream.size >= s3ec.MIN_CIPHERTEXT_LENGTH and not formats.is_known(stream.beginning):
@@ -523,16 +526,24 @@ class Objects:
         bucket = location.bucket
         request = {"Bucket": bucket, "Prefix": location.name, **arguments}
         for page in pages(self.client, "list_objects_v2", request, str(location)):
-            for listed in page.get("Contents", ()):
-                yield ListedObject(
+            found: list[ListedObject | ListedPrefix] = [
+                ListedObject(
                     uri=str(Location(bucket, listed["Key"])),
                     stored_size=listed["Size"],
-                    etag=listed["ETag"],
+                    etag=bare_etag(listed["ETag"]),
                     last_modified=listed["LastModified"],
                     storage_class=listed.get("StorageClass", "STANDARD"),
                 )
-            for common in page.get("CommonPrefixes", ()):
-                yield ListedPrefix(str(Location(bucket, common["Prefix"])))
+                for listed in page.get("Contents", ())
+            ]
+            if page.get("CommonPrefixes"):
+                # A page has objects and prefixes apart; each page follows the one before it.
+                found += [
+                    ListedPrefix(str(Location(bucket, common["Prefix"])))
+                    for common in page["CommonPrefixes"]
+                ]
+                found.sort(key=lambda entry: entry.uri.encode())
+            yield from found
 
     def list_with_neighbours(
         self, location: Location

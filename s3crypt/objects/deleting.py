@@ -30,7 +30,7 @@ from s3crypt.local.workers import current_stop, each
 from s3crypt.location import Location
 from s3crypt.logs import logger_of
 from s3crypt.requests import Attempts, Reply, as_ours, call, cause_of, is_transient
-from s3crypt.transfer.conditions import check_unchanged, delete_unchanged, head
+from s3crypt.transfer.conditions import check_unchanged, delete_unchanged, head, quoted_etag
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -219,7 +219,8 @@ class _Batch:
     def _entries(self, waiting: Mapping[str, int]) -> list[dict[str, str]]:
         etags = {name: self._items[place][1] for name, place in waiting.items()}
         return [
-            {"Key": name, "ETag": etag} if etag else {"Key": name} for name, etag in etags.items()
+            {"Key": name, "ETag": quoted_etag(etag)} if etag else {"Key": name}
+            for name, etag in etags.items()
         ]
 
     def _refuse(self, waiting: Mapping[str, int], error: S3CryptError) -> None:

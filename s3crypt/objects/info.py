@@ -14,6 +14,7 @@ from s3crypt.formats import Envelope, Facts
 from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode, reported_mode
 from s3crypt.transfer import ObjectStream
+from s3crypt.transfer.conditions import bare_etag
 
 # Headers that S3 keeps with an object, and drops when the object is rewritten unless the request
 # repeats them.
@@ -38,8 +39,9 @@ class ObjectInfo:
         mode: `sse-s3`, `sse-kms`, `dsse-kms`, `sse-c` or `client`; None if S3 reports no mode.
         size: Plaintext bytes, computed from the stored size; None if they cannot be computed.
         stored_size: Bytes in S3.
-        etag: S3's tag of this content, with its quotes.
-        version_id: The version; None in buckets without versioning.
+        etag: S3's tag of this content, without quotes.
+        version_id: The version; None in buckets without versioning, and for the version that was
+            written while the bucket had none, which S3 calls `null`.
         last_modified: The time at which the object was stored; None right after a put.
         content_type, storage_class, metadata: As given to `put`.
         kms_key: ARN of the key that S3 encrypts with, in any mode.
@@ -151,12 +153,18 @@ def describe_head(location: Location, head: Mapping[str, Any]) -> ObjectInfo | N
     return ObjectInfo(mode=ClientSide.name, size=facts.size, **common, **_of_facts(facts))
 
 
+def version_of(reply: Mapping[str, Any]) -> str | None:
+    """Return the version id in a reply or an entry of a listing; None for the version `null`."""
+    version: str | None = reply.get("VersionId")
+    return None if version == "null" else version
+
+
 def _of_reply(location: Location, reply: Mapping[str, Any], stored_size: int) -> dict[str, Any]:
     return {
         "uri": str(location),
         "stored_size": stored_size,
-        "etag": reply["ETag"],
-        "version_id": reply.get("VersionId"),
+        "etag": bare_etag(reply["ETag"]),
+        "version_id": version_of(reply),
         "last_modified": reply.get("LastModified"),
         "content_type": reply.get("ContentType"),
         "storage_class": reply.get("StorageClass", "STANDARD"),
@@ -193,8 +201,8 @@ def describe_written(
         mode=mode.name,
         size=size,
         stored_size=stored_size,
-        etag=reply["ETag"],
-        version_id=reply.get("VersionId"),
+        etag=bare_etag(reply["ETag"]),
+        version_id=version_of(reply),
         content_type=described.headers.get("ContentType"),
         storage_class=described.headers.get("StorageClass", "STANDARD"),
         metadata=dict(described.metadata),

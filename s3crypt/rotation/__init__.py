@@ -40,6 +40,7 @@ from s3crypt.objects.info import ObjectInfo
 from s3crypt.objects.locks import Locks
 from s3crypt.objects.opened import Neighbour
 from s3crypt.transfer import PART_LENGTH, ObjectStream
+from s3crypt.transfer.conditions import bare_etag
 
 from . import copies
 from .looks import SHOWN_LENGTH, Job, look, until_whole
@@ -261,7 +262,7 @@ def _rotate_one(
         step = _decide(job, seen)
         _confirm(job, step, neighbour)
         done = _act(job, step, stream, dry_run=dry_run)
-        return done, step.etag if done.action == "unchanged" else done.etag
+        return done, bare_etag(step.etag) if done.action == "unchanged" else done.etag
 
     # A dry run needs no body.
     first = SHOWN_LENGTH if dry_run or is_large else PART_LENGTH
@@ -310,7 +311,7 @@ def _confirm(job: Job, step: Step, neighbour: Neighbour | None) -> None:
     is_sealed_anew = isinstance(job.to, ClientSide) and not step.is_client_side
     if step.action == "unchanged" or not is_sealed_anew:
         return
-    is_listed = neighbour is not None and neighbour.etag == step.etag
+    is_listed = neighbour is not None and neighbour.etag == bare_etag(step.etag)
     if neighbour is None or not is_listed or neighbour.is_there:
         job.objects.refuse_instruction_file_of(step.location, is_listed=is_listed)
 

@@ -163,9 +163,8 @@ def _described(job: Job, seen: Seen, step: Step, done: Done) -> ObjectInfo:
     info = describe_head(step.target, head)
     if info is None:
         # A message that s3crypt did not write: only its header has the lengths.
-        version_id = None if done.version_id == "null" else done.version_id
         with suppress(S3CryptError):
-            found = job.objects.look(step.target, Demand(job.to, version_id))
+            found = job.objects.look(step.target, Demand(job.to, done.version_id))
             if found.etag == done.etag:
                 return found
         info = replace(describe_plain(step.target, head), mode=ClientSide.name, size=None)

@@ -17,7 +17,7 @@ from s3crypt.logs import logger_of
 from s3crypt.modes import SSEC, ClientSide, binds_bucket
 from s3crypt.objects import annotations
 from s3crypt.objects.checks import check_written
-from s3crypt.objects.info import Description, ObjectInfo, describing
+from s3crypt.objects.info import Description, ObjectInfo, describing, version_of
 from s3crypt.objects.locks import HEADERS as _LOCKS
 from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.objects.tags import ensure_tags
@@ -30,7 +30,7 @@ from s3crypt.transfer import (
     Upload,
     copy_inside_s3,
 )
-from s3crypt.transfer.conditions import IF_ABSENT, if_unchanged, with_etag
+from s3crypt.transfer.conditions import IF_ABSENT, bare_etag, if_unchanged, with_etag
 from s3crypt.transfer.conditions import check_unchanged as check_current
 
 from .beside import beside
@@ -64,7 +64,7 @@ class Done:
     @property
     def version_id(self) -> str | None:
         """Return the new version's id, in a versioned bucket."""
-        return self.info.version_id if self.info else self.reply.get("VersionId")
+        return self.info.version_id if self.info else version_of(self.reply)
 
     @property
     def material(self) -> str | None:
@@ -74,9 +74,11 @@ class Done:
 
     @property
     def etag(self) -> str:
-        """Return the new object's ETag."""
+        """Return the new object's ETag, without quotes."""
         copied = self.reply.get("CopyObjectResult", {}).get("ETag")
-        return self.info.etag if self.info else str(copied or self.reply.get("ETag") or "")
+        return (
+            self.info.etag if self.info else bare_etag(str(copied or self.reply.get("ETag") or ""))
+        )
 
 
 def act(job: Job, step: Step, stream: ObjectStream | None = None) -> Done:
@@ -306,8 +308,8 @@ def _re_encrypt(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done
         except S3CryptError as error:
             check_replaced(job, step, error)
             raise
-        check_etag(step.location, {"ETag": reading.info.etag}, step.etag)
-        if reading.info.metadata != entries.of_user(step.metadata):
+        check_etag(step.location, reading.stream.reply, step.etag)
+        if reading.info.metadata != user:
             raise replaced(step.location)
         source = StreamSource(reading.plaintext, reading.info.size, last_check)
         # In a server-side mode the description must be complete now, because the token must fit
@@ -409,20 +411,14 @@ def copy_annotations(job: Job, step: Step, annotated: tuple[str, ...], done: Don
     if not annotated:
         return
     client, source = job.objects.client, (step.location, _source_version(job, step))
-    if step.copy_to is not None:
-        if done.version_id in (None, "null"):
-            # Without a version id, S3 would attach the annotations to the latest object.
-            check_current(client, step.target, done.etag, job.to.read_arguments())
-        annotations.copy(client, source, (step.target, done.version_id), annotated)
-        return
     if done.version_id is None:
-        raise StorageError(
-            f"{step.location} was written, but S3 did not say as which version: its annotations "
-            f"are still at version {step.version_id}.",
-            hint="Run it again.",
-        )
-    annotations.copy(client, source, (step.location, done.version_id), annotated)
-    versions = {"source_version": str(step.version_id), "target_version": done.version_id}
+        # Without a version id, S3 would attach the annotations to the latest object.
+        check_current(client, step.target, done.etag, job.to.read_arguments())
+    annotations.copy(client, source, (step.target, done.version_id), annotated)
+    if step.copy_to is not None:
+        return
+    target_version = done.version_id or "null"
+    versions = {"source_version": str(step.version_id), "target_version": target_version}
     annotations.note_copied(client, step.location, **versions)
 
 

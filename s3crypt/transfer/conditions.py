@@ -28,8 +28,18 @@ IF_ABSENT: Mapping[str, str] = {"IfNoneMatch": "*"}
 
 
 def if_unchanged(etag: str) -> dict[str, str]:
-    """Return the condition that the object still has this ETag."""
-    return {"IfMatch": etag}
+    """Return the condition that the object still has this ETag, with or without its quotes."""
+    return {"IfMatch": quoted_etag(etag)}
+
+
+def bare_etag(etag: str) -> str:
+    """Return an ETag without the quotes around it, as the public face shows ETags."""
+    return etag[1:-1] if len(etag) > 1 and etag[0] == etag[-1] == '"' else etag
+
+
+def quoted_etag(etag: str) -> str:
+    """Return an ETag with the quotes around it, as S3's conditions need it."""
+    return etag if etag.endswith('"') else f'"{etag}"'
 
 
 def must_be_absent(conditions: Mapping[str, str]) -> bool:

@@ -34,6 +34,7 @@ from .conditions import (
     head,
     if_unchanged,
     in_another_spelling,
+    quoted_etag,
 )
 from .marks import Mark, etag_of_parts
 from .parts import MAX_PARTS, PART_LENGTH, Body, PartMaker
@@ -464,7 +465,7 @@ class CopySource:
         named: dict[str, str] = {"Bucket": self.location.bucket, "Key": self.location.name}
         if self.version_id:
             named["VersionId"] = self.version_id
-        return {"CopySource": named, "CopySourceIfMatch": self.etag, **self.arguments}
+        return {"CopySource": named, "CopySourceIfMatch": quoted_etag(self.etag), **self.arguments}
 
 
 def copy_inside_s3(  # noqa: PLR0913 - by name

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts about objects as the commands print them, in JSON and as text."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from s3crypt import ObjectInfo
+
+
+def info_fields(info: "ObjectInfo") -> dict[str, Any]:
+    """Return an object's properties under the names that --json prints."""
+    fields = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
+    return {name: _value(value) for name, value in fields.items()}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return list(value)
+    return dict(value) if hasattr(value, "items") else value
+
+
+def plain_text(value: Any) -> str:
+    """Return a property's value as people read it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={text}" for name, text in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
