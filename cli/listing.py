@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 import s3crypt
-from s3crypt.errors import ConfigError, ObjectNotFoundError, S3CryptError
+from s3crypt.errors import ConfigError, ObjectNotFoundError, S3CryptError, StorageError
 
 from .facts import info_fields, plain_text
 from .jobs import jobs_option, refuse_job_options
@@ -344,6 +344,25 @@ def du(
         raise click.exceptions.Exit(common_code(codes))
 
 
+def _head(store: "S3Crypt", uri: str, version_id: str | None) -> "ObjectInfo":
+    """Return the facts about an object; of an SSE-C object without its key, those of a listing."""
+    try:
+        return store.head(uri, version_id=version_id)
+    except ObjectNotFoundError:
+        raise
+    except StorageError:
+        if version_id is not None:
+            raise
+        # S3 demands the customer key of such an object. A listing needs no key.
+        listed = next(iter(store.list(uri)), None)
+        if listed is None or listed.uri != uri:
+            raise
+        outcome = next(iter(store.many.describe([listed])))
+        if outcome.result is None:
+            raise
+        return outcome.result
+
+
 def _usage_printer(settings: Settings, size: Callable[[int], str]) -> "Callable[[Usage], None]":
     def show(usage: "Usage") -> None:
         if settings.json:
@@ -367,7 +386,7 @@ def stat(settings: Settings, *, options: ModeOptions, uri: str, version_id: str 
     """Show one object's size, mode, keys and headers."""
     store = make_store(options.mode_for(settings), settings)
     try:
-        info = store.head(uri, version_id=version_id)
+        info = _head(store, uri, version_id)
     except ObjectNotFoundError as error:
         if error.code == "NoSuchBucket":
             raise

@@ -46,9 +46,7 @@ from .places import (
     written_as_option,
     written_in_option,
 )
-from .recursive import delete_all, inspect_all
-from .selection import FilteringCommand, Rules, filter_options, sources_of
-from .transfers import Transfer, into_s3, out_of_s3, stream
+from .recursive import delete_below, get_folder, inspect_below, inspect_versions, put_folder
 
 if TYPE_CHECKING:
     from s3crypt import Mode, ObjectInfo, S3Crypt
@@ -307,6 +305,7 @@ def rm(
 @common_options
 @describing_options
 @version_id_option
+@option("--versions", is_flag=True, environment=False, help="Each version, the newest first.")
 @recursive_option
 @filter_options
 @jobs_option
@@ -316,6 +315,7 @@ def inspect(
     options: ModeOptions,
     uris: tuple[str, ...],
     version_id: str | None,
+    versions: bool,
     recursive: bool,
     rules: Rules,
     jobs: int | None,
@@ -326,6 +326,8 @@ def inspect(
 
     Only an SSE-C object needs its key, --sse-c-key-file, because S3 asks for it.
     """
+    if versions and version_id:
+        raise ConfigError("--versions and --version-id exclude each other.")
     store = make_store(options.mode_for(settings), settings)
     if recursive and version_id:
         raise ConfigError("--version-id names one object; not with -r.")
@@ -340,11 +342,16 @@ def inspect(
         for field, value in info_fields(info).items():
             if value not in (None, {}, []):
                 print_line(f"{field.replace('_', ' '):<14} {plain_text(value)}")
-        if recursive:
+        if recursive or versions:
             print_line("")
 
-    if sources.single is None:
-        inspect_all(store, settings, sources, jobs=jobs, show=show)
+    if versions:
+        inspect_versions(store, settings, uri=uri, recursive=recursive, jobs=jobs, show=show)
+        return
+    if recursive:
+        if version_id:
+            raise ConfigError("--version-id names one object; not with -r.")
+        inspect_below(store, settings, uri=uri, jobs=jobs, show=show)
         return
     refuse_job_options(jobs=jobs)
     with suggesting_recursion(uri):

@@ -11,7 +11,7 @@ from .places import end_dry_run
 from .selection import Sources, listed
 
 if TYPE_CHECKING:
-    from s3crypt import ObjectInfo, S3Crypt
+    from s3crypt import Journal, ListedObject, ListedVersion, Mode, ObjectInfo, S3Crypt
 
 Show = Callable[["ObjectInfo"], None]
 
@@ -56,9 +56,42 @@ def inspect_all(
     job.finish()
 
 
-def _all(store: "S3Crypt", sources: Sources) -> Iterator[Any]:
-    yield from sources.objects
-    yield from listed(store, sources)
+def inspect_versions(
+    store: "S3Crypt",
+    settings: Settings,
+    *,
+    uri: str,
+    recursive: bool,
+    jobs: int | None,
+    show: Show,
+) -> None:
+    """Show how each version of an object, or of all objects below a prefix, is encrypted.
+
+    Delete markers are left out: they have no bytes.
+    """
+    base = prefix_of(uri) if recursive else uri
+    found = (
+        version
+        for version in found_below(_versions(store, base, recursive=recursive), base)
+        if not version.is_delete_marker
+    )
+    with Job("inspect", settings) as job:
+        for outcome in job.closing(iter(store.many.describe(found, jobs=jobs, found=job.found))):
+            job.looked(outcome.error)
+            if outcome.result is not None:
+                show(outcome.result)
+    job.finish(unit="versions")
+
+
+def _versions(store: "S3Crypt", base: str, *, recursive: bool) -> "Iterator[ListedVersion]":
+    for version in store.list_versions(base):
+        if not recursive and version.uri != base:
+            return
+        yield version
+
+
+def _listed(item: Any) -> "ListedObject":
+    return item[0] if isinstance(item, tuple) else item  # type: ignore[no-any-return]
 
 
 def _is_mark(item: Any) -> bool:

@@ -521,8 +521,7 @@ class S3Crypt:
 
         Raises:
             ConfigError: `uri` names no object.
-            ObjectNotFoundError: The bucket does not exist.
-            StorageError: S3 refused or failed, so that it is not known (code `403`).
+            StorageError: S3 refused (code `403`) or failed, so that it is not known.
         """
         return listing.exists(self._objects, Location.parse_object(uri), version_id)
 

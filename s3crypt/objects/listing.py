@@ -151,9 +151,7 @@ def exists(objects: Objects, location: Location, version_id: str | None) -> bool
     version = {"VersionId": version_id} if version_id else {}
     try:
         head(objects.client, location, version)
-    except ObjectNotFoundError as error:
-        if error.code == "NoSuchBucket":
-            raise
+    except ObjectNotFoundError:
         return False
     except StorageError as error:
         status = http_status(error)
