@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .objects.access import ListedObject, ListedPrefix
     from .objects.info import ObjectInfo
     from .objects.listing import ListedVersion, Usage
+    from .objects.presigning import Presigned
     from .objects.reader import ObjectReader
     from .objects.writer import ObjectWriter
     from .rotation import RotationOutcome
@@ -89,6 +90,7 @@ __all__ = [
     "ObjectWriter",
     "Outcome",
     "PolicyError",
+    "Presigned",
     "RSAKeyring",
     "RotationError",
     "RotationOutcome",
@@ -114,6 +116,7 @@ _HOMES = {
     "message": ["Keyring"],
     "modes": ["DSSEKMS", "SSEC", "SSEKMS", "SSES3", "ClientSide", "Mode"],
     "rotation": ["RotationOutcome"],
+    "objects.presigning": ["Presigned"],
     "objects.reader": ["ObjectReader"],
     "objects.access": ["ListedObject", "ListedPrefix"],
     "objects.listing": ["ListedVersion", "Usage"],

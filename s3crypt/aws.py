@@ -291,6 +291,8 @@ class Clients(Generic[C]):
         client = client_of(config)
         _POLICIES[client] = policy
         client.meta.events.register_last("before-call.s3", _without_expect)
+        events: Any = client.meta.events  # The stubs know only handlers that return nothing.
+        events.register_first("choose-signer.s3", _presigning_by_sigv4)
         client.meta.events.register_first("request-created.s3-control", _to_an_address)
         _parse_timestamps_quickly(client)
         demand_whole_headers(client)
@@ -402,6 +404,36 @@ def _without_expect(params: dict[str, Any], **_: Any) -> None:
     params["headers"].pop("Expect", None)
 
 
+def _presigning_by_sigv4(signature_version: Any, **_: Any) -> str | None:
+    """Sign URLs by SigV4. botocore's default in old Regions, SigV2, puts headers into the URL."""
+    text = signature_version if isinstance(signature_version, str) else ""
+    if not text.endswith("-query") or text.startswith(("v4a", "v4-s3express")):
+        return None
+    return "s3v4-query"
+
+
+def presigned_url(
+    client: BaseClient, method: str, arguments: Mapping[str, Any], seconds: int
+) -> tuple[str, dict[str, Any]]:
+    """Return a presigned URL, and the arguments that it was made of.
+
+    Args:
+        client: An S3 client.
+        method: The method of the client whose request the URL makes.
+        arguments: The arguments of the request.
+        seconds: The time for which the URL is valid.
+
+    Raises:
+        ConfigError: The request would send a customer key over plain HTTP.
+    """
+    complete = dict(arguments)
+    if isinstance(client, _Arranged):
+        complete = client.arranged(method, arguments)
+    presigning: Any = client  # Only the stubs of S3's client have the method.
+    url = presigning.generate_presigned_url(method, Params=complete, ExpiresIn=seconds)
+    return str(url), complete
+
+
 def _parse_timestamps_quickly(client: BaseClient) -> None:
     """Make this one client parse S3's two time formats with the standard library.
 
@@ -482,19 +514,29 @@ class _Arranged(Generic[C]):
             return attribute
 
         def call(*arguments: Any, **options: Any) -> Any:
-            if self._host is not None and not _CUSTOMER_KEYS.isdisjoint(options):
-                raise _over_plain_http("Customer keys", self._host)
-            added = self._added_to.get(name)
-            if added is None:
-                added = self._added_to[name] = self._taken_by(name)
+            complete = self.arranged(name, options)
             try:
-                return attribute(*arguments, **{**added, **options})
+                return attribute(*arguments, **complete)
             except ClientError as error:
+                added = self._added_to[name]
                 if "ExpectedBucketOwner" in added and http_status(error) == HTTPStatus.FORBIDDEN:
                     self._name_owner(error)
                 raise
 
         return call
+
+    def arranged(self, method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request's arguments with those that are added.
+
+        Raises:
+            ConfigError: The request would send a customer key over plain HTTP.
+        """
+        if self._host is not None and not _CUSTOMER_KEYS.isdisjoint(options):
+            raise _over_plain_http("Customer keys", self._host)
+        added = self._added_to.get(method)
+        if added is None:
+            added = self._added_to[method] = self._taken_by(method)
+        return {**added, **options}
 
     def _taken_by(self, method: str) -> dict[str, str]:
         operation = self.made.meta.method_to_api_mapping.get(method)

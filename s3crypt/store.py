@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 from . import buckets
 from .arguments import check_open, check_resources, check_target, given_mode, required_mode
 from .buckets import ListedBucket
+from .errors import ConfigError
 from .formats import MAX_HEADER_LENGTH
 from .local.sources import given
 from .location import Location
 from .modes import Mode
-from .objects import listing
+from .objects import listing, presigning
 from .objects.access import (
     DEFAULT_WORKERS,
     ListedObject,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from .many import Many
     from .objects.listing import ListedVersion
+    from .objects.presigning import Presigned
     from .rotation import RotationOutcome
 
 
@@ -540,6 +542,67 @@ class S3Crypt:
         """
         self._objects.delete(Location.parse_object(uri), version_id)
 
+    def make_bucket(self, bucket: str) -> bool:
+        """Create a bucket in the session's Region; return False if it is there and the caller's.
+
+        As AWS creates it: SSE-S3 by default, no public access, SSE-C blocked, no versioning.
+        `BucketManager` makes a hardened one.
+
+        Raises:
+            ConfigError: S3 accepts no such name.
+            StorageError: The name is taken by another account (code `BucketAlreadyExists`), or is
+                the caller's bucket in another Region (code `BucketAlreadyOwnedByYou`).
+        """
+        return buckets.make(self.client, _bucket(bucket))
+
+    def remove_bucket(self, bucket: str) -> None:
+        """Delete an empty bucket; nothing in it is ever deleted.
+
+        Raises:
+            ConflictError: It has objects, versions or unfinished uploads.
+            ObjectNotFoundError: It does not exist.
+            StorageError: S3 refused or failed.
+        """
+        name = _bucket(bucket)
+        buckets.remove(self.client, name, listing.contents_of(self.client, name))
+
+    def presign(
+        self,
+        uri: str,
+        *,
+        method: "Literal['GET', 'PUT']" = "GET",
+        expires_in: int = 3600,
+        mode: Mode | str | None = None,
+        version_id: str | None = None,
+    ) -> "Presigned":
+        """Return a URL that gets or puts one object without credentials, and its headers.
+
+        The headers of the encryption (of a GET: under SSE-C only) are signed, and S3 refuses a
+        request without them. They are no part of the URL: the holder must send them. An object to
+        get is looked at first, and its mode must be the demanded one.
+
+        Args:
+            method: `GET`, or `PUT` to store an object in a server-side mode.
+            expires_in: Seconds for which the URL is valid, 7 days at most.
+            mode, version_id: As for `get`; a PUT needs a mode and takes no version.
+
+        Raises:
+            ConfigError: A PUT in mode `client`, which would store plaintext; or a longer time.
+            PolicyError: The object is encrypted client-side: S3 would deliver ciphertext. For PUT:
+                the object there, or one beside it below the same prefix, is.
+            ObjectNotFoundError: For GET: the object does not exist.
+        """
+        location = Location.parse_object(uri)
+        if method == "GET":
+            return presigning.presign_get(
+                self._objects, location, self._mode(mode), expires_in, version_id
+            )
+        if method != "PUT" or version_id is not None:
+            raise ConfigError("A URL is for GET, or for PUT without a version.")
+        return presigning.presign_put(
+            self._objects, location, demanded(self._mode(mode)), expires_in
+        )
+
     def needs_rotation(
         self,
         uri: str,
@@ -612,3 +675,11 @@ class S3Crypt:
 
     def _mode(self, mode: Mode | str | None) -> Mode | None:
         return self.mode if mode is None else given_mode(mode)
+
+
+def _bucket(text: str) -> str:
+    """Return the name in the URI of a bucket, or the name itself."""
+    location = Location.parse(text if "://" in text else f"s3://{text}")
+    if location.name:
+        raise ConfigError(f"{text} names an object, not a bucket.", hint=f"s3://{location.bucket}")
+    return location.bucket

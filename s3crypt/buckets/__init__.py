@@ -9,8 +9,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from s3crypt.aws_errors import http_status
-from s3crypt.errors import ObjectNotFoundError, StorageError
-from s3crypt.requests import Attempts, Reply, call, pages
+from s3crypt.errors import ConfigError, ConflictError, ObjectNotFoundError, StorageError
+from s3crypt.requests import Attempts, Reply, call
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -54,10 +54,130 @@ def create(client: "S3Client", bucket: str) -> None:
         StorageError: S3 refused; the name may be taken.
     """
     region = client.meta.region_name
-    where = {} if region == "us-east-1" else {"LocationConstraint": region}
+    where = {} if region in ("us-east-1", "aws-global") else {"LocationConstraint": region}
     request = {"Bucket": bucket, **({"CreateBucketConfiguration": where} if where else {})}
     look = partial(_created, client, bucket)
     call(client, "create_bucket", request, f"s3://{bucket}", look=look)
+
+
+def make(client: "S3Client", bucket: str) -> bool:
+    """Create a bucket in the client's Region; return False if it exists there and is the caller's.
+
+    Raises:
+        ConfigError: S3 accepts no such name.
+        StorageError: The name is taken by another account, or the caller's bucket of this name is
+            in another Region; or S3 refused for another reason.
+    """
+    subject = f"s3://{bucket}"
+    try:
+        # In us-east-1, S3 reports success for a bucket that the caller has already.
+        if any(found == bucket for found in _names_or_none(client)):
+            return _check_region(client, bucket)
+        create(client, bucket)
+    except StorageError as error:
+        if error.code == "BucketAlreadyOwnedByYou":
+            return _check_region(client, bucket)
+        if error.code == "InvalidBucketName":
+            raise ConfigError(
+                f"{subject}: S3 accepts no such name of a bucket.", hint=_NAMES
+            ) from (error.__cause__)
+        if error.code != "BucketAlreadyExists":
+            raise
+        raise StorageError(
+            f"{subject}: another account has a bucket of this name.",
+            hint="Choose another name: all accounts share one name space.",
+            code=error.code,
+            request_id=error.request_id,
+        ) from error.__cause__
+    return True
+
+
+_NAMES = "3 to 63 lower-case letters, digits, hyphens and dots."
+
+
+def _names_or_none(client: "S3Client") -> Iterator[str]:
+    try:
+        yield from names(client)
+    except StorageError as error:
+        if error.code not in _DENIED:
+            raise
+
+
+def _check_region(client: "S3Client", bucket: str) -> bool:
+    """Return False; refuse a bucket of the caller's in another Region than the client's."""
+    from .configuration import home_of  # noqa: PLC0415 - it imports this package
+
+    home = home_of(client, bucket)
+    if home is not None and home != client.meta.region_name:
+        raise StorageError(
+            f"s3://{bucket}: you have this bucket already, in {home}.",
+            hint="A bucket stays in its Region. Choose another name.",
+            code="BucketAlreadyOwnedByYou",
+        )
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The contents of a bucket that keep it from being removed, up to 1,000 of each kind.
+
+    Attributes:
+        objects: The number of current objects.
+        versions: The number of all versions and delete markers.
+        uploads: The number of unfinished multipart uploads.
+        is_more: The kinds of which there are more.
+    """
+
+    objects: int
+    versions: int
+    uploads: int
+    is_more: frozenset[str]
+
+
+def remove(client: "S3Client", bucket: str, contents: Contents) -> None:
+    """Delete a bucket that is empty.
+
+    Raises:
+        ConflictError: It has objects, versions or uploads.
+        ObjectNotFoundError: The bucket does not exist.
+        StorageError: S3 refused or failed.
+    """
+    if contents.objects or contents.versions or contents.uploads:
+        raise ConflictError(
+            f"s3://{bucket} is not empty: {_told(contents)}.",
+            hint=_how_to_empty(bucket, contents),
+            code="BucketNotEmpty",
+        )
+    try:
+        delete(client, bucket)
+    except StorageError as error:
+        if error.code == "BucketNotEmpty":
+            error.hint = f"Something was stored there just now: s3crypt ls --versions s3://{bucket}"
+        raise
+
+
+def _told(contents: Contents) -> str:
+    counts = {
+        "objects": contents.objects,
+        "versions and delete markers": contents.versions,
+        "unfinished uploads": contents.uploads,
+    }
+    return ", ".join(
+        f"{'at least ' * (kind in contents.is_more)}{count:,} {kind}"
+        for kind, count in counts.items()
+        if count
+    )
+
+
+def _how_to_empty(bucket: str, contents: Contents) -> str:
+    steps = []
+    if contents.objects:
+        steps.append(f"s3crypt rm -r s3://{bucket}/")
+    if contents.uploads:
+        steps.append(f"s3crypt uploads s3://{bucket} --older-than 0m")
+    if contents.versions > contents.objects:
+        steps.append(f"s3crypt ls -r --versions s3://{bucket}, then s3crypt rm URI --version-id ID")
+    return "First: " + "; ".join(steps)
 
 
 def delete(client: "S3Client", bucket: str) -> None:

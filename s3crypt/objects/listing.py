@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from s3crypt import formats
 from s3crypt import metadata as entries
 from s3crypt.aws_errors import http_status, is_for_all
+from s3crypt.buckets import Contents
 from s3crypt.errors import ObjectNotFoundError, StorageError
 from s3crypt.location import Location
 from s3crypt.modes import SSEC, ClientSide, Mode
-from s3crypt.requests import pages
+from s3crypt.requests import call, pages
 from s3crypt.transfer.conditions import bare_etag, head
 
 from .access import ListedObject, ListedPrefix, Objects
@@ -144,6 +145,25 @@ def _by_name_then_age(found: ListedVersion | ListedPrefix) -> tuple[bytes, float
     if isinstance(found, ListedPrefix):
         return found.uri.encode(), 0.0, False
     return found.uri.encode(), -found.last_modified.timestamp(), not found.is_latest
+
+
+def contents_of(client: "S3Client", bucket: str) -> Contents:
+    """Return the contents of a bucket, of each kind the first page."""
+    subject, where = f"s3://{bucket}", {"Bucket": bucket}
+    objects = call(client, "list_objects_v2", where, subject)
+    everything = call(client, "list_object_versions", where, subject)
+    begun = call(client, "list_multipart_uploads", where, subject)
+    pages_of = {
+        "objects": objects,
+        "versions and delete markers": everything,
+        "unfinished uploads": begun,
+    }
+    return Contents(
+        objects=len(objects.get("Contents", ())),
+        versions=len(everything.get("Versions", ())) + len(everything.get("DeleteMarkers", ())),
+        uploads=len(begun.get("Uploads", ())),
+        is_more=frozenset(kind for kind, page in pages_of.items() if page.get("IsTruncated")),
+    )
 
 
 def exists(objects: Objects, location: Location, version_id: str | None) -> bool:

@@ -68,6 +68,8 @@ HOST = "127.0.0.1"
 TOKEN_HEADER = "x-s3crypt-token"  # noqa: S105  a header's name
 # A request signed with this access key comes from the account's root user.
 ROOT_ACCESS_KEY = "s3crypt-sandbox-root"  # an example, no secret
+# The access key of the sandbox's own environment, and its secret.
+ACCESS_KEY = "s3crypt-sandbox"
 # In every reply, so that a client can tell the sandbox from services that know less of S3.
 SANDBOX_HEADER = "x-s3crypt-sandbox"
 # As botocore spells them in the names of variables.
@@ -215,8 +217,8 @@ def environment(running: Running) -> dict[str, str]:
         "AWS_ENDPOINT_URL": running.endpoint_url,
         **{f"AWS_ENDPOINT_URL_{name}": running.endpoint_url for name in _SERVICES},
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
-        "AWS_ACCESS_KEY_ID": "s3crypt-sandbox",
-        "AWS_SECRET_ACCESS_KEY": "s3crypt-sandbox",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         "AWS_SESSION_TOKEN": "",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from s3crypt.sandbox.wire import Refusal, Request
 
+from .presigned import check_presigned
 from .refusals import access_denied
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 def check_access(moto: Moto, request: Request) -> None:
     """Refuse a request that is unsigned, in another region, or for another owner's bucket."""
     _check_signed(request)
+    check_presigned(request)
     _check_region(moto, request)
     _check_owner(moto, request)
 

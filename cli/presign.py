@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`s3crypt presign`: a URL for one object, and the headers to send with it."""
+
+import shlex
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from s3crypt.errors import ConfigError
+
+from .options import ModeOptions, Settings, common_options, describing_options, option, parse_age
+from .output import print_json, print_line, say
+from .places import make_store, version_id_option
+
+if TYPE_CHECKING:
+    from s3crypt import Presigned
+
+_HELP = """Print a URL that gets or puts one object, without credentials.
+
+The URL holds for an hour, or for --expires-in. It is signed by SigV4, as are the headers that its
+holder must send: under SSE-C the customer key, and to put an object the headers of its mode. S3
+refuses a request without them. They are printed on stderr with a curl command that reads a customer
+key from its file. The key itself is neither in the URL nor in the output.
+
+An object that is encrypted client-side has no such URL, since S3 has no key for it.
+
+\b
+s3crypt presign s3://acme/q3.csv --expires-in 7d
+s3crypt presign s3://acme/q3.csv --sse-c-key-file customer.key
+s3crypt presign --put s3://acme/in/q4.csv --mode sse-kms --key kms:alias/reports
+"""
+
+
+@click.command(help=_HELP)
+@click.argument("uri", metavar="S3_URI")
+@common_options
+@describing_options
+@option("--put", is_flag=True, environment=False, help="To put the object, in the mode's way.")
+@option(
+    "--expires-in",
+    default="1h",
+    show_default=True,
+    metavar="TIME",
+    help="Seconds, or 30m, 12h or 7d; 7 days at most.",
+)
+@version_id_option
+def presign(
+    settings: Settings,
+    *,
+    options: ModeOptions,
+    uri: str,
+    put: bool,
+    expires_in: str,
+    version_id: str | None,
+) -> None:
+    """Print a URL that gets or puts one object, without credentials."""
+    if put and version_id:
+        raise ConfigError("--put makes a new version; not with --version-id.")
+    mode = options.required_mode_for(settings) if put else options.mode_for(settings)
+    made = make_store(mode, settings).presign(
+        uri,
+        method="PUT" if put else "GET",
+        expires_in=_seconds(expires_in),
+        version_id=version_id,
+    )
+    key_file = options.values.get("sse_c_key_file")
+    line = _curl(made, uri, key_file)
+    if settings.json:
+        print_json({**_fields(made), "curl": line})
+        return
+    print_line(made.url)
+    if settings.quiet:
+        return
+    for name, value in made.headers.items():
+        say(f"header: {name}: {value}")
+    for name in made.key_headers:
+        what = "MD5 of the key" if name.lower().endswith("md5") else "key"
+        say(f"header: {name}: (base64 of the {what} in {key_file})")
+    say(line)
+    say(f"It holds until {made.expires:%Y-%m-%d %H:%M:%S} UTC{_earlier(made)}.")
+
+
+def _seconds(text: str) -> int:
+    if text.strip().isascii() and text.strip().isdigit():
+        return int(text)
+    age = parse_age(text) or timedelta()
+    return int(age.total_seconds())
+
+
+def _earlier(made: "Presigned") -> str:
+    return ", or until the temporary credentials end that signed it" if made.is_temporary else ""
+
+
+def _fields(made: "Presigned") -> dict[str, Any]:
+    return {
+        "method": made.method,
+        "url": made.url,
+        "headers": dict(made.headers),
+        "key_headers": list(made.key_headers),
+        "expires": made.expires,
+        "is_temporary": made.is_temporary,
+    }
+
+
+def _curl(made: "Presigned", uri: str, key_file: Path | None) -> str:
+    """Return the command that uses the URL; a customer key is read from its file, into a pipe."""
+    name = uri.rstrip("/").rpartition("/")[2]
+    words = ["curl", "-fsS"]
+    for header, value in made.headers.items():
+        words += ["-H", f"{header}: {value}"]
+    words += ["-T", name] if made.method == "PUT" else ["-o", name]
+    line = shlex.join([*words, made.url])
+    if not made.key_headers or key_file is None:
+        return line
+    key = _reading(key_file)
+    headers = [
+        f"printf '%s: %s\\n' {header} \"$({key}{_hashed(header)} | base64 | tr -d '\\n')\""
+        for header in made.key_headers
+    ]
+    return f"{{ {'; '.join(headers)}; }} | {line.replace('curl -fsS', 'curl -fsS -H @-', 1)}"
+
+
+def _hashed(header: str) -> str:
+    return " | openssl dgst -md5 -binary" if header.lower().endswith("md5") else ""
+
+
+def _reading(file: Path) -> str:
+    """Return the shell command that writes the raw bytes of the key in a file."""
+    quoted = shlex.quote(str(file))
+    content = file.expanduser().read_bytes()
+    if len(content) == 32:
+        return f"cat {quoted}"
+    is_hex = len(content.strip()) == 64
+    return f"xxd -r -p {quoted}" if is_hex else f"base64 -d < {quoted}"
