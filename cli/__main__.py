@@ -10,7 +10,7 @@ import s3crypt
 def main() -> NoReturn:
     """Run the process's command line."""
     # Installers and scripts often ask for the version, so it is printed before the rest is loaded.
-    if sys.argv[1:] == ["--version"]:
+    if sys.argv[1:] in (["--version"], ["-V"]):
         try:
             print(f"s3crypt {s3crypt.__version__}", flush=True)  # noqa: T201 - output.py loads more
         except OSError:

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
 
 def info_fields(info: "ObjectInfo") -> dict[str, Any]:
     """Return an object's properties under the names that --json prints."""
-    fields = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
-    return {name: _value(value) for name, value in fields.items()}
+    return value_fields(info)
+
+
+def value_fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, with lists and dictionaries in the place of other kinds."""
+    names = [field.name for field in dataclasses.fields(value)]
+    return {name: _value(getattr(value, name)) for name in names}
 
 
 def _value(value: Any) -> Any:

@@ -160,7 +160,8 @@ def decrypt(
 @logging_options
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
-def clean(folder: str, *, dry_run: bool, as_json: bool) -> None:
+@click.option("--quiet", "-q", is_flag=True, help="No remarks: only errors.")
+def clean(folder: str, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
     """Remove temporary files that killed commands left.
 
     A get or decrypt that is killed (kill -9, a power cut) leaves its temporary file beside the
@@ -181,6 +182,8 @@ def clean(folder: str, *, dry_run: bool, as_json: bool) -> None:
         if as_json:
             kept = {} if reason is None else {"reason": reason}
             print_json({"action": "kept" if kept else action, "path": str(path), **kept})
+        elif quiet:
+            continue
         elif reason is not None:
             say(f"s3crypt: {path}: kept, {reason}")
         else:

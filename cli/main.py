@@ -73,6 +73,45 @@ _COMMANDS = {
 }
 
 
+# The verbs of other tools -> the command that does the same here.
+_HABITS = {
+    "copy": "cp",
+    "copyto": "cp",
+    "createbucket": "mb",
+    "del": "rm",
+    "delete": "rm",
+    "deletebucket": "rb",
+    "dir": "ls",
+    "disk-usage": "du",
+    "download": "get",
+    "exists": "stat",
+    "fetch": "get",
+    "head": "stat",
+    "info": "inspect",
+    "keygenerate": "keygen",
+    "list": "ls",
+    "lsd": "ls",
+    "make-bucket": "mb",
+    "mkdir": "mb",
+    "move": "mv",
+    "moveto": "mv",
+    "pipe": "put",
+    "read": "cat",
+    "remove": "rm",
+    "remove-bucket": "rb",
+    "rename": "mv",
+    "rewrap": "rotate",
+    "rmdir": "rb",
+    "rsync": "sync",
+    "sign": "presign",
+    "signurl": "presign",
+    "size": "du",
+    "upload": "put",
+    "url": "presign",
+    "version": "--version",
+}
+
+
 class _Lazy(click.Group):
     """A group that loads a command's module when the command is used."""
 
@@ -84,6 +123,7 @@ class _Lazy(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         remember_words(context, arguments)
         if arguments[0] not in self.list_commands(context):
+            _refuse_habit(context, arguments[0], self.list_commands(context))
             # click suggests a command for a mistyped name only among the loaded commands.
             for name in _COMMANDS:
                 self.add_command(cast("click.Command", self.get_command(context, name)))
@@ -108,6 +148,13 @@ class _Lazy(click.Group):
         return command
 
 
+def _refuse_habit(context: click.Context, name: str, commands: Sequence[str]) -> None:
+    """Refuse another tool's verb with the name of the command that does the same."""
+    meant = _HABITS.get(name)
+    if meant in (*commands, "--version"):
+        raise click.UsageError(f"No such command {name!r}. Did you mean s3crypt {meant}?", context)
+
+
 _HELP = """Keep data in S3 encrypted, five ways, chosen per call.
 
 \b
@@ -124,7 +171,7 @@ s3crypt get s3://acme/q3.csv . --key kms:alias/reports
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @logging_options
-@click.version_option(s3crypt.__version__, message="s3crypt %(version)s")
+@click.version_option(s3crypt.__version__, "--version", "-V", message="s3crypt %(version)s")
 def cli() -> None:
     """Hold the subcommands."""
 

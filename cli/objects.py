@@ -12,7 +12,7 @@ import click
 
 from s3crypt.errors import ConfigError, ObjectNotFoundError, StorageError
 
-from .facts import info_fields, plain_text
+from .facts import info_fields, plain_text, value_fields
 from .files import check_folder, discarding
 from .jobs import jobs_option, journal_option, opened_journal, refuse_job_options
 from .options import (
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from s3crypt import Mode, ObjectInfo, S3Crypt
 
 T = TypeVar("T")
+_AN_OBJECT = "An object is s3://BUCKET/NAME."
 
 _allow_uncommitted = option(
     "--allow-uncommitted",
@@ -300,8 +301,8 @@ def rm(
     end_dry_run(exit_code=exit_code, would_change=dry_run)
 
 
-@click.command(cls=FilteringCommand)
-@click.argument("uris", metavar="S3_URI...", nargs=-1, required=True)
+@click.command()
+@click.argument("uri", metavar="S3_URI|FILE")
 @common_options
 @describing_options
 @version_id_option
@@ -320,13 +321,20 @@ def inspect(
     rules: Rules,
     jobs: int | None,
 ) -> None:
-    """Say how objects are encrypted.
+    """Say how an object, or a message in a local file, is encrypted.
 
     And under which key; nothing is decrypted.
 
     Only an SSE-C object needs its key, --sse-c-key-file, because S3 asks for it.
     """
-    if versions and version_id:
+    one = [
+        name for name, given in (("--version-id", version_id), ("--versions", versions)) if given
+    ]
+    many = [name for name, given in (("-r", recursive), ("--jobs", jobs)) if given]
+    if "://" not in uri:
+        _inspect_file(settings, uri, refused=[*one, *many])
+        return
+    if len(one) > 1:
         raise ConfigError("--versions and --version-id exclude each other.")
     store = make_store(options.mode_for(settings), settings)
     if recursive and version_id:
@@ -356,6 +364,22 @@ def inspect(
     refuse_job_options(jobs=jobs)
     with suggesting_recursion(uri):
         show(store.inspect(uri, version_id=version_id))
+
+
+def _inspect_file(settings: Settings, path: str, *, refused: list[str]) -> None:
+    """Show what a message in a local file says of itself; `refused` are options of objects."""
+    from s3crypt.files import inspect_file  # noqa: PLC0415 - it loads cryptography
+
+    if refused:
+        raise ConfigError(f"{path} is a local file, which takes no {refused[0]}.", hint=_AN_OBJECT)
+    facts = inspect_file(path)
+    fields = {"file": path, "stored_size": Path(path).stat().st_size, **value_fields(facts)}
+    if settings.json:
+        print_json(fields)
+        return
+    for field, value in fields.items():
+        if value not in (None, {}, []):
+            print_line(f"{field.replace('_', ' '):<14} {plain_text(value)}")
 
 
 def _destination(source: str, uri: str, *, recursive: bool) -> str:

@@ -129,8 +129,10 @@ def _hashed(header: str) -> str:
 def _reading(file: Path) -> str:
     """Return the shell command that writes the raw bytes of the key in a file."""
     quoted = shlex.quote(str(file))
-    content = file.expanduser().read_bytes()
-    if len(content) == 32:
+    path = file.expanduser()
+    # A pipe can be read once only, by the code that signed.
+    content = path.read_bytes() if path.is_file() else b""
+    if len(content) in (0, 32):
         return f"cat {quoted}"
     is_hex = len(content.strip()) == 64
     return f"xxd -r -p {quoted}" if is_hex else f"base64 -d < {quoted}"

@@ -7,7 +7,7 @@
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from .errors import StorageError
 from .framing import Run
@@ -25,7 +25,17 @@ from .message import (
     Sealer,
 )
 
-__all__ = ["atomic_write", "decrypt_file", "encrypt_file", "leftovers", "remove_leftover"]
+__all__ = [
+    "atomic_write",
+    "decrypt_file",
+    "encrypt_file",
+    "inspect_file",
+    "leftovers",
+    "remove_leftover",
+]
+
+if TYPE_CHECKING:
+    from .formats import Facts
 
 # One thread reads and seals while the other writes. More would not help, since only one thread at
 # a time can write to a file.
@@ -124,6 +134,22 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
             if sealed is None or reader.header.is_in_order or not is_regular(out):
                 return _stream(reader, out, progress)
             return _open_file(sealed, out, reader.opener, progress)
+
+
+def inspect_file(path: str | Path) -> "Facts":
+    """Return what a message in a file shows without keys: who can open it, its size and context.
+
+    `keys` has the keys that wrap the data key, as written on the command line. Nothing is verified.
+
+    Raises:
+        FormatError: The file is no message.
+        IntegrityError: The file ends within its header.
+        LocalFileNotFoundError: The file does not exist.
+        StorageError: The file cannot be read.
+    """
+    from .formats.files import inspect_file as inspect  # noqa: PLC0415 - S3's formats too
+
+    return inspect(path)
 
 
 def _seal_file(

@@ -157,9 +157,11 @@ def remove(client: "S3Client", bucket: str, contents: Contents) -> None:
 
 
 def _told(contents: Contents) -> str:
+    # In a bucket without versioning, each object has one version.
+    has_older = contents.versions > contents.objects
     counts = {
         "objects": contents.objects,
-        "versions and delete markers": contents.versions,
+        "versions and delete markers": contents.versions if has_older else 0,
         "unfinished uploads": contents.uploads,
     }
     return ", ".join(
@@ -176,6 +178,7 @@ def _how_to_empty(bucket: str, contents: Contents) -> str:
     if contents.uploads:
         steps.append(f"s3crypt uploads s3://{bucket} --older-than 0m")
     if contents.versions > contents.objects:
+        # No command of ours deletes all versions: each is deleted for good.
         steps.append(f"s3crypt ls -r --versions s3://{bucket}, then s3crypt rm URI --version-id ID")
     return "First: " + "; ".join(steps)
 

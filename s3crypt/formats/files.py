@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Client-side objects in local files, described without keys."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from s3crypt.errors import FormatError
+from s3crypt.local.readers import ByteReader
+from s3crypt.local.sources import is_regular, opening
+
+from . import read
+from .seam import Facts
+
+_BEGINNING_LENGTH = 4096
+
+
+def inspect_file(path: str | Path) -> Facts:
+    """Return the facts that a message in a local file shows without keys; none is verified.
+
+    Raises:
+        FormatError: The file is no message.
+        IntegrityError: The file ends within its header.
+        LocalFileNotFoundError: The file does not exist.
+        StorageError: The file cannot be read.
+    """
+    with opening(path) as file:
+        if not is_regular(file):
+            raise FormatError(
+                f"{path} is not a regular file.", hint="Write what the pipe has into a file first."
+            )
+        try:
+            stored = _Stored(file)
+            return read({}, stored).facts(stored)
+        except FormatError as error:
+            error.args = (f"{path}: {error}",)
+            raise
+
+
+class _Stored:
+    """An open file as the stored bytes of an object."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.beginning = file.read(_BEGINNING_LENGTH)
+        self.size = file.seek(0, 2)
+        self.rewind()
+
+    def read(self, size: int, /) -> bytes:
+        return self._file.read(size)
+
+    def rewind(self) -> None:
+        self._file.seek(0)
+
+    def take(self, length: int) -> memoryview:
+        return memoryview(self._file.read(length))
+
+    @contextmanager
+    def section(self, start: int, end: int) -> Iterator[ByteReader]:
+        self._file.seek(start)
+        yield BytesIO(self._file.read(end - start))
