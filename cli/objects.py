@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
@@ -343,16 +344,8 @@ def inspect(
     if version_id and sources.single is None:
         raise ConfigError("--version-id names one object; not with several.")
 
-    def show(info: "ObjectInfo") -> None:
-        if settings.json:
-            print_json(info_fields(info))
-            return
-        for field, value in info_fields(info).items():
-            if value not in (None, {}, []):
-                print_line(f"{field.replace('_', ' '):<14} {plain_text(value)}")
-        if recursive or versions:
-            print_line("")
-
+    is_single = not recursive and not versions
+    show = partial(_show_fields, settings, is_single=is_single)
     if versions:
         inspect_versions(store, settings, uri=uri, recursive=recursive, jobs=jobs, show=show)
         return
@@ -366,6 +359,22 @@ def inspect(
         show(store.inspect(uri, version_id=version_id))
 
 
+def _show_fields(settings: Settings, info: "ObjectInfo", *, is_single: bool = True) -> None:
+    _print_fields(settings, info_fields(info))
+    if not is_single and not settings.json:
+        print_line("")
+
+
+def _print_fields(settings: Settings, fields: dict[str, Any]) -> None:
+    """Print properties, and leave out empty ones for people."""
+    if settings.json:
+        print_json(fields)
+        return
+    for field, value in fields.items():
+        if value not in (None, {}, []):
+            print_line(f"{field.replace('_', ' '):<14} {plain_text(value)}")
+
+
 def _inspect_file(settings: Settings, path: str, *, refused: list[str]) -> None:
     """Show what a message in a local file says of itself; `refused` are options of objects."""
     from s3crypt.files import inspect_file  # noqa: PLC0415 - it loads cryptography
@@ -374,12 +383,7 @@ def _inspect_file(settings: Settings, path: str, *, refused: list[str]) -> None:
         raise ConfigError(f"{path} is a local file, which takes no {refused[0]}.", hint=_AN_OBJECT)
     facts = inspect_file(path)
     fields = {"file": path, "stored_size": Path(path).stat().st_size, **value_fields(facts)}
-    if settings.json:
-        print_json(fields)
-        return
-    for field, value in fields.items():
-        if value not in (None, {}, []):
-            print_line(f"{field.replace('_', ' '):<14} {plain_text(value)}")
+    _print_fields(settings, fields)
 
 
 def _destination(source: str, uri: str, *, recursive: bool) -> str:

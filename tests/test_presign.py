@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Presigned URLs over plain HTTP: they work with their headers, and are refused without."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import subprocess
+import time
+from base64 import b64encode
+from hashlib import md5
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import boto3
+import pytest
+from botocore.config import Config
+from s3crypt_cli.main import run
+from samples import CUSTOMER_KEY, SERVER_SIDE, aes, connect, make_mode
+
+from s3crypt import (
+    SSEC,
+    SSEKMS,
+    SSES3,
+    ClientSide,
+    ConfigError,
+    ObjectNotFoundError,
+    PolicyError,
+    S3Crypt,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from s3crypt import Presigned
+
+CONTENT = b"eu,90\n"
+
+
+def send(
+    made: Presigned, headers: Mapping[str, str], body: bytes | None = None, method: str = ""
+) -> tuple[int, bytes]:
+    """Send a request as any HTTP client would."""
+    parts = urlsplit(made.url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    try:
+        target = f"{parts.path}?{parts.query}"
+        connection.request(method or made.method, target, body, dict(headers))
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+    finally:
+        connection.close()
+
+
+def all_headers(made: Presigned) -> dict[str, str]:
+    """Return the headers that the holder of a URL must send."""
+    return {**made.headers, **made.key_headers}
+
+
+@pytest.mark.parametrize("name", SERVER_SIDE)
+def test_get(name: str, bucket: str, key: str) -> None:
+    """In every server-side mode; only SSE-C needs headers, and is refused without them."""
+    store = connect(make_mode(name, key))
+    store.put(CONTENT, f"s3://{bucket}/2026/q 3+é.csv")
+    made = store.presign(f"s3://{bucket}/2026/q 3+é.csv")
+    assert send(made, all_headers(made)) == (200, CONTENT)
+    assert bool(made.key_headers) == bool(made.headers) == (name == "sse-c")
+    if name == "sse-c":
+        assert send(made, {})[0] == 403
+        assert send(made, {**all_headers(made), "x-amz-meta-more": "x"})[0] == 403
+
+
+@pytest.mark.parametrize("name", SERVER_SIDE)
+def test_put(name: str, bucket: str, key: str) -> None:
+    """The object gets the mode; none of the headers can be dropped, changed or added to."""
+    store, uri = connect(make_mode(name, key)), f"s3://{bucket}/x"
+    made = store.presign(uri, method="PUT")
+    headers = all_headers(made)
+    for dropped in headers:
+        left = {header: value for header, value in headers.items() if header != dropped}
+        assert send(made, left, b"dropped")[0] == 403
+        assert send(made, {**headers, dropped: "other"}, b"changed")[0] == 403
+    assert send(made, {**headers, "x-amz-acl": "public-read"}, b"added")[0] == 403
+    assert not connect().exists(uri)
+    assert send(made, headers, CONTENT)[0] == 200
+    assert store.inspect(uri).mode == name
+    assert store.read(uri) == CONTENT
+
+
+def test_a_url_is_for_one_method_and_name(bucket: str) -> None:
+    """The signature is of both."""
+    store = connect(SSES3())
+    store.put(CONTENT, f"s3://{bucket}/x")
+    made = store.presign(f"s3://{bucket}/x")
+    assert send(made, {}, b"over", method="PUT")[0] == 403
+    assert store.read(f"s3://{bucket}/x") == CONTENT
+
+
+def test_an_expired_url_is_refused(bucket: str) -> None:
+    """After its one second."""
+    store = connect(SSES3())
+    store.put(CONTENT, f"s3://{bucket}/x")
+    made = store.presign(f"s3://{bucket}/x", expires_in=1)
+    time.sleep(2.1)
+    status, body = send(made, {})
+    assert (status, b"Request has expired" in body) == (403, True)
+
+
+def test_a_version(versioned_bucket: str) -> None:
+    """The URL gets that version."""
+    store, uri = connect(SSES3()), f"s3://{versioned_bucket}/x"
+    first = store.put(b"first", uri).version_id
+    store.put(b"second", uri)
+    assert send(store.presign(uri, version_id=first), {}) == (200, b"first")
+
+
+def test_owner_and_payer_are_signed_too(bucket: str) -> None:
+    """The demands of the store hold for the holder of the URL."""
+    store = connect(SSES3(), expected_bucket_owner="123456789012", request_payer="requester")
+    store.put(CONTENT, f"s3://{bucket}/x")
+    made = store.presign(f"s3://{bucket}/x")
+    assert {"x-amz-expected-bucket-owner", "x-amz-request-payer"} == made.headers.keys()
+    assert send(made, made.headers) == (200, CONTENT)
+
+
+def secrets_of(key: bytes) -> list[str]:
+    """Return every spelling by which a customer key could leak."""
+    digest = md5(key, usedforsecurity=False)
+    texts = [b64encode(key).decode(), key.hex(), b64encode(digest.digest()).decode()]
+    texts.append(digest.hexdigest())
+    return [
+        spelling for text in texts for spelling in (text, quote(text, safe=""), text.rstrip("="))
+    ]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--quiet"], ["--debug"]])
+@pytest.mark.parametrize("put", [[], ["--put"]])
+def test_the_key_is_in_no_url_and_no_output(
+    options: list[str],
+    put: list[str],
+    bucket: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Neither its base64, nor its hex, nor its MD5."""
+    file = tmp_path / "customer.key"
+    file.write_bytes(CUSTOMER_KEY)
+    store = connect(SSEC(CUSTOMER_KEY))
+    store.put(CONTENT, f"s3://{bucket}/x")
+    command = ["presign", f"s3://{bucket}/x", "--sse-c-key-file", str(file), *options, *put]
+    assert run(command) == 0
+    told = "".join(capsys.readouterr())
+    assert "X-Amz-Signature" in told
+    made = store.presign(f"s3://{bucket}/x", method="PUT" if put else "GET")
+    for text in (told, made.url, repr(made), repr(dict(made.headers))):
+        for secret in secrets_of(CUSTOMER_KEY):
+            assert secret.lower() not in text.lower()
+
+
+@pytest.mark.parametrize("form", ["raw", "hex", "base64"])
+def test_the_curl_line_reads_the_key_from_its_file(
+    form: str,
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In each form that a key file has; what it stores and fetches is the same."""
+    monkeypatch.chdir(tmp_path)
+    forms = {
+        "raw": CUSTOMER_KEY,
+        "hex": f"{CUSTOMER_KEY.hex()}\n".encode(),
+        "base64": b64encode(CUSTOMER_KEY) + b"\n",
+    }
+    (tmp_path / "my key").write_bytes(forms[form])
+    (tmp_path / "it's").write_bytes(CONTENT)
+    for options in (["--put"], []):
+        uri = f"s3://{bucket}/{form}/it's"
+        assert run(["presign", uri, "--sse-c-key-file", "my key", "--json", *options]) == 0
+        line = json.loads(capsys.readouterr().out)["curl"]
+        subprocess.run(["sh", "-c", line], check=True, capture_output=True)
+        (tmp_path / "it's").rename(tmp_path / "sent") if options else None
+    assert (tmp_path / "it's").read_bytes() == CONTENT
+    assert connect(SSEC(CUSTOMER_KEY)).read(uri) == CONTENT
+
+
+@pytest.mark.parametrize("mode", [None, ClientSide(aes())], ids=["any", "client"])
+def test_client_side_objects_have_no_url(mode: ClientSide | None, bucket: str) -> None:
+    """The error says why not, and what to do instead."""
+    connect(ClientSide(aes())).put(CONTENT, f"s3://{bucket}/x")
+    with pytest.raises(PolicyError, match="S3 has no key for it") as caught:
+        connect(mode).presign(f"s3://{bucket}/x")
+    assert "s3crypt cp" in (caught.value.hint or "")
+
+
+def test_nothing_is_put_into_a_client_side_prefix(bucket: str) -> None:
+    """Not in mode client, not over such an object, and not beside one; elsewhere it is."""
+    connect(ClientSide(aes())).put(CONTENT, f"s3://{bucket}/p/x")
+    with pytest.raises(ConfigError, match="would store plaintext"):
+        connect(ClientSide(aes())).presign(f"s3://{bucket}/p/x", method="PUT")
+    for name in ("p/x", "p/new"):
+        with pytest.raises(PolicyError, match=f"s3://{bucket}/p/x is encrypted client-side"):
+            connect(SSES3()).presign(f"s3://{bucket}/{name}", method="PUT")
+    assert connect(SSES3()).presign(f"s3://{bucket}/q/x", method="PUT").url
+
+
+def test_the_mode_of_the_object_is_demanded(bucket: str, key: str) -> None:
+    """As for every read."""
+    connect(SSES3()).put(CONTENT, f"s3://{bucket}/x")
+    with pytest.raises(PolicyError):
+        connect(SSEKMS(key)).presign(f"s3://{bucket}/x")
+
+
+def test_a_missing_object_has_no_url(bucket: str) -> None:
+    """It would be found out only by its holder."""
+    with pytest.raises(ObjectNotFoundError):
+        connect().presign(f"s3://{bucket}/x")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 604_801, True, 1.5])
+def test_a_week_at_most(seconds: Any, bucket: str) -> None:
+    """Nothing is sent for another time."""
+    with pytest.raises(ConfigError):
+        connect(SSES3()).presign(f"s3://{bucket}/x", method="PUT", expires_in=seconds)
+
+
+def test_a_week(bucket: str) -> None:
+    """The longest time, by SigV4 in botocore's oldest Region."""
+    made = connect(SSES3()).presign(f"s3://{bucket}/x", method="PUT", expires_in=604_800)
+    query = parse_qs(urlsplit(made.url).query)
+    assert (query["X-Amz-Algorithm"], query["X-Amz-Expires"]) == (["AWS4-HMAC-SHA256"], ["604800"])
+    assert re.fullmatch("http://127.0.0.1:[0-9]+", made.url[: made.url.index("/", 8)])
+
+
+def test_a_client_that_signs_by_sigv2_is_refused(bucket: str) -> None:
+    """Botocore's default would put the customer key into the URL; ours is not returned."""
+    store = S3Crypt(SSEC(CUSTOMER_KEY), client=boto3.client("s3", config=Config()))
+    with pytest.raises(ConfigError, match="SigV4") as caught:
+        store.presign(f"s3://{bucket}/x", method="PUT")
+    assert not [secret for secret in secrets_of(CUSTOMER_KEY) if secret in str(caught.value)]
+    client = boto3.client("s3", config=Config(signature_version="s3v4"))
+    made = S3Crypt(SSEC(CUSTOMER_KEY), client=client).presign(f"s3://{bucket}/x", method="PUT")
+    assert send(made, all_headers(made), CONTENT)[0] == 200
+
+
+def test_temporary_credentials_end_it_earlier(
+    bucket: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command says so."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "temporary")
+    assert run(["presign", "--put", f"s3://{bucket}/x", "--mode", "sse-s3"]) == 0
+    assert "until the temporary credentials end" in capsys.readouterr().err
