@@ -4,6 +4,9 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from .options import Settings
+from .output import print_json, print_line
+
 if TYPE_CHECKING:
     from s3crypt import ObjectInfo
 
@@ -25,7 +28,7 @@ def _value(value: Any) -> Any:
     return dict(value) if hasattr(value, "items") else value
 
 
-def plain_text(value: Any) -> str:
+def _plain_text(value: Any) -> str:
     """Return a property's value as people read it."""
     if isinstance(value, dict):
         return ", ".join(f"{name}={text}" for name, text in value.items())
@@ -34,3 +37,13 @@ def plain_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def print_fields(settings: Settings, fields: dict[str, Any]) -> None:
+    """Print properties, and leave out empty ones for people."""
+    if settings.json:
+        print_json(fields)
+        return
+    for field, value in fields.items():
+        if value not in (None, {}, []):
+            print_line(f"{field.replace('_', ' '):<14} {_plain_text(value)}")

@@ -11,7 +11,7 @@ import click
 import s3crypt
 from s3crypt.errors import ConfigError, ObjectNotFoundError, S3CryptError, StorageError
 
-from .facts import info_fields, plain_text
+from .facts import info_fields, print_fields
 from .jobs import jobs_option, refuse_job_options
 from .options import ModeOptions, Settings, common_options, describing_options, option
 from .output import (
@@ -393,9 +393,5 @@ def stat(settings: Settings, *, options: ModeOptions, uri: str, version_id: str 
         if not settings.quiet:
             report(error)
         raise click.exceptions.Exit(EXIT_OTHER) from None
-    if settings.json:
-        print_json(info_fields(info))
-    elif not settings.quiet:
-        for field, value in info_fields(info).items():
-            if value not in (None, {}, []):
-                print_line(f"{field.replace('_', ' '):<14} {plain_text(value)}")
+    if settings.json or not settings.quiet:
+        print_fields(settings, info_fields(info))

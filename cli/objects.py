@@ -13,7 +13,7 @@ import click
 
 from s3crypt.errors import ConfigError, ObjectNotFoundError, StorageError
 
-from .facts import info_fields, plain_text, value_fields
+from .facts import info_fields, print_fields, value_fields
 from .files import check_folder, discarding
 from .jobs import jobs_option, journal_option, opened_journal, refuse_job_options
 from .options import (
@@ -360,19 +360,9 @@ def inspect(
 
 
 def _show_fields(settings: Settings, info: "ObjectInfo", *, is_single: bool = True) -> None:
-    _print_fields(settings, info_fields(info))
+    print_fields(settings, info_fields(info))
     if not is_single and not settings.json:
         print_line("")
-
-
-def _print_fields(settings: Settings, fields: dict[str, Any]) -> None:
-    """Print properties, and leave out empty ones for people."""
-    if settings.json:
-        print_json(fields)
-        return
-    for field, value in fields.items():
-        if value not in (None, {}, []):
-            print_line(f"{field.replace('_', ' '):<14} {plain_text(value)}")
 
 
 def _inspect_file(settings: Settings, path: str, *, refused: list[str]) -> None:
@@ -383,7 +373,7 @@ def _inspect_file(settings: Settings, path: str, *, refused: list[str]) -> None:
         raise ConfigError(f"{path} is a local file, which takes no {refused[0]}.", hint=_AN_OBJECT)
     facts = inspect_file(path)
     fields = {"file": path, "stored_size": Path(path).stat().st_size, **value_fields(facts)}
-    _print_fields(settings, fields)
+    print_fields(settings, fields)
 
 
 def _destination(source: str, uri: str, *, recursive: bool) -> str:

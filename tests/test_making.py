@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mb, rb and keygen: what they make, what they refuse, and that nothing else is changed."""
+
+from __future__ import annotations
+
+import json
+import stat
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from relay import Answer, relaying
+from s3crypt_cli.main import run
+from samples import connect, names, uploads
+
+from s3crypt import SSEC, SSES3, ConflictError, S3Crypt, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from relay import Asked
+
+    from s3crypt.sandbox import Running
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def name(s3: Any) -> Iterator[str]:
+    """Return the name of a bucket that does not exist yet."""
+    new = f"made-{uuid.uuid4()}"
+    yield new
+    if new in {each["Name"] for each in s3.list_buckets()["Buckets"]}:
+        s3.delete_bucket(Bucket=new)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_a_bucket_is_made_once(s3: Any, name: str, region: str, capsys: Captured) -> None:
+    """In the Region; a second time it is left as it is, in any spelling."""
+    assert run(["mb", f"s3://{name}", "--region", region]) == 0
+    assert "bucket init" in capsys.readouterr().err
+    assert s3.get_bucket_location(Bucket=name)["LocationConstraint"] in (region, None)
+    assert run(["mb", f"s3://{name}/", "--region", region]) == 0
+    assert "nothing was changed" in capsys.readouterr().err
+    assert run(["mb", name, "--region", region, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == (
+        {"action": "kept", "bucket": name, "region": region}
+    )
+
+
+def test_ones_own_bucket_elsewhere_is_an_error(name: str, capsys: Captured) -> None:
+    """It is named with its Region."""
+    assert run(["mb", f"s3://{name}", "--quiet"]) == 0
+    assert run(["mb", f"s3://{name}", "--region", "eu-west-1"]) == 5
+    assert "already, in us-east-1" in capsys.readouterr().err
+
+
+def test_the_name_of_another_account_is_taken(
+    name: str, sandbox: Running, capsys: Captured
+) -> None:
+    """Whatever the caller may do."""
+    taken = b"<Error><Code>BucketAlreadyExists</Code><Message>no</Message></Error>"
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        return Answer(409, {}, taken) if asked.method == "PUT" else forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        assert run(["mb", f"s3://{name}", "--endpoint-url", relay.url]) == 5
+    assert capsys.readouterr().err.startswith(f"s3crypt: s3://{name}: another account has")
+
+
+def test_a_new_bucket_refuses_customer_keys(name: str) -> None:
+    """As AWS's do; the command says so."""
+    store = S3Crypt(SSEC(bytes(32)))
+    assert store.make_bucket(name)
+    assert not store.make_bucket(f"s3://{name}")
+    with pytest.raises(StorageError, match="SSE-C"):
+        store.put(b"x", f"s3://{name}/x")
+
+
+def test_an_empty_bucket_is_removed(s3: Any, name: str, capsys: Captured) -> None:
+    """And then it is missing."""
+    s3.create_bucket(Bucket=name)
+    assert run(["rb", f"s3://{name}"]) == 0
+    assert run(["rb", f"s3://{name}"]) == 5
+    assert "no such bucket" in capsys.readouterr().err
+
+
+def test_a_bucket_with_objects_is_kept(bucket: str, s3: Any, capsys: Captured) -> None:
+    """The error has their number, and the command that deletes them."""
+    for number in range(3):
+        connect(SSES3()).put(b"x", f"s3://{bucket}/{number}")
+    assert run(["rb", f"s3://{bucket}"]) == 5
+    error = capsys.readouterr().err
+    assert f"s3://{bucket} is not empty: 3 objects.\n" in error
+    assert f"s3crypt rm -r s3://{bucket}/" in error
+    assert len(names(s3, bucket)) == 3
+
+
+def test_a_bucket_with_versions_or_uploads_is_kept(versioned_bucket: str, s3: Any) -> None:
+    """S3 would delete a bucket with uploads and lose them."""
+    store = connect(SSES3())
+    store.put(b"x", f"s3://{versioned_bucket}/x")
+    store.delete(f"s3://{versioned_bucket}/x")
+    s3.create_multipart_upload(Bucket=versioned_bucket, Key="y")
+    with pytest.raises(ConflictError, match="2 versions and delete markers, 1 unfinished uploads"):
+        store.remove_bucket(versioned_bucket)
+    assert uploads(s3, versioned_bucket) == ["y"]
+
+
+def test_a_raw_key(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """32 bytes for its owner only; the printed options encrypt and decrypt."""
+    monkeypatch.chdir(tmp_path)
+    assert run(["keygen", "reports.key"]) == 0
+    captured = capsys.readouterr()
+    key = (tmp_path / "reports.key").read_bytes()
+    assert len(key) == 32
+    assert stat.S_IMODE((tmp_path / "reports.key").stat().st_mode) == 0o600
+    assert key.hex() not in captured.out + captured.err
+    first, second = captured.out.splitlines()
+    assert first == "--key aes:local/reports=reports.key"
+    (tmp_path / "plain").write_bytes(b"plain")
+    for use in (first, second.removesuffix("  (SSE-C)")):
+        assert run(["put", "plain", f"s3://{bucket}/x", *use.split()]) == 0
+        assert run(["get", f"s3://{bucket}/x", "back", *use.split()]) == 0
+        assert (tmp_path / "back").read_bytes() == b"plain"
+
+
+@pytest.mark.parametrize(("options", "bits"), [(["2048"], 2048), ([], 4096)])
+def test_a_pair_of_rsa_keys(
+    options: list[str], bits: int, tmp_path: Path, bucket: str, capsys: Captured
+) -> None:
+    """The public key encrypts and the private key decrypts; both are for the owner only."""
+    file = tmp_path / "team.pem"
+    assert run(["keygen", str(file), "--json", "--rsa", *options]) == 0
+    uses = json.loads(capsys.readouterr().out)
+    (tmp_path / "plain").write_bytes(b"plain")
+    assert run(["put", str(tmp_path / "plain"), f"s3://{bucket}/x", *uses["public"].split()]) == 0
+    assert run(["cat", f"s3://{bucket}/x", *uses["public"].split()]) != 0
+    assert run(["get", f"s3://{bucket}/x", str(tmp_path / "back"), *uses["key"].split()]) == 0
+    assert file.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
+    key = serialization.load_pem_private_key(file.read_bytes(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    assert key.key_size == bits
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("team*")} == {0o600}
+
+
+@pytest.mark.parametrize("there", ["a.pem", "a.pem.pub"])
+@pytest.mark.parametrize("is_link", [False, True])
+def test_no_key_file_is_overwritten(
+    there: str, tmp_path: Path, capsys: Captured, *, is_link: bool
+) -> None:
+    """Neither of the two, not even through a dangling link; then none is made."""
+    if is_link:
+        (tmp_path / there).symlink_to(tmp_path / "elsewhere")
+    else:
+        (tmp_path / there).write_bytes(b"mine")
+    assert run(["keygen", str(tmp_path / "a.pem"), "--rsa", "2048"]) == 2
+    assert f"{there} exists" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [there]
+    assert is_link or (tmp_path / there).read_bytes() == b"mine"
+
+
+def test_the_default_client_makes_buckets_too(name: str) -> None:
+    """A client of the caller's is asked in its own Region."""
+    store = S3Crypt(client=boto3.client("s3", region_name="eu-central-1"))
+    assert store.make_bucket(name)
