@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The items and options of `Many`'s methods: how objects and files are named, and what applies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias, TypedDict
+from typing import TypeAlias, TypedDict, TypeVar
 
-from .errors import ConfigError, ConflictError, S3CryptError
-from .jobs import FoundFile, Journal, Unusable
+from .errors import ConfigError, ConflictError, S3CryptError, StorageError
+from .jobs import FoundFile, Journal, Unusable, journaled
 from .location import Location
 from .modes import Mode
-from .objects.access import ListedObject
+from .objects.access import ListedObject, ListedPrefix
 from .objects.describing import Described
+from .objects.listing import Described as Listed
 from .objects.opened import Demand, Neighbour
 from .transfer import Progress
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 Source: TypeAlias = str | Path | bytes
 # A URI, or an item of `S3Crypt.list` or of `list_with_neighbours`. An item of the latter saves a
 # request for some objects that are read without a mode.
@@ -163,3 +167,70 @@ def bucket_of(item: Object) -> str | None:
     except S3CryptError:
         # The work on the item raises the error.
         return None
+
+
+def checked_jobs(jobs: int | None) -> int | None:
+    """Return a maximum of objects under way; refuse one below 1."""
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"A job works on one object at least at once, not on {jobs}.")
+    return jobs
+
+
+def listed_size_of(item: Listed) -> int:
+    """Return the bytes in S3 of an entry of a listing; 0 for a prefix."""
+    entry = item[0] if isinstance(item, tuple) else item
+    return 0 if isinstance(entry, ListedPrefix) else entry.stored_size
+
+
+@contextmanager
+def named_in_errors(location: Location) -> Iterator[None]:
+    """Add the object's URI to errors that name only its file."""
+    try:
+        yield
+    except S3CryptError as error:
+        if str(location) not in str(error):
+            error.args = (f"{location}: {error}",)
+        raise
+
+
+@contextmanager
+def with_folder(target: Path) -> Iterator[Path]:
+    """Make a file's folder."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot make the folder {target.parent}: {error.strerror}.",
+            hint="Check its permissions, and whether a file is in its place.",
+        ) from error
+    yield target
+
+
+def state_of(source: object) -> str:
+    """Return a text that changes whenever the file is written to."""
+    if isinstance(source, FoundFile):
+        return source.version
+    if not isinstance(source, str | Path):
+        if isinstance(source, Unusable):
+            return ""
+        raise ConfigError("A journal knows files by their paths, and bytes have none.")
+    try:
+        state = Path(source).stat()
+    except OSError:
+        # The work on the file raises the error.
+        return ""
+    return f"{state.st_size} bytes, {state.st_mtime_ns} ns"
+
+
+def with_journal(
+    items: Iterable[_Item],
+    work: Callable[[_Item], _Result],
+    options: PutOptions | GetOptions | CopyOptions,
+    named: Callable[[_Item], tuple[str, str]],
+    action: str,
+) -> tuple[Iterable[_Item], Callable[[_Item], _Result]]:
+    """Return the items that are left by the job's journal, if there is one, and work that notes."""
+    journal = options.get("journal")
+    if journal is None or options.get("dry_run"):
+        return items, work
+    return journaled(journal, items, work, named=named, done=lambda _: (action, ""))

@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from .buckets import ListedBucket
 from .buckets.configuration import read as read_setting
 from .buckets.settings import Encryption
 from .errors import (
-    ConfigError,
     KeyUnavailableError,
     S3CryptError,
     StorageError,
@@ -31,14 +30,20 @@ from .job_items import (
     Source,
     bucket_of,
     check_apart,
+    checked_jobs,
     etag_of,
+    listed_size_of,
+    named_in_errors,
     object_exists,
     prefix_of,
     relative_name_of,
     size_of,
+    state_of,
     stored_size_of,
     to_read,
     uri_of,
+    with_folder,
+    with_journal,
 )
 from .jobs import (
     EVERY_NAME,
@@ -49,7 +54,6 @@ from .jobs import (
     Unusable,
     at_least_one,
     files_below,
-    journaled,
     run,
     run_in_order,
     telling,
@@ -58,7 +62,8 @@ from .local.files import file_exists
 from .local.sources import given
 from .location import Location
 from .modes import Mode, reported_mode
-from .objects.access import ListedObject, ListedPrefix, Objects, describe_target
+from .moves import move_into_s3, move_out_of_s3
+from .objects.access import ListedObject, Objects
 from .objects.checks import demanded
 from .objects.deleting import batches, delete_batch
 from .objects.describing import changes_to, describe_new, described_among
@@ -224,7 +229,7 @@ class Many:
 
         Missing folders are created.
         """
-        folder = nullcontext if options.get("dry_run") else _with_folder
+        folder = nullcontext if options.get("dry_run") else with_folder
         yield from self._get(
             pairs, lambda pair: folder(Path(pair[1])), lambda pair: pair[0], options
         )
@@ -294,7 +299,7 @@ class Many:
         def named(pair: tuple[Object, str]) -> tuple[str, str]:
             return pair[1], f"{uri_of(pair[0])} {etag_of(pair[0]) or ''}"
 
-        left, noted = _journaled(pairs, copy, options, named, "copy")
+        left, noted = with_journal(pairs, copy, options, named, "copy")
         found = telling(left, lambda pair: stored_size_of(pair[0]), options.get("found"))
         yield from self._run(found, noted, options)
 
@@ -416,7 +421,7 @@ class Many:
         if location.name:
             listed = at_least_one(listed, prefix)
         if not plaintext:
-            told = telling(listed, _listed_size, options.get("found"))
+            told = telling(listed, listed_size_of, options.get("found"))
             yield from summed(
                 ((each, None) for each in told), prefix, depth=depth, is_inspected=False
             )
@@ -488,7 +493,7 @@ class Many:
             drop_annotations=drop_annotations,
             dry_run=dry_run,
             skip_others=skip_others,
-            jobs=_jobs(options.get("jobs")),
+            jobs=checked_jobs(options.get("jobs")),
             journal=options.get("journal"),
             found=options.get("found"),
         )
@@ -532,7 +537,7 @@ class Many:
         def describe(item: _Entry) -> ObjectInfo | None:
             return describe_listed(self._objects, item, chosen)
 
-        told = telling(entries, _listed_size, options.get("found"))
+        told = telling(entries, listed_size_of, options.get("found"))
         return self._run(told, describe, options, run=run_in_order)
 
     def _put(
@@ -570,9 +575,9 @@ class Many:
             return is_key or is_for_all(error)
 
         def named(pair: tuple[Any, str]) -> tuple[str, str]:
-            return pair[1], f"{pair[0]!s} {_state(pair[0])}"
+            return pair[1], f"{pair[0]!s} {state_of(pair[0])}"
 
-        left, noted = _journaled(pairs, put, options, named, "put")
+        left, noted = with_journal(pairs, put, options, named, "put")
         found = telling(left, lambda pair: size_of(pair[0]), options.get("found"))
         return self._run(found, noted, options, stops_at)
 
@@ -598,7 +603,7 @@ class Many:
 
         def get(item: _Item) -> ObjectInfo:
             location, demand_here = to_read(found(item), demand)
-            with _named_in_errors(location), target(item) as path:
+            with named_in_errors(location), target(item) as path:
                 if options.get("if_absent") and os.path.lexists(path):
                     raise file_exists(path)
                 if options.get("dry_run"):
@@ -616,7 +621,7 @@ class Many:
         def named(item: _Item) -> tuple[str, str]:
             return uri_of(found(item)), etag_of(found(item)) or ""
 
-        left, noted = _journaled(items, get, options, named, "get")
+        left, noted = with_journal(items, get, options, named, "get")
         told = telling(left, lambda item: stored_size_of(found(item)), options.get("found"))
         return self._run(told, noted, options)
 
@@ -629,7 +634,7 @@ class Many:
         run: Callable[..., Generator[Outcome[_Item, _Result], None, None]] = run,
         **more: Any,
     ) -> Generator[Outcome[_Item, _Result], None, None]:
-        most = _jobs(options.get("jobs"))
+        most = checked_jobs(options.get("jobs"))
         is_far = partial(getattr, self._objects, "is_far")
         return run(items, work, most=most, is_far=is_far, stops_at=stops_at, **more)
 
@@ -641,109 +646,3 @@ class Many:
 
     def _mode_of(self, mode: Mode | str | None) -> Mode | None:
         return self._mode() if mode is None else given_mode(mode)
-
-
-def _journaled(
-    items: Iterable[_Item],
-    work: Callable[[_Item], _Result],
-    options: PutOptions | GetOptions | CopyOptions,
-    named: Callable[[_Item], tuple[str, str]],
-    action: str,
-) -> tuple[Iterable[_Item], Callable[[_Item], _Result]]:
-    journal = options.get("journal")
-    if journal is None or options.get("dry_run"):
-        return items, work
-    return journaled(journal, items, work, named=named, done=lambda _: (action, ""))
-
-
-def _jobs(jobs: int | None) -> int | None:
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"A job works on one object at least at once, not on {jobs}.")
-    return jobs
-
-
-def _prefix(uri: str) -> str:
-    if not Location.parse(uri).is_prefix:
-        raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")
-    return uri if uri.endswith("/") else f"{uri}/"
-
-
-def _uri(item: Object) -> str:
-    if isinstance(item, str):
-        return item
-    return item.uri if isinstance(item, ListedObject) else item[0].uri
-
-
-def _etag(item: Object) -> str | None:
-    if isinstance(item, str):
-        return None
-    return item.etag if isinstance(item, ListedObject) else item[0].etag
-
-
-def _stored_size(item: Object) -> int:
-    if isinstance(item, str):
-        return 0
-    return item.stored_size if isinstance(item, ListedObject) else item[0].stored_size
-
-
-def _listed_size(item: Described) -> int:
-    entry = item[0] if isinstance(item, tuple) else item
-    return 0 if isinstance(entry, ListedPrefix) else entry.stored_size
-
-
-def _size(source: object) -> int:
-    if isinstance(source, bytes):
-        return len(source)
-    return source.size if isinstance(source, FoundFile) else 0
-
-
-def _to_read(item: Object, demand: Demand) -> tuple[Location, Demand]:
-    location = Location.parse_object(_uri(item))
-    return location, replace(demand, neighbour=item[1]) if isinstance(item, tuple) else demand
-
-
-def _bucket(item: Object) -> str | None:
-    try:
-        return Location.parse_object(_uri(item)).bucket
-    except S3CryptError:
-        # The work on the item raises the error.
-        return None
-
-
-@contextmanager
-def _named_in_errors(location: Location) -> Iterator[None]:
-    """Add the object's URI to errors that name only its file."""
-    try:
-        yield
-    except S3CryptError as error:
-        if str(location) not in str(error):
-            error.args = (f"{location}: {error}",)
-        raise
-
-
-@contextmanager
-def _with_folder(target: Path) -> Iterator[Path]:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"Cannot make the folder {target.parent}: {error.strerror}.",
-            hint="Check its permissions, and whether a file is in its place.",
-        ) from error
-    yield target
-
-
-def _state(source: object) -> str:
-    """Return a text that changes whenever the file is written to."""
-    if isinstance(source, FoundFile):
-        return source.version
-    if not isinstance(source, str | Path):
-        if isinstance(source, Unusable):
-            return ""
-        raise ConfigError("A journal knows files by their paths, and bytes have none.")
-    try:
-        state = Path(source).stat()
-    except OSError:
-        # The work on the file raises the error.
-        return ""
-    return f"{state.st_size} bytes, {state.st_mtime_ns} ns"
