@@ -78,7 +78,7 @@ from .transfer.conditions import IF_ABSENT
 if TYPE_CHECKING:
     from .rotation import RotationOutcome
 
-# Batches listed ahead of the work. A batch has up to a thousand objects, like a page of a listing.
+# Batches of up to a thousand objects, listed ahead of the work.
 _BATCHES_AHEAD = 2
 _Item = TypeVar("_Item")
 _Entry = TypeVar("_Entry", bound=Described)
@@ -379,7 +379,7 @@ class Many:
             mode = reported_mode({"ServerSideEncryption": setting.algorithm})
             return DefaultEncryption(mode, setting.key, blocks_sse_c=setting.blocks_sse_c)
 
-        # A bucket may be deleted meanwhile; the error of one bucket affects no other.
+        # A bucket may be deleted meanwhile, which affects no other.
         yield from self._run(found, describe, options, lambda _: False, run=run_in_order)
 
     def usage(
@@ -613,9 +613,8 @@ class Many:
                         f"{location}: {path} is this job's journal; not written.",
                         hint="Keep the journal in another folder.",
                     )
-                fetch = self._objects.fetch
-                if options.get("move"):
-                    fetch = partial(move_out_of_s3, self._objects)
+                move = partial(move_out_of_s3, self._objects)
+                fetch = move if options.get("move") else self._objects.fetch
                 return fetch(location, demand_here, path, progress=progress, if_absent=if_absent)
 
         def named(item: _Item) -> tuple[str, str]:
@@ -634,8 +633,7 @@ class Many:
         run: Callable[..., Generator[Outcome[_Item, _Result], None, None]] = run,
         **more: Any,
     ) -> Generator[Outcome[_Item, _Result], None, None]:
-        most = checked_jobs(options.get("jobs"))
-        is_far = partial(getattr, self._objects, "is_far")
+        most, is_far = checked_jobs(options.get("jobs")), partial(getattr, self._objects, "is_far")
         return run(items, work, most=most, is_far=is_far, stops_at=stops_at, **more)
 
     def _with_content(self, uri: str, names: NameFilter) -> Iterator[Object]:
