@@ -215,7 +215,7 @@ class _Printer:
             size = "-" if info is None else "?" if info.size is None else self._size(info.size)
             mode = (info.mode or "none") if info else "-" if is_known else "?"
             size = size if is_known else "?"
-            facts = f"  {size:>12}  {mode:<8}  {_key_text(info) if info else '-'}"
+            facts = f"  {size:>12}  {mode:<8}  {_key_text(info) if info else '-':<15}"
         print_line(f"{when}  {stored:>{12 if self._long else 14}}{facts}  {name}")
 
     def summarize(self, unit: str) -> None:
