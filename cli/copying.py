@@ -35,7 +35,8 @@ from .places import (
     written_in_option,
 )
 from .selection import FilteringCommand, filter_options
-from .transfers import Transfer, inside_s3, into_s3, out_of_s3
+from .single import Transfer
+from .transfers import inside_s3, into_s3, out_of_s3
 
 # Options that say how an object is read -> whether they apply to copies inside S3.
 _READING = {

@@ -47,7 +47,10 @@ from .places import (
     written_as_option,
     written_in_option,
 )
-from .recursive import delete_below, get_folder, inspect_below, inspect_versions, put_folder
+from .recursive import delete_all, inspect_all, inspect_versions
+from .selection import FilteringCommand, Rules, filter_options, sources_of
+from .single import Transfer, stream
+from .transfers import into_s3, out_of_s3
 
 if TYPE_CHECKING:
     from s3crypt import Mode, ObjectInfo, S3Crypt

@@ -4,25 +4,18 @@
 `cp` of a file into S3 is `put`, and `cp` of an object to a file is `get`: they share this code.
 """
 
-import errno
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s3crypt.errors import ConfigError, ConflictError, StorageError
+from s3crypt.errors import ConfigError
 
-from .files import check_folder, discarding
-from .jobs import Job, opened_journal, refuse_job_options
-from .options import Settings
-from .output import Output, print_json, print_line, progress, say, size_text
-from .pipes import opened_pipe
-from .places import end_dry_run, info_fields, name_of, prefix_of, suggesting_recursion
+from .facts import info_fields
+from .jobs import Job, opened_journal
+from .output import print_line, say
+from .places import end_dry_run, prefix_of
 from .selection import (
-    Rules,
     Sources,
     check_distinct,
     last_part,
@@ -30,53 +23,12 @@ from .selection import (
     local_filter,
     sources_of,
 )
+from .single import Transfer, copy_one, for_many, get_one, is_prefix, is_there, put_one
 
 if TYPE_CHECKING:
-    from s3crypt import Mode, ObjectInfo, S3Crypt
+    from s3crypt import Mode, S3Crypt
 
 _Jobs = Iterable[tuple[Iterator[Any], Callable[[Any], tuple[str, str]]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """What is to be transferred where, and how it is reported.
-
-    Attributes:
-        verb: `put`, `get`, `cp` or `mv`.
-        sources, target: Paths and URIs, or - for a pipe.
-        rules: --include and --exclude, in their order.
-        no_overwrite: Whether a target that exists is left alone, and counted.
-        exit_code: Whether a dry run's exit code says that something would be changed.
-        identity: What identifies the job, beside the above, for its journal.
-    """
-
-    settings: Settings
-    verb: str
-    sources: tuple[str, ...]
-    target: str
-    rules: Rules = ()
-    recursive: bool = False
-    jobs: int | None = None
-    journal: str | None = None
-    dry_run: bool = False
-    exit_code: bool = False
-    no_overwrite: bool = False
-    identity: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def action(self) -> str:
-        """Return the name of the action in outcomes."""
-        return f"would {self.verb}" if self.dry_run else self.verb
-
-    @property
-    def is_move(self) -> bool:
-        """Return whether sources are deleted afterwards."""
-        return self.verb == "mv"
-
-    def allowed(self, how: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-        """Return the options of `Many`'s methods for this transfer."""
-        flags = {"dry_run": self.dry_run, "move": self.is_move, "jobs": self.jobs}
-        return {**how, **flags, **({"if_absent": True} if self.no_overwrite else {}), **more}
 
 
 def into_s3(
@@ -97,7 +49,7 @@ def into_s3(
     if not folders and transfer.rules:
         raise ConfigError("--include and --exclude choose among many.", hint="They go with -r.")
     if len(transfer.sources) == 1 and not folders:
-        _put_one(transfer, store, mode, how, command, size)
+        put_one(transfer, store, mode, how, command, size)
         return
     if "-" in transfer.sources:
         raise ConfigError("A pipe is the only source.", hint="Put it by a command of its own.")
@@ -135,9 +87,9 @@ def out_of_s3(transfer: Transfer, store: "S3Crypt", how: Mapping[str, Any]) -> N
         raise ConfigError("-r needs a directory as TARGET, not a pipe.")
     sources = _sources(transfer, store)
     if sources.single is not None and len(transfer.sources) == 1:
-        _get_one(transfer, store, sources.single, how)
+        get_one(transfer, store, sources.single, how)
         return
-    how = _for_many(how)
+    how = for_many(how)
     root = _folder(transfer)
     parts = [last_part(uri) for uri in sources.objects]
     _check_targets(store, transfer, sources, parts)
@@ -168,8 +120,8 @@ def inside_s3(transfer: Transfer, store: "S3Crypt", to: "Mode", how: Mapping[str
     single = sources.single if len(transfer.sources) == 1 else None
     how = {**how, "to": to}
     if single is None:
-        how = _for_many(how)
-    parts = [last_part(uri) for uri in sources.objects] if _is_prefix(transfer.target) else []
+        how = for_many(how)
+    parts = [last_part(uri) for uri in sources.objects] if is_prefix(transfer.target) else []
     if single is not None and not parts:
         targets = [transfer.target]
     else:
@@ -186,7 +138,7 @@ def inside_s3(transfer: Transfer, store: "S3Crypt", to: "Mode", how: Mapping[str
                 hint="To bring an object to another mode or key, rotate it.",
             )
     if single is not None:
-        _copy_one(transfer, store, single, targets[0], how)
+        copy_one(transfer, store, single, targets[0], how)
         return
     _check_targets(store, transfer, sources, parts)
 
@@ -245,7 +197,7 @@ def _run(
             for outcome in job.closing(outcomes):
                 source_told, target_told = pair_of(outcome)
                 pair = {"source": source_told, "target": target_told}
-                if transfer.no_overwrite and _is_there(store, outcome.error, target_told):
+                if transfer.no_overwrite and is_there(store, outcome.error, target_told):
                     job.skipped(outcome.error, pair)
                     continue
                 info = outcome.result
@@ -260,141 +212,10 @@ def _run(
     return count
 
 
-def _put_one(
-    transfer: Transfer,
-    store: "S3Crypt",
-    mode: "Mode",
-    how: Mapping[str, Any],
-    command: tuple[str, ...] | None,
-    size: int | None,
-) -> None:
-    refuse_job_options(jobs=transfer.jobs, journal=transfer.journal)
-    (source,), settings = transfer.sources, transfer.settings
-    if source == "-" and transfer.is_move:
-        raise ConfigError("A pipe cannot be moved.", hint="Copy it: s3crypt cp - S3_URI")
-    destination = _destination(source, transfer.target, recursive=transfer.recursive)
-    name = command[0] if command else source
-    how = {**how, **({"if_absent": True} if transfer.no_overwrite else {})}
-    if transfer.dry_run:
-        _check_readable(source)
-        if how.get("if_absent") and store.exists(destination):
-            _already(transfer, name, destination, f"{destination}: it exists")
-            return
-        _would(transfer, name, destination, mode)
-        return
-    total = _file_size(source) if size is None else size
-    opened = opened_pipe(command, size) if source == "-" else nullcontext(Path(source))
-    with (
-        _skipping(transfer, store, name, destination),
-        progress(name, total, quiet=settings.silent) as advance,
-        opened as given,
-    ):
-        if transfer.is_move:
-            outcomes = store.many.put(
-                [(Path(source), destination)], move=True, progress=advance, **how
-            )
-            info = _only(outcomes)
-        else:
-            info = store.put(given, destination, progress=advance, **how)
-        _tell(transfer, name, destination, info)
-
-
-def _get_one(transfer: Transfer, store: "S3Crypt", uri: str, how: Mapping[str, Any]) -> None:
-    refuse_job_options(jobs=transfer.jobs, journal=transfer.journal)
-    settings, target = transfer.settings, transfer.target
-    how = {**how, **({"if_absent": True} if transfer.no_overwrite else {})}
-    with suggesting_recursion(uri):
-        if target == "-" and not transfer.dry_run:
-            if transfer.is_move:
-                raise ConfigError("An object is not moved to a pipe.", hint="Copy it, then rm it.")
-            how.pop("if_absent", None)
-            stream(store, uri, how)
-            return
-        path = Path("-") if target == "-" else _target_file(uri, target)
-        if how.get("if_absent") and os.path.lexists(path) and target != "-":
-            if not transfer.no_overwrite:
-                raise ConflictError(f"{path}: it exists", hint="It is kept.")
-            _already(transfer, uri, str(path), f"{path}: it exists")
-            return
-        if transfer.dry_run:
-            asked = {name: value for name, value in how.items() if name != "byte_range"}
-            _only(store.many.get([(uri, path)], dry_run=True, **asked))
-            _would(transfer, uri, str(path), None)
-            return
-        with (
-            _skipping(transfer, store, uri, str(path)),
-            _download_bar(store, uri, how, settings) as bar,
-        ):
-            if transfer.is_move:
-                outcomes = store.many.get([(uri, path)], move=True, progress=bar, **_for_many(how))
-                info = _only(outcomes)
-            else:
-                info = store.get(uri, path, progress=bar, **how)
-            _tell(transfer, uri, str(path), info, byte_range=how.get("byte_range"))
-
-
-def _copy_one(
-    transfer: Transfer, store: "S3Crypt", uri: str, target: str, how: Mapping[str, Any]
-) -> None:
-    refuse_job_options(jobs=transfer.jobs, journal=transfer.journal)
-    how = {**how, **({"if_absent": True} if transfer.no_overwrite else {})}
-    with suggesting_recursion(uri), _skipping(transfer, store, uri, target):
-        if transfer.is_move or transfer.dry_run:
-            flags = {"move": transfer.is_move, "dry_run": transfer.dry_run}
-            info = _only(store.many.copy([(uri, target)], **{**_for_many(how), **flags}))
-        else:
-            info = store.copy(uri, target, **how)
-        if transfer.dry_run:
-            _would(transfer, uri, target, how["to"])
-            return
-        _tell(transfer, uri, target, info)
-
-
-@contextmanager
-def _skipping(transfer: Transfer, store: "S3Crypt", source: str, target: str) -> Iterator[None]:
-    """Report a target that exists and is left alone, instead of failing."""
-    try:
-        yield
-    except ConflictError as error:
-        if not transfer.no_overwrite or not _is_there(store, error, target):
-            raise
-        _already(transfer, source, target, str(error))
-
-
-def _is_there(store: "S3Crypt", error: BaseException | None, target: str) -> bool:
-    """Return whether a target that exists is the cause of an error."""
-    code = error.code if isinstance(error, ConflictError) else None
-    # A source that was replaced while it was read fails a condition, too.
-    return code == "FileExists" or (code == "PreconditionFailed" and store.exists(target))
-
-
-def _already(transfer: Transfer, source: str, target: str, told: str) -> None:
-    if transfer.settings.json:
-        print_json({"action": "skipped", "source": source, "target": target})
-    elif not transfer.settings.quiet:
-        say(f"skipped  {told}")
-
-
-def _only(outcomes: Iterator[Any]) -> Any:
-    """Return the result of a job of one object; raise its error."""
-    (outcome,) = outcomes
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome.result
-
-
 def _sources(transfer: Transfer, store: "S3Crypt") -> Sources:
     return sources_of(
         store, transfer.sources, transfer.rules, recursive=transfer.recursive, verb=transfer.verb
     )
-
-
-def _for_many(how: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options for many objects; refuse those that name one."""
-    of_one = ("version_id", "byte_range")
-    if any(how.get(name) is not None for name in (*of_one, "written_as")):
-        raise ConfigError("--version-id, --written-as and --range name one object; not with -r.")
-    return {name: value for name, value in how.items() if name not in of_one}
 
 
 def _check_targets(
@@ -427,12 +248,8 @@ def _own_name(folder: str) -> str:
     return name
 
 
-def _is_prefix(uri: str) -> bool:
-    return uri.endswith("/") or name_of(uri) == ""
-
-
 def _prefix(transfer: Transfer) -> str:
-    if not _is_prefix(transfer.target):
+    if not is_prefix(transfer.target):
         raise ConfigError(
             f"Several sources need a prefix as target, and {transfer.target} names an object.",
             hint=f"A prefix ends with a slash: {transfer.target}/",
@@ -458,91 +275,3 @@ def _folder(transfer: Transfer) -> Path:
 
 def _uri(item: Any) -> str:
     return item if isinstance(item, str) else str(getattr(item, "uri", None) or item[0].uri)
-
-
-def _destination(source: str, uri: str, *, recursive: bool) -> str:
-    """Return the URI of the object for a file or a pipe."""
-    if source == "-":
-        if recursive or _is_prefix(uri):
-            raise ConfigError("A pipe has no name.", hint="Name the object: s3://BUCKET/NAME.")
-        return uri
-    return f"{prefix_of(uri)}{Path(source).name}" if _is_prefix(uri) else uri
-
-
-def _check_readable(file: str) -> None:
-    """Fail as opening the file would; a pipe is not opened, since that would block."""
-    if file == "-":
-        return
-    try:
-        if not os.access(file, os.R_OK):
-            Path(file).stat()
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise StorageError(
-            f"Cannot read {file}: {error.strerror}.", hint="Check the path and its permissions."
-        ) from error
-
-
-def _target_file(uri: str, target: str) -> Path:
-    path = Path(target)
-    if path.is_dir() or target.endswith("/"):
-        try:
-            path = path / last_part(uri)
-        except ConfigError as error:
-            raise ConfigError(
-                f"{uri} has no file name; name the file.", hint=f"For example {path / 'NAME'}"
-            ) from error
-    if path.is_dir():
-        raise ConfigError(
-            f"{path} is a directory.", hint="Name the file as TARGET, or another directory."
-        )
-    check_folder(path)
-    return path
-
-
-def stream(store: "S3Crypt", uri: str, how: Mapping[str, Any]) -> None:
-    """Write an object to stdout."""
-    output = Output()
-    with discarding(output):
-        store.get(uri, output, **how)  # type: ignore[arg-type]  # it is written to, and no more
-
-
-def _download_bar(store: "S3Crypt", uri: str, how: Mapping[str, Any], settings: Settings) -> Any:
-    total = None
-    if sys.stderr.isatty() and not settings.silent and how.get("byte_range") is None:
-        total = store.inspect(uri, version_id=how.get("version_id")).size
-    return progress(uri, total, quiet=settings.silent)
-
-
-def _file_size(file: str) -> int | None:
-    try:
-        return None if file == "-" else Path(file).stat().st_size
-    except OSError:
-        return None
-
-
-def _tell(
-    transfer: Transfer,
-    source: str,
-    target: str,
-    info: "ObjectInfo",
-    *,
-    byte_range: str | None = None,
-) -> None:
-    if transfer.settings.json:
-        part = {} if byte_range is None else {"range": byte_range}
-        told = {"action": transfer.verb, "source": source, "target": target}
-        print_json(told | part | info_fields(info))
-    elif not transfer.settings.quiet:
-        what = "" if info.size is None else f", {size_text(info.size)}"
-        if byte_range is not None:
-            what = f", bytes {byte_range}"
-        say(f"{source} -> {target} ({info.mode}{what})")
-
-
-def _would(transfer: Transfer, source: str, target: str, mode: "Mode | None") -> None:
-    if transfer.settings.json:
-        print_json({"action": transfer.action, "source": source, "target": target})
-    elif not transfer.settings.quiet:
-        print_line(f"{transfer.action} {source} -> {target}{f' ({mode.name})' if mode else ''}")
-    end_dry_run(exit_code=transfer.exit_code, would_change=True)

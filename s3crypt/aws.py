@@ -12,8 +12,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
@@ -27,12 +25,11 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import ClientError, UnknownRegionError
 from botocore.loaders import Loader
-from botocore.parsers import ResponseParserFactory
-from botocore.utils import get_environ_proxies, parse_timestamp
+from botocore.utils import get_environ_proxies
 
 from . import redaction
 from .aws_errors import http_status, is_throttle, map_aws_errors, raise_settings
-from .connections import demand_whole_headers
+from .connections import demand_whole_headers, parse_timestamps_quickly
 from .errors import ConfigError, Remedy, S3CryptError
 from .local.distance import Distance
 from .local.rate import Turns
@@ -294,7 +291,7 @@ class Clients(Generic[C]):
         events: Any = client.meta.events  # The stubs know only handlers that return nothing.
         events.register_first("choose-signer.s3", _presigning_by_sigv4)
         client.meta.events.register_first("request-created.s3-control", _to_an_address)
-        _parse_timestamps_quickly(client)
+        parse_timestamps_quickly(client)
         demand_whole_headers(client)
         if self._observe is not None:
             self._observe(client)
@@ -432,32 +429,6 @@ def presigned_url(
     presigning: Any = client  # Only the stubs of S3's client have the method.
     url = presigning.generate_presigned_url(method, Params=complete, ExpiresIn=seconds)
     return str(url), complete
-
-
-def _parse_timestamps_quickly(client: BaseClient) -> None:
-    """Make this one client parse S3's two time formats with the standard library.
-
-    botocore's parser supports every time format, and takes 150 microseconds per timestamp: a
-    twentieth of a small GET's CPU time, and 0.15 s per page of a listing.
-    """
-    # botocore has no public API for one client's parsers. If a version of botocore has other names
-    # for them, the client keeps the slow parser.
-    endpoint = getattr(client, "_endpoint", None)
-    factory = copy.deepcopy(getattr(endpoint, "_response_parser_factory", None))
-    if isinstance(factory, ResponseParserFactory):
-        factory.set_parser_defaults(timestamp_parser=_timestamp)
-        endpoint._response_parser_factory = factory  # type: ignore[union-attr]  # noqa: SLF001
-
-
-def _timestamp(value: Any) -> datetime:
-    if isinstance(value, str):
-        with suppress(ValueError, TypeError, IndexError):
-            if value.endswith("Z"):
-                return datetime.fromisoformat(value)
-            if value.endswith(" GMT"):
-                return parsedate_to_datetime(value)
-    other: datetime = parse_timestamp(value)
-    return other
 
 
 def _added(expected_bucket_owner: str | None, request_payer: str | None) -> dict[str, str]:

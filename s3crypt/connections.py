@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections that refuse a reply whose headers end before the empty line after them.
+"""Connections that refuse a reply whose headers break off, and the parsing of times in replies.
 
 The standard library treats a connection that ends within the headers as the end of the headers. The
 last header may then be cut: `Content-Length: 70000` cut by one byte is 7,000. Only the clients that
@@ -10,6 +10,10 @@ This module depends on no operation and makes no retries: a cut reply is an
 `http.client.HTTPException`, which botocore reports as a closed connection.
 """
 
+import copy
+from contextlib import suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse
 from typing import Any, Protocol
 
@@ -21,6 +25,8 @@ from botocore.awsrequest import (
 )
 from botocore.client import BaseClient
 from botocore.httpsession import URLLib3Session, get_cert_path
+from botocore.parsers import ResponseParserFactory
+from botocore.utils import parse_timestamp
 
 _LAST_LINES = frozenset({b"\r\n", b"\n"})
 
@@ -106,3 +112,29 @@ def trusted_certificates(client: BaseClient) -> str | None:
     session: Any = getattr(getattr(client, "_endpoint", None), "http_session", None)
     found = get_cert_path(getattr(session, "_verify", True))
     return str(found) if found else None
+
+
+def parse_timestamps_quickly(client: BaseClient) -> None:
+    """Make this one client parse S3's two time formats with the standard library.
+
+    botocore's parser supports every time format, and takes 150 microseconds per timestamp: a
+    twentieth of a small GET's CPU time, and 0.15 s per page of a listing.
+    """
+    # botocore has no public API for one client's parsers. If a version of botocore has other names
+    # for them, the client keeps the slow parser.
+    endpoint = getattr(client, "_endpoint", None)
+    factory = copy.deepcopy(getattr(endpoint, "_response_parser_factory", None))
+    if isinstance(factory, ResponseParserFactory):
+        factory.set_parser_defaults(timestamp_parser=_timestamp)
+        endpoint._response_parser_factory = factory  # type: ignore[union-attr]  # noqa: SLF001
+
+
+def _timestamp(value: Any) -> datetime:
+    if isinstance(value, str):
+        with suppress(ValueError, TypeError, IndexError):
+            if value.endswith("Z"):
+                return datetime.fromisoformat(value)
+            if value.endswith(" GMT"):
+                return parsedate_to_datetime(value)
+    other: datetime = parse_timestamp(value)
+    return other

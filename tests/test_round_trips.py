@@ -16,8 +16,9 @@ from botocore.utils import parse_timestamp
 from relay import relaying
 from samples import PART, aes, payload
 
-from s3crypt import SSES3, ClientSide, S3Crypt, aws
+from s3crypt import SSES3, ClientSide, S3Crypt
 from s3crypt.aws import Clients, config_of
+from s3crypt.connections import _timestamp
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +119,7 @@ def test_a_client_keeps_as_many_connections_as_it_is_to_have() -> None:
 )
 def test_times_are_what_botocore_makes_of_them(text: Any) -> None:
     """In the forms that S3 and KMS send, and in others that botocore knows."""
-    assert aws._timestamp(text) == parse_timestamp(text)
+    assert _timestamp(text) == parse_timestamp(text)
 
 
 @pytest.mark.parametrize("text", ["never", "Z", " GMT", "2026-13-28T10:59:01Z", "1, 2, 3, 4, GMT"])
@@ -127,7 +128,7 @@ def test_what_is_no_time_is_refused_as_by_botocore(text: str) -> None:
     with pytest.raises(ValueError) as theirs:  # noqa: PT011 - compared
         parse_timestamp(text)
     with pytest.raises(type(theirs.value), match=f"^{re.escape(str(theirs.value))}$"):
-        aws._timestamp(text)
+        _timestamp(text)
 
 
 def test_only_our_clients_parse_times_by_themselves(
