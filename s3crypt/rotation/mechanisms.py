@@ -39,6 +39,9 @@ from .steps import Action, Step
 
 _log = logger_of(__name__)
 
+# The codes of S3 for a source of a copy that is archived.
+_ARCHIVED = frozenset({"InvalidObjectState", "ObjectNotInActiveTierError"})
+
 # The maximum age of the last look at the old object when the request for the new object is sent.
 _LATE_SECONDS = 0.5
 
@@ -236,7 +239,7 @@ def _source_named(step: Step) -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        if error.code == "InvalidObjectState":
+        if error.code in _ARCHIVED:
             text = str(error).replace(str(step.target), str(step.location), 1)
             error.args = (text, *error.args[1:])
         raise
