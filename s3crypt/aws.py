@@ -36,16 +36,8 @@ from .local.rate import Turns
 
 C = TypeVar("C", bound=BaseClient)
 Service: TypeAlias = Literal[
-    "accessanalyzer",
-    "cloudtrail",
-    "iam",
-    "kms",
-    "s3",
-    "s3control",
-    "s3tables",
-    "s3vectors",
-    "sts",
-]
+    "accessanalyzer", "cloudtrail", "iam", "kms", "s3", "s3control", "s3tables", "s3vectors", "sts"
+]  # fmt: skip
 Observer: TypeAlias = Callable[[BaseClient], None]
 """Called with each client that is made, before its first request."""
 
