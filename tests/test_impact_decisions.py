@@ -103,9 +103,11 @@ def test_a_key_means(seen: Sighting, found: tuple[str, str]) -> None:
     assert decided(seen) == found
 
 
-@pytest.mark.parametrize("state", ["Gone", "PendingDeletion", "PendingReplicaDeletion"])
+@pytest.mark.parametrize(
+    "state", ["Gone", "PendingDeletion", "PendingReplicaDeletion", "PendingImport", "Creating"]
+)
 def test_a_dying_key_opens_nothing(state: str) -> None:
-    """Another key that is gone, or will be, is no second way in."""
+    """Another key that is gone, or will be, or has no material, is no second way in."""
     assert decided(message(f"kms:{KEY}", f"kms:{OTHER}"), state=state) == ("only", HEADER)
 
 
@@ -141,3 +143,32 @@ def test_an_alias_that_leads_elsewhere_may_have_been_moved() -> None:
     seen = s3ec(wrap="kms", named_key="alias/reports")
     assert decided(seen, alias=OTHER) == ("unknown", "")
     assert decided(seen, alias=KeyState("Gone")) == ("unknown", "")
+
+
+ALIAS = "arn:aws:kms:us-east-1:123456789012:alias/reports"
+
+
+@pytest.mark.parametrize(
+    ("names", "leads_to", "kind"),
+    [
+        ((ALIAS,), KEY, "only"),
+        ((ALIAS,), OTHER, "unknown"),
+        ((ALIAS,), KeyState("Gone"), "unknown"),
+        ((KEY, ALIAS), OTHER, "unknown"),
+        ((OTHER, ALIAS), KEY, "shared"),
+        ((OTHER, ALIAS), OTHER, "other"),
+    ],
+    ids=str,
+)
+def test_an_alias_in_a_header_is_no_other_key(
+    names: tuple[str, ...], leads_to: str | KeyState, kind: str
+) -> None:
+    """Another SDK may store an alias: it leads to the key, or did when the object was written."""
+    assert decided(message(*(f"kms:{name}" for name in names)), alias=leads_to)[0] == kind
+
+
+@pytest.mark.parametrize(("leads_to", "kind"), [(KEY, "only"), (OTHER, "unknown")])
+def test_an_alias_in_a_reply_is_no_other_key(leads_to: str, kind: str) -> None:
+    """A server other than S3 may tell the alias that the writer gave."""
+    seen = Sighting(server_mode="sse-kms", kms_key=ALIAS, layer="none")
+    assert decided(seen, alias=leads_to)[0] == kind

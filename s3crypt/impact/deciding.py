@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from s3crypt.kms.key_states import KeyState
 from s3crypt.objects.sightings import UNSEEN, Sighting
 
-from .target import DYING, Target
+from .target import NO_WAY_IN, Target
 
 Kind: TypeAlias = Literal["only", "shared", "replica", "other", "unknown"]
 """What a key means to an object: its only way in; another key opens the object, too; the key's own
@@ -54,7 +54,7 @@ class Decider:
 
     Attributes:
         target: The key.
-        siblings: The keys in other Regions that have the same material and are not being deleted.
+        siblings: The keys in other Regions that have the same material, and will keep it.
         state_of: Returns the state of another KMS key.
         arn_of: Returns the ARN of the key that an alias names now, or why it is unknown.
     """
@@ -68,6 +68,8 @@ class Decider:
         """Return what the key means to an object."""
         if self._is_under_key(seen):
             return Decision("only", str(seen.server_mode))
+        if seen.server_mode in _OF_KMS and "alias/" in (seen.kms_key or ""):
+            return Decision("unknown", hidden=_NAMED_BY_ALIAS)
         if seen.layer == "none" and seen.server_mode != UNSEEN:
             return _OTHER
         if seen.server_mode == UNSEEN or seen.layer == "unknown":
@@ -83,7 +85,10 @@ class Decider:
         return (
             seen.server_mode in _OF_KMS
             and seen.kms_key is not None
-            and self.target.is_named_by(seen.kms_key)
+            and (
+                self.target.is_named_by(seen.kms_key)
+                or ("alias/" in seen.kms_key and self._leads_here(seen.kms_key))
+            )
         )
 
     def _of_keys(self, mode: str, names: tuple[str, ...]) -> Decision:
@@ -92,11 +97,12 @@ class Decider:
         for name in dict.fromkeys(names):
             self._sort(name, ways)
         if not ways.is_under_key:
-            # Only a branch key may be under the key unseen. Any other key opens the object alone.
-            return ways.unknown() if ways.is_under_branch_key and not ways.others else _OTHER
+            # Only a branch key or an alias may lead to the key unseen. Any other key opens the
+            # object alone.
+            return ways.unknown() if ways.doubt and not ways.others else _OTHER
         if ways.others:
             return Decision("shared", mode, others=tuple(dict.fromkeys(ways.others)))
-        if ways.is_under_branch_key or ways.hidden:
+        if ways.doubt or ways.hidden:
             return ways.unknown()
         return Decision("replica" if self.siblings else "only", mode)
 
@@ -104,17 +110,27 @@ class Decider:
         """Add one key that wrapped a data key to the ways into the object."""
         provider, _, key = name.partition(":")
         if provider == _BRANCH:
-            ways.is_under_branch_key = True
+            ways.doubt = _BRANCH_KEY
         elif provider not in (_KMS, _KMS_RSA):
             ways.others.append(provider)
         elif self.target.is_named_by(key) or self.target.is_sibling(key):
             ways.is_under_key = True
+        elif "alias/" in key:
+            if self._leads_here(key):
+                ways.is_under_key = True
+            else:
+                ways.doubt = ways.doubt or _MOVED_ALIAS
         else:
             state = self.state_of(key)
             if state.state is None:
                 ways.hidden.append(state)
-            elif state.state not in DYING:
+            elif state.state not in NO_WAY_IN:
                 ways.others.append(provider)
+
+    def _leads_here(self, alias: str) -> bool:
+        """Return whether an alias leads to the key now. Before, it may have led to another."""
+        arn = self.arn_of(alias)
+        return isinstance(arn, str) and self.target.is_named_by(arn)
 
     def _of_s3ec(self, seen: Sighting) -> Decision:
         """Decide about an object of the S3 Encryption Client, which has one wrapping key."""
@@ -125,9 +141,8 @@ class Decider:
         name = seen.named_key
         if "alias/" not in name:
             return self._of_keys(_S3EC, (f"kms:{name}",))
-        arn = self.arn_of(name)
-        if isinstance(arn, str) and self.target.is_named_by(arn):
-            return self._of_keys(_S3EC, (f"kms:{arn}",))
+        if self._leads_here(name):
+            return self._of_keys(_S3EC, (f"kms:{self.target.arn}",))
         return Decision("unknown", hidden=_MOVABLE)
 
 
@@ -136,14 +151,14 @@ class _Ways:
     """The ways into one object, as they are found."""
 
     is_under_key: bool = False
-    is_under_branch_key: bool = False
+    doubt: str = ""
     others: list[str] = field(default_factory=list)
     hidden: list[KeyState] = field(default_factory=list)
 
     def unknown(self) -> Decision:
         """Return the decision if a key that wrapped the data key may be the key, or be gone."""
-        if self.is_under_branch_key:
-            return Decision("unknown", hidden=_BRANCH_KEY)
+        if self.doubt:
+            return Decision("unknown", hidden=self.doubt)
         denied = tuple(dict.fromkeys(action for state in self.hidden for action in state.denied))
         return Decision("unknown", hidden=_OTHER_KEY, denied=denied)
 
@@ -152,6 +167,8 @@ _NO_FILE = "its instruction file has its key (Amazon S3 Encryption Client)"
 _NO_KEY = "the Amazon S3 Encryption Client stores no name of its KMS key"
 _MOVABLE = "the Amazon S3 Encryption Client named its key by an alias, which may have been moved"
 _BRANCH_KEY = "a branch key wraps its data key: the key store has the KMS key of the branch key"
+_MOVED_ALIAS = "an alias names the KMS key of its data key, and may have been moved"
+_NAMED_BY_ALIAS = "S3 names its KMS key by an alias, which may have been moved"
 _OTHER_KEY = "another KMS key wraps its data key, too, and KMS does not show that key's state"
 _SSE_C = "it is under a customer key (SSE-C) that was not given, and its content is not visible"
 

@@ -13,8 +13,10 @@ from s3crypt.errors import KeyUnavailableError, S3CryptError
 from s3crypt.kms.description import KeyReader
 from s3crypt.kms.key_states import GONE, KeyState, KeyStates
 
-DYING = frozenset({GONE, "PendingDeletion", "PendingReplicaDeletion"})
-"""The states of a key that is no way into an object, because KMS deletes its material."""
+NO_WAY_IN = frozenset(
+    {GONE, "PendingDeletion", "PendingReplicaDeletion", "PendingImport", "Creating"}
+)
+"""The states of a key that is no way into an object: KMS deletes its material, or has none."""
 
 _DENIED = "AccessDeniedException"
 
@@ -70,10 +72,10 @@ class Target:
         return mine[:3] + mine[4:] == others[:3] + others[4:]
 
     def live_siblings(self, states: KeyStates) -> Iterator[str]:
-        """Yield the siblings that KMS describes, and whose deletion is not scheduled."""
+        """Yield the siblings that KMS describes, and that have material and will keep it."""
         for arn in self.siblings:
             state = states.of(arn).state
-            if state is not None and state not in DYING:
+            if state is not None and state not in NO_WAY_IN:
                 yield arn
 
 
