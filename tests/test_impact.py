@@ -290,6 +290,14 @@ def test_a_bucket_that_vanishes_is_a_failure(
 # --- inventories ---------------------------------------------------------------------------------
 
 
+PREFIX = "its configuration may name a prefix: a manifest does not tell which objects it omits"
+
+
+def flaws(report: Report) -> list[str]:
+    """Return why the inventories of a report may lack objects."""
+    return [each.hidden for each in report.unknown if each.what == "inventory"]
+
+
 def lines_of(s3: Any, uri: str, *, status: str | None = None) -> list[Line]:
     """Return the rows of an inventory of a bucket, as S3 writes them, or all with one status."""
     bucket, lines = uri.split("/")[2], list[Line]()
@@ -326,7 +334,7 @@ def test_an_inventory_gives_the_numbers_of_a_listing(
     report = Inventory(uri.split("/")[2], bucket, lines_of(s3, uri), kind, parts=2)
     found = impact(keys[0], inventories=[report.store(s3)])
     check(found, truth)
-    assert (unknown(found, "inventory"), found.sample) == (0, None)
+    assert (flaws(found), found.sample) == ([PREFIX], None)
 
 
 def test_rows_under_customer_keys_are_not_looked_at(
@@ -346,7 +354,7 @@ def test_an_old_inventory_does_not_clear(s3: Any, bucket: str, keys: tuple[str, 
     """Newer objects are not in it, and the report's time is the inventory's."""
     manifest = Inventory(bucket, bucket, [], age_seconds=3 * 86400).store(s3)
     report = impact(keys[0], inventories=[manifest])
-    assert unknown(report, "inventory") == 1
+    assert any("newer objects" in flaw for flaw in flaws(report))
     assert (report.ended - report.as_of).days == 3
 
 
@@ -358,8 +366,35 @@ def test_an_inventory_of_current_versions_lacks_the_others(
     columns = ("Bucket", "Key", "Size", "ETag", "StorageClass", "EncryptionStatus")
     lines = [Line("x")]
     manifest = Inventory(versioned_bucket, versioned_bucket, lines, columns=columns).store(s3)
-    (flaw,) = impact(keys[0], inventories=[manifest]).unknown
-    assert "current versions only" in flaw.hidden
+    found = flaws(impact(keys[0], inventories=[manifest]))
+    assert any("current versions only" in flaw for flaw in found)
+
+
+def test_an_inventory_of_a_prefix_does_not_clear(
+    s3: Any, bucket: str, keys: tuple[str, str]
+) -> None:
+    """The manifest of a filtered inventory looks like that of a whole bucket."""
+    kms = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": keys[0]}
+    s3.put_object(Bucket=bucket, Key="b/under-the-key", Body=b"x", **kms)
+    s3.put_object(Bucket=bucket, Key="a/plain", Body=b"x")
+    manifest = Inventory(bucket, bucket, [Line("a/plain", "SSE-S3")]).store(s3)
+    report = impact(keys[0], f"s3://{bucket}/", inventories=[manifest])
+    assert report.only.versions == 0
+    assert report.clearance().unknown > 0
+
+
+def test_two_tables_of_one_bucket_are_refused(
+    s3: Any, bucket: str, keys: tuple[str, str], tmp_path: Path
+) -> None:
+    """Neither is left out without a word; the same one, given twice, counts once."""
+    s3.put_object(Bucket=bucket, Key="x", Body=b"x")
+    manifest = Inventory(bucket, bucket, [Line("x", "SSE-S3")]).store(s3)
+    export_of(s3, f"s3://{bucket}/", tmp_path / "export.csv")
+    with pytest.raises(ConfigError, match=f"are both of the bucket {bucket}"):
+        tables = [str(tmp_path / "export.csv")]
+        impact(keys[0], inventories=[manifest], metadata_tables=tables)
+    report = impact(keys[0], inventories=[manifest, manifest])
+    assert report.looked_at.versions == 1
 
 
 @pytest.mark.parametrize(

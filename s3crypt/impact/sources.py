@@ -77,6 +77,7 @@ class Inventory:
 
     def flaws(self) -> Iterator[str]:
         """Yield the reasons why versions may be missing, as clauses."""
+        yield "its configuration may name a prefix: a manifest does not tell which objects it omits"
         if not self.manifest.parts:
             yield "it has no parts"
 

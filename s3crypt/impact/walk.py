@@ -156,8 +156,8 @@ class Walk:
     # --- the scope -------------------------------------------------------------------------------
 
     def _scope(self) -> Scope:
-        inventories = tuple(self.options.get("inventories") or ())
-        exports = tuple(self.options.get("metadata_tables") or ())
+        inventories = tuple(dict.fromkeys(self.options.get("inventories") or ()))
+        exports = tuple(dict.fromkeys(self.options.get("metadata_tables") or ()))
         if not (self.uris or self.account or inventories or exports):
             raise ConfigError(
                 "Nothing names where to look.",
@@ -194,7 +194,7 @@ class Walk:
 
     def _places(self, services: Services, scope: Scope, mine: Sequence[str]) -> tuple[Place, ...]:
         """Return the places of the scope, each with the source of its versions."""
-        tables = dict(self._tables(services, scope))
+        tables = _by_bucket(self._tables(services, scope))
         named = [Location.parse(uri) for uri in scope.uris]
         known = {at.bucket for at in named}
         named += [Location(name, "") for name in tables if name not in known]
@@ -372,6 +372,24 @@ class Walk:
             return None
         sizes = None if sources.unsized else sources.sizes
         return self.sample.bounds(reservoir.seed, reservoir.seen, sizes)
+
+
+def _by_bucket(tables: Iterator[tuple[str, Table]]) -> dict[str, Table]:
+    """Return the inventories and exports by bucket.
+
+    Raises:
+        ConfigError: Two of them are of the same bucket: neither may be left out, and their common
+            objects must not count twice.
+    """
+    found: dict[str, Table] = {}
+    for bucket, table in tables:
+        if bucket in found:
+            raise ConfigError(
+                f"{found[bucket].source} and {table.source} are both of the bucket {bucket}.",
+                hint="Give one of them. A folder or a prefix holds an export of several files.",
+            )
+        found[bucket] = table
+    return found
 
 
 def _without_nested(uris: Sequence[str]) -> tuple[str, ...]:
