@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hardening_samples import DENIED, watched
 from impact_samples import (
+    CIPHERTEXT,
     CUSTOMER_KEY,
     Maker,
     Truth,
@@ -285,6 +286,36 @@ def test_a_bucket_that_vanishes_is_a_failure(
     assert (failure.subject, failure.kind) == (f"s3://{blocked_bucket}/", "storage")
     assert "vanished" in failure.reason
     assert not report.covers_account
+
+
+@pytest.mark.parametrize("gone", ["nothing", "its file", "both"])
+def test_a_deleted_instruction_file_leaves_an_object_undecided(
+    gone: str, s3: Any, versioned_bucket: str, keys: tuple[str, str]
+) -> None:
+    """Older versions of both are there: deleting the markers would make the object readable."""
+    name = "x.instruction"
+    mark = {"x-amz-crypto-instr-file": ""}
+    s3.put_object(Bucket=versioned_bucket, Key="x", Body=CIPHERTEXT)
+    s3.put_object(Bucket=versioned_bucket, Key=name, Body=b"{}", Metadata=mark)
+    for each in {"nothing": [], "its file": [name], "both": ["x", name]}[gone]:
+        s3.delete_object(Bucket=versioned_bucket, Key=each)
+    report = impact(keys[0], f"s3://{versioned_bucket}/")
+    assert (unknown(report), report.looked_at.versions) == (1, 2)
+
+
+def test_an_instruction_file_that_may_not_be_read_leaves_an_object_undecided(
+    s3: Any, bucket: str, keys: tuple[str, str]
+) -> None:
+    """It may hold a data key that the key wrapped."""
+    s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
+    s3.put_object(Bucket=bucket, Key="x.instruction", Body=b"{}")
+
+    def refuse(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        return DENIED if asked.path.endswith("/x.instruction") else forward()
+
+    with watched(refuse):
+        report = impact(keys[0], f"s3://{bucket}/")
+    assert "S3 refuses its instruction file" in {each.hidden for each in report.unknown}
 
 
 # --- inventories ---------------------------------------------------------------------------------

@@ -336,7 +336,12 @@ class Objects:
             return describe(location, stream, envelope)
 
     def refuse_headless_ciphertext(
-        self, location: Location, stream: ObjectStream, neighbour: Neighbour | None
+        self,
+        location: Location,
+        stream: ObjectStream,
+        neighbour: Neighbour | None,
+        *,
+        is_strict: bool = False,
     ) -> None:
         """Refuse an unmarked object whose key is in an instruction file beside it.
 
@@ -345,14 +350,17 @@ class Objects:
 
         Raises:
             FormatError: There is such a file.
+            StorageError: `is_strict`, and it cannot be seen whether there is such a file.
         """
         if neighbour and neighbour.etag == bare_etag(stream.reply["ETag"]):
             if neighbour.is_there:
-                self.refuse_instruction_file_of(location, is_listed=True)
+                self.refuse_instruction_file_of(location, is_listed=True, is_strict=is_strict)
         elif stream.size >= s3ec.MIN_CIPHERTEXT_LENGTH and not formats.is_known(stream.beginning):
-            self.refuse_instruction_file_of(location)
+            self.refuse_instruction_file_of(location, is_strict=is_strict)
 
-    def refuse_instruction_file_of(self, location: Location, *, is_listed: bool = False) -> None:
+    def refuse_instruction_file_of(
+        self, location: Location, *, is_listed: bool = False, is_strict: bool = False
+    ) -> None:
         """Refuse an object that has an instruction file of the S3 Encryption Client beside it.
 
         The name of the neighbour is not enough: its metadata or body must show that it is an
@@ -361,9 +369,11 @@ class Objects:
         Args:
             location: The object.
             is_listed: A listing contained `NAME.instruction`, so no HEAD is needed.
+            is_strict: Raise the error if the neighbour may not be read, or was listed and is gone.
 
         Raises:
             FormatError: There is an instruction file: the object is that client's ciphertext.
+            StorageError: `is_strict`, and the neighbour cannot be read.
         """
         name = s3ec.beside(location.name)
         if name is None:
@@ -372,9 +382,11 @@ class Objects:
         try:
             is_one = self._is_instruction_file(beside, is_listed=is_listed)
         except ObjectNotFoundError:
+            if is_listed and is_strict:
+                raise
             return
         except S3CryptError as error:
-            if error.code not in _UNREADABLE:
+            if is_strict or error.code not in _UNREADABLE:
                 raise
             return
         if is_one:
@@ -557,15 +569,14 @@ class Objects:
     def versions(self, location: Location) -> Iterator[tuple[ListedVersion, Neighbour | None]]:
         """Yield all versions of the objects whose URI begins with that of `location`.
 
-        The neighbour is that of the object's current version, and None for every other version.
+        A neighbour is there if there is a version of it, which may be hidden by a delete marker.
 
         Raises:
             StorageError: S3 refused the listing, or failed.
         """
         found = self._listed_versions(location)
         for listed, is_there in s3ec.with_neighbours(found, lambda item: item.location.name):
-            is_unknown = is_there is None or not listed.is_latest
-            yield listed, None if is_unknown else Neighbour(listed.etag, bool(is_there))
+            yield listed, None if is_there is None else Neighbour(listed.etag, is_there)
 
     def _listed_versions(self, location: Location) -> Iterator[ListedVersion]:
         bucket = location.bucket

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, Self, TypeAlias
 from s3crypt import formats, s3ec
 from s3crypt import metadata as entries
 from s3crypt.aws_errors import http_status, is_for_all
-from s3crypt.errors import FormatError, IntegrityError, ObjectNotFoundError, S3CryptError
+from s3crypt.errors import FormatError, IntegrityError, ObjectNotFoundError, S3CryptError, StorageError
 from s3crypt.formats import Facts
 from s3crypt.location import Location
 from s3crypt.modes import BOUND_NAME, SSEC, reported_mode
@@ -254,7 +254,15 @@ def _of_body(objects: Objects, candidate: Candidate, stream: ObjectStream) -> di
         hidden = f"the header cannot be read, or contradicts the metadata ({type(error).__name__})"
         return {"layer": "message", "hidden": hidden}
     try:
-        objects.refuse_headless_ciphertext(candidate.location, stream, candidate.neighbour)
+        objects.refuse_headless_ciphertext(
+            candidate.location, stream, candidate.neighbour, is_strict=True
+        )
+    except ObjectNotFoundError:
+        return {"hidden": "its instruction file was deleted: only older versions of it are left"}
+    except StorageError as error:
+        if not _is_refusal(error):
+            raise
+        return {"hidden": "S3 refuses its instruction file", "denied": ("s3:GetObject",)}
     except FormatError:
         # The instruction file belongs to format V1 or V2, because objects in V3 have their own
         # metadata marks.
