@@ -318,6 +318,34 @@ def test_an_instruction_file_that_may_not_be_read_leaves_an_object_undecided(
     assert "S3 refuses its instruction file" in {each.hidden for each in report.unknown}
 
 
+@pytest.mark.parametrize("kind", ["sse-kms", "archived", "sse-c"])
+@pytest.mark.parametrize("change", ["overwritten", "deleted"])
+def test_a_null_version_that_is_not_current_any_more_is_looked_at(
+    change: str, kind: str, s3: Any, bucket: str, keys: tuple[str, str]
+) -> None:
+    """What was stored before versioning is still there, below a newer version or a marker."""
+    how: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": keys[0]}
+    if kind == "archived":
+        how["StorageClass"] = "GLACIER"
+    if kind == "sse-c":
+        how = CUSTOMER_KEY.write_arguments()
+    s3.put_object(Bucket=bucket, Key="x", Body=b"x", **how)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+
+    def change_it(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        answer = forward()
+        if "?versions" in asked.target and bucket in asked.path:
+            if change == "deleted":
+                s3.delete_object(Bucket=bucket, Key="x")
+            else:
+                s3.put_object(Bucket=bucket, Key="x", Body=b"newer")
+        return answer
+
+    with watched(change_it):
+        report = impact(keys[0], f"s3://{bucket}/")
+    assert (report.only.versions, unknown(report)) == ((0, 1) if kind == "sse-c" else (1, 0))
+
+
 # --- inventories ---------------------------------------------------------------------------------
 
 

@@ -357,8 +357,10 @@ def _rows(place: Place, batch: Batch, group: Group, seen: Sighting | None) -> It
 
 def _row_item(place: Place, row: Row, seen: Sighting | None) -> Item:
     at = Location(place.location.bucket, row.name)
-    version = None if row.is_latest and row.version_id == _UNVERSIONED else row.version_id
-    candidate = Candidate(at, version, row.etag, None, is_archived(row.storage_class))
+    is_plain = row.is_latest and row.version_id == _UNVERSIONED
+    version = None if is_plain else row.version_id
+    archived = is_archived(row.storage_class)
+    candidate = Candidate(at, version, row.etag, None, archived, is_plain)
     return Item(candidate, place.objects, row.is_latest, row.size, seen)
 
 
@@ -371,5 +373,6 @@ def _item(place: Place, version: ListedVersion, neighbour: Neighbour | None) -> 
         version.etag,
         neighbour,
         is_archived(version.storage_class),
+        is_plain and not version.location.is_in_directory_bucket,
     )
     return Item(candidate, place.objects, version.is_latest, version.stored_size)

@@ -15,7 +15,13 @@ from typing import Any, Literal, Protocol, Self, TypeAlias
 from s3crypt import formats, s3ec
 from s3crypt import metadata as entries
 from s3crypt.aws_errors import http_status, is_for_all
-from s3crypt.errors import FormatError, IntegrityError, ObjectNotFoundError, S3CryptError, StorageError
+from s3crypt.errors import (
+    FormatError,
+    IntegrityError,
+    ObjectNotFoundError,
+    S3CryptError,
+    StorageError,
+)
 from s3crypt.formats import Facts
 from s3crypt.location import Location
 from s3crypt.modes import BOUND_NAME, SSEC, reported_mode
@@ -41,6 +47,7 @@ _FIRST_LENGTH = 4 * 2**10
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _FAILED = "S3 failed"
 _SEEN = "seen"
+_NULL = "null"
 _KMS_CONTEXT_KEY = "kms_cmk_id"
 # V3's codes of wrap algorithms that use a KMS key: `kms` and `kms+context`.
 _KMS_WRAP_CODES = frozenset({"11", "12"})
@@ -125,6 +132,8 @@ class Candidate:
         etag: The object's ETag, or an empty string if unknown.
         neighbour: The listing's facts about the object's instruction file; None if unknown.
         is_archived: Whether the object is archived, so that its bytes cannot be fetched.
+        is_null: Whether it is the null version, which was current when it was listed. If another
+            version, or a delete marker, is current by now, the null version is looked at by its id.
     """
 
     location: Location
@@ -132,6 +141,7 @@ class Candidate:
     etag: str = ""
     neighbour: Neighbour | None = None
     is_archived: bool = False
+    is_null: bool = False
 
     @property
     def version(self) -> dict[str, str]:
@@ -179,14 +189,21 @@ def sight(
             if seen is not None:
                 return seen
         return _by_head(objects, candidate, customer_keys, is_enough=by_head)
-    except ObjectNotFoundError:
-        return None
+    except (ObjectNotFoundError, _NotCurrentError):
+        if not candidate.is_null:
+            return None
+        older = replace(candidate, version_id=_NULL, is_null=False)
+        return sight(objects, older, customer_keys=customer_keys, by_head=by_head)
     except S3CryptError as error:
         if is_for_all(error):
             raise
         if http_status(error) == HTTPStatus.METHOD_NOT_ALLOWED:
             return None
         return Sighting(hidden=f"{_FAILED} ({error.code or type(error).__name__})")
+
+
+class _NotCurrentError(Exception):
+    """The null version is not the current version any more."""
 
 
 class Notes(Protocol):
@@ -234,6 +251,7 @@ def _by_get(objects: Objects, candidate: Candidate, key: Mapping[str, object]) -
             return None
         raise
     with stream:
+        _check_current(candidate, stream.reply)
         inside = _of_body(objects, candidate, stream)
         return Sighting(**_of_server(stream.reply), **inside, size=stream.size)
 
@@ -281,7 +299,14 @@ def _by_head(
         if http_status(error) == HTTPStatus.BAD_REQUEST:
             return _under_customer_key(objects, candidate, customer_keys, is_enough=is_enough)
         return Sighting(hidden="S3 refuses HEAD", denied=(_action(candidate),))
+    _check_current(candidate, reply)
     return _of_head(reply, candidate, is_enough=is_enough)
+
+
+def _check_current(candidate: Candidate, reply: Mapping[str, Any]) -> None:
+    """Refuse a reply about a version that was stored over the null version since the listing."""
+    if candidate.is_null and reply.get("VersionId", _NULL) != _NULL:
+        raise _NotCurrentError
 
 
 def _under_customer_key(
@@ -296,6 +321,7 @@ def _under_customer_key(
             if not _is_refusal(error):
                 raise
             continue
+        _check_current(candidate, reply)
         seen = None
         if not is_enough and not candidate.is_archived:
             seen = _by_get(objects, candidate, arguments)
