@@ -38,6 +38,7 @@ S3Operation: TypeAlias = Literal[
     "head_object",
     "list_bucket_inventory_configurations",
     "list_buckets",
+    "list_directory_buckets",
     "list_multipart_uploads",
     "list_object_annotations",
     "list_object_versions",

@@ -109,6 +109,7 @@ _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
     "get_bucket_acl": {"Grants": ("Grantee", "Permission")},
     "get_object_tagging": {"TagSet": ("Key", "Value")},
     "list_buckets": {"Buckets": ("Name",)},
+    "list_directory_buckets": {"Buckets": ("Name",)},
     "list_object_annotations": {"Annotations": ("AnnotationName",)},
     "list_object_versions": {
         "Versions": ("Key", "VersionId", "Size", "ETag", "LastModified"),

@@ -391,6 +391,7 @@ _SAME_MARKER = {"Marker": "Marker"}
 _PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
     "list_bucket_inventory_configurations": ("IsTruncated", _CONTINUATION),
     "list_buckets": (None, _SAME_TOKEN),
+    "list_directory_buckets": (None, _SAME_TOKEN),
     "list_multipart_uploads": (
         "IsTruncated",
         {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"},

@@ -449,8 +449,8 @@ def test_two_tables_of_one_bucket_are_refused(
     s3.put_object(Bucket=bucket, Key="x", Body=b"x")
     manifest = Inventory(bucket, bucket, [Line("x", "SSE-S3")]).store(s3)
     export_of(s3, f"s3://{bucket}/", tmp_path / "export.csv")
+    tables = [str(tmp_path / "export.csv")]
     with pytest.raises(ConfigError, match=f"are both of the bucket {bucket}"):
-        tables = [str(tmp_path / "export.csv")]
         impact(keys[0], inventories=[manifest], metadata_tables=tables)
     report = impact(keys[0], inventories=[manifest, manifest])
     assert report.looked_at.versions == 1

@@ -99,6 +99,34 @@ def test_an_account_without_dependents_is_cleared(
     assert f"s3crypt keys schedule-deletion {key} --impact-report {file}" in text
 
 
+@pytest.mark.parametrize(
+    ("answer", "hidden"),
+    [
+        (DENIED, "the directory buckets of us-east-1 cannot be listed"),
+        (
+            Answer(
+                200,
+                {"content-type": "application/xml"},
+                b"<ListAllMyDirectoryBucketsResult><Buckets><Bucket><Name>fast--use1-az4--x-s3"
+                b"</Name></Bucket></Buckets></ListAllMyDirectoryBucketsResult>",
+            ),
+            "it is a directory bucket, which is looked at only if its URI is given, too",
+        ),
+    ],
+    ids=["refused", "listed"],
+)
+def test_a_directory_bucket_is_no_cleared_bucket(answer: Answer, hidden: str, key: str) -> None:
+    """S3's list of buckets lacks it, and its objects may be under the key."""
+
+    def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
+        return answer if "max-directory-buckets" in asked.target else forward()
+
+    with watched(spoil):
+        report = _report(key)
+    assert [each.hidden for each in report.unknown] == [hidden]
+    assert report.clearance().unknown == 1
+
+
 def test_tables_and_vectors_that_name_the_key_are_dependents(key: str) -> None:
     """Table buckets and tables, vector buckets and indexes."""
     session = boto3.Session()

@@ -259,8 +259,8 @@ OF_OBJECTS = {
 }  # fmt: skip
 OF_BUCKETS = {
     "create_bucket", "delete_bucket", "delete_bucket_policy", "get_bucket_policy",
-    "list_bucket_inventory_configurations",
-    "get_object_lock_configuration", "head_bucket", "list_buckets", "put_bucket_policy",
+    "list_bucket_inventory_configurations", "put_bucket_policy",
+    "get_object_lock_configuration", "head_bucket", "list_buckets", "list_directory_buckets",
 }  # fmt: skip
 # boto3's own transfers, which nobody asks for.
 OF_BOTO3 = {"upload_file", "download_file", "upload_fileobj", "download_fileobj"}

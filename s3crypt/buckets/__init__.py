@@ -44,7 +44,41 @@ def listed(client: "S3Client") -> Iterator[ListedBucket]:
 
 def names(client: "S3Client") -> Iterator[str]:
     """Yield the names of all buckets of the caller's account."""
-    return (bucket.name for bucket in listed(client))
+    # Without MaxBuckets, S3 refuses the request to accounts with more than 10,000 buckets.
+    for page in pages(client, "list_buckets", {"MaxBuckets": 1000}, "the list of buckets"):
+        for bucket in page["Buckets"]:
+            yield str(bucket["Name"])
+
+
+def directory_names(client: "S3Client") -> Iterator[str]:
+    """Yield the names of the account's directory buckets in the client's Region.
+
+    A server without this operation answers with its other buckets.
+
+    Raises:
+        StorageError: S3 refused, or S3 Express One Zone cannot be reached.
+    """
+    subject = "the list of directory buckets"
+    for page in pages(client, "list_directory_buckets", {"MaxDirectoryBuckets": 1000}, subject):
+        for bucket in page.get("Buckets") or ():
+            yield str(bucket["Name"])
+
+
+def inventory_destinations(client: "S3Client", bucket: str) -> tuple[str, ...]:
+    """Return the KMS keys that encrypt a bucket's S3 Inventory reports, as they were given to S3.
+
+    Raises:
+        StorageError: S3 refused.
+    """
+    request = {"Bucket": bucket}
+    keys: list[str] = []
+    subject = f"s3://{bucket} (inventories)"
+    for page in pages(client, "list_bucket_inventory_configurations", request, subject):
+        for each in page.get("InventoryConfigurationList") or ():
+            encryption = each["Destination"]["S3BucketDestination"].get("Encryption") or {}
+            key = (encryption.get("SSEKMS") or {}).get("KeyId")
+            keys += [str(key)] if key else []
+    return tuple(keys)
 
 
 def create(client: "S3Client", bucket: str) -> None:

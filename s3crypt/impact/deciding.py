@@ -66,10 +66,9 @@ class Decider:
 
     def decide(self, seen: Sighting) -> Decision:
         """Return what the key means to an object."""
-        if self._is_under_key(seen):
-            return Decision("only", str(seen.server_mode))
-        if seen.server_mode in _OF_KMS and "alias/" in (seen.kms_key or ""):
-            return Decision("unknown", hidden=_NAMED_BY_ALIAS)
+        by_server = self._of_server(seen)
+        if by_server is not None:
+            return by_server
         if seen.layer == "none" and seen.server_mode != UNSEEN:
             return _OTHER
         if seen.server_mode == UNSEEN or seen.layer == "unknown":
@@ -80,16 +79,14 @@ class Decider:
             return Decision("unknown", hidden=_why(seen), denied=seen.denied)
         return self._of_keys(f"client ({seen.key_location or 'header'})", seen.keys)
 
-    def _is_under_key(self, seen: Sighting) -> bool:
-        """Return whether S3 encrypts an object under the key."""
-        return (
-            seen.server_mode in _OF_KMS
-            and seen.kms_key is not None
-            and (
-                self.target.is_named_by(seen.kms_key)
-                or ("alias/" in seen.kms_key and self._leads_here(seen.kms_key))
-            )
-        )
+    def _of_server(self, seen: Sighting) -> Decision | None:
+        """Decide by the key under which S3 encrypts an object; None if it is another key."""
+        if seen.server_mode not in _OF_KMS or seen.kms_key is None:
+            return None
+        is_alias = "alias/" in seen.kms_key
+        if self.target.is_named_by(seen.kms_key) or (is_alias and self._leads_here(seen.kms_key)):
+            return Decision("only", str(seen.server_mode))
+        return Decision("unknown", hidden=_NAMED_BY_ALIAS) if is_alias else None
 
     def _of_keys(self, mode: str, names: tuple[str, ...]) -> Decision:
         """Decide by the names of all keys that wrapped a client-side data key."""

@@ -16,6 +16,7 @@ from s3crypt.aws_errors import ends_everything
 from s3crypt.buckets import configuration, inventory_destinations
 from s3crypt.buckets.settings import AES256, Encryption, Replication
 from s3crypt.errors import ObjectNotFoundError, S3CryptError
+from s3crypt.location import Location
 from s3crypt.requests import Reply, call, pages
 
 from .report import Setting
@@ -60,6 +61,9 @@ class SettingsReader:
         )
         if encryption is not None and encryption.algorithm != AES256:
             self._check("default encryption", uri, encryption.key, region)
+        if Location(bucket, "").is_in_directory_bucket:
+            # It has neither replication rules nor inventories.
+            return
         replication = self._read(
             Replication.ACTION, uri, lambda: configuration.read(client, bucket, Replication)
         )

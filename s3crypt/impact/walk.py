@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from s3crypt import buckets
-from s3crypt.aws_errors import ends_everything
+from s3crypt.aws_errors import ends_everything, http_status
 from s3crypt.buckets.configuration import home_of
 from s3crypt.errors import (
     ConfigError,
@@ -56,6 +57,7 @@ Table: TypeAlias = Inventory | MetadataTable
 
 _BEGAN, _SEED = "began", "seed"
 _BUCKETS_AT_ONCE = 8
+_DIRECTORY = "it is a directory bucket, which is looked at only if its URI is given, too"
 
 
 class Options(TypedDict, total=False):
@@ -130,6 +132,8 @@ class Walk:
         as_of = self._begin(now)
         mine = self._buckets(services)
         places = self._places(services, scope, () if isinstance(mine, Unseen) else mine)
+        if self.account:
+            self._note_directory_buckets(services, target.region, places)
         self._read_settings(SettingsReader(services, target, names, self.tally), places)
         sources = self._sources(places, decider, now)
         self._look(sources, decider)
@@ -191,6 +195,26 @@ class Walk:
             if self.account or ends_everything(error):
                 raise
             return Unseen("s3:ListAllMyBuckets", str(error))
+
+    def _note_directory_buckets(
+        self, services: Services, region: str, places: Sequence[Place]
+    ) -> None:
+        """Note the directory buckets in the key's Region that are not, as a whole, in the scope.
+
+        Any of them may be under the key. The list of buckets lacks them.
+        """
+        whole = {each.location.bucket for each in places if not each.location.name}
+        try:
+            for name in buckets.directory_names(services.s3(region)):
+                if name not in whole and Location(name, "").is_in_directory_bucket:
+                    self.tally.add_unknown("bucket", _DIRECTORY, f"s3://{name}/")
+        except S3CryptError as error:
+            if ends_everything(error):
+                raise
+            is_refused = http_status(error) == HTTPStatus.FORBIDDEN
+            denied = ("s3express:ListAllMyDirectoryBuckets",) if is_refused else ()
+            hidden = f"the directory buckets of {region} cannot be listed"
+            self.tally.add_unknown("bucket", hidden, denied=denied)
 
     def _places(self, services: Services, scope: Scope, mine: Sequence[str]) -> tuple[Place, ...]:
         """Return the places of the scope, each with the source of its versions."""

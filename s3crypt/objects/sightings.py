@@ -271,6 +271,13 @@ def _of_body(objects: Objects, candidate: Candidate, stream: ObjectStream) -> di
     except (FormatError, IntegrityError) as error:
         hidden = f"the header cannot be read, or contradicts the metadata ({type(error).__name__})"
         return {"layer": "message", "hidden": hidden}
+    return _of_instruction_file(objects, candidate, stream)
+
+
+def _of_instruction_file(
+    objects: Objects, candidate: Candidate, stream: ObjectStream
+) -> dict[str, Any]:
+    """Return the client-side facts about an object that has no mark of its own."""
     try:
         objects.refuse_headless_ciphertext(
             candidate.location, stream, candidate.neighbour, is_strict=True
