@@ -339,6 +339,8 @@ class Walk:
             if outcome.error is not None:
                 bucket = f"s3://{outcome.item.candidate.location.bucket}/"
                 self.tally.fail(bucket, reason_of(outcome.error, bucket), "storage")
+                # It may be a dependent, which the upper bound of a sample must count.
+                self.sample.add("unknown", outcome.item.size)
             elif outcome.result is None:
                 self.gone.add(outcome.item.candidate.location.bucket)
             else:
