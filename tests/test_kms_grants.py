@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lost_replies import count, losing
+from relay import Answer, Asked, relaying
 
+from s3crypt.aws import Clients
 from s3crypt.errors import ConfigError, KeyUnavailableError
 from s3crypt.kms import GrantRequest, KeyManager
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import boto3
 
     from s3crypt.sandbox import Running
@@ -79,6 +83,48 @@ def test_a_lost_reply_to_a_revocation(key: str, manager: KeyManager, sandbox: Ru
     with losing(sandbox, "RevokeGrant") as (unlucky, _):
         unlucky.revoke_grant(key, made.grant.id)
     assert manager.grants(key) == ()
+
+
+def test_a_lost_reply_to_a_revocation_among_many_grants(
+    key: str, manager: KeyManager, kms: Any, sandbox: Running
+) -> None:
+    """KMS lists 50 grants at a time; the others are looked at too."""
+    for number in range(60):
+        kms.create_grant(
+            KeyId=key,
+            GranteePrincipal=f"{READER}{number}",
+            Operations=["Decrypt"],
+            Name=f"n{number}",
+        )
+    last = manager.grants(key)[-1]
+    with losing(sandbox, "RevokeGrant") as (unlucky, _):
+        unlucky.revoke_grant(key, last.id)
+    assert len(manager.grants(key)) == 59
+
+
+def test_a_lost_reply_without_a_look_is_said(
+    key: str, manager: KeyManager, sandbox: Running
+) -> None:
+    """Who may not list grants is not told that there was none: the first attempt has ended it."""
+    made = manager.create_grant(key, READER, ["Decrypt"])
+    lost: list[str] = []
+
+    def spoil(request: Asked, forward: Callable[[], Answer]) -> Answer:
+        name = request.headers.get("X-Amz-Target", "").partition(".")[2]
+        if name == "ListGrants":
+            body = b'{"__type": "AccessDeniedException", "message": "not authorized"}'
+            return Answer(400, {"content-type": "application/x-amz-json-1.1"}, body)
+        answer = forward()
+        if name == "RetireGrant" and not lost:
+            lost.append(name)
+            raise ConnectionError
+        return answer
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        clients: Clients[Any] = Clients("kms", endpoint_url=relay.url)
+        unlucky = KeyManager(client=clients.get())
+        with pytest.raises(KeyUnavailableError, match="It is not known whether it was done"):
+            unlucky.retire_grant(key, made.grant.id)
 
 
 def test_a_service_gets_a_grant(manager: KeyManager, key: str) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 from base64 import b64encode
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from kms_samples import command, key_of_kind
 from lost_replies import count, losing
 
 from s3crypt import sandbox as sandboxes
@@ -331,3 +332,19 @@ def test_no_byte_of_the_material_is_logged(
         assert text not in caplog.text
     for name in ("ImportToken", "EncryptedKeyMaterial"):
         assert f'"{name}": "[redacted]"' in caplog.text.replace("\\", "")
+
+
+def test_the_command_tells_the_expiry_in_utc(key: str, material: Callable[[], Path]) -> None:
+    """Whatever the zone in which it was given."""
+    expires = (datetime.now(UTC) + timedelta(days=9)).astimezone(timezone(timedelta(hours=5)))
+    done = command("import-material", key, str(material()), "--expires", expires.isoformat())
+    assert f"Expires: {expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC" in done.stderr
+
+
+def test_a_deletion_is_checked_before_its_consequence_is_told(kms: Any) -> None:
+    """A key of KMS's own material loses nothing, and an id has 64 digits."""
+    generated = key_of_kind(kms, "enabled")
+    done = command("delete-material", generated)
+    assert "takes no imported material" in str(done.exception)
+    assert "unreadable" not in done.stderr
+    assert "not the id" in str(command("delete-material", generated, "--material", "x").exception)

@@ -14,7 +14,7 @@ from relay import Answer, Asked, relaying
 
 from s3crypt import SSEKMS, ClientSide, KMSKeyring, S3Crypt
 from s3crypt.alias_users import find_alias_users
-from s3crypt.errors import ConfigError, KeyUnavailableError, S3CryptError
+from s3crypt.errors import ConfigError, ConflictError, KeyUnavailableError, S3CryptError
 from s3crypt.kms import KeyManager
 
 if TYPE_CHECKING:
@@ -82,6 +82,21 @@ def test_a_moved_alias_stays_where_it_is(
     requests_log.clear()
     assert not manager.move_alias(alias, key).is_change
     assert "UpdateAlias" not in str(requests_log.list())
+
+
+@pytest.mark.parametrize("verb", ["move", "delete"])
+def test_an_alias_that_moved_meanwhile_is_left_alone(
+    verb: str, manager: KeyManager, kms: Any, alias: str, key: str, new_key: str
+) -> None:
+    """The caller has agreed to a change of the key that the alias named before."""
+    manager.move_alias(alias, new_key)
+    third = key_of_kind(kms, "enabled")
+    with pytest.raises(ConflictError, match="moved meanwhile.*nothing was changed"):
+        if verb == "move":
+            manager.move_alias(alias, third, was=key)
+        else:
+            manager.delete_alias(alias, was=key)
+    assert _named_by(kms, alias) == new_key
 
 
 def test_readers_that_name_the_alias_refuse_what_was_written_before(
@@ -332,3 +347,8 @@ def test_commands_for_descriptions_and_tags(manager: KeyManager, key: str) -> No
     shown = manager.show(key)
     assert (shown.description, shown.tags) == ("Pay slips", {"c": "3"})
     assert isinstance(command("tag", key, "a").exception, ConfigError)
+
+
+def test_a_tag_without_a_value_is_named() -> None:
+    """The message says what is wrong instead of repeating the form."""
+    assert str(command("tag", "alias/any", "env").exception).startswith("A tag takes NAME=VALUE")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from policy_samples import AWAY, HOME, KEY, doc
 
-from s3crypt.policy import key_policy, key_rights, open_key_policy
+from s3crypt.policy import check_key_policy, key_policy, key_rights, open_key_policy
 from s3crypt.policy.scope import Scope
 
 ROOT = {"AWS": f"arn:aws:iam::{HOME}:root"}
@@ -69,6 +69,28 @@ def test_an_unconditional_deny_takes_actions_away(denied: object) -> None:
     deny = {"Effect": "Deny", "Principal": denied, "Action": "kms:CreateGrant"}
     assert ("may grant", "no one") in words(allow, deny)
     assert ("may use", ROLE) in words(allow, deny)
+
+
+def test_a_deny_of_one_role_of_the_account_is_repeated() -> None:
+    """The words for the account do not show that the role is excepted."""
+    allow = {"Effect": "Allow", "Principal": ROOT, "Action": "kms:*"}
+    deny = {"Effect": "Deny", "Principal": {"AWS": ROLE}, "Action": "kms:Decrypt"}
+    assert ("denied", f"{ROLE}: kms:Decrypt") in words(allow, deny)
+
+
+def test_a_pattern_of_callers_may_be_shorter_than_an_arn() -> None:
+    """In a condition, arn:* stands for every caller."""
+    by_arn = {"StringLike": {"aws:PrincipalArn": "arn:*"}}
+    allow = {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Condition": by_arn}
+    assert ("may use", "arn:* by its IAM policies") in words(allow)
+
+
+def test_an_uncertain_control_of_the_account_is_told() -> None:
+    """A condition on the organization can end the account's control, and is not decided."""
+    member = {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}
+    allow = {"Effect": "Allow", "Principal": ROOT, "Action": "kms:*", "Condition": member}
+    assert "aws:principalorgid" in check_key_policy(doc(allow), KEY).uncertainty
+    assert check_key_policy(open_key_policy("aws", HOME), KEY).uncertainty == ""
 
 
 def test_a_deny_with_conditions_is_repeated() -> None:

@@ -68,5 +68,5 @@ def day_words(moment: datetime | None) -> str:
 
 
 def moment_words(moment: datetime | None) -> str:
-    """Return a time to the minute, or an empty text for None."""
+    """Return a time in UTC to the minute, or an empty text for None."""
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -3,6 +3,7 @@
 
 import dataclasses
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,8 @@ writes the public key and the token, and --wrapped and --token take the result b
 \b
 s3crypt keys import-material alias/reports material.bin --expires 2027-06-30
 s3crypt keys import-material alias/reports next.bin --new
-s3crypt keys import-material alias/reports --wrapped wrapped.bin --token import-token.bin
+s3crypt keys import-material alias/reports --wrapped wrapped.bin \\
+    --token import-token.bin
 """
 
 
@@ -166,15 +168,23 @@ def delete_material(settings: Settings, *, key: str, material: str | None, yes: 
     """Delete imported key material at once.
 
     Nothing that is encrypted under the key can be opened until the same bytes are imported
-    again, and without a copy of them never again. `s3crypt keys impact` lists what that is.
+    again, and without a copy of them never again. Which objects those are:
+    `s3crypt keys impact KEY --account`.
     """
     manager = manager_of(settings)
-    listed = manager.materials(named(key)) if material else ()
+    if material is not None and not re.fullmatch("[0-9a-f]{64}", material):
+        raise ConfigError(
+            f"{material!r} is not the id of a key material.",
+            hint=f"List them: s3crypt keys materials {named(key)}",
+        )
+    # The alias may move before the answer.
+    arn = manager.delete_material(named(key), material, dry_run=True)
+    listed = manager.materials(arn) if material else ()
     tell(settings, _consequence(listed, material, named(key)))
     if not is_agreed(f"Delete the material of {named(key)}?", yes=yes):
         tell(settings, "The material was not deleted.")
         return
-    arn = manager.delete_material(named(key), material)
+    manager.delete_material(arn, material)
     if settings.json:
         print_json({"key_arn": arn, "material": material, "deleted": True})
         return
@@ -187,7 +197,7 @@ def _consequence(found: "tuple[Material, ...]", material: str | None, key: str) 
         return "The material is not in use yet: nothing becomes unreadable."
     return (
         f"Everything that is encrypted under {key} becomes unreadable, until the same bytes are "
-        f"imported again. What that is: s3crypt keys impact {key}"
+        f"imported again. What that is: s3crypt keys impact {key} --account"
     )
 
 
@@ -216,7 +226,8 @@ def _tell_imported(settings: Settings, done: "Imported", how: "Importing") -> No
         return
     material = done.material
     print_line(material.id if material else done.key_arn)
-    expiry = moment_words(how.expires) or _NEVER
+    expires = None if how.expires is None else how.expires.astimezone(UTC)
+    expiry = moment_words(expires) or _NEVER
     tell(settings, f"Imported into {done.key_arn}. Expires: {expiry}.")
     for replica in done.missing_in:
         tell(settings, f"Its replica needs it too: s3crypt keys import-material {replica} FILE")

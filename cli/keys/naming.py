@@ -51,7 +51,7 @@ def move_alias(settings: Settings, *, alias: str, to: str, dry_run: bool, yes: b
         return
     users = _shown(settings, change)
     if not dry_run and is_agreed(f"Move {change.alias}?", yes=yes):
-        manager.move_alias(change.alias_arn, str(change.becomes))
+        manager.move_alias(change.alias_arn, str(change.becomes), was=change.was)
         _report(settings, change, users, is_changed=True)
         tell(settings, f"{change.alias} now names {change.becomes}.")
         tell(settings, "KMS takes up to some minutes until every request finds the new key.")
@@ -75,7 +75,7 @@ def delete_alias(settings: Settings, *, alias: str, dry_run: bool, yes: bool) ->
     change = manager.delete_alias(alias, dry_run=True)
     users = _shown(settings, change)
     if not dry_run and is_agreed(f"Delete {change.alias}?", yes=yes):
-        manager.delete_alias(change.alias_arn)
+        manager.delete_alias(change.alias_arn, was=change.was)
         _report(settings, change, users, is_changed=True)
         tell(settings, f"{change.alias} is deleted. The key stays: {change.was}")
     else:
@@ -99,7 +99,7 @@ def set_description(settings: Settings, *, key: str, text: str) -> None:
 @common_options(service="kms")
 def tag(settings: Settings, *, key: str, tags: tuple[str, ...]) -> None:
     """Add tags to a key, or replace their values."""
-    shown = manager_of(settings).tag(named(key), parse_pairs(tags, "NAME=VALUE"))
+    shown = manager_of(settings).tag(named(key), parse_pairs(tags, "A tag"))
     report(settings, shown, f"{shown.arn} is tagged.")
 
 

@@ -12,7 +12,7 @@ from ..options import Settings, common_options, option
 from ..output import print_json, print_line, print_script
 from ..places import dry_run_option
 from ..policy_apply import carry_out, read_policy, save_in_option
-from .common import key_argument, manager_of, named, yes_option
+from .common import key_argument, manager_of, named, tell, yes_option
 
 if TYPE_CHECKING:
     from s3crypt.policy import KeyPolicyCheck
@@ -58,10 +58,14 @@ def check(settings: Settings, *, key: str) -> None:
     """Check who may administer, use and grant a key by its policy.
 
     Exit code 3 says that the policy lets everyone use the key (KMS.5), or that the key's
-    account cannot replace the policy.
+    account cannot replace the policy. If that is not certain, a warning gives the reason.
     """
     found = manager_of(settings).check_policy(named(key))
     _show_rights(settings, found)
+    if found.uncertainty:
+        account = found.key_arn.split(":")[4]
+        tell(settings, f"warning: It is not certain that the account {account} can replace the")
+        tell(settings, f"policy, with which it could end any lock-out. {found.uncertainty}")
     if found.failures:
         raise PolicyError(
             f"{found.key_arn}: {' '.join(found.failures)}",

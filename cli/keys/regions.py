@@ -61,7 +61,7 @@ def replicate(settings: Settings, *, key: str, to_region: str, alias: str | None
         print_json(dataclasses.asdict(made))
         return
     print_line(made.arn)
-    tell(settings, "Its policy is its own, KMS's default one: policies are not synchronised.")
+    tell(settings, "Its policy is its own, KMS's default one in a new replica.")
     tell(settings, f"To look at it: s3crypt keys policy show {made.arn} --words")
     if made.state == "PendingImport":
         tell(settings, f"It needs the same material: s3crypt keys import-material {made.arn} FILE")

@@ -298,16 +298,14 @@ class KeyGrants:
     def _look_for_end(self, arn: str, grant_id: str) -> Any:
         def look(attempts: Attempts) -> Reply | None:
             # If the grant is gone at the second attempt, the first attempt has ended it.
-            found = call(
-                self._kms.client(arn),
-                "list_grants",
-                {"KeyId": arn},
-                arn,
-                within=attempts,
-                is_look=True,
-            )
-            ids = {each["GrantId"] for each in found["Grants"]}
-            return None if grant_id in ids or found.get("Truncated") else {}
+            client, request = self._kms.client(arn), {"KeyId": arn}
+            found: Reply = {"Truncated": True}
+            while found.get("Truncated"):
+                found = call(client, "list_grants", request, arn, within=attempts, is_look=True)
+                if grant_id in {each["GrantId"] for each in found["Grants"]}:
+                    return None
+                request = {"KeyId": arn, "Marker": found.get("NextMarker", "")}
+            return {}
 
         return look
 

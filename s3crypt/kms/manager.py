@@ -19,7 +19,7 @@ from .examination import KeyExaminer
 from .grants import CreatedGrant, Grant, GrantRequest, KeyGrants
 from .listing import KeyLister, KeySummary
 from .material import Imported, Importing, ImportParameters, KeyMaterials
-from .naming import AliasChange, KeyNaming
+from .naming import AliasChange, KeyNaming, check_unmoved
 from .policies import KeyPolicies
 from .regions import KeyRegions, RegionalKey
 from .rotating import KeyRotator
@@ -144,7 +144,9 @@ class KeyManager:
         """Give `key` another alias, which no other key has, and return the key."""
         return self.show(self._naming.add_alias(key, alias))
 
-    def move_alias(self, alias: str, to: str, *, dry_run: bool = False) -> AliasChange:
+    def move_alias(
+        self, alias: str, to: str, *, was: str | None = None, dry_run: bool = False
+    ) -> AliasChange:
         """Let `alias` name the key `to`, and return the keys that it named and names.
 
         S3 objects name the ARN of their key and stay readable. A keyring or mode that names its key
@@ -154,21 +156,27 @@ class KeyManager:
         Args:
             alias: An existing alias, or its ARN.
             to: A key of the same account, Region, type and usage.
+            was: The ARN of the key that the alias must still name: a ConflictError otherwise.
             dry_run: Check everything, and change nothing.
         """
         change = self._naming.planned_move(alias, to)
+        check_unmoved(change, was)
         if not dry_run:
             self._naming.make(change)
         return change
 
-    def delete_alias(self, alias: str, *, dry_run: bool = False) -> AliasChange:
+    def delete_alias(
+        self, alias: str, *, was: str | None = None, dry_run: bool = False
+    ) -> AliasChange:
         """Delete `alias`, and return the key that it named; the key itself stays as it is.
 
         Args:
             alias: An existing alias, or its ARN.
+            was: The ARN of the key that the alias must still name: a ConflictError otherwise.
             dry_run: Check everything, and change nothing.
         """
         change = self._naming.planned_deletion(alias)
+        check_unmoved(change, was)
         if not dry_run:
             self._naming.make(change)
         return change
@@ -337,11 +345,20 @@ class KeyManager:
         """Import material that was wrapped elsewhere, with the token of `import_parameters`."""
         return self._materials.import_wrapped(key, wrapped, token, how or Importing())
 
-    def delete_material(self, key: str, material_id: str | None = None) -> str:
+    def delete_material(
+        self, key: str, material_id: str | None = None, *, dry_run: bool = False
+    ) -> str:
         """Delete imported material of `key` at once, by default the current; return the ARN.
 
         Nothing that needs the material can be opened until the same bytes are imported again.
+
+        Args:
+            key: A key with imported material.
+            material_id: The id of another material than the current one.
+            dry_run: Check that the key has such material, and change nothing.
         """
+        if dry_run:
+            return self._materials.check_deletable(key, material_id)
         return self._materials.delete(key, material_id)
 
     def replicas(self, key: str) -> tuple[RegionalKey, ...]:

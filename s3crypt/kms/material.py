@@ -167,6 +167,14 @@ class KeyMaterials:
 
         What was encrypted under the key cannot be opened until the same bytes are imported again.
         """
+        arn = self.check_deletable(key, material_id)
+        named = {} if material_id is None else {"KeyMaterialId": material_id}
+        look = self._look_for_deletion(arn, material_id)
+        self._kms.ask("delete_imported_key_material", arn, look=look, KeyId=arn, **named)
+        return arn
+
+    def check_deletable(self, key: str, material_id: str | None = None) -> str:
+        """Return the ARN of a key whose imported material can be deleted; change nothing."""
         metadata = self._reader.metadata(key)
         _check_takes_material(metadata, deletes=True)
         arn = str(metadata["Arn"])
@@ -175,9 +183,6 @@ class KeyMaterials:
                 f"{arn} has no imported material to delete.",
                 hint=f"List what it had: s3crypt keys materials {arn}",
             )
-        named = {} if material_id is None else {"KeyMaterialId": material_id}
-        look = self._look_for_deletion(arn, material_id)
-        self._kms.ask("delete_imported_key_material", arn, look=look, KeyId=arn, **named)
         return arn
 
     def _checked(self, key: str, how: Importing) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from s3crypt.errors import ConfigError, KeyUnavailableError
+from s3crypt.errors import ConfigError, ConflictError, KeyUnavailableError
 from s3crypt.requests import Attempts, Reply, call
 
 from .description import PENDING_DELETION, Key, KeyReader, check_own, is_aws_alias
@@ -163,6 +163,21 @@ class KeyNaming:
             return None if change.alias in names or found.get("Truncated") else found
 
         self._kms.ask("delete_alias", change.was, look=look, AliasName=change.alias)
+
+
+def check_unmoved(change: AliasChange, was: str | None) -> None:
+    """Refuse a change of an alias that names another key than the caller expects.
+
+    KMS has no conditional change of an alias, so an alias that moves after this check is not seen.
+
+    Raises:
+        ConflictError: The alias was moved meanwhile. Nothing was changed.
+    """
+    if was is not None and was != change.was and change.is_change:
+        raise ConflictError(
+            f"{change.alias} was moved meanwhile, to {change.was}; nothing was changed.",
+            hint="Run it again, and look at the keys.",
+        )
 
 
 def create_alias(kms: KMS, arn: str, alias: str) -> None:

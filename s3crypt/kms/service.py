@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from s3crypt.errors import KeyUnavailableError, S3CryptError
 from s3crypt.operations import KMSOperation
-from s3crypt.requests import Look, call, pages
+from s3crypt.requests import Look, call, is_unsure, pages
 
 if TYPE_CHECKING:
     from types_boto3_kms.client import KMSClient
@@ -192,6 +192,9 @@ def iam_action(operation: KMSOperation) -> str:
 
 
 def _explained(error: S3CryptError, operation: KMSOperation, subject: str) -> S3CryptError:
+    if is_unsure(error):
+        # The refusal may come from the effect of an earlier attempt, whose reply was lost.
+        return error
     if (operation, error.code) in _EXPLANATIONS:
         what, hint = _EXPLANATIONS[operation, str(error.code)]
         return retold(error, f"{subject}: {what}", hint)

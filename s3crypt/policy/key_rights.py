@@ -82,8 +82,8 @@ class KeyRights:
         administer: The principals that may change the key, its policy, material or grants.
         use: The principals that may encrypt or decrypt with the key.
         grant: The principals that may create grants.
-        denied: The Deny statements with conditions, in words. Unconditional ones have taken their
-            actions from the holders.
+        denied: The Deny statements with conditions, and those that deny some principals only, in
+            words. The others, which deny everyone, have taken their actions from the holders.
         not_understood: The statements that s3crypt does not understand: name -> reason. They may
             allow or deny more.
     """
@@ -135,6 +135,11 @@ class KeyPolicyCheck:
             )
         return tuple(public)
 
+    @property
+    def uncertainty(self) -> str:
+        """Why it is not certain that the account may replace the policy; empty if it is known."""
+        return self.control.reason if self.control.verdict is Verdict.NOT_UNDERSTOOD else ""
+
 
 def check_key_policy(document: Document, key_arn: str) -> KeyPolicyCheck:
     """Return a key policy's rights, its findings, and whether the account controls it."""
@@ -158,7 +163,7 @@ def key_rights(document: Document, key_arn: str) -> KeyRights:
         administer=administer,
         use=use,
         grant=grant,
-        denied=tuple(_denial(each) for each in denies if each.conditions),
+        denied=tuple(_denial(each) for each in denies if not _is_deducted(each)),
         not_understood=faults(document, Place.KEY),
     )
 
@@ -204,6 +209,11 @@ def _names_callers(condition: Condition) -> bool:
     return condition.key.lower() == _CALLER and condition.operator in _EQUAL
 
 
+def _is_deducted(deny: Statement) -> bool:
+    """Return whether the words about the holders already show the whole effect of a Deny."""
+    return not deny.conditions and all(each.value == "*" for each in deny.principals or ())
+
+
 def _is_denied(principal: Principal, action: str, denies: Sequence[Statement]) -> bool:
     account = account_of(principal) or "".join(principal.value.split(":")[4:5])
     return any(
@@ -229,15 +239,17 @@ def _needs_iam(principal: Principal, key_arn: str) -> bool:
     if principal.type == _NARROWED or account_of(principal) is not None:
         return True
     is_named = principal.type == "AWS" and principal.value.startswith("arn:")
-    return is_named and principal.value.split(":")[4] != key_arn.split(":")[4]
+    # A pattern in a condition, such as arn:*, can be shorter than an ARN.
+    return is_named and principal.value.split(":")[4:5] != key_arn.split(":")[4:5]
 
 
 def _denial(statement: Statement) -> str:
     actions = statement.actions or tuple(f"not {each}" for each in statement.not_actions or ())
     named = statement.principals or ()
     who = ", ".join(map(_who, named)) or "everyone but some principals"
+    denied = f"{who}: {', '.join(actions)}"
     conditions = " and ".join(map(_condition_words, statement.conditions))
-    return f"{who}: {', '.join(actions)}, if {conditions}"
+    return f"{denied}, if {conditions}" if conditions else denied
 
 
 _OPERATORS = {
