@@ -106,11 +106,11 @@ def test_a_lost_reply_without_a_look_is_said(
     key: str, manager: KeyManager, sandbox: Running
 ) -> None:
     """Who may not list grants is not told that there was none: the first attempt has ended it."""
-    made = manager.create_grant(key, READER, ["Decrypt"])
+    made = manager.create_grant(key, READER, ["Decrypt"], retiring=CALLER)
     lost: list[str] = []
 
     def spoil(request: Asked, forward: Callable[[], Answer]) -> Answer:
-        name = request.headers.get("X-Amz-Target", "").partition(".")[2]
+        name = request.headers.get("x-amz-target", "").partition(".")[2]
         if name == "ListGrants":
             body = b'{"__type": "AccessDeniedException", "message": "not authorized"}'
             return Answer(400, {"content-type": "application/x-amz-json-1.1"}, body)
