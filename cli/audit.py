@@ -16,6 +16,7 @@ from s3crypt.errors import ConfigError
 
 from .audit_options import Asked, arguments_of, audit_options, without_password
 from .audit_text import summary, text
+from .help import DocumentedCommand
 from .jobs import drawn
 from .options import Settings, common_options
 from .output import Output, print_json, print_line, print_table, say
@@ -51,7 +52,9 @@ _BEGAN = "began"
 _JOURNAL_DAYS = 7
 
 
-@click.command(help=_HELP, short_help="Report what is out of line, and what mends it.")
+@click.command(
+    cls=DocumentedCommand, help=_HELP, short_help="Report what is out of line, and what mends it."
+)
 @audit_options
 @common_options(service="aws")
 def audit(settings: Settings, *, asked: Asked) -> None:

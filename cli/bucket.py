@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .asking import is_agreed
+from .help import DocumentedGroup
 from .options import Command, Settings, common_options, option
 from .output import print_json, print_line, print_wrapped, say
 from .places import dry_run_option
@@ -20,7 +21,7 @@ _LOCKED = "Object Lock cannot be turned off again, for as long as the bucket exi
 _HELP = """Make a bucket that passes an audit, or harden one that is there.
 
 \b
-s3crypt bucket init acme --dry-run          see what would be made
+s3crypt bucket init acme --dry-run          # what would be made
 s3crypt bucket init acme --yes
 s3crypt bucket harden old --despite acl-grants
 """
@@ -52,7 +53,7 @@ s3crypt bucket harden acme --despite sse-c-objects --yes
 """
 
 
-@click.group(help=_HELP)
+@click.group(cls=DocumentedGroup, help=_HELP)
 def bucket() -> None:
     """Make a bucket that passes an audit, or harden one that is there."""
 

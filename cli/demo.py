@@ -15,6 +15,7 @@ import click
 import s3crypt
 from s3crypt.errors import IntegrityError, KeyUnavailableError, S3CryptError, StorageError
 
+from .help import DocumentedCommand
 from .options import enter_sandbox, logging_options
 from .output import print_json, print_table, progress, say, size_text
 
@@ -53,7 +54,7 @@ class _Result:
     identical: bool
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @click.option("--quiet", "-q", is_flag=True, help="No remarks: only the table and errors.")
@@ -65,6 +66,10 @@ def demo(file: Path | None, as_json: bool, quiet: bool, sandbox: bool) -> None:
     FILE (or 16 MiB of random bytes) is put, inspected, fetched, compared bit for bit, rotated
     to a second key, fetched without the first and compared again. It uses the sandbox that
     runs, or one of its own. The exit code is not 0 if anything differs.
+
+    \b
+    s3crypt demo
+    s3crypt demo q3.csv --json
     """
     from tempfile import TemporaryDirectory  # noqa: PLC0415 - it is slow to load
 

@@ -10,29 +10,37 @@ import click
 
 from s3crypt.errors import ConfigError
 
+from .help import HEADERS
 from .options import Command, option, parse_pairs, with_options
 
+_header_option = functools.partial(option, group=HEADERS)
 _OPTIONS = (
-    option(
+    _header_option(
         "--metadata", multiple=True, metavar="NAME=VALUE", help="Kept with the object, in clear."
     ),
-    option("--tag", multiple=True, metavar="NAME=VALUE", help="Object tag."),
-    option("--content-type", metavar="TYPE", help="For example text/csv; by the name if left out."),
-    option("--content-encoding", metavar="NAME", help="For example gzip, of what is in the file."),
-    option("--cache-control", metavar="TEXT", help="For example max-age=3600."),
-    option("--content-disposition", metavar="TEXT", help="For example attachment."),
-    option("--storage-class", metavar="CLASS", help="For example STANDARD_IA."),
-    option(
+    _header_option("--tag", multiple=True, metavar="NAME=VALUE", help="Object tag."),
+    _header_option(
+        "--content-type", metavar="TYPE", help="For example text/csv; by the name if left out."
+    ),
+    _header_option(
+        "--content-encoding", metavar="NAME", help="For example gzip, of what is in the file."
+    ),
+    _header_option("--cache-control", metavar="TEXT", help="For example max-age=3600."),
+    _header_option("--content-disposition", metavar="TEXT", help="For example attachment."),
+    _header_option("--storage-class", metavar="CLASS", help="For example STANDARD_IA."),
+    _header_option(
         "--object-lock-mode",
         type=click.Choice(("GOVERNANCE", "COMPLIANCE")),
         help="Lock the new version; with --object-lock-retain-until.",
     ),
-    option(
+    _header_option(
         "--object-lock-retain-until",
         metavar="TIME",
         help="Until then it cannot be deleted: 2027-12-31, or with a time, in UTC.",
     ),
-    option("--object-lock-legal-hold", is_flag=True, help="Put a legal hold on the new version."),
+    _header_option(
+        "--object-lock-legal-hold", is_flag=True, help="Put a legal hold on the new version."
+    ),
 )
 _NAMES = (
     "metadata",

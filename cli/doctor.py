@@ -9,6 +9,7 @@ import click
 
 from s3crypt.errors import ConfigError
 
+from .help import DocumentedCommand
 from .options import (
     ModeOptions,
     Settings,
@@ -37,13 +38,13 @@ Credentials, network, TLS, clock, Region, bucket, policies, the object's mode an
 are looked at, one after the other. No key is unwrapped: permissions on KMS keys are tried by
 DryRun. Nothing is written but with --server. Give the options of the command that fails.
 
-\b
-s3crypt doctor                                  this machine, its credentials and network
-s3crypt doctor s3://acme/q3.csv                 why a get fails
-s3crypt doctor s3://acme/q3.csv --for put --mode sse-kms --key kms:alias/reports
-
 Exit codes: 0 no fault was found, 1 something could not be seen, 2 credentials, clock or Region,
 3 policy, 4 key, 5 network, bucket or object.
+
+\b
+s3crypt doctor                                  # this machine, its credentials and network
+s3crypt doctor s3://acme/q3.csv --key kms:alias/reports   # why a get fails
+s3crypt doctor s3://acme/q3.csv --for put --mode sse-kms --key kms:alias/reports
 """
 # Area of the first cause -> exit code.
 _CODES: Mapping[str, int] = {
@@ -60,7 +61,9 @@ _CODES: Mapping[str, int] = {
 }
 
 
-@click.command(help=_HELP, short_help="Say why a put, get or rotate fails here.")
+@click.command(
+    cls=DocumentedCommand, help=_HELP, short_help="Say why a put, get or rotate fails here."
+)
 @click.argument("uri", metavar="[S3_URI]", required=False)
 @common_options
 @describing_options

@@ -21,6 +21,7 @@ import s3crypt
 from s3crypt.errors import ConfigError, S3CryptError, StorageError
 
 from .base64s import Decoder, Encoder
+from .help import MANY, DocumentedCommand
 from .jobs import Job
 from .options import (
     Command,
@@ -68,7 +69,14 @@ class _Conversion:
 def _conversion_options(command: Command) -> Command:
     """Give a command the options of `_Conversion`."""
     added = (
-        option("-r", "--recursive", is_flag=True, environment=False, help="All files of a folder."),
+        option(
+            "-r",
+            "--recursive",
+            is_flag=True,
+            environment=False,
+            group=MANY,
+            help="All files of a folder.",
+        ),
         filter_options,
         no_overwrite_option,
         option("--encode", is_flag=True, environment=False, help="Write base64."),
@@ -90,6 +98,10 @@ def encrypt(settings: Settings, *, options: ModeOptions, **given: Any) -> None:
     becomes one, of the same path below the folder OUT.
 
     OUT appears complete or not at all. Any AWS Encryption SDK reads it with the same key.
+
+    \b
+    s3crypt encrypt q3.csv q3.csv.enc --key aes:acme/2026=reports.key
+    s3crypt encrypt -r 2026 sealed --key aes:acme/2026=reports.key
     """
     from s3crypt import message  # noqa: PLC0415 - it loads cryptography
 
@@ -139,6 +151,10 @@ def decrypt(
 
     OUT appears complete and verified, or not at all. To a pipe, verified frames are streamed;
     should a later one be wrong, the exit code is 3 and what came out must be discarded.
+
+    \b
+    s3crypt decrypt q3.csv.enc back.csv --key aes:acme/2026=reports.key
+    s3crypt decrypt q3.csv.enc - --key aes:acme/2026=reports.key | wc -l
     """
     from s3crypt import message  # noqa: PLC0415 - it loads cryptography
 
@@ -155,7 +171,7 @@ def decrypt(
             _pump(reader, output, length, conversion)
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @click.argument("folder", type=click.Path())
 @logging_options
 @dry_run_option
@@ -168,6 +184,9 @@ def clean(folder: str, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
     target: .NAME.HEX.s3crypt. It has plaintext in it. The next get to the same target removes it.
 
     All such files below FOLDER are removed, but those that are in use or of another user.
+
+    \b
+    s3crypt clean 2026
     """
     from s3crypt.files import leftovers, remove_leftover  # noqa: PLC0415 - it loads cryptography
 

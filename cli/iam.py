@@ -10,6 +10,7 @@ import click
 from s3crypt.policy import Role
 
 from .asking import is_agreed
+from .help import DocumentedGroup
 from .options import Settings, common_options, option
 from .output import print_json, print_line, print_wrapped, say
 from .places import dry_run_option
@@ -36,9 +37,13 @@ s3crypt iam init acme --role writer --role reader --yes
 _USUAL = tuple(role for role in Role if role is not Role.OBJECT_AUDITOR)
 
 
-@click.group()
+@click.group(cls=DocumentedGroup)
 def iam() -> None:
-    """Make the roles by which people share a bucket."""
+    """Make the roles by which people share a bucket.
+
+    \b
+    s3crypt iam init acme-team --dry-run
+    """
 
 
 @iam.command(help=_HELP)

@@ -14,6 +14,7 @@ import click
 
 from s3crypt.errors import ConfigError, S3CryptError
 
+from .help import MANY
 from .logs import are_printed
 from .options import Settings, option
 from .output import exit_code, print_json, report, say, size_text
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 
 jobs_option = option(
     "--jobs",
+    group=MANY,
     type=click.IntRange(min=1),
     metavar="N",
     help="Objects under way at once, at most. As many as are worth it, 64 at most, if left out.",
 )
 journal_option = option(
     "--journal",
+    group=MANY,
     type=click.Path(dir_okay=False),
     environment=False,
     metavar="FILE",

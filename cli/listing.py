@@ -12,6 +12,7 @@ import s3crypt
 from s3crypt.errors import ConfigError, ObjectNotFoundError, S3CryptError, StorageError
 
 from .facts import info_fields, print_fields
+from .help import DocumentedCommand
 from .jobs import jobs_option, refuse_job_options
 from .options import ModeOptions, Settings, common_options, describing_options, option
 from .output import (
@@ -77,7 +78,7 @@ s3crypt ls --versions s3://acme/2026/q3.csv
 """
 
 
-@click.command(help=_LS_HELP)
+@click.command(cls=DocumentedCommand, help=_LS_HELP)
 @click.argument("uri", metavar="[S3_URI]", required=False)
 @common_options
 @describing_options
@@ -277,7 +278,7 @@ def _list_buckets(store: "S3Crypt", printer: _Printer, jobs: int | None, *, long
             printer.failed(outcome.error)
 
 
-@click.command(help=_DU_HELP)
+@click.command(cls=DocumentedCommand, help=_DU_HELP)
 @click.argument("uri", metavar="S3_URI")
 @common_options
 @describing_options
@@ -377,7 +378,7 @@ def _usage_printer(settings: Settings, size: Callable[[int], str]) -> "Callable[
     return show
 
 
-@click.command(help=_STAT_HELP)
+@click.command(cls=DocumentedCommand, help=_STAT_HELP)
 @click.argument("uri", metavar="S3_URI")
 @common_options
 @describing_options

@@ -20,6 +20,7 @@ from click.shell_completion import get_completion_class
 import s3crypt
 from s3crypt.errors import ConfigError, KeyFileWarning, S3CryptError
 
+from .help import DocumentedCommand, DocumentedGroup
 from .options import logging_options, quoted_variables
 from .output import (
     BROKEN_PIPE,
@@ -112,7 +113,7 @@ _HABITS = {
 }
 
 
-class _Lazy(click.Group):
+class _Lazy(DocumentedGroup):
     """A group that loads a command's module when the command is used."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
@@ -158,7 +159,7 @@ def _refuse_habit(context: click.Context, name: str, commands: Sequence[str]) ->
 _HELP = """Keep data in S3 encrypted, five ways, chosen per call.
 
 \b
-s3crypt demo                        try everything on this machine, without AWS
+s3crypt demo                        # every mode, on this machine, without AWS
 s3crypt put q3.csv s3://acme/q3.csv --key kms:alias/reports
 s3crypt get s3://acme/q3.csv . --key kms:alias/reports
 """
@@ -168,7 +169,7 @@ s3crypt get s3://acme/q3.csv . --key kms:alias/reports
     cls=_Lazy,
     help=_HELP,
     epilog=_EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @logging_options
 @click.version_option(s3crypt.__version__, "--version", "-V", message="s3crypt %(version)s")
@@ -176,12 +177,15 @@ def cli() -> None:
     """Hold the subcommands."""
 
 
-@cli.command()
+@cli.command(cls=DocumentedCommand)
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 def completion(shell: str) -> None:
     """Print a shell's completion script.
 
-    Once: s3crypt completion bash >> ~/.bash_completion
+    It completes commands, options, and the names of buckets and objects.
+
+    \b
+    s3crypt completion bash >> ~/.bash_completion
     """
     script = get_completion_class(shell)
     if script is None:

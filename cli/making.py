@@ -13,6 +13,7 @@ import click
 from s3crypt.errors import ConfigError, StorageError
 from s3crypt.location import Location
 
+from .help import DocumentedCommand
 from .options import Settings, common_options, option
 from .output import print_json, print_line, say
 from .places import make_store
@@ -48,7 +49,7 @@ _DEFAULT_BITS = 4096
 _NAMESPACE = "local"
 
 
-@click.command(help=_MB_HELP)
+@click.command(cls=DocumentedCommand, help=_MB_HELP)
 @click.argument("bucket", metavar="S3_URI")
 @common_options
 def mb(settings: Settings, *, bucket: str) -> None:
@@ -67,7 +68,7 @@ def mb(settings: Settings, *, bucket: str) -> None:
         say(f"hint: For one that passes an audit: s3crypt bucket init {name}")
 
 
-@click.command(help=_RB_HELP)
+@click.command(cls=DocumentedCommand, help=_RB_HELP)
 @click.argument("bucket", metavar="S3_URI")
 @common_options
 def rb(settings: Settings, *, bucket: str) -> None:
@@ -84,7 +85,7 @@ def _bucket(text: str) -> str:
     return Location.parse(text if "://" in text else f"s3://{text}").bucket
 
 
-@click.command(help=_KEYGEN_HELP)
+@click.command(cls=DocumentedCommand, help=_KEYGEN_HELP)
 @click.argument("file", type=click.Path(path_type=Path))
 @option("--json", is_flag=True, help="One JSON object a line, for programs.")
 @option("--quiet", "-q", is_flag=True, help="No remarks: only errors.")

@@ -14,8 +14,8 @@ import click
 from s3crypt.errors import ConfigError, ObjectNotFoundError, StorageError
 
 from .facts import info_fields, print_fields, value_fields
-from .files import check_folder, discarding
-from .jobs import jobs_option, journal_option, opened_journal, refuse_job_options
+from .help import MANY, DocumentedCommand
+from .jobs import jobs_option, journal_option, refuse_job_options
 from .options import (
     ModeOptions,
     Settings,
@@ -88,7 +88,9 @@ _allow_unverified_signature = option(
     help="Of a pipe: store nothing unless it has just as many bytes.",
 )
 @written_in_option
-@option("-r", "--recursive", is_flag=True, environment=False, help="A directory, as a tree.")
+@option(
+    "-r", "--recursive", is_flag=True, environment=False, group=MANY, help="A directory, as a tree."
+)
 @filter_options
 @jobs_option
 @journal_option
@@ -115,6 +117,11 @@ def put(
 
     S3_URI is s3://BUCKET/NAME; a bucket, or one that ends in /, gets the file's name appended. Of
     several sources each keeps its name; of one directory the files below it do.
+
+    \b
+    s3crypt put q3.csv s3://acme/2026/ --key kms:alias/reports
+    s3crypt put -r 2026 s3://acme/2026/ --mode sse-kms --key kms:alias/reports --exclude '*.tmp'
+    s3crypt put s3://acme/db.sql --key kms:alias/reports -- cat q3.csv
     """
     if command is not None and not command:
         raise ConfigError("No command comes after the --.", hint="s3crypt put S3_URI -- COMMAND")
@@ -179,6 +186,12 @@ def get(
 
     A file appears complete and verified, or not at all. With --range only the frames that have
     those bytes are read and verified, and the final one, so that nothing was cut off.
+
+    \b
+    s3crypt get s3://acme/2026/q3.csv . --key kms:alias/reports
+    s3crypt get 's3://acme/2026/*.csv' reports/ --key kms:alias/reports
+    s3crypt get -r s3://acme/2026/ reports/ --key kms:alias/reports --no-overwrite
+    s3crypt get s3://acme/2026/q3.csv footer --range -100 --key kms:alias/reports
     """
     check_exit_code(exit_code=exit_code, dry_run=dry_run)
     how = {name: value for name, value in how.items() if value}
@@ -201,7 +214,7 @@ def get(
     out_of_s3(transfer, make_store(options.mode_for(settings), settings), how)
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @click.argument("uris", metavar="S3_URI...", nargs=-1, required=True)
 @common_options
 @reading_options
@@ -238,6 +251,10 @@ def cat(
 
     Should a later part of an object be wrong, the exit code is 3 and what came out must be
     discarded.
+
+    \b
+    s3crypt cat s3://acme/2026/q3.csv --key kms:alias/reports | wc -l
+    s3crypt cat s3://acme/2026/q3.csv --head 64KiB --key kms:alias/reports
     """
     if head and tail:
         raise ConfigError("--head and --tail exclude each other.", hint="Give one of them.")
@@ -278,6 +295,11 @@ def rm(
     """Delete objects, those that a pattern fits, or all below a prefix (-r).
 
     In a bucket with versioning older versions stay.
+
+    \b
+    s3crypt rm s3://acme/2026/q3.csv
+    s3crypt rm -r s3://acme/tmp/ --dry-run
+    s3crypt rm 's3://acme/tmp/*.csv'
     """
     check_exit_code(exit_code=exit_code, dry_run=dry_run)
     store = make_store(None, settings)
@@ -330,6 +352,11 @@ def inspect(
     And under which key; nothing is decrypted.
 
     Only an SSE-C object needs its key, --sse-c-key-file, because S3 asks for it.
+
+    \b
+    s3crypt inspect s3://acme/2026/q3.csv
+    s3crypt inspect -r s3://acme/2026/ --json
+    s3crypt inspect q3.csv.enc
     """
     one = [
         name for name, given in (("--version-id", version_id), ("--versions", versions)) if given

@@ -21,6 +21,8 @@ from click.core import ParameterSource
 from s3crypt import configuration
 from s3crypt.errors import ConfigError
 
+from .help import COMMON, ENCRYPTION, SOURCE_ENCRYPTION, GroupedOption
+
 if TYPE_CHECKING:
     import boto3
 
@@ -61,17 +63,17 @@ class Settings:
 
 
 def option(
-    *names: str, environment: bool = True, **attributes: Any
+    *names: str, environment: bool = True, group: str | None = None, **attributes: Any
 ) -> Callable[[Command], Command]:
     """Return click's option, also read from the environment, such as S3CRYPT_FRAME_LENGTH.
 
     `environment=False` is for options that must be given each time: those that choose objects and
-    those that reduce safety.
+    those that reduce safety. `group` is the heading of the help page that the option is below.
     """
     if environment:
         long = next(name for name in names if name.startswith("--"))
         attributes["envvar"] = _variable(long)
-    return click.option(*names, **attributes)
+    return click.option(*names, cls=GroupedOption, group=group, **attributes)
 
 
 def _variable(long: str) -> str:
@@ -131,8 +133,9 @@ def _log_to_stderr(context: click.Context, parameter: click.Parameter, value: An
     context.find_root().with_resource(printing("DEBUG" if parameter.name == "debug" else "INFO"))
 
 
+_common_option = functools.partial(option, group=COMMON)
 _LOGGING = (
-    option(
+    _common_option(
         "--verbose",
         "-v",
         is_flag=True,
@@ -140,7 +143,7 @@ _LOGGING = (
         callback=_log_to_stderr,
         help="Log what is decided on stderr, with --quiet too.",
     ),
-    option(
+    _common_option(
         "--debug",
         is_flag=True,
         expose_value=False,
@@ -149,19 +152,19 @@ _LOGGING = (
     ),
 )
 _COMMON = (
-    option("--json", is_flag=True, help="One JSON object a line, for programs."),
-    option("--quiet", "-q", is_flag=True, help="No progress, no remarks: only errors."),
+    _common_option("--json", is_flag=True, help="One JSON object a line, for programs."),
+    _common_option("--quiet", "-q", is_flag=True, help="No progress, no remarks: only errors."),
     *_LOGGING,
-    option("--endpoint-url", metavar="URL", help="The service's address, if not AWS's."),
-    option("--profile", help="AWS profile."),
-    option("--region", help="AWS region."),
-    option("--sandbox", is_flag=True, help="Use the running `s3crypt sandbox`."),
-    option(
+    _common_option("--endpoint-url", metavar="URL", help="The service's address, if not AWS's."),
+    _common_option("--profile", help="AWS profile."),
+    _common_option("--region", help="AWS region."),
+    _common_option("--sandbox", is_flag=True, help="Use the running `s3crypt sandbox`."),
+    _common_option(
         "--strict-key-files",
         is_flag=True,
         help="Refuse secret keys in files that other users can read, instead of warning.",
     ),
-    option(
+    _common_option(
         "--allow-plain-http",
         is_flag=True,
         environment=False,
@@ -169,17 +172,17 @@ _COMMON = (
     ),
 )
 _BUCKETS = (
-    option(
+    _common_option(
         "--expected-bucket-owner",
         metavar="ACCOUNT",
         help="Fail where a bucket is of another AWS account than this one.",
     ),
-    option(
+    _common_option(
         "--request-payer",
         type=click.Choice(["requester"]),
         help="Pay for requests to buckets whose reader pays.",
     ),
-    option(
+    _common_option(
         "--no-sign-request",
         is_flag=True,
         help="Send S3 unsigned requests, without credentials, for public buckets.",
@@ -187,6 +190,7 @@ _BUCKETS = (
 )
 _MODE = option(
     "--mode",
+    group=ENCRYPTION,
     type=click.Choice(tuple(configuration.MODES)),
     help="Who encrypts; `client` if a key is given.",
 )
@@ -312,6 +316,7 @@ def origin_options(command: Command) -> Command:
     """Give a command that rotates objects `origin: ModeOptions`, their current mode: --from-key."""
     mode = option(
         "--from-mode",
+        group=SOURCE_ENCRYPTION,
         type=click.Choice((*configuration.MODES, UNENCRYPTED)),
         environment=False,
         help="Who encrypted what is there now; none: nobody, as far as S3 reports.",
@@ -453,6 +458,7 @@ def _rendered(
         _as_option(name, prefix=prefix),
         argument,
         environment=described.in_environment,
+        group=SOURCE_ENCRYPTION if prefix else ENCRYPTION,
         help=described.help[use],
         **kinds[described.kind],
     )

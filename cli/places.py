@@ -12,6 +12,7 @@ import s3crypt
 from s3crypt.errors import ConfigError, ObjectNotFoundError
 from s3crypt.location import Location
 
+from .help import MANY
 from .options import UNENCRYPTED, ModeOptions, Settings, option
 from .output import EXIT_CHANGES, EXIT_OTHER
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from s3crypt import Mode, ObjectInfo, S3Crypt
 
 recursive_option = option(
-    "-r", "--recursive", is_flag=True, environment=False, help="All objects below the prefix."
+    "-r",
+    "--recursive",
+    is_flag=True,
+    environment=False,
+    group=MANY,
+    help="All objects below the prefix.",
 )
 dry_run_option = option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
 exit_code_option = option(

@@ -8,6 +8,7 @@ import click
 from s3crypt.errors import ConfigError
 from s3crypt.policy import Role, bucket_policy, iam_policy, key_policy, trust_policy
 
+from .help import DocumentedGroup
 from .options import Settings, common_options
 from .output import print_script
 from .policy_apply import apply
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 _HELP = """Make, check and apply the policies of buckets, keys and roles.
 
 \b
-s3crypt policy bucket acme > bucket.json       what nobody may do
-s3crypt policy key acme > key.json             who uses the key
-s3crypt policy iam writer acme > writer.json   what a role may do
+s3crypt policy bucket acme > bucket.json       # what nobody may do
+s3crypt policy key acme > key.json             # who uses the key
+s3crypt policy iam writer acme > writer.json   # what a role may do
 s3crypt policy check bucket.json key.json --as writer
 s3crypt policy apply bucket.json s3://acme
 """
@@ -67,7 +68,7 @@ _role_argument = click.argument(
 )
 
 
-@click.group(help=_HELP)
+@click.group(cls=DocumentedGroup, help=_HELP)
 def policy() -> None:
     """Make, check and apply the policies of buckets, keys and roles."""
 

@@ -10,6 +10,7 @@ from s3crypt.errors import ConfigError, LocalFileNotFoundError, StorageError
 from s3crypt.policy.merging import parse_wanted
 
 from .asking import is_agreed
+from .help import DocumentedCommand
 from .options import Settings, common_options, option
 from .output import print_json, print_line, say
 from .places import dry_run_option
@@ -33,7 +34,12 @@ s3crypt policy apply key.json alias/reports --yes
 """
 
 
-save_in_option = option(
+@click.command(
+    cls=DocumentedCommand, help=_HELP, short_help="Merge a policy into that of a bucket or a key."
+)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("target", metavar="s3://BUCKET|KEY")
+@option(
     "--save-in",
     environment=False,
     type=click.Path(path_type=Path),

@@ -26,6 +26,7 @@ from s3crypt.policy import (
     kind_of,
 )
 
+from .help import DocumentedCommand
 from .options import Settings, common_options, option
 from .output import print_json, print_line, print_wrapped, say
 from .scopes import bucket_name, reader_of, scope_value_options, taken
@@ -65,7 +66,9 @@ class _Given:
     id: str | None = None
 
 
-@click.command(help=_HELP, short_help="Decide a table of requests by policies.")
+@click.command(
+    cls=DocumentedCommand, help=_HELP, short_help="Decide a table of requests by policies."
+)
 @click.argument("targets", metavar="FILE|s3://BUCKET|KEY...", nargs=-1, required=True)
 @option(
     "--as",

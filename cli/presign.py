@@ -10,6 +10,7 @@ import click
 
 from s3crypt.errors import ConfigError
 
+from .help import DocumentedCommand
 from .options import ModeOptions, Settings, common_options, describing_options, option, parse_age
 from .output import print_json, print_line, say
 from .places import make_store, version_id_option
@@ -33,7 +34,7 @@ s3crypt presign --put s3://acme/in/q4.csv --mode sse-kms --key kms:alias/reports
 """
 
 
-@click.command(help=_HELP)
+@click.command(cls=DocumentedCommand, help=_HELP)
 @click.argument("uri", metavar="S3_URI")
 @common_options
 @describing_options

@@ -8,7 +8,7 @@ import click
 
 from s3crypt.errors import ConfigError
 
-from .facts import info_fields
+from .help import MANY, DocumentedCommand
 from .jobs import Job, jobs_option, journal_option, opened_journal, refuse_job_options
 from .options import (
     UNENCRYPTED,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from s3crypt import RotationOutcome
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @click.argument("uri", metavar="S3_URI")
 @common_options
 @writing_options
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 @journal_option
 @option(
     "--skip-others",
+    group=MANY,
     is_flag=True,
     environment=False,
     help="Leave objects alone that are not what --from-... says, and count them.",
@@ -85,6 +86,11 @@ def rotate(
     SSE objects are copied inside S3; client-side objects with --key-location metadata are
     rewrapped by KMS and copied inside S3; others are streamed through this process and
     re-encrypted.
+
+    \b
+    s3crypt rotate s3://acme/2026/q3.csv --key kms:alias/new --from-key kms:alias/reports
+    s3crypt rotate -r s3://acme/2026/ --key kms:alias/new --from-key kms:alias/reports --dry-run
+    s3crypt rotate -r s3://acme/shared/ --mode sse-kms --key kms:alias/new --skip-others
     """
     check_exit_code(exit_code=exit_code, dry_run=dry_run)
     to = options.required_mode_for(settings)

@@ -9,16 +9,21 @@ import click
 
 from s3crypt.errors import ConfigError
 
+from .help import DocumentedGroup
 from .output import print_json, print_line, print_script, say
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 
 
-@click.group()
+@click.group(cls=DocumentedGroup)
 def sandbox() -> None:
     """Run S3 and KMS on this machine, on loopback, for trying out.
 
     It is not a safe place for data: it keeps all in memory, and nothing after `stop`.
+
+    \b
+    s3crypt sandbox start
+    eval "$(s3crypt sandbox env)"
     """
 
 
@@ -26,7 +31,11 @@ def sandbox() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port (0: any free one).")
 @_JSON
 def start(port: int, as_json: bool) -> None:
-    """Start it in the background, with a bucket and a key; it takes about a second."""
+    """Start it in the background, with a bucket and a key; it takes about a second.
+
+    \b
+    s3crypt sandbox start
+    """
     service = _service()
     running = service.status()
     started = running is None
@@ -46,7 +55,11 @@ def start(port: int, as_json: bool) -> None:
 
 @sandbox.command()
 def stop() -> None:
-    """Stop it and forget all that it held."""
+    """Stop it and forget all that it held.
+
+    \b
+    s3crypt sandbox stop
+    """
     if _service().stop():
         say("The sandbox was stopped. Its objects and keys are gone.")
     else:
@@ -57,7 +70,11 @@ def stop() -> None:
 @_JSON
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
-    """Tell whether it runs; the exit code is 1 if not."""
+    """Tell whether it runs; the exit code is 1 if not.
+
+    \b
+    s3crypt sandbox status --json
+    """
     running = _service().status()
     if as_json:
         print_json({"running": running is not None} | (_public(running) if running else {}))
@@ -71,7 +88,11 @@ def status(context: click.Context, as_json: bool) -> None:
 @sandbox.command()
 @_JSON
 def env(as_json: bool) -> None:
-    """Print what to export so that any AWS tool uses it."""
+    """Print what to export so that any AWS tool uses it.
+
+    \b
+    eval "$(s3crypt sandbox env)"
+    """
     service = _service()
     running = service.status()
     if running is None:

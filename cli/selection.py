@@ -11,6 +11,7 @@ import click
 import s3crypt
 from s3crypt.errors import ConfigError, StorageError
 
+from .help import MANY, DocumentedCommand
 from .options import Command, option
 from .places import prefix_of, split_uri
 
@@ -21,7 +22,7 @@ Rules = tuple[tuple[str, str], ...]
 _KINDS = ("include", "exclude")
 
 
-class FilteringCommand(click.Command):
+class FilteringCommand(DocumentedCommand):
     """A command with --include and --exclude, which it gets as `rules`, in their common order."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
@@ -45,7 +46,7 @@ def filter_options(command: Command) -> Command:
         ("include", "Take names that fit after all; * stands for slashes, too."),
     ):
         command = option(
-            f"--{kind}", multiple=True, environment=False, metavar="PATTERN", help=text
+            f"--{kind}", multiple=True, environment=False, group=MANY, metavar="PATTERN", help=text
         )(command)
     return command
 

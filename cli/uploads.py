@@ -11,6 +11,7 @@ import click
 
 from s3crypt.errors import ObjectNotFoundError, StorageError
 
+from .help import DocumentedCommand
 from .options import Settings, common_options, option, parse_age
 from .output import print_json, print_line, report, say
 from .places import common_code, dry_run_option, make_store
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from s3crypt import S3Crypt
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @click.argument("uri", metavar="[S3_URI]", required=False)
 @common_options
 @option(
@@ -55,6 +56,10 @@ def uploads(
 
     Uploads are aborted where --abort names them or --older-than covers them, also those that
     another program is still working on.
+
+    \b
+    s3crypt uploads
+    s3crypt uploads s3://acme --older-than 7d --dry-run
     """
     store = make_store(None, settings)
     codes: list[int] = []

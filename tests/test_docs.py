@@ -7,31 +7,23 @@ one sandbox that README's line started. Nothing else is prepared.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from s3crypt_cli.main import run
+from playing import POINTER, play_line, shell
 
 import s3crypt
 from s3crypt import sandbox as sandboxes
-from s3crypt.filesystem import S3CryptFileSystem, connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
-# The line that points a shell at a sandbox; every page with examples has it.
-POINTER = 's3crypt sandbox start && eval "$(s3crypt sandbox env)"'
 _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
-# Characters that a shell would act on.
-_SHELL = frozenset("|&;<>()$`*?[]{}~=")
 # These take a minute and more; other tests run them.
 _LONG = (["s3crypt", "bench"], ["s3crypt", "demo"])
 # Its examples are tests, which have a sandbox of their own; test_sandbox_fixture.py runs them.
@@ -58,42 +50,11 @@ EXAMPLES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture(scope="module", name="shell")
+def _shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Point this process at a sandbox, by README's line, in an empty folder."""
-    home = tmp_path_factory.mktemp("home")
-    names = ("bin", "run", "work")
-    commands, runtime, work = (home / name for name in names)
-    for path in (commands, runtime, work):
-        path.mkdir(mode=0o700)
-    command = commands / "s3crypt"
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m s3crypt_cli "$@"\n')
-    command.chmod(0o755)
-    before, was_in = dict(os.environ), Path.cwd()
-    os.environ["HOME"] = str(home)
-    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-    os.environ["PATH"] = f"{commands}{os.pathsep}{os.environ['PATH']}"
-    os.chdir(work)
-    try:
-        os.environ.update(_environment_after(POINTER))
-        S3CryptFileSystem.clear_instance_cache()
-        # A file system of another test that is not collected yet would share its connection, which
-        # leads to another sandbox.
-        connection._SHARED.clear()
+    with shell(tmp_path_factory.mktemp("home")) as work:
         yield work
-    finally:
-        S3CryptFileSystem.clear_instance_cache()
-        sandboxes.stop()
-        os.chdir(was_in)
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _environment_after(line: str) -> dict[str, str]:
-    done = subprocess.run(
-        ["bash", "-c", f"{line} && env -0"], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return dict(pair.split("=", 1) for pair in done.stdout.split("\0") if pair)
 
 
 def _play(page: Path) -> None:
@@ -108,14 +69,9 @@ def _play(page: Path) -> None:
 
 
 def _run_line(line: str) -> None:
-    """Run a line as bash would; a command of s3crypt alone in this process, which is faster."""
     words = shlex.split(line, comments=True)
-    if not words or words[:2] in _LONG:
-        return
-    if words[0] == "s3crypt" and not any(_SHELL & set(word) for word in words):
-        assert run(words[1:]) == 0, line
-    else:
-        subprocess.run(["bash", "-euo", "pipefail", "-c", line], check=True)
+    if words[:2] not in _LONG:
+        assert play_line(line) == 0, line
 
 
 @pytest.mark.xdist_group("docs")

@@ -8,13 +8,14 @@ from click.core import ParameterSource
 
 from s3crypt.errors import ConfigError
 
+from ..help import DocumentedCommand
 from ..options import Settings, common_options, option
 
 _SECONDS = 45.0
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @common_options
 @option(
     "--seconds",
@@ -52,6 +53,11 @@ def bench(
 
     With --s3, objects of 1 KiB to 64 MiB are put and got in every mode as well, under a fresh
     name below S3_URI. They are removed at the end; S3 and KMS charge for the requests.
+
+    \b
+    s3crypt bench
+    s3crypt bench --seconds 5 --json > today.json
+    s3crypt bench --s3 s3://acme/bench --kms-key alias/reports
     """
     if uri is None:
         _refuse_without_s3()

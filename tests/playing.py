@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user's shell for examples: a sandbox of its own, a home, a folder, and lines that are run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from s3crypt_cli.main import run
+
+from s3crypt import sandbox as sandboxes
+from s3crypt.filesystem import S3CryptFileSystem, connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The line that points a shell at a sandbox; every page with examples has it.
+POINTER = 's3crypt sandbox start && eval "$(s3crypt sandbox env)"'
+# Characters that a shell would act on.
+_SHELL = frozenset("|&;<>()$`*?[]{}~=")
+
+
+@contextmanager
+def shell(home: Path) -> Iterator[Path]:
+    """Point this process at a sandbox, by README's line, in an empty folder, which is yielded."""
+    names = ("bin", "run", "work")
+    commands, runtime, work = (home / name for name in names)
+    for path in (commands, runtime, work):
+        path.mkdir(mode=0o700)
+    command = commands / "s3crypt"
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m s3crypt_cli "$@"\n')
+    command.chmod(0o755)
+    before, was_in = dict(os.environ), Path.cwd()
+    os.environ["HOME"] = str(home)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    os.environ["PATH"] = f"{commands}{os.pathsep}{os.environ['PATH']}"
+    os.chdir(work)
+    try:
+        os.environ.update(_environment_after(POINTER))
+        _forget_file_systems()
+        yield work
+    finally:
+        S3CryptFileSystem.clear_instance_cache()
+        sandboxes.stop()
+        os.chdir(was_in)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def play_line(line: str) -> int:
+    """Run a line as bash would, and return its exit code.
+
+    A command of s3crypt alone runs in this process, which is faster.
+    """
+    words = shlex.split(line, comments=True)
+    if not words:
+        return 0
+    if words[0] == "s3crypt" and not any(_SHELL & set(word) for word in words):
+        return run(words[1:])
+    return subprocess.run(["bash", "-euo", "pipefail", "-c", line], check=False).returncode
+
+
+def _environment_after(line: str) -> dict[str, str]:
+    done = subprocess.run(
+        ["bash", "-c", f"{line} && env -0"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return dict(pair.split("=", 1) for pair in done.stdout.split("\0") if pair)
+
+
+def _forget_file_systems() -> None:
+    S3CryptFileSystem.clear_instance_cache()
+    # A file system of another test that is not collected yet would share its connection, which
+    # leads to another sandbox.
+    connection._SHARED.clear()
