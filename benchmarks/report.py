@@ -204,8 +204,8 @@ python benchmarks/report.py --ratios ratios.json --workers workers.json --bench 
     --benchmark-json {codec,messages,files,transfers,ranges,kms,startup}.json
 ```
 
-Without the repository, on any machine: [`s3crypt bench`](cli.md#measuring-s3crypt-bench), a minute
-or less, with transfers to your own bucket if you name one. `--html` gives a page with plots."""
+Without the repository, on any machine: [`s3crypt bench`](command.md#measuring-s3crypt-bench), a
+minute or less, with transfers to your own bucket if you name one. `--html` gives a page with plots."""
 
 
 def _method(_found: Results, _page: Page) -> Iterator[str]:

@@ -43,7 +43,8 @@ Exit code 3: a finding of the severity --fail-on or above is open. 1: something 
 
 \b
 s3crypt audit acme
-s3crypt audit s3://acme/2026/ --approve sse-kms --approve kms:alias/reports --sample 1000
+s3crypt audit s3://acme/2026/ --sample 1000 --approve client \\
+    --approve kms:alias/reports
 s3crypt audit --account --format html --output audit.html
 """
 

@@ -23,7 +23,7 @@ _HELP = """Make a bucket that passes an audit, or harden one that is there.
 \b
 s3crypt bucket init acme --dry-run          # what would be made
 s3crypt bucket init acme --yes
-s3crypt bucket harden old --despite acl-grants
+s3crypt bucket harden old --despite acl-grants --yes
 """
 _INIT_HELP = """Make a bucket that passes the controls of Security Hub.
 

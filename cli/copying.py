@@ -107,7 +107,8 @@ def cp(settings: Settings, **given: Any) -> None:
     \b
     s3crypt cp q3.csv s3://acme/2026/ --key kms:alias/reports
     s3crypt cp 's3://acme/2026/*.csv' reports/ --key kms:alias/reports
-    s3crypt cp -r s3://acme/2026/ s3://archive/2026/ --mode sse-s3 --from-key kms:alias/reports
+    s3crypt cp -r s3://acme/2026/ s3://archive/2026/ --mode sse-s3 \\
+      --from-key kms:alias/reports
     """
     _transfer("cp", settings, **given)
 
@@ -139,7 +140,7 @@ def mv(settings: Settings, **given: Any) -> None:
 
     \b
     s3crypt mv q3.csv s3://acme/2026/ --key kms:alias/reports
-    s3crypt mv -r s3://acme/2026/ s3://acme/archive/ --key kms:alias/reports
+    s3crypt mv -r s3://acme/2026/ s3://acme/old/ --key kms:alias/reports
     """
     _transfer("mv", settings, **given)
 

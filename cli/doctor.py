@@ -42,9 +42,10 @@ Exit codes: 0 no fault was found, 1 something could not be seen, 2 credentials, 
 3 policy, 4 key, 5 network, bucket or object.
 
 \b
-s3crypt doctor                                  # this machine, its credentials and network
-s3crypt doctor s3://acme/q3.csv --key kms:alias/reports   # why a get fails
-s3crypt doctor s3://acme/q3.csv --for put --mode sse-kms --key kms:alias/reports
+s3crypt doctor                            # this machine and its network
+s3crypt doctor s3://acme/q3.csv --key kms:alias/reports
+s3crypt doctor s3://acme/new.csv --for put --mode sse-kms \\
+    --key kms:alias/reports
 """
 # Area of the first cause -> exit code.
 _CODES: Mapping[str, int] = {

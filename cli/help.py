@@ -73,11 +73,12 @@ def option_groups(
 ) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield the headings of a command's options, each with names and explanations."""
     found: dict[str, list[tuple[str, str]]] = {heading: [] for heading in _ORDER}
+    asks_for_help = command.get_help_option(context)
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record is None or not isinstance(parameter, click.Option):
             continue
-        heading = COMMON if parameter.name == "help" else _OWN
+        heading = COMMON if parameter is asks_for_help and found[COMMON] else _OWN
         found[getattr(parameter, "group", None) or heading].append(record)
     yield from ((heading, rows) for heading, rows in found.items() if rows)
 

@@ -42,7 +42,7 @@ def iam() -> None:
     """Make the roles by which people share a bucket.
 
     \b
-    s3crypt iam init acme-team --dry-run
+    s3crypt iam init acme --dry-run
     """
 
 

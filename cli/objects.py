@@ -120,7 +120,7 @@ def put(
 
     \b
     s3crypt put q3.csv s3://acme/2026/ --key kms:alias/reports
-    s3crypt put -r 2026 s3://acme/2026/ --mode sse-kms --key kms:alias/reports --exclude '*.tmp'
+    s3crypt put -r 2026 s3://acme/2026/ --exclude '*.tmp' --mode sse-s3
     s3crypt put s3://acme/db.sql --key kms:alias/reports -- cat q3.csv
     """
     if command is not None and not command:

@@ -25,7 +25,7 @@ s3crypt policy bucket acme > bucket.json       # what nobody may do
 s3crypt policy key acme > key.json             # who uses the key
 s3crypt policy iam writer acme > writer.json   # what a role may do
 s3crypt policy check bucket.json key.json --as writer
-s3crypt policy apply bucket.json s3://acme
+s3crypt policy apply bucket.json s3://acme --dry-run
 """
 _BUCKET_HELP = """Print the policy of a bucket.
 

@@ -28,9 +28,10 @@ key from its file. The key itself is neither in the URL nor in the output.
 An object that is encrypted client-side has no such URL, since S3 has no key for it.
 
 \b
-s3crypt presign s3://acme/q3.csv --expires-in 7d
-s3crypt presign s3://acme/q3.csv --sse-c-key-file customer.key
-s3crypt presign --put s3://acme/in/q4.csv --mode sse-kms --key kms:alias/reports
+s3crypt presign s3://acme/shared/q3.csv --expires-in 7d
+s3crypt presign s3://acme/shared/q4.csv --sse-c-key-file customer.key
+s3crypt presign --put s3://acme/in/q4.csv --mode sse-kms \\
+    --key kms:alias/reports
 """
 
 

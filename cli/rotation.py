@@ -88,9 +88,11 @@ def rotate(
     re-encrypted.
 
     \b
-    s3crypt rotate s3://acme/2026/q3.csv --key kms:alias/new --from-key kms:alias/reports
-    s3crypt rotate -r s3://acme/2026/ --key kms:alias/new --from-key kms:alias/reports --dry-run
-    s3crypt rotate -r s3://acme/shared/ --mode sse-kms --key kms:alias/new --skip-others
+    s3crypt rotate s3://acme/q3.csv --key kms:alias/new --from-key kms:alias/reports
+    s3crypt rotate -r s3://acme/2026/ --dry-run --key kms:alias/new \\
+      --from-key kms:alias/reports
+    s3crypt rotate -r s3://acme/shared/ --skip-others --mode sse-kms \\
+      --key kms:alias/new --from-mode sse-s3
     """
     check_exit_code(exit_code=exit_code, dry_run=dry_run)
     to = options.required_mode_for(settings)

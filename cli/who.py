@@ -31,9 +31,9 @@ What the records cannot show is said below the answer. Exit code 1 says that som
 could not be read.
 
 \b
-s3crypt who s3://acme/2026/q3.parquet --trail s3://acme-trail
-s3crypt who --key alias/reports --from 2026-11-01
-s3crypt who --principal arn:aws:iam::123456789012:role/reader --trail trail/ --format csv
+s3crypt who s3://acme-hr/2026/q3.csv --trail s3://acme-hr-logs
+s3crypt who --key alias/reports
+s3crypt who --principal arn:aws:iam::123456789012:role/reader --format csv
 """
 _HEADERS = ("time", "principal", "address", "action", "object", "key", "outcome", "level", "joined")
 _COLUMNS = (

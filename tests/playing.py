@@ -9,8 +9,9 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import boto3
 from s3crypt_cli.main import run
 
 from s3crypt import sandbox as sandboxes
@@ -22,7 +23,31 @@ if TYPE_CHECKING:
 # The line that points a shell at a sandbox; every page with examples has it.
 POINTER = 's3crypt sandbox start && eval "$(s3crypt sandbox env)"'
 # Characters that a shell would act on.
-_SHELL = frozenset("|&;<>()$`*?[]{}~=")
+_SHELL = frozenset("|&;<>()$`*?[]{}~")
+
+
+# What examples name, beside files: keys, buckets and objects.
+_PREPARED = """
+keygen reports.key -q
+keygen customer.key -q
+keys create --alias new -q
+mb s3://archive -q
+encrypt q3.csv q3.csv.enc --key aes:acme/2026=reports.key -q
+put q3.csv 2026/q4.csv s3://acme/2026/ --key kms:alias/reports -q
+put q3.csv s3://acme/q3.csv --key kms:alias/reports -q
+put q3.csv s3://acme/tmp/q3.csv --mode sse-s3 -q
+put q3.csv s3://acme/shared/q3.csv --mode sse-s3 -q
+put q3.csv s3://acme/shared/q4.csv --mode sse-c --sse-c-key-file customer.key -q
+""".strip().splitlines()
+# The sandbox's bucket refuses SSE-C as long as it is as AWS makes it.
+_SSE_C: Any = {
+    "Rules": [
+        {
+            "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"},
+            "BlockedEncryptionTypes": {"EncryptionType": ["NONE"]},
+        }
+    ]
+}
 
 
 @contextmanager
@@ -57,12 +82,29 @@ def play_line(line: str) -> int:
 
     A command of s3crypt alone runs in this process, which is faster.
     """
+    line = line.replace("\\\n", " ")
     words = shlex.split(line, comments=True)
     if not words:
         return 0
     if words[0] == "s3crypt" and not any(_SHELL & set(word) for word in words):
-        return run(words[1:])
+        code: int = run(words[1:])
+        return code
     return subprocess.run(["bash", "-euo", "pipefail", "-c", line], check=False).returncode
+
+
+def prepare(folder: Path) -> None:
+    """Make what examples name, in this folder and in an empty sandbox."""
+    running = sandboxes.status()
+    assert running is not None
+    sandboxes.reset(running)
+    (folder / "reports").mkdir()
+    (folder / "2026").mkdir()
+    for name in ("q3.csv", "q4.csv", "2026/q4.csv"):
+        (folder / name).write_bytes(b"eu,90\n" * 1000)
+    client = boto3.client("s3")
+    client.put_bucket_encryption(Bucket="acme", ServerSideEncryptionConfiguration=_SSE_C)
+    for line in _PREPARED:
+        assert run(line.split()) == 0, line
 
 
 def _environment_after(line: str) -> dict[str, str]:

@@ -95,7 +95,7 @@ def compare(old: Report, new: Report) -> Comparison:
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Return the comparison as the JSON object that docs/cli.md documents."""
+    """Return the comparison as the JSON object that docs/command.md documents."""
     return {
         "taken": comparison.taken,
         "rule": RULE,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A report: the samples, the machine, and the missing measurements; to JSON and back.
 
-docs/cli.md documents the JSON. A change of the JSON must raise VERSION.
+docs/command.md documents the JSON. A change of the JSON must raise VERSION.
 """
 
 import json
@@ -94,7 +94,7 @@ def network_remark(endpoint: Endpoint | None) -> str:
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """Return the report as the JSON object that docs/cli.md documents."""
+    """Return the report as the JSON object that docs/command.md documents."""
     return {
         "schema": SCHEMA,
         "version": VERSION,
