@@ -205,7 +205,8 @@ python benchmarks/report.py --ratios ratios.json --workers workers.json --bench 
 ```
 
 Without the repository, on any machine: [`s3crypt bench`](command.md#measuring-s3crypt-bench), a
-minute or less, with transfers to your own bucket if you name one. `--html` gives a page with plots."""
+minute or less, with transfers to your own bucket if you name one. `--html` gives a page with
+plots."""
 
 
 def _method(_found: Results, _page: Page) -> Iterator[str]:

@@ -7,6 +7,7 @@ import click
 
 from s3crypt.errors import ConfigError
 
+from .completion import complete_path
 from .descriptions import describing_new_options, refuse_description
 from .jobs import jobs_option, journal_option
 from .options import (
@@ -72,9 +73,11 @@ _READING = {
 }
 
 
-@click.command(cls=FilteringCommand, help=_CP_HELP)
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.argument("target", metavar="TARGET")
+@click.command(cls=FilteringCommand)
+@click.argument(
+    "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
+)
+@click.argument("target", metavar="TARGET", shell_complete=complete_path)
 @common_options
 @writing_options
 @origin_options
@@ -113,9 +116,11 @@ def cp(settings: Settings, **given: Any) -> None:
     _transfer("cp", settings, **given)
 
 
-@click.command(cls=FilteringCommand, help=_MV_HELP)
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.argument("target", metavar="TARGET")
+@click.command(cls=FilteringCommand)
+@click.argument(
+    "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
+)
+@click.argument("target", metavar="TARGET", shell_complete=complete_path)
 @common_options
 @writing_options
 @origin_options

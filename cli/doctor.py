@@ -9,6 +9,7 @@ import click
 
 from s3crypt.errors import ConfigError
 
+from .completion import complete_uri
 from .help import DocumentedCommand
 from .options import (
     ModeOptions,
@@ -65,7 +66,7 @@ _CODES: Mapping[str, int] = {
 @click.command(
     cls=DocumentedCommand, help=_HELP, short_help="Say why a put, get or rotate fails here."
 )
-@click.argument("uri", metavar="[S3_URI]", required=False)
+@click.argument("uri", metavar="[S3_URI]", required=False, shell_complete=complete_uri)
 @common_options
 @describing_options
 @option(

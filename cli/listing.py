@@ -11,6 +11,7 @@ import click
 import s3crypt
 from s3crypt.errors import ConfigError, ObjectNotFoundError, S3CryptError, StorageError
 
+from .completion import complete_uri
 from .facts import info_fields, print_fields
 from .help import DocumentedCommand
 from .jobs import jobs_option, refuse_job_options
@@ -79,7 +80,7 @@ s3crypt ls --versions s3://acme/2026/q3.csv
 
 
 @click.command(cls=DocumentedCommand, help=_LS_HELP)
-@click.argument("uri", metavar="[S3_URI]", required=False)
+@click.argument("uri", metavar="[S3_URI]", required=False, shell_complete=complete_uri)
 @common_options
 @describing_options
 @recursive_option
@@ -279,7 +280,7 @@ def _list_buckets(store: "S3Crypt", printer: _Printer, jobs: int | None, *, long
 
 
 @click.command(cls=DocumentedCommand, help=_DU_HELP)
-@click.argument("uri", metavar="S3_URI")
+@click.argument("uri", metavar="S3_URI", shell_complete=complete_uri)
 @common_options
 @describing_options
 @option(
@@ -379,7 +380,7 @@ def _usage_printer(settings: Settings, size: Callable[[int], str]) -> "Callable[
 
 
 @click.command(cls=DocumentedCommand, help=_STAT_HELP)
-@click.argument("uri", metavar="S3_URI")
+@click.argument("uri", metavar="S3_URI", shell_complete=complete_uri)
 @common_options
 @describing_options
 @version_id_option

@@ -20,6 +20,7 @@ from click.shell_completion import get_completion_class
 import s3crypt
 from s3crypt.errors import ConfigError, KeyFileWarning, S3CryptError
 
+from .completion import register
 from .help import DocumentedCommand, DocumentedGroup
 from .options import logging_options, quoted_variables
 from .output import (
@@ -175,6 +176,9 @@ s3crypt get s3://acme/q3.csv . --key kms:alias/reports
 @click.version_option(s3crypt.__version__, "--version", "-V", message="s3crypt %(version)s")
 def cli() -> None:
     """Hold the subcommands."""
+
+
+register()
 
 
 @cli.command(cls=DocumentedCommand)

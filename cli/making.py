@@ -13,6 +13,7 @@ import click
 from s3crypt.errors import ConfigError, StorageError
 from s3crypt.location import Location
 
+from .completion import complete_uri
 from .help import DocumentedCommand
 from .options import Settings, common_options, option
 from .output import print_json, print_line, say
@@ -69,7 +70,7 @@ def mb(settings: Settings, *, bucket: str) -> None:
 
 
 @click.command(cls=DocumentedCommand, help=_RB_HELP)
-@click.argument("bucket", metavar="S3_URI")
+@click.argument("bucket", metavar="S3_URI", shell_complete=complete_uri)
 @common_options
 def rb(settings: Settings, *, bucket: str) -> None:
     """Remove an empty bucket."""

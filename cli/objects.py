@@ -13,6 +13,8 @@ import click
 
 from s3crypt.errors import ConfigError, ObjectNotFoundError, StorageError
 
+from .completion import complete_path, complete_uri
+from .descriptions import describing_new_options
 from .facts import info_fields, print_fields, value_fields
 from .help import MANY, DocumentedCommand
 from .jobs import jobs_option, journal_option, refuse_job_options
@@ -73,8 +75,10 @@ _allow_unverified_signature = option(
 
 
 @click.command(cls=TakingCommand)
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.argument("uri", metavar="S3_URI")
+@click.argument(
+    "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
+)
+@click.argument("uri", metavar="S3_URI", shell_complete=complete_uri)
 @common_options
 @writing_options
 @describing_new_options
@@ -139,7 +143,7 @@ def put(
 
 
 @click.command(cls=FilteringCommand)
-@click.argument("uris", metavar="S3_URI...", nargs=-1, required=True)
+@click.argument("uris", metavar="S3_URI...", nargs=-1, required=True, shell_complete=complete_path)
 @click.argument("target", type=click.Path(allow_dash=True))
 @common_options
 @reading_options
@@ -215,7 +219,7 @@ def get(
 
 
 @click.command(cls=DocumentedCommand)
-@click.argument("uris", metavar="S3_URI...", nargs=-1, required=True)
+@click.argument("uris", metavar="S3_URI...", nargs=-1, required=True, shell_complete=complete_uri)
 @common_options
 @reading_options
 @version_id_option
@@ -272,8 +276,8 @@ def cat(
                 raise
 
 
-@click.command()
-@click.argument("uri", metavar="S3_URI")
+@click.command(cls=FilteringCommand)
+@click.argument("uris", metavar="S3_URI...", nargs=-1, required=True, shell_complete=complete_uri)
 @common_options
 @version_id_option
 @recursive_option
@@ -327,8 +331,10 @@ def rm(
     end_dry_run(exit_code=exit_code, would_change=dry_run)
 
 
-@click.command()
-@click.argument("uri", metavar="S3_URI|FILE")
+@click.command(cls=FilteringCommand)
+@click.argument(
+    "uris", metavar="S3_URI|FILE...", nargs=-1, required=True, shell_complete=complete_path
+)
 @common_options
 @describing_options
 @version_id_option

@@ -119,6 +119,13 @@ def common_options(
     return with_options(wrapper, (*_COMMON, *_BUCKETS) if service == "s3" else _COMMON)
 
 
+def settings_of(context: click.Context) -> Settings:
+    """Return the settings of a command line that is still being typed, for its completion."""
+    names = {field.name for field in dataclasses.fields(Settings)} & context.params.keys()
+    given = {name: context.params[name] for name in names if context.params[name]}
+    return _applied(Settings(**given), "s3")
+
+
 def logging_options(command: Command) -> Command:
     """Give a command, or the top group, -v and --debug; their place on the line does not matter."""
     return with_options(command, _LOGGING)

@@ -10,6 +10,7 @@ import click
 
 from s3crypt.errors import ConfigError
 
+from .completion import complete_uri
 from .help import DocumentedCommand
 from .options import ModeOptions, Settings, common_options, describing_options, option, parse_age
 from .output import print_json, print_line, say
@@ -36,7 +37,7 @@ s3crypt presign --put s3://acme/in/q4.csv --mode sse-kms \\
 
 
 @click.command(cls=DocumentedCommand, help=_HELP)
-@click.argument("uri", metavar="S3_URI")
+@click.argument("uri", metavar="S3_URI", shell_complete=complete_uri)
 @common_options
 @describing_options
 @option("--put", is_flag=True, environment=False, help="To put the object, in the mode's way.")

@@ -8,6 +8,7 @@ import click
 
 from s3crypt.errors import ConfigError
 
+from .completion import complete_uri
 from .help import MANY, DocumentedCommand
 from .jobs import Job, jobs_option, journal_option, opened_journal, refuse_job_options
 from .options import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=DocumentedCommand)
-@click.argument("uri", metavar="S3_URI")
+@click.argument("uri", metavar="S3_URI", shell_complete=complete_uri)
 @common_options
 @writing_options
 @origin_options

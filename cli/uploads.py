@@ -11,6 +11,7 @@ import click
 
 from s3crypt.errors import ObjectNotFoundError, StorageError
 
+from .completion import complete_uri
 from .help import DocumentedCommand
 from .options import Settings, common_options, option, parse_age
 from .output import print_json, print_line, report, say
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=DocumentedCommand)
-@click.argument("uri", metavar="[S3_URI]", required=False)
+@click.argument("uri", metavar="[S3_URI]", required=False, shell_complete=complete_uri)
 @common_options
 @option(
     "--abort",

@@ -13,6 +13,7 @@ import click
 from s3crypt.errors import ConfigError
 from s3crypt.location import Location
 
+from .completion import complete_uri
 from .help import DocumentedCommand
 from .options import Settings, common_options, option
 from .output import EXIT_OTHER, counted, print_csv, print_json, print_line, print_table, say
@@ -50,7 +51,7 @@ _ARN = re.compile(r"arn:[a-z-]+:(?:sts|iam)::([0-9]{12}):(?:assumed-role/)?(.+)"
 @click.command(
     cls=DocumentedCommand, help=_HELP, short_help="Show who opened an object or used a key."
 )
-@click.argument("uri", metavar="[s3://BUCKET/NAME]", required=False)
+@click.argument("uri", metavar="[s3://BUCKET/NAME]", required=False, shell_complete=complete_uri)
 @option("--key", environment=False, metavar="KEY", help="Who used a KMS key: its ARN, id or alias.")
 @option(
     "--principal",

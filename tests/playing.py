@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +103,9 @@ def prepare(folder: Path) -> None:
         (folder / name).write_bytes(b"eu,90\n" * 1000)
     client = boto3.client("s3")
     client.put_bucket_encryption(Bucket="acme", ServerSideEncryptionConfiguration=_SSE_C)
-    for line in _PREPARED:
-        assert run(line.split()) == 0, line
+    with chdir(folder):
+        for line in _PREPARED:
+            assert run(line.split()) == 0, line
 
 
 def _environment_after(line: str) -> dict[str, str]:

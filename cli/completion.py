@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Completion of the names of buckets and objects, and bash's script for it.
+
+A shell waits for the answer: it has one page of names, comes within seconds, and an error is no
+answer. Without credentials no request is made.
+"""
+
+import itertools
+import os
+import re
+import warnings
+from collections.abc import Iterator
+
+import click
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    add_completion_class,
+    split_arg_string,
+)
+
+from .options import settings_of
+from .places import make_store
+
+_SCHEME = "s3://"
+# S3 lists as many names at once.
+_MOST = 1000
+_WAIT_SECONDS = "1"
+_TIMEOUTS = ("S3CRYPT_CONNECT_TIMEOUT", "S3CRYPT_READ_TIMEOUT", "S3CRYPT_RETRY_SECONDS")
+# bash ends a word at these characters, as far as COMP_WORDBREAKS has them.
+_BREAKS = re.compile(r".*[:=]")
+_UNSAFE = re.compile(r"([^\w@%+=:,./-])")
+
+
+def complete_uri(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the URIs that an incomplete one may become; none if that cannot be found out."""
+    if not (incomplete.startswith(_SCHEME) or _SCHEME.startswith(incomplete)):
+        return []
+    for name in _TIMEOUTS:
+        os.environ[name] = _WAIT_SECONDS
+    try:
+        with warnings.catch_warnings(), context.scope(cleanup=False):
+            warnings.simplefilter("ignore")
+            found = list(itertools.islice(_uris(context, incomplete), _MOST))
+    except Exception:  # noqa: BLE001 - a message would be printed into the user's command line
+        return []
+    return [CompletionItem(uri) for uri in found if uri.isprintable()]
+
+
+def complete_path(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the URIs that an incomplete one may become, or have the shell complete a file."""
+    if incomplete.startswith(_SCHEME[:3]):
+        return complete_uri(context, parameter, incomplete)
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _uris(context: click.Context, incomplete: str) -> Iterator[str]:
+    settings = settings_of(context)
+    if not settings.no_sign_request and settings.session.get_credentials() is None:
+        return
+    store = make_store(None, settings)
+    bucket, slash, _ = incomplete.removeprefix(_SCHEME).partition("/")
+    if slash:
+        yield from (found.uri for found in store.list_level(incomplete))
+        return
+    for found in store.buckets():
+        if incomplete in _SCHEME or found.name.startswith(bucket):
+            yield f"{_SCHEME}{found.name}/"
+
+
+class _Bash(BashComplete):
+    """bash's completion, of whole words: a colon ends a word of bash, and every URI has one."""
+
+    source_template = """\
+%(complete_func)s() {
+    local IFS=$'\\n'
+    local response completion type value
+
+    response=$(env COMP_LINE="${COMP_LINE:0:COMP_POINT}" COMP_WORDBREAKS="$COMP_WORDBREAKS" \\
+        %(complete_var)s=bash_complete "$1" 2>/dev/null)
+
+    for completion in $response; do
+        IFS=',' read -r type value <<< "$completion"
+        if [[ $type == 'dir' ]]; then
+            compopt -o dirnames
+        elif [[ $type == 'file' ]]; then
+            compopt -o default
+        elif [[ $type == 'plain' ]]; then
+            COMPREPLY+=("$value")
+            if [[ $value == */ ]]; then compopt -o nospace; fi
+        fi
+    done
+}
+
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words of the line, and the incomplete one at its end."""
+        line = os.environ.get("COMP_LINE")
+        if line is None:
+            # A script that an earlier version printed.
+            return super().get_completion_args()
+        words = split_arg_string(line)
+        is_begun = not line[-1:].isspace()
+        return (words[1:-1], words[-1]) if is_begun and len(words) > 1 else (words[1:], "")
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return the rest of the item after the characters that end a word of bash."""
+        kept = _BREAKS.match(self.get_completion_args()[1])
+        breaks = os.environ.get("COMP_WORDBREAKS", "")
+        value = str(item.value)
+        if kept is not None and kept[0][-1] in breaks and value.startswith(kept[0]):
+            value = value[len(kept[0]) :]
+        quoted = _UNSAFE.sub(r"\\\1", value)
+        return f"{item.type},{quoted}"
+
+
+def register() -> None:
+    """Have click use our script for bash."""
+    add_completion_class(_Bash)
