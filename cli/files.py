@@ -201,12 +201,10 @@ def clean(folder: str, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
         if as_json:
             kept = {} if reason is None else {"reason": reason}
             print_json({"action": "kept" if kept else action, "path": str(path), **kept})
-        elif quiet:
-            continue
-        elif reason is not None:
-            say(f"s3crypt: {path}: kept, {reason}")
-        else:
+        elif reason is None and (dry_run or not quiet):
             print_line(f"{action} {path}")
+        elif reason is not None and not quiet:
+            say(f"s3crypt: {path}: kept, {reason}")
     if codes:
         raise click.exceptions.Exit(common_code(codes))
 
@@ -221,7 +219,10 @@ def _converted(conversion: _Conversion, keyring: "Keyring", chosen: Mapping[str,
         raise ConfigError("--include and --exclude choose among many.", hint="They go with -r.")
     _check(source, target)
     if conversion.no_overwrite and target != "-" and os.path.lexists(target):
-        say(f"skipped  {target}: it exists")
+        if settings.json:
+            print_json({"action": "skipped", "source": source, "target": target})
+        elif not settings.quiet:
+            say(f"skipped  {target}: it exists")
         return True
     if not conversion.is_in_place:
         return False

@@ -108,7 +108,7 @@ class Job:
     Args:
         verb: The job's action, such as `put`.
         settings: The settings of the output.
-        names_all: Name each object.
+        names_all: Name each object, with --quiet too: the lines of a dry run are its result.
         tell: Prints an object's name and outcome, on stderr or stdout.
     """
 
@@ -123,7 +123,7 @@ class Job:
         self._verb = verb
         self._settings = settings
         self._tell = tell
-        self._names = (are_printed() or names_all) and not settings.quiet
+        self._names = names_all or (are_printed() and not settings.quiet)
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._found, self._found_bytes, self._is_all_found = 0, 0, False

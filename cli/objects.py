@@ -326,8 +326,10 @@ def rm(
     action = "would delete" if dry_run else "deleted"
     if settings.json:
         print_json({"action": action, "uri": uri})
+    elif dry_run:
+        print_line(f"{action} {uri}")
     elif not settings.quiet:
-        (print_line if dry_run else say)(f"{action} {uri}")
+        say(f"{action} {uri}")
     end_dry_run(exit_code=exit_code, would_change=dry_run)
 
 

@@ -146,7 +146,7 @@ def rotate(
 def _show_outcome(settings: Settings, outcome: "RotationOutcome", dry_run: bool) -> None:
     if settings.json:
         print_json(_fields(outcome, dry_run))
-    elif not settings.quiet:
+    elif dry_run or not settings.quiet:
         print_line(_told(outcome, dry_run))
 
 

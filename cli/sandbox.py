@@ -12,6 +12,7 @@ from s3crypt.errors import ConfigError
 from .help import DocumentedGroup
 from .output import print_json, print_line, print_script, say
 
+_QUIET = click.option("--quiet", "-q", is_flag=True, help="No remarks: only errors.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 
 
@@ -30,7 +31,8 @@ def sandbox() -> None:
 @sandbox.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port (0: any free one).")
 @_JSON
-def start(port: int, as_json: bool) -> None:
+@_QUIET
+def start(*, port: int, as_json: bool, quiet: bool) -> None:
     """Start it in the background, with a bucket and a key; it takes about a second.
 
     \b
@@ -44,6 +46,8 @@ def start(port: int, as_json: bool) -> None:
     if as_json:
         print_json(_public(running))
         return
+    if quiet:
+        return
     verb = "is running" if started else "was running already"
     say(f"The sandbox {verb} at {running.endpoint_url} (process {running.pid}).")
     if started:
@@ -54,13 +58,17 @@ def start(port: int, as_json: bool) -> None:
 
 
 @sandbox.command()
-def stop() -> None:
+@_QUIET
+def stop(*, quiet: bool) -> None:
     """Stop it and forget all that it held.
 
     \b
     s3crypt sandbox stop
     """
-    if _service().stop():
+    is_stopped = _service().stop()
+    if quiet:
+        return
+    if is_stopped:
         say("The sandbox was stopped. Its objects and keys are gone.")
     else:
         say("No sandbox was running.")

@@ -275,3 +275,91 @@ def _folder(transfer: Transfer) -> Path:
 
 def _uri(item: Any) -> str:
     return item if isinstance(item, str) else str(getattr(item, "uri", None) or item[0].uri)
+
+
+def _destination(source: str, uri: str, *, recursive: bool) -> str:
+    """Return the URI of the object for a file or a pipe."""
+    if source == "-":
+        if recursive or _is_prefix(uri):
+            raise ConfigError("A pipe has no name.", hint="Name the object: s3://BUCKET/NAME.")
+        return uri
+    return f"{prefix_of(uri)}{Path(source).name}" if _is_prefix(uri) else uri
+
+
+def _check_readable(file: str) -> None:
+    """Fail as opening the file would; a pipe is not opened, since that would block."""
+    if file == "-":
+        return
+    try:
+        if not os.access(file, os.R_OK):
+            Path(file).stat()
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise StorageError(
+            f"Cannot read {file}: {error.strerror}.", hint="Check the path and its permissions."
+        ) from error
+
+
+def _target_file(uri: str, target: str) -> Path:
+    path = Path(target)
+    if path.is_dir() or target.endswith("/"):
+        try:
+            path = path / last_part(uri)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{uri} has no file name; name the file.", hint=f"For example {path / 'NAME'}"
+            ) from error
+    if path.is_dir():
+        raise ConfigError(
+            f"{path} is a directory.", hint="Name the file as TARGET, or another directory."
+        )
+    check_folder(path)
+    return path
+
+
+def stream(store: "S3Crypt", uri: str, how: Mapping[str, Any]) -> None:
+    """Write an object to stdout."""
+    output = Output()
+    with discarding(output):
+        store.get(uri, output, **how)  # type: ignore[arg-type]  # it is written to, and no more
+
+
+def _download_bar(store: "S3Crypt", uri: str, how: Mapping[str, Any], settings: Settings) -> Any:
+    total = None
+    if sys.stderr.isatty() and not settings.silent and how.get("byte_range") is None:
+        total = store.inspect(uri, version_id=how.get("version_id")).size
+    return progress(uri, total, quiet=settings.silent)
+
+
+def _file_size(file: str) -> int | None:
+    try:
+        return None if file == "-" else Path(file).stat().st_size
+    except OSError:
+        return None
+
+
+def _tell(
+    transfer: Transfer,
+    source: str,
+    target: str,
+    info: "ObjectInfo",
+    *,
+    byte_range: str | None = None,
+) -> None:
+    if transfer.settings.json:
+        part = {} if byte_range is None else {"range": byte_range}
+        told = {"action": transfer.verb, "source": source, "target": target}
+        print_json(told | part | info_fields(info))
+    elif not transfer.settings.quiet:
+        what = "" if info.size is None else f", {size_text(info.size)}"
+        if byte_range is not None:
+            what = f", bytes {byte_range}"
+        say(f"{source} -> {target} ({info.mode}{what})")
+
+
+def _would(transfer: Transfer, source: str, target: str, mode: "Mode | None") -> None:
+    if transfer.settings.json:
+        print_json({"action": transfer.action, "source": source, "target": target})
+    else:
+        print_line(f"{transfer.action} {source} -> {target}{f' ({mode.name})' if mode else ''}")
+    end_dry_run(exit_code=transfer.exit_code, would_change=True)

@@ -76,7 +76,7 @@ def uploads(
         for upload, error in _aborted(store, chosen, dry_run=dry_run):
             if error is not None:
                 codes.append(report(error))
-            else:
+            elif dry_run or settings.json or not settings.quiet:
                 _show(settings, upload, "would abort" if dry_run else "aborted")
         for upload_id in sorted(missing):
             unknown = ObjectNotFoundError(
