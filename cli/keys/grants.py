@@ -8,6 +8,7 @@ import click
 from s3crypt.errors import ConfigError
 
 from ..asking import is_agreed
+from ..help import DocumentedCommand
 from ..options import Settings, common_options, option, parse_pairs
 from ..output import print_json, print_line, print_table
 from .common import key_argument, manager_of, moment_words, named, tell, yes_option
@@ -29,7 +30,12 @@ s3crypt keys grant alias/reports logs.us-east-1.amazonaws.com -o Decrypt \\
 """
 
 
-@click.command("grant", help=_GRANT_HELP, short_help="Let a principal or a service use a key.")
+@click.command(
+    "grant",
+    cls=DocumentedCommand,
+    help=_GRANT_HELP,
+    short_help="Let a principal or a service use a key.",
+)
 @key_argument
 @click.argument("grantee", metavar="GRANTEE")
 @option(
@@ -96,7 +102,7 @@ def grant(
     _tell_created(settings, made)
 
 
-@click.command("grants")
+@click.command("grants", cls=DocumentedCommand)
 @key_argument
 @common_options(service="kms")
 def grants(settings: Settings, *, key: str) -> None:
@@ -116,7 +122,7 @@ def grants(settings: Settings, *, key: str) -> None:
     print_table(("name", "grant id", "created", "rights", "control"), rows, folded=True)
 
 
-@click.command("revoke-grant")
+@click.command("revoke-grant", cls=DocumentedCommand)
 @key_argument
 @click.argument("which", metavar="GRANT")
 @yes_option
@@ -136,7 +142,7 @@ def revoke_grant(settings: Settings, *, key: str, which: str, yes: bool) -> None
     _tell_ended(settings, found.id, f"Revoked: {found.words}.")
 
 
-@click.command("retire-grant")
+@click.command("retire-grant", cls=DocumentedCommand)
 @click.argument("key_arn", metavar="[KEY_ARN", required=False)
 @click.argument("grant_id", metavar="GRANT_ID]", required=False)
 @option("--token", environment=False, metavar="TOKEN", help="The grant token of the grant.")

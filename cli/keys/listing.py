@@ -18,7 +18,7 @@ _STATE_HELP = "Only keys in this state by KMS's name, such as PendingDeletion; r
 _NONE = "No keys. To create one: s3crypt keys create --alias NAME"
 
 
-@click.command("list")
+@click.command("list", cls=DocumentedCommand)
 @option(
     "--shared",
     environment=False,

@@ -13,6 +13,7 @@ import click
 from s3crypt.errors import ConfigError, LocalFileNotFoundError, StorageError
 
 from ..asking import is_agreed
+from ..help import DocumentedCommand
 from ..options import Settings, common_options, option
 from ..output import print_json, print_line, print_table
 from .common import key_argument, manager_of, moment_words, named, tell, yes_option
@@ -46,7 +47,9 @@ s3crypt keys import-material alias/reports --wrapped wrapped.bin \\
 """
 
 
-@click.command("import-material", help=_IMPORT_HELP, short_help="Import key material.")
+@click.command(
+    "import-material", cls=DocumentedCommand, help=_IMPORT_HELP, short_help="Import key material."
+)
 @key_argument
 @click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 @option(
@@ -95,7 +98,7 @@ def import_material(
     _tell_imported(settings, done, importing)
 
 
-@click.command("import-parameters")
+@click.command("import-parameters", cls=DocumentedCommand)
 @key_argument
 @option(
     "--out",
@@ -154,7 +157,7 @@ def materials(settings: Settings, *, key: str) -> None:
     print_table(("key material", "state", "current since", "expires", "description"), rows)
 
 
-@click.command("delete-material")
+@click.command("delete-material", cls=DocumentedCommand)
 @key_argument
 @option(
     "--material",

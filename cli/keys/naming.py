@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..asking import is_agreed
+from ..help import DocumentedCommand
 from ..options import Settings, common_options, parse_pairs
 from ..output import counted, print_json, print_line
 from ..places import dry_run_option
@@ -20,7 +21,7 @@ _SHOWN = 20
 _alias_argument = click.argument("alias", metavar="ALIAS")
 
 
-@click.command("add-alias")
+@click.command("add-alias", cls=DocumentedCommand)
 @key_argument
 @_alias_argument
 @common_options(service="kms")
@@ -30,7 +31,7 @@ def add_alias(settings: Settings, *, key: str, alias: str) -> None:
     report(settings, shown, f"{shown.arn} has the aliases {', '.join(shown.aliases)}.")
 
 
-@click.command("move-alias")
+@click.command("move-alias", cls=DocumentedCommand)
 @_alias_argument
 @click.argument("to", metavar="KEY")
 @dry_run_option
@@ -60,7 +61,7 @@ def move_alias(settings: Settings, *, alias: str, to: str, dry_run: bool, yes: b
         tell(settings, f"{change.alias} was not changed.")
 
 
-@click.command("delete-alias")
+@click.command("delete-alias", cls=DocumentedCommand)
 @_alias_argument
 @dry_run_option
 @yes_option
@@ -83,7 +84,7 @@ def delete_alias(settings: Settings, *, alias: str, dry_run: bool, yes: bool) ->
         tell(settings, f"{change.alias} was not changed.")
 
 
-@click.command("set-description")
+@click.command("set-description", cls=DocumentedCommand)
 @key_argument
 @click.argument("text", metavar="TEXT")
 @common_options(service="kms")

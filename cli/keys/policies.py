@@ -33,7 +33,7 @@ s3crypt keys policy set alias/reports key.json --dry-run
 """
 
 
-@click.group("policy")
+@click.group("policy", cls=DocumentedGroup)
 def policy() -> None:
     """Show, check and replace the policy of a key."""
 

@@ -8,6 +8,7 @@ import click
 from s3crypt.errors import S3CryptError
 
 from ..asking import is_agreed
+from ..help import DocumentedCommand
 from ..options import Settings, common_options, option
 from ..output import print_json, print_line, print_table
 from .common import key_argument, manager_of, named, tell, yes_option
@@ -67,7 +68,7 @@ def replicate(settings: Settings, *, key: str, to_region: str, alias: str | None
         tell(settings, f"It needs the same material: s3crypt keys import-material {made.arn} FILE")
 
 
-@click.command("set-primary")
+@click.command("set-primary", cls=DocumentedCommand)
 @key_argument
 @click.argument("to_region", metavar="REGION")
 @option("--wait", is_flag=True, environment=False, help="Return when KMS has finished.")

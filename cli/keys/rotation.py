@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..asking import is_agreed
+from ..help import DocumentedCommand
 from ..options import Settings, common_options, option
 from .common import (
     DEFAULT_PERIOD_DAYS,
@@ -52,7 +53,7 @@ def rotate(settings: Settings, *, key: str, wait: bool, yes: bool) -> None:
         tell(settings, f"KMS finishes it in the background: s3crypt keys show {called(rotated)}")
 
 
-@click.command("enable-rotation")
+@click.command("enable-rotation", cls=DocumentedCommand)
 @key_argument
 @option(
     "--period-days",
@@ -68,7 +69,7 @@ def enable_rotation(settings: Settings, *, key: str, period_days: int) -> None:
     _report(settings, manager_of(settings).enable_rotation(named(key), period_days=period_days))
 
 
-@click.command("disable-rotation")
+@click.command("disable-rotation", cls=DocumentedCommand)
 @key_argument
 @common_options(service="kms")
 def disable_rotation(settings: Settings, *, key: str) -> None:

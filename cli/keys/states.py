@@ -10,6 +10,7 @@ import click
 from s3crypt.errors import ConfigError
 
 from ..asking import is_agreed, is_terminal, typed
+from ..help import DocumentedCommand
 from ..options import Settings, common_options, option
 from .common import called, day_words, key_argument, manager_of, named, report, tell, yes_option
 
@@ -68,7 +69,10 @@ s3crypt keys schedule-deletion alias/old --impact-report old.json
 
 
 @click.command(
-    "schedule-deletion", help=_SCHEDULE_HELP, short_help="Schedule the deletion of a key."
+    "schedule-deletion",
+    cls=DocumentedCommand,
+    help=_SCHEDULE_HELP,
+    short_help="Schedule the deletion of a key.",
 )
 @key_argument
 @option(
@@ -128,7 +132,7 @@ def schedule_deletion(
     )
 
 
-@click.command("cancel-deletion")
+@click.command("cancel-deletion", cls=DocumentedCommand)
 @key_argument
 @common_options(service="kms")
 def cancel_deletion(settings: Settings, *, key: str) -> None:

@@ -20,9 +20,6 @@ from s3crypt import metadata as entries
 from s3crypt.aws import Clients, is_far
 from s3crypt.errors import (
     ConfigError,
-    FormatError,
-    ObjectNotFoundError,
-    S3CryptError,
 )
 from s3crypt.keyrings.capabilities import with_resolved_aliases
 from s3crypt.keyrings.sessions import SessionKeyrings
@@ -50,6 +47,7 @@ from .info import (
     describe_written,
     describing,
 )
+from .instruction_files import refuse_instruction_file_of
 from .key_arns import KeyARNs
 from .opened import Demand, Neighbour, Reading, decrypting, read_arguments, write_all
 from .ranges import ByteRange
@@ -73,8 +71,6 @@ DEFAULT_WORKERS = 32
 _CONNECTIONS = 192
 # Threads that fetch ranges of one open file in parallel.
 _RANGE_WORKERS = 10
-# HEAD has no body to carry a code.
-_UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "InvalidRequest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,58 +350,11 @@ class Objects:
         """
         if neighbour and neighbour.etag == bare_etag(stream.reply["ETag"]):
             if neighbour.is_there:
-                self.refuse_instruction_file_of(location, is_listed=True, is_strict=is_strict)
+                refuse_instruction_file_of(
+                    self.client, location, is_listed=True, is_strict=is_strict
+                )
         elif stream.size >= s3ec.MIN_CIPHERTEXT_LENGTH and not formats.is_known(stream.beginning):
-            self.refuse_instruction_file_of(location, is_strict=is_strict)
-
-    def refuse_instruction_file_of(
-        self, location: Location, *, is_listed: bool = False, is_strict: bool = False
-    ) -> None:
-        """Refuse an object that has an instruction file of the S3 Encryption Client beside it.
-
-        The name of the neighbour is not enough: its metadata or body must show that it is an
-        instruction file. A neighbour that the caller may not read is treated as missing.
-
-        Args:
-            location: The object.
-            is_listed: A listing contained `NAME.instruction`, so no HEAD is needed.
-            is_strict: Raise the error if the neighbour may not be read, or was listed and is gone.
-
-        Raises:
-            FormatError: There is an instruction file: the object is that client's ciphertext.
-            StorageError: `is_strict`, and the neighbour cannot be read.
-        """
-        name = s3ec.beside(location.name)
-        if name is None:
-            return
-        beside = Location(location.bucket, name)
-        try:
-            is_one = self._is_instruction_file(beside, is_listed=is_listed)
-        except ObjectNotFoundError:
-            if is_listed and is_strict:
-                raise
-            return
-        except S3CryptError as error:
-            if is_strict or error.code not in _UNREADABLE:
-                raise
-            return
-        if is_one:
-            raise FormatError(
-                f"{location}: the object is of the Amazon S3 Encryption Client, which this version "
-                f"does not read; the instruction file {beside} holds its key.",
-                hint="Read it with that client.",
-            )
-
-    def _is_instruction_file(self, location: Location, *, is_listed: bool) -> bool:
-        if not is_listed:
-            found = head(self.client, location, {})
-            if s3ec.INSTRUCTION_MARK in entries.of_reply(found):
-                return True
-            if found["ContentLength"] > s3ec.MAX_INSTRUCTION_LENGTH:
-                return False
-        first = s3ec.MAX_INSTRUCTION_LENGTH
-        with ObjectStream.open(self.client, location, {}, first=first) as stream:
-            return formats.is_instruction_file(entries.of_reply(stream.reply), stream)
+            refuse_instruction_file_of(self.client, location, is_strict=is_strict)
 
     def fetch(
         self,

@@ -37,6 +37,7 @@ from s3crypt.modes import ClientSide, Mode, binds_bucket
 from s3crypt.objects.access import ListedObject, Objects
 from s3crypt.objects.checks import check_written_in
 from s3crypt.objects.info import ObjectInfo
+from s3crypt.objects.instruction_files import refuse_instruction_file_of
 from s3crypt.objects.locks import Locks
 from s3crypt.objects.opened import Neighbour
 from s3crypt.transfer import PART_LENGTH, ObjectStream
@@ -313,7 +314,7 @@ def _confirm(job: Job, step: Step, neighbour: Neighbour | None) -> None:
         return
     is_listed = neighbour is not None and neighbour.etag == bare_etag(step.etag)
     if neighbour is None or not is_listed or neighbour.is_there:
-        job.objects.refuse_instruction_file_of(step.location, is_listed=is_listed)
+        refuse_instruction_file_of(job.objects.client, step.location, is_listed=is_listed)
 
 
 def _act(job: Job, step: Step, stream: ObjectStream | None, *, dry_run: bool) -> Done:

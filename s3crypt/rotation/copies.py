@@ -12,6 +12,7 @@ from s3crypt.modes import ClientSide
 from s3crypt.objects.deleting import delete_source
 from s3crypt.objects.describing import NO_CHANGES, Changes
 from s3crypt.objects.info import ObjectInfo, describe_head, describe_plain
+from s3crypt.objects.instruction_files import refuse_instruction_file_of
 from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.requests import cause_of
 from s3crypt.transfer import ObjectStream
@@ -117,7 +118,7 @@ def _confirm(job: Job, seen: Seen, step: Step, neighbour: Neighbour | None) -> N
             is_listed and neighbour is not None and not neighbour.is_there
         ):
             # The copy at another location would have no instruction file beside it.
-            job.objects.refuse_instruction_file_of(step.location, is_listed=is_listed)
+            refuse_instruction_file_of(job.objects.client, step.location, is_listed=is_listed)
     elif step.action == "copied":
         check_context(job, step, seen.envelope)
     job.locks.check(step.location, step.head)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instruction files: the objects in which the Amazon S3 Encryption Client can store data keys."""
+
+from typing import TYPE_CHECKING
+
+from s3crypt import formats, s3ec
+from s3crypt import metadata as entries
+from s3crypt.errors import FormatError, ObjectNotFoundError, S3CryptError
+from s3crypt.location import Location
+from s3crypt.transfer import ObjectStream
+from s3crypt.transfer.conditions import head
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+# HEAD has no body to carry a code.
+_UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "InvalidRequest")
+
+
+def refuse_instruction_file_of(
+    client: "S3Client", location: Location, *, is_listed: bool = False, is_strict: bool = False
+) -> None:
+    """Refuse an object that has an instruction file of the S3 Encryption Client beside it.
+
+    The neighbour's metadata or body must show that it is an instruction file. A neighbour that
+    the caller may not read is treated as missing.
+
+    Args:
+        client: The S3 client.
+        location: The object.
+        is_listed: A listing contained `NAME.instruction`, so no HEAD is needed.
+        is_strict: Raise the error if the neighbour may not be read, or was listed and is gone.
+
+    Raises:
+        FormatError: There is an instruction file: the object is that client's ciphertext.
+        StorageError: `is_strict`, and the neighbour cannot be read.
+    """
+    name = s3ec.beside(location.name)
+    if name is None:
+        return
+    beside = Location(location.bucket, name)
+    try:
+        is_one = _is_instruction_file(client, beside, is_listed=is_listed)
+    except S3CryptError as error:
+        is_missing = isinstance(error, ObjectNotFoundError)
+        if not is_missing and (is_strict or error.code not in _UNREADABLE):
+            raise
+        if is_missing and is_listed and is_strict:
+            raise
+        return
+    if is_one:
+        raise FormatError(
+            f"{location}: the object is of the Amazon S3 Encryption Client, which this version "
+            f"does not read; the instruction file {beside} holds its key.",
+            hint="Read it with that client.",
+        )
+
+
+def _is_instruction_file(client: "S3Client", location: Location, *, is_listed: bool) -> bool:
+    if not is_listed:
+        found = head(client, location, {})
+        if s3ec.INSTRUCTION_MARK in entries.of_reply(found):
+            return True
+        if found["ContentLength"] > s3ec.MAX_INSTRUCTION_LENGTH:
+            return False
+    first = s3ec.MAX_INSTRUCTION_LENGTH
+    with ObjectStream.open(client, location, {}, first=first) as stream:
+        return formats.is_instruction_file(entries.of_reply(stream.reply), stream)
