@@ -64,8 +64,7 @@ HEADER = "client (header)"
         (Sighting(server_mode="dsse-kms", kms_key=KEY, layer="none"), ("only", "dsse-kms")),
         (Sighting(server_mode="sse-kms", kms_key=KEY, hidden="refused"), ("only", "sse-kms")),
         (Sighting(server_mode="sse-kms", kms_key=ID, layer="none"), ("only", "sse-kms")),
-        # The key of S3 itself, aws/s3.
-        (Sighting(server_mode="sse-kms", layer="none"), ("other", "")),
+        (Sighting(server_mode="sse-kms", layer="none"), ("unknown", "")),
         (Sighting(server_mode="sse-kms", kms_key=OTHER, layer="none"), ("other", "")),
         (Sighting(server_mode="sse-kms", kms_key=FOREIGN, layer="none"), ("other", "")),
         (Sighting(server_mode=None, layer="none"), ("other", "")),

@@ -31,12 +31,14 @@ reply, and at the header of a client-side object. --account looks at every bucke
 at its table buckets and its vector buckets. Nothing is changed, and no data key is unwrapped. What
 may not be seen is undecided, never left out.
 
-Exit code 0: everything was looked at, whatever the numbers. 3: an inventory is damaged. 5: a bucket
-vanished meanwhile, or an inventory lacks parts. The report is made in both cases, and says so.
+Exit code 0: the report was made, whatever its numbers; it counts what is undecided. 3: an inventory
+is damaged. 5: a bucket vanished meanwhile, or an inventory lacks parts. The report is made in both
+cases, and says so.
 
 \b
 s3crypt keys impact alias/reports s3://acme/2026/
-s3crypt keys impact alias/reports --account --report impact.json --journal impact.journal
+s3crypt keys impact alias/reports --account --report impact.json \\
+  --journal impact.journal
 """
 _FILE = click.Path(dir_okay=False, path_type=Path)
 

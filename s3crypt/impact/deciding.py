@@ -81,8 +81,10 @@ class Decider:
 
     def _of_server(self, seen: Sighting) -> Decision | None:
         """Decide by the key under which S3 encrypts an object; None if it is another key."""
-        if seen.server_mode not in _OF_KMS or seen.kms_key is None:
+        if seen.server_mode not in _OF_KMS:
             return None
+        if seen.kms_key is None:
+            return Decision("unknown", hidden=_UNNAMED)
         is_alias = "alias/" in seen.kms_key
         if self.target.is_named_by(seen.kms_key) or (is_alias and self._leads_here(seen.kms_key)):
             return Decision("only", str(seen.server_mode))
@@ -165,6 +167,7 @@ _NO_KEY = "the Amazon S3 Encryption Client stores no name of its KMS key"
 _MOVABLE = "the Amazon S3 Encryption Client named its key by an alias, which may have been moved"
 _BRANCH_KEY = "a branch key wraps its data key: the key store has the KMS key of the branch key"
 _MOVED_ALIAS = "an alias names the KMS key of its data key, and may have been moved"
+_UNNAMED = "S3's reply names no KMS key"
 _NAMED_BY_ALIAS = "S3 names its KMS key by an alias, which may have been moved"
 _OTHER_KEY = "another KMS key wraps its data key, too, and KMS does not show that key's state"
 _SSE_C = "it is under a customer key (SSE-C) that was not given, and its content is not visible"
