@@ -9,7 +9,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
@@ -165,7 +165,10 @@ def decrypt(
     conversion = _Conversion("decrypt", settings, **given)
     if _converted(conversion, keyring, chosen):
         return
-    with _opened(conversion) as (file, length):
+    from s3crypt.files import named_in_errors  # noqa: PLC0415 - it loads cryptography
+
+    named = nullcontext() if conversion.source == "-" else named_in_errors(conversion.source)
+    with named, _opened(conversion) as (file, length):
         reader = message.DecryptingReader(file, keyring, **chosen)
         with _output(conversion, ciphertext=False) as output:
             _pump(reader, output, length, conversion)

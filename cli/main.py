@@ -5,6 +5,7 @@ This module must not import boto3 or cryptography; the commands' modules import 
 functions.
 """
 
+import os
 import signal
 import sys
 import warnings
@@ -222,6 +223,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def main() -> NoReturn:
     """Run the process's command line; SIGTERM cleans up just as ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
+    _open_closed_streams()
     code = run()
     try:
         sys.stdout.flush()
@@ -272,6 +274,23 @@ def _name_variables(error: Exception) -> None:
 def _with_variables(hint: str, message: str) -> str:
     named = [f"It is the value of {name}." for name in quoted_variables(message)]
     return " ".join([*named, *([hint] if hint else [])])
+
+
+def _open_closed_streams() -> None:
+    """Open standard streams that the process was started without, as streams that fail.
+
+    The next file that is opened would get a closed stream's number, and what is written to the
+    stream would go into that file. What is said on a closed stderr is lost.
+    """
+    for name, flags, mode in (
+        ("stdin", os.O_WRONLY, "r"),
+        ("stdout", os.O_RDONLY, "w"),
+        ("stderr", os.O_WRONLY, "w"),
+    ):
+        if getattr(sys, name) is None:
+            # The lowest free number is taken, which is the stream's own.
+            number = os.open(os.devnull, flags)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -5,11 +5,12 @@
 """
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from .errors import StorageError
+from .errors import FormatError, IntegrityError, KeyUnavailableError, PolicyError, StorageError
 from .framing import Run
 from .key_references import given_keyring
 from .local.buffers import RUN_LENGTH, Buffers, reserve
@@ -31,6 +32,7 @@ __all__ = [
     "encrypt_file",
     "inspect_file",
     "leftovers",
+    "named_in_errors",
     "remove_leftover",
 ]
 
@@ -125,7 +127,7 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
             written.
     """
     keyring = given_keyring(keyring)
-    with opening(source) as file:
+    with named_in_errors(source), opening(source) as file:
         sealed = FileSource.of(file, str(source))
         reader = DecryptingReader(
             file, keyring, context=context, signed=signed, allow_uncommitted=allow_uncommitted
@@ -134,6 +136,17 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
             if sealed is None or reader.header.is_in_order or not is_regular(out):
                 return _stream(reader, out, progress)
             return _open_file(sealed, out, reader.opener, progress)
+
+
+@contextmanager
+def named_in_errors(path: str | Path) -> Iterator[None]:
+    """Add a message's file to errors that do not name it."""
+    try:
+        yield
+    except (IntegrityError, FormatError, PolicyError, KeyUnavailableError) as error:
+        if str(path) not in str(error):
+            error.args = (f"{path}: {error}",)
+        raise
 
 
 def inspect_file(path: str | Path) -> "Facts":

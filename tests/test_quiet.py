@@ -40,7 +40,7 @@ SILENT = [
     ["keygen", "new"],
     ["encrypt", "one", "sealed", *KEY],
     ["encrypt", "-r", "tree", "sealed", *KEY],
-    ["encrypt", "--no-overwrite", "one", "one", *KEY],
+    ["encrypt", "--no-overwrite", "one", "k", *KEY],
     ["clean", "."],
     ["uploads", "s3://{b}", "--abort", "{u}"],
 ]
