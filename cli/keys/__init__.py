@@ -14,6 +14,11 @@ def keys() -> None:
     """KMS keys through their whole life.
 
     KEY is a key id, a key ARN or alias/NAME.
+
+    \b
+    s3crypt keys create --alias payroll
+    s3crypt keys show alias/payroll
+    s3crypt keys impact alias/payroll --account
     """
 
 

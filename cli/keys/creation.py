@@ -51,7 +51,11 @@ def create(
     no_rotation: bool,
     imported_material: bool,
 ) -> None:
-    """Create a symmetric key and print its ARN."""
+    """Create a symmetric key and print its ARN.
+
+    \b
+    s3crypt keys create --alias payroll --description "Pay slips"
+    """
     key = manager_of(settings).create(
         alias=alias,
         description=description,

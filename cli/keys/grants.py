@@ -26,7 +26,8 @@ grant of the same name with other rights is an error.
 s3crypt keys grant alias/reports arn:aws:iam::111122223333:role/reader \\
     -o Decrypt --context-subset department=sales
 s3crypt keys grant alias/reports logs.us-east-1.amazonaws.com -o Decrypt \\
-    --source-arn ARN --retiring arn:aws:iam::111122223333:role/admin
+    --source-arn arn:aws:logs:us-east-1:111122223333:log-group:audit \\
+    --retiring arn:aws:iam::111122223333:role/admin
 """
 
 
@@ -106,7 +107,11 @@ def grant(
 @key_argument
 @common_options(service="kms")
 def grants(settings: Settings, *, key: str) -> None:
-    """List the grants of a key."""
+    """List the grants of a key.
+
+    \b
+    s3crypt keys grants alias/reports
+    """
     found = manager_of(settings).grants(named(key))
     if settings.json:
         for each in found:
@@ -132,6 +137,9 @@ def revoke_grant(settings: Settings, *, key: str, which: str, yes: bool) -> None
 
     GRANT is the grant's id or its name. Whoever uses the key by this grant alone can no longer
     use it.
+
+    \b
+    s3crypt keys revoke-grant alias/reports reader --yes
     """
     manager = manager_of(settings)
     found = manager.find_grant(named(key), which)
@@ -156,6 +164,9 @@ def retire_grant(
     The retiring principal, the grantee of a grant with the operation RetireGrant, and the
     account in which the grant was made may retire it. Name the grant by the key's ARN and the
     grant's id, or by its token.
+
+    \b
+    s3crypt keys retire-grant KEY_ARN GRANT_ID --yes
     """
     if (token is None) == (grant_id is None):
         raise ConfigError("Give either KEY_ARN and GRANT_ID, or --token.")

@@ -40,6 +40,10 @@ def list_keys(
     """List your own keys, not those AWS manages.
 
     A key whose state or tags you may not see is listed too: it may be one that you look for.
+
+    \b
+    s3crypt keys list
+    s3crypt keys list --state Disabled --tag team=finance
     """
     tags = parse_pairs(tag, "--tag")
     found = manager_of(settings).list(shared=shared, states=state, tags=tags)
@@ -63,7 +67,11 @@ def list_keys(
 @key_argument
 @common_options(service="kms")
 def rotations(settings: Settings, *, key: str) -> None:
-    """List the completed rotations of a key, oldest first."""
+    """List the completed rotations of a key, oldest first.
+
+    \b
+    s3crypt keys rotations alias/reports
+    """
     done = manager_of(settings).rotations(named(key))
     if settings.json:
         for rotation in done:

@@ -40,10 +40,8 @@ Material in a hardware security module is wrapped there: `s3crypt keys import-pa
 writes the public key and the token, and --wrapped and --token take the result back.
 
 \b
-s3crypt keys import-material alias/reports material.bin --expires 2027-06-30
-s3crypt keys import-material alias/reports next.bin --new
-s3crypt keys import-material alias/reports --wrapped wrapped.bin \\
-    --token import-token.bin
+s3crypt keys import-material alias/imported material.bin --expires 2027-06-30
+s3crypt keys import-material alias/imported next.bin --new
 """
 
 
@@ -114,6 +112,9 @@ def import_parameters(settings: Settings, *, key: str, out: Path) -> None:
 
     Wrap the 32 bytes by RSAES_OAEP_SHA_256 under the key in wrapping-key.der (RSA 4096, DER)
     within 24 hours. Both files replace earlier ones in FOLDER.
+
+    \b
+    s3crypt keys import-parameters alias/imported --out import
     """
     _check_folder(out)
     found = manager_of(settings).import_parameters(named(key))
@@ -135,7 +136,11 @@ def import_parameters(settings: Settings, *, key: str, out: Path) -> None:
 @key_argument
 @common_options(service="kms")
 def materials(settings: Settings, *, key: str) -> None:
-    """List the key materials of a key, with their states and expiry."""
+    """List the key materials of a key, with their states and expiry.
+
+    \b
+    s3crypt keys materials alias/reports
+    """
     found = manager_of(settings).materials(named(key))
     if settings.json:
         for each in found:
@@ -173,6 +178,9 @@ def delete_material(settings: Settings, *, key: str, material: str | None, yes: 
     Nothing that is encrypted under the key can be opened until the same bytes are imported
     again, and without a copy of them never again. Which objects those are:
     `s3crypt keys impact KEY --account`.
+
+    \b
+    s3crypt keys delete-material alias/imported --yes
     """
     manager = manager_of(settings)
     if material is not None and not re.fullmatch("[0-9a-f]{64}", material):

@@ -26,7 +26,11 @@ _alias_argument = click.argument("alias", metavar="ALIAS")
 @_alias_argument
 @common_options(service="kms")
 def add_alias(settings: Settings, *, key: str, alias: str) -> None:
-    """Give a key another alias."""
+    """Give a key another alias.
+
+    \b
+    s3crypt keys add-alias alias/reports finance
+    """
     shown = manager_of(settings).add_alias(named(key), alias)
     report(settings, shown, f"{shown.arn} has the aliases {', '.join(shown.aliases)}.")
 
@@ -43,6 +47,10 @@ def move_alias(settings: Settings, *, alias: str, to: str, dry_run: bool, yes: b
     Objects name the ARN of their key and stay readable. Readers that name their key by the alias
     then refuse what was written under the key before. The command shows first who they are, with
     the buckets whose default encryption names the alias.
+
+    \b
+    s3crypt keys move-alias alias/old alias/new --dry-run
+    s3crypt keys move-alias alias/old alias/new --yes
     """
     manager = manager_of(settings)
     change = manager.move_alias(alias, named(to), dry_run=True)
@@ -71,6 +79,10 @@ def delete_alias(settings: Settings, *, alias: str, dry_run: bool, yes: bool) ->
 
     Readers and writers that name their key by the alias then fail. The command shows first who
     they are, with the buckets whose default encryption names the alias.
+
+    \b
+    s3crypt keys delete-alias alias/old --dry-run
+    s3crypt keys delete-alias alias/old --yes
     """
     manager = manager_of(settings)
     change = manager.delete_alias(alias, dry_run=True)
@@ -89,7 +101,11 @@ def delete_alias(settings: Settings, *, alias: str, dry_run: bool, yes: bool) ->
 @click.argument("text", metavar="TEXT")
 @common_options(service="kms")
 def set_description(settings: Settings, *, key: str, text: str) -> None:
-    """Replace the description of a key; an empty TEXT removes it."""
+    """Replace the description of a key; an empty TEXT removes it.
+
+    \b
+    s3crypt keys set-description alias/reports "Reports of 2027"
+    """
     shown = manager_of(settings).describe_as(named(key), text)
     report(settings, shown, f"{shown.arn}: {shown.description or 'no description'}")
 
@@ -99,7 +115,11 @@ def set_description(settings: Settings, *, key: str, text: str) -> None:
 @click.argument("tags", metavar="NAME=VALUE...", nargs=-1, required=True)
 @common_options(service="kms")
 def tag(settings: Settings, *, key: str, tags: tuple[str, ...]) -> None:
-    """Add tags to a key, or replace their values."""
+    """Add tags to a key, or replace their values.
+
+    \b
+    s3crypt keys tag alias/reports team=finance env=production
+    """
     shown = manager_of(settings).tag(named(key), parse_pairs(tags, "A tag"))
     report(settings, shown, f"{shown.arn} is tagged.")
 
@@ -109,7 +129,11 @@ def tag(settings: Settings, *, key: str, tags: tuple[str, ...]) -> None:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @common_options(service="kms")
 def untag(settings: Settings, *, key: str, names: tuple[str, ...]) -> None:
-    """Remove tags from a key."""
+    """Remove tags from a key.
+
+    \b
+    s3crypt keys untag alias/reports env
+    """
     shown = manager_of(settings).untag(named(key), names)
     report(settings, shown, f"{shown.arn} has none of the tags {', '.join(names)}.")
 

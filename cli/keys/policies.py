@@ -35,7 +35,13 @@ s3crypt keys policy set alias/reports key.json --dry-run
 
 @click.group("policy", cls=DocumentedGroup)
 def policy() -> None:
-    """Show, check and replace the policy of a key."""
+    """Show, check and replace the policy of a key.
+
+    \b
+    s3crypt keys policy show alias/reports > key.json
+    s3crypt keys policy check alias/reports
+    s3crypt keys policy set alias/reports key.json --dry-run
+    """
 
 
 @policy.command()
@@ -43,7 +49,11 @@ def policy() -> None:
 @option("--words", is_flag=True, environment=False, help="Who may administer, use and grant.")
 @common_options(service="kms")
 def show(settings: Settings, *, key: str, words: bool) -> None:
-    """Print the policy of a key as JSON, or in words."""
+    """Print the policy of a key as JSON, or in words.
+
+    \b
+    s3crypt keys policy show alias/reports --words
+    """
     manager = manager_of(settings)
     if not words:
         print_script(manager.policy(named(key)).render(indent=None if settings.json else 2))
@@ -59,6 +69,9 @@ def check(settings: Settings, *, key: str) -> None:
 
     Exit code 3 says that the policy lets everyone use the key (KMS.5), or that the key's
     account cannot replace the policy. If that is not certain, a warning gives the reason.
+
+    \b
+    s3crypt keys policy check alias/reports
     """
     found = manager_of(settings).check_policy(named(key))
     _show_rights(settings, found)

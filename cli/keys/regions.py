@@ -18,7 +18,11 @@ from .common import key_argument, manager_of, named, tell, yes_option
 @key_argument
 @common_options(service="kms")
 def replicas(settings: Settings, *, key: str) -> None:
-    """List the keys of a multi-Region key in all Regions."""
+    """List the keys of a multi-Region key in all Regions.
+
+    \b
+    s3crypt keys replicas alias/global
+    """
     found = manager_of(settings).replicas(named(key))
     if settings.json:
         for each in found:
@@ -47,6 +51,9 @@ def replicate(settings: Settings, *, key: str, to_region: str, alias: str | None
     Both keys have the same id and key material, so each opens what the other encrypted. KMS
     synchronises nothing else: the replica has KMS's default policy, and no aliases, grants or
     tags. An existing replica stays as it is.
+
+    \b
+    s3crypt keys replicate alias/global eu-west-1
     """
     manager = manager_of(settings)
     made = manager.replicate(named(key), to_region)
@@ -79,6 +86,9 @@ def set_primary(settings: Settings, *, key: str, to_region: str, wait: bool, yes
 
     The primary key alone is replicated, rotated and given new material, and cannot be deleted
     before its replicas. Encryption and decryption go on meanwhile in every Region.
+
+    \b
+    s3crypt keys set-primary alias/global eu-west-1 --wait --yes
     """
     manager = manager_of(settings)
     if not is_agreed(f"Make the key in {to_region} the primary key of {named(key)}?", yes=yes):

@@ -37,6 +37,9 @@ def rotate(settings: Settings, *, key: str, wait: bool, yes: bool) -> None:
 
     KMS allows this 25 times in a key's life. Nothing in S3 changes: objects keep their data keys
     and stay readable. To move objects to another key: `s3crypt rotate`.
+
+    \b
+    s3crypt keys rotate alias/reports --yes --wait
     """
     manager = manager_of(settings)
     before = manager.show(named(key))
@@ -65,7 +68,11 @@ def rotate(settings: Settings, *, key: str, wait: bool, yes: bool) -> None:
 )
 @common_options(service="kms")
 def enable_rotation(settings: Settings, *, key: str, period_days: int) -> None:
-    """Rotate a key automatically."""
+    """Rotate a key automatically.
+
+    \b
+    s3crypt keys enable-rotation alias/reports --period-days 180
+    """
     _report(settings, manager_of(settings).enable_rotation(named(key), period_days=period_days))
 
 
@@ -73,7 +80,11 @@ def enable_rotation(settings: Settings, *, key: str, period_days: int) -> None:
 @key_argument
 @common_options(service="kms")
 def disable_rotation(settings: Settings, *, key: str) -> None:
-    """Stop the automatic rotation of a key."""
+    """Stop the automatic rotation of a key.
+
+    \b
+    s3crypt keys disable-rotation alias/reports
+    """
     _report(settings, manager_of(settings).disable_rotation(named(key)))
 
 

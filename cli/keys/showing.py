@@ -36,7 +36,11 @@ _ON_DEMAND_ROTATIONS = 25
 @key_argument
 @common_options(service="kms")
 def show(settings: Settings, *, key: str) -> None:
-    """Show all there is to know about a key."""
+    """Show all there is to know about a key.
+
+    \b
+    s3crypt keys show alias/reports
+    """
     found = manager_of(settings).show(named(key))
     if settings.json:
         print_json(_fields(found))

@@ -24,7 +24,11 @@ _DYING = ("PendingDeletion", "PendingReplicaDeletion")
 @key_argument
 @common_options(service="kms")
 def enable(settings: Settings, *, key: str) -> None:
-    """Let a disabled key be used again."""
+    """Let a disabled key be used again.
+
+    \b
+    s3crypt keys enable alias/old
+    """
     shown = manager_of(settings).enable(named(key))
     report(settings, shown, f"{shown.arn} is enabled.")
 
@@ -37,7 +41,10 @@ def disable(settings: Settings, *, key: str, yes: bool) -> None:
     """Let no request use a key until it is enabled again.
 
     Every object whose only way in is the key is unreadable until then. Which objects those are:
-    `s3crypt keys impact KEY`.
+    `s3crypt keys impact KEY --account`.
+
+    \b
+    s3crypt keys disable alias/old --yes
     """
     manager = manager_of(settings)
     before = manager.show(named(key))
@@ -63,8 +70,8 @@ looked at every object of every bucket of the account within the last 24 hours a
 needs the key, or else that you type the key's name.
 
 \b
-s3crypt keys impact alias/old --report old.json
-s3crypt keys schedule-deletion alias/old --impact-report old.json
+s3crypt keys impact alias/old --account --report old.json
+s3crypt keys schedule-deletion alias/old --impact-report old.json --yes
 """
 
 
@@ -136,7 +143,11 @@ def schedule_deletion(
 @key_argument
 @common_options(service="kms")
 def cancel_deletion(settings: Settings, *, key: str) -> None:
-    """Cancel the scheduled deletion of a key, which is disabled afterwards."""
+    """Cancel the scheduled deletion of a key, which is disabled afterwards.
+
+    \b
+    s3crypt keys cancel-deletion alias/old
+    """
     manager = manager_of(settings)
     before = manager.show(named(key))
     if before.state not in _DYING:
