@@ -103,14 +103,9 @@ def prepare(folder: Path) -> None:
         (folder / name).write_bytes(b"eu,90\n" * 1000)
     client = boto3.client("s3")
     client.put_bucket_encryption(Bucket="acme", ServerSideEncryptionConfiguration=_SSE_C)
-    client.put_bucket_ownership_controls(
-        Bucket="acme", OwnershipControls={"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
-    )
-    client.delete_public_access_block(Bucket="acme")
     with chdir(folder):
         for line in _PREPARED:
             assert run(line.split()) == 0, line
-    client.put_object_acl(Bucket="acme", Key="shared/q3.csv", ACL="public-read")
 
 
 def _environment_after(line: str) -> dict[str, str]:

@@ -20,6 +20,8 @@ _INVALID = ("InvalidRequest", "InvalidArgument", "400")
 _UNKNOWN_KEY = (*_INVALID, "InvalidAccessKeyId", "KMS.NotFoundException")
 # Requests that create an object, so that a missing object is no reason for them to fail.
 _WRITES = ("PutObject", "CreateMultipartUpload")
+# In AWS's reply to a GET of an SSE-C object without its key, 130 characters that do not say SSE-C.
+_NEEDS_CUSTOMER_KEY = "stored using a form of Server Side Encryption"
 _OWN_NAMES = "A service with a KMS of its own has its own names of keys."
 
 
@@ -40,6 +42,9 @@ def explaining(mode: Mode | None, *, is_write: bool = False) -> Iterator[None]:
                 code=error.code,
                 request_id=error.request_id,
             ) from error.__cause__
+        if _NEEDS_CUSTOMER_KEY in str(error):
+            subject = str(error).partition(f": {error.code}: ")[0]
+            error.args = (f"{subject}: S3 has no key of it: a customer key (SSE-C) encrypts it",)
         if hint := _hint(mode, error, is_write=is_write):
             error.hint = f"{error.hint} {hint}" if error.hint else hint
         raise
