@@ -45,6 +45,7 @@ _PAST = {
     "cp": "copied",
     "get": "got",
     "mv": "moved",
+    "would copy": "would be copied",
     "would cp": "would be copied",
     "would delete": "would be deleted",
     "would get": "would be got",
@@ -205,6 +206,14 @@ class Job:
             print_json({"action": _SKIPPED, **fields})
         elif self._names:
             self._tell(f"{_SKIPPED}  {error}")
+
+    def kept(self, action: str, fields: Mapping[str, Any], told: str) -> None:
+        """Count an item that is left as it is; it is named with -v and --json only."""
+        self._count(action, None)
+        if self._settings.json:
+            print_json({"action": action, **fields})
+        elif are_printed() and not self._settings.quiet:
+            say(f"{action}  {told}")
 
     @property
     def count(self) -> int:

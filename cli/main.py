@@ -55,6 +55,7 @@ _COMMANDS = {
     "inspect": "objects",
     "cp": "copying",
     "mv": "copying",
+    "sync": "syncing",
     "rotate": "rotation",
     "presign": "presign",
     "mb": "making",

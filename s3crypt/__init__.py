@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         RotationError,
         S3CryptError,
         StorageError,
+        SyncError,
     )
     from .files import decrypt_file, encrypt_file
     from .jobs import Journal, NameFilter, Outcome
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from .objects.writer import ObjectWriter
     from .rotation import RotationOutcome
     from .store import S3Crypt
+    from .syncing import SyncOutcome
 
 __version__ = "0.1.0"
 
@@ -97,6 +99,8 @@ __all__ = [
     "S3Crypt",
     "S3CryptError",
     "StorageError",
+    "SyncError",
+    "SyncOutcome",
     "Usage",
     "decrypt_file",
     "encrypt_file",
@@ -121,6 +125,7 @@ _HOMES = {
     "objects.access": ["ListedObject", "ListedPrefix"],
     "objects.listing": ["ListedVersion", "Usage"],
     "store": ["S3Crypt"],
+    "syncing": ["SyncOutcome"],
     "objects.writer": ["ObjectWriter"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

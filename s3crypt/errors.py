@@ -112,6 +112,10 @@ class ConflictError(StorageError):
     """Another writer wrote the object first; their object was kept, and ours was not stored."""
 
 
+class SyncError(S3CryptError):
+    """The source was not known as a whole, so that no target without a source was deleted."""
+
+
 class RotationError(S3CryptError):
     """Some objects of a rotation were not rotated.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias, TypedDict, TypeVar
 
 from .errors import ConfigError, ConflictError, S3CryptError, StorageError
-from .jobs import FoundFile, Journal, Unusable, journaled
+from .jobs import FoundFile, Journal, NameFilter, Unusable, journaled
 from .location import Location
 from .modes import Mode
 from .objects.access import ListedObject, ListedPrefix
@@ -92,6 +92,37 @@ class CopyOptions(JobOptions, Described, total=False):
     if_absent: bool
     move: bool
     dry_run: bool
+
+
+class SyncOptions(JobOptions, Described, total=False):
+    """Options of `Many.sync`.
+
+    Attributes:
+        to: The mode of new objects; the store's if left out.
+        names: Selects relative names. No other name is copied or deleted, on either side.
+        delete: Delete targets that have no source, once the whole source was walked.
+        size_only: Equal sizes are enough.
+        no_overwrite: Copy only names that the target does not have.
+        dry_run: Change nothing.
+        written_in, allow_unsigned, allow_uncommitted: Of objects that are read; see `S3Crypt.get`.
+        allow_unencrypted, drop_annotations: Of copies inside S3; see `S3Crypt.copy`.
+        left_out: Called with each path that is skipped, and the reason.
+        progress: Called with the plaintext bytes of files moved since the last call.
+    """
+
+    to: Mode | str | None
+    names: NameFilter
+    delete: bool
+    size_only: bool
+    no_overwrite: bool
+    dry_run: bool
+    written_in: str | None
+    allow_unsigned: bool
+    allow_uncommitted: bool
+    allow_unencrypted: bool
+    drop_annotations: bool
+    left_out: Callable[[Path, str], None]
+    progress: Progress | None
 
 
 def prefix_of(uri: str) -> str:

@@ -28,6 +28,7 @@ from .job_items import (
     Object,
     PutOptions,
     Source,
+    SyncOptions,
     bucket_of,
     check_apart,
     checked_jobs,
@@ -77,6 +78,7 @@ from .transfer.conditions import IF_ABSENT
 
 if TYPE_CHECKING:
     from .rotation import RotationOutcome
+    from .syncing import SyncOutcome
 
 # Batches of up to a thousand objects, listed ahead of the work.
 _BATCHES_AHEAD = 2
@@ -327,6 +329,33 @@ class Many:
         found = self._with_content(source, names)
         pairs = ((item, f"{target}{uri_of(item)[len(source) :]}") for item in found)
         return self.copy(pairs, **options)
+
+    def sync(
+        self, source: str | Path, target: str | Path, **options: Unpack[SyncOptions]
+    ) -> "Iterator[SyncOutcome]":
+        """Make a target like its source: copy what differs, and with `delete` delete the rest.
+
+        Sizes and times decide; see docs/sync.md. Stored files get the metadata entry `mtime`, and
+        files that are written get the time in it. Objects are read in the store's mode.
+
+        Args:
+            source, target: Folders and prefixes, of which one at least is a prefix.
+            options: Those of every job, and of the synchronisation.
+
+        Raises:
+            ConfigError: One place is inside the other, or a prefix is in a directory bucket.
+            LocalFileNotFoundError: The source folder does not exist.
+            ObjectNotFoundError: No object is below the source prefix, or `names` selects nothing.
+            SyncError: With `delete`: the source could not be walked as a whole, or is empty.
+                Everything was copied that could be, and nothing was deleted.
+        """
+        from . import syncing  # noqa: PLC0415 - modules that other jobs do without
+
+        to = self._mode_of(options.get("to"))
+        sync = syncing.begin(self._objects, self._mode(), to, (source, target), options)
+        yield from sync.outcomes(
+            lambda pairs, work: self._run(pairs, work, options), self.delete, options
+        )
 
     def inspect(
         self,
@@ -628,7 +657,7 @@ class Many:
         self,
         items: Iterable[_Item],
         work: Callable[[_Item], _Result],
-        options: JobOptions | PutOptions | GetOptions | CopyOptions,
+        options: JobOptions | PutOptions | GetOptions | CopyOptions | SyncOptions,
         stops_at: Callable[[S3CryptError], bool] = is_for_all,
         run: Callable[..., Generator[Outcome[_Item, _Result], None, None]] = run,
         **more: Any,

@@ -4,8 +4,11 @@
     s3crypt-write           for a conditional write in a server-side mode: a random token, by which
                             the writer recognizes its object if S3's reply was lost
     s3crypt-annotations-of  the version whose annotations a rotation copies to this one
+    mtime                   the time of the last write to the file that the object was made of, in
+                            seconds since 1970 with up to nine decimals, as rclone writes it
 
-Entries of a client-side format belong in the format's module.
+The last one is an entry of the user's, and is kept and copied like these. Entries of a client-side
+format belong in the format's module.
 """
 
 import re
@@ -20,6 +23,7 @@ from .errors import ConfigError
 PREFIX = "s3crypt-"
 WRITE = "s3crypt-write"
 ANNOTATIONS_OF = "s3crypt-annotations-of"
+MTIME = "mtime"
 
 MAX_METADATA_LENGTH = 2048  # S3's limit on names and values together
 # Names and values are sent as HTTP headers, whose values lose leading and trailing spaces.
@@ -28,6 +32,7 @@ _VALUE = re.compile(r"([!-~]([\t -~]*[!-~])?)?")
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
 _MAX_TAGS, _MAX_TAG_NAME, _MAX_TAG_VALUE = 10, 128, 256
 _TAG_SIGNS = "+-=._:/@"
+_SECONDS = re.compile(r"(-?)([0-9]{1,11})(?:\.([0-9]{1,9})[0-9]{0,30})?")
 
 
 def new_token(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -56,6 +61,23 @@ def of_reply(reply: Mapping[str, Any]) -> dict[str, str]:
 def of_user(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the user's entries, without those of s3crypt."""
     return {name: value for name, value in metadata.items() if not name.startswith(PREFIX)}
+
+
+def of_time(time_ns: int) -> dict[str, str]:
+    """Return the entry of a file's modification time, given in nanoseconds since 1970."""
+    seconds, decimals = divmod(abs(time_ns), 10**9)
+    fraction = f".{decimals:09}".rstrip("0").rstrip(".")
+    return {MTIME: f"{'-' if time_ns < 0 else ''}{seconds}{fraction}"}
+
+
+def time_of(metadata: Mapping[str, str]) -> int | None:
+    """Return a file's modification time in nanoseconds, or None if there is no valid entry."""
+    found = _SECONDS.fullmatch(metadata.get(MTIME, ""))
+    if found is None:
+        return None
+    sign, seconds, decimals = found.groups()
+    time_ns = int(seconds) * 10**9 + int((decimals or "").ljust(9, "0"))
+    return -time_ns if sign else time_ns
 
 
 def check_user(metadata: Mapping[str, str]) -> None:

@@ -104,9 +104,13 @@ ALLOWED = {
     },
     "moves": {"errors", "local", "location", "modes", "objects", "rotation", "transfer"},
     "job_items": {"errors", "jobs", "location", "modes", "objects", "transfer"},
+    "syncing": {
+        "aws_errors", "errors", "formats", "job_items", "jobs", "local", "location", "metadata",
+        "modes", "moves", "objects", "rotation", "transfer",
+    },
     "many": {
         "arguments", "aws_errors", "buckets", "errors", "formats", "job_items", "jobs", "local",
-        "location", "modes", "moves", "objects", "requests", "rotation", "transfer",
+        "location", "modes", "moves", "objects", "requests", "rotation", "syncing", "transfer",
     },
     "store": {
         "arguments", "buckets", "errors", "files", "formats", "local", "location", "many", "modes",

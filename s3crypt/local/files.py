@@ -28,7 +28,7 @@ from s3crypt.errors import (
     StorageError,
 )
 
-from .sources import FileSource, Source, StreamSource, opening, path_text
+from .sources import FileSource, Source, StreamSource, is_regular, opening, path_text
 
 # Number of fixed names for a target's temporary files. Fixed names make leftovers found without a
 # scan of the folder, which may have a million files. Further parallel writers use random names.
@@ -101,6 +101,14 @@ def atomic_write(target: str | Path, *, if_absent: bool = False) -> Iterator[Bin
                 temporary.link(path, target)
             else:
                 temporary.rename(path)
+
+
+def keep_time(file: BinaryIO, time_ns: int | None) -> None:
+    """Set the modification time of a file that is being written, if the time is known."""
+    if time_ns is not None and is_regular(file):
+        # A later write of the buffer would change the time again.
+        file.flush()
+        os.utime(file.fileno(), ns=(time_ns, time_ns))
 
 
 def file_exists(target: str | Path) -> ConflictError:
@@ -197,6 +205,11 @@ def leftovers(folder: str | Path, *, report: Callable[[StorageError], None]) -> 
 
     for above, _, names in os.walk(folder, onerror=failed):
         yield from (Path(above, name) for name in sorted(names) if _TEMPORARY.fullmatch(name))
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a path has the name of a temporary file of `atomic_write`."""
+    return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def remove_leftover(path: str | Path, *, dry_run: bool = False) -> str | None:

@@ -24,7 +24,7 @@ from s3crypt.errors import (
 from s3crypt.keyrings.capabilities import with_resolved_aliases
 from s3crypt.keyrings.sessions import SessionKeyrings
 from s3crypt.local.buffers import RUN_LENGTH, reserve
-from s3crypt.local.files import atomic_write
+from s3crypt.local.files import atomic_write, keep_time
 from s3crypt.local.memory import Memory, default_limit
 from s3crypt.local.sources import Source, StreamSource
 from s3crypt.local.workers import Resources
@@ -46,6 +46,7 @@ from .info import (
     describe_plain,
     describe_written,
     describing,
+    modified_ns,
 )
 from .instruction_files import refuse_instruction_file_of
 from .key_arns import KeyARNs
@@ -356,7 +357,7 @@ class Objects:
         elif stream.size >= s3ec.MIN_CIPHERTEXT_LENGTH and not formats.is_known(stream.beginning):
             refuse_instruction_file_of(self.client, location, is_strict=is_strict)
 
-    def fetch(
+    def fetch(  # noqa: PLR0913 - by name
         self,
         location: Location,
         demand: Demand,
@@ -364,16 +365,24 @@ class Objects:
         *,
         wanted: ByteRange | None = None,
         if_absent: bool = False,
+        keeps_time: bool = False,
         progress: Progress | None = None,
     ) -> ObjectInfo:
-        """Write an object's plaintext, or a range of it, to a file; see `S3Crypt.get`."""
+        """Write an object's plaintext, or a range of it, to a file; see `S3Crypt.get`.
+
+        With `keeps_time` the file gets the modification time in the object's metadata, or else the
+        time at which the object was stored.
+        """
         if not isinstance(target, str | os.PathLike):
             return self._read_into(target, location, demand, wanted, progress)
         with atomic_write(target, if_absent=if_absent) as file:
             if wanted:
                 return self._read_into(file, location, demand, wanted, progress)
             with self.reading(location, demand) as reading:
-                return reading.into_file(file, self.resources, progress)
+                info = reading.into_file(file, self.resources, progress)
+            if keeps_time:
+                keep_time(file, modified_ns(info))
+            return info
 
     def open_reader(
         self,

@@ -104,6 +104,23 @@ class Description:
         return arguments
 
 
+def modified_ns(info: ObjectInfo) -> int | None:
+    """Return the modification time of an object's content in nanoseconds, as far as it is known.
+
+    It is the file's, if the writer has recorded it, or else the time at which the object was
+    stored.
+    """
+    recorded = entries.time_of(info.metadata)
+    if recorded is None and info.last_modified is not None:
+        return time_ns(info.last_modified)
+    return recorded
+
+
+def time_ns(time: datetime) -> int:
+    """Return a time in nanoseconds since 1970, exact to a microsecond."""
+    return round(time.timestamp() * 10**6) * 10**3
+
+
 def copied(info: ObjectInfo | None) -> ObjectInfo:
     """Return the facts about a copy, which only a dry run has not."""
     if info is None:

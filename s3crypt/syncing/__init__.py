@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synchronisation: a target becomes like its source, by the fewest transfers.
+
+`rules` decides when two sides differ, `places` walks a folder or a prefix, `pairs` merges two
+walks, `transfers` moves the bytes as `put`, `get` and `copy` do, and `job` joins them.
+"""
+
+from pathlib import Path
+
+from s3crypt.errors import ConfigError
+from s3crypt.job_items import SyncOptions, check_apart, prefix_of
+from s3crypt.jobs import EVERY_NAME
+from s3crypt.modes import Mode
+from s3crypt.moves import is_uri
+from s3crypt.objects.access import Objects
+from s3crypt.objects.checks import demanded
+from s3crypt.objects.describing import Described, described_among
+from s3crypt.objects.opened import Demand
+
+from .job import Sending, Sync, SyncOutcome
+from .places import Folder, Prefix
+from .transfers import copies, downloads, uploads
+
+__all__ = ["Sync", "SyncOutcome", "begin"]
+
+
+def begin(
+    objects: Objects,
+    mode: Mode | None,
+    to: Mode | None,
+    places: tuple[str | Path, str | Path],
+    options: SyncOptions,
+) -> Sync:
+    """Return the synchronisation of a target with a source; see `Many.sync`.
+
+    Args:
+        objects: The engine.
+        mode: The mode that objects are read in.
+        to: The mode of new objects.
+        places: The source and the target.
+        options: The options of `Many.sync`.
+
+    Raises:
+        ConfigError: Neither place is in S3, one is inside the other, or an option does not apply.
+    """
+    said = described_among(options)
+    if is_uri(places[1]):
+        target = Prefix(objects, prefix_of(str(places[1])), demanded(to))
+        if is_uri(places[0]):
+            sending = _across(_source(objects, mode, places[0], options), target, said, options)
+        else:
+            sending = _up(_folder(places[0], options), target, said, options)
+    elif is_uri(places[0]):
+        _refuse_description(said)
+        source = _source(objects, mode, places[0], options)
+        sending = _down(source, _folder(places[1], options), options)
+    else:
+        raise ConfigError(
+            "Neither the source nor the target of the synchronisation is in S3.",
+            hint="s3://bucket/prefix/",
+        )
+    return Sync(
+        sending,
+        names=options.get("names") or EVERY_NAME,
+        deletes=options.get("delete", False),
+        size_only=options.get("size_only", False),
+        overwrites=not options.get("no_overwrite", False),
+        dry_run=options.get("dry_run", False),
+    )
+
+
+def _up(source: Folder, target: Prefix, said: Described, options: SyncOptions) -> Sending:
+    send = uploads(
+        source,
+        target,
+        said,
+        if_absent=options.get("no_overwrite", False),
+        progress=options.get("progress"),
+    )
+    return Sending(source, target, send)
+
+
+def _down(source: Prefix, target: Folder, options: SyncOptions) -> Sending:
+    send = downloads(
+        source,
+        target,
+        if_absent=options.get("no_overwrite", False),
+        progress=options.get("progress"),
+    )
+    return Sending(source, target, send)
+
+
+def _across(source: Prefix, target: Prefix, said: Described, options: SyncOptions) -> Sending:
+    from s3crypt import rotation  # noqa: PLC0415 - eight modules that files do without
+
+    if "metadata" in said:
+        raise ConfigError(
+            "metadata is for files that are stored; copies keep theirs, and their times.",
+            hint="Copy objects with other metadata by S3Crypt.copy.",
+        )
+    check_apart(source.uri, target.uri)
+    origin = rotation.Origin(
+        options.get("allow_unsigned", False),
+        options.get("allow_unencrypted", False),
+        options.get("written_in"),
+    )
+    copy_one = rotation.copier(
+        source.objects,
+        source.mode,
+        target.written_mode,
+        origin,
+        drop_annotations=options.get("drop_annotations", False),
+    )
+    send = copies(target, copy_one, said, if_absent=options.get("no_overwrite", False))
+    return Sending(source, target, send)
+
+
+def _source(objects: Objects, mode: Mode | None, place: str | Path, options: SyncOptions) -> Prefix:
+    demand = Demand(
+        mode,
+        allow_uncommitted=options.get("allow_uncommitted", False),
+        allow_unsigned=options.get("allow_unsigned", False),
+        written_in=options.get("written_in"),
+    )
+    return Prefix(objects, prefix_of(str(place)), mode, demand)
+
+
+def _folder(place: str | Path, options: SyncOptions) -> Folder:
+    left_out = options.get("left_out") or (lambda _path, _why: None)
+    return Folder(Path(place), left_out, options.get("journal"))
+
+
+def _refuse_description(said: Described) -> None:
+    for name in said:
+        raise ConfigError(f"{name} is for objects that are written, and the target is a folder.")

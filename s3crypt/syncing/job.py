@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One synchronisation: pairs are compared and transferred, then targets without a source deleted.
+
+Targets without a source are deleted only after the whole source was walked without an error. A
+source that is partly unreadable, missing, or empty because nothing is mounted there, shows fewer
+names than it has.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from s3crypt.errors import S3CryptError, StorageError, SyncError
+from s3crypt.jobs import (
+    FoundFile,
+    NameFilter,
+    Outcome,
+    Unusable,
+    journaled,
+    selected,
+    telling,
+)
+from s3crypt.objects.access import ListedObject
+from s3crypt.objects.info import ObjectInfo
+
+from . import rules
+from .pairs import Extras, Item, Pair, merged
+from .places import Folder, Prefix, delete_file, modified_or_unknown
+from .rules import State
+from .transfers import Sent
+
+Action: TypeAlias = Literal["copied", "deleted", "unchanged", "skipped"]
+# Parts that no file's path has.
+_NO_PATH = frozenset(("", ".", ".."))
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOutcome:
+    """The outcome of a synchronisation for one name; with `dry_run`, the planned outcome.
+
+    Attributes:
+        source: The source's path or URI; None for a target that has no source.
+        target: The target's path or URI.
+        action: `copied`, `deleted`, `unchanged`, `skipped` for a target that exists and must not
+            be overwritten, or `failed`.
+        info: The facts about the object that was copied; None if nothing was.
+        error: The error of a failure.
+        seconds: The duration.
+    """
+
+    source: str | None
+    target: str
+    action: Literal["copied", "deleted", "unchanged", "skipped", "failed"]
+    info: ObjectInfo | None = None
+    error: S3CryptError | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    action: Action
+    info: ObjectInfo | None = None
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """The two sides, and how a source becomes its target.
+
+    Attributes:
+        source, target: The sides.
+        send: Transfers the source of a pair.
+    """
+
+    source: Folder | Prefix
+    target: Folder | Prefix
+    send: Callable[[Pair], Sent]
+
+
+class Sync:
+    """One synchronisation.
+
+    Args:
+        sending: The sides.
+        names: Selects relative names, on both sides.
+        deletes: Whether targets without a source are to be deleted.
+        size_only: Whether equal sizes are enough.
+        overwrites: Whether targets that exist may be overwritten.
+        dry_run: Whether nothing is to be changed.
+    """
+
+    def __init__(
+        self,
+        sending: Sending,
+        *,
+        names: NameFilter,
+        deletes: bool,
+        size_only: bool,
+        overwrites: bool,
+        dry_run: bool,
+    ) -> None:
+        self._source, self._target = sending.source, sending.target
+        self._send = sending.send
+        self._names = names
+        self._extras = Extras() if deletes else None
+        self._size_only = size_only
+        self._overwrites = overwrites
+        self._dry_run = dry_run
+        self._is_empty = True
+        # The first fault of the source, or of a name: then no target is deleted.
+        self._fault: S3CryptError | None = None
+
+    def outcomes(
+        self,
+        run: Callable[..., Iterator[Outcome[Pair, _Done]]],
+        delete: Callable[[Iterable[ListedObject]], Iterator[Outcome[Any, None]]],
+        options: Any,
+    ) -> Iterator[SyncOutcome]:
+        """Transfer, then delete; yield the outcome of each name.
+
+        Args:
+            run: Runs a job.
+            delete: Deletes listed objects.
+            options: The options of the job.
+
+        Raises:
+            SyncError: Targets were to be deleted, and the source is not known as a whole.
+        """
+        pairs: Iterator[Pair] = self._pairs()
+        work: Callable[[Pair], _Done] = self._work
+        journal = options.get("journal")
+        if journal is not None and not self._dry_run:
+            pairs, work = journaled(
+                journal,
+                pairs,
+                work,
+                named=self._version,
+                done=lambda done: (done.action, done.version),
+            )
+        told = telling(pairs, _size, options.get("found"))
+        for outcome in run(told, work):
+            yield self._told(outcome)
+        if self._extras is not None:
+            self._check_whole()
+            yield from self._deleted(self._extras, delete)
+
+    def _pairs(self) -> Iterator[Pair]:
+        sources, targets = self._source.sources(), self._target.targets()
+        chosen = selected(sources, self._names, _name, str(self._source))
+        kept = (each for each in targets if self._names.selects(each[0]))
+        try:
+            for pair in merged(chosen, kept, self._extras):
+                self._is_empty = False
+                self._note_fault(pair)
+                yield pair
+        except S3CryptError as error:
+            if self._extras is None:
+                raise
+            raise _nothing_deleted(self._target, error) from error
+
+    def _note_fault(self, pair: Pair) -> None:
+        if isinstance(pair.source, Unusable):
+            self._fault = self._fault or pair.source.error
+        elif isinstance(self._target, Folder) and not _NO_PATH.isdisjoint(pair.name.split("/")):
+            self._fault = self._fault or self._no_path(pair)
+
+    def _no_path(self, pair: Pair) -> StorageError:
+        return StorageError(
+            f"{self._source.at(pair.name)}: its name is no path below {self._target}; not written.",
+            hint="Leave it out with --exclude, or get it alone, to another path.",
+        )
+
+    def _work(self, pair: Pair) -> _Done:
+        if isinstance(pair.source, Unusable):
+            raise pair.source.error
+        if isinstance(self._target, Folder) and not _NO_PATH.isdisjoint(pair.name.split("/")):
+            raise self._no_path(pair)
+        if pair.target is not None and not self._overwrites:
+            return _Done("skipped")
+        if self._is_same(pair):
+            return _Done("unchanged")
+        if self._dry_run:
+            return _Done("copied")
+        sent = self._send(pair)
+        return _Done("copied", sent.info, sent.version)
+
+    def _is_same(self, pair: Pair) -> bool:
+        if pair.target is None or isinstance(pair.source, Unusable):
+            return False
+        source = self._source.state(pair.source)
+        if self._is_too_small(pair.target, source):
+            return False
+        target = self._target.state(pair.target)
+        verdict = rules.compare(source, target, size_only=self._size_only)
+        if verdict == "unclear":
+            source = modified_or_unknown(self._source, pair.source, source)
+            target = modified_or_unknown(self._target, pair.target, target)
+            verdict = rules.compare(source, target)
+        return verdict == "same"
+
+    def _is_too_small(self, target: Item, source: State) -> bool:
+        """Return whether a client-side object cannot hold the source: a header takes bytes, too."""
+        is_sealed = isinstance(self._target, Prefix) and self._target.is_sealed
+        return is_sealed and _stored_size(target) <= (source.size or 0)
+
+    def _version(self, pair: Pair) -> tuple[str, str]:
+        """Return a pair's key in a journal, and the text that changes with one of its sides."""
+        if isinstance(pair.source, Unusable):
+            return pair.name, ""
+        target = self._target.version(pair.target) if pair.target else "-"
+        return self._target.at(pair.name), f"{self._source.version(pair.source)} {target}"
+
+    def _told(self, outcome: Outcome[Pair, _Done]) -> SyncOutcome:
+        pair, done = outcome.item, outcome.result
+        is_path = isinstance(pair.source, Unusable)
+        return SyncOutcome(
+            pair.name if is_path else self._source.at(pair.name),
+            self._target.at("" if is_path else pair.name),
+            done.action if done else "failed",
+            done.info if done else None,
+            outcome.error,
+            outcome.seconds,
+        )
+
+    def _check_whole(self) -> None:
+        """Refuse to delete if the source may have more names than it showed."""
+        if self._is_empty and self._fault is None:
+            self._fault = StorageError(
+                f"{self._source} has no file or object.",
+                hint="Check that it is what it should be, and mounted. To delete everything below "
+                f"the target: s3crypt rm -r {self._target}",
+            )
+        if self._fault is not None:
+            raise _nothing_deleted(self._target, self._fault) from self._fault
+
+    def _deleted(
+        self,
+        extras: Extras,
+        delete: Callable[[Iterable[ListedObject]], Iterator[Outcome[Any, None]]],
+    ) -> Iterator[SyncOutcome]:
+        found = (item for name, item in extras.drained() if not self._source.has_skipped(name))
+        if self._dry_run:
+            for item in found:
+                yield SyncOutcome(None, _place(item), "deleted")
+            return
+        objects = isinstance(self._target, Prefix)
+        deleted = delete(found) if objects else _delete_files(found)  # type: ignore[arg-type]  # all are of the target's kind
+        for outcome in deleted:
+            yield SyncOutcome(
+                None,
+                _place(outcome.item),
+                "failed" if outcome.error else "deleted",
+                error=outcome.error,
+                seconds=outcome.seconds,
+            )
+
+
+def _delete_files(found: Iterable[FoundFile]) -> Iterator[Outcome[FoundFile, None]]:
+    for item in found:
+        error = None
+        try:
+            delete_file(item)
+        except StorageError as failure:
+            error = failure
+        yield Outcome(item, None, error, 0.0)
+
+
+def _nothing_deleted(target: Folder | Prefix, cause: S3CryptError) -> SyncError:
+    return SyncError(f"Nothing below {target} was deleted: {cause}", hint=cause.hint)
+
+
+def _place(item: FoundFile | ListedObject) -> str:
+    return item.uri if isinstance(item, ListedObject) else str(item.path)
+
+
+def _name(found: tuple[str, Any]) -> str | None:
+    """Return the name for a filter; None for an unreadable path, which no filter hides."""
+    return None if isinstance(found[1], Unusable) else found[0]
+
+
+def _size(pair: Pair) -> int:
+    return 0 if isinstance(pair.source, Unusable) else _stored_size(pair.source)
+
+
+def _stored_size(item: Item) -> int:
+    return item.size if isinstance(item, FoundFile) else item[0].stored_size

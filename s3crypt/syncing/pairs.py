@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of a source and a target with the same relative name, found by walking both in order.
+
+Memory does not grow with the number of names: both walks are sorted as S3 sorts, and are merged.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import TypeAlias, TypeVar
+
+from s3crypt.errors import StorageError
+from s3crypt.jobs import FoundFile, Unusable
+from s3crypt.objects.access import ListedObject
+from s3crypt.objects.opened import Neighbour
+
+Listed: TypeAlias = tuple[ListedObject, Neighbour | None]
+Item: TypeAlias = FoundFile | Listed
+_Found = TypeVar("_Found", bound=Item | Unusable)
+
+# Bytes of targets without a source that are kept in memory; more are kept in a temporary file.
+_IN_MEMORY = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A source, and its target if there is one.
+
+    Attributes:
+        name: The relative name of both; the path of a source that is unusable.
+        source: The source.
+        target: The target; None if it does not exist.
+    """
+
+    name: str
+    source: Item | Unusable
+    target: Item | None = None
+
+
+def merged(
+    sources: Iterable[tuple[str, Item | Unusable]],
+    targets: Iterable[tuple[str, Item]],
+    extras: "Extras | None",
+) -> Iterator[Pair]:
+    """Yield a pair for each source; add the targets without a source to `extras`.
+
+    Raises:
+        StorageError: A walk is not in the order of S3's listings.
+    """
+    left = _in_order(targets)
+    target = next(left, None)
+    for name, source in _in_order(sources):
+        if isinstance(source, Unusable):
+            yield Pair(name, source)
+            continue
+        while target is not None and target[0] < name:
+            _keep(extras, target)
+            target = next(left, None)
+        is_there = target is not None and target[0] == name
+        yield Pair(name, source, target[1] if is_there and target else None)
+        if is_there:
+            target = next(left, None)
+    while target is not None:
+        _keep(extras, target)
+        target = next(left, None)
+
+
+def _keep(extras: "Extras | None", target: tuple[str, Item]) -> None:
+    if extras is not None:
+        extras.add(*target)
+
+
+def _in_order(found: Iterable[tuple[str, _Found]]) -> Iterator[tuple[str, _Found]]:
+    """Yield the items; refuse a name that does not follow the one before it.
+
+    A merge of unsorted walks would take targets for targets without a source, and delete them.
+    """
+    before: str | None = None
+    for name, item in found:
+        if not isinstance(item, Unusable):
+            # Code points sort as their UTF-8 bytes do.
+            if before is not None and name <= before:
+                raise StorageError(
+                    f"{name!r} was listed after {before!r}: the listing is not sorted by name.",
+                    hint="Without an order nothing can be synchronised; copy instead.",
+                )
+            before = name
+        yield name, item
+
+
+class Extras:
+    """Targets without a source, in the order in which they were found.
+
+    They wait here until the whole source is known, in a temporary file if they are many.
+    """
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(  # noqa: SIM115 - closed by `drained`
+            _IN_MEMORY, mode="w+", encoding="utf-8", newline="\n"
+        )
+        self.count = 0
+
+    def add(self, name: str, item: Item) -> None:
+        """Add a target."""
+        if isinstance(item, FoundFile):
+            fields = [name, str(item.path), item.size, item.mtime_ns]
+        else:
+            listed = item[0]
+            when = listed.last_modified.isoformat()
+            fields = [name, listed.uri, listed.stored_size, listed.etag, when]
+        self._file.write(f"{json.dumps(fields)}\n")
+        self.count += 1
+
+    def drained(self) -> Iterator[tuple[str, FoundFile | ListedObject]]:
+        """Yield the relative names and the targets, and remove the temporary file."""
+        with closing(self._file) as file:
+            file.seek(0)
+            for line in file:
+                name, place, size, *rest = json.loads(line)
+                if len(rest) == 1:
+                    yield name, FoundFile(Path(place), name, size, rest[0])
+                else:
+                    etag, when = rest
+                    yield name, ListedObject(place, size, etag, datetime.fromisoformat(when))

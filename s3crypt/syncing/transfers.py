@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the source of a pair becomes its target: as with `put`, `get` and `copy`, with its time."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s3crypt import metadata as entries
+from s3crypt.errors import StorageError
+from s3crypt.jobs import FoundFile, TargetFolder
+from s3crypt.local.sources import given
+from s3crypt.location import Location
+from s3crypt.objects.describing import Described, changes_to, describe_new
+from s3crypt.objects.info import ObjectInfo, copied
+from s3crypt.transfer import Progress
+from s3crypt.transfer.conditions import IF_ABSENT
+
+from .pairs import Pair
+from .places import Folder, Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a transfer has stored.
+
+    Attributes:
+        info: The facts about the object.
+        version: The pair's version for a journal: of the source that was read, and of the target.
+    """
+
+    info: ObjectInfo
+    version: str
+
+
+def uploads(
+    source: Folder,
+    target: Prefix,
+    said: Described,
+    *,
+    if_absent: bool,
+    progress: Progress | None,
+) -> Callable[[Pair], Sent]:
+    """Return a function that stores the file of a pair, with its modification time."""
+
+    def send(pair: Pair) -> Sent:
+        found = pair.source
+        if not isinstance(found, FoundFile):
+            raise AssertionError("unreachable: a folder has files")  # noqa: TRY004
+        location = Location.parse_object(target.at(pair.name))
+        # The time of the walk: if the file was written since, the next run sends it again.
+        metadata = {**(said.get("metadata") or {}), **entries.of_time(found.mtime_ns)}
+        described = describe_new(location, {**said, "metadata": metadata}, found.path)
+        conditions = IF_ABSENT if if_absent else {}
+        with given(found.path) as opened:
+            info = target.objects.write(
+                opened,
+                location,
+                target.written_mode,
+                described,
+                conditions=conditions,
+                progress=progress,
+            )
+        return Sent(info, f"{source.version(found)} {info.etag}")
+
+    return send
+
+
+def downloads(
+    source: Prefix, target: Folder, *, if_absent: bool, progress: Progress | None
+) -> Callable[[Pair], Sent]:
+    """Return a function that writes the object of a pair to its file, with its time."""
+    targets = TargetFolder(target.root, source.uri)
+
+    def send(pair: Pair) -> Sent:
+        if not isinstance(pair.source, tuple):
+            raise AssertionError("unreachable: a prefix has objects")  # noqa: TRY004
+        location, demand = source.to_read(pair.source)
+        with targets.claimed(str(location)) as path:
+            if target.journal is not None and target.journal.owns(path):
+                raise StorageError(
+                    f"{location}: {path} is this job's journal; not written.",
+                    hint="Keep the journal in another folder.",
+                )
+            info = source.objects.fetch(
+                location, demand, path, if_absent=if_absent, keeps_time=True, progress=progress
+            )
+        return Sent(info, f"{info.etag} {_version(path)}")
+
+    return send
+
+
+def copies(
+    target: Prefix,
+    copy_one: Callable[..., ObjectInfo | None],
+    said: Described,
+    *,
+    if_absent: bool,
+) -> Callable[[Pair], Sent]:
+    """Return a function that copies the object of a pair; its metadata, and time, are kept."""
+
+    def send(pair: Pair) -> Sent:
+        if not isinstance(pair.source, tuple):
+            raise AssertionError("unreachable: a prefix has objects")  # noqa: TRY004
+        listed, neighbour = pair.source
+        to = Location.parse_object(target.at(pair.name))
+        how: Mapping[str, Any] = {"changes": changes_to(to, said), "neighbour": neighbour}
+        info = copied(copy_one(Location.parse(listed.uri), to, if_absent=if_absent, **how))
+        return Sent(info, f"{listed.etag} {info.etag}")
+
+    return send
+
+
+def _version(path: Path) -> str:
+    state = path.stat()
+    return FoundFile(path, "", state.st_size, state.st_mtime_ns).version
