@@ -7,6 +7,7 @@ names than it has.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -138,11 +139,12 @@ class Sync:
                 done=lambda done: (done.action, done.version),
             )
         told = telling(pairs, _size, options.get("found"))
-        for outcome in run(told, work):
-            yield self._told(outcome)
-        if self._extras is not None:
-            self._check_whole()
-            yield from self._deleted(self._extras, delete)
+        with self._extras or nullcontext():
+            for outcome in run(told, work):
+                yield self._told(outcome)
+            if self._extras is not None:
+                self._check_whole()
+                yield from self._deleted(self._extras, delete)
 
     def _pairs(self) -> Iterator[Pair]:
         sources, targets = self._source.sources(), self._target.targets()
@@ -238,7 +240,7 @@ class Sync:
         extras: Extras,
         delete: Callable[[Iterable[ListedObject]], Iterator[Outcome[Any, None]]],
     ) -> Iterator[SyncOutcome]:
-        found = (item for name, item in extras.drained() if not self._source.has_skipped(name))
+        found = (item for name, item in extras.all() if not self._source.has_skipped(name))
         if self._dry_run:
             for item in found:
                 yield SyncOutcome(None, _place(item), "deleted")

@@ -6,12 +6,11 @@ Memory does not grow with the number of names: both walks are sorted as S3 sorts
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import TypeAlias, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 from s3crypt.errors import StorageError
 from s3crypt.jobs import FoundFile, Unusable
@@ -95,11 +94,12 @@ def _in_order(found: Iterable[tuple[str, _Found]]) -> Iterator[tuple[str, _Found
 class Extras:
     """Targets without a source, in the order in which they were found.
 
-    They wait here until the whole source is known, in a temporary file if they are many.
+    They wait here until the whole source is known, in a temporary file if they are many, which is
+    removed at the end of a `with`.
     """
 
     def __init__(self) -> None:
-        self._file = SpooledTemporaryFile(  # noqa: SIM115 - closed by `drained`
+        self._file = SpooledTemporaryFile(  # noqa: SIM115 - closed by `__exit__`
             _IN_MEMORY, mode="w+", encoding="utf-8", newline="\n"
         )
         self.count = 0
@@ -115,14 +115,19 @@ class Extras:
         self._file.write(f"{json.dumps(fields)}\n")
         self.count += 1
 
-    def drained(self) -> Iterator[tuple[str, FoundFile | ListedObject]]:
-        """Yield the relative names and the targets, and remove the temporary file."""
-        with closing(self._file) as file:
-            file.seek(0)
-            for line in file:
-                name, place, size, *rest = json.loads(line)
-                if len(rest) == 1:
-                    yield name, FoundFile(Path(place), name, size, rest[0])
-                else:
-                    etag, when = rest
-                    yield name, ListedObject(place, size, etag, datetime.fromisoformat(when))
+    def all(self) -> Iterator[tuple[str, FoundFile | ListedObject]]:
+        """Yield the relative names and the targets."""
+        self._file.seek(0)
+        for line in self._file:
+            name, place, size, *rest = json.loads(line)
+            if len(rest) == 1:
+                yield name, FoundFile(Path(place), name, size, rest[0])
+            else:
+                etag, when = rest
+                yield name, ListedObject(place, size, etag, datetime.fromisoformat(when))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

@@ -1,0 +1,459 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synchronisation in every mode: what is copied and kept, what it costs, and when it deletes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from relay import Answer, relaying
+from samples import MODES, aes, connect, files, make_mode, names
+
+from s3crypt import (
+    SSES3,
+    ClientSide,
+    ConfigError,
+    ConflictError,
+    Journal,
+    LocalFileNotFoundError,
+    NameFilter,
+    ObjectNotFoundError,
+    PolicyError,
+    StorageError,
+    SyncError,
+)
+from s3crypt.jobs import FoundFile, files_below
+from s3crypt.metadata import of_time, time_of
+from s3crypt.syncing import pairs, rules
+from s3crypt.syncing.places import delete_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import RequestsLog
+
+    from s3crypt import S3Crypt
+    from s3crypt.sandbox import Running
+
+ROOT = Path(__file__).parent.parent
+OLD = 1_600_000_000_123_456_789
+
+
+def make(root: Path, **contents: str) -> Path:
+    """Make files of an old time below a folder; `__` in a name stands for a slash."""
+    for name, content in contents.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        os.utime(path, ns=(OLD, OLD))
+    return root
+
+
+def actions(store: S3Crypt, source: object, target: object, **options: Any) -> dict[str, str]:
+    """Synchronise; return the action of each name."""
+    done = {}
+    for outcome in store.many.sync(source, target, **options):  # type: ignore[arg-type]  # a path or text
+        assert outcome.error is None, outcome.error
+        done[outcome.target.removeprefix(str(target)).removeprefix("/")] = outcome.action
+    return done
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_it_works_in_every_mode(name: str, key: str, bucket: str, tmp_path: Path) -> None:
+    """Up, across and down; again nothing is to be done; a change is, and a deletion."""
+    store, uri = connect(make_mode(name, key)), f"s3://{bucket}/t/"
+    source, back = make(tmp_path / "tree", a="a", sub__b="bb", sub__c=""), tmp_path / "back"
+    everything = dict.fromkeys(["a", "sub/b", "sub/c"], "copied")
+    unchanged = dict.fromkeys(everything, "unchanged")
+    for first, second in ((source, uri), (uri, f"s3://{bucket}/u/"), (f"s3://{bucket}/u/", back)):
+        assert actions(store, first, second) == everything
+        assert actions(store, first, second, delete=True) == unchanged
+    assert (back / "sub/b").read_text() == "bb"
+    assert (back / "sub/b").stat().st_mtime_ns == OLD
+    (source / "a").write_text("changed")
+    (source / "sub/c").unlink()
+    changed = {"a": "copied", "sub/b": "unchanged", "sub/c": "deleted"}
+    for first, second in ((source, uri), (uri, f"s3://{bucket}/u/"), (f"s3://{bucket}/u/", back)):
+        assert actions(store, first, second, delete=True) == changed
+    assert (back / "a").read_text() == "changed"
+    assert not (back / "sub/c").exists()
+
+
+def test_objects_become_another_mode(key: str, bucket: str, tmp_path: Path) -> None:
+    """Across modes and keys, and the modification time goes along."""
+    client = connect(ClientSide(aes()))
+    actions(client, make(tmp_path / "tree", a="aa"), f"s3://{bucket}/t/")
+    to = make_mode("sse-kms", key)
+    assert actions(client, f"s3://{bucket}/t/", f"s3://{bucket}/u/", to=to) == {"a": "copied"}
+    assert actions(client, f"s3://{bucket}/t/", f"s3://{bucket}/u/", to=to) == {"a": "unchanged"}
+    info = connect(to).inspect(f"s3://{bucket}/u/a")
+    assert (info.mode, info.metadata) == ("sse-kms", of_time(OLD))
+
+
+def test_the_time_survives_every_rotation(key: str, bucket: str, tmp_path: Path) -> None:
+    """A rewrap, a re-encryption and a copy inside S3; afterwards nothing is to be done."""
+    uri, source = f"s3://{bucket}/t/", make(tmp_path / "tree", a="aa")
+    chain = [
+        ClientSide(aes(), key_location="metadata"),
+        ClientSide(aes("other"), key_location="metadata"),
+        ClientSide(aes("other")),
+        SSES3(),
+        make_mode("sse-kms", key),
+    ]
+    actions(connect(chain[0]), source, uri)
+    for before, after in pairwise(chain):
+        connect(before).rotate(uri, to=after)
+        assert connect(after).head(f"{uri}a").metadata == of_time(OLD)
+        assert actions(connect(after), source, uri) == {"a": "unchanged"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "each"), [(SSES3(), 0), (ClientSide(aes()), 1)], ids=["listing", "head"]
+)
+def test_what_a_comparison_costs(
+    mode: Any, each: int, bucket: str, requests_log: RequestsLog, tmp_path: Path
+) -> None:
+    """Server-side the listing alone; client-side a HEAD an object."""
+    source = make(tmp_path / "tree", a="a", b="b", c="c")
+    actions(connect(mode), source, f"s3://{bucket}/")
+    requests_log.clear()
+    actions(connect(mode), source, f"s3://{bucket}/")
+    asked = [entry["method"] for entry in requests_log.list()]
+    assert (asked.count("GET"), asked.count("HEAD"), len(asked)) == (1, 3 * each, 1 + 3 * each)
+
+
+def test_a_file_written_in_the_second_of_its_object(bucket: str, tmp_path: Path) -> None:
+    """It looks newer by the listing's whole seconds; its mtime entry shows that it is not."""
+    source, store = tmp_path / "tree", connect(SSES3())
+    make(source, a="a")
+    os.utime(source / "a", ns=(2 * 10**18, 2 * 10**18))
+    assert actions(store, source, f"s3://{bucket}/") == {"a": "copied"}
+    assert actions(store, source, f"s3://{bucket}/") == {"a": "unchanged"}
+
+
+def test_a_plain_object_is_no_client_side_one(bucket: str, s3: Any, tmp_path: Path) -> None:
+    """Of the same size and later than the file: it is replaced as a target, refused as a source."""
+    store, uri = connect(ClientSide(aes())), f"s3://{bucket}/t/"
+    s3.put_object(Bucket=bucket, Key="t/a", Body=b"x")
+    (outcome,) = store.many.sync(uri, tmp_path / "back")
+    assert isinstance(outcome.error, PolicyError)
+    assert actions(store, make(tmp_path / "tree", a="a"), uri) == {"a": "copied"}
+    assert store.read(f"{uri}a") == b"a"
+
+
+def test_options(bucket: str, s3: Any, tmp_path: Path) -> None:
+    """Sizes alone, no overwriting, filters on both sides, headers of new objects, a dry run."""
+    store, uri, source = connect(SSES3()), f"s3://{bucket}/", make(tmp_path / "tree", a="a", b="b")
+    assert actions(store, source, uri, dry_run=True) == {"a": "copied", "b": "copied"}
+    assert names(s3, bucket) == []
+    actions(store, source, uri, metadata={"team": "x"}, content_type="text/x")
+    head = s3.head_object(Bucket=bucket, Key="a")
+    assert (head["ContentType"], head["Metadata"]) == ("text/x", {"team": "x", **of_time(OLD)})
+    os.utime(source / "a", ns=(2 * 10**18, 2 * 10**18))
+    (source / "b").write_text("bb")
+    make(source, c="c")
+    mixed = {"a": "unchanged", "b": "copied", "c": "copied"}
+    assert actions(store, source, uri, size_only=True, dry_run=True) == mixed
+    new_only = {"a": "skipped", "b": "skipped", "c": "copied"}
+    assert actions(store, source, uri, no_overwrite=True) == new_only
+    s3.put_object(Bucket=bucket, Key="z.tmp", Body=b"")
+    some = NameFilter((("exclude", "*.tmp"), ("exclude", "a")))
+    assert actions(store, source, uri, names=some, delete=True) == {"b": "copied", "c": "unchanged"}
+    assert names(s3, bucket) == ["a", "b", "c", "z.tmp"]
+    assert actions(store, source, uri, delete=True, dry_run=True)["z.tmp"] == "deleted"
+    assert "z.tmp" in names(s3, bucket)
+
+
+def test_a_journal_skips_what_was_compared(
+    bucket: str, requests_log: RequestsLog, tmp_path: Path
+) -> None:
+    """Until one of the sides changes: no HEAD is sent."""
+    store, source = connect(ClientSide(aes())), make(tmp_path / "tree", a="a", b="b")
+    for wanted, heads in (
+        ({"a": "copied", "b": "copied"}, 0),
+        ({}, 0),
+        ({"a": "copied"}, 0),
+        ({}, 0),
+    ):
+        requests_log.clear()
+        with Journal.open(tmp_path / "tree" / "journal", {"verb": "sync"}) as journal:
+            assert actions(store, source, f"s3://{bucket}/", journal=journal) == wanted
+        assert [entry["method"] for entry in requests_log.list()].count("HEAD") == heads
+        if not wanted and (source / "a").stat().st_size == 1:
+            (source / "a").write_text("longer than the whole message was before" * 30)
+
+
+# When nothing is deleted
+
+
+def nothing_is_deleted(store: S3Crypt, source: object, bucket: str, s3: Any, **options: Any) -> str:
+    """Check that no object is deleted although all but one have no source; return the error."""
+    before = names(s3, bucket)
+    with pytest.raises(SyncError, match=f"Nothing below s3://{bucket}/ was deleted") as caught:
+        list(store.many.sync(source, f"s3://{bucket}/", delete=True, **options))  # type: ignore[arg-type]  # a path or text
+    assert set(before) <= set(names(s3, bucket))
+    return str(caught.value)
+
+
+@pytest.fixture
+def extra(bucket: str, s3: Any) -> str:
+    """Have an object that no source has; return its name."""
+    s3.put_object(Bucket=bucket, Key="extra", Body=b"extra")
+    return "extra"
+
+
+@pytest.mark.usefixtures("extra")
+@pytest.mark.parametrize(
+    ("source", "options", "why"),
+    [
+        ("missing", {}, "No such file or directory"),
+        ("empty", {}, "empty has no file or object"),
+        ("tree/a", {}, "Not a directory"),
+        ("tree", {"names": NameFilter((("exclude", "*"),))}, "has a name that fits"),
+        ("broken", {}, "is a link to a file that is not there"),
+        ("s3://{}-none/", {}, "no such bucket"),
+        ("s3://{}-beside/nothing/", {}, "no objects below it"),
+        ("s3://{}-beside/marks/", {}, "has no file or object"),
+    ],
+)
+def test_an_incomplete_source_deletes_nothing(
+    source: str, options: dict[str, Any], why: str, bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """Missing, empty, no folder, filtered away, partly unreadable: the error says why."""
+    make(tmp_path / "tree", a="a")
+    (tmp_path / "empty").mkdir()
+    make(tmp_path / "broken", a="a")
+    (tmp_path / "broken" / "link").symlink_to("nowhere")
+    s3.create_bucket(Bucket=f"{bucket}-beside")
+    s3.put_object(Bucket=f"{bucket}-beside", Key="marks/", Body=b"")
+    place = source.format(bucket) if source.startswith("s3://") else tmp_path / source
+    assert why in nothing_is_deleted(connect(SSES3()), place, bucket, s3, **options)
+
+
+_UNPRIVILEGED = """
+import os, sys
+from s3crypt import S3Crypt, SyncError
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    for outcome in S3Crypt("sse-s3").many.sync(sys.argv[1], sys.argv[2], delete=True):
+        print(outcome.action, outcome.error)
+except SyncError as error:
+    print(error)
+"""
+
+
+@pytest.mark.usefixtures("extra")
+def test_an_unreadable_folder_deletes_nothing(bucket: str, s3: Any) -> None:
+    """Its files are not known; the files that can be read are copied."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = make(Path(name), a="a", closed__b="b")
+        folder.chmod(0o755)
+        (folder / "a").chmod(0o644)
+        (folder / "closed").chmod(0o300)
+        done = subprocess.run(
+            [sys.executable, "-c", _UNPRIVILEGED, name, f"s3://{bucket}/"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        (folder / "closed").chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert "copied None" in done.stdout
+    assert f"Nothing below s3://{bucket}/ was deleted: Cannot read" in done.stdout
+    assert names(s3, bucket) == ["a", "extra"]
+
+
+@pytest.mark.parametrize("breaks", ["source", "target"])
+def test_a_broken_listing_deletes_nothing(
+    breaks: str, bucket: str, s3: Any, sandbox: Running
+) -> None:
+    """The second page of either side fails: no name of its first page is taken for all."""
+    for number in range(3):
+        s3.put_object(Bucket=bucket, Key=f"source/{number}", Body=b"")
+        s3.put_object(Bucket=bucket, Key=f"target/{number}x", Body=b"")
+
+    def spoil(asked: Any, forward: Callable[..., Answer]) -> Answer:
+        if asked.query.get("prefix") == f"{breaks}/":
+            if "continuation-token" in asked.query:
+                return Answer(403, body=b"<Error><Code>AccessDenied</Code></Error>")
+            target = f"{asked.target}&max-keys=2"
+            return forward(type(asked)(asked.method, target, asked.headers, asked.body))
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        with pytest.raises((SyncError, StorageError)):
+            list(store.many.sync(f"s3://{bucket}/source/", f"s3://{bucket}/target/", delete=True))
+    assert set(names(s3, bucket)) >= {f"target/{number}x" for number in range(3)}
+
+
+def test_an_unsorted_listing_is_refused() -> None:
+    """A merge would take targets for targets without a source."""
+    unsorted: Any = iter([("b", None), ("a", None)])
+    with pytest.raises(StorageError, match="'a' was listed after 'b'"):
+        list(pairs.merged(unsorted, iter([]), None))
+    with pytest.raises(ConfigError, match="directory bucket"):
+        list(connect(SSES3()).many.sync("tree", "s3://a--use1-az4--x-s3/"))
+
+
+def test_names_that_are_no_paths_delete_nothing(bucket: str, s3: Any, tmp_path: Path) -> None:
+    """They are refused one by one; the file of another spelling may be all that there is."""
+    for name in ("t/a//b", "t/../c", "t/./d", "t/e"):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"x")
+    folder, store = make(tmp_path / "tree", a__b="kept", extra="kept"), connect(SSES3())
+    done: list[str] = []
+    outcomes = store.many.sync(f"s3://{bucket}/t/", folder, delete=True)
+    with pytest.raises(SyncError, match="its name is no path below"):
+        done.extend(outcome.action for outcome in outcomes)
+    assert sorted(done) == ["copied", "failed", "failed", "failed"]
+    assert (folder / "a/b").read_text() == (folder / "extra").read_text() == "kept"
+    assert (folder / "e").read_text() == "x"
+    assert not (tmp_path / "c").exists()
+
+
+def test_what_the_walk_skips_is_not_deleted(bucket: str, s3: Any, tmp_path: Path) -> None:
+    """Below a link to a folder may be what another tool has stored; of the link itself too."""
+    source = make(tmp_path / "tree", a="a")
+    (source / "link").symlink_to(tmp_path)
+    for name in ("link/x", "link", "linked", "a"):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"a")
+    done = actions(connect(SSES3()), source, f"s3://{bucket}/", delete=True)
+    assert done == {"a": "unchanged", "linked": "deleted"}
+    assert names(s3, bucket) == ["a", "link", "link/x"]
+
+
+def test_objects_that_changed_meanwhile_are_kept(
+    bucket: str, s3: Any, sandbox: Running, tmp_path: Path
+) -> None:
+    """A deletion has the listed ETag as its condition."""
+    s3.put_object(Bucket=bucket, Key="extra", Body=b"listed")
+
+    def spoil(asked: Any, forward: Callable[..., Answer]) -> Answer:
+        if asked.method == "POST":
+            s3.put_object(Bucket=bucket, Key="extra", Body=b"another writer's")
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        source = make(tmp_path / "tree", a="a")
+        outcomes = store.many.sync(source, f"s3://{bucket}/", delete=True)
+        done = {outcome.target: outcome.error for outcome in outcomes}
+    assert isinstance(done[f"s3://{bucket}/extra"], ConflictError)
+    assert names(s3, bucket) == ["a", "extra"]
+
+
+def test_files_that_changed_meanwhile_are_kept(tmp_path: Path) -> None:
+    """A file is deleted if its size and time are still those of the walk."""
+    make(tmp_path, a="a")
+    (found,) = files_below(tmp_path, report=lambda *_: None)
+    assert isinstance(found, FoundFile)
+    (tmp_path / "a").write_text("b")
+    with pytest.raises(ConflictError, match="changed meanwhile; it is kept"):
+        delete_file(found)
+    os.utime(tmp_path / "a", ns=(OLD, OLD))
+    delete_file(found)
+    delete_file(found)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_target_folder_keeps_what_is_in_use(bucket: str, tmp_path: Path) -> None:
+    """The journal, and files that other processes are writing."""
+    store, folder = connect(SSES3()), tmp_path / "out"
+    actions(store, make(tmp_path / "tree", a="a"), f"s3://{bucket}/")
+    make(folder, **{".a.0123456789ab.s3crypt": "another process", "extra": "x"})
+    with Journal.open(folder / "journal", {"verb": "sync"}) as journal:
+        done = actions(store, f"s3://{bucket}/", folder, delete=True, journal=journal)
+    assert done == {"a": "copied", "extra": "deleted"}
+    assert files(folder) == [".a.0123456789ab.s3crypt", "a", "journal"]
+
+
+def test_many_extras_wait_in_a_file(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all characters of their names."""
+    monkeypatch.setattr(pairs, "_IN_MEMORY", 100)
+    folder = make(tmp_path / "out", **{f"{n} é\n\u2028": "x" for n in range(20)})
+    store = connect(SSES3())
+    store.put(b"a", f"s3://{bucket}/a")
+    assert len(actions(store, f"s3://{bucket}/", folder, delete=True)) == 21
+    assert files(folder) == ["a"]
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "options", "error"),
+    [
+        ("one", "other", {}, ConfigError),
+        ("s3://{}/t/", "s3://{}/t/", {}, ConfigError),
+        ("s3://{}/t/", "s3://{}/t/u/", {}, ConfigError),
+        ("s3://{}/t/u/", "s3://{}/", {}, ConfigError),
+        ("s3://{}/object", "s3://{}/t/", {}, ConfigError),
+        ("one", "s3://{}/t/", {"jobs": 0}, ConfigError),
+        ("missing", "s3://{}/t/", {}, LocalFileNotFoundError),
+        ("s3://{}/missing/", "one", {}, ObjectNotFoundError),
+        ("one", "s3://{}-none/", {}, StorageError),
+        ("s3://{}/", "one/a", {}, ConfigError),
+        ("s3://{}/", "one", {"content_type": "text/x"}, ConfigError),
+        ("s3://{}/", "s3://{}-none/", {"metadata": {"a": "b"}}, ConfigError),
+        ("one", "s3://{}/t/", {"names": NameFilter((("exclude", "*"),))}, ObjectNotFoundError),
+    ],
+)
+def test_bad_input_changes_nothing(
+    *, source: str, target: str, options: Any, error: type[Exception], bucket: str, s3: Any,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The error is raised before anything is written."""
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "one", a="a")
+    s3.put_object(Bucket=bucket, Key="t/x", Body=b"x")
+    first, second = (place.format(bucket) for place in (source, target))
+    with pytest.raises(error):
+        list(connect(SSES3()).many.sync(first, second, **options))
+    assert names(s3, bucket) == ["t/x"]
+    assert files(tmp_path) == ["one"]
+    assert files(tmp_path / "one") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("1600000000.123456789", OLD),
+        ("1600000000", 1_600_000_000 * 10**9),
+        ("1600000000.5", 1_600_000_000_500_000_000),
+        ("-1.5", -1_500_000_000),
+        ("0", 0),
+    ],
+)
+def test_times_are_written_as_rclone_writes_them(text: str, time: int) -> None:
+    """Seconds with as many decimals as there are."""
+    assert of_time(time) == {"mtime": text}
+    assert time_of({"mtime": text}) == time
+
+
+@pytest.mark.parametrize("text", ["", "x", "1e9", "1.", ".5", "9" * 12, "1_0", "\u0661", "1.5\n"])
+def test_other_texts_are_no_times(text: str) -> None:
+    """They may be other tools' entries; then the object counts as one without."""
+    assert time_of({"mtime": text}) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (OLD, OLD, True),
+        (OLD, OLD + 1, False),
+        (OLD, OLD // 1000 * 1000, True),
+        (OLD, OLD // 10**9 * 10**9, True),
+        (OLD, (OLD // 10**9 + 1) * 10**9, False),
+        (OLD, OLD // 100 * 100, True),
+    ],
+)
+def test_times_are_compared_at_the_coarser_resolution(one: int, other: int, *, same: bool) -> None:
+    """Of file systems that keep seconds, microseconds or 100 ns."""
+    assert rules.is_same_time(one, other) is rules.is_same_time(other, one) is same
