@@ -54,6 +54,8 @@ _XML = b"Content-Type: application/xml\r\n"
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 KMS_KEY = "arn:aws:kms:us-east-1:111122223333:key/11111111-2222-3333-4444-555555555555"
+# The modification time in the metadata of the objects that have one.
+MTIME = 1_700_000_000
 _BLOB = b"canned data key:"
 _RANGE = re.compile(rb"bytes=(\d*)-(\d*)")
 _LISTED = re.compile(r"([1-9]\d*)/(\d{0,7})")

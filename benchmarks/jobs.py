@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of many.py with whole commands on many small objects: put, get, rm, inspect and rotate.
+"""Rows of many.py with whole commands on many small objects: put, get, cp, sync, rm and others.
 
 Every object has 1 KiB. Ours are sealed, or encrypted by S3 where the row says so; those of aws-cli,
 s5cmd and boto3 are plain. A run is believed only if the server counted a request for each object,
 and each file that a `get` wrote is there.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import peers
 import workload
-from canned import KMS_KEY
+from canned import KMS_KEY, MTIME
 from checkouts import Checkout
 from peers import MissingPeerError
 from rows import Bench, Row, Run, Side, check_done, counted, nobody
@@ -174,6 +176,96 @@ def _get(mode: str, bench: Bench) -> list[Side]:
     return sides
 
 
+def _beside(bench: Bench, words: Words, name: str, operations: Sequence[str]) -> Side:
+    """Return another command of this checkout, which a row's first side is compared with."""
+    command = bench.checkouts[0].command(*words)
+    environment = bench.checkouts[0].environment(bench.server.endpoint_url)
+    run = partial(_run, bench, command, environment, operations, bench.count)
+    return Side(name, run, bench.count)
+
+
+def _as_put(verb: str, options: Words, bench: Bench) -> list[Side]:
+    """Return `cp -r` or `sync` of files that are all new, and `put -r` of the same files."""
+    ends = (bench.source(bench.count), "s3://written/new/")
+    words = (*verb.split(), "-q", *options, *ends)
+    put = _beside(bench, ("put", "-r", "-q", *options, *ends), "put -r", ["PutObject"])
+    sides = [*_ours(bench, words, ["PutObject"], bench.count), put]
+    if verb == "sync":
+        sides.append(_aws_sync(bench, ends, ["PutObject"], bench.count))
+    return sides
+
+
+def _sync_none(mode: str, bench: Bench) -> list[Side]:
+    """Return synchronisations of files that are all there: of which nothing is stored."""
+    options, bucket = _MODES[mode]
+    source = bench.once("unchanged", lambda: _unchanged(bench))
+    is_listed = mode == "sse-s3"
+    operations, asked = (["ListObjectsV2"], 1) if is_listed else (["HeadObject"], bench.count)
+    target = f"s3://{bucket}{'' if is_listed else '-mtime'}/{bench.count}/"
+    words = ("sync", "-q", *options(bench), *_unbound(mode), source, target)
+    sides = list(_ours(bench, words, operations, asked))
+    if is_listed:
+        sides.append(_aws_sync(bench, (source, f"s3://plain/{bench.count}/"), operations, asked))
+    else:
+        sides.append(_rclone_sync(bench, source, operations))
+    return [
+        replace(side, run=partial(_nothing_stored, side.run), items=bench.count) for side in sides
+    ]
+
+
+def _nothing_stored(run: Callable[[], Run]) -> Run:
+    made = run()
+    if made.requests.get("PutObject"):
+        raise BenchmarkError("something was stored, although nothing is new")
+    return made
+
+
+def _unchanged(bench: Bench) -> Path:
+    """Return a folder with the files that the canned server lists, as old as its `mtime` entry."""
+    folder = bench.new_folder("unchanged")
+    for number in range(bench.count):
+        path = folder / f"{number:07}"
+        path.write_bytes(number.to_bytes(8) * 128)
+        os.utime(path, (MTIME, MTIME))
+    return folder
+
+
+def _aws_sync(bench: Bench, ends: Words, operations: Sequence[str], count: int) -> Side:
+    words = ("--endpoint-url", bench.server.endpoint_url, "s3", "sync", "--only-show-errors", *ends)
+    return _peer(bench, "aws-cli", words, operations, count)
+
+
+def _rclone_sync(bench: Bench, source: Path, operations: Sequence[str]) -> Side:
+    # With the slash at the end rclone does not ask whether the target is an object.
+    words = ("sync", source, f"s:plain-mtime/{bench.count}/")
+    environment = {
+        "RCLONE_CONFIG": os.devnull,
+        "RCLONE_CONFIG_S_TYPE": "s3",
+        "RCLONE_CONFIG_S_PROVIDER": "AWS",
+        "RCLONE_CONFIG_S_ENV_AUTH": "true",
+        "RCLONE_CONFIG_S_REGION": "us-east-1",
+        "RCLONE_CONFIG_S_FORCE_PATH_STYLE": "true",
+        "RCLONE_CONFIG_S_ENDPOINT": bench.server.endpoint_url,
+    }
+    return _peer(bench, "rclone", words, operations, bench.count, environment)
+
+
+def _peer(
+    bench: Bench,
+    name: str,
+    words: Words,
+    operations: Sequence[str],
+    count: int,
+    environment: dict[str, str] | None = None,
+) -> Side:
+    try:
+        command = (peers.PEERS[name].path(), *words)
+    except MissingPeerError as missing:
+        return Side(name, lambda: Run(0, 0, 0), count, str(missing))
+    run = partial(_run, bench, command, nobody(**(environment or {})), operations, count)
+    return Side(name, run, count)
+
+
 def _rm(bench: Bench) -> list[Side]:
     words = ("rm", "-r", "-q", f"s3://aes/{bench.count}/")
     deleted = ["deleted keys"]
@@ -233,7 +325,7 @@ def _memory(verb: str, bench: Bench) -> list[Side]:
 
 
 def _capacity(verb: str, bench: Bench) -> str:
-    put = ("--put", "1024") if verb in {"put", "rotate"} else ()
+    put = ("--put", "1024") if verb in {"put", "cp", "rotate"} else ()
     path = "/written/one" if put else "/aes/1/0000000"
     return counted(bench.server, path, *put, delay=bench.delay)
 
@@ -252,6 +344,31 @@ _TOLD = {
 ROWS: tuple[Row, ...] = (
     *(_row(f"put-{mode}", f"put -r, {told}", partial(_put, mode)) for mode, told in _TOLD.items()),
     *(_row(f"get-{mode}", f"get -r, {told}", partial(_get, mode)) for mode, told in _TOLD.items()),
+    _row(
+        "cp-aes",
+        "cp -r, client-side, and put -r",
+        lambda bench: _as_put("cp -r", _key(bench), bench),
+    ),
+    _row(
+        "sync-new-aes",
+        "sync, all new, client-side, and put -r",
+        lambda bench: _as_put("sync", _key(bench), bench),
+    ),
+    _row(
+        "sync-new-sse-s3",
+        "sync, all new, SSE-S3, and put -r",
+        lambda bench: _as_put("sync", _sse_s3(bench), bench),
+    ),
+    _row(
+        "sync-none-aes",
+        "sync, nothing new, client-side: a HEAD for each",
+        partial(_sync_none, "aes"),
+    ),
+    _row(
+        "sync-none-sse-s3",
+        "sync, nothing new, SSE-S3: by the listing",
+        partial(_sync_none, "sse-s3"),
+    ),
     _row("rm", "rm -r", _rm),
     _row("inspect-aes", "inspect -r, client-side", partial(_inspect, "aes")),
     _row("inspect-sse-s3", "inspect -r, SSE-S3", partial(_inspect, "sse-s3")),

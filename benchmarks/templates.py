@@ -20,7 +20,7 @@ from typing import Any
 import boto3
 import operation
 from awscrt.checksums import crc64nvme
-from canned import KMS_KEY
+from canned import KMS_KEY, MTIME
 from workload import parse_size
 
 from s3crypt import ClientSide, KMSKeyring, S3Crypt
@@ -97,6 +97,8 @@ def make(folder: Path, endpoint_url: str, size: int, *, parquet: bool) -> None:
     modes = _modes(endpoint_url)
     made = {name: _sealed(endpoint_url, plaintext, mode) for name, mode in modes.items()}
     made |= {"plain": (plaintext, _STORED), "sse-s3": (plaintext, _checked(plaintext))}
+    dated = {"x-amz-meta-mtime": str(MTIME)}
+    made |= {f"{name}-mtime": (made[name][0], made[name][1] | dated) for name in ("aes", "plain")}
     if parquet:
         file = _parquet()
         made["parquet-aes"] = _sealed(endpoint_url, file, modes["aes"])

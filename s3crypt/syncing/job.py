@@ -268,7 +268,8 @@ def _delete_files(found: Iterable[FoundFile]) -> Iterator[Outcome[FoundFile, Non
 
 
 def _nothing_deleted(target: Folder | Prefix, cause: S3CryptError) -> SyncError:
-    return SyncError(f"Nothing below {target} was deleted: {cause}", hint=cause.hint)
+    hint = None if cause.remedy else cause.hint
+    return SyncError(f"Nothing below {target} was deleted: {cause}", hint=hint, remedy=cause.remedy)
 
 
 def _place(item: FoundFile | ListedObject) -> str:
