@@ -4,7 +4,7 @@
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -13,13 +13,7 @@ from . import buckets
 from .arguments import given_mode, required_mode
 from .aws_errors import is_for_all
 from .buckets import ListedBucket
-from .buckets.configuration import read as read_setting
-from .buckets.settings import Encryption
-from .errors import (
-    KeyUnavailableError,
-    S3CryptError,
-    StorageError,
-)
+from .errors import KeyUnavailableError, S3CryptError, StorageError
 from .formats import MAX_HEADER_LENGTH
 from .job_items import (
     CopyOptions,
@@ -62,7 +56,7 @@ from .jobs import (
 from .local.files import file_exists
 from .local.sources import given
 from .location import Location
-from .modes import Mode, reported_mode
+from .modes import Mode
 from .moves import move_into_s3, move_out_of_s3
 from .objects.access import ListedObject, Objects
 from .objects.checks import demanded
@@ -77,6 +71,7 @@ from .requests import is_transient
 from .transfer.conditions import IF_ABSENT
 
 if TYPE_CHECKING:
+    from .objects.defaults import DefaultEncryption
     from .rotation import RotationOutcome
     from .syncing import SyncOutcome
 
@@ -85,68 +80,6 @@ _BATCHES_AHEAD = 2
 _Item = TypeVar("_Item")
 _Entry = TypeVar("_Entry", bound=Described)
 _Result = TypeVar("_Result")
-
-
-class JobOptions(TypedDict, total=False):
-    """Options of every job.
-
-    Attributes:
-        jobs: Maximum number of objects under way at once; 64 if left out. The job starts fewer if
-            more would not make it faster.
-        journal: Records completed objects. A repeated job skips objects in its journal.
-        found: Called, from another thread, with the size of each object that the job finds: the
-            size of a file, or the stored bytes in S3. Called with None once all objects are found.
-    """
-
-    jobs: int | None
-    journal: Journal | None
-    found: Callable[[int | None], None]
-
-
-class PutOptions(JobOptions, total=False):
-    """Options that apply to all objects to store; see `S3Crypt.put`.
-
-    With `dry_run` files are only opened, and nothing is stored.
-    """
-
-    mode: Mode | str | None
-    metadata: Mapping[str, str] | None
-    tags: Mapping[str, str] | None
-    content_type: str | None
-    storage_class: str | None
-    if_absent: bool
-    dry_run: bool
-    progress: Progress | None
-
-
-class GetOptions(JobOptions, total=False):
-    """Options that apply to all objects to fetch; see `S3Crypt.get`.
-
-    With `dry_run` objects are only inspected, and no file is written.
-    """
-
-    mode: Mode | str | None
-    written_in: str | None
-    allow_uncommitted: bool
-    allow_unsigned: bool
-    allow_unverified_signature: bool
-    dry_run: bool
-    progress: Progress | None
-
-
-@dataclass(frozen=True, slots=True)
-class DefaultEncryption:
-    """A bucket's encryption of new objects that ask for none.
-
-    Attributes:
-        mode: `sse-s3`, `sse-kms` or `dsse-kms`; None if the service reports another one.
-        kms_key: The key as it was given to S3; None stands for `aws/s3` in the two KMS modes.
-        blocks_sse_c: Whether the bucket refuses objects under customer keys.
-    """
-
-    mode: str | None
-    kms_key: str | None
-    blocks_sse_c: bool
 
 
 class Many:
@@ -159,8 +92,7 @@ class Many:
     """
 
     def __init__(self, objects: Objects, mode: Callable[[], Mode | None]) -> None:
-        self._objects = objects
-        self._mode = mode
+        self._objects, self._mode = objects, mode
 
     def list(
         self, uri: str, *, names: NameFilter = EVERY_NAME
@@ -333,29 +265,21 @@ class Many:
     def sync(
         self, source: str | Path, target: str | Path, **options: Unpack[SyncOptions]
     ) -> "Iterator[SyncOutcome]":
-        """Make a target like its source: copy what differs, and with `delete` delete the rest.
+        """Make a target like its source: copy what differs in size or time; see docs/sync.md.
 
-        Sizes and times decide; see docs/sync.md. Stored files get the metadata entry `mtime`, and
-        files that are written get the time in it. Objects are read in the store's mode.
-
-        Args:
-            source, target: Folders and prefixes, of which one at least is a prefix.
-            options: Those of every job, and of the synchronisation.
+        The places are folders and prefixes, one at least a prefix. Objects have files' modification
+        times in the metadata entry `mtime`, and are read in the store's mode.
 
         Raises:
             ConfigError: One place is inside the other, or a prefix is in a directory bucket.
-            LocalFileNotFoundError: The source folder does not exist.
-            ObjectNotFoundError: No object is below the source prefix, or `names` selects nothing.
-            SyncError: With `delete`: the source could not be walked as a whole, or is empty.
-                Everything was copied that could be, and nothing was deleted.
+            LocalFileNotFoundError, ObjectNotFoundError: There is no source, or no selected name.
+            SyncError: With `delete`: nothing was deleted, since the source is not known as a whole.
         """
         from . import syncing  # noqa: PLC0415 - modules that other jobs do without
 
-        to = self._mode_of(options.get("to"))
-        sync = syncing.begin(self._objects, self._mode(), to, (source, target), options)
-        yield from sync.outcomes(
-            lambda pairs, work: self._run(pairs, work, options), self.delete, options
-        )
+        modes = self._mode(), self._mode_of(options.get("to"))
+        sync = syncing.begin(self._objects, modes, (source, target), options)
+        yield from sync.outcomes(partial(self._run, options=options), self.delete, options)
 
     def inspect(
         self,
@@ -398,15 +322,15 @@ class Many:
 
     def describe_buckets(
         self, **options: Unpack[JobOptions]
-    ) -> Iterator[Outcome[ListedBucket, DefaultEncryption]]:
+    ) -> "Iterator[Outcome[ListedBucket, DefaultEncryption]]":
         """Return the default encryption of the account's buckets, in the order of their listing."""
+        from .objects.defaults import default_encryption  # noqa: PLC0415 - and policies
+
         client = self._objects.client
         found = telling(buckets.listed(client), lambda _: 0, options.get("found"))
 
-        def describe(bucket: ListedBucket) -> DefaultEncryption:
-            setting = read_setting(client, bucket.name, Encryption)
-            mode = reported_mode({"ServerSideEncryption": setting.algorithm})
-            return DefaultEncryption(mode, setting.key, blocks_sse_c=setting.blocks_sse_c)
+        def describe(bucket: ListedBucket) -> "DefaultEncryption":
+            return default_encryption(client, bucket.name)
 
         # A bucket may be deleted meanwhile, which affects no other.
         yield from self._run(found, describe, options, lambda _: False, run=run_in_order)

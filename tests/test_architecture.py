@@ -57,8 +57,8 @@ def test_no_module_is_too_long() -> None:
 
 
 def test_the_public_face_is_small() -> None:
-    """At most 42 names, and a store has public verbs only."""
-    assert len(s3crypt.__all__) <= 42
+    """At most 44 names, and a store has public verbs only."""
+    assert len(s3crypt.__all__) <= 44
     shown = {name for name in vars(s3crypt.S3Crypt) if not name.startswith("_")}
     assert shown == {
         "buckets", "client", "copy", "delete", "exists", "get", "head", "inspect", "list",

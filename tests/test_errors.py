@@ -30,6 +30,7 @@ from s3crypt import (
     RotationError,
     RotationOutcome,
     StorageError,
+    SyncOutcome,
     Usage,
     errors,
     kms,
@@ -66,6 +67,7 @@ RESULTS = [
     ListedBucket("acme", NOW),
     ListedPrefix("s3://acme/2026/"),
     ListedVersion("s3://acme/x", None, is_latest=True, last_modified=NOW, etag="ab"),
+    SyncOutcome("tree/x", "s3://acme/x", "copied", seconds=0.1),
     Usage("s3://acme/", 3, 300, 200, 1, 0),
     Presigned("GET", "https://acme/x", {"x-amz-a": "b"}, {"x-amz-k": "c"}, NOW, is_temporary=False),
     KeySummary(ARN, "8a1f", ("alias/x",), "", "Enabled", False, True, 365),
@@ -95,7 +97,7 @@ RESULTS = [
     Rotation(NOW, "ON_DEMAND", None),
 ]
 # Values that are arguments, not results.
-ARGUMENTS = {"SSES3", "SSEKMS", "DSSEKMS", "SSEC", "ClientSide"}
+ARGUMENTS = {"NameFilter", "SSES3", "SSEKMS", "DSSEKMS", "SSEC", "ClientSide"}
 # A journal belongs to the process that opened it, and `Many` is a store's.
 ARGUMENTS |= {"Journal", "Many"}
 ARGUMENTS |= {"AESKeyring", "RSAKeyring", "KMSKeyring", "MultiKeyring", "CachingKeyring"}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from conftest import RequestsLog
 
-    from s3crypt import S3Crypt
+    from s3crypt import Mode, S3Crypt
     from s3crypt.sandbox import Running
 
 ROOT = Path(__file__).parent.parent
@@ -99,7 +99,7 @@ def test_objects_become_another_mode(key: str, bucket: str, tmp_path: Path) -> N
 def test_the_time_survives_every_rotation(key: str, bucket: str, tmp_path: Path) -> None:
     """A rewrap, a re-encryption and a copy inside S3; afterwards nothing is to be done."""
     uri, source = f"s3://{bucket}/t/", make(tmp_path / "tree", a="aa")
-    chain = [
+    chain: list[Mode] = [
         ClientSide(aes(), key_location="metadata"),
         ClientSide(aes("other"), key_location="metadata"),
         ClientSide(aes("other")),

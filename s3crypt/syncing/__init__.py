@@ -26,8 +26,7 @@ __all__ = ["Sync", "SyncOutcome", "begin"]
 
 def begin(
     objects: Objects,
-    mode: Mode | None,
-    to: Mode | None,
+    modes: tuple[Mode | None, Mode | None],
     places: tuple[str | Path, str | Path],
     options: SyncOptions,
 ) -> Sync:
@@ -35,15 +34,14 @@ def begin(
 
     Args:
         objects: The engine.
-        mode: The mode that objects are read in.
-        to: The mode of new objects.
+        modes: The mode that objects are read in, and that of new objects.
         places: The source and the target.
         options: The options of `Many.sync`.
 
     Raises:
         ConfigError: Neither place is in S3, one is inside the other, or an option does not apply.
     """
-    said = described_among(options)
+    said, (mode, to) = described_among(options), modes
     if is_uri(places[1]):
         target = Prefix(objects, prefix_of(str(places[1])), demanded(to))
         if is_uri(places[0]):
