@@ -55,6 +55,11 @@ delete_option = option(
     environment=False,
     help="Delete what TARGET has and SOURCE has not, once all of SOURCE was found.",
 )
+checksum_option = option(
+    "--checksum",
+    is_flag=True,
+    help="Compare contents, not times: of files with the digests or checksums of objects.",
+)
 size_only_option = option("--size-only", is_flag=True, help="Take equal sizes for no difference.")
 
 
@@ -71,6 +76,7 @@ size_only_option = option("--size-only", is_flag=True, help="Take equal sizes fo
 @describing_new_options
 @delete_option
 @size_only_option
+@checksum_option
 @no_overwrite_option
 @filter_options
 @jobs_option

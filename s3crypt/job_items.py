@@ -102,6 +102,8 @@ class SyncOptions(JobOptions, Described, total=False):
         names: Selects relative names. No other name is copied or deleted, on either side.
         delete: Delete targets that have no source, once the whole source was walked.
         size_only: Equal sizes are enough.
+        checksum: Contents decide, not times: files are read for it, and once more when they are
+            stored, with a digest for later comparisons.
         no_overwrite: Copy only names that the target does not have.
         dry_run: Change nothing.
         written_in, allow_unsigned, allow_uncommitted: Of objects that are read; see `S3Crypt.get`.
@@ -114,6 +116,7 @@ class SyncOptions(JobOptions, Described, total=False):
     names: NameFilter
     delete: bool
     size_only: bool
+    checksum: bool
     no_overwrite: bool
     dry_run: bool
     written_in: str | None

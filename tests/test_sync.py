@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from relay import Answer, relaying
-from samples import MODES, aes, connect, files, make_mode, names
+from samples import MODES, aes, connect, files, make_mode, names, stored
 
 from s3crypt import (
     SSES3,
@@ -30,7 +31,7 @@ from s3crypt import (
 )
 from s3crypt.jobs import FoundFile, files_below
 from s3crypt.metadata import of_time, time_of
-from s3crypt.syncing import pairs, rules
+from s3crypt.syncing import contents, pairs, rules, transfers
 from s3crypt.syncing.places import delete_file
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def make(root: Path, **contents: str) -> Path:
 
 def actions(store: S3Crypt, source: object, target: object, **options: Any) -> dict[str, str]:
     """Synchronise; return the action of each name."""
-    done = {}
+    done: dict[str, str] = {}
     for outcome in store.many.sync(source, target, **options):  # type: ignore[arg-type]  # a path or text
         assert outcome.error is None, outcome.error
         done[outcome.target.removeprefix(str(target)).removeprefix("/")] = outcome.action
@@ -187,6 +188,108 @@ def test_a_journal_skips_what_was_compared(
         assert [entry["method"] for entry in requests_log.list()].count("HEAD") == heads
         if not wanted and (source / "a").stat().st_size == 1:
             (source / "a").write_text("longer than the whole message was before" * 30)
+
+
+# Contents
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_contents_are_compared_in_every_mode(
+    name: str, key: str, bucket: str, tmp_path: Path
+) -> None:
+    """A change that keeps size and time is seen, and another time alone is not, both ways."""
+    store, uri = connect(make_mode(name, key)), f"s3://{bucket}/t/"
+    source, back = make(tmp_path / "tree", a="aa", b="bb", c=""), tmp_path / "back"
+    copied = dict.fromkeys(["a", "b", "c"], "copied")
+    unchanged = dict.fromkeys(copied, "unchanged")
+    assert actions(store, source, uri, checksum=True) == copied
+    assert actions(store, source, uri, checksum=True) == unchanged
+    assert actions(store, uri, back, checksum=True) == copied
+    make(source, a="xx")
+    os.utime(source / "b", ns=(2 * 10**18, 2 * 10**18))
+    assert actions(store, source, uri, checksum=True) == {**unchanged, "a": "copied"}
+    assert store.read(f"{uri}a") == b"xx"
+    assert actions(store, uri, back, checksum=True) == {**unchanged, "a": "copied"}
+    assert (back / "a").read_text() == "xx"
+
+
+def test_a_digest_survives_a_rewrap_and_no_re_encryption(bucket: str, tmp_path: Path) -> None:
+    """It is keyed by the data key: without one, an object counts as different."""
+    uri, source = f"s3://{bucket}/t/", make(tmp_path / "tree", a="aa")
+    modes = [ClientSide(aes(name), key_location="metadata") for name in ("one", "two")]
+    actions(connect(modes[0]), source, uri, checksum=True)
+    connect(modes[0]).rotate(uri, to=modes[1])
+    assert actions(connect(modes[1]), source, uri, checksum=True) == {"a": "unchanged"}
+    connect(modes[1]).rotate(uri, to=ClientSide(aes("two")))
+    assert connect(ClientSide(aes("two"))).read(f"{uri}a") == b"aa"
+    assert actions(connect(ClientSide(aes("two"))), source, uri, checksum=True) == {"a": "copied"}
+
+
+def test_equal_contents_have_different_digests(bucket: str, s3: Any, tmp_path: Path) -> None:
+    """The entry shows nothing of the plaintext, not even that two are alike."""
+    store = connect(ClientSide(aes()))
+    actions(store, make(tmp_path / "tree", a="same", b="same"), f"s3://{bucket}/", checksum=True)
+    heads = [s3.head_object(Bucket=bucket, Key=name)["Metadata"] for name in ("a", "b")]
+    one, two = (base64.b64decode(head["s3crypt-digest"]) for head in heads)
+    assert len(one) == len(two) == 48
+    assert one[:16] != two[:16]
+    assert one[16:] != two[16:]
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [ClientSide(aes()), ClientSide(aes(), key_location="metadata"), SSES3()],
+    ids=["header", "metadata", "checksum"],
+)
+def test_comparing_contents_costs_one_request(
+    mode: Any, bucket: str, requests_log: RequestsLog, tmp_path: Path
+) -> None:
+    """An object, beside the listing."""
+    source = make(tmp_path / "tree", a="a", b="b", c="c")
+    actions(connect(mode), source, f"s3://{bucket}/", checksum=True)
+    requests_log.clear()
+    actions(connect(mode), source, f"s3://{bucket}/", checksum=True)
+    assert len(requests_log.list()) == 1 + 3
+
+
+@pytest.mark.parametrize("text", ["", "x", base64.b64encode(bytes(47)).decode(), "AA=="])
+def test_a_digest_that_is_none_counts_as_none(
+    text: str, bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """And one of other content as another content."""
+    store, source = connect(ClientSide(aes())), make(tmp_path / "tree", a="a")
+    actions(store, source, f"s3://{bucket}/", checksum=True)
+    kept = s3.get_object(Bucket=bucket, Key="a")
+    for entry in (text, base64.b64encode(bytes(48)).decode()):
+        metadata = {**kept["Metadata"], "s3crypt-digest": entry}
+        s3.put_object(Bucket=bucket, Key="a", Body=stored(s3, bucket, "a"), Metadata=metadata)
+        assert store.read(f"s3://{bucket}/a") == b"a"
+        again = actions(store, source, f"s3://{bucket}/", checksum=True, dry_run=True)
+        assert again == {"a": "copied"}
+
+
+@pytest.mark.parametrize("size", [0, 5, 3_000_000])
+def test_a_file_that_changes_between_its_readings_is_refused(
+    size: int, bucket: str, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digest would be that of other content."""
+    path = make(tmp_path / "tree", a="a" * size) / "a"
+    hashed = contents.hmac_of
+
+    def then_written(file: Any, name: Path) -> Callable[[bytes], bytes]:
+        def digest(key: bytes) -> bytes:
+            found = hashed(file, name)(key)
+            path.write_text("b" * max(size, 1))
+            return found
+
+        return digest
+
+    monkeypatch.setattr(transfers, "hmac_of", then_written)
+    store = connect(ClientSide(aes()))
+    (outcome,) = store.many.sync(tmp_path / "tree", f"s3://{bucket}/", checksum=True)
+    assert isinstance(outcome.error, StorageError)
+    assert "changed while it was read" in str(outcome.error)
+    assert names(s3, bucket) == []
 
 
 # When nothing is deleted
@@ -403,6 +506,8 @@ def test_many_extras_wait_in_a_file(
         ("s3://{}/missing/", "one", {}, ObjectNotFoundError),
         ("one", "s3://{}-none/", {}, StorageError),
         ("s3://{}/", "one/a", {}, ConfigError),
+        ("s3://{}/", "s3://{}-none/", {"checksum": True}, ConfigError),
+        ("s3://{}/", "one", {"checksum": True, "size_only": True}, ConfigError),
         ("s3://{}/", "one", {"content_type": "text/x"}, ConfigError),
         ("s3://{}/", "s3://{}-none/", {"metadata": {"a": "b"}}, ConfigError),
         ("one", "s3://{}/t/", {"names": NameFilter((("exclude", "*"),))}, ObjectNotFoundError),

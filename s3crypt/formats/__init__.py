@@ -16,13 +16,14 @@ from s3crypt.modes import ClientSide
 
 from . import messages
 from .s3ec import instruction_file_error, is_instruction_file, is_marked, refuse_s3ec
-from .seam import Difference, Envelope, Facts, Format, OpenObject, Rewrapping, Sealing, Stored
+from .seam import Difference, Digest, Envelope, Facts, Format, OpenObject, Sealing, Stored
 
 __all__ = [
     "FORMATS",
     "MAX_HEADER_LENGTH",
     "RESERVED_PREFIX",
     "Difference",
+    "Digest",
     "Envelope",
     "Facts",
     "Format",
@@ -94,9 +95,14 @@ def measure(metadata: Mapping[str, str], stored_size: int) -> Facts | None:
     return next(filter(None, found), None)
 
 
-def seal(mode: ClientSide, context: Mapping[str, str], plaintext_length: int | None) -> Sealing:
+def seal(
+    mode: ClientSide,
+    context: Mapping[str, str],
+    plaintext_length: int | None,
+    digest: Digest | None = None,
+) -> Sealing:
     """Begin an object in the format of new objects; see `Format.seal`."""
-    return FORMATS[0].seal(mode, context, plaintext_length)
+    return FORMATS[0].seal(mode, context, plaintext_length, digest)
 
 
 def _first(metadata: Mapping[str, str], stored: Stored) -> Envelope | None:

@@ -4,6 +4,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from hmac import compare_digest
+from os import urandom
 from typing import Any, NoReturn
 
 from s3crypt.errors import IntegrityError, KeyUnavailableError, PolicyError, Remedy
@@ -21,6 +23,7 @@ from s3crypt.message import (
     find_header,
     read_header,
 )
+from s3crypt.message.digests import SALT_LENGTH
 from s3crypt.message.frames import BLOCK_OVERHEAD, MAX_FOOTER_LENGTH
 from s3crypt.message.geometry import Geometry
 from s3crypt.message.header import PUBLIC_KEY_PAIR
@@ -28,7 +31,8 @@ from s3crypt.message.keys import unwrap_fitting
 from s3crypt.modes import ClientSide
 
 from . import entries
-from .seam import Difference, Facts, Fetch, Rewrapping, Sealing, Stored
+from .digests import DIGEST, DigestKeyring, dump_digest, load_digest
+from .seam import Difference, Digest, Facts, Fetch, Sealing, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +100,18 @@ class MessageEnvelope:
         keyring: Keyring = mode.keyring
         if self.wrapped:
             keyring = entries.ObjectKeyring(mode.keyring, self.wrapped)
+        stored_digest = load_digest(self.metadata)
+        digesting = stored_digest and DigestKeyring(keyring, stored_digest[0])
         reader = DecryptingReader(
             stored,
-            keyring,
+            digesting or keyring,
             context=context,
             signed=signed,
             allow_uncommitted=allow_uncommitted,
             header=self._known,
         )
-        return OpenMessage(reader, stored, self.metadata)
+        known = (digesting.key, stored_digest[1]) if digesting and stored_digest else None
+        return OpenMessage(reader, stored, self.metadata, known)
 
     def difference(self, mode: ClientSide, context: Mapping[str, str]) -> Difference:
         """Return the difference between this object and one that `mode` writes under `context`."""
@@ -168,9 +175,14 @@ class OpenMessage:
     """A message whose header was verified."""
 
     def __init__(
-        self, reader: DecryptingReader, stored: Stored, metadata: Mapping[str, str]
+        self,
+        reader: DecryptingReader,
+        stored: Stored,
+        metadata: Mapping[str, str],
+        digest: tuple[bytes, bytes] | None = None,
     ) -> None:
         self.reader = reader
+        self._digest = digest
         self._stored = stored
         self._metadata = metadata
 
@@ -183,6 +195,13 @@ class OpenMessage:
     def is_sequential(self) -> bool:
         """Return whether the message must be read from end to end: it is signed, or one block."""
         return self.reader.header.is_in_order
+
+    def matches(self, digest: Digest) -> bool | None:
+        """Return whether the stored digest is that of another plaintext; None without one."""
+        if self._digest is None:
+            return None
+        key, expected = self._digest
+        return compare_digest(digest(key), expected)
 
     def seekable(self, *, allow_unverified_signature: bool) -> tuple[RunOpener, int] | None:
         """Return an opener of frames in any order, or None for a message of one block."""
@@ -240,15 +259,20 @@ class _Messages:
         )
 
     def seal(
-        self, mode: ClientSide, context: Mapping[str, str], plaintext_length: int | None
+        self,
+        mode: ClientSide,
+        context: Mapping[str, str],
+        plaintext_length: int | None,
+        digest: Digest | None = None,
     ) -> Sealing:
         """Begin a message."""
         keyring: Keyring = mode.keyring
         object_keyring = None
         if mode.key_location == "metadata":
             keyring = object_keyring = entries.ObjectKeyring(mode.keyring)
+        digesting = DigestKeyring(keyring, urandom(SALT_LENGTH)) if digest else None
         sealer = Sealer(
-            keyring,
+            digesting or keyring,
             context=context,
             signed=mode.signed,
             frame_length=mode.frame_length,
@@ -256,8 +280,9 @@ class _Messages:
         )
         wrapped = object_keyring.wrapped if object_keyring else ()
         metadata = entries.described(sealer.fields, object_keyring)
-        advisory = entries.dump_materials(wrapped)
-        return Sealing(sealer, metadata, partial(_written, sealer, wrapped), advisory)
+        if digesting and digest:
+            metadata[DIGEST] = dump_digest(digesting.salt, digest(digesting.key))
+        return Sealing(sealer, metadata, partial(_written, sealer, wrapped))
 
 
 MESSAGES = _Messages()

@@ -117,6 +117,13 @@ class OpenObject(Protocol):
         """Return the plaintext sequentially; it ends only after all bytes are verified."""
         ...
 
+    def matches(self, digest: "Digest") -> bool | None:
+        """Return whether the stored digest of the plaintext is that of another plaintext.
+
+        Return None if no digest is stored; `digest` is then not called.
+        """
+        ...
+
     def seekable(self, *, allow_unverified_signature: bool) -> tuple[RunOpener, int] | None:
         """Return an opener of frames in any order, and the number of bytes after the final frame.
 
@@ -207,6 +214,8 @@ class Envelope(Protocol):
 
 
 Fetch = Callable[[], AbstractContextManager[Stored]]
+# Returns the HMAC-SHA256 of a plaintext under a key.
+Digest = Callable[[bytes], bytes]
 
 
 class Format(Protocol):
@@ -233,9 +242,16 @@ class Format(Protocol):
         ...
 
     def seal(
-        self, mode: ClientSide, context: Mapping[str, str], plaintext_length: int | None
+        self,
+        mode: ClientSide,
+        context: Mapping[str, str],
+        plaintext_length: int | None,
+        digest: "Digest | None" = None,
     ) -> Sealing:
         """Begin an object under this context; `plaintext_length` is None if it is unknown.
+
+        `digest` returns the HMAC-SHA256 of the plaintext under a key. If it is given, it is called
+        once, and the result is stored for later comparisons.
 
         Raises:
             KeyUnavailableError: A wrapping key cannot be used.

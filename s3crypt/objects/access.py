@@ -186,18 +186,20 @@ class Objects:
         progress: Progress | None = None,
         written_in: str | None = None,
         complete: Callable[[], "Description"] | None = None,
+        digest: "formats.Digest | None" = None,
     ) -> ObjectInfo:
         """Store plaintext at `location` under `conditions`, with the description `described`.
 
         With `IfMatch`, the write replaces an object that must not be lost. `written_in` is the
         bucket behind an access point. If `described` is still incomplete, `complete` returns the
-        whole description. It is called right before the request that creates the object.
+        whole description. It is called right before the request that creates the object. `digest`
+        is that of `Format.seal`.
         """
         mode = self._with_session(mode)
         sealing, ours = None, {}
         if isinstance(mode, ClientSide):
             context = self.context_here(mode, location, written_in)
-            sealing = formats.seal(mode, context, source.size)
+            sealing = formats.seal(mode, context, source.size, digest)
             ours = dict(sealing.metadata)
         mark = None
         if conditions and not sealing:
@@ -370,8 +372,7 @@ class Objects:
     ) -> ObjectInfo:
         """Write an object's plaintext, or a range of it, to a file; see `S3Crypt.get`.
 
-        With `keeps_time` the file gets the modification time in the object's metadata, or else the
-        time at which the object was stored.
+        With `keeps_time` the file gets the content's modification time; see `modified_ns`.
         """
         if not isinstance(target, str | os.PathLike):
             return self._read_into(target, location, demand, wanted, progress)

@@ -6,6 +6,7 @@ walks, `transfers` moves the bytes as `put`, `get` and `copy` do, and `job` join
 """
 
 from pathlib import Path
+from typing import Literal
 
 from s3crypt.errors import ConfigError
 from s3crypt.job_items import SyncOptions, check_apart, prefix_of
@@ -61,10 +62,16 @@ def begin(
         sending,
         names=options.get("names") or EVERY_NAME,
         deletes=options.get("delete", False),
-        size_only=options.get("size_only", False),
+        by=_compared_by(options),
         overwrites=not options.get("no_overwrite", False),
         dry_run=options.get("dry_run", False),
     )
+
+
+def _compared_by(options: SyncOptions) -> Literal["time", "size", "content"]:
+    if options.get("checksum") and options.get("size_only"):
+        raise ConfigError("checksum and size_only exclude each other.")
+    return "content" if options.get("checksum") else "size" if options.get("size_only") else "time"
 
 
 def _up(source: Folder, target: Prefix, said: Described, options: SyncOptions) -> Sending:
@@ -73,6 +80,7 @@ def _up(source: Folder, target: Prefix, said: Described, options: SyncOptions) -
         target,
         said,
         if_absent=options.get("no_overwrite", False),
+        digests=options.get("checksum", False),
         progress=options.get("progress"),
     )
     return Sending(source, target, send)
@@ -95,6 +103,11 @@ def _across(source: Prefix, target: Prefix, said: Described, options: SyncOption
         raise ConfigError(
             "metadata is for files that are stored; copies keep theirs, and their times.",
             hint="Copy objects with other metadata by S3Crypt.copy.",
+        )
+    if options.get("checksum"):
+        raise ConfigError(
+            "checksum compares files with objects; digests of two objects have different keys.",
+            hint="Between prefixes, size and time decide.",
         )
     check_apart(source.uri, target.uri)
     origin = rotation.Origin(

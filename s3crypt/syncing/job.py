@@ -85,7 +85,7 @@ class Sync:
         sending: The sides.
         names: Selects relative names, on both sides.
         deletes: Whether targets without a source are to be deleted.
-        size_only: Whether equal sizes are enough.
+        by: What decides if the sizes are equal: the time, nothing more, or the content.
         overwrites: Whether targets that exist may be overwritten.
         dry_run: Whether nothing is to be changed.
     """
@@ -96,7 +96,7 @@ class Sync:
         *,
         names: NameFilter,
         deletes: bool,
-        size_only: bool,
+        by: Literal["time", "size", "content"],
         overwrites: bool,
         dry_run: bool,
     ) -> None:
@@ -104,7 +104,7 @@ class Sync:
         self._send = sending.send
         self._names = names
         self._extras = Extras() if deletes else None
-        self._size_only = size_only
+        self._by = by
         self._overwrites = overwrites
         self._dry_run = dry_run
         self._is_empty = True
@@ -189,16 +189,25 @@ class Sync:
     def _is_same(self, pair: Pair) -> bool:
         if pair.target is None or isinstance(pair.source, Unusable):
             return False
+        if self._by == "content":
+            return self._has_same_content(pair.source, pair.target)
         source = self._source.state(pair.source)
         if self._is_too_small(pair.target, source):
             return False
         target = self._target.state(pair.target)
-        verdict = rules.compare(source, target, size_only=self._size_only)
+        verdict = rules.compare(source, target, size_only=self._by == "size")
         if verdict == "unclear":
             source = modified_or_unknown(self._source, pair.source, source)
             target = modified_or_unknown(self._target, pair.target, target)
             verdict = rules.compare(source, target)
         return verdict == "same"
+
+    def _has_same_content(self, source: Item, target: Item) -> bool:
+        if isinstance(source, FoundFile) and isinstance(self._target, Prefix):
+            return self._target.has_content(target, source)
+        if isinstance(target, FoundFile) and isinstance(self._source, Prefix):
+            return self._source.has_content(source, target)
+        raise AssertionError("unreachable: contents are compared with files")
 
     def _is_too_small(self, target: Item, source: State) -> bool:
         """Return whether a client-side object cannot hold the source: a header takes bytes, too."""

@@ -20,9 +20,11 @@ from s3crypt.local.files import is_temporary
 from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode
 from s3crypt.objects.access import Objects
+from s3crypt.objects.contents import has_digest, stored_crc
 from s3crypt.objects.opened import Demand
 
 from . import rules
+from .contents import crc_of_found, hmac_of_found
 from .pairs import Item, Listed
 from .rules import State
 
@@ -178,6 +180,21 @@ class Prefix:
         """Return an object's location and the demands on it."""
         listed, neighbour = item
         return Location.parse(listed.uri), replace(self.demand, neighbour=neighbour)
+
+    def has_content(self, item: Item, found: FoundFile) -> bool:
+        """Return whether an object has a file's content, as far as a request and the file show.
+
+        Client-side objects are compared by their digest, server-side objects by S3's checksum of
+        the whole object. An object that has neither counts as different.
+        """
+        location, demand = self.to_read(_listed(item))
+        if self.is_sealed:
+            demand = replace(demand, mode=self.mode)
+            return has_digest(self.objects, location, demand, found.size, hmac_of_found(found))
+        if _listed(item)[0].stored_size != found.size:
+            return False
+        crc = stored_crc(self.objects, location, replace(demand, mode=self.mode))
+        return crc is not None and crc == crc_of_found(found)
 
     def version(self, item: Item) -> str:
         """Return the ETag, which changes when the object is written."""

@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the source of a pair becomes its target: as with `put`, `get` and `copy`, with its time."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from s3crypt import metadata as entries
 from s3crypt.errors import StorageError
 from s3crypt.jobs import FoundFile, TargetFolder
-from s3crypt.local.sources import given
+from s3crypt.local.sources import FileSource, Source, StreamSource, opening
 from s3crypt.location import Location
 from s3crypt.objects.describing import Described, changes_to, describe_new
 from s3crypt.objects.info import ObjectInfo, copied
 from s3crypt.transfer import Progress
 from s3crypt.transfer.conditions import IF_ABSENT
 
+from .contents import changed, hmac_of
 from .pairs import Pair
 from .places import Folder, Prefix
 
@@ -39,9 +42,13 @@ def uploads(
     said: Described,
     *,
     if_absent: bool,
+    digests: bool,
     progress: Progress | None,
 ) -> Callable[[Pair], Sent]:
-    """Return a function that stores the file of a pair, with its modification time."""
+    """Return a function that stores the file of a pair, with its modification time.
+
+    With `digests` client-side objects have the digest of the content, which is then read twice.
+    """
 
     def send(pair: Pair) -> Sent:
         found = pair.source
@@ -52,7 +59,7 @@ def uploads(
         metadata = {**(said.get("metadata") or {}), **entries.of_time(found.mtime_ns)}
         described = describe_new(location, {**said, "metadata": metadata}, found.path)
         conditions = IF_ABSENT if if_absent else {}
-        with given(found.path) as opened:
+        with _opened(found.path) as (file, opened):
             info = target.objects.write(
                 opened,
                 location,
@@ -60,10 +67,26 @@ def uploads(
                 described,
                 conditions=conditions,
                 progress=progress,
+                digest=hmac_of(file, found.path) if digests and target.is_sealed else None,
             )
         return Sent(info, f"{source.version(found)} {info.etag}")
 
     return send
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, Source]]:
+    """Yield an open file and its source, which refuses a file that changes meanwhile."""
+    with opening(path) as file:
+        before = os.fstat(file.fileno())
+
+        def check() -> None:
+            now = os.fstat(file.fileno())
+            if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise changed(path)
+
+        # A file without a size is a stream, and so is an empty one.
+        yield file, FileSource.of(file, str(path)) or StreamSource(file, None, check)
 
 
 def downloads(

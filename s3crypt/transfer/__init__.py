@@ -8,7 +8,7 @@ about 3 MiB and one part per worker; parts have 8 MiB for objects of up to 78 Gi
 about 3 MiB per worker.
 """
 
-from .checksums import Checksums
+from .checksums import Checksums, crc_of, full_object_crc
 from .download import Sink, download, fetch, pour
 from .marks import Mark
 from .parts import MAX_PART_LENGTH, MAX_PARTS, PART_LENGTH, part_length
@@ -30,8 +30,10 @@ __all__ = [
     "Upload",
     "WholeStream",
     "copy_inside_s3",
+    "crc_of",
     "download",
     "fetch",
+    "full_object_crc",
     "part_length",
     "pour",
     "upload",

@@ -7,7 +7,7 @@ detects bytes that the network changed; TLS and the cipher protect against an at
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import md5
@@ -292,6 +292,14 @@ def full_object_crc(reply: Mapping[str, Any]) -> int | None:
         # base64 raises a plain ValueError for characters beyond ASCII.
         return None
     return int.from_bytes(value) if len(value) == 8 else None
+
+
+def crc_of(blocks: Iterable[bytes]) -> int:
+    """Return the CRC-64/NVME of consecutive blocks."""
+    crc = 0
+    for block in blocks:
+        crc = crc64nvme(block, crc)
+    return crc
 
 
 def begin(client: "S3Client", arguments: Mapping[str, Any], subject: str) -> Mapping[str, Any]:
