@@ -8,9 +8,10 @@
     s3crypt-context         the encryption context that the object key is wrapped under, as JSON
     s3crypt-digest          a keyed digest of the plaintext, for comparisons: see `digests`
 
-The last three exist only with `key_location="metadata"`. The message's header
-then has one EDK, of a raw AES key that was generated for this object (the *object key*). A change
-of the keys that wrap the object key changes only metadata; a message's header is never rewritten.
+`s3crypt-edks`, `s3crypt-context` and `s3crypt-material` exist only with `key_location="metadata"`.
+The message's header then has one EDK, of a raw AES key that was generated for this object (the
+*object key*). A change of the keys that wrap the object key changes only metadata; a message's
+header is never rewritten.
 
 `s3crypt-material` has the ids in the order of `s3crypt-edks`, separated by commas, empty for a key
 without an id. It is not authenticated, and is for reports only: reading does not depend on it.

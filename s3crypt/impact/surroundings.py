@@ -24,7 +24,7 @@ _ALWAYS = (
     NotLookedAt("branch keys", "key stores (DynamoDB tables) whose branch keys the key wraps"),
     NotLookedAt(
         "directory buckets",
-        "buckets of S3 Express One Zone that no URI named; --account tells those it can list",
+        "buckets of S3 Express One Zone that no URI named; a report about the account lists them",
     ),
 )
 

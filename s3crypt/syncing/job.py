@@ -169,7 +169,7 @@ class Sync:
     def _no_path(self, pair: Pair) -> StorageError:
         return StorageError(
             f"{self._source.at(pair.name)}: its name is no path below {self._target}; not written.",
-            hint="Leave it out with --exclude, or get it alone, to another path.",
+            hint="Exclude the name, or get the object alone, to another path.",
         )
 
     def _work(self, pair: Pair) -> _Done:
