@@ -89,7 +89,8 @@ def rotate(
     re-encrypted.
 
     \b
-    s3crypt rotate s3://acme/q3.csv --key kms:alias/new --from-key kms:alias/reports
+    s3crypt rotate s3://acme/q3.csv --key kms:alias/new \\
+      --from-key kms:alias/reports
     s3crypt rotate -r s3://acme/2026/ --dry-run --key kms:alias/new \\
       --from-key kms:alias/reports
     s3crypt rotate -r s3://acme/shared/ --skip-others --mode sse-kms \\

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,11 @@ import boto3
 import click
 import pytest
 from playing import play_line, prepare, shell
-from s3crypt_cli.help import COMMON, examples_of, option_groups
+from s3crypt_cli.help import COMMON, HEADERS, examples_of, option_groups
 from s3crypt_cli.main import cli, run
+from s3crypt_cli.remedies import options_of
+
+from s3crypt import sandbox as sandboxes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +83,10 @@ MORE = {
     "policy": ["s3crypt bucket harden acme --yes"],
     "policy key": ["s3crypt bucket harden acme --yes"],
     "bucket": ["s3crypt mb s3://old -q"],
-    "who": ["s3crypt bucket init acme-hr --trail --yes"],
+    "who": [
+        "s3crypt bucket init acme-hr --trail --yes",
+        "s3crypt put q3.csv s3://acme-hr/2026/q3.csv --key kms:alias/reports",
+    ],
 }
 # Exit codes that are an answer, not a failure.
 ANSWERS = {"audit": {1, 3}, "doctor": {1}, "policy check": {3}}
@@ -97,6 +104,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def user(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make what the examples name, in a new folder and in an empty sandbox."""
+    if sandboxes.status() is None:  # the examples of `sandbox stop` stop it
+        os.environ.update(sandboxes.environment(sandboxes.start()))
     assert home.exists()
     monkeypatch.chdir(tmp_path)
     prepare(tmp_path)
@@ -160,3 +169,15 @@ def test_the_reference_is_what_the_commands_say() -> None:
     """`python docs/cli_reference.py` writes the page anew."""
     page = runpy.run_path(str(ROOT / "docs" / "cli_reference.py"))["page"]
     assert (ROOT / "docs" / "cli.md").read_text() == page()
+
+
+def test_get_takes_what_put_takes() -> None:
+    """Except what describes a new object, how it is sealed, and the size of a pipe."""
+    sealing = {"--frame-length", "--key-location", "--size"}
+    describing = {
+        name
+        for each in COMMANDS["put"].params
+        if getattr(each, "group", None) == HEADERS
+        for name in each.opts
+    }
+    assert options_of(COMMANDS["put"]) - options_of(COMMANDS["get"]) == sealing | describing

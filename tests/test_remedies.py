@@ -221,6 +221,32 @@ def test_the_library_names_no_option_of_the_command(path: Path) -> None:
         assert is_piece or not OPTION.search(OTHERS_OPTIONS.sub("", text)), text
 
 
+COMMAND_SOURCES = {
+    path: ast.parse(path.read_text("utf-8"))
+    for path in sorted(Path(command_words.__file__).parent.rglob("*.py"))
+}
+# Words that follow the project's name in a sentence.
+PROSE = {"and", "makes", "may"}
+# A command line in a text, with the option that follows its verbs, if one does.
+LINE = re.compile(r"s3crypt ([a-z][a-z-]*)(?: ([a-z][a-z-]+))?((?: [^`.;:]*)?)")
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *COMMAND_SOURCES], ids=str)
+def test_a_hint_leads_to_a_command(path: Path) -> None:
+    """Each command line in a hint has a verb of ours, and only options of its command."""
+    for hint in hints({**SOURCES, **COMMAND_SOURCES}[path]):
+        for verb, second, rest in LINE.findall(hint):
+            if verb in PROSE:
+                continue
+            assert verb in cli.list_commands(click.Context(cli)), hint
+            command = command_named(verb)
+            if isinstance(command, click.Group) and second:
+                command = command_named(f"{verb} {second}")
+            assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= command_words.options_of(
+                command
+            ), hint
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_hint_that_names_an_argument_is_a_remedy(path: Path) -> None:
     """Plain text would be the same for the command, whose options have other names."""
