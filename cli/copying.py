@@ -30,6 +30,7 @@ from .places import (
     make_store,
     no_overwrite_option,
     origin_mode,
+    preserve_option,
     recursive_option,
     version_id_option,
     written_as_option,
@@ -91,6 +92,7 @@ _READING = {
 @describing_new_options
 @if_absent_option
 @no_overwrite_option
+@preserve_option
 @recursive_option
 @filter_options
 @jobs_option
@@ -131,6 +133,7 @@ def cp(settings: Settings, **given: Any) -> None:
 @describing_new_options
 @if_absent_option
 @no_overwrite_option
+@preserve_option
 @recursive_option
 @filter_options
 @jobs_option
@@ -161,6 +164,7 @@ def _transfer(
     target: str,
     written_in: str | None,
     if_absent: bool,
+    preserve: bool,
     **given: Any,
 ) -> None:
     check_exit_code(exit_code=given["exit_code"], dry_run=given["dry_run"])
@@ -168,6 +172,7 @@ def _transfer(
     reading = {name: value for name, value in reading.items() if value}
     are_uris = [each.startswith("s3://") for each in sources]
     how = {**reading, **({"if_absent": True} if if_absent else {})}
+    how |= _preserving(preserve=preserve, is_inside=all((*are_uris, target.startswith("s3://"))))
     if written_in is not None:
         how["written_in"] = written_in
     identity = {"modes": [options.told(), origin.told()], "how": {**how, **said}}
@@ -191,7 +196,7 @@ def _transfer(
     if not any(are_uris):
         _refuse_reading(origin, reading)
         store = make_store(to, settings, written_in)
-        into_s3(transfer, store, to, {**said, **({"if_absent": True} if if_absent else {})})
+        into_s3(transfer, store, to, {**said, **how})
         return
     for name in [name for name in reading if not _READING[name]]:
         raise ConfigError(f"--{name.replace('_', '-')} is for copies to files.")
@@ -200,6 +205,12 @@ def _transfer(
         now = to
     how |= {**said, "allow_unencrypted": origin.mode == UNENCRYPTED}
     inside_s3(transfer, make_store(now, settings), to, how)
+
+
+def _preserving(*, preserve: bool, is_inside: bool) -> dict[str, Any]:
+    if preserve and is_inside:
+        raise ConfigError("--preserve is for files; copies inside S3 keep all metadata.")
+    return {"preserve": True} if preserve else {}
 
 
 def _refuse_reading(origin: ModeOptions, reading: dict[str, Any]) -> None:

@@ -43,6 +43,7 @@ from .places import (
     make_store,
     name_of,
     no_overwrite_option,
+    preserve_option,
     recursive_option,
     suggesting_recursion,
     version_id_option,
@@ -84,6 +85,7 @@ _allow_unverified_signature = option(
 @describing_new_options
 @if_absent_option
 @no_overwrite_option
+@preserve_option
 @option(
     "--size",
     callback=lambda _context, _parameter, value: parse_size(value),
@@ -109,6 +111,7 @@ def put(
     uri: str,
     if_absent: bool,
     no_overwrite: bool,
+    preserve: bool,
     size: int | None,
     written_in: str | None,
     command: tuple[str, ...] | None,
@@ -134,6 +137,8 @@ def put(
     check_exit_code(exit_code=given["exit_code"], dry_run=given["dry_run"])
     mode = options.required_mode_for(settings)
     how = {**said, **({"if_absent": True} if if_absent else {})}
+    if preserve:
+        how["preserve"] = True
     identity = {"written_in": written_in, "modes": [options.told()], "how": how}
     transfer = Transfer(
         settings, "put", sources, uri, no_overwrite=no_overwrite, identity=identity, **given
@@ -162,6 +167,7 @@ def put(
 @allow_unverified_signature_option
 @option("--if-absent", is_flag=True, help="Fail if the file exists; never overwrite.")
 @no_overwrite_option
+@preserve_option
 @recursive_option
 @filter_options
 @jobs_option

@@ -81,6 +81,13 @@ no_overwrite_option = option(
 )
 
 
+preserve_option = option(
+    "--preserve",
+    is_flag=True,
+    help="Keep files' modification times: in the object's metadata, as rclone does, and back.",
+)
+
+
 def make_store(mode: "Mode | None", settings: Settings, written_in: str | None = None) -> "S3Crypt":
     """Return a store that connects to S3 with these settings."""
     return s3crypt.S3Crypt(

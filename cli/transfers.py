@@ -212,6 +212,141 @@ def _run(
     return count
 
 
+def _put_one(
+    transfer: Transfer,
+    store: "S3Crypt",
+    mode: "Mode",
+    how: Mapping[str, Any],
+    command: tuple[str, ...] | None,
+    size: int | None,
+) -> None:
+    refuse_job_options(jobs=transfer.jobs, journal=transfer.journal)
+    (source,), settings = transfer.sources, transfer.settings
+    if source == "-" and transfer.is_move:
+        raise ConfigError("A pipe cannot be moved.", hint="Copy it: s3crypt cp - S3_URI")
+    if source == "-" and how.get("preserve"):
+        raise ConfigError("A pipe has no modification time for --preserve.")
+    destination = _destination(source, transfer.target, recursive=transfer.recursive)
+    name = command[0] if command else source
+    how = {**how, **({"if_absent": True} if transfer.no_overwrite else {})}
+    if transfer.dry_run:
+        _check_readable(source)
+        if how.get("if_absent") and store.exists(destination):
+            _already(transfer, name, destination, f"{destination}: it exists")
+            return
+        _would(transfer, name, destination, mode)
+        return
+    total = _file_size(source) if size is None else size
+    opened = opened_pipe(command, size) if source == "-" else nullcontext(Path(source))
+    with (
+        _skipping(transfer, store, name, destination),
+        progress(name, total, quiet=settings.silent) as advance,
+        opened as given,
+    ):
+        if transfer.is_move or how.get("preserve"):
+            pairs = [(Path(source), destination)]
+            outcomes = store.many.put(pairs, move=transfer.is_move, progress=advance, **how)
+            info = _only(outcomes)
+        else:
+            info = store.put(given, destination, progress=advance, **how)
+        _tell(transfer, name, destination, info)
+
+
+def _get_one(transfer: Transfer, store: "S3Crypt", uri: str, how: Mapping[str, Any]) -> None:
+    refuse_job_options(jobs=transfer.jobs, journal=transfer.journal)
+    settings, target = transfer.settings, transfer.target
+    how = {**how, **({"if_absent": True} if transfer.no_overwrite else {})}
+    with suggesting_recursion(uri):
+        if target == "-" and not transfer.dry_run:
+            if transfer.is_move:
+                raise ConfigError("An object is not moved to a pipe.", hint="Copy it, then rm it.")
+            how.pop("if_absent", None)
+            _refuse_preserve(how, "a pipe has no modification time")
+            stream(store, uri, how)
+            return
+        if how.get("byte_range") is not None:
+            _refuse_preserve(how, "a part is not the file")
+        path = Path("-") if target == "-" else _target_file(uri, target)
+        if how.get("if_absent") and os.path.lexists(path) and target != "-":
+            if not transfer.no_overwrite:
+                raise ConflictError(f"{path}: it exists", hint="It is kept.")
+            _already(transfer, uri, str(path), f"{path}: it exists")
+            return
+        if transfer.dry_run:
+            asked = {name: value for name, value in how.items() if name != "byte_range"}
+            _only(store.many.get([(uri, path)], dry_run=True, **asked))
+            _would(transfer, uri, str(path), None)
+            return
+        with (
+            _skipping(transfer, store, uri, str(path)),
+            _download_bar(store, uri, how, settings) as bar,
+        ):
+            if transfer.is_move or how.get("preserve"):
+                whole = _for_many(how) if transfer.is_move else how
+                outcomes = store.many.get(
+                    [(uri, path)], move=transfer.is_move, progress=bar, **whole
+                )
+                info = _only(outcomes)
+            else:
+                info = store.get(uri, path, progress=bar, **how)
+            _tell(transfer, uri, str(path), info, byte_range=how.get("byte_range"))
+
+
+def _refuse_preserve(how: Mapping[str, Any], why: str) -> None:
+    if how.get("preserve"):
+        raise ConfigError(f"--preserve keeps a file's modification time; {why}.")
+
+
+def _copy_one(
+    transfer: Transfer, store: "S3Crypt", uri: str, target: str, how: Mapping[str, Any]
+) -> None:
+    refuse_job_options(jobs=transfer.jobs, journal=transfer.journal)
+    how = {**how, **({"if_absent": True} if transfer.no_overwrite else {})}
+    with suggesting_recursion(uri), _skipping(transfer, store, uri, target):
+        if transfer.is_move or transfer.dry_run:
+            flags = {"move": transfer.is_move, "dry_run": transfer.dry_run}
+            info = _only(store.many.copy([(uri, target)], **{**_for_many(how), **flags}))
+        else:
+            info = store.copy(uri, target, **how)
+        if transfer.dry_run:
+            _would(transfer, uri, target, how["to"])
+            return
+        _tell(transfer, uri, target, info)
+
+
+@contextmanager
+def _skipping(transfer: Transfer, store: "S3Crypt", source: str, target: str) -> Iterator[None]:
+    """Report a target that exists and is left alone, instead of failing."""
+    try:
+        yield
+    except ConflictError as error:
+        if not transfer.no_overwrite or not _is_there(store, error, target):
+            raise
+        _already(transfer, source, target, str(error))
+
+
+def _is_there(store: "S3Crypt", error: BaseException | None, target: str) -> bool:
+    """Return whether a target that exists is the cause of an error."""
+    code = error.code if isinstance(error, ConflictError) else None
+    # A source that was replaced while it was read fails a condition, too.
+    return code == "FileExists" or (code == "PreconditionFailed" and store.exists(target))
+
+
+def _already(transfer: Transfer, source: str, target: str, told: str) -> None:
+    if transfer.settings.json:
+        print_json({"action": "skipped", "source": source, "target": target})
+    elif not transfer.settings.quiet:
+        say(f"skipped  {told}")
+
+
+def _only(outcomes: Iterator[Any]) -> Any:
+    """Return the result of a job of one object; raise its error."""
+    (outcome,) = outcomes
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.result
+
+
 def _sources(transfer: Transfer, store: "S3Crypt") -> Sources:
     return sources_of(
         store, transfer.sources, transfer.rules, recursive=transfer.recursive, verb=transfer.verb

@@ -10,6 +10,7 @@ from typing import TypeAlias, TypedDict, TypeVar
 from .errors import ConfigError, ConflictError, S3CryptError, StorageError
 from .jobs import FoundFile, Journal, NameFilter, Unusable, journaled
 from .location import Location
+from .metadata import of_time
 from .modes import Mode
 from .objects.access import ListedObject, ListedPrefix
 from .objects.describing import Described
@@ -45,12 +46,14 @@ class PutOptions(JobOptions, Described, total=False):
     """Options that apply to all objects to store; see `S3Crypt.put`.
 
     With `dry_run` files are only opened, and nothing is stored. With `move` each file is removed
-    once its object is stored; see `S3Crypt.move`.
+    once its object is stored; see `S3Crypt.move`. With `preserve` the modification times of files
+    are stored as the metadata entry `mtime`.
     """
 
     mode: Mode | str | None
     if_absent: bool
     move: bool
+    preserve: bool
     dry_run: bool
     progress: Progress | None
 
@@ -60,7 +63,8 @@ class GetOptions(JobOptions, total=False):
 
     With `dry_run` no file is written: each object's mode is checked, and whether its key opens the
     header. `version_id` and `written_as` are for a single object. With `move` each object is
-    deleted once its file is written; see `S3Crypt.move`.
+    deleted once its file is written; see `S3Crypt.move`. With `preserve` each file gets the
+    modification time that the object's metadata has, or else the time at which it was stored.
     """
 
     mode: Mode | str | None
@@ -72,6 +76,7 @@ class GetOptions(JobOptions, total=False):
     allow_unverified_signature: bool
     if_absent: bool
     move: bool
+    preserve: bool
     dry_run: bool
     progress: Progress | None
 
@@ -172,6 +177,16 @@ def to_read(item: Object, demand: Demand) -> tuple[Location, Demand]:
 def relative_name_of(found: FoundFile | Unusable) -> str | None:
     """Return a file's name for a filter; None for an unreadable path, which no filter hides."""
     return found.name if isinstance(found, FoundFile) else None
+
+
+def with_time(said: Described, path: str | Path) -> Described:
+    """Return the description of an object with the modification time of its file."""
+    try:
+        time = of_time(Path(path).stat().st_mtime_ns)
+    except OSError:
+        # The work on the file raises the error.
+        return said
+    return {**said, "metadata": {**(said.get("metadata") or {}), **time}}
 
 
 def object_exists(location: Location) -> ConflictError:

@@ -39,6 +39,7 @@ from .job_items import (
     uri_of,
     with_folder,
     with_journal,
+    with_time,
 )
 from .jobs import (
     EVERY_NAME,
@@ -405,9 +406,8 @@ class Many:
 
         found = telling(objects, lambda _: 0, options.get("found"))
         for_all: S3CryptError | None = None
-        with closing(
-            self._run(batches(found, bucket_of), delete, options, ahead=_BATCHES_AHEAD)
-        ) as deleted:
+        batched = batches(found, bucket_of)
+        with closing(self._run(batched, delete, options, ahead=_BATCHES_AHEAD)) as deleted:
             for batch in deleted:
                 errors = batch.result or [batch.error] * len(batch.item)
                 for item, error in zip(batch.item, errors, strict=True):
@@ -508,7 +508,8 @@ class Many:
             location = Location.parse_object(uri)
             path = source.path if isinstance(source, FoundFile) else source
             is_path = isinstance(path, str | Path)
-            described = describe_new(location, said, path if is_path else "")
+            told = with_time(said, path) if is_path and options.get("preserve") else said
+            described = describe_new(location, told, path if is_path else "")
             if options.get("move") and is_path and not options.get("dry_run"):
                 how: Any = {"conditions": conditions, "progress": progress}
                 return move_into_s3(self._objects, path, location, chosen, described, **how)
@@ -542,17 +543,15 @@ class Many:
         options: GetOptions,
     ) -> Iterator[Outcome[_Item, ObjectInfo]]:
         names = (
-            "allow_uncommitted",
-            "allow_unsigned",
-            "allow_unverified_signature",
-            "version_id",
-            "written_as",
-            "written_in",
+            *("allow_uncommitted", "allow_unsigned", "allow_unverified_signature"),
+            *("version_id", "written_as", "written_in"),
         )
         asked: dict[str, Any] = {name: how for name, how in options.items() if name in names}
         demand = Demand(self._mode_of(options.get("mode")), **asked)
         progress, journal = options.get("progress"), options.get("journal")
-        if_absent = options.get("if_absent", False)
+        keeps_time, move = options.get("preserve", False), partial(move_out_of_s3, self._objects)
+        how: Any = {"if_absent": options.get("if_absent", False), "keeps_time": keeps_time}
+        fetch = move if options.get("move") else self._objects.fetch
 
         def get(item: _Item) -> ObjectInfo:
             location, demand_here = to_read(found(item), demand)
@@ -566,9 +565,7 @@ class Many:
                         f"{location}: {path} is this job's journal; not written.",
                         hint="Keep the journal in another folder.",
                     )
-                move = partial(move_out_of_s3, self._objects)
-                fetch = move if options.get("move") else self._objects.fetch
-                return fetch(location, demand_here, path, progress=progress, if_absent=if_absent)
+                return fetch(location, demand_here, path, progress=progress, **how)
 
         def named(item: _Item) -> tuple[str, str]:
             return uri_of(found(item)), etag_of(found(item)) or ""

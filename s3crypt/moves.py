@@ -101,18 +101,21 @@ def move_into_s3(  # noqa: PLR0913 - as `Objects.write` has them
         )
 
 
-def move_out_of_s3(
+def move_out_of_s3(  # noqa: PLR0913 - as `Objects.fetch` has them
     objects: Objects,
     location: Location,
     demand: Demand,
     path: str | Path,
     *,
     if_absent: bool = False,
+    keeps_time: bool = False,
     progress: Progress | None = None,
 ) -> ObjectInfo:
     """Write an object to a file, flush that to the disk, and delete the object if unchanged."""
     _check_plain(path)
-    info = objects.fetch(location, demand, path, if_absent=if_absent, progress=progress)
+    info = objects.fetch(
+        location, demand, path, if_absent=if_absent, keeps_time=keeps_time, progress=progress
+    )
     flush_to_disk(path)
     arguments = demand.mode.read_arguments() if demand.mode else {}
     delete_source(objects.client, location, path, info.etag, arguments)

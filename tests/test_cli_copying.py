@@ -135,6 +135,35 @@ def test_targets_that_exist_are_left_alone(
 
 
 @pytest.mark.usefixtures("tree")
+def test_modification_times_are_preserved_on_request(
+    command: Callable[..., Said], bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """Of one file and of many, into S3 and back; without --preserve they are not stored."""
+    old = 1_600_000_000_500_000_000
+    for path in (tmp_path / "tree").rglob("*.csv"):
+        os.utime(path, ns=(old, old))
+    uri = f"s3://{bucket}/t/"
+    command("put", "tree/a.csv", f"{uri}without", *SSE)
+    assert command("put", "tree/a.csv", f"{uri}with", *SSE, "--preserve").code == 0
+    assert command("cp", "-r", "tree", f"{uri}tree/", *SSE, "--preserve").code == 0
+    found = [s3.head_object(Bucket=bucket, Key=f"t/{name}")["Metadata"] for name in
+             ("without", "with", "tree/sub/c.csv")]  # fmt: skip
+    assert found == [{}, {"mtime": "1600000000.5"}, {"mtime": "1600000000.5"}]
+    assert command("get", f"{uri}with", "one", "--preserve").code == 0
+    assert command("mv", "-r", f"{uri}tree/", "many", "--preserve").code == 0
+    assert command("get", f"{uri}with", "now").code == 0
+    times = [Path(name).stat().st_mtime_ns == old for name in ("one", "many/sub/c.csv", "now")]
+    assert times == [True, True, False]
+    for words in (
+        ("put", "-", f"{uri}x", *SSE),
+        ("get", f"{uri}with", "-"),
+        ("get", f"{uri}with", "part", "--range", "0-0"),
+        ("cp", f"{uri}with", f"{uri}x", *SSE),
+    ):
+        assert command(*words, "--preserve").code == 2
+
+
+@pytest.mark.usefixtures("tree")
 def test_pipes_are_copied_and_not_moved(command: Callable[..., Said], bucket: str, s3: Any) -> None:
     """From an object to standard output, and no move there."""
     command("cp", "tree/a.csv", f"s3://{bucket}/a", *SSE)

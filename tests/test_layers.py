@@ -103,7 +103,7 @@ ALLOWED = {
         "errors", "key_references", "local", "message", "modes", "objects", "options",
     },
     "moves": {"errors", "local", "location", "modes", "objects", "rotation", "transfer"},
-    "job_items": {"errors", "jobs", "location", "modes", "objects", "transfer"},
+    "job_items": {"errors", "jobs", "location", "metadata", "modes", "objects", "transfer"},
     "syncing": {
         "aws_errors", "errors", "formats", "job_items", "jobs", "local", "location", "metadata",
         "modes", "moves", "objects", "rotation", "transfer",
