@@ -36,7 +36,20 @@ from s3crypt import (
     kms,
 )
 from s3crypt.errors import Remedy, S3CryptError
-from s3crypt.kms import Key, KeySummary, Rotation
+from s3crypt.kms import (
+    AliasChange,
+    Clearance,
+    CreatedGrant,
+    Grant,
+    Imported,
+    ImportParameters,
+    Key,
+    KeySummary,
+    LastUse,
+    Material,
+    RegionalKey,
+    Rotation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +71,9 @@ FAILED = RotationOutcome(
 )
 NOW = datetime(2026, 11, 28, 4, 30, tzinfo=UTC)
 ARN = "arn:aws:kms:us-east-1:123456789012:key/8a1f"
+ALIAS_ARN = "arn:aws:kms:us-east-1:123456789012:alias/x"
+GRANT = Grant("1b02", ARN, is_service=False, operations=("Decrypt",))
+MATERIAL = Material("ab12", "CURRENT", NOW, "ON_DEMAND")
 RESULTS = [
     ObjectInfo("s3://acme/x", "client", 4, 400, '"e"', "v", NOW, context={"tenant": "1"}),
     ListedObject("s3://acme/x", 400, '"e"', NOW),
@@ -95,11 +111,20 @@ RESULTS = [
         not_permitted=("kms:GetKeyPolicy",),
     ),
     Rotation(NOW, "ON_DEMAND", None),
+    AliasChange("alias/x", ALIAS_ARN, ARN, None),
+    Clearance(ARN, "123456789012", NOW, True, False, 0, 0),
+    CreatedGrant(ARN, GRANT, "token", existed=False),
+    GRANT,
+    Imported(ARN, MATERIAL, ()),
+    ImportParameters(ARN, b"public", b"token", NOW),
+    LastUse(NOW, "Decrypt", NOW),
+    MATERIAL,
+    RegionalKey(ARN, is_primary=True, state="Enabled"),
 ]
 # Values that are arguments, not results.
 ARGUMENTS = {"NameFilter", "SSES3", "SSEKMS", "DSSEKMS", "SSEC", "ClientSide"}
 # A journal belongs to the process that opened it, and `Many` is a store's.
-ARGUMENTS |= {"Journal", "Many"}
+ARGUMENTS |= {"Journal", "Many", "GrantRequest", "Importing"}
 ARGUMENTS |= {"AESKeyring", "RSAKeyring", "KMSKeyring", "MultiKeyring", "CachingKeyring"}
 
 

@@ -12,7 +12,7 @@ import pytest
 from samples import aes, connect, payload
 
 from s3crypt import SSES3, ClientSide, PolicyError, formats
-from s3crypt.formats import Facts, Sealing
+from s3crypt.formats import Facts, Rewrapping, Sealing
 from s3crypt.framing import Layout
 
 if TYPE_CHECKING:
@@ -90,11 +90,12 @@ class Xor:
         del context
         return "nothing" if (mode.keyring.name,) == self.keys else "wrapping"
 
-    def rewrapped(self, source: Any, target: Any, fetch: Any) -> dict[str, str]:
+    def rewrapped(self, source: Any, target: Any, fetch: Any) -> Rewrapping:
         del source
         with fetch() as stored:
             assert stored.read(4) == MARK
-        return {ENTRY: target.keyring.name}
+        entry = {ENTRY: target.keyring.name}
+        return Rewrapping(entry, entry, {}, {})
 
 
 @pytest.fixture

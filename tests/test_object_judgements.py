@@ -93,8 +93,7 @@ def test_a_key_that_a_header_names_is_quoted_in_commands(state: str) -> None:
     (failed,) = of(found({"a": seen}, {evil: KeyState(state)}), "S3CRYPT.16")
     assert failed.fix is not None
     for line in failed.fix.text.splitlines():
-        words = shlex.split(line)
-        assert words[words.index("--key-id") + 1] == evil
+        assert evil in shlex.split(line)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_every_later_get_is_pinned_and_ranged(
     assert first["range"] == f"bytes=0-{PART - 1}"
     assert "if-match" not in first
     assert later
-    assert all(headers["if-match"] == etag for headers in later)
+    assert all(headers["if-match"] == f'"{etag}"' for headers in later)
     moved = sum(e["response_bytes"] for e in requests_log.list() if e["method"] == "GET")
     # The first request brings what it brings; at most that much is fetched again.
     assert moved <= store.inspect(uri).stored_size + PART

@@ -129,7 +129,7 @@ def test_one_head_asks_for_the_checksum(bucket: str, sandbox: Any) -> None:
         connect(mode, endpoint_url=relay.url).read(uri)
     (head,) = (asked.headers for asked in relay.asked if asked.method == "HEAD")
     assert head["x-amz-checksum-mode"] == "ENABLED"
-    assert head["if-match"] == etag
+    assert head["if-match"] == f'"{etag}"'
     assert head["x-amz-server-side-encryption-customer-key-md5"] == mode.key_md5
 
 

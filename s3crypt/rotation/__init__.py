@@ -28,6 +28,7 @@ from s3crypt.errors import (
     PolicyError,
     RotationError,
     S3CryptError,
+    StorageError,
 )
 from s3crypt.jobs import Journal, at_least_one, journaled, run, telling
 from s3crypt.keyrings.materials import opened_materials
@@ -45,7 +46,7 @@ from s3crypt.transfer.conditions import bare_etag
 
 from . import copies
 from .looks import SHOWN_LENGTH, Job, look, until_whole
-from .mechanisms import Done, act, annotations_to_copy, check_opens, finish_annotations
+from .mechanisms import ARCHIVED, Done, act, annotations_to_copy, check_opens, finish_annotations
 from .steps import Action, Origin, Seen, Step, decide
 
 __all__ = ["Origin", "RotationOutcome", "copier", "needs_rotation", "rotate", "rotate_each"]
@@ -321,7 +322,12 @@ def _act(job: Job, step: Step, stream: ObjectStream | None, *, dry_run: bool) ->
     if step.action != "unchanged":
         job.locks.check(step.location, step.head)
     if dry_run:
-        check_opens(job, step, stream)
+        try:
+            check_opens(job, step, stream)
+        except StorageError as error:
+            # Nothing can be tried on an archived object, whose headers are enough for a plan.
+            if error.code not in ARCHIVED:
+                raise
         if stream is not None:
             stream.leave()
         annotations_to_copy(job, step)

@@ -40,7 +40,7 @@ from .steps import Action, Step
 _log = logger_of(__name__)
 
 # The codes of S3 for a source of a copy that is archived.
-_ARCHIVED = frozenset({"InvalidObjectState", "ObjectNotInActiveTierError"})
+ARCHIVED = frozenset({"InvalidObjectState", "ObjectNotInActiveTierError"})
 
 # The maximum age of the last look at the old object when the request for the new object is sent.
 _LATE_SECONDS = 0.5
@@ -160,7 +160,8 @@ def check_opens(job: Job, step: Step, stream: ObjectStream | None) -> None:
     elif step.action == "re-encrypted":
         demand = _demand(job, step)
         with job.objects.reading(step.location, demand, first=SHOWN_LENGTH, opened=stream):
-            return
+            if stream is not None:
+                stream.leave()
 
 
 def check_context(job: Job, step: Step, envelope: Envelope) -> None:
@@ -239,7 +240,7 @@ def _source_named(step: Step) -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        if error.code in _ARCHIVED:
+        if error.code in ARCHIVED:
             text = str(error).replace(str(step.target), str(step.location), 1)
             error.args = (text, *error.args[1:])
         raise

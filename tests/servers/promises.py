@@ -269,7 +269,7 @@ def _stores(place: Place, mode: Mode, size: int) -> Outcome:
 def _knows_etag(size: int, place: Place) -> Outcome:
     at = place.fresh()
     told = place.store(_client()).put(_content(size), str(at)).etag
-    found = place.raw().head_object(**at.arguments)["ETag"]
+    found = place.raw().head_object(**at.arguments)["ETag"].strip('"')
     return Outcome(YES) if told == found else Outcome(NO, f"{told} became {found}")
 
 
