@@ -115,7 +115,7 @@ RESULTS = [
     Clearance(ARN, "123456789012", NOW, True, False, 0, 0),
     CreatedGrant(ARN, GRANT, "token", existed=False),
     GRANT,
-    Imported(ARN, MATERIAL, ()),
+    Imported(ARN, ARN, MATERIAL, ()),
     ImportParameters(ARN, b"public", b"token", NOW),
     LastUse(NOW, "Decrypt", NOW),
     MATERIAL,
