@@ -52,7 +52,8 @@ bound to; others are streamed through this process and encrypted anew.
 \b
 s3crypt cp q3.csv s3://acme/2026/ --key kms:alias/reports
 s3crypt cp 's3://acme/2026/*.csv' reports/ --key kms:alias/reports
-s3crypt cp -r s3://acme/2026/ s3://archive/2026/ --mode sse-s3 --from-key kms:alias/reports
+s3crypt cp -r s3://acme/2026/ s3://archive/2026/ --mode sse-s3 \\
+  --from-key kms:alias/reports
 """
 _MV_HELP = """Move files into S3, objects to files, or objects inside S3.
 
@@ -61,7 +62,7 @@ object by its ETag, a file by its inode, size and time. A versioned bucket keeps
 
 \b
 s3crypt mv q3.csv s3://acme/2026/ --key kms:alias/reports
-s3crypt mv -r s3://acme/2026/ s3://acme/archive/ --key kms:alias/reports
+s3crypt mv -r s3://acme/2026/ s3://acme/old/ --key kms:alias/reports
 """
 # Options that say how an object is read -> whether they apply to copies inside S3.
 _READING = {
@@ -74,7 +75,7 @@ _READING = {
 }
 
 
-@click.command(cls=FilteringCommand)
+@click.command(cls=FilteringCommand, help=_CP_HELP)
 @click.argument(
     "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
 )
@@ -100,25 +101,11 @@ _READING = {
 @dry_run_option
 @exit_code_option
 def cp(settings: Settings, **given: Any) -> None:
-    """Copy files into S3, objects to files, or objects inside S3.
-
-    --mode, --key and their companions say what a copy in S3 is to be, --from-... what the source
-    is, if that is something else. An object that is copied to a file is read with either.
-
-    A file goes into S3 as with put, and an object to a file as with get. Inside S3, S3 itself
-    copies SSE objects, and client-side objects if the copy keeps their keys and what they are
-    bound to; others are streamed through this process and encrypted anew.
-
-    \b
-    s3crypt cp q3.csv s3://acme/2026/ --key kms:alias/reports
-    s3crypt cp 's3://acme/2026/*.csv' reports/ --key kms:alias/reports
-    s3crypt cp -r s3://acme/2026/ s3://archive/2026/ --mode sse-s3 \\
-      --from-key kms:alias/reports
-    """
+    """Copy files into S3, objects to files, or objects inside S3."""
     _transfer("cp", settings, **given)
 
 
-@click.command(cls=FilteringCommand)
+@click.command(cls=FilteringCommand, help=_MV_HELP)
 @click.argument(
     "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
 )
@@ -141,15 +128,7 @@ def cp(settings: Settings, **given: Any) -> None:
 @dry_run_option
 @exit_code_option
 def mv(settings: Settings, **given: Any) -> None:
-    """Move files into S3, objects to files, or objects inside S3.
-
-    As cp, and each source is deleted once its target is stored, if it is still what was read: an
-    object by its ETag, a file by its inode, size and time. A versioned bucket keeps the versions.
-
-    \b
-    s3crypt mv q3.csv s3://acme/2026/ --key kms:alias/reports
-    s3crypt mv -r s3://acme/2026/ s3://acme/old/ --key kms:alias/reports
-    """
+    """Move files into S3, objects to files, or objects inside S3."""
     _transfer("mv", settings, **given)
 
 

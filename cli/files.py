@@ -255,7 +255,8 @@ def _convert_folder(conversion: _Conversion, keyring: "Keyring", chosen: Mapping
         raise ConfigError(f"{source} is not a folder.", hint="Leave -r out.")
 
     def left_out(path: Path, why: str) -> None:
-        say(f"s3crypt: {path}: skipped, {why}")
+        if not conversion.settings.quiet:
+            say(f"s3crypt: {path}: skipped, {why}")
 
     convert = getattr(folders, f"{conversion.verb}_folder")
     with Job(conversion.verb, conversion.settings) as job:

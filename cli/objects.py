@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands on objects: put, get, cat, rm and inspect."""
 
-import errno
-import os
-import sys
-from contextlib import nullcontext
 from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,9 +35,7 @@ from .places import (
     end_dry_run,
     exit_code_option,
     if_absent_option,
-    info_fields,
     make_store,
-    name_of,
     no_overwrite_option,
     preserve_option,
     recursive_option,
@@ -56,23 +50,9 @@ from .single import Transfer, stream
 from .transfers import into_s3, out_of_s3
 
 if TYPE_CHECKING:
-    from s3crypt import Mode, ObjectInfo, S3Crypt
+    from s3crypt import ObjectInfo, S3Crypt
 
-T = TypeVar("T")
 _AN_OBJECT = "An object is s3://BUCKET/NAME."
-
-_allow_uncommitted = option(
-    "--allow-uncommitted",
-    is_flag=True,
-    environment=False,
-    help="Read messages without key commitment too, from writers you trust.",
-)
-_allow_unverified_signature = option(
-    "--allow-unverified-signature",
-    is_flag=True,
-    environment=False,
-    help="Read parts of signed objects too: a signature covers the whole, and is not checked.",
-)
 
 
 @click.command(cls=TakingCommand)
@@ -361,7 +341,7 @@ def inspect(
     rules: Rules,
     jobs: int | None,
 ) -> None:
-    """Say how an object, or a message in a local file, is encrypted.
+    """Say how objects, or messages in local files, are encrypted.
 
     And under which key; nothing is decrypted.
 
@@ -375,32 +355,44 @@ def inspect(
     one = [
         name for name, given in (("--version-id", version_id), ("--versions", versions)) if given
     ]
-    many = [name for name, given in (("-r", recursive), ("--jobs", jobs)) if given]
-    if "://" not in uri:
-        _inspect_file(settings, uri, refused=[*one, *many])
+    if any("://" not in uri for uri in uris):
+        many = (("-r", recursive), ("--jobs", jobs), ("--include and --exclude", rules))
+        refused = [*one, *(name for name, given in many if given)]
+        _inspect_files(settings, uris, refused=refused)
         return
     if len(one) > 1:
         raise ConfigError("--versions and --version-id exclude each other.")
-    store = make_store(options.mode_for(settings), settings)
     if recursive and version_id:
         raise ConfigError("--version-id names one object; not with -r.")
+    store = make_store(options.mode_for(settings), settings)
+    if versions:
+        _inspect_versions(store, settings, uris, rules, recursive=recursive, jobs=jobs)
+        return
     sources = sources_of(store, uris, rules, recursive=recursive, verb="inspect")
     if version_id and sources.single is None:
         raise ConfigError("--version-id names one object; not with several.")
-
-    is_single = not recursive and not versions
-    show = partial(_show_fields, settings, is_single=is_single)
-    if versions:
-        inspect_versions(store, settings, uri=uri, recursive=recursive, jobs=jobs, show=show)
-        return
-    if recursive:
-        if version_id:
-            raise ConfigError("--version-id names one object; not with -r.")
-        inspect_below(store, settings, uri=uri, jobs=jobs, show=show)
+    if sources.single is None:
+        show = partial(_show_fields, settings, is_single=False)
+        inspect_all(store, settings, sources, jobs=jobs, show=show)
         return
     refuse_job_options(jobs=jobs)
-    with suggesting_recursion(uri):
-        show(store.inspect(uri, version_id=version_id))
+    with suggesting_recursion(sources.single):
+        _show_fields(settings, store.inspect(sources.single, version_id=version_id))
+
+
+def _inspect_versions(
+    store: "S3Crypt",
+    settings: Settings,
+    uris: tuple[str, ...],
+    rules: Rules,
+    *,
+    recursive: bool,
+    jobs: int | None,
+) -> None:
+    if len(uris) > 1 or rules:
+        raise ConfigError("--versions takes one object or prefix, and no filter.")
+    show = partial(_show_fields, settings, is_single=False)
+    inspect_versions(store, settings, uri=uris[0], recursive=recursive, jobs=jobs, show=show)
 
 
 def _show_fields(settings: Settings, info: "ObjectInfo", *, is_single: bool = True) -> None:
@@ -409,42 +401,22 @@ def _show_fields(settings: Settings, info: "ObjectInfo", *, is_single: bool = Tr
         print_line("")
 
 
-def _inspect_file(settings: Settings, path: str, *, refused: list[str]) -> None:
-    """Show what a message in a local file says of itself; `refused` are options of objects."""
+def _inspect_files(settings: Settings, paths: tuple[str, ...], *, refused: list[str]) -> None:
+    """Show what messages in local files say of themselves; `refused` are options of objects."""
     from s3crypt.files import inspect_file  # noqa: PLC0415 - it loads cryptography
 
-    if refused:
-        raise ConfigError(f"{path} is a local file, which takes no {refused[0]}.", hint=_AN_OBJECT)
-    facts = inspect_file(path)
-    fields = {"file": path, "stored_size": Path(path).stat().st_size, **value_fields(facts)}
-    print_fields(settings, fields)
-
-
-def _destination(source: str, uri: str, *, recursive: bool) -> str:
-    """Return the URI of the object for a file or a pipe."""
-    is_prefix = name_of(uri) == "" or uri.endswith("/")
-    if source == "-":
-        if recursive or is_prefix:
-            raise ConfigError("A pipe has no name.", hint="Name the object: s3://BUCKET/NAME.")
-        return uri
-    name = Path(source).name
-    if not is_prefix:
-        return uri
-    return f"{prefix_of(uri)}{name}"
-
-
-def _check_readable(file: str) -> None:
-    """Fail as opening the file would; a pipe is not opened, since that would block."""
-    if file == "-":
-        return
-    try:
-        if not os.access(file, os.R_OK):
-            Path(file).stat()
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise StorageError(
-            f"Cannot read {file}: {error.strerror}.", hint="Check the path and its permissions."
-        ) from error
+    for path in paths:
+        if "://" in path:
+            raise ConfigError(f"{path} is no local file, and another one is.", hint=_AN_OBJECT)
+        if refused:
+            told = f"{path} is a local file, which takes no {refused[0]}."
+            raise ConfigError(told, hint=_AN_OBJECT)
+    for path in paths:
+        facts = inspect_file(path)
+        fields = {"file": path, "stored_size": Path(path).stat().st_size, **value_fields(facts)}
+        print_fields(settings, fields)
+        if len(paths) > 1 and not settings.json:
+            print_line("")
 
 
 def _check_exists(store: "S3Crypt", uri: str) -> None:
@@ -465,48 +437,3 @@ def _count(text: str | None, name: str) -> int | None:
     if size == 0:
         raise ConfigError(f"{name} takes a size of 1 byte or more.")
     return size
-
-
-def _download_bar(store: "S3Crypt", uri: str, how: dict[str, Any], settings: Settings) -> Any:
-    total = None
-    if sys.stderr.isatty() and not settings.silent and how["byte_range"] is None:
-        total = store.inspect(uri, version_id=how["version_id"]).size
-    return progress(uri, total, quiet=settings.silent)
-
-
-def _file_size(file: str) -> int | None:
-    try:
-        return None if file == "-" else Path(file).stat().st_size
-    except OSError:
-        return None
-
-
-def _tell(
-    settings: Settings,
-    verb: str,
-    source: str,
-    target: str,
-    info: "ObjectInfo",
-    *,
-    byte_range: str | None = None,
-) -> None:
-    if settings.json:
-        part = {} if byte_range is None else {"range": byte_range}
-        told = {"action": verb, "source": source, "target": target}
-        print_json(told | part | info_fields(info))
-    elif not settings.quiet:
-        what = "" if info.size is None else f", {size_text(info.size)}"
-        if byte_range is not None:
-            what = f", bytes {byte_range}"
-        say(f"{source} -> {target} ({_mode_name(info.mode)}{what})")
-
-
-def _mode_name(mode: Any) -> str:
-    return str(getattr(mode, "name", mode))
-
-
-def _would(settings: Settings, verb: str, source: str, target: str, mode: "Mode | None") -> None:
-    if settings.json:
-        print_json({"action": f"would {verb}", "source": source, "target": target})
-    else:
-        say(f"would {verb} {source} -> {target}{f' ({mode.name})' if mode else ''}")

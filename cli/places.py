@@ -2,9 +2,9 @@
 """Helpers shared by the commands on objects: stores, options, prefixes, loops over objects."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -17,7 +17,9 @@ from .options import UNENCRYPTED, ModeOptions, Settings, option
 from .output import EXIT_CHANGES, EXIT_OTHER
 
 if TYPE_CHECKING:
-    from s3crypt import Mode, ObjectInfo, S3Crypt
+    from s3crypt import Mode, S3Crypt
+
+T = TypeVar("T")
 
 recursive_option = option(
     "-r",
@@ -137,18 +139,6 @@ def common_code(codes: list[int]) -> int:
     return codes[0] if len(set(codes)) == 1 else EXIT_OTHER
 
 
-def info_fields(info: "ObjectInfo") -> dict[str, Any]:
-    """Return an object's properties under the names that --json prints."""
-    fields = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
-    return {name: _value(value) for name, value in fields.items()}
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return list(value)
-    return dict(value) if hasattr(value, "items") else value
-
-
 def split_uri(uri: str) -> tuple[str, str]:
     """Return the bucket and the name of a URI.
 
@@ -168,6 +158,18 @@ def prefix_of(uri: str) -> str:
     """Return a URI as a prefix: with a slash at its end."""
     split_uri(uri)
     return uri if uri.endswith("/") else uri + "/"
+
+
+def found_below(found: Iterable[T], prefix: str) -> Iterator[T]:
+    """Yield the objects that were listed below a prefix; fail if the listing is empty."""
+    nothing = True
+    for item in found:
+        nothing = False
+        yield item
+    if nothing:
+        raise ObjectNotFoundError(
+            f"{prefix}: no objects below it", hint="Check the name, or look above it: s3crypt ls."
+        )
 
 
 @contextmanager

@@ -34,12 +34,7 @@ s3crypt policy apply key.json alias/reports --yes
 """
 
 
-@click.command(
-    cls=DocumentedCommand, help=_HELP, short_help="Merge a policy into that of a bucket or a key."
-)
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.argument("target", metavar="s3://BUCKET|KEY")
-@option(
+save_in_option = option(
     "--save-in",
     environment=False,
     type=click.Path(path_type=Path),
@@ -49,7 +44,9 @@ s3crypt policy apply key.json alias/reports --yes
 )
 
 
-@click.command(help=_HELP, short_help="Merge a policy into that of a bucket or a key.")
+@click.command(
+    cls=DocumentedCommand, help=_HELP, short_help="Merge a policy into that of a bucket or a key."
+)
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("target", metavar="s3://BUCKET|KEY")
 @save_in_option

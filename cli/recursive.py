@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from .jobs import Job
 from .options import Settings
 from .output import print_line, say
-from .places import end_dry_run
+from .places import end_dry_run, found_below, prefix_of
 from .selection import Sources, listed
 
 if TYPE_CHECKING:
-    from s3crypt import Journal, ListedObject, ListedVersion, Mode, ObjectInfo, S3Crypt
+    from s3crypt import ListedVersion, ObjectInfo, S3Crypt
 
 Show = Callable[["ObjectInfo"], None]
 
@@ -25,78 +25,8 @@ def delete_all(
     exit_code: bool,
     jobs: int | None,
 ) -> None:
-    """Put all files below a folder."""
-    prefix = prefix_of(uri)
-
-    def left_out(path: Path, why: str) -> None:
-        if not settings.quiet:
-            say(f"s3crypt: {path}: skipped, {why}")
-
-    with journal as notes, Job("put", settings, names_all=dry_run) as job:
-        outcomes = store.many.put_folder(
-            source,
-            prefix,
-            left_out=left_out,
-            jobs=jobs,
-            journal=notes,
-            dry_run=dry_run,
-            found=job.found,
-            progress=job.moved,
-            **how,
-        )
-        for outcome in job.closing(outcomes):
-            path, name = str(outcome.item[0]), outcome.item[1]
-            pair = {"source": path, "target": name}
-            told = f"{'would put ' * dry_run}{path} -> {name} ({mode.name})"
-            action = "would put" if dry_run else "put"
-            fields = fields_of(outcome.result) if outcome.result else {}
-            job.ended(action, outcome.error, {**pair, **fields}, told)
-    if not job.count and not settings.quiet and notes is None:
-        say(f"{source} holds no file.")
-    job.finish(unit="files")
-
-
-def get_folder(
-    store: "S3Crypt",
-    settings: Settings,
-    *,
-    uri: str,
-    target: str,
-    dry_run: bool,
-    jobs: int | None,
-    journal: OpenedJournal,
-    fields_of: Fields,
-    how: Mapping[str, Any],
-) -> None:
-    """Get all objects below a prefix into a folder."""
-    root, prefix = _folder(target), prefix_of(uri)
-    with journal as notes, Job("get", settings, names_all=dry_run) as job:
-        outcomes = store.many.get_folder(
-            prefix,
-            root,
-            jobs=jobs,
-            journal=notes,
-            dry_run=dry_run,
-            found=job.found,
-            progress=job.moved,
-            **how,
-        )
-        for outcome in job.closing(outcomes):
-            name, path = outcome.item
-            fields = fields_of(outcome.result) if outcome.result and not dry_run else {}
-            mode = getattr(outcome.result, "mode", None)
-            told = f"{'would get ' * dry_run}{name} -> {path} ({getattr(mode, 'name', mode)})"
-            action = "would get" if dry_run else "get"
-            job.ended(action, outcome.error, {"source": name, "target": str(path), **fields}, told)
-    job.finish()
-
-
-def delete_below(
-    store: "S3Crypt", settings: Settings, *, uri: str, dry_run: bool, jobs: int | None
-) -> None:
-    """Delete all objects below a prefix."""
-    prefix = prefix_of(uri)
-    found = found_below(store.list(prefix), prefix)
+    """Delete all objects that the sources name."""
+    found = _all(store, sources)
     action = "would delete" if dry_run else "deleted"
     with Job("rm", settings, names_all=dry_run, tell=print_line if dry_run else say) as job:
         if dry_run:
@@ -160,8 +90,9 @@ def _versions(store: "S3Crypt", base: str, *, recursive: bool) -> "Iterator[List
         yield version
 
 
-def _listed(item: Any) -> "ListedObject":
-    return item[0] if isinstance(item, tuple) else item  # type: ignore[no-any-return]
+def _all(store: "S3Crypt", sources: Sources) -> Iterator[Any]:
+    yield from sources.objects
+    yield from listed(store, sources)
 
 
 def _is_mark(item: Any) -> bool:

@@ -115,7 +115,7 @@ def _glob(store: "S3Crypt", uri: str, name: str) -> tuple[str, str] | None:
         return None if glob is None or store.exists(uri) else glob
     except StorageError as error:
         # Without the permission to list, a pattern finds nothing anyway.
-        if error.code != "AccessDenied":
+        if error.code not in ("403", "AccessDenied"):
             raise
         return None
 

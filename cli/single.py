@@ -83,6 +83,8 @@ def put_one(
     (source,), settings = transfer.sources, transfer.settings
     if source == "-" and transfer.is_move:
         raise ConfigError("A pipe cannot be moved.", hint="Copy it: s3crypt cp - S3_URI")
+    if source == "-" and how.get("preserve"):
+        raise ConfigError("A pipe has no modification time for --preserve.")
     destination = _destination(source, transfer.target, recursive=transfer.recursive)
     name = command[0] if command else source
     how = {**how, **({"if_absent": True} if transfer.no_overwrite else {})}
@@ -100,10 +102,9 @@ def put_one(
         progress(name, total, quiet=settings.silent) as advance,
         opened as given,
     ):
-        if transfer.is_move:
-            outcomes = store.many.put(
-                [(Path(source), destination)], move=True, progress=advance, **how
-            )
+        if transfer.is_move or how.get("preserve"):
+            pairs = [(Path(source), destination)]
+            outcomes = store.many.put(pairs, move=transfer.is_move, progress=advance, **how)
             info = _only(outcomes)
         else:
             info = store.put(given, destination, progress=advance, **how)
@@ -120,8 +121,11 @@ def get_one(transfer: Transfer, store: "S3Crypt", uri: str, how: Mapping[str, An
             if transfer.is_move:
                 raise ConfigError("An object is not moved to a pipe.", hint="Copy it, then rm it.")
             how.pop("if_absent", None)
+            _refuse_preserve(how, "a pipe has no modification time")
             stream(store, uri, how)
             return
+        if how.get("byte_range") is not None:
+            _refuse_preserve(how, "a part is not the file")
         path = Path("-") if target == "-" else _target_file(uri, target)
         if how.get("if_absent") and os.path.lexists(path) and target != "-":
             if not transfer.no_overwrite:
@@ -137,12 +141,20 @@ def get_one(transfer: Transfer, store: "S3Crypt", uri: str, how: Mapping[str, An
             _skipping(transfer, store, uri, str(path)),
             _download_bar(store, uri, how, settings) as bar,
         ):
-            if transfer.is_move:
-                outcomes = store.many.get([(uri, path)], move=True, progress=bar, **for_many(how))
+            if transfer.is_move or how.get("preserve"):
+                whole = for_many(how) if transfer.is_move else how
+                outcomes = store.many.get(
+                    [(uri, path)], move=transfer.is_move, progress=bar, **whole
+                )
                 info = _only(outcomes)
             else:
                 info = store.get(uri, path, progress=bar, **how)
             _tell(transfer, uri, str(path), info, byte_range=how.get("byte_range"))
+
+
+def _refuse_preserve(how: Mapping[str, Any], why: str) -> None:
+    if how.get("preserve"):
+        raise ConfigError(f"--preserve keeps a file's modification time; {why}.")
 
 
 def copy_one(
@@ -292,6 +304,6 @@ def _tell(
 def _would(transfer: Transfer, source: str, target: str, mode: "Mode | None") -> None:
     if transfer.settings.json:
         print_json({"action": transfer.action, "source": source, "target": target})
-    elif not transfer.settings.quiet:
+    else:
         print_line(f"{transfer.action} {source} -> {target}{f' ({mode.name})' if mode else ''}")
     end_dry_run(exit_code=transfer.exit_code, would_change=True)

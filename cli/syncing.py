@@ -95,7 +95,7 @@ def sync(
     exit_code: bool,
     **given: Any,
 ) -> None:
-    r"""Make a prefix like a folder, a folder like a prefix, or a prefix like another one.
+    """Make a prefix like a folder, a folder like a prefix, or a prefix like another one.
 
     Files and objects that differ in size or time are copied. --delete deletes targets that have no
     source, but never if SOURCE is missing, empty or partly unreadable. Names that --exclude leaves
@@ -107,7 +107,8 @@ def sync(
     \b
     s3crypt sync reports s3://acme/reports/ --key kms:alias/reports --delete
     s3crypt sync s3://acme/reports/ copy --key kms:alias/reports
-    s3crypt sync s3://acme/reports/ s3://archive/reports/ --mode sse-s3 --from-key kms:alias/reports
+    s3crypt sync s3://acme/reports/ s3://archive/reports/ --mode sse-s3 \\
+      --from-key kms:alias/reports
     """
     dry_run = given["dry_run"]
     check_exit_code(exit_code=exit_code, dry_run=dry_run)

@@ -52,6 +52,7 @@ from .jobs import (
     files_below,
     run,
     run_in_order,
+    selected,
     telling,
 )
 from .local.files import file_exists
@@ -366,7 +367,7 @@ class Many:
         Raises:
             ObjectNotFoundError: No object is below the prefix, and it is no bucket.
         """
-        prefix, location = _prefix(uri), Location.parse(_prefix(uri))
+        prefix, location = prefix_of(uri), Location.parse(prefix_of(uri))
         listed: Iterable[ListedObject | ListedVersion] = (
             list_versions(self._objects.client, location)
             if versions

@@ -65,6 +65,7 @@ KMSOperation: TypeAlias = Literal[
     "create_grant",
     "create_key",
     "decrypt",
+    "delete_alias",
     "delete_imported_key_material",
     "describe_key",
     "disable_key",
@@ -89,6 +90,11 @@ KMSOperation: TypeAlias = Literal[
     "retire_grant",
     "revoke_grant",
     "rotate_key_on_demand",
+    "schedule_key_deletion",
+    "tag_resource",
+    "untag_resource",
+    "update_alias",
+    "update_key_description",
     "update_primary_region",
 ]
 IAMOperation: TypeAlias = Literal[

@@ -63,6 +63,7 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "list_key_rotations": ("Rotations",),
     "list_keys": ("Keys",),
     "list_resource_tags": ("Tags",),
+    "schedule_key_deletion": ("KeyId",),
     "get_index": ("index.indexArn",),
     "get_table_bucket_encryption": ("encryptionConfiguration.sseAlgorithm",),
     "get_table_encryption": ("encryptionConfiguration.sseAlgorithm",),
@@ -112,7 +113,7 @@ _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
     "list_directory_buckets": {"Buckets": ("Name",)},
     "list_object_annotations": {"Annotations": ("AnnotationName",)},
     "list_object_versions": {
-        "Versions": ("Key", "VersionId", "Size", "ETag", "LastModified"),
+        "Versions": ("Key", "VersionId", "IsLatest", "Size", "ETag", "LastModified"),
         "DeleteMarkers": ("Key", "VersionId", "LastModified"),
     },
     "list_objects_v2": {
@@ -120,9 +121,6 @@ _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
         "CommonPrefixes": ("Prefix",),
     },
     "list_indexes": {"indexes": ("indexArn",)},
-    "list_object_versions": {
-        "Versions": ("Key", "VersionId", "IsLatest", "Size", "ETag"),
-    },
     "list_table_buckets": {"tableBuckets": ("arn",)},
     "list_tables": {"tables": ("namespace", "name", "tableARN")},
     "list_vector_buckets": {"vectorBuckets": ("vectorBucketArn",)},

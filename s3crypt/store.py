@@ -18,14 +18,9 @@ from .formats import MAX_HEADER_LENGTH
 from .local.sources import given
 from .location import Location
 from .modes import Mode
+from .moves import Move, move
 from .objects import listing, presigning
-from .objects.access import (
-    DEFAULT_WORKERS,
-    ListedObject,
-    ListedPrefix,
-    Objects,
-    describe_target,
-)
+from .objects.access import DEFAULT_WORKERS, ListedObject, ListedPrefix, Objects
 from .objects.checks import check_written_in, demanded
 from .objects.describing import LockMode, changes_to, describe_new, described_among
 from .objects.info import ObjectInfo, copied
@@ -448,10 +443,6 @@ class S3Crypt:
             drop_annotations=drop_annotations,
         )
         return move(self._objects, self.mode, source, target, how)
-
-    def exists(self, uri: str) -> bool:
-        """Return whether an object has this name. S3 lists the name; no key is needed."""
-        return self._objects.exists(Location.parse_object(uri))
 
     def head(
         self, uri: str, *, mode: Mode | str | None = None, version_id: str | None = None

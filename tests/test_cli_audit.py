@@ -13,18 +13,52 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from conftest import RequestsLog
 from hardening_samples import DENIED, is_write, new_name, watched
 from s3crypt_cli.main import run
 
 from s3crypt import SSES3, S3Crypt
+from s3crypt import sandbox as sandboxes
 from s3crypt.audit.controls import CONTROLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import RequestsLog
     from relay import Answer, Asked
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone() -> Iterator[sandboxes.Running]:
+    """Lead this module to a sandbox of its own: an audit of the account looks at all buckets."""
+    before = dict(os.environ)
+    with sandboxes.running() as running:
+        os.environ.update(sandboxes.environment(running))
+        yield running
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def s3(alone: sandboxes.Running) -> Any:
+    """Return a client of S3 in this module's sandbox."""
+    assert alone
+    return boto3.client("s3")
+
+
+@pytest.fixture(scope="module")
+def kms(alone: sandboxes.Running) -> Any:
+    """Return a client of KMS in this module's sandbox."""
+    assert alone
+    return boto3.client("kms")
+
+
+@pytest.fixture
+def requests_log(alone: sandboxes.Running) -> RequestsLog:
+    """Return the log of requests of this module's sandbox, cleared."""
+    log = RequestsLog(alone)
+    log.clear()
+    return log
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,7 @@ MORE = {
     "keys schedule-deletion": [*_OLD, "s3crypt rm s3://acme/shared/q4.csv"],
     "keys set-primary": [*_GLOBAL, "s3crypt keys replicate alias/global eu-west-1 -q"],
     "keygen": ["rm reports.key"],
+    "sync": ["cp q3.csv reports/"],
     "rb": ["s3crypt mb s3://acme-new -q"],
     "policy apply": _POLICIES,
     "policy check": _POLICIES,

@@ -120,8 +120,8 @@ def test_an_unfinished_key_is_named(session: boto3.Session, kms: Any, name: str)
         KeyManager(client=client).create(alias=name, description=name)
     (left,) = [key for key in KeyManager(client=kms).list() if key.description == name]
     assert left.arn in str(caught.value)
-    assert f"s3crypt keys add-alias {left.arn} alias/{name}`" in str(caught.value.hint)
-    assert f"s3crypt keys schedule-deletion {left.arn}`" in str(caught.value.hint)
+    assert f"`s3crypt keys add-alias {left.arn} alias/{name}`" in str(caught.value.hint)
+    assert f"schedule-deletion {left.arn} --without-impact" in str(caught.value.hint)
     assert "enable-rotation" not in str(caught.value.hint)
     assert caught.value.code == "AlreadyExistsException"
     assert left.rotation_enabled is True

@@ -35,6 +35,7 @@ ALLOWED = {
     "message": {"errors", "framing", "local"},
     "location": {"errors"},
     "files": {"errors", "formats", "framing", "key_references", "local", "message"},
+    "folders": {"errors", "files", "jobs", "key_references", "message"},
     "operations": set(),
     "command_lines": set(),
     "redaction": set(),
@@ -114,6 +115,7 @@ ALLOWED = {
     },
     "store": {
         "arguments", "buckets", "errors", "files", "formats", "local", "location", "many", "modes",
+        "moves",
         "objects", "rotation", "transfer",
     },
     "filesystem": {
@@ -124,7 +126,7 @@ ALLOWED = {
     "parquet": {
         "errors", "formats", "key_references", "keyrings", "local", "message", "parquet_footer",
     },
-    "inventories": {"errors", "jobs", "location", "objects"},
+    "inventories": {"aws_errors", "errors", "jobs", "location", "objects"},
     "audit": {
         "aws", "aws_errors", "buckets", "caller", "command_lines", "errors", "hardening",
         "inventories", "jobs", "kms", "local", "location", "modes", "objects", "operations",
@@ -228,9 +230,9 @@ OUTSIDE = {
 }
 # What the command uses beside the names of s3crypt itself.
 PUBLIC_MODULES = {
-    "__version__", "audit", "configuration", "doctor", "errors", "files", "folders", "hardening",
-    "iam", "kms", "location", "message", "policy", "policy_changes", "policy_reading", "sandbox",
-    "trails",
+    "__version__", "alias_users", "audit", "configuration", "doctor", "errors", "files",
+    "folders", "hardening", "iam", "impact", "kms", "location", "message", "policy",
+    "policy_changes", "policy_reading", "sandbox", "trails",
 }  # fmt: skip
 WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
@@ -247,7 +249,7 @@ WITHIN = {
     "keyrings/materials": set(),
     "keyrings/cache": set(),
     "keyrings/capabilities": {"message.keys"},
-    "kms/description": {"errors", "kms.service"},
+    "kms/description": {"errors", "kms.grants", "kms.service"},
     "kms/service": {"aws", "errors", "operations", "requests"},
 }
 # The operations that read a KMS key and change nothing begin so.

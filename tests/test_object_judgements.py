@@ -13,7 +13,7 @@ from s3crypt.audit.object_controls import Rules, judge, slug
 from s3crypt.audit.tallies import Scope, Tally
 from s3crypt.audit.values import Demands, Finding, Resource, Verdict
 from s3crypt.errors import StorageError
-from s3crypt.kms.key_states import KeyState, KeyStates
+from s3crypt.kms.states import KeyState, KeyStates
 from s3crypt.objects.sightings import Sighting
 
 if TYPE_CHECKING:

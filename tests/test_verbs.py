@@ -148,6 +148,9 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["inspect", "--versions", "s3://{b}/none"], 5, "s3://{b}/none"),
     (["inspect", "--versions", "--version-id", "1", "s3://{b}/a"], 2, "--versions"),
 ]
+if os.geteuid() == 0:
+    # Root may write anywhere.
+    MISTAKES = [row for row in MISTAKES if "readonly/key" not in row[0]]
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +184,6 @@ def test_a_mistake_is_one_line(  # noqa: PLR0917 - fixtures
     capsys: Captured,
 ) -> None:
     """Of at most 160 columns, which names the object; the exit code fits; nothing is changed."""
-    if "readonly/key" in words and os.access("readonly", os.W_OK):
-        pytest.skip("root may write anywhere")
     # Names of buckets in the sandbox have 43 characters; those in the message count as 8.
     places = {"b": filled, "no": f"{filled}-no"}
     assert run([word.format(**places) for word in words]) == code

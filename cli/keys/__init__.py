@@ -6,10 +6,23 @@ Rotating a key changes no objects in S3; `s3crypt rotate` moves objects to anoth
 
 import click
 
-from . import creation, impact, listing, rotation
+from ..help import DocumentedGroup
+from . import (
+    creation,
+    grants,
+    impact,
+    listing,
+    material,
+    naming,
+    policies,
+    regions,
+    rotation,
+    showing,
+    states,
+)
 
 
-@click.group()
+@click.group(cls=DocumentedGroup)
 def keys() -> None:
     """KMS keys through their whole life.
 
@@ -22,6 +35,19 @@ def keys() -> None:
     """
 
 
-for _module in (creation, listing, rotation, impact):
+_MODULES = (
+    creation,
+    listing,
+    showing,
+    rotation,
+    naming,
+    states,
+    grants,
+    policies,
+    material,
+    regions,
+    impact,
+)
+for _module in _MODULES:
     for _command in _module.COMMANDS:
         keys.add_command(_command)

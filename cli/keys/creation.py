@@ -8,12 +8,13 @@ import click
 
 from s3crypt.errors import ConfigError, StorageError
 
+from ..help import DocumentedCommand
 from ..options import Settings, common_options, option, parse_pairs
 from ..output import print_json, print_line
 from .common import DEFAULT_PERIOD_DAYS, manager_of, rotation_words, tell
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @option("--alias", environment=False, metavar="NAME", help="A name for the key: alias/NAME.")
 @option("--description", environment=False, default="", metavar="TEXT", help="What it is for.")
 @option("--tag", environment=False, multiple=True, metavar="NAME=VALUE", help="Repeatable.")

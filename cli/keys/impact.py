@@ -14,6 +14,7 @@ import click
 from s3crypt.errors import ConfigError
 
 from ..audit_options import target_uri
+from ..help import DocumentedCommand
 from ..jobs import drawn, jobs_option, journal_option
 from ..options import Settings, common_options, option
 from ..output import EXIT_INTEGRITY, EXIT_STORAGE, print_error, print_json, print_line, say
@@ -43,7 +44,11 @@ s3crypt keys impact alias/reports --account --report impact.json \\
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(help=_HELP, short_help="Count what would become unreadable without a key.")
+@click.command(
+    cls=DocumentedCommand,
+    help=_HELP,
+    short_help="Count what would become unreadable without a key.",
+)
 @key_argument
 @click.argument("targets", metavar="[BUCKET|s3://BUCKET/PREFIX]...", nargs=-1)
 @option(

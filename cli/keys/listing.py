@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..help import DocumentedCommand
 from ..options import Settings, common_options, option, parse_pairs
 from ..output import counted, print_json, print_table
 from .common import key_argument, manager_of, moment_words, named, rotation_words, tell
@@ -63,7 +64,7 @@ def list_keys(
         tell(settings, f"Tags not permitted for {counted(unseen, 'key')}: kms:ListResourceTags")
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @key_argument
 @common_options(service="kms")
 def rotations(settings: Settings, *, key: str) -> None:

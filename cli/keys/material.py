@@ -132,7 +132,7 @@ def import_parameters(settings: Settings, *, key: str, out: Path) -> None:
     tell(settings, command)
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @key_argument
 @common_options(service="kms")
 def materials(settings: Settings, *, key: str) -> None:

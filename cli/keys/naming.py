@@ -110,7 +110,7 @@ def set_description(settings: Settings, *, key: str, text: str) -> None:
     report(settings, shown, f"{shown.arn}: {shown.description or 'no description'}")
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @key_argument
 @click.argument("tags", metavar="NAME=VALUE...", nargs=-1, required=True)
 @common_options(service="kms")
@@ -124,7 +124,7 @@ def tag(settings: Settings, *, key: str, tags: tuple[str, ...]) -> None:
     report(settings, shown, f"{shown.arn} is tagged.")
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @key_argument
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @common_options(service="kms")

@@ -8,6 +8,7 @@ import click
 
 from s3crypt.errors import PolicyError
 
+from ..help import DocumentedGroup
 from ..options import Settings, common_options, option
 from ..output import print_json, print_line, print_script
 from ..places import dry_run_option

@@ -14,7 +14,7 @@ from ..output import print_json, print_line, print_table
 from .common import key_argument, manager_of, named, tell, yes_option
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @key_argument
 @common_options(service="kms")
 def replicas(settings: Settings, *, key: str) -> None:
@@ -40,7 +40,7 @@ def replicas(settings: Settings, *, key: str) -> None:
     print_table(("region", "kind", "state", "key"), rows)
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @key_argument
 @click.argument("to_region", metavar="REGION")
 @option("--alias", environment=False, metavar="NAME", help="An alias of the replica there.")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _MOST = 25
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @key_argument
 @option("--wait", environment=False, is_flag=True, help="End once KMS has finished.")
 @yes_option

@@ -10,6 +10,7 @@ import click
 
 from s3crypt.errors import ConfigError
 
+from ..help import DocumentedCommand
 from ..options import Settings, common_options
 from ..output import print_json, print_line
 from .common import (
@@ -32,7 +33,7 @@ _LISTED = 6
 _ON_DEMAND_ROTATIONS = 25
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @key_argument
 @common_options(service="kms")
 def show(settings: Settings, *, key: str) -> None:

@@ -2,6 +2,7 @@
 """`s3crypt keys enable`, `disable`, `schedule-deletion` and `cancel-deletion`."""
 
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _DYING = ("PendingDeletion", "PendingReplicaDeletion")
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @key_argument
 @common_options(service="kms")
 def enable(settings: Settings, *, key: str) -> None:
@@ -33,7 +34,7 @@ def enable(settings: Settings, *, key: str) -> None:
     report(settings, shown, f"{shown.arn} is enabled.")
 
 
-@click.command()
+@click.command(cls=DocumentedCommand)
 @key_argument
 @yes_option
 @common_options(service="kms")
@@ -54,7 +55,7 @@ def disable(settings: Settings, *, key: str, yes: bool) -> None:
     name = called(before)
     tell(settings, f"{before.arn} ({name})" if name != before.arn else before.arn)
     tell(settings, "Every object only under this key becomes unreadable until it is enabled again.")
-    tell(settings, f"Which objects those are: s3crypt keys impact {name}")
+    tell(settings, f"Which objects those are: s3crypt keys impact {name} --account")
     if is_agreed("Disable the key?", yes=yes):
         shown = manager.disable(before.arn)
         again = f"To enable it again: s3crypt keys enable {name}"
@@ -96,7 +97,7 @@ s3crypt keys schedule-deletion alias/old --impact-report old.json --yes
     environment=False,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A report of `s3crypt keys impact KEY --report FILE` that found nothing.",
+    help="A report of `s3crypt keys impact KEY --account --report FILE` that found nothing.",
 )
 @option(
     "--without-impact-report",
@@ -122,10 +123,11 @@ def schedule_deletion(
         report(settings, before, f"The deletion is scheduled already. {_when(before)}")
         return
     clearance = None if impact_report is None else _clearance(impact_report)
+    objections = _objections(before, clearance)
     name = without_impact_report
-    if name is None:
-        name = _asked(settings, before, clearance, yes=yes)
-    if name is None and clearance is not None and not is_agreed(_question(before, days), yes=yes):
+    if name is None and objections and not yes and is_terminal():
+        name = _typed_name(settings, before, objections)
+    if name is None and not objections and not is_agreed(_question(before, days), yes=yes):
         report(settings, before, "The key was not changed.")
         return
     shown = manager.schedule_deletion(
@@ -168,16 +170,15 @@ def _clearance(path: Path) -> "Clearance":
     return read_report(path).clearance()
 
 
-def _asked(
-    settings: Settings, key: "Key", clearance: "Clearance | None", *, yes: bool
-) -> str | None:
-    """Return the name that the person types for a key that no report clears, or None."""
-    from datetime import UTC, datetime  # noqa: PLC0415
+def _objections(key: "Key", clearance: "Clearance | None") -> tuple[str, ...]:
+    if clearance is None:
+        return ("there is no report",)
+    return clearance.objections(key.arn, datetime.now(UTC))
 
-    objections = () if clearance is None else clearance.objections(key.arn, datetime.now(UTC))
-    if (clearance is not None and not objections) or yes or not is_terminal():
-        return None
-    reasons = "; ".join(objections) or "there is no report"
+
+def _typed_name(settings: Settings, key: "Key", objections: tuple[str, ...]) -> str:
+    """Return the name that the person types to delete a key that no report clears."""
+    reasons = "; ".join(objections)
     tell(settings, f"No report shows that nothing depends on {key.arn}: {reasons}.")
     tell(settings, "After the deletion, nothing under the key can ever be read again.")
     name = typed(f"Type the key's name, {key.names[0]}, to schedule its deletion nevertheless")

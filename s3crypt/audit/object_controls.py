@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from s3crypt.kms.key_states import GONE, KeyState
+from s3crypt.kms.states import GONE, KeyState
 from s3crypt.objects.sightings import UNSEEN, Sighting
 
 from .values import Demands, Verdict

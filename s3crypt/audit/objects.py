@@ -35,7 +35,7 @@ from s3crypt.inventories import (
     without_subject,
 )
 from s3crypt.jobs import Journal, run
-from s3crypt.kms.key_states import KeyState, KeyStates
+from s3crypt.kms.states import KeyState, KeyStates
 from s3crypt.location import Location
 from s3crypt.modes import SSEC
 from s3crypt.objects.access import Objects

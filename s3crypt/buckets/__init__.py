@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from s3crypt.aws_errors import http_status
 from s3crypt.errors import ConfigError, ConflictError, ObjectNotFoundError, StorageError
-from s3crypt.requests import Attempts, Reply, call
+from s3crypt.requests import Attempts, Reply, call, pages
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -37,17 +37,15 @@ class ListedBucket:
 
 def listed(client: "S3Client") -> Iterator[ListedBucket]:
     """Yield all buckets of the caller's account."""
-    reply = call(client, "list_buckets", {}, "the list of buckets")
-    for bucket in reply["Buckets"]:
-        yield ListedBucket(str(bucket["Name"]), bucket.get("CreationDate"))
+    # Without MaxBuckets, S3 refuses the request to accounts with more than 10,000 buckets.
+    for page in pages(client, "list_buckets", {"MaxBuckets": 1000}, "the list of buckets"):
+        for bucket in page["Buckets"]:
+            yield ListedBucket(str(bucket["Name"]), bucket.get("CreationDate"))
 
 
 def names(client: "S3Client") -> Iterator[str]:
     """Yield the names of all buckets of the caller's account."""
-    # Without MaxBuckets, S3 refuses the request to accounts with more than 10,000 buckets.
-    for page in pages(client, "list_buckets", {"MaxBuckets": 1000}, "the list of buckets"):
-        for bucket in page["Buckets"]:
-            yield str(bucket["Name"])
+    return (bucket.name for bucket in listed(client))
 
 
 def directory_names(client: "S3Client") -> Iterator[str]:

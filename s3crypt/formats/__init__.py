@@ -16,7 +16,17 @@ from s3crypt.modes import ClientSide
 
 from . import messages
 from .s3ec import instruction_file_error, is_instruction_file, is_marked, refuse_s3ec
-from .seam import Difference, Digest, Envelope, Facts, Format, OpenObject, Sealing, Stored
+from .seam import (
+    Difference,
+    Digest,
+    Envelope,
+    Facts,
+    Format,
+    OpenObject,
+    Rewrapping,
+    Sealing,
+    Stored,
+)
 
 __all__ = [
     "FORMATS",

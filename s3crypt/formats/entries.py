@@ -6,6 +6,7 @@
     s3crypt-footer-length   bytes after the final frame         } with the header on reading
     s3crypt-edks            the object key, wrapped: JSON list of provider, info, ciphertext
     s3crypt-context         the encryption context that the object key is wrapped under, as JSON
+    s3crypt-material        the ids of the KMS key material that wrapped the object key, if known
     s3crypt-digest          a keyed digest of the plaintext, for comparisons: see `digests`
 
 `s3crypt-edks`, `s3crypt-context` and `s3crypt-material` exist only with `key_location="metadata"`.

@@ -32,7 +32,7 @@ from s3crypt.modes import ClientSide
 
 from . import entries
 from .digests import DIGEST, DigestKeyring, dump_digest, load_digest
-from .seam import Difference, Digest, Facts, Fetch, Sealing, Stored
+from .seam import Difference, Digest, Facts, Fetch, Rewrapping, Sealing, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +282,8 @@ class _Messages:
         metadata = entries.described(sealer.fields, object_keyring)
         if digesting and digest:
             metadata[DIGEST] = dump_digest(digesting.salt, digest(digesting.key))
-        return Sealing(sealer, metadata, partial(_written, sealer, wrapped))
+        advisory = entries.dump_materials(wrapped)
+        return Sealing(sealer, metadata, partial(_written, sealer, wrapped), advisory)
 
 
 MESSAGES = _Messages()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from s3crypt.kms.key_states import KeyState
+from s3crypt.kms.states import KeyState
 from s3crypt.objects.sightings import UNSEEN, Sighting
 
 from .target import NO_WAY_IN, Target

@@ -60,7 +60,7 @@ def read_report(path: str | os.PathLike[str]) -> Report:
 def _no_report(path: object) -> FormatError:
     return FormatError(
         f"{path}: it is no report of `s3crypt keys impact`.",
-        hint="Such a report is written with --report FILE.",
+        hint="Make a report: `s3crypt keys impact KEY --report FILE`.",
     )
 
 

@@ -35,7 +35,8 @@ from s3crypt.inventories import (
 )
 from s3crypt.location import Location
 from s3crypt.modes import SSEC
-from s3crypt.objects.access import ListedVersion, Objects
+from s3crypt.objects.access import ListedObject, Objects
+from s3crypt.objects.listing import ListedVersion, versions_with_neighbours
 from s3crypt.objects.opened import Neighbour
 from s3crypt.objects.sightings import Candidate, Sighting, is_archived
 from s3crypt.objects.uploads import unfinished_uploads
@@ -342,13 +343,14 @@ def reason_of(error: S3CryptError, bucket: str) -> str:
 def _listed(place: Place) -> Iterator[Item]:
     """Yield the versions that S3 lists. Directory buckets have no versions."""
     if not place.location.is_in_directory_bucket:
-        for version, neighbour in place.objects.versions(place.location):
-            yield _item(place, version, neighbour)
+        client = place.objects.client
+        for version, neighbour in versions_with_neighbours(client, place.location):
+            # The id `null` needs a permission of its own, and is not needed for a current version.
+            null = None if version.is_latest else _UNVERSIONED
+            yield _item(place, version, version.version_id or null, neighbour)
         return
     for listed, neighbour in place.objects.list_with_neighbours(place.location):
-        at = Location.parse(listed.uri)
-        facts = (listed.stored_size, listed.etag, listed.storage_class)
-        yield _item(place, ListedVersion(at, _UNVERSIONED, True, *facts), neighbour)
+        yield _item(place, listed, None, neighbour)
 
 
 def _rows(place: Place, batch: Batch, group: Group, seen: Sighting | None) -> Iterator[Item]:
@@ -364,15 +366,19 @@ def _row_item(place: Place, row: Row, seen: Sighting | None) -> Item:
     return Item(candidate, place.objects, row.is_latest, row.size, seen)
 
 
-def _item(place: Place, version: ListedVersion, neighbour: Neighbour | None) -> Item:
-    # The id `null` needs a permission of its own, and is not needed for a current version.
-    is_plain = version.is_latest and version.version_id == _UNVERSIONED
+def _item(
+    place: Place,
+    listed: ListedObject | ListedVersion,
+    version_id: str | None,
+    neighbour: Neighbour | None,
+) -> Item:
     candidate = Candidate(
-        version.location,
-        None if is_plain else version.version_id,
-        version.etag,
+        Location.parse(listed.uri),
+        version_id,
+        listed.etag,
         neighbour,
-        is_archived(version.storage_class),
-        is_plain and not version.location.is_in_directory_bucket,
+        is_archived(listed.storage_class),
+        isinstance(listed, ListedVersion) and version_id is None,
     )
-    return Item(candidate, place.objects, version.is_latest, version.stored_size)
+    is_latest = not isinstance(listed, ListedVersion) or listed.is_latest
+    return Item(candidate, place.objects, is_latest, listed.stored_size)

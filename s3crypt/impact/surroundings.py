@@ -8,7 +8,8 @@ keys themselves, and no service lists them.
 from collections.abc import Iterator, Sequence
 
 from s3crypt.errors import S3CryptError
-from s3crypt.kms.examination import Examined, Grant, LastUse
+from s3crypt.kms import Grant, LastUse
+from s3crypt.kms.examination import Examined
 from s3crypt.unseen import Unseen
 
 from .report import NotLookedAt, Scope
@@ -47,7 +48,10 @@ def not_looked_at(
     elif others:
         yield NotLookedAt("other buckets", "buckets of the account", tuple(others))
     if not scope.account:
-        yield NotLookedAt("tables and vectors", "S3 Tables and S3 Vectors; --account reads them")
+        yield NotLookedAt(
+            "tables and vectors",
+            "only a report about the whole account covers S3 Tables and S3 Vectors",
+        )
     if target.account != services.account:
         yield NotLookedAt(
             "the key's account", "the key belongs to another account", (target.account,)

@@ -11,7 +11,7 @@ from typing import Any
 
 from s3crypt.errors import KeyUnavailableError, S3CryptError
 from s3crypt.kms.description import KeyReader
-from s3crypt.kms.key_states import GONE, KeyState, KeyStates
+from s3crypt.kms.states import GONE, KeyState, KeyStates
 
 NO_WAY_IN = frozenset(
     {GONE, "PendingDeletion", "PendingReplicaDeletion", "PendingImport", "Creating"}

@@ -14,6 +14,7 @@ from .batch import BATCH_ROWS, Amount, Batch, Group, Row, as_batch, mode_of
 from .bounds import Bounds, Sizes, bounds, byte_bounds
 from .manifest import Format, Manifest, Part, opened_part, read_manifest
 from .metadata_tables import TABLE_LAG, Export, ExportFile, find_export
+from .reading import Unreadable, readable_batches, without_subject
 from .rows import batches
 from .sampling import Reservoir
 

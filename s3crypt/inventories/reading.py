@@ -14,8 +14,9 @@ from s3crypt.errors import (
 )
 from s3crypt.objects.access import Objects
 
+from .batch import Batch
 from .manifest import Manifest, opened_part
-from .rows import Batch, batches
+from .rows import batches
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,5 +27,6 @@ __all__ = [
     "journaled",
     "run",
     "run_in_order",
+    "selected",
     "telling",
 ]

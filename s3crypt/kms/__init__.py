@@ -12,6 +12,7 @@ existing data keys. Objects in S3 and their data keys do not change; `S3Crypt.ro
 from .clearance import MAX_CLEARANCE_AGE, Clearance
 from .description import Key, LastUse, Material, Rotation
 from .grants import CreatedGrant, Grant, GrantRequest
+from .lifecycle import MAX_WAITING_DAYS, MIN_WAITING_DAYS
 from .listing import KEY_STATES, KeySummary
 from .manager import KeyManager
 from .material import Imported, Importing, ImportParameters
@@ -19,7 +20,6 @@ from .naming import AliasChange
 from .regions import RegionalKey
 from .rotating import MAX_ROTATION_PERIOD_DAYS, MIN_ROTATION_PERIOD_DAYS
 from .service import MAX_ON_DEMAND_ROTATIONS
-from .states import MAX_WAITING_DAYS, MIN_WAITING_DAYS
 
 __all__ = [
     "KEY_STATES",

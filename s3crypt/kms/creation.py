@@ -75,8 +75,8 @@ class KeyCreator:
                 raise retold(
                     error,
                     f"The key {arn} was created, but not finished: {error}",
-                    f"Finish it with `{commands}`, or delete it with"
-                    f" `{s3crypt_keys('schedule-deletion', arn)}`.",
+                    f"Finish it with `{commands}`, or delete it: `s3crypt keys schedule-deletion"
+                    f" {arn} --without-impact-report {arn.rpartition('/')[2]}`.",
                 ) from error.__cause__
 
     def _new_status(self, arn: str, period_days: int | None) -> Mapping[str, Any]:

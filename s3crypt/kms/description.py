@@ -9,14 +9,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from s3crypt.errors import ConfigError, KeyUnavailableError
 
+from .grants import Grant
 from .service import KMS, MAX_ON_DEMAND_ROTATIONS
-
-if TYPE_CHECKING:
-    from .grants import Grant
 
 T = TypeVar("T")
 
@@ -87,8 +85,7 @@ class Key:
             refused to list them.
         policy: The key policy as JSON text. Only `show` reads it; None elsewhere.
         grants: The grants of the key. Only `show` reads them; None elsewhere.
-        last_use: The last use of the key. Only `show` reads it; None elsewhere, and for a key that
-            is not enabled.
+        last_use: The last use of the key. Only `show` reads it; None elsewhere.
     """
 
     arn: str
@@ -118,7 +115,7 @@ class Key:
     material_expires: datetime | None = None
     materials: tuple[Material, ...] | None = None
     policy: str | None = None
-    grants: "tuple[Grant, ...] | None" = None
+    grants: tuple[Grant, ...] | None = None
     last_use: LastUse | None = None
 
     @property

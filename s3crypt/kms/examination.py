@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a key's facts for an audit: description, policy, grants, rotation, last use, expiry.
+"""Reads all facts about a key, for an audit and for people: policy, grants, last use and the rest.
 
-Every request is read-only, and a part that KMS refuses to show is `Unseen`. This module does not
-judge the facts.
+Every request is read-only, and a part that KMS refuses to show is `Unseen` for an audit, and named
+in `Key.not_permitted` for people. This module does not judge the facts.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from s3crypt.errors import KeyUnavailableError
 from s3crypt.local.rate import Pace
 from s3crypt.unseen import Unseen
 
-from .description import KeyReader, replica_of
+from .description import Key, KeyReader, LastUse, expiry_of, replica_of, utc
 from .grants import Grant, KeyGrants
 from .policies import KeyPolicies
 from .service import KMS, MAX_KEYS
@@ -26,21 +26,6 @@ T = TypeVar("T")
 # https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html
 _LAST_USES_PER_SECOND = 4.0
 _GRANT_LISTS_PER_SECOND = 50.0
-
-
-@dataclass(frozen=True, slots=True)
-class LastUse:
-    """The last cryptographic use of a key.
-
-    Attributes:
-        moment: The time of the use; None if there was no use since `tracked_since`.
-        operation: The operation that used the key, or None.
-        tracked_since: The time since which KMS records uses of the key.
-    """
-
-    moment: datetime | None
-    operation: str | None
-    tracked_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +130,23 @@ class KeyExaminer:
             primary=replica_of(metadata),
         )
 
+    def show(self, key: str) -> Key:
+        """Return a key in full, with its policy, grants and last use."""
+        found = self._reader.show(key)
+        arn = found.arn
+        policy = _shown("kms:GetKeyPolicy", lambda: self._policies.read_text(arn))
+        grants = _shown("kms:ListGrants", lambda: self._grants(arn))
+        last_use = _shown("kms:GetKeyLastUsage", lambda: self._asked_last_use(arn))
+        unseen = [each for each in (policy, grants, last_use) if isinstance(each, Unseen)]
+        refused = {each.action for each in unseen if each.is_refused}
+        return replace(
+            found,
+            policy=None if isinstance(policy, Unseen) else policy,
+            grants=None if isinstance(grants, Unseen) else grants,
+            last_use=None if isinstance(last_use, Unseen) else last_use,
+            not_permitted=tuple(sorted(refused | set(found.not_permitted))),
+        )
+
     def _rotates(self, arn: str, metadata: Any) -> bool | Unseen | None:
         """Return whether KMS rotates a key; None if the key's kind or state excludes rotation."""
         kind = (metadata.get("KeySpec"), metadata.get("Origin"))
@@ -192,13 +194,3 @@ def _shown(action: str, read: Callable[[], T]) -> T | Unseen:
         if error.code == "NotFoundException":
             raise
         return Unseen(action, str(error), is_refused=error.code == "AccessDeniedException")
-
-
-def _expiry(metadata: Any) -> datetime | None:
-    if metadata.get("ExpirationModel") != "KEY_MATERIAL_EXPIRES":
-        return None
-    return _utc(metadata.get("ValidTo"))
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.astimezone(UTC)

@@ -17,6 +17,7 @@ from .creation import KeyCreator, creation
 from .description import Key, KeyReader, Material, Rotation
 from .examination import KeyExaminer
 from .grants import CreatedGrant, Grant, GrantRequest, KeyGrants
+from .lifecycle import KeyLifecycle
 from .listing import KeyLister, KeySummary
 from .material import Imported, Importing, ImportParameters, KeyMaterials
 from .naming import AliasChange, KeyNaming, check_unmoved
@@ -24,7 +25,6 @@ from .policies import KeyPolicies
 from .regions import KeyRegions, RegionalKey
 from .rotating import KeyRotator
 from .service import KMS
-from .states import KeyStates
 
 if TYPE_CHECKING:
     import boto3
@@ -58,10 +58,11 @@ class KeyManager:
         clients = Clients("kms", session=session, client=client, allow_plain_http=allow_plain_http)
         self._kms = KMS(clients)
         self._reader = KeyReader(self._kms)
+        self._examiner = KeyExaminer(self._kms)
         self._lister = KeyLister(self._kms)
         self._creator = KeyCreator(self._kms)
         self._naming = KeyNaming(self._kms)
-        self._states = KeyStates(self._kms)
+        self._lifecycle = KeyLifecycle(self._kms)
         self._rotator = KeyRotator(self._kms)
         self._grants = KeyGrants(self._kms)
         self._policies = KeyPolicies(self._kms)
@@ -123,8 +124,11 @@ class KeyManager:
         return self._lister.unnamed(description)
 
     def show(self, key: str) -> Key:
-        """Return a key in full; actions that KMS refuses are in `not_permitted`."""
-        return self._reader.show(key)
+        """Return a key in full; actions that KMS refuses are in `not_permitted`.
+
+        The other methods return a key without its policy, grants and last use.
+        """
+        return self._examiner.show(key)
 
     # --- names
 
@@ -142,7 +146,7 @@ class KeyManager:
 
     def add_alias(self, key: str, alias: str) -> Key:
         """Give `key` another alias, which no other key has, and return the key."""
-        return self.show(self._naming.add_alias(key, alias))
+        return self._reader.show(self._naming.add_alias(key, alias))
 
     def move_alias(
         self, alias: str, to: str, *, was: str | None = None, dry_run: bool = False
@@ -185,14 +189,14 @@ class KeyManager:
 
     def enable(self, key: str) -> Key:
         """Let a disabled `key` be used again; an enabled key stays as it is."""
-        return self._states.enable(key)
+        return self._lifecycle.enable(key)
 
     def disable(self, key: str) -> Key:
         """Let no request use `key` until it is enabled; a disabled key stays as it is.
 
         Until then, no object whose data key only `key` unwraps can be read or written.
         """
-        return self._states.disable(key)
+        return self._lifecycle.disable(key)
 
     def schedule_deletion(
         self,
@@ -214,7 +218,7 @@ class KeyManager:
             clearance: The evidence that nothing depends on the key, from `s3crypt.impact`.
             confirmed_name: One of the names in `Key.names`, which takes the place of evidence.
         """
-        return self._states.schedule_deletion(
+        return self._lifecycle.schedule_deletion(
             key, days=days, clearance=clearance, confirmed_name=confirmed_name
         )
 
@@ -223,7 +227,7 @@ class KeyManager:
 
         A key whose deletion is not scheduled stays as it is.
         """
-        return self._states.cancel_deletion(key)
+        return self._lifecycle.cancel_deletion(key)
 
     # --- rotation
 

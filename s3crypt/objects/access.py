@@ -89,25 +89,6 @@ class ListedObject:
 
 
 @dataclass(frozen=True, slots=True)
-class ListedVersion:
-    """A version of an object as S3 lists it; a delete marker is no version.
-
-    Attributes:
-        location: The object.
-        version_id: The version; `null` in a bucket that never had versioning.
-        is_latest: Whether the version is the current one.
-        stored_size, etag, storage_class: As in `ListedObject`.
-    """
-
-    location: Location
-    version_id: str
-    is_latest: bool
-    stored_size: int
-    etag: str
-    storage_class: str = "STANDARD"
-
-
-@dataclass(frozen=True, slots=True)
 class ListedPrefix:
     """The common prefix of several objects' names, up to and including a slash."""
 
@@ -524,32 +505,6 @@ class Objects:
             # A directory bucket's listing is unordered.
             is_unknown = is_there is None or location.is_in_directory_bucket
             yield listed, None if is_unknown else Neighbour(listed.etag, bool(is_there))
-
-    def versions(self, location: Location) -> Iterator[tuple[ListedVersion, Neighbour | None]]:
-        """Yield all versions of the objects whose URI begins with that of `location`.
-
-        A neighbour is there if there is a version of it, which may be hidden by a delete marker.
-
-        Raises:
-            StorageError: S3 refused the listing, or failed.
-        """
-        found = self._listed_versions(location)
-        for listed, is_there in s3ec.with_neighbours(found, lambda item: item.location.name):
-            yield listed, None if is_there is None else Neighbour(listed.etag, is_there)
-
-    def _listed_versions(self, location: Location) -> Iterator[ListedVersion]:
-        bucket = location.bucket
-        request = {"Bucket": bucket, "Prefix": location.name}
-        for page in pages(self.client, "list_object_versions", request, str(location)):
-            for listed in page.get("Versions", ()):
-                yield ListedVersion(
-                    location=Location(bucket, listed["Key"]),
-                    version_id=listed["VersionId"],
-                    is_latest=listed["IsLatest"],
-                    stored_size=listed["Size"],
-                    etag=listed["ETag"],
-                    storage_class=listed.get("StorageClass", "STANDARD"),
-                )
 
     def delete(self, location: Location, version_id: str | None = None) -> None:
         """Delete an object (in a versioned bucket: hide it), or one version for good."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from s3crypt import formats
+from s3crypt import formats, s3ec
 from s3crypt import metadata as entries
 from s3crypt.aws_errors import http_status, is_for_all
 from s3crypt.buckets import Contents
@@ -94,6 +94,20 @@ def versions(client: "S3Client", location: Location) -> Iterator[ListedVersion]:
     for found in _versions(client, location):
         if isinstance(found, ListedVersion):
             yield found
+
+
+def versions_with_neighbours(
+    client: "S3Client", location: Location
+) -> Iterator[tuple[ListedVersion, Neighbour | None]]:
+    """Yield versions as `versions` does, without delete markers, each with its neighbour.
+
+    A neighbour is there if there is a version of it, which may be hidden by a delete marker.
+    """
+    found = (version for version in versions(client, location) if not version.is_delete_marker)
+    for version, is_there in s3ec.with_neighbours(
+        found, lambda item: Location.parse(item.uri).name
+    ):
+        yield version, None if is_there is None else Neighbour(version.etag, is_there)
 
 
 def versions_level(
@@ -179,8 +193,7 @@ def exists(objects: Objects, location: Location, version_id: str | None) -> bool
             return False  # The version is a delete marker.
         if status == HTTPStatus.BAD_REQUEST and not version_id:
             # S3 demands the customer key of an SSE-C object. A listing needs no key.
-            listed = objects.first(location)
-            return listed is not None and listed.uri == str(location)
+            return objects.exists(location)
         raise
     return True
 

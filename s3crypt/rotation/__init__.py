@@ -269,14 +269,23 @@ def _rotate_one(
     # A dry run needs no body.
     first = SHOWN_LENGTH if dry_run or is_large else PART_LENGTH
     try:
-        done, etag = until_whole(job, location, rotate_as, first=first)
+        with opened_materials() as opened:
+            done, etag = until_whole(job, location, rotate_as, first=first)
     except S3CryptError as error:
         if not skip_others or not _is_of_another(error):
             raise
         _log.info("%s: skipped (%s)", location, error)
         return RotationOutcome(str(location), "skipped", time.perf_counter() - started), ""
-    moved, seconds = done.bytes_moved, time.perf_counter() - started
-    return RotationOutcome(str(location), done.action, seconds, moved, done.version_id), etag
+    outcome = RotationOutcome(
+        str(location),
+        done.action,
+        seconds=time.perf_counter() - started,
+        bytes_moved=done.bytes_moved,
+        version_id=done.version_id,
+        from_material=opened[-1] if opened else None,
+        material=done.material,
+    )
+    return outcome, etag
 
 
 def _is_of_another(error: S3CryptError) -> bool:

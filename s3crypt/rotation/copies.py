@@ -16,7 +16,7 @@ from s3crypt.objects.instruction_files import refuse_instruction_file_of
 from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.requests import cause_of
 from s3crypt.transfer import ObjectStream
-from s3crypt.transfer.conditions import delete_written
+from s3crypt.transfer.conditions import bare_etag, delete_written
 
 from .looks import SHOWN_LENGTH, Job, until_whole
 from .mechanisms import (
@@ -113,7 +113,7 @@ def _check_absent(job: Job, step: Step) -> None:
 
 def _confirm(job: Job, seen: Seen, step: Step, neighbour: Neighbour | None) -> None:
     if seen.envelope is None:
-        is_listed = neighbour is not None and neighbour.etag == step.etag
+        is_listed = neighbour is not None and neighbour.etag == bare_etag(step.etag)
         if (job.source is None or isinstance(job.to, ClientSide)) and not (
             is_listed and neighbour is not None and not neighbour.is_there
         ):

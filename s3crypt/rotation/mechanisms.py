@@ -313,7 +313,7 @@ def _re_encrypt(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done
             check_replaced(job, step, error)
             raise
         check_etag(step.location, reading.stream.reply, step.etag)
-        if reading.info.metadata != user:
+        if reading.info.metadata != entries.of_user(step.metadata):
             raise replaced(step.location)
         source = StreamSource(reading.plaintext, reading.info.size, last_check)
         # In a server-side mode the description must be complete now, because the token must fit
