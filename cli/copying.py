@@ -12,10 +12,12 @@ from .descriptions import describing_new_options, refuse_description
 from .jobs import jobs_option, journal_option
 from .options import (
     UNENCRYPTED,
+    Command,
     ModeOptions,
     Settings,
     common_options,
     origin_options,
+    with_options,
     writing_options,
 )
 from .places import (
@@ -75,6 +77,23 @@ _READING = {
 }
 
 
+def _writing_many(command: Command) -> Command:
+    """Give a command the options for new objects and files, and for many of them."""
+    options = (
+        describing_new_options,
+        if_absent_option,
+        no_overwrite_option,
+        preserve_option,
+        recursive_option,
+        filter_options,
+        jobs_option,
+        journal_option,
+        dry_run_option,
+        exit_code_option,
+    )
+    return with_options(command, options)
+
+
 @click.command(cls=FilteringCommand, help=_CP_HELP)
 @click.argument(
     "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
@@ -90,16 +109,7 @@ _READING = {
 @allow_uncommitted_option
 @allow_unverified_signature_option
 @drop_annotations_option
-@describing_new_options
-@if_absent_option
-@no_overwrite_option
-@preserve_option
-@recursive_option
-@filter_options
-@jobs_option
-@journal_option
-@dry_run_option
-@exit_code_option
+@_writing_many
 def cp(settings: Settings, **given: Any) -> None:
     """Copy files into S3, objects to files, or objects inside S3."""
     _transfer("cp", settings, **given)
@@ -117,16 +127,7 @@ def cp(settings: Settings, **given: Any) -> None:
 @written_in_option
 @allow_unsigned_option
 @drop_annotations_option
-@describing_new_options
-@if_absent_option
-@no_overwrite_option
-@preserve_option
-@recursive_option
-@filter_options
-@jobs_option
-@journal_option
-@dry_run_option
-@exit_code_option
+@_writing_many
 def mv(settings: Settings, **given: Any) -> None:
     """Move files into S3, objects to files, or objects inside S3."""
     _transfer("mv", settings, **given)
