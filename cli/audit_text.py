@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A report of `s3crypt audit` as text. The worst resource comes first; commands are not wrapped."""
 
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .output import counted
+from .output import counted, wrapped
 
 if TYPE_CHECKING:
     from s3crypt.audit.report import Report
     from s3crypt.audit.values import Finding
 
-_WIDTH = 80
 _WORDS = {"open": "fails", "accepted": "fails, accepted", "unknown": "unknown"}
 
 
@@ -29,7 +27,7 @@ def text(report: "Report") -> Iterator[str]:
             {f.control.id for f in findings if report.state(f) == "pass"}, key=control_order
         )
         if passed:
-            yield from _wrapped(f"passes {', '.join(passed)}")
+            yield from wrapped(f"passes {', '.join(passed)}")
         yield ""
     for covered in report.run.objects:
         yield f"objects: {covered}"
@@ -53,11 +51,11 @@ def summary(report: "Report") -> str:
 
 def _finding(report: "Report", finding: "Finding") -> Iterator[str]:
     control = finding.control
-    yield from _wrapped(
+    yield from wrapped(
         f"{_WORDS[report.state(finding)]}  {control.severity.label}  {control.id}  {control.title}"
     )
     for name, value in _facts(report, finding):
-        yield from _wrapped(f"{name}: {value}", indent="    ")
+        yield from wrapped(f"{name}: {value}", indent="    ")
     if finding.fix:
         yield f"    mend it with{' this policy' if finding.fix.kind == 'policy' else ''}:"
         # Commands are never wrapped, and not indented if a here-document would include the spaces.
@@ -80,15 +78,3 @@ def _facts(report: "Report", finding: "Finding") -> Iterator[tuple[str, str]]:
         yield "needs", ", ".join(finding.missing_actions)
     if entry := report.acceptance(finding):
         yield "accepted", f"by {entry.owner} until {entry.expires}: {entry.reason}"
-
-
-def _wrapped(line: str, indent: str = "  ") -> Iterator[str]:
-    yield from textwrap.wrap(
-        line,
-        _WIDTH,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-        drop_whitespace=True,
-    )

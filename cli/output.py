@@ -59,6 +59,18 @@ def print_wrapped(text: str) -> None:
         print_line(f"  {line}")
 
 
+def wrapped(line: str, indent: str = "  ") -> list[str]:
+    """Return a line wrapped between words at 80 columns, with a hanging indent."""
+    return textwrap.wrap(
+        line,
+        80,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun, such as `1 file` or `2,000 files`."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

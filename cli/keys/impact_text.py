@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A report of `s3crypt keys impact` as text: one screen of 80 columns, and the next command."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..output import counted, size_text
+from ..output import counted, size_text, wrapped
 from .common import moment_words
 
 if TYPE_CHECKING:
     from s3crypt.impact import Counts, Report
 
-_WIDTH = 80
 # More items than this would hide the rest of the report.
 _MOST_NAMED = 3
 _MOST_REASONS = 5
@@ -35,7 +33,7 @@ def text(report: "Report", report_file: Path | None) -> Iterator[str]:
     yield "Not looked at:"
     for place in report.not_looked_at:
         named = f": {_named(place.items)}" if place.items else ""
-        yield from _wrapped(f"{place.what}: {place.detail}{named}")
+        yield from wrapped(f"{place.what}: {place.detail}{named}")
     yield ""
     yield f"next: {next_command(report, report_file)}"
 
@@ -100,10 +98,10 @@ def _table(report: "Report") -> Iterator[str]:
         yield line.format(mode, objects if has_objects else "-", *cells, *_cells(others)[1:])
     if report.other_providers:
         by = ", ".join(f"{name} {count:,}" for name, count in report.other_providers.items())
-        yield from _wrapped(f"another key opens: {by}", indent="")
+        yield from wrapped(f"another key opens: {by}", indent="")
     if report.replica.versions:
         regions = ", ".join(arn.split(":")[3] for arn in report.key.siblings)
-        yield from _wrapped(
+        yield from wrapped(
             f"another Region's replica opens: {report.replica.versions:,} ({regions})", indent=""
         )
 
@@ -122,7 +120,7 @@ def _sample(report: "Report") -> Iterator[str]:
     if size := found.stored_bytes:
         low, high, estimate = map(size_text, (size.low, size.high, size.estimate))
         yield f"  bytes: {low} to {high}, about {estimate}"
-    yield from _wrapped(f"bounds: {found.method}")
+    yield from wrapped(f"bounds: {found.method}")
 
 
 def _settings(report: "Report") -> Iterator[str]:
@@ -133,7 +131,7 @@ def _settings(report: "Report") -> Iterator[str]:
         yield ""
         yield "Settings that name the key:"
     for kind, resources in kinds.items():
-        yield from _wrapped(f"{kind}: {_named(resources)}")
+        yield from wrapped(f"{kind}: {_named(resources)}")
 
 
 def _undecided(report: "Report") -> Iterator[str]:
@@ -144,7 +142,7 @@ def _undecided(report: "Report") -> Iterator[str]:
     for each in report.unknown[:_MOST_REASONS]:
         needs = f"; needs {', '.join(each.denied)}" if each.denied else ""
         such = f", such as {each.examples[0]}" if each.examples else ""
-        yield from _wrapped(f"{counted(each.count, each.what)}: {each.hidden}{needs}{such}")
+        yield from wrapped(f"{counted(each.count, each.what)}: {each.hidden}{needs}{such}")
     if rest := report.unknown[_MOST_REASONS:]:
         count = sum(each.count for each in rest)
         yield f"  {counted(count, 'item')} for {counted(len(rest), 'other reason')}: see --json"
@@ -154,14 +152,3 @@ def _named(items: Sequence[str]) -> str:
     shown = ", ".join(items[:_MOST_NAMED])
     rest = len(items) - _MOST_NAMED
     return f"{shown} and {rest:,} more" if rest > 0 else shown
-
-
-def _wrapped(line: str, indent: str = "  ") -> Iterator[str]:
-    yield from textwrap.wrap(
-        line,
-        _WIDTH,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
