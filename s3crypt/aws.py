@@ -29,7 +29,7 @@ from botocore.utils import get_environ_proxies
 
 from . import redaction
 from .aws_errors import http_status, is_throttle, map_aws_errors, raise_settings
-from .connections import demand_whole_headers, parse_timestamps_quickly
+from .connections import demand_whole_headers, parse_replies_quickly
 from .errors import ConfigError, Remedy, S3CryptError
 from .local.distance import Distance
 from .local.rate import Turns
@@ -283,7 +283,7 @@ class Clients(Generic[C]):
         events: Any = client.meta.events  # The stubs know only handlers that return nothing.
         events.register_first("choose-signer.s3", _presigning_by_sigv4)
         client.meta.events.register_first("request-created.s3-control", _to_an_address)
-        parse_timestamps_quickly(client)
+        parse_replies_quickly(client)
         demand_whole_headers(client)
         if self._observe is not None:
             self._observe(client)

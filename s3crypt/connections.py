@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections that refuse a reply whose headers break off, and the parsing of times in replies.
+"""Connections that refuse a reply whose headers break off, and the parsing of replies.
 
 The standard library treats a connection that ends within the headers as the end of the headers. The
 last header may then be cut: `Content-Length: 70000` cut by one byte is 7,000. Only the clients that
@@ -11,6 +11,7 @@ This module depends on no operation and makes no retries: a cut reply is an
 """
 
 import copy
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -25,7 +26,7 @@ from botocore.awsrequest import (
 )
 from botocore.client import BaseClient
 from botocore.httpsession import URLLib3Session, get_cert_path
-from botocore.parsers import ResponseParserFactory
+from botocore.parsers import ResponseParser, ResponseParserFactory, RestXMLParser
 from botocore.utils import parse_timestamp
 
 _LAST_LINES = frozenset({b"\r\n", b"\n"})
@@ -114,11 +115,12 @@ def trusted_certificates(client: BaseClient) -> str | None:
     return str(found) if found else None
 
 
-def parse_timestamps_quickly(client: BaseClient) -> None:
-    """Make this one client parse S3's two time formats with the standard library.
+def parse_replies_quickly(client: BaseClient) -> None:
+    """Make this one client parse S3's time formats and the headers of replies in less CPU time.
 
     botocore's parser supports every time format, and takes 150 microseconds per timestamp: a
-    twentieth of a small GET's CPU time, and 0.15 s per page of a listing.
+    twentieth of a small GET's CPU time, and 0.15 s per page of a listing. It looks for 40 headers
+    in each reply to a HEAD, by three calls of Python per header: a tenth of the HEAD's CPU time.
     """
     # botocore has no public API for one client's parsers. If a version of botocore has other names
     # for them, the client keeps the slow parser.
@@ -126,7 +128,48 @@ def parse_timestamps_quickly(client: BaseClient) -> None:
     factory = copy.deepcopy(getattr(endpoint, "_response_parser_factory", None))
     if isinstance(factory, ResponseParserFactory):
         factory.set_parser_defaults(timestamp_parser=_timestamp)
-        endpoint._response_parser_factory = factory  # type: ignore[union-attr]  # noqa: SLF001
+        endpoint._response_parser_factory = _Parsers(factory)  # type: ignore[union-attr]  # noqa: SLF001
+
+
+class _Parsers:
+    """Makes the parsers that `factory` makes, with quick headers for S3's protocol."""
+
+    def __init__(self, factory: ResponseParserFactory) -> None:
+        self._factory = factory
+
+    def create_parser(self, protocol_name: str) -> ResponseParser:
+        parser = self._factory.create_parser(protocol_name)
+        if type(parser) is RestXMLParser:
+            # A parser of this class, with the settings that the factory gave to its parser.
+            parser.__class__ = _QuickHeadersParser
+        return parser
+
+
+class _QuickHeadersParser(RestXMLParser):
+    # Only botocore calls this method. If a version of botocore names it otherwise, it is not called
+    # and the headers are parsed slowly.
+    def _parse_non_payload_attrs(self, response: Any, *about: Any) -> None:
+        response = {**response, "headers": _Headers(response["headers"])}
+        super()._parse_non_payload_attrs(response, *about)  # type: ignore[misc]  # not in the stubs
+
+
+class _Headers:
+    """The headers of one reply, found by their names in any case."""
+
+    __slots__ = ("_names", "_values")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._names = list(headers)
+        self._values = {name.lower(): headers[name] for name in self._names}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._values
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
 
 
 def _timestamp(value: Any) -> datetime:

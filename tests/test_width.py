@@ -76,6 +76,25 @@ def test_far_stays_where_a_core_has_no_time_left() -> None:
     assert widths(64, rate, cpu_each=0.006) == [16]
 
 
+def test_far_grows_once_a_core_has_time_left() -> None:
+    """A core that is busy at the start of a job, by a listing say, does not decide the width."""
+    width = Width(64)
+    assert width.wanted(0.0, 0, is_far=True, cpu=0.0) == FAR
+    assert width.wanted(1.0, 16, is_far=True, cpu=1.0) == FAR
+    assert width.wanted(2.0, 32, is_far=True, cpu=1.2) == 2 * FAR
+    # The busy sample is no measure for the gain: the first rate without it is.
+    assert width.wanted(3.0, 96, is_far=True, cpu=1.4) == 4 * FAR
+
+
+def test_a_rate_is_not_measured_by_a_moment() -> None:
+    """The first replies of new workers, which open connections, do not decide."""
+    width = Width(64)
+    assert width.wanted(0.0, 0, is_far=True) == FAR
+    assert width.wanted(0.3, 160, is_far=True) == 2 * FAR
+    assert width.wanted(0.36, 192, is_far=True) == 2 * FAR
+    assert width.wanted(0.6, 480, is_far=True) == 4 * FAR
+
+
 def test_width_grows_once_the_distance_is_known() -> None:
     """The first request may show it late."""
     width = Width(64)

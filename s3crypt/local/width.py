@@ -11,8 +11,12 @@ FAR = 16
 # Twice the workers must raise the rate by this factor, or they only take memory.
 _GAIN = 1.1
 # Small requests are Python's work, which uses one core at a time: above this share of a core,
-# further workers do not raise the rate.
+# further workers do not raise the rate. The share is measured anew until a core has time left: at
+# the start of a job, a listing or an import may keep the core busy for a moment.
 _OCCUPIED = 0.8
+# A rate is measured for at least this many seconds: new workers open connections first, and short
+# pieces of work of a few workers may end together by chance.
+_MEASURED_SECONDS = 0.25
 
 
 class Width:
@@ -49,14 +53,16 @@ class Width:
             return self._wanted
         began, before, cpu_before = self._began
         # Each worker must have done a piece of work first: until then, the rate is too low.
-        if done - before < self._wanted or now <= began:
+        if done - before < self._wanted or now < began + _MEASURED_SECONDS:
             return self._wanted
         rate = (done - before) / (now - began)
         if self._best is not None and rate < _GAIN * self._best:
             self._wanted = self._before
             self._is_settled = True
-        elif self._wanted == self._most or cpu - cpu_before >= _OCCUPIED * (now - began):
+        elif self._wanted == self._most:
             self._is_settled = True
+        elif cpu - cpu_before >= _OCCUPIED * (now - began):
+            self._best, self._began = None, (now, done, cpu)
         else:
             self._best = rate
             self._grow(2 * self._wanted, now, done, cpu)

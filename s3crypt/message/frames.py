@@ -18,7 +18,7 @@ from os import urandom
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -527,6 +527,9 @@ class _Signer:
     """Signs one message with a key pair made for it; the public key is in the message's context."""
 
     def __init__(self, suite: Suite) -> None:
+        # It loads SSH's key formats too, which takes 30 ms: a tenth of a command's start.
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+
         if suite.curve is None:
             raise AssertionError("unreachable: only signed suites have a signer")
         self._key = ec.generate_private_key(suite.curve)
