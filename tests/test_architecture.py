@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The architecture page against the sources."""
+"""The architecture page agrees with the sources."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _section(title: str) -> str:
 
 
 def test_the_tree_names_every_module() -> None:
-    """Each module and package of the library once, and nothing else."""
+    """The page names each module and package of the library exactly once."""
     rows = re.findall(r"^\| (`.*?) \|", _section("The tree"), re.MULTILINE)
     named = [name.rstrip("/") for row in rows for name in re.findall(r"`([a-z0-9_/]+)`", row)]
     there = {path.stem for path in PACKAGE.glob("*.py") if path.stem[0] != "_"}
@@ -30,7 +30,7 @@ def test_the_tree_names_every_module() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_table_of_options_is_that_of_the_library(mode: str) -> None:
-    """An option is where its mode takes it."""
+    """The page places each option in the same mode and class as the library does."""
     rows = [
         line.split("|")[1:-1] for line in _section("Modes and options").splitlines() if "|" in line
     ]
@@ -45,19 +45,19 @@ def test_the_table_of_options_is_that_of_the_library(mode: str) -> None:
 
 
 def test_no_module_is_too_long() -> None:
-    """A module of more than 600 lines does more than one thing."""
+    """A module has at most 600 lines: a longer module does more than one thing."""
     long = {
         str(path.relative_to(PACKAGE)): lines
         for path in PACKAGE.rglob("*.py")
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 600
     }
-    # Two thirds of the face are its arguments and their documentation.
+    # Two thirds of store.py are arguments and their documentation.
     assert long.pop("store.py", 0) <= 700
     assert not long
 
 
 def test_the_public_face_is_small() -> None:
-    """At most 44 names, and a store has public verbs only."""
+    """The package exports at most 44 names, and a store has only public verbs."""
     assert len(s3crypt.__all__) <= 44
     shown = {name for name in vars(s3crypt.S3Crypt) if not name.startswith("_")}
     assert shown == {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modes, keyrings, file modes and files as callers give them: taken, or refused with what to do."""
+"""Callers' modes, keyrings, file modes and files are accepted, or refused with a hint."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ KEY = random.Random("arguments").randbytes(32)
 MESSAGE = message.encrypt(b"data", aes())
 HEADER = message.read_header(io.BytesIO(MESSAGE))
 
-# Values of wrong types, which callers have at hand.
+# Values of wrong types that a caller may pass by mistake.
 WRONG: dict[str, Callable[[], Any]] = {
     "None": lambda: None,
     "int": lambda: 7,
@@ -69,7 +69,8 @@ WRONG: dict[str, Callable[[], Any]] = {
     "empty text": lambda: "",
     "text": lambda: "alias/reports",
 }
-# Every public argument that is a mode; those that may be None have the store's mode, or none.
+# Every public argument that takes a mode. Where it may be None, None means the store's mode, or no
+# mode at all.
 MODES: dict[str, Callable[[Any], object]] = {
     "put": lambda mode: S3Crypt().put(b"", URI, mode=mode),
     "open to write": lambda mode: S3Crypt().open(URI, "wb", mode=mode),
@@ -85,7 +86,7 @@ OPTIONAL_MODES: dict[str, Callable[[Any], object]] = {
     "inspect": lambda mode: S3Crypt().inspect(URI, mode=mode),
     "filesystem": lambda mode: S3CryptFileSystem(encryption=mode),
 }
-# Every public argument that is a keyring.
+# Every public argument that takes a keyring.
 KEYRINGS: dict[str, Callable[[Any], object]] = {
     "ClientSide": ClientSide,
     "MultiKeyring": MultiKeyring,
@@ -106,7 +107,7 @@ KEYRINGS: dict[str, Callable[[Any], object]] = {
 
 
 def said(error: BaseException | None) -> str:
-    """Return all that an error says, its hint and causes included."""
+    """Return the whole text of an error, including its hint and its causes."""
     texts = []
     while error is not None:
         texts += [str(error), repr(error), str(getattr(error, "hint", ""))]
@@ -115,7 +116,7 @@ def said(error: BaseException | None) -> str:
 
 
 def check_refused(call: Callable[[Any], object], wrong: str) -> None:
-    """Call with a wrong value: a ConfigError must say what to write, and repeat no key."""
+    """Check that a wrong value raises a ConfigError that has a hint and repeats no key."""
     with pytest.raises(ConfigError) as caught:
         call(WRONG[wrong]())
     text = said(caught.value)
@@ -130,7 +131,7 @@ def check_refused(call: Callable[[Any], object], wrong: str) -> None:
     + [(entry, wrong) for entry in OPTIONAL_MODES for wrong in WRONG if wrong != "None"],
 )
 def test_what_is_no_mode(entry: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused before any request is made."""
+    """A value that is no mode is refused before any request is made."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     check_refused((MODES | OPTIONAL_MODES)[entry], wrong)
 
@@ -141,32 +142,32 @@ def test_what_is_no_mode(entry: str, wrong: str, monkeypatch: pytest.MonkeyPatch
         (entry, wrong)
         for entry in KEYRINGS
         for wrong in WRONG
-        # A mapping is what it takes; the values of one are tested as `parquet`.
+        # `parquet` takes a mapping, so a dict is correct there; its values are tested as `parquet`.
         if (entry, wrong) != ("a mapping for parquet", "dict")
     ],
 )
 def test_what_is_no_keyring(entry: str, wrong: str) -> None:
-    """It is refused before a file is opened."""
+    """A value that is no keyring is refused before a file is opened."""
     check_refused(KEYRINGS[entry], wrong)
 
 
 @pytest.mark.parametrize("kind", [SSEKMS, DSSEKMS, KMSKeyring])
 @pytest.mark.parametrize("wrong", [name for name in WRONG if name not in ("key in hex", "text")])
 def test_what_is_no_key_of_kms(kind: Callable[[Any], object], wrong: str) -> None:
-    """Only text names one."""
+    """Only text is accepted as the name of a KMS key."""
     check_refused(kind, wrong)
 
 
 @pytest.mark.parametrize("kind", [SSEKMS, DSSEKMS])
 @pytest.mark.parametrize("key", ["aes:n/k=file", "rsa:n/k=file", "kms:"])
 def test_keys_that_s3_cannot_use(kind: type[SSEKMS | DSSEKMS], key: str) -> None:
-    """A reference to another key than one of KMS."""
+    """A KMS mode refuses a reference to a key of another kind."""
     with pytest.raises(ConfigError, match="needs a KMS key"):
         kind(key)
 
 
 def test_what_is_no_key_of_a_raw_keyring() -> None:
-    """Text that is as long as a key is none."""
+    """A text of 32 characters is refused as a raw key: a key is bytes."""
     with pytest.raises(ConfigError, match="is bytes"):
         AESKeyring("n", "k", "k" * 32)  # type: ignore[arg-type]  # the mistake under test
     with pytest.raises(ConfigError, match="32 bytes") as caught:
@@ -191,14 +192,14 @@ def test_what_is_no_key_of_a_raw_keyring() -> None:
     ids=str,
 )
 def test_what_to_write_for_a_mode(given: Any, hint: str) -> None:
-    """The hint has the caller's own case."""
+    """The hint shows how to write the mode that the caller probably meant."""
     with pytest.raises(ConfigError) as caught:
         S3Crypt(given)
     assert hint in str(caught.value.hint)
 
 
 def test_what_to_write_for_a_keyring() -> None:
-    """Messages know no key source, so that text is refused there, with what makes a keyring."""
+    """Functions for messages refuse text as a keyring, and the hint names `keyring_of`."""
     with pytest.raises(ConfigError) as caught:
         message.encrypt(b"", "kms:alias/a")  # type: ignore[arg-type]  # the mistake under test
     assert "configuration.keyring_of" in str(caught.value.hint)
@@ -208,7 +209,7 @@ def test_what_to_write_for_a_keyring() -> None:
 
 
 def test_text_for_a_mode(tmp_path: Path) -> None:
-    """What needs nothing else, and a key."""
+    """Text names a mode that needs no arguments, or a key."""
     (tmp_path / "own.key").write_bytes(KEY)
     aes_text = f"aes:n/k={tmp_path / 'own.key'}"
     assert S3Crypt("sse-s3").mode == SSES3()
@@ -223,7 +224,7 @@ def test_text_for_a_mode(tmp_path: Path) -> None:
 
 
 def test_text_for_a_mode_of_one_call(bucket: str, kms_key: str) -> None:
-    """Put, read, opened, inspected and rotated."""
+    """The text of a mode works for put, read, open, inspect and rotate."""
     uri, store = f"s3://{bucket}/x", connect()
     assert store.put(b"data", uri, mode="sse-s3").mode == "sse-s3"
     assert store.read(uri, mode="sse-s3") == b"data"
@@ -238,7 +239,7 @@ def test_text_for_a_mode_of_one_call(bucket: str, kms_key: str) -> None:
 
 
 def test_text_for_a_keyring(tmp_path: Path) -> None:
-    """Of files, and of Parquet's master keys."""
+    """The text of a key works as the keyring of files and of Parquet's master keys."""
     (tmp_path / "own.key").write_bytes(KEY)
     (tmp_path / "plain").write_bytes(b"data")
     text = f"aes:n/k={tmp_path / 'own.key'}"
@@ -251,7 +252,7 @@ def test_text_for_a_keyring(tmp_path: Path) -> None:
 
 
 def test_other_arguments_of_modes() -> None:
-    """What is no mapping, and what is no number."""
+    """A context that is no mapping and a frame length that is no number are refused."""
     wrong: Any = "a=b"
     for make in (lambda: SSEKMS("a", context=wrong), lambda: ClientSide(aes(), context=wrong)):
         with pytest.raises(ConfigError, match="mapping of text"):
@@ -281,7 +282,7 @@ def test_other_arguments_of_modes() -> None:
     ids=str,
 )
 def test_other_ways_to_open(how: Any, hint: str) -> None:
-    """Each is refused with what to write."""
+    """Every other way to open a file is refused, and the hint shows the correct call."""
     with pytest.raises(ConfigError) as caught:
         S3Crypt(SSES3()).open(URI, how)
     assert hint in str(caught.value.hint)
@@ -289,14 +290,14 @@ def test_other_ways_to_open(how: Any, hint: str) -> None:
 
 @pytest.mark.parametrize(("how", "written"), [("rb", "rb"), ("wb", "wb"), ("r", "rb"), ("x", "xb")])
 def test_a_file_mode_by_the_name_of_the_other(how: str, written: str) -> None:
-    """To everybody else `mode` is the file's: the error says which argument that is here."""
+    """`open(mode="rb")` raises an error that explains which argument is the file mode."""
     with pytest.raises(ConfigError, match="how the object is encrypted") as caught:
         S3Crypt(SSES3()).open(URI, mode=how)
     assert f'open(uri, "{written}")' in str(caught.value.hint)
 
 
 def test_misspelt_arguments_are_found() -> None:
-    """By a type checker, or else these comments were unused; and by an error that names them."""
+    """A type checker reports misspelt arguments, and the raised error names them."""
     store = S3Crypt(SSES3())
     with pytest.raises(TypeError, match="verison_id"):
         store.open(URI, verison_id="1")  # type: ignore[call-overload]  # the mistake under test
@@ -311,7 +312,7 @@ def test_misspelt_arguments_are_found() -> None:
 
 
 def test_methods_have_real_signatures() -> None:
-    """Help and editors show every argument."""
+    """The signatures list every argument, so help and editors show them."""
     for name, method in vars(S3Crypt).items():
         if callable(method) and not name.startswith("_"):
             kinds = {each.kind for each in inspect.signature(method).parameters.values()}
@@ -335,7 +336,7 @@ MISSING_KEYS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("entry", MISSING | MISSING_KEYS)
 def test_a_missing_local_file(entry: str, tmp_path: Path) -> None:
-    """It is what Python says, too; that of a key is a wrong argument besides."""
+    """A missing file raises FileNotFoundError; a missing key file also raises ConfigError."""
     with pytest.raises(FileNotFoundError, match="absent") as caught:
         (MISSING | MISSING_KEYS)[entry](tmp_path / "absent")
     assert isinstance(caught.value, LocalFileNotFoundError)
@@ -346,7 +347,7 @@ def test_a_missing_local_file(entry: str, tmp_path: Path) -> None:
 
 
 def test_a_key_for_the_name_of_its_file() -> None:
-    """It is refused and not repeated, wherever a file is named."""
+    """A key that is passed as the name of its file is refused, and the error does not repeat it."""
     for name in (KEY.hex(), KEY):
         with pytest.raises(ConfigError, match="never itself") as caught:
             SSEC.from_file(name)  # type: ignore[arg-type]  # the mistake under test
@@ -354,13 +355,13 @@ def test_a_key_for_the_name_of_its_file() -> None:
 
 
 class Given:
-    """A file of the caller's own, whose `read` gives what it was made of."""
+    """A file of the caller's own, whose `read` always returns the same given value."""
 
     def __init__(self, chunk: object) -> None:
         self.chunk = chunk
 
     def read(self, size: int) -> object:
-        """Return it, however much was asked for."""
+        """Return the given value, whatever `size` is."""
         del size
         return self.chunk
 
@@ -369,19 +370,19 @@ class NoLength:
     """A file of the caller's own, whose `read` takes no length."""
 
     def read(self) -> bytes:
-        """Return all."""
+        """Return all bytes."""
         return b"data"
 
 
 class BytesPath:
-    """A path of bytes, as `os.scandir` gives it where it is given one."""
+    """A path of bytes, as `os.scandir` returns it for a path of bytes."""
 
     def __fspath__(self) -> bytes:
         return b"path"
 
 
 def file_of(folder: Path, how: str) -> Any:
-    """Return a file that was opened so."""
+    """Return a file that was opened with mode `how`."""
     (folder / "file").write_bytes(b"data")
     return (folder / "file").open(how)
 
@@ -398,7 +399,7 @@ def closed() -> io.BytesIO:
     return file
 
 
-# What is no source, given a folder for files that are needed -> a part of its error or hint.
+# A wrong source, made in a given folder -> a part of its error or hint.
 SOURCES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "None": (lambda _: None, "A source is a path, bytes, or a file"),
     "int": (lambda _: 7, "A source is a path"),
@@ -447,7 +448,7 @@ TARGETS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("wrong", SOURCES)
 def test_what_is_no_source(wrong: str, key: str, tmp_path: Path, requests_log: RequestsLog) -> None:
-    """It is refused before S3 or KMS is asked for anything."""
+    """A wrong source is refused before any request to S3 or KMS."""
     make, words = SOURCES[wrong]
     with closed_later(make(tmp_path)) as source, pytest.raises(ConfigError) as caught:
         connect(ClientSide(kms_keyring(key))).put(source, URI)
@@ -457,7 +458,7 @@ def test_what_is_no_source(wrong: str, key: str, tmp_path: Path, requests_log: R
 
 @pytest.mark.parametrize("wrong", TARGETS)
 def test_what_is_no_target(wrong: str, tmp_path: Path, requests_log: RequestsLog) -> None:
-    """It is refused before S3 is asked for the object."""
+    """A wrong target is refused before any request for the object."""
     make, words = TARGETS[wrong]
     with closed_later(make(tmp_path)) as target, pytest.raises(ConfigError) as caught:
         connect().get(URI, target)
@@ -467,7 +468,7 @@ def test_what_is_no_target(wrong: str, tmp_path: Path, requests_log: RequestsLog
 
 @contextmanager
 def closed_later(given: Any) -> Iterator[Any]:
-    """Give what may be a file, and close it if it is."""
+    """Yield a value, and close it afterwards if it is a file."""
     try:
         yield given
     finally:
@@ -476,7 +477,7 @@ def closed_later(given: Any) -> Iterator[Any]:
 
 
 def test_text_is_a_path_and_no_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no such file, the hint is what stores the text; long text is not repeated."""
+    """If the path does not exist, the hint says how to store text; the error omits long text."""
     monkeypatch.chdir(tmp_path)
     for text in ("a,b", "a,b\n1,2\n", "secret " * 1000):
         with pytest.raises(StorageError) as caught:
@@ -489,11 +490,11 @@ def test_text_is_a_path_and_no_content(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def view_of(elements: Any) -> memoryview:
-    """Return the memory of an array."""
+    """Return a view of the memory of an array."""
     return memoryview(elements)
 
 
-# Views of bytes that are not one after another, or whose elements are not bytes.
+# Views whose bytes are not contiguous, or whose elements are not single bytes.
 VIEWS: dict[str, memoryview] = {
     "every second": memoryview(b"abcdef")[::2],
     "backwards": memoryview(b"abcdef")[::-1],
@@ -508,7 +509,7 @@ VIEWS: dict[str, memoryview] = {
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_views_of_any_layout_are_stored(name: str, bucket: str) -> None:
-    """As their elements follow one another: by put, through a file, and as a message."""
+    """A view is stored in the order of its elements: by put, through a file and as a message."""
     view, store, uri = VIEWS[name], connect(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(view, uri)  # type: ignore[arg-type]  # typeshed's bytes no longer mean views
     assert store.read(uri) == view.tobytes()
@@ -519,7 +520,7 @@ def test_views_of_any_layout_are_stored(name: str, bucket: str) -> None:
 
 
 def test_sources_of_the_callers_own_are_stored(bucket: str) -> None:
-    """Classes that have nothing but `read`, whatever kind of bytes it gives."""
+    """An object that has only `read` is a valid source, whatever type of bytes `read` returns."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
 
     class Reader:
@@ -571,7 +572,7 @@ def test_sources_of_the_callers_own_are_stored(bucket: str) -> None:
 def test_what_s3_cannot_hold(
     options: dict[str, Any], words: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """Metadata, tags and headers are checked before S3 or KMS is asked, for files too."""
+    """Wrong metadata, tags and headers are refused before any request, also for many files."""
     store = connect(ClientSide(kms_keyring(key)))
     for write in (
         lambda: store.put(b"", URI, **options),
@@ -585,7 +586,7 @@ def test_what_s3_cannot_hold(
 
 
 def test_all_that_s3_can_hold(bucket: str, s3: Any) -> None:
-    """The longest names and values, and every kind of character that they may have."""
+    """The longest names and values and every allowed character are stored unchanged."""
     metadata = {"a-z.0_9": "", "b": "c  d\te~", "full": "x" * 2000}
     tags = {"n" * 128: "v" * 256, "\u00e4\u4e2d 1": "+ - = . _ : / @", "empty": ""}
     connect(SSES3()).put(b"", f"s3://{bucket}/x", metadata=metadata, tags=tags)
@@ -594,7 +595,7 @@ def test_all_that_s3_can_hold(bucket: str, s3: Any) -> None:
     assert {tag["Key"]: tag["Value"] for tag in found} == tags
 
 
-# The public names without their types, whose checks would find these mistakes.
+# The public names without their types: a type checker would report the mistakes below.
 STORE: Any = S3Crypt
 KMS: Any = KMSKeyring
 ENCRYPT: Any = encrypt_file
@@ -625,14 +626,14 @@ ENCRYPT: Any = encrypt_file
 def test_other_arguments_of_a_wrong_kind(
     call: Callable[[], object], words: str, requests_log: RequestsLog
 ) -> None:
-    """Each is a ConfigError before anything is sent, and no error of Python from deep below."""
+    """Each wrong argument raises a ConfigError before any request, not an error deep in Python."""
     with pytest.raises(ConfigError, match=words):
         call()
     assert requests_log.list() == []
 
 
 def test_a_missing_key_is_no_missing_object(tmp_path: Path) -> None:
-    """A FileNotFoundError would be an object that is not there, which zarr fills in."""
+    """A missing key file is not FileNotFoundError: zarr would take it for a missing object."""
     fs = S3CryptFileSystem(key=f"aes:n/k={tmp_path / 'absent'}")
     with pytest.raises(ConfigError, match="Cannot read the key file") as caught:
         fs.get_mapper("acme/field.zarr")["c/0/0"]
@@ -640,5 +641,5 @@ def test_a_missing_key_is_no_missing_object(tmp_path: Path) -> None:
 
 
 def test_the_public_names_are_few() -> None:
-    """What is exported is what a reader has to learn."""
+    """The package exports few names, because a user has to learn each of them."""
     assert len(s3crypt.__all__) <= 44

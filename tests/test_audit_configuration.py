@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit of the configuration over HTTP: a table per control, its fixes, and bad input."""
+"""The audit of the configuration over HTTP: a table of the controls, their fixes, and bad input."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KEY = "arn:aws:kms:us-east-1:123456789012:key/8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b
 
 @pytest.fixture(scope="module", autouse=True)
 def alone() -> Iterator[sandboxes.Running]:
-    """Lead this module to a sandbox of its own: an audit of the account sees all that is there."""
+    """Use a sandbox of this module's own: an audit of the account sees every resource in it."""
     before = dict(os.environ)
     with sandboxes.running() as running:
         os.environ.update(sandboxes.environment(running))
@@ -51,8 +51,8 @@ def alone() -> Iterator[sandboxes.Running]:
         os.environ.update(before)
 
 
-# Control -> what makes a resource that passes, and what makes one that fails; then the operation
-# that shows it, for S3 the name of its query.
+# Control -> a function that makes a passing resource, a function that makes a failing resource, and
+# the operation that shows the difference. For S3 the operation is named by its query.
 TABLE: dict[str, tuple[Callable[[], Made], Callable[[], Made], str]] = {
     "S3.5": (audited.hardened, audited.bare, "policy"),
     "S3.6": (audited.hardened, audited.administered, "policy"),
@@ -109,13 +109,14 @@ TABLE: dict[str, tuple[Callable[[], Made], Callable[[], Made], str]] = {
     ),
 }
 OF_ACCOUNT = frozenset({"S3.1", "S3.22", "S3.23", "KMS.1", "KMS.2", "CloudTrail.2"})
-# The resources of these are found by listing the account, and stand for it where that is refused.
+# These controls find their resources by listing the account. If the listing is refused, the finding
+# is about the account.
 OF_LISTINGS = frozenset({"KMS.1", "KMS.2", "CloudTrail.2"})
 
 
 @pytest.fixture
 def control(request: pytest.FixtureRequest, alone: sandboxes.Running) -> str:
-    """Return a control, for which the account is empty if the whole account is looked at."""
+    """Return a control; if it looks at the whole account, the account is emptied first."""
     name = str(request.param)
     if name in OF_ACCOUNT:
         emptied(alone)
@@ -123,13 +124,13 @@ def control(request: pytest.FixtureRequest, alone: sandboxes.Running) -> str:
 
 
 def emptied(running: sandboxes.Running) -> None:
-    """Forget all that is in this module's sandbox."""
+    """Delete all resources in this module's sandbox."""
     sandboxes.reset(running)
     audited.hardened.cache_clear()
 
 
 def verdicts(made: Made, spoil: Any = None) -> dict[str, list[Finding]]:
-    """Return the findings about a resource, where the services answer as it says."""
+    """Return the findings about a resource, with the services' replies changed by `made.says`."""
 
     def answered(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = spoil(asked, forward) if spoil else forward()
@@ -141,7 +142,7 @@ def verdicts(made: Made, spoil: Any = None) -> dict[str, list[Finding]]:
 
 @pytest.mark.parametrize("control", TABLE, indirect=True)
 def test_a_control_passes(control: str) -> None:
-    """One finding, which says what was seen."""
+    """A passing resource has one finding, with the observed facts and without a fix."""
     (found,) = verdicts(TABLE[control][0]())[control]
     assert (found.verdict, found.fix) == (Verdict.PASS, None), found
     assert found.seen
@@ -149,7 +150,7 @@ def test_a_control_passes(control: str) -> None:
 
 @pytest.mark.parametrize("control", TABLE, indirect=True)
 def test_a_control_fails_and_its_fix_mends_it(control: str) -> None:
-    """The line is executed as it is printed; the next audit passes."""
+    """The printed command of a fix is executed as it is; then the next audit passes."""
     made = TABLE[control][1]()
     (found,) = verdicts(made)[control]
     assert found.verdict is Verdict.FAIL, found
@@ -161,15 +162,15 @@ def test_a_control_fails_and_its_fix_mends_it(control: str) -> None:
 
 
 def test_a_log_bucket_gets_no_log_of_its_own() -> None:
-    """The bucket for it would lack one in turn: nothing is printed that leads there."""
+    """A log bucket gets no fix for logging: the next log bucket would need one as well."""
     made = audited.hardened()
     (found,) = verdicts(audited.of_bucket(f"{made.bucket}-logs"))["S3.9"]
     assert (found.verdict, found.fix) == (Verdict.FAIL, None)
     assert "baseline" in found.seen
 
 
-# Nothing but a person decides these: which keys a policy needs, a device of the root user, a copy
-# of imported material, a key for a trail or for replicas, what a key is for.
+# A person must decide these: the keys that a policy needs, a device of the root user, a copy of
+# imported material, a key for a trail or for replicas, the purpose of a key.
 WITHOUT_FIX = frozenset(
     {"S3.20", "KMS.1", "KMS.2", "CloudTrail.2", "S3CRYPT.6", "S3CRYPT.9", "S3CRYPT.10"}
 )
@@ -177,7 +178,7 @@ WITHOUT_FIX = frozenset(
 
 @pytest.mark.parametrize("control", TABLE, indirect=True)
 def test_what_may_not_be_seen_is_unknown(control: str) -> None:
-    """Of a resource that passes; the missing action is named, and is one that only reads."""
+    """If the request is refused, the verdict is unknown; the missing action is read-only."""
     made, hidden = TABLE[control][0](), TABLE[control][2]
     arn = audited.ROOT if control in OF_LISTINGS else made.arn
     found = verdicts(Made(arn, made.bucket, made.says), hiding(hidden))[control]
@@ -206,20 +207,20 @@ def test_what_may_not_be_seen_is_unknown(control: str) -> None:
 def test_a_key_is_unused_after_ninety_days(
     days: dict[str, int], verdict: Verdict, seen: str
 ) -> None:
-    """From its last use, or from the day on which KMS would have seen one."""
+    """The 90 days count from the last use, or from the day on which KMS began to track use."""
     (found,) = verdicts(audited.used(**days))["S3CRYPT.10"]
     assert found.verdict is verdict
     assert seen in found.seen
 
 
 def test_every_control_of_the_configuration_is_in_the_table() -> None:
-    """Those beyond are about objects, and the shared key has a test of its own."""
+    """The table has every control of the configuration, except the one for shared keys."""
     of_objects = {f"S3CRYPT.{number}" for number in range(14, 23)}
     assert TABLE.keys() | {"S3CRYPT.11"} == CONTROLS.keys() - of_objects
 
 
 def test_a_key_that_another_account_shares(alone: sandboxes.Running) -> None:
-    """It is found by the listing of keys; what only its account may see is unknown."""
+    """A shared key is found by listing keys; its verdict is unknown where access is refused."""
     emptied(alone)
     made = audited.shared(alone)
     found = verdicts(made)
@@ -255,7 +256,7 @@ SELECTORS: dict[str, tuple[list[dict[str, Any]], set[str]]] = {
 def test_a_selector_that_leaves_something_out_does_not_pass(
     what: str, alone: sandboxes.Running
 ) -> None:
-    """An operator that is not judged narrows what a trail records."""
+    """A selector with an unknown operator counts as narrowing the trail, so it does not pass."""
     emptied(alone)
     made = audited.recording("ReadOnly", "WriteOnly")
     fields, expected = SELECTORS[what]
@@ -277,7 +278,7 @@ def test_a_selector_that_leaves_something_out_does_not_pass(
 
 @pytest.mark.parametrize("kind", ["role", "user", "group"])
 def test_an_inline_policy_is_named(kind: str, alone: sandboxes.Running) -> None:
-    """The finding is about the identity, and names the policy."""
+    """The finding is about the identity and names the inline policy."""
     emptied(alone)
     (found,) = verdicts(audited.inline_policy(kind, "*"))["KMS.2"]
     assert (found.verdict, found.cause) == (Verdict.FAIL, "policy:own")
@@ -287,7 +288,7 @@ def test_an_inline_policy_is_named(kind: str, alone: sandboxes.Running) -> None:
 
 
 def test_only_listed_actions_are_used_and_all_of_them_read(alone: sandboxes.Running) -> None:
-    """Every request of an audit of the account is one of the table, whose actions only read."""
+    """Every request of an audit of the account is in the table, and all its actions only read."""
     emptied(alone)
     audited.recording("All")
     audited.good_key()
@@ -300,7 +301,7 @@ def test_only_listed_actions_are_used_and_all_of_them_read(alone: sandboxes.Runn
         client.meta.events.register("before-call", note)
 
     list(Auditor(observe=observe).configuration([], account=True))
-    # A session that is no role's has no role to look up.
+    # GetRole is called only for a session of a role.
     assert asked == OPERATIONS.keys() - {"iam:GetRole"}
     verbs = ("Describe", "Get", "List")
     assert all(action.partition(":")[2].startswith(verbs) for action in ACTIONS)
@@ -310,7 +311,7 @@ def test_only_listed_actions_are_used_and_all_of_them_read(alone: sandboxes.Runn
 
 
 def test_without_any_right_everything_is_unknown() -> None:
-    """Each control has a finding, none passes, and the missing actions are named."""
+    """Without permissions each control is unknown, and the finding names the missing actions."""
 
     def refuse(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         is_free = audited.operation_of(asked) == "GetCallerIdentity"
@@ -324,7 +325,7 @@ def test_without_any_right_everything_is_unknown() -> None:
 
 
 def test_with_half_of_the_rights_the_other_half_is_judged() -> None:
-    """KMS refuses everything: the bucket is judged, its key is unknown."""
+    """If KMS refuses every request, the bucket is still judged, and its key is unknown."""
     made = audited.hardened()
 
     def refuse(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -342,7 +343,7 @@ def test_with_half_of_the_rights_the_other_half_is_judged() -> None:
 
 
 def test_throttled_requests_are_repeated() -> None:
-    """The verdicts are those of an audit that was not throttled."""
+    """The verdicts are the same as those of an audit without throttling."""
     made = audited.hardened()
     seen: set[str] = set()
 
@@ -363,7 +364,7 @@ def test_throttled_requests_are_repeated() -> None:
 
 
 def test_a_bucket_of_another_region_is_asked_there() -> None:
-    """Its findings name its Region, and so do their lines."""
+    """The findings and fixes of a bucket in another Region name that Region."""
     name = new_name()
     there = boto3.client("s3", region_name="eu-west-1")
     where: Any = {"LocationConstraint": "eu-west-1"}
@@ -376,7 +377,7 @@ def test_a_bucket_of_another_region_is_asked_there() -> None:
 
 
 def test_a_bucket_of_another_account_is_unknown() -> None:
-    """S3 refuses every request that expects another owner; nothing is guessed."""
+    """If S3 refuses every request for a bucket, every verdict about it is unknown."""
     name = str(audited.bare().bucket)
 
     def refuse(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -390,7 +391,7 @@ def test_a_bucket_of_another_account_is_unknown() -> None:
 
 
 def test_a_bucket_that_is_not_there_is_an_error() -> None:
-    """A name that was given has to exist."""
+    """A bucket that the caller names must exist."""
     with pytest.raises(ObjectNotFoundError):
         list(Auditor().configuration([new_name()], account=False))
 
@@ -411,7 +412,7 @@ _KILLED = """if True:
 
 
 def test_an_audit_that_was_killed_goes_on(tmp_path: Path) -> None:
-    """The findings are those of an audit that was not, and no bucket is asked for again."""
+    """A resumed audit has the findings of a complete one, and repeats no request for a bucket."""
     names = [str(audited.of_key(audited.key()).bucket) for _ in range(3)]
     command = [sys.executable, "-c", _KILLED, str(tmp_path / "journal"), *names]
     done = subprocess.run(command, check=False, capture_output=True)
@@ -426,7 +427,7 @@ def test_an_audit_that_was_killed_goes_on(tmp_path: Path) -> None:
 
 
 def test_what_was_unknown_is_looked_at_again(tmp_path: Path) -> None:
-    """A right that was given meanwhile counts."""
+    """An unknown verdict in the journal is judged again, with the permissions of the new run."""
     made = audited.good_key()
     path = tmp_path / "journal"
     for hidden, expected in (("GetKeyPolicy", Verdict.UNKNOWN), ("", Verdict.PASS)):
@@ -441,7 +442,7 @@ def test_what_was_unknown_is_looked_at_again(tmp_path: Path) -> None:
 
 
 def _partly(change: Callable[[dict[str, Any]], None]) -> Document:
-    """Return the policy that s3crypt makes, each of its statements changed."""
+    """Return the policy that s3crypt makes, after applying `change` to each statement."""
     document = bucket_policy(Scope.of("acme", key_arns=(KEY,))).to_json()
     for statement in document["Statement"]:
         change(statement)
@@ -464,7 +465,7 @@ PARTS: dict[str, Callable[[dict[str, Any]], None]] = {
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_deny_of_a_part_does_not_pass(part: str) -> None:
-    """Neither for TLS nor for other keys."""
+    """A Deny of a part of the requests does not pass, neither for TLS nor for other keys."""
     document = _partly(PARTS[part])
     assert not statements.refuses_plain_http(document, "aws", "acme")
     assert not statements.refuses_other_keys(document, "aws", "acme", KEY)
@@ -472,7 +473,7 @@ def test_a_deny_of_a_part_does_not_pass(part: str) -> None:
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_the_policy_that_s3crypt_makes_passes(strict: bool) -> None:
-    """For TLS and for other keys, and for these even where it is wider."""
+    """s3crypt's policy passes for TLS and for other keys; a wider Deny of other keys passes too."""
     document = bucket_policy(Scope.of("acme", key_arns=(KEY,), strict=strict))
     assert statements.refuses_plain_http(document, "aws", "acme")
     assert statements.refuses_other_keys(document, "aws", "acme", KEY)
@@ -495,7 +496,7 @@ KEYS_LET_THROUGH = {
 
 @pytest.mark.parametrize("what", KEYS_LET_THROUGH)
 def test_a_deny_that_lets_other_keys_through_does_not_pass(what: str) -> None:
-    """What a pattern spares is put under it, whatever key that is."""
+    """A Deny does not pass if its condition spares keys that match a pattern."""
     operator, values = KEYS_LET_THROUGH[what]
     document = bucket_policy(Scope.of("acme", key_arns=(KEY,))).to_json()
     for statement in document["Statement"]:
@@ -506,7 +507,7 @@ def test_a_deny_that_lets_other_keys_through_does_not_pass(what: str) -> None:
 
 
 def test_a_second_key_that_is_named_in_full_passes() -> None:
-    """Whoever wrote the policy approved the key; so does a pattern of the default key itself."""
+    """A second key that the policy names in full counts as approved."""
     document = bucket_policy(Scope.of("acme", key_arns=(KEY, f"{OWN}/second")))
     assert statements.refuses_other_keys(document, "aws", "acme", KEY)
 
@@ -515,7 +516,7 @@ def test_a_second_key_that_is_named_in_full_passes() -> None:
 
 
 def test_a_record_is_the_finding() -> None:
-    """Every field is back, as a journal reads it."""
+    """Every field of a finding survives the way through a journal's record."""
     finding = Finding(
         CONTROLS["S3CRYPT.18"],
         Resource("objects", "arn:aws:s3:::acme/*", audited.ACCOUNT, "us-east-1"),
@@ -537,7 +538,7 @@ def test_a_record_is_the_finding() -> None:
 
 
 def test_responsibility_is_filled_from_findings() -> None:
-    """A failed control decides, then an unknown one; duties without a control have no verdict."""
+    """A failed control decides, then an unknown one; a duty without a control has no verdict."""
     resource = Resource("bucket", "arn:aws:s3:::acme", audited.ACCOUNT, "us-east-1")
     found = [
         Finding(CONTROLS[control], resource, verdict, "")

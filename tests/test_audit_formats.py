@@ -37,7 +37,7 @@ def rendered(name: str, *findings: Any) -> str:
 
 
 def test_the_samples_have_every_kind_of_resource() -> None:
-    """A new kind gets a sample, so that every format is tried with it."""
+    """Every kind of resource has a sample, so that every format is tested with it."""
     assert samples.kinds() == set(get_args(ResourceKind))
 
 
@@ -57,7 +57,7 @@ needs_multitool = pytest.mark.skipif(
 
 
 def _sarif_errors(text: str, folder: Path) -> list[str]:
-    """Return the ids of the rules that Microsoft's validator finds broken, at level error."""
+    """Return the ids of the rules that Microsoft's validator reports at level error."""
     written, said = folder / "audit.sarif", folder / "said.sarif"
     written.write_text(text, encoding="utf-8")
     command = _multitool() / "node_modules/.bin/sarif-multitool"
@@ -69,8 +69,8 @@ def _sarif_errors(text: str, folder: Path) -> list[str]:
     )
     assert said.exists(), done.stdout + done.stderr
     results = json.loads(said.read_text("utf-8-sig"))["runs"][0]["results"]
-    # Of a file that it cannot read it says nothing at all. Of ours it says that no page of the
-    # tool is named.
+    # The validator reports nothing about a file that it cannot read. For our reports it always
+    # notes that the tool has no page, so an empty result is a failure.
     assert results, done.stdout
     return [each["ruleId"] for each in results if each.get("level", "warning") == "error"]
 
@@ -86,12 +86,12 @@ def _sarif_errors(text: str, folder: Path) -> list[str]:
     ids=["as it is", "unknown property", "unknown version"],
 )
 def test_sarif_is_valid(tmp_path: Path, old: str, new: str, broken: list[str]) -> None:
-    """Microsoft's validator finds no error, but finds those that are made."""
+    """Microsoft's validator finds no error in a report, and finds errors that the test adds."""
     assert _sarif_errors(rendered("sarif").replace(old, new), tmp_path) == broken
 
 
 def test_sarif_has_a_result_per_finding() -> None:
-    """Verdicts are kinds, an accepted finding is suppressed, and the fingerprint is the id."""
+    """A verdict becomes a kind, an accepted finding is suppressed, the fingerprint is the id."""
     run = json.loads(rendered("sarif"))["runs"][0]
     found = {each["partialFingerprints"]["s3cryptFinding/v1"]: each for each in run["results"]}
     assert found.keys() == {each.id for each in samples.FINDINGS}
@@ -114,12 +114,12 @@ def _batch_import() -> Any:
 
 
 def _asff_errors(line: str) -> str:
-    # As a client checks its arguments, without a request.
+    # Validate as a botocore client does, but without a request.
     return str(ParamValidator().validate(json.loads(line), _batch_import()).generate_report())
 
 
 def test_asff_is_what_security_hub_takes() -> None:
-    """Botocore's model of BatchImportFindings has nothing against any line."""
+    """Botocore's model of BatchImportFindings accepts every line."""
     lines = rendered("asff").splitlines()
     assert [_asff_errors(line) for line in lines] == [""] * len(lines) == [""]
 
@@ -129,12 +129,12 @@ def test_asff_is_what_security_hub_takes() -> None:
     [('"GeneratorId"', '"Generator"'), ('"RecordState": "ACTIVE"', '"RecordState": 1')],
 )
 def test_the_validator_of_asff_finds_an_error(old: str, new: str) -> None:
-    """A missing field and a wrong type are reported."""
+    """The validator reports a missing field and a wrong type."""
     assert _asff_errors(rendered("asff").replace(old, new))
 
 
 def test_asff_keeps_to_the_lengths_of_the_service() -> None:
-    """No text is longer than the service takes, and a command is whole or not there."""
+    """No text exceeds the service's limit; a command that is too long is left out, not cut."""
     findings = json.loads(rendered("asff"))["Findings"]
     for each in findings:
         assert len(each["Id"]) <= 512
@@ -196,12 +196,12 @@ def test_ocsf_is_valid() -> None:
      ('"provider"', '"supplier"')],
 )  # fmt: skip
 def test_the_validator_of_ocsf_finds_an_error(old: str, new: str) -> None:
-    """A wrong type and missing fields, that of the profile too, are reported."""
+    """The validator reports a wrong type and missing fields, including the profile's fields."""
     assert _ocsf_errors(rendered("ocsf").replace(old, new))
 
 
 def test_ocsf_says_what_is_accepted_and_unknown() -> None:
-    """In OCSF's states and in Prowler's words."""
+    """An accepted or unknown finding has OCSF's status and Prowler's status code."""
     found = {
         each["metadata"]["event_code"]: (each["status"], each["status_code"])
         for each in json.loads(rendered("ocsf"))
@@ -216,7 +216,7 @@ def test_ocsf_says_what_is_accepted_and_unknown() -> None:
 
 
 def test_json_lines_have_what_is_documented() -> None:
-    """The fields of a finding are those of the table in docs/audit.md."""
+    """The fields of a finding are the fields in the table in docs/audit.md."""
     page = (TESTS.parent / "docs/audit.md").read_text("utf-8")
     table = page.partition("## JSON Lines")[2].partition("\n## ")[0]
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE))
@@ -251,7 +251,7 @@ class _Page(HTMLParser):
 
 
 def test_the_page_loads_nothing() -> None:
-    """No element refers to anything, and the policy forbids all but the page's own script."""
+    """No element refers to another file, and the policy allows only the page's own script."""
     text = rendered("html")
     page = _Page(text)
     names = [tag for tag, _ in page.elements]
@@ -278,13 +278,13 @@ def test_a_hostile_name_is_text() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_format_has_no_characters_that_a_terminal_obeys(name: str) -> None:
-    """Whatever objects are called."""
+    """No format contains terminal control characters, whatever the names of objects are."""
     assert not [c for c in rendered(name) if not c.isprintable() and c != "\n"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_report_without_findings_is_one_too(name: str) -> None:
-    """Each format renders a report in which there is nothing."""
+    """Each format renders a report without findings."""
     empty = make_report(samples.run(), [])
     text = "".join(FORMATS[name](empty))
     if name in ("sarif", "ocsf"):
@@ -293,7 +293,7 @@ def test_a_report_without_findings_is_one_too(name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_order_of_findings_does_not_matter(name: str) -> None:
-    """Two runs that found the same write the same."""
+    """Two runs with the same findings write the same bytes."""
     backwards = make_report(samples.run(), reversed(samples.FINDINGS))
     forwards = make_report(samples.run(), samples.FINDINGS)
     assert "".join(FORMATS[name](backwards)) == "".join(FORMATS[name](forwards))

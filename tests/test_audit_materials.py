@@ -31,9 +31,10 @@ DEMANDS = Demands(material_days=30)
 
 
 def aged(*keys: str, rotated: int = 100, **replaced: Any) -> Spoil:
-    """Return what has a relay make keys 200 days old, and their rotations so many days old.
+    """Return a function that makes keys in KMS's replies 200 days old.
 
-    `replaced` are further fields of the reply to DescribeKey.
+    `rotated` is the age of their rotations in days. `replaced` are further fields of the reply to
+    DescribeKey.
     """
     ids = [key.rpartition("/")[2] for key in keys]
 
@@ -57,7 +58,7 @@ def aged(*keys: str, rotated: int = 100, **replaced: Any) -> Spoil:
 
 
 def refusing_rotations(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer as a KMS that does not let the caller list materials, of old keys."""
+    """Answer as a KMS that refuses ListKeyRotations."""
     if asked.headers.get("x-amz-target", "").endswith("ListKeyRotations"):
         no = b'{"__type":"AccessDeniedException","message":"no"}'
         return Answer(400, {"content-type": "application/x-amz-json-1.1"}, no)
@@ -78,7 +79,7 @@ def judged(bucket: str, demands: Demands = DEMANDS) -> Finding:
 def test_old_material_fails_and_the_fix_mends_it(
     bucket: str, kms_key: str, new_key: str, tmp_path: Path
 ) -> None:
-    """The first material is as old as its key; a rewrap under a younger key passes."""
+    """Material as old as its key fails; after a rewrap under a younger key the control passes."""
     put(kms_keyring(kms_key), f"s3://{bucket}/x")
     demands = Demands(material_days=30, keys=frozenset({f"kms:{new_key}"}))
     with watched(aged(kms_key)):
@@ -94,7 +95,7 @@ def test_old_material_fails_and_the_fix_mends_it(
 def test_the_material_before_a_rotation_is_no_longer_current(
     bucket: str, kms_key: str, kms: Any
 ) -> None:
-    """Of two objects of one key, the one from before the rotation fails, the other passes."""
+    """An object from before the key's rotation fails, and an object from after it passes."""
     put(kms_keyring(kms_key), f"s3://{bucket}/old")
     kms.rotate_key_on_demand(KeyId=kms_key)
     put(kms_keyring(kms_key), f"s3://{bucket}/young")
@@ -117,7 +118,7 @@ def test_a_rotation_can_be_too_old_as_well(bucket: str, kms_key: str, kms: Any) 
 
 
 def test_an_id_that_kms_does_not_list_proves_nothing(bucket: str, kms_key: str, s3: Any) -> None:
-    """Any writer can claim an id; the object stays unknown, with the reason."""
+    """Any writer can claim an id, so an id that KMS does not list leaves the object unknown."""
     put(kms_keyring(kms_key), f"s3://{bucket}/x")
     metadata = s3.head_object(Bucket=bucket, Key="x")["Metadata"]
     s3.copy_object(
@@ -135,7 +136,7 @@ def test_an_id_that_kms_does_not_list_proves_nothing(bucket: str, kms_key: str, 
 
 
 def test_materials_that_may_not_be_listed(bucket: str, kms_key: str) -> None:
-    """The finding names the missing action."""
+    """If listing the materials is refused, the finding names the missing action."""
     put(kms_keyring(kms_key), f"s3://{bucket}/x")
 
     def both(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -166,7 +167,7 @@ def test_material_that_may_be_older_than_its_date(
     said: dict[str, Any],
     verdict: Verdict,
 ) -> None:
-    """Imported material passes never, and fails by its rotation; a replica's first never passes."""
+    """Imported material never passes; a replica's first material counts as old."""
     if rotated is not None:
         kms.rotate_key_on_demand(KeyId=kms_key)
     put(kms_keyring(kms_key), f"s3://{bucket}/x")
@@ -175,7 +176,7 @@ def test_material_that_may_be_older_than_its_date(
 
 
 def test_without_an_id_it_stays_unknown(bucket: str, kms_key: str) -> None:
-    """Neither a header nor S3 keeps an id, also where the other layer's key has one."""
+    """Headers and SSE-KMS objects keep no material id, so their verdict is unknown."""
     with watched(aged(kms_key)):
         connect(ClientSide(kms_keyring(kms_key))).put(b"plain", f"s3://{bucket}/header")
         connect(SSEKMS(kms_key)).put(b"plain", f"s3://{bucket}/server")
@@ -185,7 +186,7 @@ def test_without_an_id_it_stays_unknown(bucket: str, kms_key: str) -> None:
 
 
 def test_both_layers_under_one_key(bucket: str, kms_key: str, s3: Any) -> None:
-    """The id of the client-side layer says nothing about what S3 encrypted."""
+    """The material id of the client-side layer proves nothing about the layer of S3."""
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": kms_key}
     rule = {"ApplyServerSideEncryptionByDefault": default}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
@@ -195,7 +196,7 @@ def test_both_layers_under_one_key(bucket: str, kms_key: str, s3: Any) -> None:
 
 
 def test_the_worst_of_several_keys_decides(bucket: str, kms_key: str, new_key: str) -> None:
-    """A young key does not excuse an old one, and a raw key has no material."""
+    """The oldest key of several decides; a raw key has no material and does not count."""
     keyring = MultiKeyring(kms_keyring(kms_key), kms_keyring(new_key), aes())
     put(keyring, f"s3://{bucket}/x")
     with watched(aged(kms_key)):
@@ -207,7 +208,7 @@ def test_the_worst_of_several_keys_decides(bucket: str, kms_key: str, new_key: s
 
 
 def test_materials_are_listed_once_per_key(bucket: str, kms_key: str) -> None:
-    """However many objects a key has; and not at all if no age is demanded."""
+    """Materials are listed once per key for any number of objects, and only on demand."""
     for name in "abc":
         put(kms_keyring(kms_key), f"s3://{bucket}/{name}")
     with watched(aged(kms_key)) as relay:
@@ -221,7 +222,7 @@ def test_materials_are_listed_once_per_key(bucket: str, kms_key: str) -> None:
 
 
 def test_the_metadata_alone_is_enough(bucket: str, kms_key: str) -> None:
-    """By HEAD the verdict is the same."""
+    """An audit that sends only HEAD requests reaches the same verdict."""
     put(kms_keyring(kms_key), f"s3://{bucket}/x")
     with watched(aged(kms_key)):
         (found,) = of(audit(f"s3://{bucket}/", DEMANDS, look="head"), 17)

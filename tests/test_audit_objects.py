@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controls of objects over HTTP: what passes, fails and cannot be seen, and what mends it."""
+"""The controls of objects over HTTP: pass, fail and unknown verdicts, and the fixes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ REFUSED_BY_KMS = Answer(
 
 @pytest.fixture
 def key_file(tmp_path: Path) -> str:
-    """Return the file of the key that AES has."""
+    """Return a file with the key of `AES`."""
     path = tmp_path / "one.key"
     path.write_bytes(random.Random("one").randbytes(32))
     return str(path)
@@ -74,7 +74,7 @@ def put(mode: Any, uri: str, body: bytes = b"plain") -> None:
 
 @contextmanager
 def refusing(*methods: str, kms: bool = False) -> Iterator[None]:
-    """Have S3 refuse objects to these methods, or KMS to describe keys."""
+    """Make S3 refuse these methods for objects, and KMS refuse every request if `kms` is true."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "x-amz-target" in asked.headers:
@@ -97,7 +97,7 @@ def only(findings: list[Finding], number: int) -> Finding:
 def mended(
     findings: list[Finding], number: int, again: Callable[[], list[Finding]], *how: Any
 ) -> None:
-    """Execute the fix of the one failed finding; the control then passes."""
+    """Execute the fix of the one failed finding, and check that the control then passes."""
     (failed,) = [each for each in of(findings, number) if each.verdict is Verdict.FAIL]
     assert failed.fix is not None
     carry_out(failed.fix.text, *how)
@@ -108,7 +108,7 @@ def mended(
 
 
 def test_objects_of_another_account_are_unknown(bucket: str) -> None:
-    """S3 refuses requests that expect another owner, as the audit of the configuration has it."""
+    """If the bucket's owner is another account, S3 refuses and every object is unknown."""
     put(SSES3(), f"s3://{bucket}/x")
 
     def refuse(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -127,7 +127,7 @@ def test_objects_of_another_account_are_unknown(bucket: str) -> None:
 
 
 def test_mode(bucket: str, key: str, tmp_path: Path) -> None:
-    """S3CRYPT.14: the server-side mode, or the client-side format inside it, is approved."""
+    """S3CRYPT.14: the object's server-side mode, or the client-side format in it, is approved."""
     uri = f"s3://{bucket}/"
     demands = Demands(modes=frozenset({"sse-kms"}), keys=frozenset({key}))
     put(SSES3(), f"{uri}a b")
@@ -156,7 +156,7 @@ def test_mode(bucket: str, key: str, tmp_path: Path) -> None:
     ],
 )
 def test_modes(bucket: str, mode: Any, approved: str, verdict: str) -> None:
-    """An object in either layer's mode is in an approved mode."""
+    """An object passes if the mode of either of its layers is approved."""
     put(mode, f"s3://{bucket}/x")
     assert verdicts(audit(f"s3://{bucket}/", Demands(modes=frozenset({approved}))), 14) == {
         verdict: 1
@@ -164,7 +164,7 @@ def test_modes(bucket: str, mode: Any, approved: str, verdict: str) -> None:
 
 
 def test_a_plain_object_becomes_client_side(bucket: str, key: str, tmp_path: Path) -> None:
-    """The fix of a mode names what the object is now, which rotation wants to know."""
+    """The fix of a plain object names its present mode, which `rotate` needs."""
     uri = f"s3://{bucket}/"
     demands = Demands(modes=frozenset({"client"}), keys=frozenset({key}))
     put(SSES3(), f"{uri}x")
@@ -196,7 +196,7 @@ def test_key(bucket: str, key: str, new_key: str, tmp_path: Path, is_client: boo
 def test_state_of_a_key(
     bucket: str, kms: Any, kms_key: str, tmp_path: Path, is_client: bool, is_dying: bool
 ) -> None:
-    """S3CRYPT.16: no key of either layer is disabled or about to be deleted."""
+    """S3CRYPT.16: no key of either layer is disabled or pending deletion."""
     uri = f"s3://{bucket}/"
     put(ClientSide(KMSKeyring(kms_key)) if is_client else SSEKMS(kms_key), f"{uri}x")
     assert only(audit(uri), 16).verdict is Verdict.PASS
@@ -216,7 +216,7 @@ def test_state_of_a_key(
 
 
 def test_a_key_that_is_gone(bucket: str, kms_key: str) -> None:
-    """A key that KMS does not know fails, and no command is promised to bring it back."""
+    """An object under a key that KMS does not know fails; its fix has only comments."""
     put(ClientSide(KMSKeyring(kms_key)), f"s3://{bucket}/x")
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -233,7 +233,7 @@ def test_a_key_that_is_gone(bucket: str, kms_key: str) -> None:
 
 
 def test_age_of_material(bucket: str, key: str) -> None:
-    """S3CRYPT.17: a key that is younger than N days passes; else no material's id is kept."""
+    """S3CRYPT.17: a key younger than N days passes; without a material id the rest is unknown."""
     uri = f"s3://{bucket}/"
     put(SSEKMS(key), f"{uri}x")
     assert only(audit(uri, Demands(material_days=1)), 17).verdict is Verdict.PASS
@@ -243,7 +243,7 @@ def test_age_of_material(bucket: str, key: str) -> None:
 
 
 def test_commitment(s3: Any, bucket: str, tmp_path: Path, key_file: str) -> None:
-    """S3CRYPT.18: a suite without key commitment fails; without its first bytes it is unknown."""
+    """S3CRYPT.18: a suite without key commitment fails; if no bytes are read it is unknown."""
     uri = f"s3://{bucket}/"
     put(ClientSide(AES), f"{uri}right")
     s3.put_object(Bucket=bucket, Key="wrong", Body=uncommitted(b"plain", "wrong"))
@@ -257,7 +257,7 @@ def test_commitment(s3: Any, bucket: str, tmp_path: Path, key_file: str) -> None
 
 @pytest.mark.parametrize("envelope", ENVELOPES)
 def test_objects_of_the_s3_encryption_client(s3: Any, bucket: str, envelope: str) -> None:
-    """V1 and V2 have no commitment, by HEAD too; V3 has it."""
+    """V1 and V2 objects have no commitment and V3 objects have it, also by HEAD alone."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT, Metadata=ENVELOPES[envelope])
     for look in ("head", "header"):
         found = only(audit(f"s3://{bucket}/", look=look), 18)
@@ -268,7 +268,7 @@ def test_objects_of_the_s3_encryption_client(s3: Any, bucket: str, envelope: str
 
 @pytest.mark.parametrize("split", SPLIT)
 def test_instruction_files(s3: Any, bucket: str, split: str) -> None:
-    """Objects whose envelope is in an instruction file are known by it; the file is no object."""
+    """Objects with an instruction file are recognised; the instruction file itself is skipped."""
     metadata, envelope = SPLIT[split]
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT, Metadata=metadata)
     body = json.dumps(envelope).encode()
@@ -279,7 +279,7 @@ def test_instruction_files(s3: Any, bucket: str, split: str) -> None:
 
 
 def test_signature(bucket: str, key: str, tmp_path: Path) -> None:
-    """S3CRYPT.19: unsigned where that is demanded; by HEAD it is what the metadata claims."""
+    """S3CRYPT.19: an unsigned object fails if signatures are demanded; HEAD shows only a claim."""
     uri, demands = f"s3://{bucket}/", Demands(signed=True)
     put(ClientSide(KMSKeyring(key)), f"{uri}wrong")
     put(ClientSide(KMSKeyring(key), signed=True), f"{uri}right")
@@ -296,7 +296,7 @@ def test_signature(bucket: str, key: str, tmp_path: Path) -> None:
 
 
 def test_name(bucket: str, key: str, tmp_path: Path) -> None:
-    """S3CRYPT.20: the encryption context has the object's own name."""
+    """S3CRYPT.20: the encryption context contains the object's own name."""
     uri = f"s3://{bucket}/"
     put(ClientSide(KMSKeyring(key), bind_name=False), f"{uri}wrong")
     put(ClientSide(KMSKeyring(key)), f"{uri}right")
@@ -309,7 +309,7 @@ def test_name(bucket: str, key: str, tmp_path: Path) -> None:
 
 
 def test_a_swapped_name(s3: Any, bucket: str) -> None:
-    """An object that is bound to another name was moved, or swapped."""
+    """An object that is bound to another name was moved or swapped, and fails."""
     put(ClientSide(AES), f"s3://{bucket}/a")
     s3.copy_object(Bucket=bucket, Key="b", CopySource=f"{bucket}/a")
     failed, passed = of(audit(f"s3://{bucket}/"), 20)
@@ -335,7 +335,7 @@ def test_escrow_key(
 
 
 def test_an_escrow_key_by_its_alias(bucket: str, kms: Any, kms_key: str) -> None:
-    """An alias is resolved once; where KMS refuses that, the control is unknown."""
+    """An alias is resolved once; if KMS refuses to resolve it, the control is unknown."""
     alias = f"alias/{bucket}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     put(ClientSide(KMSKeyring(kms_key)), f"s3://{bucket}/x")
@@ -361,18 +361,18 @@ def test_customer_keys(bucket: str) -> None:
     assert verdicts(audit(uri, Demands(key_files=(CUSTOMER_KEY, OTHER_KEY))), 22) == {"pass": 2}
 
 
-# --- what is not known is never a pass -----------------------------------------------------------
+# --- an unknown state never passes ---------------------------------------------------------------
 
 
 def test_without_first_bytes_a_plain_object_may_be_a_message(bucket: str) -> None:
-    """HEAD alone does not show that an object is no message of another tool."""
+    """HEAD alone does not show whether an object is a message of another tool."""
     put(SSES3(), f"s3://{bucket}/x")
     assert not of(audit(f"s3://{bucket}/"), 18)
     assert only(audit(f"s3://{bucket}/", look="head"), 18).verdict is Verdict.UNKNOWN
 
 
 def test_nothing_may_be_seen(bucket: str) -> None:
-    """Without any right on objects, no control passes."""
+    """Without any permission on objects, no control passes."""
     put(ClientSide(AES), f"s3://{bucket}/x")
     demands = Demands(frozenset({"client"}), frozenset({"x"}), ("aes:a/b",), True, True, 1)
     with refusing("GET", "HEAD"):
@@ -382,7 +382,7 @@ def test_nothing_may_be_seen(bucket: str) -> None:
 
 
 def test_a_bucket_that_may_not_be_listed(bucket: str) -> None:
-    """The refusal of a listing leaves every control unknown, and names the action."""
+    """If the listing is refused, every control is unknown and names the missing action."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         return (
@@ -401,7 +401,7 @@ def test_a_bucket_that_may_not_be_listed(bucket: str) -> None:
 
 
 def test_archived_objects_are_not_fetched(s3: Any, bucket: str) -> None:
-    """Of an archived object HEAD shows the mode; its format stays unknown."""
+    """HEAD shows the mode of an archived object; its format stays unknown."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"x", StorageClass="GLACIER")
     found = audit(f"s3://{bucket}/", Demands(modes=frozenset({"sse-s3"})))
     assert only(found, 14).verdict is Verdict.PASS
@@ -410,7 +410,7 @@ def test_archived_objects_are_not_fetched(s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"x", b"\x02", b"{", b"\x02\x05x" + bytes(5000)])
 def test_plain_objects_have_no_client_side_findings(s3: Any, bucket: str, body: bytes) -> None:
-    """Whatever an object's first bytes are, it is no message unless they are a header."""
+    """An object counts as a message only if its first bytes are a complete header."""
     s3.put_object(Bucket=bucket, Key="x", Body=body)
     found = audit(f"s3://{bucket}/")
     assert count_of(found, Verdict.FAIL) == 0
@@ -418,7 +418,7 @@ def test_plain_objects_have_no_client_side_findings(s3: Any, bucket: str, body: 
 
 
 def test_contradicting_metadata_is_unknown(s3: Any, bucket: str) -> None:
-    """Metadata that says another header length than the header has is believed in neither way."""
+    """If metadata and header disagree about the header's length, every verdict is unknown."""
     put(ClientSide(AES), f"s3://{bucket}/x")
     head = s3.head_object(Bucket=bucket, Key="x")["Metadata"]
     s3.copy_object(
@@ -436,7 +436,7 @@ def test_contradicting_metadata_is_unknown(s3: Any, bucket: str) -> None:
     ("uri", "error"), [("s3://no-such-bucket-7/", StorageError), ("s3://b/x", ConfigError)]
 )
 def test_what_cannot_be_audited(uri: str, error: type[Exception]) -> None:
-    """A bucket that is not there, and one object, are errors of the caller's."""
+    """A bucket that does not exist and the URI of one object are the caller's errors."""
     with pytest.raises(error):
         audit(uri)
 
@@ -445,7 +445,7 @@ def test_what_cannot_be_audited(uri: str, error: type[Exception]) -> None:
 
 
 def test_no_key_is_unwrapped(bucket: str, key: str) -> None:
-    """Every request reads, and KMS is asked to describe keys alone."""
+    """The audit sends only reading requests, and asks KMS only to describe keys."""
     for number, mode in enumerate(
         [
             SSES3(),
@@ -471,7 +471,7 @@ def test_no_key_is_unwrapped(bucket: str, key: str) -> None:
 
 
 def test_no_unwrapping_is_imported() -> None:
-    """The audit's modules name no keyring and no operation that unwraps."""
+    """The audit's modules import no keyring and no operation that unwraps."""
     from pathlib import Path  # noqa: PLC0415
 
     import s3crypt.audit  # noqa: PLC0415
@@ -486,7 +486,7 @@ def test_no_unwrapping_is_imported() -> None:
 
 
 def test_equal_verdicts_are_one_finding(s3: Any, bucket: str, key: str, tmp_path: Path) -> None:
-    """Ten names are kept, every object is reported, and the fix is about the prefix."""
+    """A finding keeps ten names as examples, counts every object, and its fix is for the prefix."""
     for number in range(MAX_EXAMPLES + 3):
         s3.put_object(Bucket=bucket, Key=f"p/{number:02}", Body=b"x")
     told: list[ObjectVerdict] = []
@@ -502,7 +502,7 @@ def test_equal_verdicts_are_one_finding(s3: Any, bucket: str, key: str, tmp_path
 
 
 def test_a_fix_keeps_each_object_under_its_own_keys(bucket: str) -> None:
-    """Objects that fail for one cause may be under different keys, which no line mixes."""
+    """Objects that fail for one cause under different keys get separate fixes."""
     for number, name in enumerate("ab"):
         key = bytes([number]) * 32
         S3Crypt(ClientSide(AESKeyring("n", name, key))).put(b"x", f"s3://{bucket}/{name}")
@@ -514,7 +514,7 @@ def test_a_fix_keeps_each_object_under_its_own_keys(bucket: str) -> None:
 
 
 def test_no_line_is_about_many_objects_under_different_keys() -> None:
-    """One line for all below the prefix would put each of them under the keys of all."""
+    """No fix covers a whole prefix whose objects are under different keys."""
     failed = Failed("S3CRYPT.19", "unsigned-message", ("a", "b"), "s3://acme/", (), is_whole=False)
     assert all(line.startswith("# ") for line in fix_of(failed, Demands()).text.splitlines())
     one = fix_of(replace(failed, abouts=("aes:n/a",)), Demands()).text
@@ -522,7 +522,7 @@ def test_no_line_is_about_many_objects_under_different_keys() -> None:
 
 
 def test_a_finding_does_not_depend_on_the_order_of_the_objects() -> None:
-    """Threads see objects in any order, and the evidence of two runs is compared."""
+    """Findings are equal whatever the order in which threads read the objects."""
     findings: list[Finding] = []
     for names in (range(20), reversed(range(20))):
         tally = Tally()
@@ -537,7 +537,7 @@ def test_a_finding_does_not_depend_on_the_order_of_the_objects() -> None:
 
 
 def test_a_finding_keeps_its_id(bucket: str) -> None:
-    """The same cause in the same place has the same id in the next run, whatever the count."""
+    """The same cause in the same place keeps its id in the next run, whatever the count."""
     demands = Demands(modes=frozenset({"sse-kms"}))
     put(SSES3(), f"s3://{bucket}/a")
     before = only(audit(f"s3://{bucket}/", demands), 14)
@@ -548,7 +548,7 @@ def test_a_finding_keeps_its_id(bucket: str) -> None:
 
 
 def test_a_resumed_run_asks_for_nothing_again(bucket: str, key: str, tmp_path: Path) -> None:
-    """What the journal has is counted again, without a request for it; the rest is looked at."""
+    """A resumed run counts the journal's objects without a request, and looks at the rest."""
     put(SSEKMS(key), f"s3://{bucket}/a")
     put(ClientSide(AES), f"s3://{bucket}/b")
     with Journal.open(tmp_path / "journal", {"job": 1}) as journal:
@@ -574,7 +574,7 @@ def test_a_resumed_run_asks_again_for_what_was_refused(bucket: str, tmp_path: Pa
 
 
 def test_an_object_that_comes_back_is_looked_at(s3: Any, bucket: str, tmp_path: Path) -> None:
-    """A journal does not keep that an object was gone, which its ETag says nothing of."""
+    """A journal does not record a missing object, so a later run looks for it again."""
     demands = Demands(modes=frozenset({"sse-kms"}))
     s3.put_object(Bucket=bucket, Key="a", Body=b"x")
     gone = Answer(
@@ -606,7 +606,7 @@ with Journal.open(sys.argv[2], {"job": 1}) as journal:
 
 
 def test_a_killed_run_is_resumed(s3: Any, bucket: str, tmp_path: Path) -> None:
-    """After SIGKILL the next run looks at what is left, and its findings are those of one run."""
+    """After SIGKILL the next run audits the remaining objects; the findings are complete."""
     count, asked = 40, 0
     for number in range(count):
         s3.put_object(Bucket=bucket, Key=f"{number:03}", Body=b"x")
@@ -633,7 +633,7 @@ def test_a_killed_run_is_resumed(s3: Any, bucket: str, tmp_path: Path) -> None:
 
 
 def test_a_sample_says_its_size(s3: Any, bucket: str) -> None:
-    """So many objects are looked at, of all; the same seed draws the same ones."""
+    """A sample reports its size and the total; the same seed draws the same objects."""
     for number in range(30):
         s3.put_object(Bucket=bucket, Key=f"{number:03}", Body=b"x")
     demands = Demands(modes=frozenset({"sse-kms"}))
@@ -645,7 +645,7 @@ def test_a_sample_says_its_size(s3: Any, bucket: str) -> None:
 
 
 def test_the_objects_of_a_control_are_not_the_sample(s3: Any, bucket: str) -> None:
-    """Of 5 sampled objects one is client-side: no number makes that one the sample's size."""
+    """The number of client-side objects in a sample is not reported as the sample's size."""
     put(ClientSide(AES), f"s3://{bucket}/client")
     for number in range(4):
         s3.put_object(Bucket=bucket, Key=f"{number:03}", Body=b"x")
@@ -659,7 +659,7 @@ def test_the_objects_of_a_control_are_not_the_sample(s3: Any, bucket: str) -> No
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_a_sample_is_even(step: int) -> None:
-    """Every item is drawn about as often, however many are offered at once."""
+    """The reservoir draws every item about equally often, whatever the size of a step."""
     size, total, runs = 20, 100, 2000
     drawn = [0] * total
     for seed in range(runs):
@@ -670,5 +670,6 @@ def test_a_sample_is_even(step: int) -> None:
         assert len(set(reservoir.items)) == size
         for item in reservoir.items:
             drawn[item] += 1
-    # Binomial: 400 of 2,000 on average, with a deviation of 18; five of them are never met.
+    # Binomial distribution: 400 of 2,000 on average, standard deviation 18. The bound of 90 is five
+    # standard deviations, which chance does not reach.
     assert all(abs(count - runs * size / total) < 90 for count in drawn)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report's order, counts and exit code; baselines; and the evidence that an auditor keeps."""
+"""A report's order, counts and exit code; baselines; and the evidence for an auditor."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ FAIL, UNKNOWN, PASS = Verdict.FAIL, Verdict.UNKNOWN, Verdict.PASS
     ],
 )
 def test_the_exit_code(findings: list[tuple[Severity, Verdict]], fail_on: str, code: int) -> None:
-    """3 for what is open at the severity or above, else 1 for what is unknown, else 0."""
+    """The exit code is 3 for open findings of the severity, else 1 for unknown ones, else 0."""
     report = make_report(samples.run(), [of_severity(*each) for each in findings])
     assert exit_code(report, Severity.parse(fail_on)) == code
 
 
 def test_an_accepted_finding_is_not_open() -> None:
-    """It is counted as accepted, and the exit code is 0."""
+    """An accepted finding is counted as accepted, and the exit code is 0."""
     entry = Acceptance("r", "o", TODAY, "S3CRYPT.7", samples.KEY.arn)
     failing = finding("S3CRYPT.7", resource=samples.KEY)
     report = samples.report(failing, baseline=Baseline((entry,)))
@@ -73,7 +73,7 @@ def test_an_accepted_finding_is_not_open() -> None:
 
 
 def test_what_is_unknown_cannot_be_accepted() -> None:
-    """An entry that names an unknown finding changes nothing."""
+    """A baseline entry that names an unknown finding has no effect."""
     entry = Acceptance("r", "o", TODAY, "S3.5", "*")
     report = samples.report(finding(verdict=UNKNOWN), baseline=Baseline((entry,)))
     assert exit_code(report) == 1
@@ -81,7 +81,7 @@ def test_what_is_unknown_cannot_be_accepted() -> None:
 
 
 def test_a_mistake_in_the_baseline_is_unknown() -> None:
-    """Nothing is open, and the exit code is not 0."""
+    """A mistake in the baseline makes the exit code nonzero, even if no finding is open."""
     report = samples.report(finding(verdict=PASS), baseline=Baseline((), ("Entry 1 is wrong.",)))
     assert exit_code(report) == 1
     assert "Entry 1 is wrong." in report.notes()
@@ -91,7 +91,7 @@ def test_a_mistake_in_the_baseline_is_unknown() -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    """Resources and their findings: open by severity, unknown, accepted, passes."""
+    """Resources and findings are ordered: open by severity, unknown, accepted, passed."""
     ordered = [
         (resource, [each.control.id for each in found])
         for resource, found in samples.report().by_resource()
@@ -123,7 +123,7 @@ def test_the_worst_comes_first() -> None:
     ],
 )
 def test_a_number_has_its_sample_beside_it(values: dict[str, Any], text: str) -> None:
-    """Whether all objects or a sample were looked at is said with every number."""
+    """Every number says whether it is about all objects or about a sample."""
     failing = finding("S3CRYPT.14", resource=samples.OBJECTS, **values)
     assert samples.report(failing).numbers(failing) == text
 
@@ -138,7 +138,7 @@ def _baseline(folder: Path, text: str) -> Baseline:
 
 
 def test_an_entry_is_read(tmp_path: Path) -> None:
-    """With all that it says."""
+    """An entry of a baseline is read with all its fields."""
     assert _baseline(tmp_path, ENTRY) == Baseline(
         (
             Acceptance(
@@ -165,7 +165,7 @@ def test_an_entry_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_malformed_entry_accepts_nothing(tmp_path: Path, old: str, new: str, said: str) -> None:
-    """It is stated with its number, and the entries beside it count."""
+    """The report states a malformed entry by its number; the other entries still apply."""
     assert old in ENTRY
     found = _baseline(tmp_path, ENTRY.replace(old, new) + ENTRY)
     (mistake,) = found.mistakes
@@ -179,7 +179,7 @@ def test_a_malformed_entry_accepts_nothing(tmp_path: Path, old: str, new: str, s
     ["[[accept]", "accept = 1", "[accept]\nx = 1", "[[accepted]]", "\xff", "a = " + "[" * 9999],
 )
 def test_a_file_that_is_no_baseline_is_an_error(tmp_path: Path, text: str) -> None:
-    """Before anything is asked of AWS."""
+    """A file that is no baseline raises a ConfigError."""
     path = tmp_path / "baseline.toml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match="baseline"):
@@ -187,7 +187,7 @@ def test_a_file_that_is_no_baseline_is_an_error(tmp_path: Path, text: str) -> No
 
 
 def test_a_baseline_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    """A folder in its place too."""
+    """A missing baseline is an error, and so is a folder in its place."""
     with pytest.raises(LocalFileNotFoundError):
         read_baseline(tmp_path / "no.toml", CONTROLS)
     with pytest.raises(StorageError):
@@ -199,7 +199,7 @@ def test_a_baseline_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     [(date(2026, 11, 27), False), (date(2026, 11, 28), True), (date(2026, 11, 29), True)],
 )
 def test_an_acceptance_lasts_to_the_end_of_its_day(expires: date, is_accepted: bool) -> None:
-    """The day after, the finding is open again, and the entry is said to have expired."""
+    """After its last day an acceptance has expired, and the finding is open again."""
     failing, entry = finding(), Acceptance("r", "o", expires, "S3.5", "*")
     applied = apply_baseline(Baseline((entry,)), [failing], TODAY)
     assert bool(applied.accepted) == is_accepted
@@ -220,13 +220,13 @@ def test_an_acceptance_lasts_to_the_end_of_its_day(expires: date, is_accepted: b
     ],
 )
 def test_a_resource_is_matched_whole(control: str, pattern: str, is_accepted: bool) -> None:
-    """`*` is any text and `?` one character; nothing else is a wildcard."""
+    """In a pattern `*` is any text and `?` one character; there are no other wildcards."""
     entry = Acceptance("r", "o", TODAY, control, pattern)
     assert entry.accepts(finding()) == is_accepted
 
 
 def test_many_wildcards_take_no_time() -> None:
-    """A pattern that does not match is given up at once; each wildcard would multiply the time."""
+    """A pattern with many wildcards is rejected fast, without exponential backtracking."""
     entry = Acceptance("r", "o", date(2027, 1, 31), "S3.5", "*a" * 30 + "b")
     resource = Resource("bucket", "a" * 300, "1", "r")
     began = time.monotonic()
@@ -235,7 +235,7 @@ def test_many_wildcards_take_no_time() -> None:
 
 
 def test_an_id_names_one_finding() -> None:
-    """Another cause of the same control and resource is another finding."""
+    """Findings of one control and resource with different causes have different ids."""
     one, other = finding(cause="a"), finding(cause="b")
     applied = apply_baseline(
         Baseline((Acceptance("r", "o", TODAY, id=one.id),)), [one, other], TODAY
@@ -244,7 +244,7 @@ def test_an_id_names_one_finding() -> None:
 
 
 def test_an_expired_entry_and_one_without_a_finding_are_noted() -> None:
-    """Each with its owner."""
+    """The report lists expired and unused entries, each with its owner."""
     old = Acceptance("r", "data team", date(2026, 1, 1), "S3.5", "*")
     idle = Acceptance("r", "web team", TODAY, "S3.6", "*")
     notes = samples.report(finding(), baseline=Baseline((old, idle))).notes()
@@ -258,7 +258,7 @@ def test_an_expired_entry_and_one_without_a_finding_are_noted() -> None:
 
 
 def _collected(folder: Path, *clients: Any, ask: Any = None) -> Path:
-    """Return the folder with the evidence of what `ask` asks these clients."""
+    """Return the folder with the evidence of the requests that `ask` makes with these clients."""
     with collecting(folder) as evidence:
         for client in clients:
             evidence.observe(client)
@@ -274,12 +274,12 @@ def _texts(folder: Path) -> str:
 
 @pytest.fixture
 def client() -> Any:
-    """Return an S3 client of its own, since events stay registered."""
+    """Return a new S3 client, because registered event handlers stay on a client."""
     return boto3.client("s3")
 
 
 def test_the_manifest_has_every_file(tmp_path: Path) -> None:
-    """`sha256sum -c` finds each as it was written, and notices a changed one."""
+    """`sha256sum -c` verifies each file of the evidence, and detects a changed file."""
     folder = _collected(tmp_path / "evidence")
     command = ["sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS"]
     assert subprocess.run(command, cwd=folder, check=False).returncode == 0
@@ -291,7 +291,7 @@ def test_the_manifest_has_every_file(tmp_path: Path) -> None:
 
 
 def test_a_reply_is_kept_with_its_request(tmp_path: Path, client: Any, bucket: str) -> None:
-    """Sorted by request, with the hash under which `moments.jsonl` has its time."""
+    """Replies are sorted by request; `moments.jsonl` has the time under the reply's hash."""
 
     def ask() -> None:
         client.get_bucket_versioning(Bucket=bucket)
@@ -312,7 +312,7 @@ def test_a_reply_is_kept_with_its_request(tmp_path: Path, client: Any, bucket: s
 def test_neither_keys_nor_bytes_of_objects_are_kept(
     tmp_path: Path, client: Any, bucket: str
 ) -> None:
-    """Of a request with a customer key, and of an object that is read in part."""
+    """Evidence contains neither customer keys nor bytes of objects."""
     key = bytes(range(100, 132))
     arguments = {"Bucket": bucket, "Key": "a", "SSECustomerAlgorithm": "AES256"}
     client.delete_bucket_encryption(Bucket=bucket)
@@ -334,7 +334,7 @@ def test_neither_keys_nor_bytes_of_objects_are_kept(
 
 
 def test_a_token_is_not_kept(tmp_path: Path) -> None:
-    """However deep in a reply."""
+    """Evidence redacts tokens at any depth of a reply."""
     with collecting(tmp_path / "evidence") as evidence:
         credentials = {"Credentials": [{"SessionToken": "hush", "SecretAccessKey": "hush"}]}
         moment = datetime(2026, 11, 28, tzinfo=UTC)
@@ -346,7 +346,7 @@ def test_a_token_is_not_kept(tmp_path: Path) -> None:
 def test_two_runs_that_saw_the_same_differ_in_their_times_alone(
     tmp_path: Path, client: Any, bucket: str
 ) -> None:
-    """As README.txt in the folder says, whatever the order of the requests."""
+    """Evidence of equal runs differs only in the times, whatever the order of the requests."""
     names = ["a", "b", "c"]
 
     def asking(asked: Any, order: list[str]) -> Any:
@@ -361,7 +361,7 @@ def test_two_runs_that_saw_the_same_differ_in_their_times_alone(
 
 
 def test_evidence_is_complete_or_not_there(tmp_path: Path) -> None:
-    """An error leaves nothing behind, beside the folder neither."""
+    """After an error neither the evidence folder nor any other file is left."""
 
     def fail() -> None:
         raise StorageError("S3 refused.")
@@ -372,7 +372,7 @@ def test_evidence_is_complete_or_not_there(tmp_path: Path) -> None:
 
 
 def test_evidence_overwrites_nothing(tmp_path: Path) -> None:
-    """A folder that exists is refused, and one in no folder."""
+    """A folder that exists is refused, and so is a folder whose parent does not exist."""
     with pytest.raises(ConfigError, match="exists"):
         _collected(tmp_path)
     with pytest.raises(LocalFileNotFoundError):
@@ -380,12 +380,12 @@ def test_evidence_overwrites_nothing(tmp_path: Path) -> None:
 
 
 def test_evidence_is_its_owners_alone(tmp_path: Path) -> None:
-    """The configuration of an account is nothing for other users."""
+    """Only the owner can read the evidence: it shows the configuration of an account."""
     assert _collected(tmp_path / "evidence").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_baseline_is_part_of_the_evidence(tmp_path: Path) -> None:
-    """As it was."""
+    """The evidence contains an unchanged copy of the baseline."""
     (tmp_path / "accepted.toml").write_text(ENTRY)
     with collecting(tmp_path / "evidence") as evidence:
         assert isinstance(evidence, Evidence)
@@ -409,14 +409,14 @@ def _row(control: Control) -> str:
 
 
 def test_the_documented_controls_are_those_that_judge() -> None:
-    """The table of docs/audit.md has each control, as it is."""
+    """The table in docs/audit.md lists each control as it is defined."""
     section = PAGE.read_text("utf-8").partition("## Controls")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
     assert rows == [_row(control) for control in CONTROLS.values()]
 
 
 def test_the_documented_actions_are_those_that_are_needed() -> None:
-    """Of the configuration, every one."""
+    """The page lists every action that the audit of the configuration needs."""
     section = PAGE.read_text("utf-8").partition("## What the caller needs")[2]
     listed = section.partition("For objects")[0]
     assert tuple(re.findall(r"`([a-z0-9]+:[A-Za-z]+)`", listed)) == ACTIONS

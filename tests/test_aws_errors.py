@@ -89,7 +89,7 @@ S3_REPLIES: list[tuple[str, int, type[S3CryptError], str]] = [
     ("403", 403, StorageError, "access denied"),
     ("SlowDown", 503, StorageError, "SlowDown"),
     ("SomethingNew", 418, StorageError, "SomethingNew"),
-    # What S3 passes on from KMS.
+    # Codes that S3 passes on from KMS.
     ("KMS.DisabledException", 400, KeyUnavailableError, "disabled"),
     ("KMS.KMSInvalidStateException", 400, KeyUnavailableError, "state"),
     ("KMS.NotFoundException", 400, KeyUnavailableError, "no such key"),
@@ -114,7 +114,7 @@ KMS_REPLIES: list[tuple[str, type[S3CryptError], str]] = [
 
 @pytest.mark.parametrize(("code", "status", "kind", "said"), S3_REPLIES)
 def test_replies_of_s3(code: str, status: int, kind: type[S3CryptError], said: str) -> None:
-    """Each code has its type; unknown ones keep their name; all keep code and request id."""
+    """Each code has its type; unknown codes keep their name; code and request id are kept."""
     error = translate(reply(code, status), "s3://b/x")
     assert type(error) is kind
     assert str(error).startswith("s3://b/x: ")
@@ -124,7 +124,7 @@ def test_replies_of_s3(code: str, status: int, kind: type[S3CryptError], said: s
 
 @pytest.mark.parametrize(("code", "kind", "said"), KMS_REPLIES)
 def test_replies_of_kms(code: str, kind: type[S3CryptError], said: str) -> None:
-    """A key that cannot be used is told apart from data that is wrong."""
+    """A key that cannot be used and data that is wrong raise different errors."""
     error = translate(reply(code), "KMS key k", KeyUnavailableError)
     assert type(error) is kind
     assert said in str(error)
@@ -132,7 +132,7 @@ def test_replies_of_kms(code: str, kind: type[S3CryptError], said: str) -> None:
 
 
 def test_a_denied_key_is_told_apart_from_a_denied_object() -> None:
-    """S3 says AccessDenied for both; its message names the kms: action."""
+    """S3 answers AccessDenied for both; only the message names the kms: action."""
     message = "User: x is not authorized to perform: kms:Decrypt on resource: k"
     error = translate(reply("AccessDenied", 403, message), "s3://b/x")
     assert type(error) is KeyUnavailableError
@@ -141,7 +141,7 @@ def test_a_denied_key_is_told_apart_from_a_denied_object() -> None:
 
 
 SKEWED: list[tuple[str, str, timedelta]] = [
-    # S3's own code, that of KMS, and the reply to a HEAD, which has no body.
+    # The code of S3, the code of KMS, and the reply to a HEAD request, which has no body.
     ("RequestTimeTooSkewed", "The difference is too large.", timedelta()),
     ("InvalidSignatureException", "Signature expired: 20261128T0 is now earlier", timedelta()),
     ("InvalidSignatureException", "Signature not yet current: 20261128T0", timedelta()),
@@ -151,7 +151,7 @@ SKEWED: list[tuple[str, str, timedelta]] = [
 
 
 def refused_at(code: str, message: str, skew: timedelta) -> boto_errors.ClientError:
-    """Return a 403 whose header of the service's time differs from this machine's."""
+    """Return a 403 whose Date header differs from this machine's clock by `skew`."""
     refusal = reply(code, 403, message)
     date = format_datetime(datetime.now(UTC) + skew, usegmt=True)
     refusal.response["ResponseMetadata"]["HTTPHeaders"] = {"date": date}
@@ -160,7 +160,7 @@ def refused_at(code: str, message: str, skew: timedelta) -> boto_errors.ClientEr
 
 @pytest.mark.parametrize(("code", "message", "skew"), SKEWED)
 def test_a_wrong_clock_is_said(code: str, message: str, skew: timedelta) -> None:
-    """It is no missing permission and no wrong key."""
+    """A wrong clock is reported as such, not as a missing permission."""
     error = translate(refused_at(code, message, skew), "s3://b/x")
     assert "this machine's clock is wrong" in str(error)
     assert "permission" not in f"{error} {error.hint}"
@@ -168,7 +168,7 @@ def test_a_wrong_clock_is_said(code: str, message: str, skew: timedelta) -> None
 
 @pytest.mark.parametrize("code", ["403", "AccessDenied", "SignatureDoesNotMatch"])
 def test_a_right_clock_is_not_blamed(code: str) -> None:
-    """A refusal by a service of the same time is what it says."""
+    """A refusal is not attributed to the clock if the service's time is the same."""
     error = translate(refused_at(code, "no", timedelta(seconds=5)), "s3://b/x")
     assert "clock" not in f"{error} {error.hint}"
 
@@ -205,7 +205,7 @@ LOCAL: list[tuple[boto_errors.BotoCoreError, type[S3CryptError]]] = [
 def test_what_goes_wrong_before_a_reply(
     local: boto_errors.BotoCoreError, kind: type[S3CryptError]
 ) -> None:
-    """The set-up is a ConfigError; the network is the service's kind, with a hint."""
+    """A wrong set-up is a ConfigError; a network failure is a storage or key error with a hint."""
     with pytest.raises(kind) as caught, map_aws_errors("s3://b/x"):
         raise local
     assert caught.value.__cause__ is local
@@ -221,7 +221,7 @@ def test_what_goes_wrong_before_a_reply(
 
 
 def test_what_is_not_botocores_passes() -> None:
-    """Our own errors and the caller's are not wrapped."""
+    """Our own errors and the caller's errors are not wrapped."""
     for error in (IntegrityError("x"), ZeroDivisionError(), OSError()):
         with pytest.raises(type(error)) as caught, map_aws_errors("s3://b/x"):
             raise error
@@ -232,7 +232,7 @@ def test_what_is_not_botocores_passes() -> None:
 
 
 def test_code_request_id_and_cause_are_reachable(bucket: str) -> None:
-    """For those who must talk to AWS support."""
+    """An error carries the code, the request id and botocore's error, for AWS support."""
     with pytest.raises(ObjectNotFoundError) as caught:
         connect(SSES3()).read(f"s3://{bucket}/none")
     assert caught.value.code == "NoSuchKey"
@@ -258,7 +258,7 @@ VERBS: list[Callable[[S3Crypt], Any]] = [
 def test_no_credentials_is_one_error_for_every_verb(
     verb: Callable[[S3Crypt], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    """With what to do about it."""
+    """Without credentials every verb raises a ConfigError with a hint."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -271,7 +271,7 @@ def test_no_credentials_is_one_error_for_every_verb(
 def test_an_unreachable_service_is_one_error_for_every_verb(
     verb: Callable[[S3Crypt], Any],
 ) -> None:
-    """Port 9 of this machine answers nobody."""
+    """If S3 cannot be reached, every verb raises a StorageError with a hint."""
     once: Any = Config(retries={"total_max_attempts": 1})
     client = boto3.client("s3", endpoint_url="http://127.0.0.1:9", config=once)
     with pytest.raises(StorageError, match="Could not reach") as caught:
@@ -280,7 +280,7 @@ def test_an_unreachable_service_is_one_error_for_every_verb(
 
 
 def test_an_unreachable_kms_is_an_unavailable_key(bucket: str) -> None:
-    """The object may be fine; it is the key that cannot be asked for."""
+    """If KMS cannot be reached, the error is about the key and not about the object."""
     once: Any = Config(retries={"total_max_attempts": 1})
     client = boto3.client("kms", endpoint_url="http://127.0.0.1:9", config=once)
     store = connect(ClientSide(KMSKeyring("alias/x", client=client)))
@@ -292,7 +292,7 @@ def test_an_unreachable_kms_is_an_unavailable_key(bucket: str) -> None:
 def test_a_bucket_of_another_region_is_explained(
     verb: Callable[[S3Crypt], Any], sandbox: Running, session: Any
 ) -> None:
-    """Which setting to change, where botocore could not find the bucket's region itself."""
+    """The hint names the setting to change if botocore cannot find the bucket's Region."""
 
     def spoil(_: Asked, __: Callable[[], Answer]) -> Answer:
         body = b"<Error><Code>AuthorizationHeaderMalformed</Code></Error>"
@@ -303,12 +303,12 @@ def test_a_bucket_of_another_region_is_explained(
         client = session.client("s3", endpoint_url=relay.url, config=once)
         with pytest.raises(StorageError) as caught:
             verb(S3Crypt(SSES3(), client=client))
-    # A HEAD has no body to carry a code.
+    # The reply to a HEAD request has no body, so it has no error code.
     assert "AWS_DEFAULT_REGION" in str(caught.value.hint) or caught.value.code == "400"
 
 
 def test_botocore_finds_a_buckets_region(bucket: str, session: Any) -> None:
-    """A client of another region is led to the bucket, and nothing of that is lost on us."""
+    """Botocore redirects a client of another Region to the bucket, for parts too."""
     store = S3Crypt(SSES3(), client=session.client("s3", region_name="eu-west-1"))
     store.put(payload(PART + 1), f"s3://{bucket}/x")
     assert store.read(f"s3://{bucket}/x") == payload(PART + 1)
@@ -328,7 +328,7 @@ def test_botocore_finds_a_buckets_region(bucket: str, session: Any) -> None:
 def test_nonsense_in_the_environment_is_a_config_error(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names the variable, also where botocore raises a bare ValueError."""
+    """The error names the wrong variable, also if botocore raises a bare ValueError."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigError) as caught:
         S3Crypt(SSES3()).read("s3://bucket/x")
@@ -337,7 +337,7 @@ def test_nonsense_in_the_environment_is_a_config_error(
     assert is_for_all(caught.value)
 
 
-# What is in the configuration file -> what the error names.
+# Content of the configuration file -> the part of the error that names the mistake.
 CONFIGURATIONS: dict[str, str] = {
     "[profile broken\n": "config cannot be read, line 1",
     "[default]\nregion = us-east-1\nwithout a value\n": "config cannot be read, line 3",
@@ -393,7 +393,7 @@ def test_nonsense_in_the_configuration_file_is_a_config_error(
 def test_a_broken_configuration_file_of_a_profile(
     make: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a session is made of a profile and a Region, for the command and the file system."""
+    """A session for a profile and a Region reports a broken configuration file."""
     (tmp_path / "config").write_text("[profile broken\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     with pytest.raises(ConfigError, match="config cannot be read, line 1"):
@@ -403,7 +403,7 @@ def test_a_broken_configuration_file_of_a_profile(
 def test_a_missing_token_file_ends_the_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Credentials are fetched when the first request is signed; it is no broken connection."""
+    """A token file is read when the first request is signed; its absence is a ConfigError."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "absent"))
@@ -421,7 +421,7 @@ def check_is_one_line(error: ConfigError) -> None:
 
 
 def test_no_region_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For KMS; S3 has a default of its own."""
+    """KMS needs a Region; S3 has a default."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
@@ -431,7 +431,7 @@ def test_no_region_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_missing_kms_key_is_named(bucket: str) -> None:
-    """By S3 for server-side encryption, and by KMS for ours."""
+    """The error for a missing key is the same from S3 (SSE-KMS) and from KMS (client-side)."""
     missing = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000"
     for mode in (SSEKMS(missing), ClientSide(kms_keyring(missing))):
         with pytest.raises(KeyUnavailableError, match="no such key") as caught:
@@ -440,7 +440,7 @@ def test_a_missing_kms_key_is_named(bucket: str) -> None:
 
 
 def test_a_denied_kms_key_is_named(bucket: str, kms_key: str, kms: Any) -> None:
-    """A key policy's denial is told by both in the same type."""
+    """A denial by a key policy has the same type from S3 and from KMS."""
     allow = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}
     deny = {**allow, "Effect": "Deny", "Principal": "*", "Action": "kms:GenerateDataKey"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow, deny]})
@@ -452,7 +452,7 @@ def test_a_denied_kms_key_is_named(bucket: str, kms_key: str, kms: Any) -> None:
 
 
 def test_a_key_pending_deletion_can_still_be_saved(bucket: str, kms_key: str, kms: Any) -> None:
-    """The hint says so while it is true."""
+    """The hint for a key pending deletion says that the deletion can be cancelled."""
     connect(ClientSide(kms_keyring(kms_key))).put(b"x", f"s3://{bucket}/x")
     kms.schedule_key_deletion(KeyId=kms_key, PendingWindowInDays=7)
     with pytest.raises(KeyUnavailableError, match="pending deletion") as caught:
@@ -461,7 +461,7 @@ def test_a_key_pending_deletion_can_still_be_saved(bucket: str, kms_key: str, km
 
 
 def test_a_server_error_keeps_its_code(sandbox: Running, session: Any, bucket: str) -> None:
-    """After botocore's retries."""
+    """A server error keeps its code and request id after the last retry."""
 
     def spoil(_: Asked, __: Callable[[], Answer]) -> Answer:
         body = b"<Error><Code>SlowDown</Code><Message>Please reduce</Message></Error>"
@@ -476,7 +476,7 @@ def test_a_server_error_keeps_its_code(sandbox: Running, session: Any, bucket: s
 
 
 def test_clients_are_made_once_per_region(session: Any) -> None:
-    """One for each region asked for, in this process."""
+    """A process makes one client per Region."""
     clients: Clients[KMSClient] = Clients("kms", session=session)
     assert clients.get() is clients.get()
     assert clients.get("eu-west-1") is not clients.get()
@@ -484,7 +484,7 @@ def test_clients_are_made_once_per_region(session: Any) -> None:
 
 
 def test_a_hint_names_no_variable_of_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their value may be the text that a message quotes, as in the sandbox's environment."""
+    """A hint does not name a variable of credentials, even if its value is in the message."""
     monkeypatch.setenv("AWS_PROFILE", "same-text")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "same-text")
@@ -497,7 +497,7 @@ def test_a_hint_names_no_variable_of_credentials(monkeypatch: pytest.MonkeyPatch
 def test_a_redirect_that_names_no_region_is_not_repeated(
     operation: str, session: boto3.Session
 ) -> None:
-    """A proxy that leads from http:// to https:// answers so, each request and the next."""
+    """A redirect without a Region ends at once: a proxy may redirect each request to https://."""
 
     def redirect(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         del forward
@@ -516,5 +516,5 @@ def test_a_redirect_that_names_no_region_is_not_repeated(
             calls[operation]()
         assert "endpoint URL" in str(refused.value.hint)
         assert is_for_all(refused.value)
-        # botocore's own repetitions end where Python's stack does.
+        # botocore alone would follow the redirect until Python's stack overflows.
         assert len(server.asked) < 200

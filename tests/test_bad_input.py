@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Odd names, full disks, closed streams, narrow terminals, locked objects: for every verb.
 
-The tables of tests/test_verbs.py and tests/test_cli_copying.py have the mistakes on a command line.
+tests/test_verbs.py and tests/test_cli_copying.py test mistakes on the command line.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_verb_takes_every_name(
     name: str, bucket: str, s3: Any, folder: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """From its put to its removal; nothing else is touched, and only its own name is printed."""
+    """Every verb accepts every name, touches no other object and prints no control character."""
     uri, other = f"s3://{bucket}/{name}", f"s3://{bucket}/y{name[1:]}"
     lines = [
         ["put", "f", uri, *KEY],
@@ -89,7 +89,7 @@ def test_every_verb_takes_every_name(
     ]
     for words in lines:
         if "--versions" in words and "\x1b" in name:
-            continue  # no XML can have the character, and the sandbox does not escape versions
+            continue  # XML cannot contain the character, and the sandbox does not escape versions
         assert run(words) == 0, words
         assert b"\x1b" not in capsysbinary.readouterr().out
     assert names(s3, bucket) == []
@@ -99,7 +99,7 @@ def test_every_verb_takes_every_name(
 
 @pytest.fixture
 def mixed(bucket: str) -> str:
-    """Return a bucket with an object that is a prefix too."""
+    """Return a bucket with an object whose name is also a prefix."""
     for name in ("p", "p/a", "q"):
         connect(SSES3()).put(b"x", f"s3://{bucket}/{name}")
     return bucket
@@ -121,14 +121,14 @@ def mixed(bucket: str) -> str:
 def test_a_prefix_that_is_an_object_too(
     words: list[str], left: list[str], mixed: str, s3: Any, folder: Path
 ) -> None:
-    """Without -r the object is meant, with it what is below the prefix."""
+    """Without -r the object is meant; with -r the objects below the prefix are meant."""
     assert folder.exists()
     assert run([word.format(b=mixed) for word in words]) == 0
     assert names(s3, mixed) == left
 
 
-# {b}: a bucket with the archived object `ice`, the locked version {v} of `held`, the client-side
-# object `c`, the SSE-C object `own` and `s`, which SSE-S3 encrypts.
+# {b} is a bucket with the archived object `ice`, the locked version {v} of `held`, the client-side
+# object `c`, the SSE-C object `own`, and `s` under SSE-S3.
 REFUSED: list[tuple[list[str], int, str]] = [
     (["cat", "s3://{b}/ice"], 5, "s3://{b}/ice"),
     (["rotate", "s3://{b}/ice", "--from-mode", "sse-s3", *KEY], 5, "s3://{b}/ice"),
@@ -222,7 +222,7 @@ def test_a_refusal_is_one_line(  # noqa: PLR0917 - fixtures
     folder: Path,
     capsys: Captured,
 ) -> None:
-    """Of at most 160 columns, which names the object; nothing is changed and nothing is left."""
+    """The error is one line of at most 160 columns that names the object; nothing changes."""
     for key in ("k", "k2"):
         (folder / key).write_bytes(Path(guarded["keys"], key).read_bytes())
     before = names(s3, guarded["b"])
@@ -239,7 +239,7 @@ def test_a_refusal_is_one_line(  # noqa: PLR0917 - fixtures
 
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file system of 64 KiB, if this process may mount one in a namespace of its own."""
+    """Return the mount point for a disk of 64 KiB; skip if this process may not mount one."""
     place = tmp_path_factory.mktemp("disk")
     tried = subprocess.run(
         ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)],
@@ -263,7 +263,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_full_disk(line: str, bucket: str, s3: Any, folder: Path, small_disk: Path) -> None:
-    """Of 64 KiB: the source stays, the disk stays empty, and the error names the target."""
+    """On a full disk the source and the disk are unchanged, and the error names the target."""
     Path("big").write_bytes(os.urandom(200_000))
     assert run(["put", "-q", "big", f"s3://{bucket}/big", *SSE]) == 0
     assert run(["encrypt", "-q", "big", "sealed", *KEY]) == 0
@@ -302,7 +302,7 @@ def test_a_full_disk(line: str, bucket: str, s3: Any, folder: Path, small_disk: 
     ],
 )
 def test_closed_standard_streams(line: str, mixed: str, folder: Path) -> None:
-    """End the command with one of its exit codes, without a traceback or a harmed file."""
+    """With closed streams the command ends with an exit code and without a traceback."""
     command = f"exec {sys.executable} -X faulthandler -m s3crypt {line.format(b=mixed)}"
     done = subprocess.run(["sh", "-c", f"{command} <&- >&- 2>&-"], capture_output=True, check=False)
     assert done.returncode in range(6)
@@ -327,7 +327,7 @@ def test_closed_standard_streams(line: str, mixed: str, folder: Path) -> None:
     ],
 )
 def test_a_terminal_of_40_columns(line: str, mixed: str, folder: Path) -> None:
-    """Errors are not wrapped there: a line can be copied as a whole."""
+    """Errors are not wrapped at 40 columns, so that a line can be copied as a whole."""
     assert folder.exists()
     master, slave = pty.openpty()
     words = shlex.split(line.format(b=mixed))
@@ -343,7 +343,7 @@ def test_a_terminal_of_40_columns(line: str, mixed: str, folder: Path) -> None:
         try:
             while piece := os.read(master, 65536):
                 screen += piece
-        except OSError:  # Linux's end of a terminal
+        except OSError:  # Linux reports the end of a terminal this way
             os.close(master)
     assert process.returncode in (3, 5)
     lines = screen.decode().replace("\r", "").splitlines()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks run, small, so that they can still be run large; none of their speeds is held."""
+"""Every benchmark runs at a small size, so that it also runs at full size. No speed is tested."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ needs_nginx = pytest.mark.skipif(
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return an environment in which this s3crypt is found, and no trace of this test run is."""
+    """Return an environment that finds this s3crypt and has no variables of the test run."""
     packages = str(Path(s3crypt.__file__).parents[1])
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return {**kept, "PYTHONPATH": packages, **more}
 
 
 def has(module: str) -> bool:
-    """Tell whether a module is installed."""
+    """Return whether a module is installed."""
     return importlib.util.find_spec(module) is not None
 
 
@@ -56,7 +56,7 @@ def run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]
 
 @needs_nginx
 def test_every_file_runs_and_says_what_it_ran_on(tmp_path: Path) -> None:
-    """Each benchmark file gives figures, and its JSON names the machine and the versions."""
+    """Each benchmark file reports figures, and its JSON names the machine and the versions."""
     pytest.importorskip("pytest_benchmark")
     report = tmp_path / "report.json"
     options = ("-q", "--tiny", "-p", "no:cacheprovider", f"--benchmark-json={report}")
@@ -73,7 +73,7 @@ def test_every_file_runs_and_says_what_it_ran_on(tmp_path: Path) -> None:
 
 @needs_nginx
 def test_every_promise_is_measured_or_skipped_by_name(tmp_path: Path) -> None:
-    """A run of all rows has a figure for each that needs no peer, and the reason for the others."""
+    """A run of all rows has a figure for each row, or the reason for leaving it out."""
     report = tmp_path / "ratios.json"
     done = run("ratios.py", "--tiny", "--json", report)
     assert done.returncode in {0, 1}, done.stderr
@@ -93,7 +93,7 @@ def test_every_promise_is_measured_or_skipped_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("figure", "code"), [(1.9, 1), (2.0, 0)])
 def test_a_missed_bound_is_a_failure(figure: float, code: int) -> None:
-    """The median decides, and the exit code says so."""
+    """The median is compared with the bound; a missed bound makes the exit code 1."""
     script = (
         "import sys, ratios;"
         f"samples = ratios.Samples([0.0, {figure}, 9.0]);"
@@ -107,14 +107,14 @@ def test_a_missed_bound_is_a_failure(figure: float, code: int) -> None:
 
 
 def test_an_unknown_row_is_refused() -> None:
-    """A misspelt name does not pass for a promise that is kept."""
+    """A misspelt row name is refused instead of being reported as a kept promise."""
     done = run("ratios.py", "--only", "codec-sael")
     assert done.returncode == 2
     assert "codec-sael" in done.stderr
 
 
 def test_a_missing_peer_is_named_with_how_to_get_it(tmp_path: Path) -> None:
-    """What is not installed is said to be missing, and how to install it."""
+    """A peer that is not installed is reported as missing, with the command to install it."""
     done = run("peers.py", PATH=str(tmp_path), S3CRYPT_BENCH_S3EC_PYTHON="")
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert lines["age"] == "missing: apt-get install age"
@@ -123,7 +123,7 @@ def test_a_missing_peer_is_named_with_how_to_get_it(tmp_path: Path) -> None:
 
 @needs_nginx
 def test_two_checkouts_are_compared_in_pairs() -> None:
-    """Each row named has the medians of both sides, their ratio and its interval."""
+    """Each named row has the medians of both sides, their ratio and its interval."""
     if not (BENCHMARKS.parent / ".git").exists():
         pytest.skip("needs a checkout")
     rows = ("decrypt-1kib", "put-1kib", "get-1gib")
@@ -139,7 +139,7 @@ def test_two_checkouts_are_compared_in_pairs() -> None:
 
 @pytest.mark.parametrize(("slower", "is_met"), [(1.0, True), (1.02, True), (1.04, False)])
 def test_a_slower_checkout_misses_the_bound(slower: float, is_met: bool) -> None:
-    """The upper end of the interval decides, so that noise alone does not pass."""
+    """The upper end of the interval is compared with the bound, so noise alone cannot pass."""
     script = (
         "import against;"
         "theirs = [1 + number / 100 for number in range(15)];"
@@ -151,7 +151,7 @@ def test_a_slower_checkout_misses_the_bound(slower: float, is_met: bool) -> None
 
 
 def test_a_side_with_another_checkouts_library_is_refused(tmp_path: Path) -> None:
-    """A measurement of the wrong s3crypt does not pass for one of the right one."""
+    """A side that imports the s3crypt of another checkout is refused."""
     done = run("side.py", tmp_path, tmp_path, "decrypt-1kib")
     assert done.returncode == 1
     assert "was imported" in done.stderr
@@ -162,7 +162,7 @@ needs_pyarrow = pytest.mark.skipif(not has("pyarrow"), reason="needs pyarrow")
 
 @needs_pyarrow
 def test_a_data_set_is_always_the_same(tmp_path: Path) -> None:
-    """Two runs make one Parquet file, and messages that open to it; nothing compresses it."""
+    """Two runs write the same Parquet file and messages of it, without compression."""
     lengths = ("--frame-length", "64KiB", "256KiB")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -182,14 +182,14 @@ def test_a_data_set_is_always_the_same(tmp_path: Path) -> None:
 
 
 def test_bytes_fetched_are_the_servers_count() -> None:
-    """What a client is counted to have been sent is what the server says that it sent."""
+    """The bytes and requests that the client counts are the same as the server's count."""
     done = run("-c", _COUNTED)
     assert done.returncode == 0, done.stderr
     counted, sent = json.loads(done.stdout)
     assert counted == sent
 
 
-# A server of its own, which counts the bytes of bodies.
+# A test server that counts the bytes of bodies.
 _COUNTED = """
 import http.server, json, threading
 import datasets, operation
@@ -231,7 +231,7 @@ print(json.dumps([[traffic.bytes, traffic.requests], [Handler.sent, Handler.requ
 
 @needs_nginx
 def test_the_number_of_workers_is_compared_near_and_far(tmp_path: Path) -> None:
-    """Each number of workers is measured against the near server and the paced one."""
+    """Each number of workers is measured against the near server and the paced server."""
     report = tmp_path / "workers.json"
     options = ("--tiny", "--rounds", "1", "--workers", "2", "--rate", "400MiB")
     done = run("workers.py", *options, "--json", report)
@@ -244,7 +244,7 @@ def test_the_number_of_workers_is_compared_near_and_far(tmp_path: Path) -> None:
 
 
 def test_a_far_server_is_late_and_slow() -> None:
-    """What comes through the paced proxy is whole, and not sooner than its rate lets it be."""
+    """Bytes arrive complete through the paced proxy, and no sooner than its rate allows."""
     done = run("-c", _THROUGH_THE_PROXY)
     assert done.returncode == 0, done.stderr
     whole, seconds, at_least = json.loads(done.stdout)
@@ -252,7 +252,8 @@ def test_a_far_server_is_late_and_slow() -> None:
     assert seconds >= at_least
 
 
-# 1 MiB there and back at 4 MiB/s, 0.1 s away: the sum is a floor, whatever the machine does.
+# 1 MiB in each direction at 4 MiB/s, from 0.1 s away. The sum of these times is the minimum on any
+# machine.
 _THROUGH_THE_PROXY = """
 import json, os, socket, sys, threading, time
 import workload
@@ -288,14 +289,14 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 @needs_nginx
 def test_every_operation_is_measured_within_the_limit(tmp_path: Path) -> None:
-    """All operations give back what was put, below the limit, and leave no file."""
+    """Every operation returns the stored data, stays below the limit, and leaves no file."""
     report, folder = tmp_path / "report.json", tmp_path / "folder"
     folder.mkdir()
     with start(folder, "--json", str(report)) as process:
         _, errors = process.communicate()
     assert process.returncode == 0, errors
     figures: list[dict[str, Any]] = json.loads(report.read_text())["operations"]
-    # s5cmd's follow where it is installed.
+    # The operations of s5cmd follow if s5cmd is installed.
     assert [each["operation"] for each in figures][:9] == [
         "copy",
         "encrypt",
@@ -313,7 +314,7 @@ def test_every_operation_is_measured_within_the_limit(tmp_path: Path) -> None:
 
 @needs_nginx
 def test_too_much_memory_is_a_failure(tmp_path: Path) -> None:
-    """A peak over the limit gives exit code 1 and says so."""
+    """A peak over the limit is reported, and the exit code is 1."""
     with start(tmp_path, "--limit", "1MiB") as process:
         _, errors = process.communicate()
     assert process.returncode == 1
@@ -322,7 +323,7 @@ def test_too_much_memory_is_a_failure(tmp_path: Path) -> None:
 
 @needs_nginx
 def test_a_stopped_benchmark_cleans_up(tmp_path: Path) -> None:
-    """Terminated in the middle, it stops its server and removes its files."""
+    """A terminated benchmark stops its server and removes its files."""
     with start(tmp_path) as process:
         assert process.stdout
         process.stdout.readline()
@@ -338,7 +339,7 @@ def test_a_stopped_benchmark_cleans_up(tmp_path: Path) -> None:
 
 
 def test_a_canned_server_answers_as_s3_and_kms() -> None:
-    """boto3 lists, gets, puts and deletes there, and a data key comes back from its blob."""
+    """boto3 can list, get, put and delete there, and Decrypt returns the generated data key."""
     done = run("-c", _CANNED)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -410,7 +411,7 @@ print(json.dumps(said))
 
 
 def test_a_canned_server_keeps_thousands_of_requests_under_way() -> None:
-    """2,000 requests at once are all answered, none before the delay; the relay loses none."""
+    """2,000 simultaneous requests are all answered after the delay; the relay loses no request."""
     done = run("-c", _AT_ONCE)
     assert done.returncode == 0, done.stderr
     answered, soonest, by_relay, counted = json.loads(done.stdout)
@@ -454,7 +455,7 @@ with tempfile.TemporaryDirectory() as name:
 
 
 def test_a_run_that_did_less_is_no_figure() -> None:
-    """A command that did not ask for each object does not pass for a fast one."""
+    """A run that sent fewer requests than objects is an error, not a fast result."""
     script = "import rows; rows.check_done({'PutObject': 9, 'HeadObject': 9}, ['PutObject'], 10)"
     done = run("-c", script)
     assert "9 of PutObject for 10 objects" in done.stderr
@@ -463,7 +464,7 @@ def test_a_run_that_did_less_is_no_figure() -> None:
 @needs_nginx
 @pytest.mark.timeout(600)
 def test_every_kind_of_row_of_many_objects_is_measured(tmp_path: Path) -> None:
-    """A row has a run of ours, of the other commit and of each peer, or says what is missing."""
+    """A row has a run of each commit and of each peer, or names the missing program."""
     if not (BENCHMARKS.parent / ".git").exists():
         pytest.skip("needs a checkout")
     names = {"put-aes", "put-kms-cached", "rotate-rewrap", "memory-rm"}
@@ -487,7 +488,7 @@ def test_every_kind_of_row_of_many_objects_is_measured(tmp_path: Path) -> None:
 
 
 def test_an_unknown_row_of_many_is_refused() -> None:
-    """A misspelt name does not pass for a row that was measured."""
+    """A misspelt row name is refused instead of being reported as measured."""
     done = run("many.py", "put-eas")
     assert done.returncode == 2
     assert "put-eas" in done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds by a sample: the coverage is computed exactly, by enumeration, where that is possible."""
+"""Bounds by a sample: where possible, the coverage is computed exactly, by enumeration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIDENCES = (0.99, 0.8, 0.5)
 
 @cache
 def probability(hits: int, sample: int, among: int, population: int) -> Fraction:
-    """Return the exact probability that a sample has so many hits."""
+    """Return the exact probability that a sample has this number of hits."""
     found = math.comb(among, hits) * math.comb(population - among, sample - hits)
     return Fraction(found, math.comb(population, sample))
 
@@ -44,7 +44,7 @@ def credible(hits: int, sample: int, population: int, confidence: float) -> Boun
 @pytest.mark.parametrize("confidence", CONFIDENCES)
 @pytest.mark.parametrize("population", [1, 2, 3, 7, 20, 33])
 def test_coverage_is_what_is_stated(population: int, confidence: float) -> None:
-    """For each sample size and each true number, over all samples, by their exact probability."""
+    """For every sample size and true number, the exact coverage is at least the confidence."""
     for sample in range(population + 1):
         found = [bounds(hits, sample, population, confidence) for hits in range(sample + 1)]
         for true in range(population + 1):
@@ -59,7 +59,7 @@ def test_coverage_is_what_is_stated(population: int, confidence: float) -> None:
 @pytest.mark.parametrize("confidence", CONFIDENCES)
 @pytest.mark.parametrize("population", [1, 2, 5, 17])
 def test_bounds_are_as_tight_as_the_exact_ones(population: int, confidence: float) -> None:
-    """Trying every number in exact fractions gives the same bounds."""
+    """The bounds are equal to the bounds that exact fractions give."""
     for sample in range(population + 1):
         for hits in range(sample + 1):
             assert bounds(hits, sample, population, confidence) == credible(
@@ -75,13 +75,13 @@ def test_bounds_are_as_tight_as_the_exact_ones(population: int, confidence: floa
         (4, 9, 9, Bounds(4, 4)),
         (0, 9, 9, Bounds(0, 0)),
         (9, 9, 9, Bounds(9, 9)),
-        # 1 - 0.005 ** (1 / 300) of a large population: the rule of three with half of 1 %.
+        # 1 - 0.005 ** (1 / 300) of a large population: the rule of three for 0.5 % on each side.
         (0, 300, 10**9, Bounds(0, 17_505_818)),
         (300, 300, 10**9, Bounds(10**9 - 17_505_818, 10**9)),
     ],
 )
 def test_edges(hits: int, sample: int, population: int, expected: Bounds) -> None:
-    """A whole sample is exact, an empty one says nothing, and no hits leave some possible."""
+    """A complete sample gives exact bounds; an empty sample gives the trivial bounds."""
     found = bounds(hits, sample, population)
     assert found.low == pytest.approx(expected.low, rel=1e-4)
     assert found.high == pytest.approx(expected.high, rel=1e-4)
@@ -90,7 +90,7 @@ def test_edges(hits: int, sample: int, population: int, expected: Bounds) -> Non
 
 @pytest.mark.parametrize("population", [10**6, 10**9, 10**12])
 def test_large_populations_have_bounds(population: int) -> None:
-    """Of 10 % in a sample of 10,000, the bounds are 2.58 standard errors away."""
+    """For 10 % of a sample of 10,000 the bounds are 2.58 standard errors from the estimate."""
     found = bounds(1000, 10_000, population)
     error = 2.576 * math.sqrt(0.1 * 0.9 / 10_000 * (1 - 10_000 / population))
     assert found.low == pytest.approx((0.1 - error) * population, rel=0.01)
@@ -102,7 +102,7 @@ def test_large_populations_have_bounds(population: int) -> None:
     [((2, 1, 9), 0.99), ((-1, 1, 9), 0.99), ((1, 10, 9), 0.99), ((1, 2, 9), 1.0), ((1, 2, 9), 0)],
 )
 def test_numbers_that_are_no_sample(numbers: tuple[int, int, int], confidence: float) -> None:
-    """They are refused."""
+    """Impossible numbers and confidences raise a ValueError."""
     with pytest.raises(ValueError, match=r"no sample|between 0 and 1"):
         bounds(*numbers, confidence)
 
@@ -113,7 +113,7 @@ def test_numbers_that_are_no_sample(numbers: tuple[int, int, int], confidence: f
 def of_bytes(
     sizes: Sequence[int], sample: Sequence[int], hits: set[int], confidence: float
 ) -> Bounds:
-    """Return the bounds on the bytes of the hits; a sample and the hits are indices of sizes."""
+    """Return the bounds on the bytes of the hits; `sample` and `hits` are indices of `sizes`."""
     return byte_bounds(
         Sizes.of(sizes[each] for each in sample if each in hits),
         Sizes.of(sizes[each] for each in sample),
@@ -127,7 +127,7 @@ def of_bytes(
     "sizes", [(1, 1, 1, 1, 1, 1), (0, 1, 2, 3, 1000, 10**12), (5, 5, 6, 7, 7, 4)]
 )
 def test_coverage_of_bytes(sizes: tuple[int, ...], confidence: float) -> None:
-    """For each set of hits and each sample size, over all samples."""
+    """For every set of hits and sample size, the coverage over all samples is high enough."""
     population = range(len(sizes))
     for count in range(1, len(sizes) + 1):
         samples = list(combinations(population, count))
@@ -141,7 +141,7 @@ def test_coverage_of_bytes(sizes: tuple[int, ...], confidence: float) -> None:
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2**50), st.booleans(), st.booleans()), max_size=40))
 def test_bytes_of_what_was_seen_are_within(objects: list[tuple[int, bool, bool]]) -> None:
-    """The bounds are between the seen hits, and these with all that was not seen."""
+    """The bounds lie between the bytes of seen hits and those bytes plus all unseen bytes."""
     sizes = [size for size, _, _ in objects]
     sample = [each for each, (_, is_seen, _) in enumerate(objects) if is_seen]
     hits = {each for each, (_, _, is_hit) in enumerate(objects) if is_hit}
@@ -154,7 +154,7 @@ def test_bytes_of_what_was_seen_are_within(objects: list[tuple[int, bool, bool]]
 
 
 def test_a_large_object_outside_the_sample_is_not_estimated_away() -> None:
-    """It may be a hit, whatever the sample says."""
+    """The upper bound includes a large unseen object, whatever the sample shows."""
     sizes = [1000] * 9999 + [10**12]
     found = of_bytes(sizes, range(5000), set(range(100)), 0.99)
     assert found.high >= 10**12
@@ -162,7 +162,7 @@ def test_a_large_object_outside_the_sample_is_not_estimated_away() -> None:
 
 
 def test_a_histogram_is_the_same_in_any_order() -> None:
-    """Objects are added one by one, as classes, or as another histogram."""
+    """A histogram does not depend on the order or the way in which objects are added."""
     whole = Sizes.of([0, 1, 4, 5, 7, 9])
     parts = Sizes.of([9, 0])
     parts.add_class(4, 7, count=3, total=16)
@@ -178,7 +178,7 @@ def test_a_histogram_is_the_same_in_any_order() -> None:
 
 @pytest.mark.parametrize("kind", ["the largest", "some", "few"])
 def test_the_true_numbers_are_within_for_95_of_100_seeds(kind: str) -> None:
-    """Number and bytes, of sizes whose largest is a good part of all, drawn by the reservoir."""
+    """For at least 95 of 100 seeds the bounds of a skewed population contain the true numbers."""
     chance = random.Random(19)
     sizes = [int(1000 * chance.paretovariate(0.8)) for _ in range(5000)]
     if kind == "the largest":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects that are bound to their bucket, and buckets and access points that stand for another."""
+"""Objects that are bound to their bucket, and replicas and access points of that bucket."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ACCESS_POINTS = (
 
 
 def bound(**options: Any) -> ClientSide:
-    """Return a mode that binds buckets."""
+    """Return a mode that binds objects to their bucket."""
     return ClientSide(options.pop("keyring", aes()), bind_bucket=True, **options)
 
 
 def replicate(s3: Any, source: str, target: str, name: str = "x") -> None:
-    """Copy an object to another bucket as replication does: bytes and metadata as they are."""
+    """Copy an object to another bucket as replication does: bytes and metadata are unchanged."""
     s3.copy_object(Bucket=target, Key=name, CopySource={"Bucket": source, "Key": name})
 
 
@@ -49,7 +49,7 @@ def replica(s3: Any) -> str:
 
 @pytest.fixture
 def alias(s3: Any) -> str:
-    """Make a bucket that has the name of an access point's alias, as a server shows both."""
+    """Make a bucket with the name of an access point's alias; a server treats both alike."""
     name = f"{uuid.uuid4().hex[:20]}-s3alias"
     s3.create_bucket(Bucket=name)
     return name
@@ -59,7 +59,7 @@ def alias(s3: Any) -> str:
 def test_objects_of_one_name_cannot_be_swapped_between_buckets(
     key_location: Any, bucket: str, replica: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Refused by each reader, unless it says where the object was written."""
+    """Every reader refuses an object from another bucket, unless `written_in` names that bucket."""
     mode = bound(key_location=key_location)
     store, uri = connect(mode), f"s3://{replica}/x"
     store.put(b"plain", f"s3://{bucket}/x")
@@ -79,12 +79,12 @@ def test_objects_of_one_name_cannot_be_swapped_between_buckets(
             read(written_in="another")
         read(written_in=bucket)
     assert connect(mode, written_in=bucket).read(uri) == b"plain"
-    # Not demanded, it is not compared.
+    # A mode without bind_bucket does not compare the bucket.
     assert connect(ClientSide(aes())).read(uri) == b"plain"
 
 
 def test_an_object_without_its_bucket_is_refused(bucket: str) -> None:
-    """What was written before buckets were bound says nothing of one."""
+    """An object that was written without bind_bucket is refused."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes())).put(b"plain", uri)
     with pytest.raises(IntegrityError, match="not bound to its bucket"):
@@ -92,7 +92,7 @@ def test_an_object_without_its_bucket_is_refused(bucket: str) -> None:
 
 
 def test_a_store_of_a_replica_reads_what_it_writes(bucket: str, replica: str, s3: Any) -> None:
-    """Its objects are bound to the bucket that it names, so that they can be replicated back."""
+    """A store of a replica binds its objects to the original bucket, so they can go back."""
     here, there = connect(bound()), connect(bound(), written_in=bucket)
     there.put(b"failed over", f"s3://{replica}/x")
     with there.open(f"s3://{replica}/y", "wb") as file:
@@ -105,7 +105,7 @@ def test_a_store_of_a_replica_reads_what_it_writes(bucket: str, replica: str, s3
 
 @pytest.mark.parametrize("name", ACCESS_POINTS)
 def test_an_access_point_is_no_bucket(name: str, requests_log: RequestsLog) -> None:
-    """Nothing is asked of S3: the object could be of any bucket."""
+    """An access point is refused before any request: it may stand for any bucket."""
     assert is_access_point(name)
     store, uri = connect(bound()), f"s3://{name}/x"
     calls: Any = (
@@ -125,13 +125,13 @@ def test_an_access_point_is_no_bucket(name: str, requests_log: RequestsLog) -> N
 
 @pytest.mark.parametrize("name", ["acme", "reports--usw2-az1--x-s3", "s3alias", "mrap"])
 def test_other_names_are_buckets(name: str) -> None:
-    """Directory buckets among them."""
+    """Names of general-purpose and directory buckets are not taken for access points."""
     assert not is_access_point(name)
     assert bound().object_context("x", name)["s3crypt:bucket"] == name
 
 
 def test_an_access_point_whose_bucket_is_said(bucket: str, alias: str, s3: Any) -> None:
-    """Objects are read and written through it, bound to the bucket behind it."""
+    """Objects written through an access point are bound to the bucket in `written_in`."""
     store = connect(bound(), written_in=bucket)
     store.put(b"plain", f"s3://{alias}/x")
     assert connect(bound()).read(f"s3://{alias}/x", written_in=bucket) == b"plain"
@@ -140,7 +140,7 @@ def test_an_access_point_whose_bucket_is_said(bucket: str, alias: str, s3: Any) 
 
 
 def test_a_bucket_that_nobody_would_compare_is_refused(bucket: str) -> None:
-    """written_in without bind_bucket would seem to check something."""
+    """`written_in` without bind_bucket is refused, because it would check nothing."""
     uri = f"s3://{bucket}/x"
     calls: Any = (
         lambda: connect(ClientSide(aes()), written_in=bucket),
@@ -157,7 +157,7 @@ def test_a_bucket_that_nobody_would_compare_is_refused(bucket: str) -> None:
 
 
 def test_the_context_cannot_say_another_bucket() -> None:
-    """The pair is set by bind_bucket, or not at all."""
+    """The context must not contain the bucket's pair: only bind_bucket sets it."""
     with pytest.raises(ConfigError, match="bind_bucket"):
         ClientSide(aes(), context={"s3crypt:bucket": "acme"})
 
@@ -165,7 +165,7 @@ def test_the_context_cannot_say_another_bucket() -> None:
 def test_cached_data_keys_serve_the_objects_of_a_bucket(
     bucket: str, replica: str, kms_key: str
 ) -> None:
-    """A context a bucket is few contexts: caching goes with it."""
+    """All objects of a bucket share one context, so cached data keys serve them all."""
     keyring = CachingKeyring(kms_keyring(kms_key), max_age=60)
     store = connect(bound(keyring=keyring, bind_name=False))
     for at in (bucket, replica):
@@ -201,7 +201,7 @@ def test_cached_data_keys_serve_the_objects_of_a_bucket(
 def test_a_rotation_compares_buckets(
     before: ClientSide, after: ClientSide, action: str, bucket: str
 ) -> None:
-    """An object gets its binding where it had none, and keeps it where it is rewrapped."""
+    """Rotation binds an unbound object by re-encrypting it; a rewrap keeps the binding."""
     uri, store = f"s3://{bucket}/x", connect(before)
     store.put(b"plain", uri)
     assert store.rotate(uri, to=after, dry_run=True)[0].action == action
@@ -213,7 +213,7 @@ def test_a_rotation_compares_buckets(
 def test_what_another_bucket_had_is_not_rotated(
     key_location: Any, bucket: str, replica: str, s3: Any
 ) -> None:
-    """Nor rewrapped; where it was written said, it is bound to where it is."""
+    """Rotation refuses an object of another bucket; with `written_in` it binds it to this one."""
     uri = f"s3://{replica}/x"
     old, new = (bound(keyring=aes(name), key_location=key_location) for name in ("old", "new"))
     connect(old).put(b"plain", f"s3://{bucket}/x")
@@ -229,7 +229,7 @@ def test_what_another_bucket_had_is_not_rotated(
 
 
 def test_a_store_of_a_replica_keeps_its_bucket(bucket: str, replica: str, s3: Any) -> None:
-    """Objects stay bound to the bucket that the store names, and are rewrapped."""
+    """Rotation in a replica keeps the binding to the bucket that the store names."""
     old, new = (bound(keyring=aes(name), key_location="metadata") for name in ("old", "new"))
     connect(old).put(b"plain", f"s3://{bucket}/x")
     replicate(s3, bucket, replica)
@@ -239,7 +239,7 @@ def test_a_store_of_a_replica_keeps_its_bucket(bucket: str, replica: str, s3: An
 
 
 def test_a_rotation_through_an_access_point(bucket: str, alias: str) -> None:
-    """Objects are bound to the bucket behind it, before and after."""
+    """Rotation through an access point keeps the binding to the bucket in `written_in`."""
     uri = f"s3://{alias}/x"
     connect(bound(), written_in=bucket).put(b"plain", uri)
     new = bound(keyring=aes("two"))
@@ -251,7 +251,7 @@ def test_a_rotation_through_an_access_point(bucket: str, alias: str) -> None:
 
 
 def test_storage_options(bucket: str, replica: str, s3: Any, tmp_path: Path) -> None:
-    """A file system of a replica says it once; a copy is bound to where it goes."""
+    """`written_in` is a storage option or an argument; a copy is bound to its new bucket."""
     key_file = tmp_path / "wrapping.key"
     key_file.write_bytes(bytes(range(32)))
     options = {"key": f"aes:tests/one={key_file}", "bind_bucket": True}

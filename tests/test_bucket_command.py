@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt bucket init` and `harden` over HTTP: what they change, keep, undo and finish."""
+"""`s3crypt bucket init` and `harden` over HTTP: changes, obstacles, undo commands and resuming."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def no_trails() -> Iterator[None]:
-    """Delete every trail afterwards: one that records all buckets would do for the next test."""
+    """Delete every trail afterwards: a trail of all buckets would satisfy the next test."""
     yield
     trails = boto3.client("cloudtrail")
     for trail in trails.describe_trails()["trailList"]:
@@ -53,12 +53,12 @@ KEYRING = AESKeyring("acme", "dr", bytes(range(32)))
 
 
 def lines(captured: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """Return what a command with --json printed."""
+    """Return the JSON lines that a command with --json printed."""
     return [json.loads(line) for line in captured.readouterr().out.splitlines()]
 
 
 def keys_of(kms: Any, bucket: str) -> list[str]:
-    """Return the ARNs of all keys that were made for a bucket, named or left behind."""
+    """Return the ARNs of all keys that were made for a bucket, with or without an alias."""
     found = [
         kms.describe_key(KeyId=entry["KeyId"])["KeyMetadata"]
         for page in kms.get_paginator("list_keys").paginate()
@@ -79,7 +79,7 @@ def made() -> str:
 
 
 def test_a_new_bucket_holds(s3: Any, kms: Any, made: str) -> None:
-    """Everything is set, under a key of its own; the log goes to a bucket under SSE-S3."""
+    """`init` sets everything, with a new KMS key; the bucket for logs is under SSE-S3."""
     found = snapshot(s3, made)
     (arn,) = keys_of(kms, made)
     assert found["Encryption"].key == arn
@@ -96,7 +96,7 @@ def test_a_new_bucket_holds(s3: Any, kms: Any, made: str) -> None:
 
 
 def test_what_is_stored_there_is_under_its_key(s3: Any, kms: Any, made: str) -> None:
-    """A put without headers falls to the bucket's default; its replica is under that one's key."""
+    """A put without headers is under the bucket's key; its replica is under the replica key."""
     s3.put_object(Bucket=made, Key="a", Body=b"x")
     head = s3.head_object(Bucket=made, Key="a")
     assert head["SSEKMSKeyId"] in keys_of(kms, made)
@@ -108,7 +108,7 @@ def test_what_is_stored_there_is_under_its_key(s3: Any, kms: Any, made: str) -> 
 
 @pytest.mark.parametrize("location", ["header", "metadata"])
 def test_an_object_is_read_back_from_the_replica(made: str, location: Any) -> None:
-    """A client-side object is bound to its name and not to its bucket, and opens there."""
+    """A client-side object is bound to its name only, so it opens in the replica."""
     mode = ClientSide(KEYRING, key_location=location)
     S3Crypt(mode).put(b"kept", f"s3://{made}/{location}")
     there = S3Crypt(mode, session=boto3.Session(region_name="eu-west-1"))
@@ -116,7 +116,7 @@ def test_an_object_is_read_back_from_the_replica(made: str, location: Any) -> No
 
 
 def test_an_object_that_knows_its_bucket_names_it_on_the_replica(made: str) -> None:
-    """Without the name of the bucket that it was written in, the replica is refused."""
+    """With bind_bucket an object in the replica is refused unless `written_in` is given."""
     mode = ClientSide(KEYRING, bind_bucket=True)
     S3Crypt(mode).put(b"kept", f"s3://{made}/bound")
     there = S3Crypt(mode, session=boto3.Session(region_name="eu-west-1"))
@@ -126,7 +126,7 @@ def test_an_object_that_knows_its_bucket_names_it_on_the_replica(made: str) -> N
 
 
 def test_a_replica_opens_with_the_multi_region_key_of_its_region(made: str) -> None:
-    """Under the bucket's own key, whose replica in the other Region has the same alias."""
+    """The replica of the bucket's key has the same alias in the other Region."""
     alias = f"alias/s3crypt/{made}"
     S3Crypt(ClientSide(KMSKeyring(alias))).put(b"kept", f"s3://{made}/kms")
     session = boto3.Session(region_name="eu-west-1")
@@ -136,7 +136,7 @@ def test_a_replica_opens_with_the_multi_region_key_of_its_region(made: str) -> N
 
 
 def test_a_second_run_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Not even with a trail and a replica, and it says so."""
+    """A second run writes nothing and says so, also with a trail and a replica."""
     words = ("bucket", "init", new_name(), "--trail", "--replica", "eu-west-1", "--yes")
     code, changed = command(*words)
     assert (code, len(changed) > 20) == (0, True)
@@ -146,7 +146,7 @@ def test_a_second_run_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_dry_run_writes_nothing(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """It shows the changes and the controls that stay unmet."""
+    """A dry run writes nothing; it shows the changes and the controls that stay unmet."""
     name = new_name()
     assert command("bucket", "init", name, "--dry-run", "--json") == (0, [])
     told = lines(capsys)
@@ -157,13 +157,13 @@ def test_a_dry_run_writes_nothing(s3: Any, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_no_line_is_wider_than_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """80 columns; what is to be copied is not broken."""
+    """Output fits into 80 columns, but commands to copy are not broken."""
     assert run(["bucket", "init", "acme-wide", "--replica", "eu-west-1", "--dry-run"]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_a_trail_records_all_objects() -> None:
-    """In every Region, reads and writes, into the bucket for logs."""
+    """The trail records reads and writes in every Region, into the bucket for logs."""
     name = new_name()
     assert run(["bucket", "init", name, "--trail", "--yes", "--quiet"]) == 0
     trails = boto3.client("cloudtrail")
@@ -180,7 +180,7 @@ def test_a_trail_records_all_objects() -> None:
 
 
 def test_object_lock_is_asked_for_twice(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """One --yes does not answer the second question, and nothing is changed then."""
+    """One --yes does not answer the second question, and then nothing is changed."""
     name = new_name()
     code, changed = command("bucket", "init", name, "--lock", "--yes")
     assert (code, changed) == (2, [])
@@ -190,7 +190,7 @@ def test_object_lock_is_asked_for_twice(s3: Any, capsys: pytest.CaptureFixture[s
 
 
 def test_without_a_terminal_nothing_is_changed(capsys: pytest.CaptureFixture[str]) -> None:
-    """The exit code is that of wrong usage, and the hint names --yes."""
+    """Without a terminal the exit code is 2, nothing is changed and the hint names --yes."""
     assert command("bucket", "init", new_name()) == (2, [])
     assert "--yes" in capsys.readouterr().err
 
@@ -217,7 +217,7 @@ THINGS: list[tuple[str, Callable[[Any, str], None], tuple[str, ...]]] = [
 
 
 def held(found: dict[str, Any], part: str) -> Any:
-    """Return a setting, or one field of it."""
+    """Return a setting of a snapshot, or one field of that setting."""
     kind, _, field = part.partition(".")
     return getattr(found[kind], field) if field else found[kind]
 
@@ -226,7 +226,7 @@ def held(found: dict[str, Any], part: str) -> Any:
 def test_what_works_goes_on_working(
     s3: Any, name: str, make: Any, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The parts that would break it stay; all others are hardened. Named, they change too."""
+    """Settings whose change would break a use stay, unless --despite names the obstacle."""
     bucket = plain(s3)
     make(s3, bucket)
     before = snapshot(s3, bucket)
@@ -248,7 +248,7 @@ def test_what_works_goes_on_working(
 
 
 def test_another_replication_goes_on(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bucket has one role for all its rules, so that a replica ends them, if that is named."""
+    """A bucket has one replication role, so only --despite lets a replica end another rule."""
     bucket = plain(s3)
     with_replication(s3, bucket)
     harden = ("bucket", "harden", bucket, "--replica", "eu-west-1", "--yes")
@@ -264,7 +264,7 @@ def test_another_replication_goes_on(s3: Any, capsys: pytest.CaptureFixture[str]
 
 
 def test_each_change_is_undone_by_its_line(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """From the last one up, the bucket is as it was; versioning alone can only be suspended."""
+    """The undo commands, last first, restore the bucket; versioning can only be suspended."""
     bucket = plain(s3)
     with_grants(s3, bucket)
     with_policy(s3, bucket, "*")
@@ -286,7 +286,7 @@ def test_each_change_is_undone_by_its_line(s3: Any, capsys: pytest.CaptureFixtur
 def test_nothing_that_init_creates_is_left_after_its_undo_lines(
     s3: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Buckets, key and alias, role and replica; the keys wait for their deletion."""
+    """The undo commands remove everything that `init` made; KMS keys are scheduled to go."""
     name = new_name()
     words = ["bucket", "init", name, "--replica", "eu-west-1", "--yes", "--json"]
     assert run(words) == 0
@@ -301,7 +301,7 @@ def test_nothing_that_init_creates_is_left_after_its_undo_lines(
 
 
 def refusing(when: Callable[[Asked], bool]) -> Any:
-    """Return what has a relay refuse the requests that a condition names."""
+    """Return a function that makes a relay refuse the requests that meet a condition."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         return DENIED if when(asked) else forward()
@@ -312,7 +312,7 @@ def refusing(when: Callable[[Asked], bool]) -> Any:
 def test_a_bucket_of_another_account_is_refused(
     s3: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """S3 answers 403 to the first look; no other request is made about it."""
+    """After S3 answers 403 to the first request, no other request is made."""
     name = plain(s3)
     with watched(refusing(lambda asked: asked.method == "HEAD")) as relay:
         assert run(["bucket", "init", name, "--yes"]) == 5
@@ -321,7 +321,7 @@ def test_a_bucket_of_another_account_is_refused(
 
 
 def test_a_bucket_of_another_region_is_refused(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """The hint names what to set."""
+    """A bucket of another Region is refused, and the hint names the setting to change."""
     name = plain(s3)
     code, changed = command("bucket", "harden", name, "--yes", "--region", "eu-west-1")
     assert (code, changed) == (5, [])
@@ -329,7 +329,7 @@ def test_a_bucket_of_another_region_is_refused(s3: Any, capsys: pytest.CaptureFi
 
 
 def test_a_bucket_that_is_not_there_is_not_hardened(capsys: pytest.CaptureFixture[str]) -> None:
-    """The hint names init."""
+    """A bucket that does not exist is not hardened, and the hint names `init`."""
     assert command("bucket", "harden", "acme-absent", "--yes") == (5, [])
     assert "s3crypt bucket init acme-absent" in capsys.readouterr().err
 
@@ -337,7 +337,7 @@ def test_a_bucket_that_is_not_there_is_not_hardened(capsys: pytest.CaptureFixtur
 def test_a_key_of_somebody_else_behind_the_alias_is_refused(
     kms: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It has no tag with the bucket's name; the refusal names it."""
+    """A key without the bucket's tag behind the alias is refused, and the error names the key."""
     name, key = new_name(), kms.create_key()["KeyMetadata"]["Arn"]
     kms.create_alias(AliasName=f"alias/s3crypt/{name}", TargetKeyId=key)
     assert command("bucket", "init", name, "--yes") == (2, [])
@@ -345,7 +345,7 @@ def test_a_key_of_somebody_else_behind_the_alias_is_refused(
 
 
 def test_a_name_that_is_taken_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """The name of the bucket, taken between the look and the request that creates it."""
+    """The error says so if the name is taken between the first look and the creation."""
     taken = b"<Error><Code>BucketAlreadyExists</Code><Message>Taken</Message></Error>"
     name = new_name()
 
@@ -365,7 +365,7 @@ def test_a_name_that_is_taken_is_refused(capsys: pytest.CaptureFixture[str]) -> 
 def test_without_rights_to_look_nothing_is_changed(
     s3: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The missing permission is named."""
+    """If a setting cannot be read, nothing is changed and the missing permission is named."""
     name = plain(s3)
     denied = refusing(lambda asked: asked.method == "GET" and "lifecycle" in asked.query)
     with watched(denied) as relay:
@@ -377,7 +377,7 @@ def test_without_rights_to_look_nothing_is_changed(
 def test_with_half_the_rights_it_says_what_is_done(
     s3: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And what is not; with the rights, a second run makes the rest and nothing twice."""
+    """After a refused write the error lists the changes that were made and not made."""
     name = plain(s3)
     denied = refusing(lambda asked: asked.method == "PUT" and "versioning" in asked.query)
     with watched(denied):
@@ -388,7 +388,7 @@ def test_with_half_the_rights_it_says_what_is_done(
 
 
 def test_somebody_else_changes_the_bucket_meanwhile(s3: Any) -> None:
-    """What was not shown is not done."""
+    """A plan is refused if somebody else has changed the bucket since."""
     name = plain(s3)
     manager, wanted = BucketManager(), Wanted(name)
     for _ in manager.make(wanted, manager.plan(wanted)):
@@ -411,7 +411,7 @@ def test_somebody_else_changes_the_bucket_meanwhile(s3: Any) -> None:
 def test_wrong_usage_makes_no_request(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line, and the exit code of wrong usage."""
+    """Wrong usage makes no request, and its error is one line with exit code 2."""
     with watched() as relay:
         assert run(["bucket", *words, "--yes"]) == 2
     assert not relay.asked
@@ -422,7 +422,7 @@ def test_wrong_usage_makes_no_request(
 
 
 def killed_at(words: list[str], number: int, *, after: bool) -> bool:
-    """Run a command that is killed at its write of this number; return whether it came so far."""
+    """Kill a command at its write with this number; return whether it reached that write."""
     running: list[subprocess.Popen[bytes]] = []
     writes = 0
 
@@ -449,7 +449,7 @@ def killed_at(words: list[str], number: int, *, after: bool) -> bool:
 
 
 def check_finished(s3: Any, kms: Any, words: list[str]) -> None:
-    """Run a command again, and check that it leaves nothing to do and nothing twice."""
+    """Run a command again: it must complete the work, and a third run must change nothing."""
     name = words[2]
     assert command(*words)[0] == 0
     assert command(*words) == (0, [])
@@ -459,7 +459,7 @@ def check_finished(s3: Any, kms: Any, words: list[str]) -> None:
 
 @pytest.mark.parametrize("number", [3, 9])
 def test_a_killed_run_is_finished_by_another(s3: Any, kms: Any, number: int) -> None:
-    """After a key without a name, and between settings."""
+    """A run that was killed after a key was made, or between settings, can be completed."""
     words = ["bucket", "init", new_name(), "--yes", "--quiet"]
     assert killed_at(words, number, after=True)
     check_finished(s3, kms, words)
@@ -467,7 +467,7 @@ def test_a_killed_run_is_finished_by_another(s3: Any, kms: Any, number: int) -> 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_run_killed_at_every_write_is_finished(s3: Any, kms: Any, after: bool) -> None:
-    """Before the request arrives, or once it has its effect and its reply is lost."""
+    """A run can be completed after a kill at any write, before or after the write's effect."""
     number = 1
     while True:
         words = ["bucket", "init", new_name(), "--replica", "eu-west-1", "--yes", "--quiet"]

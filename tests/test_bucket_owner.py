@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The account that owns a bucket, and the one that pays: said with every request."""
+"""Every request names the account that owns the bucket, and the account that pays."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ OWNER, OTHER = "123456789012", "210987654321"
 
 
 def _lacking(asked: list[Asked], header: str) -> list[str]:
-    """Return the requests without this header, but for botocore's own.
+    """Return the requests without this header, except botocore's own requests.
 
-    After a 400, botocore asks for the bucket's Region by a HEAD of it.
+    After a 400, botocore asks for the bucket's Region by a HEAD request for the bucket.
     """
     return [
         f"{one.method} {one.target}"
@@ -40,7 +40,7 @@ def _lacking(asked: list[Asked], header: str) -> list[str]:
 def test_every_request_names_the_owner(
     name: str, sandbox: Running, versioned_bucket: str, kms_key: str
 ) -> None:
-    """Each operation on objects does; copies name the owner of their source as well."""
+    """Every request for objects names the bucket's owner; copies also name the source's owner."""
     uri, mode = f"s3://{versioned_bucket}/x", make_mode(name, kms_key)
     with relaying(sandbox.endpoint_url) as relay:
         store = connect(
@@ -66,7 +66,7 @@ def test_every_request_names_the_owner(
     assert said - {None} == {OWNER}
     copies = [one for one in relay.asked if "x-amz-copy-source" in one.headers]
     assert _lacking(copies, "x-amz-source-expected-bucket-owner") == []
-    # S3 takes no payer with a request that puts tags, nor with one about a bucket alone.
+    # S3 accepts no payer in requests that set tags, nor in requests for a bucket alone.
     of_objects = [one for one in relay.asked if one.path.count("/") > 1]
     assert of_objects
     assert _lacking(of_objects, "x-amz-request-payer") == []
@@ -74,7 +74,7 @@ def test_every_request_names_the_owner(
 
 @pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=lambda mode: mode.name)
 def test_a_bucket_of_somebody_else_gets_and_gives_nothing(mode: Any, bucket: str, s3: Any) -> None:
-    """As after it was deleted, and made anew by another account."""
+    """If the bucket has another owner, every verb fails and the objects are unchanged."""
     uri = f"s3://{bucket}/x"
     connect(mode).put(b"kept", uri)
     before = stored(s3, bucket, "x")
@@ -95,7 +95,7 @@ def test_a_bucket_of_somebody_else_gets_and_gives_nothing(mode: Any, bucket: str
 
 
 def test_copies_expect_the_owner_of_both_buckets(bucket: str, s3: Any) -> None:
-    """S3 copies nothing from a bucket of another account; the file system neither."""
+    """A copy from a bucket of another account fails, also through the file system."""
     fs = S3CryptFileSystem(encryption="sse-s3", expected_bucket_owner=OTHER)
     connect(SSES3()).put(b"theirs", f"s3://{bucket}/x")
     copied = {"Bucket": bucket, "Key": "y", "CopySource": {"Bucket": bucket, "Key": "x"}}
@@ -107,7 +107,7 @@ def test_copies_expect_the_owner_of_both_buckets(bucket: str, s3: Any) -> None:
 
 
 def test_a_client_that_was_given_is_not_changed(bucket: str, session: Any) -> None:
-    """Two stores with one client expect two owners."""
+    """Two stores can share one client and expect different owners."""
     client = session.client("s3")
     connect(SSES3()).put(b"data", f"s3://{bucket}/x")
     ours = S3Crypt(SSES3(), client=client, expected_bucket_owner=OWNER)
@@ -125,7 +125,7 @@ def test_a_client_that_was_given_is_not_changed(bucket: str, session: Any) -> No
 
 
 def test_the_file_system_and_the_command_expect_the_owner_too(bucket: str, tmp_path: Path) -> None:
-    """By a storage option, and by --expected-bucket-owner."""
+    """The storage option and --expected-bucket-owner are checked as well."""
     path = f"{bucket}/x"
     S3CryptFileSystem(encryption="sse-s3", expected_bucket_owner=OWNER).pipe_file(path, b"data")
     fs = S3CryptFileSystem(encryption="sse-s3", expected_bucket_owner=OTHER)
@@ -150,7 +150,7 @@ def test_the_file_system_and_the_command_expect_the_owner_too(bucket: str, tmp_p
     ],
 )
 def test_wrong_values_are_refused_at_once(wrong: dict[str, Any]) -> None:
-    """An account has twelve digits, which a number may lose the first of."""
+    """An account id is text of twelve digits: as a number it could lose a leading zero."""
     with pytest.raises(ConfigError):
         S3Crypt(SSES3(), **wrong)
     with pytest.raises(ConfigError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of a bucket as values: nothing of them is lost on the way from S3 and back."""
+"""The settings of a bucket as values: reading and writing a setting loses nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ STATEMENT = {
     "Action": "s3:GetObject",
     "Resource": "arn:aws:s3:::acme/*",
 }
-# A reply of S3 -> where in the request that sets the same it comes back.
+# A reply of S3 -> the argument of the request that sets the same value, and its content.
 REPLIES: list[tuple[type[Setting], dict[str, Any], str, Any]] = [
     (
         Encryption,
@@ -143,14 +143,14 @@ REPLIES: list[tuple[type[Setting], dict[str, Any], str, Any]] = [
 def test_a_setting_that_is_read_and_written_is_the_same(
     kind: type[Setting], reply: dict[str, Any], argument: str, expected: Any
 ) -> None:
-    """The request has all that the reply had, fields that nothing here reads included."""
+    """The request has every field of the reply, including fields that s3crypt does not read."""
     _, arguments = kind.of(reply).call("acme")
     assert arguments["Bucket"] == "acme"
     assert arguments[argument] == (reply[argument] if expected is None else expected)
 
 
 def test_a_policy_that_is_read_and_written_is_the_same() -> None:
-    """By its meaning: S3 words policies anew."""
+    """A policy keeps its meaning; S3 changes its wording."""
     text = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT]})
     setting = BucketPolicy.of({"Policy": text})
     operation, arguments = setting.call("acme")
@@ -169,12 +169,12 @@ def test_a_policy_that_is_read_and_written_is_the_same() -> None:
     ],
 )
 def test_what_is_not_set_is_deleted(kind: type[Setting], operation: str) -> None:
-    """The request that sets "not set" deletes the setting."""
+    """A setting that is "not set" is written by a delete request."""
     assert kind.of({}).call("acme") == (operation, {"Bucket": "acme"})
 
 
 def test_what_blocks_sse_c_survives_a_change_of_the_default() -> None:
-    """The setting is one value, so that a write of another algorithm has the block as well."""
+    """A write of another algorithm also contains the block of SSE-C, which S3 would drop."""
     from dataclasses import replace  # noqa: PLC0415 - of this test alone
 
     blocking = Encryption(blocked=("SSE-C",))
@@ -190,7 +190,7 @@ def test_what_blocks_sse_c_survives_a_change_of_the_default() -> None:
 def test_nothing_blocked_is_not_the_same_as_unknown(
     blocked: tuple[str, ...] | None, sent: Any
 ) -> None:
-    """A service without the field is not sent it; S3's word for nothing blocked is NONE."""
+    """The field is left out if the service did not return it; "nothing blocked" is sent as NONE."""
     _, arguments = Encryption(blocked=blocked).call("acme")
     (rule,) = arguments["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule.get("BlockedEncryptionTypes") == sent
@@ -208,13 +208,13 @@ def test_nothing_blocked_is_not_the_same_as_unknown(
     ],
 )
 def test_a_rule_for_a_part_of_the_bucket_is_not_enough(rule: dict[str, Any], aborts: bool) -> None:
-    """Nor is one that is switched off."""
+    """A rule for a prefix or a disabled rule does not abort all incomplete uploads."""
     whole = {"Status": "Enabled", "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}}
     assert Lifecycle(({**whole, **rule},)).aborts_uploads is aborts
 
 
 def test_the_rule_for_uploads_joins_the_others() -> None:
-    """The rules that are there stay, and a second time nothing is added."""
+    """The existing rules stay, and adding the rule a second time changes nothing."""
     both = Lifecycle((RULE,), "all_storage_classes_128K").aborting(7)
     assert both.rules[0] == RULE
     assert both.aborts_uploads
@@ -223,7 +223,7 @@ def test_the_rule_for_uploads_joins_the_others() -> None:
 
 
 def test_the_rule_for_uploads_has_the_form_of_the_others() -> None:
-    """S3 refuses the old form, with a prefix, and the new one, with a filter, side by side."""
+    """The rule takes the form of the other rules: S3 refuses prefix and filter rules together."""
     old = {"ID": "tmp", "Status": "Enabled", "Prefix": "tmp/", "Expiration": {"Days": 1}}
     both = Lifecycle((old,)).aborting(7)
     assert [rule.get("Prefix") for rule in both.rules] == ["tmp/", ""]
@@ -232,7 +232,7 @@ def test_the_rule_for_uploads_has_the_form_of_the_others() -> None:
 
 
 def test_a_rule_of_ours_that_is_switched_off_is_not_the_rule() -> None:
-    """Its id alone does not say that it is in force."""
+    """A disabled rule with our id does not count as the rule."""
     wanted = Lifecycle().aborting(7)
     off = Lifecycle(({**wanted.rules[0], "Status": "Disabled"},))
     assert not off.aborting(7).is_kept_by(off)
@@ -244,7 +244,7 @@ def test_a_rule_of_ours_that_is_switched_off_is_not_the_rule() -> None:
 
 
 def test_grants_to_others_are_told_from_the_owners() -> None:
-    """Everyone is a group's URI, another account an id."""
+    """A grant to another account or to a public group is recognised; the owner's is not listed."""
     everyone = {"URI": "http://acs.amazonaws.com/groups/global/AllUsers", "Type": "Group"}
     listed = AccessControlList.of(
         {
@@ -266,13 +266,13 @@ def test_grants_to_others_are_told_from_the_owners() -> None:
     "name", ["", "ab", "a" * 64, "Acme", "a_b", "-ab", "ab-", "a..b", "acme/x", "ac me"]
 )
 def test_names_that_no_bucket_has(name: str) -> None:
-    """They are refused before a request."""
+    """An invalid bucket name raises a ConfigError."""
     with pytest.raises(ConfigError, match="cannot be the name of a bucket"):
         check_bucket_name(name)
 
 
 def test_a_setting_that_was_not_seen_is_not_one_that_is_absent() -> None:
-    """Asking for it is an error that names the permission."""
+    """Reading a setting that was not seen raises an error that names the permission."""
     unseen = Unseen("s3:GetBucketVersioning", "access denied")
     seen = Configuration("acme", "us-east-1", {Versioning: unseen})
     assert seen.unseen == (unseen,)
@@ -286,7 +286,7 @@ def test_a_setting_that_was_not_seen_is_not_one_that_is_absent() -> None:
 
 
 def test_every_setting_of_a_new_bucket_is_read(s3: Any, blocked_bucket: str) -> None:
-    """Those that it does not have are there too, as "not set"."""
+    """Every setting of a new bucket is read, including those that are "not set"."""
     found = configuration.read_all(s3, blocked_bucket)
     assert found.region == "us-east-1"
     assert not found.unseen
@@ -308,13 +308,13 @@ def test_every_setting_of_a_new_bucket_is_read(s3: Any, blocked_bucket: str) -> 
     ids=lambda setting: type(setting).__name__,
 )
 def test_a_setting_is_written_and_read_back(s3: Any, blocked_bucket: str, setting: Setting) -> None:
-    """What S3 answers afterwards has all that was asked for."""
+    """After a write, S3 returns every value of the setting."""
     configuration.write(s3, blocked_bucket, setting)
     assert setting.is_kept_by(configuration.read(s3, blocked_bucket, type(setting)))
 
 
 def test_a_bucket_that_is_not_there_has_no_configuration(s3: Any) -> None:
-    """Which is not the same as one without settings."""
+    """A bucket that does not exist is an error, unlike a bucket without settings."""
     with pytest.raises(StorageError) as caught:
         configuration.read_all(s3, "acme-is-not-there")
     assert caught.value.code in ("404", "NoSuchBucket")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts made in memory that is used again: at every boundary, and under who still holds one."""
+"""Parts in reused memory: at every boundary of sizes, and while a client still holds a part."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from s3crypt import Mode
 
 KIB, MIB = 2**10, 2**20
-# Around a part, and around the runs that a part is read and sealed in.
+# Sizes around a part, and around the runs in which a part is read and sealed.
 SIZES = [0, 1, MIB, MIB + 1, 3 * MIB, PART - 1, PART, PART + 1, 9 * MIB]
 
 
 class ShortReads:
-    """A source that gives less than asked for, as pipes and sockets do."""
+    """A source that returns fewer bytes than requested, as pipes and sockets do."""
 
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
@@ -36,18 +36,18 @@ class ShortReads:
 
 
 class Holding:
-    """An S3 client that keeps every body that goes through it, as a slow one might."""
+    """An S3 client that keeps every uploaded body, as a slow client might."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self.held: list[tuple[int, bytes, bytes]] = []
 
     def __getattr__(self, name: str) -> Any:
-        """Do everything else as the client does."""
+        """Return the attribute of the real client."""
         return getattr(self._client, name)
 
     def upload_part(self, **arguments: Any) -> Any:
-        """Keep the body, and what it is now."""
+        """Keep the body with its present hash, and upload it."""
         body = arguments["Body"]
         self.held.append((arguments["PartNumber"], body, sha256(body).digest()))
         return self._client.upload_part(**arguments)
@@ -72,7 +72,7 @@ MODES: dict[str, Mode] = {
 def test_what_is_put_is_what_is_got(
     mode: str, kind: str, size: int, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """The stored bytes are one message of the plaintext, and so are those that come back."""
+    """The stored bytes are one message of the plaintext, and `get` returns the plaintext."""
     uri = f"s3://{bucket}/x"
     store = connect(MODES[mode])
     source: Any = ShortReads(payload(size))
@@ -92,7 +92,7 @@ def test_what_is_put_is_what_is_got(
 def test_a_part_that_is_still_held_stays_as_it_is(
     kind: str, mode: Mode, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """One worker makes all parts in one buffer; each that was sent keeps its bytes for good."""
+    """One worker makes all parts in one buffer; a body that is still held keeps its bytes."""
     data = payload(2 * PART + 5)
     (tmp_path / "in").write_bytes(data)
     sources: dict[str, Any] = {
@@ -112,7 +112,7 @@ def test_a_part_that_is_still_held_stays_as_it_is(
 
 
 def test_a_part_that_was_sent_is_let_go(bucket: str, s3: Any) -> None:
-    """Or the first one's memory would be held, and its buffer copied for the next part."""
+    """A sent part is released: otherwise its memory could not be reused without a copy."""
     holders: list[list[int]] = []
 
     class Counting(Holding):
@@ -122,14 +122,14 @@ def test_a_part_that_was_sent_is_let_go(bucket: str, s3: Any) -> None:
 
     client: Any = Counting(s3)
     S3Crypt(SSES3(), client=client, workers=1).put(payload(3 * PART), f"s3://{bucket}/x")
-    # By the third part, nobody but this test should have the first two.
+    # At the third part, only this test holds the first two parts.
     first, second = holders[2]
     assert first == second
 
 
 @pytest.mark.parametrize("lengths", [(9, 5, 7, 9, 0, 1, 9), (0, 9), (1, 1), (PART, 1, PART)])
 def test_a_buffer_grows_and_shrinks(lengths: tuple[int, ...]) -> None:
-    """It is as long as was asked for last, and what was taken out before stays as it was."""
+    """A buffer has the requested length; values that were taken before are unchanged."""
     buffers = Buffers()
     taken: list[tuple[bytes, bytes]] = []
     for number, length in enumerate(lengths, 1):
@@ -142,7 +142,7 @@ def test_a_buffer_grows_and_shrinks(lengths: tuple[int, ...]) -> None:
 
 
 def test_a_buffer_that_nobody_holds_is_used_again() -> None:
-    """The next part is written over the last one's memory, and no copy is made for it."""
+    """If no reference to a buffer is left, the next part reuses its memory without a copy."""
     buffers = Buffers()
     buffers.resize(PART)
     before = id(buffers.part.getvalue())
@@ -152,7 +152,7 @@ def test_a_buffer_that_nobody_holds_is_used_again() -> None:
 
 
 def test_memory_for_runs_is_made_once() -> None:
-    """A shorter run takes a piece of what a longer one needed."""
+    """A shorter run uses a part of the memory that a longer run needed."""
     buffers = Buffers()
     for run_of in (buffers.plain_of, buffers.sealed_of):
         first = run_of(100)
@@ -163,7 +163,7 @@ def test_memory_for_runs_is_made_once() -> None:
 
 @pytest.mark.parametrize("size", [PART, PART + 1])
 def test_a_stream_in_memory_is_read_where_it_stands(size: int, bucket: str, s3: Any) -> None:
-    """What comes before its position is not put."""
+    """A stream in memory is stored from its present position on."""
     source = io.BytesIO(b"before" + payload(size))
     source.seek(6)
     connect(SSES3()).put(source, f"s3://{bucket}/x")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cached data keys: how often a keyring is asked, what two messages share, and what is refused."""
+"""Cached data keys: the number of calls, the separation of messages, and the refusals."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CONTEXT = {"tenant": "a"}
 
 
 class Asked:
-    """A keyring that keeps count of what it is asked, and may be made to wait or fail."""
+    """A keyring that counts its calls, and that a test can make wait or fail."""
 
     def __init__(self, keyring: Keyring = AES) -> None:
         self.keyring = keyring
@@ -59,41 +59,41 @@ class Asked:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Generate as the keyring does."""
+        """Count the call, and generate with the inner keyring."""
         self.generated.append((context, plaintext_length))
         self.before(context)
         return self.keyring.generate(length, context, plaintext_length=plaintext_length)
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Wrap as the keyring does."""
+        """Wrap with the inner keyring."""
         return self.keyring.wrap(data_key, context)
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Unwrap as the keyring does."""
+        """Count the call, and unwrap with the inner keyring."""
         self.unwrapped += 1
         self.before(context)
         return self.keyring.unwrap(edks, context, length)
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Tell as the keyring does."""
+        """Return the inner keyring's answer."""
         return self.keyring.wrote(edks)
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that moves only when a test moves it."""
 
     now = 1000.0
 
     def __call__(self) -> float:
-        """Return the seconds."""
+        """Return the time in seconds."""
         return self.now
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Make the caches' clock one that the test moves."""
+    """Replace the caches' clock by a clock that the test moves."""
     clock = Clock()
     monkeypatch.setattr("s3crypt.keyrings.cache.monotonic", clock)
     return clock
@@ -137,13 +137,13 @@ def edks_of(keyring: Keyring, size: int | None = 0, **context: str) -> Sequence[
     ],
 )
 def test_impossible_limits(limits: dict[str, Any]) -> None:
-    """What the SDK refuses is refused, and what would mean no limit."""
+    """Limits that the SDK refuses are refused, and so are values that would mean no limit."""
     with pytest.raises(ConfigError, match=str(list(limits)[-1])):
         CachingKeyring(AES, **limits)
 
 
 def test_the_limits_of_the_format_are_the_defaults() -> None:
-    """As in the SDK; only the age has to be chosen."""
+    """The defaults are the limits of the format, as in the SDK; `max_age` has no default."""
     keyring = CachingKeyring(AES, max_age=1)
     assert (keyring.max_messages, keyring.max_bytes) == (2**32, 2**63 - 1)
     with pytest.raises(TypeError, match="max_age"):
@@ -152,7 +152,7 @@ def test_the_limits_of_the_format_are_the_defaults() -> None:
 
 @pytest.mark.parametrize(("limit", "calls"), [(1, 10), (2, 5), (3, 4), (9, 2), (10, 1)])
 def test_max_messages(asked: Asked, limit: int, calls: int) -> None:
-    """A data key serves that many messages."""
+    """A data key serves at most `max_messages` messages."""
     keyring = CachingKeyring(asked, max_age=60, max_messages=limit)
     written = [edks_of(keyring) for _ in range(10)]
     assert len(asked.generated) == len(set(written)) == calls
@@ -165,15 +165,15 @@ def test_max_messages(asked: Asked, limit: int, calls: int) -> None:
         ((50, 51), 2),
         ((99, 1), 1),
         ((99, 2), 2),
-        ((100, 0), 2),  # as much as the limit: not even stored
+        ((100, 0), 2),  # the message uses up the limit, so its key is not stored
         ((0, 100), 1),
         ((101, 0, 0), 2),
-        ((10, 101, 0), 3),  # what exceeds the limit drops the data key, as in the SDK
+        ((10, 101, 0), 3),  # a message above the limit drops the data key, as in the SDK
         ((0,) * 50, 1),
     ],
 )
 def test_max_bytes(asked: Asked, sizes: tuple[int, ...], calls: int) -> None:
-    """A data key serves that many bytes of plaintext."""
+    """A data key serves at most `max_bytes` bytes of plaintext."""
     keyring = CachingKeyring(asked, max_age=60, max_bytes=100)
     for size in sizes:
         edks_of(keyring, size)
@@ -181,7 +181,7 @@ def test_max_bytes(asked: Asked, sizes: tuple[int, ...], calls: int) -> None:
 
 
 def test_max_age_of_writing(asked: Asked, clock: Clock) -> None:
-    """To the second, from when the data key was made, however often it served."""
+    """The age counts from the moment when the data key was made; uses do not extend it."""
     keyring = CachingKeyring(asked, max_age=60)
     for seconds in (0, 30, 30):
         clock.now += seconds
@@ -193,7 +193,7 @@ def test_max_age_of_writing(asked: Asked, clock: Clock) -> None:
 
 
 def test_only_age_limits_reading(asked: Asked, clock: Clock) -> None:
-    """Messages and bytes are the writer's limits."""
+    """Reading is limited by age only; messages and bytes are limits for writing."""
     keyring = CachingKeyring(asked, max_age=60, max_messages=1, max_bytes=0)
     edks = AES.wrap(bytes(32), CONTEXT)
     for seconds in (0, 30, 30):
@@ -206,7 +206,7 @@ def test_only_age_limits_reading(asked: Asked, clock: Clock) -> None:
 
 
 def test_the_least_recently_used_gives_way(asked: Asked) -> None:
-    """Reading and writing share the room; what served lately stays."""
+    """Reading and writing share the capacity; the least recently used entry is dropped."""
     keyring = CachingKeyring(asked, max_age=60, capacity=2)
     for name in "abaca":
         edks_of(keyring, name=name)
@@ -218,7 +218,7 @@ def test_the_least_recently_used_gives_way(asked: Asked) -> None:
 
 
 def test_old_data_keys_leave_memory(asked: Asked, clock: Clock) -> None:
-    """With the next one that is stored."""
+    """Expired data keys are dropped when the next data key is stored."""
     keyring = CachingKeyring(asked, max_age=60)
     for name in "abc":
         edks_of(keyring, name=name)
@@ -229,7 +229,7 @@ def test_old_data_keys_leave_memory(asked: Asked, clock: Clock) -> None:
 
 
 def test_clear(asked: Asked) -> None:
-    """Nothing stays, for reading or for writing; what was counted does."""
+    """`clear` drops the data keys for reading and writing, but keeps the statistics."""
     keyring = CachingKeyring(asked, max_age=60)
     edks = edks_of(keyring)
     for _ in range(2):
@@ -248,7 +248,7 @@ def test_clear(asked: Asked) -> None:
 def test_no_data_key_exceeds_its_limits(
     sizes: list[tuple[str, int]], max_messages: int, max_bytes: int, capacity: int
 ) -> None:
-    """In any sequence: messages and bytes stay below, but for a first message, alone."""
+    """No sequence of messages exceeds the limits, except a single first message above max_bytes."""
     keyring = CachingKeyring(
         AES, max_age=60, max_messages=max_messages, max_bytes=max_bytes, capacity=capacity
     )
@@ -261,11 +261,11 @@ def test_no_data_key_exceeds_its_limits(
         assert len(uses) == 1 or sum(size for _, size in uses) <= max_bytes
 
 
-# What is the same entry
+# Which uses share an entry?
 
 
 def test_contexts_do_not_share(asked: Asked) -> None:
-    """Another context is another data key; the order of its pairs is nothing."""
+    """Each context has its own data key; the order of the context's pairs does not matter."""
     keyring = CachingKeyring(asked, max_age=60)
     contexts: list[dict[str, str]] = [{}, {"a": "b"}, {"a": "c"}, {"ab": ""}, {"a": "b", "c": "d"}]
     for context in contexts:
@@ -275,7 +275,7 @@ def test_contexts_do_not_share(asked: Asked) -> None:
 
 
 def test_lengths_do_not_share(asked: Asked) -> None:
-    """A data key is of the length asked for."""
+    """Each length has its own data key."""
     keyring = CachingKeyring(asked, max_age=60)
     lengths = [
         len(keyring.generate(length, {}, plaintext_length=0).plaintext)
@@ -299,7 +299,7 @@ def _other(edk: EncryptedDataKey) -> list[EncryptedDataKey]:
 
 @pytest.mark.parametrize("number", range(6))
 def test_another_wrapped_key_is_no_hit(asked: Asked, number: int) -> None:
-    """One that was changed is refused as it is without a cache."""
+    """A changed wrapped key is refused, as it is without a cache."""
     keyring = CachingKeyring(asked, max_age=60)
     (edk,) = AES.wrap(bytes(32), CONTEXT)
     keyring.unwrap([edk], CONTEXT, 32)
@@ -312,7 +312,7 @@ def test_another_wrapped_key_is_no_hit(asked: Asked, number: int) -> None:
 
 
 def test_another_context_or_length_is_no_hit(asked: Asked) -> None:
-    """Nor are other wrapped keys beside it, or another order: the keyring decides among them."""
+    """Other wrapped keys or another order are no hit: the keyring chooses among the keys."""
     keyring = CachingKeyring(asked, max_age=60)
     edks = (*AES.wrap(bytes(32), CONTEXT), *AES.wrap(bytes([1]) * 32, CONTEXT))
     assert keyring.unwrap(edks, CONTEXT, 32) == bytes(32)
@@ -324,11 +324,11 @@ def test_another_context_or_length_is_no_hit(asked: Asked) -> None:
     assert asked.unwrapped == 6
 
 
-# What is not cached
+# Uses that are not cached
 
 
 def test_unknown_length_is_not_cached(asked: Asked) -> None:
-    """Neither stored nor served: its bytes cannot be counted."""
+    """A message of unknown length is neither stored nor served: its bytes cannot be counted."""
     keyring = CachingKeyring(asked, max_age=60)
     written = {edks_of(keyring, size) for size in (None, 0, None, 0, None)}
     assert len(asked.generated) == len(written) == 4
@@ -336,7 +336,7 @@ def test_unknown_length_is_not_cached(asked: Asked) -> None:
 
 
 def test_signed_messages_are_not_cached(asked: Asked) -> None:
-    """Each has a public key in its context; they do not take the room of others."""
+    """A signed message has its own public key in its context, so it takes no room in the cache."""
     keyring = CachingKeyring(asked, max_age=60)
     for _ in range(3):
         edks_of(keyring, 0, **{PUBLIC_KEY_PAIR: "x"})
@@ -344,14 +344,14 @@ def test_signed_messages_are_not_cached(asked: Asked) -> None:
 
 
 def test_a_shared_data_key_has_no_length(asked: Asked) -> None:
-    """The keyring is not told one message's length for a data key of several."""
+    """The keyring gets no plaintext length for a data key that several messages share."""
     keyring = CachingKeyring(asked, max_age=60)
     edks_of(keyring, 7)
     assert asked.generated == [({}, None)]
 
 
 def test_failures_are_not_cached(asked: Asked) -> None:
-    """The next message asks again, and what then comes is kept."""
+    """After a failure the next message makes a new call, and its result is cached."""
     keyring = CachingKeyring(asked, max_age=60)
     edks = AES.wrap(bytes(32), {})
 
@@ -373,7 +373,7 @@ def test_failures_are_not_cached(asked: Asked) -> None:
 
 @pytest.mark.parametrize("around", [MultiKeyring, ObjectKeyring])
 def test_the_length_reaches_a_keyring_inside(asked: Asked, around: Callable[..., Keyring]) -> None:
-    """Through whatever stands before it."""
+    """The plaintext length reaches a keyring inside another keyring."""
     edks_of(around(asked), 7)
     edks_of(around(asked), None)
     assert [length for _, length in asked.generated] == [7, None]
@@ -383,14 +383,14 @@ def test_the_length_reaches_a_keyring_inside(asked: Asked, around: Callable[...,
 
 
 def in_threads(count: int, turn: Callable[[int], object]) -> list[object]:
-    """Return what `count` turns of 8 threads returned."""
+    """Return the results of `count` calls of `turn` in 8 threads."""
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(turn, range(count)))
 
 
 @pytest.mark.parametrize(("max_messages", "calls"), [(1, 400), (3, 134), (10, 40), (2**32, 1)])
 def test_threads_keep_the_limits(asked: Asked, max_messages: int, calls: int) -> None:
-    """8 threads ask no more and no less often than one."""
+    """8 threads make exactly as many calls as one thread."""
     keyring = CachingKeyring(asked, max_age=60, max_messages=max_messages)
     in_threads(400, lambda _: edks_of(keyring))
     assert len(asked.generated) == calls
@@ -398,14 +398,14 @@ def test_threads_keep_the_limits(asked: Asked, max_messages: int, calls: int) ->
 
 
 def test_threads_keep_the_limit_of_bytes(asked: Asked) -> None:
-    """400 messages of 10 bytes, 100 bytes a data key."""
+    """400 messages of 10 bytes, at 100 bytes per data key, make 40 calls in 8 threads."""
     keyring = CachingKeyring(asked, max_age=60, max_bytes=100)
     in_threads(400, lambda _: edks_of(keyring, 10))
     assert len(asked.generated) == 40
 
 
 def test_threads_read(asked: Asked) -> None:
-    """Each wrapped key is unwrapped once, and every thread gets the right one."""
+    """Each wrapped key is unwrapped once, and every thread gets its own key."""
     keyring = CachingKeyring(asked, max_age=60)
     wrapped = [AES.wrap(bytes([number]) * 32, {}) for number in range(5)]
     opened = in_threads(200, lambda number: keyring.unwrap(wrapped[number % 5], {}, 32))
@@ -414,7 +414,7 @@ def test_threads_read(asked: Asked) -> None:
 
 
 class Gate:
-    """Holds the calls of some contexts until it is opened."""
+    """Holds calls for one context until it is opened."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -422,14 +422,14 @@ class Gate:
         self.opened = threading.Event()
 
     def __call__(self, context: Mapping[str, str]) -> None:
-        """Wait, where the context is the one."""
+        """Wait if the context has the name."""
         if context.get("name") == self.name:
             self.reached.set()
             assert self.opened.wait(60)
 
 
 def test_no_thread_waits_for_another_data_key(asked: Asked) -> None:
-    """While one context's call hangs, others are served, cached or not."""
+    """While a call for one context hangs, messages with other contexts are served."""
     keyring = CachingKeyring(asked, max_age=60)
     edks_of(keyring, name="cached")
     asked.before = gate = Gate("slow")
@@ -446,20 +446,20 @@ def test_no_thread_waits_for_another_data_key(asked: Asked) -> None:
 
 
 class Waited(threading.Event):
-    """An event that tells how many threads came to wait for it."""
+    """An event that counts the threads that wait for it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.came = threading.Semaphore(0)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait, and tell."""
+        """Count the thread, and wait."""
         self.came.release()
         return super().wait(timeout)
 
 
 def test_a_failure_is_one_threads_own(asked: Asked) -> None:
-    """Those who waited for the call that failed ask for themselves, all at the same time."""
+    """Threads that waited for a failed call make their own calls, all at the same time."""
     keyring = CachingKeyring(asked, max_age=60)
     gate, failures, together = (
         Gate("slow"),
@@ -487,7 +487,7 @@ def test_a_failure_is_one_threads_own(asked: Asked) -> None:
 
 
 def test_clear_reaches_calls_in_progress(asked: Asked) -> None:
-    """What was asked for before `clear()` is not kept after it."""
+    """The result of a call that began before `clear()` is not cached."""
     keyring = CachingKeyring(asked, max_age=60)
     asked.before = gate = Gate("slow")
     with ThreadPoolExecutor(1) as pool:
@@ -544,7 +544,7 @@ assert keyring.statistics.generate_calls == 2, keyring.statistics
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_fork_begins_empty() -> None:
-    """A child waits for no lock or call of its parent, and shares none of its data keys."""
+    """A child process waits for no lock or call of its parent, and has no data key of it."""
     root = str(Path(s3crypt.__file__).resolve().parents[1])
     done = subprocess.run(
         [sys.executable, "-c", _FORK],
@@ -557,7 +557,7 @@ def test_a_fork_begins_empty() -> None:
 
 
 def test_data_keys_do_not_travel() -> None:
-    """Neither in a pickle nor in a repr."""
+    """Neither a pickle nor a repr contains data keys."""
     keyring = CachingKeyring(AES, max_age=60)
     data_key = keyring.generate(32, {}, plaintext_length=0)
     with pytest.raises(TypeError, match="in the clear"):
@@ -578,7 +578,7 @@ def test_data_keys_do_not_travel() -> None:
 
 
 def test_caches_are_not_nested() -> None:
-    """One around another would never be asked; one among several would not keep the others."""
+    """A cache is refused inside another cache and inside a MultiKeyring."""
     cached = CachingKeyring(AES, max_age=60)
     with pytest.raises(ConfigError, match="caches already"):
         CachingKeyring(cached, max_age=60)
@@ -589,7 +589,7 @@ def test_caches_are_not_nested() -> None:
 
 
 def test_several_keyrings_in_one_cache(asked: Asked) -> None:
-    """Each data key is wrapped by all of them, and any of them opens it."""
+    """Each data key is wrapped by all keyrings, and any keyring opens it."""
     second = Asked(aes("two"))
     keyring = CachingKeyring(MultiKeyring(asked, second), max_age=60)
     edks = {edks_of(keyring) for _ in range(3)}.pop()
@@ -603,7 +603,7 @@ def test_several_keyrings_in_one_cache(asked: Asked) -> None:
 
 @pytest.mark.parametrize("key_location", ["header", "metadata"])
 def test_a_bound_name_cannot_be_cached(key_location: Any) -> None:
-    """The error says what to do, and what that costs."""
+    """The error names the option to change and the loss of protection."""
     cached = CachingKeyring(AES, max_age=60)
     with pytest.raises(ConfigError, match="bind_name=False") as caught:
         ClientSide(cached, key_location=key_location)
@@ -612,7 +612,7 @@ def test_a_bound_name_cannot_be_cached(key_location: Any) -> None:
 
 
 def test_a_signed_object_cannot_be_cached() -> None:
-    """Its context is its own."""
+    """A signed object has its own context, so caching is refused."""
     with pytest.raises(ConfigError, match="signed=False"):
         ClientSide(CachingKeyring(AES, max_age=60), signed=True, bind_name=False)
 
@@ -621,7 +621,7 @@ def test_a_signed_object_cannot_be_cached() -> None:
 
 
 def test_each_message_has_its_own_content_key() -> None:
-    """One wrapped key, but another message id, commitment and ciphertext each time."""
+    """Messages share one wrapped key; message id, commitment and ciphertext always differ."""
     keyring = CachingKeyring(AES, max_age=60)
     written = [message.encrypt(b"same", keyring, context=CONTEXT) for _ in range(20)]
     headers = [header_of(one) for one in written]
@@ -636,7 +636,7 @@ def test_each_message_has_its_own_content_key() -> None:
 
 
 def test_a_changed_message_is_refused() -> None:
-    """Also when its data key is at hand."""
+    """A changed message is refused, also if its data key is cached."""
     keyring = CachingKeyring(AES, max_age=60)
     written = message.encrypt(b"plain", keyring)
     message.decrypt(written, keyring)
@@ -651,7 +651,7 @@ def test_a_changed_message_is_refused() -> None:
 
 
 def test_streams_of_known_length_are_cached() -> None:
-    """And those that only end one day are not."""
+    """A stream of known length uses the cache, and a stream of unknown length does not."""
     keyring = CachingKeyring(AES, max_age=60)
     for length in (5, 5, None, None):
         reader = message.EncryptingReader(io.BytesIO(b"plain"), keyring, length=length)
@@ -663,13 +663,13 @@ def test_streams_of_known_length_are_cached() -> None:
 
 
 def cached_mode(key: str, **options: Any) -> ClientSide:
-    """Return the mode with cached data keys of a KMS key."""
+    """Return a mode that caches the data keys of a KMS key."""
     keyring = CachingKeyring(kms_keyring(key), max_age=300)
     return ClientSide(keyring, bind_name=False, **options)
 
 
 def counts(mode: ClientSide) -> CacheStatistics:
-    """Return what its keyring counted."""
+    """Return the statistics of the mode's keyring."""
     assert isinstance(mode.keyring, CachingKeyring)
     return mode.keyring.statistics
 
@@ -681,7 +681,7 @@ LOCATIONS = pytest.mark.parametrize("key_location", ["header", "metadata"])
 def test_many_objects_cost_one_call(
     key_location: str, bucket: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """20 objects: one GenerateDataKey to write them, one Decrypt to read them."""
+    """20 objects cost one GenerateDataKey call to write and one Decrypt call to read."""
     mode = cached_mode(kms_key, key_location=key_location)
     store = connect(mode)
     for number in range(20):
@@ -695,7 +695,7 @@ def test_many_objects_cost_one_call(
 
 @LOCATIONS
 def test_objects_open_without_the_cache(key_location: str, bucket: str, kms_key: str) -> None:
-    """Other readers notice nothing."""
+    """Readers without a cache open objects of cached data keys."""
     mode = cached_mode(kms_key, key_location=key_location)
     store, plain = connect(mode), connect(replace(mode, keyring=kms_keyring(kms_key)))
     for number in range(2):
@@ -704,7 +704,7 @@ def test_objects_open_without_the_cache(key_location: str, bucket: str, kms_key:
 
 
 def test_objects_share_an_object_key_and_no_data_key(bucket: str, kms_key: str, s3: Any) -> None:
-    """In the metadata one wrapped object key; in the headers each its own data key under it."""
+    """Objects share the object key in their metadata; each header has its own data key."""
     mode = cached_mode(kms_key, key_location="metadata")
     store = connect(mode)
     for number in range(5):
@@ -717,7 +717,7 @@ def test_objects_share_an_object_key_and_no_data_key(bucket: str, kms_key: str, 
 
 
 class Pipe(io.RawIOBase):
-    """A stream whose end nobody knows."""
+    """A stream of unknown length."""
 
     def __init__(self, content: bytes) -> None:
         self._rest = io.BytesIO(content)
@@ -727,13 +727,13 @@ class Pipe(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer as far as it goes."""
+        """Read into the buffer."""
         return self._rest.readinto(buffer)
 
 
 @LOCATIONS
 def test_a_pipe_is_not_cached(key_location: str, bucket: str, kms_key: str) -> None:
-    """Nobody knows its bytes when its data key is chosen."""
+    """A pipe is not cached, because its length is unknown when its data key is chosen."""
     mode = cached_mode(kms_key, key_location=key_location)
     store = connect(mode)
     for _ in range(2):
@@ -745,7 +745,7 @@ def test_a_pipe_is_not_cached(key_location: str, bucket: str, kms_key: str) -> N
 
 
 def test_files_are_cached(bucket: str, kms_key: str, tmp_path: Path) -> None:
-    """By path and opened."""
+    """Files use the cache, as a path and as an open file."""
     mode = cached_mode(kms_key)
     store = connect(mode)
     path = tmp_path / "x"
@@ -757,7 +757,7 @@ def test_files_are_cached(bucket: str, kms_key: str, tmp_path: Path) -> None:
 
 
 def test_a_disabled_key_goes_on_until_then(bucket: str, kms_key: str, kms: Any) -> None:
-    """That is the price: what is cached still opens and is written, the rest is not."""
+    """While a disabled key is cached, it still reads and writes; after `clear()` it is refused."""
     mode = cached_mode(kms_key)
     store = connect(mode)
     store.put(b"plain", f"s3://{bucket}/x")
@@ -782,7 +782,7 @@ def test_a_disabled_key_goes_on_until_then(bucket: str, kms_key: str, kms: Any) 
 def test_rewrapping_needs_no_plaintext_key(
     bucket: str, kms_key: str, new_key: str, requests_log: RequestsLog
 ) -> None:
-    """By kms:ReEncrypt, as without a cache; and the object is then read with the new key's."""
+    """Rewrapping calls kms:ReEncrypt, as without a cache; then the new key opens the objects."""
     mode, to = (cached_mode(key, key_location="metadata") for key in (kms_key, new_key))
     old, new = connect(mode), connect(to)
     for number in range(3):
@@ -800,7 +800,7 @@ def test_rewrapping_needs_no_plaintext_key(
 def test_rewrapping_here_asks_once_to_unwrap(
     bucket: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """To a keyring that KMS knows nothing of, objects of one object key cost one Decrypt."""
+    """To a keyring outside KMS, rewrapping objects with one object key costs one Decrypt call."""
     old = connect(cached_mode(kms_key, key_location="metadata"))
     to = ClientSide(CachingKeyring(AES, max_age=60), key_location="metadata", bind_name=False)
     for number in range(3):
@@ -815,7 +815,7 @@ def test_rewrapping_here_asks_once_to_unwrap(
 def test_re_encrypting_many_objects_costs_two_calls(
     bucket: str, kms_key: str, new_key: str, requests_log: RequestsLog
 ) -> None:
-    """One Decrypt under the old key, one GenerateDataKey under the new one."""
+    """Re-encryption costs one Decrypt and one GenerateDataKey call for all objects."""
     to = cached_mode(new_key)
     old, new = connect(cached_mode(kms_key)), connect(to)
     for number in range(3):
@@ -830,7 +830,7 @@ def test_re_encrypting_many_objects_costs_two_calls(
 def test_a_moved_alias_is_followed_when_rotating(
     bucket: str, kms_key: str, new_key: str, kms: Any
 ) -> None:
-    """A data key cached under what the alias named before is not written anew."""
+    """After an alias moved, rotation uses its new key and not the cached data key."""
     alias = f"alias/{bucket}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     to = cached_mode(alias)
@@ -846,7 +846,7 @@ def test_a_moved_alias_is_followed_when_rotating(
 
 
 def test_resolving_keeps_the_cache_where_no_alias_is(kms_key: str, kms: Any, bucket: str) -> None:
-    """And the limits where one is."""
+    """Without an alias the cache is kept; with an alias its limits are kept."""
     for inner in (kms_keyring(kms_key), AES, MultiKeyring(AES, kms_keyring(kms_key))):
         keyring = CachingKeyring(inner, max_age=7)
         assert with_resolved_aliases(keyring) is keyring
@@ -870,7 +870,7 @@ def test_resolving_keeps_the_cache_where_no_alias_is(kms_key: str, kms: Any, buc
 def test_a_folder_shares_a_data_key(
     bucket: str, key: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """All threads of a command ask KMS once, to write and to read."""
+    """All threads of a command share one KMS call, for writing and for reading."""
     (tmp_path / "in").mkdir()
     for number in range(24):
         (tmp_path / "in" / str(number)).write_bytes(b"%d" % number)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who makes the requests, as STS and IAM tell it."""
+"""The caller's identity, from STS and IAM."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _DENIED = (
 
 
 def identified(sandbox: Running, arn: str, role: str | None = None) -> Identity:
-    """Return who STS says makes the requests; IAM refuses to tell the role unless it is given."""
+    """Return the identity that STS reports; IAM refuses GetRole unless `role` is given."""
 
     def answer(asked: Asked, _forward: Callable[[], Answer]) -> Answer:
         if b"GetCallerIdentity" in asked.body:
@@ -58,14 +58,14 @@ def identified(sandbox: Running, arn: str, role: str | None = None) -> Identity:
 
 
 def test_a_role_is_named_with_its_path(sandbox: Running) -> None:
-    """IAM knows the path, which the ARN of the session does not have."""
+    """IAM reports the role's path, which the ARN of the session does not contain."""
     arn = f"{_ROLE}aws-reserved/sso.amazonaws.com/Engineer"
     found = identified(sandbox, _SESSION, arn)
     assert found == Identity(Caller("role", arn, ACCOUNT), _SESSION, has_known_path=True)
 
 
 def test_a_path_that_iam_does_not_tell_is_not_known(sandbox: Running) -> None:
-    """The ARN is then the one of a role without a path."""
+    """If IAM refuses GetRole, the ARN is that of a role without a path."""
     found = identified(sandbox, _SESSION)
     caller = Caller("role", f"{_ROLE}Engineer", ACCOUNT)
     assert found == Identity(caller, _SESSION, has_known_path=False)
@@ -83,25 +83,25 @@ def test_a_path_that_iam_does_not_tell_is_not_known(sandbox: Running) -> None:
 def test_users_and_the_root_user_are_named_as_sts_does(
     arn: str, kind: Any, sandbox: Running
 ) -> None:
-    """Their ARNs are those that policies name."""
+    """The ARNs of users and of the root user are the ARNs that policies name."""
     assert identified(sandbox, arn) == Identity(Caller(kind, arn, ACCOUNT), arn)
 
 
 def test_an_identity_of_an_unknown_form_is_an_error(sandbox: Running) -> None:
-    """What it may do is not guessed."""
+    """An ARN of an unknown form is an error."""
     with pytest.raises(StorageError, match="unknown form"):
         identified(sandbox, f"arn:aws:sts::{ACCOUNT}:self/1")
 
 
 def test_identities_are_not_asked_for_over_plain_http() -> None:
-    """Whoever is on the way could name another caller."""
+    """Over plain HTTP anyone on the network could name another caller."""
     sts: Clients[STSClient] = Clients("sts", endpoint_url="http://192.0.2.1")
     with pytest.raises(ConfigError, match=r"identities would go to 192\.0\.2\.1 over plain HTTP"):
         identify(sts, Clients("iam"))
 
 
 def test_the_sandbox_has_a_caller() -> None:
-    """Over HTTP, as the sandbox serves STS."""
+    """The sandbox serves the caller's identity over HTTP."""
     session = boto3.Session()
     sts: Clients[STSClient] = Clients("sts", session=session)
     iam: Clients[IAMClient] = Clients("iam", session=session)
@@ -110,7 +110,7 @@ def test_the_sandbox_has_a_caller() -> None:
 
 
 def test_an_assumed_role_of_the_sandbox_is_named_with_its_path(session: boto3.Session) -> None:
-    """Over HTTP, with the credentials of its session."""
+    """The ARN of an assumed role contains the role's path, over HTTP in the sandbox."""
     trust = policy({"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"})
     name = f"engineer-{uuid.uuid4()}"
     role = session.client("iam").create_role(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of tests/chaos run, briefly, and their oracle sees what is wrong."""
+"""The commands of tests/chaos run briefly, and their oracle recognises wrong outcomes."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_short_run_finds_nothing_wrong() -> None:
-    """A hundred operations of two processes, some replies cut, are what their callers were told."""
+    """Of a hundred operations with cut replies each has the outcome that was reported."""
     done = run("run.py", "--operations", "100", "--cuts", "25", "--seed", "1", "--large", "0.02")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
 
 
 def test_gets_under_a_limit_of_kms_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All do, at the pace that KMS takes: few requests are throttled, where more than 600 were."""
-    # The deadline of the library, not that of the tests.
+    """All gets succeed at the rate that KMS accepts; only a few requests are throttled."""
+    # Use the library's deadline instead of the tests' deadline.
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "60")
     done = run("kms_limit.py", "--gets", "500", "--threads", "32", "--limit", "30")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -57,7 +57,7 @@ def test_killed_jobs_do_what_is_left() -> None:
 
 
 def test_jobs_whose_replies_are_cut_are_told_the_truth() -> None:
-    """Every job over thirty objects, some replies cut, does what its outcomes say."""
+    """Every job over thirty objects with cut replies reports true outcomes."""
     done = run("jobs.py", "cut", "--objects", "30", "--cuts", "40", "--seed", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
@@ -71,17 +71,17 @@ def event(operation: str, start: float, end: float, outcome: str = "ok", **more:
 
 
 def write(start: float, end: float, content: str, outcome: str = "ok", **more: Any) -> Event:
-    """Return a write."""
+    """Return a write operation."""
     return event("write", start, end, outcome, content=content, form="header:aes", **more)
 
 
 def read(start: float, end: float, *found: str) -> Event:
-    """Return a read, of nothing where there was no object."""
+    """Return a read operation that found these contents, or found no object."""
     return event("read", start, end, "ok" if found else "ObjectNotFoundError", found=list(found))
 
 
 def delete(start: float, end: float, outcome: str = "ok") -> Event:
-    """Return a delete."""
+    """Return a delete operation."""
     return event("delete", start, end, outcome)
 
 
@@ -148,18 +148,18 @@ RIGHT: dict[str, list[Event]] = {
 
 @pytest.mark.parametrize("rule", WRONG)
 def test_a_wrong_outcome_is_seen(rule: str) -> None:
-    """Each kind of wrong outcome is found, and no other is."""
+    """The oracle finds each kind of wrong outcome, and reports no other kind."""
     assert {wrong.rule for wrong in Oracle(WRONG[rule]).wrong()} == {rule}
 
 
 @pytest.mark.parametrize("history", RIGHT)
 def test_a_right_outcome_is_left_alone(history: str) -> None:
-    """What a correct library may do is not objected to."""
+    """The oracle accepts every outcome that a correct library may produce."""
     assert [str(wrong) for wrong in Oracle(RIGHT[history]).wrong()] == []
 
 
 def test_a_seen_write_of_unknown_outcome_is_certain_from_then_on() -> None:
-    """What was read once does not vanish in favour of what was there before."""
+    """After a content was read once, an older content must not reappear."""
     history = [write(0, 1, "a"), write(2, 3, "b", UNKNOWN), read(4, 5, "b"), read(6, 7, "a")]
     (wrong,) = Oracle(history).wrong()
     assert wrong.rule == "stale or resurrected"
@@ -167,7 +167,7 @@ def test_a_seen_write_of_unknown_outcome_is_certain_from_then_on() -> None:
 
 @pytest.mark.parametrize("size", [contents.SHORTEST, 70_000])
 def test_a_content_is_known_by_its_bytes(size: int) -> None:
-    """A content is itself; cut short, mixed with another or another's end, it is not."""
+    """A content is recognised; a cut, mixed or extended content is a fault."""
     one, two = contents.make("w1-7", size), contents.make("w2-7", size)
     assert contents.fault(one) is None
     assert contents.fault(one[:-1])
