@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CRC-64/NVME of what is sent: by header, by trailer, not at all, and what a refusal changes."""
+"""CRC-64/NVME of uploads: in a header, in a trailer or left out, and the fallback on refusals."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ UNHASHED = {"payload_signing_enabled": False}
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the relay's certificate, once a process."""
+    """Make the relay's certificate, once per process."""
     return make_certificate(tmp_path_factory.mktemp("tls") / "relay.pem")
 
 
 @pytest.fixture(autouse=True)
 def _one_try(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have all clients trust the relay, and none of them repeat a request by itself."""
+    """Make all clients trust the relay, and stop them from repeating requests."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
 
 
 class Service:
-    """The sandbox behind a relay, by https or http, and stores that talk to it."""
+    """The sandbox behind a relay, over HTTPS or HTTP, and stores that use it."""
 
     def __init__(
         self, relay: Any, session: boto3.Session, bucket: str, monkeypatch: pytest.MonkeyPatch
@@ -65,16 +65,16 @@ class Service:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", relay.url)
 
     def own(self, **options: Any) -> S3Crypt:
-        """Return a store with a client of its own."""
+        """Return a store that makes its own client."""
         return S3Crypt(ClientSide(aes()), session=self.session, **options)
 
     def theirs(self, **config: Any) -> S3Crypt:
-        """Return a store with a client that the user made."""
+        """Return a store with a client that the test made, like a user would."""
         client = self.session.client("s3", config=Config(**config))
         return S3Crypt(ClientSide(aes()), client=client, workers=1)
 
     def of(self, kind: str, **options: Any) -> S3Crypt:
-        """Return a store of a kind that a test is parametrized with."""
+        """Return a store of the kind that parametrizes a test."""
         return self.own(**options) if kind == "own" else self.theirs()
 
     def bodies(self) -> list[Asked]:
@@ -82,11 +82,11 @@ class Service:
         return [asked for asked in self.relay.asked if asked.method == "PUT"]
 
     def begun(self) -> list[Asked]:
-        """Return the requests that began an upload by parts."""
+        """Return the requests that began a multipart upload."""
         return [asked for asked in self.relay.asked if "uploads" in asked.query]
 
     def completed(self) -> Asked:
-        """Return the request that completed the one upload."""
+        """Return the request that completed the only multipart upload."""
         asked: Asked
         (asked,) = filter(_is_completion, self.relay.asked)
         return asked
@@ -101,7 +101,7 @@ def serve(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> Callable[..., Service]:
-    """Return what starts a service that is stopped after the test."""
+    """Return a function that starts a service, which is stopped after the test."""
 
     def start(spoil: Any = None, scheme: str = "https") -> Service:
         context = (
@@ -121,7 +121,7 @@ def _is_completion(asked: Asked) -> bool:
 
 
 def _no_checksum(asked: Asked) -> bool:
-    # That a reader wants one is no checksum.
+    # The header that requests a checksum in the reply is no checksum.
     named = asked.headers.keys() - {"x-amz-checksum-mode"}
     kinds = ("x-amz-checksum-", "x-amz-sdk-checksum", "x-amz-trailer")
     return not any(name.startswith(kinds) for name in named)
@@ -137,7 +137,7 @@ def _refusing(
 
 
 def _flipping(asked: Asked, forward: Callable[..., Answer]) -> Answer:
-    """Change a bit of each body on the way."""
+    """Flip a bit of each uploaded body."""
     if asked.method != "PUT":
         return forward()
     body = bytearray(asked.body)
@@ -148,7 +148,7 @@ def _flipping(asked: Asked, forward: Callable[..., Answer]) -> Answer:
 def _ignoring_algorithms(
     spoil: Callable[[Asked, Callable[[], Answer]], Answer],
 ) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Return a service that takes an upload's algorithm for a header it does not know."""
+    """Return a service that ignores the checksum algorithm of an upload, as an unknown header."""
 
     def without(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         kept = {
@@ -168,7 +168,7 @@ def _ignoring_algorithms(
 def test_our_client_sends_a_checksum_and_no_hash_over_tls(
     size: int, serve: Callable[..., Service]
 ) -> None:
-    """TLS protects the body, so no SHA-256 of it is made; the right CRC is in the header."""
+    """Over TLS the body has a correct CRC in the header, and no SHA-256 is computed."""
     service = serve()
     service.own().put(payload(size), service.uri)
     for asked in service.bodies():
@@ -179,7 +179,7 @@ def test_our_client_sends_a_checksum_and_no_hash_over_tls(
 
 
 def test_an_upload_is_begun_with_its_algorithm(serve: Callable[..., Service]) -> None:
-    """S3 is told that checksums of parts are CRC-64/NVME, and combined."""
+    """The upload begins with the algorithm CRC-64/NVME and the type FULL_OBJECT."""
     service = serve()
     service.own().put(payload(LARGE), service.uri)
     (begun,) = service.begun()
@@ -191,7 +191,7 @@ def test_an_upload_is_begun_with_its_algorithm(serve: Callable[..., Service]) ->
 def test_an_upload_ends_with_the_whole_objects_checksum(
     kind: str, bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """It is that of the stored bytes, and each part's is named beside its ETag."""
+    """The upload ends with the checksum of the stored bytes and the checksum of each part."""
     service = serve()
     service.of(kind).put(payload(LARGE), service.uri)
     completed = service.completed()
@@ -204,7 +204,7 @@ def test_an_upload_ends_with_the_whole_objects_checksum(
 def test_the_whole_checksum_follows_the_parts_order(
     bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """Part 1 arrives last; the combined checksum is right all the same."""
+    """The combined checksum is correct even if part 1 arrives last."""
     others = threading.Semaphore(0)
 
     def delay(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -223,7 +223,7 @@ def test_the_whole_checksum_follows_the_parts_order(
 
 @given(cuts=some.lists(some.integers(0, 300), max_size=6), data=some.binary(max_size=300))
 def test_checksums_of_parts_combine(cuts: list[int], data: bytes) -> None:
-    """However bytes are cut, empty parts too, the checksum is that of all of them."""
+    """The checksums of any parts, also empty parts, combine into the checksum of the whole."""
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     parts = [data[start:end] for start, end in pairwise(edges)]
     whole = _of_whole(
@@ -239,7 +239,7 @@ def test_checksums_of_parts_combine(cuts: list[int], data: bytes) -> None:
 
 
 def test_a_part_without_a_checksum_leaves_the_whole_without() -> None:
-    """What is not known of one part is not known of the object."""
+    """If the checksum of one part is unknown, the checksum of the whole object is left out."""
     parts = [Part(number, "", 10, 10, crc) for number, crc in enumerate((1, None, 2), 1)]
     assert _of_whole(parts) == {}
 
@@ -248,7 +248,7 @@ def test_a_part_without_a_checksum_leaves_the_whole_without() -> None:
 def test_our_client_signs_bodies_without_tls(
     size: int, bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """Nothing else protects them from who changes both the body and its checksum."""
+    """Without TLS the body is signed: an attacker could change the body and its checksum."""
     service = serve(scheme="http")
     service.own().put(payload(size), service.uri)
     for asked in service.bodies():
@@ -261,7 +261,7 @@ def test_our_client_signs_bodies_without_tls(
 def test_a_configured_payload_signature_is_kept(
     serve: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who asks for signed payloads in the AWS configuration gets the client that was asked for."""
+    """`payload_signing_enabled` in the AWS configuration also applies to our own client."""
     (tmp_path / "config").write_text("[profile signing]\ns3 =\n  payload_signing_enabled = true\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     service = serve()
@@ -280,7 +280,7 @@ def test_a_configured_payload_signature_is_kept(
 def test_a_given_client_sends_trailers_over_tls(
     size: int, signing: dict[str, Any] | None, serve: Callable[..., Service]
 ) -> None:
-    """So it need not hash the body for its signature; the CRC follows it."""
+    """With a trailer the client need not hash the body for its signature; the CRC follows it."""
     service = serve()
     store = service.theirs(s3=signing)
     store.put(payload(size), service.uri)
@@ -296,7 +296,7 @@ def test_a_given_client_sends_trailers_over_tls(
 def test_a_given_client_that_hashes_no_bodies_sends_a_header(
     size: int, serve: Callable[..., Service]
 ) -> None:
-    """Then a trailer would save nothing."""
+    """A client that does not hash bodies sends the CRC in a header: a trailer saves nothing."""
     service = serve()
     service.theirs(s3=UNHASHED).put(payload(size), service.uri)
     for asked in service.bodies():
@@ -310,7 +310,7 @@ def test_a_given_client_that_hashes_no_bodies_sends_a_header(
 def test_a_given_client_may_go_without(
     size: int, scheme: str, serve: Callable[..., Service]
 ) -> None:
-    """With `when_required` no request names a checksum, and the body is hashed instead."""
+    """With `when_required` no request has a checksum, and the body is hashed instead."""
     service = serve(scheme=scheme)
     service.theirs(request_checksum_calculation="when_required").put(payload(size), service.uri)
     assert all(_no_checksum(asked) for asked in service.relay.asked)
@@ -320,7 +320,7 @@ def test_a_given_client_may_go_without(
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_a_given_client_is_left_as_it_is(scheme: str, serve: Callable[..., Service]) -> None:
-    """Neither its configuration nor its hooks are other afterwards, refused or not."""
+    """The configuration and hooks of a given client are unchanged, also after a refusal."""
     service = serve(_refusing(lambda asked: "x-amz-trailer" in asked.headers), scheme=scheme)
     store = service.theirs()
     before = _looks(store.client)
@@ -363,7 +363,7 @@ REFUSED = {"trailers": _is_trailer, "headers": _is_header, "either": _is_either}
 
 
 def _check_sent_again(service: Service, body: bytes) -> None:
-    """Check that each body was refused or taken as the same bytes, and that they are stored."""
+    """Check that all attempts of a body sent the same bytes, and that these bytes are stored."""
     attempts: dict[str, list[bytes]] = {}
     for asked in service.bodies():
         attempts.setdefault(asked.query.get("partNumber", "1"), []).append(sent(asked))
@@ -388,7 +388,7 @@ def test_a_refused_way_gives_way_to_a_plainer_one(
     serve: Callable[..., Service],
     s3: Any,
 ) -> None:
-    """The same ciphertext is sent again, and the store remembers what was refused."""
+    """After a refusal the same ciphertext is sent another way; the store remembers the refusal."""
     kind, is_refused = way[0], REFUSED[way[1]]
     service = serve(_ignoring_algorithms(_refusing(is_refused, *reply)))
     store = service.of(kind, workers=1)
@@ -406,7 +406,7 @@ def test_a_refused_way_gives_way_to_a_plainer_one(
 def test_an_upload_begins_without_where_it_must(
     status: int, code: str, kind: str, serve: Callable[..., Service]
 ) -> None:
-    """A service that knows no such uploads is asked once; no part then has our checksum."""
+    """A service without checksums of uploads is tried once; then parts have no checksum."""
     service = serve(
         _refusing(lambda asked: "x-amz-checksum-algorithm" in asked.headers, status, code)
     )
@@ -427,7 +427,7 @@ def test_an_upload_begins_without_where_it_must(
 def test_denied_access_is_no_refusal(
     size: int, kind: str, bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """It is raised at once: one attempt, no upload left."""
+    """Denied access is raised after one attempt, and no upload is left."""
     service = serve(_refusing(lambda asked: asked.method == "PUT", 403, "AccessDenied"))
     store = service.of(kind, workers=1)
     with pytest.raises(StorageError, match="access denied"):
@@ -437,7 +437,7 @@ def test_denied_access_is_no_refusal(
 
 
 def test_an_upload_that_is_denied_is_begun_once(serve: Callable[..., Service]) -> None:
-    """The same for who may not begin one."""
+    """If beginning an upload is denied, it is not tried again without checksums."""
     service = serve(_refusing(lambda asked: asked.method == "POST", 403, "AccessDenied"))
     with pytest.raises(StorageError, match="access denied"):
         service.own().put(payload(LARGE), service.uri)
@@ -447,7 +447,7 @@ def test_an_upload_that_is_denied_is_begun_once(serve: Callable[..., Service]) -
 @pytest.mark.parametrize("kind", ["own", "theirs"])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_way_once_taken_is_not_left(size: int, kind: str, serve: Callable[..., Service]) -> None:
-    """A service that took a checksum means something else by a later InvalidArgument."""
+    """After a service accepted a checksum, a later InvalidArgument is raised."""
     refusing = threading.Event()
     service = serve(_refusing(lambda asked: refusing.is_set() and asked.method == "PUT"))
     store = service.of(kind, workers=1)
@@ -468,7 +468,7 @@ def test_a_way_once_taken_is_not_left(size: int, kind: str, serve: Callable[...,
 def test_a_body_that_changed_on_the_way_is_not_stored(
     size: int, kind: str, bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """BadDigest is no refusal of checksums: it is raised, and nothing is sent without one."""
+    """BadDigest is raised; the body is not sent again without a checksum."""
     service = serve(_flipping)
     with pytest.raises(StorageError, match=f"{service.uri}.*BadDigest") as caught:
         service.of(kind, workers=1).put(payload(size), service.uri)
@@ -483,7 +483,7 @@ def test_a_body_that_changed_on_the_way_is_not_stored(
 def test_a_whole_that_is_not_its_parts_is_not_stored(
     code: str, bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """The refusal is raised, and the upload aborted; the hint is for services as ministack."""
+    """The upload is aborted, and the hint is for services that do not combine checksums."""
     service = serve(_refusing(_is_completion, 400, code))
     with pytest.raises(StorageError, match=code) as caught:
         service.own().put(payload(LARGE), service.uri)
@@ -494,7 +494,7 @@ def test_a_whole_that_is_not_its_parts_is_not_stored(
 def test_a_service_that_combines_no_checksums_is_used_as_the_hint_says(
     serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It refuses the whole object's checksum after it took those of the parts."""
+    """The setting in the hint works for a service that refuses a combined checksum."""
 
     def refused(asked: Asked) -> bool:
         return _is_completion(asked) and CHECKSUM in asked.headers
@@ -509,7 +509,7 @@ def test_a_service_that_combines_no_checksums_is_used_as_the_hint_says(
 def test_a_body_that_fits_no_signature_is_not_stored(
     bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """Where bodies are hashed, a changed one is answered so; it costs no checksum either."""
+    """A changed body fails its SHA-256; the error does not turn checksums off."""
     service = serve(_flipping, scheme="http")
     with pytest.raises(StorageError, match="XAmzContentSHA256Mismatch"):
         service.own().put(payload(SMALL), service.uri)
@@ -523,7 +523,7 @@ def test_a_body_that_fits_no_signature_is_not_stored(
 def test_a_refusal_may_come_after_another_parts_success(
     bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """Two parts go by trailer; one is refused and taken by header before the other is refused."""
+    """A part may be refused after another part has already succeeded another way."""
     both = threading.Barrier(2)
     by_header = threading.Semaphore(0)
 
@@ -533,7 +533,7 @@ def test_a_refusal_may_come_after_another_parts_success(
         if not _is_trailer(asked):
             return forward()
         if both.wait(30):
-            # The next part by header shows that the worker has learned of the first one's success.
+            # The next part with a header shows that the worker knows of the first part's success.
             assert all(by_header.acquire(timeout=30) for _ in range(2))
         return refusal(411, "MissingContentLength")
 
@@ -548,7 +548,7 @@ def test_a_refusal_may_come_after_another_parts_success(
 def test_a_service_without_any_checksums_is_served(
     scheme: str, size: int, serve: Callable[..., Service]
 ) -> None:
-    """None means none: neither ours nor botocore's own CRC-32, which would go by trailer."""
+    """A service without checksums gets no checksum, not even botocore's own CRC-32."""
     service = serve(_refusing(lambda asked: not _no_checksum(asked), 501, "NotImplemented"), scheme)
     store = service.own(workers=1)
     store.put(payload(size), service.uri)
@@ -556,7 +556,7 @@ def test_a_service_without_any_checksums_is_served(
 
 
 def test_a_callers_mistake_costs_no_checksums(serve: Callable[..., Service]) -> None:
-    """An upload refused with and without a checksum was refused for something else."""
+    """If an upload is refused with and without a checksum, checksums stay on."""
     mistaken = threading.Event()
     mistaken.set()
     service = serve(_refusing(lambda asked: mistaken.is_set() and asked.method == "POST"))
@@ -570,7 +570,7 @@ def test_a_callers_mistake_costs_no_checksums(serve: Callable[..., Service]) -> 
 
 
 def test_an_upload_may_be_refused_what_an_object_was_not(serve: Callable[..., Service]) -> None:
-    """A service that ignores a checksum of an object may yet know no uploads that have them."""
+    """A service may accept a checksum of an object and refuse checksums of uploads."""
     service = serve(_refusing(lambda asked: "x-amz-checksum-algorithm" in asked.headers))
     store = service.own(workers=1)
     store.put(payload(SMALL), service.uri)
@@ -582,7 +582,7 @@ def test_an_upload_may_be_refused_what_an_object_was_not(serve: Callable[..., Se
 def test_a_proxys_refusal_is_one_too(
     status: int, reason: str, serve: Callable[..., Service]
 ) -> None:
-    """A proxy before the service answers in HTML, so only the status tells: there is no code."""
+    """A proxy's refusal is HTML without an error code, so the status alone is recognised."""
     page = f"<html><body><h1>{status} {reason}</h1></body></html>".encode()
 
     def refuse(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -600,7 +600,7 @@ def test_a_proxys_refusal_is_one_too(
 
 
 def test_a_sessions_own_settings_are_kept(serve: Callable[..., Service]) -> None:
-    """That bodies are not hashed adds to what the session says of S3, and replaces none of it."""
+    """The session's S3 settings are kept beside the setting that turns off hashing of bodies."""
     service = serve()
     inner = botocore.session.Session()
     inner.set_default_client_config(Config(s3={"addressing_style": "path"}))
@@ -613,7 +613,7 @@ def test_a_sessions_own_settings_are_kept(serve: Callable[..., Service]) -> None
 def test_without_checksums_our_client_hashes_bodies(
     serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who turns checksums off keeps the one thing by which S3 sees a changed body."""
+    """Without checksums bodies are hashed: otherwise S3 could not detect a changed body."""
     monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     service = serve()
     service.own().put(payload(SMALL), service.uri)
@@ -625,7 +625,7 @@ def test_without_checksums_our_client_hashes_bodies(
 def test_an_upload_that_was_completed_is_forgotten(
     serve: Callable[..., Service], bucket: str
 ) -> None:
-    """A store that lives long does not remember each upload that it began without checksums."""
+    """A store forgets a completed upload that began without checksums, so its memory is bounded."""
     service = serve(_refusing(lambda asked: "x-amz-checksum-algorithm" in asked.headers))
     client, checksums = service.theirs().client, Checksums()
     where, number = {"Bucket": bucket, "Key": "x"}, {"PartNumber": 1}

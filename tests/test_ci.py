@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Pythons that the checks run on: those that the package claims, each found or named."""
+"""The Python versions for the checks: each version that the package claims is found or named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def common(command: str, tmp_path: Path, *folders: Path) -> subprocess.CompletedProcess[str]:
-    """Run a shell command behind what the scripts share, with no Python but those in `folders`."""
+    """Run a shell command after .ci/common, with no Python except those in `folders`."""
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("bash", "ls", "sed", "sort"):
@@ -35,7 +35,7 @@ def common(command: str, tmp_path: Path, *folders: Path) -> subprocess.Completed
 
 
 def test_the_oldest_python_claimed_is_the_oldest_that_installs(tmp_path: Path) -> None:
-    """And all that are claimed are read off pyproject.toml, in order."""
+    """The claimed versions are read from pyproject.toml in order; the oldest is the minimum."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     claimed = [name.rpartition(" ")[2] for name in project["classifiers"] if " :: 3." in name]
     assert project["requires-python"] == f">={claimed[0]}"
@@ -45,7 +45,7 @@ def test_the_oldest_python_claimed_is_the_oldest_that_installs(tmp_path: Path) -
 
 @pytest.mark.parametrize("place", ["PATH", "pyenv"])
 def test_a_python_is_found_where_it_is(place: str, tmp_path: Path) -> None:
-    """On PATH, behind one that only says its name; or among pyenv's, where the newest is taken."""
+    """A working Python is found on PATH, or pyenv's newest Python of that version is used."""
     wrong = tmp_path / "wrong" / f"python{OWN}"
     folder = tmp_path / ("right" if place == "PATH" else f"pyenv/versions/{OWN}.10/bin")
     older = tmp_path / f"pyenv/versions/{OWN}.9/bin/python"
@@ -63,7 +63,7 @@ def test_a_python_is_found_where_it_is(place: str, tmp_path: Path) -> None:
 
 
 def test_a_python_that_is_not_there_is_not_found(tmp_path: Path) -> None:
-    """Another version under its name is not it."""
+    """A Python of another version under the wanted name is not accepted."""
     other = tmp_path / "python3.99"
     other.symlink_to(sys.executable)
     found = common("find_python 3.99", tmp_path, tmp_path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt audit` over HTTP: what it prints, writes and keeps, and how it ends."""
+"""`s3crypt audit` over HTTP: output, reports, evidence, journal and exit codes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module", autouse=True)
 def alone() -> Iterator[sandboxes.Running]:
-    """Lead this module to a sandbox of its own: an audit of the account looks at all buckets."""
+    """Use a sandbox of this module's own: an audit of the account looks at all buckets."""
     before = dict(os.environ)
     with sandboxes.running() as running:
         os.environ.update(sandboxes.environment(running))
@@ -41,14 +41,14 @@ def alone() -> Iterator[sandboxes.Running]:
 
 @pytest.fixture(scope="module")
 def s3(alone: sandboxes.Running) -> Any:
-    """Return a client of S3 in this module's sandbox."""
+    """Return an S3 client of this module's sandbox."""
     assert alone
     return boto3.client("s3")
 
 
 @pytest.fixture(scope="module")
 def kms(alone: sandboxes.Running) -> Any:
-    """Return a client of KMS in this module's sandbox."""
+    """Return a KMS client of this module's sandbox."""
     assert alone
     return boto3.client("kms")
 
@@ -63,7 +63,7 @@ def requests_log(alone: sandboxes.Running) -> RequestsLog:
 
 @pytest.fixture(scope="module")
 def acme(s3: Any) -> str:
-    """Return a bucket as S3 makes one, with two objects under SSE-S3."""
+    """Return a bucket with S3's default settings and two objects under SSE-S3."""
     name = new_name()
     s3.create_bucket(Bucket=name)
     for key in ("2026/a", "2026/b"):
@@ -73,7 +73,7 @@ def acme(s3: Any) -> str:
 
 @pytest.fixture
 def dying(s3: Any, kms: Any) -> str:
-    """Return a bucket whose default key is to be deleted."""
+    """Return a bucket whose default key is pending deletion."""
     name = new_name()
     s3.create_bucket(Bucket=name)
     arn = kms.create_key()["KeyMetadata"]["Arn"]
@@ -85,7 +85,7 @@ def dying(s3: Any, kms: Any) -> str:
 
 
 def audited(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[dict[str, Any]]]:
-    """Return the exit code of an audit, and what it printed as JSON Lines."""
+    """Return the exit code of an audit, and the JSON lines that it printed."""
     capsys.readouterr()
     code = run(["audit", *words, "--json"])
     return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -97,7 +97,7 @@ def verdicts(lines: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def hiding(word: str) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Return what denies every request whose target has a word."""
+    """Return a function that denies every request whose target contains a word."""
     return lambda asked, forward: DENIED if word in asked.target else forward()
 
 
@@ -105,20 +105,20 @@ def hiding(word: str) -> Callable[[Asked, Callable[[], Answer]], Answer]:
 
 
 def test_findings_below_the_severity_are_no_failure(acme: str) -> None:
-    """A bucket as S3 makes one has findings of medium severity."""
+    """A bucket with S3's default settings has findings of medium severity."""
     assert run(["audit", acme]) == 0
     assert run(["audit", acme, "--fail-on", "medium"]) == 3
 
 
 def test_a_dying_key_is_a_failure(capsys: pytest.CaptureFixture[str], dying: str) -> None:
-    """The key that the bucket names is audited with it."""
+    """The bucket's default key is audited as well, and its pending deletion is a failure."""
     code, lines = audited(capsys, dying)
     assert code == 3
     assert verdicts(lines)["KMS.3"] == "fail"
 
 
 def test_what_may_not_be_seen_is_unknown(capsys: pytest.CaptureFixture[str], acme: str) -> None:
-    """The exit code is 1, and the finding names the action that is missing."""
+    """An unknown verdict makes the exit code 1, and the finding names the missing action."""
     with watched(hiding("?logging")):
         code, lines = audited(capsys, acme)
     assert code == 1
@@ -127,13 +127,13 @@ def test_what_may_not_be_seen_is_unknown(capsys: pytest.CaptureFixture[str], acm
 
 
 def test_what_fails_weighs_more_than_what_is_unknown(acme: str) -> None:
-    """Both are there: 3."""
+    """If there are both failures and unknown verdicts, the exit code is 3."""
     with watched(hiding("?logging")):
         assert run(["audit", acme, "--fail-on", "medium"]) == 3
 
 
 def test_a_bucket_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is named, and nothing is reported."""
+    """The error names the missing bucket, and no report is printed."""
     name = new_name()
     assert run(["audit", name]) == 5
     captured = capsys.readouterr()
@@ -166,7 +166,7 @@ def test_what_does_not_go_together_is_refused(
     words: list[str],
     said: str,
 ) -> None:
-    """Exit code 2, before any request is made."""
+    """Conflicting arguments exit with code 2 before any request."""
     requests_log.clear()
     assert run(["audit", *words]) == 2
     assert said in capsys.readouterr().err
@@ -176,7 +176,7 @@ def test_what_does_not_go_together_is_refused(
 def test_evidence_overwrites_no_folder(
     tmp_path: Path, acme: str, requests_log: RequestsLog
 ) -> None:
-    """Which is found out before any request is made."""
+    """An existing evidence folder is refused before any request is made."""
     requests_log.clear()
     assert run(["audit", acme, "--evidence", str(tmp_path)]) == 2
     assert requests_log.list() == []
@@ -196,7 +196,7 @@ def test_nothing_is_changed_and_no_key_used(acme: str, dying: str) -> None:
 
 
 def test_objects_are_those_of_named_buckets(capsys: pytest.CaptureFixture[str], acme: str) -> None:
-    """Unless --no-objects is given, and with --account only those of named ones."""
+    """Objects of named buckets are audited, unless --no-objects is given."""
 
     def looked_at(*words: str) -> set[str]:
         _, lines = audited(capsys, *words)
@@ -217,7 +217,7 @@ def test_objects_are_those_of_named_buckets(capsys: pytest.CaptureFixture[str], 
 def test_the_objects_looked_at_are_counted(
     capsys: pytest.CaptureFixture[str], bucket: str, tmp_path: Path
 ) -> None:
-    """Without demands no finding is about them; an empty prefix is said too."""
+    """The number of audited objects is reported for every prefix, also for an empty prefix."""
     prefix = f"s3://{bucket}/full/"
     for number in range(3):
         S3Crypt(SSES3()).put(b"x", f"{prefix}{number}")
@@ -237,7 +237,7 @@ def test_the_objects_looked_at_are_counted(
 def test_demands_reach_the_objects(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, acme: str
 ) -> None:
-    """Objects in another mode than the approved one fail, and --list has each of them."""
+    """Objects in a mode that is not approved fail, and --list names each of them."""
     listed = tmp_path / "objects.jsonl"
     code, lines = audited(capsys, acme, "--approve", "sse-kms", "--list", str(listed))
     assert code == 3
@@ -251,7 +251,7 @@ def test_demands_reach_the_objects(
 def test_the_size_of_a_sample_is_beside_the_number(
     capsys: pytest.CaptureFixture[str], acme: str
 ) -> None:
-    """In the report for people too."""
+    """The report in the terminal shows the size of a sample beside the number."""
     run(["audit", acme, "--approve", "sse-kms", "--sample", "1"])
     assert "1 of 1 objects in a sample from 2" in capsys.readouterr().out
 
@@ -259,7 +259,7 @@ def test_the_size_of_a_sample_is_beside_the_number(
 def test_a_key_is_approved_by_its_alias(
     capsys: pytest.CaptureFixture[str], s3: Any, kms: Any
 ) -> None:
-    """KMS is asked for its ARN."""
+    """KMS resolves the alias of an approved key to its ARN."""
     name, (arn, other) = new_name(), [kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
     kms.create_alias(AliasName=f"alias/{name}", TargetKeyId=arn)
     s3.create_bucket(Bucket=name)
@@ -270,7 +270,7 @@ def test_a_key_is_approved_by_its_alias(
 
 
 def test_one_control_can_be_asked_for(capsys: pytest.CaptureFixture[str], acme: str) -> None:
-    """The exit code is about it alone."""
+    """With --control the exit code is about that control alone."""
     code, lines = audited(capsys, acme, "--control", "S3.6", "--fail-on", "medium")
     assert (code, verdicts(lines)) == (0, {"S3.6": "pass"})
 
@@ -281,7 +281,7 @@ def test_one_control_can_be_asked_for(capsys: pytest.CaptureFixture[str], acme: 
 def test_a_command_that_mends_is_one_line(
     capsys: pytest.CaptureFixture[str], acme: str, tmp_path: Path
 ) -> None:
-    """However long it is: it can be copied."""
+    """A command of a fix is never wrapped, so that it can be copied."""
     folder = tmp_path / "evidence"
     run(["audit", acme, "--account", "--evidence", str(folder)])
     printed = {line.strip() for line in capsys.readouterr().out.splitlines()}
@@ -295,7 +295,7 @@ def test_a_command_that_mends_is_one_line(
 def test_a_report_is_written_to_a_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, acme: str, form: str
 ) -> None:
-    """As it would be printed; the summary is said beside it."""
+    """--output writes the report to a file; the summary is printed on stderr."""
     target = tmp_path / "report"
     assert run(["audit", acme, "--format", form, "--output", str(target)]) == 0
     captured = capsys.readouterr()
@@ -305,7 +305,7 @@ def test_a_report_is_written_to_a_file(
 
 
 def test_no_report_is_half_written(tmp_path: Path, acme: str) -> None:
-    """Where the audit fails, the file that was there stays."""
+    """If the audit fails, the existing file is unchanged."""
     target = tmp_path / "report"
     target.write_text("before")
     assert run(["audit", acme, new_name(), "--output", str(target)]) == 5
@@ -315,7 +315,7 @@ def test_no_report_is_half_written(tmp_path: Path, acme: str) -> None:
 def test_a_run_says_what_was_asked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, acme: str
 ) -> None:
-    """What came from the environment too, and who asked."""
+    """The report has the caller's identity and all arguments, including the environment's."""
     monkeypatch.setenv("S3CRYPT_FAIL_ON", "critical")
     _, lines = audited(capsys, acme, "--no-objects")
     said = lines[-1]
@@ -351,7 +351,7 @@ def _entry(control: str, **more: Any) -> str:
 
 
 def test_a_baseline_accepts(tmp_path: Path, acme: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What it names is no failure any more; an expired entry is said, and fails."""
+    """An accepted finding is no failure; an expired entry is reported and its finding fails."""
     words = ["audit", acme, "--fail-on", "medium", "--no-objects"]
     _, lines = audited(capsys, *words[1:])
     failing = [name for name, verdict in verdicts(lines).items() if verdict == "fail"]
@@ -368,7 +368,7 @@ def test_a_baseline_accepts(tmp_path: Path, acme: str, capsys: pytest.CaptureFix
 def test_a_baseline_with_an_unknown_control_is_no_pass(
     tmp_path: Path, acme: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is stated, and the exit code is 1."""
+    """A baseline with an unknown control is reported, and the exit code is 1."""
     path = tmp_path / "baseline.toml"
     path.write_text(_entry("S3.4"))
     assert run(["audit", acme, "--baseline", str(path)]) == 1
@@ -376,7 +376,7 @@ def test_a_baseline_with_an_unknown_control_is_no_pass(
 
 
 def test_evidence_has_what_the_findings_rest_on(tmp_path: Path, acme: str) -> None:
-    """The replies about the bucket and about its objects, all in the manifest."""
+    """Evidence contains the replies about the bucket and its objects, listed in the manifest."""
     folder = tmp_path / "evidence"
     assert run(["audit", acme, "--evidence", str(folder), "--quiet"]) == 0
     there = {path.stem for path in (folder / "replies").iterdir()}
@@ -389,13 +389,13 @@ def test_evidence_has_what_the_findings_rest_on(tmp_path: Path, acme: str) -> No
 
 
 def test_no_evidence_of_an_audit_that_failed(tmp_path: Path) -> None:
-    """Neither the folder nor what was collected beside it."""
+    """A failed audit leaves no evidence folder and no temporary files."""
     assert run(["audit", new_name(), "--evidence", str(tmp_path / "evidence")]) == 5
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_an_error(tmp_path: Path, acme: str) -> None:
-    """Evidence that cannot be kept is said, and no part of it stays."""
+    """If the evidence cannot be written, the command fails and leaves no part of it."""
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); "
@@ -412,7 +412,7 @@ def test_a_full_disk_is_an_error(tmp_path: Path, acme: str) -> None:
 def test_no_password_of_an_endpoint_is_kept(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, acme: str
 ) -> None:
-    """Neither a report nor a journal has the user and the password of a URL."""
+    """Neither a report nor a journal contains the user and password of an endpoint URL."""
     url = os.environ["AWS_ENDPOINT_URL"].replace("://", "://ann:hunter2@")
     journal = tmp_path / "journal"
     words = (acme, "--no-objects", "--endpoint-url", url, "--journal", str(journal))
@@ -426,7 +426,7 @@ def test_no_password_of_an_endpoint_is_kept(
 def test_a_control_that_judged_nothing_is_named(
     capsys: pytest.CaptureFixture[str], acme: str
 ) -> None:
-    """A report of one control does not look as if that had passed."""
+    """A requested control without any finding is named, so that it does not seem to pass."""
     code, lines = audited(capsys, acme, "--control", "S3.1", "--control", "S3.14")
     assert code == 0
     notes = [line["note"] for line in lines if line["type"] == "note"]
@@ -439,7 +439,7 @@ def test_a_control_that_judged_nothing_is_named(
 def test_a_journal_spares_requests(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, acme: str
 ) -> None:
-    """The second run finds the same with fewer requests; another audit is refused its journal."""
+    """With a journal the second run makes fewer requests; another audit's journal is refused."""
     words = (acme, "--journal", str(tmp_path / "journal"))
     with watched() as first:
         code, lines = audited(capsys, *words)
@@ -456,7 +456,7 @@ def test_a_journal_spares_requests(
 def test_a_journal_counts_for_a_week(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, acme: str
 ) -> None:
-    """What an older one noted may have changed: it is refused, not reported as of today."""
+    """A journal older than a week is refused, because its verdicts may be out of date."""
     words = ["audit", acme, "--no-objects", "--journal", str(tmp_path / "journal")]
     assert run(words) == 0
     long_ago = (datetime.now(UTC) - timedelta(days=8)).isoformat()
@@ -469,7 +469,7 @@ def test_a_journal_counts_for_a_week(
 
 @pytest.mark.parametrize("kept", ["[1]", "no JSON", '{"layer": "new", "later": 1}'])
 def test_what_another_version_noted_is_judged_anew(tmp_path: Path, acme: str, kept: str) -> None:
-    """A note that is not understood counts as none, for buckets and for objects."""
+    """A journal entry in an unknown form is ignored, for buckets and for objects."""
     words = ["audit", acme, "--journal", str(tmp_path / "journal"), "--json"]
     assert run(words) == 0
     with sqlite3.connect(tmp_path / "journal") as file:
@@ -480,7 +480,7 @@ def test_what_another_version_noted_is_judged_anew(tmp_path: Path, acme: str, ke
 
 
 def test_a_journal_is_of_one_account_and_one_customer_key(tmp_path: Path, acme: str) -> None:
-    """Another account's verdicts, or those by another key in the same file, are no answer."""
+    """Verdicts of another account or under another customer key in the same file are not reused."""
     key = tmp_path / "key"
     key.write_bytes(bytes(32))
     words = ["audit", acme, "--sse-c-key-file", str(key), "--journal", str(tmp_path / "journal")]
@@ -517,5 +517,5 @@ def test_the_help_needs_no_aws() -> None:
 
 
 def test_the_controls_are_those_of_the_issue() -> None:
-    """Security Hub's, and ours from 1 to 22."""
+    """The controls S3CRYPT.1 to S3CRYPT.22 exist."""
     assert {f"S3CRYPT.{number}" for number in range(1, 23)} <= CONTROLS.keys()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt bench`: what it reports, what it compares, and what it leaves behind: nothing."""
+"""`s3crypt bench`: its report and comparison, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("bench")
 
 _COMMAND = (sys.executable, "-m", "s3crypt_cli", "bench", "--seconds", "0.5")
-# As _COMMAND, but a process that heeds ctrl-C wherever the tests run.
+# As _COMMAND, but a process that reacts to ctrl-C wherever the tests run.
 _HEEDING = (
     sys.executable,
     "-c",
@@ -46,7 +46,7 @@ _SVG = "http://www.w3.org/2000/svg"
 
 
 class _Outcome(NamedTuple):
-    """What one run of the command left."""
+    """The results of one run of the command."""
 
     json: dict[str, Any]
     html: str
@@ -61,7 +61,7 @@ def _run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> _Outcome:
-    """Run it once, as briefly as can be, where it finds no way to any service."""
+    """Run the command once, for the shortest time, without access to any service."""
     folder = tmp_path_factory.mktemp("bench")
     temporary = folder / "temporary"
     temporary.mkdir()
@@ -79,7 +79,7 @@ def _samples(outcome: _Outcome, group: str) -> list[dict[str, Any]]:
 
 
 def test_json_says_what_it_is(outcome: _Outcome) -> None:
-    """A schema, its version, and what measured."""
+    """The JSON names its schema, the schema's version, the machine and the libraries."""
     said = outcome.json
     assert (said["schema"], said["version"]) == ("s3crypt-bench", 1)
     assert said["machine"]["cores"] >= 1
@@ -92,7 +92,7 @@ def test_json_says_what_it_is(outcome: _Outcome) -> None:
 
 
 def test_json_has_samples_of_everything(outcome: _Outcome) -> None:
-    """Each with its spread, over three rounds at least."""
+    """Each sample has its spread over at least three rounds."""
     assert {sample["group"] for sample in outcome.json["samples"]} >= {
         "limits",
         "codec",
@@ -107,7 +107,7 @@ def test_json_has_samples_of_everything(outcome: _Outcome) -> None:
 
 
 def test_the_codec_is_held_against_the_limit(outcome: _Outcome) -> None:
-    """At every frame length and thread count, in both directions, by pairs of each round."""
+    """The codec is compared with the limit at every frame length, in pairs of each round."""
     codec = _samples(outcome, "codec")
     assert {sample["what"] for sample in codec} == {"seal", "open"}
     assert {sample["size"] for sample in codec} == {2**12, 2**16, 2**18, 2**20, 2**22}
@@ -117,7 +117,7 @@ def test_the_codec_is_held_against_the_limit(outcome: _Outcome) -> None:
 
 
 def test_what_does_not_fit_is_named(outcome: _Outcome) -> None:
-    """A gigabyte is not measured in half a second."""
+    """The report names a measurement that does not fit into half a second, with its reason."""
     missing = {
         (entry["group"], entry["what"]): entry["reason"] for entry in outcome.json["missing"]
     }
@@ -126,7 +126,7 @@ def test_what_does_not_fit_is_named(outcome: _Outcome) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks are known on Linux")
 def test_memory_is_that_of_the_child(outcome: _Outcome) -> None:
-    """Flat by size, and not what the measuring process takes."""
+    """Memory does not grow with the size, and does not include the measuring process."""
     peaks = [sample["median"] for sample in _samples(outcome, "memory")]
     assert peaks
     assert max(peaks) < min(peaks) * 1.5
@@ -146,22 +146,22 @@ class _Page(HTMLParser):
         assert not self._open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
+        """Record the element."""
         self.elements.append((tag, dict(attrs)))
         if tag not in self._VOID:
             self._open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element without content."""
+        """Record the element, which has no content."""
         self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        """See that it is the last one opened."""
+        """Check that the element is the last opened element."""
         assert self._open.pop() == tag
 
 
 def test_the_page_loads_nothing(outcome: _Outcome) -> None:
-    """No address but the name of SVG, no script, and no reference that leaves the page."""
+    """The page has no external address, no script, and no link that leaves the page."""
     text = outcome.html
     assert not re.search(r"(https?:)?//", text.replace(_SVG, ""))
     assert set(re.findall(r"url\((.)", text)) <= {"#"}
@@ -176,7 +176,7 @@ def test_the_page_loads_nothing(outcome: _Outcome) -> None:
 
 
 def test_plots_are_xml_and_say_what_they_show(outcome: _Outcome) -> None:
-    """Each has a title and a label for those who cannot see it."""
+    """Each plot is valid XML with a title and a label for screen readers."""
     plots = re.findall(r"<svg.*?</svg>", outcome.html, re.DOTALL)
     assert len(plots) >= 4
     for plot in plots:
@@ -187,7 +187,7 @@ def test_plots_are_xml_and_say_what_they_show(outcome: _Outcome) -> None:
 
 
 def test_the_page_says_what_has_no_network(outcome: _Outcome) -> None:
-    """First of all."""
+    """The page begins with the note on the figures that used no network."""
     assert outcome.html.index("touched a network") < outcome.html.index("<section")
 
 
@@ -198,7 +198,7 @@ def _load(outcome: _Outcome) -> Any:
 def test_the_terminal_shows_it_in_80_columns(
     outcome: _Outcome, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a pipe too, without a control character."""
+    """Output in a pipe fits into 80 columns and has no control characters."""
     terminal.show(_load(outcome), None)
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
@@ -217,27 +217,27 @@ def test_the_terminal_shows_it_in_80_columns(
     ],
 )
 def test_nothing_is_said_to_be_faster_than_its_limit(median: float, q3: float, said: str) -> None:
-    """Where the run cannot tell the two apart, it says so."""
+    """If the run cannot distinguish a figure from its limit, the table shows about 100 %."""
     ratio = measure.Spread(median, median - 0.01, q3, median - 0.02, q3 + 0.1, 20)
     assert tables.of_limit_text(ratio) == said
     assert tables.of_limit_text(None) == ""
 
 
 def test_the_page_has_one_chart_above_all_others(outcome: _Outcome) -> None:
-    """Of frames and their limit, before the first section."""
+    """A chart of frames and their limit is above the first section."""
     above, _, _ = outcome.html.partition("<section")
     assert above.count("<svg") == 1
     assert "Frames of 256 KiB against their limit" in above
 
 
 def test_a_report_survives_json(outcome: _Outcome) -> None:
-    """What was printed is what is read again."""
+    """A report that is read back is equal to the printed report."""
     again = report.to_json(_load(outcome))
     assert again == {name: value for name, value in outcome.json.items() if name != "comparison"}
 
 
 def _scaled(value: dict[str, Any], factor: float, group: str = "") -> dict[str, Any]:
-    """Return a report of many rounds, the figures of one group, or of all, that much larger."""
+    """Return a report of many rounds in which the figures of a group, or all, are multiplied."""
     scaled = copy.deepcopy(value)
     for sample in scaled["samples"]:
         sample["rounds"] = 20
@@ -261,7 +261,7 @@ def _compared(outcome: _Outcome, tmp_path: Path, old: dict[str, Any]) -> Any:
 def test_a_real_change_is_marked(
     outcome: _Outcome, tmp_path: Path, factor: float, faster: str, smaller: str
 ) -> None:
-    """Better or worse, by the unit."""
+    """A change is better or worse according to its unit."""
     comparison = _compared(outcome, tmp_path, _scaled(outcome.json, factor))
     assert len(comparison.beyond_noise()) == len(outcome.json["samples"])
     for change in comparison.changes:
@@ -286,7 +286,7 @@ def _spread(q1: float, median: float, q3: float, rounds: int = 10) -> Any:
     ],
 )
 def test_noise_is_not_a_change(outcome: _Outcome, old: Any, new: Any, verdict: str) -> None:
-    """Quartiles, or of few rounds all values, must be apart, and medians more than 5 % too."""
+    """A change needs separate quartiles (all values for few rounds) and medians over 5 % apart."""
     subject = measure.Subject("codec", "seal", "GB/s", 2**18, 1)
     base = _load(outcome)
     reports = [
@@ -300,7 +300,7 @@ def test_noise_is_not_a_change(outcome: _Outcome, old: Any, new: Any, verdict: s
 
 
 def test_another_machine_is_a_warning(outcome: _Outcome, tmp_path: Path) -> None:
-    """So are other versions: figures are compared all the same."""
+    """Another machine or another version is a warning; the figures are still compared."""
     old = copy.deepcopy(outcome.json)
     old["machine"]["cpu"] = "Another CPU"
     old["versions"]["cryptography"] = "1.0"
@@ -310,7 +310,7 @@ def test_another_machine_is_a_warning(outcome: _Outcome, tmp_path: Path) -> None
 
 
 def test_limits_that_changed_are_a_warning(outcome: _Outcome, tmp_path: Path) -> None:
-    """It was not s3crypt that changed."""
+    """If the limits changed, the warning says that s3crypt is not the reason."""
     old = _scaled(outcome.json, 2, "limits")
     assert "s3crypt has no part" in " ".join(_compared(outcome, tmp_path, old).warnings)
 
@@ -318,7 +318,7 @@ def test_limits_that_changed_are_a_warning(outcome: _Outcome, tmp_path: Path) ->
 def test_changes_are_marked_everywhere(
     outcome: _Outcome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the rule that was used: in a terminal and on the page."""
+    """The terminal and the page mark changes and state the rule."""
     comparison = _compared(outcome, tmp_path, _scaled(outcome.json, 0.1, "codec"))
     terminal.show(_load(outcome), comparison)
     shown = " ".join(capsys.readouterr().out.split())
@@ -342,7 +342,7 @@ def test_changes_are_marked_everywhere(
 def test_what_cannot_be_compared_is_refused_first(
     tmp_path: Path, content: str | None, said: str
 ) -> None:
-    """Before anything is measured, with what to do."""
+    """A report that cannot be compared is refused with a hint before any measurement."""
     if content is not None:
         (tmp_path / "old.json").write_text(content)
     done = _run("--compare", "old.json", cwd=tmp_path)
@@ -355,14 +355,14 @@ def test_what_cannot_be_compared_is_refused_first(
 def test_damaged_reports_are_refused(
     outcome: _Outcome, tmp_path: Path, damage: dict[str, Any]
 ) -> None:
-    """Whatever is wrong inside."""
+    """A damaged report is refused, whatever part of it is wrong."""
     (tmp_path / "old.json").write_text(json.dumps(outcome.json | damage))
     with pytest.raises(ConfigError, match="not a report"):
         report.load(tmp_path / "old.json")
 
 
 def test_a_page_needs_matplotlib(tmp_path: Path) -> None:
-    """Said before anything is measured, with the package to install."""
+    """A missing matplotlib is reported before any measurement, with the package to install."""
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "from s3crypt_cli.main import main\n"
@@ -377,7 +377,7 @@ def test_a_page_needs_matplotlib(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", [".", "absent/page.html"])
 def test_a_page_that_cannot_be_written_is_refused_first(tmp_path: Path, target: str) -> None:
-    """Before a minute is spent."""
+    """A page that cannot be written is refused before any measurement."""
     done = _run("--html", target, cwd=tmp_path)
     assert (done.returncode in (2, 5), done.stdout) == (True, "")
 
@@ -386,14 +386,14 @@ def test_a_page_that_cannot_be_written_is_refused_first(tmp_path: Path, target: 
     "option", [("--kms-key", "alias/x"), ("--sandbox",), ("--endpoint-url", "http://localhost:1")]
 )
 def test_options_of_transfers_need_them(option: tuple[str, ...]) -> None:
-    """Nothing given is ignored; what is in the environment may be for other commands."""
+    """An option without its transfer is an error; a variable in the environment is not."""
     done = _run(*option)
     assert done.returncode == 2
     assert "--s3" in done.stderr or "sandbox" in done.stderr
 
 
 def test_help_loads_nothing_heavy() -> None:
-    """What measures is loaded when it measures."""
+    """The modules for measuring are loaded only for a measurement."""
     code = "import s3crypt_cli.main, sys; print('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"boto3", "botocore", "cryptography", "matplotlib", "numpy", "awscrt", "rich"}
@@ -407,7 +407,7 @@ def _left(s3: Any, bucket: str) -> list[Any]:
 
 
 def test_transfers_in_every_mode(versioned_bucket: str, kms_key: str, s3: Any) -> None:
-    """All six, on loopback as it says, and no version of an object is left."""
+    """All six modes are measured on loopback, and no version of an object is left."""
     done = _run("--json", "--s3", f"s3://{versioned_bucket}/some/place", "--kms-key", kms_key)
     assert (done.returncode, done.stderr) == (0, "")
     said = json.loads(done.stdout)
@@ -423,7 +423,7 @@ def test_transfers_in_every_mode(versioned_bucket: str, kms_key: str, s3: Any) -
 
 
 def test_refused_modes_are_named(blocked_bucket: str, s3: Any) -> None:
-    """With the reason, and the others are measured."""
+    """A refused mode is named with the reason, and the other modes are measured."""
     done = _run("--json", "--s3", f"s3://{blocked_bucket}")
     assert (done.returncode, done.stderr) == (0, "")
     said = json.loads(done.stdout)
@@ -438,7 +438,7 @@ def test_refused_modes_are_named(blocked_bucket: str, s3: Any) -> None:
 
 @pytest.mark.parametrize(("uri", "code"), [("acme", 2), ("s3://", 2), ("s3://absent-bucket", 5)])
 def test_no_bucket_no_minute(uri: str, code: int) -> None:
-    """Where no mode works there is nothing to measure."""
+    """If no mode works, the command fails without measuring."""
     done = _run("--s3", uri, "--quiet")
     assert (done.returncode, done.stdout) == (code, "")
 
@@ -447,7 +447,7 @@ def test_no_bucket_no_minute(uri: str, code: int) -> None:
 def test_an_interrupt_leaves_nothing(
     versioned_bucket: str, sandbox: Running, s3: Any, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Neither files nor the object that S3 stored and had not said so yet, nor a version of it."""
+    """After an interrupt no file is left, and no version of an object whose put had no reply."""
     stored, interrupted = threading.Event(), threading.Event()
 
     def withhold(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -479,14 +479,14 @@ def test_an_interrupt_leaves_nothing(
 
 
 class _Clock:
-    """A clock that heats move on."""
+    """A clock that runs only during a heat."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.log: list[str] = []
 
     def heat(self, name: str, seconds: float, weight: int) -> Any:
-        """Return a heat that takes so long."""
+        """Return a heat that takes this many seconds."""
 
         def run(_turn: int) -> None:
             self.now += seconds
@@ -496,7 +496,7 @@ class _Clock:
 
 
 def test_rounds_alternate_until_the_time_is_over() -> None:
-    """Every heat once a round, and no round begins that does not fit."""
+    """Every heat runs once per round, and a round that does not fit is not begun."""
     clock = _Clock()
     heats = [clock.heat("a", 1, 0), clock.heat("b", 1, 0)]
     assert measure.take_rounds(heats, seconds=9, clock=lambda: clock.now) == 2
@@ -504,7 +504,7 @@ def test_rounds_alternate_until_the_time_is_over() -> None:
 
 
 def test_too_little_time_still_has_three_rounds() -> None:
-    """Of the two lightest; nothing else takes part."""
+    """With too little time the two lightest heats still run three rounds."""
     clock = _Clock()
     heats = [clock.heat("a", 1, 1), clock.heat("b", 2, 2), clock.heat("c", 3, 3)]
     assert measure.take_rounds(heats, seconds=0.1, clock=lambda: clock.now) == 2
@@ -512,16 +512,16 @@ def test_too_little_time_still_has_three_rounds() -> None:
 
 
 def test_what_is_too_heavy_is_not_begun() -> None:
-    """By what the lighter ones took: a fixed cost and one that grows."""
+    """The time of a heavy heat is predicted from a fixed cost and a cost per weight."""
     clock = _Clock()
     heats = [clock.heat(name, 1 + 2**n, 2**n) for n, name in enumerate("abcd")]
-    # Three rounds of a, b and c take 3 * (2 + 3 + 5) = 30; with d, 9 more each, 57.
+    # Three rounds of a, b and c take 3 * (2 + 3 + 5) = 30; with d they take 57, 9 more per round.
     assert measure.take_rounds(heats, seconds=56, clock=lambda: clock.now) == 3
     assert "d" not in clock.log
 
 
 def test_one_value_is_its_own_quartiles() -> None:
-    """And of more the middle half is between them."""
+    """Half of the values lie between the quartiles; a single value is its own quartiles."""
     assert measure.Spread.of([3.0]).q1 == 3.0
     spread = measure.Spread.of([1.0, 2.0, 3.0, 4.0, 5.0])
     assert (spread.q1, spread.median, spread.q3, spread.rounds) == (2.0, 3.0, 4.0, 5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands cp and mv, and what put, get and rm take since: sources, patterns, filters."""
+"""The commands cp and mv, and the options of put, get and rm: sources, patterns, filters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SSE = ("--mode", "sse-s3")
 
 
 class Said:
-    """What a command wrote, and its exit code."""
+    """The output and exit code of a command."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
@@ -30,7 +30,7 @@ class Said:
 def command(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Said]:
-    """Give a function that runs the command, in an empty folder."""
+    """Return a function that runs the command, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def command(*words: object) -> Said:
@@ -62,7 +62,7 @@ def below(folder: Path) -> dict[str, bytes]:
 def test_several_sources_keep_their_names(
     command: Callable[..., Said], bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Files and folders, into S3 and inside it and out; of a folder alone the content goes."""
+    """With several sources each keeps its name; with one folder only its content is copied."""
     Path("one").write_bytes(b"one")
     assert command("cp", "-r", "one", "tree", f"s3://{bucket}/t/", *SSE).code == 0
     wanted = ["t/one", "t/tree/a.csv", "t/tree/b.txt", "t/tree/sub/c.csv"]
@@ -86,7 +86,7 @@ def test_several_sources_keep_their_names(
 def test_patterns_select_objects(
     command: Callable[..., Said], bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """* stands for slashes too; an object of just that name is that object."""
+    """In a pattern * also matches slashes; an object with exactly that name is preferred."""
     command("put", "-r", "tree", f"s3://{bucket}/t/", *SSE)
     assert command("get", f"s3://{bucket}/t/*.csv", "out").code == 0
     assert below(tmp_path / "out") == {"a.csv": b"1", "sub/c.csv": b"333"}
@@ -102,7 +102,7 @@ def test_patterns_select_objects(
 
 @pytest.mark.usefixtures("tree")
 def test_the_order_of_filters_counts(command: Callable[..., Said], bucket: str, s3: Any) -> None:
-    """On the command line as in `aws s3 cp`; both spellings of an option's value."""
+    """The order of filters counts, as in `aws s3 cp`; both spellings of a value are accepted."""
     put = ("put", "-r", "tree", f"s3://{bucket}/", *SSE)
     assert command(*put, "--exclude", "*", "--include=*.csv", "--exclude", "sub/*").code == 0
     assert names(s3, bucket) == ["a.csv"]
@@ -117,7 +117,7 @@ def test_the_order_of_filters_counts(command: Callable[..., Said], bucket: str, 
 def test_targets_that_exist_are_left_alone(
     command: Callable[..., Said], bucket: str, s3: Any, tree: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """With --no-overwrite, counted, in each direction; a source that is not moved stays."""
+    """--no-overwrite skips and counts existing targets; a skipped source of mv is kept."""
     s3.put_object(Bucket=bucket, Key="t/a.csv", Body=b"kept")
     put = command("cp", "-r", "tree", f"s3://{bucket}/t/", *SSE, "--no-overwrite", "--json")
     assert put.code == 0
@@ -138,7 +138,7 @@ def test_targets_that_exist_are_left_alone(
 def test_modification_times_are_preserved_on_request(
     command: Callable[..., Said], bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Of one file and of many, into S3 and back; without --preserve they are not stored."""
+    """--preserve keeps modification times for one and many files, in both directions."""
     old = 1_600_000_000_500_000_000
     for path in (tmp_path / "tree").rglob("*.csv"):
         os.utime(path, ns=(old, old))
@@ -165,7 +165,7 @@ def test_modification_times_are_preserved_on_request(
 
 @pytest.mark.usefixtures("tree")
 def test_pipes_are_copied_and_not_moved(command: Callable[..., Said], bucket: str, s3: Any) -> None:
-    """From an object to standard output, and no move there."""
+    """An object can be copied to standard output, but not moved there."""
     command("cp", "tree/a.csv", f"s3://{bucket}/a", *SSE)
     assert command("cp", f"s3://{bucket}/a", "-").out == "1"
     assert command("mv", f"s3://{bucket}/a", "-").code == 2
@@ -175,7 +175,7 @@ def test_pipes_are_copied_and_not_moved(command: Callable[..., Said], bucket: st
 
 @pytest.mark.usefixtures("tree")
 def test_a_journal_goes_on(command: Callable[..., Said], bucket: str) -> None:
-    """Of copies inside S3 as well; another filter is another job."""
+    """A journal resumes a copy inside S3; a different filter is refused as a different job."""
     command("put", "-r", "tree", f"s3://{bucket}/t/", *SSE)
     copy = ("cp", "-r", f"s3://{bucket}/t/", f"s3://{bucket}/u/", *SSE, "--journal", "j")
     assert "3 copied" in command(*copy).err
@@ -184,7 +184,7 @@ def test_a_journal_goes_on(command: Callable[..., Said], bucket: str) -> None:
 
 
 def test_a_mixed_prefix_is_passed_through(command: Callable[..., Said], bucket: str) -> None:
-    """Rotate --skip-others counts what is not as --from-... says; without it, that fails."""
+    """`rotate --skip-others` skips objects outside --from-...; without it they fail."""
     for name in ("one", "two"):
         Path(name).write_bytes(os.urandom(32))
         command("put", name, f"s3://{bucket}/{name}", "--key", f"aes:t/{name}={name}")
@@ -201,7 +201,7 @@ def test_a_mixed_prefix_is_passed_through(command: Callable[..., Said], bucket: 
 
 
 def test_a_wrong_key_names_the_option_for_it(command: Callable[..., Said], bucket: str) -> None:
-    """The key that a rotation lacks is the present one."""
+    """If a rotation has the wrong present key, the error names --from-key."""
     for name in ("one", "two"):
         Path(name).write_bytes(os.urandom(32))
     command("put", "one", f"s3://{bucket}/x", "--key", "aes:t/one=one")
@@ -216,7 +216,7 @@ def test_a_wrong_key_names_the_option_for_it(command: Callable[..., Said], bucke
 def test_folders_are_encrypted_and_decrypted(
     command: Callable[..., Said], tree: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Each file keeps its path; what is there can be left alone, and names be chosen."""
+    """`encrypt -r` and `decrypt -r` keep paths, and accept filters and --no-overwrite."""
     Path("key").write_bytes(os.urandom(32))
     key = ("--key", "aes:t/k=key")
     sealed = command("encrypt", "-r", "tree", "sealed", *key)
@@ -234,7 +234,7 @@ def test_folders_are_encrypted_and_decrypted(
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 100_001])
 def test_base_64_around_messages(command: Callable[..., Said], size: int) -> None:
-    """Written in one line, read with line breaks; a file of something else is refused."""
+    """Base64 is written in one line and read with line breaks; other text is refused."""
     Path("key").write_bytes(os.urandom(32))
     Path("in").write_bytes(os.urandom(size))
     key = ("--key", "aes:t/k=key")
@@ -313,7 +313,7 @@ _BAD: list[tuple[tuple[str, ...], int, str]] = [
     (("put", "f", "s3://{bucket}/y", *SSE, "--exit-code"), 2, "--exit-code"),
 ]
 if os.geteuid() == 0:
-    # Root may write everywhere.
+    # Root may write everywhere, so these rows do not fail for root.
     _BAD = [row for row in _BAD if "readonly/out" not in row[0]]
 
 
@@ -342,7 +342,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
     bad_bucket: str,
     s3: Any,
 ) -> None:
-    """The line names the object, is short, and says no more than needed; a hint may follow."""
+    """The error is one short line that names the object, perhaps with a hint; nothing changes."""
     Path("f").write_bytes(b"f")
     Path("d").mkdir()
     Path("d/g").write_bytes(b"g")

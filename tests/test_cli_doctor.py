@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt doctor` as a command: lines, JSON, exit codes, and the suggestion of it."""
+"""`s3crypt doctor` as a command: lines, JSON, exit codes, and the hint that suggests it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def uri(bucket: str) -> str:
 def test_a_line_for_each_check_and_the_conclusion(
     uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The columns are aligned; nothing is wrong, with exit code 0."""
+    """Each check is one line in aligned columns; without a fault the exit code is 0."""
     assert run(("doctor", uri)) == 0
     *checks, conclusion = capsys.readouterr().out.splitlines()
     assert conclusion == "Nothing is wrong."
@@ -40,7 +40,7 @@ def test_a_line_for_each_check_and_the_conclusion(
 def test_the_cause_and_the_next_command_come_last(
     kms: Any, bucket: str, kms_key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On lines of their own that are never wrapped; the checks after the cause are made as well."""
+    """Cause and next command are on the last lines, unwrapped, after all other checks."""
     S3Crypt(SSEKMS(kms_key)).put(b"x", f"s3://{bucket}/a")
     kms.disable_key(KeyId=kms_key)
     assert run(("doctor", f"s3://{bucket}/a")) == 4
@@ -53,7 +53,7 @@ def test_the_cause_and_the_next_command_come_last(
 def test_a_put_that_was_not_tried_is_not_called_right(
     uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is written, so that the caller's own policies may still refuse it."""
+    """The conclusion says that a put was not tried: the caller's policies may still refuse it."""
     assert run(("doctor", uri, "--for", "put", "--quiet")) == 0
     assert "your own policies were not tried" in capsys.readouterr().out
 
@@ -61,7 +61,7 @@ def test_a_put_that_was_not_tried_is_not_called_right(
 def test_further_faults_are_named(
     s3: Any, kms: Any, bucket: str, kms_key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two faults that are true at once are both in the conclusion; the first one is the cause."""
+    """The conclusion names every fault; the first fault is the cause."""
     S3Crypt(SSEKMS(kms_key)).put(b"x", f"s3://{bucket}/a")
     kms.disable_key(KeyId=kms_key)
     statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "*"}
@@ -77,7 +77,7 @@ def test_further_faults_are_named(
 
 
 def test_json_is_an_object_a_line(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The conclusion is the last one; its cause has the fields of a check."""
+    """Each line is a JSON object; the last line is the conclusion, with a check as its cause."""
     assert run(("doctor", f"{uri}-not-there", "--json")) == 5
     *checks, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {frozenset(each) for each in checks} == {
@@ -89,7 +89,7 @@ def test_json_is_an_object_a_line(uri: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_quiet_leaves_the_conclusion(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is asked for is the cause."""
+    """With --quiet only the conclusion is printed."""
     assert run(("doctor", uri, "--quiet")) == 0
     assert capsys.readouterr().out == "Nothing is wrong.\n"
 
@@ -97,7 +97,7 @@ def test_quiet_leaves_the_conclusion(uri: str, capsys: pytest.CaptureFixture[str
 def test_what_cannot_be_seen_is_no_success(
     uri: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 1, with what to ask for."""
+    """If a check may not be made, the exit code is 1 and the output counts such checks."""
     with through(refusing("kms", 400, "AccessDeniedException"), monkeypatch):
         code = run(("doctor", uri, "--for", "put", "--mode", "sse-s3"))
     assert code == 0
@@ -127,7 +127,7 @@ _DENIED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 def test_exit_codes_say_the_kind_of_cause(
     name: str, value: str, code: int, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As those of every other command do."""
+    """The exit code shows the kind of the cause, as for every other command."""
     monkeypatch.setenv(name, value.format(port=closed_port()))
     if not value:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "")
@@ -137,13 +137,13 @@ def test_exit_codes_say_the_kind_of_cause(
 def test_the_next_step_is_about_the_option_that_led_elsewhere(
     uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The shell has no variable to unset where --endpoint-url was given."""
+    """If --endpoint-url leads to the wrong place, the next step is about that option."""
     assert run(("doctor", uri, "--endpoint-url", f"http://127.0.0.1:{closed_port()}")) == 5
     assert "Next: Leave --endpoint-url out, or start the service" in capsys.readouterr().out
 
 
 def test_a_denied_request_exits_with_3(s3: Any, uri: str) -> None:
-    """A policy is the cause."""
+    """If a policy is the cause, the exit code is 3."""
     _deny(s3, uri)
     assert run(("doctor", uri, "-q")) == 3
 
@@ -172,7 +172,7 @@ def test_a_refusal_suggests_the_doctor(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With the options that were given, and beside the hint that the error has; it then helps."""
+    """A refusal's hint suggests a doctor command with the given options, which finds the cause."""
     _deny(s3, uri)
     file = tmp_path / "file"
     file.write_bytes(b"x")
@@ -185,7 +185,7 @@ def test_a_refusal_suggests_the_doctor(
 
 
 def test_an_absent_object_suggests_nothing(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The error says it all."""
+    """The error for a missing object does not suggest the doctor."""
     assert run(("cat", f"{uri}-not-there")) == 5
     assert "doctor" not in capsys.readouterr().err
 
@@ -193,7 +193,7 @@ def test_an_absent_object_suggests_nothing(uri: str, capsys: pytest.CaptureFixtu
 def test_many_refusals_suggest_the_doctor_once(
     s3: Any, uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line of a thousand objects' errors each would hide them."""
+    """Many refusals suggest the doctor once, not once per object."""
     bucket = uri.split("/")[2]
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/b")
     _deny(s3, uri)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C, and a polite kill, in the middle of a put and of a get leave nothing behind."""
+"""Ctrl-C or SIGTERM in the middle of a put or a get leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox import Running
 
-# A background job inherits that ctrl-C is ignored; these must heed it wherever the tests run.
+# A background job inherits that ctrl-C is ignored. These processes must react to it wherever the
+# tests run.
 _COMMAND = (
     sys.executable,
     "-c",
@@ -60,9 +61,9 @@ def _start(
 def _withholding(
     sandbox: Running, is_withheld: Callable[[Asked], bool]
 ) -> Iterator[tuple[str, threading.Event]]:
-    """Lead to the sandbox; what is withheld has no answer until the event, so nothing ends early.
+    """Relay to the sandbox, and withhold some replies until an event, so nothing ends early.
 
-    The event is for after the interrupt: the command waits for what is under way.
+    The test sets the event after the interrupt, because the command waits for running requests.
     """
     interrupted = threading.Event()
 
@@ -114,7 +115,7 @@ def _interrupt(
     number: signal.Signals,
     interrupted: threading.Event | None = None,
 ) -> None:
-    """Interrupt it and see that it ends by itself, saying so in one line."""
+    """Interrupt the process, and check that it ends by itself with one line on stderr."""
     assert process.poll() is None, "it ended before it could be interrupted"
     process.send_signal(number)
     if interrupted is not None:
@@ -140,7 +141,7 @@ def test_interrupted_put_of_a_file(
     number: signal.Signals,
     mode: tuple[str, ...],
 ) -> None:
-    """No upload and no object stays."""
+    """No upload and no object is left."""
     to = f"s3://{bucket}/a"
     with (
         _withholding(sandbox, lambda asked: asked.query.get("partNumber") == "12") as (url, event),
@@ -157,7 +158,7 @@ def test_interrupted_put_of_a_file(
 def test_interrupted_put_of_a_silent_pipe(
     directory: Path, s3: Any, bucket: str, number: signal.Signals, mode: tuple[str, ...]
 ) -> None:
-    """No upload and no object stays, though nothing comes down the pipe any more."""
+    """No upload and no object is left, although the pipe sends no more bytes."""
     with _start(directory, "put", "-", f"s3://{bucket}/a", *mode) as process:
         assert process.stdin is not None
         process.stdin.write(bytes(40 * 2**20))
@@ -177,7 +178,7 @@ def test_interrupted_get(
     number: signal.Signals,
     mode: tuple[str, ...],
 ) -> None:
-    """Neither the file nor a temporary one stays."""
+    """Neither the file nor a temporary file is left."""
     with _start(directory, "put", "plain", f"s3://{bucket}/a", *mode) as process:
         assert process.wait(timeout=60) == 0
     before = _names(directory)
@@ -192,7 +193,7 @@ def test_interrupted_get(
 
 @_SIGNALS
 def test_interrupted_encryption_of_a_silent_pipe(directory: Path, number: signal.Signals) -> None:
-    """Neither the file nor a temporary one stays."""
+    """Neither the file nor a temporary file is left."""
     before = _names(directory)
     with _start(directory, "encrypt", "-", "out", "--key", "aes:team/one=key") as process:
         assert process.stdin is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`put` of a pipe: what its writer did not finish does not become an object."""
+"""`put` of a pipe: incomplete output of a command does not become an object."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def said(
 
 
 def _script(size: int, ending: str) -> list[str]:
-    """Return a command that writes a file's first bytes and then ends in some way."""
+    """Return a command that writes a file's first bytes and then runs `ending`."""
     text = f"""if True:
         import os, sys
         with open("data", "rb") as file:
@@ -54,7 +54,7 @@ def _script(size: int, ending: str) -> list[str]:
 def test_the_output_of_a_command_is_stored(
     size: int, said: Callable[..., tuple[int, str]], bucket: str, s3: Any
 ) -> None:
-    """All of it, where the command exits with 0; options stand before the dashes."""
+    """The whole output is stored if the command exits with 0."""
     Path("data").write_bytes(payload(size))
     code, text = said("put", f"s3://{bucket}/x", *MODE, "--", *_script(size, "sys.exit(0)"))
     assert (code, stored(s3, bucket, "x")) == (0, payload(size))
@@ -77,7 +77,7 @@ def test_the_output_of_a_failed_command_is_not_stored(
     bucket: str,
     s3: Any,
 ) -> None:
-    """However much of it came, and where it failed after its output had ended."""
+    """A failed command's output is not stored, even if it fails after closing its output."""
     Path("data").write_bytes(payload(size))
     code, text = said("put", *MODE, f"s3://{bucket}/x", "--", *_script(size, ending))
     assert code == 5
@@ -88,7 +88,7 @@ def test_the_output_of_a_failed_command_is_not_stored(
 def test_mistakes_about_commands(
     said: Callable[..., tuple[int, str]], bucket: str, s3: Any
 ) -> None:
-    """No such command, none, no name for the object, a directory: nothing is run or stored."""
+    """A missing command or name is refused; nothing is run or stored."""
     touch = ("touch", "ran")
     for arguments, told in (
         (
@@ -111,7 +111,7 @@ def test_mistakes_about_commands(
 def test_a_name_that_begins_with_a_dash_is_still_a_file(
     said: Callable[..., tuple[int, str]], bucket: str, s3: Any
 ) -> None:
-    """It comes after dashes, as everywhere."""
+    """A file whose name begins with a dash can be given after `--`."""
     Path("-x").write_bytes(b"dash")
     assert said("put", *MODE, "--", "-x", f"s3://{bucket}/x")[0] == 0
     assert stored(s3, bucket, "x") == b"dash"
@@ -120,7 +120,7 @@ def test_a_name_that_begins_with_a_dash_is_still_a_file(
 def test_a_command_does_not_outlive_a_failed_put(
     said: Callable[..., tuple[int, str]], bucket: str
 ) -> None:
-    """It is ended, one that heeds no closed pipe too."""
+    """A failed put ends the command, even if the command ignores a closed pipe."""
     text = """if True:
         import os, time
         open("pid", "w").write(str(os.getpid()))
@@ -138,7 +138,7 @@ def test_a_command_does_not_outlive_a_failed_put(
 
 
 def test_an_interrupt_ends_the_command(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """One that writes nothing; a kill of ours alone, as no terminal's ctrl-C would be."""
+    """A signal to `put` alone also ends a command that writes nothing."""
     text = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
     process = subprocess.Popen(
         [sys.executable, "-m", "s3crypt_cli", "put", f"s3://{bucket}/x", *MODE, "--",
@@ -183,7 +183,7 @@ def test_a_pipe_of_a_size_is_stored_if_it_has_it(  # noqa: PLR0917 - fixtures
     s3: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Neither more nor less."""
+    """A pipe is stored only if its length is exactly --size."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(payload(length))))
     code, text = said("put", "-", f"s3://{bucket}/x", *MODE, "--size", str(size))
     if told is None:
@@ -201,7 +201,7 @@ def test_a_file_as_standard_input_has_a_size_too(
     s3: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As after a shell's `<`."""
+    """Standard input that is redirected from a file is also compared with --size."""
     Path("data").write_bytes(b"four")
     for size, expected in (("5", 5), ("3", 5), ("4", 0)):
         with Path("data").open() as stdin:
@@ -211,7 +211,7 @@ def test_a_file_as_standard_input_has_a_size_too(
 
 
 def test_a_size_is_for_a_pipe(said: Callable[..., tuple[int, str]], bucket: str) -> None:
-    """A file has its own."""
+    """--size is refused for a file, because a file has a size of its own."""
     Path("data").write_bytes(b"data")
     code, text = said("put", "data", f"s3://{bucket}/x", *MODE, "--size", "4")
     assert (code, text.startswith("s3crypt: --size is for a pipe.")) == (2, True)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox import Running
 
-# A background job inherits that ctrl-C is ignored; these must heed it wherever the tests run.
+# A background job inherits that ctrl-C is ignored. These processes must react to it wherever the
+# tests run.
 _COMMAND = (
     sys.executable,
     "-c",
@@ -50,7 +51,7 @@ def directory(tmp_path: Path, bucket: str) -> Path:
 def test_the_question_is_asked_on_a_terminal(
     answer: bytes, is_written: bool, directory: Path, bucket: str
 ) -> None:
-    """After the difference; without a yes nothing is written or saved."""
+    """The question follows the difference; without a yes nothing is written or saved."""
     controller, terminal = pty.openpty()
     command = [*_COMMAND, f"s3://{bucket}"]
     with subprocess.Popen(
@@ -70,7 +71,7 @@ def test_the_question_is_asked_on_a_terminal(
 def test_an_interrupt_within_the_write_says_what_may_be(
     directory: Path, bucket: str, sandbox: Running
 ) -> None:
-    """The command ends with 130, and names the line that restores the policy before."""
+    """The exit code is 130, and the output names the command that restores the old policy."""
     arrived, ended = threading.Event(), threading.Event()
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:

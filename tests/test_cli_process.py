@@ -41,7 +41,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def _on_terminal(directory: Path, *arguments: str, stdout: bool = True) -> tuple[int, str]:
-    """Run the command with stderr, and stdout too, on a terminal; return its exit and screen."""
+    """Run the command with stderr, and perhaps stdout, on a terminal; return exit and screen."""
     controller, terminal = pty.openpty()
     out = terminal if stdout else subprocess.DEVNULL
     process = subprocess.Popen(
@@ -52,7 +52,7 @@ def _on_terminal(directory: Path, *arguments: str, stdout: bool = True) -> tuple
     try:
         while chunk := os.read(controller, 65536):
             screen += chunk
-    except OSError:  # Linux's way to say that the other side was closed
+    except OSError:  # Linux reports a closed other side this way
         pass
     os.close(controller)
     return process.wait(timeout=30), screen.decode().replace("\r\n", "\n")
@@ -60,7 +60,7 @@ def _on_terminal(directory: Path, *arguments: str, stdout: bool = True) -> tuple
 
 @pytest.mark.parametrize("option", ["--version", "--help"])
 def test_starting_imports_no_heavy_package(option: str) -> None:
-    """Neither boto3 nor cryptography, rich or moto is loaded to tell the version or the help."""
+    """`--version` and `--help` load neither boto3 nor cryptography, rich or moto."""
     script = (
         "import sys\n"
         "from s3crypt_cli.main import run\n"
@@ -82,7 +82,7 @@ def test_version_is_the_packages() -> None:
 
 
 def test_no_command_shows_help_and_is_a_usage_error() -> None:
-    """`s3crypt` alone explains itself on stderr."""
+    """`s3crypt` without arguments prints its help on stderr."""
     done = subprocess.run(COMMAND, capture_output=True, check=False, text=True)
     assert done.returncode == 2
     assert "demo" in done.stderr
@@ -92,7 +92,7 @@ def test_no_command_shows_help_and_is_a_usage_error() -> None:
     ("shell", "marker"), [("bash", "complete "), ("zsh", "compdef"), ("fish", "complete ")]
 )
 def test_completion_prints_a_script(shell: str, marker: str) -> None:
-    """Each shell gets its script."""
+    """Each shell gets its own script."""
     done = subprocess.run(
         [*COMMAND, "completion", shell], capture_output=True, check=True, text=True
     )
@@ -101,7 +101,7 @@ def test_completion_prints_a_script(shell: str, marker: str) -> None:
 
 
 def test_completion_completes(directory: Path) -> None:
-    """The script's question for the commands that begin with "enc" has its answer."""
+    """The script's query for commands that begin with "enc" is answered."""
     environment = os.environ | {
         "_S3CRYPT_COMPLETE": "bash_complete",
         "COMP_WORDS": "s3crypt enc",
@@ -114,14 +114,14 @@ def test_completion_completes(directory: Path) -> None:
 
 
 def test_ciphertext_is_not_written_to_a_terminal(directory: Path) -> None:
-    """`encrypt` refuses a terminal, "-" or not."""
+    """`encrypt` does not write to a terminal, with or without "-"."""
     code, screen = _on_terminal(directory, "encrypt", "text", "-", "--key", _KEY)
     assert code == 2
     assert "stdout is a terminal" in screen
 
 
 def test_text_is_written_to_a_terminal(directory: Path) -> None:
-    """`decrypt` shows a text."""
+    """`decrypt` writes text to a terminal."""
     code, screen = _on_terminal(directory, "decrypt", "text.sealed", "-", "--key", _KEY)
     assert code == 0
     assert "grüße\n" * 3 in screen
@@ -131,7 +131,7 @@ def test_text_is_written_to_a_terminal(directory: Path) -> None:
 def test_binary_and_escape_sequences_are_not_written_to_a_terminal(
     directory: Path, name: str
 ) -> None:
-    """`decrypt` refuses what could reprogram the terminal."""
+    """`decrypt` does not write to a terminal any bytes that could reprogram it."""
     code, screen = _on_terminal(directory, "decrypt", f"{name}.sealed", "-", "--key", _KEY)
     assert code == 2
     assert "owned" not in screen
@@ -139,7 +139,7 @@ def test_binary_and_escape_sequences_are_not_written_to_a_terminal(
 
 
 def test_progress_is_shown_on_a_terminal(directory: Path) -> None:
-    """A bar names the file, and is gone at the end."""
+    """A bar with the file's name is shown, and is cleared at the end."""
     code, screen = _on_terminal(directory, "encrypt", "binary", "out", "--key", _KEY, stdout=False)
     assert code == 0
     assert "binary" in screen
@@ -148,7 +148,7 @@ def test_progress_is_shown_on_a_terminal(directory: Path) -> None:
 def test_a_log_line_is_above_the_bar(
     directory: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read that is resumed while the bar is drawn: the line begins a row and ends it."""
+    """A log line while the bar is drawn is on a row of its own."""
     monkeypatch.setenv("COLUMNS", "200")
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="logged")
@@ -173,7 +173,7 @@ def test_a_log_line_is_above_the_bar(
 
 @pytest.mark.parametrize("option", ["--quiet", "--json"])
 def test_quiet_and_json_show_no_progress(directory: Path, option: str) -> None:
-    """Nothing is drawn for programs."""
+    """With --quiet or --json no progress is drawn."""
     code, screen = _on_terminal(
         directory, "encrypt", "binary", "out", "--key", _KEY, option, stdout=False
     )
@@ -181,7 +181,7 @@ def test_quiet_and_json_show_no_progress(directory: Path, option: str) -> None:
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(directory: Path) -> None:
-    """A closed pipe is no error message; the exit code is that of SIGPIPE in a shell."""
+    """A closed pipe prints no error; the exit code is that of SIGPIPE in a shell."""
     with subprocess.Popen(
         [*COMMAND, "decrypt", "binary.sealed", "-", "--key", _KEY],
         cwd=directory,
@@ -196,7 +196,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly(directory: Path) -> None:
 
 
 def test_a_full_disk_is_one_line(directory: Path) -> None:
-    """What cannot be written is said once, with the exit code of storage."""
+    """A write error is one line, with the exit code of storage."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [*COMMAND, "decrypt", "text.sealed", "-", "--key", _KEY],
@@ -209,7 +209,7 @@ def test_a_full_disk_is_one_line(directory: Path) -> None:
 
 
 def test_a_name_that_is_not_utf8_is_refused(directory: Path) -> None:
-    """S3 has no such names; nothing of the directory is stored."""
+    """S3 has no such names, so nothing of the directory is stored."""
     (directory / "tree").mkdir()
     (directory / "tree" / os.fsdecode(b"caf\xe9")).write_bytes(b"")
     done = subprocess.run(
@@ -223,7 +223,7 @@ def test_a_name_that_is_not_utf8_is_refused(directory: Path) -> None:
 
 
 def test_a_message_without_key_commitment_must_be_asked_for(directory: Path) -> None:
-    """It is refused with the option that accepts it, which the environment cannot give."""
+    """The error names the option that accepts such a message; the environment cannot set it."""
     vectors = json.loads((Path(__file__).parent / "vectors" / "messages.json").read_text())
     vector = next(v for v in vectors if v["name"].startswith("official 0014 framed"))
     (directory / "foreign").write_bytes(base64.b64decode(vector["message"]))
@@ -247,7 +247,7 @@ def test_a_message_without_key_commitment_must_be_asked_for(directory: Path) -> 
 def test_a_bar_asks_for_no_neighbour_that_the_listing_shows(
     bucket: str, s3: Any, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """The length that `get -r` shows on a terminal costs no request for an instruction file."""
+    """`get -r` on a terminal requests no instruction file that the listing does not contain."""
     for name in ("p/a", "p/b"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"\x07\xc1\x00" + os.urandom(3000))
     requests_log.clear()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`get --range`, `cat --head` and `cat --tail`: which bytes come, and which are refused."""
+"""`get --range`, `cat --head` and `cat --tail`: the returned bytes, and the refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLAIN = secrets.token_bytes(SIZE)
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Runs the command with the key of one object."""
+    """Runs the command for one object with its key."""
 
     uri: str
     key: bytes
@@ -32,7 +32,7 @@ class Command:
     capture: pytest.CaptureFixture[bytes]
 
     def output(self, verb: str, *arguments: str, code: int = 0) -> bytes:
-        """Return what came out, after the exit code was as it should be."""
+        """Return the output, after checking the exit code."""
         self.capture.readouterr()
         ended = run([verb, self.uri, *arguments, *self.options])
         out, err = self.capture.readouterr()
@@ -79,7 +79,7 @@ def command(
 
 @pytest.fixture
 def client(bucket: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
-    """Put an object of eleven frames, encrypted here."""
+    """Put a client-side object of eleven frames."""
     return _command(f"s3://{bucket}/object", "header", PLAIN, tmp_path, capfdbinary)
 
 
@@ -100,14 +100,14 @@ RANGES = {
 
 
 def test_ranges(command: Command) -> None:
-    """At the edges of frames and of the object, in every mode."""
+    """Ranges at the edges of frames and of the object return the right bytes in every mode."""
     for text, part in RANGES.items():
         assert command.output("get", "-", "--range", text) == PLAIN[part], text
 
 
 @pytest.mark.parametrize("text", ["0-99", "100000-", "-100000"])
 def test_ranges_to_files(client: Command, text: str, tmp_path: Path) -> None:
-    """A file that was there is replaced: no byte of it stays."""
+    """An existing file is replaced completely by the range."""
     target = tmp_path / "out"
     target.write_bytes(b"x" * SIZE)
     client.output("get", str(target), "--range", text)
@@ -115,7 +115,7 @@ def test_ranges_to_files(client: Command, text: str, tmp_path: Path) -> None:
 
 
 def test_a_refused_range_leaves_files_as_they_were(client: Command, tmp_path: Path) -> None:
-    """The old one, and no temporary one."""
+    """After a refused range the old file is unchanged, and no temporary file is left."""
     target = tmp_path / "out"
     target.write_bytes(b"old")
     before = set(tmp_path.iterdir())
@@ -126,18 +126,18 @@ def test_a_refused_range_leaves_files_as_they_were(client: Command, tmp_path: Pa
 
 @pytest.mark.parametrize("count", [1, 100, FRAME, SIZE - 1, SIZE, SIZE + 1])
 def test_the_first_and_the_last_bytes(client: Command, count: int) -> None:
-    """As many as were asked for, or as there are."""
+    """--head and --tail return the requested number of bytes, or the whole object."""
     assert client.output("cat", "--head", str(count)) == PLAIN[:count]
     assert client.output("cat", "--tail", str(count)) == PLAIN[-count:]
 
 
 def test_the_first_bytes_of_several_objects(client: Command) -> None:
-    """So many of each."""
+    """--head applies to each of several objects."""
     assert client.output("cat", client.uri, "--head", "10") == PLAIN[:10] * 2
 
 
 def test_only_what_has_the_bytes_is_fetched(client: Command, requests_log: RequestsLog) -> None:
-    """The last 100 bytes of 700,000 are not fetched with those before them."""
+    """For the last 100 of 700,000 bytes only a part of the object is fetched."""
     client.output("cat", "--tail", "100")
     fetched = [entry for entry in requests_log.list() if entry["method"] == "GET"]
     assert sum(entry["response_bytes"] for entry in fetched) < SIZE / 2
@@ -148,7 +148,7 @@ def test_only_what_has_the_bytes_is_fetched(client: Command, requests_log: Reque
 def test_nothing_of_an_empty_object(
     mode: str, option: str, bucket: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """It has no first ten bytes, and that is no failure."""
+    """--head and --tail of an empty object print nothing and succeed."""
     command = _command(f"s3://{bucket}/empty", mode, b"", tmp_path, capfdbinary)
     assert command.output("cat", option, "10") == b""
 
@@ -156,7 +156,7 @@ def test_nothing_of_an_empty_object(
 def test_a_truncated_object_does_not_pass_for_an_empty_one(
     s3: Any, bucket: str, client: Command
 ) -> None:
-    """What a cut object claims to be is proved before anything is believed of it, or said."""
+    """A truncated object is refused without output, however it is cut."""
     stored = s3.get_object(Bucket=bucket, Key="object")
     body, metadata = stored["Body"].read(), stored["Metadata"]
     header = int(metadata["s3crypt-header-length"])
@@ -167,7 +167,7 @@ def test_a_truncated_object_does_not_pass_for_an_empty_one(
 
 
 def test_a_tampered_frame_is_not_given_out(s3: Any, bucket: str, client: Command) -> None:
-    """The range that has it is refused; others are what was written."""
+    """A range with the changed frame is refused; other ranges return the stored bytes."""
     stored = s3.get_object(Bucket=bucket, Key="object")
     body, metadata = bytearray(stored["Body"].read()), stored["Metadata"]
     body[2 * FRAME] ^= 1

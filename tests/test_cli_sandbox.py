@@ -70,7 +70,7 @@ _LIFE = """
 def transcript(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Transcript]:
-    """Keep the record of a running sandbox in the test's own directory, and stop it after."""
+    """Keep the record of a running sandbox in the test's own directory, and stop it afterwards."""
     runtime = tmp_path / "run"
     runtime.mkdir(mode=0o700)
     work = tmp_path / "work"
@@ -82,7 +82,7 @@ def transcript(
 
 
 def test_a_sandboxs_life(transcript: Transcript) -> None:
-    """It starts, says where it is, serves --sandbox, and stops with all it held."""
+    """The sandbox starts, prints its address, serves --sandbox, and stops with all its data."""
     transcript.play(_LIFE)
 
 
@@ -91,7 +91,7 @@ def _results(transcript: Transcript) -> list[dict[str, object]]:
 
 
 def test_demo_takes_a_file_through_every_mode(transcript: Transcript) -> None:
-    """Each of the five modes and both key locations returns the same bits, before and after."""
+    """Each mode and key location returns the same bytes, before and after rotation."""
     transcript.play("file data 300001\ns3crypt demo data --json\nlines 0\nonly data")
     results = _results(transcript)
     assert {result["mode"]: result["rotation"] for result in results} == {
@@ -108,13 +108,13 @@ def test_demo_takes_a_file_through_every_mode(transcript: Transcript) -> None:
 
 
 def test_demo_of_an_empty_file(transcript: Transcript) -> None:
-    """An empty file goes through too."""
+    """The demo accepts an empty file."""
     transcript.play("file data 0\ns3crypt demo data --json")
     assert all(result["identical"] for result in _results(transcript))
 
 
 def test_demo_explains_itself(transcript: Transcript) -> None:
-    """The table is on stdout, the talk on stderr: what was allowed, and what to try next."""
+    """The table is on stdout; notes on permissions and next steps are on stderr."""
     transcript.play("""
         file data 1000
         s3crypt demo data
@@ -126,7 +126,7 @@ def test_demo_explains_itself(transcript: Transcript) -> None:
 
 
 def test_the_demos_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    """With sizes as long as they are written, and one that came back as something else."""
+    """The table fits with the longest sizes, and marks an object whose bytes differ."""
     size = 1023 * 2**20
     modes = (("client, metadata", "keyring"), ("dsse-kms", "AWS KMS"))
     demo._show(
@@ -143,14 +143,14 @@ def test_the_demos_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_demo_in_the_running_sandbox_stays_to_be_looked_at(transcript: Transcript) -> None:
-    """Its bucket outlives the command, and the next steps name it."""
+    """In a running sandbox the bucket stays, and the printed next steps name it."""
     transcript.play("s3crypt sandbox start\nfile data 1000\ns3crypt demo data")
     line = next(line for line in transcript.last.stderr.splitlines() if "s3crypt inspect" in line)
     transcript.play(f"{line.strip()}\nstdout ^mode +client")
 
 
 def test_demo_reads_what_was_rotated_without_the_first_key(transcript: Transcript) -> None:
-    """For each of the four steps with KMS keys the object is read while the first is disabled."""
+    """In each of four rotations the object is read while the first KMS key is disabled."""
     transcript.play("s3crypt sandbox start\nfile data 1000\ns3crypt demo data --json")
     running = sandboxes.status()
     assert running is not None
@@ -170,7 +170,7 @@ def test_demo_reads_what_was_rotated_without_the_first_key(transcript: Transcrip
 
 
 def test_demo_accepts_the_sandbox_option(transcript: Transcript) -> None:
-    """It then runs in the running sandbox or not at all."""
+    """With --sandbox the demo uses the running sandbox, and fails if no sandbox runs."""
     transcript.play("""
         file data 1000
         ! 2 s3crypt demo data --sandbox
@@ -182,5 +182,5 @@ def test_demo_accepts_the_sandbox_option(transcript: Transcript) -> None:
 
 
 def test_demo_of_a_missing_file(transcript: Transcript) -> None:
-    """It is said before anything is started."""
+    """A missing file is reported before a sandbox is started."""
     transcript.play("! 5 s3crypt demo absent\nstderr ^s3crypt: absent: No such file")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command sync: its output, exit codes and options; what it does is in test_sync.py."""
+"""The command sync: its output, exit codes and options; test_sync.py tests its effects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SSE = ("--mode", "sse-s3")
 def command(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[int, str, str]]:
-    """Give a function that runs the command in a folder with a tree: exit code and output."""
+    """Return a function that runs the command in a folder with a tree: exit code and output."""
     monkeypatch.chdir(tmp_path)
     for name in ("tree/a", "tree/sub/b"):
         path = Path(name)
@@ -40,7 +40,7 @@ def command(
 def test_a_dry_run_prints_what_would_be_done(
     command: Callable[..., tuple[int, str, str]], bucket: str, s3: Any
 ) -> None:
-    """On stdout; with --exit-code it says whether anything would."""
+    """A dry run prints the planned changes; with --exit-code the code is 6 if there are any."""
     uri = f"s3://{bucket}/t"
     s3.put_object(Bucket=bucket, Key="t/extra", Body=b"")
     words = ("sync", "tree", uri, *SSE, "--delete", "--dry-run")
@@ -60,7 +60,7 @@ def test_a_dry_run_prints_what_would_be_done(
 
 
 def test_outcomes_are_json(command: Callable[..., tuple[int, str, str]], bucket: str) -> None:
-    """One object a line, and the counts last; a journal skips what is unchanged."""
+    """Each object is one JSON line, and the counts are last; a journal skips finished objects."""
     words = ("sync", "tree", f"s3://{bucket}/", *SSE, "--json", "--journal", "journal")
     lines = [json.loads(line) for line in command(*words)[1].splitlines()]
     assert [line["action"] for line in lines] == ["copied", "copied", "summary"]
@@ -93,7 +93,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
     words: tuple[str, ...], code: int, told: str, bucket: str, s3: Any,
     command: Callable[..., tuple[int, str, str]],
 ) -> None:  # fmt: skip
-    """Its exit code, and what it is about."""
+    """The error is one line that names its subject, and its exit code shows the kind."""
     s3.put_object(Bucket=bucket, Key="t/x", Body=b"x")
     ended = command("sync", *(word.format(bucket) for word in words))
     lines = [line for line in ended[2].splitlines() if line.startswith("s3crypt: ")]
@@ -105,5 +105,5 @@ def test_bad_input_is_one_line_and_changes_nothing(
 
 
 def test_other_tools_verb_is_answered(command: Callable[..., tuple[int, str, str]]) -> None:
-    """`rsync` is the verb of gsutil."""
+    """`rsync`, the verb of gsutil, is answered with `s3crypt sync`."""
     assert "Did you mean s3crypt sync?" in command("rsync", "tree", "s3://x/")[2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command against the sandbox, as transcripts; cli_transcript.py explains their lines."""
+"""Transcripts of the command in the sandbox; cli_transcript.py explains their lines."""
 
 import uuid
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_transcript(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Everything in the transcript happens as it says."""
+    """Every command of a transcript has the output and exit code that it states."""
     monkeypatch.chdir(tmp_path)
     bucket = session.resource("s3").Bucket(names["BUCKET"])
     Transcript(tmp_path, names, capfdbinary, bucket, session.client("kms")).play(script.read_text())

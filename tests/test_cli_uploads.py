@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt uploads`, and what commands say of an upload or a file that they leave behind."""
+"""`s3crypt uploads` and `clean`, and messages about uploads and files that are left behind."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def is_listing(asked: Asked) -> bool:
 def test_uploads_are_listed_and_those_that_are_named_aborted(
     said: Callable[..., tuple[int, str, str]], s3: Any, bucket: str
 ) -> None:
-    """Below a bucket, a prefix or of one name; an id that is not there is said, others go on."""
+    """Uploads are listed below a bucket, a prefix or a name; --abort also reports unknown ids."""
     first, second, other = begin(s3, bucket, "a/x", "a/y", "b")
     code, out, err = said("uploads", f"s3://{bucket}")
     assert code == 0
@@ -89,7 +89,7 @@ def test_uploads_of_all_buckets(
     sandbox: Running,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A bucket that may not be listed is told, and the others are listed."""
+    """A bucket that may not be listed is reported, and the other buckets are listed."""
     closed = f"closed-{uuid.uuid4()}"
     s3.create_bucket(Bucket=closed)
     begin(s3, bucket, "x")
@@ -103,7 +103,7 @@ def test_uploads_of_all_buckets(
         assert code == 5
         assert f"  s3://{bucket}/x\n" in out
         assert f"s3crypt: s3://{closed}" in err
-        # Where it is the one that is asked for, it is an error as any other.
+        # If the caller names that bucket, the refusal is an ordinary error.
         code, out, err = said("uploads", f"s3://{closed}")
         assert (code, out, err.startswith(f"s3crypt: s3://{closed}")) == (5, "", True)
         with pytest.raises(StorageError, match=closed):
@@ -119,7 +119,7 @@ def test_old_uploads_are_aborted_over_all_pages(
     sandbox: Running,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Those that began before; a listing of one upload a page goes on by name and id."""
+    """Older uploads are aborted over all pages; the next page starts after a name and an id."""
     ids = begin(s3, bucket, "old", "x", "x", "young")
     days = (3, 2.1, 1.9, 0.1)
     asked_for: list[tuple[str | None, str | None]] = []
@@ -157,7 +157,7 @@ def _days_ago(days: float) -> str:
 def test_an_age_is_a_number_and_a_unit(
     age: str, said: Callable[..., tuple[int, str, str]], bucket: str
 ) -> None:
-    """Nothing else is guessed."""
+    """An age in any other form is refused."""
     code, _, err = said("uploads", f"s3://{bucket}", "--older-than", age)
     assert (code, err) == (2, f"s3crypt: '{age}' is not an age.\nhint: Write 30m, 12h, 7d or 2w.\n")
 
@@ -170,7 +170,7 @@ def test_a_command_says_which_upload_it_leaves(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By its id, with the command that lists it; of one put, and of many."""
+    """The error names the upload's id and the command that lists it, for one put and many."""
     monkeypatch.chdir(tmp_path)
     Path("tree").mkdir()
     Path("tree/x").write_bytes(payload(PART + 1))
@@ -197,7 +197,7 @@ def test_an_interrupted_command_says_which_upload_it_leaves(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After the word that it was interrupted."""
+    """The message about the interrupt is followed by the id of the upload that is left."""
     (tmp_path / "x").write_bytes(payload(PART + 1))
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -226,7 +226,7 @@ def test_the_next_get_removes_what_a_killed_one_left(
     sandbox: Running,
     tmp_path: Path,
 ) -> None:
-    """As the page says: a file of that name, which only the killed process had locked."""
+    """The next get removes the temporary file of a killed process, which is no longer locked."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"plaintext")
     killed = threading.Event()
 
@@ -258,7 +258,7 @@ def test_the_next_get_removes_what_a_killed_one_left(
 def test_clean_removes_what_killed_commands_left(
     said: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Below the folder, and says so; a file in use is kept, and that is said too."""
+    """`clean` removes and names left files below a folder; it keeps and names a file in use."""
     monkeypatch.chdir(tmp_path)
     Path("out/deep").mkdir(parents=True)
     left = Path("out/deep/.x.0123456789ab.s3crypt")

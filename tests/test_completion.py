@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Completion of names in S3, by the protocol of click's scripts, and by bash itself."""
+"""Completion of names in S3, by the protocol of click's scripts and by bash itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BREAKS = " \t\n\"'><=;|&(:"
 
 
 def complete(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return what bash's script is answered at the end of a line, as TYPE,VALUE."""
+    """Return the answers that bash's script gets at the end of a line, as TYPE,VALUE."""
     monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setenv("COMP_WORDBREAKS", BREAKS)
     script = get_completion_class("bash")
@@ -75,7 +75,7 @@ def filled(s3: Any) -> str:
 def test_names_of_objects(
     line: str, names: list[str], filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One level at a time, without what bash keeps of the word; a name with a tab is left out."""
+    """Answers have one level of names, and leave out `s3:` and names that contain a tab."""
     found = complete(line.format(b=filled), monkeypatch)
     assert found == [f"plain,//{filled}/{name}" for name in names]
 
@@ -83,14 +83,14 @@ def test_names_of_objects(
 def test_bash_keeps_what_comes_before_an_equals_sign(
     filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in the names of partitions."""
+    """Answers leave out the text up to an equals sign, because bash keeps it."""
     assert complete(f"s3crypt ls s3://{filled}/year=", monkeypatch) == ["plain,1/"]
     assert complete(f"s3crypt ls s3://{filled}/ye", monkeypatch) == [f"plain,//{filled}/year=1/"]
 
 
 @pytest.mark.parametrize("typed", ["", "s", "s3", "s3:", "s3://", "s3://complete"])
 def test_names_of_buckets(typed: str, filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the first letter of the scheme on."""
+    """Names of buckets are completed from the first letter of the scheme on."""
     found = complete(f"s3crypt ls {typed}", monkeypatch)
     start = "//" if ":" in typed else "s3://"
     assert f"plain,{start}{filled}/" in found
@@ -100,14 +100,14 @@ def test_names_of_buckets(typed: str, filled: str, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("line", ["s3crypt cp ", "s3crypt put q", "s3crypt get s3://x/y re"])
 def test_names_of_files(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shell completes these itself."""
+    """Local file names are left to the shell."""
     assert complete(line, monkeypatch) == [f"file,{line.rpartition(' ')[2]}"]
 
 
 def test_without_credentials_nothing_is_asked(
     filled: str, requests_log: RequestsLog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A profile whose credentials are missing is no reason to send anything."""
+    """Without credentials completion makes no request."""
     for name in [name for name in os.environ if name.startswith("AWS_") and "ENDPOINT" not in name]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -132,7 +132,7 @@ def test_an_error_is_no_answer(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Nor a message in the middle of a command line; and no answer comes soon."""
+    """After an error completion returns nothing, prints nothing and ends soon."""
     started = time.monotonic()
     assert complete(f"s3crypt ls {options} s3://{filled}/2", monkeypatch) == []
     assert time.monotonic() - started < 10
@@ -140,7 +140,7 @@ def test_an_error_is_no_answer(
 
 
 def test_bash_completes_a_uri(filled: str, tmp_path: Path) -> None:
-    """The script in a real bash: its answer takes the place of what follows the colon."""
+    """In a real bash the answer replaces the text after the colon."""
     command = tmp_path / "s3crypt"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m s3crypt "$@"\n')
     command.chmod(0o755)
@@ -165,7 +165,7 @@ def test_bash_completes_a_uri(filled: str, tmp_path: Path) -> None:
 def test_the_page_of_names_is_one_request(
     filled: str, requests_log: RequestsLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many there are; the rest is completed by another letter."""
+    """Completion makes one request for one page of names, however many there are."""
     assert S3Crypt().exists(f"s3://{filled}/2026/q3.csv")
     requests_log.clear()
     complete(f"s3crypt ls s3://{filled}/2", monkeypatch)
