@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One store in several threads and processes, over a fork, and interrupted.
 
-What forks or is interrupted runs as a script of its own, so that no test runner is.
+Code that forks or is interrupted runs as a script of its own, so that the test runner is not
+affected.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def check(store, name):
 
 
 def script(text: str, *arguments: object) -> subprocess.Popen[bytes]:
-    """Start a script with the names of `_HEAD`."""
+    """Start a script that begins with the code of `_HEAD`."""
     root = str(Path(s3crypt.__file__).resolve().parents[1])
     return subprocess.Popen(
         [sys.executable, "-c", _HEAD + text, *map(str, arguments)],
@@ -54,7 +55,7 @@ def script(text: str, *arguments: object) -> subprocess.Popen[bytes]:
 
 
 def finish(process: subprocess.Popen[bytes], code: int = 0) -> str:
-    """Wait for a script that is to end with `code`; return what it printed."""
+    """Wait for a script, check its exit code, and return its output."""
     out, err = process.communicate(timeout=120)
     assert process.returncode == code, err.decode()
     return out.decode()
@@ -65,7 +66,7 @@ def finish(process: subprocess.Popen[bytes], code: int = 0) -> str:
 
 @pytest.mark.parametrize("name", MODES)
 def test_threads_share_a_store(name: str, bucket: str, kms_key: str, tmp_path: Path) -> None:
-    """Each thread gets back what it put, from the first request on."""
+    """Each thread reads back the bytes that it put, from the first request on."""
     store = S3Crypt(make_mode(name, kms_key))
 
     def turn(number: int) -> bool:
@@ -79,7 +80,7 @@ def test_threads_share_a_store(name: str, bucket: str, kms_key: str, tmp_path: P
 
 
 def test_threads_share_a_new_keyring(bucket: str, kms_key: str) -> None:
-    """Clients are made when first needed; that several threads need them first is no harm."""
+    """Several threads may need a keyring's client at the same time for the first time."""
     barrier = threading.Barrier(8)
     store = S3Crypt(ClientSide(KMSKeyring(kms_key)))
 
@@ -94,7 +95,7 @@ def test_threads_share_a_new_keyring(bucket: str, kms_key: str) -> None:
 
 @pytest.mark.parametrize("size", [10, PART + 10])
 def test_one_of_many_creates_an_object(size: int, bucket: str, s3: Any) -> None:
-    """With if_absent one thread wins, whose object it is, and the others are told."""
+    """With if_absent one thread succeeds, and the other threads get a ConflictError."""
     store = connect(ClientSide(aes()))
     barrier = threading.Barrier(4)
 
@@ -113,7 +114,7 @@ def test_one_of_many_creates_an_object(size: int, bucket: str, s3: Any) -> None:
 
 
 def test_a_read_beside_writes_is_one_version_or_a_conflict(bucket: str, tmp_path: Path) -> None:
-    """Never a mix of two."""
+    """A get while another thread writes returns one version or a conflict, never a mix."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
     versions = [payload(LARGE), payload(LARGE)[::-1]]
     store.put(versions[0], uri)
@@ -143,7 +144,7 @@ def test_a_read_beside_writes_is_one_version_or_a_conflict(bucket: str, tmp_path
 
 
 def test_modes_can_be_pickled() -> None:
-    """With all keyrings: an engine sends them to the processes that do the work."""
+    """Modes with any keyring can be pickled, because job engines send them to worker processes."""
     used, key = aes(), bytes(range(32))
     wrapped = used.wrap(key, {})
     mode = ClientSide(used, key_location="metadata")
@@ -155,7 +156,7 @@ def test_modes_can_be_pickled() -> None:
 
 
 def test_stores_and_sessions_cannot_be_pickled() -> None:
-    """They have connections; pickled with its process's a store would be used by two."""
+    """Stores and sessions refuse to be pickled, because two processes would share connections."""
     session = boto3.Session()
     for thing in (connect(ClientSide(aes())), KMSKeyring("alias/x", session=session)):
         with pytest.raises(TypeError, match="pickled"):
@@ -260,7 +261,7 @@ assert store.read(f"s3://{bucket}/x") == b"x"
 def test_processes_share_a_bucket(
     mode: str, bucket: str, kms_key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Two at once, on names of their own and on one that both write."""
+    """Two processes write at the same time, to their own names and to a shared name."""
     both = [script(_BOTH, bucket, kms_key, tmp_path, mode) for _ in range(2)]
     for process in both:
         finish(process)
@@ -282,7 +283,7 @@ def test_processes_share_a_bucket(
 def test_a_store_survives_a_fork(
     text: str, mode: str, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """Parent and child use it at once, with connections of their own; a client given is refused."""
+    """After a fork parent and child have their own connections; a given client is refused."""
     finish(script(text, bucket, kms_key, tmp_path, mode))
 
 
@@ -359,7 +360,7 @@ store.get(uri, folder + "/out")
 def test_an_interrupt_leaves_nothing(
     when: str, mode: str, bucket: str, kms_key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Ctrl-C ends a put without an upload and a get without a file; the old object stays."""
+    """Ctrl-C leaves no upload of a put and no file of a get; the old object is unchanged."""
     name = "client-header" if mode == "header" else "sse-s3"
     store = connect(make_mode(name, kms_key))
     store.put(payload(LARGE), f"s3://{bucket}/x")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conditional writes and deletes: whose object is there, and what is removed of it."""
+"""Conditional writes and deletes: detection of a writer's own object, and removal of objects."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _is_put(asked: Asked) -> bool:
 
 
 class _Losing:
-    """Loses the reply to the first request of a kind, after it was obeyed."""
+    """Loses the reply to the first request of a kind, after S3 has executed it."""
 
     def __init__(self, of: Callable[[Asked], bool]) -> None:
         self.of = of
@@ -60,7 +60,7 @@ def _writes(asked: Asked) -> bool:
 def test_a_lost_reply_to_ones_own_write_is_a_success(
     mode: str, size: int, sandbox: Running, bucket: str, kms_key: str
 ) -> None:
-    """The object that the second attempt meets is this writer's, and it knows that."""
+    """After a lost reply the second attempt finds the object and recognises it as its own write."""
     losing = _Losing(_writes)
     with relaying(sandbox.endpoint_url, losing) as relay:
         store = connect(make_mode(mode, kms_key), endpoint_url=relay.url)
@@ -78,12 +78,12 @@ def test_a_lost_reply_to_ones_own_write_is_a_success(
 def test_of_two_writers_of_the_same_bytes_one_succeeds(
     mode: Any, sandbox: Running, bucket: str
 ) -> None:
-    """Equal content proves nothing: the loser's lost reply stays a conflict, 100 times."""
+    """Equal content proves nothing: the loser's lost reply is a conflict in all 100 cases."""
     winner, lost = connect(mode), set()
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
         if _is_put(asked) and asked.path not in lost:
-            # The winner's write arrives first, and what answers the loser is lost.
+            # The winner's write arrives first, and the reply to the loser is lost.
             lost.add(asked.path)
             winner.put(b"", f"s3:/{asked.path}", if_absent=True)
             forward()
@@ -99,7 +99,7 @@ def test_of_two_writers_of_the_same_bytes_one_succeeds(
 
 
 def test_without_room_for_a_token_a_lost_reply_is_a_conflict(sandbox: Running, bucket: str) -> None:
-    """S3's 2 KB of metadata are full; the error says that the object may be this very one."""
+    """If metadata leave no room for a token, the error says that the write may have succeeded."""
     full = {"note": "x" * 2030}
     with relaying(sandbox.endpoint_url, _Losing(_is_put)) as relay:
         store = connect(SSES3(), endpoint_url=relay.url)
@@ -111,7 +111,7 @@ def test_without_room_for_a_token_a_lost_reply_is_a_conflict(sandbox: Running, b
 def test_a_rotation_carries_no_token_of_an_earlier_write(
     bucket: str, s3: Any, kms_key: str
 ) -> None:
-    """Each conditional write has a token of its own; an unconditional one has none."""
+    """Each conditional write has its own token; an unconditional write has no token."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(b"data", uri, if_absent=True, metadata={"a": "b"})
     first = s3.head_object(Bucket=bucket, Key="x")["Metadata"]
@@ -129,7 +129,7 @@ def test_a_rotation_carries_no_token_of_an_earlier_write(
 def test_a_lost_copy_to_another_customer_key_is_found_with_it(
     sandbox: Running, bucket: str
 ) -> None:
-    """The second attempt cannot read the source any more: it is under the new key already."""
+    """The second attempt cannot read the source, which is already under the new key."""
     uri = f"s3://{bucket}/x"
     old, new = SSEC(CUSTOMER_KEY), SSEC(bytes(32))
     connect(old).put(b"only copy", uri)
@@ -141,7 +141,7 @@ def test_a_lost_copy_to_another_customer_key_is_found_with_it(
     assert connect(new).read(uri) == b"only copy"
 
 
-# --- What is removed -------------------------------------------------------------------------
+# --- Removal of unencrypted objects ----------------------------------------------------------
 
 
 def _without_echo(answer: Answer) -> Answer:
@@ -151,7 +151,7 @@ def _without_echo(answer: Answer) -> Answer:
 
 
 def test_a_reply_whose_echo_was_cut_off_removes_nothing(sandbox: Running, bucket: str) -> None:
-    """The headers ended early: what is stored is as asked, and stays."""
+    """If the reply lacks the encryption headers but HEAD shows them, the object stays."""
     spoilt: list[Asked] = []
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
@@ -170,13 +170,13 @@ def test_a_reply_whose_echo_was_cut_off_removes_nothing(sandbox: Running, bucket
 
 
 def _deaf(asked: Asked, forward: Forward) -> Answer:
-    """Answer as a service that takes encryption headers and does not act on them."""
+    """Answer like a service that accepts encryption headers and ignores them."""
     answer = forward()
     return _without_echo(answer) if asked.method in ("PUT", "HEAD") else answer
 
 
 def test_what_a_service_does_not_encrypt_is_removed(sandbox: Running, bucket: str, s3: Any) -> None:
-    """Both the reply and a HEAD lack the encryption: the plaintext does not stay there."""
+    """If neither the reply nor a HEAD shows the encryption, the plaintext object is removed."""
     with relaying(sandbox.endpoint_url, _deaf) as relay:
         store = connect(SSES3(), endpoint_url=relay.url)
         with pytest.raises(PolicyError, match="did not confirm"):
@@ -185,7 +185,7 @@ def test_what_a_service_does_not_encrypt_is_removed(sandbox: Running, bucket: st
 
 
 def test_an_echo_in_a_head_alone_is_not_believed(sandbox: Running, bucket: str, s3: Any) -> None:
-    """Some services repeat in HEAD what a write asked for, and store plaintext."""
+    """HEAD alone proves nothing: some services repeat the requested mode, but store plaintext."""
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
         answer = forward()
@@ -201,7 +201,7 @@ def test_an_echo_in_a_head_alone_is_not_believed(sandbox: Running, bucket: str, 
 def test_no_version_stays_of_what_a_service_does_not_encrypt(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """In a versioned bucket each attempt has made one; what was there before stays."""
+    """In a versioned bucket every unencrypted version is removed, and the older version stays."""
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     kept = s3.put_object(Bucket=bucket, Key="x", Body=b"before")["VersionId"]
     with relaying(sandbox.endpoint_url, _deaf) as relay:
@@ -215,7 +215,7 @@ def test_no_version_stays_of_what_a_service_does_not_encrypt(
 def test_an_equal_object_is_not_taken_for_a_completed_upload(
     sandbox: Running, bucket: str, s3: Any, kms_key: str
 ) -> None:
-    """The completion never arrived; an object of the same bytes has the ETag it would have."""
+    """An object with the upload's ETag does not prove that the lost completion was executed."""
     uri, size = f"s3://{bucket}/x", PART + 70_000
     connect(SSES3()).put(payload(size), uri)
     unheard: list[Asked] = []
@@ -234,7 +234,7 @@ def test_an_equal_object_is_not_taken_for_a_completed_upload(
 
 
 def test_another_writers_object_is_not_removed(sandbox: Running, bucket: str, s3: Any) -> None:
-    """It came between the write and its removal."""
+    """An object that another writer stored before the removal is not removed."""
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
         if asked.method == "HEAD":
@@ -254,7 +254,7 @@ _CONDITIONS = ("if-match", "if-none-match", "x-amz-copy-source-if-match")
 
 
 def _without_conditions(asked: Asked, forward: Forward) -> Answer:
-    """Ask as for a service that ignores every condition of a write."""
+    """Forward a request like a service that ignores every condition of a write."""
     if asked.method != "GET":
         for name in _CONDITIONS:
             asked.headers.pop(name, None)
@@ -266,7 +266,7 @@ def _without_conditions(asked: Asked, forward: Forward) -> Answer:
 def test_if_absent_holds_where_conditions_are_ignored(
     mode: Any, size: int, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A HEAD goes before the write; no part is sent in vain."""
+    """A HEAD precedes the write, so the conflict is found before any part is sent."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"theirs")
     with relaying(sandbox.endpoint_url, _without_conditions) as relay:
         store = connect(mode, endpoint_url=relay.url)
@@ -280,7 +280,7 @@ def test_if_absent_holds_where_conditions_are_ignored(
 
 
 def test_who_may_not_read_still_writes_if_absent(sandbox: Running, bucket: str) -> None:
-    """A HEAD that is denied goes on, and the condition decides."""
+    """If the HEAD is denied, the write is sent and its condition decides."""
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
         return Answer(403) if asked.method == "HEAD" else forward()
@@ -294,7 +294,7 @@ def test_who_may_not_read_still_writes_if_absent(sandbox: Running, bucket: str) 
 
 
 def _unquoted(asked: Asked, forward: Forward) -> Answer:
-    """Compare If-Match as Ceph 16.2 does: with the ETag without its quotes."""
+    """Compare If-Match as Ceph 16.2 does: with the unquoted ETag."""
     if _is_put(asked) and asked.headers.get("if-match", "").startswith('"'):
         return Answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
     return forward()
@@ -303,7 +303,7 @@ def _unquoted(asked: Asked, forward: Forward) -> Answer:
 def test_a_small_object_is_rotated_where_quoted_etags_never_match(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The ETag is unchanged, so the condition is spelt in the other way; a change still counts."""
+    """The condition is repeated with an unquoted ETag; a replaced object is still a conflict."""
     uri, old, new = f"s3://{bucket}/x", ClientSide(aes()), ClientSide(aes("two"))
     connect(old).put(b"only copy", uri)
     with relaying(sandbox.endpoint_url, _unquoted) as relay:
@@ -328,7 +328,7 @@ def test_a_small_object_is_rotated_where_quoted_etags_never_match(
 def test_a_delete_on_condition_keeps_what_came_after(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """Where the service ignores the condition, a HEAD right before compares the ETag."""
+    """If the service ignores the condition, a HEAD before the delete compares the ETag."""
     mine = s3.put_object(Bucket=bucket, Key="x", Body=b"mine")["ETag"]
     s3.put_object(Bucket=bucket, Key="x", Body=b"theirs")
     with relaying(sandbox.endpoint_url, _without_conditions) as relay:
@@ -341,7 +341,7 @@ def test_a_delete_on_condition_keeps_what_came_after(
 def test_a_delete_without_a_condition_is_preceded_by_a_look(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """Where the service refuses the condition, another writer may have come meanwhile."""
+    """If the service refuses the condition, a HEAD before the next delete compares the ETag."""
     mine = s3.put_object(Bucket=bucket, Key="x", Body=b"mine")["ETag"]
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
@@ -360,7 +360,7 @@ def test_a_delete_without_a_condition_is_preceded_by_a_look(
 def test_a_lost_reply_to_a_delete_on_condition_is_a_success(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """Nothing is there any more, which is what was asked for."""
+    """After a lost reply the object is gone, so the delete succeeds."""
     mine = s3.put_object(Bucket=bucket, Key="x", Body=b"mine")["ETag"]
     with relaying(sandbox.endpoint_url, _Losing(lambda a: a.method == "DELETE")) as relay:
         delete_unchanged(connect(endpoint_url=relay.url).client, Location(bucket, "x"), mine, {})
@@ -380,14 +380,14 @@ def test_a_lost_reply_to_a_delete_on_condition_is_a_success(
     ],
 )
 def test_which_endpoints_are_aws(url: str, *, expected: bool) -> None:
-    """By the domains of botocore's partitions: VPC endpoints are, look-alikes are not."""
+    """AWS endpoints are recognised by botocore's domains, including VPC endpoints."""
     assert is_aws(S3Crypt(endpoint_url=url).client) is expected
 
 
 def test_a_storage_error_of_the_head_is_not_taken_for_absence(
     sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the service cannot say whether there is an object, nothing is written."""
+    """If the service cannot say whether the object exists, nothing is written."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0")
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
@@ -404,7 +404,7 @@ def test_a_storage_error_of_the_head_is_not_taken_for_absence(
 def test_a_head_that_broke_off_is_no_other_writer(
     which: int, lacking: str, sandbox: Running, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """Nobody else wrote: the rotation looks again, and keeps what the first reply lacked."""
+    """A rotation repeats an incomplete HEAD, and keeps the fields that the first reply lacked."""
     uri, heads = f"s3://{bucket}/x", []
     connect(SSES3()).put(b"only copy", uri, metadata={"note": "kept"}, content_type="text/csv")
 
@@ -423,11 +423,11 @@ def test_a_head_that_broke_off_is_no_other_writer(
     assert head["SSEKMSKeyId"] == kms_key
 
 
-# --- Another writer comes between an attempt and the next, and conditions are ignored ---------
+# --- Another writer between two attempts, at a service that ignores conditions ---------------
 
 
 class _Interrupted:
-    """Fails the first request of a kind, and lets another writer come before the next one."""
+    """Fails the first request of a kind, and lets another writer store before the next attempt."""
 
     def __init__(self, of: Callable[[Asked], bool], other: Callable[[], object]) -> None:
         self.of, self.other = of, other
@@ -446,7 +446,7 @@ class _Interrupted:
 def test_a_repeated_write_overwrites_no_other_writer(
     mode: Any, size: int, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """What the look finds there is not the own object: `if_absent` is a conflict."""
+    """With if_absent another writer's object is a conflict before the second attempt."""
     other = _Interrupted(_writes, lambda: s3.put_object(Bucket=bucket, Key="x", Body=b"theirs"))
     with relaying(sandbox.endpoint_url, other) as relay:
         store = connect(mode, endpoint_url=relay.url)
@@ -460,7 +460,7 @@ def test_a_repeated_write_overwrites_no_other_writer(
 def test_a_writer_who_comes_while_parts_are_sent_is_not_overwritten(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The condition of a completion is ignored there, so a HEAD goes right before it."""
+    """A HEAD precedes the completion of an upload, because its condition is ignored."""
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
         if asked.query.get("partNumber") == "2":
@@ -478,7 +478,7 @@ def test_a_writer_who_comes_while_parts_are_sent_is_not_overwritten(
 def test_a_repeated_delete_removes_no_other_writers_object(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """It came after the first attempt; a HEAD goes before the second one, too."""
+    """A HEAD also precedes the second attempt of a delete."""
     mine = s3.put_object(Bucket=bucket, Key="x", Body=b"mine")["ETag"]
     other = _Interrupted(
         lambda asked: asked.method == "DELETE",
@@ -494,7 +494,7 @@ def test_a_repeated_delete_removes_no_other_writers_object(
 def test_a_delete_whose_reply_was_lost_is_not_repeated(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The object is gone: a second DELETE could only remove what came after the first one."""
+    """A delete whose effect is visible is not repeated: it could remove a newer object."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"mine")
     with relaying(sandbox.endpoint_url, _Losing(lambda a: a.method == "DELETE")) as relay:
         connect(endpoint_url=relay.url).delete(f"s3://{bucket}/x")
@@ -503,7 +503,7 @@ def test_a_delete_whose_reply_was_lost_is_not_repeated(
 
 
 def test_repeats_in_doubt_overwrite_no_other_writer(sandbox: Running, bucket: str, s3: Any) -> None:
-    """A service that confirms nothing and ignores conditions is asked before each repetition."""
+    """Before each attempt a HEAD checks the object if the service never confirms encryption."""
     puts: list[Asked] = []
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
@@ -525,8 +525,8 @@ def test_repeats_in_doubt_overwrite_no_other_writer(sandbox: Running, bucket: st
 def test_half_a_look_is_no_other_writer(
     mode: Any, sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The look's reply breaks before what shows the mark; the next look has it."""
-    # A body of which nothing comes ends with the read timeout.
+    """If the reply to a check lacks the token, the check is repeated."""
+    # A reply whose body never arrives ends with the read timeout.
     monkeypatch.setenv("S3CRYPT_READ_TIMEOUT", "1")
     losing = _Losing(_is_put)
     halves: list[Asked] = []

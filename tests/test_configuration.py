@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keyrings and modes of text, as storage options have it; the command's side is in transcripts."""
+"""Keyrings and modes from text, as in storage options; transcripts test them for the command."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def pem_files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def said(error: pytest.ExceptionInfo[ConfigError]) -> str:
-    """Return all that an error says, its causes included."""
+    """Return the whole text of an error, including its causes."""
     texts: list[str] = []
     cause: BaseException | None = error.value
     while cause is not None:
@@ -68,7 +68,7 @@ def said(error: pytest.ExceptionInfo[ConfigError]) -> str:
 
 
 def test_an_aes_key(key_file: Path) -> None:
-    """aes:NAMESPACE/NAME=FILE, one text or a list of one."""
+    """aes:NAMESPACE/NAME=FILE names an AES key, as one text or in a list."""
     expected = s3crypt.AESKeyring("acme", "2026/q3", key_file.read_bytes())
     assert keyring_of(f"aes:acme/2026/q3={key_file}") == expected
     assert keyring_of([f"aes:acme/2026/q3={key_file}"]) == expected
@@ -76,14 +76,14 @@ def test_an_aes_key(key_file: Path) -> None:
 
 @pytest.mark.parametrize("encode", [bytes.hex, lambda key: b64encode(key).decode()])
 def test_an_aes_key_as_text_in_its_file(key_file: Path, encode: Callable[[bytes], str]) -> None:
-    """Hex and base64 do in the file."""
+    """The key file may contain raw bytes, hex or base64."""
     key = key_file.read_bytes()
     key_file.write_text(encode(key) + "\n")
     assert keyring_of(f"aes:acme/2026={key_file}") == s3crypt.AESKeyring("acme", "2026", key)
 
 
 def test_rsa_keys(pem_files: tuple[Path, Path]) -> None:
-    """rsa:NAMESPACE/NAME=FILE.pem, private or public as the file says."""
+    """rsa:NAMESPACE/NAME=FILE.pem names a private or a public key."""
     private, public = pem_files
     opener, sealer = (keyring_of(f"rsa:acme/pair={file}") for file in pem_files)
     assert opener == s3crypt.RSAKeyring("acme", "pair", private=private.read_bytes())
@@ -96,14 +96,14 @@ def test_rsa_keys(pem_files: tuple[Path, Path]) -> None:
     ("text", "key"), [(KMS, KMS), (f"kms:{KMS}", KMS), ("kms:alias/a", "alias/a")]
 )
 def test_kms_keys(text: str, key: str) -> None:
-    """kms:alias/NAME, kms:ARN, or the ARN alone."""
+    """kms:alias/NAME, kms:ARN and an ARN alone name a KMS key."""
     keyring = keyring_of(text)
     assert isinstance(keyring, s3crypt.KMSKeyring)
     assert keyring.key == key
 
 
 def test_several_keys(key_file: Path) -> None:
-    """The first makes the data key."""
+    """With several keys the first key makes the data key."""
     keyring = keyring_of([f"aes:acme/one={key_file}", f"aes:acme/two={key_file}"])
     assert isinstance(keyring, s3crypt.MultiKeyring)
     names = [edk.provider for edk in keyring.generate(32, {}).edks]
@@ -111,7 +111,7 @@ def test_several_keys(key_file: Path) -> None:
 
 
 def test_a_session_is_made_when_a_kms_key_needs_it(key_file: Path) -> None:
-    """A function of a session is not called for other keys."""
+    """The function for a session is called only for a KMS key."""
     made = []
 
     def make() -> boto3.Session:
@@ -135,7 +135,7 @@ def test_a_session_is_made_when_a_kms_key_needs_it(key_file: Path) -> None:
     ids=str,
 )  # fmt: skip
 def test_what_is_no_key(key: Any) -> None:
-    """It is refused with the forms, and not repeated: it may be the key itself."""
+    """The error lists the forms of a key, and does not repeat the text: it may be a key itself."""
     with pytest.raises(ConfigError, match=r"^The value of key is not a key\.$") as caught:
         keyring_of([key])
     assert "aes:NAMESPACE/NAME=FILE" in (caught.value.hint or "")
@@ -144,7 +144,7 @@ def test_what_is_no_key(key: Any) -> None:
 
 @pytest.mark.parametrize("key", ["alias/reports", "1234abcd-12ab-34cd-56ef-1234567890ab"])
 def test_a_kms_key_without_its_prefix(key: str) -> None:
-    """What was meant is said, wherever a key or a mode is given as text."""
+    """Without its prefix a KMS key is refused, and the hint shows it with `kms:`."""
     calls: list[Callable[[], object]] = [
         lambda: keyring_of(key),
         lambda: s3crypt.ClientSide(key),
@@ -176,7 +176,7 @@ def test_a_kms_key_without_its_prefix(key: str) -> None:
     ],
 )
 def test_a_key_for_the_name_of_its_file(make: Callable[[bytes], str]) -> None:
-    """No error repeats it, nor its causes."""
+    """An error about key text does not repeat it, nor do the causes."""
     text = make(secrets.token_bytes(32))
     for key in (f"aes:acme/2026={text}", f"rsa:acme/2026={text}"):
         with pytest.raises(ConfigError, match="never itself") as caught:
@@ -188,7 +188,7 @@ def test_a_key_for_the_name_of_its_file(make: Callable[[bytes], str]) -> None:
 
 
 def test_key_bytes_for_the_name_of_their_file() -> None:
-    """Bytes are no name; they are not repeated."""
+    """Key bytes are refused as a file name, and the error does not repeat them."""
     key = secrets.token_bytes(32)
     with pytest.raises(ConfigError, match="never itself") as caught:
         mode_of("sse-c", sse_c_key_file=key)
@@ -196,7 +196,7 @@ def test_key_bytes_for_the_name_of_their_file() -> None:
 
 
 def test_a_file_that_is_named_like_a_key(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is read, where it exists."""
+    """An existing file is read even if its name looks like a key."""
     name = "0" * 64
     key_file.rename(key_file.with_name(name))
     monkeypatch.chdir(key_file.parent)
@@ -204,7 +204,7 @@ def test_a_file_that_is_named_like_a_key(key_file: Path, monkeypatch: pytest.Mon
 
 
 def test_the_bytes_of_a_wrong_file_are_not_repeated(key_file: Path) -> None:
-    """A file of 31 bytes, and one that is not PEM."""
+    """Errors about a wrong key file do not repeat the file's bytes."""
     secret = b"correct horse battery staple 31"
     key_file.write_bytes(secret)
     for key in (f"aes:acme/2026={key_file}", f"rsa:acme/2026={key_file}"):
@@ -214,7 +214,7 @@ def test_the_bytes_of_a_wrong_file_are_not_repeated(key_file: Path) -> None:
 
 
 def test_a_passphrase_is_not_asked_for(pem_files: tuple[Path, Path]) -> None:
-    """An encrypted PEM file is refused, with what to do."""
+    """An encrypted PEM file is refused, because no passphrase can be given."""
     private, _ = pem_files
     private.write_bytes(private.read_bytes().replace(b"BEGIN PRIVATE", b"BEGIN ENCRYPTED PRIVATE"))
     with pytest.raises(ConfigError, match="passphrase"):
@@ -258,7 +258,7 @@ def _request(key: rsa.RSAPrivateKey) -> bytes:
 
 
 def _for_pss(key: rsa.RSAPrivateKey) -> bytes:
-    """Return a key that its identifier allows for PSS signatures alone."""
+    """Return a key whose identifier allows only PSS signatures."""
     der = _in_der(key).replace(
         bytes.fromhex("06092a864886f70d010101"), bytes.fromhex("06092a864886f70d01010a"), 1
     )
@@ -287,7 +287,7 @@ OTHERS: dict[str, tuple[Callable[[rsa.RSAPrivateKey], bytes], str]] = {
 
 @pytest.mark.parametrize("what", OTHERS)
 def test_what_is_no_rsa_key_for_encryption(what: str, tmp_path: Path) -> None:
-    """It is named, with its file and the command that makes or converts a key."""
+    """The error names the kind and the file; the hint names the command that makes a key."""
     make, command = OTHERS[what]
     content = make(rsa.generate_private_key(public_exponent=65537, key_size=1024))
     path = tmp_path / "other"
@@ -302,7 +302,7 @@ def test_what_is_no_rsa_key_for_encryption(what: str, tmp_path: Path) -> None:
 
 
 def test_a_key_beside_its_certificate(pem_files: tuple[Path, Path]) -> None:
-    """A file of both has a key, which is taken."""
+    """A key is read from a PEM file that also contains its certificate."""
     private, _ = pem_files
     key = serialization.load_pem_private_key(private.read_bytes(), None)
     assert isinstance(key, rsa.RSAPrivateKey)
@@ -311,7 +311,7 @@ def test_a_key_beside_its_certificate(pem_files: tuple[Path, Path]) -> None:
 
 
 def test_an_rsa_key_of_another_kind_is_named_with_its_file(tmp_path: Path) -> None:
-    """The file's path is in the error, whatever is wrong with the key in it."""
+    """The error names the file, whatever is wrong with its key."""
     path = tmp_path / "curve.pem"
     path.write_bytes(
         ec.generate_private_key(ec.SECP256R1())
@@ -325,7 +325,7 @@ def test_an_rsa_key_of_another_kind_is_named_with_its_file(tmp_path: Path) -> No
 def test_the_home_directory_in_the_name_of_a_key_file(
     key_file: Path, pem_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shell expands `~` at the beginning of a word only, and settings not at all."""
+    """`~` is expanded here: a shell expands it only at the start of a word."""
     monkeypatch.setenv("HOME", str(key_file.parent))
     key = key_file.read_bytes()
     expected = s3crypt.AESKeyring("acme", "2026", key)
@@ -343,13 +343,13 @@ def test_the_home_directory_in_the_name_of_a_key_file(
 
 @pytest.mark.parametrize("kind", ["aes", "rsa"])
 def test_a_file_that_is_not_there(kind: str, tmp_path: Path) -> None:
-    """It is named."""
+    """The error names the missing file."""
     with pytest.raises(ConfigError, match=r"Cannot read the key file .*absent: No such file"):
         keyring_of(f"{kind}:acme/2026={tmp_path / 'absent'}")
 
 
 def test_a_choice_reads_no_file(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is checked at once, and made later, elsewhere too, by absolute paths."""
+    """A choice is checked at once, but its files are read later, by absolute paths."""
     monkeypatch.chdir(key_file.parent)
     choice = ModeChoice(key="aes:acme/2026=acme.key").anchored()
     assert choice.key == (f"aes:acme/2026={key_file}",)
@@ -365,25 +365,25 @@ def test_a_choice_reads_no_file(key_file: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("kind", ["aes", "rsa"])
 def test_a_file_without_end(kind: str) -> None:
-    """It is not read to its end."""
+    """An endless file is refused after a bounded read."""
     with pytest.raises(ConfigError, match=r"holds no 32-byte key|not a PEM file"):
         keyring_of(f"{kind}:acme/2026=/dev/zero")
 
 
 @pytest.mark.parametrize("keys", [[], (), None])
 def test_no_key(keys: Any) -> None:
-    """A keyring needs one."""
+    """An empty choice of keys is refused."""
     with pytest.raises(ConfigError, match=r"^No key was named\.$"):
         keyring_of(keys)
 
 
 def test_nothing_asked_for() -> None:
-    """No mode: the store then reads what is not client-side."""
+    """No option means no mode; then the store reads only server-side objects."""
     assert mode_of(None) is None
 
 
 def test_every_mode(key_file: Path) -> None:
-    """By its name, with what it takes."""
+    """Every mode is made by its name and its options."""
     context = {"team": "reports"}
     assert mode_of("sse-s3") == s3crypt.SSES3()
     assert mode_of("sse-kms", key=KMS, context=context) == s3crypt.SSEKMS(KMS, context=context)
@@ -398,7 +398,7 @@ def test_every_mode(key_file: Path) -> None:
 
 
 def test_all_options_of_client_side(key_file: Path) -> None:
-    """Each reaches the mode."""
+    """Every option of client-side encryption reaches the mode."""
     mode = mode_of(
         "client",
         key=f"aes:acme/2026={key_file}",
@@ -471,14 +471,14 @@ def test_nothing_given_is_ignored(mode: str | None, option: str) -> None:
     ],
 )  # fmt: skip
 def test_what_does_not_fit_together(options: dict[str, Any], message: str) -> None:
-    """The options are named as Python has them."""
+    """Errors name options as Python arguments."""
     with pytest.raises(ConfigError) as caught:
         mode_of(**options)
     assert str(caught.value) == message
 
 
 def test_options_are_named_as_the_caller_writes_them() -> None:
-    """The command's are --frame-length and --mode client, by one and the same rule."""
+    """A caller can pass a function that spells option names in errors, as the command does."""
     with pytest.raises(ConfigError, match=r"^<frame_length> needs <mode=client>\.$"):
         mode_of(
             "sse-s3",
@@ -488,7 +488,7 @@ def test_options_are_named_as_the_caller_writes_them() -> None:
 
 
 def test_other_keys_than_those_of_kms_load_no_boto3(key_file: Path) -> None:
-    """Nor does the module itself load a cipher."""
+    """A raw key loads no boto3, and the module itself loads no cipher."""
     code = (
         "import sys\n"
         f"import {configuration.__name__} as configuration\n"

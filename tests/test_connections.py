@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replies that break off within their headers, at every byte, before our own clients."""
+"""Clients made by the library reject replies whose headers end early, at every byte."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STATUS = b"HTTP/1.1 200 OK\r\n"
-# Or the client might keep the connection and send its next request there, where nobody reads it.
+# With "close" the client cannot keep the connection and send its next request to a closed server.
 _HEADERS = (
     b"Connection: close\r\nLast-Modified: Fri, 27 Nov 2026 10:00:00 GMT\r\n"
     b'ETag: "a"\r\nContent-Length: 70000\r\n'
@@ -29,11 +29,11 @@ _WHOLE = _STATUS + _HEADERS + b"\r\n"
 
 @contextmanager
 def _answering(*replies: bytes) -> Iterator[str]:
-    """Answer each connection with one of these bytes and close it; give the server's URL."""
+    """Answer each connection with one of these replies and close it; yield the server's URL."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        # A test that fails makes fewer requests than there are replies.
+        # A failing test makes fewer requests than there are replies.
         with suppress(OSError):
             for reply in replies:
                 connection, _ = listener.accept()
@@ -57,7 +57,7 @@ def _head(client: Any) -> Any:
 
 
 def test_headers_that_end_early_are_no_reply() -> None:
-    """Whichever byte is the last one: also where half a number is a number."""
+    """Headers cut at any byte are no reply, even if half of a number is a valid number."""
     cuts = [_WHOLE[:length] for length in range(1, len(_WHOLE) - 1)]
     with _answering(*cuts) as url:
         client: Any = Clients("s3", endpoint_url=url).get()
@@ -67,7 +67,7 @@ def test_headers_that_end_early_are_no_reply() -> None:
 
 
 def test_whole_headers_are_a_reply() -> None:
-    """The empty line is what makes them whole; a reply to the question whether to go on has one."""
+    """Headers that end with an empty line are a reply, also after "100 Continue"."""
     go_on = b"HTTP/1.1 100 Continue\r\n\r\n"
     with _answering(_WHOLE, go_on + _WHOLE, _WHOLE.replace(b"\r\n", b"\n")) as url:
         client: Any = Clients("s3", endpoint_url=url).get()
@@ -75,7 +75,7 @@ def test_whole_headers_are_a_reply() -> None:
 
 
 def test_a_client_of_the_callers_is_not_changed() -> None:
-    """Its connections are boto3's, which take the half number for the length."""
+    """A caller's client keeps boto3's connections, which accept half of the length."""
     cut = _STATUS + _HEADERS[:-3]
     with _answering(cut) as url:
         client = boto3.client(

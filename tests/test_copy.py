@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`S3Crypt.copy`: from every mode to every mode, inside S3 where nothing has to change."""
+"""`S3Crypt.copy` between all modes; S3 copies the object if its bytes need not change."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MODES = ("sse-s3", "sse-kms", "dsse-kms", "sse-c", "client-header", "client-meta
 
 
 def bytes_read(log: RequestsLog) -> int:
-    """Return the bytes that S3 sent of objects."""
+    """Return the number of bytes that S3 sent for objects."""
     return sum(
         entry["response_bytes"]
         for entry in log.list()
@@ -56,7 +56,7 @@ def _target(name: str, key: str) -> Mode:
 def test_from_every_mode_to_every_mode(
     before: str, after: str, bucket: str, kms_key: str, new_key: str, requests_log: RequestsLog
 ) -> None:
-    """The copy reads in its own mode; the source stays; server-side objects never come here."""
+    """The copy is readable in its mode, the source is unchanged; S3 copies server-side objects."""
     source, copy = f"s3://{bucket}/a", f"s3://{bucket}/b"
     old, new = make_mode(before, kms_key), _target(after, new_key)
     store, data = connect(old), payload(100_000)
@@ -84,13 +84,13 @@ def _location(uri: str) -> Any:
 def test_a_client_side_object_without_bindings_is_copied_inside_s3(
     key_location: Any, bucket: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """Its keys and context stay, so not a byte comes here and KMS is not asked for a data key."""
+    """Key and context stay the same, so no byte is transferred and no data key is requested."""
     mode = ClientSide(kms_keyring(kms_key), bind_name=False, key_location=key_location)
     store, data = connect(mode), payload(500_000)
     store.put(data, f"s3://{bucket}/a", metadata={"k": "v"})
     requests_log.clear()
     info = store.copy(f"s3://{bucket}/a", f"s3://{bucket}/b")
-    assert bytes_read(requests_log) < 200_000  # the header at most
+    assert bytes_read(requests_log) < 200_000  # at most the header
     operations = [entry["headers"].get("x-amz-target", "") for entry in requests_log.list()]
     assert not [name for name in operations if name.endswith(("Decrypt", "GenerateDataKey"))]
     assert info.metadata == {"k": "v"}
@@ -100,7 +100,7 @@ def test_a_client_side_object_without_bindings_is_copied_inside_s3(
 def test_a_bound_object_keeps_its_name_in_another_bucket(
     bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """The bound name stays the same, so S3 copies it; a bound bucket does not."""
+    """With the same name S3 copies the object, unless its bucket is bound as well."""
     data, other = payload(500_000), f"other-{bucket}"[:63]
     s3.create_bucket(Bucket=other)
     for mode, is_inside in (
@@ -111,12 +111,12 @@ def test_a_bound_object_keeps_its_name_in_another_bucket(
         store.put(data, f"s3://{bucket}/same")
         requests_log.clear()
         store.copy(f"s3://{bucket}/same", f"s3://{other}/same")
-        assert (bytes_read(requests_log) < 100_000) == is_inside  # the copy's header
+        assert (bytes_read(requests_log) < 100_000) == is_inside  # the header of the copy
         assert store.read(f"s3://{other}/same") == data
 
 
 def test_if_absent(bucket: str) -> None:
-    """Nothing is overwritten by either way of copying, and nothing is left behind."""
+    """With if_absent both ways of copying refuse an existing target; without it they replace it."""
     for store in (connect(SSES3()), connect(ClientSide(aes()))):
         source, copy = f"s3://{bucket}/a", f"s3://{bucket}/b-{store.mode.name}"  # type: ignore[union-attr]
         store.put(b"new", source)
@@ -130,7 +130,7 @@ def test_if_absent(bucket: str) -> None:
 
 
 def test_an_older_version(versioned_bucket: str) -> None:
-    """By version_id, in both ways of copying."""
+    """An older version can be copied by version_id, in both ways of copying."""
     for number, store in enumerate((connect(SSES3()), connect(ClientSide(aes())))):
         source, copy = f"s3://{versioned_bucket}/a{number}", f"s3://{versioned_bucket}/b{number}"
         old = store.put(b"old", source)
@@ -142,7 +142,7 @@ def test_an_older_version(versioned_bucket: str) -> None:
 
 
 def test_locks_and_annotations_are_kept(s3: Any, versioned_bucket: str) -> None:
-    """As a rotation keeps them, whichever way the copy goes."""
+    """Annotations are kept in both ways of copying."""
     for to in (SSES3(), ClientSide(aes())):
         store = connect(SSES3())
         store.put(b"data", f"s3://{versioned_bucket}/a")
@@ -155,7 +155,7 @@ def test_locks_and_annotations_are_kept(s3: Any, versioned_bucket: str) -> None:
 
 
 def test_retention_is_kept(s3: Any) -> None:
-    """In a bucket with Object Lock."""
+    """Retention is kept in a bucket with Object Lock."""
     bucket = "copy-locks"
     s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
@@ -170,7 +170,7 @@ def test_retention_is_kept(s3: Any) -> None:
 
 
 def test_what_the_source_is_not_is_refused(bucket: str, kms_key: str, s3: Any) -> None:
-    """The store's mode is demanded of the source, and its names of what S3 would copy unseen."""
+    """The source must be in the store's mode, and its bound name is checked for S3's copies too."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/a"
     connect(SSES3()).put(b"plain", uri)
     with pytest.raises(PolicyError):
@@ -182,7 +182,7 @@ def test_what_the_source_is_not_is_refused(bucket: str, kms_key: str, s3: Any) -
     store.put(b"sealed", uri)
     with pytest.raises(PolicyError, match="client-side"):
         connect(SSES3()).copy(uri, f"{uri}2")
-    # Put under another name, S3 would copy it; its reader would refuse it.
+    # S3 would copy an object under a wrong name, although no reader accepts it.
     kept = ClientSide(aes(), key_location="metadata")
     connect(kept).put(b"sealed", f"s3://{bucket}/other")
     s3.copy_object(Bucket=bucket, Key="moved", CopySource=f"{bucket}/other")
@@ -194,7 +194,7 @@ def test_what_the_source_is_not_is_refused(bucket: str, kms_key: str, s3: Any) -
 
 
 def test_the_mode_and_the_places_are_checked(bucket: str) -> None:
-    """Before a request."""
+    """Wrong places and a missing mode are refused before any request."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/a"
     with pytest.raises(ConfigError, match="both the source and the target"):
         store.copy(uri, uri)
@@ -207,7 +207,7 @@ def test_the_mode_and_the_places_are_checked(bucket: str) -> None:
 def test_a_large_object_is_copied_by_parts(
     bucket: str, kms_key: str, monkeypatch: pytest.MonkeyPatch, requests_log: RequestsLog
 ) -> None:
-    """Inside S3, tags and metadata too, and only where there is none if that was asked for."""
+    """A large object is copied in parts inside S3, with tags, metadata and if_absent."""
     for module in (mechanisms, steps):
         monkeypatch.setattr(module, "MAX_COPY_LENGTH", 6 * 2**20)
     store, data = connect(SSES3()), payload(13_000_001)
@@ -229,7 +229,7 @@ def test_a_large_object_is_copied_by_parts(
 def test_the_targets_customer_key_does_not_stand_in_for_the_stores_mode(
     source: str, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """Anyone who knows it could otherwise have an object of their own copied as a verified one."""
+    """Otherwise a writer who knows that key could plant an object that is copied as verified."""
     planted = SSEC(CUSTOMER_KEY[::-1])
     connect(planted).put(b"evil", f"s3://{bucket}/a")
     with pytest.raises(S3CryptError):
@@ -238,7 +238,7 @@ def test_the_targets_customer_key_does_not_stand_in_for_the_stores_mode(
 
 
 def test_the_version_from_before_a_bucket_had_versions(bucket: str, s3: Any) -> None:
-    """It is called null; bytes, tags and annotations are its own, in both ways of copying."""
+    """Version "null" is copied with its own bytes, tags and annotations, in both ways."""
     modes: list[Mode] = [SSES3(), ClientSide(aes())]
     for number, to in enumerate(modes):
         source, copy = f"a{number}", f"s3://{bucket}/b{number}"
@@ -259,7 +259,7 @@ def test_the_version_from_before_a_bucket_had_versions(bucket: str, s3: Any) -> 
 
 
 def test_annotations_that_a_rotation_left_behind_are_copied(versioned_bucket: str, s3: Any) -> None:
-    """The source's entry says at which version they are."""
+    """The source's metadata name the version that has the annotations, and they are copied."""
     where = {"Bucket": versioned_bucket, "Key": "a"}
     old = s3.put_object(**where, Body=b"x")["VersionId"]
     s3.put_object_annotation(**where, AnnotationName="note", AnnotationPayload=b"kept")
@@ -275,7 +275,7 @@ def test_annotations_that_a_rotation_left_behind_are_copied(versioned_bucket: st
 def test_s3s_own_encryption_of_the_copy_is_the_target_buckets(
     bind_name: bool, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """The source's key at rest may be of another Region or account."""
+    """The copy is under the target bucket's default key: the source's key may be elsewhere."""
     other = f"other-{bucket}"[:63]
     s3.create_bucket(Bucket=other)
     rule = {
@@ -292,7 +292,7 @@ def test_s3s_own_encryption_of_the_copy_is_the_target_buckets(
 def test_what_is_returned_is_about_the_copy(
     bucket: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """It is what was written, and not whatever is there by then: nothing is asked afterwards."""
+    """The result describes the written copy, without a further request."""
     modes: list[Mode] = [SSEKMS(kms_key), ClientSide(aes())]
     for to in modes:
         connect(SSES3()).put(b"data", f"s3://{bucket}/a", metadata={"k": "v"})
@@ -308,7 +308,7 @@ def test_what_is_returned_is_about_the_copy(
 
 
 def test_ciphertext_is_not_taken_from_its_instruction_file(bucket: str, s3: Any) -> None:
-    """Under another name no client would find the key again."""
+    """Without its instruction file a copy could not be decrypted, so it is refused."""
     entry = {"x-amz-key-v2": "AAAA", "x-amz-iv": "AAAA", "x-amz-matdesc": "{}"}
     s3.put_object(Bucket=bucket, Key="a", Body=bytes(range(128, 240)))
     s3.put_object(Bucket=bucket, Key="a.instruction", Body=json.dumps(entry))
@@ -319,7 +319,7 @@ def test_ciphertext_is_not_taken_from_its_instruction_file(bucket: str, s3: Any)
 
 
 def test_a_binding_that_is_left_out_is_left_out(bucket: str) -> None:
-    """The copy is encrypted anew: inside S3 it would stay bound to its old name."""
+    """An object without the binding is encrypted anew: S3's copy would keep the old binding."""
     store = connect(ClientSide(aes(), context={"team": "one"}))
     store.put(b"data", f"s3://{bucket}/a")
     info = store.copy(f"s3://{bucket}/a", f"s3://{bucket}/b", to=ClientSide(aes(), bind_name=False))
@@ -328,7 +328,7 @@ def test_a_binding_that_is_left_out_is_left_out(bucket: str) -> None:
 
 
 def test_a_delete_marker_is_no_object(versioned_bucket: str, s3: Any) -> None:
-    """As for a read."""
+    """A delete marker is a missing object, as for a read."""
     store, uri = connect(SSES3()), f"s3://{versioned_bucket}/a"
     store.put(b"data", uri)
     marker = s3.delete_object(Bucket=versioned_bucket, Key="a")["VersionId"]
@@ -338,7 +338,7 @@ def test_a_delete_marker_is_no_object(versioned_bucket: str, s3: Any) -> None:
 
 
 def test_a_bucket_is_named_only_where_the_source_is_bound_to_one(bucket: str) -> None:
-    """`written_in` is about the source."""
+    """`written_in` is refused if the source is not bound to a bucket."""
     store = connect(ClientSide(aes()))
     to = ClientSide(aes(), bind_bucket=True)
     with pytest.raises(ConfigError, match="no bucket is bound"):
@@ -348,7 +348,7 @@ def test_a_bucket_is_named_only_where_the_source_is_bound_to_one(bucket: str) ->
 def test_an_unconfirmed_copy_is_removed_again(
     sandbox: Running, session: Any, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """As an unconfirmed put is."""
+    """A copy without confirmed encryption is removed, like a put."""
     connect(SSES3()).put(b"data", f"s3://{bucket}/a")
 
     def deaf(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -366,7 +366,7 @@ def test_an_unconfirmed_copy_is_removed_again(
 
 
 def test_a_file_that_is_closed_after_a_fork_says_so(bucket: str) -> None:
-    """In the child it is closed without the parent's locks."""
+    """In a child process a file is closed without the parent's locks."""
     store = connect(SSES3())
     store.put(b"data", f"s3://{bucket}/a")
     file = store.open(f"s3://{bucket}/a")
@@ -376,7 +376,7 @@ def test_a_file_that_is_closed_after_a_fork_says_so(bucket: str) -> None:
 
 
 def test_an_older_version_is_brought_back(versioned_bucket: str) -> None:
-    """Onto its own name, which without a version would be no copy."""
+    """An older version can be copied onto its own name."""
     store, uri = connect(SSES3()), f"s3://{versioned_bucket}/a"
     old = store.put(b"old", uri, metadata={"k": "old"})
     store.put(b"new", uri)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypted data sets inside the tools that read data sets: what they get, and what they fetch.
+"""Encrypted data sets inside the tools that read data sets: results and fetched bytes.
 
-Each tool is called as its users call it, on objects that this process encrypts, and S3's log says
-which bytes it asked for.
+Each tool is called as its users call it, on objects that this process encrypts. S3's log shows
+the requested bytes.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from conftest import RequestsLog
 
 FRAME = 16 * 2**10
-# A frame's sequence number, IV and tag; docs/message-format.md.
+# The length of a frame with its sequence number, IV and tag; see docs/message-format.md.
 STRIDE = 4 + 12 + FRAME + 16
-# A column of a row group is 80 KiB, and all groups are more than 4 MiB: of such a file 64 KiB are
-# asked for first.
+# A column of a row group is 80 KiB, and the file is larger than 4 MiB: for such a file a reader
+# first requests 64 KiB.
 GROUP_ROWS = 10_240
 GROUPS = 6
 NUMBERS = [f"n{number}" for number in range(8)]
@@ -59,12 +59,12 @@ def _need(name: str) -> Any:
     return pytest.importorskip(name, reason=f"{name} is not installed: pip install 's3crypt[test]'")
 
 
-# --- the data, and how it is kept -------------------------------------------------------------
+# --- the data and its storage -----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Lake:
-    """A bucket, the key of what is in it, and a key that is not."""
+    """A bucket, the key of its objects, and a wrong key."""
 
     s3: Any
     bucket: str
@@ -73,20 +73,20 @@ class Lake:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Storage options: all of them text, or numbers."""
+        """Return storage options, which are only text and numbers."""
         return {"key": f"aes:tests/lake={self.key_file}", "frame_length": FRAME}
 
     @property
     def files(self) -> S3CryptFileSystem:
-        """The file system that tools are handed, or find by the options."""
+        """Return the file system that tools get, or find by the options."""
         return S3CryptFileSystem(**self.options)
 
     def new(self, name: str) -> str:
-        """Return a path that no test had before."""
+        """Return a path that no earlier test has used."""
         return f"{self.bucket}/{uuid.uuid4()}/{name}"
 
     def metadata(self, path: str) -> dict[str, str]:
-        """Return an object's metadata as S3 has it."""
+        """Return an object's metadata in S3."""
         reply = self.s3.head_object(Bucket=self.bucket, Key=self.name(path))
         found: dict[str, str] = reply["Metadata"]
         return found
@@ -118,7 +118,7 @@ def _customers(rows: int = 3000) -> pd.DataFrame:
 
 
 def _numbers() -> pa.Table:
-    """Return a table that nothing compresses, in rows of growing id."""
+    """Return a table of incompressible numbers in rows of growing id."""
     rows = GROUP_ROWS * GROUPS
     drawn = np.random.default_rng(4)
     return pa.table({"id": np.arange(rows), **{name: drawn.random(rows) for name in NUMBERS}})
@@ -159,7 +159,7 @@ def by_region(lake: Lake) -> str:
 
 
 def check_sealed(lake: Lake, path: str, *, count: int = 1) -> None:
-    """Assert that so many objects are there, each one of ours, and no page of them in the clear."""
+    """Assert the number of objects, and that each is a message without a plaintext page."""
     found = [name for name in names(lake.s3, lake.bucket) if name.startswith(lake.name(path))]
     assert len(found) == count
     for name in found:
@@ -169,7 +169,8 @@ def check_sealed(lake: Lake, path: str, *, count: int = 1) -> None:
         assert header.frame_length == FRAME
         plaintext = lake.files.cat_file(f"{lake.bucket}/{name}")
         assert plaintext
-        # At both ends, where Parquet has it; four bytes occur in any megabyte by chance.
+        # The magic bytes of Parquet are at both ends. Elsewhere any four bytes occur by chance in a
+        # megabyte.
         assert b"PAR1" not in (body[:4], body[-4:])
         assert b"customer-" not in body
         windows = {
@@ -180,7 +181,7 @@ def check_sealed(lake: Lake, path: str, *, count: int = 1) -> None:
 
 
 class Fetched:
-    """The plaintext of one object that was asked for, by whole frames."""
+    """The requested plaintext of one object, in whole frames."""
 
     def __init__(self, log: RequestsLog, lake: Lake, path: str) -> None:
         header_length = int(lake.metadata(path)["s3crypt-header-length"])
@@ -194,7 +195,7 @@ class Fetched:
             self.stored_bytes += entry["response_bytes"]
 
     def touches(self, start: int, end: int) -> bool:
-        """Tell whether a byte of the range was asked for."""
+        """Return whether a byte of the range was requested."""
         return any(low < end and start < high for low, high in self._intervals)
 
 
@@ -217,10 +218,10 @@ def _kms_calls(log: RequestsLog, verb: str) -> int:
 
 
 def check_pruned(log: RequestsLog, lake: Lake, path: str) -> None:
-    """Assert that of group 3 only the columns at its beginning, and of others none, were fetched.
+    """Assert that only the first columns of group 3 were fetched.
 
-    The first and the last 64 KiB of such a file are fetched whenever it is opened, and what
-    follows a column that is read may be fetched ahead.
+    The first and the last 64 KiB of such a file are always fetched when it is opened, and the bytes
+    after a column may be prefetched.
     """
     metadata = pq.read_metadata(path, filesystem=lake.files)
     fetched = Fetched(log, lake, path)
@@ -250,7 +251,7 @@ def _expected() -> list[float]:
 
 
 def test_pandas_parquet(lake: Lake) -> None:
-    """What to_parquet writes is sealed, and read_parquet reads it."""
+    """to_parquet writes a sealed object, and read_parquet reads it."""
     path = lake.new("customers.parquet")
     _customers().to_parquet(f"s3crypt://{path}", storage_options=lake.options)
     check_sealed(lake, path)
@@ -260,7 +261,7 @@ def test_pandas_parquet(lake: Lake) -> None:
 
 @pytest.mark.parametrize("name", ["customers.csv", "customers.csv.gz", "customers.json"])
 def test_pandas_text(lake: Lake, name: str) -> None:
-    """What to_csv and to_json write is sealed, compressed too, and read again."""
+    """to_csv and to_json write sealed objects, also compressed, and pandas reads them."""
     path = lake.new(name)
     table = _customers()
     if "csv" in name:
@@ -275,7 +276,7 @@ def test_pandas_text(lake: Lake, name: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 def test_pandas_text_has_a_byte_order_mark(lake: Lake, encoding: str) -> None:
-    """Without one other programs cannot read it."""
+    """A text in UTF-16 or UTF-32 begins with one byte order mark, which other programs need."""
     path, table = lake.new("x.csv"), _customers(20)
     table.to_csv(f"s3crypt://{path}", index=False, encoding=encoding, storage_options=lake.options)
     mark = "\ufeff".encode(encoding)[: 4 if encoding == "utf-32" else 2]
@@ -287,7 +288,7 @@ def test_pandas_text_has_a_byte_order_mark(lake: Lake, encoding: str) -> None:
 
 
 def test_pandas_reads_a_csv_in_chunks(lake: Lake) -> None:
-    """A text read in chunks is the whole text."""
+    """Reading a text in chunks returns the whole text."""
     path = f"s3crypt://{lake.new('customers.csv')}"
     _customers().to_csv(path, index=False, storage_options=lake.options)
     with pd.read_csv(path, chunksize=1000, storage_options=lake.options) as chunks:
@@ -297,7 +298,7 @@ def test_pandas_reads_a_csv_in_chunks(lake: Lake) -> None:
 def test_pandas_fetches_what_it_is_asked_for(
     lake: Lake, numbers: str, requests_log: RequestsLog
 ) -> None:
-    """Columns and filters leave the other columns and row groups where they are."""
+    """With columns and filters, other columns and row groups are not fetched."""
     read = pd.read_parquet(
         f"s3crypt://{numbers}",
         columns=["n1"],
@@ -309,7 +310,7 @@ def test_pandas_fetches_what_it_is_asked_for(
 
 
 def test_pandas_partitions(lake: Lake, requests_log: RequestsLog) -> None:
-    """Partitions are sealed files of their own, and a filter on them opens the others not."""
+    """Each partition is a sealed file, and a filter on a partition does not open other files."""
     path = lake.new("customers")
     url = f"s3crypt://{path}"
     _customers().to_parquet(url, partition_cols=["region"], storage_options=lake.options)
@@ -318,7 +319,7 @@ def test_pandas_partitions(lake: Lake, requests_log: RequestsLog) -> None:
     read = pd.read_parquet(url, filters=[("region", "==", "us")], storage_options=lake.options)
     assert read["name"].tolist()[:2] == ["customer-000001", "customer-000004"]
     assert _gets(requests_log, f"{path}/region=us")
-    # Not of "ap": the schema is read from the first file.
+    # "ap" is not checked: pandas reads the schema from the first file.
     assert not _gets(requests_log, f"{path}/region=eu")
 
 
@@ -328,7 +329,7 @@ def test_pandas_partitions(lake: Lake, requests_log: RequestsLog) -> None:
 def test_arrow_fetches_only_the_row_group_and_columns(
     lake: Lake, numbers: str, requests_log: RequestsLog
 ) -> None:
-    """A data set's filter and projection decide what is fetched: some of this file."""
+    """A data set's filter and projection limit the fetched bytes of a file."""
     is_wanted = (ds.field("id") >= _FIRST_ID) & (ds.field("id") <= _LAST_ID)
     read = ds.dataset(numbers, filesystem=lake.files).to_table(columns=["n1"], filter=is_wanted)
     assert read["n1"].to_pylist() == _expected()
@@ -338,13 +339,13 @@ def test_arrow_fetches_only_the_row_group_and_columns(
 
 
 def test_arrows_pages_are_sealed(lake: Lake, numbers: str, by_region: str) -> None:
-    """No page that pyarrow wrote, compressed or not, is in the clear."""
+    """No page that pyarrow wrote, compressed or not, is stored in plaintext."""
     check_sealed(lake, numbers)
     check_sealed(lake, by_region, count=len(REGIONS))
 
 
 def test_arrow_partitions(lake: Lake, by_region: str, requests_log: RequestsLog) -> None:
-    """A filter on a partition opens the files of no other."""
+    """A filter on a partition opens only the files of that partition."""
     customers = ds.dataset(by_region, filesystem=lake.files, partitioning="hive")
     requests_log.clear()
     assert customers.to_table(filter=ds.field("region") == "eu").num_rows == 1000
@@ -354,7 +355,7 @@ def test_arrow_partitions(lake: Lake, by_region: str, requests_log: RequestsLog)
 
 
 def test_arrow_reads_what_is_not_parquet(lake: Lake) -> None:
-    """A data set of CSV files is read by the same file system."""
+    """Arrow reads a data set of CSV files through the same file system."""
     path = lake.new("customers")
     for part in range(2):
         with lake.files.open(f"{path}/{part}.csv", "wb") as file:
@@ -366,7 +367,7 @@ def test_arrow_reads_what_is_not_parquet(lake: Lake) -> None:
 def test_a_directory_costs_a_request_an_object(
     lake: Lake, by_region: str, requests_log: RequestsLog
 ) -> None:
-    """Sizes of a listing are one HEAD each, and are remembered while the objects stay."""
+    """Each size in a listing costs one HEAD, and is remembered while the object is unchanged."""
     files = lake.files
     files.invalidate_cache()
     for heads in (len(REGIONS), 0):
@@ -381,19 +382,19 @@ def test_a_directory_costs_a_request_an_object(
 
 @pytest.fixture
 def duck(lake: Lake) -> Iterator[Any]:
-    """Connect to a DuckDB that knows the file system."""
+    """Connect to DuckDB with the file system registered."""
     with _need("duckdb").connect() as connection:
         connection.register_filesystem(lake.files)
         yield connection
 
 
 def test_duckdb_partitions(duck: Any, by_region: str, requests_log: RequestsLog) -> None:
-    """SQL over a Hive-partitioned set opens the files of the partitions that it names."""
+    """SQL over a Hive-partitioned set opens only the files of the partitions that it names."""
     every = f"read_parquet('s3crypt://{by_region}/*/*.parquet', hive_partitioning = true)"
     found = duck.sql(f"SELECT region, count(*) FROM {every} GROUP BY region ORDER BY region")
     assert found.fetchall() == [("ap", 1000), ("eu", 1000), ("us", 1000)]
     requests_log.clear()
-    # The schema is read from one file, whichever it is; pruned is the scan.
+    # DuckDB reads the schema from any one file; only the scan is limited to the partition.
     found = duck.sql(f"SELECT max(name) FROM {every} WHERE region = 'us'")
     assert found.fetchall() == [("customer-002998",)]
     assert _gets(requests_log, f"{by_region}/region=us")
@@ -403,7 +404,7 @@ def test_duckdb_partitions(duck: Any, by_region: str, requests_log: RequestsLog)
 def test_duckdb_fetches_only_the_row_group_and_columns(
     duck: Any, lake: Lake, numbers: str, requests_log: RequestsLog
 ) -> None:
-    """A condition on a column that grows leaves the other row groups where they are."""
+    """With a condition on a sorted column, other row groups are not fetched."""
     found = duck.sql(
         f"SELECT n1 FROM 's3crypt://{numbers}' "
         f"WHERE id BETWEEN {_FIRST_ID} AND {_LAST_ID} ORDER BY id"
@@ -428,7 +429,7 @@ def test_duckdb_writes_partitions(duck: Any, lake: Lake, how: str) -> None:
 
 @pytest.mark.parametrize("name", ["numbers.parquet", "numbers.csv"])
 def test_duckdb_replaces_a_file(duck: Any, lake: Lake, name: str) -> None:
-    """COPY to an object that exists replaces it, and leaves no temporary one."""
+    """COPY replaces an existing object, and leaves no temporary object."""
     path = lake.new(name)
     for rows in (2000, 3000):
         query = f"SELECT 'customer-' || range AS name FROM range({rows})"
@@ -439,7 +440,7 @@ def test_duckdb_replaces_a_file(duck: Any, lake: Lake, name: str) -> None:
 
 
 def test_duckdb_reads_all_below_a_directory(duck: Any, lake: Lake, by_region: str) -> None:
-    """Two stars stand for the files alone: DuckDB opens whatever a pattern finds."""
+    """`**` finds only files, because DuckDB opens every path that a pattern finds."""
     found = duck.sql(f"SELECT count(*) FROM read_parquet('s3crypt://{by_region}/**')")
     assert found.fetchall() == [(3000,)]
     lake.files.pipe(f"{by_region}-text/a/b/one.csv", b"id\n1\n")
@@ -458,7 +459,7 @@ def _export(files: S3CryptFileSystem, path: str) -> None:
 
 
 def test_duckdb_exports_and_imports_a_database(lake: Lake) -> None:
-    """It drops two of the files unclosed, which are stored where that was asked for."""
+    """DuckDB leaves two files unclosed; `unclosed="store"` stores them."""
     path = lake.new("export")
     files = S3CryptFileSystem(**lake.options, unclosed="store")
     _export(files, path)
@@ -475,7 +476,7 @@ def test_duckdb_exports_and_imports_a_database(lake: Lake) -> None:
 
 
 def test_duckdbs_unclosed_files_are_told(lake: Lake) -> None:
-    """Where nothing was asked for: each by its name, and what to do."""
+    """Without the option a warning names each unclosed file and the option."""
     path = lake.new("export")
     with pytest.warns(RuntimeWarning, match="unclosed='store'") as caught:
         _export(lake.files, path)
@@ -486,7 +487,7 @@ def test_duckdbs_unclosed_files_are_told(lake: Lake) -> None:
 
 
 def test_duckdb_keeps_the_old_file_where_it_fails(duck: Any, lake: Lake) -> None:
-    """A COPY that fails half way leaves the object that was there, and nothing else."""
+    """A COPY that fails leaves the old object, and no other object."""
     path = lake.new("numbers.csv")
     lake.files.pipe(path, b"id\n1\n")
     query = (
@@ -500,12 +501,12 @@ def test_duckdb_keeps_the_old_file_where_it_fails(duck: Any, lake: Lake) -> None
 # --- fsspec's caches --------------------------------------------------------------------------
 
 
-# fsspec leaves the file that it maps to the garbage collector.
+# fsspec leaves the mapped file to the garbage collector.
 _MMAP = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
 
 def _by_blocks(lake: Lake, path: str, folder: Path, **options: Any) -> Any:
-    """Open a file through fsspec's cache of blocks; a block is two frames."""
+    """Open a file through fsspec's block cache; a block is two frames."""
     given = {"cache_storage": str(folder), **options}
     url = f"blockcache::s3crypt://{path}"
     fs, _ = fsspec.core.url_to_fs(url, s3crypt=lake.options, blockcache=given)
@@ -516,7 +517,7 @@ def _by_blocks(lake: Lake, path: str, folder: Path, **options: Any) -> Any:
 def test_blockcache_fetches_a_block_once(
     lake: Lake, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """Of one version, verified; what was read is there when the file is opened again."""
+    """Cached blocks are verified, and are fetched only once, also after a second open."""
     path, content = lake.new("x"), np.random.default_rng(1).bytes(40 * FRAME + 7)
     lake.files.pipe(path, content)
     with _by_blocks(lake, path, tmp_path) as file:
@@ -544,11 +545,11 @@ def test_blockcache_fetches_a_block_once(
 
 @_MMAP
 def test_blockcache_keeps_nothing_that_was_not_verified(lake: Lake, tmp_path: Path) -> None:
-    """Fsspec marks a block as there before it is fetched: read again, it would be zeros."""
+    """A block that fails verification is not cached: fsspec would return zeros for it later."""
     path, content = lake.new("x"), b"customer" * FRAME
     lake.files.pipe(path, content)
     body = bytearray(stored(lake.s3, lake.bucket, lake.name(path)))
-    # In the third frame, since the header is shorter than a frame.
+    # This byte is in the third frame, because the header is shorter than a frame.
     body[3 * STRIDE] ^= 1
     rewrite(lake.s3, lake.bucket, lake.name(path), bytes(body))
     with _by_blocks(lake, path, tmp_path) as file:
@@ -564,7 +565,7 @@ def test_blockcache_keeps_nothing_that_was_not_verified(lake: Lake, tmp_path: Pa
 
 @_MMAP
 def test_blockcache_does_not_mix_versions(lake: Lake, tmp_path: Path) -> None:
-    """Neither while a file is open, nor with blocks of an object that was there before."""
+    """Blocks of two versions are not mixed, neither in an open file nor across opens."""
     path = lake.new("x")
     lake.files.pipe(path, bytes(60 * FRAME))
     with _by_blocks(lake, path, tmp_path) as file:
@@ -590,7 +591,7 @@ def test_blockcache_does_not_mix_versions(lake: Lake, tmp_path: Path) -> None:
 def test_polars_scan_fetches_only_the_row_group_and_columns(
     lake: Lake, numbers: str, requests_log: RequestsLog
 ) -> None:
-    """Over an Arrow data set, predicates and projections are pushed down to what is fetched."""
+    """Over an Arrow data set, predicates and projections limit the fetched bytes."""
     pl = _need("polars")
     scan = pl.scan_pyarrow_dataset(ds.dataset(numbers, filesystem=lake.files))
     query = scan.filter(pl.col("id").is_between(_FIRST_ID, _LAST_ID)).select("n1")
@@ -599,7 +600,7 @@ def test_polars_scan_fetches_only_the_row_group_and_columns(
 
 
 def test_polars_scan_of_partitions(lake: Lake, by_region: str, requests_log: RequestsLog) -> None:
-    """A predicate on a partition opens the files of no other."""
+    """A predicate on a partition opens only the files of that partition."""
     pl = _need("polars")
     customers = ds.dataset(by_region, filesystem=lake.files, partitioning="hive")
     requests_log.clear()
@@ -610,7 +611,7 @@ def test_polars_scan_of_partitions(lake: Lake, by_region: str, requests_log: Req
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "ipc"])
 def test_polars_reads_and_writes_open_files(lake: Lake, kind: str) -> None:
-    """Polars' own engine writes sealed objects into an open file, and reads and scans it."""
+    """Polars' own engine reads, scans and writes sealed objects through open files."""
     pl = _need("polars")
     path = lake.new(f"customers.{kind}")
     customers = pl.DataFrame({"name": [f"customer-{row:06}" for row in range(3000)]})
@@ -626,7 +627,7 @@ def test_polars_reads_and_writes_open_files(lake: Lake, kind: str) -> None:
 def test_polars_with_pyarrow_reads_urls(
     lake: Lake, numbers: str, requests_log: RequestsLog
 ) -> None:
-    """With use_pyarrow, Polars finds the file system by the URL, and fetches the columns named."""
+    """With use_pyarrow, Polars finds the file system by the URL and fetches the named columns."""
     pl = _need("polars")
     read = pl.read_parquet(
         f"s3crypt://{numbers}", columns=["n1"], use_pyarrow=True, storage_options=lake.options
@@ -645,7 +646,7 @@ def test_polars_with_pyarrow_reads_urls(
 
 @pytest.fixture(scope="module")
 def cluster(sandbox: Any) -> Iterator[Any]:
-    """Run two worker processes, which inherit the environment that leads to the sandbox."""
+    """Run two worker processes, which inherit the environment with the sandbox's address."""
     distributed = _need("distributed")
     assert sandbox.endpoint_url == os.environ["AWS_ENDPOINT_URL"]
     with (
@@ -655,7 +656,7 @@ def cluster(sandbox: Any) -> Iterator[Any]:
             processes=True,
             memory_limit="512MiB",
             host="127.0.0.1",
-            # Any port: with None it takes 8787, of all addresses, and warns where that is taken.
+            # With None Dask takes port 8787 of all addresses, and warns if it is in use.
             dashboard_address="127.0.0.1:0",
         ) as running,
         distributed.Client(running) as client,
@@ -665,19 +666,19 @@ def cluster(sandbox: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def dask_frame(cluster: Any) -> Any:
-    """Return Dask's data frames, computed by the cluster."""
+    """Return Dask's data frames, which the cluster computes."""
     assert cluster.scheduler_info()["workers"]
     return _need("dask.dataframe")
 
 
-# All of Dask's tests on one worker of pytest's: one cluster.
+# All tests of Dask run on one worker of pytest, so that there is one cluster.
 on_cluster = pytest.mark.xdist_group("dask")
-# Dask calls pandas in a way that pandas 3.1 is about to give up.
+# Dask calls pandas in a way that pandas 3.1 deprecates.
 dasks_own = pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")
 
 
 def _pids(frame: Any) -> set[int]:
-    """Return the processes that compute a frame's partitions."""
+    """Return the ids of the processes that compute a frame's partitions."""
 
     def pid(partition: pd.DataFrame) -> pd.Series:
         return pd.Series([os.getpid()] * len(partition), dtype="int64")
@@ -690,7 +691,7 @@ def _pids(frame: Any) -> set[int]:
 def test_dask_writes_and_reads_in_workers(
     dask_frame: Any, cluster: Any, lake: Lake, requests_log: RequestsLog
 ) -> None:
-    """Workers seal what they write, and open the files that they read."""
+    """Workers encrypt the files that they write, and decrypt the files that they read."""
     path = lake.new("customers")
     url = f"s3crypt://{path}"
     dask_frame.from_pandas(_customers(), npartitions=4).to_parquet(
@@ -702,7 +703,7 @@ def test_dask_writes_and_reads_in_workers(
     assert customers["id"].sum().compute() == 3000 * 2999 // 2
     assert len({entry["path"] for entry in _gets(requests_log, path)}) == 4
     pids = _pids(customers)
-    # The client reads a file too, to plan.
+    # The client also reads a file, to make its plan.
     assert pids <= set(cluster.run(os.getpid).values())
     assert os.getpid() not in pids
 
@@ -710,7 +711,7 @@ def test_dask_writes_and_reads_in_workers(
 @on_cluster
 @dasks_own
 def test_dask_reads_blocks_of_text(dask_frame: Any, lake: Lake) -> None:
-    """A CSV is cut into blocks by its plaintext's size, and workers read one each."""
+    """A CSV is divided by its plaintext's size, and each worker reads a block."""
     path = lake.new("customers.csv")
     _customers().to_csv(f"s3crypt://{path}", index=False, storage_options=lake.options)
     read = dask_frame.read_csv(f"s3crypt://{path}", blocksize=20_000, storage_options=lake.options)
@@ -723,7 +724,7 @@ def test_dask_reads_blocks_of_text(dask_frame: Any, lake: Lake) -> None:
 def test_dask_sends_no_key_that_is_named_by_text(
     dask_frame: Any, lake: Lake, by_region: str
 ) -> None:
-    """Text options travel as text: no key is in the task graph. Live AES keys are in it."""
+    """With text options no key is in the task graph; a mode object puts its AES key there."""
     cloudpickle = _need("cloudpickle")
     key = lake.key_file.read_bytes()
     live = {"encryption": ClientSide(AESKeyring("tests", "lake", key))}
@@ -737,7 +738,7 @@ def test_dask_sends_no_key_that_is_named_by_text(
 @on_cluster
 @dasks_own
 def test_dask_counts_rows_by_footers(dask_frame: Any, lake: Lake, by_region: str) -> None:
-    """What Dask asks of the footers alone, it gets."""
+    """Dask counts rows by reading only the footers."""
     read = dask_frame.read_parquet(f"s3crypt://{by_region}", storage_options=lake.options)
     assert len(read) == 3000
 
@@ -745,7 +746,7 @@ def test_dask_counts_rows_by_footers(dask_frame: Any, lake: Lake, by_region: str
 @on_cluster
 @dasks_own
 def test_a_workers_error_is_ours(dask_frame: Any, cluster: Any, lake: Lake, by_region: str) -> None:
-    """What fails in a worker comes back as our error, its hint too."""
+    """An error in a worker reaches the caller with its type and hint."""
     url = f"s3crypt://{by_region}/region=eu"
     (path,) = lake.files.ls(f"{by_region}/region=eu", detail=False)
     failing = cluster.submit(_read_without_key, path, pure=False)
@@ -785,7 +786,7 @@ def _field() -> np.ndarray[Any, Any]:
 
 
 def test_zarr_array(lake: Lake, field: str, requests_log: RequestsLog) -> None:
-    """Chunks and metadata are sealed, and a slice fetches the chunks that it touches."""
+    """Chunks and metadata are sealed, and a slice fetches only its chunks."""
     check_sealed(lake, field, count=5)
     requests_log.clear()
     array = _need("zarr").open_array(f"s3crypt://{field}", mode="r", storage_options=lake.options)
@@ -796,7 +797,7 @@ def test_zarr_array(lake: Lake, field: str, requests_log: RequestsLog) -> None:
 
 
 def test_a_chunk_in_anothers_place_is_refused(lake: Lake, field: str) -> None:
-    """Chunks cannot be swapped: an object's name is bound to it."""
+    """A chunk under another chunk's name is refused, because the name is bound."""
     body = stored(lake.s3, lake.bucket, lake.name(f"{field}/c/0/0"))
     rewrite(lake.s3, lake.bucket, lake.name(f"{field}/c/0/1"), body)
     array = _need("zarr").open_array(f"s3crypt://{field}", mode="r", storage_options=lake.options)
@@ -806,7 +807,7 @@ def test_a_chunk_in_anothers_place_is_refused(lake: Lake, field: str) -> None:
 
 
 def test_a_chunk_that_is_gone_is_zarrs_fill_value(lake: Lake, field: str) -> None:
-    """What zarr makes of a chunk that somebody deleted is not ours to refuse; docs say so."""
+    """Zarr reads a deleted chunk as its fill value, as the documentation says."""
     lake.s3.delete_object(Bucket=lake.bucket, Key=lake.name(f"{field}/c/0/1"))
     array = _need("zarr").open_array(f"s3crypt://{field}", mode="r", storage_options=lake.options)
     assert not array[:50, 50:].any()
@@ -836,7 +837,7 @@ def test_kms_is_asked_once_an_open_file(
 def test_a_cache_asks_kms_once_a_data_set(
     lake: Lake, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """A live mode with a cache of data keys serves several files by few requests to KMS."""
+    """A mode object with cached data keys opens several files with few calls to KMS."""
     keyring = CachingKeyring(kms_keyring(kms_key), max_age=300)
     mode = ClientSide(keyring, context={"set": "customers"}, bind_name=False)
     path, files = lake.new("customers"), S3CryptFileSystem(mode=mode)
@@ -845,7 +846,7 @@ def test_a_cache_asks_kms_once_a_data_set(
     requests_log.clear()
     assert len(pd.read_parquet(path, filesystem=files)) == 4 * 3000
     assert _kms_calls(requests_log, "Decrypt") == keyring.statistics.unwrap_calls
-    # Files of unknown length have data keys of their own, read twice here: schema and rows.
+    # Files of unknown length have their own data keys. Each is read twice: schema and rows.
     assert keyring.statistics.unwrap_calls == 4
     assert keyring.statistics.unwrap_hits >= 1
 
@@ -853,7 +854,7 @@ def test_a_cache_asks_kms_once_a_data_set(
 @pytest.mark.parametrize("name", ["customers.parquet", "customers.csv"])
 @pytest.mark.parametrize("wrap", [lambda given: given, lambda given: {"s3crypt": given}])
 def test_an_encryption_travels_with_storage_options(lake: Lake, name: str, wrap: Any) -> None:
-    """As a mode object and as a name, through all that fsspec does with options."""
+    """A mode object and a mode's name both work as a storage option, also when fsspec copies it."""
     path = lake.new(name)
     live = ClientSide(AESKeyring("tests", "lake", lake.key_file.read_bytes()), frame_length=FRAME)
     kind = name.rpartition(".")[2]
@@ -866,7 +867,7 @@ def test_an_encryption_travels_with_storage_options(lake: Lake, name: str, wrap:
 
 
 def test_a_mode_that_fsspec_drops_reads_nothing(lake: Lake) -> None:
-    """`mode` is the open file's to fsspec: what then was demanded of nobody is not read."""
+    """Fsspec drops `mode`, so a read then demands no encryption and is refused."""
     path = lake.new("forged.parquet")
     forged = io.BytesIO()
     _customers().to_parquet(forged)
@@ -877,7 +878,7 @@ def test_a_mode_that_fsspec_drops_reads_nothing(lake: Lake) -> None:
 
 
 def test_names_are_bound_unless_told_otherwise(lake: Lake) -> None:
-    """With bind_name=False, text too, an object is read under the name that others gave it."""
+    """With bind_name=False, also as text, a renamed object can be read."""
     options = {**lake.options, "bind_name": False}
     for bound in (lake.options, options):
         path = lake.new("a.parquet")
@@ -893,14 +894,14 @@ def test_names_are_bound_unless_told_otherwise(lake: Lake) -> None:
 
 
 def test_a_pickled_file_system_has_the_key_files_name(lake: Lake, by_region: str) -> None:
-    """Where options are text, what travels is text, and opens the same files."""
+    """A file system of text options pickles as text, and opens the same files."""
     travelled = pickle.dumps(lake.files)
     assert lake.key_file.read_bytes() not in travelled
     assert str(lake.key_file).encode() in travelled
     assert len(pickle.loads(travelled).find(by_region)) == len(REGIONS)
 
 
-# --- what fails, as each tool shows it --------------------------------------------------------
+# --- errors in each tool ----------------------------------------------------------------------
 
 
 def _wrong_key(lake: Lake) -> dict[str, Any]:
@@ -931,7 +932,7 @@ READERS = [_by_pandas, _by_arrow, _by_polars, _by_polars_file]
 
 @pytest.mark.parametrize("read", READERS)
 def test_a_wrong_key_is_our_error(lake: Lake, numbers: str, read: Any) -> None:
-    """The tools that are Python let our error pass, and it names the key that is needed."""
+    """Python tools raise our error unchanged, and it names the necessary key."""
     with pytest.raises(IntegrityError, match="No key given opens") as caught:
         read(numbers, _wrong_key(lake))
     assert "aes:tests/lake" in str(caught.value.hint)
@@ -939,7 +940,7 @@ def test_a_wrong_key_is_our_error(lake: Lake, numbers: str, read: Any) -> None:
 
 @pytest.mark.parametrize("read", READERS)
 def test_no_key_is_our_error(numbers: str, read: Any) -> None:
-    """Without a key nothing is read, and the hint says which is needed."""
+    """Without a key nothing is read, and the hint names the necessary key."""
     with pytest.raises(PolicyError) as caught:
         read(numbers, {"encryption": "any"})
     assert "aes:tests/lake" in str(caught.value.hint)
@@ -947,7 +948,7 @@ def test_no_key_is_our_error(numbers: str, read: Any) -> None:
 
 @pytest.mark.parametrize("read", READERS)
 def test_no_encryption_is_our_error(numbers: str, read: Any) -> None:
-    """Without storage options nothing is read, and the hint says what to give."""
+    """Without storage options nothing is read, and the hint names the missing option."""
     with pytest.raises(ConfigError, match="no encryption") as caught:
         read(numbers, {})
     assert "encryption='any'" in str(caught.value.hint)
@@ -955,14 +956,14 @@ def test_no_encryption_is_our_error(numbers: str, read: Any) -> None:
 
 @pytest.mark.parametrize("read", READERS)
 def test_no_object_is_a_missing_file(lake: Lake, read: Any) -> None:
-    """What is not there is a FileNotFoundError, as of any file."""
+    """A missing object raises FileNotFoundError, as a missing file does."""
     with pytest.raises(FileNotFoundError):
         read(lake.new("nothing.parquet"), lake.options)
 
 
 @pytest.mark.parametrize("has_key", [True, False])
 def test_duckdb_shows_our_errors_text(lake: Lake, numbers: str, *, has_key: bool) -> None:
-    """DuckDB raises an error of its own, with ours at the end of its text."""
+    """DuckDB raises its own error, which ends with the text of ours."""
     duckdb = _need("duckdb")
     options = _wrong_key(lake) if has_key else {"encryption": "any"}
     expected = "IntegrityError: .*No key given opens" if has_key else "PolicyError: .*client-side"
@@ -973,7 +974,7 @@ def test_duckdb_shows_our_errors_text(lake: Lake, numbers: str, *, has_key: bool
 
 
 def test_zarr_shows_our_error(lake: Lake, field: str) -> None:
-    """A wrong key is no missing array."""
+    """A wrong key raises an error, and is not taken for a missing array."""
     zarr = _need("zarr")
     with pytest.raises(IntegrityError, match="No key given opens"):
         zarr.open_array(f"s3crypt://{field}", mode="r", storage_options=_wrong_key(lake))
@@ -982,7 +983,7 @@ def test_zarr_shows_our_error(lake: Lake, field: str) -> None:
 
 
 def test_a_signed_file_is_refused_unless_named(lake: Lake) -> None:
-    """A signature cannot be checked by ranges: who reads signed files so has to say it."""
+    """Ranges cannot verify a signature, so a signed file needs an explicit option."""
     url = f"s3crypt://{lake.new('customers.parquet')}"
     _customers().to_parquet(url, storage_options={**lake.options, "signed": True})
     with pytest.raises(PolicyError, match="signed"):
@@ -992,7 +993,7 @@ def test_a_signed_file_is_refused_unless_named(lake: Lake) -> None:
 
 
 def test_a_changed_byte_fails_what_reads_it(lake: Lake) -> None:
-    """One bit of one column fails the reads of that column, and no others."""
+    """A changed bit fails the reads of its column; reads of other columns succeed."""
     path = lake.new("numbers.parquet")
     _write_numbers(lake, path)
     column = pq.read_metadata(path, filesystem=lake.files).row_group(0).column(5)
@@ -1008,7 +1009,7 @@ def test_a_changed_byte_fails_what_reads_it(lake: Lake) -> None:
 
 
 def test_a_file_replaced_while_open_is_refused(lake: Lake) -> None:
-    """Who has a file open gets the version that it opened, or an error; never a mix."""
+    """If an open file is replaced, the next read raises an error and returns no mix."""
     path = lake.new("numbers.parquet")
     _write_numbers(lake, path)
     with lake.files.open(path) as file:
@@ -1021,7 +1022,7 @@ def test_a_file_replaced_while_open_is_refused(lake: Lake) -> None:
 
 
 def test_a_csv_replaced_between_chunks_is_refused(lake: Lake) -> None:
-    """A text that is read in chunks is one version, too."""
+    """If a text is replaced between two chunks, the next chunk raises an error."""
     path = f"s3crypt://{lake.new('customers.csv')}"
     customers = _customers(100_000)
     customers.to_csv(path, index=False, storage_options=lake.options)

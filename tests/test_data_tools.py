@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of docs/data-sets.md: each line that works is run, and so is each that does not.
+"""The table of docs/data-sets.md: lines that work are run, and so are lines that fail.
 
-The rows of tools that the tests do not install are run by interop/data_tools.py.
+For tools that the tests do not install, interop/data_tools.py runs the rows.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# Each has a test below that runs its lines.
+# A test below runs the lines of each tool.
 TOOLS = ["pandas", "pyarrow", "DuckDB", "Polars", "Dask", "zarr", "fsspec"]
-# Dask calls pandas in a way that pandas 3.1 is about to give up.
+# Dask calls pandas in a way that pandas 3.1 deprecates.
 dasks_own = pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
 def place(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Make a bucket and the file of a key."""
+    """Make a bucket and a key file."""
     return Place.make(s3, tmp_path_factory.mktemp("keys"))
 
 
@@ -50,7 +50,7 @@ def test_the_versions_are_those_that_were_run() -> None:
 
 
 def test_each_row_is_run_here_or_by_interop() -> None:
-    """A new row needs a test."""
+    """Each row of the table is run by a test here or by interop/data_tools.py."""
     assert [tool for tool, row in table().items() if row.is_run_by_ci] == TOOLS
 
 
@@ -58,7 +58,7 @@ def test_each_row_is_run_here_or_by_interop() -> None:
 
 
 def test_pandas(place: Place) -> None:
-    """A URL and storage options, both ways."""
+    """Pandas reads and writes with a URL and storage options."""
     path = place.new("customers.parquet")
     read = place.run("pandas", **place.named(path, pd=pd, frame=customers()))
     place.check_sealed(path)
@@ -66,7 +66,7 @@ def test_pandas(place: Place) -> None:
 
 
 def test_pandas_without_storage_options(place: Place) -> None:
-    """These take an open file; by URL they fail, and write nothing."""
+    """Functions without storage options work with an open file; with a URL they fail."""
     for function in (pd.read_orc, pd.read_sas, pd.read_spss, pd.read_hdf):
         assert "storage_options" not in inspect.signature(function).parameters
     for method in (pd.DataFrame.to_orc, pd.DataFrame.to_hdf):
@@ -87,14 +87,14 @@ def test_pandas_without_storage_options(place: Place) -> None:
 
 
 def test_pyarrow(place: Place) -> None:
-    """A path and the file system, both ways."""
+    """A table is written and read with a path and the file system."""
     path, written = place.new("customers.parquet"), pa.Table.from_pandas(customers())
     assert place.run("pyarrow", **place.named(path, pq=pq, table=written)).equals(written)
     place.check_sealed(path)
 
 
 def test_pyarrow_takes_no_urls(place: Place, tmp_path: Path, monkeypatch: Any) -> None:
-    """An error, and nothing on the local disk."""
+    """Arrow refuses a URL, and writes nothing to the local disk."""
     monkeypatch.chdir(tmp_path)
     url = f"s3crypt://{place.new('customers.parquet')}"
     written = pa.Table.from_pandas(customers())
@@ -115,7 +115,7 @@ def test_pyarrow_takes_no_urls(place: Place, tmp_path: Path, monkeypatch: Any) -
 
 
 def test_duckdb(place: Place) -> None:
-    """The file system once, then URLs."""
+    """DuckDB reads and writes URLs after the file system is registered once."""
     path = place.new("customers.parquet")
     with duckdb.connect() as duck:
         duck.register("orders", customers())
@@ -125,7 +125,7 @@ def test_duckdb(place: Place) -> None:
 
 
 def test_duckdb_opens_no_database_file(place: Place) -> None:
-    """It would be changed in place."""
+    """A database file is refused, because DuckDB would change it in place."""
     with duckdb.connect() as duck:
         duck.register_filesystem(place.files)
         with pytest.raises(duckdb.Error):
@@ -136,7 +136,7 @@ def test_duckdb_opens_no_database_file(place: Place) -> None:
 
 
 def test_polars(place: Place) -> None:
-    """Through pyarrow, both ways."""
+    """Polars reads and writes through pyarrow."""
     path, frame = place.new("customers.parquet"), pl.from_pandas(customers())
     read = place.run("Polars", **place.named(path, pl=pl, ds=ds, frame=frame))
     place.check_sealed(path)
@@ -169,7 +169,7 @@ def _sunk(kind: str, **more: Any) -> Callable[[pl.DataFrame, str, Any], None]:
 def test_polars_writes_plaintext_to_the_local_disk(
     place: Place, tmp_path: Path, monkeypatch: Any, write: Callable[[pl.DataFrame, str, Any], None]
 ) -> None:
-    """What the page warns of: no error, nothing in S3, and the rows in a local folder."""
+    """As the page warns, the rows go to a local folder in plaintext, without an error."""
     monkeypatch.chdir(tmp_path)
     path = place.new("customers")
     write(pl.from_pandas(customers()), f"s3crypt://{path}", place.lake)
@@ -181,7 +181,7 @@ def test_polars_writes_plaintext_to_the_local_disk(
 
 
 def test_polars_without_a_folder_fails(place: Place, tmp_path: Path, monkeypatch: Any) -> None:
-    """The plain call to a URL is an error, and leaves nothing."""
+    """Without the local folder, writing to a URL fails and leaves nothing."""
     monkeypatch.chdir(tmp_path)
     frame = pl.from_pandas(customers())
     with pytest.raises(OSError, match="No such file"):
@@ -190,7 +190,7 @@ def test_polars_without_a_folder_fails(place: Place, tmp_path: Path, monkeypatch
 
 
 def test_polars_partitions_through_pyarrow(place: Place, tmp_path: Path, monkeypatch: Any) -> None:
-    """The way that works: sealed objects, and nothing on the local disk."""
+    """Through pyarrow the partitions are sealed objects, and nothing is on the local disk."""
     monkeypatch.chdir(tmp_path)
     path = place.new("customers")
     pl.from_pandas(customers()).write_parquet(
@@ -212,7 +212,7 @@ def _frame() -> Any:
 
 @dasks_own
 def test_dask(place: Place) -> None:
-    """A URL and storage options, both ways."""
+    """Dask reads and writes with a URL and storage options."""
     path = place.new("customers")
     frame = _frame()
     read = place.run("Dask", **place.named(path, dd=dd, frame=frame))
@@ -222,7 +222,7 @@ def test_dask(place: Place) -> None:
 
 @dasks_own
 def test_dask_overwriting_what_it_reads_deletes_it(place: Place) -> None:
-    """What the page warns of: the set is gone, and an error comes afterwards."""
+    """As the page warns, overwriting the source deletes the set before the error."""
     path = place.new("customers")
     url = f"s3crypt://{path}"
     customers().to_parquet(f"{url}/part.0.parquet", storage_options=place.lake)
@@ -234,7 +234,7 @@ def test_dask_overwriting_what_it_reads_deletes_it(place: Place) -> None:
 
 @dasks_own
 def test_dask_without(place: Place) -> None:
-    """One CSV file would be appended to, and Arrow's file systems do not know ours."""
+    """A single CSV file needs appending, and Arrow's file systems do not know s3crypt."""
     url = f"s3crypt://{place.new('customers.csv')}"
     frame = _frame()
     with pytest.raises((NotImplementedError, ValueError)):
@@ -247,7 +247,7 @@ def test_dask_without(place: Place) -> None:
 
 
 def test_zarr(place: Place) -> None:
-    """A URL and storage options, both ways; test_data_sets.py deletes a chunk."""
+    """Zarr reads and writes with a URL and storage options."""
     path, numbers = place.new("field.zarr"), np.arange(16.0)
     read = place.run("zarr", **place.named(path, zarr=zarr, numbers=numbers))
     assert (read[:] == numbers).all()
@@ -255,7 +255,7 @@ def test_zarr(place: Place) -> None:
 
 
 def test_a_cache_of_fsspec_keeps_plaintext(place: Place, tmp_path: Path) -> None:
-    """What the page warns of, in the folder that the caller named."""
+    """As the page warns, fsspec's cache keeps plaintext in the folder that the caller names."""
     path = place.new("customers.csv")
     place.files.pipe(path, customers().to_csv().encode())
     with place.run("fsspec", **place.named(path, fsspec=fsspec)) as file:
@@ -269,6 +269,6 @@ def test_a_cache_of_fsspec_keeps_plaintext(place: Place, tmp_path: Path) -> None
 
 
 def test_fsspec_appends_nothing(place: Place) -> None:
-    """S3 cannot."""
+    """Appending is refused, because S3 cannot append."""
     with pytest.raises(NotImplementedError, match="cannot be appended"):
         place.files.open(place.new("x"), "ab")

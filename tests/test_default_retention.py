@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Buckets whose default retention locks each new object: S3 takes no body without a checksum."""
+"""Buckets whose default retention locks each new object: S3 demands a checksum of each body."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _refusal(code: str, message: str) -> Answer:
 
 
 def _as_s3(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Refuse what S3 refuses: bodies of objects and of parts without any checksum."""
+    """Refuse the bodies that S3 refuses: objects and parts without any checksum."""
     if _is_body(asked) and "content-md5" not in asked.headers and not _has_checksum(asked):
         return _refusal("InvalidRequest", MESSAGE)
     return forward()
@@ -84,7 +84,7 @@ def s3_relay(sandbox: Running, retaining_bucket: str) -> Iterator[Relay]:
 
 
 def _store(kind: str, url: str, monkeypatch: pytest.MonkeyPatch, mode: Mode = MODE) -> S3Crypt:
-    """Return a store with checksums, or without: by its own client or by the caller's."""
+    """Return a store with or without checksums, with its own client or the caller's."""
     if kind == "given without":
         config = Config(request_checksum_calculation="when_required")
         client = boto3.client("s3", endpoint_url=url, config=config)
@@ -105,7 +105,7 @@ def test_objects_are_stored_in_a_bucket_with_default_retention(
     s3_relay: Relay,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By `put` and by `open`; without checksums, by the body's MD5 that S3 then demands."""
+    """`put` and `open` store objects; without checksums they send Content-MD5 on demand."""
     store = _store(kind, s3_relay.url, monkeypatch)
     store.put(payload(size), f"s3://{retaining_bucket}/put")
     with store.open(f"s3://{retaining_bucket}/written", "wb") as file:
@@ -127,7 +127,7 @@ def test_objects_are_rotated_in_a_bucket_with_default_retention(
     s3: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Re-encrypted, rewrapped and copied; each new version is locked too."""
+    """Objects can be re-encrypted, rewrapped and copied, and each new version is locked."""
     url, uri = s3_relay.url, f"s3://{retaining_bucket}/x"
     _store(kind, url, monkeypatch, SSES3()).put(payload(SMALL), uri)
     kept = ClientSide(aes(), key_location="metadata")
@@ -148,7 +148,7 @@ def test_objects_are_rotated_in_a_bucket_with_default_retention(
 def test_only_the_bucket_that_demands_it_is_sent_an_md5(
     retaining_bucket: str, bucket: str, s3_relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is refused once; other buckets are sent no checksum before and after that."""
+    """The bucket refuses one request; requests for other buckets never have Content-MD5."""
     store = _store("own without", s3_relay.url, monkeypatch)
     for name in (bucket, retaining_bucket, bucket, retaining_bucket):
         store.put(payload(SMALL), f"s3://{name}/x")
@@ -170,7 +170,7 @@ def test_only_the_bucket_that_demands_it_is_sent_an_md5(
 def test_a_service_may_know_content_md5_alone(
     code: str, message: str, size: int, sandbox: Running, bucket: str
 ) -> None:
-    """It demands that of a body with a checksum, too; the same bytes are sent again."""
+    """A service may demand Content-MD5 although there is a checksum; the same bytes are sent."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if _is_body(asked) and "content-md5" not in asked.headers:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many objects deleted by few requests: which keys go together, and what a reply is worth."""
+"""Many objects deleted by few requests: the composition of batches, and checks of the reply."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def is_batch(asked: Asked) -> bool:
 
 
 def keys(asked: Asked) -> list[str]:
-    """Return the names in the body of a request, or in its path."""
+    """Return the object names in the body of a request, or in its path."""
     if is_batch(asked):
         return re.findall("<Key>(.*?)</Key>", asked.body.decode(), re.DOTALL)
     return [asked.path.lstrip("/").partition("/")[2]]
 
 
 def told(relay: Relay) -> list[str]:
-    """Return the requests for objects: POST for a batch, else the method and the name."""
+    """Return the requests for objects: POST for a batch, otherwise the method and the name."""
     # After a 400, botocore asks for the bucket's Region.
     asked_for = [asked for asked in relay.asked if keys(asked) != [""]]
     return ["POST" if is_batch(one) else f"{one.method} {keys(one)[0]}" for one in asked_for]
 
 
 def client_of(relay: Relay, **options: Any) -> Any:
-    """Return a client of the library's making."""
+    """Return a client that the library makes."""
     return connect(endpoint_url=relay.url, **options).client
 
 
@@ -66,12 +66,12 @@ def etags(s3: Any, bucket: str, *wanted: str) -> list[tuple[str, str | None]]:
 
 
 def codes(errors: Iterable[S3CryptError | None]) -> list[str | None]:
-    """Return the code of each error; None where the object is gone."""
+    """Return the code of each error, and None for a deleted object."""
     return [None if error is None else error.code for error in errors]
 
 
 def once(spoil: Spoil, of: Callable[[Asked], bool] = is_batch) -> Spoil:
-    """Spoil the first request of a kind only."""
+    """Apply `spoil` to the first request of a kind only."""
     seen: list[Asked] = []
 
     def spoil_first(asked: Asked, forward: Forward) -> Answer:
@@ -84,13 +84,13 @@ def once(spoil: Spoil, of: Callable[[Asked], bool] = is_batch) -> Spoil:
 
 
 def refusing(status: int, code: str = "") -> Spoil:
-    """Return what answers a request with an error; without a code, with no body."""
+    """Return a function that answers with an error; without a code the reply has no body."""
     body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode() if code else b""
     return lambda *_: Answer(status, {"content-type": "application/xml"}, body)
 
 
 def without(asked: Asked, left_out: Iterable[str]) -> Asked:
-    """Return a batch that lacks some objects."""
+    """Return the batch without these objects."""
     body = asked.body
     for name in left_out:
         pattern = f"<Object>(?:(?!</Object>).)*<Key>{re.escape(name)}</Key>.*?</Object>"
@@ -108,7 +108,7 @@ def without(asked: Asked, left_out: Iterable[str]) -> Asked:
 
 
 def failing(code: str, *wanted: str) -> Spoil:
-    """Return what fails for these names of a batch, and deletes the others."""
+    """Return a function that reports an error for these names, and deletes the other objects."""
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
         refused = [name for name in keys(asked) if name in wanted]
@@ -132,7 +132,7 @@ def failing(code: str, *wanted: str) -> Spoil:
 
 
 def test_2500_objects_are_three_requests(bucket: str, s3: Any, requests_log: RequestsLog) -> None:
-    """S3 takes 1,000 at once; each has an outcome, in order; what is not listed stays."""
+    """S3 accepts 1,000 names per request; the outcomes are in order, and other objects stay."""
     there = ["00000", "00999", "01000", "02499"]
     put(s3, bucket, *there, "other")
     wanted = [Location(bucket, f"{number:05}") for number in range(2500)]
@@ -146,7 +146,7 @@ def test_2500_objects_are_three_requests(bucket: str, s3: Any, requests_log: Req
 
 
 def test_items_are_read_as_they_are_needed() -> None:
-    """The first batch comes before the second thousand is listed."""
+    """The first batch is ready before the next items are read."""
     read: list[int] = []
 
     def items() -> Iterator[tuple[Location, None]]:
@@ -163,7 +163,7 @@ def test_items_are_read_as_they_are_needed() -> None:
 def test_neighbours_in_one_bucket_go_together(
     bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """A request has one bucket; two more objects of the first one are another request."""
+    """A request is for one bucket, so returning to an earlier bucket begins a new request."""
     other = "other-" + bucket
     s3.create_bucket(Bucket=other)
     wanted = [Location(where, name) for where in (bucket, other, bucket) for name in NAMES]
@@ -174,13 +174,13 @@ def test_neighbours_in_one_bucket_go_together(
 
 
 def test_a_batch_of_more_is_a_mistake(bucket: str) -> None:
-    """S3 would refuse it whole."""
+    """A batch of more than 1,000 names is refused, as S3 would refuse it."""
     with pytest.raises(ValueError, match="at most 1000"):
         delete_batch(connect().client, bucket, [("a", None)] * 1001)
 
 
 def test_what_a_request_says(sandbox: Running, bucket: str, s3: Any) -> None:
-    """Never quiet, no version, the ETag where one is known, a checksum, the expected owner."""
+    """A batch has known ETags, a checksum and the expected owner, but no version and no Quiet."""
     (_, etag), _ = items = [*etags(s3, bucket, "a"), ("b", None)]
     with relaying(sandbox.endpoint_url) as relay:
         client = client_of(relay, expected_bucket_owner="123456789012", request_payer="requester")
@@ -196,7 +196,7 @@ def test_what_a_request_says(sandbox: Running, bucket: str, s3: Any) -> None:
 
 
 def test_versions_are_kept(versioned_bucket: str, s3: Any) -> None:
-    """Nobody named one: the objects are hidden, and their versions stay."""
+    """A delete without a version hides the objects, and their versions stay."""
     items = etags(s3, versioned_bucket, *NAMES)
     assert delete_batch(connect().client, versioned_bucket, items) == [None] * 3
     assert names(s3, versioned_bucket) == []
@@ -213,7 +213,7 @@ def test_versions_are_kept(versioned_bucket: str, s3: Any) -> None:
 def test_names_that_xml_cannot_carry_go_singly(
     odd: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The others go together, and the odd one costs a request more."""
+    """A name that XML cannot contain is deleted by its own request, not in the batch."""
     put(s3, bucket, odd, "a", "b")
     with relaying(sandbox.endpoint_url) as relay:
         items = [("a", None), (odd, None), ("b", None)]
@@ -225,14 +225,14 @@ def test_names_that_xml_cannot_carry_go_singly(
 
 @pytest.mark.parametrize("name", ["<&>\"'", "a]]>b", "ä/😀", "a  b", "a/./b", "\x7f"])
 def test_any_other_name_goes_along(name: str, bucket: str, s3: Any) -> None:
-    """What XML escapes comes back as it was."""
+    """Names that XML escapes are deleted in a batch."""
     put(s3, bucket, name, "other")
     assert delete_batch(connect().client, bucket, [(name, None)]) == [None]
     assert names(s3, bucket) == ["other"]
 
 
 def test_a_name_that_is_there_twice(sandbox: Running, bucket: str, s3: Any) -> None:
-    """A reply would not say which one it is about: the second goes by itself."""
+    """A name that occurs twice goes into its own request: the reply could not tell them apart."""
     (item,) = etags(s3, bucket, "a")
     with relaying(sandbox.endpoint_url) as relay:
         errors = delete_batch(client_of(relay), bucket, [item, ("b", None), item])
@@ -241,7 +241,7 @@ def test_a_name_that_is_there_twice(sandbox: Running, bucket: str, s3: Any) -> N
 
 
 def test_an_empty_name_harms_no_other(bucket: str, s3: Any) -> None:
-    """Its error is its own."""
+    """An empty name is an error of its own; the other objects are deleted."""
     put(s3, bucket, "a")
     empty, other = delete_batch(connect().client, bucket, [("", None), ("a", None)])
     assert empty is not None
@@ -253,7 +253,7 @@ def test_an_empty_name_harms_no_other(bucket: str, s3: Any) -> None:
 
 
 def test_what_was_replaced_is_a_conflict_and_stays(bucket: str, s3: Any) -> None:
-    """The others are deleted."""
+    """A replaced object is a conflict and stays; the other objects are deleted."""
     items = etags(s3, bucket, *NAMES)
     s3.put_object(Bucket=bucket, Key="b", Body=b"theirs")
     first, second, third = delete_batch(connect().client, bucket, items)
@@ -268,7 +268,7 @@ def test_what_was_replaced_is_a_conflict_and_stays(bucket: str, s3: Any) -> None
 def test_what_is_gone_already_is_a_success(
     where: str, s3: Any, request: pytest.FixtureRequest
 ) -> None:
-    """Nothing is there any more; a delete marker is no object either."""
+    """A deleted object and a delete marker count as a success."""
     bucket = request.getfixturevalue(where)
     items = etags(s3, bucket, *NAMES)
     s3.delete_object(Bucket=bucket, Key="b")
@@ -279,7 +279,7 @@ def test_what_is_gone_already_is_a_success(
 def test_a_failed_condition_is_looked_at(
     now: str, sandbox: Running, versioned_bucket: str, s3: Any
 ) -> None:
-    """AWS says it of a delete marker, too, and a service that wants no quotes of any object."""
+    """After a failed condition a HEAD shows whether the object is gone, the same or replaced."""
     bucket = versioned_bucket
     items = etags(s3, bucket, *NAMES)
     if now == "marker":
@@ -295,13 +295,13 @@ def test_a_failed_condition_is_looked_at(
     assert names(s3, bucket) == (["b"] if now == "theirs" else [])
 
 
-# --- Replies that break, or lack a key ---------------------------------------------------------
+# --- Replies that break off, or lack a name ----------------------------------------------------
 
 
 def test_a_key_that_the_reply_lacks_is_asked_for_again(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """It was not deleted: a HEAD finds it, and a request of its own deletes it."""
+    """If the reply lacks a name and a HEAD finds the object, its own request deletes it."""
     items = etags(s3, bucket, *NAMES)
     spoil = once(lambda asked, forward: forward(without(asked, ["b"])))
     with relaying(sandbox.endpoint_url, spoil) as relay:
@@ -315,7 +315,7 @@ def test_a_key_that_the_reply_lacks_is_asked_for_again(
 def test_a_key_that_the_reply_lacks_may_be_gone(
     sandbox: Running, bucket: str, s3: Any, *, etag: bool
 ) -> None:
-    """It is not deleted again: something else may come in its place at any moment."""
+    """If the reply lacks a name and the object is gone, no second delete is sent."""
     items = [(name, tag if etag else None) for name, tag in etags(s3, bucket, *NAMES)]
 
     def spoil(_: Asked, forward: Forward) -> Answer:
@@ -357,7 +357,7 @@ HOW = (
 def test_a_broken_reply_loses_nothing(
     how: str, workers: int, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The batch is not repeated: each object is looked at, and deleted if it is still there."""
+    """After a broken reply each object is checked, and deleted only if it still exists."""
     items = [*etags(s3, bucket, *NAMES), ("d", None)]
     put(s3, bucket, "d", "other")
     spoil = once(lambda _, forward: _cut(forward, how))
@@ -374,7 +374,7 @@ def test_a_broken_reply_loses_nothing(
 def test_what_came_after_a_broken_reply_is_kept(
     how: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The deletion was done, and another writer has stored since: the ETag tells."""
+    """If another writer stored an object after the batch, its new ETag is a conflict."""
     items = etags(s3, bucket, *NAMES)
 
     def spoil(_: Asked, forward: Forward) -> Answer:
@@ -401,7 +401,7 @@ def test_what_came_after_a_broken_reply_is_kept(
     ],
 )
 def test_half_a_reply_proves_nothing(body: bytes, sandbox: Running, bucket: str, s3: Any) -> None:
-    """Nothing was deleted, and the reply does not say so: each object is deleted singly."""
+    """After an incomplete reply without any effect each object is deleted singly."""
     items = etags(s3, bucket, *NAMES)
     answer = Answer(200, {"content-type": "application/xml"}, body)
     with relaying(sandbox.endpoint_url, once(lambda *_: answer)) as relay:
@@ -413,7 +413,7 @@ def test_half_a_reply_proves_nothing(body: bytes, sandbox: Running, bucket: str,
 def test_an_object_that_nobody_may_look_at_is_deleted(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """HEAD answers 400 to whoever lacks the customer key; the ETag remains a condition."""
+    """HEAD answers 400 without the customer key, so the object is deleted by its ETag alone."""
     etag = s3.put_object(Bucket=bucket, Key="a", Body=b"data", **ssec())["ETag"]
     spoil = once(lambda _, forward: _cut(forward, "before-sending"))
     with relaying(sandbox.endpoint_url, spoil) as relay:
@@ -426,13 +426,13 @@ def test_an_object_that_nobody_may_look_at_is_deleted(
 def test_a_service_that_fails_for_good_is_not_asked_for_each(
     sandbox: Running, bucket: str, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three objects in a row are enough; nothing is called deleted."""
+    """After three failing objects in a row the remaining objects are reported as unknown."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0")
     items = etags(s3, bucket, *"abcdefgh")
     with relaying(sandbox.endpoint_url, refusing(500, "InternalError")) as relay:
         errors = delete_batch(client_of(relay), bucket, items)
         assert told(relay) == ["POST", "HEAD a", "HEAD b", "HEAD c"]
-    # A HEAD has no body to carry a code.
+    # The reply to a HEAD request has no body, so it has no error code.
     assert codes(errors) == ["500"] * 8
     for (name, _), error in zip(items[3:], errors[3:], strict=True):
         assert f"s3://{bucket}/{name}: left out" in str(error)
@@ -443,7 +443,7 @@ def test_a_service_that_fails_for_good_is_not_asked_for_each(
 def test_one_object_that_always_fails_keeps_no_other(
     sandbox: Running, bucket: str, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The service answers for the others, which are deleted."""
+    """Objects that always fail do not stop the deletion of the other objects."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0")
     items = etags(s3, bucket, *"abcdefgh")
 
@@ -462,7 +462,7 @@ def test_one_object_that_always_fails_keeps_no_other(
 
 
 def test_a_refusal_is_its_objects_own(bucket: str, s3: Any) -> None:
-    """With the service's code, and what the permission may lack."""
+    """A refused object has the service's code, and a hint about the missing permission."""
     put(s3, bucket, "other")
     items = etags(s3, bucket, "a", "kept/b", "kept/c")
     deny_deletes(s3, bucket, "kept/*")
@@ -484,7 +484,7 @@ def test_a_refusal_is_its_objects_own(bucket: str, s3: Any) -> None:
 def test_a_refusal_of_all_is_asked_for_once(
     status: int, code: str, sandbox: Running, bucket: str
 ) -> None:
-    """Each object has the error, with its own name in it."""
+    """If the batch is refused, no other request is made, and each object has its own error."""
     items = [(name, None) for name in NAMES]
     with relaying(sandbox.endpoint_url, refusing(status, code)) as relay:
         errors = delete_batch(client_of(relay), bucket, items)
@@ -510,7 +510,7 @@ def test_a_refusal_of_all_is_asked_for_once(
 def test_a_service_without_delete_objects_is_asked_singly(
     status: int, code: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """One request for each object, with its ETag; the batch has done nothing."""
+    """Without DeleteObjects each object is deleted by its own request, with its ETag."""
     items = [*etags(s3, bucket, *NAMES), ("d", None)]
     put(s3, bucket, "d")
     s3.put_object(Bucket=bucket, Key="b", Body=b"theirs")
@@ -530,7 +530,7 @@ def test_a_service_without_delete_objects_is_asked_singly(
 def test_a_service_that_refuses_etags_keeps_the_condition(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """In the batch and in a request: a HEAD goes before each deletion."""
+    """If the service refuses ETags, a HEAD precedes each deletion and compares the ETag."""
     items = etags(s3, bucket, *NAMES)
     s3.put_object(Bucket=bucket, Key="b", Body=b"theirs")
 
@@ -548,20 +548,20 @@ def test_a_service_that_refuses_etags_keeps_the_condition(
 def test_a_key_that_a_service_refuses_together_goes_singly(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """Said of one key, of which nothing was done: no HEAD goes before."""
+    """If the service refuses one name in a batch, its own request follows without a HEAD."""
     items = etags(s3, bucket, *NAMES)
     with relaying(sandbox.endpoint_url, once(failing("NotImplemented", "b"))) as relay:
         assert delete_batch(client_of(relay), bucket, items) == [None] * 3
         assert told(relay) == ["POST", "DELETE b"]
 
 
-# --- Failures that pass ------------------------------------------------------------------------
+# --- Temporary failures ------------------------------------------------------------------------
 
 
 def test_throttled_keys_are_asked_for_again_together(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """They were not deleted, and the second request has them alone."""
+    """Throttled names were not deleted, so a second batch contains only these names."""
     items = etags(s3, bucket, *"abcd")
     with relaying(sandbox.endpoint_url, once(failing("SlowDown", "b", "d"))) as relay:
         assert delete_batch(client_of(relay), bucket, items) == [None] * 4
@@ -573,7 +573,7 @@ def test_throttled_keys_are_asked_for_again_together(
 def test_keys_that_failed_in_passing_are_looked_at(
     code: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """They may have been deleted."""
+    """After an internal error an object may be deleted, so a HEAD precedes the next delete."""
     items = etags(s3, bucket, *NAMES)
     with relaying(sandbox.endpoint_url, once(failing(code, "b"))) as relay:
         assert delete_batch(client_of(relay), bucket, items) == [None] * 3
@@ -584,7 +584,7 @@ def test_keys_that_failed_in_passing_are_looked_at(
 def test_keys_that_stay_throttled_are_errors(
     sandbox: Running, bucket: str, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the attempts of one request; the others are deleted."""
+    """Names that stay throttled are errors after the last attempt; other names are deleted."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "60")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
     items = etags(s3, bucket, *NAMES)
@@ -599,7 +599,7 @@ def test_keys_that_stay_throttled_are_errors(
 def test_a_client_that_was_given_repeats_throttled_keys(
     sandbox: Running, bucket: str, s3: Any, session: Any
 ) -> None:
-    """To botocore the reply is a success, so that its own retries do not count."""
+    """With the caller's client throttled names are repeated too: botocore sees a success."""
     items = etags(s3, bucket, *NAMES)
     with relaying(sandbox.endpoint_url, once(failing("SlowDown", "b"))) as relay:
         client = session.client("s3", endpoint_url=relay.url)
@@ -608,7 +608,7 @@ def test_a_client_that_was_given_repeats_throttled_keys(
 
 
 def test_a_throttled_batch_is_repeated(sandbox: Running, bucket: str, s3: Any) -> None:
-    """Nothing of it was done: no HEAD, no request for one object."""
+    """A throttled batch had no effect, so it is repeated without a HEAD."""
     items = etags(s3, bucket, *NAMES)
     with relaying(sandbox.endpoint_url, once(refusing(503, "SlowDown"))) as relay:
         assert delete_batch(client_of(relay), bucket, items) == [None] * 3
@@ -621,7 +621,7 @@ def test_a_throttled_batch_is_repeated(sandbox: Running, bucket: str, s3: Any) -
 def test_what_goes_singly_is_logged(
     sandbox: Running, bucket: str, s3: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """How many and why: it takes a request for each."""
+    """The log says how many objects are deleted singly, and why."""
     items = etags(s3, bucket, *NAMES)
     caplog.set_level(logging.INFO, "s3crypt.objects.deleting")
     assert delete_batch(connect().client, bucket, items) == [None] * 3

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documentation says works: its examples are executed, its links lead somewhere.
+"""The documentation is correct: its examples are executed, and its links lead to files.
 
-The pages run one after the other, as a newcomer would go through them, in one folder and against
-one sandbox that README's line started. Nothing else is prepared.
+The pages run one after the other, as a newcomer would read them, in one folder and with one
+sandbox that README's line started. Nothing else is prepared.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
-# These take a minute and more; other tests run them.
+# These commands take a minute or more; other tests run them.
 _LONG = (["s3crypt", "bench"], ["s3crypt", "demo"])
-# Its examples are tests, which have a sandbox of their own; test_sandbox_fixture.py runs them.
+# Its examples are tests with their own sandbox; test_sandbox_fixture.py runs them.
 _WITHOUT_POINTER = frozenset({"docs/testing.md"})
-# How the repository's own figures are made: hours, and packages of the system.
+# The page describes how to make the repository's own figures, which takes hours and needs system
+# packages.
 _NOT_EXAMPLES = frozenset({"docs/benchmarks.md"})
 
 
@@ -58,7 +59,7 @@ def _shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _play(page: Path) -> None:
-    """Run the blocks of a page in order, its Python as one program."""
+    """Run the blocks of a page in order, with its Python blocks as one program."""
     namespace: dict[str, object] = {"__name__": "page"}
     for language, block in _BLOCK.findall(page.read_text()):
         if language == "python":
@@ -78,7 +79,7 @@ def _run_line(line: str) -> None:
 @pytest.mark.parametrize("page", EXAMPLES, ids=_name)
 @pytest.mark.usefixtures("shell")
 def test_the_examples_of_a_page_run(page: Path) -> None:
-    """Verbatim, after those of the pages before it: nothing is made twice."""
+    """The examples of all pages run verbatim, one page after the other."""
     _play(page)
 
 
@@ -87,7 +88,7 @@ def test_the_examples_of_a_page_run(page: Path) -> None:
 def test_a_page_needs_no_other(
     page: Path, shell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page makes all that its examples use: keys, objects and files."""
+    """A page makes all keys, objects and files that its examples use."""
     assert shell.exists()
     monkeypatch.chdir(tmp_path)
     running = sandboxes.status()
@@ -98,13 +99,13 @@ def test_a_page_needs_no_other(
 
 @pytest.mark.parametrize("page", EXAMPLES, ids=_name)
 def test_a_page_with_examples_says_where_they_run(page: Path) -> None:
-    """The line is on each page, and can be copied from there."""
+    """Each page with examples contains the line that starts a sandbox."""
     assert POINTER in page.read_text() or _name(page) in _WITHOUT_POINTER
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_links_lead_to_files(page: Path) -> None:
-    """Every relative link of a page names a file that is there."""
+    """Every relative link of a page leads to an existing file."""
     missing = [
         target for target in _LINK.findall(page.read_text()) if not (page.parent / target).exists()
     ]
@@ -112,7 +113,7 @@ def test_links_lead_to_files(page: Path) -> None:
 
 
 def test_package_docstring_is_the_readmes_example() -> None:
-    """What `help(s3crypt)` shows first is what README shows first."""
+    """`help(s3crypt)` begins with README's first example."""
     lines = (s3crypt.__doc__ or "").splitlines()
     shown = [line.strip() for line in lines if line.startswith("    ")]
     readme = (ROOT / "README.md").read_text()
