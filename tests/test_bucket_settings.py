@@ -190,7 +190,8 @@ def test_what_blocks_sse_c_survives_a_change_of_the_default() -> None:
 def test_nothing_blocked_is_not_the_same_as_unknown(
     blocked: tuple[str, ...] | None, sent: Any
 ) -> None:
-    """The field is left out if the service did not return it; "nothing blocked" is sent as NONE."""
+    """An unknown field is left out of the request; an empty list of blocked types is sent as NONE.
+    """
     _, arguments = Encryption(blocked=blocked).call("acme")
     (rule,) = arguments["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule.get("BlockedEncryptionTypes") == sent

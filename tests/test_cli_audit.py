@@ -182,7 +182,7 @@ def test_evidence_overwrites_no_folder(
     assert requests_log.list() == []
 
 
-# --- what is audited ---------------------------------------------------------------------------
+# --- scope of the audit ------------------------------------------------------------------------
 
 
 def test_nothing_is_changed_and_no_key_used(acme: str, dying: str) -> None:

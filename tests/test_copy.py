@@ -222,7 +222,7 @@ def test_a_large_object_is_copied_by_parts(
         store.copy(f"s3://{bucket}/a", f"s3://{bucket}/b", if_absent=True)
 
 
-# --- What a copy must not do --------------------------------------------------------------------
+# --- Copies that are refused or limited --------------------------------------------------------
 
 
 @pytest.mark.parametrize("source", ["sse-s3", "sse-c", "client-header"])

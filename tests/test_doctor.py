@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Set-ups that are broken in one way each: the doctor names the cause and what mends it."""
+"""Set-ups with one fault each: the doctor names the cause and the command that corrects it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _key_policy(*statements: dict[str, Any]) -> str:
 
 
 def test_nothing_is_wrong_in_the_sandbox(bucket: str, key: str) -> None:
-    """Without a fault no check finds one, for each of the three operations."""
+    """Without a fault no check reports a cause, for put, get and rotate."""
     mode = SSEKMS(key)
     uri = f"s3://{bucket}/a"
     S3Crypt(mode).put(b"x", uri)
@@ -81,7 +81,7 @@ def test_nothing_is_wrong_in_the_sandbox(bucket: str, key: str) -> None:
 
 
 def test_there_are_no_credentials(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is asked of AWS without credentials; the checks of this machine are made."""
+    """Without credentials no request is made to AWS, but the local checks run."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     found = diagnose(f"s3://{bucket}/a")
@@ -93,7 +93,7 @@ def test_there_are_no_credentials(bucket: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_token_has_expired(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """STS says so first; credentials of the environment are to be exported anew."""
+    """If the token has expired, the next step is to export new credentials."""
     with through(refusing("sts", 403, "ExpiredToken"), monkeypatch):
         found = cause(f"s3://{bucket}/a")
     assert found.area is Area.CREDENTIALS
@@ -110,7 +110,7 @@ def test_the_credentials_are_wrong(code: str, bucket: str, monkeypatch: pytest.M
 
 
 def test_the_endpoint_is_unreachable(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A closed port is a fault of the network, and the variable that names it is to be unset."""
+    """A closed port is a network fault, and the next step unsets the variable that names it."""
     url = f"http://127.0.0.1:{closed_port()}"
     with monkeypatch.context() as patched:
         patched.setenv("AWS_ENDPOINT_URL_S3", url)
@@ -124,7 +124,7 @@ def test_the_endpoint_is_unreachable(bucket: str, monkeypatch: pytest.MonkeyPatc
 def test_the_name_of_the_endpoint_does_not_resolve(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DNS is named as such."""
+    """If the name of the endpoint does not resolve, the cause says so."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.invalid")
     assert "does not resolve" in cause(f"s3://{bucket}/a", allow_plain_http=True).seen
 
@@ -132,7 +132,7 @@ def test_the_name_of_the_endpoint_does_not_resolve(
 def test_tls_is_spoken_to_a_plain_port(
     sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The endpoint with http:// is the next step, and works."""
+    """If TLS meets a plain HTTP port, the next step sets the endpoint with http://."""
     url = sandbox.endpoint_url.replace("http:", "https:")
     with monkeypatch.context() as patched:
         patched.setenv("AWS_ENDPOINT_URL_S3", url)
@@ -145,7 +145,7 @@ def test_tls_is_spoken_to_a_plain_port(
 def test_the_certificate_is_not_trusted(
     sandbox: Running, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its authority in AWS_CA_BUNDLE, the same endpoint is trusted."""
+    """If the certificate is not trusted, the next step sets AWS_CA_BUNDLE to its authority."""
     certificate = make_certificate(tmp_path / "both.pem")
     with tls_relaying(sandbox.endpoint_url, certificate) as relay:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", relay.url)
@@ -160,7 +160,7 @@ def test_the_certificate_is_not_trusted(
 
 
 def test_the_clock_is_wrong(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Date headers of the replies show it."""
+    """A wrong clock is recognised by the Date headers of replies."""
     with an_hour_late(monkeypatch):
         found = cause(f"s3://{bucket}/a")
     assert (found.area, found.next) == (Area.CLOCK, "sudo timedatectl set-ntp true")
@@ -168,7 +168,7 @@ def test_the_clock_is_wrong(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_clock_is_refused(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that refuses the signature for its time is believed."""
+    """If a service refuses a signature because of its time, the clock is the cause."""
     with through(refusing("sts", 403, "RequestExpired"), monkeypatch):
         assert cause(f"s3://{bucket}/a").area is Area.CLOCK
 
@@ -198,13 +198,13 @@ def test_the_proxy_is_wrong(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_the_bucket_is_missing(purpose: Any, following: str) -> None:
-    """For a put the next command makes it; for a read a new one would not help."""
+    """For a put the next command makes the bucket; for a read it lists the buckets."""
     found = cause("s3://there-is-no-such-bucket/a", purpose)
     assert (found.area, found.next) == (Area.S3, following)
 
 
 def test_the_bucket_is_of_another_account(bucket: str) -> None:
-    """An owner that was demanded and is another one is the cause."""
+    """If the bucket's owner is not the expected owner, this is the cause."""
     found = cause(f"s3://{bucket}/a", expected_bucket_owner="999999999999")
     assert (found.area, found.name) == (Area.S3, "bucket")
     assert "not of account 999999999999" in found.seen
@@ -213,7 +213,7 @@ def test_the_bucket_is_of_another_account(bucket: str) -> None:
 def test_a_bucket_that_is_not_shown_is_unknown(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without s3:ListBucket nobody knows whose it is; the refused object is the fault."""
+    """If S3 does not show the bucket, no check passes its policy."""
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     with through(refusing("s3", 403, "AccessDenied"), monkeypatch):
         found = diagnose(f"s3://{bucket}/a")
@@ -222,7 +222,7 @@ def test_a_bucket_that_is_not_shown_is_unknown(
 
 
 def test_the_region_is_wrong_for_the_key(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3 redirects requests to the bucket's Region; KMS looks for an alias in the client's."""
+    """The Region is the cause: KMS looks for an alias in the client's Region."""
     name = "acme-in-ireland-of-doctor"
     there = session.client("s3", region_name="eu-west-1")
     there.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
@@ -237,7 +237,7 @@ def test_the_region_is_wrong_for_the_key(session: Any, monkeypatch: pytest.Monke
 
 
 def test_the_key_is_of_another_region(session: Any, bucket: str) -> None:
-    """S3 takes keys of the bucket's Region alone."""
+    """S3 accepts only keys of the bucket's Region."""
     key = session.client("kms", region_name="eu-west-1").create_key()["KeyMetadata"]["Arn"]
     found = cause(f"s3://{bucket}/a", "put", SSEKMS(key), (key,))
     assert (found.area, found.name) == (Area.REGION, "Region of key")
@@ -251,7 +251,7 @@ def test_the_key_is_of_another_region(session: Any, bucket: str) -> None:
 def test_the_bucket_policy_denies(
     purpose: Any, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The statement is named, and the policy that excepts the caller lets the operation through."""
+    """The statement is named; a policy with an exception for the caller allows the operation."""
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket))
     found = cause(f"s3://{bucket}/a", purpose, SSES3())
@@ -262,7 +262,7 @@ def test_the_bucket_policy_denies(
 
 
 def test_no_statement_is_taken_away(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The caller is excepted from what denies the request; all else stays, also for others."""
+    """Only the denying statement gets the exception; the other statements stay unchanged."""
     both = json.loads(_denying(bucket, "Gets", Action="s3:GetObject"))
     both["Statement"] += json.loads(_denying(bucket, "Tags", Action="s3:PutObjectTagging"))[
         "Statement"
@@ -279,7 +279,7 @@ def test_no_statement_is_taken_away(s3: Any, bucket: str, monkeypatch: pytest.Mo
 def test_a_further_exception_is_added(
     s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Callers that were excepted before stay so, and other conditions stay."""
+    """The exception is added to existing exceptions and conditions."""
     other = "arn:aws:iam::123456789012:role/other"
     condition = {
         "ArnNotEquals": {"aws:PrincipalArn": other},
@@ -298,14 +298,14 @@ def test_a_further_exception_is_added(
 
 
 def test_a_protection_of_ours_is_never_changed(s3: Any, bucket: str) -> None:
-    """What it demands is the next step, not a policy without it."""
+    """For a statement that s3crypt made, the next step is to meet it, not to change it."""
     s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "S3cryptDenyAll"))
     found = cause(f"s3://{bucket}/a", "put", SSES3())
     assert found.next.startswith("S3cryptDenyAll protects the bucket: ")
 
 
 def test_the_bucket_policy_demands_a_mode(s3: Any, bucket: str, key: str) -> None:
-    """A mode that the policy allows is named, rather than a policy without the statement."""
+    """The next step names a mode that the policy allows."""
     rule = {
         "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
     }
@@ -319,7 +319,7 @@ def test_the_bucket_policy_demands_a_mode(s3: Any, bucket: str, key: str) -> Non
 
 
 def test_a_read_that_was_served_is_not_denied(s3: Any, bucket: str) -> None:
-    """The sandbox ignores conditions on TLS, and the object's head is the proof."""
+    """A served request proves that the policy allows it: the sandbox ignores TLS conditions."""
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Tls", Condition=WITHOUT_TLS))
     found = diagnose(f"s3://{bucket}/a")
@@ -332,7 +332,7 @@ def test_a_read_that_was_served_is_not_denied(s3: Any, bucket: str) -> None:
 def test_the_bucket_policy_demands_tls(
     purpose: Any, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over plain HTTP to AWS the endpoint with https:// is the next step."""
+    """Over plain HTTP to AWS the next step is the endpoint with https://."""
     s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Tls", Condition=WITHOUT_TLS))
     with as_aws_over_http(monkeypatch):
         found = cause(f"s3://{bucket}/a", purpose, allow_plain_http=True)
@@ -342,7 +342,7 @@ def test_the_bucket_policy_demands_tls(
 
 @pytest.mark.parametrize("purpose", ["put", "get"])
 def test_whether_another_service_demands_tls_is_unknown(purpose: Any, s3: Any, bucket: str) -> None:
-    """The policy's condition is AWS's: another service may ignore it, as the sandbox does."""
+    """A service other than AWS may ignore a TLS condition, so the check is unknown."""
     s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Tls", Condition=WITHOUT_TLS))
     found = diagnose(f"s3://{bucket}/a", purpose)
     of_policy = told(found, "bucket policy")
@@ -352,7 +352,7 @@ def test_whether_another_service_demands_tls_is_unknown(purpose: Any, s3: Any, b
 
 
 def test_a_service_that_serves_the_policy_over_plain_http_ignores_it(s3: Any, bucket: str) -> None:
-    """The statement of `bucket harden` denies that request too."""
+    """If a service returns the policy over plain HTTP, it ignores the policy's TLS condition."""
     resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
     s3.put_bucket_policy(
         Bucket=bucket,
@@ -364,7 +364,7 @@ def test_a_service_that_serves_the_policy_over_plain_http_ignores_it(s3: Any, bu
 
 
 def test_a_denial_for_another_reason_is_the_cause_over_plain_http_too(s3: Any, bucket: str) -> None:
-    """TLS alone would not let the request through."""
+    """A second statement that denies the request is the cause, because TLS would not help."""
     tls = json.loads(_denying(bucket, "Tls", Condition=WITHOUT_TLS))["Statement"]
     writes = json.loads(_denying(bucket, "Writes", Action="s3:PutObject"))["Statement"]
     s3.put_bucket_policy(Bucket=bucket, Policy=_policy(*tls, *writes))
@@ -373,7 +373,7 @@ def test_a_denial_for_another_reason_is_the_cause_over_plain_http_too(s3: Any, b
 
 
 def test_a_condition_on_the_network_is_unknown(s3: Any, bucket: str) -> None:
-    """This machine does not know through which endpoint its requests come; it is said."""
+    """A condition on the network is unknown: this machine does not know its VPC endpoint."""
     condition = {"StringNotEquals": {"aws:SourceVpce": "vpce-1a2b3c"}}
     s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Net", Condition=condition))
     found = diagnose(f"s3://{bucket}/a")
@@ -382,7 +382,7 @@ def test_a_condition_on_the_network_is_unknown(s3: Any, bucket: str) -> None:
 
 
 def test_an_allow_denies_nothing(s3: Any, bucket: str) -> None:
-    """A policy that lets others in does not keep its own account out."""
+    """A policy that only allows other accounts denies nothing."""
     with_policy(s3, bucket, {"AWS": "arn:aws:iam::123456789012:root"})
     assert told(diagnose(f"s3://{bucket}"), "bucket policy").outcome is Outcome.OK
 
@@ -403,14 +403,14 @@ def test_the_bucket_blocks_customer_keys(
 
 
 def test_the_object_is_absent(bucket: str) -> None:
-    """What is there is listed next; for a put nothing is wrong."""
+    """The next command lists the objects beside the missing object; a put has no fault."""
     found = cause(f"s3://{bucket}/2026/q3.csv")
     assert (found.area, found.next) == (Area.OBJECT, f"s3crypt ls s3://{bucket}/2026/")
     assert cause_of(diagnose(f"s3://{bucket}/2026/q3.csv", "put", SSES3())) is None
 
 
 def test_the_object_needs_a_customer_key(bucket: str) -> None:
-    """A HEAD without the key is refused; with it nothing is wrong."""
+    """If the HEAD without a customer key is refused, the next step names the option for it."""
     uri = f"s3://{bucket}/a"
     S3Crypt(SSEC(KEY)).put(b"x", uri)
     found = cause(uri)
@@ -420,7 +420,7 @@ def test_the_object_needs_a_customer_key(bucket: str) -> None:
 
 
 def test_the_customer_key_is_another_one(bucket: str) -> None:
-    """The key is the cause, not a permission."""
+    """If the customer key is wrong, the cause is the key and not a permission."""
     uri = f"s3://{bucket}/a"
     S3Crypt(SSEC(KEY)).put(b"x", uri)
     found = cause(uri, "get", SSEC(KEY[::-1]))
@@ -429,14 +429,14 @@ def test_the_customer_key_is_another_one(bucket: str) -> None:
 
 
 def test_the_object_is_in_another_mode(bucket: str) -> None:
-    """The mode that it is in is named."""
+    """The next command names the object's actual mode."""
     uri = f"s3://{bucket}/a"
     S3Crypt(SSES3()).put(b"x", uri)
     assert cause(uri, "get", SSEKMS("alias/reports")).next == f"s3crypt get {uri} . --mode sse-s3"
 
 
 def test_the_object_is_archived(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next command restores it."""
+    """The next command restores the archived object."""
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a", storage_class="GLACIER")
     found = cause(f"s3://{bucket}/a")
     assert (found.area, found.name) == (Area.OBJECT, "archive")
@@ -445,7 +445,7 @@ def test_the_object_is_archived(bucket: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_legal_hold_keeps_the_old_version(s3: Any, bucket: str) -> None:
-    """A rotation leaves the version under its old key; no command that lifts the hold is named."""
+    """A legal hold keeps the version with its old key; no command to lift the hold is suggested."""
     _lock(s3, bucket)
     s3.put_object(Bucket=bucket, Key="a", Body=b"x", ObjectLockLegalHoldStatus="ON")
     uri = f"s3://{bucket}/a"
@@ -455,7 +455,7 @@ def test_a_legal_hold_keeps_the_old_version(s3: Any, bucket: str) -> None:
 
 
 def test_retention_keeps_the_old_version(s3: Any, bucket: str) -> None:
-    """The date until which the old key is needed is said; a get is not held up."""
+    """Retention keeps the old key necessary until a date; a get has no fault."""
     _lock(s3, bucket)
     until = datetime.now(UTC) + timedelta(days=3)
     s3.put_object(
@@ -490,7 +490,7 @@ def use(request: pytest.FixtureRequest, bucket: str, kms_key: str) -> tuple[str,
 def test_the_key_is_disabled(
     use: tuple[str, Any, str], kms: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next command enables it; which key it is, the object says."""
+    """The next command enables the key that the object names."""
     uri, mode, key = use
     kms.disable_key(KeyId=key)
     found = cause(uri)
@@ -514,7 +514,7 @@ def test_the_key_is_pending_deletion(
 
 
 def test_the_alias_leads_nowhere(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next command makes a key of that alias."""
+    """The next command makes a key with the missing alias."""
     mode, keys = SSEKMS("alias/absent-of-doctor"), ("kms:alias/absent-of-doctor",)
     found = cause(f"s3://{bucket}/a", "put", mode, keys)
     assert found.area is Area.KMS
@@ -526,7 +526,7 @@ def test_the_alias_leads_nowhere(bucket: str, monkeypatch: pytest.MonkeyPatch) -
 def test_the_key_policy_denies_decrypt_alone(
     use: tuple[str, Any, str], kms: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DryRun tells Decrypt from GenerateDataKey; the policy without the statement allows both."""
+    """DryRun separates Decrypt from GenerateDataKey; the policy of the next step allows both."""
     uri, mode, key = use
     deny = {"Effect": "Deny", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"}
     kms.put_key_policy(KeyId=key, PolicyName="default", Policy=_key_policy(deny))
@@ -542,7 +542,7 @@ def test_the_key_policy_denies_decrypt_alone(
 def test_the_key_policy_does_not_allow(
     session: Any, bucket: str, kms: Any, kms_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next command adds a statement for the caller to the policy."""
+    """The next command adds a statement for the caller to the key policy."""
     administration = {
         "Effect": "Allow",
         "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
@@ -553,7 +553,7 @@ def test_the_key_policy_does_not_allow(
     mode = ClientSide(f"kms:{kms_key}")
     found = cause(f"s3://{bucket}/a", "put", mode, (kms_key,))
     assert (found.area, found.name) == (Area.POLICY, "GenerateDataKey")
-    # The policy names the caller, who has to be there for that.
+    # KMS accepts a policy only if the user that it names exists.
     with contextlib.suppress(session.client("iam").exceptions.EntityAlreadyExistsException):
         session.client("iam").create_user(UserName="sandbox")
     follow(found.next, monkeypatch)
@@ -563,7 +563,7 @@ def test_the_key_policy_does_not_allow(
 def test_a_rewrap_is_tried_from_the_old_key_to_the_new_one(
     bucket: str, kms: Any, kms_key: str, new_key: str
 ) -> None:
-    """Neither key needs the permission for the side that the other one has."""
+    """The old key needs only kms:ReEncryptFrom, and the new key only kms:ReEncryptTo."""
     uri = f"s3://{bucket}/a"
     S3Crypt(ClientSide(f"kms:{kms_key}", key_location="metadata")).put(b"x", uri)
     for key, denied in ((kms_key, "kms:ReEncryptTo"), (new_key, "kms:ReEncryptFrom")):
@@ -575,7 +575,7 @@ def test_a_rewrap_is_tried_from_the_old_key_to_the_new_one(
 
 
 def test_the_key_is_none_of_the_objects(bucket: str, key: str, new_key: str) -> None:
-    """The key that the object's unverified header names is said."""
+    """If the given key does not match, the next step names the key in the unverified header."""
     uri = f"s3://{bucket}/a"
     S3Crypt(ClientSide(f"kms:{key}")).put(b"x", uri)
     found = cause(uri, "get", ClientSide(f"kms:{new_key}"), (f"kms:{new_key}",))
@@ -584,7 +584,7 @@ def test_the_key_is_none_of_the_objects(bucket: str, key: str, new_key: str) -> 
 
 
 def test_a_client_side_object_needs_a_key(bucket: str, key: str) -> None:
-    """A get without a key is refused, so that nothing given is a fault."""
+    """A get of a client-side object without a key has this as its cause."""
     uri = f"s3://{bucket}/a"
     S3Crypt(ClientSide(f"kms:{key}")).put(b"x", uri)
     found = cause(uri)
@@ -604,7 +604,7 @@ def test_a_client_side_object_needs_a_key(bucket: str, key: str) -> None:
 def test_an_object_has_another_context_than_a_get_demands(
     written: dict[str, Any], read: dict[str, Any], seen: str, s3: Any, bucket: str, key: str
 ) -> None:
-    """The first bytes have the context, unverified; the get would be refused for it."""
+    """A context that a get would refuse is found in the object's unverified first bytes."""
     mode = ClientSide(f"kms:{key}", **written)
     S3Crypt(mode).put(b"x", f"s3://{bucket}/a")
     s3.copy_object(Bucket=bucket, Key="b", CopySource=f"{bucket}/a")
@@ -617,7 +617,7 @@ def test_an_object_has_another_context_than_a_get_demands(
 
 
 def test_the_key_waits_for_its_material(bucket: str, kms: Any) -> None:
-    """A key of imported material is pending import until it has some."""
+    """A key of imported material is pending import until its material is imported."""
     key = kms.create_key(Origin="EXTERNAL")["KeyMetadata"]["Arn"]
     found = cause(f"s3://{bucket}/a", "put", SSEKMS(key), (key,))
     assert (found.area, found.seen) == (Area.KEY, f"{key} is pending import")
@@ -625,7 +625,7 @@ def test_the_key_waits_for_its_material(bucket: str, kms: Any) -> None:
 
 
 def test_kms_throttles(bucket: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said that KMS throttles, and that fewer requests mend it."""
+    """If KMS throttles, the next step is to make fewer requests."""
     with through(refusing("kms", 400, "ThrottlingException"), monkeypatch):
         found = cause(f"s3://{bucket}/a", "put", SSEKMS(key), (key,))
     assert found.area is Area.KMS
@@ -634,7 +634,7 @@ def test_kms_throttles(bucket: str, key: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_s3_throttles(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reply to a HEAD has no code; its status says it."""
+    """Throttling is recognised by the status, because the reply to a HEAD has no code."""
     with through(refusing("s3", 503, "SlowDown"), monkeypatch):
         found = cause(f"s3://{bucket}/a")
     assert found.area is Area.S3
@@ -644,7 +644,7 @@ def test_s3_throttles(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_rights_nothing_is_ok(
     bucket: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a key that KMS does not show, no check says that it is all right."""
+    """If KMS does not show a key, no check of the key is "ok"."""
     with through(refusing("kms", 400, "AccessDeniedException"), monkeypatch):
         found = diagnose(f"s3://{bucket}/a", "put", SSEKMS(key), (key,))
     of_keys = [each for each in found if each.area in (Area.KMS, Area.KEY)]
@@ -654,7 +654,7 @@ def test_without_rights_nothing_is_ok(
 
 
 def test_a_diagnosis_writes_nothing(bucket: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No request of any purpose changes anything, and no KMS request is without DryRun."""
+    """The doctor sends only reading requests, and all uses of KMS keys are DryRun."""
     asked: list[Asked] = []
 
     def note(one: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -683,7 +683,7 @@ def test_a_diagnosis_writes_nothing(bucket: str, key: str, monkeypatch: pytest.M
 def test_credentials_of_other_servers_are_not_sent_to_aws(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the endpoint of S3 alone is another provider's, STS and KMS are not asked."""
+    """If only S3's endpoint is another provider's, no request goes to STS and KMS."""
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     for service in ("", "_STS", "_KMS", "_IAM"):
         monkeypatch.delenv(f"AWS_ENDPOINT_URL{service}", raising=False)

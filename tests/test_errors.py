@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors and results in other processes."""
+"""Errors and results keep their content in other processes."""
 
 from __future__ import annotations
 
@@ -123,13 +123,13 @@ RESULTS = [
 ]
 # Values that are arguments, not results.
 ARGUMENTS = {"NameFilter", "SSES3", "SSEKMS", "DSSEKMS", "SSEC", "ClientSide"}
-# A journal belongs to the process that opened it, and `Many` is a store's.
+# A journal belongs to the process that opened it, and `Many` belongs to its store.
 ARGUMENTS |= {"Journal", "Many", "GrantRequest", "Importing"}
 ARGUMENTS |= {"AESKeyring", "RSAKeyring", "KMSKeyring", "MultiKeyring", "CachingKeyring"}
 
 
 def make(kind: type[S3CryptError]) -> S3CryptError:
-    """Return an error that has all that an error can have."""
+    """Return an error with every attribute that an error can have."""
     error = kind("s3://acme/x: denied", hint="It is client-side.")
     error.remedy = REMEDY
     error.code, error.request_id = "AccessDenied", "4442587FB7D0A2F9"
@@ -140,7 +140,7 @@ def make(kind: type[S3CryptError]) -> S3CryptError:
 
 
 def check_alike(found: Any, error: S3CryptError) -> None:
-    """Compare every attribute; errors themselves are equal to themselves only."""
+    """Compare every attribute, because an error is equal only to itself."""
     assert type(found) is type(error)
     assert str(found) == str(error)
     assert found.hint == error.hint
@@ -162,7 +162,7 @@ def is_of(kind: object, package: str) -> bool:
 @pytest.mark.parametrize("way", COPIES)
 @pytest.mark.parametrize("kind", FAMILY)
 def test_an_error_keeps_its_attributes(kind: type[S3CryptError], way: str) -> None:
-    """The text, the hint, the remedy, the service's code and the notes; the cause stays behind."""
+    """A copied error keeps text, hint, remedy, code and notes, but not its cause."""
     error = make(kind)
     found = COPIES[way](error)
     check_alike(found, error)
@@ -175,7 +175,7 @@ def test_an_error_keeps_its_attributes(kind: type[S3CryptError], way: str) -> No
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    """Start one other process, as `spawn` makes it: all that reaches it is pickled."""
+    """Start another process by `spawn`: everything that it receives is pickled."""
     with multiprocessing.get_context("spawn").Pool(1) as started:
         yield started
 
@@ -190,7 +190,7 @@ def _return(value: object) -> object:
 
 @pytest.mark.parametrize("kind", FAMILY)
 def test_an_error_ends_a_task_of_a_pool(kind: type[S3CryptError], pool: Pool) -> None:
-    """An error that could not be unpickled would leave the pool waiting for ever."""
+    """An error that could not be unpickled would make the pool wait forever."""
     error = make(kind)
     with pytest.raises(kind) as caught:
         pool.map_async(_raise, [error]).get(60)
@@ -199,14 +199,14 @@ def test_an_error_ends_a_task_of_a_pool(kind: type[S3CryptError], pool: Pool) ->
 
 @pytest.mark.parametrize("result", RESULTS, ids=lambda result: type(result).__name__)
 def test_a_result_comes_from_a_pool(result: object, pool: Pool) -> None:
-    """Equal to the one that was sent."""
+    """A result that returns from another process is equal to the original."""
     assert pool.map_async(_return, [result]).get(60) == [result]
     for duplicate in COPIES.values():
         assert duplicate(result) == result
 
 
 def test_every_kind_of_result_is_here() -> None:
-    """Each public value that is no argument."""
+    """The list of results has every public value class that is no argument."""
     public = [getattr(s3crypt, name) for name in s3crypt.__all__]
     public += [kind for kind in vars(kms).values() if is_of(kind, "s3crypt.kms")]
     values = {kind.__name__ for kind in public if is_of(kind, "s3crypt")}
@@ -215,7 +215,7 @@ def test_every_kind_of_result_is_here() -> None:
 
 @pytest.mark.parametrize("way", COPIES)
 def test_a_result_keeps_its_values(way: str, bucket: str, kms_key: str) -> None:
-    """Each result of a method can be handed to another process."""
+    """Each result of a method can be copied to another process."""
     uri, store, keys = f"s3://{bucket}/x", connect(ClientSide(aes())), KeyManager()
     results: list[object] = [store.put(b"data", uri, metadata={"owner": "finance"})]
     results += [store.inspect(uri), store.head(uri), *store.list(f"s3://{bucket}/")]

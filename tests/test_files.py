@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole files encrypted and decrypted by several threads, or in order where they must be."""
+"""Encryption and decryption of whole files, by several threads or in order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RUN = 2**20
 )
 @pytest.mark.parametrize("signed", [False, True])
 def test_files_come_back(tmp_path: Path, size: int, frame_length: int, *, signed: bool) -> None:
-    """Lengths around frames and runs; the message is one that `message.decrypt` opens."""
+    """Files of lengths around frames and runs are restored; `message.decrypt` opens them."""
     plain, sealed, back = tmp_path / "plain", tmp_path / "sealed", tmp_path / "back"
     plain.write_bytes(payload(size))
     written = encrypt_file(plain, sealed, aes(), frame_length=frame_length, signed=signed)
@@ -46,7 +46,7 @@ def test_files_come_back(tmp_path: Path, size: int, frame_length: int, *, signed
 
 
 def test_progress_counts_every_byte_written(tmp_path: Path) -> None:
-    """Of the message while encrypting, of the plaintext while decrypting."""
+    """Progress counts the bytes of the message, or of the plaintext when decrypting."""
     plain, sealed = tmp_path / "plain", tmp_path / "sealed"
     plain.write_bytes(payload(3 * RUN + 5))
     counts: list[int] = []
@@ -58,7 +58,7 @@ def test_progress_counts_every_byte_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("position", [-1, 2 * RUN, -FINAL_FRAME_OVERHEAD, 500])
 def test_a_changed_message_leaves_no_file(tmp_path: Path, position: int) -> None:
-    """A flipped bit anywhere: an error, and the target is as it was."""
+    """After a flipped bit decryption fails, and the target is unchanged."""
     sealed, back = tmp_path / "sealed", tmp_path / "back"
     whole = bytearray(message.encrypt(payload(4 * RUN + 5), aes()))
     whole[position] ^= 1
@@ -72,7 +72,7 @@ def test_a_changed_message_leaves_no_file(tmp_path: Path, position: int) -> None
 
 @pytest.mark.parametrize("change", ["one less", "one more", "one frame less"])
 def test_a_message_of_another_length_is_refused(tmp_path: Path, change: str) -> None:
-    """Truncated or extended, on the frames' grid too."""
+    """A truncated or extended message is refused, also at the boundary of a frame."""
     sealed = tmp_path / "sealed"
     whole = message.encrypt(payload(4 * RUN), aes())
     less = 256 * 2**10 + 32
@@ -86,7 +86,7 @@ def test_a_message_of_another_length_is_refused(tmp_path: Path, change: str) -> 
 def test_a_file_that_grows_meanwhile_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was read is not one state of it, so nothing is written."""
+    """A file that grows during encryption is an error, and nothing is written."""
     plain = tmp_path / "plain"
     plain.write_bytes(payload(RUN))
     seal = Sealer.seal
@@ -106,7 +106,7 @@ def test_a_file_that_grows_meanwhile_is_an_error(
 def test_a_file_that_shrinks_meanwhile_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bytes that are not there any more are not made up."""
+    """A file that shrinks during encryption is an error; missing bytes are not invented."""
     plain = tmp_path / "plain"
     plain.write_bytes(payload(3 * RUN))
     read_into = FileSource.read_into
@@ -122,7 +122,7 @@ def test_a_file_that_shrinks_meanwhile_is_an_error(
 
 
 def test_pipes_are_read_and_written(tmp_path: Path) -> None:
-    """A named pipe has neither a size nor offsets."""
+    """Named pipes, which have no size and no offsets, can be read and written."""
     source, target = tmp_path / "source", tmp_path / "target"
     os.mkfifo(source)
     os.mkfifo(target)
@@ -141,7 +141,7 @@ def test_pipes_are_read_and_written(tmp_path: Path) -> None:
 def test_files_are_read_whatever_size_they_claim(
     source: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Those of /proc claim to be empty, those of /sys to have 4,096 bytes; to a pipe as well."""
+    """Files of /proc and /sys are read completely, although their stated size is wrong."""
     file = Path(source)
     if not file.exists():
         pytest.skip("needs Linux's /proc and /sys")
@@ -155,7 +155,7 @@ def test_files_are_read_whatever_size_they_claim(
 
 @pytest.mark.parametrize("convert", [encrypt_file, decrypt_file])
 def test_a_missing_or_odd_source_says_so(tmp_path: Path, convert: object) -> None:
-    """A folder and nothing are no files."""
+    """A folder and a missing file as source raise an error."""
     assert callable(convert)
     for source, said in ((tmp_path, "is a directory"), (tmp_path / "none", "Cannot read")):
         with pytest.raises(StorageError, match=said):
@@ -166,14 +166,14 @@ def test_a_missing_or_odd_source_says_so(tmp_path: Path, convert: object) -> Non
 def test_a_source_that_shrinks_leaves_no_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message cut at a run while it is read, and made to look untouched, is an error."""
+    """A message that is cut while it is read is an error, even if its stat looks unchanged."""
     sealed, back = tmp_path / "sealed", tmp_path / "back"
     sealed.write_bytes(message.encrypt(payload(4 * RUN), aes()))
     monkeypatch.setattr(FileSource, "verify", lambda _: None)
     read_into = FileSource.read_into
 
     def cut(self: FileSource, view: memoryview, offset: int) -> int:
-        # Whole frames are left, so what is read is right as far as it goes.
+        # Whole frames are left, so every frame that is read is valid.
         whole = len(view) // (256 * 2**10 + 32) * (256 * 2**10 + 32)
         filled = read_into(self, view, offset)
         return filled if offset < RUN else min(filled, whole - (256 * 2**10 + 32))
@@ -185,7 +185,7 @@ def test_a_source_that_shrinks_leaves_no_gap(
 
 
 def test_a_wrapper_is_read_by_its_own_read(tmp_path: Path) -> None:
-    """A file that changes what it reads is not passed by."""
+    """A file object that changes the bytes is read by its own `read`."""
     latin = tmp_path / "latin"
     latin.write_bytes("é".encode("latin-1"))
     with latin.open("rb") as raw:
@@ -201,7 +201,7 @@ def test_a_wrapper_is_read_by_its_own_read(tmp_path: Path) -> None:
 
 
 def test_a_descriptor_by_its_name_is_appended_to(tmp_path: Path) -> None:
-    """What a shell has written to the same file stays, and no file takes its place."""
+    """Output to /dev/fd/N is appended to the open file, and does not replace it."""
     plain, out = tmp_path / "plain", tmp_path / "out"
     plain.write_bytes(payload(3 * RUN))
     with out.open("wb") as file:

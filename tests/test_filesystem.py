@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""s3crypt:// as fsspec's users list it: sizes, what each call costs, names and directories."""
+"""s3crypt:// as fsspec's users list it: sizes, costs of calls, names and directories."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from s3crypt import (
 )
 from s3crypt.filesystem import S3CryptFileSystem
 
-# The official SDK is with the tests of messages.
+# The official SDK's helpers are beside the tests of messages.
 sys.path.append(str(Path(__file__).parent / "message"))
 
 import official
@@ -66,7 +66,7 @@ def tree(fs: S3CryptFileSystem, bucket: str) -> str:
 def test_size_is_the_plaintexts(
     bucket: str, mode: Mode, size: int, requests_log: RequestsLog
 ) -> None:
-    """To the byte, from one HEAD."""
+    """The plaintext's exact size is computed from one HEAD."""
     fs = S3CryptFileSystem(mode)
     fs.pipe_file(f"{bucket}/x", payload(size))
     requests_log.clear()
@@ -80,7 +80,7 @@ def test_size_is_the_plaintexts(
 def test_size_of_the_official_sdks_objects(
     s3: Any, bucket: str, size: int, requests_log: RequestsLog
 ) -> None:
-    """Their metadata says nothing, so that a ranged GET is needed as well."""
+    """The official SDK's objects have no metadata, so their size also needs a ranged GET."""
     body = official.encrypt(payload(size), official.native_aes(), frame_length=FRAME)
     s3.put_object(Bucket=bucket, Key="x", Body=body)
     keyring = AESKeyring(official.NAMESPACE, official.NAME, official.WRAPPING_KEY)
@@ -93,7 +93,7 @@ def test_size_of_the_official_sdks_objects(
 
 
 def test_size_of_a_stream_is_known_too(fs: S3CryptFileSystem, bucket: str) -> None:
-    """The arithmetic needs nothing that is only known at a stream's end."""
+    """The size of a stream is known, because it is computed from stored lengths."""
     with fs.open(f"{bucket}/x", "wb") as file:
         for _ in range(3):
             file.write(payload(FRAME))
@@ -101,7 +101,7 @@ def test_size_of_a_stream_is_known_too(fs: S3CryptFileSystem, bucket: str) -> No
 
 
 def test_size_that_cannot_be_told_is_none(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """A length that no plaintext has is not rounded to one, nor summed up."""
+    """If no plaintext has the stored length, the size is None and `du` fails."""
     fs.pipe_file(f"{bucket}/x", payload(FRAME + 1))
     body = stored(s3, bucket, "x")
     rewrite(s3, bucket, "x", body[:-20])
@@ -111,7 +111,7 @@ def test_size_that_cannot_be_told_is_none(s3: Any, fs: S3CryptFileSystem, bucket
 
 
 def test_info_says_what_one_request_tells(fs: S3CryptFileSystem, bucket: str) -> None:
-    """Besides the size: type, tag, time, content type, mode and the user's metadata."""
+    """`info` also returns type, ETag, time, content type, mode and the user's metadata."""
     before = datetime.now(UTC) - timedelta(seconds=2)
     fs.pipe_file(f"{bucket}/x", b"1,2", content_type="text/csv", metadata={"team": "ops"})
     info = fs.info(f"{bucket}/x")
@@ -123,7 +123,7 @@ def test_info_says_what_one_request_tells(fs: S3CryptFileSystem, bucket: str) ->
 
 
 def test_info_of_an_old_version(fs: S3CryptFileSystem, versioned_bucket: str) -> None:
-    """Is had by its id, and so is its plaintext."""
+    """An old version is found and read by its id."""
     fs.pipe_file(f"{versioned_bucket}/x", b"old")
     old = fs.info(f"{versioned_bucket}/x")["VersionId"]
     fs.pipe_file(f"{versioned_bucket}/x", b"newer")
@@ -136,7 +136,7 @@ def test_info_of_an_old_version(fs: S3CryptFileSystem, versioned_bucket: str) ->
 
 
 def test_plain_object_among_encrypted_ones(s3: Any, fs: S3CryptFileSystem, tree: str) -> None:
-    """It is listed with its size and mode; reading it is refused."""
+    """A plain object is listed with its size and mode, but reading it is refused."""
     bucket = tree.split("/", maxsplit=1)[0]
     s3.put_object(Bucket=bucket, Key="data/plain", Body=b"12345", ServerSideEncryption="AES256")
     entries = {entry["name"]: entry for entry in fs.ls(tree)}
@@ -147,7 +147,7 @@ def test_plain_object_among_encrypted_ones(s3: Any, fs: S3CryptFileSystem, tree:
 
 
 def test_listing_raises_the_error_of_an_object(s3: Any, fs: S3CryptFileSystem, tree: str) -> None:
-    """What cannot be told of one object neither vanishes from a listing nor is guessed."""
+    """A listing with sizes fails if one object's size is unknown; the object is not left out."""
     bucket = tree.split("/", maxsplit=1)[0]
     s3.put_object(
         Bucket=bucket,
@@ -164,14 +164,14 @@ def test_listing_raises_the_error_of_an_object(s3: Any, fs: S3CryptFileSystem, t
 
 
 def test_object_that_is_gone_by_now_is_not_listed(fs: S3CryptFileSystem, tree: str) -> None:
-    """Between a listing and the question for its size an object may be deleted."""
+    """An object that is deleted between the listing and its HEAD is left out."""
     bucket, name = tree.split("/", 1)
     listed = fs.ls(tree, measured=False)
     fs.rm_file(f"{bucket}/{name}/a")
     assert f"{tree}/a" not in [entry["name"] for entry in fs._listing.measured(listed)]
 
 
-# --- What calls cost ---------------------------------------------------------------------------
+# --- The cost of calls -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_object_that_is_gone_by_now_is_not_listed(fs: S3CryptFileSystem, tree: s
 def test_no_object_is_asked_for_without_need(
     fs: S3CryptFileSystem, tree: str, call: str, requests_log: RequestsLog
 ) -> None:
-    """Names come from listings; a request an object is made for sizes only."""
+    """Names come from listings; only sizes need one request per object."""
     requests_log.clear()
     assert eval(call, {"fs": fs, "tree": tree}) is not NotImplemented
     assert set(asked(requests_log)) <= {"LIST", "POST"}
@@ -221,7 +221,7 @@ def test_no_object_is_asked_for_without_need(
 def test_sizes_cost_a_request_an_object(
     fs: S3CryptFileSystem, tree: str, call: str, heads: int, requests_log: RequestsLog
 ) -> None:
-    """Of the objects asked about, and of no others."""
+    """Sizes cost one HEAD for each listed object, and no other requests."""
     fs.invalidate_cache()
     requests_log.clear()
     eval(call, {"fs": fs, "tree": tree})
@@ -233,7 +233,7 @@ def test_sizes_cost_a_request_an_object(
 def test_flat_listing_is_two_requests(
     fs: S3CryptFileSystem, tree: str, requests_log: RequestsLog
 ) -> None:
-    """However deep the directories are: one for them, one for an object of the same name."""
+    """A flat listing of any depth costs two requests: the listing and a check of the name."""
     requests_log.clear()
     found = fs.find(tree, withdirs=True)
     assert asked(requests_log) == ["LIST", "LIST"]
@@ -243,7 +243,7 @@ def test_flat_listing_is_two_requests(
 
 
 def test_sizes_are_kept_by_tag(fs: S3CryptFileSystem, tree: str, requests_log: RequestsLog) -> None:
-    """Listing again asks about what has changed only."""
+    """A second listing requests only the sizes of changed objects."""
     fs.invalidate_cache()
     fs.find(tree, detail=True)
     fs.pipe_file(f"{tree}/a", payload(77))
@@ -260,7 +260,7 @@ def test_sizes_are_kept_by_tag(fs: S3CryptFileSystem, tree: str, requests_log: R
 def test_server_side_sizes_are_listed(
     bucket: str, kms_key: str, name: str, requests_log: RequestsLog
 ) -> None:
-    """What S3 encrypts is as long as it says: no request an object."""
+    """Sizes of server-side objects come from the listing, without further requests."""
     modes: dict[str, Mode] = {
         "sse-s3": SSES3(), "sse-kms": SSEKMS(kms_key), "sse-c": SSEC(CUSTOMER_KEY)
     }  # fmt: skip
@@ -274,7 +274,7 @@ def test_server_side_sizes_are_listed(
 
 
 def test_listings_are_not_kept(fs: S3CryptFileSystem, tree: str) -> None:
-    """What others write is seen at once."""
+    """By default objects that other writers store are listed at once."""
     fs.ls(tree)
     connect(MODE).put(b"new", f"s3://{tree}/z")
     assert f"{tree}/z" in fs.ls(tree, detail=False)
@@ -284,7 +284,7 @@ def test_listings_are_not_kept(fs: S3CryptFileSystem, tree: str) -> None:
 def test_listings_are_kept_on_demand(
     tree: str, wish: dict[str, Any], requests_log: RequestsLog
 ) -> None:
-    """Until one's own writing, `refresh` or `invalidate_cache`."""
+    """With the option listings are kept until a write, `refresh` or `invalidate_cache`."""
     fs = S3CryptFileSystem(MODE, **wish)
     fs.ls(tree, detail=False)
     requests_log.clear()
@@ -300,7 +300,7 @@ def test_listings_are_kept_on_demand(
 
 
 def test_kept_listings_are_the_file_systems_own(tree: str) -> None:
-    """What callers do to entries does not change what is listed; nor are buckets forgotten."""
+    """Changes that callers make to entries do not change kept listings; buckets are updated."""
     keeping = S3CryptFileSystem(MODE, use_listings_cache=True)
     bucket = tree.split("/", maxsplit=1)[0]
     for path, measured in ((tree, True), (tree, False), (bucket, False), ("", False)):
@@ -317,7 +317,7 @@ def test_kept_listings_are_the_file_systems_own(tree: str) -> None:
 def test_reader_who_may_not_list(
     fs: S3CryptFileSystem, tree: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether an object is there, its own request tells."""
+    """Without permission to list, an object is found by its own HEAD."""
 
     def denied(*_: object) -> None:
         raise StorageError("denied", code="AccessDenied")
@@ -333,7 +333,7 @@ def test_reader_who_may_not_list(
 
 
 def test_levels(fs: S3CryptFileSystem, tree: str) -> None:
-    """Each directory lists what is in it, directories marked; names sort as text."""
+    """Each directory lists its entries with their types, sorted by name."""
     assert [(entry["name"][len(tree) + 1 :], entry["type"]) for entry in fs.ls(tree)] == [
         ("a", "file"), ("b", "directory"), ("c", "file"), ("c-1", "file")
     ]  # fmt: skip
@@ -346,7 +346,7 @@ def test_levels(fs: S3CryptFileSystem, tree: str) -> None:
 
 
 def test_what_is_there(fs: S3CryptFileSystem, tree: str) -> None:
-    """A name that only begins another is neither an object nor a directory."""
+    """A name that is only the beginning of another name does not exist."""
     assert fs.isdir(f"{tree}/b")
     assert fs.isdir(tree.split("/", maxsplit=1)[0])
     assert fs.isdir("")
@@ -361,13 +361,13 @@ def test_what_is_there(fs: S3CryptFileSystem, tree: str) -> None:
 def test_what_is_missing_is_not_found(
     fs: S3CryptFileSystem, bucket: str, call: str, path: str
 ) -> None:
-    """As Python names it, in every call."""
+    """Every call raises FileNotFoundError for a missing path."""
     with pytest.raises(FileNotFoundError):
         getattr(fs, call)(path.format(bucket))
 
 
 def test_glob_sees_the_pattern_below_buckets(fs: S3CryptFileSystem, tree: str) -> None:
-    """Patterns may be in any part of a path, the bucket's name too."""
+    """Patterns may be in any part of a path, including the bucket's name."""
     bucket = tree.split("/", maxsplit=1)[0]
     assert fs.glob(f"{bucket[:-1]}?/data/b/*") == [
         f"{tree}/b/deep", f"{tree}/b/one", f"{tree}/b/two"
@@ -378,7 +378,7 @@ def test_glob_sees_the_pattern_below_buckets(fs: S3CryptFileSystem, tree: str) -
 
 
 def test_two_stars_at_the_end_find_files(fs: S3CryptFileSystem, tree: str) -> None:
-    """Tools open whatever they find; directories are found by a slash, or where asked for."""
+    """`**` finds only files, because tools open every result; a final slash finds directories."""
     directories = [f"{tree}/b", f"{tree}/b/deep"]
     assert fs.glob(f"{tree}/**") == fs.glob(f"s3crypt://{tree}/**") == fs.find(tree)
     assert list(fs.glob(f"{tree}/**", detail=True)) == fs.find(tree)
@@ -390,14 +390,14 @@ def test_two_stars_at_the_end_find_files(fs: S3CryptFileSystem, tree: str) -> No
 def test_glob_asks_for_what_the_pattern_begins_with(
     fs: S3CryptFileSystem, tree: str, requests_log: RequestsLog
 ) -> None:
-    """S3 lists what can match only."""
+    """A glob lists only the prefix before the first wildcard."""
     requests_log.clear()
     assert fs.glob(f"{tree}/c-*") == [f"{tree}/c-1"]
     assert [parse_qs(entry["query"])["prefix"] for entry in requests_log.list()] == [["data/c-"]]
 
 
 def test_directory_markers(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """The empty objects that some tools make for directories are directories, and removed."""
+    """Empty objects that tools make for directories are shown as directories and removed."""
     s3.put_object(Bucket=bucket, Key="d/", Body=b"")
     s3.put_object(Bucket=bucket, Key="d/e/", Body=b"")
     assert fs.ls(f"{bucket}/d") == [fs.info(f"{bucket}/d/e")]
@@ -409,7 +409,7 @@ def test_directory_markers(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "ä/ö", "a+b%20c", "q?x=1&y", "#", "a:b", "tab\there"])
 def test_names_of_any_kind(fs: S3CryptFileSystem, bucket: str, name: str) -> None:
-    """Are written, listed, measured and read alike."""
+    """Unusual names are written, listed, measured and read like other names."""
     path = f"{bucket}/odd/{name}"
     fs.pipe_file(path, b"abc")
     assert {found: entry["size"] for found, entry in fs.find(bucket, detail=True).items()} == {
@@ -419,7 +419,7 @@ def test_names_of_any_kind(fs: S3CryptFileSystem, bucket: str, name: str) -> Non
 
 
 def test_more_than_a_page(fs: S3CryptFileSystem, tree: str, requests_log: RequestsLog) -> None:
-    """S3 lists a thousand names a request; here two, to be quick."""
+    """Listings of several pages are complete. A page has 2 names here instead of 1,000."""
 
     def shorten(params: dict[str, Any], **_: object) -> None:
         params.setdefault("MaxKeys", 2)
@@ -430,7 +430,7 @@ def test_more_than_a_page(fs: S3CryptFileSystem, tree: str, requests_log: Reques
     )
     requests_log.clear()
     assert narrow.find(tree) == fs.find(tree)
-    # Three pages and one, and twice whether an object has the directory's name.
+    # Three pages and one page, and for each a check whether an object has the directory's name.
     assert asked(requests_log) == ["LIST"] * 6
     assert narrow.ls(tree) == fs.ls(tree)
     narrow.rm(tree, recursive=True)
@@ -438,7 +438,7 @@ def test_more_than_a_page(fs: S3CryptFileSystem, tree: str, requests_log: Reques
 
 
 def test_bucket_is_made_by_its_name_only(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """A misspelt one does not come into being by writing or by a directory's name."""
+    """A bucket is made only by its own name, never by a write or by a directory's name."""
     new = f"{bucket}-2"
     fs.mkdir(f"{new}/directory", create_parents=True)
     fs.makedirs(new, exist_ok=True)

@@ -30,37 +30,37 @@ class _Fixtures(AbstractFixtures):  # type: ignore[misc]  # fsspec has no types
 
     @pytest.fixture
     def fs_path(self, bucket: str) -> str:
-        """Return where the tests may do as they like."""
+        """Return a path below which the tests may write."""
         return f"{bucket}/tests"
 
     @pytest.fixture
     def supports_empty_directories(self) -> bool:
-        """Tell that a directory is what names have in common, as in S3."""
+        """Return False: a directory exists only while objects have its prefix, as in S3."""
         return False
 
 
 class TestCopy(AbstractCopyTests, _Fixtures):  # type: ignore[misc]
-    """Copies inside the file system."""
+    """Tests of copies inside the file system."""
 
 
 class TestGet(AbstractGetTests, _Fixtures):  # type: ignore[misc]
-    """Copies to local files."""
+    """Tests of copies to local files."""
 
 
 class TestPut(AbstractPutTests, _Fixtures):  # type: ignore[misc]
-    """Copies of local files."""
+    """Tests of copies of local files."""
 
 
 class TestOpen(AbstractOpenTests, _Fixtures):  # type: ignore[misc]
-    """Files that are opened."""
+    """Tests of open files."""
 
 
 class TestPipe(AbstractPipeTests, _Fixtures):  # type: ignore[misc]
-    """Bytes in one call."""
+    """Tests of reads and writes in one call."""
 
 
 def test_the_suite_is_whole() -> None:
-    """Every abstract test class that fsspec has is run here."""
+    """Every abstract test class of fsspec is run here."""
     import fsspec.tests.abstract as suite  # noqa: PLC0415
 
     wanted: set[Any] = {

@@ -15,7 +15,7 @@ from samples import LARGE, aes, names, payload, stored
 from s3crypt import ConflictError, message
 from s3crypt.filesystem import S3CryptFileSystem
 
-# The official SDK is with the tests of messages.
+# The official SDK's helpers are beside the tests of messages.
 sys.path.append(str(Path(__file__).parent / "message"))
 
 
@@ -35,7 +35,7 @@ def tree(fs: S3CryptFileSystem, bucket: str) -> str:
 
 
 def test_copy_keeps_what_the_user_said(fs: S3CryptFileSystem, s3: Any, bucket: str) -> None:
-    """Content type and metadata; the copy is bound to its own name and has its own data key."""
+    """A copy keeps content type and metadata, and has its own bound name and data key."""
     fs.pipe_file(f"{bucket}/x", payload(50_000), content_type="text/csv", metadata={"team": "ops"})
     fs.copy(f"{bucket}/x", f"{bucket}/y")
     info = fs.info(f"{bucket}/y")
@@ -45,7 +45,7 @@ def test_copy_keeps_what_the_user_said(fs: S3CryptFileSystem, s3: Any, bucket: s
 
 
 def test_move(fs: S3CryptFileSystem, tree: str) -> None:
-    """An object, and a directory with all below; onto itself nothing is lost."""
+    """An object and a whole directory can be moved."""
     fs.mv(f"{tree}/a", f"s3crypt://{tree}/a")
     fs.mv(f"{tree}/a", f"{tree}/z")
     assert fs.cat_file(f"{tree}/z") == payload(100)
@@ -59,7 +59,7 @@ def test_move(fs: S3CryptFileSystem, tree: str) -> None:
 
 @pytest.mark.parametrize("target", ["{}/", "s3crypt://{}", "{}"])
 def test_move_onto_itself(fs: S3CryptFileSystem, tree: str, target: str) -> None:
-    """Loses nothing, however it is written."""
+    """A move onto itself loses nothing, in every spelling of the target."""
     before = fs.find(tree)
     fs.mv(f"{tree}/*", target.format(tree))
     fs.mv([f"{tree}/a", f"{tree}/c"], [f"{tree}/a", f"{tree}/z"])
@@ -82,7 +82,7 @@ def test_move_onto_itself(fs: S3CryptFileSystem, tree: str, target: str) -> None
 def test_targets_that_collide_are_refused(
     fs: S3CryptFileSystem, bucket: str, how: str, sources: Any, targets: Any
 ) -> None:
-    """Before anything is copied: no object becomes another's victim."""
+    """Colliding targets are refused before any copy, so that no object is overwritten."""
 
     def inside(names: Any) -> Any:
         if isinstance(names, str):
@@ -99,7 +99,7 @@ def test_targets_that_collide_are_refused(
 def test_move_keeps_what_others_write_meanwhile(
     fs: S3CryptFileSystem, versioned_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What replaced an object after it was copied is not what was moved."""
+    """If an object is replaced after its copy, `mv` does not delete it."""
     path, copy_one = f"{versioned_bucket}/x", fs._copy_one
 
     def replace_then(*arguments: Any) -> Any:
@@ -118,7 +118,7 @@ def test_move_keeps_what_others_write_meanwhile(
 
 
 def test_move_keeps_the_storage_class(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """And what else was said of the object."""
+    """A move keeps the storage class and the object's other properties."""
     fs.pipe_file(f"{bucket}/x", b"1", storage_class="STANDARD_IA", content_type="text/csv")
     fs.mv(f"{bucket}/x", f"{bucket}/y")
     head = s3.head_object(Bucket=bucket, Key="y")
@@ -130,7 +130,7 @@ def test_move_keeps_the_storage_class(s3: Any, fs: S3CryptFileSystem, bucket: st
 def test_copy_keeps_all_that_s3_tells(
     s3: Any, fs: S3CryptFileSystem, bucket: str, how: str, size: int
 ) -> None:
-    """Of an object that another wrote, too: its tags, and headers that have no option here."""
+    """A copy of another writer's object keeps tags, and headers that have no option here."""
     said = {
         "CacheControl": "max-age=60",
         "ContentDisposition": "attachment",
@@ -150,7 +150,7 @@ def test_copy_keeps_all_that_s3_tells(
 
 
 def test_copy_says_what_it_is_told(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """Instead of what the object has."""
+    """Arguments of a copy replace the source's properties."""
     fs.pipe_file(f"{bucket}/x", b"1", tags={"a": "1"}, metadata={"b": "2"}, content_type="text/csv")
     fs.cp_file(f"{bucket}/x", f"{bucket}/y", tags={}, metadata={"c": "3"}, content_type="a/b")
     info = fs.info(f"{bucket}/y")
@@ -160,7 +160,7 @@ def test_copy_says_what_it_is_told(s3: Any, fs: S3CryptFileSystem, bucket: str) 
 
 @pytest.mark.parametrize("how", ["cp", "mv"])
 def test_copy_into_a_missing_bucket(fs: S3CryptFileSystem, tree: str, how: str) -> None:
-    """Is not taken for an object that has just gone, and nothing is removed."""
+    """A missing target bucket is an error, and no source is removed."""
     before = fs.find(tree)
     with pytest.raises(FileNotFoundError):
         getattr(fs, how)(tree, "no-such-bucket/x", recursive=True)
@@ -168,7 +168,7 @@ def test_copy_into_a_missing_bucket(fs: S3CryptFileSystem, tree: str, how: str) 
 
 
 def test_whole_bucket(fs: S3CryptFileSystem, tree: str, tmp_path: Path) -> None:
-    """Is copied, fetched and stored as any directory."""
+    """A whole bucket can be copied, fetched and stored like a directory."""
     bucket = tree.split("/", maxsplit=1)[0]
     other = f"{bucket}-2"
     fs.mkdir(other)
@@ -185,7 +185,7 @@ def test_whole_bucket(fs: S3CryptFileSystem, tree: str, tmp_path: Path) -> None:
 
 
 def test_remove(fs: S3CryptFileSystem, tree: str) -> None:
-    """Objects by name, list and pattern; directories only where that is said."""
+    """`rm` removes objects by name, list and pattern; directories need recursive=True."""
     with pytest.raises(IsADirectoryError):
         fs.rm(f"{tree}/b")
     with pytest.raises(FileNotFoundError):
@@ -200,7 +200,7 @@ def test_remove(fs: S3CryptFileSystem, tree: str) -> None:
 
 
 def test_remove_keeps_the_bucket(s3: Any, fs: S3CryptFileSystem, tree: str) -> None:
-    """Its settings are nobody's files; everything at once is refused."""
+    """`rm` of a bucket keeps the bucket and its settings; `rm` of all buckets is refused."""
     bucket = tree.split("/", maxsplit=1)[0]
     fs.rm(bucket, recursive=True)
     assert (names(s3, bucket), fs.exists(bucket)) == ([], True)
@@ -228,7 +228,7 @@ def test_remove_keeps_the_bucket(s3: Any, fs: S3CryptFileSystem, tree: str) -> N
 def test_name_that_looks_like_a_pattern(
     fs: S3CryptFileSystem, bucket: str, name: str, other: str, call: str, left: list[str]
 ) -> None:
-    """Where an object has that very name it is meant, not what the pattern matches."""
+    """If an object has exactly this name, the name is not used as a pattern."""
     root = f"{bucket}/d"
     fs.pipe({f"{root}/{name}": b"itself", f"{root}/{other}": b"other"})
     assert fs.cat(f"{root}/{name}") == b"itself"
@@ -245,7 +245,7 @@ def test_name_that_looks_like_a_pattern(
 def test_directory_whose_name_looks_like_a_pattern(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path, name: str
 ) -> None:
-    """It is fetched, moved and removed, and those that the pattern matches are not."""
+    """A directory with exactly this name is used, not the directories that match the pattern."""
     root = f"{bucket}/d"
     kept = {f"{root}/{other}/x": b"kept" for other in ("a", "ab", "k=1")}
     fs.pipe({f"{root}/{name}/x": b"literal", f"{root}/{name}/deep/[y]": b"too", **kept})
@@ -264,7 +264,7 @@ def test_directory_whose_name_looks_like_a_pattern(
 def test_file_of_a_name_that_looks_like_a_pattern_is_fetched(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path
 ) -> None:
-    """To the file that is named, or into the directory."""
+    """The object is fetched to the named file, or into the named directory."""
     fs.pipe({f"{bucket}/a[1]": b"literal", f"{bucket}/a1": b"other"})
     fs.get(f"{bucket}/a[1]", str(tmp_path / "one"))
     fs.get(f"{bucket}/a[1]", f"{tmp_path}/two/")
@@ -276,7 +276,7 @@ def test_file_of_a_name_that_looks_like_a_pattern_is_fetched(
 def test_patterns_name_the_bucket(
     fs: S3CryptFileSystem, bucket: str, pattern: str, how: str
 ) -> None:
-    """What is done to objects is done in one bucket; listing may look at all of them."""
+    """A pattern in the bucket's name is refused, except in a listing."""
     fs.pipe_file(f"{bucket}/x", b"kept")
     with pytest.raises(ValueError, match="name the bucket"):
         getattr(fs, how)(pattern.format(bucket[:-1]), recursive=True)

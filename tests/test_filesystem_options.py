@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Storage options: one name for who encrypts, nothing ignored, and what is shared."""
+"""Storage options: the choice of encryption, refusal of unknown options, and shared clients."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def key_file(tmp_path: Path) -> Path:
 
 
 def options(key_file: Path, **more: Any) -> dict[str, Any]:
-    """Return storage options that name a key's file."""
+    """Return storage options that name a key file."""
     return {"key": f"aes:tests/one={key_file}", **more}
 
 
 def test_storage_options_as_on_the_command_line(s3: Any, bucket: str, key_file: Path) -> None:
-    """A key's name makes it client-side; the scheme alone leads here."""
+    """A key makes the objects client-side encrypted; the scheme finds the file system."""
     given = options(key_file, context={"team": "ops"}, frame_length=FRAME)
     with fsspec.open(f"s3crypt://{bucket}/x", "wb", **given) as file:
         file.write(b"plaintext" * 1000)
@@ -99,14 +99,14 @@ def test_storage_options_as_on_the_command_line(s3: Any, bucket: str, key_file: 
     ids=str,
 )
 def test_wrong_options_are_refused(wrong: dict[str, Any], said: str) -> None:
-    """Nothing misspelt or impossible is ignored: it must not end as plaintext."""
+    """A misspelt or impossible option is an error, so that nothing is stored in plaintext."""
     with pytest.raises(ConfigError) as caught:
         S3CryptFileSystem(**wrong)
     assert said in f"{caught.value} {caught.value.hint}"
 
 
 def test_an_entry_that_a_tool_added_is_named_without_its_content() -> None:
-    """Datasets adds one to the dictionary that it is handed, with its user's token."""
+    """Datasets adds an entry with the user's token to its options; the error omits the token."""
     entry = {"endpoint": "https://example.org", "token": "hf_secret"}
     with pytest.raises(ConfigError, match="'hf'") as caught:
         S3CryptFileSystem("sse-s3", hf=entry)
@@ -125,7 +125,7 @@ def test_an_entry_that_a_tool_added_is_named_without_its_content() -> None:
 def test_the_commands_environment_is_said_not_to_be_read(
     variable: str, instead: str, monkeypatch: pytest.MonkeyPatch, bucket: str, key_file: Path
 ) -> None:
-    """The hint names what is read in its place, and that is read."""
+    """The hint names the option and FSSPEC variable to use instead, and both work."""
     monkeypatch.setenv(variable, "x")
     with pytest.raises(ConfigError, match="no encryption") as caught:
         S3CryptFileSystem(skip_instance_cache=True).cat_file(f"{bucket}/x")
@@ -145,7 +145,7 @@ def test_the_commands_environment_is_said_not_to_be_read(
 
 @pytest.mark.parametrize("wish", [{}, {"encryption": None}, {"encryption": "any"}])
 def test_writing_needs_an_encryption(s3: Any, bucket: str, wish: dict[str, Any]) -> None:
-    """Without one, nothing is stored in the clear."""
+    """Without an encryption every write is refused."""
     fs = S3CryptFileSystem(**wish)
     with pytest.raises(ConfigError, match=r"encryption|mode"):
         fs.pipe_file(f"{bucket}/x", b"secret")
@@ -172,7 +172,7 @@ def test_writing_needs_an_encryption(s3: Any, bucket: str, wish: dict[str, Any])
 def test_without_encryption_there_is_no_content(
     s3: Any, bucket: str, tmp_path: Path, call: str
 ) -> None:
-    """What nobody demanded anything of is neither read nor measured: it may be forged."""
+    """Without an encryption no content and no size is read, because it may be forged."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"forged")
     fs = S3CryptFileSystem()
     with pytest.raises(ConfigError, match="no encryption") as caught:
@@ -182,7 +182,7 @@ def test_without_encryption_there_is_no_content(
 
 
 def test_without_encryption_there_are_names(s3: Any, bucket: str) -> None:
-    """Listing, looking and removing need none."""
+    """Listing, existence checks and removing need no encryption."""
     s3.put_object(Bucket=bucket, Key="d/x", Body=b"anybody's")
     fs = S3CryptFileSystem()
     assert fs.find(bucket) == fs.glob(f"{bucket}/d/*") == [f"{bucket}/d/x"]
@@ -193,7 +193,7 @@ def test_without_encryption_there_are_names(s3: Any, bucket: str) -> None:
 
 
 def test_any_reads_what_s3_decrypts(s3: Any, bucket: str) -> None:
-    """By name: whatever is there, but no client-side object as its ciphertext."""
+    """`encryption="any"` reads every server-side object, but no client-side object."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"anybody's")
     fs = fsspec.filesystem("s3crypt", encryption="any")
     assert (fs.cat_file(f"{bucket}/x"), fs.size(f"{bucket}/x")) == (b"anybody's", 9)
@@ -205,7 +205,7 @@ def test_any_reads_what_s3_decrypts(s3: Any, bucket: str) -> None:
 def test_forged_objects_are_refused_by_every_way_to_say_it(
     s3: Any, bucket: str, key_file: Path
 ) -> None:
-    """`mode` would be lost on the way through fsspec; then nothing is read, and not the forgery."""
+    """Fsspec drops `mode`, so a file system without it reads nothing, not even a forged object."""
     path = f"s3crypt://{bucket}/x.csv"
     s3.put_object(Bucket=bucket, Key="x.csv", Body=b"a\n666\n")
     for given in ({"encryption": MODE}, {"encryption": "client", **options(key_file)}):
@@ -220,7 +220,7 @@ def test_forged_objects_are_refused_by_every_way_to_say_it(
 
 
 def test_encryption_goes_through_storage_options(s3: Any, bucket: str, kms_key: str) -> None:
-    """As text beside a key that alone would mean another mode, and as a mode object."""
+    """`encryption` reaches the file system from other tools, as text and as a mode object."""
     table = pd.DataFrame({"a": [1, 2]})
     given = {"encryption": "sse-kms", "key": f"kms:{kms_key}"}
     table.to_parquet(f"s3crypt://{bucket}/x.parquet", storage_options=given)
@@ -231,7 +231,7 @@ def test_encryption_goes_through_storage_options(s3: Any, bucket: str, kms_key: 
 
 
 def test_mode_and_encryption_are_one_option(key_file: Path) -> None:
-    """Given twice alike, they are given once."""
+    """`mode` and `encryption` are one option; giving both alike is accepted."""
     assert S3CryptFileSystem(MODE, encryption=MODE) == S3CryptFileSystem(encryption=MODE)
     named = S3CryptFileSystem(mode="client", **options(key_file))
     assert named is S3CryptFileSystem(encryption="client", **options(key_file))
@@ -244,7 +244,7 @@ def test_mode_and_encryption_are_one_option(key_file: Path) -> None:
 def test_fsspecs_configuration_yields_to_what_is_given(
     monkeypatch: pytest.MonkeyPatch, key_file: Path
 ) -> None:
-    """In either spelling, and in another process that has another configuration."""
+    """Given options take precedence over fsspec's configuration, also after unpickling."""
     monkeypatch.setitem(fsspec.config.conf, "s3crypt", {"mode": "sse-s3"})
     assert S3CryptFileSystem()._connection.options.mode_name == "sse-s3"
     given = S3CryptFileSystem(encryption="client", **options(key_file))
@@ -255,14 +255,14 @@ def test_fsspecs_configuration_yields_to_what_is_given(
 
 
 def test_no_key_is_the_same_as_none() -> None:
-    """Programs hand on what they were not given as None."""
+    """An option of None counts as not given, because programs pass None."""
     assert S3CryptFileSystem("sse-s3", key=None, sse_c_key_file=None) is not None
     with pytest.raises(ConfigError, match="key"):
         S3CryptFileSystem("client", key=None)
 
 
 def test_key_file_is_read_when_content_is_asked_for(bucket: str, key_file: Path) -> None:
-    """Who only hands a file system on, as Dask's scheduler does, need not have it; once only."""
+    """The key file is read once, at the first use of content: a scheduler does not need it."""
     key_file.rename(key_file.with_suffix(".away"))
     fs = S3CryptFileSystem(**options(key_file))
     assert fs.ls(bucket, detail=False) == []
@@ -281,7 +281,7 @@ def test_key_file_is_read_when_content_is_asked_for(bucket: str, key_file: Path)
 def test_relative_paths_are_of_where_the_file_system_was_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    """Another directory's file of the same name is another key."""
+    """A relative key path is resolved when the file system is made."""
     value = "aes:tests/one=my.key" if option == "key" else "my.key"
     made = []
     for number, name in enumerate(("one", "two")):
@@ -299,7 +299,7 @@ def test_relative_paths_are_of_where_the_file_system_was_made(
     "text", ["{0} ", "'{0}'", "{0}x", "x{0}", "{1}", "{1} ", "{1}x", '"{1}"', "{2}.", "./{0}"]
 )
 def test_key_in_place_of_its_file_is_not_repeated(text: str) -> None:
-    """Nor one with a stray character; when the file system is made, before it is recorded."""
+    """A key in place of its file name is refused at once, and the error does not repeat it."""
     key = bytes(range(1, 250, 8))[:32]
     written = text.format(
         key.hex(), b64encode(key).decode(), urlsafe_b64encode(key).decode().rstrip("=")
@@ -311,21 +311,21 @@ def test_key_in_place_of_its_file_is_not_repeated(text: str) -> None:
 
 
 def test_endless_file_is_no_key() -> None:
-    """It is not read to its end, which never comes."""
+    """An endless key file is refused after a bounded read."""
     fs = S3CryptFileSystem(key="aes:tests/one=/dev/zero")
     with pytest.raises(ConfigError, match="holds no 32-byte key"):
         fs.cat_file("bucket/x")
 
 
 def test_profile_that_does_not_exist() -> None:
-    """It is named once AWS is asked for something."""
+    """The first request fails with an error that names the missing profile."""
     with pytest.raises(ConfigError, match="no-such-profile"):
         S3CryptFileSystem(profile="no-such-profile").ls("")
 
 
 def test_endpoint_is_of_s3_only(sandbox: Any, monkeypatch: pytest.MonkeyPatch, bucket: str,
                                 kms_key: str) -> None:  # fmt: skip
-    """KMS keeps its own address."""
+    """`endpoint_url` is for S3 only; KMS keeps its own endpoint."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     fs = S3CryptFileSystem(
         mode="client", key=f"kms:{kms_key}", endpoint_url=sandbox.endpoint_url, region="us-east-1"
@@ -336,7 +336,7 @@ def test_endpoint_is_of_s3_only(sandbox: Any, monkeypatch: pytest.MonkeyPatch, b
 
 
 def test_same_options_are_one_instance(key_file: Path) -> None:
-    """As fsspec promises; a mode object's are equal, positional or named."""
+    """Equal options return the same instance; file systems of one mode object are equal."""
     assert S3CryptFileSystem(**options(key_file)) is S3CryptFileSystem(**options(key_file))
     one, same = S3CryptFileSystem(MODE), S3CryptFileSystem(mode=MODE)
     assert one == same
@@ -345,13 +345,13 @@ def test_same_options_are_one_instance(key_file: Path) -> None:
 
 
 def test_threads_share_a_client(key_file: Path) -> None:
-    """Fsspec makes a file system for each; clients and what is known are had once."""
+    """Fsspec makes one file system per thread; their clients and caches are shared."""
     made: list[S3CryptFileSystem] = []
     all_there = threading.Barrier(4)
 
     def make() -> None:
         made.append(S3CryptFileSystem(**options(key_file)))
-        # The number of a thread that has ended is given to another.
+        # All threads stay alive here, because an ended thread's number would be reused.
         all_there.wait()
 
     threads = [threading.Thread(target=make) for _ in range(4)]
@@ -364,7 +364,7 @@ def test_threads_share_a_client(key_file: Path) -> None:
 
 
 def test_live_modes_go_again() -> None:
-    """Nothing is kept of a file system of a mode object that nobody has any more."""
+    """If a mode object's file system is no longer used, all its cached state is freed."""
     mode = ClientSide(AESKeyring("n", "gone", bytes(32)))
     gc.collect()
     before = len(S3CryptFileSystem._cache), len(_SHARED), len(_LIVE)
@@ -378,7 +378,7 @@ def test_live_modes_go_again() -> None:
 
 
 def test_names_of_live_modes_never_come_again() -> None:
-    """As addresses in memory do: Dask and Arrow take equal tokens for the same data."""
+    """Tokens are never reused, unlike memory addresses: tools take equal tokens for equal data."""
     tokens = set()
     for number in range(20):
         tokens.add(S3CryptFileSystem(SSEC(bytes([number]) * 32))._fs_token)
@@ -386,7 +386,7 @@ def test_names_of_live_modes_never_come_again() -> None:
 
 
 def test_unpickled_copies_share_a_client() -> None:
-    """As long as one of them is there."""
+    """An unpickled copy shares the client of the original while the original exists."""
     fs = S3CryptFileSystem(MODE)
     again = pickle.loads(pickle.dumps(fs))
     assert again == fs
@@ -403,7 +403,7 @@ def test_unpickled_copies_share_a_client() -> None:
     ids=["sse-c", "aes", "modes"],
 )
 def test_other_keys_are_other_instances(pair: tuple[Mode, Mode]) -> None:
-    """Where two keys look the same as text, too: one's data must not be read with the other."""
+    """File systems with different keys are different, even if the keys have the same repr."""
     one, other = (S3CryptFileSystem(mode) for mode in pair)
     assert one is not other
     assert one != other
@@ -412,7 +412,7 @@ def test_other_keys_are_other_instances(pair: tuple[Mode, Mode]) -> None:
 
 
 def test_pickled_file_system_is_made_anew_from_its_options(bucket: str, key_file: Path) -> None:
-    """In another process, which reads the key's file itself: the pickle holds no key."""
+    """An unpickled file system reads the key file itself, because the pickle contains no key."""
     fs = S3CryptFileSystem(**options(key_file))
     fs.pipe_file(f"{bucket}/x", b"from here")
     pickled = pickle.dumps(fs)
@@ -432,7 +432,7 @@ fs.pipe_file("{bucket}/y", b"from there")
 
 
 def test_pickled_live_mode(bucket: str, kms_key: str) -> None:
-    """Goes along where its keyring can."""
+    """A file system of a mode object can be pickled if its keyring can be pickled."""
     fs = S3CryptFileSystem(ClientSide(KMSKeyring(kms_key)))
     fs.pipe_file(f"{bucket}/x", b"abc")
     again = pickle.loads(pickle.dumps(fs))
@@ -441,7 +441,7 @@ def test_pickled_live_mode(bucket: str, kms_key: str) -> None:
 
 
 def test_keyring_that_stays_here_is_not_pickled() -> None:
-    """A cache of data keys is one process's."""
+    """A cache of data keys belongs to one process, so its file system refuses to be pickled."""
     keyring = CachingKeyring(aes(), max_age=60)
     fs = S3CryptFileSystem(ClientSide(keyring, bind_name=False))
     with pytest.raises(TypeError):

@@ -17,7 +17,7 @@ from s3crypt import SSEKMS, SSES3, ClientSide, ConflictError, IntegrityError, Po
 from s3crypt.filesystem import S3CryptFileSystem
 from s3crypt.objects.reader import ObjectReader
 
-# The official SDK is with the tests of messages.
+# The official SDK's helpers are beside the tests of messages.
 sys.path.append(str(Path(__file__).parent / "message"))
 
 
@@ -42,7 +42,7 @@ def tree(fs: S3CryptFileSystem, bucket: str) -> str:
 @pytest.mark.parametrize("start", [None, 0, 1, FRAME, 9000, 10_000, 10_001, -1, -FRAME, -20_000])
 @pytest.mark.parametrize("end", [None, 0, 1, FRAME, 9000, 20_000, -1, -FRAME, -20_000])
 def test_slices(start: int | None, end: int | None, sliced: tuple[Any, str]) -> None:
-    """Any start and end mean what they do in Python."""
+    """Start and end have the meaning of Python's slices."""
     fs, path = sliced
     assert fs.cat_file(path, start, end) == payload(10_000)[start:end]
 
@@ -59,7 +59,7 @@ def sliced(session: Any) -> Iterator[tuple[S3CryptFileSystem, str]]:
 
 
 def test_file_is_read_as_any_other(fs: S3CryptFileSystem, bucket: str) -> None:
-    """Seekable, sized, by lines, as text, and by whatever hint of caching a caller gives."""
+    """A file can seek and read lines and text, and ignores hints on caching."""
     text = "\n".join(f"line {number}" for number in range(2000))
     fs.write_text(f"{bucket}/x", text)
     with fs.open(f"{bucket}/x", cache_type="readahead", block_size=2**20) as file:
@@ -84,7 +84,7 @@ def test_file_is_read_as_any_other(fs: S3CryptFileSystem, bucket: str) -> None:
 def test_ranges_of_several_objects(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Come in the order asked for, from files that are opened once each."""
+    """Ranges return in the requested order, and each file is opened once."""
     fs.pipe({f"{bucket}/{name}": payload(size) for name, size in (("x", 90_000), ("y", 500))})
     paths = [f"{bucket}/x", f"{bucket}/y", f"{bucket}/x", f"s3crypt://{bucket}/x"]
     requests_log.clear()
@@ -101,7 +101,7 @@ def test_ranges_of_several_objects(
 
 
 def test_ranges_that_fail_leave_the_others(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """A changed frame fails what touches it; what is missing fails alone; or all is raised."""
+    """A range with a changed frame or of a missing file fails alone, or raises if requested."""
     fs.pipe_file(f"{bucket}/x", payload(40 * FRAME))
     body = bytearray(stored(s3, bucket, "x"))
     body[len(body) // 2] ^= 1
@@ -118,7 +118,7 @@ def test_ranges_that_fail_leave_the_others(s3: Any, fs: S3CryptFileSystem, bucke
 
 
 def test_cat_of_several(fs: S3CryptFileSystem, tree: str) -> None:
-    """By list, by pattern, by directory; what fails is raised, returned or left out."""
+    """`cat` takes a list, a pattern or a directory; errors are raised, returned or omitted."""
     assert fs.cat(f"{tree}/a") == fs.cat(PurePosixPath(f"{tree}/a")) == payload(100)
     assert fs.cat(f"{tree}/b/t*") == {f"{tree}/b/two": payload(102)}
     assert len(fs.cat(tree, recursive=True)) == 6
@@ -130,7 +130,7 @@ def test_cat_of_several(fs: S3CryptFileSystem, tree: str) -> None:
 
 
 def test_signed_objects(bucket: str) -> None:
-    """Are read whole with their signature checked; parts only where that is given up by name."""
+    """A signed object is read whole and verified; ranges need allow_unverified_signature."""
     fs = S3CryptFileSystem(ClientSide(aes(), signed=True))
     fs.pipe_file(f"{bucket}/x", payload(1000))
     assert fs.cat_file(f"{bucket}/x") == payload(1000)
@@ -145,7 +145,7 @@ def test_signed_objects(bucket: str) -> None:
 
 
 def test_wrong_mode_is_refused(bucket: str, kms_key: str) -> None:
-    """What is read is what was demanded, not whatever is there."""
+    """Reading an object of another mode than the demanded mode is refused."""
     S3CryptFileSystem(MODE).pipe_file(f"{bucket}/x", b"secret")
     with pytest.raises(PolicyError):
         S3CryptFileSystem(encryption="any").cat_file(f"{bucket}/x")
@@ -157,7 +157,7 @@ def test_wrong_mode_is_refused(bucket: str, kms_key: str) -> None:
 
 
 def test_object_replaced_while_open(fs: S3CryptFileSystem, bucket: str) -> None:
-    """Is a clear error, never a mix of two versions."""
+    """A replaced object raises ConflictError, and never returns a mix of versions."""
     fs.pipe_file(f"{bucket}/x", payload(700_000))
     with fs.open(f"{bucket}/x", cache_length=0) as file:
         file.read(10)
@@ -170,7 +170,7 @@ def test_object_replaced_while_open(fs: S3CryptFileSystem, bucket: str) -> None:
 
 
 def test_put_and_get_report_progress(fs: S3CryptFileSystem, bucket: str, tmp_path: Path) -> None:
-    """In plaintext bytes, of as many as were announced."""
+    """Progress counts plaintext bytes up to the announced total."""
     (tmp_path / "x").write_bytes(payload(300_000))
     put, got = Callback(), Callback()
     fs.put_file(tmp_path / "x", f"{bucket}/x", callback=put)
@@ -182,7 +182,7 @@ def test_put_and_get_report_progress(fs: S3CryptFileSystem, bucket: str, tmp_pat
 def test_get_of_a_changed_object_leaves_no_file(
     s3: Any, fs: S3CryptFileSystem, bucket: str, tmp_path: Path
 ) -> None:
-    """A file appears verified or not at all."""
+    """After a failed verification `get` leaves no file."""
     fs.pipe_file(f"{bucket}/x", payload(50_000))
     body = bytearray(stored(s3, bucket, "x"))
     body[-40] ^= 1
@@ -195,7 +195,7 @@ def test_get_of_a_changed_object_leaves_no_file(
 def test_names_do_not_lead_out_of_the_target(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path
 ) -> None:
-    """Whoever may write objects may not thereby write anywhere on a reader's machine."""
+    """Names of objects must not lead a reader's files out of the target folder."""
     fs.pipe({f"{bucket}/d/x": b"", f"{bucket}/d/../../../evil": b""})
     with pytest.raises(ValueError, match="outside"):
         fs.get(f"{bucket}/d", f"{tmp_path}/a/b", recursive=True)
@@ -206,7 +206,7 @@ def test_names_do_not_lead_out_of_the_target(
 def test_links_do_not_lead_out_of_the_target(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path, linked: str
 ) -> None:
-    """A link in the target that leads elsewhere is not written through, as by the command."""
+    """A link in the target that leads out of it is refused, as by the command."""
     elsewhere, target = tmp_path / "elsewhere", tmp_path / "target"
     elsewhere.mkdir()
     (elsewhere / "x").write_bytes(b"kept")
@@ -228,7 +228,7 @@ def test_links_do_not_lead_out_of_the_target(
 def test_links_that_stay_in_the_target_are_followed(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path
 ) -> None:
-    """And so are the target itself, and a file that the caller names."""
+    """Links inside the target, the target itself and a named file may be links."""
     real = tmp_path / "real"
     (real / "d" / "other").mkdir(parents=True)
     (real / "d" / "link").symlink_to("other", target_is_directory=True)
@@ -243,7 +243,7 @@ def test_links_that_stay_in_the_target_are_followed(
 
 
 def test_content_has_a_fingerprint(fs: S3CryptFileSystem, bucket: str) -> None:
-    """Another once the object is written again, though its plaintext be the same."""
+    """A fingerprint changes when the object is written again, even with the same plaintext."""
     fs.pipe_file(f"{bucket}/x", b"abc")
     before = fs.ukey(f"{bucket}/x"), fs.checksum(f"{bucket}/x")
     assert before == (fs.ukey(f"{bucket}/x"), fs.checksum(f"{bucket}/x"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How few requests s3crypt:// makes for small files, and what it makes of what it has seen."""
+"""The number of requests that s3crypt:// makes, and its use of earlier replies."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ MODES = pytest.mark.parametrize(
 
 @pytest.fixture
 def fs() -> S3CryptFileSystem:
-    """Return a file system that encrypts client-side and has seen nothing."""
+    """Return a file system that encrypts client-side and remembers no object."""
     return S3CryptFileSystem(MODE, skip_instance_cache=True)
 
 
 def _gets(log: RequestsLog) -> list[tuple[str, str | None, int]]:
-    """Return range, pin and status of each GET so far; clear the log."""
+    """Return range, If-Match and status of each GET so far; clear the log."""
     entries = [entry for entry in log.list() if entry["method"] == "GET"]
     log.clear()
     return [
@@ -61,7 +61,7 @@ def _gets(log: RequestsLog) -> list[tuple[str, str | None, int]]:
 
 
 def _firsts(log: RequestsLog) -> list[int]:
-    """Return how many bytes each GET of an object's beginning asked for; clear the log."""
+    """Return the length that each GET of an object's beginning requested; clear the log."""
     return [
         int(wanted.removeprefix("bytes=0-")) + 1
         for wanted, *_ in _gets(log)
@@ -73,7 +73,7 @@ def _firsts(log: RequestsLog) -> list[int]:
 
 
 def _parquet(rows: int) -> bytes:
-    """Return a file of six columns that nothing compresses."""
+    """Return a Parquet file of six incompressible columns."""
     target = io.BytesIO()
     columns = {f"c{number}": list(payload(rows + number)[:rows]) for number in range(6)}
     pq.write_table(pa.table(columns), target, compression="none", use_dictionary=False)
@@ -82,7 +82,7 @@ def _parquet(rows: int) -> bytes:
 
 @MODES
 def test_a_data_set_of_small_files(mode: Any, bucket: str, requests_log: RequestsLog) -> None:
-    """By their paths: two requests a file, where its schema and where its rows are read."""
+    """Each file of a small data set costs two requests: one for its schema and one for its rows."""
     fs = S3CryptFileSystem(mode, skip_instance_cache=True)
     paths = [f"{bucket}/{number}.parquet" for number in range(5)]
     content = _parquet(2500)
@@ -91,7 +91,7 @@ def test_a_data_set_of_small_files(mode: Any, bucket: str, requests_log: Request
         fs.pipe_file(path, content)
     requests_log.clear()
     table = ds.dataset(paths, filesystem=fs)
-    # Arrow opens the first one for the schema, asking whether it is a file.
+    # Arrow opens the first file for the schema, and checks whether it is a file.
     assert len(asked(requests_log)) <= 2
     assert table.to_table().num_rows == 5 * 2500
     assert len(asked(requests_log)) <= 2 * len(paths)
@@ -100,7 +100,7 @@ def test_a_data_set_of_small_files(mode: Any, bucket: str, requests_log: Request
 def test_arrows_own_file_system(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """One request a small file, and for the schema one more; it can be pickled, and writes too."""
+    """With `to_arrow` each small file costs one request, and the schema costs one more."""
     arrow = fs.to_arrow()
     paths = [f"{bucket}/d/{number}.parquet" for number in range(5)]
     for path in paths:
@@ -131,7 +131,7 @@ def test_arrows_own_file_system(
 def test_info_and_content_are_two_requests(
     mode: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """A HEAD, and a GET of all of it that is pinned to what the HEAD showed."""
+    """`info` costs a HEAD, and reading costs one GET with the ETag of that HEAD."""
     fs = S3CryptFileSystem(mode, skip_instance_cache=True)
     content = _parquet(2500)
     fs.pipe_file(f"{bucket}/x", content)
@@ -147,13 +147,13 @@ def test_info_and_content_are_two_requests(
     assert _gets(requests_log)[1:] == [(f"bytes=0-{LONG - 1}", f'"{info["ETag"]}"', 206)]
 
 
-# --- How much is asked for first ---------------------------------------------------------------
+# --- The length of the first request -----------------------------------------------------------
 
 
 def test_a_large_object_that_was_seen_is_begun_shortly(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """A reader of ranges elsewhere in it has no use for its first 512 KiB."""
+    """For a large known object the first GET is short: a reader of ranges may not need more."""
     sizes = {"small": 1000, "most": LARGE - 50_000, "large": LARGE}
     for name, size in sizes.items():
         fs.pipe_file(f"{bucket}/{name}", payload(size))
@@ -169,7 +169,7 @@ def test_a_large_object_that_was_seen_is_begun_shortly(
 def test_of_an_unknown_object_all_is_asked_for_that_a_small_one_has(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """It may be small; a range says what is wanted of it."""
+    """For an unknown object the first GET is long, except for a read of a range."""
     fs.pipe_file(f"{bucket}/x", payload(LARGE))
     requests_log.clear()
     fs.open(f"{bucket}/x").close()
@@ -183,7 +183,7 @@ def test_of_an_unknown_object_all_is_asked_for_that_a_small_one_has(
     assert set(_firsts(requests_log)) == {SHORT}
 
 
-# --- What was seen and is no more --------------------------------------------------------------
+# --- Objects that changed after they were seen -------------------------------------------------
 
 
 REPLACED = ((1000, 900_000), (900_000, 1000), (1000, LARGE), (LARGE, 1000), (7, 7))
@@ -194,7 +194,7 @@ REPLACED = ((1000, 900_000), (900_000, 1000), (1000, LARGE), (LARGE, 1000), (7, 
 def test_an_object_replaced_since_it_was_seen(
     name: str, look: str, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """By another of any size: the new one is opened, whole and by its own size."""
+    """An object that was replaced is opened in its new version, with its new size."""
     mode = MODE if name == "client" else SSES3()
     fs, path = S3CryptFileSystem(mode, skip_instance_cache=True), f"{bucket}/d/x"
     for before, after in REPLACED:
@@ -218,7 +218,7 @@ def test_an_object_replaced_since_it_was_seen(
 def test_an_object_deleted_since_it_was_seen(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """It is not found, by one request, and is forgotten."""
+    """An object that was deleted is not found, by one request, and is forgotten."""
     fs.pipe_file(f"{bucket}/x", b"abc")
     for look in (fs.info, fs.isfile):
         connect_shared(MODE).put(b"abc", f"s3://{bucket}/x")
@@ -237,7 +237,7 @@ def test_an_object_deleted_since_it_was_seen(
 def test_what_one_has_written_is_opened_at_once(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """What was seen before is forgotten with each way to write, copy or remove."""
+    """A write, copy or removal makes the file system forget the object."""
     path, other = f"{bucket}/x", f"{bucket}/y"
     fs.pipe_file(other, payload(77))
 
@@ -266,7 +266,7 @@ def test_what_one_has_written_is_opened_at_once(
 def test_a_version_is_opened_whatever_was_seen(
     versioned_bucket: str, requests_log: RequestsLog
 ) -> None:
-    """The one that was named is another than the newest."""
+    """A named version is opened even if the newest version is remembered."""
     fs, path = S3CryptFileSystem(MODE, skip_instance_cache=True), f"{versioned_bucket}/x"
     fs.pipe_file(path, payload(LARGE))
     old = fs.info(path)["VersionId"]
@@ -284,7 +284,7 @@ def test_a_version_is_opened_whatever_was_seen(
 def test_what_is_known_is_bounded(
     fs: S3CryptFileSystem, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest is forgotten, and read all the same."""
+    """A bounded number of objects is remembered; a forgotten object can still be read."""
     monkeypatch.setattr("s3crypt.filesystem.connection._MOST_KNOWN", 3)
     paths = [f"{bucket}/{number}" for number in range(6)]
     for path in paths:
@@ -298,19 +298,19 @@ def test_what_is_known_is_bounded(
 
 
 def test_the_tag_of_what_was_seen_is_no_option(fs: S3CryptFileSystem, bucket: str) -> None:
-    """Nor is how much to ask for first: both are refused, as any unknown one."""
+    """The internal arguments `etag` and `first` are refused as options of `open`."""
     fs.pipe_file(f"{bucket}/x", b"abc")
     for option in ({"etag": "x"}, {"first": 5}):
         with pytest.raises(TypeError):
             fs.open(f"{bucket}/x", **option)
 
 
-# --- One path, asked about ---------------------------------------------------------------------
+# --- Requests for one path ---------------------------------------------------------------------
 
 
 @MODES
 def test_info_asks_for_the_object_first(mode: Any, bucket: str, requests_log: RequestsLog) -> None:
-    """And for a directory only where there is no object; an object has the name before that."""
+    """`info` sends a HEAD first, and lists a directory only if there is no object."""
     fs = S3CryptFileSystem(mode, skip_instance_cache=True)
     for name in ("both", "both/x", "d/x"):
         fs.pipe_file(f"{bucket}/{name}", b"abc")
@@ -331,7 +331,7 @@ def test_info_asks_for_the_object_first(mode: Any, bucket: str, requests_log: Re
 
 
 def test_info_of_another_mode_is_refused(s3: Any, bucket: str) -> None:
-    """An object that S3 does not show to this file system is an error, and no directory."""
+    """If S3 refuses the HEAD of an object, `info` fails and does not return a directory."""
     s3.put_object(
         Bucket=bucket, Key="theirs", Body=b"x", SSECustomerAlgorithm="AES256",
         SSECustomerKey=CUSTOMER_KEY,
@@ -347,7 +347,7 @@ def test_info_of_another_mode_is_refused(s3: Any, bucket: str) -> None:
 
 
 def test_without_encryption_there_are_names_and_no_content(bucket: str) -> None:
-    """Whether something is a file is told, and seen; its size and its bytes are not."""
+    """Without an encryption existence is reported, but neither size nor content."""
     S3CryptFileSystem(MODE).pipe_file(f"{bucket}/x", b"abc")
     fs = S3CryptFileSystem(skip_instance_cache=True)
     assert fs.isfile(f"{bucket}/x")
@@ -363,7 +363,7 @@ def test_without_encryption_there_are_names_and_no_content(bucket: str) -> None:
 def test_objects_are_removed_together(
     s3: Any, fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """By one request after those that say what there is: a listing, or one for each name."""
+    """Objects are removed by one request, after the requests that find them."""
     for call, requests in (
         ("fs.rm(tree, recursive=True)", {"LIST": 2, "POST": 1}),
         ("fs.rm(bucket, recursive=True)", {"LIST": 2, "POST": 1}),
@@ -382,7 +382,7 @@ def test_objects_are_removed_together(
 
 
 def _listing(bucket: str, keys: list[str], *, is_last: bool) -> Answer:
-    """Return what S3 answers that lists empty objects."""
+    """Return S3's reply with a list of empty objects."""
     contents = "".join(
         f"<Contents><Key>{key}</Key><Size>0</Size><ETag>&quot;{number:032x}&quot;</ETag>"
         "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
@@ -397,7 +397,7 @@ def _listing(bucket: str, keys: list[str], *, is_last: bool) -> Answer:
 
 
 def test_a_thousand_objects_are_removed_by_a_request(bucket: str, sandbox: Running) -> None:
-    """1,500 take two pages and two requests, besides the one that says what the path is."""
+    """1,500 objects are removed by two requests, after two pages and a check of the path."""
     keys = [f"d/{number:05}" for number in range(1500)]
 
     def listed(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -417,7 +417,7 @@ def test_a_thousand_objects_are_removed_by_a_request(bucket: str, sandbox: Runni
 def test_what_replaces_an_object_that_was_listed_is_kept(
     s3: Any, fs: S3CryptFileSystem, bucket: str, sandbox: Running
 ) -> None:
-    """An object that was named is removed whatever it contains by then."""
+    """A listed object that was replaced is kept; a named object is removed in any state."""
     replaced = f"{bucket}/data/b/one"
 
     def replacing(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -443,7 +443,7 @@ def test_what_replaces_an_object_that_was_listed_is_kept(
 def test_what_cannot_be_removed_is_an_error(
     s3: Any, fs: S3CryptFileSystem, bucket: str, sandbox: Running
 ) -> None:
-    """Nothing is removed where a name is missing; what S3 refuses is said, and nothing is kept."""
+    """If a name is missing nothing is removed; a refusal of S3 is raised."""
     tree = make_tree(fs, bucket)
     for paths, error in (
         ([f"{tree}/a", f"{tree}/none"], FileNotFoundError),
@@ -471,7 +471,7 @@ def test_what_cannot_be_removed_is_an_error(
 def test_sizes_are_a_request_an_object(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """And none where they were asked for before."""
+    """Sizes cost one request per object, and no request if they are remembered."""
     tree = make_tree(fs, bucket)
     paths = fs.find(tree)
     for look, requests in (
@@ -489,7 +489,7 @@ def test_sizes_are_a_request_an_object(
 def test_content_of_many_is_a_request_an_object(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """Besides the listing; directories cost none."""
+    """Content of many objects costs one request per object, besides the listing."""
     contents = {f"{bucket}/data/{n % 3}/{n}": payload(100 + n) for n in range(9)}
     requests_log.clear()
     fs.pipe(contents)
@@ -508,10 +508,10 @@ def test_content_of_many_is_a_request_an_object(
 
 
 def _widest(sandbox: Running, work: Callable[[S3CryptFileSystem], object], *, held: int) -> int:
-    """Return how many requests were under way at once.
+    """Return the largest number of simultaneous requests.
 
-    Each takes 50 ms more, and longer until `held` of them have been under way: a busy machine
-    begins them one after the other.
+    Each request takes 50 ms longer, and waits until `held` requests have been under way, because a
+    busy machine begins them one after the other.
     """
     now, most, change = 0, 0, threading.Condition()
 
@@ -545,7 +545,7 @@ def _widest(sandbox: Running, work: Callable[[S3CryptFileSystem], object], *, he
 def test_more_is_under_way_with_a_service_far_away(
     work: Any, most: int, bucket: str, sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with any job; with a near one there are as many as cores."""
+    """With a distant service more requests run at once; with a near one as many as cores."""
     paths = [f"{bucket}/{number}" for number in range(40)]
     S3CryptFileSystem(MODE).pipe(dict.fromkeys(paths, b"abc"))
     near = _widest(sandbox, lambda fs: work(fs, paths), held=1)
@@ -556,7 +556,7 @@ def test_more_is_under_way_with_a_service_far_away(
 def test_the_first_failure_ends_it(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Nothing more is begun; kept are errors only where they were asked for."""
+    """After the first failure no request is begun, unless errors are to be returned."""
     fs.pipe_file(f"{bucket}/x", b"abc")
     paths = [f"{bucket}/0", *(f"{bucket}/x" for _ in range(300))]
     requests_log.clear()
@@ -571,7 +571,7 @@ def test_the_first_failure_ends_it(
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Have an interrupt raise: whoever runs the tests may have had the signal ignored."""
+    """Make an interrupt raise, because the signal may be ignored in the tests' process."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -581,7 +581,7 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_it(fs: S3CryptFileSystem, bucket: str, sandbox: Running) -> None:
-    """What is under way is waited for, and nothing more is begun."""
+    """After an interrupt running requests are awaited, and no request is begun."""
     fs.pipe_file(f"{bucket}/x", b"abc")
     numbers = itertools.count(1)
 
@@ -604,7 +604,7 @@ def test_an_interrupt_ends_it(fs: S3CryptFileSystem, bucket: str, sandbox: Runni
 def test_two_that_would_become_one_are_refused(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """Chance would decide which of them is lost."""
+    """Two sources for one target are refused, because one of them would be lost."""
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").write_bytes(name.encode())
@@ -622,7 +622,7 @@ def test_two_that_would_become_one_are_refused(
 
 
 class _Watched(Callback):  # type: ignore[misc]  # fsspec has no types
-    """A callback that finds out whether two threads call it, or its branches, at once."""
+    """A callback that detects simultaneous calls of itself or of its branches."""
 
     def __init__(self, root: Self | None = None) -> None:
         super().__init__()
@@ -646,7 +646,7 @@ class _Watched(Callback):  # type: ignore[misc]  # fsspec has no types
 def test_callbacks_are_called_one_at_a_time(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path
 ) -> None:
-    """With the files that are done, and in branches the bytes of each."""
+    """Callbacks are called by one thread at a time, for whole files and for their bytes."""
     files = [tmp_path / str(number) for number in range(12)]
     for number, file in enumerate(files):
         file.write_bytes(payload(100 + number))
@@ -667,7 +667,7 @@ def test_callbacks_are_called_one_at_a_time(
 def test_a_transaction_stores_many_in_their_order(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path
 ) -> None:
-    """One after the other, however many are put at once."""
+    """A transaction keeps the order of its files, also for files that are put together."""
     (tmp_path / "x").write_bytes(b"abc")
     paths = [f"{bucket}/{number:02}" for number in range(12)]
     with fs.transaction:

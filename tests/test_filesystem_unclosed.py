@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of s3crypt:// that are dropped unclosed: discarded aloud, or stored on demand."""
+"""Files of s3crypt:// that are dropped unclosed: discarded with a warning, or stored on demand."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fs() -> S3CryptFileSystem:
-    """Return a file system that stores what is dropped."""
+    """Return a file system that stores dropped files."""
     return S3CryptFileSystem(MODE, unclosed="store")
 
 
 def _settle() -> None:
-    """Wait for what the collector found, which is stored in the background."""
+    """Wait for files that the garbage collector found, which are stored in the background."""
     for thread in threading.enumerate():
         if thread.name == "s3crypt-write":
             thread.join(HANG)
@@ -70,13 +70,13 @@ def test_what_is_dropped_is_stored(  # noqa: PLR0917 - one axis each
     compression: str | None,
     size: int,
 ) -> None:
-    """All of it, by the time that it is gone: what wrappers held back, and a compressor's end."""
+    """A dropped file is stored with the buffered bytes of its wrappers and compressor."""
     content = b"0123456789" * (size // 10)
     file = _opened(fs, f"{bucket}/x", mode, compression, by)
     file.write(content if mode == "wb" else content.decode())
     del file
     if sys.version_info >= (3, 12) and (mode, by, compression) == ("wb", "fsspec.open", "gzip"):
-        # From 3.12 on, a GzipFile is part of a reference cycle, which only the collector ends.
+        # From Python 3.12 on, a GzipFile is in a reference cycle, which only the collector frees.
         gc.collect()
         _settle()
     assert uploads(s3, bucket) == []
@@ -85,7 +85,7 @@ def test_what_is_dropped_is_stored(  # noqa: PLR0917 - one axis each
 
 
 def test_json_without_close(fs: S3CryptFileSystem, bucket: str) -> None:
-    """As many write it; the size that was known before is forgotten."""
+    """Without a close `json.dump` is stored, and the remembered size is dropped."""
     path = f"{bucket}/x.json"
     fs.pipe_file(path, b"{}")
     assert fs.size(path) == 2
@@ -112,7 +112,7 @@ def _in_gzip(file: Any) -> tuple[Any, Callable[[bytes], Any]]:
 def test_what_the_collector_finds_is_stored(
     s3: Any, fs: S3CryptFileSystem, bucket: str, wrap: Any
 ) -> None:
-    """It calls the finalizer of a file before that of its wrapper, which still has bytes for it."""
+    """The collector may finalize a file before its wrapper, which still has bytes to write."""
     gc.collect()
     file = fs.open(f"{bucket}/x", "wb")
     wrapper, write = wrap(file)
@@ -131,7 +131,7 @@ def test_what_the_collector_finds_is_stored(
 
 
 def _write_some(fs: S3CryptFileSystem, path: str, mode: str = "w") -> None:
-    """Write four bytes, and close nothing."""
+    """Write four bytes without closing the file."""
     fs.open(path, mode).write("half" if "b" not in mode else b"half")
 
 
@@ -141,7 +141,7 @@ def _write_some(fs: S3CryptFileSystem, path: str, mode: str = "w") -> None:
 def test_by_default_it_is_discarded_aloud(
     s3: Any, bucket: str, by: str, mode: str, compression: str | None
 ) -> None:
-    """With the name, how many bytes, and what to do."""
+    """By default a dropped file is discarded with a warning: name, size and the option."""
     fs = S3CryptFileSystem(MODE)
     file = _opened(fs, f"{bucket}/x", mode, compression, by)
     file.write(b"half" if mode == "wb" else "half")
@@ -156,7 +156,7 @@ def test_by_default_it_is_discarded_aloud(
 
 
 def test_an_exclusive_file_is_never_stored_so(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """It would keep the whole one from being written."""
+    """An exclusive file is never stored when dropped: half a file would block the whole one."""
     for mode in ("xb", "x"):
         with pytest.warns(RuntimeWarning, match="nothing is stored of the 4 bytes") as caught:
             _write_some(fs, f"{bucket}/x", mode)
@@ -168,7 +168,7 @@ def test_an_exclusive_file_is_never_stored_so(s3: Any, fs: S3CryptFileSystem, bu
 def test_what_an_error_cuts_short_is_not_stored(
     s3: Any, fs: S3CryptFileSystem, bucket: str
 ) -> None:
-    """Where the error is being handled as the file is dropped."""
+    """A file that is dropped while an error is handled is not stored."""
     held = [fs.open(f"{bucket}/x", "w")]
     held[0].write("half")
     try:
@@ -186,7 +186,7 @@ def test_what_an_error_cuts_short_is_not_stored(
 
 
 def test_a_transaction_refuses_it_all_the_same(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """Its files are stored together, once all are closed."""
+    """A transaction refuses an unclosed file and stores nothing."""
 
     def forget_one() -> None:
         with fs.transaction:
@@ -201,7 +201,7 @@ def test_a_transaction_refuses_it_all_the_same(s3: Any, fs: S3CryptFileSystem, b
 
 @pytest.mark.parametrize("mode", ["w", "wb"])
 def test_what_cannot_be_stored_is_told(fs: S3CryptFileSystem, bucket: str, mode: str) -> None:
-    """By the service's answer; a finalizer cannot raise it."""
+    """A failure to store is a warning with the service's answer: a finalizer cannot raise."""
     with pytest.warns(RuntimeWarning, match=r"no-such-.*nothing is stored.*no such bucket"):
         _write_some(fs, f"no-such-{bucket}/x", mode)
 
@@ -224,7 +224,7 @@ archive.close()
 def test_what_is_open_when_the_interpreter_ends_is_not_stored(
     s3: Any, bucket: str, tmp_path: Any
 ) -> None:
-    """What was dropped before is; Python says what is not, though a zip file system was closed."""
+    """At the interpreter's end open files are not stored, and a warning names each of them."""
     (tmp_path / "key").write_bytes(bytes(32))
     done = run_script(_ENDS, bucket, str(tmp_path / "key"))
     told = done.stderr.decode()

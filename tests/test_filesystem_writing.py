@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""s3crypt:// as fsspec's users write it: files, transactions, and bytes only."""
+"""s3crypt:// as fsspec's users write it: files, transactions, and only bytes as content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from samples import names, stored, uploads
 from s3crypt import ConfigError
 from s3crypt.filesystem import S3CryptFileSystem
 
-# The official SDK is with the tests of messages.
+# The official SDK's helpers are beside the tests of messages.
 sys.path.append(str(Path(__file__).parent / "message"))
 
 
@@ -47,7 +47,7 @@ def key_file(tmp_path: Path) -> Path:
 
 
 def test_what_is_stored_is_encrypted(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """By every way of writing."""
+    """Objects are encrypted by every way of writing."""
     with fs.open(f"{bucket}/open", "wb") as file:
         file.write(b"plaintext" * 100)
     fs.pipe_file(f"{bucket}/pipe", b"plaintext" * 100)
@@ -60,7 +60,7 @@ def test_what_is_stored_is_encrypted(s3: Any, fs: S3CryptFileSystem, bucket: str
 
 
 def test_nothing_is_visible_before_close(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """And what an exception cuts short never is, as bytes, as text or compressed."""
+    """An object appears only at the close, and not at all after an exception."""
     with fs.open(f"{bucket}/x", "wb") as file:
         file.write(b"abc")
         assert not fs.exists(f"{bucket}/x")
@@ -79,7 +79,7 @@ def test_nothing_is_visible_before_close(s3: Any, fs: S3CryptFileSystem, bucket:
 
 
 def test_exception_in_fsspecs_own_block(s3: Any, bucket: str, key_file: Path) -> None:
-    """fsspec.open closes what it opened, whatever happened; half a file is not stored."""
+    """After an exception inside `fsspec.open` half a file is not stored, although it is closed."""
 
     def cut_short() -> None:
         with fsspec.open(f"s3crypt://{bucket}/y.gz", "wt", compression="gzip", **given) as file:
@@ -99,7 +99,7 @@ def test_exception_in_fsspecs_own_block(s3: Any, bucket: str, key_file: Path) ->
 def test_file_that_is_never_closed(
     s3: Any, fs: S3CryptFileSystem, bucket: str, mode: str, compression: str | None, by: str
 ) -> None:
-    """Is not stored: nobody has said that it is whole. Wrappers of others' included."""
+    """A file that is never closed is not stored, also inside other wrappers."""
     path = f"{bucket}/x"
     file: Any
     if by == "open":
@@ -119,7 +119,7 @@ def test_file_that_is_never_closed(
 
 
 def test_compressed_file_is_stored_when_closed(fs: S3CryptFileSystem, bucket: str) -> None:
-    """Closing the compressor closes the object, which fsspec leaves to the caller."""
+    """Closing a compressed file also closes and stores the object."""
     with fs.open(f"{bucket}/x.gz", "wt", compression="infer") as file:
         file.write("text")
     assert fs.cat_file(f"{bucket}/x.gz")[:2] == b"\x1f\x8b"
@@ -132,7 +132,7 @@ def test_compressed_file_is_stored_when_closed(fs: S3CryptFileSystem, bucket: st
 def test_text_has_its_mark_once_and_its_position(
     fs: S3CryptFileSystem, bucket: str, encoding: str, compression: str | None
 ) -> None:
-    """In bytes before they are compressed."""
+    """A text begins with one byte order mark, and `tell` counts bytes before compression."""
     path = f"{bucket}/x"
     with fs.open(path, "w", encoding=encoding, compression=compression) as text:
         text.write("one ä")
@@ -148,7 +148,7 @@ def test_text_has_its_mark_once_and_its_position(
 def test_text_that_cannot_be_opened_leaves_nothing_open(
     s3: Any, fs: S3CryptFileSystem, bucket: str, compression: str | None
 ) -> None:
-    """Neither an upload nor a file that is dropped unclosed, which would warn."""
+    """If a text cannot be opened, neither an upload nor an unclosed file is left."""
     wrongs: list[dict[str, Any]] = [{"encoding": "utf-7000"}, {"newline": "?"}]
     for wrong in wrongs:
         with pytest.raises((LookupError, ValueError)):
@@ -159,13 +159,13 @@ def test_text_that_cannot_be_opened_leaves_nothing_open(
 
 @pytest.mark.parametrize("mode", ["ab", "a", "r+b", "w+b"])
 def test_objects_cannot_be_appended_to(fs: S3CryptFileSystem, bucket: str, mode: str) -> None:
-    """The error says so."""
+    """Modes that append or change in place raise NotImplementedError."""
     with pytest.raises(NotImplementedError, match="cannot be appended to"):
         fs.open(f"{bucket}/x", mode)
 
 
 def test_exclusive_creation(fs: S3CryptFileSystem, bucket: str) -> None:
-    """What exists is kept: if it does when the file is opened, and if it does by its end."""
+    """Exclusive mode keeps an object that exists at the opening or at the close."""
     late = fs.open(f"{bucket}/x", "xb")
     late.write(b"mine")
     fs.pipe_file(f"{bucket}/x", b"theirs")
@@ -185,7 +185,7 @@ def test_exclusive_creation(fs: S3CryptFileSystem, bucket: str) -> None:
 
 
 def test_object_with_the_name_of_a_directory(fs: S3CryptFileSystem, tree: str) -> None:
-    """Is found, read, moved and removed, and so is what is in the directory."""
+    """An object and a directory of the same name are both listed, read, moved and removed."""
     fs.pipe_file(f"{tree}/b", b"file")
     for maxdepth in (None, 2):
         assert {f"{tree}/b", f"{tree}/b/one"} <= set(fs.find(tree, maxdepth=maxdepth))
@@ -209,7 +209,7 @@ def test_object_with_the_name_of_a_directory(fs: S3CryptFileSystem, tree: str) -
 def test_transaction_is_stored_at_its_end(
     s3: Any, fs: S3CryptFileSystem, bucket: str, tmp_path: Path
 ) -> None:
-    """All that was written in it, by every way of writing."""
+    """A transaction stores all its files at its end, by every way of writing."""
     (tmp_path / "local").write_bytes(b"three")
     with fs.transaction:
         with fs.open(f"{bucket}/one", "wb") as file:
@@ -222,7 +222,7 @@ def test_transaction_is_stored_at_its_end(
 
 
 def test_transaction_that_fails_stores_nothing(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """What was written before the failure included; the next one is not affected."""
+    """A failed transaction stores nothing, and the next write is not affected."""
 
     def fail() -> None:
         with fs.transaction:
@@ -239,7 +239,7 @@ def test_transaction_that_fails_stores_nothing(s3: Any, fs: S3CryptFileSystem, b
 def test_transaction_does_not_store_half_a_file(
     s3: Any, fs: S3CryptFileSystem, bucket: str
 ) -> None:
-    """Not even where the exception that cut it short was caught."""
+    """A file that an exception cut short is not stored, even if the exception was caught."""
 
     def cut_short() -> None:
         with fs.open(f"{bucket}/half", "wb") as file:
@@ -266,7 +266,7 @@ def left_open(fs: S3CryptFileSystem, path: str, how: str, **options: Any) -> Any
 def test_transaction_refuses_files_that_are_open(
     s3: Any, fs: S3CryptFileSystem, bucket: str, mode: str, compression: str | None, *, keep: bool
 ) -> None:
-    """Nobody has said that they are whole; then none of it is stored."""
+    """If a file is still open at its end, a transaction stores nothing."""
 
     def forget_one() -> None:
         with fs.transaction:
@@ -283,7 +283,7 @@ def test_transaction_refuses_files_that_are_open(
 
 
 def test_transactions_are_not_nested(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """The inner one would store the outer one's files, or lose them."""
+    """Transactions cannot be nested: the inner one would store or lose the outer one's files."""
 
     def nest() -> None:
         with fs.transaction:
@@ -306,7 +306,7 @@ def test_transactions_are_not_nested(s3: Any, fs: S3CryptFileSystem, bucket: str
 def test_closing_stores_nothing_in_a_transaction(
     s3: Any, fs: S3CryptFileSystem, bucket: str
 ) -> None:
-    """Not even a file that was opened while an error was handled, or is stored during one."""
+    """In a transaction a close stores nothing, even if an error is handled meanwhile."""
 
     def roll_back() -> None:
         with fs.transaction:
@@ -338,7 +338,7 @@ def test_closing_stores_nothing_in_a_transaction(
 def test_bytes_only_are_stored(
     s3: Any, fs: S3CryptFileSystem, bucket: str, tmp_path: Path, *, is_held: bool
 ) -> None:
-    """A text or a path is an error: never the content of a local file of that name."""
+    """A text or a path as content is an error, and is never taken for a local file's name."""
     (tmp_path / "secret").write_bytes(b"local")
     local = tmp_path / "secret"
     objects = np.array([object()])
@@ -349,7 +349,7 @@ def test_bytes_only_are_stored(
         with pytest.raises(TypeError):
             fs.pipe(f"{bucket}/x", wrong)
         if wrong is not objects:
-            # Of an array fsspec's mapper makes bytes itself.
+            # fsspec's mapper converts an array to bytes itself.
             with pytest.raises(TypeError):
                 fs.get_mapper(bucket)["x"] = wrong
         if is_held:
@@ -360,7 +360,7 @@ def test_bytes_only_are_stored(
 
 
 def test_buffers_are_stored_as_their_bytes(fs: S3CryptFileSystem, bucket: str) -> None:
-    """Arrays too, in the order of their elements."""
+    """Arrays and other buffers are stored as the bytes of their elements, in order."""
     array = np.arange(6, dtype="<i4").reshape(2, 3)
     for value, expected in (
         (bytearray(b"ab"), b"ab"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filters of names: the order of the rules, what a pattern fits, and where a listing begins."""
+"""Filters of names: order of rules, matching of patterns, and the prefix for a listing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = ("a.csv", "b.txt", "sub/c.csv", "sub/d.TXT")
 def test_the_last_rule_that_fits_decides(
     rules: tuple[tuple[str, str], ...], wanted: object
 ) -> None:
-    """As `aws s3 cp` has it: all is included at first, and * stands for slashes too."""
+    """As in `aws s3 cp` the last matching rule decides, and * also matches slashes."""
     names = NameFilter(rules)  # type: ignore[arg-type]  # the rules of a test are text
     assert tuple(name for name in NAMES if names.selects(name)) == wanted
 
@@ -49,25 +49,25 @@ def test_the_last_rule_that_fits_decides(
 def test_a_name_with_wildcards_is_a_folder_and_a_pattern(
     name: str, split: tuple[str, str] | None
 ) -> None:
-    """A bracket that is not closed is a character like any other."""
+    """A name is split before its first wildcard; an unclosed bracket is no wildcard."""
     assert NameFilter.split(name) == split
 
 
 def test_a_listing_begins_with_what_all_names_have() -> None:
-    """So that the rest of a bucket is not listed for a pattern."""
+    """A listing begins with the pattern's fixed beginning, so that no other names are listed."""
     assert NameFilter(pattern="ab*c").beginning == "ab"
     assert NameFilter().beginning == ""
 
 
 def test_a_filter_that_selects_nothing_is_an_error() -> None:
-    """Without a filter, nothing is found where nothing is."""
+    """A filter without matches is an error; an empty source without a filter is not."""
     with pytest.raises(ObjectNotFoundError, match="fits x"):
         list(selected(["a"], NameFilter(pattern="x"), str, "there"))
     assert list(selected([], NameFilter(), str, "there")) == []
 
 
 def test_a_rule_of_another_kind_is_refused() -> None:
-    """A misspelt kind would include what it was to exclude."""
+    """A misspelt kind of rule is refused: it would include names that it should exclude."""
     with pytest.raises(ConfigError, match="rule of a filter"):
         NameFilter((("exlude", "*"),))  # type: ignore[arg-type]  # the mistake under test
 
@@ -87,5 +87,5 @@ def test_a_rule_of_another_kind_is_refused() -> None:
     ],
 )
 def test_the_content_type_of_a_name(name: str, wanted: str | None) -> None:
-    """By its last suffix alone, whatever tables the machine has."""
+    """The content type depends on the last suffix only, not on the machine's tables."""
     assert content_type_of(name) == wanted

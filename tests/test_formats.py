@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: D102 - the protocols of formats.seam say what each method does
-"""The seam of formats: a toy format goes through the whole engine without an edit elsewhere."""
+# ruff: noqa: D102 - the protocols of formats.seam document each method
+"""The seam of formats: a toy format works in the whole engine without an edit elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FLIP = bytes(range(255, -1, -1))
 
 
 class Xor:
-    """Every byte flipped behind a header of 16 bytes: format, sealer, envelope and opener in one.
+    """Flips every byte behind a header of 16 bytes: format, sealer, envelope and opener in one.
 
     It encrypts nothing. Its "wrapped key" is the name of its keyring's key, in the metadata.
     """
@@ -54,13 +54,13 @@ class Xor:
         return Facts(size=size, suite="XOR", keys=self.keys, context=self.context)
 
     def seal(self, *given: Any, **run: Any) -> Any:
-        if run:  # a sealer's run of frames
+        if run:  # a call for a sealer's run of frames
             return self.open(given[0], given[1])
         name = given[0].keyring.name
         return Sealing(Xor(name), {ENTRY: name}, Xor(name)._facts)
 
     def open(self, run: Any, out: Any, *_: Any, **given: Any) -> Any:
-        if "signed" in given:  # an envelope's
+        if "signed" in given:  # a call for an envelope
             return self
         out[: len(run)] = bytes(run).translate(_FLIP)
         return len(run)
@@ -100,7 +100,7 @@ class Xor:
 
 @pytest.fixture
 def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the toy format written, and messages read besides."""
+    """Make the toy format the written format; messages can still be read."""
     monkeypatch.setattr(formats, "FORMATS", (Xor(), *formats.FORMATS))
 
 
@@ -109,7 +109,7 @@ def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_new_format_needs_no_edit_elsewhere(
     size: int, bucket: str, tmp_path: Path, s3: Any
 ) -> None:
-    """It is put, got, opened, listed, inspected, rewrapped and re-encrypted."""
+    """Every verb works with the new format, including rewrap and re-encryption."""
     mode, uri = ClientSide(aes("one"), bind_name=False), f"s3://{bucket}/x"
     store, data = connect(mode), payload(size)
     put = store.put(data, uri)
@@ -140,7 +140,7 @@ def test_a_new_format_needs_no_edit_elsewhere(
 
 @pytest.mark.usefixtures("_toy")
 def test_formats_are_read_beside_each_other(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each object by its own format, whichever is written; a message is brought to the toy."""
+    """Each object is read by its own format; rotation converts a message to the written format."""
     mode, uri = ClientSide(aes(), bind_name=False), f"s3://{bucket}/x"
     toy, messages = formats.FORMATS
     monkeypatch.setattr(formats, "FORMATS", (messages, toy))

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Buffers that only a reference cycle holds: the garbage collector frees them without a word.
+"""Buffers in reference cycles: the garbage collector frees them without an error or output.
 
-Each case runs in a Python of its own, because what goes wrong there ends the interpreter, or is
-printed while it goes on, or while it ends.
+Each case runs in its own Python process, because a fault ends the interpreter or is only printed.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class Broken:
         raise StorageError("broken")
 """
 
-# Each makes one piece of garbage, of every length that its memory is chosen by.
+# Each case makes one piece of garbage, for every length that selects a kind of memory.
 CASES = {
     "buffers": """
 def make(length):
@@ -135,7 +134,7 @@ for length in 2 * {_LENGTHS}:
     make(length)
     gc.collect()
 """
-# At the end modules are garbage together with what they hold.
+# At the end of the interpreter modules become garbage together with their objects.
 _END = f"""
 kept = [make(length) for length in {_LENGTHS}]
 kept.append(kept)
@@ -143,7 +142,7 @@ kept.append(kept)
 
 
 def run(script: str) -> tuple[int, str]:
-    """Return the exit code of a Python that runs the script, and what it printed."""
+    """Return the exit code and the output of a Python that runs the script."""
     done = subprocess.run(
         [sys.executable, "-c", script],
         env=os.environ,
@@ -158,5 +157,5 @@ def run(script: str) -> tuple[int, str]:
 @pytest.mark.parametrize("when", [_COLLECT, _END], ids=["collected", "at the end"])
 @pytest.mark.parametrize("case", CASES)
 def test_buffers_in_a_cycle_are_freed_in_silence(case: str, when: str) -> None:
-    """No crash, and nothing printed that no code of ours could catch."""
+    """Freeing a buffer in a cycle causes no crash and prints nothing."""
     assert run(_BEGIN + CASES[case] + when) == (0, "")

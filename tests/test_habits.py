@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of other tools' commands: what its last column says works."""
+"""The table of other tools' commands: the s3crypt command of each row works."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ ROWS = [
     tuple(cell.replace(r"\|", "|") for cell in found) for found in _ROW.findall(PAGE.read_text())
 ]
 TOOLS = {"aws-cli", "s5cmd", "rclone", "gsutil", "mc", "age"}
-# After a command with one of these words, objects or buckets are made anew for the next one.
+# After a command with one of these words the objects and buckets are made again.
 _CHANGING = {"mb", "mv", "rb", "rm", "rotate"}
 
 
 class World:
-    """Files and objects that the lines name, made anew only after a line that changed them."""
+    """Files and objects that the commands name, made again after a command that changed them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._is_fresh = False
 
     def enter(self, line: str) -> Path:
-        """Return the folder that has the files in `files`; `line` is run next."""
+        """Return the folder with `files` for the next command, which is `line`."""
         if not self._is_fresh:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir()
@@ -56,7 +56,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def test_our_line_works(
     habit: str, tool: str, ours: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Verbatim, in a folder with the files that it names."""
+    """The s3crypt command of a row works verbatim, in a folder with its files."""
     assert tool in TOOLS
     assert habit.partition(" ")[0] in (tool.removesuffix("-cli"), "age-keygen", "age-inspect") or (
         "|" in habit
@@ -69,14 +69,14 @@ def test_our_line_works(
 
 @pytest.mark.parametrize("tool", sorted(TOOLS))
 def test_every_tool_has_rows(tool: str) -> None:
-    """A row that the table's pattern does not fit would be run by nothing."""
+    """Every row of the table is found: a row that is not parsed would never be run."""
     assert tool in {row[1] for row in ROWS}
     tables = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
     assert len(tables) == len(ROWS)
 
 
 def test_the_lines_are_of_commands() -> None:
-    """Each row has a command of ours, and each command on objects is somebody's habit."""
+    """Each row has an s3crypt command, and each command on objects is in a row."""
     used = {word for row in ROWS for word in re.findall(r"s3crypt ([a-z]+)", row[2])}
     assert used - {"sync"} <= set(_COMMANDS)
     assert used >= {"ls", "du", "stat", "cp", "mv", "rm", "mb", "rb", "presign", "cat", "get"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is decided about a bucket, from values alone: no request is made here."""
+"""Decisions about a bucket from values alone: no request is made here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EVERYONE = {"URI": "http://acs.amazonaws.com/groups/global/AllUsers", "Type": "G
 
 
 def policy(*added: dict[str, Any], tls: bool = True) -> BucketPolicy:
-    """Return a policy of these statements, and the one about TLS."""
+    """Return a policy of these statements, and the statement that demands TLS."""
     document = None
     if added:
         document = Document.parse({"Version": "2012-10-17", "Statement": list(added)})
@@ -51,13 +51,13 @@ def policy(*added: dict[str, Any], tls: bool = True) -> BucketPolicy:
 
 
 def allow(principal: Any, action: str = "s3:GetObject", **more: Any) -> dict[str, Any]:
-    """Return a statement that allows something."""
+    """Return an Allow statement."""
     what = {"Principal": principal, "Action": action, "Resource": "arn:aws:s3:::acme/*"}
     return {"Sid": "Given", "Effect": "Allow", **what, **more}
 
 
 def hardened(*changed: Setting, bucket: str = "acme") -> Configuration:
-    """Return the configuration that a plan leads to, with some settings changed."""
+    """Return the configuration that a plan produces, with some settings changed."""
     whole: list[Setting] = [
         Encryption("aws:kms", KEY, bucket_key=True, blocked=("SSE-C",)),
         PublicAccessBlock(*(True,) * 4),
@@ -72,7 +72,7 @@ def hardened(*changed: Setting, bucket: str = "acme") -> Configuration:
 
 
 def logs() -> Configuration:
-    """Return the configuration of the bucket for logs that a plan leads to."""
+    """Return the configuration of the bucket for logs that a plan produces."""
     added = (
         statements.tls_only("aws", "acme-logs"),
         statements.log_delivery(None, "aws", ACCOUNT, "acme-logs", "acme"),
@@ -86,26 +86,26 @@ def logs() -> Configuration:
 
 
 def seen(bucket: Configuration | None, **more: Any) -> Seen:
-    """Return what was seen of a bucket beside which all is as it is to be."""
+    """Return a view of a bucket whose key and bucket for logs are as they should be."""
     key = SeenKey(KEY, "Enabled", multi_region=False)
     found: dict[str, Any] = {"logs": logs(), "key": key, **more}
     return Seen(ACCOUNT, "aws", "us-east-1", bucket=bucket, **found)
 
 
 def names(plan: Plan, bucket: str = "s3://acme") -> list[str]:
-    """Return what is changed of a bucket."""
+    """Return the names of the changes to a bucket."""
     return [each.name for each in plan.changes if each.subject == bucket]
 
 
 def test_a_hardened_bucket_is_left_alone() -> None:
-    """A plan of what a plan leads to is empty."""
+    """A bucket that a plan has hardened needs no further change."""
     plan = plan_of(seen(hardened()), WANTED)
     assert plan.changes == ()
     assert plan.obstacles == ()
 
 
 def test_a_new_bucket_gets_everything() -> None:
-    """And the bucket for its logs, and a key, before anything that names them."""
+    """The plan makes both buckets and the key before the settings that refer to them."""
     nothing = Seen(ACCOUNT, "aws", "us-east-1")
     plan = plan_of(nothing, replace(WANTED, may_create=True))
     assert [change.identity for change in plan.changes[:3]] == [
@@ -125,7 +125,7 @@ def test_a_new_bucket_gets_everything() -> None:
 
 
 def test_every_control_is_served_or_named() -> None:
-    """S3.15 and S3.20 stay unmet; S3.1 is the account's; S3.22 and S3.23 need a trail."""
+    """S3.15 and S3.20 stay unmet; S3.1 is for the account; S3.22 and S3.23 need a trail."""
     plan = plan_of(Seen(ACCOUNT, "aws", "us-east-1"), replace(WANTED, may_create=True))
     unmet = [each.control for each in plan.shortfalls]
     assert unmet == ["S3.1", "S3.15", "S3.20", "S3.22", "S3.23"]
@@ -135,13 +135,13 @@ def test_every_control_is_served_or_named() -> None:
 
 
 def test_an_absent_bucket_is_not_hardened() -> None:
-    """Only `init` creates one; the hint says so."""
+    """Only `init` creates a bucket, and the hint says so."""
     with pytest.raises(StorageError, match="no such bucket") as caught:
         plan_of(Seen(ACCOUNT, "aws", "us-east-1"), WANTED)
     assert "bucket init acme" in str(caught.value.hint)
 
 
-# One setting as it may be found -> the change that mends it.
+# A setting with a fault -> the change that corrects it.
 LACKS: list[tuple[Setting, str]] = [
     (Encryption(blocked=("SSE-C",)), "encryption"),
     (Encryption("aws:kms", None, bucket_key=True, blocked=("SSE-C",)), "encryption"),
@@ -160,7 +160,7 @@ LACKS: list[tuple[Setting, str]] = [
 
 @pytest.mark.parametrize(("setting", "name"), LACKS, ids=repr)
 def test_one_lack_is_one_change(setting: Setting, name: str) -> None:
-    """Nothing else is written, and what is written leads to the hardened bucket."""
+    """One fault leads to one change, and after it the bucket is hardened."""
     plan = plan_of(seen(hardened(setting)), WANTED)
     assert [change.name for change in plan.changes] == [name]
     (change,) = plan.changes
@@ -169,7 +169,7 @@ def test_one_lack_is_one_change(setting: Setting, name: str) -> None:
 
 
 def test_a_new_default_key_is_told_to_shut_some_principals_out() -> None:
-    """Of a bucket that was there and whose default changes; nobody uses a new bucket yet."""
+    """A remark warns of a new default key in an existing bucket, but not in a new bucket."""
     told = "principals of the account who may not use its new default key"
     plan = plan_of(seen(hardened(Encryption(blocked=("SSE-C",)))), WANTED)
     assert [told in remark for remark in plan.remarks] == [True]
@@ -180,13 +180,13 @@ def test_a_new_default_key_is_told_to_shut_some_principals_out() -> None:
 
 
 def test_dsse_stays() -> None:
-    """Two layers are never made one, and DSSE-KMS has no Bucket Keys."""
+    """DSSE-KMS is kept: it has two layers and no Bucket Keys."""
     double = Encryption("aws:kms:dsse", KEY, blocked=("SSE-C",))
     assert plan_of(seen(hardened(double)), WANTED).changes == ()
 
 
 def test_the_log_goes_where_it_goes() -> None:
-    """A log that is delivered already stays there, and its bucket is not touched."""
+    """An existing log keeps its target bucket, and that bucket is not changed."""
     plan = plan_of(seen(hardened(Logging("central", "x/")), logs=None), WANTED)
     assert plan.changes == ()
 
@@ -196,7 +196,7 @@ def test_the_log_goes_where_it_goes() -> None:
     [
         ("prefix", {"Resource": "arn:aws:s3:::acme/private/*"}),
         ("only objects", {"Resource": "arn:aws:s3:::acme/*"}),
-        # Brackets are no wildcard in policies: it is another bucket's name.
+        # Policies have no bracket wildcards, so this is the name of another bucket.
         ("brackets", {"Resource": ["arn:aws:s3:::acm[e]", "arn:aws:s3:::acm[e]/*"]}),
         ("one action", {"Action": "s3:GetObject"}),
         ("one account", {"Principal": {"AWS": OTHER}}),
@@ -207,7 +207,7 @@ def test_the_log_goes_where_it_goes() -> None:
     ],
 )
 def test_a_deny_of_a_part_is_not_tls_only(sid: str, changed: dict[str, Any]) -> None:
-    """The statement about TLS is read whole; ours is added beside it."""
+    """A Deny of a part of the requests does not count as the TLS statement; ours is added."""
     whole = statements.tls_only("aws", "acme").to_json()
     part = policy({**whole, "Sid": "Part", **changed}, tls=False)
     plan = plan_of(seen(hardened(part)), WANTED)
@@ -221,7 +221,7 @@ def test_a_deny_of_a_part_is_not_tls_only(sid: str, changed: dict[str, Any]) -> 
 
 
 def test_a_deny_of_everything_without_tls_by_another_sid_is_enough() -> None:
-    """Whoever wrote it."""
+    """A Deny of all requests without TLS is enough under any sid."""
     theirs = {**statements.tls_only("aws", "acme").to_json(), "Sid": "TheirTls"}
     assert plan_of(seen(hardened(policy(theirs, tls=False))), WANTED).changes == ()
 
@@ -235,7 +235,7 @@ SKIPPING = {
 }
 EXPIRING = {"ID": "old", "Status": "Enabled", "Prefix": "", "Expiration": {"Days": 9}}
 ABORTING = Lifecycle((EXPIRING,)).aborting(7)
-# What is there -> the obstacle that it is -> the changes that it holds back.
+# Settings -> the obstacle that they are -> the changes that it prevents.
 STANDS_AGAINST: list[tuple[str, list[Setting], dict[str, Any], list[str]]] = [
     (
         "acl-grants",
@@ -279,7 +279,7 @@ STANDS_AGAINST: list[tuple[str, list[Setting], dict[str, Any], list[str]]] = [
 def test_what_would_stop_working_is_left_as_it_is(
     name: str, settings: list[Setting], more: dict[str, Any], held: list[str]
 ) -> None:
-    """It is named with what was seen; once it is named by the caller, the changes are made."""
+    """An obstacle prevents its changes, unless the caller names it."""
     found = seen(hardened(*settings), **more)
     plan = plan_of(found, WANTED)
     assert [each.name for each in plan.obstacles] == [name]
@@ -291,12 +291,12 @@ def test_what_would_stop_working_is_left_as_it_is(
 
 
 def test_every_obstacle_is_tried() -> None:
-    """But the one that needs a replica, which has a test of its own."""
+    """The table has every obstacle; the obstacle that needs a replica has its own test."""
     assert {name for name, *_ in STANDS_AGAINST} | {"other-replication"} == OBSTACLES.keys()
 
 
 def test_a_held_part_leaves_the_rest_of_a_setting() -> None:
-    """SSE-C stays open for its writers; the default encryption and the Bucket Key change."""
+    """An obstacle to the SSE-C block does not prevent the change of the default encryption."""
     found = seen(hardened(Encryption(blocked=())), samples={"acme": Sample(1, ("a",))})
     (change,) = plan_of(found, WANTED).changes
     assert isinstance(change.act, WriteSetting)
@@ -304,7 +304,7 @@ def test_a_held_part_leaves_the_rest_of_a_setting() -> None:
 
 
 def test_an_obstacle_against_what_is_done_is_none() -> None:
-    """Another account reads, and the default is a KMS key of its own already."""
+    """An obstacle to a change that is already made is not reported."""
     assert not plan_of(seen(hardened(policy(allow({"AWS": OTHER})))), WANTED).obstacles
 
 
@@ -323,20 +323,20 @@ def test_an_obstacle_against_what_is_done_is_none() -> None:
     ],
 )
 def test_which_statements_make_a_bucket_public(statement: dict[str, Any], is_public: bool) -> None:
-    """As S3 itself decides: only fixed values of certain keys keep everyone out."""
+    """Public is defined as in S3: only fixed values of certain keys keep other callers out."""
     assert bool(statements.public(policy(statement).document)) is is_public
 
 
 @pytest.mark.parametrize("action", ["s3:PutBucketPolicy", "s3:*", "s3:putbucket*"])
 def test_foreign_administrators_are_a_shortfall(action: str) -> None:
-    """S3.6 is not mended by a change: whose statement it is, must decide."""
+    """Foreign administrators leave S3.6 unmet, because only a person can decide about them."""
     theirs = policy(allow({"AWS": f"arn:aws:iam::{OTHER}:root"}, action))
     plan = plan_of(seen(hardened(theirs)), WANTED)
     assert "S3.6" in [each.control for each in plan.shortfalls]
 
 
 def test_what_may_not_be_read_is_not_guessed() -> None:
-    """Nothing is decided, and the missing permission is named."""
+    """If a setting may not be read, no plan is made and the missing permission is named."""
     unseen = Unseen("s3:GetLifecycleConfiguration", "access denied")
     whole = hardened()
     found = replace(whole, settings={**whole.settings, Lifecycle: unseen})
@@ -347,7 +347,7 @@ def test_what_may_not_be_read_is_not_guessed() -> None:
 
 @pytest.mark.parametrize("state", ["Disabled", "PendingDeletion"])
 def test_a_key_that_cannot_be_used_is_not_made_the_default(state: str) -> None:
-    """New objects could not be stored."""
+    """A key that cannot encrypt is not made the default: new objects could not be stored."""
     key = SeenKey(KEY, state, multi_region=False)
     with pytest.raises(ConfigError, match=state):
         plan_of(seen(hardened(AES), key=key), WANTED)
@@ -361,7 +361,7 @@ def test_a_key_that_cannot_be_used_is_not_made_the_default(state: str) -> None:
     ],
 )
 def test_a_bucket_that_takes_no_logs_is_refused(setting: Setting, why: str) -> None:
-    """S3 would not deliver, without an error."""
+    """A bucket to which S3 would silently deliver no logs is refused."""
     receiving = logs()
     changed = replace(receiving, settings={**receiving.settings, type(setting): setting})
     with pytest.raises(ConfigError, match=why):
@@ -379,7 +379,7 @@ def test_a_bucket_that_takes_no_logs_is_refused(setting: Setting, why: str) -> N
 def test_a_bucket_for_logs_that_serves_others_goes_on_doing_so(
     settings: list[Setting], left: str
 ) -> None:
-    """What would break it is left as it is, and a remark says so; the log is delivered."""
+    """A bucket for logs keeps settings that other uses need, and a remark names them."""
     receiving = logs()
     changed = {**receiving.settings, **{type(each): each for each in settings}}
     found = seen(
@@ -393,7 +393,7 @@ def test_a_bucket_for_logs_that_serves_others_goes_on_doing_so(
 
 
 def test_logs_of_several_buckets_share_a_bucket() -> None:
-    """The statement that lets S3 deliver keeps the buckets that it has."""
+    """The statement for log delivery keeps the buckets that it already names."""
     first = statements.log_delivery(None, "aws", ACCOUNT, "central", "one")
     document = statements.with_statements(None, [first])
     both = statements.log_delivery(document, "aws", ACCOUNT, "central", "two")
@@ -402,7 +402,7 @@ def test_logs_of_several_buckets_share_a_bucket() -> None:
 
 
 def test_mfa_delete_excludes_lifecycle_rules() -> None:
-    """S3 takes none then; the remark says so, and S3.20 is passed."""
+    """With MFA delete S3 accepts no lifecycle rule; a remark says so, and S3.20 is met."""
     found = hardened(Versioning("Enabled", mfa_delete=True), Lifecycle())
     plan = plan_of(seen(found), WANTED)
     assert plan.changes == ()
@@ -411,7 +411,7 @@ def test_mfa_delete_excludes_lifecycle_rules() -> None:
 
 
 def test_a_trail_that_records_all_is_enough() -> None:
-    """Whoever made it; no second one is made."""
+    """A trail that records all objects is enough, even if s3crypt did not make it."""
     trail = SeenTrail(
         "arn:aws:cloudtrail:us-east-1:1:trail/org", "org", "us-east-1",
         is_multi_region=True, is_encrypted=True, is_logging=True, reads=True, writes=True,
@@ -424,7 +424,7 @@ def test_a_trail_that_records_all_is_enough() -> None:
 
 
 def test_a_trail_delivers_to_a_bucket_that_was_looked_at() -> None:
-    """Even where the access log goes elsewhere: the bucket of another account gets no trail."""
+    """A trail delivers to our bucket for logs, even if access logs go to another bucket."""
     found = seen(hardened(Logging("central", "x/")), logs=None, trails=())
     plan = plan_of(found, replace(WANTED, trail=True))
     assert plan.changes[0].identity == ("s3://acme-logs", "bucket")
@@ -440,7 +440,7 @@ def test_a_trail_delivers_to_a_bucket_that_was_looked_at() -> None:
 
 
 def test_a_trail_that_is_there_gets_its_selectors_back() -> None:
-    """And it is stopped again only if it did not record."""
+    """Undoing restores a trail's selectors, and stops it only if it did not record before."""
     arn = f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/s3crypt-acme"
     before = {"EventSelectors": [{"ReadWriteType": "WriteOnly"}]}
     trail = SeenTrail(
@@ -459,7 +459,7 @@ def test_a_trail_that_is_there_gets_its_selectors_back() -> None:
 
 
 def test_a_key_without_our_tag_is_not_adopted() -> None:
-    """Whoever may make aliases does not choose the key; one that is the default stays."""
+    """A key behind the alias without our tag is refused, unless it is already the default."""
     theirs = SeenKey(KEY, "Enabled", multi_region=False, is_ours=False)
     with pytest.raises(ConfigError, match=f"alias/s3crypt/acme leads to the key {KEY}") as refused:
         plan_of(seen(hardened(Encryption(blocked=("SSE-C",))), key=theirs), WANTED)
@@ -476,20 +476,20 @@ REPLICATING = replace(WANTED, replica="eu-west-1")
 
 
 def test_a_key_of_one_region_has_no_replicas() -> None:
-    """No key becomes a multi-Region key."""
+    """A single-Region key cannot be replicated, so the plan is refused."""
     key = SeenKey(KEY, "Enabled", multi_region=False)
     with pytest.raises(ConfigError, match="no replicas in other Regions"):
         plan_of(seen(hardened(), default_key=key), REPLICATING)
 
 
 def test_a_key_that_may_not_be_looked_at_is_not_replicated() -> None:
-    """It may be of another account, and of one Region."""
+    """A key that may not be described may have only one Region, so it is not replicated."""
     with pytest.raises(ConfigError, match="may not be looked at"):
         plan_of(seen(hardened()), REPLICATING)
 
 
 def test_a_replica_needs_bucket_key_role_and_rule() -> None:
-    """In this order; the rule names the key of the replicas, and takes SSE-KMS objects."""
+    """A replica needs bucket, key, role and rule, in this order; the rule names the key."""
     key = SeenKey(KEY, "Enabled", multi_region=True)
     plan = plan_of(seen(hardened(), key=key, default_key=key), REPLICATING)
     assert [
@@ -509,7 +509,7 @@ def test_a_replica_needs_bucket_key_role_and_rule() -> None:
 
 
 def test_a_key_without_our_tag_is_adopted_for_replicas_only_as_a_replica() -> None:
-    """A replica of the bucket's key has no tag of its own."""
+    """A replica of the bucket's key is accepted without a tag of its own."""
     key = SeenKey(KEY, "Enabled", multi_region=True)
     replica = replace(key, arn=KEY.replace("us-east-1", "eu-west-1"), is_ours=False)
     found = seen(hardened(), key=key, default_key=key, replica_key=replica)
@@ -523,7 +523,7 @@ def test_a_key_without_our_tag_is_adopted_for_replicas_only_as_a_replica() -> No
     "principal", [{"AWS": OTHER}, {"Service": "s3.amazonaws.com", "AWS": OTHER}]
 )
 def test_a_role_that_others_may_assume_is_not_used(principal: dict[str, str]) -> None:
-    """Its tag alone does not make it ours; the hint has the line that puts its trust right."""
+    """A role that other principals may assume is refused; the hint corrects its trust policy."""
     key = SeenKey(KEY, "Enabled", multi_region=True)
     found = seen(hardened(), key=key, default_key=key)
     role = SeenRole("arn:aws:iam::111122223333:role/s3crypt/x", True, replication.trust(), None)
@@ -537,7 +537,7 @@ def test_a_role_that_others_may_assume_is_not_used(principal: dict[str, str]) ->
 
 
 def test_a_key_that_was_there_is_not_deleted_by_undoing() -> None:
-    """Taking back the name of somebody's replica leaves the replica."""
+    """The undo command of an existing replica key removes its alias only."""
     key = SeenKey(KEY, "Enabled", multi_region=True)
     there = replace(key, arn=KEY.replace("us-east-1", "eu-west-1"), is_named=False)
     found = seen(hardened(), key=key, default_key=key, replica_key=there)
@@ -549,7 +549,7 @@ def test_a_key_that_was_there_is_not_deleted_by_undoing() -> None:
 
 
 def test_another_replication_is_not_ended() -> None:
-    """A bucket has one role for all its rules."""
+    """A bucket has one role for all its rules, so another replication is an obstacle."""
     key = SeenKey(KEY, "Enabled", multi_region=True)
     taking = {
         **SKIPPING,
@@ -569,7 +569,7 @@ def test_another_replication_is_not_ended() -> None:
 
 
 def test_locked_objects_are_replicated_into_a_bucket_with_locks() -> None:
-    """S3 refuses another one."""
+    """S3 replicates locked objects only into a bucket with Object Lock."""
     key = SeenKey(KEY, "Enabled", multi_region=True)
     found = seen(hardened(ObjectLock(True)), key=key, default_key=key)
     assert "object lock" in names(plan_of(found, REPLICATING), "s3://acme-eu-west-1")
@@ -589,13 +589,13 @@ def test_locked_objects_are_replicated_into_a_bucket_with_locks() -> None:
     ],
 )
 def test_what_cannot_be_wanted(values: dict[str, Any], message: str) -> None:
-    """It is refused before a request."""
+    """Impossible wishes are refused before any request."""
     with pytest.raises(ConfigError, match=message):
         Wanted(**values)
 
 
 def test_the_names_of_what_belongs_to_a_bucket_are_its_own() -> None:
-    """A dot is no letter of an alias, and a long name too long for a role."""
+    """Names of a bucket's alias and role differ per bucket, also for dots and long names."""
     assert Wanted("a.b").alias == "alias/s3crypt/a_b" != Wanted("a-b").alias
     long = [Wanted(f"{'a' * 57}{end}") for end in ("b", "c")]
     assert len({each.role_name for each in long}) == 2
@@ -603,7 +603,7 @@ def test_the_names_of_what_belongs_to_a_bucket_are_its_own() -> None:
 
 
 def test_a_line_that_undoes_is_read_by_a_shell() -> None:
-    """Its JSON is one word, whatever is in it."""
+    """In an undo command JSON is one word of the shell, whatever it contains."""
     theirs = policy(allow({"AWS": OTHER}, Resource="arn:aws:s3:::acme/it's*"), tls=False)
     (change,) = plan_of(seen(hardened(theirs)), WANTED).changes
     words = shlex.split(str(change.undo))
@@ -614,7 +614,7 @@ def test_a_line_that_undoes_is_read_by_a_shell() -> None:
 
 
 def test_object_lock_cannot_be_undone() -> None:
-    """There is no line for it."""
+    """Object Lock has no undo command."""
     (change,) = plan_of(seen(hardened()), replace(WANTED, lock=True)).changes
     assert change.controls == ("S3.15",)
     assert change.undo is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Help pages: examples that run, options in groups, lines that fit."""
+"""Help pages: examples that run, options in groups, lines that fit into a terminal."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _GRANTED = [
         f" --name reader --retiring {_RETIRING}"
     )
 ]
-# What only the examples of one command name.
+# Set-up commands for the examples of a single command.
 MORE = {
     "keys add-alias": [],
     "keys cancel-deletion": [
@@ -74,7 +74,7 @@ MORE = {
     **dict.fromkeys(("keys replicas", "keys replicate"), _GLOBAL),
     "keys retire-grant": _GRANTED,
     "keys revoke-grant": _GRANTED,
-    # Without its key, nobody knows what an SSE-C object holds, and which keys that needs.
+    # The SSE-C object is removed, because the report cannot decide about it without its key.
     "keys schedule-deletion": [*_OLD, "s3crypt rm s3://acme/shared/q4.csv"],
     "keys set-primary": [*_GLOBAL, "s3crypt keys replicate alias/global eu-west-1 -q"],
     "keygen": ["rm reports.key"],
@@ -90,10 +90,10 @@ MORE = {
         "s3crypt put q3.csv s3://acme-hr/2026/q3.csv --key kms:alias/reports",
     ],
 }
-# Exit codes that are an answer, not a failure.
-# The files of a trail are there only minutes after the requests that they record.
+# Exit codes that are an answer, not a failure. The files of a trail appear only minutes after the
+# requests that they record.
 ANSWERS = {"audit": {1, 3}, "doctor": {1}, "policy check": {3}, "who": {1}}
-# These take a minute; tests/test_cli_bench.py and tests/test_cli_sandbox.py run them.
+# These commands take a minute; tests/test_cli_bench.py and tests/test_cli_sandbox.py run them.
 LONG = ("s3crypt bench", "s3crypt demo")
 
 
@@ -106,7 +106,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def user(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make what the examples name, in a new folder and in an empty sandbox."""
+    """Make the files and objects that the examples name, in a new folder and an empty sandbox."""
     if sandboxes.status() is None:  # the examples of `sandbox stop` stop it
         os.environ.update(sandboxes.environment(sandboxes.start()))
     assert home.exists()
@@ -118,7 +118,7 @@ def user(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("words", [words for words, each in COMMANDS.items() if examples_of(each)])
 @pytest.mark.usefixtures("user")
 def test_the_examples_run(words: str) -> None:
-    """As they stand, one after the other."""
+    """The examples of a help page run verbatim, one after the other."""
     for line in MORE.get(words, []):
         assert play_line(line) == 0, line
     for line in examples_of(COMMANDS[words]):
@@ -127,7 +127,7 @@ def test_the_examples_run(words: str) -> None:
 
 
 def _with_ids(line: str) -> str:
-    """Return a line with the ids that its placeholders stand for."""
+    """Return a line with real ids in place of its placeholders."""
     if "GRANT_ID" not in line:
         return line
     kms = boto3.client("kms")
@@ -138,7 +138,7 @@ def _with_ids(line: str) -> str:
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_help_page_has_examples_of_its_command(words: str) -> None:
-    """That fit a terminal of 80 columns, as do all other lines."""
+    """Every help page has an example of its command, and examples fit into 80 columns."""
     examples = examples_of(COMMANDS[words])
     assert any(f"s3crypt {words}" in line for line in examples)
     assert all(len(line) <= 78 for example in examples for line in example.splitlines())
@@ -149,7 +149,7 @@ def test_a_help_page_has_examples_of_its_command(words: str) -> None:
 def test_a_help_page_fits_a_terminal(
     words: str, columns: int, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only examples, and names of options, are not broken."""
+    """Every line fits into the terminal, except examples and long option names."""
     monkeypatch.setenv("COLUMNS", str(columns))
     assert run([*words.split(), "--help"]) == 0
     page = capsys.readouterr().out
@@ -161,7 +161,7 @@ def test_a_help_page_fits_a_terminal(
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_the_options_of_every_command_come_last(words: str) -> None:
-    """A command's own options come first."""
+    """The options that all commands have are the last group, after the command's own options."""
     command = COMMANDS[words]
     headings = [name for name, _ in option_groups(command, click.Context(command))]
     assert COMMON not in headings or headings[-1] == COMMON
@@ -169,8 +169,8 @@ def test_the_options_of_every_command_come_last(words: str) -> None:
 
 
 def test_the_reference_is_what_the_commands_say() -> None:
-    """`python docs/cli_reference.py` writes the page anew."""
-    # In a process of its own: click keeps the help option of the first context that a command saw.
+    """The reference in docs/cli.md is equal to the output of docs/cli_reference.py."""
+    # A process of its own, because click keeps the help option of a command's first context.
     made = "import runpy; print(runpy.run_path('docs/cli_reference.py')['page'](), end='')"
     page = subprocess.run(
         [sys.executable, "-c", made], cwd=ROOT, capture_output=True, text=True, check=True
@@ -179,7 +179,7 @@ def test_the_reference_is_what_the_commands_say() -> None:
 
 
 def test_get_takes_what_put_takes() -> None:
-    """Except what describes a new object, how it is sealed, and the size of a pipe."""
+    """`get` takes the options of `put`, except those for a new object, its sealing and a pipe."""
     sealing = {"--frame-length", "--key-location", "--size"}
     describing = {
         name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Roles and the group `Auditors`: what IAM lacks of them, made and taken back, in the sandbox."""
+"""Roles and the group `Auditors`: planned changes and undo commands, in IAM of the sandbox."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def _of(wanted: WantedRole, found: FoundRole | None) -> Plan:
 
 
 def test_a_role_that_is_absent_is_created_before_its_policy() -> None:
-    """IAM takes a policy only of a role that exists."""
+    """A role is created before its policy, because IAM needs an existing role."""
     plan = _of(_role(), None)
     assert _told(plan) == ["role acme-reader: create", "role acme-reader: put the policy"]
     assert not any(change.replaces for change in plan.changes)
 
 
 def test_a_role_that_is_as_wanted_needs_no_change() -> None:
-    """A second run changes nothing, however IAM writes the documents."""
+    """An equal role needs no change, even if IAM writes its documents in another form."""
     wanted = _role()
     spelt = json.loads(wanted.trust.render())
     spelt["Statement"][0]["Principal"] = {"AWS": ["123456789012"]}
@@ -95,14 +95,14 @@ def test_a_role_that_is_as_wanted_needs_no_change() -> None:
     ],
 )
 def test_what_differs_is_changed(found: dict[str, Any], action: str) -> None:
-    """Each difference is one change, and nothing else is touched."""
+    """Each difference is one change, and the rest of the role stays."""
     (change,) = _of(_role(), _found(_role(), **found)).changes
     assert change.action == action
     assert change.replaces is (change.before is not None) is ("replace" in action)
 
 
 def test_a_tag_that_differs_is_written_and_restored() -> None:
-    """The line that takes the change back has the old value, and removes the new name."""
+    """The undo command restores the tag's old value and removes the new tag."""
     wanted = _role(tags={TAG: "reader", "env": "test", "team": "a"})
     found = _found(wanted, tags={TAG: "reader", "env": "dev", "cost": "7"})
     (change,) = _of(wanted, found).changes
@@ -120,7 +120,7 @@ def test_a_tag_that_differs_is_written_and_restored() -> None:
     ],
 )
 def test_a_role_without_our_tag_is_refused(tags: dict[str, str], reason: str) -> None:
-    """Somebody else's role is never adopted, whatever it is called."""
+    """A role that s3crypt has not made is refused, whatever its name is."""
     with pytest.raises(ConfigError, match=reason) as refused:
         _of(_role(), _found(_role(), tags=tags))
     assert "Nothing was changed" in str(refused.value)
@@ -128,7 +128,7 @@ def test_a_role_without_our_tag_is_refused(tags: dict[str, str], reason: str) ->
 
 
 def test_a_role_of_another_path_is_refused_unless_it_is_the_wanted_one() -> None:
-    """The policies of buckets and keys name the role with its path."""
+    """A role with another path is refused: policies of buckets and keys name it with its path."""
     wanted = _role()
     with pytest.raises(ConfigError, match=r"its path is /, not /s3crypt/\. Nothing was") as refused:
         _of(wanted, _found(wanted, path="/"))
@@ -137,7 +137,7 @@ def test_a_role_of_another_path_is_refused_unless_it_is_the_wanted_one() -> None
 
 
 def test_a_group_of_another_path_is_refused() -> None:
-    """Groups have no tags: the path says whose a group is."""
+    """A group is recognised by its path, because groups have no tags."""
     wanted = _group()
     team = Team((), wanted)
     with pytest.raises(ConfigError, match="its path is /"):
@@ -146,7 +146,7 @@ def test_a_group_of_another_path_is_refused() -> None:
 
 
 def test_policies_of_others_stay_and_are_named() -> None:
-    """A role of ours may have been given more than we gave it."""
+    """Further policies of our role stay, and a remark names them."""
     admin = "arn:aws:iam::aws:policy/AdministratorAccess"
     plan = _of(_role(), _found(_role(), others=("extra", admin)))
     assert plan.changes == ()
@@ -166,21 +166,21 @@ def _scope(**other: Any) -> Scope:
 
 
 def test_a_team_has_the_roles_asked_for() -> None:
-    """A role that is named twice counts once; without the auditor there is no group."""
+    """A role that is requested twice is made once; without the auditor there is no group."""
     team = team_of(_scope(), [Role.WRITER, Role.READER, Role.WRITER])
     assert [role.name for role in team.roles] == ["acme-writer", "acme-reader"]
     assert team.group is None
 
 
 def test_auditors_and_the_role_auditor_may_do_the_same() -> None:
-    """The group has the policy of the role."""
+    """The group `Auditors` has the same policy as the role auditor."""
     team = team_of(_scope(), [Role.AUDITOR])
     assert team.group is not None
     assert team.group.policy == team.roles[0].policy
 
 
 def test_a_role_is_made_where_policies_name_it() -> None:
-    """The ARNs of the scope are those in the policies of the bucket and of the key."""
+    """A role has the path and name of the ARN in the policies of bucket and key."""
     arn = "arn:aws:iam::111122223333:role/data/teams/loader"
     (role,) = team_of(_scope(role_arns={Role.WRITER: (arn,)}), [Role.WRITER]).roles
     assert (role.path, role.name) == ("/data/teams/", "loader")
@@ -200,7 +200,7 @@ def test_a_role_is_made_where_policies_name_it() -> None:
     ],
 )
 def test_a_role_that_cannot_be_made_is_refused(arns: list[str], reason: str) -> None:
-    """Before any request."""
+    """A role that cannot be made is refused before any request."""
     with pytest.raises(ConfigError, match=reason):
         team_of(_scope(role_arns={Role.WRITER: tuple(arns)}), [Role.WRITER])
 
@@ -216,7 +216,7 @@ def iam(session: boto3.Session) -> Any:
 
 @pytest.fixture
 def team() -> Team:
-    """Return two roles and a group with names that nobody else has."""
+    """Return two roles and a group with unique names."""
     mark = f"t{uuid.uuid4().hex[:12]}"
     roles = (_role(beginning=mark), _role(Role.WRITER, beginning=mark))
     return Team(roles, _group(f"Auditors-{mark}"))
@@ -227,7 +227,7 @@ def _made(manager: RoleManager, team: Team) -> list[Change]:
 
 
 def test_a_team_is_made_and_a_second_run_changes_nothing(iam: Any, team: Team) -> None:
-    """Roles with tags, trust and policies; the group below its path."""
+    """Roles are made with path and tags, the group with its path; a second run changes nothing."""
     manager = RoleManager()
     assert len(_made(manager, team)) == 6
     assert manager.plan(team).changes == ()
@@ -251,7 +251,7 @@ def test_a_team_that_was_left_half_made_is_finished(team: Team) -> None:
 
 
 def test_a_name_that_is_taken_is_refused_before_anything_is_made(iam: Any, team: Team) -> None:
-    """The second role is somebody else's: the first one is not made either."""
+    """If the second role's name is taken, the first role is not made either."""
     taken = team.roles[1].name
     iam.create_role(RoleName=taken, AssumeRolePolicyDocument=_trust().render())
     with pytest.raises(ConfigError, match=taken):
@@ -261,7 +261,7 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_made(iam: Any, team:
 
 
 def test_a_failure_in_the_middle_says_what_exists(team: Team) -> None:
-    """The note names what was made, and that another run goes on."""
+    """The note of the error names the changes that were made."""
     broken = _policy("s3:GetObject", sid="not alphanumeric!")
     other = _role(Role.WRITER, beginning=team.roles[0].name, policy=broken)
     wanted = Team((team.roles[0], other), None)
@@ -274,7 +274,7 @@ def test_a_failure_in_the_middle_says_what_exists(team: Team) -> None:
 
 
 def test_a_change_by_somebody_else_meanwhile_refuses_all(iam: Any, team: Team) -> None:
-    """What was shown is what is changed, or nothing is."""
+    """If a role was created after the plan was made, nothing is changed."""
     manager = RoleManager()
     plan = manager.plan(team)
     name = team.roles[0].name
@@ -290,7 +290,7 @@ def _tag() -> dict[str, str]:
 
 
 def test_the_lines_take_every_change_back(iam: Any, team: Team) -> None:
-    """In reverse order they restore what was there: nothing at first, the old policies later."""
+    """The undo commands in reverse order restore the previous roles, group and policies."""
     manager = RoleManager()
     changes = _made(manager, team)
     before = manager.plan(team)
@@ -311,7 +311,7 @@ def test_the_lines_take_every_change_back(iam: Any, team: Team) -> None:
 
 
 def _run(iam: Any, line: str) -> None:
-    """Run a line of the AWS command line interface by boto3."""
+    """Run a command of the AWS command line interface with boto3."""
     for command in line.split(" && "):
         program, service, name, *words = shlex.split(command)
         assert (program, service) == ("aws", "iam")
@@ -333,7 +333,7 @@ def _value(option: str, text: str) -> Any:
 def test_a_role_whose_reply_was_lost_is_found(
     sandbox: Any, team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second attempt meets the role of the first one, which has our tag."""
+    """If the reply to a creation is lost, the second attempt finds the role by its tag."""
     lost: list[Mapping[str, str]] = []
 
     def lose(asked: Asked, forward: Callable[[], Answer]) -> Answer:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What depends on a key, found in buckets over HTTP: exact against the truth, resumed, sampled."""
+"""Objects that depend on a key, found in buckets over HTTP: exact, resumed and sampled."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ COUNT = 150
 
 @pytest.fixture(scope="module")
 def keys(kms: Any) -> tuple[str, str]:
-    """Make the key and another one; return their ARNs."""
+    """Make the key and a second key; return their ARNs."""
     first, second = (str(kms.create_key()["KeyMetadata"]["Arn"]) for _ in range(2))
     return first, second
 
 
 @pytest.fixture(scope="module")
 def filled(s3: Any, keys: tuple[str, str]) -> tuple[str, Truth]:
-    """Make a bucket with versions of all kinds; return its URI and the truth about the key."""
+    """Make a bucket with versions of all kinds; return its URI and the expected numbers."""
     return made(s3, keys, "impact-all-kinds", COUNT)
 
 
 def made(s3: Any, keys: tuple[str, str], name: str, count: int) -> tuple[str, Truth]:
-    """Make a versioned bucket with so many versions; return its URI and the truth."""
+    """Make a versioned bucket with `count` versions; return its URI and the expected numbers."""
     s3.create_bucket(Bucket=name)
     s3.put_bucket_encryption(
         Bucket=name,
@@ -84,7 +84,7 @@ def unknown(report: Report, what: str = "version") -> int:
 
 
 def check(report: Report, truth: Truth) -> None:
-    """Compare the numbers of a report with the truth."""
+    """Compare the numbers of a report with the expected numbers."""
     assert found_in(report, "versions") == depends(truth.versions)
     assert found_in(report, "objects") == depends(truth.objects)
     assert found_in(report, "stored_bytes") == depends(truth.stored_bytes)
@@ -96,7 +96,7 @@ def check(report: Report, truth: Truth) -> None:
 def test_the_numbers_are_exact_in_all_modes(
     keys: tuple[str, str], filled: tuple[str, Truth]
 ) -> None:
-    """Versions, objects and bytes by mode and meaning are those that were stored."""
+    """The report has the exact numbers of versions, objects and bytes, by mode and meaning."""
     check(impact(keys[0], filled[0]), filled[1])
 
 
@@ -105,10 +105,10 @@ def test_the_numbers_are_exact_in_all_modes(
 def test_the_numbers_of_5000_versions_are_exact(
     s3: Any, bucket: str, keys: tuple[str, str], tmp_path: Path
 ) -> None:
-    """In all modes; and 95 of 100 samples, at least, have the truth within their bounds."""
+    """The numbers are exact, and 95 of 100 samples have bounds that contain them."""
     uri, truth = made(s3, keys, "impact-5000", 5000)
     total = sum(size for (_, kind), size in truth.stored_bytes.items() if kind == "only")
-    # The samples come from an inventory and the journal, which cost fewer requests than a listing.
+    # Samples use an inventory and the journal, which cost fewer requests than a listing.
     lines = lines_of(s3, uri, status="SSE-S3")
     manifest = Inventory(uri.split("/")[2], bucket, lines, "Parquet").store(s3)
     within = 0
@@ -128,7 +128,7 @@ def test_the_numbers_of_5000_versions_are_exact(
 def test_each_dependent_version_is_told_once(
     keys: tuple[str, str], filled: tuple[str, Truth]
 ) -> None:
-    """Each version that the key opens is passed on, with its mode and its meaning."""
+    """`each` gets every dependent version once, with its mode and its meaning."""
     found: list[Dependent] = []
     impact(keys[0], filled[0], each=found.append)
     assert len({(each.uri, each.version_id) for each in found}) == len(found)
@@ -140,12 +140,12 @@ def test_each_dependent_version_is_told_once(
 def test_a_prefix_inside_another_is_counted_once(
     keys: tuple[str, str], filled: tuple[str, Truth]
 ) -> None:
-    """Overlapping places are one place."""
+    """Overlapping places are counted as one place."""
     check(impact(keys[0], f"{filled[0]}a/", filled[0], filled[0]), filled[1])
 
 
 def test_prefixes_add_up(keys: tuple[str, str], filled: tuple[str, Truth]) -> None:
-    """Two prefixes and the rest have what the bucket has."""
+    """The numbers of all prefixes add up to the numbers of the bucket."""
     parts = [impact(keys[0], f"{filled[0]}{name}/").only.versions for name in "abc"]
     assert sum(parts) == filled[1].count("only")
 
@@ -153,7 +153,7 @@ def test_prefixes_add_up(keys: tuple[str, str], filled: tuple[str, Truth]) -> No
 def test_a_customer_key_shows_what_is_inside(
     keys: tuple[str, str], filled: tuple[str, Truth]
 ) -> None:
-    """An SSE-C object is undecided without its key, and not with it."""
+    """An SSE-C object is undecided without its customer key, and decided with it."""
     blind = impact(keys[0], filled[0])
     (hidden,) = [each for each in blind.unknown if "SSE-C" in each.hidden]
     sighted = impact(keys[0], filled[0], customer_keys=[CUSTOMER_KEY])
@@ -163,7 +163,7 @@ def test_a_customer_key_shows_what_is_inside(
 def test_another_key_that_is_being_deleted_is_no_way_in(
     kms: Any, s3: Any, versioned_bucket: str
 ) -> None:
-    """Two keys open an object, until the other one's deletion is scheduled."""
+    """After the other key's deletion is scheduled, only this key opens the object."""
     key, other = (str(kms.create_key()["KeyMetadata"]["Arn"]) for _ in range(2))
     maker = Maker(s3, versioned_bucket, key, other)
     maker.put("x", "two KMS keys", 1)
@@ -176,7 +176,7 @@ def test_another_key_that_is_being_deleted_is_no_way_in(
 def test_a_key_that_is_being_deleted_is_found_all_the_same(
     kms: Any, s3: Any, versioned_bucket: str
 ) -> None:
-    """S3 refuses the bytes then, and HEAD still shows the key."""
+    """For a key pending deletion S3 refuses the content, but HEAD still shows the key."""
     key, other = (str(kms.create_key()["KeyMetadata"]["Arn"]) for _ in range(2))
     maker = Maker(s3, versioned_bucket, key, other)
     kinds = ("sse-kms", "dsse-kms", "header", "metadata", "sse-s3")
@@ -195,7 +195,7 @@ def test_a_key_that_is_being_deleted_is_found_all_the_same(
 def test_a_default_that_names_the_key_is_a_dependent(
     named_by: str, kms: Any, s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """By its ARN, its id, an alias or an alias's ARN."""
+    """A default encryption depends on the key if it names ARN, id, alias or the alias's ARN."""
     alias = f"alias/{bucket}"
     kms.create_alias(AliasName=alias, TargetKeyId=keys[0])
     place = keys[0].rpartition(":")[0]
@@ -214,7 +214,7 @@ def test_a_default_that_names_the_key_is_a_dependent(
 
 
 def test_an_unfinished_upload_is_undecided(s3: Any, bucket: str, keys: tuple[str, str]) -> None:
-    """S3 does not show its key."""
+    """S3 does not show the key of an unfinished upload, so it is undecided."""
     s3.create_multipart_upload(
         Bucket=bucket, Key="x", ServerSideEncryption="aws:kms", SSEKMSKeyId=keys[0]
     )
@@ -223,11 +223,11 @@ def test_an_unfinished_upload_is_undecided(s3: Any, bucket: str, keys: tuple[str
     assert report.clearance().unknown == 1
 
 
-# --- what may not be seen ------------------------------------------------------------------------
+# --- refused requests ----------------------------------------------------------------------------
 
 
 def refused(method: str, needle: str) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Return a relay's function that refuses the requests whose path has a text."""
+    """Return a relay's function that refuses requests whose path contains a text."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == method and needle in asked.target:
@@ -250,7 +250,7 @@ def refused(method: str, needle: str) -> Callable[[Asked, Callable[[], Answer]],
 def test_a_refusal_is_undecided_with_its_action(
     needle: str, what: str, action: str, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """What S3 does not show is never counted as nothing."""
+    """A refused request makes its items undecided, and the report names the missing action."""
     with watched(refused("GET", needle)):
         report = impact(keys[0], f"s3://{bucket}/")
     assert [(each.what, each.denied) for each in report.unknown] == [(what, (action,))]
@@ -260,7 +260,7 @@ def test_a_refusal_is_undecided_with_its_action(
 def test_an_object_that_may_not_be_read_is_undecided(
     s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """Without the first bytes, a message in an object that S3 encrypts itself is not seen."""
+    """If an object's first bytes are refused, it is undecided: it may contain a message."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"x")
     with watched(refused("GET", f"{bucket}/x")):
         (hidden,) = impact(keys[0], f"s3://{bucket}/").unknown
@@ -270,7 +270,7 @@ def test_an_object_that_may_not_be_read_is_undecided(
 def test_a_bucket_that_vanishes_is_a_failure(
     s3: Any, blocked_bucket: str, keys: tuple[str, str]
 ) -> None:
-    """The report is made, says so, and never covers."""
+    """If a bucket vanishes, the report names the failure and does not cover the account."""
     s3.put_object(Bucket=blocked_bucket, Key="x", Body=b"x")
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -292,7 +292,7 @@ def test_a_bucket_that_vanishes_is_a_failure(
 def test_a_deleted_instruction_file_leaves_an_object_undecided(
     gone: str, s3: Any, versioned_bucket: str, keys: tuple[str, str]
 ) -> None:
-    """Older versions of both are there: deleting the markers would make the object readable."""
+    """Older versions of object and instruction file could be restored, so both are undecided."""
     name = "x.instruction"
     mark = {"x-amz-crypto-instr-file": ""}
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=CIPHERTEXT)
@@ -306,7 +306,7 @@ def test_a_deleted_instruction_file_leaves_an_object_undecided(
 def test_an_instruction_file_that_may_not_be_read_leaves_an_object_undecided(
     s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """It may hold a data key that the key wrapped."""
+    """An instruction file that may not be read may contain a data key under the key."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
     s3.put_object(Bucket=bucket, Key="x.instruction", Body=b"{}")
 
@@ -323,7 +323,7 @@ def test_an_instruction_file_that_may_not_be_read_leaves_an_object_undecided(
 def test_a_null_version_that_is_not_current_any_more_is_looked_at(
     change: str, kind: str, s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """What was stored before versioning is still there, below a newer version or a marker."""
+    """A null version below a newer version or a delete marker is still examined."""
     how: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": keys[0]}
     if kind == "archived":
         how["StorageClass"] = "GLACIER"
@@ -353,12 +353,12 @@ PREFIX = "its configuration may name a prefix: a manifest does not tell which ob
 
 
 def flaws(report: Report) -> list[str]:
-    """Return why the inventories of a report may lack objects."""
+    """Return the reasons why the inventories of a report may lack objects."""
     return [each.hidden for each in report.unknown if each.what == "inventory"]
 
 
 def lines_of(s3: Any, uri: str, *, status: str | None = None) -> list[Line]:
-    """Return the rows of an inventory of a bucket, as S3 writes them, or all with one status."""
+    """Return the rows of a bucket's inventory as S3 writes them, or all with one status."""
     bucket, lines = uri.split("/")[2], list[Line]()
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for each in page.get("Versions", ()):
@@ -388,7 +388,7 @@ def _status(s3: Any, bucket: str, version: Any) -> str:
 def test_an_inventory_gives_the_numbers_of_a_listing(
     kind: str, s3: Any, bucket: str, keys: tuple[str, str], filled: tuple[str, Truth]
 ) -> None:
-    """In each format; what must be looked at is looked at."""
+    """An inventory in any format leads to the numbers of a listing."""
     uri, truth = filled
     report = Inventory(uri.split("/")[2], bucket, lines_of(s3, uri), kind, parts=2)
     found = impact(keys[0], inventories=[report.store(s3)])
@@ -399,7 +399,7 @@ def test_an_inventory_gives_the_numbers_of_a_listing(
 def test_rows_under_customer_keys_are_not_looked_at(
     s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """Their status decides: no request would show more."""
+    """A row with SSE-C stays undecided without a request, which would show nothing more."""
     lines = [Line(f"{number}", "SSE-C") for number in range(5)]
     manifest = Inventory(bucket, bucket, lines).store(s3)
     with watched() as relay:
@@ -410,7 +410,7 @@ def test_rows_under_customer_keys_are_not_looked_at(
 
 
 def test_an_old_inventory_does_not_clear(s3: Any, bucket: str, keys: tuple[str, str]) -> None:
-    """Newer objects are not in it, and the report's time is the inventory's."""
+    """An old inventory lacks newer objects, and the report has the inventory's time."""
     manifest = Inventory(bucket, bucket, [], age_seconds=3 * 86400).store(s3)
     report = impact(keys[0], inventories=[manifest])
     assert any("newer objects" in flaw for flaw in flaws(report))
@@ -420,7 +420,7 @@ def test_an_old_inventory_does_not_clear(s3: Any, bucket: str, keys: tuple[str, 
 def test_an_inventory_of_current_versions_lacks_the_others(
     s3: Any, versioned_bucket: str, keys: tuple[str, str]
 ) -> None:
-    """If the bucket has versions, which S3 tells."""
+    """An inventory of current versions is incomplete if the bucket has versions."""
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"x")
     columns = ("Bucket", "Key", "Size", "ETag", "StorageClass", "EncryptionStatus")
     lines = [Line("x")]
@@ -432,7 +432,7 @@ def test_an_inventory_of_current_versions_lacks_the_others(
 def test_an_inventory_of_a_prefix_does_not_clear(
     s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """The manifest of a filtered inventory looks like that of a whole bucket."""
+    """A filtered inventory looks like one of a whole bucket, so it does not clear the bucket."""
     kms = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": keys[0]}
     s3.put_object(Bucket=bucket, Key="b/under-the-key", Body=b"x", **kms)
     s3.put_object(Bucket=bucket, Key="a/plain", Body=b"x")
@@ -445,7 +445,7 @@ def test_an_inventory_of_a_prefix_does_not_clear(
 def test_two_tables_of_one_bucket_are_refused(
     s3: Any, bucket: str, keys: tuple[str, str], tmp_path: Path
 ) -> None:
-    """Neither is left out without a word; the same one, given twice, counts once."""
+    """Two different tables of one bucket are refused; the same inventory twice counts once."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"x")
     manifest = Inventory(bucket, bucket, [Line("x", "SSE-S3")]).store(s3)
     export_of(s3, f"s3://{bucket}/", tmp_path / "export.csv")
@@ -467,7 +467,7 @@ def test_two_tables_of_one_bucket_are_refused(
 def test_a_damaged_inventory_is_a_failure(
     spoiled: dict[str, Any], kind: str, why: str, s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """A part with another checksum, or without a file, is in the report, which never covers."""
+    """A part with a wrong checksum or without a file is a failure in the report."""
     report = Inventory(bucket, bucket, [Line("x")])
     report.store(s3)
     report.manifest["files"][0] |= spoiled
@@ -480,7 +480,7 @@ def test_a_damaged_inventory_is_a_failure(
 def test_a_manifest_with_another_checksum_is_a_failure(
     s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """It is not read at all."""
+    """A manifest with a wrong checksum is a failure and is not read."""
     manifest = Inventory(bucket, bucket, [Line("x")]).store(s3)
     beside = manifest.replace("manifest.json", "manifest.checksum").split("/", 3)[3]
     s3.put_object(Bucket=bucket, Key=beside, Body=b"0" * 32)
@@ -508,7 +508,7 @@ def export_of(s3: Any, uri: str, path: Path) -> None:
 def test_an_export_gives_the_numbers_of_a_listing(
     s3: Any, keys: tuple[str, str], filled: tuple[str, Truth], tmp_path: Path
 ) -> None:
-    """What S3 encrypts under the key needs no request; the rest is looked at."""
+    """Rows under SSE-KMS with the key need no request; other versions are examined."""
     uri, truth = filled
     export = tmp_path / "export.csv"
     export_of(s3, uri, export)
@@ -526,7 +526,7 @@ def test_an_export_gives_the_numbers_of_a_listing(
 
 
 def test_an_export_that_is_damaged_is_a_failure(keys: tuple[str, str], tmp_path: Path) -> None:
-    """Its bucket is not in the report, which says so."""
+    """A damaged export is a failure in the report, without numbers for its bucket."""
     export = tmp_path / "export.csv"
     export.write_text("bucket,key\nx,y\n")
     (failure,) = impact(keys[0], metadata_tables=[str(export)]).failures
@@ -539,7 +539,7 @@ def test_an_export_that_is_damaged_is_a_failure(keys: tuple[str, str], tmp_path:
 def test_a_sample_has_bounds_around_the_truth(
     keys: tuple[str, str], filled: tuple[str, Truth]
 ) -> None:
-    """The truth lies between the bounds; the same seed draws the same sample."""
+    """The bounds of a sample contain the true numbers; the same seed draws the same sample."""
     uri, truth = filled
     samples = [impact(keys[0], uri, sample=40, seed=seed).sample for seed in range(5)]
     total = sum(size for (_, kind), size in truth.stored_bytes.items() if kind == "only")
@@ -554,7 +554,7 @@ def test_a_sample_has_bounds_around_the_truth(
 
 
 def test_a_sample_of_all_is_exact(keys: tuple[str, str], filled: tuple[str, Truth]) -> None:
-    """Every version was looked at, and the report has no bounds."""
+    """A sample of all versions is exact and has no bounds."""
     report = impact(keys[0], filled[0], sample=COUNT)
     assert report.sample is None
     check(report, filled[1])
@@ -575,7 +575,7 @@ with Journal.open(sys.argv[3], {"job": 1}) as journal:
 def test_a_killed_walk_is_resumed(
     keys: tuple[str, str], filled: tuple[str, Truth], tmp_path: Path
 ) -> None:
-    """After SIGKILL the next walk has the same numbers, and looks at what is left."""
+    """After SIGKILL the next run examines the remaining versions and has the same numbers."""
     uri, truth = filled
     asked, process = 0, list[subprocess.Popen[bytes]]()
 
@@ -603,7 +603,7 @@ def test_a_killed_walk_is_resumed(
 def test_a_resumed_walk_is_as_old_as_its_begin(
     s3: Any, bucket: str, keys: tuple[str, str], tmp_path: Path
 ) -> None:
-    """The journal's facts may be out of date since then; a sample is drawn again with its seed."""
+    """A resumed report has the time of the first run; its sample is drawn with the same seed."""
     for number in range(20):
         s3.put_object(Bucket=bucket, Key=f"{number}", Body=b"x")
     reports = []
@@ -621,7 +621,7 @@ def test_a_resumed_walk_is_as_old_as_its_begin(
 def test_a_report_is_read_as_it_was_written(
     keys: tuple[str, str], filled: tuple[str, Truth], tmp_path: Path
 ) -> None:
-    """The document has every value, and its clearance is bound to the key and the account."""
+    """A document contains every value, and its clearance is bound to the key and the account."""
     report = impact(keys[0], filled[0], sample=20)
     file = tmp_path / "impact.json"
     file.write_text(json.dumps(document_of(report)))
@@ -652,7 +652,7 @@ def test_a_report_is_read_as_it_was_written(
 def test_a_file_that_is_no_report_is_refused(
     change: dict[str, Any], bucket: str, keys: tuple[str, str], tmp_path: Path
 ) -> None:
-    """Another format or version, and values of another type."""
+    """A document of another format or version, or with wrong types, is refused."""
     document = document_of(impact(keys[0], f"s3://{bucket}/"))
     file = tmp_path / "impact.json"
     file.write_text(json.dumps({**document, **change}))
@@ -661,7 +661,7 @@ def test_a_file_that_is_no_report_is_refused(
 
 
 def test_a_missing_report_is_an_error(tmp_path: Path) -> None:
-    """It names the file."""
+    """The error for a missing report names the file."""
     with pytest.raises(LocalFileNotFoundError, match="no such file"):
         read_report(tmp_path / "none.json")
 
@@ -681,7 +681,7 @@ def test_a_missing_report_is_an_error(tmp_path: Path) -> None:
 def test_bad_arguments_are_refused(
     uris: list[str], options: dict[str, Any], why: str, keys: tuple[str, str], s3: Any
 ) -> None:
-    """Before any object is looked at."""
+    """Wrong arguments are refused before any object is examined."""
     if options:
         s3.create_bucket(Bucket="acme")
     with pytest.raises(ConfigError, match=why):
@@ -689,14 +689,14 @@ def test_bad_arguments_are_refused(
 
 
 def test_a_missing_bucket_is_an_error(keys: tuple[str, str]) -> None:
-    """Nothing is reported about a bucket that never was."""
+    """A bucket that does not exist is an error."""
     with pytest.raises(ObjectNotFoundError, match="no such bucket"):
         impact(keys[0], "s3://no-such-bucket-of-ours/")
 
 
 @pytest.mark.parametrize("name", ["alias/none", "00000000-0000-0000-0000-000000000000"])
 def test_an_unknown_key_is_an_error(name: str, bucket: str) -> None:
-    """It names the key."""
+    """The error for an unknown key names the key."""
     with pytest.raises(KeyUnavailableError, match=f"{name}: no such key"):
         impact(name, f"s3://{bucket}/")
 
@@ -707,7 +707,7 @@ def test_an_unknown_key_is_an_error(name: str, bucket: str) -> None:
 def test_a_key_that_encrypts_no_object_is_an_error(
     spec: str, usage: str, kms: Any, bucket: str
 ) -> None:
-    """Asymmetric and HMAC keys: S3 and the keyrings take symmetric keys only."""
+    """An asymmetric or HMAC key is an error: S3 and keyrings use only symmetric keys."""
     arn = kms.create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["Arn"]
     with pytest.raises(KeyUnavailableError, match=f"its key spec is {spec}"):
         impact(arn, f"s3://{bucket}/")

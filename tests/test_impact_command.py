@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt keys impact`: one screen, one document, exit codes; whole accounts in a sandbox."""
+"""`s3crypt keys impact`: screen, JSON document and exit codes, for whole accounts in a sandbox."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def put(key: str, prefix: str) -> None:
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Run the command, which succeeds; return its output."""
+    """Run the command, check that it succeeds, and return its output."""
     capsys.readouterr()
     assert run(["keys", "impact", *words]) == 0
     return capsys.readouterr().out
 
 
 def test_the_report_is_one_screen(key: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of 80 columns, with the counts per mode, and the next command at its end."""
+    """The report fits into 80 columns, with counts per mode and the next command at its end."""
     put(key, "screen/")
     text = shown(capsys, key, f"s3://{BUCKET}/screen/")
     lines = text.splitlines()
@@ -73,7 +73,7 @@ def test_the_report_is_one_screen(key: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_json_is_one_document(key: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The same that --report writes; --list has a line per version."""
+    """--json prints the document that --report writes; --list writes a line per version."""
     put(key, "json/")
     report, listed = tmp_path / "impact.json", tmp_path / "list.jsonl"
     words = (key, f"s3://{BUCKET}/json/", "--report", str(report), "--list", str(listed), "--json")
@@ -91,7 +91,7 @@ def test_json_is_one_document(key: str, capsys: pytest.CaptureFixture[str], tmp_
 def test_an_account_without_dependents_is_cleared(
     key: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Every bucket, table and vector was looked at; the next command schedules the deletion."""
+    """If no dependent is found in the account, the next command schedules the deletion."""
     file = tmp_path / "impact.json"
     text = shown(capsys, key, "--account", "--report", str(file))
     clearance = read_report(file).clearance()
@@ -116,7 +116,7 @@ def test_an_account_without_dependents_is_cleared(
     ids=["refused", "listed"],
 )
 def test_a_directory_bucket_is_no_cleared_bucket(answer: Answer, hidden: str, key: str) -> None:
-    """S3's list of buckets lacks it, and its objects may be under the key."""
+    """If directory buckets cannot be examined, the account is not cleared."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         return answer if "max-directory-buckets" in asked.target else forward()
@@ -128,7 +128,7 @@ def test_a_directory_bucket_is_no_cleared_bucket(answer: Answer, hidden: str, ke
 
 
 def test_tables_and_vectors_that_name_the_key_are_dependents(key: str) -> None:
-    """Table buckets and tables, vector buckets and indexes."""
+    """Table buckets, tables, vector buckets and indexes that name the key are dependents."""
     session = boto3.Session()
     tables, vectors = session.client("s3tables"), session.client("s3vectors")
     kms = {"sseAlgorithm": "aws:kms", "kmsKeyArn": key}
@@ -162,7 +162,7 @@ def _report(key: str) -> Any:
 
 
 def test_other_buckets_are_named(key: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Those that the caller may list, and that were not in the scope."""
+    """The report names the buckets that were not examined."""
     document = json.loads(shown(capsys, key, f"s3://{BUCKET}/screen/", "--json"))
     others = {each["what"]: each["items"] for each in document["not_looked_at"]}
     assert f"s3://{BUCKET}/" in others["other buckets"]
@@ -170,7 +170,7 @@ def test_other_buckets_are_named(key: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_grants_and_the_last_use_are_told(key: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Accounts and services with grants may depend on the key unseen."""
+    """The report names accounts with grants, which may depend on the key unseen."""
     kms = boto3.Session().client("kms")
     foreign = "arn:aws:iam::210987654321:root"
     kms.create_grant(KeyId=key, GranteePrincipal=foreign, Operations=["Decrypt"])
@@ -200,7 +200,7 @@ def test_grants_and_the_last_use_are_told(key: str, capsys: pytest.CaptureFixtur
 def test_bad_input_is_one_line(
     words: list[str], code: int, why: str, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With its exit code; nothing is reported."""
+    """Bad input is one line on stderr with its exit code, and no report."""
     assert run(["keys", "impact", *(key if word == "KEY" else word for word in words)]) == code
     out, told = capsys.readouterr()
     (line,) = [line for line in told.splitlines() if line.startswith("s3crypt: ")]
@@ -218,7 +218,7 @@ def test_a_damaged_inventory_has_its_exit_code(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """The report is written, says so, and never covers the account."""
+    """With a damaged inventory the report is written, but does not cover the account."""
     s3, file = boto3.Session().client("s3"), tmp_path / "impact.json"
     inventory = Inventory(BUCKET, BUCKET, [Line("x")])
     inventory.store(s3)
@@ -235,7 +235,7 @@ def test_a_damaged_inventory_has_its_exit_code(
 def test_a_refused_list_of_buckets_is_an_error(
     key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An account whose buckets are not known cannot be looked at."""
+    """If the list of buckets is refused, the command fails, because the account is unknown."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         is_list = (

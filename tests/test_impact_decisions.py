@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a key means to one object, decided by the facts about it: a table, without requests."""
+"""The meaning of a key for one object, decided from facts about it: a table, without requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def decided(
     state: str | None = "Enabled",
     alias: str | KeyState = KEY,
 ) -> tuple[str, str]:
-    """Return the kind and the mode of a decision; `state` is the state of every other key."""
+    """Return kind and mode of a decision; `state` is the state of every other key."""
     decider = Decider(
         Target(key, "Enabled", "CUSTOMER", siblings=siblings),
         siblings,
@@ -98,7 +98,7 @@ HEADER = "client (header)"
     ids=str,
 )
 def test_a_key_means(seen: Sighting, found: tuple[str, str]) -> None:
-    """The only way in, one of several, none, or unknown."""
+    """The key is the only key that opens the object, one of several, unrelated, or unknown."""
     assert decided(seen) == found
 
 
@@ -106,17 +106,17 @@ def test_a_key_means(seen: Sighting, found: tuple[str, str]) -> None:
     "state", ["Gone", "PendingDeletion", "PendingReplicaDeletion", "PendingImport", "Creating"]
 )
 def test_a_dying_key_opens_nothing(state: str) -> None:
-    """Another key that is gone, or will be, or has no material, is no second way in."""
+    """A key that is deleted, pending deletion or without material does not open the object."""
     assert decided(message(f"kms:{KEY}", f"kms:{OTHER}"), state=state) == ("only", HEADER)
 
 
 def test_a_disabled_key_can_be_enabled() -> None:
-    """It is a second way in."""
+    """A disabled key counts as a second key, because it can be enabled."""
     assert decided(message(f"kms:{KEY}", f"kms:{OTHER}"), state="Disabled") == ("shared", HEADER)
 
 
 def test_a_key_whose_state_is_hidden_is_undecided() -> None:
-    """Unless a third key opens the object for sure."""
+    """If another key's state is hidden, the object is undecided, unless a third key opens it."""
     seen = message(f"kms:{KEY}", f"kms:{OTHER}")
     assert decided(seen, state=None) == ("unknown", "")
     assert decided(message(*seen.keys or (), "aes:a/b"), state=None) == ("shared", HEADER)
@@ -124,13 +124,13 @@ def test_a_key_whose_state_is_hidden_is_undecided() -> None:
 
 @pytest.mark.parametrize("name", [MRK, REPLICA])
 def test_a_replica_opens_what_its_primary_wrapped(name: str) -> None:
-    """And the other way round, as long as there is a key in another Region."""
+    """Primary and replica open each other's objects while the key exists in another Region."""
     assert decided(message(f"kms:{name}"), key=MRK, siblings=(REPLICA,)) == ("replica", HEADER)
     assert decided(message(f"kms:{name}"), key=MRK) == ("only", HEADER)
 
 
 def test_s3_needs_the_key_of_its_own_region() -> None:
-    """A replica elsewhere does not open what S3 encrypted."""
+    """S3 decrypts only with the key of its own Region, not with a replica elsewhere."""
     seen = Sighting(server_mode="sse-kms", kms_key=MRK, layer="none")
     assert decided(seen, key=MRK, siblings=(REPLICA,)) == ("only", "sse-kms")
     far = Sighting(server_mode="sse-kms", kms_key=REPLICA, layer="none")
@@ -138,7 +138,7 @@ def test_s3_needs_the_key_of_its_own_region() -> None:
 
 
 def test_an_alias_that_leads_elsewhere_may_have_been_moved() -> None:
-    """An object whose writer named its key by an alias is undecided then."""
+    """An object whose writer used an alias is undecided if the alias now leads elsewhere."""
     seen = s3ec(wrap="kms", named_key="alias/reports")
     assert decided(seen, alias=OTHER) == ("unknown", "")
     assert decided(seen, alias=KeyState("Gone")) == ("unknown", "")
@@ -162,12 +162,12 @@ ALIAS = "arn:aws:kms:us-east-1:123456789012:alias/reports"
 def test_an_alias_in_a_header_is_no_other_key(
     names: tuple[str, ...], leads_to: str | KeyState, kind: str
 ) -> None:
-    """Another SDK may store an alias: it leads to the key, or did when the object was written."""
+    """An alias in a header leads to the key, or may have led to it when the object was written."""
     assert decided(message(*(f"kms:{name}" for name in names)), alias=leads_to)[0] == kind
 
 
 @pytest.mark.parametrize(("leads_to", "kind"), [(KEY, "only"), (OTHER, "unknown")])
 def test_an_alias_in_a_reply_is_no_other_key(leads_to: str, kind: str) -> None:
-    """A server other than S3 may tell the alias that the writer gave."""
+    """An alias in a server's reply leads to the key, or may have led to it."""
     seen = Sighting(server_mode="sse-kms", kms_key=ALIAS, layer="none")
     assert decided(seen, alias=leads_to)[0] == kind

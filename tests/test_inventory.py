@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""S3 Inventory reports: the same findings in every format, and damage is never a pass."""
+"""S3 Inventory reports: equal findings in every format, and a damaged report never passes."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ LINES = (
 
 
 def alone(uri: str, manifest: str, demands: Demands = APPROVED, **options: Any) -> list[Finding]:
-    """Return what the inventory alone shows."""
+    """Return the findings from the inventory without requests for objects."""
     return audit(uri, demands, inventory=manifest, look="inventory", **options)
 
 
 def told(findings: Sequence[Finding]) -> list[tuple[Any, ...]]:
-    """Return what findings say, without the sentence."""
+    """Return the content of findings without their sentences."""
     return [(e.id, e.verdict, e.count, e.looked_at, sorted(e.examples)) for e in findings]
 
 
 def unknown(findings: Sequence[Finding]) -> str:
-    """Return what is said of the mode where no object's is known."""
+    """Return the sentences about the mode, after checking that every verdict is unknown."""
     assert {each.verdict for each in findings} == {Verdict.UNKNOWN}
     return " ".join(each.seen for each in of(findings, 14))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_a_report_tells(s3: Any, bucket: str, kind: str) -> None:
-    """Modes are judged, versions too; delete markers are no objects; names are decoded once."""
+    """Modes of all versions are judged; delete markers are skipped; names are decoded once."""
     names: list[ObjectVerdict] = []
     manifest = Report(bucket, bucket, LINES, kind).store(s3)
     found = alone(f"s3://{bucket}/", manifest, each=names.append)
@@ -75,7 +75,7 @@ def test_what_a_report_tells(s3: Any, bucket: str, kind: str) -> None:
 
 
 def test_a_fix_is_about_current_versions(s3: Any, bucket: str) -> None:
-    """A version that is not current is not named in a command, which would change another one."""
+    """A fix names no older version, because its command would change the current version."""
     manifest = Report(bucket, bucket, [Line("old", version_id="v1", is_latest=False)]).store(s3)
     (failed,) = of(alone(f"s3://{bucket}/", manifest), 14)
     assert failed.fix is not None
@@ -85,7 +85,7 @@ def test_a_fix_is_about_current_versions(s3: Any, bucket: str) -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("columns", [COLUMNS[1:2], COLUMNS[::-1], ("Key", "EncryptionStatus")])
 def test_columns_in_any_order(s3: Any, bucket: str, kind: str, columns: Sequence[str]) -> None:
-    """Columns are found by their names; a mode that has no column is unknown."""
+    """Columns are found by their names; without its column the mode is unknown."""
     manifest = Report(bucket, bucket, LINES[:2], kind, columns).store(s3)
     found = alone(f"s3://{bucket}/", manifest)
     if "EncryptionStatus" in columns:
@@ -96,14 +96,14 @@ def test_columns_in_any_order(s3: Any, bucket: str, kind: str, columns: Sequence
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_prefix(s3: Any, bucket: str, kind: str) -> None:
-    """Of a report of the whole bucket, the objects below the prefix are judged."""
+    """From a report of the whole bucket only objects below the prefix are judged."""
     manifest = Report(bucket, bucket, [Line("p/a"), Line("q/a"), Line("p/b")], kind).store(s3)
     assert verdicts(alone(f"s3://{bucket}/p/", manifest), 14) == {"fail": 2}
 
 
 @pytest.mark.parametrize("key", ["", "k" * 1025, "\ud800", None])
 def test_a_part_without_a_name_is_unknown(s3: Any, bucket: str, key: str | None) -> None:
-    """No request is made for a name that no object can have."""
+    """A part whose name is impossible is unknown, and no request is made for it."""
     files = [{"key": key, "size": 1, "MD5checksum": "0" * 32}]
     if key is None:
         files = [{"size": 1, "MD5checksum": "0" * 32}]
@@ -112,13 +112,13 @@ def test_a_part_without_a_name_is_unknown(s3: Any, bucket: str, key: str | None)
 
 
 def test_a_report_without_parts_is_unknown(s3: Any, bucket: str) -> None:
-    """It is no report of an empty bucket, whose one part is empty."""
+    """A report without parts is unknown: a report of an empty bucket has one empty part."""
     manifest = Report(bucket, bucket, [], parts=0).store(s3)
     assert "no parts" in unknown(alone(f"s3://{bucket}/", manifest))
 
 
 def test_a_line_without_an_end_is_unknown(s3: Any, bucket: str) -> None:
-    """A small file that unpacks to one line of 256 MiB is not held in memory."""
+    """A small part that expands to a line of 256 MiB is not held in memory."""
     part = gzip.compress(bytes(2**20)) * 256
     manifest = Report(bucket, bucket, [], "CSV", whole=part).store(s3)
     tracemalloc.start()
@@ -142,7 +142,7 @@ def _other_types() -> Iterator[tuple[str, dict[str, list[Any]]]]:
 def test_columns_of_other_types_are_unknown(
     s3: Any, bucket: str, what: str, columns: dict[str, list[Any]]
 ) -> None:
-    """A part that S3 did not write is no pass and no traceback."""
+    """A part with columns of other types is unknown, without a traceback."""
     sink = io.BytesIO()
     arrays = [pa.array(each) for each in columns.values()]
     parquet.write_table(pa.table(arrays, names=list(columns)), sink)
@@ -151,7 +151,7 @@ def test_columns_of_other_types_are_unknown(
 
 
 def test_a_name_that_cannot_be_decoded_is_unknown(s3: Any, bucket: str) -> None:
-    """It is not replaced by the name of an object that is not there."""
+    """A name that cannot be decoded is unknown, and is not replaced by another name."""
     part = gzip.compress(f'"{bucket}","%FF","SSE-KMS"\n'.encode())
     columns = ("Bucket", "Key", "EncryptionStatus")
     manifest = Report(bucket, bucket, [], "CSV", columns, whole=part).store(s3)
@@ -159,7 +159,7 @@ def test_a_name_that_cannot_be_decoded_is_unknown(s3: Any, bucket: str) -> None:
 
 
 def test_an_old_report_says_nothing_of_newer_objects(s3: Any, bucket: str) -> None:
-    """Objects are looked at themselves, but those that came since are not in the report."""
+    """With an old report objects are judged, but newer objects stay unknown."""
     s3.put_object(Bucket=bucket, Key="a", Body=b"x")
     manifest = Report(bucket, bucket, [Line("a")], age_seconds=9 * 86400)
     demands = Demands(modes=frozenset({"sse-s3"}))
@@ -192,7 +192,7 @@ _LINES = st.lists(
 @example(lines=[Line("True", "SSE-S3")], parts=1)
 @given(lines=_LINES, parts=st.integers(1, 3))
 def test_formats_agree(s3: Any, shared: str, lines: list[Line], parts: int) -> None:
-    """CSV, ORC and Parquet of the same rows give the same findings."""
+    """CSV, ORC and Parquet of the same rows lead to equal findings."""
     found = [
         told(alone(f"s3://{shared}/", Report(shared, shared, lines, kind, parts=parts).store(s3)))
         for kind in FORMATS
@@ -200,11 +200,11 @@ def test_formats_agree(s3: Any, shared: str, lines: list[Line], parts: int) -> N
     assert found[0] == found[1] == found[2]
 
 
-# --- looks at the objects of a report ------------------------------------------------------------
+# --- requests for the objects of a report --------------------------------------------------------
 
 
 def test_objects_of_a_report_are_looked_at(s3: Any, bucket: str) -> None:
-    """What is there now counts, not what the report says; an object that is gone does not."""
+    """The present object is judged instead of its row; a deleted object is not counted."""
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     lines = [Line("a", "SSE-KMS"), Line("vanished", "SSE-KMS")]
     manifest = Report(bucket, bucket, lines, columns=COLUMNS[:2] + COLUMNS[5:]).store(s3)
@@ -219,7 +219,7 @@ def test_objects_of_a_report_are_looked_at(s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize("is_source", [True, False])
 def test_a_bucket_of_another_account(s3: Any, bucket: str, *, is_source: bool) -> None:
-    """It may hold the report. Of its own objects nothing is said."""
+    """A report may be in a foreign bucket, but objects of a foreign bucket stay unknown."""
     target = new_name()
     s3.create_bucket(Bucket=target)
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
@@ -241,7 +241,7 @@ def test_a_bucket_of_another_account(s3: Any, bucket: str, *, is_source: bool) -
 
 
 def test_versions_are_looked_at(s3: Any, versioned_bucket: str) -> None:
-    """Each version of the report is asked for by its id, the null version too."""
+    """Each version of the report is requested by its id, also the null version."""
     uri = f"s3://{versioned_bucket}/"
     ids = [
         s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"x", ServerSideEncryption=mode)
@@ -261,7 +261,7 @@ def test_versions_are_looked_at(s3: Any, versioned_bucket: str) -> None:
 
 
 def test_customer_keys_decide_whether_to_look(s3: Any, bucket: str) -> None:
-    """Without a customer key an SSE-C object is not asked for; with one it is."""
+    """An SSE-C object is requested only if a customer key is given."""
     S3Crypt(SSEC(bytes(32))).put(b"x", f"s3://{bucket}/x")
     lines = [Line("x", "SSE-C")]
     manifest = Report(bucket, bucket, lines, columns=("Key", "EncryptionStatus")).store(s3)
@@ -275,7 +275,7 @@ def test_customer_keys_decide_whether_to_look(s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_sample_of_a_report(s3: Any, bucket: str, kind: str) -> None:
-    """A sample is drawn over all parts, and says of how many."""
+    """A sample is drawn from all parts, and the finding has their total."""
     lines = [Line(f"{number:03}") for number in range(50)]
     manifest = Report(bucket, bucket, lines, kind, parts=2).store(s3)
     (failed,) = of(alone(f"s3://{bucket}/", manifest, sample=9), 14)
@@ -286,7 +286,7 @@ def test_a_sample_of_a_report(s3: Any, bucket: str, kind: str) -> None:
 
 
 def test_an_old_report_proves_nothing(s3: Any, bucket: str) -> None:
-    """After eight days what passed is unknown, with the age; what failed stays so."""
+    """After eight days a pass becomes unknown, with the report's age; a failure stays."""
     manifest = Report(bucket, bucket, LINES, age_seconds=9 * 86400 + 60).store(s3)
     found = alone(f"s3://{bucket}/", manifest)
     assert verdicts(found, 14) == {"fail": 3, "unknown": 1}
@@ -294,7 +294,7 @@ def test_an_old_report_proves_nothing(s3: Any, bucket: str) -> None:
 
 
 def test_a_report_that_is_older_than_it_says(s3: Any, bucket: str) -> None:
-    """A manifest that S3 stored before the time in it was changed."""
+    """A manifest that is older in S3 than its own time was changed, so it is unknown."""
     manifest = Report(bucket, bucket, LINES, age_seconds=-86400).store(s3)
     assert "before the time it says" in unknown(alone(f"s3://{bucket}/", manifest))
 
@@ -314,7 +314,7 @@ def _changed(s3: Any, report: Report) -> None:
 def test_a_damaged_part(
     s3: Any, bucket: str, spoil: Callable[[Any, Report], None], why: str, kind: str
 ) -> None:
-    """The other part is judged, and the damage leaves every control unknown."""
+    """Undamaged parts are judged; a damaged part leaves every control unknown."""
     report = Report(bucket, bucket, [Line("a"), Line("b", "SSE-KMS")], kind, parts=2)
     manifest = report.store(s3)
     spoil(s3, report)
@@ -329,7 +329,7 @@ def test_a_damaged_part(
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("cut", [0, 1, 20, -1, -9])
 def test_a_truncated_part_of_the_right_md5(s3: Any, bucket: str, kind: str, cut: int) -> None:
-    """A part whose MD5 is right and that breaks off is not believed to be whole."""
+    """A truncated part is detected even if its MD5 is right."""
     report = Report(bucket, bucket, LINES, kind)
     body = report.body(LINES)[:cut]
     key = "cut"
@@ -338,7 +338,7 @@ def test_a_truncated_part_of_the_right_md5(s3: Any, bucket: str, kind: str, cut:
     report.manifest = {"files": [{"key": key, "size": len(body), "MD5checksum": md5}]}
     found = alone(f"s3://{bucket}/", report.store(s3))
     if kind == "CSV" and cut == 0:
-        # An empty file is an empty gzip.
+        # An empty file is a valid empty gzip.
         assert not found
         return
     assert any("cannot be read to its end" in each.seen for each in of(found, 14))
@@ -354,7 +354,7 @@ def test_a_truncated_part_of_the_right_md5(s3: Any, bucket: str, kind: str, cut:
     ],
 )
 def test_csv_of_another_shape(s3: Any, bucket: str, text: bytes) -> None:
-    """A row that does not fit the schema, or is no CSV of UTF-8, ends the part as damaged."""
+    """A row that does not fit the schema, or is not CSV in UTF-8, makes the part damaged."""
     body = gzip.compress(text)
     report = Report(bucket, bucket, [], columns=("Key", "EncryptionStatus"))
     s3.put_object(Bucket=bucket, Key="part", Body=body)
@@ -367,7 +367,7 @@ def test_csv_of_another_shape(s3: Any, bucket: str, text: bytes) -> None:
 
 
 def test_gzip_of_several_members(s3: Any, bucket: str) -> None:
-    """Members follow one another, with empty lines between them."""
+    """A gzip file may have several members, with empty lines between them."""
     body = gzip.compress(b'"a","SSE-S3"\n\n') + gzip.compress(b'\n"b","SSE-KMS"\n')
     report = Report(bucket, bucket, [], columns=("Key", "EncryptionStatus"))
     s3.put_object(Bucket=bucket, Key="part", Body=body)
@@ -387,14 +387,14 @@ def test_gzip_of_several_members(s3: Any, bucket: str) -> None:
     ],
 )
 def test_an_unknown_manifest(s3: Any, bucket: str, changed: dict[str, Any]) -> None:
-    """A manifest of another form leaves every control unknown, and says why."""
+    """A manifest of an unknown form leaves every control unknown, with the reason."""
     manifest = Report(bucket, bucket, LINES, manifest=changed).store(s3)
     assert "the inventory cannot be used" in unknown(alone(f"s3://{bucket}/", manifest))
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "manifest.checksum"])
 def test_a_tampered_manifest(s3: Any, bucket: str, file: str) -> None:
-    """The checksum of the manifest is compared, whichever of the two was changed."""
+    """The manifest is compared with its checksum; a change of either is detected."""
     uri = Report(bucket, bucket, LINES).store(s3)
     key = uri.removeprefix(f"s3://{bucket}/").replace("manifest.json", file)
     body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -403,7 +403,7 @@ def test_a_tampered_manifest(s3: Any, bucket: str, file: str) -> None:
 
 
 def test_a_manifest_without_checksum(s3: Any, bucket: str) -> None:
-    """Without its checksum a manifest is not believed."""
+    """A manifest without its checksum file is unknown."""
     uri = Report(bucket, bucket, LINES).store(s3)
     key = uri.removeprefix(f"s3://{bucket}/").replace("manifest.json", "manifest.checksum")
     s3.delete_object(Bucket=bucket, Key=key)
@@ -411,7 +411,7 @@ def test_a_manifest_without_checksum(s3: Any, bucket: str) -> None:
 
 
 def test_a_manifest_that_may_not_be_read(s3: Any, bucket: str) -> None:
-    """A refusal leaves every control unknown, and names the action."""
+    """If the manifest is refused, every control is unknown and names the action."""
     uri = Report(bucket, bucket, LINES).store(s3)
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -449,7 +449,7 @@ def test_the_inventory_of_another_bucket(s3: Any, bucket: str) -> None:
 
 
 def test_without_pyarrow(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CSV needs no pyarrow; Parquet says what to install."""
+    """CSV needs no pyarrow; for Parquet the error names the package to install."""
     reports = {kind: Report(bucket, bucket, LINES, kind).store(s3) for kind in ("CSV", "Parquet")}
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert alone(f"s3://{bucket}/", reports["CSV"])
@@ -459,7 +459,7 @@ def test_without_pyarrow(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_destination_in_a_manifest_is_not_followed(s3: Any, bucket: str) -> None:
-    """Parts are read from the bucket that the manifest is in, wherever it says they are."""
+    """Parts are read from the manifest's own bucket, whatever destination it names."""
     changed = {"destinationBucket": "arn:aws:s3:::somewhere-else"}
     uri = Report(bucket, bucket, LINES, manifest=changed).store(s3)
     assert json.loads(

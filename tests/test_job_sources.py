@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files below a folder: all of them, in order, and an error for each that cannot be had."""
+"""The files below a folder: all of them, in order, and an error for each unusable entry."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = Path(s3crypt.__file__).resolve().parent.parent
 
 
 def walked(root: Path) -> tuple[list[str], dict[str, Unusable], dict[str, str]]:
-    """Return the names found, what is unusable, and what was left out, by paths below the root."""
+    """Return names, unusable entries and left-out entries, by paths below the root."""
     left_out: dict[str, str] = {}
 
     def report(path: Path, reason: str) -> None:
@@ -43,7 +43,7 @@ def walked(root: Path) -> tuple[list[str], dict[str, Unusable], dict[str, str]]:
 
 
 def surprised(path: Path, reason: str) -> None:
-    """Fail, since nothing is to be left out."""
+    """Fail, because no entry should be left out."""
     pytest.fail(f"{path}: {reason}")
 
 
@@ -56,7 +56,7 @@ def make(root: Path, *names: str) -> None:
 
 
 def test_files_have_their_names_sizes_and_times(tmp_path: Path) -> None:
-    """The name is the path from the folder on; the path leads to the file."""
+    """A file's name is its path below the folder; its path, size and time are reported too."""
     make(tmp_path, "a", "b/c d/\N{SNOWMAN}")
     os.utime(tmp_path / "a", ns=(1, 1_700_000_000_123_456_789))
     found = list(files_below(tmp_path, report=surprised))
@@ -67,7 +67,7 @@ def test_files_have_their_names_sizes_and_times(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_written_to_has_another_version(tmp_path: Path) -> None:
-    """Longer, or at another time; and the same one otherwise."""
+    """A file has another version if its size or time changes."""
 
     def version() -> str:
         (found,) = files_below(tmp_path, report=surprised)
@@ -91,7 +91,7 @@ _NAMES = st.text(st.sampled_from("aA!./0\N{SNOWMAN}\U0001f40d\uffee "), min_size
 @settings(max_examples=50)
 @given(st.sets(_NAMES, max_size=12), st.integers(1, 4))
 def test_files_come_in_the_order_of_a_listing(names: set[str], lot: int) -> None:
-    """Sorted by the bytes of their whole names, whatever a lot is, each once."""
+    """Files are sorted by the bytes of their whole names, for any size of a lot."""
     expected: list[str] = []
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as changed:
         changed.setattr(sources, "_LOT", lot)
@@ -109,7 +109,7 @@ def test_files_come_in_the_order_of_a_listing(names: set[str], lot: int) -> None
 
 
 def test_a_walk_is_lazy(tmp_path: Path) -> None:
-    """The first file comes before a directory behind it is read."""
+    """The first file is returned before a later directory is read."""
     make(tmp_path, "a", "b/c")
     found: Iterator[FoundFile | Unusable] = files_below(tmp_path, report=surprised)
     assert isinstance(next(found), FoundFile)
@@ -120,7 +120,7 @@ def test_a_walk_is_lazy(tmp_path: Path) -> None:
 def test_a_long_directory_takes_little_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A few lots of names are held, not all."""
+    """The walk holds only a few lots of names in memory."""
     monkeypatch.setattr(sources, "_LOT", 50)
     for number in range(2000):
         (tmp_path / f"{number:0100d}").touch()
@@ -135,9 +135,9 @@ def test_a_long_directory_takes_little_memory(
 
 
 def test_a_deep_folder_is_walked_to_its_end() -> None:
-    """Deeper than Python's calls nest."""
+    """A folder that is deeper than Python's recursion limit is walked completely."""
     name = f"{'d/' * 1200}file"
-    # Not in tmp_path: pytest removes it, and everything in Python that could nests calls.
+    # Not in tmp_path, because pytest's removal is recursive in Python.
     folder = Path(tempfile.mkdtemp())
     try:
         for depth in range(100, 1201, 100):
@@ -151,7 +151,7 @@ def test_a_deep_folder_is_walked_to_its_end() -> None:
 
 
 def test_what_is_too_deep_is_an_error_of_its_own(tmp_path: Path) -> None:
-    """A path longer than the system takes does not stop the walk."""
+    """A path that is too long for the system is one error, and the walk continues."""
     make(tmp_path, "z")
     here = os.open(tmp_path, os.O_RDONLY)
     names = []
@@ -171,7 +171,7 @@ def test_what_is_too_deep_is_an_error_of_its_own(tmp_path: Path) -> None:
 
 
 def test_links_to_files_are_followed_and_to_directories_not(tmp_path: Path) -> None:
-    """These may lead out, or round; they are told."""
+    """Links to files are followed; links to directories are reported and left out."""
     make(tmp_path / "tree", "a", "b/c")
     make(tmp_path / "outside", "x")
     (tmp_path / "tree" / "alias").symlink_to("../outside/x")
@@ -184,14 +184,14 @@ def test_links_to_files_are_followed_and_to_directories_not(tmp_path: Path) -> N
 
 
 def test_the_folder_may_be_a_link(tmp_path: Path) -> None:
-    """Its files have their paths below the link."""
+    """The folder itself may be a link, and names are relative to it."""
     make(tmp_path / "tree", "a")
     (tmp_path / "link").symlink_to("tree")
     assert walked(tmp_path / "link")[0] == ["a"]
 
 
 def test_special_files_are_left_out_and_told(tmp_path: Path) -> None:
-    """A pipe would wait for its writer for ever."""
+    """Pipes and sockets are reported and left out: opening a pipe would wait for its writer."""
     make(tmp_path, "a")
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -203,7 +203,7 @@ def test_special_files_are_left_out_and_told(tmp_path: Path) -> None:
 
 
 def test_a_link_that_leads_to_no_file_is_an_error(tmp_path: Path) -> None:
-    """To nothing, to itself, or round; the others are found."""
+    """A dangling or circular link is an error, and the other files are found."""
     make(tmp_path, "a", "z")
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
@@ -219,7 +219,7 @@ def test_a_link_that_leads_to_no_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
-    """One for a directory too, and none for each file below it."""
+    """A name that is not UTF-8 is one error, also for a directory with many files."""
     make(tmp_path, "a", "\udcff", "d\udcff/x", "d\udcff/y", "z")
     names, unusable, _ = walked(tmp_path)
     assert names == ["a", "z"]
@@ -232,7 +232,7 @@ def test_a_name_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
 
 
 def test_what_vanishes_during_the_walk_is_an_error(tmp_path: Path) -> None:
-    """A file after its folder was read, and a directory before it is; the others are found."""
+    """Files and directories that vanish during the walk are errors; other files are found."""
     make(tmp_path, "a", "b", "c/x", "d")
     found = files_below(tmp_path, report=surprised)
     items = [next(found)]
@@ -248,7 +248,7 @@ def test_what_vanishes_during_the_walk_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_becomes_a_file_is_one(tmp_path: Path) -> None:
-    """Its kind is that of the moment when it is looked at, and so the other way round."""
+    """An entry's kind is checked when it is visited, not when its folder is read."""
     make(tmp_path, "a", "b/x", "c")
     found = files_below(tmp_path, report=surprised)
     next(found)
@@ -270,8 +270,8 @@ for item in files_below(sys.argv[1], report=print):
 
 
 def test_a_directory_that_cannot_be_read_is_an_error() -> None:
-    """Or not be entered, so that nothing is known of its files; the walk goes on behind it."""
-    # Not in tmp_path: pytest keeps it from other users, and root may read anything.
+    """A directory that cannot be read or entered is one error, and the walk continues."""
+    # Not in tmp_path, because pytest hides it from other users, and root may read everything.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -294,7 +294,7 @@ def test_a_directory_that_cannot_be_read_is_an_error() -> None:
 
 
 def test_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
-    """Of the whole walk, not of an item."""
+    """A missing root folder is an error of the whole walk."""
     with pytest.raises(LocalFileNotFoundError, match=r"Cannot read .*missing: No such file"):
         list(files_below(tmp_path / "missing", report=surprised))
     make(tmp_path, "a")

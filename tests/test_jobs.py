@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs: an outcome for each item, none lost and none twice, whatever fails or is interrupted."""
+"""Jobs: each item has exactly one outcome, despite failures and interrupts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def far() -> bool:
-    """Return that the service is far away."""
+    """Return True: the service is distant."""
     return True
 
 
@@ -30,7 +30,7 @@ def finders() -> list[threading.Thread]:
 
 
 def wait_for_threads() -> None:
-    """Wait until no job has a thread any more."""
+    """Wait until all threads of jobs have ended."""
     until = time.monotonic() + 10
     while finders() and time.monotonic() < until:
         time.sleep(0.01)
@@ -40,7 +40,7 @@ def wait_for_threads() -> None:
 @pytest.mark.parametrize("most", [1, 2, 64])
 @pytest.mark.parametrize("count", [0, 1, 7, 5000])
 def test_every_item_has_one_outcome(count: int, most: int) -> None:
-    """Whatever the number of workers."""
+    """Every item has one outcome, for any number of workers."""
     outcomes = list(run(range(count), lambda item: item * 2, most=most, is_far=far))
     assert sorted(outcome.item for outcome in outcomes) == list(range(count))
     assert all(outcome.result == outcome.item * 2 and not outcome.error for outcome in outcomes)
@@ -48,7 +48,7 @@ def test_every_item_has_one_outcome(count: int, most: int) -> None:
 
 
 def test_a_failure_is_an_outcome() -> None:
-    """The other items are done."""
+    """The failure of an item is its outcome, and the other items are done."""
 
     def work(item: int) -> int:
         if item % 10 == 3:
@@ -62,7 +62,7 @@ def test_a_failure_is_an_outcome() -> None:
 
 
 def test_an_error_that_meets_every_item_stops_the_job() -> None:
-    """Once; what is under way is done, and has its outcome."""
+    """An error that concerns every item is raised once, after the running items' outcomes."""
     begun: list[int] = []
     is_denied = threading.Event()
 
@@ -88,7 +88,7 @@ def test_an_error_that_meets_every_item_stops_the_job() -> None:
 
 
 def test_a_source_that_fails_is_raised_at_last() -> None:
-    """A listing that breaks: what it gave is done first."""
+    """If a source fails, its earlier items are done before the error is raised."""
 
     def source() -> Iterator[int]:
         yield from range(50)
@@ -102,7 +102,7 @@ def test_a_source_that_fails_is_raised_at_last() -> None:
 
 
 def test_a_bug_is_raised() -> None:
-    """It is no outcome of an item."""
+    """An exception that is no error of s3crypt is raised."""
 
     def work(item: int) -> float:
         return 1 / (item - 20)
@@ -113,7 +113,7 @@ def test_a_bug_is_raised() -> None:
 
 
 def test_closing_begins_nothing_more() -> None:
-    """And waits for what is under way."""
+    """After a close no item is begun, and running items are awaited."""
     begun, ended = [0], [0]
     lock = threading.Lock()
 
@@ -134,7 +134,7 @@ def test_closing_begins_nothing_more() -> None:
 
 
 def test_a_slow_caller_holds_the_job_back() -> None:
-    """Neither items nor outcomes pile up."""
+    """A slow caller bounds the number of waiting items and outcomes."""
     found, done = [0], [0]
 
     def source() -> Iterator[int]:
@@ -155,7 +155,7 @@ def test_a_slow_caller_holds_the_job_back() -> None:
 
 
 def test_work_goes_side_by_side() -> None:
-    """With a service far away, as many as are allowed; with a near one, as there are cores."""
+    """With a distant service all workers run; with a near service as many as cores."""
 
     def widest(*, is_far: bool) -> int:
         now, most, lock = [0], [0], threading.Lock()
@@ -177,7 +177,7 @@ def test_work_goes_side_by_side() -> None:
 
 
 def test_random_delays_and_failures() -> None:
-    """Many jobs at once, each with its own outcomes."""
+    """Many jobs at once have their own outcomes."""
 
     def one(seed: int) -> None:
         numbers = random.Random(seed)
@@ -199,7 +199,7 @@ def test_random_delays_and_failures() -> None:
 
 
 def test_a_journal_leaves_out_what_is_done(tmp_path: Path) -> None:
-    """What failed, and what has changed since, is done again."""
+    """A journal skips finished items; failed and changed items are done again."""
     done: list[int] = []
 
     def work(item: int) -> int:
@@ -229,7 +229,7 @@ def test_a_journal_leaves_out_what_is_done(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_cannot_be_written_stops_the_job(tmp_path: Path) -> None:
-    """What was done is not told as failed, and nothing more is begun."""
+    """If the journal cannot be written, the job stops and no finished item counts as failed."""
     with Journal.open(tmp_path / "journal", {"verb": "test"}) as journal:
         items, noted = journaled(
             journal,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs over bad files, names, journals, disks and services: the rest is done, and it is said."""
+"""Jobs with bad files, names, journals, disks and services: other items are done."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MIB = 2**20
 
 @dataclass
 class Ended:
-    """How a command ended, and what it wrote."""
+    """The exit code and output of a command."""
 
     code: int
     said: str
@@ -45,11 +45,11 @@ class Ended:
 
     @property
     def actions(self) -> dict[str, int]:
-        """Return how many outcomes have each action, as the last line counts them."""
+        """Return the number of outcomes for each action, from the last line."""
         return dict(self.outcomes[-1]["counts"])
 
 
-# How the one relay of a test spoils answers at present: a journal is of one endpoint.
+# The functions that spoil replies, for the single relay of a test: a journal is for one endpoint.
 _SPOILS: list[Callable[[Asked, Callable[[], Answer]], Answer]] = []
 
 
@@ -60,7 +60,7 @@ def command(
     monkeypatch: pytest.MonkeyPatch,
     sandbox: Running,
 ) -> Iterator[Callable[..., Ended]]:
-    """Give a function that runs the command with --json, in an empty folder."""
+    """Return a function that runs the command with --json, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: object, is_json: bool = True) -> Ended:
@@ -79,7 +79,7 @@ def command(
 
 @contextmanager
 def spoiled(_: Running, spoil: Any) -> Iterator[str]:
-    """Have the relay of the command spoil answers."""
+    """Make the command's relay spoil replies."""
     _SPOILS.append(spoil)
     try:
         yield os.environ["AWS_ENDPOINT_URL_S3"]
@@ -88,7 +88,7 @@ def spoiled(_: Running, spoil: Any) -> Iterator[str]:
 
 
 def refusal(status: int, code: str) -> Answer:
-    """Return S3's answer of an error."""
+    """Return an error reply of S3."""
     body = f"<Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
     return Answer(status, {"content-type": "application/xml"}, body)
 
@@ -103,7 +103,7 @@ def fill(folder: Path, count: int, size: int = 100) -> dict[str, bytes]:
 
 
 def stored(s3: Any, bucket: str, prefix: str = "t/") -> dict[str, bytes]:
-    """Return the contents below a prefix, by the rest of their names."""
+    """Return the contents below a prefix, by their names after it."""
     names = [
         item["Key"] for item in s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", ())
     ]
@@ -114,13 +114,13 @@ def stored(s3: Any, bucket: str, prefix: str = "t/") -> dict[str, bytes]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return the contents below a folder, by their paths from there."""
+    """Return the contents below a folder, by their paths below it."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def puts(requests_log: RequestsLog) -> list[str]:
-    """Return the names that were put, and forget the log."""
+    """Return the names of the objects that were put, and clear the log."""
     names = [
         entry["path"].rpartition("/")[2]
         for entry in requests_log.list()
@@ -136,7 +136,7 @@ def puts(requests_log: RequestsLog) -> list[str]:
 def test_bad_files_stop_no_other(
     command: Callable[..., Ended], s3: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Links, sockets, pipes and names that cannot be put are told; the others are put, once."""
+    """Unusable links, sockets, pipes and names are reported; the other files are put once."""
     contents = fill(Path("tree"), 3)
     Path("tree/dangling").symlink_to("nowhere")
     Path("tree/itself").symlink_to("itself")
@@ -171,7 +171,7 @@ def test_bad_files_stop_no_other(
 def test_files_that_change_during_the_job(
     command: Callable[..., Ended], sandbox: Running, s3: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """A file that vanishes, grows or shrinks once the job has seen it fails, or is put whole."""
+    """A file that changes during the job fails or is put completely."""
     contents = fill(Path("tree"), 2)
     for name in ("004-grows", "005-shrinks", "006-shrunk"):
         Path("tree", name).write_bytes(bytes(9 * _MIB))
@@ -209,7 +209,7 @@ def test_files_that_change_during_the_job(
 def test_a_file_that_was_written_to_since_is_done_again(
     command: Callable[..., Ended], bucket: str, requests_log: RequestsLog
 ) -> None:
-    """A journal knows files by size and time too."""
+    """A journal identifies files by size and time, so a changed file is put again."""
     fill(Path("tree"), 3)
     asked = ("put", "-r", "tree", f"s3://{bucket}/t", *_MODE, "--journal", "journal")
     assert command(*asked).code == 0
@@ -220,7 +220,7 @@ def test_a_file_that_was_written_to_since_is_done_again(
 
 
 def test_a_journal_in_its_own_folder(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
-    """A journal below the folder that is put is no object, and stays locked."""
+    """A journal in the folder that is put does not become an object, and stays locked."""
     contents = fill(Path("tree"), 3)
     asked = ("put", "-r", "tree", f"s3://{bucket}/t", *_MODE, "--journal", "tree/journal")
     for _ in range(2):
@@ -230,7 +230,7 @@ def test_a_journal_in_its_own_folder(command: Callable[..., Ended], s3: Any, buc
 
 
 def test_an_object_of_a_journals_name(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
-    """An object that would be written over the journal fails; the others are got."""
+    """An object that would overwrite the journal fails; the other objects are fetched."""
     for name in ("a", "journal", "z"):
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
     Path("back").mkdir()
@@ -243,7 +243,7 @@ def test_an_object_of_a_journals_name(command: Callable[..., Ended], s3: Any, bu
 
 # Listings.
 
-# The sandbox takes no name with a newline.
+# The sandbox accepts no name with a newline.
 _WRITTEN = (
     "return\r",
     "quotes\"'`",
@@ -254,13 +254,13 @@ _WRITTEN = (
     "-r",
     "/".join(["long"] * 190),
 )
-# Of these the path is a plainer one.
+# The path of each of these names is simpler than the name.
 _SQUEEZED = {"a//b": "a/b", "./here": "here", "/top": "top"}
 _REFUSED = ("../up", "x" * 300, "folder/")
 
 
 def test_odd_names(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
-    """Names with any characters are rotated, inspected, got and deleted."""
+    """Objects with unusual names are rotated, inspected, fetched and deleted."""
     every_name = (*_WRITTEN, *_SQUEEZED, *_REFUSED)
     for name in every_name:
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
@@ -290,7 +290,7 @@ def test_odd_names(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
 
 
 def test_names_that_collide(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
-    """Of an object and the ones below its name only some can be files; the others are told."""
+    """If an object's name is also a folder, one of them is fetched and the other is reported."""
     for name in ("a", "a/b", "c", "d/e", "d/e/f"):
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
     ended = command("get", "-r", f"s3://{bucket}/t", "back", *_MODE)
@@ -301,7 +301,7 @@ def test_names_that_collide(command: Callable[..., Ended], s3: Any, bucket: str)
 
 
 def test_names_that_meet_in_one_path(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
-    """The plain name is got, and every other is told by its name; by a dry run, too."""
+    """The plain name is fetched, and other names of its path are errors, also in a dry run."""
     meeting = ("a/.x", "a/./.x", "a//.x", "a/b", "a//b", "c//d")
     for name in meeting:
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
@@ -319,7 +319,7 @@ def test_names_that_meet_in_one_path(command: Callable[..., Ended], s3: Any, buc
 def test_errors_of_a_file_name_its_object(
     command: Callable[..., Ended], s3: Any, bucket: str
 ) -> None:
-    """And the true cause, where only the file's own error would come."""
+    """An error of the file system names the object and the cause."""
     for name in ("a", "b/c", "d", f"{'e' * 300}"):
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
     Path("back/a").mkdir(parents=True)
@@ -333,7 +333,7 @@ def test_errors_of_a_file_name_its_object(
 
 
 def test_delete_markers(command: Callable[..., Ended], s3: Any, versioned_bucket: str) -> None:
-    """What is hidden by a marker is not found; rm hides the rest and deletes no version."""
+    """Objects hidden by delete markers are not found; `rm` deletes no version."""
     every = f"s3://{versioned_bucket}/t"
     for name in ("a", "b", "c"):
         s3.put_object(Bucket=versioned_bucket, Key=f"t/{name}", Body=name.encode())
@@ -349,7 +349,7 @@ def test_delete_markers(command: Callable[..., Ended], s3: Any, versioned_bucket
 def test_archived_objects(
     command: Callable[..., Ended], sandbox: Running, s3: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """An archived object fails; the others are got, and it alone once it is restored."""
+    """Of several objects only an archived object fails; after its restore it is fetched."""
     for name in ("a", "b", "c"):
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
 
@@ -371,7 +371,7 @@ def test_archived_objects(
 
 
 def test_a_folder_in_the_way_is_one_objects_failure(s3: Any, bucket: str, tmp_path: Path) -> None:
-    """`many.get` goes on where the folder of one path cannot be made."""
+    """`many.get` continues if the folder for one path cannot be made."""
     for name in ("a", "b"):
         s3.put_object(Bucket=bucket, Key=name, Body=name.encode())
     (tmp_path / "file").write_bytes(b"")
@@ -388,7 +388,7 @@ def test_a_folder_in_the_way_is_one_objects_failure(s3: Any, bucket: str, tmp_pa
 
 
 def test_two_jobs_on_one_target(bucket: str, tmp_path: Path) -> None:
-    """Two puts to one prefix, then two gets into one folder, leave each object whole."""
+    """Two puts to one prefix, then two gets into one folder, leave each object complete."""
     contents = fill(tmp_path / "tree", 30, size=5000)
     many = [S3Crypt(ClientSide(AESKeyring("a", "b", bytes(32)))).many for _ in range(2)]
 
@@ -415,7 +415,7 @@ def test_two_jobs_on_one_target(bucket: str, tmp_path: Path) -> None:
 def test_a_journal_that_cannot_be_used(
     command: Callable[..., Ended], bucket: str, requests_log: RequestsLog, kind: str
 ) -> None:
-    """The job does nothing, says what is wrong, and leaves the file alone."""
+    """An unusable journal is an error: the job does nothing and the file stays unchanged."""
     fill(Path("tree"), 3)
     journal = Path("journal")
     asked = ("put", "-r", "tree", f"s3://{bucket}/t", *_MODE, "--journal", journal)
@@ -450,7 +450,7 @@ def test_a_journal_that_cannot_be_used(
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """Let no file of this process grow longer, as on a full disk."""
+    """Limit the size of this process's files, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -460,7 +460,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 def test_a_full_disk(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
-    """What does not fit fails and leaves nothing; with room, it alone is got."""
+    """An object that does not fit fails and leaves nothing; with room, it alone is fetched."""
     contents = {"a": b"a", "b": os.urandom(_MIB), "c": b"c"}
     for name, data in contents.items():
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=data)
@@ -476,11 +476,11 @@ def test_a_full_disk(command: Callable[..., Ended], s3: Any, bucket: str) -> Non
 def test_a_journal_on_a_full_disk(
     command: Callable[..., Ended], bucket: str, requests_log: RequestsLog
 ) -> None:
-    """A job that can note nothing more stops, and goes on with what is left once there is room."""
+    """If the journal cannot be written, the job stops; with room, it continues."""
     fill(Path("tree"), 300)
     asked = ("put", "-r", "tree", f"s3://{bucket}/t", *_MODE, "--journal", "journal")
     with files_of_at_most(20_000):
-        # What is printed goes into a file as well.
+        # The output goes into a file as well, which has the same limit.
         ended = command(*asked, "--jobs", 4, is_json=False)
     assert ended.code == 5
     assert "The journal journal cannot be" in ended.said
@@ -488,7 +488,7 @@ def test_a_journal_on_a_full_disk(
     done = len(puts(requests_log))
     assert 0 < done < 300
     assert command(*asked).code == 0
-    # Besides what was left, only what was in flight when the disk was full.
+    # At most 4 objects are put twice: the objects in progress when the disk was full.
     assert len(puts(requests_log)) <= 300 - done + 4
 
 
@@ -504,7 +504,7 @@ def test_an_interrupt(
     requests_log: RequestsLog,
     number: signal.Signals,
 ) -> None:
-    """An interrupted job says what was done; run again, it does what is left."""
+    """An interrupted job reports the finished items, and the next run does the rest."""
     contents = fill(Path("tree"), 40)
     count, is_reached, interrupted = itertools.count(), threading.Event(), threading.Event()
 
@@ -552,8 +552,8 @@ def test_some_requests_fail(
     monkeypatch: pytest.MonkeyPatch,
     verb: str,
 ) -> None:
-    """A job succeeds though one request of eight is answered with 500, 503 or not at all."""
-    # On a busy machine five attempts take longer than the deadline of the other tests.
+    """A job succeeds though one request in eight is answered with 500, 503 or not at all."""
+    # On a busy machine five attempts take longer than the other tests' deadline.
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "60")
     contents = fill(Path("tree"), 40)
     every = f"s3://{bucket}/t"
@@ -599,7 +599,7 @@ def test_one_object_whose_requests_always_fail(
     requests_log: RequestsLog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It fails alone, with the service's code, and alone is done the next time."""
+    """The object fails with the service's code, and the next run repeats it alone."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0.3")
     fill(Path("tree"), 20)
 
@@ -627,7 +627,7 @@ def test_credentials_that_expire(
     bucket: str,
     verb: str,
 ) -> None:
-    """The job stops at once and says how many were done; run again, it does what is left."""
+    """If credentials expire, the job stops at once; with new credentials it does the rest."""
     contents = fill(Path("tree"), 40)
     every = f"s3://{bucket}/t"
     if verb != "put":
@@ -653,7 +653,7 @@ def test_credentials_that_expire(
         ended = command(*asked)
     assert ended.code == 5
     assert ended.said.count("the credentials have expired") == 1
-    # Of each of the four under way, and beside a rotation's body its tags.
+    # Four objects are in progress, and a rotation also requests an object's tags.
     assert len(refused) <= 8
     done = sum(ended.actions.values()) - ended.actions.get("failed", 0)
     assert 0 < done < 40

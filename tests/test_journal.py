@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal of a job: what it remembers, what it refuses, and what SIGKILL leaves of it."""
+"""The journal of a job: its notes, its refusals, and its state after SIGKILL."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ JOB = {"verb": "put", "source": "tree", "target": "s3://bucket/t/", "mode": "sse
 _LONG = 2000
 NAMES = ["s3://b/x", "", "x\0y", "x\0", "\N{SNOWMAN}", "\udcff", "\ud800", "\udfff\ud800", "%41"]
 
-# Writes notes 0, 1, ... from two threads, and a line on stdout for each once it is noted.
+# Writes notes 0, 1, ... from two threads, and prints a line for each finished note.
 _NOTING = f"""
 import os, sys, threading
 from s3crypt.jobs.journal import Journal
@@ -50,7 +50,7 @@ with Journal.open(sys.argv[1], {JOB!r}) as journal:
 
 
 def run(code: str, *arguments: str) -> str:
-    """Run Python code in another process and return what it prints."""
+    """Run Python code in another process and return its output."""
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
@@ -63,7 +63,7 @@ def run(code: str, *arguments: str) -> str:
 def killed(code: str, *arguments: str) -> Iterator[tuple[IO[bytes], list[bytes]]]:
     """Run Python code in another process and end it by SIGKILL.
 
-    Give its output, and a list that has the unread rest of that after the block.
+    Yield its output, and a list that gets the unread rest of the output after the block.
     """
     command = [sys.executable, "-c", code, *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
@@ -87,12 +87,12 @@ def noted(path: Path, job: Mapping[str, object] = JOB, **outcomes: str) -> None:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where a journal may be made."""
+    """Return a path for a journal."""
     return tmp_path / "job.journal"
 
 
 def test_what_is_noted_is_there_in_the_next_run(path: Path) -> None:
-    """By its key and version; what failed, or changed since, is still to be done."""
+    """An item is done if it succeeded at the same version, also in the next run."""
     with Journal.open(path, JOB) as journal:
         journal.note("a", "put", version="1")
         journal.note("b", FAILED, "it vanished")
@@ -109,7 +109,7 @@ def test_what_is_noted_is_there_in_the_next_run(path: Path) -> None:
 
 
 def test_the_last_note_of_an_item_counts(path: Path) -> None:
-    """A failure that was mended is done, and a new version that failed is not."""
+    """The last note of an item counts: a success after a failure, or the reverse."""
     with Journal.open(path, JOB) as journal:
         journal.note("a", FAILED, "denied")
         journal.note("a", "re-encrypted", version="1")
@@ -121,7 +121,7 @@ def test_the_last_note_of_an_item_counts(path: Path) -> None:
 
 
 def test_any_text_is_a_key_of_its_own(path: Path) -> None:
-    """Also of names that are not UTF-8, in keys, versions and details."""
+    """Any text can be a key, version or detail, also if it is not UTF-8."""
     with Journal.open(path, JOB) as journal:
         for number, name in enumerate(NAMES):
             journal.note(name, str(number), name, version=name)
@@ -131,7 +131,7 @@ def test_any_text_is_a_key_of_its_own(path: Path) -> None:
 
 
 def test_a_job_may_be_named_by_any_text(path: Path) -> None:
-    """A path that is not UTF-8 tells jobs apart too."""
+    """Jobs with different names are different, also if the names are not UTF-8."""
     noted(path, {"source": "\udcff"}, a="put")
     noted(path, {"source": "\udcff"})
     with pytest.raises(ConfigError, match=r"source '\\udcff' instead of '\\udcfe'"):
@@ -139,7 +139,7 @@ def test_a_job_may_be_named_by_any_text(path: Path) -> None:
 
 
 def test_only_its_owner_reads_a_journal(path: Path, tmp_path: Path) -> None:
-    """Names are in it. The second file, which SQLite keeps beside it, is no more open."""
+    """A journal contains names, so only its owner can read it and SQLite's second file."""
     (tmp_path / "empty").touch(0o644)
     before = os.umask(0)
     try:
@@ -156,7 +156,7 @@ def test_only_its_owner_reads_a_journal(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [":memory:", "file:x?mode=memory", "a?b#c%41", "\udcff"])
 def test_a_path_is_a_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What SQLite would take for something else is a file's name."""
+    """A path is a file's name even if SQLite would give it another meaning."""
     monkeypatch.chdir(tmp_path)
     noted(Path(name), a="put")
     assert [file.name for file in tmp_path.iterdir()] == [name]
@@ -239,7 +239,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], type[S3CryptError], str, str]
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_not_this_jobs_journal_is_refused(kind: str, path: Path) -> None:
-    """By an error that names the file, what is wrong and what to do; the file stays as it is."""
+    """The error names the file, the fault and the remedy, and the file is unchanged."""
     make, error, what, hint = REFUSED[kind]
     make(path)
     before = path.read_bytes() if path.is_file() else None
@@ -252,7 +252,7 @@ def test_what_is_not_this_jobs_journal_is_refused(kind: str, path: Path) -> None
 
 
 def test_a_journal_without_its_folder_is_refused(tmp_path: Path) -> None:
-    """No folder is made for a path that may be mistyped."""
+    """If the journal's folder is missing it is not made, because the path may be mistyped."""
     with pytest.raises(LocalFileNotFoundError, match=r"Cannot create .*missing/x: No such file"):
         Journal.open(tmp_path / "missing" / "x", JOB)
     (tmp_path / "file").touch()
@@ -277,8 +277,8 @@ except StorageError as error:
 
 @pytest.mark.parametrize("has_journal", [False, True])
 def test_a_folder_that_cannot_be_written_is_an_error(*, has_journal: bool) -> None:
-    """Whether the journal is there already or not."""
-    # Not tmp_path: pytest keeps it from other users, and root may write anywhere.
+    """A folder without write permission is an error, with or without a journal in it."""
+    # Not in tmp_path, because pytest hides it from other users, and root may write anywhere.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if has_journal:
@@ -293,7 +293,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(*, has_journal: bool) -> No
 
 
 def test_a_full_disk_is_an_error_that_loses_no_note(path: Path) -> None:
-    """The notes before stay, and with room again the journal goes on."""
+    """On a full disk earlier notes stay, and with room the journal can be used again."""
     with Journal.open(path, JOB) as journal:
         journal._connection.execute("PRAGMA max_page_count = 10")
         with pytest.raises(StorageError, match="the disk is full") as caught:
@@ -310,7 +310,7 @@ def test_a_full_disk_is_an_error_that_loses_no_note(path: Path) -> None:
 
 
 def test_a_journal_knows_its_files(path: Path, tmp_path: Path) -> None:
-    """By whatever name, and before and after the first note."""
+    """`owns` finds the journal's files by any name, before and after the first note."""
     (tmp_path / "other").touch()
     (tmp_path / "link").symlink_to(path)
     with Journal.open(path, JOB) as journal:
@@ -323,7 +323,7 @@ def test_a_journal_knows_its_files(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_closed_journal_says_so(path: Path) -> None:
-    """It may be closed twice."""
+    """A note in a closed journal is an error; a journal may be closed twice."""
     journal = Journal.open(path, JOB)
     journal.close()
     journal.close()
@@ -347,7 +347,7 @@ for number in range(10**6):
 
 
 def test_a_write_that_fails_is_an_error_that_loses_no_note(path: Path) -> None:
-    """Here for a limit on the size of files, in a process that ends without closing."""
+    """A failed write is an error without loss, here by a limit on the size of files."""
     count, said = run(_LIMITED, str(path)).splitlines()
     assert f"The journal {path} cannot be read or written" in said
     with Journal.open(path, JOB) as journal:
@@ -355,7 +355,7 @@ def test_a_write_that_fails_is_an_error_that_loses_no_note(path: Path) -> None:
 
 
 def test_damage_that_comes_later_is_the_same_error(path: Path) -> None:
-    """It is found when the page is read, and is no wrong answer."""
+    """Damage to the open file is an error when the damaged page is read."""
     data = _make_long(path)
     with Journal.open(path, JOB) as journal:
         journal._connection.execute("PRAGMA cache_size = 1")
@@ -372,7 +372,7 @@ def test_damage_that_comes_later_is_the_same_error(path: Path) -> None:
 
 
 def test_a_journal_is_one_processes(path: Path) -> None:
-    """Another one is told so at once; the lock ends with the process, however it ends."""
+    """A second process is refused at once; the lock ends with the first process."""
     with killed(_NOTING, str(path), "0") as (output, _):
         assert (output.readline(), output.readline()) == (b"ready\n", b"open\n")
         with pytest.raises(ConfigError, match=f"journal {path} is in use") as caught:
@@ -393,7 +393,7 @@ except ConfigError as error:
 
 
 def test_a_refused_attempt_does_not_end_the_lock(path: Path) -> None:
-    """Closing any descriptor of a file would end a process's locks on it."""
+    """A refused attempt keeps the lock, although closing a file's descriptor drops its locks."""
     with Journal.open(path, JOB) as journal:
         for _ in range(2):
             with pytest.raises(ConfigError, match="is in use"):
@@ -404,7 +404,7 @@ def test_a_refused_attempt_does_not_end_the_lock(path: Path) -> None:
 
 
 def test_threads_share_a_journal(path: Path) -> None:
-    """No note of any is lost, and each sees the others'."""
+    """Several threads can use a journal: no note is lost, and each sees all notes."""
     wrong: list[object] = []
 
     def note_all(journal: Journal, thread: int) -> None:
@@ -447,7 +447,7 @@ with Journal.open(sys.argv[1], {JOB!r}) as journal:
 
 
 def test_a_fork_leaves_the_journal_to_the_parent(path: Path) -> None:
-    """The child is told so, and closes it without harm."""
+    """In a child process the journal raises an error, and closing it there does no harm."""
     first, second, counts = run(_FORKING, str(path)).splitlines()
     assert first == second == f"The journal {path} belongs to the process that opened it."
     assert counts == "{'put': 200}"
@@ -456,7 +456,7 @@ def test_a_fork_leaves_the_journal_to_the_parent(path: Path) -> None:
 
 
 def test_sigkill_undoes_no_note(path: Path) -> None:
-    """Killed at twenty moments, the journal opens and has all that was acknowledged."""
+    """After SIGKILL at twenty moments the journal has every acknowledged note."""
     moments = random.Random(15)
     acknowledged: set[int] = set()
     for start in range(0, 20_000_000, 1_000_000):
@@ -473,14 +473,14 @@ def test_sigkill_undoes_no_note(path: Path) -> None:
                 if journal.outcome_of(f"s3://bucket/t/{number:08d}", str(number)) != "put"
             ]
             assert not missing
-            # What was in flight: one note of each of the two threads.
+            # Notes in progress: at most one of each of the two threads.
             in_flight = journal.counts["put"] - len(acknowledged)
             assert 0 <= in_flight <= 2 * (start // 1_000_000 + 1)
     assert len(acknowledged) > 2000
 
 
 def test_sigkill_while_a_journal_is_made(tmp_path: Path) -> None:
-    """It opens, whatever of it was there."""
+    """After SIGKILL during its creation a journal can be opened."""
     moments = random.Random(16)
     made = 0
     for number in range(10):
@@ -509,7 +509,7 @@ with Journal.open(sys.argv[1], {JOB!r}) as journal:
 
 
 def test_memory_does_not_grow_with_the_items(path: Path) -> None:
-    """SQLite keeps 2 MB of pages; most of the file is on the disk only."""
+    """SQLite keeps 2 MB of pages in memory, and the rest of the file only on disk."""
     kib = int(run(_GROWING, str(path)))
     assert path.stat().st_size > 8_000_000
     assert kib < 1500
