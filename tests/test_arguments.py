@@ -511,7 +511,7 @@ VIEWS: dict[str, memoryview] = {
 def test_views_of_any_layout_are_stored(name: str, bucket: str) -> None:
     """A view is stored in the order of its elements: by put, through a file and as a message."""
     view, store, uri = VIEWS[name], connect(ClientSide(aes())), f"s3://{bucket}/x"
-    store.put(view, uri)  # type: ignore[arg-type]  # typeshed's bytes no longer mean views
+    store.put(view, uri)  # type: ignore[arg-type]  # typeshed's bytes exclude views
     assert store.read(uri) == view.tobytes()
     with store.open(uri, "wb") as file:
         file.write(view)
@@ -532,12 +532,12 @@ def test_sources_of_the_callers_own_are_stored(bucket: str) -> None:
             return self.kind(self.rest.read(size))
 
     for kind in (bytes, bytearray, memoryview):
-        store.put(Reader(kind), uri)  # type: ignore[arg-type]  # all that is asked of it
+        store.put(Reader(kind), uri)  # type: ignore[arg-type]  # a source needs only read
         assert store.read(uri) == b"some data"
     with SpooledTemporaryFile() as spooled:
         spooled.write(b"spooled")
         spooled.seek(0)
-        store.put(spooled, uri)  # type: ignore[arg-type]  # typeshed has it as another class
+        store.put(spooled, uri)  # type: ignore[arg-type]  # another class in typeshed
     assert store.read(uri) == b"spooled"
 
 

@@ -214,7 +214,7 @@ def test_a_key_is_unused_after_ninety_days(
 
 
 def test_every_control_of_the_configuration_is_in_the_table() -> None:
-    """The table has every control of the configuration, except the one for shared keys."""
+    """The table has every control of the configuration, except the control for shared keys."""
     of_objects = {f"S3CRYPT.{number}" for number in range(14, 23)}
     assert TABLE.keys() | {"S3CRYPT.11"} == CONTROLS.keys() - of_objects
 
@@ -343,7 +343,7 @@ def test_with_half_of_the_rights_the_other_half_is_judged() -> None:
 
 
 def test_throttled_requests_are_repeated() -> None:
-    """The verdicts are the same as those of an audit without throttling."""
+    """The verdicts are equal to the verdicts of an audit without throttling."""
     made = audited.hardened()
     seen: set[str] = set()
 

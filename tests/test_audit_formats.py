@@ -147,7 +147,7 @@ def test_asff_keeps_to_the_lengths_of_the_service() -> None:
 
 
 def test_asff_has_a_hundred_findings_per_line() -> None:
-    """201 findings are three requests."""
+    """201 findings make three requests: a request has at most a hundred."""
     many = [samples.finding(cause=str(number)) for number in range(201)]
     lines = rendered("asff", *many).splitlines()
     assert [len(json.loads(line)["Findings"]) for line in lines] == [100, 100, 1]

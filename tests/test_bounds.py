@@ -59,7 +59,7 @@ def test_coverage_is_what_is_stated(population: int, confidence: float) -> None:
 @pytest.mark.parametrize("confidence", CONFIDENCES)
 @pytest.mark.parametrize("population", [1, 2, 5, 17])
 def test_bounds_are_as_tight_as_the_exact_ones(population: int, confidence: float) -> None:
-    """The bounds are equal to the bounds that exact fractions give."""
+    """The bounds are equal to the bounds from exact fractions."""
     for sample in range(population + 1):
         for hits in range(sample + 1):
             assert bounds(hits, sample, population, confidence) == credible(
@@ -81,7 +81,7 @@ def test_bounds_are_as_tight_as_the_exact_ones(population: int, confidence: floa
     ],
 )
 def test_edges(hits: int, sample: int, population: int, expected: Bounds) -> None:
-    """A complete sample gives exact bounds; an empty sample gives the trivial bounds."""
+    """Bounds from a complete sample are exact; from an empty sample they exclude nothing."""
     found = bounds(hits, sample, population)
     assert found.low == pytest.approx(expected.low, rel=1e-4)
     assert found.high == pytest.approx(expected.high, rel=1e-4)
@@ -141,7 +141,7 @@ def test_coverage_of_bytes(sizes: tuple[int, ...], confidence: float) -> None:
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2**50), st.booleans(), st.booleans()), max_size=40))
 def test_bytes_of_what_was_seen_are_within(objects: list[tuple[int, bool, bool]]) -> None:
-    """The bounds lie between the bytes of seen hits and those bytes plus all unseen bytes."""
+    """The lower bound has at least the seen hits, the upper at most these and all unseen bytes."""
     sizes = [size for size, _, _ in objects]
     sample = [each for each, (_, is_seen, _) in enumerate(objects) if is_seen]
     hits = {each for each, (_, _, is_hit) in enumerate(objects) if is_hit}

@@ -350,7 +350,7 @@ def test_a_name_that_is_taken_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     name = new_name()
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        from relay import Answer  # noqa: PLC0415 - a value, which is a type elsewhere here
+        from relay import Answer  # noqa: PLC0415 - otherwise imported as a type only
 
         is_creation = asked.method == "PUT" and asked.path.strip("/") == name and not asked.query
         return Answer(409, {}, taken) if is_creation else forward()
@@ -388,7 +388,7 @@ def test_with_half_the_rights_it_says_what_is_done(
 
 
 def test_somebody_else_changes_the_bucket_meanwhile(s3: Any) -> None:
-    """A plan is refused if somebody else has changed the bucket since."""
+    """A plan is refused if another caller has changed the bucket since."""
     name = plain(s3)
     manager, wanted = BucketManager(), Wanted(name)
     for _ in manager.make(wanted, manager.plan(wanted)):

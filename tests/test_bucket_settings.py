@@ -175,7 +175,7 @@ def test_what_is_not_set_is_deleted(kind: type[Setting], operation: str) -> None
 
 def test_what_blocks_sse_c_survives_a_change_of_the_default() -> None:
     """A write of another algorithm also contains the block of SSE-C, which S3 would drop."""
-    from dataclasses import replace  # noqa: PLC0415 - of this test alone
+    from dataclasses import replace  # noqa: PLC0415 - only this test needs it
 
     blocking = Encryption(blocked=("SSE-C",))
     _, arguments = replace(blocking, algorithm="aws:kms", key="alias/x").call("acme")
@@ -190,8 +190,7 @@ def test_what_blocks_sse_c_survives_a_change_of_the_default() -> None:
 def test_nothing_blocked_is_not_the_same_as_unknown(
     blocked: tuple[str, ...] | None, sent: Any
 ) -> None:
-    """An unknown field is left out of the request; an empty list of blocked types is sent as NONE.
-    """
+    """An unknown field is left out of the request; an empty list is sent as `NONE`."""
     _, arguments = Encryption(blocked=blocked).call("acme")
     (rule,) = arguments["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule.get("BlockedEncryptionTypes") == sent
@@ -224,7 +223,7 @@ def test_the_rule_for_uploads_joins_the_others() -> None:
 
 
 def test_the_rule_for_uploads_has_the_form_of_the_others() -> None:
-    """The rule takes the form of the other rules: S3 refuses prefix and filter rules together."""
+    """The rule has the form of the other rules: S3 refuses prefix and filter rules together."""
     old = {"ID": "tmp", "Status": "Enabled", "Prefix": "tmp/", "Expiration": {"Days": 1}}
     both = Lifecycle((old,)).aborting(7)
     assert [rule.get("Prefix") for rule in both.rules] == ["tmp/", ""]

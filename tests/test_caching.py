@@ -147,7 +147,7 @@ def test_the_limits_of_the_format_are_the_defaults() -> None:
     keyring = CachingKeyring(AES, max_age=1)
     assert (keyring.max_messages, keyring.max_bytes) == (2**32, 2**63 - 1)
     with pytest.raises(TypeError, match="max_age"):
-        CachingKeyring(AES)  # type: ignore[call-arg]  # that it is missing is the test
+        CachingKeyring(AES)  # type: ignore[call-arg]  # the missing argument is under test
 
 
 @pytest.mark.parametrize(("limit", "calls"), [(1, 10), (2, 5), (3, 4), (9, 2), (10, 1)])
@@ -574,7 +574,7 @@ def test_data_keys_do_not_travel() -> None:
     )
 
 
-# With other keyrings, and in modes
+# Combinations with other keyrings and modes
 
 
 def test_caches_are_not_nested() -> None:

@@ -98,7 +98,7 @@ class Lake:
 
 @pytest.fixture(scope="module")
 def lake(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """Make a bucket and two key files of one name."""
+    """Make a bucket, and two files with different keys of one name."""
     folder = tmp_path_factory.mktemp("keys")
     made = Lake(s3, f"bucket-{uuid.uuid4()}", folder / "lake.key", folder / "other.key")
     made.key_file.write_bytes(bytes(range(32)))

@@ -207,7 +207,7 @@ def test_polars_partitions_through_pyarrow(place: Place, tmp_path: Path, monkeyp
 
 
 def _frame() -> Any:
-    return dd.from_pandas(customers(), npartitions=2)  # type: ignore[no-untyped-call]  # it has none
+    return dd.from_pandas(customers(), npartitions=2)  # type: ignore[no-untyped-call]  # dask has no types
 
 
 @dasks_own

@@ -191,7 +191,7 @@ def test_a_service_may_know_content_md5_alone(
 def test_another_invalid_request_is_sent_once(
     sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a refusal that names Content-MD5 asks for it."""
+    """Content-MD5 is sent only after a refusal that names it."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         return _refusal("InvalidRequest", "no") if _is_body(asked) else forward()

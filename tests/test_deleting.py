@@ -213,7 +213,7 @@ def test_versions_are_kept(versioned_bucket: str, s3: Any) -> None:
 def test_names_that_xml_cannot_carry_go_singly(
     odd: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A name that XML cannot contain is deleted by its own request, not in the batch."""
+    """A name that XML cannot contain is deleted by a single request, not in the batch."""
     put(s3, bucket, odd, "a", "b")
     with relaying(sandbox.endpoint_url) as relay:
         items = [("a", None), (odd, None), ("b", None)]
@@ -232,7 +232,7 @@ def test_any_other_name_goes_along(name: str, bucket: str, s3: Any) -> None:
 
 
 def test_a_name_that_is_there_twice(sandbox: Running, bucket: str, s3: Any) -> None:
-    """A name that occurs twice goes into its own request: the reply could not tell them apart."""
+    """A repeated name is deleted by a single request: a reply could not tell the two apart."""
     (item,) = etags(s3, bucket, "a")
     with relaying(sandbox.endpoint_url) as relay:
         errors = delete_batch(client_of(relay), bucket, [item, ("b", None), item])
@@ -301,7 +301,7 @@ def test_a_failed_condition_is_looked_at(
 def test_a_key_that_the_reply_lacks_is_asked_for_again(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """If the reply lacks a name and a HEAD finds the object, its own request deletes it."""
+    """If the reply lacks a name and a HEAD finds the object, a single delete follows."""
     items = etags(s3, bucket, *NAMES)
     spoil = once(lambda asked, forward: forward(without(asked, ["b"])))
     with relaying(sandbox.endpoint_url, spoil) as relay:
@@ -548,7 +548,7 @@ def test_a_service_that_refuses_etags_keeps_the_condition(
 def test_a_key_that_a_service_refuses_together_goes_singly(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """If the service refuses one name in a batch, its own request follows without a HEAD."""
+    """If the service refuses one name in a batch, a single delete follows without a HEAD."""
     items = etags(s3, bucket, *NAMES)
     with relaying(sandbox.endpoint_url, once(failing("NotImplemented", "b"))) as relay:
         assert delete_batch(client_of(relay), bucket, items) == [None] * 3

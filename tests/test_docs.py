@@ -2,7 +2,7 @@
 """The documentation is correct: its examples are executed, and its links lead to files.
 
 The pages run one after the other, as a newcomer would read them, in one folder and with one
-sandbox that README's line started. Nothing else is prepared.
+sandbox that README's command started. Nothing else is prepared.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 _LONG = (["s3crypt", "bench"], ["s3crypt", "demo"])
 # Its examples are tests with their own sandbox; test_sandbox_fixture.py runs them.
 _WITHOUT_POINTER = frozenset({"docs/testing.md"})
-# The page describes how to make the repository's own figures, which takes hours and needs system
+# The page describes how to make the repository's own figures, which needs hours and system
 # packages.
 _NOT_EXAMPLES = frozenset({"docs/benchmarks.md"})
 
@@ -53,7 +53,7 @@ EXAMPLES = [
 
 @pytest.fixture(scope="module", name="shell")
 def _shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Point this process at a sandbox, by README's line, in an empty folder."""
+    """Point this process at a sandbox with README's command, in an empty folder."""
     with shell(tmp_path_factory.mktemp("home")) as work:
         yield work
 

@@ -94,7 +94,7 @@ def test_a_file_that_grows_meanwhile_is_an_error(
     def growing(*args: object, **options: object) -> int:
         with plain.open("ab") as file:
             file.write(b"more")
-        return seal(*args, **options)  # type: ignore[arg-type]  # passed on as they came
+        return seal(*args, **options)  # type: ignore[arg-type]  # the arguments are passed on unchanged
 
     monkeypatch.setattr(Sealer, "seal", growing)
     with pytest.raises(StorageError, match="changed while") as caught:

@@ -283,7 +283,7 @@ def test_transaction_refuses_files_that_are_open(
 
 
 def test_transactions_are_not_nested(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """Transactions cannot be nested: the inner one would store or lose the outer one's files."""
+    """Nested transactions are refused: the inner transaction would store or lose outer files."""
 
     def nest() -> None:
         with fs.transaction:
