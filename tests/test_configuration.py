@@ -445,7 +445,7 @@ _IMPLYING = {"key", "sse_c_key_file"}
     ],
 )
 def test_nothing_given_is_ignored(mode: str | None, option: str) -> None:
-    """An option that the mode does not take is an error that names it."""
+    """An option that does not apply to the mode is an error that names it."""
     with pytest.raises(ConfigError, match=f"^{option} needs "):
         mode_of(mode, **{option: _OPTIONS[option]})
 
