@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who else may read and write the files of secret keys."""
+"""Checks of the permissions of files that hold secret keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PEM = PRIVATE.private_bytes(
 PUBLIC_PEM = PRIVATE.public_key().public_bytes(
     serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
 )
-# How each kind of secret key is read.
+# Functions that read a key file, for each kind of secret key.
 READERS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {
     "aes": (bytes(32), lambda file: keyring_of(f"aes:acme/one={file}")),
     "rsa": (PEM, lambda file: keyring_of(f"rsa:acme/one={file}")),
@@ -40,7 +40,7 @@ READERS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {
 
 @pytest.fixture(params=READERS)
 def reader(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Callable[[], Any]]:
-    """Make the file of a key; return it and what reads it."""
+    """Write a key file; return its path and a function that reads it."""
     content, read = READERS[request.param]
     file = tmp_path / "the key"
     file.write_bytes(content)
@@ -52,7 +52,7 @@ def reader(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Callab
 def test_a_file_of_its_owner_alone_is_read(
     mode: int, strict: str, reader: tuple[Path, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a word."""
+    """A key file that only its owner can read is read without a warning."""
     monkeypatch.setenv("S3CRYPT_STRICT_KEY_FILES", strict)
     file, read = reader
     file.chmod(mode)
@@ -63,7 +63,7 @@ def test_a_file_of_its_owner_alone_is_read(
 def test_a_file_that_others_can_read_is_warned_of(
     mode: int, reader: tuple[Path, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the command that ends it; where files are strict, it is refused."""
+    """The warning contains the chmod command; in strict mode the file is refused."""
     file, read = reader
     file.chmod(mode)
     command = f"chmod 600 '{file}'"
@@ -73,7 +73,7 @@ def test_a_file_that_others_can_read_is_warned_of(
     with pytest.raises(ConfigError, match="Other users can read the key file") as caught:
         read()
     assert caught.value.hint == command
-    os.chmod(file, 0o600)  # noqa: PTH101 - what the command does
+    os.chmod(file, 0o600)  # noqa: PTH101 - the command from the warning
     assert read() is not None
 
 
@@ -81,7 +81,7 @@ def test_a_file_that_others_can_read_is_warned_of(
 def test_a_file_that_others_can_write_is_refused(
     mode: int, reader: tuple[Path, Callable[[], Any]]
 ) -> None:
-    """Always: the key may be another user's."""
+    """A key file that other users can write is always refused, because they may replace the key."""
     file, read = reader
     file.chmod(mode)
     with pytest.raises(ConfigError, match=f"can write to the key file {file}") as caught:
@@ -92,7 +92,7 @@ def test_a_file_that_others_can_write_is_refused(
 def test_a_public_key_may_be_read_by_anyone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is no secret."""
+    """The file of a public key is not secret, so its permissions are not checked."""
     monkeypatch.setenv("S3CRYPT_STRICT_KEY_FILES", "1")
     file = tmp_path / "public.pem"
     file.write_bytes(PUBLIC_PEM)
@@ -101,7 +101,7 @@ def test_a_public_key_may_be_read_by_anyone(
 
 
 def test_a_key_may_come_through_a_pipe() -> None:
-    """As by a shell's <(command), whose pipe is the process's own."""
+    """A key is read from a shell's <(command), which is a pipe of this process."""
     read_end, write_end = os.pipe()
     os.write(write_end, bytes(32))
     os.close(write_end)
@@ -114,7 +114,7 @@ def test_a_key_may_come_through_a_pipe() -> None:
 def test_a_setting_that_is_neither_is_an_error(
     reader: tuple[Path, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names the variable."""
+    """The error names the environment variable."""
     file, read = reader
     file.chmod(0o644)
     monkeypatch.setenv("S3CRYPT_STRICT_KEY_FILES", "perhaps")
@@ -125,7 +125,7 @@ def test_a_setting_that_is_neither_is_an_error(
 def test_the_command_warns_once_and_may_refuse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """In one line whatever Python is told of warnings; --quiet says nothing, --strict refuses."""
+    """The command prints one line, whatever Python's warning filters; --quiet and --strict work."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("S3CRYPT_STRICT_KEY_FILES", raising=False)
     (tmp_path / "plain").write_bytes(b"plain")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Advice about KMS keys: it is a command of ours that exists, about the key that is concerned."""
+"""Hints about KMS keys name an existing s3crypt command and the affected key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _VERB = re.compile(r"s3crypt keys ([a-z][a-z-]*[a-z])\b|s3crypt_keys\(\s*\"([a-z
 
 
 def test_every_verb_that_is_advised_exists() -> None:
-    """Hints, fixes, diagnoses and pages name only commands that the command line has."""
+    """Hints, fixes, diagnoses and documentation pages name only existing commands."""
     named: dict[str, str] = {}
     for path in SOURCES:
         for match in _VERB.finditer(path.read_text("utf-8")):
@@ -56,7 +56,7 @@ def delete(kms: Any, key: str) -> None:
 def test_a_refusal_names_the_command_for_its_key(
     bucket: str, kms_key: str, mode: str, spoil: Callable[[Any, str], None], command: str
 ) -> None:
-    """KMS's own refusal and the one that S3 passes on both name the key."""
+    """Refusals by KMS, and KMS refusals that S3 passes on, both name the key."""
     store = connect(SSEKMS(kms_key) if mode == "sse-kms" else ClientSide(kms_keyring(kms_key)))
     store.put(b"plain", f"s3://{bucket}/x")
     spoil(boto3.client("kms"), kms_key)
@@ -80,7 +80,7 @@ def test_a_refusal_names_the_command_for_its_key(
     ],
 )
 def test_the_key_in_the_advice(subject: str, said: str, command: str) -> None:
-    """It is the one that KMS's message names, else the subject; KEY if neither names one key."""
+    """The hint names the key in KMS's message, else the subject, else the placeholder KEY."""
     reply: Any = {"Error": {"Code": "DisabledException", "Message": said}}
     error = translate(ClientError(reply, "Decrypt"), subject, KeyUnavailableError)
     assert error.hint == f"Enable it: `s3crypt keys {command}`."
@@ -96,7 +96,7 @@ def test_the_key_in_the_advice(subject: str, said: str, command: str) -> None:
     ],
 )
 def test_the_advice_follows_the_state(said: str, command: str) -> None:
-    """KMS has one code for several states of a key, which its message tells apart."""
+    """KMS uses one error code for several key states; the hint follows the message."""
     reply: Any = {"Error": {"Code": "KMS.KMSInvalidStateException", "Message": said}}
     error = translate(ClientError(reply, "GetObject"), "s3://acme/x")
     assert f"`s3crypt keys {command}`" in str(error.hint)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controls of keys without a server: what is judged of odd ones, and which lines they get."""
+"""The controls of keys, without a server: how unusual keys are judged and reported."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def judged(account: str = ACCOUNT, **changed: Any) -> dict[str, Finding]:
 
 
 def test_a_good_key_passes() -> None:
-    """Nothing else of this module fails by the key it changes."""
+    """The unchanged key passes, so each other test fails only because of its own change."""
     assert {each.verdict for each in judged().values()} == {Verdict.PASS}
 
 
 @pytest.mark.parametrize("control", ["KMS.3", "S3CRYPT.7", "S3CRYPT.8"])
 def test_a_key_without_a_state_is_unknown(control: str) -> None:
-    """A reply that leaves the state out proves neither that it can be used nor that it stays."""
+    """A reply without the key's state does not prove that the key is usable and will stay."""
     assert judged(state="")[control].verdict is Verdict.UNKNOWN
 
 
@@ -57,7 +57,7 @@ def test_a_key_without_a_state_is_unknown(control: str) -> None:
     ],
 )
 def test_a_key_of_another_account_has_no_line(control: str, changed: dict[str, Any]) -> None:
-    """KMS takes none of these requests from another account; the owner's audit has the line."""
+    """KMS refuses these requests from another account; the owner's audit reports the finding."""
     theirs, own = judged(OTHER, **changed)[control], judged(**changed)[control]
     assert (theirs.verdict, own.verdict) == (Verdict.FAIL, Verdict.FAIL)
     assert theirs.fix is None
@@ -65,7 +65,7 @@ def test_a_key_of_another_account_has_no_line(control: str, changed: dict[str, A
 
 
 def test_a_replica_is_rotated_by_its_primary() -> None:
-    """KMS refuses to enable the rotation of a replica."""
+    """The rotation of a replica follows its primary key; KMS does not enable it on a replica."""
     primary = ARN.replace("eu-west-1", "us-east-1")
     fix = judged(rotates=False, primary=primary)["KMS.4"].fix
     assert fix is not None
@@ -83,6 +83,6 @@ def test_a_replica_is_rotated_by_its_primary() -> None:
 def test_an_empty_constraint_constrains_nothing(
     constraints: dict[str, Any], verdict: Verdict
 ) -> None:
-    """Every encryption context has an empty one as its subset."""
+    """Every encryption context contains the empty context as a subset."""
     found = judged(grants=(replace(GRANT, constraints=constraints),))["S3CRYPT.12"]
     assert found.verdict is verdict

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A key from its creation to its deletion, and which objects open at each step.
+"""A KMS key from its creation to its deletion, and which objects can be read at each step.
 
-The objects are under the key in the five ways in which an object can depend on a KMS key.
+The objects use the key in the five ways in which an object can depend on a KMS key.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ NONE: frozenset[str] = frozenset()
 
 @pytest.fixture(scope="module")
 def sandbox_of_keys() -> Iterator[sandboxes.Running]:
-    """Run a sandbox for this module alone: its tests move the clock of KMS."""
+    """Run a sandbox for this module only, because its tests change the clock of KMS."""
     before = dict(os.environ)
     with sandboxes.running() as running:
         os.environ.update(sandboxes.environment(running))
@@ -59,24 +59,24 @@ def sandbox_of_keys() -> Iterator[sandboxes.Running]:
 
 @pytest.fixture(autouse=True)
 def alone(sandbox_of_keys: sandboxes.Running) -> sandboxes.Running:
-    """Empty the module's sandbox, and set its clock back."""
+    """Empty the module's sandbox and reset its clock."""
     sandboxes.reset(sandbox_of_keys)
     return sandbox_of_keys
 
 
 @dataclass(frozen=True)
 class Objects:
-    """Objects under a key, one for each way in which an object depends on it."""
+    """Objects under one key, one object for each way in which an object depends on a key."""
 
     bucket: str
 
     def write(self, name: str, key: str) -> None:
-        """Write an object in each mode, under a key."""
+        """Write an object in each mode under a key."""
         for mode, make in MODES.items():
             S3Crypt(make(key)).put(name.encode(), self._uri(name, mode))
 
     def opened(self, name: str, key: str) -> frozenset[str]:
-        """Return the modes whose object a reader that names the key can open."""
+        """Return the modes whose object can be read by a reader that names the key."""
         return frozenset(mode for mode in MODES if self._opens(name, mode, key))
 
     def _opens(self, name: str, mode: str, key: str) -> bool:
@@ -91,7 +91,7 @@ class Objects:
 
 @pytest.fixture
 def objects(alone: sandboxes.Running) -> Objects:
-    """Make a bucket for objects in every mode."""
+    """Make a bucket, and return its objects in every mode."""
     assert alone
     name = f"life-{uuid.uuid4()}"
     boto3.client("s3").create_bucket(Bucket=name)
@@ -100,7 +100,7 @@ def objects(alone: sandboxes.Running) -> Objects:
 
 @pytest.fixture
 def keys() -> KeyManager:
-    """Return the manager of keys in the sandbox."""
+    """Return a key manager of the sandbox."""
     return KeyManager()
 
 
@@ -121,7 +121,7 @@ def _refusal(objects: Objects, key: str, mode: str = "header") -> KeyUnavailable
 def test_a_rotated_key_opens_what_is_older_and_newer(
     keys: KeyManager, key: Key, objects: Objects
 ) -> None:
-    """A rotation adds key material, and KMS keeps the old for the data keys that it wrapped."""
+    """A rotation adds key material; KMS keeps the old material for existing data keys."""
     rotated = keys.rotate(key.arn, wait=True)
     objects.write("second", key.arn)
     assert rotated.material_id != key.material_id
@@ -132,7 +132,7 @@ def test_a_rotated_key_opens_what_is_older_and_newer(
 def test_the_schedule_rotates_a_key(
     keys: KeyManager, key: Key, objects: Objects, alone: sandboxes.Running
 ) -> None:
-    """After a year the material is another one, without a use of the 25 on demand."""
+    """After a year KMS rotates the key, without using one of the 25 rotations on demand."""
     sandboxes.advance_clock(alone, 366 * DAY)
     shown = keys.show(key.arn)
     assert shown.material_id != key.material_id
@@ -143,7 +143,7 @@ def test_the_schedule_rotates_a_key(
 def test_a_moved_alias_reads_only_what_is_under_its_key(
     keys: KeyManager, key: Key, objects: Objects
 ) -> None:
-    """A reader that names the key by its ARN goes on, a reader that names the alias is refused."""
+    """A reader that names the key's ARN still works; a reader that names the alias is refused."""
     assert objects.opened("first", "alias/life") == ALL
     successor = keys.create(alias="life-2027")
     change = keys.move_alias("alias/life", successor.arn)
@@ -157,7 +157,7 @@ def test_a_moved_alias_reads_only_what_is_under_its_key(
 def test_a_disabled_key_opens_nothing_until_it_is_enabled(
     keys: KeyManager, key: Key, objects: Objects
 ) -> None:
-    """The refusal names the command that enables it."""
+    """A disabled key reads no object, and the error names the command that enables the key."""
     assert keys.disable(key.arn).state == "Disabled"
     assert objects.opened("first", key.arn) == NONE
     assert f"s3crypt keys enable {key.arn}" in (_refusal(objects, key.arn).hint or "")
@@ -166,7 +166,7 @@ def test_a_disabled_key_opens_nothing_until_it_is_enabled(
 
 
 def test_a_deletion_can_be_cancelled(keys: KeyManager, key: Key, objects: Objects) -> None:
-    """While the deletion waits nothing opens; after it is cancelled the key is to be enabled."""
+    """Reads fail during the waiting period; after the cancellation the key must be enabled."""
     waiting = keys.schedule_deletion(key.arn, days=7, confirmed_name="life")
     assert waiting.state == "PendingDeletion"
     assert objects.opened("first", key.arn) == NONE
@@ -180,7 +180,7 @@ def test_a_deletion_can_be_cancelled(keys: KeyManager, key: Key, objects: Object
 def test_a_deleted_key_opens_nothing_ever_again(
     keys: KeyManager, key: Key, objects: Objects, alone: sandboxes.Running
 ) -> None:
-    """On its date the key is gone; the deletion of a key that does not exist is an error."""
+    """On its date the key is deleted; deleting a missing key is an error."""
     keys.schedule_deletion(key.arn, days=7, confirmed_name="life")
     sandboxes.advance_clock(alone, 6 * DAY)
     assert keys.show(key.arn).state == "PendingDeletion"
@@ -194,7 +194,7 @@ def test_a_deleted_key_opens_nothing_ever_again(
 def test_imported_material_opens_objects_while_it_is_there(
     keys: KeyManager, objects: Objects, tmp_path: Path
 ) -> None:
-    """New material is rotated in beside the old; without either of them the key opens nothing."""
+    """New material is rotated in beside the old; if either is missing, the key reads nothing."""
     old, new = tmp_path / "old", tmp_path / "new"
     for file in (old, new):
         file.write_bytes(os.urandom(32))
@@ -218,7 +218,7 @@ def test_imported_material_opens_objects_while_it_is_there(
 def test_imported_material_expires(
     keys: KeyManager, objects: Objects, tmp_path: Path, alone: sandboxes.Running
 ) -> None:
-    """KMS deletes it on its date, and the same bytes open the objects again."""
+    """KMS deletes expired material; importing the same bytes makes the objects readable again."""
     material = tmp_path / "material"
     material.write_bytes(os.urandom(32))
     arn = keys.create(alias="expiring", imported_material=True).arn
@@ -231,7 +231,7 @@ def test_imported_material_expires(
 
 
 def test_a_replica_opens_client_side_objects(keys: KeyManager, objects: Objects) -> None:
-    """Objects are read in another Region, also after the primary and the replica changed roles."""
+    """A replica reads the objects in another Region, also after it became the primary key."""
     primary = keys.create(alias="global", multi_region=True).arn
     objects.write("first", primary)
     replica = keys.replicate(primary, "eu-west-1").arn
@@ -246,7 +246,7 @@ def test_a_replica_opens_client_side_objects(keys: KeyManager, objects: Objects)
 def test_a_primary_key_outlives_its_replicas(
     keys: KeyManager, objects: Objects, alone: sandboxes.Running
 ) -> None:
-    """Its own waiting period begins when the last replica is deleted."""
+    """The waiting period of a primary key begins when its last replica is deleted."""
     primary = keys.create(alias="global", multi_region=True).arn
     replica = keys.replicate(primary, "eu-west-1").arn
     objects.write("first", primary)
@@ -262,7 +262,7 @@ def test_a_primary_key_outlives_its_replicas(
 
 
 def test_a_grant_opens_objects_to_a_role_until_it_is_revoked(key: Key, objects: Objects) -> None:
-    """A role that the key policy does not name reads by a grant, within the grant's constraint."""
+    """A role that is not in the key policy can read by a grant, within the grant's constraint."""
     objects.write("second", key.arn)
     owner, reader = _role("owner"), _role("reader")
     _leave_to(key.arn, owner, "owner")
@@ -299,7 +299,7 @@ def _role(name: str) -> boto3.Session:
 
 
 def _leave_to(key: str, session: boto3.Session, role: str) -> None:
-    """Let one role alone use and administer a key."""
+    """Allow only one role to use and administer a key."""
     statement = {"Effect": "Allow", "Principal": {"AWS": _arn(role)}, "Action": "kms:*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [{**statement, "Resource": "*"}]})
     session.client("kms").put_key_policy(KeyId=key, PolicyName="default", Policy=policy)

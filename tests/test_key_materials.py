@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ids of the KMS key material that wrapped a data key: where they are kept and shown."""
+"""The ids of the KMS key material that wrapped a data key: where they are stored and shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FORGED = "0" * 64
 
 
 def in_metadata(keyring: Keyring) -> ClientSide:
-    """Return the mode with the key in the metadata."""
+    """Return a mode that stores the wrapped key in the metadata."""
     return ClientSide(keyring, key_location="metadata")
 
 
@@ -56,7 +56,7 @@ def set_metadata(s3: Any, bucket: str, changed: dict[str, str]) -> None:
 
 
 def unreporting(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer as a KMS that reports no id of key material."""
+    """Answer like a KMS service that reports no key material id."""
     answer = forward()
     if "x-amz-target" in asked.headers:
         body = re.sub(rb'"\w*KeyMaterialId": ?"\w+",? ?', b"", answer.body)
@@ -66,7 +66,7 @@ def unreporting(asked: Asked, forward: Callable[[], Answer]) -> Answer:
 
 
 def test_the_metadata_has_the_id(bucket: str, kms_key: str, kms: Any, s3: Any) -> None:
-    """What GenerateDataKey reports is in the entry, and in the facts about the object."""
+    """The id in the reply to GenerateDataKey is in the metadata entry and in the object's info."""
     uri, store = f"s3://{bucket}/x", connect(in_metadata(kms_keyring(kms_key)))
     written = store.put(b"plain", uri)
     wanted = current(kms, kms_key)
@@ -77,7 +77,7 @@ def test_the_metadata_has_the_id(bucket: str, kms_key: str, kms: Any, s3: Any) -
 
 
 def test_a_rotated_key_has_another_id(bucket: str, kms_key: str, kms: Any, s3: Any) -> None:
-    """The entry has the id of the material that wrapped this object, not of the current one."""
+    """The entry has the id of the material that wrapped this object, not the current one."""
     store = connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", f"s3://{bucket}/x")
     old = current(kms, kms_key)
@@ -98,7 +98,7 @@ def test_a_header_has_no_room(bucket: str, kms_key: str, kms: Any, s3: Any) -> N
 def test_rewrapping_replaces_the_id(
     bucket: str, kms_key: str, new_key: str, kms: Any, s3: Any
 ) -> None:
-    """The entry has the destination's id; the outcome has both, from the reply to ReEncrypt."""
+    """The entry has the destination's id; the outcome has both ids from the reply to ReEncrypt."""
     uri, store = f"s3://{bucket}/x", connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     set_metadata(s3, bucket, {ENTRY: FORGED})
@@ -114,7 +114,7 @@ def test_rewrapping_replaces_the_id(
 def test_rewrapping_by_a_key_without_material_drops_the_id(
     bucket: str, kms_key: str, kms: Any, s3: Any
 ) -> None:
-    """The earlier wrapping's id says nothing about the new one."""
+    """If the new wrapping has no id, the old id is removed, because it no longer applies."""
     uri, store = f"s3://{bucket}/x", connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     (outcome,) = store.rotate(uri, to=in_metadata(aes()))
@@ -127,7 +127,7 @@ def test_rewrapping_by_a_key_without_material_drops_the_id(
 def test_re_encryption_writes_the_new_id(
     bucket: str, kms_key: str, new_key: str, kms: Any, s3: Any
 ) -> None:
-    """The outcome has the id from the reply to Decrypt, also of a key in the header."""
+    """The outcome has the id from the reply to Decrypt, also for a key in the header."""
     uri, store = f"s3://{bucket}/x", connect(ClientSide(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     (outcome,) = store.rotate(uri, to=in_metadata(kms_keyring(new_key)))
@@ -145,7 +145,7 @@ def test_re_encryption_writes_the_new_id(
 def test_a_dry_run_names_the_material_that_opens(
     kms: Any, bucket: str, kms_key: str, new_key: str
 ) -> None:
-    """It tries the key, and what it would write is not known before."""
+    """A dry run reports the id of the old material only; the new id is not known yet."""
     uri, store = f"s3://{bucket}/x", connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     (outcome,) = store.rotate(uri, to=in_metadata(kms_keyring(new_key)), dry_run=True)
@@ -155,7 +155,7 @@ def test_a_dry_run_names_the_material_that_opens(
 def test_the_journal_has_the_ids(
     bucket: str, kms_key: str, new_key: str, kms: Any, tmp_path: Path
 ) -> None:
-    """A recursive rotation notes both ids with each object."""
+    """A recursive rotation writes both ids of each object to the journal."""
     store = connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", f"s3://{bucket}/x")
     with Journal.open(tmp_path / "journal", {}) as journal:
@@ -168,7 +168,7 @@ def test_the_journal_has_the_ids(
 
 
 def test_a_copy_keeps_the_id(bucket: str, kms_key: str, kms: Any, s3: Any) -> None:
-    """S3 copies the metadata with the wrapped key; a copy that is encrypted anew has a new id."""
+    """A copy by S3 keeps the id with the wrapped key; a re-encrypted copy has a new id."""
     unbound = ClientSide(kms_keyring(kms_key), key_location="metadata", bind_name=False)
     connect(unbound).put(b"plain", f"s3://{bucket}/x")
     old = current(kms, kms_key)
@@ -181,7 +181,7 @@ def test_a_copy_keeps_the_id(bucket: str, kms_key: str, kms: Any, s3: Any) -> No
 
 
 def test_one_id_per_wrapped_key(bucket: str, kms_key: str, new_key: str, kms: Any, s3: Any) -> None:
-    """Ids are in the order of the wrapped keys; KMS reports none in its reply to Encrypt."""
+    """Ids are in the order of the wrapped keys; the reply to Encrypt has no id."""
     first, second = kms_keyring(kms_key), kms_keyring(new_key)
     store = connect(in_metadata(MultiKeyring(first, second, aes())))
     store.put(b"plain", f"s3://{bucket}/x")
@@ -194,7 +194,7 @@ def test_one_id_per_wrapped_key(bucket: str, kms_key: str, new_key: str, kms: An
 
 
 def test_a_cached_data_key_has_its_id(bucket: str, kms_key: str, kms: Any, s3: Any) -> None:
-    """Each object names the material of the data key that it shares with others."""
+    """Each object with a shared, cached data key has the id of that data key's material."""
     keyring = CachingKeyring(kms_keyring(kms_key), max_age=60)
     store = connect(ClientSide(keyring, key_location="metadata", bind_name=False))
     for name in ("x", "y"):
@@ -204,7 +204,7 @@ def test_a_cached_data_key_has_its_id(bucket: str, kms_key: str, kms: Any, s3: A
 
 
 def test_a_kms_that_reports_no_id(bucket: str, kms_key: str, new_key: str, s3: Any) -> None:
-    """Nothing is written or reported; the object is stored, rewrapped and read."""
+    """Without an id no entry is written; the object is stored, rewrapped and read as usual."""
     uri = f"s3://{bucket}/x"
     with watched(unreporting):
         store = S3Crypt(in_metadata(kms_keyring(kms_key)))
@@ -221,7 +221,7 @@ def test_a_kms_that_reports_no_id(bucket: str, kms_key: str, new_key: str, s3: A
 def test_the_id_gives_way_to_metadata_of_the_user(
     bucket: str, kms_key: str, new_key: str, s3: Any, spare: int
 ) -> None:
-    """The entry takes 80 of the 2,048 bytes; without this room the object is stored without it."""
+    """The entry needs 80 of the 2,048 bytes; if they are not free, the entry is left out."""
     uri, store = f"s3://{bucket}/x", connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     taken = sum(len(n) + len(v) for n, v in metadata(s3, bucket).items() if n != ENTRY)
@@ -241,7 +241,7 @@ def test_the_id_gives_way_to_metadata_of_the_user(
 def test_a_forged_id_opens_and_closes_nothing(
     bucket: str, kms_key: str, s3: Any, text: str
 ) -> None:
-    """Reading does not depend on the entry; one of another form is not shown."""
+    """Reading does not depend on the entry, and a malformed id is not shown."""
     uri, store = f"s3://{bucket}/x", connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     set_metadata(s3, bucket, {ENTRY: text})
@@ -251,7 +251,7 @@ def test_a_forged_id_opens_and_closes_nothing(
 
 
 def test_edks_are_equal_whatever_their_material() -> None:
-    """The id is no part of an EDK: of its value, its hash or its text."""
+    """The id does not affect an EDK's equality, its hash or its text."""
     plain = EncryptedDataKey("aws-kms", b"arn", b"blob")
     known = EncryptedDataKey("aws-kms", b"arn", b"blob", material_id=FORGED)
     assert plain == known
@@ -262,7 +262,7 @@ def test_edks_are_equal_whatever_their_material() -> None:
 def test_inspect_prints_the_id(
     bucket: str, kms_key: str, kms: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line for people, one entry per key in the JSON."""
+    """The text output has one line; the JSON output has one entry per key."""
     uri = f"s3://{bucket}/x"
     connect(in_metadata(kms_keyring(kms_key))).put(b"plain", uri)
     wanted = current(kms, kms_key)
@@ -275,7 +275,7 @@ def test_inspect_prints_the_id(
 def test_rotate_prints_the_ids(
     bucket: str, kms_key: str, new_key: str, kms: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The JSON of an outcome has the old material and the new one."""
+    """The JSON of an outcome has the old and the new material id."""
     uri = f"s3://{bucket}/x"
     connect(in_metadata(kms_keyring(kms_key))).put(b"plain", uri)
     words = ["rotate", uri, "--mode", "client", "--key-location", "metadata", "--json"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole key policy in the place of the current one: its difference, and what is refused."""
+"""Replacing a whole key policy: the difference that is shown, and the policies that are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ACCOUNT = "123456789012"
 ROOT = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
 CALLER = {"AWS": f"arn:aws:iam::{ACCOUNT}:user/sandbox"}
-# KMS knows the principals of its own account, and refuses those that do not exist.
+# KMS refuses principals of its own account that do not exist.
 READER = {"AWS": "arn:aws:iam::111122223333:role/reader"}
 
 
@@ -33,7 +33,7 @@ def allow(sid: str | None, principal: Any, action: Any = "kms:*", **more: Any) -
 
 
 def document(*statements: dict[str, Any]) -> Document:
-    """Return a policy of these statements."""
+    """Return a policy with these statements."""
     return Document.parse({"Version": "2012-10-17", "Statement": list(statements)})
 
 
@@ -48,7 +48,7 @@ def manager(session: boto3.Session) -> KeyManager:
 
 @pytest.fixture
 def writer(session: boto3.Session) -> PolicyWriter:
-    """Return a writer of policies of the sandbox."""
+    """Return a policy writer of the sandbox."""
     return PolicyWriter(session=session)
 
 
@@ -61,7 +61,7 @@ def key(manager: KeyManager) -> str:
 def test_a_whole_policy_takes_the_place_of_the_current_one(
     writer: PolicyWriter, manager: KeyManager, key: str, tmp_path: Path
 ) -> None:
-    """Statements that are not in it go, and the saved copy takes the change back."""
+    """Statements that are not in the new policy are removed; the saved copy restores them."""
     wanted = document(allow(None, ROOT, "kms:Describe*"), ADMIN)
     plan = writer.plan_whole(wanted, key)
     changes = sorted((each.sid, each.change.value) for each in plan.differences)
@@ -76,7 +76,7 @@ def test_a_whole_policy_takes_the_place_of_the_current_one(
 
 
 def test_a_changed_statement_is_one_difference(writer: PolicyWriter, key: str) -> None:
-    """It is recognised by its Sid, and the rest is kept."""
+    """The changed statement is recognised by its Sid; the other statements are kept."""
     plan = writer.plan_whole(document(ADMIN, allow("Read", READER, "kms:Encrypt")), key)
     (change,) = plan.differences
     assert (change.sid, change.change.value) == ("Read", "changed")
@@ -84,7 +84,7 @@ def test_a_changed_statement_is_one_difference(writer: PolicyWriter, key: str) -
 
 
 def test_the_same_policy_is_no_change(writer: PolicyWriter, key: str, tmp_path: Path) -> None:
-    """In another order as well; nothing is written or saved."""
+    """The order of the statements does not matter; nothing is written or saved."""
     plan = writer.plan_whole(document(READ, ADMIN), key)
     assert not plan.changes
     assert writer.apply(plan, folder=tmp_path).saved is None
@@ -106,9 +106,9 @@ def test_the_same_policy_is_no_change(writer: PolicyWriter, key: str, tmp_path: 
             ],
             r"user/sandbox could no longer call kms:PutKeyPolicy .*Deny",
         ),
-        # The caller keeps control, and the account loses it.
+        # The caller keeps control, but the account loses it.
         ([allow("Admin", CALLER)], r":root could no longer call kms:PutKeyPolicy"),
-        # It is not certain whether a later request of the caller has the tag.
+        # It is uncertain whether a later request of the caller will have the tag.
         (
             [
                 allow(
@@ -126,7 +126,7 @@ def test_a_policy_that_locks_out_is_refused(
     statements: list[dict[str, Any]],
     reason: str,
 ) -> None:
-    """The caller and the key's account keep control, or nothing is written."""
+    """Nothing is written unless the caller and the key's account keep control of the key."""
     plan = writer.plan_whole(document(*statements) if statements else Document(()), key)
     with pytest.raises(PolicyError, match=reason):
         plan.check()
@@ -150,7 +150,7 @@ def test_a_policy_that_locks_out_is_refused(
 def test_what_is_no_key_policy_is_refused(
     writer: PolicyWriter, key: str, statement: dict[str, Any], message: str
 ) -> None:
-    """Every statement of the file counts, not only those that s3crypt makes."""
+    """Every statement of the file is checked, not only statements made by s3crypt."""
     with pytest.raises(ConfigError, match=message):
         writer.plan_whole(document(statement), key)
 
@@ -158,14 +158,14 @@ def test_what_is_no_key_policy_is_refused(
 def test_the_check_bypass_is_never_sent(
     writer: PolicyWriter, key: str, tmp_path: Path, requests_log: Any
 ) -> None:
-    """KMS checks too that the author is not locked out."""
+    """The lockout check of KMS itself is never bypassed."""
     requests_log.clear()
     writer.apply(writer.plan_whole(document(ADMIN), key), folder=tmp_path)
     assert not [each for each in requests_log.list() if "Bypass" in json.dumps(each)]
 
 
 def test_a_check_says_what_is_wrong(key: str) -> None:
-    """A key that everyone uses, and that its account does not control."""
+    """The check reports a key that everyone can use and that its account does not control."""
     policy = document(allow("All", "*", "kms:Decrypt"), allow("Admin", CALLER))
     public, control = check_key_policy(policy, key).failures
     assert public.startswith("KMS.5 (All)")
@@ -173,5 +173,5 @@ def test_a_check_says_what_is_wrong(key: str) -> None:
 
 
 def test_a_sound_policy_passes_its_check(manager: KeyManager, key: str) -> None:
-    """KMS's default one, and ours."""
+    """The default policy of KMS and the policies of s3crypt pass the check."""
     assert manager.check_policy(key).failures == ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keyrings: what they wrap and name, what they open and refuse, and what they ask of KMS."""
+"""Keyrings: how they wrap and name keys, which EDKs they open or refuse, their KMS requests."""
 
 import copy
 import json
@@ -63,7 +63,7 @@ def pem_pair(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> tuple[bytes
 
 @contextmanager
 def asked(client: Any) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """Collect the operations that a client is asked for, with their parameters."""
+    """Collect the operations that a client calls, with their parameters."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def collect(params: dict[str, Any], model: Any, **_: Any) -> None:
@@ -96,7 +96,7 @@ def test_aes_wire_form() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 15, 17, 31, 33, 64])
 def test_aes_key_sizes(length: int) -> None:
-    """A key that AES does not have is refused, in a sentence without the key."""
+    """A key of an invalid AES length is refused, and the error does not contain the key."""
     with pytest.raises(ConfigError, match=f"16, 24 or 32 bytes, not {length}"):
         AESKeyring("tests", "aes", bytes(length))
 
@@ -106,7 +106,7 @@ def test_aes_key_sizes(length: int) -> None:
     [("", "n"), ("n", ""), *((namespace, "n") for namespace in RESERVED)],
 )
 def test_reserved_and_empty_names(namespace: str, name: str) -> None:
-    """The providers of AWS's keyrings are no namespaces, and no key is nameless."""
+    """The provider ids of AWS keyrings are refused as namespaces, and key names as empty text."""
     with pytest.raises(ConfigError):
         AESKeyring(namespace, name, KEY_BYTES)
     with pytest.raises(ConfigError):
@@ -114,7 +114,7 @@ def test_reserved_and_empty_names(namespace: str, name: str) -> None:
 
 
 def test_aes_binds_the_context() -> None:
-    """A data key opens under its own context only, in whatever order its pairs come."""
+    """A data key opens only with its own context; the order of the context's pairs is free."""
     edks = AES.wrap(DATA_KEY, CONTEXT)
     assert AES.unwrap(edks, dict(reversed(CONTEXT.items())), 32) == DATA_KEY
     for wrong in ({}, {"tenant": "a"}, {**CONTEXT, "tenant": "b"}, {**CONTEXT, "x": ""}):
@@ -135,14 +135,14 @@ def test_aes_binds_the_context() -> None:
     ids=str,
 )
 def test_aes_refuses_malformed_edks(edk: EncryptedDataKey) -> None:
-    """A malformed EDK does not open, or is not ours; the next one is tried."""
+    """A malformed EDK is skipped, and the next EDK is tried."""
     with pytest.raises(IntegrityError if AES.opens(edk) else KeyUnavailableError):
         AES.unwrap([edk], CONTEXT, 32)
     assert AES.unwrap([edk, *AES.wrap(DATA_KEY, CONTEXT)], CONTEXT, 32) == DATA_KEY
 
 
 def test_a_data_key_of_another_length_does_not_count() -> None:
-    """A data key that opens and has the wrong length is passed over."""
+    """A data key that is unwrapped but has the wrong length is skipped."""
     edks = [*AES.wrap(DATA_KEY[:16], CONTEXT), *AES.wrap(DATA_KEY, CONTEXT)]
     assert AES.unwrap(edks, CONTEXT, 32) == DATA_KEY
     with pytest.raises(IntegrityError):
@@ -150,7 +150,7 @@ def test_a_data_key_of_another_length_does_not_count() -> None:
 
 
 def test_keys_whose_names_begin_alike() -> None:
-    """A key's name is compared whole."""
+    """Key names are compared in full, not by prefix."""
     shorter = AESKeyring("tests", "aes", KEY_BYTES)
     assert not shorter.wrote(AES.wrap(DATA_KEY, {}))
     with pytest.raises(KeyUnavailableError):
@@ -158,13 +158,13 @@ def test_keys_whose_names_begin_alike() -> None:
 
 
 def counted_to(keyring: AESKeyring, wraps: int) -> AESKeyring:
-    """Return the keyring as if it had wrapped so many data keys."""
+    """Return the keyring as if it had already wrapped this many data keys."""
     keyring._key._wraps = count(wraps + 1)
     return keyring
 
 
 def test_an_aes_key_wraps_only_so_often() -> None:
-    """With random IVs a key may wrap 2**32 data keys; then it only opens."""
+    """With random IVs a key may wrap 2**32 data keys; after that it only unwraps."""
     keyring = counted_to(AESKeyring("tests", "aes-1", KEY_BYTES), 2**32 - 2)
     last = keyring.wrap(DATA_KEY, CONTEXT)
     assert len(keyring.generate(32, CONTEXT).plaintext) == 32
@@ -176,7 +176,7 @@ def test_an_aes_key_wraps_only_so_often() -> None:
 
 
 def test_threads_do_not_exceed_an_aes_keys_limit() -> None:
-    """Of 400 wrappings by 8 threads, exactly those that are left are made."""
+    """Of 400 wrap calls in 8 threads, exactly the remaining number succeeds."""
     keyring = counted_to(AESKeyring("tests", "aes-1", KEY_BYTES), 2**32 - 100)
 
     def wrap(_: int) -> int:
@@ -190,7 +190,7 @@ def test_threads_do_not_exceed_an_aes_keys_limit() -> None:
 
 
 def test_the_count_is_no_part_of_an_aes_key() -> None:
-    """Keyrings of one key are equal, hash alike and can be pickled and copied, counts or not."""
+    """Keyrings of the same key are equal, hash alike, and can be pickled and copied."""
     used, new = (AESKeyring("tests", "aes-1", KEY_BYTES) for _ in range(2))
     used.wrap(DATA_KEY, {})
     assert (used, hash(used), repr(used)) == (new, hash(new), repr(new))
@@ -215,7 +215,7 @@ def test_rsa_paddings(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
 
 
 def test_rsa_can_be_pickled(rsa_pem: tuple[bytes, bytes]) -> None:
-    """By its PEM, as what is loaded of it cannot be."""
+    """An RSA keyring is pickled as PEM, because loaded key objects cannot be pickled."""
     keyring = RSAKeyring("tests", "rsa-1", private=rsa_pem[1], padding="OAEP-SHA512")
     pickled = pickle.loads(pickle.dumps(keyring))
     assert pickled == keyring
@@ -224,7 +224,7 @@ def test_rsa_can_be_pickled(rsa_pem: tuple[bytes, bytes]) -> None:
 
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_rsa_with_another_padding_or_key(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
-    """Another padding, another key or a changed EDK is one error: no message opens."""
+    """A wrong padding, a wrong key or a changed EDK gives the same error; no data key opens."""
     writer = RSAKeyring("tests", "rsa-1", private=rsa_pem[1], padding=padding)
     written = message.encrypt(b"for your eyes", writer)
     _, stranger = pem_pair(rsa.generate_private_key(public_exponent=65537, key_size=2048))
@@ -239,7 +239,7 @@ def test_rsa_with_another_padding_or_key(padding: str, rsa_pem: tuple[bytes, byt
 
 
 def test_rsa_without_the_private_key(rsa_pem: tuple[bytes, bytes]) -> None:
-    """Who has only the public key is told so, where the message is for that key."""
+    """The error says that the private key is missing if the message is for that key."""
     writer = RSAKeyring("tests", "rsa-1", public=rsa_pem[0])
     with pytest.raises(KeyUnavailableError, match="private key of rsa:tests/rsa-1"):
         writer.unwrap(writer.wrap(DATA_KEY, {}), {}, 32)
@@ -248,7 +248,7 @@ def test_rsa_without_the_private_key(rsa_pem: tuple[bytes, bytes]) -> None:
 
 
 def test_rsa_keys_that_are_refused(rsa_pem: tuple[bytes, bytes]) -> None:
-    """What is no RSA key, no pair or no padding is refused at once."""
+    """A key that is not RSA, a mismatched pair and an unknown padding are refused at once."""
     public, private = rsa_pem
     curve_public, curve_private = pem_pair(ec.generate_private_key(ec.SECP256R1()))
     other_public, _ = pem_pair(rsa.generate_private_key(public_exponent=65537, key_size=2048))
@@ -275,7 +275,7 @@ def test_rsa_keys_that_are_refused(rsa_pem: tuple[bytes, bytes]) -> None:
 
 
 def test_a_short_rsa_key_reads_and_does_not_write() -> None:
-    """What 1024 bits have wrapped must be got out, and nothing new is to rely on them."""
+    """A 1024-bit key still unwraps old data keys, but it wraps no new ones."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     public, private = pem_pair(key)
     halves: list[dict[str, Any]] = [{"public": public}, {"private": private}]
@@ -292,7 +292,7 @@ def test_a_short_rsa_key_reads_and_does_not_write() -> None:
 
 
 def test_kms_asks_once_a_message(kms: Any, kms_key: str) -> None:
-    """A message costs one GenerateDataKey to write and one Decrypt, with the key, to read."""
+    """A message needs one GenerateDataKey to write, and one Decrypt with the key to read."""
     keyring = KMSKeyring(kms_key, client=kms)
     with asked(kms) as calls:
         written = message.encrypt(b"data", keyring, context=CONTEXT)
@@ -311,7 +311,7 @@ def test_kms_asks_once_a_message(kms: Any, kms_key: str) -> None:
 
 
 def test_kms_wire_form(kms: Any, kms_key: str) -> None:
-    """The EDK is KMS's own: its provider, the key's ARN, the blob that kms:Decrypt takes."""
+    """The EDK has the provider id of KMS, the key's ARN and the blob that kms:Decrypt accepts."""
     keyring = KMSKeyring(kms_key, client=kms)
     generated = keyring.generate(32, CONTEXT)
     wrapped = keyring.wrap(generated.plaintext, CONTEXT)
@@ -322,7 +322,7 @@ def test_kms_wire_form(kms: Any, kms_key: str) -> None:
 
 
 def test_every_name_of_a_kms_key(kms: Any, kms_key: str) -> None:
-    """Id, ARN, alias and alias ARN write the same ARN, and read each other's messages."""
+    """Id, ARN, alias and alias ARN all write the same ARN, and read each other's messages."""
     key_id = kms_key.rpartition("/")[2]
     alias = f"alias/keyrings-{key_id}"
     kms.create_alias(AliasName=alias, TargetKeyId=key_id)
@@ -338,7 +338,7 @@ def test_every_name_of_a_kms_key(kms: Any, kms_key: str) -> None:
 
 
 def test_a_kms_arn_is_not_looked_up(kms: Any, kms_key: str) -> None:
-    """A key named by its ARN needs no kms:DescribeKey; an alias needs one, and resolved none."""
+    """A key ARN needs no kms:DescribeKey; an alias needs one, and once resolved no more."""
     alias = f"alias/lookup-{kms_key[-12:]}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     with asked(kms) as calls:
@@ -352,7 +352,7 @@ def test_a_kms_arn_is_not_looked_up(kms: Any, kms_key: str) -> None:
 
 
 def test_kms_binds_the_context(kms: Any, kms_key: str) -> None:
-    """A data key opens under its own context only, and KMS is who says so."""
+    """A data key opens only with its own context, and KMS is the service that checks it."""
     keyring = KMSKeyring(kms_key, client=kms)
     edks = keyring.generate(32, CONTEXT).edks
     with pytest.raises(IntegrityError) as raised:
@@ -361,7 +361,7 @@ def test_kms_binds_the_context(kms: Any, kms_key: str) -> None:
 
 
 def test_a_message_does_not_choose_the_key(kms: Any, kms_key: str) -> None:
-    """A message under another key of the same account is refused, without asking KMS."""
+    """A message under another key of the same account is refused without a request to KMS."""
     other = str(kms.create_key()["KeyMetadata"]["Arn"])
     written = message.encrypt(b"data", KMSKeyring(other, client=kms))
     with asked(kms) as calls, pytest.raises(KeyUnavailableError) as raised:
@@ -371,7 +371,7 @@ def test_a_message_does_not_choose_the_key(kms: Any, kms_key: str) -> None:
 
 
 def test_an_alias_does_not_open_another_keys_message(kms: Any, kms_key: str) -> None:
-    """Where only KMS knows which key an alias is, KMS is told it, and says that it is another."""
+    """If only KMS can resolve the alias, KMS gets it and refuses the other key's message."""
     other = str(kms.create_key()["KeyMetadata"]["Arn"])
     alias = f"alias/strict-{kms_key[-12:]}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
@@ -384,7 +384,7 @@ def test_an_alias_does_not_open_another_keys_message(kms: Any, kms_key: str) -> 
 
 
 def test_an_edk_cannot_claim_another_keys_name(kms: Any, kms_key: str) -> None:
-    """An EDK relabelled with our key's ARN is refused: the blob is of another key."""
+    """An EDK relabelled with our key's ARN is refused: its blob belongs to another key."""
     other = KMSKeyring(str(kms.create_key()["KeyMetadata"]["Arn"]), client=kms)
     (edk,) = other.generate(32, {}).edks
     relabelled = EncryptedDataKey("aws-kms", kms_key.encode(), edk.ciphertext)
@@ -393,7 +393,7 @@ def test_an_edk_cannot_claim_another_keys_name(kms: Any, kms_key: str) -> None:
 
 
 def test_a_disabled_key_is_named(kms: Any, kms_key: str) -> None:
-    """A disabled key is its owner's to mend, which the error says, for writing and reading."""
+    """The error for a disabled key says that its owner must enable it, for writes and reads."""
     keyring = KMSKeyring(kms_key, client=kms)
     written = message.encrypt(b"data", keyring)
     kms.disable_key(KeyId=kms_key)
@@ -411,14 +411,14 @@ def test_a_disabled_key_is_named(kms: Any, kms_key: str) -> None:
 
 
 def test_a_missing_key_is_named(kms: Any) -> None:
-    """A key that does not exist is named."""
+    """The error for a key that does not exist names the key."""
     keyring = KMSKeyring("alias/there-is-none", client=kms)
     with pytest.raises(KeyUnavailableError, match="alias/there-is-none: no such key"):
         message.encrypt(b"", keyring)
 
 
 def test_a_disabled_key_outweighs_a_mismatch(kms: Any, kms_key: str) -> None:
-    """Among EDKs that do not open, the one whose key is disabled says what to do."""
+    """If several EDKs fail, the error is about the disabled key, which the user can enable."""
     keyring = KMSKeyring(kms_key, client=kms)
     (edk,) = keyring.generate(32, {}).edks
     broken = EncryptedDataKey("aws-kms", kms_key.encode(), b"broken")
@@ -431,7 +431,7 @@ def test_a_disabled_key_outweighs_a_mismatch(kms: Any, kms_key: str) -> None:
 
 @pytest.mark.parametrize("blob", [b"", bytes(6145)], ids=len)
 def test_blobs_that_kms_does_not_take_are_not_sent(kms: Any, kms_key: str, blob: bytes) -> None:
-    """A forged EDK of an impossible length is no key's, and KMS is not asked."""
+    """A forged EDK of an impossible length is skipped without a request to KMS."""
     with asked(kms) as calls, pytest.raises(KeyUnavailableError, match="No key given is one"):
         KMSKeyring(kms_key, client=kms).unwrap(
             [EncryptedDataKey("aws-kms", kms_key.encode(), blob)], {}, 32
@@ -441,20 +441,20 @@ def test_blobs_that_kms_does_not_take_are_not_sent(kms: Any, kms_key: str, blob:
 
 @pytest.mark.parametrize("key", ["", "arn:aws:s3:::bucket", "arn:aws:kms:us-east-1:1:key/x"])
 def test_names_that_are_no_kms_key(key: str) -> None:
-    """A name that cannot be a KMS key's is refused before any call."""
+    """A name that cannot be a KMS key is refused before any request."""
     with pytest.raises(ConfigError):
         KMSKeyring(key)
 
 
 def test_kms_clients_are_of_the_keys_region(session: boto3.Session) -> None:
-    """An ARN says where its key is; the session's Region is for other names."""
+    """A key ARN determines the Region; other names use the session's Region."""
     arn = ARN.replace("us-east-1", "eu-west-1")
     assert KMSKeyring(arn, session=session).client.meta.region_name == "eu-west-1"
     assert KMSKeyring("alias/x", session=session).client.meta.region_name == "us-east-1"
 
 
 def test_rewrap_moves_a_data_key_within_kms(kms: Any, kms_key: str) -> None:
-    """Rewrapping is one kms:ReEncrypt; then the new key opens the data key and the old does not."""
+    """Rewrapping is one kms:ReEncrypt; afterwards only the new key opens the data key."""
     old = KMSKeyring(kms_key, client=kms)
     new = KMSKeyring(str(kms.create_key()["KeyMetadata"]["Arn"]), client=kms)
     data_key = old.generate(32, CONTEXT)
@@ -482,7 +482,7 @@ def siblings(kms: Any) -> tuple[str, str]:
 
 
 def test_a_replica_opens_its_siblings_messages(kms: Any, siblings: tuple[str, str]) -> None:
-    """What a multi-Region key wrapped in one Region, its replica opens in another."""
+    """A data key wrapped in one Region can be opened by a replica in another Region."""
     primary, replica = siblings
     assert "/mrk-" in primary
     clients = {primary: kms, replica: kms_client("eu-west-1")}
@@ -495,7 +495,7 @@ def test_a_replica_opens_its_siblings_messages(kms: Any, siblings: tuple[str, st
 
 
 def test_ids_alike_are_no_siblings_unless_multi_region(kms: Any) -> None:
-    """The same id in another Region or account is another key, but for multi-Region keys."""
+    """The same id in another Region or account is another key, except for multi-Region keys."""
     mrk = ARN.replace("1234abcd", "mrk-1234abcd")
     relatives = {
         (ARN, ARN.replace("us-east-1", "eu-west-1")): False,
@@ -523,7 +523,7 @@ def account(kms_key: str) -> str:
 def test_discovery_opens_any_key_of_an_account(
     session: boto3.Session, kms: Any, kms_key: str, account: str
 ) -> None:
-    """Discovery asks KMS with the key that the message names."""
+    """A discovery keyring sends KMS the key that the message names."""
     written = message.encrypt(b"data", KMSKeyring(kms_key, client=kms), context=CONTEXT)
     keyring = KMSKeyring.discovery(accounts=[account], session=session)
     assert message.decrypt(written, keyring, context=CONTEXT) == b"data"
@@ -541,7 +541,7 @@ def test_discovery_opens_any_key_of_an_account(
 def test_discovery_trusts_no_other(
     session: boto3.Session, kms: Any, kms_key: str, account: str, trusted: dict[str, Any]
 ) -> None:
-    """A key of another account, partition or Region is not asked for."""
+    """Keys of another account, partition or Region cause no request."""
     arguments = json.loads(json.dumps(trusted).replace("{account}", account))
     written = message.encrypt(b"data", KMSKeyring(kms_key, client=kms))
     keyring = KMSKeyring.discovery(session=session, **arguments)
@@ -552,7 +552,7 @@ def test_discovery_trusts_no_other(
 
 
 def test_discovery_finds_a_replica(session: boto3.Session, siblings: tuple[str, str]) -> None:
-    """A multi-Region key of a Region that is not asked is looked for in the first that is."""
+    """For a multi-Region key of a Region that is not allowed, the first allowed Region is asked."""
     primary, _ = siblings
     written = message.encrypt(b"data", KMSKeyring(primary, session=session))
     keyring = KMSKeyring.discovery(
@@ -585,7 +585,7 @@ def test_discovery_finds_a_replica(session: boto3.Session, siblings: tuple[str, 
     ids=repr,
 )
 def test_discovery_asks_for_nothing_malformed(session: boto3.Session, info: bytes) -> None:
-    """What is not the ARN of a KMS key, or of a Region that cannot be, leads to no request."""
+    """Malformed key ARNs, and ARNs with impossible Regions, cause no request."""
     keyring = KMSKeyring.discovery(accounts=[ACCOUNT, "000000000000"], session=session)
     with pytest.raises(KeyUnavailableError) as raised:
         keyring.unwrap([EncryptedDataKey("aws-kms", info, b"blob")], {}, 32)
@@ -596,12 +596,12 @@ def test_discovery_asks_for_nothing_malformed(session: boto3.Session, info: byte
 def test_discovery_asks_a_region_newer_than_botocore_where_it_is_named(
     session: boto3.Session,
 ) -> None:
-    """Botocore's list of Regions is as old as botocore."""
+    """Botocore's list of Regions may be out of date."""
     keyring = KMSKeyring.discovery(accounts=[ACCOUNT], regions=["us-new-9"], session=session)
     info = ARN.replace("us-east-1", "us-new-9").encode()
     with asked(keyring._clients.get("us-new-9")) as calls, pytest.raises(S3CryptError):
         keyring.unwrap([EncryptedDataKey("aws-kms", info, b"blob")], {}, 32)
-    # It is asked again, since the sandbox refuses without a code.
+    # The request is retried, because the sandbox refuses it without an error code.
     assert {parameters["KeyId"] for _, parameters in calls} == {info.decode()}
 
 
@@ -610,13 +610,13 @@ def test_discovery_asks_a_region_newer_than_botocore_where_it_is_named(
     [("aws", "cn-north-1"), ("aws-cn", "eu-west-1"), ("aws", "us-gov-new-9"), ("aws-cn", "x-y-1")],
 )
 def test_discovery_refuses_regions_of_another_partition(partition: str, region: str) -> None:
-    """Their hosts are other people's, whoever named them."""
+    """Regions of another partition are refused, because their hosts belong to another operator."""
     with pytest.raises(ConfigError, match=f"not of {partition}"):
         KMSKeyring.discovery(accounts=[ACCOUNT], partition=partition, regions=[region])
 
 
 def test_a_bare_id_asks_for_no_other_id(kms: Any, kms_key: str) -> None:
-    """A message's data keys of other ids cost no request; of another account, KMS decides."""
+    """EDKs with other key ids cause no request; for EDKs of another account, KMS decides."""
     name = kms_key.rpartition("/")[2]
     other_account = f"arn:aws:kms:us-east-1:999999999999:key/{name}"
     for theirs, is_asked in ((f"{kms_key[:-1]}x", False), (other_account, True)):
@@ -628,13 +628,13 @@ def test_a_bare_id_asks_for_no_other_id(kms: Any, kms_key: str) -> None:
 
 @pytest.mark.parametrize("accounts", [[], ["123"], "123456789012", ["12345678901٢"]], ids=ascii)
 def test_discovery_needs_accounts(accounts: Any) -> None:
-    """Trusting every account there is cannot be asked for, nor something that is no account."""
+    """Discovery without accounts is refused, and so are invalid account ids."""
     with pytest.raises(ConfigError, match="twelve-digit"):
         KMSKeyring.discovery(accounts=accounts)
 
 
 def test_discovery_only_reads(session: boto3.Session) -> None:
-    """Discovery has no key to write with, and says which keyring has."""
+    """A discovery keyring cannot wrap; the error names the keyring that can."""
     keyring = KMSKeyring.discovery(accounts=[ACCOUNT], session=session)
     with pytest.raises(ConfigError, match="only reads") as raised:
         message.encrypt(b"", keyring)
@@ -649,7 +649,7 @@ def test_discovery_only_reads(session: boto3.Session) -> None:
 
 
 def test_any_key_of_several_opens(kms: Any, kms_key: str, rsa_pem: tuple[bytes, bytes]) -> None:
-    """A message under several keys opens with each of them, and with all of them."""
+    """A message under several keys opens with each key alone and with all keys together."""
     parts = (
         KMSKeyring(kms_key, client=kms),
         AES,
@@ -664,7 +664,7 @@ def test_any_key_of_several_opens(kms: Any, kms_key: str, rsa_pem: tuple[bytes, 
 
 
 def test_several_kms_keys_cost_one_encrypt_each(kms: Any, kms_key: str) -> None:
-    """The first key generates the data key; the others wrap the same."""
+    """The first key generates the data key; the other keys wrap the same data key."""
     other = str(kms.create_key()["KeyMetadata"]["Arn"])
     keyring = MultiKeyring(*(KMSKeyring(key, client=kms) for key in (kms_key, other)))
     with asked(kms) as calls:
@@ -679,7 +679,7 @@ def test_several_kms_keys_cost_one_encrypt_each(kms: Any, kms_key: str) -> None:
 
 
 def test_a_disabled_key_keeps_no_other_from_opening(kms: Any, kms_key: str) -> None:
-    """Where one of several keys is disabled, another opens; alone, it says that it is disabled."""
+    """If one of several keys is disabled, another key opens; a single key reports the reason."""
     first = KMSKeyring(kms_key, client=kms)
     written = message.encrypt(b"data", MultiKeyring(first, AES))
     kms.disable_key(KeyId=kms_key)
@@ -691,7 +691,7 @@ def test_a_disabled_key_keeps_no_other_from_opening(kms: Any, kms_key: str) -> N
 
 
 def test_an_unreachable_kms_keeps_no_other_from_opening() -> None:
-    """Where KMS cannot be reached at all, the key at hand opens: that is what it is for."""
+    """If KMS is unreachable, a local key still opens the message: it serves as a backup."""
     nobody = boto3.client(
         "kms",
         region_name="us-east-1",
@@ -706,7 +706,7 @@ def test_an_unreachable_kms_keeps_no_other_from_opening() -> None:
 
 
 def test_missing_credentials_keep_no_other_from_opening(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are no AWS credentials, the key at hand opens too."""
+    """A local key also opens the message if there are no AWS credentials."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -720,7 +720,7 @@ def test_missing_credentials_keep_no_other_from_opening(monkeypatch: pytest.Monk
 
 
 def test_wrote_compares_every_key_in_order() -> None:
-    """Several keys wrote a message if each wrapped its data key, in this order."""
+    """`wrote` is true only if each key wrapped the data key, in the same order."""
     other = AESKeyring("tests", "aes-2", bytes(32))
     both = MultiKeyring(AES, other)
     edks = both.wrap(DATA_KEY, {})
@@ -733,7 +733,7 @@ def test_wrote_compares_every_key_in_order() -> None:
 
 
 def test_nested_keyrings_are_one_list() -> None:
-    """Several keyrings within several mean the same as all of them in a row."""
+    """Nested multi-keyrings are equivalent to one flat list."""
     other, third = (AESKeyring("tests", f"aes-{n}", bytes(32)) for n in (2, 3))
     nested = MultiKeyring(MultiKeyring(AES, other), third)
     assert nested.wrote(MultiKeyring(AES, other, third).wrap(DATA_KEY, {}))
@@ -744,7 +744,7 @@ def test_nested_keyrings_are_one_list() -> None:
 
 
 def test_key_names_are_those_of_the_command_line(rsa_pem: tuple[bytes, bytes]) -> None:
-    """EDKs are named as keys are given on the command line."""
+    """EDKs have the key names that the command line uses."""
     edks = [
         EncryptedDataKey("aws-kms", ARN.encode(), b"blob"),
         *AES.wrap(DATA_KEY, {}),
@@ -777,20 +777,20 @@ ECDH_INFO = b"\x01" + b"\x00\x00\x00\x21" + b"\x02" * 33 + b"\x00\x00\x00\x21" +
     ],
 )
 def test_names_of_keys_of_other_kinds(provider: str, info: bytes, length: int, name: str) -> None:
-    """A key that no keyring here is for is named as what it is, and never as an RSA key."""
+    """A key of an unsupported provider is named by its provider, and never as an RSA key."""
     edk = EncryptedDataKey(provider, info, bytes(length))
     assert key_names([edk]) == (name,)
 
 
 @pytest.mark.parametrize("bits", [1024, 2048, 3072, 4096])
 def test_rsa_keys_of_every_size_are_named(bits: int) -> None:
-    """An RSA key's EDK is known by its length, which is the modulus'."""
+    """An RSA key's EDK is recognised by its length, which equals the length of the modulus."""
     edk = EncryptedDataKey("tests", "schlüssel".encode(), bytes(bits // 8))
     assert key_names([edk]) == ("rsa:tests/schlüssel",)
 
 
 def test_namespaces_that_only_look_like_awss(rsa_pem: tuple[bytes, bytes]) -> None:
-    """A raw key's namespace may begin as AWS's providers do, to write and to read."""
+    """A raw key's namespace may begin like AWS's provider ids, for writing and for reading."""
     keyrings = (
         AESKeyring("aws-kms-prod", "key", KEY_BYTES),
         RSAKeyring("aws-kms-prod", "key", private=rsa_pem[1]),
@@ -802,7 +802,7 @@ def test_namespaces_that_only_look_like_awss(rsa_pem: tuple[bytes, bytes]) -> No
 
 
 def test_a_message_without_a_key_of_ours_names_its_keys(kms: Any, kms_key: str) -> None:
-    """It is no tampering: every keyring, alone or with others, says which keys there are."""
+    """This is not tampering: every keyring, alone or in a list, names the message's keys."""
     written = message.encrypt(b"data", AESKeyring("acme", "2026", KEY_BYTES))
     strangers = (
         AES,
@@ -821,7 +821,7 @@ def test_a_message_without_a_key_of_ours_names_its_keys(kms: Any, kms_key: str) 
 
 
 def test_names_from_headers_cannot_drive_a_terminal() -> None:
-    """A forged key name is shown without its control characters, and not at length."""
+    """A forged key name is shown without control characters, and shortened."""
     forged = EncryptedDataKey("evil\x1b[2J\r", "\x1b]0;x\x07\u202e".encode() * 9999, b"")
     assert key_names([forged])[0].isprintable()
     with pytest.raises(KeyUnavailableError) as raised:
@@ -832,7 +832,7 @@ def test_names_from_headers_cannot_drive_a_terminal() -> None:
 
 
 def test_no_keyring_shows_its_key(kms: Any, kms_key: str, rsa_pem: tuple[bytes, bytes]) -> None:
-    """A keyring's repr tells which key it is and not the key."""
+    """A keyring's repr names the key and does not contain it."""
     keyrings = (
         AESKeyring("tests", "aes-1", b"\x00SECRETSECRETSE\xff"),
         RSAKeyring("tests", "rsa-1", private=rsa_pem[1]),
@@ -846,7 +846,7 @@ def test_no_keyring_shows_its_key(kms: Any, kms_key: str, rsa_pem: tuple[bytes, 
 
 
 def test_a_forged_message_costs_few_calls(kms: Any, kms_key: str) -> None:
-    """A message with more EDKs than allowed reaches no key service; at the limit, one call each."""
+    """A message with too many EDKs causes no request; at the limit there is one request per EDK."""
     keyring = KMSKeyring(kms_key, client=kms)
     (edk,) = keyring.generate(32, {}).edks
     forged = EncryptedDataKey("aws-kms", kms_key.encode(), edk.ciphertext[:-1])
@@ -861,7 +861,7 @@ def test_a_forged_message_costs_few_calls(kms: Any, kms_key: str) -> None:
 def test_discovery_with_broken_settings_keeps_no_other_from_being_asked(
     kms_key: str, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A profile that is not there is told only where no other keyring opens the message."""
+    """A missing AWS profile is reported only if no other keyring opens the message."""
     other = AESKeyring("tests", "one", bytes(32))
     written = message.encrypt(b"data", MultiKeyring(other, KMSKeyring(kms_key)))
     monkeypatch.setenv("AWS_PROFILE", "not-there")
@@ -870,7 +870,7 @@ def test_discovery_with_broken_settings_keeps_no_other_from_being_asked(
 
 
 class _Renamed:
-    """A keyring of the caller's own: it is asked after those of this library."""
+    """A keyring of the caller's own, which is tried after the keyrings of this library."""
 
     def __init__(self, keyring: AESKeyring) -> None:
         self.unwrap, self.generate = keyring.unwrap, keyring.generate
@@ -880,7 +880,7 @@ class _Renamed:
 def test_grant_tokens_go_along_with_every_request_about_the_key(
     sandbox: Running, kms_key: str, new_key: str, session: Any
 ) -> None:
-    """KMS gets those of both keys where it moves a data key from one to the other."""
+    """A ReEncrypt request has the grant tokens of both keys."""
     with relaying(sandbox.endpoint_url) as relay:
         client = session.client("kms", endpoint_url=relay.url)
         alias = f"alias/{uuid.uuid4()}"
@@ -912,7 +912,7 @@ def test_grant_tokens_go_along_with_every_request_about_the_key(
 
 
 def test_more_tokens_than_kms_takes_are_no_one_request(kms: Any, kms_key: str) -> None:
-    """Two keyrings with six tokens each decrypt and encrypt instead of one ReEncrypt."""
+    """Two keyrings with six tokens each use Decrypt and Encrypt instead of one ReEncrypt."""
     first = KMSKeyring(kms_key, client=kms, grant_tokens=list("abcdef"))
     other = KMSKeyring(kms_key, client=kms, grant_tokens=list("ghijkl"))
     edks = first.generate(32, CONTEXT).edks
@@ -923,7 +923,7 @@ def test_more_tokens_than_kms_takes_are_no_one_request(kms: Any, kms_key: str) -
 
 
 def test_kms_rewraps_what_a_kms_key_of_its_region_wrapped(kms: Any, kms_key: str) -> None:
-    """Any other data key is unwrapped and wrapped by the caller; KMS is not asked."""
+    """Any other data key is unwrapped and wrapped by the caller, without a ReEncrypt request."""
     keyring = KMSKeyring(kms_key, client=kms)
     edks = keyring.generate(32, {}).edks
     stranger = KMSKeyring(str(kms.create_key()["KeyMetadata"]["Arn"]), client=kms)
@@ -938,6 +938,6 @@ def test_kms_rewraps_what_a_kms_key_of_its_region_wrapped(kms: Any, kms_key: str
 
 @pytest.mark.parametrize("tokens", ["one", [""], [1], None, list("abcdefghijk")])
 def test_grant_tokens_that_kms_would_refuse_are_refused_at_once(tokens: Any) -> None:
-    """A text alone would be taken for its letters; KMS takes ten."""
+    """A single text would be read as a list of letters; KMS accepts ten tokens at most."""
     with pytest.raises(ConfigError, match="grant_tokens"):
         KMSKeyring("alias/reports", grant_tokens=tokens)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lifecycle of KMS keys, against the sandbox."""
+"""The lifecycle of KMS keys, tested against the sandbox."""
 
 import io
 import json
@@ -29,12 +29,12 @@ def manager(session: boto3.Session) -> KeyManager:
 
 @pytest.fixture
 def name() -> str:
-    """Return an alias nobody has."""
+    """Return an alias that is not in use."""
     return f"test-{uuid.uuid4()}"
 
 
 def failing(client: Any, operation: str, code: str, times: int = 1000) -> Any:
-    """Let the service answer `operation` with `code` so many times: what no sandbox can stage."""
+    """Let the service fail `operation` with `code` this many times; the sandbox cannot do that."""
     left = [times]
 
     def answer(request: Any, **_: Any) -> AWSResponse | None:
@@ -51,7 +51,7 @@ def failing(client: Any, operation: str, code: str, times: int = 1000) -> Any:
 
 
 def test_a_created_key_is_complete(manager: KeyManager, name: str) -> None:
-    """Create returns what was asked for: symmetric, named, tagged, rotating."""
+    """The created key is symmetric and has the requested alias, tags and rotation."""
     key = manager.create(alias=name, description="reports", tags={"team": "finance"})
     assert key.arn.endswith(f":key/{key.key_id}")
     assert key.aliases == (f"alias/{name}",)
@@ -64,7 +64,7 @@ def test_a_created_key_is_complete(manager: KeyManager, name: str) -> None:
 
 
 def test_show_finds_a_key_by_every_name(manager: KeyManager, name: str) -> None:
-    """An id, an ARN, an alias and an alias's ARN all lead to the same key."""
+    """An id, a key ARN, an alias and an alias ARN all find the same key."""
     key = manager.create(alias=name, description="reports", tags={"team": "finance"})
     alias_arn = key.arn.replace(f"key/{key.key_id}", f"alias/{name}")
     shown = [manager.show(each) for each in (key.key_id, key.arn, f"alias/{name}", alias_arn)]
@@ -91,7 +91,7 @@ def test_create_without_rotation(manager: KeyManager) -> None:
 
 
 def test_create_multi_region(manager: KeyManager) -> None:
-    """A multi-Region key has the id that says so, and is its own primary."""
+    """The id of a multi-Region key shows its kind, and the new key is its own primary key."""
     key = manager.create(multi_region=True)
     assert key.multi_region
     assert key.key_id.startswith("mrk-")
@@ -100,7 +100,7 @@ def test_create_multi_region(manager: KeyManager) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "alias/"])
 def test_a_taken_alias_leaves_nothing_behind(manager: KeyManager, name: str, prefix: str) -> None:
-    """An alias in use is refused before a key is made."""
+    """An alias in use is refused before a key is created."""
     owner = manager.create(alias=prefix + name)
     with pytest.raises(ConfigError, match=owner.key_id):
         manager.create(alias=prefix + name, description=name)
@@ -108,7 +108,7 @@ def test_a_taken_alias_leaves_nothing_behind(manager: KeyManager, name: str, pre
 
 
 def test_an_unfinished_key_is_named(session: boto3.Session, kms: Any, name: str) -> None:
-    """When the alias is lost to somebody else meanwhile, the error says what exists now."""
+    """If another caller takes the alias meanwhile, the error names the key that was created."""
     client = session.client("kms")
     other = kms.create_key()["KeyMetadata"]["KeyId"]
 
@@ -128,7 +128,7 @@ def test_an_unfinished_key_is_named(session: boto3.Session, kms: Any, name: str)
 
 
 def test_a_new_key_may_be_unknown_for_a_moment(session: boto3.Session, name: str) -> None:
-    """KMS is eventually consistent: what follows CreateKey is tried again."""
+    """KMS is eventually consistent, so the requests after CreateKey are retried."""
     client = failing(session.client("kms"), "EnableKeyRotation", "NotFoundException", times=2)
     failing(client, "CreateAlias", "NotFoundException", times=1)
     key = KeyManager(client=client).create(alias=name)
@@ -163,7 +163,7 @@ def test_a_new_key_may_be_unknown_for_a_moment(session: boto3.Session, name: str
     ],
 )
 def test_wrong_arguments_send_nothing(call: Callable[[KeyManager], object]) -> None:
-    """What can be refused without asking KMS is; a request fails with another type."""
+    """Invalid arguments raise ConfigError without a request."""
     with pytest.raises(ConfigError):
         call(unreachable())
 
@@ -177,7 +177,7 @@ def test_the_shortest_and_longest_period(manager: KeyManager, days: int) -> None
 def test_rotating_keeps_the_id_and_what_was_wrapped(
     manager: KeyManager, kms: Any, name: str
 ) -> None:
-    """New key material, the same key; data keys wrapped before still open."""
+    """Rotation keeps the key id and adds key material; existing data keys still open."""
     before = manager.create(alias=name)
     data_key = kms.generate_data_key(KeyId=before.arn, KeySpec="AES_256")
     after = manager.rotate(f"alias/{name}")
@@ -190,7 +190,7 @@ def test_rotating_keeps_the_id_and_what_was_wrapped(
 def test_what_was_done_is_not_reported_as_failed(
     session: boto3.Session, manager: KeyManager, name: str
 ) -> None:
-    """If only looking fails afterwards, create succeeds and rotate says that it has rotated."""
+    """If only the read afterwards fails, create succeeds and rotate reports the rotation."""
     client = failing(session.client("kms"), "GetKeyRotationStatus", "KMSInternalException")
     key = KeyManager(client=client).create(alias=name)
     assert key.rotation_enabled is True
@@ -200,7 +200,7 @@ def test_what_was_done_is_not_reported_as_failed(
 
 
 def test_rotations_are_listed_oldest_first(manager: KeyManager, name: str) -> None:
-    """Each completed rotation is there with its date and its cause."""
+    """Each completed rotation is listed with its date and its cause."""
     manager.create(alias=name)
     assert manager.rotations(f"alias/{name}") == ()
     for _ in range(3):
@@ -211,7 +211,7 @@ def test_rotations_are_listed_oldest_first(manager: KeyManager, name: str) -> No
 
 
 def test_the_26th_rotation_is_refused_and_explained(manager: KeyManager) -> None:
-    """KMS allows 25 in a key's life; the hint says what is left to do."""
+    """KMS allows 25 rotations on demand per key; the hint names the alternatives."""
     key = manager.create()
     for _ in range(25):
         manager.rotate(key.arn)
@@ -222,7 +222,7 @@ def test_the_26th_rotation_is_refused_and_explained(manager: KeyManager) -> None
 
 
 def test_automatic_rotation_is_switched(manager: KeyManager, name: str) -> None:
-    """Off and on again, with another period, by alias."""
+    """Automatic rotation is switched off, and on again with another period, by alias."""
     manager.create(alias=name)
     off = manager.disable_rotation(f"alias/{name}")
     assert (off.rotation_enabled, off.rotation_period_days) == (False, None)
@@ -233,7 +233,7 @@ def test_automatic_rotation_is_switched(manager: KeyManager, name: str) -> None:
 
 
 def test_list_has_own_keys_only(manager: KeyManager, kms: Any, name: str) -> None:
-    """AWS's own keys are left out; disabled ones and those without an alias are not."""
+    """AWS managed keys are left out; disabled keys and keys without an alias are listed."""
     named, bare = manager.create(alias=name), manager.create(rotation_period_days=None)
     kms.disable_key(KeyId=bare.key_id)
     managed = kms.describe_key(KeyId="alias/aws/s3")["KeyMetadata"]["KeyId"]
@@ -245,7 +245,7 @@ def test_list_has_own_keys_only(manager: KeyManager, kms: Any, name: str) -> Non
 
 
 def test_list_asks_no_more_than_it_must(manager: KeyManager, requests_log: Any) -> None:
-    """One list of keys, one of aliases, and of each key its state and its rotation."""
+    """Requests: the keys once, the aliases once, and per key its state and its rotation."""
     manager.create()
     requests_log.clear()
     count = len(tuple(manager.list()))
@@ -258,7 +258,7 @@ def test_list_asks_no_more_than_it_must(manager: KeyManager, requests_log: Any) 
 
 
 def test_list_shows_keys_it_may_not_describe(session: boto3.Session, manager: KeyManager) -> None:
-    """One key's policy does not hide the others: state is None where KMS refuses."""
+    """A key that KMS refuses to describe is listed with state None beside the other keys."""
     key = manager.create()
     client = failing(session.client("kms"), "DescribeKey", "AccessDeniedException")
     (found,) = [each for each in KeyManager(client=client).list() if each.arn == key.arn]
@@ -266,7 +266,7 @@ def test_list_shows_keys_it_may_not_describe(session: boto3.Session, manager: Ke
 
 
 def test_show_says_what_it_may_not_see(session: boto3.Session, manager: KeyManager) -> None:
-    """A refused detail is named as the IAM action it needs; the rest is shown."""
+    """A refused detail is reported as the IAM action that it needs; the rest is shown."""
     key = manager.create(tags={"team": "finance"})
     client = failing(session.client("kms"), "ListResourceTags", "AccessDeniedException")
     shown = KeyManager(client=client).show(key.arn)
@@ -276,7 +276,7 @@ def test_show_says_what_it_may_not_see(session: boto3.Session, manager: KeyManag
 
 @pytest.mark.parametrize("key", ["alias/nobody", "nobody", str(uuid.UUID(int=0))])
 def test_an_unknown_key_is_explained(manager: KeyManager, key: str) -> None:
-    """The hint says how keys are named."""
+    """The hint explains how keys are named."""
     with pytest.raises(KeyUnavailableError, match=key) as caught:
         manager.show(key)
     assert "alias/NAME" in str(caught.value.hint)
@@ -286,7 +286,7 @@ def test_an_unknown_key_is_explained(manager: KeyManager, key: str) -> None:
 
 @pytest.mark.parametrize("verb", ["rotate", "enable_rotation", "disable_rotation"])
 def test_asymmetric_keys_do_not_rotate(manager: KeyManager, kms: Any, verb: str) -> None:
-    """KMS rotates symmetric keys only; the error says which kind this is."""
+    """KMS rotates symmetric keys only; the error names the kind of the key."""
     made = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]
     with pytest.raises(KeyUnavailableError, match="ECC_NIST_P256"):
         getattr(manager, verb)(made["Arn"])
@@ -295,7 +295,7 @@ def test_asymmetric_keys_do_not_rotate(manager: KeyManager, kms: Any, verb: str)
 
 
 def test_a_replica_is_asked_in_its_own_region(manager: KeyManager, kms: Any) -> None:
-    """An ARN's region wins over the session's, and rotation is sent to the primary."""
+    """The Region in an ARN overrides the session's, and a rotation is sent to the primary key."""
     primary = manager.create(multi_region=True)
     made = kms.replicate_key(KeyId=primary.key_id, ReplicaRegion="eu-west-1")
     arn = made["ReplicaKeyMetadata"]["Arn"]
@@ -306,7 +306,7 @@ def test_a_replica_is_asked_in_its_own_region(manager: KeyManager, kms: Any) -> 
 
 
 def test_a_disabled_key_is_shown_but_not_rotated(manager: KeyManager, kms: Any) -> None:
-    """KMS refuses; the error says why."""
+    """KMS refuses the rotation, and the error gives the reason."""
     key = manager.create()
     kms.disable_key(KeyId=key.key_id)
     with pytest.raises(KeyUnavailableError, match="disabled"):
@@ -315,7 +315,7 @@ def test_a_disabled_key_is_shown_but_not_rotated(manager: KeyManager, kms: Any) 
 
 
 def test_a_dying_key_has_its_date(manager: KeyManager, kms: Any) -> None:
-    """A key scheduled for deletion says when."""
+    """A key scheduled for deletion shows its deletion date."""
     key = manager.create()
     kms.schedule_key_deletion(KeyId=key.key_id, PendingWindowInDays=7)
     shown = manager.show(key.arn)
@@ -325,7 +325,7 @@ def test_a_dying_key_has_its_date(manager: KeyManager, kms: Any) -> None:
 
 
 def test_command_create_prints_the_arn_alone(manager: KeyManager, name: str) -> None:
-    """Data on stdout, talk on stderr."""
+    """Stdout has only the ARN; messages go to stderr."""
     done = command("create", "--alias", name, "--tag", "team=finance", "--period-days", "90")
     key = manager.show(f"alias/{name}")
     assert (done.exit_code, done.stdout) == (0, f"{key.arn}\n")
@@ -336,7 +336,7 @@ def test_command_create_prints_the_arn_alone(manager: KeyManager, name: str) -> 
 def test_command_create_reads_the_policy_from_a_file(
     tmp_path: Path, manager: KeyManager, name: str
 ) -> None:
-    """What is in the file must be JSON; without a file there is no key."""
+    """The file must contain JSON; without the file no key is created."""
     policy = tmp_path / "policy.json"
     for content in (None, b"{", b"\xff"):
         if content is not None:
@@ -347,14 +347,14 @@ def test_command_create_reads_the_policy_from_a_file(
 
 
 def test_command_create_without_rotation_takes_no_period(name: str) -> None:
-    """Two options that exclude each other are refused together, not sorted out."""
+    """Two options that exclude each other are refused; neither is silently ignored."""
     done = command("create", "--alias", name, "--no-rotation", "--period-days", "90")
     assert isinstance(done.exception, ConfigError)
     assert command("create", "--alias", name, "--no-rotation").exit_code == 0
 
 
 def test_command_rotate_and_rotations(manager: KeyManager, name: str) -> None:
-    """A key is rotated and its history printed; stdout has nothing but the history."""
+    """A key is rotated and its history is printed; stdout has only the history."""
     key = manager.create(alias=name)
     assert command("rotations", f"alias/{name}").stdout == ""
     done = command("rotate", f"kms:alias/{name}", "--yes")
@@ -366,7 +366,7 @@ def test_command_rotate_and_rotations(manager: KeyManager, name: str) -> None:
 
 
 def test_command_switches_rotation(manager: KeyManager, name: str) -> None:
-    """Off and on again, quietly if so asked."""
+    """Rotation is switched off and on again; with --quiet nothing is printed."""
     key = manager.create(alias=name)
     assert "off" in command("disable-rotation", key.arn).stderr
     assert manager.show(key.arn).rotation_enabled is False
@@ -376,7 +376,7 @@ def test_command_switches_rotation(manager: KeyManager, name: str) -> None:
 
 
 def test_command_list_and_show_for_people(manager: KeyManager, name: str) -> None:
-    """A table, and aligned lines."""
+    """The list is a table, and show prints aligned lines."""
     key = manager.create(alias=name, tags={"team": "finance"})
     listed = [line.split() for line in command("list").stdout.splitlines()]
     assert [f"alias/{name}", key.key_id, "Enabled"] in [row[:3] for row in listed]
@@ -388,7 +388,7 @@ def test_command_list_and_show_for_people(manager: KeyManager, name: str) -> Non
 
 @pytest.mark.parametrize("verb", ["show", "list", "rotate", "rotations", "create"])
 def test_commands_print_one_json_object_a_line(manager: KeyManager, name: str, verb: str) -> None:
-    """With --json stdout is JSON lines and stderr is empty."""
+    """With --json, stdout has JSON lines and stderr is empty."""
     key = manager.create()
     manager.rotate(key.arn)
     arguments = {"list": (), "create": ("--alias", name), "rotate": (key.arn, "--yes")}.get(

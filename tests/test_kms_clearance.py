@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which reports clear a key for deletion, and the objections to all others."""
+"""Which reports clear a key for deletion, and the objections to all other reports."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ CLEAR = Clearance(
     ],
 )
 def test_a_whole_report_without_dependents_clears_a_key(changes: dict[str, Any]) -> None:
-    """A report of the last 24 hours, of every bucket, unsampled, with zero: no objection."""
+    """An unsampled report of every bucket, at most 24 hours old, without dependents is accepted."""
     assert replace(CLEAR, **changes).objections(ARN, NOW) == ()
 
 
@@ -55,12 +55,12 @@ def test_a_whole_report_without_dependents_clears_a_key(changes: dict[str, Any])
     ],
 )
 def test_any_other_report_does_not(changes: dict[str, Any], words: str) -> None:
-    """Each defect of a report is one objection, which names it."""
+    """Each defect of a report causes one objection, which names the defect."""
     (objection,) = replace(CLEAR, **changes).objections(ARN, NOW)
     assert words in objection
 
 
 def test_every_objection_is_told() -> None:
-    """A report with several defects has an objection for each."""
+    """A report with several defects has an objection for each defect."""
     worst = Clearance(OTHER, "444455556666", NOW - timedelta(days=2), False, True, 3, 4)
     assert len(worst.objections(ARN, NOW)) == 7
