@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grants of keys: idempotent by name, checked before they are sent, and ended."""
+"""Grants of keys: idempotent by name, checked before they are sent, revoked and retired."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 READER = "arn:aws:iam::123456789012:role/reader"
 ADMIN = "arn:aws:iam::123456789012:role/admin"
-# The caller of the sandbox.
+# The sandbox's caller.
 CALLER = "arn:aws:iam::123456789012:user/sandbox"
 SERVICE = "logs.us-east-1.amazonaws.com"
 SOURCE = "arn:aws:logs:us-east-1:123456789012:log-group:app"
@@ -44,7 +44,7 @@ def key(manager: KeyManager) -> str:
 
 
 def test_a_repeated_grant_is_found(manager: KeyManager, key: str) -> None:
-    """Without a name as well: the name follows from the rights, in any order."""
+    """The name of an unnamed grant is computed from its rights, in any order."""
     first = manager.create_grant(key, READER, ["Encrypt", "Decrypt"], constraints=LIMITED)
     again = manager.create_grant(key, READER, ["Decrypt", "Encrypt"], constraints=LIMITED)
     assert (first.existed, again.existed) == (False, True)
@@ -53,14 +53,14 @@ def test_a_repeated_grant_is_found(manager: KeyManager, key: str) -> None:
 
 
 def test_other_rights_are_another_grant(manager: KeyManager, key: str) -> None:
-    """A name made from the rights never collides."""
+    """Unnamed grants with different rights have different names."""
     manager.create_grant(key, READER, ["Decrypt"])
     manager.create_grant(key, READER, ["Decrypt"], constraints=LIMITED)
     assert len(manager.grants(key)) == 2
 
 
 def test_a_name_with_other_rights_is_refused(manager: KeyManager, key: str) -> None:
-    """KMS would make a second grant of that name; the error names both rights."""
+    """KMS would create a second grant with that name; the error lists the rights of both."""
     made = manager.create_grant(key, READER, ["Decrypt"], name="reports")
     with pytest.raises(KeyUnavailableError, match=r"Decrypt for .*; wanted: Encrypt for") as caught:
         manager.create_grant(key, READER, ["Encrypt"], name="reports")
@@ -70,7 +70,7 @@ def test_a_name_with_other_rights_is_refused(manager: KeyManager, key: str) -> N
 
 
 def test_a_lost_reply_makes_no_second_grant(key: str, sandbox: Running) -> None:
-    """The request is repeated under the same name."""
+    """The request is retried with the same name."""
     with losing(sandbox, "CreateGrant") as (manager, relay):
         manager.create_grant(key, READER, ["Decrypt"])
         assert count(relay, "CreateGrant") == 2
@@ -78,7 +78,7 @@ def test_a_lost_reply_makes_no_second_grant(key: str, sandbox: Running) -> None:
 
 
 def test_a_lost_reply_to_a_revocation(key: str, manager: KeyManager, sandbox: Running) -> None:
-    """The grant that is gone at the second attempt was revoked by the first one."""
+    """If the grant is missing at the second attempt, the first attempt revoked it."""
     made = manager.create_grant(key, READER, ["Decrypt"])
     with losing(sandbox, "RevokeGrant") as (unlucky, _):
         unlucky.revoke_grant(key, made.grant.id)
@@ -88,7 +88,7 @@ def test_a_lost_reply_to_a_revocation(key: str, manager: KeyManager, sandbox: Ru
 def test_a_lost_reply_to_a_revocation_among_many_grants(
     key: str, manager: KeyManager, kms: Any, sandbox: Running
 ) -> None:
-    """KMS lists 50 grants at a time; the others are looked at too."""
+    """KMS lists 50 grants per page; all pages are checked."""
     for number in range(60):
         kms.create_grant(
             KeyId=key,
@@ -105,7 +105,7 @@ def test_a_lost_reply_to_a_revocation_among_many_grants(
 def test_a_lost_reply_without_a_look_is_said(
     key: str, manager: KeyManager, sandbox: Running
 ) -> None:
-    """Who may not list grants is not told that there was none: the first attempt has ended it."""
+    """If ListGrants is refused after a lost reply, the error says that the outcome is unknown."""
     made = manager.create_grant(key, READER, ["Decrypt"], retiring=CALLER)
     lost: list[str] = []
 
@@ -128,7 +128,7 @@ def test_a_lost_reply_without_a_look_is_said(
 
 
 def test_a_service_gets_a_grant(manager: KeyManager, key: str) -> None:
-    """With the resource that it serves, and a principal that may retire the grant."""
+    """The grant has the resource that the service works for, and a retiring principal."""
     source = {"SourceArn": SOURCE}
     manager.create_grant(key, SERVICE, ["Decrypt"], constraints=source, retiring=ADMIN)
     (found,) = manager.grants(key)
@@ -161,7 +161,7 @@ def test_a_service_gets_a_grant(manager: KeyManager, key: str) -> None:
 def test_what_cannot_be_a_grant_is_refused_before_a_request(
     wanted: dict[str, Any], message: str
 ) -> None:
-    """Each is an error of the arguments."""
+    """Invalid arguments of a grant raise an error before any request."""
     with pytest.raises(ConfigError, match=message):
         GrantRequest(**{"grantee": READER, "operations": ("Decrypt",), **wanted})
 
@@ -173,7 +173,7 @@ def test_what_cannot_be_a_grant_is_refused_before_a_request(
 def test_operations_are_those_of_the_model(
     manager: KeyManager, key: str, operations: list[str], hint: str
 ) -> None:
-    """A misspelt operation is corrected in the hint."""
+    """The hint for a misspelt operation contains the correct name."""
     with pytest.raises(ConfigError) as caught:
         manager.create_grant(key, READER, operations)
     assert hint in str(caught.value.hint)
@@ -192,13 +192,13 @@ def test_operations_are_those_of_the_model(
 def test_a_grant_without_a_constraint_is_known(
     manager: KeyManager, key: str, constraints: Any, operations: list[str], *, opens: bool
 ) -> None:
-    """What the control S3CRYPT.12 reports is told when the grant is made."""
+    """The command warns about the finding S3CRYPT.12 when the grant is made."""
     made = manager.create_grant(key, READER, operations, constraints=constraints)
     assert made.grant.opens_everything is opens
 
 
 def test_a_grant_is_found_by_id_and_by_name(manager: KeyManager, key: str) -> None:
-    """Grants that other tools made may share a name, which is then no reference."""
+    """Grants made by other tools can share a name; then only the id identifies the grant."""
     made = manager.create_grant(key, READER, ["Decrypt"], name="one").grant
     assert manager.find_grant(key, made.id).id == made.id == manager.find_grant(key, "one").id
     with pytest.raises(KeyUnavailableError, match="has no grant two"):
@@ -206,7 +206,7 @@ def test_a_grant_is_found_by_id_and_by_name(manager: KeyManager, key: str) -> No
 
 
 def test_a_shared_name_is_no_reference(manager: KeyManager, key: str, kms: Any) -> None:
-    """The ids are named instead."""
+    """The error for a shared name lists the ids of the grants."""
     for operation in ("Decrypt", "Encrypt"):
         kms.create_grant(KeyId=key, GranteePrincipal=READER, Operations=[operation], Name="twice")
     with pytest.raises(ConfigError, match="2 grants named twice"):
@@ -214,7 +214,7 @@ def test_a_shared_name_is_no_reference(manager: KeyManager, key: str, kms: Any) 
 
 
 def test_a_grant_is_retired(manager: KeyManager, key: str) -> None:
-    """By its key and id, and by its token."""
+    """A grant is retired by its key and id, or by its token."""
     by_id = manager.create_grant(key, READER, ["Decrypt"], retiring=CALLER)
     by_token = manager.create_grant(key, READER, ["Encrypt"], retiring=CALLER)
     manager.retire_grant(key, by_id.grant.id)
@@ -223,7 +223,7 @@ def test_a_grant_is_retired(manager: KeyManager, key: str) -> None:
 
 
 def test_who_may_not_retire_a_grant_is_told_who_may(manager: KeyManager, key: str) -> None:
-    """The retiring principal alone, here; administrators revoke."""
+    """Here only the retiring principal may retire the grant; the hint says who may revoke it."""
     made = manager.create_grant(key, READER, ["Decrypt"], retiring=ADMIN)
     with pytest.raises(KeyUnavailableError, match="kms:RetireGrant is refused") as caught:
         manager.retire_grant(key, made.grant.id)
@@ -233,14 +233,14 @@ def test_who_may_not_retire_a_grant_is_told_who_may(manager: KeyManager, key: st
 
 @pytest.mark.parametrize("name", ["alias/reports", "8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b6a"])
 def test_a_grant_is_retired_by_the_arn_of_its_key(manager: KeyManager, name: str) -> None:
-    """The caller may not be allowed to describe the key, so no other name is resolved."""
+    """The caller may lack kms:DescribeKey, so no other name of the key is resolved."""
     with pytest.raises(ConfigError, match="not the ARN of a key"):
         manager.retire_grant(name, "0" * 64)
 
 
 @pytest.mark.parametrize("verb", ["revoke_grant", "retire_grant"])
 def test_a_missing_grant_is_no_missing_key(manager: KeyManager, key: str, verb: str) -> None:
-    """KMS's error code is the same for both."""
+    """KMS uses one error code for a missing grant and a missing key; ours differ."""
     with pytest.raises(KeyUnavailableError, match="no such grant"):
         getattr(manager, verb)(key, "0" * 64)
 
@@ -248,7 +248,7 @@ def test_a_missing_grant_is_no_missing_key(manager: KeyManager, key: str, verb: 
 def test_an_unlistable_key_takes_unnamed_grants_only(
     manager: KeyManager, key: str, kms: Any
 ) -> None:
-    """Without ListGrants a name with other rights could not be seen."""
+    """Without ListGrants, an existing grant with the same name and other rights goes unnoticed."""
     policy = manager.policy(key).to_json()
     deny = {"Effect": "Deny", "Principal": "*", "Action": "kms:ListGrants", "Resource": "*"}
     policy["Statement"].append(deny)
@@ -262,7 +262,7 @@ def test_an_unlistable_key_takes_unnamed_grants_only(
 def test_a_grant_token_is_in_no_repr_and_log(
     manager: KeyManager, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is no secret, and shown on demand only."""
+    """A grant token is not secret, but it is shown only on request."""
     with caplog.at_level(logging.DEBUG):
         made = manager.create_grant(key, READER, ["Decrypt"])
     assert made.token not in repr(made)

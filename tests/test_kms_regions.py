@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multi-Region keys: replicas made and listed, and the primary key changed."""
+"""Multi-Region keys: replicas are created and listed, and the primary key is changed."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def manager(session: boto3.Session) -> KeyManager:
 
 @pytest.fixture
 def key(manager: KeyManager) -> str:
-    """Make a multi-Region key."""
+    """Create a multi-Region key."""
     return manager.create(multi_region=True).arn
 
 
 def test_both_keys_open_what_either_encrypted(
     manager: KeyManager, key: str, kms: Any, session: boto3.Session
 ) -> None:
-    """They have the same material."""
+    """Both keys have the same material."""
     replica = manager.replicate(key, ELSEWHERE)
     there = session.client("kms", region_name=ELSEWHERE)
     blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
@@ -46,7 +46,7 @@ def test_both_keys_open_what_either_encrypted(
 
 
 def test_the_keys_of_a_set_are_listed(manager: KeyManager, key: str) -> None:
-    """By any of them, the primary key first."""
+    """The set is listed from any of its keys, with the primary key first."""
     replica = manager.replicate(key, ELSEWHERE)
     for named in (key, replica.arn):
         found = manager.replicas(named)
@@ -57,7 +57,7 @@ def test_the_keys_of_a_set_are_listed(manager: KeyManager, key: str) -> None:
 
 
 def test_a_policy_is_not_replicated(manager: KeyManager, key: str, kms: Any) -> None:
-    """The replica has KMS's default policy."""
+    """A replica gets the default policy of KMS."""
     policy = manager.policy(key).to_json()
     policy["Statement"][0]["Sid"] = "Mine"
     kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
@@ -66,7 +66,7 @@ def test_a_policy_is_not_replicated(manager: KeyManager, key: str, kms: Any) -> 
 
 
 def test_the_primary_key_is_changed(manager: KeyManager, key: str) -> None:
-    """To a replica and, by the old name, back."""
+    """The primary key moves to a replica and, addressed by the old name, back."""
     replica = manager.replicate(key, ELSEWHERE)
     assert manager.set_primary(key, ELSEWHERE, wait=True).arn == replica.arn
     assert [each.arn for each in manager.replicas(key)] == [replica.arn, key]
@@ -77,7 +77,7 @@ def test_the_primary_key_is_changed(manager: KeyManager, key: str) -> None:
 def test_the_primary_key_of_that_region_stays(
     manager: KeyManager, key: str, requests_log: Any
 ) -> None:
-    """Nothing is sent that changes anything."""
+    """If the primary key is in that Region already, no request that changes a key is sent."""
     requests_log.clear()
     assert manager.set_primary(key, "us-east-1").arn == key
     targets = [each["headers"].get("x-amz-target", "") for each in requests_log.list()]
@@ -87,7 +87,7 @@ def test_the_primary_key_of_that_region_stays(
 def test_a_lost_reply_to_a_change_of_the_primary_key(
     key: str, manager: KeyManager, sandbox: Running
 ) -> None:
-    """The second attempt would be refused; the look finds the change."""
+    """A retry would be refused; a read finds the change."""
     manager.replicate(key, ELSEWHERE)
     with losing(sandbox, "UpdatePrimaryRegion") as (unlucky, relay):
         unlucky.set_primary(key, ELSEWHERE, wait=True)
@@ -96,7 +96,7 @@ def test_a_lost_reply_to_a_change_of_the_primary_key(
 
 
 def test_kms_finishes_a_change_in_the_background() -> None:
-    """The state is Updating until then, and `wait` returns after it."""
+    """The key's state is Updating during the change, and `wait` returns after it."""
     with sandboxes.running() as running, pytest.MonkeyPatch.context() as patch:
         for name, value in sandboxes.environment(running).items():
             patch.setenv(name, value)
@@ -105,7 +105,7 @@ def test_kms_finishes_a_change_in_the_background() -> None:
         manager.replicate(key, ELSEWHERE)
         sandboxes.delay_changes(running, 1.5)
         assert manager.set_primary(key, ELSEWHERE).state == "Updating"
-        # An earlier change is waited for, which KMS would refuse a second one for.
+        # KMS refuses a second change while one is in progress, so the earlier change is waited for.
         settled = manager.set_primary(key, "us-east-1", wait=True)
         assert (settled.arn, settled.state, settled.replica_of) == (key, "Enabled", None)
 
@@ -113,19 +113,19 @@ def test_kms_finishes_a_change_in_the_background() -> None:
 @pytest.mark.parametrize("verb", ["replicate", "set_primary"])
 @pytest.mark.parametrize("region", ["", "eu", "eu_west_1", "eu-west-1 "])
 def test_what_is_no_region(manager: KeyManager, key: str, verb: str, region: str) -> None:
-    """An error of the arguments; nothing is sent."""
+    """An invalid Region raises an error of the arguments; no request is sent."""
     with pytest.raises(ConfigError, match="not the name of a Region"):
         getattr(manager, verb)(key, region)
 
 
 def test_a_key_is_not_replicated_into_its_own_region(manager: KeyManager, key: str) -> None:
-    """There is the primary key."""
+    """The Region of the primary key cannot have a replica."""
     with pytest.raises(ConfigError, match="is the primary key, in us-east-1"):
         manager.replicate(key, "us-east-1")
 
 
 def test_a_region_without_a_replica_gets_no_primary_key(manager: KeyManager, key: str) -> None:
-    """The hint has the command that makes the replica."""
+    """The hint contains the command that creates the replica."""
     with pytest.raises(KeyUnavailableError, match="no replica in eu-north-1") as caught:
         manager.set_primary(key, "eu-north-1")
     assert f"s3crypt keys replicate {key} eu-north-1" in str(caught.value.hint)
@@ -133,7 +133,7 @@ def test_a_region_without_a_replica_gets_no_primary_key(manager: KeyManager, key
 
 @pytest.mark.parametrize("verb", ["replicas", "replicate", "set_primary"])
 def test_another_key_never_becomes_a_multi_region_key(manager: KeyManager, verb: str) -> None:
-    """The hint has the command that makes one."""
+    """The hint contains the command that creates a multi-Region key."""
     single = manager.create().arn
     regions = () if verb == "replicas" else (ELSEWHERE,)
     with pytest.raises(KeyUnavailableError, match="not a multi-Region key") as caught:
@@ -142,7 +142,7 @@ def test_another_key_never_becomes_a_multi_region_key(manager: KeyManager, verb:
 
 
 def test_new_material_goes_through_the_primary_key(manager: KeyManager, tmp_path: Path) -> None:
-    """Then into every replica, then the primary key is rotated."""
+    """The material is imported into the primary key and every replica; then the key is rotated."""
     first, second = tmp_path / "first", tmp_path / "second"
     for file in (first, second):
         file.write_bytes(secrets.token_bytes(32))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys listed by state, tag and sharing, shown on one screen, and rotated while a person waits."""
+"""Keys are listed by state, tag and sharing, shown on one screen, and rotated with a wait."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def key(kms: Any) -> str:
 
 @pytest.fixture
 def slow_rotations(sandbox: Running) -> Iterator[None]:
-    """Let KMS take a second for a rotation."""
+    """Let a rotation in KMS take a second."""
     sandboxes.delay_changes(sandbox, 1.0)
     yield
     sandboxes.delay_changes(sandbox, 0)
 
 
 def test_keys_are_listed_by_state(manager: KeyManager, kms: Any, key: str) -> None:
-    """Several states add up; every listed key is in one of them."""
+    """Several states are combined; every listed key has one of them."""
     disabled, dying = (key_of_kind(kms, kind) for kind in ("disabled", "pending deletion"))
     found = {each.arn: each.state for each in manager.list(states=["Disabled", "PendingDeletion"])}
     assert (found[disabled], found[dying]) == ("Disabled", "PendingDeletion")
@@ -63,7 +63,7 @@ def test_keys_are_listed_by_state(manager: KeyManager, kms: Any, key: str) -> No
 
 
 def test_keys_are_listed_by_tags(manager: KeyManager, key: str) -> None:
-    """All tags must be there, with their values; tags are read for such a listing only."""
+    """A key needs all tags with their values; tags are read only for such a listing."""
     mark = str(uuid.uuid4())
     manager.tag(key, {"mark": mark, "env": "test"})
     (found,) = manager.list(tags={"mark": mark, "env": "test"})
@@ -75,7 +75,7 @@ def test_keys_are_listed_by_tags(manager: KeyManager, key: str) -> None:
 def test_a_listing_asks_no_more_than_it_must(
     manager: KeyManager, key: str, requests_log: Any
 ) -> None:
-    """A key of another state costs one request, and one without the tags two."""
+    """A key of another state costs one request, and a key without the tags costs two."""
     requests_log.clear()
     assert key not in {each.arn for each in manager.list(states=["Unavailable"])}
     told = str(requests_log.list())
@@ -85,7 +85,7 @@ def test_a_listing_asks_no_more_than_it_must(
 
 @pytest.mark.parametrize("states", [["enabled"], ["Enabled", "Gone"]])
 def test_an_unknown_state_is_refused(states: list[str], manager: KeyManager) -> None:
-    """The hint names all states."""
+    """The hint lists all states."""
     with pytest.raises(ConfigError, match="not a state") as caught:
         manager.list(states=states)
     assert "PendingReplicaDeletion" in str(caught.value.hint)
@@ -101,14 +101,14 @@ def test_an_unknown_state_is_refused(states: list[str], manager: KeyManager) -> 
 def test_a_key_that_may_not_be_seen_may_be_a_wanted_one(
     operation: str, wanted: dict[str, Any], field: str, sandbox: Running, key: str
 ) -> None:
-    """It is listed, with None: what may not be seen is unknown, never another value."""
+    """A key whose state or tags cannot be read is listed with None, because it might match."""
     with refusing(sandbox, operation) as manager:
         found = {each.arn: each for each in manager.list(**wanted)}
     assert getattr(found[key], field) is None
 
 
 def test_shared_keys_are_listed_apart(sandbox: Running, manager: KeyManager, key: str) -> None:
-    """KMS describes a key of another account, and refuses the rest; own keys are not among them."""
+    """KMS describes a key of another account but refuses its details; own keys are not included."""
     arn = sandboxes.share_key(sandbox)
     (found,) = [each for each in manager.list(shared=True) if each.arn == arn]
     assert (found.state, found.rotation_enabled, found.aliases) == ("Enabled", None, ())
@@ -123,7 +123,7 @@ def test_shared_keys_are_listed_apart(sandbox: Running, manager: KeyManager, key
 
 
 def test_command_list_filters_and_has_descriptions(manager: KeyManager, kms: Any) -> None:
-    """Options add up, and a listing without a result says so."""
+    """Options are combined, and an empty result prints a message."""
     mark, alias = str(uuid.uuid4()), new_alias()
     made = manager.create(alias=alias, description="Pay slips", tags={"mark": mark})
     done = command("list", "--tag", f"mark={mark}", "--state", "Enabled")
@@ -139,7 +139,7 @@ def test_command_list_filters_and_has_descriptions(manager: KeyManager, kms: Any
 
 
 def test_show_has_everything(manager: KeyManager, kms: Any) -> None:
-    """Policy, grants, materials with their dates, and the last use since uses are recorded."""
+    """It has the policy, grants, materials with their dates, and the last recorded use."""
     key = manager.create(alias=new_alias()).arn
     manager.rotate(key)
     user = "arn:aws:iam::123456789012:user/alice"
@@ -161,7 +161,7 @@ def test_show_has_everything(manager: KeyManager, kms: Any) -> None:
 
 
 def test_command_show_fits_one_screen(manager: KeyManager, kms: Any) -> None:
-    """80 columns, 24 lines for a plain key, and each fact in its line."""
+    """A plain key needs 80 columns and 24 lines, with one fact per line."""
     alias = new_alias()
     key = manager.create(alias=alias, description="Pay slips", tags={"team": "finance"})
     manager.rotate(key.arn)
@@ -193,7 +193,7 @@ def test_command_show_fits_one_screen(manager: KeyManager, kms: Any) -> None:
 def test_command_show_names_what_it_may_not_see(
     operation: str, sandbox: Running, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the line of the missing fact, never as if there was none."""
+    """The line of a fact that cannot be read says so; it does not say that there is none."""
     with refusing(sandbox, operation) as manager:
         assert f"kms:{operation}" in manager.show(key).not_permitted
         monkeypatch.setattr("s3crypt_cli.keys.showing.manager_of", lambda _: manager)
@@ -205,7 +205,7 @@ def test_command_show_names_what_it_may_not_see(
 def test_command_show_of_many_grants_and_materials_counts(
     manager: KeyManager, kms: Any, key: str
 ) -> None:
-    """The rest is counted, with the command that lists it."""
+    """The remaining entries are counted, and the command that lists them is named."""
     for number in range(8):
         user = f"arn:aws:iam::123456789012:user/user{number}"
         kms.create_grant(KeyId=key, GranteePrincipal=user, Operations=["Decrypt"])
@@ -226,14 +226,14 @@ def test_command_show_of_many_grants_and_materials_counts(
     ],
 )
 def test_command_show_of_keys_of_every_kind(kms: Any, kind: str, words: str) -> None:
-    """What does not apply is not shown as a failure."""
+    """A fact that does not apply to this kind of key is not shown as a failure."""
     done = command("show", key_of_kind(kms, kind))
     assert re.search(f"^{words}", done.stdout, re.MULTILINE), done.stdout
     assert done.exit_code == 0
 
 
 def test_command_show_of_a_multi_region_key(manager: KeyManager, kms: Any) -> None:
-    """Its replicas by Region, and from a replica the Region of its primary key."""
+    """A primary key shows its replicas by Region, and a replica the Region of its primary key."""
     primary = manager.create(multi_region=True).arn
     made = kms.replicate_key(KeyId=primary, ReplicaRegion="eu-west-1")
     assert "primary key; replicas: eu-west-1" in command("show", primary).stdout
@@ -243,7 +243,7 @@ def test_command_show_of_a_multi_region_key(manager: KeyManager, kms: Any) -> No
 
 @pytest.mark.usefixtures("slow_rotations")
 def test_a_rotation_is_waited_for(manager: KeyManager, key: str) -> None:
-    """Without waiting it is in progress; with it, the new material is current."""
+    """Without waiting the rotation is in progress; after waiting the new material is current."""
     begun = manager.rotate(key)
     assert begun.rotating_since is not None
     with pytest.raises(KeyUnavailableError, match="in progress"):
@@ -260,7 +260,7 @@ def test_a_rotation_is_waited_for(manager: KeyManager, key: str) -> None:
 def test_a_rotation_that_does_not_finish_says_what_to_do(
     manager: KeyManager, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has begun, so it must not be repeated."""
+    """The rotation has begun, so the user must not repeat it."""
     monkeypatch.setattr(rotating, "_POLLING_SECONDS", (0.05, 0.05))
     with pytest.raises(KeyUnavailableError, match="was begun") as caught:
         manager.rotate(key, wait=True)
@@ -272,7 +272,7 @@ def test_a_rotation_that_does_not_finish_says_what_to_do(
 def test_a_rotation_whose_reply_was_lost_is_found(
     delay: float, sandbox: Running, manager: KeyManager, key: str
 ) -> None:
-    """In progress or finished, and never repeated: it would use up another of the 25."""
+    """The rotation is found in progress or finished, and not repeated: only 25 are allowed."""
     sandboxes.delay_changes(sandbox, delay)
     try:
         with losing(sandbox, "RotateKeyOnDemand") as (ours, asked):
@@ -284,7 +284,7 @@ def test_a_rotation_whose_reply_was_lost_is_found(
 
 
 def test_command_rotate_asks(manager: KeyManager, key: str) -> None:
-    """It says how many are left; without a terminal it changes nothing and names --yes."""
+    """The question has the number of rotations left; without a terminal the error names --yes."""
     done = command("rotate", key)
     assert isinstance(done.exception, ConfigError)
     assert f"25 of 25 on-demand rotations are left to {key}" in done.stderr
@@ -295,6 +295,6 @@ def test_command_rotate_asks(manager: KeyManager, key: str) -> None:
 
 @pytest.mark.parametrize("kind", ["asymmetric", "HMAC", "managed by AWS"])
 def test_keys_that_never_rotate_use_up_nothing(kind: str, manager: KeyManager, kms: Any) -> None:
-    """Refused by the rule, with the action."""
+    """The error states the rule and the action, and no rotation is used up."""
     with pytest.raises(KeyUnavailableError, match="kms:RotateKeyOnDemand is refused"):
         manager.rotate(key_of_kind(kms, kind))

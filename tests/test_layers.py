@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may import whom: the direction of the design, kept by reading the sources."""
+"""Import rules between the modules: the tests read the sources and enforce the design."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PACKAGE = Path(s3crypt.__file__).resolve().parent
 ROOT = PACKAGE.parent
 COMMAND = ROOT / "cli"
 
-# Each module of the library -> the modules of it that it may import, type checking included.
-# `message` and `sandbox` stand for the whole packages.
+# Each module of the library -> the library modules that it may import, including imports for type
+# checking. `message` and `sandbox` stand for the whole packages.
 ALLOWED = {
     "errors": set(),
     "framing": set(),
@@ -138,9 +138,9 @@ ALLOWED = {
     },
     "sandbox": {"errors"},
 }  # fmt: skip
-# Other packages -> the modules that may import them.
+# External packages -> the modules that may import them.
 OUTSIDE = {
-    # The sandbox in its pytest fixture only, which has to forget boto3's default session.
+    # Only the pytest fixture of the sandbox, which must reset boto3's default session.
     "boto3": {
         "alias_users",
         "audit",
@@ -228,7 +228,7 @@ OUTSIDE = {
     "click": set(),
     "rich": set(),
 }
-# What the command uses beside the names of s3crypt itself.
+# The library modules that the command uses besides the public names of s3crypt.
 PUBLIC_MODULES = {
     "__version__", "alias_users", "audit", "configuration", "doctor", "errors", "files",
     "folders", "hardening", "iam", "impact", "kms", "location", "message", "policy",
@@ -238,10 +238,11 @@ WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
     "location", "logs", "message", "modes", "operations", "options", "policy", "s3ec",
 }  # fmt: skip
-# But these modules of them.
+# Within these packages, the command may use these modules only.
 WITH_AWS = {"s3crypt.keyrings.kms", "s3crypt.keyrings.kms_key"}
 # Modules within a package -> the only modules of s3crypt that they may import. Wrapping keys and
-# their cache know no wire form, and reading a KMS key's description knows no administration.
+# their cache do not depend on a wire form, and reading a KMS key's description does not depend on
+# administration.
 WITHIN = {
     "keyrings/pem": set(),
     "keyrings/raw_keys": {"errors", "keyrings.pem"},
@@ -252,9 +253,9 @@ WITHIN = {
     "kms/description": {"errors", "kms.grants", "kms.service"},
     "kms/service": {"aws", "errors", "operations", "requests"},
 }
-# The operations that read a KMS key and change nothing begin so.
+# Prefixes of operations that read a KMS key and change nothing.
 READING = ("describe_", "get_", "list_")
-# Who may ask for which operations of S3, by `call`, `pages` or as a client's method.
+# The modules that may call these S3 operations, by `call`, by `pages` or as a client method.
 OF_OBJECTS = {
     "abort_multipart_upload", "complete_multipart_upload", "copy_object",
     "create_multipart_upload", "delete_object", "delete_object_annotation", "delete_objects",
@@ -268,21 +269,21 @@ OF_BUCKETS = {
     "list_bucket_inventory_configurations", "put_bucket_policy",
     "get_object_lock_configuration", "head_bucket", "list_buckets", "list_directory_buckets",
 }  # fmt: skip
-# boto3's own transfers, which nobody asks for.
+# boto3's own transfer methods, which no module calls.
 OF_BOTO3 = {"upload_file", "download_file", "upload_fileobj", "download_fileobj"}
-# Operations with object bytes.
+# Operations that transfer object bytes.
 MOVING = {"get_object", "put_object", "upload_part", "upload_part_copy", "copy_object"}
 
 
 def sources() -> list[tuple[str, Path]]:
-    """Return the library's files with the layer that each belongs to."""
+    """Return the library's files, each with its layer."""
     found = [(path.stem, path) for path in sorted(PACKAGE.glob("*.py")) if path.stem[0] != "_"]
     inside = sorted(PACKAGE.glob("*/**/*.py"))
     return found + [(path.relative_to(PACKAGE).parts[0], path) for path in inside]
 
 
 def imports(path: Path, package: str) -> set[str]:
-    """Return all that a file imports anywhere, absolute, `s3crypt.x` for ours."""
+    """Return all absolute imports of a file, at any depth; `s3crypt.x` for our own modules."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -300,18 +301,18 @@ def imports(path: Path, package: str) -> set[str]:
 
 
 def own(names: set[str]) -> set[str]:
-    """Return the layers among imported names."""
+    """Return the layers among the imported names."""
     layers = {name.split(".")[1] for name in names if name.startswith("s3crypt.")}
     return layers & ALLOWED.keys()
 
 
 def package_of(path: Path) -> str:
-    """Return the package that a file is in."""
+    """Return the package that contains a file."""
     return ".".join(path.parent.relative_to(ROOT).parts)
 
 
 def test_every_module_has_its_layer() -> None:
-    """A new module is added to the table, with what it may import."""
+    """A new module must be added to the table, with the modules that it may import."""
     assert {layer for layer, _ in sources()} == ALLOWED.keys()
 
 
@@ -319,12 +320,12 @@ def test_every_module_has_its_layer() -> None:
     ("layer", "path"), sources(), ids=lambda value: str(getattr(value, "stem", ""))
 )
 def test_imports_go_one_way(layer: str, path: Path) -> None:
-    """Down the layers, in functions and for type checking too."""
+    """Imports go down the layers only, also inside functions and for type checking."""
     assert own(imports(path, package_of(path))) - {layer} <= ALLOWED[layer]
 
 
 def test_the_layers_have_no_circle() -> None:
-    """The table itself goes one way."""
+    """The table of layers itself has no cycle."""
     rest = dict(ALLOWED)
     while rest:
         free = {layer for layer, below in rest.items() if not below & rest.keys()}
@@ -333,19 +334,19 @@ def test_the_layers_have_no_circle() -> None:
 
 
 def test_codecs_are_known_to_formats_alone() -> None:
-    """What moves and reads objects sees frames; a codec is imported by its format."""
+    """Only its format imports a codec; the modules that move and read objects see frames."""
     above = {layer for layer, below in ALLOWED.items() if "message" in below}
     assert not above & {"transfer", "objects", "rotation", "store", "filesystem", "framing"}
 
 
 def test_nothing_in_the_library_imports_its_face() -> None:
-    """`S3Crypt` delegates to the engine; the file system is another face of that."""
+    """`S3Crypt` and the file system both delegate to the engine, which imports neither."""
     assert not [layer for layer, below in ALLOWED.items() if "store" in below]
 
 
 @pytest.mark.parametrize("module", WITHIN)
 def test_a_few_modules_know_less_than_their_package(module: str) -> None:
-    """Each imports these modules of s3crypt and no other."""
+    """Each of these modules imports only the listed modules of s3crypt."""
     path = PACKAGE / f"{module}.py"
     modules = {
         ".".join(file.relative_to(PACKAGE).with_suffix("").parts) for file in PACKAGE.rglob("*.py")
@@ -363,7 +364,7 @@ def test_a_few_modules_know_less_than_their_package(module: str) -> None:
     ],
 )
 def test_describing_a_kms_key_changes_nothing(module: str, operation: str) -> None:
-    """Every operation that is asked for there is one that reads."""
+    """These modules call only operations that read."""
     tree = ast.parse((PACKAGE / "kms" / f"{module}.py").read_text(encoding="utf-8"))
     asked = {
         node.args[0].value
@@ -378,7 +379,7 @@ def test_describing_a_kms_key_changes_nothing(module: str, operation: str) -> No
 
 
 def test_only_a_keyrings_own_class_asks_for_its_type() -> None:
-    """Any other code asks what a keyring can do; one of the caller's own may do that as well."""
+    """Other code asks for a keyring's capabilities, which a caller's own keyring can have too."""
     for _, path in sources():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         inside = {
@@ -396,7 +397,7 @@ def test_only_a_keyrings_own_class_asks_for_its_type() -> None:
 
 @pytest.mark.parametrize("outside", OUTSIDE)
 def test_other_packages_are_used_where_they_belong(outside: str) -> None:
-    """Ciphers in message and keyrings, AWS at the rim, the terminal nowhere."""
+    """Ciphers are used in message and keyrings, AWS in the outer layers, the terminal nowhere."""
     users = {
         layer
         for layer, path in sources()
@@ -406,7 +407,7 @@ def test_other_packages_are_used_where_they_belong(outside: str) -> None:
 
 
 def _asked(path: Path) -> set[str]:
-    """Return the operations that a file asks for."""
+    """Return the operations that a file calls."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
@@ -420,14 +421,14 @@ def _asked(path: Path) -> set[str]:
 
 
 def _is_client(node: ast.Attribute) -> bool:
-    """Return whether something called a client is asked, by its name."""
+    """Return whether the attribute is accessed on an object whose name says that it is a client."""
     owner = node.value
     name = getattr(owner, "attr", getattr(owner, "id", ""))
     return "client" in name
 
 
 def test_every_operation_exists_and_is_used() -> None:
-    """Each name that mypy accepts is a method of botocore's client, and is used by a module."""
+    """Each name that mypy accepts is a method of botocore's client, and a module uses it."""
     used = {
         node.value
         for _, path in sources()
@@ -451,7 +452,7 @@ def test_every_operation_exists_and_is_used() -> None:
 
 
 def _annotated(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Yield the parameters, variables, attributes and functions in a tree, with their types."""
+    """Yield the annotated parameters, variables, attributes and functions of a tree."""
     for node in ast.walk(tree):
         if isinstance(node, ast.arg) and node.annotation:
             yield node.arg, node.annotation
@@ -465,14 +466,14 @@ def _annotated(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
     ("layer", "path"), sources(), ids=lambda value: str(getattr(value, "stem", ""))
 )
 def test_clients_have_a_type(layer: str, path: Path) -> None:
-    """No client is `Any`, by itself or within another type, as a parameter, attribute or value."""
+    """No parameter, attribute or value that is a client has the type `Any`, alone or nested."""
     for name, annotation in _annotated(ast.parse(path.read_text(encoding="utf-8"))):
         if "client" in name or name in ("kms", "_kms"):
             assert not re.search(r"\bAny\b", ast.unparse(annotation)), f"{layer}: {name}"
 
 
 def test_stubs_are_imported_for_types_alone() -> None:
-    """Users do not have them: every import of a stub package is under `if TYPE_CHECKING`."""
+    """Users do not install the stubs, so each import of them is under `if TYPE_CHECKING`."""
     for _, path in sources():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
@@ -491,7 +492,7 @@ def _askers() -> dict[str, set[str]]:
 
 
 def test_requests_are_made_where_they_belong() -> None:
-    """Of objects in objects and transfer, their bytes in transfer alone, of buckets in buckets."""
+    """Object requests are in objects and transfer, byte transfers in transfer only."""
     askers = _askers()
     for operation, layers in askers.items():
         if operation in MOVING:
@@ -501,7 +502,7 @@ def test_requests_are_made_where_they_belong() -> None:
         elif operation in OF_BUCKETS:
             assert layers == {"buckets"}, operation
         assert operation not in OF_BOTO3
-    # The test sees requests at all, and knows every one of them.
+    # The test does find requests, and every one has an entry.
     asked = {name for name, layers in askers.items() if layers & {"objects", "transfer", "buckets"}}
     known = OF_OBJECTS | OF_BUCKETS
     assert {name for name in asked if "object" in name or "bucket" in name} <= known
@@ -509,7 +510,7 @@ def test_requests_are_made_where_they_belong() -> None:
 
 
 def test_the_command_uses_what_is_public() -> None:
-    """Cli imports s3crypt's own names, and its public modules kms, sandbox, message and errors."""
+    """The cli package uses s3crypt's public names and the modules kms, sandbox, message, errors."""
     public = set(s3crypt.__all__) | PUBLIC_MODULES
     for path in sorted(COMMAND.rglob("*.py")):
         package = ".".join(["s3crypt_cli", *path.parent.relative_to(COMMAND).parts])
@@ -523,7 +524,7 @@ def test_the_command_uses_what_is_public() -> None:
 
 
 def test_the_library_knows_no_command() -> None:
-    """Nothing in s3crypt imports cli."""
+    """No module in s3crypt imports cli."""
     for _, path in sources():
         assert not any(
             name.split(".")[0] in ("cli", "s3crypt_cli") for name in imports(path, package_of(path))
@@ -534,7 +535,7 @@ def test_the_library_knows_no_command() -> None:
     ("layer", "path"), sources(), ids=lambda value: str(getattr(value, "stem", ""))
 )
 def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
-    """In a fresh interpreter; what needs no AWS loads none, and nothing but the sandbox moto."""
+    """Only modules that need AWS load boto3, and only the sandbox loads moto."""
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     loaded = _loaded_by(f"import {module}")
     assert module in loaded
@@ -548,7 +549,7 @@ def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
     "statement", ["import s3crypt", "from s3crypt import errors", "dir(__import__('s3crypt'))"]
 )
 def test_the_package_loads_nothing_heavy(statement: str) -> None:
-    """`s3crypt --help` waits for neither boto3 nor cryptography."""
+    """`s3crypt --help` loads neither boto3 nor cryptography."""
     loaded = _loaded_by(statement)
     heavy = {"boto3", "botocore", "cryptography", "awscrt", "moto", "rich", "click", "logging"}
     assert not loaded & heavy
@@ -563,7 +564,7 @@ def _loaded_by(statement: str) -> set[str]:
 
 
 def test_every_public_name_is_there() -> None:
-    """What __all__ promises can be had, and a typo is an AttributeError."""
+    """Every name in __all__ can be imported, and a misspelt name raises AttributeError."""
     for name in s3crypt.__all__:
         assert getattr(s3crypt, name) is not None
         assert name in dir(s3crypt)
@@ -572,7 +573,7 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_a_wheel_installs_two_packages() -> None:
-    """Nothing called cli, tests or benchmarks ends up beside other people's packages."""
+    """The wheel installs no top-level package named cli, tests or benchmarks."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     tool = project["tool"]["setuptools"]
     assert {name.split(".")[0] for name in tool["packages"]} == {"s3crypt", "s3crypt_cli"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ls, du and stat, and their functions of S3Crypt: what they show, in which order, how they end."""
+"""ls, du and stat, and the matching methods of S3Crypt: output, order and exit codes."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def tree(bucket: str) -> str:
 
 
 def rows(captured: Captured) -> list[dict[str, Any]]:
-    """Return what a command with --json printed."""
+    """Return the rows that a command with --json printed."""
     return [json.loads(line) for line in captured.readouterr().out.splitlines()]
 
 
 def test_a_level_has_objects_and_prefixes_in_one_order(tree: str) -> None:
-    """In the byte order of the names, as S3 lists without a delimiter."""
+    """They are sorted by the bytes of their names, like an S3 listing without a delimiter."""
     found = list(connect().list_level(f"s3://{tree}/"))
     assert [each.uri.removeprefix(f"s3://{tree}/") for each in found] == ["a", "p-", "p/", "z"]
     assert [isinstance(each, ListedPrefix) for each in found] == [False, False, True, False]
@@ -53,7 +53,7 @@ def test_a_level_has_objects_and_prefixes_in_one_order(tree: str) -> None:
 def test_long_listing_knows_mode_key_and_plaintext_size(
     name: str, bucket: str, key: str, tmp_path: Path, capsys: Captured
 ) -> None:
-    """In every mode; an SSE-C object needs its key for that."""
+    """This works in every mode; an SSE-C object needs its customer key."""
     (tmp_path / "key").write_bytes(CUSTOMER_KEY)
     put = connect(make_mode(name, key)).put(bytes(5000), f"s3://{bucket}/x")
     file = ["--sse-c-key-file", str(tmp_path / "key")] * (name == "sse-c")
@@ -65,7 +65,7 @@ def test_long_listing_knows_mode_key_and_plaintext_size(
 
 
 def test_long_listing_keeps_the_order(bucket: str, sandbox: Running, capsys: Captured) -> None:
-    """Although the first object's request takes longest."""
+    """The order is kept although the request for the first object takes longest."""
     store = connect(ClientSide(aes()))
     for number in range(20):
         store.put(b"x", f"s3://{bucket}/{number:02}")
@@ -84,7 +84,7 @@ def test_long_listing_keeps_the_order(bucket: str, sandbox: Running, capsys: Cap
 
 
 def test_a_customer_keys_object_is_listed_without_its_key(bucket: str, capsys: Captured) -> None:
-    """With its mode; only its plaintext size is not known."""
+    """The listing shows the object's mode; only its plaintext size is unknown."""
     connect(SSEC(CUSTOMER_KEY)).put(bytes(10), f"s3://{bucket}/x")
     assert run(["ls", "-l", "--summarize", f"s3://{bucket}"]) == 0
     row, summary = capsys.readouterr().out.splitlines()
@@ -95,7 +95,7 @@ def test_a_customer_keys_object_is_listed_without_its_key(bucket: str, capsys: C
 def test_another_modes_object_is_listed_with_a_customer_key(
     bucket: str, tmp_path: Path, capsys: Captured
 ) -> None:
-    """S3 refuses the key for it, so it is asked for without the key."""
+    """S3 refuses a customer key for this object, so the request is repeated without the key."""
     (tmp_path / "key").write_bytes(CUSTOMER_KEY)
     connect(SSES3()).put(bytes(10), f"s3://{bucket}/x")
     file = str(tmp_path / "key")
@@ -104,7 +104,7 @@ def test_another_modes_object_is_listed_with_a_customer_key(
 
 
 def test_versions_are_listed_and_inspected(s3: Any, bucket: str, capsys: Captured) -> None:
-    """The newest first, with delete markers; the null version has no id."""
+    """The newest version comes first, delete markers are included, the null version has no id."""
     uri, store = f"s3://{bucket}/x", connect(SSES3())
     store.put(bytes(1), uri)
     enabled = {"Status": "Enabled"}
@@ -124,7 +124,7 @@ def test_versions_are_listed_and_inspected(s3: Any, bucket: str, capsys: Capture
 
 @pytest.mark.parametrize("uri", ["s3://{}/no", "s3://{}/no/"])
 def test_nothing_of_a_name_is_exit_code_1(uri: str, tree: str, capsys: Captured) -> None:
-    """Unlike an empty bucket, which is 0."""
+    """No match exits with code 1, unlike an empty bucket, which exits with 0."""
     assert run(["ls", uri.format(tree)]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -132,7 +132,7 @@ def test_nothing_of_a_name_is_exit_code_1(uri: str, tree: str, capsys: Captured)
 
 
 def test_an_empty_bucket_is_exit_code_0(bucket: str, capsys: Captured) -> None:
-    """With every option."""
+    """An empty bucket exits with code 0, with every option."""
     for options in ([], ["-l"], ["-r"], ["--versions"], ["--json"]):
         assert run(["ls", f"s3://{bucket}", *options]) == 0
     assert run(["du", f"s3://{bucket}", "--json"]) == 0
@@ -145,7 +145,7 @@ def test_an_empty_bucket_is_exit_code_0(bucket: str, capsys: Captured) -> None:
 def test_buckets_are_listed_with_their_default(
     s3: Any, bucket: str, key: str, capsys: Captured
 ) -> None:
-    """Each has its creation date, and with -l the default mode and key."""
+    """Each bucket has its creation date, and with -l its default mode and key."""
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
     rule = {"ApplyServerSideEncryptionByDefault": default}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
@@ -166,14 +166,14 @@ def test_buckets_are_listed_with_their_default(
     ],
 )
 def test_usage_per_prefix(depth: int, expected: dict[str, int], tree: str) -> None:
-    """A prefix comes before the one that contains it, and the whole comes last."""
+    """A nested prefix comes before the prefix that contains it, and the total comes last."""
     found = connect().many.usage(f"s3://{tree}", depth=depth)
     counts = [(each.uri.removeprefix(f"s3://{tree}/"), each.objects) for each in found]
     assert counts == list(expected.items())
 
 
 def test_usage_knows_plaintext_where_it_can(bucket: str, capsys: Captured) -> None:
-    """Stored and plaintext bytes of both kinds; an object under a customer key is unknown."""
+    """The sums have stored and plaintext bytes; an SSE-C object's plaintext size is unknown."""
     message = connect(ClientSide(aes())).put(bytes(100), f"s3://{bucket}/p/a")
     connect(SSES3()).put(bytes(10), f"s3://{bucket}/p/b")
     connect(SSEC(CUSTOMER_KEY)).put(bytes(1), f"s3://{bucket}/p/c")
@@ -184,7 +184,7 @@ def test_usage_knows_plaintext_where_it_can(bucket: str, capsys: Captured) -> No
 
 
 def test_usage_counts_versions_on_demand(versioned_bucket: str) -> None:
-    """And delete markers apart."""
+    """Versions and delete markers are counted separately."""
     store, uri = connect(SSES3()), f"s3://{versioned_bucket}/x"
     store.put(bytes(1), uri)
     store.put(bytes(2), uri)
@@ -196,7 +196,7 @@ def test_usage_counts_versions_on_demand(versioned_bucket: str) -> None:
 
 
 def test_usage_without_plaintext_is_one_listing(tree: str, requests_log: RequestsLog) -> None:
-    """No request per object."""
+    """Usage without plaintext sizes makes no request per object."""
     list(connect().many.usage(f"s3://{tree}", depth=3))
     assert len(requests_log.list()) == 1
 
@@ -204,7 +204,7 @@ def test_usage_without_plaintext_is_one_listing(tree: str, requests_log: Request
 def test_stat_tells_existence_by_its_exit_code(
     bucket: str, blocked_bucket: str, capsys: Captured
 ) -> None:
-    """0, 1, and another code where it is not known; an SSE-C object needs no key for it."""
+    """The code is 0, 1, or another one if unknown; an SSE-C object needs no key for this."""
     connect(SSEC(CUSTOMER_KEY)).put(bytes(1), f"s3://{bucket}/secret")
     assert run(["stat", "--json", f"s3://{bucket}/secret"]) == 0
     assert rows(capsys)[0]["mode"] == "sse-c"
@@ -215,7 +215,7 @@ def test_stat_tells_existence_by_its_exit_code(
 
 
 def test_exists(versioned_bucket: str) -> None:
-    """Objects in any mode and versions do; prefixes, delete markers and deleted objects do not."""
+    """Objects and versions in any mode exist; prefixes, delete markers, deleted objects do not."""
     store, at = connect(SSES3()), f"s3://{versioned_bucket}"
     version = store.put(bytes(1), f"{at}/p/a").version_id
     connect(SSEC(CUSTOMER_KEY)).put(bytes(1), f"{at}/secret")
@@ -231,7 +231,7 @@ def test_exists(versioned_bucket: str) -> None:
 
 
 def test_a_refused_look_is_no_answer(bucket: str, sandbox: Running) -> None:
-    """Neither True nor False: without s3:ListBucket, S3 answers 403 for a missing object."""
+    """The result is an error: without s3:ListBucket, S3 answers 403 for a missing object."""
 
     def spoil(_asked: Asked, _forward: Callable[[], Answer]) -> Answer:
         return Answer(403)
@@ -241,13 +241,13 @@ def test_a_refused_look_is_no_answer(bucket: str, sandbox: Running) -> None:
 
 
 def test_outcomes_come_in_the_order_of_the_items() -> None:
-    """Ten thousand of them, whichever ends first; none is lost."""
+    """Ten thousand outcomes come in order and completely, whichever item finishes first."""
     found = run_in_order(range(10_000), lambda item: math.factorial(item % 50), most=8)
     assert [outcome.item for outcome in found] == list(range(10_000))
 
 
 def test_an_early_end_is_raised_after_the_outcomes() -> None:
-    """The outcomes of what was done are yielded, in order; then the error of all."""
+    """The outcomes of finished items are yielded in order before the error is raised."""
 
     def work(item: int) -> int:
         if item == 30:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file that appears whole or not at all, wherever its name leads."""
+"""A target file appears complete or not at all, whatever its path is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from s3crypt import ConfigError, StorageError
 from s3crypt.errors import LocalFileNotFoundError
 from s3crypt.files import atomic_write, leftovers, remove_leftover
 
-# Writes to its argument until it is killed.
+# Writes to the path in its argument until it is killed.
 _WRITER = """if True:
     import sys, time
     from s3crypt.files import atomic_write
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 @pytest.mark.parametrize("is_there", [False, True])
 def test_every_spelling_is_the_same_file(spelling: str, folder: Path, *, is_there: bool) -> None:
-    """Where it is new, and where it replaces one; no other name is left."""
+    """A new or replaced file has the expected content, and no other file is left."""
     (folder / "d").mkdir()
     if is_there:
         (folder / "out").write_bytes(b"old, and longer")
@@ -60,7 +60,7 @@ def test_every_spelling_is_the_same_file(spelling: str, folder: Path, *, is_ther
 
 @pytest.mark.parametrize("target", ["", ".", "..", "/", "d", "d/", "d/.", "d/e/..", "to-d"])
 def test_a_directory_is_no_target(target: str, folder: Path) -> None:
-    """By whatever name; nothing is made in it."""
+    """A directory is refused under any spelling, and nothing is created in it."""
     (folder / "d" / "e").mkdir(parents=True)
     (folder / "to-d").symlink_to("d")
     with pytest.raises(StorageError, match="is a directory"):
@@ -69,7 +69,7 @@ def test_a_directory_is_no_target(target: str, folder: Path) -> None:
 
 
 def test_links_lead_to_the_file_that_is_replaced(folder: Path) -> None:
-    """By several links, into another folder, where the file is made; the links stay."""
+    """A chain of links into another folder is followed; the links stay."""
     (folder / "d").mkdir()
     (folder / "d" / "real").write_bytes(b"old")
     (folder / "d" / "link").symlink_to("real")
@@ -85,7 +85,7 @@ def test_links_lead_to_the_file_that_is_replaced(folder: Path) -> None:
 
 
 def test_a_link_to_nothing_makes_the_file_it_names(folder: Path) -> None:
-    """And a link into a folder that is not there makes none."""
+    """A link into a missing folder creates no folder."""
     (folder / "d").mkdir()
     (folder / "link").symlink_to("d/real")
     (folder / "lost").symlink_to("none/real")
@@ -98,7 +98,7 @@ def test_a_link_to_nothing_makes_the_file_it_names(folder: Path) -> None:
 
 
 def test_a_loop_of_links_is_an_error(folder: Path) -> None:
-    """There is no file at its end; the links stay as they are."""
+    """A loop of links has no target file; the links are not changed."""
     (folder / "a").symlink_to("b")
     (folder / "b").symlink_to("a")
     with pytest.raises(StorageError, match="Cannot write a"):
@@ -108,7 +108,7 @@ def test_a_loop_of_links_is_an_error(folder: Path) -> None:
 
 
 def test_a_file_in_the_way_of_a_folder_is_an_error(folder: Path) -> None:
-    """A file has nothing below it."""
+    """A regular file cannot contain the target."""
     (folder / "file").write_bytes(b"old")
     with pytest.raises(StorageError, match="Cannot write file/out"):
         _write("file/out")
@@ -116,7 +116,7 @@ def test_a_file_in_the_way_of_a_folder_is_an_error(folder: Path) -> None:
 
 
 def test_the_mode_is_the_umasks_or_the_replaced_files(folder: Path) -> None:
-    """A new file is as open as any other; one that replaces another is as open as that."""
+    """A new file's mode follows the umask; a replacing file keeps the replaced file's mode."""
     before = os.umask(0o027)
     try:
         _write("new")
@@ -133,7 +133,7 @@ def test_the_mode_is_the_umasks_or_the_replaced_files(folder: Path) -> None:
 
 
 def test_the_working_directory_may_change_meanwhile(folder: Path) -> None:
-    """A relative name is of the directory that was the working one."""
+    """A relative path refers to the directory that was current at the start."""
     (folder / "d").mkdir()
     with atomic_write("out") as file:
         file.write(b"new")
@@ -147,7 +147,7 @@ def test_the_working_directory_may_change_meanwhile(folder: Path) -> None:
 def test_a_block_that_fails_leaves_all_as_it_was(
     error: type[BaseException], folder: Path, *, is_there: bool
 ) -> None:
-    """By an interrupt too."""
+    """This includes an interrupt."""
     if is_there:
         (folder / "out").write_bytes(b"old")
 
@@ -165,7 +165,7 @@ def test_a_block_that_fails_leaves_all_as_it_was(
 
 @pytest.mark.parametrize("name", ["x" * 255, "ä" * 127, "𝄞" * 63])
 def test_names_as_long_as_they_may_be(name: str, folder: Path) -> None:
-    """The temporary name is no longer than a file system allows; a longer one is an error."""
+    """The temporary name stays within the file system's limit; a longer name is an error."""
     _write(name)
     assert files(folder) == [name]
     with pytest.raises(StorageError, match="Cannot write"):
@@ -174,7 +174,7 @@ def test_names_as_long_as_they_may_be(name: str, folder: Path) -> None:
 
 
 def test_a_device_is_written_and_stays(folder: Path) -> None:
-    """By its name, and by a link to it."""
+    """A device is written in place, by its name and by a link to it."""
     (folder / "null").symlink_to("/dev/null")
     for target in ("/dev/null", "null"):
         _write(target)
@@ -184,12 +184,12 @@ def test_a_device_is_written_and_stays(folder: Path) -> None:
 
 
 def surprised(error: StorageError) -> None:
-    """Fail, since every folder can be read."""
+    """Fail the test, because every folder is readable here."""
     pytest.fail(str(error))
 
 
 def _start_writer(target: str) -> tuple[subprocess.Popen[str], str]:
-    """Start a process that writes to `target`; return it and its temporary file's name."""
+    """Start a process that writes to `target`; return it and the name of its temporary file."""
     before = files(Path.cwd())
     writer = subprocess.Popen(
         [sys.executable, "-c", _WRITER, target], stdout=subprocess.PIPE, text=True
@@ -207,7 +207,7 @@ def _kill(writer: subprocess.Popen[str]) -> None:
 
 
 def test_the_next_write_removes_what_a_killed_one_left(folder: Path) -> None:
-    """The file of a writer that lives stays."""
+    """The temporary file of a running writer is not removed."""
     alive, of_alive = _start_writer("out")
     killed, of_killed = _start_writer("out")
     _kill(killed)
@@ -225,7 +225,7 @@ def test_the_next_write_removes_what_a_killed_one_left(folder: Path) -> None:
 
 @pytest.mark.parametrize("writers", [2, 6])
 def test_several_writers_of_one_target(writers: int, folder: Path) -> None:
-    """No writer removes the file of another one; the target is the last one's."""
+    """No writer removes another writer's file; the last writer's content is in the target."""
     opened = [atomic_write("out") for _ in range(writers)]
     written = [each.__enter__() for each in opened]
     assert len(files(folder)) == writers
@@ -237,7 +237,7 @@ def test_several_writers_of_one_target(writers: int, folder: Path) -> None:
 
 
 def _leftover(folder: Path, target: str = "out") -> Path:
-    """Make the file that a killed writer of a target leaves."""
+    """Create the temporary file that a killed writer of a target leaves behind."""
     before = set(files(folder))
     with atomic_write(folder / target):
         (name,) = set(files(folder)) - before
@@ -247,7 +247,7 @@ def _leftover(folder: Path, target: str = "out") -> Path:
 
 
 def test_a_leftover_is_removed_only_where_it_must_be_one(folder: Path) -> None:
-    """Not another user's, not one in use, no link, pipe, folder or socket; and it says why."""
+    """Another user's file, a file in use, a link, pipe, folder or socket stays, with a reason."""
     path = _leftover(folder)
     with path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
@@ -279,14 +279,14 @@ def _check_stays(path: Path, why: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_another_users_file_is_no_leftover(folder: Path) -> None:
-    """It stays, and the target is written."""
+    """The other user's file is kept, and the target is written."""
     path = _leftover(folder)
     os.chown(path, 65534, 65534)
     _check_stays(path, "it is another user's")
 
 
 def test_leftovers_are_found_below_a_folder(folder: Path) -> None:
-    """By their names; links to folders are not followed."""
+    """Leftovers are found by their names; links to folders are not followed."""
     (folder / "d" / "e").mkdir(parents=True)
     found = {_leftover(folder), _leftover(folder / "d" / "e", "\N{SNOWMAN}" * 80)}
     for name in (
@@ -309,7 +309,7 @@ def test_leftovers_are_found_below_a_folder(folder: Path) -> None:
 
 
 def test_a_temporary_file_that_was_replaced_is_not_published(folder: Path) -> None:
-    """As where two machines share files and no locks."""
+    """This can happen if two machines share files but not locks."""
     writing = atomic_write("out")
     writing.__enter__()
     (name,) = files(folder)
@@ -322,7 +322,7 @@ def test_a_temporary_file_that_was_replaced_is_not_published(folder: Path) -> No
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_another_users_mode_is_not_kept(folder: Path) -> None:
-    """Nor is the file more open than that one was, or than a new one is."""
+    """The new file is not more accessible than the other user's file or than a new file."""
     before = os.umask(0o022)
     try:
         for mode, wanted in ((0o666, 0o644), (0o777, 0o644), (0o640, 0o640), (0o004, 0o604)):
@@ -346,7 +346,7 @@ def test_another_users_mode_is_not_kept(folder: Path) -> None:
     ],
 )
 def test_a_hint_fits_its_cause(target: str, cause: str, hint: str, folder: Path) -> None:
-    """Each cause has its own way out."""
+    """Each cause has its own hint."""
     (folder / "file").write_bytes(b"")
     with pytest.raises(StorageError, match=cause) as caught:
         _write(target)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""URIs of objects, and the ARNs of access points in a bucket's place, from end to end."""
+"""URIs of objects, and ARNs of access points in place of a bucket, tested end to end."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ ARNS = [
     "arn:aws:s3::111122223333:accesspoint/mfzwi23gnjvgw.mrap",
     "arn:aws:s3::111122223333:accesspoint:mfzwi23gnjvgw.mrap",
 ]
-# Where no server is: a proxy gets the requests for it.
+# No server runs at this address; a proxy receives the requests for it.
 ENDPOINT = "http://s3.test"
 
 
 @pytest.mark.parametrize("bucket", [*ARNS, "acme", "reports-abcdef-s3alias"])
 @pytest.mark.parametrize("name", ["2026/q3.csv", "x", "", "/x", "a:b//c/", "arn:aws:s3:::x/y"])
 def test_a_uri_gives_its_bucket_and_its_name(bucket: str, name: str) -> None:
-    """And they give the URI again; paths of the file system are cut in the same place."""
+    """They form the URI again, and file system paths are split at the same place."""
     location = Location.parse(f"s3://{bucket}/{name}")
     assert (location.bucket, location.name) == (bucket, name)
     assert str(location) == f"s3://{bucket}/{name}"
@@ -58,7 +58,7 @@ def test_a_uri_gives_its_bucket_and_its_name(bucket: str, name: str) -> None:
 
 @pytest.mark.parametrize("bucket", [*ARNS, "acme"])
 def test_a_uri_without_a_name(bucket: str) -> None:
-    """It is the bucket's, and no object's."""
+    """Such a URI addresses the bucket, not an object."""
     assert Location.parse(f"s3://{bucket}") == Location(bucket, "")
     assert Location.parse(f"s3://{bucket}").is_prefix
     with pytest.raises(ConfigError, match="names a bucket"):
@@ -85,7 +85,7 @@ def test_a_uri_without_a_name(bucket: str) -> None:
     ],
 )
 def test_what_is_no_uri_of_an_object(uri: Any, hint: str) -> None:
-    """The hint is what was meant, where an ARN tells it."""
+    """The hint contains the intended URI if it can be derived from the ARN."""
     with pytest.raises(ConfigError) as caught:
         Location.parse(uri)
     assert hint in str(caught.value.hint)
@@ -101,7 +101,7 @@ def test_what_is_no_uri_of_an_object(uri: Any, hint: str) -> None:
     ],
 )
 def test_directory_buckets_by_name(bucket: str, expected: bool) -> None:
-    """Their listings have no order, through their access points neither."""
+    """The listings of a directory bucket, also through an access point, are unsorted."""
     assert Location(bucket, "x").is_in_directory_bucket == expected
 
 
@@ -110,10 +110,10 @@ def test_directory_buckets_by_name(bucket: str, expected: bool) -> None:
 
 @contextmanager
 def resolving(sandbox: Running, bucket: str, arn: str) -> Iterator[list[Asked]]:
-    """Have a proxy answer for an access point, from the bucket behind it; yield what it is asked.
+    """Let a proxy answer for an access point with its bucket; yield the requests it receives.
 
-    botocore makes a host's name of the ARN: AWS does not have the ARN itself in requests, but for
-    a copy's source.
+    botocore derives the host name from the ARN. Requests to AWS contain the ARN itself only as the
+    source of a copy.
     """
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
@@ -142,7 +142,7 @@ def arn(request: pytest.FixtureRequest, sandbox: Running, bucket: str) -> Iterat
 
 
 def test_objects_through_an_access_point(arn: str, bucket: str, s3: Any) -> None:
-    """Every verb takes its ARN, listings return it, and names are bound without it."""
+    """Every verb accepts its ARN, listings return the ARN, and bound names do not contain it."""
     store, uri = connect(ClientSide(aes())), f"s3://{arn}/2026/q3.csv"
     assert store.put(b"plain", uri).uri == uri
     assert b"plain" not in stored(s3, bucket, "2026/q3.csv")
@@ -158,7 +158,7 @@ def test_objects_through_an_access_point(arn: str, bucket: str, s3: Any) -> None
 
 
 def test_a_copy_inside_s3_through_an_access_point(arn: str) -> None:
-    """A copy's source is the one place where a request has the ARN itself."""
+    """The source of a copy is the only place where a request contains the ARN itself."""
     old, new = (ClientSide(aes(name), key_location="metadata") for name in ("one", "two"))
     connect(old).put(b"plain", f"s3://{arn}/x")
     (outcome,) = connect(old).rotate(f"s3://{arn}/", to=new)
@@ -167,7 +167,7 @@ def test_a_copy_inside_s3_through_an_access_point(arn: str) -> None:
 
 
 def test_a_bound_bucket_is_named_beside_an_access_point(arn: str, bucket: str) -> None:
-    """Which bucket is behind it, an ARN does not say."""
+    """The bucket must be named, because an access point's ARN does not contain it."""
     mode = ClientSide(aes(), bind_bucket=True)
     with pytest.raises(ConfigError, match="access point"):
         connect(mode).put(b"plain", f"s3://{arn}/x")
@@ -176,7 +176,7 @@ def test_a_bound_bucket_is_named_beside_an_access_point(arn: str, bucket: str) -
 
 
 def test_the_file_system_through_an_access_point(arn: str, tmp_path: Path) -> None:
-    """Its paths begin with the ARN, and so do those that it lists."""
+    """Paths given to the file system and paths it lists begin with the ARN."""
     (tmp_path / "own.key").write_bytes(bytes(range(32)))
     fs = S3CryptFileSystem(key=f"aes:tests/one={tmp_path / 'own.key'}")
     path = f"{arn}/2026/q3.csv"
@@ -196,7 +196,7 @@ def test_the_file_system_through_an_access_point(arn: str, tmp_path: Path) -> No
 def test_the_command_through_an_access_point(
     arn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file gets its name below a prefix, and URIs that are listed can be given again."""
+    """A file put below a prefix keeps its name, and listed URIs are accepted as arguments."""
     (tmp_path / "own.key").write_bytes(bytes(range(32)))
     (tmp_path / "q3.csv").write_bytes(b"plain")
     key = ("--key", f"aes:tests/one={tmp_path / 'own.key'}")
@@ -209,7 +209,7 @@ def test_the_command_through_an_access_point(
 
 
 def test_an_access_point_that_is_not_there(sandbox: Running) -> None:
-    """It is no missing object: a job ends, and nothing is taken for a gap to fill in."""
+    """It is not treated as a missing object: a job ends, and nothing is re-created."""
 
     def spoil(_: Asked, __: Callable[..., Answer]) -> Answer:
         return Answer(404, {}, b"<Error><Code>NoSuchAccessPoint</Code></Error>")
@@ -224,7 +224,7 @@ def test_an_access_point_that_is_not_there(sandbox: Running) -> None:
 def test_locks_behind_an_access_point_are_asked_for(
     versioned_bucket: str, sandbox: Running
 ) -> None:
-    """It has no Object Lock setting of its own, whose absence would say that nothing is locked."""
+    """An access point has no Object Lock setting, but its bucket may lock objects."""
     with resolving(sandbox, versioned_bucket, OF_BUCKETS) as asked:
         store = connect(ClientSide(aes()))
         store.put(b"plain", f"s3://{OF_BUCKETS}/x")
