@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `s3crypt.*` loggers say of decisions, at which level, and what they never say."""
+"""The decisions that `s3crypt.*` loggers report, their levels, and data that is never logged."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DENIED = b"<Error><Code>AccessDenied</Code></Error>"
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Log:
-    """Return what gives the level, the logger below `s3crypt`, and the message of each record."""
+    """Return a function that lists each record's level, logger name below `s3crypt` and message."""
     caplog.set_level(logging.DEBUG, "s3crypt")
 
     def told() -> list[tuple[str, str, str]]:
@@ -64,7 +64,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
 
 
 def test_a_program_without_logging_sees_nothing() -> None:
-    """Python would print warnings of loggers that have no handler."""
+    """Python prints warnings of loggers that have no handler."""
     code = "from s3crypt import requests; requests._log.warning('s3crypt is not quiet')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
@@ -74,7 +74,7 @@ def test_a_program_without_logging_sees_nothing() -> None:
 def test_what_goes_as_it_should_is_not_logged(
     name: str, bucket: str, kms_key: str, log: Log
 ) -> None:
-    """Neither a message of 1 KiB nor frames, parts and ranges, not even at DEBUG."""
+    """Small messages, frames, parts and ranges are not logged, not even at DEBUG."""
     mode, uri = make_mode(name, kms_key), f"s3://{bucket}/x"
     store = connect(mode, workers=1)
     for size in (1000, PART + 70_000):
@@ -94,7 +94,7 @@ def test_what_goes_as_it_should_is_not_logged(
 def test_a_repetition_and_the_end_of_them_are_logged(
     sandbox: Running, bucket: str, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each attempt with its cause for those who look closely, and once that it was given up."""
+    """Each retry is logged at DEBUG with its cause, and giving up is logged once."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0.2")
     with relaying(sandbox.endpoint_url, lambda *_: Answer(503, {}, OVERLOADED)) as relay:
         store = connect(SSES3(), endpoint_url=relay.url)
@@ -112,7 +112,7 @@ def test_a_repetition_and_the_end_of_them_are_logged(
 
 
 def test_a_write_found_done_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """Its reply was lost, and a look shows the object."""
+    """The reply was lost, and a HEAD request finds the object."""
     lost: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -129,7 +129,7 @@ def test_a_write_found_done_is_logged(sandbox: Running, bucket: str, log: Log) -
 
 
 def test_a_read_that_is_resumed_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """With the byte where it goes on."""
+    """The record has the byte offset at which the read continues."""
     size, cuts = 1_000_000, iter((100_000,))
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -170,7 +170,7 @@ def _has_checksum(asked: Asked) -> bool:
 def test_checksums_given_up_are_logged(
     size: int, is_refused: Any, told: str, sandbox: Running, bucket: str, log: Log
 ) -> None:
-    """Once a store, with the service's code."""
+    """This is logged once per store, with the service's error code."""
     refusal = b"<Error><Code>InvalidArgument</Code></Error>"
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -184,7 +184,7 @@ def test_checksums_given_up_are_logged(
 
 
 def test_a_demanded_checksum_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """Once a bucket."""
+    """This is logged once per bucket."""
     refusal = b"<Error><Code>MissingContentMD5</Code></Error>"
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -200,7 +200,7 @@ def test_a_demanded_checksum_is_logged(sandbox: Running, bucket: str, log: Log) 
 
 
 def test_a_read_that_is_not_compared_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """Whoever may not ask for the checksum reads all the same."""
+    """A caller that may not request the checksum still reads the object."""
     size = PART + 1000
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -218,7 +218,7 @@ def test_a_read_that_is_not_compared_is_logged(sandbox: Running, bucket: str, lo
 def test_a_copy_that_turns_into_re_encryption_is_logged(
     sandbox: Running, bucket: str, kms_key: str, log: Log
 ) -> None:
-    """Because the service copies nothing, or since S3 cannot make what is wanted."""
+    """The service cannot copy, or S3 cannot produce the requested result by a copy."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "x-amz-copy-source" in asked.headers:
@@ -238,7 +238,7 @@ def test_a_copy_that_turns_into_re_encryption_is_logged(
 
 
 def test_workers_that_become_more_are_logged(log: Log) -> None:
-    """Once each time that their number grows."""
+    """This is logged each time that the number of workers grows."""
     is_far = threading.Event()
 
     def work(item: int, _: object) -> None:
@@ -252,7 +252,7 @@ def test_workers_that_become_more_are_logged(log: Log) -> None:
 
 
 def test_a_condition_checked_by_head_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """The service is not AWS's; where HEAD is refused, that is told too."""
+    """The service is not AWS; a refused HEAD request is logged too."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         return Answer(403) if asked.method == "HEAD" else forward()
@@ -266,13 +266,13 @@ def test_a_condition_checked_by_head_is_logged(sandbox: Running, bucket: str, lo
     assert second[2].startswith(f"{uri}: HEAD was refused (403, ")
 
 
-# --- What needs somebody's attention ---------------------------------------------------------
+# --- Records that need attention -------------------------------------------------------------
 
 
 def test_an_upload_that_cannot_be_aborted_is_a_warning(
     sandbox: Running, bucket: str, s3: Any, log: Log
 ) -> None:
-    """With its id, by which it can be aborted later."""
+    """The record has the upload's id, so that it can be aborted later."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         is_denied = asked.method == "DELETE" or asked.is_part
@@ -290,7 +290,7 @@ def test_an_upload_that_cannot_be_aborted_is_a_warning(
 def test_an_upload_whose_id_was_lost_is_a_warning(
     sandbox: Running, bucket: str, s3: Any, log: Log
 ) -> None:
-    """The repetition begins another; nobody here knows the first one's id."""
+    """A retry begins a new upload; the id of the first upload is unknown."""
     lost: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -311,7 +311,7 @@ def test_an_upload_whose_id_was_lost_is_a_warning(
 def test_what_was_not_encrypted_and_stays_is_a_warning(
     sandbox: Running, bucket: str, log: Log
 ) -> None:
-    """The service confirms no encryption, and lets nobody delete."""
+    """The service does not confirm encryption and refuses the deletion."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "DELETE":
@@ -329,7 +329,7 @@ def test_what_was_not_encrypted_and_stays_is_a_warning(
 
 
 def test_a_file_dropped_without_close_is_a_warning(bucket: str, log: Log) -> None:
-    """Beside Python's warning, which a program may have turned off."""
+    """This is logged besides Python's ResourceWarning, which a program may have disabled."""
     uri = f"s3://{bucket}/x"
     file = connect(SSES3()).open(uri, "wb")
     file.write(b"data")
@@ -349,7 +349,7 @@ SIZE = PART + 70_000
 
 
 class Trouble:
-    """A service that fails each kind of request once, cuts replies, and knows few features."""
+    """A service that fails each kind of request once, cuts replies and lacks many features."""
 
     def __init__(self) -> None:
         self.met: set[object] = set()
@@ -380,7 +380,7 @@ class Trouble:
 
 @dataclass
 class Planted:
-    """What must not be logged, by name; a session that adds the data keys of its KMS clients."""
+    """Secrets by name that must not be logged, and a session that adds its KMS data keys."""
 
     session: boto3.Session = field(default_factory=boto3.Session)
     secrets: dict[str, bytes] = field(default_factory=dict)
@@ -405,7 +405,7 @@ class Planted:
                 self.secrets[f"data key {len(self.secrets)}"] = bytes(data_key)
 
     def found_in(self, text: str) -> set[str]:
-        """Return the names of the secrets that a text has in any form."""
+        """Return the names of the secrets that a text contains in any form."""
         return {
             name for name, secret in self.secrets.items() if any(f in text for f in forms(secret))
         }
@@ -426,7 +426,7 @@ class Planted:
 
 
 def forms(secret: bytes) -> set[str]:
-    """Return a secret as a record may hold it: raw, hex or base64."""
+    """Return the forms in which a record may contain a secret: raw, hex and base64."""
     encoded = base64.b64encode(secret).decode()
     return {
         secret.decode("latin-1"),
@@ -465,7 +465,7 @@ def _everything(store: S3Crypt, uri: str) -> None:
 def test_no_secret_is_logged(
     name: str, sandbox: Running, bucket: str, kms_key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All that can be logged is, and neither a message nor an argument has one in it."""
+    """Everything that can be logged is; no message and no argument contains a secret."""
     caplog.set_level(logging.DEBUG, "s3crypt")
     planted = Planted()
     with relaying(sandbox.endpoint_url, Trouble()) as relay:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mb, rb and keygen: what they make, what they refuse, and that nothing else is changed."""
+"""mb, rb and keygen: the resources they create and refuse to create; nothing else is changed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def name(s3: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_a_bucket_is_made_once(s3: Any, name: str, region: str, capsys: Captured) -> None:
-    """In the Region; a second time it is left as it is, in any spelling."""
+    """It is created in the Region; a second call, in any spelling of it, changes nothing."""
     assert run(["mb", f"s3://{name}", "--region", region]) == 0
     assert "bucket init" in capsys.readouterr().err
     assert s3.get_bucket_location(Bucket=name)["LocationConstraint"] in (region, None)
@@ -53,7 +53,7 @@ def test_a_bucket_is_made_once(s3: Any, name: str, region: str, capsys: Captured
 
 
 def test_ones_own_bucket_elsewhere_is_an_error(name: str, capsys: Captured) -> None:
-    """It is named with its Region."""
+    """The error names the bucket and its Region."""
     assert run(["mb", f"s3://{name}", "--quiet"]) == 0
     assert run(["mb", f"s3://{name}", "--region", "eu-west-1"]) == 5
     assert "already, in us-east-1" in capsys.readouterr().err
@@ -62,7 +62,7 @@ def test_ones_own_bucket_elsewhere_is_an_error(name: str, capsys: Captured) -> N
 def test_the_name_of_another_account_is_taken(
     name: str, sandbox: Running, capsys: Captured
 ) -> None:
-    """Whatever the caller may do."""
+    """This holds whatever rights the caller has in that account."""
     taken = b"<Error><Code>BucketAlreadyExists</Code><Message>no</Message></Error>"
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -74,7 +74,7 @@ def test_the_name_of_another_account_is_taken(
 
 
 def test_a_new_bucket_refuses_customer_keys(name: str) -> None:
-    """As AWS's do; the command says so."""
+    """New buckets refuse SSE-C as in AWS, and the command says so."""
     store = S3Crypt(SSEC(bytes(32)))
     assert store.make_bucket(name)
     assert not store.make_bucket(f"s3://{name}")
@@ -83,7 +83,7 @@ def test_a_new_bucket_refuses_customer_keys(name: str) -> None:
 
 
 def test_an_empty_bucket_is_removed(s3: Any, name: str, capsys: Captured) -> None:
-    """And then it is missing."""
+    """After the removal the bucket does not exist."""
     s3.create_bucket(Bucket=name)
     assert run(["rb", f"s3://{name}"]) == 0
     assert run(["rb", f"s3://{name}"]) == 5
@@ -91,7 +91,7 @@ def test_an_empty_bucket_is_removed(s3: Any, name: str, capsys: Captured) -> Non
 
 
 def test_a_bucket_with_objects_is_kept(bucket: str, s3: Any, capsys: Captured) -> None:
-    """The error has their number, and the command that deletes them."""
+    """The error has the number of objects, and the command that deletes them."""
     for number in range(3):
         connect(SSES3()).put(b"x", f"s3://{bucket}/{number}")
     assert run(["rb", f"s3://{bucket}"]) == 5
@@ -102,7 +102,7 @@ def test_a_bucket_with_objects_is_kept(bucket: str, s3: Any, capsys: Captured) -
 
 
 def test_a_bucket_with_versions_or_uploads_is_kept(versioned_bucket: str, s3: Any) -> None:
-    """S3 would delete a bucket with uploads and lose them."""
+    """S3 would delete a bucket with unfinished uploads and lose them."""
     store = connect(SSES3())
     store.put(b"x", f"s3://{versioned_bucket}/x")
     store.delete(f"s3://{versioned_bucket}/x")
@@ -115,7 +115,7 @@ def test_a_bucket_with_versions_or_uploads_is_kept(versioned_bucket: str, s3: An
 def test_a_raw_key(
     tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    """32 bytes for its owner only; the printed options encrypt and decrypt."""
+    """The file has 32 bytes and mode 0600; the printed options encrypt and decrypt."""
     monkeypatch.chdir(tmp_path)
     assert run(["keygen", "reports.key"]) == 0
     captured = capsys.readouterr()
@@ -136,7 +136,7 @@ def test_a_raw_key(
 def test_a_pair_of_rsa_keys(
     options: list[str], bits: int, tmp_path: Path, bucket: str, capsys: Captured
 ) -> None:
-    """The public key encrypts and the private key decrypts; both are for the owner only."""
+    """The public key encrypts, the private key decrypts, and both files have mode 0600."""
     file = tmp_path / "team.pem"
     assert run(["keygen", str(file), "--json", "--rsa", *options]) == 0
     uses = json.loads(capsys.readouterr().out)
@@ -156,7 +156,7 @@ def test_a_pair_of_rsa_keys(
 def test_no_key_file_is_overwritten(
     there: str, tmp_path: Path, capsys: Captured, *, is_link: bool
 ) -> None:
-    """Neither of the two, not even through a dangling link; then none is made."""
+    """If either file exists, even as a dangling link, no key is created."""
     if is_link:
         (tmp_path / there).symlink_to(tmp_path / "elsewhere")
     else:
@@ -168,6 +168,6 @@ def test_no_key_file_is_overwritten(
 
 
 def test_the_default_client_makes_buckets_too(name: str) -> None:
-    """A client of the caller's is asked in its own Region."""
+    """A client passed by the caller is used with its own Region."""
     store = S3Crypt(client=boto3.client("s3", region_name="eu-central-1"))
     assert store.make_bucket(name)

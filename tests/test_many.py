@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""S3Crypt.many: what a stopped job leaves, what a journal leaves out, and what is deleted."""
+"""S3Crypt.many: the state after a stopped job, items skipped by a journal, and deletions."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ MODES = pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=["sse-
 
 
 class Held:
-    """Holds requests for long parts or ranges back, until it lets them go."""
+    """Holds back requests for later parts or ranges until they are released."""
 
     def __init__(self) -> None:
         self.is_under_way = threading.Event()
         self.go_on = threading.Event()
 
     def spoil(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        """Hold back what comes after an object's first bytes."""
+        """Hold back all requests after an object's first bytes."""
         ranged = asked.headers.get("range", "bytes=0-")
         if asked.query.get("partNumber", "1") != "1" or not ranged.startswith("bytes=0-"):
             self.is_under_way.set()
@@ -52,7 +52,7 @@ class Held:
         return forward()
 
     def let_go_soon(self) -> None:
-        """Let the requests go once the job has been told to stop."""
+        """Release the requests shortly after the job was stopped."""
         threading.Timer(0.3, self.go_on.set).start()
 
 
@@ -60,7 +60,7 @@ class Held:
 def test_a_stopped_put_replaces_nothing(
     mode: Mode, s3: Any, sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """The parts that were sent make no object, and no upload is left open."""
+    """The parts that were sent create no object, and no upload is left open."""
     (tmp_path / "big").write_bytes(payload(BIG))
     uris = f"s3://{bucket}/big", f"s3://{bucket}/small"
     connect(mode).put(b"before", uris[0])
@@ -81,7 +81,7 @@ def test_a_stopped_put_replaces_nothing(
 def test_a_stopped_get_leaves_the_file_as_it_was(
     mode: Mode, sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """Sections that were never fetched would be holes."""
+    """Unfetched sections would be holes in the file."""
     connect(mode).put(payload(BIG), f"s3://{bucket}/t/big")
     connect(mode).put(b"small", f"s3://{bucket}/t/small")
     (tmp_path / "big").write_bytes(b"before")
@@ -101,7 +101,7 @@ def test_a_stopped_get_leaves_the_file_as_it_was(
 
 
 def test_writers_that_wait_for_each_other(bucket: str) -> None:
-    """However little memory there is: one thread feeds all of them in turn."""
+    """One thread feeds all writers in turn, however little memory there is."""
     store = connect(SSES3(), max_memory=16 * MIB)
     uris = [f"s3://{bucket}/{number}" for number in range(8)]
     writers = [store.open(uri, "wb") for uri in uris]
@@ -122,7 +122,7 @@ def test_writers_that_wait_for_each_other(bucket: str) -> None:
 
 
 def test_an_error_that_meets_every_object_is_raised(bucket: str, tmp_path: Path) -> None:
-    """Once, whatever the verb."""
+    """The error is raised once, for every verb."""
     store = connect(SSES3())
     absent = f"s3://absent-{bucket}/"
     (tmp_path / "a").write_bytes(b"a")
@@ -137,7 +137,7 @@ def test_an_error_that_meets_every_object_is_raised(bucket: str, tmp_path: Path)
 
 
 def test_nothing_below_a_prefix_is_an_error(bucket: str, tmp_path: Path) -> None:
-    """It may be mistyped."""
+    """The prefix may be mistyped."""
     store, uri = connect(SSES3()), f"s3://{bucket}/nothing/"
     with pytest.raises(ObjectNotFoundError):
         list(store.many.get_folder(uri, tmp_path))
@@ -149,7 +149,7 @@ def test_nothing_below_a_prefix_is_an_error(bucket: str, tmp_path: Path) -> None
 
 
 def test_a_job_leaves_its_journal_alone(s3: Any, bucket: str, tmp_path: Path) -> None:
-    """It is no file of the folder, and no object replaces it."""
+    """The journal is not treated as a file of the folder, and no object replaces it."""
     store, left_out = connect(SSES3()), list[str]()
     (tmp_path / "a").write_bytes(b"a")
     with Journal.open(tmp_path / "journal", {"verb": "put"}) as journal:
@@ -177,7 +177,7 @@ def test_a_job_leaves_its_journal_alone(s3: Any, bucket: str, tmp_path: Path) ->
 def test_a_resumed_rotation_asks_for_no_object_that_is_done(
     bucket: str, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """The new ETag is that of the listing."""
+    """The listed ETag equals the new ETag in the journal."""
     store, to = connect(ClientSide(aes())), ClientSide(aes("two"))
     for name in "abc":
         store.put(name.encode(), f"s3://{bucket}/p/{name}")
@@ -191,12 +191,12 @@ def test_a_resumed_rotation_asks_for_no_object_that_is_done(
     requests_log.clear()
     assert rotate(to) == []
     assert [entry["method"] for entry in requests_log.list()] == ["GET"]
-    # Another key is another job, also where the caller's words for it are the same.
+    # Another key makes another job, even if the caller names it in the same way.
     assert rotate(ClientSide(aes("three"))) == ["failed"] * 3
 
 
 def test_deleting_keeps_what_was_stored_since(s3: Any, bucket: str) -> None:
-    """An object that was listed is deleted on condition of its ETag."""
+    """A listed object is deleted only if its ETag is unchanged."""
     store = connect(SSES3())
     for name in "abc":
         store.put(name.encode(), f"s3://{bucket}/{name}")
@@ -210,7 +210,7 @@ def test_deleting_keeps_what_was_stored_since(s3: Any, bucket: str) -> None:
 
 
 def test_a_dry_run_changes_nothing(s3: Any, bucket: str, tmp_path: Path) -> None:
-    """Neither there nor here."""
+    """A dry run changes neither the bucket nor the local files."""
     store = connect(SSES3())
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "a").write_bytes(b"a")
@@ -226,7 +226,7 @@ def test_a_dry_run_changes_nothing(s3: Any, bucket: str, tmp_path: Path) -> None
 
 
 def test_an_error_of_this_machine_is_one_objects(bucket: str, tmp_path: Path) -> None:
-    """A folder that cannot be made, or a file in its place."""
+    """A folder that cannot be created, or a file in its place, fails one object only."""
     store = connect(SSES3())
     store.put(b"a", f"s3://{bucket}/a")
     (tmp_path / "file").write_bytes(b"")
@@ -237,7 +237,7 @@ def test_an_error_of_this_machine_is_one_objects(bucket: str, tmp_path: Path) ->
 
 
 def test_no_thread_is_left(bucket: str) -> None:
-    """Neither after a job nor after one that nobody reads to its end."""
+    """No thread is left after a finished job or after an abandoned one."""
     store = connect(SSES3())
     outcomes = store.many.put((bytes(10), f"s3://{bucket}/{number}") for number in range(100))
     next(outcomes)

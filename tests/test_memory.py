@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results that are built in place: the right bytes, in nobody else's memory, for good."""
+"""Results built in place: the bytes are correct, private to the result, and immutable."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from s3crypt.local import buffers as memory
 from s3crypt.local.buffers import build
 
 MIB = 2**20
-# Around a page, and around the length from which large pages are asked for.
+# Lengths around a page, and around the size from which large pages are requested.
 LENGTHS = [0, 1, 4095, 4096, 4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 9 * MIB + 5]
 KEYRING = AESKeyring("memory", "key", bytes(range(32)))
 
 
 class BrokenError(Exception):
-    """What `fill` raises."""
+    """The exception that `fill` raises."""
 
 
 def _bytes(length: int) -> bytes:
@@ -30,7 +30,7 @@ def _bytes(length: int) -> bytes:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_the_result_is_what_was_written(length: int) -> None:
-    """Every byte, as immutable `bytes`."""
+    """The result has every written byte, as immutable `bytes`."""
 
     def fill(view: memoryview) -> None:
         assert (len(view), view.readonly, view.format) == (length, False, "B")
@@ -45,7 +45,7 @@ def test_the_result_is_what_was_written(length: int) -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_what_is_not_written_is_zero(length: int) -> None:
-    """Nothing that was in this memory before comes out, whoever used it."""
+    """Bytes that are not written are zero, whatever the memory contained before."""
     junk = bytearray(b"\xff" * length)
     del junk
     assert build(length, lambda _: None) == bytes(length)
@@ -53,7 +53,7 @@ def test_what_is_not_written_is_zero(length: int) -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_nothing_else_is_changed(length: int) -> None:
-    """Results made before and after stay as they are; so do bytes that Python shares."""
+    """Earlier and later results stay unchanged, and so do the bytes objects that Python shares."""
     shared = bytes(length)
     before = [build(length, lambda view: _set(view, b"\x11")) for _ in range(2)]
     result = build(length, lambda view: _set(view, b"\x22"))
@@ -62,7 +62,7 @@ def test_nothing_else_is_changed(length: int) -> None:
     assert result == b"\x22" * length
     assert after == b"\x33" * length
     assert shared == bytes(length)
-    # Of these Python has but one each.
+    # Python has only one object for each of these values.
     assert (b"", bytes([0])) == (bytes(0), b"\0")
     assert not any(bytes([0]))
 
@@ -73,7 +73,7 @@ def _set(view: memoryview, byte: bytes) -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_what_filling_raises_is_raised(length: int) -> None:
-    """As it is, whatever has been written, and whoever still has a part of the view."""
+    """The exception is raised unchanged, even if a part of the view is still referenced."""
     kept: list[memoryview] = []
 
     def fill(view: memoryview) -> None:
@@ -86,7 +86,7 @@ def test_what_filling_raises_is_raised(length: int) -> None:
 
 
 def test_the_view_is_closed_afterwards() -> None:
-    """Who keeps the view that `fill` was given can write to the result no more."""
+    """A reference to the view that `fill` received can no longer change the result."""
     kept: list[memoryview] = []
     result = build(4096, kept.append)
     with pytest.raises(ValueError, match="released"):
@@ -96,7 +96,7 @@ def test_the_view_is_closed_afterwards() -> None:
 
 @pytest.mark.parametrize("length", LENGTHS[1:])
 def test_who_keeps_a_piece_of_the_view_has_a_copy(length: int) -> None:
-    """The result is handed out once, and then nobody can write to it."""
+    """A result whose view is still referenced is copied, so that it cannot be changed later."""
     kept: list[memoryview] = []
     result = build(length, lambda view: kept.append(view[:]))
     kept[0][:] = b"\xff" * length
@@ -105,7 +105,7 @@ def test_who_keeps_a_piece_of_the_view_has_a_copy(length: int) -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_large_pages_are_a_hint(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are none to ask for, the result is the same."""
+    """Without large pages the result is the same."""
     monkeypatch.setattr(memory, "_madvise", lambda: None)
     assert build(length, lambda view: _set(view, b"\x11")) == b"\x11" * length
 
@@ -114,7 +114,7 @@ def test_large_pages_are_a_hint(length: int, monkeypatch: pytest.MonkeyPatch) ->
 def test_only_the_results_own_pages_are_advised(
     length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From a page's beginning, whole pages, none of which begins or ends beside the result."""
+    """The advice covers whole pages only, and no page begins or ends outside the result."""
     advised: list[tuple[int, int]] = []
     monkeypatch.setattr(
         memory,
@@ -138,7 +138,7 @@ def test_only_the_results_own_pages_are_advised(
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("length", LENGTHS)
 def test_messages_are_built_so(length: int, signed: bool) -> None:
-    """Encrypted and decrypted at each of these lengths, the plaintext is the same."""
+    """Encrypting and decrypting at each of these lengths returns the same plaintext."""
     sealed = message.encrypt(_bytes(length), KEYRING, signed=signed)
     opened = message.decrypt(sealed, KEYRING)
     assert type(sealed) is type(opened) is bytes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of inventories and of exports of S3 Metadata: every format gives the same, and damage shows.
+"""Rows of inventories and S3 Metadata exports: all formats agree, and damage is detected.
 
 The rows are counted by bucket, encryption status, KMS key and bytes.
 """
@@ -112,7 +112,7 @@ LINES = (
 
 
 def as_parquet(lines: Sequence[dict[str, Any]]) -> bytes:
-    """Return a Parquet file as an engine writes it."""
+    """Return a Parquet file as a query engine writes it."""
     sink = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(list(lines), SCHEMA), sink)
     return sink.getvalue()
@@ -132,7 +132,7 @@ def as_orc(lines: Sequence[dict[str, Any]]) -> bytes:
 
 
 def as_csv(lines: Sequence[dict[str, Any]]) -> bytes:
-    """Return a CSV result of Athena: quoted, NULL is empty."""
+    """Return a CSV result of Athena: values are quoted, and NULL is empty."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(SCHEMA.names)
@@ -173,7 +173,7 @@ def objects(session: boto3.Session) -> Objects:
 
 
 def groups(found: Iterable[Batch]) -> dict[Group, Amount]:
-    """Return the sums of all batches."""
+    """Return the sums over all batches."""
     total: dict[Group, Amount] = {}
     for batch in found:
         for group, amount in batch.groups().items():
@@ -182,7 +182,7 @@ def groups(found: Iterable[Batch]) -> dict[Group, Amount]:
 
 
 def everything(found: Iterable[Batch]) -> tuple[Any, ...]:
-    """Return all that batches say, which does not depend on their format."""
+    """Return all content of the batches that does not depend on their format."""
     kept = list(found)
     rows = [row for batch in kept for row in batch.rows()]
     sums = groups(kept)
@@ -204,7 +204,7 @@ def everything(found: Iterable[Batch]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_an_export_in_every_format(objects: Objects, tmp_path: Path, kind: str) -> None:
-    """Keys, bytes and buckets are counted; delete markers are no objects; names are not decoded."""
+    """Keys, bytes and buckets are counted; delete markers are left out; names are not decoded."""
     file = tmp_path / "export"
     file.write_bytes(FORMATS[kind](LINES))
     found = list(find_export(objects, str(file)).batches())
@@ -246,7 +246,7 @@ _LINES = st.lists(
 def test_the_formats_of_an_export_agree(
     objects: Objects, tmp_path_factory: pytest.TempPathFactory, lines: list[dict[str, Any]]
 ) -> None:
-    """All rows, their sums, sizes and groups are the same."""
+    """All rows, sums, sizes and groups are the same in each format."""
     folder = tmp_path_factory.mktemp("exports")
     found = []
     for number, made in enumerate(FORMATS.values()):
@@ -258,7 +258,7 @@ def test_the_formats_of_an_export_agree(
 
 @pytest.mark.parametrize("kind", ["Parquet", "CSV"])
 def test_a_bucket_and_a_prefix(objects: Objects, tmp_path: Path, kind: str) -> None:
-    """Of an export of several buckets, only the wanted rows are counted and made."""
+    """From an export of several buckets, only the matching rows are counted and returned."""
     file = tmp_path / "export"
     lines = [line(f"{p}/{n}", bucket=f"b{n % 3}") for p in "pq" for n in range(30)]
     file.write_bytes(FORMATS[kind](lines))
@@ -270,7 +270,7 @@ def test_a_bucket_and_a_prefix(objects: Objects, tmp_path: Path, kind: str) -> N
 
 
 def test_an_export_in_a_bucket(s3: Any, bucket: str, objects: Objects) -> None:
-    """All files below the prefix are read, without those that engines store beside the data."""
+    """All files below the prefix are read, except the marker files of query engines."""
     for name, body in {
         "x/1.parquet": as_parquet(LINES[:2]),
         "x/deep/2": as_csv(LINES[2:]),
@@ -287,7 +287,7 @@ def test_an_export_in_a_bucket(s3: Any, bucket: str, objects: Objects) -> None:
 
 
 def test_an_export_in_a_folder(objects: Objects, tmp_path: Path) -> None:
-    """Its oldest file says until when it covers the bucket."""
+    """The time of the oldest file limits the period that the export covers."""
     for number in range(3):
         (tmp_path / f"{number}.parquet").write_bytes(as_parquet(LINES))
     (tmp_path / "_SUCCESS").touch()
@@ -385,7 +385,7 @@ BAD: list[tuple[str, bytes, type[S3CryptError], str]] = [
 def test_files_that_are_no_export(
     objects: Objects, tmp_path: Path, what: str, body: bytes, kind: type[S3CryptError], why: str
 ) -> None:
-    """One line names the file and says what is wrong; it is never an empty export."""
+    """The one-line error names the file and the defect; the file is never an empty export."""
     file = tmp_path / "export"
     file.write_bytes(body)
     with pytest.raises(kind, match=why) as caught:
@@ -395,7 +395,7 @@ def test_files_that_are_no_export(
 
 
 def test_places_without_an_export(objects: Objects, bucket: str, tmp_path: Path) -> None:
-    """A path or prefix that does not exist, an empty folder, and one with a link to another."""
+    """Tested: a missing path or prefix, an empty folder, a folder with a link to another folder."""
     with pytest.raises(LocalFileNotFoundError):
         find_export(objects, str(tmp_path / "missing"))
     with pytest.raises(ConfigError, match="contains no file"):
@@ -433,7 +433,7 @@ def read(objects: Objects, uri: str, prefix: str = "") -> list[Batch]:
 def test_sums_of_an_inventory(
     s3: Any, bucket: str, objects: Objects, kind: str, columns: Sequence[str]
 ) -> None:
-    """Bytes are counted where the report has them; otherwise the rows count as unsized."""
+    """Bytes are counted if the report has them; otherwise the rows count as unsized."""
     lines = STORED if columns == COLUMNS else STORED[:3]
     uri = Report(bucket, bucket, lines, kind, columns).store(s3)
     found = read(objects, uri)
@@ -450,7 +450,7 @@ def test_sums_of_an_inventory(
 
 
 def test_rows_in_memory_are_a_batch() -> None:
-    """They count like those of a file."""
+    """Rows in memory are counted like rows of a file."""
     rows = [Row("b", "a", None, True, "", "", "SSE-KMS", 3), Row("b", "c", None, True, "", "", "")]
     assert everything([as_batch(rows)])[1] == {
         Group("b", "SSE-KMS", None): Amount(1, 3),
@@ -463,7 +463,7 @@ def test_rows_in_memory_are_a_batch() -> None:
 def test_every_part_is_verified(
     s3: Any, bucket: str, objects: Objects, kind: str, harm: str
 ) -> None:
-    """A part that is missing, or whose MD5 or size is wrong, is an error that names the file."""
+    """A missing part, or a part with a wrong MD5 or size, is an error that names the file."""
     report = Report(bucket, bucket, STORED, kind, parts=2)
     uri = report.store(s3)
     key = report.manifest["files"][1]["key"]
@@ -480,7 +480,7 @@ def test_every_part_is_verified(
 
 
 def test_a_manifest_of_another_checksum(s3: Any, bucket: str, objects: Objects) -> None:
-    """It is refused before a part is fetched."""
+    """The manifest is refused before a part is fetched."""
     uri = Report(bucket, bucket, STORED).store(s3)
     key = uri.removeprefix(f"s3://{bucket}/")
     text = s3.get_object(Bucket=bucket, Key=key)["Body"].read()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five modes: values that are checked when made, and hide their keys."""
+"""The five modes: values that are validated when made, and hide their keys."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ MD5 = "tP/LI3N87DFaSk0aoqYgzg=="  # openssl md5 -binary of bytes 0 to 31, in bas
 
 
 def all_modes() -> list[Any]:
-    """Return one of each."""
+    """Return one value of each mode."""
     return [SSES3(), SSEKMS("alias/x"), DSSEKMS("alias/x"), SSEC(CUSTOMER_KEY), ClientSide(aes())]
 
 
 def test_names_are_those_of_the_command_line() -> None:
-    """In the order of the documentation's table."""
+    """The names have the order of the documentation's table."""
     names = [mode.name for mode in all_modes()]
     assert names == ["sse-s3", "sse-kms", "dsse-kms", "sse-c", "client"]
 
 
 @pytest.mark.parametrize("mode", all_modes(), ids=lambda mode: mode.name)
 def test_modes_are_frozen(mode: Any) -> None:
-    """A mode in use by threads cannot change."""
+    """A mode that is shared by threads cannot change."""
     for field in dataclasses.fields(mode):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(mode, field.name, None)
 
 
 def test_a_mode_keeps_its_own_context() -> None:
-    """What the caller does to the dictionary afterwards does not change the mode."""
+    """Changing the caller's dictionary afterwards does not change the mode."""
     context = {"team": "a"}
     client, kms = ClientSide(aes(), context=context), SSEKMS("alias/x", context)
     before = kms.write_arguments()
@@ -54,7 +54,7 @@ def test_a_mode_keeps_its_own_context() -> None:
 
 @pytest.mark.parametrize("mode", all_modes(), ids=lambda mode: mode.name)
 def test_no_repr_shows_a_key(mode: Any) -> None:
-    """Neither raw nor in hex nor in base64."""
+    """The key appears neither raw nor in hex nor in base64."""
     for key in (CUSTOMER_KEY, aes().key_bytes):
         for form in (repr(key), key.hex(), base64.b64encode(key).decode()):
             assert form not in repr(mode)
@@ -84,13 +84,13 @@ def test_no_repr_shows_a_key(mode: Any) -> None:
     ],
 )
 def test_an_impossible_mode_is_refused_when_made(make: Callable[[], object]) -> None:
-    """A ConfigError, before there is a store."""
+    """An invalid mode raises ConfigError before a store exists."""
     with pytest.raises(ConfigError):
         make()
 
 
 def test_what_each_mode_asks_for() -> None:
-    """The request arguments of a write, and of any other request."""
+    """Each mode has the expected arguments for a write, and for any other request."""
     key: dict[str, object] = {
         "SSECustomerAlgorithm": "AES256",
         "SSECustomerKey": base64.b64encode(CUSTOMER_KEY).decode(),
@@ -109,7 +109,7 @@ def test_what_each_mode_asks_for() -> None:
 
 
 def test_a_copys_source_takes_the_customer_key_by_other_names() -> None:
-    """CopySourceSSECustomer... with the same values."""
+    """The CopySourceSSECustomer... arguments have the same values."""
     mode = SSEC(CUSTOMER_KEY)
     assert mode.copy_source_arguments() == {
         f"CopySource{name}": value for name, value in mode.read_arguments().items()
@@ -118,7 +118,7 @@ def test_a_copys_source_takes_the_customer_key_by_other_names() -> None:
 
 @pytest.mark.parametrize("mode", [SSEKMS, DSSEKMS])
 def test_a_kms_context_is_base64_of_json(mode: Any) -> None:
-    """In one order, so that equal contexts are equal headers."""
+    """The JSON has a fixed order, so that equal contexts are equal headers."""
     one = mode("k", {"b": "ä", "a": "1"}).write_arguments()["SSEKMSEncryptionContext"]
     assert one == mode("k", {"a": "1", "b": "ä"}).write_arguments()["SSEKMSEncryptionContext"]
     assert json.loads(base64.b64decode(one)) == {"a": "1", "b": "ä"}
@@ -126,7 +126,7 @@ def test_a_kms_context_is_base64_of_json(mode: Any) -> None:
 
 
 def test_an_object_is_bound_to_its_name_unless_told_otherwise() -> None:
-    """The name is one pair of its context."""
+    """The name is one pair of the encryption context."""
     assert ClientSide(aes()).object_context("a/b", "acme") == {"s3crypt:key": "a/b"}
     assert ClientSide(aes(), bind_name=False).object_context("a/b", "acme") == {}
 
@@ -144,7 +144,7 @@ def test_an_object_is_bound_to_its_name_unless_told_otherwise() -> None:
     ],
 )
 def test_a_key_file_holds_32_bytes_in_some_form(content: bytes, tmp_path: Path) -> None:
-    """Raw, in hex or in base64; 32 bytes are raw whatever they look like."""
+    """The key is raw, hex or base64; a file of 32 bytes is always raw."""
     path = tmp_path / "key"
     path.write_bytes(content)
     assert SSEC.from_file(path).key == (content if len(content) == 32 else CUSTOMER_KEY)
@@ -156,7 +156,7 @@ def test_a_key_file_holds_32_bytes_in_some_form(content: bytes, tmp_path: Path) 
     [b"", b"short", bytes(31), bytes(33), b"0" * 63, b"zz" * 32, base64.b64encode(bytes(31))],
 )
 def test_another_key_file_is_refused(content: bytes, tmp_path: Path) -> None:
-    """The error names the file and not what is in it."""
+    """The error names the file and does not contain its content."""
     path = tmp_path / "key"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=str(path)) as caught:
@@ -166,7 +166,7 @@ def test_another_key_file_is_refused(content: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing", "."])
 def test_an_unreadable_key_file_is_refused(name: str, tmp_path: Path) -> None:
-    """As any other mistake in the set-up."""
+    """An unreadable key file raises ConfigError, like other configuration mistakes."""
     with pytest.raises(ConfigError, match="Cannot read the key file"):
         SSEC.from_file(tmp_path / name)
 
@@ -183,12 +183,12 @@ def test_an_unreadable_key_file_is_refused(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_s3_reports(reply: dict[str, object], name: str | None) -> None:
-    """The mode by S3's words; those this version does not know are none of ours."""
+    """The mode follows from the reply's values; an unknown value gives no mode."""
     assert reported_mode(reply) == name
 
 
 def test_no_request_value_shows_the_customer_key() -> None:
-    """What travels inside holds the key for S3, and says nothing of it."""
+    """Internal request values hold the customer key, but their repr does not show it."""
     mode = SSEC(bytes(range(32)))
     location = Location("b", "x")
     secret = str(mode.read_arguments()["SSECustomerKey"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies and moves between files and S3: a source goes only when its target is there."""
+"""Copies and moves between files and S3: a source is deleted only after its target exists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def test_a_move_into_s3_within_it_and_out(
     name: str, bucket: str, key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """In every mode; after each step only the target is there."""
+    """This works in every mode; after each step only the target exists."""
     store = connect(make_mode(name, key))
     source, back = tmp_path / "q3.csv", tmp_path / "back.csv"
     source.write_bytes(payload(1000))
@@ -47,7 +47,7 @@ def test_a_move_into_s3_within_it_and_out(
 
 
 def test_a_move_in_a_versioned_bucket_leaves_a_marker(versioned_bucket: str, s3: Any) -> None:
-    """The version that was read stays behind it."""
+    """The version that was read stays below the delete marker."""
     store = connect(SSES3())
     put = store.put(b"1", f"s3://{versioned_bucket}/a")
     store.move(f"s3://{versioned_bucket}/a", f"s3://{versioned_bucket}/b")
@@ -57,7 +57,7 @@ def test_a_move_in_a_versioned_bucket_leaves_a_marker(versioned_bucket: str, s3:
 
 
 def test_a_move_between_modes(bucket: str, s3: Any) -> None:
-    """The source is read in the store's mode, and a HEAD of it has its customer key."""
+    """The source is read in the store's mode, and its HEAD request has the customer key."""
     connect(SSEC(CUSTOMER_KEY)).put(b"1", f"s3://{bucket}/a")
     to = ClientSide(aes())
     connect(SSEC(CUSTOMER_KEY)).move(f"s3://{bucket}/a", f"s3://{bucket}/b", to=to)
@@ -66,19 +66,19 @@ def test_a_move_between_modes(bucket: str, s3: Any) -> None:
 
 
 class Replacing:
-    """A file object's progress that replaces the source once its bytes have moved."""
+    """A progress callback that replaces the source after its bytes were transferred."""
 
     def __init__(self, replace: Any) -> None:
         self._replace: Any = replace
 
     def __call__(self, _: int) -> None:
-        """Replace the source, once."""
+        """Replace the source once."""
         replace, self._replace = self._replace, lambda: None
         replace()
 
 
 def test_an_object_that_changes_is_not_deleted(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """What another writer has stored meanwhile stays, and the error says what is where."""
+    """An object stored meanwhile by another writer is kept; the error says which data is where."""
     store = connect(SSES3())
     store.put(b"old", f"s3://{bucket}/a")
     changing = Replacing(lambda: s3.put_object(Bucket=bucket, Key="a", Body=b"new"))
@@ -95,7 +95,7 @@ def test_an_object_that_changes_is_not_deleted(bucket: str, s3: Any, tmp_path: P
 def test_a_file_that_changes_is_not_removed(
     change: str, bucket: str, tmp_path: Path, s3: Any
 ) -> None:
-    """Whether it was written to, or another file took its place with the same size and time."""
+    """The file was written to, or replaced by another file of the same size and time."""
     source, other = tmp_path / "a", tmp_path / "other"
     source.write_bytes(b"old")
     state = source.stat()
@@ -114,7 +114,7 @@ def test_a_file_that_changes_is_not_removed(
 
 
 def test_a_move_that_fails_leaves_its_source(bucket: str, tmp_path: Path, s3: Any) -> None:
-    """A target that must not be replaced, either way, and a copy that is refused."""
+    """Tested: an existing target in both directions, and a refused copy."""
     store, source = connect(SSES3()), tmp_path / "a"
     source.write_bytes(b"1")
     store.put(b"there", f"s3://{bucket}/a")
@@ -132,7 +132,7 @@ def test_a_move_that_fails_leaves_its_source(bucket: str, tmp_path: Path, s3: An
 
 
 def test_a_move_to_a_device_or_from_a_pipe_is_refused(bucket: str, tmp_path: Path, s3: Any) -> None:
-    """What is written to /dev/null is nowhere, and a pipe is not removed."""
+    """Data written to /dev/null is lost, and a pipe cannot be removed."""
     store = connect(SSES3())
     store.put(b"1", f"s3://{bucket}/a")
     with pytest.raises(ConfigError, match="no plain file"):
@@ -145,7 +145,7 @@ def test_a_move_to_a_device_or_from_a_pipe_is_refused(bucket: str, tmp_path: Pat
 
 
 def test_a_tree_is_copied_and_moved_inside_s3(bucket: str, s3: Any) -> None:
-    """Between modes, selected by a filter, with an outcome for each object."""
+    """The tree changes its mode, a filter selects objects, and each object has an outcome."""
     store = connect(ClientSide(aes()))
     for name in ("t/a.csv", "t/b.txt", "t/sub/c.csv"):
         store.put(name.encode(), f"s3://{bucket}/{name}")
@@ -168,7 +168,7 @@ def test_a_tree_is_copied_and_moved_inside_s3(bucket: str, s3: Any) -> None:
 def test_a_tree_is_not_copied_into_itself(
     target: str, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Nothing is asked for first: the copies would be found as sources."""
+    """No request is sent: the copies would be listed as sources."""
     requests_log.clear()
     with pytest.raises(ConfigError, match="the source"):
         connect(SSES3()).many.copy_folder(f"s3://{bucket}/t/", f"s3://{bucket}/{target}")
@@ -176,7 +176,7 @@ def test_a_tree_is_not_copied_into_itself(
 
 
 def test_a_filter_that_selects_nothing_fails(bucket: str, tmp_path: Path) -> None:
-    """In every direction; nothing is stored or written."""
+    """This holds in every direction, and nothing is stored or written."""
     store, nothing = connect(SSES3()), NameFilter(pattern="x*")
     store.put(b"1", f"s3://{bucket}/t/a")
     (tmp_path / "in").mkdir()
@@ -192,7 +192,7 @@ def test_a_filter_that_selects_nothing_fails(bucket: str, tmp_path: Path) -> Non
 
 
 def test_a_file_that_exists_is_not_replaced(bucket: str, tmp_path: Path) -> None:
-    """Also one that appears while the object is read."""
+    """This includes a file that appears while the object is read."""
     store = connect(SSES3())
     store.put(b"1", f"s3://{bucket}/a")
     (tmp_path / "there").write_bytes(b"kept")
@@ -217,7 +217,7 @@ _SAID: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", MODES)
 def test_headers_are_stored_and_kept(name: str, bucket: str, key: str, s3: Any) -> None:
-    """By copies, rotations and moves, unless a copy says otherwise."""
+    """Copies, rotations and moves keep the headers unless a copy replaces them."""
     store, uri = connect(make_mode(name, key)), f"s3://{bucket}/a.csv"
     store.put(b"1", uri, metadata={"a": "1"}, tags={"t": "1"}, **_SAID)
     store.copy(uri, f"s3://{bucket}/b")
@@ -238,7 +238,7 @@ def test_headers_are_stored_and_kept(name: str, bucket: str, key: str, s3: Any) 
 
 
 def test_a_given_content_type_wins(bucket: str) -> None:
-    """Else the object's name decides, then the file's."""
+    """Otherwise the type follows from the object's name, then from the file's name."""
     store = connect(SSES3())
     for uri, said, wanted in (
         (f"s3://{bucket}/a.csv", {"content_type": "a/b"}, "a/b"),
@@ -250,7 +250,7 @@ def test_a_given_content_type_wins(bucket: str) -> None:
 
 
 def test_a_lock_is_set_and_kept(s3: Any) -> None:
-    """By a put, a writer and a copy; without --object-lock-... there is none."""
+    """A put, a writer and a copy set the lock; without --object-lock-... no lock is set."""
     bucket = f"locked-{os.urandom(8).hex()}"
     s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
     store, until = connect(SSES3()), datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
@@ -288,7 +288,7 @@ def test_a_lock_is_set_and_kept(s3: Any) -> None:
 def test_descriptions_that_s3_would_refuse(
     said: dict[str, Any], words: str, requests_log: RequestsLog
 ) -> None:
-    """Before anything is sent, for puts and copies alike."""
+    """They are refused before any request, for puts and copies."""
     store = connect(SSES3())
     with pytest.raises(ConfigError, match=words):
         store.put(b"", "s3://bucket/x", **said)
@@ -298,7 +298,7 @@ def test_descriptions_that_s3_would_refuse(
 
 
 def test_unsigned_requests_have_no_signature(bucket: str, requests_log: RequestsLog) -> None:
-    """Neither of objects nor of listings; the bucket is not public, so that S3 refuses them."""
+    """Object and listing requests are unsigned, and S3 refuses them: the bucket is not public."""
     store = connect(SSES3(), no_sign_request=True)
     with pytest.raises(StorageError, match="access denied"):
         store.put(b"1", f"s3://{bucket}/a")

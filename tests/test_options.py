@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a mode: one table, of which all that writes options is a rendering."""
+"""The options of a mode: one table, from which all forms of the options are generated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGE = Path(s3crypt.__file__).resolve().parent
 COMMAND = PACKAGE.parent / "cli"
 KEY = "kms:alias/reports"
 
-# Another option, as somebody would add it: here, and as an argument of its mode.
+# A new option, as a developer would add it: in the table, and as an argument of its mode.
 ANOTHER = """    padded: bool = field(
         default=False,
         metadata=_option(
@@ -35,7 +35,7 @@ VALUE = '            "padded": padded,\n'
 
 
 def insert(file: Path, text: str, before: str) -> None:
-    """Put lines into a file, before the one line that begins like `before`."""
+    """Insert lines into a file before the only line that begins with `before`."""
     source = file.read_text()
     assert source.count(before) == 1
     file.write_text(source.replace(before, text + before))
@@ -43,7 +43,7 @@ def insert(file: Path, text: str, before: str) -> None:
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy the library and the command, and add an option by one edit and its use."""
+    """Copy the library and the command, and add an option to the table and its use."""
     root = tmp_path_factory.mktemp("extended")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, root / "s3crypt", ignore=ignored)
@@ -57,7 +57,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(extended: Path, code: str, *arguments: str, **environment: str) -> Any:
-    """Run code beside the extended copy and return what it printed as JSON."""
+    """Run code with the extended copy, and return its JSON output."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=extended,
@@ -99,13 +99,13 @@ show()
 def test_another_option_is_on_the_command_line(
     extended: Path, arguments: list[str], environment: dict[str, str], padded: list[bool | None]
 ) -> None:
-    """With its --from- form and in the environment, by the one edit."""
+    """The one edit adds the option, its --from- form and its environment variable."""
     assert run(extended, COMMAND_LINE, *arguments, **environment) == padded
 
 
 @pytest.mark.parametrize(("command", "text"), [("put", "--padded"), ("rotate", "--from-padded")])
 def test_another_option_has_help(extended: Path, command: str, text: str) -> None:
-    """Of each command whose use has a text."""
+    """The option appears in the help of each command whose use has a help text."""
     code = (
         "import json, io, sys; from contextlib import redirect_stdout as to\n"
         "from s3crypt_cli.main import run\n"
@@ -117,7 +117,7 @@ def test_another_option_has_help(extended: Path, command: str, text: str) -> Non
 
 
 def test_another_option_is_a_storage_option_and_text(extended: Path) -> None:
-    """By the same edit; its type and its mode are checked there too."""
+    """The same edit adds these forms, and they check the type and the mode too."""
     code = """
 import json
 from s3crypt import ConfigError
@@ -149,7 +149,7 @@ print(json.dumps({
 
 
 def test_all_options_are_in_the_table() -> None:
-    """Each field of a choice but the mode and the spelling, and each has a mode."""
+    """Each field of a choice, except mode and spelling, is in the table and has a mode."""
     fields = set(ModeChoice.__dataclass_fields__) - {"mode", "spell"}
     assert len(fields) == 9
     assert OPTIONS.keys() == fields == set().union(*MODES.values())
@@ -157,7 +157,7 @@ def test_all_options_are_in_the_table() -> None:
 
 
 def test_storage_options_are_those_of_the_table() -> None:
-    """A value that is none of an option is refused, by the option's name."""
+    """An invalid value is refused with an error that names the option."""
     wrong: dict[str, object] = {"keys": 7, "pairs": "a=b", "file": 7, "flag": "true"}
     for name, option in OPTIONS.items():
         given = {"key": KEY, name: wrong.get(option.kind, "no such")}
@@ -168,14 +168,14 @@ def test_storage_options_are_those_of_the_table() -> None:
 
 @pytest.mark.parametrize("value", [0, -1, True, float("inf"), float("nan"), "300"])
 def test_seconds_are_a_number_above_0(value: object) -> None:
-    """Text and infinity are refused, by the option's name."""
+    """Text and infinity are refused with an error that names the option."""
     given: dict[str, Any] = {"cache_data_keys": value}
     with pytest.raises(ConfigError, match=r"^cache_data_keys is a number of seconds above 0\.$"):
         ModeChoice(key=KEY, bind_name=False, **given)
 
 
 def test_a_cache_gives_up_bound_names() -> None:
-    """The error says what is given up, in the words of the caller."""
+    """The error uses the caller's spelling to say that name binding is lost."""
     with pytest.raises(ConfigError, match=r"cache_data_keys needs bind_name=False, .*swapped"):
         ModeChoice(key=KEY, cache_data_keys=300)
     with pytest.raises(ConfigError, match="cache_data_keys and signed exclude"):
@@ -185,7 +185,7 @@ def test_a_cache_gives_up_bound_names() -> None:
 
 
 def test_a_cache_has_limits() -> None:
-    """One data key serves 10,000 objects and 64 GiB at most; a storage option makes the same."""
+    """A data key serves 10,000 objects and 64 GiB at most, also with a storage option."""
     given: dict[str, Any] = {"key": KEY, "bind_name": False, "cache_data_keys": 300}
     for choice in (ModeChoice(**given), Options.of(given).choice):
         mode = choice.make()
@@ -196,7 +196,7 @@ def test_a_cache_has_limits() -> None:
 
 
 def test_a_choice_as_text_says_what_was_given() -> None:
-    """And nothing else."""
+    """The text contains the given options only."""
     choice = ModeChoice(key=KEY, bind_name=False, context={"team": "ops"})
     assert str(choice) == (
         f"mode='client', key=('{KEY}',), context={{'team': 'ops'}}, bind_name=False"
@@ -204,7 +204,7 @@ def test_a_choice_as_text_says_what_was_given() -> None:
 
 
 def test_a_key_in_the_place_of_a_mode() -> None:
-    """The error says where it belongs."""
+    """The error says where the key belongs."""
     with pytest.raises(ConfigError, match="no such mode") as caught:
         configuration.mode_of(KEY)
     assert caught.value.hint == "A key is given as key."

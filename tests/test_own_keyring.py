@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A keyring of the caller's own: four methods suffice everywhere, and capabilities are optional."""
+"""A keyring of the caller's own needs four methods only, and capabilities are optional."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from s3crypt.keyrings import capabilities as can
 
     def proofs(kms: KMSKeyring, rsa: RSAKeyring, cached: CachingKeyring) -> None:
-        """Let mypy compare this library's keyrings with the protocols of what they can do."""
+        """Let mypy compare this library's keyrings with the capability protocols."""
         local: list[can.LocalKeyring] = [aes(), rsa]
         recognising: list[can.RecognisingKeyring] = [aes(), rsa, kms]
         unproven: list[can.UnprovenKeyring] = [rsa, MultiKeyring(rsa), cached]
@@ -50,7 +50,7 @@ LOCATIONS = pytest.mark.parametrize("key_location", ["header", "metadata"])
 
 @dataclass(slots=True)
 class Vault:
-    """The least that a keyring is. It is not even hashable, and takes no weak references."""
+    """A minimal keyring. It is not hashable and does not support weak references."""
 
     name: str
     asked: list[str] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Vault:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key of the first EDK of this vault."""
+        """Return the data key from the first EDK of this vault."""
         self.asked.append("unwrap")
         for edk in edks:
             if (edk.provider, edk.info) == ("vault", self.name.encode()):
@@ -79,7 +79,7 @@ class Vault:
         raise KeyUnavailableError(f"The vault {self.name} has no key of the message.")
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether the one EDK is of this vault."""
+        """Return whether the only EDK is from this vault."""
         return [(edk.provider, edk.info) for edk in edks] == [("vault", self.name.encode())]
 
     def _sealed(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
@@ -103,12 +103,12 @@ def _bytes(context: Mapping[str, str]) -> bytes:
 
 
 class RewrappingVault(Vault):
-    """A vault whose service moves a data key from another vault by itself."""
+    """A vault whose service rewraps data keys of another vault."""
 
     def rewrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], *, source: Keyring
     ) -> tuple[EncryptedDataKey, ...] | None:
-        """Return the data key wrapped by this vault; None unless the source is a vault too."""
+        """Return the data key wrapped by this vault, or None if the source is not a vault."""
         self.asked.append("rewrap")
         if not isinstance(source, Vault):
             return None
@@ -116,7 +116,7 @@ class RewrappingVault(Vault):
 
 
 class Audited:
-    """A wrapper that notes what is unwrapped, and passes on all that it does not know."""
+    """A wrapper that counts unwraps, and forwards all other methods."""
 
     def __init__(self, keyring: Any) -> None:
         self.keyring = keyring
@@ -128,7 +128,7 @@ class Audited:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Unwrap as the keyring does, and count."""
+        """Count the call, and unwrap with the wrapped keyring."""
         self.unwrapped += 1
         unwrapped: bytes = self.keyring.unwrap(edks, context, length)
         return unwrapped
@@ -136,7 +136,7 @@ class Audited:
 
 @LOCATIONS
 def test_objects_are_put_and_read(key_location: Any, bucket: str) -> None:
-    """In a store with a session, which the keyring does not take."""
+    """The store has a session, although the keyring does not use it."""
     vault, uri = Vault("one"), f"s3://{bucket}/x"
     store = connect(ClientSide(vault, key_location=key_location))
     store.put(payload(300_000), uri)
@@ -151,7 +151,7 @@ def test_objects_are_put_and_read(key_location: Any, bucket: str) -> None:
 def test_objects_are_rotated(
     key_location: Any, before: str, after: str, bucket: str, kms_key: str
 ) -> None:
-    """From one vault to another, and to and from a key of KMS."""
+    """Objects are rotated between vaults, and between a vault and a KMS key."""
     old, new = (
         ClientSide(
             kms_keyring(kms_key) if name == "kms" else Vault(name), key_location=key_location
@@ -169,7 +169,7 @@ def test_objects_are_rotated(
 
 @LOCATIONS
 def test_data_keys_are_cached(key_location: Any, bucket: str) -> None:
-    """Five objects are one data key, generated once and unwrapped once."""
+    """Five objects share one data key, which is generated once and unwrapped once."""
     vault = Vault("one")
     mode = ClientSide(CachingKeyring(vault, max_age=60), key_location=key_location, bind_name=False)
     store = connect(mode)
@@ -181,7 +181,7 @@ def test_data_keys_are_cached(key_location: Any, bucket: str) -> None:
 
 @LOCATIONS
 def test_it_is_one_keyring_of_several(key_location: Any, bucket: str, kms_key: str) -> None:
-    """Each of the keyrings opens the object alone."""
+    """Each keyring of a multi-keyring opens the object alone."""
     keyrings: list[Keyring] = [kms_keyring(kms_key), Vault("one"), aes()]
     uri = f"s3://{bucket}/x"
     several = ClientSide(MultiKeyring(*keyrings), key_location=key_location)
@@ -192,7 +192,7 @@ def test_it_is_one_keyring_of_several(key_location: Any, bucket: str, kms_key: s
 
 
 def test_a_service_of_its_own_rewraps(bucket: str) -> None:
-    """This process then unwraps nothing, cached or not; with another source it does."""
+    """The process then unwraps nothing, cached or not, unless the source is not a vault."""
     uri, old = f"s3://{bucket}/x", Vault("old")
     modes: Any = {"key_location": "metadata", "bind_name": False}
     connect(ClientSide(old, **modes)).put(b"plain", uri)
@@ -210,7 +210,7 @@ def test_a_service_of_its_own_rewraps(bucket: str) -> None:
 def test_a_wrapper_lends_no_capability(
     bucket: str, kms_key: str, new_key: str, requests_log: RequestsLog
 ) -> None:
-    """KMS could rewrap, but the wrapper would not see it: the data key goes through it instead."""
+    """The data key goes through the wrapper, because a rewrap by KMS would bypass it."""
     audited: Any = Audited(kms_keyring(kms_key))
     uri, to = f"s3://{bucket}/x", ClientSide(kms_keyring(new_key), key_location="metadata")
     store = connect(ClientSide(audited, key_location="metadata"))
