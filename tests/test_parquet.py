@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parquet's own encryption with our keyrings: through pyarrow, as its users call it."""
+"""Parquet's own encryption with our keyrings, through pyarrow's public interface."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def readable(keyrings: Mapping[str, Keyring], path: Path | None = None) -> Any:
 
 
 def put(path: Path, keyrings: Mapping[str, Keyring] = KEYRINGS, **options: Any) -> Path:
-    """Write the table with its strings as they are, not compressed, and return the file."""
+    """Write the table with plain, uncompressed strings, and return the file."""
     pq.write_table(
         TABLE,
         path,
@@ -92,17 +92,17 @@ def put(path: Path, keyrings: Mapping[str, Keyring] = KEYRINGS, **options: Any) 
 def get(
     path: Path, keyrings: Mapping[str, Keyring] = KEYRINGS, columns: Sequence[str] | None = None
 ) -> Any:
-    """Return what a reader with these keyrings reads."""
+    """Return the table that a reader with these keyrings reads."""
     return pq.read_table(path, columns=columns, decryption_properties=readable(keyrings))
 
 
 def without(*identifiers: str) -> dict[str, Keyring]:
-    """Return the keyrings but for those of some master keys."""
+    """Return the keyrings without those of some master keys."""
     return {name: keyring for name, keyring in KEYRINGS.items() if name not in identifiers}
 
 
 def asked(log: RequestsLog) -> list[str]:
-    """Return the actions that KMS was asked for."""
+    """Return the actions that were requested of KMS."""
     targets = [entry["headers"].get("x-amz-target", "") for entry in log.list()]
     return [target.removeprefix("TrentService.") for target in targets if target]
 
@@ -116,7 +116,7 @@ def asked(log: RequestsLog) -> list[str]:
 def test_round_trip(
     tmp_path: Path, *, algorithm: str, double_wrapping: bool, plaintext_footer: bool
 ) -> None:
-    """Whatever way pyarrow uses the keys, what was written is read."""
+    """The table is read back unchanged, whichever way pyarrow uses the keys."""
     path = put(
         tmp_path / "x.parquet",
         encryption_algorithm=algorithm,
@@ -128,33 +128,33 @@ def test_round_trip(
 
 @pytest.mark.parametrize("bits", [128, 192, 256])
 def test_every_length_of_data_key(tmp_path: Path, bits: int) -> None:
-    """Without key encryption keys, data keys are what keyrings wrap."""
+    """Without key encryption keys, the keyrings wrap the data keys directly."""
     path = put(tmp_path / "x.parquet", double_wrapping=False, data_key_length_bits=bits)
     assert get(path).equals(TABLE)
 
 
 def test_a_master_key_for_all_columns(tmp_path: Path) -> None:
-    """Uniform encryption needs the footer's key only."""
+    """Uniform encryption needs only the footer's key."""
     path = put(tmp_path / "x.parquet", column_keys=None, uniform_encryption=True)
     assert get(path, without("people", "money")).equals(TABLE)
 
 
 def test_no_plaintext_is_in_the_file(tmp_path: Path) -> None:
-    """Neither values nor column names, with every column under a key."""
+    """The file has neither values nor column names in the clear if every column has a key."""
     stored = put(tmp_path / "x.parquet").read_bytes()
     assert stored.startswith(b"PARE")
     assert not any(text in stored for text in (b"person-", b"salary-", b"name", b"pay"))
 
 
 def test_columns_without_a_key_are_plaintext(tmp_path: Path) -> None:
-    """The page warns of it: pyarrow encrypts the columns that are named, and the footer."""
+    """pyarrow encrypts only the named columns and the footer, as the documentation page warns."""
     stored = put(tmp_path / "x.parquet", column_keys={"money": ["pay"]}).read_bytes()
     assert b"person-7" in stored
     assert b"salary-7" not in stored
 
 
 def test_pandas(tmp_path: Path) -> None:
-    """Pandas hands the properties on."""
+    """Pandas passes the properties to pyarrow."""
     frame, path = TABLE.to_pandas(), tmp_path / "x.parquet"
     frame.to_parquet(path, encryption_properties=written(KEYRINGS))
     read = pd.read_parquet(path, decryption_properties=readable(KEYRINGS))
@@ -162,7 +162,7 @@ def test_pandas(tmp_path: Path) -> None:
 
 
 def test_dataset(tmp_path: Path) -> None:
-    """A data set of several files, written and read with one factory."""
+    """A data set of several files is written and read with one factory."""
     factory = crypto_factory(KEYRINGS)
     encryption = ds.ParquetEncryptionConfig(
         factory, CONNECTION, EncryptionConfiguration("footer", column_keys=COLUMNS)
@@ -186,7 +186,7 @@ def test_dataset(tmp_path: Path) -> None:
 
 
 def test_s3_object_under_a_kms_key(sandbox: Running, blocked_bucket: str, kms_key: str) -> None:
-    """An object that pyarrow's own S3 file system writes, and reads in part."""
+    """pyarrow's own S3 file system writes the object and reads parts of it."""
     address = urlsplit(sandbox.endpoint_url).netloc
     s3 = pyarrow.fs.S3FileSystem(endpoint_override=address, scheme="http", region="us-east-1")
     keyrings = dict.fromkeys(KEYRINGS, kms_keyring(kms_key))
@@ -200,12 +200,12 @@ def test_s3_object_under_a_kms_key(sandbox: Running, blocked_bucket: str, kms_ke
     assert read.equals(TABLE.select(["pay"]))
 
 
-# Who can read what
+# Which reader can read which columns?
 
 
 @pytest.mark.parametrize("missing", ["people", "money"])
 def test_a_column_key_opens_its_columns_only(tmp_path: Path, missing: str) -> None:
-    """A reader without one of the keys reads the columns of the other."""
+    """A reader that lacks one of the keys can read the columns of the other key."""
     path = put(tmp_path / "x.parquet")
     (other,) = {"people", "money"} - {missing}
     assert get(path, without(missing), COLUMNS[other]).equals(TABLE.select(COLUMNS[other]))
@@ -215,7 +215,7 @@ def test_a_column_key_opens_its_columns_only(tmp_path: Path, missing: str) -> No
 
 
 def test_without_the_footer_key_nothing_opens(tmp_path: Path) -> None:
-    """Not even a column whose key is there, and the schema neither."""
+    """Neither the schema nor a column whose key is given can be read."""
     path = put(tmp_path / "x.parquet")
     with pytest.raises(ConfigError, match="'footer'"):
         get(path, without("footer"), COLUMNS["people"])
@@ -225,7 +225,7 @@ def test_without_the_footer_key_nothing_opens(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("identifier", KEYRINGS)
 def test_another_key_does_not_open(tmp_path: Path, identifier: str) -> None:
-    """Our error crosses pyarrow whole, from its threads too: type, hint and note."""
+    """Our error keeps its type, hint and note through pyarrow, also from pyarrow's threads."""
     path = put(tmp_path / "x.parquet")
     keyrings = KEYRINGS | {identifier: AESKeyring("tests", identifier, bytes(32))}
     with pytest.raises(IntegrityError) as caught:
@@ -235,7 +235,7 @@ def test_another_key_does_not_open(tmp_path: Path, identifier: str) -> None:
 
 
 def test_a_master_key_renamed_in_the_file_does_not_open(tmp_path: Path) -> None:
-    """Even where both identifiers have the same keyring."""
+    """The error occurs even if both identifiers have the same keyring."""
     keyrings = dict.fromkeys(("footer", "gutter"), KEYRINGS["footer"])
     path = put(tmp_path / "x.parquet", keyrings, column_keys=None, uniform_encryption=True)
     stored = path.read_bytes()
@@ -245,7 +245,7 @@ def test_a_master_key_renamed_in_the_file_does_not_open(tmp_path: Path) -> None:
 
 
 def test_a_changed_page_is_pyarrows_error(tmp_path: Path) -> None:
-    """What the data keys protect is verified by pyarrow, with its own error."""
+    """pyarrow verifies the data that the data keys protect, and raises its own error."""
     path = put(tmp_path / "x.parquet")
     stored = bytearray(path.read_bytes())
     stored[len(stored) // 2] ^= 1
@@ -255,13 +255,13 @@ def test_a_changed_page_is_pyarrows_error(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_encrypted_are_read(tmp_path: Path) -> None:
-    """The page warns of it: pyarrow asks for no key then, and tells nobody."""
+    """pyarrow then requests no key and gives no warning; the documentation page says so."""
     pq.write_table(TABLE, tmp_path / "x.parquet")
     assert get(tmp_path / "x.parquet").equals(TABLE)
 
 
 def test_several_keyrings_each_open(tmp_path: Path, kms_key: str) -> None:
-    """A MultiKeyring's wrapped key opens with any of its keyrings."""
+    """A key wrapped by a MultiKeyring is unwrapped by each of its keyrings."""
     kms = kms_keyring(kms_key)
     path = put(tmp_path / "x.parquet", {k: MultiKeyring(kms, v) for k, v in KEYRINGS.items()})
     assert get(path).equals(TABLE)
@@ -269,7 +269,7 @@ def test_several_keyrings_each_open(tmp_path: Path, kms_key: str) -> None:
 
 
 def test_moving_to_another_key(tmp_path: Path) -> None:
-    """Two passes over key material outside the file, which itself stays as it is."""
+    """Two passes over key material outside the file move it; the file itself is unchanged."""
     path, new = tmp_path / "x.parquet", AESKeyring("tests", "new", bytes(32))
     put(path, internal_key_material=False, beside=path)
     stored = path.read_bytes()
@@ -284,13 +284,13 @@ def test_moving_to_another_key(tmp_path: Path) -> None:
         pq.read_table(path, decryption_properties=readable(KEYRINGS, path))
 
 
-# What KMS is asked
+# Requests to KMS
 
 
 def test_kms_is_asked_once_a_master_key(
     tmp_path: Path, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """Not once a column or a file, while one factory's cache lasts."""
+    """While the factory's cache lasts, KMS gets one request per master key, not per column."""
     keyrings = dict.fromkeys(KEYRINGS, kms_keyring(kms_key))
     factory = crypto_factory(keyrings)
     configuration = EncryptionConfiguration("footer", column_keys=COLUMNS)
@@ -307,7 +307,7 @@ def test_kms_is_asked_once_a_master_key(
 
 
 def test_single_wrapping_is_asked_for_each_column(tmp_path: Path) -> None:
-    """And again and again when reading, which a CachingKeyring answers."""
+    """Each read causes new requests, unless a CachingKeyring is used."""
     cached = {name: CachingKeyring(keyring, max_age=60) for name, keyring in KEYRINGS.items()}
     path = put(tmp_path / "x.parquet", double_wrapping=False)
     assert get(path, cached).equals(TABLE)
@@ -316,7 +316,7 @@ def test_single_wrapping_is_asked_for_each_column(tmp_path: Path) -> None:
 
 
 def test_what_kms_says_is_seen(tmp_path: Path, kms: Any, kms_key: str) -> None:
-    """KMS's refusal arrives as ours, with its cause."""
+    """The refusal by KMS is raised as our error, with its cause."""
     keyrings = dict.fromkeys(KEYRINGS, kms_keyring(kms_key))
     path = put(tmp_path / "x.parquet", keyrings)
     kms.disable_key(KeyId=kms_key)
@@ -328,7 +328,7 @@ def test_what_kms_says_is_seen(tmp_path: Path, kms: Any, kms_key: str) -> None:
         written(keyrings)
 
 
-# The client
+# The KMS client for pyarrow
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +344,7 @@ def rsa_keyring() -> RSAKeyring:
 
 @pytest.mark.parametrize("length", [16, 24, 32])
 def test_keys_of_every_keyring(length: int, kms_key: str, rsa_keyring: RSAKeyring) -> None:
-    """What is wrapped is one line of ASCII, and opens."""
+    """The wrapped key is one line of ASCII, and can be unwrapped."""
     keyrings: dict[str, Keyring] = {
         "aes": KEYRINGS["footer"],
         "rsa": rsa_keyring,
@@ -361,7 +361,7 @@ def test_keys_of_every_keyring(length: int, kms_key: str, rsa_keyring: RSAKeyrin
 
 
 def test_policies_can_tell_the_identifiers_apart(kms: Any, kms_key: str) -> None:
-    """Under one KMS key, by the context; and it is all that another client needs to know."""
+    """The context has the identifier under one KMS key; another client needs nothing else."""
     wrapped = ParquetKmsClient({"pay": kms_keyring(kms_key)}).wrap_key(KEY, "pay")
     (edk,) = json.loads(wrapped.split(":", 2)[2])
     reply = kms.decrypt(
@@ -372,7 +372,7 @@ def test_policies_can_tell_the_identifiers_apart(kms: Any, kms_key: str) -> None
 
 
 def test_a_key_of_another_identifier_does_not_open() -> None:
-    """Swapped under one keyring."""
+    """The wrapped keys were swapped under one keyring."""
     keyring = KEYRINGS["money"]
     client = ParquetKmsClient({"pay": keyring, "name": keyring})
     wrapped = client.wrap_key(KEY, "pay")
@@ -382,7 +382,7 @@ def test_a_key_of_another_identifier_does_not_open() -> None:
 
 
 def test_a_changed_length_does_not_open() -> None:
-    """The length is not authenticated by itself; the key's own must be it."""
+    """The length is not authenticated by itself, so the key itself must have this length."""
     client = ParquetKmsClient(KEYRINGS)
     wrapped = client.wrap_key(KEY, "money").replace(":16:", ":32:")
     with pytest.raises(IntegrityError):
@@ -408,27 +408,27 @@ def test_a_changed_length_does_not_open() -> None:
     ids=lambda text: text[:40],
 )
 def test_what_we_did_not_wrap_is_said_so(wrapped: str) -> None:
-    """Whatever a file holds, one error and one hint."""
+    """Every foreign value of a file gives the same error with the same hint."""
     with pytest.raises(FormatError, match="s3crypt did not wrap") as caught:
         ParquetKmsClient(KEYRINGS).unwrap_key(wrapped, "money")
     assert "'money'" in caught.value.__notes__[0]
 
 
 def test_unknown_master_keys_are_not_wrapped_for() -> None:
-    """A misspelt identifier is found out before anything is written."""
+    """A misspelt identifier is detected before anything is written."""
     with pytest.raises(ConfigError, match="'mony'") as caught:
         written(KEYRINGS, column_keys={"mony": ["pay"]})
     assert caught.value.hint == "Known are: footer, money, people."
 
 
 def test_other_lengths_are_refused() -> None:
-    """Parquet has keys of AES."""
+    """Parquet keys have AES lengths."""
     with pytest.raises(ConfigError, match="not 15"):
         ParquetKmsClient(KEYRINGS).wrap_key(bytes(15), "money")
 
 
 def test_pyarrow_is_asked_for_by_name() -> None:
-    """Without pyarrow the module says what to install, and s3crypt itself imports."""
+    """Without pyarrow the module says which package to install; s3crypt itself can be imported."""
     code = "import sys; sys.modules['pyarrow'] = None; import s3crypt; import s3crypt.parquet"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -437,7 +437,7 @@ def test_pyarrow_is_asked_for_by_name() -> None:
 
 
 def test_pkcs1_is_refused() -> None:
-    """A wrong key comes of it without an error, and nothing in a file would show that."""
+    """PKCS #1 padding can silently return a wrong key, which nothing in a file would reveal."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

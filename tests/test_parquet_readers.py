@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypted Parquet files and readers that take plain keys: `file_keys`, and who reads whose files.
+"""Encrypted Parquet files for readers that take plain keys: `file_keys`, and compatibility.
 
-The table of docs/parquet-encryption.md is held by reading each writer's file with each engine.
+The tests check the table of docs/parquet-encryption.md by reading each writer's file with each
+engine.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ COLUMNS = {"people": ["name"]}
 CONNECTION = KmsConnectionConfig()
 
 
-# The writers of the table, by its first column
+# The table's writers, by its first column
 
 
 def _wrapped(path: Path, *, pages: dict[str, int] | None = None, **options: Any) -> FileKeys:
@@ -91,7 +92,7 @@ def _by_duckdb(path: Path) -> FileKeys:
     """Write with DuckDB and a plain key."""
     with _duck(PLAIN) as duck:
         duck.register("people", TABLE)
-        # Without its extension httpfs, which it would download, it has weaker random numbers.
+        # DuckDB would download its httpfs extension; without it, its random numbers are weaker.
         duck.execute("SET force_mbedtls_unsafe = 'true'")
         duck.execute(f"COPY people TO '{path}' (ENCRYPTION_CONFIG {{footer_key: 'key'}})")
     return FileKeys(PLAIN.footer, {})
@@ -120,11 +121,11 @@ WRITERS: dict[str, Callable[[Path], FileKeys]] = {
 }
 
 
-# The readers, by its other columns
+# The table's readers, by its other columns
 
 
 def _with_pyarrow(path: Path, keys: FileKeys) -> Any:
-    # The footer names the kind of its key in the clear.
+    # The footer names the type of its key in the clear.
     if b"PKMT1" in path.read_bytes():
         properties = crypto_factory(KEYRINGS).file_decryption_properties(CONNECTION)
     else:
@@ -161,7 +162,7 @@ READERS: dict[str, Callable[[Path, FileKeys], Any]] = {
 
 
 def _table() -> dict[str, dict[str, str]]:
-    """Return the page's cells, by writer and reader without its version."""
+    """Return the page's cells, by writer and by reader without its version."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
     start = next(number for number, row in enumerate(rows) if row[0] == "written by")
@@ -176,7 +177,7 @@ def _table() -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_who_reads_whose_files(writer: str, tmp_path: Path) -> None:
-    """Each cell says yes where the engine reads the writer's table, and no where it fails."""
+    """A cell says yes if the engine reads the writer's table, and no if the engine fails."""
     path = tmp_path / "people.parquet"
     keys = WRITERS[writer](path)
     assert b"person-" not in path.read_bytes()
@@ -184,7 +185,7 @@ def test_who_reads_whose_files(writer: str, tmp_path: Path) -> None:
     for reader, read in READERS.items():
         try:
             table = read(path, keys)
-        except Exception as error:  # noqa: BLE001 - each engine has errors of its own
+        except Exception as error:  # noqa: BLE001 - each engine has its own errors
             errors.append(f"{reader}: {type(error).__name__}: {error}")
             seen[reader] = "no"
         else:
@@ -194,12 +195,12 @@ def test_who_reads_whose_files(writer: str, tmp_path: Path) -> None:
 
 
 def test_the_table_has_every_writer() -> None:
-    """And no other."""
+    """The table has no further writers."""
     assert list(_table()) == list(WRITERS)
 
 
 def test_who_reads_a_file_in_the_clear(tmp_path: Path) -> None:
-    """Given keys and a file that is not encrypted, only Polars reads it."""
+    """With keys for an unencrypted file, only Polars reads the file."""
     path = tmp_path / "people.parquet"
     pq.write_table(TABLE, path)
     assert _with_polars(path, PLAIN).num_rows == ROWS
@@ -213,7 +214,7 @@ def test_who_reads_a_file_in_the_clear(tmp_path: Path) -> None:
 
 
 def test_keys_of_columns_that_the_keyrings_open(tmp_path: Path) -> None:
-    """A column whose master key is not given is left out; a reader reads the others."""
+    """A column whose master key is missing is left out; a reader reads the remaining columns."""
     path = tmp_path / "people.parquet"
     keys = _wrapped(path, uniform_encryption=False, column_keys={"people": ["name"]})
     assert list(keys.columns) == ["name"]
@@ -228,7 +229,7 @@ def test_keys_of_columns_that_the_keyrings_open(tmp_path: Path) -> None:
 def test_every_way_that_pyarrow_uses_keys(
     tmp_path: Path, *, plaintext_footer: bool, double_wrapping: bool, algorithm: str
 ) -> None:
-    """The keys open the file in another engine, or in pyarrow where no other reads it."""
+    """The keys open the file in another engine, or in pyarrow if no other engine can read it."""
     path = tmp_path / "people.parquet"
     keys = _wrapped(
         path,
@@ -242,7 +243,7 @@ def test_every_way_that_pyarrow_uses_keys(
 
 
 def test_nested_columns_are_named_by_their_paths(tmp_path: Path) -> None:
-    """As Polars takes them."""
+    """The names have the form that Polars expects."""
     path = tmp_path / "nested.parquet"
     table = pa.table({"a": [{"b": [1, 2], "c": "x"}]})
     configuration = EncryptionConfiguration("footer", column_keys={"people": ["a"]})
@@ -268,7 +269,7 @@ def test_kms_is_asked_once_a_master_key(
 
 
 def test_an_object_in_s3(tmp_path: Path, bucket: str) -> None:
-    """An open object is a source, and errors name it."""
+    """An open object is accepted as a source, and errors contain its name."""
     path, uri = tmp_path / "people.parquet", f"s3://{bucket}/people.parquet"
     keys = _wrapped(path)
     s3 = connect(SSES3())
@@ -282,7 +283,7 @@ def test_an_object_in_s3(tmp_path: Path, bucket: str) -> None:
 
 
 def test_key_material_beside_the_file(tmp_path: Path) -> None:
-    """It is found by the file's path; an open file has none."""
+    """The key material is found by the file's path; an open file has no key material."""
     path = tmp_path / "people.parquet"
     configuration = EncryptionConfiguration(
         "footer", column_keys=COLUMNS, internal_key_material=False
@@ -300,7 +301,7 @@ def test_key_material_beside_the_file(tmp_path: Path) -> None:
 
 
 def test_another_key_does_not_open(tmp_path: Path) -> None:
-    """The keyring's error, with the master key's name."""
+    """The keyring's error is raised with the master key's name."""
     path = tmp_path / "people.parquet"
     _wrapped(path)
     with pytest.raises(IntegrityError) as caught:
@@ -314,7 +315,7 @@ def test_another_key_does_not_open(tmp_path: Path) -> None:
 
 
 def test_a_file_in_the_clear_is_refused(tmp_path: Path) -> None:
-    """Unlike pyarrow with decryption properties of a factory, which reads it."""
+    """pyarrow, in contrast, reads such a file with a factory's decryption properties."""
     path = tmp_path / "people.parquet"
     pq.write_table(TABLE, path)
     with pytest.raises(PolicyError, match=r"people\.parquet is not encrypted"):
@@ -322,7 +323,7 @@ def test_a_file_in_the_clear_is_refused(tmp_path: Path) -> None:
 
 
 def test_keys_that_s3crypt_did_not_wrap(tmp_path: Path) -> None:
-    """Plain keys have no key metadata at all."""
+    """Files written with plain keys have no key metadata."""
     path = tmp_path / "people.parquet"
     _by_polars(path)
     with pytest.raises(FormatError, match="not wrapped by s3crypt"):
@@ -330,7 +331,7 @@ def test_keys_that_s3crypt_did_not_wrap(tmp_path: Path) -> None:
 
 
 def test_an_aad_prefix_that_is_not_in_the_file(tmp_path: Path) -> None:
-    """It is said, since without the prefix nothing verifies."""
+    """The missing prefix is reported, because without it no module can be verified."""
     path = tmp_path / "people.parquet"
     _by_pyarrow(path, aad_prefix=b"people", store_aad_prefix=False)
     with pytest.raises(FormatError, match="AAD prefix"):
@@ -339,7 +340,7 @@ def test_an_aad_prefix_that_is_not_in_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("plaintext_footer", [True, False])
 def test_a_changed_footer_gives_no_other_keys(tmp_path: Path, *, plaintext_footer: bool) -> None:
-    """Each third byte: an error of ours, or the same keys where the byte means nothing."""
+    """Every third byte is changed: s3crypt raises its error, or finds the same keys."""
     path = tmp_path / "people.parquet"
     keys = _wrapped(
         path, uniform_encryption=False, column_keys=COLUMNS, plaintext_footer=plaintext_footer
@@ -371,7 +372,7 @@ def test_a_changed_footer_gives_no_other_keys(tmp_path: Path, *, plaintext_foote
 )
 @pytest.mark.parametrize("magic", [b"PARE", b"PAR1"])
 def test_what_is_no_footer_is_refused(footer: bytes, magic: bytes) -> None:
-    """A forged length takes no memory, and depth no stack."""
+    """A forged length allocates no memory, and deep nesting does not overflow the stack."""
     stored = magic + footer + len(footer).to_bytes(4, "little") + magic
     with pytest.raises((FormatError, PolicyError)):
         file_keys(io.BytesIO(stored), KEYRINGS)
@@ -381,7 +382,7 @@ def test_what_is_no_footer_is_refused(footer: bytes, magic: bytes) -> None:
     "stored", [b"", b"PAR1", b"PAR1PAR1", b"PAR1\xff\xff\xff\xffPAR1", bytes(99)]
 )
 def test_what_is_no_parquet_file_is_refused(stored: bytes) -> None:
-    """By its magic and lengths."""
+    """Its magic bytes and lengths are checked."""
     with pytest.raises(FormatError, match="no Parquet file"):
         file_keys(io.BytesIO(stored), KEYRINGS)
 
@@ -390,7 +391,7 @@ def test_what_is_no_parquet_file_is_refused(stored: bytes) -> None:
     "source", ["s3crypt://acme/people.parquet", io.StringIO("PAR1"), None, b"people.parquet"]
 )
 def test_what_is_no_source_is_refused(source: Any) -> None:
-    """Before anything is asked, with what to write."""
+    """The error precedes any request, and says which sources are accepted."""
     with pytest.raises(ConfigError, match="file_keys takes a path") as caught:
         file_keys(source, KEYRINGS)
     assert "pen" in str(caught.value.hint)

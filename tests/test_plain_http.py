@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys do not leave this machine over plain HTTP unless that is named.
+"""Keys are not sent to another machine over plain HTTP unless this is allowed explicitly.
 
-The address 0.0.0.0 is none of the loopback's, and leads there all the same: to the sandbox.
+The address 0.0.0.0 is not a loopback address, but connections to it still reach the sandbox.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ FAR = "http://0.0.0.0"
 
 @pytest.fixture
 def elsewhere(sandbox: Running) -> str:
-    """Return an address of the sandbox that is not the loopback's."""
+    """Return an address of the sandbox that is not a loopback address."""
     return f"{FAR}:{urlsplit(sandbox.endpoint_url).port}"
 
 
 @pytest.fixture
 def kms_elsewhere(elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let KMS be there."""
+    """Let KMS have this address."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", elsewhere)
     return elsewhere
 
 
 def refused(call: Callable[[], Any], requests_log: RequestsLog) -> None:
-    """Check that a call is refused before a byte is sent."""
+    """Check that a call is refused before any byte is sent."""
     requests_log.clear()
     with pytest.raises(ConfigError, match=r"over plain HTTP") as caught:
         call()
@@ -90,7 +90,7 @@ def test_customer_keys_stay_here(
     *,
     is_given: bool,
 ) -> None:
-    """Whatever is asked, by a client of ours or by one that was given."""
+    """This holds for every operation, and for clients made by s3crypt or passed by the caller."""
     from s3crypt.location import Location  # noqa: PLC0415
     from s3crypt.objects.opened import Demand  # noqa: PLC0415
 
@@ -115,7 +115,7 @@ def test_customer_keys_stay_here(
 
 
 def test_other_objects_go_over_plain_http(bucket: str, elsewhere: str, session: Any) -> None:
-    """A client-side object is sealed, and the other modes send no key."""
+    """A client-side object is already sealed, and the other modes send no key."""
     for mode in (SSES3(), ClientSide(aes())):
         store = S3Crypt(mode, session=session, endpoint_url=elsewhere)
         store.put(b"plain", f"s3://{bucket}/x")
@@ -124,7 +124,7 @@ def test_other_objects_go_over_plain_http(bucket: str, elsewhere: str, session: 
 
 
 def test_customer_keys_go_where_that_is_allowed(bucket: str, elsewhere: str, session: Any) -> None:
-    """By name; a client that was given is used as it is."""
+    """An option allows it; a client passed by the caller is used unchanged."""
     client = session.client("s3", endpoint_url=elsewhere)
     assert S3Crypt(client=client, allow_plain_http=True).client is client
     for how in ({"session": session, "endpoint_url": elsewhere}, {"client": client}):
@@ -137,7 +137,7 @@ def test_customer_keys_go_where_that_is_allowed(bucket: str, elsewhere: str, ses
 def test_kms_is_not_asked_over_plain_http(
     session: Any, bucket: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """By keyrings, discovery, key managers and stores, with sessions and clients."""
+    """Tested: keyrings, discovery, key managers and stores, with sessions and with clients."""
     connect(SSES3()).put(b"plain", f"s3://{bucket}/x")
     client = session.client("kms")
     edks = aes().wrap(bytes(32), {})
@@ -161,7 +161,7 @@ def test_kms_is_not_asked_over_plain_http(
 
 @pytest.mark.usefixtures("kms_elsewhere")
 def test_kms_is_asked_where_that_is_allowed(session: Any, kms_key: str) -> None:
-    """By keyrings, discovery and key managers; the permission is pickled with a keyring."""
+    """Tested: keyrings, discovery, key managers; a pickled keyring keeps the permission."""
     keyring = KMSKeyring(kms_key, session=session, allow_plain_http=True)
     data_key = keyring.generate(32, {})
     found = KMSKeyring.discovery(
@@ -176,7 +176,7 @@ def test_kms_is_asked_where_that_is_allowed(session: Any, kms_key: str) -> None:
 
 
 def is_refused(url: str, session: Any, proxies: dict[str, str] | None = None) -> bool:
-    """Tell whether a KMS client of this endpoint is refused."""
+    """Return whether a KMS client of this endpoint is refused."""
     client = session.client("kms", endpoint_url=url, config=Config(proxies=proxies))
     try:
         Clients("kms", client=client).get()
@@ -205,7 +205,7 @@ def is_refused(url: str, session: Any, proxies: dict[str, str] | None = None) ->
     ],
 )
 def test_hosts(url: str, expected: bool, session: Any) -> None:
-    """127.0.0.0/8, ::1 and localhost are this machine, by their own names only."""
+    """Only 127.0.0.0/8, ::1 and the name localhost count as this machine."""
     assert is_refused(url, session) is expected
 
 
@@ -223,7 +223,7 @@ def test_a_proxy_is_another_host(
     session: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It gets what is for this machine too; of TLS it sees nothing."""
+    """A proxy also receives requests to this machine, but it cannot read TLS connections."""
     assert is_refused("http://127.0.0.1:9000", session, {"http": proxy}) is expected
     assert not is_refused("https://minio.example", session, {"http": proxy, "https": proxy})
     for name in ("NO_PROXY", "no_proxy"):
@@ -244,7 +244,7 @@ def test_no_redirect_leads_from_https_to_http(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Not with S3's bucket in another Region, and not with KMS."""
+    """Neither S3's redirect to another Region nor KMS can lead to plain HTTP."""
     certificate = make_certificate(tmp_path / "both.pem")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     with relaying(sandbox.endpoint_url, lambda _, forward: forward()) as plain:
@@ -284,7 +284,7 @@ def test_the_command_and_storage_options(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Asked for each time; the environment does not allow it."""
+    """The permission must be given for each command; no environment variable gives it."""
     key_file, plain = tmp_path / "customer", tmp_path / "plain"
     key_file.write_bytes(CUSTOMER_KEY)
     plain.write_bytes(b"plain")

@@ -55,17 +55,17 @@ def read(s3: Any, bucket: str) -> dict[str, Any] | None:
 
 
 def change(writer: PolicyWriter, wanted: Document, target: str, folder: Path) -> Applied:
-    """Plan a change and make it."""
+    """Plan a change and apply it."""
     return writer.apply(writer.plan(wanted, target), folder=folder)
 
 
 def set_policy(s3: Any, bucket: str, *statements: dict[str, Any]) -> None:
-    """Write a bucket's policy as another tool does."""
+    """Write a bucket's policy like another tool."""
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy(*statements)))
 
 
 def theirs(bucket: str, **elements: Any) -> dict[str, Any]:
-    """Return a statement of others."""
+    """Return a statement that s3crypt did not make."""
     return statement("Backup", bucket, Action="s3:DeleteObject", Condition=None, **elements)
 
 
@@ -81,14 +81,14 @@ def relayed(
     spoil: Callable[[Asked, Callable[[], Answer]], Answer],
     service: str = "S3",
 ) -> Iterator[tuple[PolicyWriter, Relay]]:
-    """Give a writer whose requests to a service go through a relay."""
+    """Yield a writer whose requests to a service go through a relay."""
     with relaying(sandbox.endpoint_url, spoil) as relay:
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", relay.url)
         yield PolicyWriter(session=boto3.Session()), relay
 
 
 def refusal(status: int, code: str) -> Answer:
-    """Return a refusal of S3."""
+    """Return an S3 error reply."""
     body = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
     return Answer(status, {"content-type": "application/xml"}, body.encode())
 
@@ -96,7 +96,7 @@ def refusal(status: int, code: str) -> Answer:
 def test_a_policy_is_written_beside_that_of_others(
     writer: PolicyWriter, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """Theirs stays; what was there is in a file that only its owner can read."""
+    """Foreign statements stay; the old policy is saved to a file that only its owner can read."""
     set_policy(s3, bucket, theirs(bucket))
     wanted = document(statement("S3cryptTLS", bucket))
     applied = change(writer, wanted, f"s3://{bucket}", tmp_path)
@@ -111,7 +111,7 @@ def test_a_policy_is_written_beside_that_of_others(
 def test_a_saved_policy_takes_the_change_back(
     writer: PolicyWriter, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """With a statement of ours that was another one before."""
+    """The saved policy also restores a statement of ours that had other content before."""
     before = (theirs(bucket), statement("S3cryptTLS", bucket, Action="s3:PutObject"))
     set_policy(s3, bucket, *before)
     wanted = document(statement("S3cryptTLS", bucket), statement("S3cryptNew", bucket))
@@ -125,7 +125,7 @@ def test_a_saved_policy_takes_the_change_back(
 def test_a_bucket_without_a_policy_has_none_again(
     writer: PolicyWriter, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """The file has a policy without statements, which removes ours."""
+    """The saved file has a policy without statements, which removes ours."""
     target = f"s3://{bucket}"
     plan = writer.plan(document(statement("S3cryptTLS", bucket)), target)
     assert plan.before is None
@@ -140,7 +140,7 @@ def test_a_bucket_without_a_policy_has_none_again(
 def test_a_second_run_writes_nothing(
     writer: PolicyWriter, bucket: str, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """Nothing is saved either."""
+    """A second run saves nothing either."""
     wanted = document(statement("S3cryptTLS", bucket))
     change(writer, wanted, f"s3://{bucket}", tmp_path)
     requests_log.clear()
@@ -154,7 +154,7 @@ def test_a_second_run_writes_nothing(
 def test_a_key_may_be_named_by_its_alias(
     name: str, writer: PolicyWriter, kms: Any, kms_key: str, tmp_path: Path
 ) -> None:
-    """PutKeyPolicy itself takes no alias."""
+    """PutKeyPolicy itself does not accept an alias."""
     alias = f"alias/{kms_key[-12:]}-{name}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     names = {
@@ -176,7 +176,7 @@ def test_a_key_may_be_named_by_its_alias(
 def test_a_saved_file_is_never_overwritten(
     writer: PolicyWriter, bucket: str, tmp_path: Path, s3: Any
 ) -> None:
-    """Nothing is written to the bucket where its policy cannot be saved."""
+    """If the current policy cannot be saved, the bucket's policy is not written."""
     plan = writer.plan(document(statement("S3cryptTLS", bucket)), f"s3://{bucket}")
     with pytest.raises(StorageError, match="nothing was written to s3://"):
         writer.apply(plan, folder=tmp_path / "absent")
@@ -186,7 +186,7 @@ def test_a_saved_file_is_never_overwritten(
 def test_another_writer_before_the_write_is_noticed(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """The policy is read again right before the write; theirs is kept."""
+    """The policy is read again right before the write; the other writer's policy is kept."""
     reads = 0
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -209,7 +209,7 @@ def test_another_writer_before_the_write_is_noticed(
 def test_another_writer_after_the_write_is_noticed(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """What is read back is not what was written; the note says how to restore."""
+    """The policy that is read back differs from the written policy; a note says how to restore."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
@@ -228,7 +228,7 @@ def test_another_writer_after_the_write_is_noticed(
 def test_a_write_that_settles_late_is_waited_for(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, bucket: str, tmp_path: Path
 ) -> None:
-    """A service may return the policy before for a while."""
+    """The service may still return the old policy for a while."""
     reads = 0
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -247,7 +247,7 @@ def test_a_write_that_settles_late_is_waited_for(
 def test_a_write_without_effect_is_noticed(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """A success is not believed until the policy has been read back."""
+    """A successful reply is trusted only after the policy has been read back."""
     monkeypatch.setattr(policy_changes, "_SETTLING_SECONDS", (0.01, 0.01))
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -263,7 +263,7 @@ def test_a_write_without_effect_is_noticed(
 def test_a_reply_that_is_lost_is_no_failure(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """The write is repeated, and read back."""
+    """The write is retried and read back."""
     broken = 0
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -283,7 +283,7 @@ def test_a_reply_that_is_lost_is_no_failure(
 def test_half_a_policy_is_not_believed(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str
 ) -> None:
-    """The reply has the bare policy, of which botocore takes a part for all of it."""
+    """The reply contains a truncated policy, which botocore returns without an error."""
     set_policy(s3, bucket, theirs(bucket))
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -298,7 +298,7 @@ def test_half_a_policy_is_not_believed(
 def test_no_check_of_the_services_is_bypassed(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """S3 and KMS keep their own checks against a lock-out; no module names the parameters."""
+    """S3 and KMS keep their own lockout checks; no module uses the bypass parameters."""
     with relayed(sandbox, monkeypatch, lambda _, forward: forward()) as (_, relay):
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", relay.url)
         writer = PolicyWriter(session=boto3.Session())
@@ -317,7 +317,7 @@ def test_no_check_of_the_services_is_bypassed(
 
 
 def _named(names: set[str]) -> set[str]:
-    """Return the names that the library or the command has as an argument or as a text."""
+    """Return the names that the library or the command uses as an argument or in a text."""
     root = Path(s3crypt.__file__).parent
     found: set[str] = set()
     for path in (*root.rglob("*.py"), *(root.parent / "cli").rglob("*.py")):
@@ -334,7 +334,7 @@ def _named(names: set[str]) -> set[str]:
 def test_the_policies_of_roles_lock_nobody_out(
     mode: Any, writer: PolicyWriter, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """With every condition that s3crypt generates, for the bucket and for the key."""
+    """This is tested with every condition that s3crypt generates, for bucket and key."""
     scope = Scope.of(
         bucket,
         mode=mode,
@@ -381,7 +381,7 @@ BAD = {
 def test_a_target_that_is_none_is_refused(
     target: str, error: type[S3CryptError], told: str, writer: PolicyWriter, bucket: str
 ) -> None:
-    """Buckets and keys, of this account."""
+    """A target must be a bucket or key of this account."""
     with pytest.raises(error, match=told):
         writer.plan(document(statement("S3cryptTLS", bucket)), target.format(bucket=bucket))
 
@@ -404,7 +404,7 @@ def test_what_s3_refuses_changes_nothing(
     bucket: str,
     tmp_path: Path,
 ) -> None:
-    """The error says what was refused, and of a refused write that nothing has changed."""
+    """The error names the refused request; for a refused write it says that nothing has changed."""
     method, status, code, told = case
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -429,7 +429,7 @@ def test_a_refusal_after_a_lost_reply_may_have_changed_something(
     bucket: str,
     tmp_path: Path,
 ) -> None:
-    """The first attempt wrote the policy, and only the second one was refused."""
+    """The first attempt wrote the policy, and only the second attempt was refused."""
     written = 0
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -454,7 +454,7 @@ def test_a_refusal_after_a_lost_reply_may_have_changed_something(
 def test_a_key_that_may_be_read_only_stays_as_it_is(
     writer: PolicyWriter, kms: Any, tmp_path: Path
 ) -> None:
-    """KMS refuses the write."""
+    """KMS refuses the write, and the policy stays."""
     denying = statement("Theirs", Action="kms:PutKeyPolicy", Resource="*", Condition=None)
     key = kms.create_key(Policy=json.dumps(of_key(denying)), BypassPolicyLockoutSafetyCheck=True)[
         "KeyMetadata"
@@ -482,7 +482,7 @@ def test_a_lock_out_is_refused_before_anything_is_saved(
 def test_a_policy_that_is_too_long_is_never_sent(
     writer: PolicyWriter, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """20 KB is S3's limit."""
+    """The limit of S3 is 20 KB."""
     long = statement("S3cryptTLS", bucket, Resource=[f"arn:aws:s3:::{bucket}/{'x' * 20_480}"])
     with pytest.raises(ConfigError, match="AWS takes 20,480"):
         writer.plan(document(long), f"s3://{bucket}")
@@ -492,7 +492,7 @@ def test_a_policy_that_is_too_long_is_never_sent(
 def test_a_policy_that_would_become_too_long_is_not_written(
     writer: PolicyWriter, s3: Any, bucket: str
 ) -> None:
-    """Together with what is there."""
+    """The limit applies to the merged policy."""
     resources = [f"arn:aws:s3:::{bucket}/{'x' * 15_000}"]
     set_policy(s3, bucket, theirs(bucket, Resource=resources))
     long = statement("S3cryptTLS", bucket, Resource=[f"arn:aws:s3:::{bucket}/{'y' * 6_000}"])
@@ -503,7 +503,7 @@ def test_a_policy_that_would_become_too_long_is_not_written(
 def test_a_current_policy_that_is_not_understood_is_not_replaced(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, bucket: str
 ) -> None:
-    """A later version of the language may have elements that would be lost."""
+    """A later version of the policy language may have elements that would be lost."""
     newer = json.dumps(policy(theirs(bucket), Language="newer")).encode()
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:

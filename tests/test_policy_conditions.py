@@ -27,7 +27,7 @@ def holds(
     key: str = KEY,
     more: Mapping[str, str | tuple[str, ...]] | None = None,
 ) -> Verdict:
-    """Return whether an Allow under one condition allows a request whose key has a value."""
+    """Return whether an Allow with one condition allows a request whose key has a value."""
     policies = Policies((doc({"Condition": {operator: {key: values}}}),))
     context = {**({} if found is None else {key: found}), **(more or {})}
     return decide(Request(WRITER, "s3:ListBucket", BUCKET, HOME, context), policies).verdict
@@ -124,7 +124,7 @@ def holds(
 def test_operators(
     operator: str, values: Any, found: str | tuple[str, ...] | None, verdict: Verdict
 ) -> None:
-    """Each operator compares as IAM documents it, and an odd value is not understood."""
+    """Each operator compares as IAM documents it; an invalid value makes the result unknown."""
     assert holds(operator, values, found) is verdict
 
 
@@ -142,7 +142,7 @@ NEGATED = {
 
 @pytest.mark.parametrize("operator", NEGATED)
 def test_a_negated_operator_holds_if_no_value_matches(operator: str) -> None:
-    """And where the key is absent, with IfExists and without; its opposite holds then not."""
+    """It also holds if the key is absent, with or without IfExists; its opposite then does not."""
     positive, values, match, other = NEGATED[operator]
     assert [holds(operator, values, found) for found in (match, other, None)] == [NO, YES, YES]
     assert [holds(positive, values, found) for found in (match, other, None)] == [YES, NO, NO]
@@ -158,7 +158,7 @@ def test_a_negated_operator_holds_if_no_value_matches(operator: str) -> None:
     ],
 )  # fmt: skip
 def test_if_exists_holds_without_the_key(operator: str, values: str) -> None:
-    """An operator alone does not."""
+    """The same operator without IfExists does not hold then."""
     assert holds(operator, values, None) is NO
     assert holds(f"{operator}IfExists", values, None) is YES
 
@@ -191,7 +191,7 @@ MANY = "kms:EncryptionContextKeys"
 def test_sets_of_values(
     operator: str, found: str | tuple[str, ...] | None, verdict: Verdict
 ) -> None:
-    """A key of several values needs a set operator, which says how many of them are to match."""
+    """A multivalued key needs a set operator, which says how many values must match."""
     assert holds(operator, ["a", "b"], found, key=MANY) is verdict
 
 
@@ -203,7 +203,7 @@ def test_a_pair_of_the_context_is_no_set(prefix: str) -> None:
 
 
 def test_names_of_keys_have_no_case() -> None:
-    """Those of conditions and those of requests, pairs of the encryption context too."""
+    """The case of key names is ignored in conditions and requests, also for context pairs."""
     key = "KMS:encryptioncontext:Tenant"
     assert holds("StringEquals", "a", "a", key=key) is YES
     asked = {"kms:EncryptionContext:tenant": "a"}
@@ -211,7 +211,7 @@ def test_names_of_keys_have_no_case() -> None:
 
 
 def test_all_conditions_must_hold() -> None:
-    """One that does not hold decides, even beside one that is not understood."""
+    """A false condition decides, even beside an unknown condition."""
     condition = {"StringEquals": {KEY: "a"}, "BinaryEquals": {"aws:x": "a"}}
     policies = Policies((doc({"Condition": condition}),))
     assert ask(policies, action="s3:ListBucket", s3__prefix="b").verdict is NO
@@ -245,7 +245,7 @@ def test_all_conditions_must_hold() -> None:
 def test_a_key_that_is_not_named_is_absent_only_if_that_is_known(
     key: str, verdict: Verdict
 ) -> None:
-    """Every request has some keys, and of others nothing is known: they are not understood."""
+    """A key is absent only if every such request lacks it; otherwise its condition is unknown."""
     assert holds("Null", "true", None, key=key) is verdict
 
 
@@ -257,7 +257,7 @@ def test_a_key_that_is_not_named_is_absent_only_if_that_is_known(
     ],
 )
 def test_some_keys_exclude_others(named: dict[str, str], key: str) -> None:
-    """A request through an endpoint has no address, and one without TLS no version of it."""
+    """A request through a VPC endpoint has no source address; without TLS it has no TLS version."""
     assert holds("Null", "true", None, key=key, more=named) is YES
 
 
@@ -281,7 +281,7 @@ def test_some_keys_exclude_others(named: dict[str, str], key: str) -> None:
     ],
 )
 def test_variables_in_resources(pattern: str, name: str, verdict: Verdict) -> None:
-    """A variable is the request's value, in which wildcards are text; no value matches nothing."""
+    """A variable is replaced literally, without wildcards; a missing value matches nothing."""
     policies = Policies((doc({"Resource": f"{BUCKET}/{pattern}"}),))
     context: dict[str, str | tuple[str, ...]] = {KEY: "a*", MANY: ("a", "b")}
     request = Request(USER, "s3:GetObject", f"{BUCKET}/{name}", HOME, context)
@@ -289,7 +289,7 @@ def test_variables_in_resources(pattern: str, name: str, verdict: Verdict) -> No
 
 
 def test_variables_in_conditions() -> None:
-    """They are looked up under operators of texts and ARNs."""
+    """Variables are replaced under text and ARN operators."""
     user = {
         "arn:aws:iam::*:user/*/${aws:username}": USER.arn,
         "arn:aws:iam::*:user/${s3:prefix}": None,
@@ -300,7 +300,7 @@ def test_variables_in_conditions() -> None:
 
 
 def test_a_negation_of_no_value_is_not_understood() -> None:
-    """IAM's documentation does not say what a variable without a value differs from."""
+    """IAM does not document how a negated operator compares with a missing variable."""
     condition = {"StringNotEquals": {"s3:prefix": "${aws:PrincipalTag/team}"}}
     policies = Policies((doc({"Condition": condition}),))
     assert ask(policies, s3__prefix="a").verdict is UNCLEAR
@@ -310,14 +310,14 @@ def test_a_negation_of_no_value_is_not_understood() -> None:
 
 @pytest.mark.parametrize("version", [None, "2008-10-17"])
 def test_older_documents_have_no_variables(version: str | None) -> None:
-    """There a variable's name is text."""
+    """In older documents a variable's name is literal text."""
     policies = Policies((doc({"Resource": f"{BUCKET}/${{aws:username}}"}, version=version),))
     assert ask(policies, USER, resource=f"{BUCKET}/ada").verdict is NO
     assert ask(policies, USER, resource=f"{BUCKET}/${{aws:username}}").verdict is YES
 
 
 def test_tags_of_the_caller() -> None:
-    """The names of tags in condition keys have no case."""
+    """The case of tag names in condition keys is ignored."""
     tagged = type(WRITER)("role", WRITER.arn, HOME, {"Env": "test"})
     policies = Policies((doc({"Condition": {"StringEquals": {"aws:PrincipalTag/env": "test"}}}),))
     assert ask(policies, tagged).verdict is YES
@@ -325,13 +325,13 @@ def test_tags_of_the_caller() -> None:
 
 
 def test_the_account_of_a_service_is_not_known() -> None:
-    """A condition on it is neither met nor unmet."""
+    """A condition on it is unknown."""
     statement = {"Principal": "*", "Condition": {"StringEquals": {"aws:PrincipalAccount": HOME}}}
     assert ask(Policies(bucket=doc(statement)), LOGS).verdict is UNCLEAR
 
 
 def test_many_wildcards_take_no_longer() -> None:
-    """A pattern of somebody else's policy cannot keep the evaluator busy."""
+    """A pattern in a foreign policy cannot slow down the evaluator."""
     pattern = "*a" * 2000 + "b"
     policies = Policies((doc({"Resource": f"{BUCKET}/{pattern}"}),))
     started = time.process_time()
@@ -351,7 +351,7 @@ def test_many_wildcards_take_no_longer() -> None:
     ],
 )
 def test_what_is_not_understood_is_named(statement: dict[str, Any], what: str) -> None:
-    """Of each statement, without a request."""
+    """Each statement's unknown parts are listed without evaluating a request."""
     document = doc({"Sid": "Mine", **statement}, {"Sid": "Fine", "Resource": OBJECT})
     assert not_understood(document, Kind.ROLE) == {"Mine": what}
 
@@ -368,13 +368,13 @@ def test_what_is_not_understood_is_named(statement: dict[str, Any], what: str) -
     ],
 )
 def test_principals_that_are_not_understood(statement: dict[str, Any], what: str) -> None:
-    """Those of a bucket's and a key's policy."""
+    """Unknown principals of bucket and key policies are listed."""
     for kind in (Kind.BUCKET, Kind.KEY):
         assert not_understood(doc(statement), kind) == {"statement 1": what}
 
 
 def test_a_statement_without_a_resource() -> None:
-    """A bucket policy needs one, a trust policy has none."""
+    """A bucket policy needs a resource; a trust policy has no resource."""
     document = Document.parse(
         {"Statement": {"Effect": "Allow", "Action": "*", "Principal": {"AWS": HOME}}}
     )

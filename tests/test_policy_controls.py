@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KMS.1, KMS.2 and KMS.5, as Security Hub words them."""
+"""The controls KMS.1, KMS.2 and KMS.5, as Security Hub defines them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALL_KEYS = f"arn:aws:kms:us-east-1:{HOME}:key/*"
 
 
 def status(kind: Kind, **elements: Any) -> Status:
-    """Return the only finding's status about a document of one statement, and check its control."""
+    """Return the status of the single finding for a one-statement document; check its control."""
     (found,) = findings(doc({"Sid": "Mine", **elements}), kind)
     expected = {Kind.MANAGED: "KMS.1", Kind.KEY: "KMS.5"}.get(kind, "KMS.2")
     assert found.control == expected
@@ -63,7 +63,7 @@ def status(kind: Kind, **elements: Any) -> Status:
     ],
 )  # fmt: skip
 def test_decryption_under_all_keys(kind: Kind, elements: dict[str, Any], expected: Status) -> None:
-    """Only actions and Resource count, whatever the conditions."""
+    """Only actions and Resource count; conditions are ignored."""
     assert status(kind, **elements) is expected
 
 
@@ -88,7 +88,7 @@ ROLE = "arn:aws:iam::111122223333:role/a"
     ],
 )
 def test_public_access(elements: dict[str, Any], expected: Status) -> None:
-    """An Allow of everyone makes a key public."""
+    """An Allow for every principal makes a key public."""
     assert status(Kind.KEY, **elements) is expected
 
 
@@ -114,12 +114,12 @@ def test_public_access(elements: dict[str, Any], expected: Status) -> None:
     ],
 )
 def test_conditions_on_public_access(condition: dict[str, Any], expected: Status) -> None:
-    """Those are credited that name callers by fixed values."""
+    """Only conditions that name callers by fixed values count."""
     assert status(Kind.KEY, **EVERYONE, Condition=condition) is expected
 
 
 def test_every_statement_that_fails_is_found() -> None:
-    """With its Sid or number, and in the order of the document."""
+    """Each finding has the Sid or number of its statement, in the document's order."""
     document = doc(
         {"Sid": "One"}, {"Action": "s3:*"}, {"Action": "kms:Decrypt", "NotResource": KEY}
     )
@@ -131,5 +131,5 @@ def test_every_statement_that_fails_is_found() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.BUCKET, Kind.TRUST])
 def test_other_documents_have_no_such_control(kind: Kind) -> None:
-    """None of the three is about them."""
+    """None of the three controls applies to these documents."""
     assert findings(doc(EVERYONE), kind) == ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policy documents as values: what is read, what is refused, and how long they may be."""
+"""Policy documents as values: how they are parsed, why they are refused, their size limits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NESTED = "[" * 20 + "]" * 20
 
 
 def policy(**elements: Any) -> dict[str, Any]:
-    """Return a policy of one statement, with these elements beside or instead of the usual ones."""
+    """Return a policy with one statement, with these elements added or replaced."""
     return {"Version": "2012-10-17", "Statement": [{**ALLOW, **elements}]}
 
 
@@ -88,13 +88,13 @@ documents = st.builds(
 )
 
 
-# A busy machine is no fault of the strategies.
+# Slow examples are allowed, because a busy machine makes strategies look slow.
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents, st.sampled_from([None, 2]))
 def test_a_document_is_read_back_as_it_was_written(
     content: dict[str, Any], indent: int | None
 ) -> None:
-    """Parsing what was rendered gives an equal document; so do the values, as boto3 has them."""
+    """Parsing the rendered text, or the values that boto3 returns, gives an equal document."""
     document = Document.parse(json.dumps(content))
     assert Document.parse(content) == document
     again = Document.parse(document.render(indent=indent))
@@ -104,7 +104,7 @@ def test_a_document_is_read_back_as_it_was_written(
 
 
 def test_all_elements_have_their_place() -> None:
-    """A statement's elements are read into values."""
+    """Each element of a statement is parsed into its own field."""
     found = statement(
         Sid="S3cryptOne",
         Principal={"AWS": "111122223333", "Service": ["s3.amazonaws.com"]},
@@ -129,7 +129,7 @@ def test_all_elements_have_their_place() -> None:
 
 @pytest.mark.parametrize("sid", [None, "", "s3cryptOne", "MyS3crypt"])
 def test_statements_of_others_are_told_by_their_sid(sid: str | None) -> None:
-    """Only a Sid that begins with S3crypt is ours."""
+    """A statement is ours only if its Sid begins with S3crypt."""
     assert not Statement("Allow", sid=sid).is_ours
 
 
@@ -158,7 +158,7 @@ def test_statements_of_others_are_told_by_their_sid(sid: str | None) -> None:
     ],
 )
 def test_spelling_has_no_meaning(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """What S3, KMS and IAM write differently from what they were given means the same."""
+    """Documents that S3, KMS and IAM return in another spelling have the same meaning."""
     first, second = Document.parse(policy(**one)), Document.parse(policy(**other))
     assert first.meaning == second.meaning
 
@@ -181,32 +181,32 @@ def test_spelling_has_no_meaning(one: dict[str, Any], other: dict[str, Any]) -> 
     ],
 )
 def test_every_element_has_a_meaning(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """Documents that differ in what may matter differ in meaning."""
+    """Documents with relevant differences have different meanings."""
     assert Document.parse(policy(**one)).meaning != Document.parse(policy(**other)).meaning
 
 
 def test_the_order_of_statements_has_no_meaning() -> None:
-    """No decision depends on it."""
+    """The order of statements does not affect any decision."""
     first, second = statement(Sid="A"), statement(Sid="B", Effect="Deny")
     assert Document((first, second)).meaning == Document((second, first)).meaning
 
 
 def test_no_version_is_the_version_of_2008() -> None:
-    """In which a policy variable is text, as its name is in the one of 2012."""
+    """Without a version, as in version 2008-10-17, a policy variable is literal text."""
     one = statement()
     assert Document((one,), version=None).meaning == Document((one,), "2008-10-17").meaning
     assert Document((one,), version=None).meaning != Document((one,)).meaning
 
 
 def test_an_unknown_element_is_kept() -> None:
-    """Writing a document back changes nothing that was not asked for."""
+    """Writing a document back changes only the requested parts."""
     found = Document.parse(policy(Comment={"by": ["hand", None]}))
     assert found.statements[0].unknown == {"Comment": {"by": ["hand", None]}}
     assert json.loads(found.render())["Statement"][0]["Comment"] == {"by": ["hand", None]}
 
 
 def test_statements_have_names() -> None:
-    """A Sid that is not unique, and none at all, get the number that tells them apart."""
+    """A statement with a duplicate Sid or without a Sid is identified by its number."""
     found = Document(tuple(Statement("Deny", sid=sid) for sid in ("A", "B", "A", None, "")))
     assert [name for name, _ in found.named()] == [
         "A (statement 1)",
@@ -246,7 +246,7 @@ def test_statements_have_names() -> None:
     ids=range(16),
 )
 def test_what_is_no_json_is_refused(content: str, reason: str) -> None:
-    """And JSON of which two readers could take different values."""
+    """Invalid JSON is refused, and so is JSON that two parsers could read differently."""
     with pytest.raises(ConfigError) as refused:
         Document.parse(content)
     assert str(refused.value) == f"Not a policy: {reason}."
@@ -312,14 +312,14 @@ def test_what_is_no_policy_is_refused(content: dict[str, Any], reason: str) -> N
 
 
 def test_one_key_twice_under_one_operator_is_not_rendered() -> None:
-    """JSON has no place for the second condition, and to drop it would allow more."""
+    """JSON cannot express the second condition, and dropping it would allow more."""
     twice = tuple(Condition("StringLike", "aws:PrincipalArn", (each,)) for each in "ab")
     with pytest.raises(AssertionError, match="twice"):
         Statement("Allow", actions=("s3:*",), conditions=twice).to_json()
 
 
 def long(length: int) -> Document:
-    """Return a document of a length."""
+    """Return a document of this length."""
     empty = Document((Statement("Deny", actions=("",)),))
     missing = length - len(empty.render(indent=None))
     return Document((Statement("Deny", actions=("a" * missing,)),))
@@ -327,7 +327,7 @@ def long(length: int) -> Document:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_document_may_be_as_long_as_aws_takes(kind: Kind) -> None:
-    """Up to the limit, and not one character more."""
+    """The length may be exactly the limit, but not one character more."""
     limit = LIMITS[kind]
     assert check_size(long(limit), kind) == limit
     assert check_writable(long(limit), kind) == limit
@@ -339,7 +339,7 @@ def test_a_document_may_be_as_long_as_aws_takes(kind: Kind) -> None:
 
 
 def test_numbers_count_as_the_texts_they_are_sent_as() -> None:
-    """A number in a condition is rendered as text, so it has quotes."""
+    """A number in a condition is rendered as text, so its quotes are counted."""
     number = Document.parse(policy(Condition={"NumericLessThan": {"s3:TlsVersion": 1.2}}))
     text = Document.parse(policy(Condition={"NumericLessThan": {"s3:TlsVersion": "1.2"}}))
     assert check_size(number, Kind.BUCKET) == check_size(text, Kind.BUCKET)
@@ -366,7 +366,7 @@ def test_numbers_count_as_the_texts_they_are_sent_as() -> None:
 def test_what_aws_would_refuse_is_not_written(
     sids: list[str | None], resource: str, reason: str
 ) -> None:
-    """Sids are unique, ours are letters and digits, and characters are those of policies."""
+    """Sids must be unique, ours alphanumeric, and all characters valid in policies."""
     found = tuple(Statement("Deny", sid=sid, actions=("*",), resources=(resource,)) for sid in sids)
     with pytest.raises(ConfigError) as refused:
         check_writable(Document(found), Kind.BUCKET)
@@ -374,7 +374,7 @@ def test_what_aws_would_refuse_is_not_written(
 
 
 def test_what_aws_took_can_be_written_again() -> None:
-    """Statements of others keep Sids with spaces, several have none, and Latin letters are fine."""
+    """Foreign statements keep Sids with spaces, missing Sids, and Latin letters."""
     found = (
         Statement("Deny", sid="Allow use of the key", actions=("*",)),
         Statement("Deny", actions=("*",), resources=("arn:aws:s3:::acme/é/*",)),

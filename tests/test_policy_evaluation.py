@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order of decision: who must allow, what a Deny reaches, and what is not understood."""
+"""The order of evaluation: who must allow, when a Deny applies, and unknown parts of policies."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def verdict(policies: Policies, caller: Caller, action: str, resource: str) -> V
 
 
 NOT_GUEST = "writer user root logs anybody"
-# The bucket's policy -> who may read, first without and then with an Allow of its own policies.
+# The bucket's policy -> the callers that may read, first without and then with an Allow in the
+# callers' own policies.
 OF_BUCKETS: dict[str, tuple[Any, str, str]] = {
     "no policy": (None, "root", "writer user root"),
     "everyone": ("*", f"{NOT_GUEST} foreign", f"{NOT_GUEST} foreign guest"),
@@ -58,7 +59,7 @@ OF_BUCKETS: dict[str, tuple[Any, str, str]] = {
     "the service": ({"Service": LOGS.arn}, "root logs", "writer user root logs"),
     "another service": ({"Service": "s3.amazonaws.com"}, "root", "writer user root"),
 }  # fmt: skip
-# The same for a key: only its policy can let its account's policies decide.
+# The same for a key: the account's IAM policies apply only if the key policy says so.
 OF_KEYS: dict[str, tuple[Any, str, str]] = {
     "everyone": ("*", "writer user root logs foreign", "writer user root guest foreign logs"),
     "the writer": ({"AWS": WRITER.arn}, "writer", "writer"),
@@ -87,7 +88,7 @@ def who_may(policies: Policies, action: str, resource: str) -> set[str]:
 
 @pytest.mark.parametrize("name", OF_BUCKETS)
 def test_who_may_read_an_object(name: str) -> None:
-    """Within the account one Allow is enough, from elsewhere it takes both."""
+    """Within the account one Allow is enough; another account needs an Allow on both sides."""
     principal, alone, both = OF_BUCKETS[name]
     bucket = doc({"Principal": principal}) if principal else None
     assert who_may(Policies(bucket=bucket), "s3:GetObject", OBJECT) == set(alone.split())
@@ -96,7 +97,7 @@ def test_who_may_read_an_object(name: str) -> None:
 
 @pytest.mark.parametrize("name", OF_KEYS)
 def test_who_may_use_a_key(name: str) -> None:
-    """A key's policy is the root of trust, and KMS answers nobody anonymous."""
+    """The key policy must allow all access, and KMS refuses anonymous requests."""
     principal, alone, both = OF_KEYS[name]
     key = doc({"Principal": principal})
     assert who_may(Policies(key=key), "kms:Decrypt", KEY) == set(alone.split())
@@ -112,14 +113,14 @@ def test_who_may_use_a_key(name: str) -> None:
     ],
 )
 def test_a_deny_of_the_bucket_wins(caller: Caller, principal: Any) -> None:
-    """Over every Allow, for the root user too; an account's name stands for all of it."""
+    """A Deny overrides every Allow, also for the root user; an account covers its principals."""
     bucket = doc({"Principal": "*"}, {"Sid": "No", "Effect": "Deny", "Principal": principal})
     found = ask(Policies((ALLOW,), bucket), caller)
     assert (found.verdict, found.statements) == (NO, ("bucket policy: No",))
 
 
 def test_a_deny_of_the_callers_policies_wins() -> None:
-    """Over the bucket's and the key's Allow, even where an Allow there would not count."""
+    """It overrides an Allow of the bucket and key, even if that Allow would not count."""
     policies = Policies((DENY,), EVERYONE, doc({"Principal": {"AWS": WRITER.arn}}))
     for action, resource in (("s3:GetObject", OBJECT), ("kms:Decrypt", KEY)):
         found = ask(policies, WRITER, action, resource)
@@ -128,14 +129,14 @@ def test_a_deny_of_the_callers_policies_wins() -> None:
 
 @pytest.mark.parametrize("action", ["Get", "Put", "Delete"])
 def test_the_root_user_can_always_mend_the_policy(action: str) -> None:
-    """Of its own account's buckets, whatever that policy denies; nobody else can."""
+    """The root user can repair its own buckets' policies despite a Deny; other callers cannot."""
     policies = Policies((ALLOW,), doc({"Principal": "*"}, {"Effect": "Deny", "Principal": "*"}))
     assert who_may(policies, f"s3:{action}BucketPolicy", BUCKET) == {"root"}
     assert who_may(policies, f"s3:{action}BucketAcl", BUCKET) == set()
 
 
 def test_the_decision_names_its_statements() -> None:
-    """Those that allow together, by document and Sid or number."""
+    """The decision lists the statements that allow together, by document and Sid or number."""
     first, second = doc({"Sid": "One"}), doc({"Action": "s3:Put*"}, {})
     found = ask(Policies((first, second), key=DEFAULT_KEY), WRITER, "kms:Decrypt", KEY)
     assert found.statements == (
@@ -169,7 +170,7 @@ OF_ROOT = "the account of the root user"
 def test_what_is_missing_is_said(
     policies: Policies, caller: Caller, resource: str, sides: tuple[str, str] | None
 ) -> None:
-    """Where one side allows a request, the reason names the other."""
+    """If one side allows the request, the reason names the missing Allow of the other side."""
     action = "kms:Decrypt" if resource == KEY else "s3:GetObject"
     found = ask(policies, caller, action, resource)
     reason = (
@@ -205,7 +206,7 @@ def test_what_is_missing_is_said(
 def test_what_is_not_understood_counts_where_it_could_decide(
     policies: Policies, expected: Verdict
 ) -> None:
-    """And nowhere else: a certain Deny wins over it, and without an Allow it is no matter."""
+    """Otherwise it is ignored: a certain Deny overrides it, and no Allow means no access."""
     found = ask(policies)
     assert found.verdict is expected
     assert expected is not UNCLEAR or (found.statements and "ot understood: " in found.reason)
@@ -223,7 +224,7 @@ def test_what_is_not_understood_counts_where_it_could_decide(
     ],
 )
 def test_a_role_is_named_by_its_arn_with_its_path(principal: str, expected: Verdict) -> None:
-    """A session of it may be the caller's or another one's."""
+    """A session of the role may be this caller or another caller."""
     assert ask(Policies(bucket=doc({"Principal": {"AWS": principal}}))).verdict is expected
 
 
@@ -253,12 +254,12 @@ def test_a_role_is_named_by_its_arn_with_its_path(principal: str, expected: Verd
     ],
 )
 def test_actions_and_resources(statement: dict[str, Any], expected: Verdict) -> None:
-    """Names of actions have no case, ARNs have; wildcards beyond an ARN's parts are unclear."""
+    """Action names ignore case, ARNs do not; a wildcard across an ARN's parts is unknown."""
     assert ask(Policies((doc(statement),))).verdict is expected
 
 
 def test_a_key_needs_its_policy() -> None:
-    """Without it nothing is known, but that a Deny of the caller's holds."""
+    """Without the key policy, only a Deny in the caller's policies is certain."""
     found = ask(Policies((ALLOW,)), WRITER, "kms:Decrypt", KEY)
     assert found.verdict is UNCLEAR
     assert found.reason == "Not understood: the key's policy, which is not given."
@@ -266,7 +267,7 @@ def test_a_key_needs_its_policy() -> None:
 
 
 def test_a_statement_about_a_key_without_a_resource_has_no_effect() -> None:
-    """As KMS documents."""
+    """KMS documents this behaviour."""
     statement = {"Effect": "Allow", "Principal": "*", "Action": "kms:*"}
     key = Document.parse({"Statement": [statement, {**statement, "Effect": "Deny"}]})
     assert verdict(Policies(key=key), WRITER, "kms:Decrypt", KEY) is NO
@@ -284,7 +285,7 @@ def test_a_statement_about_a_key_without_a_resource_has_no_effect() -> None:
     ],
 )
 def test_some_actions_are_about_no_bucket_and_no_key(action: str, resource: str) -> None:
-    """The caller's policies alone decide then."""
+    """Only the caller's policies decide about these actions."""
     policies = Policies((ALLOW,), doc({"Effect": "Deny", "Principal": "*"}), DEFAULT_KEY)
     assert verdict(policies, WRITER, action, resource) is YES
     assert verdict(Policies((), EVERYONE, EVERYONE), WRITER, action, resource) is NO
@@ -292,7 +293,7 @@ def test_some_actions_are_about_no_bucket_and_no_key(action: str, resource: str)
 
 
 def test_policies_of_other_services_are_not_known() -> None:
-    """They could allow a caller of another account, and who may assume a role."""
+    """The unknown policies could allow a caller of another account, or an assumed role."""
     role = f"arn:aws:iam::{HOME}:role/writer"
     assert verdict(Policies((ALLOW,)), GUEST, "sns:Publish", "arn:aws:sns:us-east-1:1:a") is UNCLEAR
     assert verdict(Policies(), GUEST, "sns:Publish", "arn:aws:sns:us-east-1:1:a") is NO
@@ -319,7 +320,7 @@ def test_policies_of_other_services_are_not_known() -> None:
     ],
 )
 def test_keys_that_follow_from_the_request(caller: Caller, key: str, value: str) -> None:
-    """They need not be named."""
+    """The test's request does not name these keys explicitly."""
     same, other = {"StringEquals": {key: value}}, {"StringNotEquals": {key: value}}
     bucket = doc(
         {"Principal": "*", "Condition": same},
@@ -329,20 +330,20 @@ def test_keys_that_follow_from_the_request(caller: Caller, key: str, value: str)
 
 
 def test_the_callers_account_is_known_to_kms() -> None:
-    """As kms:CallerAccount."""
+    """KMS evaluates the account as kms:CallerAccount."""
     key = doc({"Principal": "*", "Condition": {"StringEquals": {"kms:CallerAccount": HOME}}})
     assert who_may(Policies((ALLOW,), key=key), "kms:Decrypt", KEY) == {"writer", "user", "root"}
 
 
 @pytest.mark.parametrize("key", ["aws:PrincipalArn", "aws:PrincipalIsAWSService", "aws:username"])
 def test_anonymous_callers_have_no_name(key: str) -> None:
-    """These keys are absent."""
+    """These keys are absent for an anonymous caller."""
     bucket = doc({"Principal": "*", "Condition": {"Null": {key: "true"}}})
     assert ask(Policies(bucket=bucket), ANYBODY).verdict is YES
 
 
 def test_the_caller_decides_its_own_keys() -> None:
-    """A request that names another ARN is still the caller's."""
+    """A request that names another caller's ARN is still evaluated for the actual caller."""
     bucket = doc({"Principal": "*", "Condition": {"ArnEquals": {"aws:PrincipalArn": USER.arn}}})
     context = {"aws:PrincipalArn": str(USER.arn)}
     request = Request(WRITER, "s3:GetObject", OBJECT, HOME, context)
@@ -353,7 +354,7 @@ def test_the_caller_decides_its_own_keys() -> None:
     "arguments", [("role",), ("user", "arn"), ("root", None, HOME), ("service",)]
 )
 def test_a_caller_without_a_name_is_refused(arguments: tuple[Any, ...]) -> None:
-    """Before any decision."""
+    """The error is raised before any decision."""
     with pytest.raises(ConfigError, match="needs a name"):
         Caller(*arguments)
 
@@ -375,13 +376,13 @@ statements = st.fixed_dictionaries(
 own_policies = st.sampled_from([(), (ALLOW,), (DENY,)])
 
 
-# A busy machine is no fault of the strategies.
+# Slow examples are allowed, because a busy machine makes strategies look slow.
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(own_policies, st.lists(statements, min_size=2, max_size=4), st.sampled_from(CALLERS))
 def test_what_is_not_understood_is_not_guessed(
     own: tuple[Document, ...], theirs: list[dict[str, Any]], caller: Caller
 ) -> None:
-    """Unless a verdict is unclear, it is the same with the unclear statement and without it."""
+    """A verdict is the same with and without the unknown statement, unless it is unknown."""
 
     def found(*statements: dict[str, Any]) -> Verdict:
         policies = Policies(own, doc(*statements))

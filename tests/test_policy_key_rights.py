@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may administer, use and grant a key, in words."""
+"""A text summary of the callers that may administer, use and grant a key."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ GUEST = f"arn:aws:iam::{AWAY}:role/guest"
 
 
 def words(*statements: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the rights of a policy with these statements, in words."""
+    """Return the rights that a policy with these statements gives, in words."""
     return list(key_rights(doc(*statements), KEY).lines())
 
 
 def test_the_default_policy_leaves_everything_to_iam() -> None:
-    """KMS's own policy of a new key names the account alone."""
+    """The default policy of a new KMS key names only the account."""
     rights = key_rights(open_key_policy("aws", HOME), KEY)
     by_iam = f"account {HOME} by its IAM policies"
     assert list(rights.lines()) == [
@@ -58,13 +58,13 @@ def test_the_default_policy_leaves_everything_to_iam() -> None:
     ],
 )
 def test_users_of_a_key(statement: dict[str, Any], expected: str) -> None:
-    """A principal, its actions if they are not all, and the conditions."""
+    """The words name a principal, its actions if they are limited, and the conditions."""
     assert ("may use", expected) in words(statement)
 
 
 @pytest.mark.parametrize("denied", ["*", {"AWS": ROLE}, {"AWS": HOME}])
 def test_an_unconditional_deny_takes_actions_away(denied: object) -> None:
-    """A Deny counts for everyone, for the principal itself and for its account."""
+    """A Deny for everyone, for the principal or for its account removes the actions."""
     allow = {"Principal": {"AWS": ROLE}, "Action": "kms:*"}
     deny = {"Effect": "Deny", "Principal": denied, "Action": "kms:CreateGrant"}
     assert ("may grant", "no one") in words(allow, deny)
@@ -72,21 +72,21 @@ def test_an_unconditional_deny_takes_actions_away(denied: object) -> None:
 
 
 def test_a_deny_of_one_role_of_the_account_is_repeated() -> None:
-    """The words for the account do not show that the role is excepted."""
+    """The summary repeats the Deny, because the account's line does not show the exception."""
     allow = {"Effect": "Allow", "Principal": ROOT, "Action": "kms:*"}
     deny = {"Effect": "Deny", "Principal": {"AWS": ROLE}, "Action": "kms:Decrypt"}
     assert ("denied", f"{ROLE}: kms:Decrypt") in words(allow, deny)
 
 
 def test_a_pattern_of_callers_may_be_shorter_than_an_arn() -> None:
-    """In a condition, arn:* stands for every caller."""
+    """The condition value arn:* matches every caller."""
     by_arn = {"StringLike": {"aws:PrincipalArn": "arn:*"}}
     allow = {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Condition": by_arn}
     assert ("may use", "arn:* by its IAM policies") in words(allow)
 
 
 def test_an_uncertain_control_of_the_account_is_told() -> None:
-    """A condition on the organization can end the account's control, and is not decided."""
+    """A condition on the organization may end the account's control; the result is unknown."""
     member = {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}
     allow = {"Effect": "Allow", "Principal": ROOT, "Action": "kms:*", "Condition": member}
     assert "aws:principalorgid" in check_key_policy(doc(allow), KEY).uncertainty
@@ -94,7 +94,7 @@ def test_an_uncertain_control_of_the_account_is_told() -> None:
 
 
 def test_a_deny_with_conditions_is_repeated() -> None:
-    """Whether its conditions hold is not known here."""
+    """The summary repeats the Deny, because it is unknown whether its conditions hold."""
     deny = {
         "Effect": "Deny",
         "Principal": "*",
@@ -106,13 +106,13 @@ def test_a_deny_with_conditions_is_repeated() -> None:
 
 
 def test_a_statement_that_is_not_understood_is_named() -> None:
-    """An Allow with NotPrincipal may name anyone."""
+    """An Allow with NotPrincipal may apply to any principal."""
     found = words({"Sid": "Odd", "NotPrincipal": {"AWS": ROLE}})
     assert ("not understood", "Odd: NotPrincipal") in found
 
 
 def test_our_own_policy_in_words() -> None:
-    """The roles are named in conditions, and appear as the holders."""
+    """Roles that are named in conditions are listed as the holders of the rights."""
     scope = Scope.of("acme", key_arns=(KEY,), mode="sse-kms")
     found = list(key_rights(key_policy(scope), KEY).lines())
     readers = [text for kind, text in found if kind == "may use" and "role/s3crypt" in text]
