@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the writer of a policy keeps its control: judged before anything is written."""
+"""A policy's writer must keep its control: the check runs before anything is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DENY_ALL = statement("S3cryptDenyAll", Condition=None)
 
 
 def but(arn: str | list[str], **elements: Any) -> dict[str, Any]:
-    """Return a statement that denies everything to all but a role."""
+    """Return a statement that denies everything to all callers except a role."""
     condition = {"ArnNotLike": {"aws:PrincipalArn": arn}}
     return statement("S3cryptOnly", Condition=condition, **elements)
 
@@ -66,7 +66,7 @@ HARMLESS = {
 
 @pytest.mark.parametrize("harmless", HARMLESS.values(), ids=HARMLESS.keys())
 def test_what_leaves_the_caller_the_policy_may_be_written(harmless: dict[str, Any]) -> None:
-    """Statements that are not about the caller, or about something else."""
+    """These statements do not apply to the caller, or they deny other actions."""
     assert judged(None, policy(harmless)) == Judgement(())
 
 
@@ -82,7 +82,7 @@ LOCKING = {
 
 @pytest.mark.parametrize("locking", LOCKING.values(), ids=LOCKING.keys())
 def test_what_locks_the_caller_out_is_refused(locking: dict[str, Any]) -> None:
-    """Each action that the control takes counts; the statement is named."""
+    """Each action that control of the policy needs is checked; the error names the statement."""
     (first, *_) = judged(None, policy(locking)).refusals
     assert f"{ENGINEER} could no longer call s3:" in first
     assert str(locking["Sid"]) in first
@@ -102,7 +102,7 @@ UNCERTAIN: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("uncertain", UNCERTAIN.values(), ids=UNCERTAIN.keys())
 def test_what_may_lock_the_caller_out_is_refused(uncertain: dict[str, Any]) -> None:
-    """What is not understood, and what depends on a later request's network or tags."""
+    """Unknown parts count, and so do conditions on the network or tags of later requests."""
     found = judged(None, policy(statement("S3cryptOdd", **uncertain)))
     assert found.refusals
     assert "it is not certain that" in found.refusals[0]
@@ -110,33 +110,33 @@ def test_what_may_lock_the_caller_out_is_refused(uncertain: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("uncertain", UNCERTAIN.values(), ids=UNCERTAIN.keys())
 def test_what_stays_and_is_not_understood_is_shown(uncertain: dict[str, Any]) -> None:
-    """It refuses no change of another statement."""
+    """An unchanged unknown statement does not prevent a change of another statement."""
     odd = statement("Theirs", **uncertain)
     found = judged(policy(odd), policy(statement("S3cryptTLS")))
     assert found == Judgement((), ("Theirs",))
 
 
 def test_a_lost_action_is_found_beside_what_is_not_understood() -> None:
-    """A kept statement that is not understood hides no new one."""
+    """An unchanged unknown statement does not hide a new statement that denies an action."""
     odd = statement("Theirs", **UNCERTAIN["operator"])
     assert judged(policy(odd), policy(DENY_ALL)).refusals
     assert judged(policy(odd), policy(statement("S3cryptOdd", **UNCERTAIN["key"]))).refusals
 
 
 def test_who_had_no_control_loses_none() -> None:
-    """The write itself will be refused by S3, or is made by whoever has it."""
+    """S3 will refuse the write itself, or another caller with control makes the change."""
     denied = statement("Theirs", Condition=None, Action="s3:DeleteBucketPolicy")
     assert judged(policy(denied), policy(statement("S3cryptTLS"))) == Judgement(())
 
 
 def test_the_root_user_is_never_locked_out_of_a_bucket() -> None:
-    """S3 lets it read, replace and delete the policies of its own buckets."""
+    """S3 lets the root user read, replace and delete policies of its own buckets."""
     root = Caller("root", f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT)
     assert judged(None, policy(DENY_ALL), root) == Judgement(())
 
 
 def test_a_statement_that_allows_the_caller_must_stay() -> None:
-    """The caller's own policies may not allow it."""
+    """The caller's own policies may not allow the action."""
     allowing = statement(
         "S3cryptAdmin", Effect="Allow", Principal={"AWS": ENGINEER}, Condition=None
     )
@@ -145,7 +145,7 @@ def test_a_statement_that_allows_the_caller_must_stay() -> None:
 
 
 def test_a_path_that_is_not_known_is_no_reason_where_none_is_named() -> None:
-    """The ARN without a path is the only one that the policy is about."""
+    """If the policy names no path, only the ARN without a path matters."""
     found = judged(None, policy(but(ENGINEER)), has_known_path=False)
     assert found == Judgement(())
 
@@ -155,7 +155,7 @@ def test_a_path_that_is_not_known_is_no_reason_where_none_is_named() -> None:
     [IN_A_PATH, IN_A_PATH.replace("team", "*"), IN_A_PATH.replace("team/Engineer", "team*")],
 )
 def test_a_path_that_is_not_known_and_decides_refuses(named: str) -> None:
-    """The role may be the one that is excepted, or not."""
+    """The role may or may not be the exception in the statement."""
     found = judged(None, policy(but(named)), has_known_path=False)
     assert "unless its role has another path" in found.refusals[0]
     assert "iam:GetRole" in str(found.hint)
@@ -163,13 +163,13 @@ def test_a_path_that_is_not_known_and_decides_refuses(named: str) -> None:
 
 
 def test_a_key_that_stays_its_accounts_may_change() -> None:
-    """The default statement lets IAM decide."""
+    """The default statement lets IAM policies decide."""
     added = statement("S3cryptVia", Action="kms:Decrypt", Resource="*", Condition=None)
     assert judged_key(of_key(), of_key(added)) == Judgement(())
 
 
 def test_a_key_that_nobody_could_change_is_refused() -> None:
-    """A removed statement locks out as a Deny does."""
+    """Removing a statement can lock out like a Deny."""
     own = of_key()["Statement"][0] | {"Sid": "S3cryptAccount"}
     reader = own | {"Sid": "S3cryptReader", "Action": "kms:GetKeyPolicy"}
     found = judged_key(policy(own), policy(reader))
@@ -179,14 +179,14 @@ def test_a_key_that_nobody_could_change_is_refused() -> None:
 
 
 def test_a_denied_key_is_refused() -> None:
-    """As a bucket is."""
+    """The check works as for a bucket."""
     denying = statement("S3cryptDeny", Action="kms:PutKeyPolicy", Resource="*", Condition=None)
     found = judged_key(of_key(), policy(denying))
     assert "could no longer call kms:PutKeyPolicy" in found.refusals[0]
 
 
 def test_what_only_the_key_itself_knows_may_lock_out() -> None:
-    """Every key has a usage, which no request names: a Deny under it may be everyone's."""
+    """A key's usage is not in the request, so a Deny that depends on it may match every caller."""
     wanted = of_key(
         statement(
             "S3cryptNoUse",
@@ -199,14 +199,14 @@ def test_what_only_the_key_itself_knows_may_lock_out() -> None:
 
 
 def test_the_caller_of_a_key_must_stay_named() -> None:
-    """Whom a statement of the key named, IAM may not allow anything."""
+    """IAM policies may not allow a caller that a statement of the key policy named."""
     naming = of_key()["Statement"][0] | {"Sid": "S3cryptAdmin", "Principal": {"AWS": ENGINEER}}
     found = judged_key(of_key(naming), of_key())
     assert "may lose kms:PutKeyPolicy" in found.refusals[0]
 
 
 def test_documents_are_not_changed() -> None:
-    """The keys that are uncertain stay as they are in what is written."""
+    """The written document keeps the condition keys whose values are unknown."""
     endpoint = statement("S3cryptE", **UNCERTAIN["endpoint"])
     merged = merge(None, document(endpoint))
     judge(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wanted policy merged into the current one: what changes, and what stays as it is."""
+"""A wanted policy is merged into the current policy: changed and unchanged statements."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sids(found: Document) -> list[str | None]:
 
 
 def changes(current: Document | None, wanted: Document) -> list[tuple[str, Change]]:
-    """Return what a merge does, statement by statement."""
+    """Return the changes of a merge, statement by statement."""
     return [(each.sid, each.change) for each in merge(current, wanted).differences]
 
 
@@ -38,7 +38,7 @@ def test_a_target_without_a_policy_gets_the_wanted_one() -> None:
 
 
 def test_our_statements_are_added_changed_and_removed() -> None:
-    """A changed one stays at its place, and an added one comes last."""
+    """A changed statement keeps its position, and an added statement comes last."""
     old = statement("S3cryptOld", Action="s3:GetObject")
     current = document(old, statement("S3cryptTLS", Action="s3:PutObject"), THEIRS)
     assert changes(current, document(KEYS, TLS)) == [
@@ -54,7 +54,7 @@ def test_our_statements_are_added_changed_and_removed() -> None:
 
 
 def test_other_statements_are_kept_as_they_are() -> None:
-    """With elements, operators and principals that nothing here understands."""
+    """Their elements, operators and principals are kept even if the library does not know them."""
     strange = {
         **THEIRS,
         "Sid": "Strange",
@@ -77,13 +77,13 @@ def test_other_statements_are_kept_as_they_are() -> None:
     ],
 )
 def test_another_spelling_is_no_difference(written_so: dict[str, Any]) -> None:
-    """The order of lists, lists of one value and the case of names do not count."""
+    """The order of lists, lists of one value and the case of names do not matter."""
     merged = merge(document(statement("S3cryptTLS", **written_so)), document(TLS))
     assert not merged.changes
 
 
 def test_a_second_merge_changes_nothing() -> None:
-    """The merged policy is a fixed point."""
+    """Merging again changes nothing."""
     first = merge(document(THEIRS, statement("S3cryptOld")), document(TLS, KEYS))
     second = merge(first.document, document(TLS, KEYS))
     assert not second.changes
@@ -91,7 +91,7 @@ def test_a_second_merge_changes_nothing() -> None:
 
 
 def test_the_policy_before_restores_our_statements() -> None:
-    """A saved copy has the statements of others too, which must be there still."""
+    """A saved copy includes foreign statements, which must still exist in the current policy."""
     current = document(THEIRS, NAMELESS, statement("S3cryptTLS", Action="s3:GetObject"))
     changed = merge(current, document(TLS, KEYS)).document
     assert merge(changed, current).document == current
@@ -104,31 +104,31 @@ def test_the_policy_before_restores_our_statements() -> None:
     [(THEIRS, "The statement Backup"), (NAMELESS, "Statement 2, without a Sid,")],
 )
 def test_statements_that_are_not_ours_are_not_written(foreign: dict[str, Any], named: str) -> None:
-    """A wanted statement has a Sid of ours, or is there."""
+    """A wanted statement must have a Sid of ours or exist in the current policy."""
     with pytest.raises(PolicyError, match=named):
         merge(document(KEYS), document(TLS, foreign))
 
 
 def test_two_wanted_statements_of_one_sid_are_refused() -> None:
-    """One of them would be lost."""
+    """One of the two statements would be lost."""
     with pytest.raises(ConfigError, match="Two statements have the Sid S3cryptTLS"):
         merge(None, document(TLS, {**KEYS, "Sid": "S3cryptTLS"}))
 
 
 def test_of_two_current_statements_of_one_sid_one_is_removed() -> None:
-    """Somebody has copied it."""
+    """The second statement is a copy made by another tool or person."""
     copied = document(TLS, {**KEYS, "Sid": "S3cryptTLS"})
     assert merge(copied, document(TLS)).document == document(TLS)
 
 
 def test_a_statement_in_another_form_may_have_been_edited() -> None:
-    """Nothing says who wrote it; an added one was not there."""
+    """The merge reports a possible edit, because a statement does not show its author."""
     current = document(statement("S3cryptTLS", Action="s3:PutObject"), statement("S3cryptOld"))
     assert merge(current, document(TLS, KEYS)).perhaps_edited == ("S3cryptTLS", "S3cryptOld")
 
 
 def test_the_language_moves_to_the_wanted_version() -> None:
-    """The id stays."""
+    """The merged policy keeps its Id."""
     current = document(THEIRS, Version="2008-10-17", Id="theirs")
     merged = merge(current, document(TLS))
     assert (merged.document.version, merged.document.id) == ("2012-10-17", "theirs")
@@ -136,14 +136,14 @@ def test_the_language_moves_to_the_wanted_version() -> None:
 
 
 def test_the_language_stays_where_that_changes_a_statement_of_others() -> None:
-    """In the version of 2008, ${aws:username} is text."""
+    """In the version of 2008, ${aws:username} is literal text."""
     home = statement("Home", Resource="arn:aws:s3:::acme/${aws:username}/*")
     with pytest.raises(PolicyError, match=r"2008-10-17.*changes the meaning of Home"):
         merge(document(home, Version="2008-10-17"), document(TLS))
 
 
 def test_a_difference_shows_the_lines_that_go_and_come() -> None:
-    """The lines that stay are there to read them in."""
+    """The difference also shows unchanged lines as context."""
     current = document(statement("S3cryptTLS", Action=["s3:PutObject", "s3:GetObject"]))
     (difference,) = merge(current, document(TLS)).differences
     lines = list(difference.lines())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our decisions against those of iam-simulate, a tool of the tests that is not shipped."""
+"""Our decisions compared with iam-simulate, a tool that only the tests use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=str(simulator.
 
 
 def test_decisions_are_the_simulators() -> None:
-    """About every policy that is generated; `compare.py` asks as many requests as one likes."""
+    """Every generated policy is checked; `compare.py` accepts any number of requests."""
     subjects = [*generated(), *by_hand()]
     found = list(compare.comparisons(subjects, 20, seed=1))
     assert [each.subject for each in found] == [each.name for each in subjects]
@@ -34,7 +34,7 @@ def test_decisions_are_the_simulators() -> None:
 
 
 def test_a_wrong_decision_is_found() -> None:
-    """The comparison of a policy with another one's verdicts ends with a difference."""
+    """Comparing a policy with the verdicts on another policy finds a difference."""
     subject = next(each for each in generated() if each.name == "lenient bucket")
     known = simulator.actions("s3", "kms")
     asked = questions(subject, known, 50, 1)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policies of roles, buckets and keys against what is expected of them.
+"""The generated policies of roles, buckets and keys meet their expectations.
 
-The expectations are tables of requests in the library, which `policy check` shows too. Here each
-document alone has to do its part, and each statement is removed and loosened in every way there is:
-a statement that no expectation needs fails.
+The expectations are tables of requests in the library, which `policy check` prints too. Here each
+document must also meet its part alone. Each statement is removed and loosened in every possible
+way; the tests fail if no expectation notices the change.
 """
 
 from __future__ import annotations
@@ -78,20 +78,21 @@ SCOPES = {
     "environment": Scope(**PLAIN, key_arns=KEYS[:1], mode="client", env="dev"),
     "everything": EVERYTHING,
 }
-# Those whose documents have between them every form of every statement.
+# The documents of these scopes contain every form of every statement.
 MUTATED = ("dsse-kms", "sse-s3", "both", "everything")
-# Not everything at once: an environment denies anonymous requests, whatever else does.
+# The options are spread over several scopes: an environment, for example, denies anonymous requests
+# by itself.
 MUTATED_BUCKETS = ("sse-kms", "strict", "dsse-kms", "sse-s3", "endpoints", "environment")
 
 
 def people(scope: Scope) -> tuple[Who, ...]:
-    """Return everybody of whom something is expected."""
+    """Return all callers that have expectations."""
     roles = [role for role in Role if scope.prefixes or role is not Role.OBJECT_AUDITOR]
     return (*roles, OTHERS)
 
 
 def own_policy(who: Who, scope: Scope) -> Document | None:
-    """Return the policy of a role, or None of others."""
+    """Return the policy of a role, or None for other callers."""
     return iam_policy(who, scope) if isinstance(who, Role) else None
 
 
@@ -107,7 +108,7 @@ def unmet(expected: tuple[Expectation, ...], documents: Documents) -> Iterator[s
 
 
 def of_part(who: Who, scope: Scope, part: str) -> tuple[Expectation, ...]:
-    """Return the expectations that one document has to meet where the others allow everything."""
+    """Return the expectations for one document, if the other documents allow everything."""
     return tuple(
         each
         for each in expectations(who, scope)
@@ -122,7 +123,7 @@ def about_key(expected: tuple[Expectation, ...], key: str) -> tuple[Expectation,
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_all_policies_together_decide_as_expected(name: str) -> None:
-    """Of every role and of everybody else, each request is allowed or denied as it should be."""
+    """For each role and each other caller, every request is allowed or denied as expected."""
     scope = SCOPES[name]
     keys = {arn: key_policy(scope, arn) for arn in scope.all_keys}
     for who in people(scope):
@@ -132,7 +133,7 @@ def test_all_policies_together_decide_as_expected(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_a_role_s_policy_holds_without_the_others(name: str) -> None:
-    """What a role may not do, its own policy does not allow, under KMS's default key policy."""
+    """A role's own policy allows no unexpected request, under the default key policy of KMS."""
     scope = SCOPES[name]
     for who in people(scope):
         if isinstance(who, Role):
@@ -142,7 +143,7 @@ def test_a_role_s_policy_holds_without_the_others(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_the_bucket_s_policy_holds_without_the_others(name: str) -> None:
-    """A role that may do everything by its own policies does what the bucket lets it do."""
+    """A role whose own policies allow everything may do only what the bucket policy allows."""
     scope = SCOPES[name]
     for who in people(scope):
         documents = Documents(_permissive(who), bucket_policy(scope))
@@ -151,7 +152,7 @@ def test_the_bucket_s_policy_holds_without_the_others(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_the_key_s_policy_holds_without_the_others(name: str) -> None:
-    """A role that may do everything by its own policies does what the key lets it do."""
+    """A role whose own policies allow everything may do only what the key policy allows."""
     scope = SCOPES[name]
     for key in scope.all_keys:
         for who in people(scope):
@@ -169,9 +170,9 @@ class Mutant:
     """A document with one statement removed or changed.
 
     Attributes:
-        what: What was changed.
-        before: The statement as it is.
-        after: What became of it, or None.
+        what: A description of the change.
+        before: The original statement.
+        after: The changed statement, or None if it was removed.
     """
 
     what: str
@@ -180,7 +181,7 @@ class Mutant:
     after: Statement | None
 
     def about(self, expected: tuple[Expectation, ...]) -> tuple[Expectation, ...]:
-        """Return the expectations about actions of the statement: no others can notice."""
+        """Return the expectations about the statement's actions: no other can notice the change."""
         actions = [*(self.before.actions or ()), *((self.after and self.after.actions) or ())]
         patterns = [action.lower() for action in actions]
         return tuple(
@@ -192,7 +193,7 @@ class Mutant:
 
 @pytest.mark.parametrize("name", MUTATED)
 def test_no_statement_of_a_role_can_be_loosened(name: str) -> None:
-    """Each change of a statement of a role's policy is noticed."""
+    """Each change of a statement in a role's policy makes an expectation fail."""
     scope = SCOPES[name]
     for who in people(scope):
         if isinstance(who, Role):
@@ -207,7 +208,7 @@ def test_no_statement_of_a_role_can_be_loosened(name: str) -> None:
 
 @pytest.mark.parametrize("name", MUTATED_BUCKETS)
 def test_no_statement_of_a_bucket_can_be_loosened(name: str) -> None:
-    """Each change of a statement of the bucket's policy is noticed."""
+    """Each change of a statement in the bucket's policy makes an expectation fail."""
     scope = SCOPES[name]
     expected = {
         who: tuple(e for e in of_part(who, scope, "bucket") if ":s3:::" in e.request.resource)
@@ -226,7 +227,7 @@ def test_no_statement_of_a_bucket_can_be_loosened(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MUTATED if SCOPES[name].all_keys])
 def test_no_statement_of_a_key_can_be_loosened(name: str) -> None:
-    """Each change of a statement of a key's policy is noticed."""
+    """Each change of a statement in a key's policy makes an expectation fail."""
     scope = SCOPES[name]
     for key in {scope.all_keys[0], scope.all_keys[-1]}:
         expected = {
@@ -248,7 +249,7 @@ def test_no_statement_of_a_key_can_be_loosened(name: str) -> None:
 
 
 def mutants(document: Document) -> Iterator[Mutant]:
-    """Yield the document with each statement removed, and changed in each way."""
+    """Yield the document with each statement removed, and with each possible change of it."""
     for index, statement in enumerate(document.statements):
         before, after = document.statements[:index], document.statements[index + 1 :]
         yield Mutant(f"{statement.sid} removed", Document((*before, *after)), statement, None)
@@ -296,7 +297,7 @@ def _with_other_conditions(statement: Statement) -> Iterator[tuple[str, Statemen
 
 
 def every_document(scope: Scope) -> Iterator[tuple[Kind, Document]]:
-    """Yield each document of a scope, with where it is attached."""
+    """Yield each document of a scope with its kind."""
     yield Kind.BUCKET, bucket_policy(scope)
     for arn in scope.all_keys:
         yield Kind.KEY, key_policy(scope, arn)
@@ -309,7 +310,7 @@ def every_document(scope: Scope) -> Iterator[tuple[Kind, Document]]:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_documents_are_ours_and_fit(name: str) -> None:
-    """Sids are alphanumeric, unique and begin with S3crypt; no document is too long."""
+    """Sids are alphanumeric, unique and begin with S3crypt; no document exceeds its limit."""
     for kind, document in every_document(SCOPES[name]):
         check_size(document, kind)
         sids = [each.sid or "" for each in document.statements]
@@ -320,14 +321,14 @@ def test_documents_are_ours_and_fit(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_documents_are_understood(name: str) -> None:
-    """Nothing that is generated is more than the evaluator knows."""
+    """The evaluator knows every element that is generated."""
     for kind, document in every_document(SCOPES[name]):
         assert not not_understood(document, kind)
 
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_documents_pass_the_controls(name: str) -> None:
-    """KMS.1, KMS.2 and KMS.5 pass, for a managed policy as for an inline one."""
+    """KMS.1, KMS.2 and KMS.5 pass, for managed and inline policies."""
     for kind, document in every_document(SCOPES[name]):
         for each in (kind, Kind.MANAGED) if kind is Kind.ROLE else (kind,):
             assert all(found.status is Status.PASSED for found in findings(document, each))
@@ -335,7 +336,7 @@ def test_documents_pass_the_controls(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_no_policy_allows_decryption_under_all_keys(name: str) -> None:
-    """The resources of each statement that allows the use of keys are the keys, one by one."""
+    """Each statement that allows the use of keys lists the keys one by one as its resources."""
     scope = SCOPES[name]
     for kind, document in every_document(scope):
         for each in document.statements if kind is Kind.ROLE else ():
@@ -345,7 +346,7 @@ def test_no_policy_allows_decryption_under_all_keys(name: str) -> None:
 
 
 def test_tls_is_demanded_in_the_spelling_that_auditors_look_for() -> None:
-    """Prowler and Security Hub know one spelling of it, with a text value."""
+    """Prowler and Security Hub recognise only one spelling, with a text value."""
     first = bucket_policy(SCOPES["sse-kms"]).to_json()["Statement"][0]
     assert first == {
         "Sid": "S3cryptDenyInsecureTransport",
@@ -358,7 +359,7 @@ def test_tls_is_demanded_in_the_spelling_that_auditors_look_for() -> None:
 
 
 def test_a_lenient_policy_does_not_demand_a_header() -> None:
-    """What is denied leniently demands first that the header is there; strictly it does not."""
+    """A lenient Deny also requires that the header is present; a strict Deny does not."""
     for name, is_lenient in (("sse-kms", True), ("strict", False)):
         statements = {each.sid: each for each in bucket_policy(SCOPES[name]).statements}
         for sid in ("S3cryptDenyWrongMode", "S3cryptDenyWrongKey"):
@@ -367,7 +368,7 @@ def test_a_lenient_policy_does_not_demand_a_header() -> None:
 
 
 def test_an_auditor_has_no_object_reads_and_an_object_auditor_is_no_auditor() -> None:
-    """Nothing of the one is in the other's policy."""
+    """Neither policy contains the statements of the other policy."""
     auditor, other = (iam_policy(r, EVERYTHING) for r in (Role.AUDITOR, Role.OBJECT_AUDITOR))
     allowed = [a for s in auditor.statements if s.effect == "Allow" for a in s.actions or ()]
     assert not [action for action in allowed if "Object" in action or action.endswith(":*")]
@@ -379,7 +380,7 @@ def test_an_auditor_has_no_object_reads_and_an_object_auditor_is_no_auditor() ->
     }
 
 
-# Actions that audit, who or doctor can use and that the auditor's policy leaves out on purpose.
+# Actions that audit, who or doctor can use, and that the auditor's policy omits on purpose.
 NOT_OF_AUDITORS = {
     "s3:GetObject": "An auditor of settings reads no data. Headers of objects are for the role "
     "object-auditor, files of a trail for who may read its bucket: LookupEvents needs neither.",
@@ -397,11 +398,11 @@ def actions_in(page: str) -> set[str]:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_an_auditor_may_make_every_request_of_the_evidence(name: str) -> None:
-    """What audit, who and doctor ask for is allowed on everything, but for three actions."""
+    """The policy allows each request of audit, who and doctor, except three actions."""
     pages = {page: actions_in(page) for page in ("audit.md", "who.md", "doctor.md")}
     assert set(ACTIONS) <= pages["audit.md"]
     needed = set().union(*pages.values())
-    # Reads of S3 and KMS that `who` makes are in its module alone.
+    # Only the module of `who` makes these reads of S3 and KMS.
     needed |= {"cloudtrail:LookupEvents", "kms:DescribeKey", "s3:ListBucket"}
     allowing = [
         action
@@ -417,7 +418,7 @@ def test_an_auditor_may_make_every_request_of_the_evidence(name: str) -> None:
 
 
 def test_an_object_auditor_needs_prefixes() -> None:
-    """The policy, and what is expected of it, are refused without any."""
+    """Without prefixes neither the policy nor its expectations can be generated."""
     for function in (iam_policy, expectations):
         with pytest.raises(ConfigError, match="none is named") as caught:
             function(Role.OBJECT_AUDITOR, SCOPES["sse-kms"])
@@ -425,7 +426,7 @@ def test_an_object_auditor_needs_prefixes() -> None:
 
 
 def test_roles_are_named_as_they_are_made() -> None:
-    """By default the bucket's name and the role's; other ARNs count instead."""
+    """The default name is the bucket's name plus the role's; explicit ARNs replace it."""
     scope = SCOPES["sse-kms"]
     assert scope.arns_of(Role.WRITER) == ("arn:aws:iam::111122223333:role/s3crypt/acme-writer",)
     arn = "arn:aws:iam::111122223333:role/etl"
@@ -436,7 +437,7 @@ def test_roles_are_named_as_they_are_made() -> None:
 
 
 def test_a_scope_follows_from_a_key() -> None:
-    """The account, the Region and the partition are those of the first key's ARN."""
+    """The account, Region and partition come from the ARN of the first key."""
     arn = "arn:aws-us-gov:kms:us-gov-west-1:444455556666:key/mrk-1"
     scope = Scope.of("acme", key_arns=(arn,))
     assert (scope.partition, scope.region, scope.account) == (
@@ -481,14 +482,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_in_a_scope_is_named(name: str) -> None:
-    """Before any policy is made, with what to do instead where that is not plain."""
+    """The error comes before any policy is generated, and has a hint if the fix is not obvious."""
     wrong, message = MISTAKES[name]
     with pytest.raises(ConfigError, match=message):
         Scope(**{**PLAIN, "key_arns": KEYS[:1], **wrong})
 
 
 def test_a_policy_that_is_too_long_is_refused() -> None:
-    """So many prefixes do not fit into a role's policy."""
+    """This many prefixes exceed the limit of a role's policy."""
     scope = Scope(**PLAIN, key_arns=KEYS, prefixes=tuple(f"{n:0>40}/" for n in range(100)))
     with pytest.raises(ConfigError, match="AWS takes 10,240"):
         iam_policy(Role.ROTATOR, scope)
@@ -497,7 +498,8 @@ def test_a_policy_that_is_too_long_is_refused() -> None:
 def _assuming(trust: Document, caller: Caller, context: dict[str, str]) -> Verdict:
     """Return the verdict on assuming a role.
 
-    A trust policy, like a key's, is the root of trust: its statements are judged as a key's.
+    Like a key policy, a trust policy must allow all access: its statements are judged like a key
+    policy's.
     """
     statements = tuple(
         replace(each, actions=("kms:DescribeKey",), resources=("*",)) for each in trust.statements
@@ -529,7 +531,7 @@ MFA = {"aws:MultiFactorAuthPresent": "true"}
 def test_who_assumes_a_role(
     scope: str, role: Role, caller: Caller, context: dict[str, str], verdict: Verdict
 ) -> None:
-    """Principals of the account, a key admin with MFA, and with --env those with the tag."""
+    """Principals of the account may assume roles, a key admin with MFA, with --env a tagged one."""
     assert _assuming(trust_policy(role, SCOPES[scope]), caller, context) is verdict
 
 
@@ -560,7 +562,7 @@ def test_who_assumes_a_role(
 def test_people_sign_in_at_the_identity_provider(
     provider: str, more: dict[str, Any], statement: dict[str, Any]
 ) -> None:
-    """With its audience and subject; a rotator is a machine of the account all the same."""
+    """The token's audience and subject are checked; a rotator is still a machine of the account."""
     scope = Scope(**PLAIN, key_arns=KEYS[:1], identity_provider=provider, **more)
     (found,) = trust_policy(Role.READER, scope).to_json()["Statement"]
     assert found == {
@@ -585,7 +587,7 @@ def test_people_sign_in_at_the_identity_provider(
     ],
 )
 def test_a_subject_that_anybody_can_have_is_refused(subject: str, is_refused: bool) -> None:
-    """Everybody's tokens come from such a provider, so that a wildcard must not reach them."""
+    """Such a provider issues tokens to anyone, so a wildcard subject would match strangers."""
     provider = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
     given: dict[str, Any] = {
         "identity_provider": provider,
@@ -600,7 +602,7 @@ def test_a_subject_that_anybody_can_have_is_refused(subject: str, is_refused: bo
 
 
 def test_documents_are_the_same_every_time() -> None:
-    """The same scope makes the same text."""
+    """The same scope always gives the same text."""
     for scope in SCOPES.values():
         once = [document.render() for _, document in every_document(scope)]
         assert once == [document.render() for _, document in every_document(scope)]
@@ -608,7 +610,7 @@ def test_documents_are_the_same_every_time() -> None:
 
 
 def test_a_new_key_is_closed_by_the_policy_of_its_roles() -> None:
-    """Until then the account's IAM policies decide; a merge then replaces the one statement."""
+    """Before, the account's IAM policies decide; the merge replaces that one statement."""
     scope = Scope(**PLAIN, key_arns=KEYS[:1])
     everything = Document((Statement("Allow", actions=("*",), resources=("*",)),))
     administrator = Caller("user", "arn:aws:iam::111122223333:user/ann", "111122223333")

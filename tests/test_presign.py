@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presigned URLs over plain HTTP: they work with their headers, and are refused without."""
+"""Presigned URLs over plain HTTP: they work with their headers, and are refused without them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONTENT = b"eu,90\n"
 def send(
     made: Presigned, headers: Mapping[str, str], body: bytes | None = None, method: str = ""
 ) -> tuple[int, bytes]:
-    """Send a request as any HTTP client would."""
+    """Send a request like any HTTP client."""
     parts = urlsplit(made.url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=10)
     try:
@@ -61,7 +61,7 @@ def all_headers(made: Presigned) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", SERVER_SIDE)
 def test_get(name: str, bucket: str, key: str) -> None:
-    """In every server-side mode; only SSE-C needs headers, and is refused without them."""
+    """This works in every server-side mode; only SSE-C needs headers, and is refused without."""
     store = connect(make_mode(name, key))
     store.put(CONTENT, f"s3://{bucket}/2026/q 3+é.csv")
     made = store.presign(f"s3://{bucket}/2026/q 3+é.csv")
@@ -74,7 +74,7 @@ def test_get(name: str, bucket: str, key: str) -> None:
 
 @pytest.mark.parametrize("name", SERVER_SIDE)
 def test_put(name: str, bucket: str, key: str) -> None:
-    """The object gets the mode; none of the headers can be dropped, changed or added to."""
+    """The object gets the mode; dropping, changing or adding a header is refused."""
     store, uri = connect(make_mode(name, key)), f"s3://{bucket}/x"
     made = store.presign(uri, method="PUT")
     headers = all_headers(made)
@@ -90,7 +90,7 @@ def test_put(name: str, bucket: str, key: str) -> None:
 
 
 def test_a_url_is_for_one_method_and_name(bucket: str) -> None:
-    """The signature is of both."""
+    """The signature covers both."""
     store = connect(SSES3())
     store.put(CONTENT, f"s3://{bucket}/x")
     made = store.presign(f"s3://{bucket}/x")
@@ -99,7 +99,7 @@ def test_a_url_is_for_one_method_and_name(bucket: str) -> None:
 
 
 def test_an_expired_url_is_refused(bucket: str) -> None:
-    """After its one second."""
+    """The URL expires after one second."""
     store = connect(SSES3())
     store.put(CONTENT, f"s3://{bucket}/x")
     made = store.presign(f"s3://{bucket}/x", expires_in=1)
@@ -109,7 +109,7 @@ def test_an_expired_url_is_refused(bucket: str) -> None:
 
 
 def test_a_version(versioned_bucket: str) -> None:
-    """The URL gets that version."""
+    """The URL returns the requested version."""
     store, uri = connect(SSES3()), f"s3://{versioned_bucket}/x"
     first = store.put(b"first", uri).version_id
     store.put(b"second", uri)
@@ -117,7 +117,7 @@ def test_a_version(versioned_bucket: str) -> None:
 
 
 def test_owner_and_payer_are_signed_too(bucket: str) -> None:
-    """The demands of the store hold for the holder of the URL."""
+    """The store's owner and payer options apply to the URL as well."""
     store = connect(SSES3(), expected_bucket_owner="123456789012", request_payer="requester")
     store.put(CONTENT, f"s3://{bucket}/x")
     made = store.presign(f"s3://{bucket}/x")
@@ -126,7 +126,7 @@ def test_owner_and_payer_are_signed_too(bucket: str) -> None:
 
 
 def secrets_of(key: bytes) -> list[str]:
-    """Return every spelling by which a customer key could leak."""
+    """Return every form in which a customer key could leak."""
     digest = md5(key, usedforsecurity=False)
     texts = [b64encode(key).decode(), key.hex(), b64encode(digest.digest()).decode()]
     texts.append(digest.hexdigest())
@@ -144,7 +144,7 @@ def test_the_key_is_in_no_url_and_no_output(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Neither its base64, nor its hex, nor its MD5."""
+    """The key appears neither in base64 nor in hex, and its MD5 does not appear."""
     file = tmp_path / "customer.key"
     file.write_bytes(CUSTOMER_KEY)
     store = connect(SSEC(CUSTOMER_KEY))
@@ -167,7 +167,7 @@ def test_the_curl_line_reads_the_key_from_its_file(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In each form that a key file has; what it stores and fetches is the same."""
+    """Every key file format works, and the stored and fetched bytes are the same."""
     monkeypatch.chdir(tmp_path)
     forms = {
         "raw": CUSTOMER_KEY,
@@ -188,7 +188,7 @@ def test_the_curl_line_reads_the_key_from_its_file(
 
 @pytest.mark.parametrize("mode", [None, ClientSide(aes())], ids=["any", "client"])
 def test_client_side_objects_have_no_url(mode: ClientSide | None, bucket: str) -> None:
-    """The error says why not, and what to do instead."""
+    """The error gives the reason and an alternative."""
     connect(ClientSide(aes())).put(CONTENT, f"s3://{bucket}/x")
     with pytest.raises(PolicyError, match="S3 has no key for it") as caught:
         connect(mode).presign(f"s3://{bucket}/x")
@@ -196,7 +196,7 @@ def test_client_side_objects_have_no_url(mode: ClientSide | None, bucket: str) -
 
 
 def test_nothing_is_put_into_a_client_side_prefix(bucket: str) -> None:
-    """Not in mode client, not over such an object, and not beside one; elsewhere it is."""
+    """A put is refused in mode client, and over or beside client-side objects only."""
     connect(ClientSide(aes())).put(CONTENT, f"s3://{bucket}/p/x")
     with pytest.raises(ConfigError, match="would store plaintext"):
         connect(ClientSide(aes())).presign(f"s3://{bucket}/p/x", method="PUT")
@@ -207,27 +207,27 @@ def test_nothing_is_put_into_a_client_side_prefix(bucket: str) -> None:
 
 
 def test_the_mode_of_the_object_is_demanded(bucket: str, key: str) -> None:
-    """As for every read."""
+    """The mode is checked as for every read."""
     connect(SSES3()).put(CONTENT, f"s3://{bucket}/x")
     with pytest.raises(PolicyError):
         connect(SSEKMS(key)).presign(f"s3://{bucket}/x")
 
 
 def test_a_missing_object_has_no_url(bucket: str) -> None:
-    """It would be found out only by its holder."""
+    """Otherwise only the holder of the URL would notice that the object is missing."""
     with pytest.raises(ObjectNotFoundError):
         connect().presign(f"s3://{bucket}/x")
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 604_801, True, 1.5])
 def test_a_week_at_most(seconds: Any, bucket: str) -> None:
-    """Nothing is sent for another time."""
+    """Any other duration is refused before a request."""
     with pytest.raises(ConfigError):
         connect(SSES3()).presign(f"s3://{bucket}/x", method="PUT", expires_in=seconds)
 
 
 def test_a_week(bucket: str) -> None:
-    """The longest time, by SigV4 in botocore's oldest Region."""
+    """This is the longest duration, and the signature is SigV4 in botocore's oldest Region."""
     made = connect(SSES3()).presign(f"s3://{bucket}/x", method="PUT", expires_in=604_800)
     query = parse_qs(urlsplit(made.url).query)
     assert (query["X-Amz-Algorithm"], query["X-Amz-Expires"]) == (["AWS4-HMAC-SHA256"], ["604800"])
@@ -235,7 +235,7 @@ def test_a_week(bucket: str) -> None:
 
 
 def test_a_client_that_signs_by_sigv2_is_refused(bucket: str) -> None:
-    """Botocore's default would put the customer key into the URL; ours is not returned."""
+    """Botocore's SigV2 would put the customer key into the URL, so no URL is returned."""
     store = S3Crypt(SSEC(CUSTOMER_KEY), client=boto3.client("s3", config=Config()))
     with pytest.raises(ConfigError, match="SigV4") as caught:
         store.presign(f"s3://{bucket}/x", method="PUT")
@@ -248,7 +248,7 @@ def test_a_client_that_signs_by_sigv2_is_refused(bucket: str) -> None:
 def test_temporary_credentials_end_it_earlier(
     bucket: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command says so."""
+    """The command prints that the URL expires with the credentials."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "temporary")
     assert run(["presign", "--put", f"s3://{bucket}/x", "--mode", "sse-s3"]) == 0
     assert "until the temporary credentials end" in capsys.readouterr().err

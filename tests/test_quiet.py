@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--quiet: no remarks and no progress, while data and the lines of a dry run stay on stdout."""
+"""--quiet: no messages and no progress, while data and dry-run output stay on stdout."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ LOUD = [
 
 @pytest.fixture
 def places(bucket: str, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Make the files and objects that the tables name."""
+    """Create the files and objects that the tables name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tree").mkdir()
     (tmp_path / "empty").mkdir()
@@ -84,7 +84,7 @@ def places(bucket: str, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_quiet_command_says_nothing(
     words: list[str], places: dict[str, str], capsys: Captured
 ) -> None:
-    """When it succeeds; the files and objects are what it says."""
+    """A successful quiet command prints nothing; the files and objects show its effect."""
     assert run([word.format(**places) for word in [*words, "-q"]]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -95,7 +95,7 @@ def test_a_quiet_command_says_nothing(
 def test_results_are_printed_all_the_same(
     words: list[str], places: dict[str, str], capsys: Captured
 ) -> None:
-    """On stdout, and without remarks."""
+    """Results still go to stdout, without messages."""
     assert run([word.format(**places) for word in [*words, "-q"]]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -105,7 +105,7 @@ def test_results_are_printed_all_the_same(
 def test_a_quiet_sandbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It starts and stops without a word."""
+    """The sandbox starts and stops without output."""
     tmp_path.chmod(0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert run(["sandbox", "start", "--quiet"]) == 0
