@@ -147,7 +147,7 @@ def test_no_plaintext_is_in_the_file(tmp_path: Path) -> None:
 
 
 def test_columns_without_a_key_are_plaintext(tmp_path: Path) -> None:
-    """pyarrow encrypts only the named columns and the footer, as the documentation page warns."""
+    """Only the named columns and the footer are encrypted, as the documentation page warns."""
     stored = put(tmp_path / "x.parquet", column_keys={"money": ["pay"]}).read_bytes()
     assert b"person-7" in stored
     assert b"salary-7" not in stored
@@ -186,7 +186,7 @@ def test_dataset(tmp_path: Path) -> None:
 
 
 def test_s3_object_under_a_kms_key(sandbox: Running, blocked_bucket: str, kms_key: str) -> None:
-    """pyarrow's own S3 file system writes the object and reads parts of it."""
+    """The S3 file system of pyarrow writes the object and reads parts of it."""
     address = urlsplit(sandbox.endpoint_url).netloc
     s3 = pyarrow.fs.S3FileSystem(endpoint_override=address, scheme="http", region="us-east-1")
     keyrings = dict.fromkeys(KEYRINGS, kms_keyring(kms_key))
@@ -245,7 +245,7 @@ def test_a_master_key_renamed_in_the_file_does_not_open(tmp_path: Path) -> None:
 
 
 def test_a_changed_page_is_pyarrows_error(tmp_path: Path) -> None:
-    """pyarrow verifies the data that the data keys protect, and raises its own error."""
+    """The data that the data keys protect is verified by pyarrow, which raises its own error."""
     path = put(tmp_path / "x.parquet")
     stored = bytearray(path.read_bytes())
     stored[len(stored) // 2] ^= 1
@@ -255,7 +255,7 @@ def test_a_changed_page_is_pyarrows_error(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_encrypted_are_read(tmp_path: Path) -> None:
-    """pyarrow then requests no key and gives no warning; the documentation page says so."""
+    """For such files pyarrow requests no key and gives no warning; the documentation says so."""
     pq.write_table(TABLE, tmp_path / "x.parquet")
     assert get(tmp_path / "x.parquet").equals(TABLE)
 

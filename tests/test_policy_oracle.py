@@ -28,7 +28,7 @@ def test_decisions_are_the_simulators() -> None:
     assert [each.subject for each in found] == [each.name for each in subjects]
     assert not [each.unexplained for each in found if each.unexplained]
     agreed = sum((each.agreed for each in found), Counter[Verdict]())
-    # Neither of the two verdicts is rare, and hardly any request needs an explanation.
+    # Both verdicts are frequent, and very few requests need an explanation.
     assert min(agreed[Verdict.ALLOWED], agreed[Verdict.DENIED]) > 200
     assert sum(len(each.different) for each in found) < 30
 
