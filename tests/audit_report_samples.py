@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings made by hand, of every verdict, severity and kind of resource, some of them hostile."""
+"""Findings made by hand, of every verdict, severity and kind of resource; some are hostile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from s3crypt.audit.values import Control, Finding, Fix, Resource, ResourceKind, 
 ACCOUNT = "123456789012"
 BEGAN = datetime(2026, 11, 28, 9, 0, tzinfo=UTC)
 ENDED = datetime(2026, 11, 28, 9, 5, 30, tzinfo=UTC)
-# What the owner of a bucket may have in a name: markup, quotes, line ends, reordering of text.
+# A bucket's owner can put this into a name: markup, quotes, line ends, text reordering.
 HOSTILE = "</script><img src=x onerror=alert(1)>'\"&\n\u202egnp.exe\x1b[2J\x85"
 BUCKET = Resource("bucket", "arn:aws:s3:::acme", ACCOUNT, "us-east-1")
 OTHER_BUCKET = Resource("bucket", "arn:aws:s3:::logs", ACCOUNT, "eu-west-1")
@@ -37,7 +37,7 @@ def finding(
 
 
 def of_severity(severity: Severity, verdict: Verdict = Verdict.FAIL) -> Finding:
-    """Return a finding of a control that has this severity."""
+    """Return a finding of a control with this severity."""
     control = Control(f"TEST.{severity}", "A title", severity, "A reason.")
     return Finding(control, BUCKET, verdict, "It was seen.")
 
@@ -79,7 +79,7 @@ ACCEPTED = Acceptance("Old data.", "data team", date(2026, 12, 31), "KMS.1", "*"
 
 
 def run(**more: Any) -> Run:
-    """Return a run."""
+    """Return a run of an audit."""
     values: dict[str, Any] = {
         "identity": f"arn:aws:sts::{ACCOUNT}:assumed-role/auditor/me",
         "account": ACCOUNT,
@@ -93,7 +93,7 @@ def run(**more: Any) -> Run:
 
 
 def report(*findings: Finding, baseline: Baseline | None = None) -> Report:
-    """Return the report of these findings, or of all samples with one accepted."""
+    """Return a report of these findings, or of all samples with one finding accepted."""
     accepted = Baseline(() if findings else (ACCEPTED,))
     return make_report(run(), findings or FINDINGS, baseline or accepted)
 

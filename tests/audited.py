@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resources that pass or fail each control of the configuration, refusals, and lines carried out.
+"""Resources that pass or fail each configuration control, refused requests, and executed fixes.
 
-Each maker makes one resource that the control is about, and returns what to audit for it.
+Each maker makes one resource for a control, and returns the scope of the audit.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ ROOT = f"arn:aws:iam::{ACCOUNT}:root"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What to audit for a resource.
+    """The scope of an audit for one resource.
 
     Attributes:
         arn: The resource's ARN.
         bucket: The bucket to audit; None for an audit of the account.
-        says: Rewrites replies, where the resource cannot be made.
+        says: Rewrites replies, for resources that the sandbox cannot make.
     """
 
     arn: str
@@ -54,7 +54,7 @@ class Made:
 
 
 def audited(made: Made) -> dict[str, list[Finding]]:
-    """Return the findings about a resource, by control."""
+    """Return the findings about a resource by control."""
     names = () if made.bucket is None else (made.bucket,)
     found: dict[str, list[Finding]] = {}
     for each in Auditor().configuration(names, account=made.bucket is None):
@@ -67,7 +67,7 @@ def audited(made: Made) -> dict[str, list[Finding]]:
 
 
 def operation_of(asked: Asked) -> str:
-    """Return what a request asks for: an operation's name, or the query of one to S3."""
+    """Return a request's operation name, or for S3 its query."""
     target = asked.headers.get("x-amz-target", "").rpartition(".")[2]
     form = parse_qs(asked.body.decode("latin-1")) if asked.method == "POST" else {}
     if target or form:
@@ -78,7 +78,7 @@ def operation_of(asked: Asked) -> str:
 
 
 def refusal(asked: Asked, code: str = "AccessDenied", status: int = 403) -> Answer:
-    """Return a refusal in the form of the service that was asked."""
+    """Return a refusal in the form of the requested service."""
     if "x-amz-target" in asked.headers:
         said = {"__type": f"{code}Exception", "message": "no"}
         body, kind = json.dumps(said).encode(), "application/x-amz-json-1.1"
@@ -94,7 +94,7 @@ def refusal(asked: Asked, code: str = "AccessDenied", status: int = 403) -> Answ
 
 
 def hiding(*operations: str) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Return what has a relay refuse operations."""
+    """Return a `spoil` function that makes a relay refuse operations."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         return refusal(asked) if operation_of(asked) in operations else forward()
@@ -114,7 +114,7 @@ _COMMAND = (sys.executable, "-c", "from s3crypt_cli.main import main; main()")
 
 
 def carry_out(line: str) -> None:
-    """Execute a line as it is printed: ours on a terminal, where every question is answered yes."""
+    """Execute a printed line; s3crypt runs on a terminal, where each question is answered yes."""
     if not line.startswith("s3crypt "):
         undo(line)
         return
@@ -139,7 +139,7 @@ def carry_out(line: str) -> None:
 
 
 def key(**more: Any) -> str:
-    """Make a key that rotates, and return its ARN."""
+    """Make a key that rotates automatically, and return its ARN."""
     kms = boto3.client("kms")
     metadata = kms.create_key(**more)["KeyMetadata"]
     if more.get("Origin") != "EXTERNAL":
@@ -163,12 +163,12 @@ def encrypted(bucket: str, key_arn: str | None, **rule: Any) -> None:
 
 
 def of_bucket(name: str) -> Made:
-    """Return what to audit for a bucket."""
+    """Return the scope of an audit of a bucket."""
     return Made(f"arn:aws:s3:::{name}", name)
 
 
 def bare() -> Made:
-    """Make a bucket with nothing set."""
+    """Make a bucket without any settings."""
     return of_bucket(plain(boto3.client("s3")))
 
 
@@ -203,14 +203,14 @@ def under_aws_key() -> Made:
 
 
 def with_own_key() -> Made:
-    """Make a bucket with a default key of its own, and no policy."""
+    """Make a bucket with its own default key and without a policy."""
     made = bare()
     encrypted(str(made.bucket), key())
     return made
 
 
 def refusing_other_keys() -> Made:
-    """Make a bucket whose policy is the one that s3crypt makes for its key."""
+    """Make a bucket with the policy that s3crypt makes for its key."""
     made, arn = bare(), key()
     encrypted(str(made.bucket), arn)
     document = bucket_policy(Scope.of(str(made.bucket), key_arns=(arn,)))
@@ -219,7 +219,7 @@ def refusing_other_keys() -> Made:
 
 
 def dropping() -> Made:
-    """Make a bucket whose replication leaves SSE-KMS objects out."""
+    """Make a bucket whose replication excludes SSE-KMS objects."""
     s3 = boto3.client("s3")
     name = plain(s3)
     with_replication(s3, name)
@@ -228,14 +228,14 @@ def dropping() -> Made:
 
 @cache
 def hardened(*options: str) -> Made:
-    """Make a bucket by `bucket init`, once for all tests that change nothing of it."""
+    """Make a bucket by `bucket init`, once for all tests that do not change the bucket."""
     name = new_name()
     assert run(["bucket", "init", name, "--yes", "--yes", "--quiet", *options]) == 0
     return of_bucket(name)
 
 
 def with_mfa_delete() -> Made:
-    """Make a bucket, of which S3 says that deleting takes the second factor."""
+    """Make a bucket for which S3 reports MFA delete."""
     made = bare()
 
     def says(asked: Asked, answer: Answer) -> Answer:
@@ -251,21 +251,21 @@ def with_mfa_delete() -> Made:
 
 
 def of_key(arn: str, says: Callable[[Asked, Answer], Answer] | None = None) -> Made:
-    """Return what to audit for a key: a bucket that has it as its default."""
+    """Return the scope of an audit of a key: a bucket with this default key."""
     made = bare()
     encrypted(str(made.bucket), arn)
     return Made(arn, made.bucket, says)
 
 
 def good_key() -> Made:
-    """Make a key of which there is nothing to say, and use it."""
+    """Make and use a key without any finding."""
     arn = key()
     boto3.client("kms").generate_data_key(KeyId=arn, KeySpec="AES_256")
     return of_key(arn)
 
 
 def dying() -> Made:
-    """Make a key that is to be deleted."""
+    """Make a key that is scheduled for deletion."""
     made = good_key()
     boto3.client("kms").schedule_key_deletion(KeyId=made.arn)
     return made
@@ -279,7 +279,7 @@ def unrotated() -> Made:
 
 
 def public() -> Made:
-    """Make a key whose policy allows everyone."""
+    """Make a key whose policy allows every principal."""
     made = good_key()
     own = {"Effect": "Allow", "Principal": {"AWS": ROOT}, "Action": "kms:*", "Resource": "*"}
     everyone = {"Sid": "Open", "Effect": "Allow", "Principal": "*", "Action": "kms:Decrypt"}
@@ -297,7 +297,7 @@ def disabled() -> Made:
 
 
 def expiring(days: int) -> Made:
-    """Make a key, of which KMS says that its imported material expires after so many days."""
+    """Make a key whose imported material, according to KMS, expires after this many days."""
     made = good_key()
 
     def says(asked: Asked, answer: Answer) -> Answer:
@@ -316,12 +316,12 @@ def expiring(days: int) -> Made:
 
 
 def unused() -> Made:
-    """Make a key that nobody uses, of which KMS says that it was made three years ago."""
+    """Make an unused key that, according to KMS, was created three years ago."""
     return used(created=3 * 365, tracked=3 * 365)
 
 
 def used(*, created: int, used: int | None = None, tracked: int | None = None) -> Made:
-    """Make a key, of which KMS says how many days ago it was made, used and first tracked."""
+    """Make a key for which KMS reports the days since creation, last use and first tracking."""
     made = of_key(key())
     now = time.time()
 
@@ -343,7 +343,7 @@ def used(*, created: int, used: int | None = None, tracked: int | None = None) -
 
 
 def shared(running: sandboxes.Running) -> Made:
-    """Make a key in another account, which shares it."""
+    """Make a key in another account that shares the key."""
     return Made(sandboxes.share_key(running))
 
 
@@ -366,7 +366,7 @@ def granted_to_service() -> Made:
 
 
 def granted_to_any_source() -> Made:
-    """Make a key with a grant to a service, of which KMS says that it has no constraint."""
+    """Make a key with a grant to a service that, according to KMS, has no constraint."""
     made = granted_to_service()
 
     def says(asked: Asked, answer: Answer) -> Answer:
@@ -384,12 +384,12 @@ def granted_to_any_source() -> Made:
 
 
 def account() -> Made:
-    """Return what to audit for the account."""
+    """Return the scope of an audit of the account."""
     return Made(ROOT)
 
 
 def trail(*, recording: Sequence[str] = (), key_arn: str | None = None) -> str:
-    """Make a trail that records the reads or writes of all objects; return its ARN."""
+    """Make a trail that records the reads or writes of all objects, and return its ARN."""
     s3, cloudtrail = boto3.client("s3"), boto3.client("cloudtrail")
     logs, name = plain(s3), f"trail-{uuid.uuid4().hex[:8]}"
     with_trail_delivery(s3, logs)
@@ -408,7 +408,7 @@ def trail(*, recording: Sequence[str] = (), key_arn: str | None = None) -> str:
 
 
 def with_trail_delivery(s3: Any, logs: str) -> None:
-    """Let CloudTrail deliver to a bucket."""
+    """Allow CloudTrail to deliver to a bucket."""
     service = {"Service": "cloudtrail.amazonaws.com"}
     statements = [
         {
@@ -434,33 +434,33 @@ def no_trails() -> None:
 
 
 def recording(*kinds: str) -> Made:
-    """Make a trail that records, and no other one."""
+    """Make a trail that records events, and no further trail."""
     no_trails()
     trail(recording=kinds)
     return account()
 
 
 def with_trail(*, is_encrypted: bool) -> Made:
-    """Make a trail, and no other one."""
+    """Make a trail, and no further trail."""
     no_trails()
     return Made(trail(key_arn=key() if is_encrypted else None))
 
 
 def without_trail() -> Made:
-    """Delete every trail, and make a bucket to make one beside."""
+    """Delete every trail, and make a bucket for a new trail."""
     no_trails()
     bare()
     return account()
 
 
 def open_to_public() -> Made:
-    """Let buckets of the account become public."""
+    """Allow buckets of the account to become public."""
     _control().delete_public_access_block(AccountId=ACCOUNT)
     return account()
 
 
 def closed_to_public() -> Made:
-    """Let no bucket of the account become public."""
+    """Prevent buckets of the account from becoming public."""
     names = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     _control().put_public_access_block(
         AccountId=ACCOUNT, PublicAccessBlockConfiguration=dict.fromkeys(names, True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transcripts of the command: what was typed, and what must have happened. Not a test itself.
+"""A player of command transcripts: commands, and their expected results. Not a test itself.
 
 A transcript is a text file of lines, run in an empty directory; $NAMES are replaced first:
 
@@ -11,20 +11,20 @@ A transcript is a text file of lines, run in an empty directory; $NAMES are repl
     flip NAME OFFSET            change one bit
     head NAME SIZE NEW          NEW is the first SIZE bytes of NAME
     foreign NAME KEY            make a message without key commitment, and the file of its key
-    env NAME=VALUE              for the commands that follow; NAME= removes it
-    stdin NAME                  what the next command reads from its standard input
+    env NAME=VALUE              for the following commands; NAME= removes it
+    stdin NAME                  the standard input of the next command
     s3crypt ARGUMENTS...        must exit with 0
     ! CODE s3crypt ARGUMENTS... must exit with CODE
-    stdout REGEX, stderr REGEX  what the last command wrote must match; after "!", must not
-    lines COUNT                 lines that the last command wrote to stderr
+    stdout REGEX, stderr REGEX  the last command's output must match; after "!", must not
+    lines COUNT                 the number of lines that the last command wrote to stderr
     save NAME                   keep the last standard output in a file
     cmp NAME NAME               two files must be equal
     exists NAME / absent NAME
-    only NAMES...               the directory holds nothing else: no temporary file was left
-    copy NAME NEW               copy an object in $BUCKET, as other tools move them
-    store NAME OBJECT           put a file into $BUCKET as it is
-    objects PREFIX COUNT        so many objects below PREFIX in $BUCKET
-    disable KEY / deny KEY      from now on KMS refuses its use
+    only NAMES...               the directory has no other file: no temporary file was left
+    copy NAME NEW               copy an object in $BUCKET, like other tools
+    store NAME OBJECT           put a file into $BUCKET unchanged
+    objects PREFIX COUNT        the number of objects below PREFIX in $BUCKET
+    disable KEY / deny KEY      from now on KMS refuses to use the key
 """
 
 import base64
@@ -64,7 +64,7 @@ _VECTORS = Path(__file__).parent / "vectors" / "messages.json"
 
 @dataclass
 class Result:
-    """How the last command ended, and what it wrote."""
+    """The exit code and the output of the last command."""
 
     code: int = 0
     stdout: bytes = b""
@@ -85,7 +85,7 @@ class Transcript:
     stdin: bytes = b""
 
     def play(self, text: str) -> None:
-        """Run every line; a line that fails is named in the assertion."""
+        """Run every line; the assertion of a failing line names it."""
         for number, line in enumerate(text.splitlines(), 1):
             stripped = line.strip()
             if stripped and not stripped.startswith("#"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox every test talks to over HTTP, and small resources inside it."""
+"""The sandbox that every test uses over HTTP, and small resources in it."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from s3crypt.local import distance
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A request that keeps failing gives up after two seconds here, not after a minute.
+# Here, a request that keeps failing is given up after two seconds instead of a minute.
 os.environ["S3CRYPT_RETRY_SECONDS"] = "2"
-# Hundreds of tests break a reply; nothing here is better for a longer wait.
+# Hundreds of tests break a reply, and no test needs a longer pause.
 requests._FIRST_PAUSE_SECONDS = 0.02
 
-# Key files that tests make are their owner's alone, or each would be warned of.
+# Key files of the tests are readable by their owner only; otherwise each would cause a warning.
 os.umask(0o077)
 
-# The sandbox takes as long for a reply as a service far away does, more or less, and with the
-# distance the length of parts would change. Tests that are about a service far away say so.
+# A reply of the sandbox sometimes takes as long as a reply of a distant service, and the distance
+# changes the length of parts. Tests about distant services set the distance themselves.
 distance.FAR_SECONDS = math.inf
 
-# Thousands of stores make clients here, each of a session of its own, and each session would parse
-# 2 MB of JSON that describes S3 and KMS: a third of the tests' time.
+# Thousands of stores make clients here, each from its own session. Each session would parse 2 MB of
+# JSON that describes S3 and KMS: a third of the tests' time.
 botocore.session.create_loader = cache(botocore.session.create_loader)
 
-# How long an example takes, or is made, says only how busy the machine is.
+# The duration of an example depends only on the load of the machine.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -54,12 +54,12 @@ _QUICK = Config(retries={"total_max_attempts": 1})
 
 @pytest.fixture
 def far_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every service far away."""
+    """Make every service appear distant."""
     monkeypatch.setattr(distance, "FAR_SECONDS", -math.inf)
 
 
 class RequestsLog:
-    """What the sandbox was asked: one dictionary a request, oldest first."""
+    """The requests to the sandbox: one dictionary per request, oldest first."""
 
     def __init__(self, running: sandboxes.Running) -> None:
         self._address = urlsplit(running.endpoint_url).netloc
@@ -78,14 +78,14 @@ class RequestsLog:
         self._ask("DELETE")
 
     def list(self) -> list[dict[str, Any]]:
-        """Return method, path, query, headers, request_bytes, status, response_bytes of each."""
+        """Return method, path, query, headers, request_bytes, status and response_bytes of each."""
         entries: list[dict[str, Any]] = json.loads(self._ask("GET"))
         return entries
 
 
 @pytest.fixture(scope="session", autouse=True)
 def sandbox() -> Iterator[sandboxes.Running]:
-    """Run a private sandbox per test process, with the environment that leads there."""
+    """Run a private sandbox per test process, with the environment variables that select it."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
@@ -100,7 +100,7 @@ def sandbox() -> Iterator[sandboxes.Running]:
 
 @pytest.fixture(autouse=True)
 def environment_of_its_own() -> Iterator[None]:
-    """Put the environment back after each test: the command's `run` writes options into it."""
+    """Restore the environment after each test: the command's `run` writes options into it."""
     before = dict(os.environ)
     yield
     if os.environ != before:
@@ -110,7 +110,7 @@ def environment_of_its_own() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def session(sandbox: sandboxes.Running) -> boto3.Session:
-    """Return a plain boto3 session, as a user has; the environment leads to the sandbox."""
+    """Return a plain boto3 session, like a user's; the environment selects the sandbox."""
     assert sandbox.endpoint_url == os.environ["AWS_ENDPOINT_URL"]
     return boto3.Session()
 
@@ -129,7 +129,7 @@ def kms(session: boto3.Session) -> Any:
 
 @pytest.fixture
 def blocked_bucket(s3: Any) -> str:
-    """Make a bucket as AWS does: SSE-S3 by default, SSE-C blocked."""
+    """Make a bucket like AWS: SSE-S3 by default, SSE-C blocked."""
     name = f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=name)
     return name
@@ -137,14 +137,14 @@ def blocked_bucket(s3: Any) -> str:
 
 @pytest.fixture
 def bucket(s3: Any, blocked_bucket: str) -> str:
-    """Make a bucket that takes SSE-C as well."""
+    """Make a bucket that accepts SSE-C as well."""
     unblock_ssec(s3, blocked_bucket)
     return blocked_bucket
 
 
 @pytest.fixture
 def versioned_bucket(s3: Any, bucket: str) -> str:
-    """Make a bucket with versioning that takes SSE-C as well."""
+    """Make a bucket with versioning that accepts SSE-C as well."""
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     return bucket
 
@@ -157,13 +157,13 @@ def kms_key(kms: Any) -> str:
 
 @pytest.fixture(scope="module")
 def key(kms: Any) -> str:
-    """Return the ARN of a key that stays usable; to make one takes longer than most tests."""
+    """Return the ARN of a key that stays usable; making a key takes longer than most tests."""
     return str(kms.create_key()["KeyMetadata"]["Arn"])
 
 
 @pytest.fixture
 def new_key(kms: Any) -> str:
-    """Make another symmetric key, to rotate to, and return its ARN."""
+    """Make another symmetric key as the target of a rotation, and return its ARN."""
     return str(kms.create_key()["KeyMetadata"]["Arn"])
 
 
@@ -176,7 +176,7 @@ def requests_log(sandbox: sandboxes.Running) -> RequestsLog:
 
 
 def unblock_ssec(s3: Any, bucket: str) -> None:
-    """Allow SSE-C in `bucket`, the rest as AWS's default."""
+    """Allow SSE-C in `bucket`, and keep AWS's defaults otherwise."""
     rule = {
         "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"},
         "BlockedEncryptionTypes": {"EncryptionType": ["NONE"]},
@@ -184,7 +184,7 @@ def unblock_ssec(s3: Any, bucket: str) -> None:
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
 
 
-# The core: what seals, sends, reads and writes, and the servers that this is tested against.
+# Tests of the core: sealing, transfers, reading and writing, and other servers.
 _CORE = (
     "message/",
     "test_buffers",
@@ -199,8 +199,8 @@ _CORE = (
     "test_workers",
     "test_writer",
 )
-# Tests that take long because they try every case: each benchmark, each shape of a tree that fsspec
-# knows, each place of an interrupt. A fault mostly fails the shorter tests beside them first.
+# Slow tests that try every case: each benchmark, each tree shape that fsspec knows, each point of
+# an interrupt. Most defects also fail the faster tests beside them.
 _SLOW = (
     "message/test_candidates.py::test_two_keys_of_one_name",
     "message/test_interop_store.py::test_the_official_sdk_opens_our_objects",
@@ -283,10 +283,10 @@ _SLOW = (
     "test_writer_processes.py::test_a_file_is_not_written_over_a_fork",
     "test_writer_processes.py::test_a_process_that_ends_leaves_no_upload",
 )
-# What they are about came with Python 3.12.
+# These tests need features of Python 3.12.
 _NEWER = ("test_garbage.py",)
-# Long tests of the core about S3's replies, sizes or tampering, which no Python's version touches:
-# .ci/run has them on one Python only.
+# Slow tests of the core about S3's replies, sizes or tampering, which do not depend on the Python
+# version: .ci/run runs them on one version only.
 _ON_ONE_PYTHON = (
     "message/test_candidates.py::test_two_keys_of_one_name",
     "message/test_interop_store.py::test_the_store_opens_their_objects",
@@ -321,7 +321,7 @@ _ON_ONE_PYTHON = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the core, and those that take long."""
+    """Mark the tests of the core, and slow tests."""
     tests = Path(__file__).parent
     for item in items:
         if not item.path.is_relative_to(tests):
@@ -329,14 +329,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name = f"{item.path.relative_to(tests)}::{item.nodeid.partition('::')[2]}"
         if name.startswith(_SLOW) or (sys.version_info < (3, 12) and name.startswith(_NEWER)):
             item.add_marker("slow")
-            # On a busy machine they may take ten times as long; a hang is found all the same.
+            # A busy machine may need ten times as long; a hang is still detected.
             item.add_marker(pytest.mark.timeout(1800))
         elif name.startswith(_CORE) and not name.startswith(_ON_ONE_PYTHON):
             item.add_marker("core")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail where a test was skipped that this machine is to run (the project's CI)."""
+    """Fail if a test was skipped that this machine must run (the project's CI)."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter and os.environ.get("S3CRYPT_REQUIRE_ALL_TESTS") and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

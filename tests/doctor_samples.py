@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Diagnoses of broken set-ups, and the next commands carried out as they are printed."""
+"""Diagnoses of broken configurations, and execution of the commands that they print."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def diagnose(
     keys: tuple[str, ...] = (),
     **how: Any,
 ) -> list[Diagnosis]:
-    """Return all diagnoses of an operation, asked with the environment's session."""
+    """Return all diagnoses of an operation, made with the environment's session."""
     how.setdefault("session", boto3.Session())
     return list(Doctor(**how).diagnose(uri, purpose=purpose, mode=mode, keys=keys))
 
@@ -54,13 +54,13 @@ def cause(*arguments: Any, **options: Any) -> Diagnosis:
 
 
 def told(found: list[Diagnosis], name: str) -> Diagnosis:
-    """Return the one diagnosis of a name."""
+    """Return the only diagnosis with this name."""
     (one,) = [each for each in found if each.name == name]
     return one
 
 
 def follow(line: str, patch: pytest.MonkeyPatch) -> None:
-    """Do what a line of a shell says: it sets variables, or is a command of aws or of s3crypt."""
+    """Execute a shell line, which sets variables or is a command of aws or s3crypt."""
     if line.startswith("s3crypt ") and " && " in line:
         for part in line.split(" && "):
             follow(part, patch)
@@ -82,7 +82,7 @@ def follow(line: str, patch: pytest.MonkeyPatch) -> None:
 def refusing(
     service: str, status: int, code: str
 ) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Return what has a relay refuse the requests of a service, and forward all others."""
+    """Return a `spoil` function that refuses the requests of one service and forwards the rest."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if f"/{service}/aws4_request" not in asked.headers.get("authorization", ""):
@@ -99,7 +99,7 @@ def refusing(
 
 @contextmanager
 def as_aws_over_http(patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Lead this process to AWS's endpoints over plain HTTP, through a proxy to the sandbox."""
+    """Direct this process to AWS's endpoints over plain HTTP, through a proxy to the sandbox."""
 
     def spoil(asked: Asked, _: Callable[[], Answer]) -> Answer:
         url = urlsplit(asked.target)
@@ -125,7 +125,7 @@ def as_aws_over_http(patch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextmanager
 def leading_to(url: str, patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Lead the clients that are made within the block to another endpoint."""
+    """Direct the clients that are made within the block to another endpoint."""
     with patch.context() as patched:
         for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]:
             patched.setenv(name, url)
@@ -136,7 +136,7 @@ def leading_to(url: str, patch: pytest.MonkeyPatch) -> Iterator[None]:
 def through(
     spoil: Callable[[Asked, Callable[[], Answer]], Answer], patch: pytest.MonkeyPatch
 ) -> Iterator[Relay]:
-    """Lead this process through a relay before the sandbox, whose answers are spoilt."""
+    """Direct this process through a relay before the sandbox that changes the replies."""
     with (
         relaying(os.environ["AWS_ENDPOINT_URL"], spoil) as relay,
         leading_to(relay.url, patch),
@@ -146,13 +146,13 @@ def through(
 
 class _Late(_Handler):
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """Return a time that is an hour before the present."""
+        """Return a time one hour ago."""
         return BaseHTTPRequestHandler.date_time_string(self, (timestamp or time.time()) - 3600)
 
 
 @contextmanager
 def an_hour_late(patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Lead this process through a relay whose clock is an hour late."""
+    """Direct this process through a relay whose clock is one hour slow."""
     relay = Relay(os.environ["AWS_ENDPOINT_URL"], lambda _, forward: forward())
     relay.RequestHandlerClass = _Late
     with serving(relay), leading_to(relay.url, patch):
@@ -160,7 +160,7 @@ def an_hour_late(patch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def closed_port() -> int:
-    """Return a port of this machine at which nothing listens."""
+    """Return a port of this machine without a listener."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

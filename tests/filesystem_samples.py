@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client-side file system, a small data set in it, and the requests that its calls make."""
+"""A client-side file system, a small data set in it, and the requests of its calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FRAME = 4096
 MODE = ClientSide(aes(), frame_length=FRAME)
-# All file systems of the mode share a client as long as one of them exists.
+# All file systems of the mode share a client while one of them exists.
 _KEPT = S3CryptFileSystem(MODE)
 
 
@@ -29,7 +29,7 @@ def make_tree(fs: S3CryptFileSystem, bucket: str) -> str:
 
 
 def options(key_file: Path, **more: Any) -> dict[str, Any]:
-    """Return storage options that name a key's file."""
+    """Return storage options that name a key file."""
     return {"key": f"aes:tests/one={key_file}", **more}
 
 

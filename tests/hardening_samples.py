@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Buckets of all sorts to be hardened, what is asked meanwhile, and undo lines carried out."""
+"""Various buckets to be hardened, the requests of the hardening, and executed undo lines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DENIED = Answer(
 
 
 def new_name() -> str:
-    """Return a name that no bucket has."""
+    """Return a bucket name that is not in use."""
     return f"acme-{uuid.uuid4().hex[:12]}"
 
 
@@ -53,7 +53,7 @@ def is_write(asked: Asked) -> bool:
 
 @contextmanager
 def watched(spoil: Any = None) -> Iterator[Relay]:
-    """Lead this process through a relay before the sandbox, which records each request."""
+    """Direct this process through a relay before the sandbox that records each request."""
     before = {name: os.environ[name] for name in os.environ if name.startswith("AWS_ENDPOINT_URL")}
     with relaying(before["AWS_ENDPOINT_URL"], spoil) as relay:
         os.environ.update(dict.fromkeys(before, relay.url))
@@ -64,14 +64,14 @@ def watched(spoil: Any = None) -> Iterator[Relay]:
 
 
 def command(*words: str) -> tuple[int, list[str]]:
-    """Run a command through a relay; return its exit code and what it changed."""
+    """Run a command through a relay; return its exit code and its changes."""
     with watched() as relay:
         code = run(words)
     return code, [f"{asked.method} {asked.target}" for asked in relay.asked if is_write(asked)]
 
 
 def snapshot(s3: Any, bucket: str) -> dict[str, Any]:
-    """Return all settings of a bucket, comparable by meaning."""
+    """Return all settings of a bucket, comparable by their meaning."""
     found = configuration.read_all(s3, bucket)
     assert not found.unseen
     settings: dict[str, Any] = {kind.__name__: value for kind, value in found.settings.items()}
@@ -80,7 +80,7 @@ def snapshot(s3: Any, bucket: str) -> dict[str, Any]:
 
 
 def undo(line: str) -> None:
-    """Do what a line of the AWS command line interface says, by botocore's names of its options."""
+    """Execute a line of the AWS command line interface; botocore provides the option names."""
     for part in line.split(" && "):
         words = shlex.split(part)
         assert words[0] == "aws", part
@@ -101,13 +101,14 @@ def undo(line: str) -> None:
 
 def _client(service: str, region: str) -> Any:
     if service == "s3control":
-        # botocore puts the account before the sandbox's address, which gives no name.
+        # botocore puts the account before the host; with the sandbox's IP address this is no host
+        # name.
         return Clients[Any]("s3control").get(region)
     return boto3.client(service, region_name=region)  # type: ignore[call-overload]
 
 
 def plain(s3: Any) -> str:
-    """Make a bucket as they were made before 2023: nothing is set."""
+    """Make a bucket like those of 2022, without any settings."""
     name = new_name()
     s3.create_bucket(Bucket=name)
     s3.delete_public_access_block(Bucket=name)
@@ -121,7 +122,7 @@ def plain(s3: Any) -> str:
 
 
 def with_grants(s3: Any, bucket: str) -> None:
-    """Let everyone list a bucket, by its access list."""
+    """Allow everyone to list a bucket, by an access control list."""
     ownership = {"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
     s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls=ownership)
     owner = s3.get_bucket_acl(Bucket=bucket)["Owner"]["ID"]
@@ -142,19 +143,19 @@ def with_policy(s3: Any, bucket: str, principal: Any, action: str = "s3:GetObjec
 
 
 def with_customer_keys(s3: Any, bucket: str) -> None:
-    """Store an object under a customer key, and one that is not."""
+    """Store an object under a customer key, and an object without one."""
     s3.put_object(Bucket=bucket, Key="a", Body=b"x", **ssec())
     s3.put_object(Bucket=bucket, Key="b", Body=b"x")
 
 
 def with_expiry(s3: Any, bucket: str) -> None:
-    """Expire a bucket's objects, without versions."""
+    """Let a bucket's objects expire, without versions."""
     rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 9}}
     s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
 
 
 def with_replication(s3: Any, bucket: str) -> None:
-    """Replicate a bucket's objects, but for those under SSE-KMS."""
+    """Replicate a bucket's objects, except objects under SSE-KMS."""
     target = new_name()
     s3.create_bucket(Bucket=target)
     for each in (bucket, target):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A generated bucket in all modes, with the truth about what depends on one of its keys."""
+"""A generated bucket in all modes, with the true dependencies on one of its keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 AES = AESKeyring("tests", "one", random.Random("one").randbytes(32))
 CUSTOMER_KEY = SSEC(bytes(range(32)))
 CIPHERTEXT = b"\x07\xc1\x00" + random.Random(1).randbytes(300)
-# A version of each kind: its mode and what the key means to it, or why that is unknown.
+# A version of each kind: its mode and its dependency on the key, or why this is unknown.
 MEANINGS: dict[str, tuple[str, str]] = {
     "sse-kms": ("sse-kms", "only"),
     "sse-kms, archived": ("sse-kms", "only"),
@@ -51,7 +51,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
 
 @dataclass
 class Truth:
-    """What a bucket holds.
+    """The true content of a bucket.
 
     Attributes:
         versions: The number of versions by mode and meaning.
@@ -64,7 +64,7 @@ class Truth:
     stored_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def count(self, meaning: str) -> int:
-        """Return the number of versions to which the key has a meaning."""
+        """Return the number of versions with this dependency on the key."""
         return sum(count for (_, each), count in self.versions.items() if each == meaning)
 
 
@@ -109,7 +109,7 @@ class Maker:
         }
 
     def _sealed(self, keyring: Keyring, where: Any = "header") -> dict[str, Any]:
-        """Return the body and metadata of an object that this keyring sealed."""
+        """Return the body and metadata of an object sealed by this keyring."""
         mode = ClientSide(keyring, key_location=where)
         S3Crypt(mode).put(b"plain", f"s3://{self._bucket}/sealed")
         found = self._s3.get_object(Bucket=self._bucket, Key="sealed")
@@ -161,12 +161,12 @@ def _s3ec(*, wrap: str, key: str | None = None) -> dict[str, Any]:
 def fill(
     maker: Maker, s3: Any, bucket: str, count: int, *, kinds: Sequence[str] = tuple(MEANINGS)
 ) -> Truth:
-    """Fill a versioned bucket with this many versions, of which some are not current.
+    """Fill a versioned bucket with this many versions, some of which are not current.
 
-    A tenth of the names end with a delete marker, which is no version.
+    A tenth of the names end with a delete marker, which does not count as a version.
     """
     choice, truth = random.Random(count), Truth()
-    # Each name has its versions in order. Every kind is there at least once.
+    # Each name has its versions in order, and every kind occurs at least once.
     names: dict[str, list[tuple[str, int]]] = {}
     for number in range(count):
         kind = kinds[number] if number < len(kinds) else choice.choice(kinds)
@@ -192,7 +192,7 @@ def fill(
 
 
 def depends(counter: Counter[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """Return the counts of what depends on the key, without zeros."""
+    """Return the counts of versions that depend on the key, without zeros."""
     return {
         meaning: count
         for meaning, count in counter.items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys of every kind that KMS treats differently, and relays that lose KMS's replies. No tests."""
+"""Keys of each kind that KMS treats differently, and relays that lose replies of KMS. No tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def command(*arguments: str) -> Result:
 
 
 def new_alias() -> str:
-    """Return an alias that no key has."""
+    """Return an alias that is not in use."""
     return f"alias/test-{uuid.uuid4()}"
 
 
@@ -59,7 +59,7 @@ def key_of_kind(kms: Any, kind: str) -> str:
 
 @contextmanager
 def losing(sandbox: Running, operation: str) -> Iterator[tuple[KeyManager, list[str]]]:
-    """Yield a key manager whose first reply to an operation is lost, and what it has requested."""
+    """Yield a key manager whose first reply to an operation is lost, and a list of its requests."""
     lost: list[Asked] = []
     asked: list[str] = []
 
@@ -92,7 +92,7 @@ def refusing(sandbox: Running, *operations: str) -> Iterator[KeyManager]:
 
 
 def unreachable() -> KeyManager:
-    """Return a key manager that fails with another type than ConfigError if it sends a request."""
+    """Return a key manager that raises another error than ConfigError if it sends a request."""
     client = boto3.client("kms", endpoint_url="http://127.0.0.1:9", config=Config(retries=_ONCE))
     return KeyManager(client=client)
 

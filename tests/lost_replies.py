@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A KMS that fails after it did the first request of an operation: the reply is lost."""
+"""A KMS whose first reply to an operation is lost after the operation took effect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def losing(sandbox: Running, operation: str) -> Iterator[tuple[KeyManager, Relay]]:
-    """Give a key manager that does not get the first reply to `operation`, which has its effect."""
+    """Yield a key manager whose first reply to `operation` is lost; the operation is done."""
     lost: list[str] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -38,7 +38,7 @@ def losing(sandbox: Running, operation: str) -> Iterator[tuple[KeyManager, Relay
 
 
 def is_about(asked: Asked, operation: str) -> bool:
-    """Return whether a request is for an operation of KMS."""
+    """Return whether a request is for this KMS operation."""
     return asked.headers.get("x-amz-target", "").endswith(f".{operation}")
 
 
