@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of all sorts to be audited, inventories of them, and commands carried out as printed."""
+"""Various objects to be audited, inventories of them, and executed commands of fixes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def of(findings: Sequence[Finding], number: int) -> list[Finding]:
 
 
 def verdicts(findings: Sequence[Finding], number: int) -> dict[str, int]:
-    """Return how many objects have each verdict of one of our controls."""
+    """Return the number of objects per verdict of one of our controls."""
     found: dict[str, int] = {}
     for each in of(findings, number):
         found[each.verdict.value] = found.get(each.verdict.value, 0) + each.count
@@ -63,7 +63,7 @@ def verdicts(findings: Sequence[Finding], number: int) -> dict[str, int]:
 
 
 def carry_out(text: str, file: Path, key_file: str = "") -> None:
-    """Execute the lines of a fix as they are printed, with FILE, COPY and FOLDER filled in."""
+    """Execute the printed lines of a fix, with FILE, COPY and FOLDER replaced."""
     for line in text.splitlines():
         if line.startswith("#"):
             continue
@@ -211,5 +211,5 @@ def count_of(findings: Sequence[Finding], verdict: Verdict) -> int:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a process of its own."""
+    """Return the environment for a separate process."""
     return dict(os.environ)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user's shell for examples: a sandbox of its own, a home, a folder, and lines that are run."""
+"""A user's shell for the examples: a private sandbox, a home folder, and executed lines."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from s3crypt.filesystem import S3CryptFileSystem, connection
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The line that points a shell at a sandbox; every page with examples has it.
+# The line that points a shell at a sandbox; every page with examples contains it.
 POINTER = 's3crypt sandbox start && eval "$(s3crypt sandbox env)"'
-# Characters that a shell would act on.
+# Characters with a special meaning in a shell.
 _SHELL = frozenset("|&;<>()$`*?[]{}~")
 
 
-# What examples name, beside files: keys, buckets and objects.
+# Names in the examples other than files: keys, buckets and objects.
 _PREPARED = """
 keygen reports.key -q
 keygen customer.key -q
@@ -39,7 +39,7 @@ put q3.csv s3://acme/tmp/q3.csv --mode sse-s3 -q
 put q3.csv s3://acme/shared/q3.csv --mode sse-s3 -q
 put q3.csv s3://acme/shared/q4.csv --mode sse-c --sse-c-key-file customer.key -q
 """.strip().splitlines()
-# The sandbox's bucket refuses SSE-C as long as it is as AWS makes it.
+# The sandbox's bucket, like AWS's, refuses SSE-C by default.
 _SSE_C: Any = {
     "Rules": [
         {
@@ -52,7 +52,7 @@ _SSE_C: Any = {
 
 @contextmanager
 def shell(home: Path) -> Iterator[Path]:
-    """Point this process at a sandbox, by README's line, in an empty folder, which is yielded."""
+    """Point this process at a sandbox, by README's line, in an empty folder; yield the folder."""
     names = ("bin", "run", "work")
     commands, runtime, work = (home / name for name in names)
     for path in (commands, runtime, work):
@@ -78,9 +78,9 @@ def shell(home: Path) -> Iterator[Path]:
 
 
 def play_line(line: str) -> int:
-    """Run a line as bash would, and return its exit code.
+    """Run a line like bash, and return its exit code.
 
-    A command of s3crypt alone runs in this process, which is faster.
+    A line that is only an s3crypt command runs in this process, which is faster.
     """
     line = line.replace("\\\n", " ")
     words = shlex.split(line, comments=True)
@@ -93,7 +93,7 @@ def play_line(line: str) -> int:
 
 
 def prepare(folder: Path) -> None:
-    """Make what examples name, in this folder and in an empty sandbox."""
+    """Create the files, keys, buckets and objects of the examples, in an empty sandbox."""
     running = sandboxes.status()
     assert running is not None
     sandboxes.reset(running)
@@ -117,6 +117,6 @@ def _environment_after(line: str) -> dict[str, str]:
 
 def _forget_file_systems() -> None:
     S3CryptFileSystem.clear_instance_cache()
-    # A file system of another test that is not collected yet would share its connection, which
-    # leads to another sandbox.
+    # A file system of an earlier test that is not garbage-collected yet would share its connection,
+    # which points to another sandbox.
     connection._SHARED.clear()

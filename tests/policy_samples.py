@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short ways to write the policies, callers and requests of the tests about decisions."""
+"""Short notations for the policies, callers and requests in tests about decisions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CALLERS = (WRITER, USER, ROOT, GUEST, FOREIGN_ROOT, LOGS, ANYBODY)
 
 
 def doc(*statements: dict[str, Any], version: str | None = "2012-10-17") -> Document:
-    """Return a document of statements, each an Allow on everything unless it says otherwise."""
+    """Return a document of statements; by default each statement is an Allow on everything."""
     found = [_complete(each) for each in statements]
     return Document.parse(
         {"Statement": found} if version is None else {"Version": version, "Statement": found}

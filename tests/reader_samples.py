@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of many short frames, the requests that reading makes, and servers far away."""
+"""Objects of many short frames, the requests of reads, and distant servers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 FRAME = 4096
 STRIDE = FRAME + 32
-FRAMES = 160  # more than the first request brings, and than the last
-SIZE = FRAMES * FRAME - 100  # the final frame is a short one
+FRAMES = 160  # more than the first request fetches, and more than the last
+SIZE = FRAMES * FRAME - 100  # the final frame is short
 FIRST = 2**19  # bytes of the first request
 DEFAULT_FRAME = 2**18
 DEFAULT_STRIDE = DEFAULT_FRAME + 32
-HANG = 20  # seconds: no test takes a tenth of it, unless something is at fault
+HANG = 20  # seconds; a correct test takes less than a tenth of it
 
 
 def short_frames() -> S3Crypt:
@@ -42,28 +42,28 @@ def put_short_frames(store: S3Crypt, bucket: str) -> str:
 
 
 def read_on(file: Any, step: int, given: bytearray) -> None:
-    """Read to the end, adding to `given`, which keeps the bytes before an error."""
+    """Read to the end, and add to `given`, which then has the bytes before an error."""
     buffer = bytearray(step)
     while count := file.readinto1(buffer):
         given += buffer[:count]
 
 
 def gets_of(log: RequestsLog) -> list[dict[str, Any]]:
-    """Return the GETs of objects so far; check that S3 had no other requests."""
+    """Return the GETs of objects so far; check that S3 got no other requests."""
     asked = [entry for entry in log.list() if "x-amz-target" not in entry["headers"]]
     assert all(entry["method"] == "GET" for entry in asked)
     return asked
 
 
 def decrypts_of(log: RequestsLog) -> int:
-    """Return how many times KMS was asked to decrypt; check that it had no other requests."""
+    """Return the number of Decrypt requests; check that KMS got no other requests."""
     targets = [entry["headers"].get("x-amz-target") for entry in log.list()]
     assert set(targets) <= {None, "TrentService.Decrypt"}
     return len(targets) - targets.count(None)
 
 
 def ranges_of(log: RequestsLog) -> list[tuple[int, int]]:
-    """Return the ranges of the GETs so far, half open."""
+    """Return the ranges of the GETs so far, as half-open intervals."""
     found = []
     for entry in gets_of(log):
         start, _, end = entry["headers"]["range"].removeprefix("bytes=").partition("-")
@@ -72,7 +72,7 @@ def ranges_of(log: RequestsLog) -> list[tuple[int, int]]:
 
 
 class Far:
-    """Has a relay answer after a delay, and hold ranges that begin in `held` back until `go`."""
+    """Delays a relay's answers, and holds ranges that begin in `held` back until `go` is set."""
 
     def __init__(self, delay: float = 0.0) -> None:
         self.delay = delay
@@ -82,7 +82,7 @@ class Far:
 
     @property
     def is_holding(self) -> bool:
-        """Return whether a request is held back, or was."""
+        """Return whether a request is or was held back."""
         return any(start in self.held for start in self.asked)
 
     def __call__(self, request: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -96,7 +96,7 @@ class Far:
 
 
 def within(deed: Callable[[], Any]) -> Any:
-    """Return the result of a deed, or the error that it raised; fail if it hangs."""
+    """Return the function's result, or the error that it raised; fail if it hangs."""
     results: list[Any] = []
 
     def run() -> None:
@@ -113,14 +113,14 @@ def within(deed: Callable[[], Any]) -> Any:
 
 
 def wait_for(seconds: float, is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, or the time is over."""
+    """Wait until the condition is true or the time is over."""
     until = time.monotonic() + seconds
     while not is_so() and time.monotonic() < until:
         time.sleep(0.02)
 
 
 def ended(prefix: str) -> bool:
-    """Wait for the threads whose name begins so; return whether all have ended."""
+    """Wait for threads whose names begin with the prefix; return whether all have ended."""
     threads = [thread for thread in threading.enumerate() if thread.name.startswith(prefix)]
     for thread in threads:
         thread.join(HANG)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A proxy before the sandbox that records what is sent, and whose answers a test may spoil."""
+"""A proxy before the sandbox that records requests, and whose replies a test can change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, header names in lower case."""
+    """One request; the header names are in lower case."""
 
     method: str
     target: str
@@ -38,16 +38,16 @@ class Asked:
 
     @property
     def is_part(self) -> bool:
-        """Tell whether it uploads a part."""
+        """Return whether the request uploads a part."""
         return self.method == "PUT" and "partNumber" in self.query
 
 
 @dataclass(slots=True)
 class Answer:
-    """One reply; with `cut`, the connection breaks after that many bytes of the body.
+    """One reply; with `cut`, the connection breaks after this many bytes of the body.
 
-    With `cut_in` it breaks within the headers: in the one of this name, so many bytes of its value
-    left.
+    With `cut_in` it breaks within the header of this name, with this many bytes of its value
+    missing.
     """
 
     status: int
@@ -58,7 +58,7 @@ class Answer:
 
 
 class Relay(ThreadingHTTPServer):
-    """Forwards to the sandbox; `spoil(asked, forward)` gives the answer."""
+    """Forwards to the sandbox; `spoil(asked, forward)` returns the answer."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -74,7 +74,7 @@ class Relay(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Return the endpoint to give to a client."""
+        """Return the endpoint URL for clients."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def get_request(self) -> Any:
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append(asked)
 
         def forward(other: Asked = asked) -> Answer:
-            # A test may forward another request than came.
+            # A test may forward a changed request.
             return self.server.forward(other)
 
         self._send(self.server.spoil(asked, forward))
@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
 def relaying(
     endpoint_url: str, spoil: Callable[[Asked, Callable[[], Answer]], Answer] | None = None
 ) -> Iterator[Relay]:
-    """Run a relay for the length of a `with`."""
+    """Run a relay during a `with` block."""
     with serving(Relay(endpoint_url, spoil or (lambda _, forward: forward()))) as relay:
         yield relay
 
@@ -163,7 +163,7 @@ _Relay = TypeVar("_Relay", bound=Relay)
 
 @contextmanager
 def serving(relay: _Relay) -> Iterator[_Relay]:
-    """Have a relay serve for the length of a `with`."""
+    """Let a relay serve during a `with` block."""
     with relay:
         thread = threading.Thread(target=relay.serve_forever, args=(0.01,))
         thread.start()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plaintexts, modes and looks at S3 that several test files share."""
+"""Plaintexts, modes and S3 look-ups that several test files share."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ MODES = SERVER_SIDE + CLIENT_SIDE
 
 @cache
 def payload(size: int) -> bytes:
-    """Return bytes that no two offsets share, the same for the same size."""
+    """Return bytes that differ at every two offsets, the same for the same size."""
     return random.Random(size).randbytes(size)
 
 
 @cache
 def _session() -> boto3.Session:
-    # One for all tests of a process: a session reads its JSON models anew, which takes 100 ms.
+    # All tests of a process share the session: each session loads JSON models, which takes 100 ms.
     return boto3.Session()
 
 
 def connect(mode: Mode | None = None, **options: Any) -> S3Crypt:
-    """Return a store, quicker than `S3Crypt(mode)` does."""
+    """Return a store; this is faster than `S3Crypt(mode)`."""
     return S3Crypt(mode, session=_session(), **options)
 
 
@@ -54,17 +54,17 @@ def _client() -> Any:
 
 
 def connect_shared(mode: Mode | None = None) -> S3Crypt:
-    """Return a store on the one client of all tests of a process, quicker than `connect` does."""
+    """Return a store with the client that all tests of a process share; faster than `connect`."""
     return S3Crypt(mode, client=_client())
 
 
 def kms_keyring(key: str) -> KMSKeyring:
-    """Return a keyring, quicker than `KMSKeyring(key)` does."""
+    """Return a keyring; this is faster than `KMSKeyring(key)`."""
     return KMSKeyring(key, session=_session())
 
 
 def make_mode(name: str, key: str) -> Mode:
-    """Return the mode of this name, under the KMS key where it takes one."""
+    """Return the mode with this name, with the KMS key if the mode needs one."""
     match name:
         case "sse-s3":
             return SSES3()
@@ -82,17 +82,17 @@ def make_mode(name: str, key: str) -> Mode:
 
 
 def aes(name: str = "one") -> AESKeyring:
-    """Return a keyring that asks nobody; another name is another key."""
+    """Return a keyring that needs no service; another name is another key."""
     return AESKeyring("tests", name, random.Random(name).randbytes(32))
 
 
 def uploads(s3: Any, bucket: str) -> list[str]:
-    """Return the names of multipart uploads left open."""
+    """Return the names of unfinished multipart uploads."""
     return [upload["Key"] for upload in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", ())]
 
 
 def kms_calls(log: RequestsLog) -> list[str]:
-    """Return the KMS operations that the sandbox was asked for."""
+    """Return the KMS operations that were requested of the sandbox."""
     targets = [entry["headers"].get("x-amz-target", "") for entry in log.list()]
     return [target.partition(".")[2] for target in targets if target.startswith("TrentService.")]
 
@@ -103,19 +103,19 @@ def names(s3: Any, bucket: str) -> list[str]:
 
 
 def stored(s3: Any, bucket: str, name: str) -> bytes:
-    """Return an object's bytes as S3 has them."""
+    """Return an object's bytes as stored in S3."""
     body: bytes = s3.get_object(Bucket=bucket, Key=name)["Body"].read()
     return body
 
 
 def rewrite(s3: Any, bucket: str, name: str, body: bytes) -> None:
-    """Put other bytes in an object's place, its metadata kept, as an attacker would."""
+    """Replace an object's bytes and keep its metadata, like an attacker."""
     metadata = s3.head_object(Bucket=bucket, Key=name)["Metadata"]
     s3.put_object(Bucket=bucket, Key=name, Body=body, Metadata=metadata)
 
 
 def files(folder: Path) -> list[str]:
-    """Return the names of all files in a folder, hidden ones too."""
+    """Return the names of all files in a folder, including hidden files."""
     return sorted(path.name for path in folder.iterdir())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to the sandbox that it refuses, or that boto3 would not send."""
+"""Requests that the sandbox refuses, or that boto3 would not send."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ssec(key: bytes = KEY, prefix: str = "") -> dict[str, Any]:
 
 
 def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
-    """Return the status and code with which a call is refused."""
+    """Return the status and code of a refused call."""
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     reply = caught.value.response
@@ -35,7 +35,7 @@ def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
 
 
 def got(s3: Any, **arguments: Any) -> dict[str, Any]:
-    """Return the reply to a GET whose body was read: unread, its connection stays open."""
+    """Return the reply to a GET after reading its body; otherwise the connection stays open."""
     reply: dict[str, Any] = s3.get_object(**arguments)
     reply["Body"].read()
     return reply
@@ -48,7 +48,7 @@ def raw(
     headers: dict[str, str],
     body: bytes | Iterator[bytes] = b"",
 ) -> tuple[int, str, dict[str, str]]:
-    """Send what boto3 would not, and return status, body and headers."""
+    """Send a request that boto3 would not send, and return status, body and headers."""
     signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential=x/20260101/{sandboxes.REGION}/s3/aws4"}
     connection = http.client.HTTPConnection(urlsplit(sandbox.endpoint_url).netloc, timeout=10)
     try:
@@ -61,9 +61,9 @@ def raw(
 
 
 def checked(client: Any) -> Any:
-    """Return the client, whose replies in JSON are compared with botocore's model from now on.
+    """Return the client; from now on its JSON replies are compared with botocore's model.
 
-    botocore itself ignores members that the model does not have, and values outside an enum.
+    botocore itself ignores members that are not in the model, and values outside an enum.
     """
     name = client.meta.service_model.service_id.hyphenize()
     client.meta.events.register(f"before-parse.{name}", _check_reply)
@@ -79,7 +79,7 @@ def _check_reply(operation_model: OperationModel, response_dict: dict[str, Any],
 
 
 def _faults(shape: Any, value: Any, where: str) -> Iterator[str]:
-    """Yield what in a value of parsed JSON does not fit its shape."""
+    """Yield the differences between a value of parsed JSON and its shape."""
     types: Any = _TYPES.get(shape.type_name, str)
     if not isinstance(value, types) or (
         isinstance(value, bool) is not (shape.type_name == "boolean")

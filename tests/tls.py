@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The relay under TLS, with a certificate of its own, and bodies as `aws-chunked` wraps them."""
+"""The relay under TLS with its own certificate, and bodies in the `aws-chunked` encoding."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 ADDRESS = "127.0.0.1"
 CHECKSUM = "x-amz-checksum-crc64nvme"
-# The one that the null server has, too.
+# The null server uses it too.
 CERTIFICATE = Path(__file__).parents[1] / "benchmarks" / "certificate.py"
 
 
 def make_certificate(path: Path) -> Path:
-    """Write a certificate for 127.0.0.1, valid a day, and its key to one PEM file."""
+    """Write a certificate for 127.0.0.1, valid for a day, and its key to one PEM file."""
     subprocess.run([sys.executable, CERTIFICATE, path.parent], check=True)
     parts = [path.with_name(name).read_bytes() for name in ("certificate.pem", "key.pem")]
     path.write_bytes(b"".join(parts))
@@ -33,7 +33,7 @@ def make_certificate(path: Path) -> Path:
 
 
 class TLSRelay(Relay):
-    """A relay that clients reach over https, and whose requests may be chunked."""
+    """A relay that clients reach over https, and that accepts chunked requests."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class TLSRelay(Relay):
 
     @property
     def url(self) -> str:
-        """Return the endpoint to give to a client."""
+        """Return the endpoint URL for clients."""
         return f"https://{ADDRESS}:{self.server_port}"
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands and serve, in the connection's own thread."""
-        # A client that does not trust the certificate leaves in the middle of it.
+        """Do the TLS handshake and serve, in the connection's own thread."""
+        # A client that does not trust the certificate breaks off the handshake.
         with (
             contextlib.suppress(ssl.SSLError, ConnectionError),
             self._context.wrap_socket(request, server_side=True) as secured,
@@ -74,7 +74,7 @@ class _Chunked(_Handler):
         self.server.asked.append(asked)
 
         def forward(other: Asked = asked) -> Answer:
-            # A test may forward another request than came.
+            # A test may forward a changed request.
             return self.server.forward(other)
 
         self._send(self.server.spoil(asked, forward))
@@ -94,19 +94,19 @@ def tls_relaying(
     certificate: Path,
     spoil: Callable[[Asked, Callable[[], Answer]], Answer] | None = None,
 ) -> Iterator[TLSRelay]:
-    """Run a relay under TLS for the length of a `with`."""
+    """Run a relay under TLS during a `with` block."""
     relay = TLSRelay(endpoint_url, spoil or (lambda _, forward: forward()), certificate)
     with serving(relay):
         yield relay
 
 
 def sent(asked: Asked) -> bytes:
-    """Return the object's or the part's bytes of a request, unwrapped."""
+    """Return the decoded bytes of the object or part in a request."""
     return _unwrapped(asked)[0]
 
 
 def trailers(asked: Asked) -> dict[str, str]:
-    """Return what follows the body of a request, if anything does."""
+    """Return the trailers after a request's body, if there are any."""
     return _unwrapped(asked)[1]
 
 
@@ -127,7 +127,7 @@ def _unwrapped(asked: Asked) -> tuple[bytes, dict[str, str]]:
 
 
 def crc(body: bytes) -> str:
-    """Return the CRC-64/NVME of bytes as S3 writes it."""
+    """Return the CRC-64/NVME of bytes in the form that S3 uses."""
     return b64encode(crc64nvme(body).to_bytes(8)).decode()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of docs/data-sets.md, and a place in S3 where its lines can be run."""
+"""The table of docs/data-sets.md, and a bucket in which its lines can be run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from samples import names, stored
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "data-sets.md"
-# What every set below has in its rows, and no stored object may have.
+# A text that the rows of each data set contain, and that no stored object may contain.
 MARK = "customer-0001"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: a version for each tool, code that works, and what does not."""
+    """A row of the table: a version per tool, working code, and unsupported features."""
 
     versions: dict[str, str]
     lines: list[str]
@@ -39,7 +39,7 @@ def table() -> dict[str, Row]:
         versions = dict(re.findall(r"(\w+) (\d[\w.]*)", tools))
         code = re.findall(r"`([^`]+)`", works)
         found[next(iter(versions))] = Row(versions, code, fails, "¹" not in tools)
-        if "obstore" in versions:  # the last one
+        if "obstore" in versions:  # the last tool
             break
     return found
 
@@ -52,7 +52,7 @@ def pins() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Place:
-    """A bucket and a key, and the names that the page's lines use."""
+    """A bucket, a key and the names that the page's lines use."""
 
     s3: Any
     bucket: str
@@ -68,25 +68,25 @@ class Place:
 
     @property
     def lake(self) -> dict[str, Any]:
-        """The storage options."""
+        """Return the storage options."""
         return {"key": f"aes:tests/lake={self.key_file}"}
 
     @property
     def files(self) -> Any:
-        """The file system."""
+        """Return the file system."""
         return fsspec.filesystem("s3crypt", **self.lake)
 
     def new(self, name: str) -> str:
-        """Return a path that no test had before."""
+        """Return a path that no other test uses."""
         return f"{self.bucket}/{uuid.uuid4()}/{name}"
 
     def named(self, path: str, **more: Any) -> dict[str, Any]:
-        """Return the names that a line of the table may use."""
+        """Return the names that a line of the table can use."""
         url = f"s3crypt://{path}"
         return {"url": url, "path": path, "lake": self.lake, "files": self.files, **more}
 
     def run(self, tool: str, **given: Any) -> Any:
-        """Run the lines of a row; return the last one's value."""
+        """Run the lines of a row, and return the value of the last line."""
         value = None
         for line in table()[tool].lines:
             if re.match(r"[\w.\[\]\"']+ = ", line):
@@ -96,7 +96,7 @@ class Place:
         return value
 
     def check_sealed(self, path: str) -> None:
-        """Assert that there are objects at the path or below, and none has a row in the clear."""
+        """Assert that objects exist at or below the path, and that none has a row in the clear."""
         prefix = path.removeprefix(f"{self.bucket}/")
         found = [name for name in names(self.s3, self.bucket) if name.startswith(prefix)]
         assert found
@@ -107,7 +107,7 @@ class Place:
 
 
 def customers(rows: int = 30) -> pd.DataFrame:
-    """Return a small data frame of two regions."""
+    """Return a small data frame with two regions."""
     return pd.DataFrame(
         {
             "id": range(rows),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CloudTrail records as AWS documents them, with invented names, and what carries them."""
+"""CloudTrail records in the documented form with invented names, and their trail files."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ FEDERATED: Record = {
 SERVICE: Record = {"type": "AWSService", "invokedBy": "cloudtrail.amazonaws.com"}
 ROOT: Record = {"type": "Root", "principalId": ACCOUNT, "arn": f"arn:aws:iam::{ACCOUNT}:root",
                 "accountId": ACCOUNT}  # fmt: skip
-# How the owner of a bucket or key sees a caller of another account.
+# A caller of another account, as the owner of a bucket or key sees it.
 FOREIGN: Record = {"type": "AWSAccount", "principalId": "AROAFOREIGN:dave", "accountId": OTHER}
 DAVE = f"arn:aws:sts::{OTHER}:assumed-role/partner/dave"
-# How that caller's own account sees them.
+# The same caller, as its own account sees it.
 AT_HOME: Record = {
     "type": "AssumedRole",
     "principalId": "AROAFOREIGN:dave",
@@ -146,7 +146,7 @@ def kms(
 
 
 def by_s3(who: Record, arn: str, name: str = "Decrypt", time: str = "10:00:00") -> Record:
-    """Return KMS's record of what S3 asked of it for a caller."""
+    """Return KMS's record of a request that S3 made for a caller."""
     service = "fas.s3.amazonaws.com"
     return kms(
         name,
@@ -161,7 +161,7 @@ def by_s3(who: Record, arn: str, name: str = "Decrypt", time: str = "10:00:00") 
 def ours(
     who: Record = ALICE, name: str = "Decrypt", time: str = "10:00:00", **pairs: str
 ) -> Record:
-    """Return KMS's record of a client-side object's data key; `bucket` is bound if it is given."""
+    """Return KMS's record for a client-side object's data key; a given `bucket` is bound."""
     context = {"s3crypt:key": pairs.get("key", NAME)}
     if "bucket" in pairs:
         context["s3crypt:bucket"] = pairs["bucket"]
@@ -198,7 +198,7 @@ INSIGHT: Record = {
 def event_name(
     time: str = "20261101T1005", region: str = "us-east-1", account: str = ACCOUNT
 ) -> str:
-    """Return the name of a file as CloudTrail gives it."""
+    """Return a trail file's name in CloudTrail's form."""
     return f"{account}_CloudTrail_{region}_{time}Z_{uuid.uuid4().hex[:16]}.json.gz"
 
 
