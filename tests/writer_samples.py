@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lengths of objects that are written as files, and looks at what is stored of them."""
+"""Lengths of objects that are written as files, and checks of the stored objects."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MIB = 2**20
 FRAME = 2**18
 LONG = 20 * MIB
 OLD = b"what was there before"
-# Nothing sent yet, and parts sent already.
+# A length for which no part is sent yet, and a length with sent parts.
 LENGTHS = (10, LONG)
-HANG = 20  # seconds: no test takes a tenth of it, unless something is at fault
+HANG = 20  # seconds; a correct test takes less than a tenth of it
 
 
 def is_empty(s3: Any, bucket: str) -> bool:
@@ -29,7 +29,7 @@ def is_empty(s3: Any, bucket: str) -> bool:
 
 
 def write_in_pieces(file: Any, data: bytes, seed: int = 0) -> None:
-    """Write in pieces of random lengths."""
+    """Write the data in pieces of random lengths."""
     chance = random.Random(seed)
     with memoryview(data) as view:
         place = 0
@@ -41,7 +41,7 @@ def write_in_pieces(file: Any, data: bytes, seed: int = 0) -> None:
 
 
 def run_script(text: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a script in a process of its own, and return what came of it."""
+    """Run a script in a separate process, and return its result."""
     root = str(Path(s3crypt.__file__).resolve().parents[1])
     return subprocess.run(
         [sys.executable, "-c", text, *arguments],

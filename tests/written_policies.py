@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statements and documents that the tests of policies share."""
+"""Statements and documents that the policy tests share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
 def statement(sid: str | None, bucket: str = "acme", **elements: Any) -> dict[str, Any]:
-    """Return a statement that denies requests without TLS, but for the elements given."""
+    """Return a statement that denies requests without TLS, with these elements replaced."""
     arn = f"arn:aws:s3:::{bucket}"
     found = {
         "Sid": sid,
@@ -37,7 +37,7 @@ def document(*statements: dict[str, Any], **elements: Any) -> Document:
 
 
 def of_key(*statements: dict[str, Any], account: str = ACCOUNT) -> dict[str, Any]:
-    """Return the policy of a key that leaves its account the control, and these statements."""
+    """Return a key policy that gives its account control, with these statements."""
     return policy(
         {
             "Sid": "Enable IAM User Permissions",
