@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The official AWS Encryption SDK for Python, as the tests' oracle.
 
-Imported when first used: it takes a second.
+The SDK is imported on first use, because the import takes a second.
 """
 
 from functools import cache
@@ -20,7 +20,7 @@ RSA_PADDINGS = {
 
 @cache
 def client(*, committing: bool = True) -> Any:
-    """Return a client that writes and demands committing suites, or writes the others."""
+    """Return a client that requires committing suites, or that writes the non-committing suites."""
     from aws_encryption_sdk import CommitmentPolicy, EncryptionSDKClient  # noqa: PLC0415
 
     policy = (
@@ -32,7 +32,7 @@ def client(*, committing: bool = True) -> Any:
 
 
 def algorithm(suite_id: int) -> Any:
-    """Return the SDK's name of a suite."""
+    """Return the SDK's enum member of a suite."""
     from aws_encryption_sdk.identifiers import AlgorithmSuite  # noqa: PLC0415
 
     return AlgorithmSuite.get_by_id(suite_id)
@@ -41,14 +41,14 @@ def algorithm(suite_id: int) -> Any:
 def encrypt(
     plaintext: bytes, keys: dict[str, Any], *, suite_id: int = 0x0478, **options: Any
 ) -> bytes:
-    """Return a message of the SDK; `keys` says which key provider, keyring or manager."""
+    """Return a message of the SDK; `keys` has the key provider, keyring or manager."""
     sdk = client(committing=suite_id in (0x0478, 0x0578))
     written, _ = sdk.encrypt(source=plaintext, algorithm=algorithm(suite_id), **keys, **options)
     return bytes(written)
 
 
 def decrypt(message: bytes, keys: dict[str, Any], **options: Any) -> tuple[bytes, dict[str, str]]:
-    """Return the plaintext and the encryption context of a message, by the SDK."""
+    """Return the plaintext and the encryption context that the SDK reads from a message."""
     plaintext, header = client().decrypt(source=message, **keys, **options)
     return bytes(plaintext), dict(header.encryption_context)
 
@@ -143,7 +143,7 @@ def mpl_rsa(name: str, public: bytes, private: bytes, padding: str) -> dict[str,
 
 
 def native_kms(arn: str) -> dict[str, Any]:
-    """Return a native KMS key provider; its endpoint and credentials are the environment's."""
+    """Return a native KMS key provider with the endpoint and credentials of the environment."""
     from aws_encryption_sdk import StrictAwsKmsMasterKeyProvider  # noqa: PLC0415
 
     return {"key_provider": StrictAwsKmsMasterKeyProvider(key_ids=[arn])}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every way to read a message, so that each vector and each tampering goes through all of them."""
+"""All readers of messages, so that the tests can run each vector and change through all of them."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,13 @@ from s3crypt.message.frames import final_frame_length, is_final
 from s3crypt.message.keys import DataKey, EncryptedDataKey
 
 Reader = Callable[..., bytes]
-# Odd on purpose: none divides a frame, a header or a run.
+# Odd sizes, so that no size divides a frame, a header or a run.
 READ_SIZES = (1, 13, 4099)
 SHORTEST_READS = 61
 
 
 class ShortReads(io.RawIOBase):
-    """A source that gives less than asked for, as pipes and sockets do."""
+    """A source whose reads return fewer bytes than requested, like pipes and sockets."""
 
     def __init__(self, data: bytes, *, at_most: int = SHORTEST_READS) -> None:
         super().__init__()
@@ -37,15 +37,15 @@ class ShortReads(io.RawIOBase):
 
 
 def one_shot(data: bytes, keyring: message.Keyring, **options: Any) -> bytes:
-    """Read by `decrypt`."""
+    """Read with `decrypt`."""
     return message.decrypt(data, keyring, **options)
 
 
 def streamed(
     data: bytes, keyring: message.Keyring, *, read_size: int = 61, **options: Any
 ) -> bytes:
-    """Read by `DecryptingReader` from a source of short reads; check that failure is final."""
-    # As a raw file's, its reads answer None only if it did not block, which it does.
+    """Read with `DecryptingReader` from a source of short reads; check that a failure is final."""
+    # Like a raw file's, its reads return None only if it does not block; this source blocks.
     source: Any = ShortReads(data)
     plaintext = bytearray()
     reader = message.DecryptingReader(source, keyring, **options)
@@ -60,7 +60,7 @@ def streamed(
 
 
 def assert_stays_failed(reader: message.DecryptingReader, failure: S3CryptError) -> None:
-    """Check that a reader which failed gives neither bytes nor an end afterwards."""
+    """Check that a failed reader returns neither bytes nor the end afterwards."""
     attempts: tuple[Callable[[], object], ...] = (
         lambda: reader.read(1),
         reader.readall,
@@ -72,7 +72,7 @@ def assert_stays_failed(reader: message.DecryptingReader, failure: S3CryptError)
 
 
 def framed(data: bytes, keyring: message.Keyring, **options: Any) -> bytes:
-    """Read by `read_header`, `Opener` and arithmetic, as parallel transfers do.
+    """Read with `read_header`, `Opener` and arithmetic, like parallel transfers.
 
     Frames of an unsigned message are opened from the last to the first.
     """
@@ -102,7 +102,7 @@ def _in_order(data: bytes, opener: Opener) -> bytes:
     sequence, view = 1, memoryview(data)
     while not is_final(view[geometry.offset(sequence) :]):
         frame = view[geometry.offset(sequence) : geometry.offset(sequence + 1)]
-        # Of no bytes at all, an opener makes no complaint: there is no frame in them.
+        # For an empty message, an opener raises no error: there is no frame in it.
         if not frame:
             raise IntegrityError("ended")
         plaintext += out[: opener.open(frame, out, first=sequence)]
@@ -132,7 +132,7 @@ READERS: Mapping[str, Reader] = {"one_shot": one_shot, "streamed": streamed, "fr
 
 
 class CountingKeyring:
-    """A keyring that counts how often it is asked to unwrap: what a limit must prevent."""
+    """A keyring that counts its unwrap calls, which limits must prevent."""
 
     def __init__(self, keyring: message.Keyring) -> None:
         self.keyring = keyring
@@ -141,27 +141,27 @@ class CountingKeyring:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Generate as the keyring does."""
+        """Call the wrapped keyring."""
         return self.keyring.generate(length, context, plaintext_length=plaintext_length)
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Wrap as the keyring does."""
+        """Call the wrapped keyring."""
         return self.keyring.wrap(data_key, context)
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Unwrap as the keyring does, and count."""
+        """Count, and call the wrapped keyring."""
         self.unwraps += 1
         return self.keyring.unwrap(edks, context, length)
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Tell as the keyring does."""
+        """Call the wrapped keyring."""
         return self.keyring.wrote(edks)
 
 
 class FixedKeyring:
-    """A keyring whose data key is given: for known answers, and for making foreign messages."""
+    """A keyring with a given data key: for known answers, and to make foreign messages."""
 
     def __init__(self, data_key: bytes) -> None:
         self._data_key = data_key
@@ -169,12 +169,12 @@ class FixedKeyring:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Return the data key, "wrapped"."""
+        """Return the data key and an EDK without content."""
         assert length == len(self._data_key)
         return DataKey(self._data_key, self.wrap(self._data_key, context))
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Return an EDK that holds nothing."""
+        """Return an EDK without content."""
         assert data_key == self._data_key
         del context
         return (EncryptedDataKey("fixed", b"fixed", b"fixed"),)
@@ -182,11 +182,11 @@ class FixedKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key, whatever the EDKs say."""
+        """Return the data key, whatever the EDKs contain."""
         del edks, context
         assert length == len(self._data_key)
         return self._data_key
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Tell that it did."""
+        """Return True."""
         return bool(edks)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unwrapping yields candidates, and the message proves one: RSA, several keys, caches, rotation."""
+"""Unwrapping yields candidate data keys, and the message proves one: RSA, caches, rotation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DECOY = bytes(range(200, 232))
 
 @cache
 def pem(number: int, size: int = 2048) -> bytes:
-    """Return the private PEM of an RSA key made for the tests, the same for the same number."""
+    """Return the private PEM of a test RSA key, the same for the same number."""
     assert number >= 0
     return rsa.generate_private_key(public_exponent=65537, key_size=size).private_bytes(
         serialization.Encoding.PEM,
@@ -43,14 +43,15 @@ def pem(number: int, size: int = 2048) -> bytes:
 
 
 def rsa_keyring(number: int = 0, padding: str = "PKCS1") -> RSAKeyring:
-    """Return a keyring with its private key; all have one name."""
+    """Return a keyring with its private key; all these keyrings have the same key name."""
     return RSAKeyring("tests", "rsa", private=pem(number), padding=padding)
 
 
 class Decoyed:
-    """A keyring that puts, before each data key it wraps, another key under the same RSA key.
+    """A keyring that adds, before each wrapped data key, a decoy under the same RSA key.
 
-    A PKCS #1 message under two keys of one name looks so to its reader in one case of some 250.
+    A reader sees a PKCS #1 message under two keys of the same name like this in about 1 of 250
+    cases.
     """
 
     def __init__(self, keyring: RSAKeyring) -> None:
@@ -59,23 +60,23 @@ class Decoyed:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Generate as the keyring does, the other key before it."""
+        """Generate with the wrapped keyring, and put the decoy first."""
         data_key = self.keyring.generate(length, context, plaintext_length=plaintext_length)
         return message.DataKey(data_key.plaintext, self.wrap(data_key.plaintext, context))
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Wrap as the keyring does, the other key before it."""
+        """Wrap with the wrapped keyring, and put the decoy first."""
         decoy = self.keyring.wrap(DECOY[: len(data_key)], context)
         return (*decoy, *self.keyring.wrap(data_key, context))
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Refuse: the tests read with the keyring inside."""
+        """Refuse, because the tests read with the wrapped keyring."""
         raise NotImplementedError
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether the keyring wrapped both."""
+        """Return whether the wrapped keyring wrote both EDKs."""
         return len(edks) == 2 and all(self.keyring.wrote([edk]) for edk in edks)
 
 
@@ -119,7 +120,7 @@ def flipped(data: bytes, position: int) -> bytes:
 
 
 def keeping(tried: list[bytes]) -> Callable[[bytes], bool]:
-    """Return a proof that keeps each candidate and accepts none."""
+    """Return a proof function that collects each candidate and accepts no candidate."""
 
     def fits(candidate: bytes) -> bool:
         tried.append(candidate)
@@ -133,7 +134,7 @@ def keeping(tried: list[bytes]) -> Callable[[bytes], bool]:
 
 @pytest.mark.parametrize("ours", [0, 1], ids=["ours first", "ours second"])
 def test_two_keys_of_one_name(ours: int) -> None:
-    """PKCS #1 under two keys of one name: 5,000 honest messages in each order, all opened."""
+    """Of 5,000 PKCS #1 messages under two keys of the same name, in each order, all are opened."""
     keyrings = (rsa_keyring(0), rsa_keyring(1))
     writer, reader = MultiKeyring(*keyrings), keyrings[ours]
     for _ in range(5000):
@@ -143,7 +144,7 @@ def test_two_keys_of_one_name(ours: int) -> None:
 @EVERY_READER
 @EVERY_PADDING
 def test_each_edk_of_ours_is_tried(reader: Reader, padding: str) -> None:
-    """A key that unwraps, has the right length and does not fit gives way to the next."""
+    """After an unwrapped key that has the right length but does not fit, the next EDK is tried."""
     keyring = rsa_keyring(padding=padding)
     assert reader(message.encrypt(b"plain", Decoyed(keyring)), keyring) == b"plain"
 
@@ -151,7 +152,7 @@ def test_each_edk_of_ours_is_tried(reader: Reader, padding: str) -> None:
 @EVERY_PADDING
 @pytest.mark.parametrize("suite_id", [0x0014, 0x0078, 0x0178], ids=hex)
 def test_without_a_commitment_the_tag_decides(suite_id: int, padding: str) -> None:
-    """In suites without key commitment, the header's tag says which candidate is the key."""
+    """In suites without key commitment, the header's tag proves the right candidate."""
     keyring = rsa_keyring(padding=padding)
     edks = Decoyed(keyring).wrap(ForeignWriter(suite_id).data_key, {})
     data = ForeignWriter(suite_id, edks=edks).write([b"plain"])
@@ -163,7 +164,7 @@ def test_without_a_commitment_the_tag_decides(suite_id: int, padding: str) -> No
 
 @EVERY_PADDING
 def test_rsa_fails_in_one_way(padding: str) -> None:
-    """Bad padding, a bad length, another key: each EDK is one candidate, and one error follows."""
+    """Bad padding, bad length, another key: each EDK is one candidate, and one error is raised."""
     keyring = rsa_keyring(padding=padding)
     (edk,) = keyring.wrap(bytes(32), {})
     failures = (
@@ -189,7 +190,7 @@ def test_rsa_fails_in_one_way(padding: str) -> None:
 
 @EVERY_PADDING
 def test_a_failed_decryption_yields_a_fresh_random_key(padding: str) -> None:
-    """The substitute of a failure is no constant that a forged header could commit to."""
+    """The substitute key is random, so a forged header cannot commit to it."""
     keyring = rsa_keyring(padding=padding)
     (edk,) = keyring.wrap(bytes(32), {})
     cut = type(edk)(edk.provider, edk.info, edk.ciphertext[:-1])
@@ -200,7 +201,7 @@ def test_a_failed_decryption_yields_a_fresh_random_key(padding: str) -> None:
 
 
 def test_where_nothing_proves_a_key_rsa_gives_no_random_one() -> None:
-    """`unwrap` alone fails in one way, and does not choose between two different keys."""
+    """`unwrap` alone raises one error, and does not choose between two different keys."""
     keyring = rsa_keyring()
     edks = keyring.wrap(bytes(32), {})
     assert keyring.unwrap(edks, {}, 32) == bytes(32)
@@ -215,7 +216,7 @@ def test_where_nothing_proves_a_key_rsa_gives_no_random_one() -> None:
 
 
 def test_two_keys_of_one_name_are_never_confused_without_a_proof() -> None:
-    """Without a proof an honest pair of EDKs opens or is refused, and never opens wrongly."""
+    """Without a proof, valid EDKs are opened correctly or refused, never opened wrongly."""
     writer, reader = MultiKeyring(rsa_keyring(0), rsa_keyring(1)), rsa_keyring(1)
     refused = 0
     for _ in range(1000):
@@ -227,7 +228,7 @@ def test_two_keys_of_one_name_are_never_confused_without_a_proof() -> None:
     assert refused < 50
 
 
-# Beside KMS
+# Combined with KMS
 
 
 @EVERY_PADDING
@@ -235,7 +236,7 @@ def test_two_keys_of_one_name_are_never_confused_without_a_proof() -> None:
 def test_kms_is_not_asked_where_a_local_key_fits(
     padding: str, kms_key: str, requests_log: RequestsLog, *, kms_first: bool
 ) -> None:
-    """Whatever the order of the keyrings."""
+    """This holds for every order of the keyrings."""
     pair = (kms_keyring(kms_key), rsa_keyring(padding=padding))
     keyring = MultiKeyring(*(pair if kms_first else reversed(pair)))
     data = message.encrypt(b"plain", keyring)
@@ -248,7 +249,7 @@ def test_kms_is_not_asked_where_a_local_key_fits(
 def test_kms_is_asked_where_no_local_key_fits(
     padding: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """A wrong RSA key of the right name costs one Decrypt a message, and never the message."""
+    """A wrong RSA key with the right name costs one Decrypt per message, which is still read."""
     writer = MultiKeyring(kms_keyring(kms_key), rsa_keyring(0, padding))
     reader = MultiKeyring(rsa_keyring(1, padding), kms_keyring(kms_key))
     written = [message.encrypt(b"plain", writer) for _ in range(10)]
@@ -258,7 +259,7 @@ def test_kms_is_asked_where_no_local_key_fits(
 
 
 def test_kms_opens_what_a_decoy_stands_before(kms_key: str, requests_log: RequestsLog) -> None:
-    """A key that RSA unwraps, and that does not fit, is no reason not to ask KMS."""
+    """KMS is asked if RSA unwraps a key that does not fit."""
     ours, kms = rsa_keyring(), kms_keyring(kms_key)
     data_key = kms.generate(32, {})
     writer = FixedEDKs(data_key.plaintext, (*ours.wrap(DECOY, {}), *data_key.edks))
@@ -268,7 +269,7 @@ def test_kms_opens_what_a_decoy_stands_before(kms_key: str, requests_log: Reques
 
 
 class FixedEDKs(FixedKeyring):
-    """A keyring that writes these EDKs, whatever they open to."""
+    """A keyring that writes these EDKs, whatever data key they contain."""
 
     def __init__(self, data_key: bytes, edks: tuple[EncryptedDataKey, ...]) -> None:
         super().__init__(data_key)
@@ -280,7 +281,7 @@ class FixedEDKs(FixedKeyring):
 
 
 def test_which_of_several_failures_is_reported(kms: Any, kms_key: str) -> None:
-    """A denied key before a key that does not open, and that before keys that are not ours."""
+    """A denied key is reported before a key that does not open, and that before foreign keys."""
     ours, other = aes("one"), aes("two")
     wrong = AESKeyring("tests", "one", bytes(32))
     edks = ours.wrap(bytes(32), {})
@@ -300,7 +301,7 @@ def test_which_of_several_failures_is_reported(kms: Any, kms_key: str) -> None:
 
 
 def test_an_alias_of_another_key_does_not_outweigh_a_mismatch(kms: Any, kms_key: str) -> None:
-    """That an EDK is another KMS key's says less than that one of ours does not open."""
+    """The error about our EDK that does not open matters more than another KMS key's EDK."""
     other = str(kms.create_key()["KeyMetadata"]["Arn"])
     alias = f"alias/candidates-{kms_key[-12:]}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
@@ -314,7 +315,7 @@ def test_an_alias_of_another_key_does_not_outweigh_a_mismatch(kms: Any, kms_key:
 
 
 def test_a_keyring_of_the_callers_own_gives_one_candidate() -> None:
-    """Where it does not fit, the next keyring is asked; alone, it is one error."""
+    """If the candidate does not fit, the next keyring is tried; a lone keyring gives one error."""
     own = Wrong()
     data = message.encrypt(b"plain", aes())
     assert message.decrypt(data, MultiKeyring(own, aes())) == b"plain"
@@ -326,14 +327,14 @@ def test_a_keyring_of_the_callers_own_gives_one_candidate() -> None:
         message.decrypt(data, Wrong(b"short"))
 
 
-# Cached
+# Caching
 
 
 @EVERY_PADDING
 def test_only_a_key_that_fits_is_cached(
     padding: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """Through a cache before RSA and KMS, a wrong candidate is neither kept nor in the way."""
+    """A cache around RSA and KMS neither stores a wrong candidate nor stops at it."""
     writer = MultiKeyring(kms_keyring(kms_key), Decoyed(rsa_keyring(0, padding)))
     inside = MultiKeyring(rsa_keyring(1, padding), kms_keyring(kms_key))
     keyring = CachingKeyring(inside, max_age=60)
@@ -351,7 +352,7 @@ def test_only_a_key_that_fits_is_cached(
 
 
 def test_a_wrong_answer_of_the_callers_own_keyring_is_not_cached() -> None:
-    """It is the cache that must not keep it, whichever keyring is inside."""
+    """The cache must not store it, whichever keyring it wraps."""
     own = Wrong()
     keyring = CachingKeyring(own, max_age=60)
     data = message.encrypt(b"plain", FixedKeyring(bytes(32)))
@@ -364,7 +365,7 @@ def test_a_wrong_answer_of_the_callers_own_keyring_is_not_cached() -> None:
 
 
 def test_a_cached_key_that_does_not_fit_is_passed_over() -> None:
-    """Two messages with the same EDKs under different keys of theirs open as without a cache."""
+    """Two messages with the same EDKs and different data keys are read as without a cache."""
     ours = rsa_keyring()
     edks = (*ours.wrap(DECOY, {}), *ours.wrap(bytes(32), {}))
     written = [message.encrypt(key, FixedEDKs(key, edks)) for key in (bytes(32), DECOY)]
@@ -381,7 +382,7 @@ def test_a_cached_key_that_does_not_fit_is_passed_over() -> None:
 @EVERY_PADDING
 @pytest.mark.parametrize("cached", [True, False])
 def test_an_object_key_proves_itself(padding: str, *, cached: bool) -> None:
-    """The wrapped key in the metadata that opens the header's data key is the object's."""
+    """Of the wrapped keys in the metadata, the one that opens the header's data key is used."""
     keyring = rsa_keyring(padding=padding)
     writer = ObjectKeyring(Decoyed(keyring))
     data = message.encrypt(b"plain", writer)
@@ -394,7 +395,7 @@ def test_an_object_key_proves_itself(padding: str, *, cached: bool) -> None:
 
 
 def test_object_keys_under_two_keys_of_one_name() -> None:
-    """PKCS #1 under two keys of one name: 1,000 honest wrapped object keys, all opened."""
+    """Of 1,000 object keys wrapped with PKCS #1 under two keys of the same name, all are opened."""
     both, reader = MultiKeyring(rsa_keyring(0), rsa_keyring(1)), rsa_keyring(1)
     for _ in range(1000):
         writer = ObjectKeyring(both)
@@ -403,7 +404,7 @@ def test_object_keys_under_two_keys_of_one_name() -> None:
 
 
 def test_an_object_key_that_opens_nothing_is_one_error() -> None:
-    """A keyring whose object key opens nothing, or has no such length, is an IntegrityError."""
+    """An object key that opens nothing or has a wrong length raises IntegrityError."""
     data = message.encrypt(b"plain", ObjectKeyring(aes()))
     for answer in (DECOY, b"short"):
         with pytest.raises(IntegrityError):
@@ -412,7 +413,7 @@ def test_an_object_key_that_opens_nothing_is_one_error() -> None:
 
 @EVERY_PADDING
 def test_rotation_rewraps_the_object_key_that_opens_the_header(bucket: str, padding: str) -> None:
-    """A candidate that does not open the header is not what the new key is given."""
+    """A candidate that does not open the header is not wrapped with the new key."""
     keyring, uri = rsa_keyring(padding=padding), f"s3://{bucket}/object"
     connect(ClientSide(Decoyed(keyring), key_location="metadata")).put(b"plain", uri)
     (outcome,) = connect(ClientSide(keyring, key_location="metadata")).rotate(
@@ -433,7 +434,7 @@ def test_rotation_rewraps_the_object_key_that_opens_the_header(bucket: str, padd
 def test_rotation_names_the_object_that_no_key_opens(
     bucket: str, reader: Callable[[], Keyring], expected: type[Exception]
 ) -> None:
-    """The error says which object it is about, and nothing is written."""
+    """The error names the object, and nothing is written."""
     uri, to = f"s3://{bucket}/object", ClientSide(aes(), key_location="metadata")
     connect(ClientSide(rsa_keyring(), key_location="metadata")).put(b"plain", uri)
     with pytest.raises(expected, match=uri):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our frozen vectors, made by tests/vectors/make.py, through every reader.
+"""Our frozen vectors, made by tests/vectors/make.py, tested with every reader.
 
 A second implementation can read the same file: plaintexts are `7 * index % 256`.
 """
@@ -36,7 +36,7 @@ def _rsa_keyring(namespace: str, name: str, pem: str, padding: str) -> RSAKeyrin
 
 
 def keyring_of(key: dict[str, str]) -> message.Keyring:
-    """Return the keyring that a vector's key description asks for."""
+    """Return the keyring for a vector's key description."""
     if key["kind"] == "rsa":
         return _rsa_keyring(key["namespace"], key["name"], key["key"], key["padding"])
     return AESKeyring(key["namespace"], key["name"], b64decode(key["key"]))
@@ -44,7 +44,7 @@ def keyring_of(key: dict[str, str]) -> message.Keyring:
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_files_are_whole_and_small(name: str) -> None:
-    """Nothing was taken out of a frozen file, and it stays fit for a repository."""
+    """No vector was removed from a frozen file, and the files stay small."""
     vectors = FILES[name]
     assert Counter(vector["result"] for vector in vectors) == RESULTS[name]
     assert len({vector["name"] for vector in vectors}) == len(vectors)
@@ -61,7 +61,7 @@ def test_the_files_are_whole_and_small(name: str) -> None:
     ids=lambda vector: vector["name"],
 )
 def test_frozen_lengths(vector: dict[str, Any]) -> None:
-    """The frozen messages of both writers are as long as ours of that plaintext are today."""
+    """The frozen messages of both writers have the length of a message that is written today."""
     data = b64decode(vector["message"])
     header = message.read_header(io.BytesIO(data))
     footer = 105 if header.suite.curve else 0
@@ -71,7 +71,7 @@ def test_frozen_lengths(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_frozen_vectors(vector: dict[str, Any], reader: Reader) -> None:
-    """Every vector reads as it must: to its plaintext, or to the refusal in its name."""
+    """Every reader returns each vector's plaintext, or the error that its name states."""
     data, keyring = b64decode(vector["message"]), keyring_of(vector["key"])
     options = {
         "context": vector["context"],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Geometry: arithmetic that is checked against itself and against messages."""
+"""Geometry: the arithmetic is checked for consistency and against real messages."""
 
 import io
 
@@ -21,9 +21,9 @@ lengths = st.one_of(st.integers(0, 2**12), st.integers(0, 5 * 2**40))
 
 @given(geometries, lengths)
 def test_plaintext_length_inverts_message_length(geometry: Geometry, length: int) -> None:
-    """The plaintext length follows from the message length, and back."""
-    # An object of S3 is at most 50 TB; the format's frame numbers end later than that only
-    # for frames of 16 KiB and more.
+    """The plaintext length can be computed from the message length, and vice versa."""
+    # An S3 object has at most 50 TB; only with frames of 16 KiB and more do the format's frame
+    # numbers reach further.
     if geometry.frames(length) > 2**32 - 1:
         return
     written = geometry.message_length(length)
@@ -36,7 +36,7 @@ def test_plaintext_length_inverts_message_length(geometry: Geometry, length: int
 
 @given(geometries, st.integers(0, 2**41))
 def test_every_length_is_a_messages_or_refused(geometry: Geometry, length: int) -> None:
-    """A length is either that of a message, whichever way it ends, or refused."""
+    """Each length is that of a message, with either form of its last frame, or it is refused."""
     try:
         regular, final = geometry.split(length)
     except IntegrityError:
@@ -46,14 +46,14 @@ def test_every_length_is_a_messages_or_refused(geometry: Geometry, length: int) 
 
 @given(geometries, st.integers(1, 2**32 - 1))
 def test_offsets_are_a_grid(geometry: Geometry, sequence: int) -> None:
-    """Frames lie one after another from the header's end."""
+    """Frames follow each other without gaps from the end of the header."""
     assert geometry.offset(1) == geometry.header_length
     assert geometry.offset(sequence + 1) - geometry.offset(sequence) == geometry.frame_length + 32
 
 
 @given(st.binary(max_size=1500), st.sampled_from([128, 256, 1024]), st.booleans())
 def test_messages_have_the_length_foretold(data: bytes, frame_length: int, signed: bool) -> None:
-    """A message is as long as geometry says, and its signature when it has one."""
+    """A message's length equals the geometry's prediction, plus the signature if it is signed."""
     written = message.encrypt(data, KEYRING, signed=signed, frame_length=frame_length)
     geometry = Geometry(len(message.read_header(io.BytesIO(written))), frame_length)
     signature = 105 if signed else 0
@@ -63,7 +63,7 @@ def test_messages_have_the_length_foretold(data: bytes, frame_length: int, signe
 
 @given(st.integers(0, 600), st.integers(1, 200), st.booleans())
 def test_either_ending_is_understood(length: int, frame_length: int, empty_final: bool) -> None:
-    """A full and an empty final frame both give the plaintext's length."""
+    """Messages that end with a full or an empty final frame both give the plaintext's length."""
     writer = ForeignWriter(frame_length=frame_length)
     written = writer.write(split(bytes(length), frame_length, empty_final=empty_final))
     geometry = Geometry(len(message.read_header(io.BytesIO(written))), frame_length)
@@ -85,7 +85,7 @@ def test_either_ending_is_understood(length: int, frame_length: int, empty_final
     ],
 )
 def test_an_exact_multiple_has_one_frame_more(length: int, frames: int, written: int) -> None:
-    """Whole frames are followed by an empty final one; the numbers by hand."""
+    """Full frames are followed by an empty final frame; the expected numbers are literals."""
     geometry = Geometry(100, 128)
     assert geometry.frames(length) == frames
     assert geometry.message_length(length) == written
@@ -93,7 +93,7 @@ def test_an_exact_multiple_has_one_frame_more(length: int, frames: int, written:
 
 @pytest.mark.parametrize("length", [128, 384])
 def test_either_ending_has_a_length_of_its_own(length: int) -> None:
-    """The lengths of both endings of one plaintext differ by a regular frame's 32 bytes."""
+    """For one plaintext, the two endings differ in length by the 32 bytes of a regular frame."""
     geometry = Geometry(100, 128)
     empty_final, full_final = geometry.message_length(length), geometry.message_length(length) - 32
     assert geometry.split(empty_final) == (length // 128, 0)
@@ -103,13 +103,13 @@ def test_either_ending_has_a_length_of_its_own(length: int) -> None:
 
 @pytest.mark.parametrize("short", [0, 1, 100, 139])
 def test_no_message_is_that_short(short: int) -> None:
-    """A length without room for a final frame is no message's."""
+    """A length without room for a final frame is refused."""
     with pytest.raises(IntegrityError):
         Geometry(100, 128).split(short)
 
 
 def test_no_message_has_that_many_frames() -> None:
-    """A length that needs more than 2^32 - 1 frames is no message's."""
+    """A length that needs more than 2^32 - 1 frames is refused."""
     geometry = Geometry(100, 1)
     longest = geometry.offset(2**32 - 1) + 40
     assert geometry.split(longest) == (2**32 - 2, 0)
@@ -118,6 +118,6 @@ def test_no_message_has_that_many_frames() -> None:
 
 
 def test_fifty_terabytes_fit() -> None:
-    """The largest object S3 has, in default frames, needs a fraction of the frame numbers."""
+    """The largest S3 object, in default frames, needs a small part of the frame numbers."""
     geometry = Geometry(500, message.DEFAULT_FRAME_LENGTH)
     assert geometry.frames(50 * 10**12) < 2**28

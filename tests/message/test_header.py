@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Headers: what is parsed, what is refused and when, and what a non-message is told to be."""
+"""Headers: parsing, the moment of each refusal, and the description of input that is no message."""
 
 import io
 import struct
@@ -44,14 +44,14 @@ def read(data: bytes, **limits: int) -> message.Header:
     return message.read_header(io.BytesIO(data), **limits)
 
 
-# What is parsed
+# Parsing
 
 
 @given(contexts, edk_lists, st.binary(min_size=32, max_size=32), st.integers(1, 2**26))
 def test_reading_inverts_writing(
     context: dict[str, str], edks: list[EncryptedDataKey], message_id: bytes, frame_length: int
 ) -> None:
-    """A header that was written is read back field by field, and no byte further."""
+    """A header is read back field by field, and no further byte is read."""
     for suite in (COMMITTING, COMMITTING_SIGNED):
         serialized = serialize_context(context)
         body = serialize_body(
@@ -73,7 +73,7 @@ def test_reading_inverts_writing(
 
 @given(contexts)
 def test_context_serialization_is_canonical(context: dict[str, str]) -> None:
-    """Pairs are sorted by their UTF-8 key, whatever their order was; nothing is lost."""
+    """Pairs are sorted by their UTF-8 keys, whatever their order was, and all pairs are kept."""
     expected = pairs(sorted(context.items(), key=lambda pair: pair[0].encode()))
     assert serialize_context(context) == expected
     backwards = dict(reversed(context.items()))
@@ -81,14 +81,14 @@ def test_context_serialization_is_canonical(context: dict[str, str]) -> None:
 
 
 def test_contexts_sort_by_bytes_not_by_utf_16() -> None:
-    """U+FF5E sorts before U+10000, as UTF-8 has it and UTF-16 has not."""
+    """U+FF5E sorts before U+10000 in UTF-8, but not in UTF-16."""
     serialized = serialize_context({"\U00010000": "second", "\uff5e": "first"})
     assert serialized == pairs([("\uff5e", "first"), ("\U00010000", "second")])
 
 
 @EVERY_READER
 def test_an_unsorted_context_is_read(reader: Reader) -> None:
-    """Other writers' contexts need not be sorted; the tag is over the bytes received."""
+    """Contexts of other writers may be unsorted; the tag authenticates the received bytes."""
     writer = ForeignWriter(context=pairs([("b", "2"), ("a", "1")]))
     keyring = FixedKeyring(writer.data_key)
     data = writer.write([b"x"])
@@ -98,7 +98,7 @@ def test_an_unsorted_context_is_read(reader: Reader) -> None:
 @pytest.mark.parametrize("suite_id", UNSIGNED, ids=hex)
 @EVERY_READER
 def test_foreign_frame_ivs(reader: Reader, suite_id: int) -> None:
-    """Frames with IVs of another scheme open: the IV is taken from the message."""
+    """Frames whose IVs follow another scheme can be opened: the IV is taken from the message."""
     writer = ForeignWriter(suite_id, iv_prefix=b"\xff" * 8)
     plaintext = bytes(range(256)) * 2
     for empty_final in (False, True):
@@ -111,7 +111,7 @@ def test_foreign_frame_ivs(reader: Reader, suite_id: int) -> None:
 @pytest.mark.parametrize("length", [0, 1, 1000])
 @pytest.mark.parametrize("suite_id", UNSIGNED, ids=hex)
 def test_single_blocks(reader: Reader, suite_id: int, length: int) -> None:
-    """Non-framed bodies open in every suite, also empty ones."""
+    """Non-framed bodies can be opened in every suite, also empty bodies."""
     writer = ForeignWriter(suite_id, frame_length=0)
     data = writer.write([bytes(length)])
     opened = reader(data, FixedKeyring(writer.data_key), allow_uncommitted=True)
@@ -122,18 +122,18 @@ def test_single_blocks(reader: Reader, suite_id: int, length: int) -> None:
 
 
 class Measured(ShortReads):
-    """A source that knows how much of it was read, and never ends."""
+    """An endless source that counts the bytes read from it."""
 
     taken = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        """Read, and count."""
+        """Read and count."""
         self.taken += size
         return super().read(size).ljust(size, b"\x00")
 
 
 def endless(data: bytes) -> Any:
-    """Return a source that begins with these bytes and goes on with zeros."""
+    """Return a source of these bytes followed by endless zeros."""
     return Measured(data, at_most=2**40)
 
 
@@ -144,7 +144,7 @@ def forged(**changes: Any) -> bytes:
 
 @pytest.mark.parametrize("count", [11, 1000, 65535])
 def test_too_many_edks_are_refused_before_any_is_tried(count: int) -> None:
-    """A forged EDK count costs no call to a key service and no reading on."""
+    """A forged number of EDKs causes no request to a key service and no further reading."""
     keyring = CountingKeyring(KEYRING)
     edk = EncryptedDataKey("limits", b"key", b"x")
     start = forged(edks=(edk,))
@@ -157,7 +157,7 @@ def test_too_many_edks_are_refused_before_any_is_tried(count: int) -> None:
 
 @EVERY_READER
 def test_the_edk_limit_is_the_callers(reader: Reader) -> None:
-    """`max_edks` moves the limit both ways."""
+    """`max_edks` can raise and lower the limit."""
     writer = ForeignWriter(edks=(EncryptedDataKey("a", b"b", b"c"),) * 12)
     data, keyring = writer.write([b"x"]), CountingKeyring(FixedKeyring(writer.data_key))
     for refused in (11, 1):
@@ -168,14 +168,14 @@ def test_the_edk_limit_is_the_callers(reader: Reader) -> None:
 
 
 def test_a_message_without_edks_is_refused() -> None:
-    """No wrapped data key at all is a malformed message."""
+    """A message without a wrapped data key is malformed."""
     with pytest.raises(FormatError, match="no wrapped data key"):
         read(forged(edks=()) + bytes(16))
 
 
 @pytest.mark.parametrize("frame_length", [2**26 + 1, 2**31, 2**32 - 1])
 def test_too_long_frames_are_refused_before_any_call(frame_length: int) -> None:
-    """A forged frame length costs no call to a key service, no memory and no reading on."""
+    """A forged frame length causes no key service request, no allocation, no further reading."""
     keyring = CountingKeyring(KEYRING)
     source = endless(ForeignWriter().header_body(frame_length=frame_length))
     tracemalloc.start()
@@ -191,7 +191,7 @@ def test_too_long_frames_are_refused_before_any_call(frame_length: int) -> None:
 
 @EVERY_READER
 def test_the_frame_limit_is_the_callers(reader: Reader) -> None:
-    """`max_frame_length` moves the limit both ways."""
+    """`max_frame_length` can raise and lower the limit."""
     data = message.encrypt(b"x", KEYRING, frame_length=256)
     keyring = CountingKeyring(KEYRING)
     with pytest.raises(FormatError, match="Frames of 256 bytes; at most 255"):
@@ -212,7 +212,7 @@ def test_the_frame_limit_covers_single_blocks() -> None:
 
 @pytest.mark.parametrize("claimed", [2**26 + 1, 2**36 - 31, 2**64 - 1])
 def test_forged_block_lengths_allocate_nothing(claimed: int) -> None:
-    """A block that claims to be huge is refused before a byte of it is read."""
+    """A block with a huge claimed length is refused before any byte of it is read."""
     writer = ForeignWriter(frame_length=0)
     data = writer.write([b"x"])
     head = data[: -len(b"x") - 36]
@@ -224,7 +224,7 @@ def test_forged_block_lengths_allocate_nothing(claimed: int) -> None:
 
 
 def test_forged_final_frame_lengths_allocate_nothing() -> None:
-    """A final frame that claims to be longer than the message's frames is refused at once."""
+    """A final frame that claims to be longer than the frame length is refused at once."""
     writer = ForeignWriter(frame_length=128)
     data = bytearray(writer.write([b"x"]))
     head = len(data) - 41
@@ -242,7 +242,7 @@ def test_forged_final_frame_lengths_allocate_nothing() -> None:
 
 
 def test_a_header_that_is_too_long_is_refused() -> None:
-    """EDKs that are few and huge meet the header's bound, before any key is tried."""
+    """A few huge EDKs exceed the header's limit before any key is tried."""
     huge = EncryptedDataKey("p", b"i" * 65535, b"c" * 65535)
     keyring = CountingKeyring(KEYRING)
     data = forged(edks=(huge, huge))
@@ -252,7 +252,7 @@ def test_a_header_that_is_too_long_is_refused() -> None:
 
 
 def test_we_write_no_header_that_we_refuse() -> None:
-    """A keyring whose EDKs make too long or too many of them is refused when writing."""
+    """EDKs that are too many or too long are refused when writing."""
 
     class Huge(FixedKeyring):
         def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
@@ -274,7 +274,7 @@ def test_we_write_no_header_that_we_refuse() -> None:
     ids=["short", "not wrapped"],
 )
 def test_a_faulty_keyring_is_found_out(data_key: DataKey) -> None:
-    """A keyring that makes a short data key, or wraps it under nothing, writes no message."""
+    """No message is written if the keyring returns a short data key or no EDKs."""
 
     class Faulty(FixedKeyring):
         def generate(
@@ -327,7 +327,7 @@ def test_reserved_context_keys_are_not_written(key: str) -> None:
     "context", [{"a": "\udcff"}, {"\ud800": "b"}, {"a": 1}, {b"a": "b"}], ids=ascii
 )
 def test_contexts_are_unicode_text(context: dict[str, str]) -> None:
-    """What cannot be text is refused, when writing and as what a reader expects."""
+    """Invalid text is refused when writing, and as the context that a reader expects."""
     with pytest.raises(ConfigError, match="text"):
         message.encrypt(b"", KEYRING, context=context)
     with pytest.raises(ConfigError, match="text"):
@@ -335,7 +335,7 @@ def test_contexts_are_unicode_text(context: dict[str, str]) -> None:
 
 
 def test_contexts_may_take_64_kib() -> None:
-    """The largest context goes through; one byte more is refused before a key is generated."""
+    """The largest context is accepted; one byte more is refused before a key is generated."""
     largest = {"k": "v" * (65535 - 2 - 4 - 1)}
     data = message.encrypt(b"x", KEYRING, context=largest)
     assert message.decrypt(data, KEYRING, context=largest) == b"x"
@@ -345,17 +345,17 @@ def test_contexts_may_take_64_kib() -> None:
         message.decrypt(data, KEYRING, context={"another": "pair"})
 
 
-# Fields that have one value
+# Fields with a fixed value
 
 
 def v1_header(*, reserved: bytes = bytes(4), iv_length: int = 12) -> bytes:
-    """Return a version 1 header whose fixed fields are as given."""
+    """Return a version 1 header with these fixed fields."""
     header = ForeignWriter(0x0178).header_body()
     return header[:-9] + reserved + bytes([iv_length]) + header[-4:] + bytes(28)
 
 
 def test_version_1_fixed_fields() -> None:
-    """Reserved bytes and the IV length have one value each."""
+    """The reserved bytes and the IV length each have a fixed value."""
     assert read(v1_header()).suite.id == 0x0178
     table: list[dict[str, Any]] = [
         {"reserved": b"\x00\x00\x00\x01"},
@@ -371,7 +371,7 @@ def test_version_1_fixed_fields() -> None:
     ("content_type", "frame_length"), [(1, 128), (2, 0), (0, 0), (0, 128), (3, 128)]
 )
 def test_content_type_and_frame_length_agree(content_type: int, frame_length: int) -> None:
-    """A framed body has a frame length, one block has none, and there is no third kind."""
+    """A framed body has a frame length, a single block has none, and other types are invalid."""
     header = ForeignWriter().header_body()
     changed = bytes([content_type]) + frame_length.to_bytes(4)
     with pytest.raises(FormatError, match="contradict"):
@@ -382,13 +382,13 @@ def test_content_type_and_frame_length_agree(content_type: int, frame_length: in
     "start", [b"\x02\x01\x78", b"\x02\x00\x14", b"\x01\x80\x04\x78", b"\x01\x80\x05\x78"]
 )
 def test_suites_belong_to_a_version(start: bytes) -> None:
-    """A suite in the other version's header is refused."""
+    """A suite in a header of the other version is refused."""
     with pytest.raises(FormatError, match="or a newer one"):
         read(start + bytes(200))
 
 
 def test_a_provider_that_is_no_text() -> None:
-    """A key provider's id is text."""
+    """The provider id of a key must be text."""
     header = forged(edks=(EncryptedDataKey("limits", b"key", b"x"),))
     with pytest.raises(FormatError, match="provider is not text"):
         read(header.replace(b"limits", b"limit\xff") + bytes(16))
@@ -409,7 +409,7 @@ SIGNING_KEYS = {
 @EVERY_READER
 @pytest.mark.parametrize("signing_key", SIGNING_KEYS.values(), ids=SIGNING_KEYS)
 def test_malformed_signing_keys(reader: Reader, signing_key: str) -> None:
-    """A signing key that is no point of the suite's curve is refused, whoever authenticated it."""
+    """A signing key that is not a point of the suite's curve is refused, even if authenticated."""
     writer = ForeignWriter(0x0578, context=pairs([("aws-crypto-public-key", signing_key)]))
     data = writer.write([b"x"]) + b"\x00\x01x"
     with pytest.raises(FormatError, match="signing key is malformed"):
@@ -422,7 +422,7 @@ def test_malformed_signing_keys(reader: Reader, signing_key: str) -> None:
     st.lists(st.one_of(st.binary(max_size=40), st.just(bytes(32)), st.just(b"\x00\x01"))),
 )
 def test_noise_is_refused(start: bytes, rest: list[bytes]) -> None:
-    """Whatever follows the first bytes, it is refused by one of our errors, or is a header."""
+    """Random bytes give an error of ours or a valid header."""
     try:
         header = read(start + b"".join(rest))
     except (FormatError, IntegrityError):
@@ -433,7 +433,7 @@ def test_noise_is_refused(start: bytes, rest: list[bytes]) -> None:
 @settings(max_examples=500)
 @given(st.data())
 def test_changed_headers_open_nothing(data: st.DataObject) -> None:
-    """A header with a stretch of bytes replaced, cut out or put in opens no message."""
+    """A header with replaced, removed or inserted bytes opens no message."""
     written = message.encrypt(b"x", KEYRING, context={"a": "b"}, frame_length=128)
     length = len(read(written))
     start = data.draw(st.integers(0, length - 1))
@@ -448,7 +448,7 @@ def test_changed_headers_open_nothing(data: st.DataObject) -> None:
             assert not any(map(KEYRING.opens, read(changed).edks))
 
 
-# What is no message
+# Input that is not a message
 
 NOT_MESSAGES = {
     "empty": (b"", "it is empty"),
@@ -487,25 +487,25 @@ NOT_MESSAGES = {
 @pytest.mark.parametrize(("data", "description"), NOT_MESSAGES.values(), ids=NOT_MESSAGES)
 @EVERY_READER
 def test_what_it_looks_like(reader: Reader, data: bytes, description: str) -> None:
-    """Input that is no message is refused by a sentence that says what it looks like."""
+    """Input that is not a message is refused, and the error describes its likely format."""
     with pytest.raises(FormatError, match="Not an encrypted message") as raised:
         reader(data, KEYRING)
     assert description in str(raised.value)
 
 
 def test_descriptions_quote_nothing() -> None:
-    """The refusal of a non-message shows none of its bytes: they may be secret."""
+    """The error contains no bytes of the input, because they may be secret."""
     with pytest.raises(FormatError) as raised:
         message.decrypt(b"password: hunter2 and more", KEYRING)
     assert "hunter2" not in f"{raised.value} {raised.value.hint}"
 
 
 def test_a_source_that_does_not_block_is_refused() -> None:
-    """A pause of a non-blocking source is not taken for its end."""
+    """An empty read of a non-blocking source is not taken for the end."""
 
     class Pausing(ShortReads):
         def read(self, size: int = -1, /) -> bytes:
-            return super().read(size) or None  # type: ignore[return-value]  # as raw files do
+            return super().read(size) or None  # type: ignore[return-value]  # like raw files
 
     source: Any = Pausing(b"abc")
     with pytest.raises(StorageError, match="does not block"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects that the store put are opened by the official SDK, and its messages by the store.
+"""The official SDK decrypts objects that the store put, and the store reads its messages.
 
 docs/interop.md has the recipes, which run as a test of the documentation.
 """
@@ -19,19 +19,19 @@ from s3crypt.keyrings import AESKeyring, MultiKeyring
 from s3crypt.message.keys import EncryptedDataKey
 
 FRAME = message.DEFAULT_FRAME_LENGTH
-# Around the frame length; of one full part, of two, and of two with a short frame at their end.
+# Lengths around the frame length; one full part, two parts, two parts with a short last frame.
 SIZES = (0, 1, FRAME - 1, FRAME, FRAME + 1, 3 * FRAME, 2**23, 2**24, 9_000_001)
 LOCATIONS = pytest.mark.parametrize("key_location", ["header", "metadata"])
 AES = AESKeyring(official.NAMESPACE, official.NAME, official.WRAPPING_KEY)
 
 
 def plaintext_of(length: int) -> bytes:
-    """Return bytes in which no two frames are alike."""
+    """Return bytes in which no two frames are equal."""
     return b"".join(index.to_bytes(4) for index in range(length // 4 + 1))[:length]
 
 
 def keys_of(stored: dict[str, Any], kms: Any, arn: str) -> dict[str, Any]:
-    """Return what opens a stored object's message: with one kms.decrypt for a key in metadata."""
+    """Return the keys for a stored object's message; a key in metadata needs one kms.decrypt."""
     metadata = stored["Metadata"]
     if "s3crypt-edks" not in metadata:
         return official.mpl_kms(arn, kms)
@@ -59,7 +59,7 @@ def test_the_official_sdk_opens_our_objects(
     key_location: Any,
     signed: bool,
 ) -> None:
-    """The raw body of an object is a message that the official SDK opens with the KMS key."""
+    """An object's raw body is a message that the official SDK decrypts with the KMS key."""
     mode = ClientSide(
         KMSKeyring(kms_key, session=session),
         context={"größe": "日本"},
@@ -77,7 +77,7 @@ def test_the_official_sdk_opens_our_objects(
 def test_the_official_sdk_opens_a_rewrapped_object(
     session: boto3.Session, s3: Any, kms: Any, bucket: str, kms_key: str
 ) -> None:
-    """After rotation the new key alone opens the object, and the body is as it was."""
+    """After the rotation only the new key decrypts the object; the body is unchanged."""
     new_key = str(kms.create_key()["KeyMetadata"]["Arn"])
     old, new = (
         ClientSide(KMSKeyring(key, session=session), key_location="metadata")
@@ -101,14 +101,15 @@ def test_the_official_sdk_opens_a_rewrapped_object(
 def test_one_of_several_keys_is_enough(
     session: boto3.Session, s3: Any, bucket: str, kms_key: str, key_location: Any
 ) -> None:
-    """An object under a KMS key and a key at hand opens officially without any KMS."""
+    """The official SDK reads an object under a KMS key and a local key without any KMS request."""
     keyring = MultiKeyring(KMSKeyring(kms_key, session=session), AES)
     mode = ClientSide(keyring, key_location=key_location)
     S3Crypt(mode, session=session).put(b"either", f"s3://{bucket}/object")
     stored = s3.get_object(Bucket=bucket, Key="object")
     keys = official.mpl_aes()
     if key_location == "metadata":
-        # The object key is wrapped as a data key is: a message's header is not needed to unwrap it.
+        # The object key is wrapped like a data key, so unwrapping it does not need a message's
+        # header.
         _, wrapped = json.loads(stored["Metadata"]["s3crypt-edks"])
         edk = _edk(wrapped)
         context = json.loads(stored["Metadata"]["s3crypt-context"])
@@ -136,7 +137,7 @@ def test_the_store_opens_their_objects(
     suite_id: int,
     size: int,
 ) -> None:
-    """A message of the official SDK that became an object is read, and its context held to."""
+    """The store reads a message of the official SDK stored as an object, and checks its context."""
     body = official.encrypt(
         plaintext_of(size),
         official.mpl_kms(kms_key, kms),
@@ -159,7 +160,7 @@ def test_the_store_opens_their_objects(
 
 
 def foreign(*edks: EncryptedDataKey) -> bytes:
-    """Return a message of another writer's, under these wrapped keys."""
+    """Return a message of a foreign writer with these wrapped keys."""
     return ForeignWriter(edks=edks).write([b"plain"])
 
 
@@ -169,7 +170,7 @@ BRANCH = EncryptedDataKey("aws-kms-hierarchy", b"tenant-1", bytes(92))
 def test_keys_of_other_kinds_are_shown_as_what_they_are(
     session: boto3.Session, s3: Any, bucket: str
 ) -> None:
-    """Whoever looks at or reads such an object is told its keys, and no keyring that has none."""
+    """Inspecting or reading such an object names its keys, and suggests no unrelated keyring."""
     uri, store = f"s3://{bucket}/object", S3Crypt(session=session)
     s3.put_object(Bucket=bucket, Key="object", Body=foreign(BRANCH))
     assert store.inspect(uri).keys == ("aws-kms-hierarchy:tenant-1",)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both ways between us and the official SDK: what either writes, the other opens."""
+"""Compatibility with the official SDK: each side decrypts the messages of the other side."""
 
 import io
 from collections.abc import Callable
@@ -27,7 +27,7 @@ THEIRS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def plaintext_of(length: int) -> bytes:
-    """Return bytes in which no two frames are alike."""
+    """Return bytes in which no two frames are equal."""
     return b"".join(index.to_bytes(4) for index in range(length // 4 + 1))[:length]
 
 
@@ -53,7 +53,7 @@ def rsa_pem() -> tuple[bytes, bytes]:
 def test_we_open_theirs(
     suite_id: int, writer: Callable[[], dict[str, Any]], reader: Reader
 ) -> None:
-    """Every reader opens the official SDK's messages of all eleven suites at every boundary."""
+    """Every reader decrypts the official SDK's messages in all eleven suites at every boundary."""
     for size in SIZES:
         theirs = official.encrypt(
             plaintext_of(size),
@@ -68,7 +68,7 @@ def test_we_open_theirs(
 
 @pytest.mark.parametrize("suite_id", message.SUITES, ids=hex)
 def test_we_open_their_single_blocks(suite_id: int) -> None:
-    """Non-framed messages of the official SDK open, by every reader."""
+    """Every reader decrypts non-framed messages of the official SDK."""
     theirs = official.encrypt(
         plaintext_of(1000), official.native_aes(), suite_id=suite_id, frame_length=0
     )
@@ -79,7 +79,7 @@ def test_we_open_their_single_blocks(suite_id: int) -> None:
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("reader", THEIRS.values(), ids=THEIRS)
 def test_they_open_ours(reader: Callable[[], dict[str, Any]], *, signed: bool) -> None:
-    """The official SDK opens ours, signed and not, at every boundary, with the same context."""
+    """The official SDK decrypts our messages at every boundary, and returns the same context."""
     for size in SIZES:
         ours = message.encrypt(
             plaintext_of(size), OURS, context=CONTEXT, signed=signed, frame_length=FRAME
@@ -92,7 +92,7 @@ def test_they_open_ours(reader: Callable[[], dict[str, Any]], *, signed: bool) -
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_our_frames_lie_where_theirs_do(*, signed: bool) -> None:
-    """At every boundary both writers make the same frames: their SDK 3.x reads no others."""
+    """At every boundary both writers make equal frames: their SDK 3.x refuses any other layout."""
     for size in SIZES:
         theirs = official.encrypt(
             plaintext_of(size),
@@ -105,7 +105,7 @@ def test_our_frames_lie_where_theirs_do(*, signed: bool) -> None:
 
 
 def frames_of(written: bytes) -> list[tuple[bytes, int]]:
-    """Return the first bytes of each frame, and the plaintext bytes of each; then the footer's."""
+    """Return each frame's first bytes and plaintext length, then those of the footer."""
     position = len(message.read_header(io.BytesIO(written)))
     found = []
     while written[position : position + 4] != b"\xff" * 4:
@@ -118,7 +118,7 @@ def frames_of(written: bytes) -> list[tuple[bytes, int]]:
 
 @pytest.mark.parametrize("key_length", [16, 24, 32])
 def test_wrapping_key_sizes(key_length: int) -> None:
-    """Every AES key size wraps alike on both sides."""
+    """Both sides wrap alike with every AES key size."""
     key = bytes(range(key_length))
     ours = AESKeyring(official.NAMESPACE, official.NAME, key)
     for make in (official.native_aes, official.mpl_aes):
@@ -129,7 +129,7 @@ def test_wrapping_key_sizes(key_length: int) -> None:
 
 @pytest.mark.parametrize("padding", official.RSA_PADDINGS)
 def test_rsa_paddings(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
-    """Every RSA padding wraps alike on both sides, for native providers and keyrings."""
+    """Both sides wrap alike with every RSA padding, for native providers and keyrings."""
     public, private = rsa_pem
     ours = RSAKeyring(official.NAMESPACE, "rsa", public=public, private=private, padding=padding)
     for theirs in (
@@ -142,7 +142,7 @@ def test_rsa_paddings(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
 
 @pytest.mark.parametrize("reader", THEIRS.values(), ids=THEIRS)
 def test_boundaries_of_the_default_frame_length(reader: Callable[[], dict[str, Any]]) -> None:
-    """What is right for short frames is right for those that are written by default."""
+    """The compatibility with short frames also holds for the default frame length."""
     frame, theirs = message.DEFAULT_FRAME_LENGTH, reader()
     for size in (0, 1, frame - 1, frame, frame + 1, 3 * frame, 3 * frame + 17):
         plaintext = plaintext_of(size)
@@ -155,7 +155,7 @@ def test_boundaries_of_the_default_frame_length(reader: Callable[[], dict[str, A
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("kind", ["native", "mpl"])
 def test_kms_keyrings(kms: Any, kms_key: str, kind: str, *, signed: bool) -> None:
-    """Our KMS keyring and theirs open each other's messages under one key."""
+    """Our KMS keyring and theirs decrypt each other's messages under one key."""
     ours = KMSKeyring(kms_key, client=kms)
     theirs = official.native_kms(kms_key) if kind == "native" else official.mpl_kms(kms_key, kms)
     suite_id = 0x0578 if signed else 0x0478
@@ -168,7 +168,7 @@ def test_kms_keyrings(kms: Any, kms_key: str, kind: str, *, signed: bool) -> Non
 
 
 def test_multi_keyrings(kms: Any, kms_key: str) -> None:
-    """A message under several keys opens with any one of them, on either side."""
+    """On both sides, a message under several keys decrypts with each of the keys."""
     parts: list[tuple[message.Keyring, dict[str, Any]]] = [
         (KMSKeyring(kms_key, client=kms), official.mpl_kms(kms_key, kms)),
         (OURS, official.mpl_aes()),
@@ -187,7 +187,7 @@ def test_multi_keyrings(kms: Any, kms_key: str) -> None:
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("suite_id", message.SUITES, ids=hex)
 def test_required_context(suite_id: int, reader: Reader) -> None:
-    """Pairs that the official SDK authenticated without storing are demanded, and must be right."""
+    """Pairs that the official SDK authenticated but did not store must be given correctly."""
     theirs = official.encrypt(
         b"theirs",
         official.mpl_required(official.mpl_aes(), "tenant", "日本"),

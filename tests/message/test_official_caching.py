@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The official SDK's caching materials manager, as the oracle of what CachingKeyring asks for."""
+"""The requests of CachingKeyring, compared with the official SDK's caching materials manager."""
 
 import io
 from collections import Counter
@@ -16,12 +16,12 @@ from s3crypt import message
 from s3crypt.keyrings import AESKeyring, CachingKeyring
 
 OURS = AESKeyring(official.NAMESPACE, official.NAME, official.WRAPPING_KEY)
-# An event: seconds that pass, what is then done, of which tenant, with how many bytes.
+# An event: the seconds to wait, the operation, the tenant, and the number of bytes.
 Event = tuple[float, str, str, int | None]
 
 
 class Theirs:
-    """The SDK's caching manager around a native key provider, and what that is asked."""
+    """The SDK's caching manager around a native key provider, and its calls to the provider."""
 
     def __init__(self, max_age: float, max_messages: int, max_bytes: int) -> None:
         from aws_encryption_sdk import (  # noqa: PLC0415
@@ -58,7 +58,7 @@ class Theirs:
         return provider
 
     def write(self, tenant: str, length: int | None) -> None:
-        """Ask for a data key to write with."""
+        """Request a data key for writing."""
         from aws_encryption_sdk.materials_managers import (  # noqa: PLC0415
             EncryptionMaterialsRequest,
         )
@@ -73,7 +73,7 @@ class Theirs:
         self._written[tenant] = self.manager.get_encryption_materials(request)
 
     def read(self, tenant: str) -> None:
-        """Ask for the data key last written with."""
+        """Request the data key of the last write."""
         from aws_encryption_sdk.materials_managers import (  # noqa: PLC0415
             DecryptionMaterialsRequest,
         )
@@ -89,7 +89,7 @@ class Theirs:
 
 
 class Ours:
-    """A CachingKeyring around an AES keyring, asked for the same."""
+    """A CachingKeyring around an AES keyring, with the same requests."""
 
     def __init__(self, max_age: float, max_messages: int, max_bytes: int) -> None:
         self.keyring = CachingKeyring(
@@ -99,23 +99,23 @@ class Ours:
 
     @property
     def asked(self) -> Counter[str]:
-        """Return the calls to the keyring so far."""
+        """Return the number of calls to the keyring so far."""
         statistics = self.keyring.statistics
         return Counter(generate=statistics.generate_calls, unwrap=statistics.unwrap_calls)
 
     def write(self, tenant: str, length: int | None) -> None:
-        """Ask for a data key to write with."""
+        """Request a data key for writing."""
         made = self.keyring.generate(32, {"tenant": tenant}, plaintext_length=length)
         self._written[tenant] = made.edks
 
     def read(self, tenant: str) -> None:
-        """Ask for the data key last written with."""
+        """Request the data key of the last write."""
         if tenant in self._written:
             self.keyring.unwrap(self._written[tenant], {"tenant": tenant}, 32)
 
 
 def compare(limits: tuple[float, int, int], events: list[Event]) -> None:
-    """Let both live through the same, and compare what they asked for after every event."""
+    """Run the same events on both, and compare their calls after every event."""
     now = [1_000_000.0]
     clock = SimpleNamespace(time=lambda: now[0])
     with (
@@ -134,12 +134,12 @@ def compare(limits: tuple[float, int, int], events: list[Event]) -> None:
 
 
 def writes(*lengths: int | None) -> list[Event]:
-    """Return messages written one after the other."""
+    """Return events that write messages one after another."""
     return [(0.0, "write", "a", length) for length in lengths]
 
 
 def waits(*seconds: float, verb: str = "write") -> list[Event]:
-    """Return empty messages written, or one read, after a while each."""
+    """Return events that write empty messages, or read a message, after these waits."""
     return [(0.0, "write", "a", 0), *((each, verb, "a", 0) for each in seconds)]
 
 
@@ -162,7 +162,7 @@ def waits(*seconds: float, verb: str = "write") -> list[Event]:
     ],
 )
 def test_as_the_sdk_does(limits: tuple[float, int, int], events: list[Event]) -> None:
-    """At every limit, one below and one above."""
+    """The behaviour is the same at every limit, one below it and one above it."""
     compare(limits, events)
 
 
@@ -181,12 +181,12 @@ def test_as_the_sdk_does(limits: tuple[float, int, int], events: list[Event]) ->
 def test_as_the_sdk_does_in_any_sequence(
     limits: tuple[float, int, int], events: list[Event]
 ) -> None:
-    """Whatever is written and read, and whenever, both ask their provider as often."""
+    """For any sequence and timing of writes and reads, both make the same number of calls."""
     compare(limits, events)
 
 
 def test_the_sdk_caches_what_has_no_key_derivation() -> None:
-    """For reading: it asks once for a data key that is the content key. So do we."""
+    """For reads, both cache a content key that is not derived, and request it once."""
     theirs = official.encrypt(b"plain", official.native_aes(), suite_id=0x0078)
     manager = Theirs(60.0, 1, 0)
     sdk = official.client(committing=False)
@@ -199,7 +199,7 @@ def test_the_sdk_caches_what_has_no_key_derivation() -> None:
 
 @pytest.mark.parametrize("keys", [official.native_aes, official.mpl_aes], ids=["native", "mpl"])
 def test_the_sdk_opens_what_a_cached_data_key_wrote(keys: Any) -> None:
-    """Each of several messages under one wrapped data key."""
+    """The SDK decrypts each of several messages under one wrapped data key."""
     keyring = CachingKeyring(OURS, max_age=60)
     written = [message.encrypt(b"%d" % number, keyring) for number in range(5)]
     assert len({message.read_header(io.BytesIO(one)).edks for one in written}) == 1
@@ -209,7 +209,7 @@ def test_the_sdk_opens_what_a_cached_data_key_wrote(keys: Any) -> None:
 
 
 def test_we_open_what_a_cached_data_key_of_the_sdk_wrote() -> None:
-    """And unwrap it once."""
+    """Its wrapped data key is unwrapped once."""
     theirs = Theirs(60.0, 9, 100)
     written = [
         official.encrypt(b"%d" % number, {"materials_manager": theirs.manager})

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The public test vectors of the AWS Encryption SDKs, through every reader.
+"""The public test vectors of the AWS Encryption SDKs, tested with every reader.
 
-They are data of other projects and not part of this one: read from a folder beside the
-repository where it is there, and skipped, saying so, where it is not.
+They belong to other projects and are not part of this repository. The tests read them from a folder
+beside the repository, and are skipped with a reason if the folder does not exist.
 """
 
 import json
@@ -43,7 +43,7 @@ STATIC = {
 
 @dataclass(frozen=True)
 class StaticHierarchyKeyring:
-    """Opens what the hierarchical keyring wrapped, with a branch key at hand. For tests only.
+    """Unwraps data keys of the hierarchical keyring with a given branch key. For tests only.
 
     Source: aws-encryption-sdk-specification, framework/aws-kms/aws-kms-hierarchical-keyring.md.
     """
@@ -55,17 +55,17 @@ class StaticHierarchyKeyring:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Refuse: the tests only read."""
+        """Refuse, because the tests only read."""
         raise NotImplementedError
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Refuse: the tests only read."""
+        """Refuse, because the tests only read."""
         raise NotImplementedError
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key: salt 16, IV 12, version 16, ciphertext, tag 16."""
+        """Return the data key; the blob is salt 16, IV 12, version 16, ciphertext, tag 16."""
         for edk in edks:
             salt, iv = edk.ciphertext[:16], edk.ciphertext[16:28]
             version, sealed = edk.ciphertext[28:44], edk.ciphertext[44:]
@@ -83,7 +83,7 @@ class StaticHierarchyKeyring:
         raise IntegrityError("no data key opens")
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Tell whether the one EDK names this branch key."""
+        """Return whether the only EDK names this branch key."""
         return [(edk.provider, edk.info.decode()) for edk in edks] == [
             ("aws-kms-hierarchy", self.branch_key_id)
         ]
@@ -104,7 +104,7 @@ class StaticHierarchyKeyring:
 
 
 def known_answers() -> list[dict[str, Any]]:
-    """Return the commitment vectors, or none where they are not here."""
+    """Return the commitment vectors, or an empty list if they are not available."""
     path = VECTORS / "commitment-test-vectors.json"
     return list(json.loads(path.read_text())["tests"]) if path.is_file() else []
 
@@ -115,7 +115,7 @@ def _manifest(name: str) -> dict[str, Any]:
 
 
 def scenarios() -> dict[str, dict[str, Any]]:
-    """Return the scenarios that need only keys at hand, or none where they are not here."""
+    """Return the scenarios with local keys, or an empty dictionary if they are not available."""
     if not (VECTORS / "decrypt-v5").is_dir():
         return {}
     tests = _manifest("decrypt-manifest.json")["tests"]
@@ -124,7 +124,7 @@ def scenarios() -> dict[str, dict[str, Any]]:
 
 
 def kind_of(scenario: dict[str, Any]) -> str:
-    """Return the kind of key a scenario needs."""
+    """Return the kind of key that a scenario needs."""
     key = scenario["decryptKeyDescription"]
     return f"raw/{key['encryption-algorithm']}" if key["type"] == "raw" else str(key["type"])
 
@@ -135,7 +135,7 @@ def _material(name: str) -> dict[str, Any]:
 
 
 def keyring_of(key: dict[str, Any]) -> message.Keyring:
-    """Return the keyring that a key description asks for."""
+    """Return the keyring for a key description."""
     if key["type"] == "multi-keyring":
         return MultiKeyring(*map(keyring_of, (key["generator"], *key["childKeyrings"])))
     if key["type"] == "required-encryption-context-cmm":
@@ -155,12 +155,12 @@ def keyring_of(key: dict[str, Any]) -> message.Keyring:
 
 @cache
 def _rsa_keyring(namespace: str, name: str, pem: str, padding: str) -> RSAKeyring:
-    # Loading a private key checks its primes, which takes longer than a hundred messages.
+    # Loading a private key checks its primes, which takes longer than reading a hundred messages.
     return RSAKeyring(namespace, name, private=pem.encode(), padding=padding)
 
 
 def test_no_vector_went_missing() -> None:
-    """All 46 known answers and 198 messages of every kind are there to be read."""
+    """All 46 known answers and 198 messages of every kind are available."""
     assert len(known_answers()) == 46
     assert sum(answer["status"] for answer in known_answers()) == 41
     assert Counter(map(kind_of, scenarios().values())) == STATIC
@@ -172,7 +172,7 @@ def test_no_vector_went_missing() -> None:
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("answer", known_answers(), ids=lambda each: each["comment"].split(".")[0])
 def test_commitment_known_answers(answer: dict[str, Any], reader: Reader) -> None:
-    """The derived keys and the plaintext are the published ones; a wrong commitment is refused."""
+    """Derived keys and plaintexts match the published ones; a wrong commitment is refused."""
     written = b64decode(answer["ciphertext"])
     data_key = b64decode(answer["decrypted-dek"])
     if not answer["status"]:
@@ -195,7 +195,7 @@ def test_commitment_known_answers(answer: dict[str, Any], reader: Reader) -> Non
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("scenario", scenarios().values(), ids=scenarios())
 def test_decrypt_v5(scenario: dict[str, Any], reader: Reader) -> None:
-    """Every message opens with its key to its plaintext; uncommitted ones only if allowed."""
+    """Each message decrypts with its key; messages without commitment only if allowed."""
     folder = VECTORS / "decrypt-v5"
     written = (folder / scenario["ciphertext"].removeprefix("file://")).read_bytes()
     plaintext = (folder / scenario["result"].removeprefix("file://")).read_bytes()
@@ -209,7 +209,7 @@ def test_decrypt_v5(scenario: dict[str, Any], reader: Reader) -> None:
 
 @pytest.mark.parametrize("read_size", READ_SIZES)
 def test_odd_reads(read_size: int) -> None:
-    """A message is the same bytes at whatever pace it is read."""
+    """A message gives the same bytes with any read size."""
     chosen = [
         each
         for each in scenarios().values()
