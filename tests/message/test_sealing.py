@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing messages: round trips at every boundary, frames sealed once, sources that misbehave."""
+"""Writing messages: round trips at every boundary, single sealing of frames, faulty sources."""
 
 import io
 import random
@@ -25,13 +25,13 @@ F = 128
 KEYRING = AESKeyring("sealing", "key", bytes(range(32)))
 BOTH_SUITES = pytest.mark.parametrize("signed", [False, True], ids=["0478", "0578"])
 EVERY_READER = pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
-# Around frames, and around the runs of 1 MiB in which streams work.
+# Lengths around frames, and around the runs of 1 MiB that streams process.
 RUN = 2**20
 SIZES = (0, 1, F - 1, F, F + 1, 3 * F, 3 * F + 17, RUN - 1, RUN, RUN + 1, 2 * RUN, 2 * RUN + 1)
 
 
 def plaintext_of(length: int) -> bytes:
-    """Return bytes in which no two frames are alike."""
+    """Return bytes in which no two frames are equal."""
     return random.Random(length).randbytes(length)
 
 
@@ -48,7 +48,7 @@ def encrypting(data: bytes, **options: Any) -> message.EncryptingReader:
 @BOTH_SUITES
 @pytest.mark.parametrize("size", SIZES)
 def test_every_boundary(size: int, reader: Reader, *, signed: bool) -> None:
-    """A message opens to what was written, at every boundary length, written either way."""
+    """A message of every boundary length decrypts to its plaintext, with both writers."""
     data, options = plaintext_of(size), {"signed": signed, "frame_length": F}
     for written in (
         message.encrypt(data, KEYRING, **options),  # type: ignore[arg-type]  # a table of both
@@ -62,7 +62,7 @@ def test_every_boundary(size: int, reader: Reader, *, signed: bool) -> None:
 @BOTH_SUITES
 @pytest.mark.parametrize("size", SIZES)
 def test_a_final_frame_is_never_full(size: int, *, signed: bool) -> None:
-    """Every writer ends with a frame of fewer bytes: other SDKs refuse a full final one."""
+    """Every writer ends with a frame that is not full: other SDKs refuse a full final frame."""
     data, options = plaintext_of(size), {"signed": signed, "frame_length": F}
     for written in (
         message.encrypt(data, KEYRING, **options),  # type: ignore[arg-type]  # a table of both
@@ -80,7 +80,7 @@ def test_a_final_frame_is_never_full(size: int, *, signed: bool) -> None:
 @pytest.mark.parametrize("size", [16 * RUN, 16 * RUN + 1])
 @pytest.mark.parametrize("frame_length", [RUN, 8 * RUN, 16 * RUN, 17 * RUN])
 def test_two_threads_end_a_message_alike(size: int, frame_length: int) -> None:
-    """A message that two threads seal and open has as many frames as any other of its length."""
+    """A message that two threads seal and open has the usual number of frames for its length."""
     data = bytes(size)
     written = message.encrypt(data, KEYRING, frame_length=frame_length)
     geometry = message.read_header(io.BytesIO(written)).geometry
@@ -98,7 +98,7 @@ def test_two_threads_end_a_message_alike(size: int, frame_length: int) -> None:
 def test_round_trips(
     data: bytes, context: dict[str, str], signed: bool, frames: int, read_size: int
 ) -> None:
-    """Any bytes under any context come back, through every writer and reader."""
+    """Any bytes with any context are returned unchanged by every writer and reader."""
     options: Any = {"context": context, "signed": signed, "frame_length": frames * 128}
     one_shot = message.encrypt(data, KEYRING, **options)
     stream = encrypting(data, **options)
@@ -110,7 +110,7 @@ def test_round_trips(
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_any_buffer_is_taken(kind: Any) -> None:
-    """Plaintext and message may be bytes, a bytearray or a memoryview."""
+    """Plaintext and message can be bytes, a bytearray or a memoryview."""
     written = message.encrypt(kind(b"some bytes"), KEYRING)
     assert message.decrypt(kind(written), KEYRING) == b"some bytes"
 
@@ -122,14 +122,14 @@ def test_wider_elements_are_taken_as_bytes() -> None:
 
 
 def test_the_smallest_message() -> None:
-    """An empty plaintext is one empty final frame; nothing in the message tells two apart."""
+    """An empty plaintext is one empty final frame; all messages with this plaintext look alike."""
     first, second = (message.encrypt(b"", KEYRING) for _ in range(2))
     assert first != second
     assert len(first) == len(second) == len(message.read_header(io.BytesIO(first))) + 40
 
 
 def test_every_message_has_an_id_and_a_key_of_its_own() -> None:
-    """Two messages share neither message id nor wrapped data key nor any ciphertext."""
+    """Two messages share no message id, no wrapped data key and no ciphertext."""
     headers = [message.read_header(io.BytesIO(message.encrypt(b"", KEYRING))) for _ in range(100)]
     assert len({header.message_id for header in headers}) == 100
     assert len({header.edks for header in headers}) == 100
@@ -138,21 +138,21 @@ def test_every_message_has_an_id_and_a_key_of_its_own() -> None:
 
 @pytest.mark.parametrize("frame_length", [0, -128, 1, 127, 129, 4095, 64 * 2**20 + 128])
 def test_impossible_frame_lengths(frame_length: int) -> None:
-    """Frame lengths that other SDKs would not read are refused before a key is generated."""
+    """Frame lengths that other SDKs cannot read are refused before a key is generated."""
     with pytest.raises(ConfigError, match="multiple of 128"):
         message.encrypt(b"", KEYRING, frame_length=frame_length)
 
 
 @pytest.mark.parametrize("frame_length", [128, 4096, 64 * 2**20])
 def test_the_shortest_and_longest_frames(frame_length: int) -> None:
-    """Frame lengths at the bounds are written and read."""
+    """Frame lengths at the limits are written and read."""
     written = message.encrypt(bytes(5000), KEYRING, frame_length=frame_length)
     assert message.read_header(io.BytesIO(written)).frame_length == frame_length
     assert message.decrypt(written, KEYRING) == bytes(5000)
 
 
 def test_frame_ivs_are_the_sequence_number() -> None:
-    """Every frame's IV is its number, so none is used twice and none is the header's zero."""
+    """Every frame's IV is its number, so no IV is used twice, and zero is left to the header."""
     written = message.encrypt(bytes(3 * F), KEYRING, frame_length=F)
     geometry = message.Geometry(len(message.read_header(io.BytesIO(written))), F)
     for sequence, position in ((1, 4), (2, 4), (3, 4), (4, 8)):
@@ -161,7 +161,7 @@ def test_frame_ivs_are_the_sequence_number() -> None:
 
 
 def test_signatures_are_103_bytes() -> None:
-    """Some readers rely on the length that the official SDKs always write."""
+    """Some readers rely on the fixed length of the official SDKs' signatures."""
     for _ in range(50):
         written = message.encrypt(b"x", KEYRING, signed=True)
         start = len(message.read_header(io.BytesIO(written))) + 41
@@ -169,7 +169,7 @@ def test_signatures_are_103_bytes() -> None:
         assert len(written) == start + 2 + 103
 
 
-# Frames, each once
+# Single sealing of frames
 
 
 def sealed(sealer: Sealer, data: bytes, first: int, *, is_final: bool = False) -> bytes:
@@ -180,7 +180,7 @@ def sealed(sealer: Sealer, data: bytes, first: int, *, is_final: bool = False) -
 
 
 def test_no_frame_is_sealed_twice() -> None:
-    """Sealing a frame again, alone or within a run, raises: its nonce must not serve twice."""
+    """Sealing a frame again, alone or within a run, raises an error: its nonce would be reused."""
     sealer = Sealer(KEYRING, frame_length=F)
     sealed(sealer, bytes(3 * F), 4)
     for first, frames in ((4, 1), (5, 1), (6, 1), (3, 2), (6, 2), (1, 9), (4, 3)):
@@ -196,7 +196,7 @@ def test_no_frame_is_sealed_twice() -> None:
 
 
 def test_a_failed_run_is_not_sealed_again() -> None:
-    """Frames of a run that failed half way count as sealed: some of them may be out there."""
+    """Frames of a run that failed midway count as sealed: some may have been sent already."""
     sealer = Sealer(KEYRING, frame_length=F)
     too_small = memoryview(bytearray(F + 32))
     with pytest.raises(ValueError, match="different structures"):
@@ -206,7 +206,7 @@ def test_a_failed_run_is_not_sealed_again() -> None:
 
 
 def test_only_the_final_frame_is_short() -> None:
-    """A run that is not final is of full frames; none of its bytes is dropped silently."""
+    """A run that is not final has full frames only; no byte of it is dropped silently."""
     sealer = Sealer(KEYRING, frame_length=F)
     for length in (0, 1, F - 1, F + 1):
         with pytest.raises(AssertionError, match="not full"):
@@ -214,7 +214,7 @@ def test_only_the_final_frame_is_short() -> None:
 
 
 def test_a_message_has_one_end() -> None:
-    """Two final frames would make two valid messages: a second one, or a frame beyond, raises."""
+    """A second final frame would end a second valid message, so it raises; later frames do too."""
     sealer = Sealer(KEYRING, frame_length=F)
     sealed(sealer, b"x", 5, is_final=True)
     for first, is_final in ((6, False), (6, True), (3, True)):
@@ -229,25 +229,25 @@ def test_a_message_has_one_end() -> None:
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_an_empty_final_frame_is_sealed_once(*, signed: bool) -> None:
-    """Behind full frames it counts like any other, whether it came in a run with them or alone."""
+    """After full frames it is sealed once like any frame, within their run or alone."""
     with_them, alone = (Sealer(KEYRING, frame_length=F, signed=signed) for _ in range(2))
     assert len(sealed(with_them, bytes(2 * F), 1, is_final=True)) == 2 * (F + 32) + 40
     sealed(alone, bytes(2 * F), 1)
     assert len(sealed(alone, b"", 3, is_final=True)) == 40
     for sealer in (with_them, alone):
         for data, first, is_final in (
-            (b"", 3, True),  # itself
-            (bytes(F), 3, False),  # its number
-            (b"x", 4, True),  # another end
-            (bytes(F), 4, False),  # beyond the end
-            (bytes(F), 2, True),  # a run that ends with it
+            (b"", 3, True),  # the final frame again
+            (bytes(F), 3, False),  # another frame with its number
+            (b"x", 4, True),  # another final frame
+            (bytes(F), 4, False),  # a frame after the end
+            (bytes(F), 2, True),  # a run that ends with the final frame
         ):
             with pytest.raises(AssertionError, match=r"one final frame|sealed once|in order"):
                 sealed(sealer, data, first, is_final=is_final)
 
 
 def test_a_signed_message_is_sealed_in_order() -> None:
-    """The signature is over the frames in order: another order raises, whatever it was."""
+    """The signature covers the frames in order, so any other order raises an error."""
     for *before, wrong in ([2], [1, 3], [1, 2, 4], [1, 1], [1, 2, 1]):
         sealer = Sealer(KEYRING, frame_length=F, signed=True)
         for first in before:
@@ -257,7 +257,7 @@ def test_a_signed_message_is_sealed_in_order() -> None:
 
 
 def test_frame_numbers_end() -> None:
-    """The last number of the format can be a final frame's only: it is the end's marker too."""
+    """Only a final frame can have the format's last number, which is also the end marker."""
     last = 2**32 - 1
     with pytest.raises(ConfigError, match="More than 4294967295 frames"):
         sealed(Sealer(KEYRING, frame_length=F), bytes(F), last)
@@ -265,7 +265,7 @@ def test_frame_numbers_end() -> None:
     assert sealed(Sealer(KEYRING, frame_length=F), b"", last, is_final=True)
     with pytest.raises(ConfigError, match="More than 4294967295 frames"):
         sealed(Sealer(KEYRING, frame_length=F), b"", last + 1, is_final=True)
-    # An exact multiple has one frame more, which takes a number too.
+    # A message of only full frames has one more frame, which also needs a number.
     assert sealed(Sealer(KEYRING, frame_length=F), bytes(F), last - 1, is_final=True)
     with pytest.raises(ConfigError, match="More than 4294967295 frames"):
         sealed(Sealer(KEYRING, frame_length=F), bytes(F), last, is_final=True)
@@ -273,7 +273,7 @@ def test_frame_numbers_end() -> None:
 
 @EVERY_READER
 def test_runs_from_several_threads(reader: Reader) -> None:
-    """Runs sealed in a random order by several threads make the message that geometry foretold."""
+    """Runs that several threads seal in random order form the message that geometry predicts."""
     data = plaintext_of(1000 * F + 17)
     sealer = Sealer(KEYRING, frame_length=F)
     written = bytearray(sealer.geometry.message_length(len(data)))
@@ -295,7 +295,7 @@ def test_runs_from_several_threads(reader: Reader) -> None:
 
 
 def test_one_frame_from_many_threads_is_sealed_once() -> None:
-    """Of many threads that seal the same frame at the same time, one succeeds."""
+    """If many threads seal the same frame at the same time, one of them succeeds."""
     sealer = Sealer(KEYRING, frame_length=F)
 
     def attempt(_: int) -> bool:
@@ -314,7 +314,7 @@ def test_one_frame_from_many_threads_is_sealed_once() -> None:
 
 @pytest.mark.parametrize("announced", [0, 999, 1001, 2000])
 def test_another_length_than_announced(announced: int) -> None:
-    """A source that gives another number of bytes than announced makes no whole message."""
+    """A source with another number of bytes than announced gives no complete message."""
     stream = encrypting(bytes(1000), length=announced, frame_length=F)
     for _ in range(2):
         with pytest.raises(StorageError, match="1000 bytes, not the"):
@@ -322,7 +322,7 @@ def test_another_length_than_announced(announced: int) -> None:
 
 
 class Failing(ShortReads):
-    """A source whose third read fails, once."""
+    """A source whose third read fails once."""
 
     reads = 0
 
@@ -335,7 +335,7 @@ class Failing(ShortReads):
 
 
 def test_an_encrypting_stream_that_failed_stays_failed() -> None:
-    """After a failed read, a retry does not go on without the bytes that were lost."""
+    """After a failed read, a retry does not continue without the lost bytes."""
     source: Any = Failing(bytes(1000))
     stream = message.EncryptingReader(source, KEYRING, frame_length=F)
     with pytest.raises(OSError, match="disk is gone"):
@@ -347,7 +347,7 @@ def test_an_encrypting_stream_that_failed_stays_failed() -> None:
 
 
 def test_a_decrypting_stream_that_failed_stays_failed() -> None:
-    """A source that failed once is not read on, as if nothing had been lost."""
+    """After a failed read, the source is not read further as if no bytes were lost."""
     written = message.encrypt(bytes(1000), KEYRING, frame_length=F)
 
     class Later(ShortReads):
@@ -371,7 +371,7 @@ def test_a_decrypting_stream_that_failed_stays_failed() -> None:
 
 
 def test_the_source_is_read_from_its_position_and_left_open() -> None:
-    """A stream begins where the source stands, and does not close it."""
+    """Reading starts at the source's position, and the source is not closed."""
     source = io.BytesIO(b"skipped" + b"taken")
     source.seek(7)
     with message.EncryptingReader(source, KEYRING) as stream:
@@ -383,7 +383,7 @@ def test_the_source_is_read_from_its_position_and_left_open() -> None:
 
 
 def test_streams_are_binary_files() -> None:
-    """Both streams can be wrapped, copied and read in one go like any binary file."""
+    """Both streams can be wrapped, copied and read at once like any binary file."""
     data = plaintext_of(300_000)
     with io.BufferedReader(encrypting(data, frame_length=4096)) as stream:
         written = stream.read()
@@ -396,7 +396,7 @@ def test_streams_are_binary_files() -> None:
 
 
 def test_a_reader_tells_what_it_verified() -> None:
-    """The header and the context, with what was not stored, are there before the first byte."""
+    """The verified header and the full context are available before the first byte."""
     written = message.encrypt(b"x", KEYRING, context={"a": "b"}, frame_length=F)
     reader = message.DecryptingReader(io.BytesIO(written), KEYRING, context={"a": "b"})
     assert reader.header.suite.id == 0x0478
@@ -407,7 +407,7 @@ def test_a_reader_tells_what_it_verified() -> None:
 
 
 def test_no_secret_is_shown() -> None:
-    """No repr and no error, with its causes, shows a wrapping key or a data key."""
+    """No repr and no error, including its causes, shows a wrapping key or a data key."""
     secret = b"\xa5SECRETSECRETSECRETSECRETSECRET\x5a"
     keyring = AESKeyring("sealing", "key", secret)
     data_key = DataKey(secret, keyring.wrap(secret, {}))
@@ -434,7 +434,7 @@ def test_no_secret_is_shown() -> None:
 
 
 def test_a_refusal_tells_an_attacker_nothing() -> None:
-    """A wrong key, a changed header and a changed commitment are one error with one text."""
+    """A wrong key, a changed header and a changed commitment give the same error text."""
     written = message.encrypt(b"x", KEYRING)
     length = len(message.read_header(io.BytesIO(written)))
     texts = set()

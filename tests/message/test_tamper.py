@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No changed message is ever accepted, by any reader; and no byte of it that was not verified."""
+"""No reader accepts a changed message, or returns a byte of it that was not verified."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -38,20 +38,20 @@ def written(*, signed: bool = False, size: int = len(SMALL)) -> bytes:
 
 @cache
 def geometry_of(data: bytes) -> message.Geometry:
-    """Return where the frames of a message lie."""
+    """Return the positions of a message's frames."""
     header = message.read_header(io.BytesIO(data))
     return message.Geometry(len(header), header.frame_length)
 
 
 def refused(reader: Reader, data: bytes, keyring: message.Keyring = KEYRING) -> S3CryptError:
-    """Return the refusal of a changed message; it is of the types that `refusals` says."""
+    """Return the error for a changed message; its type is one of those in `refusals`."""
     with pytest.raises(refusals(data)) as raised:
         reader(data, keyring, context=CONTEXT)
     return raised.value
 
 
 def refusals(data: bytes) -> tuple[type[S3CryptError], ...]:
-    """Return how a changed message may fail: one type where its header names no key of ours."""
+    """Return the possible errors for a changed message: one type if no key in it is ours."""
     try:
         header = message.read_header(io.BytesIO(data))
     except S3CryptError:
@@ -70,7 +70,7 @@ def parts(data: bytes) -> tuple[bytes, list[bytes], bytes]:
 @EVERY_READER
 @BOTH_SUITES
 def test_every_flipped_bit(reader: Reader, *, signed: bool) -> None:
-    """A message with any one bit flipped is refused, in either v2 suite."""
+    """A message with any single flipped bit is refused, in both v2 suites."""
     data = written(signed=signed)
     assert reader(data, KEYRING, context=CONTEXT) == SMALL
     for bit in range(len(data) * 8):
@@ -82,7 +82,7 @@ def test_every_flipped_bit(reader: Reader, *, signed: bool) -> None:
 @EVERY_READER
 @BOTH_SUITES
 def test_every_truncation(reader: Reader, *, signed: bool) -> None:
-    """A message cut anywhere is refused; so is one with nothing left."""
+    """A message truncated at any position is refused, also an empty one."""
     data = written(signed=signed)
     for length in range(len(data)):
         refused(reader, data[:length])
@@ -101,14 +101,14 @@ def test_every_dropped_start(reader: Reader, *, signed: bool) -> None:
 @BOTH_SUITES
 @pytest.mark.parametrize("trailer", [b"\x00", b"\xff" * 3, bytes(105), bytes(300)], ids=len)
 def test_trailing_bytes(reader: Reader, trailer: bytes, *, signed: bool) -> None:
-    """Bytes after the end are refused, where the official SDK ignores them."""
+    """Bytes after the end are refused, although the official SDK ignores them."""
     refused(reader, written(signed=signed) + trailer)
 
 
 @EVERY_READER
 @BOTH_SUITES
 def test_a_second_message_behind(reader: Reader, *, signed: bool) -> None:
-    """A message followed by another, or by itself, is refused."""
+    """A message followed by another message or by its own copy is refused."""
     refused(reader, written(signed=signed) * 2)
 
 
@@ -140,7 +140,7 @@ def test_frames_moved(
 
 @EVERY_READER
 def test_frames_renumbered(reader: Reader) -> None:
-    """A frame that is given its neighbour's number is refused: the number is authenticated."""
+    """A frame with its neighbour's number is refused: the number is authenticated."""
     header, frames, _ = parts(written())
     swapped = [
         frames[0][:4] + frames[1][4:],
@@ -152,7 +152,7 @@ def test_frames_renumbered(reader: Reader) -> None:
 
 @EVERY_READER
 def test_a_regular_frame_made_final(reader: Reader) -> None:
-    """A regular frame cannot pass for a final one, nor so shorten the message."""
+    """A regular frame cannot be changed to a final frame to shorten the message."""
     header, frames, _ = parts(written())
     for count in (1, 2):
         frame = frames[count - 1]
@@ -162,7 +162,7 @@ def test_a_regular_frame_made_final(reader: Reader) -> None:
 
 @EVERY_READER
 def test_a_final_frame_made_regular(reader: Reader) -> None:
-    """A full final frame cannot pass for a regular one, nor so lengthen the message."""
+    """A full final frame cannot be changed to a regular frame to lengthen the message."""
     writer = ForeignWriter(frame_length=F)
     edks = KEYRING.wrap(writer.data_key, CONTEXT)
     context = pairs(list(CONTEXT.items()))
@@ -180,7 +180,7 @@ def test_a_final_frame_made_regular(reader: Reader) -> None:
 def test_an_empty_final_frame_is_needed_and_tied_to_its_place(
     reader: Reader, *, signed: bool
 ) -> None:
-    """Behind full frames it cannot be dropped, repeated, or moved to an earlier frame's end."""
+    """After full frames it cannot be dropped, repeated, or moved behind an earlier frame."""
     data = written(signed=signed, size=2 * F)
     geometry = geometry_of(data)
     header, first, second, final = (
@@ -208,7 +208,7 @@ def test_an_empty_final_frame_is_needed_and_tied_to_its_place(
 @EVERY_READER
 @BOTH_SUITES
 def test_frames_of_another_message(reader: Reader, *, signed: bool) -> None:
-    """A frame of another message under the same wrapping key is refused in its place."""
+    """A frame of another message under the same wrapping key is refused at the same position."""
     header, frames, footer = parts(written(signed=signed))
     again = message.encrypt(SMALL, KEYRING, context=CONTEXT, signed=signed, frame_length=F)
     _, others, other_footer = parts(again)
@@ -222,7 +222,7 @@ def test_frames_of_another_message(reader: Reader, *, signed: bool) -> None:
 
 @EVERY_READER
 def test_a_wrong_wrapping_key(reader: Reader) -> None:
-    """Another key of the same name opens nothing, and says whose key is wanted."""
+    """Another key of the same name opens nothing, and the error names the wanted key."""
     error = refused(reader, written(), AESKeyring("tamper", "key", bytes(32)))
     assert error.hint == "The unverified header names aes:tamper/key."
 
@@ -238,14 +238,14 @@ def test_a_wrong_data_key(reader: Reader) -> None:
     "context", [{"purpose": "other"}, {"purpose": ""}, {"more": "pairs"}, {"": ""}], ids=str
 )
 def test_a_wrong_context(reader: Reader, context: dict[str, str]) -> None:
-    """A context with another value, or with a pair that nobody authenticated, is refused."""
+    """A context with another value, or with a pair that is not authenticated, is refused."""
     with pytest.raises(IntegrityError):
         reader(written(), KEYRING, context=context)
 
 
 @EVERY_READER
 def test_a_pair_moved_out_of_the_header(reader: Reader) -> None:
-    """A stored pair cannot be made an unstored one: the header's bytes are authenticated."""
+    """A stored pair cannot become an unstored pair: the header's bytes are authenticated."""
     data = written()
     stored = pairs([("purpose", "tamper")])
     assert stored in data
@@ -278,7 +278,7 @@ def _as_suite(data: bytes, suite_id: int) -> bytes:
 
 @EVERY_READER
 def test_a_downgrade_of_the_suite(reader: Reader) -> None:
-    """A header rewritten for an uncommitted suite is refused with and without permission."""
+    """A header rewritten for an uncommitted suite is refused, even if such suites are allowed."""
     data = written()
     header = message.read_header(io.BytesIO(data))
     body = data[len(header) :]
@@ -298,7 +298,7 @@ def test_a_downgrade_of_the_suite(reader: Reader) -> None:
     "footer", [b"", b"\x00", b"\x00\x00", b"\x00\x67", b"\x00\x68" + bytes(104)]
 )
 def test_a_footer_replaced(reader: Reader, footer: bytes) -> None:
-    """A signed message with no, an empty, a cut or a wrong signature is refused."""
+    """A signed message with a missing, empty, truncated or wrong signature is refused."""
     header, frames, _ = parts(written(signed=True))
     refused(reader, header + b"".join(frames) + footer)
 
@@ -314,7 +314,7 @@ def test_a_signature_on_an_unsigned_message(reader: Reader) -> None:
 @pytest.mark.parametrize("suite_id", UNSIGNED, ids=hex)
 @pytest.mark.parametrize("frame_length", [0, 4])
 def test_flips_in_every_unsigned_suite(reader: Reader, suite_id: int, frame_length: int) -> None:
-    """With uncommitted suites allowed, a message with a bit of any byte flipped is refused too."""
+    """If uncommitted suites are allowed, a flipped bit in any byte is refused too."""
     writer = ForeignWriter(suite_id, frame_length, context=pairs([("a", "b")]))
     keyring = AESKeyring("tamper", "key", bytes(16))
     writer = ForeignWriter(
@@ -336,7 +336,7 @@ def test_flips_in_every_unsigned_suite(reader: Reader, suite_id: int, frame_leng
 
 
 def changes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Return changed messages, each with the number of frames before the change."""
+    """Yield changed messages, each with the number of frames before the change."""
     geometry = geometry_of(data)
     for intact, place in ((0, 1), (1, 2), (2, 3)):
         position = geometry.offset(place) + 30
@@ -347,14 +347,14 @@ def changes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def drain(reader: message.DecryptingReader, size: int, given: bytearray) -> None:
-    """Read to the end, keeping what a failing reader gave before."""
+    """Read to the end, and keep the bytes that a failing reader returned before."""
     while chunk := reader.read(size):
         given += chunk
 
 
 @BOTH_SUITES
 def test_the_stream_gives_only_verified_frames(*, signed: bool) -> None:
-    """What a failing stream gave before was verified, and is a prefix of the plaintext."""
+    """A failing stream has returned only verified bytes, which are a prefix of the plaintext."""
     for intact, data in changes(written(signed=signed)):
         reader = message.DecryptingReader(io.BytesIO(data), KEYRING, context=CONTEXT)
         given = bytearray()
@@ -366,7 +366,7 @@ def test_the_stream_gives_only_verified_frames(*, signed: bool) -> None:
 
 @BOTH_SUITES
 def test_the_last_frame_waits_for_the_end(*, signed: bool) -> None:
-    """No byte of the final frame is given while anything wrong follows it."""
+    """No byte of the final frame is returned if wrong data follows it."""
     data = written(signed=signed)
     for changed in (data + b"\x00", data[:-1], data[:-1] + bytes([data[-1] ^ 1])):
         source: Any = ShortReads(changed, at_most=1)
@@ -378,7 +378,7 @@ def test_the_last_frame_waits_for_the_end(*, signed: bool) -> None:
 
 
 def test_a_long_stream_fails_in_its_middle() -> None:
-    """A change behind several runs of frames lets the earlier ones out, and then fails for good."""
+    """A change after several runs lets the earlier runs through, then fails permanently."""
     plaintext = bytes(range(256)) * 16384
     data = bytearray(message.encrypt(plaintext, KEYRING, context=CONTEXT, frame_length=4096))
     data[-5000] ^= 0x10
@@ -394,7 +394,7 @@ def test_a_long_stream_fails_in_its_middle() -> None:
 
 
 def test_a_signed_message_opened_out_of_order() -> None:
-    """A signature is over the frames in order: opened in another, the message is refused."""
+    """The signature covers the frames in order; in another order the message is refused."""
     data = written(signed=True)
     header, frames, footer = parts(data)
     opener = message.Opener(message.read_header(io.BytesIO(header)), KEYRING, context=CONTEXT)
@@ -407,7 +407,7 @@ def test_a_signed_message_opened_out_of_order() -> None:
 
 
 def test_a_cut_that_fits_the_grid() -> None:
-    """A message cut so that its length still looks right is refused by its final frame."""
+    """A message truncated to a plausible length is refused at its final frame."""
     data = message.encrypt(SMALL * 4, KEYRING, context=CONTEXT, frame_length=F)
     geometry = geometry_of(data)
     for regular in range(1, 5):
@@ -417,7 +417,7 @@ def test_a_cut_that_fits_the_grid() -> None:
 
 
 def test_edks_of_other_keys_are_passed_over() -> None:
-    """EDKs before ours that do not open keep nothing from being read."""
+    """EDKs before ours that cannot be opened do not prevent reading."""
     writer = ForeignWriter()
     foreign = (
         EncryptedDataKey("tamper", b"other", b"x"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages as other writers make them: version 1, one block, foreign IVs. For tests only.
+"""Messages in the form of other writers: version 1, one block, foreign IVs. For tests only.
 
-Written from the format's description and not with the code under test, but for its tables.
+The code follows the format's description and shares only tables with the code under test.
 """
 
 import struct
@@ -17,12 +17,12 @@ _FIXED = (EncryptedDataKey("fixed", b"fixed", b"fixed"),)
 
 
 def sized(field: bytes) -> bytes:
-    """Return a field with its length before it."""
+    """Return a field preceded by its length."""
     return struct.pack(">H", len(field)) + field
 
 
 def pairs(context: Sequence[tuple[str, str]]) -> bytes:
-    """Return an encryption context as given: in this order, repeated keys and all."""
+    """Return an encryption context with these pairs in this order, repeated keys included."""
     if not context:
         return b""
     fields = b"".join(sized(key.encode()) + sized(value.encode()) for key, value in context)
@@ -31,14 +31,14 @@ def pairs(context: Sequence[tuple[str, str]]) -> bytes:
 
 @dataclass(frozen=True)
 class ForeignWriter:
-    """Makes unsigned messages of any suite in any layout, under a data key of its own.
+    """Makes unsigned messages of any suite and layout under its own data key.
 
     Attributes:
         suite_id: Algorithm suite, an unsigned one.
         frame_length: 0 for one block.
         context: The stored context's serialization.
-        required: Pairs that are authenticated and not stored, serialized.
-        iv_prefix: First eight bytes of every frame's IV.
+        required: Serialized pairs that are authenticated but not stored.
+        iv_prefix: The first eight bytes of every frame's IV.
         edks: The wrapped data keys.
     """
 
@@ -56,11 +56,11 @@ class ForeignWriter:
 
     @property
     def message_id(self) -> bytes:
-        """Return the message id of every message."""
+        """Return the message id that every message has."""
         return b"m" * (32 if self.suite_id in (0x0478, 0x0578) else 16)
 
     def header_body(self, *, frame_length: int | None = None) -> bytes:
-        """Return the header without its authentication."""
+        """Return the header without its authentication part."""
         length = self.frame_length if frame_length is None else frame_length
         edks = b"".join(
             sized(edk.provider.encode()) + sized(edk.info) + sized(edk.ciphertext)
@@ -76,7 +76,7 @@ class ForeignWriter:
         return start + middle + content_type + struct.pack(">IBI", 0, 12, length)
 
     def write(self, frames: Sequence[bytes]) -> bytes:
-        """Return a message of these frames, the last of them final (or of one block)."""
+        """Return a message of these frames, or of one block; the last frame is final."""
         body = self.header_body()
         iv = bytes(12)
         tag = self._cipher.encrypt(iv, b"", body + self.required)
@@ -118,7 +118,7 @@ class ForeignWriter:
 
 
 def split(plaintext: bytes, frame_length: int, *, empty_final: bool = False) -> list[bytes]:
-    """Cut a plaintext into frames; `empty_final` as the official Python SDK does."""
+    """Split a plaintext into frames; with `empty_final`, like the official Python SDK."""
     frames = [
         plaintext[start : start + frame_length] for start in range(0, len(plaintext), frame_length)
     ]
