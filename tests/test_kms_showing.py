@@ -193,7 +193,7 @@ def test_command_show_fits_one_screen(manager: KeyManager, kms: Any) -> None:
 def test_command_show_names_what_it_may_not_see(
     operation: str, sandbox: Running, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line of a fact that cannot be read says so; it does not say that there is none."""
+    """The line of a fact that cannot be read says so, and never that the fact does not exist."""
     with refusing(sandbox, operation) as manager:
         assert f"kms:{operation}" in manager.show(key).not_permitted
         monkeypatch.setattr("s3crypt_cli.keys.showing.manager_of", lambda _: manager)

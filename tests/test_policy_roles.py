@@ -143,7 +143,7 @@ def test_a_role_s_policy_holds_without_the_others(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_the_bucket_s_policy_holds_without_the_others(name: str) -> None:
-    """A role whose own policies allow everything may do only what the bucket policy allows."""
+    """The bucket policy restricts a role whose own policies allow everything."""
     scope = SCOPES[name]
     for who in people(scope):
         documents = Documents(_permissive(who), bucket_policy(scope))
@@ -152,7 +152,7 @@ def test_the_bucket_s_policy_holds_without_the_others(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_the_key_s_policy_holds_without_the_others(name: str) -> None:
-    """A role whose own policies allow everything may do only what the key policy allows."""
+    """The key policy restricts a role whose own policies allow everything."""
     scope = SCOPES[name]
     for key in scope.all_keys:
         for who in people(scope):

@@ -96,7 +96,7 @@ class Place:
         return value
 
     def check_sealed(self, path: str) -> None:
-        """Assert that objects exist at or below the path, and that none has a row in the clear."""
+        """Assert that there are objects at or below the path, without a row in the clear."""
         prefix = path.removeprefix(f"{self.bucket}/")
         found = [name for name in names(self.s3, self.bucket) if name.startswith(prefix)]
         assert found

@@ -371,7 +371,7 @@ def test_version_1_fixed_fields() -> None:
     ("content_type", "frame_length"), [(1, 128), (2, 0), (0, 0), (0, 128), (3, 128)]
 )
 def test_content_type_and_frame_length_agree(content_type: int, frame_length: int) -> None:
-    """A framed body has a frame length, a single block has none, and other types are invalid."""
+    """A framed body has a frame length, a single block has length 0, other types are invalid."""
     header = ForeignWriter().header_body()
     changed = bytes([content_type]) + frame_length.to_bytes(4)
     with pytest.raises(FormatError, match="contradict"):
