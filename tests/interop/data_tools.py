@@ -23,24 +23,24 @@ from tool_samples import MARK, Place, customers, pins, table
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What these packages do while they are imported is not ours.
+# Warnings during the import of these packages are not caused by s3crypt.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
 def place(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Make a bucket and the file of a key."""
+    """Make a bucket and a key file."""
     return Place.make(s3, tmp_path_factory.mktemp("keys"))
 
 
 def test_the_versions_are_those_of_the_page() -> None:
-    """What runs here is what the page names."""
+    """The installed versions are the versions that the page names."""
     for name, version in pins().items():
         assert metadata.version(name) == version, name
 
 
 def test_each_row_is_run() -> None:
-    """A new row needs a test."""
+    """Each row has a test."""
     rows = [tool for tool, row in table().items() if not row.is_run_by_ci]
     assert rows == ["datasets", "PyIceberg", "h5py", "kerchunk", "deltalake"]
 
@@ -50,7 +50,7 @@ def test_each_row_is_run() -> None:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder that `datasets` keeps its copies in."""
+    """Return the cache folder of `datasets`."""
     import datasets.config  # noqa: PLC0415
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
@@ -66,8 +66,8 @@ def _plaintexts(folder: Path) -> list[Path]:
 
 
 def test_datasets_streams(place: Place, cache: Path) -> None:
-    """The line of the page, and no plaintext is left."""
-    # mypy would take benchmarks/datasets.py for it.
+    """The line of the page works, and no plaintext is left."""
+    # mypy would confuse it with benchmarks/datasets.py.
     load_dataset = import_module("datasets").load_dataset
     path = place.new("customers.parquet")
     customers().to_parquet(f"s3crypt://{path}", storage_options=place.lake)
@@ -77,8 +77,8 @@ def test_datasets_streams(place: Place, cache: Path) -> None:
 
 
 def test_datasets_keeps_plaintext(place: Place, cache: Path) -> None:
-    """What the page warns of, and the entry that it adds to the caller's options."""
-    # mypy would take benchmarks/datasets.py for it.
+    """The plaintext that the page warns about, and the entry it adds to the caller's options."""
+    # mypy would confuse it with benchmarks/datasets.py.
     load_dataset = import_module("datasets").load_dataset
     path = place.new("customers.parquet")
     customers().to_parquet(f"s3crypt://{path}", compression=None, storage_options=place.lake)
@@ -92,7 +92,7 @@ def test_datasets_keeps_plaintext(place: Place, cache: Path) -> None:
 
 
 def test_pyiceberg(place: Place, tmp_path: Path) -> None:
-    """One line, then a catalog with a location of ours: data and metadata are sealed."""
+    """The page's line works; a catalog in an s3crypt location has sealed data and metadata."""
     import pyiceberg.io.fsspec  # noqa: PLC0415
     from pyiceberg.catalog import load_catalog  # noqa: PLC0415
 
@@ -120,7 +120,7 @@ def test_pyiceberg(place: Place, tmp_path: Path) -> None:
 
 @pytest.fixture
 def hdf5(place: Place) -> str:
-    """Store a file of HDF5 with a short and a long array; return its path."""
+    """Store an HDF5 file with a short and a long array; return its path."""
     import h5py  # noqa: PLC0415
 
     body = io.BytesIO()
@@ -133,7 +133,7 @@ def hdf5(place: Place) -> str:
 
 
 def test_h5py(place: Place, hdf5: str) -> None:
-    """It reads an open file, and cannot write one."""
+    """h5py reads an open file, and cannot write one."""
     import h5py  # noqa: PLC0415
 
     with place.run("h5py", **place.named(hdf5, h5py=h5py)) as file:
@@ -143,7 +143,7 @@ def test_h5py(place: Place, hdf5: str) -> None:
 
 
 def test_kerchunk(place: Place, hdf5: str) -> None:
-    """References without chunks inside; by default a short chunk is in them."""
+    """With the page's option the references contain no chunk; the default is a short chunk."""
     from kerchunk.hdf import SingleHdf5ToZarr  # noqa: PLC0415
 
     given = place.named(hdf5, SingleHdf5ToZarr=SingleHdf5ToZarr)
@@ -161,7 +161,7 @@ def test_kerchunk(place: Place, hdf5: str) -> None:
 
 
 def test_deltalake_has_no_place_for_ours(place: Place) -> None:
-    """Its object store does not know the scheme."""
+    """The object store of deltalake does not know the scheme."""
     import deltalake  # noqa: PLC0415
 
     with pytest.raises(Exception, match="Unknown scheme: s3crypt"):
@@ -171,7 +171,7 @@ def test_deltalake_has_no_place_for_ours(place: Place) -> None:
 
 
 def test_lance_has_no_place_for_ours(place: Place) -> None:
-    """Its object store does not know the scheme."""
+    """The object store of lance does not know the scheme."""
     import lance  # noqa: PLC0415
 
     with pytest.raises(Exception, match="No object store provider found"):
@@ -179,7 +179,7 @@ def test_lance_has_no_place_for_ours(place: Place) -> None:
 
 
 def test_obstore_has_no_place_for_ours(place: Place) -> None:
-    """Its object store does not know the scheme."""
+    """The obstore package does not know the scheme."""
     from obstore.store import from_url  # noqa: PLC0415
 
     with pytest.raises(Exception, match="Unable to recognise URL"):

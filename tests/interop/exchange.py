@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exchange messages with the official clients, each in an environment of its own, in both ways.
+"""Exchange messages with the official clients in both directions, each in its own environment.
 
     python tests/interop/exchange.py
 
 Installs the pinned clients in a temporary folder, from PyPI and npm, and needs `node`. The clients
 open messages of s3crypt, and s3crypt opens theirs, unsigned and signed, at every length around the
-frame length. Prints a table, and exits with 1 if a message did not open to its plaintext, or if one
-did of a client that docs/interop.md says opens none. It takes a minute or two. pytest does not
-collect it, because it installs packages.
+frame length. Prints a table. Exits with 1 if a message did not open to its plaintext, or if a
+client opened one although docs/interop.md says that it cannot. It takes about two minutes.
+Pytest does not collect it, because it installs packages.
 """
 
 import os
@@ -41,9 +41,9 @@ class Peer:
 
     Attributes:
         name: Package and version.
-        keyring: Ours of the key that it uses.
-        run: Seals or opens (the first argument) the files of a folder into another.
-        is_compatible: Whether messages open; else none must, in neither way.
+        keyring: Our keyring with the key of the client.
+        run: Seals or opens (the first argument) the files of one folder into another folder.
+        is_compatible: Whether messages open in both directions; otherwise all must fail.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Peer:
 def main() -> None:
     """Install, exchange, print, and exit."""
     with tempfile.TemporaryDirectory(prefix="s3crypt-interop-") as folder, sandbox.running() as kms:
-        # The official command finds the sandbox's KMS by its environment.
+        # The official command finds the sandbox's KMS through environment variables.
         os.environ.update(sandbox.environment(kms))
         root = Path(folder)
         plain = _folder(root / "plain")
@@ -87,7 +87,7 @@ def _peers(root: Path) -> Iterator[Peer]:
 
 
 def _exchange(peer: Peer, root: Path, plain: Path) -> int:
-    """Print how each case went in both ways; return how many failed."""
+    """Print the result of each case in both directions, and return the number of failures."""
     ours, opened, theirs = (
         _folder(root / peer.name.replace("/", "-") / name) for name in ("ours", "opened", "theirs")
     )
@@ -127,7 +127,7 @@ def _opened_here(folder: Path, case: str, expected: bytes, keyring: message.Keyr
 
 
 def _result(folder: Path, case: str, expected: bytes) -> str:
-    """Return how a peer's work on a file went."""
+    """Return the result of a peer's operation on a file."""
     failed = folder / f"{case}.failed"
     if failed.exists():
         return " ".join(failed.read_text(encoding="utf-8").split())
@@ -141,7 +141,7 @@ def _short(result: str) -> str:
 
 
 def _plaintext(size: int) -> bytes:
-    """Return bytes in which no two frames are alike."""
+    """Return bytes in which no two frames are equal."""
     return b"".join(index.to_bytes(4) for index in range(size // 4 + 1))[:size]
 
 
@@ -153,7 +153,7 @@ def _program(start: list[Path | str], more: Mapping[str, str]) -> Callable[[str,
 
 
 def _command(command: Path, arn: str) -> Callable[[str, Path, Path], None]:
-    """Return what lets the official command do its work, file by file."""
+    """Return a function that runs the official command file by file."""
 
     def run(verb: str, source: Path, target: Path) -> None:
         for path in sorted(source.iterdir()):
@@ -175,7 +175,7 @@ def _command(command: Path, arn: str) -> Callable[[str, Path, Path], None]:
 
 
 def _environment(path: Path, package: str) -> Path:
-    """Make an environment with a package; return the folder of its commands."""
+    """Make an environment with a package, and return the folder of its commands."""
     venv.create(path, with_pip=True)
     _run([path / "bin" / "python", "-m", "pip", "install", "--quiet", package])
     return path / "bin"

@@ -3,8 +3,8 @@
 //
 //     NODE_PATH=... node node_peer.cjs (seal|open) SOURCE TARGET FRAME_LENGTH
 //
-// Arguments and results as python_peer.py. With UTF8_SORTING=no in the environment the keyring orders the
-// encryption context as it does by default.
+// Arguments and results are those of python_peer.py. With UTF8_SORTING=no in the environment the keyring keeps its
+// default order of the encryption context.
 "use strict";
 
 const fs = require("node:fs");

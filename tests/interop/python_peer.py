@@ -3,8 +3,8 @@
 
     python python_peer.py (seal|open) SOURCE TARGET FRAME_LENGTH
 
-Does to every file in the folder SOURCE what the verb says and writes the result to the file of the
-same name in the folder TARGET; where the SDK fails, its error to NAME.failed. Runs with the SDK
+Applies the verb to every file in the folder SOURCE, and writes the result to the file of the same
+name in the folder TARGET; if the SDK fails, its error goes to NAME.failed. Runs with the SDK
 alone: it must not import s3crypt.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 NAMESPACE, NAME, WRAPPING_KEY = "interop", "key-1", bytes(range(32))
-# Names that a locale orders otherwise than their bytes.
+# Names that a locale sorts differently than their bytes.
 CONTEXT = {"app": "interop", "Team": "crypt", "été": "1"}
 
 
