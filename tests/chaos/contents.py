@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contents that say who wrote them, so that a reader can name the write that it has read.
+"""Contents that identify their writer, so that a reader can name the write that it has read.
 
-A content begins and ends with its identity; between them are bytes that no two contents have at
-the same place. Knows nothing of S3.
+A content begins and ends with its identity; between them are bytes that no two contents share at
+the same position. The module does not depend on S3.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def _base() -> bytes:
 
 
 def make(identity: str, size: int) -> bytes:
-    """Return the content of this identity (`w0-17`: writer, counter) and size."""
+    """Return the content with this identity (`w0-17`: writer, counter) and size."""
     edge = f"<{identity}:{size}>".encode().ljust(_EDGE, b".")
     if not SHORTEST <= size <= LONGEST or len(edge) != _EDGE:
         raise ValueError(f"no content has identity {identity!r} and size {size}")
-    # The offset differs from write to write; contents of 65,536 writes overlap nowhere.
+    # The offset differs for each write; the contents of 65,536 writes never overlap.
     start = _STEP * (_number(identity) % 2**16)
     return edge + _base()[start : start + size - 2 * _EDGE] + edge
 
@@ -39,13 +39,13 @@ def _number(identity: str) -> int:
 
 
 def identify(edge: bytes) -> tuple[str, int] | None:
-    """Return the identity and size that a content's first or last bytes name, or None."""
+    """Return the identity and size in a content's first or last bytes, or None."""
     found = _IDENTITY.fullmatch(edge[:_EDGE])
     return (found[1].decode(), int(found[2])) if found else None
 
 
 def fault(data: bytes) -> str | None:
-    """Return what is wrong with a whole content, or None where it is exactly what was written."""
+    """Return the fault of a complete content, or None if it is exactly as written."""
     named = identify(data[:_EDGE])
     if named is None:
         return f"{len(data)} bytes that begin with no content's identity: {data[:_EDGE]!r}"
@@ -59,7 +59,7 @@ def fault(data: bytes) -> str | None:
 
 
 def edge_of(data: bytes) -> bytes:
-    """Return as much of a content's beginning as names it."""
+    """Return the first bytes of a content, which contain its identity."""
     return data[:_EDGE]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs of `S3Crypt.many` behind a relay that cuts replies; their outcomes as an oracle's events."""
+"""Jobs of `S3Crypt.many` behind a relay that cuts replies; their outcomes become oracle events."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from s3crypt import Mode, ObjectInfo
 
 _BUCKET = "jobs"
-# Family -> the form that its objects are put in, and the form that they are rotated to: copied
+# Family -> the form in which its objects are put, and the form to which they are rotated: copied
 # inside S3, re-encrypted, and rewrapped.
 _FAMILIES = {
     "server": ("sse-s3", "sse-kms:2"),
     "client": ("header:kms1", "header:aes"),
     "kms": ("metadata:kms1", "metadata:kms2"),
 }
-# The kind of operation that the oracle knows, for the verb of a job.
+# The operation that the oracle knows, for each verb of a job.
 _OPERATIONS = {"put": "write", "get": "read", "inspect": "read"}
 _LARGE = 9 * 2**20
 _LARGE_SHARE = 0.02
@@ -47,7 +47,7 @@ _MOST_RUNS = 6
 
 @dataclass(slots=True)
 class _Trial:
-    """The jobs of a run, and what was told of each object."""
+    """The jobs of a run, and the reported outcome of each object."""
 
     given: argparse.Namespace
     forms: Forms
@@ -61,7 +61,7 @@ class _Trial:
     random: random.Random = field(default_factory=random.Random)
 
     def family(self, number: int, family: str) -> None:
-        """Put, get, rotate, inspect and delete a family's objects; look at them after each."""
+        """Put, get, rotate, inspect and delete a family's objects; check them after each step."""
         form, other = _FAMILIES[family]
         prefix = f"s3://{_BUCKET}/{family}/"
         mode = self.forms.mode(form)
@@ -85,7 +85,7 @@ class _Trial:
         self._look(family, "")
 
     def _make(self, folder: Path, family: str) -> None:
-        """Make the files of a job, each with a content of its own."""
+        """Make the files of a job, each with its own content."""
         folder.mkdir()
         for number in range(self.given.objects):
             size = self.random.choice((contents.SHORTEST, 1000, 70_000))
@@ -103,7 +103,7 @@ class _Trial:
         job: Callable[[], Iterable[Any]],
         source: Path | None = None,
     ) -> None:
-        """Run a job until nothing of it failed; note each outcome of each run."""
+        """Run a job until no item fails; record each outcome of each run."""
         for attempt in range(_MOST_RUNS):
             self.reruns[verb] += bool(attempt)
             if self._run(verb, family, form, job, source):
@@ -155,7 +155,7 @@ class _Trial:
         stopped: BaseException | None,
         told: dict[str, Event],
     ) -> None:
-        """Note which objects a job has found: all must have an outcome, unless it was stopped."""
+        """Record the objects that a job found: all need an outcome, unless the job was stopped."""
         if verb == "put":
             if stopped is None and len(told) != self.given.objects:
                 self.problems.append(f"no outcome: {self.given.objects - len(told)} of a put")
@@ -163,14 +163,14 @@ class _Trial:
         listing = self._new("list", f"{_BUCKET}/{family}/", start)
         listing.end = end
         listing.outcome = OK if stopped is None else "StorageError"
-        # A deletion is under way while the names are listed; the oracle knows.
+        # While the names are listed a deletion is running; the oracle takes it into account.
         listing.found = list(told) if stopped is None else []
         self.events.append(listing)
 
     def _untold(
         self, verb: str, family: str, start: float, error: BaseException, told: dict[str, Event]
     ) -> dict[str, Event]:
-        """Return events of objects that have no outcome, since the job was stopped."""
+        """Return events for the objects without an outcome, because the job was stopped."""
         events = {}
         for number in range(self.given.objects):
             name = f"{_BUCKET}/{family}/{number}"
@@ -184,7 +184,7 @@ class _Trial:
         return Event(f"{len(self.events)}-{name}-{operation}", "0.0", operation, name, start=start)
 
     def _event(self, verb: str, outcome: Any, start: float) -> Event:
-        """Return what was told of one object."""
+        """Return the event for the outcome of one object."""
         name = _name_of(verb, outcome)
         event = self._new(_OPERATIONS.get(verb, verb), name, start)
         event.how = f"{verb} of many"
@@ -202,7 +202,7 @@ class _Trial:
         return event
 
     def _look(self, family: str, form: str) -> None:
-        """Look at every object without the relay."""
+        """Check every object without the relay."""
         mode: Mode | None = None if family == "server" else self.direct.mode("any")
         store = self.direct.store(mode)
 
@@ -223,13 +223,13 @@ class _Trial:
         with ThreadPoolExecutor(4) as pool:
             looks = list(pool.map(look, range(self.given.objects)))
         self.events += looks
-        # The job was repeated until nothing of it failed: then no object may be otherwise.
+        # The job was repeated until no item failed, so every object must have the new state.
         for event in looks:
             if (event.form if event.outcome == OK else "") != form:
                 self.problems.append(f"not as the job says: {form or 'nothing'}, but {event}")
 
     def _check_folder(self, folder: Path) -> None:
-        """Check that the folder has the files of the job, and no temporary one."""
+        """Check that the folder has the files of the job, and no temporary file."""
         names = {path.name for path in folder.iterdir()}
         if other := names ^ {f"{number}" for number in range(self.given.objects)}:
             self.problems.append(f"other files: {sorted(other)[:5]}")
@@ -257,7 +257,7 @@ def _size_fault(info: ObjectInfo, size: int) -> str:
 
 
 def _sessions(config: Path, *urls: str) -> list[boto3.Session]:
-    """Return a session for each URL of S3 and KMS; the environment must not overrule them."""
+    """Return a session per URL of S3 and KMS; environment variables must not override the URL."""
     credentials = "aws_access_key_id = jobs\naws_secret_access_key = jobs\nregion = us-east-1\n"
     config.write_text(
         "".join(f"[profile {n}]\nendpoint_url = {url}\n{credentials}" for n, url in enumerate(urls))
@@ -269,7 +269,7 @@ def _sessions(config: Path, *urls: str) -> list[boto3.Session]:
 
 
 def _check_uploads(trial: _Trial) -> list[str]:
-    """Return the uploads that were left open and not named in an error."""
+    """Return the uploads that were left open and that no error names."""
     s3: Any = trial.direct.store().client
     said = " ".join(event.notes + event.message for event in trial.events)
     return [
@@ -302,7 +302,7 @@ def _figures(trial: _Trial, seconds: float) -> list[str]:
 
 
 def cut_jobs(given: argparse.Namespace, url: str) -> tuple[list[str], list[str]]:
-    """Run all jobs of each family; return lines of figures, and what was wrong."""
+    """Run all jobs of each family; return lines of figures, and the faults."""
     kms: Any = boto3.client("kms")
     keys = []
     for alias in ALIASES:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A relay before S3 and KMS that cuts replies at random, and counts what it cut.
+"""A relay before S3 and KMS that cuts replies at random, and counts the cuts.
 
-Knows kinds of requests, and nothing of objects, modes or messages.
+The module knows the kinds of requests, but no objects, modes or messages.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ S3_KINDS = (
 )
 KMS_KINDS = ("GenerateDataKey", "Decrypt", "Encrypt", "ReEncrypt", "DescribeKey")
 KINDS = S3_KINDS + KMS_KINDS
-# Only jobs send it.
+# Only jobs send this request.
 DELETE_OBJECTS = "DeleteObjects"
 WAYS = ("in the headers", "after the headers", "in the body", "before any byte", "not forwarded")
 _LEAST_RATE, _MOST_RATE = 0.01, 0.25
 _DELETE_RATE = 0.7
-# Requests an operation takes, before any have been counted.
+# Estimated requests per operation, before any have been counted.
 _FIRST_GUESS = 5.0
 
 
@@ -67,7 +67,7 @@ def kind_of(asked: Asked) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """How many operations there are to be, and how many cuts."""
+    """The wanted number of operations and of cuts."""
 
     operations: int
     cuts: int
@@ -76,15 +76,15 @@ class Goal:
 class Cutter:
     """Decides which replies are cut, and how; `spoil` is for a relay.
 
-    The rate follows from what is still to be cut in the operations that are left. Kinds of
-    requests that are rare are cut more often than others.
+    The rate follows from the remaining cuts and the remaining operations. Rare kinds of requests
+    are cut more often than frequent kinds.
 
     Attributes:
-        requests: How many there were, by kind.
-        cuts: How many were cut, by kind and way.
-        failed: Server errors that came from behind the relay.
-        untold: Ids of uploads whose Create was not answered whole.
-        operations: How many have ended, which the caller counts.
+        requests: The number of requests by kind.
+        cuts: The number of cuts by kind and way.
+        failed: Server errors from behind the relay.
+        untold: Ids of uploads whose Create request got no complete reply.
+        operations: The number of finished operations, which the caller counts.
     """
 
     def __init__(self, seed: int, goal: Goal) -> None:
@@ -100,23 +100,23 @@ class Cutter:
 
     @property
     def cut(self) -> int:
-        """Return how many replies have been cut."""
+        """Return the number of cut replies."""
         return self.cuts.total()
 
     def _way(self, kind: str) -> str | None:
-        """Return how the next reply of this kind is cut, or None."""
+        """Return the way in which the next reply of this kind is cut, or None."""
         with self._lock:
             self.requests[kind] += 1
             average = self.requests.total() / len(KINDS)
             rate = self._aim() * (1.5 if self.requests[kind] < average / 3 else 1)
-            # A job of a thousand objects has one such request.
+            # A job with a thousand objects makes only one such request.
             rate = _DELETE_RATE if kind == DELETE_OBJECTS else min(rate, _MOST_RATE)
             is_known = kind in (*KINDS, DELETE_OBJECTS)
             if not is_known or self._random.random() >= rate:
                 return None
             ways = list(WAYS)
             if kind in ("HEAD", "DELETE", "Abort", "HEAD of a bucket"):
-                # Their replies have no body: after the headers nothing is missing.
+                # These replies have no body, so nothing is missing after the headers.
                 ways = [way for way in WAYS if way not in ("after the headers", "in the body")]
             way = self._random.choice(ways)
             self.cuts[kind, way] += 1
@@ -129,11 +129,12 @@ class Cutter:
         if not self._goal.cuts:
             return 0.0
         rate = (self._goal.cuts - self.cut) / left
-        # Half as many again: what is left at the end has to be cut out of few requests.
+        # The rate has a reserve of 50 %, because the cuts left at the end must fall on few
+        # requests.
         return min(max(rate * 1.2, _LEAST_RATE), _MOST_RATE)
 
     def spoil(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        """Return the answer, perhaps cut."""
+        """Return the answer, which may be cut."""
         kind = kind_of(asked)
         way = self._way(kind)
         if way == "not forwarded":
@@ -167,14 +168,14 @@ _NOT_SENT = frozenset({"connection", "transfer-encoding", "date", "server"})
 
 
 class _Forgetful(list[Asked]):
-    """A log that keeps nothing, since bodies are large."""
+    """A log that keeps nothing, because bodies are large."""
 
     def append(self, asked: Asked, /) -> None:
         """Keep nothing."""
 
 
 def cutting(endpoint_url: str, cutter: Cutter) -> Relay:
-    """Return a relay that cuts."""
+    """Return a relay that cuts replies."""
     relay = Relay(endpoint_url, cutter.spoil)
     relay.asked = _Forgetful()
     return relay

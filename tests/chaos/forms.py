@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The forms in which objects are stored, and families of objects that change among some of them.
+"""The forms in which objects are stored, and families of objects that change between some forms.
 
-A family's objects are shared by all threads. Its readers are the modes that a caller of that
-family would read with; one of them opens any object of the family.
+A family's objects are shared by all threads. Its readers are the modes with which a caller would
+read that family; one of them opens any object of the family.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ OBJECTS = 4
 
 @dataclass(slots=True)
 class Forms:
-    """Modes and stores of one process, made with one session."""
+    """The modes and stores of one process, made with one session."""
 
     session: boto3.Session
     keys: tuple[str, str]
@@ -85,7 +85,7 @@ class Forms:
             case "kms1":
                 return KMSKeyring(self.keys[0], session=self.session)
             case "kms2":
-                # By its alias, so that KMS is asked for the key's ARN.
+                # The key is named by its alias, so that KMS must resolve the key's ARN.
                 return KMSKeyring(ALIASES[1], session=self.session)
             case "aes":
                 return _aes()
@@ -95,7 +95,7 @@ class Forms:
         return MultiKeyring(_aes(), *every)
 
     def seen(self, info: ObjectInfo) -> str:
-        """Return the form that `inspect` shows, or nothing where it does not show all of it."""
+        """Return the form that `inspect` shows, or an empty text if it does not show all of it."""
         if info.mode in ("sse-s3", "sse-c", None):
             return "" if info.mode == "sse-c" else f"{info.mode}"
         named = [n for n, key in enumerate(self.keys, 1) if key in f"{info.keys} {info.kms_key}"]
@@ -105,7 +105,7 @@ class Forms:
         return f"{info.key_location}:{wrapped}"
 
     def readers(self, family: str) -> list[Mode | None]:
-        """Return the modes to read an object of the family with, in the order to try."""
+        """Return the modes with which an object of the family can be read, in the order to try."""
         if family in ("server", "server-copies"):
             return [None]
         if family == "sse-c":
@@ -115,12 +115,12 @@ class Forms:
         return [self.mode("any")]
 
     def sources(self, family: str, form: str) -> list[Mode | None]:
-        """Return the modes to read an object with that is to be rotated to this form."""
+        """Return the modes for reading an object that is rotated to this form."""
         if family == "kms":
-            # With one KMS keyring on either side, KMS itself rewraps the key.
+            # With one KMS keyring on each side, KMS itself rewraps the key.
             return [self.mode(other) for other in _REWRAPPED if other != form]
         if family == "mixed" and form.startswith(("header", "metadata")):
-            # Plain objects become client-side ones only where their mode is named.
+            # Plain objects become client-side objects only if their mode is named.
             return [self.mode(each) for each in ("any", "sse-s3", "sse-kms:1", "sse-c:1")]
         return self.readers(family)
 

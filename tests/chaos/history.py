@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one operation asked, when, and what its caller was told: a line of JSON each."""
+"""The arguments, times and outcome of one operation, as one line of JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OK = "ok"
 ABSENT = "ObjectNotFoundError"
 FOREIGN = "foreign"
 RUNNING = "running"
-# The caller was told that nothing was stored.
+# Errors that say that nothing was stored.
 NOTHING_STORED = frozenset({"ConflictError", "KeyUnavailableError", "PolicyError", "ConfigError"})
 
 
@@ -20,23 +20,23 @@ class Event:
 
     Attributes:
         number: Unique within the run.
-        thread: Who did it: `0.3` is thread 3 of process 0.
+        thread: The thread that ran it: `0.3` is thread 3 of process 0.
         operation: `write`, `copy`, `delete`, `read`, `rotate`, `rotate-all`, `list`, `needs`, and
-            `final`, which looks at an object without the relay once everything has ended.
+            `final`, which reads an object without the relay after all operations have ended.
         name: `bucket/name`, or the prefix of a listing.
-        how: The method used, for the log.
-        start: Seconds of the clock that all processes share.
-        end: Likewise; infinite while the operation is running.
-        outcome: `ok`, the error's type, `foreign` for a foreign exception, or `running`.
-        content: The identity that was written; of a copy, its source's name.
-        form: How the object was to be encrypted; see `forms`.
-        if_absent: Whether the write demanded that there be no object.
-        found: The content that a read returned; the names that a listing returned; the action of
-            a rotation; of `needs`, `yes` or `no`.
-        fault: What the caller saw at once to be wrong.
+        how: The method, for the log.
+        start: Start time in seconds, on the clock that all processes share.
+        end: End time on the same clock; infinite while the operation is running.
+        outcome: `ok`, the error's type, `foreign` for another exception, or `running`.
+        content: The identity of the written content; for a copy, the name of its source.
+        form: The requested form of encryption; see `forms`.
+        if_absent: Whether the write required that no object exists.
+        found: The content that a read returned, the names that a listing returned, the action of
+            a rotation, or for `needs` the answer `yes` or `no`.
+        fault: A fault that the caller noticed at once.
         message: The error's text.
         notes: The error's notes.
-        tagged: Whether the write gave tags.
+        tagged: Whether the write set tags.
     """
 
     number: str
@@ -66,7 +66,7 @@ class Event:
         return cls(**json.loads(line))
 
     def overlaps(self, other: Event, grace: float = 0.0) -> bool:
-        """Return whether both were under way at some moment."""
+        """Return whether both operations were running at the same time."""
         return self.start <= other.end + grace and other.start <= self.end + grace
 
     def __str__(self) -> str:

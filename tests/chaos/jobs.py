@@ -4,11 +4,11 @@
     python tests/chaos/jobs.py kill [--objects 300] [--kills 10] [--seed N] [--verbs put,get,rotate]
     python tests/chaos/jobs.py cut [--objects 200] [--rounds 1] [--cuts 200] [--seed N]
 
-`kill` runs `put -r`, `get -r` and `rotate -r` with a journal behind a relay that kills the command
-at a random request, and runs each again until it ends. Then all bytes are compared; a file or an
-object that a run had done may only be done again if it was in flight at the kill. `cut` runs the
-same jobs, and those that inspect and delete, in this process behind the relay of run.py, and has
-run.py's oracle compare. The exit code is 1 if anything was wrong.
+`kill` runs `put -r`, `get -r` and `rotate -r` with a journal. A relay kills the command at a random
+request, and the command is run again until it ends. Then all bytes are compared; a finished file or
+object may be processed again only if it was in flight at a kill. `cut` runs the same jobs, and jobs
+that inspect and delete, in this process behind the relay of run.py, and run.py's oracle compares.
+The exit code is 1 if anything was wrong.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _arguments() -> argparse.Namespace:
 
 @contextmanager
 def _sandbox(deadline: float) -> Iterator[str]:
-    """Run a sandbox with an empty bucket, `jobs`, and lead all clients there; give its URL."""
+    """Run a sandbox with an empty bucket, `jobs`, direct all clients to it, and yield its URL."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     with sandbox.running() as running:

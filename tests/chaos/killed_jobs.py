@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command on many objects with a journal, killed by SIGKILL and run again until it ends.
 
-A relay before S3 kills it: before a request is forwarded, once it was answered, or in the middle
-of the reply. What the relay has counted by object and run says what was done twice.
+A relay before S3 kills the command before it forwards a request, after the reply, or in the middle
+of the reply. The relay counts requests by object and run, which shows repeated work.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 _BUCKET = "jobs"
 _PREFIX = f"s3://{_BUCKET}/t/"
 _KEYS = ("one", "two")
-# Two parts; S3 completes such an object with a request of its own.
+# Two parts; S3 completes such an object with a separate request.
 _LARGE = 8 * 2**20 + 1
 _LARGE_EVERY = 100
 _MOST_BYTES = 3000
 _SETTLED_SECONDS = 30
-# Requests for an object, if not one.
+# Requests per object, if not one.
 _REQUESTS = {"rotate": 3}
 
 
 class Killer:
-    """Counts what a relay forwards, and kills the command at a request; `spoil` is for a relay.
+    """Counts the forwarded requests, and kills the command at a request; `spoil` is for a relay.
 
     Attributes:
-        done: Run -> objects that a request of it changed, or for a get those that it read.
-        kills: How many there were, by the moment of the request.
+        done: Run -> objects that its requests changed, or for a get the objects that it read.
+        kills: The number of kills by the moment of the request.
     """
 
     def __init__(self, seed: int) -> None:
@@ -62,7 +62,7 @@ class Killer:
         self._changed = threading.Condition()
 
     def begin(self, process: subprocess.Popen[bytes], verb: str, within: int) -> None:
-        """Follow the next run, and kill it within so many requests; never, if 0."""
+        """Follow the next run, and kill it within this many requests; never, if 0."""
         with self._changed:
             self.run += 1
             self.has_killed = False
@@ -71,15 +71,15 @@ class Killer:
             self._moment = self._random.choice(("before it", "after it", "in its reply"))
 
     def settle(self) -> None:
-        """Return once no request is under way any more."""
+        """Wait until no request is running."""
         with self._changed:
             if not self._changed.wait_for(lambda: not self._under_way, _SETTLED_SECONDS):
                 raise TimeoutError("a request of a killed command does not end")
 
     def spoil(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        """Forward, and kill the command if it is time."""
+        """Forward the request, and kill the command if it is due."""
         if len(asked.body) < int(asked.headers.get("content-length", "0")):
-            # The command was killed while it sent this; a server drops it.
+            # The command was killed while it sent this request; a server drops such a request.
             raise ConnectionResetError
         with self._changed:
             self._left -= 1
@@ -118,7 +118,7 @@ class Killer:
 
 @dataclass(slots=True)
 class _Trial:
-    """The folders, the command and what came of it."""
+    """The folders, the command and the results."""
 
     given: argparse.Namespace
     folder: Path
@@ -129,7 +129,7 @@ class _Trial:
     _whole: set[str] = field(default_factory=set)
 
     def problem(self, kind: str, what: object) -> None:
-        """Note that something is wrong."""
+        """Record a fault."""
         self.problems.append(f"{kind}: {what}")
 
     @property
@@ -139,7 +139,7 @@ class _Trial:
 
     @property
     def target(self) -> Path:
-        """Return the folder that a get writes to."""
+        """Return the folder into which a get writes."""
         return self.folder / "target"
 
     def make(self) -> None:
@@ -165,7 +165,7 @@ class _Trial:
         return [sys.executable, "-m", "s3crypt_cli", verb, "-r", *from_to[verb], *options]
 
     def run(self, verb: str, *, within: int) -> int:
-        """Run a verb, killed within so many requests; return its exit code."""
+        """Run a verb, killed within this many requests; return its exit code."""
         package = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
         process = subprocess.Popen(
             self.command(verb),
@@ -183,7 +183,7 @@ class _Trial:
         return process.returncode
 
     def repeat(self, verb: str) -> None:
-        """Run a verb until it ends by itself, and once more; check what it has done."""
+        """Run a verb until it ends by itself, and once more; check the result."""
         began, first, kills = time.monotonic(), self.killer.run + 1, 0
         while True:
             before = self._left_over()
@@ -210,24 +210,24 @@ class _Trial:
             self.problem("too few kills", f"{verb}: {kills}; more objects are needed")
 
     def _within(self, verb: str, first: int, kills: int) -> int:
-        """Return within how many requests the next run is killed; 0 if it is not.
+        """Return the number of requests within which the next run is killed; 0 for no kill.
 
-        On average the last kill comes when 0.7 of the job is done. Each is certain to come: it is
-        within what the runs so far have left.
+        On average the last kill comes when 70 % of the job is done. Each kill is certain to happen:
+        its number is within the requests that the previous runs have left.
         """
         done = set().union(*(self.killer.done[run] for run in range(first, self.killer.run + 1)))
         left = _REQUESTS.get(verb, 1) * (self.given.objects - len(done))
         return max(1, left if kills == 1 else int(1.4 * left / kills)) if kills else 0
 
     def _left_over(self) -> tuple[set[str], set[str]]:
-        """Return the uploads that are open, and the temporary files."""
+        """Return the unfinished uploads, and the temporary files."""
         s3: Any = boto3.client("s3")
         uploads = s3.list_multipart_uploads(Bucket=_BUCKET).get("Uploads", ())
         files = {str(path) for path in self.folder.rglob(".*.s3crypt")}
         return {upload["UploadId"] for upload in uploads}, files
 
     def _check_end(self, verb: str, before: tuple[set[str], set[str]]) -> None:
-        """Check that the run that ended is complete, and left nothing half done."""
+        """Check that the finished run is complete, and left nothing unfinished."""
         for kind, was, now in zip(("upload", "file"), before, self._left_over(), strict=True):
             if new := now - was:
                 self.problem("left half done", f"{verb}, {kind}: {sorted(new)[:5]}")
@@ -245,7 +245,7 @@ class _Trial:
                 self.problem("other bytes", f"{verb}: {each}")
 
     def _check_files(self, verb: str) -> None:
-        """Check that each file that a get has made is whole, whether the run ended or not."""
+        """Check that each file that a get has made is complete, whether the run ended or not."""
         if verb != "get":
             return
         for path in _files(self.target):
@@ -261,7 +261,7 @@ class _Trial:
                     self.problem("incomplete", f"get: {path}")
 
     def _check_repeats(self, verb: str, first: int, last: int) -> int:
-        """Check that no more was done again than was in flight at each kill; return how much."""
+        """Check that only work in flight at a kill was repeated; return how often."""
         total = 0
         for run in range(first, last):
             later = set().union(*(self.killer.done[next_] for next_ in range(run + 1, last + 1)))
@@ -277,7 +277,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def kill_jobs(given: argparse.Namespace, url: str) -> tuple[list[str], list[str]]:
-    """Kill and resume each verb; return lines of figures, and what was wrong."""
+    """Kill and resume each verb; return lines of figures, and the faults."""
     with tempfile.TemporaryDirectory() as folder:
         killer = Killer(given.seed)
         with relaying(url, killer.spoil) as relay:

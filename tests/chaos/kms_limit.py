@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many gets at once under a KMS that answers so many requests a second, and throttles the others.
+"""Many parallel gets under a KMS that throttles requests beyond a limit per second.
 
     python tests/chaos/kms_limit.py [--gets 500] [--threads 32] [--limit 30]
 
@@ -36,7 +36,7 @@ _DATA = bytes(range(256)) * 4
 
 
 class Limit:
-    """Lets so many requests through in any second, and answers the others as KMS does."""
+    """Forwards this many requests per second, and answers the rest like a throttling KMS."""
 
     def __init__(self, a_second: int) -> None:
         self.answered = 0
@@ -46,7 +46,7 @@ class Limit:
         self._lock = threading.Lock()
 
     def spoil(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        """Return KMS's answer, or that there were too many requests."""
+        """Return the answer of KMS, or a throttling error."""
         del asked
         if self._may_pass():
             return forward()
@@ -87,7 +87,7 @@ def _get_all(store: S3Crypt, given: argparse.Namespace) -> Counter[str]:
 
 
 def main() -> int:
-    """Run it; return the exit code."""
+    """Run the trial, and return the exit code."""
     given = _arguments()
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares what callers were told with each other; says what cannot have been true.
+"""Compares the outcomes that callers were told, and reports impossible outcomes.
 
-Every rule is a necessary condition of linearizable objects whose writes may be repeated while
-they run: it never objects to a history that a correct library can produce. An operation has its
-effects between its start and its end, and after an error that does not say whether it was done,
-perhaps.
+Every rule is a necessary condition for linearizable objects whose writes may be repeated while they
+run: it never rejects a history that a correct library can produce. An operation takes effect
+between its start and its end. After an error that leaves the outcome open, it may or may not take
+effect.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from dataclasses import dataclass
 
 from .history import ABSENT, FOREIGN, NOTHING_STORED, OK, Event
 
-# After an error a request may still be under way for this long.
+# After an error a request may still be running for this long.
 _GRACE = 1.0
 _CHANGES = ("write", "copy", "delete", "rotate")
-# Families whose objects answer to more than one reader.
+# Families whose objects several readers can open.
 _OF_SEVERAL_READERS = ("sse-c", "mixed")
 
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """An outcome that cannot be true.
+    """An impossible outcome.
 
     Attributes:
-        rule: Its kind, for counting.
-        event: The operation that was told so.
-        why: In words.
-        against: Operations that contradict it.
+        rule: The kind of the violation, for counting.
+        event: The operation with this outcome.
+        why: The reason in words.
+        against: The operations that contradict it.
     """
 
     rule: str
@@ -59,7 +59,7 @@ class Oracle:
                     self._seen[place] = min(self._seen.get(place, event.end), event.end)
 
     def wrong(self) -> list[Wrong]:
-        """Return all wrong outcomes."""
+        """Return all impossible outcomes."""
         found: list[Wrong] = []
         for event in self.events:
             if event.fault:
@@ -69,15 +69,15 @@ class Oracle:
             found += getattr(self, f"_check_{event.operation.replace('-', '_')}")(event)
         return found
 
-    # What an operation may have done.
+    # Possible effects of an operation.
 
     def _may_have_done(self, event: Event) -> bool:
-        # Where it was seen, it was done, whatever its caller was told: that is reported once.
+        # If its effect was seen, it was done, whatever its caller was told; this is reported once.
         is_seen = event.operation == "write" and event.content in self._found
         return is_seen or not _denies(event)
 
     def _done_by(self, event: Event) -> float:
-        """Return when its effect was there for certain, or infinity."""
+        """Return the time at which its effect was certainly visible, or infinity."""
         told = event.end if event.outcome == OK else float("inf")
         if event.operation != "write":
             return told
@@ -94,7 +94,7 @@ class Oracle:
         return [event for event in self.changes[name] if event.operation == "delete"]
 
     def _later(self, event: Event, before: float) -> list[Event]:
-        """Return what replaced or deleted `event`'s object for certain, `before` a moment."""
+        """Return the events that certainly replaced or deleted `event`'s object before then."""
         return [
             other
             for other in self.changes[event.name]
@@ -114,10 +114,10 @@ class Oracle:
             and event.overlaps(other, _GRACE)
         ]
 
-    # What an object may have been.
+    # Possible states of an object.
 
     def _check_content(self, event: Event, content: str) -> Wrong | None:
-        """Say why `content` cannot have been there while `event` was running."""
+        """Return the reason why `content` cannot have existed while `event` was running."""
         candidates = [
             other
             for other in self._stored(event.name)
@@ -140,7 +140,7 @@ class Oracle:
         return self._check_content(source, content) is None
 
     def _check_absent(self, event: Event) -> Wrong | None:
-        """Say why there cannot have been no object while `event` was running."""
+        """Return the reason why the object cannot have been absent while `event` was running."""
         certain = [each for each in self._stored(event.name) if self._done_by(each) < event.start]
         if not certain:
             return None
@@ -174,7 +174,7 @@ class Oracle:
             for stored in self._stored(name)
         )
 
-    # Rules by operation.
+    # Rules per operation.
 
     def _check_write(self, event: Event) -> list[Wrong]:
         found = []
@@ -214,7 +214,7 @@ class Oracle:
         return []
 
     def _check_conflict(self, event: Event) -> list[Wrong]:
-        """Object to a conflict with nobody: the object was absent, and no one else wrote."""
+        """Reject a conflict without a cause: the object was absent, and no other write ran."""
         absent_since = max(
             (d.start for d in self._deletes(event.name) if self._done_by(d) < event.start),
             default=float("-inf"),
@@ -281,7 +281,7 @@ class Oracle:
         return []
 
     def _forms(self, event: Event) -> set[str]:
-        """Return how the object may have been encrypted while `event` was running."""
+        """Return the forms that the object may have had while `event` was running."""
         makers = [
             change
             for change in self.changes[event.name]
@@ -321,7 +321,7 @@ class Oracle:
         return [Wrong("refused listing", event, "nothing of a listing gives this error")]
 
     def _check_names(self, event: Event) -> list[Wrong]:
-        """Check that a listing is complete, and names nothing that never was."""
+        """Check that a listing is complete, and contains no name that never existed."""
         found = []
         listed = set(event.found)
         if len(listed) != len(event.found):
@@ -355,5 +355,5 @@ def _denies(event: Event) -> bool:
 
 
 def count(wrong: list[Wrong]) -> Counter[str]:
-    """Return how many there are of each kind."""
+    """Return the number of impossible outcomes of each kind."""
     return Counter(each.rule for each in wrong)

@@ -4,8 +4,8 @@
     python tests/chaos/run.py [--operations 5000] [--cuts 2000] [--seed N] [--log FILE]
 
 Prints a table of operations, outcomes, cuts and wrong outcomes. The exit code is 1 if anything
-was wrong, or if the run does not show what it is to show: too few cuts, a kind of request that
-was never cut, or a majority of operations that failed.
+was wrong, or if the run proves too little: too few cuts, a kind of request that was never cut,
+or more failed than successful operations.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from chaos.worker import Settings  # noqa: E402
 from s3crypt import sandbox  # noqa: E402
 
 _PROCESSES = 2
-# A run of so many operations must have cut every kind of request.
+# A run with this many operations must have cut every kind of request.
 _CUTS_EVERY_KIND = 2000
 _LEAST_SUCCESSES = 0.6
-# Longer than the longest wait that a policy with the tests' deadline can add up to.
+# Longer than the longest total wait of a retry policy with the tests' deadline.
 _STOP_SECONDS = 180
 _PAGE = 1050
 
 
 @dataclass(slots=True)
 class Run:
-    """What came of it."""
+    """The results of a run."""
 
     events: dict[str, Event] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Run:
 
 
 def arguments() -> argparse.Namespace:
-    """Return what the command line says."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description="Cut replies and compare the outcomes.")
     parser.add_argument("--operations", type=int, default=5000)
     parser.add_argument("--cuts", type=int, default=2000)
@@ -72,7 +72,7 @@ def arguments() -> argparse.Namespace:
 
 
 def _prepare(given: argparse.Namespace) -> tuple[Settings, list[Event]]:
-    """Make buckets and keys; return what the processes are told, and the objects made here."""
+    """Make buckets and keys; return the settings of the processes, and the objects made here."""
     s3: Any = boto3.client("s3")
     kms = boto3.client("kms")
     buckets = ("chaos", "chaos-versioned")
@@ -89,7 +89,7 @@ def _prepare(given: argparse.Namespace) -> tuple[Settings, list[Event]]:
         keys.append(kms.create_key()["KeyMetadata"]["Arn"])
         kms.create_alias(AliasName=alias, TargetKeyId=keys[-1])
     shelf = []
-    # More names than one page of a listing has.
+    # More names than fit on one page of a listing.
     for number in range(_PAGE if given.operations >= _CUTS_EVERY_KIND else 0):
         s3.put_object(Bucket=buckets[0], Key=f"shelf/{number:04}", Body=b"")
         name = f"{buckets[0]}/shelf/{number:04}"
@@ -119,7 +119,7 @@ def _start(settings: Settings, endpoint_url: str) -> subprocess.Popen[str]:
 
 
 def _follow(process: subprocess.Popen[str], run: Run, ended: Any) -> None:
-    """Take in a process's log; call `ended` for each operation that has ended."""
+    """Read a process's log; call `ended` for each operation that has ended."""
     assert process.stdout
     for line in process.stdout:
         event = Event.parse(line)
@@ -184,7 +184,7 @@ def _end(process: subprocess.Popen[str], run: Run) -> None:
 
 
 def _look(settings: Settings, url: str, run: Run) -> None:
-    """Look at every object and upload, without the relay."""
+    """Check every object and upload, without the relay."""
     process = _start(replace(settings, process=9, threads=1, verify=True), url)
     _follow(process, run, lambda: None)
     _end(process, run)
@@ -195,10 +195,10 @@ def _look(settings: Settings, url: str, run: Run) -> None:
 
 
 def _check_uploads(run: Run, cutter: Cutter) -> list[str]:
-    """Return what is wrong with uploads that were left open.
+    """Return the faults of uploads that were left open.
 
-    One whose Create was never answered has an id that nobody was told; one whose abort was cut
-    must be named in a note of its error.
+    If the reply to Create was lost, the client does not know the upload's id. If the reply to the
+    abort was cut, a note of its error must name the upload.
     """
     said = " ".join(event.notes + event.message for event in run.events.values())
     noted = {each[2] for each in run.uploads if each[2] in said}
@@ -207,7 +207,7 @@ def _check_uploads(run: Run, cutter: Cutter) -> list[str]:
 
 
 def _check_run(given: argparse.Namespace, run: Run, cutter: Cutter) -> None:
-    """Add what makes the run worthless."""
+    """Add the reasons why the run proves too little."""
     ended = [event for event in run.events.values() if event.outcome != "running"]
     good = sum(event.outcome in (OK, "ObjectNotFoundError", "ConflictError") for event in ended)
     if good < _LEAST_SUCCESSES * len(ended):
@@ -227,7 +227,7 @@ def _check_run(given: argparse.Namespace, run: Run, cutter: Cutter) -> None:
 
 
 def _table(run: Run, cutter: Cutter) -> list[str]:
-    """Return the figures."""
+    """Return the lines of the table."""
     lines = ["", f"{'operation':12}{'ended':>7}  outcomes"]
     by_operation: dict[str, Counter[str]] = {}
     for event in run.events.values():
@@ -277,7 +277,7 @@ def _report(given: argparse.Namespace, run: Run, cutter: Cutter, wrong: list[Wro
 
 
 def main() -> int:
-    """Run it; return the exit code."""
+    """Run the trial, and return the exit code."""
     given = arguments()
     _print([f"seed {given.seed}"])
     for name in [name for name in os.environ if name.startswith("AWS_")]:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One of the processes that use the objects: threads that do whatever comes, and log what they got.
+"""A process that uses the objects: its threads run random operations and log the outcomes.
 
     python -m chaos.worker SETTINGS
 
-SETTINGS is JSON; see `Settings`. Prints the log, one event a line, until standard input ends.
+SETTINGS is JSON; see `Settings`. Prints the log, one event per line, until standard input ends.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ if TYPE_CHECKING:
     from s3crypt import Mode, ObjectInfo
 
 _Say = Callable[[Event], None]
-# Longer than one part.
+# More than one part.
 _LARGE = 9 * 2**20
-# Above it, rotations copy by parts here, as they do above 5 GB.
+# In these tests, rotations above this size copy by parts, as they usually do above 5 GB.
 _COPY_LIMIT = 6 * 2**20
 _REFUSED = frozenset({"AccessDenied", "InvalidArgument", "InvalidRequest", "400", "403"})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a process is told.
+    """The settings of a process.
 
     Attributes:
-        seed: Of its choices.
-        process: Its number.
-        threads: How many.
+        seed: The seed of its random choices.
+        process: The number of the process.
+        threads: The number of threads.
         keys: ARNs of the two KMS keys.
-        buckets: Their names.
-        most: Operations of one thread, at most.
-        large: Share of large contents.
-        verify: Look at every object once, and do nothing else.
+        buckets: The names of the buckets.
+        most: The maximum number of operations per thread.
+        large: The share of large contents.
+        verify: Check every object once, and do nothing else.
     """
 
     seed: int
@@ -75,7 +75,7 @@ class Settings:
 
     @property
     def names(self) -> list[str]:
-        """Return all objects, as `bucket/family/number`."""
+        """Return the names of all objects, as `bucket/family/number`."""
         return [
             f"{bucket}/{family}/{number}"
             for bucket in self.buckets
@@ -85,7 +85,7 @@ class Settings:
 
 
 class Thread:
-    """One thread's operations, each logged as it begins and as it ends."""
+    """The operations of one thread; each is logged when it begins and when it ends."""
 
     def __init__(self, settings: Settings, forms: Forms, number: int, say: _Say) -> None:
         self._settings = settings
@@ -97,7 +97,7 @@ class Thread:
         self._count = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Do operations until told to stop."""
+        """Run operations until `stop` is set."""
         doing: tuple[tuple[Callable[[], None], int], ...] = (
             (self._write, 30),
             (self._read, 26),
@@ -114,12 +114,12 @@ class Thread:
             self._random.choices(names, weights)[0]()
 
     def verify(self) -> None:
-        """Look at every object."""
+        """Check every object."""
         for name in self._settings.names:
             self._count += 1
             self._final(name)
 
-    # Each operation.
+    # One method for each operation.
 
     def _write(self) -> None:
         name = self._choose()
@@ -245,7 +245,7 @@ class Thread:
     def _copy_file(self, event: Event) -> None:
         family = family_of(event.name)
         mode = self._forms.readers(family)[0]
-        # `any` reads what S3 decrypts, and the copy's mode is named.
+        # The mode `any` reads objects that S3 decrypts; the copy's mode is given explicitly.
         system = S3CryptFileSystem(mode or "any", skip_instance_cache=True)
         system.cp_file(event.content, event.name, mode=self._forms.mode(event.form))
 
@@ -287,7 +287,7 @@ class Thread:
         store, uri = self._forms.store(mode), f"s3://{event.name}"
         found = []
         for form in FAMILIES[family_of(event.name)]:
-            # Other sources than its own refuse it, or else have nothing to do.
+            # A source mode that does not fit is refused, or no rotation is needed.
             with suppress(PolicyError):
                 if not store.needs_rotation(uri, to=self._forms.mode(form)):
                     found.append(form)
@@ -298,7 +298,7 @@ class Thread:
         if tags and [tag["Value"] for tag in tags] != event.found:
             event.fault = f"its tags are {tags}"
 
-    # What they share.
+    # Helpers of the operations.
 
     @property
     def _names(self) -> list[str]:
@@ -319,7 +319,7 @@ class Thread:
         return self._event(operation, name, form=self._random.choice(FAMILIES[family_of(name)]))
 
     def _doing(self, event: Event, operation: Callable[[], None]) -> None:
-        """Run an operation; log its beginning, and its end with what it told."""
+        """Run an operation; log its begin, and its end with the outcome."""
         event.start = time.monotonic()
         self._say(event)
         error: BaseException | None = None
@@ -356,7 +356,7 @@ class Thread:
 
     @staticmethod
     def _trying(readers: list[Mode | None], method: Callable[[Mode | None], None]) -> None:
-        """Call a method with each mode until one is not refused."""
+        """Call a method with one mode after another until a mode is not refused."""
         refusals = []
         for mode in readers:
             try:
@@ -390,7 +390,7 @@ class Thread:
 
 
 class _AllRefusedError(S3CryptError):
-    """No reader of a family opens the object."""
+    """No reader of a family can open the object."""
 
 
 def _is_refusal(error: S3CryptError) -> bool:
@@ -402,7 +402,7 @@ def _size_fault(info: ObjectInfo, size: int) -> str:
 
 
 def _copy_by_parts_early() -> None:
-    """Let objects of two parts be copied by parts, which else takes more than 5 GB."""
+    """Let objects of two parts be copied by parts, which usually needs more than 5 GB."""
     changed: Any = mechanisms
     changed.copy_inside_s3 = partial(changed.copy_inside_s3, copy_limit=_COPY_LIMIT)
     decided: Any = steps
