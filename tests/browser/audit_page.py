@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit's page in headless Chromium: a command beside the suites, which needs a browser.
+"""The audit's page in headless Chromium: a command that is not part of the test suites.
 
     apt-get install -y chromium poppler-utils && pip install playwright
     python tests/browser/audit_page.py FOLDER
 
 It fails on an error in the console, a request, a filter that shows the wrong findings, and a page
-of the PDF on which a finding is torn. FOLDER then has screenshots and the PDF, to be looked at.
+break within a finding in the PDF. FOLDER then has screenshots and the PDF for inspection.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from s3crypt.audit.html import html
 from s3crypt.audit.report import Report, make_report
 from s3crypt.audit.values import Finding, Resource, Verdict
 
-# A closed network must not be asked for Chromium's own updates.
+# Chromium must not request its own updates from a closed network.
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -83,7 +83,7 @@ def check(folder: Path) -> None:
 
 
 def _use_filters(page: Any, report: Report) -> None:
-    """Compare what is shown after each change with what the report has."""
+    """Compare the shown findings after each change with the report."""
 
     def shown() -> int:
         return int(page.locator("article:visible").count())
@@ -115,7 +115,7 @@ def _use_filters(page: Any, report: Report) -> None:
 
 
 def _check_pdf(path: Path, report: Report) -> None:
-    """Fail unless each page of the PDF ends where a finding ends, and all findings are there."""
+    """Fail unless each page of the PDF ends with a complete finding, and no finding is missing."""
     done = subprocess.run(["pdftotext", "-layout", path, "-"], capture_output=True, check=True)
     pages = done.stdout.decode().removesuffix("\f").split("\f")
     print(f"{path}: {len(pages)} pages")  # noqa: T201
