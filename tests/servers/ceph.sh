@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A Ceph object gateway on 127.0.0.1: one monitor, one OSD that keeps everything in memory, radosgw.
+# A Ceph object gateway on 127.0.0.1: one monitor, one OSD with in-memory storage, radosgw.
 # For tests only: the daemons do not authenticate each other.
 #
 #   ceph.sh start FOLDER [PORT]     access key "servers", secret "servers-secret"; KMS key "key-1"
@@ -16,7 +16,7 @@ configuration=$folder/ceph.conf
 export CEPH_CONF=$configuration
 monitor="[v2:127.0.0.1:$((port + 1)),v1:127.0.0.1:$((port + 2))]"
 
-wait_for() { # SECONDS COMMAND...: until the command succeeds
+wait_for() { # SECONDS COMMAND...: repeat the command until it succeeds
   local tries=$(($1 * 5))
   shift
   until "$@" >/dev/null 2>&1; do
@@ -26,7 +26,7 @@ wait_for() { # SECONDS COMMAND...: until the command succeeds
   done
 }
 
-daemon() { # NAME COMMAND...: in the background, its pid in FOLDER/NAME.pid
+daemon() { # NAME COMMAND...: run in the background, with its pid in FOLDER/NAME.pid
   local name=$1
   shift
   "$@" >"$folder/$name.out" 2>&1 &

@@ -3,17 +3,17 @@
 
     python tests/servers/controls.py PROWLER
 
-PROWLER is Prowler's command, from an environment of its own; README.md in this folder says how to
+PROWLER is the command of Prowler in a separate environment; README.md in this folder says how to
 install it. Sandboxes are started, and three things are printed:
 
 - Whether Prowler passes the bucket that `s3crypt bucket init` makes. S3.1 is about the account:
   `bucket init` does not set it, and names it.
-- The verdicts of `s3crypt audit` and of Prowler about an account with resources that pass and
-  resources that fail each shared check, where they differ.
+- The different verdicts of `s3crypt audit` and of Prowler about an account with resources that
+  pass and resources that fail each shared check.
 - Numbers of standards in `s3crypt.audit.controls` that are not in Prowler's files.
 
-The exit code is 1 if a check does not pass the new bucket, or says nothing of it, if a difference
-has no reason in this file, or if a number is not in the files.
+The exit code is 1 if a check fails the new bucket or has no verdict on it, if a difference has no
+reason in this file, or if a number is not in the files.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ if TYPE_CHECKING:
     from s3crypt.sandbox import Running
 
 BUCKET = "acme-controls"
-# What `bucket init` is asked for, so that there is a trail for S3.22 and S3.23.
+# Options of `bucket init`, so that there is a trail for S3.22 and S3.23.
 INIT = ("bucket", "init", BUCKET, "--trail", "--yes")
-# Security Hub's control -> Prowler's check of it.
+# Security Hub's control -> the corresponding check of Prowler.
 CHECKS = {
     "S3.5": "s3_bucket_secure_transport_policy",
     "S3.6": "s3_bucket_cross_account_access",
@@ -68,11 +68,11 @@ CHECKS = {
     "S3.23": "cloudtrail_s3_dataevents_read_enabled",
     "KMS.4": "kms_cmk_rotation_enabled",
 }
-# These look at each bucket; the others look at the account, its trails and its keys.
+# These checks are about each bucket; the remaining ones about the account, its trails, its keys.
 OF_BUCKETS = frozenset({"S3.5", "S3.6", "S3.8", "S3.9", "S3.14", "S3.17"})
 
 
-# Prowler asks EC2, which the sandbox does not have, in which Regions to look.
+# Prowler requests the list of Regions from EC2, which the sandbox does not have.
 REGIONS = f"""<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
 <requestId>1</requestId><regionInfo><item><regionName>{sandbox.REGION}</regionName>
 <regionEndpoint>ec2.{sandbox.REGION}.amazonaws.com</regionEndpoint>
@@ -81,14 +81,14 @@ REGIONS = f"""<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-
 
 
 def with_regions(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer the one question to EC2; leave all others to the sandbox."""
+    """Answer the one request to EC2, and forward all other requests to the sandbox."""
     if b"Action=DescribeRegions" in asked.body:
         return Answer(200, {"content-type": "text/xml"}, REGIONS.encode())
     return forward()
 
 
 def findings(prowler: str, running: Running, checks: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what Prowler finds in a sandbox."""
+    """Return Prowler's findings about a sandbox."""
     environment = {**os.environ, **sandbox.environment(running)}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -98,7 +98,7 @@ def findings(prowler: str, running: Running, checks: Sequence[str]) -> list[dict
         environment |= dict.fromkeys(leading, relay.url)
         command = [prowler, "aws", "-f", sandbox.REGION, "-c", *checks]
         command += ["-M", "json-ocsf", "-o", folder, "-F", "found", "--no-banner"]
-        # Its exit code is 3 if a check fails.
+        # The exit code is 3 if a check fails.
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         files = list(Path(folder).rglob("found*.ocsf.json"))
         if not files:
@@ -120,7 +120,7 @@ def verdicts(found: list[dict[str, Any]]) -> dict[str, list[tuple[str, str, str]
 
 
 def of_new_bucket(prowler: str) -> bool:
-    """Print what Prowler says of a bucket that `bucket init` makes; return whether it passes."""
+    """Print Prowler's verdicts on a bucket made by `bucket init`; return whether they pass."""
     with sandbox.running() as running:
         environment = {**os.environ, **sandbox.environment(running)}
         command = [sys.executable, "-m", "s3crypt_cli", *INIT]
@@ -133,12 +133,12 @@ def of_new_bucket(prowler: str) -> bool:
 
 
 SHARED = {each.id: each.prowler_check for each in CONTROLS.values() if each.prowler_check}
-# Security Hub judges the account here, Prowler a trail: the verdicts are compared, not the ARNs.
+# Here Security Hub judges the account and Prowler a trail, so verdicts are compared, not ARNs.
 OF_TRAILS = frozenset({"S3.22", "S3.23"})
 
 
 def explanation(control: str, ours: str, theirs: str) -> str | None:
-    """Return why s3crypt and Prowler differ about a resource, or None if nothing explains it."""
+    """Return the reason why s3crypt and Prowler differ about a resource, or None."""
     if (control, ours, theirs) == ("S3.20", "nothing", "fail"):
         return "Security Hub has no finding for a bucket with lifecycle rules"
     if (control, theirs) == ("S3.1", "nothing"):
@@ -160,7 +160,7 @@ def make_account() -> None:
 
 
 def compared(prowler: str) -> bool:
-    """Print where s3crypt and Prowler differ about an account; return whether all is explained."""
+    """Print the differences between s3crypt and Prowler; return whether all are explained."""
     with sandbox.running() as running:
         os.environ.update(sandbox.environment(running))
         make_account()
@@ -180,7 +180,7 @@ def compared(prowler: str) -> bool:
 
 
 def of_s3crypt() -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield our verdict about each resource, for the shared checks."""
+    """Yield our verdict on each resource, for the shared checks."""
     for each in Auditor().configuration([], account=True):
         if each.control.id in SHARED:
             name = "" if each.control.id in OF_TRAILS else each.resource.arn
@@ -188,7 +188,7 @@ def of_s3crypt() -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def of_prowler(found: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield Prowler's verdict about each resource."""
+    """Yield Prowler's verdict on each resource."""
     controls = {check: control for control, check in SHARED.items()}
     for each in found:
         control = controls[each["metadata"]["event_code"]]
@@ -196,7 +196,7 @@ def of_prowler(found: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], s
         yield (control, name), str(each["status_code"]).lower()
 
 
-# Standard -> Prowler's file of it.
+# Standard -> Prowler's file for it.
 FILES = {
     CIS_3: "cis_3.0_aws",
     CIS_5: "cis_5.0_aws",
@@ -208,7 +208,7 @@ FILES = {
 
 
 def are_numbers_there(prowler: str) -> bool:
-    """Print the numbers that are said to be from Prowler's files, and are not in them."""
+    """Print the numbers that are not in Prowler's files; return whether all are there."""
     python = Path(prowler).with_name("python")
     told = subprocess.run(
         [python, "-c", "import prowler; print(prowler.__path__[0])"],
@@ -228,11 +228,11 @@ def are_numbers_there(prowler: str) -> bool:
 
 
 def numbers_of(file: Path, control: Control) -> set[str]:
-    """Return the numbers under which a file of Prowler's has the check of a control."""
+    """Return the numbers under which a file of Prowler lists the check of a control."""
     found = set()
     for each in json.loads(file.read_text())["Requirements"]:
         if control.prowler_check in each["Checks"]:
-            # NIST's numbers are in the name: "AC-4(22) Access Only", "Logging (AU-2)".
+            # NIST's numbers are part of the name: "AC-4(22) Access Only", "Logging (AU-2)".
             name = re.search(r"[A-Z]{2}-\d+(\(\w+\))*", str(each.get("Name") or ""))
             found.add(name[0] if file.name.startswith("nist") and name else each["Id"])
     return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server under test, s3crypt's stores on it, and another writer who comes at a chosen moment."""
+"""A server under test, s3crypt's stores on it, and another writer at a chosen moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from s3crypt import Mode
 
 YES = "yes"
-# The server ignores the condition, and a HEAD right before the request compares.
+# The server ignores the condition, and s3crypt compares by a HEAD right before the request.
 BY_HEAD = "by HEAD"
 # The server cannot copy the object; s3crypt reads and writes it instead.
 BY_RE_ENCRYPTION = "by re-encryption"
@@ -35,7 +35,7 @@ THEIRS = b"another writer's"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one promise on one server; the note says why it is not `yes`."""
+    """The result for one promise on one server; the note gives the reason if it is not `yes`."""
 
     verdict: str
     note: str = ""
@@ -46,10 +46,10 @@ class Place:
     """A bucket on a server.
 
     Attributes:
-        session: Has the credentials.
-        endpoint_url: The server.
-        bucket: An empty bucket that takes SSE-C.
-        kms_key: A key for SSE-KMS; an invented one where the server has no KMS.
+        session: The session with the credentials.
+        endpoint_url: The URL of the server.
+        bucket: An empty bucket that accepts SSE-C.
+        kms_key: A key for SSE-KMS; an invented key if the server has no KMS.
     """
 
     session: boto3.Session
@@ -58,27 +58,27 @@ class Place:
     kms_key: str
 
     def store(self, mode: Mode | None = None) -> S3Crypt:
-        """Return a store with a client of its own."""
+        """Return a store with its own client."""
         return S3Crypt(mode, session=self.session, endpoint_url=self.endpoint_url)
 
     def raw(self) -> Any:
-        """Return a plain client, for what another writer does."""
+        """Return a plain client for the other writer."""
         config = Config(
             retries={"total_max_attempts": 1}, request_checksum_calculation="when_required"
         )
         return self.session.client("s3", endpoint_url=self.endpoint_url, config=config)
 
     def fresh(self) -> Location:
-        """Return the location of an object that is not there yet."""
+        """Return the location of an object that does not exist yet."""
         return Location(self.bucket, f"object-{uuid.uuid4()}")
 
     def stored(self, location: Location) -> bytes:
-        """Return the bytes that the server has."""
+        """Return the bytes that the server stores."""
         body: bytes = self.raw().get_object(**location.arguments)["Body"].read()
         return body
 
     def is_there(self, location: Location) -> bool:
-        """Return whether the listing has the object."""
+        """Return whether the listing contains the object."""
         found = self.raw().list_objects_v2(Bucket=location.bucket, Prefix=location.name)
         return bool(found.get("Contents"))
 
@@ -88,11 +88,11 @@ class Watch:
     """Counts the requests of a store, and calls `then` right before one of them is sent.
 
     Attributes:
-        store: Its requests are counted.
-        operation: The operation that `then` precedes; none by default.
-        number: Which request of that operation, from 1.
-        then: Gets the request's arguments as botocore is about to sign them, and may change them.
-        made: The operations in the order in which they were requested.
+        store: The store whose requests are counted.
+        operation: The operation before which `then` is called; by default no operation.
+        number: The request of that operation, counted from 1.
+        then: Receives the request's arguments before botocore signs them, and may change them.
+        made: The requested operations in order.
     """
 
     store: S3Crypt
@@ -111,17 +111,17 @@ class Watch:
             self.then(params)
 
     def last(self, operation: str) -> int:
-        """Return how many requests of an operation there were."""
+        """Return the number of requests of an operation."""
         return self.made.count(operation)
 
     def looks_before_last(self, operation: str) -> int:
-        """Return how many HEADs preceded the last request of an operation."""
+        """Return the number of HEADs before the last request of an operation."""
         end = len(self.made) - 1 - self.made[::-1].index(operation)
         return self.made[:end].count("HeadObject")
 
 
 def because(error: S3CryptError) -> str:
-    """Return an error as a note, without what differs from run to run."""
+    """Return an error as a note, without parts that differ between runs."""
     text = str(error)
     cause = f"{type(error).__name__}: {text}"
     return f"{cause} [{error.code}]" if error.code else cause

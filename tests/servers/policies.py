@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Print where a server that enforces policies decides otherwise than `s3crypt.policy` does.
+"""Compare the decisions of a server that enforces policies with those of `s3crypt.policy`.
 
     python tests/servers/policies.py ENDPOINT_URL
 
 The policies of a bucket, of its key and of each role are put on the server, and each role then
-makes requests there, over HTTP or HTTPS as the URL says. Credentials are boto3's, of somebody who
-may do everything; README.md in this folder says how to start the server. The buckets, keys and
-roles are left there.
+makes requests there, over HTTP or HTTPS as the URL says. Credentials are boto3's, and belong to an
+administrator; README.md in this folder says how to start the server. The buckets, keys and roles
+are left there.
 
-A difference is explained if `s3crypt.policy` decides as the server does once it is shown the
-request as the server sees it (`SIGHTS`). The exit code is 1 if a difference is not explained.
+A difference is explained if `s3crypt.policy` decides like the server when it gets the request as
+the server sees it (`SIGHTS`). The exit code is 1 if a difference is not explained.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _as_session(request: Request) -> Request:
     return replace(request, caller=replace(request.caller, arn=arn))
 
 
-# What a server may see of a request otherwise than AWS does.
+# Differences between a request as a server sees it and as AWS sees it.
 SIGHTS: Mapping[str, Callable[[Request], Request]] = {
     "The server has no condition key of KMS.": lambda request: _without(request, "kms:"),
     "Of a put's encryption the server has the mode alone.": lambda request: _without(
@@ -95,7 +95,7 @@ class Place:
     blob: bytes
 
     def client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
-        """Return a client of somebody's, of the administrator's if nobody is named."""
+        """Return a client with these credentials, or else with the administrator's credentials."""
         return client(self.endpoint_url, service, credentials)
 
 
@@ -107,7 +107,7 @@ def client(endpoint_url: str, service: str, credentials: Mapping[str, str] | Non
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """A request: what policies see of it, and how it is made with clients of S3 and KMS."""
+    """A request: the request as policies see it, and the call with clients of S3 and KMS."""
 
     words: str
     action: str
@@ -162,7 +162,7 @@ def _of_objects(place: Place) -> Iterator[Try]:
         ("get tags", "s3:GetObjectTagging", "get_object_tagging"),
         ("delete", "s3:DeleteObject", "delete_object"),
     ):
-        # A delete names an object that is absent, so that each role finds the other one.
+        # The deleted object does not exist, so that each role still finds the other object.
         where = {**at, "Key": "absent"} if method == "delete_object" else at
         at_arn = resource.replace("there", "absent") if method == "delete_object" else resource
         yield Try(
@@ -271,7 +271,7 @@ def _action(method: str) -> str:
 
 
 def prepared(endpoint_url: str, mode: Any, *, strict: bool) -> Place:
-    """Make a bucket with an object, a key with a blob, and their policies on the server."""
+    """Make a bucket with an object, a key with a ciphertext, and their policies on the server."""
     s3, kms, sts = (client(endpoint_url, name) for name in ("s3", "kms", "sts"))
     key, other = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
     scope = Scope(
@@ -312,7 +312,7 @@ def session_of(place: Place, role: Role, policy: Document) -> dict[str, str]:
 
 
 def answer(each: Try, s3: Any, kms: Any) -> Verdict:
-    """Return what the server decides; any refusal but one for lack of a permission allows it."""
+    """Return the server's decision; any refusal except a missing permission counts as allowed."""
     try:
         each.send(s3, kms)
     except ClientError as error:
@@ -337,7 +337,7 @@ def seen(each: Try, role: Role, place: Place) -> Request:
 
 @dataclass(slots=True)
 class Report:
-    """What was compared: how many requests, and the differences by their reasons."""
+    """The number of compared requests, and the differences by their reasons."""
 
     count: int = 0
     denied: int = 0
@@ -345,7 +345,7 @@ class Report:
     unexplained: int = 0
 
     def add(self, where: str, request: Request, policies: Policies, server: Verdict) -> None:
-        """Count a comparison; print a difference that has no reason."""
+        """Count a comparison; print a difference without a reason."""
         decided = decide(request, policies).verdict
         self.count += 1
         self.denied += decided is Verdict.DENIED
@@ -359,7 +359,7 @@ class Report:
         sys.stdout.write(f"{where}: {decided} here, {server} there\n")
 
     def told(self) -> str:
-        """Return the sum."""
+        """Return the summary."""
         reasons = [f"{count:>5}  {reason}\n" for reason, count in self.explained.items()]
         return "".join(reasons) + (
             f"{self.count} requests, {self.denied} denied by s3crypt.policy; "
@@ -368,7 +368,7 @@ class Report:
 
 
 def compare(place: Place, role: Role, report: Report) -> None:
-    """Make every request as one role, and report what the server decides."""
+    """Make every request as one role, and report the server's decisions."""
     scope = place.scope
     policy = iam_policy(role, scope)
     credentials = session_of(place, role, policy)
@@ -389,7 +389,7 @@ def main() -> int:
     report = Report()
     for mode, strict in SCOPES:
         place = prepared(endpoint_url, mode, strict=strict)
-        # An object-auditor needs prefixes, and differs from a reader in them alone.
+        # An object-auditor needs prefixes, which are its only difference from a reader.
         for role in (each for each in Role if each is not Role.OBJECT_AUDITOR):
             compare(place, role, report)
     sys.stdout.write(report.told())

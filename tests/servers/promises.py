@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The promises, in the words of the table in docs/modes.md, each with the check that decides it.
+"""The promises, worded like the table in docs/modes.md, each with its check.
 
-A check never raises for what a server does: a failure is its verdict, and the note has the error.
+A check never raises because of a server: a failure is its verdict, and the note has the error.
 """
 
 from __future__ import annotations
@@ -82,11 +82,12 @@ def _keeps(
     *,
     mode: Mode | None = None,
 ) -> Outcome:
-    """Decide who notices that another writer's object came before `operation` is requested.
+    """Decide whether server or store notices another writer's object before `operation`.
 
-    Three objects: at the first nobody comes. At the second the other writer comes right before the
-    last request of the operation, so that only the server can notice. At the third it comes right
-    before the last HEAD that precedes it.
+    The check uses three objects. For the first there is no other writer. For the second, the other
+    writer stores its object right before the last request of the operation, so that only the server
+    can notice it. For the third, it stores its object right before the last HEAD that precedes the
+    operation.
     """
     location = place.fresh()
     prepare(location)
@@ -180,7 +181,7 @@ def _removal_keeps(place: Place) -> Outcome:
 
 
 def _rotates(size: int, location: str, action: str, place: Place) -> Outcome:
-    """Rotate a tagged client-side object; its bytes, tags and metadata are the same afterwards."""
+    """Rotate a tagged client-side object; its bytes, tags and metadata must not change."""
     return _moves(
         place, _client("one", location), _client("two", location), size=size, action=action
     )
@@ -306,7 +307,7 @@ def _flip_checksum(params: dict[str, Any]) -> None:
 def _refuses(
     operation: str, size: int, spoil: Callable[[dict[str, Any]], None], place: Place
 ) -> Outcome:
-    """Spoil a request before it is signed, so that only its checksum tells."""
+    """Change a request before it is signed, so that only its checksum shows the change."""
     at, spoilt, went_without = place.fresh(), [False], [False]
 
     def spoil_once(params: dict[str, Any]) -> None:
@@ -317,7 +318,7 @@ def _refuses(
             spoil(params)
 
     store = place.store(_client())
-    # The first request finds out which checksums the server takes.
+    # The first request finds out which checksums the server accepts.
     with suppress(S3CryptError):
         store.put(_content(size), str(place.fresh()))
     Watch(store, operation, then=spoil_once)

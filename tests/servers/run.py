@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Print which promises of s3crypt an S3 server holds.
+"""Print which promises of s3crypt an S3 server keeps.
 
     python tests/servers/run.py ENDPOINT_URL [--kms-key KEY] [--only TEXT] [--json]
 
 Credentials and Region are boto3's. A bucket is made on the server and left there. README.md in this
-folder says how to start servers. The exit code is 1 if a promise is not held.
+folder says how to start servers. The exit code is 1 if a promise is not kept.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 from servers.place import NO, Outcome, Place  # noqa: E402 - found by the path above
 from servers.promises import PROMISES, check  # noqa: E402
 
-# SSE-KMS is asked for on servers without a KMS, too: some of them answer 200.
+# SSE-KMS is requested of servers without a KMS, too: some of them answer 200.
 _INVENTED_KEY = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-4000-8000-000000000000"
 
 
 def arguments() -> argparse.Namespace:
-    """Return what the command line says."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description="Print which promises an S3 server holds.")
     parser.add_argument("endpoint_url")
     parser.add_argument("--kms-key", help="default: made on the server if it has a KMS")
@@ -45,9 +45,9 @@ def arguments() -> argparse.Namespace:
 
 def prepare(endpoint_url: str, kms_key: str | None) -> Place:
     """Make a bucket that takes SSE-C, and a KMS key if the server has a KMS."""
-    # boto3 leaves the Region out of a new bucket's request only in this one.
+    # boto3 omits the Region from a CreateBucket request only in this Region.
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
-    # A server that cannot do what it is asked for is not asked for a minute.
+    # Requests that a server does not support are not retried for a minute.
     os.environ.setdefault("S3CRYPT_RETRY_SECONDS", "5")
     os.environ["AWS_ENDPOINT_URL_KMS"] = endpoint_url
     session = boto3.Session()
