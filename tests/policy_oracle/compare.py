@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
     from s3crypt.policy import Request
 
-# Questions that are held in memory, with their lines of JSON.
+# The number of questions held in memory, together with their lines of JSON.
 _AT_ONCE = 20_000
 _SERVICES = ("s3", "kms", "cloudtrail", "config", "securityhub", "access-analyzer")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A request that the two decide differently."""
+    """A request that s3crypt and the simulator decide differently."""
 
     subject: str
     question: Question
@@ -83,13 +83,13 @@ EXPLAINED: dict[str, Callable[[Difference], bool]] = {
 
 
 def explanation(difference: Difference) -> str | None:
-    """Return why the two differ, or None if that is not known."""
+    """Return the reason for a difference, or None if it is not known."""
     return next((why for why, explains in EXPLAINED.items() if explains(difference)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A policy, how often the two agree on which verdict, and where they do not agree."""
+    """A policy, the number of equal decisions by verdict, and the differences."""
 
     subject: str
     agreed: Counter[Verdict]
@@ -97,12 +97,12 @@ class Comparison:
 
     @property
     def unexplained(self) -> tuple[Difference, ...]:
-        """The differences for which the table has no reason."""
+        """Return the differences for which the table has no reason."""
         return tuple(each for each in self.different if not explanation(each))
 
 
 def comparisons(subjects: Sequence[Subject], count: int, seed: int) -> Iterator[Comparison]:
-    """Yield the comparison of each policy by so many requests."""
+    """Yield the comparison of each policy, with this many requests each."""
     known = simulator.actions(*_SERVICES)
     some = max(1, _AT_ONCE // count)
     for start in range(0, len(subjects), some):

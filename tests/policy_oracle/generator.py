@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests around policies: each begins at a statement and hits, or narrowly misses, its elements.
+"""Requests for policies: each starts from a statement and meets or narrowly misses its elements.
 
-The same seed gives the same requests. A key of a condition has a value that the condition names, a
-similar one, or none.
+The same seed gives the same requests. A condition key has a value that the condition names, a
+similar value, or no value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 OTHER_ACCOUNT = "999988887777"
 _SERVICES = ("logging.s3.amazonaws.com", "s3.amazonaws.com", "cloudtrail.amazonaws.com")
 _NAMES = ("2026/q3.csv", "logs/a b", "x")
-# Values of headers that callers really send, whatever the policies name.
+# Header values of real requests, whatever values the policies name.
 _MORE_VALUES: Mapping[str, tuple[str, ...]] = {
     "s3:x-amz-server-side-encryption": ("AES256", "aws:kms", "aws:kms:dsse"),
     "s3:x-amz-server-side-encryption-customer-algorithm": ("AES256",),
@@ -36,7 +36,7 @@ _MORE_VALUES: Mapping[str, tuple[str, ...]] = {
     "kms:viaservice": ("s3.us-east-1.amazonaws.com", "dynamodb.us-east-1.amazonaws.com"),
 }
 _TLS_VERSIONS = ("1.0", "1.1", "1.2", "1.3")
-# Keys that the generator or the caller decides, and no condition.
+# Keys that the generator or the caller sets, independent of conditions.
 _DECIDED = frozenset(
     {
         "aws:currenttime",
@@ -57,34 +57,34 @@ _DECIDED = frozenset(
 
 
 class _Aim(Enum):
-    """How a request is to stand to the statement that it begins at."""
+    """The relation between a request and the statement from which it starts."""
 
     MEET = "has the values that the conditions name"
     SPARSE = "has few of the keys that conditions look at"
     ANY = "has similar values, and perhaps no TLS"
 
 
-# Aim -> the chance that a key of another statement is in the request, and one of its own.
+# Aim -> the chance that a request has a key of another statement, and a key of its own statement.
 _CHANCES: Mapping[_Aim, tuple[float, float]] = {
     _Aim.MEET: (0.1, 1.0),
     _Aim.SPARSE: (0.1, 0.3),
     _Aim.ANY: (0.4, 0.7),
 }
-# The values of the variables that policies by hand have, which follow from the caller.
+# Values of the variables in handwritten policies, which follow from the caller.
 _VARIABLES: Mapping[str, str] = {"aws:username": "ada", "aws:PrincipalTag/team": "lake"}
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A document that is compared, and those that decide beside it.
+    """A document to compare, and the documents evaluated with it.
 
     Attributes:
         account: The account of the bucket and of the keys.
         bucket: The bucket's ARN.
         keys: The ARNs of keys.
-        caller: Whose an identity policy is.
-        beside: More documents by kind: a bucket's and a key's policy beside an identity policy,
-            and the caller's policies beside those.
+        caller: The caller to whom an identity policy belongs.
+        beside: More documents by kind: a bucket's and a key's policy for an identity policy, and
+            the caller's policies for a bucket's or a key's policy.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Subject:
 def questions(
     subject: Subject, known: Mapping[str, Action], count: int, seed: int
 ) -> list[Question]:
-    """Return so many questions about a subject."""
+    """Return this many questions about a subject."""
     generator = _Generator(subject, known, random.Random(f"{subject.name} {seed}"))
     return [generator.question() for _ in range(count)]
 
@@ -144,13 +144,13 @@ class _Generator:
 
     def _action(self, statement: Statement) -> tuple[str, str]:
         patterns = statement.actions if self._draw.random() < 0.8 else ("s3:*", "kms:*")
-        # A statement about access points, say, has none.
+        # A statement about access points, for example, has no matching action.
         return self._draw.choice(
             self._pairs(patterns or ("*",)) or [("s3:GetObject", "object"), ("kms:Decrypt", "key")]
         )
 
     def _pairs(self, patterns: tuple[str, ...]) -> list[tuple[str, str]]:
-        # Actions that match, each with the kinds of resources that it may be about.
+        # Matching actions, each with the kinds of resources that it can be used with.
         if patterns not in self._matching:
             self._matching[patterns] = [
                 (name, kind)
@@ -193,7 +193,7 @@ class _Generator:
         if caller.kind == "service" and draw.random() < 0.7:
             context.setdefault("aws:SourceAccount", self._subject.account)
             context.setdefault("aws:SourceArn", self._subject.bucket)
-        # Each request has it, and of a service's the documentation does not say which.
+        # Each request has this key; for a service's request its value is not documented.
         context.setdefault("aws:ViaAWSService", "false")
         return context
 
@@ -223,12 +223,13 @@ class _Generator:
 
 
 def _policy_sets(subject: Subject) -> Iterator[Policies]:
-    # Made once, since they are compiled: alone, and beside each of the others.
+    # The sets are made once because they are compiled: the document alone and with each other one.
     beside = subject.beside
     own = beside.get(Kind.ROLE, ())
     buckets: Sequence[Document | None] = [None, *beside.get(Kind.BUCKET, ())]
     keys = beside.get(Kind.KEY, ())
-    # The administrator, who is first, comes as often as all roles together: Allows are rare.
+    # The first caller, the administrator, is chosen as often as all roles together: Allows are
+    # rare.
     own = (*own[:1] * len(own[1:]), *own)
     if subject.kind is Kind.BUCKET:
         yield from (Policies((each,), subject.document, keys[0]) for each in own)
@@ -280,12 +281,12 @@ def _is_about_us(action: str, kind: str) -> bool:
 
 
 def _is_requested(action: str, keys: frozenset[str]) -> bool:
-    # S3 itself takes some actions, such as s3:InitiateReplication: nobody sends them over TLS.
+    # S3 makes some requests itself, such as s3:InitiateReplication; clients cannot send them.
     return not action.startswith("s3:") or "s3:tlsversion" in keys
 
 
 def _is_of(key: str, keys: frozenset[str]) -> bool:
-    # Global keys are not listed, and keys with a name of the caller's choice by their prefix.
+    # Global keys are not listed, and keys with a caller-defined name are listed by their prefix.
     prefix = re.split(r"(?<=[/])|(?<=context:)", key)[0]
     return key.startswith("aws:") or any(each.startswith(prefix) for each in keys)
 

@@ -5,8 +5,8 @@
 //     NODE_PATH=... node simulate.cjs run <LINES >VERDICTS
 //
 // A line is {"policies": ID, "identity": [POLICY...], "resource": POLICY or null}, or a request:
-// {"request": NUMBER, "policies": ID, "principal", "action", "resource", "account", "context"}. Each request is
-// answered by {"request", "result", "ignored"}, or by {"request", "error"}.
+// {"request": NUMBER, "policies": ID, "principal", "action", "resource", "account", "context"}. The answer to a
+// request is {"request", "result", "ignored"}, or {"request", "error"}.
 "use strict";
 
 const readline = require("node:readline");

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""iam-simulate in a process of its own: the actions that it knows, and its verdicts."""
+"""iam-simulate in a separate process: its known actions, and its verdicts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _VERDICTS = {
 
 
 class SimulatorError(Exception):
-    """The simulator refused what it was asked, which is a mistake of the generator."""
+    """The simulator refused a question, which is a mistake of the generator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Action:
 
     Attributes:
         keys: The condition keys of requests for the action, in lower case, by the type of the
-            resource; `*` stands for an action that is about no resource.
+            resource; `*` stands for requests without a resource.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request and the documents that decide about it."""
+    """A request and the documents that decide it."""
 
     request: Request
     policies: Policies
@@ -58,10 +58,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the simulator says.
+    """The simulator's verdict.
 
     Attributes:
-        ignored: The condition keys that it did not look at, as the action has none such.
+        ignored: The condition keys that it ignored, because the action does not have them.
     """
 
     verdict: Verdict
@@ -69,14 +69,14 @@ class Answer:
 
 
 def folder() -> Path:
-    """Return where install.sh puts the package."""
+    """Return the folder into which install.sh puts the package."""
     cache_folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     default = Path(cache_folder) / "s3crypt-tests" / f"iam-simulate-{VERSION}"
     return Path(os.environ.get("S3CRYPT_POLICY_ORACLE") or default)
 
 
 def missing() -> str | None:
-    """Return why the simulator cannot be run, or None."""
+    """Return the reason why the simulator cannot run, or None."""
     if not shutil.which("node"):
         return "needs Node.js"
     if not (folder() / "installed").exists():
@@ -86,7 +86,7 @@ def missing() -> str | None:
 
 @cache
 def actions(*services: str) -> dict[str, Action]:
-    """Return the actions of services, by name."""
+    """Return the actions of these services, by name."""
     found: dict[str, Any] = json.loads(_node(["describe", *services], ""))
     return {name: _action(name, details) for name, details in found.items()}
 
@@ -107,7 +107,7 @@ def answers(questions: Iterable[Question]) -> list[Answer]:
     """Return the simulator's verdict on each question.
 
     Raises:
-        SimulatorError: It took one for invalid.
+        SimulatorError: The simulator refused a question as invalid.
     """
     lines = list(_lines(questions))
     replies = _node(["run"], "".join(f"{json.dumps(each)}\n" for each in lines))
@@ -126,7 +126,7 @@ def _answer(request: Mapping[str, Any], reply: Mapping[str, Any]) -> Answer:
 
 def _lines(questions: Iterable[Question]) -> Iterator[dict[str, Any]]:
     known: dict[tuple[int, int, bool], int] = {}
-    held: list[Policies] = []  # so that no other object gets the same id
+    held: list[Policies] = []  # keeps the objects alive, so that no id is reused
     for number, question in enumerate(questions):
         resource = _resource_policy(question)
         has_own = question.request.caller.kind in {"role", "user"}
@@ -159,7 +159,7 @@ def _resource_policy(question: Question) -> Document | None:
 
 
 def _context(request: Request) -> dict[str, str | list[str]]:
-    # The simulator derives no keys from the caller, so it is given ours.
+    # The simulator derives no keys from the caller, so the question contains our derived keys.
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in _values(request).items()

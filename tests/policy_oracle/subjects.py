@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policies that are compared: all that s3crypt generates, and some written by hand.
+"""The compared policies: all policies that s3crypt generates, and some written by hand.
 
-The ones by hand have what the generated ones leave out: variables, NotAction, sets of values.
+The handwritten policies cover features that the generated ones lack: variables, NotAction, sets of
+values.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def generated() -> Iterator[Subject]:
 
 
 def by_hand() -> Iterator[Subject]:
-    """Yield policies as teams write them."""
+    """Yield policies in the style of handwritten team policies."""
     beside = {Kind.ROLE: (ADMINISTRATOR,), Kind.KEY: (default_key_policy(KEYS[0]),)}
     for name, kind, statements in _BY_HAND:
         document = Document.parse({"Version": "2012-10-17", "Statement": statements})
