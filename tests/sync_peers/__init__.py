@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generated trees, and how aws-cli, rclone and s3crypt synchronise them."""
+"""Generated trees, and functions that synchronise them with aws-cli, rclone and s3crypt."""

@@ -3,9 +3,9 @@
 
     python tests/sync_peers/compare.py [TREES]
 
-runs each tool on its own copy of the same trees, in a sandbox of its own, and prints the kinds of
-names on which aws-cli and rclone disagree, with what each tool did. It fails if s3crypt does
-something else than both where they agree, or than its own rule.
+runs each tool on its own copy of the same trees, in a separate sandbox, and prints the kinds of
+names on which aws-cli and rclone disagree, with the action of each tool. It fails if aws-cli and
+rclone agree and s3crypt does something else, or if s3crypt does not follow its own rule.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _TYPES = {"up": (False, True), "down": (True, False), "across": (True, True)}
 
 @dataclass
 class Compared:
-    """What was found.
+    """The results of a comparison.
 
     Attributes:
-        trees, names: How many were compared.
-        agreed: How often aws-cli and rclone did the same.
-        against: The names where they did, and s3crypt did not.
-        off_rule: The names where s3crypt did not follow its rule.
-        table: How often each kind of name on which the two disagree was found.
+        trees, names: The numbers of compared trees and names.
+        agreed: The number of names for which aws-cli and rclone did the same.
+        against: The names for which they did the same, and s3crypt did something else.
+        off_rule: The names for which s3crypt did not follow its rule.
+        table: The number of occurrences of each kind of name on which the two disagree.
     """
 
     trees: int = 0
@@ -67,7 +67,7 @@ def compare(
     variants: Sequence[Variant],
     chosen: Sequence[str] = tuple(tools.TOOLS),
 ) -> Compared:
-    """Generate so many trees, synchronise them with the chosen tools, and compare."""
+    """Generate this many trees, synchronise them with the chosen tools, and compare."""
     found = Compared()
     runs = [(direction, variant) for variant in variants for direction in DIRECTIONS]
     batches = []
@@ -101,7 +101,7 @@ def _places(bucket: str, folder: Path, name: str, direction: Direction) -> tuple
 def _store(
     client: Any, bucket: str, folder: Path, batches: Iterable[Any], chosen: Sequence[str]
 ) -> None:
-    """Store the trees of all batches, a copy for each tool: files, then objects in two rounds."""
+    """Store the trees of all batches, once per tool: files first, then objects in two rounds."""
     sides = [
         each
         for name, direction, _, entries in batches
@@ -127,14 +127,14 @@ def _store(
     with ThreadPoolExecutor(8) as pool:
         for age in (OLD, NEW):
             list(pool.map(put, [each for each in sides if each[1] and each[2].age == age]))
-            # Whole seconds are listed.
+            # Listings have a resolution of one second.
             time.sleep(2.1)
 
 
 def _sides(
     name: str, direction: Direction, entries: Iterable[Entry]
 ) -> Iterator[tuple[str, bool, Side]]:
-    """Yield the place of each file and object, and whether it is an object."""
+    """Yield the location of each file and object, and whether it is an object."""
     for which, is_object in zip(("source", "target"), _TYPES[direction], strict=True):
         for entry in entries:
             side = getattr(entry, which)
@@ -167,7 +167,7 @@ def _action(name: str, made: Made) -> str:
 
 
 def _by_rule(entry: Entry, direction: Direction, variant: Variant) -> str:
-    """Return what the rule in docs/sync.md says."""
+    """Return the action that the rule in docs/sync.md prescribes."""
     names = variant.ours.get("names")
     if names is not None and not names.selects(entry.name):
         return "kept"
@@ -185,12 +185,12 @@ def _by_rule(entry: Entry, direction: Direction, variant: Variant) -> str:
 def _is_current(source: Side, target: Side, direction: Direction) -> bool:
     if direction == "across":
         return source.age <= target.age
-    # Objects are stored in the moment between OLD and NEW.
+    # Objects are stored between OLD and NEW.
     return (source if direction == "up" else target).age == OLD
 
 
 def _time(side: Side, is_object: bool) -> object:
-    """Return a modification time that may equal another one, or something that equals none."""
+    """Return a comparable modification time, or an object that is equal to no other time."""
     if not is_object:
         return side.age
     return object() if side.entry is None else side.entry

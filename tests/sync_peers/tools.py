@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs aws-cli, rclone and s3crypt; each returns the relative names that it sent and deleted."""
+"""Runs of aws-cli, rclone and s3crypt; each returns the relative names that it sent and deleted."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from s3crypt import NameFilter, S3Crypt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# More folders to look for the peers in; benchmarks/peers.py has the same.
+# More folders in which the peers' commands are searched; benchmarks/peers.py has the same list.
 _MORE_PATH = "S3CRYPT_BENCH_PEERS_PATH"
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Options that all three tools have.
+    """Options that all three tools support.
 
     Attributes:
-        name: For the table.
-        aws, rclone: Words of the command line.
+        name: The name in the table.
+        aws, rclone: Command line arguments.
         ours: Options of `Many.sync`.
-        rclone_verb: `copy` deletes nothing.
+        rclone_verb: The verb; `copy` deletes nothing.
     """
 
     name: str
@@ -68,7 +68,7 @@ VARIANTS = (
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a tool did, by relative names."""
+    """The actions of a tool, by relative names."""
 
     sent: frozenset[str]
     deleted: frozenset[str]
@@ -81,7 +81,7 @@ def path_of(command: str) -> str | None:
     found = shutil.which(command, path=os.pathsep.join(filter(None, folders)))
     if found is None:
         return None
-    # A version manager's shim is there without the command.
+    # A version manager's shim may exist without the command.
     done = subprocess.run([found, "--version"], capture_output=True, check=False)
     return found if done.returncode == 0 else None
 
@@ -101,7 +101,7 @@ def aws(source: str, target: str, variant: Variant) -> Made:
 
 
 def rclone(source: str, target: str, variant: Variant) -> Made:
-    """Run `rclone sync`, or `rclone copy` where nothing is to be deleted."""
+    """Run `rclone sync`, or `rclone copy` if nothing is to be deleted."""
     environment = {
         "RCLONE_CONFIG": os.devnull,
         "RCLONE_CONFIG_S_TYPE": "s3",
@@ -145,7 +145,7 @@ TOOLS: dict[str, Callable[[str, str, Variant], Made]] = {
 
 def _below(place: str, root: str) -> str:
     if not root.startswith("s3://"):
-        # aws-cli prints paths relative to the present folder.
+        # aws-cli prints paths relative to the current folder.
         return os.path.relpath(place, root)
     return place[len(root) :]
 

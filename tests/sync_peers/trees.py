@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generated trees: pairs of a source and a target that differ in every way that a tool may look at.
+"""Generated trees: pairs of a source and a target with every difference that a tool may compare.
 
-A tree is a folder of its own, so that one run of a tool synchronises many trees.
+A tree is a separate folder, so that one run of a tool synchronises many trees.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Direction = Literal["up", "down", "across"]
-# In seconds from the moment at which the objects are stored. Objects of the same name are stored at
-# least two seconds apart, and S3 lists whole seconds.
+# In seconds from the time at which the objects are stored. Objects of the same name are stored at
+# least two seconds apart, because S3 lists whole seconds.
 OLD, NEW = -86_400, 86_400
-# Names that sort differently by bytes, by parts and by characters, and that are quoted in URIs.
+# Names that sort differently by bytes, by parts and by characters, and names that URIs must quote.
 _FOLDERS = ("", "a/", "a-b/", "a.b/", "a0/", "deep/er/", "ä/", "with blank/")
 _NAMES = (
     "a!",
@@ -36,10 +36,10 @@ class Side:
     """A file or an object.
 
     Attributes:
-        content: Its bytes.
-        age: Of a file: seconds of its modification time from the moment of storing. Of an object:
-            OLD if it is stored in the first round, NEW if in the second one.
-        entry: Seconds in an object's `mtime` entry; None if it has none.
+        content: The bytes.
+        age: For a file: its modification time in seconds after the time of storing. For an object:
+            OLD if it is stored in the first round, NEW if in the second round.
+        entry: The seconds in an object's `mtime` entry; None if it has no entry.
     """
 
     content: bytes
@@ -49,7 +49,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name, with its source and its target; at least one of them exists."""
+    """A name with its source and its target; at least one of them exists."""
 
     name: str
     source: Side | None
@@ -57,11 +57,11 @@ class Entry:
 
 
 def tree(number: int, direction: Direction) -> list[Entry]:
-    """Return the entries of a tree, the same for the same number."""
+    """Return the entries of a tree; the same number gives the same entries."""
     chance = random.Random(f"{direction} {number}")
     folders = chance.sample(_FOLDERS, 3)
     names = {chance.choice(folders) + chance.choice(_NAMES) for _ in range(chance.randint(4, 12))}
-    # The source of no tree is empty, and no tree has nothing to do.
+    # No tree has an empty source, and every tree needs at least one action.
     made = [_entry(chance, f"{number:03}/{name}", direction) for name in sorted(names)]
     return [*made, Entry(f"{number:03}/new", Side(b"new", OLD), None)]
 
