@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Install what the package.json of FOLDER names into a folder of the user's cache, once per version of PACKAGE, and
-# print that folder. WHERE, if it is given and not empty, takes its place. Needs Node.js with npm.
+# Install the dependencies in FOLDER/package.json into a folder of the user's cache, once per version of PACKAGE, and
+# print that folder. If WHERE is given and not empty, it is used instead. Needs Node.js with npm.
 #
 #   tests/install_npm.sh FOLDER PACKAGE [WHERE]
 set -euo pipefail
