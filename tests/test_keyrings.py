@@ -106,7 +106,7 @@ def test_aes_key_sizes(length: int) -> None:
     [("", "n"), ("n", ""), *((namespace, "n") for namespace in RESERVED)],
 )
 def test_reserved_and_empty_names(namespace: str, name: str) -> None:
-    """The provider ids of AWS keyrings are refused as namespaces, and key names as empty text."""
+    """Namespaces equal to provider ids of AWS keyrings are refused, and so are empty key names."""
     with pytest.raises(ConfigError):
         AESKeyring(namespace, name, KEY_BYTES)
     with pytest.raises(ConfigError):

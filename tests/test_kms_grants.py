@@ -248,7 +248,7 @@ def test_a_missing_grant_is_no_missing_key(manager: KeyManager, key: str, verb: 
 def test_an_unlistable_key_takes_unnamed_grants_only(
     manager: KeyManager, key: str, kms: Any
 ) -> None:
-    """Without ListGrants, an existing grant with the same name and other rights goes unnoticed."""
+    """A named grant is refused without ListGrants: a grant of the same name could not be found."""
     policy = manager.policy(key).to_json()
     deny = {"Effect": "Deny", "Principal": "*", "Action": "kms:ListGrants", "Resource": "*"}
     policy["Statement"].append(deny)

@@ -85,7 +85,7 @@ def test_links_lead_to_the_file_that_is_replaced(folder: Path) -> None:
 
 
 def test_a_link_to_nothing_makes_the_file_it_names(folder: Path) -> None:
-    """A link into a missing folder creates no folder."""
+    """The link's target file is created, but a missing folder of the target is not."""
     (folder / "d").mkdir()
     (folder / "link").symlink_to("d/real")
     (folder / "lost").symlink_to("none/real")

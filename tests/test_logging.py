@@ -170,7 +170,7 @@ def _has_checksum(asked: Asked) -> bool:
 def test_checksums_given_up_are_logged(
     size: int, is_refused: Any, told: str, sandbox: Running, bucket: str, log: Log
 ) -> None:
-    """This is logged once per store, with the service's error code."""
+    """Giving up checksums is logged once per store, with the service's error code."""
     refusal = b"<Error><Code>InvalidArgument</Code></Error>"
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -184,7 +184,7 @@ def test_checksums_given_up_are_logged(
 
 
 def test_a_demanded_checksum_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """This is logged once per bucket."""
+    """The service's demand for a checksum is logged once per bucket."""
     refusal = b"<Error><Code>MissingContentMD5</Code></Error>"
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -200,7 +200,7 @@ def test_a_demanded_checksum_is_logged(sandbox: Running, bucket: str, log: Log) 
 
 
 def test_a_read_that_is_not_compared_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """A caller that may not request the checksum still reads the object."""
+    """A caller that may not request S3's checksum still reads the object, and this is logged."""
     size = PART + 1000
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -218,7 +218,7 @@ def test_a_read_that_is_not_compared_is_logged(sandbox: Running, bucket: str, lo
 def test_a_copy_that_turns_into_re_encryption_is_logged(
     sandbox: Running, bucket: str, kms_key: str, log: Log
 ) -> None:
-    """The service cannot copy, or S3 cannot produce the requested result by a copy."""
+    """The record has the cause: the service cannot copy, or a copy cannot give the result."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "x-amz-copy-source" in asked.headers:
@@ -238,7 +238,7 @@ def test_a_copy_that_turns_into_re_encryption_is_logged(
 
 
 def test_workers_that_become_more_are_logged(log: Log) -> None:
-    """This is logged each time that the number of workers grows."""
+    """Each growth of the number of workers is logged once."""
     is_far = threading.Event()
 
     def work(item: int, _: object) -> None:
@@ -252,7 +252,7 @@ def test_workers_that_become_more_are_logged(log: Log) -> None:
 
 
 def test_a_condition_checked_by_head_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """The service is not AWS; a refused HEAD request is logged too."""
+    """A HEAD request in place of a condition is logged for services other than AWS."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         return Answer(403) if asked.method == "HEAD" else forward()

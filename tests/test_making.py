@@ -40,7 +40,7 @@ def name(s3: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_a_bucket_is_made_once(s3: Any, name: str, region: str, capsys: Captured) -> None:
-    """It is created in the Region; a second call, in any spelling of it, changes nothing."""
+    """It is created in the Region; a second call, with any spelling of the name, changes nothing."""
     assert run(["mb", f"s3://{name}", "--region", region]) == 0
     assert "bucket init" in capsys.readouterr().err
     assert s3.get_bucket_location(Bucket=name)["LocationConstraint"] in (region, None)
@@ -62,7 +62,7 @@ def test_ones_own_bucket_elsewhere_is_an_error(name: str, capsys: Captured) -> N
 def test_the_name_of_another_account_is_taken(
     name: str, sandbox: Running, capsys: Captured
 ) -> None:
-    """This holds whatever rights the caller has in that account."""
+    """The error says that another account has the name, whatever rights the caller has."""
     taken = b"<Error><Code>BucketAlreadyExists</Code><Message>no</Message></Error>"
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:

@@ -361,7 +361,7 @@ def test_keys_of_every_keyring(length: int, kms_key: str, rsa_keyring: RSAKeyrin
 
 
 def test_policies_can_tell_the_identifiers_apart(kms: Any, kms_key: str) -> None:
-    """The context has the identifier under one KMS key; another client needs nothing else."""
+    """The context has the identifier, and another client needs only the context to decrypt."""
     wrapped = ParquetKmsClient({"pay": kms_keyring(kms_key)}).wrap_key(KEY, "pay")
     (edk,) = json.loads(wrapped.split(":", 2)[2])
     reply = kms.decrypt(
@@ -372,7 +372,7 @@ def test_policies_can_tell_the_identifiers_apart(kms: Any, kms_key: str) -> None
 
 
 def test_a_key_of_another_identifier_does_not_open() -> None:
-    """The wrapped keys were swapped under one keyring."""
+    """A wrapped key opens under its own identifier only, even with the same keyring."""
     keyring = KEYRINGS["money"]
     client = ParquetKmsClient({"pay": keyring, "name": keyring})
     wrapped = client.wrap_key(KEY, "pay")

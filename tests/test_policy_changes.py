@@ -334,7 +334,7 @@ def _named(names: set[str]) -> set[str]:
 def test_the_policies_of_roles_lock_nobody_out(
     mode: Any, writer: PolicyWriter, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """This is tested with every condition that s3crypt generates, for bucket and key."""
+    """Policies with every condition that s3crypt generates keep the writer's control."""
     scope = Scope.of(
         bucket,
         mode=mode,

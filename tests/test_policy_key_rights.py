@@ -22,7 +22,7 @@ def words(*statements: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_the_default_policy_leaves_everything_to_iam() -> None:
-    """The default policy of a new KMS key names only the account."""
+    """The default policy of a new KMS key lets the account's IAM policies decide everything."""
     rights = key_rights(open_key_policy("aws", HOME), KEY)
     by_iam = f"account {HOME} by its IAM policies"
     assert list(rights.lines()) == [

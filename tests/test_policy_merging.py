@@ -116,7 +116,7 @@ def test_two_wanted_statements_of_one_sid_are_refused() -> None:
 
 
 def test_of_two_current_statements_of_one_sid_one_is_removed() -> None:
-    """The second statement is a copy made by another tool or person."""
+    """The other statement is kept; the removed one is a copy made by another tool or person."""
     copied = document(TLS, {**KEYS, "Sid": "S3cryptTLS"})
     assert merge(copied, document(TLS)).document == document(TLS)
 

@@ -196,7 +196,7 @@ def test_client_side_objects_have_no_url(mode: ClientSide | None, bucket: str) -
 
 
 def test_nothing_is_put_into_a_client_side_prefix(bucket: str) -> None:
-    """A put is refused in mode client, and over or beside client-side objects only."""
+    """Mode client refuses a put URL; other modes refuse it over or beside client-side objects."""
     connect(ClientSide(aes())).put(CONTENT, f"s3://{bucket}/p/x")
     with pytest.raises(ConfigError, match="would store plaintext"):
         connect(ClientSide(aes())).presign(f"s3://{bucket}/p/x", method="PUT")

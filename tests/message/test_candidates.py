@@ -301,7 +301,7 @@ def test_which_of_several_failures_is_reported(kms: Any, kms_key: str) -> None:
 
 
 def test_an_alias_of_another_key_does_not_outweigh_a_mismatch(kms: Any, kms_key: str) -> None:
-    """The error about our EDK that does not open matters more than another KMS key's EDK."""
+    """A local key that does not open its EDK is reported before KMS's refusal of another key."""
     other = str(kms.create_key()["KeyMetadata"]["Arn"])
     alias = f"alias/candidates-{kms_key[-12:]}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
